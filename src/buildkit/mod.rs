@@ -1,0 +1,3 @@
+//! The native BuildKit client.
+
+pub mod status;

@@ -1,0 +1,157 @@
+//! What a running solve reports: vertexes, their progress, logs and warnings.
+//!
+//! The plain form of `moby.buildkit.v1.StatusResponse`. Every message is a
+//! delta: a vertex comes again, whole, each time it changes; a status row is
+//! identified by its vertex and id; log bytes come once, split anywhere.
+
+use bollard_buildkit_proto::google::protobuf::Timestamp as ProtoTimestamp;
+use bollard_buildkit_proto::moby::buildkit::v1 as control;
+use jiff::Timestamp;
+
+/// One message of the status stream.
+#[derive(Debug, Clone, Default)]
+pub struct StatusUpdate {
+    /// Vertexes that appeared or changed.
+    pub vertexes: Vec<Vertex>,
+    /// Progress rows (layers pulled, bytes transferred) that changed.
+    pub statuses: Vec<VertexStatus>,
+    /// Output of the steps, as it came.
+    pub logs: Vec<VertexLog>,
+    /// Warnings of the frontend and its checks.
+    pub warnings: Vec<VertexWarning>,
+}
+
+/// A node of the build graph: a step, or one of BuildKit's own jobs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vertex {
+    /// The node's content address, `sha256:…`; identifies it across messages.
+    pub digest: String,
+    /// Digests of the nodes it needs.
+    pub inputs: Vec<String>,
+    /// What to show: `[builder 2/3] RUN make`, `[internal] load build context`.
+    pub name: String,
+    /// The result came from a cache.
+    pub cached: bool,
+    /// When the current run of this node started.
+    pub started: Option<Timestamp>,
+    /// When it ended; absent while it runs.
+    pub completed: Option<Timestamp>,
+    /// Why it failed; empty when it did not. `context canceled` at the end means cancelled.
+    pub error: String,
+    /// The group (id, name) that the frontend wants it shown as part of.
+    pub progress_group: Option<(String, String)>,
+}
+
+/// A row of progress inside a vertex.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VertexStatus {
+    /// What it is about: `sha256:…`, `transferring context:`, `exporting layers`.
+    pub id: String,
+    /// Digest of the vertex it belongs to.
+    pub vertex: String,
+    /// Bytes done.
+    pub current: i64,
+    /// Bytes in all; 0 when unknown.
+    pub total: i64,
+    /// When the row was reported.
+    pub timestamp: Option<Timestamp>,
+    /// When the work began.
+    pub started: Option<Timestamp>,
+    /// When it ended; absent while it goes on.
+    pub completed: Option<Timestamp>,
+}
+
+/// Bytes that a step wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VertexLog {
+    /// Digest of the vertex that wrote them.
+    pub vertex: String,
+    /// 1 for stdout, 2 for stderr.
+    pub stream: i64,
+    /// The bytes, split at any point.
+    pub data: Vec<u8>,
+    /// When they were written.
+    pub timestamp: Option<Timestamp>,
+}
+
+/// A warning of the frontend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VertexWarning {
+    /// Digest of the vertex it belongs to.
+    pub vertex: String,
+    /// One line.
+    pub short: String,
+    /// More lines, if any.
+    pub detail: Vec<String>,
+    /// Where to read on; may be empty.
+    pub url: String,
+    /// Source position in the Dockerfile: first and last line, 1-based.
+    pub lines: Option<(u32, u32)>,
+}
+
+impl From<control::StatusResponse> for StatusUpdate {
+    fn from(response: control::StatusResponse) -> Self {
+        Self {
+            vertexes: response.vertexes.into_iter().map(Vertex::from).collect(),
+            statuses: response.statuses.into_iter().map(VertexStatus::from).collect(),
+            logs: response.logs.into_iter().map(VertexLog::from).collect(),
+            warnings: response.warnings.into_iter().map(VertexWarning::from).collect(),
+        }
+    }
+}
+
+impl From<control::Vertex> for Vertex {
+    fn from(vertex: control::Vertex) -> Self {
+        Self {
+            digest: vertex.digest,
+            inputs: vertex.inputs,
+            name: vertex.name,
+            cached: vertex.cached,
+            started: timestamp(vertex.started),
+            completed: timestamp(vertex.completed),
+            error: vertex.error,
+            progress_group: vertex.progress_group.map(|group| (group.id, group.name)),
+        }
+    }
+}
+
+impl From<control::VertexStatus> for VertexStatus {
+    fn from(status: control::VertexStatus) -> Self {
+        Self {
+            id: status.id,
+            vertex: status.vertex,
+            current: status.current,
+            total: status.total,
+            timestamp: timestamp(status.timestamp),
+            started: timestamp(status.started),
+            completed: timestamp(status.completed),
+        }
+    }
+}
+
+impl From<control::VertexLog> for VertexLog {
+    fn from(log: control::VertexLog) -> Self {
+        Self { vertex: log.vertex, stream: log.stream, data: log.msg, timestamp: timestamp(log.timestamp) }
+    }
+}
+
+impl From<control::VertexWarning> for VertexWarning {
+    fn from(warning: control::VertexWarning) -> Self {
+        let line = |line: i32| u32::try_from(line).ok();
+        Self {
+            vertex: warning.vertex,
+            short: String::from_utf8_lossy(&warning.short).into_owned(),
+            detail: (warning.detail.iter()).map(|line| String::from_utf8_lossy(line).into_owned()).collect(),
+            url: warning.url,
+            lines: warning
+                .ranges
+                .first()
+                .and_then(|range| Some((line(range.start.as_ref()?.line)?, line(range.end.as_ref()?.line)?))),
+        }
+    }
+}
+
+fn timestamp(proto: Option<ProtoTimestamp>) -> Option<Timestamp> {
+    let proto = proto?;
+    Timestamp::new(proto.seconds, proto.nanos).ok()
+}

@@ -1,0 +1,4 @@
+//! larder keeps what a Docker build already cooked.
+
+pub mod buildkit;
+pub mod digest;
