@@ -2,3 +2,5 @@
 
 pub mod buildkit;
 pub mod digest;
+pub mod endpoint;
+pub mod registry;

@@ -1,0 +1,167 @@
+//! Docker contexts: named engine addresses kept by Docker's client.
+//!
+//! ```text
+//! ~/.docker/
+//!   config.json                           { "currentContext": "remote" }
+//!   contexts/meta/<sha256(name)>/meta.json
+//!   contexts/tls/<sha256(name)>/docker/{ca,cert,key}.pem
+//! ```
+//!
+//! The layout is that of docker/cli, `cli/context/store`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Endpoint, EndpointError, TlsFiles};
+use crate::digest::Digest;
+
+/// The context store in one Docker configuration directory.
+#[derive(Debug, Clone)]
+pub struct DockerContexts {
+    directory: PathBuf,
+}
+
+/// A context cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerContextError {
+    /// No context has that name.
+    #[error("there is no Docker context named `{name}`{}", listed(.known))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+    /// Its metadata cannot be read.
+    #[error("cannot read Docker context {}", .path.display())]
+    Unreadable {
+        /// The metadata file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It has no Docker endpoint (a Kubernetes-only context, say).
+    #[error("Docker context `{0}` has no engine address")]
+    NoEngine(String),
+    /// Its address is none.
+    #[error("Docker context `{0}` has an invalid address")]
+    Address(String, #[source] EndpointError),
+}
+
+fn listed(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!(" (there are: {})", known.join(", ")) }
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(rename = "Name")]
+    name: String,
+    #[serde(rename = "Endpoints", default)]
+    endpoints: Endpoints,
+}
+
+#[derive(Deserialize, Default)]
+struct Endpoints {
+    docker: Option<DockerEndpoint>,
+}
+
+#[derive(Deserialize)]
+struct DockerEndpoint {
+    #[serde(rename = "Host", default)]
+    host: String,
+    #[serde(rename = "SkipTLSVerify", default)]
+    skip_verify: bool,
+}
+
+impl DockerContexts {
+    /// The contexts kept under `docker_config` (usually `~/.docker`).
+    pub fn new(docker_config: &Path) -> Self {
+        Self { directory: docker_config.join("contexts") }
+    }
+
+    /// The endpoint of the context called `name`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no such context or its metadata is unusable.
+    pub fn endpoint(&self, name: &str) -> Result<Endpoint, DockerContextError> {
+        let id = Digest::of(name.as_bytes()).hex();
+        let path = self.directory.join("meta").join(&id).join("meta.json");
+        if !path.is_file() {
+            return Err(DockerContextError::Unknown { name: name.to_owned(), known: self.names() });
+        }
+        let metadata =
+            read(&path).map_err(|source| DockerContextError::Unreadable { path: path.clone(), source })?;
+        let engine = metadata
+            .endpoints
+            .docker
+            .filter(|engine| !engine.host.is_empty())
+            .ok_or_else(|| DockerContextError::NoEngine(name.to_owned()))?;
+        let tls_directory = self.directory.join("tls").join(&id).join("docker");
+        let tls = (tls_directory.is_dir() || engine.skip_verify)
+            .then(|| TlsFiles::in_directory(&tls_directory, engine.skip_verify));
+        Endpoint::parse(&engine.host, tls)
+            .map_err(|error| DockerContextError::Address(name.to_owned(), error))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.join("meta")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| read(&entry.path().join("meta.json")).ok())
+            .map(|metadata| metadata.name)
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn read(path: &Path) -> io::Result<Metadata> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(name: &str, meta: &str) -> (tempfile::TempDir, DockerContexts) {
+        let directory = tempfile::tempdir().unwrap();
+        let id = Digest::of(name.as_bytes()).hex();
+        let meta_directory = directory.path().join("contexts/meta").join(id);
+        fs::create_dir_all(&meta_directory).unwrap();
+        fs::write(meta_directory.join("meta.json"), meta).unwrap();
+        let contexts = DockerContexts::new(directory.path());
+        (directory, contexts)
+    }
+
+    #[test]
+    fn a_context_gives_its_address_and_its_tls_files() {
+        let (directory, contexts) =
+            store("ci", r#"{"Name":"ci","Endpoints":{"docker":{"Host":"tcp://10.0.0.7:2376"}}}"#);
+        let tls = directory.path().join("contexts/tls").join(Digest::of(b"ci").hex()).join("docker");
+        fs::create_dir_all(&tls).unwrap();
+        fs::write(tls.join("ca.pem"), "").unwrap();
+        let Endpoint::Tcp { host, port, tls: Some(files) } = contexts.endpoint("ci").unwrap() else {
+            panic!("not a TLS endpoint")
+        };
+        assert_eq!((host.as_str(), port), ("10.0.0.7", 2376));
+        assert_eq!((files.ca, files.client), (Some(tls.join("ca.pem")), None));
+    }
+
+    #[test]
+    fn an_unknown_context_lists_the_known_ones() {
+        let (_directory, contexts) =
+            store("ci", r#"{"Name":"ci","Endpoints":{"docker":{"Host":"unix:///a"}}}"#);
+        let error = contexts.endpoint("staging").unwrap_err().to_string();
+        assert_eq!(error, "there is no Docker context named `staging` (there are: ci)");
+    }
+
+    #[test]
+    fn damaged_metadata_is_an_error_that_names_the_file() {
+        let (_directory, contexts) = store("ci", "{");
+        assert!(contexts.endpoint("ci").unwrap_err().to_string().contains("meta.json"));
+    }
+}

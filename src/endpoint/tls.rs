@@ -1,0 +1,133 @@
+//! TLS to an engine, mutual where it asks for a client certificate.
+//!
+//! Docker keeps `ca.pem`, `cert.pem` and `key.pem` in one directory. A missing
+//! `ca.pem` means the system's certificate authorities.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// The certificate files of one endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate authority of the server; the system's when absent.
+    pub ca: Option<PathBuf>,
+    /// The client's certificate chain and key.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// Accept any server certificate (Docker's `--tls` without `--tlsverify`).
+    pub skip_verify: bool,
+}
+
+/// TLS could not be set up from the files given.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is missing or is not PEM.
+    #[error("cannot read certificate or key {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The files are PEM, but not a usable certificate, key, or pair of them.
+    #[error("unusable certificate or key")]
+    Config(#[source] rustls::Error),
+    /// The host cannot be a TLS server name.
+    #[error("`{0}` is not a name that a certificate can have")]
+    ServerName(String),
+    /// The handshake failed.
+    #[error("TLS handshake failed")]
+    Handshake(#[source] io::Error),
+}
+
+impl TlsFiles {
+    /// The files of a directory laid out as Docker's `DOCKER_CERT_PATH`; those that exist.
+    pub fn in_directory(directory: &Path, skip_verify: bool) -> Self {
+        let existing = |name: &str| Some(directory.join(name)).filter(|path| path.is_file());
+        Self { ca: existing("ca.pem"), client: existing("cert.pem").zip(existing("key.pem")), skip_verify }
+    }
+
+    pub(super) fn config(&self) -> Result<ClientConfig, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Config)?;
+        let builder = if self.skip_verify {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+        } else {
+            builder.with_root_certificates(self.roots()?)
+        };
+        match &self.client {
+            Some((certificate, key)) => {
+                let key_der = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|source| TlsError::File { path: key.clone(), source })?;
+                builder.with_client_auth_cert(certificates(certificate)?, key_der).map_err(TlsError::Config)
+            }
+            None => Ok(builder.with_no_client_auth()),
+        }
+    }
+
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        if let Some(ca) = &self.ca {
+            for certificate in certificates(ca)? {
+                roots.add(certificate).map_err(TlsError::Config)?;
+            }
+        } else {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        Ok(roots)
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|source| TlsError::File { path: path.to_owned(), source })
+}
+
+/// Accepts every certificate, but only from a peer that holds its key.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,172 @@
+//! Image references, normalised as Docker does it.
+//!
+//! `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`; without a host `docker.io` is meant,
+//! without a namespace there `library`, without a tag `latest`
+//! (distribution/reference, "normalized named").
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A fully named image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageRef {
+    host: String,
+    path: String,
+    tag: Option<String>,
+    digest: Option<String>,
+}
+
+/// A string that cannot name an image.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("invalid image reference `{text}`: {reason}")]
+pub struct InvalidImageRef {
+    text: String,
+    reason: &'static str,
+}
+
+const HUB: &str = "docker.io";
+const MAX_TAG: usize = 128;
+const MAX_NAME: usize = 255;
+
+impl ImageRef {
+    /// The registry's host, `docker.io` for Docker Hub.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The repository below the host, e.g. `library/python`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The tag; `latest` when neither tag nor digest was given.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The digest it is pinned to.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
+    }
+
+    /// `HOST/PATH` without tag and digest.
+    pub fn repository(&self) -> String {
+        format!("{}/{}", self.host, self.path)
+    }
+
+    /// The name as people write it: no `docker.io/`, no `library/`.
+    pub fn familiar(&self) -> String {
+        let full = self.to_string();
+        let Some(short) = full.strip_prefix("docker.io/") else { return full };
+        short.strip_prefix("library/").unwrap_or(short).to_owned()
+    }
+}
+
+impl FromStr for ImageRef {
+    type Err = InvalidImageRef;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = |reason| InvalidImageRef { text: text.to_owned(), reason };
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest)),
+            None => (text, None),
+        };
+        let (name, tag) = match name.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+            _ => (name, None),
+        };
+        if name.is_empty() {
+            return Err(invalid("it names no repository"));
+        }
+        let (host, path) = match name.split_once('/') {
+            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path.to_owned()),
+            Some(_) => (HUB, name.to_owned()),
+            None => (HUB, format!("library/{name}")),
+        };
+        let host = if host == "index.docker.io" { HUB } else { host };
+        let path = if host == HUB && !path.contains('/') { format!("library/{path}") } else { path };
+        if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(invalid("a repository name must be lower case"));
+        }
+        if !path.split('/').all(is_path_component) {
+            return Err(invalid("a repository name has letters, digits and single separators (. _ -)"));
+        }
+        if host.len() + path.len() > MAX_NAME {
+            return Err(invalid("the name is longer than 255 characters"));
+        }
+        if tag.is_some_and(|tag| !is_tag(tag)) {
+            return Err(invalid("a tag has letters, digits, `_`, `.` and `-`, at most 128"));
+        }
+        if digest.is_some_and(|digest| digest.parse::<crate::digest::Digest>().is_err()) {
+            return Err(invalid("the digest is not `sha256:` and 64 hex digits"));
+        }
+        let tag = tag.or(if digest.is_none() { Some("latest") } else { None });
+        Ok(Self {
+            host: host.to_owned(),
+            path,
+            tag: tag.map(str::to_owned),
+            digest: digest.map(str::to_owned),
+        })
+    }
+}
+
+fn is_path_component(component: &str) -> bool {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = component.as_bytes();
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    alphanumeric(*first)
+        && alphanumeric(*last)
+        && bytes.iter().all(|byte| alphanumeric(*byte) || b"._-".contains(byte))
+        && !component.contains("..")
+        && !component.contains("___")
+}
+
+fn is_tag(tag: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (1..=MAX_TAG).contains(&tag.len())
+        && word(tag.as_bytes()[0])
+        && tag.bytes().all(|byte| word(byte) || byte == b'.' || byte == b'-')
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.path)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_completed_as_docker_does() {
+        let digest = crate::digest::Digest::of(b"x");
+        for (text, full, familiar) in [
+            ("app", "docker.io/library/app:latest", "app:latest"),
+            ("me/app:1", "docker.io/me/app:1", "me/app:1"),
+            ("docker.io/app", "docker.io/library/app:latest", "app:latest"),
+            ("index.docker.io/library/app:2", "docker.io/library/app:2", "app:2"),
+            ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
+            ("localhost:5000/a/b:t", "localhost:5000/a/b:t", "localhost:5000/a/b:t"),
+            ("reg.example/a__b", "reg.example/a__b:latest", "reg.example/a__b:latest"),
+            (&format!("app@{digest}"), &format!("docker.io/library/app@{digest}"), &format!("app@{digest}")),
+        ] {
+            let image: ImageRef = text.parse().unwrap();
+            assert_eq!((image.to_string().as_str(), image.familiar().as_str()), (full, familiar), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_docker_refuses_is_refused() {
+        for text in ["", ":1", "App", "a//b", "a/-b", "a:b c", "app:", "app@sha256:12", "a..b", "a___b"] {
+            assert!(text.parse::<ImageRef>().is_err(), "{text}");
+        }
+    }
+}
