@@ -4,3 +4,4 @@ pub mod buildkit;
 pub mod digest;
 pub mod endpoint;
 pub mod registry;
+pub mod output;

@@ -1,0 +1,153 @@
+//! The report on a failed step, in the form that docker made known.
+//!
+//! ```text
+//! ------
+//!  > [2/3] RUN make:
+//! 0.123 make: *** No targets.  Stop.
+//! ------
+//! Dockerfile:7
+//! --------------------
+//!    5 |     WORKDIR /srv
+//!    6 |     COPY . .
+//!    7 | >>> RUN make
+//!    8 |
+//!    9 |     CMD ["./app"]
+//! --------------------
+//! ```
+
+use super::log_line::LogLine;
+use super::screen_text::{one_line, screen_text};
+use super::vertex::VertexTrace;
+
+/// The lines shown before and after those that failed.
+const CONTEXT: usize = 2;
+
+/// A step that failed.
+#[derive(Debug, Clone)]
+pub struct Failure<'a> {
+    /// The vertex's name.
+    pub name: &'a str,
+    /// Its last lines of output, oldest first.
+    pub lines: Vec<&'a LogLine>,
+    /// Where the step stands, when that is known.
+    pub source: Option<Source<'a>>,
+}
+
+/// A place in a Dockerfile.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// What to call the file.
+    pub file: &'a str,
+    /// The whole text of the file.
+    pub text: &'a str,
+    /// The first and the last line of the place, 1-based.
+    pub lines: (u32, u32),
+}
+
+impl<'a> Failure<'a> {
+    /// Takes name and output from a failed vertex.
+    pub fn of(vertex: &'a VertexTrace, source: Option<Source<'a>>) -> Self {
+        Self { name: vertex.name(), lines: vertex.last_lines().collect(), source }
+    }
+}
+
+/// Renders the report as plain text that ends with a line end.
+///
+/// A place outside the text is left out: a Dockerfile that the frontend
+/// rewrote need not have the lines that it reports.
+pub fn report(failure: &Failure<'_>) -> String {
+    let mut report = format!("------\n > {}:\n", one_line(failure.name));
+    for line in &failure.lines {
+        push_line(&mut report, &screen_text(&line.to_string()));
+    }
+    report.push_str("------\n");
+    if let Some(source) = &failure.source {
+        report.push_str(&excerpt(source).unwrap_or_default());
+    }
+    report
+}
+
+fn excerpt(source: &Source<'_>) -> Option<String> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let first = usize::try_from(source.lines.0).ok().filter(|first| (1..=lines.len()).contains(first))?;
+    let last = usize::try_from(source.lines.1).ok()?.clamp(first, lines.len());
+    let from = first.saturating_sub(CONTEXT).max(1);
+    let to = (last + CONTEXT).min(lines.len());
+    let rule = "-".repeat(20);
+    let mut excerpt = format!("{}:{first}\n{rule}\n", source.file);
+    for (number, line) in (from..=to).zip(&lines[from - 1..to]) {
+        let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
+        push_line(&mut excerpt, &format!(" {number:3} | {mark} {}", screen_text(line)));
+    }
+    push_line(&mut excerpt, &rule);
+    Some(excerpt)
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Trace;
+    use super::super::testing::Script;
+    use super::*;
+
+    const DOCKERFILE: &str =
+        "FROM alpine\n\nWORKDIR /srv\nCOPY . .\nRUN one \\\n    && two\n\nUSER app\nCMD x\n";
+
+    fn report_on(lines: (u32, u32)) -> String {
+        let mut trace = Trace::default();
+        let error = "exit code: 1";
+        let step = Script::new().failed("a", "[4/5] RUN one \\\n    && two", 0, 900, error);
+        trace.apply(step.log("a", 123, "one\u{1b}[31m!\u{1b}[0m\n\nno\tend").update());
+        let source = Source { file: "app/Dockerfile", text: DOCKERFILE, lines };
+        let vertex = trace.failures().next().unwrap();
+        report(&Failure::of(vertex, Some(source)))
+    }
+
+    #[test]
+    fn the_report_shows_the_last_output_and_the_place() {
+        insta::assert_snapshot!(report_on((5, 6)), @r#"
+        ------
+         > [4/5] RUN one \     && two:
+        0.123 one!
+        0.123
+        0.123 no        end
+        ------
+        app/Dockerfile:5
+        --------------------
+           3 |     WORKDIR /srv
+           4 |     COPY . .
+           5 | >>> RUN one \
+           6 | >>>     && two
+           7 |
+           8 |     USER app
+        --------------------
+        "#);
+    }
+
+    #[test]
+    fn the_context_ends_with_the_file() {
+        for (lines, shown) in [((1, 1), 1..=3), ((9, 9), 7..=9), ((8, 99), 6..=9), ((5, 0), 3..=7)] {
+            let report = report_on(lines);
+            let numbers: Vec<usize> =
+                (report.lines()).filter_map(|line| line.split_once(" |")?.0.trim().parse().ok()).collect();
+            assert_eq!(numbers, shown.collect::<Vec<_>>(), "{report}");
+        }
+    }
+
+    #[test]
+    fn a_place_outside_the_file_is_left_out() {
+        for lines in [(0, 0), (10, 12)] {
+            assert!(!report_on(lines).contains("Dockerfile"), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_silent_step_without_a_known_place_is_still_named() {
+        let failure = Failure { name: "[2/3] RUN false", lines: Vec::new(), source: None };
+        assert_eq!(report(&failure), "------\n > [2/3] RUN false:\n------\n");
+    }
+}

@@ -1,0 +1,257 @@
+//! The live table as lines of text: a pure function of trace, time and size.
+//!
+//! ```text
+//! [+] Building 3.2s (5/9)
+//!  => CACHED [1/3] FROM docker.io/library/alpine                     0.0s
+//!  => [2/3] RUN make                                                 2.9s
+//!  => => # cc -c main.c                        its last lines of output
+//!  => [internal] load build context                                  0.4s
+//!  => => transferring context: [====>     ] 1.20MB / 2.40MB          0.4s
+//! ```
+//!
+//! A frame never exceeds the size it was made for and leaves the last row to the
+//! cursor. When rows are scarce, vertexes at work and failed ones go before
+//! ended ones, younger before older, and every vertex at work gets one more line
+//! of detail before any gets two. What ended is one line; its rows are gone.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::amount::amount;
+use super::log_line::LogLine;
+use super::runs::elapsed;
+use super::screen_text::{columns, cut, screen_text};
+use super::trace::Trace;
+use super::vertex::{State, VertexTrace};
+use crate::buildkit::status::VertexStatus;
+
+/// How many of its last lines a vertex at work shows.
+const SHOWN_LINES: usize = 6;
+
+/// The cells of a progress bar between its brackets.
+const BAR: usize = 20;
+
+/// Columns below which a progress bar or the times are left out.
+const ROOM_FOR_BAR: usize = 72;
+const ROOM_FOR_TIME: usize = 24;
+
+/// A terminal's size in cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Columns.
+    pub cols: usize,
+    /// Rows.
+    pub rows: usize,
+}
+
+/// What a line says about its vertex; the painter gives each tone a colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// The header, and what is at work.
+    Plain,
+    /// Ended well.
+    Ended,
+    /// Cancelled, or a warning.
+    Warning,
+    /// Failed.
+    Error,
+    /// Output of a step.
+    Faint,
+}
+
+/// One line of the table; its text holds no control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What it says.
+    pub text: String,
+    /// What it means.
+    pub tone: Tone,
+}
+
+/// A vertex's line and the lines of detail below it.
+struct Block {
+    main: Line,
+    /// At work or failed: the last to be dropped when rows are scarce.
+    urgent: bool,
+    /// In the order in which they are shown.
+    details: Vec<(Rank, Line)>,
+}
+
+/// Which detail is dropped when rows are scarce: the highest first.
+type Rank = (u8, usize);
+
+/// The table as it stands at `now`, which is by the builder's clock.
+pub fn frame(trace: &Trace, now: Timestamp, size: Size) -> Vec<Line> {
+    let Some(rows) = size.rows.checked_sub(2) else {
+        return Vec::new();
+    };
+    let mut lines = vec![header(trace, now, size.cols, "")];
+    let blocks = fitting(blocks(trace, now, size.cols), rows);
+    let shares = shares(&blocks, rows - blocks.len());
+    for (block, share) in blocks.into_iter().zip(shares) {
+        lines.push(block.main);
+        lines.extend(best(block.details, share));
+    }
+    lines
+}
+
+/// The table that is left when all is over: every vertex and warning, however many rows that takes.
+pub fn summary(trace: &Trace, now: Timestamp, cols: usize) -> Vec<Line> {
+    let all_over = trace.vertexes().all(|(_, vertex)| vertex.state().is_over());
+    let mut lines = vec![header(trace, now, cols, if all_over { " FINISHED" } else { "" })];
+    for vertex in reached(trace) {
+        lines.push(vertex_line(vertex, now, cols));
+        lines.extend(warning_lines(vertex, cols));
+    }
+    lines
+}
+
+fn header(trace: &Trace, now: Timestamp, cols: usize, ending: &str) -> Line {
+    let seconds = trace.started().map(|start| elapsed(start, now)).unwrap_or_default().as_secs_f64();
+    let total = trace.vertexes().count();
+    let over = trace.vertexes().filter(|(_, vertex)| vertex.state().is_over()).count();
+    let text = format!("[+] Building {seconds:.1}s ({over}/{total}){ending}");
+    Line { text: cut(&text, cols).to_owned(), tone: Tone::Plain }
+}
+
+/// The vertexes that started, or failed before they could, by their start.
+fn reached(trace: &Trace) -> Vec<&VertexTrace> {
+    let mut reached: Vec<_> = trace
+        .vertexes()
+        .map(|(_, vertex)| vertex)
+        .filter(|vertex| vertex.state() != State::Waiting)
+        .collect();
+    reached.sort_by_key(|vertex| (vertex.first_start().is_none(), vertex.first_start()));
+    reached
+}
+
+fn blocks(trace: &Trace, now: Timestamp, cols: usize) -> Vec<Block> {
+    let block = |vertex: &VertexTrace| {
+        let state = vertex.state();
+        let details = if state == State::Running { details(vertex, now, cols) } else { Vec::new() };
+        let urgent = matches!(state, State::Running | State::Failed);
+        Block { main: vertex_line(vertex, now, cols), urgent, details }
+    };
+    reached(trace).into_iter().map(block).collect()
+}
+
+/// Drops blocks until at most `rows` are left: the oldest that are not urgent, then the oldest.
+fn fitting(blocks: Vec<Block>, rows: usize) -> Vec<Block> {
+    let mut surplus = blocks.len().saturating_sub(rows);
+    let mut drop_surplus = |droppable: bool| {
+        let drop = droppable && surplus > 0;
+        surplus -= usize::from(drop);
+        !drop
+    };
+    let kept: Vec<_> = blocks.into_iter().filter(|block| drop_surplus(!block.urgent)).collect();
+    kept.into_iter().filter(|_| drop_surplus(true)).collect()
+}
+
+/// Deals `rows` out to the details of the blocks, one at a time and in turn.
+fn shares(blocks: &[Block], mut rows: usize) -> Vec<usize> {
+    let mut shares = vec![0; blocks.len()];
+    let deepest = blocks.iter().map(|block| block.details.len()).max().unwrap_or_default();
+    for depth in 0..deepest {
+        // From the youngest, so that the tail of the table is served first.
+        for (share, block) in shares.iter_mut().zip(blocks).rev() {
+            if rows > 0 && block.details.len() > depth {
+                *share += 1;
+                rows -= 1;
+            }
+        }
+    }
+    shares
+}
+
+/// The `share` details of the lowest rank, in the order in which they are shown.
+fn best(details: Vec<(Rank, Line)>, share: usize) -> impl Iterator<Item = Line> {
+    let mut ranks: Vec<_> = details.iter().enumerate().map(|(index, (rank, _))| (*rank, index)).collect();
+    ranks.sort_unstable();
+    ranks.truncate(share);
+    let chosen = move |index: usize| ranks.iter().any(|(_, chosen)| *chosen == index);
+    details.into_iter().enumerate().filter(move |(index, _)| chosen(*index)).map(|(_, (_, line))| line)
+}
+
+/// The details of a vertex at work: its rows, warnings and last lines.
+///
+/// Rows that go on rank first, then output from the last line backwards, then
+/// warnings, then rows that ended, the last one first.
+fn details(vertex: &VertexTrace, now: Timestamp, cols: usize) -> Vec<(Rank, Line)> {
+    let rows = vertex.statuses();
+    let row = |(index, row): (usize, &VertexStatus)| {
+        let rank = if row.completed.is_none() { (0, index) } else { (3, rows.len() - index) };
+        (rank, row_line(row, now, cols))
+    };
+    let open = vertex.open_lines().collect::<Vec<_>>();
+    let newest_first = open.iter().rev().chain(vertex.last_lines().rev()).take(SHOWN_LINES);
+    let output = newest_first.enumerate().map(|(age, line)| ((1, age), output_line(line, cols)));
+    let mut details: Vec<_> = rows.iter().enumerate().map(row).collect();
+    details.extend(warning_lines(vertex, cols).map(|line| ((2, 0), line)));
+    details.extend(output.collect::<Vec<_>>().into_iter().rev());
+    details
+}
+
+fn output_line(line: &LogLine, cols: usize) -> Line {
+    let text = format!(" => => # {}", screen_text(&line.text));
+    Line { text: cut(&text, cols).trim_end().to_owned(), tone: Tone::Faint }
+}
+
+fn vertex_line(vertex: &VertexTrace, now: Timestamp, cols: usize) -> Line {
+    let (word, tone) = match vertex.state() {
+        State::Waiting | State::Running => ("", Tone::Plain),
+        State::Done => ("", Tone::Ended),
+        State::Cached => ("CACHED ", Tone::Ended),
+        State::Cancelled => ("CANCELED ", Tone::Warning),
+        State::Failed => ("ERROR ", Tone::Error),
+    };
+    let text = format!(" => {word}{}", screen_text(vertex.name()));
+    Line { text: with_time(&text, vertex.duration(now), cols), tone }
+}
+
+fn warning_lines(vertex: &VertexTrace, cols: usize) -> impl Iterator<Item = Line> {
+    vertex.warnings().iter().map(move |warning| {
+        let text = format!(" => => WARN: {}", screen_text(&warning.short));
+        Line { text: cut(&text, cols).to_owned(), tone: Tone::Warning }
+    })
+}
+
+fn row_line(row: &VertexStatus, now: Timestamp, cols: usize) -> Line {
+    let has_bar = row.completed.is_none() && row.total > 0 && cols >= ROOM_FOR_BAR;
+    let mut parts = vec![" => =>".to_owned(), shortened(&screen_text(&row.id))];
+    parts.extend(has_bar.then(|| bar(row.current, row.total)));
+    parts.extend(amount(row));
+    let took = row.started.map(|start| elapsed(start, row.completed.unwrap_or(now))).unwrap_or_default();
+    let tone = if row.completed.is_some() { Tone::Ended } else { Tone::Plain };
+    Line { text: with_time(&parts.join(" "), took, cols), tone }
+}
+
+/// Shortens digests to twelve digits, so that the bytes beside them have room.
+fn shortened(id: &str) -> String {
+    let short = |word: &str| match word.split_once("sha256:") {
+        Some((before, hex)) if hex.len() == 64 && hex.is_ascii() => format!("{before}sha256:{}", &hex[..12]),
+        _ => word.to_owned(),
+    };
+    id.split(' ').map(short).collect::<Vec<_>>().join(" ")
+}
+
+fn bar(current: i64, total: i64) -> String {
+    let part = i128::from(current.clamp(0, total)) * BAR as i128 / i128::from(total);
+    let full = usize::try_from(part).unwrap_or_default();
+    let head = if full < BAR { ">" } else { "" };
+    format!("[{:<BAR$}]", "=".repeat(full) + head)
+}
+
+/// Puts the time at the right edge, cutting the text to make room; without it when there is none.
+fn with_time(text: &str, time: Duration, cols: usize) -> String {
+    if cols < ROOM_FOR_TIME {
+        return cut(text, cols).to_owned();
+    }
+    let time = format!(" {:.1}s", time.as_secs_f64());
+    let room = cols - time.len();
+    let text = cut(text, room);
+    format!("{text}{}{time}", " ".repeat(room - columns(text)))
+}
+
+#[cfg(test)]
+mod tests;

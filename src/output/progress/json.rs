@@ -1,0 +1,258 @@
+//! Progress as JSON, one object a line, for programs.
+//!
+//! Every object has `schema` (always [`SCHEMA`]) and `event`; the other fields
+//! depend on the event. All are always there; what is unknown is `null`. Times
+//! are RFC 3339 in UTC, by the builder's clock. Fields may be added, never
+//! renamed or removed, without a new schema name.
+//!
+//! | `event` | fields |
+//! |---|---|
+//! | `vertex` | `digest`, `name`, `inputs` (digests), `cached`, `started`, `completed`, `error`, `group` (`id`, `name`) |
+//! | `status` | `vertex` (digest), `id`, `current` and `total` (bytes; a total of 0 is unknown), `timestamp`, `started`, `completed` |
+//! | `log` | `vertex`, `stream` (`stdout` or `stderr`), `timestamp`, `data` |
+//! | `warning` | `vertex`, `short`, `detail` (lines), `url`, `lines` (`first`, `last`; 1-based, of the Dockerfile) |
+//!
+//! A vertex comes again, whole, whenever it changes. `data` is output as it came,
+//! in pieces that need not be lines; what is not UTF-8 becomes U+FFFD, and a
+//! character that was split between two messages comes whole with the second.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Renderer;
+use super::trace::{Changes, Trace};
+use crate::buildkit::status::{StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning};
+
+/// The value of `schema` in every object.
+pub const SCHEMA: &str = "larder.progress.v1";
+
+/// Writes one object a line.
+#[derive(Default)]
+pub(super) struct Json {
+    /// By vertex and stream, the start of a character whose end has yet to come.
+    split: BTreeMap<(String, i64), Vec<u8>>,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    event: Event<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    Vertex {
+        digest: &'a str,
+        name: &'a str,
+        inputs: &'a [String],
+        cached: bool,
+        started: Option<Timestamp>,
+        completed: Option<Timestamp>,
+        error: Option<&'a str>,
+        group: Option<Group<'a>>,
+    },
+    Status {
+        vertex: &'a str,
+        id: &'a str,
+        current: i64,
+        total: i64,
+        timestamp: Option<Timestamp>,
+        started: Option<Timestamp>,
+        completed: Option<Timestamp>,
+    },
+    Log {
+        vertex: &'a str,
+        stream: &'static str,
+        timestamp: Option<Timestamp>,
+        data: &'a str,
+    },
+    Warning {
+        vertex: &'a str,
+        short: &'a str,
+        detail: &'a [String],
+        url: Option<&'a str>,
+        lines: Option<Lines>,
+    },
+}
+
+#[derive(Serialize)]
+struct Group<'a> {
+    id: &'a str,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Lines {
+    first: u32,
+    last: u32,
+}
+
+impl<'a> From<&'a Vertex> for Event<'a> {
+    fn from(vertex: &'a Vertex) -> Self {
+        Self::Vertex {
+            digest: &vertex.digest,
+            name: &vertex.name,
+            inputs: &vertex.inputs,
+            cached: vertex.cached,
+            started: vertex.started,
+            completed: vertex.completed,
+            error: non_empty(&vertex.error),
+            group: vertex.progress_group.as_ref().map(|(id, name)| Group { id, name }),
+        }
+    }
+}
+
+impl<'a> From<&'a VertexStatus> for Event<'a> {
+    fn from(status: &'a VertexStatus) -> Self {
+        Self::Status {
+            vertex: &status.vertex,
+            id: &status.id,
+            current: status.current,
+            total: status.total,
+            timestamp: status.timestamp,
+            started: status.started,
+            completed: status.completed,
+        }
+    }
+}
+
+impl<'a> From<&'a VertexWarning> for Event<'a> {
+    fn from(warning: &'a VertexWarning) -> Self {
+        Self::Warning {
+            vertex: &warning.vertex,
+            short: &warning.short,
+            detail: &warning.detail,
+            url: non_empty(&warning.url),
+            lines: warning.lines.map(|(first, last)| Lines { first, last }),
+        }
+    }
+}
+
+fn non_empty(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+impl Json {
+    fn write_log(&mut self, log: &VertexLog, out: &mut dyn Write) -> io::Result<()> {
+        let split = self.split.entry((log.vertex.clone(), log.stream)).or_default();
+        split.extend_from_slice(&log.data);
+        let rest = split.split_off(whole_characters(split));
+        let bytes = std::mem::replace(split, rest);
+        write_output(&log.vertex, log.stream, log.timestamp, &bytes, out)
+    }
+}
+
+impl Renderer for Json {
+    fn message(&mut self, update: &StatusUpdate, out: &mut dyn Write) -> io::Result<()> {
+        for vertex in &update.vertexes {
+            write_event(vertex.into(), out)?;
+        }
+        for status in &update.statuses {
+            write_event(status.into(), out)?;
+        }
+        for warning in &update.warnings {
+            write_event(warning.into(), out)?;
+        }
+        update.logs.iter().try_for_each(|log| self.write_log(log, out))?;
+        out.flush()
+    }
+
+    fn finish(
+        &mut self,
+        _trace: &Trace,
+        _changes: Changes,
+        _now: Timestamp,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        std::mem::take(&mut self.split)
+            .into_iter()
+            .try_for_each(|((vertex, stream), bytes)| write_output(&vertex, stream, None, &bytes, out))
+    }
+}
+
+fn write_output(
+    vertex: &str,
+    stream: i64,
+    timestamp: Option<Timestamp>,
+    bytes: &[u8],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let stream = if stream == 2 { "stderr" } else { "stdout" };
+    write_event(Event::Log { vertex, stream, timestamp, data: &String::from_utf8_lossy(bytes) }, out)
+}
+
+fn write_event(event: Event<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&Record { schema: SCHEMA, event })?;
+    line.push(b'\n');
+    out.write_all(&line)
+}
+
+/// The length of `bytes` without a character at the end that is cut off.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let cut_off = |start: &usize| matches!(std::str::from_utf8(&bytes[*start..]), Err(error) if error.valid_up_to() == 0 && error.error_len().is_none());
+    (bytes.len().saturating_sub(3)..bytes.len()).find(cut_off).unwrap_or(bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Captured, Script, at};
+    use super::super::{Display, Mode, Options, Size};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rendered(updates: impl IntoIterator<Item = StatusUpdate>) -> String {
+        let captured = Captured::default();
+        let options = Options::fixed(false, Size { cols: 80, rows: 24 });
+        let mut display = Display::new(Mode::Json, options, captured.boxed());
+        for update in updates {
+            display.update(update, at(0)).unwrap();
+        }
+        display.finish(at(0)).unwrap();
+        captured.text()
+    }
+
+    fn output(text: &str) -> String {
+        let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        events.map(|event| event["data"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_event_is_one_object_with_stable_names() {
+        let text = rendered([
+            Script::new().start("sha256:a", "[2/2] RUN make", 0).update(),
+            Script::new()
+                .failed("sha256:a", "[2/2] RUN make", 0, 1_500, "exit code: 1")
+                .grouped("g", "[2/2] RUN")
+                .status("sha256:a", "transferring context:", (10, 20), (0, 40), false)
+                .warning("sha256:a", "JSONArgsRecommended")
+                .log_on(2, "sha256:a", 1_000, "boo\n\u{1b}[0m")
+                .update(),
+        ]);
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_character_that_never_came_whole_is_marked() {
+        assert_eq!(
+            output(&rendered([Script::new().log("a", 0, b"\xff ok \xe2\x82").update()])),
+            "\u{fffd} ok \u{fffd}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_character_split_between_messages_comes_whole(text in "[a€🦀é]{0,20}", cut in 0usize..60) {
+            let (before, after) = text.as_bytes().split_at(cut.min(text.len()));
+            let updates = [before, after].map(|bytes| Script::new().log("a", 0, bytes).update());
+            prop_assert_eq!(output(&rendered(updates)), text);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Output lines, put together from bytes that were split anywhere.
+//!
+//! A line depends on the bytes alone, never on how they were cut into messages.
+//! A carriage return starts the line over, as it does on a terminal, so that a
+//! progress bar leaves its last state and not its history; `\r\n` ends a line
+//! as `\n` does. What is not UTF-8 becomes U+FFFD.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// A line longer than this many bytes is broken, so that a step that never
+/// ends its lines cannot fill the memory.
+const LONGEST: usize = 64 * 1024;
+
+/// One line that a step wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// 1 for stdout, 2 for stderr.
+    pub stream: i64,
+    /// How long the vertex had been running when the line began.
+    pub since_start: Duration,
+    /// The line without its end; escape sequences are still in it.
+    pub text: String,
+}
+
+/// Prints `0.412 text`, with three significant digits below 100 seconds as docker does.
+impl fmt::Display for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.since_start.as_secs_f64();
+        let digits = match seconds {
+            ..10.0 => 3,
+            10.0..100.0 => 2,
+            _ => 1,
+        };
+        write!(f, "{seconds:.digits$} {}", self.text)
+    }
+}
+
+/// The line that one stream of one vertex is in the middle of.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OpenLine {
+    bytes: Vec<u8>,
+    began: Option<Timestamp>,
+    returned: bool,
+}
+
+/// A line with the time at which its first byte was written.
+pub(super) type Dated = (Option<Timestamp>, String);
+
+impl OpenLine {
+    /// Adds bytes and returns the lines that they ended.
+    pub(super) fn push(&mut self, mut data: &[u8], at: Option<Timestamp>) -> Vec<Dated> {
+        let mut lines = Vec::new();
+        while let Some(&first) = data.first() {
+            match first {
+                b'\n' => {
+                    lines.push(self.take(at));
+                    data = &data[1..];
+                }
+                b'\r' => {
+                    self.returned = true;
+                    data = &data[1..];
+                }
+                _ => {
+                    if std::mem::take(&mut self.returned) {
+                        self.bytes.clear();
+                        self.began = None;
+                    }
+                    if self.bytes.is_empty() {
+                        self.began = at;
+                    }
+                    let end = data.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+                    let taken = end.unwrap_or(data.len()).min(LONGEST - self.bytes.len());
+                    self.bytes.extend_from_slice(&data[..taken]);
+                    data = &data[taken..];
+                    if self.bytes.len() == LONGEST {
+                        lines.push(self.break_off());
+                    }
+                }
+            }
+        }
+        lines
+    }
+
+    /// Ends the line where it is; nothing when nothing was written.
+    pub(super) fn close(&mut self) -> Option<Dated> {
+        (!self.bytes.is_empty()).then(|| self.take(None))
+    }
+
+    /// What the line shows so far, if anything.
+    pub(super) fn so_far(&self) -> Option<Dated> {
+        (!self.bytes.is_empty()).then(|| (self.began, String::from_utf8_lossy(&self.bytes).into_owned()))
+    }
+
+    fn take(&mut self, at: Option<Timestamp>) -> Dated {
+        let line = Self::take_bytes(&mut self.bytes);
+        self.returned = false;
+        (self.began.take().or(at), line)
+    }
+
+    /// Ends an overlong line, but not in the middle of a character.
+    fn break_off(&mut self) -> Dated {
+        let whole = match std::str::from_utf8(&self.bytes) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => self.bytes.len(),
+        };
+        let rest = self.bytes.split_off(whole);
+        let line = (self.began, Self::take_bytes(&mut self.bytes));
+        self.bytes = rest;
+        line
+    }
+
+    fn take_bytes(bytes: &mut Vec<u8>) -> String {
+        String::from_utf8(std::mem::take(bytes))
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lines<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let mut open = OpenLine::default();
+        let mut lines: Vec<_> = chunks.into_iter().flat_map(|chunk| open.push(chunk, None)).collect();
+        lines.extend(open.close());
+        lines.into_iter().map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn a_line_shows_what_a_terminal_would_show() {
+        for (written, shown) in [
+            ("one\ntwo\n", vec!["one", "two"]),
+            ("dos\r\nunix\n", vec!["dos", "unix"]),
+            ("10%\r50%\r100%\n", vec!["100%"]),
+            ("10%\r", vec!["10%"]),
+            ("100%\r\r\n", vec!["100%"]),
+            ("\n\nno end", vec!["", "", "no end"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(lines([written.as_bytes()]), shown, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_marked_and_the_rest_kept() {
+        assert_eq!(lines([b"caf\xe9 au lait\n".as_slice()]), ["caf\u{fffd} au lait"]);
+    }
+
+    #[test]
+    fn an_endless_line_is_broken_between_characters() {
+        let endless = "x€".repeat(LONGEST);
+        let broken = lines([endless.as_bytes()]);
+        assert!(broken.len() > 1);
+        assert!(broken.iter().all(|line| line.len() <= LONGEST && !line.contains('\u{fffd}')));
+        assert_eq!(broken.concat(), endless);
+    }
+
+    #[test]
+    fn the_time_loses_digits_as_it_grows() {
+        for (millis, shown) in
+            [(0, "0.000 x"), (412, "0.412 x"), (9_999, "9.999 x"), (12_345, "12.35 x"), (123_456, "123.5 x")]
+        {
+            let line =
+                LogLine { stream: 1, since_start: Duration::from_millis(millis), text: "x".to_owned() };
+            assert_eq!(line.to_string(), shown);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn where_the_bytes_were_split_does_not_matter(
+            text in "[a-c€é\r\n]{0,60}", cuts in prop::collection::vec(0usize..200, 0..8)
+        ) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let chunks = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]);
+            prop_assert_eq!(lines(chunks), lines([bytes]));
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Progress as lines, in the form that `docker build --progress=plain` made known.
+//!
+//! ```text
+//! #7 [2/3] RUN pip install        a block opens with the vertex's name
+//! #7 0.412 Collecting flask       output, with seconds since the vertex started
+//! #7 ...                          another vertex interrupts
+//!
+//! #5 [internal] load build context
+//! #5 transferring context: 1.20MB 0.1s done
+//! #5 DONE 0.1s                    or CACHED, CANCELED, ERROR: why
+//! ```
+//!
+//! Concurrent vertexes take turns, so that blocks stay readable. Only the one
+//! whose turn it is writes at once; the others' lines wait:
+//!
+//! - A vertex that ended is shown at once, in the order of the ends.
+//! - Another with output gets the turn when the current one has had it for
+//!   [`TURN`], or has been silent for [`SILENCE`].
+//! - One that merely started gets it after [`TURN`] only.
+//!
+//! So no line waits longer than one turn of each vertex that runs. Numbers are
+//! given in the order in which vertexes are first shown.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{self, Write};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Renderer;
+use super::amount::amount;
+use super::log_line::LogLine;
+use super::runs::elapsed;
+use super::screen_text::one_line;
+use super::trace::{Change, Changes, Trace, VertexId};
+use super::vertex::{State, VertexTrace};
+use crate::buildkit::status::VertexStatus;
+
+/// How long a vertex keeps the turn while others have something to say.
+const TURN: Duration = Duration::from_secs(5);
+
+/// A vertex that has written nothing for this long yields to one that has.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// A progress row is shown again after this long,
+const ROW_INTERVAL: Duration = Duration::from_secs(5);
+
+/// or when it has moved by this many hundredths of its whole.
+const ROW_STEP: i64 = 5;
+
+/// Writes blocks of lines.
+#[derive(Default)]
+pub(super) struct Plain {
+    blocks: BTreeMap<VertexId, Block>,
+    numbers: usize,
+    turn: Option<Turn>,
+    anything_written: bool,
+}
+
+/// Whose lines are written now.
+struct Turn {
+    vertex: VertexId,
+    began: Timestamp,
+    last_line: Timestamp,
+}
+
+/// What a vertex has yet to show, and what it showed.
+#[derive(Default)]
+struct Block {
+    number: Option<usize>,
+    waiting: VecDeque<Piece>,
+    /// The vertex started, ended or was renamed since it was last shown.
+    changed: bool,
+    since: Option<Timestamp>,
+    rows_shown: HashMap<usize, RowShown>,
+}
+
+enum Piece {
+    Row(usize),
+    Warning(usize),
+    Line(LogLine),
+}
+
+/// The state in which a progress row was last written.
+struct RowShown {
+    current: i64,
+    at: Option<Timestamp>,
+}
+
+impl Block {
+    fn has_news(&self) -> bool {
+        self.changed || !self.waiting.is_empty()
+    }
+
+    fn add(&mut self, change: Change, vertex: &VertexTrace, now: Timestamp) {
+        match change {
+            Change::Vertex(_) if vertex.state() == State::Waiting => return,
+            Change::Vertex(_) => self.changed = true,
+            Change::Status(_, row) => {
+                let queued =
+                    self.waiting.iter().any(|piece| matches!(piece, Piece::Row(other) if *other == row));
+                let shown = self.rows_shown.get(&row);
+                if queued || shown.is_some_and(|shown| !shown.is_outdated_by(&vertex.statuses()[row])) {
+                    return;
+                }
+                self.waiting.push_back(Piece::Row(row));
+            }
+            Change::Warning(_, warning) => self.waiting.push_back(Piece::Warning(warning)),
+            Change::Line(_, line) => self.waiting.push_back(Piece::Line(line)),
+        }
+        self.since.get_or_insert(now);
+    }
+}
+
+impl RowShown {
+    fn is_outdated_by(&self, row: &VertexStatus) -> bool {
+        let moved = row.current.saturating_sub(self.current).saturating_mul(100);
+        let waited = self.at.zip(row.timestamp).map(|(from, to)| elapsed(from, to)).unwrap_or_default();
+        row.completed.is_some()
+            || (row.total > 0 && moved >= row.total.saturating_mul(ROW_STEP))
+            || waited >= ROW_INTERVAL
+    }
+}
+
+impl Plain {
+    fn add(&mut self, trace: &Trace, changes: Changes, now: Timestamp) {
+        for change in changes {
+            let id = change.vertex();
+            self.blocks.entry(id).or_default().add(change, &trace[id], now);
+        }
+    }
+
+    /// Writes what may be written at `now`.
+    fn write(&mut self, trace: &Trace, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+        for id in self.over(trace) {
+            self.show(trace, id, now, out)?;
+        }
+        if let Some(current) = self.current().filter(|id| self.blocks[id].has_news()) {
+            self.show(trace, current, now, out)?;
+        }
+        match self.next(now) {
+            Some(next) => self.show(trace, next, now, out),
+            None => Ok(()),
+        }
+    }
+
+    fn current(&self) -> Option<VertexId> {
+        self.turn.as_ref().map(|turn| turn.vertex)
+    }
+
+    /// The vertexes that ended and have news: the current one, then by their end.
+    fn over(&self, trace: &Trace) -> Vec<VertexId> {
+        let with_news = self.blocks.iter().filter(|(_, block)| block.has_news()).map(|(id, _)| *id);
+        let mut over: Vec<_> = with_news.filter(|id| trace[*id].state().is_over()).collect();
+        over.sort_by_key(|id| (self.current() != Some(*id), trace[*id].last_stop(), *id));
+        over
+    }
+
+    /// The vertex that gets the turn now: one with output before one without, then who waited longest.
+    fn next(&self, now: Timestamp) -> Option<VertexId> {
+        let others =
+            self.blocks.iter().filter(|(id, block)| block.has_news() && self.current() != Some(**id));
+        let (id, block) = others.min_by_key(|(id, block)| (block.waiting.is_empty(), block.since, **id))?;
+        let free = self.turn.as_ref().is_none_or(|turn| {
+            let silent = elapsed(turn.last_line, now) >= SILENCE && !block.waiting.is_empty();
+            silent || elapsed(turn.began, now) >= TURN
+        });
+        free.then_some(*id)
+    }
+
+    /// Writes all the news of a vertex, in a block of its own if it has not the turn.
+    fn show(&mut self, trace: &Trace, id: VertexId, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+        let vertex = &trace[id];
+        let number = self.number(id);
+        if self.current() != Some(id) {
+            self.interrupt(out)?;
+            if std::mem::replace(&mut self.anything_written, true) {
+                writeln!(out)?;
+            }
+            writeln!(out, "#{number} {}", one_line(vertex.name()))?;
+            self.turn = Some(Turn { vertex: id, began: now, last_line: now });
+        }
+        let block = self.blocks.entry(id).or_default();
+        block.since = None;
+        let mut row_goes_on = false;
+        for piece in std::mem::take(&mut block.waiting) {
+            match piece {
+                Piece::Row(index) => {
+                    let row = &vertex.statuses()[index];
+                    row_goes_on |= row.completed.is_none();
+                    block.rows_shown.insert(index, RowShown { current: row.current, at: row.timestamp });
+                    writeln!(out, "#{number} {}", row_text(row))?;
+                }
+                Piece::Warning(index) => {
+                    writeln!(out, "#{number} WARN: {}", vertex.warnings()[index].short)?;
+                }
+                Piece::Line(line) => writeln!(out, "#{number} {line}")?,
+            }
+            if let Some(turn) = &mut self.turn {
+                turn.last_line = now;
+            }
+        }
+        let changed = std::mem::take(&mut block.changed);
+        // Rows may move on after the end (a cache that is loaded lazily); the block then stays open.
+        if vertex.state().is_over() && (changed || !row_goes_on) {
+            writeln!(out, "#{number} {}", ending(vertex))?;
+            self.turn = None;
+        }
+        Ok(())
+    }
+
+    /// Takes the turn from the vertex that has it.
+    fn interrupt(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        match self.turn.take() {
+            Some(turn) => writeln!(out, "#{} ...", self.number(turn.vertex)),
+            None => Ok(()),
+        }
+    }
+
+    fn number(&mut self, id: VertexId) -> usize {
+        *self.blocks.entry(id).or_default().number.get_or_insert_with(|| {
+            self.numbers += 1;
+            self.numbers
+        })
+    }
+}
+
+impl Renderer for Plain {
+    fn changed(
+        &mut self,
+        trace: &Trace,
+        changes: Changes,
+        now: Timestamp,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        self.add(trace, changes, now);
+        self.write(trace, now, out)
+    }
+
+    fn tick(&mut self, trace: &Trace, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+        self.write(trace, now, out)
+    }
+
+    fn finish(
+        &mut self,
+        trace: &Trace,
+        changes: Changes,
+        now: Timestamp,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        self.changed(trace, changes, now, out)?;
+        let left: Vec<_> =
+            self.blocks.iter().filter(|(_, block)| block.has_news()).map(|(id, _)| *id).collect();
+        left.into_iter().try_for_each(|id| self.show(trace, id, now, out))?;
+        *self = Self::default();
+        Ok(())
+    }
+}
+
+/// `transferring context: 1.20MB 0.1s done`
+fn row_text(row: &VertexStatus) -> String {
+    let took = row.started.zip(row.completed.or(row.timestamp)).map(|(start, stop)| elapsed(start, stop));
+    let took = took.filter(|took| *took > Duration::from_millis(10));
+    let mut parts = vec![one_line(&row.id)];
+    parts.extend(amount(row));
+    parts.extend(took.map(|took| format!("{:.1}s", took.as_secs_f64())));
+    parts.extend(row.completed.map(|_| "done".to_owned()));
+    parts.join(" ")
+}
+
+fn ending(vertex: &VertexTrace) -> String {
+    match (vertex.state(), vertex.error()) {
+        (State::Cancelled, _) => "CANCELED".to_owned(),
+        (_, Some(error)) => format!("ERROR: {error}"),
+        (State::Cached, None) => "CACHED".to_owned(),
+        (_, None) => {
+            let duration = vertex.last_stop().map(|stop| vertex.duration(stop)).unwrap_or_default();
+            format!("DONE {:.1}s", duration.as_secs_f64())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

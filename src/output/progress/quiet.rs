@@ -1,0 +1,26 @@
+//! Progress for those who want none: writes nothing, ever.
+
+use super::Renderer;
+
+/// Shows nothing.
+pub(super) struct Quiet;
+
+impl Renderer for Quiet {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Captured, Script, at};
+    use super::super::{Display, Mode, Options, Size};
+
+    #[test]
+    fn a_quiet_build_writes_nothing_and_still_keeps_the_trace() {
+        let captured = Captured::default();
+        let options = Options::fixed(true, Size { cols: 80, rows: 24 });
+        let mut display = Display::new(Mode::Quiet, options, captured.boxed());
+        let message = Script::new().failed("a", "[2/2] RUN false", 0, 9, "exit code: 1").log("a", 1, "boo\n");
+        display.update(message.update(), at(9)).unwrap();
+        display.tick(at(500)).unwrap();
+        assert_eq!(display.finish(at(900)).unwrap().failures().count(), 1);
+        assert_eq!(captured.text(), "");
+    }
+}

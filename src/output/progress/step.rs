@@ -1,0 +1,246 @@
+//! What kind of work a vertex is, and which of it came from a cache.
+//!
+//! BuildKit tells a Dockerfile instruction from its own jobs only by the name:
+//! `[builder 2/3] RUN make` against `[internal] load build context`. The form
+//! is `prefixCommand` of BuildKit's `dockerfile2llb`: in the brackets an
+//! optional platform, an optional stage and the step's number, which is padded
+//! (`[ 2/10]`); after them an optional `ONBUILD`.
+//!
+//! Hit statistics count RUN, COPY and ADD alone: FROM and WORKDIR cost next to
+//! nothing and would flatter them.
+
+use std::time::Duration;
+
+use super::trace::Trace;
+use super::vertex::{State, VertexTrace};
+
+/// The work behind a vertex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    /// `FROM`: pulling or naming a base image.
+    From,
+    /// `RUN`.
+    Run,
+    /// `COPY`.
+    Copy,
+    /// `ADD`.
+    Add,
+    /// `WORKDIR`.
+    Workdir,
+    /// The frontend's own jobs: loading the Dockerfile, the context, metadata.
+    Internal,
+    /// Fetching a registry token.
+    Auth,
+    /// Reading a cache manifest.
+    CacheImport,
+    /// Writing a cache.
+    CacheExport,
+    /// Writing the image.
+    Export,
+    /// Anything else.
+    Other,
+}
+
+/// The first words by which BuildKit's unbracketed jobs are known; the first match counts.
+const JOBS: [(&str, StepKind); 8] = [
+    ("importing cache manifest", StepKind::CacheImport),
+    ("inferred cache manifest", StepKind::CacheImport),
+    ("exporting cache", StepKind::CacheExport),
+    ("preparing build cache", StepKind::CacheExport),
+    ("preparing layers for inline cache", StepKind::CacheExport),
+    ("exporting", StepKind::Export),
+    ("sending tarball", StepKind::Export),
+    ("importing to docker", StepKind::Export),
+];
+
+impl StepKind {
+    /// Tells the kind from a vertex's name.
+    pub fn of(name: &str) -> Self {
+        let Some((bracket, rest)) = name.strip_prefix('[').and_then(|name| name.split_once(']')) else {
+            let job = JOBS.iter().find(|(start, _)| name.starts_with(start));
+            return job.map_or(Self::Other, |(_, kind)| *kind);
+        };
+        let mut bracketed = bracket.split_whitespace();
+        match (bracketed.clone().next(), bracketed.next_back()) {
+            (Some("auth"), _) => Self::Auth,
+            (Some("context"), _) | (_, Some("internal")) => Self::Internal,
+            (_, Some(number)) if is_step_number(number) => Self::of_instruction(rest),
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether hit statistics count it: RUN, COPY and ADD.
+    pub fn is_counted(self) -> bool {
+        matches!(self, Self::Run | Self::Copy | Self::Add)
+    }
+
+    fn of_instruction(text: &str) -> Self {
+        // `LINK COPY …` is the merge behind a `COPY --link`.
+        let mut words = text.split_whitespace().skip_while(|word| matches!(*word, "ONBUILD" | "LINK"));
+        match words.next() {
+            Some("FROM") => Self::From,
+            Some("RUN") => Self::Run,
+            Some("COPY") => Self::Copy,
+            Some("ADD") => Self::Add,
+            Some("WORKDIR") => Self::Workdir,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn is_step_number(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once('/').is_some_and(|(step, total)| is_number(step) && is_number(total))
+}
+
+/// How one vertex went, for the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepRecord {
+    /// The vertex; of a group, its first one.
+    pub digest: String,
+    /// The name that was shown.
+    pub name: String,
+    /// The result came from a cache.
+    pub cached: bool,
+    /// The time it was at work; overlapping runs count once.
+    pub duration: Duration,
+    /// Why it failed or was cancelled.
+    pub error: Option<String>,
+}
+
+impl StepRecord {
+    /// The kind of work, told from the name.
+    pub fn kind(&self) -> StepKind {
+        StepKind::of(&self.name)
+    }
+}
+
+/// How many instructions ran or were looked up, and how many of them a cache answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepCounts {
+    /// RUN, COPY and ADD instructions that were reached.
+    pub total: usize,
+    /// Those whose result came from a cache.
+    pub cached: usize,
+}
+
+impl Trace {
+    /// The vertexes that were reached, in the order of first sight.
+    ///
+    /// One still at work is counted up to the latest time in the stream.
+    pub fn steps(&self) -> Vec<StepRecord> {
+        self.reached()
+            .map(|vertex| StepRecord {
+                digest: vertex.digest().to_owned(),
+                name: vertex.name().to_owned(),
+                cached: vertex.is_cached(),
+                duration: self.latest().map(|latest| vertex.duration(latest)).unwrap_or_default(),
+                error: vertex.error().map(str::to_owned),
+            })
+            .collect()
+    }
+
+    /// Counts the RUN, COPY and ADD instructions that were reached.
+    ///
+    /// An instruction may be several vertexes of one name (`ADD` of a URL is a
+    /// download and a copy): it counts once, as cached when all of them are.
+    pub fn counted_steps(&self) -> StepCounts {
+        let mut instructions: Vec<(&str, bool)> = self
+            .reached()
+            .filter(|vertex| StepKind::of(vertex.name()).is_counted())
+            .map(|vertex| (vertex.name(), vertex.is_cached()))
+            .collect();
+        // `false` sorts first, so the vertex that was not cached speaks for the name.
+        instructions.sort_unstable();
+        instructions.dedup_by_key(|(name, _)| *name);
+        StepCounts {
+            total: instructions.len(),
+            cached: instructions.iter().filter(|(_, cached)| *cached).count(),
+        }
+    }
+
+    fn reached(&self) -> impl Iterator<Item = &VertexTrace> {
+        self.vertexes().map(|(_, vertex)| vertex).filter(|vertex| vertex.state() != State::Waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Script;
+    use super::*;
+
+    #[test]
+    fn the_name_tells_the_kind() {
+        for (name, kind) in [
+            ("[1/3] FROM docker.io/library/python:3.12@sha256:abc", StepKind::From),
+            ("[2/5] COPY . .", StepKind::Copy),
+            ("[ 2/10] COPY . .", StepKind::Copy),
+            ("[builder 2/3] RUN make", StepKind::Run),
+            ("[builder  2/13] RUN [\"make\"]", StepKind::Run),
+            ("[linux/amd64 builder 2/3] RUN make", StepKind::Run),
+            ("[linux/amd64 2/3] ADD a.tar /", StepKind::Add),
+            ("[linux/amd64->arm64 stage-1 2/3] RUN make", StepKind::Run),
+            ("[base 3/4] ONBUILD RUN make", StepKind::Run),
+            ("[stage-1 3/4] LINK COPY --link a b", StepKind::Copy),
+            ("[3/4] WORKDIR /srv", StepKind::Workdir),
+            ("[2/4] RUNNER", StepKind::Other),
+            ("[internal] load build definition from Dockerfile", StepKind::Internal),
+            ("[linux/amd64 internal] load metadata for docker.io/library/alpine:3", StepKind::Internal),
+            ("[internal] setting cache mount permissions", StepKind::Internal),
+            ("[context wheels] load .dockerignore", StepKind::Internal),
+            ("[auth] library/python:pull token for registry-1.docker.io", StepKind::Auth),
+            ("importing cache manifest from registry.example/app:cache", StepKind::CacheImport),
+            ("exporting cache to registry", StepKind::CacheExport),
+            ("exporting to image", StepKind::Export),
+            ("exporting to oci image format", StepKind::Export),
+            ("resolve image config for docker-image://docker.io/docker/dockerfile:1", StepKind::Other),
+            ("[linux/amd64] RUN make", StepKind::Other),
+            ("[2/] RUN make", StepKind::Other),
+            ("[] RUN make", StepKind::Other),
+            ("[2/3 RUN make", StepKind::Other),
+            ("RUN make", StepKind::Other),
+            ("", StepKind::Other),
+        ] {
+            assert_eq!(StepKind::of(name), kind, "{name}");
+        }
+    }
+
+    fn trace(script: Script) -> Trace {
+        let mut trace = Trace::default();
+        trace.apply(script.update());
+        trace
+    }
+
+    #[test]
+    fn only_run_copy_and_add_count_towards_the_hit_rate() {
+        let trace = trace(
+            Script::new()
+                .done("i", "[internal] load build context", 0, 1)
+                .cached("f", "[1/5] FROM alpine", 1)
+                .cached("w", "[2/5] WORKDIR /srv", 1)
+                .cached("c", "[3/5] COPY . .", 1)
+                .done("r", "[4/5] RUN make", 1, 9)
+                .announce("n", "[5/5] RUN never reached"),
+        );
+        assert_eq!(trace.counted_steps(), StepCounts { total: 2, cached: 1 });
+        assert_eq!(trace.steps().len(), 5);
+    }
+
+    #[test]
+    fn an_instruction_of_two_vertexes_counts_once_and_is_cached_only_if_both_are() {
+        let add = "[2/2] ADD https://example.org/a /a";
+        let half = trace(Script::new().cached("a", add, 0).done("b", add, 0, 1));
+        assert_eq!(half.counted_steps(), StepCounts { total: 1, cached: 0 });
+        let whole = trace(Script::new().cached("a", add, 0).cached("b", add, 0));
+        assert_eq!(whole.counted_steps(), StepCounts { total: 1, cached: 1 });
+    }
+
+    #[test]
+    fn a_step_lasts_as_long_as_its_runs_together() {
+        let mut trace = trace(Script::new().done("a", "[2/2] RUN a", 0, 1_000));
+        trace.apply(Script::new().failed("a", "[2/2] RUN a", 5_000, 5_500, "exit code: 1").update());
+        let [step] = trace.steps().try_into().unwrap();
+        assert_eq!(step.duration, Duration::from_millis(1_500));
+        assert_eq!((step.kind(), step.error.as_deref()), (StepKind::Run, Some("exit code: 1")));
+    }
+}

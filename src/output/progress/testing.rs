@@ -1,0 +1,135 @@
+//! Status messages written by hand, for the tests of this room.
+//!
+//! Times are milliseconds after [`at`]`(0)`.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::buildkit::status::{StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning};
+
+/// The time `millis` after the start of the tests' epoch.
+pub(super) fn at(millis: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000) + SignedDuration::from_millis(millis)
+}
+
+/// Builds one message.
+#[derive(Default)]
+pub(super) struct Script(StatusUpdate);
+
+impl Script {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn update(self) -> StatusUpdate {
+        self.0
+    }
+
+    fn vertex(mut self, digest: &str, name: &str, change: impl FnOnce(&mut Vertex)) -> Self {
+        let mut vertex = Vertex { digest: digest.into(), name: name.into(), ..Vertex::default() };
+        change(&mut vertex);
+        self.0.vertexes.push(vertex);
+        self
+    }
+
+    pub(super) fn announce(self, digest: &str, name: &str) -> Self {
+        self.vertex(digest, name, |_| {})
+    }
+
+    pub(super) fn start(self, digest: &str, name: &str, start: i64) -> Self {
+        self.vertex(digest, name, |vertex| vertex.started = Some(at(start)))
+    }
+
+    pub(super) fn done(self, digest: &str, name: &str, start: i64, stop: i64) -> Self {
+        self.failed(digest, name, start, stop, "")
+    }
+
+    pub(super) fn failed(self, digest: &str, name: &str, start: i64, stop: i64, error: &str) -> Self {
+        self.vertex(digest, name, |vertex| {
+            vertex.started = Some(at(start));
+            vertex.completed = Some(at(stop));
+            vertex.error = error.into();
+        })
+    }
+
+    pub(super) fn cached(self, digest: &str, name: &str, when: i64) -> Self {
+        let mut script = self.done(digest, name, when, when);
+        script.0.vertexes.iter_mut().for_each(|vertex| vertex.cached |= vertex.digest == digest);
+        script
+    }
+
+    /// Puts all vertexes of the message into one group.
+    pub(super) fn grouped(mut self, id: &str, name: &str) -> Self {
+        self.0.vertexes.iter_mut().for_each(|vertex| vertex.progress_group = Some((id.into(), name.into())));
+        self
+    }
+
+    pub(super) fn log(self, digest: &str, when: i64, data: impl AsRef<[u8]>) -> Self {
+        self.log_on(1, digest, when, data)
+    }
+
+    pub(super) fn log_on(mut self, stream: i64, digest: &str, when: i64, data: impl AsRef<[u8]>) -> Self {
+        let data = data.as_ref().to_vec();
+        self.0.logs.push(VertexLog { vertex: digest.into(), stream, data, timestamp: Some(at(when)) });
+        self
+    }
+
+    /// A row that started at `when.0`, was reported at `when.1` and, if `over`, ended then.
+    pub(super) fn status(
+        mut self,
+        digest: &str,
+        id: &str,
+        (current, total): (i64, i64),
+        (start, when): (i64, i64),
+        over: bool,
+    ) -> Self {
+        self.0.statuses.push(VertexStatus {
+            id: id.into(),
+            vertex: digest.into(),
+            current,
+            total,
+            timestamp: Some(at(when)),
+            started: Some(at(start)),
+            completed: over.then(|| at(when)),
+        });
+        self
+    }
+
+    pub(super) fn warning(mut self, digest: &str, short: &str) -> Self {
+        self.0.warnings.push(VertexWarning {
+            vertex: digest.into(),
+            short: short.into(),
+            detail: vec!["more".into()],
+            url: "https://example.org/rule".into(),
+            lines: Some((3, 4)),
+        });
+        self
+    }
+}
+
+/// A writer whose content the test keeps a view of.
+#[derive(Clone, Default)]
+pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap()
+    }
+
+    pub(super) fn boxed(&self) -> Box<dyn Write + Send> {
+        Box::new(self.clone())
+    }
+}
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

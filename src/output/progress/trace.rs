@@ -1,0 +1,242 @@
+//! The model of a running solve: what the status stream has said so far.
+//!
+//! [`Trace::apply`] takes one message and says what it changed, so that a
+//! renderer need not compare. The trace reads no clock and prints nothing; the
+//! same messages give the same trace. A row of progress, a warning or output of
+//! a vertex that was never announced is kept under its digest, not dropped.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Index;
+
+use jiff::Timestamp;
+
+use super::log_line::LogLine;
+use super::vertex::{State, VertexTrace};
+use crate::buildkit::status::{StatusUpdate, Vertex};
+
+/// Names a vertex (or group) of one [`Trace`]; they count up in the order of first sight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VertexId(usize);
+
+/// One thing that a message changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The vertex was announced, started, ended or was renamed.
+    Vertex(VertexId),
+    /// The progress row with this index in [`VertexTrace::statuses`] is new or moved.
+    Status(VertexId, usize),
+    /// The warning with this index in [`VertexTrace::warnings`] is new.
+    Warning(VertexId, usize),
+    /// The vertex ended a line of output.
+    Line(VertexId, LogLine),
+}
+
+impl Change {
+    /// The vertex that it is about.
+    pub fn vertex(&self) -> VertexId {
+        match self {
+            Self::Vertex(id) | Self::Status(id, _) | Self::Warning(id, _) | Self::Line(id, _) => *id,
+        }
+    }
+}
+
+/// What one message changed: vertexes first, then rows, warnings and lines.
+pub type Changes = Vec<Change>;
+
+/// All that a status stream has said.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    vertexes: Vec<VertexTrace>,
+    by_digest: HashMap<String, VertexId>,
+    by_group: HashMap<String, VertexId>,
+    started: Option<Timestamp>,
+    latest: Option<Timestamp>,
+}
+
+impl Trace {
+    /// Takes one message of the stream.
+    pub fn apply(&mut self, update: StatusUpdate) -> Changes {
+        let mut changes = Vec::new();
+        for vertex in update.vertexes {
+            self.started = self.started.or(vertex.started);
+            self.latest = self.latest.max(vertex.started).max(vertex.completed);
+            let id = self.place_of(&vertex);
+            if self.vertexes[id.0].put(vertex) {
+                changes.push(Change::Vertex(id));
+            }
+        }
+        for status in update.statuses {
+            self.latest = self.latest.max(status.timestamp);
+            let id = self.known_or_new(&status.vertex);
+            changes.extend(self.vertexes[id.0].put_status(status).map(|index| Change::Status(id, index)));
+        }
+        for warning in update.warnings {
+            let id = self.known_or_new(&warning.vertex);
+            changes.push(Change::Warning(id, self.vertexes[id.0].put_warning(warning)));
+        }
+        let mut touched: BTreeSet<_> = changes.iter().map(Change::vertex).collect();
+        for log in update.logs {
+            self.latest = self.latest.max(log.timestamp);
+            let id = self.known_or_new(&log.vertex);
+            touched.insert(id);
+            changes.extend(self.vertexes[id.0].write(&log).into_iter().map(|line| Change::Line(id, line)));
+        }
+        // A message may carry the end of a vertex together with its last output,
+        // so that only now a line without an end is known to stay so.
+        for id in touched.into_iter().filter(|id| self[*id].state().is_over()).collect::<Vec<_>>() {
+            changes.extend(self.close_lines(id));
+        }
+        changes
+    }
+
+    /// Ends every line that a vertex is still in the middle of, for when the stream has ended.
+    pub fn close(&mut self) -> Changes {
+        (0..self.vertexes.len()).flat_map(|index| self.close_lines(VertexId(index))).collect()
+    }
+
+    /// The vertexes and groups in the order of first sight.
+    pub fn vertexes(&self) -> impl Iterator<Item = (VertexId, &VertexTrace)> {
+        self.vertexes.iter().enumerate().map(|(index, vertex)| (VertexId(index), vertex))
+    }
+
+    /// The vertex with this digest, or the group that it is shown in.
+    pub fn vertex(&self, digest: &str) -> Option<&VertexTrace> {
+        self.by_digest.get(digest).map(|id| &self[*id])
+    }
+
+    /// The vertexes that failed, those that were merely cancelled left out.
+    ///
+    /// An unusable cache import fails its vertex and not the build, so that a
+    /// build with failures may still have succeeded.
+    pub fn failures(&self) -> impl Iterator<Item = &VertexTrace> {
+        self.vertexes.iter().filter(|vertex| vertex.state() == State::Failed)
+    }
+
+    /// When the first vertex started, by the builder's clock.
+    pub fn started(&self) -> Option<Timestamp> {
+        self.started
+    }
+
+    /// The latest time that the stream mentioned, by the builder's clock.
+    pub fn latest(&self) -> Option<Timestamp> {
+        self.latest
+    }
+
+    fn close_lines(&mut self, id: VertexId) -> impl Iterator<Item = Change> + use<> {
+        self.vertexes[id.0].close_lines().into_iter().map(move |line| Change::Line(id, line))
+    }
+
+    fn place_of(&mut self, vertex: &Vertex) -> VertexId {
+        let Some((group, name)) = &vertex.progress_group else {
+            return self.known_or_new(&vertex.digest);
+        };
+        let known = self.by_group.get(group).copied();
+        let id = known.unwrap_or_else(|| self.push(VertexTrace::new(group.clone(), Some(name.clone()))));
+        self.by_group.insert(group.clone(), id);
+        self.by_digest.insert(vertex.digest.clone(), id);
+        id
+    }
+
+    fn known_or_new(&mut self, digest: &str) -> VertexId {
+        if let Some(id) = self.by_digest.get(digest) {
+            return *id;
+        }
+        let id = self.push(VertexTrace::new(digest.to_owned(), None));
+        self.by_digest.insert(digest.to_owned(), id);
+        id
+    }
+
+    fn push(&mut self, vertex: VertexTrace) -> VertexId {
+        self.vertexes.push(vertex);
+        VertexId(self.vertexes.len() - 1)
+    }
+}
+
+impl Index<VertexId> for Trace {
+    type Output = VertexTrace;
+
+    fn index(&self, id: VertexId) -> &VertexTrace {
+        &self.vertexes[id.0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::testing::{Script, at};
+    use super::*;
+
+    fn lines(trace: &Trace, digest: &str) -> Vec<String> {
+        trace.vertex(digest).unwrap().last_lines().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn stdout_and_stderr_do_not_mix_within_a_line() {
+        let mut trace = Trace::default();
+        trace.apply(Script::new().start("a", "RUN a", 0).update());
+        trace.apply(Script::new().log("a", 100, "out").log_on(2, "a", 200, "err\n").update());
+        trace.apply(Script::new().log("a", 300, "put\n").update());
+        assert_eq!(lines(&trace, "a"), ["0.200 err", "0.100 output"]);
+    }
+
+    #[test]
+    fn the_last_twenty_lines_are_remembered() {
+        let mut trace = Trace::default();
+        let output = (0..50).fold(Script::new(), |script, number| script.log("a", 0, format!("{number}\n")));
+        trace.apply(output.start("a", "RUN a", 0).update());
+        let lines = lines(&trace, "a");
+        assert_eq!(lines.len(), 20);
+        assert_eq!([&lines[0], &lines[19]], ["0.000 30", "0.000 49"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_ended_with_its_vertex() {
+        let mut trace = Trace::default();
+        trace.apply(Script::new().start("a", "RUN a", 0).log("a", 10, "half").update());
+        assert_eq!(lines(&trace, "a"), [""; 0]);
+        let changes = trace.apply(Script::new().done("a", "RUN a", 0, 500).log("a", 20, " whole").update());
+        assert_eq!(lines(&trace, "a"), ["0.010 half whole"]);
+        assert!(matches!(changes.as_slice(), [Change::Vertex(_), Change::Line(..)]), "{changes:?}");
+    }
+
+    #[test]
+    fn a_group_is_one_step_that_lasts_from_its_first_vertex_to_its_last() {
+        let mut trace = Trace::default();
+        let grouped = |script: Script| script.grouped("g", "[2/2] COPY --link . .");
+        trace.apply(grouped(Script::new().done("a", "copy", 0, 300)).update());
+        trace.apply(grouped(Script::new().start("b", "merge", 200)).update());
+        let group = trace.vertex("b").unwrap();
+        assert_eq!((group.name(), group.state()), ("[2/2] COPY --link . .", State::Running));
+        trace.apply(grouped(Script::new().done("b", "merge", 200, 700)).update());
+        let group = trace.vertex("a").unwrap();
+        assert_eq!((group.state(), group.duration(at(9_000))), (State::Done, Duration::from_millis(700)));
+        assert_eq!(trace.vertexes().count(), 1);
+    }
+
+    #[test]
+    fn a_cancelled_vertex_is_no_failure() {
+        let mut trace = Trace::default();
+        trace.apply(Script::new().failed("a", "RUN a", 0, 5, "solve: context canceled").update());
+        trace.apply(Script::new().failed("b", "RUN b", 0, 5, "exit code: 1").update());
+        let failed: Vec<_> = trace.failures().map(VertexTrace::digest).collect();
+        assert_eq!(failed, ["b"]);
+        assert_eq!(trace.vertex("a").unwrap().state(), State::Cancelled);
+    }
+
+    #[test]
+    fn a_second_announcement_does_not_undo_a_start() {
+        let mut trace = Trace::default();
+        trace.apply(Script::new().start("a", "RUN a", 0).update());
+        assert_eq!(trace.apply(Script::new().announce("a", "RUN a").update()), []);
+        assert_eq!(trace.vertex("a").unwrap().state(), State::Running);
+    }
+
+    #[test]
+    fn output_of_a_vertex_that_was_never_announced_is_kept() {
+        let mut trace = Trace::default();
+        trace.apply(Script::new().log("ghost", 0, "boo\n").update());
+        assert_eq!(trace.vertex("ghost").unwrap().name(), "ghost");
+        assert_eq!(lines(&trace, "ghost"), ["0.000 boo"]);
+    }
+}

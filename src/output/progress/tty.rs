@@ -1,0 +1,200 @@
+//! The live table on a terminal: paints frames over one another.
+//!
+//! Redraws at most ten times a second, and only over its own lines: it moves the
+//! cursor up by the rows that its last frame takes up at the terminal's present
+//! width, rewrites them and clears what is left below. At the end it leaves the
+//! whole table. The builder's clock may differ from ours; the table runs on the
+//! builder's, by the difference seen when the first vertex started.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::frame::{Line, Size, Tone, frame, summary};
+use super::runs::elapsed;
+use super::screen_text::columns;
+use super::trace::{Changes, Trace};
+use super::{Options, Renderer};
+
+/// The least time between two frames.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// What is assumed of a terminal that does not tell its size.
+const ASSUMED_SIZE: Size = Size { cols: 80, rows: 24 };
+
+/// Paints the live table.
+pub(super) struct Tty {
+    options: Options,
+    /// How far our clock is ahead of the builder's.
+    ahead: Option<SignedDuration>,
+    last_frame: Option<Timestamp>,
+    /// The columns that each line on the screen takes up.
+    drawn: Vec<usize>,
+}
+
+impl Tty {
+    pub(super) fn new(options: Options) -> Self {
+        Self { options, ahead: None, last_frame: None, drawn: Vec::new() }
+    }
+
+    fn size(&self) -> Size {
+        match (self.options.size)() {
+            Size { cols: 0, .. } | Size { rows: 0, .. } => ASSUMED_SIZE,
+            size => size,
+        }
+    }
+
+    fn builders_time(&mut self, trace: &Trace, now: Timestamp) -> Timestamp {
+        if self.ahead.is_none() {
+            self.ahead = trace.started().map(|started| now.duration_since(started));
+        }
+        self.ahead.and_then(|ahead| now.checked_sub(ahead).ok()).unwrap_or(now)
+    }
+
+    fn paint(&mut self, lines: &[Line], size: Size, out: &mut dyn Write) -> io::Result<()> {
+        let mut screen = String::from("\x1b[?25l\r");
+        let height: usize = self.drawn.iter().map(|width| width.div_ceil(size.cols.max(1)).max(1)).sum();
+        let up = height.min(size.rows.saturating_sub(1));
+        if up > 0 {
+            let _ = write!(screen, "\x1b[{up}A");
+        }
+        for line in lines {
+            let (colour, reset) = if self.options.color { colour(line.tone) } else { ("", "") };
+            let _ = writeln!(screen, "\x1b[2K{colour}{}{reset}", line.text);
+        }
+        screen.push_str("\x1b[J\x1b[?25h");
+        self.drawn = lines.iter().map(|line| columns(&line.text)).collect();
+        out.write_all(screen.as_bytes())?;
+        out.flush()
+    }
+}
+
+/// The sequences (ECMA-48, SGR) that begin and end a tone.
+fn colour(tone: Tone) -> (&'static str, &'static str) {
+    match tone {
+        Tone::Plain => ("", ""),
+        Tone::Ended => ("\x1b[34m", "\x1b[0m"),
+        Tone::Warning => ("\x1b[33m", "\x1b[0m"),
+        Tone::Error => ("\x1b[31m", "\x1b[0m"),
+        Tone::Faint => ("\x1b[2m", "\x1b[0m"),
+    }
+}
+
+impl Renderer for Tty {
+    fn changed(
+        &mut self,
+        trace: &Trace,
+        _changes: Changes,
+        now: Timestamp,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        self.tick(trace, now, out)
+    }
+
+    fn tick(&mut self, trace: &Trace, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+        if self.last_frame.is_some_and(|last| elapsed(last, now) < FRAME) {
+            return Ok(());
+        }
+        self.last_frame = Some(now);
+        let size = self.size();
+        let lines = frame(trace, self.builders_time(trace, now), size);
+        self.paint(&lines, size, out)
+    }
+
+    fn finish(
+        &mut self,
+        trace: &Trace,
+        _changes: Changes,
+        now: Timestamp,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let size = self.size();
+        let lines = summary(trace, self.builders_time(trace, now), size.cols);
+        self.paint(&lines, size, out)?;
+        self.ahead = None;
+        self.last_frame = None;
+        self.drawn.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Captured, Script, at};
+    use super::super::{Display, Mode};
+    use super::*;
+
+    fn display(color: bool, size: impl Fn() -> Size + Send + 'static) -> (Display, Captured) {
+        let captured = Captured::default();
+        let options = Options { color, size: Box::new(size) };
+        (Display::new(Mode::Tty, options, captured.boxed()), captured)
+    }
+
+    fn escaped(text: &str) -> String {
+        text.replace('\u{1b}', "^").replace('\r', "<cr>")
+    }
+
+    #[test]
+    fn each_frame_is_painted_over_the_one_before() {
+        let (mut display, captured) = display(true, || Size { cols: 40, rows: 24 });
+        display
+            .update(Script::new().start("a", "[2/2] RUN false", 0).log("a", 5, "boo\n").update(), at(0))
+            .unwrap();
+        let failed = Script::new().failed("a", "[2/2] RUN false", 0, 300, "exit code: 1");
+        display.update(failed.update(), at(300)).unwrap();
+        display.finish(at(310)).unwrap();
+        insta::assert_snapshot!(escaped(&captured.text()), @r#"
+        ^[?25l<cr>^[2K[+] Building 0.0s (0/1)
+        ^[2K => [2/2] RUN false                 0.0s
+        ^[2K^[2m => => # boo^[0m
+        ^[J^[?25h^[?25l<cr>^[3A^[2K[+] Building 0.3s (1/1)
+        ^[2K^[31m => ERROR [2/2] RUN false           0.3s^[0m
+        ^[J^[?25h^[?25l<cr>^[2A^[2K[+] Building 0.3s (1/1) FINISHED
+        ^[2K^[31m => ERROR [2/2] RUN false           0.3s^[0m
+        ^[J^[?25h
+        "#);
+    }
+
+    #[test]
+    fn without_colour_only_the_cursor_is_moved() {
+        let (mut display, captured) = display(false, || Size { cols: 40, rows: 24 });
+        display.update(Script::new().failed("a", "RUN a", 0, 5, "exit code: 1").update(), at(5)).unwrap();
+        let final_bytes: Vec<char> = (captured.text().split("\u{1b}[").skip(1))
+            .filter_map(|sequence| sequence.chars().find(char::is_ascii_alphabetic))
+            .collect();
+        assert_eq!(final_bytes, ['l', 'K', 'K', 'J', 'h']);
+    }
+
+    #[test]
+    fn the_table_is_redrawn_ten_times_a_second_at_most() {
+        let (mut display, captured) = display(false, || Size { cols: 40, rows: 24 });
+        display.update(Script::new().start("a", "RUN a", 0).update(), at(0)).unwrap();
+        for millis in 1..=1_000 {
+            display.tick(at(millis)).unwrap();
+        }
+        assert_eq!(captured.text().matches("[+] Building").count(), 11);
+    }
+
+    #[test]
+    fn a_builder_with_a_wrong_clock_does_not_shift_the_times() {
+        let (mut display, captured) = display(false, || Size { cols: 40, rows: 24 });
+        display.update(Script::new().start("a", "RUN a", 3_600_000).update(), at(0)).unwrap();
+        display.tick(at(2_500)).unwrap();
+        assert!(captured.text().contains("[+] Building 2.5s (0/1)"), "{}", captured.text());
+    }
+
+    #[test]
+    fn a_window_made_narrower_is_cleared_to_the_top_of_the_old_frame() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static COLS: AtomicUsize = AtomicUsize::new(60);
+        let (mut display, captured) =
+            display(false, || Size { cols: COLS.load(Ordering::Relaxed), rows: 24 });
+        display.update(Script::new().start("a", "RUN a", 0).update(), at(0)).unwrap();
+        COLS.store(30, Ordering::Relaxed);
+        display.tick(at(100)).unwrap();
+        // The header fits into 30 columns; the vertex's line of 60 now takes two rows.
+        assert!(captured.text().contains("\u{1b}[3A"), "{}", escaped(&captured.text()));
+    }
+}

@@ -1,0 +1,234 @@
+//! What is known about one vertex, or about a group shown as one.
+//!
+//! The frontend may ask for several vertexes to be shown as one (`COPY --link`
+//! is a copy and a merge): they become one [`VertexTrace`] whose time is the
+//! time of all, which is cached when all that ran were, and which failed when
+//! one did.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::log_line::{Dated, LogLine, OpenLine};
+use super::runs::{Runs, covered, elapsed};
+use crate::buildkit::status::{Vertex, VertexLog, VertexStatus, VertexWarning};
+
+/// How many of its last lines a vertex keeps for the failure report.
+pub const REMEMBERED_LINES: usize = 20;
+
+/// How far a vertex has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Part of the graph, not started.
+    Waiting,
+    /// At work.
+    Running,
+    /// Ended, with a result from a cache.
+    Cached,
+    /// Ended, with a result of its own.
+    Done,
+    /// Given up because something else failed or the user interrupted.
+    Cancelled,
+    /// Ended with an error.
+    Failed,
+}
+
+impl State {
+    /// Whether the vertex has come to an end.
+    pub fn is_over(self) -> bool {
+        !matches!(self, Self::Waiting | Self::Running)
+    }
+}
+
+/// A vertex of the build graph (or a group of them) and all that was reported about it.
+#[derive(Debug, Clone)]
+pub struct VertexTrace {
+    key: String,
+    group_name: Option<String>,
+    members: Vec<Member>,
+    statuses: Vec<VertexStatus>,
+    warnings: Vec<VertexWarning>,
+    open: Vec<(i64, OpenLine)>,
+    lines: VecDeque<LogLine>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Member {
+    vertex: Vertex,
+    runs: Runs,
+}
+
+impl VertexTrace {
+    /// Makes the trace of the vertex with digest `key`, or of the group `key` called `group_name`.
+    pub(super) fn new(key: String, group_name: Option<String>) -> Self {
+        Self {
+            key,
+            group_name,
+            members: Vec::new(),
+            statuses: Vec::new(),
+            warnings: Vec::new(),
+            open: Vec::new(),
+            lines: VecDeque::new(),
+        }
+    }
+
+    /// The digest; of a group, the digest of its first vertex.
+    pub fn digest(&self) -> &str {
+        self.members.first().map_or(&self.key, |member| &member.vertex.digest)
+    }
+
+    /// The name to show; the digest when none was reported.
+    pub fn name(&self) -> &str {
+        let own = || self.members.first().map(|member| member.vertex.name.as_str());
+        match self.group_name.as_deref().or_else(own) {
+            Some(name) if !name.is_empty() => name,
+            _ => self.digest(),
+        }
+    }
+
+    /// Whether the result came from a cache, so far as it is known.
+    pub fn is_cached(&self) -> bool {
+        let mut started = self.members.iter().filter(|member| member.runs.first_start().is_some()).peekable();
+        started.peek().is_some() && started.all(|member| member.vertex.cached)
+    }
+
+    /// Why it failed or was cancelled; a failure goes before a cancellation.
+    pub fn error(&self) -> Option<&str> {
+        let errors = || self.members.iter().map(|member| member.vertex.error.as_str());
+        errors().filter(|error| !error.is_empty()).min_by_key(|error| is_cancellation(error))
+    }
+
+    /// How far it has come.
+    pub fn state(&self) -> State {
+        let ended = match self.error() {
+            Some(error) if is_cancellation(error) => State::Cancelled,
+            Some(_) => State::Failed,
+            None if self.first_start().is_none() => State::Waiting,
+            None if self.is_cached() => State::Cached,
+            None => State::Done,
+        };
+        if self.members.iter().any(|member| member.runs.is_open()) { State::Running } else { ended }
+    }
+
+    /// When it first started.
+    pub fn first_start(&self) -> Option<Timestamp> {
+        self.members.iter().filter_map(|member| member.runs.first_start()).min()
+    }
+
+    /// When it last ended.
+    pub fn last_stop(&self) -> Option<Timestamp> {
+        self.members.iter().filter_map(|member| member.runs.last_stop()).max()
+    }
+
+    /// The time it was at work up to `at`; overlapping runs count once.
+    pub fn duration(&self, at: Timestamp) -> Duration {
+        covered(self.members.iter().flat_map(|member| member.runs.spans(at)))
+    }
+
+    /// The progress rows in the order in which they first came.
+    pub fn statuses(&self) -> &[VertexStatus] {
+        &self.statuses
+    }
+
+    /// The warnings in the order in which they came.
+    pub fn warnings(&self) -> &[VertexWarning] {
+        &self.warnings
+    }
+
+    /// The last lines that ended, oldest first; at most [`REMEMBERED_LINES`].
+    pub fn last_lines(&self) -> impl DoubleEndedIterator<Item = &LogLine> {
+        self.lines.iter()
+    }
+
+    /// The lines that it is in the middle of, one a stream at most.
+    pub fn open_lines(&self) -> impl Iterator<Item = LogLine> {
+        self.open
+            .iter()
+            .filter_map(|(stream, open)| open.so_far().map(|dated| self.line(&self.key, *stream, dated)))
+    }
+
+    /// Takes a vertex message; returns whether it changed anything.
+    pub(super) fn put(&mut self, vertex: Vertex) -> bool {
+        let known = self.members.iter().position(|member| member.vertex.digest == vertex.digest);
+        let index = known.unwrap_or_else(|| {
+            self.members.push(Member::default());
+            self.members.len() - 1
+        });
+        let member = &mut self.members[index];
+        // A second request for a vertex announces it anew; it does not undo its start.
+        let announced_anew = vertex.started.is_none() && member.runs.first_start().is_some();
+        if announced_anew || member.vertex == vertex {
+            return false;
+        }
+        if let Some(start) = vertex.started {
+            member.runs.record(start, vertex.completed);
+        }
+        member.vertex = vertex;
+        true
+    }
+
+    /// Takes a progress row; returns its index unless nothing changed.
+    pub(super) fn put_status(&mut self, status: VertexStatus) -> Option<usize> {
+        match self.statuses.iter().position(|known| known.id == status.id) {
+            Some(index) if self.statuses[index] == status => None,
+            Some(index) => {
+                self.statuses[index] = status;
+                Some(index)
+            }
+            None => {
+                self.statuses.push(status);
+                Some(self.statuses.len() - 1)
+            }
+        }
+    }
+
+    /// Takes a warning and returns its index.
+    pub(super) fn put_warning(&mut self, warning: VertexWarning) -> usize {
+        self.warnings.push(warning);
+        self.warnings.len() - 1
+    }
+
+    /// Takes output and returns the lines that it ended.
+    pub(super) fn write(&mut self, log: &VertexLog) -> Vec<LogLine> {
+        let index = self.open.iter().position(|(stream, _)| *stream == log.stream).unwrap_or_else(|| {
+            self.open.push((log.stream, OpenLine::default()));
+            self.open.len() - 1
+        });
+        let ended = self.open[index].1.push(&log.data, log.timestamp);
+        let lines: Vec<_> =
+            ended.into_iter().map(|dated| self.line(&log.vertex, log.stream, dated)).collect();
+        self.remember(&lines);
+        lines
+    }
+
+    /// Ends the lines that it is in the middle of.
+    pub(super) fn close_lines(&mut self) -> Vec<LogLine> {
+        let closed: Vec<_> =
+            self.open.iter_mut().filter_map(|(stream, open)| Some((*stream, open.close()?))).collect();
+        let lines: Vec<_> =
+            closed.into_iter().map(|(stream, dated)| self.line(&self.key, stream, dated)).collect();
+        self.remember(&lines);
+        lines
+    }
+
+    fn remember(&mut self, lines: &[LogLine]) {
+        self.lines.extend(lines.iter().cloned());
+        let surplus = self.lines.len().saturating_sub(REMEMBERED_LINES);
+        self.lines.drain(..surplus);
+    }
+
+    fn line(&self, digest: &str, stream: i64, (at, text): Dated) -> LogLine {
+        let own = self.members.iter().find(|member| member.vertex.digest == digest);
+        let start = match own {
+            Some(member) => member.runs.last_start(),
+            None => self.first_start(),
+        };
+        let since_start = start.zip(at).map(|(start, at)| elapsed(start, at)).unwrap_or_default();
+        LogLine { stream, since_start, text }
+    }
+}
+
+fn is_cancellation(error: &str) -> bool {
+    error.ends_with("context canceled")
+}
