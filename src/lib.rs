@@ -1,4 +1,5 @@
 //! larder keeps what a Docker build already cooked.
 
 pub mod buildkit;
+pub mod context;
 pub mod digest;
