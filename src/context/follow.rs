@@ -1,0 +1,101 @@
+//! Paths resolved through symbolic links into the patterns that include all of
+//! what lies on the way, as `fsutil`'s `FollowLinks` does it.
+//!
+//! A target is taken relative to the context, absolute ones too, and never
+//! leads out of it. A link is followed once, under the name it has: a second
+//! path through the same link adds nothing, as in the original. Wildcards are
+//! expanded in the element being looked at, for links among the matches only.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::error::{ContextError, is_absent};
+use super::glob;
+use super::lexical::{clean, decode, join, split};
+
+/// The patterns that include `paths` and the targets of links on the way,
+/// sorted; `None` when one of them is the context itself.
+pub(super) fn follow_links(root: &Path, paths: &[String]) -> Result<Option<Vec<String>>, ContextError> {
+    let mut resolved = BTreeSet::new();
+    let mut open: Vec<String> = paths.iter().rev().cloned().collect();
+    while let Some(path) = open.pop() {
+        let path = join(".", &path);
+        let mut current = String::from(".");
+        let mut rest = path.as_str();
+        loop {
+            let (element, behind) = rest.split_once('/').unwrap_or((rest, ""));
+            current = join(&current, element);
+            rest = behind;
+            let targets = targets_of(root, &current)?;
+            if targets.is_empty() && !rest.is_empty() {
+                continue;
+            }
+            if resolved.insert(current) {
+                open.extend(targets.iter().rev().map(|target| join(target, rest)));
+            }
+            break;
+        }
+    }
+    Ok(without_nested(resolved.into_iter().collect()))
+}
+
+/// Drops each path that lies in the one kept before it; `None` when the
+/// context itself is among them, since then nothing is left out.
+pub(super) fn without_nested(paths: Vec<String>) -> Option<Vec<String>> {
+    let mut kept: Vec<String> = Vec::with_capacity(paths.len());
+    for path in paths {
+        if path == "." {
+            return None;
+        }
+        let last = kept.last().map_or("", String::as_str);
+        if !path.strip_prefix(last).is_some_and(|rest| rest.starts_with('/')) {
+            kept.push(path);
+        }
+    }
+    Some(kept)
+}
+
+/// Where the links that `path` names lead to; nothing when it names none.
+fn targets_of(root: &Path, path: &str) -> Result<Vec<String>, ContextError> {
+    let (directory, base) = split(path);
+    if !glob::has_wildcards(base) {
+        return Ok(target_of(&root.join(path), directory)?.into_iter().collect());
+    }
+    let absolute = root.join(directory);
+    let failed = |error| ContextError::unreadable(&absolute, error);
+    match fs::symlink_metadata(&absolute) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Ok(Vec::new()),
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    }
+    let mut links = Vec::new();
+    for entry in fs::read_dir(&absolute).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if glob::matches(base, entry.file_name().as_bytes()).unwrap_or(false) {
+            links.push(entry.path());
+        }
+    }
+    links.sort();
+    links.iter().filter_map(|link| target_of(link, directory).transpose()).collect()
+}
+
+/// Where the link `absolute`, an entry of `directory`, leads to.
+fn target_of(absolute: &Path, directory: &str) -> Result<Option<String>, ContextError> {
+    let target = match fs::symlink_metadata(absolute) {
+        Ok(metadata) if !metadata.is_symlink() => return Ok(None),
+        Ok(_) => fs::read_link(absolute),
+        Err(error) => Err(error),
+    };
+    match target {
+        Ok(target) => {
+            let target = clean(&decode(target.as_os_str().as_bytes()));
+            let absolute = target.starts_with('/');
+            Ok(Some(if absolute { target } else { join("/", &join(directory, &target)) }))
+        }
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(ContextError::unreadable(absolute, error)),
+    }
+}

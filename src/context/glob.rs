@@ -1,0 +1,187 @@
+//! Shell patterns for one name, as Go's `filepath.Match` defines them.
+//!
+//! Only two things of a build context use these and not the richer patterns of
+//! ignore files: the check of an ignore pattern's syntax, and wildcards in the
+//! last element of a path whose links are followed.
+
+use super::lexical::decode;
+
+/// The pattern's syntax is wrong: an unclosed or empty class, a range without
+/// an end, or a backslash with nothing behind it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadPattern;
+
+#[derive(Debug)]
+enum Token {
+    Star,
+    Question,
+    Byte(u8),
+    Class { negated: bool, ranges: Vec<(char, char)> },
+}
+
+/// Whether `pattern` matches all of `name`, which must not hold a slash.
+pub(super) fn matches(pattern: &str, name: &[u8]) -> Result<bool, BadPattern> {
+    Ok(run(&parse(pattern)?, name))
+}
+
+/// Checks the syntax alone.
+pub(super) fn validate(pattern: &str) -> Result<(), BadPattern> {
+    parse(pattern).map(drop)
+}
+
+/// Whether some character of `name` is special, not counting escaped ones.
+pub(super) fn has_wildcards(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => {
+                bytes.next();
+            }
+            b'*' | b'?' | b'[' => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+fn parse(pattern: &str) -> Result<Vec<Token>, BadPattern> {
+    let mut tokens = Vec::new();
+    let mut chars = pattern.chars();
+    let mut literal = [0; 4];
+    while let Some(char) = chars.next() {
+        tokens.push(match char {
+            '*' => Token::Star,
+            '?' => Token::Question,
+            '[' => {
+                let (class, rest) = parse_class(chars.as_str())?;
+                chars = rest.chars();
+                class
+            }
+            _ => {
+                let char = if char == '\\' { chars.next().ok_or(BadPattern)? } else { char };
+                tokens.extend(char.encode_utf8(&mut literal).bytes().map(Token::Byte));
+                continue;
+            }
+        });
+    }
+    Ok(tokens)
+}
+
+/// Parses what follows a `[`, the closing bracket included.
+fn parse_class(text: &str) -> Result<(Token, &str), BadPattern> {
+    let stripped = text.strip_prefix('^');
+    let negated = stripped.is_some();
+    let mut rest = stripped.unwrap_or(text);
+    let mut ranges = Vec::new();
+    loop {
+        if let (false, Some(behind)) = (ranges.is_empty(), rest.strip_prefix(']')) {
+            return Ok((Token::Class { negated, ranges }, behind));
+        }
+        let (low, behind) = parse_bound(rest)?;
+        let (high, behind) = match behind.strip_prefix('-') {
+            Some(behind) => parse_bound(behind)?,
+            None => (low, behind),
+        };
+        ranges.push((low, high));
+        rest = behind;
+    }
+}
+
+/// Parses one end of a range, which something has to follow.
+fn parse_bound(text: &str) -> Result<(char, &str), BadPattern> {
+    let mut chars = text.chars();
+    let bound = match chars.next().ok_or(BadPattern)? {
+        '-' | ']' => return Err(BadPattern),
+        '\\' => chars.next().ok_or(BadPattern)?,
+        char => char,
+    };
+    if chars.as_str().is_empty() { Err(BadPattern) } else { Ok((bound, chars.as_str())) }
+}
+
+/// Matches with one point to return to: the last star and where it stood.
+fn run(tokens: &[Token], name: &[u8]) -> bool {
+    let (mut token, mut at) = (0, 0);
+    let mut retry = None;
+    loop {
+        let step = match tokens.get(token) {
+            None if at == name.len() => return true,
+            None => None,
+            Some(Token::Star) => {
+                retry = Some((token + 1, at));
+                token += 1;
+                continue;
+            }
+            Some(single) => consume(single, &name[at..]),
+        };
+        if let Some(width) = step {
+            at += width;
+            token += 1;
+        } else if let Some((after_star, from)) = retry.filter(|(_, from)| *from < name.len()) {
+            retry = Some((after_star, from + 1));
+            (token, at) = (after_star, from + 1);
+        } else {
+            return false;
+        }
+    }
+}
+
+/// How many bytes of `name` the token takes, or `None` when it does not fit.
+fn consume(token: &Token, name: &[u8]) -> Option<usize> {
+    match token {
+        Token::Byte(byte) => (name.first() == Some(byte)).then_some(1),
+        Token::Question => first_char(name).map(|(_, width)| width),
+        Token::Class { negated, ranges } => {
+            let (char, width) = first_char(name)?;
+            let inside = ranges.iter().any(|(low, high)| (*low..=*high).contains(&char));
+            (inside != *negated).then_some(width)
+        }
+        Token::Star => None,
+    }
+}
+
+fn first_char(bytes: &[u8]) -> Option<(char, usize)> {
+    let chunk = bytes[..bytes.len().min(4)].utf8_chunks().next()?;
+    match chunk.valid().chars().next() {
+        Some(char) => Some((char, char.len_utf8())),
+        None => Some((decode(&bytes[..1]).chars().next()?, 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_match_as_under_filepath_match() {
+        let table = [
+            ("abc", "abc", true),
+            ("*", "abc", true),
+            ("*c", "abc", true),
+            ("a*", "a", true),
+            ("a*b*c", "axxbxxbc", true),
+            ("a*b*c", "axxbxxb", false),
+            ("a?c", "aéc", true),
+            ("a?", "a", false),
+            ("[a-c]x", "bx", true),
+            ("[^a-c]x", "bx", false),
+            ("[z-a]", "m", false),
+            ("[\\]]", "]", true),
+            ("\\*", "*", true),
+            ("\\*", "a", false),
+            ("", "", true),
+        ];
+        for (pattern, name, expected) in table {
+            assert_eq!(matches(pattern, name.as_bytes()), Ok(expected), "{pattern} on {name}");
+        }
+        assert_eq!(matches("a?", b"a\xFF"), Ok(true));
+    }
+
+    #[test]
+    fn malformed_patterns_are_refused_whatever_the_name() {
+        for pattern in
+            ["[", "[]", "[]a]", "[a", "[a-]", "[-a]", "[^]", "[^-a]", "[a-b-c]", "\\", "a[", "*[", "[\\"]
+        {
+            assert_eq!(validate(pattern), Err(BadPattern), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Digests of everything a build can see, computed on all cores.
+//!
+//! A digest covers what would end up in an image: the content of a file, the
+//! target of a link, the numbers of a device; beside it stand kind and
+//! permission bits. It covers no time stamp, owner, order or extended
+//! attribute. A further name of a file counts as a file of its own, a socket as
+//! the empty file that an engine makes of it.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::num::NonZero;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use super::error::{ContextError, is_absent};
+use super::walk::{Entry, EntryKind};
+use crate::digest::Digest;
+
+/// What a build can see of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileDigest {
+    /// The path below the context, slash-separated.
+    pub path: String,
+    /// What it is to the build.
+    pub kind: FileKind,
+    /// The permission bits with setuid, setgid and sticky; 0777 for a link.
+    pub mode: u32,
+    /// Of the content, the link target, or `major:minor`; of nothing otherwise.
+    pub digest: Digest,
+    /// Bytes that were digested, of content or link target; 0 otherwise.
+    pub size: u64,
+}
+
+/// What an entry is to the build, however it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileKind {
+    /// Content; also any further name of it, and a socket.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+}
+
+/// Room for most source files, so that one read gets all, and small enough to
+/// stay in a core's cache until it is digested.
+const BUFFER: usize = 256 * 1024;
+
+/// Digests `entries`; the answer is sorted by path.
+///
+/// # Errors
+///
+/// Fails with the path of a file that cannot be read, that is gone, or that is
+/// not the one the walk saw (by inode, size and time of modification).
+pub fn digest_entries(mut entries: Vec<Entry>) -> Result<Vec<FileDigest>, ContextError> {
+    entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let mut digests: Vec<FileDigest> = entries.iter().map(describe).collect();
+    let twins = twins(&entries);
+    let mut files: Vec<usize> = (0..entries.len())
+        .filter(|index| entries[*index].metadata.is_file() && !twins.contains_key(index))
+        .collect();
+    // The largest first, so that no core is left with one at the end.
+    files.sort_by_key(|index| std::cmp::Reverse(entries[*index].size()));
+    for (index, digest) in digest_files(&entries, &files)? {
+        digests[index].digest = digest;
+    }
+    for (index, first) in twins {
+        digests[index].digest = digests[first].digest;
+    }
+    Ok(digests)
+}
+
+/// All that the metadata tell: everything but the digest of a file's content.
+fn describe(entry: &Entry) -> FileDigest {
+    let numbers = |major: u32, minor: u32| Digest::of(format!("{major}:{minor}").as_bytes());
+    let nothing = Digest::of(b"");
+    // A further name of something is described by the metadata it shares.
+    let kind = match &entry.kind {
+        EntryKind::HardLink(_) => &EntryKind::of(&entry.metadata),
+        kind => kind,
+    };
+    let (kind, digest, size) = match kind {
+        EntryKind::File | EntryKind::HardLink(_) => (FileKind::File, nothing, entry.size()),
+        EntryKind::Socket => (FileKind::File, nothing, 0),
+        EntryKind::Directory => (FileKind::Directory, nothing, 0),
+        EntryKind::Symlink(target) => (FileKind::Symlink, Digest::of(target.as_bytes()), target.len() as u64),
+        EntryKind::Fifo => (FileKind::Fifo, nothing, 0),
+        EntryKind::CharDevice { major, minor } => (FileKind::CharDevice, numbers(*major, *minor), 0),
+        EntryKind::BlockDevice { major, minor } => (FileKind::BlockDevice, numbers(*major, *minor), 0),
+    };
+    let mode = if kind == FileKind::Symlink { 0o777 } else { entry.metadata.mode() & 0o7777 };
+    FileDigest { path: entry.path.clone(), kind, mode, digest, size }
+}
+
+/// Further names of files whose first name is among `entries` too, which are
+/// sorted: index to index.
+fn twins(entries: &[Entry]) -> HashMap<usize, usize> {
+    let find = |path: &String| entries.binary_search_by(|entry| entry.path.cmp(path)).ok();
+    entries
+        .iter()
+        .enumerate()
+        .filter_map(|(index, entry)| match &entry.kind {
+            EntryKind::HardLink(first) => Some((index, find(first)?)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Digests the content of the `files` among `entries`, taken in that order.
+fn digest_files(entries: &[Entry], files: &[usize]) -> Result<Vec<(usize, Digest)>, ContextError> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = cores.min(files.len());
+    if workers < 2 {
+        let mut buffer = vec![0; BUFFER];
+        return files.iter().map(|index| Ok((*index, content(&entries[*index], &mut buffer)?))).collect();
+    }
+    let cursor = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let done = Mutex::new(Ok(Vec::with_capacity(files.len())));
+    let work = || {
+        let mut buffer = vec![0; BUFFER];
+        let mut own = Vec::new();
+        let mut fault = None;
+        while let Some(index) = files.get(cursor.fetch_add(1, Ordering::Relaxed))
+            && !failed.load(Ordering::Relaxed)
+        {
+            match content(&entries[*index], &mut buffer) {
+                Ok(digest) => own.push((*index, digest)),
+                Err(error) => {
+                    failed.store(true, Ordering::Relaxed);
+                    fault = Some(error);
+                }
+            }
+        }
+        (own, fault)
+    };
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let (own, fault) = work();
+                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                match (done.as_mut(), fault) {
+                    (Ok(_), Some(error)) => *done = Err(error),
+                    (Ok(all), None) => all.extend(own),
+                    (Err(_), _) => {}
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Digests a file's content and makes sure that it is the file the walk saw.
+fn content(entry: &Entry, buffer: &mut [u8]) -> Result<Digest, ContextError> {
+    let path = || entry.absolute.clone();
+    let failed = |error: io::Error| {
+        if is_absent(&error) {
+            ContextError::Vanished { path: path() }
+        } else if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+            // It has become a link, which must not be followed.
+            ContextError::Changed { path: path() }
+        } else {
+            ContextError::unreadable(&entry.absolute, error)
+        }
+    };
+    let mut file = open(entry).map_err(failed)?;
+    let mut hasher = Sha256::new();
+    let mut left = entry.size();
+    loop {
+        let read = match file.read(buffer) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        hasher.update(&buffer[..read]);
+        match left.checked_sub(read as u64) {
+            Some(rest) if read > 0 => left = rest,
+            Some(0) => break,
+            _ => return Err(ContextError::Changed { path: path() }),
+        }
+        // All that was expected, though there was room for more.
+        if left == 0 && read < buffer.len() {
+            break;
+        }
+    }
+    let now = file.metadata().map_err(failed)?;
+    if is_same(&now, &entry.metadata) {
+        Ok(Digest::from(<[u8; 32]>::from(hasher.finalize())))
+    } else {
+        Err(ContextError::Changed { path: path() })
+    }
+}
+
+/// Opens without following a link and without waiting for a pipe's other end.
+fn open(entry: &Entry) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&entry.absolute)
+}
+
+fn is_same(now: &Metadata, then: &Metadata) -> bool {
+    let identity = |metadata: &Metadata| {
+        (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+    };
+    identity(now) == identity(then)
+}

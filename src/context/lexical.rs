@@ -1,0 +1,105 @@
+//! Paths as text: cleaned and joined as Go's `path/filepath` does on Unix, and
+//! decoded as Go's `range` over a string does.
+//!
+//! Nothing here looks at the file system.
+
+/// The shortest path that means the same, as Go's `filepath.Clean` defines it.
+///
+/// Repeated slashes, `.` and inner `..` go; leading `..` of a relative path
+/// stay; the empty path is `.`.
+pub(super) fn clean(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut kept: Vec<&str> = Vec::new();
+    for element in path.split('/') {
+        match element {
+            "" | "." => {}
+            ".." if kept.last().is_some_and(|last| *last != "..") => {
+                kept.pop();
+            }
+            ".." if rooted => {}
+            _ => kept.push(element),
+        }
+    }
+    let joined = kept.join("/");
+    match (rooted, joined.is_empty()) {
+        (true, _) => format!("/{joined}"),
+        (false, true) => ".".to_owned(),
+        (false, false) => joined,
+    }
+}
+
+/// `base` and `path` as one cleaned path; empty ones do not count.
+pub(super) fn join(base: &str, path: &str) -> String {
+    match (base, path) {
+        ("", only) | (only, "") => clean(only),
+        _ => clean(&format!("{base}/{path}")),
+    }
+}
+
+/// A cleaned path's directory and last element.
+pub(super) fn split(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        None => (".", path),
+        Some(("", base)) => ("/", base),
+        Some((directory, base)) => (directory, base),
+    }
+}
+
+/// `bytes` as text, every single byte that is not UTF-8 as one U+FFFD.
+///
+/// That is how Go counts characters, so a `?` matches one such byte.
+/// (`String::from_utf8_lossy` merges neighbours.)
+pub(super) fn decode(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_as_go_cleans_them() {
+        let table = [
+            ("", "."),
+            (".", "."),
+            ("./", "."),
+            ("/", "/"),
+            ("//", "/"),
+            ("a", "a"),
+            ("a/", "a"),
+            ("a//b/./c", "a/b/c"),
+            ("a/../b", "b"),
+            ("a/..", "."),
+            ("../a", "../a"),
+            ("../../a", "../../a"),
+            ("a/../../b", "../b"),
+            ("/..", "/"),
+            ("/../a/..", "/"),
+            ("/a/../../b", "/b"),
+            ("!a/../b", "b"),
+            (" a /b", " a /b"),
+        ];
+        for (path, cleaned) in table {
+            assert_eq!(clean(path), cleaned, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn joining_ignores_empty_parts_and_never_leaves_the_root() {
+        let table =
+            [("", "", "."), (".", "/a", "a"), ("a", "", "a"), ("/", "../../a", "/a"), ("a/b", "../c", "a/c")];
+        for (base, path, joined) in table {
+            assert_eq!(join(base, path), joined, "{base:?} + {path:?}");
+        }
+    }
+
+    #[test]
+    fn each_invalid_byte_counts_as_one_character() {
+        assert_eq!(decode(b"a\xE2\x82b\xFF"), "a\u{FFFD}\u{FFFD}b\u{FFFD}");
+    }
+}

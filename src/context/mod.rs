@@ -1,0 +1,46 @@
+//! The build context: what of a directory a build is given to see.
+//!
+//! ```text
+//!  .dockerignore ──ignorefile::parse──▶ patterns ─┐
+//!  engine's include and follow lists ─────────────┴▶ Filter ──walk──▶ Entry … ──digest_entries──▶ FileDigest …
+//! ```
+//!
+//! Two readers depend on it. The file-sync sender gives an engine exactly the
+//! entries that `docker build` would give it; the cache key digests the same
+//! entries. So one walk serves both, and it follows moby's `patternmatcher`
+//! and BuildKit's `fsutil` to the letter, oddities of theirs included.
+//!
+//! Invariants:
+//!
+//! - Entries come in the order that an fsutil receiver demands: depth first,
+//!   names of a directory in byte order, parents before children.
+//! - No digest depends on time stamps, owners or the order of creation.
+//! - No content is read through a symbolic link, and no special file is opened.
+//! - Patterns are matched in time linear in the path, whatever they hold.
+//!
+//! Deliberate differences from upstream, each harmless to a sane context:
+//! a malformed pattern is refused at once rather than when first needed; a
+//! file that vanishes during the walk does not take its later siblings with
+//! it; hard links are told apart by device and inode, not by inode alone.
+
+mod error;
+mod filter;
+mod follow;
+mod glob;
+pub mod hash;
+pub mod ignorefile;
+mod lexical;
+pub mod patterns;
+mod regexp;
+pub mod stat;
+pub mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::ContextError;
+pub use filter::Filter;
+pub use hash::{FileDigest, FileKind, digest_entries};
+pub use patterns::{MatchState, PatternError, PatternMatcher};
+pub use stat::{go_mode, xattrs};
+pub use walk::{Entry, EntryKind, Walk, walk};

@@ -1,0 +1,287 @@
+//! The part of Go's regular expressions that an ignore pattern can turn into.
+//!
+//! moby's matcher rewrites a pattern with wildcards into a regular expression,
+//! leaving some characters as they are (`^ | { } \d \b`, classes). What those
+//! then mean is decided by Go's `regexp` package (RE2 syntax), so this room has
+//! the same syntax: literals, escapes, classes, `^ $ \b`, `|`, repetition and
+//! groups. Unicode classes (`\p{Greek}`) are the one thing refused that Go
+//! would accept. `.` does not match a newline.
+//!
+//! An expression is run as a set of threads over a small program (Thompson's
+//! construction), so matching takes at most the program's length for each
+//! character of the text, never more.
+
+mod parse;
+
+pub(super) use parse::SyntaxError;
+use parse::{Assertion, Node, Set};
+
+/// A compiled expression; like Go's `MatchString` it may match anywhere.
+#[derive(Debug, Clone)]
+pub(super) struct Regexp {
+    program: Vec<Instruction>,
+    /// Every alternative starts with `^`.
+    anchored: bool,
+    /// Three things that any match has, to reject most paths at once: what the
+    /// text starts with, what it ends with, and the longest text in between.
+    prefix: String,
+    suffix: String,
+    inside: String,
+}
+
+#[derive(Debug, Clone)]
+enum Instruction {
+    /// Takes one character.
+    Consume(Set),
+    /// Takes none, but the position has to be right.
+    Assert(Assertion),
+    /// Goes on at both places.
+    Split(usize, usize),
+    Jump(usize),
+    Accept,
+}
+
+impl Regexp {
+    pub(super) fn new(expression: &str) -> Result<Self, SyntaxError> {
+        let alternatives = parse::parse(expression)?;
+        let begins = |sequence: &Vec<Node>| matches!(sequence.first(), Some(Node::Assert(Assertion::Begin)));
+        let anchored = alternatives.iter().all(begins);
+        let (mut prefix, mut suffix, mut inside) = Default::default();
+        if let ([sequence], true) = (alternatives.as_slice(), anchored) {
+            let mut runs: Vec<String> =
+                sequence[1..].split(|node| literal(node).is_none()).map(text_of).collect();
+            prefix = runs.first().cloned().unwrap_or_default();
+            if let Some((Node::Assert(Assertion::End), body)) = sequence.split_last() {
+                let start = body.iter().rposition(|node| literal(node).is_none()).map_or(0, |at| at + 1);
+                suffix = text_of(&body[start..]);
+            }
+            runs.sort_by_key(String::len);
+            inside = runs.pop().unwrap_or_default();
+        }
+        let mut program = Vec::new();
+        emit_alternatives(&alternatives, &mut program);
+        program.push(Instruction::Accept);
+        Ok(Self { program, anchored, prefix, suffix, inside })
+    }
+
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        if !(text.starts_with(&self.prefix) && text.ends_with(&self.suffix) && text.contains(&self.inside)) {
+            return false;
+        }
+        let mut current = Threads::new(self.program.len());
+        let mut next = Threads::new(self.program.len());
+        let mut before = None;
+        let mut rest = text.chars();
+        loop {
+            let here = rest.next();
+            let may_start = before.is_none() || !self.anchored;
+            if may_start && self.follow(0, &mut current, (before, here)) {
+                return true;
+            }
+            if self.anchored && current.list.is_empty() {
+                return false;
+            }
+            let Some(char) = here else { return false };
+            let ahead = (here, rest.clone().next());
+            for &at in &current.list {
+                if let Instruction::Consume(set) = &self.program[at]
+                    && set.contains(char)
+                    && self.follow(at + 1, &mut next, ahead)
+                {
+                    return true;
+                }
+            }
+            std::mem::swap(&mut current, &mut next);
+            next.clear();
+            before = here;
+        }
+    }
+
+    /// Adds every thread reachable from `start` without taking a character;
+    /// says whether one of them accepts.
+    fn follow(&self, start: usize, threads: &mut Threads, around: (Option<char>, Option<char>)) -> bool {
+        let mut open = vec![start];
+        while let Some(at) = open.pop() {
+            if !threads.visit(at) {
+                continue;
+            }
+            match &self.program[at] {
+                Instruction::Consume(_) => threads.list.push(at),
+                Instruction::Assert(assertion) if assertion.holds(around) => open.push(at + 1),
+                Instruction::Assert(_) => {}
+                Instruction::Split(first, second) => open.extend([*second, *first]),
+                Instruction::Jump(target) => open.push(*target),
+                Instruction::Accept => return true,
+            }
+        }
+        false
+    }
+}
+
+/// The threads alive at one position of the text, each once.
+struct Threads {
+    list: Vec<usize>,
+    seen: Vec<u32>,
+    generation: u32,
+}
+
+impl Threads {
+    fn new(size: usize) -> Self {
+        Self { list: Vec::new(), seen: vec![0; size], generation: 1 }
+    }
+
+    fn visit(&mut self, at: usize) -> bool {
+        std::mem::replace(&mut self.seen[at], self.generation) != self.generation
+    }
+
+    fn clear(&mut self) {
+        self.list.clear();
+        self.generation += 1;
+    }
+}
+
+fn literal(node: &Node) -> Option<char> {
+    match node {
+        Node::Set(Set::One(char)) => Some(*char),
+        _ => None,
+    }
+}
+
+fn text_of(nodes: &[Node]) -> String {
+    nodes.iter().filter_map(literal).collect()
+}
+
+fn emit_alternatives(alternatives: &[Vec<Node>], program: &mut Vec<Instruction>) {
+    let mut ends = Vec::new();
+    for (index, sequence) in alternatives.iter().enumerate() {
+        let split = program.len();
+        let last = index + 1 == alternatives.len();
+        if !last {
+            program.push(Instruction::Split(split + 1, 0));
+        }
+        for node in sequence {
+            emit(node, program);
+        }
+        if !last {
+            ends.push(program.len());
+            program.push(Instruction::Jump(0));
+            program[split] = Instruction::Split(split + 1, program.len());
+        }
+    }
+    let end = program.len();
+    for jump in ends {
+        program[jump] = Instruction::Jump(end);
+    }
+}
+
+fn emit(node: &Node, program: &mut Vec<Instruction>) {
+    match node {
+        Node::Set(set) => program.push(Instruction::Consume(set.clone())),
+        Node::Assert(assertion) => program.push(Instruction::Assert(*assertion)),
+        Node::Group(alternatives) => emit_alternatives(alternatives, program),
+        Node::Repeat { node, min, max } => {
+            for _ in 0..*min {
+                emit(node, program);
+            }
+            let Some(max) = max else {
+                let split = program.len();
+                program.push(Instruction::Jump(0));
+                emit(node, program);
+                program.push(Instruction::Jump(split));
+                program[split] = Instruction::Split(split + 1, program.len());
+                return;
+            };
+            let mut splits = Vec::new();
+            for _ in *min..*max {
+                splits.push(program.len());
+                program.push(Instruction::Jump(0));
+                emit(node, program);
+            }
+            let end = program.len();
+            for split in splits {
+                program[split] = Instruction::Split(split + 1, end);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_match_as_in_go() {
+        let table = [
+            ("^a$", "a", true),
+            ("^a$", "ab", false),
+            ("b", "abc", true),
+            ("^a|c$", "xc", true),
+            ("^a|c$", "xcx", false),
+            ("^$", "", true),
+            ("^x*$", "", true),
+            ("^(.*/)?x$", "x", true),
+            ("^(.*/)?x$", "a/b/x", true),
+            ("^(.*/)?x$", "ax", false),
+            ("^(.*/)?x$", "a\n/x", false),
+            ("^[^/]*$", "a\nb", true),
+            ("^a{2}$", "aa", true),
+            ("^a{2,3}b$", "aaab", true),
+            ("^a{2,3}b$", "aaaab", false),
+            ("^a{2,}b$", "aaaaab", true),
+            ("^a{,2}$", "a{,2}", true),
+            ("^a{x}$", "a{x}", true),
+            ("^{2}a$", "a", true),
+            ("^\\d\\w\\s$", "1_ ", true),
+            ("^\\D\\W\\S$", "a-b", true),
+            ("^a\\b-\\B-$", "a--", true),
+            ("^\\x41\\x{e9}\\101\\0$", "Aé\u{41}\0", true),
+            ("^\\Qa.*\\Eb$", "a.*b", true),
+            ("^\\Qa.*", "a.*", true),
+            ("^\\Ax\\z$", "x", true),
+            ("^[\\d.-]+$", "1.-", true),
+            ("^[[:alpha:]_]$", "_", true),
+            ("^[[:^alpha:]]$", "a", false),
+            ("^[a-c^]$", "^", true),
+            ("^[]a]$", "]", true),
+            ("^a]$", "a]", true),
+            ("^[[^/]*]$", "[^/]", true),
+            ("^a^b$", "ab", false),
+            ("^|[^/]*$", "a/b", true),
+        ];
+        for (expression, text, expected) in table {
+            let regexp = Regexp::new(expression).unwrap_or_else(|_| panic!("{expression}"));
+            assert_eq!(regexp.is_match(text), expected, "{expression} on {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_go_refuses_is_refused() {
+        let table = [
+            "[a",
+            "[b-a]",
+            "[[:what:]]",
+            "\\",
+            "\\c",
+            "\\é",
+            "\\1",
+            "\\C",
+            "\\xg",
+            "a|{2}",
+            "a*{2}",
+            "a{2}{3}",
+            "a{3,2}",
+            "a{1001}",
+            "\\pL",
+        ];
+        for expression in table {
+            assert!(Regexp::new(expression).is_err(), "{expression}");
+        }
+    }
+
+    #[test]
+    fn nested_choices_take_linear_time() {
+        let expression = format!("^{}b$", "(.*/)?[^/]*".repeat(60));
+        assert!(!Regexp::new(&expression).unwrap().is_match(&"a/".repeat(400)));
+        assert!(!Regexp::new(&format!("^{}c$", "[^/]*".repeat(100))).unwrap().is_match(&"ab".repeat(2000)));
+    }
+}

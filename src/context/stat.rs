@@ -1,0 +1,114 @@
+//! Metadata as the wire of a file sync spells it.
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
+
+/// Bits of Go's `os.FileMode` above the nine permission bits.
+mod bits {
+    pub(super) const DIRECTORY: u32 = 1 << 31;
+    pub(super) const SYMLINK: u32 = 1 << 27;
+    pub(super) const DEVICE: u32 = 1 << 26;
+    pub(super) const NAMED_PIPE: u32 = 1 << 25;
+    pub(super) const SETUID: u32 = 1 << 23;
+    pub(super) const SETGID: u32 = 1 << 22;
+    pub(super) const CHAR_DEVICE: u32 = 1 << 21;
+    pub(super) const STICKY: u32 = 1 << 20;
+}
+
+/// The mode as Go's `os.FileMode`, but never with its bit for sockets: `fsutil`
+/// clears that, so an engine takes a socket for an empty file.
+pub fn go_mode(metadata: &Metadata) -> u32 {
+    let file_type = metadata.file_type();
+    let kind = if file_type.is_dir() {
+        bits::DIRECTORY
+    } else if file_type.is_symlink() {
+        bits::SYMLINK
+    } else if file_type.is_fifo() {
+        bits::NAMED_PIPE
+    } else if file_type.is_char_device() {
+        bits::DEVICE | bits::CHAR_DEVICE
+    } else if file_type.is_block_device() {
+        bits::DEVICE
+    } else {
+        0
+    };
+    let mode = metadata.mode();
+    [(0o4000, bits::SETUID), (0o2000, bits::SETGID), (0o1000, bits::STICKY)]
+        .into_iter()
+        .filter(|(unix, _)| mode & unix != 0)
+        .fold(mode & 0o777 | kind, |go, (_, bit)| go | bit)
+}
+
+/// The extended attributes of what is at `path`, of a link itself.
+///
+/// None where the file system has none, or where nothing is at `path` any more.
+/// An attribute that cannot be read, whose name is not UTF-8 or that belongs to
+/// macOS (`com.apple.…`) is left out, as `fsutil` leaves it out.
+pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let Ok(names) = xattr::list(path) else { return BTreeMap::new() };
+    names
+        .filter_map(|name| {
+            let key = name.to_str().filter(|key| !key.starts_with("com.apple."))?.to_owned();
+            let value = xattr::get(path, &name).ok()??;
+            Some((key, value))
+        })
+        .collect()
+}
+
+/// The major and minor number of a device file, cut from the kernel's number as
+/// `fsutil` cuts them.
+pub(super) fn device(metadata: &Metadata) -> (u32, u32) {
+    let number = metadata.rdev();
+    let narrow = |bits: u64| u32::try_from(bits).unwrap_or(u32::MAX);
+    (narrow(number >> 8 & 0xfff), narrow(number & 0xff | number >> 12 & 0xf_ff00))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn modes_are_spelled_as_go_spells_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let mode = |name: &str| go_mode(&fs::symlink_metadata(at(name)).unwrap());
+        fs::write(at("file"), "").unwrap();
+        fs::create_dir(at("directory")).unwrap();
+        symlink("file", at("link")).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), fifo, 0o600.into(), 0).unwrap();
+        let set = |name: &str, mode| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+        set("file", 0o6754);
+        set("directory", 0o1777);
+        set("socket", 0o600);
+        set("fifo", 0o640);
+
+        assert_eq!(mode("file"), 0o754 | 1 << 23 | 1 << 22);
+        assert_eq!(mode("directory"), 0o777 | 1 << 31 | 1 << 20);
+        assert_eq!(mode("link"), 0o777 | 1 << 27);
+        assert_eq!(mode("socket"), 0o600);
+        assert_eq!(mode("fifo"), 0o640 | 1 << 25);
+        assert_eq!(go_mode(&fs::metadata("/dev/null").unwrap()), 0o666 | 1 << 26 | 1 << 21);
+        assert_eq!(device(&fs::metadata("/dev/null").unwrap()), (1, 3));
+    }
+
+    #[test]
+    fn attributes_are_those_of_a_link_not_of_its_target() {
+        // Beside the crate, since a temporary file system may know no attributes.
+        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        symlink("file", directory.path().join("link")).unwrap();
+        xattr::set(&file, "user.larder", b"\0value").unwrap();
+        assert_eq!(xattrs(&file).get("user.larder").map(Vec::as_slice), Some(&b"\0value"[..]));
+        assert!(!xattrs(&directory.path().join("link")).contains_key("user.larder"));
+        assert!(xattrs(&directory.path().join("absent")).is_empty());
+    }
+}

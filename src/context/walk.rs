@@ -1,0 +1,287 @@
+//! The walk of a build context, in the order and with the contents of
+//! `fsutil`'s sender.
+//!
+//! Names of a directory come in byte order, depth first. A directory that is
+//! not wanted itself comes right before the first wanted thing in it. The names
+//! of one directory a level are held at a time, nothing else grows but the
+//! memory of hard links met.
+//!
+//! What vanishes between being listed and being looked at is left out. What may
+//! not be read is an error where it is wanted, and left out where it is not.
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
+use std::fs::{self, FileType, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::vec;
+
+use super::error::{ContextError, is_absent};
+use super::filter::{Filter, Selection, SelectionState, Verdict};
+use super::lexical::decode;
+use super::stat;
+
+/// Something in a context that the build can see.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The path below the context, slash-separated.
+    pub path: String,
+    /// Where to open it.
+    pub absolute: PathBuf,
+    /// Its metadata (of a link itself) when the walk came by.
+    pub metadata: Metadata,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A file with content.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link and its target as it is written.
+    Symlink(String),
+    /// Another name of what came before under this path: a file, or one of the
+    /// special files below (the metadata tell).
+    HardLink(String),
+    /// A named pipe.
+    Fifo,
+    /// A socket, which a build sees as an empty file.
+    Socket,
+    /// A character device.
+    CharDevice {
+        /// The driver's number.
+        major: u32,
+        /// The device's number within its driver.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// The driver's number.
+        major: u32,
+        /// The device's number within its driver.
+        minor: u32,
+    },
+}
+
+impl Entry {
+    /// The size to announce: that of the file, also for a further name of it;
+    /// 0 for a directory.
+    pub fn size(&self) -> u64 {
+        if self.metadata.is_dir() { 0 } else { self.metadata.len() }
+    }
+}
+
+/// The entries of a context, found as they are asked for; ends at the first error.
+#[derive(Debug)]
+pub struct Walk {
+    selection: Selection,
+    /// From the context's root down to the directory being listed.
+    levels: Vec<Level>,
+    /// Found, not handed out yet.
+    ready: VecDeque<Result<Entry, ContextError>>,
+    /// The first path met of each inode with several names.
+    linked: HashMap<(u64, u64), String>,
+}
+
+/// A directory that the walk is in.
+#[derive(Debug)]
+struct Level {
+    place: Place,
+    /// Handed out, or the root, which never is.
+    announced: bool,
+    state: SelectionState,
+    names: vec::IntoIter<(OsString, FileType)>,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    /// Below the context; empty for the root. Invalid bytes are U+FFFD.
+    path: String,
+    absolute: PathBuf,
+    /// `path` is what the name really is.
+    exact: bool,
+}
+
+/// Walks what `filter` selects of the directory `root`.
+///
+/// # Errors
+///
+/// Fails at once when `root` is no directory, a pattern is malformed, or a link
+/// to follow cannot be read; later, through the iterator, when a wanted entry
+/// cannot be read or its name or target is not UTF-8.
+pub fn walk(root: &Path, filter: &Filter) -> Result<Walk, ContextError> {
+    let absolute =
+        fs::canonicalize(root).map_err(|source| ContextError::Root { path: root.to_owned(), source })?;
+    if !absolute.is_dir() {
+        return Err(ContextError::NotADirectory { path: root.to_owned() });
+    }
+    let selection = Selection::new(&absolute, filter)?;
+    let names = list(&absolute).map_err(|source| ContextError::Root { path: root.to_owned(), source })?;
+    let place = Place { path: String::new(), absolute, exact: true };
+    let top = Level { place, announced: true, state: SelectionState::default(), names };
+    Ok(Walk { selection, levels: vec![top], ready: VecDeque::new(), linked: HashMap::new() })
+}
+
+impl Iterator for Walk {
+    type Item = Result<Entry, ContextError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(found) = self.ready.pop_front() {
+                if found.is_err() {
+                    self.levels.clear();
+                    self.ready.clear();
+                }
+                return Some(found);
+            }
+            let level = self.levels.last_mut()?;
+            let Some((name, file_type)) = level.names.next() else {
+                self.levels.pop();
+                continue;
+            };
+            let place = level.place.child(&name);
+            if let Err(error) = self.visit(place, file_type) {
+                self.ready.push_back(Err(error));
+            }
+        }
+    }
+}
+
+impl Walk {
+    fn visit(&mut self, place: Place, file_type: FileType) -> Result<(), ContextError> {
+        // Invariant of `next`: it visits names of the last level only.
+        let Some(parent) = self.levels.last() else { return Ok(()) };
+        if !file_type.is_dir() {
+            if self.selection.wants(&place.path, &parent.state) {
+                self.announce(&place)?;
+            }
+            return Ok(());
+        }
+        match self.selection.judge_directory(&place.path, &parent.state) {
+            Verdict::Prune => Ok(()),
+            Verdict::Enter { wanted, state } => self.enter(place, wanted, state),
+        }
+    }
+
+    fn enter(&mut self, place: Place, wanted: bool, state: SelectionState) -> Result<(), ContextError> {
+        if wanted && !self.announce(&place)? {
+            return Ok(());
+        }
+        match list(&place.absolute) {
+            Ok(names) => {
+                self.levels.push(Level { place, announced: wanted, state, names });
+                Ok(())
+            }
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) if !wanted && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(ContextError::unreadable(&place.absolute, error)),
+        }
+    }
+
+    /// Hands out an entry, after those of its parents that were not handed out
+    /// yet; `false` when one of them is gone.
+    fn announce(&mut self, place: &Place) -> Result<bool, ContextError> {
+        let waiting: Vec<Place> =
+            self.levels.iter().filter(|level| !level.announced).map(|level| level.place.clone()).collect();
+        let mut found = Vec::with_capacity(waiting.len() + 1);
+        for place in waiting.iter().chain([place]) {
+            let Some(entry) = self.entry(place)? else { return Ok(false) };
+            found.push(Ok(entry));
+        }
+        self.ready.extend(found);
+        self.levels.iter_mut().for_each(|level| level.announced = true);
+        Ok(true)
+    }
+
+    /// Looks at a place; `None` when nothing is there any more.
+    fn entry(&mut self, place: &Place) -> Result<Option<Entry>, ContextError> {
+        let failed = |error| ContextError::unreadable(&place.absolute, error);
+        let metadata = match fs::symlink_metadata(&place.absolute) {
+            Ok(metadata) => metadata,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let not_utf8 = |what| ContextError::NotUtf8 { what, path: place.path.clone() };
+        if !place.exact {
+            return Err(not_utf8("the name"));
+        }
+        let kind = if metadata.is_symlink() {
+            let target = match fs::read_link(&place.absolute) {
+                Ok(target) => target,
+                Err(error) if is_absent(&error) => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            };
+            let target = target.into_os_string().into_string();
+            EntryKind::Symlink(target.map_err(|_| not_utf8("the link target"))?)
+        } else if let Some(first) = self.first_name(&place.path, &metadata) {
+            EntryKind::HardLink(first)
+        } else {
+            EntryKind::of(&metadata)
+        };
+        let (path, absolute) = (place.path.clone(), place.absolute.clone());
+        Ok(Some(Entry { path, absolute, metadata, kind }))
+    }
+
+    /// The path under which the same file was handed out before, if it was.
+    fn first_name(&mut self, path: &str, metadata: &Metadata) -> Option<String> {
+        if metadata.is_dir() || metadata.nlink() < 2 {
+            return None;
+        }
+        let inode = (metadata.dev(), metadata.ino());
+        let first = self.linked.get(&inode).cloned();
+        if first.is_none() {
+            self.linked.insert(inode, path.to_owned());
+        }
+        first
+    }
+}
+
+impl EntryKind {
+    /// The kind of anything but a link.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let file_type = metadata.file_type();
+        let (major, minor) = stat::device(metadata);
+        if file_type.is_dir() {
+            Self::Directory
+        } else if file_type.is_fifo() {
+            Self::Fifo
+        } else if file_type.is_socket() {
+            Self::Socket
+        } else if file_type.is_char_device() {
+            Self::CharDevice { major, minor }
+        } else if file_type.is_block_device() {
+            Self::BlockDevice { major, minor }
+        } else {
+            Self::File
+        }
+    }
+}
+
+impl Place {
+    fn child(&self, name: &OsString) -> Self {
+        let spelled = decode(name.as_bytes());
+        let exact = self.exact && spelled.as_bytes() == name.as_bytes();
+        let path = if self.path.is_empty() { spelled } else { format!("{}/{spelled}", self.path) };
+        Self { path, absolute: self.absolute.join(name), exact }
+    }
+}
+
+/// The names in a directory, in byte order, with their types.
+fn list(directory: &Path) -> io::Result<vec::IntoIter<(OsString, FileType)>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        match entry.file_type() {
+            Ok(file_type) => names.push((entry.file_name(), file_type)),
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(names.into_iter())
+}
