@@ -1,8 +1,11 @@
 //! larder keeps what a Docker build already cooked.
 
 pub mod buildkit;
+pub mod cli;
 pub mod context;
 pub mod digest;
 pub mod endpoint;
-pub mod registry;
+pub mod engine;
 pub mod output;
+pub mod registry;
+pub mod settings;

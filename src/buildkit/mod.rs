@@ -1,3 +1,26 @@
-//! The native BuildKit client.
+//! The native BuildKit client: no Docker CLI, no plugin.
+//!
+//! ```text
+//!  Client ── Control.Solve ───────────────▶ ┌──────────┐
+//!         ◀─ Control.Status (stream) ────── │ BuildKit │
+//!  Session ◀═ gRPC, served by the client ══ └──────────┘
+//!     file sync · secrets · ssh · registry auth · upload · file send
+//! ```
+//!
+//! Two transports carry this. Docker engines up to API 1.52 upgrade an HTTP/1
+//! request to HTTP/2 on `POST /grpc` (control) and `POST /session` (session);
+//! newer engines and buildkitd speak gRPC at once and carry the session as the
+//! stream of `Control.Session`. [`Client::connect`] finds out which by asking.
+//!
+//! The client serves the session for as long as a solve runs; when the session
+//! dies the solve is given up, since BuildKit itself may then wait for ever.
 
+mod client;
+mod error;
+mod http1;
+pub mod session;
+pub mod solve;
 pub mod status;
+
+pub use client::{ApiVersion, Client, EngineProduct};
+pub use error::{BuildFailure, ConnectError, SolveError, SourceLocation};

@@ -42,5 +42,5 @@ pub use error::ContextError;
 pub use filter::Filter;
 pub use hash::{FileDigest, FileKind, digest_entries};
 pub use patterns::{MatchState, PatternError, PatternMatcher};
-pub use stat::{go_mode, xattrs};
+pub use stat::{go_mode, mode_bits, xattrs};
 pub use walk::{Entry, EntryKind, Walk, walk};

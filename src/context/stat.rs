@@ -6,15 +6,35 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 /// Bits of Go's `os.FileMode` above the nine permission bits.
-mod bits {
-    pub(super) const DIRECTORY: u32 = 1 << 31;
-    pub(super) const SYMLINK: u32 = 1 << 27;
-    pub(super) const DEVICE: u32 = 1 << 26;
-    pub(super) const NAMED_PIPE: u32 = 1 << 25;
-    pub(super) const SETUID: u32 = 1 << 23;
-    pub(super) const SETGID: u32 = 1 << 22;
-    pub(super) const CHAR_DEVICE: u32 = 1 << 21;
-    pub(super) const STICKY: u32 = 1 << 20;
+pub mod mode_bits {
+    /// A directory.
+    pub const DIRECTORY: u32 = 1 << 31;
+    /// A symbolic link.
+    pub const SYMLINK: u32 = 1 << 27;
+    /// A device file; a block device unless [`CHAR_DEVICE`] says otherwise.
+    pub const DEVICE: u32 = 1 << 26;
+    /// A FIFO.
+    pub const NAMED_PIPE: u32 = 1 << 25;
+    /// A socket.
+    pub const SOCKET: u32 = 1 << 24;
+    /// Runs as its owner.
+    pub const SETUID: u32 = 1 << 23;
+    /// Runs as its group.
+    pub const SETGID: u32 = 1 << 22;
+    /// With [`DEVICE`]: a character device.
+    pub const CHAR_DEVICE: u32 = 1 << 21;
+    /// The sticky bit.
+    pub const STICKY: u32 = 1 << 20;
+    /// The bits that make it something else than a plain file.
+    pub const TYPE: u32 = DIRECTORY | SYMLINK | DEVICE | NAMED_PIPE | SOCKET | CHAR_DEVICE;
+
+    /// The permission bits as Unix has them, with setuid, setgid and sticky.
+    pub fn to_unix_permissions(mode: u32) -> u32 {
+        [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)]
+            .into_iter()
+            .filter(|(_, go)| mode & go != 0)
+            .fold(mode & 0o777, |unix, (bit, _)| unix | bit)
+    }
 }
 
 /// The mode as Go's `os.FileMode`, but never with its bit for sockets: `fsutil`
@@ -22,20 +42,20 @@ mod bits {
 pub fn go_mode(metadata: &Metadata) -> u32 {
     let file_type = metadata.file_type();
     let kind = if file_type.is_dir() {
-        bits::DIRECTORY
+        mode_bits::DIRECTORY
     } else if file_type.is_symlink() {
-        bits::SYMLINK
+        mode_bits::SYMLINK
     } else if file_type.is_fifo() {
-        bits::NAMED_PIPE
+        mode_bits::NAMED_PIPE
     } else if file_type.is_char_device() {
-        bits::DEVICE | bits::CHAR_DEVICE
+        mode_bits::DEVICE | mode_bits::CHAR_DEVICE
     } else if file_type.is_block_device() {
-        bits::DEVICE
+        mode_bits::DEVICE
     } else {
         0
     };
     let mode = metadata.mode();
-    [(0o4000, bits::SETUID), (0o2000, bits::SETGID), (0o1000, bits::STICKY)]
+    [(0o4000, mode_bits::SETUID), (0o2000, mode_bits::SETGID), (0o1000, mode_bits::STICKY)]
         .into_iter()
         .filter(|(unix, _)| mode & unix != 0)
         .fold(mode & 0o777 | kind, |go, (_, bit)| go | bit)

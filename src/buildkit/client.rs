@@ -1,0 +1,243 @@
+//! Finding out what an engine speaks, and the control connection to it.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, ListWorkersRequest};
+use http::{HeaderMap, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Uri};
+
+use super::error::ConnectError;
+use super::http1::{self, Ping, UpgradeError};
+use crate::endpoint::{Endpoint, Protocol, Stream};
+
+/// From this Docker API on, gRPC is served at once and the upgrades are deprecated (Docker 29.2).
+const DIRECT_SINCE: ApiVersion = ApiVersion { major: 1, minor: 53 };
+/// How long an engine may take to answer a ping or an upgrade.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// BuildKit's own limit on a message, in bytes; an answer may be as large.
+const MAX_MESSAGE: usize = 16 << 20;
+/// Flow-control window offered to the engine, in bytes; below 1 MiB streams stall.
+const WINDOW: u32 = 4 << 20;
+/// Size of the coalesced writes in a session carried by `Control.Session`, in bytes.
+const SESSION_WRITE: usize = 64 << 10;
+
+/// A Docker Engine API version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ApiVersion {
+    /// Always 1 so far.
+    pub major: u32,
+    /// Grows with each engine release.
+    pub minor: u32,
+}
+
+impl ApiVersion {
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+}
+
+impl fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// Which product answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineProduct {
+    /// A Docker engine, which has an image store and an API beside BuildKit.
+    Docker {
+        /// Its newest API.
+        api: ApiVersion,
+        /// Its `Server` header, e.g. `Docker/28.5.2 (linux)`.
+        server: String,
+    },
+    /// A stand-alone buildkitd: no image store, no API.
+    Buildkitd,
+}
+
+impl fmt::Display for EngineProduct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Docker { server, .. } => f.write_str(server.split_whitespace().next().unwrap_or("Docker")),
+            Self::Buildkitd => f.write_str("buildkitd"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Upgrade,
+    Direct,
+}
+
+/// A connection to one BuildKit.
+#[derive(Debug, Clone)]
+pub struct Client {
+    endpoint: Endpoint,
+    product: EngineProduct,
+    transport: Transport,
+    pub(super) control: ControlClient<Channel>,
+}
+
+impl Client {
+    /// Reaches the BuildKit behind `endpoint`, whichever transport it speaks.
+    ///
+    /// # Errors
+    ///
+    /// Fails when nothing answers there, what answers is no engine, or the
+    /// engine has no BuildKit.
+    pub async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
+        let connecting = async {
+            let answer = http1::ping(endpoint.dial(Protocol::Http1).await?).await;
+            match answer {
+                Ok(ping) => Self::connect_docker(endpoint, &ping).await,
+                Err(not_http) => Self::connect_buildkitd(endpoint, not_http.into()).await,
+            }
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+            .await
+            .map_err(|_| ConnectError::TimedOut(endpoint.clone(), CONNECT_TIMEOUT))?
+    }
+
+    /// What answered.
+    pub fn product(&self) -> &EngineProduct {
+        &self.product
+    }
+
+    /// Where it answered.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    async fn connect_docker(endpoint: &Endpoint, ping: &Ping) -> Result<Self, ConnectError> {
+        if !ping.status.is_success() {
+            return Err(ConnectError::Unhealthy { endpoint: endpoint.clone(), status: ping.status });
+        }
+        let header = |name: &str| ping.headers.get(name).and_then(|value| value.to_str().ok());
+        let server = header("server").unwrap_or("Docker").to_owned();
+        let api =
+            header("api-version").and_then(ApiVersion::parse).ok_or_else(|| ConnectError::NoBuildKit {
+                endpoint: endpoint.clone(),
+                product: server.clone(),
+                reason: "it names no API version".to_owned(),
+            })?;
+        let product = EngineProduct::Docker { api, server };
+        if api >= DIRECT_SINCE {
+            return Self::connect_direct(endpoint, product).await;
+        }
+        let stream = upgrade(endpoint, &product, "/grpc", HeaderMap::new()).await?;
+        let channel = channel(endpoint, stream).await?;
+        Ok(Self::new(endpoint, product, Transport::Upgrade, channel))
+    }
+
+    async fn connect_buildkitd(
+        endpoint: &Endpoint,
+        not_http: Box<dyn std::error::Error + Send + Sync>,
+    ) -> Result<Self, ConnectError> {
+        let not_an_engine = |source| ConnectError::NotAnEngine { endpoint: endpoint.clone(), source };
+        let Ok(mut client) = Self::connect_direct(endpoint, EngineProduct::Buildkitd).await else {
+            return Err(not_an_engine(not_http));
+        };
+        match client.control.list_workers(ListWorkersRequest::default()).await {
+            Ok(_) => Ok(client),
+            Err(status) => Err(not_an_engine(status.into())),
+        }
+    }
+
+    async fn connect_direct(endpoint: &Endpoint, product: EngineProduct) -> Result<Self, ConnectError> {
+        let channel = channel(endpoint, endpoint.dial(Protocol::Http2).await?).await?;
+        Ok(Self::new(endpoint, product, Transport::Direct, channel))
+    }
+
+    fn new(endpoint: &Endpoint, product: EngineProduct, transport: Transport, channel: Channel) -> Self {
+        let control = ControlClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        Self { endpoint: endpoint.clone(), product, transport, control }
+    }
+
+    /// Opens the stream on which BuildKit will call the services that `headers` announce.
+    pub(super) async fn open_session(&self, headers: HeaderMap) -> Result<Box<dyn Stream>, ConnectError> {
+        match self.transport {
+            Transport::Upgrade => upgrade(&self.endpoint, &self.product, "/session", headers).await,
+            Transport::Direct => self.open_session_stream(headers).await,
+        }
+    }
+
+    async fn open_session_stream(&self, headers: HeaderMap) -> Result<Box<dyn Stream>, ConnectError> {
+        let (ours, theirs) = tokio::io::duplex(WINDOW as usize);
+        let (mut from_server, to_engine) = tokio::io::split(theirs);
+        let (outgoing, outgoing_stream) = mpsc::channel(16);
+        let mut request = tonic::Request::new(ReceiverStream::new(outgoing_stream));
+        *request.metadata_mut() = MetadataMap::from_headers(headers);
+        let mut control = self.control.clone();
+        let response = control.session(request).await;
+        let broken = |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.into());
+        let incoming = response.map_err(broken)?.into_inner();
+        tokio::spawn(async move {
+            let mut buffer = vec![0; SESSION_WRITE];
+            while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                if outgoing.send(BytesMessage { data: buffer[..read].to_vec() }).await.is_err() {
+                    break;
+                }
+            }
+        });
+        tokio::spawn(receive(incoming, to_engine));
+        Ok(Box::new(ours))
+    }
+}
+
+async fn receive(
+    mut incoming: tonic::Streaming<BytesMessage>,
+    mut stream: tokio::io::WriteHalf<DuplexStream>,
+) {
+    while let Ok(Some(message)) = incoming.message().await {
+        if stream.write_all(&message.data).await.is_err() {
+            return;
+        }
+    }
+    // A failed shutdown means that the session is gone already.
+    drop(stream.shutdown().await);
+}
+
+async fn upgrade(
+    endpoint: &Endpoint,
+    product: &EngineProduct,
+    path: &'static str,
+    headers: HeaderMap,
+) -> Result<Box<dyn Stream>, ConnectError> {
+    let stream = endpoint.dial(Protocol::Http1).await?;
+    http1::upgrade(stream, path, headers).await.map_err(|error| match error {
+        UpgradeError::Refused { status: StatusCode::NOT_FOUND, .. } => ConnectError::NoBuildKit {
+            endpoint: endpoint.clone(),
+            product: product.to_string(),
+            reason: error.to_string(),
+        },
+        error => ConnectError::Broken(endpoint.clone(), error.into()),
+    })
+}
+
+/// A gRPC channel over the one stream given; when that ends, so does the channel.
+async fn channel(endpoint: &Endpoint, stream: Box<dyn Stream>) -> Result<Channel, ConnectError> {
+    let stream = Mutex::new(Some(TokioIo::new(stream)));
+    let connector = tower::service_fn(move |_: Uri| {
+        let stream = stream.lock().map_or(None, |mut stream| stream.take());
+        async move { stream.ok_or_else(|| std::io::Error::other("the connection to the engine has ended")) }
+    });
+    tonic::transport::Endpoint::from_static("http://buildkit")
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| ConnectError::Broken(endpoint.clone(), error.into()))
+}

@@ -1,0 +1,112 @@
+//! `moby.filesync.v1.Auth`: registry credentials, or better a token, for a pull or push of the build.
+//!
+//! BuildKit prefers tokens that the client fetched: then no password leaves the
+//! client. Before it trusts a client with that it asks it to prove, by a
+//! signature, that it holds credentials for the host (`GetTokenAuthority`,
+//! `VerifyTokenAuthority`), so that two sessions with the same credentials
+//! share a token and others do not.
+
+use std::io;
+
+use bollard_buildkit_proto::moby::filesync::v1::auth_server::{Auth, AuthServer};
+use bollard_buildkit_proto::moby::filesync::v1::{
+    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
+    GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
+};
+use ed25519_dalek::{Signer, SigningKey};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use tonic::{Request, Response, Status};
+
+use crate::registry::{Credentials, Login, TokenRequest};
+
+pub(super) const METHODS: [&str; 4] = [
+    "/moby.filesync.v1.Auth/Credentials",
+    "/moby.filesync.v1.Auth/FetchToken",
+    "/moby.filesync.v1.Auth/GetTokenAuthority",
+    "/moby.filesync.v1.Auth/VerifyTokenAuthority",
+];
+
+pub(super) fn service(login: Login) -> io::Result<AuthServer<Provider>> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    Ok(AuthServer::new(Provider { login, seed }))
+}
+
+pub(super) struct Provider {
+    login: Login,
+    /// Mixed into the signing key, so that an engine that chose the salt cannot learn of the password.
+    seed: [u8; 32],
+}
+
+impl Provider {
+    async fn credentials_for(&self, host: &str) -> Result<Credentials, Status> {
+        let (login, host) = (self.login.clone(), host.to_owned());
+        tokio::task::spawn_blocking(move || login.credentials(&host))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| Status::internal(error.to_string()))
+    }
+
+    async fn authority(&self, host: &str, salt: &[u8]) -> Result<SigningKey, Status> {
+        let credentials = self.credentials_for(host).await?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(salt)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if !credentials.secret.is_empty() {
+            mac.update(&self.seed);
+        }
+        Ok(SigningKey::from_bytes(&mac.finalize().into_bytes().into()))
+    }
+}
+
+#[tonic::async_trait]
+impl Auth for Provider {
+    async fn credentials(
+        &self,
+        request: Request<CredentialsRequest>,
+    ) -> Result<Response<CredentialsResponse>, Status> {
+        let host = request.into_inner().host;
+        let Credentials { username, secret } = self.credentials_for(&host).await?;
+        Ok(Response::new(CredentialsResponse { username, secret }))
+    }
+
+    async fn fetch_token(
+        &self,
+        request: Request<FetchTokenRequest>,
+    ) -> Result<Response<FetchTokenResponse>, Status> {
+        let FetchTokenRequest { host, realm, service, scopes, client_id: _ } = request.into_inner();
+        let credentials = self.credentials_for(&host).await?;
+        let request = TokenRequest { realm, service, scopes };
+        let token = request.fetch(&credentials).await.map_err(|error| {
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            Status::unauthenticated(format!("{error}{}", source.unwrap_or_default()))
+        })?;
+        Ok(Response::new(FetchTokenResponse {
+            token: token.token,
+            expires_in: token.expires_in,
+            issued_at: token.issued_at.map_or(0, |issued| issued.as_second()),
+        }))
+    }
+
+    async fn get_token_authority(
+        &self,
+        request: Request<GetTokenAuthorityRequest>,
+    ) -> Result<Response<GetTokenAuthorityResponse>, Status> {
+        let GetTokenAuthorityRequest { host, salt } = request.into_inner();
+        let key = self.authority(&host, &salt).await?;
+        let public_key = key.verifying_key().to_bytes().to_vec();
+        Ok(Response::new(GetTokenAuthorityResponse { public_key }))
+    }
+
+    async fn verify_token_authority(
+        &self,
+        request: Request<VerifyTokenAuthorityRequest>,
+    ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
+        let VerifyTokenAuthorityRequest { host, payload, salt } = request.into_inner();
+        let key = self.authority(&host, &salt).await?;
+        // NaCl's `crypto_sign` form, which BuildKit opens: signature, then message.
+        let mut signed = key.sign(&payload).to_bytes().to_vec();
+        signed.extend_from_slice(&payload);
+        Ok(Response::new(VerifyTokenAuthorityResponse { signed }))
+    }
+}

@@ -1,0 +1,198 @@
+//! `moby.filesync.v1.FileSend`: receives what a file exporter produces.
+//!
+//! One method serves two languages: the `tar`, `oci` and `docker` exporters
+//! send plain bytes, the `local` exporter sends a tree in the fsutil protocol
+//! (see `file_sync`). Which one it is follows from the exporter asked for.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+
+use bollard_buildkit_proto::fsutil::types::Packet;
+use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+use bollard_buildkit_proto::moby::filesync::packet::file_send_server as tree;
+use bollard_buildkit_proto::moby::filesync::v1::BytesMessage;
+use bollard_buildkit_proto::moby::filesync::v1::file_send_server as bytes;
+use tempfile::NamedTempFile;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::directory_output::DirectoryOutput;
+
+pub(super) const METHODS: [&str; 1] = ["/moby.filesync.v1.FileSend/DiffCopy"];
+
+/// BuildKit sends up to 3 MiB in one message.
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// Where the result of a build goes that is not an image in the engine.
+pub enum FileTarget {
+    /// A directory that receives the tree of `type=local`.
+    Directory(PathBuf),
+    /// A file that receives the archive of `type=tar`, `oci` or `docker`.
+    File(OutputFile),
+}
+
+/// A file to be written whole.
+pub enum OutputFile {
+    /// A path: complete once the build is, untouched otherwise.
+    Path(PathBuf),
+    /// A stream, e.g. stdout.
+    Stream(Box<dyn Write + Send>),
+}
+
+pub(super) fn file_service(file: OutputFile) -> bytes::FileSendServer<FileReceiver> {
+    bytes::FileSendServer::new(FileReceiver(Mutex::new(Some(file)))).max_decoding_message_size(MAX_MESSAGE)
+}
+
+pub(super) fn directory_service(path: PathBuf) -> tree::FileSendServer<TreeReceiver> {
+    tree::FileSendServer::new(TreeReceiver(path)).max_decoding_message_size(MAX_MESSAGE)
+}
+
+pub(super) struct FileReceiver(Mutex<Option<OutputFile>>);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl bytes::FileSend for FileReceiver {
+    type DiffCopyStream = Answers<BytesMessage>;
+
+    async fn diff_copy(
+        &self,
+        request: Request<Streaming<BytesMessage>>,
+    ) -> Result<Response<Self::DiffCopyStream>, Status> {
+        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut sink = Sink::open(file.ok_or_else(|| Status::already_exists("the output was sent twice"))?)?;
+        let mut incoming = request.into_inner();
+        while let Some(message) = incoming.message().await? {
+            // Blocking writes: the next message is wanted only when this one is on disk.
+            sink.writer().write_all(&message.data).map_err(|error| sink.failed(&error))?;
+        }
+        sink.finish()?;
+        Ok(Response::new(Box::pin(tokio_stream::empty())))
+    }
+}
+
+enum Sink {
+    Path(NamedTempFile, PathBuf),
+    Stream(Box<dyn Write + Send>),
+}
+
+impl Sink {
+    fn open(file: OutputFile) -> Result<Self, Status> {
+        match file {
+            OutputFile::Stream(stream) => Ok(Self::Stream(stream)),
+            OutputFile::Path(path) => {
+                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let directory = directory.unwrap_or(Path::new("."));
+                let open = || {
+                    std::fs::create_dir_all(directory)?;
+                    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+                    tempfile::Builder::new()
+                        .prefix(".larder-")
+                        .permissions(permissions)
+                        .tempfile_in(directory)
+                };
+                open().map(|temporary| Self::Path(temporary, path.clone())).map_err(|e| failed(&path, &e))
+            }
+        }
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Path(temporary, _) => temporary,
+            Self::Stream(stream) => stream,
+        }
+    }
+
+    fn failed(&self, error: &io::Error) -> Status {
+        match self {
+            Self::Path(_, path) => failed(path, error),
+            Self::Stream(_) => failed(Path::new("the output stream"), error),
+        }
+    }
+
+    fn finish(mut self) -> Result<(), Status> {
+        self.writer().flush().map_err(|error| self.failed(&error))?;
+        if let Self::Path(temporary, path) = self {
+            temporary.persist(&path).map_err(|error| failed(&path, &error.error))?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Status {
+    Status::internal(format!("cannot write {}: {error}", path.display()))
+}
+
+pub(super) struct TreeReceiver(PathBuf);
+
+#[tonic::async_trait]
+impl tree::FileSend for TreeReceiver {
+    type DiffCopyStream = Answers<Packet>;
+
+    async fn diff_copy(
+        &self,
+        request: Request<Streaming<Packet>>,
+    ) -> Result<Response<Self::DiffCopyStream>, Status> {
+        let output = DirectoryOutput::open(&self.0).map_err(|error| failed(&self.0, &error))?;
+        let (outgoing, answers) = mpsc::channel(64);
+        let (root, incoming) = (self.0.clone(), request.into_inner());
+        tokio::spawn(async move {
+            if let Err(status) = receive(output, &root, incoming, &outgoing).await {
+                let message = status.message().as_bytes().to_vec();
+                let error =
+                    Packet { r#type: PacketType::PacketErr.into(), data: message, ..Packet::default() };
+                // The sender may be gone; then nobody is left to be told.
+                drop(outgoing.send(Ok(error)).await);
+                drop(outgoing.send(Err(status)).await);
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+async fn receive(
+    mut output: DirectoryOutput,
+    root: &Path,
+    mut incoming: Streaming<Packet>,
+    outgoing: &mpsc::Sender<Result<Packet, Status>>,
+) -> Result<(), Status> {
+    let gone = |_| Status::cancelled("the engine went away");
+    let mut next_id = 0;
+    let mut listed = false;
+    let mut awaited = 0_usize;
+    while let Some(packet) = incoming.message().await? {
+        match packet.r#type() {
+            PacketType::PacketStat => match packet.stat {
+                Some(stat) => {
+                    if output.add(next_id, stat).map_err(|error| failed(root, &error))? {
+                        awaited += 1;
+                        let request =
+                            Packet { r#type: PacketType::PacketReq.into(), id: next_id, ..Packet::default() };
+                        outgoing.send(Ok(request)).await.map_err(gone)?;
+                    }
+                    next_id += 1;
+                }
+                None => listed = true,
+            },
+            PacketType::PacketData => {
+                if output.write(packet.id, &packet.data).map_err(|error| failed(root, &error))? {
+                    awaited -= 1;
+                }
+            }
+            PacketType::PacketErr => return Err(Status::aborted(String::from_utf8_lossy(&packet.data))),
+            PacketType::PacketFin => return Ok(()),
+            PacketType::PacketReq => return Err(Status::invalid_argument("unexpected packet")),
+        }
+        if listed && awaited == 0 {
+            listed = false;
+            output.finish().map_err(|error| failed(root, &error))?;
+            let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
+            outgoing.send(Ok(fin)).await.map_err(gone)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! `moby.filesync.v1.FileSync`: directories of the client, sent as far as BuildKit asks.
+//!
+//! The fsutil protocol (tonistiigi/fsutil, `send.go`, `receive.go`), on one stream:
+//!
+//! ```text
+//!   ──▶ STAT STAT STAT … STAT(empty)     every entry that the filters leave, in walk order
+//!   ◀── REQ id, REQ id …                 files whose content BuildKit lacks; id = place in that order
+//!   ──▶ DATA id, … DATA id (empty)       their content, interleaved, each ended by an empty packet
+//!   ◀── FIN ──▶ FIN                      or ERR with a message from either side
+//! ```
+//!
+//! Owners are sent as root, as Docker's client does, so that who checked the
+//! project out never shows in the image.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
+use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::{FileSync, FileSyncServer};
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::context::{self, EntryKind, Filter};
+
+pub(super) const METHODS: [&str; 2] =
+    ["/moby.filesync.v1.FileSync/DiffCopy", "/moby.filesync.v1.FileSync/TarStream"];
+
+/// Bytes of content in one packet.
+const CHUNK: usize = 128 << 10;
+/// Files read at once.
+const READERS: usize = 4;
+/// Packets waiting to be sent.
+const OUTGOING: usize = 64;
+
+type Outgoing = mpsc::Sender<Result<Packet, Status>>;
+type PacketStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
+
+pub(super) fn service(directories: BTreeMap<String, PathBuf>) -> FileSyncServer<Directories> {
+    FileSyncServer::new(Directories(directories))
+}
+
+pub(super) struct Directories(BTreeMap<String, PathBuf>);
+
+#[tonic::async_trait]
+impl FileSync for Directories {
+    type DiffCopyStream = PacketStream;
+
+    async fn diff_copy(
+        &self,
+        request: Request<Streaming<Packet>>,
+    ) -> Result<Response<Self::DiffCopyStream>, Status> {
+        let name = request.metadata().get("dir-name").and_then(|name| name.to_str().ok());
+        let name = name.unwrap_or_default();
+        let root = self.0.get(name).cloned();
+        let root = root.ok_or_else(|| Status::not_found(format!("no access allowed to dir \"{name}\"")))?;
+        let filter = Filter {
+            include: patterns(request.metadata(), "include-patterns"),
+            exclude: patterns(request.metadata(), "exclude-patterns"),
+            follow: patterns(request.metadata(), "followpaths"),
+        };
+        let (outgoing, packets) = mpsc::channel(OUTGOING);
+        let incoming = request.into_inner();
+        tokio::spawn(async move {
+            if let Err(status) = send(root, filter, incoming, &outgoing).await {
+                let message = status.message().as_bytes().to_vec();
+                let error =
+                    Packet { r#type: PacketType::PacketErr.into(), data: message, ..Packet::default() };
+                // The receiver may be gone; then nobody is left to be told.
+                drop(outgoing.send(Ok(error)).await);
+                drop(outgoing.send(Err(status)).await);
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(packets))))
+    }
+
+    type TarStreamStream = PacketStream;
+
+    async fn tar_stream(
+        &self,
+        _request: Request<Streaming<Packet>>,
+    ) -> Result<Response<Self::TarStreamStream>, Status> {
+        Err(Status::unimplemented("only the diffcopy protocol is served"))
+    }
+}
+
+/// Header values of `key`; those that are not ASCII come percent-encoded and say so in `<key>-encoded`.
+fn patterns(metadata: &MetadataMap, key: &str) -> Vec<String> {
+    let encoded = metadata.get(format!("{key}-encoded").as_str()).is_some_and(|flag| flag == "1");
+    let values = metadata.get_all(key).iter().filter_map(|value| value.to_str().ok());
+    values.map(|value| if encoded { unescape(value) } else { value.to_owned() }).collect()
+}
+
+/// Undoes Go's `url.QueryEscape`.
+fn unescape(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match (first, tail) {
+            (b'+', _) => bytes.push(b' '),
+            (b'%', [high, low, tail @ ..]) => {
+                let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok());
+                if let (Some(high), Some(low)) = (digit(*high), digit(*low)) {
+                    bytes.push(high << 4 | low);
+                    rest = tail;
+                } else {
+                    bytes.push(b'%');
+                }
+            }
+            _ => bytes.push(*first),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The files announced so far and not yet asked for, by their id.
+type Announced = Arc<Mutex<HashMap<u32, PathBuf>>>;
+
+async fn send(
+    root: PathBuf,
+    filter: Filter,
+    mut incoming: Streaming<Packet>,
+    outgoing: &Outgoing,
+) -> Result<(), Status> {
+    let announced = Announced::default();
+    let (requests, queue) = mpsc::unbounded_channel::<(u32, PathBuf)>();
+    let queue = Arc::new(Mutex::new(queue));
+    let mut tasks = tokio::task::JoinSet::new();
+    {
+        let (announced, outgoing) = (Arc::clone(&announced), outgoing.clone());
+        tasks.spawn_blocking(move || announce(&root, &filter, &announced, &outgoing));
+    }
+    for _ in 0..READERS {
+        let (queue, outgoing) = (Arc::clone(&queue), outgoing.clone());
+        tasks.spawn_blocking(move || {
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+                let Some((id, path)) = next else { return Ok(()) };
+                send_file(id, &path, &outgoing)?;
+            }
+        });
+    }
+    loop {
+        tokio::select! {
+            packet = incoming.message() => {
+                let Some(packet) = packet? else { return Ok(()) };
+                match packet.r#type() {
+                    PacketType::PacketReq => {
+                        let mut announced = announced.lock().unwrap_or_else(PoisonError::into_inner);
+                        let path = announced.remove(&packet.id);
+                        let path = path.ok_or_else(|| Status::invalid_argument("invalid file id"))?;
+                        // The readers live as long as this loop; they fail only together with it.
+                        drop(requests.send((packet.id, path)));
+                    }
+                    PacketType::PacketFin => break,
+                    PacketType::PacketErr => {
+                        return Err(Status::aborted(String::from_utf8_lossy(&packet.data)));
+                    }
+                    PacketType::PacketStat | PacketType::PacketData => {
+                        return Err(Status::invalid_argument("unexpected packet"));
+                    }
+                }
+            }
+            Some(done) = tasks.join_next() => {
+                done.map_err(|error| Status::internal(error.to_string()))??;
+            }
+        }
+    }
+    let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
+    outgoing.send(Ok(fin)).await.map_err(|_| Status::cancelled("the engine went away"))
+}
+
+fn announce(root: &Path, filter: &Filter, announced: &Announced, outgoing: &Outgoing) -> Result<(), Status> {
+    let failed = |error: context::ContextError| {
+        let source = std::error::Error::source(&error);
+        Status::internal(source.map_or(error.to_string(), |source| format!("{error}: {source}")))
+    };
+    let mut id = 0;
+    for entry in context::walk(root, filter).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        // A socket goes for an empty file, and a further name of a file may be asked for as well.
+        if matches!(entry.kind, EntryKind::File | EntryKind::HardLink(_) | EntryKind::Socket) {
+            let mut announced = announced.lock().unwrap_or_else(PoisonError::into_inner);
+            announced.insert(id, entry.absolute.clone());
+        }
+        id += 1;
+        put(outgoing, Packet { stat: Some(stat(entry)), ..Packet::default() })?;
+    }
+    put(outgoing, Packet::default())
+}
+
+fn stat(entry: context::Entry) -> Stat {
+    let metadata = &entry.metadata;
+    let mut stat = Stat {
+        path: entry.path,
+        mode: context::go_mode(metadata),
+        size: i64::try_from(metadata.len()).unwrap_or(i64::MAX),
+        mod_time: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+        xattrs: context::xattrs(&entry.absolute).into_iter().collect(),
+        ..Stat::default()
+    };
+    match entry.kind {
+        EntryKind::Directory => stat.size = 0,
+        EntryKind::Symlink(target) => stat.linkname = target,
+        EntryKind::HardLink(first) => (stat.linkname, stat.size) = (first, 0),
+        EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
+            (stat.devmajor, stat.devminor) = (i64::from(major), i64::from(minor));
+        }
+        EntryKind::File | EntryKind::Fifo | EntryKind::Socket => {}
+    }
+    stat
+}
+
+/// Sends a file's content. A file that vanished since it was announced is sent as empty, as fsutil does.
+fn send_file(id: u32, path: &Path, outgoing: &Outgoing) -> Result<(), Status> {
+    let data =
+        |data: Vec<u8>| Packet { r#type: PacketType::PacketData.into(), id, data, ..Packet::default() };
+    if let Ok(mut file) = File::open(path) {
+        let size = file.metadata()?.len();
+        let capacity = usize::try_from(size).unwrap_or(CHUNK).saturating_add(1).min(CHUNK);
+        loop {
+            let mut chunk = Vec::with_capacity(capacity);
+            (&mut file).take(capacity as u64).read_to_end(&mut chunk)?;
+            if chunk.is_empty() {
+                break;
+            }
+            let last = chunk.len() < capacity;
+            put(outgoing, data(chunk))?;
+            if last {
+                break;
+            }
+        }
+    }
+    put(outgoing, data(Vec::new()))
+}
+
+fn put(outgoing: &Outgoing, packet: Packet) -> Result<(), Status> {
+    outgoing.blocking_send(Ok(packet)).map_err(|_| Status::cancelled("the engine went away"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_that_are_not_ascii_come_back_from_their_encoding() {
+        let mut metadata = MetadataMap::new();
+        metadata.append("exclude-patterns", "na%C3%AFve+file".parse().unwrap());
+        metadata.append("exclude-patterns", "100%25".parse().unwrap());
+        assert_eq!(patterns(&metadata, "exclude-patterns"), ["na%C3%AFve+file", "100%25"]);
+        metadata.append("exclude-patterns-encoded", "1".parse().unwrap());
+        assert_eq!(patterns(&metadata, "exclude-patterns"), ["naïve file", "100%"]);
+    }
+
+    #[test]
+    fn a_broken_escape_stands_for_itself() {
+        assert_eq!(unescape("50%"), "50%");
+        assert_eq!(unescape("%zz%4"), "%zz%4");
+    }
+}

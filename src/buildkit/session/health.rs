@@ -1,0 +1,46 @@
+//! `grpc.health.v1.Health`: without an answer BuildKit ends the session in seconds.
+
+use bollard_buildkit_proto::health::health_check_response::ServingStatus;
+use bollard_buildkit_proto::health::health_server::{Health, HealthServer};
+use bollard_buildkit_proto::health::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+};
+use tokio_stream::Once;
+use tonic::{Request, Response, Status};
+
+pub(super) const METHODS: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
+
+pub(super) fn service() -> HealthServer<Alive> {
+    HealthServer::new(Alive)
+}
+
+/// Serves as long as it can answer at all.
+pub(super) struct Alive;
+
+const SERVING: HealthCheckResponse = HealthCheckResponse { status: ServingStatus::Serving as i32 };
+
+#[tonic::async_trait]
+impl Health for Alive {
+    async fn check(
+        &self,
+        _request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        Ok(Response::new(SERVING))
+    }
+
+    async fn list(
+        &self,
+        _request: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
+        Ok(Response::new(HealthListResponse { statuses: [(String::new(), SERVING)].into() }))
+    }
+
+    type WatchStream = Once<Result<HealthCheckResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(tokio_stream::once(Ok(SERVING))))
+    }
+}

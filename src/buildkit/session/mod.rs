@@ -1,0 +1,160 @@
+//! The session: gRPC services that the client serves to BuildKit during a solve.
+//!
+//! BuildKit calls only what was announced when the session was opened, and
+//! takes the session for dead when the health service does not answer.
+
+mod auth;
+mod directory_output;
+mod file_send;
+mod file_sync;
+mod health;
+mod secrets;
+mod ssh;
+mod ssh_keys;
+mod upload;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use tokio::task::JoinHandle;
+use tonic::service::{Routes, RoutesBuilder};
+
+use super::Client;
+use super::error::ConnectError;
+use crate::registry::Login;
+
+pub use file_send::{FileTarget, OutputFile};
+pub use secrets::SecretSource;
+pub use ssh::SshAgent;
+
+/// Flow-control window offered to the engine, in bytes.
+const WINDOW: u32 = 4 << 20;
+
+/// What a build may ask of the client.
+#[derive(Default)]
+pub struct Attachments {
+    /// Directories by the name that the build uses: `context`, `dockerfile`, named contexts.
+    pub directories: BTreeMap<String, PathBuf>,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// SSH agents by id; `default` is the one that an unnamed mount uses.
+    pub ssh: BTreeMap<String, SshAgent>,
+    /// Logins for registries, looked up when asked for.
+    pub login: Option<Login>,
+    /// Where the result of a file exporter goes.
+    pub target: Option<FileTarget>,
+    /// Files to be fetched by `http://buildkit-session/<name>`, by that name.
+    pub uploads: BTreeMap<String, PathBuf>,
+    /// A hint that lets BuildKit reuse what an earlier session of the same client sent.
+    pub shared_key: String,
+}
+
+/// An open session. Dropping it closes the connection.
+pub(super) struct Session {
+    id: String,
+    serving: JoinHandle<()>,
+}
+
+impl Session {
+    /// Opens a session on `client` and serves `attachments` on it.
+    pub(super) async fn open(client: &Client, attachments: Attachments) -> Result<Self, ConnectError> {
+        let broken = |error: io::Error| ConnectError::Broken(client.endpoint().clone(), error.into());
+        let id = new_id().map_err(broken)?;
+        let shared_key = attachments.shared_key.clone();
+        let (routes, methods) = services(attachments).map_err(broken)?;
+        let stream = client.open_session(headers(&id, &shared_key, &methods)).await?;
+        let serving = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        let serving = tokio::spawn(async move {
+            // How the connection ends does not matter: the solve tells whether that was too early.
+            drop(serving.await);
+        });
+        Ok(Self { id, serving })
+    }
+
+    /// The id under which BuildKit knows this session.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Waits until the connection has ended.
+    pub(super) async fn closed(&mut self) {
+        // A panic in a handler ends the connection like any other fault.
+        drop((&mut self.serving).await);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// A name that no other session or solve has, and that nobody can guess.
+pub(super) fn new_id() -> io::Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(random)))
+}
+
+fn headers(id: &str, shared_key: &str, methods: &[&'static str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut put = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.append(HeaderName::from_static(name), value);
+        }
+    };
+    put("x-docker-expose-session-uuid", id);
+    put("x-docker-expose-session-name", "larder");
+    put("x-docker-expose-session-sharedkey", shared_key);
+    for method in methods {
+        put("x-docker-expose-session-grpc-method", method);
+    }
+    headers
+}
+
+fn services(attachments: Attachments) -> io::Result<(Routes, Vec<&'static str>)> {
+    let mut routes = RoutesBuilder::default();
+    let mut methods = Vec::new();
+    routes.add_service(health::service());
+    methods.extend(health::METHODS);
+    if !attachments.directories.is_empty() {
+        routes.add_service(file_sync::service(attachments.directories));
+        methods.extend(file_sync::METHODS);
+    }
+    if !attachments.secrets.is_empty() {
+        routes.add_service(secrets::service(attachments.secrets));
+        methods.extend(secrets::METHODS);
+    }
+    if !attachments.ssh.is_empty() {
+        routes.add_service(ssh::service(attachments.ssh)?);
+        methods.extend(ssh::METHODS);
+    }
+    if let Some(login) = attachments.login {
+        routes.add_service(auth::service(login)?);
+        methods.extend(auth::METHODS);
+    }
+    if !attachments.uploads.is_empty() {
+        routes.add_service(upload::service(attachments.uploads));
+        methods.extend(upload::METHODS);
+    }
+    match attachments.target {
+        Some(FileTarget::Directory(path)) => {
+            routes.add_service(file_send::directory_service(path));
+            methods.extend(file_send::METHODS);
+        }
+        Some(FileTarget::File(file)) => {
+            routes.add_service(file_send::file_service(file));
+            methods.extend(file_send::METHODS);
+        }
+        None => {}
+    }
+    Ok((routes.routes(), methods))
+}

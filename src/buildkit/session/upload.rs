@@ -1,0 +1,44 @@
+//! `moby.upload.v1.Upload`: hands a file to BuildKit as if it were fetched by HTTP.
+//!
+//! A build context that came as a tar stream is given to the frontend as the
+//! address `http://buildkit-session/<name>`; BuildKit then pulls it from here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use bollard_buildkit_proto::moby::upload::v1::BytesMessage;
+use bollard_buildkit_proto::moby::upload::v1::upload_server::{Upload, UploadServer};
+use tokio_stream::{Stream, StreamExt};
+use tokio_util::io::ReaderStream;
+use tonic::{Request, Response, Status, Streaming};
+
+pub(super) const METHODS: [&str; 1] = ["/moby.upload.v1.Upload/Pull"];
+
+/// Size of a message, in bytes.
+const CHUNK: usize = 256 << 10;
+
+pub(super) fn service(uploads: BTreeMap<String, PathBuf>) -> UploadServer<Uploads> {
+    UploadServer::new(Uploads(uploads))
+}
+
+pub(super) struct Uploads(BTreeMap<String, PathBuf>);
+
+#[tonic::async_trait]
+impl Upload for Uploads {
+    type PullStream = Pin<Box<dyn Stream<Item = Result<BytesMessage, Status>> + Send>>;
+
+    async fn pull(
+        &self,
+        request: Request<Streaming<BytesMessage>>,
+    ) -> Result<Response<Self::PullStream>, Status> {
+        let path = request.metadata().get("urlpath").and_then(|path| path.to_str().ok());
+        let name = path.and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let unknown = || Status::not_found(format!("this session uploads no `{name}`"));
+        let path = self.0.get(name).ok_or_else(unknown)?;
+        let file = tokio::fs::File::open(path).await?;
+        let chunks =
+            ReaderStream::with_capacity(file, CHUNK).map(|chunk| Ok(BytesMessage { data: chunk?.to_vec() }));
+        Ok(Response::new(Box::pin(chunks)))
+    }
+}

@@ -1,0 +1,188 @@
+//! One solve: the request, its status stream, its session, and its end.
+//!
+//! The order of ends matters. The answer to `Solve` is the result; the status
+//! stream may still hold log lines then, so it is drained for a moment longer.
+//! Cancelling drops the call, which BuildKit takes as the order to stop every
+//! step; the status stream is drained then as well, so that the caller can see
+//! that the steps have stopped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bollard_buildkit_proto::moby::buildkit::v1 as control;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status};
+
+use super::error::{ConnectError, SolveError};
+use super::session::{Attachments, Session, new_id};
+use super::status::StatusUpdate;
+use super::{ApiVersion, Client, EngineProduct};
+
+/// How long a status stream may be silent after the solve has ended.
+const STATUS_GRACE: Duration = Duration::from_secs(2);
+/// How long after the end of its session a solve may still answer.
+const SESSION_GRACE: Duration = Duration::from_secs(5);
+/// Docker engines read the list of exporters from this API on (26.0, BuildKit 0.13); older ones ignore it.
+const EXPORTER_LIST_SINCE: ApiVersion = ApiVersion { major: 1, minor: 45 };
+
+/// What to solve.
+#[derive(Debug, Clone, Default)]
+pub struct SolveRequest {
+    /// Frontend, e.g. `dockerfile.v0` or `gateway.v0`.
+    pub frontend: String,
+    /// The frontend's options (`target`, `build-arg:NAME`, `context:NAME`, …).
+    pub attributes: BTreeMap<String, String>,
+    /// What becomes of the result; none keeps it in the build cache only.
+    pub exporters: Vec<Exporter>,
+    /// Where to take layers from.
+    pub cache_imports: Vec<CacheEntry>,
+    /// Where to put layers.
+    pub cache_exports: Vec<CacheEntry>,
+    /// Rights that the build needs beyond the usual (`network.host`, `security.insecure`).
+    pub entitlements: Vec<String>,
+}
+
+/// An exporter and its attributes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exporter {
+    /// `moby`, `image`, `local`, `tar`, `oci` or `docker`.
+    pub kind: String,
+    /// E.g. `name`, `push`.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// A cache backend and its attributes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// `registry`, `inline`, `local`, `gha`, `s3`, `azblob`.
+    pub kind: String,
+    /// E.g. `ref`, `mode`.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What a finished solve answered: `containerimage.digest`, `containerimage.config.digest`, ….
+pub type ExporterResponse = BTreeMap<String, String>;
+
+impl Client {
+    /// Whether this engine runs more than one exporter in a solve.
+    pub fn exports_many(&self) -> bool {
+        match self.product() {
+            EngineProduct::Docker { api, .. } => *api >= EXPORTER_LIST_SINCE,
+            EngineProduct::Buildkitd => true,
+        }
+    }
+
+    /// Runs a solve to its end, serving `attachments`, and passes every status message to `status`.
+    ///
+    /// # Errors
+    ///
+    /// Tells a failed build from a lost session or connection and from the
+    /// caller's own cancelling. When it returns, nothing of the build runs on.
+    pub async fn solve(
+        &self,
+        request: SolveRequest,
+        attachments: Attachments,
+        status: mpsc::Sender<StatusUpdate>,
+        cancel: CancellationToken,
+    ) -> Result<ExporterResponse, SolveError> {
+        let mut session = Session::open(self, attachments).await?;
+        let broken = |error: std::io::Error| ConnectError::Broken(self.endpoint().clone(), error.into());
+        let reference = new_id().map_err(broken)?;
+        let ended = CancellationToken::new();
+        let watching = tokio::spawn(watch(self.clone(), reference.clone(), status, ended.clone()));
+
+        let mut control = self.control.clone();
+        let message = message(request, reference, session.id());
+        let answer = {
+            let solving = control.solve(message);
+            tokio::pin!(solving);
+            tokio::select! {
+                answer = &mut solving => Ok(answer),
+                () = cancel.cancelled() => Err(SolveError::Cancelled),
+                () = session.closed() => {
+                    let late = tokio::time::timeout(SESSION_GRACE, &mut solving).await;
+                    late.map_err(|_| SolveError::SessionLost)
+                }
+            }
+        };
+        ended.cancel();
+        // A panic there would be a bug in the caller's channel; the solve's answer stands all the same.
+        drop(watching.await);
+        answer?.map(exporter_response).map_err(SolveError::from_status)
+    }
+}
+
+fn exporter_response(response: Response<control::SolveResponse>) -> ExporterResponse {
+    response.into_inner().exporter_response.into_iter().collect()
+}
+
+/// Forwards the status stream until it ends, or is silent for [`STATUS_GRACE`] once `ended`.
+async fn watch(
+    client: Client,
+    reference: String,
+    status: mpsc::Sender<StatusUpdate>,
+    ended: CancellationToken,
+) {
+    let mut control = client.control.clone();
+    let request = control::StatusRequest { r#ref: reference };
+    let after_the_end = async || {
+        ended.cancelled().await;
+        tokio::time::sleep(STATUS_GRACE).await;
+    };
+    let stream = tokio::select! {
+        stream = control.status(request) => stream,
+        () = after_the_end() => return,
+    };
+    // Without a status stream the solve still tells how it ended.
+    let Ok(mut stream) = stream.map(Response::into_inner) else { return };
+    loop {
+        let message: Result<Option<control::StatusResponse>, Status> = tokio::select! {
+            message = stream.message() => message,
+            () = after_the_end() => return,
+        };
+        let Ok(Some(message)) = message else { return };
+        if status.send(message.into()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn message(request: SolveRequest, reference: String, session: &str) -> control::SolveRequest {
+    let first = request.exporters.first().cloned().unwrap_or_default();
+    let exporters = if request.exporters.len() > 1 {
+        (request.exporters.into_iter())
+            .map(|exporter| control::Exporter {
+                r#type: exporter.kind,
+                attrs: exporter.attributes.into_iter().collect(),
+            })
+            .collect()
+    } else {
+        Vec::new()
+    };
+    control::SolveRequest {
+        r#ref: reference,
+        exporter_deprecated: first.kind,
+        exporter_attrs_deprecated: first.attributes.into_iter().collect(),
+        exporters,
+        session: session.to_owned(),
+        frontend: request.frontend,
+        frontend_attrs: request.attributes.into_iter().collect(),
+        cache: Some(control::CacheOptions {
+            exports: entries(request.cache_exports),
+            imports: entries(request.cache_imports),
+            ..control::CacheOptions::default()
+        }),
+        entitlements: request.entitlements,
+        ..control::SolveRequest::default()
+    }
+}
+
+fn entries(entries: Vec<CacheEntry>) -> Vec<control::CacheOptionsEntry> {
+    (entries.into_iter())
+        .map(|entry| control::CacheOptionsEntry {
+            r#type: entry.kind,
+            attrs: entry.attributes.into_iter().collect(),
+        })
+        .collect()
+}

@@ -1,0 +1,154 @@
+//! `larder build`: docker build's flags by their names, and larder's own.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::SourceArgs;
+
+/// `larder build`.
+#[derive(Debug, Args)]
+#[command(after_help = "Flags of docker build that BuildKit does not know (--squash, --compress, --memory, \
+                        --cpu-*, --isolation, --security-opt) are refused with the reason")]
+pub struct BuildArgs {
+    /// What is built.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Name the image
+    #[arg(long, short, value_name = "NAME[:TAG]")]
+    pub tag: Vec<String>,
+    /// Where the result goes: type=image|local|tar|oci|docker|registry|cacheonly,…; or a directory; or -
+    #[arg(long, short, value_name = "OUTPUT")]
+    pub output: Vec<String>,
+    /// Push the image to its registry
+    #[arg(long)]
+    pub push: bool,
+    /// Put the image into the engine (the default with a Docker engine)
+    #[arg(long)]
+    pub load: bool,
+    /// Take layers from an image or another cache: REF or type=registry,ref=REF
+    #[arg(long, value_name = "CACHE")]
+    pub cache_from: Vec<String>,
+    /// Put layers into a cache: type=inline or type=registry,ref=REF,mode=max
+    #[arg(long, value_name = "CACHE")]
+    pub cache_to: Vec<String>,
+    /// Run every step again
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Run every step of these stages again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    /// Ignore every cache hit, build anew, and keep the result
+    #[arg(long)]
+    pub force_rebuild: bool,
+    /// Form of the progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub progress: Option<ProgressArg>,
+    /// Print nothing but the image's id
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Write what the build did, its keys and hits, to a JSON file
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Annotate the image's manifest
+    #[arg(long, value_name = "[TYPE:]NAME=VALUE")]
+    pub annotation: Vec<String>,
+    /// Attach an attestation: type=sbom|provenance,…
+    #[arg(long, value_name = "ATTESTATION")]
+    pub attest: Vec<String>,
+    /// Short for --attest=type=provenance
+    #[arg(long, value_name = "BOOL | ATTRIBUTES", num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
+    pub provenance: Option<String>,
+    /// Short for --attest=type=sbom
+    #[arg(long, value_name = "BOOL | ATTRIBUTES", num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
+    pub sbom: Option<String>,
+    /// Give the build up after this long, e.g. 30m [env: LARDER_TIMEOUT]
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+    /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]
+    #[arg(long)]
+    pub strict: bool,
+    /// Flags that cannot be honoured.
+    #[command(flatten)]
+    pub refused: RefusedArgs,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressArg {
+    /// tty on a terminal, else plain
+    Auto,
+    /// Line by line, for logs
+    Plain,
+    /// Live, for a terminal
+    Tty,
+    /// Nothing
+    Quiet,
+    /// One JSON object a line
+    #[value(alias = "rawjson")]
+    Json,
+}
+
+/// Flags of docker build that are known in order to be answered.
+#[derive(Debug, Args)]
+pub struct RefusedArgs {
+    /// Always so with BuildKit
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rm: Option<String>,
+    /// Always so with BuildKit
+    #[arg(long, hide = true)]
+    pub force_rm: bool,
+    /// Always so with BuildKit
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub disable_content_trust: Option<String>,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub squash: bool,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub compress: bool,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub isolation: Option<String>,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub security_opt: Vec<String>,
+    /// Refused
+    #[arg(long, short, hide = true)]
+    pub memory: Option<String>,
+    /// Refused
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub memory_swap: Option<String>,
+    /// Refused
+    #[arg(long, short, hide = true)]
+    pub cpu_shares: Option<String>,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub cpu_period: Option<String>,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub cpu_quota: Option<String>,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub cpuset_cpus: Option<String>,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub cpuset_mems: Option<String>,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub builder: Option<String>,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub call: Option<String>,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub check: bool,
+    /// Refused
+    #[arg(long, hide = true)]
+    pub policy: Vec<String>,
+}

@@ -1,0 +1,84 @@
+//! What can be typed: clap types and their help texts, nothing else.
+//!
+//! Values stay as typed; `settings` gives them their meaning, once.
+
+mod build;
+mod source;
+mod stats;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use build::{BuildArgs, ProgressArg, RefusedArgs};
+pub use source::SourceArgs;
+pub use stats::StatsArgs;
+
+/// Keep what a Docker build already cooked
+///
+/// larder builds images through BuildKit itself and keeps what the next run can use again.
+#[derive(Debug, Parser)]
+#[command(
+    name = "larder",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done; 1 the build failed; 2 usage or configuration; 3 a cache fault under \
+                  --strict; 4 a threshold of stats not met; 130 interrupted"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image, or take it from a cache when nothing has changed
+    Build(Box<BuildArgs>),
+    /// Print the keys that a build of these inputs has
+    Key(Box<KeyArgs>),
+    /// Print what the last builds hit and how long they took
+    Stats(StatsArgs),
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Address of the engine: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST [env: DOCKER_HOST]
+    #[arg(long, short = 'H', global = true, value_name = "ADDRESS", conflicts_with = "context_name")]
+    pub host: Option<String>,
+    /// Docker context whose engine to use [env: DOCKER_CONTEXT]
+    #[arg(long = "context", global = true, value_name = "NAME", id = "context_name")]
+    pub context: Option<String>,
+    /// Directory of the cache [env: LARDER_CACHE_DIR] [default: ~/.cache/larder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Configuration file [env: LARDER_CONFIG] [default: larder.yaml, where there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `larder key`.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// What the key is computed from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// How something that is read comes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs; the schema is named in the output
+    Json,
+}

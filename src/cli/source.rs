@@ -1,0 +1,59 @@
+//! The flags that say what is built, shared by every command that computes a key.
+
+use clap::Args;
+
+/// What goes into an image.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// Build context: a directory, a git or http(s) address, or - for a tar or Dockerfile on stdin
+    #[arg(value_name = "PATH | URL | -")]
+    pub context: String,
+    /// Dockerfile, or - to read it from stdin [default: PATH/Dockerfile]
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<String>,
+    /// Set a build argument; without a value it comes from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Build up to this stage
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Platform of the image, e.g. linux/amd64 [env: DOCKER_DEFAULT_PLATFORM]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub platform: Vec<String>,
+    /// Name another context: a directory, docker-image://REF, or a git or http(s) address
+    #[arg(long, value_name = "NAME=CONTEXT")]
+    pub build_context: Vec<String>,
+    /// Hand a secret to RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Vec<String>,
+    /// Hand an SSH agent to RUN --mount=type=ssh: default or ID[=SOCKET|KEY[,KEY]]
+    #[arg(long, value_name = "AGENT")]
+    pub ssh: Vec<String>,
+    /// Set a label of the image
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// Network of RUN steps: default, none or host
+    #[arg(long, value_name = "MODE")]
+    pub network: Option<String>,
+    /// Add a host to /etc/hosts of RUN steps
+    #[arg(long, value_name = "HOST:IP")]
+    pub add_host: Vec<String>,
+    /// Size of /dev/shm in RUN steps, e.g. 64m
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+    /// Set a limit of RUN steps
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+    /// Parent cgroup of RUN steps
+    #[arg(long, value_name = "CGROUP")]
+    pub cgroup_parent: Option<String>,
+    /// Allow what a build may not do by itself: network.host or security.insecure
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
+    pub allow: Vec<String>,
+    /// Look up newer base images, even where the engine has one
+    #[arg(long)]
+    pub pull: bool,
+    /// Add an input of your own to the key
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub key_extra: Vec<String>,
+}

@@ -1,0 +1,16 @@
+//! `larder stats`.
+
+use clap::Args;
+
+use super::Format;
+
+/// `larder stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// How many of the last builds to count
+    #[arg(long, value_name = "BUILDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub last: u32,
+}

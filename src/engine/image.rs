@@ -1,0 +1,127 @@
+//! Images of the engine: finding, naming, and what a registry says of a name.
+
+use bollard::auth::DockerCredentials;
+use bollard::query_parameters::TagImageOptionsBuilder;
+
+use super::{Engine, EngineError, is_not_found};
+use crate::registry::{Credentials, ImageRef};
+
+/// An image that the engine has.
+#[derive(Debug, Clone, Default)]
+pub struct Image {
+    /// Its id, `sha256:…`.
+    pub id: String,
+    /// Its names as the engine prints them.
+    pub names: Vec<String>,
+    /// `REPOSITORY@sha256:…` for each repository it came from or went to.
+    pub repository_digests: Vec<String>,
+    /// Bytes of its layers.
+    pub size: u64,
+    /// `OS/ARCHITECTURE[/VARIANT]`.
+    pub platform: String,
+    /// Its ONBUILD triggers, each a Dockerfile instruction.
+    pub onbuild: Vec<String>,
+}
+
+/// How the engine keeps images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageStore {
+    /// Docker's own store over a graph driver.
+    GraphDriver,
+    /// containerd's.
+    Containerd,
+}
+
+impl Engine {
+    /// The image called `name`, which may be an id; `None` when the engine has none.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine cannot be asked.
+    pub async fn image(&self, name: &str) -> Result<Option<Image>, EngineError> {
+        let found = match self.docker.inspect_image(name).await {
+            Ok(found) => found,
+            Err(error) if is_not_found(&error) => return Ok(None),
+            Err(error) => return Err(EngineError::new("for an image", error)),
+        };
+        let platform = [found.os, found.architecture, found.variant];
+        let platform: Vec<String> = platform.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+        Ok(Some(Image {
+            id: found.id.unwrap_or_default(),
+            names: found.repo_tags.unwrap_or_default(),
+            repository_digests: found.repo_digests.unwrap_or_default(),
+            size: found.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+            platform: platform.join("/"),
+            onbuild: found.config.and_then(|config| config.on_build).unwrap_or_default(),
+        }))
+    }
+
+    /// Gives the image `id` a further name, taking the name from whatever had it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the image is gone or the engine refuses.
+    pub async fn tag(&self, id: &str, name: &ImageRef) -> Result<(), EngineError> {
+        let options = TagImageOptionsBuilder::default()
+            .repo(&name.repository())
+            .tag(name.tag().unwrap_or("latest"))
+            .build();
+        let tagged = self.docker.tag_image(id, Some(options)).await;
+        tagged.map_err(|error| EngineError::new("to naming an image", error))
+    }
+
+    /// The digest that `name` has in its registry, asked through the engine; `None` when it is unknown there.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry cannot be reached or refuses.
+    pub async fn registry_digest(
+        &self,
+        name: &ImageRef,
+        credentials: &Credentials,
+    ) -> Result<Option<String>, EngineError> {
+        let credentials = api_credentials(name, credentials);
+        match self.docker.inspect_registry_image(&name.to_string(), credentials).await {
+            Ok(found) => Ok(found.descriptor.digest),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(EngineError::new("for a registry's image", error)),
+        }
+    }
+
+    /// How this engine keeps its images.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine cannot be asked.
+    pub async fn image_store(&self) -> Result<ImageStore, EngineError> {
+        let info = self.docker.info().await.map_err(|error| EngineError::new("what it is", error))?;
+        let containerd = info.driver_status.into_iter().flatten().flatten();
+        let containerd = containerd.into_iter().any(|field| field == "io.containerd.snapshotter.v1");
+        Ok(if containerd { ImageStore::Containerd } else { ImageStore::GraphDriver })
+    }
+
+    /// The platform that the engine builds for when none is asked for: `OS/ARCHITECTURE`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine cannot be asked.
+    pub async fn platform(&self) -> Result<String, EngineError> {
+        let version = self.docker.version().await.map_err(|error| EngineError::new("what it is", error))?;
+        let os = version.os.unwrap_or_else(|| "linux".to_owned());
+        Ok(format!("{os}/{}", version.arch.unwrap_or_else(|| "amd64".to_owned())))
+    }
+}
+
+pub(super) fn api_credentials(name: &ImageRef, credentials: &Credentials) -> Option<DockerCredentials> {
+    if credentials.is_anonymous() {
+        return None;
+    }
+    let secret = Some(credentials.secret.clone());
+    let serveraddress = Some(name.host().to_owned());
+    Some(if credentials.username.is_empty() {
+        DockerCredentials { identitytoken: secret, serveraddress, ..DockerCredentials::default() }
+    } else {
+        let username = Some(credentials.username.clone());
+        DockerCredentials { username, password: secret, serveraddress, ..DockerCredentials::default() }
+    })
+}

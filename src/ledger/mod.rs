@@ -1,0 +1,94 @@
+//! What happened: one JSON object a build, appended to a file and never changed.
+//!
+//! A line is written with a single append, so that jobs that share the cache
+//! do not tear each other's lines. A line that cannot be read is skipped and
+//! counted. What the sums mean is defined in [`Sums`].
+
+mod record;
+mod sums;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+pub use record::{BuildRecord, MountRecord, Outcome, StepCounts, StepEntry, TierOutcome, TierRecord};
+pub use sums::Sums;
+
+/// The ledger's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} the ledger {}", .path.display())]
+pub struct LedgerError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// What a ledger holds.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    /// The builds, oldest first.
+    pub builds: Vec<BuildRecord>,
+    /// Lines that could not be read.
+    pub unreadable: usize,
+}
+
+/// Appends a build to the ledger at `path`, whose directory must exist.
+///
+/// # Errors
+///
+/// Fails when the file cannot be written.
+pub fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
+    let append = || {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        file.write_all(&line)
+    };
+    append().map_err(|source| LedgerError { action: "write to", path: path.to_owned(), source })
+}
+
+/// Reads the ledger at `path`; one that does not exist is empty.
+///
+/// # Errors
+///
+/// Fails when the file is there and cannot be read.
+pub fn read(path: &Path) -> Result<Ledger, LedgerError> {
+    let failed = |source| LedgerError { action: "read", path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ledger::default()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut ledger = Ledger::default();
+    for line in file.split(b'\n') {
+        let line = line.map_err(failed)?;
+        match serde_json::from_slice(&line) {
+            Ok(record) => ledger.builds.push(record),
+            Err(_) if line.is_empty() => {}
+            Err(_) => ledger.unreadable += 1,
+        }
+    }
+    Ok(ledger)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_line_costs_that_line_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.jsonl");
+        assert!(read(&path).unwrap().builds.is_empty());
+        let record = BuildRecord::for_tests("a");
+        append(&path, &record).unwrap();
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"{\"schema\":\"lar\n").unwrap();
+        append(&path, &record).unwrap();
+        let ledger = read(&path).unwrap();
+        assert_eq!((ledger.builds.len(), ledger.unreadable), (2, 1));
+        assert_eq!(ledger.builds[1], record);
+    }
+}

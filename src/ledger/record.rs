@@ -1,0 +1,161 @@
+//! The record of one build; also what `larder build --metadata-file` writes.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::key::CacheKey;
+
+/// The version of the record's shape. Fields may be added under the same name, never changed.
+const SCHEMA: &str = "larder.build.v1";
+
+/// One build.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuildRecord {
+    /// `larder.build.v1`.
+    pub schema: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The tier that had the image (`engine`, `registry`, `archive`), for an image hit.
+    pub hit_tier: Option<String>,
+    /// The image's id, `sha256:…`; absent when the build made none.
+    pub image_id: Option<String>,
+    /// The image's names.
+    pub names: Vec<String>,
+    /// The image key; absent when the inputs cannot be known beforehand.
+    pub image_key: Option<CacheKey>,
+    /// The dependency key; likewise.
+    pub dependency_key: Option<CacheKey>,
+    /// RUN, COPY and ADD steps of the target.
+    pub steps: StepCounts,
+    /// Each step that BuildKit ran or found cached.
+    #[serde(default)]
+    pub step_list: Vec<StepEntry>,
+    /// The tiers in the order they were tried.
+    pub tiers: Vec<TierRecord>,
+    /// The cache mounts.
+    pub mounts: Vec<MountRecord>,
+    /// How long it took in all, milliseconds.
+    pub millis: u64,
+    /// Why it failed, one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How a build ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The image was there; no build was needed.
+    ImageHit,
+    /// It was built.
+    Built,
+    /// The build failed or was cancelled.
+    Failed,
+}
+
+/// Counts of RUN, COPY and ADD steps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepCounts {
+    /// All of them.
+    pub total: usize,
+    /// Those answered by a cache.
+    pub cached: usize,
+}
+
+/// A step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepEntry {
+    /// BuildKit's content address of the step, `sha256:…`.
+    pub digest: String,
+    /// Its name, e.g. `[builder 2/3] RUN make`; without the command when build arguments could show in it.
+    pub name: String,
+    /// Answered by a cache.
+    pub cached: bool,
+    /// How long it ran, milliseconds.
+    pub millis: u64,
+}
+
+/// What a tier did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierRecord {
+    /// Its name.
+    pub tier: String,
+    /// How it went.
+    pub outcome: TierOutcome,
+    /// Why, in a few words.
+    pub reason: String,
+    /// Bytes it moved.
+    pub bytes: u64,
+    /// Time it took, milliseconds.
+    pub millis: u64,
+}
+
+/// How a tier went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TierOutcome {
+    /// It had what was wanted.
+    Hit,
+    /// It had not.
+    Miss,
+    /// It was not asked.
+    Skipped,
+}
+
+/// What a cache mount was worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountRecord {
+    /// Its identity in the builder.
+    pub id: String,
+    /// Where the step sees it.
+    pub target: String,
+    /// What it holds: `pip`, `apt`, ….
+    pub kind: String,
+    /// Files restored before the build.
+    pub restored_files: u64,
+    /// Their bytes.
+    pub restored_bytes: u64,
+    /// Files that the build read.
+    pub used_files: u64,
+    /// Files that the build added.
+    pub added_files: u64,
+    /// Files saved after the build.
+    pub saved_files: u64,
+    /// Their bytes.
+    pub saved_bytes: u64,
+}
+
+impl BuildRecord {
+    /// A record of a build that has just started and knows nothing yet.
+    pub fn started(at: Timestamp) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            started: at,
+            outcome: Outcome::Failed,
+            hit_tier: None,
+            image_id: None,
+            names: Vec::new(),
+            image_key: None,
+            dependency_key: None,
+            steps: StepCounts::default(),
+            step_list: Vec::new(),
+            tiers: Vec::new(),
+            mounts: Vec::new(),
+            millis: 0,
+            error: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(key: &str) -> Self {
+        let key = CacheKey::from(crate::digest::Digest::of(key.as_bytes()));
+        Self {
+            outcome: Outcome::Built,
+            image_key: Some(key),
+            dependency_key: Some(key),
+            ..Self::started(Timestamp::UNIX_EPOCH)
+        }
+    }
+}

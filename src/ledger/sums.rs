@@ -1,0 +1,194 @@
+//! Sums over the builds of a ledger.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::{BuildRecord, Outcome, StepCounts};
+use crate::key::CacheKey;
+
+/// What a number of builds come to. Rates are between 0 and 1, and absent where there is nothing to divide by.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Sums {
+    /// Builds counted.
+    pub builds: usize,
+    /// Builds in which the image was there and nothing was built.
+    pub image_hits: usize,
+    /// Builds that ran.
+    pub built: usize,
+    /// Builds that failed or were cancelled.
+    pub failed: usize,
+    /// `image_hits` / (`image_hits` + `built`).
+    pub image_hit_rate: Option<f64>,
+    /// RUN, COPY and ADD steps of the builds that ran.
+    pub steps: StepCounts,
+    /// Cached / all RUN, COPY and ADD steps of the builds that ran.
+    pub step_hit_rate: Option<f64>,
+    /// The same, each step weighted by the last time it was seen to take; steps never seen running do not count.
+    pub time_weighted_hit_rate: Option<f64>,
+    /// Median duration of an image hit, milliseconds.
+    pub median_hit_millis: Option<u64>,
+    /// Median duration of a build that ran, milliseconds.
+    pub median_built_millis: Option<u64>,
+    /// Measured time saved, milliseconds: the last known duration of each step that did not have to run,
+    /// less what asking the tiers took. Negative when the caches cost more than they saved.
+    pub saved_millis: i64,
+}
+
+impl Sums {
+    /// Sums up the last `last` of `builds` (oldest first). Older ones still tell how long a step takes.
+    pub fn of(builds: &[BuildRecord], last: usize) -> Self {
+        let counted_from = builds.len().saturating_sub(last);
+        let mut known = KnownDurations::default();
+        let mut sums = Self::default();
+        let (mut hit_millis, mut built_millis) = (Vec::new(), Vec::new());
+        let (mut cached_time, mut all_time) = (0, 0);
+        for (position, build) in builds.iter().enumerate() {
+            known.learn(build);
+            if position < counted_from {
+                continue;
+            }
+            sums.builds += 1;
+            match build.outcome {
+                Outcome::Failed => {
+                    sums.failed += 1;
+                    continue;
+                }
+                Outcome::ImageHit => {
+                    sums.image_hits += 1;
+                    hit_millis.push(build.millis);
+                    sums.saved_millis += known.whole_build(build);
+                }
+                Outcome::Built => {
+                    sums.built += 1;
+                    built_millis.push(build.millis);
+                    sums.steps.total += build.steps.total;
+                    sums.steps.cached += build.steps.cached;
+                    let cached = known.steps(build, |cached| cached);
+                    cached_time += cached;
+                    all_time += known.steps(build, |_| true);
+                    sums.saved_millis += cached;
+                }
+            }
+            sums.saved_millis -= build.tiers.iter().map(|tier| signed(tier.millis)).sum::<i64>();
+        }
+        sums.image_hit_rate = rate(sums.image_hits, sums.image_hits + sums.built);
+        sums.step_hit_rate = rate(sums.steps.cached, sums.steps.total);
+        sums.time_weighted_hit_rate = rate(
+            usize::try_from(cached_time).unwrap_or_default(),
+            usize::try_from(all_time).unwrap_or_default(),
+        );
+        sums.median_hit_millis = median(hit_millis);
+        sums.median_built_millis = median(built_millis);
+        sums
+    }
+}
+
+/// How long each step took when it last ran, and which steps a key's build has.
+#[derive(Default)]
+struct KnownDurations {
+    steps: HashMap<String, u64>,
+    builds: HashMap<CacheKey, Vec<String>>,
+}
+
+impl KnownDurations {
+    fn learn(&mut self, build: &BuildRecord) {
+        for step in build.step_list.iter().filter(|step| !step.cached) {
+            self.steps.insert(step.digest.clone(), step.millis);
+        }
+        if let (Outcome::Built, Some(key)) = (build.outcome, build.image_key) {
+            self.builds.insert(key, build.step_list.iter().map(|step| step.digest.clone()).collect());
+        }
+    }
+
+    fn steps(&self, build: &BuildRecord, counts: impl Fn(bool) -> bool) -> i64 {
+        let counted = build.step_list.iter().filter(|step| counts(step.cached));
+        counted.filter_map(|step| self.steps.get(&step.digest)).map(|millis| signed(*millis)).sum()
+    }
+
+    fn whole_build(&self, build: &BuildRecord) -> i64 {
+        let steps = build.image_key.and_then(|key| self.builds.get(&key));
+        steps.into_iter().flatten().filter_map(|digest| self.steps.get(digest)).map(|m| signed(*m)).sum()
+    }
+}
+
+fn signed(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
+fn rate(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// The middle value, or the mean of the two middle ones.
+fn median(mut values: Vec<u64>) -> Option<u64> {
+    values.sort_unstable();
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    Some(if values.len() % 2 == 1 { upper } else { values[middle - 1].midpoint(upper) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{StepEntry, TierOutcome, TierRecord};
+
+    fn build(key: &str, outcome: Outcome, millis: u64, steps: &[(&str, bool, u64)]) -> BuildRecord {
+        let step_list: Vec<StepEntry> = (steps.iter())
+            .map(|(digest, cached, millis)| StepEntry {
+                digest: (*digest).to_owned(),
+                name: String::new(),
+                cached: *cached,
+                millis: *millis,
+            })
+            .collect();
+        let cached = steps.iter().filter(|step| step.1).count();
+        BuildRecord {
+            outcome,
+            millis,
+            steps: StepCounts { total: steps.len(), cached },
+            step_list,
+            tiers: vec![TierRecord {
+                tier: "engine".to_owned(),
+                outcome: TierOutcome::Miss,
+                reason: String::new(),
+                bytes: 0,
+                millis: 10,
+            }],
+            ..BuildRecord::for_tests(key)
+        }
+    }
+
+    #[test]
+    fn time_saved_is_what_the_steps_took_when_they_last_ran_less_the_tiers() {
+        let builds = [
+            build("k", Outcome::Built, 9000, &[("install", false, 8000), ("copy", false, 1000)]),
+            build("l", Outcome::Built, 1200, &[("install", true, 0), ("copy2", false, 1000)]),
+            build("k", Outcome::ImageHit, 40, &[]),
+            build("m", Outcome::Failed, 500, &[("install", true, 0)]),
+        ];
+        let sums = Sums::of(&builds, 10);
+        assert_eq!((sums.builds, sums.image_hits, sums.built, sums.failed), (4, 1, 2, 1));
+        assert_eq!(sums.saved_millis, 8000 + 9000 - 3 * 10);
+        assert_eq!(sums.image_hit_rate, Some(1.0 / 3.0));
+        assert_eq!(sums.step_hit_rate, Some(0.25));
+        assert_eq!(sums.time_weighted_hit_rate, Some(8000.0 / 18000.0));
+        assert_eq!((sums.median_hit_millis, sums.median_built_millis), (Some(40), Some(5100)));
+    }
+
+    #[test]
+    fn older_builds_teach_durations_but_are_not_counted() {
+        let builds = [
+            build("k", Outcome::Built, 9000, &[("install", false, 8000)]),
+            build("l", Outcome::Built, 100, &[("install", true, 0)]),
+        ];
+        let sums = Sums::of(&builds, 1);
+        assert_eq!((sums.builds, sums.saved_millis), (1, 7990));
+    }
+
+    #[test]
+    fn nothing_has_no_rates() {
+        assert_eq!(Sums::of(&[], 5), Sums::default());
+    }
+}

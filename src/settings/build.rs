@@ -1,0 +1,347 @@
+//! What `larder build` is to do.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Environment, Output, Settings, SettingsError, SourceSettings, env_vars, fields, output};
+use crate::buildkit::solve::CacheEntry;
+use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
+use crate::registry::ImageRef;
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProgressMode {
+    /// `Tty` on a terminal that can redraw, else `Plain`.
+    Auto,
+    /// Line by line.
+    Plain,
+    /// Live.
+    Tty,
+    /// Nothing.
+    Quiet,
+    /// JSON lines.
+    Json,
+}
+
+/// `larder build`, resolved.
+#[derive(Debug, Clone)]
+pub struct BuildSettings {
+    /// What is built.
+    pub source: SourceSettings,
+    /// Names of the image.
+    pub tags: Vec<ImageRef>,
+    /// What becomes of the result; never empty.
+    pub outputs: Vec<Output>,
+    /// Caches to take layers from.
+    pub cache_from: Vec<CacheEntry>,
+    /// Caches to put layers into.
+    pub cache_to: Vec<CacheEntry>,
+    /// Run every step.
+    pub no_cache: bool,
+    /// Run every step of these stages.
+    pub no_cache_filter: Vec<String>,
+    /// Ignore every hit and keep the new result.
+    pub force_rebuild: bool,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+    /// Print the image's id only.
+    pub quiet: bool,
+    /// File for the image's id.
+    pub iid_file: Option<PathBuf>,
+    /// File for the record of the build.
+    pub metadata_file: Option<PathBuf>,
+    /// Attributes of the exporter that come from `--annotation`.
+    pub annotations: BTreeMap<String, String>,
+    /// Attestations by kind, with their attributes; `None` switches the kind off.
+    pub attestations: BTreeMap<String, Option<String>>,
+    /// Give up after this long.
+    pub timeout: Option<Duration>,
+    /// A cache at fault fails the build.
+    pub strict: bool,
+}
+
+impl BuildSettings {
+    /// Resolves `larder build`'s flags.
+    ///
+    /// # Errors
+    ///
+    /// Fails on malformed and on refused flags, each with its reason.
+    pub fn resolve(
+        args: &BuildArgs,
+        settings: &Settings,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        refuse(&args.refused)?;
+        let source = SourceSettings::resolve(&args.source, environment, &settings.docker_config)?;
+        let tags = tags(&args.tag)?;
+        let outputs = output::resolve(&args.output, args.push, args.load)?;
+        if outputs.iter().any(|output| output.kind == (super::OutputKind::Image { push: true }))
+            && tags.is_empty()
+        {
+            return Err(SettingsError::flag("push", "the image needs a name: add --tag REGISTRY/NAME:TAG"));
+        }
+        let timeout =
+            match (&args.timeout, environment.get(env_vars::LARDER_TIMEOUT), &settings.file.timeout) {
+                (Some(text), _, _) => {
+                    Some(duration(text).map_err(|reason| SettingsError::flag("timeout", reason))?)
+                }
+                (None, Some(text), _) => Some(duration(text).map_err(|reason| SettingsError::Variable {
+                    variable: env_vars::LARDER_TIMEOUT,
+                    reason,
+                })?),
+                (None, None, Some(text)) => {
+                    Some(duration(text).map_err(|reason| SettingsError::flag("timeout", reason))?)
+                }
+                (None, None, None) => None,
+            };
+        let mut cache_to = caches("cache-to", &args.cache_to)?;
+        // Docker's other way to say it.
+        if source
+            .build_args
+            .get("BUILDKIT_INLINE_CACHE")
+            .is_some_and(|on| matches!(on.as_str(), "1" | "true"))
+            && !cache_to.iter().any(|cache| cache.kind == "inline")
+        {
+            cache_to.push(CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() });
+        }
+        let progress = if args.quiet { ProgressMode::Quiet } else { progress(args, settings, environment)? };
+        Ok(Self {
+            source,
+            tags,
+            outputs,
+            cache_from: caches("cache-from", &args.cache_from)?,
+            cache_to,
+            no_cache: args.no_cache,
+            no_cache_filter: args.no_cache_filter.clone(),
+            force_rebuild: args.force_rebuild,
+            progress,
+            quiet: args.quiet,
+            iid_file: args.iidfile.clone(),
+            metadata_file: args.metadata_file.clone(),
+            annotations: annotations(&args.annotation)?,
+            attestations: attestations(args)?,
+            timeout,
+            strict: args.strict
+                || environment.flag(env_vars::LARDER_STRICT)
+                || settings.file.strict.unwrap_or_default(),
+        })
+    }
+}
+
+fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
+    const NO_LIMITS: &str =
+        "BuildKit does not limit single steps; limit the engine's cgroup (--cgroup-parent)";
+    let is_false = |value: &Option<String>| value.as_deref() == Some("false");
+    let reason =
+        |given: bool, flag, reason| if given { Err(SettingsError::Refused { flag, reason }) } else { Ok(()) };
+    reason(is_false(&args.rm), "rm=false", "BuildKit leaves no intermediate containers that could be kept")?;
+    reason(
+        is_false(&args.disable_content_trust),
+        "disable-content-trust=false",
+        "BuildKit does not check Docker Content Trust; pin base images by digest instead",
+    )?;
+    reason(args.squash, "squash", "BuildKit cannot squash; use a multi-stage build and COPY --from")?;
+    reason(
+        args.compress,
+        "compress",
+        "BuildKit asks for the changed files only, so there is nothing to compress",
+    )?;
+    let isolation = args.isolation.as_deref().is_some_and(|mode| !matches!(mode, "" | "default"));
+    reason(isolation, "isolation", "it exists for Windows containers only")?;
+    reason(!args.security_opt.is_empty(), "security-opt", "BuildKit has no such option for builds")?;
+    for (given, flag) in [
+        (args.memory.is_some(), "memory"),
+        (args.memory_swap.is_some(), "memory-swap"),
+        (args.cpu_shares.is_some(), "cpu-shares"),
+        (args.cpu_period.is_some(), "cpu-period"),
+        (args.cpu_quota.is_some(), "cpu-quota"),
+        (args.cpuset_cpus.is_some(), "cpuset-cpus"),
+        (args.cpuset_mems.is_some(), "cpuset-mems"),
+    ] {
+        reason(given, flag, NO_LIMITS)?;
+    }
+    reason(
+        args.builder.is_some(),
+        "builder",
+        "buildx builders are not known; give the engine's address with --host",
+    )?;
+    let call = args.check || args.call.as_deref().is_some_and(|call| call != "build");
+    reason(call, "call", "only builds are run")?;
+    reason(!args.policy.is_empty(), "policy", "source policies are not evaluated")
+}
+
+fn tags(flags: &[String]) -> Result<Vec<ImageRef>, SettingsError> {
+    let mut tags = Vec::new();
+    for flag in flags {
+        let tag: ImageRef = flag.parse().map_err(|error: crate::registry::InvalidImageRef| {
+            SettingsError::flag("tag", error.to_string())
+        })?;
+        if tag.digest().is_some() {
+            return Err(SettingsError::flag(
+                "tag",
+                format!("`{flag}`: an image cannot be named by a digest"),
+            ));
+        }
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Ok(tags)
+}
+
+/// `type=…,key=value` or a bare image reference.
+fn caches(flag: &'static str, values: &[String]) -> Result<Vec<CacheEntry>, SettingsError> {
+    values.iter().map(|value| cache(value).map_err(|reason| SettingsError::flag(flag, reason))).collect()
+}
+
+fn cache(value: &str) -> Result<CacheEntry, String> {
+    if !value.contains('=') {
+        let attributes = [("ref".to_owned(), value.to_owned())].into();
+        return Ok(CacheEntry { kind: "registry".to_owned(), attributes });
+    }
+    let mut attributes = BTreeMap::new();
+    for (key, value) in fields::parse(value)? {
+        attributes.insert(key.clone(), value.ok_or_else(|| format!("`{key}` has no value"))?);
+    }
+    let kind = attributes.remove("type").ok_or_else(|| format!("`{value}` has no type"))?;
+    match kind.as_str() {
+        "registry" if !attributes.contains_key("ref") => Err("type=registry needs ref=REFERENCE".to_owned()),
+        "registry" | "inline" | "gha" | "s3" | "azblob" => Ok(CacheEntry { kind, attributes }),
+        "local" => {
+            Err("type=local needs a directory on the engine's side; use a registry or inline cache"
+                .to_owned())
+        }
+        other => Err(format!("type `{other}` is none of registry, inline, gha, s3, azblob")),
+    }
+}
+
+fn progress(
+    args: &BuildArgs,
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<ProgressMode, SettingsError> {
+    let named = |text: &str| match text {
+        "auto" => Ok(ProgressMode::Auto),
+        "plain" => Ok(ProgressMode::Plain),
+        "tty" => Ok(ProgressMode::Tty),
+        "quiet" | "none" => Ok(ProgressMode::Quiet),
+        "json" | "rawjson" => Ok(ProgressMode::Json),
+        other => Err(format!("`{other}` is none of auto, plain, tty, quiet, json")),
+    };
+    if let Some(progress) = args.progress {
+        return Ok(match progress {
+            ProgressArg::Auto => ProgressMode::Auto,
+            ProgressArg::Plain => ProgressMode::Plain,
+            ProgressArg::Tty => ProgressMode::Tty,
+            ProgressArg::Quiet => ProgressMode::Quiet,
+            ProgressArg::Json => ProgressMode::Json,
+        });
+    }
+    for variable in [env_vars::LARDER_PROGRESS, env_vars::BUILDKIT_PROGRESS] {
+        if let Some(text) = environment.get(variable) {
+            return named(text).map_err(|reason| SettingsError::Variable { variable, reason });
+        }
+    }
+    match &settings.file.progress {
+        Some(text) => named(text).map_err(|reason| SettingsError::flag("progress", reason)),
+        None => Ok(ProgressMode::Auto),
+    }
+}
+
+/// `[TYPE:]NAME=VALUE` as the attribute `annotation[-TYPE].NAME` of BuildKit's image exporters.
+fn annotations(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
+    const KINDS: [&str; 4] = ["manifest", "index", "manifest-descriptor", "index-descriptor"];
+    let mut annotations = BTreeMap::new();
+    for flag in flags {
+        let failed = || SettingsError::flag("annotation", format!("`{flag}` is not [TYPE:]NAME=VALUE"));
+        let (name, value) = flag.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(failed)?;
+        let (kinds, name) = match name.split_once(':') {
+            Some((kinds, name)) if kinds.split(',').all(|kind| KINDS.contains(&kind)) => (kinds, name),
+            _ => ("", name),
+        };
+        for kind in kinds.split(',') {
+            let prefix = if kind.is_empty() { "annotation".to_owned() } else { format!("annotation-{kind}") };
+            annotations.insert(format!("{prefix}.{name}"), value.to_owned());
+        }
+    }
+    Ok(annotations)
+}
+
+fn attestations(args: &BuildArgs) -> Result<BTreeMap<String, Option<String>>, SettingsError> {
+    let mut attestations = BTreeMap::new();
+    let mut add = |flag: &'static str, kind: &str, attributes: &str| match kind {
+        "sbom" | "provenance" => {
+            let attributes = match attributes {
+                "false" | "disabled=true" => None,
+                "true" => Some(String::new()),
+                attributes => Some(attributes.to_owned()),
+            };
+            attestations.insert(kind.to_owned(), attributes);
+            Ok(())
+        }
+        other => Err(SettingsError::flag(flag, format!("type `{other}` is neither sbom nor provenance"))),
+    };
+    for flag in &args.attest {
+        let fields = fields::parse(flag).map_err(|reason| SettingsError::flag("attest", reason))?;
+        let kind = fields.iter().find(|(key, _)| key == "type").and_then(|(_, value)| value.clone());
+        let kind = kind.ok_or_else(|| SettingsError::flag("attest", format!("`{flag}` has no type")))?;
+        let rest: Vec<String> = (fields.into_iter().filter(|(key, _)| key != "type"))
+            .map(|(key, value)| value.map_or_else(|| key.clone(), |value| format!("{key}={value}")))
+            .collect();
+        add("attest", &kind, &rest.join(","))?;
+    }
+    for (kind, value) in [("provenance", &args.provenance), ("sbom", &args.sbom)] {
+        if let Some(value) = value {
+            add("attest", kind, value)?;
+        }
+    }
+    Ok(attestations)
+}
+
+/// `90s`, `30m`, `1h30m`, or seconds as a bare number.
+fn duration(text: &str) -> Result<Duration, String> {
+    let failed = || format!("`{text}` is no duration such as 90s, 30m or 1h30m");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds)).filter(|d| !d.is_zero()).ok_or_else(failed);
+    }
+    let span: jiff::SignedDuration = text.parse().map_err(|_| failed())?;
+    Duration::try_from(span).ok().filter(|duration| !duration.is_zero()).ok_or_else(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("45", 45)] {
+            assert_eq!(duration(text).unwrap().as_secs(), seconds, "{text}");
+        }
+        for text in ["", "0", "-5m", "soon"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cache_is_a_reference_or_typed_fields() {
+        assert_eq!(cache("reg.example/app:cache").unwrap().attributes["ref"], "reg.example/app:cache");
+        let typed = cache("type=registry,ref=reg.example/app:cache,mode=max").unwrap();
+        assert_eq!((typed.kind.as_str(), typed.attributes["mode"].as_str()), ("registry", "max"));
+        for (text, reason) in
+            [("type=registry", "needs ref"), ("ref=a", "has no type"), ("type=nfs,ref=a", "is none of")]
+        {
+            assert!(cache(text).unwrap_err().contains(reason), "{text}");
+        }
+    }
+
+    #[test]
+    fn annotations_go_to_the_manifest_unless_they_say_where() {
+        let flags = ["a=1".to_owned(), "index,manifest:b=2".to_owned(), "org:c=3".to_owned()];
+        let names: Vec<String> = annotations(&flags).unwrap().into_keys().collect();
+        assert_eq!(
+            names,
+            ["annotation-index.b", "annotation-manifest.b", "annotation.a", "annotation.org:c"]
+        );
+    }
+}

@@ -1,0 +1,65 @@
+//! `larder.yaml`: what a project always wants.
+//!
+//! ```yaml
+//! cache_dir: /var/cache/larder
+//! progress: plain
+//! strict: false
+//! timeout: 30m
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::SettingsError;
+
+const DEFAULT_NAME: &str = "larder.yaml";
+
+/// The file's content. A key that is not listed here is an error, not a no-op.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    pub(super) cache_dir: Option<PathBuf>,
+    pub(super) progress: Option<String>,
+    pub(super) strict: Option<bool>,
+    pub(super) timeout: Option<String>,
+}
+
+impl ConfigFile {
+    /// Reads the file asked for, or `larder.yaml` if there is one.
+    pub(super) fn load(asked_for: Option<&Path>) -> Result<Self, SettingsError> {
+        let path = asked_for.unwrap_or(Path::new(DEFAULT_NAME));
+        let failed = |reason: String| SettingsError::File { path: path.to_owned(), reason };
+        match std::fs::read_to_string(path) {
+            Ok(text) if text.trim().is_empty() => Ok(Self::default()),
+            Ok(text) => serde_yaml::from_str(&text).map_err(|error| failed(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && asked_for.is_none() => {
+                Ok(Self::default())
+            }
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_an_error_that_names_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("larder.yaml");
+        std::fs::write(&path, "cache_dirr: /x\n").unwrap();
+        let error = ConfigFile::load(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("cache_dirr"), "{error}");
+        std::fs::write(&path, "cache_dir: /x\nstrict: true\n").unwrap();
+        let file = ConfigFile::load(Some(&path)).unwrap();
+        assert_eq!((file.cache_dir.unwrap().to_str(), file.strict), (Some("/x"), Some(true)));
+    }
+
+    #[test]
+    fn a_file_that_was_asked_for_must_exist() {
+        assert!(ConfigFile::load(Some(Path::new("/nonexistent/larder.yaml"))).is_err());
+    }
+}

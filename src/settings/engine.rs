@@ -1,0 +1,102 @@
+//! Which engine is meant: Docker's own rules.
+//!
+//! `--host`, `--context`, `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context
+//! of `config.json`, the default socket; the first that says something
+//! (docker/cli, `cli/command/cli.go`, `resolveContextName`).
+
+use std::path::{Path, PathBuf};
+
+use super::docker_config::DockerConfig;
+use super::{Environment, SettingsError, env_vars};
+use crate::cli::GlobalArgs;
+use crate::endpoint::{DockerContexts, Endpoint, TlsFiles};
+
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+/// The context that stands for the default socket.
+const DEFAULT_CONTEXT: &str = "default";
+
+pub(super) fn resolve(
+    global: &GlobalArgs,
+    environment: &Environment,
+    docker_config: &Path,
+) -> Result<Endpoint, SettingsError> {
+    let tls = || tls(environment, docker_config);
+    let contexts = DockerContexts::new(docker_config);
+    let by_context = |name: &str| {
+        if name == DEFAULT_CONTEXT {
+            Ok(Endpoint::parse(DEFAULT_HOST, None)?)
+        } else {
+            Ok(contexts.endpoint(name)?)
+        }
+    };
+    if let Some(host) = &global.host {
+        return Ok(Endpoint::parse(host, tls())?);
+    }
+    if let Some(name) = &global.context {
+        return by_context(name);
+    }
+    if let Some(host) = environment.get(env_vars::DOCKER_HOST) {
+        return Ok(Endpoint::parse(host, tls())?);
+    }
+    if let Some(name) = environment.get(env_vars::DOCKER_CONTEXT) {
+        return by_context(name);
+    }
+    let chosen = DockerConfig::read(docker_config).current_context;
+    by_context(chosen.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CONTEXT))
+}
+
+fn tls(environment: &Environment, docker_config: &Path) -> Option<TlsFiles> {
+    let verify = environment.get(env_vars::DOCKER_TLS_VERIFY).is_some();
+    if !verify && environment.get(env_vars::DOCKER_TLS).is_none() {
+        return None;
+    }
+    let directory = environment.get(env_vars::DOCKER_CERT_PATH).map(PathBuf::from);
+    Some(TlsFiles::in_directory(&directory.unwrap_or_else(|| docker_config.to_owned()), !verify))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(global: &GlobalArgs, variables: &[(&str, &str)], config: &Path) -> String {
+        let environment =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        resolve(global, &environment, config).unwrap().to_string()
+    }
+
+    #[test]
+    fn the_first_that_names_an_engine_wins() {
+        let config = tempfile::tempdir().unwrap();
+        let global = |host: Option<&str>, context: Option<&str>| GlobalArgs {
+            host: host.map(str::to_owned),
+            context: context.map(str::to_owned),
+            cache_dir: None,
+            config: None,
+        };
+        let host = [("DOCKER_HOST", "tcp://build.example:1")];
+        for (flags, variables, expected) in [
+            (global(None, None), &[][..], DEFAULT_HOST),
+            (global(None, None), &host[..], "tcp://build.example:1"),
+            (global(Some("unix:///x"), None), &host[..], "unix:///x"),
+            (global(None, Some("default")), &host[..], DEFAULT_HOST),
+            (global(None, None), &[("DOCKER_CONTEXT", "default"), host[0]][..], "tcp://build.example:1"),
+        ] {
+            assert_eq!(resolved(&flags, variables, config.path()), expected);
+        }
+    }
+
+    #[test]
+    fn tls_is_dockers_variables_and_files() {
+        let certificates = tempfile::tempdir().unwrap();
+        std::fs::write(certificates.path().join("ca.pem"), "").unwrap();
+        let directory = certificates.path().to_string_lossy().into_owned();
+        let environment: Environment =
+            [("DOCKER_TLS_VERIFY".to_owned(), "1".to_owned()), ("DOCKER_CERT_PATH".to_owned(), directory)]
+                .into_iter()
+                .collect();
+        let files = tls(&environment, Path::new("/nowhere")).unwrap();
+        assert_eq!(files.ca, Some(certificates.path().join("ca.pem")));
+        assert!(!files.skip_verify);
+        assert_eq!(tls(&Environment::default(), Path::new("/nowhere")), None);
+    }
+}

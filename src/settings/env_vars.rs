@@ -1,0 +1,43 @@
+//! Every environment variable that larder reads, each named here and only here.
+
+/// Directory of the cache; default `$XDG_CACHE_HOME/larder`, else `~/.cache/larder`.
+pub const LARDER_CACHE_DIR: &str = "LARDER_CACHE_DIR";
+/// Configuration file; default `larder.yaml` in the working directory, where there is one.
+pub const LARDER_CONFIG: &str = "LARDER_CONFIG";
+/// Form of the progress: `auto`, `plain`, `tty`, `quiet` or `json`.
+pub const LARDER_PROGRESS: &str = "LARDER_PROGRESS";
+/// `1` fails the build when a cache is at fault.
+pub const LARDER_STRICT: &str = "LARDER_STRICT";
+/// How long a build may take, e.g. `30m`.
+pub const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
+
+/// Docker's: address of the engine.
+pub const DOCKER_HOST: &str = "DOCKER_HOST";
+/// Docker's: name of the context, unless an address is given.
+pub const DOCKER_CONTEXT: &str = "DOCKER_CONTEXT";
+/// Docker's: directory of `config.json`; default `~/.docker`.
+pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// Docker's: use TLS, without looking at the server's certificate.
+pub const DOCKER_TLS: &str = "DOCKER_TLS";
+/// Docker's: use TLS and check the server's certificate.
+pub const DOCKER_TLS_VERIFY: &str = "DOCKER_TLS_VERIFY";
+/// Docker's: directory of `ca.pem`, `cert.pem`, `key.pem`; default Docker's configuration directory.
+pub const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
+/// Docker's: platform of the image.
+pub const DOCKER_DEFAULT_PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
+/// Docker's: form of the progress.
+pub const BUILDKIT_PROGRESS: &str = "BUILDKIT_PROGRESS";
+/// Reproducible builds: handed on as the build argument of that name.
+pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// Socket of the user's SSH agent.
+pub const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
+/// Any value turns colours off (no-color.org).
+pub const NO_COLOR: &str = "NO_COLOR";
+/// `dumb` stands for a terminal that cannot redraw.
+pub const TERM: &str = "TERM";
+/// Any value but `false` marks a CI job: progress is then never redrawn.
+pub const CI: &str = "CI";
+/// Home directory.
+pub const HOME: &str = "HOME";
+/// Base directory of caches.
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";

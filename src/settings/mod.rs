@@ -1,0 +1,170 @@
+//! From what was typed to what is meant: flags, environment and `larder.yaml`, resolved once.
+//!
+//! Flags come before the environment, that before the file, that before the
+//! defaults. Nothing below this room reads any of them. Every variable is
+//! named in [`env_vars`].
+
+mod build;
+mod config_file;
+mod docker_config;
+mod engine;
+pub mod env_vars;
+mod fields;
+mod output;
+mod source;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub use build::{BuildSettings, ProgressMode};
+pub use output::{Destination, Output, OutputKind};
+pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
+
+use crate::cli::GlobalArgs;
+use crate::endpoint::{DockerContextError, Endpoint, EndpointError};
+
+/// The environment, captured once.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Captures this process's environment; values that are not UTF-8 are taken as far as they are.
+    pub fn of_process() -> Self {
+        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect())
+    }
+
+    /// The value of `name`; an empty one counts as absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.raw(name).filter(|value| !value.is_empty())
+    }
+
+    /// The value of `name`, empty or not.
+    pub fn raw(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Whether `name` is switched on: set, and neither `0` nor `false`.
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| !matches!(value, "0" | "false" | "no" | "off"))
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(variables: T) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+/// A flag, a variable or the configuration file says something that cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A flag's value is malformed.
+    #[error("--{flag}: {reason}")]
+    Flag {
+        /// The flag without dashes.
+        flag: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A flag of docker build that cannot be honoured.
+    #[error("--{flag} is not supported: {reason}")]
+    Refused {
+        /// The flag without dashes.
+        flag: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// An environment variable's value is malformed.
+    #[error("{variable}: {reason}")]
+    Variable {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The configuration file is missing, unreadable or malformed.
+    #[error("{}: {reason}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The build context is not there.
+    #[error("build context {} {reason}", .path.display())]
+    Context {
+        /// What was given.
+        path: PathBuf,
+        /// What it is instead.
+        reason: &'static str,
+    },
+    /// The engine's address is none.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The Docker context cannot be used.
+    #[error(transparent)]
+    DockerContext(#[from] DockerContextError),
+    /// Neither a home directory nor `--cache-dir` says where the cache is.
+    #[error("no directory for the cache: HOME is not set")]
+    NoHome,
+}
+
+impl SettingsError {
+    fn flag(flag: &'static str, reason: impl Into<String>) -> Self {
+        Self::Flag { flag, reason: reason.into() }
+    }
+}
+
+/// What every command needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The engine to use.
+    pub endpoint: Endpoint,
+    /// Docker's configuration directory: logins, contexts, proxies.
+    pub docker_config: PathBuf,
+    /// The cache's directory.
+    pub cache_dir: PathBuf,
+    /// Colours are wanted where the output is a terminal.
+    pub color: bool,
+    /// This is a CI job or a terminal that cannot redraw.
+    pub no_redraw: bool,
+    /// What `larder.yaml` says.
+    file: config_file::ConfigFile,
+}
+
+impl Settings {
+    /// Resolves the options that every command takes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when an address, a context or the configuration file is unusable.
+    pub fn resolve(global: &GlobalArgs, environment: &Environment) -> Result<Self, SettingsError> {
+        let file = config_file::ConfigFile::load(
+            global.config.as_deref().or(environment.get(env_vars::LARDER_CONFIG).map(Path::new)),
+        )?;
+        let docker_config = environment
+            .get(env_vars::DOCKER_CONFIG)
+            .map(PathBuf::from)
+            .or_else(|| environment.get(env_vars::HOME).map(|home| Path::new(home).join(".docker")))
+            .unwrap_or_else(|| PathBuf::from("/.docker"));
+        let endpoint = engine::resolve(global, environment, &docker_config)?;
+        let cache_dir = global
+            .cache_dir
+            .clone()
+            .or_else(|| environment.get(env_vars::LARDER_CACHE_DIR).map(PathBuf::from))
+            .or_else(|| file.cache_dir.clone())
+            .or_else(|| environment.get(env_vars::XDG_CACHE_HOME).map(|base| Path::new(base).join("larder")))
+            .or_else(|| environment.get(env_vars::HOME).map(|home| Path::new(home).join(".cache/larder")))
+            .ok_or(SettingsError::NoHome)?;
+        Ok(Self {
+            endpoint,
+            docker_config,
+            cache_dir,
+            color: environment.get(env_vars::NO_COLOR).is_none(),
+            no_redraw: environment.flag(env_vars::CI)
+                || environment.get(env_vars::TERM).is_none_or(|terminal| terminal == "dumb"),
+            file,
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! `--output`, `--push`, `--load`: what becomes of the result.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{SettingsError, fields};
+
+/// What becomes of the result of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The kind of result.
+    pub kind: OutputKind,
+    /// Further attributes, handed on to the exporter.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// The kinds of result that docker build knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputKind {
+    /// An image in the engine's store, pushed or not.
+    Image {
+        /// Push it under its names.
+        push: bool,
+    },
+    /// The files of the result, in a directory.
+    Local(PathBuf),
+    /// The files of the result, as a tar archive.
+    Tar(Destination),
+    /// An image as an OCI archive.
+    Oci(Destination),
+    /// An image as `docker load` takes it.
+    Docker(Destination),
+    /// Nothing but what stays in the build cache.
+    CacheOnly,
+}
+
+/// Where an archive goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A file.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+impl OutputKind {
+    /// The name of the kind in `--output type=…`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Image { .. } => "image",
+            Self::Local(_) => "local",
+            Self::Tar(_) => "tar",
+            Self::Oci(_) => "oci",
+            Self::Docker(_) => "docker",
+            Self::CacheOnly => "cacheonly",
+        }
+    }
+
+    /// Whether the result goes to standard output.
+    pub fn is_stdout(&self) -> bool {
+        matches!(
+            self,
+            Self::Tar(Destination::Stdout)
+                | Self::Oci(Destination::Stdout)
+                | Self::Docker(Destination::Stdout)
+        )
+    }
+}
+
+/// Resolves the flags; without any the result is an image in the engine.
+pub(super) fn resolve(flags: &[String], push: bool, load: bool) -> Result<Vec<Output>, SettingsError> {
+    let mut outputs = flags.iter().map(|flag| output(flag)).collect::<Result<Vec<_>, _>>()?;
+    let image = outputs.iter().position(|output| matches!(output.kind, OutputKind::Image { .. }));
+    if let Some(image) = image {
+        if push {
+            outputs[image].kind = OutputKind::Image { push };
+        }
+    } else if push || load || outputs.is_empty() {
+        outputs.push(Output { kind: OutputKind::Image { push }, attributes: BTreeMap::new() });
+    }
+    if outputs.iter().filter(|output| output.kind.is_stdout()).count() > 1 {
+        return Err(SettingsError::flag("output", "only one result can go to standard output"));
+    }
+    Ok(outputs)
+}
+
+fn output(flag: &str) -> Result<Output, SettingsError> {
+    let failed = |reason: String| SettingsError::flag("output", reason);
+    // The short forms: a directory, or `-` for a tar archive on stdout.
+    if flag == "-" {
+        return Ok(Output { kind: OutputKind::Tar(Destination::Stdout), attributes: BTreeMap::new() });
+    }
+    if !flag.contains('=') && !flag.contains(',') {
+        return Ok(Output { kind: OutputKind::Local(PathBuf::from(flag)), attributes: BTreeMap::new() });
+    }
+    let mut attributes = BTreeMap::new();
+    for (key, value) in fields::parse(flag).map_err(failed)? {
+        let value = value.ok_or_else(|| failed(format!("`{key}` has no value")))?;
+        attributes.insert(key, value);
+    }
+    let kind = attributes.remove("type").ok_or_else(|| failed(format!("`{flag}` has no type")))?;
+    let destination = attributes.remove("dest");
+    let kind = match (kind.as_str(), destination) {
+        ("image", None) => {
+            let push = attributes.remove("push").is_some_and(|push| matches!(push.as_str(), "true" | "1"));
+            OutputKind::Image { push }
+        }
+        ("registry", None) => OutputKind::Image { push: true },
+        ("docker", None) => OutputKind::Image { push: false },
+        ("cacheonly", None) => OutputKind::CacheOnly,
+        ("image" | "registry" | "cacheonly", Some(_)) => {
+            return Err(failed(format!("type={kind} takes no dest")));
+        }
+        ("local", Some(path)) if path != "-" => OutputKind::Local(PathBuf::from(path)),
+        ("local", _) => return Err(failed("type=local needs dest=DIRECTORY".to_owned())),
+        ("tar", destination) => OutputKind::Tar(archive(destination)),
+        ("oci", destination) => OutputKind::Oci(archive(destination)),
+        ("docker", destination) => OutputKind::Docker(archive(destination)),
+        (other, _) => {
+            let known = "image, registry, local, tar, oci, docker, cacheonly";
+            return Err(failed(format!("type `{other}` is none of {known}")));
+        }
+    };
+    Ok(Output { kind, attributes })
+}
+
+fn archive(destination: Option<String>) -> Destination {
+    match destination.as_deref() {
+        None | Some("-") => Destination::Stdout,
+        Some(path) => Destination::File(PathBuf::from(path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(flags: &[&str], push: bool, load: bool) -> Vec<OutputKind> {
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        resolve(&flags, push, load).unwrap().into_iter().map(|output| output.kind).collect()
+    }
+
+    #[test]
+    fn outputs_mean_what_docker_build_says() {
+        let image = |push| OutputKind::Image { push };
+        let file = |path: &str| Destination::File(PathBuf::from(path));
+        for (flags, push, load, expected) in [
+            (&[][..], false, false, vec![image(false)]),
+            (&[][..], true, false, vec![image(true)]),
+            (&["type=registry"][..], false, false, vec![image(true)]),
+            (&["type=image,push=true"][..], false, false, vec![image(true)]),
+            (&["out"][..], false, false, vec![OutputKind::Local("out".into())]),
+            (&["-"][..], false, false, vec![OutputKind::Tar(Destination::Stdout)]),
+            (&["type=tar,dest=a.tar"][..], false, true, vec![OutputKind::Tar(file("a.tar")), image(false)]),
+            (&["type=docker"][..], false, false, vec![image(false)]),
+            (&["type=docker,dest=a.tar"][..], false, false, vec![OutputKind::Docker(file("a.tar"))]),
+            (&["type=cacheonly"][..], false, false, vec![OutputKind::CacheOnly]),
+        ] {
+            assert_eq!(kinds(flags, push, load), expected, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_output_says_what_is_wrong() {
+        for (flag, reason) in [
+            ("type=squashfs", "is none of"),
+            ("dest=x", "has no type"),
+            ("type=local", "needs dest"),
+            ("type=image,dest=x", "takes no dest"),
+            ("type=tar,dest", "has no value"),
+        ] {
+            let error = resolve(&[flag.to_owned()], false, false).unwrap_err().to_string();
+            assert!(error.contains(reason), "{flag}: {error}");
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! What is built: the context, the Dockerfile, arguments, secrets, and the conditions of RUN steps.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::docker_config::DockerConfig;
+use super::{Environment, SettingsError, env_vars, fields};
+use crate::buildkit::session::{SecretSource, SshAgent};
+use crate::cli::SourceArgs;
+
+/// Where the build context comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextSource {
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// A git or http(s) address that the engine fetches.
+    Remote(String),
+    /// A tar archive, or a bare Dockerfile, on stdin.
+    Stdin,
+}
+
+/// Where the Dockerfile comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// `Dockerfile` of the context.
+    Default,
+    /// A file; below a remote or stdin context when relative, else of this machine.
+    File(PathBuf),
+    /// Stdin.
+    Stdin,
+}
+
+/// What a named context stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// `docker-image://`, `target:`, git or http(s): resolved by the engine.
+    Reference(String),
+}
+
+/// What goes into an image and therefore into its key.
+#[derive(Debug, Clone)]
+pub struct SourceSettings {
+    /// The build context.
+    pub context: ContextSource,
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSource,
+    /// Build arguments as given.
+    pub build_args: BTreeMap<String, String>,
+    /// Proxy arguments from Docker's configuration; they never change an image's key.
+    pub proxy_args: BTreeMap<String, String>,
+    /// The stage asked for.
+    pub target: Option<String>,
+    /// The platforms asked for; none means the engine's.
+    pub platforms: Vec<String>,
+    /// Named contexts.
+    pub named_contexts: BTreeMap<String, NamedContext>,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// SSH agents by id.
+    pub ssh: BTreeMap<String, SshAgent>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Options of the frontend beyond these, by their names there (`force-network-mode`, `add-hosts`, …).
+    pub options: BTreeMap<String, String>,
+    /// Rights beyond the usual.
+    pub entitlements: Vec<String>,
+    /// Base images are to be looked up anew.
+    pub pull: bool,
+    /// The user's own inputs to the key.
+    pub key_extra: BTreeMap<String, String>,
+}
+
+impl SourceSettings {
+    /// Resolves the flags that say what is built.
+    ///
+    /// # Errors
+    ///
+    /// Fails on a malformed flag, and on a directory or file that is not there.
+    pub fn resolve(
+        args: &SourceArgs,
+        environment: &Environment,
+        docker_config: &Path,
+    ) -> Result<Self, SettingsError> {
+        let context = context(&args.context)?;
+        let dockerfile = match args.file.as_deref() {
+            None | Some("") => DockerfileSource::Default,
+            Some("-") if context == ContextSource::Stdin => {
+                return Err(SettingsError::flag(
+                    "file",
+                    "stdin cannot be both the context and the Dockerfile",
+                ));
+            }
+            Some("-") => DockerfileSource::Stdin,
+            Some(path) => DockerfileSource::File(PathBuf::from(path)),
+        };
+        let mut build_args = BTreeMap::new();
+        for arg in &args.build_arg {
+            match arg.split_once('=') {
+                Some(("", _)) => {
+                    return Err(SettingsError::flag("build-arg", format!("`{arg}` has no name")));
+                }
+                Some((name, value)) => drop(build_args.insert(name.to_owned(), value.to_owned())),
+                None => {
+                    if let Some(value) = environment.raw(arg) {
+                        build_args.insert(arg.clone(), value.to_owned());
+                    }
+                }
+            }
+        }
+        if let Some(epoch) = environment.get(env_vars::SOURCE_DATE_EPOCH) {
+            build_args.entry(env_vars::SOURCE_DATE_EPOCH.to_owned()).or_insert_with(|| epoch.to_owned());
+        }
+        let mut proxy_args = DockerConfig::read(docker_config).proxy_args();
+        proxy_args.retain(|name, _| !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)));
+        let platforms = if args.platform.is_empty() {
+            environment.get(env_vars::DOCKER_DEFAULT_PLATFORM).map(str::to_owned).into_iter().collect()
+        } else {
+            args.platform.clone()
+        };
+        Ok(Self {
+            context,
+            dockerfile,
+            build_args,
+            proxy_args,
+            target: args.target.clone().filter(|target| !target.is_empty()),
+            platforms,
+            named_contexts: named_contexts(&args.build_context)?,
+            secrets: secrets(&args.secret, environment)?,
+            ssh: ssh_agents(&args.ssh, environment)?,
+            labels: labels(&args.label)?,
+            options: options(args)?,
+            entitlements: entitlements(args)?,
+            pull: args.pull,
+            key_extra: key_extra(&args.key_extra)?,
+        })
+    }
+}
+
+/// Whether the engine fetches what this names: buildx's rule (`urlutil.IsRemoteURL`).
+fn is_remote(text: &str) -> bool {
+    ["http://", "https://", "git://", "ssh://", "git@", "github.com/"]
+        .iter()
+        .any(|prefix| text.starts_with(prefix))
+}
+
+fn context(text: &str) -> Result<ContextSource, SettingsError> {
+    if text == "-" {
+        return Ok(ContextSource::Stdin);
+    }
+    let path = Path::new(text);
+    if path.is_dir() {
+        return Ok(ContextSource::Directory(path.to_owned()));
+    }
+    if is_remote(text) {
+        return Ok(ContextSource::Remote(text.to_owned()));
+    }
+    let reason = if path.exists() { "is not a directory" } else { "does not exist" };
+    Err(SettingsError::Context { path: path.to_owned(), reason })
+}
+
+fn named_contexts(flags: &[String]) -> Result<BTreeMap<String, NamedContext>, SettingsError> {
+    let mut contexts = BTreeMap::new();
+    for flag in flags {
+        let Some((name, value)) =
+            flag.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty())
+        else {
+            return Err(SettingsError::flag("build-context", format!("`{flag}` is not NAME=CONTEXT")));
+        };
+        let context = if value.starts_with("oci-layout://") {
+            return Err(SettingsError::flag(
+                "build-context",
+                "an OCI layout cannot be sent yet: load it into the engine and use docker-image://",
+            ));
+        } else if is_remote(value) || value.starts_with("docker-image://") || value.starts_with("target:") {
+            NamedContext::Reference(value.to_owned())
+        } else if Path::new(value).is_dir() {
+            NamedContext::Directory(PathBuf::from(value))
+        } else {
+            return Err(SettingsError::flag("build-context", format!("{value} is not a directory")));
+        };
+        // As Docker's client: names are compared in lower case.
+        contexts.insert(name.to_ascii_lowercase(), context);
+    }
+    Ok(contexts)
+}
+
+fn secrets(
+    flags: &[String],
+    environment: &Environment,
+) -> Result<BTreeMap<String, SecretSource>, SettingsError> {
+    let mut secrets = BTreeMap::new();
+    for flag in flags {
+        let failed = |reason: String| SettingsError::flag("secret", reason);
+        let (mut id, mut src, mut env, mut kind) = (None, None, None, None);
+        for (key, value) in fields::parse(flag).map_err(failed)? {
+            let slot = match key.as_str() {
+                "id" => &mut id,
+                "src" | "source" => &mut src,
+                "env" => &mut env,
+                "type" => &mut kind,
+                _ => return Err(failed(format!("`{key}` is not one of id, src, env, type"))),
+            };
+            *slot = value;
+        }
+        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| failed(format!("`{flag}` has no id")))?;
+        match kind.as_deref() {
+            None | Some("file" | "env") => {}
+            Some(other) => return Err(failed(format!("type `{other}` is neither file nor env"))),
+        }
+        if kind.as_deref() == Some("env") && env.is_none() {
+            env = src.take();
+        }
+        let variable = env.or_else(|| {
+            let by_id = src.is_none() && kind.as_deref() != Some("file") && environment.raw(&id).is_some();
+            by_id.then(|| id.clone())
+        });
+        let source = if let Some(variable) = variable {
+            // A variable that is not set is an empty secret, as with Docker's client.
+            SecretSource::Value(environment.raw(&variable).unwrap_or_default().as_bytes().to_vec())
+        } else {
+            let path = PathBuf::from(src.unwrap_or_else(|| id.clone()));
+            if !path.is_file() {
+                return Err(failed(format!("{} of secret {id} is not a file", path.display())));
+            }
+            SecretSource::File(path)
+        };
+        secrets.insert(id, source);
+    }
+    Ok(secrets)
+}
+
+fn ssh_agents(
+    flags: &[String],
+    environment: &Environment,
+) -> Result<BTreeMap<String, SshAgent>, SettingsError> {
+    let mut agents = BTreeMap::new();
+    for flag in flags {
+        let (id, paths) = flag.split_once('=').unwrap_or((flag, ""));
+        let paths: Vec<PathBuf> =
+            paths.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
+        let agent = match paths.as_slice() {
+            [] => match environment.get(env_vars::SSH_AUTH_SOCK) {
+                Some(socket) => SshAgent::Socket(PathBuf::from(socket)),
+                None => {
+                    return Err(SettingsError::flag(
+                        "ssh",
+                        "no agent runs (SSH_AUTH_SOCK is not set): start one, or name a key: --ssh default=KEY",
+                    ));
+                }
+            },
+            [socket] if is_socket(socket) => SshAgent::Socket(socket.clone()),
+            keys => match keys.iter().find(|key| !key.is_file()) {
+                Some(missing) => {
+                    let reason = format!("{} is neither an agent's socket nor a key", missing.display());
+                    return Err(SettingsError::flag("ssh", reason));
+                }
+                None => SshAgent::Keys(paths),
+            },
+        };
+        agents.insert(id.to_owned(), agent);
+    }
+    Ok(agents)
+}
+
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
+    let mut labels = BTreeMap::new();
+    for flag in flags {
+        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+        if name.is_empty() {
+            return Err(SettingsError::flag("label", format!("`{flag}` has no name")));
+        }
+        labels.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(labels)
+}
+
+fn key_extra(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
+    let mut extra = BTreeMap::new();
+    for flag in flags {
+        let Some((name, value)) = flag.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(SettingsError::flag("key-extra", format!("`{flag}` is not NAME=VALUE")));
+        };
+        extra.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(extra)
+}
+
+/// The frontend's options, in the notation that BuildKit's Dockerfile frontend reads.
+fn options(args: &SourceArgs) -> Result<BTreeMap<String, String>, SettingsError> {
+    let mut options = BTreeMap::new();
+    match args.network.as_deref() {
+        None | Some("" | "default") => {}
+        Some(mode @ ("host" | "none")) => {
+            options.insert("force-network-mode".to_owned(), mode.to_owned());
+        }
+        Some(other) => {
+            let reason = format!("BuildKit knows the modes default, none and host, not `{other}`");
+            return Err(SettingsError::flag("network", reason));
+        }
+    }
+    let hosts: Result<Vec<String>, SettingsError> = args.add_host.iter().map(|host| add_host(host)).collect();
+    if !args.add_host.is_empty() {
+        options.insert("add-hosts".to_owned(), hosts?.join(","));
+    }
+    if let Some(size) = &args.shm_size {
+        let bytes =
+            bytes(size).ok_or_else(|| SettingsError::flag("shm-size", format!("`{size}` is no size")))?;
+        options.insert("shm-size".to_owned(), bytes.to_string());
+    }
+    if !args.ulimit.is_empty() {
+        for limit in &args.ulimit {
+            if !is_ulimit(limit) {
+                return Err(SettingsError::flag("ulimit", format!("`{limit}` is not NAME=SOFT[:HARD]")));
+            }
+        }
+        options.insert("ulimit".to_owned(), args.ulimit.join(","));
+    }
+    if let Some(cgroup) = args.cgroup_parent.as_ref().filter(|cgroup| !cgroup.is_empty()) {
+        options.insert("cgroup-parent".to_owned(), cgroup.clone());
+    }
+    Ok(options)
+}
+
+/// `HOST:IP` or `HOST=IP` as `HOST=IP`.
+fn add_host(flag: &str) -> Result<String, SettingsError> {
+    let failed = |reason: String| SettingsError::flag("add-host", reason);
+    let (host, address) = (flag.split_once('=').or_else(|| flag.split_once(':')))
+        .filter(|(host, _)| !host.is_empty())
+        .ok_or_else(|| failed(format!("`{flag}` is not HOST:IP")))?;
+    if address == "host-gateway" {
+        return Err(failed("host-gateway is known to the engine only: give the address itself".to_owned()));
+    }
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    let ip: std::net::IpAddr = bare.parse().map_err(|_| failed(format!("`{address}` is no IP address")))?;
+    Ok(format!("{host}={ip}"))
+}
+
+fn is_ulimit(limit: &str) -> bool {
+    let number = |text: &str| text == "-1" || text.parse::<u64>().is_ok();
+    limit.split_once('=').is_some_and(|(name, range)| {
+        let (soft, hard) = range.split_once(':').unwrap_or((range, range));
+        !name.is_empty() && number(soft) && number(hard)
+    })
+}
+
+/// A size in bytes with Docker's binary suffixes: `64m`, `1g`, `512`.
+fn bytes(text: &str) -> Option<u64> {
+    let lower = text.to_ascii_lowercase();
+    let lower = lower.strip_suffix('b').unwrap_or(&lower);
+    let split = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
+    let (number, suffix) = lower.split_at(split);
+    let shift = match suffix {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+fn entitlements(args: &SourceArgs) -> Result<Vec<String>, SettingsError> {
+    let mut entitlements = args.allow.clone();
+    if let Some(unknown) =
+        args.allow.iter().find(|name| !matches!(name.as_str(), "network.host" | "security.insecure"))
+    {
+        let reason = format!("`{unknown}` is neither network.host nor security.insecure");
+        return Err(SettingsError::flag("allow", reason));
+    }
+    if args.network.as_deref() == Some("host") && !args.allow.iter().any(|name| name == "network.host") {
+        entitlements.push("network.host".to_owned());
+    }
+    Ok(entitlements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_take_dockers_suffixes() {
+        for (text, expected) in
+            [("64m", Some(64 << 20)), ("1GB", Some(1 << 30)), ("512", Some(512)), ("x", None), ("1q", None)]
+        {
+            assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_come_in_both_notations() {
+        assert_eq!(add_host("db:10.0.0.1").unwrap(), "db=10.0.0.1");
+        assert_eq!(add_host("db=[::1]").unwrap(), "db=::1");
+        assert!(add_host("db").is_err());
+        assert!(add_host("db:host-gateway").unwrap_err().to_string().contains("address itself"));
+    }
+
+    #[test]
+    fn a_secret_is_a_file_or_a_variable() {
+        let environment: Environment = [("TOKEN".to_owned(), "v".to_owned())].into_iter().collect();
+        let found = secrets(&["id=a,env=TOKEN".to_owned(), "id=TOKEN".to_owned()], &environment).unwrap();
+        for id in ["a", "TOKEN"] {
+            assert!(matches!(&found[id], SecretSource::Value(value) if value == b"v"), "{id}");
+        }
+        for (flag, reason) in [
+            ("src=/x", "has no id"),
+            ("id=a,src=/nonexistent", "is not a file"),
+            ("id=a,colour=red", "is not one of"),
+            ("id=a,type=vault", "neither file nor env"),
+        ] {
+            let error = secrets(&[flag.to_owned()], &environment).unwrap_err().to_string();
+            assert!(error.contains(reason), "{flag}: {error}");
+        }
+        assert!(!format!("{found:?}").contains("118"), "a secret's bytes are not in its debug output");
+    }
+}

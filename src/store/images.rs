@@ -1,0 +1,152 @@
+//! Which image a key has built.
+
+use std::io;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{LAYOUT, Store, StoreError};
+use crate::key::CacheKey;
+
+const SCHEMA: &str = "larder.image.v1";
+/// Images kept for one key; each engine that shares the cache has its own.
+const MAX_IMAGES: usize = 8;
+
+/// What is known of one image key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageEntry {
+    /// `larder.image.v1`.
+    pub schema: String,
+    /// The image key.
+    pub image_key: CacheKey,
+    /// The dependency key of the same build.
+    pub dependency_key: CacheKey,
+    /// The images, the last one used first; at most eight.
+    pub images: Vec<EngineImage>,
+}
+
+/// An image that some engine built for a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineImage {
+    /// Its id in that engine, `sha256:…`.
+    pub id: String,
+    /// When it was built.
+    pub created: Timestamp,
+    /// When it was built or hit last.
+    pub last_used: Timestamp,
+}
+
+impl Store {
+    /// What is kept for `key`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the entry cannot be read. A damaged one is set aside first,
+    /// so that the next look finds nothing.
+    pub fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, StoreError> {
+        let path = self.image_path(key);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StoreError::Read { path, source }),
+        };
+        match serde_json::from_slice::<ImageEntry>(&text) {
+            Ok(entry) if entry.schema == SCHEMA && entry.image_key == key => Ok(Some(entry)),
+            Ok(entry) => Err(self.set_aside(&path, format!("it holds {} {}", entry.schema, entry.image_key))),
+            Err(error) => Err(self.set_aside(&path, error.to_string())),
+        }
+    }
+
+    /// Notes that `id` is an image of `key`, used at `now`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the entry cannot be written. A damaged older entry is replaced.
+    pub fn note_image(
+        &self,
+        key: CacheKey,
+        dependency_key: CacheKey,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let known = match self.image(key) {
+            Err(StoreError::Damaged { .. }) => None,
+            known => known?,
+        };
+        let mut images = known.map(|entry| entry.images).unwrap_or_default();
+        let created = images.iter().find(|image| image.id == id).map_or(now, |image| image.created);
+        images.retain(|image| image.id != id);
+        images.insert(0, EngineImage { id: id.to_owned(), created, last_used: now });
+        images.truncate(MAX_IMAGES);
+        let entry = ImageEntry { schema: SCHEMA.to_owned(), image_key: key, dependency_key, images };
+        let text = serde_json::to_vec_pretty(&entry)
+            .map_err(|error| StoreError::Write { path: self.image_path(key), source: error.into() })?;
+        self.write(&self.image_path(key), &text)
+    }
+
+    fn image_path(&self, key: CacheKey) -> PathBuf {
+        self.root.join(LAYOUT).join("image").join(format!("{key}.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(&directory.path().join("cache"));
+        (directory, store)
+    }
+
+    fn key(text: &str) -> CacheKey {
+        CacheKey::from(crate::digest::Digest::of(text.as_bytes()))
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_last_image_used_comes_first_and_keeps_its_birthday() {
+        let (_directory, store) = store();
+        assert_eq!(store.image(key("a")).unwrap(), None);
+        for (second, id) in [(1, "one"), (2, "two"), (3, "one")] {
+            store.note_image(key("a"), key("d"), id, at(second)).unwrap();
+        }
+        let images = store.image(key("a")).unwrap().unwrap().images;
+        let one = EngineImage { id: "one".to_owned(), created: at(1), last_used: at(3) };
+        let two = EngineImage { id: "two".to_owned(), created: at(2), last_used: at(2) };
+        assert_eq!(images, [one, two]);
+        for second in 4..40 {
+            store.note_image(key("a"), key("d"), &second.to_string(), at(second)).unwrap();
+        }
+        assert_eq!(store.image(key("a")).unwrap().unwrap().images.len(), MAX_IMAGES);
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_entry_is_set_aside_and_then_absent() {
+        let (_directory, store) = store();
+        for damage in ["", "{\"schema\":", "[]", "\u{0}\u{1}"] {
+            store.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+            let path = store.image_path(key("a"));
+            std::fs::write(&path, damage).unwrap();
+            let error = store.image(key("a")).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+            assert_eq!(store.image(key("a")).unwrap(), None);
+        }
+        store.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+        std::fs::rename(store.image_path(key("a")), store.image_path(key("b"))).unwrap();
+        assert!(matches!(store.image(key("b")), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn nobody_else_can_look_into_the_cache() {
+        let (_directory, store) = store();
+        store.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+        let mode = std::fs::metadata(store.directory()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+}
