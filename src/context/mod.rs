@@ -18,10 +18,14 @@
 //! - No content is read through a symbolic link, and no special file is opened.
 //! - Patterns are matched in time linear in the path, whatever they hold.
 //!
-//! Deliberate differences from upstream, each harmless to a sane context:
-//! a malformed pattern is refused at once rather than when first needed; a
-//! file that vanishes during the walk does not take its later siblings with
-//! it; hard links are told apart by device and inode, not by inode alone.
+//! Deliberate differences from upstream, none of which a sane context meets:
+//!
+//! - A malformed pattern is refused at once, not when it is first needed.
+//! - What vanishes during the walk does not take its later siblings with it.
+//! - Hard links are told apart by device and inode, not by inode alone.
+//! - Where a pattern names a directory again behind an exception, upstream lists
+//!   a file but refuses to open it, so that the build gets it empty; here it has
+//!   its content. A file that may not be read is an error, not an empty file.
 
 mod error;
 mod filter;
