@@ -2,3 +2,6 @@
 
 pub mod buildkit;
 pub mod digest;
+pub mod dockerfile;
+pub mod key;
+pub mod requirements;
