@@ -1,0 +1,72 @@
+//! Parser directives: `# syntax=…`, `# escape=…`, `# check=…`.
+//!
+//! They stand at the very top, one a line; the first line that is none ends
+//! them. Behaviour after `BuildKit`'s `frontend/dockerfile/parser/directives.go`.
+
+use super::error::SyntaxError;
+
+/// The parser directives of a Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directives {
+    /// The frontend image that `# syntax=` names, as written.
+    pub syntax: Option<String>,
+    /// The escape character: `\`, or the backtick.
+    pub escape: char,
+    /// The linter settings of `# check=`.
+    pub check: Option<String>,
+}
+
+/// Names under which Docker publishes the frontend whose rules this room knows.
+const KNOWN_FRONTENDS: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
+
+impl Directives {
+    /// Whether `frontend` (an image reference) is one whose rules this room knows.
+    pub fn is_known_frontend(frontend: &str) -> bool {
+        let name = frontend.split_whitespace().next().unwrap_or_default();
+        let name = name.split_once('@').map_or(name, |(name, _)| name);
+        let name = name.strip_prefix("docker.io/").unwrap_or(name);
+        let name = name.split_once(':').map_or(name, |(name, _)| name);
+        KNOWN_FRONTENDS.contains(&name)
+    }
+
+    /// Reads the directives of `text`.
+    ///
+    /// A shebang line before them is skipped for `syntax` alone, as the
+    /// engine does.
+    pub(super) fn parse(text: &str) -> Result<Self, SyntaxError> {
+        let mut directives = Self { syntax: None, escape: '\\', check: None };
+        let mut seen = Vec::new();
+        let shebang = text.starts_with("#!");
+        for (index, source) in text.lines().enumerate() {
+            if index == 0 && shebang {
+                continue;
+            }
+            let Some((name, value)) = directive(source) else { break };
+            let error = |message| Err(SyntaxError::at(index + 1, source, None, message));
+            if seen.contains(&name) {
+                return error(format!("only one `{name}` directive can be used"));
+            }
+            match name.as_str() {
+                "syntax" => directives.syntax = Some(value.to_owned()),
+                _ if shebang => {}
+                "escape" => match value {
+                    "\\" => directives.escape = '\\',
+                    "`" => directives.escape = '`',
+                    _ => return error(format!("invalid escape character `{value}`: use `\\` or a backtick")),
+                },
+                _ => directives.check = Some(value.to_owned()),
+            }
+            seen.push(name);
+        }
+        Ok(directives)
+    }
+}
+
+fn directive(source: &str) -> Option<(String, &str)> {
+    let comment = source.trim_start().strip_prefix('#')?.trim_start();
+    let (name, value) = comment.split_once('=')?;
+    let name = name.trim_end().to_lowercase();
+    let value = value.trim();
+    let known = matches!(name.as_str(), "syntax" | "escape" | "check");
+    (known && !value.is_empty()).then_some((name, value))
+}

@@ -1,0 +1,338 @@
+//! One instruction: its kind and its parts, before any variable is expanded.
+//!
+//! Flags that this room does not know are kept, not refused: a newer frontend
+//! may know them, the engine refuses what is wrong, and the instruction's
+//! text is part of every key anyway.
+
+use std::ops::RangeInclusive;
+
+use super::error::SyntaxError;
+use super::heredoc::Heredoc;
+use super::line::{self, Line};
+use super::mount::Mount;
+use super::suggest;
+use super::words::{self, Command, Flag};
+
+/// One instruction of a Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instruction {
+    /// The keyword in upper case.
+    pub keyword: String,
+    /// What it says.
+    pub kind: InstructionKind,
+    /// Its source as written, here-documents included; lines end in `\n`
+    /// alone, except inside here-documents, where a `\r` is content.
+    pub text: String,
+    /// Its source lines, counted from 1.
+    pub lines: RangeInclusive<usize>,
+}
+
+/// The kinds of instruction that matter to larder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstructionKind {
+    /// `FROM [--platform=p] base [AS name]`
+    From(From),
+    /// `ARG name[=default] …`
+    Arg(Vec<(String, Option<String>)>),
+    /// `ENV name=value …`
+    Env(Vec<(String, String)>),
+    /// `RUN`
+    Run(Run),
+    /// `COPY`
+    Copy(Transfer),
+    /// `ADD`
+    Add(Transfer),
+    /// `ONBUILD`
+    Onbuild(Onbuild),
+    /// `WORKDIR path`
+    Workdir(String),
+    /// `USER name`
+    User(String),
+    /// `SHELL ["program", "argument"]`
+    Shell(Vec<String>),
+    /// Any other known instruction, with its arguments as written.
+    Other(String),
+}
+
+/// A FROM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct From {
+    /// The base as written.
+    pub base: String,
+    /// The stage's name in lower case.
+    pub name: Option<String>,
+    /// `--platform`, as written.
+    pub platform: Option<String>,
+}
+
+/// A RUN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The `--mount` flags in order.
+    pub mounts: Vec<Mount>,
+    /// `--network`.
+    pub network: Option<String>,
+    /// `--security`.
+    pub security: Option<String>,
+    /// The command.
+    pub command: RunCommand,
+    /// Here-documents.
+    pub heredocs: Vec<Heredoc>,
+}
+
+/// A RUN's command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunCommand {
+    /// For the shell: the joined line without flags.
+    Shell(String),
+    /// A program and its arguments (JSON form).
+    Exec(Vec<String>),
+}
+
+/// A COPY or an ADD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// All flags in order.
+    pub flags: Vec<Flag>,
+    /// The sources that are paths or addresses, as written.
+    pub sources: Vec<String>,
+    /// The sources that are here-documents.
+    pub heredocs: Vec<Heredoc>,
+    /// The destination as written.
+    pub destination: String,
+}
+
+/// An ONBUILD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Onbuild {
+    /// The instruction it holds back.
+    pub instruction: Box<Instruction>,
+    /// That instruction as an image would record it.
+    pub expression: String,
+}
+
+impl Run {
+    /// What the shell gets to read: the command, or the script that a
+    /// here-document holds.
+    pub fn script(&self) -> Option<String> {
+        let RunCommand::Shell(command) = &self.command else { return None };
+        let mut script = command.clone();
+        for heredoc in &self.heredocs {
+            script.push('\n');
+            script.push_str(&heredoc.content);
+            script.push_str(&heredoc.name);
+        }
+        let only = Heredoc::of_word(command).ok().flatten().is_some();
+        Some(self.heredocs.first().filter(|_| only).map_or(script, |heredoc| heredoc.content.clone()))
+    }
+}
+
+impl Transfer {
+    /// The value of a flag, as written.
+    pub fn flag(&self, name: &str) -> Option<&str> {
+        self.flags.iter().rev().find(|flag| flag.name == name).and_then(|flag| flag.value.as_deref())
+    }
+}
+
+const KEYWORDS: [&str; 18] = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+/// What is wrong, and which part of the line it is about.
+type Fault = (String, Option<String>);
+
+fn fault<T>(message: impl Into<String>) -> Result<T, Fault> {
+    Err((message.into(), None))
+}
+
+impl Instruction {
+    pub(super) fn of_line(line: Line, escape: char) -> Result<Self, SyntaxError> {
+        let Line { first, last, source, command, heredocs } = line;
+        match kind(&command, heredocs, escape) {
+            Ok(kind) => Ok(Self { keyword: command.keyword, kind, text: source, lines: first..=last }),
+            Err((message, part)) => {
+                let source = source.lines().next().unwrap_or_default();
+                Err(SyntaxError::at(first, source, part.as_deref(), message))
+            }
+        }
+    }
+
+    /// Reads an ONBUILD trigger as an image's configuration records it.
+    pub(super) fn of_trigger(expression: &str) -> Result<Self, SyntaxError> {
+        let mut lines = line::lines(expression, '\\')?;
+        if lines.len() != 1 {
+            let message = "an ONBUILD trigger must be a single instruction";
+            return Err(SyntaxError::at(1, expression, None, message));
+        }
+        Self::of_line(lines.remove(0), '\\')
+    }
+
+    /// Whether the engine counts it as a step of its own: RUN, COPY, ADD.
+    pub fn is_step(&self) -> bool {
+        matches!(self.kind, InstructionKind::Run(_) | InstructionKind::Copy(_) | InstructionKind::Add(_))
+    }
+}
+
+fn kind(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<InstructionKind, Fault> {
+    let Command { keyword, written, arguments, .. } = command;
+    let json = || words::json_array(arguments).transpose().map_err(|message| (message, None));
+    let exactly_one = || match arguments.as_str() {
+        "" => fault(format!("{keyword} requires exactly one argument")),
+        argument => Ok(argument.to_owned()),
+    };
+    let pairs = || words::pairs(arguments, escape, keyword).map_err(|message| (message, None));
+    Ok(match keyword.as_str() {
+        "FROM" => InstructionKind::From(from(command)?),
+        "ARG" => InstructionKind::Arg(declared(arguments, escape)?),
+        "ENV" => InstructionKind::Env(pairs()?),
+        "RUN" => InstructionKind::Run(run(command, heredocs)?),
+        "COPY" => InstructionKind::Copy(transfer(command, &heredocs)?),
+        "ADD" => InstructionKind::Add(transfer(command, &heredocs)?),
+        "ONBUILD" => InstructionKind::Onbuild(onbuild(command, heredocs, escape)?),
+        "WORKDIR" => InstructionKind::Workdir(exactly_one()?),
+        "USER" => InstructionKind::User(exactly_one()?),
+        "STOPSIGNAL" | "MAINTAINER" => InstructionKind::Other(exactly_one()?),
+        "SHELL" => match json()? {
+            Some(shell) if !shell.is_empty() => InstructionKind::Shell(shell),
+            _ => return fault("SHELL requires its arguments as a JSON array"),
+        },
+        "LABEL" => {
+            pairs()?;
+            InstructionKind::Other(arguments.clone())
+        }
+        "EXPOSE" | "VOLUME" | "HEALTHCHECK" if arguments.is_empty() => {
+            return fault(format!("{keyword} requires at least one argument"));
+        }
+        "CMD" | "ENTRYPOINT" | "VOLUME" => {
+            json()?;
+            InstructionKind::Other(arguments.clone())
+        }
+        "EXPOSE" | "HEALTHCHECK" => InstructionKind::Other(arguments.clone()),
+        _ => {
+            let meant = suggest::nearest(written, KEYWORDS);
+            let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+            return fault(format!("unknown instruction `{written}`{meant}"));
+        }
+    })
+}
+
+fn from(command: &Command) -> Result<From, Fault> {
+    let words = words::blank_separated(&command.arguments);
+    let name = match words.as_slice() {
+        [_] => None,
+        [_, word, name] if word.eq_ignore_ascii_case("as") => {
+            let lower = name.to_lowercase();
+            let valid = lower.starts_with(|first: char| first.is_ascii_lowercase())
+                && lower.chars().all(|char| char.is_ascii_alphanumeric() || "-_.".contains(char));
+            if !valid {
+                let message = format!(
+                    "invalid stage name `{name}`: a letter first, then letters, digits, `-`, `_`, `.`"
+                );
+                return Err((message, Some(name.clone())));
+            }
+            Some(lower)
+        }
+        _ => return fault("FROM requires either one or three arguments: FROM base [AS name]"),
+    };
+    let platform = command.flags.iter().rev().find(|flag| flag.name == "platform");
+    let platform = platform.and_then(|flag| flag.value.clone()).filter(|platform| !platform.is_empty());
+    Ok(From { base: words[0].clone(), name, platform })
+}
+
+fn declared(arguments: &str, escape: char) -> Result<Vec<(String, Option<String>)>, Fault> {
+    let words = words::quoted(arguments, escape);
+    if words.is_empty() {
+        return fault("ARG requires at least one argument");
+    }
+    words
+        .into_iter()
+        .map(|word| match word.split_once('=') {
+            Some(("", _)) => fault("ARG names can not be blank"),
+            Some((name, value)) => Ok((name.to_owned(), Some(value.to_owned()))),
+            None => Ok((word, None)),
+        })
+        .collect()
+}
+
+fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
+    let mut mounts = Vec::new();
+    let (mut network, mut security) = (None, None);
+    for flag in &command.flags {
+        match (flag.name.as_str(), &flag.value) {
+            ("mount", Some(value)) => {
+                mounts.push(Mount::parse(value).map_err(|message| (message, Some(value.clone())))?);
+            }
+            ("mount", None) => return fault("`--mount` needs a value"),
+            ("network", value) => network.clone_from(value),
+            ("security", value) => security.clone_from(value),
+            _ => {}
+        }
+    }
+    let arguments = &command.arguments;
+    let command = match words::json_array(arguments).transpose().map_err(|message| (message, None))? {
+        Some(arguments) => RunCommand::Exec(arguments),
+        None => RunCommand::Shell(arguments.clone()),
+    };
+    Ok(Run { mounts, network, security, command, heredocs })
+}
+
+fn transfer(command: &Command, heredocs: &[Heredoc]) -> Result<Transfer, Fault> {
+    let keyword = &command.keyword;
+    let json = words::json_array(&command.arguments).transpose().map_err(|message| (message, None))?;
+    let mut words = json.unwrap_or_else(|| words::blank_separated(&command.arguments));
+    let destination = words.pop().unwrap_or_default();
+    if words.is_empty() {
+        return fault(format!("{keyword} requires at least two arguments, a source and the destination"));
+    }
+    let opened = |word: &str| Heredoc::of_word(word).ok().flatten();
+    if opened(&destination).is_some() {
+        return Err((format!("{keyword} cannot take a here-document as its destination"), Some(destination)));
+    }
+    let (mut sources, mut documents) = (Vec::new(), Vec::new());
+    for word in words {
+        match opened(&word) {
+            None => sources.push(word),
+            Some(opened) => {
+                let read = heredocs.iter().rev().find(|heredoc| heredoc.name == opened.name);
+                documents.push(read.cloned().unwrap_or(opened));
+            }
+        }
+    }
+    Ok(Transfer { flags: command.flags.clone(), sources, heredocs: documents, destination })
+}
+
+fn onbuild(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<Onbuild, Fault> {
+    if command.arguments.is_empty() {
+        return fault("ONBUILD requires at least one argument");
+    }
+    let inner = Command::of_line(&command.arguments, escape).map_err(|message| (message, None))?;
+    if matches!(inner.keyword.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
+        return Err((format!("{} isn't allowed as an ONBUILD trigger", inner.keyword), Some(inner.written)));
+    }
+    let mut expression = command.arguments.clone();
+    for heredoc in &heredocs {
+        expression.push('\n');
+        expression.push_str(&heredoc.content);
+        expression.push_str(&heredoc.name);
+    }
+    let kind = kind(&inner, heredocs, escape)?;
+    let instruction = Instruction { keyword: inner.keyword, kind, text: expression.clone(), lines: 0..=0 };
+    Ok(Onbuild { instruction: Box::new(instruction), expression })
+}

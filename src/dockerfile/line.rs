@@ -1,0 +1,115 @@
+//! From text to joined lines: comments, continuations, here-documents.
+//!
+//! ```text
+//!  # comment              not part of a line
+//!  RUN apt-get update \   ─┐ first
+//!    # comment             │ dropped from `joined`, kept in `source`
+//!    && make <<EOF         │ joined: "RUN apt-get update   && make <<EOF"
+//!  text                    │ here-document
+//!  EOF                    ─┘ last
+//! ```
+//!
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/parser/parser.go`. The
+//! lexer of crate `parse-dockerfile` serves only as a second opinion in the
+//! tests: up to 0.1.9 it knows a RUN's here-document only as its first and only
+//! one, does not unquote flags, refuses two stages of one name, and takes a
+//! doubled escape at a line's end for a continuation.
+
+use super::error::SyntaxError;
+use super::heredoc::Heredoc;
+use super::words::{self, Command};
+
+/// One instruction's lines.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// The first source line, from 1.
+    pub(super) first: usize,
+    /// The last source line, here-documents included.
+    pub(super) last: usize,
+    /// The source as written; line ends are `\n`, but inside here-documents
+    /// as they are, since there they are content.
+    pub(super) source: String,
+    /// The joined line, taken apart.
+    pub(super) command: Command,
+    /// The here-documents with their content.
+    pub(super) heredocs: Vec<Heredoc>,
+}
+
+/// Cuts `text` into instructions.
+pub(super) fn lines(text: &str, escape: char) -> Result<Vec<Line>, SyntaxError> {
+    let mut read = Vec::new();
+    let mut sources = text.split_inclusive('\n').zip(1..);
+    while let Some((raw, first)) = sources.next() {
+        let start = trim_line_end(raw);
+        let content = start.trim_start();
+        if content.is_empty() || content.starts_with('#') {
+            continue;
+        }
+        let mut last = first;
+        let mut source = start.to_owned();
+        let (piece, mut continued) = continuation(content, escape);
+        let mut joined = piece.to_owned();
+        while continued {
+            let Some((raw, number)) = sources.next() else { break };
+            last = number;
+            let line = trim_line_end(raw);
+            source.push('\n');
+            source.push_str(line);
+            let content = line.trim_start();
+            if content.is_empty() || content.starts_with('#') {
+                continue;
+            }
+            let (piece, more) = continuation(line, escape);
+            joined.push_str(piece);
+            continued = more;
+        }
+        let error = |message: String| SyntaxError::at(first, start, None, message);
+        let command = Command::of_line(&joined, escape).map_err(error)?;
+        let mut heredocs = Vec::new();
+        if command.may_open_heredoc(escape) && joined.contains("<<") {
+            heredocs = Heredoc::of_line(&joined).map_err(|cause| error(cause.to_string()))?;
+        }
+        for heredoc in &mut heredocs {
+            loop {
+                let Some((raw, number)) = sources.next() else {
+                    return Err(error(format!("here-document `{}` is never closed", heredoc.name)));
+                };
+                last = number;
+                source.push('\n');
+                source.push_str(raw.strip_suffix('\n').unwrap_or(raw));
+                if heredoc.ends_with(trim_line_end(raw)) {
+                    break;
+                }
+                heredoc.content.push_str(raw);
+            }
+        }
+        read.push(Line { first, last, source, command, heredocs });
+    }
+    Ok(read)
+}
+
+fn trim_line_end(line: &str) -> &str {
+    line.trim_end_matches(['\r', '\n'])
+}
+
+/// What a line contributes, and whether the next line goes on with it.
+fn continuation(line: &str, escape: char) -> (&str, bool) {
+    match line.trim_end_matches([' ', '\t']).strip_suffix(escape) {
+        Some(rest) if !rest.ends_with(escape) => (rest, true),
+        _ => (line, false),
+    }
+}
+
+impl Command {
+    /// Whether it is a RUN, COPY or ADD, held back or not, and not in JSON form.
+    fn may_open_heredoc(&self, escape: char) -> bool {
+        let opens = |command: &Self| {
+            matches!(command.keyword.as_str(), "ADD" | "COPY" | "RUN")
+                && words::json_array(&command.arguments).is_none()
+        };
+        if self.keyword == "ONBUILD" {
+            return Self::of_line(&self.arguments, escape).is_ok_and(|inner| opens(&inner));
+        }
+        opens(self)
+    }
+}

@@ -1,0 +1,122 @@
+//! Dockerfiles: text → instructions → what a build of one target reaches.
+//!
+//! Pure: nothing here reads a file, an environment or a clock.
+//!
+//! ```text
+//!  text ─▶ Directives   # syntax, # escape
+//!       ─▶ line         joined lines, here-documents        ┐
+//!       ─▶ words        keyword, flags, arguments, JSON     ├ Dockerfile::parse
+//!       ─▶ Instruction  kinds, mounts, sources              ┘
+//!       ─▶ resolve      + Options: expanded bases, reached stages, context  ─▶ Resolution
+//! ```
+//!
+//! Invariants: what the frontend accepts is accepted (unknown flags too);
+//! where only the engine could know better, because a variable may come from
+//! a base image or a base image may bring ONBUILD triggers, [`Resolution`]
+//! errs on the side of *used*: a key that holds too much costs a miss, a key
+//! that holds too little ships a stale image.
+
+mod context_paths;
+mod directives;
+mod error;
+mod expand;
+mod heredoc;
+mod instruction;
+mod line;
+mod mount;
+mod pattern;
+mod platform;
+mod reference;
+mod resolve;
+mod scope;
+mod suggest;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use context_paths::ContextPaths;
+pub(crate) use context_paths::clean;
+pub use directives::Directives;
+pub use error::SyntaxError;
+pub use expand::{ExpandError, Expanded, expand};
+pub use heredoc::Heredoc;
+pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
+pub use mount::{Mount, MountKind};
+pub use platform::{InvalidPlatform, Platform};
+pub use resolve::{
+    BaseImage, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError, ResolvedInstruction,
+    ResolvedStage, Source,
+};
+pub use scope::Scope;
+pub use words::Flag;
+
+/// A parsed Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dockerfile {
+    /// The parser directives.
+    pub directives: Directives,
+    /// The ARGs before the first FROM.
+    pub global_args: Vec<Instruction>,
+    /// The stages in file order; never empty.
+    pub stages: Vec<Stage>,
+}
+
+/// One stage: a FROM and what follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// Its position, from 0.
+    pub index: usize,
+    /// Its name in lower case.
+    pub name: Option<String>,
+    /// Its base as written.
+    pub base: String,
+    /// Its FROM's `--platform`, as written.
+    pub platform: Option<String>,
+    /// Its instructions; the first is its FROM.
+    pub instructions: Vec<Instruction>,
+    /// Its source lines, from its FROM to its last instruction's end.
+    pub lines: std::ops::RangeInclusive<usize>,
+}
+
+impl Dockerfile {
+    /// Parses a Dockerfile.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the frontend's parser would, at the first mistake.
+    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let directives = Directives::parse(text)?;
+        let mut global_args = Vec::new();
+        let mut stages: Vec<Stage> = Vec::new();
+        for line in line::lines(text, directives.escape)? {
+            let instruction = Instruction::of_line(line, directives.escape)?;
+            match (&instruction.kind, stages.last_mut()) {
+                (InstructionKind::From(from), _) => stages.push(Stage {
+                    index: stages.len(),
+                    name: from.name.clone(),
+                    base: from.base.clone(),
+                    platform: from.platform.clone(),
+                    lines: instruction.lines.clone(),
+                    instructions: vec![instruction],
+                }),
+                (InstructionKind::Arg(_), None) => global_args.push(instruction),
+                (_, None) => {
+                    let line = *instruction.lines.start();
+                    let message = format!("{} before the first FROM", instruction.keyword);
+                    return Err(SyntaxError::at(line, &instruction.text, None, message));
+                }
+                (_, Some(stage)) => {
+                    stage.lines = *stage.lines.start()..=*instruction.lines.end();
+                    stage.instructions.push(instruction);
+                }
+            }
+        }
+        if stages.is_empty() {
+            let line = text.lines().count().max(1);
+            return Err(SyntaxError::at(line, "", None, "no FROM: there is no stage to build"));
+        }
+        Ok(Self { directives, global_args, stages })
+    }
+}

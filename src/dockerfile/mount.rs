@@ -1,0 +1,219 @@
+//! `RUN --mount=…`: its options, before and after variable expansion.
+//!
+//! Behaviour after `BuildKit`'s
+//! `frontend/dockerfile/instructions/commands_runmount.go`.
+
+use std::collections::BTreeMap;
+
+/// What a mount mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MountKind {
+    /// Files of the context, a stage or an image (the default).
+    Bind,
+    /// A directory that outlives the build.
+    Cache,
+    /// Memory.
+    Tmpfs,
+    /// A secret's value.
+    Secret,
+    /// An SSH agent's socket.
+    Ssh,
+}
+
+impl MountKind {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "bind" => Self::Bind,
+            "cache" => Self::Cache,
+            "tmpfs" => Self::Tmpfs,
+            "secret" => Self::Secret,
+            "ssh" => Self::Ssh,
+            _ => return None,
+        })
+    }
+}
+
+/// One `--mount` flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The options in order, as written, but keys in lower case and by their
+    /// first name (`source` for `src`, `target` for `dst` and `destination`,
+    /// `readonly` for `ro`, `readwrite` for `rw`).
+    pub options: Vec<(String, Option<String>)>,
+}
+
+/// The keys that a mount may have.
+const KEYS: [&str; 14] = [
+    "type",
+    "from",
+    "source",
+    "target",
+    "readonly",
+    "readwrite",
+    "id",
+    "sharing",
+    "required",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "env",
+];
+
+impl Mount {
+    /// Reads what stands behind `--mount=`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut options = Vec::new();
+        for field in fields(text)? {
+            let (key, value) = match field.split_once('=') {
+                Some((key, value)) => (key, Some(value.to_owned())),
+                None => (field.as_str(), None),
+            };
+            let key = match key.to_ascii_lowercase().as_str() {
+                "src" => "source".to_owned(),
+                "dst" | "destination" => "target".to_owned(),
+                "ro" => "readonly".to_owned(),
+                "rw" => "readwrite".to_owned(),
+                key => key.to_owned(),
+            };
+            if !KEYS.contains(&key.as_str()) {
+                let meant = super::suggest::nearest(&key, KEYS);
+                let meant = meant.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+                return Err(format!("unexpected mount option `{key}`{meant}"));
+            }
+            match (key.as_str(), &value) {
+                ("readonly" | "readwrite" | "required", None) => {}
+                (_, None) => return Err(format!("mount option `{key}` needs a value")),
+                ("from", Some(from)) if from.trim_end_matches('$').contains('$') => {
+                    return Err("a mount's `from` takes no variable: name a stage and use that".to_owned());
+                }
+                ("type", Some(kind)) if MountKind::of(kind).is_none() && !kind.contains('$') => {
+                    return Err(format!("unsupported mount type `{kind}`"));
+                }
+                _ => {}
+            }
+            options.push((key, value));
+        }
+        Ok(Self { options })
+    }
+
+    /// The last value of an option, as written.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.options.iter().rev().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// What it mounts, as written; `None` if a variable says that.
+    pub fn kind(&self) -> Option<MountKind> {
+        self.get("type").map_or(Some(MountKind::Bind), MountKind::of)
+    }
+
+    /// The mount with every value replaced by what `expand` makes of it.
+    pub(super) fn expand<E>(
+        &self,
+        mut expand: impl FnMut(&str) -> Result<String, E>,
+    ) -> Result<ExpandedMount, E> {
+        let mut options = BTreeMap::new();
+        for (key, value) in &self.options {
+            let value = value.as_deref().map(&mut expand).transpose()?;
+            options.insert(key.clone(), value.unwrap_or_else(|| "true".to_owned()));
+        }
+        Ok(ExpandedMount { options })
+    }
+}
+
+/// A mount whose variables are expanded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ExpandedMount {
+    pub(super) options: BTreeMap<String, String>,
+}
+
+impl ExpandedMount {
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.options.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// What it mounts; an unknown type counts as a bind mount, which may read most.
+    pub(super) fn kind(&self) -> MountKind {
+        self.get("type").and_then(MountKind::of).unwrap_or(MountKind::Bind)
+    }
+
+    /// A secret's id: `source`, else `id`, else the last part of `target`.
+    pub(super) fn secret_id(&self) -> Option<&str> {
+        let target = self.get("target").map(|target| target.trim_end_matches('/'));
+        let last = target.map(|target| target.rsplit('/').next().unwrap_or(target));
+        self.get("source").or_else(|| self.get("id")).or(last)
+    }
+
+    /// An SSH socket's id.
+    pub(super) fn ssh_id(&self) -> &str {
+        self.get("id").unwrap_or("default")
+    }
+}
+
+/// The fields of one comma-separated line, quoted as in RFC 4180.
+fn fields(text: &str) -> Result<Vec<String>, String> {
+    let mut fields = Vec::new();
+    let mut rest = text;
+    loop {
+        let Some(quoted) = rest.strip_prefix('"') else {
+            let (field, more) =
+                rest.split_once(',').map_or((rest, None), |(field, more)| (field, Some(more)));
+            fields.push(field.to_owned());
+            let Some(more) = more else { return Ok(fields) };
+            rest = more;
+            continue;
+        };
+        let mut field = String::new();
+        let mut chars = quoted.char_indices();
+        loop {
+            match chars.next() {
+                None => return Err("unclosed quote in a mount".to_owned()),
+                Some((_, '"')) if chars.as_str().starts_with('"') => {
+                    field.push('"');
+                    chars.next();
+                }
+                Some((_, '"')) => break,
+                Some((_, char)) => field.push(char),
+            }
+        }
+        fields.push(field);
+        let after = chars.as_str();
+        if after.is_empty() {
+            return Ok(fields);
+        }
+        rest = after.strip_prefix(',').ok_or_else(|| "text behind a closed quote in a mount".to_owned())?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_read_with_aliases_defaults_and_quotes() {
+        let mount = Mount::parse(r#"Type=cache,dst=/root/.cache,"id=a,b",ro,sharing=locked"#).unwrap();
+        assert_eq!(mount.kind(), Some(MountKind::Cache));
+        assert_eq!(mount.get("target"), Some("/root/.cache"));
+        assert_eq!(mount.get("id"), Some("a,b"));
+        assert!(mount.options.contains(&("readonly".to_owned(), None)));
+        assert_eq!(Mount::parse("target=/src").unwrap().kind(), Some(MountKind::Bind));
+        assert_eq!(Mount::parse("type=$KIND,target=/src").unwrap().kind(), None);
+    }
+
+    #[test]
+    fn mistakes_in_mounts_are_named() {
+        let table = [
+            ("type=cahce", "unsupported mount type `cahce`"),
+            ("tagret=/x", "unexpected mount option `tagret`; did you mean `target`?"),
+            (
+                "type=bind,from=$BASE,target=/x",
+                "a mount's `from` takes no variable: name a stage and use that",
+            ),
+            ("type=cache,target", "mount option `target` needs a value"),
+            (r#""id=a"#, "unclosed quote in a mount"),
+        ];
+        for (text, message) in table {
+            assert_eq!(Mount::parse(text).unwrap_err(), message, "{text}");
+        }
+    }
+}

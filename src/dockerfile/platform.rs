@@ -1,0 +1,147 @@
+//! Platforms: `os/architecture[/variant]`, in one spelling each.
+//!
+//! Spellings after containerd's `platforms` package: `x86_64` is `amd64`,
+//! `aarch64` and `arm64/v8` are `arm64`, a bare `arm` is `arm/v7`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A platform in its normal spelling.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Platform {
+    /// Such as `linux`.
+    pub os: String,
+    /// Such as `10.0.17763`, for Windows.
+    pub os_version: String,
+    /// Such as `amd64`.
+    pub architecture: String,
+    /// Such as `v7`, or empty.
+    pub variant: String,
+}
+
+/// A text that names no platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a platform: expected os/architecture or os/architecture/variant")]
+pub struct InvalidPlatform(String);
+
+const SYSTEMS: [&str; 14] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+];
+
+impl Platform {
+    /// Parses `text`; what it leaves out is taken from `default`.
+    ///
+    /// # Errors
+    ///
+    /// Fails for a text of more than three parts, or with odd characters.
+    pub fn parse(text: &str, default: Option<&Self>) -> Result<Self, InvalidPlatform> {
+        let invalid = || InvalidPlatform(text.to_owned());
+        let parts: Vec<&str> = text.trim().split('/').collect();
+        let (system, version) = match parts[0].split_once('(') {
+            Some((system, version)) => (system, version.strip_suffix(')').ok_or_else(invalid)?),
+            None => (parts[0], ""),
+        };
+        let sound = |part: &str| {
+            !part.is_empty() && part.chars().all(|char| char.is_ascii_alphanumeric() || "_.-".contains(char))
+        };
+        if parts.len() > 3 || !sound(system) || !parts[1..].iter().all(|part| sound(part)) {
+            return Err(invalid());
+        }
+        let system = system.to_ascii_lowercase();
+        let os = if system == "macos" { "darwin".to_owned() } else { system.clone() };
+        let (os, architecture, variant) = match parts[1..] {
+            [] => {
+                let default = default.ok_or_else(invalid)?;
+                if SYSTEMS.contains(&os.as_str()) {
+                    (os, default.architecture.clone(), default.variant.clone())
+                } else {
+                    (default.os.clone(), system, String::new())
+                }
+            }
+            [architecture] => (os, architecture.to_ascii_lowercase(), String::new()),
+            [architecture, variant, ..] => {
+                (os, architecture.to_ascii_lowercase(), variant.to_ascii_lowercase())
+            }
+        };
+        let (architecture, variant) = normal(&architecture, &variant);
+        Ok(Self { os, os_version: version.to_owned(), architecture, variant })
+    }
+}
+
+fn normal(architecture: &str, variant: &str) -> (String, String) {
+    let (architecture, variant) = match (architecture, variant) {
+        ("i386", _) => ("386", ""),
+        ("x86_64" | "x86-64" | "amd64", "v1") => ("amd64", ""),
+        ("x86_64" | "x86-64", variant) => ("amd64", variant),
+        ("aarch64" | "arm64", "8" | "v8") => ("arm64", ""),
+        ("aarch64", variant) => ("arm64", variant),
+        ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
+        ("armel", _) | ("arm", "6") => ("arm", "v6"),
+        ("arm", "5") => ("arm", "v5"),
+        ("arm", "8") => ("arm", "v8"),
+        other => other,
+    };
+    (architecture.to_owned(), variant.to_owned())
+}
+
+impl FromStr for Platform {
+    type Err = InvalidPlatform;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text, None)
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.os)?;
+        if !self.os_version.is_empty() {
+            write!(f, "({})", self.os_version)?;
+        }
+        write!(f, "/{}", self.architecture)?;
+        if !self.variant.is_empty() {
+            write!(f, "/{}", self.variant)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_platform_comes_out_the_same() {
+        let default: Platform = "linux/amd64".parse().unwrap();
+        let table = [
+            ("linux/x86_64", "linux/amd64"),
+            ("Linux/AMD64", "linux/amd64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/arm/6", "linux/arm/v6"),
+            ("arm64", "linux/arm64"),
+            ("windows", "windows/amd64"),
+            ("windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64"),
+        ];
+        for (text, normal) in table {
+            assert_eq!(Platform::parse(text, Some(&default)).unwrap().to_string(), normal);
+        }
+        for text in ["", "linux/", "linux/a/b/c", "linux/amd64,linux/arm64", "a(b/c", "arm64"] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+}

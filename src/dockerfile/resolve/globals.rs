@@ -1,0 +1,77 @@
+//! The variables that FROM lines see.
+
+use super::options::{Options, ResolveError};
+use crate::dockerfile::scope::Scope;
+use crate::dockerfile::{Dockerfile, InstructionKind, Platform};
+
+/// The names of the arguments that the frontend sets by itself.
+pub(super) const PLATFORM_ARGS: [&str; 11] = [
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDOSVERSION",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETOSVERSION",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "TARGETSTAGE",
+];
+
+/// The scope before the first FROM, and the target platform.
+pub(super) struct Globals {
+    pub(super) scope: Scope,
+    pub(super) platform: Platform,
+    /// The arguments declared before the first FROM.
+    pub(super) declared: Vec<String>,
+}
+
+impl Globals {
+    pub(super) fn of(dockerfile: &Dockerfile, options: &Options) -> Result<Self, ResolveError> {
+        let build = Platform::parse(&options.build_platform, None)?;
+        let platform = match &options.platform {
+            Some(platform) => Platform::parse(platform, Some(&build))?,
+            None => build.clone(),
+        };
+        let last = dockerfile.stages.last().and_then(|stage| stage.name.clone());
+        let stage = options.target.clone().filter(|target| !target.is_empty()).or(last);
+        let values = [
+            build.to_string(),
+            build.os,
+            build.os_version,
+            build.architecture,
+            build.variant,
+            platform.to_string(),
+            platform.os.clone(),
+            platform.os_version.clone(),
+            platform.architecture.clone(),
+            platform.variant.clone(),
+            stage.unwrap_or_else(|| "default".to_owned()),
+        ];
+        let mut scope = Scope::default();
+        for (name, value) in PLATFORM_ARGS.iter().zip(&values) {
+            scope.set(name, options.build_args.get(*name).unwrap_or(value));
+        }
+        let mut declared = Vec::new();
+        for instruction in &dockerfile.global_args {
+            let InstructionKind::Arg(args) = &instruction.kind else { continue };
+            for (name, default) in args {
+                let value = match (options.build_args.get(name), default) {
+                    (Some(value), _) => Some(value.clone()),
+                    (None, Some(default)) => {
+                        let line = *instruction.lines.start();
+                        let expanded = scope.expand(default, dockerfile.directives.escape);
+                        Some(expanded.map_err(|source| ResolveError::Expand { line, source })?.text)
+                    }
+                    (None, None) => None,
+                };
+                if let Some(value) = value {
+                    scope.set(name, &value);
+                }
+                declared.push(name.clone());
+            }
+        }
+        Ok(Self { scope, platform, declared })
+    }
+}

@@ -1,0 +1,43 @@
+//! What a build of one target reaches: stages, images, files, arguments.
+//!
+//! ```text
+//!  globals   platform arguments, ARGs before FROM
+//!  plan      each stage's expanded base: a stage, an image, a context, scratch
+//!  reach     from the target back over FROM, COPY --from and mounts' from=
+//!  walk      the reached instructions in order, with the variables they see
+//! ```
+//!
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/dockerfile2llb/convert.go`.
+
+mod globals;
+mod options;
+mod plan;
+mod resolution;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use options::{Options, ResolveError};
+pub use resolution::{
+    BaseImage, BaseUse, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
+};
+
+use super::Dockerfile;
+
+impl Dockerfile {
+    /// Resolves one target for one platform.
+    ///
+    /// # Errors
+    ///
+    /// Fails for an unknown target, and where the frontend would fail before
+    /// it ran anything: a word that does not expand, a blank base, a `--from`
+    /// with a variable or an index that is out of range, an invalid platform.
+    /// All but the unknown target are the engine's to report: it knows its
+    /// own version's rules, and a caller should let it.
+    pub fn resolve(&self, options: &Options) -> Result<Resolution, ResolveError> {
+        let globals = globals::Globals::of(self, options)?;
+        let plan = plan::Plan::of(self, options, &globals)?;
+        walk::walk(self, options, &globals, &plan)
+    }
+}

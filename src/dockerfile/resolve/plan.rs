@@ -1,0 +1,235 @@
+//! Each stage's base, the target, and which stages the target reaches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::globals::Globals;
+use super::options::{Options, ResolveError};
+use crate::dockerfile::expand::expand;
+use crate::dockerfile::reference::familiar;
+use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Platform, suggest};
+
+/// What a name stands for, before images are numbered.
+#[derive(Clone)]
+pub(super) enum Origin {
+    Stage(usize),
+    Image { written: String, reference: String, platform: Platform },
+    Context(String),
+    Scratch,
+}
+
+/// A stage with its base.
+pub(super) struct StagePlan {
+    pub(super) base: Origin,
+    /// The named context that stands in for the whole stage.
+    pub(super) replaced: Option<String>,
+    /// The triggers that its base brings.
+    pub(super) triggers: Vec<Instruction>,
+    /// The base whose triggers nobody told.
+    pub(super) untold: Option<String>,
+}
+
+/// The whole file's stages, and those that count.
+pub(super) struct Plan {
+    pub(super) stages: Vec<StagePlan>,
+    pub(super) target: usize,
+    pub(super) reached: BTreeSet<usize>,
+    /// Whether the image's time stamps come from a stage or a context.
+    pub(super) epoch_from_elsewhere: bool,
+    names: BTreeMap<String, usize>,
+    platform: Platform,
+    contexts: BTreeSet<String>,
+}
+
+impl Plan {
+    pub(super) fn of(
+        dockerfile: &Dockerfile,
+        options: &Options,
+        globals: &Globals,
+    ) -> Result<Self, ResolveError> {
+        let epoch = options.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str);
+        let epoch = epoch.or_else(|| globals.scope.get("SOURCE_DATE_EPOCH")).unwrap_or_default();
+        let mut plan = Self {
+            stages: Vec::new(),
+            target: 0,
+            reached: BTreeSet::new(),
+            epoch_from_elsewhere: !epoch.is_empty() && epoch.parse::<i64>().is_err(),
+            names: BTreeMap::new(),
+            platform: globals.platform.clone(),
+            contexts: options.named_contexts.clone(),
+        };
+        for (index, stage) in dockerfile.stages.iter().enumerate() {
+            let planned = plan.stage(dockerfile, index, options, globals)?;
+            plan.stages.push(planned);
+            if let Some(name) = &stage.name {
+                plan.names.insert(name.clone(), index);
+            }
+        }
+        plan.target = plan.find_target(dockerfile, options)?;
+        plan.reached = plan.reach(dockerfile)?;
+        Ok(plan)
+    }
+
+    fn stage(
+        &self,
+        dockerfile: &Dockerfile,
+        index: usize,
+        options: &Options,
+        globals: &Globals,
+    ) -> Result<StagePlan, ResolveError> {
+        let stage = &dockerfile.stages[index];
+        let line = *stage.lines.start();
+        let expand = |word: &str| {
+            let expanded = globals.scope.expand(word, dockerfile.directives.escape);
+            let text = expanded.map_err(|source| ResolveError::Expand { line, source })?.text;
+            if text.is_empty() {
+                return Err(ResolveError::Blank { line, written: word.to_owned() });
+            }
+            Ok(text)
+        };
+        let reference = expand(&stage.base)?;
+        let platform = match &stage.platform {
+            Some(platform) => Platform::parse(&expand(platform)?, Some(&self.platform))?,
+            None => self.platform.clone(),
+        };
+        let replaced = stage.name.as_deref().and_then(|name| self.context(name, &platform));
+        let base = match self.names.get(&reference) {
+            Some(base) => Origin::Stage(*base),
+            None => self.elsewhere(stage.base.clone(), reference, platform),
+        };
+        let (told, name) = match &base {
+            Origin::Scratch => (Some(Vec::new()), String::new()),
+            Origin::Stage(base) if self.stages[*base].replaced.is_some() => (None, stage.base.clone()),
+            Origin::Stage(base) => {
+                let held = dockerfile.stages[*base].instructions.iter();
+                let held = held.filter_map(|instruction| match &instruction.kind {
+                    InstructionKind::Onbuild(onbuild) => Some(onbuild.expression.clone()),
+                    _ => None,
+                });
+                (Some(held.collect()), stage.base.clone())
+            }
+            Origin::Image { reference, .. } => (options.triggers.get(reference).cloned(), stage.base.clone()),
+            Origin::Context(name) => (options.triggers.get(name).cloned(), name.clone()),
+        };
+        let untold = told.is_none().then(|| name.clone());
+        let triggers = told.unwrap_or_default().into_iter().map(|trigger| {
+            let error = |source| ResolveError::Trigger { base: name.clone(), source };
+            Instruction::of_trigger(&trigger).map_err(error)
+        });
+        Ok(StagePlan { base, replaced, triggers: triggers.collect::<Result<_, _>>()?, untold })
+    }
+
+    /// A name that is no stage's.
+    fn elsewhere(&self, written: String, reference: String, platform: Platform) -> Origin {
+        if reference == "scratch" {
+            return Origin::Scratch;
+        }
+        match self.context(&reference, &platform) {
+            Some(context) => Origin::Context(context),
+            None => Origin::Image { written, reference, platform },
+        }
+    }
+
+    /// The named context that stands for `name`, as it was given.
+    fn context(&self, name: &str, platform: &Platform) -> Option<String> {
+        if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
+            return None;
+        }
+        let found = |wanted: &str| {
+            self.contexts.iter().find(|context| {
+                let (name, platform) = context.split_once("::").unwrap_or((context, ""));
+                let name = familiar(name);
+                let spelled =
+                    if platform.is_empty() { name.to_owned() } else { format!("{name}::{platform}") };
+                spelled == wanted
+            })
+        };
+        let name = familiar(name);
+        found(&format!("{name}::{platform}")).or_else(|| found(name)).cloned()
+    }
+
+    fn find_target(&self, dockerfile: &Dockerfile, options: &Options) -> Result<usize, ResolveError> {
+        let last = dockerfile.stages.len() - 1;
+        let Some(target) = options.target.as_deref().filter(|target| !target.is_empty()) else {
+            return Ok(last);
+        };
+        if let Some(index) = self.names.get(&target.to_lowercase()) {
+            return Ok(*index);
+        }
+        if let Some(index) = target.parse::<usize>().ok().filter(|index| *index <= last) {
+            return Ok(index);
+        }
+        let label = |stage: &crate::dockerfile::Stage| {
+            stage.name.as_ref().map_or_else(|| stage.index.to_string(), |name| format!("`{name}`"))
+        };
+        Err(ResolveError::UnknownTarget {
+            target: target.to_owned(),
+            stages: dockerfile.stages.iter().map(label).collect(),
+            suggestion: suggest::nearest(target, self.names.keys().map(String::as_str)).map(str::to_owned),
+        })
+    }
+
+    fn reach(&self, dockerfile: &Dockerfile) -> Result<BTreeSet<usize>, ResolveError> {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![self.target];
+        if self.epoch_from_elsewhere {
+            open.extend(0..self.stages.len());
+        }
+        while let Some(index) = open.pop() {
+            if !reached.insert(index) || self.stages[index].replaced.is_some() {
+                continue;
+            }
+            if let Origin::Stage(base) = self.stages[index].base {
+                open.push(base);
+            }
+            for instruction in
+                self.stages[index].triggers.iter().chain(&dockerfile.stages[index].instructions)
+            {
+                for source in self.sources(instruction, dockerfile.directives.escape)? {
+                    if let Origin::Stage(stage) = source {
+                        open.push(stage);
+                    }
+                }
+            }
+        }
+        Ok(reached)
+    }
+
+    /// What an instruction takes files from, besides the main context.
+    pub(super) fn sources(
+        &self,
+        instruction: &Instruction,
+        escape: char,
+    ) -> Result<Vec<Origin>, ResolveError> {
+        let line = *instruction.lines.start();
+        match &instruction.kind {
+            InstructionKind::Copy(transfer) | InstructionKind::Add(transfer) => {
+                let Some(from) = transfer.flag("from").filter(|from| !from.is_empty()) else {
+                    return Ok(Vec::new());
+                };
+                let expanded = expand(from, escape, &|_| None);
+                let plain = expanded.map_err(|source| ResolveError::Expand { line, source })?.text == from;
+                if !plain {
+                    return Err(ResolveError::VariableInFrom { line });
+                }
+                match from.parse::<usize>() {
+                    Ok(index) if index < self.stages.len() => Ok(vec![Origin::Stage(index)]),
+                    Ok(index) => Err(ResolveError::NoSuchStage { line, index }),
+                    Err(_) => Ok(vec![self.named(from)]),
+                }
+            }
+            InstructionKind::Run(run) => {
+                let from = run.mounts.iter().filter_map(|mount| mount.get("from"));
+                Ok(from.filter(|from| !from.is_empty()).map(|from| self.named(from)).collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// A stage of that name anywhere in the file, or something from elsewhere.
+    pub(super) fn named(&self, name: &str) -> Origin {
+        match self.names.get(&name.to_lowercase()) {
+            Some(stage) => Origin::Stage(*stage),
+            None => self.elsewhere(name.to_owned(), name.to_owned(), self.platform.clone()),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What a target reaches, as plain values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::dockerfile::{ContextPaths, Instruction, Platform, Scope};
+
+/// What a build of one target reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// The target's index among the Dockerfile's stages.
+    pub target: usize,
+    /// The platform to build for.
+    pub platform: Platform,
+    /// Whether the platform was asked for, or is just the builder's own.
+    pub platform_is_explicit: bool,
+    /// The reached stages in file order.
+    pub stages: Vec<ResolvedStage>,
+    /// The images from elsewhere that the reached stages stand on, copy from
+    /// or mount, each once, in the order of their first use. A base that a
+    /// named context replaces is none, nor is `scratch`.
+    pub bases: Vec<BaseImage>,
+    /// What the reached stages can see of the main context.
+    pub context: ContextPaths,
+    /// The named contexts in use, as [`super::Options`] names them.
+    pub named_contexts: BTreeSet<String>,
+    /// The arguments that the global scope or a reached stage declares.
+    pub declared_args: BTreeSet<String>,
+    /// The bases whose ONBUILD triggers are unknown. If there are any, all
+    /// build arguments count as visible and all of the context as read.
+    pub untold_triggers: BTreeSet<String>,
+    /// The ids of the secrets that RUNs mount.
+    pub secrets: BTreeSet<String>,
+    /// The ids of the SSH agents that RUNs mount.
+    pub ssh: BTreeSet<String>,
+    /// Whether a mount's type or id depends on a variable that a base image
+    /// may set: then any secret and any SSH agent may be in use.
+    pub any_secret: bool,
+    /// Whether anything is fetched from elsewhere by ADD, so that it can age
+    /// while every input stays the same.
+    pub remote: bool,
+    /// The cache mounts of the reached RUNs, in order.
+    pub cache_mounts: Vec<CacheMount>,
+    /// Whether an ARG's name holds a variable, as old frontends allow.
+    pub(super) any_arg: bool,
+}
+
+/// One reached stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedStage {
+    /// Its index among the Dockerfile's stages.
+    pub index: usize,
+    /// Its name in lower case.
+    pub name: Option<String>,
+    /// What it stands on. A [`Source::Context`] with no instructions below is
+    /// a stage that a named context replaces.
+    pub base: Source,
+    /// What runs in it: first its FROM, then the triggers of its base, then
+    /// its own instructions. Empty for a stage that a named context replaces.
+    pub instructions: Vec<ResolvedInstruction>,
+}
+
+/// Where files come from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A stage, by its index in the Dockerfile.
+    Stage(usize),
+    /// An image from elsewhere, by its index in [`Resolution::bases`].
+    Image(usize),
+    /// A named context, as [`super::Options`] names it.
+    Context(String),
+    /// Nothing.
+    Scratch,
+}
+
+/// An instruction with what its variables expand to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedInstruction {
+    /// The instruction.
+    pub instruction: Instruction,
+    /// Whether it is a trigger of the stage's base.
+    pub triggered: bool,
+    /// What it takes files from, besides the main context.
+    pub sources: Vec<Source>,
+    /// What it takes from the main context.
+    pub context: Vec<ContextSource>,
+    /// The variables behind it.
+    pub scope: Scope,
+    /// The working directory at it, cleaned and without a leading slash. The
+    /// working directory of a base image is taken for the root.
+    pub workdir: String,
+}
+
+/// A source in the main context and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextSource {
+    /// The source, cleaned; empty for the whole context.
+    pub path: String,
+    /// The destination in the stage, cleaned and without a leading slash.
+    pub destination: String,
+}
+
+/// What a base image is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BaseUse {
+    /// A stage stands on it.
+    From,
+    /// COPY --from.
+    Copy,
+    /// A mount's `from`.
+    Mount,
+}
+
+/// An image from elsewhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BaseImage {
+    /// The reference as the Dockerfile writes it.
+    pub written: String,
+    /// The reference with its variables expanded.
+    pub reference: String,
+    /// The platform that is wanted of it.
+    pub platform: Platform,
+    /// What it is used for.
+    pub uses: BTreeSet<BaseUse>,
+}
+
+impl fmt::Debug for BaseImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the expanded reference: it may hold a build argument's value.
+        let mut shown = f.debug_struct("BaseImage");
+        shown.field("written", &self.written).field("uses", &self.uses).finish_non_exhaustive()
+    }
+}
+
+/// A cache mount of a reached RUN.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CacheMount {
+    /// The stage's index in the Dockerfile.
+    pub stage: usize,
+    /// The RUN's first source line; 0 for a trigger.
+    pub line: usize,
+    /// `id`, expanded.
+    pub id: Option<String>,
+    /// `target`, expanded.
+    pub target: String,
+    /// All options, expanded, under their first names.
+    pub options: BTreeMap<String, String>,
+    /// What its content starts from.
+    pub from: Option<Source>,
+    /// Whether a base image's variables could make it another mount.
+    pub certain: bool,
+}
+
+impl fmt::Debug for CacheMount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the expanded options: they may hold a build argument's value.
+        f.debug_struct("CacheMount")
+            .field("stage", &self.stage)
+            .field("line", &self.line)
+            .field("options", &self.options.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Names under which proxies are passed; any case.
+const PROXY_ARGS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+impl Resolution {
+    /// Whether a build argument of that name can change what is built.
+    ///
+    /// A proxy does not, unless the Dockerfile declares it. `BUILDKIT_*`,
+    /// `SOURCE_DATE_EPOCH` and the platform arguments always do.
+    pub fn sees_arg(&self, name: &str) -> bool {
+        if self.declared_args.contains(name) {
+            return true;
+        }
+        if Self::is_proxy_arg(name) {
+            return false;
+        }
+        self.any_arg
+            || !self.untold_triggers.is_empty()
+            || name.starts_with("BUILDKIT_")
+            || name == "SOURCE_DATE_EPOCH"
+            || super::globals::PLATFORM_ARGS.contains(&name)
+    }
+
+    /// Whether `name` is one under which a proxy is passed.
+    pub fn is_proxy_arg(name: &str) -> bool {
+        PROXY_ARGS.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+    }
+
+    /// How many RUN, COPY and ADD steps the reached stages have.
+    pub fn steps(&self) -> usize {
+        let instructions = self.stages.iter().flat_map(|stage| &stage.instructions);
+        instructions.filter(|resolved| resolved.instruction.is_step()).count()
+    }
+}

@@ -1,0 +1,299 @@
+//! What targets reach.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::dockerfile::Dockerfile;
+
+fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    items.into_iter().map(str::to_owned).collect()
+}
+
+/// Options under which none of the usual bases has a trigger.
+fn told() -> Options {
+    let names = ["a", "b", "c", "python:3.11", "python:3.12", "golang", "alpine"];
+    let triggers = names.map(|name| (name.to_owned(), Vec::new()));
+    Options { triggers: triggers.into(), ..Options::default() }
+}
+
+fn with_args<const N: usize>(args: [(&str, &str); N]) -> Options {
+    let build_args = args.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Options { build_args: build_args.into(), ..told() }
+}
+
+fn resolved(text: &str, options: &Options) -> Resolution {
+    Dockerfile::parse(text).unwrap().resolve(options).unwrap()
+}
+
+fn stages(resolution: &Resolution) -> Vec<usize> {
+    resolution.stages.iter().map(|stage| stage.index).collect()
+}
+
+fn bases(resolution: &Resolution) -> Vec<String> {
+    resolution.bases.iter().map(|base| format!("{} {}", base.reference, base.platform)).collect()
+}
+
+#[test]
+fn a_target_reaches_what_it_stands_on_copies_from_and_mounts() {
+    let text = "FROM a AS base\nFROM base AS test\nRUN t\nFROM b AS deps\nFROM c AS tools\n\
+                FROM base AS app\nCOPY --from=deps /x /x\nRUN --mount=from=tools,target=/t,source=/t make\n\
+                FROM base AS last\nCOPY --from=0 /y /y\n";
+    let table = [
+        (Some("app"), vec![0, 2, 3, 4]),
+        (Some("APP"), vec![0, 2, 3, 4]),
+        (Some("test"), vec![0, 1]),
+        (Some("3"), vec![3]),
+        (None, vec![0, 5]),
+        (Some(""), vec![0, 5]),
+    ];
+    for (target, reached) in table {
+        let options = Options { target: target.map(str::to_owned), ..told() };
+        assert_eq!(stages(&resolved(text, &options)), reached, "{target:?}");
+    }
+}
+
+#[test]
+fn an_unknown_target_is_answered_with_the_stages_there_are() {
+    let dockerfile = Dockerfile::parse("FROM a AS builder\nFROM b\nFROM c AS runtime").unwrap();
+    let options = Options { target: Some("biulder".to_owned()), ..told() };
+    let error = dockerfile.resolve(&options).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no stage `biulder`; there are `builder`, 1, `runtime`; did you mean `builder`?"
+    );
+}
+
+#[test]
+fn images_from_elsewhere_are_listed_once_with_variables_and_platform_expanded() {
+    let text = "ARG PY=3.11\nARG BASE=python:${PY}\nFROM ${BASE} AS x\nFROM --platform=$BUILDPLATFORM golang AS y\n\
+                FROM scratch\nCOPY --from=x /a /a\nCOPY --from=y /b /b\nCOPY --from=alpine /c /c\n\
+                RUN --mount=from=alpine,target=/m true\nRUN --mount=type=bind,from=y,target=/n true";
+    let options = Options { platform: Some("linux/arm64".to_owned()), ..told() };
+    let found = resolved(text, &options);
+    assert_eq!(bases(&found), ["python:3.11 linux/arm64", "golang linux/amd64", "alpine linux/arm64"]);
+    assert_eq!(found.bases[0].written, "${BASE}");
+    assert_eq!(found.bases[2].uses, BTreeSet::from([BaseUse::Copy, BaseUse::Mount]));
+    let newer = Options { platform: options.platform, ..with_args([("PY", "3.12")]) };
+    assert_eq!(bases(&resolved(text, &newer))[0], "python:3.12 linux/arm64");
+}
+
+#[test]
+fn global_arguments_expand_in_order_and_give_way_to_build_arguments() {
+    let base = |text: &str, options: &Options| resolved(text, options).bases[0].reference.clone();
+    assert_eq!(base("ARG A=1\nARG A=${A}2\nFROM a:$A", &told()), "a:12");
+    assert_eq!(base("ARG A=1 B=$A\nFROM a:$B", &with_args([("A", "9")])), "a:9");
+    assert_eq!(base("ARG V\nFROM a:${V:-latest}", &told()), "a:latest");
+    assert_eq!(base("ARG V\nFROM a:${V:-latest}", &with_args([("V", "")])), "a:latest");
+    assert_eq!(base("FROM a-$TARGETARCH", &told()), "a-amd64");
+    assert_eq!(base("FROM a-$TARGETARCH", &with_args([("TARGETARCH", "riscv64")])), "a-riscv64");
+    assert_eq!(base("FROM a-$TARGETSTAGE AS x", &told()), "a-x");
+    // Not declared, so not seen.
+    assert_eq!(base("FROM a:${V:-latest}", &with_args([("V", "1")])), "a:latest");
+}
+
+#[test]
+fn a_stage_can_be_picked_by_an_argument() {
+    let text = "ARG VARIANT=slim\nFROM a AS slim\nFROM b AS full\nFROM $VARIANT\nRUN x";
+    assert_eq!(stages(&resolved(text, &told())), [0, 2]);
+    assert_eq!(stages(&resolved(text, &with_args([("VARIANT", "full")]))), [1, 2]);
+}
+
+#[test]
+fn the_context_is_read_only_where_files_come_from_it() {
+    let table: &[(&str, &[&str], &[&str])] = &[
+        ("RUN x", &[], &["f"]),
+        ("COPY f /", &["f"], &["g"]),
+        ("COPY dir /", &["dir", "dir/x"], &["g"]),
+        ("WORKDIR /w\nCOPY . .", &["f", "dir/x"], &[]),
+        ("ADD f g /d/", &["f", "g"], &["h"]),
+        ("COPY <<E /x\ny\nE", &[], &["E"]),
+        ("COPY --from=alpine f /", &[], &["f"]),
+        ("ADD https://x/y.tgz /", &[], &["y.tgz"]),
+        ("ADD git@github.com:a/b.git /", &["git@github.com:a/b.git"], &["f"]),
+        ("RUN --mount=target=/src x", &["f"], &[]),
+        ("RUN --mount=type=bind,source=f,target=f x", &["f"], &["g"]),
+        ("RUN --mount=type=cache,target=/c x", &[], &["f"]),
+        ("RUN --mount=type=tmpfs,target=/c x", &[], &["f"]),
+        ("RUN --mount=type=secret,id=s x", &[], &["s"]),
+        ("ARG D=dir\nCOPY $D/x /", &["dir/x"], &["f"]),
+        ("ENV D=dir\nCOPY ${D} /", &["dir/x"], &["f"]),
+        // Set by the base image, perhaps: then anything can be read.
+        ("COPY $D /", &["f", "dir/x"], &[]),
+        ("COPY *.txt /", &["f"], &[]),
+    ];
+    for (body, seen, hidden) in table {
+        let found = resolved(&format!("FROM a\n{body}"), &told());
+        assert_eq!(found.context.is_empty(), seen.is_empty(), "{body}");
+        for path in *seen {
+            assert!(found.context.sees(path), "{body} does not see {path}");
+        }
+        for path in *hidden {
+            assert!(!found.context.sees(path), "{body} sees {path}");
+        }
+    }
+    let unreached = resolved("FROM a AS x\nCOPY . .\nFROM b", &told());
+    assert!(unreached.context.is_empty());
+}
+
+#[test]
+fn remote_sources_are_noted() {
+    let remote = |body: &str| resolved(&format!("FROM a\n{body}"), &told()).remote;
+    assert!(remote("ADD https://x/y /"));
+    assert!(remote("ARG U=http://x\nADD $U /"));
+    assert!(remote("ADD git@github.com:a/b.git /"));
+    assert!(remote("ADD $UNKNOWN /"));
+    assert!(!remote("ADD f /"));
+    assert!(!remote("COPY $UNKNOWN /"));
+}
+
+#[test]
+fn an_unknown_trigger_may_read_everything_and_a_known_one_is_run() {
+    let text = "FROM mine/onbuild\nRUN x";
+    let untold = resolved(text, &told());
+    assert_eq!(untold.untold_triggers, strings(["mine/onbuild"]));
+    assert!(untold.context.is_everything() && untold.sees_arg("ANY"));
+    assert!(!untold.sees_arg("HTTP_PROXY"));
+
+    let mut options = told();
+    let triggers = ["ARG NODE_ENV", "COPY package.json /app/", "RUN npm ci"].map(str::to_owned);
+    options.triggers.insert("mine/onbuild".to_owned(), triggers.into());
+    let found = resolved(text, &options);
+    assert!(found.sees_arg("NODE_ENV") && !found.sees_arg("ANY"));
+    assert!(found.context.sees("package.json") && !found.context.sees("other"));
+    assert_eq!(found.steps(), 3);
+    let triggered: Vec<_> = found.stages[0].instructions.iter().map(|resolved| resolved.triggered).collect();
+    assert_eq!(triggered, [false, true, true, true, false]);
+}
+
+#[test]
+fn triggers_of_a_stage_run_in_the_stages_on_top_of_it() {
+    let text = "FROM a AS base\nONBUILD COPY --from=tools /t /t\nONBUILD COPY f /f\nFROM b AS tools\nFROM base\nRUN x";
+    let found = resolved(text, &told());
+    assert_eq!(stages(&found), [0, 1, 2]);
+    assert!(found.context.sees("f"));
+    assert_eq!(found.steps(), 3);
+    let alone = resolved(text, &Options { target: Some("base".to_owned()), ..told() });
+    assert!(alone.context.is_empty());
+    assert_eq!((stages(&alone), alone.steps()), (vec![0], 0));
+}
+
+#[test]
+fn named_contexts_stand_in_for_stages_and_images() {
+    let text = "FROM alpine AS base\nRUN expensive\nFROM base\nCOPY --from=docker.io/library/golang:latest /x /x\nCOPY --from=data /y /y";
+    let given = |names: &[&str]| Options { named_contexts: strings(names.iter().copied()), ..told() };
+    let none = resolved(text, &given(&[]));
+    assert_eq!(none.bases.len(), 3);
+    let some = resolved(text, &given(&["golang", "data", "unused"]));
+    assert_eq!(bases(&some), ["alpine linux/amd64"]);
+    assert_eq!(some.named_contexts, strings(["golang", "data"]));
+    let stage = resolved(text, &given(&["base", "golang", "data"]));
+    assert!(stage.bases.is_empty());
+    assert_eq!(stage.steps(), 2, "the replaced stage's steps do not run");
+    let image = resolved("FROM alpine:latest", &given(&["docker.io/library/alpine"]));
+    assert_eq!(image.stages[0].base, Source::Context("docker.io/library/alpine".to_owned()));
+    let platform = resolved("FROM alpine", &given(&["alpine::linux/amd64", "alpine::linux/arm64"]));
+    assert_eq!(platform.named_contexts, strings(["alpine::linux/amd64"]));
+}
+
+#[test]
+fn declared_arguments_are_visible_and_proxies_are_not() {
+    let found = resolved("ARG G\nFROM a AS x\nARG ONLY_X\nFROM b\nARG S\nRUN y", &told());
+    for seen in ["G", "S", "BUILDKIT_INLINE_CACHE", "SOURCE_DATE_EPOCH", "TARGETARCH"] {
+        assert!(found.sees_arg(seen), "{seen}");
+    }
+    for unseen in ["ONLY_X", "OTHER", "HTTP_PROXY", "no_proxy", "s"] {
+        assert!(!found.sees_arg(unseen), "{unseen}");
+    }
+    assert!(resolved("FROM a\nARG https_proxy", &told()).sees_arg("https_proxy"));
+}
+
+#[test]
+fn stage_arguments_come_from_the_build_the_default_or_the_global_scope() {
+    let text = "ARG G=global\nARG D=global\nFROM a AS base\nARG G\nARG D=stage\nARG E=$G-$D\nARG N\nENV G2=$G N=env\nFROM base\nARG N\nRUN x";
+    let last = |options: &Options, name: &str| {
+        let found = resolved(text, options);
+        found.stages.last().unwrap().instructions.last().unwrap().scope.get(name).map(str::to_owned)
+    };
+    let plain = told();
+    for (name, value) in
+        [("G", "global"), ("D", "stage"), ("E", "global-stage"), ("G2", "global"), ("N", "env")]
+    {
+        assert_eq!(last(&plain, name).as_deref(), Some(value), "{name}");
+    }
+    let given = with_args([("D", "cli"), ("N", "cli")]);
+    assert_eq!(last(&given, "E").as_deref(), Some("global-cli"));
+    assert_eq!(last(&given, "N").as_deref(), Some("cli"));
+}
+
+#[test]
+fn secrets_and_ssh_agents_are_listed_by_id() {
+    let text = "FROM a\nARG ID=four\nRUN --mount=type=secret,id=one --mount=type=secret,target=/run/two \
+                --mount=type=secret,source=three,target=/x --mount=type=secret,id=$ID --mount=type=ssh \
+                --mount=type=ssh,id=deploy x";
+    let found = resolved(text, &told());
+    assert_eq!(found.secrets, strings(["one", "two", "three", "four"]));
+    assert_eq!(found.ssh, strings(["default", "deploy"]));
+    assert!(!found.any_secret);
+    assert!(resolved("FROM a\nRUN --mount=type=secret,id=$FROM_BASE x", &told()).any_secret);
+    assert!(!resolved("FROM scratch\nRUN --mount=type=secret,id=x$FROM_BASE x", &told()).any_secret);
+}
+
+#[test]
+fn cache_mounts_come_with_their_options_expanded() {
+    let text = "FROM a AS x\nARG U=1000\nRUN --mount=type=cache,id=pip-$TARGETARCH,target=/root/.cache/pip,uid=$U \
+                --mount=type=cache,dst=/c,from=b,source=/seed,ro pip install x\nARG TARGETARCH\n\
+                RUN --mount=type=cache,id=pip-$TARGETARCH,target=/d y";
+    let found = resolved(text, &told());
+    let [pip, seeded, late] = &found.cache_mounts[..] else { panic!("three mounts") };
+    assert_eq!((pip.id.as_deref(), pip.certain), (Some("pip-"), false), "TARGETARCH is not declared yet");
+    assert_eq!(pip.options["uid"], "1000");
+    assert_eq!((seeded.target.as_str(), seeded.options["readonly"].as_str()), ("/c", "true"));
+    assert_eq!(seeded.from, Some(Source::Image(1)));
+    assert_eq!((late.id.as_deref(), late.line, late.certain), (Some("pip-amd64"), 5, true));
+}
+
+#[test]
+fn steps_are_counted_over_the_reached_stages() {
+    let text =
+        "FROM a AS x\nRUN a\nCOPY b /\nENV C=d\nFROM b AS y\nRUN e\nFROM x\nADD f /\nWORKDIR /w\nCMD g";
+    assert_eq!(resolved(text, &told()).steps(), 3);
+}
+
+#[test]
+fn what_the_frontend_refuses_is_refused() {
+    for text in [
+        "ARG A\nFROM $A",
+        "FROM ${A",
+        "FROM --platform=$NONE a",
+        "FROM --platform=a/b/c/d a",
+        "FROM a\nCOPY --from=7 x y",
+        "ARG S\nFROM a\nCOPY --from=$S x y",
+        "FROM a\nENV A=${B:?}",
+    ] {
+        assert!(Dockerfile::parse(text).unwrap().resolve(&told()).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn stages_that_copy_from_each_other_end() {
+    let found = resolved("FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nCOPY --from=x / /", &told());
+    assert_eq!(stages(&found), [0, 1]);
+}
+
+#[test]
+fn a_time_stamp_taken_from_elsewhere_counts_everything() {
+    let found = resolved("FROM a\nRUN x", &with_args([("SOURCE_DATE_EPOCH", "context")]));
+    assert!(found.context.is_everything() && found.remote);
+    let plain = resolved("FROM a\nRUN x", &with_args([("SOURCE_DATE_EPOCH", "0")]));
+    assert!(plain.context.is_empty() && !plain.remote);
+}
+
+#[test]
+fn debug_output_holds_no_build_argument_value() {
+    let options = with_args([("TOKEN", "hunter2")]);
+    let text = "ARG TOKEN\nFROM a\nARG TOKEN\nENV T=$TOKEN\nADD https://$TOKEN@x/y /\nRUN --mount=type=cache,target=/$TOKEN x";
+    let dockerfile = Dockerfile::parse(text).unwrap();
+    assert!(!format!("{options:?} {:?}", dockerfile.resolve(&options).unwrap()).contains("hunter2"));
+    let unknown = Options { triggers: BTreeMap::new(), ..options };
+    assert!(!format!("{:?}", dockerfile.resolve(&unknown).unwrap()).contains("hunter2"));
+}

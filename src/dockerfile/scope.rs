@@ -1,0 +1,65 @@
+//! The variables that one place in a Dockerfile sees.
+//!
+//! A scope holds what ARG and ENV set so far. It is *open* when it stands on
+//! an image from elsewhere: then a variable it lacks may still be set by that
+//! image, and what is expanded from such a variable is only a guess.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::expand::{ExpandError, expand};
+
+/// Variables with their values. Its `Debug` shows names alone, since values
+/// may come from build arguments.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    variables: BTreeMap<String, String>,
+    open: bool,
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("names", &self.variables.keys().collect::<Vec<_>>())
+            .field("open", &self.open)
+            .finish()
+    }
+}
+
+/// A word expanded in a scope.
+pub(super) struct Word {
+    pub(super) text: String,
+    /// Whether a base image could make it something else.
+    pub(super) certain: bool,
+}
+
+impl Scope {
+    /// The scope of a stage that stands on an image.
+    pub(super) fn on_image() -> Self {
+        Self { variables: BTreeMap::new(), open: true }
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// Expands `word`, or says `None` if that fails or a base image could
+    /// make it something else.
+    pub fn known(&self, word: &str, escape: char) -> Option<String> {
+        self.expand(word, escape).ok().filter(|word| word.certain).map(|word| word.text)
+    }
+
+    pub(super) fn expand(&self, word: &str, escape: char) -> Result<Word, ExpandError> {
+        let expanded = expand(word, escape, &|name| self.variables.get(name).cloned())?;
+        // `PATH` is always set, to what only the engine knows.
+        let elsewhere = |missed: &BTreeSet<String>| {
+            if self.open { !missed.is_empty() } else { missed.contains("PATH") }
+        };
+        Ok(Word { certain: !elsewhere(&expanded.unmatched), text: expanded.text })
+    }
+}

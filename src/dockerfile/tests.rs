@@ -1,0 +1,304 @@
+//! Dockerfiles of the shapes that people write, and the mistakes they make.
+
+use super::*;
+
+/// One line an instruction: its source lines, keyword, and what was read.
+fn shown(text: &str) -> String {
+    let dockerfile = Dockerfile::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+    let lines: Vec<String> = dockerfile.global_args.iter().chain(stages).map(one).collect();
+    lines.join("\n")
+}
+
+fn one(instruction: &Instruction) -> String {
+    let (first, last) = (instruction.lines.start(), instruction.lines.end());
+    let lines = if first == last { first.to_string() } else { format!("{first}-{last}") };
+    format!("{lines} {} {}", instruction.keyword, detail(&instruction.kind)).trim_end().to_owned()
+}
+
+fn detail(kind: &InstructionKind) -> String {
+    match kind {
+        InstructionKind::From(from) => {
+            let platform = from.platform.iter().map(|platform| format!(" on {platform}"));
+            let name = from.name.iter().map(|name| format!(" as {name}"));
+            format!("{}{}", from.base, platform.chain(name).collect::<String>())
+        }
+        InstructionKind::Arg(args) => {
+            let shown = args.iter().map(|(name, value)| match value {
+                Some(value) => format!("{name}:{value}"),
+                None => name.clone(),
+            });
+            shown.collect::<Vec<_>>().join(" | ")
+        }
+        InstructionKind::Env(pairs) => {
+            let shown = pairs.iter().map(|(name, value)| format!("{name}:{value}"));
+            shown.collect::<Vec<_>>().join(" | ")
+        }
+        InstructionKind::Run(run) => {
+            let mounts = run.mounts.iter().map(|mount| format!("{mount:?} "));
+            let mounts = mounts.collect::<String>().replace("Mount { options: ", "").replace(" }", "");
+            let flags = run.network.iter().map(|network| format!("network={network} "));
+            let flags = flags.chain(run.security.iter().map(|mode| format!("security={mode} ")));
+            let command = match &run.command {
+                RunCommand::Shell(command) => command.clone(),
+                RunCommand::Exec(argv) => format!("{argv:?}"),
+            };
+            format!("{mounts}{}{command}{}", flags.collect::<String>(), documents(&run.heredocs))
+        }
+        InstructionKind::Copy(transfer) | InstructionKind::Add(transfer) => {
+            let flags = transfer.flags.iter().map(|flag| match &flag.value {
+                Some(value) => format!("{}={value} ", flag.name),
+                None => format!("{} ", flag.name),
+            });
+            let heredocs = documents(&transfer.heredocs);
+            format!(
+                "{}{:?} -> {}{heredocs}",
+                flags.collect::<String>(),
+                transfer.sources,
+                transfer.destination
+            )
+        }
+        InstructionKind::Onbuild(onbuild) => {
+            format!("({} {})", onbuild.instruction.keyword, detail(&onbuild.instruction.kind))
+        }
+        InstructionKind::Workdir(text) | InstructionKind::User(text) | InstructionKind::Other(text) => {
+            text.clone()
+        }
+        InstructionKind::Shell(argv) => format!("{argv:?}"),
+    }
+}
+
+fn documents(heredocs: &[Heredoc]) -> String {
+    let shown = heredocs.iter().map(|heredoc| format!(" <<{} {:?}", heredoc.name, heredoc.content));
+    shown.collect()
+}
+
+/// Files that any parser of Dockerfiles reads alike.
+const PLAIN: &[(&str, &str)] = &[
+    ("FROM scratch", "1 FROM scratch"),
+    (
+        "# a comment\n\nFROM python:3.11-slim\n\nWORKDIR /app\nCOPY requirements.txt .\nRUN pip install -r requirements.txt\nCOPY . .\nEXPOSE 8000\nCMD [\"gunicorn\", \"app:app\"]\n",
+        "3 FROM python:3.11-slim\n5 WORKDIR /app\n6 COPY [\"requirements.txt\"] -> .\n7 RUN pip install -r requirements.txt\n8 COPY [\".\"] -> .\n9 EXPOSE 8000\n10 CMD [\"gunicorn\", \"app:app\"]",
+    ),
+    (
+        "ARG PY=3.11\nARG BASE=python:${PY} OTHER\nFROM ${BASE} AS Builder\nARG PY\n",
+        "1 ARG PY:3.11\n2 ARG BASE:python:${PY} | OTHER\n3 FROM ${BASE} as builder\n4 ARG PY",
+    ),
+    (
+        "FROM golang:1.22 as build\nCOPY go.mod go.sum ./\nRUN go mod download\nFROM gcr.io/distroless/static\nCOPY --from=build --chown=65532:65532 /out/app /app\nENTRYPOINT [\"/app\"]",
+        "1 FROM golang:1.22 as build\n2 COPY [\"go.mod\", \"go.sum\"] -> ./\n3 RUN go mod download\n4 FROM gcr.io/distroless/static\n5 COPY from=build chown=65532:65532 [\"/out/app\"] -> /app\n6 ENTRYPOINT [\"/app\"]",
+    ),
+    (
+        "FROM debian\nRUN apt-get update \\\n # a comment inside\n && apt-get install -y \\\n\n    curl \\\n  && rm -rf /var/lib/apt/lists/*\nUSER app",
+        "1 FROM debian\n2-7 RUN apt-get update  && apt-get install -y     curl   && rm -rf /var/lib/apt/lists/*\n8 USER app",
+    ),
+    (
+        "# syntax=docker/dockerfile:1\n# escape=`\nFROM mcr.microsoft.com/windows/servercore\nSHELL [\"powershell\", \"-Command\"]\nRUN dir C:\\ `\n && echo ok\n",
+        "3 FROM mcr.microsoft.com/windows/servercore\n4 SHELL [\"powershell\", \"-Command\"]\n5-6 RUN dir C:\\  && echo ok",
+    ),
+    (
+        "FROM --platform=$BUILDPLATFORM node:20 AS web\nRUN --mount=type=cache,target=/root/.npm,sharing=locked npm ci\n",
+        "1 FROM node:20 on $BUILDPLATFORM as web\n2 RUN [(\"type\", Some(\"cache\")), (\"target\", Some(\"/root/.npm\")), (\"sharing\", Some(\"locked\"))] npm ci",
+    ),
+    (
+        "FROM a\nRUN --network=none --security=insecure make test\n",
+        "1 FROM a\n2 RUN network=none security=insecure make test",
+    ),
+    (
+        "FROM a\nRUN [\"/bin/sh\", \"-c\", \"echo \\\"x\\\"\"]\nVOLUME [\"/a\", \"/b\"]\n",
+        "1 FROM a\n2 RUN [\"/bin/sh\", \"-c\", \"echo \\\"x\\\"\"]\n3 VOLUME [\"/a\", \"/b\"]",
+    ),
+    ("FROM a\nCOPY [\"a file\", \"dest dir/\"]\n", "1 FROM a\n2 COPY [\"a file\"] -> dest dir/"),
+    (
+        "FROM a\nONBUILD COPY . /src\nONBUILD RUN make -C /src\n",
+        "1 FROM a\n2 ONBUILD (COPY [\".\"] -> /src)\n3 ONBUILD (RUN make -C /src)",
+    ),
+    ("FROM a\r\nRUN echo \\\r\n  two\r\nENV A=b\r\n", "1 FROM a\n2-3 RUN echo   two\n4 ENV A:b"),
+    (
+        "FROM a\nRUN <<EOF\nset -e\n# not a comment here\nFROM nothing\nEOF\nRUN true",
+        "1 FROM a\n2-6 RUN <<EOF <<EOF \"set -e\\n# not a comment here\\nFROM nothing\\n\"\n7 RUN true",
+    ),
+    (
+        "\u{feff}FROM a\nLABEL a=b \"c d\"=e\nSTOPSIGNAL SIGKILL\nHEALTHCHECK --interval=5s CMD true\nMAINTAINER me",
+        "1 FROM a\n2 LABEL a=b \"c d\"=e\n3 STOPSIGNAL SIGKILL\n4 HEALTHCHECK CMD true\n5 MAINTAINER me",
+    ),
+    ("from a as b\nrun x\ncopy y z", "1 FROM a as b\n2 RUN x\n3 COPY [\"y\"] -> z"),
+    ("FROM a\nRUN echo hi \\", "1 FROM a\n2 RUN echo hi"),
+    ("FROM\ta  AS\tb\nCOPY\tx\t\ty", "1 FROM a as b\n2 COPY [\"x\"] -> y"),
+];
+
+/// Files that need the engine's own reading.
+const ENGINES_OWN: &[(&str, &str)] = &[
+    // Here-documents anywhere in the line, several, and after `<<-`.
+    (
+        "FROM a\nRUN cat <<A >/a && cat <<-'B' >/b\none\nA\n\ttwo\n\tB\nRUN x",
+        "1 FROM a\n2-6 RUN cat <<A >/a && cat <<-'B' >/b <<A \"one\\n\" <<B \"\\ttwo\\n\"\n7 RUN x",
+    ),
+    (
+        "FROM a\nCOPY --chmod=755 <<run.sh <<conf.ini /etc/app/\n#!/bin/sh\nrun.sh\nk=v\nconf.ini\n",
+        "1 FROM a\n2-6 COPY chmod=755 [] -> /etc/app/ <<run.sh \"#!/bin/sh\\n\" <<conf.ini \"k=v\\n\"",
+    ),
+    ("FROM a\nONBUILD RUN cat <<E\nx\nE\nRUN y", "1 FROM a\n2-4 ONBUILD (RUN cat <<E <<E \"x\\n\")\n5 RUN y"),
+    // The end of a here-document's line is its content.
+    ("FROM a\nCOPY <<E /x\r\nline\r\nE\r\n", "1 FROM a\n2-4 COPY [] -> /x <<E \"line\\r\\n\""),
+    // An apostrophe that never closes: no here-document.
+    ("FROM a\nRUN echo don't <<EOF\n", "1 FROM a\n2 RUN echo don't <<EOF"),
+    // A doubled escape at the end is no continuation.
+    ("FROM a\nENV A=b\\\\\nENV C=d", "1 FROM a\n2 ENV A:b\\\\\n3 ENV C:d"),
+    // Quotes in flags.
+    (
+        "FROM a\nRUN --mount=type=cache,target=\"/a b\" --mount=\"type=secret,id=x\" -- y",
+        "1 FROM a\n2 RUN [(\"type\", Some(\"cache\")), (\"target\", Some(\"/a b\"))] [(\"type\", Some(\"secret\")), (\"id\", Some(\"x\"))] y",
+    ),
+    // Pairs: old form, quotes, escaped blanks.
+    (
+        "FROM a\nENV A some  text\nENV B=\"x y\" C=d\\ e F='g'\nENV G=$B${C:-1}",
+        "1 FROM a\n2 ENV A:some  text\n3 ENV B:\"x y\" | C:d\\ e | F:'g'\n4 ENV G:$B${C:-1}",
+    ),
+    // Not JSON after all: the shell form.
+    ("FROM a\nRUN [ -f x ] && y\nCMD ['a']", "1 FROM a\n2 RUN [ -f x ] && y\n3 CMD ['a']"),
+    // Two stages of one name.
+    ("FROM a AS x\nFROM b AS x", "1 FROM a as x\n2 FROM b as x"),
+    // A flag of a frontend yet to come.
+    (
+        "FROM a\nCOPY --parents --new-thing=1 a b c",
+        "1 FROM a\n2 COPY parents new-thing=1 [\"a\", \"b\"] -> c",
+    ),
+];
+
+#[test]
+fn dockerfiles_are_read_as_the_frontend_reads_them() {
+    for (text, expected) in PLAIN.iter().chain(ENGINES_OWN) {
+        assert_eq!(&shown(text), expected, "\n{text}");
+    }
+}
+
+#[test]
+fn a_second_parser_finds_the_same_instructions() {
+    use parse_dockerfile::Instruction as Other;
+    for (text, _) in PLAIN {
+        let other = parse_dockerfile::parse(text).unwrap();
+        let keywords = other.instructions.iter().map(|instruction| match instruction {
+            Other::Add(_) => "ADD",
+            Other::Arg(_) => "ARG",
+            Other::Cmd(_) => "CMD",
+            Other::Copy(_) => "COPY",
+            Other::Entrypoint(_) => "ENTRYPOINT",
+            Other::Env(_) => "ENV",
+            Other::Expose(_) => "EXPOSE",
+            Other::From(_) => "FROM",
+            Other::Healthcheck(_) => "HEALTHCHECK",
+            Other::Label(_) => "LABEL",
+            Other::Maintainer(_) => "MAINTAINER",
+            Other::Onbuild(_) => "ONBUILD",
+            Other::Run(_) => "RUN",
+            Other::Shell(_) => "SHELL",
+            Other::Stopsignal(_) => "STOPSIGNAL",
+            Other::User(_) => "USER",
+            Other::Volume(_) => "VOLUME",
+            Other::Workdir(_) => "WORKDIR",
+            _ => "?",
+        });
+        let ours = Dockerfile::parse(text).unwrap();
+        let all = ours.global_args.iter().chain(ours.stages.iter().flat_map(|stage| &stage.instructions));
+        assert_eq!(
+            keywords.collect::<Vec<_>>(),
+            all.map(|instruction| instruction.keyword.as_str()).collect::<Vec<_>>(),
+            "\n{text}"
+        );
+    }
+}
+
+#[test]
+fn an_instruction_keeps_its_source() {
+    let text = "FROM a\r\nRUN x \\\r\n  # why\r\n  y <<E\r\nbody\r\nE\r\n# outside\r\nRUN z\r\n";
+    let stage = &Dockerfile::parse(text).unwrap().stages[0];
+    let sources: Vec<_> = stage.instructions.iter().map(|instruction| instruction.text.as_str()).collect();
+    assert_eq!(sources, ["FROM a", "RUN x \\\n  # why\n  y <<E\nbody\r\nE\r", "RUN z"]);
+    assert_eq!(stage.lines, 1..=8);
+}
+
+#[test]
+fn directives_stand_at_the_top() {
+    let read = |text: &str| Dockerfile::parse(text).unwrap().directives;
+    let all = read("# Syntax = docker/dockerfile:1.7\n#escape=`\n# check=skip=all\nFROM a");
+    assert_eq!(all.syntax.as_deref(), Some("docker/dockerfile:1.7"));
+    assert_eq!((all.escape, all.check.as_deref()), ('`', Some("skip=all")));
+    for text in ["# a comment\n# syntax=x\nFROM a", "\n# syntax=x\nFROM a", "FROM a\n# syntax=x"] {
+        assert_eq!(read(text).syntax, None, "{text}");
+    }
+    let shebang = read("#!/usr/bin/env docker\n# syntax=x/y\n# escape=`\nFROM a");
+    assert_eq!((shebang.syntax.as_deref(), shebang.escape), (Some("x/y"), '\\'));
+}
+
+#[test]
+fn only_dockers_own_frontend_is_known() {
+    for known in ["docker/dockerfile:1", "docker.io/docker/dockerfile-upstream:master@sha256:00"] {
+        assert!(Directives::is_known_frontend(known), "{known}");
+    }
+    for other in ["dockerfile-x/dockerfile-x", "ghcr.io/docker/dockerfile:1", ""] {
+        assert!(!Directives::is_known_frontend(other), "{other}");
+    }
+}
+
+#[test]
+fn mistakes_are_shown_where_they_are() {
+    let table = [
+        (
+            "FROM a\n  RNU x",
+            "Dockerfile:2:3: unknown instruction `RNU`; did you mean `RUN`?\n  |\n2 |   RNU x\n  |   ^",
+        ),
+        ("RUN x", "Dockerfile:1:1: RUN before the first FROM\n  |\n1 | RUN x\n  | ^"),
+        (
+            "FROM a AS 1st",
+            "Dockerfile:1:11: invalid stage name `1st`: a letter first, then letters, digits, `-`, `_`, `.`\n  |\n1 | FROM a AS 1st\n  |           ^",
+        ),
+        (
+            "FROM a\nRUN --mount=type=cahce,target=/x y",
+            "Dockerfile:2:13: unsupported mount type `cahce`\n  |\n2 | RUN --mount=type=cahce,target=/x y\n  |             ^",
+        ),
+        (
+            "FROM a\nRUN <<EOF\nx",
+            "Dockerfile:2:1: here-document `EOF` is never closed\n  |\n2 | RUN <<EOF\n  | ^",
+        ),
+    ];
+    for (text, rendered) in table {
+        assert_eq!(Dockerfile::parse(text).unwrap_err().caret("Dockerfile", text), rendered);
+    }
+}
+
+#[test]
+fn what_the_frontend_refuses_is_refused() {
+    for text in [
+        "",
+        "# only a comment",
+        "ARG A",
+        "FROM",
+        "FROM a b",
+        "FROM a AS b c",
+        "FROM a\nCOPY x",
+        "FROM a\nENV A",
+        "FROM a\nENV A=b C",
+        "FROM a\nARG =x",
+        "FROM a\nONBUILD ONBUILD RUN x",
+        "FROM a\nONBUILD FROM b",
+        "FROM a\nSHELL sh -c",
+        "FROM a\nRUN [1]",
+        "FROM a\nCOPY x <<EOF\nEOF",
+        "# escape=x\nFROM a",
+        "# escape=`\n# escape=`\nFROM a",
+    ] {
+        assert!(Dockerfile::parse(text).is_err(), "{text}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "[ -~\n\t\r`\\\\<]{0,200}") {
+        drop(Dockerfile::parse(&text));
+        let text = format!("FROM a\nRUN {text}\nCOPY {text} x");
+        if let Err(error) = Dockerfile::parse(&text) {
+            proptest::prop_assert!(!error.caret("Dockerfile", &text).is_empty());
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The words of one joined line: keyword, flags, arguments, pairs, JSON.
+//!
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/parser/line_parsers.go`
+//! and `split_command.go`.
+
+/// A flag such as `--from=builder` or `--link`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flag {
+    /// The name without its dashes.
+    pub name: String,
+    /// What stands behind the `=`, unquoted.
+    pub value: Option<String>,
+}
+
+/// A joined line taken apart.
+#[derive(Debug, Clone)]
+pub(super) struct Command {
+    /// The keyword in upper case.
+    pub(super) keyword: String,
+    /// The keyword as written.
+    pub(super) written: String,
+    /// The flags before the arguments.
+    pub(super) flags: Vec<Flag>,
+    /// The rest, trimmed.
+    pub(super) arguments: String,
+}
+
+fn is_blank(char: char) -> bool {
+    matches!(char, '\t' | '\x0b' | '\x0c' | '\r' | ' ')
+}
+
+impl Command {
+    pub(super) fn of_line(line: &str, escape: char) -> Result<Self, String> {
+        let line = line.trim();
+        let (written, rest) = line.split_once(is_blank).unwrap_or((line, ""));
+        let (flags, arguments) = flags(rest.trim_start_matches(is_blank), escape);
+        for flag in &flags {
+            if flag.name.is_empty() {
+                return Err("a flag has no name".to_owned());
+            }
+        }
+        Ok(Self {
+            keyword: written.to_uppercase(),
+            written: written.to_owned(),
+            flags,
+            arguments: arguments.trim().to_owned(),
+        })
+    }
+}
+
+/// Takes the `--` words off the front of `line`. A bare `--` ends them.
+fn flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
+    let mut flags = Vec::new();
+    let mut rest = line;
+    loop {
+        rest = rest.trim_start();
+        if !rest.starts_with("--") {
+            return (flags, rest);
+        }
+        let mut word = String::new();
+        let mut quote = None;
+        let mut chars = rest.char_indices();
+        let mut end = rest.len();
+        while let Some((index, char)) = chars.next() {
+            match quote {
+                None if char.is_whitespace() => {
+                    end = index;
+                    break;
+                }
+                None if matches!(char, '\'' | '"') => quote = Some(char),
+                Some(open) if char == open => quote = None,
+                _ if char == escape => word.extend(chars.next().map(|(_, escaped)| escaped)),
+                _ => word.push(char),
+            }
+        }
+        rest = &rest[end..];
+        if word == "--" {
+            return (flags, rest);
+        }
+        let word = word.strip_prefix("--").unwrap_or(&word);
+        let (name, value) =
+            word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value.to_owned())));
+        flags.push(Flag { name: name.to_owned(), value });
+    }
+}
+
+/// Words split at blanks alone, as COPY and FROM take theirs.
+pub(super) fn blank_separated(text: &str) -> Vec<String> {
+    text.split(is_blank).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// Words split at blanks outside quotes; quotes and escapes stay.
+pub(super) fn quoted(text: &str, escape: char) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quote = None;
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match quote {
+            None if char.is_whitespace() => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                continue;
+            }
+            None if matches!(char, '\'' | '"') => quote = Some(char),
+            Some(open) if char == open => quote = None,
+            _ => {}
+        }
+        if char == escape && quote != Some('\'') {
+            // At the very end there is nothing to escape: it is dropped.
+            let Some(escaped) = chars.next() else { continue };
+            word.push(char);
+            word.push(escaped);
+            continue;
+        }
+        word.push(char);
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+/// The pairs of ENV and LABEL: `a=1 b="2 3"`, or the old `name value`.
+pub(super) fn pairs(text: &str, escape: char, keyword: &str) -> Result<Vec<(String, String)>, String> {
+    let words = quoted(text, escape);
+    let Some(first) = words.first() else {
+        return Err(format!("{keyword} requires at least one argument"));
+    };
+    if !first.contains('=') {
+        let (name, value) =
+            text.split_once(is_blank).ok_or_else(|| format!("{keyword} must have two arguments"))?;
+        return Ok(vec![(name.to_owned(), value.trim_start_matches(is_blank).to_owned())]);
+    }
+    words
+        .iter()
+        .map(|word| match word.split_once('=') {
+            Some(("", _)) => Err(format!("{keyword} names can not be blank")),
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(format!("`{word}` has no `=`: it must be of the form name=value")),
+        })
+        .collect()
+}
+
+/// `text` as a JSON array: `Some(Err)` if it is one, but not of strings alone.
+pub(super) fn json_array(text: &str) -> Option<Result<Vec<String>, String>> {
+    if !text.starts_with('[') {
+        return None;
+    }
+    let values: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
+    let strings = values.into_iter().map(|value| match value {
+        serde_json::Value::String(string) => Ok(string),
+        _ => Err("a JSON array here must hold strings only".to_owned()),
+    });
+    Some(strings.collect())
+}
