@@ -3,3 +3,4 @@
 pub mod buildkit;
 pub mod digest;
 pub mod dockerfile;
+pub mod requirements;

@@ -1,0 +1,64 @@
+//! Dependency files: which ones a command line names, and what they say.
+//!
+//! Pure: files are read through a function that the caller gives.
+//!
+//! ```text
+//!  RUN text ─▶ shell   simple commands, quotes removed
+//!           ─▶ command pip, uv, poetry, npm, …       ─▶ FileUse: path, format
+//!  FileUse  ─▶ closure follows -r, -c and local projects ─▶ canonical contents
+//! ```
+//!
+//! Invariants: detection errs on the side of naming a file. A path with a
+//! shell variable in it is named as it stands (`$REQS/base.txt`): the caller
+//! may know the variable. Nothing here tells whether a package changes; it
+//! only says which bytes decide that.
+
+mod catalogue;
+mod closure;
+mod command;
+mod pip;
+mod shell;
+
+pub use closure::{Closure, closure};
+pub use command::{installs, installs_argv, named_by, named_by_argv};
+
+/// How a dependency file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// A pip requirements or constraints file: comments do not count, `-r`
+    /// and `-c` are followed.
+    PipRequirements,
+    /// Anything else: every byte counts.
+    Verbatim,
+}
+
+/// A dependency file that a command reads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileUse {
+    /// The path, relative to the working directory unless it starts with `/`.
+    pub path: String,
+    /// How it is read.
+    pub format: Format,
+}
+
+impl FileUse {
+    /// A pip requirements or constraints file.
+    pub fn requirements(path: impl Into<String>) -> Self {
+        Self { path: path.into(), format: Format::PipRequirements }
+    }
+
+    /// A file whose every byte counts.
+    pub fn verbatim(path: impl Into<String>) -> Self {
+        Self { path: path.into(), format: Format::Verbatim }
+    }
+}
+
+/// Joins two paths; an absolute `path` stands alone.
+fn join(directory: &str, path: &str) -> String {
+    let path = path.strip_prefix("./").unwrap_or(path);
+    match directory {
+        _ if path.starts_with('/') => path.to_owned(),
+        "" | "." => path.to_owned(),
+        directory => format!("{}/{path}", directory.trim_end_matches('/')),
+    }
+}

@@ -1,0 +1,171 @@
+//! Just enough of the shell to find its simple commands.
+//!
+//! Quotes and escapes are removed, variables stay as written. Everything that
+//! separates commands separates here too: `&&`, `||`, `;`, `|`, `&`, line
+//! ends and parentheses. What `$(…)` or back quotes hold comes out as commands
+//! of their own, in front of the command they are part of. An output
+//! redirection and its file are dropped; an input file is kept as a word, since
+//! it may be a list of packages.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// The simple commands of `script`, each as its words.
+pub(super) fn commands(script: &str) -> Vec<Vec<String>> {
+    let mut splitter = Splitter::default();
+    let mut chars = script.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '\\' => match chars.next() {
+                Some('\n') | None => {}
+                // A carriage return stands before the line feed of a CRLF file.
+                Some('\r') if chars.peek() == Some(&'\n') => {
+                    chars.next();
+                }
+                Some(escaped) => splitter.push(escaped),
+            },
+            '\'' => {
+                splitter.started = true;
+                for quoted in chars.by_ref().take_while(|char| *char != '\'') {
+                    splitter.push(quoted);
+                }
+            }
+            '"' => {
+                splitter.started = true;
+                while let Some(quoted) = chars.next() {
+                    match quoted {
+                        '"' => break,
+                        '\\' => match chars.next() {
+                            Some('\n') | None => {}
+                            Some(escaped) if matches!(escaped, '"' | '\\' | '$' | '`') => {
+                                splitter.push(escaped);
+                            }
+                            Some(other) => {
+                                splitter.push('\\');
+                                splitter.push(other);
+                            }
+                        },
+                        quoted if splitter.substitutes(quoted, &mut chars) => {}
+                        quoted => splitter.push(quoted),
+                    }
+                }
+            }
+            char if splitter.substitutes(char, &mut chars) => {}
+            '#' if !splitter.started => while chars.next_if(|char| *char != '\n').is_some() {},
+            '\n' | ';' | '|' | '&' | '(' | ')' => {
+                // `2>&1` and `&>file` are redirections, not separators.
+                if char == '&' && (splitter.redirects || chars.peek() == Some(&'>')) {
+                    continue;
+                }
+                splitter.end_command();
+            }
+            '<' | '>' => {
+                let is_descriptor = splitter.word.chars().all(|char| char.is_ascii_digit());
+                if is_descriptor {
+                    splitter.word.clear();
+                    splitter.started = false;
+                }
+                splitter.end_word();
+                let heredoc = char == '<' && chars.next_if_eq(&'<').is_some();
+                while chars.next_if(|char| matches!(char, '>' | '|' | '-')).is_some() {}
+                splitter.redirects = char == '>' || heredoc;
+            }
+            char if char.is_whitespace() => {
+                // The blank between `>` and its file does not end anything.
+                if splitter.started || !splitter.redirects {
+                    splitter.end_word();
+                }
+            }
+            char => splitter.push(char),
+        }
+    }
+    splitter.end_command();
+    splitter.commands
+}
+
+#[derive(Default)]
+struct Splitter {
+    commands: Vec<Vec<String>>,
+    words: Vec<String>,
+    word: String,
+    /// Whether a word is being read, even an empty one in quotes.
+    started: bool,
+    /// Whether the word is a redirection's file, to be dropped.
+    redirects: bool,
+}
+
+impl Splitter {
+    fn push(&mut self, char: char) {
+        self.word.push(char);
+        self.started = true;
+    }
+
+    /// Reads a command substitution that starts with `char`, if one does.
+    fn substitutes(&mut self, char: char, chars: &mut Peekable<Chars<'_>>) -> bool {
+        let mut inner = String::new();
+        match char {
+            '`' => inner.extend(chars.by_ref().take_while(|char| *char != '`')),
+            '$' if chars.next_if_eq(&'(').is_some() => {
+                let mut depth = 1;
+                for char in chars.by_ref() {
+                    match char {
+                        '(' => depth += 1,
+                        ')' => depth -= 1,
+                        _ => {}
+                    }
+                    if depth == 0 {
+                        break;
+                    }
+                    inner.push(char);
+                }
+            }
+            _ => return false,
+        }
+        self.commands.extend(commands(&inner));
+        self.push('$');
+        true
+    }
+
+    fn end_word(&mut self) {
+        let word = std::mem::take(&mut self.word);
+        if self.started && !self.redirects {
+            self.words.push(word);
+        }
+        self.started = false;
+        self.redirects = false;
+    }
+
+    fn end_command(&mut self) {
+        self.end_word();
+        if !self.words.is_empty() {
+            self.commands.push(std::mem::take(&mut self.words));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn scripts_fall_apart_into_their_simple_commands() {
+        let table: &[(&str, &[&[&str]])] = &[
+            ("a b && c; d | e || f & g", &[&["a", "b"], &["c"], &["d"], &["e"], &["f"], &["g"]]),
+            (
+                "pip install \\\n    -r 'my reqs.txt' \\\r\n -c \"c.txt\"",
+                &[&["pip", "install", "-r", "my reqs.txt", "-c", "c.txt"]],
+            ),
+            ("set -e\n# pip install x\npip install y # z", &[&["set", "-e"], &["pip", "install", "y"]]),
+            ("a 2>&1 >out.txt b", &[&["a", "b"]]),
+            ("xargs pip install < reqs.txt", &[&["xargs", "pip", "install", "reqs.txt"]]),
+            ("(cd /x && pip install .)", &[&["cd", "/x"], &["pip", "install", "."]]),
+            ("pip install $(cat reqs.txt)", &[&["cat", "reqs.txt"], &["pip", "install", "$"]]),
+            ("a \"$(b (c))\" `d` -r x", &[&["b"], &["c"], &["d"], &["a", "$", "$", "-r", "x"]]),
+            ("pip install 'a>=1' $REQS", &[&["pip", "install", "a>=1", "$REQS"]]),
+            ("a '' b", &[&["a", "", "b"]]),
+            ("a &>/dev/null", &[&["a"]]),
+            ("a >>log b", &[&["a", "b"]]),
+        ];
+        for (script, commands) in table {
+            assert_eq!(&super::commands(script), commands, "{script}");
+        }
+    }
+}
