@@ -3,4 +3,5 @@
 pub mod buildkit;
 pub mod digest;
 pub mod dockerfile;
+pub mod key;
 pub mod requirements;

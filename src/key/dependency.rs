@@ -1,0 +1,282 @@
+//! The dependency key: same key, same dependencies installed the same way.
+//!
+//! Counted of each reached stage that installs dependencies: everything up to
+//! and with its last installing RUN. A stage that such a part stands on or
+//! copies from counts in full. If no stage installs anything, each reached
+//! stage counts up to before its first instruction that reads the context.
+//!
+//! Of the context only dependency files count: those that the counted RUNs
+//! name, with their includes, found through the COPY, ADD or bind mount that
+//! brings them; and files that a counted instruction copies one by one, since
+//! a script or a lock file in front of an installation belongs to it. Other
+//! files that a `COPY . .` brings along do not count, so the key says nothing
+//! about the bytes of a layer; the image key does.
+//!
+//! A named file that is nowhere in the context counts as missing, under the
+//! name that the command gives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::encoding::{DuplicateInput, KeyBuilder};
+use super::image::{ContextFile, ImageInputs};
+use super::input::InputKind;
+use super::reached::Reached;
+use crate::digest::Digest;
+use crate::dockerfile::{
+    ContextSource, Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Run,
+    RunCommand, Source,
+};
+use crate::requirements::{self, FileUse, closure};
+
+type Read<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
+
+pub(super) fn dependency(
+    inputs: &ImageInputs<'_>,
+    dockerfile: &Dockerfile,
+    resolution: &Resolution,
+    read: Read<'_>,
+) -> Result<KeyBuilder, DuplicateInput> {
+    let mut key = KeyBuilder::default();
+    inputs.add_directives(&mut key, dockerfile)?;
+    ImageInputs::add_platform(&mut key, resolution)?;
+    inputs.add_run_options(&mut key)?;
+    inputs.add_extra(&mut key)?;
+    inputs.add_ids(&mut key, resolution)?;
+    let reached = Reached::of(resolution);
+    let counted = Counted::of(resolution);
+    let (mut images, mut contexts) = (BTreeSet::new(), BTreeSet::new());
+    for (stage, instructions) in counted.stages() {
+        reached.add_stage(&mut key, stage, instructions.len())?;
+        for source in sources(stage, instructions) {
+            match source {
+                Source::Image(index) => _ = images.insert(*index),
+                Source::Context(name) => _ = contexts.insert(name.as_str()),
+                Source::Stage(_) | Source::Scratch => {}
+            }
+        }
+    }
+    reached.add_bases(&mut key, &images, inputs.bases)?;
+    let untold = !resolution.untold_triggers.is_empty();
+    inputs.add_contexts(&mut key, |name| untold || contexts.contains(name))?;
+    inputs.add_build_args(&mut key, |name| {
+        name.starts_with("BUILDKIT_") || (untold && resolution.sees_arg(name))
+    })?;
+    if untold {
+        // A trigger may copy and install whatever it likes.
+        inputs.add_files(&mut key, Some(resolution))?;
+    }
+    let mut files = Files { resolution, read, roots: Vec::new(), missing: BTreeSet::new() };
+    let mut copied = BTreeSet::new();
+    for (stage, instructions) in counted.stages() {
+        for (number, resolved) in instructions.iter().enumerate() {
+            copied.extend(resolved.context.iter().map(|source| source.path.as_str()));
+            if let InstructionKind::Run(run) = &resolved.instruction.kind {
+                files.named_by(stage, number, resolved, run);
+            }
+        }
+    }
+    let closure = closure(&files.roots, read);
+    let missing: BTreeSet<String> = files.missing.union(&closure.missing).cloned().collect();
+    for (path, content) in &closure.files {
+        key.add_values(InputKind::Requirement, path, &[content])?;
+    }
+    let alone = |file: &&ContextFile| {
+        let path = file.path.as_str();
+        file.kind != "dir" && copied.contains(path) && !closure.files.contains_key(path)
+    };
+    for file in inputs.files.iter().filter(alone).filter(|_| !untold) {
+        // By digest: such a file may be too large to be read for this.
+        let content = if file.kind == "file" { None } else { read(&file.path) };
+        let digest = content.map_or(file.digest, |content| Digest::of(&content));
+        key.add_values(InputKind::File, &file.path, &[file.kind.as_bytes(), digest.as_bytes()])?;
+    }
+    for path in missing {
+        key.add_values(InputKind::MissingRequirement, path, &[])?;
+    }
+    Ok(key)
+}
+
+/// How many instructions of which reached stages count.
+struct Counted<'a> {
+    resolution: &'a Resolution,
+    /// By index in the Dockerfile.
+    counts: BTreeMap<usize, usize>,
+}
+
+impl<'a> Counted<'a> {
+    fn of(resolution: &'a Resolution) -> Self {
+        let stages = &resolution.stages;
+        let installing = stages.iter().filter_map(|stage| {
+            let last =
+                stage.instructions.iter().rposition(|resolved| installs(&resolved.instruction.kind))?;
+            Some((stage.index, last + 1))
+        });
+        let mut counts: BTreeMap<usize, usize> = installing.collect();
+        if counts.is_empty() {
+            counts.extend(stages.iter().map(|stage| {
+                let reads = stage.instructions.iter().position(|resolved| !resolved.context.is_empty());
+                (stage.index, reads.unwrap_or(stage.instructions.len()))
+            }));
+        }
+        let mut counted = Self { resolution, counts };
+        loop {
+            let needed: Vec<usize> = counted
+                .stages()
+                .flat_map(|(stage, instructions)| sources(stage, instructions))
+                .filter_map(|source| if let Source::Stage(index) = source { Some(*index) } else { None })
+                .collect();
+            let mut grown = false;
+            for stage in stages.iter().filter(|stage| needed.contains(&stage.index)) {
+                let all = stage.instructions.len();
+                grown |= counted.counts.insert(stage.index, all) != Some(all);
+            }
+            if !grown {
+                return counted;
+            }
+        }
+    }
+
+    fn stages(&self) -> impl Iterator<Item = (&'a ResolvedStage, &'a [ResolvedInstruction])> {
+        self.resolution.stages.iter().filter_map(|stage| {
+            let count = *self.counts.get(&stage.index)?;
+            Some((stage, &stage.instructions[..count]))
+        })
+    }
+}
+
+/// What the counted part of a stage stands on and takes files from.
+fn sources<'a>(
+    stage: &'a ResolvedStage,
+    instructions: &'a [ResolvedInstruction],
+) -> impl Iterator<Item = &'a Source> {
+    let taken = instructions.iter().flat_map(|resolved| &resolved.sources);
+    std::iter::once(&stage.base).chain(taken)
+}
+
+fn installs(kind: &InstructionKind) -> bool {
+    let InstructionKind::Run(run) = kind else { return false };
+    match (&run.command, run.script()) {
+        (RunCommand::Exec(argv), _) => requirements::installs_argv(argv),
+        (RunCommand::Shell(_), script) => script.is_some_and(|script| requirements::installs(&script)),
+    }
+}
+
+/// Variables that name requirement files for every pip or uv that runs.
+const FILE_VARIABLES: [&str; 5] =
+    ["PIP_CONSTRAINT", "PIP_REQUIREMENT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_OVERRIDE"];
+
+/// The context's dependency files, as they are found.
+struct Files<'a> {
+    resolution: &'a Resolution,
+    read: Read<'a>,
+    roots: Vec<FileUse>,
+    missing: BTreeSet<String>,
+}
+
+impl<'a> Files<'a> {
+    /// Finds the files that one RUN names.
+    fn named_by(&mut self, stage: &'a ResolvedStage, number: usize, at: &ResolvedInstruction, run: &Run) {
+        let mut uses = match &run.command {
+            RunCommand::Exec(argv) => requirements::named_by_argv(argv),
+            RunCommand::Shell(_) => requirements::named_by(&run.script().unwrap_or_default()),
+        };
+        if installs(&at.instruction.kind) {
+            for variable in FILE_VARIABLES {
+                let paths = at.scope.get(variable).unwrap_or_default().split_whitespace();
+                uses.extend(paths.map(FileUse::requirements));
+            }
+        }
+        let near = self.visible(stage, number);
+        for FileUse { path, format } in uses {
+            let known = if path.contains('$') { at.scope.known(&path, '\\') } else { None };
+            // Expanded, a path may hold a build argument: what is reported as
+            // missing is the path as written.
+            let inside = absolute(&at.workdir, known.as_deref().unwrap_or(&path));
+            let found = self.found(&inside, &near);
+            if found.is_empty() {
+                self.missing.insert(path);
+            }
+            self.roots.extend(found.into_iter().map(|path| FileUse { path, format }));
+        }
+    }
+
+    /// The sources that a RUN can see in its own file system.
+    fn visible(&self, stage: &'a ResolvedStage, number: usize) -> Vec<&'a ContextSource> {
+        let mut visible: Vec<&ContextSource> = Vec::new();
+        let earlier = stage.instructions[..number].iter();
+        let stays =
+            |resolved: &&ResolvedInstruction| !matches!(resolved.instruction.kind, InstructionKind::Run(_));
+        visible.extend(stage.instructions[number].context.iter());
+        visible.extend(earlier.filter(stays).flat_map(|resolved| &resolved.context));
+        if let Source::Stage(base) = stage.base
+            && let Some(base) = self.resolution.stages.iter().find(|stage| stage.index == base)
+            && let Some(last) = base.instructions.len().checked_sub(1)
+        {
+            visible.extend(self.visible(base, last));
+        }
+        visible
+    }
+
+    /// The context files that a path inside a stage can be.
+    fn found(&self, inside: &str, near: &[&ContextSource]) -> BTreeSet<String> {
+        let there = |paths: BTreeSet<String>| -> BTreeSet<String> {
+            paths.into_iter().filter(|path| (self.read)(path).is_some()).collect()
+        };
+        let placed = there(near.iter().flat_map(|source| placed(inside, source)).collect());
+        if !placed.is_empty() {
+            return placed;
+        }
+        // Moved about by a command or by another stage: go by the file's name.
+        let name = inside.rsplit('/').next().unwrap_or(inside);
+        let stages = self.resolution.stages.iter();
+        let all = stages.flat_map(|stage| &stage.instructions).flat_map(|resolved| &resolved.context);
+        let mut named = BTreeSet::from([inside.to_owned(), name.to_owned()]);
+        for source in all {
+            let (directory, last) = split(&source.path);
+            if last == name {
+                named.insert(source.path.clone());
+            }
+            named.insert(below(&source.path, name));
+            named.insert(below(directory, name));
+        }
+        there(named)
+    }
+}
+
+/// The context paths that a source can have put at `inside`.
+fn placed(inside: &str, source: &ContextSource) -> Vec<String> {
+    let ContextSource { path, destination } = source;
+    if inside == destination {
+        return vec![path.clone()];
+    }
+    let rest = match destination.as_str() {
+        "" => inside,
+        destination => match inside.strip_prefix(destination).and_then(|rest| rest.strip_prefix('/')) {
+            Some(rest) => rest,
+            None => return Vec::new(),
+        },
+    };
+    let (directory, last) = split(path);
+    let mut paths = vec![below(path, rest)];
+    if last == rest {
+        paths.push(path.clone());
+    }
+    if path.contains(['*', '?', '[', '\\']) {
+        paths.push(below(directory, rest));
+    }
+    paths
+}
+
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+fn below(directory: &str, path: &str) -> String {
+    if directory.is_empty() { path.to_owned() } else { format!("{directory}/{path}") }
+}
+
+/// A path inside a stage, cleaned and without its leading slash.
+fn absolute(workdir: &str, path: &str) -> String {
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") };
+    crate::dockerfile::clean(&path)
+}

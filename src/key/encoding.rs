@@ -1,0 +1,170 @@
+//! The bytes that are hashed, and the key that comes out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::input::{Input, InputKind};
+use crate::digest::Digest;
+
+/// A hash over length-prefixed fields.
+pub(super) struct Fields(Sha256);
+
+impl Fields {
+    /// Starts with a field that says what is encoded, and in which version.
+    pub(super) fn new(version: &str) -> Self {
+        let mut fields = Self(Sha256::new());
+        fields.field(version.as_bytes());
+        fields
+    }
+
+    pub(super) fn field(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.0.update(bytes);
+    }
+
+    pub(super) fn count(&mut self, count: usize) {
+        self.0.update((count as u64).to_le_bytes());
+    }
+
+    pub(super) fn digest(self) -> Digest {
+        let bytes: [u8; 32] = self.0.finalize().into();
+        Digest::from(bytes)
+    }
+}
+
+/// What a key is a key of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyRole {
+    /// A whole image.
+    Image,
+    /// An image's dependencies.
+    Dependency,
+}
+
+impl KeyRole {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Dependency => "dependency",
+        }
+    }
+}
+
+/// A cache key; it prints as 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CacheKey(Digest);
+
+/// A text that is no key.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a cache key: expected 64 lower-case hex digits")]
+pub struct InvalidKey(String);
+
+impl CacheKey {
+    /// The digest that it is.
+    pub fn digest(&self) -> Digest {
+        self.0
+    }
+}
+
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.hex())
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for CacheKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digest = format!("sha256:{text}").parse().map_err(|_| InvalidKey(text.to_owned()))?;
+        Ok(Self(digest))
+    }
+}
+
+impl Serialize for CacheKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CacheKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Two inputs of one kind have the same name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("two key inputs of kind {kind} are named `{name}`")]
+pub struct DuplicateInput {
+    /// The kind.
+    pub kind: InputKind,
+    /// The name.
+    pub name: String,
+}
+
+/// Collects inputs, in any order.
+#[derive(Debug, Clone, Default)]
+pub struct KeyBuilder {
+    inputs: BTreeMap<(&'static str, String), Input>,
+}
+
+impl KeyBuilder {
+    /// Adds an input.
+    ///
+    /// # Errors
+    ///
+    /// Fails if its kind has one of that name already, even an equal one.
+    pub fn add(&mut self, input: Input) -> Result<(), DuplicateInput> {
+        use std::collections::btree_map::Entry;
+        match self.inputs.entry((input.kind.name(), input.name.clone())) {
+            Entry::Vacant(place) => {
+                place.insert(input);
+                Ok(())
+            }
+            Entry::Occupied(_) => Err(DuplicateInput { kind: input.kind, name: input.name }),
+        }
+    }
+
+    /// Adds an input whose value is a list of fields.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyBuilder::add`].
+    pub fn add_values(
+        &mut self,
+        kind: InputKind,
+        name: impl Into<String>,
+        values: &[&[u8]],
+    ) -> Result<(), DuplicateInput> {
+        self.add(Input::of_values(kind, name, values))
+    }
+
+    /// The inputs, sorted by kind and name.
+    pub fn inputs(&self) -> impl Iterator<Item = &Input> {
+        self.inputs.values()
+    }
+
+    /// The key of everything added, for one role.
+    pub fn finish(&self, role: KeyRole) -> CacheKey {
+        let mut fields = Fields::new("larder-key-v1");
+        fields.field(role.name().as_bytes());
+        fields.count(self.inputs.len());
+        for ((kind, name), input) in &self.inputs {
+            fields.field(kind.as_bytes());
+            fields.field(name.as_bytes());
+            fields.field(input.digest.as_bytes());
+        }
+        CacheKey(fields.digest())
+    }
+}

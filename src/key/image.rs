@@ -1,0 +1,337 @@
+//! The image key: everything that can change the image.
+//!
+//! Counted are the reached stages' instructions as written, what their names
+//! and variables come out as, base images by digest (by reference where none
+//! is known), the context files that they can see, and the options. Not
+//! counted are comments between instructions, stages that are not reached,
+//! build arguments that nothing declares, proxies, and the image's tags.
+//!
+//! Where the instructions cannot be told apart, because the text does not
+//! parse or another frontend than Docker's own reads it, the whole text counts
+//! and everything else that was given with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::dependency;
+use super::encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
+use super::input::{Input, InputKind};
+use super::reached::{Reached, pinned};
+use crate::digest::Digest;
+use crate::dockerfile::{Directives, Dockerfile, Resolution};
+
+/// A base image's digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BasePin {
+    /// The expanded reference, as in [`crate::dockerfile::BaseImage`].
+    pub reference: String,
+    /// The platform, as its `Display` spells it.
+    pub platform: String,
+    /// The digest, if one could be resolved.
+    pub digest: Option<String>,
+}
+
+/// An entry of the main context, `.dockerignore` applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextFile {
+    /// The path from the context's root, `/` between its parts.
+    pub path: String,
+    /// `file`, `dir`, or another word; any other may be a symbolic link.
+    pub kind: String,
+    /// The permission bits.
+    pub mode: u32,
+    /// The digest of the content, or of the link's target.
+    pub digest: Digest,
+}
+
+/// What a named context is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// An address such as `docker-image://alpine`, with its digest if known.
+    Address {
+        /// The address as given.
+        address: String,
+        /// The digest of what it names.
+        digest: Option<String>,
+    },
+    /// A directory, by a digest over its files.
+    Files(Digest),
+}
+
+/// All that the keys of an image are made of.
+///
+/// `Debug` shows names, never the values of build arguments.
+#[derive(Clone)]
+pub struct ImageInputs<'a> {
+    /// The Dockerfile's text.
+    pub text: &'a str,
+    /// The Dockerfile parsed and resolved, if it could be.
+    pub parsed: Option<(&'a Dockerfile, &'a Resolution)>,
+    /// The digests of the base images, and of the `syntax` frontend if known.
+    pub bases: &'a [BasePin],
+    /// `--build-arg`, as given to the resolution.
+    pub build_args: &'a BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<&'a str>,
+    /// `--platform`: one platform; each platform has a key of its own.
+    pub platform: Option<&'a str>,
+    /// `--label`.
+    pub labels: &'a BTreeMap<String, String>,
+    /// The ids of `--secret`.
+    pub secrets: &'a BTreeSet<String>,
+    /// The ids of `--ssh`.
+    pub ssh: &'a BTreeSet<String>,
+    /// `--build-context`, by name as given to the resolution.
+    pub named_contexts: &'a BTreeMap<String, NamedContext>,
+    /// The entries of the main context; those that no instruction can see are
+    /// left out here.
+    pub files: &'a [ContextFile],
+    /// `--network`.
+    pub network: Option<&'a str>,
+    /// Other options that RUN steps feel (`add-host`, `shm-size`, `ulimit`,
+    /// `cgroup-parent`), with all their values in order.
+    pub run_options: &'a BTreeMap<String, Vec<String>>,
+    /// Options that change the image alone, such as exporter attributes.
+    pub image_options: &'a BTreeMap<String, Vec<String>>,
+    /// `--key-extra`.
+    pub extra: &'a BTreeMap<String, String>,
+}
+
+impl fmt::Debug for ImageInputs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageInputs")
+            .field("parsed", &self.parsed.is_some())
+            .field("build_args", &self.build_args.keys().collect::<Vec<_>>())
+            .field("target", &self.target)
+            .field("platform", &self.platform)
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The keys of one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The key of the whole image.
+    pub image: CacheKey,
+    /// The key of its dependencies.
+    pub dependency: CacheKey,
+    /// What the image key is made of, sorted by kind and name. Their digests
+    /// stay in the process; what is stored or shown is [`Input::published`].
+    pub inputs: Vec<Input>,
+    /// What the dependency key is made of.
+    pub dependency_inputs: Vec<Input>,
+}
+
+impl ImageInputs<'_> {
+    /// Computes both keys. `read` yields a context file's bytes by path, or
+    /// `None` for what is no file; it is asked for dependency files alone.
+    ///
+    /// # Errors
+    ///
+    /// Fails if two context files have one path.
+    pub fn keys(&self, read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Keys, DuplicateInput> {
+        let parsed = self.parsed.filter(|_| self.reads_docker_syntax());
+        let (image, dependency) = if let Some((dockerfile, resolution)) = parsed {
+            let dependency = dependency::dependency(self, dockerfile, resolution, read)?;
+            (self.image(dockerfile, resolution)?, dependency)
+        } else {
+            let whole = self.whole()?;
+            (whole.clone(), whole)
+        };
+        Ok(Keys {
+            image: image.finish(KeyRole::Image),
+            dependency: dependency.finish(KeyRole::Dependency),
+            inputs: image.inputs().cloned().collect(),
+            dependency_inputs: dependency.inputs().cloned().collect(),
+        })
+    }
+
+    /// Whether the frontend that will read the text is one whose rules are known.
+    fn reads_docker_syntax(&self) -> bool {
+        let asked = self.build_args.get("BUILDKIT_SYNTAX").map(String::as_str);
+        let written = self.parsed.and_then(|(dockerfile, _)| dockerfile.directives.syntax.as_deref());
+        asked.or(written).is_none_or(Directives::is_known_frontend)
+    }
+
+    fn image(&self, dockerfile: &Dockerfile, resolution: &Resolution) -> Result<KeyBuilder, DuplicateInput> {
+        let mut key = KeyBuilder::default();
+        self.add_directives(&mut key, dockerfile)?;
+        for (number, instruction) in dockerfile.global_args.iter().enumerate() {
+            let name = format!("global/{number} {}", instruction.keyword);
+            key.add_values(InputKind::Instruction, name, &[instruction.text.as_bytes()])?;
+        }
+        let reached = Reached::of(resolution);
+        for stage in &resolution.stages {
+            reached.add_stage(&mut key, stage, stage.instructions.len())?;
+        }
+        reached.add_bases(&mut key, &(0..resolution.bases.len()).collect(), self.bases)?;
+        let place = reached.place(resolution.target).to_string();
+        key.add_values(InputKind::Target, "stage", &[place.as_bytes()])?;
+        Self::add_platform(&mut key, resolution)?;
+        let untold = !resolution.untold_triggers.is_empty();
+        self.add_build_args(&mut key, |name| resolution.sees_arg(name))?;
+        self.add_ids(&mut key, resolution)?;
+        self.add_contexts(&mut key, |name| untold || resolution.named_contexts.contains(name))?;
+        self.add_run_options(&mut key)?;
+        self.add_image_options(&mut key)?;
+        self.add_extra(&mut key)?;
+        self.add_files(&mut key, Some(resolution))?;
+        Ok(key)
+    }
+
+    /// Everything that was given, for a text that cannot be told apart.
+    fn whole(&self) -> Result<KeyBuilder, DuplicateInput> {
+        let mut key = KeyBuilder::default();
+        key.add_values(InputKind::Dockerfile, "text", &[self.text.as_bytes()])?;
+        for (number, pin) in self.bases.iter().enumerate() {
+            let [state, digest] = pinned(pin.digest.as_deref());
+            let values = [pin.reference.as_bytes(), pin.platform.as_bytes(), state, digest];
+            key.add_values(InputKind::BaseImage, format!("#{number}"), &values)?;
+        }
+        if let Some(target) = self.target {
+            key.add_values(InputKind::Target, "stage", &[target.as_bytes()])?;
+        }
+        if let Some(platform) = self.platform {
+            key.add_values(InputKind::Platform, "target", &[platform.as_bytes()])?;
+        }
+        self.add_build_args(&mut key, |name| !Resolution::is_proxy_arg(name))?;
+        for (kind, ids) in [(InputKind::SecretId, self.secrets), (InputKind::SshId, self.ssh)] {
+            for id in ids {
+                key.add_values(kind, id, &[])?;
+            }
+        }
+        self.add_contexts(&mut key, |_| true)?;
+        self.add_run_options(&mut key)?;
+        self.add_image_options(&mut key)?;
+        self.add_extra(&mut key)?;
+        self.add_files(&mut key, None)?;
+        Ok(key)
+    }
+
+    pub(super) fn add_directives(
+        &self,
+        key: &mut KeyBuilder,
+        dockerfile: &Dockerfile,
+    ) -> Result<(), DuplicateInput> {
+        let Directives { syntax, escape, .. } = &dockerfile.directives;
+        if let Some(syntax) = syntax {
+            let pin = self.bases.iter().find(|pin| pin.reference == *syntax);
+            let [state, digest] = pinned(pin.and_then(|pin| pin.digest.as_deref()));
+            key.add_values(InputKind::Directive, "syntax", &[syntax.as_bytes(), state, digest])?;
+        }
+        key.add_values(InputKind::Directive, "escape", &[escape.to_string().as_bytes()])
+    }
+
+    pub(super) fn add_platform(key: &mut KeyBuilder, resolution: &Resolution) -> Result<(), DuplicateInput> {
+        let platform = resolution.platform.to_string();
+        // An explicit platform is written into the image, the builder's own is
+        // taken from the base.
+        let asked: &[u8] = if resolution.platform_is_explicit { b"explicit" } else { b"implicit" };
+        key.add_values(InputKind::Platform, "target", &[platform.as_bytes(), asked])
+    }
+
+    pub(super) fn add_build_args(
+        &self,
+        key: &mut KeyBuilder,
+        counts: impl Fn(&str) -> bool,
+    ) -> Result<(), DuplicateInput> {
+        for (name, value) in self.build_args.iter().filter(|(name, _)| counts(name)) {
+            key.add_values(InputKind::BuildArg, name, &[value.as_bytes()])?;
+        }
+        Ok(())
+    }
+
+    /// Adds the ids of the secrets and SSH agents that are given and used.
+    pub(super) fn add_ids(
+        &self,
+        key: &mut KeyBuilder,
+        resolution: &Resolution,
+    ) -> Result<(), DuplicateInput> {
+        let any = resolution.any_secret || !resolution.untold_triggers.is_empty();
+        let given = [
+            (InputKind::SecretId, self.secrets, &resolution.secrets),
+            (InputKind::SshId, self.ssh, &resolution.ssh),
+        ];
+        for (kind, ids, used) in given {
+            for id in ids.iter().filter(|id| any || used.contains(*id)) {
+                key.add_values(kind, id, &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_contexts(
+        &self,
+        key: &mut KeyBuilder,
+        counts: impl Fn(&str) -> bool,
+    ) -> Result<(), DuplicateInput> {
+        for (name, context) in self.named_contexts.iter().filter(|(name, _)| counts(name)) {
+            match context {
+                NamedContext::Address { address, digest } => {
+                    let [state, digest] = pinned(digest.as_deref());
+                    let values = [b"address", address.as_bytes(), state, digest];
+                    key.add_values(InputKind::NamedContext, name, &values)?;
+                }
+                NamedContext::Files(digest) => {
+                    key.add_values(InputKind::NamedContext, name, &[b"files", digest.as_bytes()])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_run_options(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
+        if let Some(network) = self.network {
+            key.add_values(InputKind::Network, "mode", &[network.as_bytes()])?;
+        }
+        add_options(key, "run", self.run_options)
+    }
+
+    fn add_image_options(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
+        for (name, value) in self.labels {
+            key.add_values(InputKind::Label, name, &[value.as_bytes()])?;
+        }
+        add_options(key, "image", self.image_options)
+    }
+
+    pub(super) fn add_extra(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
+        for (name, value) in self.extra {
+            key.add_values(InputKind::Extra, name, &[value.as_bytes()])?;
+        }
+        Ok(())
+    }
+
+    /// Adds the context's entries: all, or those that `resolution` can see.
+    pub(super) fn add_files(
+        &self,
+        key: &mut KeyBuilder,
+        resolution: Option<&Resolution>,
+    ) -> Result<(), DuplicateInput> {
+        // Through a link that is followed anything can be seen.
+        let all = resolution.is_none_or(|resolution| {
+            let may_be_link = |file: &ContextFile| !matches!(file.kind.as_str(), "file" | "dir");
+            self.files.iter().any(|file| may_be_link(file) && resolution.context.follows(&file.path))
+        });
+        for file in self.files {
+            if all || resolution.is_some_and(|resolution| resolution.context.sees(&file.path)) {
+                let mode = file.mode.to_le_bytes();
+                let values = [file.kind.as_bytes(), &mode, file.digest.as_bytes()];
+                key.add_values(InputKind::File, &file.path, &values)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add_options(
+    key: &mut KeyBuilder,
+    scope: &str,
+    options: &BTreeMap<String, Vec<String>>,
+) -> Result<(), DuplicateInput> {
+    for (name, values) in options {
+        let values: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
+        key.add_values(InputKind::Option, format!("{scope}/{name}"), &values)?;
+    }
+    Ok(())
+}

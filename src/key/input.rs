@@ -1,0 +1,132 @@
+//! One input of a key: its kind, its name, and a digest of its value.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::encoding::Fields;
+use crate::digest::Digest;
+
+/// What an input is. The names are part of the key's encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InputKind {
+    /// The Dockerfile as a whole text, where its instructions cannot be told apart.
+    Dockerfile,
+    /// A parser directive: `syntax`, `escape`.
+    Directive,
+    /// What a reached stage stands on.
+    Stage,
+    /// One instruction of a reached stage, with what it takes files from.
+    Instruction,
+    /// An image from elsewhere.
+    BaseImage,
+    /// A file, directory or link of the main context.
+    File,
+    /// A build argument as it was given.
+    BuildArg,
+    /// An argument's value as a reached stage sees it.
+    StageArg,
+    /// The target among the reached stages.
+    Target,
+    /// The platform.
+    Platform,
+    /// A secret, by its id alone.
+    SecretId,
+    /// An SSH agent, by its id alone.
+    SshId,
+    /// A named context.
+    NamedContext,
+    /// An image label given on the command line.
+    Label,
+    /// The network of RUN steps.
+    Network,
+    /// Any other option that can change what is built.
+    Option,
+    /// What the user adds with `--key-extra`.
+    Extra,
+    /// A dependency file, in its canonical form.
+    Requirement,
+    /// A dependency file that is named and not there.
+    MissingRequirement,
+}
+
+impl InputKind {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dockerfile => "dockerfile",
+            Self::Directive => "directive",
+            Self::Stage => "stage",
+            Self::Instruction => "instruction",
+            Self::BaseImage => "base-image",
+            Self::File => "file",
+            Self::BuildArg => "build-arg",
+            Self::StageArg => "stage-arg",
+            Self::Target => "target",
+            Self::Platform => "platform",
+            Self::SecretId => "secret-id",
+            Self::SshId => "ssh-id",
+            Self::NamedContext => "named-context",
+            Self::Label => "label",
+            Self::Network => "network",
+            Self::Option => "option",
+            Self::Extra => "extra",
+            Self::Requirement => "requirement",
+            Self::MissingRequirement => "missing-requirement",
+        }
+    }
+
+    /// Whether the digest of such an input is to stay inside the process,
+    /// because its value could be guessed from it.
+    pub fn is_confidential(self) -> bool {
+        matches!(self, Self::BuildArg | Self::StageArg)
+    }
+}
+
+impl fmt::Display for InputKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One input of a key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// What it is.
+    pub kind: InputKind,
+    /// Its name, unique in its kind.
+    pub name: String,
+    /// The digest of its value.
+    pub digest: Digest,
+}
+
+impl Input {
+    /// An input whose value is a list of fields.
+    pub fn of_values(kind: InputKind, name: impl Into<String>, values: &[&[u8]]) -> Self {
+        let mut fields = Fields::new("larder-input-v1");
+        fields.field(kind.name().as_bytes());
+        fields.count(values.len());
+        for value in values {
+            fields.field(value);
+        }
+        Self { kind, name: name.into(), digest: fields.digest() }
+    }
+
+    /// The input as it may be stored and shown: a confidential one says that
+    /// it is there and not what it is.
+    #[must_use]
+    pub fn published(&self) -> Self {
+        if self.kind.is_confidential() {
+            return Self::of_values(self.kind, self.name.clone(), &[]);
+        }
+        self.clone()
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.published();
+        write!(f, "{} {:?} {}", shown.kind, shown.name, shown.digest)
+    }
+}

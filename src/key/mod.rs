@@ -1,0 +1,32 @@
+//! Cache keys: named, typed inputs → 32 bytes.
+//!
+//! Two builds with the same key are interchangeable; everything that can
+//! change what is built is an [`Input`] of it. The encoding, `larder-key-v1`:
+//!
+//! ```text
+//!  key    = SHA-256( field("larder-key-v1") · field(role) · count · input* )
+//!  input  = field(kind) · field(name) · field(digest)       sorted by (kind, name)
+//!  digest = SHA-256( field("larder-input-v1") · field(kind) · count · field* )
+//!           over the input's own values, or the digest of a file's bytes as it is
+//!  field  = length · bytes
+//!  length, count = 8 bytes, little-endian
+//!  role   = "image" | "dependency";  kind = one of InputKind's names
+//! ```
+//!
+//! Invariants: every field carries its length, so no two sequences of fields
+//! encode to the same bytes; the order in which inputs are added never
+//! matters; a name stands once in a kind; names hold no value of a build
+//! argument. Changing what is encoded needs a new version in its first field.
+
+mod dependency;
+mod encoding;
+mod image;
+mod input;
+mod reached;
+
+#[cfg(test)]
+mod tests;
+
+pub use encoding::{CacheKey, DuplicateInput, InvalidKey, KeyBuilder, KeyRole};
+pub use image::{BasePin, ContextFile, ImageInputs, Keys, NamedContext};
+pub use input::{Input, InputKind};

@@ -1,0 +1,117 @@
+//! The reached stages as key inputs: stages, instructions, arguments, images.
+//!
+//! Stages are counted among the reached ones and instructions within their
+//! stage, never by line or by place in the file: a comment or a stage that is
+//! not reached moves nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::encoding::{DuplicateInput, KeyBuilder};
+use super::image::BasePin;
+use super::input::InputKind;
+use crate::dockerfile::{InstructionKind, Resolution, ResolvedStage, Source};
+
+/// A resolution with the names that its parts have in a key.
+pub(super) struct Reached<'a> {
+    resolution: &'a Resolution,
+    /// Index in the Dockerfile → place among the reached stages.
+    places: BTreeMap<usize, usize>,
+    /// Per base image: its name in the key.
+    bases: Vec<String>,
+}
+
+impl<'a> Reached<'a> {
+    pub(super) fn of(resolution: &'a Resolution) -> Self {
+        let places = resolution.stages.iter().zip(0..).map(|(stage, place)| (stage.index, place));
+        let mut times = BTreeMap::new();
+        let bases = resolution.bases.iter().map(|base| {
+            let seen: &mut usize = times.entry(&base.written).or_default();
+            *seen += 1;
+            // The same words can mean two images, on two platforms.
+            if *seen == 1 { base.written.clone() } else { format!("{} #{seen}", base.written) }
+        });
+        let bases = bases.collect();
+        Self { resolution, places: places.collect(), bases }
+    }
+
+    /// The place of a stage among the reached ones.
+    pub(super) fn place(&self, index: usize) -> usize {
+        // What a reached stage refers to is reached too.
+        self.places.get(&index).copied().unwrap_or(usize::MAX)
+    }
+
+    fn label(&self, stage: &ResolvedStage) -> String {
+        let place = self.place(stage.index);
+        stage.name.as_ref().map_or_else(|| place.to_string(), |name| format!("{place} {name}"))
+    }
+
+    fn described(&self, source: &Source) -> [String; 2] {
+        match source {
+            Source::Stage(index) => ["stage".to_owned(), self.place(*index).to_string()],
+            Source::Image(index) => ["image".to_owned(), self.bases[*index].clone()],
+            Source::Context(name) => ["context".to_owned(), name.clone()],
+            Source::Scratch => ["scratch".to_owned(), String::new()],
+        }
+    }
+
+    /// Adds a stage: its base, and the first `count` of its instructions with
+    /// the values of the arguments that they declare.
+    pub(super) fn add_stage(
+        &self,
+        key: &mut KeyBuilder,
+        stage: &ResolvedStage,
+        count: usize,
+    ) -> Result<(), DuplicateInput> {
+        let label = self.label(stage);
+        let [kind, name] = self.described(&stage.base);
+        let replaced: &[u8] = if stage.instructions.is_empty() { b"replaced" } else { b"" };
+        key.add_values(InputKind::Stage, &label, &[kind.as_bytes(), name.as_bytes(), replaced])?;
+        let mut declared: BTreeMap<&str, Vec<Option<&str>>> = BTreeMap::new();
+        for (number, resolved) in stage.instructions.iter().take(count).enumerate() {
+            let instruction = &resolved.instruction;
+            let sources: Vec<[String; 2]> =
+                resolved.sources.iter().map(|source| self.described(source)).collect();
+            let mut values = vec![instruction.text.as_bytes()];
+            values.extend(sources.iter().flatten().map(String::as_bytes));
+            let name = format!("{label}/{number} {}", instruction.keyword);
+            key.add_values(InputKind::Instruction, name, &values)?;
+            if let InstructionKind::Arg(args) = &instruction.kind {
+                for (name, _) in args {
+                    declared.entry(name).or_default().push(resolved.scope.get(name));
+                }
+            }
+        }
+        for (name, values) in declared {
+            let fields = values.iter().flat_map(|value| match value {
+                Some(value) => [b"set".as_slice(), value.as_bytes()],
+                None => [b"unset".as_slice(), b""],
+            });
+            let fields: Vec<&[u8]> = fields.collect();
+            key.add_values(InputKind::StageArg, format!("{label}/{name}"), &fields)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the base images whose indices are wanted.
+    pub(super) fn add_bases(
+        &self,
+        key: &mut KeyBuilder,
+        wanted: &BTreeSet<usize>,
+        pins: &[BasePin],
+    ) -> Result<(), DuplicateInput> {
+        for index in wanted {
+            let base = &self.resolution.bases[*index];
+            let platform = base.platform.to_string();
+            let pin = pins.iter().find(|pin| pin.reference == base.reference && pin.platform == platform);
+            let [state, digest] = pinned(pin.and_then(|pin| pin.digest.as_deref()));
+            let values = [base.reference.as_bytes(), platform.as_bytes(), state, digest];
+            key.add_values(InputKind::BaseImage, &self.bases[*index], &values)?;
+        }
+        Ok(())
+    }
+}
+
+/// A digest that may not be known.
+pub(super) fn pinned(digest: Option<&str>) -> [&[u8]; 2] {
+    digest.map_or([b"unpinned", b""], |digest| [b"pinned", digest.as_bytes()])
+}
