@@ -133,11 +133,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads up to and with `stop`, or to the end.
-    fn run(
-        &mut self,
-        stop: Option<char>,
-        keep_escapes: bool,
-    ) -> Result<(String, Vec<String>), ExpandError> {
+    fn run(&mut self, stop: Option<char>, keep_escapes: bool) -> Result<(String, Vec<String>), ExpandError> {
         let outer = std::mem::replace(&mut self.keep_escapes, keep_escapes);
         let read = self.read_until(stop);
         self.keep_escapes = outer;
@@ -320,8 +316,7 @@ impl<'a> Lexer<'a> {
             ('-', None) | ('+', Some(_)) => Ok(word),
             (_, Some(value)) => Ok(value),
             (_, None) => {
-                let default =
-                    if unset { "is not allowed to be unset" } else { "is not allowed to be empty" };
+                let default = if unset { "is not allowed to be unset" } else { "is not allowed to be empty" };
                 let message = if word.is_empty() { default.to_owned() } else { word };
                 Err(ExpandError::Required { name: name.to_owned(), message })
             }

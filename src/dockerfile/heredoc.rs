@@ -32,8 +32,8 @@ impl Heredoc {
             return Ok(None);
         }
         let name = plain.remove(0);
-        let quotes = |text: &str| text.matches(['\'', '"']).count();
-        let expand = quoted.iter().map(|word| quotes(word)).sum::<usize>() == quotes(&name);
+        let count = |text: &str| text.matches(['\'', '"']).count();
+        let expand = quoted.iter().map(|word| count(word)).sum::<usize>() == count(&name);
         Ok(Some(Self { name, expand, strip_tabs, content: String::new() }))
     }
 
@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn words_open_here_documents_as_in_the_frontend() {
-        let table: &[(&str, &[(&str, bool, bool)])] = &[
+        type Opened = (&'static str, bool, bool);
+        let table: &[(&str, &[Opened])] = &[
             ("RUN <<EOF", &[("EOF", true, false)]),
             ("RUN 3<<EOF cat /dev/fd/3", &[("EOF", true, false)]),
             ("RUN <<-\"EOF\"", &[("EOF", false, true)]),

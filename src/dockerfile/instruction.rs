@@ -242,8 +242,9 @@ fn from(command: &Command) -> Result<From, Fault> {
             let valid = lower.starts_with(|first: char| first.is_ascii_lowercase())
                 && lower.chars().all(|char| char.is_ascii_alphanumeric() || "-_.".contains(char));
             if !valid {
-                let message =
-                    format!("invalid stage name `{name}`: a letter first, then letters, digits, `-`, `_`, `.`");
+                let message = format!(
+                    "invalid stage name `{name}`: a letter first, then letters, digits, `-`, `_`, `.`"
+                );
                 return Err((message, Some(name.clone())));
             }
             Some(lower)

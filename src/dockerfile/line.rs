@@ -11,9 +11,9 @@
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/parser/parser.go`. The
 //! lexer of crate `parse-dockerfile` serves only as a second opinion in the
-//! tests: up to 0.1.9 it reads one here-document and only as a RUN's first word, does not
-//! unquote flags, and takes a doubled escape at a line's end for a
-//! continuation.
+//! tests: up to 0.1.9 it knows a RUN's here-document only as its first and only
+//! one, does not unquote flags, refuses two stages of one name, and takes a
+//! doubled escape at a line's end for a continuation.
 
 use super::error::SyntaxError;
 use super::heredoc::Heredoc;
@@ -100,8 +100,8 @@ fn continuation(line: &str, escape: char) -> (&str, bool) {
     }
 }
 
-/// Splits one joined line into keyword, flags and arguments; see [`words`].
 impl Command {
+    /// Whether it is a RUN, COPY or ADD, held back or not, and not in JSON form.
     fn may_open_heredoc(&self, escape: char) -> bool {
         let opens = |command: &Self| {
             matches!(command.keyword.as_str(), "ADD" | "COPY" | "RUN")

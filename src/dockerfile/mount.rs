@@ -44,8 +44,20 @@ pub struct Mount {
 
 /// The keys that a mount may have.
 const KEYS: [&str; 14] = [
-    "type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "required", "size", "mode",
-    "uid", "gid", "env",
+    "type",
+    "from",
+    "source",
+    "target",
+    "readonly",
+    "readwrite",
+    "id",
+    "sharing",
+    "required",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "env",
 ];
 
 impl Mount {
@@ -144,7 +156,8 @@ fn fields(text: &str) -> Result<Vec<String>, String> {
     let mut rest = text;
     loop {
         let Some(quoted) = rest.strip_prefix('"') else {
-            let (field, more) = rest.split_once(',').map_or((rest, None), |(field, more)| (field, Some(more)));
+            let (field, more) =
+                rest.split_once(',').map_or((rest, None), |(field, more)| (field, Some(more)));
             fields.push(field.to_owned());
             let Some(more) = more else { return Ok(fields) };
             rest = more;
@@ -192,7 +205,10 @@ mod tests {
         let table = [
             ("type=cahce", "unsupported mount type `cahce`"),
             ("tagret=/x", "unexpected mount option `tagret`; did you mean `target`?"),
-            ("type=bind,from=$BASE,target=/x", "a mount's `from` takes no variable: name a stage and use that"),
+            (
+                "type=bind,from=$BASE,target=/x",
+                "a mount's `from` takes no variable: name a stage and use that",
+            ),
             ("type=cache,target", "mount option `target` needs a value"),
             (r#""id=a"#, "unclosed quote in a mount"),
         ];

@@ -51,7 +51,12 @@ fn detail(kind: &InstructionKind) -> String {
                 None => format!("{} ", flag.name),
             });
             let heredocs = documents(&transfer.heredocs);
-            format!("{}{:?} -> {}{heredocs}", flags.collect::<String>(), transfer.sources, transfer.destination)
+            format!(
+                "{}{:?} -> {}{heredocs}",
+                flags.collect::<String>(),
+                transfer.sources,
+                transfer.destination
+            )
         }
         InstructionKind::Onbuild(onbuild) => {
             format!("({} {})", onbuild.instruction.keyword, detail(&onbuild.instruction.kind))
@@ -108,10 +113,7 @@ const PLAIN: &[(&str, &str)] = &[
         "FROM a\nONBUILD COPY . /src\nONBUILD RUN make -C /src\n",
         "1 FROM a\n2 ONBUILD (COPY [\".\"] -> /src)\n3 ONBUILD (RUN make -C /src)",
     ),
-    (
-        "FROM a\r\nRUN echo \\\r\n  two\r\nENV A=b\r\n",
-        "1 FROM a\n2-3 RUN echo   two\n4 ENV A:b",
-    ),
+    ("FROM a\r\nRUN echo \\\r\n  two\r\nENV A=b\r\n", "1 FROM a\n2-3 RUN echo   two\n4 ENV A:b"),
     (
         "FROM a\nRUN <<EOF\nset -e\n# not a comment here\nFROM nothing\nEOF\nRUN true",
         "1 FROM a\n2-6 RUN <<EOF <<EOF \"set -e\\n# not a comment here\\nFROM nothing\\n\"\n7 RUN true",
@@ -136,10 +138,7 @@ const ENGINES_OWN: &[(&str, &str)] = &[
         "FROM a\nCOPY --chmod=755 <<run.sh <<conf.ini /etc/app/\n#!/bin/sh\nrun.sh\nk=v\nconf.ini\n",
         "1 FROM a\n2-6 COPY chmod=755 [] -> /etc/app/ <<run.sh \"#!/bin/sh\\n\" <<conf.ini \"k=v\\n\"",
     ),
-    (
-        "FROM a\nONBUILD RUN cat <<E\nx\nE\nRUN y",
-        "1 FROM a\n2-4 ONBUILD (RUN cat <<E <<E \"x\\n\")\n5 RUN y",
-    ),
+    ("FROM a\nONBUILD RUN cat <<E\nx\nE\nRUN y", "1 FROM a\n2-4 ONBUILD (RUN cat <<E <<E \"x\\n\")\n5 RUN y"),
     // The end of a here-document's line is its content.
     ("FROM a\nCOPY <<E /x\r\nline\r\nE\r\n", "1 FROM a\n2-4 COPY [] -> /x <<E \"line\\r\\n\""),
     // An apostrophe that never closes: no here-document.
@@ -161,7 +160,10 @@ const ENGINES_OWN: &[(&str, &str)] = &[
     // Two stages of one name.
     ("FROM a AS x\nFROM b AS x", "1 FROM a as x\n2 FROM b as x"),
     // A flag of a frontend yet to come.
-    ("FROM a\nCOPY --parents --new-thing=1 a b c", "1 FROM a\n2 COPY parents new-thing=1 [\"a\", \"b\"] -> c"),
+    (
+        "FROM a\nCOPY --parents --new-thing=1 a b c",
+        "1 FROM a\n2 COPY parents new-thing=1 [\"a\", \"b\"] -> c",
+    ),
 ];
 
 #[test]
@@ -242,7 +244,10 @@ fn only_dockers_own_frontend_is_known() {
 #[test]
 fn mistakes_are_shown_where_they_are() {
     let table = [
-        ("FROM a\n  RNU x", "Dockerfile:2:3: unknown instruction `RNU`; did you mean `RUN`?\n  |\n2 |   RNU x\n  |   ^"),
+        (
+            "FROM a\n  RNU x",
+            "Dockerfile:2:3: unknown instruction `RNU`; did you mean `RUN`?\n  |\n2 |   RNU x\n  |   ^",
+        ),
         ("RUN x", "Dockerfile:1:1: RUN before the first FROM\n  |\n1 | RUN x\n  | ^"),
         (
             "FROM a AS 1st",
@@ -252,7 +257,10 @@ fn mistakes_are_shown_where_they_are() {
             "FROM a\nRUN --mount=type=cahce,target=/x y",
             "Dockerfile:2:13: unsupported mount type `cahce`\n  |\n2 | RUN --mount=type=cahce,target=/x y\n  |             ^",
         ),
-        ("FROM a\nRUN <<EOF\nx", "Dockerfile:2:1: here-document `EOF` is never closed\n  |\n2 | RUN <<EOF\n  | ^"),
+        (
+            "FROM a\nRUN <<EOF\nx",
+            "Dockerfile:2:1: here-document `EOF` is never closed\n  |\n2 | RUN <<EOF\n  | ^",
+        ),
     ];
     for (text, rendered) in table {
         assert_eq!(Dockerfile::parse(text).unwrap_err().caret("Dockerfile", text), rendered);

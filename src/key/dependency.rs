@@ -18,9 +18,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::encoding::{DuplicateInput, KeyBuilder};
-use super::image::ImageInputs;
+use super::image::{ContextFile, ImageInputs};
 use super::input::InputKind;
 use super::reached::Reached;
+use crate::digest::Digest;
 use crate::dockerfile::{
     ContextSource, Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Run,
     RunCommand, Source,
@@ -37,7 +38,7 @@ pub(super) fn dependency(
 ) -> Result<KeyBuilder, DuplicateInput> {
     let mut key = KeyBuilder::default();
     inputs.add_directives(&mut key, dockerfile)?;
-    inputs.add_platform(&mut key, resolution)?;
+    ImageInputs::add_platform(&mut key, resolution)?;
     inputs.add_run_options(&mut key)?;
     inputs.add_extra(&mut key)?;
     inputs.add_ids(&mut key, resolution)?;
@@ -79,10 +80,15 @@ pub(super) fn dependency(
     for (path, content) in &closure.files {
         key.add_values(InputKind::Requirement, path, &[content])?;
     }
-    for path in copied.into_iter().filter(|path| !closure.files.contains_key(*path)) {
-        if let Some(content) = read(path) {
-            key.add_values(InputKind::Requirement, path, &[&content])?;
-        }
+    let alone = |file: &&ContextFile| {
+        let path = file.path.as_str();
+        file.kind != "dir" && copied.contains(path) && !closure.files.contains_key(path)
+    };
+    for file in inputs.files.iter().filter(alone).filter(|_| !untold) {
+        // By digest: such a file may be too large to be read for this.
+        let content = if file.kind == "file" { None } else { read(&file.path) };
+        let digest = content.map_or(file.digest, |content| Digest::of(&content));
+        key.add_values(InputKind::File, &file.path, &[file.kind.as_bytes(), digest.as_bytes()])?;
     }
     for path in missing {
         key.add_values(InputKind::MissingRequirement, path, &[])?;
@@ -101,7 +107,8 @@ impl<'a> Counted<'a> {
     fn of(resolution: &'a Resolution) -> Self {
         let stages = &resolution.stages;
         let installing = stages.iter().filter_map(|stage| {
-            let last = stage.instructions.iter().rposition(|resolved| installs(&resolved.instruction.kind))?;
+            let last =
+                stage.instructions.iter().rposition(|resolved| installs(&resolved.instruction.kind))?;
             Some((stage.index, last + 1))
         });
         let mut counts: BTreeMap<usize, usize> = installing.collect();
@@ -197,9 +204,8 @@ impl<'a> Files<'a> {
     fn visible(&self, stage: &'a ResolvedStage, number: usize) -> Vec<&'a ContextSource> {
         let mut visible: Vec<&ContextSource> = Vec::new();
         let earlier = stage.instructions[..number].iter();
-        let stays = |resolved: &&ResolvedInstruction| {
-            !matches!(resolved.instruction.kind, InstructionKind::Run(_))
-        };
+        let stays =
+            |resolved: &&ResolvedInstruction| !matches!(resolved.instruction.kind, InstructionKind::Run(_));
         visible.extend(stage.instructions[number].context.iter());
         visible.extend(earlier.filter(stays).flat_map(|resolved| &resolved.context));
         if let Source::Stage(base) = stage.base

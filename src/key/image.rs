@@ -131,15 +131,13 @@ impl ImageInputs<'_> {
     ///
     /// Fails if two context files have one path.
     pub fn keys(&self, read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Keys, DuplicateInput> {
-        let (image, dependency) = match self.parsed.filter(|_| self.reads_docker_syntax()) {
-            Some((dockerfile, resolution)) => (
-                self.image(dockerfile, resolution)?,
-                dependency::dependency(self, dockerfile, resolution, read)?,
-            ),
-            None => {
-                let whole = self.whole()?;
-                (whole.clone(), whole)
-            }
+        let parsed = self.parsed.filter(|_| self.reads_docker_syntax());
+        let (image, dependency) = if let Some((dockerfile, resolution)) = parsed {
+            let dependency = dependency::dependency(self, dockerfile, resolution, read)?;
+            (self.image(dockerfile, resolution)?, dependency)
+        } else {
+            let whole = self.whole()?;
+            (whole.clone(), whole)
         };
         Ok(Keys {
             image: image.finish(KeyRole::Image),
@@ -170,7 +168,7 @@ impl ImageInputs<'_> {
         reached.add_bases(&mut key, &(0..resolution.bases.len()).collect(), self.bases)?;
         let place = reached.place(resolution.target).to_string();
         key.add_values(InputKind::Target, "stage", &[place.as_bytes()])?;
-        self.add_platform(&mut key, resolution)?;
+        Self::add_platform(&mut key, resolution)?;
         let untold = !resolution.untold_triggers.is_empty();
         self.add_build_args(&mut key, |name| resolution.sees_arg(name))?;
         self.add_ids(&mut key, resolution)?;
@@ -225,11 +223,7 @@ impl ImageInputs<'_> {
         key.add_values(InputKind::Directive, "escape", &[escape.to_string().as_bytes()])
     }
 
-    pub(super) fn add_platform(
-        &self,
-        key: &mut KeyBuilder,
-        resolution: &Resolution,
-    ) -> Result<(), DuplicateInput> {
+    pub(super) fn add_platform(key: &mut KeyBuilder, resolution: &Resolution) -> Result<(), DuplicateInput> {
         let platform = resolution.platform.to_string();
         // An explicit platform is written into the image, the builder's own is
         // taken from the base.

@@ -107,7 +107,9 @@ impl Input {
         let mut fields = Fields::new("larder-input-v1");
         fields.field(kind.name().as_bytes());
         fields.count(values.len());
-        values.iter().for_each(|value| fields.field(value));
+        for value in values {
+            fields.field(value);
+        }
         Self { kind, name: name.into(), digest: fields.digest() }
     }
 

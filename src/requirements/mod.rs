@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  RUN text ─▶ shell   simple commands, quotes removed
-//!           ─▶ tools   pip, uv, poetry, npm, …       ─▶ FileUse: path, format
+//!           ─▶ command pip, uv, poetry, npm, …       ─▶ FileUse: path, format
 //!  FileUse  ─▶ closure follows -r, -c and local projects ─▶ canonical contents
 //! ```
 //!
@@ -13,13 +13,14 @@
 //! may know the variable. Nothing here tells whether a package changes; it
 //! only says which bytes decide that.
 
+mod catalogue;
 mod closure;
+mod command;
 mod pip;
 mod shell;
-mod tools;
 
 pub use closure::{Closure, closure};
-pub use tools::{installs, installs_argv, named_by, named_by_argv};
+pub use command::{installs, installs_argv, named_by, named_by_argv};
 
 /// How a dependency file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -81,9 +81,9 @@ pub(super) fn named(arguments: &[String], directory: &str, positional: Positiona
         } else if let Some(short) = argument.strip_prefix('-').filter(|short| !short.is_empty()) {
             // Short options can be run together: `-qr reqs.txt`, `-rreqs.txt`.
             for (index, option) in short.char_indices() {
-                let rest = short[index + 1..].strip_prefix('=').unwrap_or(&short[index + 1..]);
-                let mut value =
-                    || if rest.is_empty() { arguments.next().unwrap_or_default() } else { rest };
+                let rest = &short[index + option.len_utf8()..];
+                let rest = rest.strip_prefix('=').unwrap_or(rest);
+                let mut value = || if rest.is_empty() { arguments.next().unwrap_or_default() } else { rest };
                 match option {
                     'r' | 'c' | 'b' => requirement(value(), directory, &mut uses),
                     'e' => local(value(), directory, &mut uses),

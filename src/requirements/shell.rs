@@ -37,7 +37,9 @@ pub(super) fn commands(script: &str) -> Vec<Vec<String>> {
                         '"' => break,
                         '\\' => match chars.next() {
                             Some('\n') | None => {}
-                            Some(escaped) if matches!(escaped, '"' | '\\' | '$' | '`') => splitter.push(escaped),
+                            Some(escaped) if matches!(escaped, '"' | '\\' | '$' | '`') => {
+                                splitter.push(escaped);
+                            }
                             Some(other) => {
                                 splitter.push('\\');
                                 splitter.push(other);
@@ -49,9 +51,7 @@ pub(super) fn commands(script: &str) -> Vec<Vec<String>> {
                 }
             }
             char if splitter.substitutes(char, &mut chars) => {}
-            '#' if !splitter.started => {
-                while chars.next_if(|char| *char != '\n').is_some() {}
-            }
+            '#' if !splitter.started => while chars.next_if(|char| *char != '\n').is_some() {},
             '\n' | ';' | '|' | '&' | '(' | ')' => {
                 // `2>&1` and `&>file` are redirections, not separators.
                 if char == '&' && (splitter.redirects || chars.peek() == Some(&'>')) {
@@ -149,14 +149,10 @@ mod tests {
     fn scripts_fall_apart_into_their_simple_commands() {
         let table: &[(&str, &[&[&str]])] = &[
             ("a b && c; d | e || f & g", &[&["a", "b"], &["c"], &["d"], &["e"], &["f"], &["g"]]),
-            ("pip install \\\n    -r 'my reqs.txt' \\\r\n -c \"c.txt\"", &[&[
-                "pip",
-                "install",
-                "-r",
-                "my reqs.txt",
-                "-c",
-                "c.txt",
-            ]]),
+            (
+                "pip install \\\n    -r 'my reqs.txt' \\\r\n -c \"c.txt\"",
+                &[&["pip", "install", "-r", "my reqs.txt", "-c", "c.txt"]],
+            ),
             ("set -e\n# pip install x\npip install y # z", &[&["set", "-e"], &["pip", "install", "y"]]),
             ("a 2>&1 >out.txt b", &[&["a", "b"]]),
             ("xargs pip install < reqs.txt", &[&["xargs", "pip", "install", "reqs.txt"]]),

@@ -138,7 +138,8 @@ impl Plan {
             self.contexts.iter().find(|context| {
                 let (name, platform) = context.split_once("::").unwrap_or((context, ""));
                 let name = familiar(name);
-                let spelled = if platform.is_empty() { name.to_owned() } else { format!("{name}::{platform}") };
+                let spelled =
+                    if platform.is_empty() { name.to_owned() } else { format!("{name}::{platform}") };
                 spelled == wanted
             })
         };
@@ -180,7 +181,9 @@ impl Plan {
             if let Origin::Stage(base) = self.stages[index].base {
                 open.push(base);
             }
-            for instruction in self.stages[index].triggers.iter().chain(&dockerfile.stages[index].instructions) {
+            for instruction in
+                self.stages[index].triggers.iter().chain(&dockerfile.stages[index].instructions)
+            {
                 for source in self.sources(instruction, dockerfile.directives.escape)? {
                     if let Origin::Stage(stage) = source {
                         open.push(stage);

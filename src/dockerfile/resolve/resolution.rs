@@ -127,7 +127,8 @@ pub struct BaseImage {
 impl fmt::Debug for BaseImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the expanded reference: it may hold a build argument's value.
-        f.debug_struct("BaseImage").field("written", &self.written).field("uses", &self.uses).finish()
+        let mut shown = f.debug_struct("BaseImage");
+        shown.field("written", &self.written).field("uses", &self.uses).finish_non_exhaustive()
     }
 }
 
@@ -157,7 +158,7 @@ impl fmt::Debug for CacheMount {
             .field("stage", &self.stage)
             .field("line", &self.line)
             .field("options", &self.options.keys().collect::<Vec<_>>())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

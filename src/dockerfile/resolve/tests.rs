@@ -161,8 +161,7 @@ fn an_unknown_trigger_may_read_everything_and_a_known_one_is_run() {
     assert!(found.sees_arg("NODE_ENV") && !found.sees_arg("ANY"));
     assert!(found.context.sees("package.json") && !found.context.sees("other"));
     assert_eq!(found.steps(), 3);
-    let triggered: Vec<_> =
-        found.stages[0].instructions.iter().map(|resolved| resolved.triggered).collect();
+    let triggered: Vec<_> = found.stages[0].instructions.iter().map(|resolved| resolved.triggered).collect();
     assert_eq!(triggered, [false, true, true, true, false]);
 }
 
@@ -255,7 +254,8 @@ fn cache_mounts_come_with_their_options_expanded() {
 
 #[test]
 fn steps_are_counted_over_the_reached_stages() {
-    let text = "FROM a AS x\nRUN a\nCOPY b /\nENV C=d\nFROM b AS y\nRUN e\nFROM x\nADD f /\nWORKDIR /w\nCMD g";
+    let text =
+        "FROM a AS x\nRUN a\nCOPY b /\nENV C=d\nFROM b AS y\nRUN e\nFROM x\nADD f /\nWORKDIR /w\nCMD g";
     assert_eq!(resolved(text, &told()).steps(), 3);
 }
 

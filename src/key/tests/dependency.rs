@@ -1,0 +1,121 @@
+//! What the dependency key follows.
+
+use super::*;
+
+#[test]
+fn the_dependency_key_follows_the_installation_and_its_files() {
+    let before = keys(&case()).dependency;
+    let same = [
+        ("code", rewritten("src/app.py", "print(1)")),
+        ("a later instruction", edited("> version", "> /version")),
+        ("a later argument", changed(|case| case.build_args.extend(map([("VERSION", "1")])))),
+        ("a comment in a requirement file", rewritten("requirements.txt", "flask==3.0 # web\n\n-r more.txt")),
+        ("a label", changed(|case| case.labels = map([("a", "b")]))),
+    ];
+    for (what, case) in same {
+        assert_eq!(keys(&case).dependency, before, "{what}");
+    }
+    let other = [
+        ("a requirement", rewritten("requirements.txt", "flask==3.1\n-r more.txt\n")),
+        ("an included requirement", rewritten("more.txt", "pandas==2.2.0\n")),
+        ("a requirement file less", changed(|case| _ = case.files.remove(0))),
+        ("an included file less", changed(|case| _ = case.files.remove(1))),
+        ("the installing RUN", edited("pip install -i", "pip install --pre -i")),
+        ("an earlier ENV", edited("NO_CACHE_DIR=1", "NO_CACHE_DIR=0")),
+        ("an argument that it sees", changed(|case| case.build_args.extend(map([("INDEX", "x")])))),
+        ("a base's digest", changed(|case| case.pins = map([("python", "sha256:bb")]))),
+        ("the base", changed(|case| case.build_args.extend(map([("PY", "3.12")])))),
+        ("the platform", changed(|case| case.platform = Some("linux/arm64".to_owned()))),
+        ("the network", changed(|case| case.network = Some("none".to_owned()))),
+        ("the user's own", changed(|case| case.extra = map([("week", "1")]))),
+    ];
+    for (what, case) in other {
+        assert_ne!(keys(&case).dependency, before, "{what}");
+    }
+}
+
+/// The dependency files that a Dockerfile's key holds; missing ones with a `?`.
+fn dependency_files(body: &str, files: &[&str]) -> Vec<String> {
+    let case = Case {
+        text: format!("FROM scratch AS first\n{body}"),
+        files: files.iter().map(|path| file(path, "x\n")).collect(),
+        ..case()
+    };
+    let keys = keys(&case);
+    let shown = keys.dependency_inputs.iter().filter_map(|input| match input.kind {
+        InputKind::Requirement | InputKind::File => Some(input.name.clone()),
+        InputKind::MissingRequirement => Some(format!("{}?", input.name)),
+        _ => None,
+    });
+    let mut shown: Vec<String> = shown.collect();
+    shown.sort();
+    shown
+}
+
+#[test]
+fn dependency_files_are_found_where_the_context_has_them() {
+    let table: &[(&str, &[&str], &[&str])] = &[
+        (
+            "COPY requirements.txt /app/\nRUN pip install -r /app/requirements.txt",
+            &["requirements.txt"],
+            &["requirements.txt"],
+        ),
+        (
+            "WORKDIR /srv\nCOPY . .\nRUN pip install -r reqs/dev.txt",
+            &["reqs/dev.txt", "dev.txt", "app.py"],
+            &["reqs/dev.txt"],
+        ),
+        ("COPY r.txt /tmp/deps.txt\nRUN pip install -r /tmp/deps.txt", &["r.txt"], &["r.txt"]),
+        ("COPY reqs/*.txt /t/\nRUN pip install -r /t/a.txt", &["reqs/a.txt", "a.txt"], &["reqs/a.txt"]),
+        (
+            "COPY reqs /t\nWORKDIR /t\nRUN cd sub && pip install -r b.txt",
+            &["reqs/sub/b.txt"],
+            &["reqs/sub/b.txt"],
+        ),
+        (
+            "RUN --mount=type=bind,source=svc/r.txt,target=/r.txt pip install -r /r.txt",
+            &["svc/r.txt", "r.txt"],
+            &["svc/r.txt"],
+        ),
+        ("WORKDIR /w\nRUN --mount=target=. pip install -r a/r.txt", &["a/r.txt"], &["a/r.txt"]),
+        // Through another stage: by name.
+        (
+            "COPY deep/r.txt /x/\nFROM scratch\nCOPY --from=first /x /y\nRUN pip install -r /y/r.txt",
+            &["deep/r.txt", "other.txt"],
+            &["deep/r.txt"],
+        ),
+        // On top of the stage that copied it.
+        ("COPY a/r.txt /x/\nFROM first\nRUN pip install -r /x/r.txt", &["a/r.txt"], &["a/r.txt"]),
+        ("RUN pip install -r /opt/r.txt", &["other"], &["/opt/r.txt?"]),
+        ("ARG R=dev\nCOPY . /s\nRUN pip install -r /s/$R.txt", &["dev.txt"], &["dev.txt"]),
+        ("COPY . /s\nRUN pip install -r /s/$(arch).txt", &["dev.txt"], &["/s/$.txt?"]),
+        ("ENV PIP_CONSTRAINT=/s/c.txt\nCOPY . /s\nRUN pip install flask", &["c.txt"], &["c.txt"]),
+        // A script in front of an installation belongs to it.
+        ("COPY setup.sh /\nRUN /setup.sh && apt-get install -y x", &["setup.sh", "b"], &["setup.sh"]),
+        ("COPY . /s\nRUN [\"pip\", \"install\", \"-r\", \"/s/r.txt\"]", &["r.txt"], &["r.txt"]),
+        ("COPY . /s\nRUN <<E\ncd /s\npip install -r r.txt\nE", &["r.txt"], &["r.txt"]),
+        ("RUN make\nCOPY a /a", &["a"], &[]),
+    ];
+    for (body, files, found) in table {
+        assert_eq!(dependency_files(body, files), *found, "{body}");
+    }
+}
+
+#[test]
+fn without_an_installation_what_stands_before_the_context_counts() {
+    let key = |body: &str| keys(&Case { text: format!("FROM scratch\n{body}"), ..case() }).dependency;
+    assert_eq!(key("RUN a\nCOPY src /\nRUN b"), key("RUN a\nCOPY src /\nRUN c"));
+    assert_ne!(key("RUN a\nCOPY src /\nRUN b"), key("RUN z\nCOPY src /\nRUN b"));
+}
+
+#[test]
+fn a_stage_that_an_installation_takes_from_counts_in_full() {
+    let key = |step: &str| {
+        let text = format!(
+            "FROM scratch AS tools\nRUN pip install x\n{step}\nFROM scratch\n\
+             COPY --from=tools /t /t\nRUN pip install y\nRUN later"
+        );
+        keys(&Case { text, ..case() }).dependency
+    };
+    assert_ne!(key("RUN one"), key("RUN two"));
+}

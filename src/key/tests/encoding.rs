@@ -1,0 +1,70 @@
+//! The bytes behind a key.
+
+use super::*;
+
+#[test]
+fn the_encoding_is_the_documented_one() {
+    // Computed by a separate program from the drawing in the module's documentation.
+    let input = |kind, name, values: &[&[u8]]| Input::of_values(kind, name, values);
+    let app = input(
+        InputKind::File,
+        "app.py",
+        &[b"file", &0o644_u32.to_le_bytes(), Digest::of(b"hello").as_bytes()],
+    );
+    assert_eq!(app.digest.hex(), "e0bf46ed2326a8dacce151f48e0fbeae9c28e5d3c673e7bd9cbbe4a37c1f1058");
+    let empty = KeyBuilder::default();
+    let image = "df163be07c45a6489f0c36804de92883a7d87f515a760e0233d4ec96a5475a7e";
+    assert_eq!(empty.finish(KeyRole::Image).to_string(), image);
+    let dependency = "8282edb97da3da5cf8476a38de5c0505cf87b2db846bdbf24d04808a3cd1e00c";
+    assert_eq!(empty.finish(KeyRole::Dependency).to_string(), dependency);
+    let mut some = KeyBuilder::default();
+    some.add(input(InputKind::Target, "stage", &[b"1"])).unwrap();
+    some.add(app).unwrap();
+    some.add(input(InputKind::BuildArg, "VERSION", &[b"1.2"])).unwrap();
+    some.add(input(InputKind::BuildArg, "A", &[b""])).unwrap();
+    let image = "ee85b44e5ed644c09738abcf4c87ce35f87eec0eda2a77db626292299a681487";
+    assert_eq!(some.finish(KeyRole::Image).to_string(), image);
+    let dependency = "2e02fbc73b0b8745e0cace3349c2c76f8aaa31d8a872edd0e373f47f04744745";
+    assert_eq!(some.finish(KeyRole::Dependency).to_string(), dependency);
+}
+
+#[test]
+fn the_keys_of_a_known_build_stay_what_they_are() {
+    // A change here makes every stored image a miss: raise the version, and say so.
+    let keys = keys(&case());
+    assert_eq!(keys.image.to_string(), "24e0cb98aaadbaaed52aba71a42d615b1d84b1ece5d675f3c4165a2962ee6501");
+    assert_eq!(
+        keys.dependency.to_string(),
+        "1615e3475917b7c1399993a8794ded81b732cba4512597d1952ba7fbcf1c2d22"
+    );
+}
+
+#[test]
+fn a_key_is_64_hex_digits_everywhere() {
+    let key = keys(&case()).image;
+    let text = key.to_string();
+    assert_eq!(text.len(), 64);
+    assert_eq!(text.parse::<CacheKey>().unwrap(), key);
+    assert_eq!(serde_json::to_string(&key).unwrap(), format!("\"{text}\""));
+    assert_eq!(serde_json::from_str::<CacheKey>(&format!("\"{text}\"")).unwrap(), key);
+    for wrong in ["", "ab", &text.to_uppercase(), &format!("sha256:{text}")] {
+        assert!(wrong.parse::<CacheKey>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn kinds_are_stored_under_the_names_that_are_hashed() {
+    let input = Input::of_values(InputKind::MissingRequirement, "x", &[]);
+    let json = serde_json::to_value(&input).unwrap();
+    assert_eq!(json["kind"], InputKind::MissingRequirement.name());
+    assert_eq!(serde_json::from_value::<Input>(json).unwrap(), input);
+}
+
+#[test]
+fn two_inputs_of_one_name_are_refused() {
+    let mut key = KeyBuilder::default();
+    key.add_values(InputKind::File, "a", &[b"1"]).unwrap();
+    key.add_values(InputKind::Label, "a", &[b"1"]).unwrap();
+    let error = key.add_values(InputKind::File, "a", &[b"1"]).unwrap_err();
+    assert_eq!(error.to_string(), "two key inputs of kind file are named `a`");
+}

@@ -1,0 +1,156 @@
+//! What the image key follows.
+
+use super::*;
+
+/// Changes after which the image may be another.
+fn relevant() -> Vec<(&'static str, Case)> {
+    let context = |text: &str| NamedContext::Files(Digest::of(text.as_bytes()));
+    vec![
+        ("nothing", case()),
+        ("a RUN", edited("> version", "> /version")),
+        ("a comment inside a RUN", edited("# the index is private", "# the index")),
+        ("a metadata instruction", edited("CMD [", "ENTRYPOINT [")),
+        ("a stage's name", edited("AS app", "AS api")),
+        ("the base a stage stands on", edited("FROM deps AS app", "FROM base AS app")),
+        ("the syntax", edited("docker/dockerfile:1", "docker/dockerfile:1.7")),
+        ("the escape character", changed(|case| case.text = format!("# escape=`\n{TEXT}"))),
+        ("an argument's default", edited("VERSION=dev", "VERSION=prod")),
+        ("an argument of a stage", changed(|case| case.build_args.extend(map([("VERSION", "1")])))),
+        ("an argument's value", changed(|case| case.build_args.extend(map([("INDEX", "https://y")])))),
+        ("an argument that is gone", changed(|case| _ = case.build_args.remove("INDEX"))),
+        ("an argument that is empty", changed(|case| case.build_args.extend(map([("INDEX", "")])))),
+        ("an argument of a FROM", changed(|case| case.build_args.extend(map([("PY", "3.12")])))),
+        (
+            "an argument to BuildKit",
+            changed(|case| {
+                case.build_args.extend(map([("BUILDKIT_INLINE_CACHE", "1")]));
+            }),
+        ),
+        ("a base's digest", changed(|case| case.pins = map([("python", "sha256:bb")]))),
+        ("a base without digest", changed(|case| case.pins = BTreeMap::new())),
+        ("the platform", changed(|case| case.platform = Some("linux/arm64".to_owned()))),
+        (
+            "the builder's platform, asked for",
+            changed(|case| {
+                case.platform = Some("linux/amd64".to_owned());
+            }),
+        ),
+        ("the target", changed(|case| case.target = Some("deps".to_owned()))),
+        ("another target", changed(|case| case.target = Some("base".to_owned()))),
+        ("a file's content", rewritten("src/app.py", "print(1)")),
+        ("a file's mode", changed(|case| case.files[2].2 = 0o755)),
+        ("a file's kind", changed(|case| case.files[2].1 = "symlink".to_owned())),
+        ("a file's name", changed(|case| case.files[2].0 = "src/main.py".to_owned())),
+        ("one more file", changed(|case| case.files.push(file("src/b.py", "")))),
+        ("one file less", changed(|case| _ = case.files.remove(2))),
+        ("a comment in a file", rewritten("requirements.txt", "flask==3.0\n-r more.txt\n")),
+        ("a secret less", changed(|case| _ = case.secrets.remove("pip"))),
+        ("an agent less", changed(|case| case.ssh.clear())),
+        ("a named context", changed(|case| _ = case.contexts.insert("data".to_owned(), context("cc")))),
+        (
+            "a named context by address",
+            changed(|case| {
+                let address = NamedContext::Address { address: "docker-image://x".to_owned(), digest: None };
+                case.contexts.insert("data".to_owned(), address);
+            }),
+        ),
+        (
+            "a context for a base",
+            changed(|case| {
+                case.contexts.insert("base".to_owned(), context("cc"));
+            }),
+        ),
+        ("a label", changed(|case| case.labels = map([("a", "b")]))),
+        ("another label", changed(|case| case.labels = map([("a", "c")]))),
+        ("the network", changed(|case| case.network = Some("host".to_owned()))),
+        (
+            "a host",
+            changed(|case| {
+                case.run_options.insert("add-host".to_owned(), vec!["a:1".to_owned()]);
+            }),
+        ),
+        (
+            "two hosts",
+            changed(|case| {
+                case.run_options.insert("add-host".to_owned(), vec!["a:1".to_owned(), "b:2".to_owned()]);
+            }),
+        ),
+        (
+            "an exporter's attribute",
+            changed(|case| {
+                case.image_options.insert("add-host".to_owned(), vec!["a:1".to_owned()]);
+            }),
+        ),
+        ("the user's own", changed(|case| case.extra = map([("week", "1")]))),
+        ("the user's own value", changed(|case| case.extra = map([("week", "2")]))),
+        ("triggers that nobody told", changed(|case| case.triggers = false)),
+        ("a frontend of someone else", edited("docker/dockerfile:1", "me/frontend")),
+        ("a text that does not parse", changed(|case| case.text.push_str("INCLUDE x\n"))),
+    ]
+}
+
+#[test]
+fn every_relevant_change_makes_an_image_key_of_its_own() {
+    let mut seen: BTreeMap<CacheKey, &str> = BTreeMap::new();
+    for (what, case) in relevant() {
+        let other = seen.insert(keys(&case).image, what);
+        assert_eq!(other, None, "{what} makes no difference");
+    }
+}
+
+#[test]
+fn irrelevant_changes_leave_both_keys() {
+    let before = keys(&case());
+    let table = [
+        ("a comment", edited("FROM deps", "# about deps\n\nFROM deps")),
+        ("line ends", changed(|case| case.text = TEXT.replace('\n', "\r\n"))),
+        ("an unreached stage", edited("RUN npm ci", "RUN npm install")),
+        ("one more unreached stage", edited("FROM deps", "FROM alpine AS more\nCOPY . .\nFROM deps")),
+        ("an undeclared argument", changed(|case| case.build_args.extend(map([("UNRELATED", "2")])))),
+        ("a proxy", changed(|case| case.build_args.extend(map([("HTTP_PROXY", "http://p")])))),
+        ("a secret that nothing mounts", changed(|case| _ = case.secrets.remove("unused"))),
+        ("a context that nothing uses", changed(|case| _ = case.contexts.remove("other"))),
+        ("a file that nothing reads", rewritten("README.md", "other")),
+        ("a file of an unreached stage", rewritten("web/package.json", "[]")),
+        ("the order of files", changed(|case| case.files.reverse())),
+        ("the target by name", changed(|case| case.target = Some("APP".to_owned()))),
+        ("another base's digest", changed(|case| case.pins.extend(map([("node", "sha256:cc")])))),
+    ];
+    for (what, case) in table {
+        assert_eq!(keys(&case), before, "{what}");
+    }
+}
+
+#[test]
+fn a_followed_link_shows_the_whole_context() {
+    let link = |path: &str, kind: &str| {
+        let entry = (path.to_owned(), kind.to_owned(), 0o777, b"README.md".to_vec());
+        let readme = |text: &str| {
+            let mut case = rewritten("README.md", text);
+            case.files.push(entry.clone());
+            keys(&case).image
+        };
+        readme("a") != readme("b")
+    };
+    assert!(link("src", "symlink"), "the source itself");
+    assert!(!link("src/link", "symlink"), "a link inside is copied as a link");
+    assert!(!link("docs", "symlink"), "a link that nothing reads");
+    assert!(!link("src", "dir"));
+}
+
+#[test]
+fn no_value_of_a_build_argument_leaves_the_keys() {
+    let keys = keys(&case());
+    assert!(!format!("{keys:?}").contains("hunter2"));
+    let all = keys.inputs.iter().chain(&keys.dependency_inputs);
+    assert!(all.clone().all(|input| !input.name.contains("hunter2")));
+    // What is published is the same for every value.
+    let published = |case: &Case| {
+        let arguments = super::keys(case).inputs.into_iter();
+        let arguments = arguments.filter(|input| input.kind.is_confidential());
+        arguments.map(|input| input.published()).collect::<Vec<_>>()
+    };
+    let other = changed(|case| case.build_args.extend(map([("INDEX", "other")])));
+    assert!(!published(&case()).is_empty());
+    assert_eq!(published(&case()), published(&other));
+}

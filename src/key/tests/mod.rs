@@ -1,0 +1,171 @@
+//! What changes a key, and what does not.
+
+mod dependency;
+mod encoding;
+mod image;
+mod properties;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::digest::Digest;
+use crate::dockerfile::{Dockerfile, Options};
+
+const TEXT: &str = "\
+# syntax=docker/dockerfile:1
+ARG PY=3.11
+FROM python:${PY}-slim AS base
+ENV PIP_NO_CACHE_DIR=1
+FROM base AS deps
+ARG INDEX
+WORKDIR /app
+COPY requirements.txt /app/
+RUN --mount=type=secret,id=pip --mount=type=ssh \\
+    # the index is private
+    pip install -i $INDEX -r /app/requirements.txt
+COPY --from=data /model /model
+FROM node AS unreached
+COPY web /web
+RUN npm ci
+FROM deps AS app
+ARG VERSION=dev
+COPY src/ src/
+RUN echo $VERSION > version
+CMD [\"python\", \"-m\", \"app\"]
+";
+
+/// A build whose every part a test can change.
+#[derive(Clone)]
+struct Case {
+    text: String,
+    build_args: BTreeMap<String, String>,
+    target: Option<String>,
+    platform: Option<String>,
+    /// Digest of each base, by the start of its reference.
+    pins: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    secrets: BTreeSet<String>,
+    ssh: BTreeSet<String>,
+    contexts: BTreeMap<String, NamedContext>,
+    files: Vec<(String, String, u32, Vec<u8>)>,
+    network: Option<String>,
+    run_options: BTreeMap<String, Vec<String>>,
+    image_options: BTreeMap<String, Vec<String>>,
+    extra: BTreeMap<String, String>,
+    triggers: bool,
+}
+
+fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+fn file(path: &str, text: &str) -> (String, String, u32, Vec<u8>) {
+    (path.to_owned(), "file".to_owned(), 0o644, text.as_bytes().to_vec())
+}
+
+fn case() -> Case {
+    Case {
+        text: TEXT.to_owned(),
+        build_args: map([("INDEX", "https://user:hunter2@index/simple"), ("UNRELATED", "1")]),
+        target: None,
+        platform: None,
+        pins: map([("python", "sha256:aa")]),
+        labels: BTreeMap::new(),
+        secrets: ["pip", "unused"].map(str::to_owned).into(),
+        ssh: ["default".to_owned()].into(),
+        contexts: [("data", "aa"), ("other", "bb")]
+            .map(|(name, text)| (name.to_owned(), NamedContext::Files(Digest::of(text.as_bytes()))))
+            .into(),
+        files: vec![
+            file("requirements.txt", "# top\nflask==3.0\n-r more.txt\n"),
+            file("more.txt", "pandas==2.1.4\n"),
+            file("src/app.py", "print()"),
+            file("README.md", "read me"),
+            file("web/package.json", "{}"),
+        ],
+        network: None,
+        run_options: BTreeMap::new(),
+        image_options: BTreeMap::new(),
+        extra: BTreeMap::new(),
+        triggers: true,
+    }
+}
+
+fn keys(case: &Case) -> Keys {
+    let mut options = Options {
+        target: case.target.clone(),
+        build_args: case.build_args.clone(),
+        platform: case.platform.clone(),
+        named_contexts: case.contexts.keys().cloned().collect(),
+        ..Options::default()
+    };
+    let dockerfile = Dockerfile::parse(&case.text).ok();
+    if case.triggers {
+        // As a caller does: resolve, look at the bases, resolve again.
+        let first = dockerfile.as_ref().and_then(|file| file.resolve(&options).ok());
+        let bases = first.into_iter().flat_map(|found| found.bases);
+        options.triggers = bases.map(|base| (base.reference, Vec::new())).collect();
+    }
+    let resolution = dockerfile.as_ref().and_then(|file| file.resolve(&options).ok());
+    let bases = resolution.iter().flat_map(|found| &found.bases);
+    let pins: Vec<BasePin> = bases
+        .map(|base| BasePin {
+            reference: base.reference.clone(),
+            platform: base.platform.to_string(),
+            digest: case
+                .pins
+                .iter()
+                .find(|(name, _)| base.reference.starts_with(*name))
+                .map(|(_, digest)| digest.clone()),
+        })
+        .collect();
+    let files: Vec<ContextFile> = case
+        .files
+        .iter()
+        .map(|(path, kind, mode, bytes)| ContextFile {
+            path: path.clone(),
+            kind: kind.clone(),
+            mode: *mode,
+            digest: Digest::of(bytes),
+        })
+        .collect();
+    let read =
+        |path: &str| case.files.iter().find(|(name, ..)| name == path).map(|(.., bytes)| bytes.clone());
+    let inputs = ImageInputs {
+        text: &case.text,
+        parsed: dockerfile.as_ref().zip(resolution.as_ref()),
+        bases: &pins,
+        build_args: &case.build_args,
+        target: case.target.as_deref(),
+        platform: case.platform.as_deref(),
+        labels: &case.labels,
+        secrets: &case.secrets,
+        ssh: &case.ssh,
+        named_contexts: &case.contexts,
+        files: &files,
+        network: case.network.as_deref(),
+        run_options: &case.run_options,
+        image_options: &case.image_options,
+        extra: &case.extra,
+    };
+    assert!(!format!("{inputs:?}").contains("hunter2"));
+    inputs.keys(&read).unwrap()
+}
+
+fn changed(change: impl FnOnce(&mut Case)) -> Case {
+    let mut case = case();
+    change(&mut case);
+    case
+}
+
+fn edited(from: &str, to: &str) -> Case {
+    assert!(TEXT.contains(from), "{from}");
+    changed(|case| case.text = TEXT.replace(from, to))
+}
+
+fn rewritten(path: &str, text: &str) -> Case {
+    changed(|case| {
+        let file = case.files.iter_mut().find(|file| file.0 == path).unwrap();
+        file.3 = text.as_bytes().to_vec();
+    })
+}

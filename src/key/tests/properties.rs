@@ -1,0 +1,95 @@
+//! What holds for any input.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A build argument's or file's name.
+const NAME: &str = "[A-Z][A-Z0-9_]{0,8}";
+
+proptest! {
+    #[test]
+    fn comments_and_blank_lines_never_change_a_key(
+        comments in prop::collection::vec(("( |\t){0,3}# note [ -~]{0,40}", 0..40_usize), 0..6),
+        blank in 0..40_usize,
+    ) {
+        let mut lines: Vec<String> = TEXT.lines().map(str::to_owned).collect();
+        for (comment, place) in comments {
+            // Not into the RUN that goes over three lines, whose source counts.
+            let open: Vec<usize> =
+                (1..=lines.len()).filter(|index| !lines[index - 1].ends_with('\\')
+                    && !lines[index - 1].contains("index is private")).collect();
+            lines.insert(open[place % open.len()], comment);
+        }
+        if !lines[blank % lines.len()].ends_with('\\') && !lines[blank % lines.len()].contains("private") {
+            lines.insert(blank % lines.len() + 1, String::new());
+        }
+        let text = lines.join("\n");
+        prop_assert_eq!(keys(&changed(|case| case.text = text)), keys(&case()));
+    }
+
+    #[test]
+    fn arguments_that_nothing_declares_never_change_a_key(
+        others in prop::collection::btree_map("X_[A-Z]{1,6}", "[ -~]{0,12}", 0..5),
+    ) {
+        prop_assert_eq!(keys(&changed(|case| case.build_args.extend(others))), keys(&case()));
+    }
+
+    #[test]
+    fn the_order_of_inputs_never_changes_a_key(
+        inputs in prop::collection::btree_map((NAME, any::<bool>()), any::<[u8; 4]>(), 0..8),
+        seed in any::<prop::sample::Index>(),
+    ) {
+        let inputs: Vec<Input> = inputs
+            .into_iter()
+            .map(|((name, label), value)| {
+                let kind = if label { InputKind::Label } else { InputKind::File };
+                Input::of_values(kind, name, &[&value])
+            })
+            .collect();
+        let mut turned = inputs.clone();
+        if !turned.is_empty() {
+            let middle = seed.index(turned.len());
+            turned.rotate_left(middle);
+            turned[..middle].reverse();
+        }
+        let key = |inputs: Vec<Input>| {
+            let mut key = KeyBuilder::default();
+            for input in inputs {
+                key.add(input).unwrap();
+            }
+            key.finish(KeyRole::Image)
+        };
+        prop_assert_eq!(key(inputs), key(turned));
+    }
+
+    #[test]
+    fn bytes_moved_to_the_next_field_change_an_input(
+        bytes in prop::collection::vec(any::<u8>(), 1..40),
+        first in any::<prop::sample::Index>(),
+        second in any::<prop::sample::Index>(),
+    ) {
+        let cut = |at: usize| Input::of_values(InputKind::Label, "x", &[&bytes[..at], &bytes[at..]]).digest;
+        let (first, second) = (first.index(bytes.len() + 1), second.index(bytes.len() + 1));
+        prop_assert_eq!(cut(first) == cut(second), first == second);
+        let whole = Input::of_values(InputKind::Label, "x", &[&bytes]).digest;
+        prop_assert_ne!(whole, cut(first));
+    }
+
+    #[test]
+    fn any_change_of_a_visible_file_changes_the_image_key(
+        name in "[a-z]{1,6}", text in "[ -~]{0,20}", mode in 0..0o7777_u32,
+    ) {
+        let with = |name: &str, text: &str, mode: u32| {
+            keys(&changed(|case| {
+                case.files.push((format!("src/x{name}"), "file".to_owned(), mode, text.as_bytes().to_vec()));
+            }))
+            .image
+        };
+        let key = with(&name, &text, mode);
+        prop_assert_ne!(key, with(&format!("{name}a"), &text, mode));
+        prop_assert_ne!(key, with(&name, &format!("{text}a"), mode));
+        prop_assert_ne!(key, with(&name, &text, mode ^ 1));
+        prop_assert_ne!(key, keys(&case()).image);
+    }
+}
