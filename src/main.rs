@@ -1,3 +1,7 @@
-//! The `larder` command.
+//! The `larder` command: one call into the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    larder::commands::main()
+}

@@ -149,6 +149,14 @@ async fn watch(
 }
 
 fn message(request: SolveRequest, reference: String, session: &str) -> control::SolveRequest {
+    let mut attributes = request.attributes;
+    if !request.cache_imports.is_empty() {
+        // The frontend imports caches itself, and reads which ones from here.
+        let imports: Vec<_> = (request.cache_imports.iter())
+            .map(|cache| serde_json::json!({ "Type": cache.kind, "Attrs": cache.attributes }))
+            .collect();
+        attributes.insert("cache-imports".to_owned(), serde_json::Value::from(imports).to_string());
+    }
     let first = request.exporters.first().cloned().unwrap_or_default();
     let exporters = if request.exporters.len() > 1 {
         (request.exporters.into_iter())
@@ -167,7 +175,7 @@ fn message(request: SolveRequest, reference: String, session: &str) -> control::
         exporters,
         session: session.to_owned(),
         frontend: request.frontend,
-        frontend_attrs: request.attributes.into_iter().collect(),
+        frontend_attrs: attributes.into_iter().collect(),
         cache: Some(control::CacheOptions {
             exports: entries(request.cache_exports),
             imports: entries(request.cache_imports),

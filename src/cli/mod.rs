@@ -66,9 +66,9 @@ pub struct GlobalArgs {
 /// `larder key`.
 #[derive(Debug, Args)]
 pub struct KeyArgs {
-    /// What the key is computed from.
+    /// The flags of the build whose keys are wanted.
     #[command(flatten)]
-    pub source: SourceArgs,
+    pub build: BuildArgs,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,

@@ -27,6 +27,7 @@
 //!   a file but refuses to open it, so that the build gets it empty; here it has
 //!   its content. A file that may not be read is an error, not an empty file.
 
+pub mod archive;
 mod error;
 mod filter;
 mod follow;

@@ -63,6 +63,12 @@ pub struct CacheKey(Digest);
 #[error("`{0}` is not a cache key: expected 64 lower-case hex digits")]
 pub struct InvalidKey(String);
 
+impl From<Digest> for CacheKey {
+    fn from(digest: Digest) -> Self {
+        Self(digest)
+    }
+}
+
 impl CacheKey {
     /// The digest that it is.
     pub fn digest(&self) -> Digest {

@@ -1,5 +1,7 @@
 //! The record of one build; also what `larder build --metadata-file` writes.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,10 @@ pub struct BuildRecord {
     pub mounts: Vec<MountRecord>,
     /// How long it took in all, milliseconds.
     pub millis: u64,
+    /// What BuildKit's exporters answered (`containerimage.digest`, …), beside the fields above as docker
+    /// build's own metadata file has them. Not kept in the ledger.
+    #[serde(default, flatten)]
+    pub exporter: BTreeMap<String, String>,
     /// Why it failed, one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -144,6 +150,7 @@ impl BuildRecord {
             tiers: Vec::new(),
             mounts: Vec::new(),
             millis: 0,
+            exporter: BTreeMap::new(),
             error: None,
         }
     }

@@ -1,6 +1,9 @@
-//! What the user sees: rendering of what the other rooms report.
-//!
-//! The rooms below never print; they hand over values and this room decides
-//! how they look. It depends on domain types only.
+//! What larder shows: the printer, progress, and renderings for people and programs.
 
+mod printer;
 pub mod progress;
+pub mod stats;
+pub mod summary;
+mod table;
+
+pub use printer::{Printer, terminal_size};

@@ -33,6 +33,8 @@ pub struct BuildSettings {
     pub tags: Vec<ImageRef>,
     /// What becomes of the result; never empty.
     pub outputs: Vec<Output>,
+    /// No output was asked for by name: the image is wanted where the engine can keep one.
+    pub default_output: bool,
     /// Caches to take layers from.
     pub cache_from: Vec<CacheEntry>,
     /// Caches to put layers into.
@@ -110,6 +112,7 @@ impl BuildSettings {
             source,
             tags,
             outputs,
+            default_output: args.output.is_empty() && !args.push && !args.load,
             cache_from: caches("cache-from", &args.cache_from)?,
             cache_to,
             no_cache: args.no_cache,

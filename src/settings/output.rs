@@ -56,6 +56,11 @@ impl OutputKind {
         }
     }
 
+    /// Whether the result is an image in the engine's store.
+    pub fn is_image(&self) -> bool {
+        matches!(self, Self::Image { .. })
+    }
+
     /// Whether the result goes to standard output.
     pub fn is_stdout(&self) -> bool {
         matches!(

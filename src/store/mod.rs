@@ -126,9 +126,9 @@ impl Store {
     fn set_aside(&self, path: &Path, reason: String) -> StoreError {
         let name = path.file_name().unwrap_or_default();
         let aside = self.root.join(LAYOUT).join("damaged").join(name);
-        let moved = self
-            .prepare(&aside)
-            .and_then(|()| fs::rename(path, &aside).map_err(|source| StoreError::Write { path: path.to_owned(), source }));
+        let moved = self.prepare(&aside).and_then(|()| {
+            fs::rename(path, &aside).map_err(|source| StoreError::Write { path: path.to_owned(), source })
+        });
         match moved {
             Ok(()) => StoreError::Damaged { path: path.to_owned(), aside, reason },
             Err(error) => error,

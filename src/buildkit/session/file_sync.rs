@@ -201,21 +201,19 @@ fn announce(root: &Path, filter: &Filter, announced: &Announced, outgoing: &Outg
 fn stat(entry: context::Entry) -> Stat {
     let metadata = &entry.metadata;
     let mut stat = Stat {
-        path: entry.path,
         mode: context::go_mode(metadata),
-        size: i64::try_from(metadata.len()).unwrap_or(i64::MAX),
+        size: i64::try_from(entry.size()).unwrap_or(i64::MAX),
         mod_time: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
         xattrs: context::xattrs(&entry.absolute).into_iter().collect(),
+        path: entry.path,
         ..Stat::default()
     };
     match entry.kind {
-        EntryKind::Directory => stat.size = 0,
-        EntryKind::Symlink(target) => stat.linkname = target,
-        EntryKind::HardLink(first) => (stat.linkname, stat.size) = (first, 0),
+        EntryKind::Symlink(name) | EntryKind::HardLink(name) => stat.linkname = name,
         EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
             (stat.devmajor, stat.devminor) = (i64::from(major), i64::from(minor));
         }
-        EntryKind::File | EntryKind::Fifo | EntryKind::Socket => {}
+        EntryKind::File | EntryKind::Directory | EntryKind::Fifo | EntryKind::Socket => {}
     }
     stat
 }

@@ -1,0 +1,153 @@
+//! What becomes of the result: outputs → exporters, as far as the engine can.
+
+use std::collections::BTreeMap;
+
+use crate::buildkit::EngineProduct;
+use crate::buildkit::session::{FileTarget, OutputFile};
+use crate::buildkit::solve::Exporter;
+use crate::engine::ImageStore;
+use crate::settings::{BuildSettings, Destination, Output, OutputKind};
+
+/// How the outputs are made.
+pub(super) struct Exports {
+    pub(super) exporters: Vec<Exporter>,
+    /// Where files of the result go.
+    pub(super) target: Option<FileTarget>,
+    /// The result becomes an image of a Docker engine.
+    pub(super) engine_image: bool,
+    /// The engine's image is to be pushed afterwards.
+    pub(super) push_after: bool,
+}
+
+/// An output that this engine cannot make.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(super) enum ExportError {
+    #[error("{engine} cannot export type={output} with its image store")]
+    Unsupported { engine: String, output: &'static str },
+    #[error("{engine} keeps no images, so there is nowhere to load this one")]
+    NoImageStore { engine: String },
+    #[error("{engine} makes one output a build, and {count} are asked for")]
+    OneOutput { engine: String, count: usize },
+    #[error("only one output can be files, and there are {0}")]
+    OneTarget(usize),
+    #[error("{engine} cannot build for several platforms at once with its image store")]
+    OnePlatform { engine: String },
+}
+
+impl ExportError {
+    /// What would do it.
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            Self::Unsupported { .. } | Self::OnePlatform { .. } => {
+                "switch the engine to containerd's image store (\"features\": {\"containerd-snapshotter\": true} \
+                 in daemon.json), or use a buildkitd"
+            }
+            Self::NoImageStore { .. } => "use --push, --output type=docker,dest=FILE, or a Docker engine",
+            Self::OneOutput { .. } => {
+                "build once for each output (the second build is cached), or use Docker 26 or newer"
+            }
+            Self::OneTarget(_) => "build once for each of them; the second build is cached",
+        }
+    }
+}
+
+/// What the engine can do.
+pub(super) struct Abilities<'a> {
+    pub(super) product: &'a EngineProduct,
+    pub(super) store: ImageStore,
+    pub(super) exports_many: bool,
+}
+
+impl Abilities<'_> {
+    fn is_docker(&self) -> bool {
+        matches!(self.product, EngineProduct::Docker { .. })
+    }
+
+    /// buildkitd and containerd's store make archives; Docker's own store cannot.
+    fn makes_archives(&self) -> bool {
+        !self.is_docker() || self.store == ImageStore::Containerd
+    }
+}
+
+pub(super) fn plan(settings: &BuildSettings, can: &Abilities<'_>) -> Result<Exports, ExportError> {
+    let engine = || can.product.to_string();
+    let mut exports = Exports { exporters: Vec::new(), target: None, engine_image: false, push_after: false };
+    let mut targets = 0;
+    if settings.source.platforms.len() > 1 && !can.makes_archives() {
+        return Err(ExportError::OnePlatform { engine: engine() });
+    }
+    for output in &settings.outputs {
+        let mut attributes = output.attributes.clone();
+        let kind = match &output.kind {
+            OutputKind::CacheOnly => continue,
+            OutputKind::Image { push } => {
+                attributes.extend(settings.annotations.clone());
+                name(&mut attributes, settings);
+                if can.is_docker() {
+                    exports.engine_image = true;
+                    exports.push_after |= *push;
+                    if can.store == ImageStore::Containerd {
+                        attributes
+                            .entry("prefer-image-digest".to_owned())
+                            .or_insert_with(|| "true".to_owned());
+                    }
+                    "moby"
+                } else if *push {
+                    attributes.insert("push".to_owned(), "true".to_owned());
+                    "image"
+                } else if is_default(settings, output) {
+                    continue;
+                } else {
+                    return Err(ExportError::NoImageStore { engine: engine() });
+                }
+            }
+            OutputKind::Local(directory) => {
+                exports.target = Some(FileTarget::Directory(directory.clone()));
+                targets += 1;
+                "local"
+            }
+            OutputKind::Tar(destination) => {
+                exports.target = Some(file_target(destination));
+                targets += 1;
+                "tar"
+            }
+            kind @ (OutputKind::Oci(destination) | OutputKind::Docker(destination)) => {
+                if !can.makes_archives() {
+                    return Err(ExportError::Unsupported { engine: engine(), output: kind.name() });
+                }
+                attributes.extend(settings.annotations.clone());
+                name(&mut attributes, settings);
+                exports.target = Some(file_target(destination));
+                targets += 1;
+                kind.name()
+            }
+        };
+        exports.exporters.push(Exporter { kind: kind.to_owned(), attributes });
+    }
+    if targets > 1 {
+        return Err(ExportError::OneTarget(targets));
+    }
+    if exports.exporters.len() > 1 && !can.exports_many {
+        return Err(ExportError::OneOutput { engine: engine(), count: exports.exporters.len() });
+    }
+    Ok(exports)
+}
+
+/// Whether the output is the one that a build without `--output` and `--load` has.
+fn is_default(settings: &BuildSettings, output: &Output) -> bool {
+    settings.default_output && output.attributes.is_empty()
+}
+
+fn name(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
+    if !settings.tags.is_empty() {
+        let names: Vec<String> = settings.tags.iter().map(ToString::to_string).collect();
+        attributes.insert("name".to_owned(), names.join(","));
+    }
+}
+
+fn file_target(destination: &Destination) -> FileTarget {
+    FileTarget::File(match destination {
+        Destination::File(path) => OutputFile::Path(path.clone()),
+        Destination::Stdout => OutputFile::Stream(Box::new(std::io::stdout())),
+    })
+}

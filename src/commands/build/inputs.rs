@@ -1,0 +1,177 @@
+//! Finding what a build reads: its context and its Dockerfile.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::context::archive;
+use crate::settings::{ContextSource, DockerfileSource, SourceSettings};
+
+/// What a build reads.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) context: Context,
+    pub(crate) dockerfile: Dockerfile,
+}
+
+/// The build context.
+#[derive(Debug)]
+pub(crate) enum Context {
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// Nothing: the Dockerfile came alone on stdin.
+    Empty(TempDir),
+    /// A tar archive that came on stdin.
+    Archive(NamedTempFile),
+    /// An address that the engine fetches.
+    Remote(String),
+}
+
+/// The Dockerfile.
+#[derive(Debug)]
+pub(crate) enum Dockerfile {
+    /// A file of this machine, sent as the only interesting one of its directory.
+    Local {
+        /// The directory to send it from.
+        directory: PathBuf,
+        /// Its name there.
+        name: String,
+        /// Its content.
+        text: String,
+        /// Keeps the directory of a Dockerfile that came on stdin.
+        _temporary: Option<TempDir>,
+    },
+    /// A file of the remote or archived context, by its path there.
+    InContext(String),
+}
+
+/// The context or the Dockerfile cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    #[error("there is no Dockerfile at {}", .0.display())]
+    NoDockerfile(PathBuf),
+    #[error("cannot read the Dockerfile {}", .0.display())]
+    Dockerfile(PathBuf, #[source] io::Error),
+    #[error("the Dockerfile {} is not UTF-8", .0.display())]
+    NotText(PathBuf),
+    #[error("the Dockerfile on stdin is empty")]
+    EmptyStdin,
+    #[error("stdin holds a Dockerfile, and --file names another one")]
+    TwoDockerfiles,
+    #[error("cannot read stdin")]
+    Stdin(#[source] io::Error),
+}
+
+const DEFAULT_NAME: &str = "Dockerfile";
+
+impl Inputs {
+    /// Finds and reads them. Reads stdin where the settings say so.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no Dockerfile or it cannot be read.
+    pub(crate) fn read(source: &SourceSettings) -> Result<Self, InputError> {
+        match &source.context {
+            ContextSource::Directory(directory) => Ok(Self {
+                dockerfile: match &source.dockerfile {
+                    DockerfileSource::Default => local(directory, DEFAULT_NAME)?,
+                    DockerfileSource::File(path) => local_path(path)?,
+                    DockerfileSource::Stdin => from_stdin(&mut io::stdin().lock())?,
+                },
+                context: Context::Directory(directory.clone()),
+            }),
+            ContextSource::Remote(address) => Ok(Self {
+                dockerfile: match &source.dockerfile {
+                    DockerfileSource::Default => Dockerfile::InContext(DEFAULT_NAME.to_owned()),
+                    DockerfileSource::File(path) if path.is_absolute() => local_path(path)?,
+                    DockerfileSource::File(path) => {
+                        Dockerfile::InContext(path.to_string_lossy().into_owned())
+                    }
+                    DockerfileSource::Stdin => from_stdin(&mut io::stdin().lock())?,
+                },
+                context: Context::Remote(address.clone()),
+            }),
+            ContextSource::Stdin => read_stdin(&source.dockerfile),
+        }
+    }
+
+    /// The Dockerfile's name for messages and its text, if it is on this machine.
+    pub(crate) fn dockerfile_text(&self) -> Option<(&str, &str)> {
+        match &self.dockerfile {
+            Dockerfile::Local { name, text, .. } => Some((name, text)),
+            Dockerfile::InContext(_) => None,
+        }
+    }
+}
+
+fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
+    let mut stdin = io::stdin().lock();
+    let mut header = Vec::new();
+    stdin.by_ref().take(archive::HEADER as u64).read_to_end(&mut header).map_err(InputError::Stdin)?;
+    let mut whole = header.as_slice().chain(stdin);
+    if !archive::is_archive(&header) {
+        if *dockerfile != DockerfileSource::Default {
+            return Err(InputError::TwoDockerfiles);
+        }
+        let context = Context::Empty(TempDir::new().map_err(InputError::Stdin)?);
+        return Ok(Inputs { context, dockerfile: from_stdin(&mut whole)? });
+    }
+    let mut spool = || {
+        let mut file = NamedTempFile::new()?;
+        io::copy(&mut whole, &mut file)?;
+        file.flush()?;
+        Ok(file)
+    };
+    let file = spool().map_err(InputError::Stdin)?;
+    let name = match dockerfile {
+        DockerfileSource::File(path) => path.to_string_lossy().into_owned(),
+        DockerfileSource::Default | DockerfileSource::Stdin => DEFAULT_NAME.to_owned(),
+    };
+    Ok(Inputs { context: Context::Archive(file), dockerfile: Dockerfile::InContext(name) })
+}
+
+fn from_stdin(stdin: &mut dyn Read) -> Result<Dockerfile, InputError> {
+    let mut bytes = Vec::new();
+    stdin.read_to_end(&mut bytes).map_err(InputError::Stdin)?;
+    if bytes.is_empty() {
+        return Err(InputError::EmptyStdin);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| InputError::NotText(PathBuf::from("-")))?;
+    let keep = || {
+        let directory = TempDir::new()?;
+        File::create(directory.path().join(DEFAULT_NAME))?.write_all(text.as_bytes())?;
+        Ok(directory)
+    };
+    let directory = keep().map_err(InputError::Stdin)?;
+    Ok(Dockerfile::Local {
+        directory: directory.path().to_owned(),
+        name: DEFAULT_NAME.to_owned(),
+        text,
+        _temporary: Some(directory),
+    })
+}
+
+fn local_path(path: &Path) -> Result<Dockerfile, InputError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| InputError::NoDockerfile(path.to_owned()))?;
+    local(directory, &name.to_string_lossy())
+}
+
+/// Reads `name` of `directory`; for `Dockerfile` also in lower case, as Docker does.
+fn local(directory: &Path, name: &str) -> Result<Dockerfile, InputError> {
+    let lower = directory.join(name.to_ascii_lowercase());
+    let (path, name) = match directory.join(name) {
+        path if !path.exists() && name == DEFAULT_NAME && lower.is_file() => {
+            (lower, name.to_ascii_lowercase())
+        }
+        path => (path, name.to_owned()),
+    };
+    let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => InputError::NoDockerfile(path.clone()),
+        _ => InputError::Dockerfile(path.clone(), error),
+    })?;
+    let text = String::from_utf8(bytes).map_err(|_| InputError::NotText(path))?;
+    Ok(Dockerfile::Local { directory: directory.to_owned(), name, text, _temporary: None })
+}

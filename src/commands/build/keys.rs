@@ -1,0 +1,323 @@
+//! From the inputs of a build to its keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::bases::{Base, Lookup};
+use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs};
+use super::witness::Witness;
+use crate::context::{self, ContextError, Entry, EntryKind, FileKind, Filter, archive, ignorefile};
+use crate::digest::Digest;
+use crate::dockerfile::{ContextPaths, Dockerfile, Options, Resolution, ResolveError, SyntaxError};
+use crate::endpoint::Endpoint;
+use crate::engine::EngineError;
+use crate::key::{BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput};
+use crate::settings::{BuildSettings, NamedContext};
+
+/// The keys of a build and what is worth saying about them.
+#[derive(Debug)]
+pub(crate) struct BuildKeys {
+    pub(crate) keys: Keys,
+    /// Base images without a digest: a newer one would go unnoticed.
+    pub(crate) unpinned: Vec<String>,
+    witness: Witness,
+    seen: ContextPaths,
+}
+
+impl BuildKeys {
+    /// Whether the inputs are still the ones that the keys stand for.
+    pub(crate) fn still_hold(&self) -> bool {
+        self.witness.still_holds(|path| self.seen.sees(path))
+    }
+}
+
+/// A build whose keys cannot be known before it runs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoKeys {
+    #[error("the context is remote: what is in it is known to the engine only")]
+    RemoteContext,
+    #[error("the named context {0} is remote: what is in it is known to the engine only")]
+    RemoteNamedContext(String),
+    #[error("the archive on stdin is compressed in a way that larder does not read")]
+    Compression,
+    #[error("the archive on stdin cannot be read")]
+    Archive(#[source] std::io::Error),
+    #[error("several platforms are asked for, and an image has a key for each")]
+    SeveralPlatforms,
+    #[error("ADD of a remote address: what is there is known to the engine only")]
+    RemoteAdd,
+    #[error("--pull, and {0} could not be looked up in its registry")]
+    PullUnknown(String),
+    #[error("the Dockerfile has an error")]
+    Syntax(#[source] SyntaxError),
+    #[error("the Dockerfile cannot be resolved")]
+    Resolve(#[source] ResolveError),
+    #[error("the build context cannot be read")]
+    Context(#[from] ContextError),
+    #[error("the engine's platform is unknown")]
+    Platform(#[source] EngineError),
+    #[error("two inputs have one name")]
+    Duplicate(#[from] crate::key::DuplicateInput),
+}
+
+/// Computes the keys of `inputs` as `settings` want them built.
+///
+/// # Errors
+///
+/// Fails when the keys cannot be known beforehand; the build itself may well work.
+pub(crate) async fn compute(
+    settings: &BuildSettings,
+    inputs: &Inputs,
+    lookup: &Lookup<'_>,
+    endpoint: &Endpoint,
+) -> Result<BuildKeys, NoKeys> {
+    let source = &settings.source;
+    if source.platforms.len() > 1 {
+        return Err(NoKeys::SeveralPlatforms);
+    }
+    let archived = match &inputs.context {
+        Context::Remote(_) => return Err(NoKeys::RemoteContext),
+        Context::Archive(file) => Some(read_archive(file.path(), &inputs.dockerfile)?),
+        Context::Directory(_) | Context::Empty(_) => None,
+    };
+    let text = match &inputs.dockerfile {
+        DockerfileInput::Local { text, .. } => text.clone(),
+        DockerfileInput::InContext(name) => {
+            let wanted = archived.as_ref().and_then(|archive| archive.wanted.clone());
+            let missing = || std::io::Error::other(format!("there is no {name} in it"));
+            let bytes = wanted.ok_or_else(missing).map_err(NoKeys::Archive)?;
+            String::from_utf8(bytes).map_err(|error| NoKeys::Archive(std::io::Error::other(error)))?
+        }
+    };
+    let dockerfile = Dockerfile::parse(&text).map_err(NoKeys::Syntax)?;
+    let mut options = Options {
+        target: source.target.clone(),
+        build_args: source.build_args.clone(),
+        platform: source.platforms.first().cloned(),
+        build_platform: build_platform(endpoint, lookup).await?,
+        named_contexts: source.named_contexts.keys().cloned().collect(),
+        triggers: BTreeMap::new(),
+    };
+    let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
+    let bases = pin(&dockerfile, &resolution, &mut options, lookup).await;
+    if source.pull {
+        if let Some(unknown) = bases.iter().find(|base| base.digest.is_none()) {
+            return Err(NoKeys::PullUnknown(unknown.reference.clone()));
+        }
+    }
+    let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
+    if resolution.remote {
+        return Err(NoKeys::RemoteAdd);
+    }
+    let mut witness = Witness::default();
+    if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
+        witness.file(directory.join(name), text.as_bytes());
+    }
+    let named_contexts = named_contexts(settings, &resolution, lookup, &mut witness).await?;
+    let files = match (&inputs.context, archived) {
+        (_, Some(archive)) => archive.files.into_iter().map(context_file).collect(),
+        (Context::Directory(directory), None) => {
+            visible_files(directory, &inputs.dockerfile, &resolution, &mut witness)?
+        }
+        _ => Vec::new(),
+    };
+    let unpinned = (resolution.bases.iter())
+        .filter(|base| bases.iter().any(|pin| pin.reference == base.reference && pin.digest.is_none()))
+        .map(|base| base.written.clone())
+        .collect();
+    let image_inputs = ImageInputs {
+        text: &text,
+        parsed: Some((&dockerfile, &resolution)),
+        bases: &bases,
+        build_args: &source.build_args,
+        target: source.target.as_deref(),
+        platform: source.platforms.first().map(String::as_str),
+        labels: &source.labels,
+        secrets: &source.secrets.keys().cloned().collect::<BTreeSet<_>>(),
+        ssh: &source.ssh.keys().cloned().collect::<BTreeSet<_>>(),
+        named_contexts: &named_contexts,
+        files: &files,
+        network: source.options.get("force-network-mode").map(String::as_str),
+        run_options: &run_options(settings),
+        image_options: &image_options(settings),
+        extra: &source.key_extra,
+    };
+    let read = |path: &str| match &inputs.context {
+        Context::Directory(directory) => std::fs::read(directory.join(path)).ok(),
+        Context::Archive(file) => archive::read(File::open(file.path()).ok()?, path).ok()??.wanted,
+        Context::Empty(_) | Context::Remote(_) => None,
+    };
+    let keys = image_inputs.keys(&read)?;
+    Ok(BuildKeys { keys, unpinned, witness, seen: resolution.context })
+}
+
+/// The platform that the engine builds for by itself. A socket's engine runs on this very machine.
+async fn build_platform(endpoint: &Endpoint, lookup: &Lookup<'_>) -> Result<String, NoKeys> {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    match (endpoint, lookup.engine) {
+        (Endpoint::Tcp { .. } | Endpoint::Ssh { .. }, Some(engine)) => {
+            engine.platform().await.map_err(NoKeys::Platform)
+        }
+        _ => Ok(format!("linux/{architecture}")),
+    }
+}
+
+/// Pins the bases and the syntax frontend, and notes the triggers that become known.
+async fn pin(
+    dockerfile: &Dockerfile,
+    resolution: &Resolution,
+    options: &mut Options,
+    lookup: &Lookup<'_>,
+) -> Vec<BasePin> {
+    let mut wanted: Vec<(String, String)> =
+        (resolution.bases.iter()).map(|base| (base.reference.clone(), base.platform.to_string())).collect();
+    if let Some(syntax) = &dockerfile.directives.syntax {
+        wanted.push((syntax.clone(), options.build_platform.clone()));
+    }
+    let found = lookup.all(&wanted).await;
+    let pins = wanted.into_iter().zip(found).map(|((reference, platform), Base { digest, triggers })| {
+        if let Some(triggers) = triggers {
+            options.triggers.insert(reference.clone(), triggers);
+        }
+        BasePin { reference, platform, digest }
+    });
+    pins.collect()
+}
+
+fn read_archive(path: &Path, dockerfile: &DockerfileInput) -> Result<archive::Archive, NoKeys> {
+    let wanted = match dockerfile {
+        DockerfileInput::InContext(name) => name.trim_start_matches("./"),
+        DockerfileInput::Local { .. } => "",
+    };
+    let file = File::open(path).map_err(NoKeys::Archive)?;
+    archive::read(file, wanted).map_err(NoKeys::Archive)?.ok_or(NoKeys::Compression)
+}
+
+/// Digests the files that the reached steps can see, `.dockerignore` applied.
+fn visible_files(
+    directory: &Path,
+    dockerfile: &DockerfileInput,
+    resolution: &Resolution,
+    witness: &mut Witness,
+) -> Result<Vec<ContextFile>, ContextError> {
+    if resolution.context.is_empty() {
+        return Ok(Vec::new());
+    }
+    let filter = Filter { exclude: ignored(directory, dockerfile), ..Filter::default() };
+    let mut entries = context::walk(directory, &filter)?.collect::<Result<Vec<Entry>, _>>()?;
+    let seen = &resolution.context;
+    let through_a_link = (entries.iter())
+        .any(|entry| matches!(entry.kind, EntryKind::Symlink(_)) && seen.follows(&entry.path));
+    if !through_a_link {
+        entries.retain(|entry| seen.sees(&entry.path));
+    }
+    witness.directory(directory, filter, &entries);
+    Ok(context::digest_entries(entries)?.into_iter().map(context_file).collect())
+}
+
+/// The patterns of `<Dockerfile>.dockerignore`, else of the context's `.dockerignore`.
+fn ignored(directory: &Path, dockerfile: &DockerfileInput) -> Vec<String> {
+    let beside: Option<PathBuf> = match dockerfile {
+        DockerfileInput::Local { directory, name, .. } => {
+            Some(directory.join(format!("{name}.dockerignore")))
+        }
+        DockerfileInput::InContext(_) => None,
+    };
+    let candidates = beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]);
+    let text = candidates.into_iter().find_map(|path| std::fs::read(path).ok());
+    text.map(|text| ignorefile::parse(&text)).unwrap_or_default()
+}
+
+fn context_file(file: context::FileDigest) -> ContextFile {
+    let kind = match file.kind {
+        FileKind::File => "file",
+        FileKind::Directory => "dir",
+        FileKind::Symlink => "symlink",
+        FileKind::Fifo => "fifo",
+        FileKind::CharDevice => "char-device",
+        FileKind::BlockDevice => "block-device",
+    };
+    ContextFile { path: file.path, kind: kind.to_owned(), mode: file.mode, digest: file.digest }
+}
+
+/// What the named contexts in use are. All of a directory's files count, whatever its `.dockerignore` says.
+async fn named_contexts(
+    settings: &BuildSettings,
+    resolution: &Resolution,
+    lookup: &Lookup<'_>,
+    witness: &mut Witness,
+) -> Result<BTreeMap<String, NamedInput>, NoKeys> {
+    let mut contexts = BTreeMap::new();
+    for (name, context) in &settings.source.named_contexts {
+        let used = resolution.named_contexts.contains(name) || !resolution.untold_triggers.is_empty();
+        if !used {
+            continue;
+        }
+        let input = match context {
+            NamedContext::Directory(directory) => {
+                let entries = context::walk(directory, &Filter::default())?.collect::<Result<Vec<_>, _>>()?;
+                witness.directory(directory, Filter::default(), &entries);
+                NamedInput::Files(digest_of(&context::digest_entries(entries)?))
+            }
+            NamedContext::Reference(address) => {
+                let Some(image) = address.strip_prefix("docker-image://") else {
+                    return Err(NoKeys::RemoteNamedContext(name.clone()));
+                };
+                let wanted = [(image.to_owned(), resolution.platform.to_string())];
+                let digest = lookup.all(&wanted).await.into_iter().next().and_then(|base| base.digest);
+                NamedInput::Address { address: address.clone(), digest }
+            }
+        };
+        contexts.insert(name.clone(), input);
+    }
+    Ok(contexts)
+}
+
+/// One digest over a list of files, each field with its length.
+fn digest_of(files: &[context::FileDigest]) -> Digest {
+    let mut bytes = Vec::new();
+    for file in files {
+        bytes.extend((file.path.len() as u64).to_le_bytes());
+        bytes.extend(file.path.as_bytes());
+        bytes.push(file.kind as u8);
+        bytes.extend(file.mode.to_le_bytes());
+        bytes.extend(file.digest.as_bytes());
+    }
+    Digest::of(&bytes)
+}
+
+/// Options that RUN steps feel.
+fn run_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
+    let mut options: BTreeMap<String, Vec<String>> = (settings.source.options.iter())
+        .filter(|(name, _)| *name != "force-network-mode")
+        .map(|(name, value)| (name.clone(), vec![value.clone()]))
+        .collect();
+    if !settings.source.entitlements.is_empty() {
+        options.insert("allow".to_owned(), settings.source.entitlements.clone());
+    }
+    options
+}
+
+/// Options that change the image alone.
+fn image_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
+    let mut options = BTreeMap::new();
+    for (name, value) in &settings.annotations {
+        options.insert(name.clone(), vec![value.clone()]);
+    }
+    for (kind, attributes) in &settings.attestations {
+        options.insert(format!("attest:{kind}"), attributes.iter().cloned().collect());
+    }
+    if settings.cache_to.iter().any(|cache| cache.kind == "inline") {
+        options.insert("inline-cache".to_owned(), Vec::new());
+    }
+    let outputs = settings.outputs.iter().filter(|output| output.kind.is_image());
+    for (name, value) in outputs.flat_map(|output| &output.attributes) {
+        options.insert(format!("output:{name}"), vec![value.clone()]);
+    }
+    options
+}

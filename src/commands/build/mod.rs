@@ -1,0 +1,418 @@
+//! `larder build`: settings → inputs → keys → tiers → BuildKit → ledger → summary.
+
+mod bases;
+mod exports;
+mod inputs;
+mod keys;
+mod request;
+mod run;
+mod witness;
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::error::{CommandError, ErrorKind, chain};
+use crate::buildkit::session::FileTarget;
+use crate::buildkit::solve::ExporterResponse;
+use crate::buildkit::{ApiVersion, Client, EngineProduct, SolveError};
+use crate::cli::BuildArgs;
+use crate::engine::{Engine, Image, ImageStore};
+use crate::ledger::{self, BuildRecord, Outcome, StepCounts, StepEntry, TierOutcome, TierRecord};
+use crate::output::progress::Trace;
+use crate::output::{Printer, summary};
+use crate::registry::Login;
+use crate::settings::{BuildSettings, Environment, OutputKind, Settings};
+use crate::store::Store;
+use crate::tiers::EngineTier;
+use exports::{Abilities, Exports};
+use inputs::InputError;
+use keys::{BuildKeys, NoKeys};
+use run::Ended;
+
+pub(super) use bases::Lookup;
+pub(super) use inputs::Inputs;
+pub(super) use keys::compute as compute_keys;
+
+/// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
+const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
+/// The name of BuildKit's own cache in records and summaries.
+const LAYERS: &str = "layers";
+
+pub(super) async fn run(
+    args: &BuildArgs,
+    settings: &Settings,
+    environment: &Environment,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let clock = Instant::now();
+    let build = BuildSettings::resolve(args, settings, environment)?;
+    let inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
+    let client = Client::connect(&settings.endpoint).await?;
+    let mut job = Job {
+        store: Store::new(&settings.cache_dir),
+        login: Login::new(&settings.docker_config),
+        engine: engine(&client)?,
+        record: BuildRecord::started(Timestamp::now()),
+        settings,
+        build: &build,
+        inputs: &inputs,
+        client: &client,
+        printer,
+    };
+    job.record.names = build.tags.iter().map(crate::registry::ImageRef::familiar).collect();
+    let result = job.run().await;
+    job.close(&result, millis(clock.elapsed()))?;
+    result
+}
+
+/// The API of a Docker engine; buildkitd has none.
+pub(super) fn engine(client: &Client) -> Result<Option<Engine>, CommandError> {
+    match client.product() {
+        EngineProduct::Docker { api, .. } => Engine::new(client.endpoint(), (api.major, api.minor))
+            .map(Some)
+            .map_err(|error| CommandError::config(&error)),
+        EngineProduct::Buildkitd => Ok(None),
+    }
+}
+
+pub(super) fn input_error(error: &InputError) -> CommandError {
+    let hint = match error {
+        InputError::NoDockerfile(_) => {
+            "name it with --file, or give the directory that holds it as the build context"
+        }
+        InputError::EmptyStdin | InputError::TwoDockerfiles => {
+            "larder build - < Dockerfile, or --file - with a directory"
+        }
+        InputError::Dockerfile(..) | InputError::NotText(_) | InputError::Stdin(_) => {
+            return CommandError::config(error);
+        }
+    };
+    CommandError::config(error).hint(hint)
+}
+
+/// One `larder build` in the making.
+struct Job<'a> {
+    settings: &'a Settings,
+    build: &'a BuildSettings,
+    inputs: &'a Inputs,
+    client: &'a Client,
+    engine: Option<Engine>,
+    store: Store,
+    login: Login,
+    record: BuildRecord,
+    printer: Printer,
+}
+
+impl Job<'_> {
+    async fn run(&mut self) -> Result<(), CommandError> {
+        let keys = self.keys().await?;
+        if let Some(image) = self.lookup(keys.as_ref()).await? {
+            return self.finish_hit(image, keys.as_ref()).await;
+        }
+        let (response, pushes) = self.build_it().await?;
+        self.finish_built(&response, pushes, keys.as_ref()).await
+    }
+
+    /// The keys, if they can be known beforehand; why not goes into the record.
+    async fn keys(&mut self) -> Result<Option<BuildKeys>, CommandError> {
+        let lookup =
+            Lookup { engine: self.engine.as_ref(), login: &self.login, pull: self.build.source.pull };
+        match compute_keys(self.build, self.inputs, &lookup, &self.settings.endpoint).await {
+            Ok(keys) => {
+                self.record.image_key = Some(keys.keys.image);
+                self.record.dependency_key = Some(keys.keys.dependency);
+                if !keys.unpinned.is_empty() {
+                    self.printer.warn(&format!(
+                        "no digest is known of the base image {}: a newer one would go unnoticed",
+                        keys.unpinned.join(", ")
+                    ));
+                }
+                Ok(Some(keys))
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                if let (true, NoKeys::Context(_)) = (self.build.strict, &error) {
+                    return Err(CommandError::cache(&error));
+                }
+                self.skip(EngineTier::NAME, &reason);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Why the engine is not asked for the whole image, if it is not.
+    fn engine_tier_is_off(&self) -> Option<&'static str> {
+        let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));
+        if self.engine.is_none() {
+            Some("buildkitd keeps no images")
+        } else if !images {
+            Some("the result is not just an image of the engine")
+        } else if self.build.force_rebuild {
+            Some("--force-rebuild")
+        } else if self.build.no_cache {
+            Some("--no-cache")
+        } else if !self.build.no_cache_filter.is_empty() {
+            Some("--no-cache-filter")
+        } else if self.build.cache_to.iter().any(|cache| cache.kind != "inline") {
+            Some("--cache-to wants a build")
+        } else {
+            None
+        }
+    }
+
+    async fn lookup(&mut self, keys: Option<&BuildKeys>) -> Result<Option<Image>, CommandError> {
+        if let Some(reason) = self.engine_tier_is_off() {
+            self.record.tiers.retain(|tier| tier.tier != EngineTier::NAME);
+            self.skip(EngineTier::NAME, reason);
+            return Ok(None);
+        }
+        let (Some(keys), Some(engine)) = (keys, &self.engine) else { return Ok(None) };
+        let clock = Instant::now();
+        let answer = EngineTier::new(&self.store, engine).lookup(keys.keys.image).await;
+        self.record.tiers.push(answer.record(EngineTier::NAME, clock.elapsed()));
+        if let Some(fault) = &answer.fault {
+            self.cache_fault(fault.as_ref())?;
+        }
+        Ok(answer.found)
+    }
+
+    async fn finish_hit(&mut self, image: Image, keys: Option<&BuildKeys>) -> Result<(), CommandError> {
+        let Some(engine) = self.engine.clone() else { return Ok(()) };
+        let named = self.build.tags.iter().filter(|tag| !image.names.contains(&tag.familiar()));
+        for tag in named {
+            engine.tag(&image.id, tag).await.map_err(|error| CommandError::build(chain(&error)))?;
+        }
+        if let Some(keys) = keys {
+            self.note(keys, &image.id)?;
+        }
+        self.record.outcome = Outcome::ImageHit;
+        self.record.hit_tier = Some(EngineTier::NAME.to_owned());
+        self.record.image_id = Some(image.id);
+        let push = self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true });
+        self.push(push).await
+    }
+
+    /// Runs the build; answers what BuildKit said and whether to push.
+    async fn build_it(&mut self) -> Result<(ExporterResponse, bool), CommandError> {
+        let attestable = match self.client.product() {
+            EngineProduct::Docker { api, .. } => *api >= ATTESTATIONS_SINCE,
+            EngineProduct::Buildkitd => true,
+        };
+        let store = match &self.engine {
+            Some(engine) if attestable => {
+                engine.image_store().await.map_err(|error| CommandError::build(chain(&error)))?
+            }
+            _ => ImageStore::GraphDriver,
+        };
+        let abilities =
+            Abilities { product: self.client.product(), store, exports_many: self.client.exports_many() };
+        let exports = exports::plan(self.build, &abilities)
+            .map_err(|error| CommandError::config(&error).hint(error.hint()))?;
+        if self.engine.is_none() && exports.exporters.is_empty() && self.build.default_output {
+            self.printer.warn(
+                "buildkitd keeps no images: the result stays in its build cache (--push or --output keep it)",
+            );
+        }
+        let Exports { push_after, engine_image, .. } = exports;
+        let conditions = request::Conditions {
+            engine_images: self.engine.is_some(),
+            attestations: attestable && (self.engine.is_none() || store == ImageStore::Containerd),
+        };
+        let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
+            && self.build.outputs.iter().any(|output| output.kind.is_stdout());
+        let (request, attachments) =
+            request::request(self.build, self.inputs, exports, self.login.clone(), &conditions);
+        let clock = Instant::now();
+        let progress = run::Progress::new(self.build.progress, self.settings, to_stdout);
+        let (result, trace) =
+            run::solve(self.client, request, attachments, &progress, self.build.timeout, self.printer).await;
+        self.note_steps(&trace, clock.elapsed());
+        match result {
+            Ok(response) => {
+                if engine_image && !response.contains_key("containerimage.digest") {
+                    return Err(CommandError::build("the engine built, but named no image"));
+                }
+                Ok((response, push_after))
+            }
+            Err(error) => Err(self.explain(error, &trace)),
+        }
+    }
+
+    async fn finish_built(
+        &mut self,
+        response: &ExporterResponse,
+        push: bool,
+        keys: Option<&BuildKeys>,
+    ) -> Result<(), CommandError> {
+        self.record.outcome = Outcome::Built;
+        self.record.exporter.clone_from(response);
+        self.record.image_id = response.get("containerimage.digest").cloned();
+        let engine_image =
+            self.build.outputs.iter().any(|output| output.kind.is_image()) && self.engine.is_some();
+        if let (Some(keys), Some(id), true) = (keys, self.record.image_id.clone(), engine_image) {
+            if keys.still_hold() {
+                self.note(keys, &id)?;
+            } else {
+                self.printer
+                    .warn("files of the context changed while the image was built: it is not kept as a hit");
+            }
+        }
+        self.push(push).await
+    }
+
+    async fn push(&mut self, wanted: bool) -> Result<(), CommandError> {
+        let (true, Some(engine)) = (wanted, &self.engine) else { return Ok(()) };
+        for tag in &self.build.tags {
+            let credentials =
+                self.login.credentials(tag.host()).map_err(|error| CommandError::config(&error))?;
+            let clock = Instant::now();
+            let pushed = run::interruptible(engine.push(tag, &credentials, |_| {})).await?;
+            let pushed = pushed.map_err(|error| {
+                CommandError::build(format!("cannot push {}: {}", tag.familiar(), chain(&error))).hint(
+                    format!("check that the repository exists and that you are logged in to {}", tag.host()),
+                )
+            })?;
+            self.printer.note(&format!(
+                "pushed {} in {:.1}s: {} layers sent, {} already there\n",
+                tag.familiar(),
+                clock.elapsed().as_secs_f64(),
+                pushed.sent,
+                pushed.present
+            ));
+        }
+        Ok(())
+    }
+
+    /// Notes the image under its key; a cache that cannot be written costs a warning.
+    fn note(&self, keys: &BuildKeys, id: &str) -> Result<(), CommandError> {
+        let Some(engine) = &self.engine else { return Ok(()) };
+        let tier = EngineTier::new(&self.store, engine);
+        match tier.note(keys.keys.image, keys.keys.dependency, id, Timestamp::now()) {
+            Ok(()) => Ok(()),
+            Err(error) => self.cache_fault(&error),
+        }
+    }
+
+    /// A warning, or the end under `--strict`.
+    fn cache_fault(&self, fault: &(dyn std::error::Error + 'static)) -> Result<(), CommandError> {
+        if self.build.strict {
+            return Err(CommandError::cache(fault));
+        }
+        self.printer.warn(&format!("{}; going on without it", chain(fault)));
+        Ok(())
+    }
+
+    fn skip(&mut self, tier: &str, reason: &str) {
+        self.record.tiers.push(TierRecord {
+            tier: tier.to_owned(),
+            outcome: TierOutcome::Skipped,
+            reason: reason.to_owned(),
+            bytes: 0,
+            millis: 0,
+        });
+    }
+
+    fn note_steps(&mut self, trace: &Trace, duration: Duration) {
+        let counts = trace.counted_steps();
+        self.record.steps = StepCounts { total: counts.total, cached: counts.cached };
+        let source = &self.build.source;
+        let may_show_values = !source.build_args.is_empty() || !source.proxy_args.is_empty();
+        self.record.step_list = (trace.steps().into_iter())
+            .filter(|step| step.kind().is_counted())
+            .map(|step| StepEntry {
+                name: if may_show_values { without_command(&step.name) } else { step.name.clone() },
+                digest: step.digest,
+                cached: step.cached,
+                millis: millis(step.duration),
+            })
+            .collect();
+        let ignored = self.build.no_cache || self.build.force_rebuild;
+        self.record.tiers.push(TierRecord {
+            tier: LAYERS.to_owned(),
+            outcome: match (ignored, counts.cached) {
+                (true, _) => TierOutcome::Skipped,
+                (false, 0) => TierOutcome::Miss,
+                (false, _) => TierOutcome::Hit,
+            },
+            reason: if ignored {
+                if self.build.no_cache { "--no-cache" } else { "--force-rebuild" }.to_owned()
+            } else {
+                format!("{} of {} steps cached", counts.cached, counts.total)
+            },
+            bytes: 0,
+            millis: millis(duration),
+        });
+    }
+
+    /// Turns a failed solve into what the user is told, after showing the step that failed.
+    fn explain(&self, ended: Ended, trace: &Trace) -> CommandError {
+        let error = match ended {
+            Ended::TimedOut(after) => {
+                return CommandError::build(format!(
+                    "the build took longer than {after:?} and was cancelled"
+                ))
+                .hint("--timeout sets how long it may take");
+            }
+            Ended::Solve(error) => error,
+        };
+        if let SolveError::Build(failure) = &error {
+            if let Some(report) = run::failure_report(failure, trace, self.inputs) {
+                self.printer.note(&format!("{report}\n"));
+            }
+        }
+        error.into()
+    }
+
+    /// Writes the ledger, the files asked for, and the summary.
+    fn close(&mut self, result: &Result<(), CommandError>, millis: u64) -> Result<(), CommandError> {
+        self.record.millis = millis;
+        if let Err(error) = result {
+            self.record.outcome = Outcome::Failed;
+            self.record.error = Some(error.cause.clone());
+            if error.kind == ErrorKind::Config {
+                // Nothing was built because nothing could be; that is no build to count.
+                return Ok(());
+            }
+        }
+        let path = self.store.ledger_path();
+        let written =
+            self.store.prepare(&path).map_err(|error| Box::new(error) as Box<dyn std::error::Error>);
+        let written = written.and_then(|()| ledger::append(&path, &self.record).map_err(Into::into));
+        if let Err(error) = written {
+            self.cache_fault(error.as_ref())?;
+        }
+        if let Some(path) = &self.build.metadata_file {
+            let json =
+                serde_json::to_vec_pretty(&self.record).map_err(|error| CommandError::config(&error))?;
+            write_file(path, &json)?;
+        }
+        if let (Some(path), Some(id)) = (&self.build.iid_file, &self.record.image_id) {
+            write_file(path, id.as_bytes())?;
+        }
+        if self.build.quiet {
+            if let (Some(id), Ok(())) = (&self.record.image_id, result) {
+                self.printer.out(&format!("{id}\n"));
+            }
+        } else if self.build.progress != crate::settings::ProgressMode::Json {
+            self.printer.note(&summary::render(&self.record));
+        }
+        Ok(())
+    }
+}
+
+/// `[builder 2/3] RUN …` without what follows the instruction's name, which may show a build argument.
+fn without_command(name: &str) -> String {
+    let end = name.find("] ").map_or(0, |at| at + 2);
+    let keyword = name[end..].find(' ').map_or(name.len(), |at| end + at);
+    name[..keyword].to_owned()
+}
+
+fn write_file(path: &std::path::Path, content: &[u8]) -> Result<(), CommandError> {
+    std::fs::write(path, content)
+        .map_err(|error| CommandError::build(format!("cannot write {}: {error}", path.display())))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

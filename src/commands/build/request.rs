@@ -1,0 +1,161 @@
+//! From the settings to what BuildKit is asked, in the words of its Dockerfile frontend.
+//!
+//! The names of the attributes are those of moby/buildkit, `frontend/dockerui/config.go`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::exports::Exports;
+use super::inputs::{Context, Dockerfile, Inputs};
+use crate::buildkit::session::Attachments;
+use crate::buildkit::solve::SolveRequest;
+use crate::digest::Digest;
+use crate::registry::Login;
+use crate::settings::{BuildSettings, NamedContext};
+
+/// The name under which a tar archive from stdin is fetched from the session.
+const UPLOAD: &str = "context.tar";
+
+/// What decides a request beside the settings.
+pub(super) struct Conditions {
+    /// A base is looked for in the engine first.
+    pub(super) engine_images: bool,
+    /// The engine can attach attestations, so that `docker build` would attach a provenance.
+    pub(super) attestations: bool,
+}
+
+/// Puts the request and what the session serves for it together.
+pub(super) fn request(
+    settings: &BuildSettings,
+    inputs: &Inputs,
+    exports: Exports,
+    login: Login,
+    conditions: &Conditions,
+) -> (SolveRequest, Attachments) {
+    let mut attachments = Attachments {
+        secrets: settings.source.secrets.clone(),
+        ssh: settings.source.ssh.clone(),
+        login: Some(login),
+        target: exports.target,
+        ..Attachments::default()
+    };
+    let mut attributes = BTreeMap::new();
+    context(inputs, &mut attributes, &mut attachments);
+    named_contexts(settings, &mut attributes, &mut attachments);
+    options(settings, conditions, &mut attributes);
+    let frontend = match settings.source.build_args.get("BUILDKIT_SYNTAX").map(|syntax| syntax.trim()) {
+        Some(syntax) if !syntax.is_empty() => {
+            let image = syntax.split_whitespace().next().unwrap_or(syntax);
+            attributes.insert("source".to_owned(), image.to_owned());
+            attributes.insert("cmdline".to_owned(), syntax.to_owned());
+            "gateway.v0"
+        }
+        _ => "dockerfile.v0",
+    };
+    let request = SolveRequest {
+        frontend: frontend.to_owned(),
+        attributes,
+        exporters: exports.exporters,
+        cache_imports: settings.cache_from.clone(),
+        cache_exports: settings.cache_to.clone(),
+        entitlements: settings.source.entitlements.clone(),
+    };
+    (request, attachments)
+}
+
+fn context(inputs: &Inputs, attributes: &mut BTreeMap<String, String>, attachments: &mut Attachments) {
+    let mut set = |name: &str, value: &str| drop(attributes.insert(name.to_owned(), value.to_owned()));
+    match &inputs.context {
+        Context::Directory(directory) => {
+            attachments.directories.insert("context".to_owned(), directory.clone());
+            attachments.shared_key = shared_key(directory);
+        }
+        Context::Empty(directory) => {
+            attachments.directories.insert("context".to_owned(), directory.path().to_owned());
+        }
+        Context::Archive(file) => {
+            attachments.uploads.insert(UPLOAD.to_owned(), file.path().to_owned());
+            set("context", &format!("http://buildkit-session/{UPLOAD}"));
+        }
+        Context::Remote(address) => set("context", address),
+    }
+    match &inputs.dockerfile {
+        Dockerfile::Local { directory, name, .. } => {
+            attachments.directories.insert("dockerfile".to_owned(), directory.clone());
+            set("filename", name);
+            if matches!(inputs.context, Context::Remote(_)) {
+                // Otherwise the frontend looks for it in the remote context.
+                set("dockerfilekey", "dockerfile");
+            }
+        }
+        Dockerfile::InContext(name) => set("filename", name),
+    }
+}
+
+fn named_contexts(
+    settings: &BuildSettings,
+    attributes: &mut BTreeMap<String, String>,
+    attachments: &mut Attachments,
+) {
+    for (name, context) in &settings.source.named_contexts {
+        let value = match context {
+            NamedContext::Reference(address) => address.clone(),
+            NamedContext::Directory(directory) => {
+                // The two names that the build itself uses are taken.
+                let local = if matches!(name.as_str(), "context" | "dockerfile") {
+                    format!("_{name}")
+                } else {
+                    name.clone()
+                };
+                attachments.directories.insert(local.clone(), directory.clone());
+                attributes.insert(format!("sharedkey:localdir:{name}"), shared_key(directory));
+                format!("local:{local}")
+            }
+        };
+        attributes.insert(format!("context:{name}"), value);
+        attributes.insert("frontend.caps".to_owned(), "moby.buildkit.frontend.contexts+forward".to_owned());
+    }
+}
+
+fn options(settings: &BuildSettings, conditions: &Conditions, attributes: &mut BTreeMap<String, String>) {
+    let source = &settings.source;
+    attributes.extend(source.options.clone());
+    for (name, value) in source.proxy_args.iter().chain(&source.build_args) {
+        attributes.insert(format!("build-arg:{name}"), value.clone());
+    }
+    for (name, value) in &source.labels {
+        attributes.insert(format!("label:{name}"), value.clone());
+    }
+    let mut set = |name: &str, value: &str| drop(attributes.insert(name.to_owned(), value.to_owned()));
+    if let Some(target) = &source.target {
+        set("target", target);
+    }
+    if !source.platforms.is_empty() {
+        set("platform", &source.platforms.join(","));
+    }
+    if source.pull {
+        set("image-resolve-mode", "pull");
+    } else if conditions.engine_images {
+        set("image-resolve-mode", "local");
+    }
+    if settings.no_cache || settings.force_rebuild {
+        // No names stand for all stages.
+        set("no-cache", "");
+    } else if !settings.no_cache_filter.is_empty() {
+        set("no-cache", &settings.no_cache_filter.join(","));
+    }
+    for (kind, attestation) in &settings.attestations {
+        if let Some(attestation) = attestation {
+            set(&format!("attest:{kind}"), attestation);
+        }
+    }
+    if conditions.attestations && !settings.attestations.contains_key("provenance") {
+        set("attest:provenance", "mode=min,inline-only=true");
+    }
+}
+
+/// Tells BuildKit which earlier upload of a directory this one is likely to resemble.
+fn shared_key(directory: &Path) -> String {
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    Digest::of(absolute.as_os_str().as_encoded_bytes()).hex()
+}

@@ -1,0 +1,60 @@
+//! The subcommands, one file each: they put the rooms to work and decide nothing that a room could.
+
+mod build;
+mod error;
+mod key;
+mod stats;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::output::Printer;
+use crate::settings::{Environment, Settings};
+use error::{CommandError, ErrorKind};
+
+/// Runs larder with the process's arguments and environment; answers its exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are what was asked for; everything else is a mistake.
+            let code = if error.use_stderr() { ErrorKind::Config.exit_code() } else { 0 };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    let environment = Environment::of_process();
+    let printer = Printer::new(environment.get(crate::settings::env_vars::NO_COLOR).is_none());
+    match run(&cli, &environment, printer) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer.error(&error.cause);
+            for hint in &error.hints {
+                printer.hint(hint);
+            }
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+fn run(cli: &Cli, environment: &Environment, printer: Printer) -> Result<(), CommandError> {
+    let settings = Settings::resolve(&cli.global, environment)?;
+    match &cli.command {
+        Command::Build(args) => on_a_runtime(build::run(args, &settings, environment, printer)),
+        Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, printer)),
+        Command::Stats(args) => stats::run(args, &settings, printer),
+    }
+}
+
+fn on_a_runtime(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::config(&error))?;
+    let result = runtime.block_on(command);
+    // A blocking read of a file or of stdin must not hold up the end.
+    runtime.shutdown_background();
+    result
+}

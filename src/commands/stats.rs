@@ -1,0 +1,28 @@
+//! `larder stats`: what the last builds hit.
+
+use super::error::CommandError;
+use crate::cli::{Format, StatsArgs};
+use crate::ledger;
+use crate::output::Printer;
+use crate::output::stats::Stats;
+use crate::settings::Settings;
+use crate::store::Store;
+
+pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
+    let store = Store::new(&settings.cache_dir);
+    let ledger = ledger::read(&store.ledger_path()).map_err(|error| CommandError::config(&error))?;
+    if ledger.unreadable > 0 {
+        printer.warn(&format!("{} lines of the ledger cannot be read and do not count", ledger.unreadable));
+    }
+    let bytes = store.bytes().map_err(|error| CommandError::config(&error))?;
+    let last = usize::try_from(args.last).unwrap_or(usize::MAX);
+    let stats = Stats::new(&ledger.builds, last, store.directory(), bytes);
+    match args.format {
+        Format::Text => printer.out(&stats.text()),
+        Format::Json => {
+            let json = serde_json::to_string_pretty(&stats).map_err(|error| CommandError::config(&error))?;
+            printer.out(&format!("{json}\n"));
+        }
+    }
+    Ok(())
+}

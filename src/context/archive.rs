@@ -1,0 +1,172 @@
+//! A build context that comes as a tar archive, as far as its key needs it.
+//!
+//! BuildKit unpacks such a context itself and applies no `.dockerignore` to
+//! it, so every entry counts. The last of several entries with one path wins,
+//! as it does in tar.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Component, Path};
+
+use flate2::read::MultiGzDecoder;
+use tar::EntryType;
+
+use super::{FileDigest, FileKind};
+use crate::digest::Digest;
+
+/// Bytes at the start of a stream that tell an archive from a Dockerfile.
+pub const HEADER: usize = 512;
+
+const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
+const BZIP2: &[u8] = b"BZh";
+const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
+
+/// What an archive holds.
+#[derive(Debug, Default)]
+pub struct Archive {
+    /// Its entries, sorted by path.
+    pub files: Vec<FileDigest>,
+    /// The content of the one file that was asked for.
+    pub wanted: Option<Vec<u8>>,
+}
+
+/// Whether a stream that starts with `header` is an archive that BuildKit unpacks.
+pub fn is_archive(header: &[u8]) -> bool {
+    [GZIP, BZIP2, XZ].iter().any(|magic| header.starts_with(magic)) || is_tar(header)
+}
+
+/// Reads an archive, plain or gzip; `None` for another compression.
+///
+/// # Errors
+///
+/// Fails when the archive is damaged.
+pub fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<Archive>> {
+    let mut header = vec![0; HEADER];
+    let read = fill(&mut stream, &mut header)?;
+    header.truncate(read);
+    let whole = header.as_slice().chain(stream);
+    if header.starts_with(GZIP) {
+        entries(MultiGzDecoder::new(whole), wanted).map(Some)
+    } else if is_tar(&header) {
+        entries(whole, wanted).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match stream.read(&mut buffer[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+/// Whether the block is a tar header: its checksum says so, in any dialect of tar.
+fn is_tar(block: &[u8]) -> bool {
+    let Some(block) = block.get(..HEADER) else { return false };
+    let field = &block[148..156];
+    let digits = field.iter().copied().skip_while(|byte| *byte == b' ').take_while(u8::is_ascii_digit);
+    let stated = digits.fold(0_u32, |sum, digit| sum.wrapping_mul(8).wrapping_add(u32::from(digit - b'0')));
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    let blank: u32 = field.iter().map(|byte| u32::from(*byte)).sum();
+    stated != 0 && stated == sum - blank + 8 * u32::from(b' ')
+}
+
+fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
+    let mut archive = tar::Archive::new(stream);
+    let mut files = BTreeMap::new();
+    let mut found = None;
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = clean(&entry.path()?);
+        let mode = entry.header().mode()? & 0o7777;
+        let link = entry.link_name()?.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let (kind, digest) = match entry.header().entry_type() {
+            EntryType::Directory => (FileKind::Directory, Digest::of(b"")),
+            EntryType::Symlink => (FileKind::Symlink, Digest::of(link.as_bytes())),
+            EntryType::Fifo => (FileKind::Fifo, Digest::of(b"")),
+            EntryType::Char => (FileKind::CharDevice, device(&entry)?),
+            EntryType::Block => (FileKind::BlockDevice, device(&entry)?),
+            // A further name counts as a file of its own content: that of the path it names.
+            EntryType::Link => (FileKind::File, Digest::of(clean(Path::new(&link)).as_bytes())),
+            _ if path == wanted => {
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content)?;
+                let digest = Digest::of(&content);
+                found = Some(content);
+                (FileKind::File, digest)
+            }
+            _ => (FileKind::File, Digest::of_reader(&mut entry)?),
+        };
+        let size = entry.size();
+        files.insert(path.clone(), FileDigest { path, kind, mode, digest, size });
+    }
+    Ok(Archive { files: files.into_values().collect(), wanted: found })
+}
+
+fn device(entry: &tar::Entry<'_, impl Read>) -> io::Result<Digest> {
+    let number = |number: Option<u32>| number.unwrap_or_default();
+    let (major, minor) = (entry.header().device_major()?, entry.header().device_minor()?);
+    Ok(Digest::of(format!("{}:{}", number(major), number(minor)).as_bytes()))
+}
+
+fn clean(path: &Path) -> String {
+    let normal = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_string_lossy()),
+        _ => None,
+    });
+    normal.collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::read::GzEncoder;
+
+    fn tarball(files: &[(&str, &str, u64)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, content, mtime) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            header.set_mtime(*mtime);
+            builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_dockerfile_is_not_taken_for_an_archive_and_an_archive_is() {
+        let tar = tarball(&[("Dockerfile", "FROM scratch\n", 1)]);
+        let mut gzip = Vec::new();
+        GzEncoder::new(tar.as_slice(), Compression::fast()).read_to_end(&mut gzip).unwrap();
+        assert!(is_archive(&tar[..HEADER]));
+        assert!(is_archive(&gzip));
+        assert!(!is_archive(b"FROM scratch\n"));
+        assert!(!is_archive(&[b' '; HEADER]));
+        assert!(!is_archive(b""));
+        for archive in [tar, gzip] {
+            let read = read(archive.as_slice(), "Dockerfile").unwrap().unwrap();
+            assert_eq!(read.wanted.as_deref(), Some(&b"FROM scratch\n"[..]));
+        }
+    }
+
+    #[test]
+    fn only_what_the_build_sees_makes_two_archives_differ() {
+        let files = |archive: &[u8]| read(archive, "").unwrap().unwrap().files;
+        let first = files(&tarball(&[("./a", "1", 1), ("b", "2", 1)]));
+        assert_eq!(first, files(&tarball(&[("b", "2", 9), ("a", "1", 9)])));
+        assert_ne!(first, files(&tarball(&[("b", "2", 1), ("a", "3", 1)])));
+    }
+
+    #[test]
+    fn a_damaged_archive_is_an_error() {
+        let tar = tarball(&[("a", &"x".repeat(2000), 1)]);
+        assert!(read(&tar[..1500], "").is_err());
+    }
+}

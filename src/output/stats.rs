@@ -1,0 +1,128 @@
+//! `larder stats`: the last builds and their sums, for people and for programs.
+
+use std::path::Path;
+
+use humansize::{DECIMAL, format_size};
+use serde::Serialize;
+
+use super::summary::duration;
+use super::table::{self, Align};
+use crate::ledger::{BuildRecord, Outcome, Sums};
+
+/// Builds listed one by one in the text.
+const LISTED: usize = 10;
+
+/// What `larder stats` shows; serializes to its JSON.
+#[derive(Debug, Serialize)]
+pub struct Stats<'a> {
+    schema: &'static str,
+    cache: Cache<'a>,
+    sums: Sums,
+    builds: &'a [BuildRecord],
+}
+
+#[derive(Debug, Serialize)]
+struct Cache<'a> {
+    directory: &'a Path,
+    bytes_stored: u64,
+}
+
+impl<'a> Stats<'a> {
+    /// Statistics over the last `last` of `builds` and a cache of `bytes` in `directory`.
+    pub fn new(builds: &'a [BuildRecord], last: usize, directory: &'a Path, bytes: u64) -> Self {
+        Self {
+            schema: "larder.stats.v1",
+            cache: Cache { directory, bytes_stored: bytes },
+            sums: Sums::of(builds, last),
+            builds: &builds[builds.len().saturating_sub(last)..],
+        }
+    }
+
+    /// The statistics for people, newest build last.
+    pub fn text(&self) -> String {
+        let Self { cache, sums, builds, .. } = self;
+        let size = format_size(cache.bytes_stored, DECIMAL);
+        let mut text = format!("Cache: {size} in {}\n", cache.directory.display());
+        if builds.is_empty() {
+            text.push_str("No build has been recorded yet\n");
+            return text;
+        }
+        text.push_str(&format!(
+            "Builds: {} ({} image hits, {} built, {} failed)\n",
+            sums.builds, sums.image_hits, sums.built, sums.failed
+        ));
+        let lines = [
+            ("Image hit rate", sums.image_hit_rate.map(percent)),
+            ("Step hit rate", sums.step_hit_rate.map(percent)),
+            ("Time-weighted hit rate", sums.time_weighted_hit_rate.map(percent)),
+            ("Median image hit", sums.median_hit_millis.map(duration)),
+            ("Median build", sums.median_built_millis.map(duration)),
+            ("Time saved", Some(signed_duration(sums.saved_millis))),
+        ];
+        for (label, value) in lines {
+            text.push_str(&format!("{label}: {}\n", value.as_deref().unwrap_or("unknown")));
+        }
+        text.push_str(&format!("Last {} builds:\n", builds.len().min(LISTED)));
+        let columns = [
+            ("started", Align::Left),
+            ("outcome", Align::Left),
+            ("steps cached", Align::Right),
+            ("time", Align::Right),
+            ("image", Align::Left),
+        ];
+        let rows: Vec<[String; 5]> = builds[builds.len().saturating_sub(LISTED)..].iter().map(row).collect();
+        text.push_str(&table::render(columns, &rows));
+        text
+    }
+}
+
+fn row(build: &BuildRecord) -> [String; 5] {
+    let outcome = match (build.outcome, build.hit_tier.as_deref()) {
+        (Outcome::ImageHit, tier) => format!("image hit ({})", tier.unwrap_or("?")),
+        (Outcome::Built, _) => "built".to_owned(),
+        (Outcome::Failed, _) => "failed".to_owned(),
+    };
+    let steps = match build.outcome {
+        Outcome::ImageHit => "-".to_owned(),
+        _ => format!("{}/{}", build.steps.cached, build.steps.total),
+    };
+    let started = build.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
+    [started, outcome, steps, duration(build.millis), build.names.join(", ")]
+}
+
+fn percent(rate: f64) -> String {
+    format!("{:.1}%", rate * 100.0)
+}
+
+fn signed_duration(millis: i64) -> String {
+    let sign = if millis < 0 { "-" } else { "" };
+    format!("{sign}{}", duration(millis.unsigned_abs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::ledger::StepCounts;
+
+    #[test]
+    fn the_statistics_read_like_this() {
+        let built = BuildRecord {
+            outcome: Outcome::Built,
+            names: vec!["app:1".to_owned()],
+            steps: StepCounts { total: 4, cached: 3 },
+            millis: 61_530,
+            ..BuildRecord::started(Timestamp::UNIX_EPOCH)
+        };
+        let hit = BuildRecord {
+            outcome: Outcome::ImageHit,
+            hit_tier: Some("engine".to_owned()),
+            millis: 31,
+            ..built.clone()
+        };
+        let builds = [built, hit];
+        insta::assert_snapshot!(Stats::new(&builds, 20, Path::new("/cache"), 12_345).text(), @"");
+        insta::assert_snapshot!(Stats::new(&[], 20, Path::new("/cache"), 0).text(), @"");
+    }
+}

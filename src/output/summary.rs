@@ -1,0 +1,104 @@
+//! The short table at the end of a build.
+
+use std::time::Duration;
+
+use humansize::{DECIMAL, format_size};
+
+use super::table::{self, Align};
+use crate::ledger::{BuildRecord, Outcome, TierOutcome};
+
+/// Renders what a build hit and how long it took, for people.
+pub fn render(record: &BuildRecord) -> String {
+    let rows: Vec<[String; 5]> = (record.tiers.iter())
+        .map(|tier| {
+            let outcome = match tier.outcome {
+                TierOutcome::Hit => "hit",
+                TierOutcome::Miss => "miss",
+                TierOutcome::Skipped => "skipped",
+            };
+            let asked = tier.outcome != TierOutcome::Skipped;
+            [
+                tier.tier.clone(),
+                outcome.to_owned(),
+                if tier.bytes == 0 { "-".to_owned() } else { format_size(tier.bytes, DECIMAL) },
+                if asked { duration(tier.millis) } else { "-".to_owned() },
+                tier.reason.clone(),
+            ]
+        })
+        .collect();
+    let columns = [
+        ("tier", Align::Left),
+        ("outcome", Align::Left),
+        ("bytes", Align::Right),
+        ("time", Align::Right),
+        ("why", Align::Left),
+    ];
+    let mut text = String::from("\nlarder\n");
+    text.push_str(&table::render(columns, &rows));
+    let what = match (record.outcome, record.hit_tier.as_deref()) {
+        (Outcome::ImageHit, Some(tier)) => format!("image hit ({tier})"),
+        (Outcome::ImageHit, None) => "image hit".to_owned(),
+        (Outcome::Built, _) => "built".to_owned(),
+        (Outcome::Failed, _) => "failed".to_owned(),
+    };
+    let steps = match record.outcome {
+        Outcome::ImageHit => "no step to run".to_owned(),
+        _ => format!("{} of {} steps cached", record.steps.cached, record.steps.total),
+    };
+    text.push_str(&format!("  {what} in {}, {steps}\n", duration(record.millis)));
+    if let Some(id) = &record.image_id {
+        let names =
+            if record.names.is_empty() { String::new() } else { format!(" as {}", record.names.join(", ")) };
+        text.push_str(&format!("  {}{names}\n", short(id)));
+    }
+    text
+}
+
+/// An id as people read it: `sha256:` and twelve digits.
+fn short(id: &str) -> &str {
+    id.get(.."sha256:".len() + 12).unwrap_or(id)
+}
+
+/// A duration as people read it: `12ms`, `3.4s`, `2m 05s`.
+pub(super) fn duration(millis: u64) -> String {
+    let seconds = Duration::from_millis(millis).as_secs();
+    match millis {
+        0..1000 => format!("{millis}ms"),
+        1000..60_000 => format!("{}.{}s", seconds, millis % 1000 / 100),
+        _ => format!("{}m {:02}s", seconds / 60, seconds % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::ledger::{StepCounts, TierRecord};
+
+    fn tier(name: &str, outcome: TierOutcome, millis: u64, reason: &str) -> TierRecord {
+        TierRecord { tier: name.into(), outcome, reason: reason.into(), bytes: 0, millis }
+    }
+
+    #[test]
+    fn a_build_and_a_hit_read_like_this() {
+        let mut record = BuildRecord {
+            outcome: Outcome::Built,
+            image_id: Some(format!("sha256:{}", "0123456789".repeat(6))),
+            names: vec!["app:1".to_owned()],
+            steps: StepCounts { total: 4, cached: 3 },
+            tiers: vec![
+                tier("engine", TierOutcome::Miss, 2, "no image of this key is known"),
+                tier("layers", TierOutcome::Hit, 61_400, "3 of 4 steps cached"),
+            ],
+            millis: 61_530,
+            ..BuildRecord::started(Timestamp::UNIX_EPOCH)
+        };
+        insta::assert_snapshot!(render(&record), @"");
+        record.outcome = Outcome::ImageHit;
+        record.hit_tier = Some("engine".to_owned());
+        record.millis = 31;
+        record.tiers = vec![tier("engine", TierOutcome::Hit, 4, "the image is in the engine")];
+        insta::assert_snapshot!(render(&record), @"");
+    }
+}

@@ -1,0 +1,74 @@
+//! The engine tier: an image built from this very key is still in the engine.
+//!
+//! The store knows which image ids a key has built; the engine says whether it
+//! still has one. Ids are content addresses, so an image that is there under
+//! its id is the one that was built.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Answer;
+use crate::engine::{Engine, Image};
+use crate::key::CacheKey;
+use crate::store::{Store, StoreError};
+
+/// How long the engine may take to look for images.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Looks for whole images in the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineTier<'a> {
+    store: &'a Store,
+    engine: &'a Engine,
+}
+
+impl<'a> EngineTier<'a> {
+    /// The tier's name in records and summaries.
+    pub const NAME: &'static str = "engine";
+
+    /// A tier over what `store` knows and `engine` has.
+    pub fn new(store: &'a Store, engine: &'a Engine) -> Self {
+        Self { store, engine }
+    }
+
+    /// Looks for an image of `key`.
+    pub async fn lookup(&self, key: CacheKey) -> Answer<Image> {
+        let images = match self.store.image(key) {
+            Ok(Some(entry)) => entry.images,
+            Ok(None) => return Answer::miss("no image of this key is known"),
+            Err(error) => return Answer::fault(error, "the cache cannot be read"),
+        };
+        let known = images.len();
+        let search = async {
+            for image in images {
+                if let Some(found) = self.engine.image(&image.id).await? {
+                    return Ok(Some(found));
+                }
+            }
+            Ok::<_, crate::engine::EngineError>(None)
+        };
+        match tokio::time::timeout(DEADLINE, search).await {
+            Ok(Ok(Some(image))) => Answer::hit(image, "the image is in the engine"),
+            Ok(Ok(None)) if known == 1 => Answer::miss("the image of this key is gone from the engine"),
+            Ok(Ok(None)) => Answer::miss(format!("none of {known} images of this key is in the engine")),
+            Ok(Err(error)) => Answer::fault(error, "the engine cannot be asked"),
+            Err(late) => Answer::fault(late, format!("the engine did not answer in {DEADLINE:?}")),
+        }
+    }
+
+    /// Notes that `id` is an image of `key`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store cannot be written.
+    pub fn note(
+        &self,
+        key: CacheKey,
+        dependency_key: CacheKey,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.store.note_image(key, dependency_key, id, now)
+    }
+}

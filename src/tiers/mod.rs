@@ -1,0 +1,53 @@
+//! The tiers: places where an image may already be, asked from the cheapest to the dearest.
+//!
+//! A tier answers a lookup with an image, with a reasoned miss, or with a fault
+//! that counts as a miss. A fault never fails a build by itself; whether it
+//! does is decided above (`--strict`).
+
+mod engine;
+
+use std::time::Duration;
+
+use crate::ledger::{TierOutcome, TierRecord};
+
+pub use engine::EngineTier;
+
+/// Something went wrong in a tier.
+pub type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a tier answered.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// What was found.
+    pub found: Option<T>,
+    /// Why, in a few words.
+    pub reason: String,
+    /// What went wrong, if anything did.
+    pub fault: Option<Fault>,
+}
+
+impl<T> Answer<T> {
+    fn hit(found: T, reason: impl Into<String>) -> Self {
+        Self { found: Some(found), reason: reason.into(), fault: None }
+    }
+
+    fn miss(reason: impl Into<String>) -> Self {
+        Self { found: None, reason: reason.into(), fault: None }
+    }
+
+    fn fault(fault: impl Into<Fault>, reason: impl Into<String>) -> Self {
+        Self { found: None, reason: reason.into(), fault: Some(fault.into()) }
+    }
+
+    /// The ledger's record of this answer of `tier`, which took `duration` and moved no bytes.
+    pub fn record(&self, tier: &str, duration: Duration) -> TierRecord {
+        let outcome = if self.found.is_some() { TierOutcome::Hit } else { TierOutcome::Miss };
+        TierRecord {
+            tier: tier.to_owned(),
+            outcome,
+            reason: self.reason.clone(),
+            bytes: 0,
+            millis: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
