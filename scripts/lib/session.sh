@@ -36,7 +36,7 @@ session_end() {
       fi
     done
   fi
-  release "$LARDER_RUN_DIR"
+  step "stop what was started" release "$LARDER_RUN_DIR"
   exit "$status"
 }
 trap session_end EXIT
