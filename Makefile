@@ -17,7 +17,7 @@ test: ## run every test and check, on private Docker engines (or on DOCKER_HOST)
 check: ## format, lints and shell scripts, without tests
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run $$(find scripts benches -name '*.sh'); \
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run $(wildcard scripts/*.sh scripts/lib/*.sh benches/*.sh); \
 	else echo "SKIPPED: no shellcheck here, the shell scripts were not checked" >&2; fi
 
 bench: ## run the benchmarks

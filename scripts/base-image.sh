@@ -54,7 +54,8 @@ fill_python() {
   if [[ $origin == Ubuntu ]]; then components=main,universe; fi
   chmod 755 "$root"
   debootstrap --variant=minbase --components="$components" --include=python3,python3-pip,python3-venv,ca-certificates \
-    "$suite" "$root" "$mirror" >&2
+    "$suite" "$root" "$mirror" >"$root.log" 2>&1 || { tail -n 30 "$root.log" >&2 && return 1; }
+  rm "$root.log"
   # Trusts whom this machine trusts.
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
   rm -rf "$root"/var/{cache/apt,lib/apt/lists,log}/* "$root"/usr/share/{doc,man,locale}/*

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Purpose: run the pipelines that this repository offers, on the example project: the Jenkinsfile through a stand-in (no
-#          Jenkins is needed, nor proven by it), the GitLab job through gitlab-ci-local, and its file against GitLab's schema.
+#          Jenkins is needed, nor proven by it), the GitLab job through gitlab-ci-local, or else its lines in a shell, and
+#          check its file against GitLab's schema.
 # Inputs:  LARDER and DOCKER_HOST as in lib/session.sh
 #          LARDER_NO_JENKINS=1, LARDER_NO_GITLAB=1   leave one out
 # Outputs: what the pipelines print; exit 1 if one of them fails. What could not be checked is said on stderr, as SKIPPED.
@@ -17,6 +18,8 @@ make_repository() {
   git -C "$repository" add .
   git -C "$repository" -c user.name=larder -c user.email=larder@example.org commit -q -m example
   git -C "$repository" remote add origin git@gitlab.example.org:larder/python-app.git
+  git -C "$repository" update-ref refs/remotes/origin/main HEAD
+  git -C "$repository" remote set-head origin main
 }
 
 run_jenkinsfile() {
@@ -45,6 +48,22 @@ run_gitlab_job() {
   (cd "$repository" && "$home/node_modules/.bin/gitlab-ci-local" --force-shell-executor --shell-isolation --no-artifacts-to-source python-image)
 }
 
+# The job's lines in a plain shell, for want of a runner: no cache, no artifacts.
+run_gitlab_lines() {
+  local checkout=$LARDER_RUN_DIR/gitlab lines=$LARDER_RUN_DIR/gitlab.sh
+  git clone -q "$repository" "$checkout"
+  "$LARDER_DEV_DIR/venv-schema/bin/python" - "$repository/.gitlab-ci.yml" >"$lines" <<'PYTHON'
+import sys
+from ruamel.yaml import YAML
+
+pipeline = YAML(typ="safe").load(open(sys.argv[1]))
+for name, value in pipeline["variables"].items():
+    print(f'export {name}="{value}"')
+print(*pipeline["python-image"]["script"], sep="\n")
+PYTHON
+  (cd "$checkout" && CI_COMMIT_SHORT_SHA=$(git rev-parse --short HEAD) CI_PROJECT_DIR=$checkout bash -euxo pipefail "$lines")
+}
+
 has_node_20() { command -v npm >/dev/null && (($(node -p 'process.versions.node.split(".")[0]') >= 20)); }
 
 open_workbench
@@ -68,6 +87,7 @@ else
   if has_node_20; then
     step ".gitlab-ci.yml: job" run_gitlab_job
   else
-    echo "SKIPPED: the GitLab job was not run, only its file checked: that takes Node 20 or later and npm" >&2
+    echo "SKIPPED: the GitLab job is not run as a job, which takes npm and Node 20 or later; its lines are run in a shell instead" >&2
+    step ".gitlab-ci.yml: lines" run_gitlab_lines
   fi
 fi

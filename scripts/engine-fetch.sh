@@ -31,6 +31,8 @@ link() {
 version() { "$home/bin/dockerd" --version | sed -E 's/.*version ([^,]+),.*/\1/'; }
 
 fetch_distro() {
+  # What engine.sh calls, besides the engine.
+  "$here/need.sh" curl:curl ip:iproute2 openssl:openssl pgrep:procps
   if ! command -v dockerd >/dev/null; then
     "$here/need.sh" dockerd:docker.io
     # Newer releases package the client and its plugin on their own.
@@ -57,9 +59,9 @@ unpack_suite() {
   rm -rf "$root" "$state" && mkdir -p "$root" "$state"/{lists,archives}/partial && touch "$state/status"
   echo "deb [target=Packages signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
     "$mirror $suite main" >"$state/sources.list"
-  apt_of_suite "$suite" apt-get update >&2
+  apt_of_suite "$suite" apt-get -qq update >&2
   # No runc: it wants a newer C library than the rest, and every engine works with the distribution's.
-  (cd "$state/archives" && apt_of_suite "$suite" apt-get download docker.io docker-cli docker-buildx containerd >&2)
+  (cd "$state/archives" && apt_of_suite "$suite" apt-get -qq download docker.io docker-cli docker-buildx containerd >&2)
   for deb in "$state"/archives/*.deb; do dpkg -x "$deb" "$root"; done
   rm -rf "$state"
   "$root/usr/sbin/dockerd" --version >/dev/null && "$root/usr/bin/containerd" --version >/dev/null

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Purpose: make sure that commands are there; install the Debian or Ubuntu package of each one that is missing.
 # Inputs:  COMMAND:PACKAGE ...   (a command counts as there when PATH or an sbin directory has it)
-# Outputs: apt's own log on stderr; exit 1 with the line to type when this user or machine cannot install.
+# Outputs: what is installed, on stderr, and apt's own words when that fails; exit 1 with the line to type when this user or machine cannot install.
 #          No service is started or enabled by the installation.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -18,14 +18,19 @@ if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
   exit 1
 fi
 
-# Packages ask this file before they start a daemon of theirs; a file that is already there is the machine owner's.
-if [[ ! -e /usr/sbin/policy-rc.d ]]; then
-  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-  chmod 755 /usr/sbin/policy-rc.d
-  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+log=$(mktemp)
+policy=/usr/sbin/policy-rc.d # packages ask this file before they start a daemon of theirs
+if [[ -e $policy ]]; then policy=''; fi
+trap 'rm -f "$log" ${policy:+"$policy"}' EXIT
+if [[ -n $policy ]]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
 fi
-install=(apt-get install -q -y --no-install-recommends "${missing[@]}")
-export DEBIAN_FRONTEND=noninteractive
+
+install() { DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" &>>"$log"; }
 echo "installing ${missing[*]}" >&2
 # The lists of a fresh machine are empty or old: the first attempt may fail for want of them.
-"${install[@]}" >&2 2>/dev/null || { apt-get update -q >&2 && "${install[@]}" >&2; }
+install || { apt-get update -q &>>"$log" && install; } || {
+  cat "$log" >&2
+  exit 1
+}

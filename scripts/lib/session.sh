@@ -36,16 +36,16 @@ session_end() {
       fi
     done
   fi
-  step "stop what was started" release "$LARDER_RUN_DIR"
+  release "$LARDER_RUN_DIR"
   exit "$status"
 }
 trap session_end EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# A run that was killed could not clean up after itself.
+# A run that was killed could not clean up after itself. (A zombie has no command line.)
 for abandoned in /tmp/larder.??????; do
-  if [[ -O $abandoned && -s $abandoned/owner && ! -d /proc/$(<"$abandoned/owner") ]]; then release "$abandoned"; fi
+  if [[ -O $abandoned && -s $abandoned/owner ]] && ! grep -qs . "/proc/$(<"$abandoned/owner")/cmdline"; then release "$abandoned"; fi
 done
 
 # step LABEL COMMAND...: says what is done, and how long it took. A step that fails ends the script.
