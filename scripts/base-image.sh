@@ -57,7 +57,7 @@ fill_python() {
     "$suite" "$root" "$mirror" >"$root.log" 2>&1 || { tail -n 30 "$root.log" >&2 && return 1; }
   rm "$root.log"
   # Trusts whom this machine trusts.
-  cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+  if [[ -e /etc/ssl/certs/ca-certificates.crt ]]; then cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"; fi
   rm -rf "$root"/var/{cache/apt,lib/apt/lists,log}/* "$root"/usr/share/{doc,man,locale}/*
 }
 
