@@ -1,0 +1,28 @@
+# `make` lists what there is to do. The scripts say in their headers what they need, take and leave.
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check bench clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## build target/release/larder
+	cargo build --release
+
+demo: ## build the example three times and show what each build hit
+	scripts/demo.sh
+
+test: ## run every test and check, on private Docker engines (or on DOCKER_HOST)
+	scripts/test.sh
+
+check: ## format, lints and shell scripts, without tests
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run $(wildcard scripts/*.sh scripts/lib/*.sh benches/*.sh); \
+	else echo "SKIPPED: no shellcheck here, the shell scripts were not checked" >&2; fi
+
+bench: ## run the benchmarks
+	@set -e; for bench in $(wildcard benches/*.sh); do echo "==> $$bench"; "$$bench"; done
+
+clean: ## remove what was built, and the downloads of demo and test
+	cargo clean
+	rm -rf "$${LARDER_DEV_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/larder-dev}"

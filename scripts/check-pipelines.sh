@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Purpose: run the pipelines that this repository offers, on the example project: the Jenkinsfile through a stand-in (no
+#          Jenkins is needed, nor proven by it), the GitLab job through gitlab-ci-local, or else its lines in a shell, and
+#          check its file against GitLab's schema.
+# Inputs:  LARDER and DOCKER_HOST as in lib/session.sh
+#          LARDER_NO_JENKINS=1, LARDER_NO_GITLAB=1   leave one out
+# Outputs: what the pipelines print; exit 1 if one of them fails. What could not be checked is said on stderr, as SKIPPED.
+set -euo pipefail
+# shellcheck source=scripts/lib/session.sh
+. "$(dirname "$0")/lib/session.sh"
+
+# A git checkout of the example with both pipeline files, as a CI server would find it.
+make_repository() {
+  repository=$LARDER_RUN_DIR/repository
+  cp -r "$root/ci-examples/python-app" "$repository"
+  cp "$root/jenkins/Jenkinsfile" "$root/ci-examples/gitlab/.gitlab-ci.yml" "$repository"
+  git -C "$repository" init -q -b main
+  git -C "$repository" add .
+  git -C "$repository" -c user.name=larder -c user.email=larder@example.org commit -q -m example
+  git -C "$repository" remote add origin git@gitlab.example.org:larder/python-app.git
+  git -C "$repository" update-ref refs/remotes/origin/main HEAD
+  git -C "$repository" remote set-head origin main
+}
+
+run_jenkinsfile() {
+  local workspace=$LARDER_RUN_DIR/jenkins java
+  java=$(realpath "$(command -v java)")
+  mkdir "$workspace"
+  (cd "$workspace" && SCM=$repository JAVA_HOME=${java%/bin/java} groovy "$root/jenkins/test/declarative.groovy" "$repository/Jenkinsfile")
+}
+
+check_gitlab_schema() {
+  local venv=$LARDER_DEV_DIR/venv-schema
+  if [[ ! -x $venv/bin/check-jsonschema ]]; then
+    python3 -c 'import venv, ensurepip' 2>/dev/null || "$scripts/need.sh" no-venv:python3-venv
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install -q check-jsonschema
+  fi
+  "$venv/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci "$repository/.gitlab-ci.yml"
+}
+
+run_gitlab_job() {
+  local home=$LARDER_DEV_DIR/gitlab-ci-local
+  "$scripts/need.sh" rsync:rsync
+  if [[ ! -x $home/node_modules/.bin/gitlab-ci-local ]]; then
+    npm install --silent --no-audit --no-fund --prefix "$home" gitlab-ci-local@4.62.0
+  fi
+  (cd "$repository" && "$home/node_modules/.bin/gitlab-ci-local" --force-shell-executor --shell-isolation --no-artifacts-to-source python-image)
+}
+
+# The job's lines in a plain shell, for want of a runner: no cache, no artifacts.
+run_gitlab_lines() {
+  local checkout=$LARDER_RUN_DIR/gitlab lines=$LARDER_RUN_DIR/gitlab.sh
+  git clone -q "$repository" "$checkout"
+  "$LARDER_DEV_DIR/venv-schema/bin/python" - "$repository/.gitlab-ci.yml" >"$lines" <<'PYTHON'
+import sys
+from ruamel.yaml import YAML
+
+pipeline = YAML(typ="safe").load(open(sys.argv[1]))
+for name, value in pipeline["variables"].items():
+    print(f'export {name}="{value}"')
+print(*pipeline["python-image"]["script"], sep="\n")
+PYTHON
+  (cd "$checkout" && CI_COMMIT_SHORT_SHA=$(git rev-parse --short HEAD) CI_PROJECT_DIR=$checkout bash -euxo pipefail "$lines")
+}
+
+has_node_20() { command -v npm >/dev/null && (($(node -p 'process.versions.node.split(".")[0]') >= 20)); }
+
+open_workbench
+step "larder" build_larder
+mkdir "$LARDER_RUN_DIR/bin" && ln -s "$LARDER" "$LARDER_RUN_DIR/bin/larder"
+PATH=$LARDER_RUN_DIR/bin:$PATH
+export XDG_CACHE_HOME=$LARDER_RUN_DIR/cache # larder's store: the pipelines must not find an older one
+step "git" "$scripts/need.sh" git:git
+step "checkout" make_repository
+
+if [[ -n ${LARDER_NO_JENKINS:-} ]]; then
+  echo "SKIPPED: the Jenkinsfile, as LARDER_NO_JENKINS asks" >&2
+else
+  step "Groovy" "$scripts/need.sh" groovy:groovy java:default-jre-headless
+  step "Jenkinsfile" run_jenkinsfile
+fi
+if [[ -n ${LARDER_NO_GITLAB:-} ]]; then
+  echo "SKIPPED: .gitlab-ci.yml, as LARDER_NO_GITLAB asks" >&2
+else
+  step ".gitlab-ci.yml: schema" check_gitlab_schema
+  if has_node_20; then
+    step ".gitlab-ci.yml: job" run_gitlab_job
+  else
+    echo "SKIPPED: the GitLab job is not run as a job, which takes npm and Node 20 or later; its lines are run in a shell instead" >&2
+    step ".gitlab-ci.yml: lines" run_gitlab_lines
+  fi
+fi

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Purpose: get the programs of a Docker engine, without starting one.
+#            distro  the engine that this machine has or its distribution packages
+#            newer   the newest one that Debian packages and this machine can execute, unpacked into a folder of its own
+# Inputs:  distro | newer
+#          LARDER_DEV_DIR   where downloads are kept between runs
+# Outputs: $LARDER_DEV_DIR/engine-KIND/bin            docker, dockerd, containerd and its shim (links); to be put first in PATH
+#          $LARDER_DEV_DIR/engine-KIND/docker-config  a DOCKER_CONFIG with this engine's buildx, if it has one
+#          stdout: the engine's version. Exit 3 when no newer engine can be had here, 1 for every other failure.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+here=$(cd "$(dirname "$0")" && pwd)
+kind=${1:?distro or newer}
+home=${LARDER_DEV_DIR:?}/engine-$kind
+root='' # where the engine's packages are unpacked; empty: in the system
+
+# Links the programs found in the given PATH, and the buildx of $root.
+link() {
+  local program found plugin
+  rm -rf "${home:?}/bin" "${home:?}/docker-config"
+  mkdir -p "$home/bin" "$home/docker-config/cli-plugins"
+  for program in docker dockerd containerd containerd-shim-runc-v2; do
+    found=$(PATH=$1 command -v "$program") || { echo "the engine has no $program" >&2 && return 1; }
+    ln -s "$found" "$home/bin/$program"
+  done
+  for plugin in "$root"/usr/{libexec,lib}/docker/cli-plugins/docker-buildx; do
+    if [[ -x $plugin ]]; then ln -sf "$plugin" "$home/docker-config/cli-plugins/"; fi
+  done
+}
+
+version() { "$home/bin/dockerd" --version | sed -E 's/.*version ([^,]+),.*/\1/'; }
+
+fetch_distro() {
+  # What engine.sh calls, besides the engine.
+  "$here/need.sh" curl:curl ip:iproute2 openssl:openssl pgrep:procps
+  if ! command -v dockerd >/dev/null; then
+    "$here/need.sh" dockerd:docker.io
+    # Newer releases package the client and its plugin on their own.
+    local extra
+    mapfile -t extra < <(apt-cache pkgnames docker- | grep -xE 'docker-cli|docker-buildx' || true)
+    "$here/need.sh" "${extra[@]/#/larder-no-such-command:}"
+  fi
+  link "/usr/bin:/usr/sbin:$PATH"
+}
+
+# Runs an apt command that sees one suite of Debian's archive and keeps its state in a folder of its own.
+apt_of_suite() {
+  local state=$LARDER_DEV_DIR/apt-$1 tool=$2
+  shift 2
+  "$tool" -q -o Dir::State="$state" -o Dir::State::status="$state/status" -o Dir::Cache="$state" \
+    -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User= \
+    -o Acquire::Check-Valid-Until=false "$@"
+}
+
+# Unpacks the engine of one suite; fails when this machine's C library is too old for it.
+unpack_suite() {
+  local suite=$1 state=$LARDER_DEV_DIR/apt-$1 mirror
+  mirror=$(apt-get indextargets --format "\$(REPO_URI)" 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n1)
+  rm -rf "$root" "$state" && mkdir -p "$root" "$state"/{lists,archives}/partial && touch "$state/status"
+  echo "deb [target=Packages signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+    "$mirror $suite main" >"$state/sources.list"
+  apt_of_suite "$suite" apt-get -qq update >&2
+  # No runc: it wants a newer C library than the rest, and every engine works with the distribution's.
+  (cd "$state/archives" && apt_of_suite "$suite" apt-get -qq download docker.io docker-cli docker-buildx containerd >&2)
+  for deb in "$state"/archives/*.deb; do dpkg -x "$deb" "$root"; done
+  rm -rf "$state"
+  "$root/usr/sbin/dockerd" --version >/dev/null && "$root/usr/bin/containerd" --version >/dev/null
+}
+
+fetch_newer() {
+  if [[ -x $home/bin/dockerd ]] && version >/dev/null; then return; fi
+  root=$home/root
+  if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
+    echo "a newer engine comes from Debian's archive, and this machine has no apt" >&2
+    exit 3
+  fi
+  if [[ ! -r /usr/share/keyrings/debian-archive-keyring.gpg ]]; then
+    "$here/need.sh" no-keyring:debian-archive-keyring || exit 3
+  fi
+  local suite
+  for suite in sid trixie; do
+    if unpack_suite "$suite"; then
+      link "$root/usr/bin:$root/usr/sbin"
+      return
+    fi
+    echo "the engine of Debian's $suite cannot be had or does not run here" >&2
+  done
+  exit 3
+}
+
+mkdir -p "$LARDER_DEV_DIR"
+exec 9>"$LARDER_DEV_DIR/lock" && flock 9 # two runs must not unpack into one folder
+case $kind in
+distro | newer) "fetch_$kind" ;;
+*) echo "engine-fetch.sh: distro or newer, not $kind" >&2 && exit 2 ;;
+esac
+version

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Purpose: the whole test suite, on real engines: starts them, runs the Rust tests, the static checks and the pipelines.
+# Inputs:  DOCKER_HOST   test against this engine only (with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH where it has TLS);
+#                        otherwise private engines are started, which takes root
+#          arguments     passed to `cargo nextest run` (or `cargo test`); then only the Rust tests run
+#          more in lib/session.sh and check-pipelines.sh
+# Outputs: exit 1 if anything failed. Everything runs to its end, and the last lines say what took how long and what failed.
+#
+# The Rust tests are told of the engines by LARDER_TEST_ENGINES, the path of a file with one JSON object a line:
+#   name           docker-20.10, docker-28.5, docker-28.5-containerd (as the versions are), tls, small; or given
+#   version        the engine's own, e.g. "20.10.24+dfsg1"
+#   host           unix:///... or tcp://127.0.0.1:PORT, as DOCKER_HOST has it
+#   store          "overlay2" or "containerd": where the engine keeps images
+#   docker         path of the Docker client that belongs to the engine: the peer in comparisons
+#   docker_config  DOCKER_CONFIG for that client; it holds the engine's buildx, if it has one
+#   buildx         true when that client builds through buildx; false: DOCKER_BUILDKIT=1 makes it use BuildKit
+#   certs          "" or, for TLS, the folder with ca.pem, cert.pem and key.pem; for tls also wrong/ with the same three
+#                  from an authority that the engine does not know
+# Every engine has the image larder-test/busybox:1 (user app has uid 1000); none reaches a hub. Containers on the default
+# network reach the machine but not the world. small has its data root on a file system of 120 MB.
+set -euo pipefail
+# shellcheck source=scripts/lib/session.sh
+. "$(dirname "$0")/lib/session.sh"
+cd "$root"
+export LARDER_TEST_ENGINES=$LARDER_RUN_DIR/engines.jsonl
+report=()
+failed=0
+
+# check LABEL COMMAND...: runs a check to its end and notes its time and outcome.
+check() {
+  local start=$SECONDS outcome=ok
+  printf '\n==> %s\n' "$1" >&2
+  "${@:2}" || { outcome=FAILED && failed=1; }
+  report+=("$(printf '%-6s %4d s  %s' "$outcome" $((SECONDS - start)) "$1")")
+}
+
+start_engines() {
+  local version newer
+  version=$("$scripts/engine-fetch.sh" distro)
+  newer=$("$scripts/engine-fetch.sh" newer) || {
+    if (($? != 3)); then return 1; fi
+    newer=$version
+  }
+  {
+    "$scripts/engine.sh" start
+    if [[ $newer != "$version" ]]; then
+      "$scripts/engine.sh" start --engine newer
+      "$scripts/engine.sh" start --engine newer --store containerd
+    else
+      echo "SKIPPED: no engine newer than $version can be had here; the tests for newer ones do not run" >&2
+    fi
+    "$scripts/engine.sh" start --name tls --tls
+    "$scripts/engine.sh" start --name small --size 120M
+  } >"$LARDER_TEST_ENGINES"
+}
+
+describe_given_engine() {
+  local store=overlay2 buildx=false
+  "$scripts/need.sh" docker:docker.io
+  if docker info --format '{{json .DriverStatus}}' | grep -q io.containerd.snapshotter; then store=containerd; fi
+  if docker buildx version >/dev/null 2>&1; then buildx=true; fi
+  jq -nc --arg version "$(docker version --format '{{.Server.Version}}')" --arg host "$DOCKER_HOST" --arg store "$store" \
+    --arg docker "$(command -v docker)" --arg config "${DOCKER_CONFIG:-${HOME:-/root}/.docker}" --argjson buildx "$buildx" \
+    --arg certs "${DOCKER_CERT_PATH:-}" \
+    '{name: "given", version: $version, host: $host, store: $store, docker: $docker, docker_config: $config, buildx: $buildx, certs: $certs}' \
+    >"$LARDER_TEST_ENGINES"
+}
+
+import_busybox() {
+  local host docker certs
+  while IFS=$'\t' read -r host docker certs; do
+    if [[ -n $certs ]]; then export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=$certs; else unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH; fi
+    DOCKER_HOST=$host DOCKER=$docker "$scripts/base-image.sh" busybox >/dev/null
+  done < <(jq -r '[.host, .docker, .certs] | @tsv' "$LARDER_TEST_ENGINES")
+}
+
+rust_tests() {
+  if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --no-fail-fast "$@" && if (($# == 0)); then cargo test -q --doc; fi
+  else
+    cargo test --no-fail-fast "$@"
+  fi
+}
+
+pipelines() {
+  cargo build -q && LARDER=${LARDER:-${CARGO_TARGET_DIR:-$root/target}/debug/larder} "$scripts/check-pipelines.sh"
+}
+
+step "tools" "$scripts/need.sh" curl:curl jq:jq make:make
+step "Rust" need_rust
+if [[ -n ${DOCKER_HOST:-} ]]; then
+  step "given engine" describe_given_engine
+else
+  step "engines" start_engines
+fi
+step "base images" import_busybox
+jq -r '"    \(.name): \(.version), \(.store), \(.host)"' "$LARDER_TEST_ENGINES" >&2
+report+=("$(printf '%-6s %4d s  engines' ok "$SECONDS")")
+
+check "Rust tests" rust_tests "$@"
+if (($# == 0)); then
+  check "static checks" make --no-print-directory check
+  check "pipelines" pipelines
+fi
+
+printf '\n'
+printf '%s\n' "${report[@]}"
+printf '%s in %d min %02d s\n' "$( ((failed)) && echo "make test: FAILED" || echo "make test: everything passed")" $((SECONDS / 60)) $((SECONDS % 60))
+((failed == 0))

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Purpose: serve the example's Python packages from this machine, with the headers that let pip cache them.
+# Inputs:  start PYTHON_VERSION   e.g. 3.11: the version in the image that will install them
+#          stop
+#          LARDER_DEV_DIR   keeps the packages between runs; LARDER_RUN_DIR   folder of this run
+#          pip's own configuration says where packages come from
+# Outputs: start prints the index's URL as soon as it answers; the server's log is $LARDER_RUN_DIR/wheels/log
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+state=${LARDER_RUN_DIR:?}/wheels
+
+start() {
+  local venv=${LARDER_DEV_DIR:?}/venv requirements=$here/../ci-examples/python-app/requirements.txt wheels port
+  wheels=$LARDER_DEV_DIR/wheels-$1-$(sha256sum "$requirements" | cut -c1-12)
+  mkdir -p "$state" "$LARDER_DEV_DIR"
+  (
+    flock 9
+    if [[ ! -x $venv/bin/pypi-server ]]; then
+      python3 -c 'import venv, ensurepip' 2>/dev/null || "$here/need.sh" no-venv:python3-venv
+      python3 -m venv "$venv"
+      "$venv/bin/pip" install -q pypiserver
+    fi
+    if [[ ! -d $wheels ]]; then
+      rm -rf "$wheels.part"
+      "$venv/bin/pip" download -q --only-binary=:all: --python-version "$1" -d "$wheels.part" -r "$requirements"
+      mv "$wheels.part" "$wheels"
+    fi
+  ) 9>"$LARDER_DEV_DIR/wheels.lock" >&2
+
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  setsid "$venv/bin/pypi-server" run -p "$port" -i 127.0.0.1 --cache-control 31536000 "$wheels" </dev/null >"$state/log" 2>&1 &
+  echo $! >"$state/pid"
+  until curl -sf -o /dev/null "http://127.0.0.1:$port/simple/"; do
+    kill -0 "$(<"$state/pid")" 2>/dev/null || { tail -n 20 "$state/log" >&2 && return 1; }
+    sleep 0.05
+  done
+  echo "http://127.0.0.1:$port/simple"
+}
+
+stop() {
+  if [[ -s $state/pid ]]; then kill "$(<"$state/pid")" 2>/dev/null || true; fi
+  rm -rf "$state"
+}
+
+case ${1:-} in
+start | stop) "$@" ;;
+*) echo "wheels.sh: start PYTHON_VERSION or stop" >&2 && exit 2 ;;
+esac
