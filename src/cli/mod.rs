@@ -2,6 +2,8 @@
 //!
 //! Values stay as typed; `settings` gives them their meaning, once.
 
+#![allow(clippy::doc_markdown, reason = "these doc comments are help texts, shown as they are")]
+
 mod build;
 mod source;
 mod stats;

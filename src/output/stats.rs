@@ -1,5 +1,6 @@
 //! `larder stats`: the last builds and their sums, for people and for programs.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use humansize::{DECIMAL, format_size};
@@ -47,10 +48,11 @@ impl<'a> Stats<'a> {
             text.push_str("No build has been recorded yet\n");
             return text;
         }
-        text.push_str(&format!(
-            "Builds: {} ({} image hits, {} built, {} failed)\n",
+        let _ = writeln!(
+            text,
+            "Builds: {} ({} image hits, {} built, {} failed)",
             sums.builds, sums.image_hits, sums.built, sums.failed
-        ));
+        );
         let lines = [
             ("Image hit rate", sums.image_hit_rate.map(percent)),
             ("Step hit rate", sums.step_hit_rate.map(percent)),
@@ -60,9 +62,9 @@ impl<'a> Stats<'a> {
             ("Time saved", Some(signed_duration(sums.saved_millis))),
         ];
         for (label, value) in lines {
-            text.push_str(&format!("{label}: {}\n", value.as_deref().unwrap_or("unknown")));
+            let _ = writeln!(text, "{label}: {}", value.as_deref().unwrap_or("unknown"));
         }
-        text.push_str(&format!("Last {} builds:\n", builds.len().min(LISTED)));
+        let _ = writeln!(text, "Last {} builds:", builds.len().min(LISTED));
         let columns = [
             ("started", Align::Left),
             ("outcome", Align::Left),
@@ -122,7 +124,7 @@ mod tests {
             ..built.clone()
         };
         let builds = [built, hit];
-        insta::assert_snapshot!(Stats::new(&builds, 20, Path::new("/cache"), 12_345).text(), @"");
-        insta::assert_snapshot!(Stats::new(&[], 20, Path::new("/cache"), 0).text(), @"");
+        insta::assert_snapshot!("two_builds", Stats::new(&builds, 20, Path::new("/cache"), 12_345).text());
+        insta::assert_snapshot!("no_build", Stats::new(&[], 20, Path::new("/cache"), 0).text());
     }
 }

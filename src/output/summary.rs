@@ -1,5 +1,6 @@
 //! The short table at the end of a build.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use humansize::{DECIMAL, format_size};
@@ -45,11 +46,11 @@ pub fn render(record: &BuildRecord) -> String {
         Outcome::ImageHit => "no step to run".to_owned(),
         _ => format!("{} of {} steps cached", record.steps.cached, record.steps.total),
     };
-    text.push_str(&format!("  {what} in {}, {steps}\n", duration(record.millis)));
+    let _ = writeln!(text, "  {what} in {}, {steps}", duration(record.millis));
     if let Some(id) = &record.image_id {
         let names =
             if record.names.is_empty() { String::new() } else { format!(" as {}", record.names.join(", ")) };
-        text.push_str(&format!("  {}{names}\n", short(id)));
+        let _ = writeln!(text, "  {}{names}", short(id));
     }
     text
 }
@@ -94,11 +95,11 @@ mod tests {
             millis: 61_530,
             ..BuildRecord::started(Timestamp::UNIX_EPOCH)
         };
-        insta::assert_snapshot!(render(&record), @"");
+        insta::assert_snapshot!("a_build", render(&record));
         record.outcome = Outcome::ImageHit;
         record.hit_tier = Some("engine".to_owned());
         record.millis = 31;
         record.tiers = vec![tier("engine", TierOutcome::Hit, 4, "the image is in the engine")];
-        insta::assert_snapshot!(render(&record), @"");
+        insta::assert_snapshot!("an_image_hit", render(&record));
     }
 }

@@ -1,6 +1,6 @@
 //! Fetching registry tokens, so that no password has to leave the client.
 //!
-//! Two dialects (distribution's "Token Authentication" and "OAuth2 Token
+//! Two dialects (distribution's "Token Authentication" and "`OAuth2` Token
 //! Authentication"): a form POST with credentials, and for registries that do
 //! not know it, or for anonymous access, a GET with basic authentication.
 
@@ -91,12 +91,10 @@ impl TokenRequest {
             return self.ask(self.get(&client)).await;
         }
         match self.ask(self.post(&client, credentials)).await {
-            Err(TokenError::Refused { status, .. })
-                if matches!(
-                    status,
-                    StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED
-                ) =>
-            {
+            Err(TokenError::Refused {
+                status: StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED,
+                ..
+            }) => {
                 let Credentials { username, secret } = credentials;
                 self.ask(self.get(&client).basic_auth(username, Some(secret))).await
             }

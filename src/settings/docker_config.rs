@@ -13,18 +13,17 @@ use serde::Deserialize;
 pub(super) struct DockerConfig {
     /// The context that `docker context use` chose.
     pub(super) current_context: Option<String>,
-    proxies: BTreeMap<String, Proxies>,
+    proxies: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Proxies {
-    http_proxy: String,
-    https_proxy: String,
-    no_proxy: String,
-    ftp_proxy: String,
-    all_proxy: String,
-}
+/// Names in `config.json` and of the build arguments that they stand for.
+const PROXIES: [(&str, &str); 5] = [
+    ("httpProxy", "http_proxy"),
+    ("httpsProxy", "https_proxy"),
+    ("noProxy", "no_proxy"),
+    ("ftpProxy", "ftp_proxy"),
+    ("allProxy", "all_proxy"),
+];
 
 impl DockerConfig {
     pub(super) fn read(directory: &Path) -> Self {
@@ -35,19 +34,13 @@ impl DockerConfig {
     /// The build arguments that `proxies.default` stands for, in both spellings of their names.
     pub(super) fn proxy_args(&self) -> BTreeMap<String, String> {
         let Some(proxies) = self.proxies.get("default") else { return BTreeMap::new() };
-        [
-            ("http_proxy", &proxies.http_proxy),
-            ("https_proxy", &proxies.https_proxy),
-            ("no_proxy", &proxies.no_proxy),
-            ("ftp_proxy", &proxies.ftp_proxy),
-            ("all_proxy", &proxies.all_proxy),
-        ]
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .flat_map(|(name, value)| {
-            [(name.to_owned(), value.clone()), (name.to_ascii_uppercase(), value.clone())]
-        })
-        .collect()
+        PROXIES
+            .iter()
+            .filter_map(|(key, name)| Some((name, proxies.get(*key).filter(|value| !value.is_empty())?)))
+            .flat_map(|(name, value)| {
+                [((*name).to_owned(), value.clone()), (name.to_ascii_uppercase(), value.clone())]
+            })
+            .collect()
     }
 }
 

@@ -118,9 +118,9 @@ fn output(flag: &str) -> Result<Output, SettingsError> {
         }
         ("local", Some(path)) if path != "-" => OutputKind::Local(PathBuf::from(path)),
         ("local", _) => return Err(failed("type=local needs dest=DIRECTORY".to_owned())),
-        ("tar", destination) => OutputKind::Tar(archive(destination)),
-        ("oci", destination) => OutputKind::Oci(archive(destination)),
-        ("docker", destination) => OutputKind::Docker(archive(destination)),
+        ("tar", destination) => OutputKind::Tar(archive(destination.as_deref())),
+        ("oci", destination) => OutputKind::Oci(archive(destination.as_deref())),
+        ("docker", destination) => OutputKind::Docker(archive(destination.as_deref())),
         (other, _) => {
             let known = "image, registry, local, tar, oci, docker, cacheonly";
             return Err(failed(format!("type `{other}` is none of {known}")));
@@ -129,8 +129,8 @@ fn output(flag: &str) -> Result<Output, SettingsError> {
     Ok(Output { kind, attributes })
 }
 
-fn archive(destination: Option<String>) -> Destination {
-    match destination.as_deref() {
+fn archive(destination: Option<&str>) -> Destination {
+    match destination {
         None | Some("-") => Destination::Stdout,
         Some(path) => Destination::File(PathBuf::from(path)),
     }

@@ -84,7 +84,7 @@ impl Auth for Provider {
         Ok(Response::new(FetchTokenResponse {
             token: token.token,
             expires_in: token.expires_in,
-            issued_at: token.issued_at.map_or(0, |issued| issued.as_second()),
+            issued_at: token.issued_at.map_or(0, jiff::Timestamp::as_second),
         }))
     }
 

@@ -14,9 +14,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bollard_buildkit_proto::fsutil::types::Stat;
-use cap_fs_ext::{DirExt, SystemTimeSpec};
+use cap_fs_ext::{DirExt, OpenOptionsMaybeDirExt, SystemTimeSpec};
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions};
 use rustix::fs::{FileType, Mode};
 use xattr::FileExt;
 
@@ -57,7 +57,7 @@ impl DirectoryOutput {
         }
         if stat.mode & mode_bits::SYMLINK != 0 {
             self.root.symlink_contents(&stat.linkname, &path)?;
-            self.root.set_symlink_times(&path, None, modified(&stat))?;
+            self.root.set_symlink_times(&path, None, Some(modified(&stat)))?;
             return Ok(false);
         }
         if !stat.linkname.is_empty() {
@@ -93,8 +93,10 @@ impl DirectoryOutput {
 
     /// Sets the modes and times of the directories, after all their entries are there.
     pub(super) fn finish(&mut self) -> io::Result<()> {
+        let mut readable = OpenOptions::new();
+        readable.read(true).maybe_dir(true);
         for (path, stat) in std::mem::take(&mut self.directories).into_iter().rev() {
-            let directory = self.root.open_dir(&path)?.into_std_file();
+            let directory = self.root.open_with(&path, &readable)?.into_std();
             set_xattrs(&directory, &stat)?;
             directory.set_permissions(permissions(&stat))?;
             directory.set_modified(modified_time(&stat))?;
@@ -149,8 +151,8 @@ fn modified_time(stat: &Stat) -> SystemTime {
     moved.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn modified(stat: &Stat) -> Option<SystemTimeSpec> {
-    Some(SystemTimeSpec::Absolute(cap_std::time::SystemTime::from_std(modified_time(stat))))
+fn modified(stat: &Stat) -> SystemTimeSpec {
+    SystemTimeSpec::Absolute(cap_std::time::SystemTime::from_std(modified_time(stat)))
 }
 
 /// Sets the attributes that this file system and user can set; privileged ones are left out for others.

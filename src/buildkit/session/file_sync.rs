@@ -184,15 +184,13 @@ fn announce(root: &Path, filter: &Filter, announced: &Announced, outgoing: &Outg
         let source = std::error::Error::source(&error);
         Status::internal(source.map_or(error.to_string(), |source| format!("{error}: {source}")))
     };
-    let mut id = 0;
-    for entry in context::walk(root, filter).map_err(failed)? {
+    for (id, entry) in (0..).zip(context::walk(root, filter).map_err(failed)?) {
         let entry = entry.map_err(failed)?;
         // A socket goes for an empty file, and a further name of a file may be asked for as well.
         if matches!(entry.kind, EntryKind::File | EntryKind::HardLink(_) | EntryKind::Socket) {
             let mut announced = announced.lock().unwrap_or_else(PoisonError::into_inner);
             announced.insert(id, entry.absolute.clone());
         }
-        id += 1;
         put(outgoing, Packet { stat: Some(stat(entry)), ..Packet::default() })?;
     }
     put(outgoing, Packet::default())

@@ -101,10 +101,10 @@ pub(crate) async fn compute(
     };
     let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
     let bases = pin(&dockerfile, &resolution, &mut options, lookup).await;
-    if source.pull {
-        if let Some(unknown) = bases.iter().find(|base| base.digest.is_none()) {
-            return Err(NoKeys::PullUnknown(unknown.reference.clone()));
-        }
+    if source.pull
+        && let Some(unknown) = bases.iter().find(|base| base.digest.is_none())
+    {
+        return Err(NoKeys::PullUnknown(unknown.reference.clone()));
     }
     let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
     if resolution.remote {

@@ -356,10 +356,10 @@ impl Job<'_> {
             }
             Ended::Solve(error) => error,
         };
-        if let SolveError::Build(failure) = &error {
-            if let Some(report) = run::failure_report(failure, trace, self.inputs) {
-                self.printer.note(&format!("{report}\n"));
-            }
+        if let SolveError::Build(failure) = &error
+            && let Some(report) = run::failure_report(failure, trace, self.inputs)
+        {
+            self.printer.note(&format!("{report}\n"));
         }
         error.into()
     }

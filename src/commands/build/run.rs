@@ -152,10 +152,10 @@ async fn interrupted() {
 
 /// The step that failed with its last output, and the Dockerfile's lines at fault.
 pub(super) fn failure_report(failure: &BuildFailure, trace: &Trace, inputs: &Inputs) -> Option<String> {
-    if let Some((name, text)) = inputs.dockerfile_text() {
-        if let Err(error) = Dockerfile::parse(text) {
-            return Some(error.caret(name, text));
-        }
+    if let Some((name, text)) = inputs.dockerfile_text()
+        && let Err(error) = Dockerfile::parse(text)
+    {
+        return Some(error.caret(name, text));
     }
     let source = failure.location.as_ref().map(|location| Source {
         file: &location.file,
