@@ -1,0 +1,104 @@
+//! The engines that the test command started.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::Deserialize;
+
+/// An engine under test and the client that is its peer.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Engine {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) host: String,
+    pub(crate) store: String,
+    docker: PathBuf,
+    docker_config: PathBuf,
+    pub(crate) buildx: bool,
+    certs: String,
+}
+
+/// Engines for special tests; no ordinary build runs on them.
+const SPECIAL: [&str; 2] = ["tls", "small"];
+
+fn all() -> Vec<Engine> {
+    let path = std::env::var_os("LARDER_TEST_ENGINES")
+        .expect("LARDER_TEST_ENGINES is not set: these tests need engines, run `make test`");
+    let text = std::fs::read_to_string(&path).expect("LARDER_TEST_ENGINES names a file");
+    let engines: Vec<Engine> =
+        text.lines().map(|line| serde_json::from_str(line).expect("one JSON object a line")).collect();
+    assert!(!engines.is_empty(), "{} names no engine", path.display());
+    engines
+}
+
+/// Every engine that ordinary builds are tested on.
+pub(crate) fn engines() -> Vec<Engine> {
+    all().into_iter().filter(|engine| !SPECIAL.contains(&engine.name.as_str())).collect()
+}
+
+/// One engine, for what does not depend on which.
+pub(crate) fn any_engine() -> Engine {
+    engines().swap_remove(0)
+}
+
+/// A special engine; `None` when the tests run on one given engine only.
+pub(crate) fn special(name: &str) -> Option<Engine> {
+    let engines = all();
+    let found = engines.iter().find(|engine| engine.name == name).cloned();
+    assert!(
+        found.is_some() || engines.iter().any(|engine| engine.name == "given"),
+        "no engine `{name}` runs"
+    );
+    found
+}
+
+impl Engine {
+    /// Whether it keeps images in containerd's store.
+    pub(crate) fn is_containerd(&self) -> bool {
+        self.store == "containerd"
+    }
+
+    /// Major version of the product: 20, 28, ….
+    pub(crate) fn major(&self) -> u32 {
+        self.version.split('.').next().and_then(|major| major.parse().ok()).expect("a version")
+    }
+
+    /// The folder with `ca.pem`, `cert.pem` and `key.pem`, for an engine with TLS.
+    pub(crate) fn certificates(&self) -> Option<PathBuf> {
+        Some(PathBuf::from(&self.certs)).filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// What a client needs in its environment to reach it.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut variables = vec![("DOCKER_HOST", self.host.clone())];
+        if let Some(certs) = self.certificates() {
+            variables.push(("DOCKER_TLS_VERIFY", "1".to_owned()));
+            variables.push(("DOCKER_CERT_PATH", certs.to_string_lossy().into_owned()));
+        }
+        variables
+    }
+
+    /// The engine's own client, set to build with BuildKit: the peer.
+    pub(crate) fn docker(&self) -> Command {
+        let mut command = Command::new(&self.docker);
+        command.env("DOCKER_CONFIG", &self.docker_config).env("DOCKER_BUILDKIT", "1");
+        command.envs(self.environment());
+        command
+    }
+
+    /// `docker inspect` of an image; null when there is none.
+    pub(crate) fn inspect(&self, image: &str) -> serde_json::Value {
+        let output = self.docker().args(["image", "inspect", image]).output().expect("docker runs");
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        found[0].clone()
+    }
+
+    /// The output of a command run in an image.
+    pub(crate) fn run(&self, image: &str, command: &[&str]) -> String {
+        let mut docker = self.docker();
+        docker.args(["run", "--rm", "--network", "none", image]).args(command);
+        let output = docker.output().expect("docker runs");
+        assert!(output.status.success(), "docker run {image}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}

@@ -1,0 +1,211 @@
+//! When a second build is an exact hit, when it is not, and what is recorded of it.
+
+use serde_json::{Value, json};
+
+use crate::engines::{any_engine, engines};
+use crate::support::{BUSYBOX, TestContext};
+
+fn project(context: &TestContext) {
+    context
+        .write(
+            "Dockerfile",
+            format!("FROM {BUSYBOX}\nARG WHO=world\nCOPY app /app\nRUN echo hello $WHO > /hello\n"),
+        )
+        .write("app/main.py", "print('hello')\n")
+        .write("notes.txt", "not copied\n");
+}
+
+fn outcome(metadata: &Value) -> (&str, Option<&str>) {
+    (metadata["outcome"].as_str().expect("an outcome"), metadata["hit_tier"].as_str())
+}
+
+#[test]
+fn an_unchanged_project_is_an_exact_hit_that_names_the_same_image() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        project(&context);
+        let (first, second) = (context.tag("first"), context.tag("second"));
+        let built = context.build(&["-t", &first, "."]);
+        assert_eq!(outcome(&built), ("built", None), "{}", engine.name);
+        assert_eq!(built["steps"], json!({ "total": 2, "cached": 0 }));
+        let hit = context.build(&["-t", &second, "."]);
+        assert_eq!(outcome(&hit), ("image-hit", Some("engine")), "{}", engine.name);
+        for field in ["image_key", "dependency_key", "image_id"] {
+            assert_eq!(built[field], hit[field], "{field} on {}", engine.name);
+        }
+        let id = engine.inspect(&second)["Id"].clone();
+        assert_eq!((&id, &engine.inspect(&first)["Id"]), (&built["image_id"], &built["image_id"]));
+        assert_eq!(engine.run(&second, &["cat", "/hello"]), "hello world\n");
+    }
+}
+
+#[test]
+fn what_changes_the_image_makes_it_miss_and_what_does_not_does_not() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let build = |arguments: &[&str]| {
+        let arguments = [arguments, &["."]].concat();
+        context.build(&arguments)
+    };
+    assert_eq!(outcome(&build(&[])), ("built", None));
+    context.write("notes.txt", "no step copies this\n");
+    assert_eq!(outcome(&build(&[])).0, "image-hit");
+    context.write("app/main.py", "print('bye')\n");
+    let edited = build(&[]);
+    assert_eq!(outcome(&edited).0, "built");
+    assert_eq!(build(&[])["image_id"], edited["image_id"]);
+    context.write("app/main.py", "print('hello')\n");
+    assert_eq!(outcome(&build(&[])).0, "image-hit", "the first image is still known");
+    assert_eq!(outcome(&build(&["--build-arg", "WHO=you"])).0, "built");
+    assert_eq!(outcome(&build(&["--build-arg", "UNUSED=1"])).0, "image-hit");
+    assert_eq!(outcome(&build(&["--label", "a=b"])).0, "built");
+    assert_eq!(outcome(&build(&["--key-extra", "tests=1"])).0, "built");
+}
+
+#[test]
+fn an_image_that_was_removed_is_built_again() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let tag = context.tag("app");
+    context.build(&["-t", &tag, "."]);
+    assert!(context.engine.docker().args(["rmi", &tag]).status().unwrap().success());
+    let again = context.build(&["-t", &tag, "."]);
+    assert_eq!(outcome(&again), ("built", None));
+    assert_eq!(again["tiers"][0]["outcome"], "miss");
+    assert!(again["tiers"][0]["reason"].as_str().unwrap().contains("gone from the engine"));
+}
+
+#[test]
+fn a_forced_rebuild_and_no_cache_run_every_step() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    context.build(&["."]);
+    for flag in ["--force-rebuild", "--no-cache"] {
+        let built = context.build(&[flag, "."]);
+        assert_eq!(outcome(&built), ("built", None), "{flag}");
+        assert_eq!(built["steps"], json!({ "total": 2, "cached": 0 }), "{flag}");
+        assert_eq!(built["tiers"][0]["outcome"], "skipped", "{flag}");
+        assert_eq!(built["tiers"][0]["reason"], flag);
+    }
+    assert_eq!(outcome(&context.build(&["."])).0, "image-hit");
+}
+
+#[test]
+fn a_file_edited_during_the_build_does_not_put_the_image_under_the_old_key() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN sleep 2\nCOPY app /app\nRUN sleep 2\n"));
+    let mut building = context.command(&["build", "--progress", "plain", "."]);
+    let child = building.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let path = context.project().join("app/main.py");
+    let editing = std::thread::spawn(move || {
+        let mut child = child;
+        let mut said = String::new();
+        let mut edited = false;
+        let stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+        for line in std::io::BufRead::lines(stderr) {
+            let line = line.unwrap();
+            if !edited && line.contains("RUN sleep") {
+                std::fs::write(&path, "print('edited')\n").unwrap();
+                edited = true;
+            }
+            said.push_str(&line);
+        }
+        (child.wait().unwrap(), said)
+    });
+    let (status, said) = editing.join().unwrap();
+    assert!(status.success(), "{said}");
+    assert!(said.contains("changed while the image was built"), "{said}");
+    context.write("app/main.py", "print('hello')\n");
+    assert_eq!(outcome(&context.build(&["."])).0, "built");
+}
+
+#[test]
+fn the_key_is_the_one_that_the_build_has_and_needs_no_build() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let key = context.larder(&["key", "--format", "json", "-t", "x", "."]).success();
+    let key: Value = serde_json::from_str(&key.stdout).unwrap();
+    let built = context.build(&["."]);
+    assert_eq!(outcome(&built).0, "built");
+    assert_eq!((&key["image_key"], &key["dependency_key"]), (&built["image_key"], &built["dependency_key"]));
+    let text = context.larder(&["key", "."]).success().stdout;
+    let expected = format!(
+        "image key: {}\ndependency key: {}\n",
+        key["image_key"].as_str().unwrap(),
+        key["dependency_key"].as_str().unwrap()
+    );
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn the_id_goes_to_stdout_when_quiet_and_to_the_iidfile() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    for _ in ["built", "hit"] {
+        let run = context.larder(&["build", "-q", "--iidfile", "../iid", "."]).success();
+        let id = std::fs::read_to_string(context.path("iid")).unwrap();
+        assert_eq!(run.stdout, format!("{id}\n"));
+        assert_eq!(run.stderr, "");
+        assert_eq!(context.engine.inspect(&id)["Id"], id);
+    }
+}
+
+#[test]
+fn statistics_count_what_the_builds_were() {
+    let context = TestContext::new(&any_engine());
+    assert!(context.larder(&["stats"]).success().stdout.contains("No build has been recorded yet"));
+    project(&context);
+    context.build(&["-t", "stats-test", "."]);
+    context.build(&["-t", "stats-test", "."]);
+    context.write("app/main.py", "print('more')\n");
+    context.build(&["-t", "stats-test", "."]);
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN exit 7\n"));
+    context.larder(&["build", "."]).failure(1, "exit code: 7");
+    let stats: Value =
+        serde_json::from_str(&context.larder(&["stats", "--format", "json"]).success().stdout).unwrap();
+    let sums = &stats["sums"];
+    assert_eq!(
+        (&sums["builds"], &sums["image_hits"], &sums["built"], &sums["failed"]),
+        (&json!(4), &json!(1), &json!(2), &json!(1))
+    );
+    assert!(stats["cache"]["bytes_stored"].as_u64().unwrap() > 0);
+    assert_eq!(stats["schema"], "larder.stats.v1");
+    let text = context.larder(&["stats"]).success().stdout;
+    assert!(text.contains("Builds: 4 (1 image hits, 2 built, 1 failed)"), "{text}");
+}
+
+#[test]
+fn no_value_of_a_build_argument_is_kept() {
+    let context = TestContext::new(&any_engine());
+    context.write(
+        "Dockerfile",
+        format!("FROM {BUSYBOX}\nARG TOKEN\nRUN test -n ${{TOKEN}}\nCOPY . /x${{TOKEN}}\n"),
+    );
+    let metadata = context.build(&["--build-arg", "TOKEN=hunter2hunter2", "."]);
+    assert!(!metadata.to_string().contains("hunter2"), "{metadata}");
+    let mut files = 0;
+    for entry in walkdir::WalkDir::new(context.path("home")).into_iter().map(Result::unwrap) {
+        if entry.file_type().is_file() {
+            files += 1;
+            let content = std::fs::read(entry.path()).unwrap();
+            assert!(!String::from_utf8_lossy(&content).contains("hunter2"), "{}", entry.path().display());
+        }
+    }
+    assert!(files >= 2, "the store and the ledger are there");
+}
+
+#[test]
+fn a_damaged_cache_costs_a_warning_and_under_strict_the_build() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let built = context.build(&["."]);
+    let key = built["image_key"].as_str().unwrap();
+    let entry = context.path(&format!("home/.cache/larder/v1/image/{key}.json"));
+    std::fs::write(&entry, "{").unwrap();
+    context.larder(&["build", "--strict", "."]).failure(3, "was damaged").hint("without --strict");
+    std::fs::write(&entry, "{").unwrap();
+    let run = context.larder(&["build", "."]).success();
+    assert!(run.stderr.contains("warning: ") && run.stderr.contains("was damaged"), "{}", run.stderr);
+    assert_eq!(outcome(&context.build(&["."])).0, "image-hit", "the entry was written anew");
+}

@@ -1,0 +1,146 @@
+//! A project directory of its own for each test, and larder run in it with nothing of the machine's.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::engines::Engine;
+
+/// The base image that every engine has.
+pub(crate) const BUSYBOX: &str = "larder-test/busybox:1";
+
+/// A project, a cache and a home of its own, and an engine.
+pub(crate) struct TestContext {
+    directory: TempDir,
+    pub(crate) engine: Engine,
+}
+
+/// What a run of larder came to.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    /// Asserts that it succeeded.
+    #[track_caller]
+    pub(crate) fn success(self) -> Self {
+        assert_eq!(self.code, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Asserts that it failed with this exit code, said this in its one line of cause, gave a hint, and did not panic.
+    #[track_caller]
+    pub(crate) fn failure(self, code: i32, cause: &str) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        let line = self.stderr.lines().rev().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(line.contains(cause), "`{cause}` is not in `{line}`\n{}", self.stderr);
+        assert!(
+            !self.stderr.contains("panicked") && !self.stderr.contains("stack backtrace"),
+            "{}",
+            self.stderr
+        );
+        self
+    }
+
+    /// Asserts that a hint contains this.
+    #[track_caller]
+    pub(crate) fn hint(self, hint: &str) -> Self {
+        let hinted = self.stderr.lines().any(|line| line.starts_with("hint: ") && line.contains(hint));
+        assert!(hinted, "no hint with `{hint}`:\n{}", self.stderr);
+        self
+    }
+}
+
+impl TestContext {
+    pub(crate) fn new(engine: &Engine) -> Self {
+        let directory = TempDir::with_prefix("larder-it-").expect("a temporary directory");
+        std::fs::create_dir_all(directory.path().join("project")).expect("a project");
+        Self { directory, engine: engine.clone() }
+    }
+
+    /// A path below the test's own directory; `project` is where larder runs.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.directory.path().join(path)
+    }
+
+    /// The project's directory.
+    pub(crate) fn project(&self) -> PathBuf {
+        self.path("project")
+    }
+
+    /// Writes a file of the project, with the directories on the way.
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
+        let path = self.project().join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, content).expect("a file");
+        self
+    }
+
+    /// An image name that no other test uses.
+    pub(crate) fn tag(&self, name: &str) -> String {
+        let unique = self.directory.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        format!("{}/{name}:1", unique.trim_start_matches('.').replace("larder-it-", "it-"))
+    }
+
+    /// larder in the project, with an environment of its own.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+        command
+            .args(arguments)
+            .current_dir(self.project())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .env("DOCKER_CONFIG", self.path("docker"))
+            .env("RUST_BACKTRACE", "1")
+            .envs(self.engine.environment())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs larder to its end.
+    pub(crate) fn larder(&self, arguments: &[&str]) -> Run {
+        finish(&mut self.command(arguments), None)
+    }
+
+    /// Runs larder to its end with this on standard input.
+    pub(crate) fn larder_with_input(&self, arguments: &[&str], input: &[u8]) -> Run {
+        finish(self.command(arguments).stdin(Stdio::piped()), Some(input))
+    }
+
+    /// Builds with a metadata file and answers its content.
+    pub(crate) fn build(&self, arguments: &[&str]) -> Value {
+        let path = self.path("metadata.json");
+        let path_text = path.to_string_lossy().into_owned();
+        let arguments = [&["build", "--metadata-file", &path_text], arguments].concat();
+        self.larder(&arguments).success();
+        json(&path)
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn finish(command: &mut Command, input: Option<&[u8]>) -> Run {
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    if let Some(input) = input {
+        // A command that does not read all of its input says so by itself.
+        drop(child.stdin.take().expect("a pipe").write_all(input));
+    }
+    let output = child.wait_with_output().expect("the command ends");
+    Run {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The content of a JSON file.
+pub(crate) fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
+}
