@@ -29,7 +29,7 @@ pub struct BuildRecord {
     pub image_key: Option<CacheKey>,
     /// The dependency key; likewise.
     pub dependency_key: Option<CacheKey>,
-    /// RUN, COPY and ADD steps of the target.
+    /// RUN, COPY and ADD steps of the target; all of them cached for an image hit.
     pub steps: StepCounts,
     /// Each step that BuildKit ran or found cached.
     #[serde(default)]

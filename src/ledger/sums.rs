@@ -20,9 +20,9 @@ pub struct Sums {
     pub failed: usize,
     /// `image_hits` / (`image_hits` + `built`).
     pub image_hit_rate: Option<f64>,
-    /// RUN, COPY and ADD steps of the builds that ran.
+    /// RUN, COPY and ADD steps of the builds that did not fail.
     pub steps: StepCounts,
-    /// Cached / all RUN, COPY and ADD steps of the builds that ran.
+    /// Cached / all RUN, COPY and ADD steps; in an image hit every step counts as cached.
     pub step_hit_rate: Option<f64>,
     /// The same, each step weighted by the last time it was seen to take; steps never seen running do not count.
     pub time_weighted_hit_rate: Option<f64>,
@@ -49,7 +49,7 @@ impl Sums {
                 continue;
             }
             sums.builds += 1;
-            match build.outcome {
+            let (cached, all) = match build.outcome {
                 Outcome::Failed => {
                     sums.failed += 1;
                     continue;
@@ -57,19 +57,20 @@ impl Sums {
                 Outcome::ImageHit => {
                     sums.image_hits += 1;
                     hit_millis.push(build.millis);
-                    sums.saved_millis += known.whole_build(build);
+                    let whole = known.whole_build(build);
+                    (whole, whole)
                 }
                 Outcome::Built => {
                     sums.built += 1;
                     built_millis.push(build.millis);
-                    sums.steps.total += build.steps.total;
-                    sums.steps.cached += build.steps.cached;
-                    let cached = known.steps(build, |cached| cached);
-                    cached_time += cached;
-                    all_time += known.steps(build, |_| true);
-                    sums.saved_millis += cached;
+                    (known.steps(build, |cached| cached), known.steps(build, |_| true))
                 }
-            }
+            };
+            sums.steps.total += build.steps.total;
+            sums.steps.cached += build.steps.cached;
+            cached_time += cached;
+            all_time += all;
+            sums.saved_millis += cached;
             sums.saved_millis -= build.tiers.iter().map(|tier| signed(tier.millis)).sum::<i64>();
         }
         sums.image_hit_rate = rate(sums.image_hits, sums.image_hits + sums.built);
@@ -165,15 +166,18 @@ mod tests {
         let builds = [
             build("k", Outcome::Built, 9000, &[("install", false, 8000), ("copy", false, 1000)]),
             build("l", Outcome::Built, 1200, &[("install", true, 0), ("copy2", false, 1000)]),
-            build("k", Outcome::ImageHit, 40, &[]),
+            BuildRecord {
+                steps: StepCounts { total: 2, cached: 2 },
+                ..build("k", Outcome::ImageHit, 40, &[])
+            },
             build("m", Outcome::Failed, 500, &[("install", true, 0)]),
         ];
         let sums = Sums::of(&builds, 10);
         assert_eq!((sums.builds, sums.image_hits, sums.built, sums.failed), (4, 1, 2, 1));
         assert_eq!(sums.saved_millis, 8000 + 9000 - 3 * 10);
         assert_eq!(sums.image_hit_rate, Some(1.0 / 3.0));
-        assert_eq!(sums.step_hit_rate, Some(0.25));
-        assert_eq!(sums.time_weighted_hit_rate, Some(8000.0 / 18000.0));
+        assert_eq!(sums.step_hit_rate, Some(0.5));
+        assert_eq!(sums.time_weighted_hit_rate, Some(17000.0 / 27000.0));
         assert_eq!((sums.median_hit_millis, sums.median_built_millis), (Some(40), Some(5100)));
     }
 

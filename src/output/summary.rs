@@ -43,7 +43,7 @@ pub fn render(record: &BuildRecord) -> String {
         (Outcome::Failed, _) => "failed".to_owned(),
     };
     let steps = match record.outcome {
-        Outcome::ImageHit => "no step to run".to_owned(),
+        Outcome::ImageHit => format!("none of {} steps had to run", record.steps.total),
         _ => format!("{} of {} steps cached", record.steps.cached, record.steps.total),
     };
     let _ = writeln!(text, "  {what} in {}, {steps}", duration(record.millis));
@@ -97,6 +97,7 @@ mod tests {
         };
         insta::assert_snapshot!("a_build", render(&record));
         record.outcome = Outcome::ImageHit;
+        record.steps = StepCounts { total: 4, cached: 4 };
         record.hit_tier = Some("engine".to_owned());
         record.millis = 31;
         record.tiers = vec![tier("engine", TierOutcome::Hit, 4, "the image is in the engine")];

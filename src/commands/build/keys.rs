@@ -21,6 +21,8 @@ pub(crate) struct BuildKeys {
     pub(crate) keys: Keys,
     /// Base images without a digest: a newer one would go unnoticed.
     pub(crate) unpinned: Vec<String>,
+    /// RUN, COPY and ADD steps of the target.
+    pub(crate) steps: usize,
     witness: Witness,
     seen: ContextPaths,
 }
@@ -149,7 +151,7 @@ pub(crate) async fn compute(
         Context::Empty(_) | Context::Remote(_) => None,
     };
     let keys = image_inputs.keys(&read)?;
-    Ok(BuildKeys { keys, unpinned, witness, seen: resolution.context })
+    Ok(BuildKeys { keys, unpinned, steps: resolution.steps(), witness, seen: resolution.context })
 }
 
 /// The platform that the engine builds for by itself. A socket's engine runs on this very machine.
