@@ -21,6 +21,8 @@ use super::{ApiVersion, Client, EngineProduct};
 
 /// How long a status stream may be silent after the solve has ended.
 const STATUS_GRACE: Duration = Duration::from_secs(2);
+/// The same for a stream that never said anything: BuildKit takes seconds to tell that it does not know the solve.
+const SILENT_GRACE: Duration = Duration::from_millis(100);
 /// How long after the end of its session a solve may still answer.
 const SESSION_GRACE: Duration = Duration::from_secs(5);
 /// Docker engines read the list of exporters from this API on (26.0, BuildKit 0.13); older ones ignore it.
@@ -117,7 +119,7 @@ fn exporter_response(response: Response<control::SolveResponse>) -> ExporterResp
     response.into_inner().exporter_response.into_iter().collect()
 }
 
-/// Forwards the status stream until it ends, or is silent for [`STATUS_GRACE`] once `ended`.
+/// Forwards the status stream until it ends, or is silent for the grace period once `ended`.
 async fn watch(
     client: Client,
     reference: String,
@@ -126,22 +128,24 @@ async fn watch(
 ) {
     let mut control = client.control.clone();
     let request = control::StatusRequest { r#ref: reference };
-    let after_the_end = async || {
+    let after_the_end = async |grace| {
         ended.cancelled().await;
-        tokio::time::sleep(STATUS_GRACE).await;
+        tokio::time::sleep(grace).await;
     };
     let stream = tokio::select! {
         stream = control.status(request) => stream,
-        () = after_the_end() => return,
+        () = after_the_end(SILENT_GRACE) => return,
     };
     // Without a status stream the solve still tells how it ended.
     let Ok(mut stream) = stream.map(Response::into_inner) else { return };
+    let mut grace = SILENT_GRACE;
     loop {
         let message: Result<Option<control::StatusResponse>, Status> = tokio::select! {
             message = stream.message() => message,
-            () = after_the_end() => return,
+            () = after_the_end(grace) => return,
         };
         let Ok(Some(message)) = message else { return };
+        grace = STATUS_GRACE;
         if status.send(message.into()).await.is_err() {
             return;
         }

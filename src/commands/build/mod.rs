@@ -247,7 +247,8 @@ impl Job<'_> {
         keys: Option<&BuildKeys>,
     ) -> Result<(), CommandError> {
         self.record.outcome = Outcome::Built;
-        self.record.exporter.clone_from(response);
+        self.record.more =
+            response.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
         self.record.image_id = response.get("containerimage.digest").cloned();
         let engine_image =
             self.build.outputs.iter().any(|output| output.kind.is_image()) && self.engine.is_some();
