@@ -74,8 +74,11 @@ fn rooms_use_only_what_stands_below_them() {
 
 #[test]
 fn no_room_is_missing_from_the_map() {
-    let known: BTreeSet<&str> =
-        DOMAIN.iter().map(|(room, _)| *room).chain(["commands", "lib", "main", "output", "settings"]).collect();
+    let known: BTreeSet<&str> = DOMAIN
+        .iter()
+        .map(|(room, _)| *room)
+        .chain(["commands", "lib", "main", "output", "settings"])
+        .collect();
     let map = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
     for room in rooms().keys() {
         assert!(known.contains(room.as_str()), "{room} is in no list of this test");
@@ -106,7 +109,11 @@ fn the_environment_is_read_in_one_place_and_its_variables_are_named_in_one() {
             let reads = ["env::var(", "env::var_os(", "env::vars("].iter().any(|call| code.contains(call));
             assert!(!reads, "{} reads a variable past settings", file.display());
             if room != "settings" {
-                assert!(!code.contains("\"DOCKER_HOST\"") && !code.contains("\"LARDER_"), "{}", file.display());
+                assert!(
+                    !code.contains("\"DOCKER_HOST\"") && !code.contains("\"LARDER_"),
+                    "{}",
+                    file.display()
+                );
             }
         }
     }

@@ -1,8 +1,11 @@
 //! What can go wrong between larder and BuildKit.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bollard_buildkit_proto::google::rpc;
-use bollard_buildkit_proto::pb;
 use prost::Message;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tonic::{Code, Status};
 
 use crate::endpoint::{DialError, Endpoint};
@@ -74,6 +77,8 @@ pub enum SolveError {
 pub struct BuildFailure {
     /// BuildKit's message, e.g. `process "/bin/sh -c false" did not complete successfully: exit code: 1`.
     pub message: String,
+    /// Digest of the vertex that failed, where the engine names it.
+    pub vertex: Option<String>,
     /// The Dockerfile lines at fault, where the engine names them.
     pub location: Option<SourceLocation>,
 }
@@ -96,30 +101,108 @@ impl SolveError {
         if broken {
             return Self::Connection(status);
         }
-        let location = source_location(status.details());
-        Self::Build(BuildFailure { message: status.message().to_owned(), location })
+        let details = rpc::Status::decode(status.details()).unwrap_or_default();
+        Self::Build(BuildFailure {
+            message: status.message().to_owned(),
+            vertex: detail(&details, "errdefs.Vertex").map(|VertexDetail { digest }| digest),
+            location: detail(&details, "errdefs.Source").and_then(SourceDetail::location),
+        })
     }
 }
 
-/// `errdefs.Source` of moby/buildkit, `solver/errdefs/errdefs.proto`.
-#[derive(Clone, PartialEq, Message)]
-struct ErrorSource {
-    #[prost(message, optional, tag = "1")]
-    info: Option<pb::SourceInfo>,
-    #[prost(message, repeated, tag = "2")]
-    ranges: Vec<pb::Range>,
+/// The details that BuildKit attaches to a status are Go values as JSON, each under the name of its type
+/// (moby/buildkit, `util/grpcerrors`, `solver/errdefs/errdefs.proto`).
+fn detail<T: DeserializeOwned>(status: &rpc::Status, name: &str) -> Option<T> {
+    let detail = status.details.iter().find(|detail| detail.type_url.contains(name))?;
+    serde_json::from_slice(&detail.value).ok()
 }
 
-fn source_location(details: &[u8]) -> Option<SourceLocation> {
-    let status = rpc::Status::decode(details).ok()?;
-    let detail = status.details.iter().find(|detail| detail.type_url.contains("errdefs.Source"))?;
-    let source = ErrorSource::decode(detail.value.as_slice()).ok()?;
-    let info = source.info?;
-    let first = source.ranges.first()?.start.as_ref()?.line;
-    let last = source.ranges.last()?.end.as_ref()?.line;
-    Some(SourceLocation {
-        file: info.filename,
-        text: String::from_utf8_lossy(&info.data).into_owned(),
-        lines: (u32::try_from(first).ok()?, u32::try_from(last.max(first)).ok()?),
-    })
+#[derive(Deserialize)]
+struct VertexDetail {
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct SourceDetail {
+    info: SourceInfo,
+    #[serde(default)]
+    ranges: Vec<Range>,
+}
+
+#[derive(Deserialize)]
+struct SourceInfo {
+    #[serde(default)]
+    filename: String,
+    /// The text in base64, as Go writes bytes.
+    #[serde(default)]
+    data: String,
+}
+
+#[derive(Deserialize)]
+struct Range {
+    start: Position,
+    end: Position,
+}
+
+#[derive(Deserialize)]
+struct Position {
+    #[serde(default)]
+    line: u32,
+}
+
+impl SourceDetail {
+    fn location(self) -> Option<SourceLocation> {
+        let text = BASE64_STANDARD.decode(self.info.data).ok()?;
+        let (first, last) = (self.ranges.first()?.start.line, self.ranges.last()?.end.line);
+        Some(SourceLocation {
+            file: self.info.filename,
+            text: String::from_utf8_lossy(&text).into_owned(),
+            lines: (first, last.max(first)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard_buildkit_proto::google::protobuf::Any;
+
+    use super::*;
+
+    #[test]
+    fn the_details_of_a_failure_name_the_step_and_its_lines() {
+        let any = |name: &str, value: &str| Any {
+            type_url: format!("github.com/moby/buildkit/errdefs.{name}+json"),
+            value: value.as_bytes().to_vec(),
+        };
+        let details = rpc::Status {
+            code: 2,
+            message: String::new(),
+            details: vec![
+                any("Vertex", r#"{"digest":"sha256:ab"}"#),
+                // base64 of "FROM a\nRUN b\n"
+                any(
+                    "Source",
+                    r#"{"info":{"filename":"Dockerfile","data":"RlJPTSBhClJVTiBiCg=="},
+                        "ranges":[{"start":{"line":2},"end":{"line":2}}]}"#,
+                ),
+            ],
+        };
+        let status = Status::with_details(Code::Unknown, "failed", details.encode_to_vec().into());
+        let SolveError::Build(failure) = SolveError::from_status(status) else {
+            panic!("not a failed build")
+        };
+        assert_eq!(failure.vertex.as_deref(), Some("sha256:ab"));
+        let expected =
+            SourceLocation { file: "Dockerfile".into(), text: "FROM a\nRUN b\n".into(), lines: (2, 2) };
+        assert_eq!(failure.location, Some(expected));
+    }
+
+    #[test]
+    fn details_of_another_shape_are_left_out() {
+        let status = Status::with_details(Code::Unknown, "failed", b"\xff\xff".to_vec().into());
+        let SolveError::Build(failure) = SolveError::from_status(status) else {
+            panic!("not a failed build")
+        };
+        assert_eq!((failure.vertex, failure.location), (None, None));
+    }
 }

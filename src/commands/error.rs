@@ -218,8 +218,11 @@ mod tests {
 
     #[test]
     fn a_full_disk_says_what_frees_it() {
-        let failure =
-            BuildFailure { message: "write /x: no space left on device".to_owned(), location: None };
+        let failure = BuildFailure {
+            message: "write /x: no space left on device".to_owned(),
+            vertex: None,
+            location: None,
+        };
         let error = CommandError::from(&failure);
         assert_eq!(error.kind, ErrorKind::Build);
         assert!(error.hints[0].contains("docker builder prune"));

@@ -152,21 +152,33 @@ async fn interrupted() {
 
 /// The step that failed with its last output, and the Dockerfile's lines at fault.
 pub(super) fn failure_report(failure: &BuildFailure, trace: &Trace, inputs: &Inputs) -> Option<String> {
-    if let Some((name, text)) = inputs.dockerfile_text()
-        && let Err(error) = Dockerfile::parse(text)
-    {
-        return Some(error.caret(name, text));
-    }
-    let source = failure.location.as_ref().map(|location| Source {
+    let dockerfile = match inputs.dockerfile_text() {
+        Some((name, text)) => match Dockerfile::parse(text) {
+            Ok(dockerfile) => Some((dockerfile, name, text)),
+            Err(error) => return Some(error.caret(name, text)),
+        },
+        None => None,
+    };
+    let named = failure.vertex.as_deref().and_then(|digest| trace.vertex(digest));
+    // A cache import that failed is no reason for the build to fail.
+    let blamed = || {
+        let says_so = |error: &str| failure.message.contains(error);
+        trace.failures().filter(|vertex| vertex.error().is_some_and(says_so)).last()
+    };
+    let failed = named.or_else(blamed);
+    let told = failure.location.as_ref().map(|location| Source {
         file: &location.file,
         text: &location.text,
         lines: location.lines,
     });
-    // A cache import that failed is no reason for the build to fail.
-    let failed = trace
-        .failures()
-        .filter(|vertex| vertex.error().is_some_and(|error| failure.message.contains(error)))
-        .last();
+    // Older engines name the step only.
+    let found = || {
+        let (dockerfile, file, text) = dockerfile.as_ref()?;
+        let lines = dockerfile.step_lines(failed?.name())?;
+        let line = |line: &usize| u32::try_from(*line).ok();
+        Some(Source { file, text, lines: (line(lines.start())?, line(lines.end())?) })
+    };
+    let source = told.or_else(found);
     match (failed, source) {
         (Some(vertex), source) => Some(failure::report(&Failure::of(vertex, source))),
         (None, Some(source)) => {
