@@ -16,7 +16,7 @@ const DOMAIN: [(&str, &[&str]); 13] = [
     ("ledger", &["digest", "key"]),
     ("engine", &["endpoint", "registry"]),
     ("buildkit", &["context", "endpoint", "registry"]),
-    ("tiers", &["engine", "key", "ledger", "store"]),
+    ("tiers", &["engine", "key", "ledger", "registry", "store"]),
     ("cli", &[]),
 ];
 
