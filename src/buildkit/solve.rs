@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 
@@ -21,7 +21,8 @@ use super::{ApiVersion, Client, EngineProduct};
 
 /// How long a status stream may be silent after the solve has ended.
 const STATUS_GRACE: Duration = Duration::from_secs(2);
-/// The same for a stream that never said anything: BuildKit takes seconds to tell that it does not know the solve.
+/// The same after a failure of which the stream never said anything: for a solve that BuildKit refused it
+/// takes seconds to say that it does not know it.
 const SILENT_GRACE: Duration = Duration::from_millis(100);
 /// How long after the end of its session a solve may still answer.
 const SESSION_GRACE: Duration = Duration::from_secs(5);
@@ -91,8 +92,8 @@ impl Client {
         let mut session = Session::open(self, attachments).await?;
         let broken = |error: std::io::Error| ConnectError::Broken(self.endpoint().clone(), error.into());
         let reference = new_id().map_err(broken)?;
-        let ended = CancellationToken::new();
-        let watching = tokio::spawn(watch(self.clone(), reference.clone(), status, ended.clone()));
+        let (end, ended) = watch::channel(None);
+        let watching = tokio::spawn(follow(self.clone(), reference.clone(), status, ended));
 
         let mut control = self.control.clone();
         let message = message(request, reference, session.id());
@@ -108,7 +109,8 @@ impl Client {
                 }
             }
         };
-        ended.cancel();
+        let silence = if matches!(answer, Ok(Ok(_))) { STATUS_GRACE } else { SILENT_GRACE };
+        end.send_replace(Some(silence));
         // A panic there would be a bug in the caller's channel; the solve's answer stands all the same.
         drop(watching.await);
         answer?.map(exporter_response).map_err(SolveError::from_status)
@@ -119,33 +121,37 @@ fn exporter_response(response: Response<control::SolveResponse>) -> ExporterResp
     response.into_inner().exporter_response.into_iter().collect()
 }
 
-/// Forwards the status stream until it ends, or is silent for the grace period once `ended`.
-async fn watch(
+/// Forwards the status stream until it ends, or is silent for too long after the solve has ended.
+///
+/// `ended` tells that it has, and how long to wait then for a first message.
+async fn follow(
     client: Client,
     reference: String,
     status: mpsc::Sender<StatusUpdate>,
-    ended: CancellationToken,
+    ended: watch::Receiver<Option<Duration>>,
 ) {
     let mut control = client.control.clone();
     let request = control::StatusRequest { r#ref: reference };
-    let after_the_end = async |grace| {
-        ended.cancelled().await;
-        tokio::time::sleep(grace).await;
+    let too_late = async |heard: bool| {
+        let mut ended = ended.clone();
+        // The sender outlives this task; were it gone, the solve would have ended as well.
+        let silence = ended.wait_for(Option::is_some).await.ok().and_then(|silence| *silence);
+        tokio::time::sleep(if heard { STATUS_GRACE } else { silence.unwrap_or_default() }).await;
     };
     let stream = tokio::select! {
         stream = control.status(request) => stream,
-        () = after_the_end(SILENT_GRACE) => return,
+        () = too_late(false) => return,
     };
     // Without a status stream the solve still tells how it ended.
     let Ok(mut stream) = stream.map(Response::into_inner) else { return };
-    let mut grace = SILENT_GRACE;
+    let mut heard = false;
     loop {
         let message: Result<Option<control::StatusResponse>, Status> = tokio::select! {
             message = stream.message() => message,
-            () = after_the_end(grace) => return,
+            () = too_late(heard) => return,
         };
         let Ok(Some(message)) = message else { return };
-        grace = STATUS_GRACE;
+        heard = true;
         if status.send(message.into()).await.is_err() {
             return;
         }
