@@ -23,7 +23,7 @@ use super::{ApiVersion, Client, EngineProduct};
 const STATUS_GRACE: Duration = Duration::from_secs(2);
 /// The same after a failure of which the stream never said anything: for a solve that BuildKit refused it
 /// takes seconds to say that it does not know it.
-const SILENT_GRACE: Duration = Duration::from_millis(100);
+const SILENT_GRACE: Duration = Duration::from_millis(500);
 /// How long after the end of its session a solve may still answer.
 const SESSION_GRACE: Duration = Duration::from_secs(5);
 /// Docker engines read the list of exporters from this API on (26.0, BuildKit 0.13); older ones ignore it.
