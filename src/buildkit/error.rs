@@ -1,8 +1,8 @@
 //! What can go wrong between larder and BuildKit.
 
 use bollard_buildkit_proto::google::rpc;
-use bollard_buildkit_proto::pb;
 use prost::Message;
+use serde::Deserialize;
 use tonic::{Code, Status};
 
 use crate::endpoint::{DialError, Endpoint};
@@ -14,14 +14,16 @@ pub enum ConnectError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// Something listens, but it speaks neither Docker's API nor gRPC.
-    #[error("{endpoint} answers, but neither as a Docker engine nor as buildkitd")]
+    #[error("what listens at {endpoint} is neither a Docker engine nor buildkitd: {reason}")]
     NotAnEngine {
         /// Where.
         endpoint: Endpoint,
-        /// What the last attempt said.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What it did instead, as a clause.
+        reason: String,
     },
+    /// The port speaks TLS, and larder was told of none.
+    #[error("the engine at {0} takes TLS connections only")]
+    TlsWanted(Endpoint),
     /// The engine answered the ping with an error.
     #[error("the engine at {endpoint} is not healthy: it answered {status} to /_ping")]
     Unhealthy {
@@ -101,25 +103,101 @@ impl SolveError {
     }
 }
 
-/// `errdefs.Source` of moby/buildkit, `solver/errdefs/errdefs.proto`.
-#[derive(Clone, PartialEq, Message)]
+/// `errdefs.Source` of moby/buildkit, `solver/errdefs/errdefs.proto`, in the JSON that its details are sent in.
+#[derive(Deserialize)]
 struct ErrorSource {
-    #[prost(message, optional, tag = "1")]
-    info: Option<pb::SourceInfo>,
-    #[prost(message, repeated, tag = "2")]
-    ranges: Vec<pb::Range>,
+    info: ErrorFile,
+    ranges: Vec<ErrorRange>,
+}
+
+#[derive(Deserialize)]
+struct ErrorFile {
+    filename: String,
+    /// Base64, as Go writes bytes.
+    #[serde(default)]
+    data: String,
+}
+
+#[derive(Deserialize)]
+struct ErrorRange {
+    start: ErrorPosition,
+    end: ErrorPosition,
+}
+
+#[derive(Deserialize)]
+struct ErrorPosition {
+    #[serde(default)]
+    line: u32,
 }
 
 fn source_location(details: &[u8]) -> Option<SourceLocation> {
     let status = rpc::Status::decode(details).ok()?;
     let detail = status.details.iter().find(|detail| detail.type_url.contains("errdefs.Source"))?;
-    let source = ErrorSource::decode(detail.value.as_slice()).ok()?;
-    let info = source.info?;
-    let first = source.ranges.first()?.start.as_ref()?.line;
-    let last = source.ranges.last()?.end.as_ref()?.line;
+    let source: ErrorSource = serde_json::from_slice(&detail.value).ok()?;
+    let first = source.ranges.first()?.start.line;
+    let last = source.ranges.last()?.end.line;
     Some(SourceLocation {
-        file: info.filename,
-        text: String::from_utf8_lossy(&info.data).into_owned(),
-        lines: (u32::try_from(first).ok()?, u32::try_from(last.max(first)).ok()?),
+        file: source.info.filename,
+        text: String::from_utf8_lossy(&base64(&source.info.data)).into_owned(),
+        lines: (first, last.max(first)),
     })
+}
+
+/// Decodes padded base64 as far as it is valid.
+fn base64(text: &str) -> Vec<u8> {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut buffer, mut bits) = (0_u32, 0);
+    for sextet in text.bytes().map_while(value) {
+        buffer = (buffer << 6) | u32::from(sextet);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from((buffer >> bits) & 0xff).unwrap_or_default());
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard_buildkit_proto::google::protobuf::Any;
+
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_failure_is_read_as_buildkit_sends_it() {
+        let json = r#"{"info":{"filename":"app/Dockerfile","data":"RlJPTSBhClJVTiBiCg==","language":"Dockerfile"},
+                       "ranges":[{"start":{"line":2},"end":{"line":2}},{"start":{"line":3},"end":{"line":4,"character":1}}]}"#;
+        let source = Any {
+            type_url: "github.com/moby/buildkit/errdefs.Source+json".to_owned(),
+            value: json.as_bytes().to_vec(),
+        };
+        let other =
+            Any { type_url: "github.com/moby/buildkit/stack.Stack+json".to_owned(), value: Vec::new() };
+        let details = rpc::Status { details: vec![other, source], ..rpc::Status::default() };
+        let expected = SourceLocation {
+            file: "app/Dockerfile".to_owned(),
+            text: "FROM a\nRUN b\n".to_owned(),
+            lines: (2, 4),
+        };
+        assert_eq!(source_location(&details.encode_to_vec()), Some(expected));
+        assert_eq!(source_location(b"junk"), None);
+    }
+
+    #[test]
+    fn base64_of_every_length_is_decoded() {
+        for (text, bytes) in
+            [("", &b""[..]), ("/w==", b"\xff"), ("+/8=", b"\xfb\xff"), ("AAEC", b"\0\x01\x02")]
+        {
+            assert_eq!(base64(text), bytes, "{text}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Response, Status};
 
 use super::error::{ConnectError, SolveError};
@@ -21,6 +22,8 @@ use super::{ApiVersion, Client, EngineProduct};
 
 /// How long a status stream may be silent after the solve has ended.
 const STATUS_GRACE: Duration = Duration::from_secs(2);
+/// How long a status stream is read at all after the solve has ended.
+const STATUS_LIMIT: Duration = Duration::from_secs(10);
 /// How long after the end of its session a solve may still answer.
 const SESSION_GRACE: Duration = Duration::from_secs(5);
 /// Docker engines read the list of exporters from this API on (26.0, BuildKit 0.13); older ones ignore it.
@@ -90,7 +93,9 @@ impl Client {
         let broken = |error: std::io::Error| ConnectError::Broken(self.endpoint().clone(), error.into());
         let reference = new_id().map_err(broken)?;
         let ended = CancellationToken::new();
-        let watching = tokio::spawn(watch(self.clone(), reference.clone(), status, ended.clone()));
+        let watching = watch(self.clone(), reference.clone(), status, ended.clone());
+        // A caller who waits no longer must not be held up by a stream that never ends.
+        let watching = AbortOnDropHandle::new(tokio::spawn(watching));
 
         let mut control = self.control.clone();
         let message = message(request, reference, session.id());
@@ -117,7 +122,7 @@ fn exporter_response(response: Response<control::SolveResponse>) -> ExporterResp
     response.into_inner().exporter_response.into_iter().collect()
 }
 
-/// Forwards the status stream until it ends, or is silent for [`STATUS_GRACE`] once `ended`.
+/// Forwards the status stream until it ends, or is silent for [`STATUS_GRACE`] once `ended`, or [`STATUS_LIMIT`] is over.
 async fn watch(
     client: Client,
     reference: String,
@@ -136,10 +141,16 @@ async fn watch(
     };
     // Without a status stream the solve still tells how it ended.
     let Ok(mut stream) = stream.map(Response::into_inner) else { return };
+    let limit = async {
+        ended.cancelled().await;
+        tokio::time::sleep(STATUS_LIMIT).await;
+    };
+    tokio::pin!(limit);
     loop {
         let message: Result<Option<control::StatusResponse>, Status> = tokio::select! {
             message = stream.message() => message,
             () = after_the_end() => return,
+            () = &mut limit => return,
         };
         let Ok(Some(message)) = message else { return };
         if status.send(message.into()).await.is_err() {
