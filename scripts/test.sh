@@ -2,6 +2,8 @@
 # Purpose: the whole test suite, on real engines: starts them, runs the Rust tests, the static checks and the pipelines.
 # Inputs:  DOCKER_HOST   test against this engine only (with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH where it has TLS);
 #                        otherwise private engines are started, which takes root
+#          LARDER_TEST_BUILDKIT   unix://... or tcp://..., in the clear: a Docker engine from 29.2 on, or a buildkitd; the tests
+#                        of the direct transport then use it too, besides their own server
 #          arguments     passed to `cargo nextest run` (or `cargo test`); then only the Rust tests run
 #          more in lib/session.sh and check-pipelines.sh
 # Outputs: exit 1 if anything failed. Everything runs to its end, and the last lines say what took how long and what failed.

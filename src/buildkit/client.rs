@@ -15,8 +15,8 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Uri};
 
 use super::error::ConnectError;
-use super::http1::{self, Ping, UpgradeError};
-use crate::endpoint::{Endpoint, Protocol, Stream};
+use super::http1::{self, Ping, PingError, UpgradeError};
+use crate::endpoint::{DialError, Endpoint, Protocol, Stream, TlsError};
 
 /// From this Docker API on, gRPC is served at once and the upgrades are deprecated (Docker 29.2).
 const DIRECT_SINCE: ApiVersion = ApiVersion { major: 1, minor: 53 };
@@ -98,10 +98,9 @@ impl Client {
     /// engine has no BuildKit.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
         let connecting = async {
-            let answer = http1::ping(endpoint.dial(Protocol::Http1).await?).await;
-            match answer {
+            match http1::ping(endpoint.dial(Protocol::Http1).await?).await {
                 Ok(ping) => Self::connect_docker(endpoint, &ping).await,
-                Err(not_http) => Self::connect_buildkitd(endpoint, not_http.into()).await,
+                Err(error) => Self::connect_otherwise(endpoint, error).await,
             }
         };
         tokio::time::timeout(CONNECT_TIMEOUT, connecting)
@@ -120,17 +119,19 @@ impl Client {
     }
 
     async fn connect_docker(endpoint: &Endpoint, ping: &Ping) -> Result<Self, ConnectError> {
+        let header = |name: &str| ping.headers.get(name).and_then(|value| value.to_str().ok());
+        if ping.message.contains("HTTPS server") {
+            return Err(ConnectError::TlsWanted(endpoint.clone()));
+        }
+        let Some(api) = header("api-version").and_then(ApiVersion::parse) else {
+            let product = header("server").map(|server| format!(" as {server}")).unwrap_or_default();
+            let reason = format!("it answers {} to GET /_ping{product}", ping.status);
+            return Err(ConnectError::NotAnEngine { endpoint: endpoint.clone(), reason });
+        };
         if !ping.status.is_success() {
             return Err(ConnectError::Unhealthy { endpoint: endpoint.clone(), status: ping.status });
         }
-        let header = |name: &str| ping.headers.get(name).and_then(|value| value.to_str().ok());
         let server = header("server").unwrap_or("Docker").to_owned();
-        let api =
-            header("api-version").and_then(ApiVersion::parse).ok_or_else(|| ConnectError::NoBuildKit {
-                endpoint: endpoint.clone(),
-                product: server.clone(),
-                reason: "it names no API version".to_owned(),
-            })?;
         let product = EngineProduct::Docker { api, server };
         if api >= DIRECT_SINCE {
             return Self::connect_direct(endpoint, product).await;
@@ -140,18 +141,23 @@ impl Client {
         Ok(Self::new(endpoint, product, Transport::Upgrade, channel))
     }
 
-    async fn connect_buildkitd(
-        endpoint: &Endpoint,
-        not_http: Box<dyn std::error::Error + Send + Sync>,
-    ) -> Result<Self, ConnectError> {
-        let not_an_engine = |source| ConnectError::NotAnEngine { endpoint: endpoint.clone(), source };
-        let Ok(mut client) = Self::connect_direct(endpoint, EngineProduct::Buildkitd).await else {
-            return Err(not_an_engine(not_http));
-        };
-        match client.control.list_workers(ListWorkersRequest::default()).await {
-            Ok(_) => Ok(client),
-            Err(status) => Err(not_an_engine(status.into())),
+    /// Something listens that does not answer in HTTP/1: buildkitd, or no engine at all.
+    async fn connect_otherwise(endpoint: &Endpoint, error: PingError) -> Result<Self, ConnectError> {
+        if let Some(alert) = error.tls_alert() {
+            return Err(DialError::Tls(endpoint.clone(), TlsError::handshake(alert)).into());
         }
+        let reason = error.to_string();
+        if let Endpoint::Ssh { .. } = endpoint {
+            // What ssh reaches is a Docker engine or nothing.
+            let source = error.stream_fault().map_or_else(Into::into, Into::into);
+            return Err(ConnectError::Broken(endpoint.clone(), source));
+        }
+        if let Ok(mut client) = Self::connect_direct(endpoint, EngineProduct::Buildkitd).await
+            && client.control.list_workers(ListWorkersRequest::default()).await.is_ok()
+        {
+            return Ok(client);
+        }
+        Err(ConnectError::NotAnEngine { endpoint: endpoint.clone(), reason })
     }
 
     async fn connect_direct(endpoint: &Endpoint, product: EngineProduct) -> Result<Self, ConnectError> {
@@ -182,7 +188,8 @@ impl Client {
         *request.metadata_mut() = MetadataMap::from_headers(headers);
         let mut control = self.control.clone();
         let response = control.session(request).await;
-        let broken = |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.into());
+        let broken =
+            |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
         let incoming = response.map_err(broken)?.into_inner();
         tokio::spawn(async move {
             let mut buffer = vec![0; SESSION_WRITE];

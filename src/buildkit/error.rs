@@ -17,14 +17,16 @@ pub enum ConnectError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// Something listens, but it speaks neither Docker's API nor gRPC.
-    #[error("{endpoint} answers, but neither as a Docker engine nor as buildkitd")]
+    #[error("what listens at {endpoint} is neither a Docker engine nor buildkitd: {reason}")]
     NotAnEngine {
         /// Where.
         endpoint: Endpoint,
-        /// What the last attempt said.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What it did instead, as a clause.
+        reason: String,
     },
+    /// The port speaks TLS, and larder was told of none.
+    #[error("the engine at {0} takes TLS connections only")]
+    TlsWanted(Endpoint),
     /// The engine answered the ping with an error.
     #[error("the engine at {endpoint} is not healthy: it answered {status} to /_ping")]
     Unhealthy {

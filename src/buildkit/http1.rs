@@ -1,18 +1,63 @@
 //! The HTTP/1.1 part of talking to a Docker engine: the ping and the upgrade.
 
+use std::error::Error as _;
+use std::io;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use crate::endpoint::Stream;
+
+/// How much of an error's text is read, in bytes.
+const MAX_MESSAGE: usize = 4096;
 
 /// What `GET /_ping` answered.
 #[derive(Debug, Clone)]
 pub(super) struct Ping {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// What it said, where that was no success.
+    pub(super) message: String,
+}
+
+/// A ping got no answer in HTTP/1.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PingError {
+    /// Bytes came that are none.
+    #[error("it does not answer in HTTP")]
+    NotHttp(#[source] hyper::Error),
+    /// The stream ended or broke.
+    #[error("it closes the connection without an answer")]
+    Closed(#[source] hyper::Error),
+}
+
+impl PingError {
+    fn new(error: hyper::Error) -> Self {
+        let cause = innermost(&error);
+        let ended = cause.is_incomplete_message() || cause.is_canceled() || cause.is_closed();
+        if ended || fault_of(&error).is_some() { Self::Closed(error) } else { Self::NotHttp(error) }
+    }
+
+    /// The fault of the stream itself, if that is why there was no answer.
+    pub(super) fn stream_fault(self) -> Result<io::Error, Self> {
+        match &self {
+            Self::Closed(error) => match fault_of(error) {
+                Some(fault) => Ok(io::Error::new(fault.kind(), fault.to_string())),
+                None => Err(self),
+            },
+            Self::NotHttp(_) => Err(self),
+        }
+    }
+
+    /// The alert with which the other side ended TLS, if it did.
+    pub(super) fn tls_alert(&self) -> Option<io::Error> {
+        let Self::Closed(error) = self else { return None };
+        let alert = fault_of(error)?.get_ref()?.downcast_ref::<rustls::Error>()?;
+        matches!(alert, rustls::Error::AlertReceived(_)).then(|| io::Error::other(alert.clone()))
+    }
 }
 
 /// An upgrade was refused or broke.
@@ -28,14 +73,41 @@ fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
-pub(super) async fn ping(stream: Box<dyn Stream>) -> Result<Ping, hyper::Error> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+/// The stream's own error below hyper's.
+fn fault_of(error: &hyper::Error) -> Option<&io::Error> {
+    innermost(error).source()?.downcast_ref()
+}
+
+/// A request is cancelled because of an error of the connection.
+fn innermost(mut error: &hyper::Error) -> &hyper::Error {
+    while let Some(cause) = error.source().and_then(|source| source.downcast_ref()) {
+        error = cause;
+    }
+    error
+}
+
+pub(super) async fn ping(stream: Box<dyn Stream>) -> Result<Ping, PingError> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(PingError::new)?;
     let connection = tokio::spawn(connection);
-    let request = request(Method::GET, "/_ping", HeaderMap::new());
-    let response = sender.send_request(request).await;
+    let response = match sender.send_request(request(Method::GET, "/_ping", HeaderMap::new())).await {
+        Ok(response) => response,
+        Err(error) => {
+            drop(sender);
+            // A request that was cancelled does not say why; the connection's own end does.
+            let cause = if error.is_canceled() { connection.await.ok().and_then(Result::err) } else { None };
+            return Err(PingError::new(cause.unwrap_or(error)));
+        }
+    };
+    let (status, headers) = (response.status(), response.headers().clone());
+    let message = if status.is_success() {
+        String::new()
+    } else {
+        // An answer without a readable body still has its status.
+        let body = Limited::new(response.into_body(), MAX_MESSAGE).collect().await.unwrap_or_default();
+        engine_message(&body.to_bytes())
+    };
     connection.abort();
-    let response = response?;
-    Ok(Ping { status: response.status(), headers: response.headers().clone() })
+    Ok(Ping { status, headers, message })
 }
 
 /// Turns `stream` into a plain HTTP/2 stream by `POST path` with `Upgrade: h2c`.

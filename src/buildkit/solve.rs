@@ -12,6 +12,7 @@ use std::time::Duration;
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Response, Status};
 
 use super::error::{ConnectError, SolveError};
@@ -24,6 +25,8 @@ const STATUS_GRACE: Duration = Duration::from_secs(2);
 /// The same after a failure of which the stream never said anything: for a solve that BuildKit refused it
 /// takes seconds to say that it does not know it.
 const SILENT_GRACE: Duration = Duration::from_millis(500);
+/// How long a status stream is read at all after the solve has ended.
+const STATUS_LIMIT: Duration = Duration::from_secs(10);
 /// How long after the end of its session a solve may still answer.
 const SESSION_GRACE: Duration = Duration::from_secs(5);
 /// Docker engines read the list of exporters from this API on (26.0, BuildKit 0.13); older ones ignore it.
@@ -93,7 +96,9 @@ impl Client {
         let broken = |error: std::io::Error| ConnectError::Broken(self.endpoint().clone(), error.into());
         let reference = new_id().map_err(broken)?;
         let (end, ended) = watch::channel(None);
-        let watching = tokio::spawn(follow(self.clone(), reference.clone(), status, ended));
+        let following = follow(self.clone(), reference.clone(), status, ended);
+        // A caller who waits no longer must not be held up by a stream that never ends.
+        let watching = AbortOnDropHandle::new(tokio::spawn(following));
 
         let mut control = self.control.clone();
         let message = message(request, reference, session.id());
@@ -121,7 +126,8 @@ fn exporter_response(response: Response<control::SolveResponse>) -> ExporterResp
     response.into_inner().exporter_response.into_iter().collect()
 }
 
-/// Forwards the status stream until it ends, or is silent for too long after the solve has ended.
+/// Forwards the status stream until it ends, or is silent for too long after the solve has ended, or
+/// [`STATUS_LIMIT`] is over by then.
 ///
 /// `ended` tells that it has, and how long to wait then for a first message.
 async fn follow(
@@ -144,11 +150,18 @@ async fn follow(
     };
     // Without a status stream the solve still tells how it ended.
     let Ok(mut stream) = stream.map(Response::into_inner) else { return };
+    let limit = async {
+        let mut ended = ended.clone();
+        drop(ended.wait_for(Option::is_some).await);
+        tokio::time::sleep(STATUS_LIMIT).await;
+    };
+    tokio::pin!(limit);
     let mut heard = false;
     loop {
         let message: Result<Option<control::StatusResponse>, Status> = tokio::select! {
             message = stream.message() => message,
             () = too_late(heard) => return,
+            () = &mut limit => return,
         };
         let Ok(Some(message)) = message else { return };
         heard = true;

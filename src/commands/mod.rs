@@ -5,32 +5,31 @@ mod error;
 mod key;
 mod stats;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::output::Printer;
-use crate::settings::{Environment, Settings};
-use error::{CommandError, ErrorKind};
+use crate::settings::{Environment, Settings, env_vars};
+use error::{CommandError, usage};
 
 /// Runs larder with the process's arguments and environment; answers its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are what was asked for; everything else is a mistake.
-            let code = if error.use_stderr() { ErrorKind::Config.exit_code() } else { 0 };
-            drop(error.print());
-            return ExitCode::from(code);
-        }
-    };
     let environment = Environment::of_process();
-    let printer = Printer::new(environment.get(crate::settings::env_vars::NO_COLOR).is_none());
-    match run(&cli, &environment, printer) {
+    let mut printer = Printer::new(environment.get(env_vars::NO_COLOR).is_none());
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let result = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => run(&cli, &environment, &mut printer),
+        Err(answer) => usage::answer(&answer, &arguments),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            printer.error(&error.cause);
+            if !error.cause.is_empty() {
+                printer.error(&error.cause);
+            }
             for hint in &error.hints {
                 printer.hint(hint);
             }
@@ -39,12 +38,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli, environment: &Environment, printer: Printer) -> Result<(), CommandError> {
+fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<(), CommandError> {
     let settings = Settings::resolve(&cli.global, environment)?;
     match &cli.command {
         Command::Build(args) => on_a_runtime(build::run(args, &settings, environment, printer)),
-        Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, printer)),
-        Command::Stats(args) => stats::run(args, &settings, printer),
+        Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, *printer)),
+        Command::Stats(args) => stats::run(args, &settings, *printer),
     }
 }
 

@@ -37,6 +37,9 @@ pub enum DialError {
     /// Nothing listens there.
     #[error("nothing listens at {0}")]
     Refused(Endpoint),
+    /// There is no `ssh` to run.
+    #[error("cannot run ssh to reach {0}")]
+    NoSsh(Endpoint, #[source] io::Error),
     /// TLS failed.
     #[error("no TLS connection to {0}")]
     Tls(Endpoint, #[source] TlsError),
@@ -71,7 +74,7 @@ impl Endpoint {
             Self::Ssh { user, host, port, socket } => {
                 let login =
                     ssh::Login { user: user.as_deref(), host, port: *port, socket: socket.as_deref() };
-                Ok(Box::new(ssh::dial(&login).map_err(failed)?))
+                Ok(Box::new(ssh::dial(&login).map_err(|source| DialError::NoSsh(self.clone(), source))?))
             }
         }
     }
@@ -96,5 +99,5 @@ async fn secure(
         Protocol::Http2 => b"h2".to_vec(),
     }];
     let connector = TlsConnector::from(Arc::new(config));
-    connector.connect(name, stream).await.map_err(TlsError::Handshake)
+    connector.connect(name, stream).await.map_err(TlsError::handshake)
 }

@@ -52,8 +52,10 @@ pub enum DockerContextError {
     Address(String, #[source] EndpointError),
 }
 
+/// `default` stands for the default socket and is always there.
 fn listed(known: &[String]) -> String {
-    if known.is_empty() { String::new() } else { format!(" (there are: {})", known.join(", ")) }
+    let all: Vec<&str> = std::iter::once("default").chain(known.iter().map(String::as_str)).collect();
+    format!(" (there are: {})", all.join(", "))
 }
 
 #[derive(Deserialize)]
@@ -156,7 +158,7 @@ mod tests {
         let (_directory, contexts) =
             store("ci", r#"{"Name":"ci","Endpoints":{"docker":{"Host":"unix:///a"}}}"#);
         let error = contexts.endpoint("staging").unwrap_err().to_string();
-        assert_eq!(error, "there is no Docker context named `staging` (there are: ci)");
+        assert_eq!(error, "there is no Docker context named `staging` (there are: default, ci)");
     }
 
     #[test]

@@ -93,7 +93,8 @@ impl AsyncRead for SshStream {
                 }
                 let said = String::from_utf8_lossy(text);
                 let last = said.lines().rfind(|line| !line.trim().is_empty());
-                let message = format!("ssh: {}", last.unwrap_or("connection closed").trim());
+                let last = last.unwrap_or("connection closed").trim();
+                let message = if last.starts_with("ssh:") { last.to_owned() } else { format!("ssh: {last}") };
                 this.failure = Failure::Healthy;
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, message)))
             }
@@ -108,7 +109,16 @@ impl AsyncRead for SshStream {
 
 impl AsyncWrite for SshStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stdin).poll_write(cx, data)
+        match Pin::new(&mut self.stdin).poll_write(cx, data) {
+            // An ssh that failed before it read anything: reading from it tells why.
+            Poll::Ready(Err(error))
+                if error.kind() == io::ErrorKind::BrokenPipe
+                    && matches!(self.failure, Failure::Waiting { .. }) =>
+            {
+                Poll::Ready(Ok(data.len()))
+            }
+            other => other,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -11,7 +11,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// The certificate files of one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct TlsFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file is missing or is not PEM.
-    #[error("cannot read certificate or key {path}")]
+    #[error("cannot read certificate or key {}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -42,6 +42,15 @@ pub enum TlsError {
     /// The host cannot be a TLS server name.
     #[error("`{0}` is not a name that a certificate can have")]
     ServerName(String),
+    /// The file is PEM, or at least text, but holds no certificate.
+    #[error("there is no certificate in {}", .0.display())]
+    NoCertificate(PathBuf),
+    /// The other side does not speak TLS.
+    #[error("what listens there does not speak TLS")]
+    NotTls(#[source] io::Error),
+    /// The other side did not accept this client: its certificate, or that it has none.
+    #[error("the engine did not accept the client certificate")]
+    Rejected(#[source] rustls::Error),
     /// The handshake failed.
     #[error("TLS handshake failed")]
     Handshake(#[source] io::Error),
@@ -49,9 +58,12 @@ pub enum TlsError {
 
 impl TlsFiles {
     /// The files of a directory laid out as Docker's `DOCKER_CERT_PATH`; those that exist.
+    ///
+    /// Of a certificate and its key both count when one exists, so that the lack of the other shows.
     pub fn in_directory(directory: &Path, skip_verify: bool) -> Self {
-        let existing = |name: &str| Some(directory.join(name)).filter(|path| path.is_file());
-        Self { ca: existing("ca.pem"), client: existing("cert.pem").zip(existing("key.pem")), skip_verify }
+        let [ca, certificate, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| directory.join(name));
+        let client = (certificate.is_file() || key.is_file()).then_some((certificate, key));
+        Self { ca: Some(ca).filter(|path| path.is_file()), client, skip_verify }
     }
 
     pub(super) fn config(&self) -> Result<ClientConfig, TlsError> {
@@ -88,9 +100,33 @@ impl TlsFiles {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    CertificateDer::pem_file_iter(path)
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|source| TlsError::File { path: path.to_owned(), source })
+        .map_err(|source| TlsError::File { path: path.to_owned(), source })?;
+    if found.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(found) }
+}
+
+impl TlsError {
+    /// Tells why a handshake failed.
+    ///
+    /// With TLS 1.3 the client's certificate is judged only after its handshake: the first read fails then.
+    pub(crate) fn handshake(error: io::Error) -> Self {
+        match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidMessage(_)) => Self::NotTls(error),
+            Some(rustls::Error::AlertReceived(
+                alert @ (AlertDescription::BadCertificate
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateRequired
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::DecryptError
+                | AlertDescription::UnknownCA
+                | AlertDescription::UnsupportedCertificate),
+            )) => Self::Rejected(rustls::Error::AlertReceived(*alert)),
+            _ if error.kind() == io::ErrorKind::UnexpectedEof => Self::NotTls(error),
+            _ => Self::Handshake(error),
+        }
+    }
 }
 
 /// Accepts every certificate, but only from a peer that holds its key.

@@ -5,18 +5,33 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::progress::Size;
+use super::progress::{self, Size};
 
 /// Writes to this process's standard output and standard error.
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {
-    color: bool,
+    form: Form,
+}
+
+/// What messages on standard error look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Colored,
+    /// Objects as [`super::progress::SCHEMA`] has them, so that all of standard error is JSON.
+    Json,
 }
 
 impl Printer {
     /// A printer that colours what goes to a terminal, if `color` is wanted.
     pub fn new(color: bool) -> Self {
-        Self { color: color && io::stderr().is_terminal() }
+        let form = if color && io::stderr().is_terminal() { Form::Colored } else { Form::Text };
+        Self { form }
+    }
+
+    /// Turns every later message on standard error into JSON, to stand among progress in JSON.
+    pub fn speak_json(&mut self) {
+        self.form = Form::Json;
     }
 
     /// Prints what was asked for, as it is.
@@ -28,7 +43,10 @@ impl Printer {
 
     /// Prints a message beside what was asked for, as it is.
     pub fn note(self, text: &str) {
-        drop(io::stderr().lock().write_all(text.as_bytes()));
+        match self.form {
+            Form::Json => write(&progress::message("note", text.trim())),
+            Form::Text | Form::Colored => write(text),
+        }
     }
 
     /// Prints a warning of one line.
@@ -47,12 +65,17 @@ impl Printer {
     }
 
     fn labelled(self, label: &str, style: &str, text: &str) {
-        if self.color {
-            self.note(&format!("\x1b[{style}m{label}:\x1b[0m {text}\n"));
-        } else {
-            self.note(&format!("{label}: {text}\n"));
-        }
+        write(&match self.form {
+            Form::Text => format!("{label}: {text}\n"),
+            Form::Colored => format!("\x1b[{style}m{label}:\x1b[0m {text}\n"),
+            Form::Json => progress::message(label, text),
+        });
     }
+}
+
+fn write(text: &str) {
+    // Where standard error is gone there is nobody left to tell.
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// The size of the terminal on standard error; zeros when there is none.

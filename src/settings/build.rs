@@ -97,7 +97,7 @@ impl BuildSettings {
                     reason,
                 })?),
                 (None, None, Some(text)) => {
-                    Some(duration(text).map_err(|reason| SettingsError::flag("timeout", reason))?)
+                    Some(duration(text).map_err(|reason| settings.file.fault("timeout", reason))?)
                 }
                 (None, None, None) => None,
             };
@@ -136,27 +136,45 @@ impl BuildSettings {
     }
 }
 
+/// Answers the flags that cannot be honoured; those that hold anyway (`--rm`) pass.
 fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
-    const NO_LIMITS: &str =
-        "BuildKit does not limit single steps; limit the engine's cgroup (--cgroup-parent)";
+    const LEAVE_IT_OUT: &str = "leave it out";
     let is_false = |value: &Option<String>| value.as_deref() == Some("false");
-    let reason =
-        |given: bool, flag, reason| if given { Err(SettingsError::Refused { flag, reason }) } else { Ok(()) };
-    reason(is_false(&args.rm), "rm=false", "BuildKit leaves no intermediate containers that could be kept")?;
-    reason(
+    let refuse = |given: bool, flag, reason, instead| {
+        if given { Err(SettingsError::Refused { flag, reason, instead }) } else { Ok(()) }
+    };
+    refuse(
+        is_false(&args.rm),
+        "rm=false",
+        "BuildKit leaves no intermediate containers that could be kept",
+        "leave it out; the steps before a failed one stay in the build cache",
+    )?;
+    refuse(
         is_false(&args.disable_content_trust),
         "disable-content-trust=false",
-        "BuildKit does not check Docker Content Trust; pin base images by digest instead",
+        "BuildKit does not check Docker Content Trust",
+        "pin base images by digest instead: FROM name:tag@sha256:…",
     )?;
-    reason(args.squash, "squash", "BuildKit cannot squash; use a multi-stage build and COPY --from")?;
-    reason(
+    refuse(
+        args.squash,
+        "squash",
+        "BuildKit cannot squash layers",
+        "use a multi-stage build: COPY --from takes the result alone along",
+    )?;
+    refuse(
         args.compress,
         "compress",
         "BuildKit asks for the changed files only, so there is nothing to compress",
+        LEAVE_IT_OUT,
     )?;
     let isolation = args.isolation.as_deref().is_some_and(|mode| !matches!(mode, "" | "default"));
-    reason(isolation, "isolation", "it exists for Windows containers only")?;
-    reason(!args.security_opt.is_empty(), "security-opt", "BuildKit has no such option for builds")?;
+    refuse(isolation, "isolation", "it exists for Windows containers only", LEAVE_IT_OUT)?;
+    refuse(
+        !args.security_opt.is_empty(),
+        "security-opt",
+        "BuildKit has no such option for builds",
+        "leave it out; RUN --security=insecure with --allow security.insecure lifts the sandbox where the engine permits",
+    )?;
     for (given, flag) in [
         (args.memory.is_some(), "memory"),
         (args.memory_swap.is_some(), "memory-swap"),
@@ -166,16 +184,24 @@ fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
         (args.cpuset_cpus.is_some(), "cpuset-cpus"),
         (args.cpuset_mems.is_some(), "cpuset-mems"),
     ] {
-        reason(given, flag, NO_LIMITS)?;
+        refuse(
+            given,
+            flag,
+            "BuildKit does not limit single steps",
+            "limit a cgroup and name it with --cgroup-parent, or limit the engine",
+        )?;
     }
-    reason(
+    refuse(
         args.builder.is_some(),
         "builder",
-        "buildx builders are not known; give the engine's address with --host",
+        "buildx builders are not known",
+        "give the engine's or the buildkitd's address with --host",
     )?;
-    let call = args.check || args.call.as_deref().is_some_and(|call| call != "build");
-    reason(call, "call", "only builds are run")?;
-    reason(!args.policy.is_empty(), "policy", "source policies are not evaluated")
+    let lint = "only builds are run";
+    let elsewhere = "docker buildx build has it";
+    refuse(args.check, "check", lint, elsewhere)?;
+    refuse(args.call.as_deref().is_some_and(|call| call != "build"), "call", lint, elsewhere)?;
+    refuse(!args.policy.is_empty(), "policy", "source policies are not evaluated", elsewhere)
 }
 
 fn tags<'a>(flags: impl Iterator<Item = &'a str>) -> Result<Vec<ImageRef>, SettingsError> {
@@ -251,7 +277,7 @@ fn progress(
         }
     }
     match &settings.file.progress {
-        Some(text) => named(text).map_err(|reason| SettingsError::flag("progress", reason)),
+        Some(text) => named(text).map_err(|reason| settings.file.fault("progress", reason)),
         None => Ok(ProgressMode::Auto),
     }
 }

@@ -24,18 +24,32 @@ pub(super) struct ConfigFile {
     pub(super) progress: Option<String>,
     pub(super) strict: Option<bool>,
     pub(super) timeout: Option<String>,
+    /// Where it stands.
+    #[serde(skip)]
+    path: PathBuf,
 }
 
 impl ConfigFile {
+    /// The error of a value that is malformed.
+    pub(super) fn fault(&self, key: &str, reason: impl std::fmt::Display) -> SettingsError {
+        SettingsError::File { path: self.path.clone(), reason: format!("{key}: {reason}") }
+    }
+
     /// Reads the file asked for, or `larder.yaml` if there is one.
     pub(super) fn load(asked_for: Option<&Path>) -> Result<Self, SettingsError> {
         let path = asked_for.unwrap_or(Path::new(DEFAULT_NAME));
         let failed = |reason: String| SettingsError::File { path: path.to_owned(), reason };
         match std::fs::read_to_string(path) {
             Ok(text) if text.trim().is_empty() => Ok(Self::default()),
-            Ok(text) => serde_yaml::from_str(&text).map_err(|error| failed(error.to_string())),
+            Ok(text) => {
+                let file: Self = serde_yaml::from_str(&text).map_err(|error| failed(error.to_string()))?;
+                Ok(Self { path: path.to_owned(), ..file })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && asked_for.is_none() => {
                 Ok(Self::default())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(failed("there is no such file".to_owned()))
             }
             Err(error) => Err(failed(error.to_string())),
         }

@@ -30,13 +30,16 @@ pub(super) fn resolve(
         }
     };
     if let Some(host) = &global.host {
-        return Ok(Endpoint::parse(host, tls())?);
+        return Endpoint::parse(host, tls()?).map_err(|error| SettingsError::flag("host", error.to_string()));
     }
     if let Some(name) = &global.context {
         return by_context(name);
     }
     if let Some(host) = environment.get(env_vars::DOCKER_HOST) {
-        return Ok(Endpoint::parse(host, tls())?);
+        return Endpoint::parse(host, tls()?).map_err(|error| SettingsError::Variable {
+            variable: env_vars::DOCKER_HOST,
+            reason: error.to_string(),
+        });
     }
     if let Some(name) = environment.get(env_vars::DOCKER_CONTEXT) {
         return by_context(name);
@@ -45,13 +48,17 @@ pub(super) fn resolve(
     by_context(chosen.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CONTEXT))
 }
 
-fn tls(environment: &Environment, docker_config: &Path) -> Option<TlsFiles> {
+fn tls(environment: &Environment, docker_config: &Path) -> Result<Option<TlsFiles>, SettingsError> {
     let verify = environment.get(env_vars::DOCKER_TLS_VERIFY).is_some();
     if !verify && environment.get(env_vars::DOCKER_TLS).is_none() {
-        return None;
+        return Ok(None);
     }
     let directory = environment.get(env_vars::DOCKER_CERT_PATH).map(PathBuf::from);
-    Some(TlsFiles::in_directory(&directory.unwrap_or_else(|| docker_config.to_owned()), !verify))
+    if let Some(missing) = directory.as_ref().filter(|directory| !directory.is_dir()) {
+        let reason = format!("{} is not a directory", missing.display());
+        return Err(SettingsError::Variable { variable: env_vars::DOCKER_CERT_PATH, reason });
+    }
+    Ok(Some(TlsFiles::in_directory(&directory.unwrap_or_else(|| docker_config.to_owned()), !verify)))
 }
 
 #[cfg(test)]
@@ -94,9 +101,9 @@ mod tests {
             [("DOCKER_TLS_VERIFY".to_owned(), "1".to_owned()), ("DOCKER_CERT_PATH".to_owned(), directory)]
                 .into_iter()
                 .collect();
-        let files = tls(&environment, Path::new("/nowhere")).unwrap();
+        let files = tls(&environment, Path::new("/nowhere")).unwrap().unwrap();
         assert_eq!(files.ca, Some(certificates.path().join("ca.pem")));
         assert!(!files.skip_verify);
-        assert_eq!(tls(&Environment::default(), Path::new("/nowhere")), None);
+        assert_eq!(tls(&Environment::default(), Path::new("/nowhere")).unwrap(), None);
     }
 }

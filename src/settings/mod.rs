@@ -74,6 +74,8 @@ pub enum SettingsError {
         flag: &'static str,
         /// Why not.
         reason: &'static str,
+        /// What to do instead.
+        instead: &'static str,
     },
     /// An environment variable's value is malformed.
     #[error("{variable}: {reason}")]
@@ -84,7 +86,7 @@ pub enum SettingsError {
         reason: String,
     },
     /// The configuration file is missing, unreadable or malformed.
-    #[error("{}: {reason}", .path.display())]
+    #[error("configuration file {}: {reason}", .path.display())]
     File {
         /// The file.
         path: PathBuf,

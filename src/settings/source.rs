@@ -7,6 +7,7 @@ use super::docker_config::DockerConfig;
 use super::{Environment, SettingsError, env_vars, fields};
 use crate::buildkit::session::{SecretSource, SshAgent};
 use crate::cli::SourceArgs;
+use crate::dockerfile::Platform;
 
 /// Where the build context comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,11 +114,23 @@ impl SourceSettings {
         let mut proxies = DockerConfig::read(docker_config).proxy_args();
         proxies.retain(|name, _| !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)));
         build_args.append(&mut proxies);
+        // A platform may leave out what the engine knows of itself.
+        let any = Platform {
+            os: String::new(),
+            os_version: String::new(),
+            architecture: String::new(),
+            variant: String::new(),
+        };
         let platforms = if args.platform.is_empty() {
             environment.get(env_vars::DOCKER_DEFAULT_PLATFORM).map(str::to_owned).into_iter().collect()
         } else {
             args.platform.clone()
         };
+        if let Some(invalid) =
+            platforms.iter().find_map(|platform| Platform::parse(platform, Some(&any)).err())
+        {
+            return Err(SettingsError::flag("platform", invalid.to_string()));
+        }
         Ok(Self {
             context,
             dockerfile,
@@ -308,8 +321,9 @@ fn options(args: &SourceArgs) -> Result<BTreeMap<String, String>, SettingsError>
         options.insert("add-hosts".to_owned(), hosts?.join(","));
     }
     if let Some(size) = &args.shm_size {
-        let bytes =
-            bytes(size).ok_or_else(|| SettingsError::flag("shm-size", format!("`{size}` is no size")))?;
+        let bytes = bytes(size).ok_or_else(|| {
+            SettingsError::flag("shm-size", format!("`{size}` is no size such as 64m or 1g"))
+        })?;
         options.insert("shm-size".to_owned(), bytes.to_string());
     }
     if !args.ulimit.is_empty() {

@@ -63,6 +63,11 @@ impl Engine {
         self.version.split('.').next().and_then(|major| major.parse().ok()).expect("a version")
     }
 
+    /// The same under another name and address: an engine behind a proxy, or one with its tools.
+    pub(crate) fn at(&self, name: &str, host: &str) -> Self {
+        Self { name: name.to_owned(), host: host.to_owned(), ..self.clone() }
+    }
+
     /// The folder with `ca.pem`, `cert.pem` and `key.pem`, for an engine with TLS.
     pub(crate) fn certificates(&self) -> Option<PathBuf> {
         Some(PathBuf::from(&self.certs)).filter(|path| !path.as_os_str().is_empty())

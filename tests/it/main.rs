@@ -5,7 +5,16 @@
 //! tests nothing is worse than none.
 
 #![allow(unused_crate_dependencies, reason = "one binary of several")]
+#![allow(clippy::unwrap_used, reason = "what a test relies on must be so")]
 
+mod bad_input;
+mod cancelling;
+mod direct_server;
 mod engines;
 mod hits;
+mod progress;
+mod proxy;
+mod running;
 mod support;
+mod transports;
+mod waiting;

@@ -4,7 +4,9 @@ mod bases;
 mod exports;
 mod inputs;
 mod keys;
+mod place;
 mod request;
+mod result_file;
 mod run;
 mod witness;
 
@@ -12,17 +14,19 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::error::{CommandError, ErrorKind, chain};
+use super::error::{Circumstances, CommandError, ErrorKind, chain};
 use crate::buildkit::session::FileTarget;
 use crate::buildkit::solve::ExporterResponse;
 use crate::buildkit::{ApiVersion, Client, EngineProduct, SolveError};
 use crate::cli::BuildArgs;
+use crate::context::ContextError;
+use crate::dockerfile::ResolveError;
 use crate::engine::{Engine, Image, ImageStore};
 use crate::ledger::{self, BuildRecord, Outcome, StepCounts, StepEntry, TierOutcome, TierRecord};
-use crate::output::progress::{StepKind, Trace};
+use crate::output::progress::{StepKind, Trace, VertexTrace};
 use crate::output::{Printer, summary};
 use crate::registry::Login;
-use crate::settings::{BuildSettings, Environment, OutputKind, Settings};
+use crate::settings::{BuildSettings, Environment, OutputKind, ProgressMode, Settings};
 use crate::store::Store;
 use crate::tiers::EngineTier;
 use exports::{Abilities, Exports};
@@ -43,10 +47,16 @@ pub(super) async fn run(
     args: &BuildArgs,
     settings: &Settings,
     environment: &Environment,
-    printer: Printer,
+    printer: &mut Printer,
 ) -> Result<(), CommandError> {
     let clock = Instant::now();
     let build = BuildSettings::resolve(args, settings, environment)?;
+    if build.progress == ProgressMode::Json {
+        printer.speak_json();
+    }
+    for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
+        path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path))?;
+    }
     let inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
     let client = Client::connect(&settings.endpoint).await?;
     let mut job = Job {
@@ -58,12 +68,14 @@ pub(super) async fn run(
         build: &build,
         inputs: &inputs,
         client: &client,
-        printer,
+        printer: *printer,
+        finding: None,
+        told: Vec::new(),
     };
     job.record.names = build.tags.iter().map(crate::registry::ImageRef::familiar).collect();
     let result = job.run().await;
-    job.close(&result, millis(clock.elapsed()))?;
-    result
+    let closed = job.close(&result, millis(clock.elapsed()));
+    result.and(closed)
 }
 
 /// The API of a Docker engine; buildkitd has none.
@@ -84,9 +96,11 @@ pub(super) fn input_error(error: &InputError) -> CommandError {
         InputError::EmptyStdin | InputError::TwoDockerfiles => {
             "larder build - < Dockerfile, or --file - with a directory"
         }
-        InputError::Dockerfile(..) | InputError::NotText(_) | InputError::Stdin(_) => {
-            return CommandError::config(error);
+        InputError::Dockerfile(..) => "check the file and its permissions",
+        InputError::NotText(_) => {
+            "save it as UTF-8; file and iconv tell and change what a file is written in"
         }
+        InputError::Stdin(_) => "larder build - reads a tar archive or a Dockerfile from stdin",
     };
     CommandError::config(error).hint(hint)
 }
@@ -102,6 +116,10 @@ struct Job<'a> {
     login: Login,
     record: BuildRecord,
     printer: Printer,
+    /// What larder's own reading of the Dockerfile has to say, should the build fail.
+    finding: Option<String>,
+    /// The faults of the cache that were told.
+    told: Vec<String>,
 }
 
 impl Job<'_> {
@@ -132,8 +150,15 @@ impl Job<'_> {
             }
             Err(error) => {
                 let reason = chain(&error);
-                if let (true, NoKeys::Context(_)) = (self.build.strict, &error) {
-                    return Err(CommandError::cache(&error));
+                match &error {
+                    // The build itself will say that.
+                    NoKeys::Context(ContextError::NotUtf8 { .. }) => {}
+                    NoKeys::Context(_) if self.build.strict => return Err(CommandError::cache(&error)),
+                    NoKeys::Resolve(error @ ResolveError::UnknownTarget { .. }) => {
+                        self.finding = Some(chain(error));
+                    }
+                    NoKeys::Syntax(error) => self.finding = Some(chain(error)),
+                    _ => {}
                 }
                 self.skip(EngineTier::NAME, &reason);
                 Ok(None)
@@ -280,7 +305,7 @@ impl Job<'_> {
     }
 
     /// Notes the image under its key; a cache that cannot be written costs a warning.
-    fn note(&self, keys: &BuildKeys, id: &str) -> Result<(), CommandError> {
+    fn note(&mut self, keys: &BuildKeys, id: &str) -> Result<(), CommandError> {
         let Some(engine) = &self.engine else { return Ok(()) };
         let tier = EngineTier::new(&self.store, engine);
         match tier.note(keys.keys.image, keys.keys.dependency, id, Timestamp::now()) {
@@ -289,12 +314,16 @@ impl Job<'_> {
         }
     }
 
-    /// A warning, or the end under `--strict`.
-    fn cache_fault(&self, fault: &(dyn std::error::Error + 'static)) -> Result<(), CommandError> {
+    /// A warning, once for each fault, or the end under `--strict`.
+    fn cache_fault(&mut self, fault: &(dyn std::error::Error + 'static)) -> Result<(), CommandError> {
         if self.build.strict {
             return Err(CommandError::cache(fault));
         }
-        self.printer.warn(&format!("{}; going on without it", chain(fault)));
+        let fault = chain(fault);
+        if !self.told.contains(&fault) {
+            self.printer.warn(&format!("{fault}; going on without it"));
+            self.told.push(fault);
+        }
         Ok(())
     }
 
@@ -354,12 +383,23 @@ impl Job<'_> {
             }
             Ended::Solve(error) => error,
         };
-        if let SolveError::Build(failure) = &error
-            && let Some(report) = run::failure_report(failure, trace, self.inputs)
-        {
-            self.printer.note(&format!("{report}\n"));
+        let SolveError::Build(failure) = &error else { return error.into() };
+        let failed = run::failed_vertex(failure, trace);
+        if let Some(report) = run::failure_report(failure, failed, self.inputs) {
+            self.printer.note(&format!("{}\n", report.trim_end()));
         }
-        error.into()
+        let output: Vec<&str> =
+            failed.iter().flat_map(|vertex| vertex.last_lines()).map(|line| line.text.as_str()).collect();
+        let circumstances = Circumstances {
+            vertex: failed.map(VertexTrace::name),
+            output: output.join("\n"),
+            context: match &self.inputs.context {
+                inputs::Context::Directory(directory) => Some(directory),
+                _ => None,
+            },
+            finding: self.finding.clone(),
+        };
+        CommandError::failed_build(failure, &circumstances)
     }
 
     /// Writes the ledger, the files asked for, and the summary.
@@ -383,16 +423,16 @@ impl Job<'_> {
         if let Some(path) = &self.build.metadata_file {
             let json =
                 serde_json::to_vec_pretty(&self.record).map_err(|error| CommandError::config(&error))?;
-            write_file(path, &json)?;
+            result_file::write(path, &json)?;
         }
         if let (Some(path), Some(id)) = (&self.build.iid_file, &self.record.image_id) {
-            write_file(path, id.as_bytes())?;
+            result_file::write(path, id.as_bytes())?;
         }
         if self.build.quiet {
             if let (Some(id), Ok(())) = (&self.record.image_id, result) {
                 self.printer.out(&format!("{id}\n"));
             }
-        } else if self.build.progress != crate::settings::ProgressMode::Json {
+        } else if !matches!(self.build.progress, ProgressMode::Json | ProgressMode::Quiet) {
             self.printer.note(&summary::render(&self.record));
         }
         Ok(())
@@ -404,11 +444,6 @@ fn without_command(name: &str) -> String {
     let end = name.find("] ").map_or(0, |at| at + 2);
     let keyword = name[end..].find(' ').map_or(name.len(), |at| end + at);
     name[..keyword].to_owned()
-}
-
-fn write_file(path: &std::path::Path, content: &[u8]) -> Result<(), CommandError> {
-    std::fs::write(path, content)
-        .map_err(|error| CommandError::build(format!("cannot write {}: {error}", path.display())))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -4,19 +4,20 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::inputs::Inputs;
+use super::place;
 use crate::buildkit::session::Attachments;
 use crate::buildkit::solve::{ExporterResponse, SolveRequest};
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::{BuildFailure, Client, SolveError};
 use crate::commands::error::{CommandError, ErrorKind};
 use crate::dockerfile::Dockerfile;
-use crate::output::progress::failure::{self, Failure, Source};
-use crate::output::progress::{Display, Mode, Options, Trace};
+use crate::output::progress::failure::{self, Failure};
+use crate::output::progress::{Display, Mode, Options, Trace, VertexTrace};
 use crate::output::{Printer, terminal_size};
 use crate::settings::{ProgressMode, Settings};
 
@@ -63,7 +64,7 @@ pub(super) enum Ended {
 /// Runs the solve to its end; also answers what the status stream told.
 ///
 /// The first interrupt (or the deadline) cancels the build and waits until the
-/// engine has stopped its steps; a second interrupt waits for nothing.
+/// engine has stopped its steps; a further interrupt waits for nothing.
 pub(super) async fn solve(
     client: &Client,
     request: SolveRequest,
@@ -75,30 +76,26 @@ pub(super) async fn solve(
     let (status, updates) = mpsc::channel(WAITING);
     let showing = tokio::spawn(show(progress.display(), updates));
     let cancel = CancellationToken::new();
+    let mut interrupts = Interrupts::watch();
     let result = {
         let solving = client.solve(request, attachments, status, cancel.clone());
         tokio::pin!(solving);
-        let deadline = async {
-            match timeout {
-                Some(timeout) => tokio::time::sleep(timeout).await,
-                None => std::future::pending().await,
-            }
+        let ended = tokio::select! {
+            result = &mut solving => Err(result.map_err(Ended::Solve)),
+            late = deadline(timeout) => Ok(Ended::TimedOut(late)),
+            () = interrupts.next() => Ok(Ended::Solve(SolveError::Cancelled)),
         };
-        tokio::select! {
-            result = &mut solving => result.map_err(Ended::Solve),
-            () = deadline => {
-                cancel.cancel();
-                match solving.await {
-                    Ok(response) => Ok(response),
-                    Err(_) => Err(Ended::TimedOut(timeout.unwrap_or_default())),
+        match ended {
+            Err(result) => result,
+            Ok(ended) => {
+                if let Ended::Solve(_) = ended {
+                    printer.note("\nlarder: cancelling the build; interrupt again to leave at once\n");
                 }
-            }
-            () = interrupted() => {
-                printer.note("\nlarder: cancelling the build; interrupt again to leave at once\n");
                 cancel.cancel();
                 tokio::select! {
-                    result = &mut solving => result.map_err(Ended::Solve),
-                    () = interrupted() => Err(Ended::Solve(SolveError::Cancelled)),
+                    // It may just have been done.
+                    result = &mut solving => result.map_err(|_| ended),
+                    () = interrupts.next() => Err(Ended::Solve(SolveError::Cancelled)),
                 }
             }
         }
@@ -106,6 +103,17 @@ pub(super) async fn solve(
     // The display ends with the channel; a panic there would be a bug of its own, and the result stands.
     let trace = showing.await.unwrap_or_default();
     (result, trace)
+}
+
+/// Ends after `timeout`, which it answers; never without one.
+async fn deadline(timeout: Option<Duration>) -> Duration {
+    match timeout {
+        Some(timeout) => {
+            tokio::time::sleep(timeout).await;
+            timeout
+        }
+        None => std::future::pending().await,
+    }
 }
 
 async fn show(mut display: Display, mut updates: mpsc::Receiver<StatusUpdate>) -> Trace {
@@ -126,9 +134,10 @@ async fn show(mut display: Display, mut updates: mpsc::Receiver<StatusUpdate>) -
 
 /// Runs `work` unless the user interrupts.
 pub(super) async fn interruptible<T>(work: impl Future<Output = T>) -> Result<T, CommandError> {
+    let mut interrupts = Interrupts::watch();
     tokio::select! {
         result = work => Ok(result),
-        () = interrupted() => Err(CommandError {
+        () = interrupts.next() => Err(CommandError {
             kind: ErrorKind::Interrupted,
             cause: "interrupted".to_owned(),
             hints: Vec::new(),
@@ -136,54 +145,53 @@ pub(super) async fn interruptible<T>(work: impl Future<Output = T>) -> Result<T,
     }
 }
 
-/// Ends with the next SIGINT or SIGTERM; never, where signals cannot be watched.
-async fn interrupted() {
-    let watched = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
-    match watched {
-        Ok((mut interrupt, mut terminate)) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+/// The SIGINTs and SIGTERMs from now on; none, where signals cannot be watched.
+struct Interrupts(Option<[Signal; 2]>);
+
+impl Interrupts {
+    fn watch() -> Self {
+        let watched = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        let [Ok(interrupt), Ok(terminate)] = watched else { return Self(None) };
+        Self(Some([interrupt, terminate]))
+    }
+
+    /// Ends with the next one.
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some([interrupt, terminate]) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
             }
+            None => std::future::pending().await,
         }
-        Err(_) => std::future::pending().await,
     }
 }
 
-/// The step that failed with its last output, and the Dockerfile's lines at fault.
-pub(super) fn failure_report(failure: &BuildFailure, trace: &Trace, inputs: &Inputs) -> Option<String> {
-    let dockerfile = match inputs.dockerfile_text() {
-        Some((name, text)) => match Dockerfile::parse(text) {
-            Ok(dockerfile) => Some((dockerfile, name, text)),
-            Err(error) => return Some(error.caret(name, text)),
-        },
-        None => None,
-    };
+/// The vertex whose failure failed the build; a cache import that failed is no reason for that.
+pub(super) fn failed_vertex<'a>(failure: &BuildFailure, trace: &'a Trace) -> Option<&'a VertexTrace> {
     let named = failure.vertex.as_deref().and_then(|digest| trace.vertex(digest));
-    // A cache import that failed is no reason for the build to fail.
-    let blamed = || {
-        let says_so = |error: &str| failure.message.contains(error);
-        trace.failures().filter(|vertex| vertex.error().is_some_and(says_so)).last()
-    };
-    let failed = named.or_else(blamed);
-    let told = failure.location.as_ref().map(|location| Source {
-        file: &location.file,
-        text: &location.text,
-        lines: location.lines,
-    });
-    // Older engines name the step only.
-    let found = || {
-        let (dockerfile, file, text) = dockerfile.as_ref()?;
-        let lines = dockerfile.step_lines(failed?.name())?;
-        let line = |line: &usize| u32::try_from(*line).ok();
-        Some(Source { file, text, lines: (line(lines.start())?, line(lines.end())?) })
-    };
-    let source = told.or_else(found);
-    match (failed, source) {
-        (Some(vertex), source) => Some(failure::report(&Failure::of(vertex, source))),
-        (None, Some(source)) => {
-            Some(failure::report(&Failure { name: "", lines: Vec::new(), source: Some(source) }))
-        }
-        (None, None) => None,
+    let says_so = |error: &str| failure.message.contains(error);
+    let blamed = || trace.failures().filter(|vertex| vertex.error().is_some_and(says_so)).last();
+    named.or_else(blamed)
+}
+
+/// The step that failed with its last output, and the Dockerfile's lines at fault.
+pub(super) fn failure_report(
+    failure: &BuildFailure,
+    failed: Option<&VertexTrace>,
+    inputs: &Inputs,
+) -> Option<String> {
+    let dockerfile = inputs.dockerfile_text();
+    if let Some((name, text)) = dockerfile
+        && let Err(error) = Dockerfile::parse(text)
+    {
+        return Some(error.caret(name, text));
+    }
+    let source = place::find(failure, failed.map(VertexTrace::name), dockerfile);
+    match failed {
+        Some(vertex) => Some(failure::report(&Failure::of(vertex, source))),
+        None => source.as_ref().and_then(failure::excerpt),
     }
 }

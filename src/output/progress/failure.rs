@@ -67,7 +67,8 @@ pub fn report(failure: &Failure<'_>) -> String {
     report
 }
 
-fn excerpt(source: &Source<'_>) -> Option<String> {
+/// The place alone, its lines marked; nothing when it is outside the text.
+pub fn excerpt(source: &Source<'_>) -> Option<String> {
     let lines: Vec<&str> = source.text.lines().collect();
     let first = usize::try_from(source.lines.0).ok().filter(|first| (1..=lines.len()).contains(first))?;
     let last = usize::try_from(source.lines.1).ok()?.clamp(first, lines.len());

@@ -10,6 +10,7 @@
 //! | `vertex` | `digest`, `name`, `inputs` (digests), `cached`, `started`, `completed`, `error`, `group` (`id`, `name`) |
 //! | `status` | `vertex` (digest), `id`, `current` and `total` (bytes; a total of 0 is unknown), `timestamp`, `started`, `completed` |
 //! | `log` | `vertex`, `stream` (`stdout` or `stderr`), `timestamp`, `data` |
+//! | `message` | `level` (`note`, `warning`, `error` or `hint`), `text`: what larder itself has to say |
 //! | `warning` | `vertex`, `short`, `detail` (lines), `url`, `lines` (`first`, `last`; 1-based, of the Dockerfile) |
 //!
 //! A vertex comes again, whole, whenever it changes. `data` is output as it came,
@@ -70,6 +71,10 @@ enum Event<'a> {
         stream: &'static str,
         timestamp: Option<Timestamp>,
         data: &'a str,
+    },
+    Message {
+        level: &'a str,
+        text: &'a str,
     },
     Warning {
         vertex: &'a str,
@@ -188,6 +193,18 @@ fn write_output(
     write_event(Event::Log { vertex, stream, timestamp, data: &String::from_utf8_lossy(bytes) }, out)
 }
 
+/// One line with a message of larder's own.
+///
+/// # Panics
+///
+/// Never: text always becomes JSON.
+pub fn message(level: &str, text: &str) -> String {
+    let record = Record { schema: SCHEMA, event: Event::Message { level, text } };
+    let mut line = serde_json::to_string(&record).expect("strings alone always become JSON");
+    line.push('\n');
+    line
+}
+
 fn write_event(event: Event<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut line = serde_json::to_vec(&Record { schema: SCHEMA, event })?;
     line.push(b'\n');
@@ -243,6 +260,14 @@ mod tests {
         assert_eq!(
             output(&rendered([Script::new().log("a", 0, b"\xff ok \xe2\x82").update()])),
             "\u{fffd} ok \u{fffd}"
+        );
+    }
+
+    #[test]
+    fn larders_own_messages_are_events_too() {
+        assert_eq!(
+            message("warning", "a \"b\"\nc"),
+            "{\"schema\":\"larder.progress.v1\",\"event\":\"message\",\"level\":\"warning\",\"text\":\"a \\\"b\\\"\\nc\"}\n"
         );
     }
 

@@ -1,0 +1,51 @@
+//! Files that tell later steps of a pipeline what was built: `--iidfile`, `--metadata-file`.
+//!
+//! They are checked before the build, so that half an hour's work does not end
+//! with a directory that is missing, and removed, so that a build that fails
+//! leaves none of an earlier run behind.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+
+use crate::commands::error::{CommandError, ErrorKind, chain};
+
+/// Makes sure that a file can be written at the end, and that none of an earlier run is taken for this one's.
+pub(super) fn clear(flag: &str, path: &Path) -> Result<(), CommandError> {
+    let is_device = path.metadata().is_ok_and(|metadata| !metadata.is_file());
+    let cleared = OpenOptions::new().append(true).create(true).open(path);
+    let cleared = cleared.and_then(|_| if is_device { Ok(()) } else { std::fs::remove_file(path) });
+    cleared.map_err(|error| {
+        let cause = format!("--{flag}: cannot write {}", path.display());
+        CommandError {
+            kind: ErrorKind::Config,
+            cause: format!("{cause}: {}", chain(&error)),
+            hints: Vec::new(),
+        }
+        .hint("the directory must exist and be writable for this user")
+    })
+}
+
+/// Writes a result.
+pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), CommandError> {
+    std::fs::write(path, content)
+        .map_err(|error| CommandError::build(format!("cannot write {}: {}", path.display(), chain(&error))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_run_left_is_gone_and_devices_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("iid");
+        std::fs::write(&file, "sha256:old").unwrap();
+        clear("iidfile", &file).unwrap();
+        assert!(!file.exists());
+        clear("iidfile", Path::new("/dev/null")).unwrap();
+        assert!(Path::new("/dev/null").exists());
+        let error = clear("iidfile", &directory.path().join("none/iid")).unwrap_err();
+        assert!(error.cause.starts_with("--iidfile: cannot write "), "{}", error.cause);
+        assert_eq!(error.kind, ErrorKind::Config);
+    }
+}

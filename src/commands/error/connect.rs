@@ -1,0 +1,74 @@
+//! No engine, or one that went away.
+
+use super::{CommandError, ErrorKind, chain};
+use crate::buildkit::{ConnectError, SolveError};
+use crate::endpoint::{DialError, Endpoint, TlsError};
+
+impl From<ConnectError> for CommandError {
+    fn from(error: ConnectError) -> Self {
+        let hint = match &error {
+            ConnectError::Dial(error) => dial_hint(error),
+            ConnectError::Broken(Endpoint::Ssh { user, host, .. }, _) => {
+                let login = user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+                let hint = format!("`ssh {login}{host} docker version` must work without a password prompt");
+                return Self::config(&error).hint(hint);
+            }
+            ConnectError::TimedOut(..) | ConnectError::Broken(..) => {
+                "check the address and that the engine can be reached from here"
+            }
+            ConnectError::NotAnEngine { .. } => {
+                "check the address; a TLS port needs DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH"
+            }
+            ConnectError::TlsWanted(_) => {
+                "set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the directory of ca.pem, cert.pem and key.pem"
+            }
+            ConnectError::Unhealthy { .. } => "look at the engine's log",
+            ConnectError::NoBuildKit { .. } => {
+                "use Docker 20.10 or newer, or a buildkitd; Podman has no BuildKit"
+            }
+        };
+        Self::config(&error).hint(hint)
+    }
+}
+
+fn dial_hint(error: &DialError) -> &'static str {
+    match error {
+        DialError::NoSocket(_) | DialError::Refused(_) => {
+            "start the engine, or name another one with --host, --context or DOCKER_HOST"
+        }
+        DialError::Forbidden(_) => {
+            "add this user to the socket's group (usually docker) and log in again, or use a rootless engine"
+        }
+        DialError::NoSsh(..) => "install an ssh client, or name the engine by another address",
+        DialError::Tls(_, TlsError::File { .. } | TlsError::NoCertificate(_) | TlsError::Config(_)) => {
+            "DOCKER_CERT_PATH must hold ca.pem, cert.pem and key.pem that belong together"
+        }
+        DialError::Tls(_, TlsError::NotTls(_)) => {
+            "unset DOCKER_TLS_VERIFY and DOCKER_TLS if that port is in the clear, or name the TLS port (usually 2376)"
+        }
+        DialError::Tls(_, TlsError::Rejected(_)) => {
+            "cert.pem in DOCKER_CERT_PATH must be signed by the authority that the engine trusts (its --tlscacert)"
+        }
+        DialError::Tls(_, TlsError::Handshake(_) | TlsError::ServerName(_)) => {
+            "ca.pem in DOCKER_CERT_PATH must have signed the engine's certificate, which must name this very host"
+        }
+        DialError::Io(..) => "check the address and that the engine can be reached from here",
+    }
+}
+
+impl From<SolveError> for CommandError {
+    fn from(error: SolveError) -> Self {
+        match error {
+            SolveError::Build(failure) => Self::failed_build(&failure, &super::Circumstances::default()),
+            SolveError::Cancelled => Self {
+                kind: ErrorKind::Interrupted,
+                cause: "interrupted; the build was cancelled".to_owned(),
+                hints: Vec::new(),
+            },
+            SolveError::SessionLost | SolveError::Connection(_) => Self::build(chain(&error)).hint(
+                "look at the engine's log: it may have been stopped, or have run out of memory or disk",
+            ),
+            SolveError::Connect(error) => error.into(),
+        }
+    }
+}

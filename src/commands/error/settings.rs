@@ -1,0 +1,28 @@
+//! What is wrong with a flag, a variable, a file or an address.
+
+use super::usage::help_of;
+use super::{CommandError, chain};
+use crate::settings::SettingsError;
+
+impl From<SettingsError> for CommandError {
+    fn from(error: SettingsError) -> Self {
+        let hint = match &error {
+            SettingsError::Flag { flag, .. } => help_of(flag),
+            SettingsError::Refused { instead, .. } => Some((*instead).to_owned()),
+            SettingsError::Variable { variable, .. } => Some(format!("correct {variable} or unset it")),
+            SettingsError::File { .. } => Some(
+                "larder.yaml takes cache_dir, progress, strict and timeout; --config and LARDER_CONFIG name another file"
+                    .to_owned(),
+            ),
+            SettingsError::Context { .. } => {
+                Some("the last argument is the build context, usually . for this directory".to_owned())
+            }
+            SettingsError::Endpoint(_) => help_of("host"),
+            SettingsError::DockerContext(_) => {
+                Some("--context, DOCKER_CONTEXT or currentContext in Docker's config.json named it".to_owned())
+            }
+            SettingsError::NoHome => Some("name a directory with --cache-dir or LARDER_CACHE_DIR".to_owned()),
+        };
+        Self::config_line(chain(&error)).hints(hint)
+    }
+}

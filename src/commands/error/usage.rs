@@ -1,0 +1,100 @@
+//! Mistakes in the command line: clap's finding in larder's form.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind as Mistake;
+use clap::{Arg, Command, CommandFactory};
+
+use super::{CommandError, ErrorKind, one_line};
+use crate::cli::Cli;
+
+/// Answers what clap ended with: help and version are printed, a mistake becomes an error.
+pub(crate) fn answer(answer: &clap::Error, arguments: &[OsString]) -> Result<(), CommandError> {
+    if !answer.use_stderr() {
+        // Help and version are what was asked for; whoever read them may be gone.
+        drop(answer.print());
+        return Ok(());
+    }
+    if answer.kind() == Mistake::DisplayHelpOnMissingArgumentOrSubcommand {
+        drop(answer.print());
+        return Err(CommandError { kind: ErrorKind::Config, cause: String::new(), hints: Vec::new() });
+    }
+    let text = answer.render().to_string();
+    let (finding, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let cause = one_line(finding.trim_start_matches("error: "));
+    let mut hints: Vec<String> =
+        rest.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned).collect();
+    let command = subcommand(arguments).map(|name| format!(" {name}")).unwrap_or_default();
+    hints.push(format!("larder{command} --help lists what there is"));
+    Err(CommandError { kind: ErrorKind::Config, cause, hints })
+}
+
+/// The subcommand that was typed.
+fn subcommand(arguments: &[OsString]) -> Option<String> {
+    let known: Vec<String> =
+        Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    arguments.iter().skip(1).find_map(|argument| known.iter().find(|name| argument == name.as_str())).cloned()
+}
+
+/// What the help says of a flag: `--secret <SECRET>: Hand a secret to …`.
+pub(super) fn help_of(flag: &str) -> Option<String> {
+    let mut cli = Cli::command();
+    cli.build();
+    let arguments = |command: &Command| command.get_arguments().cloned().collect::<Vec<Arg>>();
+    let known = cli.get_subcommands().flat_map(arguments).chain(arguments(&cli));
+    let argument = known.into_iter().find(|argument| argument.get_long() == Some(flag))?;
+    Some(format!("{argument}: {}", argument.get_help()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn mistake(arguments: &[&str]) -> CommandError {
+        let arguments: Vec<OsString> = ["larder"].iter().chain(arguments).map(OsString::from).collect();
+        answer(&Cli::try_parse_from(&arguments).unwrap_err(), &arguments).unwrap_err()
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_with_what_was_probably_meant() {
+        for (arguments, cause, hints) in [
+            (
+                &["build", "--tga", "x", "."][..],
+                "unexpected argument '--tga' found",
+                &["a similar argument exists: '--target'", "larder build --help lists what there is"][..],
+            ),
+            (
+                &["biuld", "."],
+                "unrecognized subcommand 'biuld'",
+                &["a similar subcommand exists: 'build'", "larder --help lists what there is"],
+            ),
+            (
+                &["build"],
+                "the following required arguments were not provided: <PATH | URL | ->",
+                &["larder build --help lists what there is"],
+            ),
+            (
+                &["build", "--progress", "plian", "."],
+                "invalid value 'plian' for '--progress <FORM>' [possible values: auto, plain, tty, quiet, json]",
+                &["a similar value exists: 'plain'", "larder build --help lists what there is"],
+            ),
+        ] {
+            let error = mistake(arguments);
+            assert_eq!(
+                (error.cause.as_str(), &error.hints[..]),
+                (cause, &hints.iter().map(ToString::to_string).collect::<Vec<_>>()[..])
+            );
+        }
+    }
+
+    #[test]
+    fn every_flag_that_can_be_malformed_has_its_help() {
+        for flag in ["secret", "output", "host", "context", "timeout", "tag", "ulimit"] {
+            let help = help_of(flag).unwrap_or_default();
+            assert!(help.starts_with(&format!("--{flag} <")) && help.contains(">: "), "{help}");
+        }
+        assert_eq!(help_of("nonesuch"), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! What is typed wrong, and what of docker build's flags cannot be.
+
+use crate::engines::any_engine;
+use crate::support::{BUSYBOX, TestContext};
+
+/// A project on no engine: what is typed wrong is found before one is asked.
+fn context() -> TestContext {
+    let context = TestContext::new(&any_engine().at("none", "unix:///nonexistent/docker.sock"));
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
+    context
+}
+
+fn words(flags: &str) -> Vec<&str> {
+    std::iter::once("build").chain(flags.split(' ')).chain(std::iter::once(".")).collect()
+}
+
+#[test]
+fn a_flag_that_is_unknown_is_refused_with_the_nearest_known_one() {
+    let context = context();
+    for (arguments, cause, hint) in [
+        (&["build", "--tga", "x", "."][..], "unexpected argument '--tga'", "'--target'"),
+        (&["build", "--buildarg", "A=1", "."], "unexpected argument '--buildarg'", "'--build-arg'"),
+        (&["build", "--nonesuch", "."], "unexpected argument '--nonesuch'", "larder build --help"),
+        (&["biuld", "."], "unrecognized subcommand 'biuld'", "'build'"),
+        (&["build"], "required arguments were not provided: <PATH | URL | ->", "larder build --help"),
+        (&["build", ".", "."], "unexpected argument '.'", "larder build --help"),
+        (
+            &["build", "--progress", "weird", "."],
+            "invalid value 'weird' for '--progress <FORM>'",
+            "larder build --help",
+        ),
+        (&["stats", "--last", "0"], "invalid value '0' for '--last <BUILDS>'", "larder stats --help"),
+        (&["build", "--tag"], "a value is required for '--tag <NAME[:TAG]>'", "larder build --help"),
+    ] {
+        let run = context.larder(arguments).failure(2, cause).hint(hint);
+        assert!(
+            run.stderr.lines().all(|line| line.starts_with("error: ") || line.starts_with("hint: ")),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn flags_that_buildkit_cannot_honour_are_refused_with_the_reason_and_a_way_out() {
+    let context = context();
+    let limit = ("BuildKit does not limit single steps", "--cgroup-parent");
+    for (flags, name, (reason, instead)) in [
+        ("--squash", "--squash", ("cannot squash", "multi-stage")),
+        ("--compress", "--compress", ("nothing to compress", "leave it out")),
+        ("--memory 1g", "--memory", limit),
+        ("-m 1g", "--memory", limit),
+        ("--memory-swap -1", "--memory-swap", limit),
+        ("--cpu-shares 512", "--cpu-shares", limit),
+        ("-c 512", "--cpu-shares", limit),
+        ("--cpu-period 1", "--cpu-period", limit),
+        ("--cpu-quota 1", "--cpu-quota", limit),
+        ("--cpuset-cpus 0", "--cpuset-cpus", limit),
+        ("--cpuset-mems 0", "--cpuset-mems", limit),
+        ("--isolation=hyperv", "--isolation", ("Windows containers only", "leave it out")),
+        ("--security-opt seccomp=x", "--security-opt", ("no such option", "security.insecure")),
+        ("--builder mine", "--builder", ("buildx builders are not known", "--host")),
+        ("--check", "--check", ("only builds are run", "docker buildx build")),
+        ("--call outline", "--call", ("only builds are run", "docker buildx build")),
+        ("--policy x", "--policy", ("not evaluated", "docker buildx build")),
+        ("--rm=false", "--rm=false", ("no intermediate containers", "build cache")),
+        ("--disable-content-trust=false", "--disable-content-trust=false", ("Content Trust", "digest")),
+    ] {
+        let run =
+            context.larder(&words(flags)).failure(2, &format!("{name} is not supported: ")).hint(instead);
+        assert!(run.stderr.contains(reason), "{flags}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn flags_that_hold_anyway_are_taken() {
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
+    for flag in
+        ["--rm", "--rm=true", "--force-rm", "--disable-content-trust", "--isolation=default", "--call=build"]
+    {
+        context.larder(&["build", flag, "."]).success();
+    }
+}
+
+#[test]
+fn a_malformed_value_says_what_is_wrong_and_what_the_flag_takes() {
+    let context = context();
+    for (flags, cause, hint) in [
+        (
+            "--secret id=x,src=/nonexistent",
+            "/nonexistent of secret x is not a file",
+            "--secret <SECRET>: Hand a secret",
+        ),
+        ("--secret tok", "`tok` is not one of id, src, env, type", "id=NAME"),
+        ("--secret id=", "has no id", "id=NAME"),
+        ("--ssh default", "SSH_AUTH_SOCK is not set", "--ssh <AGENT>"),
+        ("--ssh default=/nonexistent", "neither an agent's socket nor a key", "--ssh <AGENT>"),
+        ("--output type=weird", "type `weird` is none of", "--output <OUTPUT>"),
+        ("--output dest=x", "has no type", "type=image|local"),
+        ("--output type=local", "needs dest=DIRECTORY", "--output <OUTPUT>"),
+        ("--platform a/b/c/d", "`a/b/c/d` is not a platform", "linux/amd64"),
+        ("--platform li:nux", "`li:nux` is not a platform", "linux/amd64"),
+        ("--tag Upper", "must be lower case", "--tag <NAME[:TAG]>"),
+        ("--tag a:b:c", "invalid image reference `a:b:c`", "--tag <NAME[:TAG]>"),
+        ("--build-context extra", "`extra` is not NAME=CONTEXT", "--build-context <NAME=CONTEXT>"),
+        ("--build-context a=/nonexistent", "/nonexistent is not a directory", "docker-image://REF"),
+        ("--ulimit nofile", "`nofile` is not NAME=SOFT[:HARD]", "--ulimit <NAME=SOFT[:HARD]>"),
+        ("--ulimit nofile=many", "`nofile=many` is not", "--ulimit <NAME=SOFT[:HARD]>"),
+        ("--add-host db", "`db` is not HOST:IP", "--add-host <HOST:IP>"),
+        ("--add-host db:here", "`here` is no IP address", "--add-host <HOST:IP>"),
+        ("--shm-size big", "`big` is no size such as 64m or 1g", "--shm-size <SIZE>"),
+        ("--label =x", "`=x` has no name", "--label <NAME=VALUE>"),
+        ("--build-arg =x", "`=x` has no name", "--build-arg <NAME[=VALUE]>"),
+        ("--network weird", "default, none and host, not `weird`", "--network <MODE>"),
+        ("--allow everything", "neither network.host nor security.insecure", "--allow <ENTITLEMENT>"),
+        ("--timeout soon", "`soon` is no duration such as 90s", "--timeout <DURATION>"),
+        ("--cache-from type=nfs", "is none of registry", "--cache-from <CACHE>"),
+        ("--cache-to ref=x", "has no type", "--cache-to <CACHE>"),
+        ("--annotation x", "is not [TYPE:]NAME=VALUE", "--annotation"),
+        ("--attest type=x", "neither sbom nor provenance", "--attest <ATTESTATION>"),
+        ("--key-extra x", "is not NAME=VALUE", "--key-extra <NAME=VALUE>"),
+        ("--push", "the image needs a name", "Push the image"),
+        ("--host weird", "`weird` is not an engine address", "unix://PATH"),
+        ("--host npipe:////./pipe/docker_engine", "is not an engine address", "ssh://[USER@]HOST"),
+    ] {
+        context.larder(&words(flags)).failure(2, cause).hint(hint);
+    }
+}
+
+#[test]
+fn help_and_version_are_what_was_asked_for() {
+    let context = context();
+    let version = context.larder(&["--version"]).success();
+    assert_eq!(
+        (version.stdout.as_str(), version.stderr.as_str()),
+        (concat!("larder ", env!("CARGO_PKG_VERSION"), "\n"), "")
+    );
+    let listed = context.larder(&["--help"]).success().stdout;
+    let commands =
+        listed.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"build"), "{listed}");
+    for command in commands {
+        let help = context.larder(&[command, "--help"]).success();
+        assert!(help.stdout.contains(&format!("Usage: larder {command}")), "{}", help.stdout);
+        assert_eq!(help.stderr, "");
+    }
+}
+
+#[test]
+fn larder_alone_shows_its_help_and_fails() {
+    let run = context().larder(&[]);
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("Usage: larder") && run.stderr.contains("Exit codes: "), "{}", run.stderr);
+}

@@ -1,0 +1,60 @@
+//! `larder.yaml` and environment variables with mistakes in them.
+
+use crate::engines::any_engine;
+use crate::support::{BUSYBOX, TestContext, finish};
+
+fn context() -> TestContext {
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
+    context
+}
+
+#[test]
+fn a_mistake_in_the_file_names_the_file_and_the_key() {
+    let context = context();
+    for (text, cause) in [
+        ("cach_dir: /x\n", "configuration file larder.yaml: unknown field `cach_dir`"),
+        ("strict: maybe\n", "configuration file larder.yaml: strict"),
+        ("timeout: soon\n", "configuration file larder.yaml: timeout: `soon` is no duration"),
+        ("progress: loud\n", "configuration file larder.yaml: progress: `loud` is none of"),
+        ("cache_dir: [x\n", "configuration file larder.yaml: "),
+        ("just words\n", "configuration file larder.yaml: "),
+    ] {
+        context.write("larder.yaml", text);
+        context.larder(&["build", "."]).failure(2, cause).hint("cache_dir, progress, strict");
+    }
+    context.write("larder.yaml", "# nothing yet\n");
+    context.larder(&["build", "."]).success();
+}
+
+#[test]
+fn a_file_that_was_asked_for_and_is_not_there_is_an_error() {
+    let context = context();
+    context
+        .larder(&["build", "--config", "ci.yaml", "."])
+        .failure(2, "ci.yaml: there is no such file")
+        .hint("--config");
+}
+
+#[test]
+fn a_mistake_in_a_variable_names_the_variable() {
+    let context = context();
+    for (variable, value, cause) in [
+        ("LARDER_TIMEOUT", "soon", "LARDER_TIMEOUT: `soon` is no duration"),
+        ("LARDER_PROGRESS", "loud", "LARDER_PROGRESS: `loud` is none of"),
+        ("BUILDKIT_PROGRESS", "loud", "BUILDKIT_PROGRESS: `loud` is none of"),
+        ("DOCKER_HOST", "build.example", "DOCKER_HOST: `build.example` is not an engine address"),
+        (
+            "DOCKER_HOST",
+            "tcp://build.example:many",
+            "DOCKER_HOST: `tcp://build.example:many` has an invalid port",
+        ),
+    ] {
+        let run = finish(context.command(&["build", "."]).env(variable, value), None);
+        run.failure(2, cause).hint(&format!("correct {variable} or unset it"));
+    }
+    let run = finish(context.command(&["build", "."]).env("LARDER_CONFIG", "/nonexistent.yaml"), None);
+    run.failure(2, "/nonexistent.yaml: there is no such file").hint("LARDER_CONFIG");
+    let homeless = finish(context.command(&["build", "."]).env_remove("HOME"), None);
+    homeless.failure(2, "no directory for the cache").hint("--cache-dir");
+}

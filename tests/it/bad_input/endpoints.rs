@@ -1,0 +1,157 @@
+//! No engine, no permission, or something else that listens.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+
+use crate::engines::any_engine;
+use crate::support::{Run, TestContext, finish};
+
+fn context() -> TestContext {
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    context
+}
+
+fn build(context: &TestContext, host: &str) -> Run {
+    finish(context.command(&["build", "."]).env("DOCKER_HOST", host), None)
+}
+
+#[test]
+fn an_engine_that_does_not_run_is_told_by_its_address() {
+    let context = context();
+    let start = "start the engine, or name another one with --host, --context or DOCKER_HOST";
+    build(&context, "unix:///nonexistent/docker.sock")
+        .failure(2, "there is no socket at /nonexistent/docker.sock")
+        .hint(start);
+    let stale = context.path("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    let stale = format!("unix://{}", stale.display());
+    build(&context, &stale).failure(2, &format!("nothing listens at {stale}")).hint(start);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    build(&context, &format!("tcp://{free}"))
+        .failure(2, &format!("nothing listens at tcp://{free}"))
+        .hint(start);
+    build(&context, "tcp://engine.invalid:2375")
+        .failure(2, "cannot connect to tcp://engine.invalid:2375: ")
+        .hint("check the address");
+    for command in ["key", "build"] {
+        let run = finish(context.command(&[command, "."]).env("DOCKER_HOST", &stale), None);
+        run.failure(2, "nothing listens").hint(start);
+    }
+}
+
+#[test]
+fn a_socket_that_this_user_may_not_use_is_told_from_one_that_is_not_there() {
+    let context = context();
+    let socket = context.path("docker.sock");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let open = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    open(&socket, 0o600);
+    open(&context.path(""), 0o755);
+    let larder = context.path("larder");
+    std::fs::copy(env!("CARGO_BIN_EXE_larder"), &larder).unwrap();
+    let mut command = if rustix::process::getuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&larder);
+        command
+    } else {
+        open(&socket, 0);
+        Command::new(&larder)
+    };
+    command.args(["build", "."]).current_dir(context.project()).env("HOME", context.path("home"));
+    let run = finish(command.env("DOCKER_HOST", format!("unix://{}", socket.display())), None);
+    run.failure(2, &format!("permission denied on the socket {}", socket.display())).hint("usually docker");
+}
+
+/// A server that treats each connection as `serve` does, by its address.
+fn server(serve: fn(&mut dyn ReadWrite)) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("tcp://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || serve(&mut stream));
+        }
+    });
+    host
+}
+
+trait ReadWrite: Read + Write {}
+
+impl<T: Read + Write> ReadWrite for T {}
+
+/// Reads a request and answers it.
+fn answer(stream: &mut dyn ReadWrite, reply: impl Fn(&str) -> String) {
+    let mut request = [0; 4096];
+    let read = stream.read(&mut request).unwrap_or_default();
+    // A client that has gone wants no answer.
+    drop(stream.write_all(reply(&String::from_utf8_lossy(&request[..read])).as_bytes()));
+}
+
+fn http(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn an_engine_without_buildkit_is_told_from_one_that_has_it() {
+    let podman = server(|stream| {
+        answer(stream, |request| {
+            let headers =
+                "Api-Version: 1.41\r\nLibpod-Api-Version: 4.3.1\r\nServer: Libpod/4.3.1 (linux)\r\n";
+            if request.contains("/_ping") {
+                http("200 OK", headers, "OK")
+            } else {
+                http("404 Not Found", "", "Not Found\n")
+            }
+        });
+    });
+    let run = build(&context(), &podman).failure(2, &format!("Libpod/4.3.1 at {podman} has no BuildKit"));
+    run.hint("Docker 20.10 or newer");
+}
+
+#[test]
+fn what_is_no_engine_is_said_to_be_none_and_what_it_did_instead() {
+    let context = context();
+    for (serve, reason) in [
+        (
+            (|stream| answer(stream, |_| http("200 OK", "Server: nginx\r\n", "hello")))
+                as fn(&mut dyn ReadWrite),
+            "it answers 200 OK to GET /_ping as nginx",
+        ),
+        (
+            |stream| answer(stream, |_| http("404 Not Found", "", "")),
+            "it answers 404 Not Found to GET /_ping",
+        ),
+        (
+            |stream| {
+                drop(stream.write_all(b"220 mail.example ESMTP\r\n"));
+                answer(stream, |_| "500 what?\r\n".to_owned());
+            },
+            "it does not answer in HTTP",
+        ),
+        (|stream| answer(stream, |_| String::new()), "it closes the connection without an answer"),
+    ] {
+        let host = server(serve);
+        let cause = format!("what listens at {host} is neither a Docker engine nor buildkitd: {reason}");
+        let run = build(&context, &host).failure(2, &cause).hint("check the address");
+        assert!(!run.stderr.contains("source:"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn an_engine_that_is_ill_or_silent_is_no_missing_one() {
+    let context = context();
+    let ill =
+        server(|stream| answer(stream, |_| http("500 Internal Server Error", "Api-Version: 1.41\r\n", "")));
+    build(&context, &ill).failure(2, "is not healthy: it answered 500").hint("look at the engine's log");
+    let silent = server(|stream| {
+        let mut all = Vec::new();
+        drop(stream.read_to_end(&mut all));
+    });
+    build(&context, &silent).failure(2, "did not answer in 20s").hint("can be reached from here");
+}

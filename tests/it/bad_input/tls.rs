@@ -1,0 +1,123 @@
+//! Certificates that do not fit, and TLS where there is none.
+
+use std::path::Path;
+
+use crate::engines::{any_engine, special};
+use crate::proxy::Proxy;
+use crate::support::{Run, TestContext, finish};
+
+fn build(context: &TestContext, variables: &[(&str, &str)]) -> Run {
+    let mut command = context.command(&["build", "."]);
+    for (name, value) in variables {
+        match *value {
+            "" => command.env_remove(name),
+            value => command.env(name, value),
+        };
+    }
+    finish(&mut command, None)
+}
+
+#[test]
+fn each_certificate_fault_is_told_apart() {
+    let Some(engine) = special("tls") else { return };
+    let right = engine.certificates().unwrap();
+    let wrong = right.join("wrong");
+    let context = TestContext::new(&engine);
+    context.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    std::fs::write(context.path("junk"), "junk\n").unwrap();
+    let junk = context.path("junk");
+    let missing = Path::new("");
+    let file = |directory: &Path, name: &str| directory.join(name);
+    for (number, (ca, cert, key, cause, hint)) in [
+        (
+            file(&wrong, "ca.pem"),
+            file(&right, "cert.pem"),
+            file(&right, "key.pem"),
+            "invalid peer certificate",
+            "ca.pem",
+        ),
+        (
+            missing.into(),
+            file(&right, "cert.pem"),
+            file(&right, "key.pem"),
+            "invalid peer certificate",
+            "ca.pem",
+        ),
+        (
+            file(&right, "ca.pem"),
+            file(&wrong, "cert.pem"),
+            file(&wrong, "key.pem"),
+            "did not accept the client certificate",
+            "cert.pem",
+        ),
+        (
+            file(&right, "ca.pem"),
+            missing.into(),
+            missing.into(),
+            "did not accept the client certificate",
+            "cert.pem",
+        ),
+        (
+            file(&right, "ca.pem"),
+            file(&right, "cert.pem"),
+            file(&wrong, "key.pem"),
+            "unusable certificate or key",
+            "belong together",
+        ),
+        (
+            file(&right, "ca.pem"),
+            file(&right, "cert.pem"),
+            missing.into(),
+            "cannot read certificate or key",
+            "belong together",
+        ),
+        (
+            junk.clone(),
+            file(&right, "cert.pem"),
+            file(&right, "key.pem"),
+            "there is no certificate in",
+            "ca.pem",
+        ),
+        (
+            file(&right, "ca.pem"),
+            junk.clone(),
+            file(&right, "key.pem"),
+            "there is no certificate in",
+            "cert.pem",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let directory = context.path(&format!("certs-{number}"));
+        std::fs::create_dir(&directory).unwrap();
+        for (from, name) in [(ca, "ca.pem"), (cert, "cert.pem"), (key, "key.pem")] {
+            if from != missing {
+                std::fs::copy(from, directory.join(name)).unwrap();
+            }
+        }
+        let run = build(&context, &[("DOCKER_CERT_PATH", &directory.to_string_lossy())]);
+        run.failure(2, &format!("no TLS connection to {}: ", engine.host)).failure(2, cause).hint(hint);
+    }
+    let nowhere = build(&context, &[("DOCKER_CERT_PATH", "/nonexistent")]);
+    nowhere.failure(2, "DOCKER_CERT_PATH: /nonexistent is not a directory").hint("DOCKER_CERT_PATH");
+}
+
+#[test]
+fn a_tls_port_that_is_spoken_to_in_the_clear_asks_for_tls() {
+    let Some(engine) = special("tls") else { return };
+    let context = TestContext::new(&engine);
+    context.write("Dockerfile", "FROM scratch\n");
+    let run = build(&context, &[("DOCKER_TLS_VERIFY", ""), ("DOCKER_CERT_PATH", "")]);
+    run.failure(2, "takes TLS connections only").hint("DOCKER_TLS_VERIFY=1");
+}
+
+#[test]
+fn a_port_in_the_clear_that_is_spoken_to_in_tls_says_so() {
+    let engine = any_engine();
+    let proxy = Proxy::tcp(&engine.host);
+    let context = TestContext::new(&engine);
+    context.write("Dockerfile", "FROM scratch\n");
+    let run = build(&context, &[("DOCKER_HOST", proxy.host()), ("DOCKER_TLS_VERIFY", "1")]);
+    run.failure(2, "what listens there does not speak TLS").hint("unset DOCKER_TLS_VERIFY");
+}

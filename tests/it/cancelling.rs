@@ -1,0 +1,152 @@
+//! Builds that are ended before their time: by the user, a deadline, or a connection that breaks.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::direct_server::{DirectServer, Product};
+use crate::engines::{Engine, any_engine, engines};
+use crate::proxy::Proxy;
+use crate::running::Running;
+use crate::support::{BUSYBOX, TestContext, json};
+use crate::waiting::await_true;
+
+/// How long larder may take to end a build that the engine has to stop first.
+const SOON: Duration = Duration::from_secs(10);
+/// How long it may take to find out that an engine is gone.
+const LATE: Duration = Duration::from_secs(30);
+
+/// A build whose one step sleeps nearly for ever.
+struct Sleeper {
+    context: TestContext,
+    /// Seconds that no other test's step sleeps.
+    seconds: String,
+}
+
+impl Sleeper {
+    fn new(engine: &Engine) -> Self {
+        let context = TestContext::new(engine);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let seconds = format!("1{:09}", now.as_nanos() % 1_000_000_000);
+        context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN sleep {seconds}\n"));
+        Self { context, seconds }
+    }
+
+    /// Starts the build with the engine at `host` and waits until the step runs.
+    fn start(&self, host: &str, flags: &[&str]) -> Running {
+        let arguments = [&["build", "--metadata-file", "../metadata.json"], flags, &["."]].concat();
+        let running = Running::start(self.context.command(&arguments).env("DOCKER_HOST", host));
+        await_true(Duration::from_secs(60), "the step runs", || self.runs());
+        running
+    }
+
+    /// Whether a process on this machine, where the engine is too, runs the step.
+    fn runs(&self) -> bool {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        processes.map(|process| std::fs::read(process.path().join("cmdline")).unwrap_or_default()).any(
+            |line| {
+                let mut arguments = line.split(|byte| *byte == 0);
+                arguments.next().is_some_and(|name| name.ends_with(b"sleep"))
+                    && arguments.any(|argument| argument == self.seconds.as_bytes())
+            },
+        )
+    }
+
+    fn assert_stopped(&self) {
+        await_true(SOON, "the step is stopped", || !self.runs());
+    }
+
+    fn assert_recorded_as_failed(&self) {
+        assert_eq!(json(&self.context.path("metadata.json"))["outcome"], "failed");
+        let stats = self.context.larder(&["stats", "--format", "json"]).success();
+        let stats: Value = serde_json::from_str(&stats.stdout).unwrap();
+        assert_eq!((&stats["sums"]["builds"], &stats["sums"]["failed"]), (&Value::from(1), &Value::from(1)));
+    }
+}
+
+#[test]
+fn an_interrupt_stops_the_step_in_the_engine_and_exits_130() {
+    for engine in engines() {
+        for signal in [Signal::INT, Signal::TERM] {
+            let sleeper = Sleeper::new(&engine);
+            let running = sleeper.start(&engine.host, &[]);
+            running.signal(signal);
+            let run = running.end(SOON).failure(130, "interrupted");
+            assert!(run.stderr.contains("interrupt again to leave at once"), "{}", run.stderr);
+            sleeper.assert_stopped();
+            sleeper.assert_recorded_as_failed();
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_stops_the_step_over_the_direct_transport_too() {
+    let engine = any_engine();
+    let server = DirectServer::start(Product::Docker, &engine.host);
+    let sleeper = Sleeper::new(&engine);
+    let running = sleeper.start(server.host(), &[]);
+    running.signal(Signal::INT);
+    running.end(SOON).failure(130, "interrupted");
+    sleeper.assert_stopped();
+}
+
+#[test]
+fn a_second_interrupt_waits_for_nothing() {
+    let engine = any_engine();
+    let proxy = Proxy::unix(&engine.host);
+    let sleeper = Sleeper::new(&engine);
+    let running = sleeper.start(proxy.host(), &[]);
+    proxy.freeze();
+    running.signal(Signal::INT);
+    running.await_said("interrupt again");
+    let clock = Instant::now();
+    running.signal(Signal::INT);
+    running.end(SOON).failure(130, "interrupted");
+    assert!(clock.elapsed() < Duration::from_secs(1), "it took {:?}", clock.elapsed());
+    drop(proxy);
+    sleeper.assert_stopped();
+}
+
+#[test]
+fn a_timeout_stops_the_step_and_says_so() {
+    for engine in engines() {
+        let sleeper = Sleeper::new(&engine);
+        let running = sleeper.start(&engine.host, &["--timeout", "2s"]);
+        running.end(SOON).failure(1, "took longer than 2s").hint("--timeout");
+        sleeper.assert_stopped();
+        sleeper.assert_recorded_as_failed();
+    }
+}
+
+#[test]
+fn a_build_whose_session_or_control_connection_breaks_ends_with_that_as_its_cause() {
+    for engine in engines() {
+        for (connection, cause) in [
+            ("POST /session", "the engine closed the session in the middle of the build"),
+            ("POST /grpc", "the connection to the engine broke in the middle of the build"),
+        ] {
+            let proxy = Proxy::unix(&engine.host);
+            let sleeper = Sleeper::new(&engine);
+            let running = sleeper.start(proxy.host(), &[]);
+            proxy.cut(connection);
+            running.end(LATE).failure(1, cause).hint("look at the engine's log");
+            sleeper.assert_stopped();
+            sleeper.assert_recorded_as_failed();
+        }
+    }
+}
+
+#[test]
+fn a_build_whose_engine_goes_away_ends_with_an_error() {
+    let engine = any_engine();
+    let server = DirectServer::start(Product::Docker, &engine.host);
+    for host in [&engine.host, server.host()] {
+        let proxy = Proxy::unix(host);
+        let sleeper = Sleeper::new(&engine);
+        let running = sleeper.start(proxy.host(), &[]);
+        proxy.die();
+        running.end(LATE).failure(1, "in the middle of the build").hint("may have been stopped");
+        sleeper.assert_stopped();
+    }
+}

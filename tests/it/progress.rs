@@ -1,0 +1,158 @@
+//! The forms of progress, as a real engine's builds show them.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::engines::{any_engine, engines};
+use crate::support::{BUSYBOX, TestContext, finish};
+
+fn project(context: &TestContext) {
+    context
+        .write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY file /\nRUN echo to stdout; echo to stderr >&2\n"))
+        .write("file", context.tag("unique"));
+}
+
+#[test]
+fn plain_progress_numbers_the_steps_and_says_what_was_cached_and_how_long_the_rest_took() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        project(&context);
+        let first = context.larder(&["build", "--progress", "plain", "."]).success();
+        assert_eq!(first.stdout, "");
+        let number = |text: &str, of: &str| {
+            let line =
+                text.lines().find(|line| line.ends_with(of)).unwrap_or_else(|| panic!("no {of} in\n{text}"));
+            line.split(' ').next().unwrap().to_owned()
+        };
+        let run = number(&first.stderr, "[3/3] RUN echo to stdout; echo to stderr >&2");
+        let line_with = |end: &str| {
+            first.stderr.lines().any(|line| line.starts_with(&format!("{run} ")) && line.ends_with(end))
+        };
+        assert!(line_with(" to stdout") && line_with(" to stderr"), "{}", first.stderr);
+        let done = first.stderr.lines().find(|line| line.starts_with(&format!("{run} DONE "))).unwrap();
+        assert!(done.ends_with('s'), "{done}");
+        assert!(!first.stderr.contains('\x1b') && !first.stderr.contains('\r'), "no terminal, no escapes");
+        context.write("unseen", "makes the key another one");
+        context.write(
+            "Dockerfile",
+            format!("FROM {BUSYBOX}\nCOPY file /\nRUN echo to stdout; echo to stderr >&2\nENV A=1\n"),
+        );
+        let second = context.larder(&["build", "--progress", "plain", "."]).success();
+        let run = number(&second.stderr, "[3/3] RUN echo to stdout; echo to stderr >&2");
+        assert!(second.stderr.contains(&format!("{run} CACHED\n")), "{}:\n{}", engine.name, second.stderr);
+    }
+}
+
+#[test]
+fn json_progress_is_one_object_a_line_whatever_happens() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    std::fs::write(context.path("in-the-way"), "").unwrap();
+    let events = |cache: &str, code: i32| -> Vec<Value> {
+        let run = context.larder(&["build", "--progress", "json", "--cache-dir", cache, "."]);
+        assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{}", run.stderr);
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+        run.stderr.lines().map(parse).collect()
+    };
+    let of = |events: &[Value], name: &str, key: &str, value: &str| {
+        events.iter().any(|event| {
+            event["event"] == name && event[key].as_str().is_some_and(|text| text.contains(value))
+        })
+    };
+    let built = events("../cache", 0);
+    assert!(built.iter().all(|event| event["schema"] == "larder.progress.v1"));
+    assert!(of(&built, "vertex", "name", "[3/3] RUN echo"));
+    assert!(of(&built, "log", "data", "to stderr") && of(&built, "log", "stream", "stderr"));
+    let warned = events("../in-the-way/cache", 0);
+    assert!(of(&warned, "message", "level", "warning"), "{warned:?}");
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN echo boo && exit 4\n"));
+    let failed = events("../cache", 1);
+    assert!(
+        of(&failed, "message", "level", "error") && of(&failed, "message", "text", "exit code: 4"),
+        "{failed:?}"
+    );
+}
+
+#[test]
+fn a_quiet_build_says_nothing_but_errors() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    for _ in ["built", "hit"] {
+        let run = context.larder(&["build", "--progress", "quiet", "."]).success();
+        assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", ""));
+    }
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN echo boo && exit 4\n"));
+    let run = context.larder(&["build", "--progress", "quiet", "."]).failure(1, "exit code: 4");
+    assert!(run.stderr.contains(" boo\n") && run.stderr.contains(">>> RUN echo boo"), "{}", run.stderr);
+    assert!(!run.stderr.contains("#1 "), "{}", run.stderr);
+}
+
+#[test]
+fn the_form_comes_from_the_flag_then_the_variables_then_the_file() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    context.write("larder.yaml", "progress: quiet\n");
+    let said = |flags: &[&str], variables: &[(&str, &str)]| {
+        let arguments = [&["build", "--no-cache"], flags, &["."]].concat();
+        finish(context.command(&arguments).envs(variables.iter().copied()), None).success().stderr
+    };
+    assert_eq!(said(&[], &[]), "");
+    assert!(said(&[], &[("BUILDKIT_PROGRESS", "plain")]).contains("#1 "));
+    assert_eq!(said(&[], &[("BUILDKIT_PROGRESS", "plain"), ("LARDER_PROGRESS", "quiet")]), "");
+    assert!(said(&["--progress", "plain"], &[("LARDER_PROGRESS", "quiet")]).contains("#1 "));
+}
+
+/// Runs larder on a terminal of its own and answers what that showed.
+fn on_a_terminal(context: &TestContext, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let larder = context.command(arguments);
+    let words = std::iter::once(larder.get_program()).chain(larder.get_args());
+    let line: Vec<String> = words.map(|word| format!("'{}'", word.to_string_lossy())).collect();
+    let mut command = Command::new("script");
+    command.args(["-qec", &format!("stty cols 100 rows 30; {}", line.join(" ")), "/dev/null"]);
+    command.current_dir(context.project()).env_clear();
+    command.envs(larder.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("TERM", "xterm").env("SHELL", "/bin/sh").envs(variables.iter().copied());
+    finish(&mut command, None).success().stdout
+}
+
+#[test]
+fn a_terminal_shows_a_table_that_redraws_itself_and_then_the_summary() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        project(&context);
+        let shown = on_a_terminal(&context, &["build", "--no-cache", "."], &[]);
+        assert!(shown.contains("[+] Building") && shown.contains("\x1b["), "{}:\n{shown}", engine.name);
+        assert!(shown.contains("RUN echo to stdout"), "{shown}");
+        let last = shown.trim_end().lines().rev().take(2).collect::<Vec<_>>();
+        assert!(
+            last[0].trim_start().starts_with("sha256:") && last[1].contains("0 of 2 steps cached"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_terminal_of_a_ci_job_or_without_cursor_movement_gets_lines() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    for variable in [("CI", "true"), ("TERM", "dumb")] {
+        let shown = on_a_terminal(&context, &["build", "--no-cache", "."], &[variable]);
+        assert!(shown.contains("#1 [internal]") && !shown.contains("[+] Building"), "{variable:?}:\n{shown}");
+    }
+}
+
+#[test]
+fn no_color_is_honoured_on_a_terminal() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let arguments = ["build", "--progress", "plain", "--no-cache", "."];
+    std::fs::write(context.path("in-the-way"), "").unwrap();
+    let broken = ("LARDER_CACHE_DIR", "../in-the-way/cache");
+    assert!(
+        on_a_terminal(&context, &arguments, &[broken]).contains("\x1b[33mwarning:"),
+        "a warning has colour"
+    );
+    let shown = on_a_terminal(&context, &arguments, &[broken, ("NO_COLOR", "1")]);
+    assert!(shown.contains("warning: ") && !shown.contains("\x1b["), "{shown}");
+}

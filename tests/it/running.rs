@@ -1,0 +1,71 @@
+//! larder while it runs: what it has said so far, signals, and its end.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::Run;
+use crate::waiting::{await_some, await_true};
+
+/// A started command; killed when the test ends before it.
+pub(crate) struct Running {
+    child: Child,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    reading: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+        let mut pipe = child.stderr.take().expect("a pipe");
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let said = Arc::clone(&stderr);
+        let reading = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+                said.lock().expect("no panic").extend_from_slice(&buffer[..read]);
+            }
+        });
+        Self { child, stderr, reading: Some(reading) }
+    }
+
+    /// What it has said on standard error so far.
+    pub(crate) fn said(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().expect("no panic")).into_owned()
+    }
+
+    /// Waits until it has said this.
+    #[track_caller]
+    pub(crate) fn await_said(&self, text: &str) {
+        await_true(Duration::from_secs(60), text, || self.said().contains(text));
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(id, signal).expect("it still runs");
+    }
+
+    /// What it came to; the test fails when it does not end within `limit`.
+    #[track_caller]
+    pub(crate) fn end(mut self, limit: Duration) -> Run {
+        let status =
+            await_some(limit, "larder ends", || self.child.try_wait().expect("a child can be waited for"));
+        self.reading.take().expect("not joined yet").join().expect("no panic");
+        let mut stdout = String::new();
+        self.child.stdout.take().expect("a pipe").read_to_string(&mut stdout).expect("text");
+        Run { code: status.code().unwrap_or(-1), stdout, stderr: self.said() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

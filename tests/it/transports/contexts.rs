@@ -1,0 +1,58 @@
+//! Docker contexts: named addresses in Docker's configuration.
+
+use larder::digest::Digest;
+use serde_json::json;
+
+use crate::engines::any_engine;
+use crate::support::{BUSYBOX, Run, TestContext, finish};
+
+/// A project on an engine that only contexts lead to.
+fn project() -> TestContext {
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
+    store(&context, "ci", &context.engine.host);
+    store(&context, "gone", "unix:///nonexistent/docker.sock");
+    context
+}
+
+fn store(context: &TestContext, name: &str, host: &str) {
+    let id = Digest::of(name.as_bytes()).hex();
+    let directory = context.path(&format!("docker/contexts/meta/{id}"));
+    std::fs::create_dir_all(&directory).unwrap();
+    let metadata = json!({ "Name": name, "Metadata": {}, "Endpoints": { "docker": { "Host": host, "SkipTLSVerify": false } } });
+    std::fs::write(directory.join("meta.json"), metadata.to_string()).unwrap();
+}
+
+fn build(context: &TestContext, flags: &[&str], variables: &[(&str, &str)]) -> Run {
+    let mut command = context.command(&[&["build", "-q"], flags, &["."]].concat());
+    command.env_remove("DOCKER_HOST").envs(variables.iter().copied());
+    finish(&mut command, None)
+}
+
+#[test]
+fn a_context_is_chosen_by_flag_then_variable_then_configuration() {
+    let context = project();
+    build(&context, &["--context", "ci"], &[]).success();
+    build(&context, &[], &[("DOCKER_CONTEXT", "ci")]).success();
+    build(&context, &["--context", "ci"], &[("DOCKER_CONTEXT", "gone")]).success();
+    build(&context, &["--context", "ci"], &[("DOCKER_HOST", "tcp://127.0.0.1:1")]).success();
+    let choose = |name: &str| {
+        std::fs::write(context.path("docker/config.json"), json!({ "currentContext": name }).to_string())
+            .unwrap();
+    };
+    choose("ci");
+    build(&context, &[], &[]).success();
+    build(&context, &[], &[("DOCKER_CONTEXT", "gone")])
+        .failure(2, "no socket at /nonexistent/docker.sock")
+        .hint("start");
+    choose("gone");
+    build(&context, &[], &[]).failure(2, "no socket at /nonexistent/docker.sock").hint("start the engine");
+    build(&context, &[], &[("DOCKER_CONTEXT", "ci")]).success();
+}
+
+#[test]
+fn an_unknown_context_is_answered_with_the_known_ones() {
+    let context = project();
+    let run = build(&context, &["--context", "staging"], &[]);
+    run.failure(2, "no Docker context named `staging` (there are: default, ci, gone)").hint("--context");
+}
