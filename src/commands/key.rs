@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::build::{Inputs, Lookup, compute_keys, engine, input_error};
+use super::build::{Inputs, Lookup, NoKeys, compute_keys, engine, input_error};
 use super::error::CommandError;
 use crate::buildkit::Client;
 use crate::cli::{Format, KeyArgs};
@@ -31,9 +31,12 @@ pub(super) async fn run(
     let engine = engine(&client)?;
     let login = Login::new(&settings.docker_config);
     let lookup = Lookup { engine: engine.as_ref(), login: &login, pull: build.source.pull };
-    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint)
-        .await
-        .map_err(|error| CommandError::config(&error))?;
+    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint).await.map_err(|error| {
+        if let (NoKeys::Syntax(error), Some((name, text))) = (&error, inputs.dockerfile_text()) {
+            printer.note(&format!("{}\n", error.caret(name, text)));
+        }
+        CommandError::config(&error).hint("without keys a build still works, but is never an exact hit")
+    })?;
     let output = Output {
         schema: "larder.key.v1",
         image_key: keys.keys.image,

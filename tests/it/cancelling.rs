@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::direct_server::{DirectServer, Product};
-use crate::engines::{Engine, any_engine, engines};
+use crate::engines::{Engine, any_engine, engines, upgraded_engines};
 use crate::proxy::Proxy;
 use crate::running::Running;
 use crate::support::{BUSYBOX, TestContext, json};
@@ -121,7 +121,7 @@ fn a_timeout_stops_the_step_and_says_so() {
 
 #[test]
 fn a_build_whose_session_or_control_connection_breaks_ends_with_that_as_its_cause() {
-    for engine in engines() {
+    for engine in upgraded_engines() {
         for (connection, cause) in [
             ("POST /session", "the engine closed the session in the middle of the build"),
             ("POST /grpc", "the connection to the engine broke in the middle of the build"),
@@ -135,6 +135,26 @@ fn a_build_whose_session_or_control_connection_breaks_ends_with_that_as_its_caus
             sleeper.assert_recorded_as_failed();
         }
     }
+}
+
+#[test]
+fn a_silent_tcp_connection_is_probed_so_that_a_network_that_is_gone_shows() {
+    let engine = any_engine();
+    let proxy = Proxy::tcp(&engine.host);
+    let sleeper = Sleeper::new(&engine);
+    let running = sleeper.start(proxy.host(), &[]);
+    let (_, port) = proxy.host().rsplit_once(':').unwrap();
+    let remote = format!("0100007F:{:04X}", port.parse::<u16>().unwrap());
+    // The kernel's table: number, local address, remote address, state, queues, timer; timer 02 is keepalive.
+    let probed = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let of_larder = table.lines().filter(|line| line.split_whitespace().nth(2) == Some(&remote));
+        let timers = of_larder.filter_map(|line| line.split_whitespace().nth(5));
+        timers.filter(|timer| timer.starts_with("02:")).count()
+    };
+    await_true(SOON, "control and session connection are probed", || probed() >= 2);
+    running.signal(Signal::INT);
+    running.end(SOON).failure(130, "interrupted");
 }
 
 #[test]

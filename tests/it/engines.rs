@@ -36,6 +36,15 @@ pub(crate) fn engines() -> Vec<Engine> {
     all().into_iter().filter(|engine| !SPECIAL.contains(&engine.name.as_str())).collect()
 }
 
+/// The engines that are reached by upgrading an HTTP/1 request (Docker before 29.2).
+pub(crate) fn upgraded_engines() -> Vec<Engine> {
+    let (upgraded, direct): (Vec<_>, Vec<_>) = engines().into_iter().partition(Engine::is_upgraded);
+    for engine in direct {
+        println!("SKIPPED on {}: it is spoken to directly", engine.name);
+    }
+    upgraded
+}
+
 /// One engine, for what does not depend on which.
 pub(crate) fn any_engine() -> Engine {
     engines().swap_remove(0)
@@ -56,6 +65,11 @@ impl Engine {
     /// Whether it keeps images in containerd's store.
     pub(crate) fn is_containerd(&self) -> bool {
         self.store == "containerd"
+    }
+
+    fn is_upgraded(&self) -> bool {
+        let minor = self.version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0_u32);
+        (self.major(), minor) < (29, 2)
     }
 
     /// Major version of the product: 20, 28, ….

@@ -60,18 +60,24 @@ impl Run {
 impl TestContext {
     pub(crate) fn new(engine: &Engine) -> Self {
         let directory = TempDir::with_prefix("larder-it-").expect("a temporary directory");
-        std::fs::create_dir_all(directory.path().join("project")).expect("a project");
-        Self { directory, engine: engine.clone() }
+        let context = Self { directory, engine: engine.clone() };
+        std::fs::create_dir_all(context.project()).expect("a project");
+        context
     }
 
-    /// A path below the test's own directory; `project` is where larder runs.
+    /// A path below the test's own directory; [`Self::project`] is one of them.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.directory.path().join(path)
     }
 
-    /// The project's directory.
+    /// The project's directory, where larder runs. Its name is no other's: buildx tells contexts apart by that.
     pub(crate) fn project(&self) -> PathBuf {
-        self.path("project")
+        self.path(&format!("project-{}", self.unique()))
+    }
+
+    fn unique(&self) -> String {
+        let name = self.directory.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        name.trim_start_matches('.').replace("larder-it-", "it-")
     }
 
     /// Writes a file of the project, with the directories on the way.
@@ -84,8 +90,7 @@ impl TestContext {
 
     /// An image name that no other test uses.
     pub(crate) fn tag(&self, name: &str) -> String {
-        let unique = self.directory.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        format!("{}/{name}:1", unique.trim_start_matches('.').replace("larder-it-", "it-"))
+        format!("{}/{name}:1", self.unique())
     }
 
     /// larder in the project, with an environment of its own.

@@ -9,7 +9,7 @@ use larder::digest::Digest;
 use serde_json::Value;
 
 use crate::direct_server::{DirectServer, Product};
-use crate::engines::{Engine, any_engine, engines};
+use crate::engines::{Engine, any_engine, engines, upgraded_engines};
 use crate::proxy::Proxy;
 use crate::support::{BUSYBOX, TestContext, finish};
 
@@ -189,7 +189,7 @@ fn buildkitd_keeps_no_image_and_larder_says_so() {
 
 #[test]
 fn an_engine_without_the_direct_transport_is_upgraded_and_never_spoken_to_directly() {
-    for engine in engines() {
+    for engine in upgraded_engines() {
         let proxy = Proxy::unix(&engine.host);
         let context = TestContext::new(&engine);
         context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));

@@ -1,0 +1,77 @@
+//! Builds that fail do so with docker's exit code and in its words.
+
+use super::{Bench, NEWER_FRONTEND, on_engines};
+use crate::engines::{Engine, engines};
+
+/// What wraps BuildKit's message, in one version or the other.
+const WRAPPING: [&str; 7] = [
+    "ERROR: ",
+    "failed to build: ",
+    "failed to solve: ",
+    "failed to solve with frontend dockerfile.v0: ",
+    "failed to create LLB definition: ",
+    "failed to read dockerfile: ",
+    "rpc error: code = Unknown desc = ",
+];
+
+/// Some versions name the snapshot that they looked into, which is a new one each time.
+fn without_ids(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().filter(|word| !word.contains("::")).collect();
+    words.join(" ")
+}
+
+/// Asserts that both tools fail with the same message, and that it contains `word`.
+#[track_caller]
+fn assert_fail_alike(engine: &Engine, dockerfile: &str, arguments: &[&str], word: &str) {
+    let bench = Bench::with_files(engine, dockerfile);
+    let arguments = [arguments, &[&bench.place]].concat();
+    let docker = bench.docker(&arguments, None);
+    assert_eq!(docker.code, 1, "docker build of {dockerfile}: {}", docker.stderr);
+    let mut message = docker.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    while let Some(rest) = WRAPPING.iter().find_map(|prefix| message.strip_prefix(prefix)) {
+        message = rest;
+    }
+    assert!(message.contains(word), "{}: `{word}` is not in docker's `{message}`", engine.name);
+    let larder = bench.larder(&arguments, None).failure(1, "");
+    let (cause, message) = (without_ids(&larder.stderr), without_ids(message.trim()));
+    assert!(cause.contains(&message), "{}: docker says `{message}`:\n{}", engine.name, larder.stderr);
+}
+
+#[test]
+fn failures_are_told_in_the_same_words() {
+    on_engines(0, |engine| {
+        for (dockerfile, arguments, word) in [
+            ("FROM larder-test/busybox:1\nRUN exit 7\n", &[][..], "exit code: 7"),
+            ("FROM larder-test/busybox:1\nCOPY absent /x\n", &[], "absent"),
+            ("FROM larder-test/busybox:1\nCOPY notes.md /x\n", &[], "notes.md"),
+            ("FROM larder-test/busybox:1\nRUNN true\n", &[], "unknown instruction"),
+            ("RUN true\n", &[], "no build stage"),
+            ("FROM larder-test/busybox:1\n", &["--target", "absent"], "absent"),
+            ("FROM larder-test/busybox:1\n", &["--target", "0"], "could not be found"),
+            ("FROM larder-test/busybox:1\nCOPY --from=absent:1 /a /b\n", &[], "absent"),
+            ("FROM larder-test/absent:1\n", &[], "larder-test/absent"),
+            ("ARG BASE\nFROM $BASE\n", &[], "should not be blank"),
+            (
+                "FROM larder-test/busybox:1\nRUN --mount=type=secret,id=s,required=true true\n",
+                &[],
+                "not found",
+            ),
+        ] {
+            assert_fail_alike(engine, dockerfile, arguments, word);
+        }
+    });
+}
+
+#[test]
+fn what_an_older_frontend_does_not_know_fails_as_it_does_for_docker() {
+    for engine in engines().into_iter().filter(|engine| engine.major() < NEWER_FRONTEND) {
+        for (instruction, word) in [
+            ("RUN <<EOF\n  echo hello\nEOF", "unknown instruction"),
+            ("COPY <<EOF /file\nhello\nEOF", "unknown instruction"),
+            ("COPY --link src /src", "flag: link"),
+        ] {
+            let dockerfile = format!("FROM larder-test/busybox:1\n{instruction}\n");
+            assert_fail_alike(&engine, &dockerfile, &[], word);
+        }
+    }
+}

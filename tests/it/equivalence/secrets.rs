@@ -1,0 +1,62 @@
+//! Secrets reach the steps that ask for them, and nothing else.
+
+use larder::digest::Digest;
+
+use super::{Bench, on_engines};
+
+/// `RUN --mount=type=secret,env=` needs a frontend of this engine or a later one.
+const SECRETS_AS_VARIABLES: u32 = 28;
+
+/// Not text, so that a conversion on the way would show.
+const SECRET: &[u8] = b"s3cr\0\xff\r\n";
+
+#[test]
+fn secrets_reach_a_step_as_files() {
+    let dockerfile = "FROM larder-test/busybox:1\nCOPY run.sh /\n\
+                      RUN --mount=type=secret,id=token sha256sum < /run/secrets/token > /file\n\
+                      RUN --mount=type=secret,id=variable,target=/elsewhere,uid=1000,mode=0444,required=true \
+                      stat -c %u:%a /elsewhere > /mode && sha256sum < /elsewhere > /variable\n\
+                      RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent\n";
+    on_engines(0, |engine| {
+        let mut bench = Bench::with_files(engine, dockerfile);
+        let path = bench.context.path("token");
+        std::fs::write(&path, SECRET).unwrap();
+        bench.variables.push(("OUR_TOKEN", "from the environment".to_owned()));
+        let file = format!("id=token,src={}", path.display());
+        let flags = ["--secret", &file, "--secret", "id=variable,env=OUR_TOKEN", &bench.place];
+        let image = bench.assert_same("secrets", &flags, None);
+        let seen = engine.run(&image, &["cat", "/file", "/variable", "/mode"]);
+        for expected in [SECRET, b"from the environment"] {
+            assert!(seen.contains(&Digest::of(expected).hex()), "{}: {seen}", engine.name);
+        }
+        assert!(seen.contains("1000:444"), "{}: {seen}", engine.name);
+    });
+}
+
+#[test]
+fn secrets_reach_a_step_as_variables() {
+    let dockerfile = "FROM larder-test/busybox:1\nCOPY run.sh /\n\
+                      RUN --mount=type=secret,id=token,env=T printf %s \"$T\" | sha256sum > /variable\n";
+    on_engines(SECRETS_AS_VARIABLES, |engine| {
+        let mut bench = Bench::with_files(engine, dockerfile);
+        bench.variables.push(("token", "named by its id".to_owned()));
+        for flag in ["id=token", "id=token,type=env", "type=env,id=token,src=token"] {
+            let image = bench.assert_same(flag, &["--secret", flag, &bench.place], None);
+            let seen = engine.run(&image, &["cat", "/variable"]);
+            assert!(seen.contains(&Digest::of(b"named by its id").hex()), "{}: {seen}", engine.name);
+        }
+    });
+}
+
+#[test]
+fn a_new_value_of_a_secret_is_no_other_image() {
+    let dockerfile =
+        "FROM larder-test/busybox:1\nCOPY run.sh /\nRUN --mount=type=secret,id=a wc -c /run/secrets/a\n";
+    let engine = crate::engines::any_engine();
+    let mut bench = Bench::with_files(&engine, dockerfile);
+    for (value, outcome) in [("first", "built"), ("a second one", "image-hit")] {
+        bench.variables = vec![("VALUE", value.to_owned())];
+        bench.larder(&["--secret", "id=a,env=VALUE", "."], None).success();
+        assert_eq!(bench.record()["outcome"], outcome);
+    }
+}

@@ -1,0 +1,203 @@
+//! An image as its engine tells of it and gives it away: what two images are compared by.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::engines::Engine;
+
+/// Everything that an image consists of, but its names.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Image {
+    /// What `docker inspect` says.
+    pub(crate) inspected: Value,
+    /// The whole image config; null where the engine does not give it away.
+    pub(crate) config: Value,
+    /// The entries of each layer's archive.
+    layers: Vec<Vec<Entry>>,
+}
+
+/// An entry of a tar archive: its time in seconds, its content, and all the rest in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) time: u64,
+    pub(crate) content: Vec<u8>,
+    pub(crate) rest: String,
+}
+
+impl Image {
+    /// The image called `name`.
+    #[track_caller]
+    pub(crate) fn of(engine: &Engine, name: &str) -> Self {
+        let inspected = engine.inspect(name);
+        assert!(inspected.is_object(), "{} has no image {name}", engine.name);
+        let fields = ["Architecture", "Author", "Config", "Os", "RootFS", "Size", "Variant"];
+        let inspected: Value =
+            fields.iter().map(|field| ((*field).to_owned(), inspected[field].clone())).collect();
+        if inspected["RootFS"]["Layers"].is_null() {
+            // Engines of old refuse to save an image without layers.
+            return Self { inspected, config: Value::Null, layers: Vec::new() };
+        }
+        let archive = Archive::saved(engine, name);
+        Self { inspected, config: archive.config(), layers: archive.layers() }
+    }
+
+    /// The same without the times that tell when its steps ran: those after `start`.
+    ///
+    /// A layer without any keeps its digest. Sizes go: those of compressed layers depend on times.
+    pub(crate) fn timeless(mut self, start: SystemTime) -> Self {
+        let start = start.duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs();
+        self.inspected["Size"] = Value::Null;
+        self.config["created"] = Value::Null;
+        for entry in self.config["history"].as_array_mut().into_iter().flatten() {
+            entry["created"] = Value::Null;
+        }
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            let made = layer.iter_mut().filter(|entry| entry.time >= start);
+            if made.map(|entry| entry.time = start).count() > 0 {
+                self.inspected["RootFS"]["Layers"][index] = Value::Null;
+                self.config["rootfs"]["diff_ids"][index] = Value::Null;
+            }
+        }
+        self
+    }
+
+    /// The lines of `self` that `other` has not.
+    fn without(&self, other: &Self) -> String {
+        let lines = |image: &Self| -> Vec<String> {
+            let json = serde_json::to_string_pretty(&[&image.inspected, &image.config]).expect("JSON");
+            let entries = image.layers.iter().enumerate().flat_map(|(index, layer)| {
+                layer.iter().map(move |Entry { time, content, rest }| {
+                    let content = String::from_utf8_lossy(&content[..content.len().min(200)]).into_owned();
+                    format!("layer {index}: {rest}, time {time}, {content:?}")
+                })
+            });
+            json.lines().map(|line| line.trim().to_owned()).chain(entries).collect()
+        };
+        let others = lines(other);
+        lines(self).iter().filter(|line| !others.contains(line)).map(|line| format!("    {line}\n")).collect()
+    }
+
+    /// Asserts that larder's image is docker's, and says what differs, not more.
+    #[track_caller]
+    pub(crate) fn assert_is(&self, peer: &Self, label: &str) {
+        let (ours, theirs) = (self.without(peer), peer.without(self));
+        assert!(self == peer, "{label}: the images differ\n  larder has\n{ours}  docker has\n{theirs}");
+    }
+}
+
+/// The entries of a tar archive, packed with gzip or not, in their order.
+pub(crate) fn entries(archive: &[u8]) -> Vec<Entry> {
+    let mut unpacked = Vec::new();
+    let archive = if archive.starts_with(&[0x1f, 0x8b]) {
+        flate2::read::MultiGzDecoder::new(archive).read_to_end(&mut unpacked).expect("gzip");
+        &unpacked
+    } else {
+        archive
+    };
+    let mut found = Vec::new();
+    for entry in tar::Archive::new(archive).entries().expect("a tar archive") {
+        let mut entry = entry.expect("an entry");
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).expect("the entry's content");
+        let extensions: Vec<String> = (entry.pax_extensions().expect("extensions").into_iter().flatten())
+            .map(|extension| {
+                String::from_utf8_lossy(extension.expect("an extension").value_bytes()).into_owned()
+            })
+            .collect();
+        let header = entry.header();
+        let rest = format!(
+            "{} {:?} {:o} {}:{} to {:?} with {extensions:?}, {} bytes",
+            String::from_utf8_lossy(&entry.path_bytes()).trim_end_matches('/'),
+            header.entry_type(),
+            header.mode().expect("a mode") & 0o7777,
+            header.uid().expect("an owner"),
+            header.gid().expect("a group"),
+            entry.link_name_bytes().map(|name| String::from_utf8_lossy(&name).into_owned()),
+            content.len()
+        );
+        found.push(Entry { time: header.mtime().expect("a time"), content, rest });
+    }
+    found
+}
+
+/// A tar archive of an image: of `docker save`, `type=docker` or `type=oci`.
+pub(crate) struct Archive(BTreeMap<String, Vec<u8>>);
+
+impl Archive {
+    pub(crate) fn read(tar: &[u8]) -> Self {
+        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for entry in tar::Archive::new(tar).entries().expect("a tar archive") {
+            let mut entry = entry.expect("an entry");
+            let path = entry.path().expect("a path").to_string_lossy().into_owned();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).expect("the entry's content");
+            if entry.header().entry_type().is_symlink() {
+                // Engines of old save equal layers once.
+                let target =
+                    entry.link_name().expect("a link").expect("a target").to_string_lossy().into_owned();
+                content = files[target.trim_start_matches("../")].clone();
+            }
+            files.insert(path, content);
+        }
+        Self(files)
+    }
+
+    /// What the engine saves of an image.
+    #[track_caller]
+    pub(crate) fn saved(engine: &Engine, name: &str) -> Self {
+        let output = engine.docker().args(["save", name]).output().expect("docker runs");
+        assert!(output.status.success(), "docker save {name}: {}", String::from_utf8_lossy(&output.stderr));
+        Self::read(&output.stdout)
+    }
+
+    fn file(&self, path: &str) -> &[u8] {
+        self.0.get(path).unwrap_or_else(|| panic!("{path} is not among {:?}", self.0.keys()))
+    }
+
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_slice(self.file(path)).expect("JSON")
+    }
+
+    /// The config of the one image.
+    pub(crate) fn config(&self) -> Value {
+        self.json(self.json("manifest.json")[0]["Config"].as_str().expect("a config"))
+    }
+
+    fn layers(&self) -> Vec<Vec<Entry>> {
+        let manifest = self.json("manifest.json");
+        let layers = manifest[0]["Layers"].as_array().expect("layers").iter();
+        layers.map(|layer| entries(self.file(layer.as_str().expect("a path")))).collect()
+    }
+
+    fn blob(&self, descriptor: &Value) -> Value {
+        let digest = descriptor["digest"].as_str().expect("a digest");
+        self.json(&format!("blobs/{}", digest.replace(':', "/")))
+    }
+
+    /// The descriptors of all manifests, those of attestations too, in an OCI layout.
+    pub(crate) fn descriptors(&self) -> Vec<Value> {
+        let mut waiting = vec![self.json("index.json")];
+        let mut found = Vec::new();
+        while let Some(index) = waiting.pop() {
+            for descriptor in index["manifests"].as_array().expect("manifests") {
+                if descriptor["mediaType"].as_str().is_some_and(|kind| kind.contains("index")) {
+                    waiting.push(self.blob(descriptor));
+                } else {
+                    found.push(descriptor.clone());
+                }
+            }
+        }
+        found
+    }
+
+    /// The one manifest that is no attestation, in an OCI layout.
+    pub(crate) fn manifest(&self) -> Value {
+        let unknown = json!("unknown");
+        let descriptors = self.descriptors();
+        let mut images = descriptors.iter().filter(|descriptor| descriptor["platform"]["os"] != unknown);
+        self.blob(images.next().expect("a manifest"))
+    }
+}
