@@ -3,13 +3,22 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::{Endpoint, TlsError, ssh, tls};
+
+/// How long a TCP connection may be silent before it is probed.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// How long after a probe that was not answered the next one goes out.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How many probes may go unanswered before the connection is broken.
+const KEEPALIVE_PROBES: u32 = 6;
 
 /// A two-way byte stream to an engine.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -83,6 +92,11 @@ impl Endpoint {
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
+    // A step may be silent for an hour; an engine or a network that is gone must show all the same.
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
     Ok(stream)
 }
 

@@ -138,6 +138,26 @@ fn a_build_whose_session_or_control_connection_breaks_ends_with_that_as_its_caus
 }
 
 #[test]
+fn a_silent_tcp_connection_is_probed_so_that_a_network_that_is_gone_shows() {
+    let engine = any_engine();
+    let proxy = Proxy::tcp(&engine.host);
+    let sleeper = Sleeper::new(&engine);
+    let running = sleeper.start(proxy.host(), &[]);
+    let (_, port) = proxy.host().rsplit_once(':').unwrap();
+    let remote = format!("0100007F:{:04X}", port.parse::<u16>().unwrap());
+    // The kernel's table: number, local address, remote address, state, queues, timer; timer 02 is keepalive.
+    let probed = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let of_larder = table.lines().filter(|line| line.split_whitespace().nth(2) == Some(&remote));
+        let timers = of_larder.filter_map(|line| line.split_whitespace().nth(5));
+        timers.filter(|timer| timer.starts_with("02:")).count()
+    };
+    await_true(SOON, "control and session connection are probed", || probed() >= 2);
+    running.signal(Signal::INT);
+    running.end(SOON).failure(130, "interrupted");
+}
+
+#[test]
 fn a_build_whose_engine_goes_away_ends_with_an_error() {
     let engine = any_engine();
     let server = DirectServer::start(Product::Docker, &engine.host);
