@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::build::{Inputs, Lookup, compute_keys, engine, input_error};
+use super::build::{Inputs, Lookup, NoKeys, compute_keys, engine, input_error};
 use super::error::CommandError;
 use crate::buildkit::Client;
 use crate::cli::{Format, KeyArgs};
@@ -33,7 +33,7 @@ pub(super) async fn run(
     let lookup = Lookup { engine: engine.as_ref(), login: &login, pull: build.source.pull };
     let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint)
         .await
-        .map_err(|error| CommandError::config(&error))?;
+        .map_err(|error| no_keys(&error, &inputs, printer))?;
     let output = Output {
         schema: "larder.key.v1",
         image_key: keys.keys.image,
@@ -56,4 +56,15 @@ pub(super) async fn run(
         }
     }
     Ok(())
+}
+
+fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {
+    match (error, inputs.dockerfile_text()) {
+        (NoKeys::Syntax(mistake), Some((name, text))) => {
+            printer.note(&format!("{}\n", mistake.caret(name, text)));
+            CommandError::config(error)
+        }
+        (NoKeys::Syntax(_) | NoKeys::Resolve(_), _) => CommandError::config(error),
+        _ => CommandError::config(error).hint("a build of this works, but it is never an exact hit"),
+    }
 }

@@ -31,12 +31,12 @@ use crate::store::Store;
 use crate::tiers::EngineTier;
 use exports::{Abilities, Exports};
 use inputs::InputError;
-use keys::{BuildKeys, NoKeys};
+use keys::BuildKeys;
 use run::Ended;
 
 pub(super) use bases::Lookup;
 pub(super) use inputs::Inputs;
-pub(super) use keys::compute as compute_keys;
+pub(super) use keys::{NoKeys, compute as compute_keys};
 
 /// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
 const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
