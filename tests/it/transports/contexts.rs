@@ -3,7 +3,7 @@
 use larder::digest::Digest;
 use serde_json::json;
 
-use crate::engines::any_engine;
+use crate::engines::{any_engine, special};
 use crate::support::{BUSYBOX, Run, TestContext, finish};
 
 /// A project on an engine that only contexts lead to.
@@ -48,6 +48,24 @@ fn a_context_is_chosen_by_flag_then_variable_then_configuration() {
     choose("gone");
     build(&context, &[], &[]).failure(2, "no socket at /nonexistent/docker.sock").hint("start the engine");
     build(&context, &[], &[("DOCKER_CONTEXT", "ci")]).success();
+}
+
+#[test]
+fn a_context_brings_its_own_certificates() {
+    let Some(engine) = special("tls") else { return };
+    let context = TestContext::new(&engine);
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
+    store(&context, "secured", &engine.host);
+    let tls = context.path(&format!("docker/contexts/tls/{}/docker", Digest::of(b"secured").hex()));
+    std::fs::create_dir_all(&tls).unwrap();
+    for name in ["ca.pem", "cert.pem", "key.pem"] {
+        std::fs::copy(engine.certificates().unwrap().join(name), tls.join(name)).unwrap();
+    }
+    let mut command = context.command(&["build", "-q", "--context", "secured", "."]);
+    for variable in ["DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
+        command.env_remove(variable);
+    }
+    finish(&mut command, None).success();
 }
 
 #[test]
