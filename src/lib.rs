@@ -1,4 +1,11 @@
-//! larder keeps what a Docker build already cooked.
+//! larder keeps what a Docker build already cooked, so that the next CI agent need not cook it again.
+//!
+//! The rooms, from the top down (`ARCHITECTURE.md` says which may use which):
+//!
+//! - [`commands`] runs a subcommand; [`cli`] is what was typed, [`settings`] what it means, [`output`] what is shown.
+//! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it.
+//! - [`dockerfile`], [`requirements`] and [`context`] are what goes into a [`key`]; [`store`] and [`ledger`] remember.
+//! - [`endpoint`], [`registry`] and [`digest`] are the ground.
 
 pub mod buildkit;
 pub mod cli;

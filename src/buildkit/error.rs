@@ -1,8 +1,11 @@
 //! What can go wrong between larder and BuildKit.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bollard_buildkit_proto::google::rpc;
 use prost::Message;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tonic::{Code, Status};
 
 use crate::endpoint::{DialError, Endpoint};
@@ -76,6 +79,8 @@ pub enum SolveError {
 pub struct BuildFailure {
     /// BuildKit's message, e.g. `process "/bin/sh -c false" did not complete successfully: exit code: 1`.
     pub message: String,
+    /// Digest of the vertex that failed, where the engine names it.
+    pub vertex: Option<String>,
     /// The Dockerfile lines at fault, where the engine names them.
     pub location: Option<SourceLocation>,
 }
@@ -98,72 +103,65 @@ impl SolveError {
         if broken {
             return Self::Connection(status);
         }
-        let location = source_location(status.details());
-        Self::Build(BuildFailure { message: status.message().to_owned(), location })
+        let details = rpc::Status::decode(status.details()).unwrap_or_default();
+        Self::Build(BuildFailure {
+            message: status.message().to_owned(),
+            vertex: detail(&details, "errdefs.Vertex").map(|VertexDetail { digest }| digest),
+            location: detail(&details, "errdefs.Source").and_then(SourceDetail::location),
+        })
     }
 }
 
-/// `errdefs.Source` of moby/buildkit, `solver/errdefs/errdefs.proto`, in the JSON that its details are sent in.
-#[derive(Deserialize)]
-struct ErrorSource {
-    info: ErrorFile,
-    ranges: Vec<ErrorRange>,
+/// The details that BuildKit attaches to a status are Go values as JSON, each under the name of its type
+/// (moby/buildkit, `util/grpcerrors`, `solver/errdefs/errdefs.proto`).
+fn detail<T: DeserializeOwned>(status: &rpc::Status, name: &str) -> Option<T> {
+    let detail = status.details.iter().find(|detail| detail.type_url.contains(name))?;
+    serde_json::from_slice(&detail.value).ok()
 }
 
 #[derive(Deserialize)]
-struct ErrorFile {
+struct VertexDetail {
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct SourceDetail {
+    info: SourceInfo,
+    #[serde(default)]
+    ranges: Vec<Range>,
+}
+
+#[derive(Deserialize)]
+struct SourceInfo {
+    #[serde(default)]
     filename: String,
-    /// Base64, as Go writes bytes.
+    /// The text in base64, as Go writes bytes.
     #[serde(default)]
     data: String,
 }
 
 #[derive(Deserialize)]
-struct ErrorRange {
-    start: ErrorPosition,
-    end: ErrorPosition,
+struct Range {
+    start: Position,
+    end: Position,
 }
 
 #[derive(Deserialize)]
-struct ErrorPosition {
+struct Position {
     #[serde(default)]
     line: u32,
 }
 
-fn source_location(details: &[u8]) -> Option<SourceLocation> {
-    let status = rpc::Status::decode(details).ok()?;
-    let detail = status.details.iter().find(|detail| detail.type_url.contains("errdefs.Source"))?;
-    let source: ErrorSource = serde_json::from_slice(&detail.value).ok()?;
-    let first = source.ranges.first()?.start.line;
-    let last = source.ranges.last()?.end.line;
-    Some(SourceLocation {
-        file: source.info.filename,
-        text: String::from_utf8_lossy(&base64(&source.info.data)).into_owned(),
-        lines: (first, last.max(first)),
-    })
-}
-
-/// Decodes padded base64 as far as it is valid.
-fn base64(text: &str) -> Vec<u8> {
-    let value = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut buffer, mut bits) = (0_u32, 0);
-    for sextet in text.bytes().map_while(value) {
-        buffer = (buffer << 6) | u32::from(sextet);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push(u8::try_from((buffer >> bits) & 0xff).unwrap_or_default());
-        }
+impl SourceDetail {
+    fn location(self) -> Option<SourceLocation> {
+        let text = BASE64_STANDARD.decode(self.info.data).ok()?;
+        let (first, last) = (self.ranges.first()?.start.line, self.ranges.last()?.end.line);
+        Some(SourceLocation {
+            file: self.info.filename,
+            text: String::from_utf8_lossy(&text).into_owned(),
+            lines: (first, last.max(first)),
+        })
     }
-    bytes
 }
 
 #[cfg(test)]
@@ -173,31 +171,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_of_a_failure_is_read_as_buildkit_sends_it() {
-        let json = r#"{"info":{"filename":"app/Dockerfile","data":"RlJPTSBhClJVTiBiCg==","language":"Dockerfile"},
-                       "ranges":[{"start":{"line":2},"end":{"line":2}},{"start":{"line":3},"end":{"line":4,"character":1}}]}"#;
-        let source = Any {
-            type_url: "github.com/moby/buildkit/errdefs.Source+json".to_owned(),
-            value: json.as_bytes().to_vec(),
+    fn the_details_of_a_failure_name_the_step_and_its_lines() {
+        let any = |name: &str, value: &str| Any {
+            type_url: format!("github.com/moby/buildkit/errdefs.{name}+json"),
+            value: value.as_bytes().to_vec(),
         };
-        let other =
-            Any { type_url: "github.com/moby/buildkit/stack.Stack+json".to_owned(), value: Vec::new() };
-        let details = rpc::Status { details: vec![other, source], ..rpc::Status::default() };
-        let expected = SourceLocation {
-            file: "app/Dockerfile".to_owned(),
-            text: "FROM a\nRUN b\n".to_owned(),
-            lines: (2, 4),
+        let details = rpc::Status {
+            code: 2,
+            message: String::new(),
+            details: vec![
+                any("Vertex", r#"{"digest":"sha256:ab"}"#),
+                // base64 of "FROM a\nRUN b\n"
+                any(
+                    "Source",
+                    r#"{"info":{"filename":"Dockerfile","data":"RlJPTSBhClJVTiBiCg=="},
+                        "ranges":[{"start":{"line":2},"end":{"line":2}}]}"#,
+                ),
+            ],
         };
-        assert_eq!(source_location(&details.encode_to_vec()), Some(expected));
-        assert_eq!(source_location(b"junk"), None);
+        let status = Status::with_details(Code::Unknown, "failed", details.encode_to_vec().into());
+        let SolveError::Build(failure) = SolveError::from_status(status) else {
+            panic!("not a failed build")
+        };
+        assert_eq!(failure.vertex.as_deref(), Some("sha256:ab"));
+        let expected =
+            SourceLocation { file: "Dockerfile".into(), text: "FROM a\nRUN b\n".into(), lines: (2, 2) };
+        assert_eq!(failure.location, Some(expected));
     }
 
     #[test]
-    fn base64_of_every_length_is_decoded() {
-        for (text, bytes) in
-            [("", &b""[..]), ("/w==", b"\xff"), ("+/8=", b"\xfb\xff"), ("AAEC", b"\0\x01\x02")]
-        {
-            assert_eq!(base64(text), bytes, "{text}");
-        }
+    fn details_of_another_shape_are_left_out() {
+        let status = Status::with_details(Code::Unknown, "failed", b"\xff\xff".to_vec().into());
+        let SolveError::Build(failure) = SolveError::from_status(status) else {
+            panic!("not a failed build")
+        };
+        assert_eq!((failure.vertex, failure.location), (None, None));
     }
 }

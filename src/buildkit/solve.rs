@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Response, Status};
@@ -22,6 +22,9 @@ use super::{ApiVersion, Client, EngineProduct};
 
 /// How long a status stream may be silent after the solve has ended.
 const STATUS_GRACE: Duration = Duration::from_secs(2);
+/// The same after a failure of which the stream never said anything: for a solve that BuildKit refused it
+/// takes seconds to say that it does not know it.
+const SILENT_GRACE: Duration = Duration::from_millis(500);
 /// How long a status stream is read at all after the solve has ended.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
 /// How long after the end of its session a solve may still answer.
@@ -92,10 +95,10 @@ impl Client {
         let mut session = Session::open(self, attachments).await?;
         let broken = |error: std::io::Error| ConnectError::Broken(self.endpoint().clone(), error.into());
         let reference = new_id().map_err(broken)?;
-        let ended = CancellationToken::new();
-        let watching = watch(self.clone(), reference.clone(), status, ended.clone());
+        let (end, ended) = watch::channel(None);
+        let following = follow(self.clone(), reference.clone(), status, ended);
         // A caller who waits no longer must not be held up by a stream that never ends.
-        let watching = AbortOnDropHandle::new(tokio::spawn(watching));
+        let watching = AbortOnDropHandle::new(tokio::spawn(following));
 
         let mut control = self.control.clone();
         let message = message(request, reference, session.id());
@@ -111,7 +114,8 @@ impl Client {
                 }
             }
         };
-        ended.cancel();
+        let silence = if matches!(answer, Ok(Ok(_))) { STATUS_GRACE } else { SILENT_GRACE };
+        end.send_replace(Some(silence));
         // A panic there would be a bug in the caller's channel; the solve's answer stands all the same.
         drop(watching.await);
         answer?.map(exporter_response).map_err(SolveError::from_status)
@@ -122,37 +126,45 @@ fn exporter_response(response: Response<control::SolveResponse>) -> ExporterResp
     response.into_inner().exporter_response.into_iter().collect()
 }
 
-/// Forwards the status stream until it ends, or is silent for [`STATUS_GRACE`] once `ended`, or [`STATUS_LIMIT`] is over.
-async fn watch(
+/// Forwards the status stream until it ends, or is silent for too long after the solve has ended, or
+/// [`STATUS_LIMIT`] is over by then.
+///
+/// `ended` tells that it has, and how long to wait then for a first message.
+async fn follow(
     client: Client,
     reference: String,
     status: mpsc::Sender<StatusUpdate>,
-    ended: CancellationToken,
+    ended: watch::Receiver<Option<Duration>>,
 ) {
     let mut control = client.control.clone();
     let request = control::StatusRequest { r#ref: reference };
-    let after_the_end = async || {
-        ended.cancelled().await;
-        tokio::time::sleep(STATUS_GRACE).await;
+    let too_late = async |heard: bool| {
+        let mut ended = ended.clone();
+        // The sender outlives this task; were it gone, the solve would have ended as well.
+        let silence = ended.wait_for(Option::is_some).await.ok().and_then(|silence| *silence);
+        tokio::time::sleep(if heard { STATUS_GRACE } else { silence.unwrap_or_default() }).await;
     };
     let stream = tokio::select! {
         stream = control.status(request) => stream,
-        () = after_the_end() => return,
+        () = too_late(false) => return,
     };
     // Without a status stream the solve still tells how it ended.
     let Ok(mut stream) = stream.map(Response::into_inner) else { return };
     let limit = async {
-        ended.cancelled().await;
+        let mut ended = ended.clone();
+        drop(ended.wait_for(Option::is_some).await);
         tokio::time::sleep(STATUS_LIMIT).await;
     };
     tokio::pin!(limit);
+    let mut heard = false;
     loop {
         let message: Result<Option<control::StatusResponse>, Status> = tokio::select! {
             message = stream.message() => message,
-            () = after_the_end() => return,
+            () = too_late(heard) => return,
             () = &mut limit => return,
         };
         let Ok(Some(message)) = message else { return };
+        heard = true;
         if status.send(message.into()).await.is_err() {
             return;
         }

@@ -29,6 +29,7 @@ mod platform;
 mod reference;
 mod resolve;
 mod scope;
+mod steps;
 mod suggest;
 mod words;
 

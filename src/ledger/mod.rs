@@ -78,6 +78,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_newer_record_can_be_read() {
+        let mut record = serde_json::to_value(BuildRecord::for_tests("a")).unwrap();
+        record["added_later"] = serde_json::json!({ "files": 3 });
+        let read: BuildRecord = serde_json::from_value(record.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), record);
+    }
+
+    #[test]
     fn a_torn_line_costs_that_line_only() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.jsonl");

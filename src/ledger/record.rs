@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::key::CacheKey;
 
@@ -41,9 +42,9 @@ pub struct BuildRecord {
     /// How long it took in all, milliseconds.
     pub millis: u64,
     /// What BuildKit's exporters answered (`containerimage.digest`, …), beside the fields above as docker
-    /// build's own metadata file has them. Not kept in the ledger.
+    /// build's own metadata file has them; also fields that a newer larder added.
     #[serde(default, flatten)]
-    pub exporter: BTreeMap<String, String>,
+    pub more: BTreeMap<String, Value>,
     /// Why it failed, one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -150,7 +151,7 @@ impl BuildRecord {
             tiers: Vec::new(),
             mounts: Vec::new(),
             millis: 0,
-            exporter: BTreeMap::new(),
+            more: BTreeMap::new(),
             error: None,
         }
     }

@@ -76,8 +76,12 @@ impl BuildSettings {
     ) -> Result<Self, SettingsError> {
         refuse(&args.refused)?;
         let source = SourceSettings::resolve(&args.source, environment, &settings.docker_config)?;
-        let tags = tags(&args.tag)?;
-        let outputs = output::resolve(&args.output, args.push, args.load)?;
+        let mut outputs = output::resolve(&args.output, args.push, args.load)?;
+        // `--output …,name=NAME` is another way to say `--tag NAME`.
+        let named: Vec<String> =
+            outputs.iter_mut().filter_map(|output| output.attributes.remove("name")).collect();
+        let named = named.iter().flat_map(|names| names.split(','));
+        let tags = tags(args.tag.iter().map(String::as_str).chain(named))?;
         if outputs.iter().any(|output| output.kind == (super::OutputKind::Image { push: true }))
             && tags.is_empty()
         {
@@ -200,7 +204,7 @@ fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
     refuse(!args.policy.is_empty(), "policy", "source policies are not evaluated", elsewhere)
 }
 
-fn tags(flags: &[String]) -> Result<Vec<ImageRef>, SettingsError> {
+fn tags<'a>(flags: impl Iterator<Item = &'a str>) -> Result<Vec<ImageRef>, SettingsError> {
     let mut tags = Vec::new();
     for flag in flags {
         let tag: ImageRef = flag.parse().map_err(|error: crate::registry::InvalidImageRef| {

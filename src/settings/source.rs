@@ -47,10 +47,8 @@ pub struct SourceSettings {
     pub context: ContextSource,
     /// The Dockerfile.
     pub dockerfile: DockerfileSource,
-    /// Build arguments as given.
+    /// Build arguments: those given, and the proxies of Docker's configuration.
     pub build_args: BTreeMap<String, String>,
-    /// Proxy arguments from Docker's configuration; they never change an image's key.
-    pub proxy_args: BTreeMap<String, String>,
     /// The stage asked for.
     pub target: Option<String>,
     /// The platforms asked for; none means the engine's.
@@ -113,8 +111,9 @@ impl SourceSettings {
         if let Some(epoch) = environment.get(env_vars::SOURCE_DATE_EPOCH) {
             build_args.entry(env_vars::SOURCE_DATE_EPOCH.to_owned()).or_insert_with(|| epoch.to_owned());
         }
-        let mut proxy_args = DockerConfig::read(docker_config).proxy_args();
-        proxy_args.retain(|name, _| !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)));
+        let mut proxies = DockerConfig::read(docker_config).proxy_args();
+        proxies.retain(|name, _| !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)));
+        build_args.append(&mut proxies);
         // A platform may leave out what the engine knows of itself.
         let any = Platform {
             os: String::new(),
@@ -136,7 +135,6 @@ impl SourceSettings {
             context,
             dockerfile,
             build_args,
-            proxy_args,
             target: args.target.clone().filter(|target| !target.is_empty()),
             platforms,
             named_contexts: named_contexts(&args.build_context)?,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::Answer;
 use crate::engine::{Engine, Image};
 use crate::key::CacheKey;
+use crate::registry::ImageRef;
 use crate::store::{Store, StoreError};
 
 /// How long the engine may take to look for images.
@@ -32,8 +33,8 @@ impl<'a> EngineTier<'a> {
         Self { store, engine }
     }
 
-    /// Looks for an image of `key`.
-    pub async fn lookup(&self, key: CacheKey) -> Answer<Image> {
+    /// Looks for an image of `key` and gives it these names. An image that goes while it is named is a miss.
+    pub async fn take(&self, key: CacheKey, names: &[ImageRef]) -> Answer<Image> {
         let images = match self.store.image(key) {
             Ok(Some(entry)) => entry.images,
             Ok(None) => return Answer::miss("no image of this key is known"),
@@ -42,9 +43,11 @@ impl<'a> EngineTier<'a> {
         let known = images.len();
         let search = async {
             for image in images {
-                if let Some(found) = self.engine.image(&image.id).await? {
-                    return Ok(Some(found));
+                let Some(found) = self.engine.image(&image.id).await? else { continue };
+                for name in names.iter().filter(|name| !found.names.contains(&name.familiar())) {
+                    self.engine.tag(&found.id, name).await?;
                 }
+                return Ok(Some(found));
             }
             Ok::<_, crate::engine::EngineError>(None)
         };
@@ -52,7 +55,7 @@ impl<'a> EngineTier<'a> {
             Ok(Ok(Some(image))) => Answer::hit(image, "the image is in the engine"),
             Ok(Ok(None)) if known == 1 => Answer::miss("the image of this key is gone from the engine"),
             Ok(Ok(None)) => Answer::miss(format!("none of {known} images of this key is in the engine")),
-            Ok(Err(error)) => Answer::fault(error, "the engine cannot be asked"),
+            Ok(Err(error)) => Answer::fault(error, "the engine cannot name the image"),
             Err(late) => Answer::fault(late, format!("the engine did not answer in {DEADLINE:?}")),
         }
     }

@@ -12,6 +12,8 @@ fn project(context: &TestContext) {
             format!("FROM {BUSYBOX}\nARG WHO=world\nCOPY app /app\nRUN echo hello $WHO > /hello\n"),
         )
         .write("app/main.py", "print('hello')\n")
+        // Images of one content are one image, whoever builds them.
+        .write("app/test", context.tag("unique"))
         .write("notes.txt", "not copied\n");
 }
 

@@ -6,12 +6,15 @@
 use std::io;
 use std::path::PathBuf;
 
-use signature::Signer;
+use rsa::pkcs1v15::SigningKey;
+use rsa::{BigUint, RsaPrivateKey};
+use sha2::{Sha256, Sha512};
+use signature::{SignatureEncoding, Signer};
 use ssh_agent_lib::agent::{Session, listen};
 use ssh_agent_lib::error::AgentError;
 use ssh_agent_lib::proto::{Identity, SignRequest, signature as flags};
-use ssh_key::private::KeypairData;
-use ssh_key::{PrivateKey, Signature};
+use ssh_key::private::{KeypairData, RsaKeypair};
+use ssh_key::{Algorithm, HashAlg, Mpint, PrivateKey, Signature};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -73,12 +76,31 @@ impl Session for Keys {
         let wanted = request.credential.key_data();
         let key =
             self.0.iter().find(|key| key.public_key().key_data() == wanted).ok_or(AgentError::Failure)?;
-        // ssh-key signs RSA with SHA-512 only, which every server since OpenSSH 7.2 takes.
-        let is_rsa = matches!(key.key_data(), KeypairData::Rsa(_));
-        if is_rsa && request.flags & flags::RSA_SHA2_512 == 0 {
-            return Err(AgentError::Failure);
+        if let KeypairData::Rsa(pair) = key.key_data() {
+            return sign_rsa(pair, &request.data, request.flags);
         }
         let signed: Result<Signature, _> = key.try_sign(&request.data);
         signed.map_err(AgentError::other)
     }
+}
+
+/// Signs with SHA-512 or SHA-256, whichever is asked for; SHA-1, the default of the protocol, is refused.
+///
+/// ssh-key 0.6 converts no RSA key (it hands on one prime twice), so it is done here.
+fn sign_rsa(pair: &RsaKeypair, data: &[u8], asked: u32) -> Result<Signature, AgentError> {
+    let number = |number: &Mpint| BigUint::try_from(number).map_err(AgentError::other);
+    let (public, private) = (&pair.public, &pair.private);
+    let primes = vec![number(&private.p)?, number(&private.q)?];
+    let key =
+        RsaPrivateKey::from_components(number(&public.n)?, number(&public.e)?, number(&private.d)?, primes);
+    let key = key.map_err(AgentError::other)?;
+    let (hash, signed) = if asked & flags::RSA_SHA2_512 != 0 {
+        (HashAlg::Sha512, SigningKey::<Sha512>::new(key).try_sign(data))
+    } else if asked & flags::RSA_SHA2_256 != 0 {
+        (HashAlg::Sha256, SigningKey::<Sha256>::new(key).try_sign(data))
+    } else {
+        return Err(AgentError::Failure);
+    };
+    let signed = signed.map_err(AgentError::other)?.to_vec();
+    Signature::new(Algorithm::Rsa { hash: Some(hash) }, signed).map_err(AgentError::other)
 }

@@ -125,8 +125,8 @@ struct Job<'a> {
 impl Job<'_> {
     async fn run(&mut self) -> Result<(), CommandError> {
         let keys = self.keys().await?;
-        if let Some(image) = self.lookup(keys.as_ref()).await? {
-            return self.finish_hit(image, keys.as_ref()).await;
+        if let (Some(image), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
+            return self.finish_hit(image, keys).await;
         }
         let (response, pushes) = self.build_it().await?;
         self.finish_built(&response, pushes, keys.as_ref()).await
@@ -186,6 +186,7 @@ impl Job<'_> {
         }
     }
 
+    /// Looks for the image of this key in the engine, and gives it its names.
     async fn lookup(&mut self, keys: Option<&BuildKeys>) -> Result<Option<Image>, CommandError> {
         if let Some(reason) = self.engine_tier_is_off() {
             self.record.tiers.retain(|tier| tier.tier != EngineTier::NAME);
@@ -194,7 +195,7 @@ impl Job<'_> {
         }
         let (Some(keys), Some(engine)) = (keys, &self.engine) else { return Ok(None) };
         let clock = Instant::now();
-        let answer = EngineTier::new(&self.store, engine).lookup(keys.keys.image).await;
+        let answer = EngineTier::new(&self.store, engine).take(keys.keys.image, &self.build.tags).await;
         self.record.tiers.push(answer.record(EngineTier::NAME, clock.elapsed()));
         if let Some(fault) = &answer.fault {
             self.cache_fault(fault.as_ref())?;
@@ -202,17 +203,9 @@ impl Job<'_> {
         Ok(answer.found)
     }
 
-    async fn finish_hit(&mut self, image: Image, keys: Option<&BuildKeys>) -> Result<(), CommandError> {
-        let Some(engine) = self.engine.clone() else { return Ok(()) };
-        let named = self.build.tags.iter().filter(|tag| !image.names.contains(&tag.familiar()));
-        for tag in named {
-            engine.tag(&image.id, tag).await.map_err(|error| CommandError::build(chain(&error)))?;
-        }
-        if let Some(keys) = keys {
-            self.note(keys, &image.id)?;
-        }
-        let steps = keys.map_or(0, |keys| keys.steps);
-        self.record.steps = StepCounts { total: steps, cached: steps };
+    async fn finish_hit(&mut self, image: Image, keys: &BuildKeys) -> Result<(), CommandError> {
+        self.note(keys, &image.id)?;
+        self.record.steps = StepCounts { total: keys.steps, cached: keys.steps };
         self.record.outcome = Outcome::ImageHit;
         self.record.hit_tier = Some(EngineTier::NAME.to_owned());
         self.record.image_id = Some(image.id);
@@ -272,7 +265,8 @@ impl Job<'_> {
         keys: Option<&BuildKeys>,
     ) -> Result<(), CommandError> {
         self.record.outcome = Outcome::Built;
-        self.record.exporter.clone_from(response);
+        self.record.more =
+            response.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
         self.record.image_id = response.get("containerimage.digest").cloned();
         let engine_image =
             self.build.outputs.iter().any(|output| output.kind.is_image()) && self.engine.is_some();
@@ -350,8 +344,7 @@ impl Job<'_> {
         let asking =
             steps.iter().filter(|step| step.kind() == StepKind::CacheImport).map(|step| step.duration).sum();
         self.record.steps = StepCounts { total: counts.total, cached: counts.cached };
-        let source = &self.build.source;
-        let may_show_values = !source.build_args.is_empty() || !source.proxy_args.is_empty();
+        let may_show_values = !self.build.source.build_args.is_empty();
         self.record.step_list = (steps.into_iter())
             .filter(|step| step.kind().is_counted())
             .map(|step| StepEntry {

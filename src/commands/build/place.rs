@@ -4,7 +4,7 @@
 //! syntax error in words, and of a step only its name: `[builder 2/3] RUN make`.
 
 use crate::buildkit::BuildFailure;
-use crate::dockerfile::{Dockerfile, Stage};
+use crate::dockerfile::Dockerfile;
 use crate::output::progress::failure::Source;
 
 /// The place of a failure, told by the engine or found in `dockerfile` (its name and text).
@@ -29,28 +29,10 @@ fn parse_error_line(message: &str) -> Option<u32> {
     rest.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// The lines of the one instruction that a vertex is named after; none when several could be.
+/// The lines of the step that a vertex is named after.
 fn step_lines(dockerfile: &Dockerfile, vertex: &str) -> Option<(u32, u32)> {
-    let (bracket, instruction) = vertex.strip_prefix('[')?.split_once("] ")?;
-    let wanted = words(instruction, dockerfile.directives.escape);
-    let in_stage = |stage: &&Stage| match stage.name.as_deref() {
-        Some(name) => bracket.split_whitespace().any(|word| word == name),
-        None => true,
-    };
-    let mut found = dockerfile.stages.iter().filter(in_stage).flat_map(|stage| &stage.instructions);
-    let mut found =
-        found.by_ref().filter(|candidate| words(&candidate.text, dockerfile.directives.escape) == wanted);
-    let lines = found.next()?.lines.clone();
-    if found.next().is_some() {
-        return None;
-    }
+    let lines = dockerfile.step_lines(vertex)?;
     Some((u32::try_from(*lines.start()).ok()?, u32::try_from(*lines.end()).ok()?))
-}
-
-/// The words of an instruction, without comments and continued lines.
-fn words(instruction: &str, escape: char) -> Vec<&str> {
-    let code = instruction.lines().filter(|line| !line.trim_start().starts_with('#'));
-    code.flat_map(|line| line.trim_end().trim_end_matches(escape).split_whitespace()).collect()
 }
 
 #[cfg(test)]
@@ -65,22 +47,6 @@ mod tests {
             ("the Dockerfile cannot be empty", None),
         ] {
             assert_eq!(parse_error_line(message), line, "{message}");
-        }
-    }
-
-    #[test]
-    fn a_step_is_found_by_its_name_and_never_guessed() {
-        let text = "FROM a AS one\nRUN make \\\n  # why\n  all\nRUN same\nFROM b AS two\nRUN same\nCOPY x /y\nCOPY x /y\n";
-        let dockerfile = Dockerfile::parse(text).unwrap();
-        for (vertex, lines) in [
-            ("[one 2/3] RUN make   all", Some((2, 4))),
-            ("[one 3/3] RUN same", Some((5, 5))),
-            ("[linux/arm64 two 2/4] RUN same", Some((7, 7))),
-            ("[two 3/4] COPY x /y", None),
-            ("[internal] load build context", None),
-            ("exporting to image", None),
-        ] {
-            assert_eq!(step_lines(&dockerfile, vertex), lines, "{vertex}");
         }
     }
 }

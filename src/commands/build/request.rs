@@ -120,7 +120,7 @@ fn named_contexts(
 fn options(settings: &BuildSettings, conditions: &Conditions, attributes: &mut BTreeMap<String, String>) {
     let source = &settings.source;
     attributes.extend(source.options.clone());
-    for (name, value) in source.proxy_args.iter().chain(&source.build_args) {
+    for (name, value) in &source.build_args {
         attributes.insert(format!("build-arg:{name}"), value.clone());
     }
     for (name, value) in &source.labels {

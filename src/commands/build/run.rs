@@ -171,9 +171,10 @@ impl Interrupts {
 
 /// The vertex whose failure failed the build; a cache import that failed is no reason for that.
 pub(super) fn failed_vertex<'a>(failure: &BuildFailure, trace: &'a Trace) -> Option<&'a VertexTrace> {
-    (trace.failures())
-        .filter(|vertex| vertex.error().is_some_and(|error| failure.message.contains(error)))
-        .last()
+    let named = failure.vertex.as_deref().and_then(|digest| trace.vertex(digest));
+    let says_so = |error: &str| failure.message.contains(error);
+    let blamed = || trace.failures().filter(|vertex| vertex.error().is_some_and(says_so)).last();
+    named.or_else(blamed)
 }
 
 /// The step that failed with its last output, and the Dockerfile's lines at fault.

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn failed(message: &str, circumstances: &Circumstances<'_>) -> (String, String) {
-        let failure = BuildFailure { message: message.to_owned(), location: None };
+        let failure = BuildFailure { message: message.to_owned(), vertex: None, location: None };
         let error = CommandError::failed_build(&failure, circumstances);
         (error.cause, error.hints.join("; "))
     }

@@ -163,8 +163,7 @@ impl Renderer for Json {
         for warning in &update.warnings {
             write_event(warning.into(), out)?;
         }
-        update.logs.iter().try_for_each(|log| self.write_log(log, out))?;
-        out.flush()
+        update.logs.iter().try_for_each(|log| self.write_log(log, out))
     }
 
     fn finish(

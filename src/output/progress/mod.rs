@@ -16,7 +16,7 @@
 //! The report on a failed step is no part of the display: [`failure`] renders it
 //! from the trace that [`Display::finish`] returns.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use jiff::Timestamp;
 
@@ -79,7 +79,8 @@ impl Options {
 pub struct Display {
     trace: Trace,
     renderer: Box<dyn Renderer>,
-    out: Box<dyn Write + Send>,
+    /// One write a message: the terminal or pipe behind it has no buffer of its own.
+    out: BufWriter<Box<dyn Write + Send>>,
 }
 
 impl Display {
@@ -91,7 +92,7 @@ impl Display {
             Mode::Quiet => Box::new(quiet::Quiet),
             Mode::Json => Box::new(json::Json::default()),
         };
-        Self { trace: Trace::default(), renderer, out }
+        Self { trace: Trace::default(), renderer, out: BufWriter::new(out) }
     }
 
     /// Takes one message of the status stream.
@@ -102,7 +103,8 @@ impl Display {
     pub fn update(&mut self, update: StatusUpdate, now: Timestamp) -> io::Result<()> {
         self.renderer.message(&update, &mut self.out)?;
         let changes = self.trace.apply(update);
-        self.renderer.changed(&self.trace, changes, now, &mut self.out)
+        self.renderer.changed(&self.trace, changes, now, &mut self.out)?;
+        self.out.flush()
     }
 
     /// Lets time pass.
@@ -111,7 +113,8 @@ impl Display {
     ///
     /// Fails when the writer does.
     pub fn tick(&mut self, now: Timestamp) -> io::Result<()> {
-        self.renderer.tick(&self.trace, now, &mut self.out)
+        self.renderer.tick(&self.trace, now, &mut self.out)?;
+        self.out.flush()
     }
 
     /// Shows what was held back and leaves the final state; returns what was learned.

@@ -66,8 +66,7 @@ impl Tty {
         }
         screen.push_str("\x1b[J\x1b[?25h");
         self.drawn = lines.iter().map(|line| columns(&line.text)).collect();
-        out.write_all(screen.as_bytes())?;
-        out.flush()
+        out.write_all(screen.as_bytes())
     }
 }
 

@@ -1,0 +1,132 @@
+//! The map of `ARCHITECTURE.md`, held: which room uses which, and what no domain room does.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Each room and the rooms that it may use; `settings`, `commands` and the crate's root stand above all.
+const DOMAIN: [(&str, &[&str]); 13] = [
+    ("digest", &[]),
+    ("endpoint", &["digest"]),
+    ("registry", &["digest"]),
+    ("context", &["digest"]),
+    ("dockerfile", &[]),
+    ("requirements", &[]),
+    ("key", &["digest", "dockerfile", "requirements"]),
+    ("store", &["digest", "key"]),
+    ("ledger", &["digest", "key"]),
+    ("engine", &["endpoint", "registry"]),
+    ("buildkit", &["context", "endpoint", "registry"]),
+    ("tiers", &["engine", "key", "ledger", "registry", "store"]),
+    ("cli", &[]),
+];
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The code of each room by file, without comments, and without the tests at the end of files.
+fn rooms() -> BTreeMap<String, Vec<(PathBuf, String)>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut rooms: BTreeMap<String, Vec<(PathBuf, String)>> = BTreeMap::new();
+    for path in sources(&root) {
+        let below = path.strip_prefix(&root).unwrap().to_owned();
+        let first = below.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+        let name = first.trim_end_matches(".rs").to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code: Vec<&str> = text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap()
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect();
+        rooms.entry(name).or_default().push((below, code.join("\n")));
+    }
+    rooms
+}
+
+/// The rooms named after `crate::` in a piece of code.
+fn used(code: &str) -> BTreeSet<String> {
+    let names = code.split("crate::").skip(1);
+    names.map(|rest| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect()).collect()
+}
+
+#[test]
+fn rooms_use_only_what_stands_below_them() {
+    let rooms = rooms();
+    for (room, allowed) in DOMAIN {
+        for (file, code) in &rooms[room] {
+            let others = used(code).into_iter().filter(|name| name != room && rooms.contains_key(name));
+            let strangers: Vec<String> = others.filter(|name| !allowed.contains(&name.as_str())).collect();
+            assert!(strangers.is_empty(), "{} may not use {strangers:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn no_room_is_missing_from_the_map() {
+    let known: BTreeSet<&str> = DOMAIN
+        .iter()
+        .map(|(room, _)| *room)
+        .chain(["commands", "lib", "main", "output", "settings"])
+        .collect();
+    let map = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    for room in rooms().keys() {
+        assert!(known.contains(room.as_str()), "{room} is in no list of this test");
+        assert!(map.contains(&format!("`{room}/`")) || map.contains(&format!("`{room}.rs`")), "{room}");
+    }
+}
+
+#[test]
+fn domain_rooms_neither_print_nor_read_the_environment() {
+    const FORBIDDEN: [&str; 7] =
+        ["println!", "eprintln!", "print!(", "std::env::var", "env::vars", "io::stdout", "io::stderr"];
+    for (room, files) in rooms() {
+        if ["settings", "commands", "output", "main"].contains(&room.as_str()) {
+            continue;
+        }
+        for (file, code) in files {
+            for word in FORBIDDEN {
+                assert!(!code.contains(word), "{} uses {word}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_environment_is_read_in_one_place_and_its_variables_are_named_in_one() {
+    for (room, files) in rooms() {
+        for (file, code) in files {
+            let reads = ["env::var(", "env::var_os(", "env::vars("].iter().any(|call| code.contains(call));
+            assert!(!reads, "{} reads a variable past settings", file.display());
+            if room != "settings" {
+                assert!(
+                    !code.contains("\"DOCKER_HOST\"") && !code.contains("\"LARDER_"),
+                    "{}",
+                    file.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn bollard_stays_in_the_engine_room() {
+    for (room, files) in rooms() {
+        for (file, code) in files {
+            let uses = code.contains("bollard::") && room != "engine";
+            assert!(!uses, "{} uses bollard", file.display());
+        }
+    }
+}
