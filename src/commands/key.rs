@@ -31,12 +31,9 @@ pub(super) async fn run(
     let engine = engine(&client)?;
     let login = Login::new(&settings.docker_config);
     let lookup = Lookup { engine: engine.as_ref(), login: &login, pull: build.source.pull };
-    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint).await.map_err(|error| {
-        if let (NoKeys::Syntax(error), Some((name, text))) = (&error, inputs.dockerfile_text()) {
-            printer.note(&format!("{}\n", error.caret(name, text)));
-        }
-        CommandError::config(&error).hint("without keys a build still works, but is never an exact hit")
-    })?;
+    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint)
+        .await
+        .map_err(|error| no_keys(&error, &inputs, printer))?;
     let output = Output {
         schema: "larder.key.v1",
         image_key: keys.keys.image,
@@ -59,4 +56,15 @@ pub(super) async fn run(
         }
     }
     Ok(())
+}
+
+fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {
+    match (error, inputs.dockerfile_text()) {
+        (NoKeys::Syntax(mistake), Some((name, text))) => {
+            printer.note(&format!("{}\n", mistake.caret(name, text)));
+            CommandError::config(error)
+        }
+        (NoKeys::Syntax(_) | NoKeys::Resolve(_), _) => CommandError::config(error),
+        _ => CommandError::config(error).hint("a build of this works, but it is never an exact hit"),
+    }
 }

@@ -39,6 +39,20 @@ fn a_syntax_error_is_shown_with_its_place_line_and_a_caret() {
 }
 
 #[test]
+fn what_has_no_keys_says_why() {
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\n  RNU make\n"));
+    let run = context.larder(&["key", "."]).failure(2, "unknown instruction `RNU`");
+    assert!(run.stderr.contains("2 |   RNU make\n  |   ^\n"), "{}", run.stderr);
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nADD http://127.0.0.1:1/file /\n"));
+    context.larder(&["key", "."]).failure(2, "ADD of a remote address").hint("never an exact hit");
+    context
+        .larder(&["key", "git://127.0.0.1:1/x"])
+        .failure(2, "the context is remote")
+        .hint("never an exact hit");
+}
+
+#[test]
 fn an_unknown_target_is_answered_with_the_known_ones() {
     for engine in engines() {
         let context = TestContext::new(&engine);
