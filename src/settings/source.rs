@@ -8,6 +8,7 @@ use super::{Environment, SettingsError, env_vars, fields};
 use crate::buildkit::session::{SecretSource, SshAgent};
 use crate::cli::SourceArgs;
 use crate::dockerfile::Platform;
+use crate::registry::{ImageRef, InvalidImageRef};
 
 /// Where the build context comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,8 +192,12 @@ fn named_contexts(flags: &[String]) -> Result<BTreeMap<String, NamedContext>, Se
         } else {
             return Err(SettingsError::flag("build-context", format!("{value} is not a directory")));
         };
-        // As Docker's client: names are compared in lower case.
-        contexts.insert(name.to_ascii_lowercase(), context);
+        // As Docker's client: a name that is an image's is that image's shortest name.
+        let image: ImageRef = name
+            .parse()
+            .map_err(|error: InvalidImageRef| SettingsError::flag("build-context", error.to_string()))?;
+        let name = image.familiar();
+        contexts.insert(name.strip_suffix(":latest").unwrap_or(&name).to_owned(), context);
     }
     Ok(contexts)
 }

@@ -1,5 +1,6 @@
 //! The engines that the test command started.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -14,7 +15,6 @@ pub(crate) struct Engine {
     pub(crate) store: String,
     docker: PathBuf,
     docker_config: PathBuf,
-    pub(crate) buildx: bool,
     certs: String,
 }
 
@@ -40,7 +40,8 @@ pub(crate) fn engines() -> Vec<Engine> {
 pub(crate) fn upgraded_engines() -> Vec<Engine> {
     let (upgraded, direct): (Vec<_>, Vec<_>) = engines().into_iter().partition(Engine::is_upgraded);
     for engine in direct {
-        println!("SKIPPED on {}: it is spoken to directly", engine.name);
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "SKIPPED on {}: it is spoken to directly", engine.name).expect("stdout");
     }
     upgraded
 }

@@ -190,8 +190,8 @@ fn no_value_of_a_build_argument_is_kept() {
     for entry in walkdir::WalkDir::new(context.path("home")).into_iter().map(Result::unwrap) {
         if entry.file_type().is_file() {
             files += 1;
-            let content = std::fs::read(entry.path()).unwrap();
-            assert!(!String::from_utf8_lossy(&content).contains("hunter2"), "{}", entry.path().display());
+            let kept = std::fs::read(entry.path()).unwrap();
+            assert!(!String::from_utf8_lossy(&kept).contains("hunter2"), "{}", entry.path().display());
         }
     }
     assert!(files >= 2, "the store and the ledger are there");
@@ -210,4 +210,22 @@ fn a_damaged_cache_costs_a_warning_and_under_strict_the_build() {
     let run = context.larder(&["build", "."]).success();
     assert!(run.stderr.contains("warning: ") && run.stderr.contains("was damaged"), "{}", run.stderr);
     assert_eq!(outcome(&context.build(&["."])).0, "image-hit", "the entry was written anew");
+}
+
+#[test]
+fn an_edit_that_keeps_size_and_time_is_built_and_not_taken_for_the_old_file() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        let epoch = filetime::FileTime::from_unix_time(1_000_000_000, 0);
+        context
+            .write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY . /app\n"))
+            .write("unique", context.tag("times"));
+        for content in ["one\n", "two\n", "one\n"] {
+            context.write("file", content);
+            filetime::set_file_mtime(context.project().join("file"), epoch).unwrap();
+            let name = context.tag("times");
+            context.build(&["-t", &name, "."]);
+            assert_eq!(engine.run(&name, &["cat", "/app/file"]), content, "{}", engine.name);
+        }
+    }
 }

@@ -77,7 +77,10 @@ impl Image {
             json.lines().map(|line| line.trim().to_owned()).chain(entries).collect()
         };
         let others = lines(other);
-        lines(self).iter().filter(|line| !others.contains(line)).map(|line| format!("    {line}\n")).collect()
+        lines(self)
+            .iter()
+            .filter(|line| !others.contains(line))
+            .fold(String::new(), |text, line| text + "    " + line + "\n")
     }
 
     /// Asserts that larder's image is docker's, and says what differs, not more.
@@ -138,7 +141,7 @@ impl Archive {
                 // Engines of old save equal layers once.
                 let target =
                     entry.link_name().expect("a link").expect("a target").to_string_lossy().into_owned();
-                content = files[target.trim_start_matches("../")].clone();
+                content.clone_from(&files[target.trim_start_matches("../")]);
             }
             files.insert(path, content);
         }

@@ -14,6 +14,7 @@ mod engines;
 mod equivalence;
 mod hits;
 mod image;
+mod outputs;
 mod progress;
 mod proxy;
 mod running;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::bases::{Base, Lookup};
@@ -23,6 +24,8 @@ pub(crate) struct BuildKeys {
     pub(crate) unpinned: Vec<String>,
     /// RUN, COPY and ADD steps of the target.
     pub(crate) steps: usize,
+    /// Digest of the files that BuildKit could take for unchanged although they are not, if there are any.
+    pub(crate) ambiguous: Option<Digest>,
     witness: Witness,
     seen: ContextPaths,
 }
@@ -113,6 +116,7 @@ pub(crate) async fn compute(
         return Err(NoKeys::RemoteAdd);
     }
     let mut witness = Witness::default();
+    let mut ambiguous = Vec::new();
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
         witness.file(directory.join(name), text.as_bytes());
     }
@@ -120,7 +124,7 @@ pub(crate) async fn compute(
     let files = match (&inputs.context, archived) {
         (_, Some(archive)) => archive.files.into_iter().map(context_file).collect(),
         (Context::Directory(directory), None) => {
-            visible_files(directory, &inputs.dockerfile, &resolution, &mut witness)?
+            visible_files(directory, &inputs.dockerfile, &resolution, &mut witness, &mut ambiguous)?
         }
         _ => Vec::new(),
     };
@@ -151,7 +155,11 @@ pub(crate) async fn compute(
         Context::Empty(_) | Context::Remote(_) => None,
     };
     let keys = image_inputs.keys(&read)?;
-    Ok(BuildKeys { keys, unpinned, steps: resolution.steps(), witness, seen: resolution.context })
+    let ambiguous = (!ambiguous.is_empty()).then(|| {
+        ambiguous.extend_from_slice(text.as_bytes());
+        Digest::of(&ambiguous)
+    });
+    Ok(BuildKeys { keys, unpinned, steps: resolution.steps(), ambiguous, witness, seen: resolution.context })
 }
 
 /// The platform that the engine builds for by itself. A socket's engine runs on this very machine.
@@ -206,6 +214,7 @@ fn visible_files(
     dockerfile: &DockerfileInput,
     resolution: &Resolution,
     witness: &mut Witness,
+    ambiguous: &mut Vec<u8>,
 ) -> Result<Vec<ContextFile>, ContextError> {
     if resolution.context.is_empty() {
         return Ok(Vec::new());
@@ -219,7 +228,23 @@ fn visible_files(
         entries.retain(|entry| seen.sees(&entry.path));
     }
     witness.directory(directory, filter, &entries);
-    Ok(context::digest_entries(entries)?.into_iter().map(context_file).collect())
+    let set_back: BTreeSet<String> =
+        entries.iter().filter(|entry| is_set_back(entry)).map(|entry| entry.path.clone()).collect();
+    let digests = context::digest_entries(entries)?;
+    for file in digests.iter().filter(|file| set_back.contains(&file.path)) {
+        ambiguous.extend_from_slice(file.path.as_bytes());
+        ambiguous.extend_from_slice(file.digest.as_bytes());
+    }
+    Ok(digests.into_iter().map(context_file).collect())
+}
+
+/// Whether the file's time is not that of its last change: set by a tool, to whole seconds.
+///
+/// BuildKit takes a file of the same size and time for the one it already has. An edit that keeps both, as
+/// tools that set all times to one value make, must not give the old content the new content's key.
+fn is_set_back(entry: &Entry) -> bool {
+    let metadata = &entry.metadata;
+    metadata.is_file() && metadata.mtime_nsec() == 0 && metadata.mtime() != metadata.ctime()
 }
 
 /// The patterns of `<Dockerfile>.dockerignore`, else of the context's `.dockerignore`.

@@ -128,7 +128,7 @@ impl Job<'_> {
         if let (Some(image), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
             return self.finish_hit(image, keys).await;
         }
-        let (response, pushes) = self.build_it().await?;
+        let (response, pushes) = self.build_it(keys.as_ref()).await?;
         self.finish_built(&response, pushes, keys.as_ref()).await
     }
 
@@ -214,7 +214,7 @@ impl Job<'_> {
     }
 
     /// Runs the build; answers what BuildKit said and whether to push.
-    async fn build_it(&mut self) -> Result<(ExporterResponse, bool), CommandError> {
+    async fn build_it(&mut self, keys: Option<&BuildKeys>) -> Result<(ExporterResponse, bool), CommandError> {
         let attestable = match self.client.product() {
             EngineProduct::Docker { api, .. } => *api >= ATTESTATIONS_SINCE,
             EngineProduct::Buildkitd => true,
@@ -236,6 +236,7 @@ impl Job<'_> {
         }
         let Exports { push_after, engine_image, .. } = exports;
         let conditions = request::Conditions {
+            ambiguous: keys.and_then(|keys| keys.ambiguous),
             engine_images: self.engine.is_some(),
             attestations: attestable && (self.engine.is_none() || store == ImageStore::Containerd),
         };

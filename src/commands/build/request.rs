@@ -18,6 +18,8 @@ const UPLOAD: &str = "context.tar";
 
 /// What decides a request beside the settings.
 pub(super) struct Conditions {
+    /// Set where an earlier upload of the context must not be built upon, unless it had this very content.
+    pub(super) ambiguous: Option<Digest>,
     /// A base is looked for in the engine first.
     pub(super) engine_images: bool,
     /// The engine can attach attestations, so that `docker build` would attach a provenance.
@@ -40,7 +42,7 @@ pub(super) fn request(
         ..Attachments::default()
     };
     let mut attributes = BTreeMap::new();
-    context(inputs, &mut attributes, &mut attachments);
+    context(inputs, conditions, &mut attributes, &mut attachments);
     named_contexts(settings, &mut attributes, &mut attachments);
     options(settings, conditions, &mut attributes);
     let frontend = match settings.source.build_args.get("BUILDKIT_SYNTAX").map(|syntax| syntax.trim()) {
@@ -63,12 +65,20 @@ pub(super) fn request(
     (request, attachments)
 }
 
-fn context(inputs: &Inputs, attributes: &mut BTreeMap<String, String>, attachments: &mut Attachments) {
+fn context(
+    inputs: &Inputs,
+    conditions: &Conditions,
+    attributes: &mut BTreeMap<String, String>,
+    attachments: &mut Attachments,
+) {
     let mut set = |name: &str, value: &str| drop(attributes.insert(name.to_owned(), value.to_owned()));
     match &inputs.context {
         Context::Directory(directory) => {
             attachments.directories.insert("context".to_owned(), directory.clone());
             attachments.shared_key = shared_key(directory);
+            if let Some(content) = conditions.ambiguous {
+                attachments.shared_key.push_str(&content.hex());
+            }
         }
         Context::Empty(directory) => {
             attachments.directories.insert("context".to_owned(), directory.path().to_owned());
