@@ -52,10 +52,9 @@ apt_of_suite() {
     -o Acquire::Check-Valid-Until=false "$@"
 }
 
-# Unpacks the engine of one suite; fails when this machine's C library is too old for it.
+# unpack_suite SUITE MIRROR: unpacks the engine of one suite; fails when this machine's C library is too old for it.
 unpack_suite() {
-  local suite=$1 state=$LARDER_DEV_DIR/apt-$1 mirror
-  mirror=$(apt-get indextargets --format "\$(REPO_URI)" 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n1)
+  local suite=$1 mirror=$2 state=$LARDER_DEV_DIR/apt-$1
   rm -rf "$root" "$state" && mkdir -p "$root" "$state"/{lists,archives}/partial && touch "$state/status"
   echo "deb [target=Packages signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
     "$mirror $suite main" >"$state/sources.list"
@@ -77,9 +76,14 @@ fetch_newer() {
   if [[ ! -r /usr/share/keyrings/debian-archive-keyring.gpg ]]; then
     "$here/need.sh" no-keyring:debian-archive-keyring || exit 3
   fi
-  local suite
+  local suite mirror
+  mirror=$(apt-get indextargets --format "\$(REPO_URI)" 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n1)
+  if [[ -z $mirror ]]; then
+    echo "a newer engine comes from Debian's archive, and this machine's apt knows none" >&2
+    exit 3
+  fi
   for suite in sid trixie; do
-    if unpack_suite "$suite"; then
+    if unpack_suite "$suite" "$mirror"; then
       link "$root/usr/bin:$root/usr/sbin"
       return
     fi
