@@ -5,12 +5,12 @@
 #          LARDER       a larder to use instead of a release build of this checkout
 #          ROUNDS       counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
 # Outputs: a line a pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
+# shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
 . "$(dirname "$0")/../scripts/lib/session.sh"
 rounds=${ROUNDS:-9}
 ((rounds >= 5)) || { echo "ROUNDS must be 5 or more" >&2 && exit 2; }
-# shellcheck disable=SC2317 # the functions below are called by name
 given=${DOCKER_HOST:-}
 failed=0
 
