@@ -9,14 +9,15 @@
 #                --tls     listen on TCP with TLS too and ask clients for a certificate
 #          stop [NAME ...]   these engines, or every engine of the run
 #          LARDER_DEV_DIR    what engine-fetch.sh left
-#          LARDER_RUN_DIR    folder of this run; an engine lives in $LARDER_RUN_DIR/engines/NAME
+#          LARDER_RUN_DIR    folder of this run; an engine lives in $LARDER_RUN_DIR/e/NAME
 # Outputs: start prints one line of JSON, the record described in test.sh, as soon as the engine answers;
-#          its log is engines/NAME/log, whose tail goes to stderr when the engine fails to start.
-#          With --tls, engines/NAME/certs holds ca.pem, cert.pem and key.pem for a client and, in wrong/, the same
+#          its log is e/NAME/log, whose tail goes to stderr when the engine fails to start.
+#          With --tls, e/NAME/certs holds ca.pem, cert.pem and key.pem for a client and, in wrong/, the same
 #          three from an authority that the engine does not know.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
-engines=${LARDER_RUN_DIR:?}/engines
+# Short names: a step's ssh socket lies deep in here, and a socket's path must not pass 107 bytes.
+engines=${LARDER_RUN_DIR:?}/e
 
 die() {
   echo "engine.sh: $1" >&2
@@ -139,7 +140,7 @@ TOML
   setsid containerd --config "$dir/containerd.toml" </dev/null >>"$dir/log" 2>&1 &
   echo $! >"$dir/containerd.pid"
   await 30 test -S "$dir/containerd.sock" || die "containerd of $name does not answer"
-  setsid dockerd --config-file "$dir/daemon.json" --containerd "$dir/containerd.sock" --data-root "$dir/data/docker" --exec-root "$dir/exec" \
+  setsid dockerd --config-file "$dir/daemon.json" --containerd "$dir/containerd.sock" --data-root "$dir/data/d" --exec-root "$dir/exec" \
     --pidfile "$dir/dockerd.pidfile" --bridge "$(<"$dir/bridge")" --iptables=false --ip6tables=false --ip-forward=false --userland-proxy=false \
     "${driver[@]}" "${listen[@]}" </dev/null >>"$dir/log" 2>&1 &
   local pid=$!

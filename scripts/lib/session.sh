@@ -30,7 +30,7 @@ session_end() {
   trap '' INT TERM HUP
   if ((status)); then
     if [[ -n $current_step ]]; then echo "==> failed: $current_step" >&2; fi
-    for log in "$LARDER_RUN_DIR"/engines/*/log; do
+    for log in "$LARDER_RUN_DIR"/e/*/log; do
       if [[ -n ${LARDER_KEEP_LOGS:-} && -e $log ]]; then
         mkdir -p "$LARDER_KEEP_LOGS" && cp "$log" "$LARDER_KEEP_LOGS/$(basename "${log%/log}").log"
       fi
