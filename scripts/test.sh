@@ -88,7 +88,7 @@ pipelines() {
   cargo build -q && LARDER=${LARDER:-${CARGO_TARGET_DIR:-$root/target}/debug/larder} "$scripts/check-pipelines.sh"
 }
 
-step "tools" "$scripts/need.sh" curl:curl git:git jq:jq make:make script:bsdutils ssh-agent:openssh-client setpriv:util-linux
+step "tools" "$scripts/need.sh" curl:curl docker-registry:docker-registry git:git jq:jq make:make script:bsdutils ssh-agent:openssh-client setpriv:util-linux
 step "Rust" need_rust
 if [[ -n ${DOCKER_HOST:-} ]]; then
   step "given engine" describe_given_engine

@@ -82,6 +82,8 @@ impl TokenRequest {
     ///
     /// Fails when the server cannot be asked, refuses, or sends no token.
     pub async fn fetch(&self, credentials: &Credentials) -> Result<Token, TokenError> {
+        // The one TLS stack's provider; whoever installed it first in this process installed the same.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
             .timeout(TIMEOUT)
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
@@ -141,5 +143,92 @@ impl TokenRequest {
 
     fn http(&self, source: reqwest::Error) -> TokenError {
         TokenError::Http { realm: self.realm.clone(), source: source.without_url() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request after another with these status lines and bodies; tells what it was asked.
+    async fn server(
+        answers: &'static [(&'static str, &'static str)],
+    ) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let realm = format!("http://{}/token", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for (status, body) in answers {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = BufReader::new(stream);
+                let (mut head, mut length) = (String::new(), 0);
+                loop {
+                    let mut line = String::new();
+                    stream.read_line(&mut line).await.unwrap();
+                    if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    if line == "\r\n" {
+                        break;
+                    }
+                    head.push_str(&line);
+                }
+                let mut form = vec![0; length];
+                stream.read_exact(&mut form).await.unwrap();
+                asked.push(head + &String::from_utf8(form).unwrap());
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            asked
+        });
+        (realm, serving)
+    }
+
+    fn request(realm: String) -> TokenRequest {
+        TokenRequest {
+            realm,
+            service: "reg.example".to_owned(),
+            scopes: vec!["repository:app:pull".to_owned()],
+        }
+    }
+
+    fn login() -> Credentials {
+        Credentials { username: "ci".to_owned(), secret: "s3cret".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_login_is_posted_and_where_that_is_not_known_sent_as_basic() {
+        let (realm, asked) =
+            server(&[("405 Method Not Allowed", ""), ("200 OK", r#"{"token":"t","expires_in":300}"#)]).await;
+        let token = request(realm).fetch(&login()).await.unwrap();
+        assert_eq!((token.token.as_str(), token.expires_in), ("t", 300));
+        let asked = asked.await.unwrap();
+        assert!(asked[0].starts_with("POST /token") && asked[0].contains("grant_type=password"), "{asked:?}");
+        assert!(
+            asked[1].starts_with("GET /token?service=reg.example&scope=repository%3Aapp%3Apull"),
+            "{asked:?}"
+        );
+        assert!(asked[1].contains("Basic Y2k6czNjcmV0"), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn without_a_login_a_token_is_asked_for_anonymously() {
+        let (realm, asked) = server(&[("200 OK", r#"{"access_token":"t"}"#)]).await;
+        let token = request(realm).fetch(&Credentials::default()).await.unwrap();
+        assert_eq!((token.token.as_str(), token.expires_in), ("t", DEFAULT_LIFETIME));
+        assert!(!asked.await.unwrap()[0].to_lowercase().contains("authorization"));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_names_the_server_and_never_the_password() {
+        let (realm, _asked) = server(&[("401 Unauthorized", ""), ("401 Unauthorized", "")]).await;
+        let error = request(realm.clone()).fetch(&login()).await.map(|_| ()).unwrap_err().to_string();
+        assert_eq!(error, format!("{realm} answered 401 Unauthorized to the request for a token"));
     }
 }

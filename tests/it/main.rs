@@ -17,6 +17,7 @@ mod image;
 mod outputs;
 mod progress;
 mod proxy;
+mod registries;
 mod running;
 mod support;
 mod transports;

@@ -33,6 +33,8 @@ fn assert_fail_alike(engine: &Engine, dockerfile: &str, arguments: &[&str], word
         message = rest;
     }
     assert!(message.contains(word), "{}: `{word}` is not in docker's `{message}`", engine.name);
+    // What stands before it says once more which image it is about.
+    message = message.rsplit_once("failed to do request: ").map_or(message, |(_, request)| request);
     let larder = bench.larder(&arguments, None).failure(1, "");
     let (cause, message) = (without_ids(&larder.stderr), without_ids(message.trim()));
     assert!(cause.contains(&message), "{}: docker says `{message}`:\n{}", engine.name, larder.stderr);

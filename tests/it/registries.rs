@@ -1,0 +1,117 @@
+//! Private registries: pushes, base images behind a login, and inline caches.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::engines::engines;
+use crate::support::{BUSYBOX, TestContext};
+use crate::waiting::await_true;
+
+/// The user `ci` with the password `s3cret`, as htpasswd writes it, and as Docker's configuration does.
+const HTPASSWD: &str = "ci:$2y$05$eMVP7W8u8y0O/wcjhqIBzObBv4hhlXTP4R9C0Ls/uj8f5ytoWsoU6\n";
+const LOGIN: &str = "Y2k6czNjcmV0";
+
+/// A registry of the test's own that asks for a login; it ends when dropped.
+struct Registry {
+    process: Child,
+    host: String,
+    _directory: TempDir,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let directory = TempDir::new().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        // Free a moment ago; nobody else on this machine asks for just this one.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        std::fs::write(at("htpasswd"), HTPASSWD).unwrap();
+        let config = format!(
+            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: 127.0.0.1:{port} }}\n\
+             auth: {{ htpasswd: {{ realm: tests, path: {} }} }}\n",
+            at("data").display(),
+            at("htpasswd").display()
+        );
+        std::fs::write(at("config.yml"), config).unwrap();
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(at("config.yml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        await_true(Duration::from_secs(20), "the registry listens", listens);
+        Self { process, host: format!("127.0.0.1:{port}"), _directory: directory }
+    }
+
+    /// Writes a Docker configuration with this login for the registry.
+    fn log_in(&self, docker_config: &Path, login: &str) {
+        let config = serde_json::json!({ "auths": { &self.host: { "auth": login } } });
+        std::fs::create_dir_all(docker_config).unwrap();
+        std::fs::write(docker_config.join("config.json"), config.to_string()).unwrap();
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+#[test]
+fn an_image_is_pushed_with_the_users_login_and_is_a_base_behind_the_same_login() {
+    for engine in engines() {
+        let registry = Registry::start();
+        let context = TestContext::new(&engine);
+        let pushed = format!("{}/app:1", registry.host);
+        context
+            .write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY mark /mark\n"))
+            .write("mark", context.tag("mark"));
+        let refused = context.larder(&["build", "--push", "-t", &pushed, "."]);
+        refused.failure(1, "cannot push").hint("logged in to");
+        registry.log_in(&context.path("docker"), LOGIN);
+        let run = context.larder(&["build", "--push", "-t", &pushed, "."]).success();
+        assert!(run.stderr.contains(&format!("pushed {pushed}")), "{}", run.stderr);
+
+        // A hit is pushed as well; the registry has its layers already.
+        let again = format!("{}/app:again", registry.host);
+        let run = context.larder(&["build", "--push", "-t", &again, "."]).success();
+        assert!(
+            run.stderr.contains("image hit (engine)") && run.stderr.contains("0 layers sent"),
+            "{}",
+            run.stderr
+        );
+
+        assert!(
+            engine.docker().args(["rmi", &pushed, &again]).stdout(Stdio::null()).status().unwrap().success()
+        );
+        context.write("Dockerfile", format!("FROM {pushed}\nRUN test -s /mark\n"));
+        registry.log_in(&context.path("docker"), "bm9ib2R5Om5vYm9keQ==");
+        context.larder(&["build", "--no-cache", "."]).failure(1, &pushed).hint("log in");
+        registry.log_in(&context.path("docker"), LOGIN);
+        let built = context.build(&["--no-cache", "."]);
+        assert_eq!(built["outcome"], "built", "{}", engine.name);
+        assert_eq!(context.build(&["."])["outcome"], "image-hit", "the base is pinned by its registry");
+    }
+}
+
+#[test]
+fn layers_of_an_inline_cache_are_taken_from_the_registry() {
+    for engine in engines() {
+        let registry = Registry::start();
+        let context = TestContext::new(&engine);
+        registry.log_in(&context.path("docker"), LOGIN);
+        let cache = format!("{}/app:cache", registry.host);
+        let dockerfile = format!("FROM {BUSYBOX}\nRUN echo {} > /made\n", context.tag("inline"));
+        context.write("Dockerfile", dockerfile);
+        context.larder(&["build", "--cache-to", "type=inline", "--push", "-t", &cache, "."]).success();
+        let run = context.larder(&["build", "--cache-from", &cache, "--key-extra", "again=1", "."]).success();
+        assert!(run.stderr.contains(&format!("importing cache manifest from {cache}")), "{}", run.stderr);
+        assert!(run.stderr.contains("1 of 1 steps cached"), "{}: {}", engine.name, run.stderr);
+    }
+}
