@@ -10,6 +10,7 @@ use crate::key::CacheKey;
 use crate::output::Printer;
 use crate::registry::Login;
 use crate::settings::{BuildSettings, Environment, Settings};
+use crate::store::Store;
 
 #[derive(Serialize)]
 struct Output {
@@ -31,7 +32,7 @@ pub(super) async fn run(
     let engine = engine(&client)?;
     let login = Login::new(&settings.docker_config);
     let lookup = Lookup { engine: engine.as_ref(), login: &login, pull: build.source.pull };
-    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint)
+    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &Store::new(&settings.cache_dir))
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;
     let output = Output {

@@ -1,12 +1,16 @@
 //! Digests of everything a build can see, computed on all cores.
 //!
 //! A digest covers what would end up in an image: the content of a file, the
-//! target of a link, the numbers of a device; beside it stand kind and
-//! permission bits. It covers no time stamp, owner, order or extended
-//! attribute. A further name of a file counts as a file of its own, a socket as
-//! the empty file that an engine makes of it.
+//! target of a link, the numbers of a device; beside it stand kind, permission
+//! bits and extended attributes. It covers no time stamp, owner or order. A
+//! further name of a file counts as a file of its own, a socket as the empty
+//! file that an engine makes of it.
+//!
+//! The label that SELinux keeps in an attribute does not count: it comes with
+//! the place where a file lies, differs from container to container, and never
+//! reaches a layer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::num::NonZero;
@@ -20,6 +24,8 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::error::{ContextError, is_absent};
+use super::stat;
+use super::stat_index::StatIndex;
 use super::walk::{Entry, EntryKind};
 use crate::digest::Digest;
 
@@ -34,6 +40,8 @@ pub struct FileDigest {
     pub mode: u32,
     /// Of the content, the link target, or `major:minor`; of nothing otherwise.
     pub digest: Digest,
+    /// Of the extended attributes, if there are any.
+    pub xattrs: Option<Digest>,
     /// Bytes that were digested, of content or link target; 0 otherwise.
     pub size: u64,
 }
@@ -59,31 +67,61 @@ pub enum FileKind {
 /// stay in a core's cache until it is digested.
 const BUFFER: usize = 256 * 1024;
 
-/// Digests `entries`; the answer is sorted by path.
+/// The attribute that holds a file's SELinux label.
+const LABEL: &str = "security.selinux";
+
+/// Sorts `entries` by path and digests them, in that order; what `index` knows
+/// is not read again.
 ///
 /// # Errors
 ///
 /// Fails with the path of a file that cannot be read, that is gone, or that is
 /// not the one the walk saw (by inode, size and time of modification).
-pub fn digest_entries(mut entries: Vec<Entry>) -> Result<Vec<FileDigest>, ContextError> {
+pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<FileDigest>, ContextError> {
     entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let mut digests: Vec<FileDigest> = entries.iter().map(describe).collect();
-    let twins = twins(&entries);
-    let mut files: Vec<usize> = (0..entries.len())
-        .filter(|index| entries[*index].metadata.is_file() && !twins.contains_key(index))
-        .collect();
-    // The largest first, so that no core is left with one at the end.
-    files.sort_by_key(|index| std::cmp::Reverse(entries[*index].size()));
-    for (index, digest) in digest_files(&entries, &files)? {
-        digests[index].digest = digest;
+    let twins = twins(entries);
+    let mut files = Vec::new();
+    for (number, (entry, digest)) in entries.iter().zip(&mut digests).enumerate() {
+        let known = index.known(entry);
+        digest.xattrs = known.map_or_else(|| attributes(entry), |known| known.xattrs);
+        match known {
+            Some(known) => digest.digest = known.digest,
+            None if entry.metadata.is_file() && !twins.contains_key(&number) => files.push(number),
+            None => {}
+        }
     }
-    for (index, first) in twins {
-        digests[index].digest = digests[first].digest;
+    // The largest first, so that no core is left with one at the end.
+    files.sort_by_key(|number| std::cmp::Reverse(entries[*number].size()));
+    for (number, digest) in digest_files(entries, &files)? {
+        digests[number].digest = digest;
+    }
+    for (number, first) in twins {
+        digests[number].digest = digests[first].digest;
     }
     Ok(digests)
 }
 
-/// All that the metadata tell: everything but the digest of a file's content.
+fn attributes(entry: &Entry) -> Option<Digest> {
+    digest_attributes(stat::xattrs(&entry.absolute))
+}
+
+/// One digest over all extended attributes that count, each field with its
+/// length; `None` if there are none.
+pub(super) fn digest_attributes(mut attributes: BTreeMap<String, Vec<u8>>) -> Option<Digest> {
+    attributes.remove(LABEL);
+    if attributes.is_empty() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    for field in attributes.iter().flat_map(|(name, value)| [name.as_bytes(), value]) {
+        bytes.extend((field.len() as u64).to_le_bytes());
+        bytes.extend(field);
+    }
+    Some(Digest::of(&bytes))
+}
+
+/// All that the metadata tell: everything but a file's content and attributes.
 fn describe(entry: &Entry) -> FileDigest {
     let numbers = |major: u32, minor: u32| Digest::of(format!("{major}:{minor}").as_bytes());
     let nothing = Digest::of(b"");
@@ -102,11 +140,11 @@ fn describe(entry: &Entry) -> FileDigest {
         EntryKind::BlockDevice { major, minor } => (FileKind::BlockDevice, numbers(*major, *minor), 0),
     };
     let mode = if kind == FileKind::Symlink { 0o777 } else { entry.metadata.mode() & 0o7777 };
-    FileDigest { path: entry.path.clone(), kind, mode, digest, size }
+    FileDigest { path: entry.path.clone(), kind, mode, digest, xattrs: None, size }
 }
 
 /// Further names of files whose first name is among `entries` too, which are
-/// sorted: index to index.
+/// sorted: number to number.
 fn twins(entries: &[Entry]) -> HashMap<usize, usize> {
     let find = |path: &String| entries.binary_search_by(|entry| entry.path.cmp(path)).ok();
     entries

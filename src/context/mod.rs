@@ -15,6 +15,7 @@
 //! - Entries come in the order that an fsutil receiver demands: depth first,
 //!   names of a directory in byte order, parents before children.
 //! - No digest depends on time stamps, owners or the order of creation.
+//! - A file is not read again only if its stamp proves that it is unchanged.
 //! - No content is read through a symbolic link, and no special file is opened.
 //! - Patterns are matched in time linear in the path, whatever they hold.
 //!
@@ -37,7 +38,9 @@ pub mod ignorefile;
 mod lexical;
 pub mod patterns;
 mod regexp;
+mod stamp;
 pub mod stat;
+mod stat_index;
 pub mod walk;
 
 #[cfg(test)]
@@ -47,5 +50,7 @@ pub use error::ContextError;
 pub use filter::Filter;
 pub use hash::{FileDigest, FileKind, digest_entries};
 pub use patterns::{MatchState, PatternError, PatternMatcher};
+pub use stamp::Stamp;
 pub use stat::{go_mode, mode_bits, xattrs};
+pub use stat_index::StatIndex;
 pub use walk::{Entry, EntryKind, Walk, walk};

@@ -42,6 +42,8 @@ pub struct ContextFile {
     pub mode: u32,
     /// The digest of the content, or of the link's target.
     pub digest: Digest,
+    /// The digest of the extended attributes, if there are any.
+    pub xattrs: Option<Digest>,
 }
 
 /// What a named context is.
@@ -316,7 +318,8 @@ impl ImageInputs<'_> {
         for file in self.files {
             if all || resolution.is_some_and(|resolution| resolution.context.sees(&file.path)) {
                 let mode = file.mode.to_le_bytes();
-                let values = [file.kind.as_bytes(), &mode, file.digest.as_bytes()];
+                let mut values = vec![file.kind.as_bytes(), &mode, file.digest.as_bytes()];
+                values.extend(file.xattrs.iter().map(|xattrs| xattrs.as_bytes().as_slice()));
                 key.add_values(InputKind::File, &file.path, &values)?;
             }
         }

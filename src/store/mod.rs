@@ -4,6 +4,7 @@
 //! ~/.cache/larder/            mode 0700
 //!   v1/
 //!     image/<image key>.json  which images of which engines a key has built (ImageEntry)
+//!     context/<digest of its path>.index   stat index of a context, see `context::StatIndex`
 //!     ledger.jsonl            one line a build, see `ledger`
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! cannot be read is set aside under `damaged/` and counts as absent.
 
 mod images;
+mod stat_indices;
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::bases::{Base, Lookup};
+use super::files::Files;
 use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs};
 use super::witness::Witness;
 use crate::context::{self, ContextError, Entry, EntryKind, FileKind, Filter, archive, ignorefile};
@@ -15,6 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::EngineError;
 use crate::key::{BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput};
 use crate::settings::{BuildSettings, NamedContext};
+use crate::store::{Store, StoreError};
 
 /// The keys of a build and what is worth saying about them.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct BuildKeys {
     pub(crate) steps: usize,
     /// Digest of the files that BuildKit could take for unchanged although they are not, if there are any.
     pub(crate) ambiguous: Option<Digest>,
+    /// What of the cache could not be written on the way; costs time alone.
+    pub(crate) faults: Vec<StoreError>,
     witness: Witness,
     seen: ContextPaths,
 }
@@ -76,6 +79,7 @@ pub(crate) async fn compute(
     inputs: &Inputs,
     lookup: &Lookup<'_>,
     endpoint: &Endpoint,
+    store: &Store,
 ) -> Result<BuildKeys, NoKeys> {
     let source = &settings.source;
     if source.platforms.len() > 1 {
@@ -115,16 +119,15 @@ pub(crate) async fn compute(
     if resolution.remote {
         return Err(NoKeys::RemoteAdd);
     }
-    let mut witness = Witness::default();
-    let mut ambiguous = Vec::new();
+    let mut reader = Files::new(store);
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
-        witness.file(directory.join(name), text.as_bytes());
+        reader.witness.file(directory.join(name), text.as_bytes());
     }
-    let named_contexts = named_contexts(settings, &resolution, lookup, &mut witness).await?;
+    let named_contexts = named_contexts(settings, &resolution, lookup, &mut reader).await?;
     let files = match (&inputs.context, archived) {
         (_, Some(archive)) => archive.files.into_iter().map(context_file).collect(),
         (Context::Directory(directory), None) => {
-            visible_files(directory, &inputs.dockerfile, &resolution, &mut witness, &mut ambiguous)?
+            visible_files(directory, &inputs.dockerfile, &resolution, &mut reader)?
         }
         _ => Vec::new(),
     };
@@ -155,11 +158,15 @@ pub(crate) async fn compute(
         Context::Empty(_) | Context::Remote(_) => None,
     };
     let keys = image_inputs.keys(&read)?;
-    let ambiguous = (!ambiguous.is_empty()).then(|| {
-        ambiguous.extend_from_slice(text.as_bytes());
-        Digest::of(&ambiguous)
-    });
-    Ok(BuildKeys { keys, unpinned, steps: resolution.steps(), ambiguous, witness, seen: resolution.context })
+    Ok(BuildKeys {
+        keys,
+        unpinned,
+        steps: resolution.steps(),
+        ambiguous: reader.ambiguous(&text),
+        faults: reader.faults,
+        witness: reader.witness,
+        seen: resolution.context,
+    })
 }
 
 /// The platform that the engine builds for by itself. A socket's engine runs on this very machine.
@@ -213,38 +220,21 @@ fn visible_files(
     directory: &Path,
     dockerfile: &DockerfileInput,
     resolution: &Resolution,
-    witness: &mut Witness,
-    ambiguous: &mut Vec<u8>,
+    files: &mut Files<'_>,
 ) -> Result<Vec<ContextFile>, ContextError> {
-    if resolution.context.is_empty() {
+    let seen = &resolution.context;
+    if seen.is_empty() {
         return Ok(Vec::new());
     }
     let filter = Filter { exclude: ignored(directory, dockerfile), ..Filter::default() };
-    let mut entries = context::walk(directory, &filter)?.collect::<Result<Vec<Entry>, _>>()?;
-    let seen = &resolution.context;
-    let through_a_link = (entries.iter())
-        .any(|entry| matches!(entry.kind, EntryKind::Symlink(_)) && seen.follows(&entry.path));
-    if !through_a_link {
-        entries.retain(|entry| seen.sees(&entry.path));
-    }
-    witness.directory(directory, filter, &entries);
-    let set_back: BTreeSet<String> =
-        entries.iter().filter(|entry| is_set_back(entry)).map(|entry| entry.path.clone()).collect();
-    let digests = context::digest_entries(entries)?;
-    for file in digests.iter().filter(|file| set_back.contains(&file.path)) {
-        ambiguous.extend_from_slice(file.path.as_bytes());
-        ambiguous.extend_from_slice(file.digest.as_bytes());
-    }
+    let digests = files.digest(directory, filter, |entries| {
+        let is_followed =
+            |entry: &Entry| matches!(entry.kind, EntryKind::Symlink(_)) && seen.follows(&entry.path);
+        if !entries.iter().any(is_followed) {
+            entries.retain(|entry| seen.sees(&entry.path));
+        }
+    })?;
     Ok(digests.into_iter().map(context_file).collect())
-}
-
-/// Whether the file's time is not that of its last change: set by a tool, to whole seconds.
-///
-/// BuildKit takes a file of the same size and time for the one it already has. An edit that keeps both, as
-/// tools that set all times to one value make, must not give the old content the new content's key.
-fn is_set_back(entry: &Entry) -> bool {
-    let metadata = &entry.metadata;
-    metadata.is_file() && metadata.mtime_nsec() == 0 && metadata.mtime() != metadata.ctime()
 }
 
 /// The patterns of `<Dockerfile>.dockerignore`, else of the context's `.dockerignore`.
@@ -269,7 +259,13 @@ fn context_file(file: context::FileDigest) -> ContextFile {
         FileKind::CharDevice => "char-device",
         FileKind::BlockDevice => "block-device",
     };
-    ContextFile { path: file.path, kind: kind.to_owned(), mode: file.mode, digest: file.digest }
+    ContextFile {
+        path: file.path,
+        kind: kind.to_owned(),
+        mode: file.mode,
+        digest: file.digest,
+        xattrs: file.xattrs,
+    }
 }
 
 /// What the named contexts in use are. All of a directory's files count, whatever its `.dockerignore` says.
@@ -277,7 +273,7 @@ async fn named_contexts(
     settings: &BuildSettings,
     resolution: &Resolution,
     lookup: &Lookup<'_>,
-    witness: &mut Witness,
+    files: &mut Files<'_>,
 ) -> Result<BTreeMap<String, NamedInput>, NoKeys> {
     let mut contexts = BTreeMap::new();
     for (name, context) in &settings.source.named_contexts {
@@ -287,9 +283,7 @@ async fn named_contexts(
         }
         let input = match context {
             NamedContext::Directory(directory) => {
-                let entries = context::walk(directory, &Filter::default())?.collect::<Result<Vec<_>, _>>()?;
-                witness.directory(directory, Filter::default(), &entries);
-                NamedInput::Files(digest_of(&context::digest_entries(entries)?))
+                NamedInput::Files(digest_of(&files.digest(directory, Filter::default(), |_| {})?))
             }
             NamedContext::Reference(address) => {
                 let Some(image) = address.strip_prefix("docker-image://") else {
@@ -314,6 +308,8 @@ fn digest_of(files: &[context::FileDigest]) -> Digest {
         bytes.push(file.kind as u8);
         bytes.extend(file.mode.to_le_bytes());
         bytes.extend(file.digest.as_bytes());
+        bytes.push(u8::from(file.xattrs.is_some()));
+        bytes.extend(file.xattrs.iter().flat_map(Digest::as_bytes));
     }
     Digest::of(&bytes)
 }

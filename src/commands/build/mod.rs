@@ -2,6 +2,7 @@
 
 mod bases;
 mod exports;
+mod files;
 mod inputs;
 mod keys;
 mod place;
@@ -136,7 +137,7 @@ impl Job<'_> {
     async fn keys(&mut self) -> Result<Option<BuildKeys>, CommandError> {
         let lookup =
             Lookup { engine: self.engine.as_ref(), login: &self.login, pull: self.build.source.pull };
-        match compute_keys(self.build, self.inputs, &lookup, &self.settings.endpoint).await {
+        match compute_keys(self.build, self.inputs, &lookup, &self.settings.endpoint, &self.store).await {
             Ok(keys) => {
                 self.record.image_key = Some(keys.keys.image);
                 self.record.dependency_key = Some(keys.keys.dependency);
@@ -145,6 +146,9 @@ impl Job<'_> {
                         "no digest is known of the base image {}: a newer one would go unnoticed",
                         keys.unpinned.join(", ")
                     ));
+                }
+                for fault in &keys.faults {
+                    self.cache_fault(fault)?;
                 }
                 Ok(Some(keys))
             }

@@ -6,23 +6,22 @@
 //! no stamp (size, times, inode) of what was digested has moved meanwhile.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::context::{self, ContextError, Entry, Filter};
+use crate::context::{self, ContextError, Entry, Filter, Stamp};
 use crate::digest::Digest;
 
 /// The inputs as they were.
 #[derive(Debug, Default)]
 pub(super) struct Witness {
-    directories: Vec<(PathBuf, Filter, BTreeMap<String, Digest>)>,
+    directories: Vec<(PathBuf, Filter, BTreeMap<String, Stamp>)>,
     files: Vec<(PathBuf, Digest)>,
 }
 
 impl Witness {
     /// Remembers the entries of a directory that were digested.
     pub(super) fn directory(&mut self, directory: &Path, filter: Filter, entries: &[Entry]) {
-        let stamps = entries.iter().map(|entry| (entry.path.clone(), stamp(entry))).collect();
+        let stamps = entries.iter().map(|entry| (entry.path.clone(), Stamp::of(&entry.metadata))).collect();
         self.directories.push((directory.to_owned(), filter, stamps));
     }
 
@@ -36,7 +35,7 @@ impl Witness {
         let same_file = |(path, digest): &(PathBuf, Digest)| {
             std::fs::read(path).is_ok_and(|content| Digest::of(&content) == *digest)
         };
-        let same_directory = |(directory, filter, stamps): &(PathBuf, Filter, BTreeMap<String, Digest>)| {
+        let same_directory = |(directory, filter, stamps): &(PathBuf, Filter, BTreeMap<String, Stamp>)| {
             same_entries(directory, filter, stamps, &seen).unwrap_or_default()
         };
         self.files.iter().all(same_file) && self.directories.iter().all(same_directory)
@@ -46,38 +45,20 @@ impl Witness {
 fn same_entries(
     directory: &Path,
     filter: &Filter,
-    stamps: &BTreeMap<String, Digest>,
+    stamps: &BTreeMap<String, Stamp>,
     seen: &dyn Fn(&str) -> bool,
 ) -> Result<bool, ContextError> {
     let mut found = 0;
     for entry in context::walk(directory, filter)? {
         let entry = entry?;
         match stamps.get(&entry.path) {
-            Some(then) if *then == stamp(&entry) => found += 1,
+            Some(then) if *then == Stamp::of(&entry.metadata) => found += 1,
             Some(_) => return Ok(false),
             None if seen(&entry.path) => return Ok(false),
             None => {}
         }
     }
     Ok(found == stamps.len())
-}
-
-fn stamp(entry: &Entry) -> Digest {
-    let metadata = &entry.metadata;
-    // A directory's own times move with every temporary file; its entries are stamped themselves.
-    let times = if metadata.is_dir() {
-        [0; 4]
-    } else {
-        [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()]
-    };
-    let size = if metadata.is_dir() { 0 } else { metadata.len() };
-    let numbers = [size, metadata.ino(), u64::from(metadata.mode())];
-    let bytes: Vec<u8> = times
-        .iter()
-        .flat_map(|time| time.to_le_bytes())
-        .chain(numbers.iter().flat_map(|n| n.to_le_bytes()))
-        .collect();
-    Digest::of(&bytes)
 }
 
 #[cfg(test)]

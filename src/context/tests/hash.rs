@@ -6,7 +6,7 @@ use std::path::Path;
 use filetime::FileTime;
 use proptest::prelude::*;
 
-use super::super::{ContextError, Entry, FileDigest, FileKind, Filter, digest_entries, walk};
+use super::super::{ContextError, Entry, FileDigest, FileKind, Filter, StatIndex, digest_entries, walk};
 use super::write_files;
 use crate::digest::Digest;
 
@@ -15,7 +15,7 @@ fn entries(root: &Path) -> Vec<Entry> {
 }
 
 fn digests(root: &Path) -> Vec<FileDigest> {
-    digest_entries(entries(root)).unwrap()
+    digest_entries(&mut entries(root), &StatIndex::default()).unwrap()
 }
 
 #[test]
@@ -53,6 +53,7 @@ fn every_kind_is_digested_as_the_build_sees_it() {
         kind,
         mode,
         digest: Digest::of(digested.as_bytes()),
+        xattrs: None,
         size,
     });
     assert_eq!(digests(root.path()), expected);
@@ -63,8 +64,27 @@ fn a_further_name_has_the_content_digest_even_where_the_first_is_not_asked_for()
     let root = tempfile::tempdir().unwrap();
     write_files(root.path(), &[("first", "content")]);
     fs::hard_link(root.path().join("first"), root.path().join("second")).unwrap();
-    let second = digest_entries(entries(root.path()).split_off(1)).unwrap();
+    let second = digest_entries(&mut entries(root.path()).split_off(1), &StatIndex::default()).unwrap();
     assert_eq!((second[0].path.as_str(), second[0].digest), ("second", Digest::of(b"content")));
+}
+
+#[test]
+fn attributes_count_and_the_label_of_a_place_does_not() {
+    // Beside the crate, since a temporary file system may know no attributes.
+    let root = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    write_files(root.path(), &[("file", "content")]);
+    let attributes = || digests(root.path())[0].xattrs;
+    assert_eq!(attributes(), None);
+    let set = |name: &str, value: &[u8]| xattr::set(root.path().join("file"), name, value).unwrap();
+    set("user.a", b"bc");
+    let first = attributes();
+    assert!(first.is_some());
+    set("user.a", b"b");
+    let second = attributes();
+    set("user.ab", b"");
+    assert!(first != second && second != attributes());
+    let label = std::collections::BTreeMap::from([("security.selinux".to_owned(), b"a:b:c:s0".to_vec())]);
+    assert_eq!(super::super::hash::digest_attributes(label), None);
 }
 
 /// What happens to a file between the walk and the digest.
@@ -93,9 +113,9 @@ fn a_file_that_is_not_the_one_walked_is_named() {
     for (name, change) in changes {
         let path = root.path().join(name);
         fs::write(&path, "content").unwrap();
-        let walked = entries(root.path());
+        let mut walked = entries(root.path());
         change(&path);
-        let error = digest_entries(walked).unwrap_err();
+        let error = digest_entries(&mut walked, &StatIndex::default()).unwrap_err();
         let named = match &error {
             ContextError::Vanished { path } if name == "gone" => path,
             ContextError::Changed { path } if name != "gone" => path,

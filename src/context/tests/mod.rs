@@ -2,6 +2,7 @@
 
 mod hash;
 mod patterns;
+mod stat_index;
 mod walk;
 
 use std::fs;

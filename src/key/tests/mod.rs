@@ -127,6 +127,7 @@ fn keys(case: &Case) -> Keys {
             kind: kind.clone(),
             mode: *mode,
             digest: Digest::of(bytes),
+            xattrs: None,
         })
         .collect();
     let read =

@@ -1,0 +1,144 @@
+//! The stat index: digests of files that need not be read again.
+//!
+//! As git's index does, it keeps for each file the [`Stamp`] it had when it was
+//! read and what was read. A file with the very same stamp is taken for
+//! unchanged. A stamp is kept only if it was old enough when the walk began
+//! that no later write could bear it too (git's "racily clean" entries).
+//!
+//! Bytes of the index; numbers are little-endian:
+//!
+//! ```text
+//!  "larder-stat-index-v1\n" · records: u64 · record* · SHA-256 of all before it
+//!  record = path length: u32 · path · inode, size: u64 · mode: u32
+//!           · modified, changed: (seconds, nanoseconds): 4 × i64
+//!           · digest: 32 bytes · xattrs: 0u8 | 1u8 · 32 bytes           sorted by path
+//! ```
+//!
+//! Invariant: bytes that are not exactly those of an index are none. A damaged
+//! index costs time and never a wrong digest.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::hash::FileDigest;
+use super::stamp::Stamp;
+use super::walk::Entry;
+use crate::digest::Digest;
+
+const MAGIC: &[u8] = b"larder-stat-index-v1\n";
+const DIGEST: usize = 32;
+
+/// What is known of the files of one directory, by path below it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StatIndex {
+    records: BTreeMap<String, Record>,
+}
+
+/// A file as it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    stamp: Stamp,
+    /// Of its content.
+    pub(super) digest: Digest,
+    /// Of its extended attributes.
+    pub(super) xattrs: Option<Digest>,
+}
+
+impl StatIndex {
+    /// What was read of the file, if it cannot have changed since.
+    pub(super) fn known(&self, entry: &Entry) -> Option<&Record> {
+        let record = self.records.get(&entry.path)?;
+        (record.stamp == Stamp::of(&entry.metadata)).then_some(record)
+    }
+
+    /// The index with what was learnt of `entries`, which were walked from
+    /// `walked` on and have these `digests`; `None` if that is nothing new.
+    ///
+    /// Files that were not looked at stay, since another build of the same
+    /// directory may see them, as long as they are not more than those that were.
+    pub fn learn(&self, entries: &[Entry], digests: &[FileDigest], walked: SystemTime) -> Option<Self> {
+        let mut learnt = BTreeMap::new();
+        let mut news = false;
+        for (entry, file) in entries.iter().zip(digests).filter(|(entry, _)| entry.metadata.is_file()) {
+            let stamp = Stamp::of(&entry.metadata);
+            if let Some(known) = self.known(entry) {
+                learnt.insert(entry.path.clone(), *known);
+            } else if stamp.tells_changes_from(walked) {
+                news = true;
+                learnt.insert(entry.path.clone(), Record { stamp, digest: file.digest, xattrs: file.xattrs });
+            }
+        }
+        if !news {
+            return None;
+        }
+        let room = learnt.len();
+        let others = self.records.iter().filter(|(path, _)| !learnt.contains_key(*path)).take(room);
+        let others: Vec<_> = others.map(|(path, record)| (path.clone(), *record)).collect();
+        learnt.extend(others);
+        Some(Self { records: learnt })
+    }
+
+    /// The index as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend((self.records.len() as u64).to_le_bytes());
+        for (path, Record { stamp, digest, xattrs }) in &self.records {
+            // No file system has names of four gigabytes.
+            bytes.extend(u32::try_from(path.len()).unwrap_or(u32::MAX).to_le_bytes());
+            bytes.extend(path.as_bytes());
+            bytes.extend(stamp.inode.to_le_bytes());
+            bytes.extend(stamp.size.to_le_bytes());
+            bytes.extend(stamp.mode.to_le_bytes());
+            for number in [stamp.modified.0, stamp.modified.1, stamp.changed.0, stamp.changed.1] {
+                bytes.extend(number.to_le_bytes());
+            }
+            bytes.extend(digest.as_bytes());
+            bytes.push(u8::from(xattrs.is_some()));
+            bytes.extend(xattrs.iter().flat_map(Digest::as_bytes));
+        }
+        let seal = Digest::of(&bytes);
+        bytes.extend(seal.as_bytes());
+        bytes
+    }
+
+    /// The index that `bytes` are; `None` if they are none.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, seal) = bytes.split_last_chunk::<DIGEST>()?;
+        if Digest::of(body).as_bytes() != seal {
+            return None;
+        }
+        let mut rest = body.strip_prefix(MAGIC)?;
+        let count = u64::from_le_bytes(take(&mut rest)?);
+        let mut records = BTreeMap::new();
+        for _ in 0..count {
+            let length = u32::from_le_bytes(take(&mut rest)?) as usize;
+            let (path, behind) = rest.split_at_checked(length)?;
+            rest = behind;
+            let stamp = Stamp {
+                inode: u64::from_le_bytes(take(&mut rest)?),
+                size: u64::from_le_bytes(take(&mut rest)?),
+                mode: u32::from_le_bytes(take(&mut rest)?),
+                modified: (i64::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?)),
+                changed: (i64::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?)),
+            };
+            let digest = Digest::from(take::<DIGEST>(&mut rest)?);
+            let xattrs = match take::<1>(&mut rest)? {
+                [0] => None,
+                [1] => Some(Digest::from(take::<DIGEST>(&mut rest)?)),
+                _ => return None,
+            };
+            let path = String::from_utf8(path.to_vec()).ok()?;
+            if records.last_key_value().is_some_and(|(last, _)| *last >= path) {
+                return None;
+            }
+            records.insert(path, Record { stamp, digest, xattrs });
+        }
+        rest.is_empty().then_some(Self { records })
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, behind) = rest.split_first_chunk::<N>()?;
+    *rest = behind;
+    Some(*taken)
+}

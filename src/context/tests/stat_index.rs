@@ -1,0 +1,112 @@
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use filetime::FileTime;
+use proptest::prelude::*;
+
+use super::super::{Entry, FileDigest, Filter, StatIndex, digest_entries, walk};
+use super::write_files;
+use crate::digest::Digest;
+
+fn entries(root: &Path) -> Vec<Entry> {
+    walk(root, &Filter::default()).unwrap().map(Result::unwrap).collect()
+}
+
+fn keyed(root: &Path, index: &StatIndex, walked: SystemTime) -> (Vec<FileDigest>, Option<StatIndex>) {
+    let mut entries = entries(root);
+    let digests = digest_entries(&mut entries, index).unwrap();
+    let learnt = index.learn(&entries, &digests, walked);
+    (digests, learnt)
+}
+
+/// A moment at which everything written so far has long settled.
+fn later() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(60)
+}
+
+#[test]
+fn an_unchanged_file_is_not_read_again_and_a_changed_one_is() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    write_files(root.path(), &[("a", "one"), ("b", "two"), ("dir/c", "three")]);
+    let (first, index) = keyed(root.path(), &StatIndex::default(), later());
+    let index = index.unwrap();
+
+    // What the index says is taken, so nothing was read: "a" is known by another digest.
+    let mut lying = first.clone();
+    lying[0].digest = Digest::of(b"from the index");
+    let told = StatIndex::default().learn(&entries(root.path()), &lying, later()).unwrap();
+    assert_eq!(keyed(root.path(), &told, later()).0, lying);
+
+    assert_eq!(keyed(root.path(), &index, later()), (first.clone(), None));
+
+    // Same size, time of modification set back: only the time of change tells.
+    let modified = FileTime::from_last_modification_time(&fs::metadata(at("b")).unwrap());
+    fs::write(at("b"), "TWO").unwrap();
+    filetime::set_file_mtime(at("b"), modified).unwrap();
+    let (second, index) = keyed(root.path(), &index, later());
+    let changed: Vec<_> = second.iter().filter(|file| !first.contains(file)).collect();
+    assert_eq!((changed.len(), changed[0].digest), (1, Digest::of(b"TWO")));
+    assert_eq!(keyed(root.path(), &index.unwrap(), later()), (second, None));
+}
+
+#[test]
+fn a_file_that_could_change_without_a_new_stamp_is_read_every_time() {
+    let root = tempfile::tempdir().unwrap();
+    write_files(root.path(), &[("just/written", "x")]);
+    let (_, learnt) = keyed(root.path(), &StatIndex::default(), SystemTime::now());
+    assert_eq!(learnt, None);
+}
+
+#[test]
+fn files_that_another_build_sees_stay_known_but_do_not_pile_up() {
+    let root = tempfile::tempdir().unwrap();
+    write_files(root.path(), &[("a", "1"), ("b", "2")]);
+    let (_, both) = keyed(root.path(), &StatIndex::default(), later());
+    fs::write(root.path().join("a"), "changed").unwrap();
+    let mut only_a = entries(root.path());
+    only_a.retain(|entry| entry.path == "a");
+    let digests = digest_entries(&mut only_a, both.as_ref().unwrap()).unwrap();
+    let index = both.unwrap().learn(&only_a, &digests, later()).unwrap();
+    assert_eq!(keyed(root.path(), &index, later()).1, None, "b is still known");
+
+    for round in 0..20 {
+        let _ = fs::remove_file(root.path().join(format!("new-{}", round - 1)));
+        write_files(root.path(), &[(&format!("new-{round}"), "x")]);
+    }
+    let (_, index) = keyed(root.path(), &index, later());
+    let size = index.unwrap().encode().len();
+    assert!(size < 1000, "{size}");
+}
+
+#[test]
+fn bytes_that_are_no_index_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    write_files(root.path(), &[("a", "1"), ("dir/b", "2")]);
+    let (_, index) = keyed(root.path(), &StatIndex::default(), later());
+    let bytes = index.as_ref().unwrap().encode();
+    assert_eq!(StatIndex::decode(&bytes), index);
+    assert_eq!(StatIndex::decode(b""), None);
+    for cut in 0..bytes.len() {
+        assert_eq!(StatIndex::decode(&bytes[..cut]), None, "{cut}");
+    }
+    for place in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 1;
+        assert_eq!(StatIndex::decode(&damaged), None, "{place}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn sealed_nonsense_is_refused_without_a_panic(mut body in prop::collection::vec(any::<u8>(), 0..200), magic in any::<bool>()) {
+        if magic {
+            body.splice(0..0, *b"larder-stat-index-v1\n");
+        }
+        let seal = Digest::of(&body);
+        body.extend(seal.as_bytes());
+        let index = StatIndex::decode(&body);
+        prop_assert!(index.is_none_or(|index| index.encode() == body));
+    }
+}

@@ -1,0 +1,83 @@
+//! The stat indices of the contexts that were keyed here, see `context::StatIndex`.
+//!
+//! An index only saves time: it is not synced, one that cannot be read counts
+//! as absent, and the least recently written ones make room.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{LAYOUT, Store, StoreError};
+use crate::digest::Digest;
+
+/// Directories whose index is kept; CI agents that work in ever new ones leave indices behind.
+const MAX_INDICES: usize = 32;
+
+impl Store {
+    /// The bytes of the index of `directory`, which is absolute; `None` where there is none.
+    pub fn stat_index(&self, directory: &Path) -> Option<Vec<u8>> {
+        fs::read(self.stat_index_path(directory)).ok()
+    }
+
+    /// Replaces the index of `directory`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be written.
+    pub fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), StoreError> {
+        let path = self.stat_index_path(directory);
+        self.prepare(&path)?;
+        let place = path.parent().unwrap_or(&self.root);
+        let write = || {
+            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(place)?;
+            file.write_all(index)?;
+            file.persist(&path).map_err(|error| error.error)?;
+            make_room(place)
+        };
+        write().map_err(|source| StoreError::Write { path: path.clone(), source })
+    }
+
+    fn stat_index_path(&self, directory: &Path) -> PathBuf {
+        let name = Digest::of(directory.as_os_str().as_encoded_bytes()).hex();
+        self.root.join(LAYOUT).join("context").join(format!("{name}.index"))
+    }
+}
+
+fn make_room(place: &Path) -> std::io::Result<()> {
+    let mut indices = Vec::new();
+    for entry in fs::read_dir(place)? {
+        let entry = entry?;
+        // What another process removed meanwhile needs no room.
+        if let Ok(metadata) = entry.metadata() {
+            indices.push((metadata.modified()?, entry.path()));
+        }
+    }
+    indices.sort_unstable();
+    for (_, path) in indices.iter().rev().skip(MAX_INDICES) {
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_directory_has_an_index_and_the_oldest_make_room() {
+        let base = tempfile::tempdir().unwrap();
+        let store = Store::new(base.path());
+        let directory = |number: usize| PathBuf::from(format!("/work/{number}"));
+        assert_eq!(store.stat_index(&directory(0)), None);
+        for number in 0..MAX_INDICES + 3 {
+            store.keep_stat_index(&directory(number), &[u8::try_from(number).unwrap()]).unwrap();
+            let path = store.stat_index_path(&directory(number));
+            let time = filetime::FileTime::from_unix_time(1_000 + i64::try_from(number).unwrap(), 0);
+            filetime::set_file_mtime(path, time).unwrap();
+        }
+        let kept: Vec<usize> =
+            (0..MAX_INDICES + 3).filter(|number| store.stat_index(&directory(*number)).is_some()).collect();
+        assert_eq!(kept, (3..MAX_INDICES + 3).collect::<Vec<_>>());
+        assert_eq!(store.stat_index(&directory(5)), Some(vec![5]));
+    }
+}
