@@ -6,6 +6,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::canonical::canonical;
 use super::error::SyntaxError;
 use super::heredoc::Heredoc;
 use super::line::{self, Line};
@@ -23,6 +24,8 @@ pub struct Instruction {
     /// Its source as written, here-documents included; lines end in `\n`
     /// alone, except inside here-documents, where a `\r` is content.
     pub text: String,
+    /// What of it decides what it does, as fields; see `canonical.rs`.
+    pub canonical: Vec<String>,
     /// Its source lines, counted from 1.
     pub lines: RangeInclusive<usize>,
 }
@@ -165,8 +168,11 @@ fn fault<T>(message: impl Into<String>) -> Result<T, Fault> {
 impl Instruction {
     pub(super) fn of_line(line: Line, escape: char) -> Result<Self, SyntaxError> {
         let Line { first, last, source, command, heredocs } = line;
+        let canonical = canonical(&command, &heredocs, escape);
         match kind(&command, heredocs, escape) {
-            Ok(kind) => Ok(Self { keyword: command.keyword, kind, text: source, lines: first..=last }),
+            Ok(kind) => {
+                Ok(Self { keyword: command.keyword, kind, text: source, canonical, lines: first..=last })
+            }
             Err((message, part)) => {
                 let source = source.lines().next().unwrap_or_default();
                 Err(SyntaxError::at(first, source, part.as_deref(), message))
@@ -332,7 +338,9 @@ fn onbuild(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<On
         expression.push_str(&heredoc.content);
         expression.push_str(&heredoc.name);
     }
+    let canonical = canonical(&inner, &heredocs, escape);
     let kind = kind(&inner, heredocs, escape)?;
-    let instruction = Instruction { keyword: inner.keyword, kind, text: expression.clone(), lines: 0..=0 };
+    let text = expression.clone();
+    let instruction = Instruction { keyword: inner.keyword, kind, text, canonical, lines: 0..=0 };
     Ok(Onbuild { instruction: Box::new(instruction), expression })
 }

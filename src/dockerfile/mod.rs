@@ -16,6 +16,7 @@
 //! errs on the side of *used*: a key that holds too much costs a miss, a key
 //! that holds too little ships a stale image.
 
+mod canonical;
 mod context_paths;
 mod directives;
 mod error;

@@ -1,0 +1,118 @@
+//! What an instruction says, without what does not change what it does.
+//!
+//! Two instructions with the same canonical form, the same sources (see
+//! [`super::ResolvedInstruction::sources`]) and the same variables do the same.
+//! Left out are comments and line continuations, the spelling of the keyword,
+//! blanks between words (never those of a shell's command), and the names by
+//! which stages are referred to.
+//!
+//! Invariant: whatever this room does not know stays in, as written.
+
+use super::heredoc::Heredoc;
+use super::mount::Mount;
+use super::words::{self, Command};
+
+/// The fields of an instruction, whose order and number are part of it.
+pub(super) fn canonical(command: &Command, heredocs: &[Heredoc], escape: char) -> Vec<String> {
+    let Command { keyword, flags, arguments, .. } = command;
+    let mut fields = vec![keyword.clone()];
+    if keyword == "FROM" {
+        // What a stage stands on is resolved, and its name is nothing to the image.
+        return fields;
+    }
+    for flag in flags {
+        fields.push(format!("--{}", flag.name));
+        match (keyword.as_str(), flag.name.as_str(), &flag.value) {
+            ("COPY" | "ADD", "from", _) | (_, _, None) => {}
+            ("RUN", "mount", Some(value)) => fields.extend(mount(value)),
+            (_, _, Some(value)) => fields.push(value.clone()),
+        }
+    }
+    fields.push("--".to_owned());
+    fields.extend(operands(keyword, arguments, escape));
+    for Heredoc { name, expand, strip_tabs, content } in heredocs {
+        fields.push(format!("<< expand={expand} strip_tabs={strip_tabs}"));
+        fields.extend([name.clone(), content.clone()]);
+    }
+    fields
+}
+
+/// The options of a mount; where it takes its files from is resolved.
+fn mount(value: &str) -> Vec<String> {
+    let Ok(mount) = Mount::parse(value) else { return vec![value.to_owned()] };
+    let options = mount.options.iter().map(|(key, value)| match value {
+        Some(value) if key != "from" => format!("{key}={value}"),
+        _ => key.clone(),
+    });
+    options.collect()
+}
+
+fn operands(keyword: &str, arguments: &str, escape: char) -> Vec<String> {
+    let whole = || vec![arguments.to_owned()];
+    if let Some(Ok(words)) = words::json_array(arguments) {
+        return [vec!["[]".to_owned()], words].concat();
+    }
+    match keyword {
+        "COPY" | "ADD" | "EXPOSE" | "VOLUME" => words::blank_separated(arguments),
+        "ARG" => words::quoted(arguments, escape),
+        "ENV" | "LABEL" => words::pairs(arguments, escape, keyword).map_or_else(
+            |_| whole(),
+            |pairs| pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        ),
+        _ => whole(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Dockerfile;
+
+    fn form(body: &str) -> Vec<String> {
+        let dockerfile = Dockerfile::parse(&format!("FROM a AS one\nFROM b\n{body}\n")).unwrap();
+        dockerfile.stages[1].instructions[1].canonical.clone()
+    }
+
+    #[test]
+    fn what_does_the_same_has_one_form() {
+        let table = [
+            ("run make", "RUN make"),
+            ("RUN make \\\n  all", "RUN make \\\n  # why\n\n  all"),
+            ("COPY a b /x/", "COPY   a\tb \\\n /x/"),
+            ("COPY --from=one /a /b", "COPY --from=0 /a /b"),
+            ("COPY [\"a\", \"b\"]", "COPY [ \"a\",\"b\" ]"),
+            ("RUN --mount=type=cache,dst=/x make", "RUN --mount=type=cache,target=/x  make"),
+            ("RUN --mount=from=one,target=/x make", "RUN --mount=from=0,target=/x make"),
+            ("ENV A=1   B=2", "ENV A=1 \\\n B=2"),
+            ("LABEL a=b  c=d", "LABEL a=b c=d"),
+            ("CMD [\"a\",\"b\"]", "CMD [ \"a\", \"b\" ]"),
+        ];
+        for (one, other) in table {
+            assert_eq!(form(one), form(other), "{one}");
+        }
+    }
+
+    #[test]
+    fn what_may_do_something_else_has_another_form() {
+        let table = [
+            ("RUN echo a  b", "RUN echo a b"),
+            ("RUN [\"a\"]", "RUN a"),
+            ("COPY [\"a b\", \"c\"]", "COPY a b c"),
+            ("COPY --link a b", "COPY a b"),
+            ("COPY --chown=1 a b", "COPY --chown=2 a b"),
+            ("COPY --from=one a b", "COPY a b"),
+            ("COPY --new=1 a b", "COPY --new=2 a b"),
+            ("RUN --device=a make", "RUN --device=b make"),
+            ("RUN --mount=from=one,target=/x --mount=target=/y a", "RUN --mount=target=/x --mount=from=one,target=/y a"),
+            ("RUN <<A\nx\nA", "RUN <<A\ny\nA"),
+            ("RUN <<A\nx\nA", "RUN <<'A'\nx\nA"),
+            ("COPY <<a /d/\nx\na", "COPY <<b /d/\nx\nb"),
+            ("HEALTHCHECK --interval=1s CMD a", "HEALTHCHECK --interval=2s CMD a"),
+            ("ONBUILD RUN a", "ONBUILD RUN b"),
+            ("ARG A", "ARG A="),
+            ("ENV A b c", "ENV A=b c=d"),
+        ];
+        for (one, other) in table {
+            assert_ne!(form(one), form(other), "{one}");
+        }
+    }
+}
