@@ -60,6 +60,9 @@ pub struct GlobalArgs {
     /// Directory of the cache [env: LARDER_CACHE_DIR] [default: ~/.cache/larder]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// Whose builds these are [env: LARDER_LANE] [default: the CI job's pull request or branch]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub lane: Option<String>,
     /// Configuration file [env: LARDER_CONFIG] [default: larder.yaml, where there is one]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,

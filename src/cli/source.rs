@@ -56,4 +56,10 @@ pub struct SourceArgs {
     /// Add an input of your own to the key
     #[arg(long, value_name = "NAME=VALUE")]
     pub key_extra: Vec<String>,
+    /// Add tags of your own to the key, in any order
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    pub tags: Vec<String>,
+    /// Add a text to the key, such as the settings that a build is made for
+    #[arg(long, value_name = "TEXT")]
+    pub additional_context: Option<String>,
 }

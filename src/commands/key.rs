@@ -32,7 +32,8 @@ pub(super) async fn run(
     let engine = engine(&client)?;
     let login = Login::new(&settings.docker_config);
     let lookup = Lookup { engine: engine.as_ref(), login: &login, pull: build.source.pull };
-    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &Store::new(&settings.cache_dir))
+    let store = Store::new(&settings.cache_dir);
+    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &store, &settings.seal)
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;
     let output = Output {

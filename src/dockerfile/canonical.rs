@@ -102,7 +102,10 @@ mod tests {
             ("COPY --from=one a b", "COPY a b"),
             ("COPY --new=1 a b", "COPY --new=2 a b"),
             ("RUN --device=a make", "RUN --device=b make"),
-            ("RUN --mount=from=one,target=/x --mount=target=/y a", "RUN --mount=target=/x --mount=from=one,target=/y a"),
+            (
+                "RUN --mount=from=one,target=/x --mount=target=/y a",
+                "RUN --mount=target=/x --mount=from=one,target=/y a",
+            ),
             ("RUN <<A\nx\nA", "RUN <<A\ny\nA"),
             ("RUN <<A\nx\nA", "RUN <<'A'\nx\nA"),
             ("COPY <<a /d/\nx\na", "COPY <<b /d/\nx\nb"),

@@ -59,7 +59,7 @@ pub(super) fn dependency(
     let untold = !resolution.untold_triggers.is_empty();
     inputs.add_contexts(&mut key, |name| untold || contexts.contains(name))?;
     inputs.add_build_args(&mut key, |name| {
-        name.starts_with("BUILDKIT_") || (untold && resolution.sees_arg(name))
+        name.starts_with("BUILDKIT_") || (untold && resolution.sees_undeclared_arg(name))
     })?;
     if untold {
         // A trigger may copy and install whatever it likes.

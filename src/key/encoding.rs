@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::input::{Input, InputKind};
+use super::seal::Seal;
 use crate::digest::Digest;
 
 /// A hash over length-prefixed fields.
@@ -162,15 +163,29 @@ impl KeyBuilder {
     }
 
     /// The key of everything added, for one role.
-    pub fn finish(&self, role: KeyRole) -> CacheKey {
-        let mut fields = Fields::new("larder-key-v1");
-        fields.field(role.name().as_bytes());
-        fields.count(self.inputs.len());
-        for ((kind, name), input) in &self.inputs {
-            fields.field(kind.as_bytes());
-            fields.field(name.as_bytes());
-            fields.field(input.digest.as_bytes());
+    pub fn finish(&self, role: KeyRole, seal: &Seal) -> CacheKey {
+        let is_confidential = |input: &&Input| input.kind.is_confidential();
+        let mut open: Vec<Input> =
+            self.inputs.values().filter(|input| !is_confidential(input)).cloned().collect();
+        let mut confidential = self.inputs.values().filter(is_confidential).peekable();
+        if confidential.peek().is_some() {
+            let digest = seal.close(confidential, digest(role, &open));
+            open.push(Input { kind: InputKind::Sealed, name: "values".to_owned(), digest });
+            open.sort_by(|a, b| (a.kind.name(), &a.name).cmp(&(b.kind.name(), &b.name)));
         }
-        CacheKey(fields.digest())
+        CacheKey(digest(role, &open))
     }
+}
+
+/// The key as the module's documentation draws it; `inputs` are sorted.
+fn digest(role: KeyRole, inputs: &[Input]) -> Digest {
+    let mut fields = Fields::new("larder-key-v1");
+    fields.field(role.name().as_bytes());
+    fields.count(inputs.len());
+    for input in inputs {
+        fields.field(input.kind.name().as_bytes());
+        fields.field(input.name.as_bytes());
+        fields.field(input.digest.as_bytes());
+    }
+    fields.digest()
 }

@@ -1,10 +1,11 @@
 //! The image key: everything that can change the image.
 //!
-//! Counted are the reached stages' instructions as written, what their names
-//! and variables come out as, base images by digest (by reference where none
-//! is known), the context files that they can see, and the options. Not
-//! counted are comments between instructions, stages that are not reached,
-//! build arguments that nothing declares, proxies, and the image's tags.
+//! Counted are the reached stages' instructions in their canonical form, the
+//! values of the arguments that they declare, base images by digest (by
+//! reference where none is known), the context files that they can see, and
+//! the options. Not counted are comments, names of stages, stages that are not
+//! reached, build arguments that no reached stage declares, proxies, and the
+//! image's names.
 //!
 //! Where the instructions cannot be told apart, because the text does not
 //! parse or another frontend than Docker's own reads it, the whole text counts
@@ -17,6 +18,7 @@ use super::dependency;
 use super::encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
 use super::input::{Input, InputKind};
 use super::reached::{Reached, pinned};
+use super::seal::Seal;
 use crate::digest::Digest;
 use crate::dockerfile::{Directives, Dockerfile, Resolution};
 
@@ -97,6 +99,12 @@ pub struct ImageInputs<'a> {
     pub image_options: &'a BTreeMap<String, Vec<String>>,
     /// `--key-extra`.
     pub extra: &'a BTreeMap<String, String>,
+    /// `--tags`.
+    pub tags: &'a BTreeSet<String>,
+    /// `--additional-context`.
+    pub additional_context: Option<&'a str>,
+    /// How values that could be guessed are sealed.
+    pub seal: &'a Seal,
 }
 
 impl fmt::Debug for ImageInputs<'_> {
@@ -118,8 +126,9 @@ pub struct Keys {
     pub image: CacheKey,
     /// The key of its dependencies.
     pub dependency: CacheKey,
-    /// What the image key is made of, sorted by kind and name. Their digests
-    /// stay in the process; what is stored or shown is [`Input::published`].
+    /// What the image key is made of, sorted by kind and name. The digests of
+    /// confidential ones stay in the process; what is stored or shown is
+    /// [`Input::published`].
     pub inputs: Vec<Input>,
     /// What the dependency key is made of.
     pub dependency_inputs: Vec<Input>,
@@ -141,9 +150,15 @@ impl ImageInputs<'_> {
             let whole = self.whole()?;
             (whole.clone(), whole)
         };
+        // Sealing takes a while, so both at once.
+        let (image_key, dependency_key) = std::thread::scope(|scope| {
+            let image = scope.spawn(|| image.finish(KeyRole::Image, self.seal));
+            let dependency = dependency.finish(KeyRole::Dependency, self.seal);
+            (image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), dependency)
+        });
         Ok(Keys {
-            image: image.finish(KeyRole::Image),
-            dependency: dependency.finish(KeyRole::Dependency),
+            image: image_key,
+            dependency: dependency_key,
             inputs: image.inputs().cloned().collect(),
             dependency_inputs: dependency.inputs().cloned().collect(),
         })
@@ -159,10 +174,6 @@ impl ImageInputs<'_> {
     fn image(&self, dockerfile: &Dockerfile, resolution: &Resolution) -> Result<KeyBuilder, DuplicateInput> {
         let mut key = KeyBuilder::default();
         self.add_directives(&mut key, dockerfile)?;
-        for (number, instruction) in dockerfile.global_args.iter().enumerate() {
-            let name = format!("global/{number} {}", instruction.keyword);
-            key.add_values(InputKind::Instruction, name, &[instruction.text.as_bytes()])?;
-        }
         let reached = Reached::of(resolution);
         for stage in &resolution.stages {
             reached.add_stage(&mut key, stage, stage.instructions.len())?;
@@ -172,7 +183,7 @@ impl ImageInputs<'_> {
         key.add_values(InputKind::Target, "stage", &[place.as_bytes()])?;
         Self::add_platform(&mut key, resolution)?;
         let untold = !resolution.untold_triggers.is_empty();
-        self.add_build_args(&mut key, |name| resolution.sees_arg(name))?;
+        self.add_build_args(&mut key, |name| resolution.sees_undeclared_arg(name))?;
         self.add_ids(&mut key, resolution)?;
         self.add_contexts(&mut key, |name| untold || resolution.named_contexts.contains(name))?;
         self.add_run_options(&mut key)?;
@@ -300,6 +311,12 @@ impl ImageInputs<'_> {
     pub(super) fn add_extra(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
         for (name, value) in self.extra {
             key.add_values(InputKind::Extra, name, &[value.as_bytes()])?;
+        }
+        for tag in self.tags {
+            key.add_values(InputKind::Tag, tag, &[])?;
+        }
+        if let Some(context) = self.additional_context {
+            key.add_values(InputKind::AdditionalContext, "text", &[context.as_bytes()])?;
         }
         Ok(())
     }

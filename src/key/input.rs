@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::encoding::Fields;
+use super::seal::Seal;
 use crate::digest::Digest;
 
 /// What an input is. The names are part of the key's encoding.
@@ -19,8 +20,10 @@ pub enum InputKind {
     Stage,
     /// One instruction of a reached stage, with what it takes files from.
     Instruction,
-    /// An image from elsewhere.
+    /// An image from elsewhere, by its digest if one is known.
     BaseImage,
+    /// The name, variables expanded, of such an image without a digest.
+    BaseName,
     /// A file, directory or link of the main context.
     File,
     /// A build argument as it was given.
@@ -45,6 +48,12 @@ pub enum InputKind {
     Option,
     /// What the user adds with `--key-extra`.
     Extra,
+    /// What the user adds with `--tags`.
+    Tag,
+    /// What the user adds with `--additional-context`.
+    AdditionalContext,
+    /// All values that could be guessed, sealed; stands in a key alone.
+    Sealed,
     /// A dependency file, in its canonical form.
     Requirement,
     /// A dependency file that is named and not there.
@@ -60,6 +69,7 @@ impl InputKind {
             Self::Stage => "stage",
             Self::Instruction => "instruction",
             Self::BaseImage => "base-image",
+            Self::BaseName => "base-name",
             Self::File => "file",
             Self::BuildArg => "build-arg",
             Self::StageArg => "stage-arg",
@@ -72,6 +82,9 @@ impl InputKind {
             Self::Network => "network",
             Self::Option => "option",
             Self::Extra => "extra",
+            Self::Tag => "tag",
+            Self::AdditionalContext => "additional-context",
+            Self::Sealed => "sealed",
             Self::Requirement => "requirement",
             Self::MissingRequirement => "missing-requirement",
         }
@@ -80,7 +93,7 @@ impl InputKind {
     /// Whether the digest of such an input is to stay inside the process,
     /// because its value could be guessed from it.
     pub fn is_confidential(self) -> bool {
-        matches!(self, Self::BuildArg | Self::StageArg)
+        matches!(self, Self::BuildArg | Self::StageArg | Self::BaseName)
     }
 }
 
@@ -113,20 +126,21 @@ impl Input {
         Self { kind, name: name.into(), digest: fields.digest() }
     }
 
-    /// The input as it may be stored and shown: a confidential one says that
-    /// it is there and not what it is.
+    /// The input as it may be stored and shown: the digest of a confidential one is sealed, which takes
+    /// tens of milliseconds for each.
     #[must_use]
-    pub fn published(&self) -> Self {
+    pub fn published(&self, seal: &Seal) -> Self {
+        let mut input = self.clone();
         if self.kind.is_confidential() {
-            return Self::of_values(self.kind, self.name.clone(), &[]);
+            input.digest = seal.close_one(self);
         }
-        self.clone()
+        input
     }
 }
 
 impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.published();
-        write!(f, "{} {:?} {}", shown.kind, shown.name, shown.digest)
+        write!(f, "{} {:?}", self.kind, self.name)?;
+        if self.kind.is_confidential() { Ok(()) } else { write!(f, " {}", self.digest) }
     }
 }

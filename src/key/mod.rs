@@ -5,24 +5,27 @@
 //!
 //! ```text
 //!  key    = SHA-256( field("larder-key-v1") · field(role) · count · input* )
-//!  input  = field(kind) · field(name) · field(digest)       sorted by (kind, name)
+//!  input  = field(kind) · field(name) · field(digest)       sorted by (kind, name); the confidential ones
+//!           are left out, and one input of kind "sealed" stands for all of them
 //!  digest = SHA-256( field("larder-input-v1") · field(kind) · count · field* )
 //!           over the input's own values, or the digest of a file's bytes as it is
 //!  field  = length · bytes
 //!  length, count = 8 bytes, little-endian
+//!  sealed = Argon2id( SHA-256( field("larder-seal-v1") · input* ), salt = the key without it ), see `seal`
 //!  role   = "image" | "dependency";  kind = one of InputKind's names
 //! ```
 //!
 //! Invariants: every field carries its length, so no two sequences of fields
 //! encode to the same bytes; the order in which inputs are added never
 //! matters; a name stands once in a kind; names hold no value of a build
-//! argument. Changing what is encoded needs a new version in its first field.
+//! argument; none can be guessed from a key (see `seal`). Changing what is encoded needs a new version in its first field.
 
 mod dependency;
 mod encoding;
 mod image;
 mod input;
 mod reached;
+mod seal;
 
 #[cfg(test)]
 mod tests;
@@ -30,3 +33,4 @@ mod tests;
 pub use encoding::{CacheKey, DuplicateInput, InvalidKey, KeyBuilder, KeyRole};
 pub use image::{BasePin, ContextFile, ImageInputs, Keys, NamedContext};
 pub use input::{Input, InputKind};
+pub use seal::Seal;

@@ -1,8 +1,8 @@
 //! The reached stages as key inputs: stages, instructions, arguments, images.
 //!
 //! Stages are counted among the reached ones and instructions within their
-//! stage, never by line or by place in the file: a comment or a stage that is
-//! not reached moves nothing.
+//! stage, never by line, by name or by place in the file: a comment, another
+//! name of a stage, or a stage that is not reached moves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,11 +40,6 @@ impl<'a> Reached<'a> {
         self.places.get(&index).copied().unwrap_or(usize::MAX)
     }
 
-    fn label(&self, stage: &ResolvedStage) -> String {
-        let place = self.place(stage.index);
-        stage.name.as_ref().map_or_else(|| place.to_string(), |name| format!("{place} {name}"))
-    }
-
     fn described(&self, source: &Source) -> [String; 2] {
         match source {
             Source::Stage(index) => ["stage".to_owned(), self.place(*index).to_string()],
@@ -62,7 +57,7 @@ impl<'a> Reached<'a> {
         stage: &ResolvedStage,
         count: usize,
     ) -> Result<(), DuplicateInput> {
-        let label = self.label(stage);
+        let label = self.place(stage.index).to_string();
         let [kind, name] = self.described(&stage.base);
         let replaced: &[u8] = if stage.instructions.is_empty() { b"replaced" } else { b"" };
         key.add_values(InputKind::Stage, &label, &[kind.as_bytes(), name.as_bytes(), replaced])?;
@@ -71,7 +66,9 @@ impl<'a> Reached<'a> {
             let instruction = &resolved.instruction;
             let sources: Vec<[String; 2]> =
                 resolved.sources.iter().map(|source| self.described(source)).collect();
-            let mut values = vec![instruction.text.as_bytes()];
+            let count = (instruction.canonical.len() as u64).to_le_bytes();
+            let mut values = vec![count.as_slice()];
+            values.extend(instruction.canonical.iter().map(String::as_bytes));
             values.extend(sources.iter().flatten().map(String::as_bytes));
             let name = format!("{label}/{number} {}", instruction.keyword);
             key.add_values(InputKind::Instruction, name, &values)?;
@@ -103,9 +100,12 @@ impl<'a> Reached<'a> {
             let base = &self.resolution.bases[*index];
             let platform = base.platform.to_string();
             let pin = pins.iter().find(|pin| pin.reference == base.reference && pin.platform == platform);
-            let [state, digest] = pinned(pin.and_then(|pin| pin.digest.as_deref()));
-            let values = [base.reference.as_bytes(), platform.as_bytes(), state, digest];
-            key.add_values(InputKind::BaseImage, &self.bases[*index], &values)?;
+            let digest = pin.and_then(|pin| pin.digest.as_deref());
+            let [state, digest] = pinned(digest);
+            key.add_values(InputKind::BaseImage, &self.bases[*index], &[platform.as_bytes(), state, digest])?;
+            if digest.is_empty() {
+                key.add_values(InputKind::BaseName, &self.bases[*index], &[base.reference.as_bytes()])?;
+            }
         }
         Ok(())
     }

@@ -78,6 +78,7 @@ mod tests {
             host: host.map(str::to_owned),
             context: context.map(str::to_owned),
             cache_dir: None,
+            lane: None,
             config: None,
         };
         let host = [("DOCKER_HOST", "tcp://build.example:1")];

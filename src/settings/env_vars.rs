@@ -10,6 +10,21 @@ pub const LARDER_PROGRESS: &str = "LARDER_PROGRESS";
 pub const LARDER_STRICT: &str = "LARDER_STRICT";
 /// How long a build may take, e.g. `30m`.
 pub const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
+/// Lane of this job; default what the CI system says of its branch.
+pub const LARDER_LANE: &str = "LARDER_LANE";
+/// A secret that keeps values of build arguments from being guessed; the same for all who share keys.
+pub const LARDER_KEY_SECRET: &str = "LARDER_KEY_SECRET";
+
+/// Jenkins': number of the pull request.
+pub const CHANGE_ID: &str = "CHANGE_ID";
+/// Jenkins': the branch.
+pub const BRANCH_NAME: &str = "BRANCH_NAME";
+/// GitLab's: number of the merge request.
+pub const CI_MERGE_REQUEST_IID: &str = "CI_MERGE_REQUEST_IID";
+/// GitLab's: the branch or tag.
+pub const CI_COMMIT_REF_SLUG: &str = "CI_COMMIT_REF_SLUG";
+/// GitHub's: the branch, tag or pull request.
+pub const GITHUB_REF: &str = "GITHUB_REF";
 
 /// Docker's: address of the engine.
 pub const DOCKER_HOST: &str = "DOCKER_HOST";

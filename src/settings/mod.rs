@@ -10,6 +10,7 @@ mod docker_config;
 mod engine;
 pub mod env_vars;
 mod fields;
+mod lane;
 mod output;
 mod source;
 
@@ -22,6 +23,8 @@ pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
 
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContextError, Endpoint, EndpointError};
+use crate::key::Seal;
+use crate::store::Lane;
 
 /// The environment, captured once.
 #[derive(Debug, Clone, Default)]
@@ -127,6 +130,10 @@ pub struct Settings {
     pub docker_config: PathBuf,
     /// The cache's directory.
     pub cache_dir: PathBuf,
+    /// Whose builds these are, if anything tells.
+    pub lane: Option<Lane>,
+    /// How values of build arguments are sealed.
+    pub seal: Seal,
     /// Colours are wanted where the output is a terminal.
     pub color: bool,
     /// This is a CI job or a terminal that cannot redraw.
@@ -163,6 +170,8 @@ impl Settings {
             endpoint,
             docker_config,
             cache_dir,
+            lane: lane::resolve(global.lane.as_deref(), environment)?,
+            seal: Seal::new(environment.get(env_vars::LARDER_KEY_SECRET).unwrap_or_default().as_bytes()),
             color: environment.get(env_vars::NO_COLOR).is_none(),
             no_redraw: environment.flag(env_vars::CI)
                 || environment.get(env_vars::TERM).is_none_or(|terminal| terminal == "dumb"),

@@ -1,6 +1,6 @@
 //! What is built: the context, the Dockerfile, arguments, secrets, and the conditions of RUN steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::docker_config::DockerConfig;
@@ -70,6 +70,10 @@ pub struct SourceSettings {
     pub pull: bool,
     /// The user's own inputs to the key.
     pub key_extra: BTreeMap<String, String>,
+    /// The user's own tags in the key.
+    pub key_tags: BTreeSet<String>,
+    /// The user's own text in the key.
+    pub additional_context: Option<String>,
 }
 
 impl SourceSettings {
@@ -146,6 +150,13 @@ impl SourceSettings {
             entitlements: entitlements(args)?,
             pull: args.pull,
             key_extra: key_extra(&args.key_extra)?,
+            key_tags: args
+                .tags
+                .iter()
+                .map(|tag| tag.trim().to_owned())
+                .filter(|tag| !tag.is_empty())
+                .collect(),
+            additional_context: args.additional_context.clone(),
         })
     }
 }

@@ -12,6 +12,7 @@
 //! cannot be read is set aside under `damaged/` and counts as absent.
 
 mod images;
+mod lane;
 mod stat_indices;
 
 use std::fs::{self, DirBuilder};
@@ -20,6 +21,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use images::{EngineImage, ImageEntry};
+pub use lane::{InvalidLane, Lane};
 
 const LAYOUT: &str = "v1";
 

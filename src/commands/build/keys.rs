@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::dockerfile::{ContextPaths, Dockerfile, Options, Resolution, ResolveError, SyntaxError};
 use crate::endpoint::Endpoint;
 use crate::engine::EngineError;
-use crate::key::{BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput};
+use crate::key::{BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput, Seal};
 use crate::settings::{BuildSettings, NamedContext};
 use crate::store::{Store, StoreError};
 
@@ -80,6 +80,7 @@ pub(crate) async fn compute(
     lookup: &Lookup<'_>,
     endpoint: &Endpoint,
     store: &Store,
+    seal: &Seal,
 ) -> Result<BuildKeys, NoKeys> {
     let source = &settings.source;
     if source.platforms.len() > 1 {
@@ -151,6 +152,9 @@ pub(crate) async fn compute(
         run_options: &run_options(settings),
         image_options: &image_options(settings),
         extra: &source.key_extra,
+        tags: &source.key_tags,
+        additional_context: source.additional_context.as_deref(),
+        seal,
     };
     let read = |path: &str| match &inputs.context {
         Context::Directory(directory) => std::fs::read(directory.join(path)).ok(),

@@ -137,7 +137,8 @@ impl Job<'_> {
     async fn keys(&mut self) -> Result<Option<BuildKeys>, CommandError> {
         let lookup =
             Lookup { engine: self.engine.as_ref(), login: &self.login, pull: self.build.source.pull };
-        match compute_keys(self.build, self.inputs, &lookup, &self.settings.endpoint, &self.store).await {
+        let Settings { endpoint, seal, .. } = self.settings;
+        match compute_keys(self.build, self.inputs, &lookup, endpoint, &self.store, seal).await {
             Ok(keys) => {
                 self.record.image_key = Some(keys.keys.image);
                 self.record.dependency_key = Some(keys.keys.dependency);

@@ -166,22 +166,18 @@ impl fmt::Debug for CacheMount {
 const PROXY_ARGS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 impl Resolution {
-    /// Whether a build argument of that name can change what is built.
+    /// Whether a build argument of that name can change what is built in other
+    /// ways than through an ARG of a reached stage or a FROM's variables.
     ///
-    /// A proxy does not, unless the Dockerfile declares it. `BUILDKIT_*`,
-    /// `SOURCE_DATE_EPOCH` and the platform arguments always do.
-    pub fn sees_arg(&self, name: &str) -> bool {
-        if self.declared_args.contains(name) {
-            return true;
-        }
-        if Self::is_proxy_arg(name) {
-            return false;
-        }
-        self.any_arg
-            || !self.untold_triggers.is_empty()
-            || name.starts_with("BUILDKIT_")
-            || name == "SOURCE_DATE_EPOCH"
-            || super::globals::PLATFORM_ARGS.contains(&name)
+    /// A proxy cannot. `BUILDKIT_*`, `SOURCE_DATE_EPOCH` and the platform
+    /// arguments always can.
+    pub fn sees_undeclared_arg(&self, name: &str) -> bool {
+        !Self::is_proxy_arg(name)
+            && (self.any_arg
+                || !self.untold_triggers.is_empty()
+                || name.starts_with("BUILDKIT_")
+                || name == "SOURCE_DATE_EPOCH"
+                || super::globals::PLATFORM_ARGS.contains(&name))
     }
 
     /// Whether `name` is one under which a proxy is passed.

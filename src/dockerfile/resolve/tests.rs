@@ -151,14 +151,14 @@ fn an_unknown_trigger_may_read_everything_and_a_known_one_is_run() {
     let text = "FROM mine/onbuild\nRUN x";
     let untold = resolved(text, &told());
     assert_eq!(untold.untold_triggers, strings(["mine/onbuild"]));
-    assert!(untold.context.is_everything() && untold.sees_arg("ANY"));
-    assert!(!untold.sees_arg("HTTP_PROXY"));
+    assert!(untold.context.is_everything() && untold.sees_undeclared_arg("ANY"));
+    assert!(!untold.sees_undeclared_arg("HTTP_PROXY"));
 
     let mut options = told();
     let triggers = ["ARG NODE_ENV", "COPY package.json /app/", "RUN npm ci"].map(str::to_owned);
     options.triggers.insert("mine/onbuild".to_owned(), triggers.into());
     let found = resolved(text, &options);
-    assert!(found.sees_arg("NODE_ENV") && !found.sees_arg("ANY"));
+    assert!(found.declared_args.contains("NODE_ENV") && !found.sees_undeclared_arg("ANY"));
     assert!(found.context.sees("package.json") && !found.context.sees("other"));
     assert_eq!(found.steps(), 3);
     let triggered: Vec<_> = found.stages[0].instructions.iter().map(|resolved| resolved.triggered).collect();
@@ -196,15 +196,15 @@ fn named_contexts_stand_in_for_stages_and_images() {
 }
 
 #[test]
-fn declared_arguments_are_visible_and_proxies_are_not() {
+fn some_arguments_count_though_nothing_declares_them() {
     let found = resolved("ARG G\nFROM a AS x\nARG ONLY_X\nFROM b\nARG S\nRUN y", &told());
-    for seen in ["G", "S", "BUILDKIT_INLINE_CACHE", "SOURCE_DATE_EPOCH", "TARGETARCH"] {
-        assert!(found.sees_arg(seen), "{seen}");
+    for seen in ["BUILDKIT_INLINE_CACHE", "SOURCE_DATE_EPOCH", "TARGETARCH"] {
+        assert!(found.sees_undeclared_arg(seen), "{seen}");
     }
-    for unseen in ["ONLY_X", "OTHER", "HTTP_PROXY", "no_proxy", "s"] {
-        assert!(!found.sees_arg(unseen), "{unseen}");
+    for unseen in ["ONLY_X", "G", "S", "OTHER", "HTTP_PROXY", "no_proxy", "s"] {
+        assert!(!found.sees_undeclared_arg(unseen), "{unseen}");
     }
-    assert!(resolved("FROM a\nARG https_proxy", &told()).sees_arg("https_proxy"));
+    assert_eq!(found.declared_args, strings(["G", "S"]));
 }
 
 #[test]

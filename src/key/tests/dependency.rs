@@ -23,7 +23,7 @@ fn the_dependency_key_follows_the_installation_and_its_files() {
         ("the installing RUN", edited("pip install -i", "pip install --pre -i")),
         ("an earlier ENV", edited("NO_CACHE_DIR=1", "NO_CACHE_DIR=0")),
         ("an argument that it sees", changed(|case| case.build_args.extend(map([("INDEX", "x")])))),
-        ("a base's digest", changed(|case| case.pins = map([("python", "sha256:bb")]))),
+        ("a base's digest", changed(|case| case.pins = map([("python:3.11", "sha256:bb")]))),
         ("the base", changed(|case| case.build_args.extend(map([("PY", "3.12")])))),
         ("the platform", changed(|case| case.platform = Some("linux/arm64".to_owned()))),
         ("the network", changed(|case| case.network = Some("none".to_owned()))),

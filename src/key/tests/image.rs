@@ -8,9 +8,7 @@ fn relevant() -> Vec<(&'static str, Case)> {
     vec![
         ("nothing", case()),
         ("a RUN", edited("> version", "> /version")),
-        ("a comment inside a RUN", edited("# the index is private", "# the index")),
         ("a metadata instruction", edited("CMD [", "ENTRYPOINT [")),
-        ("a stage's name", edited("AS app", "AS api")),
         ("the base a stage stands on", edited("FROM deps AS app", "FROM base AS app")),
         ("the syntax", edited("docker/dockerfile:1", "docker/dockerfile:1.7")),
         ("the escape character", changed(|case| case.text = format!("# escape=`\n{TEXT}"))),
@@ -26,7 +24,7 @@ fn relevant() -> Vec<(&'static str, Case)> {
                 case.build_args.extend(map([("BUILDKIT_INLINE_CACHE", "1")]));
             }),
         ),
-        ("a base's digest", changed(|case| case.pins = map([("python", "sha256:bb")]))),
+        ("a base's digest", changed(|case| case.pins = map([("python:3.11", "sha256:bb")]))),
         ("a base without digest", changed(|case| case.pins = BTreeMap::new())),
         ("the platform", changed(|case| case.platform = Some("linux/arm64".to_owned()))),
         (
@@ -83,6 +81,8 @@ fn relevant() -> Vec<(&'static str, Case)> {
         ),
         ("the user's own", changed(|case| case.extra = map([("week", "1")]))),
         ("the user's own value", changed(|case| case.extra = map([("week", "2")]))),
+        ("a tag of the user's", changed(|case| case.tags = ["bert".to_owned()].into())),
+        ("an additional context", changed(|case| case.additional_context = Some("{}".to_owned()))),
         ("triggers that nobody told", changed(|case| case.triggers = false)),
         ("a frontend of someone else", edited("docker/dockerfile:1", "me/frontend")),
         ("a text that does not parse", changed(|case| case.text.push_str("INCLUDE x\n"))),
@@ -103,6 +103,20 @@ fn irrelevant_changes_leave_both_keys() {
     let before = keys(&case());
     let table = [
         ("a comment", edited("FROM deps", "# about deps\n\nFROM deps")),
+        ("a comment inside a RUN", edited("# the index is private", "# the index")),
+        ("a RUN's continuation", edited(" \\\n    # the index is private\n   ", "")),
+        ("a keyword's spelling", edited("WORKDIR /app", "workdir   /app")),
+        ("blanks between words", edited("COPY requirements.txt /app/", "COPY   requirements.txt \t/app/")),
+        ("a stage's name", edited("AS app", "AS api")),
+        ("a stage's name and its uses", changed(|case| case.text = TEXT.replace("deps", "wheels"))),
+        ("a global argument that nothing uses", edited("FROM python", "ARG MORE=1\nFROM python")),
+        (
+            "another name of the same base",
+            changed(|case| {
+                case.build_args.extend(map([("PY", "3.12")]));
+                case.pins.extend(map([("python:3.12", "sha256:aa")]));
+            }),
+        ),
         ("line ends", changed(|case| case.text = TEXT.replace('\n', "\r\n"))),
         ("an unreached stage", edited("RUN npm ci", "RUN npm install")),
         ("one more unreached stage", edited("FROM deps", "FROM alpine AS more\nCOPY . .\nFROM deps")),
@@ -144,13 +158,33 @@ fn no_value_of_a_build_argument_leaves_the_keys() {
     assert!(!format!("{keys:?}").contains("hunter2"));
     let all = keys.inputs.iter().chain(&keys.dependency_inputs);
     assert!(all.clone().all(|input| !input.name.contains("hunter2")));
-    // What is published is the same for every value.
-    let published = |case: &Case| {
+    // What is published tells values apart and is no plain digest of them.
+    let seal = Seal::default();
+    let published = |case: &Case| -> Vec<(String, Digest, Digest)> {
         let arguments = super::keys(case).inputs.into_iter();
         let arguments = arguments.filter(|input| input.kind.is_confidential());
-        arguments.map(|input| input.published()).collect::<Vec<_>>()
+        arguments.map(|input| (input.name.clone(), input.digest, input.published(&seal).digest)).collect()
     };
     let other = changed(|case| case.build_args.extend(map([("INDEX", "other")])));
-    assert!(!published(&case()).is_empty());
-    assert_eq!(published(&case()), published(&other));
+    let (before, after) = (published(&case()), published(&other));
+    assert!(before.iter().all(|(_, plain, sealed)| plain != sealed));
+    let differing: Vec<_> =
+        before.iter().zip(&after).filter(|(one, two)| one.2 != two.2).map(|(one, _)| &one.0).collect();
+    assert_eq!(differing, ["1/INDEX"]);
+    assert_eq!(before, published(&case()));
+}
+
+#[test]
+fn a_key_with_values_is_sealed_and_another_secret_gives_another_key() {
+    let mut key = KeyBuilder::default();
+    key.add_values(InputKind::File, "a", &[b"1"]).unwrap();
+    let finish = |key: &KeyBuilder, seal: &Seal| key.finish(KeyRole::Image, seal);
+    let (open, own) = (Seal::default(), Seal::new(b"ours"));
+    assert_eq!(finish(&key, &open), finish(&key, &own), "nothing to seal");
+    key.add_values(InputKind::BuildArg, "PIN", &[b"1234"]).unwrap();
+    assert_ne!(finish(&key, &open), finish(&key, &own));
+    assert_eq!(finish(&key, &own), finish(&key, &Seal::new(b"ours")));
+    assert_eq!(finish(&key, &open), finish(&key, &Seal::new(b"")));
+    let input = Input::of_values(InputKind::BuildArg, "PIN", &[b"1234"]);
+    assert_ne!(input.published(&open), input.published(&own));
 }

@@ -52,6 +52,8 @@ struct Case {
     run_options: BTreeMap<String, Vec<String>>,
     image_options: BTreeMap<String, Vec<String>>,
     extra: BTreeMap<String, String>,
+    tags: BTreeSet<String>,
+    additional_context: Option<String>,
     triggers: bool,
 }
 
@@ -69,7 +71,7 @@ fn case() -> Case {
         build_args: map([("INDEX", "https://user:hunter2@index/simple"), ("UNRELATED", "1")]),
         target: None,
         platform: None,
-        pins: map([("python", "sha256:aa")]),
+        pins: map([("python:3.11", "sha256:aa")]),
         labels: BTreeMap::new(),
         secrets: ["pip", "unused"].map(str::to_owned).into(),
         ssh: ["default".to_owned()].into(),
@@ -87,6 +89,8 @@ fn case() -> Case {
         run_options: BTreeMap::new(),
         image_options: BTreeMap::new(),
         extra: BTreeMap::new(),
+        tags: BTreeSet::new(),
+        additional_context: None,
         triggers: true,
     }
 }
@@ -148,6 +152,9 @@ fn keys(case: &Case) -> Keys {
         run_options: &case.run_options,
         image_options: &case.image_options,
         extra: &case.extra,
+        tags: &case.tags,
+        additional_context: case.additional_context.as_deref(),
+        seal: &Seal::cheap(),
     };
     assert!(!format!("{inputs:?}").contains("hunter2"));
     inputs.keys(&read).unwrap()

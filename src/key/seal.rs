@@ -1,0 +1,86 @@
+//! Sealing: digests of values that could be guessed.
+//!
+//! A build argument can be as short as `1` or a four-digit PIN. Whoever holds
+//! a plain digest of it, or of a key in which all else is known, could try all
+//! candidates in no time. So such values go through Argon2id (RFC 9106) first,
+//! with OWASP's least cost for passwords: one guess takes 19 MiB and tens of
+//! milliseconds. With a secret of the user's own, guessing is out of reach for
+//! all who lack it.
+
+use std::fmt;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+
+use super::encoding::Fields;
+use super::input::Input;
+use crate::digest::Digest;
+
+/// Memory in KiB, passes, lanes.
+const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
+
+/// How values are sealed.
+#[derive(Clone)]
+pub struct Seal {
+    secret: Vec<u8>,
+    cost: (u32, u32, u32),
+}
+
+impl Default for Seal {
+    fn default() -> Self {
+        Self { secret: Vec::new(), cost: COST }
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seal").field("has_secret", &!self.secret.is_empty()).finish_non_exhaustive()
+    }
+}
+
+impl Seal {
+    /// A seal with a secret that all who are to compute the same keys share;
+    /// an empty one is none.
+    pub fn new(secret: &[u8]) -> Self {
+        // A digest, since Argon2 bounds the length of a secret.
+        let secret = if secret.is_empty() { Vec::new() } else { Digest::of(secret).as_bytes().to_vec() };
+        Self { secret, cost: COST }
+    }
+
+    /// A seal that costs next to nothing.
+    #[cfg(test)]
+    pub(super) fn cheap() -> Self {
+        Self { secret: Vec::new(), cost: (8, 1, 1) }
+    }
+
+    /// One sealed digest over `inputs`, salted with the digest of what stands beside them in the open.
+    pub(super) fn close<'a>(&self, inputs: impl Iterator<Item = &'a Input>, beside: Digest) -> Digest {
+        let mut fields = Fields::new("larder-seal-v1");
+        for input in inputs {
+            fields.field(input.kind.name().as_bytes());
+            fields.field(input.name.as_bytes());
+            fields.field(input.digest.as_bytes());
+        }
+        self.stretch(&fields.digest(), &beside)
+    }
+
+    /// The sealed digest of one input: the same wherever its kind, name and value are.
+    pub(super) fn close_one(&self, input: &Input) -> Digest {
+        self.close(std::iter::once(input), Digest::of(input.name.as_bytes()))
+    }
+
+    fn stretch(&self, value: &Digest, salt: &Digest) -> Digest {
+        let (memory, passes, lanes) = self.cost;
+        let mut out = [0; 32];
+        Params::new(memory, passes, lanes, Some(out.len()))
+            .and_then(|params| {
+                let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
+                if self.secret.is_empty() {
+                    return Ok(Argon2::new(algorithm, version, params));
+                }
+                Argon2::new_with_secret(&self.secret, algorithm, version, params)
+            })
+            .and_then(|argon2| argon2.hash_password_into(value.as_bytes(), salt.as_bytes(), &mut out))
+            .expect("constant costs and lengths are within Argon2's bounds");
+        Digest::from(out)
+    }
+}
