@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::credentials::without_credentials;
 use super::input::{Input, InputKind};
 use super::seal::Seal;
 use crate::digest::Digest;
@@ -157,6 +158,21 @@ impl KeyBuilder {
         self.add(Input::of_values(kind, name, values))
     }
 
+    /// Adds an input whose value is a list of fields and may be told as `about`.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyBuilder::add`].
+    pub(super) fn add_told(
+        &mut self,
+        kind: InputKind,
+        name: impl Into<String>,
+        values: &[&[u8]],
+        about: &str,
+    ) -> Result<(), DuplicateInput> {
+        self.add(Input::of_values(kind, name, values).about(without_credentials(about)))
+    }
+
     /// The inputs, sorted by kind and name.
     pub fn inputs(&self) -> impl Iterator<Item = &Input> {
         self.inputs.values()
@@ -170,7 +186,7 @@ impl KeyBuilder {
         let mut confidential = self.inputs.values().filter(is_confidential).peekable();
         if confidential.peek().is_some() {
             let digest = seal.close(confidential, digest(role, &open));
-            open.push(Input { kind: InputKind::Sealed, name: "values".to_owned(), digest });
+            open.push(Input::with_digest(InputKind::Sealed, "values", digest));
             open.sort_by(|a, b| (a.kind.name(), &a.name).cmp(&(b.kind.name(), &b.name)));
         }
         CacheKey(digest(role, &open))

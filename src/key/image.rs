@@ -17,7 +17,7 @@ use std::fmt;
 use super::dependency;
 use super::encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
 use super::input::{Input, InputKind};
-use super::reached::{Reached, pinned};
+use super::reached::{Reached, pinned, told};
 use super::seal::Seal;
 use crate::digest::Digest;
 use crate::dockerfile::{Directives, Dockerfile, Resolution};
@@ -180,7 +180,9 @@ impl ImageInputs<'_> {
         }
         reached.add_bases(&mut key, &(0..resolution.bases.len()).collect(), self.bases)?;
         let place = reached.place(resolution.target).to_string();
-        key.add_values(InputKind::Target, "stage", &[place.as_bytes()])?;
+        let name = resolution.stages.iter().find(|stage| stage.index == resolution.target);
+        let name = name.and_then(|stage| stage.name.as_deref()).unwrap_or(&place);
+        key.add_told(InputKind::Target, "stage", &[place.as_bytes()], name)?;
         Self::add_platform(&mut key, resolution)?;
         let untold = !resolution.untold_triggers.is_empty();
         self.add_build_args(&mut key, |name| resolution.sees_undeclared_arg(name))?;
@@ -199,14 +201,15 @@ impl ImageInputs<'_> {
         key.add_values(InputKind::Dockerfile, "text", &[self.text.as_bytes()])?;
         for (number, pin) in self.bases.iter().enumerate() {
             let [state, digest] = pinned(pin.digest.as_deref());
-            let values = [pin.reference.as_bytes(), pin.platform.as_bytes(), state, digest];
-            key.add_values(InputKind::BaseImage, format!("#{number}"), &values)?;
+            let name = format!("#{number}");
+            key.add_told(InputKind::BaseImage, &name, &[pin.platform.as_bytes(), state, digest], told(pin))?;
+            key.add_values(InputKind::BaseName, &name, &[pin.reference.as_bytes()])?;
         }
         if let Some(target) = self.target {
-            key.add_values(InputKind::Target, "stage", &[target.as_bytes()])?;
+            key.add_told(InputKind::Target, "stage", &[target.as_bytes()], target)?;
         }
         if let Some(platform) = self.platform {
-            key.add_values(InputKind::Platform, "target", &[platform.as_bytes()])?;
+            key.add_told(InputKind::Platform, "target", &[platform.as_bytes()], platform)?;
         }
         self.add_build_args(&mut key, |name| !Resolution::is_proxy_arg(name))?;
         for (kind, ids) in [(InputKind::SecretId, self.secrets), (InputKind::SshId, self.ssh)] {
@@ -231,9 +234,10 @@ impl ImageInputs<'_> {
         if let Some(syntax) = syntax {
             let pin = self.bases.iter().find(|pin| pin.reference == *syntax);
             let [state, digest] = pinned(pin.and_then(|pin| pin.digest.as_deref()));
-            key.add_values(InputKind::Directive, "syntax", &[syntax.as_bytes(), state, digest])?;
+            key.add_told(InputKind::Directive, "syntax", &[syntax.as_bytes(), state, digest], syntax)?;
         }
-        key.add_values(InputKind::Directive, "escape", &[escape.to_string().as_bytes()])
+        let escape = escape.to_string();
+        key.add_told(InputKind::Directive, "escape", &[escape.as_bytes()], &escape)
     }
 
     pub(super) fn add_platform(key: &mut KeyBuilder, resolution: &Resolution) -> Result<(), DuplicateInput> {
@@ -241,7 +245,7 @@ impl ImageInputs<'_> {
         // An explicit platform is written into the image, the builder's own is
         // taken from the base.
         let asked: &[u8] = if resolution.platform_is_explicit { b"explicit" } else { b"implicit" };
-        key.add_values(InputKind::Platform, "target", &[platform.as_bytes(), asked])
+        key.add_told(InputKind::Platform, "target", &[platform.as_bytes(), asked], &platform)
     }
 
     pub(super) fn add_build_args(
@@ -284,7 +288,7 @@ impl ImageInputs<'_> {
                 NamedContext::Address { address, digest } => {
                     let [state, digest] = pinned(digest.as_deref());
                     let values = [b"address", address.as_bytes(), state, digest];
-                    key.add_values(InputKind::NamedContext, name, &values)?;
+                    key.add_told(InputKind::NamedContext, name, &values, address)?;
                 }
                 NamedContext::Files(digest) => {
                     key.add_values(InputKind::NamedContext, name, &[b"files", digest.as_bytes()])?;
@@ -296,27 +300,27 @@ impl ImageInputs<'_> {
 
     pub(super) fn add_run_options(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
         if let Some(network) = self.network {
-            key.add_values(InputKind::Network, "mode", &[network.as_bytes()])?;
+            key.add_told(InputKind::Network, "mode", &[network.as_bytes()], network)?;
         }
         add_options(key, "run", self.run_options)
     }
 
     fn add_image_options(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
         for (name, value) in self.labels {
-            key.add_values(InputKind::Label, name, &[value.as_bytes()])?;
+            key.add_told(InputKind::Label, name, &[value.as_bytes()], value)?;
         }
         add_options(key, "image", self.image_options)
     }
 
     pub(super) fn add_extra(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
         for (name, value) in self.extra {
-            key.add_values(InputKind::Extra, name, &[value.as_bytes()])?;
+            key.add_told(InputKind::Extra, name, &[value.as_bytes()], value)?;
         }
         for tag in self.tags {
             key.add_values(InputKind::Tag, tag, &[])?;
         }
         if let Some(context) = self.additional_context {
-            key.add_values(InputKind::AdditionalContext, "text", &[context.as_bytes()])?;
+            key.add_told(InputKind::AdditionalContext, "text", &[context.as_bytes()], context)?;
         }
         Ok(())
     }
@@ -337,7 +341,8 @@ impl ImageInputs<'_> {
                 let mode = file.mode.to_le_bytes();
                 let mut values = vec![file.kind.as_bytes(), &mode, file.digest.as_bytes()];
                 values.extend(file.xattrs.iter().map(|xattrs| xattrs.as_bytes().as_slice()));
-                key.add_values(InputKind::File, &file.path, &values)?;
+                let about = format!("{} {:04o}", file.kind, file.mode);
+                key.add_told(InputKind::File, &file.path, &values, &about)?;
             }
         }
         Ok(())
@@ -350,8 +355,8 @@ fn add_options(
     options: &BTreeMap<String, Vec<String>>,
 ) -> Result<(), DuplicateInput> {
     for (name, values) in options {
-        let values: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
-        key.add_values(InputKind::Option, format!("{scope}/{name}"), &values)?;
+        let fields: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
+        key.add_told(InputKind::Option, format!("{scope}/{name}"), &fields, &values.join(", "))?;
     }
     Ok(())
 }

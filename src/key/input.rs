@@ -103,8 +103,8 @@ impl fmt::Display for InputKind {
     }
 }
 
-/// One input of a key.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One input of a key. Two are equal when their kinds, names and digests are.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Input {
     /// What it is.
     pub kind: InputKind,
@@ -112,7 +112,21 @@ pub struct Input {
     pub name: String,
     /// The digest of its value.
     pub digest: Digest,
+    /// What people are told of the value; no part of a key, and empty where it cannot be told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// The line of the Dockerfile that it stands on, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
 }
+
+impl PartialEq for Input {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.name, self.digest) == (other.kind, &other.name, other.digest)
+    }
+}
+
+impl Eq for Input {}
 
 impl Input {
     /// An input whose value is a list of fields.
@@ -123,7 +137,25 @@ impl Input {
         for value in values {
             fields.field(value);
         }
-        Self { kind, name: name.into(), digest: fields.digest() }
+        Self::with_digest(kind, name, fields.digest())
+    }
+
+    pub(super) fn with_digest(kind: InputKind, name: impl Into<String>, digest: Digest) -> Self {
+        Self { kind, name: name.into(), digest, about: String::new(), line: None }
+    }
+
+    /// The input with what people are told of its value.
+    #[must_use]
+    pub(super) fn about(mut self, text: impl Into<String>) -> Self {
+        self.about = text.into();
+        self
+    }
+
+    /// The input with the line that it stands on.
+    #[must_use]
+    pub(super) fn on_line(mut self, line: usize) -> Self {
+        self.line = Some(line).filter(|line| *line > 0);
+        self
     }
 
     /// The input as it may be stored and shown: the digest of a confidential one is sealed, which takes

@@ -20,7 +20,9 @@
 //! matters; a name stands once in a kind; names hold no value of a build
 //! argument; none can be guessed from a key (see `seal`). Changing what is encoded needs a new version in its first field.
 
+mod credentials;
 mod dependency;
+mod difference;
 mod encoding;
 mod image;
 mod input;
@@ -30,6 +32,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
+pub use difference::{Change, difference};
 pub use encoding::{CacheKey, DuplicateInput, InvalidKey, KeyBuilder, KeyRole};
 pub use image::{BasePin, ContextFile, ImageInputs, Keys, NamedContext};
 pub use input::{Input, InputKind};

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::credentials::without_credentials;
 use super::encoding::{DuplicateInput, KeyBuilder};
 use super::image::BasePin;
-use super::input::InputKind;
+use super::input::{Input, InputKind};
 use crate::dockerfile::{InstructionKind, Resolution, ResolvedStage, Source};
 
 /// A resolution with the names that its parts have in a key.
@@ -60,7 +61,13 @@ impl<'a> Reached<'a> {
         let label = self.place(stage.index).to_string();
         let [kind, name] = self.described(&stage.base);
         let replaced: &[u8] = if stage.instructions.is_empty() { b"replaced" } else { b"" };
-        key.add_values(InputKind::Stage, &label, &[kind.as_bytes(), name.as_bytes(), replaced])?;
+        let base = format!("{kind} {name}");
+        key.add_told(
+            InputKind::Stage,
+            &label,
+            &[kind.as_bytes(), name.as_bytes(), replaced],
+            base.trim_end(),
+        )?;
         let mut declared: BTreeMap<&str, Vec<Option<&str>>> = BTreeMap::new();
         for (number, resolved) in stage.instructions.iter().take(count).enumerate() {
             let instruction = &resolved.instruction;
@@ -71,7 +78,10 @@ impl<'a> Reached<'a> {
             values.extend(instruction.canonical.iter().map(String::as_bytes));
             values.extend(sources.iter().flatten().map(String::as_bytes));
             let name = format!("{label}/{number} {}", instruction.keyword);
-            key.add_values(InputKind::Instruction, name, &values)?;
+            let about = without_credentials(&on_one_line(&instruction.text));
+            let input = Input::of_values(InputKind::Instruction, name, &values).about(about);
+            // A trigger stands in another file.
+            key.add(if resolved.triggered { input } else { input.on_line(*instruction.lines.start()) })?;
             if let InstructionKind::Arg(args) = &instruction.kind {
                 for (name, _) in args {
                     declared.entry(name).or_default().push(resolved.scope.get(name));
@@ -100,15 +110,29 @@ impl<'a> Reached<'a> {
             let base = &self.resolution.bases[*index];
             let platform = base.platform.to_string();
             let pin = pins.iter().find(|pin| pin.reference == base.reference && pin.platform == platform);
-            let digest = pin.and_then(|pin| pin.digest.as_deref());
-            let [state, digest] = pinned(digest);
-            key.add_values(InputKind::BaseImage, &self.bases[*index], &[platform.as_bytes(), state, digest])?;
+            let [state, digest] = pinned(pin.and_then(|pin| pin.digest.as_deref()));
+            let values = [platform.as_bytes(), state, digest];
+            key.add_told(InputKind::BaseImage, &self.bases[*index], &values, pin.map_or("unpinned", told))?;
             if digest.is_empty() {
                 key.add_values(InputKind::BaseName, &self.bases[*index], &[base.reference.as_bytes()])?;
             }
         }
         Ok(())
     }
+}
+
+/// What is told of a base image.
+pub(super) fn told(pin: &BasePin) -> &str {
+    pin.digest.as_deref().unwrap_or("unpinned")
+}
+
+/// An instruction's source for people: without comments and continuations, and not too long.
+fn on_one_line(source: &str) -> String {
+    const MOST: usize = 2000;
+    let lines = source.lines().map(str::trim).filter(|line| !line.starts_with('#') && !line.is_empty());
+    let words: Vec<&str> = lines.map(|line| line.trim_end_matches('\\').trim_end()).collect();
+    let joined = words.join(" ");
+    if joined.chars().count() <= MOST { joined } else { joined.chars().take(MOST).chain(['…']).collect() }
 }
 
 /// A digest that may not be known.

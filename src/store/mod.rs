@@ -3,15 +3,17 @@
 //! ```text
 //! ~/.cache/larder/            mode 0700
 //!   v1/
-//!     image/<image key>.json  which images of which engines a key has built (ImageEntry)
+//!     image/<image key>.json      which images of which engines a key has built (ImageEntry)
+//!     inputs/<image key>.jsonl    what the keys of recent builds were made of (RecordHead, then Inputs)
 //!     context/<digest of its path>.index   stat index of a context, see `context::StatIndex`
-//!     ledger.jsonl            one line a build, see `ledger`
+//!     ledger.jsonl                one line a build, see `ledger`
 //! ```
 //!
 //! Files are written whole: to a temporary name, synced, then renamed. What
 //! cannot be read is set aside under `damaged/` and counts as absent.
 
 mod images;
+mod inputs;
 mod lane;
 mod stat_indices;
 
@@ -21,6 +23,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use images::{EngineImage, ImageEntry};
+pub use inputs::RecordHead;
 pub use lane::{InvalidLane, Lane};
 
 const LAYOUT: &str = "v1";

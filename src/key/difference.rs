@@ -1,0 +1,198 @@
+//! What differs between two keys, in terms of their inputs.
+//!
+//! Inputs are compared by digest. Instructions are aligned stage by stage, so
+//! that one more line is one addition and not a change of all that follow; a
+//! file that is gone under one name and new under another is one that moved.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::input::{Input, InputKind};
+
+/// One difference. At least one side is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The kind of both sides.
+    pub kind: InputKind,
+    /// The input as it was; absent for an addition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Input>,
+    /// The input as it is; absent for a removal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Input>,
+}
+
+impl Change {
+    fn between(before: Option<&Input>, after: Option<&Input>) -> Option<Self> {
+        let kind = before.or(after)?.kind;
+        Some(Self { kind, before: before.cloned(), after: after.cloned() })
+    }
+
+    /// The name of what changed, as it is now where it still is.
+    pub fn name(&self) -> &str {
+        self.after.as_ref().or(self.before.as_ref()).map_or("", |input| &input.name)
+    }
+
+    /// Whether it is the same content under another name.
+    pub fn is_move(&self) -> bool {
+        let sides = self.before.as_ref().zip(self.after.as_ref());
+        self.kind == InputKind::File && sides.is_some_and(|(before, after)| before.name != after.name)
+    }
+}
+
+/// The differences from `before` to `after`, the ones with most consequences first.
+pub fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
+    let mut changes = plain(before, after);
+    changes.extend(instructions(before, after));
+    let mut changes = with_moves(changes);
+    // What a requirement file says goes before the fact that its bytes differ.
+    let told: Vec<String> = changes
+        .iter()
+        .filter(|change| change.kind == InputKind::Requirement)
+        .map(|change| change.name().to_owned())
+        .collect();
+    changes.retain(|change| change.kind != InputKind::File || !told.iter().any(|name| name == change.name()));
+    changes.sort_by_key(|change| (rank(change.kind), place(change)));
+    changes
+}
+
+/// Everything but instructions, matched by kind and name.
+fn plain(before: &[Input], after: &[Input]) -> Vec<Change> {
+    let index = |inputs| -> BTreeMap<(&'static str, &str), &Input> {
+        let counted = <[Input]>::iter(inputs).filter(|input| input.kind != InputKind::Instruction);
+        counted.map(|input| ((input.kind.name(), input.name.as_str()), input)).collect()
+    };
+    let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) = (index(before), index(after));
+    let gone_or_changed = before.iter().filter_map(|(name, was)| {
+        let is = after.get(name);
+        (is != Some(was)).then(|| Change::between(Some(was), is.copied())).flatten()
+    });
+    let new = after
+        .iter()
+        .filter(|(name, _)| !before.contains_key(*name))
+        .filter_map(|(_, is)| Change::between(None, Some(is)));
+    gone_or_changed.chain(new).collect()
+}
+
+/// `2/7 RUN` → stage 2, place 7.
+fn stage_and_number(input: &Input) -> (usize, usize) {
+    let place = input.name.split(' ').next().unwrap_or_default();
+    let (stage, number) = place.split_once('/').unwrap_or_default();
+    (stage.parse().unwrap_or(usize::MAX), number.parse().unwrap_or(usize::MAX))
+}
+
+fn instructions(before: &[Input], after: &[Input]) -> Vec<Change> {
+    let by_stage = |inputs| -> BTreeMap<usize, Vec<&Input>> {
+        let mut stages: BTreeMap<usize, Vec<&Input>> = BTreeMap::new();
+        for input in <[Input]>::iter(inputs).filter(|input| input.kind == InputKind::Instruction) {
+            stages.entry(stage_and_number(input).0).or_default().push(input);
+        }
+        for stage in stages.values_mut() {
+            stage.sort_by_key(|input| stage_and_number(input).1);
+        }
+        stages
+    };
+    let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) = (by_stage(before), by_stage(after));
+    let mut stages: Vec<usize> = before.keys().chain(after.keys()).copied().collect();
+    stages.sort_unstable();
+    stages.dedup();
+    let none: &[&Input] = &[];
+    let of = |stage: usize, inputs: &BTreeMap<usize, Vec<&Input>>| -> Vec<Input> {
+        let inputs = inputs.get(&stage).map_or(none, Vec::as_slice);
+        inputs.iter().map(|input| (*input).clone()).collect()
+    };
+    stages.into_iter().flat_map(|stage| aligned(&of(stage, &before), &of(stage, &after))).collect()
+}
+
+/// Aligns along a longest common subsequence; between two anchors, an
+/// instruction gone and a new one of the same keyword are one that changed.
+fn aligned(before: &[Input], after: &[Input]) -> Vec<Change> {
+    let same = |one: &Input, other: &Input| one.digest == other.digest;
+    let mut lengths = vec![vec![0_usize; after.len() + 1]; before.len() + 1];
+    for (row, was) in before.iter().enumerate().rev() {
+        for (column, is) in after.iter().enumerate().rev() {
+            lengths[row][column] = if same(was, is) {
+                lengths[row + 1][column + 1] + 1
+            } else {
+                lengths[row + 1][column].max(lengths[row][column + 1])
+            };
+        }
+    }
+    let mut changes = Vec::new();
+    let (mut row, mut column) = (0, 0);
+    let (mut gone, mut new) = (Vec::new(), Vec::new());
+    while row < before.len() || column < after.len() {
+        if row < before.len() && column < after.len() && same(&before[row], &after[column]) {
+            pair(&mut gone, &mut new, &mut changes);
+            (row, column) = (row + 1, column + 1);
+        } else if column == after.len()
+            || (row < before.len() && lengths[row + 1][column] >= lengths[row][column + 1])
+        {
+            gone.push(&before[row]);
+            row += 1;
+        } else {
+            new.push(&after[column]);
+            column += 1;
+        }
+    }
+    pair(&mut gone, &mut new, &mut changes);
+    changes
+}
+
+fn pair(gone: &mut Vec<&Input>, new: &mut Vec<&Input>, changes: &mut Vec<Change>) {
+    let keyword = |input: &Input| input.name.split(' ').nth(1).map(str::to_owned);
+    for was in gone.drain(..) {
+        let partner = new.iter().position(|is| keyword(is) == keyword(was));
+        changes.extend(Change::between(Some(was), partner.map(|place| new.remove(place))));
+    }
+    changes.extend(new.drain(..).filter_map(|is| Change::between(None, Some(is))));
+}
+
+fn with_moves(changes: Vec<Change>) -> Vec<Change> {
+    let (mut gone, rest): (Vec<_>, Vec<_>) =
+        changes.into_iter().partition(|change| change.kind == InputKind::File && change.after.is_none());
+    let mut changes: Vec<Change> = rest
+        .into_iter()
+        .map(|change| match (change.kind, &change.before, &change.after) {
+            (InputKind::File, None, Some(is)) => {
+                let same = |was: &Change| was.before.as_ref().is_some_and(|was| was.digest == is.digest);
+                match gone.iter().position(same) {
+                    Some(place) => Change { before: gone.remove(place).before, ..change },
+                    None => change,
+                }
+            }
+            _ => change,
+        })
+        .collect();
+    changes.append(&mut gone);
+    changes
+}
+
+/// What is likely to be the cause before what is likely to be a consequence.
+fn rank(kind: InputKind) -> usize {
+    const ORDER: [InputKind; 12] = [
+        InputKind::Dockerfile,
+        InputKind::Directive,
+        InputKind::Target,
+        InputKind::Platform,
+        InputKind::BaseImage,
+        InputKind::BaseName,
+        InputKind::Stage,
+        InputKind::Instruction,
+        InputKind::BuildArg,
+        InputKind::StageArg,
+        InputKind::Requirement,
+        InputKind::MissingRequirement,
+    ];
+    // Files come last: there are many.
+    let last = if kind == InputKind::File { ORDER.len() + 1 } else { ORDER.len() };
+    ORDER.iter().position(|known| *known == kind).unwrap_or(last)
+}
+
+fn place(change: &Change) -> (usize, usize, String) {
+    let input = change.after.as_ref().or(change.before.as_ref());
+    let (stage, number) =
+        input.filter(|input| input.kind == InputKind::Instruction).map_or((0, 0), stage_and_number);
+    (stage, number, change.name().to_owned())
+}

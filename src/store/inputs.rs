@@ -1,0 +1,215 @@
+//! What the keys of recent builds were made of, so that a miss can be explained.
+//!
+//! A record is one file of JSON lines: a [`RecordHead`], then one input a line.
+//! It is written when an image is noted under its key. Records are for people:
+//! the most recent ones are kept, and no lookup depends on them.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{LAYOUT, Lane, Store, StoreError};
+use crate::key::{CacheKey, Input};
+
+const SCHEMA: &str = "larder.inputs.v1";
+/// Records kept.
+const MAX_RECORDS: usize = 64;
+/// Bytes that they may take together; those of 10 000 files take about two megabytes.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Whose inputs they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordHead {
+    /// `larder.inputs.v1`.
+    pub schema: String,
+    /// The image key.
+    pub image_key: CacheKey,
+    /// The dependency key of the same build.
+    pub dependency_key: CacheKey,
+    /// The repositories that the image was named in, without tags.
+    pub names: Vec<String>,
+    /// Whose build it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Lane>,
+    /// When it was built.
+    pub created: Timestamp,
+    /// How many inputs follow.
+    pub inputs: usize,
+}
+
+impl RecordHead {
+    /// The head of a record.
+    pub fn new(
+        keys: (CacheKey, CacheKey),
+        names: Vec<String>,
+        lane: Option<Lane>,
+        created: Timestamp,
+        inputs: usize,
+    ) -> Self {
+        let (image_key, dependency_key) = keys;
+        Self { schema: SCHEMA.to_owned(), image_key, dependency_key, names, lane, created, inputs }
+    }
+}
+
+impl Store {
+    /// Keeps what the key of `head` was made of; `inputs` are published ones.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the record cannot be written.
+    pub fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), StoreError> {
+        let path = self.inputs_path(head.image_key);
+        let failed =
+            |error: serde_json::Error| StoreError::Write { path: path.clone(), source: error.into() };
+        let mut text = serde_json::to_vec(head).map_err(failed)?;
+        for input in inputs {
+            text.push(b'\n');
+            serde_json::to_writer(&mut text, input).map_err(failed)?;
+        }
+        text.push(b'\n');
+        self.write(&path, &text)?;
+        make_room(path.parent().unwrap_or(&self.root));
+        Ok(())
+    }
+
+    /// The heads of all records, the most recent first. What is damaged is left out.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the directory is there and cannot be read.
+    pub fn records(&self) -> Result<Vec<RecordHead>, StoreError> {
+        let directory = self.root.join(LAYOUT).join("inputs");
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(StoreError::Read { path: directory, source }),
+        };
+        let mut heads: Vec<RecordHead> = entries.filter_map(|entry| head(&entry.ok()?.path())).collect();
+        heads.sort_by(|one, other| (other.created, other.image_key).cmp(&(one.created, one.image_key)));
+        Ok(heads)
+    }
+
+    /// The inputs of the record of `key`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be read. A damaged one is set aside first.
+    pub fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, StoreError> {
+        let path = self.inputs_path(key);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StoreError::Read { path, source }),
+        };
+        let mut lines = text.lines();
+        let head: Option<RecordHead> = lines.next().and_then(|line| serde_json::from_str(line).ok());
+        let inputs: Result<Vec<Input>, _> = lines.map(serde_json::from_str).collect();
+        match (head, inputs) {
+            (Some(head), Ok(inputs)) if head.image_key == key && head.inputs == inputs.len() => {
+                Ok(Some(inputs))
+            }
+            (_, Err(error)) => Err(self.set_aside(&path, error.to_string())),
+            _ => Err(self.set_aside(&path, "it is not the whole record of its key".to_owned())),
+        }
+    }
+
+    fn inputs_path(&self, key: CacheKey) -> PathBuf {
+        self.root.join(LAYOUT).join("inputs").join(format!("{key}.jsonl"))
+    }
+}
+
+/// The first line of a record.
+fn head(path: &Path) -> Option<RecordHead> {
+    let mut line = String::new();
+    BufReader::new(File::open(path).ok()?).read_line(&mut line).ok()?;
+    serde_json::from_str::<RecordHead>(&line).ok().filter(|head| head.schema == SCHEMA)
+}
+
+/// Removes the oldest records beyond the bounds, as far as that is possible.
+fn make_room(directory: &Path) {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    let mut records: Vec<_> = entries
+        .filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            Some((metadata.modified().ok()?, metadata.len(), entry.path()))
+        })
+        .collect();
+    records.sort_unstable();
+    let mut bytes = 0;
+    for (place, (_, size, path)) in records.iter().rev().enumerate() {
+        bytes += size;
+        // The last one stays, however large it is.
+        if place >= MAX_RECORDS || (place > 0 && bytes > MAX_BYTES) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::key::InputKind;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(directory.path());
+        (directory, store)
+    }
+
+    fn record(number: i64) -> (RecordHead, Vec<Input>) {
+        let key = CacheKey::from(Digest::of(&number.to_le_bytes()));
+        let inputs = vec![
+            Input::of_values(InputKind::File, "a\nb", &[&number.to_le_bytes()]),
+            Input::of_values(InputKind::Label, "l", &[b"x"]),
+        ];
+        let lane = Lane::try_from("main".to_owned()).ok();
+        let created = Timestamp::from_second(number).unwrap();
+        (RecordHead::new((key, key), vec!["app".to_owned()], lane, created, inputs.len()), inputs)
+    }
+
+    #[test]
+    fn records_come_back_whole_and_the_most_recent_first() {
+        let (_directory, store) = store();
+        assert_eq!(store.records().unwrap(), []);
+        for number in [2, 3, 1] {
+            let (head, inputs) = record(number);
+            store.keep_inputs(&head, &inputs).unwrap();
+        }
+        let heads = store.records().unwrap();
+        assert_eq!(heads, [3, 2, 1].map(|number| record(number).0));
+        assert_eq!(store.inputs(heads[1].image_key).unwrap().unwrap(), record(2).1);
+        assert_eq!(store.inputs(CacheKey::from(Digest::of(b"other"))).unwrap(), None);
+    }
+
+    #[test]
+    fn the_oldest_records_make_room() {
+        let (_directory, store) = store();
+        for number in 0..i64::try_from(MAX_RECORDS).unwrap() + 3 {
+            let (head, inputs) = record(number);
+            store.keep_inputs(&head, &inputs).unwrap();
+            let time = filetime::FileTime::from_unix_time(1000 + number, 0);
+            filetime::set_file_mtime(store.inputs_path(head.image_key), time).unwrap();
+        }
+        let heads = store.records().unwrap();
+        assert_eq!(heads.len(), MAX_RECORDS);
+        assert_eq!(heads.last(), Some(&record(3).0));
+    }
+
+    #[test]
+    fn a_damaged_record_is_set_aside_and_then_absent() {
+        let (_directory, store) = store();
+        let (head, inputs) = record(1);
+        for keep in [0, 1, 40, 300] {
+            store.keep_inputs(&head, &inputs).unwrap();
+            let path = store.inputs_path(head.image_key);
+            let text = fs::read(&path).unwrap();
+            fs::write(&path, &text[..keep]).unwrap();
+            assert!(matches!(store.inputs(head.image_key), Err(StoreError::Damaged { .. })), "{keep}");
+            assert_eq!(store.inputs(head.image_key).unwrap(), None);
+        }
+    }
+}
