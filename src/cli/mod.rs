@@ -43,6 +43,8 @@ pub enum Command {
     Build(Box<BuildArgs>),
     /// Print the keys that a build of these inputs has
     Key(Box<KeyArgs>),
+    /// Say what has changed since the last build of this image, so that its key is another
+    Why(Box<WhyArgs>),
     /// Print what the last builds hit and how long they took
     Stats(StatsArgs),
 }
@@ -72,6 +74,20 @@ pub struct GlobalArgs {
 #[derive(Debug, Args)]
 pub struct KeyArgs {
     /// The flags of the build whose keys are wanted.
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// List every input of the keys with its digest
+    #[arg(long)]
+    pub explain: bool,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// `larder why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The flags of the build that was no exact hit.
     #[command(flatten)]
     pub build: BuildArgs,
     /// Form of the output

@@ -1,12 +1,15 @@
-//! `larder key`: the keys that a build with these flags has.
+//! `larder key`: the keys that a build with these flags has, and what they are made of.
+
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::build::{Inputs, Lookup, NoKeys, compute_keys, engine, input_error};
-use super::error::CommandError;
+use super::build::{BuildKeys, Inputs, Lookup, NoKeys, compute_keys, engine, input_error};
+use super::error::{CommandError, chain};
+use super::print_json;
 use crate::buildkit::Client;
-use crate::cli::{Format, KeyArgs};
-use crate::key::CacheKey;
+use crate::cli::{BuildArgs, Format, KeyArgs};
+use crate::key::{CacheKey, Input};
 use crate::output::Printer;
 use crate::registry::Login;
 use crate::settings::{BuildSettings, Environment, Settings};
@@ -18,6 +21,10 @@ struct Output {
     image_key: CacheKey,
     dependency_key: CacheKey,
     unpinned: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs: Option<Vec<Input>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dependency_inputs: Option<Vec<Input>>,
 }
 
 pub(super) async fn run(
@@ -26,7 +33,48 @@ pub(super) async fn run(
     environment: &Environment,
     printer: Printer,
 ) -> Result<(), CommandError> {
-    let build = BuildSettings::resolve(&args.build, settings, environment)?;
+    let (_, BuildKeys { keys, unpinned, .. }) = keyed(&args.build, settings, environment, printer).await?;
+    let published = |inputs: &[Input]| -> Option<Vec<Input>> {
+        args.explain.then(|| inputs.iter().map(|input| input.published(&settings.seal)).collect())
+    };
+    let output = Output {
+        schema: "larder.key.v1",
+        image_key: keys.image,
+        dependency_key: keys.dependency,
+        unpinned,
+        inputs: published(&keys.inputs),
+        dependency_inputs: published(&keys.dependency_inputs),
+    };
+    match args.format {
+        Format::Text => printer.out(&text(&output)),
+        Format::Json => print_json(printer, &output)?,
+    }
+    Ok(())
+}
+
+fn text(output: &Output) -> String {
+    let mut text = String::new();
+    let keys = [
+        ("image key", output.image_key, &output.inputs),
+        ("dependency key", output.dependency_key, &output.dependency_inputs),
+    ];
+    for (name, key, inputs) in keys {
+        let _ = writeln!(text, "{name}: {key}");
+        for Input { kind, name, digest, .. } in inputs.iter().flatten() {
+            let _ = writeln!(text, "  {kind:<18} {digest}  {name}");
+        }
+    }
+    text
+}
+
+/// The keys of the build that `args` describe; what is worth a warning is told.
+pub(super) async fn keyed(
+    args: &BuildArgs,
+    settings: &Settings,
+    environment: &Environment,
+    printer: Printer,
+) -> Result<(BuildSettings, BuildKeys), CommandError> {
+    let build = BuildSettings::resolve(args, settings, environment)?;
     let inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
     let client = Client::connect(&settings.endpoint).await?;
     let engine = engine(&client)?;
@@ -36,28 +84,13 @@ pub(super) async fn run(
     let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &store, &settings.seal)
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;
-    let output = Output {
-        schema: "larder.key.v1",
-        image_key: keys.keys.image,
-        dependency_key: keys.keys.dependency,
-        unpinned: keys.unpinned,
-    };
-    match args.format {
-        Format::Text => {
-            printer.out(&format!(
-                "image key: {}\ndependency key: {}\n",
-                output.image_key, output.dependency_key
-            ));
-            if !output.unpinned.is_empty() {
-                printer.warn(&format!("no digest is known of the base image {}", output.unpinned.join(", ")));
-            }
-        }
-        Format::Json => {
-            let json = serde_json::to_string_pretty(&output).map_err(|error| CommandError::config(&error))?;
-            printer.out(&format!("{json}\n"));
-        }
+    if !keys.unpinned.is_empty() {
+        printer.warn(&format!("no digest is known of the base image {}", keys.unpinned.join(", ")));
     }
-    Ok(())
+    for fault in &keys.faults {
+        printer.warn(&format!("{}; going on without it", chain(fault)));
+    }
+    Ok((build, keys))
 }
 
 fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {

@@ -4,11 +4,13 @@ mod build;
 mod error;
 mod key;
 mod stats;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde::Serialize;
 
 use crate::cli::{Cli, Command};
 use crate::output::Printer;
@@ -43,8 +45,16 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
     match &cli.command {
         Command::Build(args) => on_a_runtime(build::run(args, &settings, environment, printer)),
         Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, *printer)),
+        Command::Why(args) => on_a_runtime(why::run(args, &settings, environment, *printer)),
         Command::Stats(args) => stats::run(args, &settings, *printer),
     }
+}
+
+/// Prints an object that was asked for as JSON.
+fn print_json(printer: Printer, object: &impl Serialize) -> Result<(), CommandError> {
+    let json = serde_json::to_string_pretty(object).map_err(|error| CommandError::config(&error))?;
+    printer.out(&format!("{json}\n"));
+    Ok(())
 }
 
 fn on_a_runtime(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {

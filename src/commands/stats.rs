@@ -1,6 +1,7 @@
 //! `larder stats`: what the last builds hit.
 
 use super::error::CommandError;
+use super::print_json;
 use crate::cli::{Format, StatsArgs};
 use crate::ledger;
 use crate::output::Printer;
@@ -19,10 +20,7 @@ pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Re
     let stats = Stats::new(&ledger.builds, last, store.directory(), bytes);
     match args.format {
         Format::Text => printer.out(&stats.text()),
-        Format::Json => {
-            let json = serde_json::to_string_pretty(&stats).map_err(|error| CommandError::config(&error))?;
-            printer.out(&format!("{json}\n"));
-        }
+        Format::Json => print_json(printer, &stats)?,
     }
     Ok(())
 }

@@ -134,6 +134,20 @@ pub struct Keys {
     pub dependency_inputs: Vec<Input>,
 }
 
+impl Keys {
+    /// All that can be told of the keys: what the image key is made of, and the dependency files.
+    pub fn told(&self) -> impl Iterator<Item = &Input> {
+        let is_dependency =
+            |input: &&Input| matches!(input.kind, InputKind::Requirement | InputKind::MissingRequirement);
+        self.inputs.iter().chain(self.dependency_inputs.iter().filter(is_dependency))
+    }
+
+    /// The same as it may be stored; confidential digests are sealed, which takes tens of milliseconds for each.
+    pub fn published(&self, seal: &Seal) -> Vec<Input> {
+        self.told().map(|input| input.published(seal)).collect()
+    }
+}
+
 impl ImageInputs<'_> {
     /// Computes both keys. `read` yields a context file's bytes by path, or
     /// `None` for what is no file; it is asked for dependency files alone.

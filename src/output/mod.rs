@@ -1,5 +1,6 @@
 //! What larder shows: the printer, progress, and renderings for people and programs.
 
+pub mod changes;
 mod printer;
 pub mod progress;
 pub mod stats;

@@ -37,7 +37,7 @@ impl<'a> EngineTier<'a> {
     pub async fn take(&self, key: CacheKey, names: &[ImageRef]) -> Answer<Image> {
         let images = match self.store.image(key) {
             Ok(Some(entry)) => entry.images,
-            Ok(None) => return Answer::miss("no image of this key is known"),
+            Ok(None) => return Answer::unknown("no image of this key is known"),
             Err(error) => return Answer::fault(error, "the cache cannot be read"),
         };
         let known = images.len();

@@ -24,19 +24,30 @@ pub struct Answer<T> {
     pub reason: String,
     /// What went wrong, if anything did.
     pub fault: Option<Fault>,
+    /// Whether the key was never seen before.
+    unknown: bool,
 }
 
 impl<T> Answer<T> {
     fn hit(found: T, reason: impl Into<String>) -> Self {
-        Self { found: Some(found), reason: reason.into(), fault: None }
+        Self { found: Some(found), reason: reason.into(), fault: None, unknown: false }
     }
 
     fn miss(reason: impl Into<String>) -> Self {
-        Self { found: None, reason: reason.into(), fault: None }
+        Self { found: None, reason: reason.into(), fault: None, unknown: false }
+    }
+
+    fn unknown(reason: impl Into<String>) -> Self {
+        Self { unknown: true, ..Self::miss(reason) }
+    }
+
+    /// Whether the key was never seen before, so that something must have changed.
+    pub fn is_unknown(&self) -> bool {
+        self.unknown
     }
 
     fn fault(fault: impl Into<Fault>, reason: impl Into<String>) -> Self {
-        Self { found: None, reason: reason.into(), fault: Some(fault.into()) }
+        Self { found: None, reason: reason.into(), fault: Some(fault.into()), unknown: false }
     }
 
     /// The ledger's record of this answer of `tier`, which took `duration` and moved no bytes.

@@ -1,6 +1,7 @@
 //! `larder build`: settings → inputs → keys → tiers → BuildKit → ledger → summary.
 
 mod bases;
+mod explain;
 mod exports;
 mod files;
 mod inputs;
@@ -25,19 +26,19 @@ use crate::dockerfile::ResolveError;
 use crate::engine::{Engine, Image, ImageStore};
 use crate::ledger::{self, BuildRecord, Outcome, StepCounts, StepEntry, TierOutcome, TierRecord};
 use crate::output::progress::{StepKind, Trace, VertexTrace};
-use crate::output::{Printer, summary};
+use crate::output::{Printer, changes, summary};
 use crate::registry::Login;
 use crate::settings::{BuildSettings, Environment, OutputKind, ProgressMode, Settings};
 use crate::store::Store;
 use crate::tiers::EngineTier;
 use exports::{Abilities, Exports};
 use inputs::InputError;
-use keys::BuildKeys;
 use run::Ended;
 
 pub(super) use bases::Lookup;
+pub(super) use explain::{Explanation, Identity};
 pub(super) use inputs::Inputs;
-pub(super) use keys::{NoKeys, compute as compute_keys};
+pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys};
 
 /// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
 const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
@@ -200,7 +201,16 @@ impl Job<'_> {
         }
         let (Some(keys), Some(engine)) = (keys, &self.engine) else { return Ok(None) };
         let clock = Instant::now();
-        let answer = EngineTier::new(&self.store, engine).take(keys.keys.image, &self.build.tags).await;
+        let mut answer = EngineTier::new(&self.store, engine).take(keys.keys.image, &self.build.tags).await;
+        if answer.is_unknown() {
+            match self.identity().explain(&self.store, &keys.keys) {
+                Ok(explanation) => {
+                    let changes = explanation.and_then(|found| changes::brief(&found.changes));
+                    answer.reason.extend(changes.map(|changes| format!(": {changes}")));
+                }
+                Err(error) => self.cache_fault(&error)?,
+            }
+        }
         self.record.tiers.push(answer.record(EngineTier::NAME, clock.elapsed()));
         if let Some(fault) = &answer.fault {
             self.cache_fault(fault.as_ref())?;
@@ -279,6 +289,9 @@ impl Job<'_> {
         if let (Some(keys), Some(id), true) = (keys, self.record.image_id.clone(), engine_image) {
             if keys.still_hold() {
                 self.note(keys, &id)?;
+                if let Err(error) = self.identity().record(&self.store, &keys.keys, Timestamp::now()) {
+                    self.cache_fault(&error)?;
+                }
             } else {
                 self.printer
                     .warn("files of the context changed while the image was built: it is not kept as a hit");
@@ -308,6 +321,11 @@ impl Job<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// What this build is compared with others by.
+    fn identity(&self) -> Identity<'_> {
+        Identity { names: &self.build.tags, lane: self.settings.lane.as_ref(), seal: &self.settings.seal }
     }
 
     /// Notes the image under its key; a cache that cannot be written costs a warning.

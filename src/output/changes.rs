@@ -1,0 +1,101 @@
+//! What has changed between two keys, for people.
+
+use std::fmt::Write as _;
+
+use crate::key::{Change, Input, InputKind};
+
+/// Changes shown one by one; the rest is counted.
+const MOST: usize = 40;
+
+/// Renders the changes one a line, the subject before what became of it.
+pub fn render(changes: &[Change]) -> String {
+    let shown: Vec<(String, String)> =
+        changes.iter().take(MOST).map(|change| (subject(change), outcome(change))).collect();
+    let width = shown.iter().map(|(subject, _)| subject.chars().count()).max().unwrap_or_default().min(40);
+    let mut text = String::new();
+    for (subject, outcome) in shown {
+        let _ = writeln!(text, "  {subject:<width$}  {outcome}");
+    }
+    if changes.len() > MOST {
+        let _ = writeln!(text, "  … and {} more (--format json has all)", changes.len() - MOST);
+    }
+    text
+}
+
+/// The first change and how many there are, on one line.
+pub fn brief(changes: &[Change]) -> Option<String> {
+    let first = changes.first()?;
+    let more = match changes.len() {
+        1 => String::new(),
+        count => format!(", and {} more", count - 1),
+    };
+    let outcome = outcome(first);
+    let outcome = if outcome.chars().count() <= 60 { outcome } else { "changed".to_owned() };
+    Some(format!("{} {outcome}{more}", subject(first)))
+}
+
+fn subject(change: &Change) -> String {
+    let name = change.name();
+    let line = change.after.as_ref().or(change.before.as_ref()).and_then(|input| input.line);
+    match change.kind {
+        InputKind::Dockerfile => "Dockerfile".to_owned(),
+        InputKind::Directive => format!("directive {name}"),
+        InputKind::Stage => format!("base of stage {name}"),
+        InputKind::Instruction => match line {
+            Some(line) => format!("Dockerfile line {line}"),
+            None => format!("trigger of the base image, {name}"),
+        },
+        InputKind::BaseImage => format!("base image {name}"),
+        InputKind::BaseName => format!("name of the base image {name}"),
+        InputKind::File | InputKind::Requirement => name.to_owned(),
+        InputKind::BuildArg => format!("build argument {name}"),
+        InputKind::StageArg => match name.split_once('/') {
+            Some((stage, name)) => format!("argument {name} of stage {stage}"),
+            None => format!("argument {name}"),
+        },
+        InputKind::Target => "target".to_owned(),
+        InputKind::Platform => "platform".to_owned(),
+        InputKind::SecretId => format!("secret {name}"),
+        InputKind::SshId => format!("ssh agent {name}"),
+        InputKind::NamedContext => format!("context {name}"),
+        InputKind::Label => format!("label {name}"),
+        InputKind::Network => "network".to_owned(),
+        InputKind::Option => format!("option {name}"),
+        InputKind::Extra => format!("key extra {name}"),
+        InputKind::Tag => format!("tag {name}"),
+        InputKind::AdditionalContext => "additional context".to_owned(),
+        InputKind::MissingRequirement => format!("{name}, which is not in the context,"),
+        InputKind::Sealed => "sealed values".to_owned(),
+    }
+}
+
+fn outcome(change: &Change) -> String {
+    match (&change.before, &change.after) {
+        (None, Some(is)) => with_text("added", is),
+        (Some(was), None) => with_text("removed", was),
+        (Some(was), Some(_)) if change.is_move() => format!("moved from {}", was.name),
+        (Some(was), Some(is)) => between(change.kind, was, is),
+        (None, None) => String::new(),
+    }
+}
+
+/// `added`, and what was added where the name alone does not say it.
+fn with_text(what: &str, input: &Input) -> String {
+    match input.kind {
+        InputKind::File | InputKind::Stage => what.to_owned(),
+        _ if input.about.is_empty() => what.to_owned(),
+        _ => format!("{what}: {}", input.about),
+    }
+}
+
+fn between(kind: InputKind, was: &Input, is: &Input) -> String {
+    if kind == InputKind::File {
+        // Kind and mode are told; where they are the same it is the content.
+        return if was.about == is.about {
+            "changed".to_owned()
+        } else {
+            format!("changed: {} → {}", was.about, is.about)
+        };
+    }
+    if was.about == is.about { "changed".to_owned() } else { format!("{} → {}", was.about, is.about) }
+}
