@@ -61,7 +61,7 @@ fn text(output: &Output) -> String {
     for (name, key, inputs) in keys {
         let _ = writeln!(text, "{name}: {key}");
         for Input { kind, name, digest, .. } in inputs.iter().flatten() {
-            let _ = writeln!(text, "  {kind:<18} {digest}  {name}");
+            let _ = writeln!(text, "  {:<18} {digest}  {name}", kind.name());
         }
     }
     text

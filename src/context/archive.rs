@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
-use super::hash::{FileDigest, FileKind, digest_attributes};
+use super::hash::{CAPABILITIES, FileDigest, FileKind};
 use crate::digest::Digest;
 
 /// Bytes at the start of a stream that tell an archive from a Dockerfile.
@@ -103,22 +103,21 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
             _ => (FileKind::File, Digest::of_reader(&mut entry)?),
         };
         let size = entry.size();
-        let xattrs = attributes(&mut entry)?;
-        files.insert(path.clone(), FileDigest { path, kind, mode, digest, xattrs, size });
+        let capabilities = capabilities(&mut entry)?;
+        files.insert(path.clone(), FileDigest { path, kind, mode, digest, capabilities, size });
     }
     Ok(Archive { files: files.into_values().collect(), wanted: found })
 }
 
-/// The digest of the extended attributes that the archive gives an entry.
-fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest>> {
-    let mut attributes = BTreeMap::new();
+/// The digest of the capabilities that the archive gives an entry.
+fn capabilities(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest>> {
     for extension in entry.pax_extensions()?.into_iter().flatten() {
         let extension = extension?;
-        if let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) {
-            attributes.insert(name.to_owned(), extension.value_bytes().to_vec());
+        if extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) == Some(CAPABILITIES) {
+            return Ok(Some(Digest::of(extension.value_bytes())));
         }
     }
-    Ok(digest_attributes(attributes))
+    Ok(None)
 }
 
 fn device(entry: &tar::Entry<'_, impl Read>) -> io::Result<Digest> {

@@ -2,15 +2,14 @@
 //!
 //! A digest covers what would end up in an image: the content of a file, the
 //! target of a link, the numbers of a device; beside it stand kind, permission
-//! bits and extended attributes. It covers no time stamp, owner or order. A
+//! bits and a file's capabilities. It covers no time stamp, owner or order. A
 //! further name of a file counts as a file of its own, a socket as the empty
 //! file that an engine makes of it.
 //!
-//! The label that SELinux keeps in an attribute does not count: it comes with
-//! the place where a file lies, differs from container to container, and never
-//! reaches a layer.
+//! Of the extended attributes only capabilities reach a layer. Others differ
+//! from place to place, as SELinux' labels do, and do not count.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::num::NonZero;
@@ -24,7 +23,6 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::error::{ContextError, is_absent};
-use super::stat;
 use super::stat_index::StatIndex;
 use super::walk::{Entry, EntryKind};
 use crate::digest::Digest;
@@ -40,8 +38,8 @@ pub struct FileDigest {
     pub mode: u32,
     /// Of the content, the link target, or `major:minor`; of nothing otherwise.
     pub digest: Digest,
-    /// Of the extended attributes, if there are any.
-    pub xattrs: Option<Digest>,
+    /// Of a file's capabilities, if it has any.
+    pub capabilities: Option<Digest>,
     /// Bytes that were digested, of content or link target; 0 otherwise.
     pub size: u64,
 }
@@ -67,8 +65,8 @@ pub enum FileKind {
 /// stay in a core's cache until it is digested.
 const BUFFER: usize = 256 * 1024;
 
-/// The attribute that holds a file's SELinux label.
-const LABEL: &str = "security.selinux";
+/// The extended attribute that holds a file's capabilities.
+pub(super) const CAPABILITIES: &str = "security.capability";
 
 /// Sorts `entries` by path and digests them, in that order; what `index` knows
 /// is not read again.
@@ -84,7 +82,7 @@ pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<Fi
     let mut files = Vec::new();
     for (number, (entry, digest)) in entries.iter().zip(&mut digests).enumerate() {
         let known = index.known(entry);
-        digest.xattrs = known.map_or_else(|| attributes(entry), |known| known.xattrs);
+        digest.capabilities = known.map_or_else(|| capabilities(entry), |known| known.capabilities);
         match known {
             Some(known) => digest.digest = known.digest,
             None if entry.metadata.is_file() && !twins.contains_key(&number) => files.push(number),
@@ -102,26 +100,15 @@ pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<Fi
     Ok(digests)
 }
 
-fn attributes(entry: &Entry) -> Option<Digest> {
-    digest_attributes(stat::xattrs(&entry.absolute))
+/// The digest of a file's capabilities, as the kernel keeps them.
+fn capabilities(entry: &Entry) -> Option<Digest> {
+    let is_file = entry.metadata.is_file();
+    // What has vanished meanwhile or has no attributes is told of when it is opened.
+    let value = is_file.then(|| xattr::get(&entry.absolute, CAPABILITIES).ok().flatten()).flatten();
+    value.map(|value| Digest::of(&value))
 }
 
-/// One digest over all extended attributes that count, each field with its
-/// length; `None` if there are none.
-pub(super) fn digest_attributes(mut attributes: BTreeMap<String, Vec<u8>>) -> Option<Digest> {
-    attributes.remove(LABEL);
-    if attributes.is_empty() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    for field in attributes.iter().flat_map(|(name, value)| [name.as_bytes(), value]) {
-        bytes.extend((field.len() as u64).to_le_bytes());
-        bytes.extend(field);
-    }
-    Some(Digest::of(&bytes))
-}
-
-/// All that the metadata tell: everything but a file's content and attributes.
+/// All that the metadata tell: everything but a file's content and capabilities.
 fn describe(entry: &Entry) -> FileDigest {
     let numbers = |major: u32, minor: u32| Digest::of(format!("{major}:{minor}").as_bytes());
     let nothing = Digest::of(b"");
@@ -140,7 +127,7 @@ fn describe(entry: &Entry) -> FileDigest {
         EntryKind::BlockDevice { major, minor } => (FileKind::BlockDevice, numbers(*major, *minor), 0),
     };
     let mode = if kind == FileKind::Symlink { 0o777 } else { entry.metadata.mode() & 0o7777 };
-    FileDigest { path: entry.path.clone(), kind, mode, digest, xattrs: None, size }
+    FileDigest { path: entry.path.clone(), kind, mode, digest, capabilities: None, size }
 }
 
 /// Further names of files whose first name is among `entries` too, which are

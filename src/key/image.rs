@@ -44,8 +44,8 @@ pub struct ContextFile {
     pub mode: u32,
     /// The digest of the content, or of the link's target.
     pub digest: Digest,
-    /// The digest of the extended attributes, if there are any.
-    pub xattrs: Option<Digest>,
+    /// The digest of a file's capabilities, if it has any.
+    pub capabilities: Option<Digest>,
 }
 
 /// What a named context is.
@@ -352,9 +352,12 @@ impl ImageInputs<'_> {
         });
         for file in self.files {
             if all || resolution.is_some_and(|resolution| resolution.context.sees(&file.path)) {
-                let mode = file.mode.to_le_bytes();
+                // Nor does BuildKit count a directory's mode: where agents differ in their umask, it does.
+                let mode = if file.kind == "dir" { 0 } else { file.mode };
+                let mode = mode.to_le_bytes();
                 let mut values = vec![file.kind.as_bytes(), &mode, file.digest.as_bytes()];
-                values.extend(file.xattrs.iter().map(|xattrs| xattrs.as_bytes().as_slice()));
+                values
+                    .extend(file.capabilities.iter().map(|capabilities| capabilities.as_bytes().as_slice()));
                 let about = format!("{} {:04o}", file.kind, file.mode);
                 key.add_told(InputKind::File, &file.path, &values, &about)?;
             }

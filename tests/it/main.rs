@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod cancelling;
+mod differential;
 mod direct_server;
 mod engines;
 mod equivalence;

@@ -1,6 +1,5 @@
 //! Digesting the directories that a build reads, with what the stat index knows of them.
 
-use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -42,11 +41,12 @@ impl<'a> Files<'a> {
             self.faults.extend(self.store.keep_stat_index(&place, &learnt.encode()).err());
         }
         self.witness.directory(directory, filter, &entries);
-        let set_back: BTreeSet<&str> =
-            entries.iter().filter(|entry| is_set_back(entry)).map(|entry| entry.path.as_str()).collect();
-        for file in digests.iter().filter(|file| set_back.contains(file.path.as_str())) {
-            self.ambiguous.extend_from_slice(file.path.as_bytes());
-            self.ambiguous.extend_from_slice(file.digest.as_bytes());
+        for (entry, file) in entries.iter().zip(&digests) {
+            if is_set_back(entry) || file.capabilities.is_some() {
+                self.ambiguous.extend_from_slice(file.path.as_bytes());
+                self.ambiguous.extend_from_slice(file.digest.as_bytes());
+                self.ambiguous.extend(file.capabilities.iter().flat_map(Digest::as_bytes));
+            }
         }
         Ok(digests)
     }
@@ -60,7 +60,8 @@ impl<'a> Files<'a> {
 /// Whether the file's time is not that of its last change: set by a tool, to whole seconds.
 ///
 /// BuildKit takes a file of the same size and time for the one it already has. An edit that keeps both, as
-/// tools that set all times to one value make, must not give the old content the new content's key.
+/// tools that set all times to one value make, must not give the old content the new content's key. The same
+/// goes for capabilities, which BuildKit does not compare at all.
 fn is_set_back(entry: &Entry) -> bool {
     let metadata = &entry.metadata;
     metadata.is_file() && metadata.mtime_nsec() == 0 && metadata.mtime() != metadata.ctime()

@@ -268,7 +268,7 @@ fn context_file(file: context::FileDigest) -> ContextFile {
         kind: kind.to_owned(),
         mode: file.mode,
         digest: file.digest,
-        xattrs: file.xattrs,
+        capabilities: file.capabilities,
     }
 }
 
@@ -312,8 +312,8 @@ fn digest_of(files: &[context::FileDigest]) -> Digest {
         bytes.push(file.kind as u8);
         bytes.extend(file.mode.to_le_bytes());
         bytes.extend(file.digest.as_bytes());
-        bytes.push(u8::from(file.xattrs.is_some()));
-        bytes.extend(file.xattrs.iter().flat_map(Digest::as_bytes));
+        bytes.push(u8::from(file.capabilities.is_some()));
+        bytes.extend(file.capabilities.iter().flat_map(Digest::as_bytes));
     }
     Digest::of(&bytes)
 }

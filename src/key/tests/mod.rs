@@ -131,7 +131,7 @@ fn keys(case: &Case) -> Keys {
             kind: kind.clone(),
             mode: *mode,
             digest: Digest::of(bytes),
-            xattrs: None,
+            capabilities: None,
         })
         .collect();
     let read =
