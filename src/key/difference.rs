@@ -196,3 +196,78 @@ fn place(change: &Change) -> (usize, usize, String) {
         input.filter(|input| input.kind == InputKind::Instruction).map_or((0, 0), stage_and_number);
     (stage, number, change.name().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(kind: InputKind, name: &str, value: &str) -> Input {
+        Input::of_values(kind, name, &[value.as_bytes()])
+    }
+
+    fn stage(bodies: &[&str]) -> Vec<Input> {
+        let inputs = bodies.iter().enumerate().map(|(number, body)| {
+            let keyword = body.split(' ').next().unwrap();
+            input(InputKind::Instruction, &format!("0/{} {keyword}", number + 1), body)
+        });
+        inputs.collect()
+    }
+
+    /// `+name`, `-name`, `~name`, or `old>new`.
+    fn shown(before: &[Input], after: &[Input]) -> Vec<String> {
+        let changes = difference(before, after);
+        let shown = changes.iter().map(|change| match (&change.before, &change.after) {
+            (None, Some(is)) => format!("+{}", is.name),
+            (Some(was), None) => format!("-{}", was.name),
+            (Some(was), Some(is)) if was.name == is.name => format!("~{}", is.name),
+            (Some(was), Some(is)) => format!("{}>{}", was.name, is.name),
+            (None, None) => unreachable!("a change has a side"),
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn instructions_are_aligned_so_that_one_edit_is_one_change() {
+        let before = stage(&["COPY a", "RUN b", "ENV c", "RUN d"]);
+        let table: &[(&[&str], &[&str])] = &[
+            (&["COPY a", "RUN b", "ENV c", "RUN d"], &[]),
+            (&["LABEL x", "COPY a", "RUN b", "ENV c", "RUN d"], &["+0/1 LABEL"]),
+            (&["COPY a", "ENV c", "RUN d"], &["-0/2 RUN"]),
+            (&["COPY a", "RUN B", "ENV c", "RUN d"], &["~0/2 RUN"]),
+            (&["COPY a", "USER u", "RUN B", "ENV c", "RUN d"], &["+0/2 USER", "0/2 RUN>0/3 RUN"]),
+            (
+                &["RUN d", "ENV c", "RUN b", "COPY a"],
+                &["-0/1 COPY", "+0/2 ENV", "-0/2 RUN", "-0/3 ENV", "+0/3 RUN", "+0/4 COPY"],
+            ),
+            (&[], &["-0/1 COPY", "-0/2 RUN", "-0/3 ENV", "-0/4 RUN"]),
+        ];
+        for (after, expected) in table {
+            assert_eq!(shown(&before, &stage(after)), *expected, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn files_move_and_requirements_speak_for_their_file() {
+        let file = |name: &str, value: &str| input(InputKind::File, name, value);
+        let requirement = |value: &str| input(InputKind::Requirement, "r.txt", value);
+        let before = [file("a", "1"), file("b", "2"), file("c", "3"), file("r.txt", "4"), requirement("x")];
+        assert_eq!(shown(&before, &before), Vec::<String>::new());
+        let after =
+            [file("moved", "1"), file("b", "2!"), file("r.txt", "5"), file("z", "9"), requirement("y")];
+        assert_eq!(shown(&before, &after), ["~r.txt", "~b", "-c", "a>moved", "+z"]);
+        let comment =
+            [file("a", "1"), file("b", "2"), file("c", "3"), file("r.txt", "4 # why"), requirement("x")];
+        assert_eq!(shown(&before, &comment), ["~r.txt"]);
+    }
+
+    #[test]
+    fn causes_come_before_consequences() {
+        let before = [input(InputKind::File, "a", "1")];
+        let after = [
+            input(InputKind::Label, "l", "1"),
+            input(InputKind::StageArg, "0/A", "1"),
+            input(InputKind::BaseImage, "b", "1"),
+        ];
+        assert_eq!(shown(&before, &after), ["+b", "+0/A", "+l", "-a"]);
+    }
+}

@@ -61,15 +61,15 @@ impl<'a> Reached<'a> {
         let label = self.place(stage.index).to_string();
         let [kind, name] = self.described(&stage.base);
         let replaced: &[u8] = if stage.instructions.is_empty() { b"replaced" } else { b"" };
-        let base = format!("{kind} {name}");
-        key.add_told(
-            InputKind::Stage,
-            &label,
-            &[kind.as_bytes(), name.as_bytes(), replaced],
-            base.trim_end(),
-        )?;
+        let values = [kind.as_bytes(), name.as_bytes(), replaced];
+        let (from, line) = match stage.instructions.first() {
+            Some(from) => (told_text(&from.instruction.text), *from.instruction.lines.start()),
+            None => (format!("{kind} {name}"), 0),
+        };
+        key.add(Input::of_values(InputKind::Stage, &label, &values).about(from).on_line(line))?;
         let mut declared: BTreeMap<&str, Vec<Option<&str>>> = BTreeMap::new();
-        for (number, resolved) in stage.instructions.iter().take(count).enumerate() {
+        // The first one is the FROM, which says what the stage stands on.
+        for (number, resolved) in stage.instructions.iter().take(count).enumerate().skip(1) {
             let instruction = &resolved.instruction;
             let sources: Vec<[String; 2]> =
                 resolved.sources.iter().map(|source| self.described(source)).collect();
@@ -78,7 +78,7 @@ impl<'a> Reached<'a> {
             values.extend(instruction.canonical.iter().map(String::as_bytes));
             values.extend(sources.iter().flatten().map(String::as_bytes));
             let name = format!("{label}/{number} {}", instruction.keyword);
-            let about = without_credentials(&on_one_line(&instruction.text));
+            let about = told_text(&instruction.text);
             let input = Input::of_values(InputKind::Instruction, name, &values).about(about);
             // A trigger stands in another file.
             key.add(if resolved.triggered { input } else { input.on_line(*instruction.lines.start()) })?;
@@ -126,12 +126,12 @@ pub(super) fn told(pin: &BasePin) -> &str {
     pin.digest.as_deref().unwrap_or("unpinned")
 }
 
-/// An instruction's source for people: without comments and continuations, and not too long.
-fn on_one_line(source: &str) -> String {
+/// An instruction's source for people: without comments, continuations and credentials, and not too long.
+fn told_text(source: &str) -> String {
     const MOST: usize = 2000;
     let lines = source.lines().map(str::trim).filter(|line| !line.starts_with('#') && !line.is_empty());
     let words: Vec<&str> = lines.map(|line| line.trim_end_matches('\\').trim_end()).collect();
-    let joined = words.join(" ");
+    let joined = without_credentials(&words.join(" "));
     if joined.chars().count() <= MOST { joined } else { joined.chars().take(MOST).chain(['…']).collect() }
 }
 

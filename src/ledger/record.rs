@@ -74,7 +74,7 @@ pub struct StepCounts {
 /// A step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepEntry {
-    /// BuildKit's content address of the step, `sha256:…`.
+    /// The mark by which this cache knows the step again, `sha256:…`; empty where none could be made.
     pub digest: String,
     /// Its name, e.g. `[builder 2/3] RUN make`; without the command when build arguments could show in it.
     pub name: String,

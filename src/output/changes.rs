@@ -40,7 +40,10 @@ fn subject(change: &Change) -> String {
     match change.kind {
         InputKind::Dockerfile => "Dockerfile".to_owned(),
         InputKind::Directive => format!("directive {name}"),
-        InputKind::Stage => format!("base of stage {name}"),
+        InputKind::Stage => match line {
+            Some(line) => format!("Dockerfile line {line}"),
+            None => format!("base of stage {name}"),
+        },
         InputKind::Instruction => match line {
             Some(line) => format!("Dockerfile line {line}"),
             None => format!("trigger of the base image, {name}"),
@@ -82,7 +85,7 @@ fn outcome(change: &Change) -> String {
 /// `added`, and what was added where the name alone does not say it.
 fn with_text(what: &str, input: &Input) -> String {
     match input.kind {
-        InputKind::File | InputKind::Stage => what.to_owned(),
+        InputKind::File => what.to_owned(),
         _ if input.about.is_empty() => what.to_owned(),
         _ => format!("{what}: {}", input.about),
     }

@@ -13,6 +13,7 @@ mod differential;
 mod direct_server;
 mod engines;
 mod equivalence;
+mod explaining;
 mod hits;
 mod image;
 mod outputs;

@@ -1,6 +1,7 @@
 //! `larder build`: settings → inputs → keys → tiers → BuildKit → ledger → summary.
 
 mod bases;
+mod confidential;
 mod explain;
 mod exports;
 mod files;
@@ -31,6 +32,7 @@ use crate::registry::Login;
 use crate::settings::{BuildSettings, Environment, OutputKind, ProgressMode, Settings};
 use crate::store::Store;
 use crate::tiers::EngineTier;
+use confidential::{mark, without_values};
 use exports::{Abilities, Exports};
 use inputs::InputError;
 use run::Ended;
@@ -262,7 +264,7 @@ impl Job<'_> {
         let progress = run::Progress::new(self.build.progress, self.settings, to_stdout);
         let (result, trace) =
             run::solve(self.client, request, attachments, &progress, self.build.timeout, self.printer).await;
-        self.note_steps(&trace);
+        self.note_steps(&trace)?;
         match result {
             Ok(response) => {
                 if engine_image && !response.contains_key("containerimage.digest") {
@@ -281,8 +283,9 @@ impl Job<'_> {
         keys: Option<&BuildKeys>,
     ) -> Result<(), CommandError> {
         self.record.outcome = Outcome::Built;
-        self.record.more =
-            response.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        // What some engines report of the build itself holds the values of its arguments.
+        let told = response.iter().filter(|(name, _)| name.as_str() != "containerimage.buildinfo");
+        self.record.more = told.map(|(name, value)| (name.clone(), value.clone().into())).collect();
         self.record.image_id = response.get("containerimage.digest").cloned();
         let engine_image =
             self.build.outputs.iter().any(|output| output.kind.is_image()) && self.engine.is_some();
@@ -361,7 +364,14 @@ impl Job<'_> {
         });
     }
 
-    fn note_steps(&mut self, trace: &Trace) {
+    fn note_steps(&mut self, trace: &Trace) -> Result<(), CommandError> {
+        let secret = match self.store.secret() {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                self.cache_fault(&error)?;
+                None
+            }
+        };
         let counts = trace.counted_steps();
         let steps = trace.steps();
         // What the layer cache costs is finding out what it holds; the steps themselves are the build.
@@ -373,7 +383,7 @@ impl Job<'_> {
             .filter(|step| step.kind().is_counted())
             .map(|step| StepEntry {
                 name: if may_show_values { without_command(&step.name) } else { step.name.clone() },
-                digest: step.digest,
+                digest: secret.map_or_else(String::new, |secret| mark(&secret, &step.digest).to_string()),
                 cached: step.cached,
                 millis: millis(step.duration),
             })
@@ -394,6 +404,7 @@ impl Job<'_> {
             bytes: 0,
             millis: millis(asking),
         });
+        Ok(())
     }
 
     /// Turns a failed solve into what the user is told, after showing the step that failed.
@@ -431,7 +442,7 @@ impl Job<'_> {
         self.record.millis = millis;
         if let Err(error) = result {
             self.record.outcome = Outcome::Failed;
-            self.record.error = Some(error.cause.clone());
+            self.record.error = Some(without_values(&error.cause, &self.build.source.build_args));
             if error.kind == ErrorKind::Config {
                 // Nothing was built because nothing could be; that is no build to count.
                 return Ok(());

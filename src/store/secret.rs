@@ -1,0 +1,68 @@
+//! The cache's own secret: 32 random bytes that never leave its directory.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use super::{LAYOUT, Store, StoreError};
+
+const LENGTH: usize = 32;
+
+impl Store {
+    /// The secret; made when first asked for.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it can be neither read nor written.
+    pub fn secret(&self) -> Result<[u8; LENGTH], StoreError> {
+        let path = self.root.join(LAYOUT).join("secret");
+        let known = || fs::read(&path).ok().and_then(|bytes| <[u8; LENGTH]>::try_from(bytes).ok());
+        if let Some(secret) = known() {
+            return Ok(secret);
+        }
+        self.prepare(&path)?;
+        let make = || {
+            let mut secret = [0; LENGTH];
+            getrandom::fill(&mut secret).map_err(io::Error::other)?;
+            let directory = path.parent().unwrap_or(&self.root);
+            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+            file.write_all(&secret)?;
+            file.as_file().sync_all()?;
+            match file.persist_noclobber(&path) {
+                Ok(_) => Ok(secret),
+                Err(error) => match known() {
+                    // Another job was faster.
+                    Some(secret) => Ok(secret),
+                    None if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                        // What is there is no secret: cut short by a full disk, or someone's note.
+                        let mut options = OpenOptions::new();
+                        options.write(true).truncate(true).mode(0o600).open(&path)?.write_all(&secret)?;
+                        Ok(secret)
+                    }
+                    None => Err(error.error),
+                },
+            }
+        };
+        make().map_err(|source| StoreError::Write { path: path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_cache_has_one_secret_and_another_cache_another() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let secret = Store::new(one.path()).secret().unwrap();
+        assert_eq!(Store::new(one.path()).secret().unwrap(), secret);
+        assert_ne!(Store::new(two.path()).secret().unwrap(), secret);
+        let path = one.path().join(LAYOUT).join("secret");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&path, "short").unwrap();
+        let replaced = Store::new(one.path()).secret().unwrap();
+        assert_ne!(replaced, secret);
+        assert_eq!(Store::new(one.path()).secret().unwrap(), replaced);
+    }
+}

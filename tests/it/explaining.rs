@@ -1,0 +1,215 @@
+//! What `larder key --explain` and `larder why` say, and what they never say.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::Value;
+use walkdir::WalkDir;
+
+use crate::engines::any_engine;
+use crate::support::{BUSYBOX, TestContext};
+
+fn dockerfile(tail: &str) -> String {
+    format!(
+        "FROM {BUSYBOX} AS deps\nARG INDEX=pypi\nCOPY requirements.txt /tmp/\nRUN cat /tmp/requirements.txt # pip \
+         install\nFROM deps AS app\nCOPY src /srv\n{tail}"
+    )
+}
+
+fn project(context: &TestContext) {
+    context
+        .write("Dockerfile", dockerfile("RUN echo done\n"))
+        .write("requirements.txt", "flask==3.0.0\n")
+        .write("src/main.py", "print()\n")
+        .write("src/unique", context.tag("unique"))
+        .write("README.md", "not copied\n");
+}
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+#[test]
+fn why_names_what_changed_since_the_build_before() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let tag = context.tag("app");
+    let why = |flags: &[&str]| {
+        let arguments = [&["why", "-t", &tag], flags, &["."]].concat();
+        context.larder(&arguments).success().stdout
+    };
+    assert!(why(&[]).contains("no other build of"), "nothing to compare with");
+    context.build(&["-t", &tag, "."]);
+
+    let root = context.project();
+    type Edit = fn(&TestContext, &Path);
+    let table: &[(&str, &[&str], Edit, &str)] = &[
+        ("content", &[], |c, _| _ = c.write("src/main.py", "print(1)\n"), "src/main.py  changed\n"),
+        (
+            "mode",
+            &[],
+            |_, root| {
+                std::fs::set_permissions(root.join("src/main.py"), Permissions::from_mode(0o755)).unwrap()
+            },
+            "src/main.py  changed: file 0644 → file 0755\n",
+        ),
+        ("addition", &[], |c, _| _ = c.write("src/new.py", "x\n"), "src/new.py  added\n"),
+        (
+            "removal",
+            &[],
+            |_, root| std::fs::remove_file(root.join("src/main.py")).unwrap(),
+            "src/main.py  removed\n",
+        ),
+        (
+            "move",
+            &[],
+            |_, root| std::fs::rename(root.join("src/main.py"), root.join("src/app.py")).unwrap(),
+            "src/app.py  moved from src/main.py\n",
+        ),
+        (
+            "a line",
+            &[],
+            |c, _| _ = c.write("Dockerfile", dockerfile("RUN echo more\n")),
+            "Dockerfile line 7  RUN echo done → RUN echo more\n",
+        ),
+        (
+            "a new line",
+            &[],
+            |c, _| _ = c.write("Dockerfile", dockerfile("ENV A=1\nRUN echo done\n")),
+            "Dockerfile line 7  added: ENV A=1\n",
+        ),
+        (
+            "an argument",
+            &["--build-arg", "INDEX=https://u:hunter2@h/"],
+            |_, _| {},
+            "argument INDEX of stage 0  changed\n",
+        ),
+        ("a label", &["--label", "a=b"], |_, _| {}, "label a  added: b\n"),
+        ("tags", &["--tags", "bert,gpt"], |_, _| {}, "tag bert  added\n"),
+        (
+            "an additional context",
+            &["--additional-context", "{'guest_os': 'CENTOS'}"],
+            |_, _| {},
+            "additional context  added: {'guest_os': 'CENTOS'}\n",
+        ),
+        ("a target", &["--target", "deps"], |_, _| {}, "target  app → deps\n"),
+    ];
+    for (what, flags, edit, expected) in table {
+        edit(&context, &root);
+        let said = why(flags);
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let found = said.lines().any(|line| words(line) == words(expected));
+        assert!(found, "{what}: {expected:?} is not in\n{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        std::fs::remove_dir_all(root.join("src")).unwrap();
+        project(&context);
+    }
+    context.write("README.md", "edited\n");
+    assert!(why(&[]).contains("an image was built for it on"), "nothing that counts has changed");
+}
+
+#[test]
+fn a_miss_says_what_changed_and_a_name_without_its_tag_tells_builds_apart() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let first = context.tag("app");
+    let second = first.replace(":1", ":2");
+    context.build(&["-t", &first, "."]);
+    context.write("src/main.py", "print(2)\n");
+    let missed = context.build(&["-t", &second, "."]);
+    let reason = missed["tiers"][0]["reason"].as_str().unwrap();
+    assert_eq!(reason, "no image of this key is known: src/main.py changed");
+    let why = parsed(&context.larder(&["why", "--format", "json", "-t", &first, "."]).success().stdout);
+    assert_eq!(why["schema"], "larder.why.v1");
+    assert!(why["known_since"].is_string());
+    assert_eq!(why["changes"].as_array().unwrap().len(), 1);
+    assert_eq!(why["changes"][0]["after"]["name"], "src/main.py");
+    let other = context.tag("other");
+    let why = parsed(&context.larder(&["why", "--format", "json", "-t", &other, "."]).success().stdout);
+    assert!(why["compared_with"].is_null(), "another image has its own history");
+}
+
+#[test]
+fn the_lane_of_a_job_is_compared_with_itself_first() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let tag = context.tag("app");
+    for (lane, content) in [("main", "1"), ("pr-1", "2"), ("main", "3"), ("pr-2", "4")] {
+        context.write("src/main.py", content);
+        context.build(&["-t", &tag, "--lane", lane, "."]);
+    }
+    let compared = |lane: &str| {
+        let run = context.larder(&["why", "--format", "json", "-t", &tag, "--lane", lane, "."]).success();
+        parsed(&run.stdout)["compared_with"]["lane"].clone()
+    };
+    context.write("src/main.py", "5");
+    assert_eq!(compared("pr-1"), "pr-1");
+    assert_eq!(compared("main"), "main");
+    assert_eq!(compared("new"), "pr-2", "the most recent of any lane");
+}
+
+#[test]
+fn explain_lists_every_input_with_a_digest() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let run =
+        context.larder(&["key", "--explain", "--format", "json", "--secret", "id=s,env=HOME", "."]).success();
+    let key = parsed(&run.stdout);
+    let names = |list: &str, kind: &str| -> Vec<String> {
+        let inputs = key[list].as_array().unwrap().iter().filter(|input| input["kind"] == kind);
+        inputs.map(|input| input["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("inputs", "file"), ["requirements.txt", "src", "src/main.py", "src/unique"]);
+    assert_eq!(names("inputs", "base-image"), [BUSYBOX]);
+    assert_eq!(names("inputs", "stage-arg"), ["0/INDEX"]);
+    assert!(names("inputs", "secret-id").is_empty(), "no step mounts it");
+    assert!(!names("dependency_inputs", "instruction").is_empty());
+    for input in key["inputs"].as_array().unwrap() {
+        assert!(input["digest"].as_str().unwrap().starts_with("sha256:"), "{input}");
+    }
+    let text = context.larder(&["key", "--explain", "."]).success().stdout;
+    assert!(text.contains("src/main.py\n"), "{text}");
+    assert_eq!(context.larder(&["key", "."]).success().stdout.lines().count(), 2);
+}
+
+/// Everything that is stored below a directory.
+fn stored(directory: &Path) -> String {
+    let files =
+        WalkDir::new(directory).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+    files.map(|file| String::from_utf8_lossy(&std::fs::read(file.path()).unwrap()).into_owned()).collect()
+}
+
+#[test]
+fn no_value_of_an_argument_or_secret_and_no_plain_digest_of_one_is_kept_or_shown() {
+    const ARGUMENT: &str = "hunter2";
+    const SECRET: &str = "s3cr3t-value";
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let tail = "ARG PIN\nARG DIR\nRUN --mount=type=secret,id=token test -s /run/secrets/token && echo $PIN\nCOPY $DIR /x\n";
+    context.write("Dockerfile", dockerfile(tail)).write("token", SECRET).write("conf-hunter2/a", "a");
+    let tag = context.tag("app");
+    let pin = format!("PIN={ARGUMENT}");
+    let flags = ["-t", &tag, "--secret", "id=token,src=token", "--build-arg", &pin, "--build-arg", "DIR=src"];
+    context.build(&[&flags[..], &["."]].concat());
+    let key =
+        context.larder(&[&["key", "--explain", "--format", "json"], &flags[..], &["."]].concat()).success();
+    let other = [&flags[..4], &["--build-arg", "PIN=1234", "--build-arg", "DIR=gone-hunter2"]].concat();
+    let why = context.larder(&[&["why", "--format", "json"], &other[..], &["."]].concat()).success();
+    let failed = context.larder(&[&["build"], &other[..], &["."]].concat());
+    assert_eq!(failed.code, 1, "the directory that the argument names is not there: {}", failed.stderr);
+    let metadata = std::fs::read_to_string(context.path("metadata.json")).unwrap();
+
+    let kept =
+        stored(&context.path("home")) + &metadata + &key.stdout + &why.stdout + &key.stderr + &why.stderr;
+    for value in [ARGUMENT, SECRET, "gone-hunter2"] {
+        assert!(!kept.contains(value), "{value} in {kept}");
+        assert!(!kept.contains(&larder::digest::Digest::of(value.as_bytes()).hex()), "digest of {value}");
+    }
+    // Nor the digest of the argument as an input of a key.
+    for kind in [larder::key::InputKind::StageArg, larder::key::InputKind::BuildArg] {
+        let plain = larder::key::Input::of_values(kind, "1/PIN", &[b"set", ARGUMENT.as_bytes()]);
+        assert!(!kept.contains(&plain.digest.hex()));
+    }
+    assert!(kept.contains("${DIR}"), "the error names the argument: {kept}");
+}
