@@ -1,5 +1,7 @@
 //! `larder why`: what has changed since the nearest earlier build, so that its image is no hit.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -82,7 +84,8 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
         return text + &format!("no other build {what} is known here to compare it with\n");
     };
     let lane = before.lane.as_ref().map(|lane| format!(", lane {lane}")).unwrap_or_default();
-    text += &format!("compared with {}, built on {}{lane}:\n", before.image_key, day(before.created));
+    let built = day(before.created);
+    let _ = writeln!(text, "compared with {}, built on {built}{lane}:", before.image_key);
     text + &changes::render(&output.changes)
 }
 

@@ -7,7 +7,7 @@
 //! file that an engine makes of it.
 //!
 //! Of the extended attributes only capabilities reach a layer. Others differ
-//! from place to place, as SELinux' labels do, and do not count.
+//! from place to place, as security labels do, and do not count.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata, OpenOptions};

@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn the_lane_is_the_pull_request_or_the_branch_that_the_ci_system_names() {
-        let table: &[(&[(&str, &str)], Option<&str>)] = &[
+        type Variables = &'static [(&'static str, &'static str)];
+        let table: &[(Variables, Option<&str>)] = &[
             (&[], None),
             (&[("BRANCH_NAME", "main")], Some("main")),
             (&[("BRANCH_NAME", "PR-12"), ("CHANGE_ID", "12")], Some("pr-12")),

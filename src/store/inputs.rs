@@ -88,7 +88,7 @@ impl Store {
             Err(source) => return Err(StoreError::Read { path: directory, source }),
         };
         let mut heads: Vec<RecordHead> = entries.filter_map(|entry| head(&entry.ok()?.path())).collect();
-        heads.sort_by(|one, other| (other.created, other.image_key).cmp(&(one.created, one.image_key)));
+        heads.sort_unstable_by_key(|head| std::cmp::Reverse((head.created, head.image_key)));
         Ok(heads)
     }
 

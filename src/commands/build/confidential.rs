@@ -32,7 +32,7 @@ pub(super) fn without_values(text: &str, build_args: &BTreeMap<String, String>) 
     while let Some(next) = rest.chars().next() {
         let found = values.iter().find(|(_, value)| starts_a_word(before) && is_word(rest, value));
         let length = if let Some((name, value)) = found {
-            hidden.push_str(&format!("${{{name}}}"));
+            hidden.extend(["${", name, "}"]);
             value.len()
         } else {
             hidden.push(next);

@@ -1,5 +1,7 @@
 //! Random edits, such as people and tools make them.
 
+#![allow(clippy::unnecessary_wraps, reason = "every edit has one signature")]
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
