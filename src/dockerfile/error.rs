@@ -21,7 +21,21 @@ impl SyntaxError {
     /// Points at the first of `parts` that stands in `source`, the text from
     /// line `first` on; else at where that text begins.
     pub(super) fn within(first: usize, source: &str, parts: &[&str], message: impl Into<String>) -> Self {
-        let found = parts.iter().filter(|part| !part.is_empty()).find_map(|part| locate(source, part));
+        let found = parts.iter().find_map(|part| locate(source, part, 0));
+        Self::found(first, source, found, message)
+    }
+
+    /// Points at where `part` stands in `source` for the second time.
+    pub(super) fn again(first: usize, source: &str, part: &str, message: impl Into<String>) -> Self {
+        Self::found(first, source, locate(source, part, 1), message)
+    }
+
+    fn found(
+        first: usize,
+        source: &str,
+        found: Option<(usize, usize)>,
+        message: impl Into<String>,
+    ) -> Self {
         let (line, byte) = found.unwrap_or_else(|| {
             let line = source.lines().next().unwrap_or_default();
             (0, line.len() - line.trim_start().len())
@@ -64,18 +78,23 @@ impl SyntaxError {
     }
 }
 
-/// Where `part` stands in `source`: lines before it, and bytes before it in its line.
+/// Where `part` stands in `source` once more than `before` times: lines before
+/// it, and bytes before it in its line.
 ///
 /// A part that is continued on the next line is found by how it begins.
-fn locate(source: &str, part: &str) -> Option<(usize, usize)> {
-    let whole = source.lines().enumerate().find_map(|(index, line)| Some((index, line.find(part)?)));
+fn locate(source: &str, part: &str, before: usize) -> Option<(usize, usize)> {
+    if part.is_empty() {
+        return None;
+    }
+    let lines = || source.lines().enumerate();
+    let mut whole = lines().flat_map(|(index, line)| line.match_indices(part).map(move |(byte, _)| (index, byte)));
     let begun = || {
-        source.lines().enumerate().find_map(|(index, line)| {
+        lines().find_map(|(index, line)| {
             let line = line.trim_end().trim_end_matches(['\\', '`']);
             let lengths = (2..part.len()).rev().filter(|length| part.is_char_boundary(*length));
             let byte = lengths.filter_map(|length| line.strip_suffix(&part[..length])).map(str::len).next()?;
             Some((index, byte))
         })
     };
-    whole.or_else(begun)
+    whole.nth(before).or_else(begun)
 }

@@ -54,17 +54,29 @@ fn known(keyword: &str) -> Option<&'static [(&'static str, Kind)]> {
     })
 }
 
-/// The first mistake in a command's flags, with that flag.
-pub(super) fn mistake(command: &Command) -> Option<(String, &Flag)> {
+/// A mistake in a command's flags.
+pub(super) struct Mistake {
+    pub(super) message: String,
+    /// The flag as written, up to its name's end.
+    pub(super) flag: String,
+    /// Whether the mistake is that it is there a second time.
+    pub(super) again: bool,
+}
+
+/// The first mistake in a command's flags.
+pub(super) fn mistake(command: &Command) -> Option<Mistake> {
     let known = known(&command.keyword)?;
     let flags = &command.flags;
     flags.iter().enumerate().find_map(|(index, flag)| {
+        let kind = known.iter().find(|(name, _)| *name == flag.name).map(|(_, kind)| *kind);
         let earlier = || flags[..index].iter().any(|earlier| earlier.name == flag.name);
-        let message = match known.iter().find(|(name, _)| *name == flag.name) {
+        let again = kind.is_some_and(|kind| kind != Texts) && earlier();
+        let message = match kind {
             None => unknown(&command.keyword, known, &flag.name),
-            Some((_, kind)) => wrong(*kind, flag, earlier()),
+            Some(_) if again => Some(format!("duplicate flag `--{}`", flag.name)),
+            Some(kind) => wrong(kind, flag),
         };
-        message.map(|message| (message, flag))
+        message.map(|message| Mistake { message, flag: format!("--{}", flag.name), again })
     })
 }
 
@@ -79,11 +91,8 @@ fn unknown(keyword: &str, known: &[(&str, Kind)], name: &str) -> Option<String> 
     }
 }
 
-fn wrong(kind: Kind, flag: &Flag, repeated: bool) -> Option<String> {
+fn wrong(kind: Kind, flag: &Flag) -> Option<String> {
     let name = &flag.name;
-    if repeated && kind != Texts {
-        return Some(format!("duplicate flag `--{name}`"));
-    }
     match (kind, flag.value.as_deref()) {
         (Text | Texts, None) | (Switch, Some("")) => Some(format!("`--{name}` needs a value")),
         (Switch, Some(value)) if !["true", "false"].iter().any(|word| value.eq_ignore_ascii_case(word)) => {

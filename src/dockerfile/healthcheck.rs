@@ -2,8 +2,18 @@
 
 use super::words::{self, Command, Flag};
 
-/// What is wrong with a HEALTHCHECK whose flags are known ones.
-pub(super) fn mistake(command: &Command) -> Option<String> {
+/// What is wrong with a HEALTHCHECK whose flags are known ones, and with which
+/// of them, if it is one.
+pub(super) fn mistake(command: &Command) -> Option<(String, Option<&Flag>)> {
+    let wrong_value = || command.flags.iter().find_map(|flag| Some((wrong_value(flag)?, Some(flag))));
+    match test_mistake(command) {
+        Some(message) => Some((message, None)),
+        None if command.arguments.eq_ignore_ascii_case("none") => None,
+        None => wrong_value(),
+    }
+}
+
+fn test_mistake(command: &Command) -> Option<String> {
     let mut halves = command.arguments.splitn(2, char::is_whitespace);
     let (kind, test) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default().trim_start());
     match kind.to_uppercase().as_str() {
@@ -13,7 +23,7 @@ pub(super) fn mistake(command: &Command) -> Option<String> {
             Some(Err(message)) => Some(message),
             Some(Ok(argv)) if argv.is_empty() => Some("missing command after HEALTHCHECK CMD".to_owned()),
             None if test.is_empty() => Some("missing command after HEALTHCHECK CMD".to_owned()),
-            _ => command.flags.iter().find_map(wrong_value),
+            _ => None,
         },
         _ => Some(format!("unknown type `{kind}` of a HEALTHCHECK: it is CMD or NONE")),
     }
@@ -84,7 +94,7 @@ mod tests {
         ];
         for (text, message) in table {
             let command = Command::of_line(&format!("HEALTHCHECK {text}"), '\\');
-            assert_eq!(mistake(&command), Some(message), "{text}");
+            assert_eq!(mistake(&command).map(|(message, _)| message), Some(message), "{text}");
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 
 use super::error::SyntaxError;
-use super::flags;
+use super::flags::{self, Mistake};
 use super::healthcheck;
 use super::heredoc::Heredoc;
 use super::line::{self, Line};
@@ -165,17 +165,19 @@ const TAKES_JSON: [&str; 7] = ["ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL
 struct Fault {
     message: String,
     parts: Vec<String>,
+    /// Whether it is about where the first part stands a second time.
+    again: bool,
 }
 
 impl std::convert::From<String> for Fault {
     fn from(message: String) -> Self {
-        Self { message, parts: Vec::new() }
+        Self { message, parts: Vec::new(), again: false }
     }
 }
 
 impl Fault {
     fn about(part: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), parts: vec![part.into()] }
+        Self { message: message.into(), parts: vec![part.into()], again: false }
     }
 }
 
@@ -188,7 +190,10 @@ impl Instruction {
         let Line { first, last, source, command, heredocs } = line;
         match kind(&command, heredocs, escape) {
             Ok(kind) => Ok(Self { keyword: command.keyword, kind, text: source, lines: first..=last }),
-            Err(Fault { message, parts }) => {
+            Err(Fault { message, parts, again: true }) => {
+                Err(SyntaxError::again(first, &source, parts.first().map_or("", String::as_str), message))
+            }
+            Err(Fault { message, parts, again: false }) => {
                 let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
                 Err(SyntaxError::within(first, &source, &parts, message))
             }
@@ -214,12 +219,11 @@ impl Instruction {
 
 fn kind(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<InstructionKind, Fault> {
     let Command { keyword, written, arguments, .. } = command;
-    if let Some((message, flag)) = flags::mistake(command)
-        && !(keyword == "HEALTHCHECK" && arguments.eq_ignore_ascii_case("none"))
-    {
-        return Err(Fault::about(format!("--{}", flag.name), message));
+    let no_check = keyword == "HEALTHCHECK" && arguments.eq_ignore_ascii_case("none");
+    if let Some(Mistake { message, flag, again }) = flags::mistake(command).filter(|_| !no_check) {
+        return Err(Fault { message, parts: vec![flag], again });
     }
-    let json = || words::json_array(arguments).transpose();
+    let json = || json_array(arguments);
     let exactly_one = || match arguments.as_str() {
         "" => fault(format!("{keyword} requires exactly one argument")),
         argument => Ok(argument.to_owned()),
@@ -259,7 +263,8 @@ fn kind(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<Instr
             InstructionKind::Other(arguments.clone())
         }
         "HEALTHCHECK" => match healthcheck::mistake(command) {
-            Some(message) => return fault(message),
+            Some((message, None)) => return fault(message),
+            Some((message, Some(flag))) => return Err(Fault::about(format!("--{}", flag.name), message)),
             None => InstructionKind::Other(arguments.clone()),
         },
         "EXPOSE" => InstructionKind::Other(arguments.clone()),
@@ -269,6 +274,10 @@ fn kind(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<Instr
             return fault(format!("unknown instruction `{written}`{meant}"));
         }
     })
+}
+
+fn json_array(arguments: &str) -> Result<Option<Vec<String>>, Fault> {
+    words::json_array(arguments).transpose().map_err(|message| Fault::about(arguments, message))
 }
 
 fn from(command: &Command) -> Result<From, Fault> {
@@ -325,6 +334,7 @@ fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
             "mount" => mounts.push(Mount::parse(value).map_err(|(message, field)| Fault {
                 message,
                 parts: vec![field, value.to_owned(), format!("--{name}")],
+                again: false,
             })?),
             "network" => network = one_of(&["default", "none", "host"])?,
             "security" => security = one_of(&["sandbox", "insecure"])?,
@@ -332,7 +342,7 @@ fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
         }
     }
     let arguments = &command.arguments;
-    let command = match words::json_array(arguments).transpose()? {
+    let command = match json_array(arguments)? {
         Some(arguments) => RunCommand::Exec(arguments),
         None => RunCommand::Shell(arguments.clone()),
     };
@@ -341,7 +351,7 @@ fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
 
 fn transfer(command: &Command, heredocs: &[Heredoc]) -> Result<Transfer, Fault> {
     let keyword = &command.keyword;
-    let json = words::json_array(&command.arguments).transpose()?;
+    let json = json_array(&command.arguments)?;
     let mut words = json.unwrap_or_else(|| words::blank_separated(&command.arguments));
     let destination = words.pop().unwrap_or_default();
     if words.is_empty() {
@@ -372,12 +382,12 @@ fn onbuild(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<On
     let inner = Command::of_line(&command.arguments, escape);
     if matches!(inner.keyword.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
         let message = format!("{} isn't allowed as an ONBUILD trigger", inner.keyword);
-        return Err(Fault::about(inner.written, message));
+        return Err(Fault::about(&command.arguments, message));
     }
     if matches!(inner.keyword.as_str(), "ENV" | "LABEL") {
         words::pairs(&inner.arguments, escape, &inner.keyword)?;
     } else if TAKES_JSON.contains(&inner.keyword.as_str()) {
-        words::json_array(&inner.arguments).transpose()?;
+        json_array(&inner.arguments)?;
     }
     let mut expression = command.arguments.clone();
     for heredoc in &heredocs {
