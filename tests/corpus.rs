@@ -28,7 +28,9 @@ fn folder() -> PathBuf {
 fn corpus() -> Vec<(String, String)> {
     let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut read: Vec<_> = files
-        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap()))
+        .map(|path| {
+            (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap())
+        })
         .collect();
     read.sort();
     read
@@ -45,7 +47,8 @@ fn resolutions(text: &str) -> Vec<(String, Options)> {
                 options.target = Some(target.to_owned());
             } else if let Some(platform) = word.strip_prefix("platform=") {
                 options.platform = Some(platform.to_owned());
-            } else if let Some((name, value)) = word.strip_prefix("arg:").and_then(|arg| arg.split_once('=')) {
+            } else if let Some((name, value)) = word.strip_prefix("arg:").and_then(|arg| arg.split_once('='))
+            {
                 options.build_args.insert(name.to_owned(), value.to_owned());
             } else if let Some(name) = word.strip_prefix("context:") {
                 options.named_contexts.insert(name.to_owned());
@@ -60,7 +63,9 @@ fn resolutions(text: &str) -> Vec<(String, Options)> {
 
 fn resolve(dockerfile: &Dockerfile, text: &str, mut options: Options) -> Resolution {
     for line in text.lines() {
-        if let Some((base, trigger)) = line.strip_prefix("# larder-trigger: ").and_then(|rest| rest.split_once(' ')) {
+        if let Some((base, trigger)) =
+            line.strip_prefix("# larder-trigger: ").and_then(|rest| rest.split_once(' '))
+        {
             options.triggers.entry(base.to_owned()).or_default().push(trigger.to_owned());
         }
     }
@@ -74,7 +79,8 @@ fn resolve(dockerfile: &Dockerfile, text: &str, mut options: Options) -> Resolut
 }
 
 fn dump(text: &str) -> String {
-    let dockerfile = Dockerfile::parse(text).unwrap_or_else(|error| panic!("{}", error.caret("Dockerfile", text)));
+    let dockerfile =
+        Dockerfile::parse(text).unwrap_or_else(|error| panic!("{}", error.caret("Dockerfile", text)));
     let mut out = String::new();
     let directives = &dockerfile.directives;
     let directives = [
@@ -88,7 +94,8 @@ fn dump(text: &str) -> String {
     instructions(&mut out, &dockerfile.global_args);
     for stage in &dockerfile.stages {
         let name = stage.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-        let _ = writeln!(out, "stage {}{name}, lines {}-{}", stage.index, stage.lines.start(), stage.lines.end());
+        let _ =
+            writeln!(out, "stage {}{name}, lines {}-{}", stage.index, stage.lines.start(), stage.lines.end());
         instructions(&mut out, &stage.instructions);
     }
     for (asked, options) in resolutions(text) {
@@ -148,7 +155,9 @@ fn detail(kind: &InstructionKind) -> String {
             let inner = &onbuild.instruction;
             format!("{} {}", inner.keyword, detail(&inner.kind))
         }
-        InstructionKind::Workdir(text) | InstructionKind::User(text) | InstructionKind::Other(text) => text.clone(),
+        InstructionKind::Workdir(text) | InstructionKind::User(text) | InstructionKind::Other(text) => {
+            text.clone()
+        }
         InstructionKind::Shell(argv) => format!("{argv:?}"),
     }
 }
@@ -213,19 +222,25 @@ fn resolved(out: &mut String, resolution: &Resolution) {
     for stage in &resolution.stages {
         for resolved in &stage.instructions {
             let from = resolved.instruction.lines.start();
-            let seen = resolved.context.iter().map(|seen| format!("{:?} -> {:?}", seen.path, seen.destination));
+            let seen =
+                resolved.context.iter().map(|seen| format!("{:?} -> {:?}", seen.path, seen.destination));
             line(&format!("context in line {from}"), listed(&mut seen.collect::<Vec<_>>().into_iter()));
         }
     }
     let all = if resolution.context.is_everything() { "everything" } else { "" };
     line("context", if resolution.context.is_empty() { "nothing" } else { all }.to_owned());
     for CacheMount { stage, line: number, id, target, options, from, certain } in &resolution.cache_mounts {
-        let rest = options.iter().filter(|(key, _)| !matches!(key.as_str(), "type" | "id" | "target" | "from"));
+        let rest =
+            options.iter().filter(|(key, _)| !matches!(key.as_str(), "type" | "id" | "target" | "from"));
         let rest: String = rest.map(|(key, value)| format!(" {key}={value}")).collect();
         let from = from.as_ref().map(|from| format!(" from {}", source(from))).unwrap_or_default();
-        let identity = id.as_ref().map_or_else(|| format!("target {target}"), |id| format!("id {id} at {target}"));
+        let identity =
+            id.as_ref().map_or_else(|| format!("target {target}"), |id| format!("id {id} at {target}"));
         let guess = if *certain { "" } else { ", as far as is known" };
-        line(&format!("cache mount in line {number} of stage {stage}"), format!("{identity}{rest}{from}{guess}"));
+        line(
+            &format!("cache mount in line {number} of stage {stage}"),
+            format!("{identity}{rest}{from}{guess}"),
+        );
     }
     line("named contexts", listed(&mut resolution.named_contexts.iter().cloned()));
     line("secrets", listed(&mut resolution.secrets.iter().cloned()));

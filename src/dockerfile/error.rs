@@ -30,12 +30,7 @@ impl SyntaxError {
         Self::found(first, source, locate(source, part, 1), message)
     }
 
-    fn found(
-        first: usize,
-        source: &str,
-        found: Option<(usize, usize)>,
-        message: impl Into<String>,
-    ) -> Self {
+    fn found(first: usize, source: &str, found: Option<(usize, usize)>, message: impl Into<String>) -> Self {
         let (line, byte) = found.unwrap_or_else(|| {
             let line = source.lines().next().unwrap_or_default();
             (0, line.len() - line.trim_start().len())
@@ -87,12 +82,14 @@ fn locate(source: &str, part: &str, before: usize) -> Option<(usize, usize)> {
         return None;
     }
     let lines = || source.lines().enumerate();
-    let mut whole = lines().flat_map(|(index, line)| line.match_indices(part).map(move |(byte, _)| (index, byte)));
+    let mut whole =
+        lines().flat_map(|(index, line)| line.match_indices(part).map(move |(byte, _)| (index, byte)));
     let begun = || {
         lines().find_map(|(index, line)| {
             let line = line.trim_end().trim_end_matches(['\\', '`']);
             let lengths = (2..part.len()).rev().filter(|length| part.is_char_boundary(*length));
-            let byte = lengths.filter_map(|length| line.strip_suffix(&part[..length])).map(str::len).next()?;
+            let byte =
+                lengths.filter_map(|length| line.strip_suffix(&part[..length])).map(str::len).next()?;
             Some((index, byte))
         })
     };

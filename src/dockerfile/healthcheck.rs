@@ -76,7 +76,9 @@ mod tests {
 
     #[test]
     fn healthchecks_are_read_as_the_frontend_reads_them() {
-        for sound in ["NONE", "--interval=30s CMD x", "--interval=1h30m --timeout=1.5s --retries=3 cmd [\"x\"]"] {
+        for sound in
+            ["NONE", "--interval=30s CMD x", "--interval=1h30m --timeout=1.5s --retries=3 cmd [\"x\"]"]
+        {
             assert_eq!(mistake(&Command::of_line(&format!("HEALTHCHECK {sound}"), '\\')), None, "{sound}");
         }
         let duration = "is zero or a duration from 1ms on, such as 30s, not";

@@ -39,13 +39,14 @@ pub(super) fn mistake(fields: &[Field<'_>]) -> Option<(String, String)> {
         has_target: false,
         open: false,
     };
-    fields.iter().find_map(|field| one(field, &mut sum).map(|message| (message, field.written.to_owned()))).or_else(
-        || {
+    fields
+        .iter()
+        .find_map(|field| one(field, &mut sum).map(|message| (message, field.written.to_owned())))
+        .or_else(|| {
             let first = || fields.first().map(|field| field.written.to_owned()).unwrap_or_default();
             let (message, field) = all(&sum)?;
             Some((message, field.map_or_else(first, |field| field.written.to_owned())))
-        },
-    )
+        })
 }
 
 fn is_plain(value: &str) -> bool {
@@ -172,14 +173,22 @@ mod tests {
             ("type=cache,required", "`required` is not for mounts of type cache", "required"),
             ("required,type=ssh", "`required` is not for mounts of type bind", "required"),
             ("type=cache,size=1g", "`size` is not for mounts of type cache", "size=1g"),
-            ("type=tmpfs,size=big", "a mount's `size` is a number of bytes such as 64m, not `big`", "size=big"),
+            (
+                "type=tmpfs,size=big",
+                "a mount's `size` is a number of bytes such as 64m, not `big`",
+                "size=big",
+            ),
             ("type=tmpfs,size=1x", "a mount's `size` is a number of bytes such as 64m, not `1x`", "size=1x"),
             (
                 "type=cache,sharing=all",
                 "a mount's `sharing` is shared, private or locked, not `all`",
                 "sharing=all",
             ),
-            ("type=cache,mode=0888", "a mount's `mode` is an octal number such as 0755, not `0888`", "mode=0888"),
+            (
+                "type=cache,mode=0888",
+                "a mount's `mode` is an octal number such as 0755, not `0888`",
+                "mode=0888",
+            ),
             ("type=cache,uid=app", "a mount's `uid` is a number, not `app`", "uid=app"),
             ("type=cache,gid=-1", "a mount's `gid` is a number, not `-1`", "gid=-1"),
             ("target=/x,mode=0755", "`mode` is not for mounts of type bind", "mode=0755"),

@@ -166,10 +166,7 @@ const ENGINES_OWN: &[(&str, &str)] = &[
     // A RUN of nothing; flags where the engine looks at none.
     ("FROM a\nRUN\nARG --x A\nHEALTHCHECK --x NONE", "1 FROM a\n2 RUN\n3 ARG A\n4 HEALTHCHECK NONE"),
     // Flags are read byte by byte.
-    (
-        "FROM a\nCOPY --chown=ü --new=à b c",
-        "1 FROM a\n2 COPY chown=Ã¼ new=Ã [\"b\"] -> c",
-    ),
+    ("FROM a\nCOPY --chown=ü --new=à b c", "1 FROM a\n2 COPY chown=Ã¼ new=Ã [\"b\"] -> c"),
     // A flag of a frontend yet to come.
     (
         "FROM a\nCOPY --parents --new-thing=1 a b c",

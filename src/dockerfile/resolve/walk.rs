@@ -104,12 +104,11 @@ impl Walk<'_> {
         let triggers = plan.triggers.iter().map(|instruction| (instruction, true));
         for (instruction, triggered) in own.clone().take(1).chain(triggers).chain(own.skip(1)) {
             let line = *instruction.lines.start();
-            let (sources, context) = self.instruction(index, instruction, &mut place).map_err(|error| {
-                match error {
+            let (sources, context) =
+                self.instruction(index, instruction, &mut place).map_err(|error| match error {
                     Fault::Expand(fault) => ResolveError::expand(line, fault),
                     Fault::Other(other) => other,
-                }
-            })?;
+                })?;
             instructions.push(ResolvedInstruction {
                 instruction: instruction.clone(),
                 triggered,

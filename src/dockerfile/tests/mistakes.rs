@@ -113,7 +113,9 @@ fn mistakes_are_shown_where_they_are() {
         Ok(Err(error)) => error.place(text).unwrap().caret("Dockerfile", text),
         other => panic!("{other:?}:\n{text}"),
     };
-    for error in UNREADABLE.iter().map(|text| read(text)).chain(UNRESOLVABLE.iter().map(|text| resolved(text))) {
+    for error in
+        UNREADABLE.iter().map(|text| read(text)).chain(UNRESOLVABLE.iter().map(|text| resolved(text)))
+    {
         shown.push_str(&error);
         shown.push_str("\n\n");
     }
