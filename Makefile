@@ -1,6 +1,6 @@
 # `make` lists what there is to do. The scripts say in their headers what they need, take and leave.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench clean
+.PHONY: help build demo test check bench fuzz clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +22,9 @@ check: ## format, lints and shell scripts, without tests
 
 bench: ## run the benchmarks
 	@set -e; for bench in $(wildcard benches/*.sh); do echo "==> $$bench"; "$$bench"; done
+
+fuzz: ## fuzz the parsers, ten minutes each (SECONDS_EACH=60 make fuzz for less)
+	scripts/fuzz.sh
 
 clean: ## remove what was built, and the downloads of demo and test
 	cargo clean

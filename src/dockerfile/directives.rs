@@ -31,30 +31,33 @@ impl Directives {
 
     /// Reads the directives of `text`.
     ///
-    /// A shebang line before them is skipped for `syntax` alone, as the
-    /// engine does.
+    /// The engine reads them twice. Who looks for `syntax` and `check` skips a
+    /// shebang line before them, but takes a line that begins with a blank for
+    /// their end; who looks for `escape` does it the other way round.
     pub(super) fn parse(text: &str) -> Result<Self, SyntaxError> {
         let mut directives = Self { syntax: None, escape: '\\', check: None };
         let mut seen = Vec::new();
         let shebang = text.starts_with("#!");
-        for (index, source) in text.lines().enumerate() {
-            if index == 0 && shebang {
-                continue;
-            }
+        let mut flush = true;
+        for (index, source) in text.lines().enumerate().skip(usize::from(shebang)) {
             let Some((name, value)) = directive(source) else { break };
-            let error = |message| Err(SyntaxError::at(index + 1, source, None, message));
+            flush &= source.starts_with('#');
+            let error = |message| Err(SyntaxError::at(index + 1, source, message));
             if seen.contains(&name) {
+                if shebang {
+                    break;
+                }
                 return error(format!("only one `{name}` directive can be used"));
             }
             match name.as_str() {
-                "syntax" => directives.syntax = Some(value.to_owned()),
-                _ if shebang => {}
-                "escape" => match value {
+                "syntax" if flush => directives.syntax = Some(value.to_owned()),
+                "check" if flush => directives.check = Some(value.to_owned()),
+                "escape" if !shebang => match value {
                     "\\" => directives.escape = '\\',
                     "`" => directives.escape = '`',
                     _ => return error(format!("invalid escape character `{value}`: use `\\` or a backtick")),
                 },
-                _ => directives.check = Some(value.to_owned()),
+                _ => {}
             }
             seen.push(name);
         }

@@ -14,12 +14,34 @@ pub struct SyntaxError {
     pub message: String,
 }
 
+/// How many characters of a line are shown.
+const WIDEST: usize = 200;
+
 impl SyntaxError {
-    /// Points at `line` and, where `part` stands in it, at that part.
-    pub(super) fn at(line: usize, source: &str, part: Option<&str>, message: impl Into<String>) -> Self {
-        let indent = source.len() - source.trim_start().len();
-        let byte = part.filter(|part| !part.is_empty()).and_then(|part| source.find(part)).unwrap_or(indent);
-        Self { line, column: source[..byte].chars().count() + 1, message: message.into() }
+    /// Points at the first of `parts` that stands in `source`, the text from
+    /// line `first` on; else at where that text begins.
+    pub(super) fn within(first: usize, source: &str, parts: &[&str], message: impl Into<String>) -> Self {
+        let found = parts.iter().find_map(|part| locate(source, part, 0));
+        Self::found(first, source, found, message)
+    }
+
+    /// Points at where `part` stands in `source` for the second time.
+    pub(super) fn again(first: usize, source: &str, part: &str, message: impl Into<String>) -> Self {
+        Self::found(first, source, locate(source, part, 1), message)
+    }
+
+    fn found(first: usize, source: &str, found: Option<(usize, usize)>, message: impl Into<String>) -> Self {
+        let (line, byte) = found.unwrap_or_else(|| {
+            let line = source.lines().next().unwrap_or_default();
+            (0, line.len() - line.trim_start().len())
+        });
+        let before = source.lines().nth(line).and_then(|line| line.get(..byte)).unwrap_or_default();
+        Self { line: first + line, column: before.chars().count() + 1, message: message.into() }
+    }
+
+    /// Points at where `line` begins.
+    pub(super) fn at(line: usize, source: &str, message: impl Into<String>) -> Self {
+        Self::within(line, source, &[], message)
     }
 
     /// Renders the error with its source line and a caret below the place.
@@ -36,18 +58,40 @@ impl SyntaxError {
         let Self { line, column, message } = self;
         let mut shown = format!("{file}:{line}:{column}: {message}");
         if let Some(source) = text.lines().nth(line.saturating_sub(1)) {
+            // Of a line without end, what stands around the place.
+            let source = source.trim_start_matches('\u{feff}').trim_end();
+            let skipped = if source.len() > WIDEST { column.saturating_sub(WIDEST / 2) } else { 0 };
+            let source: String = source.chars().skip(skipped).take(WIDEST).collect();
             let number = line.to_string();
             let margin = " ".repeat(number.len());
             // Tabs stay tabs below a tab, so that the caret lines up.
-            let indent: String = source
-                .trim_start_matches('\u{feff}')
-                .chars()
-                .take(column - 1)
-                .map(|char| if char == '\t' { '\t' } else { ' ' })
-                .collect();
-            let source = source.trim_start_matches('\u{feff}').trim_end();
+            let before = source.chars().chain(std::iter::repeat(' ')).take(column - 1 - skipped);
+            let indent: String = before.map(|char| if char == '\t' { '\t' } else { ' ' }).collect();
             let _ = write!(shown, "\n{margin} |\n{number} | {source}\n{margin} | {indent}^");
         }
         shown
     }
+}
+
+/// Where `part` stands in `source` once more than `before` times: lines before
+/// it, and bytes before it in its line.
+///
+/// A part that is continued on the next line is found by how it begins.
+fn locate(source: &str, part: &str, before: usize) -> Option<(usize, usize)> {
+    if part.is_empty() {
+        return None;
+    }
+    let lines = || source.lines().enumerate();
+    let mut whole =
+        lines().flat_map(|(index, line)| line.match_indices(part).map(move |(byte, _)| (index, byte)));
+    let begun = || {
+        lines().find_map(|(index, line)| {
+            let line = line.trim_end().trim_end_matches(['\\', '`']);
+            let lengths = (2..part.len()).rev().filter(|length| part.is_char_boundary(*length));
+            let byte =
+                lengths.filter_map(|length| line.strip_suffix(&part[..length])).map(str::len).next()?;
+            Some((index, byte))
+        })
+    };
+    whole.nth(before).or_else(begun)
 }

@@ -1,13 +1,14 @@
 //! One instruction: its kind and its parts, before any variable is expanded.
 //!
-//! Flags that this room does not know are kept, not refused: a newer frontend
-//! may know them, the engine refuses what is wrong, and the instruction's
-//! text is part of every key anyway.
+//! All flags are kept, known ones or not: the instruction's text is part of
+//! every key anyway.
 
 use std::ops::RangeInclusive;
 
 use super::canonical::canonical;
 use super::error::SyntaxError;
+use super::flags::{self, Mistake};
+use super::healthcheck;
 use super::heredoc::Heredoc;
 use super::line::{self, Line};
 use super::mount::Mount;
@@ -108,7 +109,9 @@ pub struct Transfer {
 /// An ONBUILD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Onbuild {
-    /// The instruction it holds back.
+    /// The instruction it holds back; what cannot be read is
+    /// [`InstructionKind::Other`], since the engine does not mind before an
+    /// image stands on this one.
     pub instruction: Box<Instruction>,
     /// That instruction as an image would record it.
     pub expression: String,
@@ -158,11 +161,31 @@ const KEYWORDS: [&str; 18] = [
     "WORKDIR",
 ];
 
-/// What is wrong, and which part of the line it is about.
-type Fault = (String, Option<String>);
+/// The keywords whose arguments can be a JSON array.
+const TAKES_JSON: [&str; 7] = ["ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"];
+
+/// What is wrong, and which parts of the line it is about, the aptest first.
+struct Fault {
+    message: String,
+    parts: Vec<String>,
+    /// Whether it is about where the first part stands a second time.
+    again: bool,
+}
+
+impl std::convert::From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self { message, parts: Vec::new(), again: false }
+    }
+}
+
+impl Fault {
+    fn about(part: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), parts: vec![part.into()], again: false }
+    }
+}
 
 fn fault<T>(message: impl Into<String>) -> Result<T, Fault> {
-    Err((message.into(), None))
+    Err(message.into().into())
 }
 
 impl Instruction {
@@ -173,21 +196,25 @@ impl Instruction {
             Ok(kind) => {
                 Ok(Self { keyword: command.keyword, kind, text: source, canonical, lines: first..=last })
             }
-            Err((message, part)) => {
-                let source = source.lines().next().unwrap_or_default();
-                Err(SyntaxError::at(first, source, part.as_deref(), message))
+            Err(Fault { message, parts, again: true }) => {
+                Err(SyntaxError::again(first, &source, parts.first().map_or("", String::as_str), message))
+            }
+            Err(Fault { message, parts, again: false }) => {
+                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+                Err(SyntaxError::within(first, &source, &parts, message))
             }
         }
     }
 
-    /// Reads an ONBUILD trigger as an image's configuration records it.
-    pub(super) fn of_trigger(expression: &str) -> Result<Self, SyntaxError> {
+    /// Reads an ONBUILD trigger as an image's configuration records it, for
+    /// the FROM that stands on these lines.
+    pub(super) fn of_trigger(expression: &str, from: &RangeInclusive<usize>) -> Result<Self, SyntaxError> {
         let mut lines = line::lines(expression, '\\')?;
         if lines.len() != 1 {
             let message = "an ONBUILD trigger must be a single instruction";
-            return Err(SyntaxError::at(1, expression, None, message));
+            return Err(SyntaxError::at(1, expression, message));
         }
-        Self::of_line(lines.remove(0), '\\')
+        Ok(Self { lines: from.clone(), ..Self::of_line(lines.remove(0), '\\')? })
     }
 
     /// Whether the engine counts it as a step of its own: RUN, COPY, ADD.
@@ -198,12 +225,16 @@ impl Instruction {
 
 fn kind(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<InstructionKind, Fault> {
     let Command { keyword, written, arguments, .. } = command;
-    let json = || words::json_array(arguments).transpose().map_err(|message| (message, None));
+    let no_check = keyword == "HEALTHCHECK" && arguments.eq_ignore_ascii_case("none");
+    if let Some(Mistake { message, flag, again }) = flags::mistake(command).filter(|_| !no_check) {
+        return Err(Fault { message, parts: vec![flag], again });
+    }
+    let json = || json_array(arguments);
     let exactly_one = || match arguments.as_str() {
         "" => fault(format!("{keyword} requires exactly one argument")),
         argument => Ok(argument.to_owned()),
     };
-    let pairs = || words::pairs(arguments, escape, keyword).map_err(|message| (message, None));
+    let pairs = || words::pairs(arguments, escape, keyword);
     Ok(match keyword.as_str() {
         "FROM" => InstructionKind::From(from(command)?),
         "ARG" => InstructionKind::Arg(declared(arguments, escape)?),
@@ -223,20 +254,36 @@ fn kind(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<Instr
             pairs()?;
             InstructionKind::Other(arguments.clone())
         }
-        "EXPOSE" | "VOLUME" | "HEALTHCHECK" if arguments.is_empty() => {
+        "EXPOSE" | "VOLUME" if arguments.is_empty() => {
             return fault(format!("{keyword} requires at least one argument"));
         }
-        "CMD" | "ENTRYPOINT" | "VOLUME" => {
+        "VOLUME" => match json()? {
+            Some(paths) if paths.is_empty() => return fault("VOLUME requires at least one argument"),
+            Some(paths) if paths.iter().any(|path| path.trim().is_empty()) => {
+                return fault("a VOLUME can not be an empty path");
+            }
+            _ => InstructionKind::Other(arguments.clone()),
+        },
+        "CMD" | "ENTRYPOINT" => {
             json()?;
             InstructionKind::Other(arguments.clone())
         }
-        "EXPOSE" | "HEALTHCHECK" => InstructionKind::Other(arguments.clone()),
+        "HEALTHCHECK" => match healthcheck::mistake(command) {
+            Some((message, None)) => return fault(message),
+            Some((message, Some(flag))) => return Err(Fault::about(format!("--{}", flag.name), message)),
+            None => InstructionKind::Other(arguments.clone()),
+        },
+        "EXPOSE" => InstructionKind::Other(arguments.clone()),
         _ => {
             let meant = suggest::nearest(written, KEYWORDS);
             let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
             return fault(format!("unknown instruction `{written}`{meant}"));
         }
     })
+}
+
+fn json_array(arguments: &str) -> Result<Option<Vec<String>>, Fault> {
+    words::json_array(arguments).transpose().map_err(|message| Fault::about(arguments, message))
 }
 
 fn from(command: &Command) -> Result<From, Fault> {
@@ -251,7 +298,7 @@ fn from(command: &Command) -> Result<From, Fault> {
                 let message = format!(
                     "invalid stage name `{name}`: a letter first, then letters, digits, `-`, `_`, `.`"
                 );
-                return Err((message, Some(name.clone())));
+                return Err(Fault::about(name, message));
             }
             Some(lower)
         }
@@ -280,19 +327,28 @@ fn declared(arguments: &str, escape: char) -> Result<Vec<(String, Option<String>
 fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
     let mut mounts = Vec::new();
     let (mut network, mut security) = (None, None);
-    for flag in &command.flags {
-        match (flag.name.as_str(), &flag.value) {
-            ("mount", Some(value)) => {
-                mounts.push(Mount::parse(value).map_err(|message| (message, Some(value.clone())))?);
+    for Flag { name, value } in &command.flags {
+        let value = value.as_deref().unwrap_or_default();
+        let one_of = |values: &[&str]| match values.contains(&value) {
+            true => Ok(Some(value.to_owned())),
+            false => {
+                let message = format!("`--{name}` is one of {}, not `{value}`", values.join(", "));
+                Err(Fault::about(format!("--{name}"), message))
             }
-            ("mount", None) => return fault("`--mount` needs a value"),
-            ("network", value) => network.clone_from(value),
-            ("security", value) => security.clone_from(value),
+        };
+        match name.as_str() {
+            "mount" => mounts.push(Mount::parse(value).map_err(|(message, field)| Fault {
+                message,
+                parts: vec![field, value.to_owned(), format!("--{name}")],
+                again: false,
+            })?),
+            "network" => network = one_of(&["default", "none", "host"])?,
+            "security" => security = one_of(&["sandbox", "insecure"])?,
             _ => {}
         }
     }
     let arguments = &command.arguments;
-    let command = match words::json_array(arguments).transpose().map_err(|message| (message, None))? {
+    let command = match json_array(arguments)? {
         Some(arguments) => RunCommand::Exec(arguments),
         None => RunCommand::Shell(arguments.clone()),
     };
@@ -301,7 +357,7 @@ fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
 
 fn transfer(command: &Command, heredocs: &[Heredoc]) -> Result<Transfer, Fault> {
     let keyword = &command.keyword;
-    let json = words::json_array(&command.arguments).transpose().map_err(|message| (message, None))?;
+    let json = json_array(&command.arguments)?;
     let mut words = json.unwrap_or_else(|| words::blank_separated(&command.arguments));
     let destination = words.pop().unwrap_or_default();
     if words.is_empty() {
@@ -309,7 +365,8 @@ fn transfer(command: &Command, heredocs: &[Heredoc]) -> Result<Transfer, Fault> 
     }
     let opened = |word: &str| Heredoc::of_word(word).ok().flatten();
     if opened(&destination).is_some() {
-        return Err((format!("{keyword} cannot take a here-document as its destination"), Some(destination)));
+        let message = format!("{keyword} cannot take a here-document as its destination");
+        return Err(Fault::about(destination, message));
     }
     let (mut sources, mut documents) = (Vec::new(), Vec::new());
     for word in words {
@@ -328,9 +385,15 @@ fn onbuild(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<On
     if command.arguments.is_empty() {
         return fault("ONBUILD requires at least one argument");
     }
-    let inner = Command::of_line(&command.arguments, escape).map_err(|message| (message, None))?;
+    let inner = Command::of_line(&command.arguments, escape);
     if matches!(inner.keyword.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
-        return Err((format!("{} isn't allowed as an ONBUILD trigger", inner.keyword), Some(inner.written)));
+        let message = format!("{} isn't allowed as an ONBUILD trigger", inner.keyword);
+        return Err(Fault::about(&command.arguments, message));
+    }
+    if matches!(inner.keyword.as_str(), "ENV" | "LABEL") {
+        words::pairs(&inner.arguments, escape, &inner.keyword)?;
+    } else if TAKES_JSON.contains(&inner.keyword.as_str()) {
+        json_array(&inner.arguments)?;
     }
     let mut expression = command.arguments.clone();
     for heredoc in &heredocs {
@@ -339,7 +402,8 @@ fn onbuild(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<On
         expression.push_str(&heredoc.name);
     }
     let canonical = canonical(&inner, &heredocs, escape);
-    let kind = kind(&inner, heredocs, escape)?;
+    // The engine looks closer only when an image stands on this one.
+    let kind = kind(&inner, heredocs, escape).unwrap_or(InstructionKind::Other(inner.arguments));
     let text = expression.clone();
     let instruction = Instruction { keyword: inner.keyword, kind, text, canonical, lines: 0..=0 };
     Ok(Onbuild { instruction: Box::new(instruction), expression })

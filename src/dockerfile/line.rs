@@ -35,8 +35,15 @@ pub(super) struct Line {
     pub(super) heredocs: Vec<Heredoc>,
 }
 
+/// How many bytes the engine reads of a line at most.
+const LONGEST: usize = 65_535;
+
 /// Cuts `text` into instructions.
 pub(super) fn lines(text: &str, escape: char) -> Result<Vec<Line>, SyntaxError> {
+    let too_long = |line: &&str| line.strip_suffix('\n').unwrap_or(line).len() > LONGEST;
+    if let Some((line, number)) = text.split_inclusive('\n').zip(1..).find(|(line, _)| too_long(line)) {
+        return Err(SyntaxError::at(number, line, format!("the line is longer than {LONGEST} bytes")));
+    }
     let mut read = Vec::new();
     let mut sources = text.split_inclusive('\n').zip(1..);
     while let Some((raw, first)) = sources.next() {
@@ -63,8 +70,11 @@ pub(super) fn lines(text: &str, escape: char) -> Result<Vec<Line>, SyntaxError> 
             joined.push_str(piece);
             continued = more;
         }
-        let error = |message: String| SyntaxError::at(first, start, None, message);
-        let command = Command::of_line(&joined, escape).map_err(error)?;
+        let error = |message: String| SyntaxError::at(first, start, message);
+        if joined.trim().is_empty() {
+            return Err(error("a continuation with nothing to continue".to_owned()));
+        }
+        let command = Command::of_line(&joined, escape);
         let mut heredocs = Vec::new();
         if command.may_open_heredoc(escape) && joined.contains("<<") {
             heredocs = Heredoc::of_line(&joined).map_err(|cause| error(cause.to_string()))?;
@@ -108,7 +118,7 @@ impl Command {
                 && words::json_array(&command.arguments).is_none()
         };
         if self.keyword == "ONBUILD" {
-            return Self::of_line(&self.arguments, escape).is_ok_and(|inner| opens(&inner));
+            return opens(&Self::of_line(&self.arguments, escape));
         }
         opens(self)
     }

@@ -10,7 +10,7 @@
 //!       ─▶ resolve      + Options: expanded bases, reached stages, context  ─▶ Resolution
 //! ```
 //!
-//! Invariants: what the frontend accepts is accepted (unknown flags too);
+//! Invariants: what the frontend accepts is accepted (flags of a newer one too);
 //! where only the engine could know better, because a variable may come from
 //! a base image or a base image may bring ONBUILD triggers, [`Resolution`]
 //! errs on the side of *used*: a key that holds too much costs a miss, a key
@@ -21,11 +21,13 @@ mod context_paths;
 mod directives;
 mod error;
 mod expand;
+mod flags;
+mod healthcheck;
 mod heredoc;
 mod instruction;
 mod line;
 mod mount;
-mod pattern;
+mod mount_rules;
 mod platform;
 mod reference;
 mod resolve;
@@ -107,7 +109,7 @@ impl Dockerfile {
                 (_, None) => {
                     let line = *instruction.lines.start();
                     let message = format!("{} before the first FROM", instruction.keyword);
-                    return Err(SyntaxError::at(line, &instruction.text, None, message));
+                    return Err(SyntaxError::at(line, &instruction.text, message));
                 }
                 (_, Some(stage)) => {
                     stage.lines = *stage.lines.start()..=*instruction.lines.end();
@@ -117,7 +119,7 @@ impl Dockerfile {
         }
         if stages.is_empty() {
             let line = text.lines().count().max(1);
-            return Err(SyntaxError::at(line, "", None, "no FROM: there is no stage to build"));
+            return Err(SyntaxError::at(line, "", "no FROM: there is no stage to build"));
         }
         Ok(Self { directives, global_args, stages })
     }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::mount_rules;
+
 /// What a mount mounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MountKind {
@@ -21,7 +23,7 @@ pub enum MountKind {
 }
 
 impl MountKind {
-    fn of(name: &str) -> Option<Self> {
+    pub(super) fn of(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
             "bind" => Self::Bind,
             "cache" => Self::Cache,
@@ -30,6 +32,16 @@ impl MountKind {
             "ssh" => Self::Ssh,
             _ => return None,
         })
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Cache => "cache",
+            Self::Tmpfs => "tmpfs",
+            Self::Secret => "secret",
+            Self::Ssh => "ssh",
+        }
     }
 }
 
@@ -61,10 +73,11 @@ const KEYS: [&str; 14] = [
 ];
 
 impl Mount {
-    /// Reads what stands behind `--mount=`.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads what stands behind `--mount=`; a mistake comes with the field it is in.
+    pub(super) fn parse(text: &str) -> Result<Self, (String, String)> {
+        let fields = fields(text).map_err(|message| (message, text.to_owned()))?;
         let mut options = Vec::new();
-        for field in fields(text)? {
+        for field in &fields {
             let (key, value) = match field.split_once('=') {
                 Some((key, value)) => (key, Some(value.to_owned())),
                 None => (field.as_str(), None),
@@ -76,25 +89,30 @@ impl Mount {
                 "rw" => "readwrite".to_owned(),
                 key => key.to_owned(),
             };
+            let error = |message| Err((message, field.clone()));
             if !KEYS.contains(&key.as_str()) {
                 let meant = super::suggest::nearest(&key, KEYS);
                 let meant = meant.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
-                return Err(format!("unexpected mount option `{key}`{meant}"));
+                return error(format!("unexpected mount option `{key}`{meant}"));
             }
             match (key.as_str(), &value) {
                 ("readonly" | "readwrite" | "required", None) => {}
-                (_, None) => return Err(format!("mount option `{key}` needs a value")),
-                ("from", Some(from)) if from.trim_end_matches('$').contains('$') => {
-                    return Err("a mount's `from` takes no variable: name a stage and use that".to_owned());
-                }
-                ("type", Some(kind)) if MountKind::of(kind).is_none() && !kind.contains('$') => {
-                    return Err(format!("unsupported mount type `{kind}`"));
+                (_, None) => return error(format!("mount option `{key}` needs a value")),
+                ("from", Some(from)) if from.find('$').is_some_and(|index| index + 1 < from.len()) => {
+                    return error("a mount's `from` takes no variable: name a stage and use that".to_owned());
                 }
                 _ => {}
             }
             options.push((key, value));
         }
-        Ok(Self { options })
+        let written = options.iter().zip(&fields);
+        let judged: Vec<_> = written
+            .map(|((key, value), written)| mount_rules::Field { key, value: value.as_deref(), written })
+            .collect();
+        match mount_rules::mistake(&judged) {
+            Some(mistake) => Err(mistake),
+            None => Ok(Self { options }),
+        }
     }
 
     /// The last value of an option, as written.
@@ -158,6 +176,9 @@ fn fields(text: &str) -> Result<Vec<String>, String> {
         let Some(quoted) = rest.strip_prefix('"') else {
             let (field, more) =
                 rest.split_once(',').map_or((rest, None), |(field, more)| (field, Some(more)));
+            if field.contains('"') {
+                return Err("a quote inside a mount's option".to_owned());
+            }
             fields.push(field.to_owned());
             let Some(more) = more else { return Ok(fields) };
             rest = more;
@@ -211,9 +232,11 @@ mod tests {
             ),
             ("type=cache,target", "mount option `target` needs a value"),
             (r#""id=a"#, "unclosed quote in a mount"),
+            (r#"type=cache,"id=a"b"#, "text behind a closed quote in a mount"),
+            (r#"type=cache,id="a,b""#, "a quote inside a mount's option"),
         ];
         for (text, message) in table {
-            assert_eq!(Mount::parse(text).unwrap_err(), message, "{text}");
+            assert_eq!(Mount::parse(text).unwrap_err().0, message, "{text}");
         }
     }
 }

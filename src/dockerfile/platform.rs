@@ -24,21 +24,51 @@ pub struct Platform {
 #[error("`{0}` is not a platform: expected os/architecture or os/architecture/variant")]
 pub struct InvalidPlatform(String);
 
-const SYSTEMS: [&str; 14] = [
+const SYSTEMS: [&str; 17] = [
     "aix",
     "android",
     "darwin",
     "dragonfly",
     "freebsd",
+    "hurd",
     "illumos",
     "ios",
     "js",
     "linux",
+    "nacl",
     "netbsd",
     "openbsd",
     "plan9",
     "solaris",
     "windows",
+    "zos",
+];
+
+const ARCHITECTURES: [&str; 24] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
 ];
 
 impl Platform {
@@ -46,7 +76,8 @@ impl Platform {
     ///
     /// # Errors
     ///
-    /// Fails for a text of more than three parts, or with odd characters.
+    /// Fails for a text of more than three parts, with odd characters, or of
+    /// one part that is neither a known system nor a known architecture.
     pub fn parse(text: &str, default: Option<&Self>) -> Result<Self, InvalidPlatform> {
         let invalid = || InvalidPlatform(text.to_owned());
         let parts: Vec<&str> = text.trim().split('/').collect();
@@ -68,7 +99,8 @@ impl Platform {
                 if SYSTEMS.contains(&os.as_str()) {
                     (os, default.architecture.clone(), default.variant.clone())
                 } else {
-                    (default.os.clone(), system, String::new())
+                    let known = ARCHITECTURES.contains(&normal(&system, "").0.as_str());
+                    (known.then(|| default.os.clone()).ok_or_else(invalid)?, system, String::new())
                 }
             }
             [architecture] => (os, architecture.to_ascii_lowercase(), String::new()),
@@ -86,7 +118,8 @@ fn normal(architecture: &str, variant: &str) -> (String, String) {
         ("i386", _) => ("386", ""),
         ("x86_64" | "x86-64" | "amd64", "v1") => ("amd64", ""),
         ("x86_64" | "x86-64", variant) => ("amd64", variant),
-        ("aarch64" | "arm64", "8" | "v8") => ("arm64", ""),
+        ("aarch64" | "arm64", "8" | "v8" | "v8.0") => ("arm64", ""),
+        ("aarch64" | "arm64", "9" | "9.0" | "v9.0") => ("arm64", "v9"),
         ("aarch64", variant) => ("arm64", variant),
         ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
         ("armel", _) | ("arm", "6") => ("arm", "v6"),
@@ -134,6 +167,7 @@ mod tests {
             ("linux/arm", "linux/arm/v7"),
             ("linux/arm/6", "linux/arm/v6"),
             ("arm64", "linux/arm64"),
+            ("armhf", "linux/arm/v7"),
             ("windows", "windows/amd64"),
             ("windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64"),
         ];
@@ -143,5 +177,6 @@ mod tests {
         for text in ["", "linux/", "linux/a/b/c", "linux/amd64,linux/arm64", "a(b/c", "arm64"] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
+        assert!(Platform::parse("potato", Some(&default)).is_err());
     }
 }

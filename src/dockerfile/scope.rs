@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use super::expand::{ExpandError, expand};
 
 /// Variables with their values. Its `Debug` shows names alone, since values
-/// may come from build arguments.
+/// may come from build arguments. A clone shares what it was cloned from: every
+/// resolved instruction keeps one.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Scope {
-    variables: BTreeMap<String, String>,
+    variables: Arc<BTreeMap<Arc<str>, Arc<str>>>,
     open: bool,
 }
 
@@ -33,19 +35,26 @@ pub(super) struct Word {
     pub(super) certain: bool,
 }
 
+/// A word that does not expand.
+#[derive(Debug)]
+pub(super) struct Unexpandable {
+    pub(super) word: String,
+    pub(super) source: ExpandError,
+}
+
 impl Scope {
     /// The scope of a stage that stands on an image.
     pub(super) fn on_image() -> Self {
-        Self { variables: BTreeMap::new(), open: true }
+        Self { open: true, ..Self::default() }
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        self.variables.insert(name.to_owned(), value.to_owned());
+        Arc::make_mut(&mut self.variables).insert(name.into(), value.into());
     }
 
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str)
+        self.variables.get(name).map(AsRef::as_ref)
     }
 
     /// Expands `word`, or says `None` if that fails or a base image could
@@ -54,8 +63,9 @@ impl Scope {
         self.expand(word, escape).ok().filter(|word| word.certain).map(|word| word.text)
     }
 
-    pub(super) fn expand(&self, word: &str, escape: char) -> Result<Word, ExpandError> {
-        let expanded = expand(word, escape, &|name| self.variables.get(name).cloned())?;
+    pub(super) fn expand(&self, word: &str, escape: char) -> Result<Word, Unexpandable> {
+        let expanded = expand(word, escape, &|name| self.get(name).map(str::to_owned))
+            .map_err(|source| Unexpandable { word: word.to_owned(), source })?;
         // `PATH` is always set, to what only the engine knows.
         let elsewhere = |missed: &BTreeSet<String>| {
             if self.open { !missed.is_empty() } else { missed.contains("PATH") }

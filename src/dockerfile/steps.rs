@@ -38,7 +38,7 @@ impl Dockerfile {
             InstructionKind::From(from) => {
                 let is_stage = self.stages[..stage.index]
                     .iter()
-                    .any(|earlier| earlier.name.as_deref() == Some(&from.base.to_ascii_lowercase()));
+                    .any(|earlier| earlier.name.as_deref() == Some(from.base.as_str()));
                 !is_stage && from.base != "scratch"
             }
             InstructionKind::Workdir(_) => true,

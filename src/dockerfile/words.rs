@@ -30,25 +30,23 @@ fn is_blank(char: char) -> bool {
 }
 
 impl Command {
-    pub(super) fn of_line(line: &str, escape: char) -> Result<Self, String> {
+    pub(super) fn of_line(line: &str, escape: char) -> Self {
         let line = line.trim();
         let (written, rest) = line.split_once(is_blank).unwrap_or((line, ""));
         let (flags, arguments) = flags(rest.trim_start_matches(is_blank), escape);
-        for flag in &flags {
-            if flag.name.is_empty() {
-                return Err("a flag has no name".to_owned());
-            }
-        }
-        Ok(Self {
+        Self {
             keyword: written.to_uppercase(),
             written: written.to_owned(),
             flags,
             arguments: arguments.trim().to_owned(),
-        })
+        }
     }
 }
 
 /// Takes the `--` words off the front of `line`. A bare `--` ends them.
+///
+/// The engine reads flags byte by byte, as if they were in Latin-1: `id=ü`
+/// names the mount `Ã¼`, and a letter with the byte 85 or A0 ends its flag.
 fn flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
     let mut flags = Vec::new();
     let mut rest = line;
@@ -61,16 +59,26 @@ fn flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
         let mut quote = None;
         let mut chars = rest.char_indices();
         let mut end = rest.len();
-        while let Some((index, char)) = chars.next() {
+        'word: while let Some((index, char)) = chars.next() {
             match quote {
-                None if char.is_whitespace() => {
+                None if char.is_ascii() && is_blank(char) || char == '\n' => {
                     end = index;
                     break;
                 }
                 None if matches!(char, '\'' | '"') => quote = Some(char),
                 Some(open) if char == open => quote = None,
-                _ if char == escape => word.extend(chars.next().map(|(_, escaped)| escaped)),
-                _ => word.push(char),
+                _ if char == escape => {
+                    word.extend(chars.next().into_iter().flat_map(|(_, char)| bytes(char)))
+                }
+                _ => {
+                    for byte in bytes(char) {
+                        if quote.is_none() && byte.is_whitespace() {
+                            end = index + char.len_utf8();
+                            break 'word;
+                        }
+                        word.push(byte);
+                    }
+                }
             }
         }
         rest = &rest[end..];
@@ -82,6 +90,11 @@ fn flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
             word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value.to_owned())));
         flags.push(Flag { name: name.to_owned(), value });
     }
+}
+
+/// The bytes of a character, each for a character of its own.
+fn bytes(char: char) -> impl Iterator<Item = char> {
+    char.encode_utf8(&mut [0; 4]).bytes().collect::<Vec<_>>().into_iter().map(char::from)
 }
 
 /// Words split at blanks alone, as COPY and FROM take theirs.

@@ -30,6 +30,9 @@ fn parsed(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
 }
 
+/// An edit of the project at a path.
+type Edit = fn(&TestContext, &Path);
+
 #[test]
 fn why_names_what_changed_since_the_build_before() {
     let context = TestContext::new(&any_engine());
@@ -43,14 +46,13 @@ fn why_names_what_changed_since_the_build_before() {
     context.build(&["-t", &tag, "."]);
 
     let root = context.project();
-    type Edit = fn(&TestContext, &Path);
     let table: &[(&str, &[&str], Edit, &str)] = &[
         ("content", &[], |c, _| _ = c.write("src/main.py", "print(1)\n"), "src/main.py  changed\n"),
         (
             "mode",
             &[],
             |_, root| {
-                std::fs::set_permissions(root.join("src/main.py"), Permissions::from_mode(0o755)).unwrap()
+                std::fs::set_permissions(root.join("src/main.py"), Permissions::from_mode(0o755)).unwrap();
             },
             "src/main.py  changed: file 0644 → file 0755\n",
         ),

@@ -23,6 +23,7 @@ pub(super) const PLATFORM_ARGS: [&str; 11] = [
 pub(super) struct Globals {
     pub(super) scope: Scope,
     pub(super) platform: Platform,
+    pub(super) build_platform: Platform,
     /// The arguments declared before the first FROM.
     pub(super) declared: Vec<String>,
 }
@@ -38,10 +39,10 @@ impl Globals {
         let stage = options.target.clone().filter(|target| !target.is_empty()).or(last);
         let values = [
             build.to_string(),
-            build.os,
-            build.os_version,
-            build.architecture,
-            build.variant,
+            build.os.clone(),
+            build.os_version.clone(),
+            build.architecture.clone(),
+            build.variant.clone(),
             platform.to_string(),
             platform.os.clone(),
             platform.os_version.clone(),
@@ -62,7 +63,7 @@ impl Globals {
                     (None, Some(default)) => {
                         let line = *instruction.lines.start();
                         let expanded = scope.expand(default, dockerfile.directives.escape);
-                        Some(expanded.map_err(|source| ResolveError::Expand { line, source })?.text)
+                        Some(expanded.map_err(|fault| ResolveError::expand(line, fault))?.text)
                     }
                     (None, None) => None,
                 };
@@ -72,6 +73,6 @@ impl Globals {
                 declared.push(name.clone());
             }
         }
-        Ok(Self { scope, platform, declared })
+        Ok(Self { scope, platform, build_platform: build, declared })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::dockerfile::scope::Unexpandable;
 use crate::dockerfile::{ExpandError, InvalidPlatform, SyntaxError};
 
 /// What the build was asked for, as far as it decides what is reached.
@@ -10,8 +11,7 @@ use crate::dockerfile::{ExpandError, InvalidPlatform, SyntaxError};
 /// `Debug` shows the names of build arguments, never their values.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
-    /// `--target`: a stage's name in any case, or its number from 0; the last
-    /// stage if `None`.
+    /// `--target`: a stage's name in any case; the last stage if `None`.
     pub target: Option<String>,
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
@@ -57,12 +57,12 @@ impl fmt::Debug for Options {
 /// A target that cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// No stage has the target's name or number.
-    #[error("no stage `{target}`; there are {}{}", stages.join(", "), meant(suggestion.as_ref()))]
+    /// No stage has the target's name.
+    #[error("no stage `{target}`; {}{}", named(stages), meant(suggestion.as_ref()))]
     UnknownTarget {
         /// What was asked for.
         target: String,
-        /// The stages, by name where they have one, else by number.
+        /// The names of the stages that have one.
         stages: Vec<String>,
         /// The name that was probably meant.
         suggestion: Option<String>,
@@ -72,6 +72,8 @@ pub enum ResolveError {
     Expand {
         /// The instruction's first line.
         line: usize,
+        /// The word as written.
+        written: String,
         /// Why not.
         #[source]
         source: ExpandError,
@@ -84,22 +86,35 @@ pub enum ResolveError {
         /// The word as written.
         written: String,
     },
-    /// A platform is not one.
+    /// A platform that was asked for is not one.
     #[error("invalid platform")]
     Platform(#[from] InvalidPlatform),
+    /// A FROM's platform is not one.
+    #[error("line {line}: invalid platform")]
+    FromPlatform {
+        /// The FROM's line.
+        line: usize,
+        /// The platform as written.
+        written: String,
+        /// What it expands to.
+        #[source]
+        source: InvalidPlatform,
+    },
     /// `COPY --from=` with a variable.
     #[error("line {line}: --from takes no variable: name a stage and use that")]
     VariableInFrom {
         /// The instruction's first line.
         line: usize,
+        /// The word as written.
+        written: String,
     },
     /// `COPY --from=` with a number that no stage has.
-    #[error("line {line}: there is no stage {index}")]
+    #[error("line {line}: there is no stage {written}")]
     NoSuchStage {
         /// The instruction's first line.
         line: usize,
-        /// The number.
-        index: usize,
+        /// The number as written.
+        written: String,
     },
     /// An ONBUILD trigger is no instruction.
     #[error("an ONBUILD trigger of `{base}` cannot be read")]
@@ -112,6 +127,38 @@ pub enum ResolveError {
     },
 }
 
+fn named(stages: &[String]) -> String {
+    if stages.is_empty() {
+        return "no stage has a name".to_owned();
+    }
+    let stages: Vec<String> = stages.iter().map(|name| format!("`{name}`")).collect();
+    format!("there are {}", stages.join(", "))
+}
+
 fn meant(suggestion: Option<&String>) -> String {
     suggestion.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}
+
+impl ResolveError {
+    pub(super) fn expand(line: usize, fault: Unexpandable) -> Self {
+        Self::Expand { line, written: fault.word, source: fault.source }
+    }
+
+    /// Where in `text`, the Dockerfile, it is; `None` if it is in what was asked.
+    pub fn place(&self, text: &str) -> Option<SyntaxError> {
+        let (line, written, message) = match self {
+            Self::UnknownTarget { .. } | Self::Platform(_) | Self::Trigger { .. } => return None,
+            Self::Expand { line, written, source } => (line, written, source.to_string()),
+            Self::Blank { line, written } => (line, written, format!("`{written}` expands to nothing")),
+            Self::FromPlatform { line, written, source } => (line, written, source.to_string()),
+            Self::VariableInFrom { line, written } => {
+                (line, written, "--from takes no variable: name a stage and use that".to_owned())
+            }
+            Self::NoSuchStage { line, written } => (line, written, format!("there is no stage {written}")),
+        };
+        let behind = text.split_inclusive('\n').skip(line.saturating_sub(1)).collect::<String>();
+        let flag = matches!(self, Self::VariableInFrom { .. } | Self::NoSuchStage { .. });
+        let flag = if flag { format!("--from={written}") } else { String::new() };
+        Some(SyntaxError::within(*line, &behind, &[&flag, written], message))
+    }
 }

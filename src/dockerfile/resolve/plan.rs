@@ -65,6 +65,10 @@ impl Plan {
             }
         }
         plan.target = plan.find_target(dockerfile, options)?;
+        // A wrong `--from` is wrong in a stage that is not reached, too.
+        for instruction in dockerfile.stages.iter().flat_map(|stage| &stage.instructions) {
+            plan.sources(instruction, dockerfile.directives.escape)?;
+        }
         plan.reached = plan.reach(dockerfile)?;
         Ok(plan)
     }
@@ -80,7 +84,7 @@ impl Plan {
         let line = *stage.lines.start();
         let expand = |word: &str| {
             let expanded = globals.scope.expand(word, dockerfile.directives.escape);
-            let text = expanded.map_err(|source| ResolveError::Expand { line, source })?.text;
+            let text = expanded.map_err(|fault| ResolveError::expand(line, fault))?.text;
             if text.is_empty() {
                 return Err(ResolveError::Blank { line, written: word.to_owned() });
             }
@@ -88,7 +92,8 @@ impl Plan {
         };
         let reference = expand(&stage.base)?;
         let platform = match &stage.platform {
-            Some(platform) => Platform::parse(&expand(platform)?, Some(&self.platform))?,
+            Some(written) => Platform::parse(&expand(written)?, Some(&globals.build_platform))
+                .map_err(|source| ResolveError::FromPlatform { line, written: written.clone(), source })?,
             None => self.platform.clone(),
         };
         let replaced = stage.name.as_deref().and_then(|name| self.context(name, &platform));
@@ -113,7 +118,8 @@ impl Plan {
         let untold = told.is_none().then(|| name.clone());
         let triggers = told.unwrap_or_default().into_iter().map(|trigger| {
             let error = |source| ResolveError::Trigger { base: name.clone(), source };
-            Instruction::of_trigger(&trigger).map_err(error)
+            let from = &stage.instructions[0].lines;
+            Instruction::of_trigger(&trigger, from).map_err(error)
         });
         Ok(StagePlan { base, replaced, triggers: triggers.collect::<Result<_, _>>()?, untold })
     }
@@ -155,15 +161,9 @@ impl Plan {
         if let Some(index) = self.names.get(&target.to_lowercase()) {
             return Ok(*index);
         }
-        if let Some(index) = target.parse::<usize>().ok().filter(|index| *index <= last) {
-            return Ok(index);
-        }
-        let label = |stage: &crate::dockerfile::Stage| {
-            stage.name.as_ref().map_or_else(|| stage.index.to_string(), |name| format!("`{name}`"))
-        };
         Err(ResolveError::UnknownTarget {
             target: target.to_owned(),
-            stages: dockerfile.stages.iter().map(label).collect(),
+            stages: dockerfile.stages.iter().filter_map(|stage| stage.name.clone()).collect(),
             suggestion: suggest::nearest(target, self.names.keys().map(String::as_str)).map(str::to_owned),
         })
     }
@@ -207,13 +207,19 @@ impl Plan {
                     return Ok(Vec::new());
                 };
                 let expanded = expand(from, escape, &|_| None);
-                let plain = expanded.map_err(|source| ResolveError::Expand { line, source })?.text == from;
-                if !plain {
-                    return Err(ResolveError::VariableInFrom { line });
+                let written = from.to_owned();
+                match expanded {
+                    Err(source) => return Err(ResolveError::Expand { line, written, source }),
+                    Ok(expanded) if expanded.text != from => {
+                        return Err(ResolveError::VariableInFrom { line, written });
+                    }
+                    Ok(_) => {}
                 }
-                match from.parse::<usize>() {
-                    Ok(index) if index < self.stages.len() => Ok(vec![Origin::Stage(index)]),
-                    Ok(index) => Err(ResolveError::NoSuchStage { line, index }),
+                match from.parse::<i64>() {
+                    Ok(number) => match usize::try_from(number) {
+                        Ok(index) if index < self.stages.len() => Ok(vec![Origin::Stage(index)]),
+                        _ => Err(ResolveError::NoSuchStage { line, written }),
+                    },
                     Err(_) => Ok(vec![self.named(from)]),
                 }
             }

@@ -137,7 +137,7 @@ impl fmt::Debug for BaseImage {
 pub struct CacheMount {
     /// The stage's index in the Dockerfile.
     pub stage: usize,
-    /// The RUN's first source line; 0 for a trigger.
+    /// The RUN's first source line; for a trigger its FROM's.
     pub line: usize,
     /// `id`, expanded.
     pub id: Option<String>,

@@ -9,9 +9,8 @@ use super::resolution::{
     BaseImage, BaseUse, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };
 use crate::dockerfile::context_paths::clean;
-use crate::dockerfile::expand::ExpandError;
 use crate::dockerfile::reference::{is_remote, is_scp_like};
-use crate::dockerfile::scope::{Scope, Word};
+use crate::dockerfile::scope::{Scope, Unexpandable, Word};
 use crate::dockerfile::{
     ContextPaths, Dockerfile, Instruction, InstructionKind, Mount, MountKind, Run, Transfer,
 };
@@ -105,13 +104,11 @@ impl Walk<'_> {
         let triggers = plan.triggers.iter().map(|instruction| (instruction, true));
         for (instruction, triggered) in own.clone().take(1).chain(triggers).chain(own.skip(1)) {
             let line = *instruction.lines.start();
-            let (sources, context) = self.instruction(index, instruction, &mut place).map_err(|error| {
-                let source = match error {
-                    Fault::Expand(source) => source,
-                    Fault::Other(other) => return other,
-                };
-                ResolveError::Expand { line, source }
-            })?;
+            let (sources, context) =
+                self.instruction(index, instruction, &mut place).map_err(|error| match error {
+                    Fault::Expand(fault) => ResolveError::expand(line, fault),
+                    Fault::Other(other) => other,
+                })?;
             instructions.push(ResolvedInstruction {
                 instruction: instruction.clone(),
                 triggered,
@@ -235,7 +232,7 @@ impl Walk<'_> {
         let expanded = mount.expand(|value| {
             let word = place.scope.expand(value, self.escape)?;
             certain &= word.certain;
-            Ok::<_, ExpandError>(word.text)
+            Ok::<_, Unexpandable>(word.text)
         })?;
         let from = expanded.get("from").map(|name| self.plan.named(name));
         if mount.kind().is_none() && !certain {
@@ -306,13 +303,13 @@ fn join(directory: &str, path: &str) -> String {
 }
 
 enum Fault {
-    Expand(ExpandError),
+    Expand(Unexpandable),
     Other(ResolveError),
 }
 
-impl From<ExpandError> for Fault {
-    fn from(source: ExpandError) -> Self {
-        Self::Expand(source)
+impl From<Unexpandable> for Fault {
+    fn from(fault: Unexpandable) -> Self {
+        Self::Expand(fault)
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! A pattern knows `*`, `?` and the escapes `\*`, `\?`, `\\`, `\}` and `\/`;
 //! it has no bracket expressions. No wildcard matches a line feed. Matching
-//! walks the set of reachable positions, so it is linear in pattern × text.
+//! is linear in pattern × text, and that is bounded.
 
-use super::expand::ExpandError;
+use super::{ExpandError, LONGEST};
+
+/// Characters of a pattern times characters of a text.
+const MOST_STEPS: usize = 1 << 26;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Token {
@@ -37,35 +40,39 @@ impl Pattern {
     }
 
     /// `text` without the shortest (or longest) prefix that matches.
-    pub(super) fn trim_prefix(&self, text: &str, longest: bool) -> String {
+    pub(super) fn trim_prefix(&self, text: &str, longest: bool) -> Result<String, ExpandError> {
         let chars: Vec<char> = text.chars().collect();
-        let end = Self::end(&self.0, &chars, 0, longest).unwrap_or(0);
-        chars[end..].iter().collect()
+        let end = ends(&self.0, &chars, longest)?[0].unwrap_or(0);
+        Ok(chars[end..].iter().collect())
     }
 
     /// `text` without the shortest (or longest) suffix that matches.
-    pub(super) fn trim_suffix(&self, text: &str, longest: bool) -> String {
+    pub(super) fn trim_suffix(&self, text: &str, longest: bool) -> Result<String, ExpandError> {
         let tokens: Vec<Token> = self.0.iter().rev().copied().collect();
         let reversed: Vec<char> = text.chars().rev().collect();
-        let end = Self::end(&tokens, &reversed, 0, longest).unwrap_or(0);
-        reversed[end..].iter().rev().collect()
+        let end = ends(&tokens, &reversed, longest)?[0].unwrap_or(0);
+        Ok(reversed[end..].iter().rev().collect())
     }
 
     /// `text` with the first match (or all matches) replaced.
     ///
     /// Matches are leftmost and as long as possible; an empty match right
     /// behind another match does not count.
-    pub(super) fn replace(&self, text: &str, replacement: &str, all: bool) -> String {
+    pub(super) fn replace(&self, text: &str, replacement: &str, all: bool) -> Result<String, ExpandError> {
         let chars: Vec<char> = text.chars().collect();
+        let ends = ends(&self.0, &chars, true)?;
         let mut replaced = String::new();
         let mut copied = 0;
         let mut start = 0;
         let mut last_end = None;
         while start <= chars.len() {
-            match Self::end(&self.0, &chars, start, true) {
+            match ends[start] {
                 Some(end) if end > start || last_end != Some(start) => {
                     replaced.extend(&chars[copied..start]);
                     replaced.push_str(replacement);
+                    if replaced.len() > LONGEST {
+                        return Err(ExpandError::TooLong);
+                    }
                     copied = end;
                     last_end = Some(end);
                     if !all {
@@ -81,32 +88,41 @@ impl Pattern {
             start += 1;
         }
         replaced.extend(&chars[copied..]);
-        replaced
+        Ok(replaced)
     }
+}
 
-    /// Where the shortest or longest match that begins at `start` ends.
-    fn end(tokens: &[Token], text: &[char], start: usize, longest: bool) -> Option<usize> {
-        let mut reachable = vec![false; text.len() + 1];
-        reachable[start] = true;
-        for token in tokens {
-            let mut next = vec![false; text.len() + 1];
-            for position in start..=text.len() {
-                match token {
-                    Token::AnyRun => {
-                        next[position] = reachable[position]
-                            || (position > start && next[position - 1] && text[position - 1] != '\n');
+/// For every start the end of its shortest or longest match, if it has one.
+fn ends(tokens: &[Token], text: &[char], longest: bool) -> Result<Vec<Option<usize>>, ExpandError> {
+    if tokens.len().saturating_mul(text.len()) > MOST_STEPS {
+        return Err(ExpandError::TooLong);
+    }
+    let better = |one: Option<usize>, other: Option<usize>| match (one, other) {
+        (Some(one), Some(other)) => Some(if longest { one.max(other) } else { one.min(other) }),
+        (one, other) => one.or(other),
+    };
+    // Of the tokens from the last on: where a match that begins here ends.
+    let mut ends: Vec<Option<usize>> = (0..=text.len()).map(Some).collect();
+    for token in tokens.iter().rev() {
+        match token {
+            Token::AnyRun => {
+                for start in (0..text.len()).rev() {
+                    if text[start] != '\n' {
+                        ends[start] = better(ends[start], ends[start + 1]);
                     }
-                    _ if !reachable[position] || position == text.len() => {}
-                    Token::AnyChar => next[position + 1] = text[position] != '\n',
-                    Token::Char(char) => next[position + 1] = text[position] == *char,
                 }
             }
-            reachable = next;
-        }
-        if longest {
-            reachable.iter().rposition(|reached| *reached)
-        } else {
-            reachable.iter().position(|reached| *reached)
+            Token::AnyChar | Token::Char(_) => {
+                for start in 0..text.len() {
+                    let fits = match token {
+                        Token::Char(char) => text[start] == *char,
+                        _ => text[start] != '\n',
+                    };
+                    ends[start] = if fits { ends[start + 1] } else { None };
+                }
+                ends[text.len()] = None;
+            }
         }
     }
+    Ok(ends)
 }

@@ -1,0 +1,216 @@
+//! One pass over a word or a line: quotes, escapes, words.
+
+use std::collections::BTreeSet;
+
+use super::{DEEPEST, ExpandError, LONGEST};
+
+#[derive(Default)]
+struct Words {
+    done: Vec<String>,
+    word: String,
+}
+
+impl Words {
+    fn push(&mut self, char: char) {
+        if !char.is_whitespace() {
+            self.word.push(char);
+        } else if !self.word.is_empty() {
+            self.done.push(std::mem::take(&mut self.word));
+        }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        if !self.word.is_empty() {
+            self.done.push(self.word);
+        }
+        self.done
+    }
+}
+
+/// Where the pass stands.
+pub(super) struct Lexer<'a> {
+    pub(super) chars: std::iter::Peekable<std::str::Chars<'a>>,
+    escape: char,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) keep_quotes: bool,
+    pub(super) keep_escapes: bool,
+    /// Leaves `$x` as it stands where nothing is known of `x`.
+    pub(super) keep_unset: bool,
+    /// The variables that were looked up in vain.
+    pub(super) unmatched: BTreeSet<String>,
+    depth: usize,
+}
+
+impl<'a> Lexer<'a> {
+    pub(super) fn new(word: &'a str, escape: char, lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            chars: word.chars().peekable(),
+            escape,
+            lookup,
+            keep_quotes: false,
+            keep_escapes: false,
+            keep_unset: false,
+            unmatched: BTreeSet::new(),
+            depth: 0,
+        }
+    }
+
+    /// Reads up to and with `stop`, or to the end.
+    pub(super) fn run(
+        &mut self,
+        stop: Option<char>,
+        keep_escapes: bool,
+    ) -> Result<(String, Vec<String>), ExpandError> {
+        if self.depth > DEEPEST {
+            return Err(ExpandError::TooDeep);
+        }
+        self.depth += 1;
+        let outer = std::mem::replace(&mut self.keep_escapes, keep_escapes);
+        let read = self.read_until(stop);
+        self.keep_escapes = outer;
+        self.depth -= 1;
+        read
+    }
+
+    fn read_until(&mut self, stop: Option<char>) -> Result<(String, Vec<String>), ExpandError> {
+        let mut text = String::new();
+        let mut words = Words::default();
+        while let Some(&char) = self.chars.peek() {
+            if Some(char) == stop {
+                self.chars.next();
+                return Ok((text, words.finish()));
+            }
+            match char {
+                '\'' | '"' | '<' => {
+                    let piece = match char {
+                        '\'' => self.single_quoted()?,
+                        '"' => self.double_quoted()?,
+                        _ => self.angle(),
+                    };
+                    text.push_str(&piece);
+                    words.word.push_str(&piece);
+                }
+                '$' => {
+                    let value = self.dollar()?;
+                    self.append(&mut text, &value)?;
+                    value.chars().for_each(|char| words.push(char));
+                }
+                _ => {
+                    self.chars.next();
+                    if char != self.escape {
+                        text.push(char);
+                        words.push(char);
+                        continue;
+                    }
+                    if self.keep_escapes {
+                        text.push(char);
+                        words.word.push(char);
+                    }
+                    let Some(escaped) = self.chars.next() else { break };
+                    text.push(escaped);
+                    words.word.push(escaped);
+                }
+            }
+        }
+        match stop {
+            Some(stop) => Err(ExpandError::Unclosed(stop)),
+            None => Ok((text, words.finish())),
+        }
+    }
+
+    fn append(&self, text: &mut String, value: &str) -> Result<(), ExpandError> {
+        // Without values nothing grows, and a line may be longer than a word.
+        if !self.keep_unset && text.len() + value.len() > LONGEST {
+            return Err(ExpandError::TooLong);
+        }
+        text.push_str(value);
+        Ok(())
+    }
+
+    /// The value of a variable.
+    pub(super) fn get(&mut self, name: &str) -> Option<String> {
+        let value = (self.lookup)(name);
+        if value.is_none() {
+            self.unmatched.insert(name.to_owned());
+        }
+        value
+    }
+
+    /// Everything between single quotes stands for itself.
+    fn single_quoted(&mut self) -> Result<String, ExpandError> {
+        self.chars.next();
+        let mut text = String::new();
+        if self.keep_quotes {
+            text.push('\'');
+        }
+        loop {
+            match self.chars.next() {
+                None => return Err(ExpandError::UnclosedQuote('\'')),
+                Some('\'') => break,
+                Some(char) => text.push(char),
+            }
+        }
+        if self.keep_quotes {
+            text.push('\'');
+        }
+        Ok(text)
+    }
+
+    /// Between double quotes only variables are special, and the escape
+    /// before `"`, `$` and itself.
+    fn double_quoted(&mut self) -> Result<String, ExpandError> {
+        self.chars.next();
+        let mut text = String::new();
+        if self.keep_quotes {
+            text.push('"');
+        }
+        loop {
+            match self.chars.peek() {
+                None => return Err(ExpandError::UnclosedQuote('"')),
+                Some('"') => {
+                    self.chars.next();
+                    break;
+                }
+                Some('$') => {
+                    let value = self.dollar()?;
+                    self.append(&mut text, &value)?;
+                }
+                Some(&char) => {
+                    self.chars.next();
+                    if char != self.escape {
+                        text.push(char);
+                        continue;
+                    }
+                    if self.keep_escapes {
+                        text.push(char);
+                    }
+                    match self.chars.peek() {
+                        None => {}
+                        Some(&escaped) if matches!(escaped, '"' | '$') || escaped == self.escape => {
+                            text.push(escaped);
+                            self.chars.next();
+                        }
+                        Some(_) => text.push(char),
+                    }
+                }
+            }
+        }
+        if self.keep_quotes {
+            text.push('"');
+        }
+        Ok(text)
+    }
+
+    /// `<<` keeps the blanks behind it, so that `<< EOF` is one word.
+    fn angle(&mut self) -> String {
+        self.chars.next();
+        let mut text = String::from('<');
+        if self.chars.next_if_eq(&'<').is_some() {
+            text.push('<');
+            while let Some(blank) = self.chars.next_if(|char| matches!(char, '\t' | '\r' | ' ')) {
+                text.push(blank);
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,103 @@
+//! Which flags an instruction takes, and what is wrong with those it has.
+//!
+//! A flag that is unknown here, and near no known one, is let through: a newer
+//! frontend may know it, and an older one says itself that it does not.
+//!
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/bflag.go`.
+
+use super::suggest;
+use super::words::{Command, Flag};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// `--flag`, `--flag=true`, `--flag=false`; once.
+    Switch,
+    /// `--flag=text`; once.
+    Text,
+    /// `--flag=text`; any number of times.
+    Texts,
+}
+
+use Kind::{Switch, Text, Texts};
+
+/// The flags of an instruction; `None` where the engine looks at none.
+fn known(keyword: &str) -> Option<&'static [(&'static str, Kind)]> {
+    Some(match keyword {
+        "ADD" => &[
+            ("chown", Text),
+            ("chmod", Text),
+            ("link", Switch),
+            ("keep-git-dir", Switch),
+            ("checksum", Text),
+            ("unpack", Switch),
+            ("exclude", Texts),
+        ],
+        "COPY" => &[
+            ("from", Text),
+            ("chown", Text),
+            ("chmod", Text),
+            ("link", Switch),
+            ("parents", Switch),
+            ("exclude", Texts),
+        ],
+        "FROM" => &[("platform", Text)],
+        "HEALTHCHECK" => &[
+            ("interval", Text),
+            ("timeout", Text),
+            ("start-period", Text),
+            ("start-interval", Text),
+            ("retries", Text),
+        ],
+        "RUN" => &[("mount", Texts), ("network", Text), ("security", Text), ("device", Texts)],
+        "ARG" | "STOPSIGNAL" => return None,
+        _ => &[],
+    })
+}
+
+/// A mistake in a command's flags.
+pub(super) struct Mistake {
+    pub(super) message: String,
+    /// The flag as written, up to its name's end.
+    pub(super) flag: String,
+    /// Whether the mistake is that it is there a second time.
+    pub(super) again: bool,
+}
+
+/// The first mistake in a command's flags.
+pub(super) fn mistake(command: &Command) -> Option<Mistake> {
+    let known = known(&command.keyword)?;
+    let flags = &command.flags;
+    flags.iter().enumerate().find_map(|(index, flag)| {
+        let kind = known.iter().find(|(name, _)| *name == flag.name).map(|(_, kind)| *kind);
+        let earlier = || flags[..index].iter().any(|earlier| earlier.name == flag.name);
+        let again = kind.is_some_and(|kind| kind != Texts) && earlier();
+        let message = match kind {
+            None => unknown(&command.keyword, known, &flag.name),
+            Some(_) if again => Some(format!("duplicate flag `--{}`", flag.name)),
+            Some(kind) => wrong(kind, flag),
+        };
+        message.map(|message| Mistake { message, flag: format!("--{}", flag.name), again })
+    })
+}
+
+fn unknown(keyword: &str, known: &[(&str, Kind)], name: &str) -> Option<String> {
+    if known.is_empty() {
+        return Some(format!("{keyword} takes no flags"));
+    }
+    let nearest = suggest::nearest(name, known.iter().map(|(name, _)| *name));
+    match nearest {
+        Some(nearest) => Some(format!("unknown flag `--{name}`; did you mean `--{nearest}`?")),
+        None => name.is_empty().then(|| "a flag has no name".to_owned()),
+    }
+}
+
+fn wrong(kind: Kind, flag: &Flag) -> Option<String> {
+    let name = &flag.name;
+    match (kind, flag.value.as_deref()) {
+        (Text | Texts, None) | (Switch, Some("")) => Some(format!("`--{name}` needs a value")),
+        (Switch, Some(value)) if !["true", "false"].iter().any(|word| value.eq_ignore_ascii_case(word)) => {
+            Some(format!("`--{name}` is either true or false, not `{value}`"))
+        }
+        _ => None,
+    }
+}

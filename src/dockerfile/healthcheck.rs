@@ -1,0 +1,102 @@
+//! What a HEALTHCHECK may say.
+
+use super::words::{self, Command, Flag};
+
+/// What is wrong with a HEALTHCHECK whose flags are known ones, and with which
+/// of them, if it is one.
+pub(super) fn mistake(command: &Command) -> Option<(String, Option<&Flag>)> {
+    let wrong_value = || command.flags.iter().find_map(|flag| Some((wrong_value(flag)?, Some(flag))));
+    match test_mistake(command) {
+        Some(message) => Some((message, None)),
+        None if command.arguments.eq_ignore_ascii_case("none") => None,
+        None => wrong_value(),
+    }
+}
+
+fn test_mistake(command: &Command) -> Option<String> {
+    let mut halves = command.arguments.splitn(2, char::is_whitespace);
+    let (kind, test) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default().trim_start());
+    match kind.to_uppercase().as_str() {
+        "" => Some("HEALTHCHECK requires at least one argument".to_owned()),
+        "NONE" => (!test.is_empty()).then(|| "HEALTHCHECK NONE takes no arguments".to_owned()),
+        "CMD" => match words::json_array(test) {
+            Some(Err(message)) => Some(message),
+            Some(Ok(argv)) if argv.is_empty() => Some("missing command after HEALTHCHECK CMD".to_owned()),
+            None if test.is_empty() => Some("missing command after HEALTHCHECK CMD".to_owned()),
+            _ => None,
+        },
+        _ => Some(format!("unknown type `{kind}` of a HEALTHCHECK: it is CMD or NONE")),
+    }
+}
+
+fn wrong_value(flag: &Flag) -> Option<String> {
+    let (name, value) = (&flag.name, flag.value.as_deref().filter(|value| !value.is_empty())?);
+    let sound = match name.as_str() {
+        "retries" => value.parse::<i32>().is_ok_and(|retries| retries >= 0),
+        "interval" | "timeout" | "start-period" | "start-interval" => {
+            nanoseconds(value).is_some_and(|duration| duration == 0.0 || duration >= 1e6)
+        }
+        _ => true,
+    };
+    let wanted = if name == "retries" { "a number" } else { "zero or a duration from 1ms on, such as 30s" };
+    (!sound).then(|| format!("`--{name}` is {wanted}, not `{value}`"))
+}
+
+/// A duration as Go writes it: `1h30m`, `1.5s`, `0`.
+fn nanoseconds(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
+    if unsigned == "0" {
+        return Some(0.0);
+    }
+    let mut rest = unsigned;
+    let mut sum = 0.0;
+    while !rest.is_empty() || sum == 0.0 && unsigned.is_empty() {
+        let unit = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
+        let next = rest[unit..].find(|char: char| char.is_ascii_digit() || char == '.');
+        let end = next.map_or(rest.len(), |next| unit + next);
+        let scale = match &rest[unit..end] {
+            "ns" => 1.0,
+            "us" | "µs" | "μs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => return None,
+        };
+        sum += rest[..unit].parse::<f64>().ok()? * scale;
+        rest = &rest[end..];
+    }
+    Some(sign * sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn healthchecks_are_read_as_the_frontend_reads_them() {
+        for sound in
+            ["NONE", "--interval=30s CMD x", "--interval=1h30m --timeout=1.5s --retries=3 cmd [\"x\"]"]
+        {
+            assert_eq!(mistake(&Command::of_line(&format!("HEALTHCHECK {sound}"), '\\')), None, "{sound}");
+        }
+        let duration = "is zero or a duration from 1ms on, such as 30s, not";
+        let table = [
+            ("", "HEALTHCHECK requires at least one argument".to_owned()),
+            ("NONE x", "HEALTHCHECK NONE takes no arguments".to_owned()),
+            ("CMD", "missing command after HEALTHCHECK CMD".to_owned()),
+            ("CMD []", "missing command after HEALTHCHECK CMD".to_owned()),
+            ("curl -f localhost", "unknown type `curl` of a HEALTHCHECK: it is CMD or NONE".to_owned()),
+            ("--interval=5 CMD x", format!("`--interval` {duration} `5`")),
+            ("--timeout=-5s CMD x", format!("`--timeout` {duration} `-5s`")),
+            ("--timeout=1us CMD x", format!("`--timeout` {duration} `1us`")),
+            ("--start-period=1d CMD x", format!("`--start-period` {duration} `1d`")),
+            ("--retries=-1 CMD x", "`--retries` is a number, not `-1`".to_owned()),
+        ];
+        for (text, message) in table {
+            let command = Command::of_line(&format!("HEALTHCHECK {text}"), '\\');
+            assert_eq!(mistake(&command).map(|(message, _)| message), Some(message), "{text}");
+        }
+    }
+}
