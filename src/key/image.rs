@@ -31,12 +31,12 @@ pub struct BasePin {
     pub digest: Option<String>,
 }
 
-/// An entry of the main context, `.dockerignore` applied.
+/// An entry of the main context that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextFile {
-    /// The path from the context's root, `/` between its parts.
+    /// The path from the context's root as the instructions name it, `/` between its parts.
     pub path: String,
-    /// `file`, `dir`, or another word; any other may be a symbolic link.
+    /// `file`, `dir`, or another word.
     pub kind: String,
     /// The permission bits.
     pub mode: u32,
@@ -83,8 +83,8 @@ pub struct ImageInputs<'a> {
     pub ssh: &'a BTreeSet<String>,
     /// `--build-context`, by name as given to the resolution.
     pub named_contexts: &'a BTreeMap<String, NamedContext>,
-    /// The entries of the main context; those that no instruction can see are
-    /// left out here.
+    /// The entries of the main context that count: those that the reached
+    /// instructions take, or all of them where that is not known.
     pub files: &'a [ContextFile],
     /// `--network`.
     pub network: Option<&'a str>,
@@ -176,7 +176,7 @@ impl ImageInputs<'_> {
         self.add_run_options(&mut key)?;
         self.add_image_options(&mut key)?;
         self.add_extra(&mut key)?;
-        self.add_files(&mut key, Some(resolution))?;
+        self.add_files(&mut key)?;
         Ok(key)
     }
 
@@ -205,7 +205,7 @@ impl ImageInputs<'_> {
         self.add_run_options(&mut key)?;
         self.add_image_options(&mut key)?;
         self.add_extra(&mut key)?;
-        self.add_files(&mut key, None)?;
+        self.add_files(&mut key)?;
         Ok(key)
     }
 
@@ -302,23 +302,12 @@ impl ImageInputs<'_> {
         Ok(())
     }
 
-    /// Adds the context's entries: all, or those that `resolution` can see.
-    pub(super) fn add_files(
-        &self,
-        key: &mut KeyBuilder,
-        resolution: Option<&Resolution>,
-    ) -> Result<(), DuplicateInput> {
-        // Through a link that is followed anything can be seen.
-        let all = resolution.is_none_or(|resolution| {
-            let may_be_link = |file: &ContextFile| !matches!(file.kind.as_str(), "file" | "dir");
-            self.files.iter().any(|file| may_be_link(file) && resolution.context.follows(&file.path))
-        });
+    /// Adds the context's entries.
+    pub(super) fn add_files(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
         for file in self.files {
-            if all || resolution.is_some_and(|resolution| resolution.context.sees(&file.path)) {
-                let mode = file.mode.to_le_bytes();
-                let values = [file.kind.as_bytes(), &mode, file.digest.as_bytes()];
-                key.add_values(InputKind::File, &file.path, &values)?;
-            }
+            let mode = file.mode.to_le_bytes();
+            let values = [file.kind.as_bytes(), &mode, file.digest.as_bytes()];
+            key.add_values(InputKind::File, &file.path, &values)?;
         }
         Ok(())
     }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use super::bases::{Base, Lookup};
 use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs};
 use super::witness::Witness;
-use crate::context::{self, ContextError, Entry, EntryKind, FileKind, Filter, archive, ignorefile};
+use crate::context::{self, ContextError, Entry, FileKind, Filter, archive, ignorefile};
 use crate::digest::Digest;
-use crate::dockerfile::{ContextPaths, Dockerfile, Options, Resolution, ResolveError, SyntaxError};
+use crate::dockerfile::{Dockerfile, Options, Resolution, ResolveError, SyntaxError};
 use crate::endpoint::Endpoint;
 use crate::engine::EngineError;
 use crate::key::{BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput};
@@ -27,13 +27,12 @@ pub(crate) struct BuildKeys {
     /// Digest of the files that BuildKit could take for unchanged although they are not, if there are any.
     pub(crate) ambiguous: Option<Digest>,
     witness: Witness,
-    seen: ContextPaths,
 }
 
 impl BuildKeys {
     /// Whether the inputs are still the ones that the keys stand for.
     pub(crate) fn still_hold(&self) -> bool {
-        self.witness.still_holds(|path| self.seen.sees(path))
+        self.witness.still_holds()
     }
 }
 
@@ -122,7 +121,7 @@ pub(crate) async fn compute(
     }
     let named_contexts = named_contexts(settings, &resolution, lookup, &mut witness).await?;
     let files = match (&inputs.context, archived) {
-        (_, Some(archive)) => archive.files.into_iter().map(context_file).collect(),
+        (_, Some(archive)) => archive.select(&resolution.context).into_iter().map(context_file).collect(),
         (Context::Directory(directory), None) => {
             visible_files(directory, &inputs.dockerfile, &resolution, &mut witness, &mut ambiguous)?
         }
@@ -159,7 +158,7 @@ pub(crate) async fn compute(
         ambiguous.extend_from_slice(text.as_bytes());
         Digest::of(&ambiguous)
     });
-    Ok(BuildKeys { keys, unpinned, steps: resolution.steps(), ambiguous, witness, seen: resolution.context })
+    Ok(BuildKeys { keys, unpinned, steps: resolution.steps(), ambiguous, witness })
 }
 
 /// The platform that the engine builds for by itself. A socket's engine runs on this very machine.
@@ -220,14 +219,8 @@ fn visible_files(
         return Ok(Vec::new());
     }
     let filter = Filter { exclude: ignored(directory, dockerfile), ..Filter::default() };
-    let mut entries = context::walk(directory, &filter)?.collect::<Result<Vec<Entry>, _>>()?;
-    let seen = &resolution.context;
-    let through_a_link = (entries.iter())
-        .any(|entry| matches!(entry.kind, EntryKind::Symlink(_)) && seen.follows(&entry.path));
-    if !through_a_link {
-        entries.retain(|entry| seen.sees(&entry.path));
-    }
-    witness.directory(directory, filter, &entries);
+    let (entries, selected) = context::walk_selected(directory, &filter, &resolution.context)?;
+    witness.directory(directory, filter, resolution.context.clone(), &entries, &selected);
     let set_back: BTreeSet<String> =
         entries.iter().filter(|entry| is_set_back(entry)).map(|entry| entry.path.clone()).collect();
     let digests = context::digest_entries(entries)?;
@@ -235,7 +228,7 @@ fn visible_files(
         ambiguous.extend_from_slice(file.path.as_bytes());
         ambiguous.extend_from_slice(file.digest.as_bytes());
     }
-    Ok(digests.into_iter().map(context_file).collect())
+    Ok(selected.named(digests).into_iter().map(context_file).collect())
 }
 
 /// Whether the file's time is not that of its last change: set by a tool, to whole seconds.
@@ -255,7 +248,11 @@ fn ignored(directory: &Path, dockerfile: &DockerfileInput) -> Vec<String> {
         }
         DockerfileInput::InContext(_) => None,
     };
-    let candidates = beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]);
+    patterns(beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]))
+}
+
+/// The patterns of the first of some ignore files that is there.
+fn patterns(candidates: impl IntoIterator<Item = PathBuf>) -> Vec<String> {
     let text = candidates.into_iter().find_map(|path| std::fs::read(path).ok());
     text.map(|text| ignorefile::parse(&text)).unwrap_or_default()
 }
@@ -272,7 +269,7 @@ fn context_file(file: context::FileDigest) -> ContextFile {
     ContextFile { path: file.path, kind: kind.to_owned(), mode: file.mode, digest: file.digest }
 }
 
-/// What the named contexts in use are. All of a directory's files count, whatever its `.dockerignore` says.
+/// What the named contexts in use are: of a directory what counts, its own `.dockerignore` applied.
 async fn named_contexts(
     settings: &BuildSettings,
     resolution: &Resolution,
@@ -287,9 +284,14 @@ async fn named_contexts(
         }
         let input = match context {
             NamedContext::Directory(directory) => {
-                let entries = context::walk(directory, &Filter::default())?.collect::<Result<Vec<_>, _>>()?;
-                witness.directory(directory, Filter::default(), &entries);
-                NamedInput::Files(digest_of(&context::digest_entries(entries)?))
+                let paths = resolution.named_paths.get(name).cloned().unwrap_or_default();
+                let filter = Filter {
+                    exclude: patterns([directory.join(ignorefile::FILE_NAME)]),
+                    ..Filter::default()
+                };
+                let (entries, selected) = context::walk_selected(directory, &filter, &paths)?;
+                witness.directory(directory, filter, paths, &entries, &selected);
+                NamedInput::Files(digest_of(&selected.named(context::digest_entries(entries)?)))
             }
             NamedContext::Reference(address) => {
                 let Some(image) = address.strip_prefix("docker-image://") else {
