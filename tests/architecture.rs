@@ -10,7 +10,7 @@ const DOMAIN: [(&str, &[&str]); 13] = [
     ("digest", &[]),
     ("endpoint", &["digest"]),
     ("registry", &["digest"]),
-    ("context", &["digest"]),
+    ("context", &["digest", "dockerfile"]),
     ("dockerfile", &[]),
     ("requirements", &[]),
     ("key", &["digest", "dockerfile", "requirements"]),

@@ -1,8 +1,8 @@
 //! A build context that comes as a tar archive, as far as its key needs it.
 //!
 //! BuildKit unpacks such a context itself and applies no `.dockerignore` to
-//! it, so every entry counts. The last of several entries with one path wins,
-//! as it does in tar.
+//! it, so a step sees every entry that it names. The last of several entries
+//! with one path wins, as it does in tar.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -11,8 +11,10 @@ use std::path::{Component, Path};
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
-use super::hash::{CAPABILITIES, FileDigest, FileKind};
+use super::hash::{FileDigest, FileKind, digest_attributes};
+use super::{Shape, select};
 use crate::digest::Digest;
+use crate::dockerfile::ContextPaths;
 
 /// Bytes at the start of a stream that tell an archive from a Dockerfile.
 pub const HEADER: usize = 512;
@@ -28,6 +30,22 @@ pub struct Archive {
     pub files: Vec<FileDigest>,
     /// The content of the one file that was asked for.
     pub wanted: Option<Vec<u8>>,
+    /// The targets of its symbolic links, by their paths.
+    targets: BTreeMap<String, String>,
+}
+
+impl Archive {
+    /// The entries that count for `paths`, under the names that they count under.
+    pub fn select(self, paths: &ContextPaths) -> Vec<FileDigest> {
+        let shape = |file: &FileDigest| match (file.kind, self.targets.get(&file.path)) {
+            (FileKind::Directory, _) => Shape::Directory,
+            (FileKind::Symlink, Some(target)) => Shape::Link(target),
+            _ => Shape::Other,
+        };
+        let entries: Vec<_> = self.files.iter().map(|file| (file.path.as_str(), shape(file))).collect();
+        let selected = select(entries, paths);
+        selected.named(self.files)
+    }
 }
 
 /// Whether a stream that starts with `header` is an archive that BuildKit unpacks.
@@ -78,7 +96,8 @@ fn is_tar(block: &[u8]) -> bool {
 
 fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
     let mut archive = tar::Archive::new(stream);
-    let mut files = BTreeMap::new();
+    let mut files: BTreeMap<String, FileDigest> = BTreeMap::new();
+    let mut targets = BTreeMap::new();
     let mut found = None;
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -91,8 +110,15 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
             EntryType::Fifo => (FileKind::Fifo, Digest::of(b"")),
             EntryType::Char => (FileKind::CharDevice, device(&entry)?),
             EntryType::Block => (FileKind::BlockDevice, device(&entry)?),
-            // A further name counts as a file of its own content: that of the path it names.
-            EntryType::Link => (FileKind::File, Digest::of(clean(Path::new(&link)).as_bytes())),
+            EntryType::Link => {
+                let first = clean(Path::new(&link));
+                // A further name is the very file that it names, which comes before it.
+                if let Some(first) = files.get(&first).cloned() {
+                    files.insert(path.clone(), FileDigest { path, ..first });
+                    continue;
+                }
+                (FileKind::File, Digest::of(first.as_bytes()))
+            }
             _ if path == wanted => {
                 let mut content = Vec::new();
                 entry.read_to_end(&mut content)?;
@@ -102,22 +128,26 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
             }
             _ => (FileKind::File, Digest::of_reader(&mut entry)?),
         };
+        if kind == FileKind::Symlink {
+            targets.insert(path.clone(), link);
+        }
         let size = entry.size();
-        let capabilities = capabilities(&mut entry)?;
-        files.insert(path.clone(), FileDigest { path, kind, mode, digest, capabilities, size });
+        let xattrs = attributes(&mut entry)?;
+        files.insert(path.clone(), FileDigest { path, kind, mode, digest, xattrs, size });
     }
-    Ok(Archive { files: files.into_values().collect(), wanted: found })
+    Ok(Archive { files: files.into_values().collect(), wanted: found, targets })
 }
 
-/// The digest of the capabilities that the archive gives an entry.
-fn capabilities(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest>> {
+/// The digest of the extended attributes that the archive gives an entry.
+fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest>> {
+    let mut attributes = BTreeMap::new();
     for extension in entry.pax_extensions()?.into_iter().flatten() {
         let extension = extension?;
-        if extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) == Some(CAPABILITIES) {
-            return Ok(Some(Digest::of(extension.value_bytes())));
+        if let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) {
+            attributes.insert(name.to_owned(), extension.value_bytes().to_vec());
         }
     }
-    Ok(None)
+    Ok(digest_attributes(attributes))
 }
 
 fn device(entry: &tar::Entry<'_, impl Read>) -> io::Result<Digest> {

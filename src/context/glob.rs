@@ -1,8 +1,9 @@
-//! Shell patterns for one name, as Go's `filepath.Match` defines them.
+//! Shell patterns, as Go's `filepath.Match` defines them.
 //!
-//! Only two things of a build context use these and not the richer patterns of
-//! ignore files: the check of an ignore pattern's syntax, and wildcards in the
-//! last element of a path whose links are followed.
+//! Only three things of a build context use these and not the richer patterns
+//! of ignore files: the check of an ignore pattern's syntax, wildcards in the
+//! last element of a path whose links are followed, and those in a source.
+//! Neither `*` nor `?` matches a slash; a class does, as in the original.
 
 use super::lexical::decode;
 
@@ -19,7 +20,7 @@ enum Token {
     Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// Whether `pattern` matches all of `name`, which must not hold a slash.
+/// Whether `pattern` matches all of `name`, a name or a path.
 pub(super) fn matches(pattern: &str, name: &[u8]) -> Result<bool, BadPattern> {
     Ok(run(&parse(pattern)?, name))
 }
@@ -116,7 +117,9 @@ fn run(tokens: &[Token], name: &[u8]) -> bool {
         if let Some(width) = step {
             at += width;
             token += 1;
-        } else if let Some((after_star, from)) = retry.filter(|(_, from)| *from < name.len()) {
+        } else if let Some((after_star, from)) =
+            retry.filter(|(_, from)| name.get(*from).is_some_and(|byte| *byte != b'/'))
+        {
             retry = Some((after_star, from + 1));
             (token, at) = (after_star, from + 1);
         } else {
@@ -129,7 +132,7 @@ fn run(tokens: &[Token], name: &[u8]) -> bool {
 fn consume(token: &Token, name: &[u8]) -> Option<usize> {
     match token {
         Token::Byte(byte) => (name.first() == Some(byte)).then_some(1),
-        Token::Question => first_char(name).map(|(_, width)| width),
+        Token::Question => first_char(name).filter(|(char, _)| *char != '/').map(|(_, width)| width),
         Token::Class { negated, ranges } => {
             let (char, width) = first_char(name)?;
             let inside = ranges.iter().any(|(low, high)| (*low..=*high).contains(&char));
@@ -169,6 +172,14 @@ mod tests {
             ("\\*", "*", true),
             ("\\*", "a", false),
             ("", "", true),
+            ("a/*.x", "a/b.x", true),
+            ("a/*.x", "a/b/c.x", false),
+            ("*/x", "a/x", true),
+            ("*/x", "a/b/x", false),
+            ("*", "a/b", false),
+            ("*a/b*c", "aaa/bxc", true),
+            ("a?b", "a/b", false),
+            ("a[^x]b", "a/b", true),
         ];
         for (pattern, name, expected) in table {
             assert_eq!(matches(pattern, name.as_bytes()), Ok(expected), "{pattern} on {name}");

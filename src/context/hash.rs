@@ -2,14 +2,15 @@
 //!
 //! A digest covers what would end up in an image: the content of a file, the
 //! target of a link, the numbers of a device; beside it stand kind, permission
-//! bits and a file's capabilities. It covers no time stamp, owner or order. A
+//! bits and extended attributes. It covers no time stamp, owner or order. A
 //! further name of a file counts as a file of its own, a socket as the empty
 //! file that an engine makes of it.
 //!
-//! Of the extended attributes only capabilities reach a layer. Others differ
-//! from place to place, as security labels do, and do not count.
+//! The label that a security module keeps in an attribute does not count: it
+//! comes with the place where a file lies, differs from container to container,
+//! and never reaches a layer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::num::NonZero;
@@ -23,6 +24,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::error::{ContextError, is_absent};
+use super::stat;
 use super::stat_index::StatIndex;
 use super::walk::{Entry, EntryKind};
 use crate::digest::Digest;
@@ -38,8 +40,8 @@ pub struct FileDigest {
     pub mode: u32,
     /// Of the content, the link target, or `major:minor`; of nothing otherwise.
     pub digest: Digest,
-    /// Of a file's capabilities, if it has any.
-    pub capabilities: Option<Digest>,
+    /// Of the extended attributes, if there are any.
+    pub xattrs: Option<Digest>,
     /// Bytes that were digested, of content or link target; 0 otherwise.
     pub size: u64,
 }
@@ -65,8 +67,8 @@ pub enum FileKind {
 /// stay in a core's cache until it is digested.
 const BUFFER: usize = 256 * 1024;
 
-/// The extended attribute that holds a file's capabilities.
-pub(super) const CAPABILITIES: &str = "security.capability";
+/// The attributes that hold labels of a place.
+const LABELS: [&str; 2] = ["security.selinux", "security.SMACK64"];
 
 /// Sorts `entries` by path and digests them, in that order; what `index` knows
 /// is not read again.
@@ -82,7 +84,8 @@ pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<Fi
     let mut files = Vec::new();
     for (number, (entry, digest)) in entries.iter().zip(&mut digests).enumerate() {
         let known = index.known(entry);
-        digest.capabilities = known.map_or_else(|| capabilities(entry), |known| known.capabilities);
+        digest.xattrs =
+            known.map_or_else(|| digest_attributes(stat::xattrs(&entry.absolute)), |known| known.xattrs);
         match known {
             Some(known) => digest.digest = known.digest,
             None if entry.metadata.is_file() && !twins.contains_key(&number) => files.push(number),
@@ -100,15 +103,22 @@ pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<Fi
     Ok(digests)
 }
 
-/// The digest of a file's capabilities, as the kernel keeps them.
-fn capabilities(entry: &Entry) -> Option<Digest> {
-    let is_file = entry.metadata.is_file();
-    // What has vanished meanwhile or has no attributes is told of when it is opened.
-    let value = is_file.then(|| xattr::get(&entry.absolute, CAPABILITIES).ok().flatten()).flatten();
-    value.map(|value| Digest::of(&value))
+/// One digest over all extended attributes that count, each field with its
+/// length; `None` if there are none.
+pub(super) fn digest_attributes(mut attributes: BTreeMap<String, Vec<u8>>) -> Option<Digest> {
+    attributes.retain(|name, _| !LABELS.contains(&name.as_str()));
+    if attributes.is_empty() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    for field in attributes.iter().flat_map(|(name, value)| [name.as_bytes(), value]) {
+        bytes.extend((field.len() as u64).to_le_bytes());
+        bytes.extend(field);
+    }
+    Some(Digest::of(&bytes))
 }
 
-/// All that the metadata tell: everything but a file's content and capabilities.
+/// All that the metadata tell: everything but a file's content and attributes.
 fn describe(entry: &Entry) -> FileDigest {
     let numbers = |major: u32, minor: u32| Digest::of(format!("{major}:{minor}").as_bytes());
     let nothing = Digest::of(b"");
@@ -127,7 +137,7 @@ fn describe(entry: &Entry) -> FileDigest {
         EntryKind::BlockDevice { major, minor } => (FileKind::BlockDevice, numbers(*major, *minor), 0),
     };
     let mode = if kind == FileKind::Symlink { 0o777 } else { entry.metadata.mode() & 0o7777 };
-    FileDigest { path: entry.path.clone(), kind, mode, digest, capabilities: None, size }
+    FileDigest { path: entry.path.clone(), kind, mode, digest, xattrs: None, size }
 }
 
 /// Further names of files whose first name is among `entries` too, which are

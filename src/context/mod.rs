@@ -3,11 +3,12 @@
 //! ```text
 //!  .dockerignore ──ignorefile::parse──▶ patterns ─┐
 //!  engine's include and follow lists ─────────────┴▶ Filter ──walk──▶ Entry … ──digest_entries──▶ FileDigest …
+//!                                                      ContextPaths ──select──▶ Selected: those that count
 //! ```
 //!
 //! Two readers depend on it. The file-sync sender gives an engine exactly the
-//! entries that `docker build` would give it; the cache key digests the same
-//! entries. So one walk serves both, and it follows moby's `patternmatcher`
+//! entries that `docker build` would give it; the cache key digests
+//! those of them that a step copies or mounts. So one walk serves both, and it follows moby's `patternmatcher`
 //! and BuildKit's `fsutil` to the letter, oddities of theirs included.
 //!
 //! Invariants:
@@ -38,9 +39,11 @@ pub mod ignorefile;
 mod lexical;
 pub mod patterns;
 mod regexp;
+pub mod select;
 mod stamp;
 pub mod stat;
 mod stat_index;
+mod tree;
 pub mod walk;
 
 #[cfg(test)]
@@ -50,7 +53,9 @@ pub use error::ContextError;
 pub use filter::Filter;
 pub use hash::{FileDigest, FileKind, digest_entries};
 pub use patterns::{MatchState, PatternError, PatternMatcher};
+pub use select::{Selected, select, walk_selected};
 pub use stamp::Stamp;
 pub use stat::{go_mode, mode_bits, xattrs};
 pub use stat_index::StatIndex;
+pub use tree::Shape;
 pub use walk::{Entry, EntryKind, Walk, walk};

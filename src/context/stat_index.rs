@@ -11,7 +11,7 @@
 //!  "larder-stat-index-v1\n" · records: u64 · record* · SHA-256 of all before it
 //!  record = path length: u32 · path · inode, size: u64 · mode: u32
 //!           · modified, changed: (seconds, nanoseconds): 4 × i64
-//!           · digest: 32 bytes · capabilities: 0u8 | 1u8 · 32 bytes           sorted by path
+//!           · digest: 32 bytes · xattrs: 0u8 | 1u8 · 32 bytes           sorted by path
 //! ```
 //!
 //! Invariant: bytes that are not exactly those of an index are none. A damaged
@@ -40,8 +40,8 @@ pub(super) struct Record {
     stamp: Stamp,
     /// Of its content.
     pub(super) digest: Digest,
-    /// Of its capabilities.
-    pub(super) capabilities: Option<Digest>,
+    /// Of its extended attributes.
+    pub(super) xattrs: Option<Digest>,
 }
 
 impl StatIndex {
@@ -65,10 +65,7 @@ impl StatIndex {
                 learnt.insert(entry.path.clone(), *known);
             } else if stamp.tells_changes_from(walked) {
                 news = true;
-                learnt.insert(
-                    entry.path.clone(),
-                    Record { stamp, digest: file.digest, capabilities: file.capabilities },
-                );
+                learnt.insert(entry.path.clone(), Record { stamp, digest: file.digest, xattrs: file.xattrs });
             }
         }
         if !news {
@@ -85,7 +82,7 @@ impl StatIndex {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend((self.records.len() as u64).to_le_bytes());
-        for (path, Record { stamp, digest, capabilities }) in &self.records {
+        for (path, Record { stamp, digest, xattrs }) in &self.records {
             // No file system has names of four gigabytes.
             bytes.extend(u32::try_from(path.len()).unwrap_or(u32::MAX).to_le_bytes());
             bytes.extend(path.as_bytes());
@@ -96,8 +93,8 @@ impl StatIndex {
                 bytes.extend(number.to_le_bytes());
             }
             bytes.extend(digest.as_bytes());
-            bytes.push(u8::from(capabilities.is_some()));
-            bytes.extend(capabilities.iter().flat_map(Digest::as_bytes));
+            bytes.push(u8::from(xattrs.is_some()));
+            bytes.extend(xattrs.iter().flat_map(Digest::as_bytes));
         }
         let seal = Digest::of(&bytes);
         bytes.extend(seal.as_bytes());
@@ -125,7 +122,7 @@ impl StatIndex {
                 changed: (i64::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?)),
             };
             let digest = Digest::from(take::<DIGEST>(&mut rest)?);
-            let capabilities = match take::<1>(&mut rest)? {
+            let xattrs = match take::<1>(&mut rest)? {
                 [0] => None,
                 [1] => Some(Digest::from(take::<DIGEST>(&mut rest)?)),
                 _ => return None,
@@ -134,7 +131,7 @@ impl StatIndex {
             if records.last_key_value().is_some_and(|(last, _)| *last >= path) {
                 return None;
             }
-            records.insert(path, Record { stamp, digest, capabilities });
+            records.insert(path, Record { stamp, digest, xattrs });
         }
         rest.is_empty().then_some(Self { records })
     }

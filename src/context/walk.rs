@@ -22,6 +22,7 @@ use super::error::{ContextError, is_absent};
 use super::filter::{Filter, Selection, SelectionState, Verdict};
 use super::lexical::decode;
 use super::stat;
+use super::tree::Shape;
 
 /// Something in a context that the build can see.
 #[derive(Debug, Clone)]
@@ -69,6 +70,16 @@ pub enum EntryKind {
 }
 
 impl Entry {
+    /// The path, and what matters to a path that leads through it.
+    pub fn shape(&self) -> (&str, Shape<'_>) {
+        let shape = match &self.kind {
+            EntryKind::Directory => Shape::Directory,
+            EntryKind::Symlink(target) => Shape::Link(target),
+            _ => Shape::Other,
+        };
+        (&self.path, shape)
+    }
+
     /// The size to announce: that of the file, also for a further name of it;
     /// 0 for a directory.
     pub fn size(&self) -> u64 {

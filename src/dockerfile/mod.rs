@@ -39,8 +39,8 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use context_paths::ContextPaths;
 pub(crate) use context_paths::clean;
+pub use context_paths::{ContextPaths, ContextSelector};
 pub use directives::Directives;
 pub use error::SyntaxError;
 pub use expand::{ExpandError, Expanded, expand};

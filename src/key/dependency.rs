@@ -63,7 +63,7 @@ pub(super) fn dependency(
     })?;
     if untold {
         // A trigger may copy and install whatever it likes.
-        inputs.add_files(&mut key, Some(resolution))?;
+        inputs.add_files(&mut key)?;
     }
     let mut files = Files { resolution, read, roots: Vec::new(), missing: BTreeSet::new() };
     let mut copied = BTreeSet::new();

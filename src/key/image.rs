@@ -33,19 +33,19 @@ pub struct BasePin {
     pub digest: Option<String>,
 }
 
-/// An entry of the main context, `.dockerignore` applied.
+/// An entry of the main context that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextFile {
-    /// The path from the context's root, `/` between its parts.
+    /// The path from the context's root as the instructions name it, `/` between its parts.
     pub path: String,
-    /// `file`, `dir`, or another word; any other may be a symbolic link.
+    /// `file`, `dir`, or another word.
     pub kind: String,
     /// The permission bits.
     pub mode: u32,
     /// The digest of the content, or of the link's target.
     pub digest: Digest,
-    /// The digest of a file's capabilities, if it has any.
-    pub capabilities: Option<Digest>,
+    /// The digest of the extended attributes, if there are any.
+    pub xattrs: Option<Digest>,
 }
 
 /// What a named context is.
@@ -87,8 +87,8 @@ pub struct ImageInputs<'a> {
     pub ssh: &'a BTreeSet<String>,
     /// `--build-context`, by name as given to the resolution.
     pub named_contexts: &'a BTreeMap<String, NamedContext>,
-    /// The entries of the main context; those that no instruction can see are
-    /// left out here.
+    /// The entries of the main context that count: those that the reached
+    /// instructions take, or all of them where that is not known.
     pub files: &'a [ContextFile],
     /// `--network`.
     pub network: Option<&'a str>,
@@ -205,7 +205,7 @@ impl ImageInputs<'_> {
         self.add_run_options(&mut key)?;
         self.add_image_options(&mut key)?;
         self.add_extra(&mut key)?;
-        self.add_files(&mut key, Some(resolution))?;
+        self.add_files(&mut key)?;
         Ok(key)
     }
 
@@ -235,7 +235,7 @@ impl ImageInputs<'_> {
         self.add_run_options(&mut key)?;
         self.add_image_options(&mut key)?;
         self.add_extra(&mut key)?;
-        self.add_files(&mut key, None)?;
+        self.add_files(&mut key)?;
         Ok(key)
     }
 
@@ -339,28 +339,14 @@ impl ImageInputs<'_> {
         Ok(())
     }
 
-    /// Adds the context's entries: all, or those that `resolution` can see.
-    pub(super) fn add_files(
-        &self,
-        key: &mut KeyBuilder,
-        resolution: Option<&Resolution>,
-    ) -> Result<(), DuplicateInput> {
-        // Through a link that is followed anything can be seen.
-        let all = resolution.is_none_or(|resolution| {
-            let may_be_link = |file: &ContextFile| !matches!(file.kind.as_str(), "file" | "dir");
-            self.files.iter().any(|file| may_be_link(file) && resolution.context.follows(&file.path))
-        });
+    /// Adds the context's entries.
+    pub(super) fn add_files(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
         for file in self.files {
-            if all || resolution.is_some_and(|resolution| resolution.context.sees(&file.path)) {
-                // Nor does BuildKit count a directory's mode: where agents differ in their umask, it does.
-                let mode = if file.kind == "dir" { 0 } else { file.mode };
-                let mode = mode.to_le_bytes();
-                let mut values = vec![file.kind.as_bytes(), &mode, file.digest.as_bytes()];
-                values
-                    .extend(file.capabilities.iter().map(|capabilities| capabilities.as_bytes().as_slice()));
-                let about = format!("{} {:04o}", file.kind, file.mode);
-                key.add_told(InputKind::File, &file.path, &values, &about)?;
-            }
+            let mode = file.mode.to_le_bytes();
+            let mut values = vec![file.kind.as_bytes(), &mode, file.digest.as_bytes()];
+            values.extend(file.xattrs.iter().map(|xattrs| xattrs.as_bytes().as_slice()));
+            let about = format!("{} {:04o}", file.kind, file.mode);
+            key.add_told(InputKind::File, &file.path, &values, &about)?;
         }
         Ok(())
     }

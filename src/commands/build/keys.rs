@@ -8,9 +8,9 @@ use super::bases::{Base, Lookup};
 use super::files::Files;
 use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs};
 use super::witness::Witness;
-use crate::context::{self, ContextError, Entry, EntryKind, FileKind, Filter, archive, ignorefile};
+use crate::context::{self, ContextError, FileKind, Filter, archive, ignorefile};
 use crate::digest::Digest;
-use crate::dockerfile::{ContextPaths, Dockerfile, Options, Resolution, ResolveError, SyntaxError};
+use crate::dockerfile::{Dockerfile, Options, Resolution, ResolveError, SyntaxError};
 use crate::endpoint::Endpoint;
 use crate::engine::EngineError;
 use crate::key::{BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput, Seal};
@@ -30,13 +30,12 @@ pub(crate) struct BuildKeys {
     /// What of the cache could not be written on the way; costs time alone.
     pub(crate) faults: Vec<StoreError>,
     witness: Witness,
-    seen: ContextPaths,
 }
 
 impl BuildKeys {
     /// Whether the inputs are still the ones that the keys stand for.
     pub(crate) fn still_hold(&self) -> bool {
-        self.witness.still_holds(|path| self.seen.sees(path))
+        self.witness.still_holds()
     }
 }
 
@@ -126,7 +125,7 @@ pub(crate) async fn compute(
     }
     let named_contexts = named_contexts(settings, &resolution, lookup, &mut reader).await?;
     let files = match (&inputs.context, archived) {
-        (_, Some(archive)) => archive.files.into_iter().map(context_file).collect(),
+        (_, Some(archive)) => archive.select(&resolution.context).into_iter().map(context_file).collect(),
         (Context::Directory(directory), None) => {
             visible_files(directory, &inputs.dockerfile, &resolution, &mut reader)?
         }
@@ -166,10 +165,9 @@ pub(crate) async fn compute(
         keys,
         unpinned,
         steps: resolution.steps(),
-        ambiguous: reader.ambiguous(&text),
+        ambiguous: reader.unnoticed.digest(&text),
         faults: reader.faults,
         witness: reader.witness,
-        seen: resolution.context,
     })
 }
 
@@ -231,13 +229,7 @@ fn visible_files(
         return Ok(Vec::new());
     }
     let filter = Filter { exclude: ignored(directory, dockerfile), ..Filter::default() };
-    let digests = files.digest(directory, filter, |entries| {
-        let is_followed =
-            |entry: &Entry| matches!(entry.kind, EntryKind::Symlink(_)) && seen.follows(&entry.path);
-        if !entries.iter().any(is_followed) {
-            entries.retain(|entry| seen.sees(&entry.path));
-        }
-    })?;
+    let digests = files.digest(directory, filter, seen.clone())?;
     Ok(digests.into_iter().map(context_file).collect())
 }
 
@@ -249,7 +241,11 @@ fn ignored(directory: &Path, dockerfile: &DockerfileInput) -> Vec<String> {
         }
         DockerfileInput::InContext(_) => None,
     };
-    let candidates = beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]);
+    patterns(beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]))
+}
+
+/// The patterns of the first of some ignore files that is there.
+fn patterns(candidates: impl IntoIterator<Item = PathBuf>) -> Vec<String> {
     let text = candidates.into_iter().find_map(|path| std::fs::read(path).ok());
     text.map(|text| ignorefile::parse(&text)).unwrap_or_default()
 }
@@ -268,11 +264,11 @@ fn context_file(file: context::FileDigest) -> ContextFile {
         kind: kind.to_owned(),
         mode: file.mode,
         digest: file.digest,
-        capabilities: file.capabilities,
+        xattrs: file.xattrs,
     }
 }
 
-/// What the named contexts in use are. All of a directory's files count, whatever its `.dockerignore` says.
+/// What the named contexts in use are: of a directory what counts, its own `.dockerignore` applied.
 async fn named_contexts(
     settings: &BuildSettings,
     resolution: &Resolution,
@@ -287,7 +283,12 @@ async fn named_contexts(
         }
         let input = match context {
             NamedContext::Directory(directory) => {
-                NamedInput::Files(digest_of(&files.digest(directory, Filter::default(), |_| {})?))
+                let paths = resolution.named_paths.get(name).cloned().unwrap_or_default();
+                let filter = Filter {
+                    exclude: patterns([directory.join(ignorefile::FILE_NAME)]),
+                    ..Filter::default()
+                };
+                NamedInput::Files(digest_of(&files.digest(directory, filter, paths)?))
             }
             NamedContext::Reference(address) => {
                 let Some(image) = address.strip_prefix("docker-image://") else {
@@ -312,8 +313,8 @@ fn digest_of(files: &[context::FileDigest]) -> Digest {
         bytes.push(file.kind as u8);
         bytes.extend(file.mode.to_le_bytes());
         bytes.extend(file.digest.as_bytes());
-        bytes.push(u8::from(file.capabilities.is_some()));
-        bytes.extend(file.capabilities.iter().flat_map(Digest::as_bytes));
+        bytes.push(u8::from(file.xattrs.is_some()));
+        bytes.extend(file.xattrs.iter().flat_map(Digest::as_bytes));
     }
     Digest::of(&bytes)
 }

@@ -11,6 +11,7 @@ mod place;
 mod request;
 mod result_file;
 mod run;
+mod unnoticed;
 mod witness;
 
 use std::time::{Duration, Instant};

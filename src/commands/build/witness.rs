@@ -8,21 +8,38 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::context::{self, ContextError, Entry, Filter, Stamp};
+use crate::context::{self, ContextError, Entry, Filter, Selected, Stamp};
 use crate::digest::Digest;
+use crate::dockerfile::ContextPaths;
 
 /// The inputs as they were.
 #[derive(Debug, Default)]
 pub(super) struct Witness {
-    directories: Vec<(PathBuf, Filter, BTreeMap<String, Stamp>)>,
+    directories: Vec<Sight>,
     files: Vec<(PathBuf, Digest)>,
+}
+
+/// What was seen of a directory: by the name that it counts under, the stamp of each entry.
+#[derive(Debug)]
+struct Sight {
+    directory: PathBuf,
+    filter: Filter,
+    paths: ContextPaths,
+    stamps: BTreeMap<String, Stamp>,
 }
 
 impl Witness {
     /// Remembers the entries of a directory that were digested.
-    pub(super) fn directory(&mut self, directory: &Path, filter: Filter, entries: &[Entry]) {
-        let stamps = entries.iter().map(|entry| (entry.path.clone(), Stamp::of(&entry.metadata))).collect();
-        self.directories.push((directory.to_owned(), filter, stamps));
+    pub(super) fn directory(
+        &mut self,
+        directory: &Path,
+        filter: Filter,
+        paths: ContextPaths,
+        entries: &[Entry],
+        selected: &Selected,
+    ) {
+        let stamps = stamps(entries, selected);
+        self.directories.push(Sight { directory: directory.to_owned(), filter, paths, stamps });
     }
 
     /// Remembers a file by its content.
@@ -30,35 +47,29 @@ impl Witness {
         self.files.push((path, Digest::of(content)));
     }
 
-    /// Whether everything is as it was. `seen` tells which entries of a context count.
-    pub(super) fn still_holds(&self, seen: impl Fn(&str) -> bool) -> bool {
+    /// Whether everything is as it was.
+    pub(super) fn still_holds(&self) -> bool {
         let same_file = |(path, digest): &(PathBuf, Digest)| {
             std::fs::read(path).is_ok_and(|content| Digest::of(&content) == *digest)
         };
-        let same_directory = |(directory, filter, stamps): &(PathBuf, Filter, BTreeMap<String, Stamp>)| {
-            same_entries(directory, filter, stamps, &seen).unwrap_or_default()
-        };
-        self.files.iter().all(same_file) && self.directories.iter().all(same_directory)
+        self.files.iter().all(same_file)
+            && self.directories.iter().all(|sight| sight.is_the_same().unwrap_or_default())
     }
 }
 
-fn same_entries(
-    directory: &Path,
-    filter: &Filter,
-    stamps: &BTreeMap<String, Stamp>,
-    seen: &dyn Fn(&str) -> bool,
-) -> Result<bool, ContextError> {
-    let mut found = 0;
-    for entry in context::walk(directory, filter)? {
-        let entry = entry?;
-        match stamps.get(&entry.path) {
-            Some(then) if *then == Stamp::of(&entry.metadata) => found += 1,
-            Some(_) => return Ok(false),
-            None if seen(&entry.path) => return Ok(false),
-            None => {}
-        }
+impl Sight {
+    fn is_the_same(&self) -> Result<bool, ContextError> {
+        let (entries, selected) = context::walk_selected(&self.directory, &self.filter, &self.paths)?;
+        Ok(stamps(&entries, &selected) == self.stamps)
     }
-    Ok(found == stamps.len())
+}
+
+fn stamps(entries: &[Entry], selected: &Selected) -> BTreeMap<String, Stamp> {
+    let named = entries.iter().flat_map(|entry| {
+        let stamp = Stamp::of(&entry.metadata);
+        selected.names(&entry.path).map(move |name| (name.to_owned(), stamp))
+    });
+    named.collect()
 }
 
 #[cfg(test)]
@@ -69,34 +80,35 @@ mod tests {
     fn an_edit_an_addition_and_a_removal_that_count_are_noticed() {
         let base = tempfile::tempdir().unwrap();
         let at = |name: &str| base.path().join(name);
-        for name in ["a", "b", "log"] {
+        std::fs::create_dir(at("real")).unwrap();
+        std::os::unix::fs::symlink("real", at("link")).unwrap();
+        for name in ["real/a", "real/b", "log"] {
             std::fs::write(at(name), name).unwrap();
         }
-        let seen = |path: &str| path != "log" && path != "other.log";
-        let witness = |names: &[&str]| {
-            let entries: Vec<Entry> = context::walk(base.path(), &Filter::default())
-                .unwrap()
-                .map(Result::unwrap)
-                .filter(|entry| names.contains(&entry.path.as_str()))
-                .collect();
+        let witness = |source: &str| {
+            let text = format!("FROM scratch\nCOPY {source} /\n");
+            let resolution = crate::dockerfile::Dockerfile::parse(&text).unwrap();
+            let paths = resolution.resolve(&crate::dockerfile::Options::default()).unwrap().context;
+            let (entries, selected) =
+                context::walk_selected(base.path(), &Filter::default(), &paths).unwrap();
             let mut witness = Witness::default();
-            witness.directory(base.path(), Filter::default(), &entries);
+            witness.directory(base.path(), Filter::default(), paths, &entries, &selected);
             witness
         };
-        let both = witness(&["a", "b"]);
-        assert!(both.still_holds(seen));
-        std::fs::write(at("log"), "more").unwrap();
-        std::fs::write(at("other.log"), "new").unwrap();
-        assert!(both.still_holds(seen), "what the build cannot see does not count");
-        std::fs::write(at("c"), "new").unwrap();
-        assert!(!both.still_holds(seen));
-        std::fs::remove_file(at("c")).unwrap();
-        assert!(both.still_holds(seen));
-        std::fs::write(at("b"), "B").unwrap();
-        assert!(!both.still_holds(seen));
-        let a = witness(&["a"]);
-        std::fs::remove_file(at("b")).unwrap();
-        std::fs::remove_file(at("a")).unwrap();
-        assert!(!a.still_holds(seen));
+        for source in ["real", "link", "l*k", "real/* log"] {
+            let seen = witness(source);
+            assert!(seen.still_holds(), "{source}");
+            std::fs::write(at("other.log"), "new").unwrap();
+            assert!(seen.still_holds(), "what the build cannot see does not count: {source}");
+            std::fs::write(at("real/c"), "new").unwrap();
+            assert!(!seen.still_holds(), "{source}");
+            std::fs::remove_file(at("real/c")).unwrap();
+            assert!(seen.still_holds(), "{source}");
+            std::fs::write(at("real/b"), source).unwrap();
+            assert!(!seen.still_holds(), "{source}");
+        }
+        let gone = witness("link/a");
+        std::fs::remove_file(at("real/a")).unwrap();
+        assert!(!gone.still_holds());
     }
 }

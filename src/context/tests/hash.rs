@@ -53,7 +53,7 @@ fn every_kind_is_digested_as_the_build_sees_it() {
         kind,
         mode,
         digest: Digest::of(digested.as_bytes()),
-        capabilities: None,
+        xattrs: None,
         size,
     });
     assert_eq!(digests(root.path()), expected);
@@ -69,13 +69,22 @@ fn a_further_name_has_the_content_digest_even_where_the_first_is_not_asked_for()
 }
 
 #[test]
-fn attributes_that_reach_no_layer_do_not_count() {
+fn attributes_count_and_the_label_of_a_place_does_not() {
     // Beside the crate, since a temporary file system may know no attributes.
     let root = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     write_files(root.path(), &[("file", "content")]);
-    let before = digests(root.path());
-    xattr::set(root.path().join("file"), "user.label", b"here").unwrap();
-    assert_eq!(digests(root.path()), before);
+    let attributes = || digests(root.path())[0].xattrs;
+    assert_eq!(attributes(), None);
+    let set = |name: &str, value: &[u8]| xattr::set(root.path().join("file"), name, value).unwrap();
+    set("user.a", b"bc");
+    let first = attributes();
+    assert!(first.is_some());
+    set("user.a", b"b");
+    let second = attributes();
+    set("user.ab", b"");
+    assert!(first != second && second != attributes());
+    let label = std::collections::BTreeMap::from([("security.selinux".to_owned(), b"a:b:c:s0".to_vec())]);
+    assert_eq!(super::super::hash::digest_attributes(label), None);
 }
 
 /// What happens to a file between the walk and the digest.

@@ -2,6 +2,7 @@
 
 mod hash;
 mod patterns;
+mod select;
 mod stat_index;
 mod walk;
 

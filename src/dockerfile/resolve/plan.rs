@@ -231,6 +231,15 @@ impl Plan {
         }
     }
 
+    /// The named context that something is, or that stands in for it.
+    pub(super) fn context_of<'a>(&'a self, origin: &'a Origin) -> Option<&'a str> {
+        match origin {
+            Origin::Context(name) => Some(name),
+            Origin::Stage(index) => self.stages[*index].replaced.as_deref(),
+            Origin::Image { .. } | Origin::Scratch => None,
+        }
+    }
+
     /// A stage of that name anywhere in the file, or something from elsewhere.
     pub(super) fn named(&self, name: &str) -> Origin {
         match self.names.get(&name.to_lowercase()) {

@@ -24,6 +24,8 @@ pub struct Resolution {
     pub context: ContextPaths,
     /// The named contexts in use, as [`super::Options`] names them.
     pub named_contexts: BTreeSet<String>,
+    /// What the reached stages can see of each named context.
+    pub named_paths: BTreeMap<String, ContextPaths>,
     /// The arguments that the global scope or a reached stage declares.
     pub declared_args: BTreeSet<String>,
     /// The bases whose ONBUILD triggers are unknown. If there are any, all

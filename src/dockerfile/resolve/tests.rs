@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::dockerfile::Dockerfile;
+use crate::dockerfile::{ContextPaths, ContextSelector, Dockerfile};
 
 fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     items.into_iter().map(str::to_owned).collect()
@@ -97,41 +97,81 @@ fn a_stage_can_be_picked_by_an_argument() {
     assert_eq!(stages(&resolved(text, &with_args([("VARIANT", "full")]))), [1, 2]);
 }
 
+/// The selectors as text: what is a pattern, included or excluded stands behind the path.
+fn selectors(paths: &ContextPaths) -> Vec<String> {
+    if paths.is_everything() {
+        return vec!["everything".to_owned()];
+    }
+    let text = |selector: &ContextSelector| {
+        let mut words = vec![selector.path.clone()];
+        words.extend(selector.is_pattern.then(|| "pattern".to_owned()));
+        words.extend(selector.include.iter().map(|include| format!("+{include}")));
+        words.extend(selector.exclude.iter().map(|exclude| format!("-{exclude}")));
+        words.join(" ")
+    };
+    paths.selectors().map(text).collect()
+}
+
 #[test]
 fn the_context_is_read_only_where_files_come_from_it() {
-    let table: &[(&str, &[&str], &[&str])] = &[
-        ("RUN x", &[], &["f"]),
-        ("COPY f /", &["f"], &["g"]),
-        ("COPY dir /", &["dir", "dir/x"], &["g"]),
-        ("WORKDIR /w\nCOPY . .", &["f", "dir/x"], &[]),
-        ("ADD f g /d/", &["f", "g"], &["h"]),
-        ("COPY <<E /x\ny\nE", &[], &["E"]),
-        ("COPY --from=alpine f /", &[], &["f"]),
-        ("ADD https://x/y.tgz /", &[], &["y.tgz"]),
-        ("ADD git@github.com:a/b.git /", &["git@github.com:a/b.git"], &["f"]),
-        ("RUN --mount=target=/src x", &["f"], &[]),
-        ("RUN --mount=type=bind,source=f,target=f x", &["f"], &["g"]),
-        ("RUN --mount=type=cache,target=/c x", &[], &["f"]),
-        ("RUN --mount=type=tmpfs,target=/c x", &[], &["f"]),
-        ("RUN --mount=type=secret,id=s x", &[], &["s"]),
-        ("ARG D=dir\nCOPY $D/x /", &["dir/x"], &["f"]),
-        ("ENV D=dir\nCOPY ${D} /", &["dir/x"], &["f"]),
+    let table: &[(&str, &[&str])] = &[
+        ("RUN x", &[]),
+        ("COPY f /", &["f"]),
+        ("COPY dir/ ./g /", &["dir", "g"]),
+        ("WORKDIR /w\nCOPY . .", &["everything"]),
+        ("ADD f g /d/", &["f", "g"]),
+        ("COPY <<E /x\ny\nE", &[]),
+        ("COPY --from=alpine f /", &[]),
+        ("ADD https://x/y.tgz /", &[]),
+        ("ADD git@github.com:a/b.git /", &["git@github.com:a/b.git"]),
+        ("RUN --mount=target=/src x", &["everything"]),
+        ("RUN --mount=type=bind,source=f,target=f x", &["f"]),
+        ("RUN --mount=type=bind,source=f*,target=f x", &["f*"]),
+        ("RUN --mount=type=cache,target=/c x", &[]),
+        ("RUN --mount=type=tmpfs,target=/c x", &[]),
+        ("RUN --mount=type=secret,id=s x", &[]),
+        ("ARG D=dir\nCOPY $D/x /", &["dir/x"]),
+        ("ENV D=dir\nCOPY ${D} /", &["dir"]),
         // Set by the base image, perhaps: then anything can be read.
-        ("COPY $D /", &["f", "dir/x"], &[]),
-        ("COPY *.txt /", &["f"], &[]),
+        ("COPY $D /", &["everything"]),
+        ("COPY *.txt d?r/x /", &["*.txt pattern", "d?r/x pattern"]),
+        ("COPY --exclude=*.md --exclude=$V . /", &[" -*.md -$V"]),
+        ("COPY --parents a/b.txt ./c/./d*/e /", &[" +a/b.txt", "c +d*/e"]),
+        ("COPY --parents=false a/./b /", &["a/b"]),
     ];
-    for (body, seen, hidden) in table {
+    for (body, expected) in table {
         let found = resolved(&format!("FROM a\n{body}"), &told());
-        assert_eq!(found.context.is_empty(), seen.is_empty(), "{body}");
-        for path in *seen {
-            assert!(found.context.sees(path), "{body} does not see {path}");
-        }
-        for path in *hidden {
-            assert!(!found.context.sees(path), "{body} sees {path}");
-        }
+        assert_eq!(found.context.is_empty(), expected.is_empty(), "{body}");
+        assert_eq!(selectors(&found.context), *expected, "{body}");
     }
     let unreached = resolved("FROM a AS x\nCOPY . .\nFROM b", &told());
     assert!(unreached.context.is_empty());
+}
+
+#[test]
+fn a_named_context_is_read_only_where_files_come_from_it() {
+    let table: &[(&str, &[&str])] = &[
+        ("FROM a\nCOPY --from=data f d/* /", &["d/* pattern", "f"]),
+        ("FROM a\nRUN --mount=from=data,source=f,target=/f x", &["f"]),
+        ("FROM a\nRUN --mount=from=data,target=/f x", &["everything"]),
+        ("FROM a\nRUN --mount=type=cache,from=data,source=f,target=/f x", &["everything"]),
+        ("FROM a\nCOPY --from=data $UNKNOWN /", &["everything"]),
+        ("FROM data\nRUN x", &["everything"]),
+        ("FROM data AS x\nFROM a\nCOPY --from=x f /", &["everything"]),
+        // It stands in for the stage.
+        ("FROM b AS data\nRUN x\nFROM a\nCOPY --from=data f /", &["f"]),
+        ("FROM b AS data\nFROM a\nCOPY --from=0 f /", &["f"]),
+        ("FROM b AS data\nFROM data\nRUN x", &["everything"]),
+        ("FROM b AS data", &["everything"]),
+        ("FROM a\nCOPY f /", &[]),
+    ];
+    for (text, expected) in table {
+        let mut options = Options { named_contexts: strings(["data"]), ..told() };
+        options.triggers.insert("data".to_owned(), Vec::new());
+        let found = resolved(text, &options);
+        let paths = found.named_paths.get("data").map(selectors).unwrap_or_default();
+        assert_eq!(paths, *expected, "{text}");
+    }
 }
 
 #[test]
@@ -158,7 +198,7 @@ fn an_unknown_trigger_may_read_everything_and_a_known_one_is_run() {
     options.triggers.insert("mine/onbuild".to_owned(), triggers.into());
     let found = resolved(text, &options);
     assert!(found.declared_args.contains("NODE_ENV") && !found.sees_undeclared_arg("ANY"));
-    assert!(found.context.sees("package.json") && !found.context.sees("other"));
+    assert_eq!(selectors(&found.context), ["package.json"]);
     assert_eq!(found.steps(), 3);
     let triggered: Vec<_> = found.stages[0].instructions.iter().map(|resolved| resolved.triggered).collect();
     assert_eq!(triggered, [false, true, true, true, false]);
@@ -169,7 +209,7 @@ fn triggers_of_a_stage_run_in_the_stages_on_top_of_it() {
     let text = "FROM a AS base\nONBUILD COPY --from=tools /t /t\nONBUILD COPY f /f\nFROM b AS tools\nFROM base\nRUN x";
     let found = resolved(text, &told());
     assert_eq!(stages(&found), [0, 1, 2]);
-    assert!(found.context.sees("f"));
+    assert_eq!(selectors(&found.context), ["f"]);
     assert_eq!(found.steps(), 3);
     let alone = resolved(text, &Options { target: Some("base".to_owned()), ..told() });
     assert!(alone.context.is_empty());

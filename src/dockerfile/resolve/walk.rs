@@ -8,7 +8,7 @@ use super::plan::{Origin, Plan};
 use super::resolution::{
     BaseImage, BaseUse, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };
-use crate::dockerfile::context_paths::clean;
+use crate::dockerfile::context_paths::{ContextSelector, clean};
 use crate::dockerfile::reference::{is_remote, is_scp_like};
 use crate::dockerfile::scope::{Scope, Unexpandable, Word};
 use crate::dockerfile::{
@@ -34,6 +34,7 @@ pub(super) fn walk(
             bases: Vec::new(),
             context: ContextPaths::default(),
             named_contexts: BTreeSet::new(),
+            named_paths: BTreeMap::new(),
             declared_args: globals.declared.iter().cloned().collect(),
             untold_triggers: BTreeSet::new(),
             secrets: BTreeSet::new(),
@@ -50,12 +51,17 @@ pub(super) fn walk(
         ends.insert(*index, end);
     }
     if plan.epoch_from_elsewhere {
-        walk.found.context.add_everything();
         walk.found.named_contexts.extend(options.named_contexts.iter().cloned());
         walk.found.remote = true;
     }
-    if !walk.found.untold_triggers.is_empty() {
+    if let Some(context) = &plan.stages[plan.target].replaced {
+        walk.paths(Some(context)).add_everything();
+    }
+    if plan.epoch_from_elsewhere || !walk.found.untold_triggers.is_empty() {
         walk.found.context.add_everything();
+        for name in &options.named_contexts {
+            walk.paths(Some(name)).add_everything();
+        }
     }
     Ok(walk.found)
 }
@@ -90,6 +96,9 @@ impl Walk<'_> {
             let base = Source::Context(context.clone());
             self.found.stages.push(ResolvedStage { index, name, base, instructions: Vec::new() });
             return Ok(Place { scope: Scope::on_image(), workdir: String::new() });
+        }
+        if let Some(context) = self.plan.context_of(&plan.base) {
+            self.paths(Some(context)).add_everything();
         }
         let base = self.source(plan.base.clone(), BaseUse::From);
         self.found.untold_triggers.extend(plan.untold.clone());
@@ -145,12 +154,16 @@ impl Walk<'_> {
                 place.workdir = join(&place.workdir, &path);
             }
             InstructionKind::Copy(transfer) | InstructionKind::Add(transfer) => {
-                for origin in self.plan.sources(instruction, self.escape)? {
-                    sources.push(self.source(origin, BaseUse::Copy));
-                }
-                if sources.is_empty() {
+                let from = self.plan.sources(instruction, self.escape)?;
+                if from.is_empty() {
                     let adds = matches!(instruction.kind, InstructionKind::Add(_));
                     context = self.transfer(transfer, adds, place)?;
+                }
+                for origin in from {
+                    if let Some(name) = self.plan.context_of(&origin) {
+                        self.copy(transfer, place, name)?;
+                    }
+                    sources.push(self.source(origin, BaseUse::Copy));
                 }
             }
             InstructionKind::Run(run) => {
@@ -197,14 +210,35 @@ impl Walk<'_> {
                     continue;
                 }
             }
-            if certain {
-                self.found.context.add(&text);
-            } else {
-                self.found.context.add_everything();
-            }
+            self.select(None, certain.then(|| copied(transfer, &text)));
             context.push(ContextSource { path: clean(&text), destination: destination.clone() });
         }
         Ok(context)
+    }
+
+    /// Notes what a COPY takes from a named context.
+    fn copy(&mut self, transfer: &Transfer, place: &Place, context: &str) -> Result<(), Fault> {
+        for source in &transfer.sources {
+            let Word { text, certain } = place.scope.expand(source, self.escape)?;
+            self.select(Some(context), certain.then(|| copied(transfer, &text)));
+        }
+        Ok(())
+    }
+
+    /// Notes what is taken from a named context, or the main one; `None` if that is not certain.
+    fn select(&mut self, context: Option<&str>, selector: Option<ContextSelector>) {
+        let paths = self.paths(context);
+        match selector {
+            Some(selector) => paths.add(selector),
+            None => paths.add_everything(),
+        }
+    }
+
+    fn paths(&mut self, context: Option<&str>) -> &mut ContextPaths {
+        match context {
+            Some(name) => self.found.named_paths.entry(name.to_owned()).or_default(),
+            None => &mut self.found.context,
+        }
     }
 
     fn mounts(
@@ -235,6 +269,11 @@ impl Walk<'_> {
             Ok::<_, Unexpandable>(word.text)
         })?;
         let from = expanded.get("from").map(|name| self.plan.named(name));
+        let path = expanded.get("source").unwrap_or_default();
+        if let Some(context) = from.as_ref().and_then(|origin| self.plan.context_of(origin)) {
+            let known = certain && expanded.kind() == MountKind::Bind;
+            self.select(Some(context), known.then(|| ContextSelector::mounted(path)));
+        }
         if mount.kind().is_none() && !certain {
             self.found.any_secret = true;
             self.found.context.add_everything();
@@ -261,12 +300,7 @@ impl Walk<'_> {
                 });
             }
             MountKind::Bind if from.is_none() => {
-                let path = expanded.get("source").unwrap_or_default();
-                if certain {
-                    self.found.context.add(path);
-                } else {
-                    self.found.context.add_everything();
-                }
+                self.select(None, certain.then(|| ContextSelector::mounted(path)));
                 let destination = join(&place.workdir, expanded.get("target").unwrap_or_default());
                 return Ok(Some(ContextSource { path: clean(path), destination }));
             }
@@ -295,6 +329,15 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// A COPY's or an ADD's source with what its flags say of it. Old frontends know
+/// neither flag, and refuse them; no frontend expands a variable in one.
+fn copied(transfer: &Transfer, source: &str) -> ContextSelector {
+    let given = |name: &'static str| transfer.flags.iter().filter(move |flag| flag.name == name);
+    let parents = given("parents").last().is_some_and(|flag| flag.value.as_deref() != Some("false"));
+    let exclude = given("exclude").filter_map(|flag| flag.value.clone());
+    ContextSelector::copied(source, parents, exclude.collect())
 }
 
 /// `path` seen from `directory`, cleaned.

@@ -136,23 +136,6 @@ fn irrelevant_changes_leave_both_keys() {
 }
 
 #[test]
-fn a_followed_link_shows_the_whole_context() {
-    let link = |path: &str, kind: &str| {
-        let entry = (path.to_owned(), kind.to_owned(), 0o777, b"README.md".to_vec());
-        let readme = |text: &str| {
-            let mut case = rewritten("README.md", text);
-            case.files.push(entry.clone());
-            keys(&case).image
-        };
-        readme("a") != readme("b")
-    };
-    assert!(link("src", "symlink"), "the source itself");
-    assert!(!link("src/link", "symlink"), "a link inside is copied as a link");
-    assert!(!link("docs", "symlink"), "a link that nothing reads");
-    assert!(!link("src", "dir"));
-}
-
-#[test]
 fn no_value_of_a_build_argument_leaves_the_keys() {
     let keys = keys(&case());
     assert!(!format!("{keys:?}").contains("hunter2"));

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::digest::Digest;
-use crate::dockerfile::{Dockerfile, Options};
+use crate::dockerfile::{ContextPaths, ContextSelector, Dockerfile, Options};
 
 const TEXT: &str = "\
 # syntax=docker/dockerfile:1
@@ -126,12 +126,13 @@ fn keys(case: &Case) -> Keys {
     let files: Vec<ContextFile> = case
         .files
         .iter()
+        .filter(|(path, ..)| resolution.as_ref().is_none_or(|resolution| sees(&resolution.context, path)))
         .map(|(path, kind, mode, bytes)| ContextFile {
             path: path.clone(),
             kind: kind.clone(),
             mode: *mode,
             digest: Digest::of(bytes),
-            capabilities: None,
+            xattrs: None,
         })
         .collect();
     let read =
@@ -158,6 +159,14 @@ fn keys(case: &Case) -> Keys {
     };
     assert!(!format!("{inputs:?}").contains("hunter2"));
     inputs.keys(&read).unwrap()
+}
+
+/// Whether a step takes the file, in a context without links.
+fn sees(paths: &ContextPaths, path: &str) -> bool {
+    let below = |selector: &ContextSelector| {
+        path.strip_prefix(selector.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    paths.is_everything() || paths.selectors().any(|selector| selector.is_pattern || below(selector))
 }
 
 fn changed(change: impl FnOnce(&mut Case)) -> Case {

@@ -26,7 +26,7 @@ struct Tree<'a> {
     root: PathBuf,
 }
 
-const ACTIONS: [Action; 23] = [
+const ACTIONS: [Action; 24] = [
     rewrite_file,
     rewrite_file,
     touch,
@@ -43,6 +43,7 @@ const ACTIONS: [Action; 23] = [
     link,
     replace_by_directory,
     hard_link,
+    attribute,
     edit_dockerfile,
     edit_dockerfile,
     comment,
@@ -261,6 +262,14 @@ fn hard_link(random: &mut Random, tree: &Tree<'_>, _: &Project, _: &mut Flags) -
         fs::hard_link(tree.at(&path), tree.at(&twin)).expect("a new name");
         format!("link {twin} to {path}, hard")
     })
+}
+
+fn attribute(random: &mut Random, tree: &Tree<'_>, _: &Project, _: &mut Flags) -> Option<String> {
+    let path = random.pick(&tree.paths(|path| !path.is_symlink())).clone();
+    let value = *random.pick(&["1", "2"]);
+    // Where the file system of the tests has none, another edit is made.
+    xattr::set(tree.at(&path), "user.larder", value.as_bytes()).ok()?;
+    Some(format!("set user.larder of {path} to {value}"))
 }
 
 fn edit_dockerfile(

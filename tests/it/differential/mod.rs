@@ -6,12 +6,17 @@
 //! makes another image all the same). So over a whole walk of edits, a state
 //! must have a key seen before exactly if the engine finds nothing changed.
 //!
+//! The peer builds a copy of the project in a new place each time, as on a fresh
+//! agent: in the same place it compares times with what it was sent before, and
+//! takes some edits for none (`commands/build/unnoticed.rs`).
+//!
 //! A walk is determined by its seed, which a failure names with all its edits.
 
 mod edits;
 mod projects;
 
 use std::collections::HashMap;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -52,15 +57,20 @@ fn key(context: &TestContext, flags: &Flags) -> String {
 }
 
 /// The peer's build: the image's id, and whether every step was cached.
-fn judge(context: &TestContext, flags: &Flags) -> (String, bool) {
+fn judge(context: &TestContext, flags: &Flags, number: usize) -> (String, bool) {
     let iid = context.path("iid");
+    let checkout =
+        context.path(&format!("checkout-{}-{number}", context.tag("walk").replace(['/', ':'], "-")));
+    let copied = Command::new("cp").arg("-a").arg(context.project()).arg(&checkout).status();
+    assert!(copied.expect("cp runs").success());
     let mut docker = context.engine.docker();
     docker.args(["build", "--progress=plain", "--iidfile"]).arg(&iid);
     if context.engine.is_containerd() {
         // A provenance has a time of its own.
         docker.arg("--provenance=false");
     }
-    let output = docker.args(flags.arguments()).current_dir(context.project()).output().expect("docker runs");
+    let output = docker.args(flags.arguments()).current_dir(&checkout).output().expect("docker runs");
+    std::fs::remove_dir_all(&checkout).expect("a checkout");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "docker build: {log}");
     (std::fs::read_to_string(&iid).expect("an image id"), is_fully_cached(&log))
@@ -89,8 +99,8 @@ fn walk(engine: &Engine, project: &Project, seed: u64, length: usize) {
     let mut history: Vec<Edit> = Vec::new();
     let mut image_of: HashMap<String, String> = HashMap::new();
     let (mut kept, mut changed) = (0, 0);
-    for _ in 0..=length {
-        let (key, (image, cached)) = (key(&context, &flags), judge(&context, &flags));
+    for number in 0..=length {
+        let (key, (image, cached)) = (key(&context, &flags), judge(&context, &flags, number));
         let is_known_image = image_of.values().any(|known| *known == image);
         let fault = match image_of.insert(key.clone(), image.clone()) {
             Some(before) if before == image && cached => {

@@ -1,0 +1,117 @@
+//! Changes of a context that BuildKit's incremental transfer does not notice.
+//!
+//! BuildKit keeps what it received of a context under the session's shared key,
+//! and compares the next walk with that (`fsutil`, `diff_containerd.go`). A file
+//! of the same size and time is taken for unchanged, as tools that set all times
+//! to one value make them; extended attributes are not compared; a directory's
+//! new mode is written and not counted. Then a step would be taken from the
+//! cache, and an old image be noted under a new key. So whatever can change in
+//! such a way is part of the shared key: another state of it is sent afresh.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+
+use crate::context::{Entry, FileDigest, FileKind};
+use crate::digest::Digest;
+
+/// What has been seen of it.
+#[derive(Debug, Default)]
+pub(super) struct Unnoticed(Vec<u8>);
+
+impl Unnoticed {
+    /// Takes in what counts of a directory; both lists are of the same entries.
+    pub(super) fn look_at(&mut self, entries: &[Entry], digests: &[FileDigest]) {
+        let directories = digests.iter().filter(|file| file.kind == FileKind::Directory);
+        let mut modes: BTreeMap<u32, usize> = BTreeMap::new();
+        for directory in directories {
+            *modes.entry(directory.mode).or_default() += 1;
+        }
+        // The mode that most directories have stands for all of them: a new directory changes nothing.
+        let usual = modes.into_iter().max_by_key(|(_, count)| *count).map_or(USUAL_MODE, |(mode, _)| mode);
+        if usual != USUAL_MODE {
+            self.0.extend(usual.to_le_bytes());
+        }
+        for (entry, file) in entries.iter().zip(digests) {
+            let unusual = file.kind == FileKind::Directory && file.mode != usual;
+            if !(unusual || is_set_back(entry) || file.xattrs.is_some()) {
+                continue;
+            }
+            self.0.extend(file.path.as_bytes());
+            self.0.extend(file.mode.to_le_bytes());
+            self.0.extend(file.digest.as_bytes());
+            self.0.extend(file.xattrs.iter().flat_map(Digest::as_bytes));
+        }
+    }
+
+    /// One digest of it with the Dockerfile's text; `None` if there is nothing of that kind.
+    pub(super) fn digest(&self, text: &str) -> Option<Digest> {
+        (!self.0.is_empty()).then(|| Digest::of(&[&self.0, text.as_bytes()].concat()))
+    }
+}
+
+/// What a directory's mode is nearly everywhere.
+const USUAL_MODE: u32 = 0o755;
+
+/// Whether the file's time is not that of its last change: set by a tool, to whole seconds.
+fn is_set_back(entry: &Entry) -> bool {
+    let metadata = &entry.metadata;
+    metadata.is_file() && metadata.mtime_nsec() == 0 && metadata.mtime() != metadata.ctime()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use filetime::FileTime;
+
+    use super::*;
+    use crate::context::{Filter, StatIndex, digest_entries, walk};
+
+    #[test]
+    fn only_what_would_go_unnoticed_changes_the_digest() {
+        let root = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let at = |name: &str| root.path().join(name);
+        let mode = |name: &str, mode| fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::create_dir(at(name)).unwrap();
+            mode(name, 0o755);
+        }
+        fs::write(at("a/file"), "1").unwrap();
+        let digest = || {
+            let mut entries: Vec<Entry> =
+                walk(root.path(), &Filter::default()).unwrap().map(Result::unwrap).collect();
+            let digests = digest_entries(&mut entries, &StatIndex::default()).unwrap();
+            let mut unnoticed = Unnoticed::default();
+            unnoticed.look_at(&entries, &digests);
+            unnoticed.digest("FROM scratch")
+        };
+        assert_eq!(digest(), None);
+        fs::write(at("a/file"), "2").unwrap();
+        fs::create_dir(at("d")).unwrap();
+        mode("d", 0o755);
+        assert_eq!(digest(), None, "BuildKit notices content and new directories");
+        mode("a", 0o700);
+        let private = digest();
+        assert!(private.is_some());
+        mode("a", 0o711);
+        assert_ne!(digest(), private);
+        mode("a", 0o755);
+        assert_eq!(digest(), None);
+
+        for name in ["a", "b", "c", "d"] {
+            mode(name, 0o775);
+        }
+        let shared = digest();
+        assert!(shared.is_some());
+        fs::create_dir(at("e")).unwrap();
+        mode("e", 0o775);
+        assert_eq!(digest(), shared, "a directory as all others are");
+
+        filetime::set_file_mtime(at("a/file"), FileTime::from_unix_time(1, 0)).unwrap();
+        let set_back = digest();
+        assert_ne!(set_back, shared);
+        xattr::set(at("a/file"), "user.a", b"1").unwrap();
+        assert_ne!(digest(), set_back);
+    }
+}

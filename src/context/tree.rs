@@ -1,0 +1,137 @@
+//! The entries of a context as one tree, in which links lead somewhere.
+//!
+//! Links are followed as BuildKit's content checksums follow them
+//! (`cache/contenthash/checksum.go`): a target is taken relative to the link's
+//! directory, an absolute one relative to the context, `..` never leads out,
+//! and after a bounded number of links the path leads nowhere.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// What matters of an entry to a path that leads through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape<'a> {
+    /// A directory.
+    Directory,
+    /// A symbolic link and its target.
+    Link(&'a str),
+    /// Anything else.
+    Other,
+}
+
+/// Links on the way of one path.
+const MAX_LINKS: usize = 255;
+
+#[derive(Debug)]
+pub(super) struct Tree<'a>(BTreeMap<&'a str, Shape<'a>>);
+
+impl<'a> Tree<'a> {
+    /// The tree of `entries` and of the directories that they imply; `None`
+    /// when one of them lies in something that is no directory.
+    pub(super) fn of(entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>) -> Option<Self> {
+        // An archive may hold its root.
+        let mut tree: BTreeMap<&str, Shape<'_>> =
+            entries.into_iter().filter(|(path, _)| !path.is_empty()).collect();
+        let paths: Vec<&str> = tree.keys().copied().collect();
+        for path in paths {
+            for parent in parents(path) {
+                match *tree.entry(parent).or_insert(Shape::Directory) {
+                    Shape::Directory => {}
+                    Shape::Link(_) | Shape::Other => return None,
+                }
+            }
+        }
+        Some(Self(tree))
+    }
+
+    /// Where `path` leads; `None` when nothing is there. The root is the empty
+    /// path. A link at its very end is followed, too.
+    pub(super) fn resolve(&self, path: &str) -> Option<String> {
+        let mut current = String::new();
+        let mut rest = path.to_owned();
+        let mut links = 0;
+        while !rest.is_empty() {
+            let (part, behind) = rest.split_once('/').unwrap_or((&rest, ""));
+            let next = step(&current, part);
+            if let Some(Shape::Link(target)) = self.shape(&next) {
+                links += 1;
+                if links > MAX_LINKS {
+                    return None;
+                }
+                if target.starts_with('/') {
+                    current.clear();
+                }
+                rest = format!("{target}/{behind}");
+            } else {
+                current = next;
+                rest = behind.to_owned();
+            }
+        }
+        self.shape(&current).map(|_| current)
+    }
+
+    pub(super) fn shape(&self, path: &str) -> Option<Shape<'a>> {
+        if path.is_empty() { Some(Shape::Directory) } else { self.0.get(path).copied() }
+    }
+
+    /// What is below `directory`, by the path from there; parents come first.
+    pub(super) fn below(&self, directory: &str) -> impl Iterator<Item = (&'a str, Shape<'a>)> {
+        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
+        let from = self.0.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
+        from.map_while(move |(path, shape)| Some((path.strip_prefix(&prefix)?, *shape)))
+    }
+}
+
+/// The directories that `path` lies in, the nearest first; not the root.
+pub(super) fn parents(path: &str) -> impl Iterator<Item = &str> {
+    path.rmatch_indices('/').map(|(at, _)| &path[..at])
+}
+
+/// One step from a directory without links on its way.
+fn step(current: &str, part: &str) -> String {
+    match part {
+        "" | "." => current.to_owned(),
+        ".." => parents(current).next().unwrap_or_default().to_owned(),
+        _ if current.is_empty() => part.to_owned(),
+        _ => format!("{current}/{part}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_where_the_engine_follows_them() {
+        let tree = Tree::of([
+            ("real/deep/file", Shape::Other),
+            ("real/up", Shape::Link("../../../real/deep")),
+            ("link", Shape::Link("real")),
+            ("absolute", Shape::Link("/real/deep/")),
+            ("chain", Shape::Link("link/deep")),
+            ("here", Shape::Link(".")),
+            ("a", Shape::Link("b")),
+            ("b", Shape::Link("a")),
+            ("dangling", Shape::Link("nowhere")),
+            ("over", Shape::Link("nowhere/../real")),
+        ])
+        .unwrap();
+        for (path, leads) in [
+            ("", Some("")),
+            ("real", Some("real")),
+            ("link/deep/file", Some("real/deep/file")),
+            ("link/up/file", Some("real/deep/file")),
+            ("absolute/file", Some("real/deep/file")),
+            ("chain", Some("real/deep")),
+            ("here", Some("")),
+            ("here/here/link", Some("real")),
+            ("over/deep", Some("real/deep")),
+            ("a", None),
+            ("dangling", None),
+            ("real/deep/file/more", None),
+        ] {
+            assert_eq!(tree.resolve(path).as_deref(), leads, "{path}");
+        }
+        assert!(Tree::of([("a", Shape::Link("b")), ("a/x", Shape::Other)]).is_none());
+    }
+}
