@@ -22,6 +22,7 @@ mod dependency;
 mod encoding;
 mod image;
 mod input;
+mod project;
 mod reached;
 
 #[cfg(test)]
