@@ -6,6 +6,7 @@
 //!  RUN text ─▶ shell    simple commands, quotes removed
 //!           ─▶ command  pip, uv, poetry, npm, …       ─▶ FileUse: path, format
 //!  FileUse  ─▶ closure  follows -r, -c and local projects ─▶ canonical contents
+//!  content  ─▶ listing  what it pins ─▶ changes: what differs between two
 //! ```
 //!
 //! Invariants: detection errs on the side of naming a file. A path with a
@@ -13,10 +14,14 @@
 //! may know the variable. Nothing here tells whether a package changes; it
 //! only says which bytes decide that.
 
+mod address;
 mod catalogue;
+mod change;
 mod closure;
 mod command;
 mod includes;
+mod listing;
+mod locks;
 mod pip;
 mod shell;
 mod text;
@@ -25,8 +30,10 @@ mod text;
 mod properties;
 
 pub use catalogue::FILE_VARIABLES;
+pub use change::{Change, changes};
 pub use closure::{Closure, Found, View};
 pub use command::{Named, installs, installs_argv, named_by, named_by_argv};
+pub use listing::{LISTED, Line, listing};
 
 /// How a dependency file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
