@@ -139,7 +139,7 @@ fn or_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -
 
 /// The names of an object whose values say nothing.
 fn names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<String>, D::Error> {
-    let object: BTreeMap<String, serde::de::IgnoredAny> = or_empty(from)?;
+    let object: BTreeMap<String, serde_json::Value> = or_empty(from)?;
     Ok(object.into_keys().collect())
 }
 
@@ -157,6 +157,10 @@ impl ImageConfig {
     }
 
     /// The name of this as a base image.
+    ///
+    /// # Panics
+    ///
+    /// Never: all of it can be written as JSON.
     pub fn identity(&self) -> Digest {
         let mut bytes = b"larder-base-v1\n".to_vec();
         // Every field stands there, in the order in which it is declared.

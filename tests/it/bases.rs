@@ -10,6 +10,7 @@ use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use crate::direct_server::{DirectServer, Product};
 use crate::engines::{Engine, any_engine, engines};
 use crate::registries::Registry;
 use crate::support::{TestContext, json as json_file};
@@ -154,6 +155,10 @@ fn an_agent_that_pulled_the_base_has_the_key_of_one_that_did_not() {
             keys.insert(pinned_key(&context, &[]));
             docker(&engine, &["pull", &base]);
             keys.insert(pinned_key(&context, &[]));
+            // buildkitd has no images to be asked for.
+            let server = DirectServer::start(Product::Buildkitd, &engine.host);
+            let buildkitd = engine.at(&format!("buildkitd before {}", engine.name), server.host());
+            keys.insert(pinned_key(&project(&buildkitd, &base), &[]));
             docker(&engine, &["rmi", &base]);
         }
         assert_eq!(keys.len(), 1, "{what} of {}", types[0]);

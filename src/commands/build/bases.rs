@@ -5,13 +5,13 @@
 //! engine, which may know mirrors, proxies and insecure registries that this
 //! process does not. What none of them knows in time stays unpinned.
 //!
-//! A base is named by [`ImageConfig::identity`](crate::registry::ImageConfig):
-//! an agent that has pulled the image and one that asks the registry get the
-//! same key, on every image store; so do two tags of one image. Where only the
-//! engine can reach the registry, it tells the digest of what the tag stands
-//! for, and not what is in it: then an agent without the image has a key of
-//! its own, which is a miss too much and never a wrong hit. The same holds of
-//! a base that is named by digest: that digest is its name everywhere.
+//! A base is named by [`ImageConfig::identity`](crate::registry::ImageConfig),
+//! or by the digest that the Dockerfile pins it to. So an agent that has
+//! pulled the image and one that asks the registry get the same key, on every
+//! image store; so do two tags of one image. Where only the engine can reach
+//! the registry, it tells the digest of what the tag stands for, and not what
+//! is in it: there an agent without the image has a key of its own, which is a
+//! miss too much and never a wrong hit.
 //!
 //! An engine whose store holds the images of several platforms under one name
 //! does not say which of them a build for another platform than its own would
