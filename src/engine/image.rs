@@ -1,10 +1,11 @@
 //! Images of the engine: finding, naming, and what a registry says of a name.
 
 use bollard::auth::DockerCredentials;
+use bollard::models::ImageInspect;
 use bollard::query_parameters::TagImageOptionsBuilder;
 
 use super::{Engine, EngineError, is_not_found};
-use crate::registry::{Credentials, ImageRef};
+use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSettings};
 
 /// An image that the engine has.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +20,18 @@ pub struct Image {
     pub size: u64,
     /// `OS/ARCHITECTURE[/VARIANT]`.
     pub platform: String,
-    /// Its ONBUILD triggers, each a Dockerfile instruction.
-    pub onbuild: Vec<String>,
+    /// What a build on top of it takes over.
+    pub config: ImageConfig,
+}
+
+impl Image {
+    /// The digest under which the image stands in its registry, where it is
+    /// this image's id: containerd's store names an image by what was pulled,
+    /// which may be an index with images of other platforms.
+    pub fn target(&self) -> Option<&str> {
+        let digests = self.repository_digests.iter().filter_map(|known| known.rsplit_once('@'));
+        digests.map(|(_, digest)| digest).find(|digest| *digest == self.id)
+    }
 }
 
 /// How the engine keeps images.
@@ -44,15 +55,14 @@ impl Engine {
             Err(error) if is_not_found(&error) => return Ok(None),
             Err(error) => return Err(EngineError::new("for an image", error)),
         };
-        let platform = [found.os, found.architecture, found.variant];
-        let platform: Vec<String> = platform.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+        let config = config(&found);
         Ok(Some(Image {
             id: found.id.unwrap_or_default(),
             names: found.repo_tags.unwrap_or_default(),
             repository_digests: found.repo_digests.unwrap_or_default(),
             size: found.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
-            platform: platform.join("/"),
-            onbuild: found.config.and_then(|config| config.on_build).unwrap_or_default(),
+            platform: config.platform(),
+            config,
         }))
     }
 
@@ -109,6 +119,42 @@ impl Engine {
         let version = self.docker.version().await.map_err(|error| EngineError::new("what it is", error))?;
         let os = version.os.unwrap_or_else(|| "linux".to_owned());
         Ok(format!("{os}/{}", version.arch.unwrap_or_else(|| "amd64".to_owned())))
+    }
+}
+
+fn config(found: &ImageInspect) -> ImageConfig {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let config = found.config.clone().unwrap_or_default();
+    let health = config.healthcheck.unwrap_or_default();
+    ImageConfig {
+        os: text(&found.os),
+        os_version: text(&found.os_version),
+        architecture: text(&found.architecture),
+        variant: text(&found.variant),
+        author: text(&found.author),
+        layers: found.root_fs.clone().and_then(|files| files.layers).unwrap_or_default(),
+        settings: ImageSettings {
+            user: config.user.unwrap_or_default(),
+            env: config.env.unwrap_or_default(),
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            cmd: config.cmd.unwrap_or_default(),
+            working_dir: config.working_dir.unwrap_or_default(),
+            exposed_ports: config.exposed_ports.into_iter().flatten().collect(),
+            volumes: config.volumes.into_iter().flatten().collect(),
+            labels: config.labels.into_iter().flatten().collect(),
+            stop_signal: config.stop_signal.unwrap_or_default(),
+            args_escaped: config.args_escaped.unwrap_or_default(),
+            healthcheck: Healthcheck {
+                test: health.test.unwrap_or_default(),
+                interval: health.interval.unwrap_or_default(),
+                timeout: health.timeout.unwrap_or_default(),
+                start_period: health.start_period.unwrap_or_default(),
+                start_interval: health.start_interval.unwrap_or_default(),
+                retries: health.retries.unwrap_or_default(),
+            },
+            on_build: config.on_build.unwrap_or_default(),
+            shell: config.shell.unwrap_or_default(),
+        },
     }
 }
 

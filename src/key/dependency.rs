@@ -20,15 +20,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::encoding::{DuplicateInput, KeyBuilder};
 use super::image::{ContextFile, ImageInputs};
 use super::input::InputKind;
+use super::project::{Project, Read};
 use super::reached::Reached;
 use crate::digest::Digest;
 use crate::dockerfile::{
-    ContextSource, Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Run,
-    RunCommand, Source,
+    Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Run, RunCommand, Source,
 };
-use crate::requirements::{self, FileUse, closure};
-
-type Read<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
+use crate::requirements::{self, Closure, FILE_VARIABLES, FileUse, Named};
 
 pub(super) fn dependency(
     inputs: &ImageInputs<'_>,
@@ -65,18 +63,18 @@ pub(super) fn dependency(
         // A trigger may copy and install whatever it likes.
         inputs.add_files(&mut key)?;
     }
-    let mut files = Files { resolution, read, roots: Vec::new(), missing: BTreeSet::new() };
+    let project = Project::of(resolution, inputs.files, read);
+    let mut closure = Closure::default();
     let mut copied = BTreeSet::new();
     for (stage, instructions) in counted.stages() {
         for (number, resolved) in instructions.iter().enumerate() {
             copied.extend(resolved.context.iter().map(|source| source.path.as_str()));
             if let InstructionKind::Run(run) = &resolved.instruction.kind {
-                files.named_by(stage, number, resolved, run);
+                let named = named_by(resolved, run);
+                closure.add(&named.uses, &project.seen_by(stage, number, &named));
             }
         }
     }
-    let closure = closure(&files.roots, read);
-    let missing: BTreeSet<String> = files.missing.union(&closure.missing).cloned().collect();
     for (path, content) in &closure.files {
         key.add_values(InputKind::Requirement, path, &[content])?;
     }
@@ -90,7 +88,7 @@ pub(super) fn dependency(
         let digest = content.map_or(file.digest, |content| Digest::of(&content));
         key.add_values(InputKind::File, &file.path, &[file.kind.as_bytes(), digest.as_bytes()])?;
     }
-    for path in missing {
+    for path in &closure.missing {
         key.add_values(InputKind::MissingRequirement, path, &[])?;
     }
     Ok(key)
@@ -161,122 +159,17 @@ fn installs(kind: &InstructionKind) -> bool {
     }
 }
 
-/// Variables that name requirement files for every pip or uv that runs.
-const FILE_VARIABLES: [&str; 5] =
-    ["PIP_CONSTRAINT", "PIP_REQUIREMENT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_OVERRIDE"];
-
-/// The context's dependency files, as they are found.
-struct Files<'a> {
-    resolution: &'a Resolution,
-    read: Read<'a>,
-    roots: Vec<FileUse>,
-    missing: BTreeSet<String>,
-}
-
-impl<'a> Files<'a> {
-    /// Finds the files that one RUN names.
-    fn named_by(&mut self, stage: &'a ResolvedStage, number: usize, at: &ResolvedInstruction, run: &Run) {
-        let mut uses = match &run.command {
-            RunCommand::Exec(argv) => requirements::named_by_argv(argv),
-            RunCommand::Shell(_) => requirements::named_by(&run.script().unwrap_or_default()),
-        };
-        if installs(&at.instruction.kind) {
-            for variable in FILE_VARIABLES {
-                let paths = at.scope.get(variable).unwrap_or_default().split_whitespace();
-                uses.extend(paths.map(FileUse::requirements));
-            }
-        }
-        let near = self.visible(stage, number);
-        for FileUse { path, format } in uses {
-            let known = if path.contains('$') { at.scope.known(&path, '\\') } else { None };
-            // Expanded, a path may hold a build argument: what is reported as
-            // missing is the path as written.
-            let inside = absolute(&at.workdir, known.as_deref().unwrap_or(&path));
-            let found = self.found(&inside, &near);
-            if found.is_empty() {
-                self.missing.insert(path);
-            }
-            self.roots.extend(found.into_iter().map(|path| FileUse { path, format }));
-        }
-    }
-
-    /// The sources that a RUN can see in its own file system.
-    fn visible(&self, stage: &'a ResolvedStage, number: usize) -> Vec<&'a ContextSource> {
-        let mut visible: Vec<&ContextSource> = Vec::new();
-        let earlier = stage.instructions[..number].iter();
-        let stays =
-            |resolved: &&ResolvedInstruction| !matches!(resolved.instruction.kind, InstructionKind::Run(_));
-        visible.extend(stage.instructions[number].context.iter());
-        visible.extend(earlier.filter(stays).flat_map(|resolved| &resolved.context));
-        if let Source::Stage(base) = stage.base
-            && let Some(base) = self.resolution.stages.iter().find(|stage| stage.index == base)
-            && let Some(last) = base.instructions.len().checked_sub(1)
-        {
-            visible.extend(self.visible(base, last));
-        }
-        visible
-    }
-
-    /// The context files that a path inside a stage can be.
-    fn found(&self, inside: &str, near: &[&ContextSource]) -> BTreeSet<String> {
-        let there = |paths: BTreeSet<String>| -> BTreeSet<String> {
-            paths.into_iter().filter(|path| (self.read)(path).is_some()).collect()
-        };
-        let placed = there(near.iter().flat_map(|source| placed(inside, source)).collect());
-        if !placed.is_empty() {
-            return placed;
-        }
-        // Moved about by a command or by another stage: go by the file's name.
-        let name = inside.rsplit('/').next().unwrap_or(inside);
-        let stages = self.resolution.stages.iter();
-        let all = stages.flat_map(|stage| &stage.instructions).flat_map(|resolved| &resolved.context);
-        let mut named = BTreeSet::from([inside.to_owned(), name.to_owned()]);
-        for source in all {
-            let (directory, last) = split(&source.path);
-            if last == name {
-                named.insert(source.path.clone());
-            }
-            named.insert(below(&source.path, name));
-            named.insert(below(directory, name));
-        }
-        there(named)
-    }
-}
-
-/// The context paths that a source can have put at `inside`.
-fn placed(inside: &str, source: &ContextSource) -> Vec<String> {
-    let ContextSource { path, destination } = source;
-    if inside == destination {
-        return vec![path.clone()];
-    }
-    let rest = match destination.as_str() {
-        "" => inside,
-        destination => match inside.strip_prefix(destination).and_then(|rest| rest.strip_prefix('/')) {
-            Some(rest) => rest,
-            None => return Vec::new(),
-        },
+/// What one RUN names, on its command line or in its environment.
+fn named_by(at: &ResolvedInstruction, run: &Run) -> Named {
+    let mut named = match &run.command {
+        RunCommand::Exec(argv) => requirements::named_by_argv(argv),
+        RunCommand::Shell(_) => requirements::named_by(&run.script().unwrap_or_default()),
     };
-    let (directory, last) = split(path);
-    let mut paths = vec![below(path, rest)];
-    if last == rest {
-        paths.push(path.clone());
+    if installs(&at.instruction.kind) {
+        for (variable, format) in FILE_VARIABLES {
+            let paths = at.scope.get(variable).is_some().then(|| format!("${{{variable}}}"));
+            named.uses.extend(paths.map(|path| FileUse { path, format, directory: String::new() }));
+        }
     }
-    if path.contains(['*', '?', '[', '\\']) {
-        paths.push(below(directory, rest));
-    }
-    paths
-}
-
-fn split(path: &str) -> (&str, &str) {
-    path.rsplit_once('/').unwrap_or(("", path))
-}
-
-fn below(directory: &str, path: &str) -> String {
-    if directory.is_empty() { path.to_owned() } else { format!("{directory}/{path}") }
-}
-
-/// A path inside a stage, cleaned and without its leading slash.
-fn absolute(workdir: &str, path: &str) -> String {
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") };
-    crate::dockerfile::clean(&path)
+    named
 }

@@ -26,6 +26,7 @@ mod difference;
 mod encoding;
 mod image;
 mod input;
+mod project;
 mod reached;
 mod seal;
 

@@ -2,7 +2,22 @@
 //!
 //! A tool is listed with all files that it may read, there or not.
 
-use super::pip;
+use super::{Format, pip};
+
+/// Variables that name files for every pip, uv or npm that runs.
+pub const FILE_VARIABLES: [(&str, Format); 11] = [
+    ("PIP_CONSTRAINT", Format::PipRequirements),
+    ("PIP_REQUIREMENT", Format::PipRequirements),
+    ("PIP_BUILD_CONSTRAINT", Format::PipRequirements),
+    ("UV_CONSTRAINT", Format::PipRequirements),
+    ("UV_BUILD_CONSTRAINT", Format::PipRequirements),
+    ("UV_OVERRIDE", Format::PipRequirements),
+    ("UV_EXCLUDE", Format::PipRequirements),
+    ("PIP_CONFIG_FILE", Format::Verbatim),
+    ("UV_CONFIG_FILE", Format::Verbatim),
+    ("NPM_CONFIG_USERCONFIG", Format::Verbatim),
+    ("BUNDLE_GEMFILE", Format::Verbatim),
+];
 
 /// A tool whose files have fixed names in one directory.
 pub(super) struct Tool {
@@ -25,7 +40,7 @@ pub(super) const TOOLS: &[Tool] = &[
         verbs: &["sync", "lock", "export", "run", "add", "remove", "build", "tree"],
         files: &["pyproject.toml", "uv.lock", "uv.toml", ".python-version"],
         directory: &["--directory", "--project"],
-        file: &["--with-requirements", "--requirements", "-r", "--constraints", "-c"],
+        file: &["--with-requirements", "--requirements", "-r", "--constraints", "-c", "--script"],
     },
     Tool {
         programs: &["poetry"],
@@ -180,4 +195,9 @@ pub(super) fn is_manifest_name(name: &str) -> bool {
     let known = || TOOLS.iter().flat_map(|tool| tool.files).chain(&pip::PROJECT_FILES);
     known().any(|file| *file == name)
         || name.rsplit_once('.').is_some_and(|(_, extension)| extension == "lock")
+}
+
+/// Whether a file's name is that of a lock file in the standard format (PEP 751): `pylock.toml`, `pylock.dev.toml`.
+pub(super) fn is_pylock(name: &str) -> bool {
+    name.starts_with("pylock.") && matches!(name.rsplit_once('.'), Some((_, "toml")))
 }

@@ -1,103 +1,129 @@
-//! A set of dependency files with everything they include.
+//! The dependency files of commands, with everything that they include.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FileUse, Format, pip};
+use super::pip::Places;
+use super::{FileUse, Format, includes, join, text};
+
+/// The project as one command sees it.
+pub trait View {
+    /// The project's files that `path` can be.
+    ///
+    /// `path` is as the command or a file names it: relative to the working
+    /// directory unless it starts with `/`, with variables as written. For
+    /// what a file includes, `beside` is the path with that file's own place
+    /// in the project for its start: a guess, where the files were moved
+    /// about before the command ran.
+    fn find(&self, path: &str, beside: Option<&str>) -> Vec<Found>;
+}
+
+/// A file of the project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its path in the project.
+    pub path: String,
+    /// The path at which the command sees it, variables expanded.
+    pub seen: String,
+    /// Its bytes.
+    pub content: Vec<u8>,
+}
 
 /// The files that decide what is installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Closure {
-    /// The canonical content of each file that is there, by path.
+    /// The canonical content of each file that is there, by its path in the project.
     ///
     /// Of a pip requirements file: its logical lines in order, without
-    /// comments, blank lines and trailing blanks. Of any other: its bytes.
+    /// comments, blank lines and outer blanks. Of any other: its bytes.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// The paths that are named and not there.
+    /// The paths that are named and not there, as they are written; included
+    /// ones behind the directory of the file that names them.
     pub missing: BTreeSet<String>,
 }
 
-/// Reads `roots` and, through pip requirements, what they include.
-///
-/// `read` yields a file's bytes, or `None` if it is not there. Paths are
-/// cleaned; an include is relative to the file that names it. A cycle ends
-/// where it closes.
-pub fn closure(roots: &[FileUse], read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Closure {
-    let mut closure = Closure::default();
-    let mut open: Vec<FileUse> = roots.iter().rev().cloned().collect();
-    let mut seen = BTreeSet::new();
-    while let Some(FileUse { path, format }) = open.pop() {
-        let path = clean(&path);
-        if !seen.insert((path.clone(), format)) {
-            continue;
-        }
-        let Some(bytes) = read(&path) else {
-            closure.missing.insert(path);
-            continue;
-        };
-        let text = std::str::from_utf8(&bytes).ok().filter(|_| format == Format::PipRequirements);
-        let content = match text {
-            Some(text) => {
-                let lines = logical_lines(text);
-                let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-                open.extend(lines.iter().flat_map(|line| included(line, directory)));
-                lines.into_iter().fold(String::new(), |all, line| all + &line + "\n").into_bytes()
+/// What is still to be read.
+struct Open {
+    /// The path as the command would name it.
+    path: String,
+    /// The path from the place in the project of the file that names it.
+    beside: Option<String>,
+    format: Format,
+    /// Where the command runs.
+    directory: String,
+}
+
+impl Closure {
+    /// Adds what a command reads, and through that what is included.
+    ///
+    /// An include is relative to the file that names it, a local project to
+    /// where the command runs. A cycle ends where it closes.
+    pub fn add(&mut self, uses: &[FileUse], view: &dyn View) {
+        let mut open: Vec<Open> = uses.iter().rev().map(Open::of).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(wanted) = open.pop() {
+            let found = view.find(&wanted.path, wanted.beside.as_deref());
+            if found.is_empty() {
+                self.missing.insert(clean(wanted.beside.as_deref().unwrap_or(&wanted.path)));
             }
-            None => bytes,
+            for file in found {
+                if seen.insert((file.path.clone(), wanted.format)) {
+                    open.extend(wanted.included(&file));
+                    self.insert(file, wanted.format);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, file: Found, format: Format) {
+        let Found { path, content, .. } = file;
+        match format {
+            // Read both ways, the file counts with every byte.
+            Format::Verbatim => _ = self.files.insert(path, content),
+            Format::PipRequirements => {
+                let content = text::decode(&content)
+                    .map_or(content, |text| text::canonical(&text::logical_lines(&text)).into_bytes());
+                self.files.entry(path).or_insert(content);
+            }
+        }
+    }
+}
+
+impl Open {
+    fn of(found: &FileUse) -> Self {
+        let FileUse { path, format, directory } = found.clone();
+        Self { path, beside: None, format, directory }
+    }
+
+    /// What the file names that was found for this.
+    fn included(&self, file: &Found) -> Vec<Self> {
+        // From where the command sees the file, and from where the project has it: alike but for where paths start.
+        let (seen, name) = split(&file.seen);
+        let (kept, _) = split(&file.path);
+        let from = |directory: &str| match self.format {
+            Format::PipRequirements => {
+                let text = text::decode(&file.content).unwrap_or_else(|| text::latin1(&file.content));
+                let places = Places { files: directory, projects: &self.directory };
+                includes::of_lines(&text::logical_lines(&text), places)
+            }
+            Format::Verbatim => includes::of_other(directory, name, &file.content),
         };
-        // Read both ways, the file counts with every byte.
-        if format == Format::Verbatim || !closure.files.contains_key(&path) {
-            closure.files.insert(path, content);
-        }
+        let open = from(seen).into_iter().zip(from(kept)).map(|(seen, kept)| Self {
+            path: seen.path,
+            beside: Some(kept.path),
+            format: seen.format,
+            directory: self.directory.clone(),
+        });
+        open.collect()
     }
-    closure
 }
 
-/// The lines as pip joins them, comments and blank lines removed.
-///
-/// After pip's `req_file.py`: a comment line ends a continuation.
-fn logical_lines(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut joined = String::new();
-    for line in text.trim_start_matches('\u{feff}').lines() {
-        let comment = line.trim_start().starts_with('#');
-        if let Some(continued) = line.strip_suffix('\\').filter(|_| !comment) {
-            joined.push_str(continued.trim_matches('\\'));
-            continue;
-        }
-        if comment {
-            joined.push(' ');
-        }
-        joined.push_str(line);
-        lines.push(std::mem::take(&mut joined));
+/// A path's directory and its last part.
+fn split(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some(parts) => parts,
+        None => ("", path),
     }
-    lines.push(joined);
-    let kept = lines.iter().map(|line| without_comment(line).trim_end().to_owned());
-    kept.filter(|line| !line.trim().is_empty()).collect()
-}
-
-/// A `#` starts a comment at the start of a line and behind a blank.
-fn without_comment(line: &str) -> &str {
-    let starts = |index: usize| index == 0 || line[..index].ends_with(char::is_whitespace);
-    let comment = line.match_indices('#').map(|(index, _)| index).find(|index| starts(*index));
-    comment.map_or(line, |index| &line[..index])
-}
-
-/// The files that one logical line includes.
-fn included(line: &str, directory: &str) -> Vec<FileUse> {
-    let line = line.trim();
-    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-    let is_option = line.starts_with('-');
-    let is_path = line.starts_with('.') || line.starts_with('/') || line.contains("file:");
-    let arguments: &[String] = match words.as_slice() {
-        _ if is_option => &words,
-        [path, ..] if is_path && !path.contains("://") => std::slice::from_ref(path),
-        _ => return Vec::new(),
-    };
-    let mut uses = pip::named(arguments, directory, pip::Positional::Packages);
-    let projects = pip::named(arguments, "", pip::Positional::Packages);
-    // pip takes a local project's path from where it runs, not from the file.
-    uses.extend(projects.into_iter().filter(|found| found.format == Format::Verbatim));
-    uses
 }
 
 /// A cleaned path; unlike a cleaned source it can lead outside.
@@ -113,17 +139,34 @@ fn clean(path: &str) -> String {
         }
     }
     let root = if path.starts_with('/') { "/" } else { "" };
-    format!("{root}{}", parts.join("/"))
+    join(root, &parts.join("/"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A project whose command runs at its root.
+    struct Project<'a>(&'a [(&'a str, &'a str)]);
+
+    impl View for Project<'_> {
+        fn find(&self, path: &str, _: Option<&str>) -> Vec<Found> {
+            let path = clean(path);
+            let found = self.0.iter().filter(|(name, _)| *name == path);
+            found
+                .map(|(_, text)| Found {
+                    path: path.clone(),
+                    seen: path.clone(),
+                    content: text.as_bytes().to_vec(),
+                })
+                .collect()
+        }
+    }
+
     fn closed(roots: &[FileUse], files: &[(&str, &str)]) -> Closure {
-        closure(roots, &|path| {
-            files.iter().find(|(name, _)| *name == path).map(|(_, text)| text.as_bytes().to_vec())
-        })
+        let mut closure = Closure::default();
+        closure.add(roots, &Project(files));
+        closure
     }
 
     fn content<'a>(closure: &'a Closure, path: &str) -> &'a str {
@@ -133,7 +176,7 @@ mod tests {
     #[test]
     fn comments_blank_lines_and_continuations_do_not_count() {
         let text = "# top\n\nflask==3.0  # web\n  # indented\npandas==2.2 \\\n    --hash=sha256:a \\\n    --hash=sha256:b\n\
-                    a @ https://x/a.zip#sha256=c\nb \\\n# ends it\nc\t\r\n";
+                    a @ https://x/a.zip#sha256=c\nb \\\n# ends it\n  c\t\r\n";
         let read = closed(&[FileUse::requirements("r.txt")], &[("r.txt", text)]);
         assert_eq!(
             content(&read, "r.txt"),
@@ -152,6 +195,8 @@ mod tests {
     fn other_files_count_byte_for_byte() {
         let read = closed(&[FileUse::verbatim("uv.lock")], &[("uv.lock", "# a\nb \n")]);
         assert_eq!(content(&read, "uv.lock"), "# a\nb \n");
+        let both = [FileUse::requirements("r.txt"), FileUse::verbatim("r.txt")];
+        assert_eq!(content(&closed(&both, &[("r.txt", "a # b\n")]), "r.txt"), "a # b\n");
     }
 
     #[test]
@@ -160,13 +205,26 @@ mod tests {
             ("reqs/dev.txt", "-r base.txt\n--constraint=../c.txt\npytest\n-e ./lib\n"),
             ("reqs/base.txt", "--requirement dev.txt\n-rmore.txt\n-c https://x/c.txt\nflask"),
             ("c.txt", "flask<4"),
-            ("lib/pyproject.toml", "[project]"),
+            ("lib/pyproject.toml", "[tool.uv.sources]\nmine = { path = \"../mine\" }\n"),
+            ("mine/setup.py", "open('requirements.txt')"),
+            ("mine/requirements.txt", "numpy # fast"),
         ];
         let read = closed(&[FileUse::requirements("./reqs/dev.txt")], &files);
         let paths: Vec<_> = read.files.keys().map(String::as_str).collect();
-        assert_eq!(paths, ["c.txt", "lib/pyproject.toml", "reqs/base.txt", "reqs/dev.txt"]);
+        assert_eq!(
+            paths,
+            [
+                "c.txt",
+                "lib/pyproject.toml",
+                "mine/requirements.txt",
+                "mine/setup.py",
+                "reqs/base.txt",
+                "reqs/dev.txt"
+            ]
+        );
+        assert_eq!(content(&read, "mine/requirements.txt"), "numpy\n");
         assert!(read.missing.contains("reqs/more.txt"));
-        assert!(read.missing.contains("reqs/lib/setup.py"));
+        assert!(read.missing.contains("lib/setup.py"));
         assert!(!read.missing.iter().any(|path| path.contains("http")));
     }
 

@@ -1,20 +1,48 @@
 //! What a command line installs, and from which files.
 
-use super::catalogue::{INSTALLERS, TOOLS, is_manifest_name, is_requirements_name};
-use super::pip::{self, Positional};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::catalogue::{FILE_VARIABLES, INSTALLERS, TOOLS, is_manifest_name, is_requirements_name};
+use super::pip::{self, Places, Positional};
 use super::{FileUse, join, shell};
 
+/// What a command line names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    /// The dependency files, each once, in the order in which they are named;
+    /// files that a tool reads only if they are there as well.
+    pub uses: Vec<FileUse>,
+    /// The values that the command line itself gives to variables.
+    variables: BTreeMap<String, Vec<String>>,
+}
+
+/// How many spellings a path can have through the command line's variables.
+const SPELLINGS: usize = 64;
+
+impl Named {
+    /// A path as it stands, and with what the command line gives its variables.
+    pub fn spellings(&self, path: &str) -> Vec<String> {
+        let mut spellings = vec![path.to_owned()];
+        for (name, values) in &self.variables {
+            for reference in [format!("${{{name}}}"), format!("${name}")] {
+                let with = spellings.iter().filter(|path| path.contains(&reference));
+                let new = with.flat_map(|path| values.iter().map(|value| path.replace(&reference, value)));
+                let new: Vec<String> = new.take(SPELLINGS.saturating_sub(spellings.len())).collect();
+                spellings.extend(new);
+            }
+        }
+        spellings
+    }
+}
+
 /// The dependency files that a shell command line names.
-///
-/// Each once, in the order in which they are named. Files that a tool reads
-/// only if they are there are named too.
-pub fn named_by(command: &str) -> Vec<FileUse> {
-    Reading::of_script(command).uses
+pub fn named_by(command: &str) -> Named {
+    Reading::of_script(command).named
 }
 
 /// As [`named_by`], for a program and its arguments.
-pub fn named_by_argv(argv: &[String]) -> Vec<FileUse> {
-    Reading::of_argv(argv).uses
+pub fn named_by_argv(argv: &[String]) -> Named {
+    Reading::of_argv(argv).named
 }
 
 /// Whether a shell command line installs dependencies, from files or by name.
@@ -29,11 +57,16 @@ pub fn installs_argv(argv: &[String]) -> bool {
 
 #[derive(Default)]
 struct Reading {
-    uses: Vec<FileUse>,
+    named: Named,
     installs: bool,
     /// The working directory, relative to that of the whole command.
     directory: String,
+    /// Where `pushd` and `cd` came from.
+    left: Vec<String>,
 }
+
+/// Tools that run another command in their environment: `conda run -n web pip install …`.
+const RUNNERS: [&str; 9] = ["conda", "mamba", "micromamba", "poetry", "uv", "pipenv", "pdm", "hatch", "rye"];
 
 /// Words that may stand before a command.
 const PREFIXES: [&str; 16] = [
@@ -56,21 +89,47 @@ impl Reading {
     }
 
     fn finish(mut self) -> Self {
-        self.installs |= !self.uses.is_empty();
-        let mut seen = std::collections::BTreeSet::new();
-        self.uses.retain(|found| seen.insert(found.path.clone()));
+        self.installs |= !self.named.uses.is_empty();
+        let mut seen = BTreeSet::new();
+        self.named.uses.retain(|found| seen.insert((found.path.clone(), found.format)));
         self
     }
 
     fn script(&mut self, script: &str) {
         let commands = shell::commands(script);
-        for words in &commands {
-            self.command(words);
+        // Directories of the open parentheses: what `cd` does in them ends with them.
+        let mut outer: Vec<String> = Vec::new();
+        let mut fed = false;
+        for command in &commands {
+            while outer.len() > command.depth {
+                self.directory = outer.pop().unwrap_or_default();
+            }
+            outer.resize(command.depth, self.directory.clone());
+            if self.command(&command.words) {
+                fed |= command.takes;
+                command.inputs.iter().for_each(|file| self.list(file));
+            }
         }
-        // Whatever else is done with a dependency file (`cat reqs.txt | xargs
-        // pip install`, `sed -i … requirements.txt`) decides what is installed.
-        for words in &commands {
-            self.mentions(words);
+        if let Some(directory) = outer.into_iter().next() {
+            self.directory = directory;
+        }
+        for command in commands.iter().filter(|command| fed && command.feeds) {
+            command.words[1..].iter().filter(|word| is_path(word)).for_each(|file| self.list(file));
+        }
+        // Whatever else is done with a dependency file (`sed -i … requirements.txt`) decides what is installed.
+        for command in &commands {
+            self.mentions(&command.words);
+        }
+    }
+
+    /// A file whose words become arguments of an installer: every byte counts, and what it includes.
+    fn list(&mut self, file: &str) {
+        if pip::is_address(file) || file.starts_with("/dev/") {
+            return;
+        }
+        let path = join(&self.directory, file);
+        for file in [FileUse::requirements(&path), FileUse::verbatim(&path)] {
+            self.named.uses.push(FileUse { directory: self.directory.clone(), ..file });
         }
     }
 
@@ -79,52 +138,117 @@ impl Reading {
             let path = word.rsplit_once('=').map_or(word.as_str(), |(_, path)| path);
             let path = path.strip_prefix('@').unwrap_or(path);
             let name = path.rsplit('/').next().unwrap_or(path);
-            if pip::is_address(path) || self.uses.iter().any(|found| found.path.ends_with(path)) {
+            if pip::is_address(path) || self.named.uses.iter().any(|found| found.path.ends_with(path)) {
                 continue;
             }
             if is_requirements_name(name) {
-                self.uses.push(FileUse::requirements(path));
+                self.named.uses.push(FileUse::requirements(path));
             } else if is_manifest_name(name) {
-                self.uses.push(FileUse::verbatim(path));
+                self.named.uses.push(FileUse::verbatim(path));
             }
         }
     }
 
-    fn command(&mut self, words: &[String]) {
+    /// Reads one command; whether it installs.
+    fn command(&mut self, words: &[String]) -> bool {
+        let before = std::mem::take(&mut self.installs);
+        let known = self.named.uses.len();
+        let lists = self.behind_prefixes(words);
+        let installs = self.installs || self.named.uses.len() > known;
+        for found in &mut self.named.uses[known..] {
+            if found.directory.is_empty() {
+                found.directory.clone_from(&self.directory);
+            }
+        }
+        if installs {
+            for file in &lists {
+                self.list(file);
+            }
+        }
+        self.installs |= before;
+        installs
+    }
+
+    /// Takes off what stands before a command, and reads the command; the files that `xargs` reads.
+    fn behind_prefixes(&mut self, words: &[String]) -> Vec<String> {
         let mut words = words;
+        let mut lists = Vec::new();
         loop {
-            let Some(first) = words.first() else { return };
+            let Some(first) = words.first() else { return lists };
             let program = program(first);
             let skip = match program {
                 _ if PREFIXES.contains(&program) => 1,
                 "sudo" | "env" | "nice" | "ionice" | "timeout" | "xargs" | "chroot" | "su-exec" | "gosu" => {
-                    1 + options(&words[1..], program)
-                }
-                _ => match first.split_once('=') {
-                    Some((name, value)) if is_name(name) => {
-                        if matches!(name, "PIP_CONSTRAINT" | "PIP_REQUIREMENT" | "UV_CONSTRAINT") {
-                            self.uses.push(FileUse::requirements(join(&self.directory, value)));
-                        }
-                        1
+                    let own = 1 + options(&words[1..], program);
+                    if program == "xargs" {
+                        lists.extend(valued(&words[..own.min(words.len())], &["-a", "--arg-file"]));
                     }
-                    _ => break,
-                },
+                    own
+                }
+                _ if self.assigns(first) => 1,
+                _ => break,
             };
             words = &words[skip.min(words.len())..];
         }
-        let (program, arguments) = (program(&words[0]), &words[1..]);
+        self.bare(program(&words[0]), &words[1..]);
+        lists
+    }
+
+    /// Notes `NAME=value`; whether it is one.
+    fn assigns(&mut self, word: &str) -> bool {
+        let Some((name, value)) = word.split_once('=').filter(|(name, _)| is_name(name)) else {
+            return false;
+        };
+        if let Some((_, format)) = FILE_VARIABLES.iter().find(|(variable, _)| *variable == name) {
+            let path = join(&self.directory, value);
+            self.named.uses.push(FileUse { path, format: *format, directory: self.directory.clone() });
+        }
+        self.gives(name, value);
+        true
+    }
+
+    fn gives(&mut self, name: &str, value: &str) {
+        let values = self.named.variables.entry(name.to_owned()).or_default();
+        if values.len() < SPELLINGS && !values.iter().any(|known| known == value) {
+            values.push(value.to_owned());
+        }
+    }
+
+    /// A command without anything before it.
+    fn bare(&mut self, program: &str, arguments: &[String]) {
         match program {
             "cd" | "pushd" => {
                 let target = arguments.iter().find(|argument| !argument.starts_with('-'));
-                self.directory = join(&self.directory, target.map_or("", String::as_str));
+                let back = arguments.iter().any(|argument| argument == "-");
+                let here = self.directory.clone();
+                self.directory = match target {
+                    None if back => self.left.pop().unwrap_or_default(),
+                    target => join(&here, target.map_or("", String::as_str)),
+                };
+                self.left.push(here);
             }
+            "popd" => self.directory = self.left.pop().unwrap_or_default(),
             "eval" => self.script(&arguments.join(" ")),
-            "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" => {
+            "export" | "declare" | "typeset" | "local" | "readonly" => {
+                for argument in arguments {
+                    self.assigns(argument);
+                }
+            }
+            "for" => {
+                if let [name, _, values @ ..] = arguments {
+                    for value in values {
+                        self.gives(name, value);
+                    }
+                }
+            }
+            "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "su" | "runuser" => {
                 let command = arguments.iter().position(|argument| {
                     argument.starts_with('-') && !argument.starts_with("--") && argument.ends_with('c')
                 });
                 if let Some(script) = command.and_then(|index| arguments.get(index + 1)) {
+                    let outer = self.directory.clone();
                     self.script(script);
+                    self.directory = outer;
                 }
             }
             _ if is_versioned(program, "python") || is_versioned(program, "pypy") => self.python(arguments),
@@ -143,8 +267,8 @@ impl Reading {
                     "pip-tools" => {
                         self.pip_tools("pip-sync", arguments.get(module + 3..).unwrap_or_default());
                     }
-                    "build" => pip::local(".", &self.directory, &mut self.uses),
-                    name => self.tool(name, &arguments[module + 2..]),
+                    "build" => pip::local(".", &self.directory, &mut self.named.uses),
+                    name => self.bare(name, &arguments[module + 2..]),
                 }
             }
             return;
@@ -152,7 +276,7 @@ impl Reading {
         if let Some(script) = arguments.iter().find(|argument| !argument.starts_with('-'))
             && let Some(project) = script.strip_suffix("setup.py")
         {
-            pip::local(if project.is_empty() { "." } else { project }, &self.directory, &mut self.uses);
+            pip::local(if project.is_empty() { "." } else { project }, &self.directory, &mut self.named.uses);
         }
     }
 
@@ -166,21 +290,41 @@ impl Reading {
             _ => Positional::Packages,
         };
         self.installs = true;
-        self.uses.extend(pip::named(&arguments[verb + 1..], &self.directory, positional));
+        self.named.uses.extend(pip::named(&arguments[verb + 1..], Places::at(&self.directory), positional));
     }
 
     fn pip_tools(&mut self, program: &str, arguments: &[String]) {
         self.installs = true;
-        let named = pip::named(arguments, &self.directory, Positional::Requirements);
+        let named = pip::named(arguments, Places::at(&self.directory), Positional::Requirements);
         if named.is_empty() {
             let default = if program == "pip-sync" { "requirements.txt" } else { "requirements.in" };
-            self.uses.push(FileUse::requirements(join(&self.directory, default)));
-            pip::local(".", &self.directory, &mut self.uses);
+            self.named.uses.push(FileUse::requirements(join(&self.directory, default)));
+            pip::local(".", &self.directory, &mut self.named.uses);
         }
-        self.uses.extend(named);
+        self.named.uses.extend(named);
     }
 
     fn tool(&mut self, program: &str, arguments: &[String]) {
+        if RUNNERS.contains(&program)
+            && let Some(run) = arguments.iter().position(|argument| argument == "run")
+        {
+            // How many words of options stand between is each tool's own: look for a program that is known.
+            let rest = &arguments[run + 1..];
+            let known = |word: &String| {
+                let name = self::program(word);
+                ["pip", "python", "pypy"].iter().any(|known| is_versioned(name, known))
+                    || ["pip-sync", "pip-compile", "sh", "bash"].contains(&name)
+            };
+            if let Some(index) = rest.iter().position(known) {
+                self.bare(self::program(&rest[index]), &rest[index + 1..]);
+            }
+        }
+        if program == "uv"
+            && matches!(arguments, [first, second, ..] if matches!(first.as_str(), "tool" | "python") && second == "install")
+        {
+            self.installs = true;
+            return;
+        }
         if program == "uv"
             && let Some(index) = arguments.iter().position(|argument| argument == "pip")
         {
@@ -202,13 +346,13 @@ impl Reading {
         for file in valued(arguments, tool.file) {
             let path = join(&self.directory, &file);
             let name = path.rsplit('/').next().unwrap_or(&path);
-            self.uses.push(if is_requirements_name(name) {
+            self.named.uses.push(if is_requirements_name(name) {
                 FileUse::requirements(path)
             } else {
                 FileUse::verbatim(path)
             });
         }
-        self.uses.extend(tool.files.iter().map(|file| FileUse::verbatim(join(&directory, file))));
+        self.named.uses.extend(tool.files.iter().map(|file| FileUse::verbatim(join(&directory, file))));
     }
 }
 
@@ -261,145 +405,17 @@ fn is_versioned(program: &str, name: &str) -> bool {
         .is_some_and(|version| version.chars().all(|char| char.is_ascii_digit() || char == '.'))
 }
 
+/// Whether a word can be a file's path, and not a pattern or an option.
+fn is_path(word: &str) -> bool {
+    word.contains(['.', '/', '$'])
+        && word != "$"
+        && !word.starts_with('-')
+        && !word.contains(['*', '^', '\\', '|', ' '])
+}
+
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The named paths; pip requirements are marked with `-r`.
-    fn named(command: &str) -> Vec<String> {
-        let shown = |found: FileUse| match found.format {
-            crate::requirements::Format::PipRequirements => format!("-r {}", found.path),
-            crate::requirements::Format::Verbatim => found.path,
-        };
-        named_by(command).into_iter().map(shown).collect()
-    }
-
-    const PROJECT: [&str; 3] = ["pyproject.toml", "setup.py", "setup.cfg"];
-
-    #[test]
-    fn pip_command_lines_name_their_requirement_files() {
-        let table: &[(&str, &[&str])] = &[
-            ("pip install -r requirements.txt", &["-r requirements.txt"]),
-            ("pip3 install --no-cache-dir -r requirements.txt", &["-r requirements.txt"]),
-            ("pip3.11 install --requirement=reqs/base.txt", &["-r reqs/base.txt"]),
-            ("python -m pip install --requirement a.txt -c c.txt", &["-r a.txt", "-r c.txt"]),
-            ("python3.11 -m pip install -Ur a.txt -cb.txt", &["-r a.txt", "-r b.txt"]),
-            ("/opt/venv/bin/pip install -qr 'my reqs.txt'", &["-r my reqs.txt"]),
-            ("sudo -H -u app pip install -r a.txt", &["-r a.txt"]),
-            ("PIP_NO_CACHE_DIR=1 PIP_CONSTRAINT=c.txt pip install flask", &["-r c.txt"]),
-            ("env A=b pip install -r a.txt", &["-r a.txt"]),
-            ("pip install -i https://x/simple -r a.txt numpy", &["-r a.txt"]),
-            ("pip install -r https://x/reqs.txt numpy==1", &[]),
-            ("pip install -r /app/requirements.txt", &["-r /app/requirements.txt"]),
-            ("pip install -r $REQS", &["-r $REQS"]),
-            ("pip download -d /wheels -r a.txt", &["-r a.txt"]),
-            ("uv pip install --system -r a.txt", &["-r a.txt"]),
-            ("uv pip sync a.txt b.txt", &["-r a.txt", "-r b.txt"]),
-            ("pip-sync dev.txt", &["-r dev.txt"]),
-            ("cd /srv/app && pip install -r a.txt", &["-r /srv/app/a.txt"]),
-            ("cd sub; pip install -r ../a.txt", &["-r sub/../a.txt"]),
-            ("set -ex && apt-get update && pip install \\\n  -r a.txt \\\n  && rm -rf /x", &["-r a.txt"]),
-            ("bash -euc 'pip install -r a.txt'", &["-r a.txt"]),
-            ("if [ -f a.txt ]; then pip install -r a.txt; fi", &["-r a.txt"]),
-            ("cat requirements.txt | xargs -n 1 pip install", &["-r requirements.txt"]),
-            ("xargs pip install < requirements.txt", &["-r requirements.txt"]),
-            ("pip install $(grep -v torch reqs.txt)", &["-r reqs.txt"]),
-            ("pip install dist/app-1.0-py3-none-any.whl", &["dist/app-1.0-py3-none-any.whl"]),
-            ("pip install git+https://github.com/a/b.git", &[]),
-            ("echo pip", &[]),
-        ];
-        for (command, paths) in table {
-            assert_eq!(&named(command), paths, "{command}");
-        }
-    }
-
-    #[test]
-    fn local_projects_name_their_project_files() {
-        for command in [
-            "pip install .",
-            "pip install -e .",
-            "pip install --editable=.",
-            "pip install '.[dev]'",
-            "python setup.py install",
-            "python -m build",
-            "pip install ./",
-        ] {
-            assert_eq!(named(command), PROJECT, "{command}");
-        }
-        assert_eq!(named("pip install -e ./libs/a[x]")[0], "libs/a/pyproject.toml");
-        assert_eq!(named("cd /app && pip install .")[0], "/app/pyproject.toml");
-    }
-
-    #[test]
-    fn other_tools_name_their_manifests_and_locks() {
-        let table: &[(&str, &[&str])] = &[
-            ("poetry install --no-root", &["pyproject.toml", "poetry.lock"]),
-            ("poetry -C /app install", &["/app/pyproject.toml", "/app/poetry.lock"]),
-            ("uv sync --frozen --no-dev", &["pyproject.toml", "uv.lock"]),
-            ("uv export --project svc > r.txt", &["svc/pyproject.toml", "svc/uv.lock"]),
-            ("python -m pdm sync", &["pyproject.toml", "pdm.lock"]),
-            ("pipenv install --deploy --system", &["Pipfile", "Pipfile.lock"]),
-            ("conda env create -f env/gpu.yml", &["env/gpu.yml"]),
-            ("micromamba install -y --file=lock.yml", &["lock.yml"]),
-            ("conda install --file requirements.txt", &["requirements.txt"]),
-            ("npm ci", &["package.json", "package-lock.json"]),
-            ("npm --prefix web install", &["web/package.json", "web/package-lock.json"]),
-            ("yarn", &["package.json", "yarn.lock"]),
-            ("yarn install --frozen-lockfile", &["package.json", "yarn.lock"]),
-            ("pnpm i --frozen-lockfile", &["package.json", "pnpm-lock.yaml"]),
-            ("go mod download", &["go.mod", "go.sum"]),
-            ("CGO_ENABLED=0 go build ./...", &["go.mod", "go.sum"]),
-            ("cargo build --release", &["Cargo.toml", "Cargo.lock"]),
-            ("bundle install", &["Gemfile", "Gemfile.lock"]),
-            ("corepack enable && yarn", &["package.json", "yarn.lock"]),
-        ];
-        for (command, paths) in table {
-            let named: Vec<_> = named_by(command).into_iter().map(|found| found.path).collect();
-            for path in *paths {
-                assert!(named.iter().any(|named| named == path), "{command}: {named:?} lacks {path}");
-            }
-        }
-    }
-
-    #[test]
-    fn installing_by_name_is_installing() {
-        for command in [
-            "apt-get update && apt-get install -y curl",
-            "apk add --no-cache git",
-            "pip install flask==3.0",
-            "npm ci",
-            "sudo dnf install -y gcc",
-        ] {
-            assert!(installs(command), "{command}");
-        }
-        for command in ["apt-get update", "pip --version", "make", "echo hello", "npm run build", "rm -rf /x"]
-        {
-            assert!(!installs(command), "{command}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_command_line_makes_the_reading_panic(
-            words in proptest::collection::vec("[ -~é\n]{0,8}|pip|install|-r|-m|sudo|xargs|sh|-c|uv", 0..12),
-        ) {
-            let command = words.join(" ");
-            proptest::prop_assert!(named_by(&command).is_empty() || installs(&command));
-            drop(named_by_argv(&words));
-        }
-    }
-
-    #[test]
-    fn the_exec_form_is_read_without_a_shell() {
-        let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let pip = argv(&["pip", "install", "-r", "a b.txt"]);
-        assert_eq!(named_by_argv(&pip), [FileUse::requirements("a b.txt")]);
-        let shell = argv(&["/bin/sh", "-c", "pip install -r a.txt"]);
-        assert_eq!(named_by_argv(&shell), [FileUse::requirements("a.txt")]);
-        assert!(installs_argv(&argv(&["apt-get", "install", "curl"])));
-    }
-}
+mod tests;

@@ -3,9 +3,10 @@
 //! Pure: files are read through a function that the caller gives.
 //!
 //! ```text
-//!  RUN text ─▶ shell   simple commands, quotes removed
-//!           ─▶ command pip, uv, poetry, npm, …       ─▶ FileUse: path, format
-//!  FileUse  ─▶ closure follows -r, -c and local projects ─▶ canonical contents
+//!  RUN text ─▶ shell    simple commands, quotes removed
+//!           ─▶ command  pip, uv, poetry, npm, …       ─▶ FileUse: path, format
+//!  FileUse  ─▶ closure  follows -r, -c and local projects ─▶ canonical contents
+//!  content  ─▶ listing  what it pins ─▶ changes: what differs between two
 //! ```
 //!
 //! Invariants: detection errs on the side of naming a file. A path with a
@@ -13,14 +14,26 @@
 //! may know the variable. Nothing here tells whether a package changes; it
 //! only says which bytes decide that.
 
+mod address;
 mod catalogue;
+mod change;
 mod closure;
 mod command;
+mod includes;
+mod listing;
+mod locks;
 mod pip;
 mod shell;
+mod text;
 
-pub use closure::{Closure, closure};
-pub use command::{installs, installs_argv, named_by, named_by_argv};
+#[cfg(test)]
+mod properties;
+
+pub use catalogue::FILE_VARIABLES;
+pub use change::{Change, changes};
+pub use closure::{Closure, Found, View};
+pub use command::{Named, installs, installs_argv, named_by, named_by_argv};
+pub use listing::{LISTED, Line, listing};
 
 /// How a dependency file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,17 +52,20 @@ pub struct FileUse {
     pub path: String,
     /// How it is read.
     pub format: Format,
+    /// Where the command runs, relative as the path is: local projects that a
+    /// requirement file names are found from there.
+    pub directory: String,
 }
 
 impl FileUse {
     /// A pip requirements or constraints file.
     pub fn requirements(path: impl Into<String>) -> Self {
-        Self { path: path.into(), format: Format::PipRequirements }
+        Self { path: path.into(), format: Format::PipRequirements, directory: String::new() }
     }
 
     /// A file whose every byte counts.
     pub fn verbatim(path: impl Into<String>) -> Self {
-        Self { path: path.into(), format: Format::Verbatim }
+        Self { path: path.into(), format: Format::Verbatim, directory: String::new() }
     }
 }
 

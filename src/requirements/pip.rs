@@ -2,6 +2,7 @@
 //!
 //! The same rules serve `uv pip`, `pip-sync` and `pip-compile`.
 
+use super::catalogue::is_pylock;
 use super::{FileUse, join};
 
 /// The files that decide what installing a local project installs.
@@ -53,9 +54,25 @@ const VALUED: [&str; 42] = [
     "--output-file",
 ];
 
+/// Where relative paths start.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// Those of requirement files: the working directory, or that of the file that names them.
+    pub(super) files: &'a str,
+    /// Those of local projects and archives: the working directory.
+    pub(super) projects: &'a str,
+}
+
+impl<'a> Places<'a> {
+    /// Everything starts in the working directory, as on a command line.
+    pub(super) fn at(directory: &'a str) -> Self {
+        Self { files: directory, projects: directory }
+    }
+}
+
 /// Names the files of one command line, its program and verb taken off.
 /// `positional` says what a bare argument is.
-pub(super) fn named(arguments: &[String], directory: &str, positional: Positional) -> Vec<FileUse> {
+pub(super) fn named(arguments: &[String], places: Places<'_>, positional: Positional) -> Vec<FileUse> {
     let mut uses = Vec::new();
     let mut arguments = arguments.iter().map(String::as_str);
     while let Some(argument) = arguments.next() {
@@ -63,16 +80,16 @@ pub(super) fn named(arguments: &[String], directory: &str, positional: Positiona
             let (name, value) =
                 long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
             let mut value = || value.or_else(|| arguments.next()).unwrap_or_default();
-            match name {
+            match unabbreviated(name) {
                 "requirement" | "requirements" | "constraint" | "constraints" | "override" | "overrides"
                 | "build-constraint" | "build-constraints" | "exclude" | "excludes" => {
-                    requirement(value(), directory, &mut uses);
+                    requirement(value(), places.files, &mut uses);
                 }
-                "editable" => local(value(), directory, &mut uses),
-                "group" => {
-                    value();
-                    local(".", directory, &mut uses);
+                "editable" => local(value(), places.projects, &mut uses),
+                "requirements-from-script" => {
+                    uses.push(FileUse::verbatim(join(places.files, value())));
                 }
+                "group" => group(value(), places.projects, &mut uses),
                 _ if VALUED.contains(&format!("--{name}").as_str()) => {
                     value();
                 }
@@ -85,8 +102,8 @@ pub(super) fn named(arguments: &[String], directory: &str, positional: Positiona
                 let rest = rest.strip_prefix('=').unwrap_or(rest);
                 let mut value = || if rest.is_empty() { arguments.next().unwrap_or_default() } else { rest };
                 match option {
-                    'r' | 'c' | 'b' => requirement(value(), directory, &mut uses),
-                    'e' => local(value(), directory, &mut uses),
+                    'r' | 'c' | 'b' => requirement(value(), places.files, &mut uses),
+                    'e' => local(value(), places.projects, &mut uses),
                     'i' | 'f' | 't' | 'd' | 'w' | 'C' | 'p' | 'o' | 'P' => {
                         value();
                     }
@@ -96,12 +113,26 @@ pub(super) fn named(arguments: &[String], directory: &str, positional: Positiona
             }
         } else {
             match positional {
-                Positional::Requirements => requirement(argument, directory, &mut uses),
-                Positional::Packages => package(argument, directory, &mut uses),
+                Positional::Requirements => requirement(argument, places.files, &mut uses),
+                Positional::Packages => package(argument, places.projects, &mut uses),
             }
         }
     }
     uses
+}
+
+/// The full name of an option whose value is a file: pip takes a unique beginning for the whole.
+fn unabbreviated(name: &str) -> &str {
+    let shortest = [("requirement", "requirem"), ("constraint", "const"), ("editable", "ed")];
+    let full = shortest.iter().find(|(full, least)| full.starts_with(name) && name.len() >= least.len());
+    full.map_or(name, |(full, _)| full)
+}
+
+/// `NAME` or `PATH:NAME`: a dependency group of a project (PEP 735).
+fn group(value: &str, directory: &str, uses: &mut Vec<FileUse>) {
+    let path = value.rsplit_once(':').map_or("", |(path, _)| path);
+    let path = if path.is_empty() { PROJECT_FILES[0] } else { path };
+    uses.push(FileUse::verbatim(join(directory, path)));
 }
 
 /// What a bare argument of a command is.
@@ -114,28 +145,43 @@ pub(super) enum Positional {
 }
 
 fn requirement(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
-    if is_address(path) || path.is_empty() || path == "-" {
+    let path = local_path(path);
+    if is_address(path) || matches!(path, "" | "-") || path.starts_with("/dev/") {
         return;
     }
-    let path = join(directory, path);
+    // Of a lock file the extras may be chosen: `pylock.toml[dev]`.
+    let bare = path.split_once('[').map_or(path, |(bare, _)| bare);
+    let name = bare.rsplit('/').next().unwrap_or(bare);
     // `uv pip` and pip-compile take project files where others take requirements.
-    let name = path.rsplit('/').next().unwrap_or(&path);
-    uses.push(if PROJECT_FILES.contains(&name) {
-        FileUse::verbatim(path)
+    uses.push(if PROJECT_FILES.contains(&name) || is_pylock(name) {
+        FileUse::verbatim(join(directory, bare))
     } else {
-        FileUse::requirements(path)
+        FileUse::requirements(join(directory, path))
     });
 }
 
-fn package(argument: &str, directory: &str, uses: &mut Vec<FileUse>) {
-    let path = argument.split_once(" @ ").map_or(argument, |(_, address)| address);
-    let path = path.strip_prefix("file://").unwrap_or(path);
+/// The path of a `file:` address; any other text as it is.
+fn local_path(path: &str) -> &str {
+    let path = path.strip_prefix("file:").unwrap_or(path);
+    path.strip_prefix("//localhost").or_else(|| path.strip_prefix("//")).unwrap_or(path)
+}
+
+/// What a bare argument, or the requirement on a line, takes from the project.
+pub(super) fn package(argument: &str, directory: &str, uses: &mut Vec<FileUse>) {
+    let path = argument.split_once('@').map_or(argument, |(name, address)| {
+        let is_name = name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.[], ".contains(char));
+        if is_name { address } else { argument }
+    });
+    let path = path.split_once(';').map_or(path, |(path, _)| path).trim();
     if is_address(path) {
         return;
     }
-    let archive = [".whl", ".tar.gz", ".zip", ".tar.bz2"].iter().any(|suffix| path.ends_with(suffix));
-    if archive {
-        uses.push(FileUse::verbatim(join(directory, path)));
+    let path = local_path(path);
+    let path = path.split_once('#').map_or(path, |(path, _)| path);
+    let bare = path.split_once('[').map_or(path, |(bare, _)| bare);
+    let archive = [".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz"];
+    if archive.iter().any(|suffix| bare.ends_with(suffix)) {
+        uses.push(FileUse::verbatim(join(directory, bare)));
     } else if path.starts_with('.') || path.contains('/') {
         local(path, directory, uses);
     }
@@ -146,16 +192,17 @@ pub(super) fn local(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
     if is_address(path) {
         return;
     }
-    let path = path.strip_prefix("file:").unwrap_or(path);
+    let path = local_path(path);
+    let path = path.split_once('#').map_or(path, |(path, _)| path);
     let path = path.split_once('[').map_or(path, |(path, _)| path).trim_end_matches('/');
     let project = join(directory, if path.is_empty() { "." } else { path });
-    uses.extend(PROJECT_FILES.iter().map(|file| {
-        let project = project.strip_suffix("/.").unwrap_or(&project);
-        FileUse::verbatim(join(if project == "." { "" } else { project }, file))
-    }));
+    let project = if project == "." { "" } else { project.strip_suffix("/.").unwrap_or(&project) };
+    uses.extend(PROJECT_FILES.iter().map(|file| FileUse::verbatim(join(project, file))));
 }
 
 /// Whether a path is an address: nothing of the context.
 pub(super) fn is_address(path: &str) -> bool {
     path.contains("://") && !path.starts_with("file://")
+        || path.starts_with("git+")
+        || path.starts_with("git@")
 }

@@ -5,13 +5,28 @@
 //! ends and parentheses. What `$(…)` or back quotes hold comes out as commands
 //! of their own, in front of the command they are part of. An output
 //! redirection and its file are dropped; an input file is kept as a word, since
-//! it may be a list of packages.
+//! it may be a list of packages. Of each command it is told whether it reads
+//! what another one writes, and how deep in parentheses it stands.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// The simple commands of `script`, each as its words.
-pub(super) fn commands(script: &str) -> Vec<Vec<String>> {
+/// A simple command.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Command {
+    pub(super) words: Vec<String>,
+    /// Those of the words that are files redirected into it.
+    pub(super) inputs: Vec<String>,
+    /// Whether another command reads what it writes, through a pipe or a substitution.
+    pub(super) feeds: bool,
+    /// Whether it reads what another one writes.
+    pub(super) takes: bool,
+    /// How many parentheses are open around it.
+    pub(super) depth: usize,
+}
+
+/// The simple commands of `script`.
+pub(super) fn commands(script: &str) -> Vec<Command> {
     let mut splitter = Splitter::default();
     let mut chars = script.chars().peekable();
     while let Some(char) = chars.next() {
@@ -57,8 +72,17 @@ pub(super) fn commands(script: &str) -> Vec<Vec<String>> {
                 if char == '&' && (splitter.redirects || chars.peek() == Some(&'>')) {
                     continue;
                 }
+                let pipe = char == '|' && chars.next_if_eq(&'|').is_none();
+                splitter.command.feeds |= pipe;
                 splitter.end_command();
+                splitter.command.takes = pipe;
+                match char {
+                    '(' => splitter.depth += 1,
+                    ')' => splitter.depth = splitter.depth.saturating_sub(1),
+                    _ => {}
+                }
             }
+            '<' if splitter.substitutes(char, &mut chars) => {}
             '<' | '>' => {
                 let is_descriptor = splitter.word.chars().all(|char| char.is_ascii_digit());
                 if is_descriptor {
@@ -69,6 +93,7 @@ pub(super) fn commands(script: &str) -> Vec<Vec<String>> {
                 let heredoc = char == '<' && chars.next_if_eq(&'<').is_some();
                 while chars.next_if(|char| matches!(char, '>' | '|' | '-')).is_some() {}
                 splitter.redirects = char == '>' || heredoc;
+                splitter.reads = !splitter.redirects;
             }
             char if char.is_whitespace() => {
                 // The blank between `>` and its file does not end anything.
@@ -85,13 +110,16 @@ pub(super) fn commands(script: &str) -> Vec<Vec<String>> {
 
 #[derive(Default)]
 struct Splitter {
-    commands: Vec<Vec<String>>,
-    words: Vec<String>,
+    commands: Vec<Command>,
+    command: Command,
+    depth: usize,
     word: String,
     /// Whether a word is being read, even an empty one in quotes.
     started: bool,
     /// Whether the word is a redirection's file, to be dropped.
     redirects: bool,
+    /// Whether the word is a file that is redirected into the command.
+    reads: bool,
 }
 
 impl Splitter {
@@ -105,7 +133,7 @@ impl Splitter {
         let mut inner = String::new();
         match char {
             '`' => inner.extend(chars.by_ref().take_while(|char| *char != '`')),
-            '$' if chars.next_if_eq(&'(').is_some() => {
+            '$' | '<' if chars.next_if_eq(&'(').is_some() => {
                 let mut depth = 1;
                 for char in chars.by_ref() {
                     match char {
@@ -121,7 +149,13 @@ impl Splitter {
             }
             _ => return false,
         }
-        self.commands.extend(commands(&inner));
+        let depth = self.depth + 1;
+        self.commands.extend(commands(&inner).into_iter().map(|command| Command {
+            feeds: true,
+            depth: depth + command.depth,
+            ..command
+        }));
+        self.command.takes = true;
         self.push('$');
         true
     }
@@ -129,16 +163,23 @@ impl Splitter {
     fn end_word(&mut self) {
         let word = std::mem::take(&mut self.word);
         if self.started && !self.redirects {
-            self.words.push(word);
+            if self.reads {
+                self.command.inputs.push(word.clone());
+            }
+            self.command.words.push(word);
         }
+        // The blank between `<` and its file does not end anything.
+        self.reads &= !self.started;
         self.started = false;
         self.redirects = false;
     }
 
     fn end_command(&mut self) {
         self.end_word();
-        if !self.words.is_empty() {
-            self.commands.push(std::mem::take(&mut self.words));
+        let command = std::mem::take(&mut self.command);
+        self.reads = false;
+        if !command.words.is_empty() {
+            self.commands.push(Command { depth: self.depth, ..command });
         }
     }
 }
@@ -165,7 +206,30 @@ mod tests {
             ("a >>log b", &[&["a", "b"]]),
         ];
         for (script, commands) in table {
-            assert_eq!(&super::commands(script), commands, "{script}");
+            let found: Vec<_> = super::commands(script).into_iter().map(|command| command.words).collect();
+            assert_eq!(&found, commands, "{script}");
+        }
+    }
+
+    #[test]
+    fn it_is_told_who_reads_from_whom() {
+        let shown = |script: &str| {
+            let commands = super::commands(script).into_iter().map(|command| {
+                let reads = if command.takes { "<" } else { "" };
+                let writes = if command.feeds { ">" } else { "" };
+                format!("{}{reads}{}{writes}{}", command.depth, command.words[0], command.inputs.join(","))
+            });
+            commands.collect::<Vec<_>>()
+        };
+        for (script, expected) in [
+            ("a | b && c || d", &["0a>", "0<b", "0c", "0d"][..]),
+            ("a $(b | c) d", &["1b>", "1<c>", "0<a"]),
+            ("a -r <(b x)", &["1b>", "0<a"]),
+            ("a < b.txt; c <d e", &["0ab.txt", "0cd"]),
+            ("(a; (b)) ; c", &["1a", "2b", "0c"]),
+            ("a <<E", &["0a"]),
+        ] {
+            assert_eq!(shown(script), expected, "{script}");
         }
     }
 }

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test relies on must be so")]
 
 mod bad_input;
+mod bases;
 mod cancelling;
 mod differential;
 mod direct_server;

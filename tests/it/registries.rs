@@ -15,25 +15,36 @@ use crate::waiting::await_true;
 const HTPASSWD: &str = "ci:$2y$05$eMVP7W8u8y0O/wcjhqIBzObBv4hhlXTP4R9C0Ls/uj8f5ytoWsoU6\n";
 const LOGIN: &str = "Y2k6czNjcmV0";
 
-/// A registry of the test's own that asks for a login; it ends when dropped.
-struct Registry {
+/// A registry of the test's own; it ends when dropped.
+pub(crate) struct Registry {
     process: Child,
-    host: String,
+    pub(crate) host: String,
     _directory: TempDir,
 }
 
 impl Registry {
+    /// One that asks for a login.
     fn start() -> Self {
+        Self::with(&|htpasswd| {
+            format!("auth: {{ htpasswd: {{ realm: tests, path: {} }} }}\n", htpasswd.display())
+        })
+    }
+
+    /// One that anybody may use.
+    pub(crate) fn open() -> Self {
+        Self::with(&|_| String::new())
+    }
+
+    fn with(auth: &dyn Fn(&Path) -> String) -> Self {
         let directory = TempDir::new().unwrap();
         let at = |name: &str| directory.path().join(name);
         // Free a moment ago; nobody else on this machine asks for just this one.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         std::fs::write(at("htpasswd"), HTPASSWD).unwrap();
         let config = format!(
-            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: 127.0.0.1:{port} }}\n\
-             auth: {{ htpasswd: {{ realm: tests, path: {} }} }}\n",
+            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: 127.0.0.1:{port} }}\n{}",
             at("data").display(),
-            at("htpasswd").display()
+            auth(&at("htpasswd"))
         );
         std::fs::write(at("config.yml"), config).unwrap();
         let process = Command::new("docker-registry")

@@ -1,21 +1,44 @@
-//! Base images: from a name to a digest and its ONBUILD triggers.
+//! Base images: from a name to what stands behind it and its ONBUILD triggers.
+//!
+//! Asked are, for all images at once: the engine for its own image, as a build
+//! without `--pull` takes that; the registry; and the registry through the
+//! engine, which may know mirrors, proxies and insecure registries that this
+//! process does not. What none of them knows in time stays unpinned.
+//!
+//! A base is named by [`ImageConfig::identity`](crate::registry::ImageConfig),
+//! or by the digest that the Dockerfile pins it to. So an agent that has
+//! pulled the image and one that asks the registry get the same key, on every
+//! image store; so do two tags of one image. Where only the engine can reach
+//! the registry, it tells the digest of what the tag stands for, and not what
+//! is in it: there an agent without the image has a key of its own, which is a
+//! miss too much and never a wrong hit.
+//!
+//! An engine whose store holds the images of several platforms under one name
+//! does not say which of them a build for another platform than its own would
+//! find there. Such a base is pinned only while the registry has the same
+//! under its name.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::engine::{Engine, Image};
-use crate::registry::{ImageRef, Login};
+use crate::engine::Engine;
+use crate::registry::{Credentials, ImageRef, Login, remote_image, serves};
 
 /// How long all look-ups together may take.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a registry has before it is asked through the engine as well.
+const HEAD_START: Duration = Duration::from_secs(2);
 
 /// What is known of a base image.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Base {
-    /// Its digest; `None` when neither the engine nor the registry told.
+    /// What names its content; `None` when neither the engine nor the registry told.
     pub(super) digest: Option<String>,
-    /// Its ONBUILD triggers; `None` when only the registry has it.
+    /// Its ONBUILD triggers; `None` when only its digest is known.
     pub(super) triggers: Option<Vec<String>>,
 }
 
@@ -31,55 +54,114 @@ pub(crate) struct Lookup<'a> {
 impl Lookup<'_> {
     /// Looks up every reference with its platform (`OS/ARCHITECTURE[/VARIANT]`), all at once.
     pub(super) async fn all(&self, wanted: &[(String, String)]) -> Vec<Base> {
-        let lookups = wanted.iter().map(|(reference, platform)| async {
-            let lookup = self.one(reference, platform);
-            tokio::time::timeout(DEADLINE, lookup).await.unwrap_or_default()
+        let deadline = Instant::now() + DEADLINE;
+        let names: Vec<Option<ImageRef>> =
+            wanted.iter().map(|(reference, _)| reference.parse().ok()).collect();
+        let hosts = names.iter().flatten().map(|name| (name.host(), OnceCell::new()));
+        let logins = Logins { login: self.login, hosts: hosts.collect() };
+        let lookups = wanted.iter().zip(&names).map(|((reference, platform), name)| async {
+            // What is no reference fails in the build, with the engine's words.
+            let Some(name) = name else { return Base::default() };
+            let digest = name.digest().map(str::to_owned);
+            let lookup = self.one(reference, name, platform, &logins, deadline);
+            let found = timeout_at(deadline, lookup).await.unwrap_or_default();
+            Base { digest: digest.or(found.digest), ..found }
         });
         join_all(lookups).await
     }
 
-    /// As the engine itself resolves a base: its own image first, then the registry's.
-    async fn one(&self, reference: &str, platform: &str) -> Base {
-        // What is no reference fails in the build, with the engine's words.
-        let Ok(name) = reference.parse::<ImageRef>() else { return Base::default() };
-        let pinned = name.digest().map(str::to_owned);
-        let Some(engine) = self.engine else { return Base { digest: pinned, triggers: None } };
-        if !self.pull {
-            // An engine that cannot be asked leaves the base unpinned, which the summary says.
+    async fn one(
+        &self,
+        reference: &str,
+        name: &ImageRef,
+        platform: &str,
+        logins: &Logins<'_>,
+        deadline: Instant,
+    ) -> Base {
+        // What the engine's name stands for, where that could be used and cannot be looked into.
+        let mut held = None;
+        if let Some(engine) = self.engine.filter(|_| !self.pull || name.digest().is_some()) {
+            // An engine that cannot be asked leaves the base to the registry.
             let found = engine.image(reference).await.ok().flatten();
-            if let Some(image) = found.filter(|image| fits(&image.platform, platform)) {
-                let digest = pinned.or_else(|| Some(identity(&image, &name)));
-                return Base { digest, triggers: Some(image.onbuild) };
+            if let Some(image) = &found
+                && fits(&image.config.platform(), platform)
+            {
+                let triggers = Some(image.config.settings.on_build.clone());
+                return Base { digest: Some(image.config.identity().to_string()), triggers };
+            }
+            held = found.and_then(|image| image.target().map(str::to_owned));
+        }
+        let credentials = logins.get(name.host()).await;
+        let told = self.ask(name, platform, &credentials, deadline).await;
+        match told {
+            Some(told) if held.is_none_or(|held| held == told.target) => told.base,
+            _ => Base::default(),
+        }
+    }
+
+    /// Asks the registry, and when that fails or is slow the engine to ask it.
+    async fn ask(
+        &self,
+        name: &ImageRef,
+        platform: &str,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Option<Told> {
+        let mut directly = std::pin::pin!(async {
+            let image = remote_image(name, platform, credentials).await.ok().flatten()?;
+            let triggers = Some(image.config.settings.on_build.clone());
+            let base = Base { digest: Some(image.config.identity().to_string()), triggers };
+            Some(Told { target: image.target.to_string(), base })
+        });
+        let through_engine = async {
+            let digest = self.engine?.registry_digest(name, credentials).await.ok().flatten()?;
+            let base = Base { digest: Some(digest.clone()), triggers: None };
+            Some(Told { target: digest, base })
+        };
+        // A little before the end, so that what came in time counts.
+        let end = deadline - Duration::from_millis(100);
+        match timeout(HEAD_START, &mut directly).await {
+            Ok(Some(told)) => Some(told),
+            Ok(None) => timeout_at(end, through_engine).await.ok().flatten(),
+            Err(_) => {
+                let (late, other) = join(timeout_at(end, directly), timeout_at(end, through_engine)).await;
+                late.ok().flatten().or(other.ok().flatten())
             }
         }
-        if pinned.is_some() {
-            return Base { digest: pinned, triggers: None };
-        }
-        let login = self.login.clone();
-        let host = name.host().to_owned();
-        let credentials = tokio::task::spawn_blocking(move || login.credentials(&host)).await;
-        let credentials = credentials.ok().and_then(Result::ok).unwrap_or_default();
-        let digest = engine.registry_digest(&name, &credentials).await.ok().flatten();
-        Base { digest, triggers: None }
     }
 }
 
-/// The digest under which the image is known in its registry, so that every engine names it alike; else its id.
-fn identity(image: &Image, name: &ImageRef) -> String {
-    let of_repository = image.repository_digests.iter().find_map(|known| {
-        let known: ImageRef = known.parse().ok()?;
-        (known.repository() == name.repository()).then(|| known.digest().map(str::to_owned))?
-    });
-    of_repository.unwrap_or_else(|| image.id.clone())
+/// What a registry told.
+struct Told {
+    /// The digest of what the name stands for there.
+    target: String,
+    base: Base,
 }
 
-/// Whether an image of platform `has` serves where `wanted` is; the variant is the engine's business.
+/// The logins, each looked up once.
+struct Logins<'a> {
+    login: &'a Login,
+    hosts: BTreeMap<&'a str, OnceCell<Credentials>>,
+}
+
+impl Logins<'_> {
+    /// The login for a registry; nobody's when it cannot be had, so that the registry has the last word.
+    async fn get(&self, host: &str) -> Credentials {
+        let Some(cell) = self.hosts.get(host) else { return Credentials::default() };
+        let look = || async {
+            let (login, host) = (self.login.clone(), host.to_owned());
+            // A helper that hangs is left alone at the deadline.
+            let found = tokio::task::spawn_blocking(move || login.credentials(&host)).await;
+            found.ok().and_then(Result::ok).unwrap_or_default()
+        };
+        cell.get_or_init(look).await.clone()
+    }
+}
+
+/// Whether an engine takes its image of platform `has` where `wanted` is: one without a variant serves any.
 fn fits(has: &str, wanted: &str) -> bool {
-    let os_and_architecture = |platform: &str| {
-        let mut parts = platform.split('/').map(str::to_owned);
-        (parts.next(), parts.next())
-    };
-    os_and_architecture(has) == os_and_architecture(wanted)
+    let same = |has: &str| wanted.strip_prefix(has).is_some_and(|rest| rest.starts_with('/'));
+    serves(has, wanted).is_some() || (has.matches('/').count() == 1 && same(has))
 }
 
 #[cfg(test)]
@@ -87,21 +169,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_is_known_by_its_registrys_digest_where_it_came_from_one() {
-        let digest = crate::digest::Digest::of(b"manifest");
-        let mut image = Image { id: "sha256:id".to_owned(), ..Image::default() };
-        let name: ImageRef = "python:3".parse().unwrap();
-        assert_eq!(identity(&image, &name), "sha256:id");
-        image.repository_digests =
-            vec![format!("mirror.example/python@{digest}"), format!("python@{digest}")];
-        assert_eq!(identity(&image, &name), digest.to_string());
-        image.repository_digests.pop();
-        assert_eq!(identity(&image, &name), "sha256:id");
+    fn an_image_of_another_platform_is_not_the_base() {
+        assert!(fits("linux/arm/v6", "linux/arm/v7") && fits("linux/arm", "linux/arm/v6"));
+        for has in ["linux/arm64", "linux/arm/v7", "", "linux"] {
+            assert!(!fits(has, "linux/arm/v6"), "{has}");
+        }
     }
 
-    #[test]
-    fn an_image_of_another_platform_is_not_the_base() {
-        assert!(fits("linux/arm/v7", "linux/arm"));
-        assert!(!fits("linux/arm64", "linux/amd64"));
+    #[tokio::test]
+    async fn a_registry_that_never_answers_costs_the_deadline_once() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = silent.local_addr().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let login = Login::new(directory.path());
+        let lookup = Lookup { engine: None, login: &login, pull: false };
+        let wanted = |name: &str| (format!("{host}/{name}"), "linux/amd64".to_owned());
+        let clock = Instant::now();
+        let found = lookup.all(&[wanted("a"), wanted("b"), wanted("c")]).await;
+        assert_eq!(found, vec![Base::default(); 3]);
+        assert!(clock.elapsed() < DEADLINE + Duration::from_secs(1), "{:?}", clock.elapsed());
     }
 }

@@ -95,10 +95,96 @@ fn dependency_files_are_found_where_the_context_has_them() {
         ("COPY . /s\nRUN [\"pip\", \"install\", \"-r\", \"/s/r.txt\"]", &["r.txt"], &["r.txt"]),
         ("COPY . /s\nRUN <<E\ncd /s\npip install -r r.txt\nE", &["r.txt"], &["r.txt"]),
         ("RUN make\nCOPY a /a", &["a"], &[]),
+        // What the build cannot see of the context is not found.
+        ("COPY a /a\nRUN pip install -r /r.txt", &["a"], &["/r.txt?", "a"]),
+        (
+            "ARG D=reqs\nCOPY . /s\nRUN for f in a b; do pip install -r /s/$D/$f.txt; done",
+            &["reqs/a.txt", "reqs/b.txt", "b.txt"],
+            &["reqs/a.txt", "reqs/b.txt"],
+        ),
+        ("COPY . /s\nRUN cat /s/deps.lst | xargs pip install", &["deps.lst", "x"], &["deps.lst"]),
+        ("ENV PIP_CONSTRAINT=/nowhere/c.txt\nRUN pip install flask", &[], &["${PIP_CONSTRAINT}?"]),
+        (
+            "ENV PIP_CONSTRAINT=\"/s/a.txt /s/b.txt\"\nCOPY . /s\nRUN pip install flask",
+            &["a.txt", "b.txt"],
+            &["a.txt", "b.txt"],
+        ),
     ];
     for (body, files, found) in table {
         assert_eq!(dependency_files(body, files), *found, "{body}");
     }
+}
+
+/// As [`dependency_files`], with the text of each file.
+fn included_files(body: &str, build_args: &[(&str, &str)], files: &[(&str, &str)]) -> Vec<String> {
+    let case = Case {
+        text: format!("FROM scratch\n{body}"),
+        files: files.iter().map(|(path, text)| file(path, text)).collect(),
+        build_args: build_args
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..case()
+    };
+    let inputs = keys(&case).dependency_inputs;
+    let named = |kind| inputs.iter().filter(move |input| input.kind == kind).map(|input| input.name.clone());
+    let missing = named(InputKind::MissingRequirement).map(|name| name + "?");
+    named(InputKind::Requirement).chain(missing).collect()
+}
+
+#[test]
+fn includes_are_found_where_the_command_sees_them() {
+    let base = ("reqs/base.txt", "flask\n");
+    for (body, files, found) in [
+        // Copied side by side, they lie apart in the context.
+        (
+            "COPY requirements.txt reqs/base.txt /app/\nWORKDIR /app\nRUN pip install -r requirements.txt",
+            &[("requirements.txt", "-r base.txt\n"), base][..],
+            &["reqs/base.txt", "requirements.txt"][..],
+        ),
+        (
+            "COPY . /app\nRUN pip install -r /app/r.txt",
+            &[("r.txt", "-r reqs/base.txt"), base],
+            &["r.txt", "reqs/base.txt"],
+        ),
+        // Moved by a command: from where the context has the naming file.
+        (
+            "COPY . /app\nRUN mv /app /b && pip install -r /b/r.txt",
+            &[("r.txt", "-c reqs/base.txt"), base],
+            &["r.txt", "reqs/base.txt"],
+        ),
+        // A local project is relative to where pip runs.
+        (
+            "WORKDIR /w\nCOPY . .\nRUN pip install -r reqs/base.txt",
+            &[("reqs/base.txt", "-e ./lib"), ("lib/pyproject.toml", ""), ("reqs/lib/pyproject.toml", "")],
+            &["lib/pyproject.toml", "reqs/base.txt", "lib/setup.cfg?", "lib/setup.py?"],
+        ),
+        (
+            "COPY . .\nRUN conda env create -f env.yml",
+            &[("env.yml", "dependencies:\n- pip:\n  - -r reqs/base.txt\n"), base],
+            &[
+                "env.yml",
+                "reqs/base.txt",
+                "conda-lock.yml?",
+                "environment.yaml?",
+                "environment.yml?",
+                "pixi.lock?",
+                "pixi.toml?",
+            ],
+        ),
+    ] {
+        assert_eq!(included_files(body, &[], files), found, "{body}");
+    }
+}
+
+#[test]
+fn a_variable_in_an_include_is_looked_up_and_its_value_is_not_shown() {
+    let body = "ARG DIR\nCOPY . /app\nRUN pip install -r /app/r.txt";
+    let files = [("r.txt", "-r ${DIR}/base.txt\n"), ("reqs/base.txt", "flask\n")];
+    assert_eq!(included_files(body, &[("DIR", "reqs")], &files), ["r.txt", "reqs/base.txt"]);
+    assert_eq!(included_files(body, &[("DIR", "hunter2")], &files), ["r.txt", "${DIR}/base.txt?"]);
+    let own = "COPY . /app\nRUN DIR=reqs pip install -r /app/r.txt";
+    assert_eq!(included_files(own, &[], &files), ["r.txt", "reqs/base.txt"]);
 }
 
 #[test]

@@ -1,0 +1,185 @@
+//! The context's files as a RUN sees them: which file of the context stands
+//! at a path inside a stage.
+//!
+//! A file is found through the COPY, ADD or bind mount that brings it. Where
+//! commands or other stages moved it about, its name decides; then several
+//! files can be meant, and all count. Only what the build can see of the
+//! context is found.
+//!
+//! A path with variables is looked for expanded, and never shown so: a value
+//! may be that of a build argument.
+
+use std::collections::BTreeSet;
+
+use super::image::ContextFile;
+use crate::dockerfile::{
+    ContextSource, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source, clean,
+};
+use crate::requirements::{Found, Named, View};
+
+/// Yields a context file's bytes by path.
+pub(super) type Read<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
+
+/// The context of a build.
+pub(super) struct Project<'a> {
+    resolution: &'a Resolution,
+    read: Read<'a>,
+    files: BTreeSet<&'a str>,
+    /// The entries that may be links, through which other paths lead.
+    links: Vec<&'a str>,
+}
+
+impl<'a> Project<'a> {
+    pub(super) fn of(resolution: &'a Resolution, files: &'a [ContextFile], read: Read<'a>) -> Self {
+        let is_link = |file: &&ContextFile| !matches!(file.kind.as_str(), "file" | "dir");
+        Self {
+            resolution,
+            read,
+            files: files.iter().map(|file| file.path.as_str()).collect(),
+            links: files.iter().filter(is_link).map(|file| file.path.as_str()).collect(),
+        }
+    }
+
+    /// The context as the RUN at `number` of `stage` sees it.
+    pub(super) fn seen_by(&'a self, stage: &'a ResolvedStage, number: usize, named: &'a Named) -> Sight<'a> {
+        Sight { project: self, at: &stage.instructions[number], near: self.visible(stage, number), named }
+    }
+
+    fn content(&self, path: &str) -> Option<Vec<u8>> {
+        let through = |link: &str| path.strip_prefix(link).is_some_and(|rest| rest.starts_with('/'));
+        let seen = self.files.contains(path) || self.links.iter().any(|link| through(link));
+        if seen { (self.read)(path) } else { None }
+    }
+
+    /// The sources that a RUN can see in its own file system.
+    fn visible(&self, stage: &'a ResolvedStage, number: usize) -> Vec<&'a ContextSource> {
+        let mut visible: Vec<&ContextSource> = Vec::new();
+        let earlier = stage.instructions[..number].iter();
+        let stays =
+            |resolved: &&ResolvedInstruction| !matches!(resolved.instruction.kind, InstructionKind::Run(_));
+        visible.extend(stage.instructions[number].context.iter());
+        visible.extend(earlier.filter(stays).flat_map(|resolved| &resolved.context));
+        if let Source::Stage(base) = stage.base
+            && let Some(base) = self.resolution.stages.iter().find(|stage| stage.index == base)
+            && let Some(last) = base.instructions.len().checked_sub(1)
+        {
+            visible.extend(self.visible(base, last));
+        }
+        visible
+    }
+}
+
+/// The context as one RUN sees it.
+pub(super) struct Sight<'a> {
+    project: &'a Project<'a>,
+    at: &'a ResolvedInstruction,
+    near: Vec<&'a ContextSource>,
+    named: &'a Named,
+}
+
+impl View for Sight<'_> {
+    fn find(&self, path: &str, beside: Option<&str>) -> Vec<Found> {
+        let inside: Vec<String> =
+            self.spellings(path).iter().map(|path| absolute(&self.at.workdir, path)).collect();
+        let beside: Vec<String> =
+            beside.iter().flat_map(|path| self.spellings(path)).map(|path| clean(&path)).collect();
+        let placed = inside.iter().flat_map(|inside| self.placed(inside));
+        let found = self.read(placed.collect());
+        if !found.is_empty() {
+            return found;
+        }
+        let found = self.read(beside.iter().map(|path| (path.clone(), path.clone())).collect());
+        if !found.is_empty() {
+            return found;
+        }
+        self.read(inside.iter().flat_map(|inside| self.by_name(inside)).collect())
+    }
+}
+
+impl Sight<'_> {
+    /// The path with its variables expanded, in each way that they may have been set.
+    fn spellings(&self, path: &str) -> Vec<String> {
+        if !path.contains('$') {
+            return vec![path.to_owned()];
+        }
+        let spellings = self.named.spellings(path).into_iter();
+        let expanded = spellings.flat_map(|path| {
+            match self.at.scope.known(&path, '\\').filter(|_| path.contains('$')) {
+                // A variable that names files may name several.
+                Some(known) if path.starts_with("${") && path.ends_with('}') => {
+                    known.split_whitespace().map(str::to_owned).collect()
+                }
+                Some(known) => vec![known],
+                None => vec![path],
+            }
+        });
+        expanded.collect()
+    }
+
+    /// Pairs of a context path and the path inside at which it is seen.
+    fn placed(&self, inside: &str) -> Vec<(String, String)> {
+        let paths = self.near.iter().flat_map(|source| placed(inside, source));
+        paths.map(|path| (path, inside.to_owned())).collect()
+    }
+
+    /// Moved about by a command or by another stage: all that the file's name can mean.
+    fn by_name(&self, inside: &str) -> Vec<(String, String)> {
+        let (_, name) = split(inside);
+        let stages = self.project.resolution.stages.iter();
+        let all = stages.flat_map(|stage| &stage.instructions).flat_map(|resolved| &resolved.context);
+        let mut paths = vec![inside.to_owned(), name.to_owned()];
+        for source in all {
+            let (directory, last) = split(&source.path);
+            if last == name {
+                paths.push(source.path.clone());
+            }
+            paths.extend([below(&source.path, name), below(directory, name)]);
+        }
+        paths.into_iter().map(|path| (path, inside.to_owned())).collect()
+    }
+
+    fn read(&self, candidates: BTreeSet<(String, String)>) -> Vec<Found> {
+        let found = candidates.into_iter().filter_map(|(path, seen)| {
+            let content = self.project.content(&path)?;
+            Some(Found { path, seen: format!("/{seen}"), content })
+        });
+        found.collect()
+    }
+}
+/// The context paths that a source can have put at `inside`.
+fn placed(inside: &str, source: &ContextSource) -> Vec<String> {
+    let ContextSource { path, destination } = source;
+    if inside == destination {
+        return vec![path.clone()];
+    }
+    let rest = match destination.as_str() {
+        "" => inside,
+        destination => match inside.strip_prefix(destination).and_then(|rest| rest.strip_prefix('/')) {
+            Some(rest) => rest,
+            None => return Vec::new(),
+        },
+    };
+    let (directory, last) = split(path);
+    let mut paths = vec![below(path, rest)];
+    if last == rest {
+        paths.push(path.clone());
+    }
+    if path.contains(['*', '?', '[', '\\']) {
+        paths.push(below(directory, rest));
+    }
+    paths
+}
+
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+fn below(directory: &str, path: &str) -> String {
+    if directory.is_empty() { path.to_owned() } else { format!("{directory}/{path}") }
+}
+
+/// A path inside a stage, cleaned and without its leading slash.
+fn absolute(workdir: &str, path: &str) -> String {
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") };
+    clean(&path)
+}

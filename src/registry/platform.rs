@@ -1,0 +1,154 @@
+//! Which platform's image serves where another is asked for.
+//!
+//! Rules after containerd's `platforms.Only`: an image of an older variant
+//! serves, the nearest first; 386 serves amd64, and 32-bit ARM arm64.
+
+/// A platform, in its normal spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Platform {
+    os: String,
+    architecture: String,
+    variant: String,
+}
+
+/// How well an image of platform `has` serves where `wanted` is: 0 for the best, `None` for not at all.
+///
+/// Both are `OS[(VERSION)]/ARCHITECTURE[/VARIANT]`; the version counts where both have one.
+pub fn serves(has: &str, wanted: &str) -> Option<usize> {
+    let (has, has_version) = parse(has)?;
+    let (wanted, wanted_version) = parse(wanted)?;
+    if !has_version.is_empty() && !wanted_version.is_empty() && !has_version.starts_with(&wanted_version) {
+        return None;
+    }
+    served(&wanted).iter().position(|platform| *platform == has)
+}
+
+fn parse(text: &str) -> Option<(Platform, String)> {
+    let mut parts = text.split('/').map(str::to_lowercase);
+    let (os, architecture, variant) = (parts.next()?, parts.next()?, parts.next().unwrap_or_default());
+    let (os, version) = os.split_once('(').unwrap_or((&os, ""));
+    let (architecture, variant) = match (architecture.as_str(), variant.as_str()) {
+        ("i386", _) => ("386", ""),
+        ("x86_64" | "x86-64" | "amd64", "" | "v1") => ("amd64", ""),
+        ("x86_64" | "x86-64", variant) => ("amd64", variant),
+        ("aarch64" | "arm64", "" | "8" | "v8" | "v8.0") => ("arm64", ""),
+        ("aarch64", variant) => ("arm64", variant),
+        ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
+        ("armel", _) | ("arm", "6") => ("arm", "v6"),
+        ("arm", "5") => ("arm", "v5"),
+        ("arm", "8") => ("arm", "v8"),
+        other => other,
+    };
+    let platform =
+        Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.to_owned() };
+    Some((platform, version.trim_end_matches(')').to_owned()))
+}
+
+/// The platforms that serve, the best first.
+fn served(wanted: &Platform) -> Vec<Platform> {
+    let of = |architecture: &str, variant: String| Platform {
+        os: wanted.os.clone(),
+        architecture: architecture.to_owned(),
+        variant,
+    };
+    let number = |text: &str| text.strip_prefix('v').and_then(|number| number.parse::<u8>().ok());
+    let mut served = vec![wanted.clone()];
+    let mut arm = |from: u8| served.extend((5..=from).rev().map(|version| of("arm", format!("v{version}"))));
+    match wanted.architecture.as_str() {
+        "amd64" => {
+            let older = number(&wanted.variant).map_or(0, |version| version.saturating_sub(1));
+            served.extend((2..=older).rev().map(|version| of("amd64", format!("v{version}"))));
+            if !wanted.variant.is_empty() {
+                served.push(of("amd64", String::new()));
+            }
+            served.push(of("386", String::new()));
+        }
+        "arm" => {
+            if let Some(older) = number(&wanted.variant).filter(|version| *version > 5) {
+                arm(older - 1);
+            }
+        }
+        "arm64" => {
+            let variant = if wanted.variant.is_empty() { "v8" } else { &wanted.variant };
+            let (major, minor) = variant.split_once('.').unwrap_or((variant, "0"));
+            let minor: u8 = minor.parse().unwrap_or_default();
+            // ARMv9.N has all of ARMv8.(N+5).
+            let eighth = match major {
+                "v8" => {
+                    served.extend((1..minor).rev().map(|minor| of("arm64", format!("v8.{minor}"))));
+                    None
+                }
+                "v9" => {
+                    let ninth = (0..minor).rev().map(|minor| {
+                        of("arm64", if minor == 0 { "v9".to_owned() } else { format!("v9.{minor}") })
+                    });
+                    served.extend(ninth);
+                    Some(minor.saturating_add(5).min(9))
+                }
+                _ => return served,
+            };
+            served.extend(
+                eighth
+                    .into_iter()
+                    .flat_map(|minor| (1..=minor).rev())
+                    .map(|minor| of("arm64", format!("v8.{minor}"))),
+            );
+            if !wanted.variant.is_empty() {
+                served.push(of("arm64", String::new()));
+            }
+            served.extend((5..=8).rev().map(|version| of("arm", format!("v{version}"))));
+        }
+        _ => {}
+    }
+    served
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_serves_its_own_platform_and_newer_variants() {
+        let table: &[(&str, &[&str], &[&str])] = &[
+            (
+                "linux/amd64",
+                &["linux/amd64", "linux/x86_64", "linux/amd64/v1", "linux/386"],
+                &["linux/amd64/v2", "linux/arm64", "windows/amd64"],
+            ),
+            (
+                "linux/amd64/v3",
+                &["linux/amd64/v3", "linux/amd64/v2", "linux/amd64", "linux/386"],
+                &["linux/amd64/v4"],
+            ),
+            (
+                "linux/arm/v7",
+                &["linux/arm", "linux/arm/v6", "linux/arm/v5"],
+                &["linux/arm/v8", "linux/arm64"],
+            ),
+            ("linux/arm/v6", &["linux/arm/v6", "linux/arm/v5"], &["linux/arm/v7", "linux/arm"]),
+            (
+                "linux/arm64",
+                &["linux/arm64/v8", "linux/arm/v8", "linux/arm/v7"],
+                &["linux/arm64/v9", "linux/amd64"],
+            ),
+            (
+                "linux/arm64/v9.1",
+                &["linux/arm64/v9.1", "linux/arm64/v9", "linux/arm64/v8.6", "linux/arm64", "linux/arm/v8"],
+                &["linux/arm64/v8.7"],
+            ),
+            ("linux/s390x", &["linux/s390x"], &["linux/ppc64le", "unknown/unknown", "linux"]),
+            (
+                "windows(10.0.17763)/amd64",
+                &["windows/amd64", "windows(10.0.17763.1)/amd64"],
+                &["windows(10.0.20348)/amd64"],
+            ),
+        ];
+        for (wanted, serving, others) in table {
+            let ranks: Vec<_> = serving.iter().map(|has| serves(has, wanted)).collect();
+            assert!(ranks.iter().all(Option::is_some) && ranks.is_sorted(), "{wanted}: {ranks:?}");
+            for other in *others {
+                assert_eq!(serves(other, wanted), None, "{other} for {wanted}");
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Addresses without what could be a secret in them.
+//!
+//! Of an address remain its scheme, host and path, and of its fragment what
+//! pip gives a meaning. Gone are user and password, the query, and the parts
+//! of an index's path that look like a token.
+
+/// The parts of a fragment that pip knows (packaging specifications, "Direct URL").
+const FRAGMENTS: [&str; 8] = ["egg", "subdirectory", "md5", "sha1", "sha224", "sha256", "sha384", "sha512"];
+
+/// A text with every address in it cleaned. `index` says that they are those of indexes, whose paths can hold tokens.
+pub(super) fn without_secrets(text: &str, index: bool) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, address) = rest.split_at(at + 3);
+        clean.push_str(before);
+        let end = address.find(|char: char| char.is_whitespace() || "\"',;<>".contains(char));
+        let (address, behind) = address.split_at(end.unwrap_or(address.len()));
+        clean.push_str(&without_secret(address, index));
+        rest = behind;
+    }
+    clean.push_str(rest);
+    clean
+}
+
+/// An address behind its `://`.
+fn without_secret(address: &str, index: bool) -> String {
+    let (address, fragment) =
+        address.split_once('#').map_or((address, None), |(address, fragment)| (address, Some(fragment)));
+    let address = address.split_once('?').map_or(address, |(address, _)| address);
+    // A password may hold a slash where nobody encoded it: all up to the last `@` of the host goes, and of
+    // a path only what stands behind its last `@`, a revision, is kept apart.
+    let (authority, path) = address.split_once('/').unwrap_or((address, ""));
+    let (host, path) = match authority.rsplit_once('@') {
+        Some((_, host)) => (host, path),
+        None if authority.contains(':') && !has_port(authority) => match path.split_once('@') {
+            Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
+            None => ("", path),
+        },
+        None => (authority, path),
+    };
+    let mut clean = host.to_owned();
+    if address.contains('/') {
+        for part in path.split('/') {
+            clean.push('/');
+            clean.push_str(if index && is_token(part) { "…" } else { part });
+        }
+    }
+    let known = fragment
+        .into_iter()
+        .flat_map(|fragment| fragment.split('&'))
+        .filter(|part| part.split_once('=').is_some_and(|(name, _)| FRAGMENTS.contains(&name)));
+    for (number, part) in known.enumerate() {
+        clean.push(if number == 0 { '#' } else { '&' });
+        clean.push_str(part);
+    }
+    clean
+}
+
+/// `host:PORT` and nothing else behind the colon; a bracketed host has colons of its own.
+fn has_port(authority: &str) -> bool {
+    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+    authority.starts_with('[') || port.chars().all(|char| char.is_ascii_digit())
+}
+
+/// Long, and of letters and digits mixed: no word that anybody would choose for a path.
+fn is_token(part: &str) -> bool {
+    const SHORTEST: usize = 16;
+    part.len() >= SHORTEST
+        && part.contains(|char: char| char.is_ascii_digit())
+        && part.contains(|char: char| char.is_ascii_alphabetic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_could_be_a_secret_stays_in_an_address() {
+        let table = [
+            ("x @ https://user:pass@host/a.whl", "x @ https://host/a.whl"),
+            ("https://user:p@ss@host:8080/simple/", "https://host:8080/simple/"),
+            ("https://user:pa/ss@host/simple", "https://host/simple"),
+            ("https://host/simple?token=abc&x=1", "https://host/simple"),
+            ("https://${USER}:${TOKEN}@host/", "https://host/"),
+            ("git+ssh://git@github.com/a/b@v1#egg=b&token=x", "git+ssh://github.com/a/b@v1#egg=b"),
+            (
+                "https://a:b@h/x.zip#sha256=00 ; python_version<'3'",
+                "https://h/x.zip#sha256=00 ; python_version<'3'",
+            ),
+            ("https://[::1]:80/x https://u@h", "https://[::1]:80/x https://h"),
+            ("flask==3.0", "flask==3.0"),
+        ];
+        for (text, clean) in table {
+            assert_eq!(without_secrets(text, false), clean, "{text}");
+        }
+        let index = "--index-url https://pypi.example/0a1b2c3d4e5f6a7b8c/team/simple";
+        assert_eq!(without_secrets(index, true), "--index-url https://pypi.example/…/team/simple");
+    }
+}

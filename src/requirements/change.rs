@@ -1,0 +1,164 @@
+//! What differs between two listings of one dependency file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::listing::Line;
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The package or option concerned, as it is written.
+    pub name: String,
+    /// What was asked for; `None` for what is new.
+    pub before: Option<String>,
+    /// What is asked for now; `None` for what is gone.
+    pub after: Option<String>,
+    /// Whether `before` and `after` are whole lines, which name themselves, and not versions.
+    pub lines: bool,
+}
+
+/// `pandas 2.1.4 → 2.2.0`, `flask>=2 → flask>=3`, `added httpx 0.27`, `removed six 1.16`.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.lines { String::new() } else { format!("{} ", self.name) };
+        match (&self.before, &self.after) {
+            (Some(before), Some(after)) => write!(f, "{name}{before} → {after}"),
+            (None, Some(after)) => write!(f, "added {name}{after}"),
+            (Some(before), None) => write!(f, "removed {name}{before}"),
+            (None, None) => f.write_str(&self.name),
+        }
+    }
+}
+
+/// The differences between two listings, by name.
+///
+/// Lines are paired by name, whatever their order. Where a listing was cut,
+/// only what both have is compared: what one lacks may stand behind the cut.
+pub fn changes(before: &[Line], after: &[Line]) -> Vec<Change> {
+    let cut = before.iter().chain(after).any(Line::is_cut);
+    let mut by_name: BTreeMap<&str, [Vec<&Line>; 2]> = BTreeMap::new();
+    for (side, lines) in [before, after].into_iter().enumerate() {
+        for line in lines.iter().filter(|line| !line.is_cut()) {
+            by_name.entry(&line.name).or_default()[side].push(line);
+        }
+    }
+    let mut changes = Vec::new();
+    for [mut before, mut after] in by_name.into_values() {
+        before.retain(|line| {
+            let same = after.iter().position(|other| other == line);
+            same.map(|same| after.remove(same)).is_none()
+        });
+        let mut after = after.into_iter();
+        for line in before {
+            let other = after.next();
+            if other.is_some() || !cut {
+                changes.extend(change(Some(line), other));
+            }
+        }
+        if !cut {
+            changes.extend(after.filter_map(|line| change(None, Some(line))));
+        }
+    }
+    changes
+}
+
+fn change(before: Option<&Line>, after: Option<&Line>) -> Option<Change> {
+    let name = after.or(before)?.shown.clone();
+    let sides = || before.into_iter().chain(after);
+    let lines = !sides().all(|line| line.version.is_some());
+    let value = |line: &Line| match &line.version {
+        Some(version) if !lines => version.clone(),
+        // Beside a line, a version is written as the line that it was.
+        Some(version) => format!("{}=={version}", line.shown),
+        None => line.whole(),
+    };
+    let (mut old, mut new) = (before.map(value), after.map(value));
+    if old == new {
+        // The same in other hashes, or in another spelling of the name.
+        let hashes = |line: &Line| match line.hashes {
+            0 => " without hashes".to_owned(),
+            1 => " with 1 hash".to_owned(),
+            count => format!(" with {count} hashes"),
+        };
+        let other =
+            if before.map(|line| line.hashes) == after.map(|line| line.hashes) { " changed" } else { "" };
+        if before.map(|line| &line.fold) == after.map(|line| &line.fold) {
+            return None;
+        }
+        old = old.zip(before).map(|(value, line)| value + &hashes(line));
+        new = new.zip(after).map(|(value, line)| value + &hashes(line) + other);
+    }
+    Some(Change { name, before: old, after: new, lines })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requirements::{LISTED, listing};
+
+    fn told(path: &str, before: &str, after: &str) -> Vec<String> {
+        let changes = changes(&listing(path, before.as_bytes()), &listing(path, after.as_bytes()));
+        changes.iter().map(Change::to_string).collect()
+    }
+
+    #[test]
+    fn a_change_is_told_as_people_say_it() {
+        let table: &[(&str, &str, &[&str])] = &[
+            ("pandas==2.1.4", "pandas==2.2.0", &["pandas 2.1.4 → 2.2.0"]),
+            ("flask>=2", "flask>=3", &["flask>=2 → flask>=3"]),
+            ("", "httpx==0.27", &["added httpx 0.27"]),
+            ("six==1.16", "", &["removed six 1.16"]),
+            ("", "httpx", &["added httpx"]),
+            ("Flask_Login==1", "flask-login==2", &["flask-login 1 → 2"]),
+            ("flask==2", "flask>=3", &["flask==2 → flask>=3"]),
+            ("a\nb", "b\na", &[]),
+            ("Flask==2", "flask==2", &[]),
+            (
+                "numpy==1; python_version<'3.9'\nnumpy==2; python_version>='3.9'",
+                "numpy==1; python_version<'3.9'\nnumpy==3; python_version>='3.9'",
+                &["numpy==2; python_version>='3.9' → numpy==3; python_version>='3.9'"],
+            ),
+            (
+                "-i https://a:b@old/simple",
+                "-i https://a:c@new/simple",
+                &["-i https://old/simple → -i https://new/simple"],
+            ),
+            ("-r a.txt", "-r b.txt", &["removed -r a.txt", "added -r b.txt"]),
+            ("x==1 --hash=sha256:a", "x==1 --hash=sha256:b", &["x 1 with 1 hash → 1 with 1 hash changed"]),
+            ("x==1 --hash=sha256:a", "x==1", &["x 1 with 1 hash → 1 without hashes"]),
+            ("x==1 --hash=sha256:a --hash=sha256:b", "x==1 --hash=sha256:b --hash=sha256:a", &[]),
+            (
+                "-e git+https://h/x@v1#egg=x",
+                "-e git+https://h/x@v2#egg=x",
+                &["-e git+https://h/x@v1#egg=x → -e git+https://h/x@v2#egg=x"],
+            ),
+        ];
+        for (before, after, expected) in table {
+            assert_eq!(&told("requirements.txt", before, after), expected, "{before} / {after}");
+        }
+    }
+
+    #[test]
+    fn locked_versions_are_paired_by_name() {
+        let lock = |packages: &[(&str, &str)]| {
+            let tables = packages
+                .iter()
+                .map(|(name, version)| format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\n"));
+            tables.collect::<Vec<_>>().concat()
+        };
+        let before = lock(&[("a", "1"), ("syn", "1"), ("syn", "2"), ("z", "1")]);
+        let after = lock(&[("syn", "2"), ("syn", "3"), ("z", "1"), ("b", "4")]);
+        assert_eq!(told("Cargo.lock", &before, &after), ["removed a 1", "added b 4", "syn 1 → 3"]);
+    }
+
+    #[test]
+    fn behind_a_cut_nothing_is_said_to_be_gone() {
+        let many = |first: &str| {
+            let lines = (1..=LISTED).map(|n| format!("p{n}==1\n"));
+            first.to_owned() + &lines.collect::<Vec<_>>().concat()
+        };
+        assert_eq!(told("requirements.txt", &many("a==1\n"), &many("a==2\n")), ["a 1 → 2"]);
+        assert_eq!(told("requirements.txt", &many("a==1\n"), &many("b==1\n")), [""; 0]);
+    }
+}

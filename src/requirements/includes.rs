@@ -1,0 +1,167 @@
+//! What a dependency file names itself: other requirement files, local
+//! projects, lists that a project's metadata is read from.
+//!
+//! Errs on the side of naming: what is not there changes nothing but the list
+//! of what is missing.
+
+use super::catalogue::is_requirements_name;
+use super::pip::{self, Places, Positional};
+use super::{FileUse, join, text};
+
+/// What a requirement file's logical lines name. `places` says where its paths start.
+pub(super) fn of_lines(lines: &[String], places: Places<'_>) -> Vec<FileUse> {
+    lines.iter().flat_map(|line| of_line(line, places)).collect()
+}
+
+fn of_line(line: &str, places: Places<'_>) -> Vec<FileUse> {
+    let (requirement, options) = text::parts(line);
+    if requirement.is_empty() {
+        return pip::named(&options, places, Positional::Packages);
+    }
+    // Beside a requirement pip looks at no option that names a file.
+    let mut uses = Vec::new();
+    pip::package(&requirement, places.projects, &mut uses);
+    uses
+}
+
+/// What any other file names, by what its own name says that it is.
+pub(super) fn of_other(directory: &str, name: &str, bytes: &[u8]) -> Vec<FileUse> {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let read: fn(&str, &str) -> Vec<FileUse> = match (name, extension) {
+        ("pyproject.toml", _) => of_project,
+        ("setup.cfg" | "setup.py", _) => requirement_lists,
+        (_, "yml" | "yaml") => of_environment,
+        _ => return Vec::new(),
+    };
+    std::str::from_utf8(bytes).map(|text| read(text, directory)).unwrap_or_default()
+}
+
+/// A `pyproject.toml`: lists that setuptools reads, and projects beside it (`path = "../lib"`).
+fn of_project(text: &str, directory: &str) -> Vec<FileUse> {
+    let mut uses = requirement_lists(text, directory);
+    for (before, value) in strings(text) {
+        let key = before.trim_end().strip_suffix('=').unwrap_or_default().trim_end();
+        let is_path = key.ends_with("path")
+            && !key
+                .trim_end_matches("path")
+                .ends_with(|char: char| char.is_alphanumeric() || "-_".contains(char));
+        if is_path && !pip::is_address(value) {
+            pip::local(value, directory, &mut uses);
+        }
+    }
+    uses
+}
+
+/// The requirement files that a project's metadata is read from, by their names.
+fn requirement_lists(text: &str, directory: &str) -> Vec<FileUse> {
+    let quoted = strings(text).into_iter().map(|(_, value)| value);
+    // `setup.cfg` has no quotes: `install_requires = file: requirements.txt, more.txt`.
+    let named =
+        text.lines().filter_map(|line| line.split_once("file:")).flat_map(|(_, list)| list.split(','));
+    let paths = quoted.chain(named.map(str::trim));
+    let lists = paths.filter(|path| is_requirements_name(path.rsplit('/').next().unwrap_or(path)));
+    lists.map(|path| FileUse::requirements(join(directory, path))).collect()
+}
+
+/// A conda environment: the items of its `pip:` list are lines of a requirement file, and pip runs beside it.
+fn of_environment(text: &str, directory: &str) -> Vec<FileUse> {
+    let items = text.lines().filter_map(|line| line.trim().strip_prefix("- "));
+    let items = items.map(|item| item.trim().trim_matches(['"', '\'']).to_owned());
+    // Elsewhere in YAML, a list of paths is nothing that is installed.
+    let items = items.filter(|item| item.starts_with('-') || item.contains("file:") || item.starts_with('.'));
+    of_lines(&items.collect::<Vec<_>>(), Places::at(directory))
+}
+
+/// The quoted strings of a text on one line each, and what stands on the line in front of each.
+fn strings(text: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let mut from = 0;
+        while let Some(open) = line[from..].find(['"', '\'']).map(|index| from + index) {
+            let quote = &line[open..=open];
+            let Some(length) = line[open + 1..].find(quote) else { break };
+            found.push((&line[from..open], &line[open + 1..open + 1 + length]));
+            from = open + 2 + length;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requirements::Format;
+
+    fn shown(uses: Vec<FileUse>) -> Vec<String> {
+        let shown = |found: FileUse| match found.format {
+            Format::PipRequirements => format!("-r {}", found.path),
+            Format::Verbatim => found.path,
+        };
+        // Of a project one file stands for all.
+        uses.into_iter().map(shown).filter(|path| !path.contains("setup.")).collect()
+    }
+
+    #[test]
+    fn a_line_names_what_pip_would_open() {
+        let table: &[(&str, &[&str])] = &[
+            ("-r base.txt", &["-r d/base.txt"]),
+            ("--requirem=base.txt", &["-r d/base.txt"]),
+            ("-c ../c.txt", &["-r d/../c.txt"]),
+            ("-r 'my file.txt'", &["-r d/my file.txt"]),
+            ("-r ${DIR}/x.txt", &["-r d/${DIR}/x.txt"]),
+            ("-r file:///srv/x.txt", &["-r /srv/x.txt"]),
+            ("-r https://host/x.txt", &[]),
+            ("-e ./lib[dev]", &["w/lib/pyproject.toml"]),
+            ("-e git+https://host/x#egg=x", &[]),
+            ("./lib ; python_version > '3'", &["w/lib/pyproject.toml"]),
+            ("lib @ file:///srv/lib", &["/srv/lib/pyproject.toml"]),
+            ("lib[a,b]@./lib-1.0-py3-none-any.whl --hash=sha256:a", &["w/lib-1.0-py3-none-any.whl"]),
+            ("wheels/x-1.0.whl", &["w/wheels/x-1.0.whl"]),
+            ("flask==3.0 --hash=sha256:a", &[]),
+            ("flask -r other.txt", &[]),
+            ("--index-url https://host/simple", &[]),
+            ("--find-links ./wheels", &[]),
+            ("-r pylock.toml", &["d/pylock.toml"]),
+        ];
+        for (line, files) in table {
+            assert_eq!(&shown(of_line(line, Places { files: "d", projects: "w" })), files, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_projects_metadata_names_its_lists_and_neighbours() {
+        let table: &[(&str, &str, &[&str])] = &[
+            (
+                "a/pyproject.toml",
+                "[tool.setuptools.dynamic]\ndependencies = { file = [\"requirements.in\", 'reqs/dev-requirements.txt'] }\n",
+                &["-r a/requirements.in", "-r a/reqs/dev-requirements.txt"],
+            ),
+            (
+                "pyproject.toml",
+                "[tool.uv.sources]\nx = { path = \"../x\", editable = true }\n",
+                &["../x/pyproject.toml"],
+            ),
+            ("pyproject.toml", "[tool.coverage]\nsource_path = \"src\"\nname = \"x\"\n", &[]),
+            (
+                "setup.cfg",
+                "[options]\ninstall_requires = file: requirements.txt, extra-reqs.txt\n",
+                &["-r requirements.txt", "-r extra-reqs.txt"],
+            ),
+            (
+                "s/setup.py",
+                "setup(install_requires=open('requirements.txt').read())",
+                &["-r s/requirements.txt"],
+            ),
+            (
+                "env/environment.yml",
+                "dependencies:\n  - python=3.11\n  - pip:\n    - -r base.txt\n    - \"-e ../lib\"\n    - flask==3\n",
+                &["-r env/base.txt", "env/../lib/pyproject.toml"],
+            ),
+            ("uv.lock", "path = \"x\"", &[]),
+        ];
+        for (path, text, files) in table {
+            let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+            assert_eq!(&shown(of_other(directory, name, text.as_bytes())), files, "{path}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What a dependency file pins, line by line, in a form that can be kept,
+//! shown and compared.
+//!
+//! Of a pip requirements file every logical line is listed, of a lock file
+//! every package with its version, of any other file nothing. No secret is
+//! kept: addresses lose their credentials, and variables stay as written.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::catalogue::is_requirements_name;
+use super::{address, locks, text};
+
+/// How many lines of a file are listed at most.
+pub const LISTED: usize = 20_000;
+/// Beyond this a file is not read at all: in bytes.
+const LARGEST: usize = 64 << 20;
+
+/// A line of a dependency file: what it is about and what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Line {
+    /// What two lines have in common that ask for the same in two ways: a
+    /// package's normal name, an option, else the line itself. Empty at the
+    /// end of a listing that was cut.
+    pub name: String,
+    /// The name as it is written.
+    pub shown: String,
+    /// The version, where the line asks for just one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The whole line without hashes, where there is more to it than the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// How many hashes it allows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hashes: usize,
+    /// What tells its hashes from others.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fold: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+impl Line {
+    /// A package of a lock file.
+    pub(super) fn pinned(name: &str, version: &str) -> Self {
+        let version = Some(address::without_secrets(version, false));
+        Self {
+            name: name.to_owned(),
+            shown: name.to_owned(),
+            version,
+            text: None,
+            hashes: 0,
+            fold: String::new(),
+        }
+    }
+
+    /// A Python package of a lock file.
+    pub(super) fn of_python(name: &str, version: &str) -> Self {
+        Self { name: normal(name), ..Self::pinned(name, version) }
+    }
+
+    /// The mark at the end of a listing that was cut.
+    fn cut() -> Self {
+        Self { name: String::new(), shown: "…".to_owned(), ..Self::pinned("", "") }
+    }
+
+    /// Whether it is no line, but says that more follow which are not listed.
+    pub fn is_cut(&self) -> bool {
+        self.name.is_empty()
+    }
+
+    /// The line as it is shown alone.
+    pub fn whole(&self) -> String {
+        match (&self.text, &self.version) {
+            (Some(text), _) => text.clone(),
+            (None, Some(version)) => format!("{} {version}", self.shown),
+            (None, None) => self.shown.clone(),
+        }
+    }
+
+    /// A logical line of a pip requirements file.
+    fn of_pip(line: &str) -> Self {
+        let (requirement, options) = text::parts(line);
+        let (hashes, options) = without_hashes(options);
+        let index = requirement.is_empty();
+        let words = std::iter::once(&requirement).chain(&options).filter(|word| !word.is_empty());
+        let shown = words.map(String::as_str).collect::<Vec<_>>().join(" ");
+        let shown = address::without_secrets(&shown, index);
+        let fold = fold(&hashes);
+        let line = |name: String, shown: String, version, text| Self {
+            name,
+            shown,
+            version,
+            text,
+            hashes: hashes.len(),
+            fold: fold.clone(),
+        };
+        if requirement.is_empty() {
+            let option = options.first().map(String::as_str).unwrap_or_default();
+            let option = option.split_once('=').map_or(option, |(option, _)| option);
+            // An index or a switch is one; included files, projects and hosts can be many.
+            let single = [
+                "-i",
+                "--index-url",
+                "--pypi-url",
+                "--no-index",
+                "--pre",
+                "--prefer-binary",
+                "--require-hashes",
+            ];
+            let name = if single.contains(&option) { option.to_owned() } else { shown.clone() };
+            return line(egg(&shown).map_or(name, normal), shown.clone(), None, Some(shown));
+        }
+        let written = name_of(&requirement);
+        if written.is_empty() {
+            return line(egg(&shown).map_or_else(|| shown.clone(), normal), shown.clone(), None, Some(shown));
+        }
+        let rest = requirement[written.len()..].trim();
+        let version = rest.strip_prefix("==").map(str::trim).filter(|version| is_version(version));
+        if let Some(version) = version.filter(|_| options.is_empty()) {
+            return line(normal(written), written.to_owned(), Some(version.to_owned()), None);
+        }
+        line(normal(written), written.to_owned(), None, Some(shown))
+    }
+}
+
+/// What the file at `path` with this content pins.
+pub fn listing(path: &str, content: &[u8]) -> Vec<Line> {
+    if content.len() > LARGEST {
+        return vec![Line::cut()];
+    }
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let mut lines = match locks::reader(name) {
+        Some(read) => read(&String::from_utf8_lossy(content)),
+        None if is_pip(name) => {
+            let text = text::decode(content).unwrap_or_else(|| text::latin1(content));
+            text::logical_lines(&text).iter().take(LISTED + 1).map(|line| Line::of_pip(line)).collect()
+        }
+        None => Vec::new(),
+    };
+    if lines.len() > LISTED {
+        lines.truncate(LISTED);
+        lines.push(Line::cut());
+    }
+    lines
+}
+
+/// Whether a file of this name is read as pip requirements once a command names it so.
+fn is_pip(name: &str) -> bool {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    is_requirements_name(name)
+        || matches!(extension, "txt" | "in" | "pip" | "lst" | "list")
+        || (name.starts_with("requirements") && extension == "lock")
+}
+
+/// The hashes and the other options.
+fn without_hashes(options: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let (mut hashes, mut others) = (Vec::new(), Vec::new());
+    let mut options = options.into_iter();
+    while let Some(option) = options.next() {
+        match option.strip_prefix("--hash") {
+            Some("") => hashes.extend(options.next()),
+            Some(hash) => hashes.push(hash.trim_start_matches('=').to_owned()),
+            None => others.push(option),
+        }
+    }
+    hashes.sort_unstable();
+    (hashes, others)
+}
+
+/// A short digest over hashes: they are public, and long.
+fn fold(hashes: &[String]) -> String {
+    if hashes.is_empty() {
+        return String::new();
+    }
+    let digest =
+        hashes.iter().fold(Sha256::new(), |digest, hash| digest.chain_update(hash).chain_update(b"\n"));
+    let bytes = digest.finalize();
+    bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+}
+
+/// The name at the start of a requirement (PEP 508), or nothing where a path or an address stands.
+fn name_of(requirement: &str) -> &str {
+    let end = requirement.find(|char: char| !(char.is_ascii_alphanumeric() || "-_.".contains(char)));
+    let name = &requirement[..end.unwrap_or(requirement.len())];
+    let rest = requirement[name.len()..].trim_start();
+    let is_name = name.starts_with(|char: char| char.is_ascii_alphanumeric())
+        && !rest.starts_with(['/', ':', '\\', '+'])
+        && ![".whl", ".zip", ".tar.gz"].iter().any(|suffix| name.ends_with(suffix));
+    if is_name { name } else { "" }
+}
+
+/// The name that an address is given with `#egg=`.
+fn egg(text: &str) -> Option<&str> {
+    let name = text.split_once("#egg=").or_else(|| text.split_once("&egg="))?.1;
+    Some(name.split(['&', '[', ' ']).next().unwrap_or(name)).filter(|name| !name.is_empty())
+}
+
+fn is_version(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|char| char.is_ascii_alphanumeric() || ".+!-_".contains(char))
+}
+
+/// A Python package's normal name (PEP 503).
+pub(super) fn normal(name: &str) -> String {
+    let mut normal = String::with_capacity(name.len());
+    for char in name.chars() {
+        match char {
+            '-' | '_' | '.' if normal.ends_with('-') => {}
+            '-' | '_' | '.' => normal.push('-'),
+            char => normal.push(char.to_ascii_lowercase()),
+        }
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(path: &str, text: &str) -> Vec<String> {
+        listing(path, text.as_bytes()).iter().map(|line| format!("{}|{}", line.name, line.whole())).collect()
+    }
+
+    #[test]
+    fn a_requirement_file_lists_its_logical_lines() {
+        let text = "# top\n\
+                    Flask_Login[async]>=2,<3 ; python_version > '3.8' # c\n\
+                    pandas==2.1.4 \\\n  --hash=sha256:aa \\\n  --hash sha256:bb\n\
+                    --index-url https://user:pass@host/simple?token=t\n\
+                    --extra-index-url=https://${USER}:${TOKEN}@host/\n\
+                    -e git+ssh://git@host/x@main#egg=My.Pkg\n\
+                    -r base.txt\n\
+                    ./lib[dev]\n\
+                    torch @ https://u:p@host/torch.whl\n\
+                    six\n";
+        assert_eq!(
+            shown("requirements.txt", text),
+            [
+                "flask-login|Flask_Login[async]>=2,<3 ; python_version > '3.8'",
+                "pandas|pandas 2.1.4",
+                "--index-url|--index-url https://host/simple",
+                "--extra-index-url=https://host/|--extra-index-url=https://host/",
+                "my-pkg|-e git+ssh://host/x@main#egg=My.Pkg",
+                "-r base.txt|-r base.txt",
+                "./lib[dev]|./lib[dev]",
+                "torch|torch @ https://host/torch.whl",
+                "six|six",
+            ]
+        );
+        let pandas = &listing("requirements.txt", text.as_bytes())[1];
+        assert_eq!((pandas.hashes, pandas.fold.len()), (2, 16));
+        let kept = serde_json::to_string(pandas).unwrap();
+        assert_eq!(&serde_json::from_str::<Line>(&kept).unwrap(), pandas);
+        assert!(!kept.contains("aa") || pandas.fold.contains("aa"), "{kept}");
+    }
+
+    #[test]
+    fn a_file_that_pins_nothing_lists_nothing() {
+        for path in ["pyproject.toml", "setup.py", "Dockerfile", "package.json", "go.mod"] {
+            assert_eq!(shown(path, "flask==1\n"), [""; 0], "{path}");
+        }
+    }
+
+    #[test]
+    fn a_listing_is_bounded_and_says_so() {
+        let text = (0..=LISTED).map(|n| format!("p{n}==1\n")).collect::<Vec<_>>().concat();
+        let lines = listing("requirements.txt", text.as_bytes());
+        assert_eq!(lines.len(), LISTED + 1);
+        assert!(lines[LISTED].is_cut() && !lines[0].is_cut());
+        assert!(listing("requirements.txt", &vec![b'a'; LARGEST + 1])[0].is_cut());
+    }
+}

@@ -1,0 +1,95 @@
+//! What holds of every requirement file: what pip does not see changes
+//! nothing, and what it sees does.
+
+use proptest::prelude::*;
+
+use super::text::{canonical, decode, logical_lines};
+
+/// One requirement: its words, and for each of them whether a line ends before it.
+type Entry = Vec<(String, bool)>;
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let word = "[a-zA-Z][a-zA-Z0-9._-]{0,6}|[a-z]{1,4}(==|>=|~=)[0-9]{1,2}|--hash=sha256:[0-9a-f]{4}|-r|-c|a#b|\\$\\{NAME\\}|;";
+    let entry = prop::collection::vec((word, any::<bool>()), 1..5);
+    prop::collection::vec(entry, 0..8)
+}
+
+/// What can stand between two requirements, and behind one.
+fn noise() -> impl Strategy<Value = Vec<(String, String)>> {
+    let between = "(\r?\n|[ \t]+\r?\n|[ \t]*#[ a-z=\\\\'\"-]{0,10}\r?\n){0,3}";
+    // Behind a requirement even a comment can be continued; one that stands alone cannot.
+    let behind = "[ \t]{0,3}|[ \t]{1,3}#[ a-z=\\\\'\"-]{0,10}[a-z ]";
+    prop::collection::vec((between, behind), 9)
+}
+
+fn written(entries: &[Entry], noise: Option<&[(String, String)]>) -> String {
+    let mut text = String::new();
+    for (number, entry) in entries.iter().enumerate() {
+        if let Some(noise) = noise {
+            text.push_str(&noise[number].0);
+        }
+        for (position, (word, continued)) in entry.iter().enumerate() {
+            text.push_str(if position == 0 {
+                ""
+            } else if *continued {
+                " \\\n"
+            } else {
+                " "
+            });
+            text.push_str(word);
+        }
+        if let Some(noise) = noise {
+            text.push_str(&noise[number].1);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn canon(text: &str) -> String {
+    canonical(&logical_lines(text))
+}
+
+proptest! {
+    #[test]
+    fn comments_blank_lines_and_outer_blanks_never_count(entries in entries(), noise in noise()) {
+        let (plain, noisy) = (written(&entries, None), written(&entries, Some(&noise)));
+        prop_assert_eq!(canon(&plain), canon(&noisy), "{:?} {:?}", plain, noisy);
+        let crlf = plain.replace('\n', "\r\n");
+        prop_assert_eq!(canon(&plain), canon(&crlf));
+        let marked = format!("\u{feff}{plain}");
+        prop_assert_eq!(canon(&plain), canon(&decode(marked.as_bytes()).unwrap()));
+    }
+
+    #[test]
+    fn every_word_counts(mut entries in entries(), line: prop::sample::Index, word: prop::sample::Index, to in "[a-z]{1,5}") {
+        prop_assume!(!entries.is_empty());
+        let before = canon(&written(&entries, None));
+        let line = line.index(entries.len());
+        let word = word.index(entries[line].len());
+        prop_assume!(entries[line][word].0 != to);
+        entries[line][word].0 = to;
+        prop_assert_ne!(before, canon(&written(&entries, None)));
+    }
+
+    #[test]
+    fn a_requirement_more_or_less_and_their_order_count(mut entries in entries(), line: prop::sample::Index) {
+        prop_assume!(entries.len() > 1);
+        let before = canon(&written(&entries, None));
+        let line = line.index(entries.len() - 1);
+        let text = |entry: &Entry| canon(&written(std::slice::from_ref(entry), None));
+        if text(&entries[line]) != text(&entries[line + 1]) {
+            let mut swapped = entries.clone();
+            swapped.swap(line, line + 1);
+            prop_assert_ne!(&before, &canon(&written(&swapped, None)));
+        }
+        entries.remove(line);
+        prop_assert_ne!(before, canon(&written(&entries, None)));
+    }
+
+    #[test]
+    fn the_canonical_form_is_its_own(text in "([ -~]|[\n\r\t#\\\\ ]|\u{a0}|\u{2028}|\u{feff}|\u{c}){0,40}") {
+        let once = canon(&text);
+        prop_assert_eq!(&once, &canon(&once));
+    }
+}
