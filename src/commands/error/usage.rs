@@ -61,8 +61,8 @@ mod tests {
     fn a_mistake_is_one_line_with_what_was_probably_meant() {
         for (arguments, cause, hints) in [
             (
-                &["build", "--tga", "x", "."][..],
-                "unexpected argument '--tga' found",
+                &["build", "--tagret", "x", "."][..],
+                "unexpected argument '--tagret' found",
                 &["a similar argument exists: '--target'", "larder build --help lists what there is"][..],
             ),
             (

@@ -7,7 +7,7 @@ use crate::support::{BUSYBOX, TestContext};
 /// A project to be edited.
 pub(super) struct Project {
     pub(super) name: &'static str,
-    /// `@BASE@` and `@UNIQUE@` are filled in.
+    /// `@BASE@` and `@UNIQUE@` are filled in; the latter keeps a walk out of the cache of an earlier one.
     dockerfile: &'static str,
     ignore: &'static str,
     /// Edits that fit: (from, to) in the Dockerfile.
@@ -33,7 +33,6 @@ impl Flags {
         if let Some(target) = &self.target {
             arguments.extend(["--target".to_owned(), target.clone()]);
         }
-        arguments.push(".".to_owned());
         arguments
     }
 }
@@ -62,7 +61,9 @@ pub(super) const SELECTIVE: Project = Project {
     dockerfile: "\
 ARG REGISTRY=none
 ARG UNUSED_GLOBAL=1
-FROM @BASE@ AS wheels
+FROM @BASE@ AS root
+RUN echo @UNIQUE@ > /unique
+FROM root AS wheels
 ARG INDEX=pypi
 WORKDIR /wheels
 COPY requirements*.txt ./
@@ -70,11 +71,11 @@ COPY requirements*.txt ./
 RUN cat requirements.txt > list \\
     # the index is private
     && echo $INDEX >> list
-FROM @BASE@ AS docs
+FROM root AS docs
 COPY docs /docs
 RUN ls /docs > /listing
-FROM @BASE@ AS app
-LABEL of=@UNIQUE@
+FROM root AS app
+LABEL of=app
 ENV MODE=prod
 COPY --from=wheels /wheels/list /list
 COPY conf/*.ini setup.cfg /conf/
@@ -98,8 +99,8 @@ CMD [\"sh\", \"/srv/app/main.py\"]
         ("COPY docs /documents", "COPY docs /docs"),
         ("AS wheels", "AS builder"),
         ("AS builder", "AS wheels"),
-        ("--from=wheels", "--from=0"),
-        ("--from=0", "--from=wheels"),
+        ("--from=wheels", "--from=1"),
+        ("--from=1", "--from=wheels"),
         ("# the index is private", "# the index is public"),
         ("# the index is public", "# the index is private"),
         ("ARG UNUSED_GLOBAL=1", "ARG UNUSED_GLOBAL=2"),
@@ -121,10 +122,11 @@ pub(super) const EVERYTHING: Project = Project {
     name: "everything",
     dockerfile: "\
 FROM @BASE@ AS base
+RUN echo @UNIQUE@ > /unique
 ARG VERSION=dev
 ENV VERSION=$VERSION
 FROM base
-LABEL of=@UNIQUE@
+LABEL of=app
 COPY requirements.txt /tmp/
 RUN cat /tmp/requirements.txt > /installed
 COPY . /srv
