@@ -9,44 +9,16 @@
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
 . "$(dirname "$0")/../scripts/lib/session.sh"
-rounds=${ROUNDS:-9}
-((rounds >= 5)) || { echo "ROUNDS must be 5 or more" >&2 && exit 2; }
+# shellcheck source=scripts/lib/pairs.sh
+. "$scripts/lib/pairs.sh"
 given=${DOCKER_HOST:-}
-failed=0
 
 step "tools" "$scripts/need.sh" jq:jq curl:curl
 step "engine" bench_engine
 step "base image" "$scripts/base-image.sh" busybox
 step "larder itself" build_larder
-export DOCKER_BUILDKIT=1 HOME=$LARDER_RUN_DIR/home
-work=$LARDER_RUN_DIR/bench
-mkdir -p "$work" "$HOME"
+start_pairs
 
-# tenths COMMAND...: how long it takes, in tenths of a millisecond; its output is shown only if it fails.
-tenths() {
-  local start=${EPOCHREALTIME/[.,]/}
-  "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2 && return 1; }
-  echo $(((${EPOCHREALTIME/[.,]/} - start) / 100))
-}
-
-median() { sort -n "$1" | sed -n "$(((rounds + 1) / 2))p"; }
-
-# pair LABEL BOUND PREPARE LARDER DOCKER: the last three are functions; PREPARE runs before each build, untimed.
-pair() {
-  local round ours theirs
-  : >"$work/ours" && : >"$work/theirs"
-  for ((round = 0; round <= rounds; round++)); do
-    "$3" && ours=$(tenths "$4")
-    "$3" && theirs=$(tenths "$5")
-    if ((round)); then echo "$ours" >>"$work/ours" && echo "$theirs" >>"$work/theirs"; fi
-  done
-  awk -v label="$1" -v bound="$2" -v ours="$(median "$work/ours")" -v theirs="$(median "$work/theirs")" 'BEGIN {
-    ratio = ours / theirs
-    printf "%-44s larder %8.1f ms   docker %8.1f ms   %5.2fx (bound %.2fx) %s\n", label, ours / 10, theirs / 10, ratio, bound, ratio <= bound ? "" : "MISSED"
-    exit ratio > bound }' || failed=1
-}
-
-nothing() { :; }
 forget() { docker builder prune -af >/dev/null; }
 
 # A small project whose every step is cached.
@@ -71,14 +43,6 @@ steps_larder() { "$LARDER" build --no-cache -t bench/larder "$work/steps"; }
 steps_docker() { docker build --no-cache -t bench/docker "$work/steps"; }
 
 # 10 000 files, 500 MB.
-large_context() {
-  local directory
-  for directory in $(seq -w 0 99); do
-    mkdir -p "$work/large/src/$directory"
-    (cd "$work/large/src/$directory" && head -c 5000000 /dev/urandom | split -b 50000 -a 3 -d)
-  done
-  printf 'FROM larder-test/busybox:1\nCOPY . /app\n' >"$work/large/Dockerfile"
-}
 large_larder() { "$LARDER" build --no-cache -t bench/larder "$work/large"; }
 large_docker() { docker build --no-cache -t bench/docker "$work/large"; }
 

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::encoding::{DuplicateInput, KeyBuilder};
 use super::image::{ContextFile, ImageInputs};
-use super::input::InputKind;
+use super::input::{Input, InputKind};
 use super::project::{Project, Read};
 use super::reached::Reached;
 use crate::digest::Digest;
@@ -76,7 +76,8 @@ pub(super) fn dependency(
         }
     }
     for (path, content) in &closure.files {
-        key.add_values(InputKind::Requirement, path, &[content])?;
+        let pins = requirements::listing(path, content);
+        key.add(Input::of_values(InputKind::Requirement, path, &[content]).pinning(pins))?;
     }
     let alone = |file: &&ContextFile| {
         let path = file.path.as_str();

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::input::{Input, InputKind};
+use crate::requirements;
 
 /// One difference. At least one side is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,12 +22,19 @@ pub struct Change {
     /// The input as it is; absent for a removal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Input>,
+    /// What a dependency file pins otherwise than before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<requirements::Change>,
 }
 
 impl Change {
     fn between(before: Option<&Input>, after: Option<&Input>) -> Option<Self> {
         let kind = before.or(after)?.kind;
-        Some(Self { kind, before: before.cloned(), after: after.cloned() })
+        let pins = |input: Option<&Input>| input.map(|input| input.pins.clone()).unwrap_or_default();
+        let changed = requirements::changes(&pins(before), &pins(after));
+        // The whole listings would say it all again.
+        let side = |input: Option<&Input>| input.map(|input| Input { pins: Vec::new(), ..input.clone() });
+        Some(Self { kind, before: side(before), after: side(after), pins: changed })
     }
 
     /// The name of what changed, as it is now where it still is.

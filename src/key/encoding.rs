@@ -7,10 +7,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::credentials::without_credentials;
 use super::input::{Input, InputKind};
 use super::seal::Seal;
 use crate::digest::Digest;
+use crate::requirements::without_secrets;
 
 /// A hash over length-prefixed fields.
 pub(super) struct Fields(Sha256);
@@ -170,7 +170,7 @@ impl KeyBuilder {
         values: &[&[u8]],
         about: &str,
     ) -> Result<(), DuplicateInput> {
-        self.add(Input::of_values(kind, name, values).about(without_credentials(about)))
+        self.add(Input::of_values(kind, name, values).about(without_secrets(about)))
     }
 
     /// The inputs, sorted by kind and name.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::encoding::Fields;
 use super::seal::Seal;
 use crate::digest::Digest;
+use crate::requirements::Line;
 
 /// What an input is. The names are part of the key's encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -118,6 +119,9 @@ pub struct Input {
     /// The line of the Dockerfile that it stands on, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
+    /// What a dependency file pins; no part of a key either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<Line>,
 }
 
 impl PartialEq for Input {
@@ -141,13 +145,20 @@ impl Input {
     }
 
     pub(super) fn with_digest(kind: InputKind, name: impl Into<String>, digest: Digest) -> Self {
-        Self { kind, name: name.into(), digest, about: String::new(), line: None }
+        Self { kind, name: name.into(), digest, about: String::new(), line: None, pins: Vec::new() }
     }
 
     /// The input with what people are told of its value.
     #[must_use]
     pub(super) fn about(mut self, text: impl Into<String>) -> Self {
         self.about = text.into();
+        self
+    }
+
+    /// The input with what its file pins.
+    #[must_use]
+    pub(super) fn pinning(mut self, pins: Vec<Line>) -> Self {
+        self.pins = pins;
         self
     }
 

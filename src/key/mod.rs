@@ -20,7 +20,6 @@
 //! matters; a name stands once in a kind; names hold no value of a build
 //! argument; none can be guessed from a key (see `seal`). Changing what is encoded needs a new version in its first field.
 
-mod credentials;
 mod dependency;
 mod difference;
 mod encoding;

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::credentials::without_credentials;
 use super::encoding::{DuplicateInput, KeyBuilder};
 use super::image::BasePin;
 use super::input::{Input, InputKind};
 use crate::dockerfile::{InstructionKind, Resolution, ResolvedStage, Source};
+use crate::requirements::without_secrets;
 
 /// A resolution with the names that its parts have in a key.
 pub(super) struct Reached<'a> {
@@ -131,7 +131,7 @@ fn told_text(source: &str) -> String {
     const MOST: usize = 2000;
     let lines = source.lines().map(str::trim).filter(|line| !line.starts_with('#') && !line.is_empty());
     let words: Vec<&str> = lines.map(|line| line.trim_end_matches('\\').trim_end()).collect();
-    let joined = without_credentials(&words.join(" "));
+    let joined = without_secrets(&words.join(" "));
     if joined.chars().count() <= MOST { joined } else { joined.chars().take(MOST).chain(['…']).collect() }
 }
 

@@ -6,6 +6,8 @@ use crate::key::{Change, Input, InputKind};
 
 /// Changes shown one by one; the rest is counted.
 const MOST: usize = 40;
+/// Changes shown of one dependency file.
+const MOST_PINS: usize = 20;
 
 /// Renders the changes one a line, the subject before what became of it.
 pub fn render(changes: &[Change]) -> String {
@@ -13,8 +15,14 @@ pub fn render(changes: &[Change]) -> String {
         changes.iter().take(MOST).map(|change| (subject(change), outcome(change))).collect();
     let width = shown.iter().map(|(subject, _)| subject.chars().count()).max().unwrap_or_default().min(40);
     let mut text = String::new();
-    for (subject, outcome) in shown {
+    for ((subject, outcome), change) in shown.iter().zip(changes) {
         let _ = writeln!(text, "  {subject:<width$}  {outcome}");
+        for pin in change.pins.iter().take(MOST_PINS) {
+            let _ = writeln!(text, "      {pin}");
+        }
+        if change.pins.len() > MOST_PINS {
+            let _ = writeln!(text, "      … and {} more", change.pins.len() - MOST_PINS);
+        }
     }
     if changes.len() > MOST {
         let _ = writeln!(text, "  … and {} more (--format json has all)", changes.len() - MOST);
@@ -29,7 +37,7 @@ pub fn brief(changes: &[Change]) -> Option<String> {
         1 => String::new(),
         count => format!(", and {} more", count - 1),
     };
-    let outcome = outcome(first);
+    let outcome = first.pins.first().map_or_else(|| outcome(first), ToString::to_string);
     let outcome = if outcome.chars().count() <= 60 { outcome } else { "changed".to_owned() };
     Some(format!("{} {outcome}{more}", subject(first)))
 }

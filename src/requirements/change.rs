@@ -3,18 +3,23 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
+
 use super::listing::Line;
 
 /// One difference.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The package or option concerned, as it is written.
     pub name: String,
     /// What was asked for; `None` for what is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
     /// What is asked for now; `None` for what is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
     /// Whether `before` and `after` are whole lines, which name themselves, and not versions.
+    #[serde(skip)]
     pub lines: bool,
 }
 

@@ -69,6 +69,11 @@ impl FileUse {
     }
 }
 
+/// A text with the credentials and queries of the addresses in it removed.
+pub fn without_secrets(text: &str) -> String {
+    address::without_secrets(text, false)
+}
+
 /// Joins two paths; an absolute `path` stands alone.
 fn join(directory: &str, path: &str) -> String {
     let path = path.strip_prefix("./").unwrap_or(path);

@@ -12,8 +12,7 @@ use crate::support::{BUSYBOX, TestContext};
 
 fn dockerfile(tail: &str) -> String {
     format!(
-        "FROM {BUSYBOX} AS deps\nARG INDEX=pypi\nCOPY requirements.txt /tmp/\nRUN cat /tmp/requirements.txt # pip \
-         install\nFROM deps AS app\nCOPY src /srv\n{tail}"
+        "FROM {BUSYBOX} AS deps\nARG INDEX=pypi\nCOPY requirements.txt /tmp/\nRUN true || pip install -r /tmp/requirements.txt\nFROM deps AS app\nCOPY src /srv\n{tail}"
     )
 }
 
@@ -86,6 +85,24 @@ fn why_names_what_changed_since_the_build_before() {
             &["--build-arg", "INDEX=https://u:hunter2@h/"],
             |_, _| {},
             "argument INDEX of stage 0  changed\n",
+        ),
+        (
+            "a requirement",
+            &[],
+            |c, _| _ = c.write("requirements.txt", "flask==3.1.0\nhttpx\n"),
+            "flask 3.0.0 → 3.1.0",
+        ),
+        (
+            "a new requirement",
+            &[],
+            |c, _| _ = c.write("requirements.txt", "flask==3.0.0\nhttpx>=1\n"),
+            "added httpx>=1",
+        ),
+        (
+            "a comment in a requirement file",
+            &[],
+            |c, _| _ = c.write("requirements.txt", "flask==3.0.0 # web\n"),
+            "requirements.txt  changed\n",
         ),
         ("a label", &["--label", "a=b"], |_, _| {}, "label a  added: b\n"),
         ("tags", &["--tags", "bert,gpt"], |_, _| {}, "tag bert  added\n"),

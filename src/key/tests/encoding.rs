@@ -35,7 +35,7 @@ fn the_keys_of_a_known_build_stay_what_they_are() {
     assert_eq!(keys.image.to_string(), "93ef20e008018e34ab9c1f7116d69f208ac24d056f28c835edcfaf5a6cbc3087");
     assert_eq!(
         keys.dependency.to_string(),
-        "8858c8e33834cf63fa8077327306cf876ec382d49050ab3e479060e74411314b"
+        "d1bb933308c8caa6d6e84df5b7e4fb4a9393df50770014d691df6a01df0b10e1"
     );
 }
 

@@ -80,7 +80,7 @@ ENV MODE=prod
 COPY --from=wheels /wheels/list /list
 COPY conf/*.ini setup.cfg /conf/
 COPY src/app /srv/app
-RUN --mount=type=bind,source=src/data,target=/data cat /data/* > /sum
+RUN --mount=type=bind,source=src/data,target=/data ls -R /data > /sum
 ADD docs/../README.md /srv/
 ARG VERSION=dev
 RUN echo version > /version

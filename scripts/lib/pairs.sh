@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# Purpose: what the benchmarks share: timing two commands by turns, and the large context. To be sourced after session.sh.
+# Inputs:  ROUNDS  counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
+# Outputs: after start_pairs: $work, an empty folder; $failed, 1 once a bound was missed
+# shellcheck disable=SC2034 # $failed is read by who sources this
+rounds=${ROUNDS:-9}
+((rounds >= 5)) || { echo "ROUNDS must be 5 or more" >&2 && exit 2; }
+failed=0
+
+# start_pairs: a home and a folder of the benchmark's own, and BuildKit for the peer.
+start_pairs() {
+  export DOCKER_BUILDKIT=1 HOME=$LARDER_RUN_DIR/home
+  work=$LARDER_RUN_DIR/bench
+  mkdir -p "$work" "$HOME"
+}
+
+# tenths COMMAND...: how long it takes, in tenths of a millisecond; its output is shown only if it fails.
+tenths() {
+  local start=${EPOCHREALTIME/[.,]/}
+  "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2 && return 1; }
+  echo $(((${EPOCHREALTIME/[.,]/} - start) / 100))
+}
+
+median() { sort -n "$1" | sed -n "$(((rounds + 1) / 2))p"; }
+
+# pair LABEL BOUND PREPARE LARDER PEER: the last three are functions; PREPARE runs before each of the two, untimed.
+pair() {
+  local round ours theirs
+  : >"$work/ours" && : >"$work/theirs"
+  for ((round = 0; round <= rounds; round++)); do
+    "$3" && ours=$(tenths "$4")
+    "$3" && theirs=$(tenths "$5")
+    if ((round)); then echo "$ours" >>"$work/ours" && echo "$theirs" >>"$work/theirs"; fi
+  done
+  awk -v label="$1" -v bound="$2" -v ours="$(median "$work/ours")" -v theirs="$(median "$work/theirs")" 'BEGIN {
+    ratio = ours / theirs
+    printf "%-44s larder %8.1f ms   peer %8.1f ms   %5.2fx (bound %.2fx) %s\n", label, ours / 10, theirs / 10, ratio, bound, ratio <= bound ? "" : "MISSED"
+    exit ratio > bound }' || failed=1
+}
+
+nothing() { :; }
+
+# large_context: $work/large with 10 000 files of 50 kB, all of them copied.
+large_context() {
+  local directory
+  for directory in $(seq -w 0 99); do
+    mkdir -p "$work/large/src/$directory"
+    (cd "$work/large/src/$directory" && head -c 5000000 /dev/urandom | split -b 50000 -a 3 -d)
+  done
+  printf 'FROM larder-test/busybox:1\nCOPY . /app\n' >"$work/large/Dockerfile"
+}
