@@ -131,6 +131,7 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
         if kind == FileKind::Symlink {
             targets.insert(path.clone(), link);
         }
+        let digest = owned(digest, entry.header());
         let size = entry.size();
         let xattrs = attributes(&mut entry)?;
         files.insert(path.clone(), FileDigest { path, kind, mode, digest, xattrs, size });
@@ -148,6 +149,18 @@ fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest
         }
     }
     Ok(digest_attributes(attributes))
+}
+
+/// The digest with the owner: unlike that of a directory's files, an engine keeps an archive's.
+fn owned(digest: Digest, header: &tar::Header) -> Digest {
+    // A field that was never written is root's.
+    match (header.uid().unwrap_or_default(), header.gid().unwrap_or_default()) {
+        (0, 0) => digest,
+        (user, group) => {
+            let owner = [user.to_le_bytes(), group.to_le_bytes()];
+            Digest::of(&[digest.as_bytes().as_slice(), owner.as_flattened()].concat())
+        }
+    }
 }
 
 fn device(entry: &tar::Entry<'_, impl Read>) -> io::Result<Digest> {
@@ -204,6 +217,64 @@ mod tests {
         let first = files(&tarball(&[("./a", "1", 1), ("b", "2", 1)]));
         assert_eq!(first, files(&tarball(&[("b", "2", 9), ("a", "1", 9)])));
         assert_ne!(first, files(&tarball(&[("b", "2", 1), ("a", "3", 1)])));
+    }
+
+    #[test]
+    fn the_owner_and_the_attributes_of_an_entry_count() {
+        let archived = |owner: u64, attributes: &[(&str, &[u8])]| {
+            let mut builder = tar::Builder::new(Vec::new());
+            builder.append_pax_extensions(attributes.iter().copied()).unwrap();
+            let mut header = tar::Header::new_ustar();
+            header.set_size(1);
+            header.set_uid(owner);
+            header.set_gid(0);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, "a", &b"x"[..]).unwrap();
+            read(builder.into_inner().unwrap().as_slice(), "").unwrap().unwrap().files
+        };
+        let plain = archived(0, &[]);
+        assert_eq!(plain[0].digest, Digest::of(b"x"));
+        assert_eq!(plain, archived(0, &[("mtime", b"1.5")]));
+        let one: (&str, &[u8]) = ("SCHILY.xattr.user.a", b"1");
+        let two: (&str, &[u8]) = ("SCHILY.xattr.user.b", b"2");
+        let others = [archived(1000, &[]), archived(0, &[one]), archived(0, &[one, two])];
+        for (index, other) in others.iter().enumerate() {
+            assert!(*other != plain && !others[..index].contains(other));
+        }
+        assert_eq!(others[2], archived(0, &[two, one]));
+    }
+
+    #[test]
+    fn what_a_step_takes_of_an_archive_counts() {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut add = |path: &str, kind: EntryType, link: &str, content: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            if !link.is_empty() {
+                header.set_link_name(link).unwrap();
+            }
+            builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+        };
+        add("./", EntryType::Directory, "", "");
+        add("real/x", EntryType::Regular, "", "content");
+        add("again", EntryType::Link, "real/x", "");
+        add("link", EntryType::Symlink, "real", "");
+        add("other", EntryType::Regular, "", "else");
+        let archive = builder.into_inner().unwrap();
+        let taken = |source: &str| {
+            let text = format!("FROM scratch\nCOPY {source} /\n");
+            let dockerfile = crate::dockerfile::Dockerfile::parse(&text).unwrap();
+            let paths = dockerfile.resolve(&crate::dockerfile::Options::default()).unwrap().context;
+            let files = read(archive.as_slice(), "").unwrap().unwrap().select(&paths);
+            files.into_iter().map(|file| (file.path, file.digest)).collect::<Vec<_>>()
+        };
+        let content = Digest::of(b"content");
+        for (source, name) in [("real", "real/x"), ("link", "link/x"), ("again", "again"), ("l*", "link/x")] {
+            assert_eq!(taken(source), [(name.to_owned(), content)], "{source}");
+        }
+        assert_eq!(taken(".").len(), 5);
     }
 
     #[test]

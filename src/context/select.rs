@@ -194,8 +194,8 @@ fn taken(tree: &Tree<'_>, name: &str, base: &str, filters: &Filters) -> Vec<(Str
         let mut known: HashMap<&str, Known> = HashMap::new();
         for (rest, shape) in tree.below(base) {
             let parent = parents(rest).next().and_then(|parent| known.get(parent)).unwrap_or(&top);
-            let (takes, state) = filters.take(rest, parent);
-            if takes {
+            let (wants, state) = filters.take(rest, parent);
+            if wants {
                 // What is not taken itself is made for what is taken in it.
                 wanted.extend(parents(rest).chain([rest]));
             }
@@ -214,15 +214,15 @@ fn wildcard(tree: &Tree<'_>, selector: &ContextSelector, filters: &Filters, foun
     let literal: Vec<&str> = pattern.split('/').take_while(|part| !glob::has_wildcards(part)).collect();
     let prefix = literal.join("/");
     let Some(top) = tree.resolve(&prefix) else { return };
-    let mut matched: HashSet<&str> = HashSet::new();
+    let mut tops: HashSet<&str> = HashSet::new();
     let mut matches = Vec::new();
     for (rest, shape) in tree.below(&top) {
-        if parents(rest).any(|parent| matched.contains(parent)) {
+        if parents(rest).any(|parent| tops.contains(parent)) {
             continue;
         }
         let name = if prefix.is_empty() { rest.to_owned() } else { format!("{prefix}/{rest}") };
         if glob::matches(pattern, name.as_bytes()).unwrap_or(false) {
-            matched.insert(rest);
+            tops.insert(rest);
             if let Some(base) = tree.resolve(&name) {
                 matches.push((name, base, shape));
             }

@@ -24,4 +24,5 @@ mod registries;
 mod running;
 mod support;
 mod transports;
+mod visible;
 mod waiting;

@@ -335,7 +335,7 @@ impl Walk<'_> {
 /// neither flag, and refuse them; no frontend expands a variable in one.
 fn copied(transfer: &Transfer, source: &str) -> ContextSelector {
     let given = |name: &'static str| transfer.flags.iter().filter(move |flag| flag.name == name);
-    let parents = given("parents").last().is_some_and(|flag| flag.value.as_deref() != Some("false"));
+    let parents = given("parents").next_back().is_some_and(|flag| flag.value.as_deref() != Some("false"));
     let exclude = given("exclude").filter_map(|flag| flag.value.clone());
     ContextSelector::copied(source, parents, exclude.collect())
 }

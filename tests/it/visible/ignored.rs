@@ -1,0 +1,234 @@
+//! `.dockerignore` files: the listing of the image that the engine's own client builds is larder's own listing.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use larder::context::{self, EntryKind, Filter, ignorefile};
+
+use super::edit::{plant, set_mode};
+use crate::engines::{Engine, engines};
+use crate::support::{TestContext, finish};
+
+const TREE: &str = "
+    .git/config
+    .hidden
+    README.md
+    a.txt
+    b.txt
+    docs/guide.md
+    docs/img/
+    docs/img/logo.png
+    empty/
+    src/.git/HEAD
+    src/app.py
+    src/app.pyc
+    src/deep/er/x.py
+    src/deep/er/y.pyc
+    src/link -> app.py
+    srclink -> src
+    dangling -> nowhere
+";
+
+/// What it is about, further entries, the ignore file.
+const CASES: &[(&str, &str, &[u8])] = &[
+    ("an empty file", "", b""),
+    ("comments and blank lines", "", b"# a.txt\n\n   \n\t\n #b.txt\nb.txt\n"),
+    ("names and directories", "", b"a.txt\nsrc/deep\ndocs/img/\n"),
+    ("white space around", "", b"  a.txt  \n\tsrc/app.py\t \n"),
+    ("leading slashes", "", b"/a.txt\n//src//app.py\n/docs/\n"),
+    ("dots", "", b"./a.txt\nsrc/../b.txt\nsrc/./app.py\n"),
+    ("the root itself", "", b".\n"),
+    ("the root itself, absolute", "", b"/\n"),
+    ("what is outside", "", b"../a.txt\n../../src\n"),
+    ("line ends of Windows", "", b"a.txt\r\nsrc/deep\r\n!src/deep/er/x.py\r\n"),
+    ("separators of Windows", "back\\slash\nsrc/x", b"src\\app.py\nback\\\\slash\n"),
+    ("a byte order mark", "", b"\xEF\xBB\xBFa.txt\nb.txt\n"),
+    ("a byte order mark before a comment", "", b"\xEF\xBB\xBF# x\nb.txt\n"),
+    ("no line end at the end", "", b"a.txt\nb.txt"),
+    ("one star", "", b"*\n"),
+    ("a star within a name", "", b"*.txt\nsrc/*.py\n"),
+    ("a star for a directory", "", b"*/*.md\n*/app.*\n"),
+    ("two stars", "", b"**\n"),
+    ("two stars at the front", "", b"**/*.pyc\n**/.git\n"),
+    ("two stars within", "", b"src/**/x.py\n"),
+    ("two stars at the end", "", b"src/deep/**\ndocs/**\n"),
+    ("two stars in a name", "", b"**.pyc\nd**\n"),
+    ("three stars", "", b"***/x.py\n"),
+    ("question marks", "ab.txt", b"?.txt\nsrc/app.py?\n"),
+    ("classes", "c.txt\n-.txt\n^.txt", b"[a-b].txt\n[^a-z].txt\n"),
+    ("classes of odd characters", "].txt\n!.txt", b"[\\]].txt\n[!].txt\n"),
+    ("escapes", "star*\nstarry\n#hash\n!bang", b"star\\*\n\\#hash\n\\!bang\n"),
+    ("special to expressions", "a+b\na(b)\na.b\naxb\n{a,b}.txt\na$", b"a+b\na(b)\na.b\n{a,b}.txt\na$\n"),
+    ("dots in wildcards", "axtxt\nb.text", b"?.t*t\n"),
+    ("all but some", "", b"*\n!src\n!a.txt\n"),
+    ("all but a file deep down", "", b"*\n!src/deep/er/x.py\n"),
+    ("all but a kind", "", b"**\n!**/*.py\n"),
+    ("an excepted child of what is excluded", "", b"src\n!src/deep/er\n"),
+    ("an exception that comes too early", "", b"!src/app.py\nsrc\n"),
+    ("an exception of an exception", "", b"*\n!src\nsrc/deep\n!src/deep/er/x.py\nsrc/*.pyc\n"),
+    ("exceptions with white space", "", b"*\n! a.txt\n!  src/app.py \n"),
+    ("exceptions with slashes and dots", "", b"*\n!/a.txt\n!./src/../b.txt\n"),
+    ("a directory taken back whole", "", b"docs/*\n!docs/img\n"),
+    ("a directory that is named again", "", b"src\n!src/deep\nsrc\n"),
+    ("a child named before its parent's exception", "", b"src/deep\n!src\nz\n"),
+    ("a pattern that does not matter to the directory", "", b"src/app.py\n!src\nsrc/app.pyc\n"),
+    ("links", "", b"srclink\nsrc/link\n"),
+    ("behind a link", "", b"srclink/app.py\ndangling/x\n"),
+    ("empty directories", "empty/more/", b"empty\ndocs/img/*\n"),
+    ("inside an empty directory", "", b"empty/*\n!empty/x\n"),
+    ("the Dockerfile and the ignore file", "", b"Dockerfile\n.dockerignore\n"),
+    ("hidden files", "", b".*\n!.git\n"),
+    ("names beyond ASCII", "größe/日本\nnaïve.txt", "größe/日?\nna?ve.*\n".as_bytes()),
+    ("a very deep exception", "p/q/r/s/t/u\np/q/r/s/v", b"p\n!p/q/r/s/t\np/q/r/s/t/x\n"),
+    ("trailing slashes and stars", "", b"src/*/\ndocs/**/\n"),
+];
+
+/// Where the client of 20.10, whose matcher is an older one, reads the file otherwise: it does not escape what is
+/// special to expressions, takes two stars in a name for one, does not look for an exception with two stars in what is
+/// excluded, and forgets or keeps patterns of parents in its own way. larder sends that engine what newer clients do.
+const READ_OTHERWISE: [&str; 7] = [
+    "two stars in a name",
+    "special to expressions",
+    "all but a kind",
+    "an exception that comes too early",
+    "a directory that is named again",
+    "a child named before its parent's exception",
+    "a pattern that does not matter to the directory",
+];
+
+/// A line an entry: path, kind, mode, target.
+type Listing = BTreeSet<String>;
+
+fn line(path: &str, kind: &str, mode: u32, target: &str) -> String {
+    // The mode of a link is no one's choice.
+    let mode = if kind == "link" { 0 } else { mode & 0o7777 };
+    format!("{path} {kind} {mode:o} {target}")
+}
+
+fn by_larder(project: &Path, ignore: &[u8]) -> Listing {
+    let filter = Filter { exclude: ignorefile::parse(ignore), ..Filter::default() };
+    let entries = context::walk(project, &filter).unwrap().map(Result::unwrap);
+    let lines = entries.map(|entry| {
+        let (kind, target) = match &entry.kind {
+            EntryKind::Directory => ("directory", ""),
+            EntryKind::Symlink(target) => ("link", target.as_str()),
+            _ => ("file", ""),
+        };
+        line(&entry.path, kind, entry.metadata.mode(), target)
+    });
+    lines.collect()
+}
+
+/// What an image that copies everything holds. `arguments` come before the context.
+fn by_engine(engine: &Engine, context: &TestContext, what: &str, arguments: &[&str]) -> Listing {
+    let output = context.path("image.tar");
+    let into = format!("type=tar,dest={}", output.display());
+    if engine.major() == 20 && READ_OTHERWISE.contains(&what) {
+        context.larder(&["build", "-q", "--output", &into, "."]).success();
+    } else {
+        let mut build = engine.docker();
+        let run = finish(
+            build.args(["build", "-q", "--output", &into]).args(arguments).arg(context.project()),
+            None,
+        );
+        assert_eq!(run.code, 0, "{what} on {}: {}", engine.name, run.stderr);
+    }
+    let mut archive = tar::Archive::new(std::fs::File::open(&output).unwrap());
+    let mut lines = Listing::new();
+    for entry in archive.entries().unwrap().map(Result::unwrap) {
+        let path = entry.path().unwrap().to_string_lossy().trim_matches('/').to_owned();
+        let target = entry.link_name().unwrap().map(|target| target.to_string_lossy().into_owned());
+        let kind = match entry.header().entry_type() {
+            tar::EntryType::Directory => "directory",
+            tar::EntryType::Symlink => "link",
+            _ => "file",
+        };
+        if !path.is_empty() && path != "." {
+            lines.insert(line(&path, kind, entry.header().mode().unwrap(), &target.unwrap_or_default()));
+        }
+    }
+    lines
+}
+
+fn planted(engine: &Engine, more: &str) -> TestContext {
+    let context = TestContext::new(engine);
+    plant(&context.project(), TREE);
+    plant(&context.project(), more);
+    set_mode(&context.project().join("src/app.py"), 0o750);
+    set_mode(&context.project().join("src/deep"), 0o711);
+    context.write("Dockerfile", "FROM scratch\nCOPY . /\n");
+    context
+}
+
+#[test]
+fn the_engine_sees_of_every_tree_what_larder_sees() {
+    for engine in engines().iter().filter(|engine| !engine.is_containerd()) {
+        let mut differences = Vec::new();
+        for (what, more, ignore) in CASES {
+            let context = planted(engine, more);
+            context.write(".dockerignore", ignore);
+            let (ours, theirs) =
+                (by_larder(&context.project(), ignore), by_engine(engine, &context, what, &[]));
+            if ours != theirs {
+                let only = |these: &Listing, those: &Listing| -> Vec<String> {
+                    these.difference(those).cloned().collect()
+                };
+                differences.push((*what, only(&ours, &theirs), only(&theirs, &ours)));
+            }
+        }
+        assert!(differences.is_empty(), "{} (ours alone, theirs alone): {differences:#?}", engine.name);
+    }
+}
+
+#[test]
+fn a_dockerfile_brings_its_own_ignore_file() {
+    for engine in engines().iter().filter(|engine| !engine.is_containerd()) {
+        let context = planted(engine, "docker/");
+        context.write(".dockerignore", "src\n").write("Dockerfile.dockerignore", "docs\n");
+        context.write("docker/App", "FROM scratch\nCOPY . /\n");
+        let ours = by_larder(&context.project(), b"docs\n");
+        assert_eq!(ours, by_engine(engine, &context, "its own before the other", &[]), "{}", engine.name);
+        let key = |arguments: &[&str]| {
+            let arguments = [&["key", "--format", "json"], arguments, &["."]].concat();
+            context.larder(&arguments).success().stdout
+        };
+        let before = key(&[]);
+        context.write("docs/guide.md", "edited");
+        assert_eq!(key(&[]), before, "{}: its own file says what is ignored", engine.name);
+        context.write("src/app.py", "edited");
+        assert_ne!(key(&[]), before, "{}: and the other one does not", engine.name);
+
+        let app = context.project().join("docker/App").display().to_string();
+        let ours = by_larder(&context.project(), b"src\n");
+        assert_eq!(ours, by_engine(engine, &context, "none of its own", &["-f", &app]), "{}", engine.name);
+        let before = key(&["-f", "docker/App"]);
+        context.write("src/app.py", "edited again");
+        assert_eq!(key(&["-f", "docker/App"]), before, "{}", engine.name);
+        // An empty one is one.
+        context.write("docker/App.dockerignore", "");
+        let ours = by_larder(&context.project(), b"");
+        assert_eq!(ours, by_engine(engine, &context, "an empty one", &["-f", &app]), "{}", engine.name);
+        assert_ne!(key(&["-f", "docker/App"]), before, "{}", engine.name);
+    }
+}
+
+#[test]
+fn a_malformed_ignore_file_is_refused_by_both() {
+    for engine in engines().iter().filter(|engine| !engine.is_containerd()) {
+        for ignore in ["[a-\n", "a\\\n", "!\n"] {
+            let context = planted(engine, "");
+            context.write(".dockerignore", ignore);
+            let mut build = engine.docker();
+            let run = finish(build.args(["build", "-q"]).arg(context.project()), None);
+            assert_ne!(run.code, 0, "{ignore:?} on {}", engine.name);
+            assert!(
+                context::walk(
+                    &context.project(),
+                    &Filter { exclude: ignorefile::parse(ignore.as_bytes()), ..Filter::default() }
+                )
+                .is_err()
+            );
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Named contexts that are directories: what counts of them.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::counted::cached;
+use super::edit::Edit::{self, Mode, Overwrite, Plant, Replace};
+use super::edit::plant;
+use crate::engines::engines;
+use crate::support::{BUSYBOX, TestContext};
+
+const DATA: &str = "d/x\nd/x.md\nd/sub/y\nother\nlink -> d\n.dockerignore = *.log\na.log";
+
+/// What it is about, the step that takes something from the context `data`, what happens there, whether it counts.
+const CASES: &[(&str, &str, Edit, bool)] = &[
+    ("a file's content", "COPY --from=data d/x /%/", Overwrite("d/x"), true),
+    ("the file beside", "COPY --from=data d/x /%/", Overwrite("other"), false),
+    ("a directory's file", "COPY --from=data d /%/", Overwrite("d/sub/y"), true),
+    ("a directory's mode", "COPY --from=data d /%/", Mode("d", 0o700), true),
+    ("beside a directory", "COPY --from=data d /%/", Plant("new/"), false),
+    ("no match", "COPY --from=data d/*.md /%/", Overwrite("d/x"), false),
+    ("behind a link", "COPY --from=data link/x /%/", Overwrite("d/x"), true),
+    ("what is excluded", "COPY --from=data --exclude=*.md d /%/", Overwrite("d/x.md"), false),
+    ("everything", "COPY --from=data . /%/", Overwrite("other"), true),
+    ("what its own file ignores", "COPY --from=data . /%/", Overwrite("a.log"), false),
+    (
+        "what its own file no longer ignores",
+        "COPY --from=data a* /%/",
+        Replace(".dockerignore", ".dockerignore = *.md"),
+        true,
+    ),
+    ("a mounted directory", "RUN --mount=from=data,source=d,target=/m : %", Overwrite("d/x"), true),
+    ("beside a mounted directory", "RUN --mount=from=data,source=d,target=/m : %", Overwrite("other"), false),
+    ("what is taken of the stage that it replaces", "COPY --from=stage d /%/", Overwrite("d/x"), true),
+    ("what is not", "COPY --from=stage d /%/", Overwrite("other"), false),
+];
+
+#[test]
+fn what_the_engine_counts_of_a_named_context_is_what_the_key_counts() {
+    let mut wrong = Vec::new();
+    for engine in engines().iter().filter(|engine| engine.major() > 20 && !engine.is_containerd()) {
+        for (what, step, edit, counts) in CASES {
+            let context = TestContext::new(engine);
+            let data = context.path(&context.tag("data").replace(['/', ':'], "-"));
+            fs::create_dir(&data).unwrap();
+            plant(&data, DATA);
+            let name = if step.contains("stage") { "stage" } else { "data" };
+            let step = step.replace('%', &context.tag("x").replace(['/', ':'], "-"));
+            context.write(
+                "Dockerfile",
+                format!("FROM {BUSYBOX} AS stage\nRUN false\nFROM {BUSYBOX} AS c0\n{step}\n"),
+            );
+            // The main context's file has no say.
+            context.write(".dockerignore", "d\nother\n");
+            let given = |place: &Path| format!("{name}={}", place.display());
+            let key = |place: &Path| {
+                let arguments = ["key", "--format", "json", "--build-context", &given(place), "."];
+                let key: Value = serde_json::from_str(&context.larder(&arguments).success().stdout).unwrap();
+                key["image_key"].as_str().unwrap().to_owned()
+            };
+            let before = key(&data);
+            cached(engine, &context, &context.project(), &["--build-context", &given(&data)]);
+            edit.make(&data, ".");
+            // From elsewhere, so that all of it is sent again.
+            let elsewhere = data.with_extension("again");
+            fs::rename(&data, &elsewhere).unwrap();
+            if (before != key(&elsewhere)) != *counts {
+                wrong.push(format!("the key is wrong about {what} ({step})"));
+            }
+            let project = context.path(&format!("again-{}", data.file_name().unwrap().display()));
+            fs::rename(context.project(), &project).unwrap();
+            let cached = cached(engine, &context, &project, &["--build-context", &given(&elsewhere)]);
+            if cached.contains(&0) == *counts {
+                let says = if *counts { "cached" } else { "not cached" };
+                wrong.push(format!("{}: {what} is {says} ({step})", engine.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
