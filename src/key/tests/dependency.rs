@@ -56,7 +56,7 @@ fn dependency_files(body: &str, files: &[&str]) -> Vec<String> {
 fn dependency_files_are_found_where_the_context_has_them() {
     let table: &[(&str, &[&str], &[&str])] = &[
         (
-            "COPY requirements.txt /app/\nRUN pip install -r /app/requirements.txt",
+            "COPY requirements.txt more.txt /app/\nRUN pip install -r /app/requirements.txt",
             &["requirements.txt"],
             &["requirements.txt"],
         ),

@@ -106,7 +106,10 @@ fn irrelevant_changes_leave_both_keys() {
         ("a comment inside a RUN", edited("# the index is private", "# the index")),
         ("a RUN's continuation", edited(" \\\n    # the index is private\n   ", "")),
         ("a keyword's spelling", edited("WORKDIR /app", "workdir   /app")),
-        ("blanks between words", edited("COPY requirements.txt /app/", "COPY   requirements.txt \t/app/")),
+        (
+            "blanks between words",
+            edited("COPY requirements.txt more.txt /app/", "COPY   requirements.txt more.txt \t/app/"),
+        ),
         ("a stage's name", edited("AS app", "AS api")),
         ("a stage's name and its uses", changed(|case| case.text = TEXT.replace("deps", "wheels"))),
         ("a global argument that nothing uses", edited("FROM python", "ARG MORE=1\nFROM python")),

@@ -19,7 +19,7 @@ ENV PIP_NO_CACHE_DIR=1
 FROM base AS deps
 ARG INDEX
 WORKDIR /app
-COPY requirements.txt /app/
+COPY requirements.txt more.txt /app/
 RUN --mount=type=secret,id=pip --mount=type=ssh \\
     # the index is private
     pip install -i $INDEX -r /app/requirements.txt
