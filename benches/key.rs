@@ -81,7 +81,8 @@ fn index_from_bytes(bencher: Bencher<'_, '_>) {
 fn ignore_patterns_over_paths(bencher: Bencher<'_, '_>) {
     let patterns = ["**/*.pyc", "**/__pycache__", "!src/keep", "docs/*", "*.md", ".git", "node_modules/**"];
     let matcher = PatternMatcher::new(patterns).expect("patterns");
-    let paths: Vec<String> = (0..FILES).map(|number| format!("src/{:02}/{number}.py", number % 100)).collect();
+    let paths: Vec<String> =
+        (0..FILES).map(|number| format!("src/{:02}/{number}.py", number % 100)).collect();
     bencher.bench(|| paths.iter().filter(|path| matcher.matches(path)).count());
 }
 

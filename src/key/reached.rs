@@ -61,7 +61,11 @@ impl<'a> Reached<'a> {
         let label = self.place(stage.index).to_string();
         let [kind, name] = self.described(&stage.base);
         let replaced: &[u8] = if stage.instructions.is_empty() { b"replaced" } else { b"" };
-        let values = [kind.as_bytes(), name.as_bytes(), replaced];
+        let mut values = vec![kind.as_bytes(), name.as_bytes(), replaced];
+        // An image's platform counts with the image; without one it is what the stage's image says of itself.
+        let asked = stage.platform.as_ref().filter(|_| !matches!(stage.base, Source::Image(_)));
+        let asked = asked.map(ToString::to_string);
+        values.extend(asked.iter().map(String::as_bytes));
         let (from, line) = match stage.instructions.first() {
             Some(from) => (told_text(&from.instruction.text), *from.instruction.lines.start()),
             None => (format!("{kind} {name}"), 0),

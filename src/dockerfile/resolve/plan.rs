@@ -20,6 +20,8 @@ pub(super) enum Origin {
 /// A stage with its base.
 pub(super) struct StagePlan {
     pub(super) base: Origin,
+    /// The platform that its FROM asks for.
+    pub(super) asked: Option<Platform>,
     /// The named context that stands in for the whole stage.
     pub(super) replaced: Option<String>,
     /// The triggers that its base brings.
@@ -96,6 +98,7 @@ impl Plan {
                 .map_err(|source| ResolveError::FromPlatform { line, written: written.clone(), source })?,
             None => self.platform.clone(),
         };
+        let asked = stage.platform.is_some().then(|| platform.clone());
         let replaced = stage.name.as_deref().and_then(|name| self.context(name, &platform));
         let base = match self.names.get(&reference) {
             Some(base) => Origin::Stage(*base),
@@ -121,7 +124,7 @@ impl Plan {
             let from = &stage.instructions[0].lines;
             Instruction::of_trigger(&trigger, from).map_err(error)
         });
-        Ok(StagePlan { base, replaced, triggers: triggers.collect::<Result<_, _>>()?, untold })
+        Ok(StagePlan { base, asked, replaced, triggers: triggers.collect::<Result<_, _>>()?, untold })
     }
 
     /// A name that is no stage's.

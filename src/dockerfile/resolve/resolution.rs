@@ -57,6 +57,8 @@ pub struct ResolvedStage {
     /// What it stands on. A [`Source::Context`] with no instructions below is
     /// a stage that a named context replaces.
     pub base: Source,
+    /// The platform that its FROM asks for, variables expanded.
+    pub platform: Option<Platform>,
     /// What runs in it: first its FROM, then the triggers of its base, then
     /// its own instructions. Empty for a stage that a named context replaces.
     pub instructions: Vec<ResolvedInstruction>,

@@ -94,7 +94,8 @@ impl Walk<'_> {
         if let Some(context) = &plan.replaced {
             self.found.named_contexts.insert(context.clone());
             let base = Source::Context(context.clone());
-            self.found.stages.push(ResolvedStage { index, name, base, instructions: Vec::new() });
+            let platform = plan.asked.clone();
+            self.found.stages.push(ResolvedStage { index, name, base, platform, instructions: Vec::new() });
             return Ok(Place { scope: Scope::on_image(), workdir: String::new() });
         }
         if let Some(context) = self.plan.context_of(&plan.base) {
@@ -127,7 +128,8 @@ impl Walk<'_> {
                 workdir: place.workdir.clone(),
             });
         }
-        self.found.stages.push(ResolvedStage { index, name, base, instructions });
+        let platform = plan.asked.clone();
+        self.found.stages.push(ResolvedStage { index, name, base, platform, instructions });
         Ok(place)
     }
 

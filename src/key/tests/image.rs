@@ -10,6 +10,7 @@ fn relevant() -> Vec<(&'static str, Case)> {
         ("a RUN", edited("> version", "> /version")),
         ("a metadata instruction", edited("CMD [", "ENTRYPOINT [")),
         ("the base a stage stands on", edited("FROM deps AS app", "FROM base AS app")),
+        ("a stage's platform", edited("FROM deps AS app", "FROM --platform=linux/arm64 deps AS app")),
         ("the syntax", edited("docker/dockerfile:1", "docker/dockerfile:1.7")),
         ("the escape character", changed(|case| case.text = format!("# escape=`\n{TEXT}"))),
         ("an argument's default", edited("VERSION=dev", "VERSION=prod")),
