@@ -36,7 +36,8 @@ fn check(path: &str, matcher: &PatternMatcher, single: &[PatternMatcher]) {
         assert_eq!(walked, whole, "{path}");
     }
     for directory in &directories {
-        assert!(matcher.may_match_below(directory) || !whole, "{path} below {directory}");
+        let could = matcher.matches(directory) || matcher.may_match_below(directory);
+        assert!(could || !whole, "{path} below {directory}");
     }
 }
 

@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
         .collect();
     let mut roots = named_by(command);
     assert_eq!(roots, named_by(command));
-    drop(installs(command));
+    assert_eq!(installs(command), installs(command));
     roots.extend(files.keys().take(1).map(FileUse::requirements));
 
     let first = closure(&roots, &|path| files.get(path).cloned());

@@ -40,7 +40,7 @@ pub fn closure(roots: &[FileUse], read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Clo
                 let lines = logical_lines(text);
                 let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
                 open.extend(lines.iter().flat_map(|line| included(line, directory)));
-                lines.into_iter().fold(String::new(), |all, line| all + &line + "\n").into_bytes()
+                canonical(&lines).into_bytes()
             }
             None => bytes,
         };
@@ -58,7 +58,7 @@ pub fn closure(roots: &[FileUse], read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Clo
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut joined = String::new();
-    for line in text.trim_start_matches('\u{feff}').lines() {
+    for line in physical_lines(text.trim_start_matches('\u{feff}')) {
         let comment = line.trim_start().starts_with('#');
         if let Some(continued) = line.strip_suffix('\\').filter(|_| !comment) {
             joined.push_str(continued.trim_matches('\\'));
@@ -73,6 +73,41 @@ fn logical_lines(text: &str) -> Vec<String> {
     lines.push(joined);
     let kept = lines.iter().map(|line| without_comment(line).trim_end().to_owned());
     kept.filter(|line| !line.trim().is_empty()).collect()
+}
+
+/// The lines as Python's `str.splitlines` cuts them, as pip does.
+fn physical_lines(text: &str) -> Vec<&str> {
+    let ends =
+        |char: char| matches!(char, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some((line, behind)) = rest.split_once(ends) {
+        let carriage = rest[line.len()..].starts_with("\r\n");
+        lines.push(line);
+        rest = if carriage { &behind[1..] } else { behind };
+    }
+    if !rest.is_empty() {
+        lines.push(rest);
+    }
+    lines
+}
+
+/// Lines that read as what they are when they are read again.
+fn canonical(lines: &[String]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        // At the very start it would pass for the file's mark.
+        if text.is_empty() && line.starts_with('\u{feff}') {
+            text.push(' ');
+        }
+        text.push_str(line);
+        // At the very end it would continue the line.
+        if line.ends_with('\\') {
+            text.push(' ');
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// A `#` starts a comment at the start of a line and behind a blank.
@@ -139,6 +174,19 @@ mod tests {
             content(&read, "r.txt"),
             "flask==3.0\npandas==2.2     --hash=sha256:a     --hash=sha256:b\na @ https://x/a.zip#sha256=c\nb\nc\n"
         );
+    }
+
+    #[test]
+    fn what_is_read_again_reads_the_same() {
+        for (text, canonical) in [
+            ("a\\ \n=1\n", "a\\ \n=1\n"),
+            ("# top\n\u{feff}a\n", " \u{feff}a\n"),
+            ("a\r-r b.txt\x0cc\u{2028}\r\nd", "a\n-r b.txt\nc\nd\n"),
+        ] {
+            let read = |text: &str| closed(&[FileUse::requirements("r.txt")], &[("r.txt", text)]);
+            assert_eq!(content(&read(text), "r.txt"), canonical);
+            assert_eq!(content(&read(canonical), "r.txt"), canonical);
+        }
     }
 
     #[test]
