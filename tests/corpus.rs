@@ -232,7 +232,7 @@ fn resolved(out: &mut String, resolution: &Resolution) {
     for CacheMount { stage, line: number, id, target, options, from, certain } in &resolution.cache_mounts {
         let rest =
             options.iter().filter(|(key, _)| !matches!(key.as_str(), "type" | "id" | "target" | "from"));
-        let rest: String = rest.map(|(key, value)| format!(" {key}={value}")).collect();
+        let rest = rest.map(|(key, value)| format!(" {key}={value}")).collect::<Vec<_>>().concat();
         let from = from.as_ref().map(|from| format!(" from {}", source(from))).unwrap_or_default();
         let identity =
             id.as_ref().map_or_else(|| format!("target {target}"), |id| format!("id {id} at {target}"));

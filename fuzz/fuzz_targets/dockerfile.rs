@@ -33,7 +33,9 @@ fuzz_target!(|text: &str| {
         if number % 2 == 1 {
             options.platform = Some("linux/arm64".to_owned());
             let declared = dockerfile.global_args.iter().filter_map(|instruction| match &instruction.kind {
-                InstructionKind::Arg(args) => Some(args.iter().map(|(name, _)| (name.clone(), "a/b.c-1".to_owned()))),
+                InstructionKind::Arg(args) => {
+                    Some(args.iter().map(|(name, _)| (name.clone(), "a/b.c-1".to_owned())))
+                }
                 _ => None,
             });
             options.build_args = declared.flatten().collect();
@@ -49,7 +51,8 @@ fuzz_target!(|text: &str| {
                 assert!(resolution.stages.iter().any(|stage| stage.index == resolution.target));
                 assert!(!format!("{resolution:?}").is_empty());
                 // Known triggers, instead of those that might be.
-                options.triggers = resolution.bases.iter().map(|base| (base.reference.clone(), Vec::new())).collect();
+                options.triggers =
+                    resolution.bases.iter().map(|base| (base.reference.clone(), Vec::new())).collect();
                 assert!(dockerfile.resolve(&options).is_ok());
             }
         }

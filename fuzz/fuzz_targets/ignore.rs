@@ -16,12 +16,12 @@ fuzz_target!(|data: &[u8]| {
         .filter_map(|pattern| PatternMatcher::new([pattern]).ok())
         .collect();
     for path in paths.lines().filter(|path| is_clean(path)).take(64) {
-        check(path, &matcher, &single);
+        check(path, &patterns, &matcher, &single);
     }
 });
 
 /// The ways to match a path agree where they say that they do.
-fn check(path: &str, matcher: &PatternMatcher, single: &[PatternMatcher]) {
+fn check(path: &str, patterns: &[String], matcher: &PatternMatcher, single: &[PatternMatcher]) {
     let whole = matcher.matches(path);
     assert_eq!(matcher.matches_below(path, &MatchState::default()).0, whole, "{path}");
     let directories: Vec<&str> = path.match_indices('/').map(|(end, _)| &path[..end]).collect();
@@ -35,8 +35,11 @@ fn check(path: &str, matcher: &PatternMatcher, single: &[PatternMatcher]) {
     if !matcher.has_exclusions() || !directories.iter().any(named) {
         assert_eq!(walked, whole, "{path}");
     }
-    for directory in &directories {
-        assert!(matcher.may_match_below(directory) || !whole, "{path} below {directory}");
+    // Go's `|` and `{}` in an expression escape the look at a pattern's text, here as upstream.
+    let plain = !patterns.iter().any(|pattern| pattern.contains(['|', '{', '}']));
+    for directory in directories.iter().filter(|_| plain) {
+        let could = matcher.matches(directory) || matcher.may_match_below(directory);
+        assert!(could || !whole, "{path} below {directory}");
     }
 }
 

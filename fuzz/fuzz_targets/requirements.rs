@@ -3,8 +3,25 @@
 
 use std::collections::BTreeMap;
 
-use larder::requirements::{FileUse, closure, installs, named_by};
+use larder::requirements::{Closure, FileUse, Found, View, changes, installs, listing, named_by};
 use libfuzzer_sys::fuzz_target;
+
+/// A project whose files stand where they are named.
+struct Project(BTreeMap<String, Vec<u8>>);
+
+impl View for Project {
+    fn find(&self, path: &str, _: Option<&str>) -> Vec<Found> {
+        let content = self.0.get(path).cloned();
+        let found = content.map(|content| Found { path: path.to_owned(), seen: path.to_owned(), content });
+        found.into_iter().collect()
+    }
+}
+
+fn closed(uses: &[FileUse], project: &Project) -> Closure {
+    let mut closure = Closure::default();
+    closure.add(uses, project);
+    closure
+}
 
 fuzz_target!(|text: &str| {
     let mut parts = text.split("\n=== ");
@@ -13,16 +30,22 @@ fuzz_target!(|text: &str| {
         .filter_map(|part| part.split_once('\n'))
         .map(|(path, content)| (path.to_owned(), content.as_bytes().to_vec()))
         .collect();
-    let mut roots = named_by(command);
-    assert_eq!(roots, named_by(command));
-    drop(installs(command));
-    roots.extend(files.keys().take(1).map(FileUse::requirements));
+    let named = named_by(command);
+    assert_eq!(named.uses, named_by(command).uses);
+    assert_eq!(installs(command), installs(command));
+    let mut uses = named.uses;
+    uses.extend(files.keys().take(1).map(FileUse::requirements));
 
-    let first = closure(&roots, &|path| files.get(path).cloned());
-    for path in first.files.keys() {
-        assert!(files.contains_key(path), "{path} comes from nowhere");
+    let project = Project(files);
+    let first = closed(&uses, &project);
+    for (path, content) in &first.files {
+        let original = project.0.get(path).unwrap_or_else(|| panic!("{path} comes from nowhere"));
+        // What a file pins is the same however it is written.
+        let (written, kept) = (listing(path, original), listing(path, content));
+        assert!(changes(&kept, &kept).is_empty());
+        let _ = changes(&written, &kept);
     }
     // Canonical contents are canonical: they include the same files and read the same.
-    let second = closure(&roots, &|path| first.files.get(path).cloned());
+    let second = closed(&uses, &Project(first.files.clone()));
     assert_eq!(first, second);
 });

@@ -121,7 +121,8 @@ impl PatternMatcher {
     }
 
     /// Whether a pattern, exceptions aside, might match something inside
-    /// `directory`. A `false` is certain; a wildcard makes everything possible.
+    /// `directory`. A wildcard makes everything possible, so that a `false` is
+    /// certain, unless a pattern uses what only Go's expressions know: `|`, `{}`.
     pub fn may_match_below(&self, directory: &str) -> bool {
         self.rules.may_lie_below(directory)
     }

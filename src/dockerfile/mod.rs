@@ -6,7 +6,7 @@
 //!  text ─▶ Directives   # syntax, # escape
 //!       ─▶ line         joined lines, here-documents        ┐
 //!       ─▶ words        keyword, flags, arguments, JSON     ├ Dockerfile::parse
-//!       ─▶ Instruction  kinds, mounts, sources              ┘
+//!       ─▶ Instruction  kinds, flags, mounts, sources       ┘
 //!       ─▶ resolve      + Options: expanded bases, reached stages, context  ─▶ Resolution
 //! ```
 //!
@@ -25,6 +25,7 @@ mod flags;
 mod healthcheck;
 mod heredoc;
 mod instruction;
+mod kinds;
 mod line;
 mod mount;
 mod mount_rules;

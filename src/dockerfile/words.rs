@@ -68,7 +68,7 @@ fn flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
                 None if matches!(char, '\'' | '"') => quote = Some(char),
                 Some(open) if char == open => quote = None,
                 _ if char == escape => {
-                    word.extend(chars.next().into_iter().flat_map(|(_, char)| bytes(char)))
+                    word.extend(chars.next().into_iter().flat_map(|(_, char)| bytes(char)));
                 }
                 _ => {
                     for byte in bytes(char) {

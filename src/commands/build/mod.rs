@@ -11,10 +11,11 @@ mod place;
 mod request;
 mod result_file;
 mod run;
+mod steps;
 mod unnoticed;
 mod witness;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -26,17 +27,18 @@ use crate::cli::BuildArgs;
 use crate::context::ContextError;
 use crate::dockerfile::ResolveError;
 use crate::engine::{Engine, Image, ImageStore};
-use crate::ledger::{self, BuildRecord, Outcome, StepCounts, StepEntry, TierOutcome, TierRecord};
-use crate::output::progress::{StepKind, Trace, VertexTrace};
+use crate::ledger::{self, BuildRecord, Outcome, StepCounts, TierOutcome, TierRecord};
+use crate::output::progress::{Trace, VertexTrace};
 use crate::output::{Printer, changes, summary};
 use crate::registry::Login;
 use crate::settings::{BuildSettings, Environment, OutputKind, ProgressMode, Settings};
 use crate::store::Store;
 use crate::tiers::EngineTier;
-use confidential::{mark, without_values};
+use confidential::without_values;
 use exports::{Abilities, Exports};
 use inputs::InputError;
 use run::Ended;
+use steps::millis;
 
 pub(super) use bases::Lookup;
 pub(super) use explain::{Explanation, Identity};
@@ -45,9 +47,6 @@ pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys};
 
 /// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
 const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
-/// The name of BuildKit's own cache in records and summaries.
-const LAYERS: &str = "layers";
-
 pub(super) async fn run(
     args: &BuildArgs,
     settings: &Settings,
@@ -373,38 +372,15 @@ impl Job<'_> {
                 None
             }
         };
-        let counts = trace.counted_steps();
-        let steps = trace.steps();
-        // What the layer cache costs is finding out what it holds; the steps themselves are the build.
-        let asking =
-            steps.iter().filter(|step| step.kind() == StepKind::CacheImport).map(|step| step.duration).sum();
-        self.record.steps = StepCounts { total: counts.total, cached: counts.cached };
-        let may_show_values = !self.build.source.build_args.is_empty();
-        self.record.step_list = (steps.into_iter())
-            .filter(|step| step.kind().is_counted())
-            .map(|step| StepEntry {
-                name: if may_show_values { without_command(&step.name) } else { step.name.clone() },
-                digest: secret.map_or_else(String::new, |secret| mark(&secret, &step.digest).to_string()),
-                cached: step.cached,
-                millis: millis(step.duration),
-            })
-            .collect();
-        let ignored = self.build.no_cache || self.build.force_rebuild;
-        self.record.tiers.push(TierRecord {
-            tier: LAYERS.to_owned(),
-            outcome: match (ignored, counts.cached) {
-                (true, _) => TierOutcome::Skipped,
-                (false, 0) => TierOutcome::Miss,
-                (false, _) => TierOutcome::Hit,
-            },
-            reason: if ignored {
-                if self.build.no_cache { "--no-cache" } else { "--force-rebuild" }.to_owned()
-            } else {
-                format!("{} of {} steps cached", counts.cached, counts.total)
-            },
-            bytes: 0,
-            millis: millis(asking),
-        });
+        let shows_values = !self.build.source.build_args.is_empty();
+        self.record.steps = steps::counts(trace);
+        self.record.step_list = steps::entries(trace, secret, shows_values);
+        let ignored = match (self.build.no_cache, self.build.force_rebuild) {
+            (true, _) => Some("--no-cache"),
+            (false, true) => Some("--force-rebuild"),
+            (false, false) => None,
+        };
+        self.record.tiers.push(steps::layers(trace, ignored));
         Ok(())
     }
 
@@ -473,15 +449,4 @@ impl Job<'_> {
         }
         Ok(())
     }
-}
-
-/// `[builder 2/3] RUN …` without what follows the instruction's name, which may show a build argument.
-fn without_command(name: &str) -> String {
-    let end = name.find("] ").map_or(0, |at| at + 2);
-    let keyword = name[end..].find(' ').map_or(name.len(), |at| end + at);
-    name[..keyword].to_owned()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

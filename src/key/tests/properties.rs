@@ -87,4 +87,39 @@ proptest! {
         prop_assert_ne!(key, with(&name, &text, mode ^ 1));
         prop_assert_ne!(key, keys(&case()).image);
     }
+
+    #[test]
+    fn two_values_of_any_input_make_two_keys(
+        which in 0..SETTERS.len(),
+        one in "[a-z0-9./: -]{0,12}",
+        other in "[a-z0-9./: -]{0,12}",
+    ) {
+        let key = |value: &str| keys(&changed(|case| SETTERS[which](case, value))).image;
+        prop_assert_eq!(key(&one) == key(&other), one == other, "input {}", which);
+    }
+
+    #[test]
+    fn a_value_moved_to_the_next_input_makes_another_key(
+        which in 0..SETTERS.len(),
+        to in 0..SETTERS.len(),
+        value in "[a-z]{1,8}",
+    ) {
+        let key = |which: usize| keys(&changed(|case| SETTERS[which](case, &value))).image;
+        prop_assert_eq!(key(which) == key(to), which == to);
+    }
 }
+
+/// Each gives one relevant input a value.
+const SETTERS: [fn(&mut Case, &str); 11] = [
+    |case, value| case.build_args.extend(map([("INDEX", value)])),
+    |case, value| case.build_args.extend(map([("VERSION", value)])),
+    |case, value| case.labels = map([("a", value)]),
+    |case, value| case.labels = map([("b", value)]),
+    |case, value| case.extra = map([("a", value)]),
+    |case, value| case.additional_context = Some(value.to_owned()),
+    |case, value| case.pins = map([("python:3.11", value)]),
+    |case, value| case.network = Some(value.to_owned()),
+    |case, value| _ = case.run_options.insert("a".to_owned(), vec![value.to_owned()]),
+    |case, value| _ = case.image_options.insert("a".to_owned(), vec![value.to_owned()]),
+    |case, value| case.text.push_str(&format!("LABEL x=\"{value}\"\n")),
+];

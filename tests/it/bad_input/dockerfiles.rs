@@ -20,6 +20,10 @@ fn a_syntax_error_is_shown_with_its_place_line_and_a_caret() {
                 format!("FROM {BUSYBOX}\nFROM\n"),
                 "Dockerfile:2:1: FROM requires either one or three arguments",
             ),
+            (
+                format!("FROM {BUSYBOX}\nRUN --mont=type=cache true\n"),
+                "Dockerfile:2:5: unknown flag `--mont`; did you mean `--mount`?\n  |\n",
+            ),
         ] {
             context.write("Dockerfile", &text);
             let run = context.larder(&["build", "."]);
@@ -27,10 +31,11 @@ fn a_syntax_error_is_shown_with_its_place_line_and_a_caret() {
             let finding = shown.lines().next().unwrap().splitn(4, ':').last().unwrap().trim();
             run.failure(1, "").hint(finding);
         }
-        context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN --mont=type=cache true\n"));
+        // A newer frontend may know it: the engine is the judge.
+        context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN --hardened=yes true\n"));
         let run = context.larder(&["build", "."]);
         assert!(
-            run.stderr.contains("Dockerfile:2\n") && run.stderr.contains("2 | >>> RUN --mont"),
+            run.stderr.contains("Dockerfile:2\n") && run.stderr.contains("2 | >>> RUN --hardened"),
             "{}",
             run.stderr
         );

@@ -1,0 +1,261 @@
+//! From the words of a line to the kind of its instruction.
+//!
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/parse.go`.
+
+use super::canonical::canonical;
+use super::error::SyntaxError;
+use super::flags::{self, Mistake};
+use super::healthcheck;
+use super::heredoc::Heredoc;
+use super::instruction::{self, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
+use super::mount::Mount;
+use super::suggest;
+use super::words::{self, Command, Flag};
+
+const KEYWORDS: [&str; 18] = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+/// The keywords whose arguments can be a JSON array.
+const TAKES_JSON: [&str; 7] = ["ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"];
+
+/// What is wrong, and which parts of the line it is about, the aptest first.
+pub(super) struct Fault {
+    message: String,
+    parts: Vec<String>,
+    /// Whether it is about where the first part stands a second time.
+    again: bool,
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self { message, parts: Vec::new(), again: false }
+    }
+}
+
+impl Fault {
+    /// The mistake at its place in `source`, the text from line `first` on.
+    pub(super) fn within(self, first: usize, source: &str) -> SyntaxError {
+        let parts: Vec<&str> = self.parts.iter().map(String::as_str).collect();
+        match parts.first() {
+            Some(part) if self.again => SyntaxError::again(first, source, part, self.message),
+            _ => SyntaxError::within(first, source, &parts, self.message),
+        }
+    }
+
+    fn about(part: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), parts: vec![part.into()], again: false }
+    }
+}
+
+fn fault<T>(message: impl Into<String>) -> Result<T, Fault> {
+    Err(message.into().into())
+}
+
+/// What a command says.
+pub(super) fn kind(
+    command: &Command,
+    heredocs: Vec<Heredoc>,
+    escape: char,
+) -> Result<InstructionKind, Fault> {
+    let Command { keyword, written, arguments, .. } = command;
+    let no_check = keyword == "HEALTHCHECK" && arguments.eq_ignore_ascii_case("none");
+    if let Some(Mistake { message, flag, again }) = flags::mistake(command).filter(|_| !no_check) {
+        return Err(Fault { message, parts: vec![flag], again });
+    }
+    let json = || json_array(arguments);
+    let exactly_one = || match arguments.as_str() {
+        "" => fault(format!("{keyword} requires exactly one argument")),
+        argument => Ok(argument.to_owned()),
+    };
+    let pairs = || words::pairs(arguments, escape, keyword);
+    Ok(match keyword.as_str() {
+        "FROM" => InstructionKind::From(from(command)?),
+        "ARG" => InstructionKind::Arg(declared(arguments, escape)?),
+        "ENV" => InstructionKind::Env(pairs()?),
+        "RUN" => InstructionKind::Run(run(command, heredocs)?),
+        "COPY" => InstructionKind::Copy(transfer(command, &heredocs)?),
+        "ADD" => InstructionKind::Add(transfer(command, &heredocs)?),
+        "ONBUILD" => InstructionKind::Onbuild(onbuild(command, heredocs, escape)?),
+        "WORKDIR" => InstructionKind::Workdir(exactly_one()?),
+        "USER" => InstructionKind::User(exactly_one()?),
+        "STOPSIGNAL" | "MAINTAINER" => InstructionKind::Other(exactly_one()?),
+        "SHELL" => match json()? {
+            Some(shell) if !shell.is_empty() => InstructionKind::Shell(shell),
+            _ => return fault("SHELL requires its arguments as a JSON array"),
+        },
+        "LABEL" => {
+            pairs()?;
+            InstructionKind::Other(arguments.clone())
+        }
+        "EXPOSE" | "VOLUME" if arguments.is_empty() => {
+            return fault(format!("{keyword} requires at least one argument"));
+        }
+        "VOLUME" => match json()? {
+            Some(paths) if paths.is_empty() => return fault("VOLUME requires at least one argument"),
+            Some(paths) if paths.iter().any(|path| path.trim().is_empty()) => {
+                return fault("a VOLUME can not be an empty path");
+            }
+            _ => InstructionKind::Other(arguments.clone()),
+        },
+        "CMD" | "ENTRYPOINT" => {
+            json()?;
+            InstructionKind::Other(arguments.clone())
+        }
+        "HEALTHCHECK" => match healthcheck::mistake(command) {
+            Some((message, None)) => return fault(message),
+            Some((message, Some(flag))) => return Err(Fault::about(format!("--{}", flag.name), message)),
+            None => InstructionKind::Other(arguments.clone()),
+        },
+        "EXPOSE" => InstructionKind::Other(arguments.clone()),
+        _ => {
+            let meant = suggest::nearest(written, KEYWORDS);
+            let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+            return fault(format!("unknown instruction `{written}`{meant}"));
+        }
+    })
+}
+
+fn json_array(arguments: &str) -> Result<Option<Vec<String>>, Fault> {
+    words::json_array(arguments).transpose().map_err(|message| Fault::about(arguments, message))
+}
+
+fn from(command: &Command) -> Result<instruction::From, Fault> {
+    let words = words::blank_separated(&command.arguments);
+    let name = match words.as_slice() {
+        [_] => None,
+        [_, word, name] if word.eq_ignore_ascii_case("as") => {
+            let lower = name.to_lowercase();
+            let valid = lower.starts_with(|first: char| first.is_ascii_lowercase())
+                && lower.chars().all(|char| char.is_ascii_alphanumeric() || "-_.".contains(char));
+            if !valid {
+                let message = format!(
+                    "invalid stage name `{name}`: a letter first, then letters, digits, `-`, `_`, `.`"
+                );
+                return Err(Fault::about(name, message));
+            }
+            Some(lower)
+        }
+        _ => return fault("FROM requires either one or three arguments: FROM base [AS name]"),
+    };
+    let platform = command.flags.iter().rev().find(|flag| flag.name == "platform");
+    let platform = platform.and_then(|flag| flag.value.clone()).filter(|platform| !platform.is_empty());
+    Ok(instruction::From { base: words[0].clone(), name, platform })
+}
+
+fn declared(arguments: &str, escape: char) -> Result<Vec<(String, Option<String>)>, Fault> {
+    let words = words::quoted(arguments, escape);
+    if words.is_empty() {
+        return fault("ARG requires at least one argument");
+    }
+    words
+        .into_iter()
+        .map(|word| match word.split_once('=') {
+            Some(("", _)) => fault("ARG names can not be blank"),
+            Some((name, value)) => Ok((name.to_owned(), Some(value.to_owned()))),
+            None => Ok((word, None)),
+        })
+        .collect()
+}
+
+fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
+    let mut mounts = Vec::new();
+    let (mut network, mut security) = (None, None);
+    for Flag { name, value } in &command.flags {
+        let value = value.as_deref().unwrap_or_default();
+        let one_of = |values: &[&str]| {
+            if values.contains(&value) {
+                return Ok(Some(value.to_owned()));
+            }
+            let message = format!("`--{name}` is one of {}, not `{value}`", values.join(", "));
+            Err(Fault::about(format!("--{name}"), message))
+        };
+        match name.as_str() {
+            "mount" => mounts.push(Mount::parse(value).map_err(|(message, field)| Fault {
+                message,
+                parts: vec![field, value.to_owned(), format!("--{name}")],
+                again: false,
+            })?),
+            "network" => network = one_of(&["default", "none", "host"])?,
+            "security" => security = one_of(&["sandbox", "insecure"])?,
+            _ => {}
+        }
+    }
+    let arguments = &command.arguments;
+    let command = match json_array(arguments)? {
+        Some(arguments) => RunCommand::Exec(arguments),
+        None => RunCommand::Shell(arguments.clone()),
+    };
+    Ok(Run { mounts, network, security, command, heredocs })
+}
+
+fn transfer(command: &Command, heredocs: &[Heredoc]) -> Result<Transfer, Fault> {
+    let keyword = &command.keyword;
+    let json = json_array(&command.arguments)?;
+    let mut words = json.unwrap_or_else(|| words::blank_separated(&command.arguments));
+    let destination = words.pop().unwrap_or_default();
+    if words.is_empty() {
+        return fault(format!("{keyword} requires at least two arguments, a source and the destination"));
+    }
+    let opened = |word: &str| Heredoc::of_word(word).ok().flatten();
+    if opened(&destination).is_some() {
+        let message = format!("{keyword} cannot take a here-document as its destination");
+        return Err(Fault::about(destination, message));
+    }
+    let (mut sources, mut documents) = (Vec::new(), Vec::new());
+    for word in words {
+        match opened(&word) {
+            None => sources.push(word),
+            Some(opened) => {
+                let read = heredocs.iter().rev().find(|heredoc| heredoc.name == opened.name);
+                documents.push(read.cloned().unwrap_or(opened));
+            }
+        }
+    }
+    Ok(Transfer { flags: command.flags.clone(), sources, heredocs: documents, destination })
+}
+
+fn onbuild(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<Onbuild, Fault> {
+    if command.arguments.is_empty() {
+        return fault("ONBUILD requires at least one argument");
+    }
+    let inner = Command::of_line(&command.arguments, escape);
+    if matches!(inner.keyword.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
+        let message = format!("{} isn't allowed as an ONBUILD trigger", inner.keyword);
+        return Err(Fault::about(&command.arguments, message));
+    }
+    if matches!(inner.keyword.as_str(), "ENV" | "LABEL") {
+        words::pairs(&inner.arguments, escape, &inner.keyword)?;
+    } else if TAKES_JSON.contains(&inner.keyword.as_str()) {
+        json_array(&inner.arguments)?;
+    }
+    let mut expression = command.arguments.clone();
+    for heredoc in &heredocs {
+        expression.push('\n');
+        expression.push_str(&heredoc.content);
+        expression.push_str(&heredoc.name);
+    }
+    let canonical = canonical(&inner, &heredocs, escape);
+    // The engine looks closer only when an image stands on this one.
+    let kind = kind(&inner, heredocs, escape).unwrap_or(InstructionKind::Other(inner.arguments));
+    let text = expression.clone();
+    let instruction = Instruction { keyword: inner.keyword, kind, text, canonical, lines: 0..=0 };
+    Ok(Onbuild { instruction: Box::new(instruction), expression })
+}
