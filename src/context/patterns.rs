@@ -122,7 +122,8 @@ impl PatternMatcher {
 
     /// Whether a pattern, exceptions aside, might match something inside
     /// `directory`. A wildcard makes everything possible, so that a `false` is
-    /// certain, unless a pattern uses what only Go's expressions know: `|`, `{}`.
+    /// certain, unless a pattern uses what only Go's expressions know (`|`,
+    /// `{}`), or ends in `/*/**`, of which the original takes off both.
     pub fn may_match_below(&self, directory: &str) -> bool {
         self.rules.may_lie_below(directory)
     }

@@ -232,6 +232,8 @@ proptest! {
 
     #[test]
     fn a_ruled_out_directory_holds_no_match(pattern in pattern(), path in path()) {
+        // Of these the original takes off both globs, and larder with it.
+        prop_assume!(!pattern.ends_with("/*/**"));
         let matcher = PatternMatcher::new([&pattern]).unwrap();
         for (at, _) in path.match_indices('/') {
             let directory = &path[..at];

@@ -121,5 +121,5 @@ const SETTERS: [fn(&mut Case, &str); 11] = [
     |case, value| case.network = Some(value.to_owned()),
     |case, value| _ = case.run_options.insert("a".to_owned(), vec![value.to_owned()]),
     |case, value| _ = case.image_options.insert("a".to_owned(), vec![value.to_owned()]),
-    |case, value| case.text.push_str(&format!("LABEL x=\"{value}\"\n")),
+    |case, value| case.text.extend(["LABEL x=\"", value, "\"\n"]),
 ];

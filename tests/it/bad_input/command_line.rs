@@ -18,7 +18,7 @@ fn words(flags: &str) -> Vec<&str> {
 fn a_flag_that_is_unknown_is_refused_with_the_nearest_known_one() {
     let context = context();
     for (arguments, cause, hint) in [
-        (&["build", "--tga", "x", "."][..], "unexpected argument '--tga'", "'--target'"),
+        (&["build", "--tagret", "x", "."][..], "unexpected argument '--tagret'", "'--target'"),
         (&["build", "--buildarg", "A=1", "."], "unexpected argument '--buildarg'", "'--build-arg'"),
         (&["build", "--nonesuch", "."], "unexpected argument '--nonesuch'", "larder build --help"),
         (&["biuld", "."], "unrecognized subcommand 'biuld'", "'build'"),
