@@ -35,7 +35,7 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let (_, BuildKeys { keys, unpinned, .. }) = keyed(&args.build, settings, environment, printer).await?;
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
-        args.explain.then(|| inputs.iter().map(|input| input.published(&settings.seal)).collect())
+        args.explain.then(|| inputs.iter().map(|input| settings.seal.publish(input)).collect())
     };
     let output = Output {
         schema: "larder.key.v1",
@@ -94,12 +94,14 @@ pub(super) async fn keyed(
 }
 
 fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {
-    match (error, inputs.dockerfile_text()) {
-        (NoKeys::Syntax(mistake), Some((name, text))) => {
-            printer.note(&format!("{}\n", mistake.caret(name, text)));
-            CommandError::config(error)
-        }
-        (NoKeys::Syntax(_) | NoKeys::Resolve(_), _) => CommandError::config(error),
-        _ => CommandError::config(error).hint("a build of this works, but it is never an exact hit"),
+    let dockerfile = inputs.dockerfile_text();
+    let mistake = match error {
+        NoKeys::Syntax(mistake) => Some(mistake.clone()),
+        NoKeys::Resolve(fault) => dockerfile.and_then(|(_, text)| fault.place(text)),
+        _ => return CommandError::config(error).hint("a build of this works, but it is never an exact hit"),
+    };
+    if let (Some(mistake), Some((name, text))) = (mistake, dockerfile) {
+        printer.note(&format!("{}\n", mistake.caret(name, text)));
     }
+    CommandError::config(error)
 }

@@ -11,7 +11,8 @@ use std::path::{Component, Path};
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
-use super::hash::{FileDigest, FileKind, digest_attributes};
+use super::file_digest::{FileDigest, FileKind};
+use super::hash::digest_attributes;
 use super::{Shape, select};
 use crate::digest::Digest;
 use crate::dockerfile::ContextPaths;

@@ -31,6 +31,7 @@
 
 pub mod archive;
 mod error;
+mod file_digest;
 mod filter;
 mod follow;
 mod glob;
@@ -50,8 +51,9 @@ pub mod walk;
 mod tests;
 
 pub use error::ContextError;
+pub use file_digest::{FileDigest, FileKind};
 pub use filter::Filter;
-pub use hash::{FileDigest, FileKind, digest_entries};
+pub use hash::digest_entries;
 pub use patterns::{MatchState, PatternError, PatternMatcher};
 pub use select::{Selected, select, walk_selected};
 pub use stamp::Stamp;

@@ -22,9 +22,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::error::ContextError;
+use super::file_digest::FileDigest;
 use super::filter::Filter;
 use super::glob;
-use super::hash::FileDigest;
 use super::patterns::{MatchState, PatternError, PatternMatcher};
 use super::tree::{Shape, Tree, parents};
 use super::walk::{Entry, walk};

@@ -20,7 +20,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::hash::FileDigest;
+use super::file_digest::FileDigest;
 use super::stamp::Stamp;
 use super::walk::Entry;
 use crate::digest::Digest;

@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::encoding::{DuplicateInput, KeyBuilder};
-use super::image::{ContextFile, ImageInputs};
+use super::given::{ContextFile, ImageInputs};
 use super::input::{Input, InputKind};
 use super::project::{Project, Read};
 use super::reached::Reached;

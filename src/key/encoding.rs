@@ -4,39 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-
+use super::fields::Fields;
 use super::input::{Input, InputKind};
 use super::seal::Seal;
 use crate::digest::Digest;
 use crate::requirements::without_secrets;
-
-/// A hash over length-prefixed fields.
-pub(super) struct Fields(Sha256);
-
-impl Fields {
-    /// Starts with a field that says what is encoded, and in which version.
-    pub(super) fn new(version: &str) -> Self {
-        let mut fields = Self(Sha256::new());
-        fields.field(version.as_bytes());
-        fields
-    }
-
-    pub(super) fn field(&mut self, bytes: &[u8]) {
-        self.count(bytes.len());
-        self.0.update(bytes);
-    }
-
-    pub(super) fn count(&mut self, count: usize) {
-        self.0.update((count as u64).to_le_bytes());
-    }
-
-    pub(super) fn digest(self) -> Digest {
-        let bytes: [u8; 32] = self.0.finalize().into();
-        Digest::from(bytes)
-    }
-}
+use serde::{Deserialize, Serialize};
 
 /// What a key is a key of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

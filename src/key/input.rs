@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::encoding::Fields;
-use super::seal::Seal;
+use super::fields::Fields;
 use crate::digest::Digest;
 use crate::requirements::Line;
 
@@ -167,23 +166,6 @@ impl Input {
     pub(super) fn on_line(mut self, line: usize) -> Self {
         self.line = Some(line).filter(|line| *line > 0);
         self
-    }
-
-    /// The input without a digest, for a confidential one that nothing is compared with.
-    #[must_use]
-    pub fn unsealed(&self) -> Self {
-        Self { digest: Digest::of(b""), ..self.clone() }
-    }
-
-    /// The input as it may be stored and shown: the digest of a confidential one is sealed, which takes
-    /// tens of milliseconds for each.
-    #[must_use]
-    pub fn published(&self, seal: &Seal) -> Self {
-        let mut input = self.clone();
-        if self.kind.is_confidential() {
-            input.digest = seal.close_one(self);
-        }
-        input
     }
 }
 

@@ -23,6 +23,8 @@
 mod dependency;
 mod difference;
 mod encoding;
+mod fields;
+mod given;
 mod image;
 mod input;
 mod project;
@@ -34,6 +36,7 @@ mod tests;
 
 pub use difference::{Change, difference};
 pub use encoding::{CacheKey, DuplicateInput, InvalidKey, KeyBuilder, KeyRole};
-pub use image::{BasePin, ContextFile, ImageInputs, Keys, NamedContext};
+pub use given::{BasePin, ContextFile, ImageInputs, NamedContext};
+pub use image::Keys;
 pub use input::{Input, InputKind};
 pub use seal::Seal;

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use super::image::ContextFile;
+use super::given::ContextFile;
 use crate::dockerfile::{
     ContextSource, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source, clean,
 };

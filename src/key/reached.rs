@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::encoding::{DuplicateInput, KeyBuilder};
-use super::image::BasePin;
+use super::given::{BasePin, pinned, told};
 use super::input::{Input, InputKind};
 use crate::dockerfile::{InstructionKind, Resolution, ResolvedStage, Source};
 use crate::requirements::without_secrets;
@@ -125,11 +125,6 @@ impl<'a> Reached<'a> {
     }
 }
 
-/// What is told of a base image.
-pub(super) fn told(pin: &BasePin) -> &str {
-    pin.digest.as_deref().unwrap_or("unpinned")
-}
-
 /// An instruction's source for people: without comments, continuations and credentials, and not too long.
 fn told_text(source: &str) -> String {
     const MOST: usize = 2000;
@@ -137,9 +132,4 @@ fn told_text(source: &str) -> String {
     let words: Vec<&str> = lines.map(|line| line.trim_end_matches('\\').trim_end()).collect();
     let joined = without_secrets(&words.join(" "));
     if joined.chars().count() <= MOST { joined } else { joined.chars().take(MOST).chain(['…']).collect() }
-}
-
-/// A digest that may not be known.
-pub(super) fn pinned(digest: Option<&str>) -> [&[u8]; 2] {
-    digest.map_or([b"unpinned", b""], |digest| [b"pinned", digest.as_bytes()])
 }

@@ -11,7 +11,7 @@ use std::fmt;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 
-use super::encoding::Fields;
+use super::fields::Fields;
 use super::input::Input;
 use crate::digest::Digest;
 
@@ -63,9 +63,15 @@ impl Seal {
         self.stretch(&fields.digest(), &beside)
     }
 
-    /// The sealed digest of one input: the same wherever its kind, name and value are.
-    pub(super) fn close_one(&self, input: &Input) -> Digest {
-        self.close(std::iter::once(input), Digest::of(input.name.as_bytes()))
+    /// The input as it may be stored and shown: the digest of a confidential one is sealed, the same wherever
+    /// kind, name and value are. That takes tens of milliseconds for each.
+    #[must_use]
+    pub fn publish(&self, input: &Input) -> Input {
+        let mut published = input.clone();
+        if input.kind.is_confidential() {
+            published.digest = self.close(std::iter::once(input), Digest::of(input.name.as_bytes()));
+        }
+        published
     }
 
     fn stretch(&self, value: &Digest, salt: &Digest) -> Digest {

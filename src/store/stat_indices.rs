@@ -67,7 +67,7 @@ mod tests {
     fn each_directory_has_an_index_and_the_oldest_make_room() {
         let base = tempfile::tempdir().unwrap();
         let store = Store::new(base.path());
-        let directory = |number: usize| PathBuf::from(format!("/work/{number}"));
+        let directory = |number: usize| PathBuf::from(format!("/contexts/{number}"));
         assert_eq!(store.stat_index(&directory(0)), None);
         for number in 0..MAX_INDICES + 3 {
             store.keep_stat_index(&directory(number), &[u8::try_from(number).unwrap()]).unwrap();

@@ -1,0 +1,31 @@
+//! The bytes that are hashed: fields, each behind its length.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::Digest;
+
+/// A hash over length-prefixed fields.
+pub(super) struct Fields(Sha256);
+
+impl Fields {
+    /// Starts with a field that says what is encoded, and in which version.
+    pub(super) fn new(version: &str) -> Self {
+        let mut fields = Self(Sha256::new());
+        fields.field(version.as_bytes());
+        fields
+    }
+
+    pub(super) fn field(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.0.update(bytes);
+    }
+
+    pub(super) fn count(&mut self, count: usize) {
+        self.0.update((count as u64).to_le_bytes());
+    }
+
+    pub(super) fn digest(self) -> Digest {
+        let bytes: [u8; 32] = self.0.finalize().into();
+        Digest::from(bytes)
+    }
+}

@@ -1,0 +1,251 @@
+//! All that a key can be made of, as the caller gives it, and how each part
+//! becomes inputs of a key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::encoding::{DuplicateInput, KeyBuilder};
+use super::input::InputKind;
+use super::seal::Seal;
+use crate::digest::Digest;
+use crate::dockerfile::{Directives, Dockerfile, Resolution};
+
+/// A base image's digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BasePin {
+    /// The expanded reference, as in [`crate::dockerfile::BaseImage`].
+    pub reference: String,
+    /// The platform, as its `Display` spells it.
+    pub platform: String,
+    /// The digest, if one could be resolved.
+    pub digest: Option<String>,
+}
+
+/// An entry of the main context that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextFile {
+    /// The path from the context's root as the instructions name it, `/` between its parts.
+    pub path: String,
+    /// `file`, `dir`, or another word.
+    pub kind: String,
+    /// The permission bits.
+    pub mode: u32,
+    /// The digest of the content, or of the link's target.
+    pub digest: Digest,
+    /// The digest of the extended attributes, if there are any.
+    pub xattrs: Option<Digest>,
+}
+
+/// What a named context is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// An address such as `docker-image://alpine`, with its digest if known.
+    Address {
+        /// The address as given.
+        address: String,
+        /// The digest of what it names.
+        digest: Option<String>,
+    },
+    /// A directory, by a digest over its files.
+    Files(Digest),
+}
+
+/// All that the keys of an image are made of.
+///
+/// `Debug` shows names, never the values of build arguments.
+#[derive(Clone)]
+pub struct ImageInputs<'a> {
+    /// The Dockerfile's text.
+    pub text: &'a str,
+    /// The Dockerfile parsed and resolved, if it could be.
+    pub parsed: Option<(&'a Dockerfile, &'a Resolution)>,
+    /// The digests of the base images, and of the `syntax` frontend if known.
+    pub bases: &'a [BasePin],
+    /// `--build-arg`, as given to the resolution.
+    pub build_args: &'a BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<&'a str>,
+    /// `--platform`: one platform; each platform has a key of its own.
+    pub platform: Option<&'a str>,
+    /// `--label`.
+    pub labels: &'a BTreeMap<String, String>,
+    /// The ids of `--secret`.
+    pub secrets: &'a BTreeSet<String>,
+    /// The ids of `--ssh`.
+    pub ssh: &'a BTreeSet<String>,
+    /// `--build-context`, by name as given to the resolution.
+    pub named_contexts: &'a BTreeMap<String, NamedContext>,
+    /// The entries of the main context that count: those that the reached
+    /// instructions take, or all of them where that is not known.
+    pub files: &'a [ContextFile],
+    /// `--network`.
+    pub network: Option<&'a str>,
+    /// Other options that RUN steps feel (`add-host`, `shm-size`, `ulimit`,
+    /// `cgroup-parent`), with all their values in order.
+    pub run_options: &'a BTreeMap<String, Vec<String>>,
+    /// Options that change the image alone, such as exporter attributes.
+    pub image_options: &'a BTreeMap<String, Vec<String>>,
+    /// `--key-extra`.
+    pub extra: &'a BTreeMap<String, String>,
+    /// `--tags`.
+    pub tags: &'a BTreeSet<String>,
+    /// `--additional-context`.
+    pub additional_context: Option<&'a str>,
+    /// How values that could be guessed are sealed.
+    pub seal: &'a Seal,
+}
+
+impl fmt::Debug for ImageInputs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageInputs")
+            .field("parsed", &self.parsed.is_some())
+            .field("build_args", &self.build_args.keys().collect::<Vec<_>>())
+            .field("target", &self.target)
+            .field("platform", &self.platform)
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ImageInputs<'_> {
+    /// Whether the frontend that will read the text is one whose rules are known.
+    pub(super) fn reads_docker_syntax(&self) -> bool {
+        let asked = self.build_args.get("BUILDKIT_SYNTAX").map(String::as_str);
+        let written = self.parsed.and_then(|(dockerfile, _)| dockerfile.directives.syntax.as_deref());
+        asked.or(written).is_none_or(Directives::is_known_frontend)
+    }
+
+    pub(super) fn add_directives(
+        &self,
+        key: &mut KeyBuilder,
+        dockerfile: &Dockerfile,
+    ) -> Result<(), DuplicateInput> {
+        let Directives { syntax, escape, .. } = &dockerfile.directives;
+        if let Some(syntax) = syntax {
+            let pin = self.bases.iter().find(|pin| pin.reference == *syntax);
+            let [state, digest] = pinned(pin.and_then(|pin| pin.digest.as_deref()));
+            key.add_told(InputKind::Directive, "syntax", &[syntax.as_bytes(), state, digest], syntax)?;
+        }
+        let escape = escape.to_string();
+        key.add_told(InputKind::Directive, "escape", &[escape.as_bytes()], &escape)
+    }
+
+    pub(super) fn add_platform(key: &mut KeyBuilder, resolution: &Resolution) -> Result<(), DuplicateInput> {
+        let platform = resolution.platform.to_string();
+        // An explicit platform is written into the image, the builder's own is
+        // taken from the base.
+        let asked: &[u8] = if resolution.platform_is_explicit { b"explicit" } else { b"implicit" };
+        key.add_told(InputKind::Platform, "target", &[platform.as_bytes(), asked], &platform)
+    }
+
+    pub(super) fn add_build_args(
+        &self,
+        key: &mut KeyBuilder,
+        counts: impl Fn(&str) -> bool,
+    ) -> Result<(), DuplicateInput> {
+        for (name, value) in self.build_args.iter().filter(|(name, _)| counts(name)) {
+            key.add_values(InputKind::BuildArg, name, &[value.as_bytes()])?;
+        }
+        Ok(())
+    }
+
+    /// Adds the ids of the secrets and SSH agents that are given and used.
+    pub(super) fn add_ids(
+        &self,
+        key: &mut KeyBuilder,
+        resolution: &Resolution,
+    ) -> Result<(), DuplicateInput> {
+        let any = resolution.any_secret || !resolution.untold_triggers.is_empty();
+        let given = [
+            (InputKind::SecretId, self.secrets, &resolution.secrets),
+            (InputKind::SshId, self.ssh, &resolution.ssh),
+        ];
+        for (kind, ids, used) in given {
+            for id in ids.iter().filter(|id| any || used.contains(*id)) {
+                key.add_values(kind, id, &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_contexts(
+        &self,
+        key: &mut KeyBuilder,
+        counts: impl Fn(&str) -> bool,
+    ) -> Result<(), DuplicateInput> {
+        for (name, context) in self.named_contexts.iter().filter(|(name, _)| counts(name)) {
+            match context {
+                NamedContext::Address { address, digest } => {
+                    let [state, digest] = pinned(digest.as_deref());
+                    let values = [b"address", address.as_bytes(), state, digest];
+                    key.add_told(InputKind::NamedContext, name, &values, address)?;
+                }
+                NamedContext::Files(digest) => {
+                    key.add_values(InputKind::NamedContext, name, &[b"files", digest.as_bytes()])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_run_options(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
+        if let Some(network) = self.network {
+            key.add_told(InputKind::Network, "mode", &[network.as_bytes()], network)?;
+        }
+        add_options(key, "run", self.run_options)
+    }
+
+    pub(super) fn add_image_options(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
+        for (name, value) in self.labels {
+            key.add_told(InputKind::Label, name, &[value.as_bytes()], value)?;
+        }
+        add_options(key, "image", self.image_options)
+    }
+
+    pub(super) fn add_extra(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
+        for (name, value) in self.extra {
+            key.add_told(InputKind::Extra, name, &[value.as_bytes()], value)?;
+        }
+        for tag in self.tags {
+            key.add_values(InputKind::Tag, tag, &[])?;
+        }
+        if let Some(context) = self.additional_context {
+            key.add_told(InputKind::AdditionalContext, "text", &[context.as_bytes()], context)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the context's entries.
+    pub(super) fn add_files(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
+        for file in self.files {
+            let mode = file.mode.to_le_bytes();
+            let mut values = vec![file.kind.as_bytes(), &mode, file.digest.as_bytes()];
+            values.extend(file.xattrs.iter().map(|xattrs| xattrs.as_bytes().as_slice()));
+            let about = format!("{} {:04o}", file.kind, file.mode);
+            key.add_told(InputKind::File, &file.path, &values, &about)?;
+        }
+        Ok(())
+    }
+}
+
+fn add_options(
+    key: &mut KeyBuilder,
+    scope: &str,
+    options: &BTreeMap<String, Vec<String>>,
+) -> Result<(), DuplicateInput> {
+    for (name, values) in options {
+        let fields: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
+        key.add_told(InputKind::Option, format!("{scope}/{name}"), &fields, &values.join(", "))?;
+    }
+    Ok(())
+}
+
+/// What is told of a base image.
+pub(super) fn told(pin: &BasePin) -> &str {
+    pin.digest.as_deref().unwrap_or("unpinned")
+}
+
+/// A digest that may not be known.
+pub(super) fn pinned(digest: Option<&str>) -> [&[u8]; 2] {
+    digest.map_or([b"unpinned", b""], |digest| [b"pinned", digest.as_bytes()])
+}
