@@ -175,10 +175,11 @@ impl Pattern {
     fn matches(&self, path: &str) -> bool {
         match &self.form {
             Form::Exact => path == self.text,
-            Form::Prefix => path.starts_with(&self.text[..self.text.len() - 2]),
+            // Cut by bytes as the original cuts: two of them can be part of a character.
+            Form::Prefix => path.as_bytes().starts_with(&self.text.as_bytes()[..self.text.len() - 2]),
             Form::Suffix => {
-                let suffix = &self.text[2..];
-                path.ends_with(suffix) || suffix.strip_prefix('/') == Some(path)
+                let suffix = &self.text.as_bytes()[2..];
+                path.as_bytes().ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path.as_bytes())
             }
             Form::Expression(expression) => expression.is_match(path),
         }

@@ -50,6 +50,13 @@ pub enum NamedContext {
     Files(Digest),
 }
 
+/// Whether the frontend that will read a Dockerfile is one whose rules are known. Where it is not, whatever is
+/// given can be seen.
+pub fn reads_docker_syntax(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> bool {
+    let asked = build_args.get("BUILDKIT_SYNTAX").map(String::as_str);
+    asked.or(dockerfile.directives.syntax.as_deref()).is_none_or(Directives::is_known_frontend)
+}
+
 /// All that the keys of an image are made of.
 ///
 /// `Debug` shows names, never the values of build arguments.
@@ -110,9 +117,7 @@ impl fmt::Debug for ImageInputs<'_> {
 impl ImageInputs<'_> {
     /// Whether the frontend that will read the text is one whose rules are known.
     pub(super) fn reads_docker_syntax(&self) -> bool {
-        let asked = self.build_args.get("BUILDKIT_SYNTAX").map(String::as_str);
-        let written = self.parsed.and_then(|(dockerfile, _)| dockerfile.directives.syntax.as_deref());
-        asked.or(written).is_none_or(Directives::is_known_frontend)
+        self.parsed.is_none_or(|(dockerfile, _)| reads_docker_syntax(dockerfile, self.build_args))
     }
 
     pub(super) fn add_directives(

@@ -36,7 +36,7 @@ mod tests;
 
 pub use difference::{Change, difference};
 pub use encoding::{CacheKey, DuplicateInput, InvalidKey, KeyBuilder, KeyRole};
-pub use given::{BasePin, ContextFile, ImageInputs, NamedContext};
+pub use given::{BasePin, ContextFile, ImageInputs, NamedContext, reads_docker_syntax};
 pub use image::Keys;
 pub use input::{Input, InputKind};
 pub use seal::Seal;

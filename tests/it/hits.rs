@@ -229,3 +229,31 @@ fn an_edit_that_keeps_size_and_time_is_built_and_not_taken_for_the_old_file() {
         }
     }
 }
+
+#[test]
+fn where_another_frontend_reads_the_dockerfile_everything_counts() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let dockerfile = std::fs::read_to_string(context.project().join("Dockerfile")).unwrap();
+    context.write("named/file", "1");
+    let key = |flags: &[&str]| {
+        let arguments =
+            [&["key", "--format", "json", "--build-context", "named=named"], flags, &["."]].concat();
+        let output = context.larder(&arguments).success().stdout;
+        serde_json::from_str::<Value>(&output).unwrap()["image_key"].clone()
+    };
+    let flags = ["--build-arg", "BUILDKIT_SYNTAX=registry.invalid/another/frontend"];
+    let (known, asked) = (key(&[]), key(&flags));
+    context.write("Dockerfile", format!("# syntax=registry.invalid/another/frontend\n{dockerfile}"));
+    let written = key(&[]);
+    for (path, content) in [("notes.txt", "edited\n"), ("named/file", "2")] {
+        context.write(path, content);
+        let now = key(&[]);
+        assert_ne!(now, written, "{path}");
+        context.write("Dockerfile", &dockerfile);
+        assert_ne!(key(&flags), asked, "{path}");
+        assert_eq!(key(&[]), known, "docker's own frontend does not look at {path}");
+        context.write("Dockerfile", format!("# syntax=registry.invalid/another/frontend\n{dockerfile}"));
+        context.write("notes.txt", "not copied\n").write("named/file", "1");
+    }
+}

@@ -10,11 +10,13 @@ use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs};
 use super::witness::Witness;
 use crate::context::{self, ContextError, FileKind, Filter, archive, ignorefile};
 use crate::digest::Digest;
-use crate::dockerfile::{Dockerfile, Options, Resolution, ResolveError, SyntaxError};
+use crate::dockerfile::{ContextPaths, Dockerfile, Options, Resolution, ResolveError, SyntaxError};
 use crate::endpoint::Endpoint;
 use crate::engine::EngineError;
-use crate::key::{BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput, Seal};
-use crate::settings::{BuildSettings, NamedContext};
+use crate::key::{
+    BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput, Seal, reads_docker_syntax,
+};
+use crate::settings::{BuildSettings, NamedContext, SourceSettings};
 use crate::store::{Store, StoreError};
 
 /// The keys of a build and what is worth saying about them.
@@ -119,15 +121,16 @@ pub(crate) async fn compute(
     if resolution.remote {
         return Err(NoKeys::RemoteAdd);
     }
+    let seen = Seen::of(&dockerfile, &resolution, source);
     let mut reader = Files::new(store);
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
         reader.witness.file(directory.join(name), text.as_bytes());
     }
-    let named_contexts = named_contexts(settings, &resolution, lookup, &mut reader).await?;
+    let named_contexts = named_contexts(settings, &resolution, &seen, lookup, &mut reader).await?;
     let files = match (&inputs.context, archived) {
-        (_, Some(archive)) => archive.select(&resolution.context).into_iter().map(context_file).collect(),
+        (_, Some(archive)) => archive.select(&seen.context).into_iter().map(context_file).collect(),
         (Context::Directory(directory), None) => {
-            visible_files(directory, &inputs.dockerfile, &resolution, &mut reader)?
+            visible_files(directory, &inputs.dockerfile, &seen.context, &mut reader)?
         }
         _ => Vec::new(),
     };
@@ -169,6 +172,29 @@ pub(crate) async fn compute(
         faults: reader.faults,
         witness: reader.witness,
     })
+}
+
+/// What the build can see of its contexts.
+struct Seen {
+    context: ContextPaths,
+    /// Of the named contexts that are in use.
+    named: BTreeMap<String, ContextPaths>,
+}
+
+impl Seen {
+    fn of(dockerfile: &Dockerfile, resolution: &Resolution, source: &SourceSettings) -> Self {
+        // Another frontend may read whatever it is given, and a trigger that nobody told may copy it.
+        let foreign = !reads_docker_syntax(dockerfile, &source.build_args);
+        let unsure = foreign || !resolution.untold_triggers.is_empty();
+        let in_use =
+            source.named_contexts.keys().filter(|name| unsure || resolution.named_contexts.contains(*name));
+        let named = in_use.map(|name| {
+            let told = resolution.named_paths.get(name).filter(|_| !unsure).cloned();
+            (name.clone(), told.unwrap_or_else(ContextPaths::everything))
+        });
+        let context = if foreign { ContextPaths::everything() } else { resolution.context.clone() };
+        Self { context, named: named.collect() }
+    }
 }
 
 /// The platform that the engine builds for by itself. A socket's engine runs on this very machine.
@@ -221,10 +247,9 @@ fn read_archive(path: &Path, dockerfile: &DockerfileInput) -> Result<archive::Ar
 fn visible_files(
     directory: &Path,
     dockerfile: &DockerfileInput,
-    resolution: &Resolution,
+    seen: &ContextPaths,
     files: &mut Files<'_>,
 ) -> Result<Vec<ContextFile>, ContextError> {
-    let seen = &resolution.context;
     if seen.is_empty() {
         return Ok(Vec::new());
     }
@@ -272,23 +297,20 @@ fn context_file(file: context::FileDigest) -> ContextFile {
 async fn named_contexts(
     settings: &BuildSettings,
     resolution: &Resolution,
+    seen: &Seen,
     lookup: &Lookup<'_>,
     files: &mut Files<'_>,
 ) -> Result<BTreeMap<String, NamedInput>, NoKeys> {
     let mut contexts = BTreeMap::new();
     for (name, context) in &settings.source.named_contexts {
-        let used = resolution.named_contexts.contains(name) || !resolution.untold_triggers.is_empty();
-        if !used {
-            continue;
-        }
+        let Some(paths) = seen.named.get(name) else { continue };
         let input = match context {
             NamedContext::Directory(directory) => {
-                let paths = resolution.named_paths.get(name).cloned().unwrap_or_default();
                 let filter = Filter {
                     exclude: patterns([directory.join(ignorefile::FILE_NAME)]),
                     ..Filter::default()
                 };
-                NamedInput::Files(digest_of(&files.digest(directory, filter, paths)?))
+                NamedInput::Files(digest_of(&files.digest(directory, filter, paths.clone())?))
             }
             NamedContext::Reference(address) => {
                 let Some(image) = address.strip_prefix("docker-image://") else {

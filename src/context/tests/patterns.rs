@@ -24,6 +24,10 @@ const MATCHES: &[(&[&str], &str, bool)] = &[
     (&["**/file"], "afile", false),
     (&["**/file"], "file/inside", true),
     (&["**file"], "afile", true),
+    // A byte order mark that is no file's first character.
+    (&["\u{feff}**"], "file", false),
+    (&["\u{feff}**"], "\u{feff}**", false),
+    (&["\u{feff}a**"], "\u{feff}ab", true),
     (&["**file"], "dir/afile", true),
     (&["**/file*txt"], "dir/file.txt", true),
     (&["**/file*.txt*"], "a/b/file.txts", true),

@@ -4,12 +4,13 @@ use super::{Bench, NEWER_FRONTEND, on_engines};
 use crate::engines::{Engine, engines};
 
 /// What wraps BuildKit's message, in one version or the other.
-const WRAPPING: [&str; 8] = [
+const WRAPPING: [&str; 9] = [
     "ERROR: ",
     "failed to build: ",
     "failed to solve: ",
     "failed to solve with frontend dockerfile.v0: ",
     "failed to create LLB definition: ",
+    "failed to run Build function: ",
     "failed to read dockerfile: ",
     "failed to compute cache key: ",
     "rpc error: code = Unknown desc = ",
