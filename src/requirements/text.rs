@@ -75,9 +75,16 @@ pub(super) fn logical_lines(text: &str) -> Vec<String> {
     kept.filter(|line| !line.is_empty()).collect()
 }
 
+/// What may stand at the start of a file to tell its encoding.
+const MARK: char = '\u{feff}';
+
 /// The one text that stands for all files whose logical lines are these.
 pub(super) fn canonical(lines: &[String]) -> String {
     let mut text = String::new();
+    // A line that begins with the file's mark would lose it when it is read again.
+    if lines.first().is_some_and(|line| line.starts_with(MARK)) {
+        text.push(MARK);
+    }
     for line in lines {
         text.push_str(line);
         // Left open by a comment that was behind it, the line must not be joined with the next.
