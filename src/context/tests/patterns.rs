@@ -26,7 +26,7 @@ const MATCHES: &[(&[&str], &str, bool)] = &[
     (&["**file"], "afile", true),
     // A byte order mark that is no file's first character.
     (&["\u{feff}**"], "file", false),
-    (&["\u{feff}**"], "\u{feff}**", false),
+    (&["\u{feff}**"], "\u{feff}**", true),
     (&["\u{feff}a**"], "\u{feff}ab", true),
     (&["**file"], "dir/afile", true),
     (&["**/file*txt"], "dir/file.txt", true),
