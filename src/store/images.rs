@@ -46,9 +46,12 @@ impl Store {
     /// so that the next look finds nothing.
     pub fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, StoreError> {
         let path = self.image_path(key);
-        let text = match std::fs::read(&path) {
+        let text = match Self::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(self.set_aside(&path, error.to_string()));
+            }
             Err(source) => return Err(StoreError::Read { path, source }),
         };
         match serde_json::from_slice::<ImageEntry>(&text) {
@@ -137,6 +140,11 @@ mod tests {
             assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
             assert_eq!(store.image(key("a")).unwrap(), None);
         }
+        store.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+        std::fs::remove_file(store.image_path(key("a"))).unwrap();
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, store.image_path(key("a")), pipe, 0o600.into(), 0).unwrap();
+        assert!(matches!(store.image(key("a")), Err(StoreError::Damaged { .. })), "a pipe is no entry");
         store.note_image(key("a"), key("d"), "one", at(1)).unwrap();
         std::fs::rename(store.image_path(key("a")), store.image_path(key("b"))).unwrap();
         assert!(matches!(store.image(key("b")), Err(StoreError::Damaged { .. })));

@@ -4,7 +4,7 @@
 //! It is written when an image is noted under its key. Records are for people:
 //! the most recent ones are kept, and no lookup depends on them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -99,9 +99,12 @@ impl Store {
     /// Fails when it cannot be read. A damaged one is set aside first.
     pub fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, StoreError> {
         let path = self.inputs_path(key);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let text = match Self::read(&path) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(self.set_aside(&path, error.to_string()));
+            }
             Err(source) => return Err(StoreError::Read { path, source }),
         };
         let mut lines = text.lines();
@@ -124,7 +127,7 @@ impl Store {
 /// The first line of a record.
 fn head(path: &Path) -> Option<RecordHead> {
     let mut line = String::new();
-    BufReader::new(File::open(path).ok()?).read_line(&mut line).ok()?;
+    BufReader::new(Store::open(path).ok()?).read_line(&mut line).ok()?;
     serde_json::from_str::<RecordHead>(&line).ok().filter(|head| head.schema == SCHEMA)
 }
 

@@ -20,8 +20,8 @@ mod secret;
 mod stat_indices;
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 pub use images::{EngineImage, ImageEntry};
@@ -117,6 +117,22 @@ impl Store {
             }
         }
         Ok(bytes)
+    }
+
+    /// Opens a file of the cache. Something else in its place, such as a pipe that nobody writes to, is invalid data.
+    fn open(path: &Path) -> io::Result<fs::File> {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        if file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"))
+    }
+
+    fn read(path: &Path) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        Self::open(path)?.read_to_end(&mut content)?;
+        Ok(content)
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {

@@ -1,8 +1,6 @@
 //! The cache's own secret: 32 random bytes that never leave its directory.
 
-use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 
 use super::{LAYOUT, Store, StoreError};
 
@@ -16,7 +14,7 @@ impl Store {
     /// Fails when it can be neither read nor written.
     pub fn secret(&self) -> Result<[u8; LENGTH], StoreError> {
         let path = self.root.join(LAYOUT).join("secret");
-        let known = || fs::read(&path).ok().and_then(|bytes| <[u8; LENGTH]>::try_from(bytes).ok());
+        let known = || Self::read(&path).ok().and_then(|bytes| <[u8; LENGTH]>::try_from(bytes).ok());
         if let Some(secret) = known() {
             return Ok(secret);
         }
@@ -35,9 +33,7 @@ impl Store {
                     Some(secret) => Ok(secret),
                     None if error.error.kind() == io::ErrorKind::AlreadyExists => {
                         // What is there is no secret: cut short by a full disk, or someone's note.
-                        let mut options = OpenOptions::new();
-                        options.write(true).truncate(true).mode(0o600).open(&path)?.write_all(&secret)?;
-                        Ok(secret)
+                        error.file.persist(&path).map(|_| secret).map_err(|error| error.error)
                     }
                     None => Err(error.error),
                 },
@@ -49,8 +45,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
 
     #[test]
     fn a_cache_has_one_secret_and_another_cache_another() {

@@ -16,7 +16,7 @@ const MAX_INDICES: usize = 32;
 impl Store {
     /// The bytes of the index of `directory`, which is absolute; `None` where there is none.
     pub fn stat_index(&self, directory: &Path) -> Option<Vec<u8>> {
-        fs::read(self.stat_index_path(directory)).ok()
+        Self::read(&self.stat_index_path(directory)).ok()
     }
 
     /// Replaces the index of `directory`.

@@ -112,8 +112,8 @@ fn a_second_interrupt_waits_for_nothing() {
 fn a_timeout_stops_the_step_and_says_so() {
     for engine in engines() {
         let sleeper = Sleeper::new(&engine);
-        let running = sleeper.start(&engine.host, &["--timeout", "2s"]);
-        running.end(SOON).failure(1, "took longer than 2s").hint("--timeout");
+        let running = sleeper.start(&engine.host, &["--timeout", "6s"]);
+        running.end(SOON).failure(1, "took longer than 6s").hint("--timeout");
         sleeper.assert_stopped();
         sleeper.assert_recorded_as_failed();
     }
