@@ -31,6 +31,7 @@ use crate::ledger::{self, BuildRecord, Outcome, StepCounts, TierOutcome, TierRec
 use crate::output::progress::{Trace, VertexTrace};
 use crate::output::{Printer, changes, summary};
 use crate::registry::Login;
+use crate::requirements::without_secrets;
 use crate::settings::{BuildSettings, Environment, OutputKind, ProgressMode, Settings};
 use crate::store::Store;
 use crate::tiers::EngineTier;
@@ -419,7 +420,8 @@ impl Job<'_> {
         self.record.millis = millis;
         if let Err(error) = result {
             self.record.outcome = Outcome::Failed;
-            self.record.error = Some(without_values(&error.cause, &self.build.source.build_args));
+            let cause = without_secrets(&error.cause);
+            self.record.error = Some(without_values(&cause, &self.build.source.build_args));
             if error.kind == ErrorKind::Config {
                 // Nothing was built because nothing could be; that is no build to count.
                 return Ok(());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::confidential::mark;
 use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord};
 use crate::output::progress::{StepKind, Trace};
+use crate::requirements::without_secrets;
 
 /// The name of BuildKit's own cache in records and summaries.
 const LAYERS: &str = "layers";
@@ -20,7 +21,7 @@ pub(super) fn counts(trace: &Trace) -> StepCounts {
 pub(super) fn entries(trace: &Trace, secret: Option<[u8; 32]>, shows_values: bool) -> Vec<StepEntry> {
     let counted = trace.steps().into_iter().filter(|step| step.kind().is_counted());
     let entries = counted.map(|step| StepEntry {
-        name: if shows_values { without_command(&step.name) } else { step.name.clone() },
+        name: if shows_values { without_command(&step.name) } else { without_secrets(&step.name) },
         digest: secret.map_or_else(String::new, |secret| mark(&secret, &step.digest).to_string()),
         cached: step.cached,
         millis: millis(step.duration),
