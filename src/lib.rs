@@ -5,7 +5,7 @@
 //! - [`commands`] runs a subcommand; [`cli`] is what was typed, [`settings`] what it means, [`output`] what is shown.
 //! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it.
 //! - [`dockerfile`], [`requirements`] and [`context`] are what goes into a [`key`]; [`store`] and [`ledger`] remember.
-//! - [`endpoint`], [`registry`] and [`digest`] are the ground.
+//! - [`endpoint`], [`registry`], [`platform`] and [`digest`] are the ground.
 
 pub mod buildkit;
 pub mod cli;
@@ -18,6 +18,7 @@ pub mod engine;
 pub mod key;
 pub mod ledger;
 pub mod output;
+pub mod platform;
 pub mod registry;
 pub mod requirements;
 pub mod settings;

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may use; `settings`, `commands` and the crate's root stand above all.
-const DOMAIN: [(&str, &[&str]); 13] = [
+const DOMAIN: [(&str, &[&str]); 14] = [
     ("digest", &[]),
+    ("platform", &[]),
     ("endpoint", &["digest"]),
-    ("registry", &["digest"]),
+    ("registry", &["digest", "platform"]),
     ("context", &["digest", "dockerfile"]),
-    ("dockerfile", &[]),
+    ("dockerfile", &["platform"]),
     ("requirements", &[]),
     ("key", &["digest", "dockerfile", "requirements"]),
     ("store", &["digest", "key"]),

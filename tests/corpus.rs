@@ -12,6 +12,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -101,7 +102,7 @@ fn dump(text: &str) -> String {
     for (asked, options) in resolutions(text) {
         let resolution = resolve(&dockerfile, text, options);
         let _ = writeln!(out, "\nresolved{asked}");
-        resolved(&mut out, &resolution);
+        resolved(&mut out, &dockerfile.global_args, &resolution);
     }
     out
 }
@@ -188,7 +189,7 @@ fn documents(heredocs: &[Heredoc]) -> String {
     shown
 }
 
-fn resolved(out: &mut String, resolution: &Resolution) {
+fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resolution) {
     let listed = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
     let mut line = |label: &str, text: String| {
         if !text.is_empty() {
@@ -246,7 +247,13 @@ fn resolved(out: &mut String, resolution: &Resolution) {
     line("secrets", listed(&mut resolution.secrets.iter().cloned()));
     line("ssh", listed(&mut resolution.ssh.iter().cloned()));
     line("any secret", if resolution.any_secret { "yes" } else { "" }.to_owned());
-    line("arguments", listed(&mut resolution.declared_args.iter().cloned()));
+    let own =
+        resolution.stages.iter().flat_map(|stage| &stage.instructions).map(|resolved| &resolved.instruction);
+    let declared = global_args.iter().chain(own).filter_map(|instruction| match &instruction.kind {
+        InstructionKind::Arg(args) => Some(args.iter().map(|(name, _)| name.clone())),
+        _ => None,
+    });
+    line("arguments", listed(&mut declared.flatten().collect::<BTreeSet<_>>().into_iter()));
     line("untold triggers", listed(&mut resolution.untold_triggers.iter().cloned()));
     line("remote", if resolution.remote { "yes" } else { "" }.to_owned());
 }

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use larder::requirements::{Closure, FileUse, Found, View, changes, installs, listing, named_by};
+use larder::requirements::{Closure, FileUse, Format, Found, View, changes, installs, listing, named_by};
 use libfuzzer_sys::fuzz_target;
 
 /// A project whose files stand where they are named.
 struct Project(BTreeMap<String, Vec<u8>>);
 
 impl View for Project {
-    fn find(&self, path: &str, _: Option<&str>) -> Vec<Found> {
+    fn find(&self, path: &str, _: Option<&str>, _: Format) -> Vec<Found> {
         let content = self.0.get(path).cloned();
         let found = content.map(|content| Found { path: path.to_owned(), seen: path.to_owned(), content });
         found.into_iter().collect()

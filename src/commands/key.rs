@@ -11,6 +11,7 @@ use crate::buildkit::Client;
 use crate::cli::{BuildArgs, Format, KeyArgs};
 use crate::key::{CacheKey, Input};
 use crate::output::Printer;
+use crate::output::progress::screen_text;
 use crate::registry::Login;
 use crate::settings::{BuildSettings, Environment, Settings};
 use crate::store::Store;
@@ -61,7 +62,7 @@ fn text(output: &Output) -> String {
     for (name, key, inputs) in keys {
         let _ = writeln!(text, "{name}: {key}");
         for Input { kind, name, digest, .. } in inputs.iter().flatten() {
-            let _ = writeln!(text, "  {:<18} {digest}  {name}", kind.name());
+            let _ = writeln!(text, "  {:<18} {digest}  {}", kind.name(), screen_text(name));
         }
     }
     text
@@ -98,7 +99,8 @@ fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {
     let mistake = match error {
         NoKeys::Syntax(mistake) => Some(mistake.clone()),
         NoKeys::Resolve(fault) => dockerfile.and_then(|(_, text)| fault.place(text)),
-        _ => return CommandError::config(error).hint("a build of this works, but it is never an exact hit"),
+        NoKeys::Context(_) => return CommandError::config(error).hint("a build reads the same files"),
+        _ => return CommandError::config(error).hint("a build of this can work, but is never an exact hit"),
     };
     if let (Some(mistake), Some((name, text))) = (mistake, dockerfile) {
         printer.note(&format!("{}\n", mistake.caret(name, text)));

@@ -29,7 +29,6 @@ mod kinds;
 mod line;
 mod mount;
 mod mount_rules;
-mod platform;
 mod reference;
 mod resolve;
 mod scope;
@@ -48,7 +47,6 @@ pub use expand::{ExpandError, Expanded, expand};
 pub use heredoc::Heredoc;
 pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
 pub use mount::{Mount, MountKind};
-pub use platform::{InvalidPlatform, Platform};
 pub use resolve::{
     BaseImage, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError, ResolvedInstruction,
     ResolvedStage, Source,

@@ -2,8 +2,8 @@
 //! at a path inside a stage.
 //!
 //! A file is found through the COPY, ADD or bind mount that brings it. Where
-//! commands or other stages moved it about, its name decides; then several
-//! files can be meant, and all count. Only what the build can see of the
+//! commands or other stages moved it about, or a pattern names it, its name
+//! decides; then several files can be meant, and all count. Only what the build can see of the
 //! context is found.
 //!
 //! A path with variables is looked for expanded, and never shown so: a value
@@ -15,7 +15,7 @@ use super::given::ContextFile;
 use crate::dockerfile::{
     ContextSource, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source, clean,
 };
-use crate::requirements::{Found, Named, View};
+use crate::requirements::{Format, Found, Named, View};
 
 /// Yields a context file's bytes by path.
 pub(super) type Read<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
@@ -78,7 +78,7 @@ pub(super) struct Sight<'a> {
 }
 
 impl View for Sight<'_> {
-    fn find(&self, path: &str, beside: Option<&str>) -> Vec<Found> {
+    fn find(&self, path: &str, beside: Option<&str>, format: Format) -> Vec<Found> {
         let inside: Vec<String> =
             self.spellings(path).iter().map(|path| absolute(&self.at.workdir, path)).collect();
         let beside: Vec<String> =
@@ -92,7 +92,11 @@ impl View for Sight<'_> {
         if !found.is_empty() {
             return found;
         }
-        self.read(inside.iter().flat_map(|inside| self.by_name(inside)).collect())
+        let found = self.read(inside.iter().flat_map(|inside| self.by_name(inside)).collect());
+        if !found.is_empty() || format == Format::Verbatim {
+            return found;
+        }
+        self.read(inside.iter().flat_map(|inside| self.anywhere(inside)).collect())
     }
 }
 
@@ -138,6 +142,13 @@ impl Sight<'_> {
         paths.into_iter().map(|path| (path, inside.to_owned())).collect()
     }
 
+    /// Named by a pattern of the shell, or moved from deeper in a directory: whatever has such a name.
+    fn anywhere(&self, inside: &str) -> Vec<(String, String)> {
+        let pattern = split(inside).1;
+        let named = self.project.files.iter().filter(|path| matches(pattern, split(path).1));
+        named.map(|path| ((*path).to_owned(), inside.to_owned())).collect()
+    }
+
     fn read(&self, candidates: BTreeSet<(String, String)>) -> Vec<Found> {
         let found = candidates.into_iter().filter_map(|(path, seen)| {
             let content = self.project.content(&path)?;
@@ -170,6 +181,39 @@ fn placed(inside: &str, source: &ContextSource) -> Vec<String> {
     paths
 }
 
+/// Whether a pattern of the shell can stand for a name; brackets count as any character. Linear in both.
+fn matches(pattern: &str, name: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let name: Vec<char> = name.chars().collect();
+    let (mut at, mut done) = (0, 0);
+    // Where the last `*` stands, and how much of the name it has taken.
+    let mut star = None;
+    while done < name.len() {
+        let (fits, next) = match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, done));
+                at += 1;
+                continue;
+            }
+            Some('?') => (true, at + 1),
+            Some('[') => match pattern[at..].iter().position(|char| *char == ']') {
+                Some(length) => (true, at + length + 1),
+                None => (name[done] == '[', at + 1),
+            },
+            char => (char == Some(&name[done]), at + 1),
+        };
+        if fits {
+            (at, done) = (next, done + 1);
+        } else if let Some((place, taken)) = star {
+            star = Some((place, taken + 1));
+            (at, done) = (place + 1, taken + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[at.min(pattern.len())..].iter().all(|char| *char == '*')
+}
+
 fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
@@ -182,4 +226,28 @@ fn below(directory: &str, path: &str) -> String {
 fn absolute(workdir: &str, path: &str) -> String {
     let path = if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") };
     clean(&path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_of_the_shell_stands_for_names() {
+        for (pattern, name, expected) in [
+            ("*.txt", "base.txt", true),
+            ("*.txt", "base.in", false),
+            ("*-req*.txt", "dev-requirements.txt", true),
+            ("req?.txt", "req1.txt", true),
+            ("req[0-9].txt", "req1.txt", true),
+            ("req[.txt", "req[.txt", true),
+            ("base.txt", "base.txt", true),
+            ("base.txt", "base.txt2", false),
+            ("**", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+        assert!(!matches(&"*a".repeat(500), &"a".repeat(499)));
+    }
 }

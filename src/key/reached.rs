@@ -128,8 +128,15 @@ impl<'a> Reached<'a> {
 /// An instruction's source for people: without comments, continuations and credentials, and not too long.
 fn told_text(source: &str) -> String {
     const MOST: usize = 2000;
-    let lines = source.lines().map(str::trim).filter(|line| !line.starts_with('#') && !line.is_empty());
-    let words: Vec<&str> = lines.map(|line| line.trim_end_matches('\\').trim_end()).collect();
-    let joined = without_secrets(&words.join(" "));
+    let lines = source.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let mut joined = String::new();
+    for line in lines {
+        // Joined as the parser joins them: an address may go on in the next line.
+        match line.trim_end().strip_suffix(['\\', '`']) {
+            Some(continued) => joined.push_str(continued),
+            None => joined.extend([line, " "]),
+        }
+    }
+    let joined = without_secrets(&joined.split_whitespace().collect::<Vec<_>>().join(" "));
     if joined.chars().count() <= MOST { joined } else { joined.chars().take(MOST).chain(['…']).collect() }
 }

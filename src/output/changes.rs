@@ -1,7 +1,10 @@
 //! What has changed between two keys, for people.
+//!
+//! Names of files are someone else's text: none of it reaches a terminal as it is.
 
 use std::fmt::Write as _;
 
+use super::progress::screen_text;
 use crate::key::{Change, Input, InputKind};
 
 /// Changes shown one by one; the rest is counted.
@@ -11,14 +14,17 @@ const MOST_PINS: usize = 20;
 
 /// Renders the changes one a line, the subject before what became of it.
 pub fn render(changes: &[Change]) -> String {
-    let shown: Vec<(String, String)> =
-        changes.iter().take(MOST).map(|change| (subject(change), outcome(change))).collect();
+    let shown: Vec<(String, String)> = changes
+        .iter()
+        .take(MOST)
+        .map(|change| (screen_text(&subject(change)), screen_text(&outcome(change))))
+        .collect();
     let width = shown.iter().map(|(subject, _)| subject.chars().count()).max().unwrap_or_default().min(40);
     let mut text = String::new();
     for ((subject, outcome), change) in shown.iter().zip(changes) {
         let _ = writeln!(text, "  {subject:<width$}  {outcome}");
         for pin in change.pins.iter().take(MOST_PINS) {
-            let _ = writeln!(text, "      {pin}");
+            let _ = writeln!(text, "      {}", screen_text(&pin.to_string()));
         }
         if change.pins.len() > MOST_PINS {
             let _ = writeln!(text, "      … and {} more", change.pins.len() - MOST_PINS);
@@ -39,7 +45,7 @@ pub fn brief(changes: &[Change]) -> Option<String> {
     };
     let outcome = first.pins.first().map_or_else(|| outcome(first), ToString::to_string);
     let outcome = if outcome.chars().count() <= 60 { outcome } else { "changed".to_owned() };
-    Some(format!("{} {outcome}{more}", subject(first)))
+    Some(screen_text(&format!("{} {outcome}{more}", subject(first))))
 }
 
 fn subject(change: &Change) -> String {
@@ -109,4 +115,18 @@ fn between(kind: InputKind, was: &Input, is: &Input) -> String {
         };
     }
     if was.about == is.about { "changed".to_owned() } else { format!("{} → {}", was.about, is.about) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::difference;
+
+    #[test]
+    fn a_files_name_forges_no_line_and_moves_no_cursor() {
+        let file = |name: &str| Input::of_values(InputKind::File, name, &[name.as_bytes()]);
+        let changes = difference(&[], &[file("a\n  other  added"), file("b\x1b[31mred")]);
+        assert_eq!(render(&changes), "  a   other  added  added\n  bred              added\n");
+        assert_eq!(brief(&changes).unwrap(), "a   other  added added, and 1 more");
+    }
 }

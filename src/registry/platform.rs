@@ -3,53 +3,27 @@
 //! Rules after containerd's `platforms.Only`: an image of an older variant
 //! serves, the nearest first; 386 serves amd64, and 32-bit ARM arm64.
 
-/// A platform, in its normal spelling.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Platform {
-    os: String,
-    architecture: String,
-    variant: String,
-}
+use crate::platform::Platform;
 
 /// How well an image of platform `has` serves where `wanted` is: 0 for the best, `None` for not at all.
 ///
 /// Both are `OS[(VERSION)]/ARCHITECTURE[/VARIANT]`; the version counts where both have one.
 pub fn serves(has: &str, wanted: &str) -> Option<usize> {
-    let (has, has_version) = parse(has)?;
-    let (wanted, wanted_version) = parse(wanted)?;
-    if !has_version.is_empty() && !wanted_version.is_empty() && !has_version.starts_with(&wanted_version) {
+    let mut has = Platform::parse(has, None).ok()?;
+    let mut wanted = Platform::parse(wanted, None).ok()?;
+    let (version, least) = (std::mem::take(&mut has.os_version), std::mem::take(&mut wanted.os_version));
+    if !version.is_empty() && !least.is_empty() && !version.starts_with(&least) {
         return None;
     }
     served(&wanted).iter().position(|platform| *platform == has)
 }
 
-fn parse(text: &str) -> Option<(Platform, String)> {
-    let mut parts = text.split('/').map(str::to_lowercase);
-    let (os, architecture, variant) = (parts.next()?, parts.next()?, parts.next().unwrap_or_default());
-    let (os, version) = os.split_once('(').unwrap_or((&os, ""));
-    let (architecture, variant) = match (architecture.as_str(), variant.as_str()) {
-        ("i386", _) => ("386", ""),
-        ("x86_64" | "x86-64" | "amd64", "" | "v1") => ("amd64", ""),
-        ("x86_64" | "x86-64", variant) => ("amd64", variant),
-        ("aarch64" | "arm64", "" | "8" | "v8" | "v8.0") => ("arm64", ""),
-        ("aarch64", variant) => ("arm64", variant),
-        ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
-        ("armel", _) | ("arm", "6") => ("arm", "v6"),
-        ("arm", "5") => ("arm", "v5"),
-        ("arm", "8") => ("arm", "v8"),
-        other => other,
-    };
-    let platform =
-        Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.to_owned() };
-    Some((platform, version.trim_end_matches(')').to_owned()))
-}
-
 /// The platforms that serve, the best first.
 fn served(wanted: &Platform) -> Vec<Platform> {
     let of = |architecture: &str, variant: String| Platform {
-        os: wanted.os.clone(),
         architecture: architecture.to_owned(),
         variant,
+        ..wanted.clone()
     };
     let number = |text: &str| text.strip_prefix('v').and_then(|number| number.parse::<u8>().ok());
     let mut served = vec![wanted.clone()];

@@ -14,7 +14,10 @@ pub trait View {
     /// what a file includes, `beside` is the path with that file's own place
     /// in the project for its start: a guess, where the files were moved
     /// about before the command ran.
-    fn find(&self, path: &str, beside: Option<&str>) -> Vec<Found>;
+    ///
+    /// `format` says how the file is read: requirements are named by whoever
+    /// wrote the command, many other files by what a tool looks for.
+    fn find(&self, path: &str, beside: Option<&str>, format: Format) -> Vec<Found>;
 }
 
 /// A file of the project.
@@ -61,7 +64,7 @@ impl Closure {
         let mut open: Vec<Open> = uses.iter().rev().map(Open::of).collect();
         let mut seen = BTreeSet::new();
         while let Some(wanted) = open.pop() {
-            let found = view.find(&wanted.path, wanted.beside.as_deref());
+            let found = view.find(&wanted.path, wanted.beside.as_deref(), wanted.format);
             if found.is_empty() {
                 self.missing.insert(clean(wanted.beside.as_deref().unwrap_or(&wanted.path)));
             }
@@ -150,7 +153,7 @@ mod tests {
     struct Project<'a>(&'a [(&'a str, &'a str)]);
 
     impl View for Project<'_> {
-        fn find(&self, path: &str, _: Option<&str>) -> Vec<Found> {
+        fn find(&self, path: &str, _: Option<&str>, _: Format) -> Vec<Found> {
             let path = clean(path);
             let found = self.0.iter().filter(|(name, _)| *name == path);
             found

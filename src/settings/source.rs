@@ -7,7 +7,7 @@ use super::docker_config::DockerConfig;
 use super::{Environment, SettingsError, env_vars, fields};
 use crate::buildkit::session::{SecretSource, SshAgent};
 use crate::cli::SourceArgs;
-use crate::dockerfile::Platform;
+use crate::platform::Platform;
 use crate::registry::{ImageRef, InvalidImageRef};
 
 /// Where the build context comes from.

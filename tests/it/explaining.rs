@@ -8,7 +8,7 @@ use serde_json::Value;
 use walkdir::WalkDir;
 
 use crate::engines::any_engine;
-use crate::support::{BUSYBOX, TestContext};
+use crate::support::{BUSYBOX, TestContext, json};
 
 fn dockerfile(tail: &str) -> String {
     format!(
@@ -230,5 +230,35 @@ fn no_value_of_an_argument_or_secret_and_no_plain_digest_of_one_is_kept_or_shown
         let plain = larder::key::Input::of_values(kind, "1/PIN", &[b"set", ARGUMENT.as_bytes()]);
         assert!(!kept.contains(&plain.digest.hex()));
     }
-    assert!(kept.contains("${DIR}"), "the error names the argument: {kept}");
+    let error = json(&context.path("metadata.json"))["error"].clone();
+    assert_eq!(error, Value::Null, "the metadata are of the build that worked");
+    assert!(kept.contains("since it may quote a build argument"), "{kept}");
+}
+
+#[test]
+fn credentials_of_addresses_and_what_an_engine_makes_of_an_argument_are_kept_nowhere() {
+    let context = TestContext::new(&any_engine());
+    let steps = "RUN echo https://ci:hunter2@pypi.invalid/simple && \\\n  echo https://u:hunt\\\ner2@h\nRUN false || echo https://ci:hunter2@h\n";
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\n{steps}"));
+    let metadata = context.path("metadata.json");
+    let build = |flags: &[&str]| {
+        let arguments = [&["build", "--metadata-file", metadata.to_str().unwrap()], flags, &["."]].concat();
+        let run = context.larder(&arguments);
+        (run.code, std::fs::read_to_string(&metadata).unwrap())
+    };
+    let (code, mut kept) = build(&[]);
+    assert_eq!(code, 0);
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN exit 3; echo https://ci:hunter2@h\n"));
+    let (code, failed) = build(&[]);
+    assert!(code == 1 && failed.contains("exit code: 3"), "{failed}");
+    kept += &failed;
+    // The engine takes the path out of the reference, so that the value itself is not in its words.
+    context.write("Dockerfile", "ARG BASE\nFROM $BASE\n");
+    let (code, failed) = build(&["--build-arg", "BASE=127.0.0.1:9/acme/hunter2:v7"]);
+    assert_eq!(code, 1, "{failed}");
+    kept += &failed;
+    kept += &stored(&context.path("home"));
+    for part in ["hunter2", "er2@", "hunt"] {
+        assert!(!kept.contains(part), "{part} in {kept}");
+    }
 }

@@ -2,14 +2,13 @@
 //!
 //! A step's digest is that of all it is made of, its arguments' values among
 //! them; an engine's error may quote a value. What is kept of the one is a mark
-//! under the cache's own secret, of the other the text with names for values.
-
-use std::collections::BTreeMap;
+//! under the cache's own secret, of the other nothing where arguments are given.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use crate::digest::Digest;
+use crate::requirements::without_secrets;
 
 /// The mark of a step: the same for the same step in one cache, and nothing to anyone without `secret`.
 pub(super) fn mark(secret: &[u8; 32], step: &str) -> Digest {
@@ -19,37 +18,13 @@ pub(super) fn mark(secret: &[u8; 32], step: &str) -> Digest {
     Digest::from(bytes)
 }
 
-/// `text` with `${NAME}` wherever the value of a build argument stands as a word of its own.
-pub(super) fn without_values(text: &str, build_args: &BTreeMap<String, String>) -> String {
-    let mut values: Vec<(&str, &str)> =
-        build_args.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    values.retain(|(_, value)| !value.is_empty());
-    // The longest first, since one may be part of another.
-    values.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
-    let mut hidden = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut before = None;
-    while let Some(next) = rest.chars().next() {
-        let found = values.iter().find(|(_, value)| starts_a_word(before) && is_word(rest, value));
-        let length = if let Some((name, value)) = found {
-            hidden.extend(["${", name, "}"]);
-            value.len()
-        } else {
-            hidden.push(next);
-            next.len_utf8()
-        };
-        before = rest[..length].chars().next_back();
-        rest = &rest[length..];
+/// What is kept of an engine's words. Beside build arguments that is none of them: an engine quotes a value whole, in
+/// part or changed.
+pub(super) fn kept_words(words: &str, shows_values: bool) -> String {
+    if shows_values {
+        return "the build failed; what the engine said is in its log alone, since it may quote a build argument".to_owned();
     }
-    hidden
-}
-
-fn starts_a_word(before: Option<char>) -> bool {
-    !before.is_some_and(char::is_alphanumeric)
-}
-
-fn is_word(text: &str, value: &str) -> bool {
-    text.strip_prefix(value).is_some_and(|rest| starts_a_word(rest.chars().next()))
+    without_secrets(words)
 }
 
 #[cfg(test)]
@@ -57,21 +32,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_hidden_where_they_are_words() {
-        let build_args: BTreeMap<String, String> =
-            [("PIN", "42"), ("URL", "https://u:42@h/"), ("EMPTY", ""), ("WORD", "prod")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into();
-        for (text, shown) in [
-            ("\"/conf/prod.yml\": not found", "\"/conf/${WORD}.yml\": not found"),
-            ("exit code 42, 142 of 421", "exit code ${PIN}, 142 of 421"),
-            ("from https://u:42@h/: refused", "from ${URL}: refused"),
-            ("production", "production"),
-            ("é42 ü", "é42 ü"),
-            ("", ""),
-        ] {
-            assert_eq!(without_values(text, &build_args), shown);
-        }
+    fn an_engines_words_are_kept_without_credentials_and_only_where_no_argument_was_given() {
+        let said = "cannot fetch https://u:hunter2@h/acme/s3cr3t: refused";
+        assert_eq!(kept_words(said, false), "cannot fetch https://h/acme/s3cr3t: refused");
+        assert!(!kept_words(said, true).contains("s3cr3t"));
     }
 
     #[test]

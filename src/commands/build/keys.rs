@@ -54,7 +54,9 @@ pub(crate) enum NoKeys {
     Archive(#[source] std::io::Error),
     #[error("several platforms are asked for, and an image has a key for each")]
     SeveralPlatforms,
-    #[error("ADD of a remote address: what is there is known to the engine only")]
+    #[error(
+        "ADD of a remote address, or a time taken from elsewhere: what is there is known to the engine only"
+    )]
     RemoteAdd,
     #[error("--pull, and {0} could not be looked up in its registry")]
     PullUnknown(String),
@@ -183,14 +185,14 @@ struct Seen {
 
 impl Seen {
     fn of(dockerfile: &Dockerfile, resolution: &Resolution, source: &SourceSettings) -> Self {
-        // Another frontend may read whatever it is given, and a trigger that nobody told may copy it.
+        // Another frontend may read whatever it is given.
         let foreign = !reads_docker_syntax(dockerfile, &source.build_args);
-        let unsure = foreign || !resolution.untold_triggers.is_empty();
+        let any = foreign || !resolution.untold_triggers.is_empty();
         let in_use =
-            source.named_contexts.keys().filter(|name| unsure || resolution.named_contexts.contains(*name));
+            source.named_contexts.keys().filter(|name| any || resolution.named_contexts.contains(*name));
         let named = in_use.map(|name| {
-            let told = resolution.named_paths.get(name).filter(|_| !unsure).cloned();
-            (name.clone(), told.unwrap_or_else(ContextPaths::everything))
+            let told = || resolution.named_paths.get(name).cloned().unwrap_or_default();
+            (name.clone(), if foreign { ContextPaths::everything() } else { told() })
         });
         let context = if foreign { ContextPaths::everything() } else { resolution.context.clone() };
         Self { context, named: named.collect() }

@@ -31,11 +31,10 @@ use crate::ledger::{self, BuildRecord, Outcome, StepCounts, TierOutcome, TierRec
 use crate::output::progress::{Trace, VertexTrace};
 use crate::output::{Printer, changes, summary};
 use crate::registry::Login;
-use crate::requirements::without_secrets;
 use crate::settings::{BuildSettings, Environment, OutputKind, ProgressMode, Settings};
 use crate::store::Store;
 use crate::tiers::EngineTier;
-use confidential::without_values;
+use confidential::kept_words;
 use exports::{Abilities, Exports};
 use inputs::InputError;
 use run::Ended;
@@ -365,6 +364,11 @@ impl Job<'_> {
         });
     }
 
+    /// Whether what the engine says can hold the value of a build argument.
+    fn shows_values(&self) -> bool {
+        !self.build.source.build_args.is_empty()
+    }
+
     fn note_steps(&mut self, trace: &Trace) -> Result<(), CommandError> {
         let secret = match self.store.secret() {
             Ok(secret) => Some(secret),
@@ -373,9 +377,8 @@ impl Job<'_> {
                 None
             }
         };
-        let shows_values = !self.build.source.build_args.is_empty();
         self.record.steps = steps::counts(trace);
-        self.record.step_list = steps::entries(trace, secret, shows_values);
+        self.record.step_list = steps::entries(trace, secret, self.shows_values());
         let ignored = match (self.build.no_cache, self.build.force_rebuild) {
             (true, _) => Some("--no-cache"),
             (false, true) => Some("--force-rebuild"),
@@ -420,8 +423,8 @@ impl Job<'_> {
         self.record.millis = millis;
         if let Err(error) = result {
             self.record.outcome = Outcome::Failed;
-            let cause = without_secrets(&error.cause);
-            self.record.error = Some(without_values(&cause, &self.build.source.build_args));
+            let engines = error.kind == ErrorKind::Build && self.shows_values();
+            self.record.error = Some(kept_words(&error.cause, engines));
             if error.kind == ErrorKind::Config {
                 // Nothing was built because nothing could be; that is no build to count.
                 return Ok(());

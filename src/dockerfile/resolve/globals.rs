@@ -2,7 +2,8 @@
 
 use super::options::{Options, ResolveError};
 use crate::dockerfile::scope::Scope;
-use crate::dockerfile::{Dockerfile, InstructionKind, Platform};
+use crate::dockerfile::{Dockerfile, InstructionKind};
+use crate::platform::Platform;
 
 /// The names of the arguments that the frontend sets by itself.
 pub(super) const PLATFORM_ARGS: [&str; 11] = [

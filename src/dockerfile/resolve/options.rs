@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::dockerfile::scope::Unexpandable;
-use crate::dockerfile::{ExpandError, InvalidPlatform, SyntaxError};
+use crate::dockerfile::{ExpandError, SyntaxError};
+use crate::platform::InvalidPlatform;
 
 /// What the build was asked for, as far as it decides what is reached.
 ///

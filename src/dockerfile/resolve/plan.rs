@@ -6,7 +6,8 @@ use super::globals::Globals;
 use super::options::{Options, ResolveError};
 use crate::dockerfile::expand::expand;
 use crate::dockerfile::reference::familiar;
-use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Platform, suggest};
+use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, suggest};
+use crate::platform::Platform;
 
 /// What a name stands for, before images are numbered.
 #[derive(Clone)]

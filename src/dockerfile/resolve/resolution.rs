@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::dockerfile::{ContextPaths, Instruction, Platform, Scope};
+use crate::dockerfile::{ContextPaths, Instruction, Scope};
+use crate::platform::Platform;
 
 /// What a build of one target reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +27,6 @@ pub struct Resolution {
     pub named_contexts: BTreeSet<String>,
     /// What the reached stages can see of each named context.
     pub named_paths: BTreeMap<String, ContextPaths>,
-    /// The arguments that the global scope or a reached stage declares.
-    pub declared_args: BTreeSet<String>,
     /// The bases whose ONBUILD triggers are unknown. If there are any, all
     /// build arguments count as visible and all of the context as read.
     pub untold_triggers: BTreeSet<String>,

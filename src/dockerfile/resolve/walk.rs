@@ -35,7 +35,6 @@ pub(super) fn walk(
             context: ContextPaths::default(),
             named_contexts: BTreeSet::new(),
             named_paths: BTreeMap::new(),
-            declared_args: globals.declared.iter().cloned().collect(),
             untold_triggers: BTreeSet::new(),
             secrets: BTreeSet::new(),
             ssh: BTreeSet::new(),
@@ -190,7 +189,6 @@ impl Walk<'_> {
                 place.scope.set(name, &value);
             }
             self.found.any_arg |= name.contains('$');
-            self.found.declared_args.insert(name.clone());
         }
         Ok(())
     }

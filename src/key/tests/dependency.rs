@@ -78,6 +78,22 @@ fn dependency_files_are_found_where_the_context_has_them() {
             &["svc/r.txt"],
         ),
         ("WORKDIR /w\nRUN --mount=target=. pip install -r a/r.txt", &["a/r.txt"], &["a/r.txt"]),
+        // Named by a pattern, moved by a command, or a directory out of another stage: by name.
+        (
+            "COPY reqs /r\nRUN for f in /r/*.txt; do pip install -r $f; done",
+            &["reqs/a.txt", "reqs/b.txt", "reqs/c.md"],
+            &["reqs/a.txt", "reqs/b.txt"],
+        ),
+        (
+            "WORKDIR /a\nCOPY . .\nRUN cp requirements/prod.txt /tmp/ && pip install -r /tmp/prod.txt",
+            &["requirements/prod.txt", "app.py"],
+            &["requirements/prod.txt"],
+        ),
+        (
+            "WORKDIR /a\nCOPY . .\nFROM scratch\nCOPY --from=first /a/reqs /r\nRUN pip install -r /r/prod.txt",
+            &["reqs/prod.txt", "app.py"],
+            &["reqs/prod.txt"],
+        ),
         // Through another stage: by name.
         (
             "COPY deep/r.txt /x/\nFROM scratch\nCOPY --from=first /x /y\nRUN pip install -r /y/r.txt",
@@ -182,7 +198,12 @@ fn a_variable_in_an_include_is_looked_up_and_its_value_is_not_shown() {
     let body = "ARG DIR\nCOPY . /app\nRUN pip install -r /app/r.txt";
     let files = [("r.txt", "-r ${DIR}/base.txt\n"), ("reqs/base.txt", "flask\n")];
     assert_eq!(included_files(body, &[("DIR", "reqs")], &files), ["r.txt", "reqs/base.txt"]);
-    assert_eq!(included_files(body, &[("DIR", "hunter2")], &files), ["r.txt", "${DIR}/base.txt?"]);
+    assert_eq!(
+        included_files(body, &[("DIR", "hunter2")], &files),
+        ["r.txt", "reqs/base.txt"],
+        "by its name"
+    );
+    assert_eq!(included_files(body, &[("DIR", "hunter2")], &files[..1]), ["r.txt", "${DIR}/base.txt?"]);
     let own = "COPY . /app\nRUN DIR=reqs pip install -r /app/r.txt";
     assert_eq!(included_files(own, &[], &files), ["r.txt", "reqs/base.txt"]);
 }
