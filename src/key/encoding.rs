@@ -147,27 +147,27 @@ impl KeyBuilder {
     }
 
     /// The inputs, sorted by kind and name.
-    pub fn inputs(&self) -> impl Iterator<Item = &Input> {
-        self.inputs.values()
+    pub fn into_inputs(self) -> Vec<Input> {
+        self.inputs.into_values().collect()
     }
 
     /// The key of everything added, for one role.
     pub fn finish(&self, role: KeyRole, seal: &Seal) -> CacheKey {
-        let is_confidential = |input: &&Input| input.kind.is_confidential();
-        let mut open: Vec<Input> =
-            self.inputs.values().filter(|input| !is_confidential(input)).cloned().collect();
-        let mut confidential = self.inputs.values().filter(is_confidential).peekable();
-        if confidential.peek().is_some() {
-            let digest = seal.close(confidential, digest(role, &open));
-            open.push(Input::with_digest(InputKind::Sealed, "values", digest));
-            open.sort_by(|a, b| (a.kind.name(), &a.name).cmp(&(b.kind.name(), &b.name)));
+        let (confidential, mut open): (Vec<&Input>, Vec<&Input>) =
+            self.inputs.values().partition(|input| input.kind.is_confidential());
+        if confidential.is_empty() {
+            return CacheKey(digest(role, &open));
         }
+        let closed = seal.close(confidential.into_iter(), digest(role, &open));
+        let sealed = Input::with_digest(InputKind::Sealed, "values", closed);
+        open.push(&sealed);
+        open.sort_by_key(|input| (input.kind.name(), &input.name));
         CacheKey(digest(role, &open))
     }
 }
 
 /// The key as the module's documentation draws it; `inputs` are sorted.
-fn digest(role: KeyRole, inputs: &[Input]) -> Digest {
+fn digest(role: KeyRole, inputs: &[&Input]) -> Digest {
     let mut fields = Fields::new("larder-key-v1");
     fields.field(role.name().as_bytes());
     fields.count(inputs.len());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::encoding::{DuplicateInput, KeyBuilder};
-use super::input::InputKind;
+use super::input::{Input, InputKind};
 use super::seal::Seal;
 use crate::digest::Digest;
 use crate::dockerfile::{Directives, Dockerfile, Resolution};
@@ -227,7 +227,7 @@ impl ImageInputs<'_> {
             let mut values = vec![file.kind.as_bytes(), &mode, file.digest.as_bytes()];
             values.extend(file.xattrs.iter().map(|xattrs| xattrs.as_bytes().as_slice()));
             let about = format!("{} {:04o}", file.kind, file.mode);
-            key.add_told(InputKind::File, &file.path, &values, &about)?;
+            key.add(Input::of_values(InputKind::File, &file.path, &values).about(about))?;
         }
         Ok(())
     }

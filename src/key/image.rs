@@ -73,8 +73,8 @@ impl ImageInputs<'_> {
         Ok(Keys {
             image: image_key,
             dependency: dependency_key,
-            inputs: image.inputs().cloned().collect(),
-            dependency_inputs: dependency.inputs().cloned().collect(),
+            inputs: image.into_inputs(),
+            dependency_inputs: dependency.into_inputs(),
         })
     }
 
