@@ -52,7 +52,7 @@ fn index(root: &Path) -> StatIndex {
     let mut entries = entries(root);
     let empty = StatIndex::default();
     let digests = digest_entries(&mut entries, &empty).expect("digests");
-    let later = SystemTime::now() + Duration::from_secs(60);
+    let later = SystemTime::now() + Duration::from_mins(1);
     empty.learn(&entries, &digests, later).expect("an index")
 }
 

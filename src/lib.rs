@@ -4,7 +4,8 @@
 //!
 //! - [`commands`] runs a subcommand; [`cli`] is what was typed, [`settings`] what it means, [`output`] what is shown.
 //! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it.
-//! - [`dockerfile`], [`requirements`] and [`context`] are what goes into a [`key`]; [`store`] and [`ledger`] remember.
+//! - [`dockerfile`], [`requirements`] and [`context`] are what goes into a [`key`]; [`store`] keeps content,
+//!   [`notes`] and [`ledger`] remember.
 //! - [`endpoint`], [`registry`], [`platform`] and [`digest`] are the ground.
 
 pub mod buildkit;
@@ -17,6 +18,7 @@ pub mod endpoint;
 pub mod engine;
 pub mod key;
 pub mod ledger;
+pub mod notes;
 pub mod output;
 pub mod platform;
 pub mod registry;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may use; `settings`, `commands` and the crate's root stand above all.
-const DOMAIN: [(&str, &[&str]); 14] = [
+const DOMAIN: [(&str, &[&str]); 15] = [
     ("digest", &[]),
     ("platform", &[]),
     ("endpoint", &["digest"]),
@@ -15,11 +15,12 @@ const DOMAIN: [(&str, &[&str]); 14] = [
     ("dockerfile", &["platform"]),
     ("requirements", &[]),
     ("key", &["digest", "dockerfile", "requirements"]),
-    ("store", &["digest", "key"]),
+    ("store", &["digest"]),
+    ("notes", &["digest", "key", "store"]),
     ("ledger", &["digest", "key"]),
     ("engine", &["endpoint", "registry"]),
     ("buildkit", &["context", "endpoint", "registry"]),
-    ("tiers", &["engine", "key", "ledger", "registry", "store"]),
+    ("tiers", &["engine", "key", "ledger", "notes", "registry"]),
     ("cli", &[]),
 ];
 

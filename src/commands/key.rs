@@ -10,11 +10,11 @@ use super::print_json;
 use crate::buildkit::Client;
 use crate::cli::{BuildArgs, Format, KeyArgs};
 use crate::key::{CacheKey, Input};
+use crate::notes::Notes;
 use crate::output::Printer;
 use crate::output::progress::screen_text;
 use crate::registry::Login;
 use crate::settings::{BuildSettings, Environment, Settings};
-use crate::store::Store;
 
 #[derive(Serialize)]
 struct Output {
@@ -81,8 +81,8 @@ pub(super) async fn keyed(
     let engine = engine(&client)?;
     let login = Login::new(&settings.docker_config);
     let lookup = Lookup { engine: engine.as_ref(), login: &login, pull: build.source.pull };
-    let store = Store::new(&settings.cache_dir);
-    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &store, &settings.seal)
+    let notes = Notes::new(&settings.cache_dir);
+    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &notes, &settings.seal)
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;
     if !keys.unpinned.is_empty() {

@@ -4,20 +4,20 @@ use super::error::CommandError;
 use super::print_json;
 use crate::cli::{Format, StatsArgs};
 use crate::ledger;
+use crate::notes::Notes;
 use crate::output::Printer;
 use crate::output::stats::Stats;
 use crate::settings::Settings;
-use crate::store::Store;
 
 pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
-    let store = Store::new(&settings.cache_dir);
-    let ledger = ledger::read(&store.ledger_path()).map_err(|error| CommandError::config(&error))?;
+    let notes = Notes::new(&settings.cache_dir);
+    let ledger = ledger::read(&notes.ledger_path()).map_err(|error| CommandError::config(&error))?;
     if ledger.unreadable > 0 {
         printer.warn(&format!("{} lines of the ledger cannot be read and do not count", ledger.unreadable));
     }
-    let bytes = store.bytes().map_err(|error| CommandError::config(&error))?;
+    let bytes = notes.bytes().map_err(|error| CommandError::config(&error))?;
     let last = usize::try_from(args.last).unwrap_or(usize::MAX);
-    let stats = Stats::new(&ledger.builds, last, store.directory(), bytes);
+    let stats = Stats::new(&ledger.builds, last, notes.directory(), bytes);
     match args.format {
         Format::Text => printer.out(&stats.text()),
         Format::Json => print_json(printer, &stats)?,

@@ -11,10 +11,10 @@ use super::key::keyed;
 use super::print_json;
 use crate::cli::{Format, WhyArgs};
 use crate::key::{CacheKey, Change};
+use crate::notes::{Notes, NotesError, RecordHead};
 use crate::output::{Printer, changes};
 use crate::registry::ImageRef;
 use crate::settings::{Environment, Settings};
-use crate::store::{RecordHead, Store, StoreError};
 
 #[derive(Serialize)]
 struct Output {
@@ -41,11 +41,11 @@ pub(super) async fn run(
     printer: Printer,
 ) -> Result<(), CommandError> {
     let (build, keys) = keyed(&args.build, settings, environment, printer).await?;
-    let store = Store::new(&settings.cache_dir);
-    let fault = |error: StoreError| printer.warn(&format!("{}; going on without it", chain(&error)));
-    let known = store.image(keys.keys.image).map_err(fault).ok().flatten();
+    let notes = Notes::new(&settings.cache_dir);
+    let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));
+    let known = notes.image(keys.keys.image).map_err(fault).ok().flatten();
     let identity = Identity { names: &build.tags, lane: settings.lane.as_ref(), seal: &settings.seal };
-    let explanation = identity.explain(&store, &keys.keys).map_err(fault).ok().flatten();
+    let explanation = identity.explain(&notes, &keys.keys).map_err(fault).ok().flatten();
     let (before, changes) = match explanation {
         Some(Explanation { before, changes }) => (Some(before), changes),
         None => (None, Vec::new()),

@@ -1,162 +1,25 @@
-//! The cache's directory on this machine.
+//! Content by address, in entries, in lanes; on this machine's disk and in a bucket that machines share.
+//!
+//! The same tree on a disk and in a bucket; `v1` is its version:
 //!
 //! ```text
-//! ~/.cache/larder/            mode 0700
-//!   v1/
-//!     image/<image key>.json      which images of which engines a key has built (ImageEntry)
-//!     inputs/<image key>.jsonl    what the keys of recent builds were made of (RecordHead, then Inputs)
-//!     context/<digest of its path>.index   stat index of a context, see `context::StatIndex`
-//!     secret                      32 random bytes that mark what is confidential in the ledger
-//!     ledger.jsonl                one line a build, see `ledger`
+//! v1/
+//!   entries/<lane>/<kind>/<family>/<key>.<created>.<id>.json   a manifest, see `manifest`
+//!   used/<id>            when the entry was last used
+//!   chunks/<ab>/<abcd…>  a chunk by the SHA-256 of its bytes, as one zstd frame
+//!   saving/…             marks: who is saving, and which chunks that needs
+//!   sweeping/…           marks: who is removing, and which chunks
+//!   damaged/…            what failed verification; nobody reads it
 //! ```
 //!
-//! Files are written whole: to a temporary name, synced, then renamed. What
-//! cannot be read is set aside under `damaged/` and counts as absent.
+//! Chunks are written before the manifest that needs them, and manifests
+//! removed before their chunks. Every chunk is verified whenever it is read.
 
-mod images;
-mod inputs;
+mod address;
+pub mod backend;
 mod lane;
-mod secret;
-mod stat_indices;
+mod manifest;
 
-use std::fs::{self, DirBuilder};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-
-pub use images::{EngineImage, ImageEntry};
-pub use inputs::RecordHead;
+pub use address::{Address, EntryKind};
 pub use lane::{InvalidLane, Lane};
-
-const LAYOUT: &str = "v1";
-
-/// The cache's directory. Created when first written to.
-#[derive(Debug, Clone)]
-pub struct Store {
-    root: PathBuf,
-}
-
-/// The cache's directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A file or directory of the cache cannot be read.
-    #[error("cannot read the cache at {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A file or directory of the cache cannot be written.
-    #[error("cannot write to the cache at {}", .path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A file of the cache was damaged and has been set aside.
-    #[error("{} was damaged ({reason}) and has been moved to {}", .path.display(), .aside.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where it is now.
-        aside: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl Store {
-    /// The cache below `directory`; nothing is created yet.
-    pub fn new(directory: &Path) -> Self {
-        Self { root: directory.to_owned() }
-    }
-
-    /// The cache's directory.
-    pub fn directory(&self) -> &Path {
-        &self.root
-    }
-
-    /// The file that the ledger is kept in.
-    pub fn ledger_path(&self) -> PathBuf {
-        self.root.join(LAYOUT).join("ledger.jsonl")
-    }
-
-    /// Makes sure that the directory of `path` is there, closed to other users.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be created.
-    pub fn prepare(&self, path: &Path) -> Result<(), StoreError> {
-        let directory = path.parent().unwrap_or(&self.root);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|source| StoreError::Write { path: directory.to_owned(), source })
-    }
-
-    /// The bytes that all files of the cache take; what vanishes meanwhile does not count.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the directory cannot be read.
-    pub fn bytes(&self) -> Result<u64, StoreError> {
-        let mut bytes = 0;
-        for entry in walkdir::WalkDir::new(&self.root) {
-            match entry.and_then(|entry| entry.metadata()) {
-                Ok(metadata) if metadata.is_file() => bytes += metadata.len(),
-                Ok(_) => {}
-                Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {}
-                Err(error) => {
-                    return Err(StoreError::Read { path: self.root.clone(), source: error.into() });
-                }
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// Opens a file of the cache. Something else in its place, such as a pipe that nobody writes to, is invalid data.
-    fn open(path: &Path) -> io::Result<fs::File> {
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        if file.metadata()?.is_file() {
-            return Ok(file);
-        }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"))
-    }
-
-    fn read(path: &Path) -> io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        Self::open(path)?.read_to_end(&mut content)?;
-        Ok(content)
-    }
-
-    fn write(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
-        self.prepare(path)?;
-        let directory = path.parent().unwrap_or(&self.root);
-        let write = || {
-            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
-            file.write_all(content)?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)?;
-            fs::File::open(directory)?.sync_all()
-        };
-        write().map_err(|source| StoreError::Write { path: path.to_owned(), source })
-    }
-
-    fn set_aside(&self, path: &Path, reason: String) -> StoreError {
-        let name = path.file_name().unwrap_or_default();
-        let aside = self.root.join(LAYOUT).join("damaged").join(name);
-        let moved = self.prepare(&aside).and_then(|()| {
-            fs::rename(path, &aside).map_err(|source| StoreError::Write { path: path.to_owned(), source })
-        });
-        match moved {
-            Ok(()) => StoreError::Damaged { path: path.to_owned(), aside, reason },
-            Err(error) => error,
-        }
-    }
-}
+pub use manifest::{ChunkRef, Entry, KeyInput, Manifest, SCHEMA, Span, Subject};

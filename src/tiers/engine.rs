@@ -1,6 +1,6 @@
 //! The engine tier: an image built from this very key is still in the engine.
 //!
-//! The store knows which image ids a key has built; the engine says whether it
+//! The notes knows which image ids a key has built; the engine says whether it
 //! still has one. Ids are content addresses, so an image that is there under
 //! its id is the one that was built.
 
@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::Answer;
 use crate::engine::{Engine, Image};
 use crate::key::CacheKey;
+use crate::notes::{Notes, NotesError};
 use crate::registry::ImageRef;
-use crate::store::{Store, StoreError};
 
 /// How long the engine may take to look for images.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Looks for whole images in the engine.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineTier<'a> {
-    store: &'a Store,
+    notes: &'a Notes,
     engine: &'a Engine,
 }
 
@@ -28,14 +28,14 @@ impl<'a> EngineTier<'a> {
     /// The tier's name in records and summaries.
     pub const NAME: &'static str = "engine";
 
-    /// A tier over what `store` knows and `engine` has.
-    pub fn new(store: &'a Store, engine: &'a Engine) -> Self {
-        Self { store, engine }
+    /// A tier over what `notes` knows and `engine` has.
+    pub fn new(notes: &'a Notes, engine: &'a Engine) -> Self {
+        Self { notes, engine }
     }
 
     /// Looks for an image of `key` and gives it these names. An image that goes while it is named is a miss.
     pub async fn take(&self, key: CacheKey, names: &[ImageRef]) -> Answer<Image> {
-        let images = match self.store.image(key) {
+        let images = match self.notes.image(key) {
             Ok(Some(entry)) => entry.images,
             Ok(None) => return Answer::unknown("no image of this key is known"),
             Err(error) => return Answer::fault(error, "the cache cannot be read"),
@@ -64,14 +64,14 @@ impl<'a> EngineTier<'a> {
     ///
     /// # Errors
     ///
-    /// Fails when the store cannot be written.
+    /// Fails when the notes cannot be written.
     pub fn note(
         &self,
         key: CacheKey,
         dependency_key: CacheKey,
         id: &str,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.store.note_image(key, dependency_key, id, now)
+    ) -> Result<(), NotesError> {
+        self.notes.note_image(key, dependency_key, id, now)
     }
 }

@@ -37,7 +37,7 @@ impl Sleeper {
     fn start(&self, host: &str, flags: &[&str]) -> Running {
         let arguments = [&["build", "--metadata-file", "../metadata.json"], flags, &["."]].concat();
         let running = Running::start(self.context.command(&arguments).env("DOCKER_HOST", host));
-        await_true(Duration::from_secs(60), "the step runs", || self.runs());
+        await_true(Duration::from_mins(1), "the step runs", || self.runs());
         running
     }
 

@@ -42,7 +42,7 @@ impl Running {
     /// Waits until it has said this.
     #[track_caller]
     pub(crate) fn await_said(&self, text: &str) {
-        await_true(Duration::from_secs(60), text, || self.said().contains(text));
+        await_true(Duration::from_mins(1), text, || self.said().contains(text));
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use crate::digest::Digest;
 use crate::key::{CacheKey, Change, Input, Keys, Seal, difference};
+use crate::notes::{Notes, NotesError, RecordHead};
 use crate::registry::ImageRef;
-use crate::store::{Lane, RecordHead, Store, StoreError};
+use crate::store::Lane;
 
 /// An earlier build and what has changed since.
 #[derive(Debug)]
@@ -31,21 +32,21 @@ impl Identity<'_> {
     }
 
     /// Keeps what the keys of a build were made of.
-    pub(super) fn record(&self, store: &Store, keys: &Keys, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn record(&self, notes: &Notes, keys: &Keys, now: Timestamp) -> Result<(), NotesError> {
         let inputs = keys.published(self.seal);
         let lane = self.lane.cloned();
         let head =
             RecordHead::new((keys.image, keys.dependency), self.repositories(), lane, now, inputs.len());
-        store.keep_inputs(&head, &inputs)
+        notes.keep_inputs(&head, &inputs)
     }
 
     /// Compares `keys` with the nearest earlier build that has another key; `None` where there is none.
-    pub(crate) fn explain(&self, store: &Store, keys: &Keys) -> Result<Option<Explanation>, StoreError> {
-        let heads = store.records()?;
+    pub(crate) fn explain(&self, notes: &Notes, keys: &Keys) -> Result<Option<Explanation>, NotesError> {
+        let heads = notes.records()?;
         let Some(before) = nearest(&heads, &self.repositories(), self.lane, keys.image).cloned() else {
             return Ok(None);
         };
-        let Some(inputs) = store.inputs(before.image_key)? else { return Ok(None) };
+        let Some(inputs) = notes.inputs(before.image_key)? else { return Ok(None) };
         let changes = difference(&inputs, &self.published_like(keys, &inputs));
         Ok(Some(Explanation { before, changes }))
     }
@@ -95,7 +96,7 @@ mod tests {
             let names = if name.is_empty() { Vec::new() } else { vec![name.to_owned()] };
             RecordHead::new((key(number), key(0)), names, Some(lane(in_lane)), Timestamp::UNIX_EPOCH, 0)
         };
-        // The most recent first, as the store gives them.
+        // The most recent first, as the notes give them.
         let heads =
             [head(1, "app", "pr-1"), head(2, "other", "main"), head(3, "app", "main"), head(4, "", "main")];
         let table = [

@@ -7,21 +7,21 @@ use super::unnoticed::Unnoticed;
 use super::witness::Witness;
 use crate::context::{self, ContextError, FileDigest, Filter, StatIndex};
 use crate::dockerfile::ContextPaths;
-use crate::store::{Store, StoreError};
+use crate::notes::{Notes, NotesError};
 
 /// Digests directories and remembers what it saw.
 pub(super) struct Files<'a> {
-    store: &'a Store,
+    notes: &'a Notes,
     pub(super) witness: Witness,
     /// Stat indices that could not be kept.
-    pub(super) faults: Vec<StoreError>,
+    pub(super) faults: Vec<NotesError>,
     /// What BuildKit could take for unchanged although it is not.
     pub(super) unnoticed: Unnoticed,
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, witness: Witness::default(), faults: Vec::new(), unnoticed: Unnoticed::default() }
+    pub(super) fn new(notes: &'a Notes) -> Self {
+        Self { notes, witness: Witness::default(), faults: Vec::new(), unnoticed: Unnoticed::default() }
     }
 
     /// Digests what counts of `directory` for `paths`, under the names that it counts under.
@@ -35,10 +35,10 @@ impl<'a> Files<'a> {
         let (mut entries, selected) = context::walk_selected(directory, &filter, &paths)?;
         let place = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         let index =
-            self.store.stat_index(&place).and_then(|bytes| StatIndex::decode(&bytes)).unwrap_or_default();
+            self.notes.stat_index(&place).and_then(|bytes| StatIndex::decode(&bytes)).unwrap_or_default();
         let digests = context::digest_entries(&mut entries, &index)?;
         if let Some(learnt) = index.learn(&entries, &digests, began) {
-            self.faults.extend(self.store.keep_stat_index(&place, &learnt.encode()).err());
+            self.faults.extend(self.notes.keep_stat_index(&place, &learnt.encode()).err());
         }
         self.witness.directory(directory, filter, paths, &entries, &selected);
         self.unnoticed.look_at(&entries, &digests);

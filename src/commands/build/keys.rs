@@ -16,8 +16,8 @@ use crate::engine::EngineError;
 use crate::key::{
     BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput, Seal, reads_docker_syntax,
 };
+use crate::notes::{Notes, NotesError};
 use crate::settings::{BuildSettings, NamedContext, SourceSettings};
-use crate::store::{Store, StoreError};
 
 /// The keys of a build and what is worth saying about them.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct BuildKeys {
     /// Digest of the files that BuildKit could take for unchanged although they are not, if there are any.
     pub(crate) ambiguous: Option<Digest>,
     /// What of the cache could not be written on the way; costs time alone.
-    pub(crate) faults: Vec<StoreError>,
+    pub(crate) faults: Vec<NotesError>,
     witness: Witness,
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn compute(
     inputs: &Inputs,
     lookup: &Lookup<'_>,
     endpoint: &Endpoint,
-    store: &Store,
+    notes: &Notes,
     seal: &Seal,
 ) -> Result<BuildKeys, NoKeys> {
     let source = &settings.source;
@@ -124,7 +124,7 @@ pub(crate) async fn compute(
         return Err(NoKeys::RemoteAdd);
     }
     let seen = Seen::of(&dockerfile, &resolution, source);
-    let mut reader = Files::new(store);
+    let mut reader = Files::new(notes);
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
         reader.witness.file(directory.join(name), text.as_bytes());
     }

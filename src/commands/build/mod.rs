@@ -28,11 +28,11 @@ use crate::context::ContextError;
 use crate::dockerfile::ResolveError;
 use crate::engine::{Engine, Image, ImageStore};
 use crate::ledger::{self, BuildRecord, Outcome, StepCounts, TierOutcome, TierRecord};
+use crate::notes::Notes;
 use crate::output::progress::{Trace, VertexTrace};
 use crate::output::{Printer, changes, summary};
 use crate::registry::Login;
 use crate::settings::{BuildSettings, Environment, OutputKind, ProgressMode, Settings};
-use crate::store::Store;
 use crate::tiers::EngineTier;
 use confidential::kept_words;
 use exports::{Abilities, Exports};
@@ -64,7 +64,7 @@ pub(super) async fn run(
     let inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
     let client = Client::connect(&settings.endpoint).await?;
     let mut job = Job {
-        store: Store::new(&settings.cache_dir),
+        notes: Notes::new(&settings.cache_dir),
         login: Login::new(&settings.docker_config),
         engine: engine(&client)?,
         record: BuildRecord::started(Timestamp::now()),
@@ -116,7 +116,7 @@ struct Job<'a> {
     inputs: &'a Inputs,
     client: &'a Client,
     engine: Option<Engine>,
-    store: Store,
+    notes: Notes,
     login: Login,
     record: BuildRecord,
     printer: Printer,
@@ -141,7 +141,7 @@ impl Job<'_> {
         let lookup =
             Lookup { engine: self.engine.as_ref(), login: &self.login, pull: self.build.source.pull };
         let Settings { endpoint, seal, .. } = self.settings;
-        match compute_keys(self.build, self.inputs, &lookup, endpoint, &self.store, seal).await {
+        match compute_keys(self.build, self.inputs, &lookup, endpoint, &self.notes, seal).await {
             Ok(keys) => {
                 self.record.image_key = Some(keys.keys.image);
                 self.record.dependency_key = Some(keys.keys.dependency);
@@ -203,9 +203,9 @@ impl Job<'_> {
         }
         let (Some(keys), Some(engine)) = (keys, &self.engine) else { return Ok(None) };
         let clock = Instant::now();
-        let mut answer = EngineTier::new(&self.store, engine).take(keys.keys.image, &self.build.tags).await;
+        let mut answer = EngineTier::new(&self.notes, engine).take(keys.keys.image, &self.build.tags).await;
         if answer.is_unknown() {
-            match self.identity().explain(&self.store, &keys.keys) {
+            match self.identity().explain(&self.notes, &keys.keys) {
                 Ok(explanation) => {
                     let changes = explanation.and_then(|found| changes::brief(&found.changes));
                     answer.reason.extend(changes.map(|changes| format!(": {changes}")));
@@ -292,7 +292,7 @@ impl Job<'_> {
         if let (Some(keys), Some(id), true) = (keys, self.record.image_id.clone(), engine_image) {
             if keys.still_hold() {
                 self.note(keys, &id)?;
-                if let Err(error) = self.identity().record(&self.store, &keys.keys, Timestamp::now()) {
+                if let Err(error) = self.identity().record(&self.notes, &keys.keys, Timestamp::now()) {
                     self.cache_fault(&error)?;
                 }
             } else {
@@ -334,7 +334,7 @@ impl Job<'_> {
     /// Notes the image under its key; a cache that cannot be written costs a warning.
     fn note(&mut self, keys: &BuildKeys, id: &str) -> Result<(), CommandError> {
         let Some(engine) = &self.engine else { return Ok(()) };
-        let tier = EngineTier::new(&self.store, engine);
+        let tier = EngineTier::new(&self.notes, engine);
         match tier.note(keys.keys.image, keys.keys.dependency, id, Timestamp::now()) {
             Ok(()) => Ok(()),
             Err(error) => self.cache_fault(&error),
@@ -370,7 +370,7 @@ impl Job<'_> {
     }
 
     fn note_steps(&mut self, trace: &Trace) -> Result<(), CommandError> {
-        let secret = match self.store.secret() {
+        let secret = match self.notes.secret() {
             Ok(secret) => Some(secret),
             Err(error) => {
                 self.cache_fault(&error)?;
@@ -430,9 +430,9 @@ impl Job<'_> {
                 return Ok(());
             }
         }
-        let path = self.store.ledger_path();
+        let path = self.notes.ledger_path();
         let written =
-            self.store.prepare(&path).map_err(|error| Box::new(error) as Box<dyn std::error::Error>);
+            self.notes.prepare(&path).map_err(|error| Box::new(error) as Box<dyn std::error::Error>);
         let written = written.and_then(|()| ledger::append(&path, &self.record).map_err(Into::into));
         if let Err(error) = written {
             self.cache_fault(error.as_ref())?;

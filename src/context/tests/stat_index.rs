@@ -22,7 +22,7 @@ fn keyed(root: &Path, index: &StatIndex, walked: SystemTime) -> (Vec<FileDigest>
 
 /// A moment at which everything written so far has long settled.
 fn later() -> SystemTime {
-    SystemTime::now() + Duration::from_secs(60)
+    SystemTime::now() + Duration::from_mins(1)
 }
 
 #[test]

@@ -7,13 +7,13 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{LAYOUT, Store, StoreError};
+use super::{LAYOUT, Notes, NotesError};
 use crate::digest::Digest;
 
 /// Directories whose index is kept; CI agents that work in ever new ones leave indices behind.
 const MAX_INDICES: usize = 32;
 
-impl Store {
+impl Notes {
     /// The bytes of the index of `directory`, which is absolute; `None` where there is none.
     pub fn stat_index(&self, directory: &Path) -> Option<Vec<u8>> {
         Self::read(&self.stat_index_path(directory)).ok()
@@ -24,7 +24,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails when it cannot be written.
-    pub fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), StoreError> {
+    pub fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         let path = self.stat_index_path(directory);
         self.prepare(&path)?;
         let place = path.parent().unwrap_or(&self.root);
@@ -34,7 +34,7 @@ impl Store {
             file.persist(&path).map_err(|error| error.error)?;
             make_room(place)
         };
-        write().map_err(|source| StoreError::Write { path: path.clone(), source })
+        write().map_err(|source| NotesError::Write { path: path.clone(), source })
     }
 
     fn stat_index_path(&self, directory: &Path) -> PathBuf {
@@ -66,18 +66,18 @@ mod tests {
     #[test]
     fn each_directory_has_an_index_and_the_oldest_make_room() {
         let base = tempfile::tempdir().unwrap();
-        let store = Store::new(base.path());
+        let notes = Notes::new(base.path());
         let directory = |number: usize| PathBuf::from(format!("/contexts/{number}"));
-        assert_eq!(store.stat_index(&directory(0)), None);
+        assert_eq!(notes.stat_index(&directory(0)), None);
         for number in 0..MAX_INDICES + 3 {
-            store.keep_stat_index(&directory(number), &[u8::try_from(number).unwrap()]).unwrap();
-            let path = store.stat_index_path(&directory(number));
+            notes.keep_stat_index(&directory(number), &[u8::try_from(number).unwrap()]).unwrap();
+            let path = notes.stat_index_path(&directory(number));
             let time = filetime::FileTime::from_unix_time(1_000 + i64::try_from(number).unwrap(), 0);
             filetime::set_file_mtime(path, time).unwrap();
         }
         let kept: Vec<usize> =
-            (0..MAX_INDICES + 3).filter(|number| store.stat_index(&directory(*number)).is_some()).collect();
+            (0..MAX_INDICES + 3).filter(|number| notes.stat_index(&directory(*number)).is_some()).collect();
         assert_eq!(kept, (3..MAX_INDICES + 3).collect::<Vec<_>>());
-        assert_eq!(store.stat_index(&directory(5)), Some(vec![5]));
+        assert_eq!(notes.stat_index(&directory(5)), Some(vec![5]));
     }
 }

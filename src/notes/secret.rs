@@ -2,17 +2,17 @@
 
 use std::io::{self, Write};
 
-use super::{LAYOUT, Store, StoreError};
+use super::{LAYOUT, Notes, NotesError};
 
 const LENGTH: usize = 32;
 
-impl Store {
+impl Notes {
     /// The secret; made when first asked for.
     ///
     /// # Errors
     ///
     /// Fails when it can be neither read nor written.
-    pub fn secret(&self) -> Result<[u8; LENGTH], StoreError> {
+    pub fn secret(&self) -> Result<[u8; LENGTH], NotesError> {
         let path = self.root.join(LAYOUT).join("secret");
         let known = || Self::read(&path).ok().and_then(|bytes| <[u8; LENGTH]>::try_from(bytes).ok());
         if let Some(secret) = known() {
@@ -39,7 +39,7 @@ impl Store {
                 },
             }
         };
-        make().map_err(|source| StoreError::Write { path: path.clone(), source })
+        make().map_err(|source| NotesError::Write { path: path.clone(), source })
     }
 }
 
@@ -53,14 +53,14 @@ mod tests {
     #[test]
     fn a_cache_has_one_secret_and_another_cache_another() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let secret = Store::new(one.path()).secret().unwrap();
-        assert_eq!(Store::new(one.path()).secret().unwrap(), secret);
-        assert_ne!(Store::new(two.path()).secret().unwrap(), secret);
+        let secret = Notes::new(one.path()).secret().unwrap();
+        assert_eq!(Notes::new(one.path()).secret().unwrap(), secret);
+        assert_ne!(Notes::new(two.path()).secret().unwrap(), secret);
         let path = one.path().join(LAYOUT).join("secret");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&path, "short").unwrap();
-        let replaced = Store::new(one.path()).secret().unwrap();
+        let replaced = Notes::new(one.path()).secret().unwrap();
         assert_ne!(replaced, secret);
-        assert_eq!(Store::new(one.path()).secret().unwrap(), replaced);
+        assert_eq!(Notes::new(one.path()).secret().unwrap(), replaced);
     }
 }

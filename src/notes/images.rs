@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LAYOUT, Store, StoreError};
+use super::{LAYOUT, Notes, NotesError};
 use crate::key::CacheKey;
 
 const SCHEMA: &str = "larder.image.v1";
@@ -37,14 +37,14 @@ pub struct EngineImage {
     pub last_used: Timestamp,
 }
 
-impl Store {
+impl Notes {
     /// What is kept for `key`.
     ///
     /// # Errors
     ///
     /// Fails when the entry cannot be read. A damaged one is set aside first,
     /// so that the next look finds nothing.
-    pub fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, StoreError> {
+    pub fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, NotesError> {
         let path = self.image_path(key);
         let text = match Self::read(&path) {
             Ok(text) => text,
@@ -52,7 +52,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(self.set_aside(&path, error.to_string()));
             }
-            Err(source) => return Err(StoreError::Read { path, source }),
+            Err(source) => return Err(NotesError::Read { path, source }),
         };
         match serde_json::from_slice::<ImageEntry>(&text) {
             Ok(entry) if entry.schema == SCHEMA && entry.image_key == key => Ok(Some(entry)),
@@ -72,9 +72,9 @@ impl Store {
         dependency_key: CacheKey,
         id: &str,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), NotesError> {
         let known = match self.image(key) {
-            Err(StoreError::Damaged { .. }) => None,
+            Err(NotesError::Damaged { .. }) => None,
             known => known?,
         };
         let mut images = known.map(|entry| entry.images).unwrap_or_default();
@@ -84,7 +84,7 @@ impl Store {
         images.truncate(MAX_IMAGES);
         let entry = ImageEntry { schema: SCHEMA.to_owned(), image_key: key, dependency_key, images };
         let text = serde_json::to_vec_pretty(&entry)
-            .map_err(|error| StoreError::Write { path: self.image_path(key), source: error.into() })?;
+            .map_err(|error| NotesError::Write { path: self.image_path(key), source: error.into() })?;
         self.write(&self.image_path(key), &text)
     }
 
@@ -98,10 +98,10 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    fn store() -> (tempfile::TempDir, Store) {
+    fn notes() -> (tempfile::TempDir, Notes) {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::new(&directory.path().join("cache"));
-        (directory, store)
+        let notes = Notes::new(&directory.path().join("cache"));
+        (directory, notes)
     }
 
     fn key(text: &str) -> CacheKey {
@@ -114,47 +114,47 @@ mod tests {
 
     #[test]
     fn the_last_image_used_comes_first_and_keeps_its_birthday() {
-        let (_directory, store) = store();
-        assert_eq!(store.image(key("a")).unwrap(), None);
+        let (_directory, notes) = notes();
+        assert_eq!(notes.image(key("a")).unwrap(), None);
         for (second, id) in [(1, "one"), (2, "two"), (3, "one")] {
-            store.note_image(key("a"), key("d"), id, at(second)).unwrap();
+            notes.note_image(key("a"), key("d"), id, at(second)).unwrap();
         }
-        let images = store.image(key("a")).unwrap().unwrap().images;
+        let images = notes.image(key("a")).unwrap().unwrap().images;
         let one = EngineImage { id: "one".to_owned(), created: at(1), last_used: at(3) };
         let two = EngineImage { id: "two".to_owned(), created: at(2), last_used: at(2) };
         assert_eq!(images, [one, two]);
         for second in 4..40 {
-            store.note_image(key("a"), key("d"), &second.to_string(), at(second)).unwrap();
+            notes.note_image(key("a"), key("d"), &second.to_string(), at(second)).unwrap();
         }
-        assert_eq!(store.image(key("a")).unwrap().unwrap().images.len(), MAX_IMAGES);
+        assert_eq!(notes.image(key("a")).unwrap().unwrap().images.len(), MAX_IMAGES);
     }
 
     #[test]
     fn a_damaged_or_foreign_entry_is_set_aside_and_then_absent() {
-        let (_directory, store) = store();
+        let (_directory, notes) = notes();
         for damage in ["", "{\"schema\":", "[]", "\u{0}\u{1}"] {
-            store.note_image(key("a"), key("d"), "one", at(1)).unwrap();
-            let path = store.image_path(key("a"));
+            notes.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+            let path = notes.image_path(key("a"));
             std::fs::write(&path, damage).unwrap();
-            let error = store.image(key("a")).unwrap_err();
-            assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-            assert_eq!(store.image(key("a")).unwrap(), None);
+            let error = notes.image(key("a")).unwrap_err();
+            assert!(matches!(error, NotesError::Damaged { .. }), "{error}");
+            assert_eq!(notes.image(key("a")).unwrap(), None);
         }
-        store.note_image(key("a"), key("d"), "one", at(1)).unwrap();
-        std::fs::remove_file(store.image_path(key("a"))).unwrap();
+        notes.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+        std::fs::remove_file(notes.image_path(key("a"))).unwrap();
         let pipe = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, store.image_path(key("a")), pipe, 0o600.into(), 0).unwrap();
-        assert!(matches!(store.image(key("a")), Err(StoreError::Damaged { .. })), "a pipe is no entry");
-        store.note_image(key("a"), key("d"), "one", at(1)).unwrap();
-        std::fs::rename(store.image_path(key("a")), store.image_path(key("b"))).unwrap();
-        assert!(matches!(store.image(key("b")), Err(StoreError::Damaged { .. })));
+        rustix::fs::mknodat(rustix::fs::CWD, notes.image_path(key("a")), pipe, 0o600.into(), 0).unwrap();
+        assert!(matches!(notes.image(key("a")), Err(NotesError::Damaged { .. })), "a pipe is no entry");
+        notes.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+        std::fs::rename(notes.image_path(key("a")), notes.image_path(key("b"))).unwrap();
+        assert!(matches!(notes.image(key("b")), Err(NotesError::Damaged { .. })));
     }
 
     #[test]
     fn nobody_else_can_look_into_the_cache() {
-        let (_directory, store) = store();
-        store.note_image(key("a"), key("d"), "one", at(1)).unwrap();
-        let mode = std::fs::metadata(store.directory()).unwrap().permissions().mode();
+        let (_directory, notes) = notes();
+        notes.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+        let mode = std::fs::metadata(notes.directory()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
     }
 }

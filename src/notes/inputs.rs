@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LAYOUT, Lane, Store, StoreError};
+use super::{LAYOUT, Notes, NotesError};
 use crate::key::{CacheKey, Input};
+use crate::store::Lane;
 
 const SCHEMA: &str = "larder.inputs.v1";
 /// Records kept.
@@ -54,16 +55,16 @@ impl RecordHead {
     }
 }
 
-impl Store {
+impl Notes {
     /// Keeps what the key of `head` was made of; `inputs` are published ones.
     ///
     /// # Errors
     ///
     /// Fails when the record cannot be written.
-    pub fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), StoreError> {
+    pub fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
         let path = self.inputs_path(head.image_key);
         let failed =
-            |error: serde_json::Error| StoreError::Write { path: path.clone(), source: error.into() };
+            |error: serde_json::Error| NotesError::Write { path: path.clone(), source: error.into() };
         let mut text = serde_json::to_vec(head).map_err(failed)?;
         for input in inputs {
             text.push(b'\n');
@@ -80,12 +81,12 @@ impl Store {
     /// # Errors
     ///
     /// Fails when the directory is there and cannot be read.
-    pub fn records(&self) -> Result<Vec<RecordHead>, StoreError> {
+    pub fn records(&self) -> Result<Vec<RecordHead>, NotesError> {
         let directory = self.root.join(LAYOUT).join("inputs");
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(StoreError::Read { path: directory, source }),
+            Err(source) => return Err(NotesError::Read { path: directory, source }),
         };
         let mut heads: Vec<RecordHead> = entries.filter_map(|entry| head(&entry.ok()?.path())).collect();
         heads.sort_unstable_by_key(|head| std::cmp::Reverse((head.created, head.image_key)));
@@ -97,7 +98,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails when it cannot be read. A damaged one is set aside first.
-    pub fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, StoreError> {
+    pub fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, NotesError> {
         let path = self.inputs_path(key);
         let text = match Self::read(&path) {
             Ok(text) => String::from_utf8_lossy(&text).into_owned(),
@@ -105,7 +106,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(self.set_aside(&path, error.to_string()));
             }
-            Err(source) => return Err(StoreError::Read { path, source }),
+            Err(source) => return Err(NotesError::Read { path, source }),
         };
         let mut lines = text.lines();
         let head: Option<RecordHead> = lines.next().and_then(|line| serde_json::from_str(line).ok());
@@ -127,7 +128,7 @@ impl Store {
 /// The first line of a record.
 fn head(path: &Path) -> Option<RecordHead> {
     let mut line = String::new();
-    BufReader::new(Store::open(path).ok()?).read_line(&mut line).ok()?;
+    BufReader::new(Notes::open(path).ok()?).read_line(&mut line).ok()?;
     serde_json::from_str::<RecordHead>(&line).ok().filter(|head| head.schema == SCHEMA)
 }
 
@@ -157,10 +158,10 @@ mod tests {
     use crate::digest::Digest;
     use crate::key::InputKind;
 
-    fn store() -> (tempfile::TempDir, Store) {
+    fn notes() -> (tempfile::TempDir, Notes) {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::new(directory.path());
-        (directory, store)
+        let notes = Notes::new(directory.path());
+        (directory, notes)
     }
 
     fn record(number: i64) -> (RecordHead, Vec<Input>) {
@@ -176,43 +177,43 @@ mod tests {
 
     #[test]
     fn records_come_back_whole_and_the_most_recent_first() {
-        let (_directory, store) = store();
-        assert_eq!(store.records().unwrap(), []);
+        let (_directory, notes) = notes();
+        assert_eq!(notes.records().unwrap(), []);
         for number in [2, 3, 1] {
             let (head, inputs) = record(number);
-            store.keep_inputs(&head, &inputs).unwrap();
+            notes.keep_inputs(&head, &inputs).unwrap();
         }
-        let heads = store.records().unwrap();
+        let heads = notes.records().unwrap();
         assert_eq!(heads, [3, 2, 1].map(|number| record(number).0));
-        assert_eq!(store.inputs(heads[1].image_key).unwrap().unwrap(), record(2).1);
-        assert_eq!(store.inputs(CacheKey::from(Digest::of(b"other"))).unwrap(), None);
+        assert_eq!(notes.inputs(heads[1].image_key).unwrap().unwrap(), record(2).1);
+        assert_eq!(notes.inputs(CacheKey::from(Digest::of(b"other"))).unwrap(), None);
     }
 
     #[test]
     fn the_oldest_records_make_room() {
-        let (_directory, store) = store();
+        let (_directory, notes) = notes();
         for number in 0..i64::try_from(MAX_RECORDS).unwrap() + 3 {
             let (head, inputs) = record(number);
-            store.keep_inputs(&head, &inputs).unwrap();
+            notes.keep_inputs(&head, &inputs).unwrap();
             let time = filetime::FileTime::from_unix_time(1000 + number, 0);
-            filetime::set_file_mtime(store.inputs_path(head.image_key), time).unwrap();
+            filetime::set_file_mtime(notes.inputs_path(head.image_key), time).unwrap();
         }
-        let heads = store.records().unwrap();
+        let heads = notes.records().unwrap();
         assert_eq!(heads.len(), MAX_RECORDS);
         assert_eq!(heads.last(), Some(&record(3).0));
     }
 
     #[test]
     fn a_damaged_record_is_set_aside_and_then_absent() {
-        let (_directory, store) = store();
+        let (_directory, notes) = notes();
         let (head, inputs) = record(1);
         for keep in [0, 1, 40, 300] {
-            store.keep_inputs(&head, &inputs).unwrap();
-            let path = store.inputs_path(head.image_key);
+            notes.keep_inputs(&head, &inputs).unwrap();
+            let path = notes.inputs_path(head.image_key);
             let text = fs::read(&path).unwrap();
             fs::write(&path, &text[..keep]).unwrap();
-            assert!(matches!(store.inputs(head.image_key), Err(StoreError::Damaged { .. })), "{keep}");
-            assert_eq!(store.inputs(head.image_key).unwrap(), None);
+            assert!(matches!(notes.inputs(head.image_key), Err(NotesError::Damaged { .. })), "{keep}");
+            assert_eq!(notes.inputs(head.image_key).unwrap(), None);
         }
     }
 }

@@ -1,0 +1,104 @@
+//! Where an entry stands: lane, kind, family, key.
+
+use std::fmt::{self, Write as _};
+
+use serde::{Deserialize, Serialize};
+
+use super::Lane;
+use crate::digest::Digest;
+
+/// Characters of a name that stand in a path as they are, at most.
+const LONGEST_NAME: usize = 100;
+
+/// What an entry holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EntryKind {
+    /// A whole image.
+    Image,
+    /// The content of a cache mount.
+    Mount,
+    /// A directory of this machine.
+    Dir,
+}
+
+impl EntryKind {
+    /// Its name in paths, output and manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Mount => "mount",
+            Self::Dir => "dir",
+        }
+    }
+}
+
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where an entry stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Address {
+    /// Whose it is.
+    pub lane: Lane,
+    /// What it holds.
+    pub kind: EntryKind,
+    /// Entries of one kind and family can stand in for each other: a directory's path, a mount's id.
+    pub family: String,
+    /// What exactly it was made for.
+    pub key: Digest,
+}
+
+impl Address {
+    /// The prefix of all entries of `kind` and `family` in `lane`, without a slash at its end.
+    pub fn place_of(lane: &Lane, kind: EntryKind, family: &str) -> String {
+        format!("entries/{}/{kind}/{}", path_name(&lane.to_string()), path_name(family))
+    }
+
+    /// The prefix of all entries of its family.
+    pub fn place(&self) -> String {
+        Self::place_of(&self.lane, self.kind, &self.family)
+    }
+}
+
+/// A name as one component of a path, the same on disks and in buckets.
+///
+/// Letters, digits, `-`, `_` and inner dots stand as they are, other bytes as
+/// `~` and two hex digits; what is long ends in a digest of the whole.
+fn path_name(name: &str) -> String {
+    let mut path = String::new();
+    for (place, byte) in name.bytes().enumerate() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (byte == b'.' && place > 0) {
+            path.push(char::from(byte));
+        } else {
+            let _ = write!(path, "~{byte:02x}");
+        }
+    }
+    if path.len() > LONGEST_NAME {
+        path.truncate(LONGEST_NAME - 33);
+        let _ = write!(path, "~{}", &Digest::of(name.as_bytes()).hex()[..32]);
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_names_never_share_a_path_and_none_leads_elsewhere() {
+        let long = "x".repeat(300);
+        let longer = "x".repeat(301);
+        let names =
+            ["main", "feature/x", "feature-x", "feature~2fx", "..", ".", "a.b", "ü", " ", &long, &longer];
+        let paths: std::collections::BTreeSet<String> = names.iter().map(|name| path_name(name)).collect();
+        assert_eq!(paths.len(), names.len());
+        for path in &paths {
+            assert!(!path.starts_with('.') && !path.contains('/') && path.len() <= LONGEST_NAME, "{path}");
+        }
+        assert_eq!(path_name("feature/x"), "feature~2fx");
+    }
+}

@@ -1,0 +1,93 @@
+//! What every backend has to do, as one suite.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "it is called by tests, which fail by panicking"
+)]
+
+use std::sync::Arc;
+use std::thread;
+
+use super::{Backend, Object};
+
+/// Runs the suite on an empty backend; `again` is a second handle on the same place, as another job has it.
+pub fn check(backend: &Arc<dyn Backend>, again: &dyn Backend) {
+    objects_come_back(backend.as_ref(), again);
+    listings_are_whole(backend.as_ref(), again);
+    what_is_set_aside_is_out_of_the_way(backend.as_ref(), again);
+    marks_are_seen_until_they_are_dropped(backend.as_ref(), again);
+    many_writers_of_one_object_leave_one_of_theirs(backend, again);
+    backend.tidy().unwrap();
+}
+
+fn objects_come_back(backend: &dyn Backend, again: &dyn Backend) {
+    assert_eq!(backend.read("a/none", 10).unwrap(), None);
+    assert!(!backend.contains("a/none").unwrap());
+    backend.remove("a/none").unwrap();
+    let large = vec![0; 3_000_000];
+    for content in [&b""[..], b"one", &large] {
+        backend.write("a/b-c_~2f.json", content).unwrap();
+        assert!(again.contains("a/b-c_~2f.json").unwrap());
+        assert_eq!(again.read("a/b-c_~2f.json", 3_000_000).unwrap().as_deref(), Some(content));
+    }
+    assert!(again.read("a/b-c_~2f.json", 2_999_999).is_err(), "what is too large is not read");
+    backend.remove("a/b-c_~2f.json").unwrap();
+    assert_eq!(again.read("a/b-c_~2f.json", 10).unwrap(), None);
+}
+
+fn listings_are_whole(backend: &dyn Backend, again: &dyn Backend) {
+    assert_eq!(backend.list("l").unwrap(), []);
+    let mut expected = Vec::new();
+    for number in 0..25_u64 {
+        let path = format!("l/{:02x}/{number}", number % 3);
+        backend.write(&path, &vec![1; usize::try_from(number).unwrap()]).unwrap();
+        expected.push(Object { path, size: number });
+    }
+    backend.write("lx/no", b"another prefix").unwrap();
+    expected.sort();
+    let mut listed = again.list("l").unwrap();
+    listed.sort();
+    assert_eq!(listed, expected);
+    assert_eq!(again.list("l/01").unwrap().len(), 8);
+}
+
+fn what_is_set_aside_is_out_of_the_way(backend: &dyn Backend, again: &dyn Backend) {
+    backend.write("q/bad", b"bad").unwrap();
+    backend.set_aside("q/bad").unwrap();
+    assert_eq!(again.read("q/bad", 10).unwrap(), None);
+    let aside = again.list("damaged").unwrap();
+    assert_eq!(aside.len(), 1);
+    assert_eq!(again.read(&aside[0].path, 10).unwrap().as_deref(), Some(&b"bad"[..]));
+    backend.set_aside("q/none").unwrap();
+}
+
+fn marks_are_seen_until_they_are_dropped(backend: &dyn Backend, again: &dyn Backend) {
+    assert_eq!(backend.marks("m").unwrap(), Vec::<String>::new());
+    let first = backend.mark("m", "first\n").unwrap();
+    let second = again.mark("m", "").unwrap();
+    first.add("more\n").unwrap();
+    first.add("and more\n").unwrap();
+    let mut texts = again.marks("m").unwrap();
+    texts.sort();
+    assert_eq!(texts, ["", "first\nmore\nand more\n"]);
+    drop(first);
+    assert_eq!(again.marks("m").unwrap(), [""]);
+    drop(second);
+    assert_eq!(backend.marks("m").unwrap(), Vec::<String>::new());
+}
+
+fn many_writers_of_one_object_leave_one_of_theirs(backend: &Arc<dyn Backend>, again: &dyn Backend) {
+    let writers: Vec<_> = (0..8_u8)
+        .map(|writer| {
+            let backend = Arc::clone(backend);
+            thread::spawn(move || backend.write("w/same", &vec![writer; 100_000]))
+        })
+        .collect();
+    for writer in writers {
+        writer.join().unwrap().unwrap();
+    }
+    let content = again.read("w/same", 100_000).unwrap().unwrap();
+    assert_eq!(content.len(), 100_000);
+    assert!(content.iter().all(|byte| *byte == content[0]), "writes do not mix");
+}

@@ -1,0 +1,282 @@
+//! A backend in a directory: a disk of this machine, or a share that several mount.
+//!
+//! ```text
+//! <root>/
+//!   tmp/…            objects being written; renamed when they are whole
+//!   <directory>/…    a mark is a file that its owner has locked
+//! ```
+//!
+//! Where the file system has no locks, a mark counts as dead when nothing was
+//! added to it for [`MARK_LIFETIME`].
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::{Backend, BackendError, Mark, Object, Reason};
+
+/// How long a mark without a lock is believed, and how long what a dead process was writing is kept.
+const MARK_LIFETIME: Duration = Duration::from_hours(1);
+const TEMPORARY: &str = "tmp";
+const DAMAGED: &str = "damaged";
+
+/// Objects as files below a directory, created when first written to, closed to other users.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    root: PathBuf,
+}
+
+impl Directory {
+    /// A backend below `root`.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    fn failed(&self, action: &'static str, path: &str, source: io::Error) -> BackendError {
+        let place = self.place();
+        BackendError {
+            action,
+            path: path.to_owned(),
+            place,
+            reason: Reason::of(&source),
+            source: source.into(),
+        }
+    }
+
+    /// Calls `create`, and again with its directory made if that was missing.
+    fn in_directory<T>(path: &Path, create: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match create() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let directory = path.parent().unwrap_or(path);
+                DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+                create()
+            }
+            result => result,
+        }
+    }
+
+    fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
+        let directory = self.root.join(TEMPORARY);
+        let create = || tempfile::Builder::new().prefix("").tempfile_in(&directory);
+        Self::in_directory(&directory.join("x"), create)
+    }
+
+    fn write_file(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut file = self.temporary()?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        let temporary = file.into_temp_path();
+        Self::in_directory(path, || fs::rename(&temporary, path))?;
+        // It has gone: there is nothing to remove.
+        drop(temporary.keep());
+        Ok(())
+    }
+
+    /// Opens what should be a file. Something else in its place, such as a pipe that nobody writes to, is damage.
+    fn open(path: &Path) -> io::Result<File> {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        if file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"))
+    }
+
+    fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let file = Self::open(path)?;
+        let size = file.metadata()?.len();
+        if size > limit {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("it has {size} bytes, not up to {limit}"),
+            ));
+        }
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        file.take(limit).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    /// The text of the mark at `path`, unless its owner is dead; then it is removed.
+    fn read_mark(path: &Path) -> io::Result<Option<String>> {
+        let mut file = Self::open(path)?;
+        let alive = match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => false,
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => true,
+            Err(_) => is_young(&file.metadata()?),
+        };
+        if !alive {
+            fs::remove_file(path)?;
+            return Ok(None);
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(Some(text))
+    }
+}
+
+impl Backend for Directory {
+    fn place(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn parallelism(&self) -> usize {
+        4
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError> {
+        absent_is_none(Self::read_file(&self.root.join(path), limit))
+            .map_err(|error| self.failed("read", path, error))
+    }
+
+    fn contains(&self, path: &str) -> Result<bool, BackendError> {
+        let found = absent_is_none(fs::symlink_metadata(self.root.join(path)));
+        found.map(|found| found.is_some()).map_err(|error| self.failed("read", path, error))
+    }
+
+    fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError> {
+        self.write_file(&self.root.join(path), content).map_err(|error| self.failed("write", path, error))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError> {
+        let mut objects = Vec::new();
+        for entry in walkdir::WalkDir::new(self.root.join(prefix)) {
+            let metadata = entry.and_then(|entry| Ok((entry.metadata()?, entry)));
+            match metadata {
+                Ok((metadata, entry)) if !metadata.is_dir() => {
+                    let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
+                    // What has another name was not written by larder.
+                    if let Some(path) = path.to_str() {
+                        objects.push(Object { path: path.to_owned(), size: metadata.len() });
+                    }
+                }
+                Ok(_) => {}
+                Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {}
+                Err(error) => return Err(self.failed("list", prefix, error.into())),
+            }
+        }
+        Ok(objects)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), BackendError> {
+        let removed = absent_is_none(fs::remove_file(self.root.join(path)));
+        removed.map(drop).map_err(|error| self.failed("remove", path, error))
+    }
+
+    fn set_aside(&self, path: &str) -> Result<(), BackendError> {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let aside = self.root.join(DAMAGED).join(name);
+        let moved = Self::in_directory(&aside, || fs::rename(self.root.join(path), &aside));
+        absent_is_none(moved).map(drop).map_err(|error| self.failed("remove", path, error))
+    }
+
+    fn mark(&self, directory: &str, text: &str) -> Result<Box<dyn Mark>, BackendError> {
+        let make = || {
+            let mut file = self.temporary()?;
+            // Where there are no locks its time stands in for one.
+            let _ = flock(file.as_file(), FlockOperation::NonBlockingLockExclusive);
+            file.write_all(text.as_bytes())?;
+            let name = file.path().file_name().unwrap_or_default().to_owned();
+            let path = self.root.join(directory).join(name);
+            let (file, temporary) = file.into_parts();
+            Self::in_directory(&path, || fs::rename(&temporary, &path))?;
+            drop(temporary.keep());
+            Ok(LockedFile { backend: self.clone(), file, path })
+        };
+        make()
+            .map(|mark| Box::new(mark) as Box<dyn Mark>)
+            .map_err(|error| self.failed("write", directory, error))
+    }
+
+    fn marks(&self, directory: &str) -> Result<Vec<String>, BackendError> {
+        let read = || {
+            let Some(entries) = absent_is_none(fs::read_dir(self.root.join(directory)))? else {
+                return Ok(Vec::new());
+            };
+            let mut texts = Vec::new();
+            for entry in entries {
+                texts.extend(absent_is_none(Self::read_mark(&entry?.path()))?.flatten());
+            }
+            Ok(texts)
+        };
+        read().map_err(|error| self.failed("read", directory, error))
+    }
+
+    fn tidy(&self) -> Result<(), BackendError> {
+        let remove = || {
+            for entry in absent_is_none(fs::read_dir(self.root.join(TEMPORARY)))?.into_iter().flatten() {
+                let entry = entry?;
+                if !entry.metadata().is_ok_and(|metadata| is_young(&metadata)) {
+                    absent_is_none(fs::remove_file(entry.path()))?;
+                }
+            }
+            Ok(())
+        };
+        remove().map_err(|error| self.failed("remove", TEMPORARY, error))
+    }
+}
+
+fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_young(metadata: &fs::Metadata) -> bool {
+    let age = metadata.modified().map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
+    age.is_ok_and(|age| age < MARK_LIFETIME)
+}
+
+/// A mark: a file whose lock goes with its process.
+#[derive(Debug)]
+struct LockedFile {
+    backend: Directory,
+    file: File,
+    path: PathBuf,
+}
+
+impl Mark for LockedFile {
+    fn add(&self, text: &str) -> Result<(), BackendError> {
+        let name = self.path.to_string_lossy();
+        (&self.file).write_all(text.as_bytes()).map_err(|error| self.backend.failed("write", &name, error))
+    }
+}
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // Unlocked it counts as dead, and is removed by who finds it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::backend::conformance;
+
+    #[test]
+    fn a_directory_does_what_every_backend_does() {
+        let base = tempfile::tempdir().unwrap();
+        let backend: Arc<dyn Backend> = Arc::new(Directory::new(base.path()));
+        conformance::check(&backend, &Directory::new(base.path()));
+    }
+
+    #[test]
+    fn what_is_no_file_is_damage_and_never_waited_for() {
+        let base = tempfile::tempdir().unwrap();
+        let backend = Directory::new(base.path());
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, base.path().join("pipe"), pipe, 0o600.into(), 0).unwrap();
+        fs::create_dir(base.path().join("directory")).unwrap();
+        for path in ["pipe", "directory"] {
+            assert_eq!(backend.read(path, 10).unwrap_err().reason, Reason::Damaged, "{path}");
+        }
+    }
+}
