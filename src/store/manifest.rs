@@ -11,10 +11,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Address;
+use super::chunk::LARGEST;
 use crate::digest::Digest;
 
 /// The schema that this larder writes and understands.
 pub const SCHEMA: &str = "larder.entry.v1";
+/// A time as it stands in a manifest's name: sorts as text.
+const TIME_IN_NAMES: &str = "%Y%m%dT%H%M%S.%3fZ";
 /// Digits of an id that are shown.
 const SHORT_ID: usize = 12;
 
@@ -127,9 +130,182 @@ pub struct Entry {
     pub manifest: Manifest,
 }
 
+/// A manifest cannot be used.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    /// It has this schema.
+    Newer(String),
+    /// It is none.
+    Damaged(String),
+}
+
 impl Entry {
+    /// A new entry and the line that is its manifest.
+    pub(super) fn new(manifest: Manifest) -> (Self, Vec<u8>) {
+        let line = serde_json::to_vec(&manifest).expect("a manifest has text keys only");
+        let id = Digest::of(&line);
+        let Manifest { address, created, .. } = &manifest;
+        let time = created.strftime(TIME_IN_NAMES);
+        let path = format!("{}/{}.{time}.{}.json", address.place(), address.key.hex(), id.hex());
+        (Self { id, path, manifest }, line)
+    }
+
+    /// The manifest's line and, if it is signed, the signature's.
+    pub(super) fn split(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+        match text.iter().position(|byte| *byte == b'\n') {
+            Some(end) => {
+                let signature = text[end + 1..].trim_ascii();
+                (&text[..end], (!signature.is_empty()).then_some(signature))
+            }
+            None => (text, None),
+        }
+    }
+
+    /// Reads a manifest whose digest has been checked.
+    pub(super) fn read(name: &EntryName, line: &[u8]) -> Result<Self, Unreadable> {
+        let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
+        let schema: Schema = serde_json::from_slice(line).map_err(damaged)?;
+        if schema.schema != SCHEMA {
+            return Err(Unreadable::Newer(schema.schema));
+        }
+        let manifest: Manifest = serde_json::from_slice(line).map_err(damaged)?;
+        let holds = |span: Span| {
+            let bytes: u64 = manifest.chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
+            span.at.checked_add(span.size).is_some_and(|end| end <= bytes)
+        };
+        let fits = |chunk: &ChunkRef| (1..=LARGEST).contains(&(chunk.size as usize));
+        if !manifest.chunks.iter().all(fits) || !holds(manifest.listing) {
+            return Err(Unreadable::Damaged("its chunks are not as large as it says".to_owned()));
+        }
+        Ok(Self { id: name.id, path: name.path.clone(), manifest })
+    }
+
     /// The digits of its id that are shown.
     pub fn short_id(&self) -> String {
-        self.id.hex()[..SHORT_ID].to_owned()
+        short(&self.id)
+    }
+
+    /// Where in the content each chunk begins, and where the last one ends.
+    pub fn starts(&self) -> Vec<u64> {
+        let mut at = 0;
+        let mut starts = vec![0];
+        starts.extend(self.manifest.chunks.iter().map(|chunk| {
+            at += u64::from(chunk.size);
+            at
+        }));
+        starts
+    }
+
+    /// The name that its manifest has.
+    pub(super) fn name(&self) -> EntryName {
+        self.path.parse().expect("an entry was named by Entry::new or read by its name")
+    }
+}
+
+/// What is shown of an id.
+pub(super) fn short(id: &Digest) -> String {
+    id.hex()[..SHORT_ID].to_owned()
+}
+
+#[derive(Deserialize)]
+struct Schema {
+    schema: String,
+}
+
+/// What a manifest's path tells without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EntryName {
+    path: String,
+    /// The digest of the manifest.
+    pub(super) id: Digest,
+    /// What the entry was made for.
+    pub(super) key: Digest,
+    /// When it was saved; sorts as text.
+    created: String,
+}
+
+impl EntryName {
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Older ones come first; of two that are as old, the order is the same everywhere.
+    pub(super) fn cmp_age(&self, other: &Self) -> std::cmp::Ordering {
+        (&self.created, self.id).cmp(&(&other.created, other.id))
+    }
+}
+
+impl std::str::FromStr for EntryName {
+    type Err = ();
+
+    fn from_str(path: &str) -> Result<Self, ()> {
+        let name = path.rsplit('/').next().unwrap_or_default().strip_suffix(".json").ok_or(())?;
+        let (key, rest) = name.split_once('.').ok_or(())?;
+        let (created, id) = rest.rsplit_once('.').ok_or(())?;
+        let digest = |hex: &str| format!("sha256:{hex}").parse().map_err(|_| ());
+        let (key, id) = (digest(key)?, digest(id)?);
+        Ok(Self { path: path.to_owned(), id, key, created: created.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{EntryKind, Lane};
+
+    fn manifest() -> Manifest {
+        let lane = Lane::try_from("feature/x".to_owned()).unwrap();
+        let key = Digest::of(b"key");
+        Manifest {
+            schema: SCHEMA.to_owned(),
+            address: Address { lane, kind: EntryKind::Dir, family: ".pip-cache".to_owned(), key },
+            created: Timestamp::from_millisecond(1_000).unwrap(),
+            subject: Subject { title: ".pip-cache".to_owned(), files: 1, bytes: 3, ..Subject::default() },
+            listing: Span { at: 3, size: 2 },
+            added_bytes: 9,
+            chunks: vec![ChunkRef { digest: Digest::of(b"chunk"), size: 5, stored: 9 }],
+        }
+    }
+
+    #[test]
+    fn a_manifest_reads_like_this() {
+        let (entry, line) = Entry::new(manifest());
+        let text: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        insta::assert_json_snapshot!(text);
+        insta::assert_snapshot!(entry.path);
+        assert_eq!(Entry::read(&entry.name(), &line).unwrap(), entry);
+    }
+
+    #[test]
+    fn fields_of_the_future_are_passed_over_and_schemas_of_the_future_refused() {
+        let (entry, line) = Entry::new(manifest());
+        let text = String::from_utf8(line).unwrap();
+        let more = text.replacen('{', "{\"mood\":[1,{\"x\":null}],", 1);
+        assert_eq!(Entry::read(&entry.name(), more.as_bytes()).unwrap().manifest, entry.manifest);
+        let newer = text.replace(SCHEMA, "larder.entry.v2");
+        assert!(matches!(
+            Entry::read(&entry.name(), newer.as_bytes()),
+            Err(Unreadable::Newer(schema)) if schema == "larder.entry.v2"
+        ));
+    }
+
+    #[test]
+    fn a_manifest_that_contradicts_itself_is_damaged() {
+        let too_long = Manifest { listing: Span { at: 3, size: 3 }, ..manifest() };
+        let overflow = Manifest { listing: Span { at: u64::MAX, size: 2 }, ..manifest() };
+        let chunk = manifest().chunks[0];
+        let huge = Manifest { chunks: vec![ChunkRef { size: u32::MAX, ..chunk }], ..manifest() };
+        let empty = Manifest { chunks: vec![ChunkRef { size: 0, ..chunk }, chunk], ..manifest() };
+        for manifest in [too_long, overflow, huge, empty] {
+            let (entry, line) = Entry::new(manifest);
+            assert!(matches!(Entry::read(&entry.name(), &line), Err(Unreadable::Damaged(_))));
+        }
+    }
+
+    #[test]
+    fn foreign_names_are_no_entries() {
+        for path in ["", "x.json", "a/b.c.d.json", ".json", "entries/main/dir/x/README"] {
+            assert!(path.parse::<EntryName>().is_err(), "{path}");
+        }
     }
 }

@@ -17,9 +17,131 @@
 
 mod address;
 pub mod backend;
+mod chunk;
+mod error;
+mod find;
 mod lane;
+mod load;
 mod manifest;
+mod push;
+mod registration;
+mod repository;
+mod save;
+mod signature;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
 
 pub use address::{Address, EntryKind};
+use backend::Backend;
+pub use error::StoreError;
+pub use find::Found;
 pub use lane::{InvalidLane, Lane};
+pub use load::Sink;
 pub use manifest::{ChunkRef, Entry, KeyInput, Manifest, SCHEMA, Span, Subject};
+use repository::Repository;
+pub use save::{CopyError, Save, Saved};
+pub use signature::{InvalidKey, Trust};
+
+use crate::digest::Digest;
+
+/// The version of the layout, the first component of every path.
+pub const LAYOUT: &str = "v1";
+
+/// A store: what is here, and what machines share.
+#[derive(Debug, Clone)]
+pub struct Store {
+    local: Repository,
+    /// The slower one that others share, if there is one.
+    remote: Option<Repository>,
+    lane: Lane,
+    trunk: Lane,
+    read_only: bool,
+    trust: Trust,
+    max_bytes: Option<u64>,
+}
+
+/// How a store is to be used.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Whose entries these are: saved here, looked for here first.
+    pub lane: Lane,
+    /// Where else entries are looked for.
+    pub trunk: Lane,
+    /// Save nothing, move nothing, remove nothing.
+    pub read_only: bool,
+    /// Whose entries are used, and how new ones are signed.
+    pub trust: Trust,
+    /// An entry that is larger alone is not saved.
+    pub max_bytes: Option<u64>,
+}
+
+impl Store {
+    /// A store in `local`, behind which `remote` may stand. Nothing is read or created yet.
+    pub fn new(local: Arc<dyn Backend>, remote: Option<Arc<dyn Backend>>, terms: Terms) -> Self {
+        let Terms { lane, trunk, read_only, trust, max_bytes } = terms;
+        let remote = remote.map(|remote| Repository::new(remote, read_only));
+        Self { local: Repository::new(local, read_only), remote, lane, trunk, read_only, trust, max_bytes }
+    }
+
+    /// Begins an entry of this job's lane.
+    ///
+    /// # Errors
+    ///
+    /// Fails when nothing may or can be written.
+    pub fn save(&self, kind: EntryKind, family: &str, key: Digest) -> Result<Save, StoreError> {
+        Save::new(self, Address { lane: self.lane.clone(), kind, family: family.to_owned(), key })
+    }
+
+    /// Notes that an entry was used now, so that it is not among the first to go.
+    ///
+    /// # Errors
+    ///
+    /// Fails when that cannot be written.
+    pub fn touch(&self, entry: &Entry) -> Result<(), StoreError> {
+        if self.read_only {
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        self.local.touch(&entry.id, now)?;
+        self.remote.as_ref().map_or(Ok(()), |remote| remote.touch(&entry.id, now))
+    }
+
+    /// Moves an entry that lacks content out of the way, as far as that is possible.
+    fn set_aside(&self, entry: &Entry) {
+        if !self.read_only {
+            for repository in self.repositories() {
+                // What stays where it is shows again.
+                let _ = repository.backend.set_aside(&entry.path);
+            }
+        }
+    }
+
+    fn repositories(&self) -> impl Iterator<Item = &Repository> {
+        std::iter::once(&self.local).chain(&self.remote)
+    }
+
+    fn refuse_if_too_large(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let mut chunks: Vec<&ChunkRef> = manifest.chunks.iter().collect();
+        chunks.sort_unstable_by_key(|chunk| chunk.digest);
+        chunks.dedup_by_key(|chunk| chunk.digest);
+        let bytes = chunks.iter().map(|chunk| u64::from(chunk.stored)).sum();
+        match self.max_bytes {
+            Some(limit) if bytes > limit => Err(StoreError::TooLarge { bytes, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes all but the newest `keep` entries of an address; the faults that left some.
+    fn forget_old_versions(&self, address: &Address, keep: usize) -> Vec<StoreError> {
+        let forget = |repository: &Repository| {
+            let versions = repository.versions(address)?;
+            versions.iter().skip(keep).try_for_each(|name| repository.remove_entry(name))
+        };
+        self.repositories().filter_map(|repository| forget(repository).err()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -132,9 +132,11 @@ impl Backend for Directory {
             .map_err(|error| self.failed("read", path, error))
     }
 
-    fn contains(&self, path: &str) -> Result<bool, BackendError> {
+    fn size(&self, path: &str) -> Result<Option<u64>, BackendError> {
         let found = absent_is_none(fs::symlink_metadata(self.root.join(path)));
-        found.map(|found| found.is_some()).map_err(|error| self.failed("read", path, error))
+        found
+            .map(|found| found.map(|metadata| metadata.len()))
+            .map_err(|error| self.failed("read", path, error))
     }
 
     fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError> {

@@ -35,6 +35,16 @@ pub enum Reason {
     TimedOut,
     /// It holds something that nobody wrote that way.
     Damaged,
+    /// Something that should be there is not.
+    Missing,
+    /// It is not signed by whom it should be.
+    Unsigned,
+    /// A newer larder wrote it.
+    Newer,
+    /// Another job was in the way for too long.
+    Busy,
+    /// It may not be kept: it is larger than the limit, or nothing may be written.
+    Refused,
     /// Anything else.
     Other,
 }
@@ -66,6 +76,11 @@ impl fmt::Display for Reason {
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed-out",
             Self::Damaged => "damaged",
+            Self::Missing => "missing",
+            Self::Unsigned => "unsigned",
+            Self::Newer => "newer",
+            Self::Busy => "busy",
+            Self::Refused => "refused",
             Self::Other => "other",
         })
     }

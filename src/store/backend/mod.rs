@@ -42,12 +42,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Fails when that cannot be told, and when the object is larger than `limit` bytes.
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError>;
 
-    /// Whether there is such an object.
+    /// The bytes of the object; `None` where there is none.
     ///
     /// # Errors
     ///
     /// Fails when that cannot be told.
-    fn contains(&self, path: &str) -> Result<bool, BackendError>;
+    fn size(&self, path: &str) -> Result<Option<u64>, BackendError>;
 
     /// Writes the object, in place of an older one if there is one; done means that it survives a crash.
     ///

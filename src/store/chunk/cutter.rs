@@ -1,0 +1,148 @@
+//! Where a stream is cut into chunks: by its content (`FastCDC`, Xia et al. 2020), so that an insertion
+//! moves the cuts near it and no others.
+
+use std::io::{self, Read};
+
+use fastcdc::v2020::FastCDC;
+
+use super::LARGEST;
+
+const SMALLEST: usize = 256 << 10;
+const AVERAGE: usize = 1 << 20;
+/// Bytes that are gathered before they are cut; the more, the less is moved.
+const GATHERED: usize = 2 * LARGEST;
+
+/// Gathers a stream and cuts it.
+#[derive(Debug)]
+pub(in crate::store) struct Cutter {
+    buffer: Vec<u8>,
+    /// Bytes of the stream before the buffer.
+    cut: u64,
+}
+
+impl Cutter {
+    pub(in crate::store) fn new() -> Self {
+        Self { buffer: Vec::with_capacity(GATHERED), cut: 0 }
+    }
+
+    /// Bytes that came so far.
+    pub(in crate::store) fn position(&self) -> u64 {
+        self.cut + self.buffer.len() as u64
+    }
+
+    /// Begins at another position; nothing may have come yet.
+    pub(in crate::store) fn start_at(&mut self, position: u64) {
+        self.cut = position;
+    }
+
+    /// Takes up to `size` bytes from `reader` and hands out the chunks that are whole; 0 at its end.
+    pub(in crate::store) fn fill_from<E: From<io::Error>>(
+        &mut self,
+        reader: &mut dyn Read,
+        size: u64,
+        chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let before = self.buffer.len();
+        let room = GATHERED - before;
+        let wanted = usize::try_from(size).map_or(room, |size| size.min(room));
+        self.buffer.resize(before + wanted, 0);
+        let read = loop {
+            match reader.read(&mut self.buffer[before..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        self.buffer.truncate(before + read.as_ref().map_or(0, |read| *read));
+        if self.buffer.len() == GATHERED {
+            self.cut_off(LARGEST, chunk)?;
+        }
+        Ok(read?)
+    }
+
+    /// Ends the chunk that is being gathered.
+    pub(in crate::store) fn flush<E>(
+        &mut self,
+        chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.cut_off(1, chunk)
+    }
+
+    /// Cuts while at least `least` bytes are there; a cut depends on up to [`LARGEST`] bytes.
+    fn cut_off<E>(&mut self, least: usize, chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let cutter = FastCDC::new(&self.buffer, SMALLEST, AVERAGE, LARGEST);
+        let mut done = 0;
+        while self.buffer.len() - done >= least {
+            let (_, end) = cutter.cut(done, self.buffer.len() - done);
+            chunk(&self.buffer[done..end])?;
+            done = end;
+        }
+        self.buffer.drain(..done);
+        self.cut += done as u64;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::digest::Digest;
+
+    fn chunks(content: &[u8], step: usize) -> Vec<Digest> {
+        let (mut cutter, mut found) = (Cutter::new(), Vec::new());
+        let mut chunk = |chunk: &[u8]| {
+            assert!(!chunk.is_empty() && chunk.len() <= LARGEST);
+            found.push(Digest::of(chunk));
+            Ok::<(), io::Error>(())
+        };
+        let mut rest = content;
+        while cutter.fill_from(&mut rest, step as u64, &mut chunk).unwrap() > 0 {}
+        assert_eq!(cutter.position(), content.len() as u64);
+        cutter.flush(&mut chunk).unwrap();
+        found
+    }
+
+    fn noise(size: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state.to_be_bytes()
+        })
+        .flatten()
+        .take(size)
+        .collect()
+    }
+
+    #[test]
+    fn cuts_depend_on_the_content_alone() {
+        let content = noise(20_000_000);
+        let whole = chunks(&content, 100_000_000);
+        assert!((10..60).contains(&whole.len()), "{}", whole.len());
+        for step in [777_777, 4_000_000] {
+            assert_eq!(chunks(&content, step), whole);
+        }
+        assert_eq!(chunks(&[], 1), []);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+        #[test]
+        fn an_insertion_changes_few_chunks(at in 0..10_000_000_usize, size in 1..1000_usize) {
+            let content = noise(10_000_000);
+            let mut changed = content.clone();
+            changed.splice(at..at, std::iter::repeat_n(0, size));
+            let before = chunks(&content, 10_000_000);
+            let after = chunks(&changed, 10_000_000);
+            let new = after.iter().filter(|chunk| !before.contains(chunk)).count();
+            prop_assert!(new <= 3, "{} new chunks of {}", new, after.len());
+        }
+    }
+
+    /// Entries of different versions of larder share chunks only while this holds.
+    #[test]
+    fn the_cuts_are_those_of_every_version() {
+        let all: Vec<u8> = chunks(&noise(20_000_000), 1 << 20).iter().flat_map(|d| *d.as_bytes()).collect();
+        insta::assert_snapshot!(Digest::of(&all));
+    }
+}

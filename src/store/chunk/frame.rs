@@ -1,0 +1,142 @@
+//! A chunk as an object: one zstd frame that tells its content's size, so that `zstd -d` reads it.
+//!
+//! What zstd does not make smaller (wheels, layers that are compressed
+//! already) stands in the frame as it is, in raw blocks: see RFC 8878,
+//! sections 3.1.1.1 (frame header) and 3.1.1.2 (blocks).
+
+use std::io;
+
+use super::LARGEST;
+
+const LEVEL: i32 = 3;
+/// Bytes that are tried first: where they do not get smaller, the rest is not tried.
+const SAMPLE: usize = 64 << 10;
+/// A frame is compressed if that leaves at most this many hundredths.
+const WORTH_WHILE: usize = 97;
+
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// A single segment whose content's size has four bytes; no checksum, the chunk's address is one.
+const DESCRIPTOR: u8 = 0b1010_0000;
+/// Bytes of the largest block.
+const BLOCK: usize = 128 << 10;
+
+/// The bytes that the largest frame takes.
+pub(in crate::store) const LARGEST_FRAME: usize = LARGEST + 9 + 3 * (LARGEST / BLOCK + 1);
+
+/// Makes frames. It keeps what compressing needs, so that each thread has one.
+pub(in crate::store) struct Encoder(zstd::bulk::Compressor<'static>);
+
+impl Encoder {
+    pub(in crate::store) fn new() -> io::Result<Self> {
+        zstd::bulk::Compressor::new(LEVEL).map(Self)
+    }
+
+    /// The frame of a chunk of at least one byte.
+    pub(in crate::store) fn encode(&mut self, chunk: &[u8]) -> io::Result<Vec<u8>> {
+        if chunk.len() > 2 * SAMPLE {
+            let middle = (chunk.len() - SAMPLE) / 2;
+            if !is_smaller(&self.0.compress(&chunk[middle..middle + SAMPLE])?, SAMPLE) {
+                return Ok(raw(chunk));
+            }
+        }
+        let frame = self.0.compress(chunk)?;
+        Ok(if is_smaller(&frame, chunk.len()) { frame } else { raw(chunk) })
+    }
+}
+
+fn is_smaller(frame: &[u8], size: usize) -> bool {
+    frame.len() * 100 <= size * WORTH_WHILE
+}
+
+fn raw(chunk: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(chunk.len() + 9 + 3 * (chunk.len() / BLOCK + 1));
+    let size = u32::try_from(chunk.len()).expect("a chunk is at most four megabytes");
+    frame.extend(MAGIC);
+    frame.push(DESCRIPTOR);
+    frame.extend(size.to_le_bytes());
+    let blocks = chunk.len().div_ceil(BLOCK);
+    for (number, block) in chunk.chunks(BLOCK).enumerate() {
+        let length = u32::try_from(block.len()).expect("a block is at most 128 kilobytes");
+        let header = u32::from(number + 1 == blocks) | (length << 3);
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.extend(block);
+    }
+    frame
+}
+
+/// The chunk in a frame. What claims to be larger than a chunk may be is not unpacked.
+pub(in crate::store) fn decode(frame: &[u8]) -> io::Result<Vec<u8>> {
+    let damaged = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
+    let size = match zstd::zstd_safe::get_frame_content_size(frame) {
+        Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
+        _ => return Err(damaged("it is no zstd frame that tells its size")),
+    };
+    if size > LARGEST {
+        return Err(damaged("it claims to hold more than a chunk may"));
+    }
+    let chunk = zstd::bulk::decompress(frame, size).map_err(|error| damaged(&error.to_string()))?;
+    if chunk.len() == size { Ok(chunk) } else { Err(damaged("it holds less than it claims")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn noise(size: usize) -> Vec<u8> {
+        let mut bytes = vec![0; size];
+        getrandom::fill(&mut bytes).unwrap();
+        bytes
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn what_was_framed_comes_back(size in 1..600_000_usize, random in any::<bool>()) {
+            let chunk = if random { noise(size) } else { vec![7; size] };
+            let frame = Encoder::new().unwrap().encode(&chunk).unwrap();
+            prop_assert_eq!(decode(&frame).unwrap(), chunk);
+        }
+    }
+
+    #[test]
+    fn what_does_not_get_smaller_costs_next_to_nothing() {
+        for size in [1, 100, BLOCK, BLOCK + 1, LARGEST] {
+            let frame = Encoder::new().unwrap().encode(&noise(size)).unwrap();
+            assert!(frame.len() <= size + 12 + 3 * (size / BLOCK), "{size}: {}", frame.len());
+            assert!(frame.len() <= LARGEST_FRAME);
+            assert_eq!(decode(&frame).unwrap().len(), size);
+        }
+        let text = b"numpy==1.26.4\n".repeat(10_000);
+        assert!(Encoder::new().unwrap().encode(&text).unwrap().len() < 1000);
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_it_is_unpacked() {
+        let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 3).unwrap();
+        assert!(bomb.len() < 100_000);
+        assert!(decode(&bomb).unwrap_err().to_string().contains("more than a chunk may"));
+        let mut liar = bomb.clone();
+        // The content's size stands behind magic and descriptor.
+        liar[5..9].copy_from_slice(&1000_u32.to_le_bytes());
+        assert!(decode(&liar).is_err());
+        for frame in [&b""[..], b"text", &MAGIC] {
+            assert!(decode(frame).is_err());
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_or_a_missing_end_is_noticed_by_frame_or_content() {
+        let chunk = b"some words that zstd makes smaller, ".repeat(50);
+        let frame = Encoder::new().unwrap().encode(&chunk).unwrap();
+        for bit in 0..frame.len() * 8 {
+            let mut damaged = frame.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged).map_or(true, |decoded| decoded != chunk || bit < 72), "bit {bit}");
+        }
+        for end in 0..frame.len() {
+            assert!(decode(&frame[..end]).is_err(), "cut at {end}");
+        }
+    }
+}

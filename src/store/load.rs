@@ -1,0 +1,181 @@
+//! Loading an entry's content: chunks are read, unpacked and verified on all cores.
+//!
+//! What the local store lacks, or has damaged, comes from the remote and stays.
+
+use std::collections::HashSet;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::manifest::{ChunkRef, Entry, Span};
+use super::registration::Registration;
+use super::repository::{LARGEST_MANIFEST, StoredChunk};
+use super::{Store, StoreError};
+use crate::digest::Digest;
+
+/// Threads beyond those that compute: they wait for the disk.
+const WAITING_THREADS: usize = 2;
+/// Each thread holds a chunk and its frame in memory.
+const MOST_THREADS: usize = 12;
+
+/// Takes the verified bytes of a chunk by its place in the entry; called from several threads, in no order.
+pub type Sink<'a> = dyn Fn(usize, &[u8]) -> io::Result<()> + Sync + 'a;
+
+impl Store {
+    /// Hands the chunks of `entry` at `places` to `sink`; answers the faults that cost nothing but time.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first fault that cannot be healed, and when `sink`
+    /// fails. An entry that lacks content then is set aside, so that the next
+    /// look does not find it.
+    pub fn load(
+        &self,
+        entry: &Entry,
+        places: &[usize],
+        sink: &Sink<'_>,
+    ) -> Result<Vec<StoreError>, StoreError> {
+        let fetched = self.register_fetches(entry, places)?;
+        let fetch = Fetch { store: self, entry, fetched, faults: Mutex::default() };
+        let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+        let work = || {
+            loop {
+                let Some(place) = places.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                if let Err(fault) =
+                    fetch.chunk(*place).and_then(|chunk| sink(*place, &chunk).map_err(StoreError::Sink))
+                {
+                    next.store(places.len(), Ordering::Relaxed);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+                    return;
+                }
+            }
+        };
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads =
+            self.remote.as_ref().map_or(cores + WAITING_THREADS, |remote| remote.backend.parallelism());
+        thread::scope(|scope| {
+            for _ in 1..threads.min(MOST_THREADS).min(places.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(fault @ (StoreError::Damaged { .. } | StoreError::Missing { .. })) => {
+                self.set_aside(entry);
+                Err(fault)
+            }
+            Some(fault) => Err(fault),
+            None => {
+                let mut faults = fetch.faults.into_inner().unwrap_or_else(PoisonError::into_inner);
+                faults.extend(self.adopt(entry).err());
+                Ok(faults)
+            }
+        }
+    }
+
+    /// Keeps the manifest of an entry that came from the remote.
+    fn adopt(&self, entry: &Entry) -> Result<(), StoreError> {
+        let Some(remote) = self.remote.as_ref().filter(|_| !self.read_only) else { return Ok(()) };
+        if self.local.backend.size(&entry.path)?.is_none()
+            && let Some(text) = remote.backend.read(&entry.path, LARGEST_MANIFEST)?
+        {
+            self.local.put_entry(entry, &text)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of a range of the content.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::load`].
+    pub fn read(&self, entry: &Entry, span: Span) -> Result<Vec<u8>, StoreError> {
+        let starts = entry.starts();
+        let end = span.at.saturating_add(span.size);
+        let places: Vec<usize> = (0..entry.manifest.chunks.len())
+            .filter(|place| starts[*place] < end && starts[place + 1] > span.at)
+            .collect();
+        let bytes =
+            Mutex::new(vec![0; usize::try_from(span.size).map_err(|_| StoreError::Sink(too_large()))?]);
+        self.load(entry, &places, &|place, chunk| {
+            let (from, to) = (starts[place].max(span.at), starts[place + 1].min(end));
+            let (from_chunk, to_chunk) = (offset(from - starts[place]), offset(to - starts[place]));
+            let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
+            bytes[offset(from - span.at)..offset(to - span.at)].copy_from_slice(&chunk[from_chunk..to_chunk]);
+            Ok(())
+        })?;
+        Ok(bytes.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Announces what may have to be fetched from the remote, so that what arrives stays.
+    fn register_fetches(&self, entry: &Entry, places: &[usize]) -> Result<Option<Registration>, StoreError> {
+        if self.remote.is_none() || self.read_only {
+            return Ok(None);
+        }
+        let registration = Registration::new(&self.local)?;
+        let wanted: HashSet<Digest> =
+            places.iter().map(|place| entry.manifest.chunks[*place].digest).collect();
+        registration.announce(&wanted.into_iter().collect::<Vec<_>>())?;
+        Ok(Some(registration))
+    }
+}
+
+/// Where chunks come from.
+struct Fetch<'a> {
+    store: &'a Store,
+    entry: &'a Entry,
+    /// Keeps what came from the remote, where it may be kept.
+    fetched: Option<Registration>,
+    faults: Mutex<Vec<StoreError>>,
+}
+
+impl Fetch<'_> {
+    fn chunk(&self, place: usize) -> Result<Vec<u8>, StoreError> {
+        let ChunkRef { digest, size, .. } = self.entry.manifest.chunks[place];
+        let chunk = self.verified(&digest)?;
+        if chunk.len() as u64 == u64::from(size) {
+            return Ok(chunk);
+        }
+        Err(StoreError::Damaged {
+            path: self.entry.path.clone(),
+            place: self.store.local.place(),
+            reason: "it tells another size of a chunk".to_owned(),
+        })
+    }
+
+    fn verified(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let here = self.store.local.chunk(digest);
+        let Some(remote) = &self.store.remote else {
+            return here?.map(|stored| stored.chunk).ok_or_else(|| self.missing(digest));
+        };
+        match here {
+            Ok(Some(stored)) => return Ok(stored.chunk),
+            Ok(None) => {}
+            Err(fault) => self.note(fault),
+        }
+        let StoredChunk { frame, chunk } = remote.chunk(digest)?.ok_or_else(|| self.missing(digest))?;
+        if let Some(Err(fault)) = self.fetched.as_ref().map(|fetched| fetched.put(digest, &frame)) {
+            self.note(fault);
+        }
+        Ok(chunk)
+    }
+
+    fn note(&self, fault: StoreError) {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+    }
+
+    fn missing(&self, digest: &Digest) -> StoreError {
+        let place = self.store.remote.as_ref().unwrap_or(&self.store.local).place();
+        StoreError::Missing { path: ChunkRef::path(digest), entry: self.entry.short_id(), place }
+    }
+}
+
+fn offset(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("an offset in memory")
+}
+
+fn too_large() -> io::Error {
+    io::ErrorKind::OutOfMemory.into()
+}

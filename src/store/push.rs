@@ -1,0 +1,120 @@
+//! Bringing an entry to the remote while it is still being saved.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use super::StoreError;
+use super::manifest::{ChunkRef, Entry};
+use super::registration::Registration;
+use super::repository::Repository;
+use crate::digest::Digest;
+
+/// Chunks that are announced at once, so that few marks are written.
+const ANNOUNCED_AT_ONCE: usize = 32;
+/// Each upload holds a chunk and its frame in memory.
+const MOST_UPLOADS: usize = 12;
+
+/// Uploads of chunks that are in the local store.
+#[derive(Debug)]
+pub(super) struct Push {
+    queue: Sender<Digest>,
+    uploads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    local: Repository,
+    remote: Repository,
+    registration: Registration,
+    /// The first fault; the rest is not worth doing.
+    fault: Mutex<Option<StoreError>>,
+}
+
+impl Push {
+    pub(super) fn new(local: &Repository, remote: &Repository) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared {
+            local: local.clone(),
+            remote: remote.clone(),
+            registration: Registration::new(remote)?,
+            fault: Mutex::default(),
+        });
+        let (queue, digests) = channel();
+        let digests = Arc::new(Mutex::new(digests));
+        let mut uploads = Vec::new();
+        for _ in 0..remote.backend.parallelism().min(MOST_UPLOADS) {
+            let (digests, shared) = (Arc::clone(&digests), Arc::clone(&shared));
+            let upload = move || upload(&digests, &shared);
+            let thread = thread::Builder::new().name("upload".to_owned()).spawn(upload);
+            uploads.push(thread.map_err(StoreError::Worker)?);
+        }
+        Ok(Self { queue, uploads, shared })
+    }
+
+    /// Where others can put the chunks to bring.
+    pub(super) fn sender(&self) -> Sender<Digest> {
+        self.queue.clone()
+    }
+
+    /// Brings a chunk; it is announced and looked for in the remote first.
+    pub(super) fn send(&self, digest: Digest) {
+        // Nobody takes it once an upload has failed: the fault tells.
+        let _ = self.queue.send(digest);
+    }
+
+    /// Whether the remote has the chunk; it stays there until the entry is whole.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        let registration = &self.shared.registration;
+        registration.announce(&[*digest]).is_ok()
+            && registration.stored(digest).is_ok_and(|size| size.is_some())
+    }
+
+    /// Waits for the chunks and writes the manifest behind them.
+    pub(super) fn finish(self, entry: &Entry, text: &[u8]) -> Result<(), StoreError> {
+        drop(self.queue);
+        for upload in self.uploads {
+            upload
+                .join()
+                .map_err(|_| StoreError::Worker(std::io::Error::other("a thread of its own failed")))?;
+        }
+        match self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(fault) => Err(fault),
+            None => self.shared.remote.put_entry(entry, text),
+        }
+    }
+}
+
+fn upload(digests: &Mutex<Receiver<Digest>>, shared: &Shared) {
+    loop {
+        let batch: Vec<Digest> = {
+            let digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
+            let Ok(first) = digests.recv() else { return };
+            std::iter::once(first).chain(digests.try_iter().take(ANNOUNCED_AT_ONCE - 1)).collect()
+        };
+        if shared.fault.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return;
+        }
+        if let Err(fault) = bring(&batch, shared) {
+            shared.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+            return;
+        }
+    }
+}
+
+fn bring(batch: &[Digest], shared: &Shared) -> Result<(), StoreError> {
+    shared.registration.announce(batch)?;
+    for digest in batch {
+        if shared.registration.stored(digest)?.is_some() {
+            continue;
+        }
+        let missing = || StoreError::Missing {
+            path: ChunkRef::path(digest),
+            entry: "that is being saved".to_owned(),
+            place: shared.local.place(),
+        };
+        let stored = shared.local.chunk(digest)?.ok_or_else(missing)?;
+        shared.registration.put(digest, &stored.frame)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! How savers and sweepers keep out of each other's way, without locks and without waiting for each other.
+//!
+//! A saver *announces* each chunk that it needs before it looks whether the
+//! chunk is there. A sweeper *condemns* the chunks that it is going to remove
+//! before it looks at what was announced. Either the sweeper sees the
+//! announcement, and spares the chunk; or the saver sees that the chunk is
+//! condemned, waits until that sweep is over, and writes the chunk if it has
+//! gone. Both kinds of marks go with their process.
+
+use std::collections::HashSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::StoreError;
+use super::backend::Mark;
+use super::chunk::frame;
+use super::manifest::ChunkRef;
+use super::repository::Repository;
+use crate::digest::Digest;
+
+const SAVING: &str = "saving";
+const SWEEPING: &str = "sweeping";
+/// How long a saver waits for a sweep that is about to remove what it needs.
+const PATIENCE: Duration = Duration::from_mins(1);
+const PAUSE: Duration = Duration::from_millis(20);
+/// The least bytes of a frame with anything in it; less was left behind by a crash of the machine.
+const SMALLEST_FRAME: u64 = 10;
+
+/// Announces what is needed until it is dropped, which is after the manifest that needs it is there.
+#[derive(Debug)]
+pub(super) struct Registration {
+    repository: Repository,
+    mark: Box<dyn Mark>,
+}
+
+impl Registration {
+    pub(super) fn new(repository: &Repository) -> Result<Self, StoreError> {
+        let mark = repository.backend.mark(SAVING, "")?;
+        Ok(Self { repository: repository.clone(), mark })
+    }
+
+    /// Announces that these chunks are needed; none of them is removed from then on.
+    pub(super) fn announce(&self, digests: &[Digest]) -> Result<(), StoreError> {
+        self.mark.add(&lines(digests))?;
+        let start = Instant::now();
+        while condemned(&self.repository)?.iter().any(|condemned| digests.contains(condemned)) {
+            if start.elapsed() > PATIENCE {
+                return Err(StoreError::Busy { place: self.repository.place() });
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// The bytes that an announced chunk's object takes, if it is there.
+    pub(super) fn stored(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let size = self.repository.backend.size(&ChunkRef::path(digest))?;
+        Ok(size.filter(|size| (SMALLEST_FRAME..=frame::LARGEST_FRAME as u64).contains(size)))
+    }
+
+    /// Writes the frame of an announced chunk.
+    pub(super) fn put(&self, digest: &Digest, frame: &[u8]) -> Result<(), StoreError> {
+        Ok(self.repository.backend.write(&ChunkRef::path(digest), frame)?)
+    }
+}
+
+/// What living sweepers are about to remove.
+fn condemned(repository: &Repository) -> Result<HashSet<Digest>, StoreError> {
+    Ok(digests(&repository.backend.marks(SWEEPING)?))
+}
+
+fn lines(digests: &[Digest]) -> String {
+    digests.iter().fold(String::with_capacity(digests.len() * 65), |text, digest| text + &digest.hex() + "\n")
+}
+
+fn digests(texts: &[String]) -> HashSet<Digest> {
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines.filter_map(|hex| format!("sha256:{hex}").parse().ok()).collect()
+}

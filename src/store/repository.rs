@@ -1,0 +1,138 @@
+//! Entries and chunks in one backend: what is read is verified, what fails is set aside.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::backend::{Backend, Reason};
+use super::chunk::frame;
+use super::manifest::{ChunkRef, Entry, EntryName, Unreadable};
+use super::signature::Trust;
+use super::{Address, StoreError};
+use crate::digest::Digest;
+
+/// Bytes of the largest manifest; that of an entry of 1 TiB has about 100 MB.
+pub(super) const LARGEST_MANIFEST: u64 = 256 << 20;
+
+/// A chunk and the object that holds it.
+#[derive(Debug)]
+pub(super) struct StoredChunk {
+    pub(super) frame: Vec<u8>,
+    pub(super) chunk: Vec<u8>,
+}
+
+/// Entries and chunks in one backend.
+#[derive(Debug, Clone)]
+pub(super) struct Repository {
+    pub(super) backend: Arc<dyn Backend>,
+    /// Nothing is moved, whatever is wrong with it.
+    read_only: bool,
+}
+
+impl Repository {
+    pub(super) fn new(backend: Arc<dyn Backend>, read_only: bool) -> Self {
+        Self { backend, read_only }
+    }
+
+    pub(super) fn place(&self) -> String {
+        self.backend.place()
+    }
+
+    /// A chunk and its frame, verified; `None` where it is absent.
+    pub(super) fn chunk(&self, digest: &Digest) -> Result<Option<StoredChunk>, StoreError> {
+        let path = ChunkRef::path(digest);
+        let stored = match self.backend.read(&path, frame::LARGEST_FRAME as u64) {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return Ok(None),
+            Err(error) if error.reason == Reason::Damaged => {
+                return Err(self.set_aside(&path, error.source.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match frame::decode(&stored) {
+            Ok(chunk) if Digest::of(&chunk) == *digest => Ok(Some(StoredChunk { frame: stored, chunk })),
+            Ok(_) => Err(self.set_aside(&path, "its content has another digest".to_owned())),
+            Err(error) => Err(self.set_aside(&path, error.to_string())),
+        }
+    }
+
+    /// The names of all entries below `place`, a prefix of `entries`.
+    pub(super) fn names(&self, place: &str) -> Result<Vec<EntryName>, StoreError> {
+        let objects = self.backend.list(place)?;
+        Ok(objects.iter().filter_map(|object| EntryName::from_str(&object.path).ok()).collect())
+    }
+
+    /// The entry of that name; `None` where it has gone meanwhile.
+    pub(super) fn entry(&self, name: &EntryName, trust: &Trust) -> Result<Option<Entry>, StoreError> {
+        let path = name.path();
+        let text = match self.backend.read(path, LARGEST_MANIFEST) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(None),
+            Err(error) if error.reason == Reason::Damaged => {
+                return Err(self.set_aside(path, error.source.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let (line, signature) = Entry::split(&text);
+        if Digest::of(line) != name.id {
+            return Err(self.set_aside(path, "it has another digest than its name says".to_owned()));
+        }
+        let place = || self.place();
+        trust.check(line, signature).map_err(|reason| StoreError::Unsigned {
+            path: path.to_owned(),
+            place: place(),
+            reason,
+        })?;
+        match Entry::read(name, line) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(Unreadable::Newer(schema)) => {
+                Err(StoreError::Newer { path: path.to_owned(), place: place(), schema })
+            }
+            Err(Unreadable::Damaged(reason)) => Err(self.set_aside(path, reason)),
+        }
+    }
+
+    /// Writes a manifest: from then on the entry is there.
+    pub(super) fn put_entry(&self, entry: &Entry, text: &[u8]) -> Result<(), StoreError> {
+        Ok(self.backend.write(&entry.path, text)?)
+    }
+
+    /// Notes that the entry was used at `now`.
+    pub(super) fn touch(&self, id: &Digest, now: Timestamp) -> Result<(), StoreError> {
+        let place = format!("used/{}", id.hex());
+        let older = self.backend.list(&place)?;
+        let path = format!("{place}/{}", now.as_millisecond());
+        self.backend.write(&path, b"")?;
+        for object in older.iter().filter(|object| object.path != path) {
+            self.backend.remove(&object.path)?;
+        }
+        Ok(())
+    }
+
+    /// Removes an entry; its chunks stay until they are swept.
+    pub(super) fn remove_entry(&self, name: &EntryName) -> Result<(), StoreError> {
+        self.backend.remove(name.path())?;
+        for object in self.backend.list(&format!("used/{}", name.id.hex()))? {
+            self.backend.remove(&object.path)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what failed verification out of the way, where that is allowed, and says what is wrong with it.
+    pub(super) fn set_aside(&self, path: &str, reason: String) -> StoreError {
+        let moved = if self.read_only { Ok(()) } else { self.backend.set_aside(path) };
+        match moved {
+            Ok(()) => StoreError::Damaged { path: path.to_owned(), place: self.place(), reason },
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The names of the entries of `address`, the newest first.
+    pub(super) fn versions(&self, address: &Address) -> Result<Vec<EntryName>, StoreError> {
+        let mut names = self.names(&address.place())?;
+        names.retain(|name| name.key == address.key);
+        names.sort_unstable_by(|a, b| b.cmp_age(a));
+        Ok(names)
+    }
+}

@@ -1,0 +1,349 @@
+//! Saving an entry: a stream is cut, and its chunks are digested, compressed and written on all cores.
+//!
+//! ```text
+//!  write ──▶ cutter ──▶ queue ──▶ workers: digest, announce, there already?, else compress and write
+//!                                    └──▶ uploads, see `push`
+//!  commit: manifest, when all chunks are there
+//! ```
+//!
+//! What waits in the queue and in the workers is all the memory that a save
+//! takes, whatever the size of the entry.
+
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use jiff::Timestamp;
+
+use super::chunk::cutter::Cutter;
+use super::chunk::frame::Encoder;
+use super::manifest::{ChunkRef, Entry, Manifest, SCHEMA, Span, Subject};
+use super::push::Push;
+use super::registration::Registration;
+use super::{Address, Store, StoreError};
+use crate::digest::Digest;
+
+/// Threads beyond those that compute: they wait for the disk.
+const WAITING_THREADS: usize = 2;
+const MOST_THREADS: usize = 10;
+/// Chunks that wait for a thread.
+const QUEUED: usize = 2;
+/// Older versions of an address that are kept for who still reads them.
+const VERSIONS_KEPT: usize = 2;
+
+/// An entry that is being saved. Dropping it leaves nothing that anyone sees.
+#[derive(Debug)]
+pub struct Save {
+    store: Store,
+    address: Address,
+    cutter: Cutter,
+    reused: Vec<ChunkRef>,
+    /// Chunks handed to the workers.
+    handed: usize,
+    queue: Option<SyncSender<(usize, Vec<u8>)>>,
+    workers: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    push: Option<Push>,
+    faults: Vec<StoreError>,
+}
+
+/// What the workers share.
+#[derive(Debug)]
+struct Shared {
+    registration: Registration,
+    done: Mutex<Done>,
+    added_bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Done {
+    chunks: Vec<Option<ChunkRef>>,
+    /// A chunk could not be kept: the rest is not worth doing.
+    failed: bool,
+    /// Why, until someone was told.
+    fault: Option<StoreError>,
+}
+
+impl Done {
+    fn check(&mut self) -> Result<(), StoreError> {
+        let over = || StoreError::Worker(io::Error::other("the save has failed before"));
+        if self.failed { Err(self.fault.take().unwrap_or_else(over)) } else { Ok(()) }
+    }
+}
+
+/// A saved entry.
+#[derive(Debug)]
+pub struct Saved {
+    /// The entry.
+    pub entry: Entry,
+    /// Bytes that it added to the local store.
+    pub added_bytes: u64,
+    /// What went wrong beside it: the remote that could not take it, old versions that stayed.
+    pub faults: Vec<StoreError>,
+}
+
+/// Copying from a reader failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The reader failed or ended early; what it gave is part of the content.
+    #[error("cannot read what is to be saved")]
+    Reader(#[source] io::Error),
+    /// The store is at fault; the save is over.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<io::Error> for CopyError {
+    fn from(error: io::Error) -> Self {
+        Self::Reader(error)
+    }
+}
+
+impl Save {
+    pub(super) fn new(store: &Store, address: Address) -> Result<Self, StoreError> {
+        if store.read_only {
+            return Err(StoreError::ReadOnly);
+        }
+        let shared = Arc::new(Shared {
+            registration: Registration::new(&store.local)?,
+            done: Mutex::default(),
+            added_bytes: AtomicU64::new(0),
+        });
+        let mut faults = Vec::new();
+        let push = store
+            .remote
+            .as_ref()
+            .and_then(|remote| Push::new(&store.local, remote).map_err(|fault| faults.push(fault)).ok());
+        let (queue, chunks) = sync_channel(QUEUED);
+        let chunks = Arc::new(Mutex::new(chunks));
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let mut workers = Vec::new();
+        for _ in 0..(cores + WAITING_THREADS).min(MOST_THREADS) {
+            let encoder = Encoder::new().map_err(StoreError::Worker)?;
+            let (chunks, shared) = (Arc::clone(&chunks), Arc::clone(&shared));
+            let pushed = push.as_ref().map(Push::sender);
+            let work = move || work(&chunks, &shared, encoder, pushed.as_ref());
+            workers.push(
+                thread::Builder::new().name("chunks".to_owned()).spawn(work).map_err(StoreError::Worker)?,
+            );
+        }
+        Ok(Self {
+            store: store.clone(),
+            address,
+            cutter: Cutter::new(),
+            reused: Vec::new(),
+            handed: 0,
+            queue: Some(queue),
+            workers,
+            shared,
+            push,
+            faults,
+        })
+    }
+
+    /// Begins the content with chunks of an earlier entry, without reading
+    /// them; answers where they begin. `None` when one of them has gone: then
+    /// nothing is taken over. To be called before anything is written.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store cannot tell.
+    pub fn reuse(&mut self, chunks: &[ChunkRef]) -> Result<Option<u64>, StoreError> {
+        let digests: Vec<Digest> = chunks.iter().map(|chunk| chunk.digest).collect();
+        let registration = &self.shared.registration;
+        registration.announce(&digests)?;
+        for digest in &digests {
+            // What is only in the remote stays there and is fetched from there.
+            let local = registration.stored(digest)?.is_some();
+            if !local && !self.push.as_ref().is_some_and(|push| push.has(digest)) {
+                return Ok(None);
+            }
+        }
+        let at = self.cutter.position();
+        let size: u64 = chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
+        self.cutter.start_at(at + size);
+        if let Some(push) = &self.push {
+            for digest in digests {
+                push.send(digest);
+            }
+        }
+        self.reused.extend(chunks);
+        Ok(Some(at))
+    }
+
+    /// Where in the content the next byte will stand.
+    pub fn position(&self) -> u64 {
+        self.cutter.position()
+    }
+
+    /// Ends the chunk that is being gathered: the next byte begins one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does.
+    pub fn boundary(&mut self) -> Result<(), StoreError> {
+        let Self { cutter, queue, handed, shared, .. } = self;
+        cutter.flush(&mut |chunk| hand(chunk, queue.as_ref(), handed, shared))
+    }
+
+    /// Goes on with these bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        match self.copy_from(&mut &*bytes, bytes.len() as u64) {
+            Ok(()) => Ok(()),
+            Err(CopyError::Store(error)) => Err(error),
+            Err(CopyError::Reader(error)) => Err(StoreError::Worker(error)),
+        }
+    }
+
+    /// Goes on with exactly `size` bytes of `reader`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the reader fails or has fewer bytes, or when the store fails.
+    pub fn copy_from(&mut self, reader: &mut dyn Read, size: u64) -> Result<(), CopyError> {
+        let Self { cutter, queue, handed, shared, .. } = self;
+        let mut left = size;
+        while left > 0 {
+            let read = cutter.fill_from(reader, left, &mut |chunk| {
+                hand(chunk, queue.as_ref(), handed, shared).map_err(CopyError::Store)
+            })?;
+            if read == 0 {
+                return Err(CopyError::Reader(io::ErrorKind::UnexpectedEof.into()));
+            }
+            left -= read as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes the manifest: from then on the entry is there, and survives a crash.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store does; then the entry is absent.
+    pub fn commit(mut self, subject: Subject, listing: Span) -> Result<Saved, StoreError> {
+        self.boundary()?;
+        let chunks = self.finish()?;
+        let added_bytes = self.shared.added_bytes.load(Ordering::Relaxed);
+        let manifest = Manifest {
+            schema: SCHEMA.to_owned(),
+            address: self.address.clone(),
+            created: Timestamp::now(),
+            subject,
+            listing,
+            added_bytes,
+            chunks,
+        };
+        self.store.refuse_if_too_large(&manifest)?;
+        let (entry, mut text) = Entry::new(manifest);
+        let signature = self.store.trust.sign(&text);
+        text.push(b'\n');
+        text.extend(signature.into_iter().flat_map(|line| [line, b"\n".to_vec()].concat()));
+        self.store.local.put_entry(&entry, &text)?;
+        let mut faults = std::mem::take(&mut self.faults);
+        if let Some(push) = self.push.take() {
+            faults.extend(push.finish(&entry, &text).err());
+        }
+        faults.extend(self.store.forget_old_versions(&self.address, VERSIONS_KEPT));
+        Ok(Saved { entry, added_bytes, faults })
+    }
+
+    /// Waits for the workers; the whole content's chunks.
+    fn finish(&mut self) -> Result<Vec<ChunkRef>, StoreError> {
+        drop(self.queue.take());
+        for worker in self.workers.drain(..) {
+            worker.join().map_err(|_| StoreError::Worker(io::Error::other("a thread of its own failed")))?;
+        }
+        let mut done = lock(&self.shared.done);
+        done.check()?;
+        let new = done
+            .chunks
+            .drain(..)
+            .map(|chunk| chunk.expect("each chunk that was handed over is done or a fault"));
+        Ok(self.reused.drain(..).chain(new).collect())
+    }
+}
+
+impl Drop for Save {
+    fn drop(&mut self) {
+        // The workers end when nothing more can come.
+        drop(self.queue.take());
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Hands a chunk to the workers, unless one of them has failed.
+fn hand(
+    chunk: &[u8],
+    queue: Option<&SyncSender<(usize, Vec<u8>)>>,
+    handed: &mut usize,
+    shared: &Shared,
+) -> Result<(), StoreError> {
+    lock(&shared.done).check()?;
+    let sent = queue.is_some_and(|queue| queue.send((*handed, chunk.to_vec())).is_ok());
+    *handed += 1;
+    // Where nobody takes it, all have failed.
+    if sent { Ok(()) } else { lock(&shared.done).check() }
+}
+
+fn work(
+    chunks: &Mutex<Receiver<(usize, Vec<u8>)>>,
+    shared: &Shared,
+    mut encoder: Encoder,
+    pushed: Option<&std::sync::mpsc::Sender<Digest>>,
+) {
+    loop {
+        let next = lock(chunks).recv();
+        let Ok((place, chunk)) = next else { return };
+        let result = keep(&chunk, &shared.registration, &mut encoder);
+        let mut done = lock(&shared.done);
+        match result {
+            Ok((chunk, added)) => {
+                shared.added_bytes.fetch_add(added, Ordering::Relaxed);
+                if done.chunks.len() <= place {
+                    done.chunks.resize(place + 1, None);
+                }
+                done.chunks[place] = Some(chunk);
+                drop(done);
+                // The uploads may have been given up.
+                let _ = pushed.map(|pushed| pushed.send(chunk.digest));
+            }
+            Err(fault) => {
+                done.failed = true;
+                done.fault.get_or_insert(fault);
+                return;
+            }
+        }
+    }
+}
+
+/// Makes sure that a chunk is in the store; tells the bytes that it added.
+fn keep(
+    chunk: &[u8],
+    registration: &Registration,
+    encoder: &mut Encoder,
+) -> Result<(ChunkRef, u64), StoreError> {
+    let digest = Digest::of(chunk);
+    let size = u32::try_from(chunk.len()).expect("a chunk is at most four megabytes");
+    let bytes = |bytes: u64| u32::try_from(bytes).expect("a frame is little more than its chunk");
+    registration.announce(&[digest])?;
+    if let Some(stored) = registration.stored(&digest)? {
+        return Ok((ChunkRef { digest, size, stored: bytes(stored) }, 0));
+    }
+    let frame = encoder.encode(chunk).map_err(StoreError::Worker)?;
+    registration.put(&digest, &frame)?;
+    let stored = frame.len() as u64;
+    Ok((ChunkRef { digest, size, stored: bytes(stored) }, stored))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

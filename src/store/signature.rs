@@ -1,0 +1,129 @@
+//! Signatures: who vouches for an entry.
+//!
+//! A signature covers the manifest's line: the key, the lane and, through the
+//! chunks' digests, every byte of the content. It stands in the line after it,
+//! as JSON: `{"ed25519": "<public key>", "signature": "<signature>"}`, both in
+//! base64.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+
+/// A text is no key.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("it is not the base64 of 32 bytes")]
+pub struct InvalidKey;
+
+/// Whose entries are trusted, and with whose name new ones are signed.
+#[derive(Clone, Default)]
+pub struct Trust {
+    signer: Option<SigningKey>,
+    trusted: Vec<VerifyingKey>,
+    required: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    ed25519: String,
+    signature: String,
+}
+
+impl Trust {
+    /// Signs new entries with the Ed25519 seed `signer` and trusts the public
+    /// keys `trusted` and the signer's own; all in base64. With `required`,
+    /// entries that none of these has signed count as absent.
+    ///
+    /// # Errors
+    ///
+    /// Fails when one of them is no key.
+    pub fn new(signer: Option<&str>, trusted: &[String], required: bool) -> Result<Self, InvalidKey> {
+        let signer = signer.map(|text| Ok(SigningKey::from_bytes(&key_bytes(text)?))).transpose()?;
+        let mut keys: Vec<VerifyingKey> = signer.iter().map(SigningKey::verifying_key).collect();
+        for text in trusted {
+            keys.push(VerifyingKey::from_bytes(&key_bytes(text)?).map_err(|_| InvalidKey)?);
+        }
+        Ok(Self { signer, trusted: keys, required })
+    }
+
+    /// The public key that new entries are signed with, in base64.
+    pub fn public_key(&self) -> Option<String> {
+        self.signer.as_ref().map(|signer| BASE64.encode(signer.verifying_key().as_bytes()))
+    }
+
+    /// The line that vouches for `manifest`, if there is a key to sign with.
+    pub(super) fn sign(&self, manifest: &[u8]) -> Option<Vec<u8>> {
+        let signer = self.signer.as_ref()?;
+        let line = Line {
+            ed25519: BASE64.encode(signer.verifying_key().as_bytes()),
+            signature: BASE64.encode(signer.sign(manifest).to_bytes()),
+        };
+        Some(serde_json::to_vec(&line).expect("two texts"))
+    }
+
+    /// Whether `manifest` may be used; the reason if it may not.
+    pub(super) fn check(&self, manifest: &[u8], signature: Option<&[u8]>) -> Result<(), &'static str> {
+        if !self.required {
+            return Ok(());
+        }
+        let line = signature.ok_or("is not signed")?;
+        let line: Line = serde_json::from_slice(line).map_err(|_| "has a malformed signature")?;
+        let trusted = |key: &&VerifyingKey| BASE64.encode(key.as_bytes()) == line.ed25519;
+        let key = self.trusted.iter().find(trusted).ok_or("is signed by a key that is not trusted")?;
+        let bytes = BASE64.decode(&line.signature).map_err(|_| "has a malformed signature")?;
+        let signature = Signature::from_slice(&bytes).map_err(|_| "has a malformed signature")?;
+        key.verify_strict(manifest, &signature).map_err(|_| "has a signature of something else")
+    }
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { signer, trusted, required } = self;
+        f.debug_struct("Trust")
+            .field("signs", &signer.is_some())
+            .field("trusted", &trusted.len())
+            .field("required", required)
+            .finish()
+    }
+}
+
+fn key_bytes(text: &str) -> Result<[u8; 32], InvalidKey> {
+    let bytes = BASE64.decode(text.trim()).map_err(|_| InvalidKey)?;
+    bytes.try_into().map_err(|_| InvalidKey)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_trusted_key_has_signed_is_used_where_that_is_demanded() {
+        let seed = |byte: u8| BASE64.encode([byte; 32]);
+        let ours = Trust::new(Some(&seed(1)), &[], true).unwrap();
+        let theirs = Trust::new(Some(&seed(2)), &[], true).unwrap();
+        let reader = Trust::new(None, &[ours.public_key().unwrap()], true).unwrap();
+        let careless = Trust::default();
+        let line = ours.sign(b"manifest").unwrap();
+        assert_eq!(ours.check(b"manifest", Some(&line)), Ok(()));
+        assert_eq!(reader.check(b"manifest", Some(&line)), Ok(()));
+        assert_eq!(careless.check(b"manifest", None), Ok(()));
+        assert_eq!(theirs.check(b"manifest", Some(&line)), Err("is signed by a key that is not trusted"));
+        assert_eq!(ours.check(b"manifest", None), Err("is not signed"));
+        assert_eq!(ours.check(b"other", Some(&line)), Err("has a signature of something else"));
+        assert_eq!(ours.check(b"manifest", Some(b"x")), Err("has a malformed signature"));
+        assert_eq!(careless.sign(b"manifest"), None);
+        assert_eq!(
+            format!("{ours:?}"),
+            "Trust { signs: true, trusted: 1, required: true }",
+            "no key is shown"
+        );
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        for text in ["", "x", "AAAA"] {
+            assert_eq!(Trust::new(Some(text), &[], false).err(), Some(InvalidKey));
+            assert_eq!(Trust::new(None, &[text.to_owned()], false).err(), Some(InvalidKey));
+        }
+    }
+}

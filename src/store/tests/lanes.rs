@@ -1,0 +1,84 @@
+//! Who sees whose entries, and whose word counts.
+
+use super::*;
+use crate::store::backend::Reason;
+
+#[test]
+fn a_job_reads_its_own_lane_then_the_trunks_and_writes_only_its_own() {
+    let base = tempfile::tempdir().unwrap();
+    let (trunk, ours, theirs) = (
+        open(base.path(), None, terms("main")),
+        open(base.path(), None, terms("pr-1")),
+        open(base.path(), None, terms("pr-2")),
+    );
+    save(&trunk, "shared", b"trunk's");
+    save(&theirs, "secret", b"theirs");
+    assert_eq!(content(&ours, &find(&ours, "shared").unwrap()).unwrap().0, b"trunk's");
+    assert_eq!(find(&ours, "secret"), None, "another pull request's entry");
+    save(&ours, "shared", b"ours");
+    assert_eq!(content(&ours, &find(&ours, "shared").unwrap()).unwrap().0, b"ours");
+    assert_eq!(content(&trunk, &find(&trunk, "shared").unwrap()).unwrap().0, b"trunk's");
+    assert_eq!(content(&theirs, &find(&theirs, "shared").unwrap()).unwrap().0, b"trunk's");
+}
+
+#[test]
+fn without_an_exact_entry_the_newest_of_the_family_stands_in() {
+    let base = tempfile::tempdir().unwrap();
+    let (trunk, ours) = (open(base.path(), None, terms("main")), open(base.path(), None, terms("pr-1")));
+    let fallback = |store: &Store| store.find(EntryKind::Dir, "family", key("new"), true);
+    assert_eq!(fallback(&ours).entry, None);
+    for name in ["old", "newer"] {
+        save(&trunk, name, name.as_bytes());
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let found = fallback(&ours);
+    assert_eq!((found.entry.unwrap().manifest.subject.title.as_str(), found.exact), ("newer", false));
+    save(&ours, "own", b"own");
+    assert_eq!(fallback(&ours).entry.unwrap().manifest.subject.title, "own");
+    save(&trunk, "new", b"exact");
+    let found = fallback(&ours);
+    assert_eq!((found.entry.unwrap().manifest.subject.title.as_str(), found.exact), ("new", true));
+    let other = ours.find(EntryKind::Dir, "other family", key("new"), true);
+    assert_eq!(other.entry, None);
+    let other = ours.find(EntryKind::Mount, "family", key("new"), true);
+    assert_eq!(other.entry, None);
+}
+
+#[test]
+fn where_signatures_are_demanded_an_unsigned_entry_is_a_counted_miss() {
+    use base64::Engine as _;
+    let seed = |byte: u8| base64::engine::general_purpose::STANDARD.encode([byte; 32]);
+    let trust = |byte: u8, required| Trust::new(Some(&seed(byte)), &[], required).unwrap();
+    let base = tempfile::tempdir().unwrap();
+    let unsigned = open(base.path(), None, terms("main"));
+    let strict = open(base.path(), None, Terms { trust: trust(1, true), ..terms("main") });
+    let stranger = open(base.path(), None, Terms { trust: trust(2, false), ..terms("main") });
+    save(&unsigned, "entry", b"anyone's");
+    save(&stranger, "other", b"a stranger's");
+    for name in ["entry", "other"] {
+        let found = strict.find(EntryKind::Dir, "family", key(name), false);
+        assert_eq!(found.entry, None);
+        assert_eq!(found.faults.iter().map(StoreError::reason).collect::<Vec<_>>(), [Reason::Unsigned]);
+    }
+    save(&strict, "entry", b"ours");
+    assert_eq!(content(&strict, &find(&strict, "entry").unwrap()).unwrap().0, b"ours");
+    assert!(find(&unsigned, "entry").is_some(), "who demands nothing uses what is signed, too");
+}
+
+#[test]
+fn a_read_only_store_is_not_changed_by_anything() {
+    let base = tempfile::tempdir().unwrap();
+    let writer = open(base.path(), None, terms("main"));
+    let entry = save(&writer, "entry", &noise(21, 2_000_000)).entry;
+    std::fs::write(base.path().join(ChunkRef::path(&entry.manifest.chunks[0].digest)), "damage").unwrap();
+    let before: Vec<_> =
+        files(base.path()).into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+    let reader = open(base.path(), None, Terms { read_only: true, ..terms("main") });
+    assert!(matches!(reader.save(EntryKind::Dir, "family", key("x")), Err(StoreError::ReadOnly)));
+    let entry = find(&reader, "entry").unwrap();
+    reader.touch(&entry).unwrap();
+    assert_eq!(content(&reader, &entry).unwrap_err().reason(), Reason::Damaged);
+    let after: Vec<_> =
+        files(base.path()).into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+    assert!(before == after);
+}

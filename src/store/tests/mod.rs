@@ -1,0 +1,80 @@
+//! What a store promises, over backends of every kind that a test can have in its own process.
+
+mod concurrency;
+mod damage;
+mod lanes;
+mod remote;
+mod round_trip;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::backend::Directory;
+use super::*;
+
+/// A stream of bytes that no compression makes smaller, the same for the same seed.
+pub(super) fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    })
+    .flatten()
+    .take(size)
+    .collect()
+}
+
+pub(super) fn lane(name: &str) -> Lane {
+    Lane::try_from(name.to_owned()).unwrap()
+}
+
+pub(super) fn terms(name: &str) -> Terms {
+    Terms {
+        lane: lane(name),
+        trunk: lane("main"),
+        read_only: false,
+        trust: Trust::default(),
+        max_bytes: None,
+    }
+}
+
+pub(super) fn open(local: &Path, remote: Option<&Path>, terms: Terms) -> Store {
+    let backend = |path: &Path| Arc::new(Directory::new(path)) as Arc<dyn Backend>;
+    Store::new(backend(local), remote.map(backend), terms)
+}
+
+pub(super) fn key(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+/// Saves `content` under `key` as the whole entry.
+pub(super) fn save(store: &Store, name: &str, content: &[u8]) -> Saved {
+    let mut save = store.save(EntryKind::Dir, "family", key(name)).unwrap();
+    save.write(content).unwrap();
+    let subject =
+        Subject { title: name.to_owned(), files: 1, bytes: content.len() as u64, ..Subject::default() };
+    save.commit(subject, Span { at: 0, size: 0 }).unwrap()
+}
+
+pub(super) fn find(store: &Store, name: &str) -> Option<Entry> {
+    store.find(EntryKind::Dir, "family", key(name), false).entry
+}
+
+/// The whole content of an entry, and the faults on the way.
+pub(super) fn content(store: &Store, entry: &Entry) -> Result<(Vec<u8>, Vec<StoreError>), StoreError> {
+    let chunks = Mutex::new(vec![Vec::new(); entry.manifest.chunks.len()]);
+    let places: Vec<usize> = (0..entry.manifest.chunks.len()).collect();
+    let faults = store.load(entry, &places, &|place, chunk| {
+        chunks.lock().unwrap()[place] = chunk.to_vec();
+        Ok(())
+    })?;
+    Ok((chunks.into_inner().unwrap().concat(), faults))
+}
+
+/// The files below a directory, as paths.
+pub(super) fn files(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = walkdir::WalkDir::new(directory).sort_by_file_name().into_iter().map(Result::unwrap);
+    entries.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()
+}

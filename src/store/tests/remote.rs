@@ -1,0 +1,60 @@
+//! A local store before a remote one.
+
+use super::*;
+
+#[test]
+fn what_one_machine_saves_another_finds_and_keeps() {
+    let (here, there, remote) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = noise(31, 9_000_000);
+    let saved = save(&open(here.path(), Some(remote.path()), terms("main")), "entry", &bytes);
+    assert!(saved.faults.is_empty(), "{:?}", saved.faults);
+    let other = open(there.path(), Some(remote.path()), terms("main"));
+    let entry = find(&other, "entry").unwrap();
+    let (back, faults) = content(&other, &entry).unwrap();
+    assert!(back == bytes && faults.is_empty());
+    let alone = open(there.path(), None, terms("main"));
+    assert!(
+        content(&alone, &find(&alone, "entry").unwrap()).unwrap().0 == bytes,
+        "the hit filled what is here"
+    );
+}
+
+#[test]
+fn what_is_damaged_here_comes_from_the_remote_and_is_counted() {
+    let (here, remote) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(here.path(), Some(remote.path()), terms("main"));
+    let bytes = noise(32, 5_000_000);
+    let entry = save(&store, "entry", &bytes).entry;
+    std::fs::write(here.path().join(ChunkRef::path(&entry.manifest.chunks[0].digest)), "damage").unwrap();
+    std::fs::remove_file(here.path().join(ChunkRef::path(&entry.manifest.chunks[1].digest))).unwrap();
+    let (back, faults) = content(&store, &entry).unwrap();
+    assert!(back == bytes);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(content(&store, &entry).unwrap().1.is_empty(), "it is whole again");
+}
+
+#[test]
+fn a_remote_that_takes_nothing_costs_a_fault_and_not_the_entry() {
+    let (here, remote) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let store = open(here.path(), Some(remote.path()), terms("main"));
+    let saved = save(&store, "entry", b"content");
+    assert_eq!(saved.faults.len(), 2, "{:?}", saved.faults);
+    let found = store.find(EntryKind::Dir, "family", key("entry"), false);
+    assert_eq!(content(&store, &found.entry.unwrap()).unwrap().0, b"content");
+}
+
+#[test]
+fn chunks_that_the_remote_alone_has_are_taken_over() {
+    let (here, there, remote) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = noise(33, 5_000_000);
+    save(&open(there.path(), Some(remote.path()), terms("main")), "entry", &bytes);
+    let store = open(here.path(), Some(remote.path()), terms("main"));
+    let entry = find(&store, "entry").unwrap();
+    let mut save = store.save(EntryKind::Dir, "family", key("next")).unwrap();
+    assert_eq!(save.reuse(&entry.manifest.chunks).unwrap(), Some(0));
+    let saved = save.commit(Subject::default(), Span { at: 0, size: 0 }).unwrap();
+    assert!(saved.faults.is_empty() && saved.added_bytes == 0, "{saved:?}");
+    assert!(content(&store, &saved.entry).unwrap().0 == bytes);
+}
