@@ -40,7 +40,7 @@ impl fmt::Display for EntryKind {
 }
 
 /// Where an entry stands.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address {
     /// Whose it is.
     pub lane: Lane,

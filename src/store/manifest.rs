@@ -229,6 +229,16 @@ impl EntryName {
         &self.path
     }
 
+    /// The directory that it stands in: its lane, kind and family.
+    pub(super) fn place(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(place, _)| place)
+    }
+
+    /// Whether it was saved at `time` or later.
+    pub(super) fn is_since(&self, time: Timestamp) -> bool {
+        self.created >= time.strftime(TIME_IN_NAMES).to_string()
+    }
+
     /// Older ones come first; of two that are as old, the order is the same everywhere.
     pub(super) fn cmp_age(&self, other: &Self) -> std::cmp::Ordering {
         (&self.created, self.id).cmp(&(&other.created, other.id))

@@ -7,6 +7,7 @@
 //!   entries/<lane>/<kind>/<family>/<key>.<created>.<id>.json   a manifest, see `manifest`
 //!   used/<id>            when the entry was last used
 //!   chunks/<ab>/<abcd…>  a chunk by the SHA-256 of its bytes, as one zstd frame
+//!   usage.json           what the last sweep left
 //!   saving/…             marks: who is saving, and which chunks that needs
 //!   sweeping/…           marks: who is removing, and which chunks
 //!   damaged/…            what failed verification; nobody reads it
@@ -17,17 +18,23 @@
 
 mod address;
 pub mod backend;
+mod census;
 mod chunk;
 mod error;
 mod find;
 mod lane;
 mod load;
 mod manifest;
+mod portable;
 mod push;
 mod registration;
 mod repository;
+mod retention;
 mod save;
 mod signature;
+mod sweep;
+mod usage;
+mod verify;
 
 use std::sync::Arc;
 
@@ -35,14 +42,19 @@ use jiff::Timestamp;
 
 pub use address::{Address, EntryKind};
 use backend::Backend;
+pub use census::{Census, Listed, Place};
 pub use error::StoreError;
 pub use find::Found;
 pub use lane::{InvalidLane, Lane};
 pub use load::Sink;
 pub use manifest::{ChunkRef, Entry, KeyInput, Manifest, SCHEMA, Span, Subject};
+pub use portable::{Carried, PortableError};
 use repository::Repository;
+pub use retention::{Cause, Limits};
 pub use save::{CopyError, Save, Saved};
 pub use signature::{InvalidKey, Trust};
+pub use sweep::{Evicted, Swept, Victims};
+pub use verify::Verified;
 
 use crate::digest::Digest;
 

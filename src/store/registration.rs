@@ -64,9 +64,26 @@ impl Registration {
     }
 }
 
+/// Says which chunks are about to be removed until it is dropped.
+#[derive(Debug)]
+pub(super) struct Condemnation {
+    _mark: Box<dyn Mark>,
+}
+
+impl Condemnation {
+    pub(super) fn new(repository: &Repository, digests: &[Digest]) -> Result<Self, StoreError> {
+        Ok(Self { _mark: repository.backend.mark(SWEEPING, &lines(digests))? })
+    }
+}
+
 /// What living sweepers are about to remove.
 fn condemned(repository: &Repository) -> Result<HashSet<Digest>, StoreError> {
     Ok(digests(&repository.backend.marks(SWEEPING)?))
+}
+
+/// What living savers need.
+pub(super) fn announced(repository: &Repository) -> Result<HashSet<Digest>, StoreError> {
+    Ok(digests(&repository.backend.marks(SAVING)?))
 }
 
 fn lines(digests: &[Digest]) -> String {

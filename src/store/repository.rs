@@ -1,5 +1,6 @@
 //! Entries and chunks in one backend: what is read is verified, what fails is set aside.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -33,6 +34,11 @@ pub(super) struct Repository {
 impl Repository {
     pub(super) fn new(backend: Arc<dyn Backend>, read_only: bool) -> Self {
         Self { backend, read_only }
+    }
+
+    /// The same, to be looked at and not touched.
+    pub(super) fn to_look_at(&self) -> Self {
+        Self { read_only: true, ..self.clone() }
     }
 
     pub(super) fn place(&self) -> String {
@@ -108,6 +114,20 @@ impl Repository {
             self.backend.remove(&object.path)?;
         }
         Ok(())
+    }
+
+    /// When each entry was used last, by the digits of its id; those never used are not in it.
+    pub(super) fn last_uses(&self) -> Result<HashMap<String, Timestamp>, StoreError> {
+        let mut uses = HashMap::new();
+        for object in self.backend.list("used")? {
+            let mut parts = object.path.rsplit('/');
+            let time = parts.next().and_then(|text| Timestamp::from_millisecond(text.parse().ok()?).ok());
+            if let (Some(time), Some(id)) = (time, parts.next()) {
+                let known = uses.entry(id.to_owned()).or_insert(time);
+                *known = time.max(*known);
+            }
+        }
+        Ok(uses)
     }
 
     /// Removes an entry; its chunks stay until they are swept.

@@ -2,9 +2,12 @@
 
 mod concurrency;
 mod damage;
+mod eviction;
 mod lanes;
+mod portable;
 mod remote;
 mod round_trip;
+mod verification;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -73,8 +76,8 @@ pub(super) fn content(store: &Store, entry: &Entry) -> Result<(Vec<u8>, Vec<Stor
     Ok((chunks.into_inner().unwrap().concat(), faults))
 }
 
-/// The files below a directory, as paths.
+/// The files below a directory, as paths; none where there is no directory.
 pub(super) fn files(directory: &Path) -> Vec<std::path::PathBuf> {
-    let entries = walkdir::WalkDir::new(directory).sort_by_file_name().into_iter().map(Result::unwrap);
+    let entries = walkdir::WalkDir::new(directory).sort_by_file_name().into_iter().filter_map(Result::ok);
     entries.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()
 }

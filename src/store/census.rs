@@ -1,0 +1,130 @@
+//! What a store holds, counted.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::repository::Repository;
+use super::signature::Trust;
+use super::{Entry, Store, StoreError, sweep};
+use crate::digest::Digest;
+
+/// Which of a store's two places is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// What is on this machine.
+    Local,
+    /// What machines share.
+    Remote,
+}
+
+/// An entry and what it takes.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The entry.
+    pub entry: Entry,
+    /// When it was used last; never is when it was saved.
+    pub last_used: Timestamp,
+    /// Bytes of its chunks' objects, those that it shares among them.
+    pub stored_bytes: u64,
+    /// Bytes that evicting it alone would free.
+    pub own_bytes: u64,
+}
+
+/// What a place holds.
+#[derive(Debug, Clone, Default)]
+pub struct Census {
+    /// The entries, the most recently used first.
+    pub entries: Vec<Listed>,
+    /// Bytes of all chunks' objects; a shared one counts once.
+    pub bytes_stored: u64,
+    /// Bytes of all entries' contents, as if nothing were shared or compressed.
+    pub bytes_logical: u64,
+    /// Bytes of chunks that no entry needs; the next sweep removes them.
+    pub bytes_unused: u64,
+    /// All chunks.
+    pub chunks: usize,
+}
+
+impl Store {
+    /// The repository of `place`; `None` where there is no remote.
+    pub(super) fn repository(&self, place: Place) -> Option<&Repository> {
+        match place {
+            Place::Local => Some(&self.local),
+            Place::Remote => self.remote.as_ref(),
+        }
+    }
+
+    /// Where `place` is, for people; `None` where there is no remote.
+    pub fn place(&self, place: Place) -> Option<String> {
+        self.repository(place).map(Repository::place)
+    }
+
+    /// Counts what `place` holds; entries that cannot be read are left out and told as faults.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be listed.
+    pub fn census(&self, place: Place) -> Result<(Census, Vec<StoreError>), StoreError> {
+        self.repository(place)
+            .map_or_else(|| Ok(Default::default()), |repository| census(&repository.to_look_at()))
+    }
+
+    /// Removes entries of `place` and what nobody needs then; with `dry_run` only says what would go.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store is read-only or its backend fails; what was removed until then is gone.
+    pub fn evict(
+        &self,
+        place: Place,
+        victims: sweep::Victims<'_>,
+        dry_run: bool,
+        now: Timestamp,
+    ) -> Result<sweep::Swept, StoreError> {
+        if self.read_only && !dry_run {
+            return Err(StoreError::ReadOnly);
+        }
+        let swept = self.repository(place).map(|repository| sweep::sweep(repository, victims, dry_run, now));
+        swept.unwrap_or_else(|| Ok(sweep::Swept::default()))
+    }
+}
+
+fn census(repository: &Repository) -> Result<(Census, Vec<StoreError>), StoreError> {
+    let stored = sweep::chunks(repository)?;
+    let last_uses = repository.last_uses()?;
+    let (mut entries, mut faults) = (Vec::new(), Vec::new());
+    for name in repository.names("entries")? {
+        match repository.entry(&name, &Trust::default()) {
+            Ok(entry) => entries.extend(entry),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let chunks_of = |entry: &Entry| -> HashSet<Digest> {
+        entry.manifest.chunks.iter().map(|chunk| chunk.digest).collect()
+    };
+    let mut users: HashMap<Digest, usize> = HashMap::new();
+    for entry in &entries {
+        for digest in chunks_of(entry) {
+            *users.entry(digest).or_default() += 1;
+        }
+    }
+    let size = |digest: &Digest| stored.get(digest).copied().unwrap_or_default();
+    let listed = |entry: Entry| {
+        let chunks = chunks_of(&entry);
+        let used = last_uses.get(&entry.id.hex()).copied();
+        Listed {
+            last_used: used.map_or(entry.manifest.created, |used| used.max(entry.manifest.created)),
+            stored_bytes: chunks.iter().map(size).sum(),
+            own_bytes: chunks.iter().filter(|digest| users[*digest] == 1).map(size).sum(),
+            entry,
+        }
+    };
+    let bytes_logical = entries.iter().filter_map(|entry| entry.starts().pop()).sum();
+    let mut entries: Vec<Listed> = entries.into_iter().map(listed).collect();
+    entries.sort_unstable_by_key(|listed| std::cmp::Reverse((listed.last_used, listed.entry.id)));
+    let bytes_stored = stored.values().sum();
+    let bytes_unused =
+        stored.iter().filter(|(digest, _)| !users.contains_key(digest)).map(|(_, size)| size).sum();
+    Ok((Census { entries, bytes_stored, bytes_logical, bytes_unused, chunks: stored.len() }, faults))
+}

@@ -1,0 +1,191 @@
+//! Entries as one file, to carry them between machines that share no store.
+//!
+//! The file is a tar archive of the store's own objects: the chunks, each
+//! once, then the manifests. Whoever imports it believes nothing in it.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+
+use super::census::Place;
+use super::chunk::frame;
+use super::manifest::{ChunkRef, EntryName};
+use super::registration::Registration;
+use super::repository::LARGEST_MANIFEST;
+use super::{Entry, Store, StoreError};
+use crate::digest::Digest;
+
+/// Entries cannot be carried.
+#[derive(Debug, thiserror::Error)]
+pub enum PortableError {
+    /// The store is at fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file cannot be read or written.
+    #[error("cannot read or write the file of entries")]
+    File(#[from] io::Error),
+    /// The file is not what `export` writes.
+    #[error("{member} {reason}")]
+    Foreign {
+        /// The name of what is wrong in it.
+        member: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What was carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Carried {
+    /// Entries.
+    pub entries: usize,
+    /// Chunks; those that were there already do not count.
+    pub chunks: usize,
+    /// Bytes of those chunks' objects.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Writes entries of `place` to `file`; `progress` is told of each chunk's bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a chunk is missing or damaged, or the file cannot be written.
+    pub fn export(
+        &self,
+        place: Place,
+        entries: &[Entry],
+        file: impl Write,
+        progress: &dyn Fn(u64),
+    ) -> Result<Carried, PortableError> {
+        let mut carried = Carried::default();
+        let Some(repository) = self.repository(place) else { return Ok(carried) };
+        let mut archive = tar::Builder::new(file);
+        let mut done = HashSet::new();
+        for entry in entries {
+            for ChunkRef { digest, .. } in &entry.manifest.chunks {
+                if !done.insert(*digest) {
+                    continue;
+                }
+                let missing = || StoreError::Missing {
+                    path: ChunkRef::path(digest),
+                    entry: entry.short_id(),
+                    place: repository.place(),
+                };
+                let stored = repository.chunk(digest)?.ok_or_else(missing)?;
+                append(&mut archive, &ChunkRef::path(digest), &stored.frame)?;
+                carried.chunks += 1;
+                carried.bytes += stored.frame.len() as u64;
+                progress(stored.frame.len() as u64);
+            }
+        }
+        for entry in entries {
+            let text = repository.backend.read(&entry.path, LARGEST_MANIFEST).map_err(StoreError::from)?;
+            append(&mut archive, &entry.path, &text.unwrap_or_default())?;
+            carried.entries += 1;
+        }
+        archive.into_inner()?.flush()?;
+        Ok(carried)
+    }
+
+    /// Takes the entries of `file` into `place`, into the lanes that they were saved in.
+    ///
+    /// # Errors
+    ///
+    /// Fails at the first thing that is not what it should be; entries are
+    /// taken over only when everything was.
+    pub fn import(
+        &self,
+        place: Place,
+        file: impl Read,
+        progress: &dyn Fn(u64),
+    ) -> Result<Carried, PortableError> {
+        if self.read_only {
+            return Err(StoreError::ReadOnly.into());
+        }
+        let mut carried = Carried::default();
+        let Some(repository) = self.repository(place) else { return Ok(carried) };
+        let registration = Registration::new(repository)?;
+        let mut present = HashSet::new();
+        let mut manifests: Vec<(Entry, Vec<u8>)> = Vec::new();
+        for member in tar::Archive::new(file).entries()? {
+            let mut member = member?;
+            let path = String::from_utf8_lossy(&member.path_bytes()).into_owned();
+            let foreign =
+                |reason: &str| PortableError::Foreign { member: path.clone(), reason: reason.to_owned() };
+            if !member.header().entry_type().is_file() {
+                return Err(foreign("is no file"));
+            }
+            if let Some(digest) = chunk_at(&path) {
+                let stored = read(&mut member, frame::LARGEST_FRAME as u64)?;
+                let stored = stored.ok_or_else(|| foreign("is larger than a chunk may be"))?;
+                let chunk = frame::decode(&stored).map_err(|error| foreign(&error.to_string()))?;
+                if Digest::of(&chunk) != digest {
+                    return Err(foreign("has another digest than its name says"));
+                }
+                registration.announce(&[digest])?;
+                if registration.stored(&digest)?.is_none() {
+                    registration.put(&digest, &stored)?;
+                    carried.chunks += 1;
+                    carried.bytes += stored.len() as u64;
+                }
+                progress(stored.len() as u64);
+                present.insert(digest);
+            } else if let Ok(name) = path.parse::<EntryName>() {
+                let text = read(&mut member, LARGEST_MANIFEST)?;
+                let text = text.ok_or_else(|| foreign("is larger than a manifest may be"))?;
+                let entry = checked(&name, &text).map_err(|reason| foreign(&reason))?;
+                manifests.push((entry, text));
+            } else {
+                return Err(foreign("is neither a chunk nor an entry"));
+            }
+        }
+        for (entry, _) in &manifests {
+            if entry.manifest.chunks.iter().any(|chunk| !present.contains(&chunk.digest)) {
+                let reason = "needs a chunk that the file lacks".to_owned();
+                return Err(PortableError::Foreign { member: entry.path.clone(), reason });
+            }
+        }
+        for (entry, text) in &manifests {
+            repository.put_entry(entry, text)?;
+            carried.entries += 1;
+        }
+        Ok(carried)
+    }
+}
+
+/// The entry of a manifest that nobody vouches for: its name and its place are those that it tells itself.
+fn checked(name: &EntryName, text: &[u8]) -> Result<Entry, String> {
+    let (line, _) = Entry::split(text);
+    if Digest::of(line) != name.id {
+        return Err("has another digest than its name says".to_owned());
+    }
+    let entry = Entry::read(name, line).map_err(|error| match error {
+        super::manifest::Unreadable::Newer(schema) => format!("is {schema}, which a newer larder wrote"),
+        super::manifest::Unreadable::Damaged(reason) => reason,
+    })?;
+    if Entry::new(entry.manifest.clone()).0.path.rsplit_once('/').map(|(place, _)| place)
+        != Some(name.place())
+    {
+        return Err("stands in another place than it says".to_owned());
+    }
+    Ok(entry)
+}
+
+fn chunk_at(path: &str) -> Option<Digest> {
+    let digest = format!("sha256:{}", path.rsplit('/').next()?).parse().ok()?;
+    (ChunkRef::path(&digest) == path).then_some(digest)
+}
+
+/// The whole of a member; `None` where it is larger than `limit`.
+fn read(member: &mut impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    member.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
+}
+
+fn append(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8]) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, path, content)
+}

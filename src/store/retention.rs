@@ -1,0 +1,186 @@
+//! Which entries go: a pure function of what there is, the limits and the time.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::digest::Digest;
+
+/// How much is kept. `None` is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all chunks together; a chunk that several entries share counts once.
+    pub max_bytes: Option<u64>,
+    /// Entries.
+    pub max_entries: Option<usize>,
+    /// Time since an entry was used last.
+    pub max_age: Option<Duration>,
+}
+
+/// Why an entry goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// It was asked for.
+    Asked,
+    /// A newer one has its lane, kind, family and key.
+    Superseded,
+    /// It was not used for longer than the limit.
+    Unused,
+    /// There are more entries than the limit, and the others were used later.
+    TooMany,
+    /// All take more bytes than the limit, and the others were used later.
+    TooLarge,
+}
+
+/// An entry as the policy sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) last_used: Timestamp,
+    /// A newer entry has the same address.
+    pub(super) superseded: bool,
+    pub(super) chunks: Vec<Digest>,
+}
+
+/// What goes, by the candidates' places, the least recently used first.
+pub(super) fn plan(
+    candidates: &[Candidate],
+    stored: &HashMap<Digest, u64>,
+    limits: Limits,
+    now: Timestamp,
+) -> Vec<(usize, Cause)> {
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.sort_by_key(|place| (!candidates[*place].superseded, candidates[*place].last_used, *place));
+    let mut users: HashMap<&Digest, usize> = HashMap::new();
+    for candidate in candidates {
+        for digest in unique(&candidate.chunks) {
+            *users.entry(digest).or_default() += 1;
+        }
+    }
+    let size = |digest: &Digest| stored.get(digest).copied().unwrap_or_default();
+    let mut bytes: u64 = users.keys().map(|digest| size(digest)).sum();
+    let mut entries = candidates.len();
+    let mut going = Vec::new();
+    for place in order {
+        let candidate = &candidates[place];
+        let age = Duration::try_from(now.duration_since(candidate.last_used)).unwrap_or_default();
+        let cause = if candidate.superseded {
+            Cause::Superseded
+        } else if limits.max_age.is_some_and(|limit| age > limit) {
+            Cause::Unused
+        } else if limits.max_entries.is_some_and(|limit| entries > limit) {
+            Cause::TooMany
+        } else if limits.max_bytes.is_some_and(|limit| bytes > limit) {
+            Cause::TooLarge
+        } else {
+            continue;
+        };
+        going.push((place, cause));
+        entries -= 1;
+        for digest in unique(&candidate.chunks) {
+            let left = users.get_mut(digest).expect("each chunk of each candidate was counted");
+            *left -= 1;
+            if *left == 0 {
+                bytes -= size(digest);
+            }
+        }
+    }
+    going
+}
+
+fn unique(chunks: &[Digest]) -> Vec<&Digest> {
+    let mut chunks: Vec<&Digest> = chunks.iter().collect();
+    chunks.sort_unstable();
+    chunks.dedup();
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn chunk(number: u8) -> Digest {
+        Digest::of(&[number])
+    }
+
+    fn candidate(last_used: i64, chunks: &[u8]) -> Candidate {
+        let chunks = chunks.iter().map(|number| chunk(*number)).collect();
+        Candidate { last_used: at(last_used), superseded: false, chunks }
+    }
+
+    /// Every chunk takes ten bytes.
+    fn stored() -> HashMap<Digest, u64> {
+        (0..=255).map(|number| (chunk(number), 10)).collect()
+    }
+
+    fn bytes(most: u64) -> Limits {
+        Limits { max_bytes: Some(most), ..Limits::default() }
+    }
+
+    #[test]
+    fn the_least_recently_used_go_until_the_limits_are_met() {
+        let candidates = [candidate(3, &[1]), candidate(1, &[2]), candidate(2, &[3])];
+        let plan = |limits| plan(&candidates, &stored(), limits, at(100));
+        assert_eq!(plan(Limits::default()), []);
+        assert_eq!(plan(bytes(30)), []);
+        assert_eq!(plan(bytes(29)), [(1, Cause::TooLarge)]);
+        assert_eq!(plan(bytes(10)), [(1, Cause::TooLarge), (2, Cause::TooLarge)]);
+        let two = Limits { max_entries: Some(2), ..Limits::default() };
+        assert_eq!(plan(two), [(1, Cause::TooMany)]);
+        let young = Limits { max_age: Some(Duration::from_secs(97)), ..Limits::default() };
+        assert_eq!(plan(young), [(1, Cause::Unused), (2, Cause::Unused)]);
+    }
+
+    #[test]
+    fn a_shared_chunk_counts_once_and_frees_nothing_until_its_last_user_goes() {
+        let candidates = [candidate(1, &[1, 2, 2]), candidate(2, &[2, 3]), candidate(3, &[3])];
+        let plan = |limits| plan(&candidates, &stored(), limits, at(100));
+        assert_eq!(plan(bytes(30)), []);
+        assert_eq!(plan(bytes(20)), [(0, Cause::TooLarge)]);
+        assert_eq!(plan(bytes(10)), [(0, Cause::TooLarge), (1, Cause::TooLarge)]);
+    }
+
+    #[test]
+    fn what_a_newer_entry_replaces_goes_first() {
+        let mut candidates = [candidate(1, &[1]), candidate(9, &[2])];
+        candidates[1].superseded = true;
+        let going = plan(&candidates, &stored(), bytes(10), at(100));
+        assert_eq!(going, [(1, Cause::Superseded)]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_stays_meets_every_limit_and_nothing_goes_without_need(
+            entries in prop::collection::vec((0..50_i64, prop::collection::vec(0..12_u8, 0..5)), 0..12),
+            max_bytes in prop::option::of(0..200_u64),
+            max_entries in prop::option::of(0..12_usize),
+        ) {
+            let candidates: Vec<Candidate> =
+                entries.iter().map(|(time, chunks)| candidate(*time, chunks)).collect();
+            let limits = Limits { max_bytes, max_entries, max_age: None };
+            let going = plan(&candidates, &stored(), limits, at(100));
+            let total = |gone: &[(usize, Cause)]| {
+                let gone: Vec<usize> = gone.iter().map(|(place, _)| *place).collect();
+                let kept = candidates.iter().enumerate().filter(|(place, _)| !gone.contains(place));
+                let chunks: std::collections::HashSet<Digest> =
+                    kept.clone().flat_map(|(_, candidate)| candidate.chunks.clone()).collect();
+                (chunks.len() as u64 * 10, kept.count())
+            };
+            let fits = |(bytes, count): (u64, usize)| {
+                max_bytes.is_none_or(|limit| bytes <= limit) && max_entries.is_none_or(|limit| count <= limit)
+            };
+            prop_assert!(fits(total(&going)));
+            if let Some((_, fewer)) = going.split_last() {
+                prop_assert!(!fits(total(fewer)), "the last one had to go");
+            }
+        }
+    }
+}

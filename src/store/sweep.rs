@@ -1,0 +1,264 @@
+//! Removing entries, and the chunks that none needs any more.
+//!
+//! 1. look: chunks, entries, what savers need;
+//! 2. plan: which entries go, which chunks are left without a user;
+//! 3. condemn those chunks (see `registration`), remove the entries;
+//! 4. look again: what was announced or saved meanwhile is spared;
+//! 5. remove the rest.
+//!
+//! Nobody waits for a sweep but a saver that needs a chunk which is just being
+//! removed. A sweep that dies leaves chunks behind that the next one removes.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::StoreError;
+use super::backend::{BackendError, Object};
+use super::manifest::{ChunkRef, EntryName};
+use super::registration::{Condemnation, announced};
+use super::repository::Repository;
+use super::retention::{self, Candidate, Cause, Limits};
+use super::signature::Trust;
+use super::{Address, Entry};
+use crate::digest::Digest;
+
+/// After this long a sweep gives up: a saver that waits for it would think that it is dead.
+const LONGEST: Duration = Duration::from_secs(45);
+/// Bytes of damaged objects that are kept for who wants to look at them.
+const DAMAGED_KEPT: u64 = 64 << 20;
+
+/// Which entries are to go.
+#[derive(Debug, Clone, Copy)]
+pub enum Victims<'a> {
+    /// What is beyond the limits.
+    Beyond(Limits),
+    /// These.
+    Ids(&'a [Digest]),
+    /// All.
+    All,
+}
+
+/// An entry that goes, or has gone.
+#[derive(Debug, Clone)]
+pub struct Evicted {
+    /// The entry.
+    pub entry: Entry,
+    /// When it was used last.
+    pub last_used: Timestamp,
+    /// Why it goes.
+    pub cause: Cause,
+}
+
+/// What a sweep did, or would do.
+#[derive(Debug, Clone, Default)]
+pub struct Swept {
+    /// The entries that go.
+    pub evicted: Vec<Evicted>,
+    /// Bytes of the chunks that go, those that nobody needed before among them.
+    pub freed_bytes: u64,
+    /// Chunks that go.
+    pub freed_chunks: usize,
+    /// Entries that stay.
+    pub kept_entries: usize,
+    /// Bytes of the chunks that stay.
+    pub kept_bytes: u64,
+}
+
+/// What is in a repository, as one look found it.
+struct Inventory {
+    names: HashSet<String>,
+    entries: Vec<Entry>,
+    /// Chunks of entries that this larder cannot use.
+    foreign: HashSet<Digest>,
+    stored: HashMap<Digest, u64>,
+    uses: HashMap<String, Timestamp>,
+}
+
+/// Removes `victims` and what nobody needs; with `dry_run` only says what would go.
+pub(super) fn sweep(
+    repository: &Repository,
+    victims: Victims<'_>,
+    dry_run: bool,
+    now: Timestamp,
+) -> Result<Swept, StoreError> {
+    let inventory = Inventory::take(repository)?;
+    let going = inventory.choose(victims, now);
+    let gone: HashSet<usize> = going.iter().map(|(place, _)| *place).collect();
+    let mut needed: HashSet<Digest> = announced(repository)?;
+    needed.extend(&inventory.foreign);
+    let kept = inventory.entries.iter().enumerate().filter(|(place, _)| !gone.contains(place));
+    let mut kept_entries = 0;
+    for (_, entry) in kept {
+        kept_entries += 1;
+        needed.extend(entry.manifest.chunks.iter().map(|chunk| chunk.digest));
+    }
+    let mut condemned: Vec<Digest> =
+        inventory.stored.keys().filter(|digest| !needed.contains(*digest)).copied().collect();
+    let evicted = going.iter().map(|(place, cause)| inventory.evicted(*place, *cause)).collect();
+    let mut swept = Swept { evicted, kept_entries, ..Swept::default() };
+    if !dry_run {
+        condemned = inventory.remove(repository, &swept.evicted, condemned)?;
+        tidy(repository, &inventory)?;
+    }
+    let bytes = |digest: &Digest| inventory.stored.get(digest).copied().unwrap_or_default();
+    swept.freed_chunks = condemned.len();
+    swept.freed_bytes = condemned.iter().map(bytes).sum();
+    swept.kept_bytes = inventory.stored.values().sum::<u64>() - swept.freed_bytes;
+    Ok(swept)
+}
+
+impl Inventory {
+    fn take(repository: &Repository) -> Result<Self, StoreError> {
+        let stored = chunks(repository)?;
+        let uses = repository.last_uses()?;
+        let mut inventory =
+            Self { names: HashSet::new(), entries: Vec::new(), foreign: HashSet::new(), stored, uses };
+        inventory.look_again(repository)?;
+        Ok(inventory)
+    }
+
+    /// Reads the entries that were not there before; answers how many there are now that were.
+    fn look_again(&mut self, repository: &Repository) -> Result<(), StoreError> {
+        for name in repository.names("entries")? {
+            if !self.names.insert(name.path().to_owned()) {
+                continue;
+            }
+            // Whose word counts is not the question here: what is there needs its chunks.
+            match repository.entry(&name, &Trust::default()) {
+                Ok(Some(entry)) => self.entries.push(entry),
+                Err(StoreError::Newer { .. }) => {
+                    self.foreign.extend(chunks_of_any_schema(repository, &name)?);
+                }
+                Ok(None) | Err(StoreError::Damaged { .. }) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    fn choose(&self, victims: Victims<'_>, now: Timestamp) -> Vec<(usize, Cause)> {
+        let asked = |places: Vec<usize>| places.into_iter().map(|place| (place, Cause::Asked)).collect();
+        match victims {
+            Victims::All => asked((0..self.entries.len()).collect()),
+            Victims::Ids(ids) => asked(
+                (0..self.entries.len()).filter(|place| ids.contains(&self.entries[*place].id)).collect(),
+            ),
+            Victims::Beyond(limits) => retention::plan(&self.candidates(), &self.stored, limits, now),
+        }
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let mut newest: HashMap<&Address, (Timestamp, Digest)> = HashMap::new();
+        let age = |entry: &Entry| (entry.manifest.created, entry.id);
+        for entry in &self.entries {
+            let known = newest.entry(&entry.manifest.address).or_insert(age(entry));
+            *known = (*known).max(age(entry));
+        }
+        let candidate = |entry: &Entry| Candidate {
+            last_used: self.last_used(entry),
+            superseded: newest[&entry.manifest.address] != age(entry),
+            chunks: entry.manifest.chunks.iter().map(|chunk| chunk.digest).collect(),
+        };
+        self.entries.iter().map(candidate).collect()
+    }
+
+    fn last_used(&self, entry: &Entry) -> Timestamp {
+        let used = self.uses.get(&entry.id.hex()).copied();
+        used.map_or(entry.manifest.created, |used| used.max(entry.manifest.created))
+    }
+
+    fn evicted(&self, place: usize, cause: Cause) -> Evicted {
+        let entry = self.entries[place].clone();
+        Evicted { last_used: self.last_used(&entry), entry, cause }
+    }
+
+    /// Removes entries, then as many of the condemned chunks as nobody needs after all; answers which.
+    fn remove(
+        &self,
+        repository: &Repository,
+        evicted: &[Evicted],
+        condemned: Vec<Digest>,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let start = Instant::now();
+        let condemnation = Condemnation::new(repository, &condemned)?;
+        for Evicted { entry, .. } in evicted {
+            repository.remove_entry(&entry.name())?;
+        }
+        // A saver that has ended meanwhile is in the second look if it is not in the first.
+        let mut needed = announced(repository)?;
+        let mut later = Self {
+            names: self.names.clone(),
+            entries: Vec::new(),
+            foreign: HashSet::new(),
+            stored: HashMap::new(),
+            uses: HashMap::new(),
+        };
+        later.look_again(repository)?;
+        needed.extend(later.foreign);
+        needed
+            .extend(later.entries.iter().flat_map(|entry| &entry.manifest.chunks).map(|chunk| chunk.digest));
+        let mut removed = Vec::new();
+        for digest in condemned.into_iter().filter(|digest| !needed.contains(digest)) {
+            if start.elapsed() > LONGEST {
+                break;
+            }
+            repository.backend.remove(&ChunkRef::path(&digest))?;
+            removed.push(digest);
+        }
+        drop(condemnation);
+        Ok(removed)
+    }
+}
+
+/// The chunks that are there, and the bytes that each takes; what has no business among them is set aside.
+pub(super) fn chunks(repository: &Repository) -> Result<HashMap<Digest, u64>, StoreError> {
+    let mut stored = HashMap::new();
+    for Object { path, size } in repository.backend.list("chunks")? {
+        let hex = path.rsplit('/').next().unwrap_or_default();
+        match format!("sha256:{hex}").parse::<Digest>() {
+            Ok(digest) if ChunkRef::path(&digest) == path => {
+                stored.insert(digest, size);
+            }
+            _ => drop(repository.set_aside(&path, "it is no chunk".to_owned())),
+        }
+    }
+    Ok(stored)
+}
+
+/// The chunks of an entry whose schema is unknown: they stand where they always stand.
+fn chunks_of_any_schema(repository: &Repository, name: &EntryName) -> Result<Vec<Digest>, StoreError> {
+    #[derive(serde::Deserialize)]
+    struct Chunks {
+        chunks: Vec<ChunkRef>,
+    }
+    let text = repository.backend.read(name.path(), super::repository::LARGEST_MANIFEST)?.unwrap_or_default();
+    let (line, _) = Entry::split(&text);
+    match serde_json::from_slice::<Chunks>(line) {
+        Ok(Chunks { chunks }) => Ok(chunks.into_iter().map(|chunk| chunk.digest).collect()),
+        // Who cannot tell what an entry needs must not remove anything.
+        Err(_) => Err(StoreError::Newer {
+            path: name.path().to_owned(),
+            place: repository.place(),
+            schema: "of a form in which its chunks cannot be found".to_owned(),
+        }),
+    }
+}
+
+/// Removes what belongs to nothing: marks of use, what dead processes were writing, old damage.
+fn tidy(repository: &Repository, inventory: &Inventory) -> Result<(), BackendError> {
+    let known: HashSet<String> = inventory.entries.iter().map(|entry| entry.id.hex()).collect();
+    for object in repository.backend.list("used")? {
+        let id = object.path.split('/').nth(1).unwrap_or_default();
+        // An entry that was saved meanwhile is not in the inventory: its mark is young.
+        if !known.contains(id) && inventory.uses.contains_key(id) {
+            repository.backend.remove(&object.path)?;
+        }
+    }
+    let damaged = repository.backend.list("damaged")?;
+    if damaged.iter().map(|object| object.size).sum::<u64>() > DAMAGED_KEPT {
+        damaged.iter().try_for_each(|object| repository.backend.remove(&object.path))?;
+    }
+    repository.backend.tidy()
+}

@@ -1,0 +1,140 @@
+//! What goes, what stays, and what that frees.
+
+use std::time::Duration;
+
+use super::*;
+
+fn limits(max_bytes: u64) -> Limits {
+    Limits { max_bytes: Some(max_bytes), ..Limits::default() }
+}
+
+/// Bytes of all chunk files.
+fn on_disk(base: &Path) -> u64 {
+    files(&base.join("chunks")).iter().map(|path| path.metadata().unwrap().len()).sum()
+}
+
+fn ids(swept: &Swept) -> Vec<String> {
+    swept.evicted.iter().map(|evicted| evicted.entry.manifest.subject.title.clone()).collect()
+}
+
+#[test]
+fn the_least_recently_used_entries_go_and_their_bytes_with_them() {
+    let base = tempfile::tempdir().unwrap();
+    let store = open(base.path(), None, terms("main"));
+    for name in ["a", "b", "c"] {
+        save(&store, name, &noise(u64::from(name.as_bytes()[0]), 2_000_000));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    store.touch(&find(&store, "a").unwrap()).unwrap();
+    let plan = store.evict(Place::Local, Victims::Beyond(limits(4_500_000)), true, Timestamp::now()).unwrap();
+    assert_eq!(ids(&plan), ["b"]);
+    assert!(on_disk(base.path()) > 6_000_000 && find(&store, "b").is_some(), "a plan changes nothing");
+    let swept =
+        store.evict(Place::Local, Victims::Beyond(limits(4_500_000)), false, Timestamp::now()).unwrap();
+    assert_eq!((ids(&swept), swept.freed_bytes), (ids(&plan), plan.freed_bytes));
+    assert_eq!(on_disk(base.path()), swept.kept_bytes);
+    assert!(swept.kept_bytes < 4_500_000 && find(&store, "b").is_none());
+    for name in ["a", "c"] {
+        assert!(content(&store, &find(&store, name).unwrap()).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn what_entries_share_stays_until_the_last_of_them_goes() {
+    let base = tempfile::tempdir().unwrap();
+    let store = open(base.path(), None, terms("main"));
+    let bytes = noise(51, 3_000_000);
+    let (first, second) = (save(&store, "first", &bytes).entry, save(&store, "second", &bytes).entry);
+    let evict = |id| store.evict(Place::Local, Victims::Ids(&[id]), false, Timestamp::now()).unwrap();
+    assert_eq!(evict(first.id).freed_bytes, 0);
+    assert!(content(&store, &second).unwrap().0 == bytes);
+    assert!(evict(second.id).freed_bytes >= 3_000_000);
+    assert_eq!(on_disk(base.path()), 0);
+}
+
+#[test]
+fn each_save_is_followed_by_no_more_looking_than_is_needed() {
+    let base = tempfile::tempdir().unwrap();
+    let store = open(base.path(), None, terms("main"));
+    save(&store, "a", &noise(52, 2_000_000));
+    let now = Timestamp::now();
+    assert_eq!(store.keep_within(limits(100_000_000), now).0.len(), 1, "the first time there is a look");
+    std::thread::sleep(Duration::from_millis(2));
+    save(&store, "b", &noise(53, 2_000_000));
+    assert!(store.keep_within(limits(100_000_000), now).0.is_empty(), "far below the limit there is none");
+    let (swept, faults) = store.keep_within(limits(3_000_000), Timestamp::now());
+    assert!(faults.is_empty(), "{faults:?}");
+    assert_eq!(ids(&swept[0]), ["a"]);
+    assert!(on_disk(base.path()) < 3_000_000);
+    let next_day = Timestamp::now() + jiff::SignedDuration::from_hours(25);
+    assert_eq!(store.keep_within(limits(100_000_000), next_day).0.len(), 1, "once a day there is a look");
+}
+
+#[test]
+fn chunks_that_a_killed_save_left_are_swept() {
+    let base = tempfile::tempdir().unwrap();
+    let store = open(base.path(), None, terms("main"));
+    save(&store, "kept", b"kept");
+    let mut half = store.save(EntryKind::Dir, "family", key("half")).unwrap();
+    half.write(&noise(54, 9_000_000)).unwrap();
+    half.boundary().unwrap();
+    let sweep =
+        || store.evict(Place::Local, Victims::Beyond(Limits::default()), false, Timestamp::now()).unwrap();
+    sweep();
+    let saved = half.commit(Subject::default(), Span { at: 0, size: 0 }).unwrap();
+    assert!(content(&store, &saved.entry).is_ok(), "a sweep spares what a living save needs");
+    let mut half = store.save(EntryKind::Dir, "family", key("half")).unwrap();
+    half.write(&noise(55, 9_000_000)).unwrap();
+    drop(half);
+    assert!(on_disk(base.path()) > 9_100_000);
+    sweep();
+    assert!(on_disk(base.path()) < 9_100_000);
+}
+
+#[test]
+fn an_entry_of_a_newer_larder_keeps_its_chunks() {
+    let base = tempfile::tempdir().unwrap();
+    let store = open(base.path(), None, terms("main"));
+    let entry = save(&store, "newer", &noise(56, 2_000_000)).entry;
+    let path = base.path().join(&entry.path);
+    let text = std::fs::read_to_string(&path).unwrap().replace(SCHEMA, "larder.entry.v9");
+    let id = Digest::of(text.trim_end().as_bytes()).hex();
+    std::fs::write(
+        path.with_file_name(format!("{}.20300101T000000.000Z.{id}.json", key("newer").hex())),
+        &text,
+    )
+    .unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let found = store.find(EntryKind::Dir, "family", key("newer"), false);
+    assert_eq!(found.faults[0].reason(), backend::Reason::Newer);
+    store.evict(Place::Local, Victims::All, false, Timestamp::now()).unwrap();
+    assert!(on_disk(base.path()) > 2_000_000);
+}
+
+#[test]
+fn what_is_no_chunk_is_set_aside_by_a_sweep() {
+    let base = tempfile::tempdir().unwrap();
+    let store = open(base.path(), None, terms("main"));
+    save(&store, "kept", b"kept");
+    std::fs::write(base.path().join("chunks/note.txt"), "mine").unwrap();
+    store.evict(Place::Local, Victims::Beyond(Limits::default()), false, Timestamp::now()).unwrap();
+    assert!(base.path().join("damaged/note.txt").exists());
+    assert!(content(&store, &find(&store, "kept").unwrap()).is_ok());
+}
+
+#[test]
+fn the_census_counts_shared_bytes_once() {
+    let base = tempfile::tempdir().unwrap();
+    let store = open(base.path(), None, terms("main"));
+    let bytes = noise(57, 3_000_000);
+    save(&store, "first", &bytes);
+    save(&store, "second", &[bytes, b"more".repeat(100_000)].concat());
+    let (census, faults) = store.census(Place::Local).unwrap();
+    assert!(faults.is_empty());
+    assert_eq!(census.bytes_stored, on_disk(base.path()));
+    assert_eq!(census.bytes_logical, 3_000_000 + 3_400_000);
+    assert_eq!(census.entries.len(), 2);
+    assert!(census.entries.iter().all(|listed| listed.stored_bytes >= 3_000_000));
+    assert!(census.entries.iter().map(|listed| listed.own_bytes).sum::<u64>() < 3_000_000);
+    assert_eq!(census.bytes_unused, 0);
+}

@@ -1,0 +1,99 @@
+//! Entries as a file.
+
+use std::io;
+
+use super::*;
+
+fn exported(store: &Store, names: &[&str]) -> Vec<u8> {
+    let entries: Vec<Entry> = names.iter().map(|name| find(store, name).unwrap()).collect();
+    let mut file = Vec::new();
+    let carried = store.export(Place::Local, &entries, &mut file, &|_| {}).unwrap();
+    assert_eq!(carried.entries, names.len());
+    file
+}
+
+fn import(file: &[u8]) -> (tempfile::TempDir, Result<Carried, PortableError>) {
+    let base = tempfile::tempdir().unwrap();
+    let carried = open(base.path(), None, terms("main")).import(Place::Local, file, &|_| {});
+    (base, carried)
+}
+
+#[test]
+fn entries_go_from_one_machine_to_another_in_a_file() {
+    let base = tempfile::tempdir().unwrap();
+    let store = open(base.path(), None, terms("main"));
+    let bytes = noise(71, 3_000_000);
+    save(&store, "first", &bytes);
+    save(&store, "second", &bytes);
+    let file = exported(&store, &["first", "second"]);
+    assert!(file.len() < 3_100_000, "shared chunks are carried once");
+    let (other, carried) = import(&file);
+    assert_eq!(carried.unwrap().entries, 2);
+    let other = open(other.path(), None, terms("main"));
+    for name in ["first", "second"] {
+        assert!(content(&other, &find(&other, name).unwrap()).unwrap().0 == bytes);
+    }
+    let again = other.import(Place::Local, &file[..], &|_| {}).unwrap();
+    assert_eq!((again.chunks, again.bytes), (0, 0));
+}
+
+#[test]
+fn a_file_that_is_not_what_export_writes_is_refused_and_leaves_no_entry() {
+    let base = tempfile::tempdir().unwrap();
+    let store = open(base.path(), None, terms("main"));
+    save(&store, "entry", &noise(72, 3_000_000));
+    let file = exported(&store, &["entry"]);
+    let members = || {
+        let mut archive = tar::Archive::new(&file[..]);
+        let read = |member: io::Result<tar::Entry<'_, &[u8]>>| {
+            let mut member = member.unwrap();
+            let mut content = Vec::new();
+            io::Read::read_to_end(&mut member, &mut content).unwrap();
+            (member.path().unwrap().to_str().unwrap().to_owned(), content)
+        };
+        archive.entries().unwrap().map(read).collect::<Vec<_>>()
+    };
+    let pack = |members: &[(String, Vec<u8>)]| {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, content) in members {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            // `append_data` would refuse a path that leads out.
+            header.as_gnu_mut().unwrap().name[..path.len().min(100)]
+                .copy_from_slice(&path.as_bytes()[..path.len().min(100)]);
+            if path.len() > 100 {
+                archive.append_data(&mut header, path, &content[..]).unwrap();
+            } else {
+                header.set_cksum();
+                archive.append(&header, &content[..]).unwrap();
+            }
+        }
+        archive.into_inner().unwrap()
+    };
+    assert!(import(&pack(&members())).1.is_ok());
+    let mut lacking = members();
+    lacking.remove(0);
+    let mut flipped = members();
+    flipped[0].1[20_000] ^= 1;
+    let mut renamed = members();
+    renamed.last_mut().unwrap().0 = renamed.last().unwrap().0.replace("/main/", "/other/");
+    let mut forged = members();
+    forged.last_mut().unwrap().1[10] ^= 1;
+    let with = |path: &str| [members(), vec![(path.to_owned(), b"x".to_vec())]].concat();
+    let cases = [
+        (pack(&lacking), "needs a chunk that the file lacks"),
+        (pack(&flipped), ""),
+        (pack(&renamed), "stands in another place"),
+        (pack(&forged), "another digest"),
+        (pack(&with("../../etc/passwd")), "neither a chunk nor an entry"),
+        (pack(&with("/etc/passwd")), "neither a chunk nor an entry"),
+        (pack(&with("chunks/aa/x")), "neither a chunk nor an entry"),
+        (b"no archive at all, but something else".repeat(100), ""),
+    ];
+    for (file, reason) in cases {
+        let (base, carried) = import(&file);
+        let error = carried.unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+        assert!(files(&base.path().join("entries")).is_empty(), "{reason}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Staying within the limits after each save, without looking at everything each time.
+//!
+//! `usage.json` tells what a sweep found. What entries saved since then have
+//! added bounds what there is now from above: nothing is looked at until that
+//! bound is beyond the limit, or a day has passed.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::repository::Repository;
+use super::retention::Limits;
+use super::signature::Trust;
+use super::sweep::{Swept, Victims, sweep};
+use super::{Store, StoreError};
+
+const PATH: &str = "usage.json";
+const LONGEST_WITHOUT_A_LOOK: SignedDuration = SignedDuration::from_hours(24);
+/// When there is too much, this many hundredths of the limit are left, so that the next save need not sweep.
+const LEFT: u64 = 90;
+
+/// What a sweep left.
+#[derive(Debug, Serialize, Deserialize)]
+struct Usage {
+    bytes: u64,
+    at: Timestamp,
+}
+
+impl Store {
+    /// Removes what is beyond `limits`, if there may be anything; what was removed, and the faults on the way.
+    pub fn keep_within(&self, limits: Limits, now: Timestamp) -> (Vec<Swept>, Vec<StoreError>) {
+        let (mut swept, mut faults) = (Vec::new(), Vec::new());
+        if self.read_only {
+            return (swept, faults);
+        }
+        for repository in self.repositories() {
+            match keep_within(repository, limits, now) {
+                Ok(done) => swept.extend(done),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        (swept, faults)
+    }
+}
+
+fn keep_within(repository: &Repository, limits: Limits, now: Timestamp) -> Result<Option<Swept>, StoreError> {
+    if !may_be_beyond(repository, limits, now)? {
+        return Ok(None);
+    }
+    let all = sweep(repository, Victims::Beyond(limits), true, now)?;
+    let over = limits.max_bytes.is_some_and(|limit| all.kept_bytes + all.freed_bytes > limit);
+    let fewer = limits.max_bytes.map(|limit| limit / 100 * LEFT);
+    let limits = if over { Limits { max_bytes: fewer, ..limits } } else { limits };
+    let swept = sweep(repository, Victims::Beyond(limits), false, now)?;
+    let usage = Usage { bytes: swept.kept_bytes, at: now };
+    let text = serde_json::to_vec(&usage).expect("a number and a time");
+    repository.backend.write(PATH, &text)?;
+    Ok(Some(swept))
+}
+
+fn may_be_beyond(repository: &Repository, limits: Limits, now: Timestamp) -> Result<bool, StoreError> {
+    let text = repository.backend.read(PATH, 4096)?;
+    let usage = text.and_then(|text| serde_json::from_slice::<Usage>(&text).ok());
+    let Some(usage) = usage.filter(|usage| (now - LONGEST_WITHOUT_A_LOOK..=now).contains(&usage.at)) else {
+        return Ok(true);
+    };
+    let names = repository.names("entries")?;
+    if limits.max_entries.is_some_and(|limit| names.len() > limit) {
+        return Ok(true);
+    }
+    let Some(limit) = limits.max_bytes else { return Ok(false) };
+    let mut bytes = usage.bytes;
+    for name in names.iter().filter(|name| name.is_since(usage.at)) {
+        match repository.entry(name, &Trust::default()) {
+            Ok(Some(entry)) => bytes = bytes.saturating_add(entry.manifest.added_bytes),
+            Ok(None) => {}
+            Err(_) => return Ok(true),
+        }
+    }
+    Ok(bytes > limit)
+}

@@ -1,0 +1,182 @@
+//! Reading everything again: is each entry whole, and every byte what was written?
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::census::Place;
+use super::manifest::ChunkRef;
+use super::registration::Registration;
+use super::repository::Repository;
+use super::signature::Trust;
+use super::{Entry, Store, StoreError};
+use crate::digest::Digest;
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Entries that are whole.
+    pub whole: usize,
+    /// Entries that lack content.
+    pub broken: Vec<Entry>,
+    /// Chunks that were read.
+    pub chunks: usize,
+    /// Bytes of their objects.
+    pub bytes: u64,
+    /// Chunks that were brought from the other place.
+    pub healed: usize,
+    /// Everything that is wrong.
+    pub faults: Vec<StoreError>,
+}
+
+impl Store {
+    /// Reads every entry and chunk of `place`; `progress` is told of each chunk's bytes, from several threads.
+    ///
+    /// With `repair` a chunk that is damaged or missing is brought from the
+    /// store's other place, damaged objects are set aside, and so are entries
+    /// that still lack content. Otherwise nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the place cannot be listed, and when it is to be repaired and is read-only.
+    pub fn verify(
+        &self,
+        place: Place,
+        repair: bool,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Verified, StoreError> {
+        if repair && self.read_only {
+            return Err(StoreError::ReadOnly);
+        }
+        let Some(repository) = self.repository(place) else { return Ok(Verified::default()) };
+        let repository = if repair { repository.clone() } else { repository.to_look_at() };
+        let other = match place {
+            Place::Local => self.remote.as_ref(),
+            Place::Remote => Some(&self.local),
+        };
+        let (mut entries, mut verified) = (Vec::new(), Verified::default());
+        for name in repository.names("entries")? {
+            match repository.entry(&name, &Trust::default()) {
+                Ok(entry) => entries.extend(entry),
+                Err(fault) => verified.faults.push(fault),
+            }
+        }
+        let wanted = wanted(&entries);
+        let registration = if repair { Some(Registration::new(&repository)?) } else { None };
+        if let Some(registration) = &registration {
+            registration.announce(&wanted)?;
+        }
+        let check = Check { repository: &repository, registration, other: other.filter(|_| repair) };
+        let bad = check.all(&wanted, &mut verified, progress);
+        for entry in entries {
+            if !entry.manifest.chunks.iter().any(|chunk| bad.contains_key(&chunk.digest)) {
+                verified.whole += 1;
+                continue;
+            }
+            // A chunk that is only in the remote is fetched when it is needed.
+            let elsewhere = |digest: &Digest| {
+                place == Place::Local
+                    && bad.get(digest) == Some(&Bad::Missing)
+                    && other.is_some_and(|other| {
+                        matches!(other.backend.size(&ChunkRef::path(digest)), Ok(Some(_)))
+                    })
+            };
+            let lacks = |chunk: &ChunkRef| bad.contains_key(&chunk.digest) && !elsewhere(&chunk.digest);
+            if !entry.manifest.chunks.iter().any(lacks) {
+                verified.whole += 1;
+                continue;
+            }
+            if repair {
+                verified.faults.extend(repository.backend.set_aside(&entry.path).err().map(StoreError::from));
+            }
+            verified.broken.push(entry);
+        }
+        Ok(verified)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bad {
+    Missing,
+    Damaged,
+}
+
+struct Check<'a> {
+    repository: &'a Repository,
+    /// Where what is brought is kept; only to repair.
+    registration: Option<Registration>,
+    other: Option<&'a Repository>,
+}
+
+impl Check<'_> {
+    /// Reads all chunks on all cores; answers the bad ones.
+    fn all(
+        &self,
+        wanted: &[Digest],
+        verified: &mut Verified,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> HashMap<Digest, Bad> {
+        let (next, bytes, healed) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicUsize::new(0));
+        let bad = Mutex::new(HashMap::new());
+        let faults = Mutex::new(Vec::new());
+        let work = || {
+            while let Some(digest) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let found = match self.repository.chunk(digest) {
+                    Ok(Some(stored)) => {
+                        bytes.fetch_add(stored.frame.len() as u64, Ordering::Relaxed);
+                        progress(stored.frame.len() as u64);
+                        continue;
+                    }
+                    Ok(None) => Bad::Missing,
+                    Err(fault) => {
+                        lock(&faults).push(fault);
+                        Bad::Damaged
+                    }
+                };
+                match self.heal(digest) {
+                    Ok(true) => drop(healed.fetch_add(1, Ordering::Relaxed)),
+                    Ok(false) => drop(lock(&bad).insert(*digest, found)),
+                    Err(fault) => {
+                        lock(&faults).push(fault);
+                        lock(&bad).insert(*digest, found);
+                    }
+                }
+            }
+        };
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        thread::scope(|scope| {
+            for _ in 1..cores.max(self.repository.backend.parallelism()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        verified.chunks = wanted.len();
+        verified.bytes = bytes.into_inner();
+        verified.healed = healed.into_inner();
+        verified.faults.append(&mut lock(&faults));
+        bad.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heal(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let (Some(other), Some(registration)) = (self.other, &self.registration) else { return Ok(false) };
+        match other.chunk(digest)? {
+            Some(stored) => registration.put(digest, &stored.frame).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
+/// The chunks that entries need, each once.
+fn wanted(entries: &[Entry]) -> Vec<Digest> {
+    let all: HashSet<Digest> =
+        entries.iter().flat_map(|entry| &entry.manifest.chunks).map(|chunk| chunk.digest).collect();
+    let mut all: Vec<Digest> = all.into_iter().collect();
+    all.sort_unstable();
+    all
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
