@@ -12,6 +12,7 @@
 pub mod conformance;
 mod directory;
 mod error;
+pub mod remote;
 
 use std::fmt;
 

@@ -1,0 +1,189 @@
+//! What goes wrong between larder and an object store.
+//!
+//! A fault is told in words of larder's own and what is known to be harmless
+//! (a status, a service's error code, the system's error). Nothing of a
+//! request gets into it, for a request holds credentials: in its headers, and
+//! with some services in its address.
+
+use std::error::Error;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::store::backend::Reason;
+
+/// Longest text that is taken over from elsewhere.
+const LONGEST: usize = 200;
+
+/// Why an operation on an object store failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// The service answered, but not with what was asked for.
+    #[error("it answered {status}{}", in_brackets(code.as_deref()))]
+    Answered {
+        /// HTTP status.
+        status: StatusCode,
+        /// The service's own code of the error, such as `NoSuchBucket`.
+        code: Option<String>,
+    },
+    /// There was no answer, or no more of it.
+    #[error("it did not answer within {} s", .0.as_secs_f32())]
+    Silent(Duration),
+    /// No connection could be made.
+    #[error("no connection could be made: {0}")]
+    Unconnected(String),
+    /// A connection ended too early.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The object is larger than was allowed.
+    #[error("it has more than {0} bytes")]
+    TooLarge(u64),
+    /// There is nothing to sign requests with.
+    #[error("there are no usable credentials for it{}", in_brackets(.0.as_deref()))]
+    NoCredentials(Option<String>),
+    /// Anything else.
+    #[error("{0}")]
+    Other(&'static str),
+}
+
+fn in_brackets(text: Option<&str>) -> String {
+    text.map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+impl Fault {
+    /// What an HTTP client's error comes to after at most `waited`.
+    pub(super) fn of_client(error: &reqwest::Error, waited: Duration) -> Self {
+        if error.is_timeout() {
+            Self::Silent(waited)
+        } else if error.is_connect() {
+            Self::Unconnected(cause(error))
+        } else {
+            Self::Broken(cause(error))
+        }
+    }
+
+    /// What an OpenDAL error comes to when no answer says more.
+    pub(super) fn of_kind(kind: opendal::ErrorKind) -> Self {
+        use opendal::ErrorKind;
+        Self::Other(match kind {
+            ErrorKind::Unsupported => "the service cannot do that",
+            ErrorKind::ConfigInvalid => "it is not set up for that, or its address is wrong",
+            ErrorKind::NotFound => "it is not there",
+            ErrorKind::PermissionDenied => "it is not allowed",
+            ErrorKind::IsADirectory => "it is a directory",
+            ErrorKind::NotADirectory => "a directory above it is none",
+            ErrorKind::AlreadyExists => "it exists already",
+            ErrorKind::RateLimited => "there are too many requests",
+            ErrorKind::Conflict | ErrorKind::ConditionNotMatch => "another operation is in the way",
+            _ => "it answered something that makes no sense",
+        })
+    }
+
+    /// Whether it may be gone a moment later.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Answered { status, .. } => {
+                matches!(status.as_u16(), 408 | 423 | 425 | 429 | 500 | 502 | 503 | 504)
+            }
+            Self::Silent(_) | Self::Unconnected(_) | Self::Broken(_) => true,
+            Self::TooLarge(_) | Self::NoCredentials(_) | Self::Other(_) => false,
+        }
+    }
+
+    /// How it is counted.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Answered { status, code } => match (status.as_u16(), code.as_deref()) {
+                (401 | 403 | 407, _)
+                | (400, Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired")) => Reason::Denied,
+                (408, _) => Reason::TimedOut,
+                (507, _) => Reason::Full,
+                (429 | 500.., _) => Reason::Unreachable,
+                _ => Reason::Other,
+            },
+            Self::Silent(_) => Reason::TimedOut,
+            Self::Unconnected(_) | Self::Broken(_) => Reason::Unreachable,
+            Self::TooLarge(_) => Reason::Damaged,
+            Self::NoCredentials(_) => Reason::Denied,
+            Self::Other(_) => Reason::Other,
+        }
+    }
+}
+
+/// The innermost cause of an error: the system's, the resolver's, TLS's. Those above it may hold an address.
+fn cause(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string().chars().filter(|c| !c.is_control()).take(LONGEST).collect()
+}
+
+/// The service's own code in what it answered: Azure's header, `<Code>` in XML, the first `"reason"` in Google's JSON.
+pub(super) fn service_code(headers: &http::HeaderMap, body: &[u8]) -> Option<String> {
+    let body = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
+    let in_header = headers.get("x-ms-error-code").and_then(|value| value.to_str().ok());
+    let in_xml =
+        || body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
+    let in_json = || {
+        let (_, rest) = body.split_once("\"reason\"")?;
+        rest.split('"').nth(1)
+    };
+    let code = in_header.or_else(in_xml).or_else(in_json)?;
+    let is_code = (1..=64).contains(&code.len()) && code.chars().all(|c| c.is_ascii_alphanumeric());
+    is_code.then(|| code.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    fn answered(status: u16, code: Option<&str>) -> Fault {
+        Fault::Answered { status: StatusCode::from_u16(status).unwrap(), code: code.map(str::to_owned) }
+    }
+
+    #[test]
+    fn answers_are_told_apart_by_what_can_be_done_about_them() {
+        for (status, code, reason, temporary) in [
+            (400, Some("ExpiredToken"), Reason::Denied, false),
+            (400, None, Reason::Other, false),
+            (401, None, Reason::Denied, false),
+            (403, Some("SlowDown"), Reason::Denied, false),
+            (404, Some("NoSuchBucket"), Reason::Other, false),
+            (408, None, Reason::TimedOut, true),
+            (429, None, Reason::Unreachable, true),
+            (500, None, Reason::Unreachable, true),
+            (501, None, Reason::Unreachable, false),
+            (503, Some("SlowDown"), Reason::Unreachable, true),
+            (507, None, Reason::Full, false),
+        ] {
+            let fault = answered(status, code);
+            assert_eq!((fault.reason(), fault.is_temporary()), (reason, temporary), "{fault}");
+        }
+        assert_eq!(
+            answered(403, Some("AccessDenied")).to_string(),
+            "it answered 403 Forbidden (AccessDenied)"
+        );
+    }
+
+    #[test]
+    fn a_services_code_is_found_and_nothing_else_is_taken_from_its_answer() {
+        let none = HeaderMap::new();
+        for (body, code) in [
+            ("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", Some("AccessDenied")),
+            (r#"{"error": {"errors": [{"reason": "rateLimitExceeded"}]}}"#, Some("rateLimitExceeded")),
+            ("<Error><Code>AKIA/secret+key=</Code></Error>", None),
+            ("<Error><Code></Code></Error>", None),
+            ("<html>bad gateway</html>", None),
+        ] {
+            assert_eq!(service_code(&none, body.as_bytes()).as_deref(), code, "{body}");
+        }
+        let header = HeaderMap::from_iter([(
+            http::HeaderName::from_static("x-ms-error-code"),
+            http::HeaderValue::from_static("ContainerNotFound"),
+        )]);
+        assert_eq!(service_code(&header, b"").as_deref(), Some("ContainerNotFound"));
+    }
+}

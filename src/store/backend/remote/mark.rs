@@ -1,0 +1,123 @@
+//! Marks in an object store: there are no locks, so what a mark says carries its time.
+//!
+//! ```text
+//! <directory>/<random id>/<sequence number>
+//!     2026-01-31T12:00:00Z\n     when it was written, by the writer's clock
+//!     …                          what was added
+//! ```
+//!
+//! A mark is dead when nothing was added to it for [`MARK_LIFETIME`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use opendal::ErrorKind;
+
+use super::objects::{Objects, random_id};
+use super::{Remote, RemoteSettings};
+use crate::store::backend::{BackendError, Mark};
+
+/// How long a mark is believed after the last addition to it: 6 hours, so that clocks that differ by minutes, or by a
+/// time zone's mistaken hour, do not matter.
+pub const MARK_LIFETIME: Duration = Duration::from_hours(6);
+
+/// How large an object of a mark may be.
+const LARGEST: u64 = 64 << 20;
+/// How long taking a mark back may hold up its owner; what is left of it then dies by its age.
+const DROP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A mark: a directory of its own with an object for each addition.
+pub(super) struct RemoteMark {
+    remote: Remote,
+    path: String,
+    written: AtomicU64,
+}
+
+impl fmt::Debug for RemoteMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteMark").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl RemoteMark {
+    pub(super) fn write(remote: &Remote, directory: &str, text: &str) -> Result<Self, BackendError> {
+        let path = format!("{directory}/{}", random_id());
+        let mark = Self { remote: remote.clone(), path, written: AtomicU64::new(0) };
+        mark.add(text)?;
+        Ok(mark)
+    }
+}
+
+impl Mark for RemoteMark {
+    fn add(&self, text: &str) -> Result<(), BackendError> {
+        let path = format!("{}/{:08}", self.path, self.written.fetch_add(1, Ordering::Relaxed));
+        let object = format!("{}\n{text}", Timestamp::now());
+        self.remote.write_object(&path, object.into_bytes())
+    }
+}
+
+impl Drop for RemoteMark {
+    fn drop(&mut self) {
+        let objects = Arc::clone(&self.remote.objects);
+        let (path, written) = (self.path.clone(), *self.written.get_mut());
+        let settings = RemoteSettings { deadline: DROP_DEADLINE, ..self.remote.settings.clone() };
+        // What cannot be removed now is removed by who finds it too old.
+        let _ = self.remote.call(settings.allowance(0), "remove", &self.path, async move {
+            objects.remove_marks(&path, 0..written).await
+        });
+    }
+}
+
+/// The texts of the marks that are alive at `now`; the dead ones are removed.
+pub(super) async fn read_marks(
+    objects: &Objects,
+    directory: &str,
+    now: Timestamp,
+) -> opendal::Result<Vec<String>> {
+    let mut marks: BTreeMap<String, BTreeMap<u64, String>> = BTreeMap::new();
+    for object in objects.list(directory).await? {
+        let below = object.path.strip_prefix(directory).unwrap_or_default().trim_start_matches('/');
+        let Some((id, number)) = below.split_once('/') else { continue };
+        // What has another name was not written by larder.
+        if let Ok(number) = number.parse() {
+            marks.entry(id.to_owned()).or_default().insert(number, object.path.clone());
+        }
+    }
+    let mut texts = Vec::new();
+    for (id, paths) in marks {
+        let read = paths.values().cloned().map(|path| async move { read_part(objects, &path).await });
+        let parts: Vec<Option<(Option<Timestamp>, String)>> =
+            stream::iter(read).buffered(objects.parallelism).try_collect().await?;
+        // What vanished meanwhile was taken back.
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        let newest = parts.iter().filter_map(|(time, _)| *time).max();
+        if newest.is_some_and(|time| is_alive(time, now)) {
+            texts.push(parts.into_iter().map(|(_, text)| text).collect());
+        } else {
+            objects.remove_marks(&format!("{directory}/{id}"), paths.into_keys()).await?;
+        }
+    }
+    Ok(texts)
+}
+
+/// A mark from the future was written by a clock that is ahead; it dies as well, later.
+fn is_alive(time: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(time) < SignedDuration::try_from(MARK_LIFETIME).unwrap_or(SignedDuration::MAX)
+}
+
+/// An object's time, where it has one, and its text; `None` where there is no object.
+async fn read_part(objects: &Objects, path: &str) -> opendal::Result<Option<(Option<Timestamp>, String)>> {
+    let content = match objects.read(path, LARGEST).await {
+        Ok(content) => content,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let content = String::from_utf8_lossy(&content);
+    let (time, text) = content.split_once('\n').unwrap_or((&content, ""));
+    Ok(Some((time.parse().ok(), text.to_owned())))
+}

@@ -1,0 +1,161 @@
+//! A backend behind a URL: a bucket, a container, a WebDAV server.
+//!
+//! ```text
+//! Remote ──▶ call ──▶ objects, mark ──▶ OpenDAL's service ──▶ transport ──▶ network
+//! (any thread)        (on a small runtime)                    deadlines, attempts
+//! ```
+//!
+//! A service that stalls, refuses or breaks off costs bounded time. Nothing
+//! that a service was asked with is told in an error.
+
+mod call;
+mod fault;
+mod mark;
+mod objects;
+mod open;
+mod settings;
+mod transport;
+mod url;
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use opendal::Operator;
+
+pub use self::mark::MARK_LIFETIME;
+pub use self::open::{OpenRemoteError, OpenRemoteFault};
+pub use self::settings::RemoteSettings;
+pub use self::url::{InvalidRemoteUrl, RemoteUrl, RemoteUrlFault};
+
+use self::call::Allowance;
+use self::fault::Fault;
+use self::objects::Objects;
+use super::{Backend, BackendError, Mark, Object};
+
+/// Objects kept by a service that OpenDAL speaks to.
+#[derive(Clone)]
+pub struct Remote {
+    objects: Arc<Objects>,
+    place: String,
+    settings: RemoteSettings,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    /// A backend over `operator`; `place` is for people and has no credentials.
+    fn new(operator: Operator, place: String, settings: &RemoteSettings) -> Self {
+        let objects = Arc::new(Objects::new(operator, settings.parallelism));
+        Self { objects, place, settings: settings.clone() }
+    }
+
+    /// Runs an operation; `None` where there is no such object.
+    fn call<T: Send + 'static>(
+        &self,
+        allowance: Allowance,
+        action: &'static str,
+        path: &str,
+        operation: impl Future<Output = opendal::Result<T>> + Send + 'static,
+    ) -> Result<Option<T>, BackendError> {
+        call::run(allowance, operation).map_err(|fault| self.failed(action, path, fault))
+    }
+
+    fn failed(&self, action: &'static str, path: &str, fault: Fault) -> BackendError {
+        BackendError {
+            action,
+            path: path.to_owned(),
+            place: self.place.clone(),
+            reason: fault.reason(),
+            source: fault.into(),
+        }
+    }
+
+    /// For operations that are about no single object, or make one: that something is not there is their failure.
+    fn done<T>(&self, action: &'static str, path: &str, done: Option<T>) -> Result<T, BackendError> {
+        done.ok_or_else(|| self.failed(action, path, Fault::of_kind(opendal::ErrorKind::NotFound)))
+    }
+
+    fn write_object(&self, path: &str, content: Vec<u8>) -> Result<(), BackendError> {
+        let allowance = self.settings.allowance(u64::try_from(content.len()).unwrap_or(u64::MAX));
+        let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
+        let written =
+            self.call(allowance, "write", path, async move { objects.write(&object, content).await })?;
+        self.done("write", path, written)
+    }
+}
+
+impl Backend for Remote {
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn parallelism(&self) -> usize {
+        self.settings.parallelism
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError> {
+        let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
+        let allowance = self.settings.allowance_to_read(limit);
+        self.call(allowance, "read", path, async move { objects.read(&object, limit).await })
+    }
+
+    fn contains(&self, path: &str) -> Result<bool, BackendError> {
+        let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
+        let found = self
+            .call(self.settings.allowance(0), "read", path, async move { objects.exists(&object).await })?;
+        Ok(found == Some(true))
+    }
+
+    fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError> {
+        self.write_object(path, content.to_vec())
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError> {
+        let (objects, directory) = (Arc::clone(&self.objects), prefix.to_owned());
+        let allowance = self.settings.allowance_to_list();
+        let listed = self.call(allowance, "list", prefix, async move { objects.list(&directory).await })?;
+        self.done("list", prefix, listed)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), BackendError> {
+        let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
+        let removed = self
+            .call(self.settings.allowance(0), "remove", path, async move { objects.remove(&object).await })?;
+        self.done("remove", path, removed)
+    }
+
+    fn set_aside(&self, path: &str) -> Result<(), BackendError> {
+        let allowance = self.settings.allowance_to_read(objects::LARGEST_CARRIED);
+        let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
+        let moved = self.call(allowance, "remove", path, async move { objects.set_aside(&object).await })?;
+        self.done("remove", path, moved)
+    }
+
+    fn mark(&self, directory: &str, text: &str) -> Result<Box<dyn Mark>, BackendError> {
+        Ok(Box::new(mark::RemoteMark::write(self, directory, text)?))
+    }
+
+    fn marks(&self, directory: &str) -> Result<Vec<String>, BackendError> {
+        let (objects, marks) = (Arc::clone(&self.objects), directory.to_owned());
+        let allowance = self.settings.allowance_to_list();
+        let read = async move { mark::read_marks(&objects, &marks, Timestamp::now()).await };
+        let texts = self.call(allowance, "read", directory, read)?;
+        self.done("read", directory, texts)
+    }
+
+    fn tidy(&self) -> Result<(), BackendError> {
+        let objects = Arc::clone(&self.objects);
+        let allowance = self.settings.allowance_to_list();
+        let tidied =
+            self.call(allowance, "remove", "tmp", async move { objects.tidy(Timestamp::now()).await })?;
+        self.done("remove", "tmp", tidied)
+    }
+}
+
+#[cfg(test)]
+mod tests;

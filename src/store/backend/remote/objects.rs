@@ -1,0 +1,198 @@
+//! The operations themselves, asynchronous, over OpenDAL.
+//!
+//! A WebDAV server has directories, and keeps what was half written when its
+//! client died. There objects are written to `tmp/` and moved to where they
+//! belong, and directories are listed each on its own, many at once.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use opendal::{Buffer, Entry, EntryMode, ErrorKind, Operator};
+
+use crate::store::backend::Object;
+
+const TEMPORARY: &str = "tmp";
+const DAMAGED: &str = "damaged";
+/// How long what may still be written is kept.
+const WRITING_LIFETIME: Duration = Duration::from_hours(6);
+/// The largest damaged object that is carried over by hand where the service cannot copy.
+pub(super) const LARGEST_CARRIED: u64 = 64 << 20;
+
+/// Where the objects are.
+#[derive(Debug)]
+pub(super) struct Objects {
+    operator: Operator,
+    has_directories: bool,
+    pub(super) parallelism: usize,
+}
+
+/// A name that nobody else has.
+pub(super) fn random_id() -> String {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).expect("every system that larder runs on has random numbers");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// That there is none is fine.
+fn absent_is_done(done: opendal::Result<()>) -> opendal::Result<()> {
+    done.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+impl Objects {
+    pub(super) fn new(operator: Operator, parallelism: usize) -> Self {
+        let has_directories = operator.info().scheme() == "webdav";
+        Self { operator, has_directories, parallelism: parallelism.max(1) }
+    }
+
+    /// Reads an object; the transport minds the limit, and `limit` is for services without one.
+    pub(super) async fn read(&self, path: &str, limit: u64) -> opendal::Result<Vec<u8>> {
+        let content = self.operator.read(path).await?;
+        if u64::try_from(content.len()).is_ok_and(|length| length > limit) {
+            return Err(opendal::Error::new(ErrorKind::Unexpected, "it is too large"));
+        }
+        Ok(content.to_vec())
+    }
+
+    pub(super) async fn exists(&self, path: &str) -> opendal::Result<bool> {
+        self.operator.stat(path).await.map(|found| !found.is_dir())
+    }
+
+    pub(super) async fn write(&self, path: &str, content: Vec<u8>) -> opendal::Result<()> {
+        if !self.has_directories {
+            return self.operator.write(path, content).await.map(drop);
+        }
+        let temporary = format!("{TEMPORARY}/{}", random_id());
+        let written = self.operator.write(&temporary, content).await.map(drop);
+        let moved = match written {
+            Ok(()) => self.operator.rename(&temporary, path).await,
+            failed => failed,
+        };
+        if moved.is_err() {
+            // What is left is removed by `tidy`.
+            let _ = self.operator.delete(&temporary).await;
+        }
+        moved
+    }
+
+    pub(super) async fn list(&self, prefix: &str) -> opendal::Result<Vec<Object>> {
+        let directory =
+            if prefix.is_empty() { "/".to_owned() } else { format!("{}/", prefix.trim_end_matches('/')) };
+        let entries = if self.has_directories {
+            self.walk(directory).await?
+        } else {
+            self.entries(directory, true).await?
+        };
+        let objects = entries.into_iter().map(|entry| async move {
+            let size = match entry.metadata().mode() {
+                EntryMode::FILE => Some(entry.metadata().content_length()),
+                EntryMode::DIR => None,
+                EntryMode::Unknown => self.size(entry.path()).await?,
+            };
+            Ok(size.map(|size| Object { path: entry.path().to_owned(), size }))
+        });
+        let objects: Vec<_> = stream::iter(objects).buffer_unordered(self.parallelism).try_collect().await?;
+        Ok(objects.into_iter().flatten().collect())
+    }
+
+    /// What is below a directory, page by page.
+    async fn entries(&self, directory: String, recursive: bool) -> opendal::Result<Vec<Entry>> {
+        let lister = self.operator.lister_with(&directory).recursive(recursive).await;
+        match lister {
+            Ok(lister) => lister.try_collect().await,
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is below a directory at any depth, level by level.
+    async fn walk(&self, directory: String) -> opendal::Result<Vec<Entry>> {
+        let mut found = Vec::new();
+        let mut level = vec![directory];
+        while !level.is_empty() {
+            let listings = level.into_iter().map(|directory| async {
+                let entries = self.entries(directory.clone(), false).await?;
+                Ok::<_, opendal::Error>((directory, entries))
+            });
+            let listings: Vec<_> =
+                stream::iter(listings).buffer_unordered(self.parallelism).try_collect().await?;
+            level = Vec::new();
+            for (directory, entries) in listings {
+                for entry in entries {
+                    if !entry.metadata().is_dir() {
+                        found.push(entry);
+                    } else if entry.path() != directory {
+                        level.push(entry.path().to_owned());
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn size(&self, path: &str) -> opendal::Result<Option<u64>> {
+        match self.operator.stat(path).await {
+            Ok(metadata) => Ok(metadata.is_file().then(|| metadata.content_length())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn remove(&self, path: &str) -> opendal::Result<()> {
+        absent_is_done(self.operator.delete(path).await)
+    }
+
+    pub(super) async fn set_aside(&self, path: &str) -> opendal::Result<()> {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let aside = format!("{DAMAGED}/{name}");
+        let can = self.operator.info().capability();
+        if can.rename {
+            return absent_is_done(self.operator.rename(path, &aside).await);
+        }
+        if can.copy {
+            match self.operator.copy(path, &aside).await {
+                Ok(_) => return self.remove(path).await,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                // A service may know the operation and not have it.
+                Err(_) => {}
+            }
+        }
+        match self.operator.read(path).await {
+            Ok(content) => self.operator.write(&aside, Buffer::clone(&content)).await?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        self.remove(path).await
+    }
+
+    /// Removes objects of a mark, and its directory where there are any.
+    pub(super) async fn remove_marks(
+        &self,
+        mark: &str,
+        numbers: impl IntoIterator<Item = u64>,
+    ) -> opendal::Result<()> {
+        let removed = numbers.into_iter().map(|number| {
+            let path = format!("{mark}/{number:08}");
+            async move { self.remove(&path).await }
+        });
+        let () = stream::iter(removed).buffer_unordered(self.parallelism).try_collect().await?;
+        if self.has_directories {
+            return self.remove(&format!("{mark}/")).await;
+        }
+        Ok(())
+    }
+
+    /// Removes what nobody writes any more.
+    pub(super) async fn tidy(&self, now: Timestamp) -> opendal::Result<()> {
+        if !self.has_directories {
+            return Ok(());
+        }
+        for entry in self.entries(format!("{TEMPORARY}/"), false).await? {
+            let age = entry.metadata().last_modified().map(|time| now.duration_since(time.into_inner()));
+            if !entry.metadata().is_dir() && age.is_some_and(|age| age.unsigned_abs() > WRITING_LIFETIME) {
+                self.remove(entry.path()).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! From an address to the backend that it means.
+//!
+//! Credentials that larder is not given are found by OpenDAL's signers as each
+//! provider's own programs find them: `AWS_*` variables, shared configuration,
+//! web identity, container and instance roles; `GOOGLE_APPLICATION_CREDENTIALS`,
+//! the well-known file, the metadata server; `AZURE_STORAGE_*`, workload and
+//! managed identities; `ACTIONS_*`. Those read the environment themselves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use opendal::services::{Azblob, Gcs, Ghac, S3, Webdav};
+use opendal::{Capability, ErrorKind, HttpTransporter, OperationContext, Operator};
+
+use super::transport::Transport;
+use super::url::{RemoteUrl, Service};
+use super::{Remote, RemoteSettings};
+use crate::store::backend::{Backend, Directory};
+
+/// A remote store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open {place}")]
+pub struct OpenRemoteError {
+    /// Its address, without credentials.
+    pub place: String,
+    /// Why.
+    #[source]
+    pub reason: OpenRemoteFault,
+}
+
+/// Why a remote store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenRemoteFault {
+    /// The bucket's region is nowhere to be found.
+    #[error("its region is not known: neither the option `region` nor AWS_REGION says it")]
+    NoRegion,
+    /// The storage account is not named.
+    #[error("its storage account is not known: neither the option `account` nor `endpoint` says it")]
+    NoAccount,
+    /// The account key is no base64.
+    #[error("the account key that was given is no base64")]
+    AccountKey,
+    /// There is no such service where larder runs.
+    #[error("it is there within a job of GitHub Actions only")]
+    NoActions,
+    /// The service cannot do what a store needs.
+    #[error("the service cannot {0}, which a store needs")]
+    Incapable(String),
+    /// OpenDAL takes the address for wrong.
+    #[error("its address means nothing to the service")]
+    Misconfigured,
+    /// There can be no HTTP client.
+    #[error("there can be no HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+impl RemoteUrl {
+    /// The backend at this address. Nothing is asked of the service yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when something is missing that the service needs, and when it cannot do what a store needs.
+    pub fn open(&self, settings: &RemoteSettings) -> Result<Arc<dyn Backend>, OpenRemoteError> {
+        if self.service == Service::File {
+            return Ok(Arc::new(Directory::new(&PathBuf::from(format!("/{}", self.prefix)))));
+        }
+        self.open_remote(settings)
+            .map(|remote| Arc::new(remote) as Arc<dyn Backend>)
+            .map_err(|reason| OpenRemoteError { place: self.to_string(), reason })
+    }
+
+    fn open_remote(&self, settings: &RemoteSettings) -> Result<Remote, OpenRemoteFault> {
+        let transport = Transport::new(settings).map_err(OpenRemoteFault::Client)?;
+        // The signer that assumes a role knows no other; the first one stays.
+        HttpTransporter::install_default(transport.clone());
+        let operator = self.operator(settings)?;
+        demand(&operator.info().capability())?;
+        let operator = operator
+            .with_context(OperationContext::new().with_http_transport(HttpTransporter::new(transport)));
+        Ok(Remote::new(operator, self.to_string(), settings))
+    }
+
+    fn operator(&self, settings: &RemoteSettings) -> Result<Operator, OpenRemoteFault> {
+        match self.service {
+            Service::S3 => self.s3(settings),
+            Service::Gcs => self.gcs(),
+            Service::Azblob => self.azblob(settings),
+            Service::Webdav => self.webdav("http", settings),
+            Service::Webdavs => self.webdav("https", settings),
+            Service::Ghac => self.ghac(),
+            Service::File => Err(OpenRemoteFault::Misconfigured),
+        }
+    }
+
+    fn option(&self, name: &str) -> Option<&str> {
+        self.options.get(name).map(String::as_str)
+    }
+
+    /// The option, or an empty text, which OpenDAL's builders take for none.
+    fn option_or_none(&self, name: &str) -> &str {
+        self.option(name).unwrap_or_default()
+    }
+
+    fn is_anonymous(&self) -> bool {
+        self.option("anonymous") == Some("true")
+    }
+
+    fn s3(&self, settings: &RemoteSettings) -> Result<Operator, OpenRemoteFault> {
+        let build = |region: &str| {
+            let mut builder = S3::default()
+                .bucket(&self.name)
+                .root(&self.prefix)
+                .endpoint(self.option_or_none("endpoint"))
+                .region(region)
+                .profile(self.option_or_none("profile"))
+                .role_arn(self.option_or_none("role_arn"))
+                .external_id(self.option_or_none("external_id"))
+                .server_side_encryption(self.option_or_none("sse"))
+                .server_side_encryption_aws_kms_key_id(self.option_or_none("kms_key"))
+                .default_storage_class(self.option_or_none("storage_class"));
+            if let Some((user, password)) = settings.user.as_deref().zip(settings.password.as_deref()) {
+                builder = builder.access_key_id(user).secret_access_key(password);
+            }
+            if self.option("path_style") == Some("false") {
+                builder = builder.enable_virtual_host_style();
+            }
+            if self.is_anonymous() {
+                builder = builder.skip_signature();
+            }
+            Operator::new(builder)
+        };
+        if let Some(region) = self.option("region") {
+            return build(region).map_err(|_| OpenRemoteFault::Misconfigured);
+        }
+        match build("") {
+            // Some services do not care for regions, and their signatures still need one.
+            Err(_) if self.option("endpoint").is_some() => {
+                build("us-east-1").map_err(|_| OpenRemoteFault::Misconfigured)
+            }
+            Err(error) if error.message().starts_with("region is missing") => Err(OpenRemoteFault::NoRegion),
+            built => built.map_err(|_| OpenRemoteFault::Misconfigured),
+        }
+    }
+
+    fn gcs(&self) -> Result<Operator, OpenRemoteFault> {
+        let mut builder = Gcs::default()
+            .bucket(&self.name)
+            .root(&self.prefix)
+            .endpoint(self.option_or_none("endpoint"))
+            .default_storage_class(self.option_or_none("storage_class"));
+        if self.is_anonymous() {
+            builder = builder.skip_signature();
+        }
+        Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)
+    }
+
+    fn azblob(&self, settings: &RemoteSettings) -> Result<Operator, OpenRemoteFault> {
+        let account = self.option("account").or(settings.user.as_deref());
+        let endpoint = match (self.option("endpoint"), account) {
+            (Some(endpoint), _) => endpoint.to_owned(),
+            (None, Some(account)) => format!("https://{account}.blob.core.windows.net"),
+            (None, None) => return Err(OpenRemoteFault::NoAccount),
+        };
+        let mut builder = Azblob::default()
+            .container(&self.name)
+            .root(&self.prefix)
+            .endpoint(&endpoint)
+            .account_name(account.unwrap_or_default());
+        if let Some(key) = &settings.password {
+            base64::prelude::BASE64_STANDARD.decode(key).map_err(|_| OpenRemoteFault::AccountKey)?;
+            builder = builder.account_key(key);
+        }
+        if self.is_anonymous() {
+            builder = builder.skip_signature();
+        }
+        Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)
+    }
+
+    fn webdav(&self, scheme: &str, settings: &RemoteSettings) -> Result<Operator, OpenRemoteFault> {
+        let given = || settings.user.as_deref().zip(settings.password.as_deref());
+        let in_url = self.user.as_ref().map(|(user, password)| (user.as_str(), password.as_str()));
+        let (user, password) = in_url.or_else(given).unwrap_or_default();
+        let builder = Webdav::default()
+            .endpoint(&format!("{scheme}://{}", self.name))
+            .root(&self.prefix)
+            .username(user)
+            .password(password);
+        Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)
+    }
+
+    fn ghac(&self) -> Result<Operator, OpenRemoteFault> {
+        let builder = Ghac::default().root(&self.prefix).version(self.option_or_none("version"));
+        Operator::new(builder).map_err(|error| match error.kind() {
+            ErrorKind::ConfigInvalid => OpenRemoteFault::NoActions,
+            _ => OpenRemoteFault::Misconfigured,
+        })
+    }
+}
+
+/// Refuses a service that cannot keep a store, before anything is sent to it.
+fn demand(can: &Capability) -> Result<(), OpenRemoteFault> {
+    let needs = [
+        (can.read, "read"),
+        (can.stat, "tell whether there is an object"),
+        (can.write, "write"),
+        (can.list, "list"),
+        (can.delete, "remove"),
+    ];
+    let missing: Vec<&str> = needs.iter().filter(|(can, _)| !can).map(|(_, what)| *what).collect();
+    if missing.is_empty() { Ok(()) } else { Err(OpenRemoteFault::Incapable(missing.join(" nor "))) }
+}

@@ -1,0 +1,144 @@
+//! `Remote` over OpenDAL's memory service, and what never shows.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use opendal::services::Memory;
+
+use super::*;
+use crate::store::backend::{Reason, conformance};
+
+fn in_memory(operator: &Operator) -> Remote {
+    Remote::new(operator.clone(), "memory".to_owned(), &RemoteSettings::default())
+}
+
+fn memory() -> Operator {
+    Operator::new(Memory::default()).unwrap()
+}
+
+#[test]
+fn an_object_store_does_what_every_backend_does() {
+    let operator = memory();
+    let backend: Arc<dyn Backend> = Arc::new(in_memory(&operator));
+    conformance::check(&backend, &in_memory(&operator));
+}
+
+#[test]
+fn an_operation_may_be_started_from_any_thread() {
+    let backend = in_memory(&memory());
+    backend.write("plain", b"1").unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let blocking = backend.clone();
+    let written = runtime
+        .block_on(async { tokio::task::spawn_blocking(move || blocking.write("blocking", b"2")).await });
+    written.unwrap().unwrap();
+    runtime.block_on(async { backend.write("async", b"3") }).unwrap();
+    assert_eq!(backend.list("").unwrap().len(), 3);
+}
+
+/// Writes a mark of that age as another process would, and says whether it is believed.
+fn is_believed(age: Duration) -> bool {
+    let backend = in_memory(&memory());
+    let time = Timestamp::now() - jiff::SignedDuration::try_from(age).unwrap();
+    backend.write("m/1/00000000", b"1970-01-01T00:00:00Z\nold\n").unwrap();
+    backend.write("m/1/00000001", format!("{time}\nnew\n").as_bytes()).unwrap();
+    let texts = backend.marks("m").unwrap();
+    assert_eq!(backend.list("m").unwrap().is_empty(), texts.is_empty(), "what is dead is removed");
+    assert!(texts.is_empty() || texts == ["old\nnew\n"], "{texts:?}");
+    !texts.is_empty()
+}
+
+#[test]
+fn a_mark_lives_for_hours_after_its_last_addition() {
+    assert!(is_believed(Duration::ZERO));
+    assert!(is_believed(MARK_LIFETIME - Duration::from_mins(1)));
+    assert!(!is_believed(MARK_LIFETIME + Duration::from_mins(1)));
+}
+
+#[test]
+fn what_larder_did_not_write_is_no_mark() {
+    let backend = in_memory(&memory());
+    backend.write("m/readme", b"hello").unwrap();
+    backend.write("m/1/00000000", b"without a time").unwrap();
+    assert_eq!(backend.marks("m").unwrap(), Vec::<String>::new());
+    assert_eq!(backend.list("m").unwrap().len(), 1);
+}
+
+/// Everything that can be seen of an error.
+fn shown(error: &BackendError) -> String {
+    let mut shown = format!("{error}\n{error:?}\n{error:#?}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        shown += &format!("\n{error}\n{error:?}");
+        source = error.source();
+    }
+    shown
+}
+
+/// A port that nobody listens on.
+fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn brief() -> RemoteSettings {
+    RemoteSettings { deadline: Duration::from_millis(600), ..RemoteSettings::default() }
+}
+
+#[test]
+fn what_a_service_is_asked_with_is_in_no_error() {
+    let port = closed_port();
+    let key = "c2VjcmV0LWtleQ==";
+    for (url, secrets) in [
+        (
+            format!("s3://bucket/p?endpoint=http://127.0.0.1:{port}"),
+            vec!["AKIASECRET", key, "Signature", "Credential="],
+        ),
+        (format!("azblob://box/p?endpoint=http://127.0.0.1:{port}/account"), vec![key, "SharedKey", "sig="]),
+        (
+            format!("webdav://AKIASECRET:c2VjcmV0LWtleQ%3D%3D@127.0.0.1:{port}/p"),
+            vec!["AKIASECRET", key, "c2VjcmV0LWtleQ%3D%3D", "Basic"],
+        ),
+    ] {
+        let settings =
+            RemoteSettings { user: Some("AKIASECRET".to_owned()), password: Some(key.to_owned()), ..brief() };
+        let url: RemoteUrl = url.parse().unwrap();
+        let backend = url.open(&settings).unwrap();
+        let error = backend.read("a", 10).unwrap_err();
+        assert_eq!(error.reason, Reason::Unreachable);
+        let shown =
+            [shown(&error), format!("{backend:?} {url:?} {url} {settings:?}"), backend.place()].join("\n");
+        assert!(shown.contains("Connection refused"), "{shown}");
+        for secret in secrets {
+            assert!(!shown.contains(secret), "{secret} is in\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_service_that_cannot_list_is_refused_at_once() {
+    let error = open_fault("ghac:///prefix");
+    assert!(matches!(error, OpenRemoteFault::NoActions | OpenRemoteFault::Incapable(_)), "{error}");
+}
+
+fn open_fault(url: &str) -> OpenRemoteFault {
+    let url: RemoteUrl = url.parse().unwrap();
+    url.open(&RemoteSettings::default()).unwrap_err().reason
+}
+
+#[test]
+fn what_is_missing_is_said_when_a_store_is_opened() {
+    assert!(matches!(open_fault("azblob://container"), OpenRemoteFault::NoAccount));
+    let wrong = RemoteSettings { password: Some("no base64!".to_owned()), ..RemoteSettings::default() };
+    let url: RemoteUrl = "azblob://container?account=a".parse().unwrap();
+    let error = url.open(&wrong).unwrap_err();
+    assert!(matches!(error.reason, OpenRemoteFault::AccountKey));
+    assert!(!format!("{error:?}").contains("no base64!"));
+}
+
+#[test]
+fn a_file_url_is_a_directory() {
+    let base = tempfile::tempdir().unwrap();
+    let url: RemoteUrl = format!("file://{}/with%20space", base.path().display()).parse().unwrap();
+    url.open(&RemoteSettings::default()).unwrap().write("a/b", b"1").unwrap();
+    assert_eq!(std::fs::read(base.path().join("with space/a/b")).unwrap(), b"1");
+}

@@ -1,0 +1,175 @@
+//! Requests over HTTP: each with a deadline, tried again where that may help, its answer bounded.
+//!
+//! It stands below OpenDAL's services, for they differ in what they take for a
+//! temporary fault (WebDAV's tries a 403 again, and a 429 not), and so that
+//! requests for credentials get deadlines as well. Every request that they
+//! make for larder's operations can be made again.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::{Method, Request, Response, request};
+use opendal::raw::Operation;
+use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::call::{Allowance, Call};
+use super::fault::{Fault, service_code};
+use super::settings::RemoteSettings;
+
+/// How often a request is made at most.
+const ATTEMPTS: u32 = 5;
+/// The pause before the second attempt, on average; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause, unless the service asks for a longer one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a machine's metadata service may take to be there; where there is none, nothing answers.
+const METADATA_DEADLINE: Duration = Duration::from_secs(2);
+/// How many attempts may end without an answer: with each taking half of the deadline, that is all of it.
+const SILENCES: u32 = 2;
+/// How large an answer other than an object may be.
+const LARGEST_ANSWER: u64 = 256 << 20;
+
+/// larder's HTTP client for object stores.
+#[derive(Debug, Clone)]
+pub(super) struct Transport {
+    client: reqwest::Client,
+    /// Of requests that belong to no operation.
+    otherwise: Allowance,
+}
+
+struct Answer {
+    head: http::response::Parts,
+    body: Bytes,
+}
+
+impl Transport {
+    /// A client with these deadlines.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there can be no TLS.
+    pub(super) fn new(settings: &RemoteSettings) -> reqwest::Result<Self> {
+        // Another part of the process may have done so already.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(settings.connect_deadline)
+            .build()?;
+        Ok(Self { client, otherwise: settings.allowance(0) })
+    }
+
+    /// Makes the request once.
+    async fn ask(
+        &self,
+        head: &request::Parts,
+        body: &Bytes,
+        until: Instant,
+        limit: u64,
+    ) -> Result<Answer, Fault> {
+        let started = Instant::now();
+        let silent = |_| Fault::Silent(started.elapsed());
+        let broken = |error| Fault::of_client(&error, started.elapsed());
+        let mut asked =
+            self.client.request(head.method.clone(), head.uri.to_string()).headers(head.headers.clone());
+        if !body.is_empty() {
+            asked = asked.body(body.clone());
+        }
+        let mut answer = timeout_at(until, asked.send()).await.map_err(silent)?.map_err(broken)?;
+        let limit = if answer.status().is_success() { limit } else { LARGEST_ANSWER };
+        let length =
+            answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if head.method != Method::HEAD && length.is_some_and(|length: u64| length > limit) {
+            return Err(Fault::TooLarge(limit));
+        }
+        let mut body = BytesMut::new();
+        // A large object may take long, as long as it keeps coming; the operation's own deadline stands above.
+        while let Some(part) = timeout_at(Instant::now() + (until - started), answer.chunk())
+            .await
+            .map_err(silent)?
+            .map_err(broken)?
+        {
+            if u64::try_from(body.len() + part.len()).is_ok_and(|length| length > limit) {
+                return Err(Fault::TooLarge(limit));
+            }
+            body.extend_from_slice(&part);
+        }
+        let mut whole = Response::new(());
+        *whole.status_mut() = answer.status();
+        *whole.headers_mut() = std::mem::take(answer.headers_mut());
+        whole.extensions_mut().insert(head.uri.clone());
+        Ok(Answer { head: whole.into_parts().0, body: body.freeze() })
+    }
+}
+
+impl Answer {
+    fn fault(&self) -> Option<Fault> {
+        let status = self.head.status;
+        let failed = status.is_client_error() || status.is_server_error();
+        failed.then(|| Fault::Answered { status, code: service_code(&self.head.headers, &self.body) })
+    }
+
+    /// How long the service asks to be left alone.
+    fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.head.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+}
+
+/// The pause after an attempt: exponential, with jitter of a half to either side.
+fn pause_after(attempt: u32) -> Duration {
+    let mean = FIRST_PAUSE.saturating_mul(1 << (attempt - 1)).min(LONGEST_PAUSE);
+    let jitter = getrandom::u32().unwrap_or(u32::MAX / 2);
+    mean.mul_f64(0.5 + f64::from(jitter) / f64::from(u32::MAX))
+}
+
+/// Whether this is where a machine in a cloud asks for credentials of its own.
+fn is_metadata_service(host: &str) -> bool {
+    host.starts_with("169.254.") || host.starts_with("[fd00:ec2:") || host == "metadata.google.internal"
+}
+
+impl HttpTransport for Transport {
+    async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        let (head, body) = request.into_parts();
+        let body = body.to_bytes();
+        let call = Call::current(self.otherwise);
+        let host = head.uri.host().unwrap_or_default();
+        let operation = head.extensions.get::<Operation>();
+        let limit = if operation == Some(&Operation::Read) { call.allowance.limit } else { LARGEST_ANSWER };
+        let (mut attempt, mut silences) = (1, 0);
+        loop {
+            let now = Instant::now();
+            let patience = if is_metadata_service(host) { METADATA_DEADLINE } else { call.allowance.silence };
+            let answer = self.ask(&head, &body, call.until.min(now + patience), limit).await;
+            let fault = answer.as_ref().map_or_else(|fault| Some(fault.clone()), Answer::fault);
+            silences += u32::from(matches!(fault, Some(Fault::Silent(_))));
+            let asked_for = answer.as_ref().ok().and_then(Answer::retry_after).unwrap_or_default();
+            let pause = pause_after(attempt).max(asked_for);
+            let again = fault.as_ref().is_some_and(Fault::is_temporary)
+                && attempt < ATTEMPTS
+                && silences < SILENCES
+                && !is_metadata_service(host)
+                && Instant::now() + pause < call.until;
+            if operation.is_some() {
+                call.note(fault);
+            } else {
+                call.note_credentials(host, fault.as_ref());
+            }
+            if again {
+                sleep(pause).await;
+                attempt += 1;
+                continue;
+            }
+            return match answer {
+                Ok(Answer { head, body }) => {
+                    let length = u64::try_from(body.len()).ok();
+                    let body = HttpBody::new(stream::iter([Ok(Buffer::from(body))]), length);
+                    Ok(Response::from_parts(head, body))
+                }
+                Err(fault) => Err(opendal::Error::new(ErrorKind::Unexpected, fault.to_string())),
+            };
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! The address of a remote store: what is typed for it, understood once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+/// Where a remote store is.
+///
+/// | address | options after `?` |
+/// |---|---|
+/// | `s3://BUCKET/PREFIX` | `endpoint region path_style profile role_arn external_id sse kms_key storage_class anonymous` |
+/// | `gs://BUCKET/PREFIX` | `endpoint storage_class anonymous` |
+/// | `azblob://CONTAINER/PREFIX` | `account endpoint anonymous` |
+/// | `webdav://HOST/PATH`, `webdavs://` for TLS | – |
+/// | `ghac://` or `ghac:///PREFIX` | `version` |
+/// | `file:///DIR` | – |
+///
+/// - `endpoint`: `http://…` or `https://…` of a service that is not the provider's own.
+/// - `region`: by default that of `AWS_REGION` or `AWS_DEFAULT_REGION`, or `us-east-1` where there is an `endpoint`.
+/// - `path_style`: `false` puts the bucket's name into the host's.
+/// - `profile`: of the AWS configuration files.
+/// - `role_arn`, `external_id`: a role to assume.
+/// - `sse`, `kms_key`: how objects are encrypted where they lie, `AES256` or `aws:kms`.
+/// - `storage_class`: of what is written.
+/// - `anonymous`: `true` sends requests without credentials.
+/// - `account`: the storage account; its endpoint is Azure's then.
+/// - `version`: separates what shares GitHub's cache.
+///
+/// Characters that mean something in URLs are written as `%` and two hexadecimal digits. Only WebDAV takes a user and a
+/// password in its address. Shown, an address has no password and no options but the endpoint.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RemoteUrl {
+    pub(super) service: Service,
+    /// The bucket, container, or host with port.
+    pub(super) name: String,
+    /// Below which everything is kept: without slashes around it, empty for none. A directory's path for `file`.
+    pub(super) prefix: String,
+    pub(super) user: Option<(String, String)>,
+    pub(super) options: BTreeMap<&'static str, String>,
+}
+
+/// What keeps the objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    S3,
+    Gcs,
+    Azblob,
+    Webdav,
+    Webdavs,
+    Ghac,
+    File,
+}
+
+/// A text is no address of a remote store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{url}` is no address of a remote store")]
+pub struct InvalidRemoteUrl {
+    /// The text, without what could be a password.
+    pub url: String,
+    /// What is wrong with it.
+    #[source]
+    pub reason: RemoteUrlFault,
+}
+
+/// What is wrong with the address of a remote store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RemoteUrlFault {
+    /// It begins with no known scheme.
+    #[error("it does not begin with one of {}", known_schemes())]
+    Scheme,
+    /// It is no URL.
+    #[error("it is no URL: {0}")]
+    Syntax(String),
+    /// It lacks what the service needs.
+    #[error("it names no {0}")]
+    Nameless(&'static str),
+    /// It names a host that means nothing for the service.
+    #[error("{0}:// is followed by a path, not by a host")]
+    Host(&'static str),
+    /// Its path has a segment that no path of a store may have.
+    #[error("its path has a segment that is empty, `.` or `..`, or a control character")]
+    Path,
+    /// It holds credentials where they do not belong.
+    #[error("credentials do not belong into it; they are taken from the environment")]
+    Credentials,
+    /// It has a fragment.
+    #[error("it holds a `#`, which is written `%23`")]
+    Fragment,
+    /// It has an option that the service does not know.
+    #[error("{scheme}:// has no option{}; {}", quoted(option.as_deref()), known_options(scheme))]
+    UnknownOption {
+        /// The service's scheme.
+        scheme: &'static str,
+        /// The option, unless it does not look like one.
+        option: Option<String>,
+    },
+    /// It has an option twice.
+    #[error("the option `{0}` stands in it twice")]
+    Repeated(&'static str),
+    /// An option has a value that it cannot have.
+    #[error("the option `{option}` is to be {expected}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+fn known_schemes() -> String {
+    Service::ALL.map(|service| format!("{}://", service.scheme())).join(" ")
+}
+
+fn known_options(scheme: &str) -> String {
+    match Service::of(scheme).map(Service::options) {
+        Some(options @ [_, ..]) => format!("it has {}", options.join(" ")),
+        _ => "it has none".to_owned(),
+    }
+}
+
+fn quoted(option: Option<&str>) -> String {
+    option.map(|option| format!(" `{option}`")).unwrap_or_default()
+}
+
+impl Service {
+    const ALL: [Self; 7] =
+        [Self::S3, Self::Gcs, Self::Azblob, Self::Webdav, Self::Webdavs, Self::Ghac, Self::File];
+
+    fn of(scheme: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| service.scheme() == scheme)
+    }
+
+    pub(super) fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Gcs => "gs",
+            Self::Azblob => "azblob",
+            Self::Webdav => "webdav",
+            Self::Webdavs => "webdavs",
+            Self::Ghac => "ghac",
+            Self::File => "file",
+        }
+    }
+
+    /// What stands between the scheme and the path, if that is not nothing.
+    fn named(self) -> Option<&'static str> {
+        match self {
+            Self::S3 | Self::Gcs => Some("bucket"),
+            Self::Azblob => Some("container"),
+            Self::Webdav | Self::Webdavs => Some("host"),
+            Self::Ghac | Self::File => None,
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::S3 => &[
+                "endpoint",
+                "region",
+                "path_style",
+                "profile",
+                "role_arn",
+                "external_id",
+                "sse",
+                "kms_key",
+                "storage_class",
+                "anonymous",
+            ],
+            Self::Gcs => &["endpoint", "storage_class", "anonymous"],
+            Self::Azblob => &["account", "endpoint", "anonymous"],
+            Self::Ghac => &["version"],
+            Self::Webdav | Self::Webdavs | Self::File => &[],
+        }
+    }
+}
+
+impl FromStr for RemoteUrl {
+    type Err = InvalidRemoteUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRemoteUrl> {
+        parse(text).map_err(|reason| InvalidRemoteUrl { url: without_secrets(text), reason })
+    }
+}
+
+fn parse(text: &str) -> Result<RemoteUrl, RemoteUrlFault> {
+    let (scheme, _) = text.split_once("://").ok_or(RemoteUrlFault::Scheme)?;
+    let service = Service::of(&scheme.to_ascii_lowercase()).ok_or(RemoteUrlFault::Scheme)?;
+    let url = Url::parse(text).map_err(|error| RemoteUrlFault::Syntax(error.to_string()))?;
+    if url.fragment().is_some() {
+        return Err(RemoteUrlFault::Fragment);
+    }
+    let host = url.host_str().unwrap_or_default();
+    let name = match (service.named(), host) {
+        (Some(what), "") => return Err(RemoteUrlFault::Nameless(what)),
+        (None, "") => String::new(),
+        (None, _) => return Err(RemoteUrlFault::Host(service.scheme())),
+        (Some(_), host) => url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
+    };
+    let user = credentials(service, &url)?;
+    // As it is written: the parser would resolve `..`.
+    let written = text.split_once("://").map_or("", |(_, rest)| rest).split('?').next().unwrap_or_default();
+    let path = decoded(written.split_once('/').map_or("", |(_, path)| path))?;
+    let prefix = path.trim_end_matches('/').to_owned();
+    let is_wrong = |segment| matches!(segment, "" | "." | "..");
+    if !prefix.is_empty() && (prefix.split('/').any(is_wrong) || prefix.contains(char::is_control)) {
+        return Err(RemoteUrlFault::Path);
+    }
+    if service == Service::File && prefix.is_empty() {
+        return Err(RemoteUrlFault::Nameless("directory"));
+    }
+    let options = options(service, &url)?;
+    Ok(RemoteUrl { service, name, prefix, user, options })
+}
+
+fn credentials(service: Service, url: &Url) -> Result<Option<(String, String)>, RemoteUrlFault> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(None);
+    }
+    if !matches!(service, Service::Webdav | Service::Webdavs) {
+        return Err(RemoteUrlFault::Credentials);
+    }
+    Ok(Some((decoded(url.username())?, decoded(url.password().unwrap_or_default())?)))
+}
+
+fn options(service: Service, url: &Url) -> Result<BTreeMap<&'static str, String>, RemoteUrlFault> {
+    let mut options = BTreeMap::new();
+    for (name, value) in url.query_pairs() {
+        let Some(option) = service.options().iter().find(|option| **option == name) else {
+            // Part of a signed address, it may itself be the secret.
+            let named =
+                name.len() <= 24 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '-');
+            let option = named.then(|| name.into_owned());
+            return Err(RemoteUrlFault::UnknownOption { scheme: service.scheme(), option });
+        };
+        check(option, &value)?;
+        if options.insert(*option, value.into_owned()).is_some() {
+            return Err(RemoteUrlFault::Repeated(option));
+        }
+    }
+    Ok(options)
+}
+
+fn check(option: &'static str, value: &str) -> Result<(), RemoteUrlFault> {
+    let expected = match option {
+        "path_style" | "anonymous" => "true or false",
+        "sse" => "AES256 or aws:kms",
+        "endpoint" => "an address http://HOST or https://HOST",
+        "account" => "the name of a storage account, of letters and digits",
+        _ => "some text",
+    };
+    let fits = match option {
+        "path_style" | "anonymous" => matches!(value, "true" | "false"),
+        "sse" => matches!(value, "AES256" | "aws:kms"),
+        "account" => !value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric()),
+        "endpoint" => {
+            if let Ok(url) = Url::parse(value) {
+                if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+                    return Err(RemoteUrlFault::Credentials);
+                }
+                matches!(url.scheme(), "http" | "https") && url.fragment().is_none()
+            } else {
+                false
+            }
+        }
+        _ => !value.is_empty() && !value.contains(char::is_control),
+    };
+    if fits { Ok(()) } else { Err(RemoteUrlFault::Value { option, expected }) }
+}
+
+/// Resolves `%` and two hexadecimal digits.
+fn decoded(text: &str) -> Result<String, RemoteUrlFault> {
+    let no_url =
+        || RemoteUrlFault::Syntax("a % is not followed by two hexadecimal digits of UTF-8".to_owned());
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            let value = digit().zip(digit()).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+            bytes.push(value.ok_or_else(no_url)?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| no_url())
+}
+
+/// What may be shown of a text that is no address: nothing before an `@`, and nothing after a `?` or `#`.
+fn without_secrets(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let colon = if scheme.is_empty() { "" } else { "://" };
+    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
+    let shown = rest.split(['?', '#']).next().unwrap_or_default();
+    let more = if shown.len() < rest.len() { "…" } else { "" };
+    format!("{}{colon}{user}{shown}{more}", scheme.escape_debug())
+}
+
+impl fmt::Display for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.service.scheme(), self.name)?;
+        if !self.prefix.is_empty() {
+            write!(f, "/{}", self.prefix)?;
+        }
+        match self.options.get("endpoint") {
+            Some(endpoint) => write!(f, "?endpoint={endpoint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> RemoteUrlFault {
+        text.parse::<RemoteUrl>().unwrap_err().reason
+    }
+
+    #[test]
+    fn an_address_says_where_and_how() {
+        for (text, name, prefix, options) in [
+            ("s3://bucket", "bucket", "", ""),
+            ("s3://my.bucket/team/larder/", "my.bucket", "team/larder", ""),
+            (
+                "S3://bucket/A?region=eu-west-1&sse=aws:kms&kms_key=arn:aws:kms:eu-west-1:1:key/2",
+                "bucket",
+                "A",
+                "kms_key=arn:aws:kms:eu-west-1:1:key/2 region=eu-west-1 sse=aws:kms",
+            ),
+            (
+                "s3://b?endpoint=http://127.0.0.1:9000/&path_style=true",
+                "b",
+                "",
+                "endpoint=http://127.0.0.1:9000/ path_style=true",
+            ),
+            ("gs://bucket/p?storage_class=NEARLINE", "bucket", "p", "storage_class=NEARLINE"),
+            ("azblob://box/p?account=store", "box", "p", "account=store"),
+            ("webdav://[::1]:8080/dav/x%20y", "[::1]:8080", "dav/x y", ""),
+            ("webdavs://dav.example.org", "dav.example.org", "", ""),
+            ("ghac:///p?version=2", "", "p", "version=2"),
+            ("ghac://", "", "", ""),
+            ("file:///mnt/share/larder", "", "mnt/share/larder", ""),
+        ] {
+            let url: RemoteUrl = text.parse().unwrap();
+            let given: Vec<_> = url.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            assert_eq!(
+                (url.name.as_str(), url.prefix.as_str(), given.join(" ").as_str()),
+                (name, prefix, options),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_that_means_nothing_is_refused_for_its_reason() {
+        use RemoteUrlFault as Fault;
+        for (text, reason) in [
+            ("", Fault::Scheme),
+            ("/srv/cache", Fault::Scheme),
+            ("ftp://host/p", Fault::Scheme),
+            ("memory://", Fault::Scheme),
+            ("s3:///p", Fault::Nameless("bucket")),
+            ("azblob://", Fault::Nameless("container")),
+            ("webdav:///p", Fault::Nameless("host")),
+            ("file://", Fault::Nameless("directory")),
+            ("file://host/p", Fault::Host("file")),
+            ("s3://b/a/../../x", Fault::Path),
+            ("s3://b/a//x", Fault::Path),
+            ("s3://b/%2e%2e", Fault::Path),
+            ("s3://b/%00", Fault::Path),
+            ("s3://AKIA:secret@b/p", Fault::Credentials),
+            ("s3://b?endpoint=http://user:secret@host", Fault::Credentials),
+            ("gs://b/p#x", Fault::Fragment),
+            ("s3://b?region=a&region=b", Fault::Repeated("region")),
+            ("s3://b?path_style=yes", Fault::Value { option: "path_style", expected: "true or false" }),
+            ("s3://b?sse=rot13", Fault::Value { option: "sse", expected: "AES256 or aws:kms" }),
+            (
+                "webdav://h/p?region=x",
+                Fault::UnknownOption { scheme: "webdav", option: Some("region".to_owned()) },
+            ),
+        ] {
+            assert_eq!(fault(text), reason, "{text}");
+        }
+        assert!(matches!(fault("webdav://host:x/p"), Fault::Syntax(_)));
+        assert!(matches!(fault("s3://b/%zz"), Fault::Syntax(_)));
+        assert_eq!(
+            fault("gs://b?regoin=x").to_string(),
+            "gs:// has no option `regoin`; it has endpoint storage_class anonymous"
+        );
+    }
+
+    #[test]
+    fn what_could_be_a_password_is_never_shown() {
+        for text in [
+            "webdav://user:SECRET@host/p?x=SECRET",
+            "webdav://user:SEC/SECRET@host:x/p",
+            "s3://AKIA:SECRET@b",
+            "s3://b?secret_access_key=SECRET",
+            "azblob://c?sv=1&sig=SECRET",
+            "azblob://c?SECRET",
+            "s3://b?endpoint=https://u:SECRET@h",
+            "s3://b#SECRET",
+        ] {
+            let error = text.parse::<RemoteUrl>().unwrap_err();
+            let shown = format!("{error} {error:?} {}", error.reason);
+            assert!(!shown.contains("SECRET"), "{shown}");
+        }
+        let url: RemoteUrl = "webdavs://user:SECRET@host/p".parse().unwrap();
+        assert_eq!(format!("{url} {url:?}"), "webdavs://host/p RemoteUrl(webdavs://host/p)");
+        let url: RemoteUrl = "s3://b/p?endpoint=http://h&external_id=SECRET".parse().unwrap();
+        assert_eq!(url.to_string(), "s3://b/p?endpoint=http://h");
+    }
+}
