@@ -104,11 +104,11 @@ impl Backend for Remote {
         self.call(allowance, "read", path, async move { objects.read(&object, limit).await })
     }
 
-    fn contains(&self, path: &str) -> Result<bool, BackendError> {
+    fn size(&self, path: &str) -> Result<Option<u64>, BackendError> {
         let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
-        let found = self
-            .call(self.settings.allowance(0), "read", path, async move { objects.exists(&object).await })?;
-        Ok(found == Some(true))
+        let found =
+            self.call(self.settings.allowance(0), "read", path, async move { objects.size(&object).await })?;
+        Ok(found.flatten())
     }
 
     fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError> {

@@ -54,10 +54,6 @@ impl Objects {
         Ok(content.to_vec())
     }
 
-    pub(super) async fn exists(&self, path: &str) -> opendal::Result<bool> {
-        self.operator.stat(path).await.map(|found| !found.is_dir())
-    }
-
     pub(super) async fn write(&self, path: &str, content: Vec<u8>) -> opendal::Result<()> {
         if !self.has_directories {
             return self.operator.write(path, content).await.map(drop);
@@ -130,7 +126,7 @@ impl Objects {
         Ok(found)
     }
 
-    async fn size(&self, path: &str) -> opendal::Result<Option<u64>> {
+    pub(super) async fn size(&self, path: &str) -> opendal::Result<Option<u64>> {
         match self.operator.stat(path).await {
             Ok(metadata) => Ok(metadata.is_file().then(|| metadata.content_length())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
