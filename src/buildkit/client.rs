@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
-use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, ListWorkersRequest};
+use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, DiskUsageRequest, ListWorkersRequest};
 use http::{HeaderMap, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -116,6 +116,19 @@ impl Client {
     /// Where it answered.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Bytes of its build cache, mounts included; what images and the cache share counts, too.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it gives no answer.
+    pub async fn build_cache_bytes(&self) -> Result<u64, ConnectError> {
+        let usage = self.control.clone().disk_usage(DiskUsageRequest::default()).await;
+        let broken =
+            |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
+        let records = usage.map_err(broken)?.into_inner().record;
+        Ok(records.iter().map(|record| u64::try_from(record.size).unwrap_or_default()).sum())
     }
 
     async fn connect_docker(endpoint: &Endpoint, ping: &Ping) -> Result<Self, ConnectError> {

@@ -5,16 +5,23 @@
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, shown as they are")]
 
 mod build;
+mod cache;
 mod source;
 mod stats;
+mod store;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use build::{BuildArgs, ProgressArg, RefusedArgs};
+pub use cache::{
+    CacheArgs, CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, PlaceArg, ReadArgs,
+    VerifyArgs,
+};
 pub use source::SourceArgs;
 pub use stats::StatsArgs;
+pub use store::StoreArgs;
 
 /// Keep what a Docker build already cooked
 ///
@@ -25,7 +32,7 @@ pub use stats::StatsArgs;
     version,
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 done; 1 the build failed; 2 usage or configuration; 3 a cache fault under \
-                  --strict; 4 a threshold of stats not met; 130 interrupted"
+                  --strict, or found by cache verify; 4 a threshold of stats not met; 130 interrupted"
 )]
 pub struct Cli {
     /// What to do.
@@ -45,6 +52,8 @@ pub enum Command {
     Key(Box<KeyArgs>),
     /// Say what has changed since the last build of this image, so that its key is another
     Why(Box<WhyArgs>),
+    /// Look at what is kept, remove it, check it, carry it elsewhere
+    Cache(CacheArgs),
     /// Print what the last builds hit and how long they took
     Stats(StatsArgs),
 }
@@ -68,6 +77,9 @@ pub struct GlobalArgs {
     /// Configuration file [env: LARDER_CONFIG] [default: larder.yaml, where there is one]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Options of everything that uses the store.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// `larder key`.

@@ -16,7 +16,7 @@ pub(crate) enum ErrorKind {
     Build,
     /// A flag, a file or the engine's address is wrong, or no engine is there.
     Config,
-    /// A cache is at fault, under `--strict`.
+    /// A cache is at fault, under `--strict` or where that was the question.
     Cache,
     /// The user interrupted.
     Interrupted,
@@ -48,6 +48,16 @@ impl CommandError {
     /// An error in what was typed or configured.
     pub(crate) fn config(error: &(dyn Error + 'static)) -> Self {
         Self::config_line(chain(error))
+    }
+
+    /// A mistake in how larder was called, in words of its own.
+    pub(crate) fn usage(cause: impl Into<String>) -> Self {
+        Self::config_line(cause.into())
+    }
+
+    /// Damage that was looked for and found.
+    pub(crate) fn damage(cause: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Cache, cause: cause.into(), hints: Vec::new() }
     }
 
     fn config_line(cause: String) -> Self {

@@ -1,9 +1,11 @@
 //! The subcommands, one file each: they put the rooms to work and decide nothing that a room could.
 
 mod build;
+mod cache;
 mod error;
 mod key;
 mod stats;
+mod store;
 mod why;
 
 use std::ffi::OsString;
@@ -46,6 +48,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Build(args) => on_a_runtime(build::run(args, &settings, environment, printer)),
         Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, *printer)),
         Command::Why(args) => on_a_runtime(why::run(args, &settings, environment, *printer)),
+        Command::Cache(args) => cache::run(args, &settings, *printer),
         Command::Stats(args) => stats::run(args, &settings, *printer),
     }
 }

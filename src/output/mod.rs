@@ -1,10 +1,14 @@
 //! What larder shows: the printer, progress, and renderings for people and programs.
 
 pub mod changes;
+pub mod entries;
+pub mod eviction;
 mod printer;
 pub mod progress;
 pub mod stats;
 pub mod summary;
 mod table;
+pub mod usage;
+pub mod verification;
 
 pub use printer::{Printer, terminal_size};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Environment, Output, Settings, SettingsError, SourceSettings, env_vars, fields, output};
+use super::{
+    Environment, Output, Settings, SettingsError, SourceSettings, duration, env_vars, fields, output,
+};
 use crate::buildkit::solve::CacheEntry;
 use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
 use crate::registry::ImageRef;
@@ -90,14 +92,13 @@ impl BuildSettings {
         let timeout =
             match (&args.timeout, environment.get(env_vars::LARDER_TIMEOUT), &settings.file.timeout) {
                 (Some(text), _, _) => {
-                    Some(duration(text).map_err(|reason| SettingsError::flag("timeout", reason))?)
+                    Some(duration::parse(text).map_err(|reason| SettingsError::flag("timeout", reason))?)
                 }
-                (None, Some(text), _) => Some(duration(text).map_err(|reason| SettingsError::Variable {
-                    variable: env_vars::LARDER_TIMEOUT,
-                    reason,
+                (None, Some(text), _) => Some(duration::parse(text).map_err(|reason| {
+                    SettingsError::Variable { variable: env_vars::LARDER_TIMEOUT, reason }
                 })?),
                 (None, None, Some(text)) => {
-                    Some(duration(text).map_err(|reason| settings.file.fault("timeout", reason))?)
+                    Some(duration::parse(text).map_err(|reason| settings.file.fault("timeout", reason))?)
                 }
                 (None, None, None) => None,
             };
@@ -332,29 +333,9 @@ fn attestations(args: &BuildArgs) -> Result<BTreeMap<String, Option<String>>, Se
     Ok(attestations)
 }
 
-/// `90s`, `30m`, `1h30m`, or seconds as a bare number.
-fn duration(text: &str) -> Result<Duration, String> {
-    let failed = || format!("`{text}` is no duration such as 90s, 30m or 1h30m");
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds)).filter(|d| !d.is_zero()).ok_or_else(failed);
-    }
-    let span: jiff::SignedDuration = text.parse().map_err(|_| failed())?;
-    Duration::try_from(span).ok().filter(|duration| !duration.is_zero()).ok_or_else(failed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_read_as_people_write_them() {
-        for (text, seconds) in [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("45", 45)] {
-            assert_eq!(duration(text).unwrap().as_secs(), seconds, "{text}");
-        }
-        for text in ["", "0", "-5m", "soon"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_cache_is_a_reference_or_typed_fields() {

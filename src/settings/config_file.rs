@@ -5,6 +5,14 @@
 //! progress: plain
 //! strict: false
 //! timeout: 30m
+//! remote: s3://bucket/larder?region=eu-north-1
+//! trunk: main
+//! read_only: false
+//! require_signature: false
+//! trusted_keys: [base64…]
+//! cache_max_size_gb: 100
+//! cache_max_entries: 0
+//! max_age: 30d
 //! ```
 
 use std::io;
@@ -24,6 +32,14 @@ pub(super) struct ConfigFile {
     pub(super) progress: Option<String>,
     pub(super) strict: Option<bool>,
     pub(super) timeout: Option<String>,
+    pub(super) remote: Option<String>,
+    pub(super) trunk: Option<String>,
+    pub(super) read_only: Option<bool>,
+    pub(super) require_signature: Option<bool>,
+    pub(super) trusted_keys: Vec<String>,
+    pub(super) cache_max_size_gb: Option<f64>,
+    pub(super) cache_max_entries: Option<u64>,
+    pub(super) max_age: Option<String>,
     /// Where it stands.
     #[serde(skip)]
     path: PathBuf,

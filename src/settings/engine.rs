@@ -80,6 +80,7 @@ mod tests {
             cache_dir: None,
             lane: None,
             config: None,
+            store: crate::cli::StoreArgs::default(),
         };
         let host = [("DOCKER_HOST", "tcp://build.example:1")];
         for (flags, variables, expected) in [

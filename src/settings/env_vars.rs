@@ -14,11 +14,39 @@ pub const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
 pub const LARDER_LANE: &str = "LARDER_LANE";
 /// A secret that keeps values of build arguments from being guessed; the same for all who share keys.
 pub const LARDER_KEY_SECRET: &str = "LARDER_KEY_SECRET";
+/// Address of the store that machines share, e.g. `s3://bucket/prefix`.
+pub const LARDER_REMOTE: &str = "LARDER_REMOTE";
+/// User of that store: of a WebDAV server, an access key's id, a storage account.
+pub const LARDER_REMOTE_USER: &str = "LARDER_REMOTE_USER";
+/// The password, secret access key or account key that goes with it.
+pub const LARDER_REMOTE_PASSWORD: &str = "LARDER_REMOTE_PASSWORD";
+/// Lane to read where one's own has nothing; default the branch that the CI job merges into.
+pub const LARDER_TRUNK: &str = "LARDER_TRUNK";
+/// `1` saves nothing and removes nothing.
+pub const LARDER_READ_ONLY: &str = "LARDER_READ_ONLY";
+/// Ed25519 seed that entries are signed with, in base64.
+pub const LARDER_SIGNING_KEY: &str = "LARDER_SIGNING_KEY";
+/// Public keys whose signatures are trusted, in base64, separated by commas.
+pub const LARDER_TRUSTED_KEYS: &str = "LARDER_TRUSTED_KEYS";
+/// `1` uses only entries that a trusted key has signed.
+pub const LARDER_REQUIRE_SIGNATURE: &str = "LARDER_REQUIRE_SIGNATURE";
+/// Gigabytes that the cache may take; 0 is no limit.
+pub const LARDER_MAX_SIZE_GB: &str = "LARDER_MAX_SIZE_GB";
+/// Entries that the cache may have; 0 is no limit.
+pub const LARDER_MAX_ENTRIES: &str = "LARDER_MAX_ENTRIES";
+/// How long an entry may be unused before it is evicted, e.g. `30d`.
+pub const LARDER_MAX_AGE: &str = "LARDER_MAX_AGE";
 
 /// Jenkins': number of the pull request.
 pub const CHANGE_ID: &str = "CHANGE_ID";
 /// Jenkins': the branch.
 pub const BRANCH_NAME: &str = "BRANCH_NAME";
+/// Jenkins': the branch that a pull request is to be merged into.
+pub const CHANGE_TARGET: &str = "CHANGE_TARGET";
+/// GitLab's: the project's default branch.
+pub const CI_DEFAULT_BRANCH: &str = "CI_DEFAULT_BRANCH";
+/// GitHub's: the branch that a pull request is to be merged into.
+pub const GITHUB_BASE_REF: &str = "GITHUB_BASE_REF";
 /// GitLab's: number of the merge request.
 pub const CI_MERGE_REQUEST_IID: &str = "CI_MERGE_REQUEST_IID";
 /// GitLab's: the branch or tag.

@@ -7,12 +7,14 @@
 mod build;
 mod config_file;
 mod docker_config;
+mod duration;
 mod engine;
 pub mod env_vars;
 mod fields;
 mod lane;
 mod output;
 mod source;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 pub use build::{BuildSettings, ProgressMode};
 pub use output::{Destination, Output, OutputKind};
 pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
+pub use store::StoreSettings;
 
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContextError, Endpoint, EndpointError};
@@ -132,6 +135,8 @@ pub struct Settings {
     pub cache_dir: PathBuf,
     /// Whose builds these are, if anything tells.
     pub lane: Option<Lane>,
+    /// How the store is used.
+    pub store: StoreSettings,
     /// How values of build arguments are sealed.
     pub seal: Seal,
     /// Colours are wanted where the output is a terminal.
@@ -166,11 +171,13 @@ impl Settings {
             .or_else(|| environment.get(env_vars::XDG_CACHE_HOME).map(|base| Path::new(base).join("larder")))
             .or_else(|| environment.get(env_vars::HOME).map(|home| Path::new(home).join(".cache/larder")))
             .ok_or(SettingsError::NoHome)?;
+        let lane = lane::resolve(global.lane.as_deref(), environment)?;
         Ok(Self {
             endpoint,
             docker_config,
             cache_dir,
-            lane: lane::resolve(global.lane.as_deref(), environment)?,
+            store: StoreSettings::resolve(&global.store, lane.as_ref(), environment, &file)?,
+            lane,
             seal: Seal::new(environment.get(env_vars::LARDER_KEY_SECRET).unwrap_or_default().as_bytes()),
             color: environment.get(env_vars::NO_COLOR).is_none(),
             no_redraw: environment.flag(env_vars::CI)

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod bases;
+mod cache;
 mod cancelling;
 mod differential;
 mod direct_server;

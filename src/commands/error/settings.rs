@@ -11,16 +11,16 @@ impl From<SettingsError> for CommandError {
             SettingsError::Refused { instead, .. } => Some((*instead).to_owned()),
             SettingsError::Variable { variable, .. } => Some(format!("correct {variable} or unset it")),
             SettingsError::File { .. } => Some(
-                "larder.yaml takes cache_dir, progress, strict and timeout; --config and LARDER_CONFIG name another file"
+                "the README lists what larder.yaml takes; --config and LARDER_CONFIG name another file"
                     .to_owned(),
             ),
             SettingsError::Context { .. } => {
                 Some("the last argument is the build context, usually . for this directory".to_owned())
             }
             SettingsError::Endpoint(_) => help_of("host"),
-            SettingsError::DockerContext(_) => {
-                Some("--context, DOCKER_CONTEXT or currentContext in Docker's config.json named it".to_owned())
-            }
+            SettingsError::DockerContext(_) => Some(
+                "--context, DOCKER_CONTEXT or currentContext in Docker's config.json named it".to_owned(),
+            ),
             SettingsError::NoHome => Some("name a directory with --cache-dir or LARDER_CACHE_DIR".to_owned()),
         };
         Self::config_line(chain(&error)).hints(hint)

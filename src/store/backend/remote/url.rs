@@ -176,6 +176,15 @@ impl Service {
     }
 }
 
+impl RemoteUrl {
+    /// The address one component further down.
+    #[must_use]
+    pub fn below(&self, component: &str) -> Self {
+        let prefix = [self.prefix.as_str(), component].into_iter().filter(|part| !part.is_empty());
+        Self { prefix: prefix.collect::<Vec<_>>().join("/"), ..self.clone() }
+    }
+}
+
 impl FromStr for RemoteUrl {
     type Err = InvalidRemoteUrl;
 

@@ -1,0 +1,127 @@
+//! `larder cache`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Format;
+
+/// `larder cache`.
+#[derive(Debug, Args)]
+pub struct CacheArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CacheCommand,
+}
+
+/// The subcommands of `larder cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List the entries, the most recently used first
+    #[command(visible_alias = "ls")]
+    List(ReadArgs),
+    /// Show all that is known of an entry
+    Info(InfoArgs),
+    /// Show how much the cache holds, and what of it is shared
+    Stats(ReadArgs),
+    /// Remove every entry
+    Clear(ClearArgs),
+    /// Remove entries: these, or what is beyond the limits
+    Evict(EvictArgs),
+    /// Read everything again and say what is damaged
+    Verify(VerifyArgs),
+    /// Write entries to one file, for a machine that shares no store
+    Export(ExportArgs),
+    /// Take over the entries of a file that export wrote
+    Import(ImportArgs),
+}
+
+/// Which of the store's places is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlaceArg {
+    /// The cache's directory
+    Local,
+    /// What --remote names
+    Remote,
+}
+
+/// Where to look, and how to show it.
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    /// Place to look at
+    #[arg(long, value_enum, default_value_t = PlaceArg::Local)]
+    pub at: PlaceArg,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// `larder cache info`.
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    /// Id of the entry, or its first digits
+    pub id: String,
+    /// Where to look.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// `larder cache clear`.
+#[derive(Debug, Args)]
+pub struct ClearArgs {
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Where to look.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// `larder cache evict`.
+#[derive(Debug, Args)]
+pub struct EvictArgs {
+    /// Ids of entries, or their first digits; without any, what is beyond the limits goes
+    pub ids: Vec<String>,
+    /// Show what would go, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where to look.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// `larder cache verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Bring what is damaged from the other place, and set aside what cannot be mended
+    #[arg(long)]
+    pub repair: bool,
+    /// Where to look.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// `larder cache export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Ids of entries, or their first digits
+    #[arg(required = true)]
+    pub ids: Vec<String>,
+    /// File to write; - is standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Where to look.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+/// `larder cache import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// File that export wrote; - is standard input
+    #[arg(value_name = "FILE")]
+    pub input: PathBuf,
+    /// Where to look.
+    #[command(flatten)]
+    pub read: ReadArgs,
+}

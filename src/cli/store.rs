@@ -1,0 +1,33 @@
+//! Options of everything that uses the store.
+
+use clap::Args;
+
+/// Options of everything that uses the store.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Cache options")]
+pub struct StoreArgs {
+    /// Shared store behind the cache's directory: s3://BUCKET/PREFIX, gs://…, azblob://…, webdavs://…, file:///DIR [env: LARDER_REMOTE]
+    #[arg(long, global = true, value_name = "URL")]
+    pub remote: Option<String>,
+    /// Lane to read where one's own has nothing [env: LARDER_TRUNK] [default: the CI job's target or default branch, else main]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub trunk: Option<String>,
+    /// Save nothing and remove nothing [env: LARDER_READ_ONLY]
+    #[arg(long, global = true)]
+    pub read_only: bool,
+    /// Use only entries that a trusted key has signed [env: LARDER_REQUIRE_SIGNATURE]
+    #[arg(long, global = true)]
+    pub require_signature: bool,
+    /// Public key whose signatures are trusted, in base64 [env: LARDER_TRUSTED_KEYS, separated by commas]
+    #[arg(long = "trusted-key", global = true, value_name = "KEY")]
+    pub trusted_keys: Vec<String>,
+    /// Gigabytes that the cache may take; 0 is no limit [env: LARDER_MAX_SIZE_GB] [default: 100]
+    #[arg(long, global = true, value_name = "GB")]
+    pub cache_max_size_gb: Option<String>,
+    /// Entries that the cache may have; 0 is no limit [env: LARDER_MAX_ENTRIES] [default: 0]
+    #[arg(long, global = true, value_name = "ENTRIES")]
+    pub cache_max_entries: Option<String>,
+    /// Evict what was not used for this long, e.g. 30d or 12h [env: LARDER_MAX_AGE]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub max_age: Option<String>,
+}

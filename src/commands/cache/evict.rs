@@ -1,0 +1,53 @@
+//! `larder cache evict` and `larder cache clear`.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use jiff::Timestamp;
+
+use super::super::print_json;
+use super::{Cache, CommandError, fault};
+use crate::cli::{ClearArgs, EvictArgs, Format};
+use crate::digest::Digest;
+use crate::output::eviction::Eviction;
+use crate::store::Victims;
+
+pub(super) fn run(args: &EvictArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
+    if args.ids.is_empty() {
+        return evict(Victims::Beyond(cache.settings.store.limits), args.dry_run, args.read.format, cache);
+    }
+    let census = cache.census()?;
+    let ids: Vec<Digest> = cache.named(&args.ids, &census)?.iter().map(|listed| listed.entry.id).collect();
+    evict(Victims::Ids(&ids), args.dry_run, args.read.format, cache)
+}
+
+pub(super) fn clear(args: &ClearArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
+    if !args.yes && !confirmed(cache)? {
+        cache.printer.note("nothing was removed\n");
+        return Ok(());
+    }
+    evict(Victims::All, false, args.read.format, cache)
+}
+
+fn evict(victims: Victims<'_>, dry_run: bool, format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
+    let swept = cache.store.evict(cache.place, victims, dry_run, Timestamp::now());
+    let swept = swept.map_err(|error| fault(&error))?;
+    let eviction = Eviction::new(&swept, dry_run);
+    match format {
+        Format::Text => cache.printer.out(&eviction.text()),
+        Format::Json => print_json(cache.printer, &eviction)?,
+    }
+    Ok(())
+}
+
+fn confirmed(cache: &Cache<'_>) -> Result<bool, CommandError> {
+    if !io::stdin().is_terminal() {
+        let cause = "clear asks before it removes everything, and there is no terminal to ask on";
+        return Err(CommandError::usage(cause).hint("add -y to remove everything without being asked"));
+    }
+    let count = cache.census()?.entries.len();
+    let entries = if count == 1 { "the 1 entry".to_owned() } else { format!("all {count} entries") };
+    cache.printer.note(&format!("Remove {entries} from {}? [y/N] ", cache.name));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(|error| CommandError::config(&error))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

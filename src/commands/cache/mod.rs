@@ -1,0 +1,129 @@
+//! `larder cache`: what the store holds, and what of it goes.
+
+mod carry;
+mod evict;
+mod info;
+mod list;
+mod stats;
+mod verify;
+
+use super::error::CommandError;
+use super::store::{open, warn_of};
+use crate::cli::{CacheArgs, CacheCommand, PlaceArg};
+use crate::output::Printer;
+use crate::settings::Settings;
+use crate::store::{Census, Listed, Place, Store, StoreError};
+
+/// Ids that are told when one is unknown.
+const TOLD: usize = 10;
+
+/// What every subcommand works on.
+struct Cache<'a> {
+    settings: &'a Settings,
+    store: Store,
+    place: Place,
+    /// Where that is, for people.
+    name: String,
+    printer: Printer,
+}
+
+pub(super) fn run(args: &CacheArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
+    let open = |at| Cache::open(at, settings, printer);
+    match &args.command {
+        CacheCommand::List(args) => list::run(args.format, &open(args.at)?),
+        CacheCommand::Info(args) => info::run(args, &open(args.read.at)?),
+        CacheCommand::Stats(args) => stats::run(args.format, &open(args.at)?),
+        CacheCommand::Clear(args) => evict::clear(args, &open(args.read.at)?),
+        CacheCommand::Evict(args) => evict::run(args, &open(args.read.at)?),
+        CacheCommand::Verify(args) => verify::run(args, &open(args.read.at)?),
+        CacheCommand::Export(args) => carry::export(args, &open(args.read.at)?),
+        CacheCommand::Import(args) => carry::import(args, &open(args.read.at)?),
+    }
+}
+
+impl<'a> Cache<'a> {
+    fn open(at: PlaceArg, settings: &'a Settings, printer: Printer) -> Result<Self, CommandError> {
+        let store = open(settings)?;
+        let place = match at {
+            PlaceArg::Local => Place::Local,
+            PlaceArg::Remote => Place::Remote,
+        };
+        let missing = || {
+            CommandError::usage("--at remote: no remote store is named")
+                .hint("name it with --remote URL, LARDER_REMOTE or `remote` in larder.yaml")
+        };
+        let name = store.place(place).ok_or_else(missing)?;
+        Ok(Self { settings, store, place, name, printer })
+    }
+
+    /// Counts what there is; warns of what cannot be counted.
+    fn census(&self) -> Result<Census, CommandError> {
+        let (census, faults) = self.store.census(self.place).map_err(|error| fault(&error))?;
+        warn_of(&faults, self.printer);
+        Ok(census)
+    }
+
+    /// The entries that these ids name, each by its first digits.
+    fn named<'c>(&self, ids: &[String], census: &'c Census) -> Result<Vec<&'c Listed>, CommandError> {
+        let mut named: Vec<&Listed> = Vec::new();
+        for id in ids {
+            let listed = self.one(id, census)?;
+            if !named.iter().any(|known| known.entry.id == listed.entry.id) {
+                named.push(listed);
+            }
+        }
+        Ok(named)
+    }
+
+    fn one<'c>(&self, id: &str, census: &'c Census) -> Result<&'c Listed, CommandError> {
+        let digits = id.strip_prefix("sha256:").unwrap_or(id).to_ascii_lowercase();
+        let fits = |listed: &&Listed| !digits.is_empty() && listed.entry.id.hex().starts_with(&digits);
+        let found: Vec<&Listed> = census.entries.iter().filter(fits).collect();
+        match found[..] {
+            [listed] => Ok(listed),
+            [] => {
+                let error = CommandError::usage(format!("there is no cache entry `{id}` in {}", self.name));
+                Err(told(&census.entries.iter().collect::<Vec<_>>())
+                    .into_iter()
+                    .fold(error, CommandError::hint))
+            }
+            _ => {
+                let error = CommandError::usage(format!("{} cache entries begin with `{id}`", found.len()));
+                Err(told(&found).into_iter().fold(error, CommandError::hint))
+            }
+        }
+    }
+}
+
+/// What there is instead of an id that is unknown or not enough.
+fn told(entries: &[&Listed]) -> Vec<String> {
+    if entries.is_empty() {
+        return vec!["the cache holds no entry yet".to_owned()];
+    }
+    let line = |listed: &&Listed| {
+        let manifest = &listed.entry.manifest;
+        format!("{}: {} {}", listed.entry.short_id(), manifest.address.kind, manifest.subject.title)
+    };
+    let mut hints: Vec<String> = entries.iter().take(TOLD).map(line).collect();
+    if entries.len() > TOLD {
+        hints.push(format!("and {} more", entries.len() - TOLD));
+    }
+    hints.push("larder cache list shows all that is known of them".to_owned());
+    hints
+}
+
+/// The store cannot do what was asked for.
+fn fault(error: &StoreError) -> CommandError {
+    let command = CommandError::config(error);
+    match error {
+        StoreError::ReadOnly => {
+            command.hint("leave out --read-only (LARDER_READ_ONLY, read_only in larder.yaml)")
+        }
+        StoreError::Backend(error) => command.hint(match error.reason {
+            crate::store::backend::Reason::Denied => "the cache must be readable and writable for this user",
+            crate::store::backend::Reason::Full => "make room there, or name another place with --cache-dir",
+            _ => "--cache-dir (LARDER_CACHE_DIR) and --remote (LARDER_REMOTE) say where the cache is",
+        }),
+        _ => command,
+    }
+}

@@ -1,0 +1,23 @@
+//! `larder cache verify`.
+
+use super::super::error::{CommandError, chain};
+use super::super::print_json;
+use super::{Cache, fault};
+use crate::cli::{Format, VerifyArgs};
+use crate::output::verification::Verification;
+
+pub(super) fn run(args: &VerifyArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
+    let verified = cache.store.verify(cache.place, args.repair, &|_| {}).map_err(|error| fault(&error))?;
+    let faults = verified.faults.iter().map(|fault| (fault.reason(), chain(fault))).collect();
+    let verification = Verification::new(&verified, faults, args.repair);
+    match args.read.format {
+        Format::Text => cache.printer.out(&verification.text()),
+        Format::Json => print_json(cache.printer, &verification)?,
+    }
+    if args.repair || verification.is_whole() {
+        return Ok(());
+    }
+    Err(CommandError::damage("the cache is damaged").hint(
+        "larder cache verify --repair brings back what another place still has, and sets the rest aside",
+    ))
+}

@@ -1,0 +1,91 @@
+//! `larder cache evict` and `larder cache clear`, for people and for programs.
+
+use std::fmt::Write as _;
+
+use humansize::{DECIMAL, format_size};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::progress::screen_text;
+use crate::store::{Cause, EntryKind, Evicted, Lane, Swept};
+
+/// What went, or would go; serializes to the commands' JSON.
+#[derive(Debug, Serialize)]
+pub struct Eviction<'a> {
+    schema: &'static str,
+    dry_run: bool,
+    evicted: Vec<Row<'a>>,
+    freed_bytes: u64,
+    freed_chunks: usize,
+    kept_entries: usize,
+    kept_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    id: String,
+    kind: EntryKind,
+    lane: &'a Lane,
+    image: &'a str,
+    last_used: Timestamp,
+    cause: Cause,
+}
+
+impl<'a> Eviction<'a> {
+    /// What a sweep did, or with `dry_run` would do.
+    pub fn new(swept: &'a Swept, dry_run: bool) -> Self {
+        let row = |evicted: &'a Evicted| {
+            let manifest = &evicted.entry.manifest;
+            Row {
+                id: evicted.entry.short_id(),
+                kind: manifest.address.kind,
+                lane: &manifest.address.lane,
+                image: &manifest.subject.title,
+                last_used: evicted.last_used,
+                cause: evicted.cause,
+            }
+        };
+        Self {
+            schema: "larder.cache-evict.v1",
+            dry_run,
+            evicted: swept.evicted.iter().map(row).collect(),
+            freed_bytes: swept.freed_bytes,
+            freed_chunks: swept.freed_chunks,
+            kept_entries: swept.kept_entries,
+            kept_bytes: swept.kept_bytes,
+        }
+    }
+
+    /// The same for people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for row in &self.evicted {
+            let cause = match row.cause {
+                Cause::Asked => "asked for",
+                Cause::Superseded => "replaced by a newer one",
+                Cause::Unused => "not used for too long",
+                Cause::TooMany => "beyond the number of entries",
+                Cause::TooLarge => "beyond the size",
+            };
+            let used = row.last_used.strftime("%Y-%m-%d %H:%M:%S UTC");
+            let _ = writeln!(
+                text,
+                "  {}  {} {} ({}), last used {used}: {cause}",
+                row.id,
+                row.kind,
+                screen_text(row.image),
+                screen_text(&row.lane.to_string())
+            );
+        }
+        let (verb, what) = if self.dry_run { ("would free", "would go") } else { ("freed", "went") };
+        let _ = writeln!(
+            text,
+            "{} entries {what}, {verb} {}; {} entries stay, {}",
+            self.evicted.len(),
+            format_size(self.freed_bytes, DECIMAL),
+            self.kept_entries,
+            format_size(self.kept_bytes, DECIMAL)
+        );
+        text
+    }
+}

@@ -1,0 +1,109 @@
+//! `larder cache stats`, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use humansize::{DECIMAL, format_size};
+use serde::Serialize;
+
+use super::table::{self, Align};
+use crate::store::{Census, EntryKind, Lane, Limits};
+
+/// What `larder cache stats` shows; serializes to its JSON.
+#[derive(Debug, Serialize)]
+pub struct Usage<'a> {
+    schema: &'static str,
+    place: &'a str,
+    entries: usize,
+    limit_entries: Option<usize>,
+    /// Bytes that the chunks take.
+    bytes_stored: u64,
+    /// Bytes of all entries' contents, as if nothing were shared or compressed.
+    bytes_logical: u64,
+    /// Bytes that no entry needs.
+    bytes_unused: u64,
+    limit_bytes: Option<u64>,
+    chunks: usize,
+    /// Entries and bytes by kind and lane.
+    lanes: Vec<LaneUsage<'a>>,
+    /// Bytes of the engine's own build cache, if it tells.
+    engine_build_cache_bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct LaneUsage<'a> {
+    kind: EntryKind,
+    lane: &'a Lane,
+    entries: usize,
+    /// Bytes of their files.
+    bytes: u64,
+}
+
+impl<'a> Usage<'a> {
+    /// The usage of `place`, and of the engine's own cache if that is known.
+    pub fn new(census: &'a Census, place: &'a str, limits: Limits, build_cache: Option<u64>) -> Self {
+        let mut lanes: BTreeMap<(EntryKind, &Lane), (usize, u64)> = BTreeMap::new();
+        for listed in &census.entries {
+            let manifest = &listed.entry.manifest;
+            let sums = lanes.entry((manifest.address.kind, &manifest.address.lane)).or_default();
+            *sums = (sums.0 + 1, sums.1 + manifest.subject.bytes);
+        }
+        let lane = |((kind, lane), (entries, bytes))| LaneUsage { kind, lane, entries, bytes };
+        Self {
+            schema: "larder.cache-stats.v1",
+            place,
+            entries: census.entries.len(),
+            limit_entries: limits.max_entries,
+            bytes_stored: census.bytes_stored,
+            bytes_logical: census.bytes_logical,
+            bytes_unused: census.bytes_unused,
+            limit_bytes: limits.max_bytes,
+            chunks: census.chunks,
+            lanes: lanes.into_iter().map(lane).collect(),
+            engine_build_cache_bytes: build_cache,
+        }
+    }
+
+    /// The usage for people.
+    pub fn text(&self) -> String {
+        let size = |bytes| format_size(bytes, DECIMAL);
+        let of = |value: String, limit: Option<String>| match limit {
+            Some(limit) => format!("{value} / {limit}"),
+            None => format!("{value}, no limit"),
+        };
+        let mut text = format!("Cache: {}\n", self.place);
+        let mut line = |label: &str, value: &str| {
+            let _ = writeln!(text, "{label}: {value}");
+        };
+        line("Entries", &of(self.entries.to_string(), self.limit_entries.map(|limit| limit.to_string())));
+        line("Stored", &of(size(self.bytes_stored), self.limit_bytes.map(size)));
+        if let Some(limit) = self.limit_bytes {
+            line("Usage", &format!("{:.1}%", share(self.bytes_stored, limit) * 100.0));
+        }
+        let saved = 1.0 - share(self.bytes_stored, self.bytes_logical.max(self.bytes_stored).max(1));
+        let before = size(self.bytes_logical);
+        line("Before sharing and compression", &format!("{before} ({:.1}% saved)", saved * 100.0));
+        if self.bytes_unused > 0 {
+            line("Needed by no entry", &format!("{}; the next eviction removes it", size(self.bytes_unused)));
+        }
+        line("Engine's own build cache", &self.engine_build_cache_bytes.map_or("unknown".to_owned(), size));
+        if !self.lanes.is_empty() {
+            let columns = [
+                ("kind", Align::Left),
+                ("lane", Align::Left),
+                ("entries", Align::Right),
+                ("size", Align::Right),
+            ];
+            let row = |usage: &LaneUsage<'_>| {
+                [usage.kind.to_string(), usage.lane.to_string(), usage.entries.to_string(), size(usage.bytes)]
+            };
+            text.push_str(&table::render(columns, &self.lanes.iter().map(row).collect::<Vec<_>>()));
+        }
+        text
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is shown to one digit")]
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
+}

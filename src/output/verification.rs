@@ -1,0 +1,76 @@
+//! `larder cache verify`, for people and for programs.
+
+use std::fmt::Write as _;
+
+use humansize::{DECIMAL, format_size};
+use serde::Serialize;
+
+use crate::store::Verified;
+use crate::store::backend::Reason;
+
+/// What a verification found; serializes to the command's JSON.
+#[derive(Debug, Serialize)]
+pub struct Verification {
+    schema: &'static str,
+    repaired: bool,
+    entries_whole: usize,
+    entries_broken: Vec<String>,
+    chunks: usize,
+    bytes: u64,
+    chunks_healed: usize,
+    faults: Vec<Fault>,
+}
+
+#[derive(Debug, Serialize)]
+struct Fault {
+    reason: Reason,
+    message: String,
+}
+
+impl Verification {
+    /// A verification whose faults read like `faults`; `repaired` if it was to repair them.
+    pub fn new(verified: &Verified, faults: Vec<(Reason, String)>, repaired: bool) -> Self {
+        let title = |entry: &crate::store::Entry| {
+            format!("{} {} {}", entry.short_id(), entry.manifest.address.kind, entry.manifest.subject.title)
+        };
+        Self {
+            schema: "larder.cache-verify.v1",
+            repaired,
+            entries_whole: verified.whole,
+            entries_broken: verified.broken.iter().map(title).collect(),
+            chunks: verified.chunks,
+            bytes: verified.bytes,
+            chunks_healed: verified.healed,
+            faults: faults.into_iter().map(|(reason, message)| Fault { reason, message }).collect(),
+        }
+    }
+
+    /// Whether nothing was wrong.
+    pub fn is_whole(&self) -> bool {
+        self.entries_broken.is_empty() && self.faults.is_empty()
+    }
+
+    /// The same for people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for Fault { message, .. } in &self.faults {
+            let _ = writeln!(text, "  {message}");
+        }
+        for entry in &self.entries_broken {
+            let what = if self.repaired { "lacks content and was set aside" } else { "lacks content" };
+            let _ = writeln!(text, "  {entry} {what}");
+        }
+        if self.chunks_healed > 0 {
+            let _ = writeln!(text, "  {} chunks were brought back", self.chunks_healed);
+        }
+        let _ = writeln!(
+            text,
+            "{} entries are whole, {} are not; {} chunks with {} were read",
+            self.entries_whole,
+            self.entries_broken.len(),
+            self.chunks,
+            format_size(self.bytes, DECIMAL)
+        );
+        text
+    }
+}

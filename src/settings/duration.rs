@@ -1,0 +1,33 @@
+//! Spans of time as people write them.
+
+use std::time::Duration;
+
+use jiff::{Span, SpanRelativeTo};
+
+/// `90s`, `30m`, `1h30m`, `30d`, or seconds as a bare number; not nothing.
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    let failed = || format!("`{text}` is no duration such as 90s, 30m, 1h30m or 7d");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds)).filter(|d| !d.is_zero()).ok_or_else(failed);
+    }
+    let span: Span = text.parse().map_err(|_| failed())?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| failed())?;
+    Duration::try_from(duration).ok().filter(|duration| !duration.is_zero()).ok_or_else(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in
+            [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("45", 45), ("7d", 604_800), ("2w", 1_209_600)]
+        {
+            assert_eq!(parse(text).unwrap().as_secs(), seconds, "{text}");
+        }
+        for text in ["", "0", "-5m", "soon", "1y"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

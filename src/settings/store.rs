@@ -1,0 +1,240 @@
+//! How the store is used: where else it is, in which lanes, whose entries count, how much is kept.
+
+use std::str::FromStr;
+
+use super::{Environment, SettingsError, duration, env_vars};
+use crate::cli::StoreArgs;
+use crate::settings::config_file::ConfigFile;
+use crate::store::backend::remote::{RemoteSettings, RemoteUrl};
+use crate::store::{Lane, Limits, Terms, Trust};
+
+/// The lane of builds on a machine where nothing names one.
+const NO_JOB: &str = "local";
+/// The trunk where nothing names one.
+const TRUNK: &str = "main";
+const DEFAULT_SIZE_GB: f64 = 100.0;
+
+/// How the store is used.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// The store that machines share, if there is one, and how to talk to it.
+    pub remote: Option<(RemoteUrl, RemoteSettings)>,
+    /// Lanes, signatures, and whether anything may be written.
+    pub terms: Terms,
+    /// How much is kept.
+    pub limits: Limits,
+}
+
+/// Where a value comes from, to be told when it is malformed.
+struct Given<'a> {
+    args: &'a StoreArgs,
+    environment: &'a Environment,
+    file: &'a ConfigFile,
+}
+
+impl StoreSettings {
+    /// Resolves the options of the store for a job of `lane`.
+    pub(super) fn resolve(
+        args: &StoreArgs,
+        lane: Option<&Lane>,
+        environment: &Environment,
+        file: &ConfigFile,
+    ) -> Result<Self, SettingsError> {
+        let given = Given { args, environment, file };
+        let limits = given.limits()?;
+        let trunk = given.trunk()?;
+        let lane = lane.cloned().map_or_else(|| Lane::try_from(NO_JOB.to_owned()), Ok);
+        let lane = lane.map_err(|error| SettingsError::flag("lane", error.to_string()))?;
+        let read_only =
+            args.read_only || environment.flag(env_vars::LARDER_READ_ONLY) || file.read_only == Some(true);
+        let terms = Terms { lane, trunk, read_only, trust: given.trust()?, max_bytes: limits.max_bytes };
+        Ok(Self { remote: given.remote()?, terms, limits })
+    }
+}
+
+impl Given<'_> {
+    /// The value of a flag, of a variable, or of the file; read by `read`.
+    fn first<T>(
+        &self,
+        (flag, typed): (&'static str, Option<&str>),
+        variable: &'static str,
+        (key, written): (&str, Option<&str>),
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, SettingsError> {
+        if let Some(text) = typed {
+            return read(text).map(Some).map_err(|reason| SettingsError::flag(flag, reason));
+        }
+        if let Some(text) = self.environment.get(variable) {
+            return read(text).map(Some).map_err(|reason| SettingsError::Variable { variable, reason });
+        }
+        written.map(|text| read(text).map_err(|reason| self.file.fault(key, reason))).transpose()
+    }
+
+    fn remote(&self) -> Result<Option<(RemoteUrl, RemoteSettings)>, SettingsError> {
+        let Self { args, environment, file } = self;
+        let url = self.first(
+            ("remote", args.remote.as_deref()),
+            env_vars::LARDER_REMOTE,
+            ("remote", file.remote.as_deref()),
+            |text| RemoteUrl::from_str(text).map_err(|error| chain(&error)),
+        )?;
+        let text = |variable| environment.get(variable).map(str::to_owned);
+        let settings = RemoteSettings {
+            user: text(env_vars::LARDER_REMOTE_USER),
+            password: text(env_vars::LARDER_REMOTE_PASSWORD),
+            ..RemoteSettings::default()
+        };
+        Ok(url.map(|url| (url, settings)))
+    }
+
+    fn trunk(&self) -> Result<Lane, SettingsError> {
+        let Self { args, environment, file } = self;
+        let named = self.first(
+            ("trunk", args.trunk.as_deref()),
+            env_vars::LARDER_TRUNK,
+            ("trunk", file.trunk.as_deref()),
+            |text| Lane::try_from(text.to_owned()).map_err(|error| error.to_string()),
+        )?;
+        let of_job = || {
+            let variables = [env_vars::CHANGE_TARGET, env_vars::GITHUB_BASE_REF, env_vars::CI_DEFAULT_BRANCH];
+            let name = variables.iter().find_map(|variable| environment.get(variable));
+            name.and_then(|name| Lane::try_from(name.to_owned()).ok())
+        };
+        let default = || Lane::try_from(TRUNK.to_owned()).expect("it is a name");
+        Ok(named.or_else(of_job).unwrap_or_else(default))
+    }
+
+    fn trust(&self) -> Result<Trust, SettingsError> {
+        let Self { args, environment, file } = self;
+        let signer = environment.get(env_vars::LARDER_SIGNING_KEY);
+        let (keys, faulty): (Vec<String>, SettingsError) = if !args.trusted_keys.is_empty() {
+            let fault = SettingsError::flag("trusted-key", NO_KEY);
+            (args.trusted_keys.clone(), fault)
+        } else if let Some(text) = environment.get(env_vars::LARDER_TRUSTED_KEYS) {
+            let variable = env_vars::LARDER_TRUSTED_KEYS;
+            let keys = text.split(',').map(|key| key.trim().to_owned()).collect();
+            (keys, SettingsError::Variable { variable, reason: NO_KEY.to_owned() })
+        } else {
+            (file.trusted_keys.clone(), file.fault("trusted_keys", NO_KEY))
+        };
+        Trust::new(signer, &[], false).map_err(|_| SettingsError::Variable {
+            variable: env_vars::LARDER_SIGNING_KEY,
+            reason: NO_KEY.to_owned(),
+        })?;
+        let required = args.require_signature
+            || environment.flag(env_vars::LARDER_REQUIRE_SIGNATURE)
+            || file.require_signature == Some(true);
+        if required && signer.is_none() && keys.is_empty() {
+            return Err(SettingsError::flag(
+                "require-signature",
+                "there is no key whose signature could be trusted: neither --trusted-key nor LARDER_SIGNING_KEY is given",
+            ));
+        }
+        Trust::new(signer, &keys, required).map_err(|_| faulty)
+    }
+
+    fn limits(&self) -> Result<Limits, SettingsError> {
+        let Self { args, file, .. } = self;
+        let size = self.first(
+            ("cache-max-size-gb", args.cache_max_size_gb.as_deref()),
+            env_vars::LARDER_MAX_SIZE_GB,
+            ("cache_max_size_gb", file.cache_max_size_gb.map(|size| size.to_string()).as_deref()),
+            gigabytes,
+        )?;
+        let entries = self.first(
+            ("cache-max-entries", args.cache_max_entries.as_deref()),
+            env_vars::LARDER_MAX_ENTRIES,
+            ("cache_max_entries", file.cache_max_entries.map(|count| count.to_string()).as_deref()),
+            |text| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of entries")),
+        )?;
+        let max_age = self.first(
+            ("max-age", args.max_age.as_deref()),
+            env_vars::LARDER_MAX_AGE,
+            ("max_age", file.max_age.as_deref()),
+            duration::parse,
+        )?;
+        let default = gigabytes(&DEFAULT_SIZE_GB.to_string()).ok().flatten();
+        Ok(Limits {
+            max_bytes: size.unwrap_or(default),
+            max_entries: entries.filter(|count| *count > 0),
+            max_age,
+        })
+    }
+}
+
+const NO_KEY: &str = "it is no key: the base64 of 32 bytes, as `openssl rand -base64 32` prints them";
+
+/// Gigabytes (10⁹ bytes) as bytes; nothing for 0.
+fn gigabytes(text: &str) -> Result<Option<u64>, String> {
+    let failed = || format!("`{text}` is no number of gigabytes");
+    let size: f64 = text.parse().map_err(|_| failed())?;
+    if !(0.0..1e9).contains(&size) {
+        return Err(failed());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+    let bytes = (size * 1e9) as u64;
+    Ok((bytes > 0).then_some(bytes))
+}
+
+/// An error and its source on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(args: &StoreArgs, variables: &[(&str, &str)]) -> Result<StoreSettings, SettingsError> {
+        let environment =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        StoreSettings::resolve(args, None, &environment, &ConfigFile::default())
+    }
+
+    #[test]
+    fn flags_come_before_variables_and_those_before_defaults() {
+        let limits = |args: &StoreArgs, variables: &[(&str, &str)]| resolve(args, variables).unwrap().limits;
+        assert_eq!(limits(&StoreArgs::default(), &[]).max_bytes, Some(100_000_000_000));
+        assert_eq!(limits(&StoreArgs::default(), &[]).max_entries, None);
+        assert_eq!(
+            limits(&StoreArgs::default(), &[("LARDER_MAX_SIZE_GB", "0.5")]).max_bytes,
+            Some(500_000_000)
+        );
+        let typed = StoreArgs { cache_max_size_gb: Some("0".to_owned()), ..StoreArgs::default() };
+        assert_eq!(limits(&typed, &[("LARDER_MAX_SIZE_GB", "0.5")]).max_bytes, None);
+        assert_eq!(
+            limits(&StoreArgs::default(), &[("LARDER_MAX_AGE", "7d")]).max_age.unwrap().as_secs(),
+            604_800
+        );
+        for wrong in ["-1", "much", "", "1e300"] {
+            let typed = StoreArgs { cache_max_size_gb: Some(wrong.to_owned()), ..StoreArgs::default() };
+            assert!(resolve(&typed, &[]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_trunk_is_what_the_ci_system_merges_into() {
+        for (variables, trunk) in [
+            (&[][..], "main"),
+            (&[("CHANGE_TARGET", "release")], "release"),
+            (&[("CI_DEFAULT_BRANCH", "master")], "master"),
+            (&[("LARDER_TRUNK", "own"), ("GITHUB_BASE_REF", "develop")], "own"),
+        ] {
+            assert_eq!(resolve(&StoreArgs::default(), variables).unwrap().terms.trunk.to_string(), trunk);
+        }
+    }
+
+    #[test]
+    fn demanding_signatures_without_any_key_to_trust_is_a_mistake() {
+        let demanding = StoreArgs { require_signature: true, ..StoreArgs::default() };
+        assert!(resolve(&demanding, &[]).is_err());
+        let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+        assert!(resolve(&demanding, &[("LARDER_SIGNING_KEY", key)]).is_ok());
+        let error =
+            resolve(&StoreArgs::default(), &[("LARDER_SIGNING_KEY", "hunter2")]).unwrap_err().to_string();
+        assert!(error.contains("LARDER_SIGNING_KEY") && !error.contains("hunter2"), "{error}");
+    }
+}

@@ -1,0 +1,272 @@
+//! `larder cache`: looking at what is kept, removing it, checking it, carrying it elsewhere.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use larder::digest::Digest;
+use larder::store::backend::Directory;
+use larder::store::{EntryKind, LAYOUT, Lane, Span, Store, Subject, Terms, Trust};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Run, finish};
+
+/// A cache with entries of its own; no engine is needed.
+struct Cache {
+    base: TempDir,
+}
+
+impl Cache {
+    fn new() -> Self {
+        Self { base: tempfile::tempdir().unwrap() }
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.base.path().join("cache")
+    }
+
+    /// Saves an entry of noise; answers its short id.
+    fn save(&self, lane: &str, title: &str, bytes: usize) -> String {
+        let backend = Arc::new(Directory::new(&self.directory().join(LAYOUT)));
+        let lane = Lane::try_from(lane.to_owned()).unwrap();
+        let terms = Terms {
+            lane: lane.clone(),
+            trunk: lane,
+            read_only: false,
+            trust: Trust::default(),
+            max_bytes: None,
+        };
+        let store = Store::new(backend, None, terms);
+        let mut save = store.save(EntryKind::Dir, title, Digest::of(title.as_bytes())).unwrap();
+        let mut seed = Digest::of(title.as_bytes());
+        let mut content = Vec::new();
+        while content.len() < bytes {
+            content.extend(seed.as_bytes());
+            seed = Digest::of(seed.as_bytes());
+        }
+        save.write(&content[..bytes]).unwrap();
+        let subject =
+            Subject { title: title.to_owned(), files: 1, bytes: bytes as u64, ..Subject::default() };
+        let saved = save.commit(subject, Span { at: 0, size: 0 }).unwrap();
+        // Times of entries are told apart by the millisecond.
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        saved.entry.short_id()
+    }
+
+    fn command(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_larder"));
+        command
+            .arg("cache")
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.base.path())
+            .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+            .env("LARDER_CACHE_DIR", self.directory())
+            .current_dir(self.base.path())
+            .stdin(std::process::Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        finish(&mut self.command(arguments), None)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let run = self.run(&[arguments, &["--format", "json"]].concat()).success();
+        serde_json::from_str(&run.stdout).unwrap()
+    }
+
+    fn titles(&self) -> Vec<String> {
+        let list = self.json(&["list"]);
+        list["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["image"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// The file of the largest chunk.
+    fn a_chunk(&self) -> PathBuf {
+        let files = walkdir::WalkDir::new(self.directory().join("v1/chunks")).into_iter().map(Result::unwrap);
+        let files = files.filter(|entry| entry.file_type().is_file());
+        files.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().into_path()
+    }
+}
+
+#[test]
+fn the_list_has_what_scripts_rely_on_and_the_last_used_first() {
+    let cache = Cache::new();
+    assert!(cache.run(&["list"]).success().stdout.starts_with("No cache entries in "));
+    cache.save("main", "older", 1000);
+    let id = cache.save("pr-7", "newer", 2_000_000);
+    let list = cache.json(&["list"]);
+    assert_eq!(list["schema"], "larder.cache-list.v1");
+    let first = &list["entries"][0];
+    for field in ["id", "kind", "key", "lane", "image", "tags", "created", "last_used", "bytes", "nodes"] {
+        assert!(!first[field].is_null(), "{field}");
+    }
+    assert_eq!(
+        (&first["id"], &first["lane"], &first["bytes"]),
+        (&id.into(), &"pr-7".into(), &2_000_000.into())
+    );
+    assert_eq!(cache.titles(), ["newer", "older"]);
+    let text = cache.run(&["list"]).success().stdout;
+    assert!(text.starts_with("2 cache entries in ") && text.contains("2 MB in 1 file"), "{text}");
+}
+
+#[test]
+fn an_entry_is_named_by_its_first_digits() {
+    let cache = Cache::new();
+    let id = cache.save("main", "one", 1000);
+    let info = cache.json(&["info", &id[..4]]);
+    assert_eq!((&info["id"], &info["family"]), (&Value::from(id.clone()), &Value::from("one")));
+    assert!(cache.run(&["info", &id]).success().stdout.contains("sha256:"));
+    let unknown = cache.run(&["info", "zzzz"]).failure(2, "there is no cache entry `zzzz`");
+    let unknown = unknown.hint(&format!("{id}: dir one"));
+    unknown.hint("larder cache list");
+    cache.run(&["info", ""]).failure(2, "there is no cache entry");
+    while cache.titles().len() < 17 {
+        // Of seventeen ids two begin with the same digit.
+        cache.save("main", &format!("entry {}", cache.titles().len()), 10);
+    }
+    let ids: Vec<String> = (cache.json(&["list"])["entries"].as_array().unwrap().iter())
+        .map(|entry| entry["id"].as_str().unwrap()[..1].to_owned())
+        .collect();
+    let twice = ids.iter().find(|id| ids.iter().filter(|other| other == id).count() > 1).unwrap();
+    cache.run(&["info", twice]).failure(2, &format!("cache entries begin with `{twice}`"));
+}
+
+#[test]
+fn statistics_say_how_full_the_cache_is() {
+    let cache = Cache::new();
+    cache.save("main", "one", 2_000_000);
+    cache.save("pr-7", "two", 1_000_000);
+    let stats = cache.json(&["stats", "--cache-max-size-gb", "0.01"]);
+    assert_eq!((&stats["entries"], &stats["limit_bytes"]), (&2.into(), &10_000_000.into()));
+    assert_eq!(stats["bytes_logical"], 3_000_000);
+    assert!((3_000_000..3_010_000).contains(&stats["bytes_stored"].as_u64().unwrap()));
+    assert_eq!(stats["lanes"].as_array().unwrap().len(), 2);
+    assert_eq!(stats["engine_build_cache_bytes"], Value::Null);
+    let text = cache.run(&["stats", "--cache-max-size-gb", "0.01"]).success().stdout;
+    assert!(text.contains("Stored: 3.00 MB / 10 MB\nUsage: 30.0%\n"), "{text}");
+}
+
+#[test]
+fn an_eviction_is_shown_before_it_is_done() {
+    let cache = Cache::new();
+    for name in ["a", "b", "c"] {
+        cache.save("main", name, 2_000_000);
+    }
+    let limit = ["--cache-max-size-gb", "0.0045"];
+    let plan = cache.json(&[&["evict", "--dry-run"], &limit[..]].concat());
+    assert_eq!((&plan["dry_run"], &plan["evicted"][0]["image"]), (&true.into(), &"a".into()));
+    assert_eq!(cache.titles().len(), 3);
+    let done = cache.json(&[&["evict"], &limit[..]].concat());
+    assert_eq!(done["evicted"], plan["evicted"]);
+    assert_eq!(cache.titles(), ["c", "b"]);
+    let by_count = cache.run(&["evict", "--cache-max-entries", "1"]).success().stdout;
+    assert!(by_count.contains("beyond the number of entries"), "{by_count}");
+    assert_eq!(cache.titles(), ["c"]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(cache.json(&["evict", "--max-age", "1s"])["evicted"][0]["cause"], "unused");
+    assert_eq!(cache.titles(), [""; 0]);
+}
+
+#[test]
+fn one_entry_is_evicted_by_its_id() {
+    let cache = Cache::new();
+    let id = cache.save("main", "one", 1000);
+    cache.save("main", "two", 1000);
+    cache.run(&["evict", &id[..6]]).success();
+    assert_eq!(cache.titles(), ["two"]);
+    cache.run(&["evict", "--read-only"]).failure(2, "the cache is read-only here").hint("--read-only");
+}
+
+#[test]
+fn clear_asks_first_and_refuses_where_it_cannot() {
+    let cache = Cache::new();
+    cache.save("main", "one", 1000);
+    cache.run(&["clear"]).failure(2, "no terminal to ask on").hint("-y");
+    assert_eq!(cache.titles(), ["one"]);
+    cache.run(&["clear", "-y"]).success();
+    assert_eq!(cache.titles(), [""; 0]);
+    for (answer, left) in [("n\n", 1), ("\n", 1), ("y\n", 0)] {
+        if cache.titles().is_empty() {
+            cache.save("main", "one", 1000);
+        }
+        // `script` gives larder a terminal.
+        let larder = format!("{} cache clear", env!("CARGO_BIN_EXE_larder"));
+        let command = cache.command(&[]);
+        let environment: Vec<_> = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        let mut script = std::process::Command::new("script");
+        script
+            .args(["-qec", &larder, "/dev/null"])
+            .env_clear()
+            .envs(environment)
+            .stdin(std::process::Stdio::piped());
+        script.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        let run = finish(&mut script, Some(answer.as_bytes()));
+        assert!(run.stdout.contains("Remove the 1 entry"), "{}", run.stdout);
+        assert_eq!(cache.titles().len(), left, "{answer:?}");
+    }
+}
+
+#[test]
+fn damage_is_found_by_verify_and_set_aside_by_a_repair() {
+    let cache = Cache::new();
+    cache.save("main", "one", 2_000_000);
+    let verified = cache.json(&["verify"]);
+    assert_eq!((&verified["entries_whole"], &verified["faults"]), (&1.into(), &Value::Array(Vec::new())));
+    let chunk = cache.a_chunk();
+    let mut bytes = std::fs::read(&chunk).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::write(&chunk, bytes).unwrap();
+    let found = cache.run(&["verify"]).failure(3, "the cache is damaged").hint("--repair");
+    assert!(found.stdout.contains("lacks content"), "{}", found.stdout);
+    assert!(chunk.exists());
+    cache.run(&["verify", "--repair"]).success();
+    assert_eq!(cache.titles(), [""; 0]);
+    cache.run(&["verify"]).success();
+}
+
+#[test]
+fn entries_are_carried_in_a_file() {
+    let (here, there) = (Cache::new(), Cache::new());
+    let ids = [here.save("main", "one", 2_000_000), here.save("pr-1", "two", 1000)];
+    let file = here.base.path().join("entries.tar");
+    here.run(&["export", &ids[0], &ids[1][..5], "--output", &file.to_string_lossy()]).success();
+    let said = there.run(&["import", &file.to_string_lossy()]).success().stderr;
+    assert!(said.starts_with("imported 2 entries"), "{said}");
+    assert_eq!(there.titles().len(), 2);
+    there.run(&["verify"]).success();
+    let piped = here.run(&["export", &ids[0], "--output", "-"]).success();
+    assert!(piped.stdout.contains("chunks/"));
+    std::fs::write(&file, b"not an archive at all".repeat(100)).unwrap();
+    there.run(&["import", &file.to_string_lossy()]).failure(2, "");
+    there.run(&["import", "/nonexistent"]).failure(2, "cannot read /nonexistent");
+    here.run(&["export", &ids[0], "--output", "/nonexistent/x"]).failure(2, "cannot write /nonexistent/x");
+}
+
+#[test]
+fn what_is_asked_of_a_remote_needs_one() {
+    let cache = Cache::new();
+    cache.run(&["list", "--at", "remote"]).failure(2, "no remote store is named").hint("LARDER_REMOTE");
+    cache
+        .run(&["list", "--remote", "ftp://x"])
+        .failure(2, "is no address of a remote store")
+        .hint("--remote");
+    let remote = cache.base.path().join("remote");
+    let url = format!("file://{}", remote.display());
+    assert!(
+        cache
+            .run(&["list", "--at", "remote", "--remote", &url])
+            .success()
+            .stdout
+            .starts_with("No cache entries")
+    );
+    assert!(!Path::new(&remote).exists(), "looking creates nothing");
+}
