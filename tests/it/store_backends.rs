@@ -135,7 +135,7 @@ type Operation = fn(&dyn Backend) -> Result<(), BackendError>;
 
 const OPERATIONS: [Operation; 8] = [
     |backend| backend.read("a", 10).map(drop),
-    |backend| backend.contains("a").map(drop),
+    |backend| backend.size("a").map(drop),
     |backend| backend.write("a", b"1"),
     |backend| backend.list("a").map(drop),
     |backend| backend.remove("a"),
@@ -194,7 +194,7 @@ fn an_object_takes_one_request_to_read_or_write_and_none_of_it_comes_when_it_is_
     for server in [ObjectServer::s3s_fs(), ObjectServer::ministack()] {
         let proxy = FaultyProxy::first(server.port, &[]);
         let backend = behind(&server, &proxy);
-        backend.write("a", &[7; 5_000_000]).unwrap();
+        backend.write("a", &vec![7; 5_000_000]).unwrap();
         assert_eq!(proxy.seen().len(), 1, "{:?}", proxy.seen());
         assert_eq!(backend.read("a", 5_000_000).unwrap().map(|content| content.len()), Some(5_000_000));
         assert_eq!(backend.read("none", 10).unwrap(), None);
