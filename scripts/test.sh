@@ -20,6 +20,7 @@
 #                  from an authority that the engine does not know
 # Every engine has the image larder-test/busybox:1 (user app has uid 1000); none reaches a hub. Containers on the default
 # network reach the machine but not the world. small has its data root on a file system of 120 MB.
+# Of the servers that keep objects they are told by the variables that object-stores.sh names; the tests start them.
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
 . "$(dirname "$0")/lib/session.sh"
@@ -76,6 +77,12 @@ import_busybox() {
   done < <(jq -r '[.host, .docker, .certs] | @tsv' "$LARDER_TEST_ENGINES")
 }
 
+get_object_stores() {
+  local exports
+  exports=$("$scripts/object-stores.sh")
+  eval "$exports"
+}
+
 rust_tests() {
   if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --no-fail-fast "$@" && if (($# == 0)); then cargo test -q --doc; fi
@@ -90,6 +97,7 @@ pipelines() {
 
 step "tools" "$scripts/need.sh" curl:curl docker-registry:docker-registry git:git jq:jq make:make script:bsdutils ssh-agent:openssh-client setpriv:util-linux
 step "Rust" need_rust
+step "object stores" get_object_stores
 if [[ -n ${DOCKER_HOST:-} ]]; then
   step "given engine" describe_given_engine
 else

@@ -8,18 +8,16 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 state=${LARDER_RUN_DIR:?}/wheels
+# shellcheck source=scripts/lib/venv.sh
+. "$here/lib/venv.sh"
 
 start() {
-  local venv=${LARDER_DEV_DIR:?}/venv requirements=$here/../ci-examples/python-app/requirements.txt wheels port
+  local requirements=$here/../ci-examples/python-app/requirements.txt wheels port
   wheels=$LARDER_DEV_DIR/wheels-$1-$(sha256sum "$requirements" | cut -c1-12)
   mkdir -p "$state" "$LARDER_DEV_DIR"
+  venv_need pypi-server:pypiserver
   (
     flock 9
-    if [[ ! -x $venv/bin/pypi-server ]]; then
-      python3 -c 'import venv, ensurepip' 2>/dev/null || "$here/need.sh" no-venv:python3-venv
-      python3 -m venv "$venv"
-      "$venv/bin/pip" install -q pypiserver
-    fi
     if [[ ! -d $wheels ]]; then
       rm -rf "$wheels.part"
       "$venv/bin/pip" download -q --only-binary=:all: --python-version "$1" -d "$wheels.part" -r "$requirements"

@@ -132,3 +132,13 @@ fn bollard_stays_in_the_engine_room() {
         }
     }
 }
+
+#[test]
+fn opendal_stays_in_the_remote_backend() {
+    for files in rooms().into_values() {
+        for (file, code) in files {
+            let uses = code.contains("opendal") && !file.starts_with("store/backend/remote");
+            assert!(!uses, "{} uses opendal", file.display());
+        }
+    }
+}

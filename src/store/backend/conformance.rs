@@ -21,6 +21,22 @@ pub fn check(backend: &Arc<dyn Backend>, again: &dyn Backend) {
     backend.tidy().unwrap();
 }
 
+/// Checks that a listing of more than a thousand objects, which most services give in pages, is whole. It leaves them there.
+pub fn check_long_listing(backend: &dyn Backend) {
+    let objects: Vec<Object> =
+        (0..1100).map(|number| Object { path: format!("long/{}/{number}", number % 7), size: 1 }).collect();
+    thread::scope(|scope| {
+        for part in objects.chunks(objects.len().div_ceil(backend.parallelism())) {
+            scope.spawn(|| part.iter().for_each(|object| backend.write(&object.path, b"x").unwrap()));
+        }
+    });
+    let mut listed = backend.list("long").unwrap();
+    listed.sort();
+    let mut expected = objects;
+    expected.sort();
+    assert_eq!(listed, expected);
+}
+
 fn objects_come_back(backend: &dyn Backend, again: &dyn Backend) {
     assert_eq!(backend.read("a/none", 10).unwrap(), None);
     assert_eq!(backend.size("a/none").unwrap(), None);
@@ -60,6 +76,9 @@ fn what_is_set_aside_is_out_of_the_way(backend: &dyn Backend, again: &dyn Backen
     assert_eq!(aside.len(), 1);
     assert_eq!(again.read(&aside[0].path, 10).unwrap().as_deref(), Some(&b"bad"[..]));
     backend.set_aside("q/none").unwrap();
+    backend.write("q/bad", b"worse").unwrap();
+    backend.set_aside("q/bad").unwrap();
+    assert!(again.size("q/bad").unwrap().is_none(), "what was set aside before is not in the way");
 }
 
 fn marks_are_seen_until_they_are_dropped(backend: &dyn Backend, again: &dyn Backend) {
@@ -71,6 +90,11 @@ fn marks_are_seen_until_they_are_dropped(backend: &dyn Backend, again: &dyn Back
     let mut texts = again.marks("m").unwrap();
     texts.sort();
     assert_eq!(texts, ["", "first\nmore\nand more\n"]);
+    for number in 0..12 {
+        first.add(&format!("{number} ")).unwrap();
+    }
+    let texts = backend.marks("m").unwrap();
+    assert!(texts.contains(&"first\nmore\nand more\n0 1 2 3 4 5 6 7 8 9 10 11 ".to_owned()), "{texts:?}");
     drop(first);
     assert_eq!(again.marks("m").unwrap(), [""]);
     drop(second);

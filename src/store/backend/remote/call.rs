@@ -55,7 +55,8 @@ impl Call {
         Self { until: Instant::now() + allowance.whole, allowance, noted: Mutex::default() }
     }
 
-    /// Notes what a request to the service came to.
+    /// Notes what a request to the service came to. Where an operation makes several at once, it is over as soon as one
+    /// has failed, before another can note its own.
     pub(super) fn note(&self, fault: Option<Fault>) {
         self.noted().service = fault;
     }
@@ -76,7 +77,18 @@ impl Call {
         if matches!(error.message(), "signing http request" | "loading credential to sign http request") {
             return Fault::NoCredentials(noted.credentials.take());
         }
-        noted.service.take().unwrap_or_else(|| Fault::of_kind(error.kind()))
+        noted.service.take().unwrap_or_else(|| Fault::of_answer(error))
+    }
+}
+
+/// Runs what cleans up after a failure: what it comes to is not what is told of the operation.
+pub(super) async fn unnoted<T>(cleaning: impl Future<Output = T>) -> T {
+    match CURRENT.try_with(|call| (call.until, call.allowance)) {
+        Ok((until, allowance)) => {
+            let call = Call { until, allowance, noted: Mutex::default() };
+            CURRENT.scope(Arc::new(call), cleaning).await
+        }
+        Err(_) => cleaning.await,
     }
 }
 
@@ -89,7 +101,7 @@ pub(super) fn run<T: Send + 'static>(
     allowance: Allowance,
     operation: impl Future<Output = opendal::Result<T>> + Send + 'static,
 ) -> Result<Option<T>, Fault> {
-    let runtime = runtime().map_err(|_| Fault::Other("this process can start no more threads"))?;
+    let runtime = runtime().map_err(|_| Fault::other("this process can start no more threads"))?;
     let call = Arc::new(Call::new(allowance));
     let (sender, receiver) = mpsc::sync_channel(1);
     let current = Arc::clone(&call);
@@ -103,7 +115,7 @@ pub(super) fn run<T: Send + 'static>(
         Ok(Ok(Err(error))) if error.kind() == opendal::ErrorKind::NotFound => Ok(None),
         Ok(Ok(Err(error))) => Err(call.fault(&error)),
         Ok(Err(_)) => Err(Fault::Silent(allowance.whole)),
-        Err(_) => Err(Fault::Other("larder's own code for it panicked")),
+        Err(_) => Err(Fault::other("larder's own code for it panicked")),
     }
 }
 

@@ -8,7 +8,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
+use opendal::ErrorKind;
 
 use crate::store::backend::Reason;
 
@@ -42,8 +43,13 @@ pub(super) enum Fault {
     #[error("there are no usable credentials for it{}", in_brackets(.0.as_deref()))]
     NoCredentials(Option<String>),
     /// Anything else.
-    #[error("{0}")]
-    Other(&'static str),
+    #[error("{text}")]
+    Other {
+        /// How it is counted.
+        reason: Reason,
+        /// What it is.
+        text: String,
+    },
 }
 
 fn in_brackets(text: Option<&str>) -> String {
@@ -62,21 +68,19 @@ impl Fault {
         }
     }
 
-    /// What an OpenDAL error comes to when no answer says more.
-    pub(super) fn of_kind(kind: opendal::ErrorKind) -> Self {
-        use opendal::ErrorKind;
-        Self::Other(match kind {
-            ErrorKind::Unsupported => "the service cannot do that",
-            ErrorKind::ConfigInvalid => "it is not set up for that, or its address is wrong",
-            ErrorKind::NotFound => "it is not there",
-            ErrorKind::PermissionDenied => "it is not allowed",
-            ErrorKind::IsADirectory => "it is a directory",
-            ErrorKind::NotADirectory => "a directory above it is none",
-            ErrorKind::AlreadyExists => "it exists already",
-            ErrorKind::RateLimited => "there are too many requests",
-            ErrorKind::Conflict | ErrorKind::ConditionNotMatch => "another operation is in the way",
-            _ => "it answered something that makes no sense",
-        })
+    /// What an OpenDAL error comes to when the service's answer was none: what OpenDAL makes of it.
+    pub(super) fn of_answer(error: &opendal::Error) -> Self {
+        let reason = match error.kind() {
+            ErrorKind::PermissionDenied => Reason::Denied,
+            ErrorKind::RateLimited => Reason::Unreachable,
+            _ => Reason::Other,
+        };
+        Self::Other { reason, text: excerpt(&format!("{}: {}", error.kind(), error.message())) }
+    }
+
+    /// What has no other words.
+    pub(super) fn other(text: &str) -> Self {
+        Self::Other { reason: Reason::Other, text: text.to_owned() }
     }
 
     /// Whether it may be gone a moment later.
@@ -86,7 +90,7 @@ impl Fault {
                 matches!(status.as_u16(), 408 | 423 | 425 | 429 | 500 | 502 | 503 | 504)
             }
             Self::Silent(_) | Self::Unconnected(_) | Self::Broken(_) => true,
-            Self::TooLarge(_) | Self::NoCredentials(_) | Self::Other(_) => false,
+            Self::TooLarge(_) | Self::NoCredentials(_) | Self::Other { .. } => false,
         }
     }
 
@@ -96,6 +100,7 @@ impl Fault {
             Self::Answered { status, code } => match (status.as_u16(), code.as_deref()) {
                 (401 | 403 | 407, _)
                 | (400, Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired")) => Reason::Denied,
+                (404, _) => Reason::Missing,
                 (408, _) => Reason::TimedOut,
                 (507, _) => Reason::Full,
                 (429 | 500.., _) => Reason::Unreachable,
@@ -105,7 +110,7 @@ impl Fault {
             Self::Unconnected(_) | Self::Broken(_) => Reason::Unreachable,
             Self::TooLarge(_) => Reason::Damaged,
             Self::NoCredentials(_) => Reason::Denied,
-            Self::Other(_) => Reason::Other,
+            Self::Other { reason, .. } => *reason,
         }
     }
 }
@@ -116,28 +121,38 @@ fn cause(error: &dyn Error) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string().chars().filter(|c| !c.is_control()).take(LONGEST).collect()
+    excerpt(&innermost.to_string())
 }
 
-/// The service's own code in what it answered: Azure's header, `<Code>` in XML, the first `"reason"` in Google's JSON.
-pub(super) fn service_code(headers: &http::HeaderMap, body: &[u8]) -> Option<String> {
+fn excerpt(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
+}
+
+/// The service's own code in what it answered: Azure's header, `<Code>` in XML, the first `"reason"` in Google's JSON. With
+/// it the region that S3 says the bucket is in, for a signature for another is a common mistake.
+pub(super) fn service_code(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     let body = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
-    let in_header = headers.get("x-ms-error-code").and_then(|value| value.to_str().ok());
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let in_xml =
         || body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
     let in_json = || {
         let (_, rest) = body.split_once("\"reason\"")?;
         rest.split('"').nth(1)
     };
-    let code = in_header.or_else(in_xml).or_else(in_json)?;
-    let is_code = (1..=64).contains(&code.len()) && code.chars().all(|c| c.is_ascii_alphanumeric());
-    is_code.then(|| code.to_owned())
+    let code = header("x-ms-error-code").or_else(in_xml).or_else(in_json)?;
+    let is_word = |text: &str| {
+        (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    let region = matches!(code, "PermanentRedirect" | "AuthorizationHeaderMalformed")
+        .then(|| header("x-amz-bucket-region"))
+        .flatten()
+        .filter(|region| is_word(region))
+        .map(|region| format!(", its region is {region}"));
+    is_word(code).then(|| format!("{code}{}", region.unwrap_or_default()))
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
-
     use super::*;
 
     fn answered(status: u16, code: Option<&str>) -> Fault {
@@ -151,7 +166,7 @@ mod tests {
             (400, None, Reason::Other, false),
             (401, None, Reason::Denied, false),
             (403, Some("SlowDown"), Reason::Denied, false),
-            (404, Some("NoSuchBucket"), Reason::Other, false),
+            (404, Some("NoSuchBucket"), Reason::Missing, false),
             (408, None, Reason::TimedOut, true),
             (429, None, Reason::Unreachable, true),
             (500, None, Reason::Unreachable, true),

@@ -47,25 +47,29 @@ impl fmt::Debug for RemoteMark {
 impl RemoteMark {
     pub(super) fn write(remote: &Remote, directory: &str, text: &str) -> Result<Self, BackendError> {
         let path = format!("{directory}/{}", random_id());
-        let mark = Self { remote: remote.clone(), path, written: AtomicU64::new(0) };
-        mark.add(text)?;
-        Ok(mark)
+        // Nothing is taken back of a mark that could not be made: who would wait for that waits long enough already.
+        write_part(remote, &path, 0, text)?;
+        Ok(Self { remote: remote.clone(), path, written: AtomicU64::new(1) })
     }
 }
 
 impl Mark for RemoteMark {
     fn add(&self, text: &str) -> Result<(), BackendError> {
-        let path = format!("{}/{:08}", self.path, self.written.fetch_add(1, Ordering::Relaxed));
-        let object = format!("{}\n{text}", Timestamp::now());
-        self.remote.write_object(&path, object.into_bytes())
+        write_part(&self.remote, &self.path, self.written.fetch_add(1, Ordering::Relaxed), text)
     }
+}
+
+fn write_part(remote: &Remote, mark: &str, number: u64, text: &str) -> Result<(), BackendError> {
+    let object = format!("{}\n{text}", Timestamp::now());
+    remote.write_object(&format!("{mark}/{number:08}"), object.into_bytes())
 }
 
 impl Drop for RemoteMark {
     fn drop(&mut self) {
         let objects = Arc::clone(&self.remote.objects);
         let (path, written) = (self.path.clone(), *self.written.get_mut());
-        let settings = RemoteSettings { deadline: DROP_DEADLINE, ..self.remote.settings.clone() };
+        let deadline = self.remote.settings.deadline.min(DROP_DEADLINE);
+        let settings = RemoteSettings { deadline, ..self.remote.settings.clone() };
         // What cannot be removed now is removed by who finds it too old.
         let _ = self.remote.call(settings.allowance(0), "remove", &self.path, async move {
             objects.remove_marks(&path, 0..written).await

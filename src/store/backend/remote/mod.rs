@@ -77,7 +77,7 @@ impl Remote {
 
     /// For operations that are about no single object, or make one: that something is not there is their failure.
     fn done<T>(&self, action: &'static str, path: &str, done: Option<T>) -> Result<T, BackendError> {
-        done.ok_or_else(|| self.failed(action, path, Fault::of_kind(opendal::ErrorKind::NotFound)))
+        done.ok_or_else(|| self.failed(action, path, Fault::other("it is not there")))
     }
 
     fn write_object(&self, path: &str, content: Vec<u8>) -> Result<(), BackendError> {

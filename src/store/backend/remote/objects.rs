@@ -10,6 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use opendal::{Buffer, Entry, EntryMode, ErrorKind, Operator};
 
+use super::call::unnoted;
 use crate::store::backend::Object;
 
 const TEMPORARY: &str = "tmp";
@@ -31,7 +32,7 @@ pub(super) struct Objects {
 pub(super) fn random_id() -> String {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).expect("every system that larder runs on has random numbers");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 /// That there is none is fine.
@@ -66,7 +67,7 @@ impl Objects {
         };
         if moved.is_err() {
             // What is left is removed by `tidy`.
-            let _ = self.operator.delete(&temporary).await;
+            let _ = unnoted(self.operator.delete(&temporary)).await;
         }
         moved
     }

@@ -139,7 +139,7 @@ impl RemoteUrl {
                 build("us-east-1").map_err(|_| OpenRemoteFault::Misconfigured)
             }
             Err(error) if error.message().starts_with("region is missing") => Err(OpenRemoteFault::NoRegion),
-            operator => operator.map_err(|_| OpenRemoteFault::Misconfigured),
+            done => done.map_err(|_| OpenRemoteFault::Misconfigured),
         }
     }
 

@@ -107,8 +107,8 @@ impl Transport {
 impl Answer {
     fn fault(&self) -> Option<Fault> {
         let status = self.head.status;
-        let failed = status.is_client_error() || status.is_server_error();
-        failed.then(|| Fault::Answered { status, code: service_code(&self.head.headers, &self.body) })
+        (!status.is_success())
+            .then(|| Fault::Answered { status, code: service_code(&self.head.headers, &self.body) })
     }
 
     /// How long the service asks to be left alone.

@@ -1,0 +1,226 @@
+//! Remote stores against real servers, and against servers that fail.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use larder::store::backend::remote::{RemoteSettings, RemoteUrl};
+use larder::store::backend::{Backend, BackendError, Reason, conformance};
+
+use crate::faults::{Fate, FaultyProxy};
+use crate::object_servers::{ObjectServer, PASSWORD, USER};
+
+fn settings(deadline: Duration) -> RemoteSettings {
+    RemoteSettings {
+        user: Some(USER.to_owned()),
+        password: Some(PASSWORD.to_owned()),
+        deadline,
+        ..RemoteSettings::default()
+    }
+}
+
+fn open(url: &str, settings: &RemoteSettings) -> Arc<dyn Backend> {
+    url.parse::<RemoteUrl>().unwrap().open(settings).unwrap()
+}
+
+fn backend(server: &ObjectServer) -> Arc<dyn Backend> {
+    open(&server.url(), &settings(Duration::from_mins(1)))
+}
+
+/// A store before which this proxy stands, given four seconds for each operation.
+fn behind(server: &ObjectServer, proxy: &FaultyProxy) -> Arc<dyn Backend> {
+    open(&server.url_at(proxy.port), &settings(Duration::from_secs(4)))
+}
+
+/// Everything that can be seen of an error.
+fn shown(error: &BackendError) -> String {
+    let mut shown = format!("{error}\n{error:?}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        write!(shown, "\n{error}\n{error:?}").unwrap();
+        source = error.source();
+    }
+    shown
+}
+
+#[test]
+fn an_s3_store_does_what_every_backend_does() {
+    let server = ObjectServer::s3s_fs();
+    conformance::check(&backend(&server), backend(&server).as_ref());
+}
+
+#[test]
+fn another_s3_store_does_what_every_backend_does() {
+    let server = ObjectServer::ministack();
+    conformance::check(&backend(&server), backend(&server).as_ref());
+}
+
+#[test]
+fn a_webdav_server_does_what_every_backend_does() {
+    let server = ObjectServer::wsgidav();
+    conformance::check(&backend(&server), backend(&server).as_ref());
+    let left = backend(&server).list("tmp").unwrap();
+    assert_eq!(left, [], "what was written has been moved");
+}
+
+#[test]
+fn a_listing_of_many_pages_is_whole() {
+    for server in [ObjectServer::s3s_fs(), ObjectServer::ministack()] {
+        conformance::check_long_listing(backend(&server).as_ref());
+    }
+}
+
+#[test]
+fn who_is_not_let_in_is_told_so_and_no_credential_with_it() {
+    for server in [ObjectServer::s3s_fs(), ObjectServer::wsgidav()] {
+        let secret = "wrong+Secret/Value";
+        let stranger =
+            RemoteSettings { password: Some(secret.to_owned()), ..settings(Duration::from_mins(1)) };
+        let url = server.url();
+        let started = Instant::now();
+        let backend = open(&url, &stranger);
+        for error in [
+            backend.read("a", 10).unwrap_err(),
+            backend.write("a", b"1").unwrap_err(),
+            backend.list("").unwrap_err(),
+            backend.mark("m", "").unwrap_err(),
+        ] {
+            assert_eq!(error.reason, Reason::Denied, "{}", server.name);
+            let shown = shown(&error);
+            assert!(!shown.contains(secret) && !shown.contains(USER), "{shown}");
+            assert!(!shown.contains("Signature=") && !shown.contains("Basic"), "{shown}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "a refusal is final");
+    }
+}
+
+#[test]
+fn a_fault_ends_in_bounded_time_and_is_counted_as_what_it_is() {
+    let server = ObjectServer::s3s_fs();
+    let faults = [
+        (Fate::Stall, Reason::TimedOut, 2),
+        (Fate::StallAfterTen(100), Reason::TimedOut, 2),
+        (Fate::Reset, Reason::Unreachable, 5),
+        (Fate::Cut(100), Reason::Unreachable, 5),
+        (Fate::Answer(400), Reason::Other, 1),
+        (Fate::Answer(401), Reason::Denied, 1),
+        (Fate::Answer(403), Reason::Denied, 1),
+        (Fate::Answer(429), Reason::Unreachable, 5),
+        (Fate::Answer(500), Reason::Unreachable, 5),
+        (Fate::Answer(503), Reason::Unreachable, 5),
+        (Fate::Answer(507), Reason::Full, 1),
+        (Fate::Cut(1 << 40), Reason::Damaged, 1),
+    ];
+    thread::scope(|scope| {
+        for (fate, reason, requests) in faults {
+            let server = &server;
+            scope.spawn(move || {
+                let proxy = FaultyProxy::always(fate);
+                let started = Instant::now();
+                let error = behind(server, &proxy).read("a", 1000).unwrap_err();
+                assert_eq!(error.reason, reason, "{fate:?}: {}", shown(&error));
+                assert!(started.elapsed() < Duration::from_secs(6), "{fate:?} took {:?}", started.elapsed());
+                // Pauses are random, and the last attempt may not fit into the time.
+                let seen = proxy.seen().len();
+                assert!(seen == requests || requests == 5 && seen == 4, "{fate:?}: {:?}", proxy.seen());
+            });
+        }
+    });
+}
+
+/// An operation on a backend, whatever it is.
+type Operation = fn(&dyn Backend) -> Result<(), BackendError>;
+
+const OPERATIONS: [Operation; 8] = [
+    |backend| backend.read("a", 10).map(drop),
+    |backend| backend.size("a").map(drop),
+    |backend| backend.write("a", b"1"),
+    |backend| backend.list("a").map(drop),
+    |backend| backend.remove("a"),
+    |backend| backend.set_aside("a"),
+    |backend| backend.mark("a", "").map(drop),
+    |backend| backend.marks("a").map(drop),
+];
+
+/// Does everything that can be done with a store behind a proxy like this, at once.
+fn everything_fails(fate: Fate, reason: Reason) {
+    let proxy = FaultyProxy::always(fate);
+    for url in ["s3://bucket?endpoint=http://127.0.0.1:PORT", "webdav://127.0.0.1:PORT/dav"] {
+        let url = url.replace("PORT", &proxy.port.to_string());
+        let backend = open(&url, &settings(Duration::from_secs(1)));
+        thread::scope(|scope| {
+            for (number, operation) in OPERATIONS.iter().enumerate() {
+                let (backend, url) = (backend.as_ref(), &url);
+                scope.spawn(move || {
+                    let started = Instant::now();
+                    let error = operation(backend).unwrap_err();
+                    assert_eq!(error.reason, reason, "{url}, operation {number}: {}", shown(&error));
+                    let took = started.elapsed();
+                    assert!(took < Duration::from_secs(3), "{url}, operation {number} took {took:?}");
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn whatever_is_done_with_a_server_that_stalls_ends_in_bounded_time() {
+    everything_fails(Fate::Stall, Reason::TimedOut);
+}
+
+#[test]
+fn whatever_is_done_with_a_server_that_refuses_is_denied() {
+    everything_fails(Fate::Answer(403), Reason::Denied);
+}
+
+#[test]
+fn a_fault_that_goes_away_is_not_noticed() {
+    let server = ObjectServer::s3s_fs();
+    backend(&server).write("a", b"content of a").unwrap();
+    let fates =
+        [Fate::Answer(503), Fate::Reset, Fate::Cut(12), Fate::Pass, Fate::Answer(500), Fate::Answer(429)];
+    let proxy = FaultyProxy::first(server.port, &fates);
+    let backend = behind(&server, &proxy);
+    assert_eq!(backend.read("a", 12).unwrap().as_deref(), Some(&b"content of a"[..]));
+    backend.write("b", b"content of b").unwrap();
+    assert_eq!(backend.read("b", 12).unwrap().as_deref(), Some(&b"content of b"[..]));
+    assert_eq!(proxy.seen().len(), 8, "{:?}", proxy.seen());
+}
+
+#[test]
+fn an_object_takes_one_request_to_read_or_write_and_none_of_it_comes_when_it_is_too_large() {
+    for server in [ObjectServer::s3s_fs(), ObjectServer::ministack()] {
+        let proxy = FaultyProxy::first(server.port, &[]);
+        let backend = behind(&server, &proxy);
+        backend.write("a", &vec![7; 5_000_000]).unwrap();
+        assert_eq!(proxy.seen().len(), 1, "{:?}", proxy.seen());
+        assert_eq!(backend.read("a", 5_000_000).unwrap().map(|content| content.len()), Some(5_000_000));
+        assert_eq!(backend.read("none", 10).unwrap(), None);
+        assert_eq!(backend.read("a", 4_999_999).unwrap_err().reason, Reason::Damaged);
+        assert_eq!(proxy.seen().len(), 4, "{:?}", proxy.seen());
+    }
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_a_fault_and_not_an_empty_store() {
+    let server = ObjectServer::ministack();
+    let url = server.url().replace("s3://bucket", "s3://other-bucket");
+    let backend = open(&url, &settings(Duration::from_secs(4)));
+    for error in [
+        backend.list("").unwrap_err(),
+        backend.read("a", 10).unwrap_err(),
+        backend.write("a", b"1").unwrap_err(),
+    ] {
+        assert!(shown(&error).contains("NoSuchBucket"), "{}", shown(&error));
+    }
+}
+
+#[test]
+fn a_bucket_in_another_region_is_said_to_be_there() {
+    let server = ObjectServer::ministack();
+    let backend = open(&format!("{}&region=eu-central-1", server.url()), &settings(Duration::from_secs(4)));
+    let error = shown(&backend.read("a", 10).unwrap_err());
+    assert!(error.contains("its region is us-east-1"), "{error}");
+}
