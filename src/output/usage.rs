@@ -28,6 +28,8 @@ pub struct Usage<'a> {
     lanes: Vec<LaneUsage<'a>>,
     /// Bytes of the engine's own build cache, if it tells.
     engine_build_cache_bytes: Option<u64>,
+    /// The key that new entries are signed with, in base64.
+    public_key: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,7 +63,14 @@ impl<'a> Usage<'a> {
             chunks: census.chunks,
             lanes: lanes.into_iter().map(lane).collect(),
             engine_build_cache_bytes: build_cache,
+            public_key: None,
         }
+    }
+
+    /// Tells the public key that new entries are signed with.
+    #[must_use]
+    pub fn signed_with(self, public_key: Option<String>) -> Self {
+        Self { public_key, ..self }
     }
 
     /// The usage for people.
@@ -87,6 +96,9 @@ impl<'a> Usage<'a> {
             line("Needed by no entry", &format!("{}; the next eviction removes it", size(self.bytes_unused)));
         }
         line("Engine's own build cache", &self.engine_build_cache_bytes.map_or("unknown".to_owned(), size));
+        if let Some(key) = &self.public_key {
+            line("Entries are signed with", key);
+        }
         if !self.lanes.is_empty() {
             let columns = [
                 ("kind", Align::Left),

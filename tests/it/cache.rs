@@ -148,6 +148,13 @@ fn statistics_say_how_full_the_cache_is() {
     assert!((3_000_000..3_010_000).contains(&stats["bytes_stored"].as_u64().unwrap()));
     assert_eq!(stats["lanes"].as_array().unwrap().len(), 2);
     assert_eq!(stats["engine_build_cache_bytes"], Value::Null);
+    let mut signing = cache.command(&["stats"]);
+    signing.env("LARDER_SIGNING_KEY", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
+    let told = finish(&mut signing, None).success().stdout;
+    assert!(
+        told.contains("Entries are signed with: iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=\n"),
+        "{told}"
+    );
     let text = cache.run(&["stats", "--cache-max-size-gb", "0.01"]).success().stdout;
     assert!(text.contains("Stored: 3.00 MB / 10 MB\nUsage: 30.0%\n"), "{text}");
 }

@@ -12,7 +12,8 @@ use crate::output::usage::Usage;
 const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
     let census = cache.census()?;
-    let usage = Usage::new(&census, &cache.name, cache.settings.store.limits, build_cache(cache));
+    let usage = Usage::new(&census, &cache.name, cache.settings.store.limits, build_cache(cache))
+        .signed_with(cache.settings.store.terms.trust.public_key());
     match format {
         Format::Text => cache.printer.out(&usage.text()),
         Format::Json => print_json(cache.printer, &usage)?,
