@@ -1,0 +1,34 @@
+//! A directory as an entry of the store: saved, and restored where another run wants it.
+//!
+//! ```text
+//!  save:    walk ─▶ trim ─▶ plan (what an earlier entry has already) ─▶ content ─▶ listing
+//!  restore: listing ─▶ validate ─▶ compare with what is there ─▶ stage ─▶ install
+//! ```
+//!
+//! An entry's content, from its first byte on:
+//!
+//! ```text
+//!  chunks taken over from an earlier entry | small files, one after the other | large files | listing
+//!                                            in the order of their paths        each begins and
+//!                                                                               ends a chunk
+//! ```
+//!
+//! Invariants:
+//!
+//! - No link is followed, neither when saving nor when restoring; nothing outside of the directory is written.
+//! - What an entry says is hostile until `validate` has passed all of it.
+//! - A restore changes nothing before all content has arrived and was verified.
+//! - A file is not read again only if its stamp proves that it is unchanged.
+
+pub mod listing;
+pub mod path;
+pub mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use listing::{FileData, Listing, Node, NodeKind, Time};
+pub use validate::{Fault, Limits, Refused};
+
+/// How the names of directories begin in which a restore stages files; they are never part of an entry.
+pub const STAGING: &str = ".larder-restore-";

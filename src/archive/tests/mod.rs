@@ -1,0 +1,3 @@
+//! What holds of entries of directories.
+
+mod listing;
