@@ -186,6 +186,15 @@ impl Listing {
         Ok(Self { nodes })
     }
 
+    /// What is no directory, and the bytes of all files.
+    pub fn counts(&self) -> (u64, u64) {
+        self.nodes.iter().fold((0, 0), |(files, bytes), node| match &node.kind {
+            NodeKind::Directory => (files, bytes),
+            NodeKind::File(file) => (files + 1, bytes.saturating_add(file.size)),
+            NodeKind::Symlink { .. } | NodeKind::HardLink { .. } => (files + 1, bytes),
+        })
+    }
+
     /// The node at `path`; the list is in order.
     pub fn find(&self, path: &std::ffi::OsStr) -> Option<&Node> {
         let found = self.nodes.binary_search_by(|node| path::order(&node.path, path));

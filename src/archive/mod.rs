@@ -20,15 +20,34 @@
 //! - A restore changes nothing before all content has arrived and was verified.
 //! - A file is not read again only if its stamp proves that it is unchanged.
 
+mod base;
+mod beneath;
+mod content;
+mod index;
 pub mod listing;
+mod meter;
 pub mod path;
+mod plan;
+mod restore;
+mod save;
+mod trim;
 pub mod validate;
+mod walk;
+mod xattrs;
 
 #[cfg(test)]
 mod tests;
 
+pub use base::{Base, PlaceError, Shrunk, UnlistedError, read_listing, shrunk};
+pub use index::Index;
 pub use listing::{FileData, Listing, Node, NodeKind, Time};
+pub use meter::Meter;
+pub use plan::Plan;
+pub use restore::{Options, RestoreError, Restored, remove_stale, restore};
+pub use save::{Destination, SaveError, SavedDirectory, save};
+pub use trim::{Trimmed, trim};
 pub use validate::{Fault, Limits, Refused};
+pub use walk::{Found, LeftOut, Reason, Walked, walk};
 
 /// How the names of directories begin in which a restore stages files; they are never part of an entry.
 pub const STAGING: &str = ".larder-restore-";
