@@ -169,14 +169,6 @@ impl Listing {
         }
         Ok(())
     }
-
-    /// The paths of links that lead out of the directory.
-    pub fn outside_links(&self) -> impl Iterator<Item = &OsStr> {
-        self.nodes.iter().filter_map(|node| match &node.kind {
-            NodeKind::Symlink { target } if leads_out(&node.path, target) => Some(node.path.as_os_str()),
-            _ => None,
-        })
-    }
 }
 
 impl Node {
@@ -255,7 +247,7 @@ fn check_file(file: &FileData, limits: Limits) -> Result<(), Fault> {
 }
 
 /// Whether a link at `path` leads out of the directory, by its text alone.
-pub fn leads_out(path: &OsStr, target: &OsStr) -> bool {
+pub(super) fn leads_out(path: &OsStr, target: &OsStr) -> bool {
     if target.as_bytes().starts_with(b"/") {
         return true;
     }

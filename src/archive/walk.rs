@@ -14,6 +14,7 @@ use cap_std::fs::{Dir, FileTypeExt, Metadata, MetadataExt};
 
 use super::beneath::{is_absent, stamp};
 use super::listing::{FileData, Node, NodeKind, Time};
+use super::validate::leads_out;
 use super::{STAGING, path, xattrs};
 use crate::context::Stamp;
 
@@ -65,6 +66,15 @@ impl Walked {
     /// The bytes of all files, each counted once.
     pub fn bytes(&self) -> u64 {
         self.found.iter().filter_map(|found| found.file()).map(|file| file.size).sum()
+    }
+
+    /// The paths of links that lead out of the directory.
+    pub fn outside_links(&self) -> Vec<String> {
+        let links = self.found.iter().filter(|found| match &found.node.kind {
+            NodeKind::Symlink { target } => leads_out(&found.node.path, target),
+            _ => false,
+        });
+        links.map(|found| path::shown(&found.node.path)).collect()
     }
 
     /// Whether there is nothing but directories.

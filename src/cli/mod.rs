@@ -5,6 +5,7 @@
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, shown as they are")]
 
 mod build;
+mod dir;
 mod source;
 mod stats;
 
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use build::{BuildArgs, ProgressArg, RefusedArgs};
+pub use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
 pub use source::SourceArgs;
 pub use stats::StatsArgs;
 
@@ -47,6 +49,8 @@ pub enum Command {
     Why(Box<WhyArgs>),
     /// Print what the last builds hit and how long they took
     Stats(StatsArgs),
+    /// Keep directories, such as a package manager's cache, from one run to the next
+    Dir(DirArgs),
 }
 
 /// Options that every command takes.

@@ -1,13 +1,16 @@
 //! The subcommands, one file each: they put the rooms to work and decide nothing that a room could.
 
 mod build;
+mod dir;
 mod error;
+mod interrupts;
 mod key;
 mod stats;
 mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use serde::Serialize;
@@ -15,6 +18,8 @@ use serde::Serialize;
 use crate::cli::{Cli, Command};
 use crate::output::Printer;
 use crate::settings::{Environment, Settings, env_vars};
+use crate::store::backend::Directory;
+use crate::store::{LAYOUT, Lane, Store, Terms, Trust};
 use error::{CommandError, usage};
 
 /// Runs larder with the process's arguments and environment; answers its exit code.
@@ -47,7 +52,21 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, *printer)),
         Command::Why(args) => on_a_runtime(why::run(args, &settings, environment, *printer)),
         Command::Stats(args) => stats::run(args, &settings, *printer),
+        Command::Dir(args) => on_a_runtime(dir::run(args, &settings, environment, *printer)),
     }
+}
+
+/// The store of this job.
+fn open_store(settings: &Settings) -> Store {
+    let trunk = Lane::try_from("main".to_owned()).expect("a name without control characters");
+    let terms = Terms {
+        lane: settings.lane.clone().unwrap_or_else(|| trunk.clone()),
+        trunk,
+        read_only: false,
+        trust: Trust::default(),
+        max_bytes: None,
+    };
+    Store::new(Arc::new(Directory::new(&settings.cache_dir.join(LAYOUT))), None, terms)
 }
 
 /// Prints an object that was asked for as JSON.

@@ -1,10 +1,12 @@
 //! What larder shows: the printer, progress, and renderings for people and programs.
 
 pub mod changes;
+pub mod dir;
 mod printer;
 pub mod progress;
 pub mod stats;
 pub mod summary;
 mod table;
+pub mod transfer;
 
 pub use printer::{Printer, terminal_size};

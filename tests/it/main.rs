@@ -12,6 +12,7 @@ mod bases;
 mod cancelling;
 mod differential;
 mod direct_server;
+mod dirs;
 mod engines;
 mod equivalence;
 mod explaining;
