@@ -5,9 +5,10 @@
 //! - [`commands`] runs a subcommand; [`cli`] is what was typed, [`settings`] what it means, [`output`] what is shown.
 //! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it.
 //! - [`dockerfile`], [`requirements`] and [`context`] are what goes into a [`key`]; [`store`] keeps content,
-//!   [`notes`] and [`ledger`] remember.
+//!   [`archive`] makes entries of directories, [`notes`] and [`ledger`] remember.
 //! - [`endpoint`], [`registry`], [`platform`] and [`digest`] are the ground.
 
+pub mod archive;
 pub mod buildkit;
 pub mod cli;
 pub mod commands;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may use; `settings`, `commands` and the crate's root stand above all.
-const DOMAIN: [(&str, &[&str]); 15] = [
+const DOMAIN: [(&str, &[&str]); 16] = [
     ("digest", &[]),
     ("platform", &[]),
     ("endpoint", &["digest"]),
@@ -16,6 +16,7 @@ const DOMAIN: [(&str, &[&str]); 15] = [
     ("requirements", &[]),
     ("key", &["digest", "dockerfile", "requirements"]),
     ("store", &["digest"]),
+    ("archive", &["context", "digest", "store"]),
     ("notes", &["digest", "key", "store"]),
     ("ledger", &["digest", "key"]),
     ("engine", &["endpoint", "registry"]),

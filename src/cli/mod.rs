@@ -6,6 +6,7 @@
 
 mod build;
 mod cache;
+mod dir;
 mod source;
 mod stats;
 mod store;
@@ -19,6 +20,7 @@ pub use cache::{
     CacheArgs, CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, PlaceArg, ReadArgs,
     VerifyArgs,
 };
+pub use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
 pub use source::SourceArgs;
 pub use stats::StatsArgs;
 pub use store::StoreArgs;
@@ -56,6 +58,8 @@ pub enum Command {
     Cache(CacheArgs),
     /// Print what the last builds hit and how long they took
     Stats(StatsArgs),
+    /// Keep directories, such as a package manager's cache, from one run to the next
+    Dir(DirArgs),
 }
 
 /// Options that every command takes.

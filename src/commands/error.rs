@@ -50,24 +50,25 @@ impl CommandError {
         Self::config_line(chain(error))
     }
 
-    /// A mistake in how larder was called, in words of its own.
-    pub(crate) fn usage(cause: impl Into<String>) -> Self {
-        Self::config_line(cause.into())
-    }
-
-    /// Damage that was looked for and found.
-    pub(crate) fn damage(cause: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Cache, cause: cause.into(), hints: Vec::new() }
-    }
-
-    fn config_line(cause: String) -> Self {
-        Self { kind: ErrorKind::Config, cause, hints: Vec::new() }
+    /// The same in words of its own.
+    pub(crate) fn config_line(cause: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Config, cause: cause.into(), hints: Vec::new() }
     }
 
     /// A cache at fault, where that is not tolerated.
     pub(crate) fn cache(error: &(dyn Error + 'static)) -> Self {
         let hints = vec!["without --strict the build goes on without the cache".to_owned()];
         Self { kind: ErrorKind::Cache, cause: chain(error), hints }
+    }
+
+    /// A cache that is not to be used as it is, where that is not tolerated.
+    pub(crate) fn cache_line(cause: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Cache, cause: cause.into(), hints: Vec::new() }
+    }
+
+    /// The user interrupted.
+    pub(crate) fn interrupted(cause: &str) -> Self {
+        Self { kind: ErrorKind::Interrupted, cause: cause.to_owned(), hints: Vec::new() }
     }
 
     /// A build that failed for a reason of its own.

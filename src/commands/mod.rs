@@ -2,7 +2,9 @@
 
 mod build;
 mod cache;
+mod dir;
 mod error;
+mod interrupts;
 mod key;
 mod stats;
 mod store;
@@ -50,6 +52,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Why(args) => on_a_runtime(why::run(args, &settings, environment, *printer)),
         Command::Cache(args) => cache::run(args, &settings, *printer),
         Command::Stats(args) => stats::run(args, &settings, *printer),
+        Command::Dir(args) => on_a_runtime(dir::run(args, &settings, environment, *printer)),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Shell patterns, as Go's `filepath.Match` defines them.
 //!
-//! Only three things of a build context use these and not the richer patterns
-//! of ignore files: the check of an ignore pattern's syntax, wildcards in the
-//! last element of a path whose links are followed, and those in a source.
+//! Few things use these and not the richer patterns of ignore files: the check
+//! of an ignore pattern's syntax, wildcards in the last element of a path whose
+//! links are followed, those in a source, and those that name key files.
 //! Neither `*` nor `?` matches a slash; a class does, as in the original.
 
 use super::lexical::decode;
@@ -10,7 +10,7 @@ use super::lexical::decode;
 /// The pattern's syntax is wrong: an unclosed or empty class, a range without
 /// an end, or a backslash with nothing behind it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadPattern;
+pub struct BadPattern;
 
 #[derive(Debug)]
 enum Token {
@@ -21,7 +21,7 @@ enum Token {
 }
 
 /// Whether `pattern` matches all of `name`, a name or a path.
-pub(super) fn matches(pattern: &str, name: &[u8]) -> Result<bool, BadPattern> {
+pub fn matches(pattern: &str, name: &[u8]) -> Result<bool, BadPattern> {
     Ok(run(&parse(pattern)?, name))
 }
 
@@ -31,7 +31,7 @@ pub(super) fn validate(pattern: &str) -> Result<(), BadPattern> {
 }
 
 /// Whether some character of `name` is special, not counting escaped ones.
-pub(super) fn has_wildcards(name: &str) -> bool {
+pub fn has_wildcards(name: &str) -> bool {
     let mut bytes = name.bytes();
     while let Some(byte) = bytes.next() {
         match byte {

@@ -45,17 +45,59 @@ impl Stamp {
         }
     }
 
+    /// The stamp of a regular file whose metadata do not come as the standard library's.
+    pub fn of_file(inode: u64, size: u64, mode: u32, modified: (i64, i64), changed: (i64, i64)) -> Self {
+        Self { inode, size, mode, modified, changed }
+    }
+
+    /// Adds its bytes: inode and size, mode, then seconds and nanoseconds of both times, little-endian.
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.inode.to_le_bytes());
+        bytes.extend(self.size.to_le_bytes());
+        bytes.extend(self.mode.to_le_bytes());
+        for number in [self.modified.0, self.modified.1, self.changed.0, self.changed.1] {
+            bytes.extend(number.to_le_bytes());
+        }
+    }
+
+    /// Takes a stamp off the front of `bytes`; `None` where they are too few.
+    pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            inode: u64::from_le_bytes(take(bytes)?),
+            size: u64::from_le_bytes(take(bytes)?),
+            mode: u32::from_le_bytes(take(bytes)?),
+            modified: (i64::from_le_bytes(take(bytes)?), i64::from_le_bytes(take(bytes)?)),
+            changed: (i64::from_le_bytes(take(bytes)?), i64::from_le_bytes(take(bytes)?)),
+        })
+    }
+
+    /// Whether any write from `moment` on would show in the time of modification, unless that is set back to what it
+    /// was to the nanosecond.
+    pub fn tells_writes_from(&self, moment: SystemTime) -> bool {
+        settled(self.modified, moment)
+    }
+
     /// Whether any change from `moment` on would give the file another stamp.
     ///
     /// A file written just before `moment` can be written again within the same
     /// tick of the clock, with the same stamp.
-    pub(super) fn tells_changes_from(&self, moment: SystemTime) -> bool {
-        let Ok(now) = moment.duration_since(SystemTime::UNIX_EPOCH) else { return false };
-        let Some(settled) = now.checked_sub(GRANULARITY) else { return false };
-        let settled =
-            (i64::try_from(settled.as_secs()).unwrap_or(i64::MAX), i64::from(settled.subsec_nanos()));
-        self.changed < settled
+    pub fn tells_changes_from(&self, moment: SystemTime) -> bool {
+        settled(self.changed, moment)
     }
+}
+
+/// Whether a time has passed at `moment`, even by a coarse clock.
+fn settled(time: (i64, i64), moment: SystemTime) -> bool {
+    let Ok(now) = moment.duration_since(SystemTime::UNIX_EPOCH) else { return false };
+    let Some(settled) = now.checked_sub(GRANULARITY) else { return false };
+    time < (i64::try_from(settled.as_secs()).unwrap_or(i64::MAX), i64::from(settled.subsec_nanos()))
+}
+
+/// Takes an array off the front of `bytes`.
+pub(super) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, behind) = bytes.split_first_chunk::<N>()?;
+    *bytes = behind;
+    Some(*taken)
 }
 
 #[cfg(test)]

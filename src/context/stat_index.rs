@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::file_digest::FileDigest;
-use super::stamp::Stamp;
+use super::stamp::{Stamp, take};
 use super::walk::Entry;
 use crate::digest::Digest;
 
@@ -86,12 +86,7 @@ impl StatIndex {
             // No file system has names of four gigabytes.
             bytes.extend(u32::try_from(path.len()).unwrap_or(u32::MAX).to_le_bytes());
             bytes.extend(path.as_bytes());
-            bytes.extend(stamp.inode.to_le_bytes());
-            bytes.extend(stamp.size.to_le_bytes());
-            bytes.extend(stamp.mode.to_le_bytes());
-            for number in [stamp.modified.0, stamp.modified.1, stamp.changed.0, stamp.changed.1] {
-                bytes.extend(number.to_le_bytes());
-            }
+            stamp.encode(&mut bytes);
             bytes.extend(digest.as_bytes());
             bytes.push(u8::from(xattrs.is_some()));
             bytes.extend(xattrs.iter().flat_map(Digest::as_bytes));
@@ -114,13 +109,7 @@ impl StatIndex {
             let length = u32::from_le_bytes(take(&mut rest)?) as usize;
             let (path, behind) = rest.split_at_checked(length)?;
             rest = behind;
-            let stamp = Stamp {
-                inode: u64::from_le_bytes(take(&mut rest)?),
-                size: u64::from_le_bytes(take(&mut rest)?),
-                mode: u32::from_le_bytes(take(&mut rest)?),
-                modified: (i64::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?)),
-                changed: (i64::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?)),
-            };
+            let stamp = Stamp::decode(&mut rest)?;
             let digest = Digest::from(take::<DIGEST>(&mut rest)?);
             let xattrs = match take::<1>(&mut rest)? {
                 [0] => None,
@@ -135,10 +124,4 @@ impl StatIndex {
         }
         rest.is_empty().then_some(Self { records })
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, behind) = rest.split_first_chunk::<N>()?;
-    *rest = behind;
-    Some(*taken)
 }

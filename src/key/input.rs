@@ -143,7 +143,8 @@ impl Input {
         Self::with_digest(kind, name, fields.digest())
     }
 
-    pub(super) fn with_digest(kind: InputKind, name: impl Into<String>, digest: Digest) -> Self {
+    /// The input of which only the digest is known.
+    pub fn with_digest(kind: InputKind, name: impl Into<String>, digest: Digest) -> Self {
         Self { kind, name: name.into(), digest, about: String::new(), line: None, pins: Vec::new() }
     }
 

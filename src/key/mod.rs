@@ -22,6 +22,7 @@
 
 mod dependency;
 mod difference;
+mod directory;
 mod encoding;
 mod fields;
 mod given;
@@ -35,6 +36,7 @@ mod seal;
 mod tests;
 
 pub use difference::{Change, difference};
+pub use directory::{DirectoryInputs, directory_key};
 pub use encoding::{CacheKey, DuplicateInput, InvalidKey, KeyBuilder, KeyRole};
 pub use given::{BasePin, ContextFile, ImageInputs, NamedContext, reads_docker_syntax};
 pub use image::Keys;

@@ -6,6 +6,7 @@
 //!     image/<image key>.json      which images of which engines a key has built (ImageEntry)
 //!     inputs/<image key>.jsonl    what the keys of recent builds were made of (RecordHead, then Inputs)
 //!     context/<digest of its path>.index   stat index of a context, see `context::StatIndex`
+//!     dir/<digest of its path>.index       what of a directory is in which entry, see `archive::Index`
 //!     secret                      32 random bytes that mark what is confidential in the ledger
 //!     ledger.jsonl                one line a build, see `ledger`
 //! ```

@@ -1,4 +1,5 @@
-//! The stat indices of the contexts that were keyed here, see `context::StatIndex`.
+//! The indices of directories that were looked at here: of contexts that were keyed (`context::StatIndex`), and of
+//! those that were saved or restored (`archive::Index`).
 //!
 //! An index only saves time: it is not synced, one that cannot be read counts
 //! as absent, and the least recently written ones make room.
@@ -12,20 +13,40 @@ use crate::digest::Digest;
 
 /// Directories whose index is kept; CI agents that work in ever new ones leave indices behind.
 const MAX_INDICES: usize = 32;
+const CONTEXTS: &str = "context";
+const ARCHIVES: &str = "dir";
 
 impl Notes {
-    /// The bytes of the index of `directory`, which is absolute; `None` where there is none.
+    /// The bytes of the stat index of `directory`, which is absolute; `None` where there is none.
     pub fn stat_index(&self, directory: &Path) -> Option<Vec<u8>> {
-        Self::read(&self.stat_index_path(directory)).ok()
+        Self::read(&self.index_path(CONTEXTS, directory)).ok()
     }
 
-    /// Replaces the index of `directory`.
+    /// Replaces the stat index of `directory`.
     ///
     /// # Errors
     ///
     /// Fails when it cannot be written.
     pub fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
-        let path = self.stat_index_path(directory);
+        self.keep_index(CONTEXTS, directory, index)
+    }
+
+    /// The bytes of what is known of `directory`, which is absolute, as an entry; `None` where nothing is.
+    pub fn archive_index(&self, directory: &Path) -> Option<Vec<u8>> {
+        Self::read(&self.index_path(ARCHIVES, directory)).ok()
+    }
+
+    /// Replaces what is known of `directory` as an entry.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be written.
+    pub fn keep_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+        self.keep_index(ARCHIVES, directory, index)
+    }
+
+    fn keep_index(&self, kind: &str, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+        let path = self.index_path(kind, directory);
         self.prepare(&path)?;
         let place = path.parent().unwrap_or(&self.root);
         let write = || {
@@ -37,9 +58,9 @@ impl Notes {
         write().map_err(|source| NotesError::Write { path: path.clone(), source })
     }
 
-    fn stat_index_path(&self, directory: &Path) -> PathBuf {
+    fn index_path(&self, kind: &str, directory: &Path) -> PathBuf {
         let name = Digest::of(directory.as_os_str().as_encoded_bytes()).hex();
-        self.root.join(LAYOUT).join("context").join(format!("{name}.index"))
+        self.root.join(LAYOUT).join(kind).join(format!("{name}.index"))
     }
 }
 
@@ -71,7 +92,7 @@ mod tests {
         assert_eq!(notes.stat_index(&directory(0)), None);
         for number in 0..MAX_INDICES + 3 {
             notes.keep_stat_index(&directory(number), &[u8::try_from(number).unwrap()]).unwrap();
-            let path = notes.stat_index_path(&directory(number));
+            let path = notes.index_path(CONTEXTS, &directory(number));
             let time = filetime::FileTime::from_unix_time(1_000 + i64::try_from(number).unwrap(), 0);
             filetime::set_file_mtime(path, time).unwrap();
         }

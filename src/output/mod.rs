@@ -1,6 +1,7 @@
 //! What larder shows: the printer, progress, and renderings for people and programs.
 
 pub mod changes;
+pub mod dir;
 pub mod entries;
 pub mod eviction;
 mod printer;
@@ -8,6 +9,7 @@ pub mod progress;
 pub mod stats;
 pub mod summary;
 mod table;
+pub mod transfer;
 pub mod usage;
 pub mod verification;
 

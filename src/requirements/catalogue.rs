@@ -183,7 +183,7 @@ pub(super) const INSTALLERS: &[(&str, &[&str])] = &[
 ];
 
 /// Whether a file's name says that it holds pip requirements.
-pub(super) fn is_requirements_name(name: &str) -> bool {
+pub fn is_requirements_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let Some((stem, extension)) = lower.rsplit_once('.') else { return false };
     matches!(extension, "txt" | "in" | "pip")

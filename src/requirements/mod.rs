@@ -29,7 +29,7 @@ mod text;
 #[cfg(test)]
 mod properties;
 
-pub use catalogue::FILE_VARIABLES;
+pub use catalogue::{FILE_VARIABLES, is_requirements_name};
 pub use change::{Change, changes};
 pub use closure::{Closure, Found, View};
 pub use command::{Named, installs, installs_argv, named_by, named_by_argv};

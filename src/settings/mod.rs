@@ -6,6 +6,7 @@
 
 mod build;
 mod config_file;
+mod dir;
 mod docker_config;
 mod duration;
 mod engine;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use build::{BuildSettings, ProgressMode};
+pub use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
 pub use output::{Destination, Output, OutputKind};
 pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
 pub use store::StoreSettings;

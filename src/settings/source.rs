@@ -308,7 +308,7 @@ fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
     Ok(labels)
 }
 
-fn key_extra(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
+pub(super) fn key_extra(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
     let mut extra = BTreeMap::new();
     for flag in flags {
         let Some((name, value)) = flag.split_once('=').filter(|(name, _)| !name.is_empty()) else {

@@ -97,6 +97,11 @@ impl Store {
         Self { local: Repository::new(local, read_only), remote, lane, trunk, read_only, trust, max_bytes }
     }
 
+    /// Whose entries are saved here.
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
     /// Begins an entry of this job's lane.
     ///
     /// # Errors

@@ -63,6 +63,19 @@ pub(crate) fn special(name: &str) -> Option<Engine> {
 }
 
 impl Engine {
+    /// No engine, for what needs none.
+    pub(crate) fn none() -> Self {
+        Self {
+            name: "none".to_owned(),
+            version: String::new(),
+            host: "unix:///nonexistent/docker.sock".to_owned(),
+            store: String::new(),
+            docker: PathBuf::new(),
+            docker_config: PathBuf::new(),
+            certs: String::new(),
+        }
+    }
+
     /// Whether it keeps images in containerd's store.
     pub(crate) fn is_containerd(&self) -> bool {
         self.store == "containerd"

@@ -13,6 +13,7 @@ mod cache;
 mod cancelling;
 mod differential;
 mod direct_server;
+mod dirs;
 mod engines;
 mod equivalence;
 mod explaining;

@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +14,7 @@ use crate::buildkit::solve::{ExporterResponse, SolveRequest};
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::{BuildFailure, Client, SolveError};
 use crate::commands::error::{CommandError, ErrorKind};
+use crate::commands::interrupts::Interrupts;
 use crate::dockerfile::Dockerfile;
 use crate::output::progress::failure::{self, Failure};
 use crate::output::progress::{Display, Mode, Options, Trace, VertexTrace};
@@ -142,30 +142,6 @@ pub(super) async fn interruptible<T>(work: impl Future<Output = T>) -> Result<T,
             cause: "interrupted".to_owned(),
             hints: Vec::new(),
         }),
-    }
-}
-
-/// The SIGINTs and SIGTERMs from now on; none, where signals cannot be watched.
-struct Interrupts(Option<[Signal; 2]>);
-
-impl Interrupts {
-    fn watch() -> Self {
-        let watched = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-        let [Ok(interrupt), Ok(terminate)] = watched else { return Self(None) };
-        Self(Some([interrupt, terminate]))
-    }
-
-    /// Ends with the next one.
-    async fn next(&mut self) {
-        match &mut self.0 {
-            Some([interrupt, terminate]) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
-            None => std::future::pending().await,
-        }
     }
 }
 

@@ -69,7 +69,11 @@ fn told(carried: Carried) -> String {
 }
 
 fn unusable(path: &Path, action: &str, error: &io::Error) -> CommandError {
-    CommandError::usage(format!("cannot {action} {}: {}", path.display(), super::super::error::chain(error)))
+    CommandError::config_line(format!(
+        "cannot {action} {}: {}",
+        path.display(),
+        super::super::error::chain(error)
+    ))
 }
 
 fn failed(error: PortableError) -> CommandError {

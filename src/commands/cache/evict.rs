@@ -42,7 +42,7 @@ fn evict(victims: Victims<'_>, dry_run: bool, format: Format, cache: &Cache<'_>)
 fn confirmed(cache: &Cache<'_>) -> Result<bool, CommandError> {
     if !io::stdin().is_terminal() {
         let cause = "clear asks before it removes everything, and there is no terminal to ask on";
-        return Err(CommandError::usage(cause).hint("add -y to remove everything without being asked"));
+        return Err(CommandError::config_line(cause).hint("add -y to remove everything without being asked"));
     }
     let count = cache.census()?.entries.len();
     let entries = if count == 1 { "the 1 entry".to_owned() } else { format!("all {count} entries") };

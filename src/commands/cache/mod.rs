@@ -49,7 +49,7 @@ impl<'a> Cache<'a> {
             PlaceArg::Remote => Place::Remote,
         };
         let missing = || {
-            CommandError::usage("--at remote: no remote store is named")
+            CommandError::config_line("--at remote: no remote store is named")
                 .hint("name it with --remote URL, LARDER_REMOTE or `remote` in larder.yaml")
         };
         let name = store.place(place).ok_or_else(missing)?;
@@ -82,13 +82,15 @@ impl<'a> Cache<'a> {
         match found[..] {
             [listed] => Ok(listed),
             [] => {
-                let error = CommandError::usage(format!("there is no cache entry `{id}` in {}", self.name));
+                let error =
+                    CommandError::config_line(format!("there is no cache entry `{id}` in {}", self.name));
                 Err(told(&census.entries.iter().collect::<Vec<_>>())
                     .into_iter()
                     .fold(error, CommandError::hint))
             }
             _ => {
-                let error = CommandError::usage(format!("{} cache entries begin with `{id}`", found.len()));
+                let error =
+                    CommandError::config_line(format!("{} cache entries begin with `{id}`", found.len()));
                 Err(told(&found).into_iter().fold(error, CommandError::hint))
             }
         }

@@ -17,7 +17,7 @@ pub(super) fn run(args: &VerifyArgs, cache: &Cache<'_>) -> Result<(), CommandErr
     if args.repair || verification.is_whole() {
         return Ok(());
     }
-    Err(CommandError::damage("the cache is damaged").hint(
+    Err(CommandError::cache_line("the cache is damaged").hint(
         "larder cache verify --repair brings back what another place still has, and sets the rest aside",
     ))
 }

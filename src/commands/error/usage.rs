@@ -29,11 +29,18 @@ pub(crate) fn answer(answer: &clap::Error, arguments: &[OsString]) -> Result<(),
     Err(CommandError { kind: ErrorKind::Config, cause, hints })
 }
 
-/// The subcommand that was typed.
+/// The subcommand that was typed, with that below it if there are some.
 fn subcommand(arguments: &[OsString]) -> Option<String> {
-    let known: Vec<String> =
-        Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    arguments.iter().skip(1).find_map(|argument| known.iter().find(|name| argument == name.as_str())).cloned()
+    let mut command = Cli::command();
+    let mut typed = Vec::new();
+    for argument in arguments.iter().skip(1) {
+        let found = command.get_subcommands().find(|known| argument == known.get_name()).cloned();
+        if let Some(found) = found {
+            typed.push(found.get_name().to_owned());
+            command = found;
+        }
+    }
+    (!typed.is_empty()).then(|| typed.join(" "))
 }
 
 /// What the help says of a flag: `--secret <SECRET>: Hand a secret to …`.
@@ -41,7 +48,11 @@ pub(super) fn help_of(flag: &str) -> Option<String> {
     let mut cli = Cli::command();
     cli.build();
     let arguments = |command: &Command| command.get_arguments().cloned().collect::<Vec<Arg>>();
-    let known = cli.get_subcommands().flat_map(arguments).chain(arguments(&cli));
+    let below = |command: &Command| {
+        let lower = command.get_subcommands().flat_map(arguments);
+        arguments(command).into_iter().chain(lower).collect::<Vec<Arg>>()
+    };
+    let known = cli.get_subcommands().flat_map(below).chain(arguments(&cli));
     let argument = known.into_iter().find(|argument| argument.get_long() == Some(flag))?;
     Some(format!("{argument}: {}", argument.get_help()?))
 }

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Purpose: keeping a pip cache of 58 wheels, 180 MB: larder dir save and restore against tar and zstd. No engine is needed.
+# Inputs:  LARDER       a larder to use instead of a release build of this checkout
+#          ROUNDS       counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
+#          SLOW=1       also the memory that 5 GB of random files take; needs 15 GB of disk below /tmp
+#          LARDER_DEV_DIR   keeps the wheels between runs; pip's own configuration says where they come from
+# Outputs: a line a pair: medians in milliseconds or bytes, their ratio and the bound; exit 1 if a bound is not met.
+# shellcheck disable=SC2317,SC2329 # functions are called by name
+set -euo pipefail
+# shellcheck source=scripts/lib/session.sh
+. "$(dirname "$0")/../scripts/lib/session.sh"
+# shellcheck source=scripts/lib/pairs.sh
+. "$scripts/lib/pairs.sh"
+
+packages=(numpy pandas scipy scikit-learn matplotlib pyarrow flask requests transformers)
+
+# wheels: downloads the packages once, and sets $wheels.
+wheels() {
+  wheels=$LARDER_DEV_DIR/wheels-bench
+  mkdir -p "$LARDER_DEV_DIR"
+  (
+    flock 9
+    [[ ! -d $wheels ]] || exit 0
+    if [[ ! -x $LARDER_DEV_DIR/venv/bin/pip ]]; then
+      python3 -c 'import venv, ensurepip' 2>/dev/null || "$scripts/need.sh" no-venv:python3-venv
+      python3 -m venv "$LARDER_DEV_DIR/venv"
+    fi
+    rm -rf "$wheels.part"
+    "$LARDER_DEV_DIR/venv/bin/pip" download -q --only-binary=:all: --python-version 3.11 -d "$wheels.part" "${packages[@]}"
+    mv "$wheels.part" "$wheels"
+  ) 9>"$LARDER_DEV_DIR/wheels-bench.lock" >&2
+}
+
+# slot NAME: the path that pip keeps the answer for NAME under.
+slot() {
+  local digest
+  digest=$(sha256sum <<<"$1" | cut -c1-56)
+  echo "http-v2/${digest:0:1}/${digest:1:1}/${digest:2:1}/${digest:3:1}/${digest:4:1}/$digest"
+}
+
+# pip_cache: $work/cache as pip keeps it: of each wheel and of each index page a header and a body.
+pip_cache() {
+  local wheel name place
+  for wheel in "$wheels"/*.whl; do
+    name=${wheel##*/}
+    for place in "$(slot "$name")" "$(slot "page of $name")"; do
+      mkdir -p "$work/cache/${place%/*}"
+      head -c 700 /dev/urandom | base64 -w 0 >"$work/cache/$place"
+    done
+    cp "$wheel" "$work/cache/$(slot "$name").body"
+    head -c 6000 /dev/urandom | base64 >"$work/cache/$(slot "page of $name").body"
+  done
+  touch "$work/requirements.txt"
+  find "$work/cache" -type f | wc -l >&2
+  du -sm "$work/cache" >&2
+}
+
+cd "$LARDER_RUN_DIR"
+step "tools" "$scripts/need.sh" python3:python3 zstd:zstd tar:tar
+step "wheels" wheels
+step "larder itself" build_larder
+start_pairs
+step "pip cache" pip_cache
+cd "$work"
+
+save() { "$LARDER" dir save cache --key-files requirements.txt; }
+restore() { "$LARDER" dir restore "$1" --name "${2:-cache}" --key-files requirements.txt; }
+pack() { tar -C "${1:-cache}" -cf - . | zstd -q -f -3 -T0 -o "${2:-peer.tar.zst}"; }
+unpack() { mkdir -p empty && zstd -d -q -c peer.tar.zst | tar -C empty -xf -; }
+
+forget() { rm -rf "$HOME/.cache/larder"; }
+forget_directory() { rm -rf empty; }
+restore_empty() { restore empty; }
+restore_same() { restore cache; }
+
+# What was just written is not trusted yet.
+sleep 2.1
+pair "save a pip cache of 180 MB, cold" 1.1 forget save pack
+pair "restore it into an empty directory" 1.3 forget_directory restore_empty unpack
+save >/dev/null 2>&1
+pair "save, nothing changed" 0.1 nothing save pack
+pair "restore, nothing changed" 0.1 nothing restore_same unpack
+
+# compare LABEL BOUND OURS THEIRS UNIT: one line of figures that are no times.
+compare() {
+  awk -v label="$1" -v bound="$2" -v ours="$3" -v theirs="$4" -v unit="$5" 'BEGIN {
+    ratio = ours / theirs
+    printf "%-44s larder %8.1f %s   peer %8.1f %s   %5.2fx (bound %.2fx) %s\n", label, ours, unit, theirs, unit, ratio, bound, ratio <= bound ? "" : "MISSED"
+    exit ratio > bound }' || failed=1
+}
+
+# ten_saves: the bytes in MB that ten saves keep, one wheel another each time, and ten archives.
+ten_saves() {
+  local round body size theirs=0 all
+  forget
+  mapfile -t all < <(find cache -name '*.body' -size +100k | sort)
+  for round in {0..9}; do
+    body=${all[round * ${#all[@]} / 10]}
+    size=$(stat -c %s "$body")
+    if ((round)); then head -c "$size" /dev/urandom >"$body"; fi
+    echo "round==$round" >requirements.txt
+    save >"$work/log" 2>&1
+    pack cache peer-round.tar.zst
+    theirs=$((theirs + $(stat -c %s peer-round.tar.zst)))
+  done
+  compare "ten saves, one wheel changed each" 0.15 "$(du -sk "$HOME/.cache/larder" | awk '{ print $1 / 1000 }')" $((theirs / 1000000)) MB
+}
+ten_saves
+
+# memory: the most that saving and restoring 5 GB takes, in MB, beside the promise of 200.
+memory() {
+  local number
+  forget && rm -rf empty
+  for number in {1..50}; do mkdir -p "big/$((number % 7))" && head -c 100000000 /dev/urandom >"big/$((number % 7))/$number"; done
+  "$scripts/need.sh" time:time
+  command time -f %M -o save.mem "$LARDER" dir save big --key-files requirements.txt >"$work/log" 2>&1
+  command time -f %M -o restore.mem "$LARDER" dir restore empty --name big --key-files requirements.txt >"$work/log" 2>&1
+  compare "memory of saving 5 GB" 1 "$(awk '{ print $1 / 1000 }' save.mem)" 200 MB
+  compare "memory of restoring 5 GB" 1 "$(awk '{ print $1 / 1000 }' restore.mem)" 200 MB
+}
+if [[ -n ${SLOW:-} ]]; then memory; fi
+exit "$failed"

@@ -1,0 +1,186 @@
+//! Reading a file for an entry, so that what is kept of it was there at one time.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::time::SystemTime;
+
+use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
+use cap_std::fs::{Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::beneath::{Beneath, is_absent, stamp};
+use super::listing::{FileData, Node, NodeKind};
+use super::meter::{Counted, Meter};
+use super::walk::{Reason, node};
+use super::xattrs;
+use crate::context::Stamp;
+use crate::store::{CopyError, Save, StoreError};
+
+/// Files below this many bytes share chunks.
+pub(super) const SMALL: u64 = 256 * 1024;
+/// How often a file that changes meanwhile is read.
+const ATTEMPTS: usize = 3;
+
+/// What became of a file.
+pub(super) enum Kept {
+    /// It is in the content: the node as it was read, and its stamp where that can be trusted.
+    File(Box<Node>, Option<Stamp>),
+    /// It is gone.
+    Vanished,
+    /// It is left out.
+    LeftOut(Reason),
+}
+
+/// An attempt that came to nothing.
+enum Failed {
+    Changed,
+    Read(io::Error),
+    Store(StoreError),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<CopyError> for Failed {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Store(error) => Self::Store(error),
+            CopyError::Reader(error) if error.kind() == io::ErrorKind::UnexpectedEof => Self::Changed,
+            CopyError::Reader(error) => Self::Read(error),
+        }
+    }
+}
+
+/// Adds the file at `path` to the content.
+///
+/// # Errors
+///
+/// Fails when the store does.
+pub(super) fn add(
+    save: &mut Save,
+    beneath: &mut Beneath,
+    path: &OsStr,
+    meter: &Meter,
+) -> Result<Kept, StoreError> {
+    for _ in 0..ATTEMPTS {
+        let read = SystemTime::now();
+        let (file, metadata) = match open(beneath, path) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Ok(Kept::Vanished),
+            Err(error) => return Ok(Kept::LeftOut(Reason::Unreadable(error.to_string()))),
+        };
+        match write(save, &file, &metadata, meter) {
+            Ok(data) => {
+                let stamp = stamp(&metadata);
+                let kept = node(path, NodeKind::File(data), &metadata, xattrs::of(&file));
+                return Ok(Kept::File(Box::new(kept), stamp.tells_changes_from(read).then_some(stamp)));
+            }
+            Err(Failed::Changed) => {}
+            Err(Failed::Read(error)) => return Ok(Kept::LeftOut(Reason::Unreadable(error.to_string()))),
+            Err(Failed::Store(error)) => return Err(error),
+        }
+    }
+    Ok(Kept::LeftOut(Reason::Changing))
+}
+
+/// The file, opened, if it still is one.
+fn open(beneath: &mut Beneath, path: &OsStr) -> io::Result<Option<(File, Metadata)>> {
+    let open = |flags: OFlags, beneath: &mut Beneath| {
+        let (parent, name) = beneath.parent(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).follow(FollowSymlinks::No).custom_flags(flags.bits().cast_signed());
+        parent.open_with(name, &options)
+    };
+    // Reading for an entry is no use of the file; that is for its owner to ask for.
+    let opened = match open(OFlags::NONBLOCK | OFlags::NOATIME, beneath) {
+        Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+            open(OFlags::NONBLOCK, beneath)
+        }
+        opened => opened,
+    };
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then(|| (file.into_std(), metadata)))
+}
+
+fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Result<FileData, Failed> {
+    let size = metadata.len();
+    let data = segments(file, metadata)?;
+    let mut kept = FileData { size, used: metadata.atime(), at: save.position(), data };
+    let unchanged = || -> io::Result<bool> {
+        let now = Metadata::from_file(file)?;
+        Ok(stamp(&now) == stamp(metadata))
+    };
+    if size < SMALL {
+        // Read first, so that a torn one is not written.
+        let mut bytes = Vec::new();
+        for (offset, size) in kept.segments() {
+            meter.check()?;
+            let start = bytes.len();
+            bytes.resize(start + usize::try_from(size).map_err(io::Error::other)?, 0);
+            match file.read_exact_at(&mut bytes[start..], offset) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Failed::Changed),
+                read => read?,
+            }
+        }
+        if !unchanged()? {
+            return Err(Failed::Changed);
+        }
+        save.write(&bytes)?;
+        meter.add(bytes.len() as u64);
+        return Ok(kept);
+    }
+    save.boundary()?;
+    kept.at = save.position();
+    for (offset, size) in kept.segments() {
+        let mut reader = file;
+        reader.seek(SeekFrom::Start(offset))?;
+        save.copy_from(&mut Counted { inner: reader, meter }, size)?;
+    }
+    save.boundary()?;
+    if unchanged()? { Ok(kept) } else { Err(Failed::Changed) }
+}
+
+/// The parts of a file between its holes; `None` where it has none.
+fn segments(file: &File, metadata: &Metadata) -> io::Result<Option<Vec<(u64, u64)>>> {
+    use rustix::fs::SeekFrom::{Data, Hole};
+    let size = metadata.len();
+    if metadata.blocks().saturating_mul(512) >= size {
+        return Ok(None);
+    }
+    let mut segments = Vec::new();
+    let mut end = 0;
+    while end < size {
+        let start = match rustix::fs::seek(file, Data(end)) {
+            Ok(start) => start,
+            // Behind the last part.
+            Err(Errno::NXIO) => break,
+            // A file system that knows of no holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        end = rustix::fs::seek(file, Hole(start))?.min(size);
+        if start >= end {
+            break;
+        }
+        segments.push((start, end - start));
+    }
+    let dense = segments == [(0, size)];
+    Ok((!dense).then_some(segments))
+}

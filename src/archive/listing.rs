@@ -1,0 +1,285 @@
+//! The list of what an entry holds: JSON, one object a line, readable with `jq`.
+//!
+//! ```text
+//!  {"schema":"larder.dir-listing.v1"}
+//!  {"path":"a","kind":"directory","mode":"0755","uid":0,"gid":0,"mtime":[1772355164,0]}
+//!  {"path":"a/b","kind":"file",…,"used":1772355170,"size":10,"at":0}
+//!  {"path":"a/c","kind":"file",…,"size":1048576,"at":10,"data":[[0,4096],[65536,4096]]}
+//!  {"path":"a/d","kind":"hard-link",…,"target":"a/b"}
+//!  {"path_base64":"/w==","kind":"symlink",…,"target":"a/b","xattrs":{"user.x":"dmFsdWU="}}
+//! ```
+//!
+//! A file's bytes stand in the entry's content from `at` on, without its
+//! holes: `data` lists offset and size of what lies between them, and is left
+//! out where there are none. Reading a list only makes nodes of lines; what
+//! they say is checked by `validate`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::path;
+use super::validate::{Fault, Refused};
+
+/// The first line's schema.
+pub const SCHEMA: &str = "larder.dir-listing.v1";
+/// Nodes of one list, at most.
+pub const MOST_NODES: usize = 10_000_000;
+
+/// What an entry holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// A directory before what is in it; see [`path::order`].
+    pub nodes: Vec<Node>,
+}
+
+/// A file, directory or link of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Where it stands, from the directory on.
+    pub path: OsString,
+    /// What it is.
+    pub kind: NodeKind,
+    /// Permission bits with setuid, setgid and sticky; 0 of a hard link, whose file has them.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its owner's group.
+    pub gid: u32,
+    /// When it was modified.
+    pub mtime: Time,
+    /// Extended attributes.
+    pub xattrs: BTreeMap<String, Vec<u8>>,
+}
+
+/// Seconds and nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Time(pub i64, pub u32);
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File(FileData),
+    /// A symbolic link.
+    Symlink {
+        /// What it says.
+        target: OsString,
+    },
+    /// A further name of a file.
+    HardLink {
+        /// The file's path in the list.
+        target: OsString,
+    },
+}
+
+/// Where a file's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileData {
+    /// Its size, holes included.
+    pub size: u64,
+    /// When it was last read, in seconds since 1970.
+    pub used: i64,
+    /// Where its bytes begin in the entry's content.
+    pub at: u64,
+    /// Offset and size of each part that is no hole; `None` where all of it is one.
+    pub data: Option<Vec<(u64, u64)>>,
+}
+
+impl FileData {
+    /// The bytes that the content holds of it; `None` if they are beyond counting.
+    pub fn stored(&self) -> Option<u64> {
+        match &self.data {
+            None => Some(self.size),
+            Some(data) => data.iter().try_fold(0_u64, |sum, (_, size)| sum.checked_add(*size)),
+        }
+    }
+
+    /// Offset and size of each part that is no hole.
+    pub fn segments(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let dense = self.data.is_none().then_some((0, self.size)).filter(|(_, size)| *size > 0);
+        dense.into_iter().chain(self.data.iter().flatten().copied())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    schema: String,
+}
+
+/// A node as it is written.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
+    kind: String,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    mtime: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    data: Option<Vec<(u64, u64)>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target_base64: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    xattrs: BTreeMap<String, String>,
+}
+
+impl Listing {
+    /// The list as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        let mut line = |value: &dyn Fn(&mut Vec<u8>) -> serde_json::Result<()>| {
+            // Writing to memory does not fail, and every field has a form in JSON.
+            drop(value(&mut text));
+            text.push(b'\n');
+        };
+        line(&|text| serde_json::to_writer(text, &Head { schema: SCHEMA.to_owned() }));
+        for node in &self.nodes {
+            line(&|text| serde_json::to_writer(text, &Line::of(node)));
+        }
+        text
+    }
+
+    /// The list that `bytes` are; nothing of what it says is checked beyond its form.
+    ///
+    /// # Errors
+    ///
+    /// Fails on a schema that is not [`SCHEMA`], on more than [`MOST_NODES`] nodes, and names the path of the first
+    /// malformed node.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refused> {
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        let malformed = |path: String, reason: String| Refused { path, fault: Fault::Malformed(reason) };
+        let head: Head = serde_json::from_slice(lines.next().unwrap_or_default())
+            .map_err(|error| malformed("line 1".to_owned(), error.to_string()))?;
+        if head.schema != SCHEMA {
+            return Err(malformed("line 1".to_owned(), format!("the schema `{}` is unknown", head.schema)));
+        }
+        let mut nodes = Vec::new();
+        for (number, line) in lines.enumerate() {
+            let place = || format!("line {}", number + 2);
+            if nodes.len() == MOST_NODES {
+                return Err(Refused { path: place(), fault: Fault::TooMany });
+            }
+            if !line.ends_with(b"\n") {
+                return Err(malformed(place(), "the list ends within it".to_owned()));
+            }
+            let line: Line =
+                serde_json::from_slice(line).map_err(|error| malformed(place(), error.to_string()))?;
+            nodes.push(line.into_node(place)?);
+        }
+        Ok(Self { nodes })
+    }
+
+    /// What is no directory, and the bytes of all files.
+    pub fn counts(&self) -> (u64, u64) {
+        self.nodes.iter().fold((0, 0), |(files, bytes), node| match &node.kind {
+            NodeKind::Directory => (files, bytes),
+            NodeKind::File(file) => (files + 1, bytes.saturating_add(file.size)),
+            NodeKind::Symlink { .. } | NodeKind::HardLink { .. } => (files + 1, bytes),
+        })
+    }
+
+    /// The node at `path`; the list is in order.
+    pub fn find(&self, path: &std::ffi::OsStr) -> Option<&Node> {
+        let found = self.nodes.binary_search_by(|node| path::order(&node.path, path));
+        found.ok().map(|place| &self.nodes[place])
+    }
+}
+
+impl Line {
+    fn of(node: &Node) -> Self {
+        let (path, path_base64) = path::to_text(&node.path);
+        let encode = |(name, value): (&String, &Vec<u8>)| (name.clone(), STANDARD.encode(value));
+        let mut line = Self {
+            path,
+            path_base64,
+            kind: node.kind.name().to_owned(),
+            mode: format!("{:04o}", node.mode),
+            uid: node.uid,
+            gid: node.gid,
+            mtime: node.mtime,
+            used: None,
+            size: None,
+            at: None,
+            data: None,
+            target: None,
+            target_base64: None,
+            xattrs: node.xattrs.iter().map(encode).collect(),
+        };
+        match &node.kind {
+            NodeKind::Directory => {}
+            NodeKind::File(file) => {
+                line.used = Some(file.used);
+                line.size = Some(file.size);
+                line.at = Some(file.at);
+                line.data.clone_from(&file.data);
+            }
+            NodeKind::Symlink { target } | NodeKind::HardLink { target } => {
+                (line.target, line.target_base64) = path::to_text(target);
+            }
+        }
+        line
+    }
+
+    fn into_node(self, place: impl Fn() -> String) -> Result<Node, Refused> {
+        let path = path::of_text(self.path, self.path_base64)
+            .ok_or_else(|| Refused { path: place(), fault: Fault::Malformed("it has no path".to_owned()) })?;
+        let fail = |fault: Fault| Refused { path: path::shown(&path), fault };
+        let lacks = |field: &str| fail(Fault::Malformed(format!("a {} has no {field}", self.kind)));
+        let target = || path::of_text(self.target.clone(), self.target_base64.clone());
+        let kind = match self.kind.as_str() {
+            "directory" => NodeKind::Directory,
+            "file" => NodeKind::File(FileData {
+                size: self.size.ok_or_else(|| lacks("size"))?,
+                used: self.used.unwrap_or_default(),
+                at: self.at.ok_or_else(|| lacks("place"))?,
+                data: self.data.clone(),
+            }),
+            "symlink" => NodeKind::Symlink { target: target().ok_or_else(|| lacks("target"))? },
+            "hard-link" => NodeKind::HardLink { target: target().ok_or_else(|| lacks("target"))? },
+            _ => return Err(fail(Fault::Kind(self.kind.clone()))),
+        };
+        let digits = self.mode.len() <= 5 && self.mode.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(&self.mode, 8).ok().filter(|mode| digits && *mode <= 0o7777);
+        let mode = mode.ok_or_else(|| fail(Fault::Malformed(format!("`{}` is no mode", self.mode))))?;
+        let mut xattrs = BTreeMap::new();
+        for (name, value) in &self.xattrs {
+            let value = STANDARD.decode(value).map_err(|_| {
+                fail(Fault::Malformed(format!(
+                    "the value of attribute `{}` is no base64",
+                    name.escape_debug()
+                )))
+            })?;
+            xattrs.insert(name.clone(), value);
+        }
+        Ok(Node { kind, mode, uid: self.uid, gid: self.gid, mtime: self.mtime, xattrs, path })
+    }
+}
+
+impl NodeKind {
+    /// Its name in lists.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::File(_) => "file",
+            Self::Symlink { .. } => "symlink",
+            Self::HardLink { .. } => "hard-link",
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A directory as an entry of the store: saved, and restored where another run wants it.
+//!
+//! ```text
+//!  save:    walk ─▶ trim ─▶ plan (what an earlier entry has already) ─▶ content ─▶ listing
+//!  restore: listing ─▶ validate ─▶ compare with what is there ─▶ stage ─▶ install
+//! ```
+//!
+//! An entry's content, from its first byte on:
+//!
+//! ```text
+//!  chunks taken over from an earlier entry | small files, one after the other | large files | listing
+//!                                            in the order of their paths        each begins and
+//!                                                                               ends a chunk
+//! ```
+//!
+//! Invariants:
+//!
+//! - No link is followed, neither when saving nor when restoring; nothing outside of the directory is written.
+//! - What an entry says is hostile until `validate` has passed all of it.
+//! - A restore changes nothing before all content has arrived and was verified.
+//! - A file is not read again only if its stamp proves that it is unchanged.
+
+mod base;
+mod beneath;
+mod content;
+mod index;
+pub mod listing;
+mod meter;
+pub mod path;
+mod plan;
+mod restore;
+mod save;
+mod trim;
+pub mod validate;
+mod walk;
+mod xattrs;
+
+#[cfg(test)]
+mod tests;
+
+pub use base::{Base, PlaceError, Shrunk, UnlistedError, read_listing, shrunk};
+pub use index::Index;
+pub use listing::{FileData, Listing, Node, NodeKind, Time};
+pub use meter::Meter;
+pub use plan::Plan;
+pub use restore::{Options, RestoreError, Restored, remove_stale, restore};
+pub use save::{Destination, SaveError, SavedDirectory, save};
+pub use trim::{Trimmed, trim};
+pub use validate::{Fault, Limits, Refused};
+pub use walk::{Found, LeftOut, Reason, Walked, walk};
+
+/// How the names of directories begin in which a restore stages files; they are never part of an entry.
+pub const STAGING: &str = ".larder-restore-";

@@ -1,0 +1,126 @@
+//! What of an entry stands in the directory already.
+
+use std::ffi::OsStr;
+
+use cap_std::fs::{Dir, Metadata, MetadataExt};
+
+use super::RestoreError;
+use crate::archive::base::PlaceError;
+use crate::archive::beneath::{Beneath, is_absent, stamp};
+use crate::archive::index::Index;
+use crate::archive::listing::{Listing, Node, NodeKind, Time};
+use crate::archive::{path, xattrs};
+
+/// For each node of a list whether it has to be made.
+#[derive(Debug)]
+pub(super) struct Present {
+    /// A directory is needed if none is there; its metadata are another matter.
+    pub(super) needed: Vec<bool>,
+}
+
+impl Present {
+    /// Looks at each node's place; a file is the same by kind, size, time, mode, owner and attributes.
+    pub(super) fn compare(
+        listing: &Listing,
+        beneath: &mut Beneath,
+        known: Option<&Index>,
+    ) -> Result<Self, RestoreError> {
+        let owner = rustix::process::geteuid().is_root();
+        let mut needed: Vec<bool> = Vec::with_capacity(listing.nodes.len());
+        let mut inodes = Vec::with_capacity(listing.nodes.len());
+        // What stands below a directory that is not there is not there either.
+        let mut absent: Option<&OsStr> = None;
+        for node in &listing.nodes {
+            let below_absent = absent.is_some_and(|absent| is_below(&node.path, absent));
+            let look = |beneath: &mut Beneath| -> std::io::Result<Option<(Metadata, bool)>> {
+                let (parent, name) = match beneath.parent(&node.path) {
+                    Err(error) if is_absent(&error) => return Ok(None),
+                    found => found?,
+                };
+                match parent.symlink_metadata(name) {
+                    Ok(metadata) => {
+                        let same = is_same(node, &metadata, (parent, name), owner, known)?;
+                        Ok(Some((metadata, same)))
+                    }
+                    Err(error) if is_absent(&error) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            };
+            let found = if below_absent {
+                None
+            } else {
+                look(beneath).map_err(|source| PlaceError {
+                    action: "look at",
+                    path: path::shown(&node.path),
+                    source,
+                })?
+            };
+            if let Some((metadata, _)) = &found
+                && metadata.is_dir()
+                && node.kind != NodeKind::Directory
+            {
+                return Err(RestoreError::InTheWay(path::shown(&node.path)));
+            }
+            let inode = found.as_ref().map(|(metadata, _)| (metadata.dev(), metadata.ino()));
+            let same = found.is_some_and(|(_, same)| same)
+                && match &node.kind {
+                    NodeKind::HardLink { target } => {
+                        let first = listing.nodes.binary_search_by(|node| path::order(&node.path, target));
+                        // A file that is written anew is another one than this is a name of.
+                        first.is_ok_and(|first| !needed[first] && inodes[first] == inode)
+                    }
+                    _ => true,
+                };
+            if !same && !below_absent && node.kind == NodeKind::Directory {
+                absent = Some(&node.path);
+            }
+            needed.push(!same);
+            inodes.push(inode);
+        }
+        Ok(Self { needed })
+    }
+
+    /// How many files and links have to be made.
+    pub(super) fn needed_files(&self, listing: &Listing) -> u64 {
+        let needed = listing.nodes.iter().zip(&self.needed).filter(|(_, needed)| **needed);
+        needed.filter(|(node, _)| node.kind != NodeKind::Directory).count() as u64
+    }
+}
+
+fn is_below(path: &OsStr, directory: &OsStr) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_bytes().strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+fn is_same(
+    node: &Node,
+    metadata: &Metadata,
+    (parent, name): (&Dir, &OsStr),
+    owner: bool,
+    known: Option<&Index>,
+) -> std::io::Result<bool> {
+    let kind = metadata.file_type();
+    match &node.kind {
+        NodeKind::Directory => Ok(kind.is_dir()),
+        NodeKind::HardLink { .. } => Ok(kind.is_file()),
+        NodeKind::Symlink { target } => Ok(kind.is_symlink()
+            && is_marked(node, metadata, owner)
+            && parent.read_link_contents(name)?.as_os_str() == target),
+        NodeKind::File(file) => {
+            if !kind.is_file() || metadata.len() != file.size {
+                return Ok(false);
+            }
+            let known = known.and_then(|known| known.stamp(&node.path));
+            Ok(known == Some(&stamp(metadata))
+                || is_marked(node, metadata, owner)
+                    && metadata.mode() & 0o7777 == node.mode
+                    && xattrs::read(parent, name) == node.xattrs)
+        }
+    }
+}
+
+/// Whether time and owner are the node's.
+fn is_marked(node: &Node, metadata: &Metadata, owner: bool) -> bool {
+    Time::of(metadata.mtime(), metadata.mtime_nsec()) == node.mtime
+        && (!owner || (metadata.uid(), metadata.gid()) == (node.uid, node.gid))
+}

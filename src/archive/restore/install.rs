@@ -1,0 +1,103 @@
+//! Moving what was staged into place, once all of it is there.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use cap_std::fs::{Dir, MetadataExt as _, PermissionsExt as _};
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
+
+use super::compare::Present;
+use super::staging::{Staging, modified, tolerate};
+use crate::archive::base::PlaceError;
+use crate::archive::beneath::{Beneath, readable};
+use crate::archive::listing::{Listing, Node, NodeKind, Time};
+use crate::archive::{path, xattrs};
+
+/// Makes the directories, renames the rest, and sets the directories' metadata at last.
+pub(super) fn install(
+    listing: &Listing,
+    present: &Present,
+    beneath: &mut Beneath,
+    staging: Option<&Staging<'_>>,
+) -> Result<(), PlaceError> {
+    let root = rustix::process::geteuid().is_root();
+    let failed = |action, node: &Node| {
+        let path = path::shown(&node.path);
+        move |source| PlaceError { action, path, source }
+    };
+    for (place, node) in listing.nodes.iter().enumerate() {
+        let needed = present.needed[place];
+        match &node.kind {
+            NodeKind::Directory if needed => {
+                make_directory(beneath, &node.path).map_err(failed("create", node))?;
+            }
+            NodeKind::Directory if !root => {
+                make_writable(beneath, &node.path).map_err(failed("write to", node))?;
+            }
+            _ if !needed => {}
+            NodeKind::Directory => {}
+            kind => {
+                let staging = staging.expect("whatever is needed was staged").directory();
+                if let NodeKind::HardLink { target } = kind {
+                    let (parent, name) = beneath.parent(target).map_err(failed("link", node))?;
+                    parent.hard_link(name, staging, place.to_string()).map_err(failed("link", node))?;
+                }
+                let (parent, name) = beneath.parent(&node.path).map_err(failed("write", node))?;
+                staging.rename(place.to_string(), parent, name).map_err(failed("write", node))?;
+            }
+        }
+    }
+    // The deepest first, since what happens in a directory sets its time.
+    for node in listing.nodes.iter().rev().filter(|node| node.kind == NodeKind::Directory) {
+        dress_directory(beneath, node, root).map_err(failed("finish", node))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory in place of whatever else stands there; a link is removed, not followed.
+fn make_directory(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
+    let (parent, name) = beneath.parent(path)?;
+    match parent.symlink_metadata(name) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => parent.remove_file(name)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut builder = cap_std::fs::DirBuilder::new();
+    parent.create_dir_with(name, cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700))
+}
+
+/// Lets this user work in a directory of the entry whose mode does not; it gets its own at the end.
+fn make_writable(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
+    let directory = beneath.directory(path)?;
+    let mode = directory.dir_metadata()?.mode() & 0o7777;
+    if mode & 0o700 != 0o700 {
+        set_mode(directory, mode | 0o700)?;
+    }
+    Ok(())
+}
+
+fn set_mode(directory: &Dir, mode: u32) -> io::Result<()> {
+    directory.set_permissions(".", cap_std::fs::Permissions::from_mode(mode))
+}
+
+fn dress_directory(beneath: &mut Beneath, node: &Node, root: bool) -> io::Result<()> {
+    let directory = readable(beneath.directory(&node.path)?)?;
+    let metadata = directory.metadata()?;
+    if root && (metadata.uid(), metadata.gid()) != (node.uid, node.gid) {
+        tolerate(std::os::unix::fs::fchown(&directory, Some(node.uid), Some(node.gid)))?;
+    }
+    if xattrs::of(&directory) != node.xattrs {
+        xattrs::replace(&directory, &node.xattrs)?;
+    }
+    if metadata.mode() & 0o7777 != node.mode {
+        directory.set_permissions(std::fs::Permissions::from_mode(node.mode))?;
+    }
+    if Time::of(metadata.mtime(), metadata.mtime_nsec()) == node.mtime {
+        return Ok(());
+    }
+    let untouched = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access: untouched, last_modification: modified(node) };
+    Ok(rustix::fs::futimens(&directory, &times)?)
+}

@@ -1,0 +1,238 @@
+//! Files on their way: written aside, each under its number in the list, until all are complete.
+//!
+//! The directory is locked as long as its restore runs; one that is not is
+//! left from a run that was killed. Whatever others put in there meanwhile, a
+//! file is written only if it is the very one that was made here.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt as _, OpenOptions, OpenOptionsExt};
+use rustix::fs::{AtFlags, FlockOperation, Timespec, Timestamps, flock};
+
+use super::pieces::{Piece, Pieces};
+use crate::archive::beneath::readable;
+use crate::archive::listing::{FileData, Listing, Node, NodeKind};
+use crate::archive::{STAGING, xattrs};
+
+/// How often another name is tried.
+const ATTEMPTS: usize = 8;
+
+/// A directory of files that are being written; removed with all that is left in it when dropped.
+#[derive(Debug)]
+pub(super) struct Staging<'a> {
+    root: Dir,
+    name: String,
+    directory: Dir,
+    _lock: File,
+    listing: &'a Listing,
+    pieces: &'a Pieces,
+    /// The files with content, by their place in the list.
+    open: HashMap<usize, Open>,
+    owner: bool,
+}
+
+/// A file that is not complete yet.
+#[derive(Debug)]
+struct Open {
+    /// Bytes that are still to come.
+    left: AtomicU64,
+    /// Its inode, once it was made; 0 for one that is written in one go.
+    inode: AtomicU64,
+}
+
+impl<'a> Staging<'a> {
+    /// Makes the directory.
+    pub(super) fn new(root: &Dir, listing: &'a Listing, pieces: &'a Pieces) -> io::Result<Self> {
+        for _ in 0..ATTEMPTS {
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).map_err(io::Error::other)?;
+            let name = format!("{STAGING}{:016x}", u64::from_le_bytes(random));
+            match root.create_dir_with(&name, DirBuilder::new().mode(0o700)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                created => created?,
+            }
+            let directory = root.open_dir_nofollow(&name)?;
+            // Where there are no locks, nobody removes it either.
+            let lock = readable(&directory)?;
+            let _ = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+            // Before it was locked, another restore may have taken it for one that was left.
+            let inode = directory.dir_metadata()?.ino();
+            if root.symlink_metadata(&name).is_ok_and(|metadata| metadata.ino() == inode) {
+                let owner = rustix::process::geteuid().is_root();
+                let root = root.try_clone()?;
+                let open = HashMap::new();
+                return Ok(Self { root, name, directory, _lock: lock, listing, pieces, open, owner });
+            }
+        }
+        Err(io::ErrorKind::ResourceBusy.into())
+    }
+
+    pub(super) fn directory(&self) -> &Dir {
+        &self.directory
+    }
+
+    /// Makes what is needed and has no content to wait for, and all files that come in several parts.
+    pub(super) fn prepare(&mut self, needed: &[bool]) -> io::Result<()> {
+        let mut chunks_of: HashMap<usize, usize> = HashMap::new();
+        for chunk in &self.pieces.chunks {
+            for (_, piece) in self.pieces.within(*chunk) {
+                *chunks_of.entry(piece.node).or_default() += 1;
+            }
+        }
+        for (place, node) in self.listing.nodes.iter().enumerate().filter(|(place, _)| needed[*place]) {
+            match &node.kind {
+                NodeKind::Directory | NodeKind::HardLink { .. } => {}
+                NodeKind::Symlink { target } => self.link(place, node, target)?,
+                NodeKind::File(file) => {
+                    let stored = file.stored().unwrap_or_default();
+                    if stored == 0 {
+                        let made = self.create(place)?;
+                        self.finish(&made, node, file)?;
+                        continue;
+                    }
+                    let inode = if chunks_of.get(&place).is_some_and(|parts| *parts > 1) {
+                        self.create(place)?.metadata()?.ino()
+                    } else {
+                        0
+                    };
+                    let open = Open { left: AtomicU64::new(stored), inode: AtomicU64::new(inode) };
+                    self.open.insert(place, open);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what a chunk has of the files.
+    pub(super) fn write(&self, chunk: usize, bytes: &[u8]) -> io::Result<()> {
+        for (start, piece) in self.pieces.within(chunk) {
+            let size = usize::try_from(piece.size).map_err(io::Error::other)?;
+            let part = bytes.get(start..start + size).ok_or(io::ErrorKind::UnexpectedEof)?;
+            self.write_piece(piece, part)?;
+        }
+        Ok(())
+    }
+
+    fn write_piece(&self, piece: Piece, bytes: &[u8]) -> io::Result<()> {
+        let unknown = || io::Error::other("a file that is not awaited");
+        let open = self.open.get(&piece.node).ok_or_else(unknown)?;
+        let file = match open.inode.load(Ordering::Relaxed) {
+            0 => self.create(piece.node)?,
+            inode => {
+                let mut options = OpenOptions::new();
+                options.write(true).follow(FollowSymlinks::No);
+                let file = self.directory.open_with(piece.node.to_string(), &options)?.into_std();
+                if file.metadata()?.ino() != inode {
+                    return Err(io::Error::other("another file has taken the place of one that was staged"));
+                }
+                file
+            }
+        };
+        file.write_all_at(bytes, piece.offset)?;
+        // Who brings the last bytes sees all others written.
+        if open.left.fetch_sub(piece.size, Ordering::AcqRel) == piece.size {
+            let node = &self.listing.nodes[piece.node];
+            if let NodeKind::File(data) = &node.kind {
+                self.finish(&file, node, data)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails unless every file has all of its content.
+    pub(super) fn check_complete(&self) -> io::Result<()> {
+        let complete = self.open.values().all(|open| open.left.load(Ordering::Acquire) == 0);
+        if complete { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn create(&self, place: usize) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        Ok(self.directory.open_with(place.to_string(), &options)?.into_std())
+    }
+
+    /// Gives a file whose content is complete its size, owner, attributes, mode and times.
+    fn finish(&self, file: &File, node: &Node, data: &FileData) -> io::Result<()> {
+        if data.data.is_some() {
+            file.set_len(data.size)?;
+        }
+        dress(file, node, self.owner)?;
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: data.used, tv_nsec: 0 },
+            last_modification: modified(node),
+        };
+        Ok(rustix::fs::futimens(file, &times)?)
+    }
+
+    fn link(&self, place: usize, node: &Node, target: &OsStr) -> io::Result<()> {
+        let name = place.to_string();
+        self.directory.symlink_contents(target, &name)?;
+        if self.owner {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(node.uid), rustix::fs::Gid::from_raw(node.gid));
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            tolerate(
+                rustix::fs::chownat(&self.directory, &name, Some(uid), Some(gid), flags).map_err(Into::into),
+            )?;
+        }
+        let times = Timestamps { last_access: modified(node), last_modification: modified(node) };
+        Ok(rustix::fs::utimensat(&self.directory, &name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        // What stays is removed by the next save or restore.
+        let _ = self.root.remove_dir_all(&self.name);
+    }
+}
+
+/// Sets owner (as root), attributes and mode, in an order in which none undoes another.
+pub(super) fn dress(file: &File, node: &Node, owner: bool) -> io::Result<()> {
+    if owner {
+        tolerate(std::os::unix::fs::fchown(file, Some(node.uid), Some(node.gid)))?;
+    }
+    xattrs::set(file, &node.xattrs)?;
+    file.set_permissions(std::fs::Permissions::from_mode(node.mode))
+}
+
+/// A root without the right to give files away keeps them.
+pub(super) fn tolerate(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+pub(super) fn modified(node: &Node) -> Timespec {
+    Timespec { tv_sec: node.mtime.0, tv_nsec: i64::from(node.mtime.1) }
+}
+
+/// Removes what restores that were killed have left in a directory.
+///
+/// # Errors
+///
+/// Fails when the directory cannot be read; what cannot be removed stays.
+pub fn remove_stale(root: &Dir) -> io::Result<()> {
+    for entry in root.entries()? {
+        let name = entry?.file_name();
+        if !name.as_bytes().starts_with(STAGING.as_bytes()) {
+            continue;
+        }
+        let Ok(lock) = root.open_dir_nofollow(&name).and_then(|left| readable(&left)) else { continue };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = root.remove_dir_all(&name);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Saving a directory as an entry.
+
+use std::ffi::OsString;
+
+use cap_std::fs::Dir;
+
+use super::base::Base;
+use super::beneath::Beneath;
+use super::content::{self, Kept};
+use super::index::Index;
+use super::listing::{FileData, Listing, Node, NodeKind};
+use super::meter::Meter;
+use super::plan::Plan;
+use super::walk::{LeftOut, Walked};
+use crate::context::Stamp;
+use crate::digest::Digest;
+use crate::store::{EntryKind, Save, Saved, Span, Store, StoreError, Subject};
+
+/// Where an entry is to stand, and what it is called.
+#[derive(Debug)]
+pub struct Destination<'a> {
+    /// Entries of one directory.
+    pub family: &'a str,
+    /// What it was made for.
+    pub key: Digest,
+    /// Title, tags and inputs; what is counted is filled in.
+    pub subject: Subject,
+}
+
+/// A saved directory.
+#[derive(Debug)]
+pub struct SavedDirectory {
+    /// The entry.
+    pub saved: Saved,
+    /// What of the directory is now known to be in it.
+    pub index: Index,
+    /// Files that were read.
+    pub read_files: u64,
+    /// Files that were known to be unchanged.
+    pub known_files: u64,
+    /// What was left out while reading.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Why a directory was not saved.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The store is at fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The user interrupted.
+    #[error("interrupted")]
+    Interrupted,
+    /// The directory is at fault.
+    #[error("cannot read the directory")]
+    Directory(#[from] std::io::Error),
+}
+
+/// Saves what was found in `root`; what `base` has of it already is not read.
+///
+/// # Errors
+///
+/// Fails when the store does, and when the meter stops it; then nothing is saved.
+pub fn save(
+    store: &Store,
+    root: &Dir,
+    walked: Walked,
+    base: Option<&Base>,
+    destination: Destination<'_>,
+    meter: &Meter,
+) -> Result<SavedDirectory, SaveError> {
+    let mut save = store.save(EntryKind::Dir, destination.family, destination.key)?;
+    let Walked { found, .. } = walked;
+    let known: Vec<Option<&FileData>> =
+        found.iter().map(|found| base.and_then(|base| base.known(found))).collect();
+    let taken = match base {
+        Some(base) => take_over(&mut save, base, &known)?,
+        None => vec![None; found.len()],
+    };
+    meter.expect(
+        found
+            .iter()
+            .zip(&taken)
+            .filter(|(_, taken)| taken.is_none())
+            .filter_map(|(found, _)| found.file())
+            .map(|file| file.size)
+            .sum(),
+    );
+
+    let mut nodes: Vec<Option<(Node, Option<Stamp>)>> = Vec::with_capacity(found.len());
+    let (mut small, mut large) = (Vec::new(), Vec::new());
+    for (place, (found, taken)) in found.into_iter().zip(taken).enumerate() {
+        let mut node = found.node;
+        match (&mut node.kind, taken) {
+            (NodeKind::File(file), Some(data)) => {
+                *file = FileData { used: file.used, ..data };
+                nodes.push(Some((node, found.stamp)));
+            }
+            (NodeKind::File(file), None) => {
+                let read = if file.size < content::SMALL { &mut small } else { &mut large };
+                read.push((place, node.path));
+                nodes.push(None);
+            }
+            _ => nodes.push(Some((node, None))),
+        }
+    }
+    let known_files =
+        nodes.iter().flatten().filter(|(node, _)| matches!(node.kind, NodeKind::File(_))).count() as u64;
+    let mut beneath = Beneath::new(root.try_clone()?);
+    let (mut read_files, mut left_out) = (0, Vec::new());
+    for (place, path) in small.into_iter().chain(large) {
+        let kept = content::add(&mut save, &mut beneath, &path, meter);
+        if meter.is_stopped() {
+            return Err(SaveError::Interrupted);
+        }
+        match kept? {
+            Kept::File(node, stamp) => {
+                read_files += 1;
+                nodes[place] = Some((*node, stamp));
+            }
+            Kept::Vanished => {}
+            Kept::LeftOut(reason) => left_out.push(LeftOut { path, reason }),
+        }
+    }
+    let (listing, stamps) = listing(nodes);
+    save.boundary()?;
+    let text = listing.encode();
+    let span = Span { at: save.position(), size: text.len() as u64 };
+    save.write(&text)?;
+    let saved = save.commit(counted(destination.subject, &listing), span)?;
+    let mut index = Index::of(&saved.entry);
+    for (path, stamp) in stamps {
+        index.insert(path, stamp);
+    }
+    Ok(SavedDirectory { saved, index, read_files, known_files, left_out })
+}
+
+/// Takes chunks of the base over; answers where each known file stands now, if it came along.
+fn take_over(
+    save: &mut Save,
+    base: &Base,
+    known: &[Option<&FileData>],
+) -> Result<Vec<Option<FileData>>, StoreError> {
+    let chunks = &base.entry.manifest.chunks;
+    let sizes: Vec<u32> = chunks.iter().map(|chunk| chunk.size).collect();
+    let spans: Vec<(u64, u64)> = (known.iter())
+        .map(|known| known.map_or((0, 0), |file| (file.at, file.stored().unwrap_or_default())))
+        .collect();
+    let plan = Plan::new(&sizes, &spans);
+    let wanted: Vec<_> = plan.chunks.iter().map(|chunk| chunks[*chunk]).collect();
+    let Some(start) = save.reuse(&wanted)? else { return Ok(vec![None; known.len()]) };
+    let moved = known.iter().zip(&plan.kept).zip(&spans).map(|((known, kept), (at, size))| {
+        let known = known.filter(|_| *kept)?;
+        let at = if *size == 0 { 0 } else { start + plan.moved(*at)? };
+        Some(FileData { at, ..known.clone() })
+    });
+    Ok(moved.collect())
+}
+
+/// The list of what was kept, and the stamps of its files; a further name of a file that was not kept goes, too.
+fn listing(nodes: Vec<Option<(Node, Option<Stamp>)>>) -> (Listing, Vec<(OsString, Stamp)>) {
+    let mut listing = Listing::default();
+    let mut stamps = Vec::new();
+    for (node, stamp) in nodes.into_iter().flatten() {
+        if let NodeKind::HardLink { target } = &node.kind
+            && listing.find(target).is_none()
+        {
+            continue;
+        }
+        stamps.extend(stamp.map(|stamp| (node.path.clone(), stamp)));
+        listing.nodes.push(node);
+    }
+    (listing, stamps)
+}
+
+fn counted(subject: Subject, listing: &Listing) -> Subject {
+    let (files, bytes) = listing.counts();
+    Subject { files, bytes, ..subject }
+}

@@ -1,0 +1,146 @@
+//! Whatever an entry says and whatever stands in the directory: it comes whole or not at all, and nothing else changes.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use super::*;
+use crate::store::ChunkRef;
+
+fn node(path: &str, kind: NodeKind) -> Node {
+    let mtime = Time(1_700_000_000, 1);
+    Node {
+        path: path.into(),
+        kind,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime,
+        xattrs: std::collections::BTreeMap::new(),
+    }
+}
+
+fn file(path: &str, at: u64, size: u64) -> Node {
+    node(path, NodeKind::File(FileData { size, used: 0, at, data: None }))
+}
+
+#[test]
+fn a_refused_list_changes_nothing_and_makes_no_directory() {
+    let bench = Bench::new();
+    for nodes in [
+        vec![file("../evil", 0, 4)],
+        vec![node("a", NodeKind::Symlink { target: "../..".into() })],
+        vec![file("a", 0, 4), file("b", 0, 4)],
+        vec![file("a", 0, 4_000_000)],
+    ] {
+        let entry = bench.forge(nodes, b"evil");
+        let error = bench.restore(&entry).unwrap_err();
+        assert!(matches!(error, RestoreError::Unlisted(UnlistedError::Refused(_))), "{error}");
+        assert!(!bench.path("to").exists() && !bench.path("evil").exists());
+    }
+}
+
+#[test]
+fn a_damaged_chunk_leaves_the_directory_as_it_was() {
+    let bench = Bench::new();
+    for number in 0..6 {
+        bench.write(&format!("d/{number}"), &noise(number, 700_000));
+    }
+    let entry = bench.save(None).saved.entry;
+    let lost = ChunkRef::path(&entry.manifest.chunks[3].digest);
+    let path = bench.path("store").join(lost);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+
+    assert!(matches!(bench.restore(&entry), Err(RestoreError::Store(_))));
+    assert!(!bench.path("to").exists(), "a directory that was made for it is gone again");
+
+    fs::create_dir_all(bench.path("to/d")).unwrap();
+    fs::write(bench.path("to/d/0"), "mine").unwrap();
+    let before = tree(&bench.path("to"));
+    assert!(bench.restore(&entry).is_err());
+    assert_eq!(tree(&bench.path("to")), before);
+    assert_eq!(fs::read_dir(bench.path("to")).unwrap().count(), 1, "no staging is left");
+}
+
+#[test]
+fn links_in_the_directory_are_replaced_and_never_followed() {
+    let bench = Bench::new();
+    bench.write("d/file", b"new");
+    bench.write("plain", b"new");
+    let entry = bench.save(None).saved.entry;
+    let outside = bench.path("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "theirs").unwrap();
+    fs::create_dir(bench.path("to")).unwrap();
+    symlink(&outside, bench.path("to/d")).unwrap();
+    symlink(outside.join("file"), bench.path("to/plain")).unwrap();
+    let metadata = fs::metadata(&outside).unwrap();
+
+    bench.restore(&entry).unwrap();
+    assert_eq!(fs::read(outside.join("file")).unwrap(), b"theirs");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    let after = fs::metadata(&outside).unwrap();
+    assert_eq!((after.mode(), after.ctime_nsec()), (metadata.mode(), metadata.ctime_nsec()));
+    assert!(bench.path("to/d").symlink_metadata().unwrap().is_dir());
+    assert_eq!(fs::read(bench.path("to/d/file")).unwrap(), b"new");
+    assert!(bench.path("to/plain").symlink_metadata().unwrap().is_file());
+}
+
+#[test]
+fn a_further_name_of_a_file_elsewhere_is_replaced_and_that_file_untouched() {
+    let bench = Bench::new();
+    bench.write("plain", &noise(1, 3_000_000));
+    let entry = bench.save(None).saved.entry;
+    fs::create_dir(bench.path("to")).unwrap();
+    fs::write(bench.path("theirs"), "theirs").unwrap();
+    fs::hard_link(bench.path("theirs"), bench.path("to/plain")).unwrap();
+    bench.restore(&entry).unwrap();
+    assert_eq!(fs::read(bench.path("theirs")).unwrap(), b"theirs");
+}
+
+#[test]
+fn a_directory_in_the_way_of_a_file_is_refused_and_a_file_in_the_way_of_a_directory_replaced() {
+    let bench = Bench::new();
+    bench.write("a/b", b"new");
+    bench.write("c", b"new");
+    let entry = bench.save(None).saved.entry;
+    fs::create_dir_all(bench.path("to/c")).unwrap();
+    let error = bench.restore(&entry).unwrap_err();
+    assert!(matches!(&error, RestoreError::InTheWay(path) if path == "c"), "{error}");
+    assert_eq!(fs::read_dir(bench.path("to")).unwrap().count(), 1);
+
+    fs::remove_dir(bench.path("to/c")).unwrap();
+    fs::write(bench.path("to/a"), "a file").unwrap();
+    bench.restore(&entry).unwrap();
+    assert_eq!(fs::read(bench.path("to/a/b")).unwrap(), b"new");
+}
+
+#[test]
+fn what_a_killed_restore_left_goes_and_what_another_is_at_work_on_stays() {
+    let bench = Bench::new();
+    bench.write("a", b"new");
+    let entry = bench.save(None).saved.entry;
+    for name in [".larder-restore-dead", ".larder-restore-live"] {
+        fs::create_dir_all(bench.path("to").join(name)).unwrap();
+        fs::write(bench.path("to").join(name).join("0"), "part").unwrap();
+    }
+    let live = fs::File::open(bench.path("to/.larder-restore-live")).unwrap();
+    rustix::fs::flock(&live, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    bench.restore(&entry).unwrap();
+    assert!(!bench.path("to/.larder-restore-dead").exists());
+    assert!(bench.path("to/.larder-restore-live/0").exists());
+}
+
+#[test]
+fn a_stop_removes_what_was_staged() {
+    let bench = Bench::new();
+    bench.write("a", &noise(1, 2_000_000));
+    let entry = bench.save(None).saved.entry;
+    fs::create_dir(bench.path("to")).unwrap();
+    let meter = Meter::default();
+    meter.stop();
+    let stopped = restore(&bench.store, &entry, &bench.path("to"), Options::default(), &meter);
+    assert!(matches!(stopped, Err(RestoreError::Interrupted)));
+    assert_eq!(fs::read_dir(bench.path("to")).unwrap().count(), 0);
+}

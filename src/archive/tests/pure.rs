@@ -1,0 +1,133 @@
+//! Decisions that need no file system: what is taken over, what is left out, what an index keeps.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_chunk_is_taken_over_while_half_of_it_is_wanted() {
+    // Four chunks of 100 bytes.
+    let sizes = [100; 4];
+    for (spans, chunks, kept) in [
+        (&[(0, 100), (100, 300)][..], &[0, 1, 2, 3][..], &[true, true][..]),
+        (&[(0, 50)], &[0], &[true]),
+        (&[(0, 49)], &[], &[false]),
+        // The large file alone would keep its chunks, but it ends in one that is not worth it.
+        (&[(0, 210)], &[], &[false]),
+        (&[(0, 210), (210, 40)], &[0, 1, 2], &[true, true]),
+        // What is read again makes its neighbour unwanted, too.
+        (&[(60, 50), (110, 45), (155, 50)], &[], &[false, false, false]),
+        (&[(0, 0), (300, 100)], &[3], &[true, true]),
+    ] {
+        let plan = Plan::new(&sizes, spans);
+        assert_eq!((&plan.chunks[..], &plan.kept[..]), (chunks, kept), "{spans:?}");
+    }
+    let plan = Plan::new(&sizes, &[(100, 100), (310, 80)]);
+    assert_eq!((plan.moved(100), plan.moved(310), plan.moved(5)), (Some(0), Some(110), None));
+}
+
+proptest! {
+    #[test]
+    fn what_is_kept_stands_whole_in_chunks_that_are_half_wanted(
+        sizes in proptest::collection::vec(1_u32..50, 1..12),
+        cuts in proptest::collection::vec((0_u64..60, any::<bool>()), 0..20),
+    ) {
+        let end: u64 = sizes.iter().map(|size| u64::from(*size)).sum();
+        let (mut at, mut spans) = (0, Vec::new());
+        for (size, wanted) in cuts {
+            let size = size.min(end - at);
+            if wanted {
+                spans.push((at, size));
+            }
+            at += size;
+        }
+        let plan = Plan::new(&sizes, &spans);
+        let content: Vec<usize> = (0..usize::try_from(end).unwrap()).collect();
+        let mut starts = vec![0];
+        for size in &sizes {
+            starts.push(starts[starts.len() - 1] + *size as usize);
+        }
+        let taken: Vec<usize> =
+            plan.chunks.iter().flat_map(|chunk| content[starts[*chunk]..starts[chunk + 1]].to_vec()).collect();
+        let mut wanted = vec![0; sizes.len()];
+        for ((at, size), kept) in spans.iter().zip(&plan.kept) {
+            if *kept && *size > 0 {
+                let (at, size) = (usize::try_from(*at).unwrap(), usize::try_from(*size).unwrap());
+                let moved = usize::try_from(plan.moved(at as u64).unwrap()).unwrap();
+                prop_assert_eq!(&taken[moved..moved + size], &content[at..at + size]);
+                for byte in at..at + size {
+                    wanted[starts.partition_point(|start| *start <= byte) - 1] += 1;
+                }
+            }
+        }
+        for chunk in &plan.chunks {
+            prop_assert!(wanted[*chunk] * 2 >= sizes[*chunk]);
+        }
+    }
+}
+
+fn found(path: &str, size: u64, used: i64, modified: i64) -> Found {
+    let kind = NodeKind::File(FileData { size, used, at: 0, data: None });
+    of_kind(path, kind, modified, size)
+}
+
+fn of_kind(path: &str, kind: NodeKind, modified: i64, allocated: u64) -> Found {
+    let mtime = Time(modified, 0);
+    let node = Node { path: path.into(), kind, mode: 0, uid: 0, gid: 0, mtime, xattrs: BTreeMap::new() };
+    Found { node, stamp: None, allocated }
+}
+
+#[test]
+fn the_least_recently_used_files_go_first_and_what_belongs_together_goes_together() {
+    let files = || {
+        vec![
+            of_kind("dir", NodeKind::Directory, 0, 0),
+            found("dir/h", 10, 10, 1),
+            found("dir/h.body", 100, 90, 1),
+            of_kind("dir/link", NodeKind::HardLink { target: "dir/old".into() }, 0, 0),
+            found("dir/old", 50, 20, 1),
+            found("new", 50, 30, 40),
+            found("unused.body", 7, 5, 1),
+        ]
+    };
+    let kept = |limit: u64, by_use: bool| {
+        let mut found = files();
+        let trimmed = trim(&mut found, limit, by_use);
+        let names: Vec<String> =
+            found.iter().map(|found| found.node.path.to_string_lossy().into_owned()).collect();
+        (names.join(" "), trimmed)
+    };
+    let all = "dir dir/h dir/h.body dir/link dir/old new unused.body";
+    assert_eq!(kept(217, true), (all.to_owned(), Trimmed { files: 0, bytes: 0 }));
+    assert_eq!(kept(210, true).0, "dir dir/h dir/h.body dir/link dir/old new");
+    // The file goes with its further name.
+    assert_eq!(kept(209, true), ("dir dir/h dir/h.body new".to_owned(), Trimmed { files: 2, bytes: 57 }));
+    // A header that was not used stays for its body's sake.
+    assert_eq!(kept(110, true).0, "dir dir/h dir/h.body");
+    assert_eq!(kept(0, true).0, "dir");
+    // Where use is not kept, the time of modification decides.
+    assert_eq!(kept(50, false).0, "dir new");
+}
+
+#[test]
+fn an_index_reads_as_it_was_written_and_a_damaged_one_is_none() {
+    let bench = Bench::new();
+    bench.write("file", b"x");
+    let saved = bench.save(None);
+    let mut index = saved.index;
+    for found in bench.walk().found {
+        index.insert(found.node.path, found.stamp.unwrap());
+    }
+    let bytes = index.encode();
+    assert_eq!(Index::decode(&bytes), Some(index));
+    for end in 0..bytes.len() {
+        assert_eq!(Index::decode(&bytes[..end]), None, "{end}");
+    }
+    for place in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 1;
+        assert_eq!(Index::decode(&damaged), None, "{place}");
+    }
+}

@@ -1,0 +1,175 @@
+//! What a save reads, takes over, leaves out and refuses.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+
+/// An index of all files that a walk finds: as one would be that was made when all had settled.
+fn settled(bench: &Bench, base: &mut Base) {
+    for found in bench.walk().found {
+        if let Some(stamp) = found.stamp {
+            base.index.insert(found.node.path, stamp);
+        }
+    }
+}
+
+#[test]
+fn files_that_were_just_written_are_not_trusted_and_others_are() {
+    let bench = Bench::new();
+    bench.write("young", b"1");
+    let saved = bench.save(None);
+    assert!(saved.index.is_empty(), "a later write could leave the same stamp");
+    // Restored files are trusted: what was written there is known, and their time of modification is long past.
+    age(&bench.path("from"));
+    let entry = bench.save(None).saved.entry;
+    let restored = bench.restore(&entry).unwrap();
+    assert_eq!(restored.index.len(), 1);
+    let again = restore(
+        &bench.store,
+        &entry,
+        &bench.path("to"),
+        Options { index: Some(&restored.index), outside_links: false },
+        &Meter::default(),
+    );
+    assert_eq!(again.unwrap().index, restored.index);
+}
+
+#[test]
+fn unchanged_files_are_not_read_and_their_chunks_are_taken_over() {
+    let bench = Bench::new();
+    for number in 0..40 {
+        bench.write(&format!("small/{number}"), &noise(number, 60_000));
+    }
+    for number in 0..4 {
+        bench.write(&format!("large/{number}"), &noise(100 + number, 2_000_000));
+    }
+    age(&bench.path("from"));
+    let first = bench.save(None);
+    assert_eq!((first.read_files, first.known_files), (44, 0));
+    let mut base = bench.base(&first);
+    settled(&bench, &mut base);
+    assert!(base.is_all(&bench.walk()), "nothing has changed");
+
+    bench.write("large/2", &noise(7, 2_000_000));
+    bench.write("new", b"new");
+    fs::remove_file(bench.path("from/small/3")).unwrap();
+    assert!(!base.is_all(&bench.walk()));
+    // Not even root reads what is not there: the other files are gone while their entry is written.
+    let walked = bench.walk();
+    for path in ["large/0", "large/3", "small/7"] {
+        fs::rename(bench.path("from").join(path), bench.path("aside").with_extension(path.replace('/', "-")))
+            .unwrap();
+    }
+    let destination = Destination { family: "from", key: Digest::of(b"key"), subject: Subject::default() };
+    let second =
+        save(&bench.store, &bench.open("from"), walked, Some(&base), destination, &Meter::default()).unwrap();
+    assert_eq!(second.left_out, []);
+    assert_eq!(second.known_files, 42);
+    assert_eq!(second.read_files, 2);
+    assert!(second.saved.added_bytes < 2_100_000, "{}", second.saved.added_bytes);
+    for path in ["large/0", "large/3", "small/7"] {
+        fs::rename(bench.path("aside").with_extension(path.replace('/', "-")), bench.path("from").join(path))
+            .unwrap();
+    }
+    bench.restore(&second.saved.entry).unwrap();
+    for (node, content) in tree(&bench.path("from")) {
+        if let NodeKind::File(_) = node.kind {
+            assert_eq!(fs::read(bench.path("to").join(&node.path)).unwrap(), content, "{:?}", node.path);
+        }
+    }
+}
+
+#[test]
+fn an_entry_whose_chunks_have_gone_costs_time_and_nothing_else() {
+    let bench = Bench::new();
+    bench.write("large", &noise(1, 2_000_000));
+    let first = bench.save(None);
+    let mut base = bench.base(&first);
+    settled(&bench, &mut base);
+    fs::remove_dir_all(bench.path("store/chunks")).unwrap();
+    let second = bench.save(Some(&base));
+    assert_eq!(second.read_files, 1);
+    bench.restore(&second.saved.entry).unwrap();
+    assert_eq!(tree(&bench.path("to")), tree(&bench.path("from")));
+}
+
+#[test]
+fn files_that_are_the_same_keep_their_inode_when_others_are_restored() {
+    let bench = Bench::new();
+    bench.write("same", b"same");
+    bench.write("edited", b"edited");
+    age(&bench.path("from"));
+    let entry = bench.save(None).saved.entry;
+    bench.restore(&entry).unwrap();
+    let inode = |path: &str| fs::metadata(bench.path("to").join(path)).unwrap().ino();
+    let (same, edited) = (inode("same"), inode("edited"));
+    fs::write(bench.path("to/edited"), "mine").unwrap();
+    let again = bench.restore(&entry).unwrap();
+    assert_eq!((again.written_files, again.files), (1, 2));
+    assert_eq!(inode("same"), same);
+    assert_ne!(inode("edited"), edited);
+    assert_eq!(fs::read(bench.path("to/edited")).unwrap(), b"edited");
+}
+
+#[test]
+fn saving_is_no_use_of_a_file_and_restoring_keeps_when_it_was_used() {
+    let bench = Bench::new();
+    bench.write("file", &noise(1, 300_000));
+    let used = filetime::FileTime::from_unix_time(1_600_000_000, 0);
+    let modified = filetime::FileTime::from_unix_time(1_500_000_000, 0);
+    filetime::set_file_times(bench.path("from/file"), used, modified).unwrap();
+    let entry = bench.save(None).saved.entry;
+    bench.restore(&entry).unwrap();
+    for root in ["from", "to"] {
+        let metadata = fs::metadata(bench.path(root).join("file")).unwrap();
+        assert_eq!(metadata.atime(), 1_600_000_000, "{root}");
+    }
+}
+
+#[test]
+fn a_file_that_never_holds_still_is_left_out_by_name_and_the_rest_is_saved() {
+    let bench = Bench::new();
+    bench.write("still", b"still");
+    bench.write("moving", &noise(1, 8_000_000));
+    let path = bench.path("from/moving");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let saved = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            let mut length = 8_000_000;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                // Another size each time, so that the clock's tick does not matter.
+                length = if length == 8_000_000 { 7_999_000 } else { length + 1 };
+                file.set_len(length).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let saved = bench.save(None);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        saved
+    });
+    assert_eq!(saved.left_out, [LeftOut { path: "moving".into(), reason: Reason::Changing }]);
+    bench.restore(&saved.saved.entry).unwrap();
+    assert_eq!(fs::read_dir(bench.path("to")).unwrap().count(), 1);
+}
+
+#[test]
+fn good_is_not_replaced_by_empty() {
+    let bench = Bench::new();
+    assert_eq!(shrunk(None, None), Some(Shrunk::Missing));
+    fs::create_dir_all(bench.path("from/only/directories")).unwrap();
+    assert_eq!(shrunk(Some(&bench.walk()), None), Some(Shrunk::Empty));
+    bench.write("file", &[0; 999]);
+    for (before, refused) in
+        [(None, false), (Some(1 << 20), false), (Some((1 << 20) + 1), true), (Some(u64::MAX), true)]
+    {
+        assert_eq!(shrunk(Some(&bench.walk()), before).is_some(), refused, "{before:?}");
+    }
+    bench.write("file", &vec![0; 110_000]);
+    assert_eq!(shrunk(Some(&bench.walk()), Some(1_100_000)), None);
+    assert_eq!(
+        shrunk(Some(&bench.walk()), Some(1_100_010)),
+        Some(Shrunk::Smaller { now: 110_000, before: 1_100_010 })
+    );
+}

@@ -1,0 +1,245 @@
+//! What a directory holds: every file, directory and link in it, in the order of a list.
+//!
+//! No link is followed, and no file opened. Sockets, pipes and devices are
+//! left out, as are directories in which a restore stages files.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::time::SystemTime;
+
+use cap_fs_ext::DirExt;
+use cap_std::fs::{Dir, FileTypeExt, Metadata, MetadataExt};
+
+use super::beneath::{is_absent, stamp};
+use super::listing::{FileData, Node, NodeKind, Time};
+use super::validate::leads_out;
+use super::{STAGING, path, xattrs};
+use crate::context::Stamp;
+
+/// What was found.
+#[derive(Debug)]
+pub struct Walked {
+    /// In order; a file's `at` and `data` are still unknown.
+    pub found: Vec<Found>,
+    /// What is left out, each with the reason.
+    pub left_out: Vec<LeftOut>,
+    /// When the walk began.
+    pub began: SystemTime,
+}
+
+/// A node, and of a file what tells whether it has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The node.
+    pub node: Node,
+    /// The stamp of a file.
+    pub stamp: Option<Stamp>,
+    /// Bytes that a file takes on the disk.
+    pub allocated: u64,
+}
+
+/// Something that is not saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Where it stands.
+    pub path: OsString,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why something is not saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It is a socket, a pipe or a device, as this says.
+    Kind(&'static str),
+    /// It cannot be read.
+    Unreadable(String),
+    /// It changed each time it was read.
+    Changing,
+    /// Its name or path is longer than a list takes.
+    LongName,
+}
+
+impl Walked {
+    /// The bytes of all files, each counted once.
+    pub fn bytes(&self) -> u64 {
+        self.found.iter().filter_map(|found| found.file()).map(|file| file.size).sum()
+    }
+
+    /// The paths of links that lead out of the directory.
+    pub fn outside_links(&self) -> Vec<String> {
+        let links = self.found.iter().filter(|found| match &found.node.kind {
+            NodeKind::Symlink { target } => leads_out(&found.node.path, target),
+            _ => false,
+        });
+        links.map(|found| path::shown(&found.node.path)).collect()
+    }
+
+    /// Whether there is nothing but directories.
+    pub fn is_empty(&self) -> bool {
+        self.found.iter().all(|found| found.node.kind == NodeKind::Directory)
+    }
+}
+
+impl Found {
+    /// What is known of a file.
+    pub fn file(&self) -> Option<&FileData> {
+        match &self.node.kind {
+            NodeKind::File(file) => Some(file),
+            _ => None,
+        }
+    }
+}
+
+/// Walks through `root`.
+///
+/// # Errors
+///
+/// Fails when the directory itself cannot be read; what cannot be read in it is left out.
+pub fn walk(root: &Dir) -> io::Result<Walked> {
+    let mut walk = Walk {
+        walked: Walked { found: Vec::new(), left_out: Vec::new(), began: SystemTime::now() },
+        linked: HashMap::new(),
+    };
+    walk.enter(root, OsStr::new(""))?;
+    Ok(walk.walked)
+}
+
+struct Walk {
+    walked: Walked,
+    /// The first path of each file with several names, by device and inode.
+    linked: HashMap<(u64, u64), OsString>,
+}
+
+impl Walk {
+    fn enter(&mut self, directory: &Dir, path: &OsStr) -> io::Result<()> {
+        let mut names = Vec::new();
+        for entry in directory.entries()? {
+            let name = entry?.file_name();
+            if !(path.is_empty() && name.as_bytes().starts_with(STAGING.as_bytes())) {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        for name in names {
+            let path = path::join(path, &name);
+            match self.add(directory, &name, &path) {
+                Ok(()) => {}
+                Err(error) if is_absent(&error) => {}
+                Err(error) => self.leave_out(path, Reason::Unreadable(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, directory: &Dir, name: &OsStr, path: &OsStr) -> io::Result<()> {
+        let metadata = directory.symlink_metadata(name)?;
+        if path.len() > 4095 {
+            self.leave_out(path.to_owned(), Reason::LongName);
+            return Ok(());
+        }
+        let kind = metadata.file_type();
+        let kind = if kind.is_dir() {
+            let below = match directory.open_dir_nofollow(name) {
+                Ok(below) => below,
+                Err(error) if is_absent(&error) => return Ok(()),
+                Err(error) => {
+                    self.leave_out(path.to_owned(), Reason::Unreadable(error.to_string()));
+                    return Ok(());
+                }
+            };
+            let attributes = xattrs::read(directory, name);
+            self.push(path, NodeKind::Directory, &metadata, attributes);
+            return self.enter(&below, path);
+        } else if kind.is_symlink() {
+            NodeKind::Symlink { target: directory.read_link_contents(name)?.into_os_string() }
+        } else if kind.is_file() {
+            self.file(path, &metadata)
+        } else {
+            let kind = [
+                (kind.is_socket(), "a socket"),
+                (kind.is_fifo(), "a pipe"),
+                (kind.is_block_device(), "a device"),
+            ];
+            let kind = kind.into_iter().find(|(is, _)| *is).map_or("a device", |(_, kind)| kind);
+            self.leave_out(path.to_owned(), Reason::Kind(kind));
+            return Ok(());
+        };
+        let attributes = match kind {
+            NodeKind::File(_) => xattrs::read(directory, name),
+            _ => std::collections::BTreeMap::new(),
+        };
+        self.push(path, kind, &metadata, attributes);
+        Ok(())
+    }
+
+    fn file(&mut self, path: &OsStr, metadata: &Metadata) -> NodeKind {
+        if metadata.nlink() > 1 {
+            let inode = (metadata.dev(), metadata.ino());
+            if let Some(first) = self.linked.get(&inode) {
+                return NodeKind::HardLink { target: first.clone() };
+            }
+            self.linked.insert(inode, path.to_owned());
+        }
+        NodeKind::File(FileData { size: metadata.len(), used: metadata.atime(), at: 0, data: None })
+    }
+
+    fn push(
+        &mut self,
+        path: &OsStr,
+        kind: NodeKind,
+        metadata: &Metadata,
+        xattrs: std::collections::BTreeMap<String, Vec<u8>>,
+    ) {
+        let is_file = matches!(kind, NodeKind::File(_));
+        self.walked.found.push(Found {
+            stamp: is_file.then(|| stamp(metadata)),
+            allocated: metadata.blocks().saturating_mul(512),
+            node: node(path, kind, metadata, xattrs),
+        });
+    }
+
+    fn leave_out(&mut self, path: OsString, reason: Reason) {
+        self.walked.left_out.push(LeftOut { path, reason });
+    }
+}
+
+/// The node that something with these metadata is.
+pub(super) fn node(
+    path: &OsStr,
+    kind: NodeKind,
+    metadata: &Metadata,
+    xattrs: std::collections::BTreeMap<String, Vec<u8>>,
+) -> Node {
+    let path = path.to_owned();
+    if let NodeKind::HardLink { .. } = kind {
+        return Node { path, kind, mode: 0, uid: 0, gid: 0, mtime: Time::default(), xattrs };
+    }
+    Node {
+        path,
+        mode: match kind {
+            // That of a link means nothing and cannot be set.
+            NodeKind::Symlink { .. } => 0o777,
+            _ => metadata.mode() & 0o7777,
+        },
+        kind,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        mtime: Time::of(metadata.mtime(), metadata.mtime_nsec()),
+        xattrs,
+    }
+}
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = path::shown(&self.path);
+        match &self.reason {
+            Reason::Kind(kind) => write!(f, "{path} is {kind}"),
+            Reason::Unreadable(reason) => write!(f, "{path} cannot be read: {reason}"),
+            Reason::Changing => write!(f, "{path} changed each time it was read"),
+            Reason::LongName => write!(f, "the path of {path} is too long"),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Extended attributes, read without following a link and set as far as this user and file system can.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+
+use xattr::FileExt;
+
+use crate::context;
+
+/// Attributes that this machine's security modules give out; they mean nothing on another.
+const LOCAL: [&str; 3] = ["security.selinux", "security.ima", "security.evm"];
+
+/// The attributes of what stands at `name` in an open directory, of a link itself.
+pub(super) fn read(directory: impl AsFd, name: &OsStr) -> BTreeMap<String, Vec<u8>> {
+    // There is no system call for a name in an open directory; this names the very directory that is open.
+    let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd()));
+    portable(context::xattrs(&path.join(name)))
+}
+
+/// The attributes of an open file.
+pub(super) fn of(file: &File) -> BTreeMap<String, Vec<u8>> {
+    let names = file.list_xattr().into_iter().flatten();
+    portable(
+        names.filter_map(|name| Some((name.to_str()?.to_owned(), file.get_xattr(&name).ok()??))).collect(),
+    )
+}
+
+fn portable(mut xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    xattrs.retain(|name, _| !LOCAL.contains(&name.as_str()));
+    xattrs
+}
+
+/// Sets the attributes that can be set; privileged ones are left out for others.
+pub(super) fn set(file: &File, xattrs: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    for (name, value) in xattrs.iter().filter(|(name, _)| !LOCAL.contains(&name.as_str())) {
+        match file.set_xattr(name, value) {
+            Err(error)
+                if !matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
+            {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes the attributes these: sets them, and removes others that can be removed.
+pub(super) fn replace(file: &File, xattrs: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    for name in file.list_xattr().into_iter().flatten() {
+        if name.to_str().is_some_and(|name| !LOCAL.contains(&name) && !xattrs.contains_key(name)) {
+            // One that cannot be removed is not this user's to remove.
+            let _ = file.remove_xattr(&name);
+        }
+    }
+    set(file, xattrs)
+}

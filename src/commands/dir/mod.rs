@@ -1,0 +1,216 @@
+//! `larder dir`: keeping a directory, such as a package manager's cache, from one run to the next.
+
+mod key_files;
+mod restore;
+mod save;
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::{CommandError, chain};
+use super::interrupts::Interrupts;
+use super::print_json;
+use super::store::open;
+use crate::archive::{Index, Meter};
+use crate::cli::{DirArgs, DirCommand, Format};
+use crate::digest::Digest;
+use crate::key::{DirectoryInputs, Input, difference, directory_key};
+use crate::notes::Notes;
+use crate::output::dir::{DirOutcome, DirReport, FaultRecord};
+use crate::output::transfer::Transfer;
+use crate::output::{Printer, changes};
+use crate::settings::{DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings};
+use crate::store::{Entry, KeyInput, Store, StoreError};
+
+/// How often progress is brought up to date.
+const TICK: Duration = Duration::from_millis(100);
+
+pub(super) async fn run(
+    args: &DirArgs,
+    settings: &Settings,
+    environment: &Environment,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let live = io::stderr().is_terminal() && !settings.no_redraw;
+    match &args.command {
+        DirCommand::Save(args) => {
+            let save = DirSaveSettings::resolve(args, settings, environment)?;
+            let job = Job::new(&save.dir, settings, args.key.format, printer)?;
+            let progress = Transfer::new(format!("saving {}", job.path()), printer, live);
+            at_work(job, progress, move |job| save::run(&save, job)).await
+        }
+        DirCommand::Restore(args) => {
+            let restore = DirRestoreSettings::resolve(args, settings, environment)?;
+            let job = Job::new(&restore.dir, settings, args.key.format, printer)?;
+            let progress = Transfer::new(format!("restoring {}", job.path()), printer, live);
+            at_work(job, progress, move |job| restore::run(&restore, job)).await
+        }
+    }
+}
+
+/// Runs the work aside, shows how far it is, and stops it when the user interrupts.
+async fn at_work(
+    job: Job,
+    mut progress: Transfer,
+    work: impl FnOnce(&mut Job) -> Result<(), CommandError> + Send + 'static,
+) -> Result<(), CommandError> {
+    let meter = Arc::clone(&job.meter);
+    let mut interrupts = Interrupts::watch();
+    let mut ticks = tokio::time::interval(TICK);
+    let mut working = tokio::task::spawn_blocking(move || {
+        let mut job = job;
+        let result = work(&mut job);
+        (job, result)
+    });
+    let ended = loop {
+        tokio::select! {
+            ended = &mut working => break ended,
+            // The first asks the work to tidy up, a second one waits for nothing.
+            () = interrupts.next() => {
+                if meter.is_stopped() {
+                    progress.finish();
+                    return Err(CommandError::interrupted("interrupted"));
+                }
+                meter.stop();
+            }
+            _ = ticks.tick() => progress.show(meter.amounts()),
+        }
+    };
+    progress.finish();
+    let (job, result) = ended.map_err(|error| CommandError::config(&error))?;
+    result.and_then(|()| job.finish())
+}
+
+/// A save or restore: what it needs, and what is to be told of it.
+struct Job {
+    dir: DirSettings,
+    /// The directory, absolute.
+    place: PathBuf,
+    key: Digest,
+    inputs: Vec<Input>,
+    store: Store,
+    notes: Notes,
+    meter: Arc<Meter>,
+    report: DirReport,
+    format: Format,
+    printer: Printer,
+    started: Instant,
+}
+
+impl Job {
+    fn new(
+        dir: &DirSettings,
+        settings: &Settings,
+        format: Format,
+        printer: Printer,
+    ) -> Result<Self, CommandError> {
+        let started = Instant::now();
+        let absolute =
+            |path: &std::path::Path| std::path::absolute(path).map_err(|e| CommandError::config(&e));
+        let place = absolute(&dir.path)?;
+        if absolute(&settings.cache_dir)?.starts_with(&place) {
+            return Err(CommandError::config_line(format!(
+                "{} holds the cache's own directory {}",
+                dir.path.display(),
+                settings.cache_dir.display()
+            ))
+            .hint("name a directory of its own for the cache with --cache-dir, or keep a part of this one"));
+        }
+        let mut inputs = DirectoryInputs {
+            platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+            extra: dir.key_extra.clone(),
+            ..DirectoryInputs::default()
+        };
+        key_files::read(&dir.key_files, &dir.path, &mut inputs).map_err(|error| {
+            CommandError::config(&error)
+                .hint("names are relative to the working directory; quote a pattern that larder is to expand")
+        })?;
+        let (key, inputs) = directory_key(&inputs);
+        let report = DirReport::new(dir.path.display().to_string(), key.hex());
+        Ok(Self {
+            dir: dir.clone(),
+            place,
+            key,
+            inputs,
+            store: open(settings)?,
+            notes: Notes::new(&settings.cache_dir),
+            meter: Arc::default(),
+            report,
+            format,
+            printer,
+            started,
+        })
+    }
+
+    /// The directory as people typed it.
+    fn path(&self) -> String {
+        self.dir.path.display().to_string()
+    }
+
+    /// What of the directory is known to be in an entry.
+    fn index(&self) -> Option<Index> {
+        Index::decode(&self.notes.archive_index(&self.place)?)
+    }
+
+    fn keep_index(&mut self, index: &Index) {
+        if let Err(error) = self.notes.keep_archive_index(&self.place, &index.encode()) {
+            self.printer.warn(&format!("{}; the next run has to read more", chain(&error)));
+        }
+    }
+
+    /// Counts and tells a fault of the cache.
+    fn fault(&mut self, fault: &StoreError) {
+        let message = chain(fault);
+        self.printer.warn(&message);
+        self.report.faults.push(FaultRecord { reason: fault.reason().to_string(), message });
+    }
+
+    /// Counts and tells what is no fault of the store but keeps the cache from being used.
+    fn trouble(&mut self, reason: &str, message: String) {
+        self.printer.warn(&message);
+        self.report.faults.push(FaultRecord { reason: reason.to_owned(), message });
+    }
+
+    fn names(&mut self, entry: &Entry) {
+        self.report.entry = Some(entry.id.hex());
+        self.report.lane = Some(entry.manifest.address.lane.to_string());
+        self.report.created = Some(entry.manifest.created);
+    }
+
+    /// What of the key is otherwise than that of another entry: `requirements.txt changed since the entry of 2026-03-01`.
+    fn difference(&self, entry: &Entry) -> Option<String> {
+        let before: Vec<Input> = entry.manifest.subject.inputs.iter().filter_map(input).collect();
+        let brief = changes::brief(&difference(&before, &self.inputs))?;
+        let day = entry.manifest.created.strftime("%Y-%m-%d");
+        Some(format!("{brief} since the entry of {day}"))
+    }
+
+    /// Says what it came to.
+    fn finish(mut self) -> Result<(), CommandError> {
+        self.report.millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match self.format {
+            // What is refused has been told, with the reason.
+            Format::Text if self.report.outcome == DirOutcome::Refused => {}
+            Format::Text => self.printer.note(&self.report.text()),
+            Format::Json => print_json(self.printer, &self.report)?,
+        }
+        let refused = self.report.outcome == DirOutcome::Refused;
+        match self.report.faults.first() {
+            Some(fault) if self.dir.strict => Err(CommandError::cache_line(fault.message.clone())
+                .hint("without --strict the cache is done without")),
+            None if self.dir.strict && refused => {
+                let reason = self.report.reason.as_deref().unwrap_or_default();
+                Err(CommandError::cache_line(format!("{}: {reason}", self.report.path)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An input as it was noted in an entry; none where it is of a kind that this larder does not know.
+fn input(noted: &KeyInput) -> Option<Input> {
+    let kind = serde_json::from_value(serde_json::Value::String(noted.kind.clone())).ok()?;
+    Some(Input::with_digest(kind, noted.name.clone(), noted.digest))
+}

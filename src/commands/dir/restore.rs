@@ -1,0 +1,83 @@
+//! `larder dir restore`.
+
+use super::Job;
+use crate::archive::{Fault, Options, RestoreError, UnlistedError, restore};
+use crate::commands::error::{CommandError, chain};
+use crate::output::dir::DirOutcome;
+use crate::settings::DirRestoreSettings;
+use crate::store::EntryKind;
+
+pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), CommandError> {
+    // Also where the newest one will not do, it tells what has changed since.
+    let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key, true);
+    for fault in &found.faults {
+        job.fault(fault);
+    }
+    let Some(entry) = found.entry else {
+        job.report.reason = Some(format!("nothing is kept of {}", job.dir.family));
+        return Ok(());
+    };
+    let difference = if found.exact { None } else { job.difference(&entry) };
+    if !found.exact && !settings.fallback {
+        job.report.reason = Some(difference.unwrap_or_else(|| "no entry has this key".to_owned()));
+        return Ok(());
+    }
+    let index = job.index();
+    let options = Options { outside_links: settings.outside_links, index: index.as_ref() };
+    match restore(&job.store, &entry, &job.dir.path, options, &job.meter) {
+        Ok(restored) => {
+            for fault in &restored.faults {
+                job.fault(fault);
+            }
+            if let Err(fault) = job.store.touch(&entry) {
+                job.fault(&fault);
+            }
+            if index.as_ref() != Some(&restored.index) {
+                job.keep_index(&restored.index);
+            }
+            job.report.outcome = if found.exact { DirOutcome::Hit } else { DirOutcome::Fallback };
+            job.report.reason = difference;
+            (job.report.files, job.report.bytes) = (restored.files, restored.bytes);
+            job.report.written = restored.written_files;
+            job.report.unchanged = restored.files - restored.written_files;
+            job.names(&entry);
+            Ok(())
+        }
+        Err(RestoreError::Interrupted) => Err(CommandError::interrupted("interrupted; nothing was restored")),
+        Err(error) => {
+            job.names(&entry);
+            missed(job, &error);
+            Ok(())
+        }
+    }
+}
+
+/// Tells why there is no hit after all.
+fn missed(job: &mut Job, error: &RestoreError) {
+    let reason = chain(error);
+    let id = job.report.entry.as_deref().unwrap_or_default();
+    let entry = format!("entry {}", &id[..id.len().min(12)]);
+    match error {
+        RestoreError::Store(fault) | RestoreError::Unlisted(UnlistedError::Store(fault)) => job.fault(fault),
+        RestoreError::Unlisted(UnlistedError::Refused(refused)) => {
+            job.report.outcome = DirOutcome::Refused;
+            let hint = match refused.fault {
+                Fault::LeadsOut(_) => "; --outside-links restores it all the same",
+                _ => "",
+            };
+            job.printer.warn(&format!("{entry} is refused: {refused}{hint}; nothing was restored"));
+            job.report.reason = Some(format!("{entry} is refused: {refused}"));
+            return;
+        }
+        RestoreError::Partial { .. } => {
+            job.trouble("other", format!("{reason}; what is there may be of two times"));
+        }
+        RestoreError::Place(_)
+        | RestoreError::InTheWay(_)
+        | RestoreError::NoRoom { .. }
+        | RestoreError::Interrupted => {
+            job.trouble("other", format!("{entry} cannot be restored: {reason}"));
+        }
+    }
+    job.report.reason = Some(reason);
+}

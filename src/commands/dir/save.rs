@@ -1,0 +1,189 @@
+//! `larder dir save`.
+
+use std::io;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use super::Job;
+use crate::archive::{
+    Base, Destination, Reason, SaveError, Shrunk, Walked, read_listing, remove_stale, save, shrunk, trim,
+    walk,
+};
+use crate::commands::error::{CommandError, chain};
+use crate::output::dir::DirOutcome;
+use crate::settings::DirSaveSettings;
+use crate::store::{Entry, EntryKind, KeyInput, Subject};
+
+/// Paths that are named of what is left out.
+const NAMED: usize = 5;
+
+pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), CommandError> {
+    let opened = match open(job) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let message = format!("cannot read {}: {error}; nothing is saved", job.path());
+            job.report.reason = Some("the directory cannot be read".to_owned());
+            job.trouble("denied", message);
+            return Ok(());
+        }
+    };
+    let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key, true);
+    for fault in &found.faults {
+        job.fault(fault);
+    }
+    let before = found.entry.as_ref().map(|entry| entry.manifest.subject.bytes);
+    if let Some(shrunk) = shrunk(opened.as_ref().map(|(_, walked)| walked), before)
+        && !settings.allow_shrink
+    {
+        job.report.outcome = DirOutcome::Refused;
+        job.report.reason = Some(shrunk.to_string());
+        let path = job.path();
+        let hint = if shrunk == Shrunk::Missing { "" } else { "; --allow-shrink saves it all the same" };
+        job.printer.warn(&format!("{path} is not saved: {shrunk}{hint}"));
+        return Ok(());
+    }
+    let Some((root, mut walked)) = opened else {
+        job.report.outcome = DirOutcome::Refused;
+        job.report.reason = Some(Shrunk::Missing.to_string());
+        job.printer.warn(&format!("{} is not saved: {}", job.path(), Shrunk::Missing));
+        return Ok(());
+    };
+    leave_out(settings, job, &root, &mut walked);
+    let base = base(job, found.entry);
+    if let Some(base) = &base
+        && is_current(job, base)
+        && base.is_all(&walked)
+    {
+        if let Err(fault) = job.store.touch(&base.entry) {
+            job.fault(&fault);
+        }
+        job.report.outcome = DirOutcome::Unchanged;
+        job.names(&base.entry);
+        let subject = &base.entry.manifest.subject;
+        (job.report.files, job.report.bytes, job.report.unchanged) =
+            (subject.files, subject.bytes, subject.files);
+        return Ok(());
+    }
+    let destination = Destination { family: &job.dir.family, key: job.key, subject: subject(job) };
+    match save(&job.store, &root, walked, base.as_ref(), destination, &job.meter) {
+        Ok(saved) => {
+            let left_out: Vec<String> = saved.left_out.iter().map(ToString::to_string).collect();
+            tell_left_out(job, &left_out);
+            job.keep_index(&saved.index);
+            for fault in &saved.saved.faults {
+                job.fault(fault);
+            }
+            let subject = &saved.saved.entry.manifest.subject;
+            (job.report.files, job.report.bytes) = (subject.files, subject.bytes);
+            (job.report.written, job.report.unchanged) = (saved.read_files, saved.known_files);
+            job.report.added_bytes = saved.saved.added_bytes;
+            job.report.outcome = DirOutcome::Saved;
+            job.names(&saved.saved.entry);
+        }
+        Err(SaveError::Interrupted) => {
+            return Err(CommandError::interrupted("interrupted; nothing was saved"));
+        }
+        Err(error) => {
+            job.report.reason = Some(chain(&error));
+            match &error {
+                SaveError::Store(fault) => job.fault(fault),
+                error => job.trouble("other", chain(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The directory and what is in it; `None` where there is none.
+fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
+    let root = match Dir::open_ambient_dir(&job.dir.path, ambient_authority()) {
+        Ok(root) => root,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    remove_stale(&root)?;
+    let walked = walk(&root)?;
+    Ok(Some((root, walked)))
+}
+
+/// Leaves out what makes the entry too large, and tells of that and of what else is left out.
+fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) {
+    let expected: Vec<String> = (walked.left_out.iter())
+        .filter(|left_out| matches!(left_out.reason, Reason::Kind(_)))
+        .map(ToString::to_string)
+        .collect();
+    job.report.skipped += expected.len() as u64;
+    if let Some((named, more)) = named(&expected) {
+        job.printer.note(&format!("not saved: {named}{more}\n"));
+    }
+    let unexpected = walked.left_out.iter().filter(|left_out| !matches!(left_out.reason, Reason::Kind(_)));
+    let unexpected: Vec<String> = unexpected.map(ToString::to_string).collect();
+    tell_left_out(job, &unexpected);
+    if let Some(limit) = settings.max_size {
+        let by_use = rustix::fs::fstatvfs(root)
+            .is_ok_and(|system| !system.f_flag.contains(rustix::fs::StatVfsMountFlags::NOATIME));
+        let trimmed = trim(&mut walked.found, limit, by_use);
+        if trimmed.files > 0 {
+            job.report.skipped += trimmed.files;
+            let size = humansize::format_size(trimmed.bytes, humansize::DECIMAL);
+            job.printer.note(&format!(
+                "not saved: the {} files that were used least recently, {size}, to stay within --max-size\n",
+                trimmed.files
+            ));
+        }
+    }
+    let outside = walked.outside_links();
+    if let Some((named, more)) = named(&outside) {
+        job.printer.note(&format!(
+            "links that lead out of the directory: {named}{more}; restoring them takes --outside-links\n"
+        ));
+    }
+}
+
+/// Warns of what should have been saved.
+fn tell_left_out(job: &mut Job, left_out: &[String]) {
+    job.report.skipped += left_out.len() as u64;
+    if let Some((named, more)) = named(left_out) {
+        job.printer.warn(&format!("left out of the entry: {named}{more}"));
+    }
+}
+
+/// The first few, and how many there are beside.
+fn named(all: &[String]) -> Option<(String, String)> {
+    let first: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
+    let more = all.len() - first.len();
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    (!first.is_empty()).then(|| (first.join(", "), more))
+}
+
+/// The entry that the directory was last saved to or restored from, if it is still there.
+fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
+    let index = job.index()?;
+    let entry = newest.filter(|entry| entry.id == index.entry).or_else(|| {
+        let found = job.store.find(EntryKind::Dir, &index.family, index.key, false);
+        found.entry.filter(|entry| entry.id == index.entry)
+    })?;
+    match read_listing(&job.store, &entry, true) {
+        Ok(listing) => Some(Base { entry, listing, index }),
+        Err(error) => {
+            job.trouble("damaged", format!("{}; all files are read", chain(&error)));
+            None
+        }
+    }
+}
+
+/// Whether an entry is what a save would replace.
+fn is_current(job: &Job, base: &Base) -> bool {
+    let address = &base.entry.manifest.address;
+    address.key == job.key && address.family == job.dir.family && address.lane == *job.store.lane()
+}
+
+fn subject(job: &Job) -> Subject {
+    let inputs = job.inputs.iter().map(|input| KeyInput {
+        kind: input.kind.name().to_owned(),
+        name: input.name.clone(),
+        digest: input.digest,
+    });
+    Subject { title: job.path(), inputs: inputs.collect(), ..Subject::default() }
+}

@@ -1,0 +1,111 @@
+//! The key of a directory that is kept for itself, such as a package manager's cache.
+//!
+//! ```text
+//!  key   = SHA-256( field("larder-dir-v1") · count · input* )      inputs and fields as `larder-key-v1` has them
+//! ```
+//!
+//! Counted are the platform, the key files by name and content, and what the
+//! user adds. Of a pip requirements file the canonical form counts, and with
+//! it whatever it includes.
+
+use std::collections::BTreeMap;
+
+use super::encoding::KeyBuilder;
+use super::fields::Fields;
+use super::input::{Input, InputKind};
+use crate::digest::Digest;
+use crate::requirements::Closure;
+
+/// What a directory's key is made of.
+#[derive(Debug, Clone, Default)]
+pub struct DirectoryInputs {
+    /// `os/architecture` of this machine.
+    pub platform: String,
+    /// Files whose every byte counts, by name.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Requirement files, with all that they include.
+    pub requirements: Closure,
+    /// What the user adds.
+    pub extra: BTreeMap<String, String>,
+}
+
+/// The key and its inputs, sorted by kind and name.
+///
+/// # Panics
+///
+/// Does not: it would if two inputs of a kind could have one name.
+pub fn directory_key(inputs: &DirectoryInputs) -> (Digest, Vec<Input>) {
+    let mut key = KeyBuilder::default();
+    let mut add = |kind, name: &str, values: &[&[u8]]| {
+        key.add_values(kind, name, values).expect("the names of a map differ");
+    };
+    add(InputKind::Platform, "platform", &[inputs.platform.as_bytes()]);
+    for (name, content) in &inputs.files {
+        add(InputKind::File, name, &[content]);
+    }
+    for (name, content) in &inputs.requirements.files {
+        add(InputKind::Requirement, name, &[content]);
+    }
+    for name in &inputs.requirements.missing {
+        add(InputKind::MissingRequirement, name, &[]);
+    }
+    for (name, value) in &inputs.extra {
+        add(InputKind::Extra, name, &[value.as_bytes()]);
+    }
+    let inputs = key.into_inputs();
+    let mut fields = Fields::new("larder-dir-v1");
+    fields.count(inputs.len());
+    for input in &inputs {
+        fields.field(input.kind.name().as_bytes());
+        fields.field(input.name.as_bytes());
+        fields.field(input.digest.as_bytes());
+    }
+    (fields.digest(), inputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs() -> DirectoryInputs {
+        let mut inputs = DirectoryInputs { platform: "linux/amd64".to_owned(), ..DirectoryInputs::default() };
+        inputs.files.insert("poetry.lock".to_owned(), b"lock".to_vec());
+        inputs.requirements.files.insert("requirements.txt".to_owned(), b"flask==3\n".to_vec());
+        inputs.extra.insert("python".to_owned(), "3.12".to_owned());
+        inputs
+    }
+
+    fn key(inputs: &DirectoryInputs) -> Digest {
+        directory_key(inputs).0
+    }
+
+    #[test]
+    fn the_encoding_is_that_of_every_version() {
+        insta::assert_snapshot!(key(&inputs()));
+    }
+
+    #[test]
+    fn every_input_counts_and_none_can_pass_for_another() {
+        let changes: [fn(&mut DirectoryInputs); 7] = [
+            |inputs| inputs.platform = "linux/arm64".to_owned(),
+            |inputs| _ = inputs.files.insert("poetry.lock".to_owned(), b"other".to_vec()),
+            |inputs| _ = inputs.files.insert("uv.lock".to_owned(), b"lock".to_vec()),
+            |inputs| _ = inputs.requirements.files.insert("requirements.txt".to_owned(), Vec::new()),
+            |inputs| _ = inputs.requirements.missing.insert("base.txt".to_owned()),
+            |inputs| _ = inputs.extra.insert("python".to_owned(), "3.13".to_owned()),
+            // The same name and content as a file, not as requirements.
+            |inputs| {
+                inputs.files.extend(std::mem::take(&mut inputs.requirements.files));
+            },
+        ];
+        let mut keys = vec![key(&inputs())];
+        for change in changes {
+            let mut other = inputs();
+            change(&mut other);
+            keys.push(key(&other));
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), changes.len() + 1);
+    }
+}

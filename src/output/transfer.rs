@@ -1,0 +1,65 @@
+//! Progress of work that moves bytes: a bar on a terminal, else a line a second once it takes long.
+
+use std::time::{Duration, Instant};
+
+use humansize::{DECIMAL, format_size};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Printer;
+
+/// Nothing is shown of what takes no longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// From one line to the next.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The bar comes earlier, for it goes again.
+const BAR_PATIENCE: Duration = Duration::from_millis(300);
+
+/// What is shown while bytes are moved.
+#[derive(Debug)]
+pub struct Transfer {
+    what: String,
+    printer: Printer,
+    started: Instant,
+    last: Option<Instant>,
+    live: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Transfer {
+    /// Shows `what`, such as `saving .pip-cache`; `live` where standard error can be redrawn.
+    pub fn new(what: String, printer: Printer, live: bool) -> Self {
+        Self { what, printer, started: Instant::now(), last: None, live, bar: None }
+    }
+
+    /// Brings what is shown up to date; to be called several times a second.
+    pub fn show(&mut self, (done, total): (u64, u64)) {
+        let elapsed = self.started.elapsed();
+        if self.live {
+            if elapsed >= BAR_PATIENCE {
+                let what = &self.what;
+                let bar = self.bar.get_or_insert_with(|| {
+                    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+                    let style = "{msg} [{bar:30}] {bytes} / {total_bytes}, {bytes_per_sec}";
+                    if let Ok(style) = ProgressStyle::with_template(style) {
+                        bar.set_style(style.progress_chars("=> "));
+                    }
+                    bar.set_message(what.clone());
+                    bar
+                });
+                bar.set_length(total.max(done));
+                bar.set_position(done);
+            }
+        } else if elapsed >= PATIENCE && self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
+            self.last = Some(Instant::now());
+            let (done, total) = (format_size(done, DECIMAL), format_size(total.max(done), DECIMAL));
+            self.printer.note(&format!("{}: {done} of {total}\n", self.what));
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

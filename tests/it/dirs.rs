@@ -1,0 +1,320 @@
+//! Directories that are kept from one run to the next; no engine is needed.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use walkdir::WalkDir;
+
+use crate::engines::Engine;
+use crate::running::Running;
+use crate::support::{Run, TestContext, finish};
+
+const KEY: [&str; 2] = ["--key-files", "requirements.txt"];
+
+/// A project with requirements and a cache of packages.
+fn project() -> TestContext {
+    let context = TestContext::new(&Engine::none());
+    context.write("requirements.txt", "flask==3.0\n");
+    context.write(".pip-cache/wheel", noise(1, 2_000_000)).write(".pip-cache/index/page", "page");
+    context
+}
+
+/// Bytes that no compression makes smaller.
+fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let words = std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.flatten().take(size).collect()
+}
+
+impl TestContext {
+    fn dir(&self, verb: &str, flags: &[&str]) -> Run {
+        self.larder(&[&["dir", verb, ".pip-cache"], &KEY[..], flags].concat())
+    }
+
+    /// What `dir` says of itself as JSON, of a run that succeeds.
+    fn dir_report(&self, verb: &str, flags: &[&str]) -> Value {
+        let run = self.dir(verb, &[&["--format", "json"], flags].concat()).success();
+        serde_json::from_str(&run.stdout).expect("JSON")
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.project().join(".pip-cache")
+    }
+
+    fn forget_cache(&self) {
+        fs::remove_dir_all(self.cache()).unwrap();
+    }
+
+    /// The largest chunk in the store: one of the wheel's.
+    fn chunk(&self) -> PathBuf {
+        let chunks = WalkDir::new(self.path("home/.cache/larder/v1/chunks")).into_iter().map(Result::unwrap);
+        let files = chunks.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path);
+        files.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+    }
+}
+
+/// Sets the time of everything to one long past, as that of files is which a package manager unpacked.
+fn age(directory: &Path) {
+    let time = filetime::FileTime::from_unix_time(1_700_000_000, 5);
+    for entry in WalkDir::new(directory).contents_first(true) {
+        filetime::set_symlink_file_times(entry.unwrap().path(), time, time).unwrap();
+    }
+}
+
+#[test]
+fn a_cache_comes_back_on_the_next_run_and_a_save_of_the_same_adds_nothing() {
+    let context = project();
+    age(&context.cache());
+    assert_eq!(context.dir_report("restore", &[])["outcome"], "miss");
+    let saved = context.dir_report("save", &[]);
+    assert_eq!((&saved["schema"], &saved["outcome"]), (&"larder.dir.v1".into(), &"saved".into()));
+    assert_eq!((&saved["files"], &saved["bytes"]), (&2.into(), &2_000_004.into()));
+    context.forget_cache();
+    let restored = context.dir_report("restore", &[]);
+    assert_eq!(restored["outcome"], "hit");
+    assert_eq!(restored["entry"], saved["entry"]);
+    assert_eq!((&restored["written"], &restored["unchanged"]), (&2.into(), &0.into()));
+    assert_eq!(fs::read(context.cache().join("wheel")).unwrap(), noise(1, 2_000_000));
+    // Nothing changed: nothing is read, nothing saved.
+    let chunk = context.chunk();
+    fs::remove_file(&chunk).unwrap();
+    let again = context.dir_report("save", &[]);
+    assert_eq!((&again["outcome"], &again["entry"]), (&"unchanged".into(), &saved["entry"]));
+    assert!(!chunk.exists(), "who reads the file writes its chunk");
+    let line = context.dir("restore", &[]).success().stderr;
+    assert!(
+        line.starts_with("restored .pip-cache: 2 files, 2.00 MB (0 written, 2 unchanged) from "),
+        "{line}"
+    );
+}
+
+#[test]
+fn only_what_is_new_is_read_after_a_restore() {
+    let context = project();
+    age(&context.cache());
+    context.dir_report("save", &[]);
+    context.forget_cache();
+    context.dir_report("restore", &[]);
+    context.write("requirements.txt", "flask==3.1\n").write(".pip-cache/another", noise(2, 100_000));
+    let saved = context.dir_report("save", &[]);
+    assert_eq!((&saved["written"], &saved["unchanged"]), (&1.into(), &2.into()));
+    let added = saved["added_bytes"].as_u64().unwrap();
+    assert!((100_000..110_000).contains(&added), "{added}");
+}
+
+#[test]
+fn what_pip_would_not_see_does_not_change_the_key_and_what_it_includes_does() {
+    let context = project();
+    context.write("requirements.txt", "-r base.txt\nflask==3.0\n").write("base.txt", "six\n");
+    context.dir_report("save", &[]);
+    context.write("requirements.txt", "# why\n-r base.txt\n\n  flask==3.0\n");
+    assert_eq!(context.dir_report("restore", &[])["outcome"], "hit");
+    context.write("base.txt", "six==1\n");
+    let missed = context.dir_report("restore", &[]);
+    assert_eq!(missed["outcome"], "miss");
+    assert!(
+        missed["reason"].as_str().unwrap().starts_with("base.txt changed since the entry of 2"),
+        "{missed}"
+    );
+    assert_eq!(context.dir_report("restore", &["--fallback"])["outcome"], "fallback");
+    let other = context.dir_report("restore", &["--key-extra", "python=3.12", "--fallback"]);
+    assert_eq!(other["outcome"], "fallback");
+    assert_ne!(other["key"], missed["key"]);
+}
+
+#[test]
+fn a_directory_goes_by_its_name_wherever_it_stands() {
+    let context = project();
+    context.dir_report("save", &["--name", "pip"]);
+    let elsewhere = ["dir", "restore", "other", KEY[0], KEY[1], "--name", "pip", "--format", "json"];
+    let run = context.larder(&elsewhere).success();
+    assert!(run.stdout.contains("\"outcome\": \"hit\""), "{}", run.stdout);
+    assert!(context.project().join("other/wheel").exists());
+    assert_eq!(context.dir_report("restore", &["--fallback"])["outcome"], "miss", "it is no .pip-cache");
+}
+
+#[test]
+fn key_files_that_are_not_there_are_a_mistake_and_patterns_find_them_all() {
+    let context = project();
+    for pattern in ["requirement.txt", "*.lock", "**/gone"] {
+        let run = context.larder(&["dir", "restore", ".pip-cache", "--key-files", pattern]);
+        run.failure(2, &format!("{pattern} matches no file")).hint("relative to the working directory");
+    }
+    context.larder(&["dir", "save", ".pip-cache"]).failure(2, "--key-files").hint("larder dir save --help");
+    let limit = context.dir("save", &["--max-size", "much"]).failure(2, "`much` is no size such as 500MB");
+    limit.hint("--max-size <SIZE>: Leave out");
+    context.dir("save", &["--cache-dir", ".pip-cache/own"]).failure(2, "holds the cache's own directory");
+    context.write("services/a/poetry.lock", "a").write("services/b/poetry.lock", "b");
+    let key = |context: &TestContext| {
+        let arguments = ["dir", "restore", "x", "--key-files", "services/**/poetry.lock", "--format", "json"];
+        let run = context.larder(&arguments).success();
+        serde_json::from_str::<Value>(&run.stdout).unwrap()["key"].clone()
+    };
+    let before = key(&context);
+    context.write("services/b/poetry.lock", "c");
+    assert_ne!(key(&context), before);
+}
+
+#[test]
+fn a_damaged_cache_costs_a_warning_and_the_directory_stays_as_it_was() {
+    let context = project();
+    context.dir_report("save", &[]);
+    fs::write(context.cache().join("wheel"), "mine").unwrap();
+    let chunk = context.chunk();
+    let bytes = fs::read(&chunk).unwrap();
+    fs::write(&chunk, &bytes[..bytes.len() - 3]).unwrap();
+    let strict = TestContext::new(&Engine::none());
+    let copy = Command::new("cp").arg("-a").arg(context.path(".")).arg(strict.path("copy")).status().unwrap();
+    assert!(copy.success());
+
+    let run = context.dir("restore", &["--format", "json"]).success();
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(report["outcome"], "miss");
+    assert_eq!(report["faults"][0]["reason"], "damaged");
+    assert!(run.stderr.starts_with("warning: ") && run.stderr.contains("is damaged"), "{}", run.stderr);
+    assert_eq!(fs::read(context.cache().join("wheel")).unwrap(), b"mine");
+    assert_eq!(fs::read_dir(context.cache()).unwrap().count(), 2, "no staging is left");
+
+    let project = strict.path("copy").join(context.project().file_name().unwrap());
+    let mut command = context.command(&["dir", "restore", ".pip-cache", KEY[0], KEY[1], "--strict"]);
+    command.current_dir(project).env("HOME", strict.path("copy/home"));
+    finish(&mut command, None).failure(3, "is damaged").hint("without --strict");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_costs_a_warning() {
+    let context = project();
+    context.write("no-directory", "");
+    let flags = ["--cache-dir", "no-directory"];
+    let report = context.dir_report("save", &flags);
+    assert_eq!(report["outcome"], "miss");
+    assert!(!report["faults"].as_array().unwrap().is_empty());
+    context.dir("save", &[&flags[..], &["--strict"]].concat()).failure(3, "no-directory");
+    let mut command = context.command(&[&["dir", "save", ".pip-cache"], &KEY[..], &flags].concat());
+    finish(command.env("LARDER_STRICT", "1"), None).failure(3, "no-directory");
+}
+
+#[test]
+fn good_is_not_replaced_by_empty_unless_that_is_wanted() {
+    let context = project();
+    context.dir_report("save", &[]);
+    let missing = || context.larder(&["dir", "save", "gone", KEY[0], KEY[1]]).success().stderr;
+    assert!(missing().contains("warning: gone is not saved: it is not there"), "{}", missing());
+    fs::remove_file(context.cache().join("wheel")).unwrap();
+    context.write("requirements.txt", "flask==3.1\n");
+    let run = context.dir("save", &["--format", "json"]).success();
+    assert!(run.stdout.contains("\"outcome\": \"refused\""), "{}", run.stdout);
+    assert!(
+        run.stderr.contains("it has 4 bytes, and the last entry 2000004; --allow-shrink"),
+        "{}",
+        run.stderr
+    );
+    context.dir("save", &["--strict"]).failure(3, "it has 4 bytes");
+    assert_eq!(
+        context.dir_report("restore", &["--fallback"])["bytes"],
+        2_000_004,
+        "the good one is still there"
+    );
+    fs::remove_file(context.cache().join("wheel")).unwrap();
+    assert_eq!(context.dir_report("save", &["--allow-shrink"])["bytes"], 4);
+}
+
+#[test]
+fn the_least_recently_used_files_are_left_out_of_a_bounded_entry() {
+    let context = project();
+    context.write(".pip-cache/old", noise(3, 500_000)).write(".pip-cache/old.body", noise(4, 500_000));
+    for (path, time) in [("old", 1_500_000_000), ("old.body", 1_500_000_000), ("wheel", 1_600_000_000)] {
+        let time = filetime::FileTime::from_unix_time(time, 0);
+        filetime::set_file_times(context.cache().join(path), time, time).unwrap();
+    }
+    let run = context.dir("save", &["--max-size", "2.5MB", "--format", "json"]).success();
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&report["bytes"], &report["skipped"]), (&2_000_004.into(), &2.into()));
+    assert!(run.stderr.contains("the 2 files that were used least recently, 1 MB"), "{}", run.stderr);
+    assert!(context.cache().join("old").exists(), "what is left out stays in the directory");
+}
+
+#[test]
+fn links_that_lead_out_are_restored_only_when_that_is_wanted() {
+    let context = project();
+    symlink("/usr/bin/python3", context.cache().join("python")).unwrap();
+    let saved = context.dir("save", &[]).success().stderr;
+    assert!(
+        saved.contains("links that lead out of the directory: python; restoring them takes --outside-links")
+    );
+    context.forget_cache();
+    let run = context.dir("restore", &["--format", "json"]).success();
+    assert!(run.stdout.contains("\"outcome\": \"refused\""), "{}", run.stdout);
+    assert!(run.stderr.contains("python: the link leads out of the directory, to `/usr/bin/python3`"));
+    assert!(!context.cache().exists());
+    context.dir("restore", &["--strict"]).failure(3, "leads out of the directory");
+    assert_eq!(context.dir_report("restore", &["--outside-links"])["outcome"], "hit");
+    assert_eq!(fs::read_link(context.cache().join("python")).unwrap(), Path::new("/usr/bin/python3"));
+}
+
+#[test]
+fn a_lane_reads_the_trunks_entries_and_never_writes_them() {
+    let context = project();
+    let trunk = context.dir_report("save", &[]);
+    let restored = context.dir_report("restore", &["--lane", "pr-1"]);
+    assert_eq!((&restored["outcome"], &restored["lane"]), (&"hit".into(), &"main".into()));
+    context.write(".pip-cache/poison", "poison");
+    assert_eq!(context.dir_report("save", &["--lane", "pr-1"])["lane"], "pr-1");
+    context.forget_cache();
+    assert_eq!(context.dir_report("restore", &[])["entry"], trunk["entry"]);
+    assert!(!context.cache().join("poison").exists());
+    assert_eq!(context.dir_report("restore", &["--lane", "pr-1"])["lane"], "pr-1");
+    assert!(context.cache().join("poison").exists());
+}
+
+#[test]
+fn an_interrupt_leaves_no_trace_in_the_directory() {
+    let context = project();
+    for number in 0..24 {
+        context.write(&format!(".pip-cache/{number}"), noise(10 + number, 4_000_000));
+    }
+    context.dir_report("save", &[]);
+    context.forget_cache();
+    fs::create_dir(context.cache()).unwrap();
+    let running =
+        Running::start(&mut context.command(&[&["dir", "restore", ".pip-cache"], &KEY[..]].concat()));
+    crate::waiting::await_true(Duration::from_secs(30), "it stages files", || {
+        fs::read_dir(context.cache()).unwrap().next().is_some()
+    });
+    running.signal(Signal::INT);
+    let run = running.end(Duration::from_secs(30));
+    let names: Vec<_> =
+        fs::read_dir(context.cache()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let staged = names.iter().any(|name| name.to_string_lossy().starts_with(".larder-restore-"));
+    assert!(!staged, "{names:?}");
+    // All content may just have arrived: then it is there.
+    match run.code {
+        130 => assert!(names.is_empty() && run.stderr.contains("interrupted"), "{names:?}\n{}", run.stderr),
+        code => assert_eq!((code, names.len()), (0, 26), "{}", run.stderr),
+    }
+}
+
+#[test]
+fn two_restores_at_once_do_not_disturb_each_other() {
+    let context = project();
+    context.dir_report("save", &[]);
+    context.forget_cache();
+    let arguments = [&["dir", "restore", ".pip-cache"], &KEY[..]].concat();
+    let running: Vec<Running> = (0..4).map(|_| Running::start(&mut context.command(&arguments))).collect();
+    for running in running {
+        let run = running.end(Duration::from_mins(1)).success();
+        assert!(run.stderr.starts_with("restored "), "{}", run.stderr);
+    }
+    assert_eq!(fs::metadata(context.cache().join("wheel")).unwrap().size(), 2_000_000);
+    assert_eq!(fs::read_dir(context.cache()).unwrap().count(), 2);
+}
