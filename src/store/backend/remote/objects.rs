@@ -2,7 +2,9 @@
 //!
 //! A WebDAV server has directories, and keeps what was half written when its
 //! client died. There objects are written to `tmp/` and moved to where they
-//! belong, and directories are listed each on its own, many at once.
+//! belong, and directories are listed each on its own, many at once. Some such
+//! servers remove what is in the way before they move: an object that is
+//! replaced may be absent for a moment, never in part.
 
 use std::time::Duration;
 

@@ -3,7 +3,9 @@
 //! It stands below OpenDAL's services, for they differ in what they take for a
 //! temporary fault (WebDAV's tries a 403 again, and a 429 not), and so that
 //! requests for credentials get deadlines as well. Every request that they
-//! make for larder's operations can be made again.
+//! make for larder's operations can be made again. Proxies are those of
+//! `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, certificates are checked as the
+//! system does.
 
 use std::time::Duration;
 
