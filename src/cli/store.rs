@@ -9,6 +9,9 @@ pub struct StoreArgs {
     /// Shared store behind the cache's directory: s3://BUCKET/PREFIX, gs://…, azblob://…, webdavs://…, file:///DIR [env: LARDER_REMOTE]
     #[arg(long, global = true, value_name = "URL")]
     pub remote: Option<String>,
+    /// How long a request to that store may take before it is given up [env: LARDER_REMOTE_TIMEOUT] [default: 1m]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub remote_timeout: Option<String>,
     /// Lane to read where one's own has nothing [env: LARDER_TRUNK] [default: the CI job's target or default branch, else main]
     #[arg(long, global = true, value_name = "NAME")]
     pub trunk: Option<String>,

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use humansize::{DECIMAL, format_size};
+use jiff::Timestamp;
+
 use super::error::{CommandError, chain};
 use crate::output::Printer;
 use crate::settings::Settings;
-use crate::store::backend::Directory;
-use crate::store::{LAYOUT, Store, StoreError};
+use crate::store::backend::{Backend, Directory, Fused, Reason};
+use crate::store::{LAYOUT, Limits, Store, StoreError};
 
 /// Opens the store; nothing is read yet.
 pub(super) fn open(settings: &Settings) -> Result<Store, CommandError> {
@@ -16,12 +19,31 @@ pub(super) fn open(settings: &Settings) -> Result<Store, CommandError> {
         CommandError::config(&error)
             .hint("correct --remote or LARDER_REMOTE, or leave it out to use this machine's cache alone")
     })?;
+    let remote = remote.map(|remote| Arc::new(Fused::new(remote)) as Arc<dyn Backend>);
     Ok(Store::new(local, remote, settings.store.terms.clone()))
+}
+
+/// Whether a fault is to be told, beside being counted: that a remote was given up is told once.
+pub(super) fn is_news(fault: &StoreError) -> bool {
+    fault.reason() != Reason::GivenUp
+}
+
+/// Evicts what a save has brought beyond the limits; tells what went, and answers the faults.
+pub(super) fn keep_within(store: &Store, limits: Limits, printer: Printer) -> Vec<StoreError> {
+    let (swept, faults) = store.keep_within(limits, Timestamp::now());
+    let entries: usize = swept.iter().map(|swept| swept.evicted.len()).sum();
+    if entries > 0 {
+        let bytes = format_size(swept.iter().map(|swept| swept.freed_bytes).sum::<u64>(), DECIMAL);
+        printer.note(&format!(
+            "evicted {entries} entries that were used least recently, {bytes}, to stay within the limits\n"
+        ));
+    }
+    faults
 }
 
 /// Warns of what went wrong in the store beside what was done.
 pub(super) fn warn_of(faults: &[StoreError], printer: Printer) {
-    for fault in faults {
+    for fault in faults.iter().filter(|fault| is_news(fault)) {
         printer.warn(&chain(fault));
     }
 }

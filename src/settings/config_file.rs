@@ -6,6 +6,7 @@
 //! strict: false
 //! timeout: 30m
 //! remote: s3://bucket/larder?region=eu-north-1
+//! remote_timeout: 1m
 //! trunk: main
 //! read_only: false
 //! require_signature: false
@@ -33,6 +34,7 @@ pub(super) struct ConfigFile {
     pub(super) strict: Option<bool>,
     pub(super) timeout: Option<String>,
     pub(super) remote: Option<String>,
+    pub(super) remote_timeout: Option<String>,
     pub(super) trunk: Option<String>,
     pub(super) read_only: Option<bool>,
     pub(super) require_signature: Option<bool>,

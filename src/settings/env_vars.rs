@@ -20,6 +20,8 @@ pub const LARDER_REMOTE: &str = "LARDER_REMOTE";
 pub const LARDER_REMOTE_USER: &str = "LARDER_REMOTE_USER";
 /// The password, secret access key or account key that goes with it.
 pub const LARDER_REMOTE_PASSWORD: &str = "LARDER_REMOTE_PASSWORD";
+/// How long a request to that store may take, e.g. `30s`; default a minute.
+pub const LARDER_REMOTE_TIMEOUT: &str = "LARDER_REMOTE_TIMEOUT";
 /// Lane to read where one's own has nothing; default the branch that the CI job merges into.
 pub const LARDER_TRUNK: &str = "LARDER_TRUNK";
 /// `1` saves nothing and removes nothing.

@@ -78,11 +78,19 @@ impl Given<'_> {
             ("remote", file.remote.as_deref()),
             |text| RemoteUrl::from_str(text).map_err(|error| chain(&error)),
         )?;
+        let deadline = self.first(
+            ("remote-timeout", args.remote_timeout.as_deref()),
+            env_vars::LARDER_REMOTE_TIMEOUT,
+            ("remote_timeout", file.remote_timeout.as_deref()),
+            duration::parse,
+        )?;
+        let default = RemoteSettings::default();
         let text = |variable| environment.get(variable).map(str::to_owned);
         let settings = RemoteSettings {
             user: text(env_vars::LARDER_REMOTE_USER),
             password: text(env_vars::LARDER_REMOTE_PASSWORD),
-            ..RemoteSettings::default()
+            deadline: deadline.unwrap_or(default.deadline),
+            ..default
         };
         Ok(url.map(|url| (url, settings)))
     }

@@ -112,7 +112,7 @@ fn census(repository: &Repository) -> Result<(Census, Vec<StoreError>), StoreErr
     let size = |digest: &Digest| stored.get(digest).copied().unwrap_or_default();
     let listed = |entry: Entry| {
         let chunks = chunks_of(&entry);
-        let used = last_uses.get(&entry.id.hex()).copied();
+        let used = last_uses.get(&entry.digits()).copied();
         Listed {
             last_used: used.map_or(entry.manifest.created, |used| used.max(entry.manifest.created)),
             stored_bytes: chunks.iter().map(size).sum(),

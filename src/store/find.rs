@@ -55,35 +55,29 @@ impl Store {
                 Ok(found) => names.extend(found.into_iter().map(|name| (name, repository))),
                 Err(fault) => faults.push(fault),
             }
-            names.retain(|(name, _)| key.is_none_or(|key| name.key == key));
+            names.retain(|(name, _)| key.is_none_or(|key| name.is_for(&key)));
             // An exact one here is as good as a newer one elsewhere.
             if key.is_some() {
-                if let Some(entry) = self.first_usable(&mut names, lane, faults) {
+                if let Some(entry) = self.first_usable(&mut names, faults) {
                     return Some(entry);
                 }
                 names.clear();
             }
         }
-        self.first_usable(&mut names, lane, faults)
+        self.first_usable(&mut names, faults)
     }
 
     /// The newest of `names` that can be used.
     fn first_usable(
         &self,
         names: &mut [(EntryName, &Repository)],
-        lane: &Lane,
         faults: &mut Vec<StoreError>,
     ) -> Option<Entry> {
         // Of the same entry here and there, the one here comes first: sorting keeps their order.
         names.sort_by(|(a, _), (b, _)| b.cmp_age(a));
         for (name, repository) in names {
             match repository.entry(name, &self.trust) {
-                Ok(Some(entry)) if entry.manifest.address.lane == *lane && entry.name() == *name => {
-                    return Some(entry);
-                }
-                Ok(Some(_)) => {
-                    faults.push(repository.set_aside(name.path(), "it is of another place".to_owned()));
-                }
+                Ok(Some(entry)) => return Some(entry),
                 Ok(None) => {}
                 Err(fault) => faults.push(fault),
             }

@@ -1,8 +1,8 @@
 //! An entry's manifest: what it is, what it was made for, and the chunks that it is made of.
 //!
 //! A manifest is one line of JSON (and a second one where it is signed), named
-//! `<key>.<created>.<id>.json`; its id is the digest of the line. It never
-//! changes. Whatever schema a manifest in `v1/` has, its `chunks` are what it
+//! `<key>.<created>.<id>.json`, of key and id the first half; its id is the
+//! digest of the line. It never changes. Whatever schema a manifest in `v1/` has, its `chunks` are what it
 //! needs, so that any larder can tell what may go.
 
 use std::num::NonZeroU32;
@@ -18,6 +18,8 @@ use crate::digest::Digest;
 pub const SCHEMA: &str = "larder.entry.v1";
 /// A time as it stands in a manifest's name: sorts as text.
 const TIME_IN_NAMES: &str = "%Y%m%dT%H%M%S.%3fZ";
+/// Digits of a digest in a manifest's name: file systems and servers bound the length of names.
+const DIGITS_IN_NAMES: usize = 32;
 /// Digits of an id that are shown.
 const SHORT_ID: usize = 12;
 
@@ -43,6 +45,14 @@ pub struct Manifest {
     pub added_bytes: u64,
     /// What the content is made of, in order.
     pub chunks: Vec<ChunkRef>,
+}
+
+impl Manifest {
+    /// Where the manifest stands whose digest is `id`.
+    fn path(&self, id: &Digest) -> String {
+        let (key, time) = (in_names(&self.address.key), self.created.strftime(TIME_IN_NAMES));
+        format!("{}/{key}.{time}.{}.json", self.address.place(), in_names(id))
+    }
 }
 
 /// What an entry was saved from, for people and for comparing.
@@ -144,10 +154,7 @@ impl Entry {
     pub(super) fn new(manifest: Manifest) -> (Self, Vec<u8>) {
         let line = serde_json::to_vec(&manifest).expect("a manifest has text keys only");
         let id = Digest::of(&line);
-        let Manifest { address, created, .. } = &manifest;
-        let time = created.strftime(TIME_IN_NAMES);
-        let path = format!("{}/{}.{time}.{}.json", address.place(), address.key.hex(), id.hex());
-        (Self { id, path, manifest }, line)
+        (Self { id, path: manifest.path(&id), manifest }, line)
     }
 
     /// The manifest's line and, if it is signed, the signature's.
@@ -173,11 +180,15 @@ impl Entry {
             let bytes: u64 = manifest.chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
             span.at.checked_add(span.size).is_some_and(|end| end <= bytes)
         };
+        let id = Digest::of(line);
+        if manifest.path(&id) != name.path {
+            return Err(Unreadable::Damaged("it stands in another place than it says".to_owned()));
+        }
         let fits = |chunk: &ChunkRef| (1..=LARGEST).contains(&(chunk.size as usize));
         if !manifest.chunks.iter().all(fits) || !holds(manifest.listing) {
             return Err(Unreadable::Damaged("its chunks are not as large as it says".to_owned()));
         }
-        Ok(Self { id: name.id, path: name.path.clone(), manifest })
+        Ok(Self { id, path: name.path.clone(), manifest })
     }
 
     /// The digits of its id that are shown.
@@ -198,13 +209,23 @@ impl Entry {
 
     /// The name that its manifest has.
     pub(super) fn name(&self) -> EntryName {
-        self.path.parse().expect("an entry was named by Entry::new or read by its name")
+        self.path.parse().expect("an entry's path is that of its manifest")
+    }
+
+    /// Its id as it stands in names.
+    pub(super) fn digits(&self) -> String {
+        in_names(&self.id)
     }
 }
 
 /// What is shown of an id.
 pub(super) fn short(id: &Digest) -> String {
     id.hex()[..SHORT_ID].to_owned()
+}
+
+/// What stands for a digest in a manifest's name.
+fn in_names(digest: &Digest) -> String {
+    digest.hex()[..DIGITS_IN_NAMES].to_owned()
 }
 
 #[derive(Deserialize)]
@@ -216,10 +237,10 @@ struct Schema {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EntryName {
     path: String,
-    /// The digest of the manifest.
-    pub(super) id: Digest,
-    /// What the entry was made for.
-    pub(super) key: Digest,
+    /// The first digits of the manifest's digest.
+    pub(super) id: String,
+    /// The first digits of what the entry was made for.
+    key: String,
     /// When it was saved; sorts as text.
     created: String,
 }
@@ -229,9 +250,14 @@ impl EntryName {
         &self.path
     }
 
-    /// The directory that it stands in: its lane, kind and family.
-    pub(super) fn place(&self) -> &str {
-        self.path.rsplit_once('/').map_or("", |(place, _)| place)
+    /// Whether `line` is the manifest of that name.
+    pub(super) fn is_of(&self, line: &[u8]) -> bool {
+        in_names(&Digest::of(line)) == self.id
+    }
+
+    /// Whether it is the name of an entry that was made for `key`.
+    pub(super) fn is_for(&self, key: &Digest) -> bool {
+        in_names(key) == self.key
     }
 
     /// Whether it was saved at `time` or later.
@@ -241,7 +267,7 @@ impl EntryName {
 
     /// Older ones come first; of two that are as old, the order is the same everywhere.
     pub(super) fn cmp_age(&self, other: &Self) -> std::cmp::Ordering {
-        (&self.created, self.id).cmp(&(&other.created, other.id))
+        (&self.created, &self.id).cmp(&(&other.created, &other.id))
     }
 }
 
@@ -252,9 +278,19 @@ impl std::str::FromStr for EntryName {
         let name = path.rsplit('/').next().unwrap_or_default().strip_suffix(".json").ok_or(())?;
         let (key, rest) = name.split_once('.').ok_or(())?;
         let (created, id) = rest.rsplit_once('.').ok_or(())?;
-        let digest = |hex: &str| format!("sha256:{hex}").parse().map_err(|_| ());
-        let (key, id) = (digest(key)?, digest(id)?);
-        Ok(Self { path: path.to_owned(), id, key, created: created.to_owned() })
+        let is_digits = |text: &str| {
+            text.len() == DIGITS_IN_NAMES
+                && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        if !is_digits(key) || !is_digits(id) {
+            return Err(());
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            id: id.to_owned(),
+            key: key.to_owned(),
+            created: created.to_owned(),
+        })
     }
 }
 
@@ -291,7 +327,9 @@ mod tests {
         let (entry, line) = Entry::new(manifest());
         let text = String::from_utf8(line).unwrap();
         let more = text.replacen('{', "{\"mood\":[1,{\"x\":null}],", 1);
-        assert_eq!(Entry::read(&entry.name(), more.as_bytes()).unwrap().manifest, entry.manifest);
+        let name: EntryName =
+            entry.path.replace(&entry.digits(), &in_names(&Digest::of(more.as_bytes()))).parse().unwrap();
+        assert_eq!(Entry::read(&name, more.as_bytes()).unwrap().manifest, entry.manifest);
         let newer = text.replace(SCHEMA, "larder.entry.v2");
         assert!(matches!(
             Entry::read(&entry.name(), newer.as_bytes()),

@@ -5,7 +5,7 @@
 //! ```text
 //! v1/
 //!   entries/<lane>/<kind>/<family>/<key>.<created>.<id>.json   a manifest, see `manifest`
-//!   used/<id>            when the entry was last used
+//!   used/<id>/<time>     when the entry was last used
 //!   chunks/<ab>/<abcd…>  a chunk by the SHA-256 of its bytes, as one zstd frame
 //!   usage.json           what the last sweep left
 //!   saving/…             marks: who is saving, and which chunks that needs
@@ -121,8 +121,8 @@ impl Store {
             return Ok(());
         }
         let now = Timestamp::now();
-        self.local.touch(&entry.id, now)?;
-        self.remote.as_ref().map_or(Ok(()), |remote| remote.touch(&entry.id, now))
+        self.local.touch(entry, now)?;
+        self.remote.as_ref().map_or(Ok(()), |remote| remote.touch(entry, now))
     }
 
     /// Moves an entry that lacks content out of the way, as far as that is possible.
@@ -150,11 +150,12 @@ impl Store {
         }
     }
 
-    /// Removes all but the newest `keep` entries of an address; the faults that left some.
-    fn forget_old_versions(&self, address: &Address, keep: usize) -> Vec<StoreError> {
+    /// Removes all but the newest entry of an address; the faults that left some. Who reads one of them has its
+    /// manifest, and its chunks stay until they are swept.
+    fn forget_old_versions(&self, address: &Address) -> Vec<StoreError> {
         let forget = |repository: &Repository| {
             let versions = repository.versions(address)?;
-            versions.iter().skip(keep).try_for_each(|name| repository.remove_entry(name))
+            versions.iter().skip(1).try_for_each(|name| repository.remove_entry(name))
         };
         self.repositories().filter_map(|repository| forget(repository).err()).collect()
     }

@@ -81,7 +81,7 @@ impl Repository {
             Err(error) => return Err(error.into()),
         };
         let (line, signature) = Entry::split(&text);
-        if Digest::of(line) != name.id {
+        if !name.is_of(line) {
             return Err(self.set_aside(path, "it has another digest than its name says".to_owned()));
         }
         let place = || self.place();
@@ -105,8 +105,8 @@ impl Repository {
     }
 
     /// Notes that the entry was used at `now`.
-    pub(super) fn touch(&self, id: &Digest, now: Timestamp) -> Result<(), StoreError> {
-        let place = format!("used/{}", id.hex());
+    pub(super) fn touch(&self, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
+        let place = format!("used/{}", entry.digits());
         let older = self.backend.list(&place)?;
         let path = format!("{place}/{}", now.as_millisecond());
         self.backend.write(&path, b"")?;
@@ -116,7 +116,7 @@ impl Repository {
         Ok(())
     }
 
-    /// When each entry was used last, by the digits of its id; those never used are not in it.
+    /// When each entry was used last, by the digits of its id in names; those never used are not in it.
     pub(super) fn last_uses(&self) -> Result<HashMap<String, Timestamp>, StoreError> {
         let mut uses = HashMap::new();
         for object in self.backend.list("used")? {
@@ -133,7 +133,7 @@ impl Repository {
     /// Removes an entry; its chunks stay until they are swept.
     pub(super) fn remove_entry(&self, name: &EntryName) -> Result<(), StoreError> {
         self.backend.remove(name.path())?;
-        for object in self.backend.list(&format!("used/{}", name.id.hex()))? {
+        for object in self.backend.list(&format!("used/{}", name.id))? {
             self.backend.remove(&object.path)?;
         }
         Ok(())
@@ -151,7 +151,7 @@ impl Repository {
     /// The names of the entries of `address`, the newest first.
     pub(super) fn versions(&self, address: &Address) -> Result<Vec<EntryName>, StoreError> {
         let mut names = self.names(&address.place())?;
-        names.retain(|name| name.key == address.key);
+        names.retain(|name| name.is_for(&address.key));
         names.sort_unstable_by(|a, b| b.cmp_age(a));
         Ok(names)
     }

@@ -31,9 +31,6 @@ const WAITING_THREADS: usize = 2;
 const MOST_THREADS: usize = 10;
 /// Chunks that wait for a thread.
 const QUEUED: usize = 2;
-/// Older versions of an address that are kept for who still reads them.
-const VERSIONS_KEPT: usize = 2;
-
 /// An entry that is being saved. Dropping it leaves nothing that anyone sees.
 #[derive(Debug)]
 pub struct Save {
@@ -250,7 +247,7 @@ impl Save {
         if let Some(push) = self.push.take() {
             faults.extend(push.finish(&entry, &text).err());
         }
-        faults.extend(self.store.forget_old_versions(&self.address, VERSIONS_KEPT));
+        faults.extend(self.store.forget_old_versions(&self.address));
         Ok(Saved { entry, added_bytes, faults })
     }
 

@@ -142,11 +142,26 @@ impl Inventory {
         let asked = |places: Vec<usize>| places.into_iter().map(|place| (place, Cause::Asked)).collect();
         match victims {
             Victims::All => asked((0..self.entries.len()).collect()),
-            Victims::Ids(ids) => asked(
-                (0..self.entries.len()).filter(|place| ids.contains(&self.entries[*place].id)).collect(),
-            ),
+            Victims::Ids(ids) => self.with_older_versions(ids),
             Victims::Beyond(limits) => retention::plan(&self.candidates(), &self.stored, limits, now),
         }
+    }
+
+    /// The entries of these ids, and what they have replaced: it must not come back.
+    fn with_older_versions(&self, ids: &[Digest]) -> Vec<(usize, Cause)> {
+        let asked: Vec<&Entry> = self.entries.iter().filter(|entry| ids.contains(&entry.id)).collect();
+        let replaced = |entry: &Entry| {
+            let older = |newer: &&&Entry| entry.name().cmp_age(&newer.name()).is_lt();
+            asked.iter().filter(older).any(|newer| newer.manifest.address == entry.manifest.address)
+        };
+        let cause = |(place, entry): (usize, &Entry)| {
+            if ids.contains(&entry.id) {
+                Some((place, Cause::Asked))
+            } else {
+                replaced(entry).then_some((place, Cause::Superseded))
+            }
+        };
+        self.entries.iter().enumerate().filter_map(cause).collect()
     }
 
     fn candidates(&self) -> Vec<Candidate> {
@@ -165,7 +180,7 @@ impl Inventory {
     }
 
     fn last_used(&self, entry: &Entry) -> Timestamp {
-        let used = self.uses.get(&entry.id.hex()).copied();
+        let used = self.uses.get(&entry.digits()).copied();
         used.map_or(entry.manifest.created, |used| used.max(entry.manifest.created))
     }
 
@@ -248,7 +263,7 @@ fn chunks_of_any_schema(repository: &Repository, name: &EntryName) -> Result<Vec
 
 /// Removes what belongs to nothing: marks of use, what dead processes were writing, old damage.
 fn tidy(repository: &Repository, inventory: &Inventory) -> Result<(), BackendError> {
-    let known: HashSet<String> = inventory.entries.iter().map(|entry| entry.id.hex()).collect();
+    let known: HashSet<String> = inventory.entries.iter().map(Entry::digits).collect();
     for object in repository.backend.list("used")? {
         let id = object.path.split('/').nth(1).unwrap_or_default();
         // An entry that was saved meanwhile is not in the inventory: its mark is young.

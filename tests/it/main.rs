@@ -27,6 +27,7 @@ mod proxy;
 mod registries;
 mod running;
 mod store_backends;
+mod store_faults;
 mod support;
 mod transports;
 mod visible;

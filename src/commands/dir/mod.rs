@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::error::{CommandError, chain};
 use super::interrupts::Interrupts;
 use super::print_json;
-use super::store::open;
+use super::store::{is_news, keep_within, open};
 use crate::archive::{Index, Meter};
 use crate::cli::{DirArgs, DirCommand, Format};
 use crate::digest::Digest;
@@ -22,7 +22,7 @@ use crate::output::dir::{DirOutcome, DirReport, FaultRecord};
 use crate::output::transfer::Transfer;
 use crate::output::{Printer, changes};
 use crate::settings::{DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings};
-use crate::store::{Entry, KeyInput, Store, StoreError};
+use crate::store::{Entry, KeyInput, Limits, Store, StoreError};
 
 /// How often progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
@@ -91,6 +91,7 @@ struct Job {
     key: Digest,
     inputs: Vec<Input>,
     store: Store,
+    limits: Limits,
     notes: Notes,
     meter: Arc<Meter>,
     report: DirReport,
@@ -135,6 +136,7 @@ impl Job {
             key,
             inputs,
             store: open(settings)?,
+            limits: settings.store.limits,
             notes: Notes::new(&settings.cache_dir),
             meter: Arc::default(),
             report,
@@ -147,6 +149,13 @@ impl Job {
     /// The directory as people typed it.
     fn path(&self) -> String {
         self.dir.path.display().to_string()
+    }
+
+    /// Evicts what is beyond the limits now.
+    fn make_room(&mut self) {
+        for fault in keep_within(&self.store, self.limits, self.printer) {
+            self.fault(&fault);
+        }
     }
 
     /// What of the directory is known to be in an entry.
@@ -163,7 +172,9 @@ impl Job {
     /// Counts and tells a fault of the cache.
     fn fault(&mut self, fault: &StoreError) {
         let message = chain(fault);
-        self.printer.warn(&message);
+        if is_news(fault) {
+            self.printer.warn(&message);
+        }
         self.report.faults.push(FaultRecord { reason: fault.reason().to_string(), message });
     }
 

@@ -80,6 +80,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
             job.report.added_bytes = saved.saved.added_bytes;
             job.report.outcome = DirOutcome::Saved;
             job.names(&saved.saved.entry);
+            job.make_room();
         }
         Err(SaveError::Interrupted) => {
             return Err(CommandError::interrupted("interrupted; nothing was saved"));

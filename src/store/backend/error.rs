@@ -43,6 +43,8 @@ pub enum Reason {
     Newer,
     /// Another job was in the way for too long.
     Busy,
+    /// It did not answer before, and was not asked again.
+    GivenUp,
     /// It may not be kept: it is larger than the limit, or nothing may be written.
     Refused,
     /// Anything else.
@@ -80,6 +82,7 @@ impl fmt::Display for Reason {
             Self::Unsigned => "unsigned",
             Self::Newer => "newer",
             Self::Busy => "busy",
+            Self::GivenUp => "given-up",
             Self::Refused => "refused",
             Self::Other => "other",
         })

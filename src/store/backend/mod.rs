@@ -12,12 +12,14 @@
 pub mod conformance;
 mod directory;
 mod error;
+mod fuse;
 pub mod remote;
 
 use std::fmt;
 
 pub use directory::Directory;
 pub use error::{BackendError, Reason};
+pub use fuse::Fused;
 
 /// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

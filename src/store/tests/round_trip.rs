@@ -128,5 +128,5 @@ fn of_the_versions_of_one_key_the_newest_is_found_and_old_ones_go() {
     }
     let entry = find(&store, "same").unwrap();
     assert_eq!(content(&store, &entry).unwrap().0, [4; 10]);
-    assert_eq!(files(&base.path().join("entries")).len(), 2);
+    assert_eq!(files(&base.path().join("entries")).len(), 1);
 }

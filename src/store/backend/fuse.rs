@@ -1,0 +1,115 @@
+//! A backend that is left alone once it does not answer: each further try would cost its deadline again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Backend, BackendError, Mark, Object, Reason};
+
+/// Passes operations on until one is not answered; from then on each fails at once.
+#[derive(Debug)]
+pub struct Fused {
+    inner: Arc<dyn Backend>,
+    blown: AtomicBool,
+}
+
+#[derive(Debug)]
+struct GivenUp;
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it did not answer before, and is not asked again in this run")
+    }
+}
+
+impl std::error::Error for GivenUp {}
+
+impl Fused {
+    /// The same backend with a fuse.
+    pub fn new(inner: Arc<dyn Backend>) -> Self {
+        Self { inner, blown: AtomicBool::new(false) }
+    }
+
+    fn guard<T>(
+        &self,
+        action: &'static str,
+        path: &str,
+        operation: impl FnOnce(&dyn Backend) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        if self.blown.load(Ordering::Relaxed) {
+            let (path, place) = (path.to_owned(), self.inner.place());
+            return Err(BackendError {
+                action,
+                path,
+                place,
+                reason: Reason::GivenUp,
+                source: GivenUp.into(),
+            });
+        }
+        let result = operation(self.inner.as_ref());
+        if let Err(BackendError { reason: Reason::TimedOut | Reason::Unreachable, .. }) = result {
+            self.blown.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl Backend for Fused {
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
+    fn parallelism(&self) -> usize {
+        self.inner.parallelism()
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError> {
+        self.guard("read", path, |inner| inner.read(path, limit))
+    }
+
+    fn size(&self, path: &str) -> Result<Option<u64>, BackendError> {
+        self.guard("read", path, |inner| inner.size(path))
+    }
+
+    fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError> {
+        self.guard("write", path, |inner| inner.write(path, content))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError> {
+        self.guard("list", prefix, |inner| inner.list(prefix))
+    }
+
+    fn remove(&self, path: &str) -> Result<(), BackendError> {
+        self.guard("remove", path, |inner| inner.remove(path))
+    }
+
+    fn set_aside(&self, path: &str) -> Result<(), BackendError> {
+        self.guard("remove", path, |inner| inner.set_aside(path))
+    }
+
+    fn mark(&self, directory: &str, text: &str) -> Result<Box<dyn Mark>, BackendError> {
+        self.guard("write", directory, |inner| inner.mark(directory, text))
+    }
+
+    fn marks(&self, directory: &str) -> Result<Vec<String>, BackendError> {
+        self.guard("read", directory, |inner| inner.marks(directory))
+    }
+
+    fn tidy(&self) -> Result<(), BackendError> {
+        self.guard("remove", "tmp", |inner| inner.tidy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::backend::{Directory, conformance};
+
+    #[test]
+    fn while_it_answers_it_is_as_every_backend() {
+        let base = tempfile::tempdir().unwrap();
+        let backend = || Fused::new(Arc::new(Directory::new(base.path())));
+        let shared: Arc<dyn Backend> = Arc::new(backend());
+        conformance::check(&shared, &backend());
+    }
+}

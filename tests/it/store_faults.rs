@@ -1,0 +1,413 @@
+//! The store under fire: killed jobs, full disks, many jobs at once, remotes that fail. Whatever happens, what was
+//! acknowledged restores bit for bit, and every fault is counted with its reason. No engine is needed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::faults::{Fate, FaultyProxy};
+use crate::object_servers::{ObjectServer, PASSWORD, USER};
+use crate::support::{Run, finish};
+
+/// Numbers that look random, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    fn bytes(&mut self, size: usize) -> Vec<u8> {
+        std::iter::repeat_with(|| self.roll(u64::MAX).to_le_bytes()).flatten().take(size).collect()
+    }
+}
+
+/// A cache, and directories to keep in it.
+struct Bench {
+    base: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { base: TempDir::with_prefix("larder-faults-").unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.base.path().join(name)
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.path("cache")
+    }
+
+    fn larder(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.base.path())
+            .env("LARDER_CACHE_DIR", self.cache())
+            .current_dir(self.base.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        finish(&mut self.larder(arguments), None)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let run = self.run(&[arguments, &["--format", "json"]].concat()).success();
+        serde_json::from_str(&run.stdout).unwrap()
+    }
+
+    /// Makes a directory of a few files for the family `name`; answers its content by path.
+    fn fill(&self, name: &str, dice: &mut Dice) -> BTreeMap<String, Vec<u8>> {
+        let directory = self.path(name);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(directory.join("small")).unwrap();
+        let mut files = BTreeMap::new();
+        for number in 0..5 {
+            let size = usize::try_from(dice.roll(2000)).unwrap();
+            files.insert(format!("small/{number}"), dice.bytes(size));
+        }
+        let size = 600_000 + usize::try_from(dice.roll(2_000_000)).unwrap();
+        files.insert("large".to_owned(), dice.bytes(size));
+        for (path, content) in &files {
+            fs::write(directory.join(path), content).unwrap();
+        }
+        files
+    }
+
+    fn save(&self, name: &str, key: &str) -> Command {
+        self.larder(&["dir", "save", name, "--key-files", "key", "--key-extra", &format!("K={key}")])
+    }
+
+    /// Restores into an empty directory; the outcome and what is there then.
+    fn restore(&self, name: &str, key: &str) -> (Value, BTreeMap<String, Vec<u8>>) {
+        let target = format!("restored-{name}-{key}");
+        let extra = format!("K={key}");
+        let report = self.json(&[
+            "dir",
+            "restore",
+            &target,
+            "--name",
+            name,
+            "--key-files",
+            "key",
+            "--key-extra",
+            &extra,
+        ]);
+        let found = content(&self.path(&target));
+        let _ = fs::remove_dir_all(self.path(&target));
+        (report, found)
+    }
+
+    fn has_no_damage(&self) {
+        let verified = self.json(&["cache", "verify"]);
+        assert_eq!(verified["faults"], Value::Array(Vec::new()), "{verified}");
+        assert_eq!(verified["entries_broken"], Value::Array(Vec::new()), "{verified}");
+    }
+}
+
+fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = walkdir::WalkDir::new(directory).into_iter().filter_map(Result::ok);
+    entries
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| {
+            let path = entry.path().strip_prefix(directory).unwrap().to_string_lossy().into_owned();
+            (path, fs::read(entry.path()).unwrap())
+        })
+        .collect()
+}
+
+/// Kills it after `delay` unless it has ended; whether it ended by itself, and well.
+fn kill_after(mut child: Child, delay: Duration) -> bool {
+    let end = Instant::now() + delay;
+    while Instant::now() < end {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.success();
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    // It may have ended before the signal came.
+    child.wait().unwrap().success()
+}
+
+#[test]
+fn two_hundred_kills_lose_nothing_that_was_acknowledged() {
+    let bench = Bench::new();
+    fs::write(bench.path("key"), "").unwrap();
+    let mut dice = Dice(0x1234_5678_9abc_def1);
+    let mut kept: BTreeMap<String, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
+    // How long a save takes here, so that kills come at every moment of one.
+    let start = Instant::now();
+    kept.insert("first".to_owned(), bench.fill("d", &mut dice));
+    assert!(bench.save("d", "first").stderr(Stdio::null()).status().unwrap().success());
+    let usual = u64::try_from(start.elapsed().as_millis()).unwrap().max(20);
+    let mut kills = 0;
+    for round in 0.. {
+        if kills == 200 {
+            break;
+        }
+        assert!(round < 2000, "only {kills} of {round} runs were killed in time");
+        let delay = Duration::from_millis(dice.roll(usual + usual / 4));
+        if dice.roll(4) > 0 {
+            let files = bench.fill("d", &mut dice);
+            let key = format!("k{}", dice.roll(6));
+            let ended = kill_after(bench.save("d", &key).stderr(Stdio::null()).spawn().unwrap(), delay);
+            if ended {
+                kept.insert(key, files);
+            } else {
+                kills += 1;
+                // It may have been saved before it was told.
+                let (report, found) = bench.restore("d", &key);
+                if report["outcome"] == "hit" && found == files {
+                    kept.insert(key, files);
+                }
+            }
+        } else {
+            let list = bench.json(&["cache", "list"]);
+            let ids = list["entries"].as_array().unwrap();
+            if ids.len() < 3 {
+                continue;
+            }
+            let id =
+                ids[usize::try_from(dice.roll(ids.len() as u64)).unwrap()]["id"].as_str().unwrap().to_owned();
+            let evict = bench.larder(&["cache", "evict", &id]).stdout(Stdio::null()).spawn().unwrap();
+            kills += u32::from(!kill_after(evict, delay));
+            let left = bench.json(&["cache", "list"]);
+            let is_there =
+                |id: &Value| left["entries"].as_array().unwrap().iter().any(|entry| entry["id"] == *id);
+            if !is_there(&id.clone().into()) {
+                // Which key that was is told by what no longer is a hit.
+                kept.retain(|key, _| bench.restore("d", key).0["outcome"] == "hit");
+            }
+        }
+        if round % 25 == 0 {
+            bench.has_no_damage();
+        }
+    }
+    bench.has_no_damage();
+    for (key, files) in &kept {
+        let (report, found) = bench.restore("d", key);
+        assert_eq!(report["outcome"], "hit", "{key}: {report}");
+        assert!(found == *files, "{key} came back otherwise");
+    }
+    bench.run(&["cache", "clear", "-y"]).success();
+    assert_eq!(content(&bench.cache().join("v1/chunks")).len(), 0, "what killed jobs left is swept");
+    assert_eq!(content(&bench.cache().join("v1/saving")).len(), 0, "and so are their marks");
+}
+
+#[test]
+fn eight_savers_and_two_evictors_at_once_lose_nothing() {
+    let seconds = std::env::var("LARDER_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    let bench = Bench::new();
+    fs::write(bench.path("key"), "").unwrap();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let saver = |number: u64| {
+        let mut dice = Dice(number + 77);
+        let name = format!("d{number}");
+        let mut saves = 0;
+        while Instant::now() < end {
+            // Of three contents all but one chunk are what another job has just evicted, or is about to.
+            let mut shared = Dice(dice.roll(3) + 1);
+            let mut files = bench.fill(&name, &mut shared);
+            files.insert("own".to_owned(), dice.bytes(1000));
+            fs::write(bench.path(&name).join("own"), &files["own"]).unwrap();
+            let run = finish(&mut bench.save(&name, "k"), None).success();
+            assert!(!run.stderr.contains("warning"), "{}", run.stderr);
+            saves += 1;
+            let (report, found) = bench.restore(&name, "k");
+            // The evictors are allowed to have taken it, whole.
+            if report["outcome"] == "hit" {
+                assert!(found == files, "{name} came back otherwise");
+            } else {
+                assert_eq!((&report["outcome"], found.len()), (&"miss".into(), 0), "{report}");
+            }
+        }
+        saves
+    };
+    let evictor = || {
+        let mut evictions = 0;
+        while Instant::now() < end {
+            let run = bench.run(&["cache", "evict", "--cache-max-size-gb", "0.006"]).success();
+            assert!(!run.stderr.contains("warning"), "{}", run.stderr);
+            evictions += 1;
+        }
+        evictions
+    };
+    let (saves, evictions): (u64, u64) = thread::scope(|scope| {
+        let savers: Vec<_> = (0..8).map(|number| scope.spawn(move || saver(number))).collect();
+        let evictors: Vec<_> = (0..2).map(|_| scope.spawn(evictor)).collect();
+        let saves = savers.into_iter().map(|saver| saver.join().unwrap()).sum();
+        (saves, evictors.into_iter().map(|evictor| evictor.join().unwrap()).sum())
+    });
+    assert!(saves >= 8 && evictions >= 2, "{saves} saves and {evictions} evictions prove nothing");
+    bench.has_no_damage();
+    let list = bench.json(&["cache", "list"]);
+    for entry in list["entries"].as_array().unwrap() {
+        assert_eq!(bench.restore(entry["image"].as_str().unwrap(), "k").0["outcome"], "hit", "{entry}");
+    }
+}
+
+#[test]
+fn a_full_disk_costs_the_new_entry_and_no_old_one() {
+    let bench = Bench::new();
+    fs::write(bench.path("key"), "").unwrap();
+    let mut dice = Dice(5);
+    fs::create_dir(bench.cache()).unwrap();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4m", "larder-test"])
+        .arg(bench.cache())
+        .status()
+        .expect("mount");
+    assert!(mount.success(), "this test takes root, as the engines do");
+    let unmount = Unmount(bench.cache());
+    let files = bench.fill("fits", &mut Dice(5));
+    bench.json(&["dir", "save", "fits", "--key-files", "key", "--key-extra", "K=1"]);
+    fs::create_dir(bench.path("large")).unwrap();
+    fs::write(bench.path("large/file"), dice.bytes(6_000_000)).unwrap();
+    let large = ["dir", "save", "large", "--key-files", "key"];
+    let report = bench.json(&large);
+    assert_eq!(report["faults"][0]["reason"], "full", "{report}");
+    assert_ne!(report["outcome"], "saved");
+    bench.run(&[&large[..], &["--strict"]].concat()).failure(3, "No space left on device");
+    bench.has_no_damage();
+    let (report, found) = bench.restore("fits", "1");
+    assert!(report["outcome"] == "hit" && found == files, "{report}");
+    bench.run(&["cache", "evict"]).success();
+    assert_eq!(bench.json(&["cache", "stats"])["bytes_unused"], 0, "what the failed save left is gone");
+    drop(unmount);
+}
+
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.0.display());
+    }
+}
+
+#[test]
+fn files_that_are_harmed_at_random_never_come_back_wrong() {
+    let bench = Bench::new();
+    fs::write(bench.path("key"), "").unwrap();
+    let mut dice = Dice(99);
+    let (mut harmed, mut misses) = (0, 0);
+    for round in 0..25 {
+        let files = bench.fill("d", &mut dice);
+        finish(&mut bench.save("d", "k"), None).success();
+        let stored: Vec<PathBuf> = walkdir::WalkDir::new(bench.cache().join("v1"))
+            .sort_by_file_name()
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|entry| {
+                entry.file_type().is_file() && !entry.path().starts_with(bench.cache().join("v1/damaged"))
+            })
+            .map(walkdir::DirEntry::into_path)
+            .collect();
+        for _ in 0..=dice.roll(2) {
+            let path = &stored[usize::try_from(dice.roll(stored.len() as u64)).unwrap()];
+            let mut bytes = fs::read(path).unwrap_or_default();
+            let at = usize::try_from(dice.roll(bytes.len().max(1) as u64)).unwrap();
+            match dice.roll(4) {
+                0 => bytes.truncate(at),
+                1 => bytes = dice.bytes(bytes.len()),
+                2 if !bytes.is_empty() => bytes[at] ^= 1 << dice.roll(8),
+                _ => bytes.extend(b"more"),
+            }
+            fs::write(path, bytes).unwrap();
+            harmed += 1;
+        }
+        let (report, found) = bench.restore("d", "k");
+        match report["outcome"].as_str().unwrap() {
+            "hit" => assert!(found == files, "round {round}: {report}"),
+            outcome => {
+                assert_eq!((outcome, found.len()), ("miss", 0), "round {round}: {report}");
+                assert!(!report["faults"].as_array().unwrap().is_empty(), "a miss has its reason: {report}");
+                misses += 1;
+            }
+        }
+    }
+    assert!(misses > 3, "{harmed} harms made {misses} misses: that proves nothing");
+}
+
+#[test]
+fn a_remote_that_fails_costs_a_warning_with_its_reason_and_never_the_job() {
+    for (fate, reason) in [
+        (Fate::Stall, "timed-out"),
+        (Fate::Reset, "unreachable"),
+        (Fate::Answer(403), "denied"),
+        (Fate::Answer(500), "unreachable"),
+        (Fate::Answer(503), "unreachable"),
+    ] {
+        let bench = Bench::new();
+        fs::write(bench.path("key"), "").unwrap();
+        let files = bench.fill("d", &mut Dice(7));
+        let proxy = FaultyProxy::always(fate);
+        let remote = format!("s3://bucket/larder?endpoint=http://127.0.0.1:{}&region=us-east-1", proxy.port);
+        let with_remote = |arguments: &[&str]| {
+            let mut command = bench.larder(&[arguments, &["--remote", &remote, "--format", "json"]].concat());
+            command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
+            finish(command.env("LARDER_REMOTE_TIMEOUT", "2s"), None)
+        };
+        let start = Instant::now();
+        let saved = with_remote(&["dir", "save", "d", "--key-files", "key", "--key-extra", "K=1"]).success();
+        let report: Value = serde_json::from_str(&saved.stdout).unwrap();
+        assert_eq!(
+            (&report["outcome"], &report["faults"][0]["reason"]),
+            (&"saved".into(), &reason.into()),
+            "{report}"
+        );
+        assert!(saved.stderr.contains("warning: "), "{fate:?}: {}", saved.stderr);
+        assert!(!saved.stderr.contains(PASSWORD), "{}", saved.stderr);
+        let restored = ["dir", "restore", "back", "--name", "d", "--key-files", "key", "--key-extra", "K=1"];
+        let report: Value = serde_json::from_str(&with_remote(&restored).success().stdout).unwrap();
+        assert_eq!(report["outcome"], "hit", "{report}");
+        assert!(content(&bench.path("back")) == files);
+        assert!(start.elapsed() < Duration::from_secs(40), "{fate:?} took {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn what_one_machine_saves_to_a_bucket_another_restores() {
+    for server in [ObjectServer::s3s_fs(), ObjectServer::ministack()] {
+        let (here, there) = (Bench::new(), Bench::new());
+        let files = here.fill("d", &mut Dice(8));
+        let on = |bench: &Bench, arguments: &[&str]| {
+            fs::write(bench.path("key"), "").unwrap();
+            let url = server.url();
+            let mut command = bench.larder(&[arguments, &["--remote", &url, "--format", "json"]].concat());
+            command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
+            let run = finish(&mut command, None).success();
+            assert!(!run.stderr.contains("warning"), "{}: {}", server.name, run.stderr);
+            serde_json::from_str::<Value>(&run.stdout).unwrap()
+        };
+        let key = ["--key-files", "key"];
+        assert_eq!(on(&here, &[&["dir", "save", "d"], &key[..]].concat())["outcome"], "saved");
+        let restored = on(&there, &[&["dir", "restore", "back", "--name", "d"], &key[..]].concat());
+        assert_eq!(restored["outcome"], "hit");
+        assert!(content(&there.path("back")) == files);
+        assert_eq!(on(&there, &["cache", "list", "--at", "remote"])["entries"].as_array().unwrap().len(), 1);
+        assert_eq!(on(&there, &["cache", "verify", "--at", "remote"])["entries_whole"], 1);
+        let evicted = on(&there, &["cache", "evict", "--at", "remote", "--max-age", "1s"]);
+        assert_eq!(
+            evicted["kept_entries"].as_u64().unwrap() + evicted["evicted"].as_array().unwrap().len() as u64,
+            1
+        );
+        on(&there, &["cache", "clear", "-y", "--at", "remote"]);
+        assert_eq!(on(&there, &["cache", "stats", "--at", "remote"])["bytes_stored"], 0);
+    }
+}
