@@ -215,7 +215,7 @@ fn eight_savers_and_two_evictors_at_once_lose_nothing() {
     let bench = Bench::new();
     fs::write(bench.path("key"), "").unwrap();
     let end = Instant::now() + Duration::from_secs(seconds);
-    let saver = |number: u64| {
+    let job = |number: u64| {
         let mut dice = Dice(number + 77);
         let name = format!("d{number}");
         let mut saves = 0;
@@ -248,7 +248,7 @@ fn eight_savers_and_two_evictors_at_once_lose_nothing() {
         evictions
     };
     let (saves, evictions): (u64, u64) = thread::scope(|scope| {
-        let savers: Vec<_> = (0..8).map(|number| scope.spawn(move || saver(number))).collect();
+        let savers: Vec<_> = (0..8).map(|number| scope.spawn(move || job(number))).collect();
         let evictors: Vec<_> = (0..2).map(|_| scope.spawn(evictor)).collect();
         let saves = savers.into_iter().map(|saver| saver.join().unwrap()).sum();
         (saves, evictors.into_iter().map(|evictor| evictor.join().unwrap()).sum())
