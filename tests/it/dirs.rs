@@ -265,7 +265,7 @@ fn links_that_lead_out_are_restored_only_when_that_is_wanted() {
 #[test]
 fn a_lane_reads_the_trunks_entries_and_never_writes_them() {
     let context = project();
-    let trunk = context.dir_report("save", &[]);
+    let trunk = context.dir_report("save", &["--lane", "main"]);
     let restored = context.dir_report("restore", &["--lane", "pr-1"]);
     assert_eq!((&restored["outcome"], &restored["lane"]), (&"hit".into(), &"main".into()));
     context.write(".pip-cache/poison", "poison");
@@ -275,6 +275,17 @@ fn a_lane_reads_the_trunks_entries_and_never_writes_them() {
     assert!(!context.cache().join("poison").exists());
     assert_eq!(context.dir_report("restore", &["--lane", "pr-1"])["lane"], "pr-1");
     assert!(context.cache().join("poison").exists());
+}
+
+#[test]
+fn where_nothing_may_be_written_a_save_says_so_and_a_restore_works() {
+    let context = project();
+    context.dir_report("save", &[]);
+    context.write(".pip-cache/another", "another");
+    let report = context.dir_report("save", &["--read-only", "--strict"]);
+    assert_eq!(report["reason"], "the cache is read-only here");
+    context.forget_cache();
+    assert_eq!(context.dir_report("restore", &["--read-only"])["files"], 2);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use jiff::Timestamp;
 
 use super::Job;
 use crate::archive::{
@@ -19,6 +20,10 @@ use crate::store::{Entry, EntryKind, KeyInput, Subject};
 const NAMED: usize = 5;
 
 pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), CommandError> {
+    if job.terms.terms.read_only {
+        job.report.reason = Some("the cache is read-only here".to_owned());
+        return Ok(());
+    }
     let opened = match open(job) {
         Ok(opened) => opened,
         Err(error) => {
@@ -79,6 +84,11 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
             (job.report.written, job.report.unchanged) = (saved.read_files, saved.known_files);
             job.report.added_bytes = saved.saved.added_bytes;
             job.report.outcome = DirOutcome::Saved;
+            // What is beyond the limits of the cache goes now, not when the disk is full.
+            let (_, faults) = job.store.keep_within(job.terms.limits, Timestamp::now());
+            for fault in &faults {
+                job.fault(fault);
+            }
             job.names(&saved.saved.entry);
         }
         Err(SaveError::Interrupted) => {
