@@ -7,6 +7,16 @@ use serde::Serialize;
 use super::progress::screen_text;
 use super::summary::duration;
 
+/// What was to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DirAction {
+    /// To keep the directory.
+    Save,
+    /// To bring it back.
+    Restore,
+}
+
 /// What became of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -29,6 +39,8 @@ pub enum DirOutcome {
 #[derive(Debug, Clone, Serialize)]
 pub struct DirReport {
     schema: &'static str,
+    /// What was to be done.
+    pub action: DirAction,
     /// What became of it.
     pub outcome: DirOutcome,
     /// The directory, as typed.
@@ -72,9 +84,10 @@ pub struct FaultRecord {
 
 impl DirReport {
     /// A report on the directory typed as `path` with this key, on which nothing is known yet.
-    pub fn new(path: String, key: String) -> Self {
+    pub fn new(action: DirAction, path: String, key: String) -> Self {
         Self {
             schema: "larder.dir.v1",
+            action,
             outcome: DirOutcome::Miss,
             path,
             key,
@@ -122,7 +135,10 @@ impl DirReport {
             DirOutcome::Unchanged => {
                 format!("nothing to save of {path}: {amount} are in {entry} (lane {lane}) already, {time}\n")
             }
-            DirOutcome::Miss => format!("no hit for {path} in {time}: {reason}\n"),
+            DirOutcome::Miss => match self.action {
+                DirAction::Save => format!("did not save {path} in {time}: {reason}\n"),
+                DirAction::Restore => format!("no hit for {path} in {time}: {reason}\n"),
+            },
             DirOutcome::Refused => format!("refused {path}: {reason}\n"),
         }
     }
@@ -143,7 +159,7 @@ mod tests {
             unchanged: 220,
             added_bytes: 14_200_000,
             millis: 412,
-            ..DirReport::new(".pip-cache".to_owned(), "0".repeat(64))
+            ..DirReport::new(DirAction::Restore, ".pip-cache".to_owned(), "0".repeat(64))
         };
         let mut text = String::new();
         for (outcome, reason) in [

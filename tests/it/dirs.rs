@@ -278,6 +278,17 @@ fn a_lane_reads_the_trunks_entries_and_never_writes_them() {
 }
 
 #[test]
+fn where_nothing_may_be_written_a_save_says_so_and_a_restore_works() {
+    let context = project();
+    context.dir_report("save", &[]);
+    context.write(".pip-cache/another", "another");
+    let report = context.dir_report("save", &["--read-only", "--strict"]);
+    assert_eq!(report["reason"], "the cache is read-only here");
+    context.forget_cache();
+    assert_eq!(context.dir_report("restore", &["--read-only"])["files"], 2);
+}
+
+#[test]
 fn an_interrupt_leaves_no_trace_in_the_directory() {
     let context = project();
     for number in 0..24 {

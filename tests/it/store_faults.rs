@@ -250,8 +250,10 @@ fn eight_savers_and_two_evictors_at_once_lose_nothing() {
     let (saves, evictions): (u64, u64) = thread::scope(|scope| {
         let savers: Vec<_> = (0..8).map(|number| scope.spawn(move || job(number))).collect();
         let evictors: Vec<_> = (0..2).map(|_| scope.spawn(evictor)).collect();
-        let saves = savers.into_iter().map(|saver| saver.join().unwrap()).sum();
-        (saves, evictors.into_iter().map(|evictor| evictor.join().unwrap()).sum())
+        let ended = |threads: Vec<thread::ScopedJoinHandle<'_, u64>>| {
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        };
+        (ended(savers), ended(evictors))
     });
     assert!(saves >= 8 && evictions >= 2, "{saves} saves and {evictions} evictions prove nothing");
     bench.has_no_damage();

@@ -52,8 +52,8 @@ pub struct Restored {
     pub written_files: u64,
     /// Bytes that were written.
     pub written_bytes: u64,
-    /// What of the directory is now known to be in the entry.
-    pub index: Index,
+    /// What of the directory is now known to be in the entry; `None` where what was known before still tells more.
+    pub index: Option<Index>,
     /// What went wrong on the way without harm.
     pub faults: Vec<StoreError>,
 }
@@ -144,7 +144,7 @@ fn restore_into(
         bytes: listing.counts().1,
         written_files: 0,
         written_bytes: pieces.bytes,
-        index: Index::of(entry),
+        index: None,
         faults: Vec::new(),
     };
     restored.written_files = present.needed_files(listing);
@@ -170,35 +170,40 @@ fn restore_into(
     }
     install::install(listing, &present, &mut beneath, staging.as_ref())
         .map_err(|source| RestoreError::Partial { path: path.display().to_string(), source })?;
-    note(listing, &present, &mut beneath, known, &mut restored.index);
+    restored.index = note(entry, listing, &present, &mut beneath, options.index);
     Ok(restored)
 }
 
-/// Notes which files are now known to be in the entry.
+/// Notes which files are now known to be in the entry, unless more are still known to be in another.
 fn note(
+    entry: &Entry,
     listing: &Listing,
     present: &Present,
     beneath: &mut Beneath,
-    known: Option<&Index>,
-    index: &mut Index,
-) {
+    before: Option<&Index>,
+) -> Option<Index> {
     let now = SystemTime::now();
+    let same_entry = before.is_some_and(|before| before.entry == entry.id);
+    let (mut index, mut still_known) = (Index::of(entry), 0);
     for (node, needed) in listing.nodes.iter().zip(&present.needed) {
         if !matches!(node.kind, NodeKind::File(_)) {
             continue;
         }
         let Ok(Some(metadata)) = beneath.look(&node.path) else { continue };
         let stamp = stamp(&metadata);
+        let known = before.and_then(|before| before.stamp(&node.path)) == Some(&stamp);
+        still_known += usize::from(known);
         // Who writes to what was just restored gives it a new time of modification.
         let trusted = if *needed {
             stamp.tells_changes_from(now) || stamp.tells_writes_from(now)
         } else {
-            known.and_then(|known| known.stamp(&node.path)) == Some(&stamp)
+            known && same_entry
         };
         if trusted {
             index.insert(node.path.clone(), stamp);
         }
     }
+    (same_entry || index.len() > still_known).then_some(index)
 }
 
 fn enough_room(root: &Dir, needed: u64) -> Result<(), RestoreError> {

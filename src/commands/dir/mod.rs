@@ -18,11 +18,13 @@ use crate::cli::{DirArgs, DirCommand, Format};
 use crate::digest::Digest;
 use crate::key::{DirectoryInputs, Input, difference, directory_key};
 use crate::notes::Notes;
-use crate::output::dir::{DirOutcome, DirReport, FaultRecord};
+use crate::output::dir::{DirAction, DirOutcome, DirReport, FaultRecord};
 use crate::output::transfer::Transfer;
 use crate::output::{Printer, changes};
-use crate::settings::{DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings};
-use crate::store::{Entry, KeyInput, Limits, Store, StoreError};
+use crate::settings::{
+    DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings, StoreSettings,
+};
+use crate::store::{Entry, KeyInput, Store, StoreError};
 
 /// How often progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
@@ -37,13 +39,13 @@ pub(super) async fn run(
     match &args.command {
         DirCommand::Save(args) => {
             let save = DirSaveSettings::resolve(args, settings, environment)?;
-            let job = Job::new(&save.dir, settings, args.key.format, printer)?;
+            let job = Job::new(DirAction::Save, &save.dir, settings, args.key.format, printer)?;
             let progress = Transfer::new(format!("saving {}", job.path()), printer, live);
             at_work(job, progress, move |job| save::run(&save, job)).await
         }
         DirCommand::Restore(args) => {
             let restore = DirRestoreSettings::resolve(args, settings, environment)?;
-            let job = Job::new(&restore.dir, settings, args.key.format, printer)?;
+            let job = Job::new(DirAction::Restore, &restore.dir, settings, args.key.format, printer)?;
             let progress = Transfer::new(format!("restoring {}", job.path()), printer, live);
             at_work(job, progress, move |job| restore::run(&restore, job)).await
         }
@@ -91,7 +93,8 @@ struct Job {
     key: Digest,
     inputs: Vec<Input>,
     store: Store,
-    limits: Limits,
+    /// How the store is used.
+    terms: StoreSettings,
     notes: Notes,
     meter: Arc<Meter>,
     report: DirReport,
@@ -102,6 +105,7 @@ struct Job {
 
 impl Job {
     fn new(
+        action: DirAction,
         dir: &DirSettings,
         settings: &Settings,
         format: Format,
@@ -129,14 +133,14 @@ impl Job {
                 .hint("names are relative to the working directory; quote a pattern that larder is to expand")
         })?;
         let (key, inputs) = directory_key(&inputs);
-        let report = DirReport::new(dir.path.display().to_string(), key.hex());
+        let report = DirReport::new(action, dir.path.display().to_string(), key.hex());
         Ok(Self {
             dir: dir.clone(),
             place,
             key,
             inputs,
             store: open(settings)?,
-            limits: settings.store.limits,
+            terms: settings.store.clone(),
             notes: Notes::new(&settings.cache_dir),
             meter: Arc::default(),
             report,
@@ -153,7 +157,7 @@ impl Job {
 
     /// Evicts what is beyond the limits now.
     fn make_room(&mut self) {
-        for fault in keep_within(&self.store, self.limits, self.printer) {
+        for fault in keep_within(&self.store, self.terms.limits, self.printer) {
             self.fault(&fault);
         }
     }

@@ -32,8 +32,8 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Co
             if let Err(fault) = job.store.touch(&entry) {
                 job.fault(&fault);
             }
-            if index.as_ref() != Some(&restored.index) {
-                job.keep_index(&restored.index);
+            if let Some(known) = restored.index.filter(|known| index.as_ref() != Some(known)) {
+                job.keep_index(&known);
             }
             job.report.outcome = if found.exact { DirOutcome::Hit } else { DirOutcome::Fallback };
             job.report.reason = difference;

@@ -19,6 +19,10 @@ use crate::store::{Entry, EntryKind, KeyInput, Subject};
 const NAMED: usize = 5;
 
 pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), CommandError> {
+    if job.terms.terms.read_only {
+        job.report.reason = Some("the cache is read-only here".to_owned());
+        return Ok(());
+    }
     let opened = match open(job) {
         Ok(opened) => opened,
         Err(error) => {
