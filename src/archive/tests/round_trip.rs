@@ -70,6 +70,44 @@ fn modes_times_owners_links_attributes_holes_and_odd_names_come_back() {
 }
 
 #[test]
+fn whatever_of_a_file_was_changed_is_put_right_and_nothing_else_is_touched() {
+    let bench = Bench::new();
+    for path in ["content", "mode", "time", "attribute", "owner", "same", "names/one"] {
+        bench.write(path, path.as_bytes());
+    }
+    let from = bench.path("from");
+    fs::hard_link(from.join("names/one"), from.join("names/two")).unwrap();
+    symlink("same", from.join("link")).unwrap();
+    age(&from);
+    let entry = bench.save(None).saved.entry;
+    bench.restore(&entry).unwrap();
+    let to = bench.path("to");
+    let same = fs::metadata(to.join("same")).unwrap();
+
+    let time = FileTime::from_last_modification_time(&fs::metadata(to.join("content")).unwrap());
+    fs::write(to.join("content"), "larger than it was").unwrap();
+    filetime::set_file_mtime(to.join("content"), time).unwrap();
+    fs::set_permissions(to.join("mode"), Permissions::from_mode(0o4711)).unwrap();
+    let nanosecond = FileTime::from_unix_time(time.unix_seconds(), time.nanoseconds() + 1);
+    filetime::set_file_mtime(to.join("time"), nanosecond).unwrap();
+    xattr(&to.join("attribute"), "user.larder", b"mine");
+    fs::remove_file(to.join("names/two")).unwrap();
+    fs::copy(to.join("names/one"), to.join("names/two")).unwrap();
+    fs::remove_file(to.join("link")).unwrap();
+    symlink("elsewhere", to.join("link")).unwrap();
+    let mut changed = 6;
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(to.join("owner"), Some(12), None).unwrap();
+        changed += 1;
+    }
+    let restored = bench.restore(&entry).unwrap();
+    assert_eq!(tree(&to), tree(&from));
+    assert_eq!(restored.written_files, changed);
+    let after = fs::metadata(to.join("same")).unwrap();
+    assert_eq!((after.ino(), after.ctime_nsec()), (same.ino(), same.ctime_nsec()));
+}
+
+#[test]
 fn what_is_neither_file_nor_directory_nor_link_is_left_out_by_name() {
     let bench = Bench::new();
     bench.write("file", b"x");
