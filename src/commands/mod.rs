@@ -8,6 +8,7 @@ mod interrupts;
 mod key;
 mod stats;
 mod store;
+mod watched;
 mod why;
 
 use std::ffi::OsString;

@@ -1,24 +1,30 @@
 //! `larder cache export` and `larder cache import`.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use humansize::{DECIMAL, format_size};
 
 use super::super::error::CommandError;
 use super::super::print_json;
+use super::super::watched::watched;
 use super::{Cache, fault};
 use crate::cli::{ExportArgs, Format, ImportArgs};
 use crate::store::{Carried, Entry, PortableError};
 
 pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
     let census = cache.census()?;
-    let entries: Vec<Entry> =
-        cache.named(&args.ids, &census)?.into_iter().map(|listed| listed.entry.clone()).collect();
+    let named = cache.named(&args.ids, &census)?;
+    let total = named.iter().map(|listed| listed.stored_bytes).sum();
+    let entries: Vec<Entry> = named.into_iter().map(|listed| listed.entry.clone()).collect();
+    let export = |file: &mut (dyn Write + Send)| {
+        watched("exporting", total, cache.settings, cache.printer, |progress| {
+            cache.store.export(cache.place, &entries, BufWriter::new(file), progress).map_err(failed)
+        })
+    };
     if is_standard(&args.output) {
-        let file = BufWriter::new(io::stdout().lock());
-        let carried = cache.store.export(cache.place, &entries, file, &|_| {}).map_err(failed)?;
+        let carried = export(&mut io::stdout())?;
         cache.printer.note(&format!("exported {}\n", told(carried)));
         return Ok(());
     }
@@ -27,25 +33,23 @@ pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), Command
         args.output.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Whole or not at all: half a file would be taken for one.
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(write)?;
-    let carried =
-        cache.store.export(cache.place, &entries, BufWriter::new(&mut file), &|_| {}).map_err(failed)?;
-    file.flush().map_err(write)?;
+    let carried = export(&mut file)?;
     file.persist(&args.output).map_err(|error| write(error.error))?;
-    finish(
-        &format!("exported {} to {}", told(carried), args.output.display()),
-        carried,
-        args.read.format,
-        cache,
-    )
+    let said = format!("exported {} to {}", told(carried), args.output.display());
+    finish(&said, carried, args.read.format, cache)
 }
 
 pub(super) fn import(args: &ImportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
-    let carried = if is_standard(&args.input) {
-        cache.store.import(cache.place, io::stdin().lock(), &|_| {})
+    let (mut file, total): (Box<dyn Read + Send>, u64) = if is_standard(&args.input) {
+        (Box::new(io::stdin()), 0)
     } else {
-        let file = File::open(&args.input).map_err(|error| unusable(&args.input, "read", &error))?;
-        cache.store.import(cache.place, BufReader::new(file), &|_| {})
+        let opened = File::open(&args.input).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (total, file) = opened.map_err(|error| unusable(&args.input, "read", &error))?;
+        (Box::new(BufReader::new(file)), total)
     };
+    let carried = watched("importing", total, cache.settings, cache.printer, |progress| {
+        cache.store.import(cache.place, &mut file, progress)
+    });
     let carried = carried.map_err(failed)?;
     let said = format!("imported {} into {}", told(carried), cache.name);
     finish(&said, carried, args.read.format, cache)

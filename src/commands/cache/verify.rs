@@ -2,12 +2,18 @@
 
 use super::super::error::{CommandError, chain};
 use super::super::print_json;
+use super::super::watched::watched;
 use super::{Cache, fault};
 use crate::cli::{Format, VerifyArgs};
 use crate::output::verification::Verification;
 
 pub(super) fn run(args: &VerifyArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
-    let verified = cache.store.verify(cache.place, args.repair, &|_| {}).map_err(|error| fault(&error))?;
+    let total = cache.census()?.bytes_stored;
+    let what = format!("verifying {}", cache.name);
+    let verified = watched(&what, total, cache.settings, cache.printer, |progress| {
+        cache.store.verify(cache.place, args.repair, progress)
+    });
+    let verified = verified.map_err(|error| fault(&error))?;
     let faults = verified.faults.iter().map(|fault| (fault.reason(), chain(fault))).collect();
     let verification = Verification::new(&verified, faults, args.repair);
     match args.read.format {
