@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::repository::Repository;
-use super::signature::Trust;
 use super::{Entry, Store, StoreError, sweep};
 use crate::digest::Digest;
 
@@ -93,13 +92,7 @@ impl Store {
 fn census(repository: &Repository) -> Result<(Census, Vec<StoreError>), StoreError> {
     let stored = sweep::chunks(repository)?;
     let last_uses = repository.last_uses()?;
-    let (mut entries, mut faults) = (Vec::new(), Vec::new());
-    for name in repository.names("entries")? {
-        match repository.entry(&name, &Trust::default()) {
-            Ok(entry) => entries.extend(entry),
-            Err(fault) => faults.push(fault),
-        }
-    }
+    let (entries, faults) = repository.entries()?;
     let chunks_of = |entry: &Entry| -> HashSet<Digest> {
         entry.manifest.chunks.iter().map(|chunk| chunk.digest).collect()
     };

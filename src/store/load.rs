@@ -4,15 +4,12 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use super::manifest::{ChunkRef, Entry, Span};
 use super::registration::Registration;
 use super::repository::{LARGEST_MANIFEST, StoredChunk};
-use super::{Store, StoreError};
+use super::{Store, StoreError, parallel};
 use crate::digest::Digest;
 
 /// Threads beyond those that compute: they wait for the disk.
@@ -39,35 +36,20 @@ impl Store {
     ) -> Result<Vec<StoreError>, StoreError> {
         let fetched = self.register_fetches(entry, places)?;
         let fetch = Fetch { store: self, entry, fetched, faults: Mutex::default() };
-        let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
-        let work = || {
-            loop {
-                let Some(place) = places.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-                if let Err(fault) =
-                    fetch.chunk(*place).and_then(|chunk| sink(*place, &chunk).map_err(StoreError::Sink))
-                {
-                    next.store(places.len(), Ordering::Relaxed);
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
-                    return;
-                }
-            }
-        };
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads =
-            self.remote.as_ref().map_or(cores + WAITING_THREADS, |remote| remote.backend.parallelism());
-        thread::scope(|scope| {
-            for _ in 1..threads.min(MOST_THREADS).min(places.len()) {
-                scope.spawn(work);
-            }
-            work();
+        let threads = self
+            .remote
+            .as_ref()
+            .map_or(parallel::cores() + WAITING_THREADS, |remote| remote.backend.parallelism());
+        let done = parallel::each(places, threads.min(MOST_THREADS), |place| {
+            sink(*place, &fetch.chunk(*place)?).map_err(StoreError::Sink)
         });
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(fault @ (StoreError::Damaged { .. } | StoreError::Missing { .. })) => {
+        match done {
+            Err(fault @ (StoreError::Damaged { .. } | StoreError::Missing { .. })) => {
                 self.set_aside(entry);
                 Err(fault)
             }
-            Some(fault) => Err(fault),
-            None => {
+            Err(fault) => Err(fault),
+            Ok(()) => {
                 let mut faults = fetch.faults.into_inner().unwrap_or_else(PoisonError::into_inner);
                 faults.extend(self.adopt(entry).err());
                 Ok(faults)

@@ -25,6 +25,7 @@ mod find;
 mod lane;
 mod load;
 mod manifest;
+mod parallel;
 mod portable;
 mod push;
 mod registration;

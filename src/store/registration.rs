@@ -43,7 +43,10 @@ impl Registration {
     pub(super) fn announce(&self, digests: &[Digest]) -> Result<(), StoreError> {
         self.mark.add(&lines(digests))?;
         let start = Instant::now();
-        while condemned(&self.repository)?.iter().any(|condemned| digests.contains(condemned)) {
+        while {
+            let condemned = condemned(&self.repository)?;
+            digests.iter().any(|digest| condemned.contains(digest))
+        } {
             if start.elapsed() > PATIENCE {
                 return Err(StoreError::Busy { place: self.repository.place() });
             }

@@ -1,8 +1,9 @@
 //! Entries and chunks in one backend: what is read is verified, what fails is set aside.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -10,7 +11,7 @@ use super::backend::{Backend, Reason};
 use super::chunk::frame;
 use super::manifest::{ChunkRef, Entry, EntryName, Unreadable};
 use super::signature::Trust;
-use super::{Address, StoreError};
+use super::{Address, StoreError, parallel};
 use crate::digest::Digest;
 
 /// Bytes of the largest manifest; that of an entry of 1 TiB has about 100 MB.
@@ -99,9 +100,29 @@ impl Repository {
         }
     }
 
+    /// All entries that can be read, whoever vouches for them, by their names; and why others cannot.
+    pub(super) fn entries(&self) -> Result<(Vec<Entry>, Vec<StoreError>), StoreError> {
+        let names = self.names("entries")?;
+        let read = Mutex::new((Vec::new(), Vec::new()));
+        let done = parallel::each::<_, Infallible>(&names, self.backend.parallelism(), |name| {
+            let entry = self.entry(name, &Trust::default());
+            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            match entry {
+                Ok(entry) => read.0.extend(entry),
+                Err(fault) => read.1.push(fault),
+            }
+            Ok(())
+        });
+        let Ok(()) = done;
+        let (mut entries, faults) = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+        entries.sort_unstable_by(|a: &Entry, b: &Entry| a.path.cmp(&b.path));
+        Ok((entries, faults))
+    }
+
     /// Writes a manifest: from then on the entry is there.
     pub(super) fn put_entry(&self, entry: &Entry, text: &[u8]) -> Result<(), StoreError> {
-        Ok(self.backend.write(&entry.path, text)?)
+        self.backend.write(&entry.path, text)?;
+        Ok(self.backend.settle(&entry.manifest.address.place())?)
     }
 
     /// Notes that the entry was used at `now`.

@@ -10,7 +10,6 @@
 //! takes, whatever the size of the entry.
 
 use std::io::{self, Read};
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +22,7 @@ use super::chunk::frame::Encoder;
 use super::manifest::{ChunkRef, Entry, Manifest, SCHEMA, Span, Subject};
 use super::push::Push;
 use super::registration::Registration;
-use super::{Address, Store, StoreError};
+use super::{Address, Store, StoreError, parallel};
 use crate::digest::Digest;
 
 /// Threads beyond those that compute: they wait for the disk.
@@ -116,9 +115,8 @@ impl Save {
             .and_then(|remote| Push::new(&store.local, remote).map_err(|fault| faults.push(fault)).ok());
         let (queue, chunks) = sync_channel(QUEUED);
         let chunks = Arc::new(Mutex::new(chunks));
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut workers = Vec::new();
-        for _ in 0..(cores + WAITING_THREADS).min(MOST_THREADS) {
+        for _ in 0..(parallel::cores() + WAITING_THREADS).min(MOST_THREADS) {
             let encoder = Encoder::new().map_err(StoreError::Worker)?;
             let (chunks, shared) = (Arc::clone(&chunks), Arc::clone(&shared));
             let pushed = push.as_ref().map(Push::sender);

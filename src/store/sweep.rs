@@ -10,6 +10,7 @@
 //! removed. A sweep that dies leaves chunks behind that the next one removes.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -21,7 +22,7 @@ use super::registration::{Condemnation, announced};
 use super::repository::Repository;
 use super::retention::{self, Candidate, Cause, Limits};
 use super::signature::Trust;
-use super::{Address, Entry};
+use super::{Address, Entry, parallel};
 use crate::digest::Digest;
 
 /// After this long a sweep gives up: a saver that waits for it would think that it is dead.
@@ -119,22 +120,31 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// Reads the entries that were not there before; answers how many there are now that were.
+    /// Reads the entries that were not there before.
     fn look_again(&mut self, repository: &Repository) -> Result<(), StoreError> {
-        for name in repository.names("entries")? {
-            if !self.names.insert(name.path().to_owned()) {
-                continue;
-            }
+        let mut names = repository.names("entries")?;
+        names.retain(|name| self.names.insert(name.path().to_owned()));
+        let found = Mutex::new((Vec::new(), Vec::new()));
+        parallel::each(&names, repository.backend.parallelism(), |name| {
             // Whose word counts is not the question here: what is there needs its chunks.
-            match repository.entry(&name, &Trust::default()) {
-                Ok(Some(entry)) => self.entries.push(entry),
-                Err(StoreError::Newer { .. }) => {
-                    self.foreign.extend(chunks_of_any_schema(repository, &name)?);
-                }
-                Ok(None) | Err(StoreError::Damaged { .. }) => {}
+            let read = repository.entry(name, &Trust::default());
+            let foreign = match &read {
+                Err(StoreError::Newer { .. }) => chunks_of_any_schema(repository, name)?,
+                _ => Vec::new(),
+            };
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.1.extend(foreign);
+            match read {
+                Ok(entry) => found.0.extend(entry),
+                Err(StoreError::Newer { .. } | StoreError::Damaged { .. }) => {}
                 Err(fault) => return Err(fault),
             }
-        }
+            Ok(())
+        })?;
+        let (mut entries, foreign) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        entries.sort_unstable_by(|a: &Entry, b: &Entry| a.path.cmp(&b.path));
+        self.entries.append(&mut entries);
+        self.foreign.extend(foreign);
         Ok(())
     }
 
@@ -214,16 +224,17 @@ impl Inventory {
         needed.extend(later.foreign);
         needed
             .extend(later.entries.iter().flat_map(|entry| &entry.manifest.chunks).map(|chunk| chunk.digest));
-        let mut removed = Vec::new();
-        for digest in condemned.into_iter().filter(|digest| !needed.contains(digest)) {
-            if start.elapsed() > LONGEST {
-                break;
+        let unneeded: Vec<Digest> = condemned.into_iter().filter(|digest| !needed.contains(digest)).collect();
+        let removed = Mutex::new(Vec::new());
+        parallel::each(&unneeded, repository.backend.parallelism(), |digest| {
+            if start.elapsed() < LONGEST {
+                repository.backend.remove(&ChunkRef::path(digest))?;
+                removed.lock().unwrap_or_else(PoisonError::into_inner).push(*digest);
             }
-            repository.backend.remove(&ChunkRef::path(&digest))?;
-            removed.push(digest);
-        }
+            Ok::<(), BackendError>(())
+        })?;
         drop(condemnation);
-        Ok(removed)
+        Ok(removed.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -1,17 +1,15 @@
 //! Reading everything again: is each entry whole, and every byte what was written?
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroUsize;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use super::census::Place;
 use super::manifest::ChunkRef;
 use super::registration::Registration;
 use super::repository::Repository;
-use super::signature::Trust;
-use super::{Entry, Store, StoreError};
+use super::{Entry, Store, StoreError, parallel};
 use crate::digest::Digest;
 
 /// What a verification found.
@@ -56,13 +54,8 @@ impl Store {
             Place::Local => self.remote.as_ref(),
             Place::Remote => Some(&self.local),
         };
-        let (mut entries, mut verified) = (Vec::new(), Verified::default());
-        for name in repository.names("entries")? {
-            match repository.entry(&name, &Trust::default()) {
-                Ok(entry) => entries.extend(entry),
-                Err(fault) => verified.faults.push(fault),
-            }
-        }
+        let (entries, faults) = repository.entries()?;
+        let mut verified = Verified { faults, ..Verified::default() };
         let wanted = wanted(&entries);
         let registration = if repair { Some(Registration::new(&repository)?) } else { None };
         if let Some(registration) = &registration {
@@ -118,40 +111,36 @@ impl Check<'_> {
         verified: &mut Verified,
         progress: &(dyn Fn(u64) + Sync),
     ) -> HashMap<Digest, Bad> {
-        let (next, bytes, healed) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicUsize::new(0));
+        let (bytes, healed) = (AtomicU64::new(0), AtomicUsize::new(0));
         let bad = Mutex::new(HashMap::new());
         let faults = Mutex::new(Vec::new());
-        let work = || {
-            while let Some(digest) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let found = match self.repository.chunk(digest) {
-                    Ok(Some(stored)) => {
-                        bytes.fetch_add(stored.frame.len() as u64, Ordering::Relaxed);
-                        progress(stored.frame.len() as u64);
-                        continue;
-                    }
-                    Ok(None) => Bad::Missing,
-                    Err(fault) => {
-                        lock(&faults).push(fault);
-                        Bad::Damaged
-                    }
-                };
-                match self.heal(digest) {
-                    Ok(true) => drop(healed.fetch_add(1, Ordering::Relaxed)),
-                    Ok(false) => drop(lock(&bad).insert(*digest, found)),
-                    Err(fault) => {
-                        lock(&faults).push(fault);
-                        lock(&bad).insert(*digest, found);
-                    }
+        let check = |digest: &Digest| {
+            let found = match self.repository.chunk(digest) {
+                Ok(Some(stored)) => {
+                    bytes.fetch_add(stored.frame.len() as u64, Ordering::Relaxed);
+                    progress(stored.frame.len() as u64);
+                    return Ok(());
+                }
+                Ok(None) => Bad::Missing,
+                Err(fault) => {
+                    lock(&faults).push(fault);
+                    Bad::Damaged
+                }
+            };
+            match self.heal(digest) {
+                Ok(true) => {
+                    healed.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(false) => drop(lock(&bad).insert(*digest, found)),
+                Err(fault) => {
+                    lock(&faults).push(fault);
+                    lock(&bad).insert(*digest, found);
                 }
             }
+            Ok(())
         };
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        thread::scope(|scope| {
-            for _ in 1..cores.max(self.repository.backend.parallelism()) {
-                scope.spawn(work);
-            }
-            work();
-        });
+        let threads = parallel::cores().max(self.repository.backend.parallelism());
+        let Ok(()) = parallel::each::<_, Infallible>(wanted, threads, check);
         verified.chunks = wanted.len();
         verified.bytes = bytes.into_inner();
         verified.healed = healed.into_inner();

@@ -44,6 +44,7 @@ fn objects_come_back(backend: &dyn Backend, again: &dyn Backend) {
     let large = vec![0; 3_000_000];
     for content in [&b""[..], b"one", &large] {
         backend.write("a/b-c_~2f.json", content).unwrap();
+        backend.settle("a").unwrap();
         assert_eq!(again.size("a/b-c_~2f.json").unwrap(), Some(content.len() as u64));
         assert_eq!(again.read("a/b-c_~2f.json", 3_000_000).unwrap().as_deref(), Some(content));
     }

@@ -143,6 +143,12 @@ impl Backend for Directory {
         self.write_file(&self.root.join(path), content).map_err(|error| self.failed("write", path, error))
     }
 
+    /// The names are what is left to be written: renames are journalled in their order.
+    fn settle(&self, directory: &str) -> Result<(), BackendError> {
+        let synced = File::open(self.root.join(directory)).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| self.failed("write", directory, error))
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError> {
         let mut objects = Vec::new();
         for entry in walkdir::WalkDir::new(self.root.join(prefix)) {

@@ -75,6 +75,10 @@ impl Backend for Fused {
         self.guard("write", path, |inner| inner.write(path, content))
     }
 
+    fn settle(&self, directory: &str) -> Result<(), BackendError> {
+        self.guard("write", directory, |inner| inner.settle(directory))
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError> {
         self.guard("list", prefix, |inner| inner.list(prefix))
     }

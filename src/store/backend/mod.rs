@@ -52,12 +52,19 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Fails when that cannot be told.
     fn size(&self, path: &str) -> Result<Option<u64>, BackendError>;
 
-    /// Writes the object, in place of an older one if there is one; done means that it survives a crash.
+    /// Writes the object, in place of an older one if there is one. Whatever crashes, it is whole or absent.
     ///
     /// # Errors
     ///
     /// Fails when it cannot be written; then nothing has changed.
     fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError>;
+
+    /// Makes sure that what was written to `directory` survives a crash of the machine, and all that was written before.
+    ///
+    /// # Errors
+    ///
+    /// Fails when that cannot be had.
+    fn settle(&self, directory: &str) -> Result<(), BackendError>;
 
     /// All objects below `prefix` at any depth, in no order; what vanishes meanwhile may be missing.
     ///
