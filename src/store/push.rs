@@ -4,14 +4,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::StoreError;
 use super::manifest::{ChunkRef, Entry};
 use super::registration::Registration;
 use super::repository::Repository;
+use super::{StoreError, parallel};
 use crate::digest::Digest;
 
 /// Chunks that are announced at once, so that few marks are written.
-const ANNOUNCED_AT_ONCE: usize = 32;
+const ANNOUNCED_AT_ONCE: usize = 8;
 /// Each upload holds a chunk and its frame in memory.
 const MOST_UPLOADS: usize = 12;
 
@@ -63,11 +63,15 @@ impl Push {
         let _ = self.queue.send(digest);
     }
 
-    /// Whether the remote has the chunk; it stays there until the entry is whole.
-    pub(super) fn has(&self, digest: &Digest) -> bool {
-        let registration = &self.shared.registration;
-        registration.announce(&[*digest]).is_ok()
-            && registration.stored(digest).is_ok_and(|size| size.is_some())
+    /// Whether the remote has these chunks; they stay there until the entry is whole.
+    pub(super) fn has(&self, digests: &[Digest]) -> bool {
+        let Shared { registration, remote, .. } = self.shared.as_ref();
+        let is_there = |digest: &Digest| match registration.stored(digest) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(_) => Err(()),
+        };
+        registration.announce(digests).is_ok()
+            && parallel::each(digests, remote.backend.parallelism(), is_there).is_ok()
     }
 
     /// Waits for the chunks and writes the manifest behind them.

@@ -150,12 +150,15 @@ impl Save {
         let digests: Vec<Digest> = chunks.iter().map(|chunk| chunk.digest).collect();
         let registration = &self.shared.registration;
         registration.announce(&digests)?;
+        let mut elsewhere = Vec::new();
         for digest in &digests {
-            // What is only in the remote stays there and is fetched from there.
-            let local = registration.stored(digest)?.is_some();
-            if !local && !self.push.as_ref().is_some_and(|push| push.has(digest)) {
-                return Ok(None);
+            if registration.stored(digest)?.is_none() {
+                elsewhere.push(*digest);
             }
+        }
+        // What is only in the remote stays there and is fetched from there.
+        if !elsewhere.is_empty() && !self.push.as_ref().is_some_and(|push| push.has(&elsewhere)) {
+            return Ok(None);
         }
         let at = self.cutter.position();
         let size: u64 = chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
