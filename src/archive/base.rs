@@ -103,7 +103,11 @@ pub fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shrunk> {
     if walked.is_empty() {
         return Some(Shrunk::Empty);
     }
-    let now = walked.bytes();
+    shrunk_to(walked.bytes(), before)
+}
+
+/// Whether `now` bytes look like an accident beside an entry of `before` bytes.
+pub(super) fn shrunk_to(now: u64, before: Option<u64>) -> Option<Shrunk> {
     let before = before.filter(|before| *before > SMALL)?;
     (now < before / 10).then_some(Shrunk::Smaller { now, before })
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use cap_std::fs::Dir;
 
-use super::base::Base;
+use super::base::{Base, Shrunk, shrunk_to};
 use super::beneath::Beneath;
 use super::content::{self, Kept};
 use super::index::Index;
@@ -25,6 +25,8 @@ pub struct Destination<'a> {
     pub key: Digest,
     /// Title, tags and inputs; what is counted is filled in.
     pub subject: Subject,
+    /// Bytes of the entry before, if it may not be replaced by far less.
+    pub replaces: Option<u64>,
 }
 
 /// A saved directory.
@@ -51,6 +53,14 @@ pub enum SaveError {
     /// The user interrupted.
     #[error("interrupted")]
     Interrupted,
+    /// Little of what was there before is left, or could be read.
+    #[error("{shrunk}")]
+    Shrunk {
+        /// How little.
+        shrunk: Shrunk,
+        /// What was left out while reading.
+        left_out: Vec<LeftOut>,
+    },
     /// The directory is at fault.
     #[error("cannot read the directory")]
     Directory(#[from] std::io::Error),
@@ -127,7 +137,15 @@ pub fn save(
     let text = listing.encode();
     let span = Span { at: save.position(), size: text.len() as u64 };
     save.write(&text)?;
-    let saved = save.commit(counted(destination.subject, &listing), span)?;
+    let subject = counted(destination.subject, &listing);
+    // What could not be read is not in it: good must not be replaced by that.
+    if let Some(before) = destination.replaces {
+        let empty = (subject.files == 0).then_some(Shrunk::Empty);
+        if let Some(shrunk) = empty.or_else(|| shrunk_to(subject.bytes, Some(before))) {
+            return Err(SaveError::Shrunk { shrunk, left_out });
+        }
+    }
+    let saved = save.commit(subject, span)?;
     let mut index = Index::of(&saved.entry);
     for (path, stamp) in stamps {
         index.insert(path, stamp);

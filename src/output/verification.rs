@@ -50,6 +50,11 @@ impl Verification {
         self.entries_broken.is_empty() && self.faults.is_empty()
     }
 
+    /// Whether every entry is whole now.
+    pub fn has_lost_nothing(&self) -> bool {
+        self.entries_broken.is_empty()
+    }
+
     /// The same for people.
     pub fn text(&self) -> String {
         let mut text = String::new();

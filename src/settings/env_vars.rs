@@ -52,6 +52,10 @@ pub const GITHUB_BASE_REF: &str = "GITHUB_BASE_REF";
 /// GitLab's: number of the merge request.
 pub const CI_MERGE_REQUEST_IID: &str = "CI_MERGE_REQUEST_IID";
 /// GitLab's: the branch or tag.
+pub const CI_COMMIT_REF_NAME: &str = "CI_COMMIT_REF_NAME";
+/// GitLab's: the branch that a merge request is to be merged into.
+pub const CI_MERGE_REQUEST_TARGET_BRANCH_NAME: &str = "CI_MERGE_REQUEST_TARGET_BRANCH_NAME";
+/// GitLab's: the branch or tag, with what a host's name cannot hold replaced; two branches may share it.
 pub const CI_COMMIT_REF_SLUG: &str = "CI_COMMIT_REF_SLUG";
 /// GitHub's: the branch, tag or pull request.
 pub const GITHUB_REF: &str = "GITHUB_REF";

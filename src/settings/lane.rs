@@ -22,6 +22,7 @@ pub(super) fn resolve(flag: Option<&str>, environment: &Environment) -> Result<O
         .or_else(|| request(env_vars::CI_MERGE_REQUEST_IID))
         .or_else(|| get(env_vars::GITHUB_REF).and_then(pull_request))
         .or_else(|| get(env_vars::BRANCH_NAME).map(str::to_owned))
+        .or_else(|| get(env_vars::CI_COMMIT_REF_NAME).map(str::to_owned))
         .or_else(|| get(env_vars::CI_COMMIT_REF_SLUG).map(str::to_owned))
         .or_else(|| {
             get(env_vars::GITHUB_REF).map(|name| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned())
@@ -48,6 +49,7 @@ mod tests {
             (&[("BRANCH_NAME", "main")], Some("main")),
             (&[("BRANCH_NAME", "PR-12"), ("CHANGE_ID", "12")], Some("pr-12")),
             (&[("CI_COMMIT_REF_SLUG", "feature-x")], Some("feature-x")),
+            (&[("CI_COMMIT_REF_SLUG", "rel-1"), ("CI_COMMIT_REF_NAME", "rel/1")], Some("rel/1")),
             (&[("CI_COMMIT_REF_SLUG", "feature-x"), ("CI_MERGE_REQUEST_IID", "3")], Some("pr-3")),
             (&[("GITHUB_REF", "refs/heads/a/b")], Some("a/b")),
             (&[("GITHUB_REF", "refs/pull/7/merge")], Some("pr-7")),

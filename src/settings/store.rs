@@ -104,7 +104,12 @@ impl Given<'_> {
             |text| Lane::try_from(text.to_owned()).map_err(|error| error.to_string()),
         )?;
         let of_job = || {
-            let variables = [env_vars::CHANGE_TARGET, env_vars::GITHUB_BASE_REF, env_vars::CI_DEFAULT_BRANCH];
+            let variables = [
+                env_vars::CHANGE_TARGET,
+                env_vars::GITHUB_BASE_REF,
+                env_vars::CI_MERGE_REQUEST_TARGET_BRANCH_NAME,
+                env_vars::CI_DEFAULT_BRANCH,
+            ];
             let name = variables.iter().find_map(|variable| environment.get(variable));
             name.and_then(|name| Lane::try_from(name.to_owned()).ok())
         };

@@ -112,6 +112,12 @@ impl Store {
         Save::new(self, Address { lane: self.lane.clone(), kind, family: family.to_owned(), key })
     }
 
+    /// Whether an entry is in the remote, too; also where there is none, or where it does not tell.
+    pub fn is_everywhere(&self, entry: &Entry) -> bool {
+        let found = self.remote.as_ref().map(|remote| remote.backend.size(&entry.path));
+        !matches!(found, Some(Ok(None)))
+    }
+
     /// Notes that an entry was used now, so that it is not among the first to go.
     ///
     /// # Errors
@@ -152,11 +158,16 @@ impl Store {
     }
 
     /// Removes all but the newest entry of an address; the faults that left some. Who reads one of them has its
-    /// manifest, and its chunks stay until they are swept.
+    /// manifest, and its chunks stay until they are swept. What somebody has signed is left to who demands that.
     fn forget_old_versions(&self, address: &Address) -> Vec<StoreError> {
+        let is_signed = self.trust.public_key().is_some();
         let forget = |repository: &Repository| {
-            let versions = repository.versions(address)?;
-            versions.iter().skip(1).try_for_each(|name| repository.remove_entry(name))
+            for name in repository.versions(address)?.iter().skip(1) {
+                if is_signed || !repository.is_signed(name)? {
+                    repository.remove_entry(name)?;
+                }
+            }
+            Ok(())
         };
         self.repositories().filter_map(|repository| forget(repository).err()).collect()
     }

@@ -1,10 +1,13 @@
 //! Entries as one file, to carry them between machines that share no store.
 //!
-//! The file is a tar archive of the store's own objects: the chunks, each
-//! once, then the manifests. Whoever imports it believes nothing in it.
+//! The file is a tar archive: `export.json`, which tells how many entries
+//! there are, then the store's own objects: the chunks, each once, then the
+//! manifests. Whoever imports it believes nothing in it.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
 
 use super::census::Place;
 use super::chunk::frame;
@@ -13,6 +16,17 @@ use super::registration::Registration;
 use super::repository::LARGEST_MANIFEST;
 use super::{Entry, Store, StoreError};
 use crate::digest::Digest;
+
+/// The name of the first member.
+const HEAD: &str = "export.json";
+const SCHEMA: &str = "larder.export.v1";
+
+/// The first member.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    schema: String,
+    entries: usize,
+}
 
 /// Entries cannot be carried.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +74,8 @@ impl Store {
         let mut carried = Carried::default();
         let Some(repository) = self.repository(place) else { return Ok(carried) };
         let mut archive = tar::Builder::new(file);
+        let head = Head { schema: SCHEMA.to_owned(), entries: entries.len() };
+        append(&mut archive, HEAD, &serde_json::to_vec(&head).map_err(io::Error::from)?)?;
         let mut done = HashSet::new();
         for entry in entries {
             for ChunkRef { digest, .. } in &entry.manifest.chunks {
@@ -107,6 +123,7 @@ impl Store {
         let registration = Registration::new(repository)?;
         let mut present = HashSet::new();
         let mut manifests: Vec<(Entry, Vec<u8>)> = Vec::new();
+        let mut expected = None;
         for member in tar::Archive::new(file).entries()? {
             let mut member = member?;
             let path = String::from_utf8_lossy(&member.path_bytes()).into_owned();
@@ -115,7 +132,15 @@ impl Store {
             if !member.header().entry_type().is_file() {
                 return Err(foreign("is no file"));
             }
-            if let Some(digest) = chunk_at(&path) {
+            if expected.is_none() {
+                let head = if path == HEAD { read(&mut member, 4096)? } else { None };
+                let head = head.and_then(|text| serde_json::from_slice::<Head>(&text).ok());
+                let head = head.ok_or_else(|| foreign("is not how a file begins that export wrote"))?;
+                if head.schema != SCHEMA {
+                    return Err(foreign(&format!("is {}, which a newer larder wrote", head.schema)));
+                }
+                expected = Some(head.entries);
+            } else if let Some(digest) = chunk_at(&path) {
                 let stored = read(&mut member, frame::LARGEST_FRAME as u64)?;
                 let stored = stored.ok_or_else(|| foreign("is larger than a chunk may be"))?;
                 let chunk = frame::decode(&stored).map_err(|error| foreign(&error.to_string()))?;
@@ -138,6 +163,10 @@ impl Store {
             } else {
                 return Err(foreign("is neither a chunk nor an entry"));
             }
+        }
+        if expected != Some(manifests.len()) {
+            let reason = "ends too early: not all of its entries are there".to_owned();
+            return Err(PortableError::Foreign { member: "the file".to_owned(), reason });
         }
         for (entry, _) in &manifests {
             if entry.manifest.chunks.iter().any(|chunk| !present.contains(&chunk.digest)) {

@@ -119,6 +119,12 @@ impl Repository {
         Ok((entries, faults))
     }
 
+    /// Whether anyone has signed the entry of that name.
+    pub(super) fn is_signed(&self, name: &EntryName) -> Result<bool, StoreError> {
+        let text = self.backend.read(name.path(), LARGEST_MANIFEST)?.unwrap_or_default();
+        Ok(Entry::split(&text).1.is_some())
+    }
+
     /// Writes a manifest: from then on the entry is there.
     pub(super) fn put_entry(&self, entry: &Entry, text: &[u8]) -> Result<(), StoreError> {
         self.backend.write(&entry.path, text)?;

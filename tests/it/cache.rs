@@ -235,7 +235,7 @@ fn damage_is_found_by_verify_and_set_aside_by_a_repair() {
     let found = cache.run(&["verify"]).failure(3, "the cache is damaged").hint("--repair");
     assert!(found.stdout.contains("lacks content"), "{}", found.stdout);
     assert!(chunk.exists());
-    cache.run(&["verify", "--repair"]).success();
+    cache.run(&["verify", "--repair"]).failure(3, "not all of it could be mended").hint("set aside");
     assert_eq!(cache.titles(), [""; 0]);
     cache.run(&["verify"]).success();
 }
@@ -267,6 +267,9 @@ fn what_is_asked_of_a_remote_needs_one() {
         .failure(2, "is no address of a remote store")
         .hint("--remote");
     let remote = cache.base.path().join("remote");
+    let unmounted = format!("file://{}", remote.display());
+    cache.run(&["list", "--at", "remote", "--remote", &unmounted]).failure(2, "is not there");
+    std::fs::create_dir(&remote).unwrap();
     let url = format!("file://{}", remote.display());
     assert!(
         cache
@@ -275,5 +278,5 @@ fn what_is_asked_of_a_remote_needs_one() {
             .stdout
             .starts_with("No cache entries")
     );
-    assert!(!Path::new(&remote).exists(), "looking creates nothing");
+    assert_eq!(std::fs::read_dir(Path::new(&remote)).unwrap().count(), 0, "looking creates nothing");
 }

@@ -250,7 +250,9 @@ fn links_that_lead_out_are_restored_only_when_that_is_wanted() {
     symlink("/usr/bin/python3", context.cache().join("python")).unwrap();
     let saved = context.dir("save", &[]).success().stderr;
     assert!(
-        saved.contains("links that lead out of the directory: python; restoring them takes --outside-links")
+        saved.contains(
+            "links that lead out of the directory: python; restoring the entry takes --outside-links"
+        )
     );
     context.forget_cache();
     let run = context.dir("restore", &["--format", "json"]).success();
@@ -328,4 +330,76 @@ fn two_restores_at_once_do_not_disturb_each_other() {
     }
     assert_eq!(fs::metadata(context.cache().join("wheel")).unwrap().size(), 2_000_000);
     assert_eq!(fs::read_dir(context.cache()).unwrap().count(), 2);
+}
+
+#[test]
+fn what_a_list_of_any_name_includes_counts() {
+    let context = project();
+    context
+        .write("requirements/base.txt", "-r common.txt\nflask\n")
+        .write("requirements/common.txt", "x==1\n");
+    let key = ["--key-files", "requirements/base.txt"];
+    let report = |verb: &str| {
+        let run =
+            context.larder(&[&["dir", verb, ".pip-cache", "--format", "json"], &key[..]].concat()).success();
+        serde_json::from_str::<Value>(&run.stdout).unwrap()
+    };
+    assert_eq!(report("save")["outcome"], "saved");
+    assert_eq!(report("restore")["outcome"], "hit");
+    context.write("requirements/common.txt", "x==2\n");
+    assert_eq!(report("restore")["outcome"], "miss");
+}
+
+#[test]
+fn what_could_not_be_read_does_not_replace_what_is_kept() {
+    let context = project();
+    // The file is another one each time it was read.
+    let large = context.cache().join("wheel");
+    fs::write(&large, noise(3, 20_000_000)).unwrap();
+    assert_eq!(context.dir_report("save", &[])["outcome"], "saved");
+    let writing = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = fs::OpenOptions::new().append(true).open(&large).unwrap();
+            while writing.load(std::sync::atomic::Ordering::Relaxed) {
+                std::io::Write::write_all(&mut file, b"more").unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let report = context.dir_report("save", &[]);
+        let strict = context.dir("save", &["--strict"]);
+        writing.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(report["outcome"], "refused", "{report}");
+        strict.failure(3, "wheel");
+    });
+    context.forget_cache();
+    let restored = context.dir_report("restore", &[]);
+    assert!(restored["bytes"].as_u64().unwrap() >= 20_000_000, "{restored}");
+}
+
+#[test]
+fn what_was_saved_without_the_remote_reaches_it_with_the_next_save() {
+    let (context, other) = (project(), project());
+    let remote = context.path("remote");
+    fs::create_dir(&remote).unwrap();
+    age(&context.cache());
+    let url = format!("file://{}", remote.display());
+    assert_eq!(context.dir_report("save", &[])["outcome"], "saved");
+    context.forget_cache();
+    assert_eq!(context.dir_report("restore", &[])["outcome"], "hit");
+    assert_eq!(context.dir_report("save", &[])["outcome"], "unchanged");
+    assert_eq!(context.dir_report("save", &["--remote", &url])["outcome"], "saved");
+    assert_eq!(context.dir_report("save", &["--remote", &url])["outcome"], "unchanged");
+    other.forget_cache();
+    assert_eq!(other.dir_report("restore", &["--remote", &url])["outcome"], "hit");
+}
+
+#[test]
+fn a_refused_save_leaves_nothing_in_the_cache() {
+    let context = project();
+    let report = context.dir_report("save", &["--cache-max-size-gb", "0.001"]);
+    assert_eq!(report["faults"][0]["reason"], "refused", "{report}");
+    let stats = context.larder(&["cache", "stats", "--format", "json"]).success();
+    let stats: Value = serde_json::from_str(&stats.stdout).unwrap();
+    assert_eq!((&stats["entries"], &stats["bytes_stored"]), (&0.into(), &0.into()));
 }

@@ -61,7 +61,7 @@ impl Bench {
     /// Saves `from`.
     pub(super) fn save(&self, base: Option<&Base>) -> SavedDirectory {
         let subject = Subject { title: "from".to_owned(), ..Subject::default() };
-        let destination = Destination { family: "from", key: Digest::of(b"key"), subject };
+        let destination = Destination { family: "from", key: Digest::of(b"key"), subject, replaces: None };
         save(&self.store, &self.open("from"), self.walk(), base, destination, &Meter::default()).unwrap()
     }
 

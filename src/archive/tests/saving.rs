@@ -61,7 +61,8 @@ fn unchanged_files_are_not_read_and_their_chunks_are_taken_over() {
         fs::rename(bench.path("from").join(path), bench.path("aside").with_extension(path.replace('/', "-")))
             .unwrap();
     }
-    let destination = Destination { family: "from", key: Digest::of(b"key"), subject: Subject::default() };
+    let destination =
+        Destination { family: "from", key: Digest::of(b"key"), subject: Subject::default(), replaces: None };
     let second =
         save(&bench.store, &bench.open("from"), walked, Some(&base), destination, &Meter::default()).unwrap();
     assert_eq!(second.left_out, []);
@@ -112,7 +113,8 @@ fn a_file_that_vanishes_meanwhile_is_left_out_with_its_further_names() {
     fs::hard_link(bench.path("from/gone"), bench.path("from/link")).unwrap();
     let walked = bench.walk();
     fs::remove_file(bench.path("from/gone")).unwrap();
-    let destination = Destination { family: "from", key: Digest::of(b"key"), subject: Subject::default() };
+    let destination =
+        Destination { family: "from", key: Digest::of(b"key"), subject: Subject::default(), replaces: None };
     let meter = Meter::default();
     let saved = save(&bench.store, &bench.open("from"), walked, None, destination, &meter).unwrap();
     assert_eq!(saved.left_out, []);

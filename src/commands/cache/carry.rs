@@ -5,13 +5,15 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use humansize::{DECIMAL, format_size};
+use jiff::Timestamp;
 
 use super::super::error::CommandError;
 use super::super::print_json;
+use super::super::store::{keep_within, warn_of};
 use super::super::watched::watched;
 use super::{Cache, fault};
 use crate::cli::{ExportArgs, Format, ImportArgs};
-use crate::store::{Carried, Entry, PortableError};
+use crate::store::{Carried, Entry, PortableError, Victims};
 
 pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
     let census = cache.census()?;
@@ -50,7 +52,18 @@ pub(super) fn import(args: &ImportArgs, cache: &Cache<'_>) -> Result<(), Command
     let carried = watched("importing", total, cache.settings, cache.printer, |progress| {
         cache.store.import(cache.place, &mut file, progress)
     });
-    let carried = carried.map_err(failed)?;
+    let carried = match carried {
+        Ok(carried) => carried,
+        Err(error) => {
+            // What came before the fault is of no use.
+            warn_of(
+                cache.store.evict(cache.place, Victims::Ids(&[]), false, Timestamp::now()).err().as_slice(),
+                cache.printer,
+            );
+            return Err(failed(error));
+        }
+    };
+    warn_of(&keep_within(&cache.store, cache.settings.store.limits, cache.printer), cache.printer);
     let said = format!("imported {} into {}", told(carried), cache.name);
     finish(&said, carried, args.read.format, cache)
 }

@@ -20,8 +20,12 @@ pub(super) fn run(args: &VerifyArgs, cache: &Cache<'_>) -> Result<(), CommandErr
         Format::Text => cache.printer.out(&verification.text()),
         Format::Json => print_json(cache.printer, &verification)?,
     }
-    if args.repair || verification.is_whole() {
+    if verification.is_whole() || (args.repair && verification.has_lost_nothing()) {
         return Ok(());
+    }
+    if args.repair {
+        return Err(CommandError::cache_line("the cache was damaged, and not all of it could be mended")
+            .hint("what lacked content was set aside; the next saves keep it again"));
     }
     Err(CommandError::cache_line("the cache is damaged").hint(
         "larder cache verify --repair brings back what another place still has, and sets the rest aside",

@@ -40,6 +40,11 @@ pub(super) fn read(names: &[String], kept: &Path, inputs: &mut DirectoryInputs) 
         if is_requirements_name(name) {
             inputs.requirements.add(&[FileUse::requirements(path)], &WorkingDirectory);
         } else {
+            // Files of other names may be lists of requirements, too: then what they include counts, and every byte of them.
+            let extension = Path::new(&path).extension().and_then(|extension| extension.to_str());
+            if matches!(extension, Some("txt" | "in")) {
+                inputs.requirements.add(&[FileUse::requirements(path.clone())], &WorkingDirectory);
+            }
             inputs.files.insert(path, content);
         }
     }

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::error::{CommandError, chain};
 use super::interrupts::Interrupts;
 use super::print_json;
@@ -24,7 +26,7 @@ use crate::output::{Printer, changes};
 use crate::settings::{
     DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings, StoreSettings,
 };
-use crate::store::{Entry, KeyInput, Store, StoreError};
+use crate::store::{Entry, KeyInput, Place, Store, StoreError, Victims};
 
 /// How often progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
@@ -155,6 +157,14 @@ impl Job {
         self.dir.path.display().to_string()
     }
 
+    /// Removes what a save that came to nothing has left in the cache.
+    fn sweep(&mut self) {
+        let swept = self.store.evict(Place::Local, Victims::Ids(&[]), false, Timestamp::now());
+        if let Err(fault) = swept {
+            self.fault(&fault);
+        }
+    }
+
     /// Evicts what is beyond the limits now.
     fn make_room(&mut self) {
         for fault in keep_within(&self.store, self.terms.limits, self.printer) {
@@ -168,6 +178,9 @@ impl Job {
     }
 
     fn keep_index(&mut self, index: &Index) {
+        if self.terms.terms.read_only {
+            return;
+        }
         if let Err(error) = self.notes.keep_archive_index(&self.place, &index.encode()) {
             self.printer.warn(&format!("{}; the next run has to read more", chain(&error)));
         }

@@ -14,7 +14,10 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Co
         job.fault(fault);
     }
     let Some(entry) = found.entry else {
-        job.report.reason = Some(format!("nothing is kept of {}", job.dir.family));
+        let fault = job.report.faults.first().map(|fault| fault.message.clone());
+        let none =
+            || format!("nothing is kept of {} in lane {} or the trunk", job.dir.family, job.store.lane());
+        job.report.reason = Some(fault.unwrap_or_else(none));
         return Ok(());
     };
     let difference = if found.exact { None } else { job.difference(&entry) };

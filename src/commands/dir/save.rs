@@ -40,11 +40,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
     if let Some(shrunk) = shrunk(opened.as_ref().map(|(_, walked)| walked), before)
         && !settings.allow_shrink
     {
-        job.report.outcome = DirOutcome::Refused;
-        job.report.reason = Some(shrunk.to_string());
-        let path = job.path();
-        let hint = if shrunk == Shrunk::Missing { "" } else { "; --allow-shrink saves it all the same" };
-        job.printer.warn(&format!("{path} is not saved: {shrunk}{hint}"));
+        refuse(job, &shrunk);
         return Ok(());
     }
     let Some((root, mut walked)) = opened else {
@@ -53,11 +49,18 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
         job.printer.warn(&format!("{} is not saved: {}", job.path(), Shrunk::Missing));
         return Ok(());
     };
-    leave_out(settings, job, &root, &mut walked);
+    let trimmed = leave_out(settings, job, &root, &mut walked);
+    if trimmed && walked.bytes() == 0 {
+        job.report.outcome = DirOutcome::Refused;
+        job.report.reason = Some("none of its files fits into --max-size".to_owned());
+        job.printer.warn(&format!("{} is not saved: none of its files fits into --max-size", job.path()));
+        return Ok(());
+    }
     let base = base(job, found.entry);
     if let Some(base) = &base
         && is_current(job, base)
         && base.is_all(&walked)
+        && job.store.is_everywhere(&base.entry)
     {
         if let Err(fault) = job.store.touch(&base.entry) {
             job.fault(&fault);
@@ -69,7 +72,8 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
             (subject.files, subject.bytes, subject.files);
         return Ok(());
     }
-    let destination = Destination { family: &job.dir.family, key: job.key, subject: subject(job) };
+    let replaces = before.filter(|_| !settings.allow_shrink && !trimmed);
+    let destination = Destination { family: &job.dir.family, key: job.key, subject: subject(job), replaces };
     match save(&job.store, &root, walked, base.as_ref(), destination, &job.meter) {
         Ok(saved) => {
             let left_out: Vec<String> = saved.left_out.iter().map(ToString::to_string).collect();
@@ -89,8 +93,15 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
         Err(SaveError::Interrupted) => {
             return Err(CommandError::interrupted("interrupted; nothing was saved"));
         }
+        Err(SaveError::Shrunk { shrunk, left_out }) => {
+            let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+            tell_left_out(job, &left_out);
+            refuse(job, &shrunk);
+            job.sweep();
+        }
         Err(error) => {
             job.report.reason = Some(chain(&error));
+            job.sweep();
             match &error {
                 SaveError::Store(fault) => job.fault(fault),
                 error => job.trouble("other", chain(error)),
@@ -98,6 +109,14 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
         }
     }
     Ok(())
+}
+
+/// Tells that good is not replaced by nearly nothing.
+fn refuse(job: &mut Job, shrunk: &Shrunk) {
+    job.report.outcome = DirOutcome::Refused;
+    job.report.reason = Some(shrunk.to_string());
+    let hint = if *shrunk == Shrunk::Missing { "" } else { "; --allow-shrink saves it all the same" };
+    job.printer.warn(&format!("{} is not saved: {shrunk}{hint}", job.path()));
 }
 
 /// The directory and what is in it; `None` where there is none.
@@ -112,8 +131,9 @@ fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
     Ok(Some((root, walked)))
 }
 
-/// Leaves out what makes the entry too large, and tells of that and of what else is left out.
-fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) {
+/// Leaves out what makes the entry too large, and tells of that and of what else is left out; whether it was too large.
+fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) -> bool {
+    let mut is_trimmed = false;
     let expected: Vec<String> = (walked.left_out.iter())
         .filter(|left_out| matches!(left_out.reason, Reason::Kind(_)))
         .map(ToString::to_string)
@@ -130,6 +150,7 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
             .is_ok_and(|system| !system.f_flag.contains(rustix::fs::StatVfsMountFlags::NOATIME));
         let trimmed = trim(&mut walked.found, limit, by_use);
         if trimmed.files > 0 {
+            is_trimmed = true;
             job.report.skipped += trimmed.files;
             let size = humansize::format_size(trimmed.bytes, humansize::DECIMAL);
             job.printer.note(&format!(
@@ -141,16 +162,17 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
     let outside = walked.outside_links();
     if let Some((named, more)) = named(&outside) {
         job.printer.note(&format!(
-            "links that lead out of the directory: {named}{more}; restoring them takes --outside-links\n"
+            "links that lead out of the directory: {named}{more}; restoring the entry takes --outside-links\n"
         ));
     }
+    is_trimmed
 }
 
 /// Warns of what should have been saved.
 fn tell_left_out(job: &mut Job, left_out: &[String]) {
     job.report.skipped += left_out.len() as u64;
     if let Some((named, more)) = named(left_out) {
-        job.printer.warn(&format!("left out of the entry: {named}{more}"));
+        job.trouble("other", format!("left out of the entry: {named}{more}"));
     }
 }
 

@@ -28,12 +28,27 @@ const DAMAGED: &str = "damaged";
 #[derive(Debug, Clone)]
 pub struct Directory {
     root: PathBuf,
+    /// What has to be there already: a share that is not mounted must not become a directory of this machine.
+    share: Option<PathBuf>,
 }
 
 impl Directory {
     /// A backend below `root`.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), share: None }
+    }
+
+    /// A backend below `root` in a directory that others share, which has to be there.
+    pub fn shared(share: &Path, root: &Path) -> Self {
+        Self { root: root.to_owned(), share: Some(share.to_owned()) }
+    }
+
+    /// Fails where the share is not there.
+    fn reach(&self, action: &'static str, path: &str) -> Result<(), BackendError> {
+        let Some(share) = self.share.as_ref().filter(|share| !share.is_dir()) else { return Ok(()) };
+        let source =
+            io::Error::new(io::ErrorKind::HostUnreachable, format!("{} is not there", share.display()));
+        Err(self.failed(action, path, source))
     }
 
     fn failed(&self, action: &'static str, path: &str, source: io::Error) -> BackendError {
@@ -128,11 +143,13 @@ impl Backend for Directory {
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError> {
+        self.reach("read", path)?;
         absent_is_none(Self::read_file(&self.root.join(path), limit))
             .map_err(|error| self.failed("read", path, error))
     }
 
     fn size(&self, path: &str) -> Result<Option<u64>, BackendError> {
+        self.reach("read", path)?;
         let found = absent_is_none(fs::symlink_metadata(self.root.join(path)));
         found
             .map(|found| found.map(|metadata| metadata.len()))
@@ -140,20 +157,28 @@ impl Backend for Directory {
     }
 
     fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError> {
+        self.reach("write", path)?;
         self.write_file(&self.root.join(path), content).map_err(|error| self.failed("write", path, error))
     }
 
     /// The names are what is left to be written: renames are journalled in their order.
     fn settle(&self, directory: &str) -> Result<(), BackendError> {
+        self.reach("write", directory)?;
         let synced = File::open(self.root.join(directory)).and_then(|directory| directory.sync_all());
         synced.map_err(|error| self.failed("write", directory, error))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError> {
+        self.reach("list", prefix)?;
         let mut objects = Vec::new();
         for entry in walkdir::WalkDir::new(self.root.join(prefix)) {
             let metadata = entry.and_then(|entry| Ok((entry.metadata()?, entry)));
             match metadata {
+                Ok((_, entry)) if entry.depth() == 0 && !entry.file_type().is_dir() => {
+                    let reason =
+                        io::Error::new(io::ErrorKind::InvalidData, "a file stands where a directory should");
+                    return Err(self.failed("list", prefix, reason));
+                }
                 Ok((metadata, entry)) if !metadata.is_dir() => {
                     let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
                     // What has another name was not written by larder.
@@ -170,11 +195,13 @@ impl Backend for Directory {
     }
 
     fn remove(&self, path: &str) -> Result<(), BackendError> {
+        self.reach("remove", path)?;
         let removed = absent_is_none(fs::remove_file(self.root.join(path)));
         removed.map(drop).map_err(|error| self.failed("remove", path, error))
     }
 
     fn set_aside(&self, path: &str) -> Result<(), BackendError> {
+        self.reach("remove", path)?;
         let name = path.rsplit('/').next().unwrap_or(path);
         let aside = self.root.join(DAMAGED).join(name);
         let moved = Self::in_directory(&aside, || fs::rename(self.root.join(path), &aside));
@@ -182,6 +209,7 @@ impl Backend for Directory {
     }
 
     fn mark(&self, directory: &str, text: &str) -> Result<Box<dyn Mark>, BackendError> {
+        self.reach("write", directory)?;
         let make = || {
             let mut file = self.temporary()?;
             // Where there are no locks its time stands in for one.
@@ -200,6 +228,7 @@ impl Backend for Directory {
     }
 
     fn marks(&self, directory: &str) -> Result<Vec<String>, BackendError> {
+        self.reach("read", directory)?;
         let read = || {
             let Some(entries) = absent_is_none(fs::read_dir(self.root.join(directory)))? else {
                 return Ok(Vec::new());

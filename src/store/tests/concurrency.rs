@@ -29,7 +29,7 @@ fn what_was_acknowledged_stays_whole_beside_sweeps() {
     let base = tempfile::tempdir().unwrap();
     let (saves, sweeps) = (AtomicU64::new(0), AtomicU64::new(0));
     let is_over = || saves.load(Ordering::Relaxed).min(sweeps.load(Ordering::Relaxed)) >= 4 * ROUNDS;
-    let saver = |number: u64| {
+    let job = |number: u64| {
         let store = open(base.path(), None, terms("main"));
         for round in 0.. {
             if is_over() {
@@ -55,8 +55,8 @@ fn what_was_acknowledged_stays_whole_beside_sweeps() {
     };
     thread::scope(|scope| {
         for number in 0..4 {
-            let saver = &saver;
-            scope.spawn(move || saver(number));
+            let job = &job;
+            scope.spawn(move || job(number));
         }
         for _ in 0..2 {
             scope.spawn(sweeper);

@@ -61,6 +61,8 @@ fn where_signatures_are_demanded_an_unsigned_entry_is_a_counted_miss() {
         assert_eq!(found.faults.iter().map(StoreError::reason).collect::<Vec<_>>(), [Reason::Unsigned]);
     }
     save(&strict, "entry", b"ours");
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    save(&unsigned, "entry", b"anyone's again");
     assert_eq!(content(&strict, &find(&strict, "entry").unwrap()).unwrap().0, b"ours");
     assert!(find(&unsigned, "entry").is_some(), "who demands nothing uses what is signed, too");
 }

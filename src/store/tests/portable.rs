@@ -72,9 +72,12 @@ fn a_file_that_is_not_what_export_writes_is_refused_and_leaves_no_entry() {
     };
     assert!(import(&pack(&members())).1.is_ok());
     let mut lacking = members();
-    lacking.remove(0);
+    lacking.remove(1);
+    let headless = members()[1..].to_vec();
+    let mut cut = members();
+    cut.pop();
     let mut flipped = members();
-    flipped[0].1[20_000] ^= 1;
+    flipped[1].1[20_000] ^= 1;
     let mut renamed = members();
     renamed.last_mut().unwrap().0 = renamed.last().unwrap().0.replace("/main/", "/other/");
     let mut forged = members();
@@ -83,6 +86,9 @@ fn a_file_that_is_not_what_export_writes_is_refused_and_leaves_no_entry() {
     let cases = [
         (pack(&lacking), "needs a chunk that the file lacks"),
         (pack(&flipped), ""),
+        (pack(&headless), "is not how a file begins"),
+        (pack(&cut), "ends too early"),
+        (Vec::new(), "ends too early"),
         (pack(&renamed), "stands in another place"),
         (pack(&forged), "another digest"),
         (pack(&with("../../etc/passwd")), "neither a chunk nor an entry"),

@@ -56,14 +56,16 @@ pub enum OpenRemoteFault {
 }
 
 impl RemoteUrl {
-    /// The backend at this address. Nothing is asked of the service yet.
+    /// The backend at this address. Nothing is asked of the service yet. Of a `file://` address all but the last
+    /// component has to be there whenever it is used.
     ///
     /// # Errors
     ///
     /// Fails when something is missing that the service needs, and when it cannot do what a store needs.
     pub fn open(&self, settings: &RemoteSettings) -> Result<Arc<dyn Backend>, OpenRemoteError> {
         if self.service == Service::File {
-            return Ok(Arc::new(Directory::new(&PathBuf::from(format!("/{}", self.prefix)))));
+            let root = PathBuf::from(format!("/{}", self.prefix));
+            return Ok(Arc::new(Directory::shared(root.parent().unwrap_or(&root), &root)));
         }
         self.open_remote(settings)
             .map(|remote| Arc::new(remote) as Arc<dyn Backend>)

@@ -143,4 +143,9 @@ fn a_file_url_is_a_directory() {
     let url: RemoteUrl = format!("file://{}/with%20space", base.path().display()).parse().unwrap();
     url.open(&RemoteSettings::default()).unwrap().write("a/b", b"1").unwrap();
     assert_eq!(std::fs::read(base.path().join("with space/a/b")).unwrap(), b"1");
+    let gone: RemoteUrl = format!("file://{}/gone/store", base.path().display()).parse().unwrap();
+    let gone = gone.open(&RemoteSettings::default()).unwrap();
+    assert_eq!(gone.write("a/b", b"1").unwrap_err().reason, Reason::Unreachable);
+    assert_eq!(gone.list("a").unwrap_err().reason, Reason::Unreachable);
+    assert!(!base.path().join("gone").exists(), "a share that is not mounted is not made up");
 }
