@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::build::{BuildKeys, Inputs, Lookup, NoKeys, compute_keys, engine, input_error};
 use super::error::{CommandError, chain};
-use super::print_json;
+use super::{print_json, print_text};
 use crate::buildkit::Client;
 use crate::cli::{BuildArgs, Format, KeyArgs};
 use crate::key::{CacheKey, Input};
@@ -47,7 +47,7 @@ pub(super) async fn run(
         dependency_inputs: published(&keys.dependency_inputs),
     };
     match args.format {
-        Format::Text => printer.out(&text(&output)),
+        Format::Text => print_text(printer, &text(&output))?,
         Format::Json => print_json(printer, &output)?,
     }
     Ok(())

@@ -60,8 +60,15 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
 /// Prints an object that was asked for as JSON.
 fn print_json(printer: Printer, object: &impl Serialize) -> Result<(), CommandError> {
     let json = serde_json::to_string_pretty(object).map_err(|error| CommandError::config(&error))?;
-    printer.out(&format!("{json}\n"));
-    Ok(())
+    print_text(printer, &format!("{json}\n"))
+}
+
+/// Prints what was asked for.
+fn print_text(printer: Printer, text: &str) -> Result<(), CommandError> {
+    printer.out(text).map_err(|error| {
+        CommandError::config_line(format!("cannot write to standard output: {}", error::chain(&error)))
+            .hint("make room where it goes, or send it elsewhere")
+    })
 }
 
 fn on_a_runtime(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {

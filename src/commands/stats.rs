@@ -1,7 +1,7 @@
 //! `larder stats`: what the last builds hit.
 
 use super::error::CommandError;
-use super::print_json;
+use super::{print_json, print_text};
 use crate::cli::{Format, StatsArgs};
 use crate::ledger;
 use crate::notes::Notes;
@@ -19,7 +19,7 @@ pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Re
     let last = usize::try_from(args.last).unwrap_or(usize::MAX);
     let stats = Stats::new(&ledger.builds, last, notes.directory(), bytes);
     match args.format {
-        Format::Text => printer.out(&stats.text()),
+        Format::Text => print_text(printer, &stats.text())?,
         Format::Json => print_json(printer, &stats)?,
     }
     Ok(())

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::build::{Explanation, Identity};
 use super::error::{CommandError, chain};
 use super::key::keyed;
-use super::print_json;
+use super::{print_json, print_text};
 use crate::cli::{Format, WhyArgs};
 use crate::key::{CacheKey, Change};
 use crate::notes::{Notes, NotesError, RecordHead};
@@ -63,7 +63,7 @@ pub(super) async fn run(
         changes,
     };
     match args.format {
-        Format::Text => printer.out(&text(&output, &build.tags)),
+        Format::Text => print_text(printer, &text(&output, &build.tags))?,
         Format::Json => print_json(printer, &output)?,
     }
     Ok(())

@@ -35,10 +35,16 @@ impl Printer {
     }
 
     /// Prints what was asked for, as it is.
-    pub fn out(self, text: &str) {
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be written, but not because whoever asked is gone.
+    pub fn out(self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
-        // Whoever asked is gone; there is nobody left to tell.
-        drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Prints a message beside what was asked for, as it is.

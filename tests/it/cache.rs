@@ -280,3 +280,19 @@ fn what_is_asked_of_a_remote_needs_one() {
     );
     assert_eq!(std::fs::read_dir(Path::new(&remote)).unwrap().count(), 0, "looking creates nothing");
 }
+
+#[test]
+fn output_that_cannot_be_written_is_no_success() {
+    let cache = Cache::new();
+    cache.save("main", "one", 1000);
+    for arguments in [&["list"][..], &["stats", "--format", "json"], &["verify"]] {
+        let mut command = cache.command(arguments);
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command.stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(2) && said.contains("No space left on device"),
+            "{arguments:?}: {said}"
+        );
+    }
+}

@@ -20,6 +20,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::error::{Circumstances, CommandError, ErrorKind, chain};
+use super::print_text;
 use crate::buildkit::session::FileTarget;
 use crate::buildkit::solve::ExporterResponse;
 use crate::buildkit::{ApiVersion, Client, EngineProduct, SolveError};
@@ -447,7 +448,7 @@ impl Job<'_> {
         }
         if self.build.quiet {
             if let (Some(id), Ok(())) = (&self.record.image_id, result) {
-                self.printer.out(&format!("{id}\n"));
+                print_text(self.printer, &format!("{id}\n"))?;
             }
         } else if !matches!(self.build.progress, ProgressMode::Json | ProgressMode::Quiet) {
             self.printer.note(&summary::render(&self.record));

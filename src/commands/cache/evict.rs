@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal};
 
 use jiff::Timestamp;
 
-use super::super::print_json;
+use super::super::{print_json, print_text};
 use super::{Cache, CommandError, fault};
 use crate::cli::{ClearArgs, EvictArgs, Format};
 use crate::digest::Digest;
@@ -33,7 +33,7 @@ fn evict(victims: Victims<'_>, dry_run: bool, format: Format, cache: &Cache<'_>)
     let swept = swept.map_err(|error| fault(&error))?;
     let eviction = Eviction::new(&swept, dry_run);
     match format {
-        Format::Text => cache.printer.out(&eviction.text()),
+        Format::Text => print_text(cache.printer, &eviction.text())?,
         Format::Json => print_json(cache.printer, &eviction)?,
     }
     Ok(())

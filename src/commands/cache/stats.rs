@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{on_a_runtime, print_json};
+use super::super::{on_a_runtime, print_json, print_text};
 use super::{Cache, CommandError};
 use crate::buildkit::Client;
 use crate::cli::Format;
@@ -15,7 +15,7 @@ pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError>
     let usage = Usage::new(&census, &cache.name, cache.settings.store.limits, build_cache(cache))
         .signed_with(cache.settings.store.terms.trust.public_key());
     match format {
-        Format::Text => cache.printer.out(&usage.text()),
+        Format::Text => print_text(cache.printer, &usage.text())?,
         Format::Json => print_json(cache.printer, &usage)?,
     }
     Ok(())

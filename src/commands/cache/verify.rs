@@ -1,8 +1,8 @@
 //! `larder cache verify`.
 
 use super::super::error::{CommandError, chain};
-use super::super::print_json;
 use super::super::watched::watched;
+use super::super::{print_json, print_text};
 use super::{Cache, fault};
 use crate::cli::{Format, VerifyArgs};
 use crate::output::verification::Verification;
@@ -17,7 +17,7 @@ pub(super) fn run(args: &VerifyArgs, cache: &Cache<'_>) -> Result<(), CommandErr
     let faults = verified.faults.iter().map(|fault| (fault.reason(), chain(fault))).collect();
     let verification = Verification::new(&verified, faults, args.repair);
     match args.read.format {
-        Format::Text => cache.printer.out(&verification.text()),
+        Format::Text => print_text(cache.printer, &verification.text())?,
         Format::Json => print_json(cache.printer, &verification)?,
     }
     if verification.is_whole() || (args.repair && verification.has_lost_nothing()) {
