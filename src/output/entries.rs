@@ -36,6 +36,8 @@ struct Row<'a> {
     tags: &'a [String],
     created: Timestamp,
     last_used: Timestamp,
+    /// Those of one family can stand in for each other: a directory's name.
+    family: &'a str,
     /// Bytes of its files.
     bytes: u64,
     files: u64,
@@ -58,6 +60,7 @@ impl<'a> Row<'a> {
             tags: &manifest.subject.tags,
             created: manifest.created,
             last_used: listed.last_used,
+            family: &manifest.address.family,
             bytes: manifest.subject.bytes,
             files: manifest.subject.files,
             bytes_stored: listed.stored_bytes,
@@ -71,6 +74,9 @@ impl<'a> Row<'a> {
         let mut line = |label: &str, value: &str| {
             let _ = writeln!(text, "  {label:<10} {value}");
         };
+        if self.family != self.title {
+            line("name", &screen_text(self.family));
+        }
         if !self.tags.is_empty() {
             line("tags", &screen_text(&self.tags.join(", ")));
         }
@@ -120,7 +126,6 @@ pub struct EntryInfo<'a> {
     entry: Row<'a>,
     /// The whole id.
     digest: Digest,
-    family: &'a str,
     chunks: usize,
     inputs: &'a [KeyInput],
 }
@@ -133,7 +138,6 @@ impl<'a> EntryInfo<'a> {
             schema: "larder.cache-info.v1",
             entry: Row::new(listed),
             digest: listed.entry.id,
-            family: &manifest.address.family,
             chunks: manifest.chunks.len(),
             inputs: &manifest.subject.inputs,
         }
@@ -146,7 +150,6 @@ impl<'a> EntryInfo<'a> {
         let mut line = |label: &str, value: &str| {
             let _ = writeln!(text, "  {label:<10} {value}");
         };
-        line("family", &screen_text(self.family));
         line("chunks", &self.chunks.to_string());
         line("key", &self.entry.key.to_string());
         line("digest", &self.digest.to_string());

@@ -78,12 +78,12 @@ impl<'a> Eviction<'a> {
             );
         }
         let (verb, what) = if self.dry_run { ("would free", "would go") } else { ("freed", "went") };
+        let entries = |count| if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
+        let (gone, kept) = (entries(self.evicted.len()), entries(self.kept_entries));
         let _ = writeln!(
             text,
-            "{} entries {what}, {verb} {}; {} entries stay, {}",
-            self.evicted.len(),
+            "{gone} {what}, {verb} {}; {kept} left, {}",
             format_size(self.freed_bytes, DECIMAL),
-            self.kept_entries,
             format_size(self.kept_bytes, DECIMAL)
         );
         text

@@ -164,7 +164,10 @@ impl Given<'_> {
             ("max-age", args.max_age.as_deref()),
             env_vars::LARDER_MAX_AGE,
             ("max_age", file.max_age.as_deref()),
-            duration::parse,
+            |text| match text.parse::<u64>() {
+                Ok(_) => Err(format!("`{text}` has no unit: write {text}d, {text}h or {text}m")),
+                Err(_) => duration::parse(text),
+            },
         )?;
         let default = gigabytes(&DEFAULT_SIZE_GB.to_string()).ok().flatten();
         Ok(Limits {
@@ -222,6 +225,8 @@ mod tests {
             limits(&StoreArgs::default(), &[("LARDER_MAX_AGE", "7d")]).max_age.unwrap().as_secs(),
             604_800
         );
+        let bare = StoreArgs { max_age: Some("30".to_owned()), ..StoreArgs::default() };
+        assert!(resolve(&bare, &[]).is_err(), "thirty seconds are not meant");
         for wrong in ["-1", "much", "", "1e300"] {
             let typed = StoreArgs { cache_max_size_gb: Some(wrong.to_owned()), ..StoreArgs::default() };
             assert!(resolve(&typed, &[]).is_err(), "{wrong}");
