@@ -36,17 +36,7 @@ fn portable(mut xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> 
 
 /// Sets the attributes that can be set; privileged ones are left out for others.
 pub(super) fn set(file: &File, xattrs: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-    for (name, value) in xattrs.iter().filter(|(name, _)| !LOCAL.contains(&name.as_str())) {
-        match file.set_xattr(name, value) {
-            Err(error)
-                if !matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
-            {
-                return Err(error);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    context::set_xattrs(file, xattrs.iter().filter(|(name, _)| !LOCAL.contains(&name.as_str())))
 }
 
 /// Makes the attributes these: sets them, and removes others that can be removed.

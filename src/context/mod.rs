@@ -58,7 +58,7 @@ pub use lexical::clean as clean_path;
 pub use patterns::{MatchState, PatternError, PatternMatcher};
 pub use select::{Selected, select, walk_selected};
 pub use stamp::Stamp;
-pub use stat::{go_mode, mode_bits, xattrs};
+pub use stat::{go_mode, mode_bits, set_xattrs, xattrs};
 pub use stat_index::StatIndex;
 pub use tree::Shape;
 pub use walk::{Entry, EntryKind, Walk, walk};

@@ -1,9 +1,12 @@
 //! Metadata as the wire of a file sync spells it.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
+
+use xattr::FileExt as _;
 
 /// Bits of Go's `os.FileMode` above the nine permission bits.
 pub mod mode_bits {
@@ -75,6 +78,28 @@ pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
             Some((key, value))
         })
         .collect()
+}
+
+/// Sets attributes of an open file as far as this file system and user can; privileged ones are left out for others.
+///
+/// # Errors
+///
+/// Fails when one that can be set is not, for want of room for instance.
+pub fn set_xattrs<'a>(
+    file: &File,
+    xattrs: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>,
+) -> io::Result<()> {
+    for (name, value) in xattrs {
+        match file.set_xattr(name, value) {
+            Err(error)
+                if !matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
+            {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The major and minor number of a device file, cut from the kernel's number as

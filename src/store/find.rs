@@ -1,5 +1,7 @@
 //! Finding an entry: this job's lane before the trunk's, what is here before what is far.
 
+use std::collections::HashSet;
+
 use super::manifest::{Entry, EntryName};
 use super::repository::Repository;
 use super::{Address, EntryKind, Lane, Store, StoreError};
@@ -19,67 +21,72 @@ pub struct Found {
 impl Store {
     /// Looks for the entry of `key`; with `fallback` also for the newest one of the family.
     pub fn find(&self, kind: EntryKind, family: &str, key: Digest, fallback: bool) -> Found {
-        let mut found = Found::default();
-        for lane in self.lanes() {
-            if let Some(entry) = self.newest(lane, kind, family, Some(key), &mut found.faults) {
-                return Found { entry: Some(entry), exact: true, ..found };
+        let repositories = self.repositories().collect();
+        let mut search =
+            Search { store: self, kind, family, repositories, tried: HashSet::new(), faults: Vec::new() };
+        let (mut entry, mut exact) = (None, false);
+        for key in [Some(key), None] {
+            if entry.is_none() && (key.is_some() || fallback) {
+                entry = self.lanes().find_map(|lane| search.newest(lane, key));
+                exact = entry.is_some() && key.is_some();
             }
         }
-        if fallback {
-            for lane in self.lanes() {
-                if let Some(entry) = self.newest(lane, kind, family, None, &mut found.faults) {
-                    return Found { entry: Some(entry), ..found };
-                }
-            }
-        }
-        found
+        Found { entry, exact, faults: search.faults }
     }
 
     fn lanes(&self) -> impl Iterator<Item = &Lane> {
         std::iter::once(&self.lane).chain((self.trunk != self.lane).then_some(&self.trunk))
     }
+}
 
-    /// The newest entry of a family that can be used, of `key` if that is given.
-    fn newest(
-        &self,
-        lane: &Lane,
-        kind: EntryKind,
-        family: &str,
-        key: Option<Digest>,
-        faults: &mut Vec<StoreError>,
-    ) -> Option<Entry> {
-        let place = Address::place_of(lane, kind, family);
+/// One look into the store: what fails is asked once and told once.
+struct Search<'a> {
+    store: &'a Store,
+    kind: EntryKind,
+    family: &'a str,
+    /// Those that have answered so far.
+    repositories: Vec<&'a Repository>,
+    /// Entries that could not be used.
+    tried: HashSet<String>,
+    faults: Vec<StoreError>,
+}
+
+impl<'a> Search<'a> {
+    /// The newest entry of the family that can be used, of `key` if that is given.
+    fn newest(&mut self, lane: &Lane, key: Option<Digest>) -> Option<Entry> {
+        let place = Address::place_of(lane, self.kind, self.family);
         let mut names: Vec<(EntryName, &Repository)> = Vec::new();
-        for repository in self.repositories() {
+        for repository in self.repositories.clone() {
             match repository.names(&place) {
                 Ok(found) => names.extend(found.into_iter().map(|name| (name, repository))),
-                Err(fault) => faults.push(fault),
+                Err(fault) => {
+                    self.repositories.retain(|other| !std::ptr::eq(*other, repository));
+                    self.faults.push(fault);
+                }
             }
             names.retain(|(name, _)| key.is_none_or(|key| name.is_for(&key)));
             // An exact one here is as good as a newer one elsewhere.
-            if key.is_some() {
-                if let Some(entry) = self.first_usable(&mut names, faults) {
-                    return Some(entry);
-                }
-                names.clear();
+            if key.is_some()
+                && let Some(entry) = self.first_usable(std::mem::take(&mut names))
+            {
+                return Some(entry);
             }
         }
-        self.first_usable(&mut names, faults)
+        self.first_usable(names)
     }
 
     /// The newest of `names` that can be used.
-    fn first_usable(
-        &self,
-        names: &mut [(EntryName, &Repository)],
-        faults: &mut Vec<StoreError>,
-    ) -> Option<Entry> {
+    fn first_usable(&mut self, mut names: Vec<(EntryName, &'a Repository)>) -> Option<Entry> {
         // Of the same entry here and there, the one here comes first: sorting keeps their order.
         names.sort_by(|(a, _), (b, _)| b.cmp_age(a));
         for (name, repository) in names {
-            match repository.entry(name, &self.trust) {
+            if !self.tried.insert(format!("{} {}", repository.place(), name.path())) {
+                continue;
+            }
+            match repository.entry(&name, &self.store.trust) {
                 Ok(Some(entry)) => return Some(entry),
                 Ok(None) => {}
-                Err(fault) => faults.push(fault),
+                Err(fault) => self.faults.push(fault),
             }
         }
         None

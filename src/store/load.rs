@@ -4,9 +4,10 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::manifest::{ChunkRef, Entry, Span};
+use super::parallel::{lock, unlocked};
 use super::registration::Registration;
 use super::repository::{LARGEST_MANIFEST, StoredChunk};
 use super::{Store, StoreError, parallel};
@@ -50,7 +51,7 @@ impl Store {
             }
             Err(fault) => Err(fault),
             Ok(()) => {
-                let mut faults = fetch.faults.into_inner().unwrap_or_else(PoisonError::into_inner);
+                let mut faults = unlocked(fetch.faults);
                 faults.extend(self.adopt(entry).err());
                 Ok(faults)
             }
@@ -84,11 +85,11 @@ impl Store {
         self.load(entry, &places, &|place, chunk| {
             let (from, to) = (starts[place].max(span.at), starts[place + 1].min(end));
             let (from_chunk, to_chunk) = (offset(from - starts[place]), offset(to - starts[place]));
-            let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut bytes = lock(&bytes);
             bytes[offset(from - span.at)..offset(to - span.at)].copy_from_slice(&chunk[from_chunk..to_chunk]);
             Ok(())
         })?;
-        Ok(bytes.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(unlocked(bytes))
     }
 
     /// Announces what may have to be fetched from the remote, so that what arrives stays.
@@ -145,7 +146,7 @@ impl Fetch<'_> {
     }
 
     fn note(&self, fault: StoreError) {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+        lock(&self.faults).push(fault);
     }
 
     fn missing(&self, digest: &Digest) -> StoreError {

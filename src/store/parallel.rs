@@ -2,12 +2,22 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// How many threads the machine can keep computing.
 pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// What a mutex guards; a thread that failed while it held it has left nothing half done.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a mutex guarded that nobody else has any more.
+pub(super) fn unlocked<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Does `work` for each item, in no order, by up to `threads` threads.
@@ -25,7 +35,7 @@ pub(super) fn each<T: Sync, E: Send>(
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
             if let Err(error) = work(item) {
                 next.store(items.len(), Ordering::Relaxed);
-                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                lock(&failed).get_or_insert(error);
                 return;
             }
         }
@@ -36,7 +46,7 @@ pub(super) fn each<T: Sync, E: Send>(
         }
         run();
     });
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    unlocked(failed).map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

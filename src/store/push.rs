@@ -1,10 +1,11 @@
 //! Bringing an entry to the remote while it is still being saved.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use super::manifest::{ChunkRef, Entry};
+use super::parallel::lock;
 use super::registration::Registration;
 use super::repository::Repository;
 use super::{StoreError, parallel};
@@ -82,7 +83,7 @@ impl Push {
                 .join()
                 .map_err(|_| StoreError::Worker(std::io::Error::other("a thread of its own failed")))?;
         }
-        match self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match lock(&self.shared.fault).take() {
             Some(fault) => Err(fault),
             None => self.shared.remote.put_entry(entry, text),
         }
@@ -92,15 +93,15 @@ impl Push {
 fn upload(digests: &Mutex<Receiver<Digest>>, shared: &Shared) {
     loop {
         let batch: Vec<Digest> = {
-            let digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
+            let digests = lock(digests);
             let Ok(first) = digests.recv() else { return };
             std::iter::once(first).chain(digests.try_iter().take(ANNOUNCED_AT_ONCE - 1)).collect()
         };
-        if shared.fault.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        if lock(&shared.fault).is_some() {
             return;
         }
         if let Err(fault) = bring(&batch, shared) {
-            shared.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+            lock(&shared.fault).get_or_insert(fault);
             return;
         }
     }

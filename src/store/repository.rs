@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
 use super::backend::{Backend, Reason};
 use super::chunk::frame;
 use super::manifest::{ChunkRef, Entry, EntryName, Unreadable};
+use super::parallel::{lock, unlocked};
 use super::signature::Trust;
 use super::{Address, StoreError, parallel};
 use crate::digest::Digest;
@@ -106,7 +107,7 @@ impl Repository {
         let read = Mutex::new((Vec::new(), Vec::new()));
         let done = parallel::each::<_, Infallible>(&names, self.backend.parallelism(), |name| {
             let entry = self.entry(name, &Trust::default());
-            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut read = lock(&read);
             match entry {
                 Ok(entry) => read.0.extend(entry),
                 Err(fault) => read.1.push(fault),
@@ -114,7 +115,7 @@ impl Repository {
             Ok(())
         });
         let Ok(()) = done;
-        let (mut entries, faults) = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mut entries, faults) = unlocked(read);
         entries.sort_unstable_by(|a: &Entry, b: &Entry| a.path.cmp(&b.path));
         Ok((entries, faults))
     }

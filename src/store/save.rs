@@ -12,7 +12,7 @@
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use jiff::Timestamp;
@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use super::chunk::cutter::Cutter;
 use super::chunk::frame::Encoder;
 use super::manifest::{ChunkRef, Entry, Manifest, SCHEMA, Span, Subject};
+use super::parallel::lock;
 use super::push::Push;
 use super::registration::Registration;
 use super::{Address, Store, StoreError, parallel};
@@ -340,8 +341,4 @@ fn keep(
     registration.put(&digest, &frame)?;
     let stored = frame.len() as u64;
     Ok((ChunkRef { digest, size, stored: bytes(stored) }, stored))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

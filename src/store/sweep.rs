@@ -10,7 +10,7 @@
 //! removed. A sweep that dies leaves chunks behind that the next one removes.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use super::StoreError;
 use super::backend::{BackendError, Object};
 use super::manifest::{ChunkRef, EntryName};
+use super::parallel::{lock, unlocked};
 use super::registration::{Condemnation, announced};
 use super::repository::Repository;
 use super::retention::{self, Candidate, Cause, Limits};
@@ -132,7 +133,7 @@ impl Inventory {
                 Err(StoreError::Newer { .. }) => chunks_of_any_schema(repository, name)?,
                 _ => Vec::new(),
             };
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut found = lock(&found);
             found.1.extend(foreign);
             match read {
                 Ok(entry) => found.0.extend(entry),
@@ -141,7 +142,7 @@ impl Inventory {
             }
             Ok(())
         })?;
-        let (mut entries, foreign) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mut entries, foreign) = unlocked(found);
         entries.sort_unstable_by(|a: &Entry, b: &Entry| a.path.cmp(&b.path));
         self.entries.append(&mut entries);
         self.foreign.extend(foreign);
@@ -229,12 +230,12 @@ impl Inventory {
         parallel::each(&unneeded, repository.backend.parallelism(), |digest| {
             if start.elapsed() < LONGEST {
                 repository.backend.remove(&ChunkRef::path(digest))?;
-                removed.lock().unwrap_or_else(PoisonError::into_inner).push(*digest);
+                lock(&removed).push(*digest);
             }
             Ok::<(), BackendError>(())
         })?;
         drop(condemnation);
-        Ok(removed.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(unlocked(removed))
     }
 }
 

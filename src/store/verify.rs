@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::census::Place;
 use super::manifest::ChunkRef;
+use super::parallel::{lock, unlocked};
 use super::registration::Registration;
 use super::repository::Repository;
 use super::{Entry, Store, StoreError, parallel};
@@ -145,7 +146,7 @@ impl Check<'_> {
         verified.bytes = bytes.into_inner();
         verified.healed = healed.into_inner();
         verified.faults.append(&mut lock(&faults));
-        bad.into_inner().unwrap_or_else(PoisonError::into_inner)
+        unlocked(bad)
     }
 
     fn heal(&self, digest: &Digest) -> Result<bool, StoreError> {
@@ -164,8 +165,4 @@ fn wanted(entries: &[Entry]) -> Vec<Digest> {
     let mut all: Vec<Digest> = all.into_iter().collect();
     all.sort_unstable();
     all
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

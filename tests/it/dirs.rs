@@ -403,3 +403,41 @@ fn a_refused_save_leaves_nothing_in_the_cache() {
     let stats: Value = serde_json::from_str(&stats.stdout).unwrap();
     assert_eq!((&stats["entries"], &stats["bytes_stored"]), (&0.into(), &0.into()));
 }
+
+#[test]
+fn a_read_only_cache_is_read_and_not_changed() {
+    let context = project();
+    context.dir_report("save", &[]);
+    context.forget_cache();
+    let files = || {
+        let entries = WalkDir::new(context.path("home/.cache/larder")).sort_by_file_name().into_iter();
+        entries.map(|entry| entry.unwrap().into_path()).collect::<Vec<_>>()
+    };
+    let before = files();
+    assert_eq!(context.dir_report("restore", &["--read-only"])["outcome"], "hit");
+    context.write(".pip-cache/more", "more");
+    context.dir_report("save", &["--read-only"]);
+    assert_eq!(files(), before);
+}
+
+#[test]
+fn the_limits_hold_after_each_save() {
+    let context = project();
+    for name in ["one", "two", "three"] {
+        context.dir_report("save", &["--name", name, "--cache-max-entries", "2"]);
+    }
+    let list = context.larder(&["cache", "list", "--format", "json"]).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    let names: Vec<&str> =
+        list["entries"].as_array().unwrap().iter().map(|entry| entry["family"].as_str().unwrap()).collect();
+    assert_eq!(names, ["three", "two"]);
+}
+
+#[test]
+fn a_remote_that_fails_is_told_once() {
+    let context = project();
+    fs::write(context.path("remote"), "no directory").unwrap();
+    let url = format!("file://{}", context.path("remote").display());
+    let run = context.dir("restore", &["--fallback", "--lane", "pr-1", "--remote", &url]).success();
+    assert_eq!(run.stderr.matches("warning: ").count(), 1, "{}", run.stderr);
+}

@@ -18,9 +18,8 @@ use cap_fs_ext::{DirExt, OpenOptionsMaybeDirExt, SystemTimeSpec};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use rustix::fs::{FileType, Mode};
-use xattr::FileExt;
 
-use crate::context::mode_bits;
+use crate::context::{mode_bits, set_xattrs};
 
 /// The directory and what is still open in it.
 pub(super) struct DirectoryOutput {
@@ -87,7 +86,7 @@ impl DirectoryOutput {
             return Ok(false);
         }
         let Some((_, stat, Some(file))) = self.pending.remove(&id) else { return Err(unknown()) };
-        set_xattrs(&file, &stat)?;
+        set_xattrs(&file, &stat.xattrs)?;
         file.set_permissions(permissions(&stat))?;
         file.set_modified(modified_time(&stat))?;
         Ok(true)
@@ -99,7 +98,7 @@ impl DirectoryOutput {
         readable.read(true).maybe_dir(true);
         for (path, stat) in std::mem::take(&mut self.directories).into_iter().rev() {
             let directory = self.root.open_with(&path, &readable)?.into_std();
-            set_xattrs(&directory, &stat)?;
+            set_xattrs(&directory, &stat.xattrs)?;
             directory.set_permissions(permissions(&stat))?;
             directory.set_modified(modified_time(&stat))?;
         }
@@ -155,21 +154,6 @@ fn modified_time(stat: &Stat) -> SystemTime {
 
 fn modified(stat: &Stat) -> SystemTimeSpec {
     SystemTimeSpec::Absolute(cap_std::time::SystemTime::from_std(modified_time(stat)))
-}
-
-/// Sets the attributes that this file system and user can set; privileged ones are left out for others.
-fn set_xattrs(file: &File, stat: &Stat) -> io::Result<()> {
-    for (name, value) in &stat.xattrs {
-        match file.set_xattr(name, value) {
-            Err(error)
-                if !matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
-            {
-                return Err(error);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

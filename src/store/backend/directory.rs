@@ -165,7 +165,7 @@ impl Backend for Directory {
     fn settle(&self, directory: &str) -> Result<(), BackendError> {
         self.reach("write", directory)?;
         let synced = File::open(self.root.join(directory)).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| self.failed("write", directory, error))
+        synced.map_err(|error| self.failed("write to", directory, error))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError> {
@@ -224,7 +224,7 @@ impl Backend for Directory {
         };
         make()
             .map(|mark| Box::new(mark) as Box<dyn Mark>)
-            .map_err(|error| self.failed("write", directory, error))
+            .map_err(|error| self.failed("write to", directory, error))
     }
 
     fn marks(&self, directory: &str) -> Result<Vec<String>, BackendError> {

@@ -8,7 +8,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path} in {place}")]
 pub struct BackendError {
-    /// A verb: read, write, list, remove.
+    /// A verb: read, write, write to, list, remove.
     pub action: &'static str,
     /// The object or prefix.
     pub path: String,

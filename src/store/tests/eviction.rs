@@ -1,7 +1,5 @@
 //! What goes, what stays, and what that frees.
 
-use std::time::Duration;
-
 use super::*;
 
 fn limits(max_bytes: u64) -> Limits {
@@ -23,7 +21,7 @@ fn the_least_recently_used_entries_go_and_their_bytes_with_them() {
     let store = open(base.path(), None, terms("main"));
     for name in ["a", "b", "c"] {
         save(&store, name, &noise(u64::from(name.as_bytes()[0]), 2_000_000));
-        std::thread::sleep(Duration::from_millis(2));
+        next_moment();
     }
     store.touch(&find(&store, "a").unwrap()).unwrap();
     let plan = store.evict(Place::Local, Victims::Beyond(limits(4_500_000)), true, Timestamp::now()).unwrap();
@@ -59,7 +57,7 @@ fn each_save_is_followed_by_no_more_looking_than_is_needed() {
     save(&store, "a", &noise(52, 2_000_000));
     let now = Timestamp::now();
     assert_eq!(store.keep_within(limits(100_000_000), now).0.len(), 1, "the first time there is a look");
-    std::thread::sleep(Duration::from_millis(2));
+    next_moment();
     save(&store, "b", &noise(53, 2_000_000));
     assert!(store.keep_within(limits(100_000_000), now).0.is_empty(), "far below the limit there is none");
     let (swept, faults) = store.keep_within(limits(3_000_000), Timestamp::now());
@@ -145,7 +143,7 @@ fn what_an_evicted_entry_had_replaced_does_not_come_back() {
     let store = open(base.path(), None, terms("main"));
     let old = save(&store, "same", b"old").entry;
     let text = std::fs::read(base.path().join(&old.path)).unwrap();
-    std::thread::sleep(Duration::from_millis(2));
+    next_moment();
     let new = save(&store, "same", b"new").entry;
     // A job that was killed right after its save has not removed what it replaced.
     std::fs::write(base.path().join(&old.path), text).unwrap();

@@ -29,7 +29,7 @@ fn without_an_exact_entry_the_newest_of_the_family_stands_in() {
     assert_eq!(fallback(&ours).entry, None);
     for name in ["old", "newer"] {
         save(&trunk, name, name.as_bytes());
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        next_moment();
     }
     let found = fallback(&ours);
     assert_eq!((found.entry.unwrap().manifest.subject.title.as_str(), found.exact), ("newer", false));
@@ -61,7 +61,7 @@ fn where_signatures_are_demanded_an_unsigned_entry_is_a_counted_miss() {
         assert_eq!(found.faults.iter().map(StoreError::reason).collect::<Vec<_>>(), [Reason::Unsigned]);
     }
     save(&strict, "entry", b"ours");
-    std::thread::sleep(std::time::Duration::from_millis(2));
+    next_moment();
     save(&unsigned, "entry", b"anyone's again");
     assert_eq!(content(&strict, &find(&strict, "entry").unwrap()).unwrap().0, b"ours");
     assert!(find(&unsigned, "entry").is_some(), "who demands nothing uses what is signed, too");

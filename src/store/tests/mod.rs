@@ -52,6 +52,14 @@ pub(super) fn key(text: &str) -> Digest {
     Digest::of(text.as_bytes())
 }
 
+/// Waits until entries that are saved from now on are told from those before by their time.
+pub(super) fn next_moment() {
+    let before = Timestamp::now().as_millisecond();
+    while Timestamp::now().as_millisecond() == before {
+        std::thread::yield_now();
+    }
+}
+
 /// Saves `content` under `key` as the whole entry.
 pub(super) fn save(store: &Store, name: &str, content: &[u8]) -> Saved {
     let mut save = store.save(EntryKind::Dir, "family", key(name)).unwrap();

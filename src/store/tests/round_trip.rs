@@ -124,7 +124,7 @@ fn of_the_versions_of_one_key_the_newest_is_found_and_old_ones_go() {
     let store = open(base.path(), None, terms("main"));
     for version in 0..5 {
         save(&store, "same", &[version; 10]);
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        next_moment();
     }
     let entry = find(&store, "same").unwrap();
     assert_eq!(content(&store, &entry).unwrap().0, [4; 10]);

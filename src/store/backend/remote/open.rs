@@ -4,14 +4,14 @@
 //! provider's own programs find them: `AWS_*` variables, shared configuration,
 //! web identity, container and instance roles; `GOOGLE_APPLICATION_CREDENTIALS`,
 //! the well-known file, the metadata server; `AZURE_STORAGE_*`, workload and
-//! managed identities; `ACTIONS_*`. Those read the environment themselves.
+//! managed identities. Those read the environment themselves.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use opendal::services::{Azblob, Gcs, Ghac, S3, Webdav};
-use opendal::{Capability, ErrorKind, HttpTransporter, OperationContext, Operator};
+use opendal::services::{Azblob, Gcs, S3, Webdav};
+use opendal::{HttpTransporter, OperationContext, Operator};
 
 use super::transport::Transport;
 use super::url::{RemoteUrl, Service};
@@ -41,12 +41,9 @@ pub enum OpenRemoteFault {
     /// The account key is no base64.
     #[error("the account key that was given is no base64")]
     AccountKey,
-    /// There is no such service where larder runs.
-    #[error("it is there within a job of GitHub Actions only")]
-    NoActions,
-    /// The service cannot do what a store needs.
-    #[error("the service cannot {0}, which a store needs")]
-    Incapable(String),
+    /// GitHub's cache gives objects by name and nothing else.
+    #[error("GitHub's cache can neither list nor remove objects, which a store needs; name a bucket instead")]
+    Unlistable,
     /// OpenDAL takes the address for wrong.
     #[error("its address means nothing to the service")]
     Misconfigured,
@@ -77,7 +74,6 @@ impl RemoteUrl {
         // The signer that assumes a role knows no other; the first one stays.
         HttpTransporter::install_default(transport.clone());
         let operator = self.operator(settings)?;
-        demand(&operator.info().capability())?;
         let operator = operator
             .with_context(OperationContext::new().with_http_transport(HttpTransporter::new(transport)));
         Ok(Remote::new(operator, self.to_string(), settings))
@@ -90,7 +86,7 @@ impl RemoteUrl {
             Service::Azblob => self.azblob(settings),
             Service::Webdav => self.webdav("http", settings),
             Service::Webdavs => self.webdav("https", settings),
-            Service::Ghac => self.ghac(),
+            Service::Ghac => Err(OpenRemoteFault::Unlistable),
             Service::File => Err(OpenRemoteFault::Misconfigured),
         }
     }
@@ -190,25 +186,4 @@ impl RemoteUrl {
             .password(password);
         Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)
     }
-
-    fn ghac(&self) -> Result<Operator, OpenRemoteFault> {
-        let builder = Ghac::default().root(&self.prefix).version(self.option_or_none("version"));
-        Operator::new(builder).map_err(|error| match error.kind() {
-            ErrorKind::ConfigInvalid => OpenRemoteFault::NoActions,
-            _ => OpenRemoteFault::Misconfigured,
-        })
-    }
-}
-
-/// Refuses a service that cannot keep a store, before anything is sent to it.
-fn demand(can: &Capability) -> Result<(), OpenRemoteFault> {
-    let needs = [
-        (can.read, "read"),
-        (can.stat, "tell whether there is an object"),
-        (can.write, "write"),
-        (can.list, "list"),
-        (can.delete, "remove"),
-    ];
-    let missing: Vec<&str> = needs.iter().filter(|(can, _)| !can).map(|(_, what)| *what).collect();
-    if missing.is_empty() { Ok(()) } else { Err(OpenRemoteFault::Incapable(missing.join(" nor "))) }
 }

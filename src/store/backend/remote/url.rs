@@ -14,7 +14,7 @@ use reqwest::Url;
 /// | `gs://BUCKET/PREFIX` | `endpoint storage_class anonymous` |
 /// | `azblob://CONTAINER/PREFIX` | `account endpoint anonymous` |
 /// | `webdav://HOST/PATH`, `webdavs://` for TLS | – |
-/// | `ghac://` or `ghac:///PREFIX` | `version` |
+/// | `ghac://`: refused when it is opened | – |
 /// | `file:///DIR` | – |
 ///
 /// - `endpoint`: `http://…` or `https://…` of a service that is not the provider's own.
@@ -26,7 +26,6 @@ use reqwest::Url;
 /// - `storage_class`: of what is written.
 /// - `anonymous`: `true` sends requests without credentials.
 /// - `account`: the storage account; its endpoint is Azure's then.
-/// - `version`: separates what shares GitHub's cache.
 ///
 /// Characters that mean something in URLs are written as `%` and two hexadecimal digits. Only WebDAV takes a user and a
 /// password in its address. Shown, an address has no password and no options but the endpoint.
@@ -170,8 +169,7 @@ impl Service {
             ],
             Self::Gcs => &["endpoint", "storage_class", "anonymous"],
             Self::Azblob => &["account", "endpoint", "anonymous"],
-            Self::Ghac => &["version"],
-            Self::Webdav | Self::Webdavs | Self::File => &[],
+            Self::Ghac | Self::Webdav | Self::Webdavs | Self::File => &[],
         }
     }
 }
@@ -354,7 +352,6 @@ mod tests {
             ("azblob://box/p?account=store", "box", "p", "account=store"),
             ("webdav://[::1]:8080/dav/x%20y", "[::1]:8080", "dav/x y", ""),
             ("webdavs://dav.example.org", "dav.example.org", "", ""),
-            ("ghac:///p?version=2", "", "p", "version=2"),
             ("ghac://", "", "", ""),
             ("file:///mnt/share/larder", "", "mnt/share/larder", ""),
         ] {
