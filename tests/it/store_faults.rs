@@ -373,7 +373,7 @@ fn a_remote_that_fails_costs_a_warning_with_its_reason_and_never_the_job() {
             (&"saved".into(), &reason.into()),
             "{report}"
         );
-        assert!(saved.stderr.contains("warning: "), "{fate:?}: {}", saved.stderr);
+        assert_eq!(saved.stderr.matches("warning: ").count(), 1, "{fate:?}: {}", saved.stderr);
         assert!(!saved.stderr.contains(PASSWORD), "{}", saved.stderr);
         let restored = ["dir", "restore", "back", "--name", "d", "--key-files", "key", "--key-extra", "K=1"];
         let report: Value = serde_json::from_str(&with_remote(&restored).success().stdout).unwrap();

@@ -163,7 +163,7 @@ impl Backend for Directory {
 
     /// The names are what is left to be written: renames are journalled in their order.
     fn settle(&self, directory: &str) -> Result<(), BackendError> {
-        self.reach("write", directory)?;
+        self.reach("write to", directory)?;
         let synced = File::open(self.root.join(directory)).and_then(|directory| directory.sync_all());
         synced.map_err(|error| self.failed("write to", directory, error))
     }
@@ -209,7 +209,7 @@ impl Backend for Directory {
     }
 
     fn mark(&self, directory: &str, text: &str) -> Result<Box<dyn Mark>, BackendError> {
-        self.reach("write", directory)?;
+        self.reach("write to", directory)?;
         let make = || {
             let mut file = self.temporary()?;
             // Where there are no locks its time stands in for one.

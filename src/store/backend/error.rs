@@ -43,7 +43,7 @@ pub enum Reason {
     Newer,
     /// Another job was in the way for too long.
     Busy,
-    /// It did not answer before, and was not asked again.
+    /// It did not answer or refused before, and was not asked again.
     GivenUp,
     /// It may not be kept: it is larger than the limit, or nothing may be written.
     Refused,

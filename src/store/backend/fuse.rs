@@ -1,4 +1,4 @@
-//! A backend that is left alone once it does not answer: each further try would cost its deadline again.
+//! A backend that is left alone once it does not answer, which would cost its deadline each time, or refuses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Backend, BackendError, Mark, Object, Reason};
 
-/// Passes operations on until one is not answered; from then on each fails at once.
+/// Passes operations on until one is not answered or not allowed; from then on each fails at once.
 #[derive(Debug)]
 pub struct Fused {
     inner: Arc<dyn Backend>,
@@ -18,7 +18,7 @@ struct GivenUp;
 
 impl fmt::Display for GivenUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it did not answer before, and is not asked again in this run")
+        f.write_str("it did not answer or refused before, and is not asked again in this run")
     }
 }
 
@@ -47,7 +47,9 @@ impl Fused {
             });
         }
         let result = operation(self.inner.as_ref());
-        if let Err(BackendError { reason: Reason::TimedOut | Reason::Unreachable, .. }) = result {
+        if let Err(BackendError { reason: Reason::TimedOut | Reason::Unreachable | Reason::Denied, .. }) =
+            result
+        {
             self.blown.store(true, Ordering::Relaxed);
         }
         result
@@ -108,6 +110,17 @@ impl Backend for Fused {
 mod tests {
     use super::*;
     use crate::store::backend::{Directory, conformance};
+
+    #[test]
+    fn what_does_not_answer_is_asked_once() {
+        let base = tempfile::tempdir().unwrap();
+        let share = base.path().join("share");
+        let backend = Fused::new(Arc::new(Directory::shared(&share, &share.join("v1"))));
+        assert_eq!(backend.list("entries").unwrap_err().reason, Reason::Unreachable);
+        std::fs::create_dir(&share).unwrap();
+        assert_eq!(backend.list("entries").unwrap_err().reason, Reason::GivenUp);
+        assert_eq!(backend.write("a", b"").unwrap_err().reason, Reason::GivenUp);
+    }
 
     #[test]
     fn while_it_answers_it_is_as_every_backend() {
