@@ -28,6 +28,8 @@ use crate::digest::Digest;
 
 /// After this long a sweep gives up: a saver that waits for it would think that it is dead.
 const LONGEST: Duration = Duration::from_secs(45);
+/// Hundredths of the limit that are left where there was too much.
+const LEFT: u64 = 90;
 /// Bytes of damaged objects that are kept for who wants to look at them.
 const DAMAGED_KEPT: u64 = 64 << 20;
 
@@ -36,6 +38,8 @@ const DAMAGED_KEPT: u64 = 64 << 20;
 pub enum Victims<'a> {
     /// What is beyond the limits.
     Beyond(Limits),
+    /// The same, and where all take too many bytes so much that the next save need not sweep.
+    BeyondWithRoom(Limits),
     /// These.
     Ids(&'a [Digest]),
     /// All.
@@ -154,8 +158,18 @@ impl Inventory {
         match victims {
             Victims::All => asked((0..self.entries.len()).collect()),
             Victims::Ids(ids) => self.with_older_versions(ids),
-            Victims::Beyond(limits) => retention::plan(&self.candidates(), &self.stored, limits, now),
+            Victims::Beyond(limits) => self.beyond(limits, now),
+            Victims::BeyondWithRoom(limits) => {
+                let going = self.beyond(limits, now);
+                let too_large = going.iter().any(|(_, cause)| *cause == Cause::TooLarge);
+                let max_bytes = limits.max_bytes.filter(|_| too_large).map(|limit| limit / 100 * LEFT);
+                max_bytes.map_or(going, |_| self.beyond(Limits { max_bytes, ..limits }, now))
+            }
         }
+    }
+
+    fn beyond(&self, limits: Limits, now: Timestamp) -> Vec<(usize, Cause)> {
+        retention::plan(&self.candidates(), &self.stored, limits, now)
     }
 
     /// The entries of these ids, and what they have replaced: it must not come back.

@@ -15,8 +15,6 @@ use super::{Store, StoreError};
 
 const PATH: &str = "usage.json";
 const LONGEST_WITHOUT_A_LOOK: SignedDuration = SignedDuration::from_hours(24);
-/// When there is too much, this many hundredths of the limit are left, so that the next save need not sweep.
-const LEFT: u64 = 90;
 
 /// What a sweep left.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,11 +44,7 @@ fn keep_within(repository: &Repository, limits: Limits, now: Timestamp) -> Resul
     if !may_be_beyond(repository, limits, now)? {
         return Ok(None);
     }
-    let all = sweep(repository, Victims::Beyond(limits), true, now)?;
-    let over = limits.max_bytes.is_some_and(|limit| all.kept_bytes + all.freed_bytes > limit);
-    let fewer = limits.max_bytes.map(|limit| limit / 100 * LEFT);
-    let limits = if over { Limits { max_bytes: fewer, ..limits } } else { limits };
-    let swept = sweep(repository, Victims::Beyond(limits), false, now)?;
+    let swept = sweep(repository, Victims::BeyondWithRoom(limits), false, now)?;
     let usage = Usage { bytes: swept.kept_bytes, at: now };
     let text = serde_json::to_vec(&usage).expect("a number and a time");
     repository.backend.write(PATH, &text)?;
