@@ -130,9 +130,7 @@ impl BuildSettings {
             annotations: annotations(&args.annotation)?,
             attestations: attestations(args)?,
             timeout,
-            strict: args.strict
-                || environment.flag(env_vars::LARDER_STRICT)
-                || settings.file.strict.unwrap_or_default(),
+            strict: settings.is_strict(args.strict, environment)?,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::source::key_extra;
-use super::{Environment, Settings, SettingsError, env_vars};
+use super::{Environment, Settings, SettingsError};
 use crate::cli::{DirKeyArgs, DirRestoreArgs, DirSaveArgs};
 use crate::context::clean_path;
 
@@ -61,9 +61,7 @@ impl DirSettings {
             family,
             key_files: args.key_files.clone(),
             key_extra: key_extra(&args.key_extra)?,
-            strict: args.strict
-                || environment.flag(env_vars::LARDER_STRICT)
-                || settings.file.strict.unwrap_or_default(),
+            strict: settings.is_strict(args.strict, environment)?,
         })
     }
 }

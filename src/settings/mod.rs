@@ -52,15 +52,39 @@ impl Environment {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Whether `name` is switched on: set, and neither `0` nor `false`.
-    pub fn flag(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| !matches!(value, "0" | "false" | "no" | "off"))
+    /// Whether `name`, a variable of another program, is switched on: set, and not to one of the words for no.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| switch(value) != Some(false))
+    }
+
+    /// Whether `variable` switches something on or off; `None` where it is not set.
+    ///
+    /// # Errors
+    ///
+    /// Fails on other words, which could mean either.
+    pub fn switch(&self, variable: &'static str) -> Result<Option<bool>, SettingsError> {
+        let read = |value| {
+            switch(value).ok_or_else(|| {
+                let reason = format!("`{value}` is neither true nor false");
+                SettingsError::Variable { variable, reason }
+            })
+        };
+        self.get(variable).map(read).transpose()
     }
 }
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<T: IntoIterator<Item = (String, String)>>(variables: T) -> Self {
         Self(variables.into_iter().collect())
+    }
+}
+
+/// The words for yes and no that people write into variables.
+fn switch(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
     }
 }
 
@@ -150,6 +174,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether a cache at fault fails the command.
+    fn is_strict(&self, typed: bool, environment: &Environment) -> Result<bool, SettingsError> {
+        let in_environment = environment.switch(env_vars::LARDER_STRICT)?;
+        Ok(typed || in_environment.or(self.file.strict).unwrap_or_default())
+    }
+
     /// Resolves the options that every command takes.
     ///
     /// # Errors
@@ -182,7 +212,7 @@ impl Settings {
             lane,
             seal: Seal::new(environment.get(env_vars::LARDER_KEY_SECRET).unwrap_or_default().as_bytes()),
             color: environment.get(env_vars::NO_COLOR).is_none(),
-            no_redraw: environment.flag(env_vars::CI)
+            no_redraw: environment.is_on(env_vars::CI)
                 || environment.get(env_vars::TERM).is_none_or(|terminal| terminal == "dumb"),
             file,
         })

@@ -45,14 +45,24 @@ impl StoreSettings {
         let trunk = given.trunk()?;
         let lane = lane.cloned().map_or_else(|| Lane::try_from(NO_JOB.to_owned()), Ok);
         let lane = lane.map_err(|error| SettingsError::flag("lane", error.to_string()))?;
-        let read_only =
-            args.read_only || environment.flag(env_vars::LARDER_READ_ONLY) || file.read_only == Some(true);
+        let read_only = given.switched_on(args.read_only, env_vars::LARDER_READ_ONLY, file.read_only)?;
         let terms = Terms { lane, trunk, read_only, trust: given.trust()?, max_bytes: limits.max_bytes };
         Ok(Self { remote: given.remote()?, terms, limits })
     }
 }
 
 impl Given<'_> {
+    /// Whether a flag, a variable or else the file switches something on.
+    fn switched_on(
+        &self,
+        typed: bool,
+        variable: &'static str,
+        in_file: Option<bool>,
+    ) -> Result<bool, SettingsError> {
+        let in_environment = self.environment.switch(variable)?;
+        Ok(typed || in_environment.or(in_file).unwrap_or_default())
+    }
+
     /// The value of a flag, of a variable, or of the file; read by `read`.
     fn first<T>(
         &self,
@@ -134,9 +144,11 @@ impl Given<'_> {
             variable: env_vars::LARDER_SIGNING_KEY,
             reason: NO_KEY.to_owned(),
         })?;
-        let required = args.require_signature
-            || environment.flag(env_vars::LARDER_REQUIRE_SIGNATURE)
-            || file.require_signature == Some(true);
+        let required = self.switched_on(
+            args.require_signature,
+            env_vars::LARDER_REQUIRE_SIGNATURE,
+            file.require_signature,
+        )?;
         if required && signer.is_none() && keys.is_empty() {
             return Err(SettingsError::flag(
                 "require-signature",
@@ -231,6 +243,24 @@ mod tests {
             let typed = StoreArgs { cache_max_size_gb: Some(wrong.to_owned()), ..StoreArgs::default() };
             assert!(resolve(&typed, &[]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off_and_a_variable_comes_before_the_file() {
+        let read_only = |text: &str, file: &ConfigFile| {
+            let environment = [("LARDER_READ_ONLY".to_owned(), text.to_owned())].into_iter().collect();
+            let settings = StoreSettings::resolve(&StoreArgs::default(), None, &environment, file);
+            settings.map(|settings| settings.terms.read_only)
+        };
+        let (unsaid, mut on) = (ConfigFile::default(), ConfigFile::default());
+        on.read_only = Some(true);
+        for (text, file, expected) in
+            [("1", &unsaid, true), ("Yes", &unsaid, true), ("off", &on, false), ("", &on, true)]
+        {
+            assert_eq!(read_only(text, file).unwrap(), expected, "{text}");
+        }
+        let error = read_only("maybe", &unsaid).unwrap_err().to_string();
+        assert_eq!(error, "LARDER_READ_ONLY: `maybe` is neither true nor false");
     }
 
     #[test]

@@ -73,6 +73,7 @@ pub struct Swept {
 }
 
 /// What is in a repository, as one look found it.
+#[derive(Default)]
 struct Inventory {
     names: HashSet<String>,
     entries: Vec<Entry>,
@@ -80,6 +81,8 @@ struct Inventory {
     foreign: HashSet<Digest>,
     stored: HashMap<Digest, u64>,
     uses: HashMap<String, Timestamp>,
+    /// Entries that newer ones have replaced.
+    superseded: HashSet<Digest>,
 }
 
 /// Removes `victims` and what nobody needs; with `dry_run` only says what would go.
@@ -119,9 +122,9 @@ impl Inventory {
     fn take(repository: &Repository) -> Result<Self, StoreError> {
         let stored = chunks(repository)?;
         let uses = repository.last_uses()?;
-        let mut inventory =
-            Self { names: HashSet::new(), entries: Vec::new(), foreign: HashSet::new(), stored, uses };
+        let mut inventory = Self { stored, uses, ..Self::default() };
         inventory.look_again(repository)?;
+        inventory.superseded = superseded(repository, &inventory.entries)?;
         Ok(inventory)
     }
 
@@ -190,15 +193,9 @@ impl Inventory {
     }
 
     fn candidates(&self) -> Vec<Candidate> {
-        let mut newest: HashMap<&Address, (Timestamp, Digest)> = HashMap::new();
-        let age = |entry: &Entry| (entry.manifest.created, entry.id);
-        for entry in &self.entries {
-            let known = newest.entry(&entry.manifest.address).or_insert(age(entry));
-            *known = (*known).max(age(entry));
-        }
         let candidate = |entry: &Entry| Candidate {
             last_used: self.last_used(entry),
-            superseded: newest[&entry.manifest.address] != age(entry),
+            superseded: self.superseded.contains(&entry.id),
             chunks: entry.manifest.chunks.iter().map(|chunk| chunk.digest).collect(),
         };
         self.entries.iter().map(candidate).collect()
@@ -228,13 +225,7 @@ impl Inventory {
         }
         // A saver that has ended meanwhile is in the second look if it is not in the first.
         let mut needed = announced(repository)?;
-        let mut later = Self {
-            names: self.names.clone(),
-            entries: Vec::new(),
-            foreign: HashSet::new(),
-            stored: HashMap::new(),
-            uses: HashMap::new(),
-        };
+        let mut later = Self { names: self.names.clone(), ..Self::default() };
         later.look_again(repository)?;
         needed.extend(later.foreign);
         needed
@@ -251,6 +242,28 @@ impl Inventory {
         drop(condemnation);
         Ok(unlocked(removed))
     }
+}
+
+/// The entries that newer ones have replaced. What is not signed replaces nothing that is: who demands signatures still
+/// needs the older one.
+fn superseded(repository: &Repository, entries: &[Entry]) -> Result<HashSet<Digest>, StoreError> {
+    let mut versions: HashMap<&Address, Vec<&Entry>> = HashMap::new();
+    for entry in entries {
+        versions.entry(&entry.manifest.address).or_default().push(entry);
+    }
+    let mut superseded = HashSet::new();
+    for mut versions in versions.into_values().filter(|versions| versions.len() > 1) {
+        versions.sort_unstable_by_key(|entry| std::cmp::Reverse((entry.manifest.created, entry.id)));
+        let mut signed_is_newer = false;
+        for (newer, entry) in versions.into_iter().enumerate() {
+            let is_signed = repository.is_signed(&entry.name())?;
+            if newer > 0 && (signed_is_newer || !is_signed) {
+                superseded.insert(entry.id);
+            }
+            signed_is_newer |= is_signed;
+        }
+    }
+    Ok(superseded)
 }
 
 /// The chunks that are there, and the bytes that each takes; what has no business among them is set aside.

@@ -154,6 +154,7 @@ fn key_files_that_are_not_there_are_a_mistake_and_patterns_find_them_all() {
     let limit = context.dir("save", &["--max-size", "much"]).failure(2, "`much` is no size such as 500MB");
     limit.hint("--max-size <SIZE>: Leave out");
     context.dir("save", &["--cache-dir", ".pip-cache/own"]).failure(2, "holds the cache's own directory");
+    context.dir("restore", &["--cache-dir", "."]).failure(2, "lies in the cache's own directory");
     context.write("services/a/poetry.lock", "a").write("services/b/poetry.lock", "b");
     let key = |context: &TestContext| {
         let arguments = ["dir", "restore", "x", "--key-files", "services/**/poetry.lock", "--format", "json"];

@@ -116,10 +116,11 @@ impl Job {
         let started = Instant::now();
         let absolute =
             |path: &std::path::Path| std::path::absolute(path).map_err(|e| CommandError::config(&e));
-        let place = absolute(&dir.path)?;
-        if absolute(&settings.cache_dir)?.starts_with(&place) {
+        let (place, cache) = (absolute(&dir.path)?, absolute(&settings.cache_dir)?);
+        if cache.starts_with(&place) || place.starts_with(&cache) {
+            let relation = if cache.starts_with(&place) { "holds" } else { "lies in" };
             return Err(CommandError::config_line(format!(
-                "{} holds the cache's own directory {}",
+                "{} {relation} the cache's own directory {}",
                 dir.path.display(),
                 settings.cache_dir.display()
             ))

@@ -64,6 +64,12 @@ fn where_signatures_are_demanded_an_unsigned_entry_is_a_counted_miss() {
     next_moment();
     save(&unsigned, "entry", b"anyone's again");
     assert_eq!(content(&strict, &find(&strict, "entry").unwrap()).unwrap().0, b"ours");
+    unsigned.evict(Place::Local, Victims::Beyond(Limits::default()), false, Timestamp::now()).unwrap();
+    assert_eq!(
+        content(&strict, &find(&strict, "entry").unwrap()).unwrap().0,
+        b"ours",
+        "an eviction leaves it"
+    );
     assert!(find(&unsigned, "entry").is_some(), "who demands nothing uses what is signed, too");
 }
 
