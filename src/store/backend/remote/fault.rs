@@ -27,6 +27,9 @@ pub(super) enum Fault {
         /// The service's own code of the error, such as `NoSuchBucket`.
         code: Option<String>,
     },
+    /// It is asked too often, and says so with a 403, as GitHub does.
+    #[error("it was asked too often, and answered {}", StatusCode::FORBIDDEN)]
+    Limited,
     /// There was no answer, or no more of it.
     #[error("it did not answer within {} s", .0.as_secs_f32())]
     Silent(Duration),
@@ -89,7 +92,7 @@ impl Fault {
             Self::Answered { status, .. } => {
                 matches!(status.as_u16(), 408 | 423 | 425 | 429 | 500 | 502 | 503 | 504)
             }
-            Self::Silent(_) | Self::Unconnected(_) | Self::Broken(_) => true,
+            Self::Limited | Self::Silent(_) | Self::Unconnected(_) | Self::Broken(_) => true,
             Self::TooLarge(_) | Self::NoCredentials(_) | Self::Other { .. } => false,
         }
     }
@@ -102,12 +105,13 @@ impl Fault {
                 | (400, Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired")) => Reason::Denied,
                 (404, _) => Reason::Missing,
                 (408, _) => Reason::TimedOut,
+                (409, Some("already_exists")) => Reason::Busy,
                 (507, _) => Reason::Full,
                 (429 | 500.., _) => Reason::Unreachable,
                 _ => Reason::Other,
             },
             Self::Silent(_) => Reason::TimedOut,
-            Self::Unconnected(_) | Self::Broken(_) => Reason::Unreachable,
+            Self::Limited | Self::Unconnected(_) | Self::Broken(_) => Reason::Unreachable,
             Self::TooLarge(_) => Reason::Damaged,
             Self::NoCredentials(_) => Reason::Denied,
             Self::Other { reason, .. } => *reason,
@@ -128,20 +132,23 @@ fn excerpt(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
 }
 
-/// The service's own code in what it answered: Azure's header, `<Code>` in XML, the first `"reason"` in Google's JSON. With
-/// it the region that S3 says the bucket is in, for a signature for another is a common mistake.
+/// The service's own code in what it answered: Azure's header, `<Code>` in XML, the first `"reason"` in Google's JSON, the
+/// `"code"` of GitHub's cache. With it the region that S3 says the bucket is in, for a signature for another is a common
+/// mistake.
 pub(super) fn service_code(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     let body = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let in_xml =
         || body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
-    let in_json = || {
-        let (_, rest) = body.split_once("\"reason\"")?;
-        rest.split('"').nth(1)
+    let in_json = |name| {
+        let (_, rest) = body.split_once(name)?;
+        rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?.split('"').next()
     };
-    let code = header("x-ms-error-code").or_else(in_xml).or_else(in_json)?;
+    let code = header("x-ms-error-code").or_else(in_xml);
+    let code = code.or_else(|| in_json("\"reason\"")).or_else(|| in_json("\"code\""))?;
     let is_word = |text: &str| {
-        (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        (1..=64).contains(&text.len())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     };
     let region = matches!(code, "PermanentRedirect" | "AuthorizationHeaderMalformed")
         .then(|| header("x-amz-bucket-region"))
@@ -168,6 +175,7 @@ mod tests {
             (403, Some("SlowDown"), Reason::Denied, false),
             (404, Some("NoSuchBucket"), Reason::Missing, false),
             (408, None, Reason::TimedOut, true),
+            (409, Some("already_exists"), Reason::Busy, false),
             (429, None, Reason::Unreachable, true),
             (500, None, Reason::Unreachable, true),
             (501, None, Reason::Unreachable, false),
@@ -189,7 +197,9 @@ mod tests {
         for (body, code) in [
             ("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", Some("AccessDenied")),
             (r#"{"error": {"errors": [{"reason": "rateLimitExceeded"}]}}"#, Some("rateLimitExceeded")),
+            (r#"{"code":"already_exists","msg":"cache entry …"}"#, Some("already_exists")),
             ("<Error><Code>AKIA/secret+key=</Code></Error>", None),
+            (r#"{"error": {"code": 403, "message": "no"}}"#, None),
             ("<Error><Code></Code></Error>", None),
             ("<html>bad gateway</html>", None),
         ] {

@@ -12,7 +12,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::header::{CONTENT_LENGTH, RETRY_AFTER};
-use http::{Method, Request, Response, request};
+use http::{Method, Request, Response, StatusCode, request};
+use jiff::Timestamp;
 use opendal::raw::Operation;
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -109,14 +110,24 @@ impl Transport {
 impl Answer {
     fn fault(&self) -> Option<Fault> {
         let status = self.head.status;
-        (!status.is_success())
-            .then(|| Fault::Answered { status, code: service_code(&self.head.headers, &self.body) })
+        if status.is_success() {
+            return None;
+        }
+        if status == StatusCode::FORBIDDEN && self.retry_after().is_some() {
+            return Some(Fault::Limited);
+        }
+        Some(Fault::Answered { status, code: service_code(&self.head.headers, &self.body) })
     }
 
-    /// How long the service asks to be left alone.
+    /// How long the service asks to be left alone. GitHub tells the time at which its limits end.
     fn retry_after(&self) -> Option<Duration> {
-        let seconds = self.head.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-        Some(Duration::from_secs(seconds))
+        let number = |name: &str| self.head.headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
+        let until_reset = || {
+            let reset = i64::try_from(number("x-ratelimit-reset")?).ok()?;
+            let seconds = reset.saturating_sub(Timestamp::now().as_second());
+            (number("x-ratelimit-remaining") == Some(0)).then_some(u64::try_from(seconds).unwrap_or_default())
+        };
+        number(RETRY_AFTER.as_str()).or_else(until_reset).map(Duration::from_secs)
     }
 }
 
@@ -139,7 +150,9 @@ impl HttpTransport for Transport {
         let call = Call::current(self.otherwise);
         let host = head.uri.host().unwrap_or_default();
         let operation = head.extensions.get::<Operation>();
-        let limit = if operation == Some(&Operation::Read) { call.allowance.limit } else { LARGEST_ANSWER };
+        // Of what reading an object takes, only a GET is for the object itself.
+        let is_object = operation == Some(&Operation::Read) && head.method == Method::GET;
+        let limit = if is_object { call.allowance.limit } else { LARGEST_ANSWER };
         let (mut attempt, mut silences) = (1, 0);
         loop {
             let now = Instant::now();
@@ -172,6 +185,54 @@ impl HttpTransport for Transport {
                 }
                 Err(fault) => Err(opendal::Error::new(ErrorKind::Unexpected, fault.to_string())),
             };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::backend::Reason;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_ends_by_itself_is_a_limit_and_lasts_as_long_as_it_says() {
+        let in_an_hour = (Timestamp::now().as_second() + 3600).to_string();
+        for (status, headers, reason, seconds) in [
+            (403, &[][..], Reason::Denied, None),
+            (
+                403,
+                &[("x-ratelimit-remaining", "17"), ("x-ratelimit-reset", &in_an_hour)],
+                Reason::Denied,
+                None,
+            ),
+            (403, &[("retry-after", "60")], Reason::Unreachable, Some(60)),
+            (
+                403,
+                &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")],
+                Reason::Unreachable,
+                Some(0),
+            ),
+            (
+                429,
+                &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &in_an_hour)],
+                Reason::Unreachable,
+                Some(3600),
+            ),
+        ] {
+            let mut answer = Response::builder().status(status);
+            for (name, value) in headers {
+                answer = answer.header(*name, *value);
+            }
+            let answer = Answer { head: answer.body(()).unwrap().into_parts().0, body: Bytes::new() };
+            let fault = answer.fault().unwrap();
+            assert_eq!(
+                (fault.reason(), fault.is_temporary()),
+                (reason, reason != Reason::Denied),
+                "{headers:?}"
+            );
+            let asked_for = answer.retry_after().map(|pause| pause.as_secs());
+            assert!(asked_for == seconds || asked_for.map(|asked| asked + 1) == seconds, "{asked_for:?}");
         }
     }
 }
