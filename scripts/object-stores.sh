@@ -6,6 +6,7 @@
 #            LARDER_TEST_S3S_FS     S3 on a directory, with real signatures
 #            LARDER_TEST_MINISTACK  S3 in memory
 #            LARDER_TEST_WSGIDAV    WebDAV on a directory
+#            ACTIONS_CACHE_SERVICE_V2   what GitHub sets, for the tests of its cache, whose server is the tests' own
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=scripts/lib/venv.sh
@@ -28,4 +29,5 @@ venv_need ministack:ministack==1.5.33 wsgidav:wsgidav==4.4.0 cheroot:cheroot
 printf 'export %s=%q\n' \
   LARDER_TEST_S3S_FS "$s3s/bin/s3s-fs" \
   LARDER_TEST_MINISTACK "$venv/bin/ministack" \
-  LARDER_TEST_WSGIDAV "$venv/bin/wsgidav"
+  LARDER_TEST_WSGIDAV "$venv/bin/wsgidav" \
+  ACTIONS_CACHE_SERVICE_V2 true

@@ -6,7 +6,7 @@ use clap::Args;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Cache options")]
 pub struct StoreArgs {
-    /// Shared store behind the cache's directory: s3://BUCKET/PREFIX, gs://…, azblob://…, webdavs://…, file:///DIR [env: LARDER_REMOTE]
+    /// Shared store behind the cache's directory: s3://BUCKET/PREFIX, gs://…, azblob://…, webdavs://…, ghac:///PREFIX, file:///DIR [env: LARDER_REMOTE]
     #[arg(long, global = true, value_name = "URL")]
     pub remote: Option<String>,
     /// How long a request to that store may take before it is given up [env: LARDER_REMOTE_TIMEOUT] [default: 1m]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::error::{CommandError, chain};
 use crate::output::Printer;
 use crate::settings::Settings;
+use crate::store::backend::remote::OpenRemoteFault;
 use crate::store::backend::{Backend, Directory, Fused, Reason};
 use crate::store::{LAYOUT, Limits, Store, StoreError};
 
@@ -16,11 +17,29 @@ pub(super) fn open(settings: &Settings) -> Result<Store, CommandError> {
     let local = Arc::new(Directory::new(&settings.cache_dir.join(LAYOUT)));
     let remote = settings.store.remote.as_ref().map(|(url, how)| url.below(LAYOUT).open(how)).transpose();
     let remote = remote.map_err(|error| {
-        CommandError::config(&error)
-            .hint("correct --remote or LARDER_REMOTE, or leave it out to use this machine's cache alone")
+        let told = CommandError::config(&error);
+        let told = match error.reason {
+            OpenRemoteFault::NotGiven(variable) => told.hint(how_provided(variable)),
+            _ => told,
+        };
+        told.hint("correct --remote or LARDER_REMOTE, or leave it out to use this machine's cache alone")
     })?;
     let remote = remote.map(|remote| Arc::new(Fused::new(remote)) as Arc<dyn Backend>);
     Ok(Store::new(local, remote, settings.store.terms.clone()))
+}
+
+/// How a workflow of GitHub's gives a step this variable.
+fn how_provided(variable: &str) -> String {
+    match variable {
+        "GITHUB_TOKEN" => "give the job `permissions: actions: write`, and the step \
+             `env: GITHUB_TOKEN: ${{ github.token }}`"
+            .to_owned(),
+        actions if actions.starts_with("ACTIONS_") => format!(
+            "GitHub gives it to actions, not to `run:` steps; a step before that `uses: actions/github-script` hands it \
+             on with `script: core.exportVariable('{actions}', process.env.{actions} ?? '')`"
+        ),
+        _ => "GitHub sets it in every step of a workflow; this cache is for those alone".to_owned(),
+    }
 }
 
 /// Whether a fault is to be told, beside being counted: that a remote was given up is told once.

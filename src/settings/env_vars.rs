@@ -60,6 +60,19 @@ pub const CI_COMMIT_REF_SLUG: &str = "CI_COMMIT_REF_SLUG";
 /// GitHub's: the branch, tag or pull request.
 pub const GITHUB_REF: &str = "GITHUB_REF";
 
+/// GitHub's: owner and name of the repository.
+pub const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
+/// GitHub's: address of the REST API; default that of github.com.
+pub const GITHUB_API_URL: &str = "GITHUB_API_URL";
+/// GitHub's: the file that says what started the job.
+pub const GITHUB_EVENT_PATH: &str = "GITHUB_EVENT_PATH";
+/// GitHub's: lets a job use the REST API, where its workflow hands it on.
+pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
+/// GitHub's: address of its cache, for actions.
+pub const ACTIONS_RESULTS_URL: &str = "ACTIONS_RESULTS_URL";
+/// GitHub's: lets actions use its cache.
+pub const ACTIONS_RUNTIME_TOKEN: &str = "ACTIONS_RUNTIME_TOKEN";
+
 /// Docker's: address of the engine.
 pub const DOCKER_HOST: &str = "DOCKER_HOST";
 /// Docker's: name of the context, unless an address is given.

@@ -1,11 +1,12 @@
 //! How the store is used: where else it is, in which lanes, whose entries count, how much is kept.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{Environment, SettingsError, duration, env_vars};
 use crate::cli::StoreArgs;
 use crate::settings::config_file::ConfigFile;
-use crate::store::backend::remote::{RemoteSettings, RemoteUrl};
+use crate::store::backend::remote::{ActionsJob, RemoteSettings, RemoteUrl};
 use crate::store::{Lane, Limits, Terms, Trust};
 
 /// The lane of builds on a machine where nothing names one.
@@ -99,6 +100,7 @@ impl Given<'_> {
         let settings = RemoteSettings {
             user: text(env_vars::LARDER_REMOTE_USER),
             password: text(env_vars::LARDER_REMOTE_PASSWORD),
+            actions: actions_job(environment),
             deadline: deadline.unwrap_or(default.deadline),
             ..default
         };
@@ -191,6 +193,21 @@ impl Given<'_> {
 }
 
 const NO_KEY: &str = "it is no key: the base64 of 32 bytes, as `openssl rand -base64 32` prints them";
+
+/// What GitHub tells a job that runs there.
+fn actions_job(environment: &Environment) -> ActionsJob {
+    let text = |variable| environment.get(variable).map(str::to_owned);
+    ActionsJob {
+        results_url: text(env_vars::ACTIONS_RESULTS_URL),
+        runtime_token: text(env_vars::ACTIONS_RUNTIME_TOKEN),
+        token: text(env_vars::GITHUB_TOKEN),
+        api_url: text(env_vars::GITHUB_API_URL),
+        repository: text(env_vars::GITHUB_REPOSITORY),
+        reference: text(env_vars::GITHUB_REF),
+        base: text(env_vars::GITHUB_BASE_REF),
+        event: text(env_vars::GITHUB_EVENT_PATH).map(PathBuf::from),
+    }
+}
 
 /// Gigabytes (10⁹ bytes) as bytes; nothing for 0.
 fn gigabytes(text: &str) -> Result<Option<u64>, String> {

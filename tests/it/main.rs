@@ -7,6 +7,7 @@
 #![allow(unused_crate_dependencies, reason = "one binary of several")]
 #![allow(clippy::unwrap_used, reason = "what a test relies on must be so")]
 
+mod actions_cache_server;
 mod bad_input;
 mod bases;
 mod cache;
@@ -26,6 +27,7 @@ mod progress;
 mod proxy;
 mod registries;
 mod running;
+mod store_actions_cache;
 mod store_backends;
 mod store_faults;
 mod support;

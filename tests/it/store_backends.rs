@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use larder::store::backend::remote::{RemoteSettings, RemoteUrl};
 use larder::store::backend::{Backend, BackendError, Reason, conformance};
 
+use crate::actions_cache_server::{ActionsCacheServer, Permission};
 use crate::faults::{Fate, FaultyProxy};
 use crate::object_servers::{ObjectServer, PASSWORD, USER};
 
@@ -34,8 +35,14 @@ fn behind(server: &ObjectServer, proxy: &FaultyProxy) -> Arc<dyn Backend> {
     open(&server.url_at(proxy.port), &settings(Duration::from_secs(4)))
 }
 
+/// GitHub's cache, asked for at this port.
+fn actions_cache(server: &ActionsCacheServer, port: u16, deadline: Duration) -> Arc<dyn Backend> {
+    let actions = server.job_at(port, "refs/heads/main", None, Permission::WriteActions);
+    open("ghac:///a/prefix", &RemoteSettings { actions, deadline, ..RemoteSettings::default() })
+}
+
 /// Everything that can be seen of an error.
-fn shown(error: &BackendError) -> String {
+pub(crate) fn shown(error: &BackendError) -> String {
     let mut shown = format!("{error}\n{error:?}");
     let mut source = error.source();
     while let Some(error) = source {
@@ -63,6 +70,21 @@ fn a_webdav_server_does_what_every_backend_does() {
     conformance::check(&backend(&server), backend(&server).as_ref());
     let left = backend(&server).list("tmp").unwrap();
     assert_eq!(left, [], "what was written has been moved");
+}
+
+#[test]
+fn githubs_cache_does_what_every_backend_does() {
+    let server = ActionsCacheServer::start();
+    let backend = actions_cache(&server, server.port, Duration::from_mins(1));
+    conformance::check(&backend, actions_cache(&server, server.port, Duration::from_mins(1)).as_ref());
+}
+
+#[test]
+fn a_listing_of_many_pages_of_githubs_cache_is_whole() {
+    let server = ActionsCacheServer::start();
+    conformance::check_long_listing(actions_cache(&server, server.port, Duration::from_mins(1)).as_ref());
+    let pages = server.seen().into_iter().filter(|call| call.ends_with("/actions/caches")).count();
+    assert_eq!(pages, 12);
 }
 
 #[test]
@@ -147,9 +169,12 @@ const OPERATIONS: [Operation; 8] = [
 /// Does everything that can be done with a store behind a proxy like this, at once.
 fn everything_fails(fate: Fate, reason: Reason) {
     let proxy = FaultyProxy::always(fate);
-    for url in ["s3://bucket?endpoint=http://127.0.0.1:PORT", "webdav://127.0.0.1:PORT/dav"] {
+    let actions_server = ActionsCacheServer::start();
+    let actions = actions_server.job_at(proxy.port, "refs/heads/main", None, Permission::WriteActions);
+    for url in ["s3://bucket?endpoint=http://127.0.0.1:PORT", "webdav://127.0.0.1:PORT/dav", "ghac://"] {
         let url = url.replace("PORT", &proxy.port.to_string());
-        let backend = open(&url, &settings(Duration::from_secs(1)));
+        let settings = RemoteSettings { actions: actions.clone(), ..settings(Duration::from_secs(1)) };
+        let backend = open(&url, &settings);
         thread::scope(|scope| {
             for (number, operation) in OPERATIONS.iter().enumerate() {
                 let (backend, url) = (backend.as_ref(), &url);

@@ -81,6 +81,11 @@ impl Call {
     }
 }
 
+/// Whether the operation that this task is about may go on after a pause.
+pub(super) fn has_time(pause: Duration) -> bool {
+    CURRENT.try_with(|call| Instant::now() + pause < call.until).unwrap_or(true)
+}
+
 /// Runs what cleans up after a failure: what it comes to is not what is told of the operation.
 pub(super) async fn unnoted<T>(cleaning: impl Future<Output = T>) -> T {
     match CURRENT.try_with(|call| (call.until, call.allowance)) {

@@ -16,16 +16,22 @@ use crate::store::backend::Reason;
 /// Longest text that is taken over from elsewhere.
 const LONGEST: usize = 200;
 
+/// What a request needs to be allowed, in its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Needs(pub(super) &'static str);
+
 /// Why an operation on an object store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     /// The service answered, but not with what was asked for.
-    #[error("it answered {status}{}", in_brackets(code.as_deref()))]
+    #[error("it answered {status}{}{}", in_brackets(code.as_deref()), after_semicolon(*needs))]
     Answered {
         /// HTTP status.
         status: StatusCode,
         /// The service's own code of the error, such as `NoSuchBucket`.
         code: Option<String>,
+        /// What it takes to be allowed, where that is known and it was not.
+        needs: Option<Needs>,
     },
     /// It is asked too often, and says so with a 403, as GitHub does.
     #[error("it was asked too often, and answered {}", StatusCode::FORBIDDEN)]
@@ -57,6 +63,10 @@ pub(super) enum Fault {
 
 fn in_brackets(text: Option<&str>) -> String {
     text.map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+fn after_semicolon(needs: Option<Needs>) -> String {
+    needs.map(|Needs(what)| format!("; {what}")).unwrap_or_default()
 }
 
 impl Fault {
@@ -100,7 +110,7 @@ impl Fault {
     /// How it is counted.
     pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::Answered { status, code } => match (status.as_u16(), code.as_deref()) {
+            Self::Answered { status, code, .. } => match (status.as_u16(), code.as_deref()) {
                 (401 | 403 | 407, _)
                 | (400, Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired")) => Reason::Denied,
                 (404, _) => Reason::Missing,
@@ -163,7 +173,11 @@ mod tests {
     use super::*;
 
     fn answered(status: u16, code: Option<&str>) -> Fault {
-        Fault::Answered { status: StatusCode::from_u16(status).unwrap(), code: code.map(str::to_owned) }
+        Fault::Answered {
+            status: StatusCode::from_u16(status).unwrap(),
+            code: code.map(str::to_owned),
+            needs: None,
+        }
     }
 
     #[test]

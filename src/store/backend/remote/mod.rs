@@ -1,4 +1,4 @@
-//! A backend behind a URL: a bucket, a container, a WebDAV server.
+//! A backend behind a URL: a bucket, a container, a WebDAV server, GitHub's cache.
 //!
 //! ```text
 //! Remote ──▶ call ──▶ objects, mark ──▶ OpenDAL's service ──▶ transport ──▶ network
@@ -8,6 +8,7 @@
 //! A service that stalls, refuses or breaks off costs bounded time. Nothing
 //! that a service was asked with is told in an error.
 
+mod actions_cache;
 mod call;
 mod fault;
 mod mark;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use opendal::Operator;
 
+pub use self::actions_cache::ActionsJob;
 pub use self::mark::MARK_LIFETIME;
 pub use self::open::{OpenRemoteError, OpenRemoteFault};
 pub use self::settings::RemoteSettings;

@@ -4,15 +4,17 @@
 //! provider's own programs find them: `AWS_*` variables, shared configuration,
 //! web identity, container and instance roles; `GOOGLE_APPLICATION_CREDENTIALS`,
 //! the well-known file, the metadata server; `AZURE_STORAGE_*`, workload and
-//! managed identities. Those read the environment themselves.
+//! managed identities. Those read the environment themselves, as OpenDAL's service
+//! for GitHub's cache reads which version of it there is.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use opendal::services::{Azblob, Gcs, S3, Webdav};
+use opendal::services::{Azblob, Gcs, Ghac, S3, Webdav};
 use opendal::{HttpTransporter, OperationContext, Operator};
 
+use super::actions_cache::{self, ActionsCacheLayer, CacheJob};
 use super::transport::Transport;
 use super::url::{RemoteUrl, Service};
 use super::{Remote, RemoteSettings};
@@ -41,9 +43,9 @@ pub enum OpenRemoteFault {
     /// The account key is no base64.
     #[error("the account key that was given is no base64")]
     AccountKey,
-    /// GitHub's cache gives objects by name and nothing else.
-    #[error("GitHub's cache can neither list nor remove objects, which a store needs; name a bucket instead")]
-    Unlistable,
+    /// GitHub does not say what its cache is used with.
+    #[error("GitHub's cache needs the variable {0}, which is not set")]
+    NotGiven(&'static str),
     /// OpenDAL takes the address for wrong.
     #[error("its address means nothing to the service")]
     Misconfigured,
@@ -58,7 +60,7 @@ impl RemoteUrl {
     ///
     /// # Errors
     ///
-    /// Fails when something is missing that the service needs, and when it cannot do what a store needs.
+    /// Fails when something is missing that the service needs.
     pub fn open(&self, settings: &RemoteSettings) -> Result<Arc<dyn Backend>, OpenRemoteError> {
         if self.service == Service::File {
             let root = PathBuf::from(format!("/{}", self.prefix));
@@ -86,7 +88,7 @@ impl RemoteUrl {
             Service::Azblob => self.azblob(settings),
             Service::Webdav => self.webdav("http", settings),
             Service::Webdavs => self.webdav("https", settings),
-            Service::Ghac => Err(OpenRemoteFault::Unlistable),
+            Service::Ghac => self.ghac(settings),
             Service::File => Err(OpenRemoteFault::Misconfigured),
         }
     }
@@ -173,6 +175,21 @@ impl RemoteUrl {
             builder = builder.skip_signature();
         }
         Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)
+    }
+
+    fn ghac(&self, settings: &RemoteSettings) -> Result<Operator, OpenRemoteFault> {
+        let job = CacheJob::new(&settings.actions)?;
+        let builder = Ghac::default()
+            .version(actions_cache::VERSION)
+            .endpoint(&job.results_url)
+            .runtime_token(&job.runtime_token);
+        let operator = Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)?;
+        // It says the version that its entries have: a digest, unless it took the service for the first one, which
+        // GitHub has switched off.
+        if *operator.info().name() == *actions_cache::VERSION {
+            return Err(OpenRemoteFault::NotGiven("ACTIONS_CACHE_SERVICE_V2"));
+        }
+        Ok(operator.layer(ActionsCacheLayer::new(job, &self.prefix)))
     }
 
     fn webdav(&self, scheme: &str, settings: &RemoteSettings) -> Result<Operator, OpenRemoteFault> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::actions_cache::ActionsJob;
 use super::call::Allowance;
 
 /// The largest limit that gives a reader more time.
@@ -18,6 +19,8 @@ pub struct RemoteSettings {
     pub user: Option<String>,
     /// The password, secret access key or account key that goes with it.
     pub password: Option<String>,
+    /// The job of GitHub Actions that this is, for the cache that only such a job can use.
+    pub actions: ActionsJob,
     /// How long an operation may take with all its attempts: reading or writing an object of up to [`Self::UNIT`] bytes,
     /// or one page of a listing. Larger objects may take it once for each such unit.
     pub deadline: Duration,
@@ -56,6 +59,7 @@ impl Default for RemoteSettings {
         Self {
             user: None,
             password: None,
+            actions: ActionsJob::default(),
             deadline: Duration::from_mins(1),
             connect_deadline: Duration::from_secs(10),
             parallelism: 16,

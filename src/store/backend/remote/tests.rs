@@ -116,11 +116,6 @@ fn what_a_service_is_asked_with_is_in_no_error() {
     }
 }
 
-#[test]
-fn a_service_that_cannot_list_is_refused_at_once() {
-    assert!(matches!(open_fault("ghac:///prefix"), OpenRemoteFault::Unlistable));
-}
-
 fn open_fault(url: &str) -> OpenRemoteFault {
     let url: RemoteUrl = url.parse().unwrap();
     url.open(&RemoteSettings::default()).unwrap_err().reason

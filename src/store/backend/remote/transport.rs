@@ -19,7 +19,7 @@ use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::call::{Allowance, Call};
-use super::fault::{Fault, service_code};
+use super::fault::{Fault, Needs, service_code};
 use super::settings::RemoteSettings;
 
 /// How often a request is made at most.
@@ -108,7 +108,7 @@ impl Transport {
 }
 
 impl Answer {
-    fn fault(&self) -> Option<Fault> {
+    fn fault(&self, needs: Option<Needs>) -> Option<Fault> {
         let status = self.head.status;
         if status.is_success() {
             return None;
@@ -116,7 +116,9 @@ impl Answer {
         if status == StatusCode::FORBIDDEN && self.retry_after().is_some() {
             return Some(Fault::Limited);
         }
-        Some(Fault::Answered { status, code: service_code(&self.head.headers, &self.body) })
+        let is_denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let needs = needs.filter(|_| is_denied);
+        Some(Fault::Answered { status, code: service_code(&self.head.headers, &self.body), needs })
     }
 
     /// How long the service asks to be left alone. GitHub tells the time at which its limits end.
@@ -132,7 +134,7 @@ impl Answer {
 }
 
 /// The pause after an attempt: exponential, with jitter of a half to either side.
-fn pause_after(attempt: u32) -> Duration {
+pub(super) fn pause_after(attempt: u32) -> Duration {
     let mean = FIRST_PAUSE.saturating_mul(1 << (attempt - 1)).min(LONGEST_PAUSE);
     let jitter = getrandom::u32().unwrap_or(u32::MAX / 2);
     mean.mul_f64(0.5 + f64::from(jitter) / f64::from(u32::MAX))
@@ -153,12 +155,14 @@ impl HttpTransport for Transport {
         // Of what reading an object takes, only a GET is for the object itself.
         let is_object = operation == Some(&Operation::Read) && head.method == Method::GET;
         let limit = if is_object { call.allowance.limit } else { LARGEST_ANSWER };
+        let needs = head.extensions.get::<Needs>().copied();
         let (mut attempt, mut silences) = (1, 0);
         loop {
             let now = Instant::now();
             let patience = if is_metadata_service(host) { METADATA_DEADLINE } else { call.allowance.silence };
             let answer = self.ask(&head, &body, call.until.min(now + patience), limit).await;
-            let fault = answer.as_ref().map_or_else(|fault| Some(fault.clone()), Answer::fault);
+            let fault =
+                answer.as_ref().map_or_else(|fault| Some(fault.clone()), |answer| answer.fault(needs));
             silences += u32::from(matches!(fault, Some(Fault::Silent(_))));
             let asked_for = answer.as_ref().ok().and_then(Answer::retry_after).unwrap_or_default();
             let pause = pause_after(attempt).max(asked_for);
@@ -225,7 +229,7 @@ mod tests {
                 answer = answer.header(*name, *value);
             }
             let answer = Answer { head: answer.body(()).unwrap().into_parts().0, body: Bytes::new() };
-            let fault = answer.fault().unwrap();
+            let fault = answer.fault(None).unwrap();
             assert_eq!(
                 (fault.reason(), fault.is_temporary()),
                 (reason, reason != Reason::Denied),

@@ -14,7 +14,7 @@ use reqwest::Url;
 /// | `gs://BUCKET/PREFIX` | `endpoint storage_class anonymous` |
 /// | `azblob://CONTAINER/PREFIX` | `account endpoint anonymous` |
 /// | `webdav://HOST/PATH`, `webdavs://` for TLS | – |
-/// | `ghac://`: refused when it is opened | – |
+/// | `ghac://`, `ghac:///PREFIX`: the cache of the repository whose job on GitHub Actions this is | – |
 /// | `file:///DIR` | – |
 ///
 /// - `endpoint`: `http://…` or `https://…` of a service that is not the provider's own.
@@ -277,7 +277,7 @@ fn check(option: &'static str, value: &str) -> Result<(), RemoteUrlFault> {
 }
 
 /// Resolves `%` and two hexadecimal digits.
-fn decoded(text: &str) -> Result<String, RemoteUrlFault> {
+pub(super) fn decoded(text: &str) -> Result<String, RemoteUrlFault> {
     let no_url =
         || RemoteUrlFault::Syntax("a % is not followed by two hexadecimal digits of UTF-8".to_owned());
     let mut bytes = Vec::with_capacity(text.len());
@@ -353,6 +353,7 @@ mod tests {
             ("webdav://[::1]:8080/dav/x%20y", "[::1]:8080", "dav/x y", ""),
             ("webdavs://dav.example.org", "dav.example.org", "", ""),
             ("ghac://", "", "", ""),
+            ("ghac:///team/larder", "", "team/larder", ""),
             ("file:///mnt/share/larder", "", "mnt/share/larder", ""),
         ] {
             let url: RemoteUrl = text.parse().unwrap();
@@ -378,6 +379,7 @@ mod tests {
             ("webdav:///p", Fault::Nameless("host")),
             ("file://", Fault::Nameless("directory")),
             ("file://host/p", Fault::Host("file")),
+            ("ghac://host/p", Fault::Host("ghac")),
             ("s3://b/a/../../x", Fault::Path),
             ("s3://b/a//x", Fault::Path),
             ("s3://b/%2e%2e", Fault::Path),

@@ -1,0 +1,158 @@
+//! The cache's entries in GitHub's REST API, which alone lists and removes them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::header::{ACCEPT, AUTHORIZATION};
+use http::{Method, Request, Response, StatusCode};
+use opendal::raw::{Operation, percent_encode_path};
+use opendal::{Buffer, Error, ErrorKind, OperationContext, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
+
+use super::job::{CacheJob, Repository};
+use crate::store::backend::remote::fault::Needs;
+
+/// Entries in a page, the most that the API gives.
+const PAGE: u64 = 100;
+const PERMISSION: Needs =
+    Needs("GITHUB_TOKEN has to be the job's own, and the job to have `permissions: actions: write`");
+
+/// An entry of the cache.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Entry {
+    id: u64,
+    #[serde(rename = "ref")]
+    pub(super) reference: String,
+    pub(super) key: String,
+    version: String,
+    pub(super) size_in_bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    total_count: u64,
+    actions_caches: Vec<Entry>,
+}
+
+/// The entries that the job reads, of larder's own version.
+#[derive(Debug)]
+pub(super) struct Entries {
+    job: Arc<CacheJob>,
+    version: String,
+    refs: OnceCell<Vec<String>>,
+}
+
+impl Entries {
+    pub(super) fn new(job: Arc<CacheJob>, version: &str) -> Self {
+        Self { job, version: version.to_owned(), refs: OnceCell::new() }
+    }
+
+    /// The entries whose keys begin with this, by key; of one key the one that is read comes first.
+    pub(super) async fn find(&self, context: &OperationContext, start: &str) -> Result<Vec<Entry>> {
+        let refs = self.refs(context).await?;
+        let rank = |entry: &Entry| refs.iter().position(|reference| *reference == entry.reference);
+        let mut found: Vec<(Option<usize>, Entry)> = self
+            .list(context, start)
+            .await?
+            .into_iter()
+            .map(|entry| (rank(&entry), entry))
+            .filter(|(rank, entry)| {
+                rank.is_some() && entry.version == self.version && entry.key.starts_with(start)
+            })
+            .collect();
+        found.sort_by(|(rank, entry), (other_rank, other)| (&entry.key, rank).cmp(&(&other.key, other_rank)));
+        Ok(found.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// The job's own entry of this key.
+    pub(super) async fn own(&self, context: &OperationContext, key: &str) -> Result<Option<Entry>> {
+        let found = self.find(context, key).await?;
+        Ok(found.into_iter().find(|entry| entry.key == key && entry.reference == self.job.reference))
+    }
+
+    /// Removes an entry; that it is gone is fine.
+    pub(super) async fn remove(&self, context: &OperationContext, entry: &Entry) -> Result<()> {
+        let url = format!("{}/actions/caches/{}", self.job.repository_url(), entry.id);
+        let answer = self.ask(context, Method::DELETE, &url, Operation::Delete).await?;
+        match answer.status() {
+            status if status.is_success() || status == StatusCode::NOT_FOUND => Ok(()),
+            status => Err(refused(status)),
+        }
+    }
+
+    async fn refs(&self, context: &OperationContext) -> Result<&[String]> {
+        let find = || async {
+            let branch = match self.job.default_branch_of_event() {
+                Some(branch) => branch,
+                None => self.get::<Repository>(context, &self.job.repository_url()).await?.default_branch,
+            };
+            Ok(self.job.reads(&branch))
+        };
+        self.refs.get_or_try_init(find).await.map(Vec::as_slice)
+    }
+
+    /// All pages, of all refs. By time of creation what is new comes last, and what follows an entry that is removed moves
+    /// to the page before; so that no entry slips through, pages are read from the last to the first.
+    async fn list(&self, context: &OperationContext, start: &str) -> Result<Vec<Entry>> {
+        let first = self.page(context, start, 1).await?;
+        if first.total_count <= PAGE {
+            return Ok(first.actions_caches);
+        }
+        let mut found = BTreeMap::new();
+        for number in (1..=first.total_count.div_ceil(PAGE)).rev() {
+            let page = self.page(context, start, number).await?;
+            found.extend(page.actions_caches.into_iter().map(|entry| (entry.id, entry)));
+        }
+        Ok(found.into_values().collect())
+    }
+
+    async fn page(&self, context: &OperationContext, start: &str, number: u64) -> Result<Page> {
+        let (repository, key) = (self.job.repository_url(), percent_encode_path(start));
+        let how = format!("per_page={PAGE}&page={number}&sort=created_at&direction=asc");
+        self.get(context, &format!("{repository}/actions/caches?key={key}&{how}")).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, context: &OperationContext, url: &str) -> Result<T> {
+        let answer = self.ask(context, Method::GET, url, Operation::List).await?;
+        if !answer.status().is_success() {
+            return Err(refused(answer.status()));
+        }
+        let odd =
+            |_| Error::new(ErrorKind::Unexpected, "GitHub's API answered something else than was asked for");
+        serde_json::from_slice(&answer.into_body().to_bytes()).map_err(odd)
+    }
+
+    async fn ask(
+        &self,
+        context: &OperationContext,
+        method: Method,
+        url: &str,
+        operation: Operation,
+    ) -> Result<Response<Buffer>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header(ACCEPT, "application/vnd.github+json")
+            .header("X-GitHub-Api-Version", "2022-11-28")
+            .header(AUTHORIZATION, format!("Bearer {}", self.job.token))
+            .extension(operation)
+            .extension(PERMISSION)
+            .body(Buffer::new())
+            .map_err(|_| {
+                Error::new(ErrorKind::ConfigInvalid, "GITHUB_API_URL or GITHUB_TOKEN is malformed")
+            })?;
+        context.http_transport().send(request).await
+    }
+}
+
+/// Not even a 404 means that there is nothing: there is no such repository for this token.
+fn refused(status: StatusCode) -> Error {
+    let kind = if status == StatusCode::FORBIDDEN || status == StatusCode::UNAUTHORIZED {
+        ErrorKind::PermissionDenied
+    } else {
+        ErrorKind::Unexpected
+    };
+    Error::new(kind, format!("GitHub's API answered {status}"))
+}

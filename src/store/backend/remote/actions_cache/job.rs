@@ -1,0 +1,116 @@
+//! The job that uses the cache: what GitHub tells it in its environment.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::store::backend::remote::OpenRemoteFault;
+
+const PUBLIC_API: &str = "https://api.github.com";
+
+/// What GitHub tells a job, each by the variable of that name.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ActionsJob {
+    /// `ACTIONS_RESULTS_URL`: where the cache service is.
+    pub results_url: Option<String>,
+    /// `ACTIONS_RUNTIME_TOKEN`: lets the job read and write there.
+    pub runtime_token: Option<String>,
+    /// `GITHUB_TOKEN`: lets the job list and remove entries.
+    pub token: Option<String>,
+    /// `GITHUB_API_URL`; by default that of github.com.
+    pub api_url: Option<String>,
+    /// `GITHUB_REPOSITORY`: owner and name.
+    pub repository: Option<String>,
+    /// `GITHUB_REF`: in full, such as `refs/heads/main`.
+    pub reference: Option<String>,
+    /// `GITHUB_BASE_REF`: the branch that a pull request is to be merged into.
+    pub base: Option<String>,
+    /// `GITHUB_EVENT_PATH`: what started the job, as JSON.
+    pub event: Option<PathBuf>,
+}
+
+impl fmt::Debug for ActionsJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActionsJob")
+            .field("repository", &self.repository)
+            .field("reference", &self.reference)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A job that lacks nothing.
+pub(in crate::store::backend::remote) struct CacheJob {
+    pub(in crate::store::backend::remote) results_url: String,
+    pub(in crate::store::backend::remote) runtime_token: String,
+    pub(super) token: String,
+    api_url: String,
+    repository: String,
+    /// Where it writes.
+    pub(super) reference: String,
+    base: Option<String>,
+    event: Option<PathBuf>,
+}
+
+impl fmt::Debug for CacheJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheJob").field("reference", &self.reference).finish_non_exhaustive()
+    }
+}
+
+/// As much of an event, and of a repository in the API, as says which branch is the default one.
+#[derive(Deserialize)]
+struct Event {
+    repository: Repository,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Repository {
+    pub(super) default_branch: String,
+}
+
+impl CacheJob {
+    /// The job that `given` describes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a variable is missing.
+    pub(in crate::store::backend::remote) fn new(given: &ActionsJob) -> Result<Self, OpenRemoteFault> {
+        let need =
+            |value: &Option<String>, variable| value.clone().ok_or(OpenRemoteFault::NotGiven(variable));
+        let api_url = given.api_url.as_deref().unwrap_or(PUBLIC_API).trim_end_matches('/').to_owned();
+        Ok(Self {
+            repository: need(&given.repository, "GITHUB_REPOSITORY")?,
+            reference: need(&given.reference, "GITHUB_REF")?,
+            results_url: need(&given.results_url, "ACTIONS_RESULTS_URL")?,
+            runtime_token: need(&given.runtime_token, "ACTIONS_RUNTIME_TOKEN")?,
+            token: need(&given.token, "GITHUB_TOKEN")?,
+            api_url,
+            base: given.base.clone(),
+            event: given.event.clone(),
+        })
+    }
+
+    /// The address of the job's repository in the REST API.
+    pub(super) fn repository_url(&self) -> String {
+        format!("{}/repos/{}", self.api_url, self.repository)
+    }
+
+    /// The refs whose entries the job reads, the first of them first.
+    pub(super) fn reads(&self, default_branch: &str) -> Vec<String> {
+        let branches = self.base.as_deref().into_iter().chain([default_branch]);
+        let mut refs = vec![self.reference.clone()];
+        for reference in branches.map(|branch| format!("refs/heads/{branch}")) {
+            if !refs.contains(&reference) {
+                refs.push(reference);
+            }
+        }
+        refs
+    }
+
+    /// The default branch, where the event tells it.
+    pub(super) fn default_branch_of_event(&self) -> Option<String> {
+        let event = std::fs::read(self.event.as_ref()?).ok()?;
+        serde_json::from_slice::<Event>(&event).ok().map(|event| event.repository.default_branch)
+    }
+}

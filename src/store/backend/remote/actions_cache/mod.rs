@@ -1,0 +1,203 @@
+//! GitHub's cache of Actions as a place for objects.
+//!
+//! ```text
+//! read, size ──▶ OpenDAL's ghac ──▶ cache service: key and version → a signed address ──▶ blob
+//! write ───────▶ replacement ─┬─▶ OpenDAL's ghac
+//! list, remove ─▶ entries ◀───┘ ──▶ REST API: GET and DELETE /repos/…/actions/caches
+//! ```
+//!
+//! OpenDAL's service reads and writes; this layer above it does the rest.
+//!
+//! - An entry belongs to the ref of the job that wrote it. A job reads those of its own ref, of the branch that it merges
+//!   into and of the default branch, in this order; nothing else is listed here, though the API shows it.
+//! - An entry never changes. What replaces one removes it first, so that an object may be absent for a moment.
+//! - The service takes a key for a prefix where no entry has just that key. No key of larder's is a prefix of another
+//!   (`name`), so that no object is read for another.
+
+mod entries;
+mod job;
+mod name;
+mod replacement;
+
+use std::sync::Arc;
+use std::vec;
+
+use opendal::raw::{
+    Layer, OpCopy, OpCreateDir, OpDelete, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir,
+    RpPresign, RpRename, RpStat, Service, ServiceInfo, Servicer, oio,
+};
+use opendal::{Capability, Error, ErrorKind, MetadataBuilder, OperationContext, Result};
+
+use self::entries::Entries;
+pub use self::job::ActionsJob;
+pub(super) use self::job::CacheJob;
+use self::name::Names;
+use self::replacement::Replacement;
+
+/// Of every entry that larder writes, so that it sees no other program's.
+pub(super) const VERSION: &str = "larder";
+
+/// Makes of OpenDAL's service for GitHub's cache one that lists, replaces and removes.
+#[derive(Debug)]
+pub(super) struct ActionsCacheLayer {
+    names: Names,
+    job: Arc<CacheJob>,
+}
+
+impl ActionsCacheLayer {
+    /// Keeps everything below `prefix`.
+    pub(super) fn new(job: CacheJob, prefix: &str) -> Self {
+        Self { names: Names::below(prefix), job: Arc::new(job) }
+    }
+}
+
+impl Layer for ActionsCacheLayer {
+    fn apply_service(&self, inner: Servicer) -> Servicer {
+        let entries = Entries::new(Arc::clone(&self.job), &inner.info().name());
+        Arc::new(ActionsCache { names: self.names.clone(), entries: Arc::new(entries), inner })
+    }
+}
+
+/// The service as a whole.
+#[derive(Debug)]
+struct ActionsCache {
+    names: Names,
+    entries: Arc<Entries>,
+    inner: Servicer,
+}
+
+fn unsupported<T>() -> Result<T> {
+    Err(Error::new(ErrorKind::Unsupported, "GitHub's cache cannot do that"))
+}
+
+impl Service for ActionsCache {
+    type Reader = oio::Reader;
+    type Writer = oio::OneShotWriter<Replacement>;
+    type Lister = Listing;
+    type Deleter = oio::OneShotDeleter<Removal>;
+    type Copier = ();
+    type Composer = ();
+
+    fn info(&self) -> ServiceInfo {
+        self.inner.info()
+    }
+
+    fn capability(&self) -> Capability {
+        Capability {
+            write_can_empty: true,
+            write_can_multi: false,
+            list: true,
+            list_with_recursive: true,
+            delete: true,
+            ..self.inner.capability()
+        }
+    }
+
+    async fn stat(&self, context: &OperationContext, path: &str, how: OpStat) -> Result<RpStat> {
+        self.inner.stat(context, &self.names.key(path), how).await
+    }
+
+    fn read(&self, context: &OperationContext, path: &str, how: OpRead) -> Result<Self::Reader> {
+        self.inner.read(context, &self.names.key(path), how)
+    }
+
+    fn write(&self, context: &OperationContext, path: &str, _: OpWrite) -> Result<Self::Writer> {
+        Ok(oio::OneShotWriter::new(Replacement {
+            inner: Arc::clone(&self.inner),
+            entries: Arc::clone(&self.entries),
+            context: context.clone(),
+            key: self.names.key(path),
+        }))
+    }
+
+    fn list(&self, context: &OperationContext, path: &str, how: OpList) -> Result<Self::Lister> {
+        if !how.recursive() {
+            return unsupported();
+        }
+        Ok(Listing {
+            names: self.names.clone(),
+            entries: Arc::clone(&self.entries),
+            context: context.clone(),
+            directory: if path == "/" { String::new() } else { path.to_owned() },
+            found: None,
+        })
+    }
+
+    fn delete(&self, context: &OperationContext) -> Result<Self::Deleter> {
+        Ok(oio::OneShotDeleter::new(Removal {
+            names: self.names.clone(),
+            entries: Arc::clone(&self.entries),
+            context: context.clone(),
+        }))
+    }
+
+    async fn create_dir(&self, _: &OperationContext, _: &str, _: OpCreateDir) -> Result<RpCreateDir> {
+        unsupported()
+    }
+
+    fn copy(&self, _: &OperationContext, _: &str, _: &str, _: OpCopy) -> Result<Self::Copier> {
+        unsupported()
+    }
+
+    async fn rename(&self, _: &OperationContext, _: &str, _: &str, _: OpRename) -> Result<RpRename> {
+        unsupported()
+    }
+
+    async fn presign(&self, _: &OperationContext, _: &str, _: OpPresign) -> Result<RpPresign> {
+        unsupported()
+    }
+}
+
+/// What is below a directory, asked for when the first of it is.
+struct Listing {
+    names: Names,
+    entries: Arc<Entries>,
+    context: OperationContext,
+    directory: String,
+    found: Option<vec::IntoIter<oio::Entry>>,
+}
+
+impl Listing {
+    async fn find(&self) -> Result<vec::IntoIter<oio::Entry>> {
+        let below = self.names.keys_below(&self.directory);
+        let mut objects: Vec<oio::Entry> = Vec::new();
+        let mut before = None;
+        for entry in self.entries.find(&self.context, &below).await? {
+            // What is read of a key is its first entry.
+            if before.as_ref() == Some(&entry.key) {
+                continue;
+            }
+            if let Some(path) = self.names.path(&entry.key) {
+                objects.push(oio::Entry::with(path, MetadataBuilder::file(entry.size_in_bytes).build()));
+            }
+            before = Some(entry.key);
+        }
+        Ok(objects.into_iter())
+    }
+}
+
+impl oio::List for Listing {
+    async fn next(&mut self) -> Result<Option<oio::Entry>> {
+        if self.found.is_none() {
+            self.found = Some(self.find().await?);
+        }
+        Ok(self.found.as_mut().and_then(Iterator::next))
+    }
+}
+
+/// Removes objects, whatever refs they belong to of those that the job reads.
+struct Removal {
+    names: Names,
+    entries: Arc<Entries>,
+    context: OperationContext,
+}
+
+impl oio::OneShotDelete for Removal {
+    async fn delete_once(&self, path: String, _: OpDelete) -> Result<()> {
+        let key = self.names.key(&path);
+        for entry in self.entries.find(&self.context, &key).await? {
+            self.entries.remove(&self.context, &entry).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! Paths as keys of the cache, and back.
+//!
+//! ```text
+//! chunks/3f/3f9A  below  team/x   ─▶  team/x/chunks/3f/3f9%41!
+//! ```
+//!
+//! One to one, whatever the service makes of keys: it compares them without regard to case, so capitals are escaped; it
+//! takes no commas; and where no entry has a key it answers one that begins with it, so each ends with what is nowhere
+//! else in any.
+
+use std::fmt::Write as _;
+
+use crate::store::backend::remote::url::decoded;
+
+/// At the end of each key, and nowhere else in one.
+const END: char = '!';
+
+/// The names below a prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    /// Escaped, with a slash at its end unless it is empty.
+    prefix: String,
+}
+
+impl Names {
+    pub(super) fn below(prefix: &str) -> Self {
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        Self { prefix: format!("{}{slash}", escaped(prefix)) }
+    }
+
+    /// The key of the object at `path`.
+    pub(super) fn key(&self, path: &str) -> String {
+        format!("{}{END}", self.keys_below(path))
+    }
+
+    /// What the keys of all objects in `directory` begin with; it is empty or ends with a slash.
+    pub(super) fn keys_below(&self, directory: &str) -> String {
+        format!("{}{}", self.prefix, escaped(directory))
+    }
+
+    /// The path of the object with this key, if it is one of ours.
+    pub(super) fn path(&self, key: &str) -> Option<String> {
+        let path = decoded(key.strip_prefix(&self.prefix)?.strip_suffix(END)?).ok()?;
+        (self.key(&path) == key).then_some(path)
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => escaped.push(char::from(byte)),
+            _ => write!(escaped, "%{byte:02x}").expect("a string takes all of it"),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_the_path_that_it_was_made_of_and_nothing_else_is() {
+        let names = Names::below("Team, x");
+        assert_eq!(names.key("a/B-c_~2f.json"), "%54eam%2c%20x/a/%42-c_~2f.json!");
+        assert_eq!(names.path("%54eam%2c%20x/a/%42-c_~2f.json!").as_deref(), Some("a/B-c_~2f.json"));
+        for other in [
+            "a!",
+            "%54eam%2c%20x/a",
+            "%54eam%2c%20x/A!",
+            "%54eam%2c%20x/%61!",
+            "%54eam%2c%20x/%5A!",
+            "%54eam%2c%20x/%+1!",
+        ] {
+            assert_eq!(names.path(other), None, "{other}");
+        }
+    }
+
+    proptest! {
+        /// In one repository there may be several stores, and any prefix may be given.
+        #[test]
+        fn no_key_begins_with_another_even_without_regard_to_case(
+            prefixes in prop::array::uniform2("[aA!%/,]{0,4}"),
+            paths in prop::array::uniform2("[aA~]{1,3}"),
+        ) {
+            let key = |store: usize| Names::below(&prefixes[store]).key(&paths[store]).to_lowercase();
+            let place = |store: usize| {
+                let slash = if prefixes[store].is_empty() { "" } else { "/" };
+                format!("{}{slash}{}", prefixes[store], paths[store])
+            };
+            prop_assert_eq!(key(0).starts_with(&key(1)), place(0) == place(1));
+            prop_assert_eq!(Names::below(&prefixes[0]).path(&Names::below(&prefixes[0]).key(&paths[0])), Some(paths[0].clone()));
+        }
+    }
+}

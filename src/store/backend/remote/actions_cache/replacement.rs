@@ -1,0 +1,70 @@
+//! Writing where something may be already.
+//!
+//! The service creates an entry and gives an address to upload it to, and reads it once the upload is said to be whole.
+//! Meanwhile and from then on it creates no other of that key. So who comes second waits for who came first, leaves what
+//! is as it should be, and else removes it. Whoever died while uploading keeps a key from being used for up to a day.
+
+use std::sync::Arc;
+
+use opendal::BytesRange;
+use opendal::raw::oio::{self, Read as _, ReadStream as _, Write as _};
+use opendal::raw::{OpRead, OpWrite, Service as _, Servicer};
+use opendal::{Buffer, ErrorKind, Metadata, MetadataBuilder, OperationContext, Result};
+use tokio::time::sleep;
+
+use super::entries::{Entries, Entry};
+use crate::store::backend::remote::call::has_time;
+use crate::store::backend::remote::transport::pause_after;
+
+/// How often an entry is to be created that another job is creating: for some ten seconds.
+const ATTEMPTS: u32 = 7;
+
+/// An object on its way into the cache.
+pub(super) struct Replacement {
+    pub(super) inner: Servicer,
+    pub(super) entries: Arc<Entries>,
+    pub(super) context: OperationContext,
+    pub(super) key: String,
+}
+
+impl Replacement {
+    async fn create(&self, content: Buffer) -> Result<Metadata> {
+        let mut writer = self.inner.write(&self.context, &self.key, OpWrite::new())?;
+        writer.write(content).await?;
+        writer.close().await
+    }
+
+    async fn holds(&self, entry: &Entry, content: &Buffer) -> Result<bool> {
+        if usize::try_from(entry.size_in_bytes) != Ok(content.len()) {
+            return Ok(false);
+        }
+        let reader = self.inner.read(&self.context, &self.key, OpRead::new())?;
+        match reader.open(BytesRange::default()).await {
+            Ok((_, mut stream)) => Ok(stream.read_all().await?.to_bytes() == content.to_bytes()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl oio::OneShotWrite for Replacement {
+    async fn write_once(&self, content: Buffer) -> Result<Metadata> {
+        let mut attempt = 1;
+        loop {
+            let pause = pause_after(attempt);
+            match self.create(content.clone()).await {
+                Err(error)
+                    if error.kind() == ErrorKind::AlreadyExists && attempt < ATTEMPTS && has_time(pause) => {}
+                done => return done,
+            }
+            match self.entries.own(&self.context, &self.key).await? {
+                Some(entry) if self.holds(&entry, &content).await? => {
+                    return Ok(MetadataBuilder::file(entry.size_in_bytes).build());
+                }
+                Some(entry) => self.entries.remove(&self.context, &entry).await?,
+                None => sleep(pause).await,
+            }
+            attempt += 1;
+        }
+    }
+}
