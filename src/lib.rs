@@ -6,6 +6,7 @@
 //! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it.
 //! - [`dockerfile`], [`requirements`] and [`context`] are what goes into a [`key`]; [`store`] keeps content,
 //!   [`archive`] makes entries of directories, [`notes`] and [`ledger`] remember.
+//! - [`mounts`] carries cache mounts between a builder and the store; [`courier`] is its half there.
 //! - [`endpoint`], [`registry`], [`platform`] and [`digest`] are the ground.
 
 pub mod archive;
@@ -13,12 +14,14 @@ pub mod buildkit;
 pub mod cli;
 pub mod commands;
 pub mod context;
+pub mod courier;
 pub mod digest;
 pub mod dockerfile;
 pub mod endpoint;
 pub mod engine;
 pub mod key;
 pub mod ledger;
+pub mod mounts;
 pub mod notes;
 pub mod output;
 pub mod platform;

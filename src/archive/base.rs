@@ -103,13 +103,15 @@ pub fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shrunk> {
     if walked.is_empty() {
         return Some(Shrunk::Empty);
     }
-    shrunk_to(walked.bytes(), before)
+    Shrunk::to(walked.bytes(), before)
 }
 
-/// Whether `now` bytes look like an accident beside an entry of `before` bytes.
-pub(super) fn shrunk_to(now: u64, before: Option<u64>) -> Option<Shrunk> {
-    let before = before.filter(|before| *before > SMALL)?;
-    (now < before / 10).then_some(Shrunk::Smaller { now, before })
+impl Shrunk {
+    /// Whether `now` bytes look like an accident beside an entry of `before` bytes.
+    pub fn to(now: u64, before: Option<u64>) -> Option<Self> {
+        let before = before.filter(|before| *before > SMALL)?;
+        (now < before / 10).then_some(Self::Smaller { now, before })
+    }
 }
 
 /// An error of the file system at a path of the directory.

@@ -20,7 +20,7 @@ use crate::context::Stamp;
 use crate::store::{CopyError, Save, StoreError};
 
 /// Files below this many bytes share chunks.
-pub(super) const SMALL: u64 = 256 * 1024;
+pub const SMALL: u64 = 256 * 1024;
 /// How often a file that changes meanwhile is read.
 const ATTEMPTS: usize = 3;
 
@@ -122,7 +122,7 @@ fn open(beneath: &mut Beneath, path: &OsStr) -> io::Result<Option<(File, Metadat
 fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Result<FileData, Failed> {
     let size = metadata.len();
     let data = segments(file, metadata)?;
-    let mut kept = FileData { size, used: metadata.atime(), at: save.position(), data };
+    let mut kept = FileData { size, used: metadata.atime(), at: save.position(), data, unused: 0 };
     let unchanged = || -> io::Result<bool> {
         let now = Metadata::from_file(file)?;
         Ok(stamp(&now) == stamp(metadata))

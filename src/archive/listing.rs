@@ -79,7 +79,7 @@ pub enum NodeKind {
 }
 
 /// Where a file's bytes are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileData {
     /// Its size, holes included.
     pub size: u64,
@@ -89,6 +89,8 @@ pub struct FileData {
     pub at: u64,
     /// Offset and size of each part that is no hole; `None` where all of it is one.
     pub data: Option<Vec<(u64, u64)>>,
+    /// How many builds in a row did not read it; of a cache mount only.
+    pub unused: u32,
 }
 
 impl FileData {
@@ -132,6 +134,8 @@ struct Line {
     at: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     data: Option<Vec<(u64, u64)>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unused: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,6 +222,7 @@ impl Line {
             size: None,
             at: None,
             data: None,
+            unused: None,
             target: None,
             target_base64: None,
             xattrs: node.xattrs.iter().map(encode).collect(),
@@ -229,6 +234,7 @@ impl Line {
                 line.size = Some(file.size);
                 line.at = Some(file.at);
                 line.data.clone_from(&file.data);
+                line.unused = Some(file.unused).filter(|unused| *unused > 0);
             }
             NodeKind::Symlink { target } | NodeKind::HardLink { target } => {
                 (line.target, line.target_base64) = path::to_text(target);
@@ -250,6 +256,7 @@ impl Line {
                 used: self.used.unwrap_or_default(),
                 at: self.at.ok_or_else(|| lacks("place"))?,
                 data: self.data.clone(),
+                unused: self.unused.unwrap_or_default(),
             }),
             "symlink" => NodeKind::Symlink { target: target().ok_or_else(|| lacks("target"))? },
             "hard-link" => NodeKind::HardLink { target: target().ok_or_else(|| lacks("target"))? },

@@ -39,12 +39,14 @@ mod xattrs;
 mod tests;
 
 pub use base::{Base, PlaceError, Shrunk, UnlistedError, read_listing, shrunk};
+pub use content::SMALL as SMALL_FILE;
 pub use index::Index;
 pub use listing::{FileData, Listing, Node, NodeKind, Time};
 pub use meter::Meter;
 pub use plan::Plan;
 pub use restore::{Options, RestoreError, Restored, remove_stale, restore};
-pub use save::{Destination, SaveError, SavedDirectory, save};
+pub use restore::{Piece, Pieces};
+pub use save::{CommitError, Destination, SaveError, SavedDirectory, commit, save, take_over};
 pub use trim::{Trimmed, trim};
 pub use validate::{Fault, Limits, Refused};
 pub use walk::{Found, LeftOut, Reason, Walked, walk};

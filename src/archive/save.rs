@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use cap_std::fs::Dir;
 
-use super::base::{Base, Shrunk, shrunk_to};
+use super::base::{Base, Shrunk};
 use super::beneath::Beneath;
 use super::content::{self, Kept};
 use super::index::Index;
@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::walk::{LeftOut, Walked};
 use crate::context::Stamp;
 use crate::digest::Digest;
-use crate::store::{EntryKind, Save, Saved, Span, Store, StoreError, Subject};
+use crate::store::{Entry, EntryKind, Save, Saved, Span, Store, StoreError, Subject};
 
 /// Where an entry is to stand, and what it is called.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub fn save(
     let known: Vec<Option<&FileData>> =
         found.iter().map(|found| base.and_then(|base| base.known(found))).collect();
     let taken = match base {
-        Some(base) => take_over(&mut save, base, &known)?,
+        Some(base) => take_over(&mut save, &base.entry, &known)?,
         None => vec![None; found.len()],
     };
     meter.expect(
@@ -133,19 +133,11 @@ pub fn save(
         }
     }
     let (listing, stamps) = listing(nodes);
-    save.boundary()?;
-    let text = listing.encode();
-    let span = Span { at: save.position(), size: text.len() as u64 };
-    save.write(&text)?;
-    let subject = counted(destination.subject, &listing);
-    // What could not be read is not in it: good must not be replaced by that.
-    if let Some(before) = destination.replaces {
-        let empty = (subject.files == 0).then_some(Shrunk::Empty);
-        if let Some(shrunk) = empty.or_else(|| shrunk_to(subject.bytes, Some(before))) {
-            return Err(SaveError::Shrunk { shrunk, left_out });
-        }
-    }
-    let saved = save.commit(subject, span)?;
+    let saved = match commit(save, &listing, destination.subject, destination.replaces) {
+        Ok(saved) => saved,
+        Err(CommitError::Store(error)) => return Err(error.into()),
+        Err(CommitError::Shrunk(shrunk)) => return Err(SaveError::Shrunk { shrunk, left_out }),
+    };
     let mut index = Index::of(&saved.entry);
     for (path, stamp) in stamps {
         index.insert(path, stamp);
@@ -153,13 +145,55 @@ pub fn save(
     Ok(SavedDirectory { saved, index, read_files, known_files, left_out })
 }
 
-/// Takes chunks of the base over; answers where each known file stands now, if it came along.
-fn take_over(
+/// Why an entry was not completed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The store is at fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Little is left of what was there before.
+    #[error("{0}")]
+    Shrunk(Shrunk),
+}
+
+/// Writes the list behind the content: from then on the entry is there.
+///
+/// # Errors
+///
+/// Fails when the store does, and when the entry would replace one of `replaces` bytes by far less.
+pub fn commit(
+    mut save: Save,
+    listing: &Listing,
+    subject: Subject,
+    replaces: Option<u64>,
+) -> Result<Saved, CommitError> {
+    let subject = counted(subject, listing);
+    // What could not be read is not in it: good must not be replaced by that.
+    if let Some(before) = replaces {
+        let empty = (subject.files == 0).then_some(Shrunk::Empty);
+        if let Some(shrunk) = empty.or_else(|| Shrunk::to(subject.bytes, Some(before))) {
+            return Err(CommitError::Shrunk(shrunk));
+        }
+    }
+    save.boundary()?;
+    let text = listing.encode();
+    let span = Span { at: save.position(), size: text.len() as u64 };
+    save.write(&text)?;
+    Ok(save.commit(subject, span)?)
+}
+
+/// Takes chunks of `entry` over, the first ones of the content; answers where each file that is known to be in it stands
+/// now, if it came along.
+///
+/// # Errors
+///
+/// Fails when the store does.
+pub fn take_over(
     save: &mut Save,
-    base: &Base,
+    entry: &Entry,
     known: &[Option<&FileData>],
 ) -> Result<Vec<Option<FileData>>, StoreError> {
-    let chunks = &base.entry.manifest.chunks;
+    let chunks = &entry.manifest.chunks;
     let sizes: Vec<u32> = chunks.iter().map(|chunk| chunk.size).collect();
     let spans: Vec<(u64, u64)> = (known.iter())
         .map(|known| known.map_or((0, 0), |file| (file.at, file.stored().unwrap_or_default())))

@@ -183,7 +183,7 @@ impl Walk {
             }
             self.linked.insert(inode, path.to_owned());
         }
-        NodeKind::File(FileData { size: metadata.len(), used: metadata.atime(), at: 0, data: None })
+        NodeKind::File(FileData { size: metadata.len(), used: metadata.atime(), ..FileData::default() })
     }
 
     fn push(

@@ -173,6 +173,24 @@ impl Client {
         Err(ConnectError::NotAnEngine { endpoint: endpoint.clone(), reason })
     }
 
+    /// The platform that the builder's own programs run on, as `(os, architecture)`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the builder does not answer, or has no worker.
+    pub async fn platform(&self) -> Result<(String, String), ConnectError> {
+        let broken = |source: Box<dyn std::error::Error + Send + Sync>| {
+            ConnectError::Broken(self.endpoint.clone(), source)
+        };
+        let mut control = self.control.clone();
+        let answer = control.list_workers(ListWorkersRequest::default()).await;
+        let workers = answer.map_err(|status| broken(status.message().into()))?.into_inner().record;
+        // The first platform of the first worker is what a definition without one runs on.
+        let platform = workers.into_iter().find_map(|worker| worker.platforms.into_iter().next());
+        let platform = platform.ok_or_else(|| broken("it has no worker".into()))?;
+        Ok((platform.os, platform.architecture))
+    }
+
     async fn connect_direct(endpoint: &Endpoint, product: EngineProduct) -> Result<Self, ConnectError> {
         let channel = channel(endpoint, endpoint.dial(Protocol::Http2).await?).await?;
         Ok(Self::new(endpoint, product, Transport::Direct, channel))

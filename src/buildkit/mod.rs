@@ -18,6 +18,7 @@
 mod client;
 mod error;
 mod http1;
+pub mod llb;
 pub mod session;
 pub mod solve;
 pub mod status;

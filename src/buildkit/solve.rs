@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Response, Status};
 
 use super::error::{ConnectError, SolveError};
+use super::llb::Definition;
 use super::session::{Attachments, Session, new_id};
 use super::status::StatusUpdate;
 use super::{ApiVersion, Client, EngineProduct};
@@ -35,8 +36,10 @@ const EXPORTER_LIST_SINCE: ApiVersion = ApiVersion { major: 1, minor: 45 };
 /// What to solve.
 #[derive(Debug, Clone, Default)]
 pub struct SolveRequest {
-    /// Frontend, e.g. `dockerfile.v0` or `gateway.v0`.
+    /// Frontend, e.g. `dockerfile.v0` or `gateway.v0`; empty where there is a definition.
     pub frontend: String,
+    /// What no frontend has to make.
+    pub definition: Option<Definition>,
     /// The frontend's options (`target`, `build-arg:NAME`, `context:NAME`, …).
     pub attributes: BTreeMap<String, String>,
     /// What becomes of the result; none keeps it in the build cache only.
@@ -198,6 +201,7 @@ fn message(request: SolveRequest, reference: String, session: &str) -> control::
         exporters,
         session: session.to_owned(),
         frontend: request.frontend,
+        definition: request.definition.map(Definition::into_message),
         frontend_attrs: attributes.into_iter().collect(),
         cache: Some(control::CacheOptions {
             exports: entries(request.cache_exports),

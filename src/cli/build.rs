@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::SourceArgs;
+use super::{CarryArgs, SourceArgs};
 
 /// `larder build`.
 #[derive(Debug, Args)]
@@ -73,6 +73,9 @@ pub struct BuildArgs {
     /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]
     #[arg(long)]
     pub strict: bool,
+    /// How cache mounts are carried.
+    #[command(flatten)]
+    pub carry: CarryArgs,
     /// Flags that cannot be honoured.
     #[command(flatten)]
     pub refused: RefusedArgs,

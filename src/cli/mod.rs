@@ -7,6 +7,7 @@
 mod build;
 mod cache;
 mod dir;
+mod mount;
 mod source;
 mod stats;
 mod store;
@@ -21,6 +22,7 @@ pub use cache::{
     VerifyArgs,
 };
 pub use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
+pub use mount::{CarryArgs, MountArgs, MountBuildArgs, MountCommand};
 pub use source::SourceArgs;
 pub use stats::StatsArgs;
 pub use store::StoreArgs;
@@ -58,6 +60,8 @@ pub enum Command {
     Cache(CacheArgs),
     /// Print what the last builds hit and how long they took
     Stats(StatsArgs),
+    /// Carry cache mounts between a builder and the cache, around a build by any command
+    Mount(MountArgs),
     /// Keep directories, such as a package manager's cache, from one run to the next
     Dir(DirArgs),
 }

@@ -2,10 +2,12 @@
 
 mod build;
 mod cache;
+mod carry;
 mod dir;
 mod error;
 mod interrupts;
 mod key;
+mod mount;
 mod stats;
 mod store;
 mod watched;
@@ -53,6 +55,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Why(args) => on_a_runtime(why::run(args, &settings, environment, *printer)),
         Command::Cache(args) => cache::run(args, &settings, *printer),
         Command::Stats(args) => stats::run(args, &settings, *printer),
+        Command::Mount(args) => on_a_runtime(mount::run(args, &settings, environment, *printer)),
         Command::Dir(args) => on_a_runtime(dir::run(args, &settings, environment, *printer)),
     }
 }

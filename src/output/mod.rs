@@ -4,6 +4,7 @@ pub mod changes;
 pub mod dir;
 pub mod entries;
 pub mod eviction;
+pub mod mounts;
 mod printer;
 pub mod progress;
 pub mod stats;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Environment, Output, Settings, SettingsError, SourceSettings, duration, env_vars, fields, output,
+    Environment, MountSettings, Output, Settings, SettingsError, SourceSettings, duration, env_vars, fields,
+    output,
 };
 use crate::buildkit::solve::CacheEntry;
 use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
@@ -63,6 +64,8 @@ pub struct BuildSettings {
     pub timeout: Option<Duration>,
     /// A cache at fault fails the build.
     pub strict: bool,
+    /// How cache mounts are carried.
+    pub mounts: MountSettings,
 }
 
 impl BuildSettings {
@@ -112,6 +115,7 @@ impl BuildSettings {
         {
             cache_to.push(CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() });
         }
+        let mounts = MountSettings::resolve(&args.carry, &source, settings, environment)?;
         let progress = if args.quiet { ProgressMode::Quiet } else { progress(args, settings, environment)? };
         Ok(Self {
             source,
@@ -131,6 +135,7 @@ impl BuildSettings {
             attestations: attestations(args)?,
             timeout,
             strict: settings.is_strict(args.strict, environment)?,
+            mounts,
         })
     }
 }

@@ -38,7 +38,19 @@ pub const LARDER_MAX_SIZE_GB: &str = "LARDER_MAX_SIZE_GB";
 pub const LARDER_MAX_ENTRIES: &str = "LARDER_MAX_ENTRIES";
 /// How long an entry may be unused before it is evicted, e.g. `30d`.
 pub const LARDER_MAX_AGE: &str = "LARDER_MAX_AGE";
+/// Whose cache mounts these are.
+pub const LARDER_MOUNT_SCOPE: &str = "LARDER_MOUNT_SCOPE";
+/// Size that an entry of a cache mount may have, e.g. `2GB`.
+pub const LARDER_MAX_MOUNT_SIZE: &str = "LARDER_MAX_MOUNT_SIZE";
+/// How many builds in a row need not read a file of a cache mount before it is left out; 0 keeps it.
+pub const LARDER_MOUNT_UNUSED_BUILDS: &str = "LARDER_MOUNT_UNUSED_BUILDS";
+/// How long carrying cache mounts in or out may take, e.g. `5m`.
+pub const LARDER_MOUNT_TIMEOUT: &str = "LARDER_MOUNT_TIMEOUT";
 
+/// Jenkins': the job, with the folders that it is in; of a job for branches its last part is the branch.
+pub const JOB_NAME: &str = "JOB_NAME";
+/// GitLab's: the project, with its groups.
+pub const CI_PROJECT_PATH: &str = "CI_PROJECT_PATH";
 /// Jenkins': number of the pull request.
 pub const CHANGE_ID: &str = "CHANGE_ID";
 /// Jenkins': the branch.

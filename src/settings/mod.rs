@@ -13,7 +13,10 @@ mod engine;
 pub mod env_vars;
 mod fields;
 mod lane;
+mod mounts;
 mod output;
+mod precedence;
+mod size;
 mod source;
 mod store;
 
@@ -22,10 +25,12 @@ use std::path::{Path, PathBuf};
 
 pub use build::{BuildSettings, ProgressMode};
 pub use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
+pub use mounts::MountSettings;
 pub use output::{Destination, Output, OutputKind};
 pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
 pub use store::StoreSettings;
 
+use self::precedence::Behind;
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContextError, Endpoint, EndpointError};
 use crate::key::Seal;
@@ -176,8 +181,8 @@ pub struct Settings {
 impl Settings {
     /// Whether a cache at fault fails the command.
     fn is_strict(&self, typed: bool, environment: &Environment) -> Result<bool, SettingsError> {
-        let in_environment = environment.switch(env_vars::LARDER_STRICT)?;
-        Ok(typed || in_environment.or(self.file.strict).unwrap_or_default())
+        let behind = Behind { environment, file: &self.file };
+        behind.switched_on(typed, env_vars::LARDER_STRICT, self.file.strict)
     }
 
     /// Resolves the options that every command takes.

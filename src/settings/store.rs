@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::precedence::Behind;
 use super::{Environment, SettingsError, duration, env_vars};
 use crate::cli::StoreArgs;
 use crate::settings::config_file::ConfigFile;
@@ -46,50 +47,27 @@ impl StoreSettings {
         let trunk = given.trunk()?;
         let lane = lane.cloned().map_or_else(|| Lane::try_from(NO_JOB.to_owned()), Ok);
         let lane = lane.map_err(|error| SettingsError::flag("lane", error.to_string()))?;
-        let read_only = given.switched_on(args.read_only, env_vars::LARDER_READ_ONLY, file.read_only)?;
+        let read_only =
+            given.behind().switched_on(args.read_only, env_vars::LARDER_READ_ONLY, file.read_only)?;
         let terms = Terms { lane, trunk, read_only, trust: given.trust()?, max_bytes: limits.max_bytes };
         Ok(Self { remote: given.remote()?, terms, limits })
     }
 }
 
 impl Given<'_> {
-    /// Whether a flag, a variable or else the file switches something on.
-    fn switched_on(
-        &self,
-        typed: bool,
-        variable: &'static str,
-        in_file: Option<bool>,
-    ) -> Result<bool, SettingsError> {
-        let in_environment = self.environment.switch(variable)?;
-        Ok(typed || in_environment.or(in_file).unwrap_or_default())
-    }
-
-    /// The value of a flag, of a variable, or of the file; read by `read`.
-    fn first<T>(
-        &self,
-        (flag, typed): (&'static str, Option<&str>),
-        variable: &'static str,
-        (key, written): (&str, Option<&str>),
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Option<T>, SettingsError> {
-        if let Some(text) = typed {
-            return read(text).map(Some).map_err(|reason| SettingsError::flag(flag, reason));
-        }
-        if let Some(text) = self.environment.get(variable) {
-            return read(text).map(Some).map_err(|reason| SettingsError::Variable { variable, reason });
-        }
-        written.map(|text| read(text).map_err(|reason| self.file.fault(key, reason))).transpose()
+    fn behind(&self) -> Behind<'_> {
+        Behind { environment: self.environment, file: self.file }
     }
 
     fn remote(&self) -> Result<Option<(RemoteUrl, RemoteSettings)>, SettingsError> {
         let Self { args, environment, file } = self;
-        let url = self.first(
+        let url = self.behind().first(
             ("remote", args.remote.as_deref()),
             env_vars::LARDER_REMOTE,
             ("remote", file.remote.as_deref()),
             |text| RemoteUrl::from_str(text).map_err(|error| chain(&error)),
         )?;
-        let deadline = self.first(
+        let deadline = self.behind().first(
             ("remote-timeout", args.remote_timeout.as_deref()),
             env_vars::LARDER_REMOTE_TIMEOUT,
             ("remote_timeout", file.remote_timeout.as_deref()),
@@ -109,7 +87,7 @@ impl Given<'_> {
 
     fn trunk(&self) -> Result<Lane, SettingsError> {
         let Self { args, environment, file } = self;
-        let named = self.first(
+        let named = self.behind().first(
             ("trunk", args.trunk.as_deref()),
             env_vars::LARDER_TRUNK,
             ("trunk", file.trunk.as_deref()),
@@ -146,7 +124,7 @@ impl Given<'_> {
             variable: env_vars::LARDER_SIGNING_KEY,
             reason: NO_KEY.to_owned(),
         })?;
-        let required = self.switched_on(
+        let required = self.behind().switched_on(
             args.require_signature,
             env_vars::LARDER_REQUIRE_SIGNATURE,
             file.require_signature,
@@ -162,19 +140,19 @@ impl Given<'_> {
 
     fn limits(&self) -> Result<Limits, SettingsError> {
         let Self { args, file, .. } = self;
-        let size = self.first(
+        let size = self.behind().first(
             ("cache-max-size-gb", args.cache_max_size_gb.as_deref()),
             env_vars::LARDER_MAX_SIZE_GB,
             ("cache_max_size_gb", file.cache_max_size_gb.map(|size| size.to_string()).as_deref()),
             gigabytes,
         )?;
-        let entries = self.first(
+        let entries = self.behind().first(
             ("cache-max-entries", args.cache_max_entries.as_deref()),
             env_vars::LARDER_MAX_ENTRIES,
             ("cache_max_entries", file.cache_max_entries.map(|count| count.to_string()).as_deref()),
             |text| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of entries")),
         )?;
-        let max_age = self.first(
+        let max_age = self.behind().first(
             ("max-age", args.max_age.as_deref()),
             env_vars::LARDER_MAX_AGE,
             ("max_age", file.max_age.as_deref()),

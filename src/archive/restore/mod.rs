@@ -27,9 +27,9 @@ use super::listing::{Listing, NodeKind};
 use super::meter::Meter;
 use crate::store::{Entry, Store, StoreError};
 use compare::Present;
-use pieces::Pieces;
 use staging::Staging;
 
+pub use pieces::{Piece, Pieces};
 pub use staging::remove_stale;
 
 /// How an entry is restored.

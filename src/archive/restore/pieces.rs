@@ -4,33 +4,33 @@ use crate::archive::listing::{Listing, NodeKind};
 
 /// A range of the content that is a range of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Piece {
+pub struct Piece {
     /// Its first byte in the content.
-    pub(super) at: u64,
+    pub at: u64,
     /// Its bytes.
-    pub(super) size: u64,
+    pub size: u64,
     /// The file, as its place in the list.
-    pub(super) node: usize,
+    pub node: usize,
     /// Its first byte in the file.
-    pub(super) offset: u64,
+    pub offset: u64,
 }
 
 /// What of the content is needed.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub struct Pieces {
     /// In the order of the content; no two overlap.
     cuts: Vec<Piece>,
     /// Where each chunk begins, and where the last one ends.
     starts: Vec<u64>,
     /// The chunks that hold one of them, ascending.
-    pub(super) chunks: Vec<usize>,
+    pub chunks: Vec<usize>,
     /// Bytes of all of them.
-    pub(super) bytes: u64,
+    pub bytes: u64,
 }
 
 impl Pieces {
     /// The pieces of the files that are needed, in chunks that begin at `starts`.
-    pub(super) fn new(listing: &Listing, needed: &[bool], starts: &[u64]) -> Self {
+    pub fn new(listing: &Listing, needed: &[bool], starts: &[u64]) -> Self {
         let mut pieces = Vec::new();
         for (node, _) in listing.nodes.iter().enumerate().zip(needed).filter(|(_, needed)| **needed) {
             let (place, node) = node;
@@ -55,7 +55,11 @@ impl Pieces {
     }
 
     /// The parts of pieces in a chunk, each with where it begins in the chunk.
-    pub(super) fn within(&self, chunk: usize) -> impl Iterator<Item = (usize, Piece)> + '_ {
+    ///
+    /// # Panics
+    ///
+    /// Where a chunk is larger than memory can be.
+    pub fn within(&self, chunk: usize) -> impl Iterator<Item = (usize, Piece)> + '_ {
         let (start, end) = (self.starts[chunk], self.starts[chunk + 1]);
         let first = self.cuts.partition_point(|piece| piece.at + piece.size <= start);
         self.cuts[first..].iter().take_while(move |piece| piece.at < end).map(move |piece| {
@@ -67,7 +71,7 @@ impl Pieces {
     }
 
     /// The bytes that a chunk has of pieces.
-    pub(super) fn bytes_of(&self, chunk: usize) -> u64 {
+    pub fn bytes_of(&self, chunk: usize) -> u64 {
         self.within(chunk).map(|(_, piece)| piece.size).sum()
     }
 }

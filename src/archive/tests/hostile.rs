@@ -20,7 +20,7 @@ fn node(path: &str, kind: NodeKind) -> Node {
 }
 
 fn file(path: &str, at: u64, size: u64) -> Node {
-    node(path, NodeKind::File(FileData { size, used: 0, at, data: None }))
+    node(path, NodeKind::File(FileData { size, at, ..FileData::default() }))
 }
 
 #[test]

@@ -26,11 +26,11 @@ fn directory(path: &str) -> Node {
 }
 
 fn file(path: &str, at: u64, size: u64) -> Node {
-    node(path, NodeKind::File(FileData { size, used: 5, at, data: None }))
+    node(path, NodeKind::File(FileData { size, used: 5, at, ..FileData::default() }))
 }
 
 fn sparse(path: &str, size: u64, at: u64, data: &[(u64, u64)]) -> Node {
-    node(path, NodeKind::File(FileData { size, used: 5, at, data: Some(data.to_vec()) }))
+    node(path, NodeKind::File(FileData { size, used: 5, at, data: Some(data.to_vec()), unused: 3 }))
 }
 
 fn symlink(path: &str, target: &str) -> Node {
@@ -177,7 +177,7 @@ fn any_node() -> impl Strategy<Value = Node> {
     let kind = prop_oneof![
         Just(NodeKind::Directory),
         (any::<u64>(), any::<i64>(), any::<u64>(), data)
-            .prop_map(|(size, used, at, data)| NodeKind::File(FileData { size, used, at, data })),
+            .prop_map(|(size, used, at, data)| NodeKind::File(FileData { size, used, at, data, unused: 0 })),
         bytes().prop_map(|target| NodeKind::Symlink { target }),
         bytes().prop_map(|target| NodeKind::HardLink { target }),
     ];

@@ -69,7 +69,7 @@ proptest! {
 }
 
 fn found(path: &str, size: u64, used: i64, modified: i64) -> Found {
-    let kind = NodeKind::File(FileData { size, used, at: 0, data: None });
+    let kind = NodeKind::File(FileData { size, used, ..FileData::default() });
     of_kind(path, kind, modified, size)
 }
 

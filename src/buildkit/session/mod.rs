@@ -11,6 +11,7 @@ mod health;
 mod secrets;
 mod ssh;
 mod ssh_keys;
+mod step_stream;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use crate::registry::Login;
 pub use file_send::{FileTarget, OutputFile};
 pub use secrets::SecretSource;
 pub use ssh::SshAgent;
+pub use step_stream::{StepReader, StepStream, StepWriter};
 
 /// Flow-control window offered to the engine, in bytes.
 const WINDOW: u32 = 4 << 20;
@@ -42,7 +44,7 @@ pub struct Attachments {
     pub directories: BTreeMap<String, PathBuf>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
-    /// SSH agents by id; `default` is the one that an unnamed mount uses.
+    /// SSH agents, or streams to this process, by id; `default` is the one that an unnamed mount uses.
     pub ssh: BTreeMap<String, SshAgent>,
     /// Logins for registries, looked up when asked for.
     pub login: Option<Login>,

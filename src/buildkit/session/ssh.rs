@@ -1,6 +1,7 @@
 //! `moby.sshforward.v1.SSH`: an SSH agent for steps with `RUN --mount=type=ssh`.
 //!
-//! Bytes between the step and the agent's socket are passed on as they are.
+//! Bytes between the step and the agent's socket are passed on as they are. What stands behind an id need not be an agent:
+//! a step can as well be given a stream to this process.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,11 +12,13 @@ use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::{Ssh, SshServer};
 use bollard_buildkit_proto::moby::sshforward::v1::{BytesMessage, CheckAgentRequest, CheckAgentResponse};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::ssh_keys::KeyAgent;
+use super::step_stream::{self, StepStream};
 
 pub(super) const METHODS: [&str; 2] =
     ["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"];
@@ -30,37 +33,36 @@ pub enum SshAgent {
     Socket(PathBuf),
     /// An agent of the session's own that holds these private keys.
     Keys(Vec<PathBuf>),
+    /// This process: each connection is sent here, and refused when nobody takes it.
+    Streams(mpsc::Sender<StepStream>),
 }
 
 pub(super) fn service(agents: BTreeMap<String, SshAgent>) -> io::Result<SshServer<Agents>> {
-    let mut sockets = BTreeMap::new();
-    let mut key_agents = Vec::new();
-    for (id, agent) in agents {
-        let socket = match agent {
-            SshAgent::Socket(socket) => socket,
-            SshAgent::Keys(keys) => {
-                let agent = KeyAgent::start(&keys)?;
-                let socket = agent.socket();
-                key_agents.push(agent);
-                socket
-            }
+    let serve = |(id, agent)| {
+        let agent = match agent {
+            SshAgent::Socket(socket) => Agent::Socket(socket),
+            SshAgent::Keys(keys) => Agent::Keys(KeyAgent::start(&keys)?),
+            SshAgent::Streams(streams) => Agent::Streams(streams),
         };
-        sockets.insert(id, socket);
-    }
-    Ok(SshServer::new(Agents { sockets, _key_agents: key_agents }))
+        Ok((id, agent))
+    };
+    Ok(SshServer::new(Agents(agents.into_iter().map(serve).collect::<io::Result<_>>()?)))
 }
 
-pub(super) struct Agents {
-    sockets: BTreeMap<String, PathBuf>,
-    /// They end with the session.
-    _key_agents: Vec<KeyAgent>,
+/// By id; they end with the session.
+pub(super) struct Agents(BTreeMap<String, Agent>);
+
+enum Agent {
+    Socket(PathBuf),
+    Keys(KeyAgent),
+    Streams(mpsc::Sender<StepStream>),
 }
 
 impl Agents {
-    fn socket(&self, id: &str) -> Result<&PathBuf, Status> {
+    fn agent(&self, id: &str) -> Result<&Agent, Status> {
         let id = if id.is_empty() { DEFAULT_ID } else { id };
         let unknown = || Status::not_found(format!("no ssh agent `{id}` was given to this build"));
-        self.sockets.get(id).ok_or_else(unknown)
+        self.0.get(id).ok_or_else(unknown)
     }
 }
 
@@ -70,7 +72,7 @@ impl Ssh for Agents {
         &self,
         request: Request<CheckAgentRequest>,
     ) -> Result<Response<CheckAgentResponse>, Status> {
-        self.socket(&request.into_inner().id)?;
+        self.agent(&request.into_inner().id)?;
         Ok(Response::new(CheckAgentResponse {}))
     }
 
@@ -81,8 +83,14 @@ impl Ssh for Agents {
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Self::ForwardAgentStream>, Status> {
         let id = request.metadata().get("buildkit.ssh.id").and_then(|id| id.to_str().ok());
-        let socket = self.socket(id.unwrap_or_default())?;
-        let stream = UnixStream::connect(socket)
+        let socket = match self.agent(id.unwrap_or_default())? {
+            Agent::Socket(socket) => socket.clone(),
+            Agent::Keys(keys) => keys.socket(),
+            Agent::Streams(streams) => {
+                return Ok(Response::new(Box::pin(step_stream::connect(streams, request.into_inner())?)));
+            }
+        };
+        let stream = UnixStream::connect(&socket)
             .await
             .map_err(|error| Status::unavailable(format!("ssh agent {}: {error}", socket.display())))?;
         let (from_agent, mut to_agent) = stream.into_split();

@@ -56,6 +56,7 @@ pub(super) fn request(
     };
     let request = SolveRequest {
         frontend: frontend.to_owned(),
+        definition: None,
         attributes,
         exporters: exports.exporters,
         cache_imports: settings.cache_from.clone(),

@@ -1,0 +1,85 @@
+//! Compiles the courier (`src/courier/main.rs`) as a static program, for larder to carry along.
+//!
+//! For each architecture the musl target is used where the toolchain has it,
+//! since its programs are smallest; for the architecture that larder itself is
+//! built for, else, glibc's static library. `LARDER_COURIERS` names the
+//! architectures that must not be missing (`amd64 arm64` for a release).
+
+#![allow(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
+
+use std::env;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+
+/// As BuildKit and as Rust name them.
+const ARCHITECTURES: [(&str, &str); 2] = [("amd64", "x86_64"), ("arm64", "aarch64")];
+const SOURCES: [&str; 3] = ["src/courier/main.rs", "src/courier/mount.rs", "src/courier/protocol.rs"];
+
+fn main() {
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={source}");
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=LARDER_COURIERS");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let own = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let wanted = env::var("LARDER_COURIERS").unwrap_or_default();
+    let mut programs = String::new();
+    for (name, rust) in ARCHITECTURES {
+        let is_needed = rust == own || wanted.split_whitespace().any(|wanted| wanted == name);
+        let program = out.join(format!("courier-{name}"));
+        match compile(rust, rust == own, &program) {
+            Ok(()) => {
+                let path = program.display().to_string();
+                writeln!(programs, "    ({name:?}, include_bytes!({path:?})),").expect("text grows");
+            }
+            Err(reason) if is_needed => {
+                println!("cargo::error=no static courier can be built for {name}: {reason}");
+                println!("cargo::error=`rustup target add {rust}-unknown-linux-musl` provides what it takes");
+                exit(1);
+            }
+            Err(_) => {}
+        }
+    }
+    let table = format!("const PROGRAMS: &[(&str, &[u8])] = &[\n{programs}];\n");
+    std::fs::write(out.join("courier_programs.rs"), table).expect("OUT_DIR can be written to");
+}
+
+fn compile(architecture: &str, is_own: bool, program: &Path) -> Result<(), String> {
+    let rustc = env::var_os("RUSTC").expect("cargo sets RUSTC");
+    let (musl, gnu) =
+        (format!("{architecture}-unknown-linux-musl"), format!("{architecture}-unknown-linux-gnu"));
+    let is_there = |target: &str| {
+        let answer = Command::new(&rustc).args(["--print", "target-libdir", "--target", target]).output();
+        answer.is_ok_and(|answer| Path::new(String::from_utf8_lossy(&answer.stdout).trim()).is_dir())
+    };
+    let mut command = Command::new(&rustc);
+    command.args(["--edition", "2024", "--crate-name", "courier", SOURCES[0], "-o"]).arg(program);
+    let options = [
+        "target-feature=+crt-static",
+        "relocation-model=static",
+        "panic=abort",
+        "opt-level=s",
+        "lto=fat",
+        "codegen-units=1",
+        "strip=symbols",
+    ];
+    command.args(options.iter().flat_map(|option| ["-C", option]));
+    if is_there(&musl) {
+        command.args(["--target", &musl]);
+        if !is_own {
+            command.args(["-C", "linker=rust-lld"]);
+        }
+    } else if is_own && is_there(&gnu) {
+        command.args(["--target", &gnu]);
+    } else {
+        return Err(format!("the toolchain has no target {musl}"));
+    }
+    let output = command.output().map_err(|error| format!("rustc does not run: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(said.lines().find(|line| line.starts_with("error")).unwrap_or("rustc failed").to_owned())
+}

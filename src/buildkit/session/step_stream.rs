@@ -1,0 +1,99 @@
+//! Byte streams between a step and this process, carried as an SSH agent's.
+//!
+//! A step that mounts `type=ssh` gets a socket, and BuildKit forwards each
+//! connection to it to the session. Nothing in that is particular to SSH.
+
+use std::io::{self, Read, Write};
+
+use bollard_buildkit_proto::moby::sshforward::v1::BytesMessage;
+use bytes::{Buf, Bytes};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Status, Streaming};
+
+/// Messages that wait on either side.
+const WAITING: usize = 8;
+/// Bytes of one message to the step.
+const MESSAGE: usize = 256 << 10;
+
+/// A connection that a step has made. It ends when the solve does.
+///
+/// Reading and writing block, so they belong on a thread of their own.
+#[derive(Debug)]
+pub struct StepStream {
+    /// What comes from the step.
+    pub reader: StepReader,
+    /// What goes to the step.
+    pub writer: StepWriter,
+}
+
+/// The bytes that come from a step.
+#[derive(Debug)]
+pub struct StepReader {
+    messages: mpsc::Receiver<Vec<u8>>,
+    current: Bytes,
+}
+
+/// The bytes that go to a step, in large messages; the last of them when it is flushed.
+#[derive(Debug)]
+pub struct StepWriter {
+    messages: mpsc::Sender<Vec<u8>>,
+    waiting: Vec<u8>,
+}
+
+impl Read for StepReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.messages.blocking_recv() {
+                Some(message) => self.current = message.into(),
+                None => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.current.len());
+        self.current.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl Write for StepWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.waiting.len() + bytes.len() > MESSAGE {
+            self.flush()?;
+        }
+        let count = bytes.len().min(MESSAGE);
+        self.waiting.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let message = std::mem::replace(&mut self.waiting, Vec::with_capacity(MESSAGE));
+        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the step has ended");
+        self.messages.blocking_send(message).map_err(gone)
+    }
+}
+
+/// Hands a connection of a step to who waits for it; what is to be sent to the step.
+pub(super) fn connect(
+    streams: &mpsc::Sender<StepStream>,
+    mut from_step: Streaming<BytesMessage>,
+) -> Result<impl Stream<Item = Result<BytesMessage, Status>> + Send + use<>, Status> {
+    let (incoming, messages) = mpsc::channel(WAITING);
+    let (to_step, outgoing) = mpsc::channel(WAITING);
+    let stream = StepStream {
+        reader: StepReader { messages, current: Bytes::new() },
+        writer: StepWriter { messages: to_step, waiting: Vec::with_capacity(MESSAGE) },
+    };
+    streams.try_send(stream).map_err(|_| Status::unavailable("nobody waits for this connection"))?;
+    tokio::spawn(async move {
+        while let Ok(Some(message)) = from_step.message().await {
+            if incoming.send(message.data).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(ReceiverStream::new(outgoing).map(|data| Ok(BytesMessage { data })))
+}

@@ -1,0 +1,57 @@
+//! Cache mounts: `larder mount`, and the flags about them that `larder build` takes.
+
+use clap::{Args, Subcommand};
+
+use super::{BuildArgs, Format};
+
+/// How cache mounts are carried.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cache mounts")]
+pub struct CarryArgs {
+    /// Whose cache mounts these are; mounts of one name in two projects are kept apart [env: LARDER_MOUNT_SCOPE] [default: the CI system's name of the project, else the context's directory]
+    #[arg(long, value_name = "NAME")]
+    pub mount_scope: Option<String>,
+    /// Leave out the least recently used files of a mount until the rest has this size, e.g. 2GB [env: LARDER_MAX_MOUNT_SIZE]
+    #[arg(long, value_name = "SIZE")]
+    pub max_mount_size: Option<String>,
+    /// Leave out files that so many builds in a row did not read; 0 keeps them [env: LARDER_MOUNT_UNUSED_BUILDS] [default: 5]
+    #[arg(long, value_name = "BUILDS")]
+    pub mount_unused_builds: Option<String>,
+    /// How long carrying mounts in or out may take before it is given up [env: LARDER_MOUNT_TIMEOUT] [default: 5m]
+    #[arg(long, value_name = "DURATION")]
+    pub mount_timeout: Option<String>,
+    /// Save a mount even if it is empty or much smaller than what was saved last
+    #[arg(long)]
+    pub allow_shrink: bool,
+}
+
+/// `larder mount`.
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
+pub struct MountArgs {
+    /// What to do with the mounts.
+    #[command(subcommand)]
+    pub command: MountCommand,
+}
+
+/// What can be done with cache mounts.
+#[derive(Debug, Subcommand)]
+pub enum MountCommand {
+    /// List the cache mounts that a build reaches, and what is kept of each
+    List(Box<MountBuildArgs>),
+    /// Bring what is kept into the builder, before a build by any command
+    Restore(Box<MountBuildArgs>),
+    /// Keep what the builder has, after a build by any command
+    Save(Box<MountBuildArgs>),
+}
+
+/// The build whose mounts are meant.
+#[derive(Debug, Args)]
+pub struct MountBuildArgs {
+    /// The flags of the build.
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}

@@ -1,0 +1,449 @@
+//! What larder and its courier say to each other over one connection a mount.
+//!
+//! Both sides are made of this file. Every number is little-endian.
+//!
+//! ```text
+//!  frame    kind u8 | bytes of the rest u32, at most LARGEST | the rest
+//!
+//!  courier                          larder
+//!  Hello   version u16, mount u32 ─▶
+//!                                 ◀─ List
+//!  Nodes   node …                 ─▶          as often as it takes
+//!  Listed  nodes u64, notes       ─▶
+//!                                 ◀─ Read     number u32 …
+//!  Content bytes                  ─▶          as often as it takes
+//!  Done    outcome u8             ─▶          once a number, in their order
+//!                                 ◀─ Make     number u32, node
+//!                                 ◀─ Piece    number u32, offset u64, bytes
+//!                                 ◀─ Finish
+//!  Made    files u64, notes       ─▶
+//!                                 ◀─ Bye      and both close
+//! ```
+//!
+//! A number is a node's place in the list that was sent (`Read`), or in the
+//! list that is being restored (`Make`, `Piece`). Who is asked says nothing
+//! but the answer, so neither waits for the other with full pipes. Each side
+//! takes what the other says as if it were hostile: lengths are checked before
+//! anything is reserved, and a path leads nowhere but below the mount.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// What is spoken; another number is another language.
+pub const VERSION: u16 = 1;
+/// Bytes of a frame's rest, at most.
+pub const LARGEST: usize = 1 << 20;
+/// Bytes of content that go into one frame.
+pub const PIECE: usize = 256 << 10;
+/// Bytes of a path and of a link's target, at most.
+pub const LONGEST_PATH: usize = 4095;
+/// Notes of what went wrong that are told word by word.
+const MOST_NOTES: usize = 20;
+/// Bytes of a note, at most.
+const LONGEST_NOTE: usize = 4096;
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// The courier is there, for the mount of this number.
+    Hello {
+        /// What it speaks.
+        version: u16,
+        /// The mount.
+        mount: u32,
+    },
+    /// Asks for what the mount holds; from then on all of it looks unused, so that the next list tells what was read
+    /// meanwhile.
+    List,
+    /// Some of what the mount holds, in order.
+    Nodes(Vec<FoundNode>),
+    /// That was all.
+    Listed {
+        /// How many nodes were sent.
+        nodes: u64,
+        /// Whether the file system notes that a file was read.
+        notes_uses: bool,
+        /// What could not be listed.
+        notes: Notes,
+    },
+    /// Asks for the content of files.
+    Read(Vec<u32>),
+    /// The next bytes of the file under way.
+    Content(Vec<u8>),
+    /// That file is over.
+    Done(ReadOutcome),
+    /// Asks for a node; a file is there when all of its bytes have come.
+    Make {
+        /// Its number.
+        number: u32,
+        /// What it is to be.
+        node: FoundNode,
+    },
+    /// Bytes of a file that is being made.
+    Piece {
+        /// Its number.
+        number: u32,
+        /// Where they belong.
+        offset: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Nothing more is to be made.
+    Finish,
+    /// What was asked for is made.
+    Made {
+        /// Files and links that were made.
+        files: u64,
+        /// What could not be made.
+        notes: Notes,
+    },
+    /// Nothing more is wanted.
+    Bye,
+}
+
+/// A file, directory or link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundNode {
+    /// What it is.
+    pub kind: FoundKind,
+    /// From the mount on: names separated by slashes.
+    pub path: OsString,
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its owner's group.
+    pub gid: u32,
+    /// When it was modified.
+    pub modified: Moment,
+    /// When it was last read.
+    pub used: Moment,
+}
+
+/// Seconds and nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Moment {
+    /// Seconds.
+    pub seconds: i64,
+    /// Nanoseconds.
+    pub nanoseconds: u32,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundKind {
+    /// A directory.
+    Directory,
+    /// A regular file of so many bytes.
+    File(u64),
+    /// A symbolic link that says this.
+    Symlink(OsString),
+    /// A further name of the file at this path.
+    HardLink(OsString),
+}
+
+/// How reading a file ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// All bytes that the list told were sent, and the file is as it was then.
+    Whole,
+    /// It is not what it was when it was listed.
+    Changed,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// What went wrong: how often, and the first few in words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Notes {
+    /// How often.
+    pub count: u64,
+    /// In words.
+    pub first: Vec<String>,
+}
+
+impl Notes {
+    /// Adds one.
+    pub fn add(&mut self, path: &OsStr, reason: &dyn std::fmt::Display) {
+        self.count += 1;
+        if self.first.len() < MOST_NOTES {
+            let mut note = format!("{}: {reason}", path.to_string_lossy());
+            note.truncate((0..=LONGEST_NOTE).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0));
+            self.first.push(note);
+        }
+    }
+}
+
+/// What was received is no message.
+fn malformed(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the other side sent {what}"))
+}
+
+/// Sends a message.
+///
+/// # Errors
+///
+/// Fails when the connection does.
+pub fn send(to: &mut impl Write, message: &Message) -> io::Result<()> {
+    let mut body = Vec::new();
+    let kind = encode(message, &mut body);
+    let size = u32::try_from(body.len()).ok().filter(|_| body.len() <= LARGEST);
+    let size = size.ok_or_else(|| io::Error::other("a message is larger than a frame"))?;
+    to.write_all(&[kind])?;
+    to.write_all(&size.to_le_bytes())?;
+    to.write_all(&body)
+}
+
+/// Receives a message; `None` where the connection ended before one began.
+///
+/// # Errors
+///
+/// Fails when the connection does, and on what is no message.
+pub fn receive(from: &mut impl Read) -> io::Result<Option<Message>> {
+    let mut kind = [0];
+    loop {
+        match from.read(&mut kind) {
+            Ok(0) => return Ok(None),
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut size = [0; 4];
+    from.read_exact(&mut size)?;
+    let size = u32::from_le_bytes(size) as usize;
+    if size > LARGEST {
+        return Err(malformed("a frame that is too large"));
+    }
+    let mut body = vec![0; size];
+    from.read_exact(&mut body)?;
+    let mut body = Body(&body);
+    let message = decode(kind[0], &mut body)?;
+    if body.0.is_empty() { Ok(Some(message)) } else { Err(malformed("more than its message has")) }
+}
+
+/// How many bytes a node takes in a frame.
+pub fn size_of(node: &FoundNode) -> usize {
+    let target = match &node.kind {
+        FoundKind::Symlink(target) | FoundKind::HardLink(target) => target.len(),
+        FoundKind::Directory | FoundKind::File(_) => 0,
+    };
+    64 + node.path.len() + target
+}
+
+fn encode(message: &Message, body: &mut Vec<u8>) -> u8 {
+    match message {
+        Message::Hello { version, mount } => {
+            body.extend(version.to_le_bytes());
+            body.extend(mount.to_le_bytes());
+            1
+        }
+        Message::Nodes(nodes) => {
+            for node in nodes {
+                encode_node(node, body);
+            }
+            2
+        }
+        Message::Listed { nodes, notes_uses, notes } => {
+            body.extend(nodes.to_le_bytes());
+            body.push(u8::from(*notes_uses));
+            encode_notes(notes, body);
+            3
+        }
+        Message::Content(bytes) => {
+            body.extend(bytes);
+            4
+        }
+        Message::Done(outcome) => {
+            body.push(match outcome {
+                ReadOutcome::Whole => 0,
+                ReadOutcome::Changed => 1,
+                ReadOutcome::Unreadable => 2,
+            });
+            5
+        }
+        Message::Made { files, notes } => {
+            body.extend(files.to_le_bytes());
+            encode_notes(notes, body);
+            6
+        }
+        Message::List => 32,
+        Message::Read(numbers) => {
+            body.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+            33
+        }
+        Message::Make { number, node } => {
+            body.extend(number.to_le_bytes());
+            encode_node(node, body);
+            34
+        }
+        Message::Piece { number, offset, bytes } => {
+            body.extend(number.to_le_bytes());
+            body.extend(offset.to_le_bytes());
+            body.extend(bytes);
+            35
+        }
+        Message::Finish => 36,
+        Message::Bye => 37,
+    }
+}
+
+fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
+    Ok(match kind {
+        1 => Message::Hello { version: u16::from_le_bytes(body.take()?), mount: body.number()? },
+        2 => {
+            let mut nodes = Vec::new();
+            while !body.0.is_empty() {
+                nodes.push(body.node()?);
+            }
+            Message::Nodes(nodes)
+        }
+        3 => Message::Listed { nodes: body.large()?, notes_uses: body.switch()?, notes: body.notes()? },
+        4 => Message::Content(body.rest().to_vec()),
+        5 => Message::Done(match body.take()? {
+            [0] => ReadOutcome::Whole,
+            [1] => ReadOutcome::Changed,
+            [2] => ReadOutcome::Unreadable,
+            _ => return Err(malformed("an outcome that is none")),
+        }),
+        6 => Message::Made { files: body.large()?, notes: body.notes()? },
+        32 => Message::List,
+        33 => {
+            let mut numbers = Vec::new();
+            while !body.0.is_empty() {
+                numbers.push(body.number()?);
+            }
+            Message::Read(numbers)
+        }
+        34 => Message::Make { number: body.number()?, node: body.node()? },
+        35 => Message::Piece { number: body.number()?, offset: body.large()?, bytes: body.rest().to_vec() },
+        36 => Message::Finish,
+        37 => Message::Bye,
+        _ => return Err(malformed("a message of no known kind")),
+    })
+}
+
+fn encode_node(node: &FoundNode, body: &mut Vec<u8>) {
+    let (kind, size, target) = match &node.kind {
+        FoundKind::Directory => (0, 0, None),
+        FoundKind::File(size) => (1, *size, None),
+        FoundKind::Symlink(target) => (2, 0, Some(target)),
+        FoundKind::HardLink(target) => (3, 0, Some(target)),
+    };
+    body.push(kind);
+    for number in [node.mode, node.uid, node.gid] {
+        body.extend(number.to_le_bytes());
+    }
+    for time in [node.modified, node.used] {
+        body.extend(time.seconds.to_le_bytes());
+        body.extend(time.nanoseconds.to_le_bytes());
+    }
+    body.extend(size.to_le_bytes());
+    encode_text(node.path.as_bytes(), body);
+    encode_text(target.map_or(&[][..], |target| target.as_bytes()), body);
+}
+
+fn encode_notes(notes: &Notes, body: &mut Vec<u8>) {
+    body.extend(notes.count.to_le_bytes());
+    for note in &notes.first {
+        encode_text(note.as_bytes(), body);
+    }
+}
+
+/// Bytes behind their number; what is longer than any that may be received is cut off.
+fn encode_text(text: &[u8], body: &mut Vec<u8>) {
+    let size = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    body.extend(size.to_le_bytes());
+    body.extend(&text[..usize::from(size)]);
+}
+
+/// What is left to be read of a frame.
+struct Body<'a>(&'a [u8]);
+
+impl<'a> Body<'a> {
+    fn bytes(&mut self, count: usize) -> io::Result<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(count).ok_or_else(|| malformed("half a message"))?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn take<const COUNT: usize>(&mut self) -> io::Result<[u8; COUNT]> {
+        let mut bytes = [0; COUNT];
+        bytes.copy_from_slice(self.bytes(COUNT)?);
+        Ok(bytes)
+    }
+
+    fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    fn number(&mut self) -> io::Result<u32> {
+        Ok(u32::from_le_bytes(self.take()?))
+    }
+
+    fn large(&mut self) -> io::Result<u64> {
+        Ok(u64::from_le_bytes(self.take()?))
+    }
+
+    fn switch(&mut self) -> io::Result<bool> {
+        match self.take()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(malformed("a switch that is neither on nor off")),
+        }
+    }
+
+    fn text(&mut self, longest: usize) -> io::Result<&'a [u8]> {
+        let size = usize::from(u16::from_le_bytes(self.take()?));
+        if size > longest {
+            return Err(malformed("a text that is too long"));
+        }
+        self.bytes(size)
+    }
+
+    fn moment(&mut self) -> io::Result<Moment> {
+        let seconds = i64::from_le_bytes(self.take()?);
+        let nanoseconds = self.number()?;
+        if nanoseconds >= 1_000_000_000 {
+            return Err(malformed("a time that is none"));
+        }
+        Ok(Moment { seconds, nanoseconds })
+    }
+
+    fn node(&mut self) -> io::Result<FoundNode> {
+        let [kind] = self.take()?;
+        let (mode, uid, gid) = (self.number()?, self.number()?, self.number()?);
+        let (modified, used, size) = (self.moment()?, self.moment()?, self.large()?);
+        let path = self.text(LONGEST_PATH)?;
+        let target = OsString::from_vec(self.text(LONGEST_PATH)?.to_vec());
+        if mode > 0o7777 || !is_below(path) {
+            return Err(malformed("a node that stands nowhere below the mount"));
+        }
+        let kind = match (kind, target.as_bytes()) {
+            (0, b"") => FoundKind::Directory,
+            (1, b"") => FoundKind::File(size),
+            (2, text) if !text.is_empty() && !text.contains(&0) => FoundKind::Symlink(target),
+            (3, text) if is_below(text) => FoundKind::HardLink(target),
+            _ => return Err(malformed("a node of no known kind")),
+        };
+        Ok(FoundNode { kind, path: OsString::from_vec(path.to_vec()), mode, uid, gid, modified, used })
+    }
+
+    fn notes(&mut self) -> io::Result<Notes> {
+        let mut notes = Notes { count: self.large()?, first: Vec::new() };
+        while !self.0.is_empty() {
+            if notes.first.len() == MOST_NOTES {
+                return Err(malformed("too many notes"));
+            }
+            notes.first.push(String::from_utf8_lossy(self.text(LONGEST_NOTE)?).into_owned());
+        }
+        Ok(notes)
+    }
+}
+
+/// Whether a path leads from the mount down, by names that a file can have.
+fn is_below(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/')
+        .all(|name| !matches!(name, b"" | b"." | b"..") && name.len() <= 255 && !name.contains(&0))
+}

@@ -1,0 +1,87 @@
+//! What holds of the protocol, whoever is at the other end.
+
+use std::ffi::OsString;
+
+use proptest::prelude::*;
+
+use super::protocol::{
+    FoundKind, FoundNode, LARGEST, Message, Moment, Notes, PIECE, ReadOutcome, receive, send,
+};
+
+fn node(path: &str, kind: FoundKind) -> FoundNode {
+    let modified = Moment { seconds: -5, nanoseconds: 999_999_999 };
+    let path = OsString::from(path);
+    FoundNode { kind, path, mode: 0o4755, uid: 1000, gid: 7, modified, used: Moment::default() }
+}
+
+fn sent(message: &Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    send(&mut bytes, message).unwrap();
+    bytes
+}
+
+#[test]
+fn every_message_arrives_as_it_was_sent() {
+    let nodes = vec![
+        node("a", FoundKind::Directory),
+        node("a/b", FoundKind::File(u64::MAX)),
+        node("a/c", FoundKind::Symlink("/elsewhere/../x".into())),
+        node("a/d", FoundKind::HardLink("a/b".into())),
+    ];
+    let troubles = Notes { count: 7, first: vec!["a: it cannot be read".to_owned()] };
+    let messages = [
+        Message::Hello { version: 1, mount: 3 },
+        Message::List,
+        Message::Nodes(nodes.clone()),
+        Message::Listed { nodes: 4, notes_uses: false, notes: troubles.clone() },
+        Message::Read(vec![0, 4, u32::MAX]),
+        Message::Content(vec![1; PIECE]),
+        Message::Done(ReadOutcome::Whole),
+        Message::Done(ReadOutcome::Changed),
+        Message::Done(ReadOutcome::Unreadable),
+        Message::Make { number: 9, node: nodes[2].clone() },
+        Message::Piece { number: 9, offset: 1 << 40, bytes: vec![2; PIECE] },
+        Message::Finish,
+        Message::Made { files: 2, notes: troubles },
+        Message::Bye,
+    ];
+    let bytes: Vec<u8> = messages.iter().flat_map(sent).collect();
+    let mut from = bytes.as_slice();
+    for message in messages {
+        assert_eq!(receive(&mut from).unwrap(), Some(message));
+    }
+    assert_eq!(receive(&mut from).unwrap(), None);
+}
+
+#[test]
+fn what_leads_out_of_the_mount_is_no_message() {
+    for path in ["", "/a", "../a", "a/../../b", "a//b", "./a", "a/", "a\0b"] {
+        let lies = [node(path, FoundKind::Directory), node("a", FoundKind::HardLink(path.into()))];
+        for lie in lies {
+            let bytes = sent(&Message::Nodes(vec![lie]));
+            assert!(receive(&mut bytes.as_slice()).is_err(), "{path:?}");
+        }
+    }
+    let mode = FoundNode { mode: 0o10000, ..node("a", FoundKind::Directory) };
+    assert!(receive(&mut sent(&Message::Nodes(vec![mode])).as_slice()).is_err());
+}
+
+#[test]
+fn a_frame_that_is_announced_too_large_is_refused_before_anything_is_reserved_for_it() {
+    let mut frame = vec![4];
+    frame.extend(u32::MAX.to_le_bytes());
+    assert!(receive(&mut frame.as_slice()).is_err());
+    let error = send(&mut Vec::new(), &Message::Content(vec![0; LARGEST + 1])).unwrap_err();
+    assert!(error.to_string().contains("larger"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_are_too_much_for_a_reader(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut from = bytes.as_slice();
+        while let Ok(Some(message)) = receive(&mut from) {
+            let again = sent(&message);
+            prop_assert_eq!(receive(&mut again.as_slice()).unwrap(), Some(message));
+        }
+    }
+}

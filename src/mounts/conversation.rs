@@ -1,0 +1,270 @@
+//! larder's half of what is said with a courier.
+//!
+//! A builder may be another's, so every answer is checked: as large as was
+//! announced at most, as many as were asked for, and in their order.
+
+use std::io::{self, Read, Write};
+
+use crate::archive::{FileData, Limits, Listing, Node, NodeKind, Time};
+use crate::courier::protocol::{
+    self, FoundKind, FoundNode, Message, Moment, Notes, PIECE, ReadOutcome, VERSION, send,
+};
+
+/// Nodes of one mount, at most.
+const MOST_NODES: usize = 2_000_000;
+/// Bytes of all paths of one mount, at most.
+const MOST_NAMES: usize = 512 << 20;
+
+/// Talking with a courier about one mount failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConversationError {
+    /// It ended in the middle.
+    #[error("the connection to the builder ended too early")]
+    Ended,
+    /// The connection failed.
+    #[error("the connection to the builder broke")]
+    Broken(#[source] io::Error),
+    /// The courier says what none says.
+    #[error("the builder's answer is refused: {0}")]
+    Refused(String),
+}
+
+impl From<io::Error> for ConversationError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Self::Ended,
+            io::ErrorKind::InvalidData => Self::Refused(error.to_string()),
+            _ => Self::Broken(error),
+        }
+    }
+}
+
+fn refused(what: impl Into<String>) -> ConversationError {
+    ConversationError::Refused(what.into())
+}
+
+/// A connection to a courier.
+#[derive(Debug)]
+pub struct Conversation<R, W> {
+    reader: R,
+    writer: W,
+}
+
+/// What a mount holds.
+#[derive(Debug)]
+pub struct Found {
+    /// In order; where a file's bytes are is not known yet, and its `data` says nothing.
+    pub listing: Listing,
+    /// When each of the nodes was last read.
+    pub used: Vec<Time>,
+    /// Whether the file system notes that a file was read.
+    pub notes_uses: bool,
+    /// What could not be listed.
+    pub notes: Notes,
+}
+
+impl<R: Read, W: Write> Conversation<R, W> {
+    /// Waits for the courier; answers which mount it stands in.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection does, and when the courier speaks another language.
+    pub fn greet(mut reader: R, writer: W) -> Result<(usize, Self), ConversationError> {
+        match protocol::receive(&mut reader)? {
+            Some(Message::Hello { version: VERSION, mount }) => Ok((mount as usize, Self { reader, writer })),
+            Some(Message::Hello { version, .. }) => Err(refused(format!("it speaks version {version}"))),
+            Some(_) => Err(refused("it does not say hello")),
+            None => Err(ConversationError::Ended),
+        }
+    }
+
+    /// Asks what the mount holds; from then on all of it looks unused.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection does, and on a list that is none.
+    pub fn list(&mut self) -> Result<Found, ConversationError> {
+        self.say(&Message::List)?;
+        self.writer.flush()?;
+        let (mut listing, mut used, mut names) = (Listing::default(), Vec::new(), 0);
+        loop {
+            match self.hear()? {
+                Message::Nodes(nodes) => {
+                    for found in nodes {
+                        names += found.path.len();
+                        if used.len() == MOST_NODES || names > MOST_NAMES {
+                            return Err(refused("it lists more than a mount may hold"));
+                        }
+                        used.push(time(found.used));
+                        listing.nodes.push(node(found));
+                    }
+                }
+                Message::Listed { nodes, notes_uses, notes } => {
+                    if nodes != used.len() as u64 {
+                        return Err(refused("it lists another number of files than it says"));
+                    }
+                    // A link in a mount may say anything: nobody here follows it.
+                    let limits = Limits { content: 0, outside_links: true };
+                    return match listing.validate(limits) {
+                        Ok(()) => Ok(Found { listing, used, notes_uses, notes }),
+                        Err(error) => Err(refused(error.to_string())),
+                    };
+                }
+                _ => return Err(refused("it lists something else than files")),
+            }
+        }
+    }
+
+    /// Asks for the content of the files at these places of the last list. For each the bytes go to `content` as they
+    /// come, then how it ended to `end`; of a whole one all of its `size` bytes have come.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection does, on more or less bytes than were listed, and with what `content` or `end` fails.
+    pub fn read<E: From<ConversationError>>(
+        &mut self,
+        files: &[(u32, u64)],
+        take: &mut dyn FnMut(usize, Taken) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let gone = |error: io::Error| E::from(error.into());
+        self.say(&Message::Read(files.iter().map(|(number, _)| *number).collect()))?;
+        self.writer.flush().map_err(gone)?;
+        for (place, (_, size)) in files.iter().enumerate() {
+            let mut left = *size;
+            loop {
+                match self.hear()? {
+                    Message::Content(bytes) => {
+                        let rest = left.checked_sub(bytes.len() as u64);
+                        left = rest.ok_or_else(|| refused("a file has more bytes than it says"))?;
+                        take(place, Taken::Bytes(bytes))?;
+                    }
+                    Message::Done(ReadOutcome::Whole) if left > 0 => {
+                        return Err(refused("a file has fewer bytes than it says").into());
+                    }
+                    Message::Done(outcome) => {
+                        take(place, Taken::End(outcome))?;
+                        break;
+                    }
+                    _ => return Err(refused("it sends something else than content").into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for a node.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection does.
+    pub fn make(&mut self, number: u32, node: &Node) -> Result<(), ConversationError> {
+        self.say(&Message::Make { number, node: found(node) })
+    }
+
+    /// Sends bytes of a file that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection does.
+    pub fn piece(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), ConversationError> {
+        for (place, part) in bytes.chunks(PIECE).enumerate() {
+            let offset = offset + (place * PIECE) as u64;
+            self.say(&Message::Piece { number, offset, bytes: part.to_owned() })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was asked for is there; how many files were made, and what could not be.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection does.
+    pub fn finish(&mut self) -> Result<(u64, Notes), ConversationError> {
+        self.say(&Message::Finish)?;
+        self.writer.flush()?;
+        match self.hear()? {
+            Message::Made { files, notes } => Ok((files, notes)),
+            _ => Err(refused("it does not say what it made")),
+        }
+    }
+
+    /// Ends the conversation.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the connection does.
+    pub fn bye(mut self) -> Result<(), ConversationError> {
+        self.say(&Message::Bye)?;
+        Ok(self.writer.flush()?)
+    }
+
+    fn say(&mut self, message: &Message) -> Result<(), ConversationError> {
+        Ok(send(&mut self.writer, message)?)
+    }
+
+    fn hear(&mut self) -> Result<Message, ConversationError> {
+        protocol::receive(&mut self.reader)?.ok_or(ConversationError::Ended)
+    }
+}
+
+/// What comes of a file.
+#[derive(Debug)]
+pub enum Taken {
+    /// Its next bytes.
+    Bytes(Vec<u8>),
+    /// It is over.
+    End(ReadOutcome),
+}
+
+fn time(moment: Moment) -> Time {
+    Time(moment.seconds, moment.nanoseconds)
+}
+
+fn moment(Time(seconds, nanoseconds): Time) -> Moment {
+    Moment { seconds, nanoseconds }
+}
+
+fn node(found: FoundNode) -> Node {
+    let used = found.used.seconds;
+    let (kind, mode) = match found.kind {
+        FoundKind::Directory => (NodeKind::Directory, found.mode),
+        FoundKind::File(size) => (
+            NodeKind::File(FileData { size, used, data: Some(Vec::new()), ..FileData::default() }),
+            found.mode,
+        ),
+        FoundKind::Symlink(target) => (NodeKind::Symlink { target }, 0o777),
+        FoundKind::HardLink(target) => (NodeKind::HardLink { target }, 0),
+    };
+    let is_link = matches!(kind, NodeKind::HardLink { .. });
+    let owner = |id: u32| if is_link { 0 } else { id };
+    Node {
+        path: found.path,
+        mode,
+        uid: owner(found.uid),
+        gid: owner(found.gid),
+        // Nothing sets the time of a link.
+        mtime: match kind {
+            NodeKind::Directory | NodeKind::File(_) => time(found.modified),
+            NodeKind::Symlink { .. } | NodeKind::HardLink { .. } => Time::default(),
+        },
+        kind,
+        xattrs: std::collections::BTreeMap::new(),
+    }
+}
+
+fn found(node: &Node) -> FoundNode {
+    FoundNode {
+        kind: match &node.kind {
+            NodeKind::Directory => FoundKind::Directory,
+            NodeKind::File(file) => FoundKind::File(file.size),
+            NodeKind::Symlink { target } => FoundKind::Symlink(target.clone()),
+            NodeKind::HardLink { target } => FoundKind::HardLink(target.clone()),
+        },
+        path: node.path.clone(),
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        modified: moment(node.mtime),
+        used: moment(node.mtime),
+    }
+}

@@ -1,0 +1,208 @@
+//! Which cache mount a RUN means: pure.
+//!
+//! BuildKit knows a cache mount by its namespace and id, and by what it is made
+//! from, if that is not nothing: a directory of a certain owner and mode, or
+//! files of a stage or an image. Stage, platform and Dockerfile do not matter.
+//!
+//! After moby/buildkit, `frontend/dockerfile/dockerfile2llb/convert_runmount.go`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::kinds::Kind;
+use crate::buildkit::llb::Sharing;
+use crate::digest::Digest;
+use crate::dockerfile::{CacheMount, InstructionKind, Resolution, ResolvedInstruction, RunCommand, Source};
+
+/// The build argument that sets the namespace.
+const NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+
+/// A cache mount as BuildKit knows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MountId {
+    /// Namespace, a slash, and the id: `/pip`, `//root/.cache/pip`.
+    pub wire: String,
+    /// The directory that it is made from, if that has an owner or a mode of its own.
+    pub directory: Option<Directory>,
+}
+
+/// The directory that a mount is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Directory {
+    /// Its owner.
+    pub uid: u32,
+    /// Its owner's group.
+    pub gid: u32,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+/// A cache mount that the target of a build reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetMount {
+    /// What BuildKit knows it by.
+    pub id: MountId,
+    /// Whose cache it is.
+    pub kind: Kind,
+    /// What becomes of several users at once; the strictest of its uses.
+    pub sharing: Sharing,
+    /// Where it is used, in the order of the Dockerfile; never empty.
+    pub uses: Vec<MountUse>,
+}
+
+/// A RUN that mounts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountUse {
+    /// The stage's index in the Dockerfile.
+    pub stage: usize,
+    /// The RUN's first line.
+    pub line: usize,
+    /// Where it stands in that RUN, as written but for variables.
+    pub target: String,
+    /// Whether the RUN can only read it.
+    pub readonly: bool,
+}
+
+/// A cache mount that is not carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// Where it is used.
+    pub used: MountUse,
+    /// Why it is not carried.
+    pub reason: &'static str,
+}
+
+/// The cache mounts of a build.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mounts {
+    /// Those that can be carried, each once.
+    pub carried: Vec<TargetMount>,
+    /// Those that cannot.
+    pub passed: Vec<Passed>,
+}
+
+/// The cache mounts that a target reaches; of the build's arguments the namespace counts.
+pub fn mounts(resolution: &Resolution, build_args: &BTreeMap<String, String>) -> Mounts {
+    let namespace = build_args.get(NAMESPACE).map_or("", String::as_str);
+    let mut mounts = Mounts::default();
+    for mount in &resolution.cache_mounts {
+        let used = MountUse {
+            stage: mount.stage,
+            line: mount.line,
+            target: mount.target.clone(),
+            readonly: is_readonly(mount),
+        };
+        let (id, sharing) = match identify(mount, namespace) {
+            Ok(identified) => identified,
+            Err(reason) => {
+                mounts.passed.push(Passed { used, reason });
+                continue;
+            }
+        };
+        if let Some(known) = mounts.carried.iter_mut().find(|known| known.id == id) {
+            known.sharing = known.sharing.max(sharing);
+            known.uses.push(used);
+        } else {
+            let kind = Kind::of(&used.target, &script(resolution, mount));
+            mounts.carried.push(TargetMount { id, kind, sharing, uses: vec![used] });
+        }
+    }
+    mounts
+}
+
+/// What the RUN of a mount runs, for people.
+fn script(resolution: &Resolution, mount: &CacheMount) -> String {
+    let stage = resolution.stages.iter().find(|stage| stage.index == mount.stage);
+    let here = |instruction: &&ResolvedInstruction| {
+        !instruction.triggered && *instruction.instruction.lines.start() == mount.line
+    };
+    match stage.and_then(|stage| stage.instructions.iter().find(here)).map(|found| &found.instruction.kind) {
+        Some(InstructionKind::Run(run)) => match &run.command {
+            RunCommand::Shell(_) => run.script().unwrap_or_default(),
+            RunCommand::Exec(words) => words.join(" "),
+        },
+        _ => String::new(),
+    }
+}
+
+fn identify(mount: &CacheMount, namespace: &str) -> Result<(MountId, Sharing), &'static str> {
+    if !mount.certain {
+        return Err("a variable of its options may come from the base image");
+    }
+    if !matches!(mount.from, None | Some(Source::Scratch)) {
+        return Err("it is made from files of a stage, an image or a context");
+    }
+    let option = |name: &str| mount.options.get(name).map(String::as_str);
+    let number = |name, radix| match option(name) {
+        None => Ok(None),
+        Some(text) => u32::from_str_radix(text, radix).map(Some).map_err(|_| "an option is no number"),
+    };
+    let (uid, gid, mode) = (number("uid", 10)?, number("gid", 10)?, number("mode", 8)?);
+    let at_root = option("source").is_none_or(|source| clean(&format!("/{source}")) == "/");
+    if !at_root {
+        return Err("it is made from a directory of an empty file system, which has none");
+    }
+    let directory = (uid.or(gid).or(mode).is_some()).then(|| Directory {
+        uid: uid.unwrap_or_default(),
+        gid: gid.unwrap_or_default(),
+        mode: mode.unwrap_or(0o755) & 0o777,
+    });
+    let sharing = match option("sharing").map(str::to_ascii_lowercase).as_deref() {
+        Some("locked") => Sharing::Locked,
+        Some("private") => Sharing::Private,
+        _ => Sharing::Shared,
+    };
+    let id = mount.id.clone().unwrap_or_else(|| clean(&mount.target));
+    Ok((MountId { wire: format!("{namespace}/{id}"), directory }, sharing))
+}
+
+fn is_readonly(mount: &CacheMount) -> bool {
+    let is = |name: &str, value: &str| {
+        mount
+            .options
+            .get(name)
+            .is_some_and(|text| matches!(text.as_str(), "1" | "t" | "T") || text.eq_ignore_ascii_case(value))
+    };
+    is("readonly", "true")
+        || mount.options.get("readwrite").is_some_and(|text| text.eq_ignore_ascii_case("false"))
+}
+
+/// A path as Go's `path.Clean` leaves it.
+fn clean(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut names: Vec<&str> = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => match names.last() {
+                Some(&"..") => names.push(".."),
+                Some(_) => drop(names.pop()),
+                None if rooted => {}
+                None => names.push(".."),
+            },
+            name => names.push(name),
+        }
+    }
+    match (rooted, names.join("/")) {
+        (true, names) => format!("/{names}"),
+        (false, names) if names.is_empty() => ".".to_owned(),
+        (false, names) => names,
+    }
+}
+
+impl MountId {
+    /// What an entry of the mount is made for: everything that BuildKit knows it by.
+    pub fn key(&self) -> Digest {
+        Digest::of(format!("larder-mount-v1\n{self}").as_bytes())
+    }
+}
+
+impl fmt::Display for MountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.wire)?;
+        match self.directory {
+            Some(Directory { uid, gid, mode }) => write!(f, " of {uid}:{gid} {mode:04o}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Cache mounts that survive their builder: what they are, and carrying their content in and out.
+//!
+//! ```text
+//!  Dockerfile ─▶ identity ─▶ visit: one step with the mounts, and the courier in it ─▶ conversation ─▶ restore ◀─ store
+//!                                                                                                   ─▶ save    ─▶
+//! ```
+//!
+//! A cache mount lives in one builder, under a name that BuildKit makes of its
+//! options (`identity`). To get at it, larder solves a definition of its own
+//! with the very same mounts (`visit`): an otherwise empty file system with the
+//! courier in it, which speaks to this process over a forwarded socket
+//! (`conversation`). Content streams between there and the store; nothing else
+//! is kept on the way.
+//!
+//! Invariants:
+//!
+//! - Nothing in a mount is deleted, and no file in it is ever seen half.
+//! - What a courier says is hostile, as a builder may be another's: sizes,
+//!   counts and paths are checked before they are acted upon.
+//! - Good is not replaced by empty, or by far less.
+
+mod conversation;
+mod identity;
+mod kinds;
+mod restore;
+mod save;
+mod visit;
+
+pub use conversation::{Conversation, ConversationError, Found};
+pub use identity::{Directory, MountId, MountUse, Mounts, Passed, TargetMount, mounts};
+pub use kinds::Kind;
+pub use restore::{RestoreMountError, RestoredMount, restore};
+pub use save::{SaveMountError, SaveOutcome, SaveTerms, SavedMount, Tally, save};
+pub use visit::{VisitError, VisitTerms, visit};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! Restoring an entry into a mount: what is missing or different is sent, nothing is taken away.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::sync::Mutex;
+
+use super::conversation::{Conversation, ConversationError, Found};
+use crate::archive::{Listing, Meter, Node, NodeKind, Pieces, UnlistedError, read_listing};
+use crate::courier::protocol::Notes;
+use crate::store::{Entry, Store, StoreError};
+
+/// A restored mount.
+#[derive(Debug)]
+pub struct RestoredMount {
+    /// Files and links of the entry.
+    pub files: u64,
+    /// Bytes of the entry's files.
+    pub bytes: u64,
+    /// Files and links that were sent.
+    pub sent_files: u64,
+    /// Bytes that were sent.
+    pub sent_bytes: u64,
+    /// Whether the builder notes which files are read.
+    pub notes_uses: bool,
+    /// What could not be made.
+    pub notes: Notes,
+    /// What went wrong in the store without harm.
+    pub faults: Vec<StoreError>,
+}
+
+/// Why a mount was not restored, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreMountError {
+    /// The entry's list cannot be read or is refused.
+    #[error(transparent)]
+    Unlisted(#[from] UnlistedError),
+    /// The store is at fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The builder is at fault.
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
+}
+
+/// Restores `entry`, and makes all of the mount look unused.
+///
+/// # Errors
+///
+/// Fails when the store or the builder does; whatever has arrived by then is whole.
+pub fn restore<R: Read + Send, W: Write + Send>(
+    store: &Store,
+    entry: &Entry,
+    mut conversation: Conversation<R, W>,
+    meter: &Meter,
+) -> Result<RestoredMount, RestoreMountError> {
+    let listing = read_listing(store, entry, true)?;
+    let found = conversation.list()?;
+    let needed = needed(&listing, &found);
+    let pieces = Pieces::new(&listing, &needed, &entry.starts());
+    meter.expect(pieces.bytes);
+    let (files, bytes) = listing.counts();
+    let wanted = || listing.nodes.iter().enumerate().filter(|(place, _)| needed[*place]);
+    let sent_files = wanted().filter(|(_, node)| node.kind != NodeKind::Directory).count() as u64;
+    // What has no bytes comes first, the directories before what is in them.
+    for (place, node) in wanted() {
+        if !matches!(&node.kind, NodeKind::File(file) if file.stored().unwrap_or_default() > 0) {
+            conversation.make(number(place)?, node)?;
+        }
+    }
+    let sending = Mutex::new(Sending { conversation, announced: vec![false; listing.nodes.len()] });
+    let faults = store.load(entry, &pieces.chunks, &|chunk, bytes| {
+        meter.check()?;
+        let mut sending = sending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (start, piece) in pieces.within(chunk) {
+            let end = start + usize::try_from(piece.size).map_err(io::Error::other)?;
+            sending.send(&listing.nodes[piece.node], piece.node, piece.offset, &bytes[start..end])?;
+        }
+        drop(sending);
+        meter.add(pieces.bytes_of(chunk));
+        Ok(())
+    })?;
+    let mut conversation =
+        sending.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).conversation;
+    let (_, made) = conversation.finish()?;
+    conversation.bye()?;
+    let mut notes = found.notes;
+    notes.count += made.count;
+    notes.first.extend(made.first);
+    Ok(RestoredMount {
+        files,
+        bytes,
+        sent_files,
+        sent_bytes: pieces.bytes,
+        notes_uses: found.notes_uses,
+        notes,
+        faults,
+    })
+}
+
+/// What several threads send over one connection.
+struct Sending<R, W> {
+    conversation: Conversation<R, W>,
+    announced: Vec<bool>,
+}
+
+impl<R: Read, W: Write> Sending<R, W> {
+    fn send(&mut self, node: &Node, place: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let number = number(place).map_err(io::Error::other)?;
+        if !std::mem::replace(&mut self.announced[place], true) {
+            self.conversation.make(number, node).map_err(io::Error::other)?;
+        }
+        self.conversation.piece(number, offset, bytes).map_err(io::Error::other)
+    }
+}
+
+fn number(place: usize) -> Result<u32, ConversationError> {
+    u32::try_from(place).map_err(|_| ConversationError::Refused("the entry has too many files".to_owned()))
+}
+
+/// For each node of an entry whether the mount lacks it, or has another in its place.
+fn needed(listing: &Listing, found: &Found) -> Vec<bool> {
+    let there: HashMap<&OsStr, &Node> =
+        found.listing.nodes.iter().map(|node| (node.path.as_os_str(), node)).collect();
+    let is_there = |node: &Node| {
+        let Some(present) = there.get(node.path.as_os_str()) else { return false };
+        match (&node.kind, &present.kind) {
+            // What its owner made of it since is left alone.
+            (NodeKind::Directory, NodeKind::Directory) => true,
+            (NodeKind::File(wanted), NodeKind::File(file)) => {
+                wanted.size == file.size
+                    && (node.mtime, node.mode, node.uid, node.gid)
+                        == (present.mtime, present.mode, present.uid, present.gid)
+            }
+            (wanted, kind) => wanted == kind,
+        }
+    };
+    listing.nodes.iter().map(|node| !is_there(node)).collect()
+}

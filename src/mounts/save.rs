@@ -1,0 +1,391 @@
+//! Saving a mount: only what is new or changed is read, and what no build uses any more is left out.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use super::conversation::{Conversation, ConversationError, Found, Taken};
+use crate::archive::{
+    CommitError, FileData, Listing, Meter, Node, NodeKind, SMALL_FILE, Shrunk, UnlistedError, commit,
+    read_listing, take_over,
+};
+use crate::courier::protocol::{Notes, ReadOutcome};
+use crate::digest::Digest;
+use crate::store::{Entry, EntryKind, Save, Saved, Store, StoreError, Subject};
+
+/// Files that are asked for at once.
+const ASKED: usize = 8192;
+
+/// How a mount is saved.
+#[derive(Debug, Clone)]
+pub struct SaveTerms {
+    /// Entries of one mount in one project.
+    pub family: String,
+    /// What the entry is made for.
+    pub key: Digest,
+    /// Title and tags; what is counted is filled in.
+    pub subject: Subject,
+    /// A file goes after so many builds in a row that did not read it; `None` keeps all.
+    pub unused_builds: Option<u32>,
+    /// Bytes that the entry may have; the least recently used files go.
+    pub max_size: Option<u64>,
+    /// Save whatever is left of the mount.
+    pub allow_shrink: bool,
+}
+
+/// A mount that was looked at, and what became of it.
+#[derive(Debug)]
+pub struct SavedMount {
+    /// What became of it.
+    pub outcome: SaveOutcome,
+    /// Files of the mount that the build read and that were there before it.
+    pub used: Tally,
+    /// Files that the build added.
+    pub added: Tally,
+    /// Files that are left out of the entry since nobody uses them, or since it would be too large.
+    pub trimmed: Tally,
+    /// Whether the builder notes which files are read; else `used` says nothing.
+    pub notes_uses: bool,
+    /// What could not be read.
+    pub notes: Notes,
+}
+
+/// Files and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// What became of a mount.
+#[derive(Debug)]
+pub enum SaveOutcome {
+    /// It is in the store, as this entry.
+    Saved(Box<Saved>),
+    /// The store has it already.
+    Unchanged,
+    /// There is nothing in it, and was nothing before.
+    Empty,
+    /// Far less is in it than in the entry before: that is an accident.
+    Refused(Shrunk),
+}
+
+/// Why a mount was not saved.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveMountError {
+    /// The entry before cannot be read.
+    #[error(transparent)]
+    Unlisted(#[from] UnlistedError),
+    /// The store is at fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The builder is at fault.
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
+    /// The user interrupted.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Saves what the mount holds; what `before` has of it already is not read again.
+///
+/// # Errors
+///
+/// Fails when the store or the builder does, and when the meter stops it; then nothing is saved.
+pub fn save<R: Read, W: Write>(
+    store: &Store,
+    before: Option<&Entry>,
+    mut conversation: Conversation<R, W>,
+    terms: &SaveTerms,
+    meter: &Meter,
+) -> Result<SavedMount, SaveMountError> {
+    let listed = before.map(|entry| read_listing(store, entry, true)).transpose()?;
+    let mut found = conversation.list()?;
+    let counted = Counted::of(&mut found, listed.as_ref());
+    let mut saved = SavedMount {
+        outcome: SaveOutcome::Unchanged,
+        used: counted.used,
+        added: counted.added,
+        trimmed: Tally::default(),
+        notes_uses: found.notes_uses,
+        notes: std::mem::take(&mut found.notes),
+    };
+    let Found { listing: Listing { nodes }, .. } = found;
+    let going = trim(&nodes, terms);
+    let mut wanted: Vec<(u32, Node)> = Vec::with_capacity(nodes.len());
+    for ((number, node), going) in (0..).zip(nodes).zip(going) {
+        if let (true, NodeKind::File(file)) = (going, &node.kind) {
+            saved.trimmed.add(file.size);
+        } else {
+            wanted.push((number, node));
+        }
+    }
+    let bytes = wanted.iter().filter_map(|(_, node)| file(node)).map(|file| file.size).sum();
+    let replaces = before.map(|entry| entry.manifest.subject.bytes).filter(|_| !terms.allow_shrink);
+    let is_empty = wanted.iter().all(|(_, node)| node.kind == NodeKind::Directory);
+    let shrunk = match replaces {
+        Some(_) if is_empty => Some(Shrunk::Empty),
+        before => Shrunk::to(bytes, before.filter(|_| saved.trimmed.files == 0)),
+    };
+    if let Some(shrunk) = shrunk {
+        saved.outcome = SaveOutcome::Refused(shrunk);
+        conversation.bye()?;
+        return Ok(saved);
+    }
+    if is_empty {
+        saved.outcome = SaveOutcome::Empty;
+        conversation.bye()?;
+        return Ok(saved);
+    }
+    let known: Vec<Option<&FileData>> =
+        wanted.iter().map(|(_, node)| listed.as_ref().and_then(|listed| known(node, listed))).collect();
+    if let (Some(entry), Some(listed)) = (before, &listed)
+        && is_all(&wanted, &known, listed)
+        && store.is_everywhere(entry)
+    {
+        conversation.bye()?;
+        return Ok(saved);
+    }
+    let save = store.save(EntryKind::Mount, &terms.family, terms.key)?;
+    let mut writing = Writing { save, nodes: Vec::new(), notes: &mut saved.notes, meter };
+    writing.take(before, wanted, &known, &mut conversation)?;
+    conversation.bye()?;
+    let Writing { save, nodes, .. } = writing;
+    let listing = listing(nodes);
+    let replaces = replaces.filter(|_| saved.trimmed.files == 0);
+    saved.outcome = match commit(save, &listing, terms.subject.clone(), replaces) {
+        Ok(entry) => SaveOutcome::Saved(Box::new(entry)),
+        Err(CommitError::Shrunk(shrunk)) => SaveOutcome::Refused(shrunk),
+        Err(CommitError::Store(error)) => return Err(error.into()),
+    };
+    Ok(saved)
+}
+
+fn file(node: &Node) -> Option<&FileData> {
+    match &node.kind {
+        NodeKind::File(file) => Some(file),
+        _ => None,
+    }
+}
+
+/// Where the entry holds a file as it stands in the mount, if it does.
+fn known<'a>(node: &Node, listed: &'a Listing) -> Option<&'a FileData> {
+    let size = file(node)?.size;
+    let before = listed.find(&node.path)?;
+    file(before).filter(|file| file.size == size && before.mtime == node.mtime)
+}
+
+/// Whether the entry holds just this, counts of use included.
+fn is_all(wanted: &[(u32, Node)], known: &[Option<&FileData>], listed: &Listing) -> bool {
+    wanted.len() == listed.nodes.len()
+        && wanted.iter().zip(known).zip(&listed.nodes).all(|(((_, node), known), before)| {
+            match (&node.kind, known) {
+                (NodeKind::File(file), Some(known)) => {
+                    let same = Node { kind: before.kind.clone(), ..node.clone() };
+                    file.unused == known.unused && same == *before
+                }
+                (NodeKind::File(_), None) => false,
+                // What happens in a directory sets its time, and tells nothing.
+                (NodeKind::Directory, _) => Node { mtime: before.mtime, ..node.clone() } == *before,
+                _ => node == before,
+            }
+        })
+}
+
+/// What the build used and added.
+struct Counted {
+    used: Tally,
+    added: Tally,
+}
+
+impl Counted {
+    /// Counts, and notes with each file for how many builds nobody has read it.
+    fn of(found: &mut Found, listed: Option<&Listing>) -> Self {
+        let mut counted = Self { used: Tally::default(), added: Tally::default() };
+        // For each that belong together, whether one was read, and for how many builds none was.
+        let mut uses: HashMap<OsString, (bool, u32)> = HashMap::new();
+        for (node, time) in found.listing.nodes.iter().zip(&found.used) {
+            let Some(file) = file(node) else { continue };
+            let known = listed.and_then(|listed| known(node, listed));
+            let is_used = match known {
+                None => {
+                    counted.added.add(file.size);
+                    true
+                }
+                Some(_) => found.notes_uses && *time != node.mtime,
+            };
+            if is_used && known.is_some() {
+                counted.used.add(file.size);
+            }
+            let (is_one_used, unused) = uses.entry(whole(&node.path).to_owned()).or_insert((false, u32::MAX));
+            *is_one_used |= is_used;
+            *unused = known.map_or(0, |known| known.unused).min(*unused);
+        }
+        // A build that did not touch the mount, since its layer was at hand, says nothing about what it needs.
+        let counts = found.notes_uses && counted.used.files + counted.added.files > 0;
+        for node in &mut found.listing.nodes {
+            if let NodeKind::File(file) = &mut node.kind {
+                file.unused = match uses.get(whole(&node.path)) {
+                    Some((false, unused)) if counts => unused.saturating_add(1),
+                    Some((false, unused)) => *unused,
+                    _ => 0,
+                };
+            }
+        }
+        counted
+    }
+}
+
+/// What a file is a part of: the body of a response of pip's cache belongs to its header.
+fn whole(path: &OsStr) -> &OsStr {
+    OsStr::from_bytes(path.as_bytes().strip_suffix(b".body").unwrap_or(path.as_bytes()))
+}
+
+/// Which files are left out.
+fn trim(nodes: &[Node], terms: &SaveTerms) -> Vec<bool> {
+    let is_stale =
+        |file: &FileData| terms.unused_builds.is_some_and(|limit| limit > 0 && file.unused >= limit);
+    let mut going: Vec<bool> = nodes.iter().map(|node| file(node).is_some_and(is_stale)).collect();
+    let Some(limit) = terms.max_size else { return going };
+    // Those that belong together, the least recently used ones first.
+    let mut groups: HashMap<&OsStr, (u32, i64, u64, Vec<usize>)> = HashMap::new();
+    let mut total = 0_u64;
+    for (place, node) in nodes.iter().enumerate() {
+        if let (false, Some(file)) = (going[place], file(node)) {
+            let group = groups.entry(whole(&node.path)).or_insert((file.unused, i64::MIN, 0, Vec::new()));
+            group.1 = group.1.max(file.used);
+            group.2 = group.2.saturating_add(file.size);
+            group.3.push(place);
+            total = total.saturating_add(file.size);
+        }
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_unstable_by_key(|(unused, used, _, places)| (std::cmp::Reverse(*unused), *used, places[0]));
+    for (_, _, bytes, places) in groups {
+        if total <= limit {
+            break;
+        }
+        total -= bytes;
+        for place in places {
+            going[place] = true;
+        }
+    }
+    going
+}
+
+/// The list of what was kept; a further name of a file that was not kept goes, too.
+fn listing(nodes: Vec<Option<Node>>) -> Listing {
+    let mut listing = Listing::default();
+    for node in nodes.into_iter().flatten() {
+        if let NodeKind::HardLink { target } = &node.kind
+            && listing.find(target).is_none()
+        {
+            continue;
+        }
+        listing.nodes.push(node);
+    }
+    listing
+}
+
+/// An entry that is being written.
+struct Writing<'a> {
+    save: Save,
+    nodes: Vec<Option<Node>>,
+    notes: &'a mut Notes,
+    meter: &'a Meter,
+}
+
+impl Writing<'_> {
+    /// Takes what the entry before has, and asks the builder for the rest.
+    fn take<R: Read, W: Write>(
+        &mut self,
+        before: Option<&Entry>,
+        wanted: Vec<(u32, Node)>,
+        known: &[Option<&FileData>],
+        conversation: &mut Conversation<R, W>,
+    ) -> Result<(), SaveMountError> {
+        let taken = match before {
+            Some(entry) => take_over(&mut self.save, entry, known)?,
+            None => vec![None; wanted.len()],
+        };
+        let (mut small, mut large) = (Vec::new(), Vec::new());
+        for ((number, mut node), taken) in wanted.into_iter().zip(taken) {
+            if let NodeKind::File(file) = &mut node.kind {
+                if let Some(data) = taken {
+                    *file = FileData { used: file.used, unused: file.unused, ..data };
+                } else {
+                    file.data = None;
+                    let read = if file.size < SMALL_FILE { &mut small } else { &mut large };
+                    read.push((self.nodes.len(), number, file.size));
+                }
+            }
+            self.nodes.push(Some(node));
+        }
+        self.meter.expect(small.iter().chain(&large).map(|(_, _, size)| size).sum());
+        for files in small.chunks(ASKED).chain(large.chunks(ASKED)) {
+            self.read(files, conversation)?;
+        }
+        Ok(())
+    }
+
+    fn read<R: Read, W: Write>(
+        &mut self,
+        files: &[(usize, u32, u64)],
+        conversation: &mut Conversation<R, W>,
+    ) -> Result<(), SaveMountError> {
+        let asked: Vec<(u32, u64)> = files.iter().map(|(_, number, size)| (*number, *size)).collect();
+        // Of a small file, that shares its chunks with others: so that a torn one is not written.
+        let mut waiting: Vec<u8> = Vec::new();
+        let mut begun: Option<u64> = None;
+        conversation.read::<SaveMountError>(&asked, &mut |place, taken| {
+            let (node, _, size) = files[place];
+            let is_small = size < SMALL_FILE;
+            self.meter.check().map_err(|_| SaveMountError::Interrupted)?;
+            match taken {
+                Taken::Bytes(bytes) if is_small => waiting.extend(bytes),
+                Taken::Bytes(bytes) => {
+                    if begun.is_none() {
+                        self.save.boundary()?;
+                        begun = Some(self.save.position());
+                    }
+                    self.save.write(&bytes)?;
+                    self.meter.add(bytes.len() as u64);
+                }
+                Taken::End(ReadOutcome::Whole) => {
+                    let at = begun.take().unwrap_or(self.save.position());
+                    if is_small {
+                        self.save.write(&waiting)?;
+                        self.meter.add(waiting.len() as u64);
+                    } else {
+                        self.save.boundary()?;
+                    }
+                    waiting.clear();
+                    if let Some(Node { kind: NodeKind::File(file), .. }) = &mut self.nodes[node] {
+                        file.at = at;
+                    }
+                }
+                Taken::End(outcome) => {
+                    waiting.clear();
+                    if begun.take().is_some() {
+                        self.save.boundary()?;
+                    }
+                    let node = self.nodes[node].take();
+                    if let (ReadOutcome::Unreadable, Some(node)) = (outcome, node) {
+                        self.notes.add(&node.path, &"it cannot be read");
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}

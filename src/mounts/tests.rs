@@ -1,0 +1,88 @@
+//! What holds of mounts, with a courier in a directory of this machine.
+
+mod carrying;
+mod hostile;
+mod identities;
+
+use std::io::{BufReader, BufWriter};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use super::*;
+use crate::archive::Meter;
+use crate::courier;
+use crate::digest::Digest;
+use crate::store::backend::Directory as LocalDirectory;
+use crate::store::{Entry, Lane, Store, Subject, Terms, Trust};
+
+type Talk = Conversation<BufReader<UnixStream>, BufWriter<UnixStream>>;
+
+/// A store, and directories that stand for mounts.
+pub(super) struct Bench {
+    base: tempfile::TempDir,
+    pub(super) store: Store,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        // Beside the crate: a temporary file system may not note what is read.
+        let base = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let lane = Lane::try_from("main".to_owned()).unwrap();
+        let trust = Trust::default();
+        let terms = Terms { lane: lane.clone(), trunk: lane, read_only: false, trust, max_bytes: None };
+        let store = Store::new(Arc::new(LocalDirectory::new(&base.path().join("store"))), None, terms);
+        Self { base, store }
+    }
+
+    /// The directory that stands for a mount.
+    pub(super) fn mount(&self, name: &str) -> PathBuf {
+        let path = self.base.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    pub(super) fn save(&self, mount: &Path, before: Option<&Entry>, terms: &SaveTerms) -> SavedMount {
+        talk(mount, |talk| save(&self.store, before, talk, terms, &Meter::default())).unwrap()
+    }
+
+    pub(super) fn restore(&self, mount: &Path, entry: &Entry) -> RestoredMount {
+        talk(mount, |talk| restore(&self.store, entry, talk, &Meter::default())).unwrap()
+    }
+}
+
+pub(super) fn terms() -> SaveTerms {
+    SaveTerms {
+        family: "mount".to_owned(),
+        key: Digest::of(b"mount"),
+        subject: Subject::default(),
+        unused_builds: Some(3),
+        max_size: None,
+        allow_shrink: false,
+    }
+}
+
+/// What was saved.
+pub(super) fn entry(saved: SavedMount) -> Entry {
+    match saved.outcome {
+        SaveOutcome::Saved(saved) => saved.entry,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Talks with a courier that stands in `mount`.
+pub(super) fn talk<T>(mount: &Path, work: impl FnOnce(Talk) -> T) -> T {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut to = BufWriter::new(&theirs);
+            // When larder leaves early the courier's connection breaks.
+            drop(courier::mount::serve(0, mount, &mut &theirs, &mut to));
+        });
+        let reader = BufReader::new(ours.try_clone().unwrap());
+        let (number, talk) = Conversation::greet(reader, BufWriter::new(ours)).unwrap();
+        assert_eq!(number, 0);
+        work(talk)
+    })
+}

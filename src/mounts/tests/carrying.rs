@@ -1,0 +1,184 @@
+//! What comes back, what is left alone, and what is forgotten.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::archive::Shrunk;
+
+/// Bytes that do not compress.
+fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..size)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[3]
+        })
+        .collect()
+}
+
+fn fill(mount: &Path) {
+    fs::create_dir_all(mount.join("http-v2/a/b")).unwrap();
+    fs::write(mount.join("http-v2/a/b/one"), "header").unwrap();
+    fs::write(mount.join("http-v2/a/b/one.body"), noise(1, 700_000)).unwrap();
+    fs::write(mount.join("http-v2/two"), noise(2, 3000)).unwrap();
+    fs::write(mount.join("empty"), "").unwrap();
+    fs::set_permissions(mount.join("http-v2/two"), fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("/root/.cache/uv/archive", mount.join("link")).unwrap();
+    fs::hard_link(mount.join("http-v2/two"), mount.join("zwei")).unwrap();
+    let old = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+    fs::File::open(mount.join("http-v2/two")).unwrap().set_modified(old).unwrap();
+}
+
+/// Path, kind, mode, owner, time and content of everything in a directory.
+fn content(mount: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for found in walkdir::WalkDir::new(mount).sort_by_file_name().min_depth(1) {
+        let found = found.unwrap();
+        let data = found.path().symlink_metadata().unwrap();
+        let path = found.path().strip_prefix(mount).unwrap().display().to_string();
+        let told = if data.is_file() {
+            let digest = Digest::of(&fs::read(found.path()).unwrap());
+            format!("{} {}.{} {digest}", data.len(), data.mtime(), data.mtime_nsec())
+        } else if data.is_symlink() {
+            fs::read_link(found.path()).unwrap().display().to_string()
+        } else {
+            "directory".to_owned()
+        };
+        all.push(format!("{path} {:o} {}:{} {} {told}", data.mode(), data.uid(), data.gid(), data.nlink()));
+    }
+    all
+}
+
+/// Reads a file, as a build does.
+fn use_file(mount: &Path, path: &str) {
+    assert!(!fs::read(mount.join(path)).unwrap().is_empty());
+}
+
+#[test]
+fn a_mount_comes_back_as_it_was_and_only_what_is_missing_or_different_is_sent() {
+    let bench = Bench::new();
+    let (from, to) = (bench.mount("from"), bench.mount("to"));
+    fill(&from);
+    let entry = entry(bench.save(&from, None, &terms()));
+    assert_eq!((entry.manifest.subject.files, entry.manifest.subject.bytes), (6, 703_006));
+    let restored = bench.restore(&to, &entry);
+    assert_eq!((restored.files, restored.sent_files, restored.sent_bytes), (6, 6, 703_006));
+    assert_eq!(restored.notes.first, Vec::<String>::new());
+    assert_eq!(content(&to), content(&from));
+
+    let again = bench.restore(&to, &entry);
+    assert_eq!((again.sent_files, again.sent_bytes), (0, 0));
+    fs::write(to.join("empty"), "no longer").unwrap();
+    fs::remove_file(to.join("http-v2/a/b/one.body")).unwrap();
+    fs::write(to.join("of another build"), "stays").unwrap();
+    let repaired = bench.restore(&to, &entry);
+    assert_eq!((repaired.sent_files, repaired.sent_bytes), (2, 700_000));
+    assert_eq!(fs::read(to.join("of another build")).unwrap(), b"stays");
+    fs::remove_file(to.join("of another build")).unwrap();
+    assert_eq!(content(&to), content(&from));
+}
+
+#[test]
+fn what_the_entry_before_has_is_not_read_again() {
+    let bench = Bench::new();
+    let mount = bench.mount("mount");
+    fill(&mount);
+    let first = entry(bench.save(&mount, None, &terms()));
+    let same = bench.save(&mount, Some(&first), &terms());
+    assert!(matches!(same.outcome, SaveOutcome::Unchanged), "{:?}", same.outcome);
+    fs::write(mount.join("three"), noise(3, 400_000)).unwrap();
+    // Who would read it would see that it was tampered with behind its time.
+    let body = mount.join("http-v2/a/b/one.body");
+    let time = fs::metadata(&body).unwrap().modified().unwrap();
+    fs::write(&body, noise(4, 700_000)).unwrap();
+    fs::File::open(&body).unwrap().set_modified(time).unwrap();
+    let saved = bench.save(&mount, Some(&first), &terms());
+    assert_eq!(saved.added, Tally { files: 1, bytes: 400_000 });
+    let second = entry(saved);
+    assert_eq!(second.manifest.subject.files, 7);
+    assert!(second.manifest.added_bytes < 420_000, "{}", second.manifest.added_bytes);
+    let to = bench.mount("to");
+    bench.restore(&to, &second);
+    assert_eq!(fs::read(to.join("http-v2/a/b/one.body")).unwrap(), noise(1, 700_000));
+    assert_eq!(fs::read(to.join("three")).unwrap(), noise(3, 400_000));
+}
+
+#[test]
+fn what_no_build_reads_any_more_is_left_out_and_a_body_stays_with_its_header() {
+    let bench = Bench::new();
+    let mount = bench.mount("mount");
+    fill(&mount);
+    let mut kept = entry(bench.save(&mount, None, &terms()));
+    for build in 1..=3 {
+        let restored = bench.restore(&mount, &kept);
+        if !restored.notes_uses {
+            // A file system that does not note what is read: nothing is guessed then.
+            return;
+        }
+        use_file(&mount, "http-v2/a/b/one");
+        let saved = bench.save(&mount, Some(&kept), &terms());
+        assert_eq!(saved.used, Tally { files: 1, bytes: 6 }, "build {build}");
+        assert_eq!(saved.trimmed.files, if build == 3 { 2 } else { 0 }, "build {build}");
+        kept = entry(saved);
+        let idle = bench.save(&mount, Some(&kept), &terms());
+        assert!(build == 3 || matches!(idle.outcome, SaveOutcome::Unchanged), "no build: {:?}", idle.outcome);
+    }
+    let to = bench.mount("to");
+    bench.restore(&to, &kept);
+    assert!(to.join("http-v2/a/b/one.body").exists(), "it goes with its header, which was read");
+    assert!(!to.join("http-v2/two").exists() && !to.join("zwei").exists() && !to.join("empty").exists());
+    assert!(mount.join("http-v2/two").exists(), "nothing is taken from the builder");
+}
+
+#[test]
+fn a_mount_that_is_too_large_loses_what_was_used_longest_ago() {
+    let bench = Bench::new();
+    let mount = bench.mount("mount");
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    for (name, used) in [("new", 3000), ("old", 1000), ("old.body", 1500), ("middle", 2000)] {
+        fs::write(mount.join(name), noise(used, 1000)).unwrap();
+        let times = fs::FileTimes::new().set_accessed(at(used)).set_modified(at(500));
+        fs::File::open(mount.join(name)).unwrap().set_times(times).unwrap();
+    }
+    let saved = bench.save(&mount, None, &SaveTerms { max_size: Some(2500), ..terms() });
+    assert_eq!(saved.trimmed, Tally { files: 2, bytes: 2000 });
+    let to = bench.mount("to");
+    bench.restore(&to, &entry(saved));
+    assert_eq!(content(&to).len(), 2);
+    assert!(to.join("new").exists() && to.join("middle").exists());
+}
+
+#[test]
+fn good_is_not_replaced_by_empty_or_by_far_less() {
+    let bench = Bench::new();
+    let (full, empty) = (bench.mount("full"), bench.mount("empty"));
+    fs::write(full.join("wheel"), noise(1, 2_000_000)).unwrap();
+    let nothing = bench.save(&empty, None, &terms());
+    assert!(matches!(nothing.outcome, SaveOutcome::Empty), "{:?}", nothing.outcome);
+    let kept = entry(bench.save(&full, None, &terms()));
+    let refused = bench.save(&empty, Some(&kept), &terms());
+    assert!(matches!(refused.outcome, SaveOutcome::Refused(Shrunk::Empty)), "{:?}", refused.outcome);
+    fs::write(empty.join("little"), "x").unwrap();
+    let refused = bench.save(&empty, Some(&kept), &terms());
+    let expected = Shrunk::Smaller { now: 1, before: 2_000_000 };
+    assert!(matches!(refused.outcome, SaveOutcome::Refused(it) if it == expected), "{:?}", refused.outcome);
+    entry(bench.save(&empty, Some(&kept), &SaveTerms { allow_shrink: true, ..terms() }));
+}
+
+#[test]
+fn a_link_on_the_way_is_not_followed() {
+    let bench = Bench::new();
+    let (from, to, outside) = (bench.mount("from"), bench.mount("to"), bench.mount("outside"));
+    fs::create_dir(from.join("d")).unwrap();
+    fs::write(from.join("d/file"), "content").unwrap();
+    let entry = entry(bench.save(&from, None, &terms()));
+    symlink(&outside, to.join("d")).unwrap();
+    let restored = bench.restore(&to, &entry);
+    assert!(restored.notes.count >= 1, "{:?}", restored.notes);
+    assert!(restored.notes.first[0].contains("something else than a directory"), "{:?}", restored.notes);
+    assert_eq!(content(&outside), Vec::<String>::new());
+}

@@ -1,0 +1,106 @@
+//! A courier that lies gets nothing past the bounds.
+
+use std::io::Read;
+
+use super::*;
+use crate::archive::Meter;
+use crate::courier::protocol::{FoundKind, FoundNode, Message, Moment, Notes, ReadOutcome, send};
+
+fn node(path: &str, kind: FoundKind) -> FoundNode {
+    let time = Moment::default();
+    FoundNode { kind, path: path.into(), mode: 0o644, uid: 0, gid: 0, modified: time, used: time }
+}
+
+fn listed(nodes: u64) -> Message {
+    Message::Listed { nodes, notes_uses: true, notes: Notes::default() }
+}
+
+/// Saves what a courier tells that says just this, whatever it is asked.
+fn told(messages: &[Message]) -> Result<SavedMount, SaveMountError> {
+    let bench = Bench::new();
+    let mut bytes = Vec::new();
+    for message in std::iter::once(&Message::Hello { version: 1, mount: 0 }).chain(messages) {
+        send(&mut bytes, message).unwrap();
+    }
+    let (_, talk) = Conversation::greet(bytes.as_slice(), std::io::sink()).unwrap();
+    save(&bench.store, None, talk, &terms(), &Meter::default())
+}
+
+fn refusal(messages: &[Message]) -> String {
+    match told(messages) {
+        Err(SaveMountError::Conversation(ConversationError::Refused(reason))) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn lists_that_no_directory_has_are_refused() {
+    let file = |path: &str| node(path, FoundKind::File(1));
+    for (nodes, count, reason) in [
+        (vec![file("b"), file("a")], 2, "twice or out of order"),
+        (vec![file("a"), file("a")], 2, "twice or out of order"),
+        (vec![file("a/b")], 1, "no directory of the list is its parent"),
+        (vec![node("a", FoundKind::Symlink("/".into())), file("a/b")], 2, "no directory of the list"),
+        (vec![node("a", FoundKind::HardLink("b".into()))], 1, "no file listed before it"),
+        (vec![file("a")], 2, "another number of files"),
+        (vec![node("a", FoundKind::File(u64::MAX))], 1, "more than a file may have"),
+    ] {
+        let told = refusal(&[Message::Nodes(nodes), listed(count)]);
+        assert!(told.contains(reason), "{told}");
+    }
+}
+
+#[test]
+fn content_that_was_not_announced_is_refused() {
+    let list = |size| [Message::Nodes(vec![node("a", FoundKind::File(size))]), listed(1)];
+    let whole = Message::Done(ReadOutcome::Whole);
+    for (said, reason) in [
+        (vec![Message::Content(vec![0; 11])], "more bytes than it says"),
+        (vec![Message::Content(vec![0; 9]), whole.clone()], "fewer bytes than it says"),
+        (vec![Message::Finish], "something else than content"),
+        (vec![listed(0)], "something else than content"),
+    ] {
+        let told = refusal(&[list(10).as_slice(), &said].concat());
+        assert!(told.contains(reason), "{told}");
+    }
+    let cut = told(&[list(10).as_slice(), &[Message::Content(vec![0; 9])]].concat());
+    assert!(matches!(cut, Err(SaveMountError::Conversation(ConversationError::Ended))), "{cut:?}");
+    assert!(matches!(told(&list(10)), Err(SaveMountError::Conversation(ConversationError::Ended))));
+}
+
+#[test]
+fn a_file_that_changes_or_cannot_be_read_is_left_out() {
+    let list = [
+        Message::Nodes(vec![
+            node("a", FoundKind::File(2)),
+            node("b", FoundKind::File(2)),
+            node("c", FoundKind::HardLink("b".into())),
+            node("d", FoundKind::File(2)),
+        ]),
+        listed(4),
+    ];
+    let said = [
+        Message::Content(vec![1, 2]),
+        Message::Done(ReadOutcome::Whole),
+        Message::Content(vec![1]),
+        Message::Done(ReadOutcome::Changed),
+        Message::Done(ReadOutcome::Unreadable),
+    ];
+    let saved = told(&[list.as_slice(), &said].concat()).unwrap();
+    assert_eq!(saved.notes.first, ["d: it cannot be read"]);
+    let SaveOutcome::Saved(entry) = saved.outcome else { panic!("{:?}", saved.outcome) };
+    assert_eq!((entry.entry.manifest.subject.files, entry.entry.manifest.subject.bytes), (1, 2));
+}
+
+#[test]
+fn a_stream_without_an_end_is_read_no_further_than_a_frame() {
+    let mut bytes = Vec::new();
+    send(&mut bytes, &Message::Hello { version: 1, mount: 0 }).unwrap();
+    let endless = bytes.as_slice().chain(std::io::repeat(0xff));
+    let (_, mut talk) = Conversation::greet(endless, std::io::sink()).unwrap();
+    let told = talk.list().unwrap_err().to_string();
+    assert!(told.contains("a frame that is too large"), "{told}");
+    let other = [1, 6, 0, 0, 0, 9, 0, 0, 0, 0, 0];
+    let told = Conversation::greet(other.as_slice(), std::io::sink()).unwrap_err().to_string();
+    assert!(told.contains("it speaks version 9"), "{told}");
+}

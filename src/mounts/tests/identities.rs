@@ -1,0 +1,89 @@
+//! Which mount a RUN means.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::buildkit::llb::Sharing;
+use crate::dockerfile::{Dockerfile, Options};
+
+fn found(text: &str, args: &[(&str, &str)]) -> Mounts {
+    let build_args: BTreeMap<String, String> =
+        args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let options = Options {
+        build_args: build_args.clone(),
+        build_platform: "linux/amd64".to_owned(),
+        ..Options::default()
+    };
+    mounts(&Dockerfile::parse(text).unwrap().resolve(&options).unwrap(), &build_args)
+}
+
+/// The one mount of a RUN with these options.
+fn id(options: &str) -> String {
+    let text = format!(
+        "FROM scratch\nWORKDIR /app\nARG NAME=pip\nENV DIR=/srv/x\nRUN --mount=type=cache,{options} true\n"
+    );
+    found(&text, &[]).carried[0].id.to_string()
+}
+
+#[test]
+fn a_mount_is_known_by_its_id_or_its_target_and_by_what_it_is_made_from() {
+    for (options, expected) in [
+        ("target=/root/.cache/pip", "//root/.cache/pip"),
+        ("target=/root/./.cache//pip/", "//root/.cache/pip"),
+        ("target=/root/../cache", "//cache"),
+        ("target=cache", "/cache"),
+        ("target=./cache/../x", "/x"),
+        ("id=pip,target=/c", "/pip"),
+        ("id=,target=/c", "//c"),
+        ("id=a/../b,target=/c", "/a/../b"),
+        ("id=$NAME-x,target=/c", "/pip-x"),
+        ("dst=${DIR}/y", "//srv/x/y"),
+        ("target=/c,sharing=locked", "//c"),
+        ("target=/c,uid=1000", "//c of 1000:0 0755"),
+        ("target=/c,gid=5", "//c of 0:5 0755"),
+        ("target=/c,mode=0700", "//c of 0:0 0700"),
+        ("target=/c,mode=02775,uid=1,gid=2", "//c of 1:2 0775"),
+        ("target=/c,from=scratch", "//c"),
+        ("target=/c,source=/", "//c"),
+    ] {
+        assert_eq!(id(options), expected, "{options}");
+    }
+    let text = "FROM scratch\nRUN --mount=type=cache,target=/c true\n";
+    assert_eq!(found(text, &[("BUILDKIT_CACHE_MOUNT_NS", "team")]).carried[0].id.wire, "team//c");
+}
+
+#[test]
+fn each_mount_is_carried_once_and_those_of_other_targets_not_at_all() {
+    let text = "FROM scratch AS unreached\nRUN --mount=type=cache,target=/no true\n\
+                FROM scratch AS base\nRUN --mount=type=cache,target=/c --mount=type=cache,id=o,target=/o true\n\
+                FROM base\nRUN --mount=type=cache,target=/c,sharing=locked true\n\
+                RUN --mount=type=cache,id=/c,target=/elsewhere true\n";
+    let mounts = found(text, &[]);
+    let told: Vec<_> = (mounts.carried.iter())
+        .map(|mount| {
+            (
+                mount.id.wire.as_str(),
+                mount.sharing,
+                mount.uses.iter().map(|used| used.line).collect::<Vec<_>>(),
+            )
+        })
+        .collect();
+    assert_eq!(told, [("//c", Sharing::Locked, vec![4, 6, 7]), ("/o", Sharing::Shared, vec![4])]);
+    assert_eq!(mounts.passed, []);
+}
+
+#[test]
+fn what_cannot_be_known_or_carried_is_passed_over_with_the_reason() {
+    let text = "FROM python:3\nRUN --mount=type=cache,id=$PYTHON_VERSION,target=/c true\n\
+                RUN --mount=type=cache,target=/d,from=busybox true\n";
+    let mounts = found(text, &[]);
+    assert_eq!(mounts.carried, []);
+    let reasons: Vec<_> = mounts.passed.iter().map(|passed| (passed.used.line, passed.reason)).collect();
+    assert_eq!(
+        reasons,
+        [
+            (2, "a variable of its options may come from the base image"),
+            (3, "it is made from files of a stage, an image or a context"),
+        ]
+    );
+}

@@ -1,0 +1,218 @@
+//! A visit: one step in the builder that has the mounts, with the courier in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::conversation::{Conversation, ConversationError};
+use super::identity::TargetMount;
+use crate::buildkit::llb::{CacheMount, Definition, Exec, Graph};
+use crate::buildkit::session::{Attachments, SshAgent, StepReader, StepStream, StepWriter};
+use crate::buildkit::solve::SolveRequest;
+use crate::buildkit::status::StatusUpdate;
+use crate::buildkit::{Client, ConnectError, SolveError};
+use crate::courier;
+
+/// The id of the stream between the step and this process.
+const STREAM: &str = "larder";
+/// Where the program, its socket and the mounts stand in the step.
+const PROGRAM: &str = "/courier";
+const SOCKET: &str = "/larder.sock";
+const MOUNTS: &str = "/mounts";
+/// The directory of a parent in which a mount stands.
+const PARENT: &str = "/cache";
+/// Status messages that wait to be read.
+const WAITING: usize = 64;
+/// Bytes of the step's output that are told of when it fails.
+const LONGEST_OUTPUT: usize = 2000;
+
+/// What a visit may take.
+#[derive(Debug, Clone)]
+pub struct VisitTerms {
+    /// After this long it is given up.
+    pub deadline: Duration,
+    /// Gives it up.
+    pub cancel: CancellationToken,
+    /// What the step is called in the engine's own words of it.
+    pub name: String,
+}
+
+/// Why the mounts of a builder cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum VisitError {
+    /// The builder cannot be asked.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// There is no courier for it.
+    #[error("this larder has no courier for a builder of {os}/{architecture}")]
+    NoCourier {
+        /// Its system.
+        os: String,
+        /// Its architecture.
+        architecture: String,
+    },
+    /// The step failed.
+    #[error("the step that carries cache mounts failed{}", in_brackets(output))]
+    Solve {
+        /// Why.
+        #[source]
+        source: SolveError,
+        /// What it said.
+        output: String,
+    },
+    /// The courier speaks for no mount, or not to this larder.
+    #[error(transparent)]
+    Courier(ConversationError),
+    /// It took longer than it may.
+    #[error("it took longer than {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The user interrupted.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn in_brackets(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" ({text})") }
+}
+
+/// Visits `mounts`, and does `work` in each, by its place among them; all at once, on threads of their own.
+///
+/// # Errors
+///
+/// Fails when the step cannot be run. When it returns, nothing of the visit runs on in the builder.
+pub async fn visit<T: Send + 'static>(
+    client: &Client,
+    mounts: &[TargetMount],
+    work: impl Fn(usize, Conversation<StepReader, StepWriter>) -> T + Send + Sync + 'static,
+    terms: &VisitTerms,
+) -> Result<Vec<T>, VisitError> {
+    let (os, architecture) = client.platform().await?;
+    let program = Some(&architecture).filter(|_| os == "linux").and_then(|name| courier::program(name));
+    let program = program.ok_or(VisitError::NoCourier { os, architecture })?;
+    let (streams, mut connections) = mpsc::channel(mounts.len().max(1));
+    let (status, updates) = mpsc::channel(WAITING);
+    let attachments = Attachments {
+        ssh: BTreeMap::from([(STREAM.to_owned(), SshAgent::Streams(streams))]),
+        ..Attachments::default()
+    };
+    let request = SolveRequest {
+        definition: Some(definition(program, mounts, &terms.name)),
+        ..SolveRequest::default()
+    };
+    let give_up = terms.cancel.child_token();
+    let listening = tokio::spawn(listen(updates));
+    let solving = client.solve(request, attachments, status, give_up.clone());
+    tokio::pin!(solving);
+
+    let work = Arc::new(work);
+    let mut working = JoinSet::new();
+    let mut done = Done { values: mounts.iter().map(|_| None).collect(), fault: None };
+    let deadline = tokio::time::sleep(terms.deadline);
+    tokio::pin!(deadline);
+    let mut late = false;
+    let solved = loop {
+        tokio::select! {
+            solved = &mut solving => break solved,
+            Some(StepStream { reader, writer }) = connections.recv() => {
+                let work = Arc::clone(&work);
+                working.spawn_blocking(move || {
+                    let (place, conversation) = Conversation::greet(reader, writer)?;
+                    Ok((place, work(place, conversation)))
+                });
+            }
+            Some(ended) = working.join_next() => done.keep(ended),
+            () = &mut deadline, if !late => {
+                late = true;
+                give_up.cancel();
+            }
+        }
+    };
+    // The step has ended, and with it every connection.
+    drop(connections);
+    while let Some(ended) = working.join_next().await {
+        done.keep(ended);
+    }
+    let output = listening.await.unwrap_or_default();
+    if let Some(values) = done.values.into_iter().collect() {
+        // What was done counts: a step also fails when larder leaves one of several mounts early.
+        return Ok(values);
+    }
+    match solved {
+        Err(_) if late => Err(VisitError::TimedOut(terms.deadline)),
+        Err(_) if terms.cancel.is_cancelled() => Err(VisitError::Interrupted),
+        Err(source) => Err(VisitError::Solve { source, output }),
+        Ok(_) => Err(VisitError::Courier(done.fault.unwrap_or(ConversationError::Ended))),
+    }
+}
+
+/// What came of the mounts so far.
+struct Done<T> {
+    values: Vec<Option<T>>,
+    /// What was wrong with a courier that spoke for none of them.
+    fault: Option<ConversationError>,
+}
+
+impl<T> Done<T> {
+    fn keep(&mut self, ended: Result<Result<(usize, T), ConversationError>, tokio::task::JoinError>) {
+        match ended {
+            Ok(Ok((place, value))) => {
+                if let Some(slot @ None) = self.values.get_mut(place) {
+                    *slot = Some(value);
+                } else {
+                    let reason = "it names a mount that it has not";
+                    self.fault = Some(ConversationError::Refused(reason.to_owned()));
+                }
+            }
+            Ok(Err(fault)) => self.fault = Some(fault),
+            // Work that panicked has no value, and is told by the panic.
+            Err(_) => {}
+        }
+    }
+}
+
+fn definition(program: &[u8], mounts: &[TargetMount], name: &str) -> Definition {
+    let mut graph = Graph::default();
+    let root = graph.file(PROGRAM, 0o755, program);
+    let target = |number: usize| format!("{MOUNTS}/{number}");
+    let mut arguments = vec![PROGRAM.to_owned(), SOCKET.to_owned()];
+    arguments.extend((0..mounts.len()).map(target));
+    let caches = mounts.iter().enumerate().map(|(number, mount)| CacheMount {
+        id: mount.id.wire.clone(),
+        parent: mount.id.directory.map(|directory| {
+            (graph.directory(PARENT, directory.mode, directory.uid, directory.gid), PARENT.to_owned())
+        }),
+        sharing: mount.sharing,
+        target: target(number),
+        readonly: false,
+    });
+    let caches = caches.collect();
+    // So that no two visits are the same to BuildKit, which would not run the second one.
+    let mut nonce = [0; 16];
+    let nonce = getrandom::fill(&mut nonce).map(|()| u128::from_le_bytes(nonce)).unwrap_or_default();
+    let step = graph.exec(Exec {
+        root,
+        arguments,
+        environment: vec![format!("VISIT={nonce:032x}")],
+        user: String::new(),
+        caches,
+        socket: Some((STREAM.to_owned(), SOCKET.to_owned())),
+        name: name.to_owned(),
+    });
+    graph.define(step)
+}
+
+/// Reads the status to its end; the last that the step said.
+async fn listen(mut updates: mpsc::Receiver<StatusUpdate>) -> String {
+    let mut output = Vec::new();
+    while let Some(update) = updates.recv().await {
+        for log in update.logs {
+            output.extend(log.data);
+            output.drain(..output.len().saturating_sub(LONGEST_OUTPUT));
+        }
+    }
+    String::from_utf8_lossy(&output).split_whitespace().collect::<Vec<_>>().join(" ")
+}

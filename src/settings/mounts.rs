@@ -1,0 +1,136 @@
+//! How cache mounts are carried.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::precedence::Behind;
+use super::{ContextSource, Environment, Settings, SettingsError, SourceSettings, duration, env_vars, size};
+use crate::cli::CarryArgs;
+
+const DEFAULT_UNUSED_BUILDS: u32 = 5;
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// How cache mounts are carried.
+#[derive(Debug, Clone)]
+pub struct MountSettings {
+    /// Whose mounts these are.
+    pub scope: String,
+    /// Bytes that the entry of a mount may have.
+    pub max_size: Option<u64>,
+    /// A file goes after so many builds in a row that did not read it.
+    pub unused_builds: Option<u32>,
+    /// How long carrying them in or out may take.
+    pub timeout: Duration,
+    /// Save whatever is left of a mount.
+    pub allow_shrink: bool,
+}
+
+impl MountSettings {
+    /// Resolves the flags about cache mounts for a build of `source`.
+    ///
+    /// # Errors
+    ///
+    /// Fails on malformed values.
+    pub fn resolve(
+        args: &CarryArgs,
+        source: &SourceSettings,
+        settings: &Settings,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let file = &settings.file;
+        let behind = Behind { environment, file };
+        let max_size = behind.first(
+            ("max-mount-size", args.max_mount_size.as_deref()),
+            env_vars::LARDER_MAX_MOUNT_SIZE,
+            ("max_mount_size", file.max_mount_size.as_deref()),
+            |text| size::parse(text).ok_or_else(|| format!("`{text}` is no size such as 500MB or 2GiB")),
+        )?;
+        let unused_builds = behind.first(
+            ("mount-unused-builds", args.mount_unused_builds.as_deref()),
+            env_vars::LARDER_MOUNT_UNUSED_BUILDS,
+            ("mount_unused_builds", file.mount_unused_builds.map(|builds| builds.to_string()).as_deref()),
+            |text| text.parse::<u32>().map_err(|_| format!("`{text}` is no number of builds")),
+        )?;
+        let timeout = behind.first(
+            ("mount-timeout", args.mount_timeout.as_deref()),
+            env_vars::LARDER_MOUNT_TIMEOUT,
+            ("mount_timeout", file.mount_timeout.as_deref()),
+            duration::parse,
+        )?;
+        let scope = behind.first(
+            ("mount-scope", args.mount_scope.as_deref()),
+            env_vars::LARDER_MOUNT_SCOPE,
+            ("mount_scope", file.mount_scope.as_deref()),
+            |text| {
+                Some(text.to_owned()).filter(|text| !text.is_empty()).ok_or_else(|| "it is empty".to_owned())
+            },
+        )?;
+        Ok(Self {
+            scope: scope.or_else(|| of_ci(environment)).unwrap_or_else(|| of_context(source)),
+            max_size: max_size.filter(|size| *size > 0),
+            unused_builds: Some(unused_builds.unwrap_or(DEFAULT_UNUSED_BUILDS)).filter(|builds| *builds > 0),
+            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+            allow_shrink: args.allow_shrink,
+        })
+    }
+}
+
+/// The project as the CI system names it.
+fn of_ci(environment: &Environment) -> Option<String> {
+    let get = |name| environment.get(name).map(str::to_owned);
+    let of_jenkins = || {
+        let job = environment.get(env_vars::JOB_NAME)?;
+        // A job for branches has one below it for each.
+        let project = match (environment.get(env_vars::BRANCH_NAME), job.rsplit_once('/')) {
+            (Some(_), Some((project, _))) => project,
+            _ => job,
+        };
+        Some(project.to_owned())
+    };
+    get(env_vars::CI_PROJECT_PATH).or_else(|| get(env_vars::GITHUB_REPOSITORY)).or_else(of_jenkins)
+}
+
+/// The name of the context's directory, or its address.
+fn of_context(source: &SourceSettings) -> String {
+    let name = |directory: &Path| {
+        let absolute = std::path::absolute(directory).ok()?;
+        Some(absolute.file_name()?.to_string_lossy().into_owned())
+    };
+    match &source.context {
+        ContextSource::Directory(directory) => name(directory).unwrap_or_else(|| "/".to_owned()),
+        ContextSource::Remote(address) => {
+            let plain = address.split(['#', '?']).next().unwrap_or_default();
+            plain
+                .trim_end_matches('/')
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .trim_end_matches(".git")
+                .to_owned()
+        }
+        ContextSource::Stdin => "stdin".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_project_is_what_the_ci_system_calls_it() {
+        type Variables = &'static [(&'static str, &'static str)];
+        let table: &[(Variables, Option<&str>)] = &[
+            (&[], None),
+            (&[("GITHUB_REPOSITORY", "acme/shop")], Some("acme/shop")),
+            (&[("CI_PROJECT_PATH", "acme/web/shop")], Some("acme/web/shop")),
+            (&[("JOB_NAME", "shop")], Some("shop")),
+            (&[("JOB_NAME", "acme/shop/PR-7"), ("BRANCH_NAME", "PR-7")], Some("acme/shop")),
+            (&[("JOB_NAME", "acme/shop-nightly")], Some("acme/shop-nightly")),
+        ];
+        for (variables, scope) in table {
+            let environment: Environment =
+                variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            assert_eq!(of_ci(&environment).as_deref(), *scope, "{variables:?}");
+        }
+    }
+}
