@@ -230,7 +230,9 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
     }
     let all = if resolution.context.is_everything() { "everything" } else { "" };
     line("context", if resolution.context.is_empty() { "nothing" } else { all }.to_owned());
-    for CacheMount { stage, line: number, id, target, options, from, certain } in &resolution.cache_mounts {
+    for CacheMount { stage, line: number, id, target, options, from, certain, written: _ } in
+        &resolution.cache_mounts
+    {
         let rest =
             options.iter().filter(|(key, _)| !matches!(key.as_str(), "type" | "id" | "target" | "from"));
         let rest = rest.map(|(key, value)| format!(" {key}={value}")).collect::<Vec<_>>().concat();

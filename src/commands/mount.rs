@@ -1,16 +1,21 @@
 //! `larder mount`: carrying cache mounts around a build by any command.
 
+use std::collections::BTreeMap;
+
 use super::build::{Inputs, input_error};
 use super::carry::Carrier;
-use super::error::CommandError;
+use super::error::{CommandError, chain};
 use super::print_json;
-use crate::buildkit::Client;
+use crate::buildkit::{ApiVersion, Client, EngineProduct};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
-use crate::dockerfile::{Dockerfile, Options};
-use crate::mounts::{Mounts, mounts};
+use crate::dockerfile::{Dockerfile, Options, SyntaxError};
+use crate::mounts::{Mounts, Variables, mounts};
 use crate::output::Printer;
 use crate::output::mounts::{MountAction, MountsReport};
 use crate::settings::{BuildSettings, Environment, Settings, SourceSettings};
+
+/// Docker engines whose own frontend expands variables in the options of mounts (23.0, Dockerfile 1.4).
+const EXPANDED_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
 
 pub(super) async fn run(
     args: &MountArgs,
@@ -38,7 +43,7 @@ pub(super) async fn run(
 }
 
 /// The cache mounts that the target of a build reaches.
-pub(super) async fn targets(
+async fn targets(
     source: &SourceSettings,
     inputs: &Inputs,
     client: &Client,
@@ -51,26 +56,52 @@ pub(super) async fn targets(
         .hint("name a Dockerfile of this machine with --file"));
     };
     let (os, architecture) = client.platform().await?;
+    resolved(source, text, client.product(), format!("{os}/{architecture}")).map_err(|(cause, place)| {
+        if let Some(mistake) = place {
+            printer.note(&format!("{}\n", mistake.caret(name, text)));
+        }
+        CommandError::config_line(cause)
+    })
+}
+
+/// The cache mounts that a Dockerfile's target reaches on a builder of `platform`; else why not, and where the mistake is.
+pub(super) fn resolved(
+    source: &SourceSettings,
+    text: &str,
+    engine: &EngineProduct,
+    platform: String,
+) -> Result<Mounts, (String, Option<SyntaxError>)> {
     let options = Options {
         target: source.target.clone(),
         build_args: source.build_args.clone(),
         platform: source.platforms.first().cloned(),
-        build_platform: format!("{os}/{architecture}"),
+        build_platform: platform,
         named_contexts: source.named_contexts.keys().cloned().collect(),
-        triggers: std::collections::BTreeMap::new(),
+        triggers: BTreeMap::new(),
     };
-    let mistake = |mistake: &crate::dockerfile::SyntaxError| {
-        printer.note(&format!("{}\n", mistake.caret(name, text)));
+    let dockerfile =
+        Dockerfile::parse(text).map_err(|error| ("the Dockerfile has an error".to_owned(), Some(error)))?;
+    let resolution = dockerfile.resolve(&options).map_err(|error| (chain(&error), error.place(text)))?;
+    let syntax = source.build_args.get("BUILDKIT_SYNTAX").or(dockerfile.directives.syntax.as_ref());
+    Ok(mounts(&resolution, &source.build_args, variables(syntax.map(String::as_str), engine)))
+}
+
+/// What the frontend of a build makes of variables in the options of mounts: the one that the Dockerfile names, else the
+/// engine's own.
+fn variables(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
+    let is_old = match (syntax, engine) {
+        (Some(image), _) => {
+            let tag =
+                image.split_whitespace().next().unwrap_or_default().split('@').next().unwrap_or_default();
+            let tag = tag.rsplit_once(':').map_or("", |(_, tag)| tag);
+            ["1.0", "1.1", "1.2"].iter().any(|old| {
+                tag.strip_prefix(old).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
+            })
+        }
+        (None, EngineProduct::Docker { api, .. }) => *api < EXPANDED_SINCE,
+        (None, EngineProduct::Buildkitd) => false,
     };
-    let dockerfile = Dockerfile::parse(text).map_err(|error| {
-        mistake(&error);
-        CommandError::config_line("the Dockerfile has an error")
-    })?;
-    let resolution = dockerfile.resolve(&options).map_err(|error| {
-        error.place(text).iter().for_each(mistake);
-        CommandError::config(&error)
-    })?;
-    Ok(mounts(&resolution, &source.build_args))
+    if is_old { Variables::AsWritten } else { Variables::Expanded }
 }
 
 fn finish(report: &MountsReport, format: Format, strict: bool, printer: Printer) -> Result<(), CommandError> {
@@ -83,5 +114,29 @@ fn finish(report: &MountsReport, format: Format, strict: bool, printer: Printer)
         Some(fault) if strict => Err(CommandError::cache_line(fault.message.clone())
             .hint("without --strict the cache is done without")),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_expanded_by_frontends_from_dockerfile_1_3_on() {
+        let docker =
+            |minor| EngineProduct::Docker { api: ApiVersion { major: 1, minor }, server: String::new() };
+        for (syntax, engine, expected) in [
+            (None, docker(41), Variables::AsWritten),
+            (None, docker(43), Variables::Expanded),
+            (None, EngineProduct::Buildkitd, Variables::Expanded),
+            (Some("docker/dockerfile:1"), docker(41), Variables::Expanded),
+            (Some("docker/dockerfile"), docker(41), Variables::Expanded),
+            (Some("docker/dockerfile:1.2"), docker(43), Variables::AsWritten),
+            (Some("host:5000/dockerfile:1.2.1-labs@sha256:0"), docker(43), Variables::AsWritten),
+            (Some("docker/dockerfile:1.20 x"), docker(43), Variables::Expanded),
+            (Some("host:1.2/dockerfile"), docker(43), Variables::Expanded),
+        ] {
+            assert_eq!(variables(syntax, &engine), expected, "{syntax:?}");
+        }
     }
 }

@@ -125,6 +125,12 @@ impl Mount {
         self.get("type").map_or(Some(MountKind::Bind), MountKind::of)
     }
 
+    /// The options as written, each once: the last one counts.
+    pub(super) fn written(&self) -> BTreeMap<String, String> {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "true".to_owned());
+        self.options.iter().map(|(key, text)| (key.clone(), value(text))).collect()
+    }
+
     /// The mount with every value replaced by what `expand` makes of it.
     pub(super) fn expand<E>(
         &self,

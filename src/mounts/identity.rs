@@ -81,18 +81,36 @@ pub struct Mounts {
     pub passed: Vec<Passed>,
 }
 
+/// What a frontend makes of variables in the options of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variables {
+    /// Their values, from Dockerfile 1.3 on.
+    Expanded,
+    /// Nothing: before, a dollar sign was a dollar sign.
+    AsWritten,
+}
+
 /// The cache mounts that a target reaches; of the build's arguments the namespace counts.
-pub fn mounts(resolution: &Resolution, build_args: &BTreeMap<String, String>) -> Mounts {
+pub fn mounts(
+    resolution: &Resolution,
+    build_args: &BTreeMap<String, String>,
+    variables: Variables,
+) -> Mounts {
     let namespace = build_args.get(NAMESPACE).map_or("", String::as_str);
     let mut mounts = Mounts::default();
     for mount in &resolution.cache_mounts {
+        let options = match variables {
+            Variables::Expanded => &mount.options,
+            Variables::AsWritten => &mount.written,
+        };
         let used = MountUse {
             stage: mount.stage,
             line: mount.line,
-            target: mount.target.clone(),
-            readonly: is_readonly(mount),
+            target: options.get("target").cloned().unwrap_or_default(),
+            readonly: is_readonly(options),
         };
-        let (id, sharing) = match identify(mount, namespace) {
+        let is_certain = mount.certain || variables == Variables::AsWritten;
+        let (id, sharing) = match identify(mount, options, is_certain, namespace) {
             Ok(identified) => identified,
             Err(reason) => {
                 mounts.passed.push(Passed { used, reason });
@@ -125,14 +143,19 @@ fn script(resolution: &Resolution, mount: &CacheMount) -> String {
     }
 }
 
-fn identify(mount: &CacheMount, namespace: &str) -> Result<(MountId, Sharing), &'static str> {
-    if !mount.certain {
+fn identify(
+    mount: &CacheMount,
+    options: &BTreeMap<String, String>,
+    is_certain: bool,
+    namespace: &str,
+) -> Result<(MountId, Sharing), &'static str> {
+    if !is_certain {
         return Err("a variable of its options may come from the base image");
     }
     if !matches!(mount.from, None | Some(Source::Scratch)) {
         return Err("it is made from files of a stage, an image or a context");
     }
-    let option = |name: &str| mount.options.get(name).map(String::as_str);
+    let option = |name: &str| options.get(name).map(String::as_str);
     let number = |name, radix| match option(name) {
         None => Ok(None),
         Some(text) => u32::from_str_radix(text, radix).map(Some).map_err(|_| "an option is no number"),
@@ -152,19 +175,17 @@ fn identify(mount: &CacheMount, namespace: &str) -> Result<(MountId, Sharing), &
         Some("private") => Sharing::Private,
         _ => Sharing::Shared,
     };
-    let id = mount.id.clone().unwrap_or_else(|| clean(&mount.target));
+    let id = option("id").filter(|id| !id.is_empty()).map(str::to_owned);
+    let id = id.unwrap_or_else(|| clean(option("target").unwrap_or_default()));
     Ok((MountId { wire: format!("{namespace}/{id}"), directory }, sharing))
 }
 
-fn is_readonly(mount: &CacheMount) -> bool {
-    let is = |name: &str, value: &str| {
-        mount
-            .options
-            .get(name)
-            .is_some_and(|text| matches!(text.as_str(), "1" | "t" | "T") || text.eq_ignore_ascii_case(value))
-    };
-    is("readonly", "true")
-        || mount.options.get("readwrite").is_some_and(|text| text.eq_ignore_ascii_case("false"))
+fn is_readonly(options: &BTreeMap<String, String>) -> bool {
+    // As Go's `strconv.ParseBool` reads them.
+    let says =
+        |name: &str, words: [&str; 6]| options.get(name).is_some_and(|text| words.contains(&text.as_str()));
+    says("readonly", ["1", "t", "T", "true", "TRUE", "True"])
+        || says("readwrite", ["0", "f", "F", "false", "FALSE", "False"])
 }
 
 /// A path as Go's `path.Clean` leaves it.

@@ -27,7 +27,7 @@ mod save;
 mod visit;
 
 pub use conversation::{Conversation, ConversationError, Found};
-pub use identity::{Directory, MountId, MountUse, Mounts, Passed, TargetMount, mounts};
+pub use identity::{Directory, MountId, MountUse, Mounts, Passed, TargetMount, Variables, mounts};
 pub use kinds::Kind;
 pub use restore::{RestoreMountError, RestoredMount, restore};
 pub use save::{SaveMountError, SaveOutcome, SaveTerms, SavedMount, Tally, save};

@@ -21,6 +21,7 @@ mod explaining;
 mod faults;
 mod hits;
 mod image;
+mod mounts;
 mod object_servers;
 mod outputs;
 mod progress;

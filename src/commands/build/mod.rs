@@ -7,6 +7,7 @@ mod exports;
 mod files;
 mod inputs;
 mod keys;
+mod mounts;
 mod place;
 mod request;
 mod result_file;
@@ -133,8 +134,14 @@ impl Job<'_> {
         if let (Some(image), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
             return self.finish_hit(image, keys).await;
         }
-        let (response, pushes) = self.build_it(keys.as_ref()).await?;
-        self.finish_built(&response, pushes, keys.as_ref()).await
+        let mounts = self.restore_mounts().await?;
+        let built = self.build_it(keys.as_ref()).await;
+        // Also of a build that failed: what it has downloaded is of use to the next one.
+        let is_over = matches!(&built, Err(error) if error.kind == ErrorKind::Interrupted);
+        let saved = if is_over { Ok(()) } else { self.save_mounts(&mounts).await };
+        let (response, pushes) = built?;
+        self.finish_built(&response, pushes, keys.as_ref()).await?;
+        saved
     }
 
     /// The keys, if they can be known beforehand; why not goes into the record.

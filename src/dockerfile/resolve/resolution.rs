@@ -148,6 +148,8 @@ pub struct CacheMount {
     pub target: String,
     /// All options, expanded, under their first names.
     pub options: BTreeMap<String, String>,
+    /// The same as written; so frontends before Dockerfile 1.3 take them.
+    pub written: BTreeMap<String, String>,
     /// What its content starts from.
     pub from: Option<Source>,
     /// Whether a base image's variables could make it another mount.

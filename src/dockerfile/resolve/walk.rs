@@ -295,6 +295,7 @@ impl Walk<'_> {
                     id: expanded.get("id").map(str::to_owned),
                     target: expanded.get("target").unwrap_or_default().to_owned(),
                     options: expanded.options,
+                    written: mount.written(),
                     from,
                     certain,
                 });

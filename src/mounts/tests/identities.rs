@@ -14,7 +14,7 @@ fn found(text: &str, args: &[(&str, &str)]) -> Mounts {
         build_platform: "linux/amd64".to_owned(),
         ..Options::default()
     };
-    mounts(&Dockerfile::parse(text).unwrap().resolve(&options).unwrap(), &build_args)
+    mounts(&Dockerfile::parse(text).unwrap().resolve(&options).unwrap(), &build_args, Variables::Expanded)
 }
 
 /// The one mount of a RUN with these options.

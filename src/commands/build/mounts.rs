@@ -1,0 +1,106 @@
+//! Cache mounts around a build: into the builder before it, out of it afterwards.
+
+use super::Job;
+use crate::commands::carry::Carrier;
+use crate::commands::error::CommandError;
+use crate::commands::mount::resolved;
+use crate::ledger::{MountRecord, StepCounts, TierOutcome, TierRecord};
+use crate::mounts::Mounts;
+use crate::output::mounts::{Amount, MountAction, MountOutcome, MountsReport};
+
+/// The name of the cache mounts in records and summaries.
+const MOUNTS: &str = "mounts";
+
+impl Job<'_> {
+    /// The mounts that the build reaches; none where that cannot be known, of which the build itself will speak.
+    async fn mounts(&self) -> Mounts {
+        let Ok((os, architecture)) = self.client.platform().await else { return Mounts::default() };
+        let platform = format!("{os}/{architecture}");
+        let text = self.inputs.dockerfile_text();
+        text.and_then(|(_, text)| resolved(&self.build.source, text, self.client.product(), platform).ok())
+            .unwrap_or_default()
+    }
+
+    /// Brings the mounts into the builder; which ones there are.
+    pub(super) async fn restore_mounts(&mut self) -> Result<Mounts, CommandError> {
+        let mounts = self.mounts().await;
+        if mounts.carried.is_empty() && mounts.passed.is_empty() {
+            return Ok(mounts);
+        }
+        if self.build.no_cache || self.build.force_rebuild {
+            let flag = if self.build.no_cache { "--no-cache" } else { "--force-rebuild" };
+            self.skip(MOUNTS, &format!("{flag} makes BuildKit empty them"));
+            return Ok(mounts);
+        }
+        let report = self.carrier(MountAction::Restore)?.restore(&mounts).await?;
+        self.tell(&report, &[MountOutcome::Hit, MountOutcome::Passed]);
+        let restored = |record: &crate::output::mounts::MountRecord| MountRecord {
+            id: record.id.clone(),
+            target: record.targets.first().cloned().unwrap_or_default(),
+            kind: record.kind.clone(),
+            restored_files: record.moved.files,
+            restored_bytes: record.moved.bytes,
+            used_files: 0,
+            added_files: 0,
+            saved_files: 0,
+            saved_bytes: 0,
+        };
+        let carried = || report.mounts.iter().filter(|record| record.outcome != MountOutcome::Passed);
+        self.record.mounts = carried().map(restored).collect();
+        let hits = carried().filter(|record| record.outcome == MountOutcome::Hit).count();
+        self.record.tiers.push(TierRecord {
+            tier: MOUNTS.to_owned(),
+            outcome: if hits > 0 { TierOutcome::Hit } else { TierOutcome::Miss },
+            reason: format!("{hits} of {} restored", self.record.mounts.len()),
+            bytes: self.record.mounts.iter().map(|mount| mount.restored_bytes).sum(),
+            millis: report.millis,
+        });
+        self.account(report)?;
+        Ok(mounts)
+    }
+
+    /// Keeps what the builder has now, unless no step has run that could have changed it.
+    pub(super) async fn save_mounts(&mut self, mounts: &Mounts) -> Result<(), CommandError> {
+        let StepCounts { total, cached } = self.record.steps;
+        if mounts.carried.is_empty() || total == cached || self.settings.store.terms.read_only {
+            return Ok(());
+        }
+        let report = self.carrier(MountAction::Save)?.save(mounts).await?;
+        self.tell(&report, &[MountOutcome::Saved, MountOutcome::Unchanged]);
+        for (record, saved) in self.record.mounts.iter_mut().zip(&report.mounts) {
+            let files = |of: Option<Amount>| of.map_or(0, |of| of.files);
+            (record.used_files, record.added_files) = (files(saved.used), files(saved.added));
+            if saved.outcome == MountOutcome::Saved {
+                (record.saved_files, record.saved_bytes) = (saved.kept.files, saved.kept.bytes);
+            }
+        }
+        if let Some(tier) = self.record.tiers.iter_mut().find(|tier| tier.tier == MOUNTS) {
+            tier.millis += report.millis;
+        }
+        self.account(report)
+    }
+
+    fn carrier(&self, action: MountAction) -> Result<Carrier<'_>, CommandError> {
+        Carrier::new(action, self.client, self.settings, &self.build.mounts, self.printer)
+    }
+
+    fn tell(&self, report: &MountsReport, outcomes: &[MountOutcome]) {
+        if self.build.quiet {
+            return;
+        }
+        for record in report.mounts.iter().filter(|record| outcomes.contains(&record.outcome)) {
+            self.printer.note(&format!("{}\n", record.line(report.action)));
+        }
+    }
+
+    /// What went wrong was told as it happened; under `--strict` it is the end.
+    fn account(&self, report: MountsReport) -> Result<(), CommandError> {
+        match report.faults.into_iter().next() {
+            Some(fault) if self.build.strict => {
+                Err(CommandError::cache_line(fault.message)
+                    .hint("without --strict the cache is done without"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Cache mounts on real engines: what one builder has is seen by the RUN that should see it on another, and by no other.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::engines::{Engine, any_engine, engines};
+use crate::support::{BUSYBOX, TestContext, json};
+
+/// A context whose project has this Dockerfile.
+fn project(engine: &Engine, dockerfile: &str) -> TestContext {
+    let context = TestContext::new(engine);
+    context.write("Dockerfile", dockerfile);
+    context
+}
+
+impl TestContext {
+    /// `larder mount ACTION` of the project with a cache of this name beside it; its report.
+    fn mount(&self, action: &str, cache: &std::path::Path, more: &[&str]) -> Value {
+        let cache = cache.to_string_lossy();
+        let arguments = ["mount", action, "--cache-dir", &cache, "--mount-scope", "test", "--format", "json"];
+        let run = self.larder(&[&arguments, more, &["."]].concat()).success();
+        serde_json::from_str(&run.stdout).expect("a report in JSON")
+    }
+
+    /// Builds the project's target `out`, a file system; the text of its files by their names.
+    fn files(&self, more: &[&str]) -> BTreeMap<String, String> {
+        let out = self.path("out");
+        drop(std::fs::remove_dir_all(&out));
+        let destination = format!("type=local,dest={}", out.display());
+        self.larder(&[&["build", "--read-only", "--output", &destination], more, &["."]].concat()).success();
+        let files = std::fs::read_dir(&out).expect("a directory").map(|entry| entry.expect("an entry"));
+        files
+            .map(|file| {
+                let name = file.file_name().to_string_lossy().into_owned();
+                (name, std::fs::read_to_string(file.path()).expect("a text"))
+            })
+            .collect()
+    }
+}
+
+fn outcomes(report: &Value) -> Vec<(&str, &str)> {
+    let mounts = report["mounts"].as_array().expect("mounts");
+    mounts.iter().map(|mount| (mount["id"].as_str().unwrap(), mount["outcome"].as_str().unwrap())).collect()
+}
+
+/// A test engine and the next one, so that each is written to and read from once.
+fn pairs() -> Vec<(Engine, Engine)> {
+    let engines = engines();
+    let others = engines.iter().cycle().skip(1);
+    engines.iter().cloned().zip(others.cloned()).collect()
+}
+
+/// Ways to name a mount, each with the path at which its RUN sees it; `U` stands for what no other test uses.
+const WAYS: [(&str, &str); 21] = [
+    ("target=/U/default", "/U/default"),
+    ("target=/U/./x/../unclean/", "/U/unclean"),
+    ("id=U-named,target=/U/named", "/U/named"),
+    ("id=U-named-$NAME,target=/U/arg", "/U/arg"),
+    ("target=/U/${NAME}/target", "/U/value/target"),
+    ("id=U-env-$FROM_ENV,dst=/U/env", "/U/env"),
+    ("target=relative-U", "/work/relative-U"),
+    ("target=/U/default,uid=1000", "/U/default"),
+    ("target=/U/default,gid=1000", "/U/default"),
+    ("target=/U/default,mode=0700", "/U/default"),
+    ("target=/U/default,uid=1000,gid=1000", "/U/default"),
+    ("target=/U/default,uid=1000,mode=0770", "/U/default"),
+    ("target=/U/default,gid=1000,mode=0770", "/U/default"),
+    ("target=/U/default,uid=1000,gid=1000,mode=0777", "/U/default"),
+    ("target=/U/default,uid=0", "/U/default"),
+    ("id=U-locked,target=/U/locked,sharing=locked", "/U/locked"),
+    ("id=U-private,target=/U/private,sharing=private", "/U/private"),
+    ("id=U-shared,target=/U/shared,sharing=shared", "/U/shared"),
+    ("id=U-readonly,target=/U/readonly", "/U/readonly"),
+    ("id=U-empty-from,target=/U/scratch,from=scratch", "/U/scratch"),
+    ("id=/U/default/x/..,target=/U/uncleaned", "/U/uncleaned"),
+];
+
+/// A Dockerfile with a RUN for each way that means the same to both engines; it does what `step` says.
+fn ways(unique: &str, used: &[usize], step: impl Fn(usize, &str) -> String) -> String {
+    let mut text =
+        format!("FROM {BUSYBOX} AS work\nARG NAME=value\nENV FROM_ENV=env\nWORKDIR /work\nRUN mkdir /seen\n");
+    for number in used {
+        let (options, place) = WAYS[*number];
+        let (options, place) = (options.replace('U', unique), place.replace('U', unique));
+        let _ = writeln!(text, "RUN --mount=type=cache,{options} {}", step(*number, &place));
+    }
+    text + "FROM scratch AS out\nCOPY --from=work /seen /\n"
+}
+
+#[test]
+fn each_mount_is_seen_on_another_builder_by_the_run_that_means_it_and_by_no_other() {
+    for (one, other) in pairs() {
+        let writer = TestContext::new(&one);
+        let unique = writer.tag("x").replace(['/', ':'], "-");
+        // Old frontends take variables as they are written, so that these mean another mount to them.
+        let literal = [&one, &other].iter().any(|engine| engine.version.starts_with("20."));
+        let used: Vec<usize> =
+            (0..WAYS.len()).filter(|number| !(literal && WAYS[*number].0.contains('$'))).collect();
+        writer.write(
+            "Dockerfile",
+            ways(&unique, &used, |number, place| format!("echo {number} > {place}/of-{number}")),
+        );
+        let cache = writer.path("carried");
+        writer.files(&["--target", "out"]);
+        let saved = writer.mount("save", &cache, &["--target", "out"]);
+        let saved_all = outcomes(&saved).iter().filter(|(_, outcome)| *outcome == "saved").count();
+        assert_eq!((saved_all, saved["faults"].as_array().unwrap().len()), (used.len(), 0), "{saved:#}");
+
+        // Nothing but a restore can have brought these mounts there.
+        let reader = project(
+            &other,
+            &ways(&unique, &used, |number, place| {
+                format!(
+                    "ls -A {place} > /seen/{number} && ls -dln {place} >> /seen/{number} && cat {place}/* >> /seen/{number}"
+                )
+            }),
+        );
+        let restored = reader.mount("restore", &cache, &["--target", "out"]);
+        assert!(outcomes(&restored).iter().all(|(_, outcome)| *outcome == "hit"), "{restored:#}");
+        let seen = reader.files(&["--target", "out"]);
+        for (number, (options, _)) in used.iter().map(|number| (number, WAYS[*number])) {
+            let text = &seen[&number.to_string()];
+            let lines: Vec<&str> = text.lines().collect();
+            let names = (lines[0].to_owned(), (*lines.last().unwrap()).to_owned());
+            assert_eq!(
+                names,
+                (format!("of-{number}"), number.to_string()),
+                "{options} on {}:\n{text}",
+                other.name
+            );
+            assert_eq!(lines.len(), 3, "{options} on {}:\n{text}", other.name);
+            let option = |name: &str| options.split(',').find_map(|option| option.strip_prefix(name));
+            let owner = (option("uid=").unwrap_or("0"), option("gid=").unwrap_or("0"));
+            let words: Vec<&str> = lines[1].split_whitespace().collect();
+            assert_eq!((words[2], words[3]), owner, "{options} on {}:\n{text}", other.name);
+        }
+    }
+}
+
+#[test]
+fn an_old_frontend_takes_variables_in_options_as_they_are_written() {
+    for engine in engines().iter().filter(|engine| engine.version.starts_with("20.")) {
+        let writer = TestContext::new(engine);
+        let unique = writer.tag("old").replace(['/', ':'], "-");
+        let text = |value: &str, step: &str| {
+            format!(
+                "FROM {BUSYBOX} AS work\nARG NAME={value}\nRUN mkdir /seen\n\
+                 RUN --mount=type=cache,id={unique}-$NAME,target=/c {step}\n\
+                 FROM scratch AS out\nCOPY --from=work /seen /\n"
+            )
+        };
+        writer.write("Dockerfile", text("a", "echo a > /c/file"));
+        writer.files(&[]);
+        let saved = writer.mount("save", &writer.path("carried"), &[]);
+        assert_eq!(outcomes(&saved), [(format!("/{unique}-$NAME").as_str(), "saved")]);
+        // The same mount, although the variable has another value.
+        writer.write("Dockerfile", text("b", "ls /c > /seen/files"));
+        assert_eq!(writer.files(&[])["files"], "file\n");
+    }
+}
+
+#[test]
+fn the_namespace_argument_keeps_mounts_apart() {
+    for (one, other) in pairs() {
+        let writer = TestContext::new(&one);
+        let target = format!("/{}", writer.tag("ns").replace(['/', ':'], "-"));
+        let text = |step: &str| {
+            format!(
+                "FROM {BUSYBOX} AS work\nRUN mkdir /seen\nRUN --mount=type=cache,target={target} {step}\n\
+                 FROM scratch AS out\nCOPY --from=work /seen /\n"
+            )
+        };
+        let cache = writer.path("carried");
+        let namespace = ["--build-arg", "BUILDKIT_CACHE_MOUNT_NS=team"];
+        writer.write("Dockerfile", text(&format!("echo team > {target}/file")));
+        writer.files(&namespace);
+        writer.mount("save", &cache, &namespace);
+
+        let reader = project(&other, &text(&format!("ls {target} > /seen/files")));
+        let missed = reader.mount("restore", &cache, &[]);
+        assert_eq!(missed["mounts"][0]["outcome"], "miss", "{missed:#}");
+        assert_eq!(reader.files(&[])["files"], "");
+        let restored = reader.mount("restore", &cache, &namespace);
+        assert_eq!(restored["mounts"][0]["outcome"], "hit", "{restored:#}");
+        assert_eq!(reader.files(&namespace)["files"], "file\n");
+    }
+}
+
+#[test]
+fn a_build_carries_its_mounts_and_reads_only_what_is_new() {
+    for (one, other) in pairs() {
+        let writer = TestContext::new(&one);
+        let target = format!("/{}/.cache/pip", writer.tag("build").replace(['/', ':'], "-"));
+        let text = |step: &str| format!("FROM {BUSYBOX}\nRUN --mount=type=cache,target={target} {step}\n");
+        writer.write("Dockerfile", text(&format!("echo one > {target}/one && echo two > {target}/two")));
+        let cache = writer.path("carried");
+        let carried = ["--cache-dir", &cache.to_string_lossy(), "--mount-scope", "test"].map(str::to_owned);
+        let carried: Vec<&str> = carried.iter().map(String::as_str).collect();
+        let first = writer.build(&[&carried[..], &["."]].concat());
+        let mount = &first["mounts"][0];
+        assert_eq!(
+            (&mount["kind"], &mount["restored_files"], &mount["added_files"], &mount["saved_files"]),
+            (&"pip".into(), &0.into(), &2.into(), &2.into()),
+            "{first:#}"
+        );
+
+        let reader = project(&other, &text(&format!("cat {target}/one && echo three > {target}/three")));
+        let second = reader.build(&[&carried[..], &["."]].concat());
+        let mount = &second["mounts"][0];
+        assert_eq!(
+            (&mount["restored_files"], &mount["used_files"], &mount["added_files"], &mount["saved_files"]),
+            (&2.into(), &1.into(), &1.into(), &3.into()),
+            "{second:#}"
+        );
+        let tier = second["tiers"].as_array().unwrap().iter().find(|tier| tier["tier"] == "mounts").unwrap();
+        assert_eq!((&tier["outcome"], &tier["bytes"]), (&"hit".into(), &8.into()), "{second:#}");
+
+        let again = reader.build(&[&carried[..], &["--build-arg", "BUILDKIT_INLINE_CACHE=1", "."]].concat());
+        assert_eq!(again["mounts"][0]["saved_files"], 0, "no step has run: {again:#}");
+    }
+}
+
+#[test]
+fn mounts_of_one_name_in_two_projects_are_kept_apart() {
+    let context = TestContext::new(&any_engine());
+    let target = format!("/{}", context.tag("scope").replace(['/', ':'], "-"));
+    context.write(
+        "Dockerfile",
+        format!("FROM {BUSYBOX}\nRUN --mount=type=cache,target={target} echo x > {target}/x\n"),
+    );
+    let cache = context.path("carried");
+    let cache = ["--cache-dir", &cache.to_string_lossy()].map(str::to_owned);
+    let run = |scope: &str, action: &str| {
+        let arguments =
+            ["mount", action, &cache[0], &cache[1], "--mount-scope", scope, "--format", "json", "."];
+        let run = context.larder(&arguments).success();
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        report["mounts"][0]["outcome"].as_str().unwrap().to_owned()
+    };
+    context.larder(&["build", "--read-only", "."]).success();
+    assert_eq!(run("shop", "list"), "miss");
+    assert_eq!(run("shop", "save"), "saved");
+    assert_eq!(run("shop", "list"), "hit");
+    assert_eq!(run("shop", "save"), "unchanged");
+    assert_eq!(run("web", "restore"), "miss");
+    assert_eq!(run("shop", "restore"), "hit");
+}
+
+#[test]
+fn no_cache_empties_mounts_and_larder_says_so() {
+    let context = TestContext::new(&any_engine());
+    let target = format!("/{}", context.tag("prune").replace(['/', ':'], "-"));
+    context.write(
+        "Dockerfile",
+        format!("FROM {BUSYBOX}\nRUN --mount=type=cache,target={target} echo x > {target}/x\n"),
+    );
+    context.build(&["."]);
+    for flag in ["--no-cache", "--force-rebuild"] {
+        let built = context.build(&[flag, "."]);
+        let tier = built["tiers"].as_array().unwrap().iter().find(|tier| tier["tier"] == "mounts").unwrap();
+        let expected = format!("{flag} makes BuildKit empty them");
+        assert_eq!((&tier["outcome"], &tier["reason"]), (&"skipped".into(), &expected.into()));
+    }
+}
+
+#[test]
+fn a_builder_that_cannot_be_visited_costs_a_warning_and_strict_makes_it_an_error() {
+    let context = TestContext::new(&any_engine());
+    let target = format!("/{}", context.tag("late").replace(['/', ':'], "-"));
+    let text = format!("FROM {BUSYBOX}\nRUN --mount=type=cache,target={target} echo x > {target}/x\n");
+    context.write("Dockerfile", text);
+    // A millisecond is too short for any step.
+    let run = context.larder(&["build", "--mount-timeout", "0.001s", "."]).success();
+    assert!(run.stderr.contains("saving cache mounts failed: it took longer than"), "{}", run.stderr);
+    let strict = context.larder(&["mount", "save", "--strict", "--mount-timeout", "0.001s", "."]);
+    strict.failure(3, "saving cache mounts failed").hint("without --strict");
+    let metadata = context.path("metadata.json");
+    let metadata_text = metadata.to_string_lossy().into_owned();
+    context.larder(&["build", "--metadata-file", &metadata_text, "."]).success();
+    assert_eq!(json(&metadata)["outcome"], "image-hit");
+}
