@@ -1,7 +1,7 @@
 //! The cache's entries in GitHub's REST API, which alone lists and removes them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Method, Request, Response, StatusCode};
@@ -9,7 +9,6 @@ use opendal::raw::{Operation, percent_encode_path};
 use opendal::{Buffer, Error, ErrorKind, OperationContext, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::OnceCell;
 
 use super::job::{CacheJob, Repository};
 use crate::store::backend::remote::fault::Needs;
@@ -41,12 +40,13 @@ struct Page {
 pub(super) struct Entries {
     job: Arc<CacheJob>,
     version: String,
-    refs: OnceCell<Vec<String>>,
+    /// Asked for by whoever comes before it is known: to wait for somebody who fails would take the time of two.
+    refs: OnceLock<Vec<String>>,
 }
 
 impl Entries {
     pub(super) fn new(job: Arc<CacheJob>, version: &str) -> Self {
-        Self { job, version: version.to_owned(), refs: OnceCell::new() }
+        Self { job, version: version.to_owned(), refs: OnceLock::new() }
     }
 
     /// The entries whose keys begin with this, by key; of one key the one that is read comes first.
@@ -83,14 +83,14 @@ impl Entries {
     }
 
     async fn refs(&self, context: &OperationContext) -> Result<&[String]> {
-        let find = || async {
-            let branch = match self.job.default_branch_of_event() {
-                Some(branch) => branch,
-                None => self.get::<Repository>(context, &self.job.repository_url()).await?.default_branch,
-            };
-            Ok(self.job.reads(&branch))
+        if let Some(refs) = self.refs.get() {
+            return Ok(refs);
+        }
+        let branch = match self.job.default_branch_of_event() {
+            Some(branch) => branch,
+            None => self.get::<Repository>(context, &self.job.repository_url()).await?.default_branch,
         };
-        self.refs.get_or_try_init(find).await.map(Vec::as_slice)
+        Ok(self.refs.get_or_init(|| self.job.reads(&branch)))
     }
 
     /// All pages, of all refs. By time of creation what is new comes last, and what follows an entry that is removed moves
