@@ -12,48 +12,8 @@ set -euo pipefail
 # shellcheck source=scripts/lib/pairs.sh
 . "$scripts/lib/pairs.sh"
 
-packages=(numpy pandas scipy scikit-learn matplotlib pyarrow flask requests transformers)
-
-# wheels: downloads the packages once, and sets $wheels.
-wheels() {
-  wheels=$LARDER_DEV_DIR/wheels-bench
-  mkdir -p "$LARDER_DEV_DIR"
-  (
-    flock 9
-    [[ ! -d $wheels ]] || exit 0
-    if [[ ! -x $LARDER_DEV_DIR/venv/bin/pip ]]; then
-      python3 -c 'import venv, ensurepip' 2>/dev/null || "$scripts/need.sh" no-venv:python3-venv
-      python3 -m venv "$LARDER_DEV_DIR/venv"
-    fi
-    rm -rf "$wheels.part"
-    "$LARDER_DEV_DIR/venv/bin/pip" download -q --only-binary=:all: --python-version 3.11 -d "$wheels.part" "${packages[@]}"
-    mv "$wheels.part" "$wheels"
-  ) 9>"$LARDER_DEV_DIR/wheels-bench.lock" >&2
-}
-
-# slot NAME: the path that pip keeps the answer for NAME under.
-slot() {
-  local digest
-  digest=$(sha256sum <<<"$1" | cut -c1-56)
-  echo "http-v2/${digest:0:1}/${digest:1:1}/${digest:2:1}/${digest:3:1}/${digest:4:1}/$digest"
-}
-
-# pip_cache: $work/cache as pip keeps it: of each wheel and of each index page a header and a body.
-pip_cache() {
-  local wheel name place
-  for wheel in "$wheels"/*.whl; do
-    name=${wheel##*/}
-    for place in "$(slot "$name")" "$(slot "page of $name")"; do
-      mkdir -p "$work/cache/${place%/*}"
-      head -c 700 /dev/urandom | base64 -w 0 >"$work/cache/$place"
-    done
-    cp "$wheel" "$work/cache/$(slot "$name").body"
-    head -c 6000 /dev/urandom | base64 >"$work/cache/$(slot "page of $name").body"
-  done
-  touch "$work/requirements.txt"
-  find "$work/cache" -type f | wc -l >&2
-  du -sm "$work/cache" >&2
-}
+# shellcheck source=scripts/lib/pip-cache.sh
+. "$scripts/lib/pip-cache.sh"
 
 cd "$LARDER_RUN_DIR"
 step "tools" "$scripts/need.sh" python3:python3 zstd:zstd tar:tar
@@ -62,6 +22,7 @@ step "larder itself" build_larder
 start_pairs
 step "pip cache" pip_cache
 cd "$work"
+touch requirements.txt
 
 save() { "$LARDER" dir save cache --key-files requirements.txt; }
 restore() { "$LARDER" dir restore "$1" --name "${2:-cache}" --key-files requirements.txt; }
@@ -81,14 +42,6 @@ pair "restore it into an empty directory" 1.3 forget_directory restore_empty unp
 diff -r cache empty
 pair "save, nothing changed" 0.1 nothing save pack
 pair "restore, nothing changed" 0.1 nothing restore_same unpack
-
-# compare LABEL BOUND OURS THEIRS UNIT: one line of figures that are no times.
-compare() {
-  awk -v label="$1" -v bound="$2" -v ours="$3" -v theirs="$4" -v unit="$5" 'BEGIN {
-    ratio = ours / theirs
-    printf "%-44s larder %8.1f %s   peer %8.1f %s   %5.2fx (bound %.2fx) %s\n", label, ours, unit, theirs, unit, ratio, bound, ratio <= bound ? "" : "MISSED"
-    exit ratio > bound }' || failed=1
-}
 
 # ten_saves: the bytes in MB that ten saves keep, one wheel another each time, and ten archives.
 ten_saves() {

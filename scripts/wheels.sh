@@ -26,7 +26,7 @@ start() {
   ) 9>"$LARDER_DEV_DIR/wheels.lock" >&2
 
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  setsid "$venv/bin/pypi-server" run -p "$port" -i 127.0.0.1 --cache-control 31536000 "$wheels" </dev/null >"$state/log" 2>&1 &
+  setsid "$venv/bin/pypi-server" run -vv -p "$port" -i 127.0.0.1 --cache-control 31536000 "$wheels" </dev/null >"$state/log" 2>&1 &
   echo $! >"$state/pid"
   until curl -sf -o /dev/null "http://127.0.0.1:$port/simple/"; do
     kill -0 "$(<"$state/pid")" 2>/dev/null || { tail -n 20 "$state/log" >&2 && return 1; }

@@ -38,6 +38,14 @@ pair() {
     exit ratio > bound }' || failed=1
 }
 
+# compare LABEL BOUND OURS THEIRS UNIT: one line of figures that are no times.
+compare() {
+  awk -v label="$1" -v bound="$2" -v ours="$3" -v theirs="$4" -v unit="$5" 'BEGIN {
+    ratio = ours / theirs
+    printf "%-44s larder %8.1f %s   peer %8.1f %s   %5.2fx (bound %.2fx) %s\n", label, ours, unit, theirs, unit, ratio, bound, ratio <= bound ? "" : "MISSED"
+    exit ratio > bound }' || failed=1
+}
+
 nothing() { :; }
 
 # large_context: $work/large with 10 000 files of 50 kB, all of them copied.

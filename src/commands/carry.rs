@@ -11,9 +11,10 @@ use super::interrupts::Interrupts;
 use super::store::{is_news, keep_within, open};
 use crate::archive::{Meter, UnlistedError};
 use crate::buildkit::Client;
+use crate::courier::protocol::Owner;
 use crate::mounts::{
     Mounts, Passed, RestoreMountError, RestoredMount, SaveMountError, SaveOutcome, SaveTerms, SavedMount,
-    Tally, TargetMount, VisitError, VisitTerms, restore, save, visit,
+    Tally, TargetMount, VisitError, VisitTerms, misfit, restore, save, visit,
 };
 use crate::output::Printer;
 use crate::output::dir::FaultRecord;
@@ -89,7 +90,7 @@ impl<'a> Carrier<'a> {
                 None => record.reason = Some(self.nothing()),
                 Some(entry) => {
                     names(&mut record, &entry);
-                    self.restored(&mut record, &entry, done.next());
+                    self.restored(&mut record, mount, &entry, done.next());
                 }
             }
             self.report.mounts.push(record);
@@ -100,6 +101,7 @@ impl<'a> Carrier<'a> {
     fn restored(
         &mut self,
         record: &mut MountRecord,
+        mount: &TargetMount,
         entry: &Entry,
         done: Option<Result<RestoredMount, RestoreMountError>>,
     ) {
@@ -111,6 +113,7 @@ impl<'a> Carrier<'a> {
                     self.fault(fault);
                 }
                 self.tell("not restored", &restored.notes.first, restored.notes.count);
+                self.tell_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
                 record.moved = Amount { files: restored.sent_files, bytes: restored.sent_bytes };
             }
@@ -154,6 +157,10 @@ impl<'a> Carrier<'a> {
                 None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
                 Some(Ok(saved)) => {
                     has_grown |= matches!(saved.outcome, SaveOutcome::Saved(_));
+                    if before.is_none() {
+                        // Else the restore has told that.
+                        self.tell_misfits(mount, saved.root);
+                    }
                     self.saved(&mut record, before.as_ref(), saved);
                 }
                 Some(Err(SaveMountError::Interrupted)) => {
@@ -323,6 +330,12 @@ impl<'a> Carrier<'a> {
     fn trouble(&mut self, message: String) {
         self.printer.warn(&message);
         self.report.faults.push(FaultRecord { reason: "other".to_owned(), message });
+    }
+
+    fn tell_misfits(&self, mount: &TargetMount, root: Owner) {
+        for reason in mount.uses.iter().filter_map(|used| misfit(used, mount.kind, root)) {
+            self.printer.warn(&reason);
+        }
     }
 
     fn tell(&mut self, what: &str, first: &[String], count: u64) {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::build::{BuildKeys, Inputs, Lookup, NoKeys, compute_keys, engine, input_error};
+use super::build::{BuildKeys, Inputs, Lookup, NoKeys, compute_keys, engine, read_inputs};
 use super::error::{CommandError, chain};
 use super::{print_json, print_text};
 use crate::buildkit::Client;
@@ -76,7 +76,7 @@ pub(super) async fn keyed(
     printer: Printer,
 ) -> Result<(BuildSettings, BuildKeys), CommandError> {
     let build = BuildSettings::resolve(args, settings, environment)?;
-    let inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
+    let inputs = read_inputs(&build, printer)?;
     let client = Client::connect(&settings.endpoint).await?;
     let engine = engine(&client)?;
     let login = Login::new(&settings.docker_config);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::build::{Inputs, input_error};
+use super::build::{Inputs, read_inputs};
 use super::carry::Carrier;
 use super::error::{CommandError, chain};
 use super::print_json;
@@ -30,7 +30,7 @@ pub(super) async fn run(
     };
     let MountBuildArgs { build, format } = &**args;
     let build = BuildSettings::resolve(build, settings, environment)?;
-    let inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
+    let inputs = read_inputs(&build, printer)?;
     let client = Client::connect(&settings.endpoint).await?;
     let mounts = targets(&build.source, &inputs, &client, printer).await?;
     let carrier = Carrier::new(action, &client, settings, &build.mounts, printer)?;
@@ -49,7 +49,7 @@ async fn targets(
     client: &Client,
     printer: Printer,
 ) -> Result<Mounts, CommandError> {
-    let Some((name, text)) = inputs.dockerfile_text() else {
+    let (Some((name, written)), Some(text)) = (inputs.dockerfile_text(), inputs.built_text()) else {
         return Err(CommandError::config_line(
             "the Dockerfile is in a context that only the engine can read",
         )
@@ -58,7 +58,7 @@ async fn targets(
     let (os, architecture) = client.platform().await?;
     resolved(source, text, client.product(), format!("{os}/{architecture}")).map_err(|(cause, place)| {
         if let Some(mistake) = place {
-            printer.note(&format!("{}\n", mistake.caret(name, text)));
+            printer.note(&format!("{}\n", mistake.caret(name, written)));
         }
         CommandError::config_line(cause)
     })

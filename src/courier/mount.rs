@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::protocol::{
-    self, FoundKind, FoundNode, Message, Moment, Notes, PIECE, ReadOutcome, VERSION, send, size_of,
+    self, FoundKind, FoundNode, Message, Moment, Notes, Owner, PIECE, ReadOutcome, VERSION, send, size_of,
 };
 
 /// How the names of directories begin in which files are staged; they are in no list.
@@ -48,8 +48,8 @@ pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write
                 walk.enter(root, OsStr::new(""));
                 listed = walk.found;
                 send_nodes(to, &listed)?;
-                let notes = walk.notes;
-                send(to, &Message::Listed { nodes: listed.len() as u64, notes_uses, notes })?;
+                let (root, notes) = (owner(root)?, walk.notes);
+                send(to, &Message::Listed { nodes: listed.len() as u64, notes_uses, root, notes })?;
                 to.flush()?;
             }
             Message::Read(numbers) => {
@@ -175,6 +175,11 @@ impl<'a> Walk<'a> {
         }
         Ok(FoundKind::File(metadata.len()))
     }
+}
+
+fn owner(root: &Path) -> io::Result<Owner> {
+    let found = fs::symlink_metadata(root)?;
+    Ok(Owner { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 })
 }
 
 fn node(path: &OsStr, kind: FoundKind, metadata: &Metadata) -> FoundNode {

@@ -9,7 +9,7 @@
 //!  Hello   version u16, mount u32 ─▶
 //!                                 ◀─ List
 //!  Nodes   node …                 ─▶          as often as it takes
-//!  Listed  nodes u64, notes       ─▶
+//!  Listed  nodes u64, root, notes ─▶
 //!                                 ◀─ Read     number u32 …
 //!  Content bytes                  ─▶          as often as it takes
 //!  Done    outcome u8             ─▶          once a number, in their order
@@ -64,6 +64,8 @@ pub enum Message {
         nodes: u64,
         /// Whether the file system notes that a file was read.
         notes_uses: bool,
+        /// Whose the mount's own directory is.
+        root: Owner,
         /// What could not be listed.
         notes: Notes,
     },
@@ -119,6 +121,17 @@ pub struct FoundNode {
     pub modified: Moment,
     /// When it was last read.
     pub used: Moment,
+}
+
+/// Whose a directory is, and who may write to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Owner {
+    /// Its owner.
+    pub uid: u32,
+    /// Its owner's group.
+    pub gid: u32,
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
 }
 
 /// Seconds and nanoseconds since 1970.
@@ -245,9 +258,12 @@ fn encode(message: &Message, body: &mut Vec<u8>) -> u8 {
             }
             2
         }
-        Message::Listed { nodes, notes_uses, notes } => {
+        Message::Listed { nodes, notes_uses, root, notes } => {
             body.extend(nodes.to_le_bytes());
             body.push(u8::from(*notes_uses));
+            for number in [root.uid, root.gid, root.mode] {
+                body.extend(number.to_le_bytes());
+            }
             encode_notes(notes, body);
             3
         }
@@ -299,7 +315,12 @@ fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
             }
             Message::Nodes(nodes)
         }
-        3 => Message::Listed { nodes: body.large()?, notes_uses: body.switch()?, notes: body.notes()? },
+        3 => Message::Listed {
+            nodes: body.large()?,
+            notes_uses: body.switch()?,
+            root: Owner { uid: body.number()?, gid: body.number()?, mode: body.number()? & 0o7777 },
+            notes: body.notes()?,
+        },
         4 => Message::Content(body.rest().to_vec()),
         5 => Message::Done(match body.take()? {
             [0] => ReadOutcome::Whole,

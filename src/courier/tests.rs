@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use proptest::prelude::*;
 
 use super::protocol::{
-    FoundKind, FoundNode, LARGEST, Message, Moment, Notes, PIECE, ReadOutcome, receive, send,
+    FoundKind, FoundNode, LARGEST, Message, Moment, Notes, Owner, PIECE, ReadOutcome, receive, send,
 };
 
 fn node(path: &str, kind: FoundKind) -> FoundNode {
@@ -33,7 +33,7 @@ fn every_message_arrives_as_it_was_sent() {
         Message::Hello { version: 1, mount: 3 },
         Message::List,
         Message::Nodes(nodes.clone()),
-        Message::Listed { nodes: 4, notes_uses: false, notes: troubles.clone() },
+        Message::Listed { nodes: 4, notes_uses: false, root: Owner::default(), notes: troubles.clone() },
         Message::Read(vec![0, 4, u32::MAX]),
         Message::Content(vec![1; PIECE]),
         Message::Done(ReadOutcome::Whole),

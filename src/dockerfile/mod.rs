@@ -24,6 +24,7 @@ mod expand;
 mod flags;
 mod healthcheck;
 mod heredoc;
+mod insert;
 mod instruction;
 mod kinds;
 mod line;
@@ -45,6 +46,7 @@ pub use directives::Directives;
 pub use error::SyntaxError;
 pub use expand::{ExpandError, Expanded, expand};
 pub use heredoc::Heredoc;
+pub use insert::with_flags;
 pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
 pub use mount::{Mount, MountKind};
 pub use resolve::{

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 
 use crate::archive::{FileData, Limits, Listing, Node, NodeKind, Time};
 use crate::courier::protocol::{
-    self, FoundKind, FoundNode, Message, Moment, Notes, PIECE, ReadOutcome, VERSION, send,
+    self, FoundKind, FoundNode, Message, Moment, Notes, Owner, PIECE, ReadOutcome, VERSION, send,
 };
 
 /// Nodes of one mount, at most.
@@ -59,6 +59,8 @@ pub struct Found {
     pub used: Vec<Time>,
     /// Whether the file system notes that a file was read.
     pub notes_uses: bool,
+    /// Whose the mount's own directory is.
+    pub root: Owner,
     /// What could not be listed.
     pub notes: Notes,
 }
@@ -99,14 +101,14 @@ impl<R: Read, W: Write> Conversation<R, W> {
                         listing.nodes.push(node(found));
                     }
                 }
-                Message::Listed { nodes, notes_uses, notes } => {
+                Message::Listed { nodes, notes_uses, root, notes } => {
                     if nodes != used.len() as u64 {
                         return Err(refused("it lists another number of files than it says"));
                     }
                     // A link in a mount may say anything: nobody here follows it.
                     let limits = Limits { content: 0, outside_links: true };
                     return match listing.validate(limits) {
-                        Ok(()) => Ok(Found { listing, used, notes_uses, notes }),
+                        Ok(()) => Ok(Found { listing, used, notes_uses, root, notes }),
                         Err(error) => Err(refused(error.to_string())),
                     };
                 }

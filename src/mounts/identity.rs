@@ -61,6 +61,8 @@ pub struct MountUse {
     pub target: String,
     /// Whether the RUN can only read it.
     pub readonly: bool,
+    /// The last USER before the RUN, without its group; `None` where the base image says who it is.
+    pub user: Option<String>,
 }
 
 /// A cache mount that is not carried.
@@ -108,6 +110,7 @@ pub fn mounts(
             line: mount.line,
             target: options.get("target").cloned().unwrap_or_default(),
             readonly: is_readonly(options),
+            user: user(resolution, mount),
         };
         let is_certain = mount.certain || variables == Variables::AsWritten;
         let (id, sharing) = match identify(mount, options, is_certain, namespace) {
@@ -128,13 +131,22 @@ pub fn mounts(
     mounts
 }
 
+/// The user that a RUN of a mount runs as.
+fn user(resolution: &Resolution, mount: &CacheMount) -> Option<String> {
+    let stage = resolution.stages.iter().find(|stage| stage.index == mount.stage)?;
+    let place = stage.instructions.iter().position(|at| is_run_of(at, mount))?;
+    resolution.user_at(stage, place)
+}
+
+fn is_run_of(at: &ResolvedInstruction, mount: &CacheMount) -> bool {
+    !at.triggered && *at.instruction.lines.start() == mount.line
+}
+
 /// What the RUN of a mount runs, for people.
 fn script(resolution: &Resolution, mount: &CacheMount) -> String {
     let stage = resolution.stages.iter().find(|stage| stage.index == mount.stage);
-    let here = |instruction: &&ResolvedInstruction| {
-        !instruction.triggered && *instruction.instruction.lines.start() == mount.line
-    };
-    match stage.and_then(|stage| stage.instructions.iter().find(here)).map(|found| &found.instruction.kind) {
+    let run = stage.and_then(|stage| stage.instructions.iter().find(|at| is_run_of(at, mount)));
+    match run.map(|found| &found.instruction.kind) {
         Some(InstructionKind::Run(run)) => match &run.command {
             RunCommand::Shell(_) => run.script().unwrap_or_default(),
             RunCommand::Exec(words) => words.join(" "),

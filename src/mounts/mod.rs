@@ -19,14 +19,18 @@
 //!   counts and paths are checked before they are acted upon.
 //! - Good is not replaced by empty, or by far less.
 
+mod auto;
 mod conversation;
+mod fit;
 mod identity;
 mod kinds;
 mod restore;
 mod save;
 mod visit;
 
+pub use auto::missing;
 pub use conversation::{Conversation, ConversationError, Found};
+pub use fit::misfit;
 pub use identity::{Directory, MountId, MountUse, Mounts, Passed, TargetMount, Variables, mounts};
 pub use kinds::Kind;
 pub use restore::{RestoreMountError, RestoredMount, restore};

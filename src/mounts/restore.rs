@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use super::conversation::{Conversation, ConversationError, Found};
 use crate::archive::{Listing, Meter, Node, NodeKind, Pieces, UnlistedError, read_listing};
-use crate::courier::protocol::Notes;
+use crate::courier::protocol::{Notes, Owner};
 use crate::store::{Entry, Store, StoreError};
 
 /// A restored mount.
@@ -23,6 +23,8 @@ pub struct RestoredMount {
     pub sent_bytes: u64,
     /// Whether the builder notes which files are read.
     pub notes_uses: bool,
+    /// Whose the mount's own directory is.
+    pub root: Owner,
     /// What could not be made.
     pub notes: Notes,
     /// What went wrong in the store without harm.
@@ -93,6 +95,7 @@ pub fn restore<R: Read + Send, W: Write + Send>(
         sent_files,
         sent_bytes: pieces.bytes,
         notes_uses: found.notes_uses,
+        root: found.root,
         notes,
         faults,
     })

@@ -10,7 +10,7 @@ use crate::archive::{
     CommitError, FileData, Listing, Meter, Node, NodeKind, SMALL_FILE, Shrunk, UnlistedError, commit,
     read_listing, take_over,
 };
-use crate::courier::protocol::{Notes, ReadOutcome};
+use crate::courier::protocol::{Notes, Owner, ReadOutcome};
 use crate::digest::Digest;
 use crate::store::{Entry, EntryKind, Save, Saved, Store, StoreError, Subject};
 
@@ -47,6 +47,8 @@ pub struct SavedMount {
     pub trimmed: Tally,
     /// Whether the builder notes which files are read; else `used` says nothing.
     pub notes_uses: bool,
+    /// Whose the mount's own directory is.
+    pub root: Owner,
     /// What could not be read.
     pub notes: Notes,
 }
@@ -118,6 +120,7 @@ pub fn save<R: Read, W: Write>(
         added: counted.added,
         trimmed: Tally::default(),
         notes_uses: found.notes_uses,
+        root: found.root,
         notes: std::mem::take(&mut found.notes),
     };
     let Found { listing: Listing { nodes }, .. } = found;

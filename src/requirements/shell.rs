@@ -25,6 +25,11 @@ pub(super) struct Command {
     pub(super) depth: usize,
 }
 
+/// The words of each simple command of a shell script.
+pub fn simple_commands(script: &str) -> Vec<Vec<String>> {
+    commands(script).into_iter().map(|command| command.words).collect()
+}
+
 /// The simple commands of `script`.
 pub(super) fn commands(script: &str) -> Vec<Command> {
     let mut splitter = Splitter::default();

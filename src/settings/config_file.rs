@@ -14,6 +14,7 @@
 //! cache_max_size_gb: 100
 //! cache_max_entries: 0
 //! max_age: 30d
+//! auto_mounts: false
 //! mount_scope: shop
 //! max_mount_size: 2GB
 //! mount_unused_builds: 5
@@ -46,6 +47,7 @@ pub(super) struct ConfigFile {
     pub(super) cache_max_size_gb: Option<f64>,
     pub(super) cache_max_entries: Option<u64>,
     pub(super) max_age: Option<String>,
+    pub(super) auto_mounts: Option<bool>,
     pub(super) mount_scope: Option<String>,
     pub(super) max_mount_size: Option<String>,
     pub(super) mount_unused_builds: Option<u32>,

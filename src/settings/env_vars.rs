@@ -38,6 +38,8 @@ pub const LARDER_MAX_SIZE_GB: &str = "LARDER_MAX_SIZE_GB";
 pub const LARDER_MAX_ENTRIES: &str = "LARDER_MAX_ENTRIES";
 /// How long an entry may be unused before it is evicted, e.g. `30d`.
 pub const LARDER_MAX_AGE: &str = "LARDER_MAX_AGE";
+/// `1` adds cache mounts to RUNs that could use one.
+pub const LARDER_AUTO_MOUNTS: &str = "LARDER_AUTO_MOUNTS";
 /// Whose cache mounts these are.
 pub const LARDER_MOUNT_SCOPE: &str = "LARDER_MOUNT_SCOPE";
 /// Size that an entry of a cache mount may have, e.g. `2GB`.

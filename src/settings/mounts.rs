@@ -13,6 +13,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 /// How cache mounts are carried.
 #[derive(Debug, Clone)]
 pub struct MountSettings {
+    /// Add mounts to RUNs that could use one.
+    pub auto: bool,
     /// Whose mounts these are.
     pub scope: String,
     /// Bytes that the entry of a mount may have.
@@ -66,6 +68,7 @@ impl MountSettings {
             },
         )?;
         Ok(Self {
+            auto: behind.switched_on(args.auto_mounts, env_vars::LARDER_AUTO_MOUNTS, file.auto_mounts)?,
             scope: scope.or_else(|| of_ci(environment)).unwrap_or_else(|| of_context(source)),
             max_size: max_size.filter(|size| *size > 0),
             unused_builds: Some(unused_builds.unwrap_or(DEFAULT_UNUSED_BUILDS)).filter(|builds| *builds > 0),

@@ -281,3 +281,115 @@ fn a_builder_that_cannot_be_visited_costs_a_warning_and_strict_makes_it_an_error
     context.larder(&["build", "--metadata-file", &metadata_text, "."]).success();
     assert_eq!(json(&metadata)["outcome"], "image-hit");
 }
+
+#[test]
+fn mounts_are_added_to_runs_that_have_none_and_no_line_moves() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        let scope = context.tag("auto");
+        let text = format!(
+            "FROM {BUSYBOX}\nCOPY pip /bin/pip\nRUN pip install \\\n    flask\nRUN pip install --no-cache-dir gunicorn\n\
+             RUN find /root -type f > /left\n"
+        );
+        context.write("Dockerfile", &text).write("Dockerfile.dockerignore", "secret\n").write("secret", "x");
+        context.write(
+            "pip",
+            "#!/bin/sh\nmkdir -p /root/.cache/pip && echo $2 > /root/.cache/pip/$(echo $* | tr ' ' -)\n",
+        );
+        std::fs::set_permissions(
+            context.project().join("pip"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let tag = context.tag("app");
+        let arguments = ["--auto-mounts", "--mount-scope", &scope, "-t", &tag, "."];
+        let built = context.build(&arguments);
+        let mount = &built["mounts"][0];
+        assert_eq!((&mount["id"], &mount["kind"]), (&"//root/.cache/pip".into(), &"pip".into()), "{built:#}");
+        assert!(mount["saved_files"].as_u64().unwrap() >= 1, "{built:#}");
+        assert_eq!(engine.run(&tag, &["cat", "/left"]), "/root/.cache/pip/install---no-cache-dir-gunicorn\n");
+        assert_eq!(
+            std::fs::read_to_string(context.project().join("Dockerfile")).unwrap(),
+            text,
+            "not in place"
+        );
+        assert_eq!(context.build(&arguments)["outcome"], "image-hit");
+        assert_eq!(
+            context.build(&["--mount-scope", &scope, "."])["outcome"],
+            "built",
+            "another build than that"
+        );
+
+        context.write("Dockerfile", text.replace("flask", "flask && false"));
+        let failed = context.larder(&[&["build"], &arguments[..]].concat()).failure(1, "exit code: 1");
+        assert!(
+            failed.stderr.contains(">>> RUN pip install") || failed.stderr.contains("RUN pip install \\"),
+            "{}",
+            failed.stderr
+        );
+        let shown: Vec<&str> = failed.stderr.lines().filter(|line| line.contains("3 |")).collect();
+        assert!(shown.iter().any(|line| line.contains("RUN pip install")), "{}", failed.stderr);
+        assert!(shown.iter().all(|line| !line.contains("--mount")), "{}", failed.stderr);
+    }
+}
+
+#[test]
+fn a_larder_that_is_killed_leaves_nothing_running_and_a_mount_that_the_next_one_completes() {
+    for (one, other) in pairs() {
+        let writer = TestContext::new(&one);
+        let target = format!("/{}", writer.tag("killed").replace(['/', ':'], "-"));
+        // Whoever comes next has to wait until the one before has gone.
+        let text = |step: &str| {
+            format!(
+                "FROM {BUSYBOX} AS work\nRUN mkdir /seen\n\
+                 RUN --mount=type=cache,target={target},sharing=locked {step}\n\
+                 FROM scratch AS out\nCOPY --from=work /seen /\n"
+            )
+        };
+        let sums = format!("cd {target} && find . -type f | sort | xargs md5sum > /seen/sums");
+        let fill = "for i in $(seq 40); do head -c 1000000 /dev/urandom > $i; done";
+        writer.write("Dockerfile", text(&format!("cd {target} && {fill} && {sums}")));
+        let expected = writer.files(&[])["sums"].clone();
+        let cache = writer.path("carried");
+        writer.mount("save", &cache, &[]);
+
+        let reader = project(&other, &text(&sums));
+        let cache_text = cache.to_string_lossy();
+        let arguments = ["mount", "restore", "--cache-dir", &cache_text, "--mount-scope", "test", "."];
+        for millis in [40, 90, 160, 250] {
+            let mut child = reader.command(&arguments).stderr(std::process::Stdio::null()).spawn().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(millis));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let restored = reader.mount("restore", &cache, &["--mount-timeout", "20s"]);
+        assert_eq!(restored["mounts"][0]["outcome"], "hit", "{restored:#}");
+        assert_eq!(restored["faults"].as_array().unwrap().len(), 0, "{restored:#}");
+        let sums = reader.files(&[])["sums"].clone();
+        let of_files = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| !line.contains("/.larder-restore-")).map(str::to_owned).collect()
+        };
+        assert_eq!(of_files(&sums), of_files(&expected));
+    }
+}
+
+#[test]
+fn a_user_who_cannot_write_to_the_mount_is_warned_of() {
+    let context = TestContext::new(&any_engine());
+    let target = format!("/{}", context.tag("user").replace(['/', ':'], "-"));
+    let warning = format!("line 4: app cannot use the cache mount {target}, which belongs to 0:0 (0755)");
+    let text = |options: &str| {
+        format!(
+            "FROM {BUSYBOX}\nRUN --mount=type=cache,target={target}{options} touch {target}/x\nUSER app\n\
+             RUN --mount=type=cache,target={target}{options} ls {target}\n"
+        )
+    };
+    context.write("Dockerfile", text(""));
+    let run = context.larder(&["build", "."]).success();
+    assert!(run.stderr.contains(&warning), "{}", run.stderr);
+    let again = context.larder(&["mount", "restore", "."]).success();
+    assert!(again.stderr.contains(&warning), "{}", again.stderr);
+    context.write("Dockerfile", text(",uid=1000"));
+    let run = context.larder(&["build", "."]).success();
+    assert!(!run.stderr.contains("cannot use the cache mount"), "{}", run.stderr);
+}

@@ -40,11 +40,22 @@ pub(crate) enum Dockerfile {
         name: String,
         /// Its content.
         text: String,
+        /// What is built in its place, where larder has added to it.
+        changed: Option<Changed>,
         /// Keeps the directory of a Dockerfile that came on stdin.
         _temporary: Option<TempDir>,
     },
     /// A file of the remote or archived context, by its path there.
     InContext(String),
+}
+
+/// A Dockerfile that is sent in place of the user's.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    /// Holds it under the name of the user's, with the ignore file that goes with that.
+    pub(crate) directory: TempDir,
+    /// Its content: the same lines, some of them longer.
+    pub(crate) text: String,
 }
 
 /// The context or the Dockerfile cannot be read.
@@ -97,7 +108,34 @@ impl Inputs {
         }
     }
 
-    /// The Dockerfile's name for messages and its text, if it is on this machine.
+    /// What is built of the Dockerfile, if that is on this machine: its text, with what larder has added.
+    pub(crate) fn built_text(&self) -> Option<&str> {
+        match &self.dockerfile {
+            Dockerfile::Local { text, changed, .. } => {
+                Some(changed.as_ref().map_or(text, |changed| &changed.text))
+            }
+            Dockerfile::InContext(_) => None,
+        }
+    }
+
+    /// Has `text` built in place of the Dockerfile's.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be written to a directory of its own.
+    pub(crate) fn build_instead(&mut self, text: String) -> io::Result<()> {
+        let Dockerfile::Local { directory, name, changed, .. } = &mut self.dockerfile else { return Ok(()) };
+        let own = TempDir::new()?;
+        std::fs::write(own.path().join(&name), &text)?;
+        let ignored = format!("{name}.dockerignore");
+        match std::fs::copy(directory.join(&ignored), own.path().join(&ignored)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => *changed = Some(Changed { directory: own, text }),
+        }
+        Ok(())
+    }
+
+    /// The Dockerfile's name for messages and its text as the user wrote it, if it is on this machine.
     pub(crate) fn dockerfile_text(&self) -> Option<(&str, &str)> {
         match &self.dockerfile {
             Dockerfile::Local { name, text, .. } => Some((name, text)),
@@ -149,6 +187,7 @@ fn from_stdin(stdin: &mut dyn Read) -> Result<Dockerfile, InputError> {
         directory: directory.path().to_owned(),
         name: DEFAULT_NAME.to_owned(),
         text,
+        changed: None,
         _temporary: Some(directory),
     })
 }
@@ -173,5 +212,5 @@ fn local(directory: &Path, name: &str) -> Result<Dockerfile, InputError> {
         _ => InputError::Dockerfile(path.clone(), error),
     })?;
     let text = String::from_utf8(bytes).map_err(|_| InputError::NotText(path))?;
-    Ok(Dockerfile::Local { directory: directory.to_owned(), name, text, _temporary: None })
+    Ok(Dockerfile::Local { directory: directory.to_owned(), name, text, changed: None, _temporary: None })
 }

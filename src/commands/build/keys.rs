@@ -95,7 +95,7 @@ pub(crate) async fn compute(
         Context::Directory(_) | Context::Empty(_) => None,
     };
     let text = match &inputs.dockerfile {
-        DockerfileInput::Local { text, .. } => text.clone(),
+        DockerfileInput::Local { .. } => inputs.built_text().unwrap_or_default().to_owned(),
         DockerfileInput::InContext(name) => {
             let wanted = archived.as_ref().and_then(|archive| archive.wanted.clone());
             let missing = || std::io::Error::other(format!("there is no {name} in it"));

@@ -1,5 +1,6 @@
 //! `larder build`: settings → inputs → keys → tiers → BuildKit → ledger → summary.
 
+mod auto_mounts;
 mod bases;
 mod confidential;
 mod explain;
@@ -63,7 +64,7 @@ pub(super) async fn run(
     for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
         path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path))?;
     }
-    let inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
+    let inputs = read_inputs(&build, *printer)?;
     let client = Client::connect(&settings.endpoint).await?;
     let mut job = Job {
         notes: Notes::new(&settings.cache_dir),
@@ -84,6 +85,15 @@ pub(super) async fn run(
     result.and(closed)
 }
 
+/// Finds what a build reads, and adds to the Dockerfile what was asked for.
+pub(super) fn read_inputs(build: &BuildSettings, printer: Printer) -> Result<Inputs, CommandError> {
+    let mut inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
+    if build.mounts.auto {
+        auto_mounts::add(&mut inputs, build, printer)?;
+    }
+    Ok(inputs)
+}
+
 /// The API of a Docker engine; buildkitd has none.
 pub(super) fn engine(client: &Client) -> Result<Option<Engine>, CommandError> {
     match client.product() {
@@ -94,7 +104,7 @@ pub(super) fn engine(client: &Client) -> Result<Option<Engine>, CommandError> {
     }
 }
 
-pub(super) fn input_error(error: &InputError) -> CommandError {
+fn input_error(error: &InputError) -> CommandError {
     let hint = match error {
         InputError::NoDockerfile(_) => {
             "name it with --file, or give the directory that holds it as the build context"

@@ -16,8 +16,8 @@ impl Job<'_> {
     async fn mounts(&self) -> Mounts {
         let Ok((os, architecture)) = self.client.platform().await else { return Mounts::default() };
         let platform = format!("{os}/{architecture}");
-        let text = self.inputs.dockerfile_text();
-        text.and_then(|(_, text)| resolved(&self.build.source, text, self.client.product(), platform).ok())
+        let text = self.inputs.built_text();
+        text.and_then(|text| resolved(&self.build.source, text, self.client.product(), platform).ok())
             .unwrap_or_default()
     }
 

@@ -14,7 +14,12 @@ pub(super) fn find<'a>(
     dockerfile: Option<(&'a str, &'a str)>,
 ) -> Option<Source<'a>> {
     if let Some(location) = &failure.location {
-        return Some(Source { file: &location.file, text: &location.text, lines: location.lines });
+        // As the user wrote it: what was built may have more in a line, and has no other lines.
+        let written = dockerfile.filter(|(name, text)| {
+            *name == location.file && text.lines().count() == location.text.lines().count()
+        });
+        let text = written.map_or(location.text.as_str(), |(_, text)| text);
+        return Some(Source { file: &location.file, text, lines: location.lines });
     }
     let (file, text) = dockerfile?;
     let syntax_error = parse_error_line(&failure.message).map(|line| (line, line));

@@ -91,8 +91,9 @@ fn context(
         Context::Remote(address) => set("context", address),
     }
     match &inputs.dockerfile {
-        Dockerfile::Local { directory, name, .. } => {
-            attachments.directories.insert("dockerfile".to_owned(), directory.clone());
+        Dockerfile::Local { directory, name, changed, .. } => {
+            let directory = changed.as_ref().map_or(directory.as_path(), |changed| changed.directory.path());
+            attachments.directories.insert("dockerfile".to_owned(), directory.to_owned());
             set("filename", name);
             if matches!(inputs.context, Context::Remote(_)) {
                 // Otherwise the frontend looks for it in the remote context.

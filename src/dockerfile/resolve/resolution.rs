@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::dockerfile::{ContextPaths, Instruction, Scope};
+use crate::dockerfile::{ContextPaths, Instruction, InstructionKind, Scope};
 use crate::platform::Platform;
 
 /// What a build of one target reaches.
@@ -188,6 +188,25 @@ impl Resolution {
     /// Whether `name` is one under which a proxy is passed.
     pub fn is_proxy_arg(name: &str) -> bool {
         PROXY_ARGS.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+    }
+
+    /// The user of the instruction at `place` of a reached stage, without its group; `None` where no USER before it
+    /// says who that is.
+    pub fn user_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
+        let (mut stage, mut before) = (stage, &stage.instructions[..place]);
+        loop {
+            let user = before.iter().rev().find_map(|at| match &at.instruction.kind {
+                InstructionKind::User(user) => Some((user, &at.scope)),
+                _ => None,
+            });
+            if let Some((user, scope)) = user {
+                let user = scope.known(user.trim(), '\\').unwrap_or_else(|| user.trim().to_owned());
+                return Some(user.split(':').next().unwrap_or(&user).to_owned());
+            }
+            let Source::Stage(parent) = stage.base else { return None };
+            stage = self.stages.iter().find(|stage| stage.index == parent)?;
+            before = &stage.instructions;
+        }
     }
 
     /// How many RUN, COPY and ADD steps the reached stages have.

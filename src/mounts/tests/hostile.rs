@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::*;
 use crate::archive::Meter;
-use crate::courier::protocol::{FoundKind, FoundNode, Message, Moment, Notes, ReadOutcome, send};
+use crate::courier::protocol::{FoundKind, FoundNode, Message, Moment, Notes, Owner, ReadOutcome, send};
 
 fn node(path: &str, kind: FoundKind) -> FoundNode {
     let time = Moment::default();
@@ -12,7 +12,7 @@ fn node(path: &str, kind: FoundKind) -> FoundNode {
 }
 
 fn listed(nodes: u64) -> Message {
-    Message::Listed { nodes, notes_uses: true, notes: Notes::default() }
+    Message::Listed { nodes, notes_uses: true, root: Owner::default(), notes: Notes::default() }
 }
 
 /// Saves what a courier tells that says just this, whatever it is asked.

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Purpose: a pip cache outlives its builder: the example is built on a new engine; then, with a requirement more, on another
+#          new engine, where pip must take every old wheel from the mount that larder has carried there and ask the package
+#          index for the new one alone. Needs root, for both engines are private ones.
+# Inputs:  ENGINE   distro (default) or newer, as in engine.sh
+#          LARDER   a larder to use instead of a debug build of this checkout; more in lib/session.sh
+# Outputs: what larder prints, and what was asked of the index; exit 1 if that is anything else.
+set -euo pipefail
+# shellcheck source=scripts/lib/session.sh
+. "$(dirname "$0")/lib/session.sh"
+unset DOCKER_HOST
+engine=${ENGINE:-distro}
+app=$LARDER_RUN_DIR/app
+new=numpy
+
+# new_engine NAME: an engine that knows nothing but the base image.
+new_engine() {
+  "$scripts/engine.sh" start --engine "$engine" --name "$1" >"$LARDER_RUN_DIR/$1.json"
+  DOCKER_HOST=$(jq -r .host "$LARDER_RUN_DIR/$1.json")
+  export DOCKER_HOST
+  PATH=$(dirname "$(jq -r .docker "$LARDER_RUN_DIR/$1.json")"):$PATH
+  BASE=$("$scripts/base-image.sh" python)
+  export BASE
+}
+
+serve_packages() {
+  local python
+  python=$(docker run --rm --network none "$BASE" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  PIP_INDEX_URL=$("$scripts/wheels.sh" start "$python")
+  export PIP_INDEX_URL PIP_TRUSTED_HOST=127.0.0.1
+}
+
+# build METADATA: builds the example, with a cache of its own.
+build() {
+  (cd "$app" && "$LARDER" build -t larder-demo/app:1 --cache-dir "$LARDER_RUN_DIR/cache" --metadata-file "$1" --network host \
+    --build-arg BASE --build-arg PIP_INDEX_URL --build-arg PIP_TRUSTED_HOST .)
+}
+
+# wheels_asked_for: the packages that the index was asked for since the last call.
+wheels_asked_for() {
+  sed -n 's|^<LocalRequest: GET [^ ]*/packages/\([^->]*\)-[^>]*>$|\1|p' "$LARDER_RUN_DIR/wheels/log" | sort -u
+  : >"$LARDER_RUN_DIR/wheels/log"
+}
+
+step "tools" "$scripts/need.sh" curl:curl jq:jq python3:python3
+"$scripts/engine-fetch.sh" "$engine" >/dev/null
+step "the first engine" new_engine first
+step "package index" serve_packages
+if [[ -z ${LARDER:-} ]]; then
+  need_rust
+  step "larder itself" cargo build -q --manifest-path "$root/Cargo.toml"
+  LARDER=${CARGO_TARGET_DIR:-$root/target}/debug/larder
+fi
+LARDER=$(realpath "$LARDER")
+cp -r "$root/ci-examples/python-app" "$app"
+sed -i "/^$new==/d" "$app/requirements.txt"
+wheels_asked_for >/dev/null
+
+step "a build without $new" build "$LARDER_RUN_DIR/first-build.json"
+first=$(wheels_asked_for)
+"$scripts/engine.sh" stop first
+step "another engine" new_engine second
+cp "$root/ci-examples/python-app/requirements.txt" "$app/requirements.txt"
+step "a build with $new" build "$LARDER_RUN_DIR/second-build.json"
+second=$(wheels_asked_for)
+
+printf '\nasked of the index by the first build: %s\n' "$(xargs <<<"$first")"
+printf 'asked of the index by the second build: %s\n' "$(xargs <<<"$second")"
+jq -c '.mounts[] | {id, kind, restored_files, restored_bytes, used_files, added_files}' "$LARDER_RUN_DIR"/*-build.json
+[[ $first == *flask* && $first != *"$new"* ]] || { echo "the first build did not download what it needs" >&2 && exit 1; }
+[[ $second == "$new" ]] || { echo "the second build downloaded more or less than $new" >&2 && exit 1; }
+jq -e '.mounts[0] | .restored_files > 0 and .used_files > 0 and .added_files > 0' "$LARDER_RUN_DIR/second-build.json" >/dev/null

@@ -1,0 +1,64 @@
+//! Whether the user that a RUN runs as can use its cache mount: pure.
+//!
+//! Programs go without a cache that they cannot write to, most of them in
+//! silence; pip also without one that belongs to somebody else.
+
+use super::identity::MountUse;
+use super::kinds::Kind;
+use crate::courier::protocol::Owner;
+
+/// Why a RUN cannot use the mount, whose own directory is `root`'s; `None` where it can, or where only the image could tell.
+pub fn misfit(at: &MountUse, kind: Kind, root: Owner) -> Option<String> {
+    let user = at.user.as_deref()?;
+    let cannot = match user.parse::<u32>() {
+        _ if at.readonly => false,
+        Ok(0) => kind == Kind::Pip && root.uid != 0,
+        Ok(uid) => !(uid == root.uid && root.mode & 0o200 != 0) && root.mode & 0o022 == 0,
+        Err(_) if user == "root" => kind == Kind::Pip && root.uid != 0,
+        // Whoever that is, it is not root.
+        Err(_) => root.uid == 0 && root.mode & 0o022 == 0,
+    };
+    let fix = if matches!(user, "root" | "0") {
+        "leave its uid and gid out".to_owned()
+    } else {
+        let id = user.parse::<u32>().map_or("UID".to_owned(), |uid| uid.to_string());
+        format!("add uid={id} to the --mount, with what `id -u` says in the image")
+    };
+    cannot.then(|| {
+        format!(
+            "line {}: {user} cannot use the cache mount {}, which belongs to {}:{} ({:04o}); {fix}",
+            at.line, at.target, root.uid, root.gid, root.mode
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_that_its_user_cannot_write_to_does_not_fit() {
+        let owner = |uid, mode| Owner { uid, gid: 0, mode };
+        for (user, kind, root, fits) in [
+            (None, Kind::Pip, owner(0, 0o755), true),
+            (Some("root"), Kind::Pip, owner(0, 0o755), true),
+            (Some("root"), Kind::Pip, owner(1000, 0o755), false),
+            (Some("0"), Kind::Npm, owner(1000, 0o755), true),
+            (Some("1000"), Kind::Pip, owner(0, 0o755), false),
+            (Some("1000"), Kind::Pip, owner(1000, 0o755), true),
+            (Some("1000"), Kind::Pip, owner(1000, 0o555), false),
+            (Some("1000"), Kind::Plain, owner(0, 0o777), true),
+            (Some("app"), Kind::Pip, owner(0, 0o755), false),
+            (Some("app"), Kind::Pip, owner(1000, 0o700), true),
+        ] {
+            let at = MountUse {
+                stage: 0,
+                line: 7,
+                target: "/c".to_owned(),
+                readonly: false,
+                user: user.map(str::to_owned),
+            };
+            assert_eq!(misfit(&at, kind, root).is_none(), fits, "{user:?} {kind} {root:?}");
+        }
+    }
+}
