@@ -12,13 +12,13 @@
 mod mount;
 mod protocol;
 
-use std::io::BufWriter;
+use std::io::{BufReader, BufWriter};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-/// Bytes that are sent at once.
+/// Bytes that are received or sent at once, where they come in small messages.
 const BUFFER: usize = 128 << 10;
 
 fn main() -> ExitCode {
@@ -26,7 +26,8 @@ fn main() -> ExitCode {
     let Some(socket) = arguments.next() else { return ExitCode::from(2) };
     let serve = |number: u32, root: &Path| {
         let stream = UnixStream::connect(&socket)?;
-        mount::serve(number, root, &mut &stream, &mut BufWriter::with_capacity(BUFFER, &stream))
+        let mut from = BufReader::with_capacity(BUFFER, &stream);
+        mount::serve(number, root, &mut from, &mut BufWriter::with_capacity(BUFFER, &stream))
     };
     let mut failed = false;
     thread::scope(|scope| {

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::protocol::{
-    self, FoundKind, FoundNode, Message, Moment, Notes, Owner, PIECE, ReadOutcome, VERSION, send, size_of,
+    self, FoundKind, FoundNode, Message, Moment, Notes, Owner, PIECE, ReadOutcome, VERSION, send,
+    send_content, size_of,
 };
 
 /// How the names of directories begin in which files are staged; they are in no list.
@@ -263,15 +264,16 @@ fn read(root: &Path, node: &FoundNode, to: &mut impl Write) -> io::Result<ReadOu
         return Ok(ReadOutcome::Changed);
     }
     let mut left = size;
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE).min(PIECE)];
     while left > 0 {
-        let mut bytes = vec![0; usize::try_from(left).unwrap_or(PIECE).min(PIECE)];
-        match file.read_exact(&mut bytes) {
+        let bytes = &mut buffer[..usize::try_from(left).unwrap_or(PIECE).min(PIECE)];
+        match file.read_exact(bytes) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(ReadOutcome::Changed),
             Err(_) => return Ok(ReadOutcome::Unreadable),
         }
         left -= bytes.len() as u64;
-        send(to, &Message::Content(bytes))?;
+        send_content(to, bytes)?;
     }
     let is_whole = is_same(&file.metadata()?);
     // It was not the build that read it just now. Where that cannot be undone it counts as used once more.

@@ -38,6 +38,11 @@ pub const LARGEST: usize = 1 << 20;
 pub const PIECE: usize = 256 << 10;
 /// Bytes of a path and of a link's target, at most.
 pub const LONGEST_PATH: usize = 4095;
+/// The kinds of the messages that hold content.
+const CONTENT: u8 = 4;
+const PIECE_KIND: u8 = 35;
+/// Bytes of a piece's number and offset.
+const PIECE_HEAD: usize = 12;
 /// Notes of what went wrong that are told word by word.
 const MOST_NOTES: usize = 20;
 /// Bytes of a note, at most.
@@ -199,13 +204,41 @@ fn malformed(what: &str) -> io::Error {
 ///
 /// Fails when the connection does.
 pub fn send(to: &mut impl Write, message: &Message) -> io::Result<()> {
-    let mut body = Vec::new();
-    let kind = encode(message, &mut body);
-    let size = u32::try_from(body.len()).ok().filter(|_| body.len() <= LARGEST);
+    let mut head = Vec::new();
+    let (kind, bytes) = encode(message, &mut head);
+    send_frame(to, kind, &head, bytes)
+}
+
+/// Sends [`Message::Content`] of bytes that stand elsewhere.
+///
+/// # Errors
+///
+/// Fails when the connection does.
+pub fn send_content(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    send_frame(to, CONTENT, &[], bytes)
+}
+
+/// Sends [`Message::Piece`] of bytes that stand elsewhere.
+///
+/// # Errors
+///
+/// Fails when the connection does.
+pub fn send_piece(to: &mut impl Write, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let mut head = [0; PIECE_HEAD];
+    head[..4].copy_from_slice(&number.to_le_bytes());
+    head[4..].copy_from_slice(&offset.to_le_bytes());
+    send_frame(to, PIECE_KIND, &head, bytes)
+}
+
+fn send_frame(to: &mut impl Write, kind: u8, head: &[u8], bytes: &[u8]) -> io::Result<()> {
+    let size = head.len() + bytes.len();
+    let size = u32::try_from(size).ok().filter(|_| size <= LARGEST);
     let size = size.ok_or_else(|| io::Error::other("a message is larger than a frame"))?;
-    to.write_all(&[kind])?;
-    to.write_all(&size.to_le_bytes())?;
-    to.write_all(&body)
+    let mut start = [kind; 5];
+    start[1..].copy_from_slice(&size.to_le_bytes());
+    to.write_all(&start)?;
+    to.write_all(head)?;
+    to.write_all(bytes)
 }
 
 /// Receives a message; `None` where the connection ended before one began.
@@ -229,9 +262,23 @@ pub fn receive(from: &mut impl Read) -> io::Result<Option<Message>> {
     if size > LARGEST {
         return Err(malformed("a frame that is too large"));
     }
-    let mut body = vec![0; size];
-    from.read_exact(&mut body)?;
-    let mut body = Body(&body);
+    // What is large is read to where it stays.
+    let mut head = [0; PIECE_HEAD];
+    let head = match kind[0] {
+        PIECE_KIND => head.get_mut(..PIECE_HEAD.min(size)).unwrap_or_default(),
+        _ => &mut [],
+    };
+    from.read_exact(head)?;
+    let mut rest = vec![0; size - head.len()];
+    from.read_exact(&mut rest)?;
+    if kind[0] == CONTENT {
+        return Ok(Some(Message::Content(rest)));
+    }
+    if kind[0] == PIECE_KIND {
+        let mut head = Body(head);
+        return Ok(Some(Message::Piece { number: head.number()?, offset: head.large()?, bytes: rest }));
+    }
+    let mut body = Body(&rest);
     let message = decode(kind[0], &mut body)?;
     if body.0.is_empty() { Ok(Some(message)) } else { Err(malformed("more than its message has")) }
 }
@@ -245,8 +292,9 @@ pub fn size_of(node: &FoundNode) -> usize {
     64 + node.path.len() + target
 }
 
-fn encode(message: &Message, body: &mut Vec<u8>) -> u8 {
-    match message {
+/// The kind of a message; what is written to `body` goes before the bytes that it answers.
+fn encode<'a>(message: &'a Message, body: &mut Vec<u8>) -> (u8, &'a [u8]) {
+    let kind = match message {
         Message::Hello { version, mount } => {
             body.extend(version.to_le_bytes());
             body.extend(mount.to_le_bytes());
@@ -267,10 +315,7 @@ fn encode(message: &Message, body: &mut Vec<u8>) -> u8 {
             encode_notes(notes, body);
             3
         }
-        Message::Content(bytes) => {
-            body.extend(bytes);
-            4
-        }
+        Message::Content(bytes) => return (CONTENT, bytes),
         Message::Done(outcome) => {
             body.push(match outcome {
                 ReadOutcome::Whole => 0,
@@ -297,12 +342,12 @@ fn encode(message: &Message, body: &mut Vec<u8>) -> u8 {
         Message::Piece { number, offset, bytes } => {
             body.extend(number.to_le_bytes());
             body.extend(offset.to_le_bytes());
-            body.extend(bytes);
-            35
+            return (PIECE_KIND, bytes);
         }
         Message::Finish => 36,
         Message::Bye => 37,
-    }
+    };
+    (kind, &[])
 }
 
 fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
@@ -321,7 +366,6 @@ fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
             root: Owner { uid: body.number()?, gid: body.number()?, mode: body.number()? & 0o7777 },
             notes: body.notes()?,
         },
-        4 => Message::Content(body.rest().to_vec()),
         5 => Message::Done(match body.take()? {
             [0] => ReadOutcome::Whole,
             [1] => ReadOutcome::Changed,
@@ -338,7 +382,6 @@ fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
             Message::Read(numbers)
         }
         34 => Message::Make { number: body.number()?, node: body.node()? },
-        35 => Message::Piece { number: body.number()?, offset: body.large()?, bytes: body.rest().to_vec() },
         36 => Message::Finish,
         37 => Message::Bye,
         _ => return Err(malformed("a message of no known kind")),
@@ -393,10 +436,6 @@ impl<'a> Body<'a> {
         let mut bytes = [0; COUNT];
         bytes.copy_from_slice(self.bytes(COUNT)?);
         Ok(bytes)
-    }
-
-    fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.0)
     }
 
     fn number(&mut self) -> io::Result<u32> {

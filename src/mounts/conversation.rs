@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 
 use crate::archive::{FileData, Limits, Listing, Node, NodeKind, Time};
 use crate::courier::protocol::{
-    self, FoundKind, FoundNode, Message, Moment, Notes, Owner, PIECE, ReadOutcome, VERSION, send,
+    self, FoundKind, FoundNode, Message, Moment, Notes, Owner, PIECE, ReadOutcome, VERSION, send, send_piece,
 };
 
 /// Nodes of one mount, at most.
@@ -171,7 +171,7 @@ impl<R: Read, W: Write> Conversation<R, W> {
     pub fn piece(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), ConversationError> {
         for (place, part) in bytes.chunks(PIECE).enumerate() {
             let offset = offset + (place * PIECE) as u64;
-            self.say(&Message::Piece { number, offset, bytes: part.to_owned() })?;
+            send_piece(&mut self.writer, number, offset, part)?;
         }
         Ok(())
     }

@@ -58,10 +58,10 @@ impl Read for StepReader {
 
 impl Write for StepWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.waiting.len() + bytes.len() > MESSAGE {
+        if self.waiting.len() == MESSAGE {
             self.flush()?;
         }
-        let count = bytes.len().min(MESSAGE);
+        let count = bytes.len().min(MESSAGE - self.waiting.len());
         self.waiting.extend_from_slice(&bytes[..count]);
         Ok(count)
     }
