@@ -15,6 +15,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::protocol::{
@@ -28,6 +30,8 @@ pub const STAGING: &str = ".larder-restore-";
 const ABANDONED: Duration = Duration::from_hours(6);
 /// Bytes of nodes that go into one frame.
 const NODES: usize = 64 << 10;
+/// Messages that wait to be acted upon.
+const WAITING: usize = 16;
 /// Nodes that are listed, at most.
 const MOST_NODES: usize = 10_000_000;
 
@@ -39,46 +43,81 @@ const MOST_NODES: usize = 10_000_000;
 pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     send(to, &Message::Hello { version: VERSION, mount: number })?;
     to.flush()?;
-    let mut listed = Vec::new();
-    let mut making: Option<Making<'_>> = None;
-    loop {
-        let Some(message) = protocol::receive(from)? else { return Ok(()) };
-        match message {
-            Message::List => {
-                let (mut walk, notes_uses) = (Walk::new(root), notes_uses(root));
-                walk.enter(root, OsStr::new(""));
-                listed = walk.found;
-                send_nodes(to, &listed)?;
-                let (root, notes) = (owner(root)?, walk.notes);
-                send(to, &Message::Listed { nodes: listed.len() as u64, notes_uses, root, notes })?;
-                to.flush()?;
-            }
-            Message::Read(numbers) => {
-                for number in numbers {
-                    let node = listed.get(number as usize).ok_or_else(unexpected)?;
-                    let outcome = read(root, node, to)?;
-                    send(to, &Message::Done(outcome))?;
+    thread::scope(|scope| {
+        let mut listed = Vec::new();
+        let mut making: Option<Maker<'_>> = None;
+        loop {
+            let Some(message) = protocol::receive(from)? else { return Ok(()) };
+            match message {
+                Message::List => {
+                    let (mut walk, notes_uses) = (Walk::new(root), notes_uses(root));
+                    walk.enter(root, OsStr::new(""));
+                    listed = walk.found;
+                    send_nodes(to, &listed)?;
+                    let (root, notes) = (owner(root)?, walk.notes);
+                    send(to, &Message::Listed { nodes: listed.len() as u64, notes_uses, root, notes })?;
+                    to.flush()?;
                 }
-                to.flush()?;
-            }
-            Message::Make { number, node } => {
-                let making = making.get_or_insert_with(|| Making::new(root));
-                let path = node.path.clone();
-                if let Err(error) = making.begin(number, node) {
-                    making.notes.add(&path, &error);
+                Message::Read(numbers) => {
+                    for number in numbers {
+                        let node = listed.get(number as usize).ok_or_else(unexpected)?;
+                        let outcome = read(root, node, to)?;
+                        send(to, &Message::Done(outcome))?;
+                    }
+                    to.flush()?;
                 }
+                Message::Make { .. } | Message::Piece { .. } => {
+                    making.get_or_insert_with(|| Maker::start(scope, root)).take(message)?;
+                }
+                Message::Finish => {
+                    let (files, notes) = making.take().map(Maker::finish).transpose()?.unwrap_or_default();
+                    send(to, &Message::Made { files, notes })?;
+                    to.flush()?;
+                }
+                Message::Bye => return Ok(()),
+                _ => return Err(unexpected()),
             }
-            Message::Piece { number, offset, bytes } => {
-                making.as_mut().ok_or_else(unexpected)?.add(number, offset, &bytes)?;
-            }
-            Message::Finish => {
-                let made = making.take().map(Making::finish).unwrap_or_default();
-                send(to, &Message::Made { files: made.0, notes: made.1 })?;
-                to.flush()?;
-            }
-            Message::Bye => return Ok(()),
-            _ => return Err(unexpected()),
         }
+    })
+}
+
+/// A thread that makes what is asked for, so that the next bytes are received meanwhile.
+struct Maker<'scope> {
+    messages: SyncSender<Message>,
+    thread: ScopedJoinHandle<'scope, io::Result<(u64, Notes)>>,
+}
+
+impl<'scope> Maker<'scope> {
+    fn start<'env>(scope: &'scope Scope<'scope, 'env>, root: &'env Path) -> Self {
+        let (messages, received) = sync_channel(WAITING);
+        let thread = scope.spawn(move || {
+            let mut making = Making::new(root);
+            for message in received {
+                match message {
+                    Message::Make { number, node } => {
+                        let path = node.path.clone();
+                        if let Err(error) = making.begin(number, node) {
+                            making.notes.add(&path, &error);
+                        }
+                    }
+                    Message::Piece { number, offset, bytes } => making.add(number, offset, &bytes)?,
+                    _ => return Err(unexpected()),
+                }
+            }
+            Ok(making.finish())
+        });
+        Self { messages, thread }
+    }
+
+    fn take(&self, message: Message) -> io::Result<()> {
+        // It has ended early only where it was told what it may not be.
+        self.messages.send(message).map_err(|_| unexpected())
+    }
+
+    /// Waits until all is made; what was made, and what not.
+    fn finish(self) -> io::Result<(u64, Notes)> {
+        drop(self.messages);
+        self.thread.join().unwrap_or_else(|_| Err(unexpected()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! takes the session for dead when the health service does not answer.
 
 mod auth;
+mod coalesced;
 mod directory_output;
 mod file_send;
 mod file_sync;
@@ -25,6 +26,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinHandle;
 use tonic::service::{Routes, RoutesBuilder};
 
+use self::coalesced::Coalesced;
 use super::Client;
 use super::error::ConnectError;
 use crate::registry::Login;
@@ -73,7 +75,7 @@ impl Session {
         let serving = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+            .serve_connection(TokioIo::new(Coalesced::new(stream)), TowerToHyperService::new(routes));
         let serving = tokio::spawn(async move {
             // How the connection ends does not matter: the solve tells whether that was too early.
             drop(serving.await);
