@@ -60,7 +60,7 @@ fn compile(architecture: &str, is_own: bool, program: &Path) -> Result<(), Strin
         "target-feature=+crt-static",
         "relocation-model=static",
         "panic=abort",
-        "opt-level=s",
+        "opt-level=z",
         "lto=fat",
         "codegen-units=1",
         "strip=symbols",

@@ -91,6 +91,10 @@ rust_tests() {
   fi
 }
 
+new_engine() {
+  cargo build -q && LARDER=${LARDER:-${CARGO_TARGET_DIR:-$root/target}/debug/larder} "$scripts/check-mounts.sh"
+}
+
 pipelines() {
   cargo build -q && LARDER=${LARDER:-${CARGO_TARGET_DIR:-$root/target}/debug/larder} "$scripts/check-pipelines.sh"
 }
@@ -109,6 +113,7 @@ report+=("$(printf '%-6s %4d s  engines' ok "$SECONDS")")
 
 check "Rust tests" rust_tests "$@"
 if (($# == 0)); then
+  if ((EUID == 0)); then check "cache mounts on a new engine" new_engine; fi
   check "static checks" make --no-print-directory check
   check "pipelines" pipelines
 fi

@@ -12,10 +12,12 @@ use super::store::{is_news, keep_within, open};
 use crate::archive::{Meter, UnlistedError};
 use crate::buildkit::Client;
 use crate::courier::protocol::Owner;
+use crate::digest::Digest;
 use crate::mounts::{
     Mounts, Passed, RestoreMountError, RestoredMount, SaveMountError, SaveOutcome, SaveTerms, SavedMount,
-    Tally, TargetMount, VisitError, VisitTerms, misfit, restore, save, visit,
+    Standing, Tally, TargetMount, VisitError, VisitTerms, misfit, restore, save, visit,
 };
+use crate::notes::Notes;
 use crate::output::Printer;
 use crate::output::dir::FaultRecord;
 use crate::output::mounts::{Amount, MountAction, MountOutcome, MountRecord, MountsReport};
@@ -32,6 +34,7 @@ pub(super) struct Carrier<'a> {
     settings: &'a Settings,
     how: &'a MountSettings,
     store: Store,
+    notes: Notes,
     printer: Printer,
     started: Instant,
     report: MountsReport,
@@ -47,7 +50,8 @@ impl<'a> Carrier<'a> {
     ) -> Result<Self, CommandError> {
         let store = open(settings)?;
         let report = MountsReport::new(action);
-        Ok(Self { client, settings, how, store, printer, started: Instant::now(), report })
+        let notes = Notes::new(&settings.cache_dir);
+        Ok(Self { client, settings, how, store, notes, printer, started: Instant::now(), report })
     }
 
     /// Tells which mounts there are, and what is kept of each.
@@ -70,9 +74,10 @@ impl<'a> Carrier<'a> {
     /// Brings what is kept into the builder.
     pub(super) async fn restore(mut self, mounts: &Mounts) -> Result<MountsReport, CommandError> {
         let found = self.find(&mounts.carried).await?;
+        let standing = self.standing(&mounts.carried, &found).await;
         let (mut wanted, mut entries) = (Vec::new(), Vec::new());
-        for (mount, entry) in mounts.carried.iter().zip(&found) {
-            if let Some(entry) = entry {
+        for ((mount, entry), stands) in mounts.carried.iter().zip(&found).zip(&standing) {
+            if let (Some(entry), false) = (entry, stands) {
                 wanted.push(mount.clone());
                 entries.push(entry.clone());
             }
@@ -84,27 +89,37 @@ impl<'a> Carrier<'a> {
             })
             .await?;
         let mut done = done.into_iter();
-        for (mount, entry) in mounts.carried.iter().zip(found) {
+        let mut held = Vec::new();
+        for ((mount, entry), stands) in mounts.carried.iter().zip(found).zip(standing) {
             let mut record = record(mount);
             match entry {
                 None => record.reason = Some(self.nothing()),
                 Some(entry) => {
                     names(&mut record, &entry);
-                    self.restored(&mut record, mount, &entry, done.next());
+                    if stands {
+                        record.outcome = MountOutcome::Hit;
+                        if let Err(fault) = self.store.touch(&entry) {
+                            self.fault(&fault);
+                        }
+                    } else if self.restored(&mut record, mount, &entry, done.next()) {
+                        held.push((mount, entry.id));
+                    }
                 }
             }
             self.report.mounts.push(record);
         }
+        self.note_standing(&held).await;
         Ok(self.finish(mounts))
     }
 
+    /// Tells what a restore came to; whether the mount holds all of the entry now.
     fn restored(
         &mut self,
         record: &mut MountRecord,
         mount: &TargetMount,
         entry: &Entry,
         done: Option<Result<RestoredMount, RestoreMountError>>,
-    ) {
+    ) -> bool {
         match done {
             // Why the builder could not be visited has been told.
             None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
@@ -116,6 +131,7 @@ impl<'a> Carrier<'a> {
                 self.tell_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
                 record.moved = Amount { files: restored.sent_files, bytes: restored.sent_bytes };
+                return restored.notes.count == 0;
             }
             Some(Err(error)) => {
                 record.reason = Some(chain(&error));
@@ -126,6 +142,7 @@ impl<'a> Carrier<'a> {
                 }
             }
         }
+        false
     }
 
     /// Keeps what the builder has.
@@ -139,19 +156,32 @@ impl<'a> Carrier<'a> {
             return Ok(self.finish(mounts));
         }
         let found = self.find(&mounts.carried).await?;
-        let terms: Vec<SaveTerms> = mounts.carried.iter().map(|mount| self.terms(mount)).collect();
-        let (store, entries) = (self.store.clone(), found.clone());
+        let standing = self.standing(&mounts.carried, &found).await;
+        let (mut wanted, mut terms, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+        for ((mount, entry), _) in
+            mounts.carried.iter().zip(&found).zip(&standing).filter(|(_, stands)| !**stands)
+        {
+            wanted.push(mount.clone());
+            terms.push(self.terms(mount));
+            entries.push(entry.clone());
+        }
+        let store = self.store.clone();
         let done = self
-            .visit("saving cache mounts", mounts.carried.clone(), move |place, conversation, meter| {
+            .visit("saving cache mounts", wanted, move |place, conversation, meter| {
                 save(&store, entries[place].as_ref(), conversation, &terms[place], meter)
             })
             .await?;
         let mut done = done.into_iter();
-        let mut has_grown = false;
-        for (mount, before) in mounts.carried.iter().zip(&found) {
+        let (mut has_grown, mut held) = (false, Vec::new());
+        for ((mount, before), stands) in mounts.carried.iter().zip(&found).zip(standing) {
             let mut record = record(mount);
             if let Some(before) = before {
                 names(&mut record, before);
+                if stands {
+                    record.outcome = MountOutcome::Unchanged;
+                    self.report.mounts.push(record);
+                    continue;
+                }
             }
             match done.next() {
                 None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
@@ -161,7 +191,7 @@ impl<'a> Carrier<'a> {
                         // Else the restore has told that.
                         self.tell_misfits(mount, saved.root);
                     }
-                    self.saved(&mut record, before.as_ref(), saved);
+                    held.extend(self.saved(&mut record, before.as_ref(), saved).map(|entry| (mount, entry)));
                 }
                 Some(Err(SaveMountError::Interrupted)) => {
                     return Err(CommandError::interrupted("interrupted; not all cache mounts were saved"));
@@ -177,6 +207,7 @@ impl<'a> Carrier<'a> {
             }
             self.report.mounts.push(record);
         }
+        self.note_standing(&held).await;
         if has_grown {
             for fault in keep_within(&self.store, self.settings.store.limits, self.printer) {
                 self.fault(&fault);
@@ -185,7 +216,13 @@ impl<'a> Carrier<'a> {
         Ok(self.finish(mounts))
     }
 
-    fn saved(&mut self, record: &mut MountRecord, before: Option<&Entry>, saved: SavedMount) {
+    /// Tells what a save came to; the entry that the mount holds now.
+    fn saved(
+        &mut self,
+        record: &mut MountRecord,
+        before: Option<&Entry>,
+        saved: SavedMount,
+    ) -> Option<Digest> {
         self.tell("left out", &saved.notes.first, saved.notes.count);
         record.used = saved.notes_uses.then(|| amount(saved.used));
         record.added = Some(amount(saved.added));
@@ -198,12 +235,14 @@ impl<'a> Carrier<'a> {
                 names(record, &entry.entry);
                 record.added_bytes = entry.added_bytes;
                 record.outcome = MountOutcome::Saved;
+                return Some(entry.entry.id);
             }
             SaveOutcome::Unchanged => {
                 if let Some(Err(fault)) = before.map(|entry| self.store.touch(entry)) {
                     self.fault(&fault);
                 }
                 record.outcome = MountOutcome::Unchanged;
+                return before.map(|entry| entry.id);
             }
             SaveOutcome::Empty => record.outcome = MountOutcome::Empty,
             SaveOutcome::Refused(shrunk) => {
@@ -215,6 +254,46 @@ impl<'a> Carrier<'a> {
                 ));
             }
         }
+        None
+    }
+
+    /// Which mounts nobody has used since they held these entries; to ask costs less than a visit.
+    async fn standing(&self, mounts: &[TargetMount], entries: &[Option<Entry>]) -> Vec<bool> {
+        let noted: Vec<Option<Vec<u8>>> =
+            mounts.iter().map(|mount| self.notes.mount_standing(&self.standing_name(mount))).collect();
+        let records = if noted.iter().any(Option::is_some) {
+            // Without an answer all of them are visited.
+            self.client.cache_mounts().await.unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let stands = |((mount, entry), noted): ((&TargetMount, &Option<Entry>), &Option<Vec<u8>>)| {
+            let now = entry.as_ref().and_then(|entry| Standing::of(&mount.id.wire, &records, &entry.id));
+            now.is_some() && now.as_ref().map(Standing::as_bytes) == noted.as_deref()
+        };
+        mounts.iter().zip(entries).zip(&noted).map(stands).collect()
+    }
+
+    /// Notes that these mounts hold these entries now.
+    async fn note_standing(&self, held: &[(&TargetMount, Digest)]) {
+        if held.is_empty() || self.settings.store.terms.read_only {
+            return;
+        }
+        // To look for the first time is itself a use to Docker 20.10, which then finds out what a mount takes.
+        if self.client.cache_mounts().await.is_err() {
+            return;
+        }
+        let Ok(records) = self.client.cache_mounts().await else { return };
+        for (mount, entry) in held {
+            if let Some(standing) = Standing::of(&mount.id.wire, &records, entry) {
+                // What is not noted costs a visit.
+                drop(self.notes.keep_mount_standing(&self.standing_name(mount), standing.as_bytes()));
+            }
+        }
+    }
+
+    fn standing_name(&self, mount: &TargetMount) -> String {
+        format!("{} {}", self.client.endpoint(), self.family(mount))
     }
 
     fn terms(&self, mount: &TargetMount) -> SaveTerms {

@@ -26,6 +26,7 @@ mod identity;
 mod kinds;
 mod restore;
 mod save;
+mod standing;
 mod visit;
 
 pub use auto::missing;
@@ -35,6 +36,7 @@ pub use identity::{Directory, MountId, MountUse, Mounts, Passed, TargetMount, Va
 pub use kinds::Kind;
 pub use restore::{RestoreMountError, RestoredMount, restore};
 pub use save::{SaveMountError, SaveOutcome, SaveTerms, SavedMount, Tally, save};
+pub use standing::Standing;
 pub use visit::{VisitError, VisitTerms, visit};
 
 #[cfg(test)]

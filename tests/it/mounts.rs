@@ -393,3 +393,28 @@ fn a_user_who_cannot_write_to_the_mount_is_warned_of() {
     let run = context.larder(&["build", "."]).success();
     assert!(!run.stderr.contains("cannot use the cache mount"), "{}", run.stderr);
 }
+
+#[test]
+fn a_mount_that_nobody_has_used_since_is_not_visited() {
+    // Docker 20.10 does not tell mounts apart, and other tests use others meanwhile.
+    for engine in engines().iter().filter(|engine| !engine.version.starts_with("20.")) {
+        let context = TestContext::new(engine);
+        let target = format!("/{}", context.tag("standing").replace(['/', ':'], "-"));
+        let text = |word: &str| {
+            format!("FROM {BUSYBOX}\nRUN --mount=type=cache,target={target} echo {word} > {target}/x\n")
+        };
+        context.write("Dockerfile", text("one"));
+        context.larder(&["build", "--mount-scope", "test", "."]).success();
+        // Too short for any visit.
+        let hasty = ["--mount-scope", "test", "--mount-timeout", "0.001s", "--strict", "."];
+        let restored = context.larder(&[&["mount", "restore"], &hasty[..]].concat()).success();
+        assert!(restored.stderr.contains("(0 sent, 1 there already)"), "{}", restored.stderr);
+        let saved = context.larder(&[&["mount", "save"], &hasty[..]].concat()).success();
+        assert!(saved.stderr.contains("nothing to save"), "{}", saved.stderr);
+        context.write("Dockerfile", text("two"));
+        context.larder(&["build", "--read-only", "--mount-scope", "test", "."]).success();
+        context.larder(&[&["mount", "save"], &hasty[..]].concat()).failure(3, "saving cache mounts failed");
+        let saved = context.larder(&["mount", "save", "--mount-scope", "test", "."]).success();
+        assert!(saved.stderr.contains("saved plain"), "{}", saved.stderr);
+    }
+}
