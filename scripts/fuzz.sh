@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Purpose: fuzz the readers of what others write: Dockerfiles, ignore files, dependency files, lists of archives; one target after the other.
+# Purpose: fuzz the readers of what others write: Dockerfiles, ignore files, dependency files, lists of archives, what a courier and
+#          larder say to each other; one target after the other.
 # Inputs:  TARGET ...       of fuzz/fuzz_targets (default: all of them)
 #          SECONDS_EACH     how long each runs (default 600)
 #          LARDER_DEV_DIR   keeps cargo-fuzz where none is installed, and the inputs found so far, between runs

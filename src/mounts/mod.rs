@@ -30,7 +30,7 @@ mod standing;
 mod visit;
 
 pub use auto::missing;
-pub use conversation::{Conversation, ConversationError, Found};
+pub use conversation::{Conversation, ConversationError, Found, Taken};
 pub use fit::misfit;
 pub use identity::{Directory, MountId, MountUse, Mounts, Passed, TargetMount, Variables, mounts};
 pub use kinds::Kind;
