@@ -122,7 +122,8 @@ fn open(beneath: &mut Beneath, path: &OsStr) -> io::Result<Option<(File, Metadat
 fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Result<FileData, Failed> {
     let size = metadata.len();
     let data = segments(file, metadata)?;
-    let mut kept = FileData { size, used: metadata.atime(), at: save.position(), data, unused: 0 };
+    let mut kept =
+        FileData { size, used: metadata.atime(), at: save.position(), data, ..FileData::default() };
     let unchanged = || -> io::Result<bool> {
         let now = Metadata::from_file(file)?;
         Ok(stamp(&now) == stamp(metadata))

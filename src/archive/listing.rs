@@ -91,6 +91,8 @@ pub struct FileData {
     pub data: Option<Vec<(u64, u64)>>,
     /// How many builds in a row did not read it; of a cache mount only.
     pub unused: u32,
+    /// Whether its content is a package, as a wheel is; of a cache mount only.
+    pub package: bool,
 }
 
 impl FileData {
@@ -136,6 +138,8 @@ struct Line {
     data: Option<Vec<(u64, u64)>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unused: Option<u32>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    package: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -223,6 +227,7 @@ impl Line {
             at: None,
             data: None,
             unused: None,
+            package: false,
             target: None,
             target_base64: None,
             xattrs: node.xattrs.iter().map(encode).collect(),
@@ -235,6 +240,7 @@ impl Line {
                 line.at = Some(file.at);
                 line.data.clone_from(&file.data);
                 line.unused = Some(file.unused).filter(|unused| *unused > 0);
+                line.package = file.package;
             }
             NodeKind::Symlink { target } | NodeKind::HardLink { target } => {
                 (line.target, line.target_base64) = path::to_text(target);
@@ -257,6 +263,7 @@ impl Line {
                 at: self.at.ok_or_else(|| lacks("place"))?,
                 data: self.data.clone(),
                 unused: self.unused.unwrap_or_default(),
+                package: self.package,
             }),
             "symlink" => NodeKind::Symlink { target: target().ok_or_else(|| lacks("target"))? },
             "hard-link" => NodeKind::HardLink { target: target().ok_or_else(|| lacks("target"))? },

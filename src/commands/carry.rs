@@ -1,11 +1,15 @@
 //! Carrying the cache mounts of a build between a builder and the store.
 
+mod record;
+mod standing;
+
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use self::record::{amount, names, passed, record};
 use super::error::{CommandError, chain};
 use super::interrupts::Interrupts;
 use super::store::{is_news, keep_within, open};
@@ -14,8 +18,8 @@ use crate::buildkit::Client;
 use crate::courier::protocol::Owner;
 use crate::digest::Digest;
 use crate::mounts::{
-    Mounts, Passed, RestoreMountError, RestoredMount, SaveMountError, SaveOutcome, SaveTerms, SavedMount,
-    Standing, Tally, TargetMount, VisitError, VisitTerms, misfit, restore, save, visit,
+    Mounts, RestoreMountError, RestoredMount, SaveMountError, SaveOutcome, SaveTerms, SavedMount,
+    TargetMount, VisitError, VisitTerms, misfit, restore, save, visit,
 };
 use crate::notes::Notes;
 use crate::output::Printer;
@@ -56,6 +60,7 @@ impl<'a> Carrier<'a> {
 
     /// Tells which mounts there are, and what is kept of each.
     pub(super) async fn list(mut self, mounts: &Mounts) -> Result<MountsReport, CommandError> {
+        self.report.warnings.clone_from(&mounts.defeats);
         let found = self.find(&mounts.carried).await?;
         for (mount, entry) in mounts.carried.iter().zip(found) {
             let mut record = record(mount);
@@ -73,6 +78,7 @@ impl<'a> Carrier<'a> {
 
     /// Brings what is kept into the builder.
     pub(super) async fn restore(mut self, mounts: &Mounts) -> Result<MountsReport, CommandError> {
+        self.report.warnings.clone_from(&mounts.defeats);
         let found = self.find(&mounts.carried).await?;
         let standing = self.standing(&mounts.carried, &found).await;
         let (mut wanted, mut entries) = (Vec::new(), Vec::new());
@@ -128,7 +134,7 @@ impl<'a> Carrier<'a> {
                     self.fault(fault);
                 }
                 self.tell("not restored", &restored.notes.first, restored.notes.count);
-                self.tell_misfits(mount, restored.root);
+                self.note_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
                 record.moved = Amount { files: restored.sent_files, bytes: restored.sent_bytes };
                 return restored.notes.count == 0;
@@ -187,10 +193,7 @@ impl<'a> Carrier<'a> {
                 None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
                 Some(Ok(saved)) => {
                     has_grown |= matches!(saved.outcome, SaveOutcome::Saved(_));
-                    if before.is_none() {
-                        // Else the restore has told that.
-                        self.tell_misfits(mount, saved.root);
-                    }
+                    self.note_misfits(mount, saved.root);
                     held.extend(self.saved(&mut record, before.as_ref(), saved).map(|entry| (mount, entry)));
                 }
                 Some(Err(SaveMountError::Interrupted)) => {
@@ -226,6 +229,8 @@ impl<'a> Carrier<'a> {
         self.tell("left out", &saved.notes.first, saved.notes.count);
         record.used = saved.notes_uses.then(|| amount(saved.used));
         record.added = Some(amount(saved.added));
+        record.packages_used = saved.notes_uses.then(|| amount(saved.packages_used));
+        record.packages_added = Some(amount(saved.packages_added));
         record.trimmed = Some(amount(saved.trimmed));
         match saved.outcome {
             SaveOutcome::Saved(entry) => {
@@ -255,45 +260,6 @@ impl<'a> Carrier<'a> {
             }
         }
         None
-    }
-
-    /// Which mounts nobody has used since they held these entries; to ask costs less than a visit.
-    async fn standing(&self, mounts: &[TargetMount], entries: &[Option<Entry>]) -> Vec<bool> {
-        let noted: Vec<Option<Vec<u8>>> =
-            mounts.iter().map(|mount| self.notes.mount_standing(&self.standing_name(mount))).collect();
-        let records = if noted.iter().any(Option::is_some) {
-            // Without an answer all of them are visited.
-            self.client.cache_mounts().await.unwrap_or_default()
-        } else {
-            Vec::new()
-        };
-        let stands = |((mount, entry), noted): ((&TargetMount, &Option<Entry>), &Option<Vec<u8>>)| {
-            let now = entry.as_ref().and_then(|entry| Standing::of(&mount.id.wire, &records, &entry.id));
-            now.is_some() && now.as_ref().map(Standing::as_bytes) == noted.as_deref()
-        };
-        mounts.iter().zip(entries).zip(&noted).map(stands).collect()
-    }
-
-    /// Notes that these mounts hold these entries now.
-    async fn note_standing(&self, held: &[(&TargetMount, Digest)]) {
-        if held.is_empty() || self.settings.store.terms.read_only {
-            return;
-        }
-        // To look for the first time is itself a use to Docker 20.10, which then finds out what a mount takes.
-        if self.client.cache_mounts().await.is_err() {
-            return;
-        }
-        let Ok(records) = self.client.cache_mounts().await else { return };
-        for (mount, entry) in held {
-            if let Some(standing) = Standing::of(&mount.id.wire, &records, entry) {
-                // What is not noted costs a visit.
-                drop(self.notes.keep_mount_standing(&self.standing_name(mount), standing.as_bytes()));
-            }
-        }
-    }
-
-    fn standing_name(&self, mount: &TargetMount) -> String {
-        format!("{} {}", self.client.endpoint(), self.family(mount))
     }
 
     fn terms(&self, mount: &TargetMount) -> SaveTerms {
@@ -411,10 +377,9 @@ impl<'a> Carrier<'a> {
         self.report.faults.push(FaultRecord { reason: "other".to_owned(), message });
     }
 
-    fn tell_misfits(&self, mount: &TargetMount, root: Owner) {
-        for reason in mount.uses.iter().filter_map(|used| misfit(used, mount.kind, root)) {
-            self.printer.warn(&reason);
-        }
+    fn note_misfits(&mut self, mount: &TargetMount, root: Owner) {
+        let misfits = mount.uses.iter().filter_map(|used| misfit(used, mount.kind, root));
+        self.report.warnings.extend(misfits);
     }
 
     fn tell(&mut self, what: &str, first: &[String], count: u64) {
@@ -436,57 +401,3 @@ impl<'a> Carrier<'a> {
 /// What is said with the courier of a visit.
 type Visited =
     crate::mounts::Conversation<crate::buildkit::session::StepReader, crate::buildkit::session::StepWriter>;
-
-fn amount(Tally { files, bytes }: Tally) -> Amount {
-    Amount { files, bytes }
-}
-
-/// A mount of which nothing is known yet.
-fn record(mount: &TargetMount) -> MountRecord {
-    let mut targets: Vec<String> = mount.uses.iter().map(|used| used.target.clone()).collect();
-    targets.dedup();
-    MountRecord {
-        id: mount.id.to_string(),
-        kind: mount.kind.to_string(),
-        targets,
-        lines: mount.uses.iter().map(|used| used.line).collect(),
-        outcome: MountOutcome::Miss,
-        entry: None,
-        lane: None,
-        created: None,
-        kept: Amount::default(),
-        moved: Amount::default(),
-        used: None,
-        added: None,
-        trimmed: None,
-        added_bytes: 0,
-        reason: None,
-    }
-}
-
-fn passed(passed: &Passed) -> MountRecord {
-    MountRecord {
-        id: passed.used.target.clone(),
-        kind: "plain".to_owned(),
-        targets: vec![passed.used.target.clone()],
-        lines: vec![passed.used.line],
-        outcome: MountOutcome::Passed,
-        entry: None,
-        lane: None,
-        created: None,
-        kept: Amount::default(),
-        moved: Amount::default(),
-        used: None,
-        added: None,
-        trimmed: None,
-        added_bytes: 0,
-        reason: Some(passed.reason.to_owned()),
-    }
-}
-
-fn names(record: &mut MountRecord, entry: &Entry) {
-    record.entry = Some(entry.id.hex());
-    record.lane = Some(entry.manifest.address.lane.to_string());
-    record.created = Some(entry.manifest.created);
-    record.kept = Amount { files: entry.manifest.subject.files, bytes: entry.manifest.subject.bytes };
-}

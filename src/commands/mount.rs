@@ -105,6 +105,9 @@ fn variables(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
 }
 
 fn finish(report: &MountsReport, format: Format, strict: bool, printer: Printer) -> Result<(), CommandError> {
+    for warning in &report.warnings {
+        printer.warn(warning);
+    }
     match (format, report.action) {
         (Format::Json, _) => print_json(printer, report)?,
         (Format::Text, MountAction::List) => super::print_text(printer, &report.text())?,

@@ -38,6 +38,8 @@ pub const LARGEST: usize = 1 << 20;
 pub const PIECE: usize = 256 << 10;
 /// Bytes of a path and of a link's target, at most.
 pub const LONGEST_PATH: usize = 4095;
+/// Nodes that are listed of one mount, at most.
+pub const MOST_NODES: usize = 2_000_000;
 /// The kinds of the messages that hold content.
 const CONTENT: u8 = 4;
 const PIECE_KIND: u8 = 35;

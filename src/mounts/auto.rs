@@ -131,41 +131,53 @@ pub fn missing(resolution: &Resolution) -> BTreeMap<usize, Vec<String>> {
 
 /// Whether a RUN lets the program fill its cache.
 fn uses(program: &Program, run: &Run, at: &ResolvedInstruction) -> bool {
-    if program
-        .off_variables
-        .iter()
-        .any(|variable| at.scope.get(variable).is_some_and(|value| !value.is_empty()))
-    {
-        return false;
-    }
-    let commands = match &run.command {
+    let commands = commands(run);
+    let acts = |words: &Vec<String>| {
+        let Some(name) = words.iter().position(|word| is_named(program, word)) else { return false };
+        let action = words[name + 1..].iter().find(|word| !word.starts_with('-')).map_or("", String::as_str);
+        program.actions.contains(&action)
+    };
+    commands.iter().any(acts) && off_word(program, &commands, at).is_none()
+}
+
+/// What in a RUN turns off the cache of a mount's program, as written; the mount is of no use to it then.
+pub(super) fn turned_off(kind: Kind, at: &ResolvedInstruction) -> Option<String> {
+    let InstructionKind::Run(run) = &at.instruction.kind else { return None };
+    let program = PROGRAMS.iter().find(|program| program.kind == kind)?;
+    off_word(program, &commands(run), at)
+}
+
+fn commands(run: &Run) -> Vec<Vec<String>> {
+    match &run.command {
         RunCommand::Exec(words) => vec![words.clone()],
         RunCommand::Shell(_) => simple_commands(&run.script().unwrap_or_default()),
-    };
-    let mut is_used = false;
-    for words in &commands {
-        let sets = |word: &String| {
+    }
+}
+
+/// The variable, the option or the command that turns the cache off or throws it away.
+fn off_word(program: &Program, commands: &[Vec<String>], at: &ResolvedInstruction) -> Option<String> {
+    let is_set = |variable: &&&str| at.scope.get(variable).is_some_and(|value| !value.is_empty());
+    if let Some(variable) = program.off_variables.iter().find(is_set) {
+        return Some((**variable).to_owned());
+    }
+    commands.iter().find_map(|words| {
+        let sets = |word: &&String| {
             program.off_variables.iter().any(|variable| {
                 word.strip_prefix(variable).is_some_and(|rest| rest.starts_with('=') && rest.len() > 1)
             })
         };
-        let clears =
-            words.iter().any(|word| matches!(word.as_str(), "rm" | "purge" | "clean" | "clear" | "prune"))
-                && words
-                    .iter()
-                    .any(|word| word.contains("cache") || word.contains("/.npm") || word.contains("/apt"));
-        if words.iter().any(sets) || (clears && !words.iter().any(|word| word.contains("docker-clean"))) {
-            return false;
-        }
-        let Some(name) = words.iter().position(|word| is_named(program, word)) else { continue };
-        let mut arguments = words[name + 1..].iter();
-        if words[name + 1..].iter().any(|word| program.off.contains(&word.as_str())) {
-            return false;
-        }
-        let action = arguments.find(|word| !word.starts_with('-')).map_or("", String::as_str);
-        is_used |= program.actions.contains(&action);
-    }
-    is_used
+        let is_cache = |word: &String| ["cache", "/.npm", "/apt"].iter().any(|part| word.contains(part));
+        let clears = words
+            .iter()
+            .find(|word| matches!(word.as_str(), "rm" | "purge" | "clean" | "clear" | "prune"))
+            .filter(|_| {
+                words.iter().any(is_cache) && !words.iter().any(|word| word.contains("docker-clean"))
+            });
+        let behind = words.iter().position(|word| is_named(program, word)).map(|name| &words[name + 1..]);
+        let option = behind.into_iter().flatten().find(|word| program.off.contains(&word.as_str()));
+        let cleared = clears.map(|_| words.join(" "));
+        words.iter().find(sets).or(option).cloned().or(cleared)
+    })
 }
 
 /// Whether a word of a command is the program: `pip`, `/opt/venv/bin/pip3.12`.

@@ -7,11 +7,10 @@ use std::io::{self, Read, Write};
 
 use crate::archive::{FileData, Limits, Listing, Node, NodeKind, Time};
 use crate::courier::protocol::{
-    self, FoundKind, FoundNode, Message, Moment, Notes, Owner, PIECE, ReadOutcome, VERSION, send, send_piece,
+    self, FoundKind, FoundNode, MOST_NODES, Message, Moment, Notes, Owner, PIECE, ReadOutcome, VERSION, send,
+    send_piece,
 };
 
-/// Nodes of one mount, at most.
-const MOST_NODES: usize = 2_000_000;
 /// Bytes of all paths of one mount, at most.
 const MOST_NAMES: usize = 512 << 20;
 

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::defeat::defeats;
 use super::kinds::Kind;
 use crate::buildkit::llb::Sharing;
 use crate::digest::Digest;
@@ -81,6 +82,8 @@ pub struct Mounts {
     pub carried: Vec<TargetMount>,
     /// Those that cannot.
     pub passed: Vec<Passed>,
+    /// What keeps those that are carried from being of use, a line each.
+    pub defeats: Vec<String>,
 }
 
 /// What a frontend makes of variables in the options of a mount.
@@ -128,6 +131,7 @@ pub fn mounts(
             mounts.carried.push(TargetMount { id, kind, sharing, uses: vec![used] });
         }
     }
+    mounts.defeats = defeats(resolution, &mounts.carried);
     mounts
 }
 

@@ -21,12 +21,14 @@
 
 mod auto;
 mod conversation;
+mod defeat;
 mod fit;
 mod identity;
 mod kinds;
 mod restore;
 mod save;
 mod standing;
+mod uses;
 mod visit;
 
 pub use auto::missing;
@@ -35,8 +37,9 @@ pub use fit::misfit;
 pub use identity::{Directory, MountId, MountUse, Mounts, Passed, TargetMount, Variables, mounts};
 pub use kinds::Kind;
 pub use restore::{RestoreMountError, RestoredMount, restore};
-pub use save::{SaveMountError, SaveOutcome, SaveTerms, SavedMount, Tally, save};
+pub use save::{SaveMountError, SaveOutcome, SaveTerms, SavedMount, save};
 pub use standing::Standing;
+pub use uses::Tally;
 pub use visit::{VisitError, VisitTerms, visit};
 
 #[cfg(test)]

@@ -1,11 +1,9 @@
 //! Saving a mount: only what is new or changed is read, and what no build uses any more is left out.
 
-use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
 
 use super::conversation::{Conversation, ConversationError, Found, Taken};
+use super::uses::{Counted, Tally, file, known, trim};
 use crate::archive::{
     CommitError, FileData, Listing, Meter, Node, NodeKind, SMALL_FILE, Shrunk, UnlistedError, commit,
     read_listing, take_over,
@@ -43,6 +41,10 @@ pub struct SavedMount {
     pub used: Tally,
     /// Files that the build added.
     pub added: Tally,
+    /// Packages, such as wheels, among the files that were used.
+    pub packages_used: Tally,
+    /// Packages among the files that were added.
+    pub packages_added: Tally,
     /// Files that are left out of the entry since nobody uses them, or since it would be too large.
     pub trimmed: Tally,
     /// Whether the builder notes which files are read; else `used` says nothing.
@@ -51,22 +53,6 @@ pub struct SavedMount {
     pub root: Owner,
     /// What could not be read.
     pub notes: Notes,
-}
-
-/// Files and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// How many.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-impl Tally {
-    fn add(&mut self, bytes: u64) {
-        self.files += 1;
-        self.bytes += bytes;
-    }
 }
 
 /// What became of a mount.
@@ -118,13 +104,15 @@ pub fn save<R: Read, W: Write>(
         outcome: SaveOutcome::Unchanged,
         used: counted.used,
         added: counted.added,
+        packages_used: counted.packages,
+        packages_added: Tally::default(),
         trimmed: Tally::default(),
         notes_uses: found.notes_uses,
         root: found.root,
         notes: std::mem::take(&mut found.notes),
     };
     let Found { listing: Listing { nodes }, .. } = found;
-    let going = trim(&nodes, terms);
+    let going = trim(&nodes, terms.unused_builds, terms.max_size);
     let mut wanted: Vec<(u32, Node)> = Vec::with_capacity(nodes.len());
     for ((number, node), going) in (0..).zip(nodes).zip(going) {
         if let (true, NodeKind::File(file)) = (going, &node.kind) {
@@ -160,10 +148,12 @@ pub fn save<R: Read, W: Write>(
         return Ok(saved);
     }
     let save = store.save(EntryKind::Mount, &terms.family, terms.key)?;
-    let mut writing = Writing { save, nodes: Vec::new(), notes: &mut saved.notes, meter };
+    let mut writing =
+        Writing { save, nodes: Vec::new(), packages: Tally::default(), notes: &mut saved.notes, meter };
     writing.take(before, wanted, &known, &mut conversation)?;
     conversation.bye()?;
-    let Writing { save, nodes, .. } = writing;
+    let Writing { save, nodes, packages, .. } = writing;
+    saved.packages_added = packages;
     let listing = listing(nodes);
     let replaces = replaces.filter(|_| saved.trimmed.files == 0);
     saved.outcome = match commit(save, &listing, terms.subject.clone(), replaces) {
@@ -172,20 +162,6 @@ pub fn save<R: Read, W: Write>(
         Err(CommitError::Store(error)) => return Err(error.into()),
     };
     Ok(saved)
-}
-
-fn file(node: &Node) -> Option<&FileData> {
-    match &node.kind {
-        NodeKind::File(file) => Some(file),
-        _ => None,
-    }
-}
-
-/// Where the entry holds a file as it stands in the mount, if it does.
-fn known<'a>(node: &Node, listed: &'a Listing) -> Option<&'a FileData> {
-    let size = file(node)?.size;
-    let before = listed.find(&node.path)?;
-    file(before).filter(|file| file.size == size && before.mtime == node.mtime)
 }
 
 /// Whether the entry holds just this, counts of use included.
@@ -205,87 +181,6 @@ fn is_all(wanted: &[(u32, Node)], known: &[Option<&FileData>], listed: &Listing)
         })
 }
 
-/// What the build used and added.
-struct Counted {
-    used: Tally,
-    added: Tally,
-}
-
-impl Counted {
-    /// Counts, and notes with each file for how many builds nobody has read it.
-    fn of(found: &mut Found, listed: Option<&Listing>) -> Self {
-        let mut counted = Self { used: Tally::default(), added: Tally::default() };
-        // For each that belong together, whether one was read, and for how many builds none was.
-        let mut uses: HashMap<OsString, (bool, u32)> = HashMap::new();
-        for (node, time) in found.listing.nodes.iter().zip(&found.used) {
-            let Some(file) = file(node) else { continue };
-            let known = listed.and_then(|listed| known(node, listed));
-            let is_used = match known {
-                None => {
-                    counted.added.add(file.size);
-                    true
-                }
-                Some(_) => found.notes_uses && *time != node.mtime,
-            };
-            if is_used && known.is_some() {
-                counted.used.add(file.size);
-            }
-            let (is_one_used, unused) = uses.entry(whole(&node.path).to_owned()).or_insert((false, u32::MAX));
-            *is_one_used |= is_used;
-            *unused = known.map_or(0, |known| known.unused).min(*unused);
-        }
-        // A build that did not touch the mount, since its layer was at hand, says nothing about what it needs.
-        let counts = found.notes_uses && counted.used.files + counted.added.files > 0;
-        for node in &mut found.listing.nodes {
-            if let NodeKind::File(file) = &mut node.kind {
-                file.unused = match uses.get(whole(&node.path)) {
-                    Some((false, unused)) if counts => unused.saturating_add(1),
-                    Some((false, unused)) => *unused,
-                    _ => 0,
-                };
-            }
-        }
-        counted
-    }
-}
-
-/// What a file is a part of: the body of a response of pip's cache belongs to its header.
-fn whole(path: &OsStr) -> &OsStr {
-    OsStr::from_bytes(path.as_bytes().strip_suffix(b".body").unwrap_or(path.as_bytes()))
-}
-
-/// Which files are left out.
-fn trim(nodes: &[Node], terms: &SaveTerms) -> Vec<bool> {
-    let is_stale =
-        |file: &FileData| terms.unused_builds.is_some_and(|limit| limit > 0 && file.unused >= limit);
-    let mut going: Vec<bool> = nodes.iter().map(|node| file(node).is_some_and(is_stale)).collect();
-    let Some(limit) = terms.max_size else { return going };
-    // Those that belong together, the least recently used ones first.
-    let mut groups: HashMap<&OsStr, (u32, i64, u64, Vec<usize>)> = HashMap::new();
-    let mut total = 0_u64;
-    for (place, node) in nodes.iter().enumerate() {
-        if let (false, Some(file)) = (going[place], file(node)) {
-            let group = groups.entry(whole(&node.path)).or_insert((file.unused, i64::MIN, 0, Vec::new()));
-            group.1 = group.1.max(file.used);
-            group.2 = group.2.saturating_add(file.size);
-            group.3.push(place);
-            total = total.saturating_add(file.size);
-        }
-    }
-    let mut groups: Vec<_> = groups.into_values().collect();
-    groups.sort_unstable_by_key(|(unused, used, _, places)| (std::cmp::Reverse(*unused), *used, places[0]));
-    for (_, _, bytes, places) in groups {
-        if total <= limit {
-            break;
-        }
-        total -= bytes;
-        for place in places {
-            going[place] = true;
-        }
-    }
-    going
-}
-
 /// The list of what was kept; a further name of a file that was not kept goes, too.
 fn listing(nodes: Vec<Option<Node>>) -> Listing {
     let mut listing = Listing::default();
@@ -300,10 +195,19 @@ fn listing(nodes: Vec<Option<Node>>) -> Listing {
     listing
 }
 
+/// Whether bytes are the first of a package: a wheel is a zip archive, a source distribution a compressed tar.
+fn is_package(bytes: &[u8]) -> bool {
+    const ZIP: &[u8] = b"PK\x03\x04";
+    const GZIP: &[u8] = &[0x1f, 0x8b];
+    bytes.starts_with(ZIP) || bytes.starts_with(GZIP)
+}
+
 /// An entry that is being written.
 struct Writing<'a> {
     save: Save,
     nodes: Vec<Option<Node>>,
+    /// Packages among the files that were read.
+    packages: Tally,
     notes: &'a mut Notes,
     meter: &'a Meter,
 }
@@ -350,10 +254,14 @@ impl Writing<'_> {
         // Of a small file, that shares its chunks with others: so that a torn one is not written.
         let mut waiting: Vec<u8> = Vec::new();
         let mut begun: Option<u64> = None;
+        let mut package = None;
         conversation.read::<SaveMountError>(&asked, &mut |place, taken| {
             let (node, _, size) = files[place];
             let is_small = size < SMALL_FILE;
             self.meter.check().map_err(|_| SaveMountError::Interrupted)?;
+            if let Taken::Bytes(bytes) = &taken {
+                package.get_or_insert_with(|| is_package(bytes));
+            }
             match taken {
                 Taken::Bytes(bytes) if is_small => waiting.extend(bytes),
                 Taken::Bytes(bytes) => {
@@ -375,9 +283,14 @@ impl Writing<'_> {
                     waiting.clear();
                     if let Some(Node { kind: NodeKind::File(file), .. }) = &mut self.nodes[node] {
                         file.at = at;
+                        file.package = package.take().unwrap_or_default();
+                        if file.package {
+                            self.packages.add(file.size);
+                        }
                     }
                 }
                 Taken::End(outcome) => {
+                    package = None;
                     waiting.clear();
                     if begun.take().is_some() {
                         self.save.boundary()?;

@@ -82,6 +82,10 @@ pub struct MountRecord {
     pub used: Option<Amount>,
     /// What the build added.
     pub added: Option<Amount>,
+    /// Packages, such as wheels, that the build took from the mount; `None` as for `used`.
+    pub packages_used: Option<Amount>,
+    /// Packages that the build added.
+    pub packages_added: Option<Amount>,
     /// What is left out of the entry: nobody used it, or it would be too large.
     pub trimmed: Option<Amount>,
     /// Bytes that the entry added to the store.
@@ -98,6 +102,8 @@ pub struct MountsReport {
     pub action: MountAction,
     /// The mounts, in the order of the Dockerfile.
     pub mounts: Vec<MountRecord>,
+    /// What keeps mounts from being of use, for people.
+    pub warnings: Vec<String>,
     /// What the cache did wrong.
     pub faults: Vec<FaultRecord>,
     /// How long it took.
@@ -107,7 +113,14 @@ pub struct MountsReport {
 impl MountsReport {
     /// A report on which nothing is known yet.
     pub fn new(action: MountAction) -> Self {
-        Self { schema: "larder.mounts.v1", action, mounts: Vec::new(), faults: Vec::new(), millis: 0 }
+        Self {
+            schema: "larder.mounts.v1",
+            action,
+            mounts: Vec::new(),
+            warnings: Vec::new(),
+            faults: Vec::new(),
+            millis: 0,
+        }
     }
 
     /// The report for people.
@@ -204,6 +217,12 @@ impl MountRecord {
 
     fn use_of_it(&self) -> String {
         let mut text = String::new();
+        if let (Some(used), Some(added)) = (self.packages_used, self.packages_added)
+            && used.files > 0
+        {
+            let (all, bytes) = (used.files + added.files, format_size(used.bytes, DECIMAL));
+            let _ = write!(text, "; {} of {all} packages from the cache, {bytes} not downloaded", used.files);
+        }
         let mut tell = |what: &str, amount_of: Option<Amount>| {
             if let Some(of) = amount_of.filter(|of| of.files > 0) {
                 let _ = write!(text, "; {} {what}", amount(of));

@@ -30,7 +30,10 @@ fn file(path: &str, at: u64, size: u64) -> Node {
 }
 
 fn sparse(path: &str, size: u64, at: u64, data: &[(u64, u64)]) -> Node {
-    node(path, NodeKind::File(FileData { size, used: 5, at, data: Some(data.to_vec()), unused: 3 }))
+    node(
+        path,
+        NodeKind::File(FileData { size, used: 5, at, data: Some(data.to_vec()), unused: 3, package: true }),
+    )
 }
 
 fn symlink(path: &str, target: &str) -> Node {
@@ -176,8 +179,9 @@ fn any_node() -> impl Strategy<Value = Node> {
     let data = proptest::option::of(proptest::collection::vec(any::<(u64, u64)>(), 0..4));
     let kind = prop_oneof![
         Just(NodeKind::Directory),
-        (any::<u64>(), any::<i64>(), any::<u64>(), data)
-            .prop_map(|(size, used, at, data)| NodeKind::File(FileData { size, used, at, data, unused: 0 })),
+        (any::<u64>(), any::<i64>(), any::<u64>(), data).prop_map(|(size, used, at, data)| NodeKind::File(
+            FileData { size, used, at, data, ..FileData::default() }
+        )),
         bytes().prop_map(|target| NodeKind::Symlink { target }),
         bytes().prop_map(|target| NodeKind::HardLink { target }),
     ];

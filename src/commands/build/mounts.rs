@@ -84,7 +84,13 @@ impl Job<'_> {
         Carrier::new(action, self.client, self.settings, &self.build.mounts, self.printer)
     }
 
-    fn tell(&self, report: &MountsReport, outcomes: &[MountOutcome]) {
+    fn tell(&mut self, report: &MountsReport, outcomes: &[MountOutcome]) {
+        for warning in &report.warnings {
+            if !self.told.contains(warning) {
+                self.printer.warn(warning);
+                self.told.push(warning.clone());
+            }
+        }
         if self.build.quiet {
             return;
         }

@@ -182,3 +182,33 @@ fn a_link_on_the_way_is_not_followed() {
     assert!(restored.notes.first[0].contains("something else than a directory"), "{:?}", restored.notes);
     assert_eq!(content(&outside), Vec::<String>::new());
 }
+
+#[test]
+fn packages_are_counted_among_what_a_build_used_and_added() {
+    let bench = Bench::new();
+    let mount = bench.mount("mount");
+    let wheel = |number: u64, size| [b"PK\x03\x04".as_slice(), &noise(number, size)].concat();
+    fs::write(mount.join("page"), noise(1, 5000)).unwrap();
+    fs::write(mount.join("small.body"), wheel(2, 5000)).unwrap();
+    fs::write(mount.join("large.body"), wheel(3, 900_000)).unwrap();
+    let saved = bench.save(&mount, None, &terms());
+    assert_eq!(
+        (saved.packages_added, saved.packages_used),
+        (Tally { files: 2, bytes: 905_008 }, Tally::default())
+    );
+    let first = entry(saved);
+    if !bench.restore(&mount, &first).notes_uses {
+        return;
+    }
+    use_file(&mount, "large.body");
+    use_file(&mount, "page");
+    fs::write(mount.join("new.body"), wheel(4, 7000)).unwrap();
+    let saved = bench.save(&mount, Some(&first), &terms());
+    assert_eq!(saved.packages_used, Tally { files: 1, bytes: 900_004 });
+    assert_eq!(saved.packages_added, Tally { files: 1, bytes: 7004 });
+    let second = entry(saved);
+    let to = bench.mount("to");
+    bench.restore(&to, &second);
+    use_file(&to, "new.body");
+    assert_eq!(bench.save(&to, Some(&second), &terms()).packages_used, Tally { files: 1, bytes: 7004 });
+}

@@ -87,3 +87,23 @@ fn what_cannot_be_known_or_carried_is_passed_over_with_the_reason() {
         ]
     );
 }
+
+#[test]
+fn what_keeps_a_mount_from_being_of_use_is_said() {
+    let text = "FROM python:3\nRUN --mount=type=cache,target=/root/.cache/pip pip install --no-cache-dir flask\n\
+                RUN --mount=type=cache,target=/root/.cache/pip pip install flask && rm -rf /root/.cache/pip/x\n\
+                RUN --mount=type=cache,target=/p,sharing=private,readonly make\n\
+                ENV PIP_NO_CACHE_DIR=1\nRUN --mount=type=cache,target=/root/.cache/pip pip install flask\n";
+    assert_eq!(
+        found(text, &[]).defeats,
+        [
+            "line 2: `--no-cache-dir` keeps pip from using the cache mount /root/.cache/pip; leave it out",
+            "line 3: `rm -rf /root/.cache/pip/x` keeps pip from using the cache mount /root/.cache/pip; leave it out",
+            "line 6: `PIP_NO_CACHE_DIR` keeps pip from using the cache mount /root/.cache/pip; leave it out",
+            "line 4: the cache mount /p is read-only there, so that nothing is added to it",
+            "line 4: sharing=private gives a build that runs beside another one an empty /p, of which larder may see either",
+        ]
+    );
+    let fine = "FROM python:3\nRUN --mount=type=cache,target=/root/.cache/pip pip install flask\n";
+    assert_eq!(found(fine, &[]).defeats, [""; 0]);
+}

@@ -1,0 +1,51 @@
+//! Files and their times.
+
+use std::fs::{File, FileTimes, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::super::protocol::Moment;
+
+pub(super) fn modified(metadata: &Metadata) -> Moment {
+    moment(metadata.mtime(), metadata.mtime_nsec())
+}
+
+pub(super) fn accessed(metadata: &Metadata) -> Moment {
+    moment(metadata.atime(), metadata.atime_nsec())
+}
+
+pub(super) fn moment(seconds: i64, nanoseconds: i64) -> Moment {
+    Moment { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or_default() }
+}
+
+/// As the clock tells it; what is beyond its reach is its beginning.
+pub(super) fn time(moment: Moment) -> SystemTime {
+    let fraction = Duration::from_nanos(u64::from(moment.nanoseconds));
+    let whole = Duration::from_secs(moment.seconds.unsigned_abs());
+    let seconds =
+        if moment.seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    seconds.and_then(|seconds| seconds.checked_add(fraction)).unwrap_or(UNIX_EPOCH)
+}
+
+/// Opens the file that was looked at; something else in its place is an error.
+pub(super) fn open(place: &Path, expected: &Metadata) -> io::Result<File> {
+    let file = File::open(place)?;
+    let found = file.metadata()?;
+    if (found.dev(), found.ino()) == (expected.dev(), expected.ino()) {
+        return Ok(file);
+    }
+    Err(io::Error::other("it changed meanwhile"))
+}
+
+/// Makes a file look as if nobody had read it since it was written.
+pub(super) fn forget_use(file: &File, modified: Moment) -> io::Result<()> {
+    file.set_times(FileTimes::new().set_accessed(time(modified)))
+}
+
+/// A name that no other courier has taken.
+pub(super) fn unique() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", std::process::id(), now.as_nanos())
+}

@@ -1,0 +1,125 @@
+//! What a mount holds, in the order of names.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, FileTimes, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::super::protocol::{FoundKind, FoundNode, LONGEST_PATH, MOST_NODES, Notes, Owner};
+use super::STAGING;
+use super::file::{accessed, forget_use, modified, open, unique};
+
+/// A list that is being made.
+pub(super) struct Walk<'a> {
+    root: &'a Path,
+    pub(super) found: Vec<FoundNode>,
+    pub(super) notes: Notes,
+    /// The first path of each file with several names.
+    linked: HashMap<(u64, u64), OsString>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(root: &'a Path) -> Self {
+        Self { root, found: Vec::new(), notes: Notes::default(), linked: HashMap::new() }
+    }
+
+    pub(super) fn enter(&mut self, directory: &Path, path: &OsStr) {
+        let names = fs::read_dir(directory)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>());
+        let mut names = match names {
+            Ok(names) => names,
+            Err(error) => return self.notes.add(path, &error),
+        };
+        names.sort_unstable();
+        for name in names {
+            if path.is_empty() && name.as_bytes().starts_with(STAGING.as_bytes()) {
+                continue;
+            }
+            let mut below = path.to_owned();
+            if !path.is_empty() {
+                below.push("/");
+            }
+            below.push(&name);
+            match self.add(&below) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.notes.add(&below, &error),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    fn add(&mut self, path: &OsStr) -> io::Result<()> {
+        let place = self.root.join(path);
+        let metadata = fs::symlink_metadata(&place)?;
+        if path.len() > LONGEST_PATH || self.found.len() == MOST_NODES {
+            return Err(io::Error::other("it is beyond what is listed"));
+        }
+        let kind = if metadata.is_dir() {
+            FoundKind::Directory
+        } else if metadata.is_symlink() {
+            FoundKind::Symlink(fs::read_link(&place)?.into_os_string())
+        } else if metadata.is_file() {
+            self.file(path, &place, &metadata)?
+        } else {
+            // A socket, a pipe or a device is of no use to another builder.
+            return Ok(());
+        };
+        let is_directory = kind == FoundKind::Directory;
+        self.found.push(node(path, kind, &metadata));
+        if is_directory {
+            self.enter(&place, path);
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &OsStr, place: &Path, metadata: &Metadata) -> io::Result<FoundKind> {
+        if metadata.nlink() > 1 {
+            let inode = (metadata.dev(), metadata.ino());
+            if let Some(first) = self.linked.get(&inode) {
+                return Ok(FoundKind::HardLink(first.clone()));
+            }
+            self.linked.insert(inode, path.to_owned());
+        }
+        if accessed(metadata) != modified(metadata) {
+            forget_use(&open(place, metadata)?, modified(metadata))?;
+        }
+        Ok(FoundKind::File(metadata.len()))
+    }
+}
+
+pub(super) fn owner(root: &Path) -> io::Result<Owner> {
+    let found = fs::symlink_metadata(root)?;
+    Ok(Owner { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 })
+}
+
+fn node(path: &OsStr, kind: FoundKind, metadata: &Metadata) -> FoundNode {
+    FoundNode {
+        kind,
+        path: path.to_owned(),
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        modified: modified(metadata),
+        used: accessed(metadata),
+    }
+}
+
+/// Whether reading a file changes its time of use.
+pub(super) fn notes_uses(root: &Path) -> bool {
+    let path = root.join(format!("{STAGING}probe-{}", unique()));
+    let try_it = || -> io::Result<bool> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(b"x")?;
+        let old = UNIX_EPOCH + Duration::from_secs(1);
+        file.set_times(FileTimes::new().set_accessed(old).set_modified(old))?;
+        File::open(&path)?.read_exact(&mut [0])?;
+        Ok(fs::symlink_metadata(&path)?.atime() != 1)
+    };
+    let noted = try_it().unwrap_or(false);
+    let _ = fs::remove_file(&path);
+    noted
+}

@@ -1,0 +1,40 @@
+//! What keeps a cache mount from being of use, as far as the Dockerfile says it: pure.
+
+use super::auto::turned_off;
+use super::identity::{MountUse, TargetMount};
+use crate::buildkit::llb::Sharing;
+use crate::dockerfile::{Resolution, ResolvedInstruction};
+
+/// A line for each.
+pub(super) fn defeats(resolution: &Resolution, mounts: &[TargetMount]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for mount in mounts {
+        for used in &mount.uses {
+            let MountUse { line, target, .. } = used;
+            if let Some(word) = run_of(resolution, used).and_then(|at| turned_off(mount.kind, at)) {
+                lines.push(format!(
+                    "line {line}: `{word}` keeps {} from using the cache mount {target}; leave it out",
+                    mount.kind
+                ));
+            }
+            if used.readonly {
+                lines.push(format!(
+                    "line {line}: the cache mount {target} is read-only there, so that nothing is added to it"
+                ));
+            }
+        }
+        if mount.sharing == Sharing::Private {
+            let MountUse { line, target, .. } = &mount.uses[0];
+            lines.push(format!(
+                "line {line}: sharing=private gives a build that runs beside another one an empty {target}, of which \
+                 larder may see either"
+            ));
+        }
+    }
+    lines
+}
+
+fn run_of<'a>(resolution: &'a Resolution, used: &MountUse) -> Option<&'a ResolvedInstruction> {
+    let stage = resolution.stages.iter().find(|stage| stage.index == used.stage)?;
+    stage.instructions.iter().find(|at| !at.triggered && *at.instruction.lines.start() == used.line)
+}
