@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use serde_json::Value;
 
@@ -45,9 +46,14 @@ fn outcomes(report: &Value) -> Vec<(&str, &str)> {
     mounts.iter().map(|mount| (mount["id"].as_str().unwrap(), mount["outcome"].as_str().unwrap())).collect()
 }
 
-/// A test engine and the next one, so that each is written to and read from once.
+/// A test engine and the next one, so that each is written to and read from once; none where there is just one engine.
 fn pairs() -> Vec<(Engine, Engine)> {
     let engines = engines();
+    if engines.len() == 1 {
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "SKIPPED: it takes two engines").expect("stdout");
+        return Vec::new();
+    }
     let others = engines.iter().cycle().skip(1);
     engines.iter().cloned().zip(others.cloned()).collect()
 }
