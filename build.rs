@@ -14,13 +14,14 @@ use std::process::{Command, exit};
 
 /// As BuildKit and as Rust name them.
 const ARCHITECTURES: [(&str, &str); 2] = [("amd64", "x86_64"), ("arm64", "aarch64")];
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "src/courier/main.rs",
     "src/courier/mount.rs",
     "src/courier/mount/file.rs",
     "src/courier/mount/list.rs",
     "src/courier/mount/make.rs",
     "src/courier/protocol.rs",
+    "src/courier/protocol/frames.rs",
 ];
 
 fn main() {

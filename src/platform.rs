@@ -19,6 +19,16 @@ pub struct Platform {
     pub variant: String,
 }
 
+/// The platform of this very machine's containers: Linux, and its architecture.
+pub fn own() -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("linux/{architecture}")
+}
+
 /// A text that names no platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a platform: expected os/architecture or os/architecture/variant")]

@@ -22,7 +22,10 @@ const DOMAIN: [(&str, &[&str]); 18] = [
     ("engine", &["endpoint", "registry"]),
     ("buildkit", &["context", "digest", "endpoint", "registry"]),
     ("courier", &[]),
-    ("mounts", &["archive", "buildkit", "courier", "digest", "dockerfile", "requirements", "store"]),
+    (
+        "mounts",
+        &["archive", "buildkit", "context", "courier", "digest", "dockerfile", "requirements", "store"],
+    ),
     ("tiers", &["engine", "key", "ledger", "notes", "registry"]),
     ("cli", &[]),
 ];

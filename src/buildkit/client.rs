@@ -5,9 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
-use bollard_buildkit_proto::moby::buildkit::v1::{
-    BytesMessage, DiskUsageRequest, ListWorkersRequest, UsageRecord,
-};
+use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, DiskUsageRequest, ListWorkersRequest};
 use http::{HeaderMap, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -82,34 +80,6 @@ enum Transport {
     Direct,
 }
 
-/// What a builder tells of one of its cache mounts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheMountRecord {
-    /// A name that no other record has or had.
-    pub id: String,
-    /// Whether a step has it mounted.
-    pub in_use: bool,
-    /// Seconds and nanoseconds since 1970.
-    pub last_used: (i64, i32),
-    /// How often it was used.
-    pub uses: i64,
-    /// `cached mount TARGET from STEP with id "ID"`.
-    pub description: String,
-}
-
-impl From<UsageRecord> for CacheMountRecord {
-    fn from(record: UsageRecord) -> Self {
-        let last_used = record.last_used_at.map_or((0, 0), |time| (time.seconds, time.nanos));
-        Self {
-            id: record.id,
-            in_use: record.in_use,
-            last_used,
-            uses: record.usage_count,
-            description: record.description,
-        }
-    }
-}
-
 /// A connection to one BuildKit.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -150,6 +120,9 @@ impl Client {
 
     /// Bytes of its build cache, mounts included; what images and the cache share counts, too.
     ///
+    /// Not to be asked beside builds without need: to find out what a cache mount takes BuildKit holds it for a moment, and
+    /// a RUN that begins just then gets an empty one. (`docker system df` asks the same.)
+    ///
     /// # Errors
     ///
     /// Fails when it gives no answer.
@@ -159,21 +132,6 @@ impl Client {
             |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
         let records = usage.map_err(broken)?.into_inner().record;
         Ok(records.iter().map(|record| u64::try_from(record.size).unwrap_or_default()).sum())
-    }
-
-    /// The builder's cache mounts.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it gives no answer.
-    pub async fn cache_mounts(&self) -> Result<Vec<CacheMountRecord>, ConnectError> {
-        let request =
-            DiskUsageRequest { filter: vec!["type==exec.cachemount".to_owned()], ..Default::default() };
-        let usage = self.control.clone().disk_usage(request).await;
-        let broken =
-            |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
-        let records = usage.map_err(broken)?.into_inner().record;
-        Ok(records.into_iter().map(CacheMountRecord::from).collect())
     }
 
     async fn connect_docker(endpoint: &Endpoint, ping: &Ping) -> Result<Self, ConnectError> {

@@ -45,8 +45,6 @@ pub struct Exec {
     pub arguments: Vec<String>,
     /// `NAME=value`.
     pub environment: Vec<String>,
-    /// A number, or two with a colon; empty for root.
-    pub user: String,
     /// Cache mounts.
     pub caches: Vec<CacheMount>,
     /// Where the socket of the session's stream `id` is: `(id, path)`.
@@ -66,8 +64,6 @@ pub struct CacheMount {
     pub sharing: Sharing,
     /// Where it stands.
     pub target: String,
-    /// Whether the command only reads it.
-    pub readonly: bool,
 }
 
 /// What becomes of a cache mount that several commands use at once.
@@ -133,7 +129,6 @@ impl Graph {
                 selector,
                 dest: cache.target,
                 output: NONE,
-                readonly: cache.readonly,
                 mount_type: pb::MountType::Cache.into(),
                 cache_opt: Some(pb::CacheOpt { id: cache.id, sharing: sharing.into() }),
                 ..pb::Mount::default()
@@ -152,7 +147,6 @@ impl Graph {
                 args: exec.arguments,
                 env: exec.environment,
                 cwd: "/".to_owned(),
-                user: exec.user,
                 ..pb::Meta::default()
             }),
             mounts,

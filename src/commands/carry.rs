@@ -1,7 +1,6 @@
 //! Carrying the cache mounts of a build between a builder and the store.
 
 mod record;
-mod standing;
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -15,13 +14,12 @@ use super::interrupts::Interrupts;
 use super::store::{is_news, keep_within, open};
 use crate::archive::{Meter, UnlistedError};
 use crate::buildkit::Client;
-use crate::courier::protocol::Owner;
-use crate::digest::Digest;
+use crate::buildkit::session::{StepReader, StepWriter};
+use crate::courier::protocol::{Notes, Owner};
 use crate::mounts::{
-    Mounts, RestoreMountError, RestoredMount, SaveMountError, SaveOutcome, SaveTerms, SavedMount,
-    TargetMount, VisitError, VisitTerms, misfit, restore, save, visit,
+    Conversation, MountError, Mounts, RestoredMount, SaveOutcome, SaveTerms, SavedMount, TargetMount,
+    VisitError, VisitTerms, misfit, restore, save, visit,
 };
-use crate::notes::Notes;
 use crate::output::Printer;
 use crate::output::dir::FaultRecord;
 use crate::output::mounts::{Amount, MountAction, MountOutcome, MountRecord, MountsReport};
@@ -38,7 +36,6 @@ pub(super) struct Carrier<'a> {
     settings: &'a Settings,
     how: &'a MountSettings,
     store: Store,
-    notes: Notes,
     printer: Printer,
     started: Instant,
     report: MountsReport,
@@ -54,8 +51,7 @@ impl<'a> Carrier<'a> {
     ) -> Result<Self, CommandError> {
         let store = open(settings)?;
         let report = MountsReport::new(action);
-        let notes = Notes::new(&settings.cache_dir);
-        Ok(Self { client, settings, how, store, notes, printer, started: Instant::now(), report })
+        Ok(Self { client, settings, how, store, printer, started: Instant::now(), report })
     }
 
     /// Tells which mounts there are, and what is kept of each.
@@ -80,10 +76,9 @@ impl<'a> Carrier<'a> {
     pub(super) async fn restore(mut self, mounts: &Mounts) -> Result<MountsReport, CommandError> {
         self.report.warnings.clone_from(&mounts.defeats);
         let found = self.find(&mounts.carried).await?;
-        let standing = self.standing(&mounts.carried, &found).await;
         let (mut wanted, mut entries) = (Vec::new(), Vec::new());
-        for ((mount, entry), stands) in mounts.carried.iter().zip(&found).zip(&standing) {
-            if let (Some(entry), false) = (entry, stands) {
+        for (mount, entry) in mounts.carried.iter().zip(&found) {
+            if let Some(entry) = entry {
                 wanted.push(mount.clone());
                 entries.push(entry.clone());
             }
@@ -95,37 +90,28 @@ impl<'a> Carrier<'a> {
             })
             .await?;
         let mut done = done.into_iter();
-        let mut held = Vec::new();
-        for ((mount, entry), stands) in mounts.carried.iter().zip(found).zip(standing) {
+        for (mount, entry) in mounts.carried.iter().zip(found) {
             let mut record = record(mount);
             match entry {
                 None => record.reason = Some(self.nothing()),
                 Some(entry) => {
                     names(&mut record, &entry);
-                    if stands {
-                        record.outcome = MountOutcome::Hit;
-                        if let Err(fault) = self.store.touch(&entry) {
-                            self.fault(&fault);
-                        }
-                    } else if self.restored(&mut record, mount, &entry, done.next()) {
-                        held.push((mount, entry.id));
-                    }
+                    self.restored(&mut record, mount, &entry, done.next());
                 }
             }
             self.report.mounts.push(record);
         }
-        self.note_standing(&held).await;
         Ok(self.finish(mounts))
     }
 
-    /// Tells what a restore came to; whether the mount holds all of the entry now.
+    /// Tells what a restore came to.
     fn restored(
         &mut self,
         record: &mut MountRecord,
         mount: &TargetMount,
         entry: &Entry,
-        done: Option<Result<RestoredMount, RestoreMountError>>,
-    ) -> bool {
+        done: Option<Result<RestoredMount, MountError>>,
+    ) {
         match done {
             // Why the builder could not be visited has been told.
             None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
@@ -133,22 +119,13 @@ impl<'a> Carrier<'a> {
                 for fault in restored.faults.iter().chain(self.store.touch(entry).err().as_ref()) {
                     self.fault(fault);
                 }
-                self.tell("not restored", &restored.notes.first, restored.notes.count);
+                self.tell("not restored", &restored.notes);
                 self.note_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
                 record.moved = Amount { files: restored.sent_files, bytes: restored.sent_bytes };
-                return restored.notes.count == 0;
             }
-            Some(Err(error)) => {
-                record.reason = Some(chain(&error));
-                match &error {
-                    RestoreMountError::Store(fault)
-                    | RestoreMountError::Unlisted(UnlistedError::Store(fault)) => self.fault(fault),
-                    error => self.trouble(format!("{}: {}", record.id, chain(error))),
-                }
-            }
+            Some(Err(error)) => self.failed(record, &error),
         }
-        false
     }
 
     /// Keeps what the builder has.
@@ -162,55 +139,31 @@ impl<'a> Carrier<'a> {
             return Ok(self.finish(mounts));
         }
         let found = self.find(&mounts.carried).await?;
-        let standing = self.standing(&mounts.carried, &found).await;
-        let (mut wanted, mut terms, mut entries) = (Vec::new(), Vec::new(), Vec::new());
-        for ((mount, entry), _) in
-            mounts.carried.iter().zip(&found).zip(&standing).filter(|(_, stands)| !**stands)
-        {
-            wanted.push(mount.clone());
-            terms.push(self.terms(mount));
-            entries.push(entry.clone());
-        }
-        let store = self.store.clone();
+        let terms: Vec<SaveTerms> = mounts.carried.iter().map(|mount| self.terms(mount)).collect();
+        let (store, entries) = (self.store.clone(), found.clone());
         let done = self
-            .visit("saving cache mounts", wanted, move |place, conversation, meter| {
+            .visit("saving cache mounts", mounts.carried.clone(), move |place, conversation, meter| {
                 save(&store, entries[place].as_ref(), conversation, &terms[place], meter)
             })
             .await?;
         let mut done = done.into_iter();
-        let (mut has_grown, mut held) = (false, Vec::new());
-        for ((mount, before), stands) in mounts.carried.iter().zip(&found).zip(standing) {
+        let mut has_grown = false;
+        for (mount, before) in mounts.carried.iter().zip(&found) {
             let mut record = record(mount);
             if let Some(before) = before {
                 names(&mut record, before);
-                if stands {
-                    record.outcome = MountOutcome::Unchanged;
-                    self.report.mounts.push(record);
-                    continue;
-                }
             }
             match done.next() {
                 None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
                 Some(Ok(saved)) => {
                     has_grown |= matches!(saved.outcome, SaveOutcome::Saved(_));
                     self.note_misfits(mount, saved.root);
-                    held.extend(self.saved(&mut record, before.as_ref(), saved).map(|entry| (mount, entry)));
+                    self.saved(&mut record, before.as_ref(), saved);
                 }
-                Some(Err(SaveMountError::Interrupted)) => {
-                    return Err(CommandError::interrupted("interrupted; not all cache mounts were saved"));
-                }
-                Some(Err(error)) => {
-                    record.reason = Some(chain(&error));
-                    match &error {
-                        SaveMountError::Store(fault)
-                        | SaveMountError::Unlisted(UnlistedError::Store(fault)) => self.fault(fault),
-                        error => self.trouble(format!("{}: {}", record.id, chain(error))),
-                    }
-                }
+                Some(Err(error)) => self.failed(&mut record, &error),
             }
             self.report.mounts.push(record);
         }
-        self.note_standing(&held).await;
         if has_grown {
             for fault in keep_within(&self.store, self.settings.store.limits, self.printer) {
                 self.fault(&fault);
@@ -219,14 +172,9 @@ impl<'a> Carrier<'a> {
         Ok(self.finish(mounts))
     }
 
-    /// Tells what a save came to; the entry that the mount holds now.
-    fn saved(
-        &mut self,
-        record: &mut MountRecord,
-        before: Option<&Entry>,
-        saved: SavedMount,
-    ) -> Option<Digest> {
-        self.tell("left out", &saved.notes.first, saved.notes.count);
+    /// Tells what a save came to.
+    fn saved(&mut self, record: &mut MountRecord, before: Option<&Entry>, saved: SavedMount) {
+        self.tell("left out", &saved.notes);
         record.used = saved.notes_uses.then(|| amount(saved.used));
         record.added = Some(amount(saved.added));
         record.packages_used = saved.notes_uses.then(|| amount(saved.packages_used));
@@ -240,14 +188,12 @@ impl<'a> Carrier<'a> {
                 names(record, &entry.entry);
                 record.added_bytes = entry.added_bytes;
                 record.outcome = MountOutcome::Saved;
-                return Some(entry.entry.id);
             }
             SaveOutcome::Unchanged => {
                 if let Some(Err(fault)) = before.map(|entry| self.store.touch(entry)) {
                     self.fault(&fault);
                 }
                 record.outcome = MountOutcome::Unchanged;
-                return before.map(|entry| entry.id);
             }
             SaveOutcome::Empty => record.outcome = MountOutcome::Empty,
             SaveOutcome::Refused(shrunk) => {
@@ -259,7 +205,6 @@ impl<'a> Carrier<'a> {
                 ));
             }
         }
-        None
     }
 
     fn terms(&self, mount: &TargetMount) -> SaveTerms {
@@ -310,7 +255,7 @@ impl<'a> Carrier<'a> {
         &mut self,
         what: &str,
         mounts: Vec<TargetMount>,
-        work: impl Fn(usize, Visited, &Meter) -> T + Send + Sync + 'static,
+        work: impl Fn(usize, Conversation<StepReader, StepWriter>, &Meter) -> T + Send + Sync + 'static,
     ) -> Result<Vec<T>, CommandError> {
         if mounts.is_empty() {
             return Ok(Vec::new());
@@ -362,6 +307,15 @@ impl<'a> Carrier<'a> {
         }
     }
 
+    /// Tells why a mount was not carried, or not all of it.
+    fn failed(&mut self, record: &mut MountRecord, error: &MountError) {
+        record.reason = Some(chain(error));
+        match error {
+            MountError::Store(fault) | MountError::Unlisted(UnlistedError::Store(fault)) => self.fault(fault),
+            error => self.trouble(format!("{}: {}", record.id, chain(error))),
+        }
+    }
+
     /// Counts and tells a fault of the store.
     fn fault(&mut self, fault: &StoreError) {
         let message = chain(fault);
@@ -382,11 +336,11 @@ impl<'a> Carrier<'a> {
         self.report.warnings.extend(misfits);
     }
 
-    fn tell(&mut self, what: &str, first: &[String], count: u64) {
-        if count == 0 {
+    fn tell(&mut self, what: &str, notes: &Notes) {
+        if notes.count == 0 {
             return;
         }
-        let more = count.saturating_sub(first.len() as u64);
+        let (first, more) = (&notes.first, notes.count.saturating_sub(notes.first.len() as u64));
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
         self.trouble(format!("{what}: {}{more}", first.join(", ")));
     }
@@ -397,7 +351,3 @@ impl<'a> Carrier<'a> {
         self.report
     }
 }
-
-/// What is said with the courier of a visit.
-type Visited =
-    crate::mounts::Conversation<crate::buildkit::session::StepReader, crate::buildkit::session::StepWriter>;

@@ -1,14 +1,12 @@
 //! `larder mount`: carrying cache mounts around a build by any command.
 
-use std::collections::BTreeMap;
-
-use super::build::{Inputs, read_inputs};
+use super::build::{Inputs, options, read_inputs};
 use super::carry::Carrier;
 use super::error::{CommandError, chain};
 use super::print_json;
 use crate::buildkit::{ApiVersion, Client, EngineProduct};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
-use crate::dockerfile::{Dockerfile, Options, SyntaxError};
+use crate::dockerfile::{Dockerfile, SyntaxError};
 use crate::mounts::{Mounts, Variables, mounts};
 use crate::output::Printer;
 use crate::output::mounts::{MountAction, MountsReport};
@@ -71,14 +69,7 @@ pub(super) fn resolved(
     engine: &EngineProduct,
     platform: String,
 ) -> Result<Mounts, (String, Option<SyntaxError>)> {
-    let options = Options {
-        target: source.target.clone(),
-        build_args: source.build_args.clone(),
-        platform: source.platforms.first().cloned(),
-        build_platform: platform,
-        named_contexts: source.named_contexts.keys().cloned().collect(),
-        triggers: BTreeMap::new(),
-    };
+    let options = options(source, platform);
     let dockerfile =
         Dockerfile::parse(text).map_err(|error| ("the Dockerfile has an error".to_owned(), Some(error)))?;
     let resolution = dockerfile.resolve(&options).map_err(|error| (chain(&error), error.place(text)))?;

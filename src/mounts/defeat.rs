@@ -3,7 +3,7 @@
 use super::auto::turned_off;
 use super::identity::{MountUse, TargetMount};
 use crate::buildkit::llb::Sharing;
-use crate::dockerfile::{Resolution, ResolvedInstruction};
+use crate::dockerfile::Resolution;
 
 /// A line for each.
 pub(super) fn defeats(resolution: &Resolution, mounts: &[TargetMount]) -> Vec<String> {
@@ -11,7 +11,10 @@ pub(super) fn defeats(resolution: &Resolution, mounts: &[TargetMount]) -> Vec<St
     for mount in mounts {
         for used in &mount.uses {
             let MountUse { line, target, .. } = used;
-            if let Some(word) = run_of(resolution, used).and_then(|at| turned_off(mount.kind, at)) {
+            let run = resolution.own_instruction(used.stage, *line);
+            if let Some(word) =
+                run.and_then(|(stage, place)| turned_off(mount.kind, &stage.instructions[place]))
+            {
                 lines.push(format!(
                     "line {line}: `{word}` keeps {} from using the cache mount {target}; leave it out",
                     mount.kind
@@ -32,9 +35,4 @@ pub(super) fn defeats(resolution: &Resolution, mounts: &[TargetMount]) -> Vec<St
         }
     }
     lines
-}
-
-fn run_of<'a>(resolution: &'a Resolution, used: &MountUse) -> Option<&'a ResolvedInstruction> {
-    let stage = resolution.stages.iter().find(|stage| stage.index == used.stage)?;
-    stage.instructions.iter().find(|at| !at.triggered && *at.instruction.lines.start() == used.line)
 }

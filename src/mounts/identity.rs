@@ -12,8 +12,11 @@ use std::fmt;
 use super::defeat::defeats;
 use super::kinds::Kind;
 use crate::buildkit::llb::Sharing;
+use crate::context::clean_path;
 use crate::digest::Digest;
-use crate::dockerfile::{CacheMount, InstructionKind, Resolution, ResolvedInstruction, RunCommand, Source};
+use crate::dockerfile::{
+    CacheMount, InstructionKind, Resolution, ResolvedInstruction, Run, RunCommand, Source,
+};
 
 /// The build argument that sets the namespace.
 const NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
@@ -108,12 +111,13 @@ pub fn mounts(
             Variables::Expanded => &mount.options,
             Variables::AsWritten => &mount.written,
         };
+        let run = resolution.own_instruction(mount.stage, mount.line);
         let used = MountUse {
             stage: mount.stage,
             line: mount.line,
             target: options.get("target").cloned().unwrap_or_default(),
             readonly: is_readonly(options),
-            user: user(resolution, mount),
+            user: run.and_then(|(stage, place)| resolution.user_at(stage, place)),
         };
         let is_certain = mount.certain || variables == Variables::AsWritten;
         let (id, sharing) = match identify(mount, options, is_certain, namespace) {
@@ -127,7 +131,8 @@ pub fn mounts(
             known.sharing = known.sharing.max(sharing);
             known.uses.push(used);
         } else {
-            let kind = Kind::of(&used.target, &script(resolution, mount));
+            let script = run.map(|(stage, place)| script(&stage.instructions[place]));
+            let kind = Kind::of(&used.target, &script.unwrap_or_default());
             mounts.carried.push(TargetMount { id, kind, sharing, uses: vec![used] });
         }
     }
@@ -135,26 +140,11 @@ pub fn mounts(
     mounts
 }
 
-/// The user that a RUN of a mount runs as.
-fn user(resolution: &Resolution, mount: &CacheMount) -> Option<String> {
-    let stage = resolution.stages.iter().find(|stage| stage.index == mount.stage)?;
-    let place = stage.instructions.iter().position(|at| is_run_of(at, mount))?;
-    resolution.user_at(stage, place)
-}
-
-fn is_run_of(at: &ResolvedInstruction, mount: &CacheMount) -> bool {
-    !at.triggered && *at.instruction.lines.start() == mount.line
-}
-
-/// What the RUN of a mount runs, for people.
-fn script(resolution: &Resolution, mount: &CacheMount) -> String {
-    let stage = resolution.stages.iter().find(|stage| stage.index == mount.stage);
-    let run = stage.and_then(|stage| stage.instructions.iter().find(|at| is_run_of(at, mount)));
-    match run.map(|found| &found.instruction.kind) {
-        Some(InstructionKind::Run(run)) => match &run.command {
-            RunCommand::Shell(_) => run.script().unwrap_or_default(),
-            RunCommand::Exec(words) => words.join(" "),
-        },
+/// What a RUN runs, for people.
+fn script(run: &ResolvedInstruction) -> String {
+    match &run.instruction.kind {
+        InstructionKind::Run(Run { command: RunCommand::Exec(words), .. }) => words.join(" "),
+        InstructionKind::Run(run) => run.script().unwrap_or_default(),
         _ => String::new(),
     }
 }
@@ -177,7 +167,7 @@ fn identify(
         Some(text) => u32::from_str_radix(text, radix).map(Some).map_err(|_| "an option is no number"),
     };
     let (uid, gid, mode) = (number("uid", 10)?, number("gid", 10)?, number("mode", 8)?);
-    let at_root = option("source").is_none_or(|source| clean(&format!("/{source}")) == "/");
+    let at_root = option("source").is_none_or(|source| clean_path(&format!("/{source}")) == "/");
     if !at_root {
         return Err("it is made from a directory of an empty file system, which has none");
     }
@@ -192,7 +182,7 @@ fn identify(
         _ => Sharing::Shared,
     };
     let id = option("id").filter(|id| !id.is_empty()).map(str::to_owned);
-    let id = id.unwrap_or_else(|| clean(option("target").unwrap_or_default()));
+    let id = id.unwrap_or_else(|| clean_path(option("target").unwrap_or_default()));
     Ok((MountId { wire: format!("{namespace}/{id}"), directory }, sharing))
 }
 
@@ -202,29 +192,6 @@ fn is_readonly(options: &BTreeMap<String, String>) -> bool {
         |name: &str, words: [&str; 6]| options.get(name).is_some_and(|text| words.contains(&text.as_str()));
     says("readonly", ["1", "t", "T", "true", "TRUE", "True"])
         || says("readwrite", ["0", "f", "F", "false", "FALSE", "False"])
-}
-
-/// A path as Go's `path.Clean` leaves it.
-fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut names: Vec<&str> = Vec::new();
-    for name in path.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => match names.last() {
-                Some(&"..") => names.push(".."),
-                Some(_) => drop(names.pop()),
-                None if rooted => {}
-                None => names.push(".."),
-            },
-            name => names.push(name),
-        }
-    }
-    match (rooted, names.join("/")) {
-        (true, names) => format!("/{names}"),
-        (false, names) if names.is_empty() => ".".to_owned(),
-        (false, names) => names,
-    }
 }
 
 impl MountId {

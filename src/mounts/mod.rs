@@ -22,23 +22,23 @@
 mod auto;
 mod conversation;
 mod defeat;
+mod error;
 mod fit;
 mod identity;
 mod kinds;
 mod restore;
 mod save;
-mod standing;
 mod uses;
 mod visit;
 
 pub use auto::missing;
 pub use conversation::{Conversation, ConversationError, Found, Taken};
+pub use error::MountError;
 pub use fit::misfit;
 pub use identity::{Directory, MountId, MountUse, Mounts, Passed, TargetMount, Variables, mounts};
 pub use kinds::Kind;
-pub use restore::{RestoreMountError, RestoredMount, restore};
-pub use save::{SaveMountError, SaveOutcome, SaveTerms, SavedMount, save};
-pub use standing::Standing;
+pub use restore::{RestoredMount, restore};
+pub use save::{SaveOutcome, SaveTerms, SavedMount, save};
 pub use uses::Tally;
 pub use visit::{VisitError, VisitTerms, visit};
 

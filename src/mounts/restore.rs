@@ -3,20 +3,17 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::conversation::{Conversation, ConversationError, Found};
-use crate::archive::{Listing, Meter, Node, NodeKind, Pieces, UnlistedError, read_listing};
+use super::error::MountError;
+use crate::archive::{Listing, Meter, Node, NodeKind, Pieces, read_listing};
 use crate::courier::protocol::{Notes, Owner};
 use crate::store::{Entry, Store, StoreError};
 
 /// A restored mount.
 #[derive(Debug)]
 pub struct RestoredMount {
-    /// Files and links of the entry.
-    pub files: u64,
-    /// Bytes of the entry's files.
-    pub bytes: u64,
     /// Files and links that were sent.
     pub sent_files: u64,
     /// Bytes that were sent.
@@ -31,20 +28,6 @@ pub struct RestoredMount {
     pub faults: Vec<StoreError>,
 }
 
-/// Why a mount was not restored, or not all of it.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreMountError {
-    /// The entry's list cannot be read or is refused.
-    #[error(transparent)]
-    Unlisted(#[from] UnlistedError),
-    /// The store is at fault.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The builder is at fault.
-    #[error(transparent)]
-    Conversation(#[from] ConversationError),
-}
-
 /// Restores `entry`, and makes all of the mount look unused.
 ///
 /// # Errors
@@ -55,13 +38,12 @@ pub fn restore<R: Read + Send, W: Write + Send>(
     entry: &Entry,
     mut conversation: Conversation<R, W>,
     meter: &Meter,
-) -> Result<RestoredMount, RestoreMountError> {
+) -> Result<RestoredMount, MountError> {
     let listing = read_listing(store, entry, true)?;
     let found = conversation.list()?;
     let needed = needed(&listing, &found);
     let pieces = Pieces::new(&listing, &needed, &entry.starts());
     meter.expect(pieces.bytes);
-    let (files, bytes) = listing.counts();
     let wanted = || listing.nodes.iter().enumerate().filter(|(place, _)| needed[*place]);
     let sent_files = wanted().filter(|(_, node)| node.kind != NodeKind::Directory).count() as u64;
     // What has no bytes comes first, the directories before what is in them.
@@ -73,7 +55,7 @@ pub fn restore<R: Read + Send, W: Write + Send>(
     let sending = Mutex::new(Sending { conversation, announced: vec![false; listing.nodes.len()] });
     let faults = store.load(entry, &pieces.chunks, &|chunk, bytes| {
         meter.check()?;
-        let mut sending = sending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut sending = sending.lock().unwrap_or_else(PoisonError::into_inner);
         for (start, piece) in pieces.within(chunk) {
             let end = start + usize::try_from(piece.size).map_err(io::Error::other)?;
             sending.send(&listing.nodes[piece.node], piece.node, piece.offset, &bytes[start..end])?;
@@ -82,16 +64,13 @@ pub fn restore<R: Read + Send, W: Write + Send>(
         meter.add(pieces.bytes_of(chunk));
         Ok(())
     })?;
-    let mut conversation =
-        sending.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).conversation;
+    let mut conversation = sending.into_inner().unwrap_or_else(PoisonError::into_inner).conversation;
     let (_, made) = conversation.finish()?;
     conversation.bye()?;
     let mut notes = found.notes;
     notes.count += made.count;
     notes.first.extend(made.first);
     Ok(RestoredMount {
-        files,
-        bytes,
         sent_files,
         sent_bytes: pieces.bytes,
         notes_uses: found.notes_uses,

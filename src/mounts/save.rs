@@ -2,15 +2,16 @@
 
 use std::io::{Read, Write};
 
-use super::conversation::{Conversation, ConversationError, Found, Taken};
+use super::conversation::{Conversation, Found, Taken};
+use super::error::MountError;
 use super::uses::{Counted, Tally, file, known, trim};
 use crate::archive::{
-    CommitError, FileData, Listing, Meter, Node, NodeKind, SMALL_FILE, Shrunk, UnlistedError, commit,
-    read_listing, take_over,
+    CommitError, FileData, Listing, Meter, Node, NodeKind, SMALL_FILE, Shrunk, commit, read_listing,
+    take_over,
 };
 use crate::courier::protocol::{Notes, Owner, ReadOutcome};
 use crate::digest::Digest;
-use crate::store::{Entry, EntryKind, Save, Saved, Store, StoreError, Subject};
+use crate::store::{Entry, EntryKind, Save, Saved, Store, Subject};
 
 /// Files that are asked for at once.
 const ASKED: usize = 8192;
@@ -68,23 +69,6 @@ pub enum SaveOutcome {
     Refused(Shrunk),
 }
 
-/// Why a mount was not saved.
-#[derive(Debug, thiserror::Error)]
-pub enum SaveMountError {
-    /// The entry before cannot be read.
-    #[error(transparent)]
-    Unlisted(#[from] UnlistedError),
-    /// The store is at fault.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The builder is at fault.
-    #[error(transparent)]
-    Conversation(#[from] ConversationError),
-    /// The user interrupted.
-    #[error("interrupted")]
-    Interrupted,
-}
-
 /// Saves what the mount holds; what `before` has of it already is not read again.
 ///
 /// # Errors
@@ -96,7 +80,7 @@ pub fn save<R: Read, W: Write>(
     mut conversation: Conversation<R, W>,
     terms: &SaveTerms,
     meter: &Meter,
-) -> Result<SavedMount, SaveMountError> {
+) -> Result<SavedMount, MountError> {
     let listed = before.map(|entry| read_listing(store, entry, true)).transpose()?;
     let mut found = conversation.list()?;
     let counted = Counted::of(&mut found, listed.as_ref());
@@ -121,12 +105,12 @@ pub fn save<R: Read, W: Write>(
             wanted.push((number, node));
         }
     }
-    let bytes = wanted.iter().filter_map(|(_, node)| file(node)).map(|file| file.size).sum();
+    let kept: u64 = wanted.iter().filter_map(|(_, node)| file(node)).map(|file| file.size).sum();
     let replaces = before.map(|entry| entry.manifest.subject.bytes).filter(|_| !terms.allow_shrink);
     let is_empty = wanted.iter().all(|(_, node)| node.kind == NodeKind::Directory);
     let shrunk = match replaces {
         Some(_) if is_empty => Some(Shrunk::Empty),
-        before => Shrunk::to(bytes, before.filter(|_| saved.trimmed.files == 0)),
+        before => Shrunk::to(kept + saved.trimmed.bytes, before),
     };
     if let Some(shrunk) = shrunk {
         saved.outcome = SaveOutcome::Refused(shrunk);
@@ -155,7 +139,7 @@ pub fn save<R: Read, W: Write>(
     let Writing { save, nodes, packages, .. } = writing;
     saved.packages_added = packages;
     let listing = listing(nodes);
-    let replaces = replaces.filter(|_| saved.trimmed.files == 0);
+    let replaces = replaces.map(|before| before.saturating_sub(saved.trimmed.bytes));
     saved.outcome = match commit(save, &listing, terms.subject.clone(), replaces) {
         Ok(entry) => SaveOutcome::Saved(Box::new(entry)),
         Err(CommitError::Shrunk(shrunk)) => SaveOutcome::Refused(shrunk),
@@ -220,7 +204,7 @@ impl Writing<'_> {
         wanted: Vec<(u32, Node)>,
         known: &[Option<&FileData>],
         conversation: &mut Conversation<R, W>,
-    ) -> Result<(), SaveMountError> {
+    ) -> Result<(), MountError> {
         let taken = match before {
             Some(entry) => take_over(&mut self.save, entry, known)?,
             None => vec![None; wanted.len()],
@@ -249,16 +233,16 @@ impl Writing<'_> {
         &mut self,
         files: &[(usize, u32, u64)],
         conversation: &mut Conversation<R, W>,
-    ) -> Result<(), SaveMountError> {
+    ) -> Result<(), MountError> {
         let asked: Vec<(u32, u64)> = files.iter().map(|(_, number, size)| (*number, *size)).collect();
         // Of a small file, that shares its chunks with others: so that a torn one is not written.
         let mut waiting: Vec<u8> = Vec::new();
         let mut begun: Option<u64> = None;
         let mut package = None;
-        conversation.read::<SaveMountError>(&asked, &mut |place, taken| {
+        conversation.read::<MountError>(&asked, &mut |place, taken| {
             let (node, _, size) = files[place];
             let is_small = size < SMALL_FILE;
-            self.meter.check().map_err(|_| SaveMountError::Interrupted)?;
+            self.meter.check().map_err(|_| MountError::Interrupted)?;
             if let Taken::Bytes(bytes) = &taken {
                 package.get_or_insert_with(|| is_package(bytes));
             }

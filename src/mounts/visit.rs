@@ -125,8 +125,9 @@ pub async fn visit<T: Send + 'static>(
                 });
             }
             Some(ended) = working.join_next() => done.keep(ended),
-            () = &mut deadline, if !late => {
-                late = true;
+            () = &mut deadline, if !give_up.is_cancelled() => {
+                // Where all is done the step only has to end.
+                late = done.values.iter().any(Option::is_none);
                 give_up.cancel();
             }
         }
@@ -137,13 +138,17 @@ pub async fn visit<T: Send + 'static>(
         done.keep(ended);
     }
     let output = listening.await.unwrap_or_default();
+    if terms.cancel.is_cancelled() {
+        return Err(VisitError::Interrupted);
+    }
+    if late {
+        return Err(VisitError::TimedOut(terms.deadline));
+    }
     if let Some(values) = done.values.into_iter().collect() {
         // What was done counts: a step also fails when larder leaves one of several mounts early.
         return Ok(values);
     }
     match solved {
-        Err(_) if late => Err(VisitError::TimedOut(terms.deadline)),
-        Err(_) if terms.cancel.is_cancelled() => Err(VisitError::Interrupted),
         Err(source) => Err(VisitError::Solve { source, output }),
         Ok(_) => Err(VisitError::Courier(done.fault.unwrap_or(ConversationError::Ended))),
     }
@@ -187,7 +192,6 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str) -> Definition 
         }),
         sharing: mount.sharing,
         target: target(number),
-        readonly: false,
     });
     let caches = caches.collect();
     // So that no two visits are the same to BuildKit, which would not run the second one.
@@ -197,7 +201,6 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str) -> Definition 
         root,
         arguments,
         environment: vec![format!("VISIT={nonce:032x}")],
-        user: String::new(),
         caches,
         socket: Some((STREAM.to_owned(), SOCKET.to_owned())),
         name: name.to_owned(),

@@ -1,5 +1,5 @@
-//! The indices of what was looked at here: of contexts that were keyed (`context::StatIndex`), of directories that were
-//! saved or restored (`archive::Index`), and how cache mounts stood after a visit (`mounts::Standing`).
+//! The indices of directories that were looked at here: of contexts that were keyed (`context::StatIndex`), and of
+//! those that were saved or restored (`archive::Index`).
 //!
 //! An index only saves time: it is not synced, one that cannot be read counts
 //! as absent, and the least recently written ones make room.
@@ -15,7 +15,6 @@ use crate::digest::Digest;
 const MAX_INDICES: usize = 32;
 const CONTEXTS: &str = "context";
 const ARCHIVES: &str = "dir";
-const MOUNTS: &str = "mount";
 
 impl Notes {
     /// The bytes of the stat index of `directory`, which is absolute; `None` where there is none.
@@ -44,20 +43,6 @@ impl Notes {
     /// Fails when it cannot be written.
     pub fn keep_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         self.keep_index(ARCHIVES, directory, index)
-    }
-
-    /// What is noted of a mount of a builder, under a name for both; `None` where nothing is.
-    pub fn mount_standing(&self, name: &str) -> Option<Vec<u8>> {
-        Self::read(&self.index_path(MOUNTS, Path::new(name))).ok()
-    }
-
-    /// Replaces what is noted of a mount.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be written.
-    pub fn keep_mount_standing(&self, name: &str, standing: &[u8]) -> Result<(), NotesError> {
-        self.keep_index(MOUNTS, Path::new(name), standing)
     }
 
     fn keep_index(&self, kind: &str, directory: &Path, index: &[u8]) -> Result<(), NotesError> {

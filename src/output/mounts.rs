@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::dir::FaultRecord;
 use super::progress::screen_text;
@@ -15,7 +15,7 @@ use super::table::{self, Align};
 const SHORT: usize = 12;
 
 /// What was to be done with cache mounts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MountAction {
     /// To tell which there are.
@@ -27,7 +27,7 @@ pub enum MountAction {
 }
 
 /// What became of a mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MountOutcome {
     /// There is an entry of it; restored where that was to be done.
@@ -47,7 +47,7 @@ pub enum MountOutcome {
 }
 
 /// Files and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Amount {
     /// How many.
     pub files: u64,
@@ -56,7 +56,7 @@ pub struct Amount {
 }
 
 /// One mount.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct MountRecord {
     /// What BuildKit knows it by.
     pub id: String,
@@ -175,6 +175,29 @@ impl MountsReport {
 }
 
 impl MountRecord {
+    /// A record of which nothing is known yet but what is mounted, and where.
+    pub fn new(id: String, kind: String, targets: Vec<String>, lines: Vec<usize>) -> Self {
+        Self {
+            id,
+            kind,
+            targets,
+            lines,
+            outcome: MountOutcome::Miss,
+            entry: None,
+            lane: None,
+            created: None,
+            kept: Amount::default(),
+            moved: Amount::default(),
+            used: None,
+            added: None,
+            packages_used: None,
+            packages_added: None,
+            trimmed: None,
+            added_bytes: 0,
+            reason: None,
+        }
+    }
+
     fn short(&self) -> &str {
         self.entry.as_deref().map_or("", |id| &id[..id.len().min(SHORT)])
     }

@@ -1,34 +1,21 @@
 //! `--auto-mounts`: cache mounts for RUNs that could use one, added in memory.
 
-use std::collections::BTreeMap;
-
 use super::inputs::Inputs;
+use super::keys::options;
 use crate::commands::error::CommandError;
-use crate::dockerfile::{Dockerfile, Options, with_flags};
+use crate::dockerfile::{Dockerfile, with_flags};
 use crate::mounts::missing;
 use crate::output::Printer;
+use crate::platform;
 use crate::settings::{BuildSettings, ProgressMode};
 
 /// Adds them, and says to which lines. Of a Dockerfile with a mistake the build itself will speak.
 pub(super) fn add(inputs: &mut Inputs, build: &BuildSettings, printer: Printer) -> Result<(), CommandError> {
-    let source = &build.source;
     let Some((_, text)) = inputs.dockerfile_text() else {
         printer.warn("--auto-mounts: the Dockerfile is in a context that only the engine can read; nothing is added to it");
         return Ok(());
     };
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let options = Options {
-        target: source.target.clone(),
-        build_args: source.build_args.clone(),
-        platform: source.platforms.first().cloned(),
-        build_platform: format!("linux/{architecture}"),
-        named_contexts: source.named_contexts.keys().cloned().collect(),
-        triggers: BTreeMap::new(),
-    };
+    let options = options(&build.source, platform::own());
     let Some(resolution) =
         Dockerfile::parse(text).ok().and_then(|dockerfile| dockerfile.resolve(&options).ok())
     else {

@@ -17,6 +17,7 @@ use crate::key::{
     BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput, Seal, reads_docker_syntax,
 };
 use crate::notes::{Notes, NotesError};
+use crate::platform;
 use crate::settings::{BuildSettings, NamedContext, SourceSettings};
 
 /// The keys of a build and what is worth saying about them.
@@ -104,14 +105,7 @@ pub(crate) async fn compute(
         }
     };
     let dockerfile = Dockerfile::parse(&text).map_err(NoKeys::Syntax)?;
-    let mut options = Options {
-        target: source.target.clone(),
-        build_args: source.build_args.clone(),
-        platform: source.platforms.first().cloned(),
-        build_platform: build_platform(endpoint, lookup).await?,
-        named_contexts: source.named_contexts.keys().cloned().collect(),
-        triggers: BTreeMap::new(),
-    };
+    let mut options = options(source, build_platform(endpoint, lookup).await?);
     let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
     let bases = pin(&dockerfile, &resolution, &mut options, lookup).await;
     if source.pull
@@ -199,18 +193,25 @@ impl Seen {
     }
 }
 
+/// What a Dockerfile is resolved with, on a builder of this platform; no triggers are known yet.
+pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Options {
+    Options {
+        target: source.target.clone(),
+        build_args: source.build_args.clone(),
+        platform: source.platforms.first().cloned(),
+        build_platform,
+        named_contexts: source.named_contexts.keys().cloned().collect(),
+        triggers: BTreeMap::new(),
+    }
+}
+
 /// The platform that the engine builds for by itself. A socket's engine runs on this very machine.
 async fn build_platform(endpoint: &Endpoint, lookup: &Lookup<'_>) -> Result<String, NoKeys> {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
     match (endpoint, lookup.engine) {
         (Endpoint::Tcp { .. } | Endpoint::Ssh { .. }, Some(engine)) => {
             engine.platform().await.map_err(NoKeys::Platform)
         }
-        _ => Ok(format!("linux/{architecture}")),
+        _ => Ok(platform::own()),
     }
 }
 

@@ -46,7 +46,7 @@ use steps::millis;
 pub(super) use bases::Lookup;
 pub(super) use explain::{Explanation, Identity};
 pub(super) use inputs::Inputs;
-pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys};
+pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
 
 /// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
 const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };

@@ -1,6 +1,6 @@
 //! What is told of a mount.
 
-use crate::mounts::{Passed, Tally, TargetMount};
+use crate::mounts::{Kind, Passed, Tally, TargetMount};
 use crate::output::mounts::{Amount, MountOutcome, MountRecord};
 use crate::store::Entry;
 
@@ -12,49 +12,21 @@ pub(super) fn amount(Tally { files, bytes }: Tally) -> Amount {
 pub(super) fn record(mount: &TargetMount) -> MountRecord {
     let mut targets: Vec<String> = mount.uses.iter().map(|used| used.target.clone()).collect();
     targets.dedup();
-    MountRecord {
-        id: mount.id.to_string(),
-        kind: mount.kind.to_string(),
-        targets,
-        lines: mount.uses.iter().map(|used| used.line).collect(),
-        outcome: MountOutcome::Miss,
-        entry: None,
-        lane: None,
-        created: None,
-        kept: Amount::default(),
-        moved: Amount::default(),
-        used: None,
-        added: None,
-        packages_used: None,
-        packages_added: None,
-        trimmed: None,
-        added_bytes: 0,
-        reason: None,
-    }
+    let lines = mount.uses.iter().map(|used| used.line).collect();
+    MountRecord::new(mount.id.to_string(), mount.kind.to_string(), targets, lines)
 }
 
+/// A mount that is not carried.
 pub(super) fn passed(passed: &Passed) -> MountRecord {
+    let target = passed.used.target.clone();
     MountRecord {
-        id: passed.used.target.clone(),
-        kind: "plain".to_owned(),
-        targets: vec![passed.used.target.clone()],
-        lines: vec![passed.used.line],
         outcome: MountOutcome::Passed,
-        entry: None,
-        lane: None,
-        created: None,
-        kept: Amount::default(),
-        moved: Amount::default(),
-        used: None,
-        added: None,
-        packages_used: None,
-        packages_added: None,
-        trimmed: None,
-        added_bytes: 0,
         reason: Some(passed.reason.to_owned()),
+        ..MountRecord::new(target.clone(), Kind::Plain.to_string(), vec![target], vec![passed.used.line])
     }
 }
 
+/// Tells which entry there is of a mount.
 pub(super) fn names(record: &mut MountRecord, entry: &Entry) {
     record.entry = Some(entry.id.hex());
     record.lane = Some(entry.manifest.address.lane.to_string());

@@ -65,14 +65,9 @@ impl<'a> Making<'a> {
     pub(super) fn begin(&mut self, number: u32, node: FoundNode) -> io::Result<()> {
         match &node.kind {
             FoundKind::Directory => {
-                let place = self.root.join(&node.path);
-                match self.way(&place) {
-                    Ok(()) => {
-                        self.directories.push(node);
-                        Ok(())
-                    }
-                    Err(error) => Err(error),
-                }
+                self.way(&self.root.join(&node.path))?;
+                self.directories.push(node);
+                Ok(())
             }
             FoundKind::HardLink(_) => {
                 self.links.push(node);
@@ -102,7 +97,10 @@ impl<'a> Making<'a> {
                 if known.is_some() {
                     return Err(unexpected());
                 }
-                if left == 0 { self.complete(number) } else { Ok(()) }
+                if left > 0 {
+                    return Ok(());
+                }
+                self.complete(number).inspect_err(|_| drop(self.give_up(number)))
             }
         }
     }
@@ -132,13 +130,18 @@ impl<'a> Making<'a> {
             made => made,
         };
         if let Err(error) = made
-            && let Some(incoming) = self.open.remove(&number)
+            && let Some(incoming) = self.give_up(number)
         {
             self.notes.add(&incoming.node.path, &error);
-            self.given_up.insert(number);
-            let _ = fs::remove_file(self.staging.join(number.to_string()));
         }
         Ok(())
+    }
+
+    /// Throws away what has come of a file, and what is still to come.
+    fn give_up(&mut self, number: u32) -> Option<Incoming> {
+        self.given_up.insert(number);
+        let _ = fs::remove_file(self.staging.join(number.to_string()));
+        self.open.remove(&number)
     }
 
     /// Gives a file whose bytes are there its metadata, and its place.

@@ -190,6 +190,13 @@ impl Resolution {
         PROXY_ARGS.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
     }
 
+    /// The reached stage of this index and the place in it of the instruction of its own that begins at `line`.
+    pub fn own_instruction(&self, stage: usize, line: usize) -> Option<(&ResolvedStage, usize)> {
+        let stage = self.stages.iter().find(|reached| reached.index == stage)?;
+        let begins = |at: &ResolvedInstruction| !at.triggered && *at.instruction.lines.start() == line;
+        Some((stage, stage.instructions.iter().position(begins)?))
+    }
+
     /// The user of the instruction at `place` of a reached stage, without its group; `None` where no USER before it
     /// says who that is.
     pub fn user_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {

@@ -16,7 +16,7 @@ fn listed(nodes: u64) -> Message {
 }
 
 /// Saves what a courier tells that says just this, whatever it is asked.
-fn told(messages: &[Message]) -> Result<SavedMount, SaveMountError> {
+fn told(messages: &[Message]) -> Result<SavedMount, MountError> {
     let bench = Bench::new();
     let mut bytes = Vec::new();
     for message in std::iter::once(&Message::Hello { version: 1, mount: 0 }).chain(messages) {
@@ -28,7 +28,7 @@ fn told(messages: &[Message]) -> Result<SavedMount, SaveMountError> {
 
 fn refusal(messages: &[Message]) -> String {
     match told(messages) {
-        Err(SaveMountError::Conversation(ConversationError::Refused(reason))) => reason,
+        Err(MountError::Conversation(ConversationError::Refused(reason))) => reason,
         other => panic!("{other:?}"),
     }
 }
@@ -64,8 +64,8 @@ fn content_that_was_not_announced_is_refused() {
         assert!(told.contains(reason), "{told}");
     }
     let cut = told(&[list(10).as_slice(), &[Message::Content(vec![0; 9])]].concat());
-    assert!(matches!(cut, Err(SaveMountError::Conversation(ConversationError::Ended))), "{cut:?}");
-    assert!(matches!(told(&list(10)), Err(SaveMountError::Conversation(ConversationError::Ended))));
+    assert!(matches!(cut, Err(MountError::Conversation(ConversationError::Ended))), "{cut:?}");
+    assert!(matches!(told(&list(10)), Err(MountError::Conversation(ConversationError::Ended))));
 }
 
 #[test]

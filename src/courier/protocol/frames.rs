@@ -1,0 +1,331 @@
+//! Messages as bytes, and back.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::{
+    FoundKind, FoundNode, LARGEST, LONGEST_NOTE, LONGEST_PATH, MOST_NOTES, Message, Moment, Notes, Owner,
+    ReadOutcome,
+};
+
+/// The kinds of the messages that hold content.
+const CONTENT: u8 = 4;
+const PIECE_KIND: u8 = 35;
+/// Bytes of a piece's number and offset.
+const PIECE_HEAD: usize = 12;
+
+/// What was received is no message.
+fn malformed(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the other side sent {what}"))
+}
+
+/// Sends a message.
+///
+/// # Errors
+///
+/// Fails when the connection does.
+pub fn send(to: &mut impl Write, message: &Message) -> io::Result<()> {
+    let mut head = Vec::new();
+    let (kind, bytes) = encode(message, &mut head);
+    send_frame(to, kind, &head, bytes)
+}
+
+/// Sends [`Message::Content`] of bytes that stand elsewhere.
+///
+/// # Errors
+///
+/// Fails when the connection does.
+pub fn send_content(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    send_frame(to, CONTENT, &[], bytes)
+}
+
+/// Sends [`Message::Piece`] of bytes that stand elsewhere.
+///
+/// # Errors
+///
+/// Fails when the connection does.
+pub fn send_piece(to: &mut impl Write, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let mut head = [0; PIECE_HEAD];
+    head[..4].copy_from_slice(&number.to_le_bytes());
+    head[4..].copy_from_slice(&offset.to_le_bytes());
+    send_frame(to, PIECE_KIND, &head, bytes)
+}
+
+fn send_frame(to: &mut impl Write, kind: u8, head: &[u8], bytes: &[u8]) -> io::Result<()> {
+    let size = head.len() + bytes.len();
+    let size = u32::try_from(size).ok().filter(|_| size <= LARGEST);
+    let size = size.ok_or_else(|| io::Error::other("a message is larger than a frame"))?;
+    let mut start = [kind; 5];
+    start[1..].copy_from_slice(&size.to_le_bytes());
+    to.write_all(&start)?;
+    to.write_all(head)?;
+    to.write_all(bytes)
+}
+
+/// Receives a message; `None` where the connection ended before one began.
+///
+/// # Errors
+///
+/// Fails when the connection does, and on what is no message.
+pub fn receive(from: &mut impl Read) -> io::Result<Option<Message>> {
+    let mut kind = [0];
+    loop {
+        match from.read(&mut kind) {
+            Ok(0) => return Ok(None),
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut size = [0; 4];
+    from.read_exact(&mut size)?;
+    let size = u32::from_le_bytes(size) as usize;
+    if size > LARGEST {
+        return Err(malformed("a frame that is too large"));
+    }
+    // What is large is read to where it stays.
+    let mut head = [0; PIECE_HEAD];
+    let head = match kind[0] {
+        PIECE_KIND => head.get_mut(..PIECE_HEAD.min(size)).unwrap_or_default(),
+        _ => &mut [],
+    };
+    from.read_exact(head)?;
+    let mut rest = vec![0; size - head.len()];
+    from.read_exact(&mut rest)?;
+    if kind[0] == CONTENT {
+        return Ok(Some(Message::Content(rest)));
+    }
+    if kind[0] == PIECE_KIND {
+        let mut head = Body(head);
+        return Ok(Some(Message::Piece { number: head.number()?, offset: head.large()?, bytes: rest }));
+    }
+    let mut body = Body(&rest);
+    let message = decode(kind[0], &mut body)?;
+    if body.0.is_empty() { Ok(Some(message)) } else { Err(malformed("more than its message has")) }
+}
+
+/// How many bytes a node takes in a frame.
+pub fn size_of(node: &FoundNode) -> usize {
+    let target = match &node.kind {
+        FoundKind::Symlink(target) | FoundKind::HardLink(target) => target.len(),
+        FoundKind::Directory | FoundKind::File(_) => 0,
+    };
+    64 + node.path.len() + target
+}
+
+/// The kind of a message; what is written to `body` goes before the bytes that it answers.
+fn encode<'a>(message: &'a Message, body: &mut Vec<u8>) -> (u8, &'a [u8]) {
+    let kind = match message {
+        Message::Hello { version, mount } => {
+            body.extend(version.to_le_bytes());
+            body.extend(mount.to_le_bytes());
+            1
+        }
+        Message::Nodes(nodes) => {
+            for node in nodes {
+                encode_node(node, body);
+            }
+            2
+        }
+        Message::Listed { nodes, notes_uses, root, notes } => {
+            body.extend(nodes.to_le_bytes());
+            body.push(u8::from(*notes_uses));
+            for number in [root.uid, root.gid, root.mode] {
+                body.extend(number.to_le_bytes());
+            }
+            encode_notes(notes, body);
+            3
+        }
+        Message::Content(bytes) => return (CONTENT, bytes),
+        Message::Done(outcome) => {
+            body.push(match outcome {
+                ReadOutcome::Whole => 0,
+                ReadOutcome::Changed => 1,
+                ReadOutcome::Unreadable => 2,
+            });
+            5
+        }
+        Message::Made { files, notes } => {
+            body.extend(files.to_le_bytes());
+            encode_notes(notes, body);
+            6
+        }
+        Message::List => 32,
+        Message::Read(numbers) => {
+            body.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+            33
+        }
+        Message::Make { number, node } => {
+            body.extend(number.to_le_bytes());
+            encode_node(node, body);
+            34
+        }
+        Message::Piece { number, offset, bytes } => {
+            body.extend(number.to_le_bytes());
+            body.extend(offset.to_le_bytes());
+            return (PIECE_KIND, bytes);
+        }
+        Message::Finish => 36,
+        Message::Bye => 37,
+    };
+    (kind, &[])
+}
+
+fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
+    Ok(match kind {
+        1 => Message::Hello { version: u16::from_le_bytes(body.take()?), mount: body.number()? },
+        2 => {
+            let mut nodes = Vec::new();
+            while !body.0.is_empty() {
+                nodes.push(body.node()?);
+            }
+            Message::Nodes(nodes)
+        }
+        3 => Message::Listed {
+            nodes: body.large()?,
+            notes_uses: body.switch()?,
+            root: Owner { uid: body.number()?, gid: body.number()?, mode: body.number()? & 0o7777 },
+            notes: body.notes()?,
+        },
+        5 => Message::Done(match body.take()? {
+            [0] => ReadOutcome::Whole,
+            [1] => ReadOutcome::Changed,
+            [2] => ReadOutcome::Unreadable,
+            _ => return Err(malformed("an outcome that is none")),
+        }),
+        6 => Message::Made { files: body.large()?, notes: body.notes()? },
+        32 => Message::List,
+        33 => {
+            let mut numbers = Vec::new();
+            while !body.0.is_empty() {
+                numbers.push(body.number()?);
+            }
+            Message::Read(numbers)
+        }
+        34 => Message::Make { number: body.number()?, node: body.node()? },
+        36 => Message::Finish,
+        37 => Message::Bye,
+        _ => return Err(malformed("a message of no known kind")),
+    })
+}
+
+fn encode_node(node: &FoundNode, body: &mut Vec<u8>) {
+    let (kind, size, target) = match &node.kind {
+        FoundKind::Directory => (0, 0, None),
+        FoundKind::File(size) => (1, *size, None),
+        FoundKind::Symlink(target) => (2, 0, Some(target)),
+        FoundKind::HardLink(target) => (3, 0, Some(target)),
+    };
+    body.push(kind);
+    for number in [node.mode, node.uid, node.gid] {
+        body.extend(number.to_le_bytes());
+    }
+    for time in [node.modified, node.used] {
+        body.extend(time.seconds.to_le_bytes());
+        body.extend(time.nanoseconds.to_le_bytes());
+    }
+    body.extend(size.to_le_bytes());
+    encode_text(node.path.as_bytes(), body);
+    encode_text(target.map_or(&[][..], |target| target.as_bytes()), body);
+}
+
+fn encode_notes(notes: &Notes, body: &mut Vec<u8>) {
+    body.extend(notes.count.to_le_bytes());
+    for note in &notes.first {
+        encode_text(note.as_bytes(), body);
+    }
+}
+
+/// Bytes behind their number; what is longer than any that may be received is cut off.
+fn encode_text(text: &[u8], body: &mut Vec<u8>) {
+    let size = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    body.extend(size.to_le_bytes());
+    body.extend(&text[..usize::from(size)]);
+}
+
+/// What is left to be read of a frame.
+struct Body<'a>(&'a [u8]);
+
+impl<'a> Body<'a> {
+    fn bytes(&mut self, count: usize) -> io::Result<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(count).ok_or_else(|| malformed("half a message"))?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn take<const COUNT: usize>(&mut self) -> io::Result<[u8; COUNT]> {
+        let mut bytes = [0; COUNT];
+        bytes.copy_from_slice(self.bytes(COUNT)?);
+        Ok(bytes)
+    }
+
+    fn number(&mut self) -> io::Result<u32> {
+        Ok(u32::from_le_bytes(self.take()?))
+    }
+
+    fn large(&mut self) -> io::Result<u64> {
+        Ok(u64::from_le_bytes(self.take()?))
+    }
+
+    fn switch(&mut self) -> io::Result<bool> {
+        match self.take()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(malformed("a switch that is neither on nor off")),
+        }
+    }
+
+    fn text(&mut self, longest: usize) -> io::Result<&'a [u8]> {
+        let size = usize::from(u16::from_le_bytes(self.take()?));
+        if size > longest {
+            return Err(malformed("a text that is too long"));
+        }
+        self.bytes(size)
+    }
+
+    fn moment(&mut self) -> io::Result<Moment> {
+        let seconds = i64::from_le_bytes(self.take()?);
+        let nanoseconds = self.number()?;
+        if nanoseconds >= 1_000_000_000 {
+            return Err(malformed("a time that is none"));
+        }
+        Ok(Moment { seconds, nanoseconds })
+    }
+
+    fn node(&mut self) -> io::Result<FoundNode> {
+        let [kind] = self.take()?;
+        let (mode, uid, gid) = (self.number()?, self.number()?, self.number()?);
+        let (modified, used, size) = (self.moment()?, self.moment()?, self.large()?);
+        let path = self.text(LONGEST_PATH)?;
+        let target = OsString::from_vec(self.text(LONGEST_PATH)?.to_vec());
+        if mode > 0o7777 || !is_below(path) {
+            return Err(malformed("a node that stands nowhere below the mount"));
+        }
+        let kind = match (kind, target.as_bytes()) {
+            (0, b"") => FoundKind::Directory,
+            (1, b"") => FoundKind::File(size),
+            (2, text) if !text.is_empty() && !text.contains(&0) => FoundKind::Symlink(target),
+            (3, text) if is_below(text) => FoundKind::HardLink(target),
+            _ => return Err(malformed("a node of no known kind")),
+        };
+        Ok(FoundNode { kind, path: OsString::from_vec(path.to_vec()), mode, uid, gid, modified, used })
+    }
+
+    fn notes(&mut self) -> io::Result<Notes> {
+        let mut notes = Notes { count: self.large()?, first: Vec::new() };
+        while !self.0.is_empty() {
+            if notes.first.len() == MOST_NOTES {
+                return Err(malformed("too many notes"));
+            }
+            notes.first.push(String::from_utf8_lossy(self.text(LONGEST_NOTE)?).into_owned());
+        }
+        Ok(notes)
+    }
+}
+
+/// Whether a path leads from the mount down, by names that a file can have.
+fn is_below(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/')
+        .all(|name| !matches!(name, b"" | b"." | b"..") && name.len() <= 255 && !name.contains(&0))
+}
