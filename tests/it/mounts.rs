@@ -298,10 +298,9 @@ fn mounts_are_added_to_runs_that_have_none_and_no_line_moves() {
              RUN find /root -type f > /left\n"
         );
         context.write("Dockerfile", &text).write("Dockerfile.dockerignore", "secret\n").write("secret", "x");
-        context.write(
-            "pip",
-            "#!/bin/sh\nmkdir -p /root/.cache/pip && echo $2 > /root/.cache/pip/$(echo $* | tr ' ' -)\n",
-        );
+        // No other test's, so that its steps are not cached.
+        let script = "mkdir -p /root/.cache/pip && echo $2 > /root/.cache/pip/$(echo $* | tr ' ' -)";
+        context.write("pip", format!("#!/bin/sh\n# {scope}\n{script}\n"));
         std::fs::set_permissions(
             context.project().join("pip"),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
