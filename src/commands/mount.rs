@@ -70,8 +70,8 @@ pub(super) fn resolved(
     platform: String,
 ) -> Result<Mounts, (String, Option<SyntaxError>)> {
     let options = options(source, platform);
-    let dockerfile =
-        Dockerfile::parse(text).map_err(|error| ("the Dockerfile has an error".to_owned(), Some(error)))?;
+    let dockerfile = Dockerfile::parse(text)
+        .map_err(|error| (format!("the Dockerfile has an error: {}", chain(&error)), Some(error)))?;
     let resolution = dockerfile.resolve(&options).map_err(|error| (chain(&error), error.place(text)))?;
     let syntax = source.build_args.get("BUILDKIT_SYNTAX").or(dockerfile.directives.syntax.as_ref());
     Ok(mounts(&resolution, &source.build_args, variables(syntax.map(String::as_str), engine)))
