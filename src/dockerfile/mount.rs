@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn mistakes_in_mounts_are_named() {
         let table = [
-            ("type=cahce", "unsupported mount type `cahce`"),
+            ("type=cahce", "a mount's `type` is bind, cache, tmpfs, secret or ssh, not `cahce`"),
             ("tagret=/x", "unexpected mount option `tagret`; did you mean `target`?"),
             (
                 "type=bind,from=$BASE,target=/x",

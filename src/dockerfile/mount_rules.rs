@@ -67,7 +67,10 @@ fn one<'a>(field: &'a Field<'a>, sum: &mut Sum<'a>) -> Option<String> {
     match (key, sum.kind) {
         ("type", _) => {
             sum.kind = MountKind::of(value);
-            return sum.kind.is_none().then(|| format!("unsupported mount type `{value}`"));
+            return sum
+                .kind
+                .is_none()
+                .then(|| format!("a mount's `type` is bind, cache, tmpfs, secret or ssh, not `{value}`"));
         }
         ("required", Some(kind)) if !matches!(kind, MountKind::Secret | MountKind::Ssh) => {
             return Some(format!("`required` is not for mounts of type {}", named(kind)));

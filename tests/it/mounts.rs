@@ -451,6 +451,8 @@ fn a_user_who_cannot_write_to_the_mount_is_warned_of() {
 #[test]
 fn a_mistake_in_the_dockerfile_is_told_with_its_reason_and_place() {
     let context = project(&any_engine(), "FROM scratch\nRUN --mount=type=cash,target=/c true\n");
-    let run = context.larder(&["mount", "list", "."]).failure(2, "the Dockerfile has an error: ");
-    assert!(run.stderr.contains("type=cash") && run.stderr.contains("cache"), "{}", run.stderr);
+    let run = context
+        .larder(&["mount", "list", "."])
+        .failure(2, "the Dockerfile has an error: a mount's `type` is ");
+    assert!(run.stderr.contains("Dockerfile:2:13") && run.stderr.contains("not `cash`"), "{}", run.stderr);
 }
