@@ -1,44 +1,44 @@
 //! Carrying the cache mounts of a build between a builder and the store.
 
 mod record;
+mod visiting;
 
-use std::io::{self, IsTerminal};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use tokio_util::sync::CancellationToken;
+use std::time::Instant;
 
 use self::record::{amount, names, passed, record};
+use super::build::VisitedBuild;
 use super::error::{CommandError, chain};
-use super::interrupts::Interrupts;
 use super::store::{is_news, keep_within, open};
-use crate::archive::{Meter, UnlistedError};
+use crate::archive::UnlistedError;
 use crate::buildkit::Client;
-use crate::buildkit::session::{StepReader, StepWriter};
 use crate::courier::protocol::{Notes, Owner};
 use crate::mounts::{
-    Conversation, MountError, Mounts, RestoredMount, SaveOutcome, SaveTerms, SavedMount, TargetMount,
-    VisitError, VisitTerms, misfit, restore, save, visit,
+    MountError, Mounts, Present, RestoredMount, SaveOutcome, SaveTerms, SavedMount, TargetMount, misfit,
+    restore, save,
 };
 use crate::output::Printer;
 use crate::output::dir::FaultRecord;
 use crate::output::mounts::{Amount, MountAction, MountOutcome, MountRecord, MountsReport};
-use crate::output::transfer::Transfer;
+use crate::output::progress::Trace;
 use crate::settings::{MountSettings, Settings};
 use crate::store::{Entry, EntryKind, Found, Store, StoreError, Subject};
 
-/// How often progress is brought up to date.
-const TICK: Duration = Duration::from_millis(100);
+/// What becomes of other files that stand where those of an entry belong.
+fn present(mount: &TargetMount) -> Present {
+    if mount.id.origin.is_some() { Present::Kept } else { Present::Replaced }
+}
 
 /// Carries mounts, and keeps the account of it.
 pub(super) struct Carrier<'a> {
     client: &'a Client,
     settings: &'a Settings,
-    how: &'a MountSettings,
+    build: VisitedBuild<'a>,
     store: Store,
     printer: Printer,
     started: Instant,
     report: MountsReport,
+    /// What a visit had built.
+    prepared: Trace,
 }
 
 impl<'a> Carrier<'a> {
@@ -46,12 +46,21 @@ impl<'a> Carrier<'a> {
         action: MountAction,
         client: &'a Client,
         settings: &'a Settings,
-        how: &'a MountSettings,
+        build: VisitedBuild<'a>,
         printer: Printer,
     ) -> Result<Self, CommandError> {
         let store = open(settings)?;
         let report = MountsReport::new(action);
-        Ok(Self { client, settings, how, store, printer, started: Instant::now(), report })
+        Ok(Self {
+            client,
+            settings,
+            build,
+            store,
+            printer,
+            started: Instant::now(),
+            report,
+            prepared: Trace::default(),
+        })
     }
 
     /// Tells which mounts there are, and what is kept of each.
@@ -72,8 +81,8 @@ impl<'a> Carrier<'a> {
         Ok(self.finish(mounts))
     }
 
-    /// Brings what is kept into the builder.
-    pub(super) async fn restore(mut self, mounts: &Mounts) -> Result<MountsReport, CommandError> {
+    /// Brings what is kept into the builder; also answers what was built for that.
+    pub(super) async fn restore(mut self, mounts: &Mounts) -> Result<(MountsReport, Trace), CommandError> {
         self.report.warnings.clone_from(&mounts.defeats);
         let found = self.find(&mounts.carried).await?;
         let (mut wanted, mut entries) = (Vec::new(), Vec::new());
@@ -84,9 +93,10 @@ impl<'a> Carrier<'a> {
             }
         }
         let store = self.store.clone();
+        let presents: Vec<Present> = wanted.iter().map(present).collect();
         let done = self
-            .visit("restoring cache mounts", wanted, move |place, conversation, meter| {
-                restore(&store, &entries[place], conversation, meter)
+            .visit("restoring cache mounts", &wanted, move |place, conversation, meter| {
+                restore(&store, &entries[place], presents[place], conversation, meter)
             })
             .await?;
         let mut done = done.into_iter();
@@ -96,12 +106,13 @@ impl<'a> Carrier<'a> {
                 None => record.reason = Some(self.nothing()),
                 Some(entry) => {
                     names(&mut record, &entry);
-                    self.restored(&mut record, mount, &entry, done.next());
+                    self.restored(&mut record, mount, &entry, done.next().flatten());
                 }
             }
             self.report.mounts.push(record);
         }
-        Ok(self.finish(mounts))
+        let prepared = std::mem::take(&mut self.prepared);
+        Ok((self.finish(mounts), prepared))
     }
 
     /// Tells what a restore came to.
@@ -142,7 +153,7 @@ impl<'a> Carrier<'a> {
         let terms: Vec<SaveTerms> = mounts.carried.iter().map(|mount| self.terms(mount)).collect();
         let (store, entries) = (self.store.clone(), found.clone());
         let done = self
-            .visit("saving cache mounts", mounts.carried.clone(), move |place, conversation, meter| {
+            .visit("saving cache mounts", &mounts.carried, move |place, conversation, meter| {
                 save(&store, entries[place].as_ref(), conversation, &terms[place], meter)
             })
             .await?;
@@ -153,7 +164,7 @@ impl<'a> Carrier<'a> {
             if let Some(before) = before {
                 names(&mut record, before);
             }
-            match done.next() {
+            match done.next().flatten() {
                 None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
                 Some(Ok(saved)) => {
                     has_grown |= matches!(saved.outcome, SaveOutcome::Saved(_));
@@ -207,28 +218,32 @@ impl<'a> Carrier<'a> {
         }
     }
 
+    fn how(&self) -> &'a MountSettings {
+        &self.build.settings.mounts
+    }
+
     fn terms(&self, mount: &TargetMount) -> SaveTerms {
         SaveTerms {
             family: self.family(mount),
             key: mount.id.key(),
             subject: Subject {
                 title: mount.id.to_string(),
-                tags: vec![mount.kind.to_string(), self.how.scope.clone()],
+                tags: vec![mount.kind.to_string(), self.how().scope.clone()],
                 ..Subject::default()
             },
-            unused_builds: self.how.unused_builds,
-            max_size: self.how.max_size,
-            allow_shrink: self.how.allow_shrink,
+            unused_builds: self.how().unused_builds,
+            max_size: self.how().max_size,
+            allow_shrink: self.how().allow_shrink,
         }
     }
 
     fn family(&self, mount: &TargetMount) -> String {
-        format!("{}: {}", self.how.scope, mount.id)
+        format!("{}: {}", self.how().scope, mount.id)
     }
 
     fn nothing(&self) -> String {
         let lane = self.store.lane();
-        format!("nothing is kept of it for {} in lane {lane} or the trunk", self.how.scope)
+        format!("nothing is kept of it for {} in lane {lane} or the trunk", self.how().scope)
     }
 
     /// What is kept of each mount.
@@ -248,63 +263,6 @@ impl<'a> Carrier<'a> {
                 found.entry
             })
             .collect())
-    }
-
-    /// Does `work` in each mount; nothing where the builder cannot be visited, which is told.
-    async fn visit<T: Send + 'static>(
-        &mut self,
-        what: &str,
-        mounts: Vec<TargetMount>,
-        work: impl Fn(usize, Conversation<StepReader, StepWriter>, &Meter) -> T + Send + Sync + 'static,
-    ) -> Result<Vec<T>, CommandError> {
-        if mounts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let meters: Arc<Vec<Meter>> = Arc::new(mounts.iter().map(|_| Meter::default()).collect());
-        let terms = VisitTerms {
-            deadline: self.how.timeout,
-            cancel: CancellationToken::new(),
-            name: format!("[larder] {what}"),
-        };
-        let live = io::stderr().is_terminal() && !self.settings.no_redraw;
-        let mut progress = Transfer::new(what.to_owned(), self.printer, live);
-        let (mut interrupts, mut ticks) = (Interrupts::watch(), tokio::time::interval(TICK));
-        let working = Arc::clone(&meters);
-        let visiting = visit(
-            self.client,
-            &mounts,
-            move |place, conversation| work(place, conversation, &working[place]),
-            &terms,
-        );
-        tokio::pin!(visiting);
-        let done = loop {
-            tokio::select! {
-                done = &mut visiting => break done,
-                () = interrupts.next() => {
-                    if terms.cancel.is_cancelled() {
-                        break Err(VisitError::Interrupted);
-                    }
-                    meters.iter().for_each(Meter::stop);
-                    terms.cancel.cancel();
-                }
-                _ = ticks.tick() => {
-                    let sum = |(done, total): (u64, u64), meter: &Meter| {
-                        let (more_done, more) = meter.amounts();
-                        (done + more_done, total + more)
-                    };
-                    progress.show(meters.iter().fold((0, 0), sum));
-                }
-            }
-        };
-        progress.finish();
-        match done {
-            Ok(done) => Ok(done),
-            Err(VisitError::Interrupted) => Err(CommandError::interrupted("interrupted")),
-            Err(error) => {
-                self.trouble(format!("{what} failed: {}; going on without them", chain(&error)));
-                Ok(Vec::new())
-            }
-        }
     }
 
     /// Tells why a mount was not carried, or not all of it.

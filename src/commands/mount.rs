@@ -1,13 +1,13 @@
 //! `larder mount`: carrying cache mounts around a build by any command.
 
-use super::build::{Inputs, options, read_inputs};
+use super::build::{Inputs, VisitedBuild, options, read_inputs};
 use super::carry::Carrier;
 use super::error::{CommandError, chain};
 use super::print_json;
 use crate::buildkit::{ApiVersion, Client, EngineProduct};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
 use crate::dockerfile::{Dockerfile, SyntaxError};
-use crate::mounts::{Mounts, Variables, mounts};
+use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
 use crate::output::Printer;
 use crate::output::mounts::{MountAction, MountsReport};
 use crate::settings::{BuildSettings, Environment, Settings, SourceSettings};
@@ -31,10 +31,11 @@ pub(super) async fn run(
     let inputs = read_inputs(&build, printer)?;
     let client = Client::connect(&settings.endpoint).await?;
     let mounts = targets(&build.source, &inputs, &client, printer).await?;
-    let carrier = Carrier::new(action, &client, settings, &build.mounts, printer)?;
+    let visited = VisitedBuild::new(&build, &inputs, &client, settings, None);
+    let carrier = Carrier::new(action, &client, settings, visited, printer)?;
     let report = match action {
         MountAction::List => carrier.list(&mounts).await?,
-        MountAction::Restore => carrier.restore(&mounts).await?,
+        MountAction::Restore => carrier.restore(&mounts).await?.0,
         MountAction::Save => carrier.save(&mounts).await?,
     };
     finish(&report, *format, build.strict, printer)
@@ -74,7 +75,25 @@ pub(super) fn resolved(
         .map_err(|error| (format!("the Dockerfile has an error: {}", chain(&error)), Some(error)))?;
     let resolution = dockerfile.resolve(&options).map_err(|error| (chain(&error), error.place(text)))?;
     let syntax = source.build_args.get("BUILDKIT_SYNTAX").or(dockerfile.directives.syntax.as_ref());
-    Ok(mounts(&resolution, &source.build_args, variables(syntax.map(String::as_str), engine)))
+    let variables = variables(syntax.map(String::as_str), engine);
+    let mut found = mounts(&resolution, &source.build_args, variables);
+    for mount in std::mem::take(&mut found.carried) {
+        let has_origin = mount.id.origin.is_some();
+        let reason = if has_origin && source.platforms.len() > 1 {
+            Some("it is made from other files on each platform")
+        } else if has_origin && !can_be_visited(&mount, text, &options, variables) {
+            Some("its options cannot be written again behind this Dockerfile")
+        } else {
+            None
+        };
+        match reason {
+            None => found.carried.push(mount),
+            Some(reason) => {
+                found.passed.extend(mount.uses.into_iter().map(|used| Passed { used, reason }));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What the frontend of a build makes of variables in the options of mounts: the one that the Dockerfile names, else the

@@ -26,8 +26,24 @@ const NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 pub struct MountId {
     /// Namespace, a slash, and the id: `/pip`, `//root/.cache/pip`.
     pub wire: String,
-    /// The directory that it is made from, if that has an owner or a mode of its own.
+    /// Files that it is made from, if it is not made from nothing.
+    pub origin: Option<Origin>,
+    /// The directory that it is made from, or that is made for it beside its files, if that has an owner or a mode of its
+    /// own.
     pub directory: Option<Directory>,
+}
+
+/// The files that a mount is made from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The stage, the image or the named context that holds them, as the Dockerfile writes it.
+    pub from: String,
+    /// The stage's index in the Dockerfile, if it is one.
+    pub stage: Option<usize>,
+    /// The directory in it, cleaned: `/` or `/seed`.
+    pub source: String,
+    /// The mount's id without the namespace.
+    pub id: String,
 }
 
 /// The directory that a mount is made from.
@@ -158,20 +174,30 @@ fn identify(
     if !is_certain {
         return Err("a variable of its options may come from the base image");
     }
-    if !matches!(mount.from, None | Some(Source::Scratch)) {
-        return Err("it is made from files of a stage, an image or a context");
-    }
     let option = |name: &str| options.get(name).map(String::as_str);
     let number = |name, radix| match option(name) {
         None => Ok(None),
         Some(text) => u32::from_str_radix(text, radix).map(Some).map_err(|_| "an option is no number"),
     };
     let (uid, gid, mode) = (number("uid", 10)?, number("gid", 10)?, number("mode", 8)?);
-    let at_root = option("source").is_none_or(|source| clean_path(&format!("/{source}")) == "/");
-    if !at_root {
-        return Err("it is made from a directory of an empty file system, which has none");
-    }
-    let directory = (uid.or(gid).or(mode).is_some()).then(|| Directory {
+    let id = option("id").filter(|id| !id.is_empty()).map(str::to_owned);
+    let id = id.unwrap_or_else(|| clean_path(option("target").unwrap_or_default()));
+    let source = clean_path(&format!("/{}", option("source").unwrap_or_default()));
+    let is_whole = source == "/";
+    let origin = match &mount.from {
+        None | Some(Source::Scratch) if !is_whole => {
+            return Err("it is made from a directory of an empty file system, which has none");
+        }
+        None | Some(Source::Scratch) => None,
+        Some(holder) => Some(Origin {
+            from: option("from").unwrap_or_default().to_owned(),
+            stage: if let Source::Stage(index) = holder { Some(*index) } else { None },
+            source,
+            id: id.clone(),
+        }),
+    };
+    // Owner and mode are not for a directory that is there.
+    let directory = (is_whole && uid.or(gid).or(mode).is_some()).then(|| Directory {
         uid: uid.unwrap_or_default(),
         gid: gid.unwrap_or_default(),
         mode: mode.unwrap_or(0o755) & 0o777,
@@ -181,9 +207,7 @@ fn identify(
         Some("private") => Sharing::Private,
         _ => Sharing::Shared,
     };
-    let id = option("id").filter(|id| !id.is_empty()).map(str::to_owned);
-    let id = id.unwrap_or_else(|| clean_path(option("target").unwrap_or_default()));
-    Ok((MountId { wire: format!("{namespace}/{id}"), directory }, sharing))
+    Ok((MountId { wire: format!("{namespace}/{id}"), origin, directory }, sharing))
 }
 
 fn is_readonly(options: &BTreeMap<String, String>) -> bool {
@@ -204,6 +228,9 @@ impl MountId {
 impl fmt::Display for MountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.wire)?;
+        if let Some(Origin { from, source, .. }) = &self.origin {
+            write!(f, " from {from}:{source}")?;
+        }
         match self.directory {
             Some(Directory { uid, gid, mode }) => write!(f, " of {uid}:{gid} {mode:04o}"),
             None => Ok(()),

@@ -28,6 +28,7 @@ mod identity;
 mod kinds;
 mod restore;
 mod save;
+mod stage;
 mod uses;
 mod visit;
 
@@ -35,12 +36,13 @@ pub use auto::missing;
 pub use conversation::{Conversation, ConversationError, Found, Taken};
 pub use error::MountError;
 pub use fit::misfit;
-pub use identity::{Directory, MountId, MountUse, Mounts, Passed, TargetMount, Variables, mounts};
+pub use identity::{Directory, MountId, MountUse, Mounts, Origin, Passed, TargetMount, Variables, mounts};
 pub use kinds::Kind;
-pub use restore::{RestoredMount, restore};
+pub use restore::{Present, RestoredMount, restore};
 pub use save::{SaveOutcome, SaveTerms, SavedMount, save};
+pub use stage::{can_be_visited, with_visit};
 pub use uses::Tally;
-pub use visit::{VisitError, VisitTerms, visit};
+pub use visit::{BuildWithin, VisitError, VisitTerms, Within, visit};
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,15 @@ use crate::archive::{Listing, Meter, Node, NodeKind, Pieces, read_listing};
 use crate::courier::protocol::{Notes, Owner};
 use crate::store::{Entry, Store, StoreError};
 
+/// What becomes of a file of the mount that is another than the entry's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Present {
+    /// The entry's takes its place.
+    Replaced,
+    /// It stays: the mount was made from files that may be newer than the entry.
+    Kept,
+}
+
 /// A restored mount.
 #[derive(Debug)]
 pub struct RestoredMount {
@@ -36,12 +45,13 @@ pub struct RestoredMount {
 pub fn restore<R: Read + Send, W: Write + Send>(
     store: &Store,
     entry: &Entry,
+    present: Present,
     mut conversation: Conversation<R, W>,
     meter: &Meter,
 ) -> Result<RestoredMount, MountError> {
     let listing = read_listing(store, entry, true)?;
     let found = conversation.list()?;
-    let needed = needed(&listing, &found);
+    let needed = needed(&listing, &found, present);
     let pieces = Pieces::new(&listing, &needed, &entry.starts());
     meter.expect(pieces.bytes);
     let wanted = || listing.nodes.iter().enumerate().filter(|(place, _)| needed[*place]);
@@ -101,18 +111,19 @@ fn number(place: usize) -> Result<u32, ConversationError> {
 }
 
 /// For each node of an entry whether the mount lacks it, or has another in its place.
-fn needed(listing: &Listing, found: &Found) -> Vec<bool> {
+fn needed(listing: &Listing, found: &Found, present: Present) -> Vec<bool> {
     let there: HashMap<&OsStr, &Node> =
         found.listing.nodes.iter().map(|node| (node.path.as_os_str(), node)).collect();
     let is_there = |node: &Node| {
-        let Some(present) = there.get(node.path.as_os_str()) else { return false };
-        match (&node.kind, &present.kind) {
+        let Some(other) = there.get(node.path.as_os_str()) else { return false };
+        match (&node.kind, &other.kind) {
+            _ if present == Present::Kept => true,
             // What its owner made of it since is left alone.
             (NodeKind::Directory, NodeKind::Directory) => true,
             (NodeKind::File(wanted), NodeKind::File(file)) => {
                 wanted.size == file.size
                     && (node.mtime, node.mode, node.uid, node.gid)
-                        == (present.mtime, present.mode, present.uid, present.gid)
+                        == (other.mtime, other.mode, other.uid, other.gid)
             }
             (wanted, kind) => wanted == kind,
         }

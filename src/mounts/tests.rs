@@ -48,7 +48,11 @@ impl Bench {
     }
 
     pub(super) fn restore(&self, mount: &Path, entry: &Entry) -> RestoredMount {
-        talk(mount, |talk| restore(&self.store, entry, talk, &Meter::default())).unwrap()
+        self.restore_beside(mount, entry, Present::Replaced)
+    }
+
+    pub(super) fn restore_beside(&self, mount: &Path, entry: &Entry, present: Present) -> RestoredMount {
+        talk(mount, |talk| restore(&self.store, entry, present, talk, &Meter::default())).unwrap()
     }
 }
 

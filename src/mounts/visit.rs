@@ -1,28 +1,33 @@
 //! A visit: one step in the builder that has the mounts, with the courier in it.
+//!
+//! Mostly the step is a definition of larder's own. For mounts that are made
+//! from what a build makes it is the last one of that build.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::conversation::{Conversation, ConversationError};
 use super::identity::TargetMount;
 use crate::buildkit::llb::{CacheMount, Definition, Exec, Graph};
-use crate::buildkit::session::{Attachments, SshAgent, StepReader, StepStream, StepWriter};
+use crate::buildkit::session::{Attachments, SshAgent, StepReader, StepStream, StepWriter, Upload, new_id};
 use crate::buildkit::solve::SolveRequest;
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::{Client, ConnectError, SolveError};
 use crate::courier;
 
 /// The id of the stream between the step and this process.
-const STREAM: &str = "larder";
+pub(super) const STREAM: &str = "larder-visit";
 /// Where the program, its socket and the mounts stand in the step.
-const PROGRAM: &str = "/courier";
-const SOCKET: &str = "/larder.sock";
+pub(super) const PROGRAM: &str = "/courier";
+pub(super) const SOCKET: &str = "/larder.sock";
 const MOUNTS: &str = "/mounts";
+/// The name by which the builder fetches the courier from the session.
+pub(super) const UPLOAD: &str = "larder-courier";
 /// The directory of a parent in which a mount stands.
 const PARENT: &str = "/cache";
 /// Status messages that wait to be read.
@@ -30,10 +35,30 @@ const WAITING: usize = 64;
 /// Bytes of the step's output that are told of when it fails.
 const LONGEST_OUTPUT: usize = 2000;
 
+/// What the step of a visit is part of.
+pub enum Within {
+    /// Nothing else.
+    Nothing,
+    /// A build, whose other steps may take their time.
+    Build(Box<BuildWithin>),
+}
+
+/// A build with a stage at its end in which the mounts are: see [`super::with_visit`].
+pub struct BuildWithin {
+    /// The build of that stage.
+    pub request: SolveRequest,
+    /// What the session has for it.
+    pub attachments: Attachments,
+    /// Is told how the build goes.
+    pub status: mpsc::Sender<StatusUpdate>,
+    /// How long it may take until the mounts are there.
+    pub timeout: Option<Duration>,
+}
+
 /// What a visit may take.
 #[derive(Debug, Clone)]
 pub struct VisitTerms {
-    /// After this long it is given up.
+    /// After this long it is given up; the time counts from when the step is there.
     pub deadline: Duration,
     /// Gives it up.
     pub cancel: CancellationToken,
@@ -87,6 +112,7 @@ fn in_brackets(text: &str) -> String {
 pub async fn visit<T: Send + 'static>(
     client: &Client,
     mounts: &[TargetMount],
+    within: Within,
     work: impl Fn(usize, Conversation<StepReader, StepWriter>) -> T + Send + Sync + 'static,
     terms: &VisitTerms,
 ) -> Result<Vec<T>, VisitError> {
@@ -95,32 +121,45 @@ pub async fn visit<T: Send + 'static>(
     let program = program.ok_or(VisitError::NoCourier { os, architecture })?;
     let (streams, mut connections) = mpsc::channel(mounts.len().max(1));
     let (status, updates) = mpsc::channel(WAITING);
-    let attachments = Attachments {
-        ssh: BTreeMap::from([(STREAM.to_owned(), SshAgent::Streams(streams))]),
-        ..Attachments::default()
+    let mut limit = terms.deadline;
+    let (request, mut attachments, told) = match within {
+        Within::Nothing => {
+            let definition = Some(definition(program, mounts, &terms.name));
+            (SolveRequest { definition, ..SolveRequest::default() }, Attachments::default(), None)
+        }
+        Within::Build(build) => {
+            let BuildWithin { request, mut attachments, status, timeout } = *build;
+            attachments.uploads.insert(UPLOAD.to_owned(), Upload::Bytes(program));
+            limit = timeout.unwrap_or(Duration::MAX);
+            (request, attachments, Some(status))
+        }
     };
-    let request = SolveRequest {
-        definition: Some(definition(program, mounts, &terms.name)),
-        ..SolveRequest::default()
-    };
+    attachments.ssh.insert(STREAM.to_owned(), SshAgent::Streams(streams));
     let give_up = terms.cancel.child_token();
-    let listening = tokio::spawn(listen(updates));
+    let listening = tokio::spawn(listen(updates, told));
     let solving = client.solve(request, attachments, status, give_up.clone());
     tokio::pin!(solving);
 
     let work = Arc::new(work);
+    let seats = Arc::new(Seats(Mutex::new(vec![false; mounts.len()])));
     let mut working = JoinSet::new();
     let mut done = Done { values: mounts.iter().map(|_| None).collect(), fault: None };
-    let deadline = tokio::time::sleep(terms.deadline);
+    let deadline = tokio::time::sleep(limit);
     tokio::pin!(deadline);
     let mut late = false;
+    let mut is_there = false;
     let solved = loop {
         tokio::select! {
             solved = &mut solving => break solved,
             Some(StepStream { reader, writer }) = connections.recv() => {
-                let work = Arc::clone(&work);
+                if !std::mem::replace(&mut is_there, true) {
+                    limit = terms.deadline;
+                    deadline.as_mut().reset(Instant::now() + limit);
+                }
+                let (work, seats) = (Arc::clone(&work), Arc::clone(&seats));
                 working.spawn_blocking(move || {
                     let (place, conversation) = Conversation::greet(reader, writer)?;
+                    seats.take(place)?;
                     Ok((place, work(place, conversation)))
                 });
             }
@@ -142,7 +181,7 @@ pub async fn visit<T: Send + 'static>(
         return Err(VisitError::Interrupted);
     }
     if late {
-        return Err(VisitError::TimedOut(terms.deadline));
+        return Err(VisitError::TimedOut(limit));
     }
     if let Some(values) = done.values.into_iter().collect() {
         // What was done counts: a step also fails when larder leaves one of several mounts early.
@@ -151,6 +190,24 @@ pub async fn visit<T: Send + 'static>(
     match solved {
         Err(source) => Err(VisitError::Solve { source, output }),
         Ok(_) => Err(VisitError::Courier(done.fault.unwrap_or(ConversationError::Ended))),
+    }
+}
+
+/// Which mounts a courier has spoken for.
+struct Seats(Mutex<Vec<bool>>);
+
+impl Seats {
+    /// Speaks for the mount at `place`, which is the courier's word.
+    fn take(&self, place: usize) -> Result<(), ConversationError> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(place) {
+            Some(taken @ false) => {
+                *taken = true;
+                Ok(())
+            }
+            Some(true) => Err(ConversationError::Refused("it speaks twice for a mount".to_owned())),
+            None => Err(ConversationError::Refused("it names a mount that it has not".to_owned())),
+        }
     }
 }
 
@@ -164,14 +221,7 @@ struct Done<T> {
 impl<T> Done<T> {
     fn keep(&mut self, ended: Result<Result<(usize, T), ConversationError>, tokio::task::JoinError>) {
         match ended {
-            Ok(Ok((place, value))) => {
-                if let Some(slot @ None) = self.values.get_mut(place) {
-                    *slot = Some(value);
-                } else {
-                    let reason = "it names a mount that it has not";
-                    self.fault = Some(ConversationError::Refused(reason.to_owned()));
-                }
-            }
+            Ok(Ok((place, value))) => self.values[place] = Some(value),
             Ok(Err(fault)) => self.fault = Some(fault),
             // Work that panicked has no value, and is told by the panic.
             Err(_) => {}
@@ -182,7 +232,6 @@ impl<T> Done<T> {
 fn definition(program: &[u8], mounts: &[TargetMount], name: &str) -> Definition {
     let mut graph = Graph::default();
     let root = graph.file(PROGRAM, 0o755, program);
-    let target = |number: usize| format!("{MOUNTS}/{number}");
     let mut arguments = vec![PROGRAM.to_owned(), SOCKET.to_owned()];
     arguments.extend((0..mounts.len()).map(target));
     let caches = mounts.iter().enumerate().map(|(number, mount)| CacheMount {
@@ -195,12 +244,11 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str) -> Definition 
     });
     let caches = caches.collect();
     // So that no two visits are the same to BuildKit, which would not run the second one.
-    let mut nonce = [0; 16];
-    let nonce = getrandom::fill(&mut nonce).map(|()| u128::from_le_bytes(nonce)).unwrap_or_default();
+    let nonce = new_id().unwrap_or_default();
     let step = graph.exec(Exec {
         root,
         arguments,
-        environment: vec![format!("VISIT={nonce:032x}")],
+        environment: vec![format!("VISIT={nonce}")],
         caches,
         socket: Some((STREAM.to_owned(), SOCKET.to_owned())),
         name: name.to_owned(),
@@ -208,14 +256,45 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str) -> Definition 
     graph.define(step)
 }
 
-/// Reads the status to its end; the last that the step said.
-async fn listen(mut updates: mpsc::Receiver<StatusUpdate>) -> String {
+/// Where a mount stands in the step.
+pub(super) fn target(number: usize) -> String {
+    format!("{MOUNTS}/{number}")
+}
+
+/// Reads the status to its end, and passes it on; the last that the steps said.
+async fn listen(
+    mut updates: mpsc::Receiver<StatusUpdate>,
+    told: Option<mpsc::Sender<StatusUpdate>>,
+) -> String {
     let mut output = Vec::new();
     while let Some(update) = updates.recv().await {
-        for log in update.logs {
-            output.extend(log.data);
+        for log in &update.logs {
+            output.extend(&log.data);
             output.drain(..output.len().saturating_sub(LONGEST_OUTPUT));
+        }
+        if let Some(told) = &told {
+            // Whoever shows it may be gone; the visit goes on all the same.
+            drop(told.send(update).await);
         }
     }
     String::from_utf8_lossy(&output).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_courier_speaks_once_for_each_mount_and_for_no_other() {
+        let seats = Seats(Mutex::new(vec![false; 2]));
+        assert!(seats.take(1).is_ok() && seats.take(0).is_ok());
+        assert_eq!(
+            seats.take(1).unwrap_err().to_string(),
+            "the builder's answer is refused: it speaks twice for a mount"
+        );
+        assert_eq!(
+            seats.take(2).unwrap_err().to_string(),
+            "the builder's answer is refused: it names a mount that it has not"
+        );
+    }
 }

@@ -178,6 +178,24 @@ fn statistics_count_what_the_builds_were() {
 }
 
 #[test]
+fn a_cached_step_behind_a_copy_saves_the_time_that_it_last_took() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        let unique = context.tag("saves");
+        let last = |step: &str| format!("FROM {BUSYBOX}\nCOPY seed /\nRUN sleep 2 # {unique}\nRUN {step}\n");
+        context.write("seed", "seed");
+        for step in ["true", "true again"] {
+            context.write("Dockerfile", last(step));
+            context.build(&["-t", "saves-test", "."]);
+        }
+        let stats: Value =
+            serde_json::from_str(&context.larder(&["stats", "--format", "json"]).success().stdout).unwrap();
+        let saved = stats["sums"]["saved_millis"].as_i64().unwrap();
+        assert!((1_000..3_000).contains(&saved), "{}: {stats:#}", engine.name);
+    }
+}
+
+#[test]
 fn no_value_of_a_build_argument_is_kept() {
     let context = TestContext::new(&any_engine());
     context.write(

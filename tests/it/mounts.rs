@@ -59,7 +59,7 @@ fn pairs() -> Vec<(Engine, Engine)> {
 }
 
 /// Ways to name a mount, each with the path at which its RUN sees it; `U` stands for what no other test uses.
-const WAYS: [(&str, &str); 21] = [
+const WAYS: [(&str, &str); 27] = [
     ("target=/U/default", "/U/default"),
     ("target=/U/./x/../unclean/", "/U/unclean"),
     ("id=U-named,target=/U/named", "/U/named"),
@@ -81,12 +81,19 @@ const WAYS: [(&str, &str); 21] = [
     ("id=U-readonly,target=/U/readonly", "/U/readonly"),
     ("id=U-empty-from,target=/U/scratch,from=scratch", "/U/scratch"),
     ("id=/U/default/x/..,target=/U/uncleaned", "/U/uncleaned"),
+    ("target=/U/default,from=seed,source=seed", "/U/default"),
+    ("target=/U/default,from=seed,source=/other", "/U/default"),
+    ("target=/U/default,from=seed,uid=1000,mode=0770", "/U/default"),
+    ("id=U-seed,target=/U/seed,from=seed,source=/seed,sharing=locked", "/U/seed"),
+    ("target=/U/default,from=larder-test/busybox:1,source=/root", "/U/default"),
+    ("id=U-$NAME-image,target=/U/image,from=larder-test/busybox:1,source=/root", "/U/image"),
 ];
 
 /// A Dockerfile with a RUN for each way that means the same to both engines; it does what `step` says.
 fn ways(unique: &str, used: &[usize], step: impl Fn(usize, &str) -> String) -> String {
-    let mut text =
-        format!("FROM {BUSYBOX} AS work\nARG NAME=value\nENV FROM_ENV=env\nWORKDIR /work\nRUN mkdir /seen\n");
+    let mut text = format!(
+        "FROM {BUSYBOX} AS seed\nRUN mkdir /seed /other\nFROM {BUSYBOX} AS work\nARG NAME=value\nENV FROM_ENV=env\nWORKDIR /work\nRUN mkdir /seen\n"
+    );
     for number in used {
         let (options, place) = WAYS[*number];
         let (options, place) = (options.replace('U', unique), place.replace('U', unique));
@@ -142,6 +149,42 @@ fn each_mount_is_seen_on_another_builder_by_the_run_that_means_it_and_by_no_othe
             let words: Vec<&str> = lines[1].split_whitespace().collect();
             assert_eq!((words[2], words[3]), owner, "{options} on {}:\n{text}", other.name);
         }
+    }
+}
+
+#[test]
+fn a_mount_made_from_a_stage_keeps_what_the_stage_has_and_the_stage_is_built_once() {
+    for (one, other) in pairs() {
+        let writer = TestContext::new(&one);
+        let unique = writer.tag("from").replace(['/', ':'], "-");
+        // The stage takes a file of the context, and its text ends without an end of line.
+        let text = |seed: &str, step: &str| {
+            format!(
+                "FROM {BUSYBOX} AS seed\nCOPY seed /seed/seed\nRUN echo {seed} > /seed/version # {unique}\n\
+                 FROM {BUSYBOX}\nRUN --mount=type=cache,id={unique},target=/c,from=seed,source=/seed {step}"
+            )
+        };
+        writer.write("seed", "of the context");
+        writer.write("Dockerfile", text("one", "cat /c/seed /c/version && echo new > /c/new"));
+        let cache = writer.path("carried");
+        let carried = ["--cache-dir", &cache.to_string_lossy(), "--mount-scope", "test"].map(str::to_owned);
+        let carried: Vec<&str> = carried.iter().map(String::as_str).collect();
+        let first = writer.build(&[&carried[..], &["."]].concat());
+        let mount = &first["mounts"][0];
+        assert_eq!(mount["id"], format!("/{unique} from seed:/seed"), "{first:#}");
+        assert_eq!((&mount["restored_files"], &mount["saved_files"]), (&0.into(), &3.into()), "{first:#}");
+
+        let reader =
+            project(&other, &text("two", "test \"$(cat /c/version /c/new)\" = \"$(echo two; echo new)\""));
+        reader.write("seed", "of the context");
+        let second = reader.build(&[&carried[..], &["."]].concat());
+        assert_eq!(
+            (second["mounts"][0]["restored_files"].as_u64(), &second["steps"]["total"]),
+            (Some(1), &3.into())
+        );
+        let steps = second["step_list"].as_array().unwrap();
+        let seeded = steps.iter().find(|step| step["name"].as_str().unwrap().contains("seed 3/3")).unwrap();
+        assert_eq!(seeded["cached"], false, "it has run, if before the build itself: {second:#}");
     }
 }
 

@@ -35,6 +35,7 @@ pub use file_send::{FileTarget, OutputFile};
 pub use secrets::SecretSource;
 pub use ssh::SshAgent;
 pub use step_stream::{StepReader, StepStream, StepWriter};
+pub use upload::Upload;
 
 /// Flow-control window offered to the engine, in bytes.
 const WINDOW: u32 = 4 << 20;
@@ -52,8 +53,8 @@ pub struct Attachments {
     pub login: Option<Login>,
     /// Where the result of a file exporter goes.
     pub target: Option<FileTarget>,
-    /// Files to be fetched by `http://buildkit-session/<name>`, by that name.
-    pub uploads: BTreeMap<String, PathBuf>,
+    /// What can be fetched from `http://buildkit-session/<name>`, by that name.
+    pub uploads: BTreeMap<String, Upload>,
     /// A hint that lets BuildKit reuse what an earlier session of the same client sent.
     pub shared_key: String,
 }
@@ -101,8 +102,12 @@ impl Drop for Session {
     }
 }
 
-/// A name that no other session or solve has, and that nobody can guess.
-pub(super) fn new_id() -> io::Result<String> {
+/// A name that no other session, solve or step has, and that nobody can guess.
+///
+/// # Errors
+///
+/// Fails when the system has no randomness to give.
+pub fn new_id() -> io::Result<String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
     Ok(format!("{:032x}", u128::from_be_bytes(random)))

@@ -1,4 +1,4 @@
-//! `moby.upload.v1.Upload`: hands a file to BuildKit as if it were fetched by HTTP.
+//! `moby.upload.v1.Upload`: hands something to BuildKit as if it were fetched by HTTP.
 //!
 //! A build context that came as a tar stream is given to the frontend as the
 //! address `http://buildkit-session/<name>`; BuildKit then pulls it from here.
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 use bollard_buildkit_proto::moby::upload::v1::BytesMessage;
-use bollard_buildkit_proto::moby::upload::v1::upload_server::{Upload, UploadServer};
+use bollard_buildkit_proto::moby::upload::v1::upload_server::{Upload as UploadService, UploadServer};
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -18,14 +18,23 @@ pub(super) const METHODS: [&str; 1] = ["/moby.upload.v1.Upload/Pull"];
 /// Size of a message, in bytes.
 const CHUNK: usize = 256 << 10;
 
-pub(super) fn service(uploads: BTreeMap<String, PathBuf>) -> UploadServer<Uploads> {
+/// What is fetched.
+#[derive(Debug, Clone)]
+pub enum Upload {
+    /// A file of this machine.
+    File(PathBuf),
+    /// Part of this program.
+    Bytes(&'static [u8]),
+}
+
+pub(super) fn service(uploads: BTreeMap<String, Upload>) -> UploadServer<Uploads> {
     UploadServer::new(Uploads(uploads))
 }
 
-pub(super) struct Uploads(BTreeMap<String, PathBuf>);
+pub(super) struct Uploads(BTreeMap<String, Upload>);
 
 #[tonic::async_trait]
-impl Upload for Uploads {
+impl UploadService for Uploads {
     type PullStream = Pin<Box<dyn Stream<Item = Result<BytesMessage, Status>> + Send>>;
 
     async fn pull(
@@ -35,10 +44,16 @@ impl Upload for Uploads {
         let path = request.metadata().get("urlpath").and_then(|path| path.to_str().ok());
         let name = path.and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         let unknown = || Status::not_found(format!("this session uploads no `{name}`"));
-        let path = self.0.get(name).ok_or_else(unknown)?;
-        let file = tokio::fs::File::open(path).await?;
-        let chunks =
-            ReaderStream::with_capacity(file, CHUNK).map(|chunk| Ok(BytesMessage { data: chunk?.to_vec() }));
-        Ok(Response::new(Box::pin(chunks)))
+        let chunks: Self::PullStream = match self.0.get(name).ok_or_else(unknown)? {
+            Upload::File(path) => {
+                let file = tokio::fs::File::open(path).await?;
+                let chunks = ReaderStream::with_capacity(file, CHUNK);
+                Box::pin(chunks.map(|chunk| Ok(BytesMessage { data: chunk?.to_vec() })))
+            }
+            Upload::Bytes(bytes) => Box::pin(tokio_stream::iter(
+                bytes.chunks(CHUNK).map(|chunk| Ok(BytesMessage { data: chunk.to_vec() })),
+            )),
+        };
+        Ok(Response::new(chunks))
     }
 }

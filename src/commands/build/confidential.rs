@@ -1,8 +1,8 @@
 //! Keeping values of build arguments out of what is stored.
 //!
-//! A step's digest is that of all it is made of, its arguments' values among
-//! them; an engine's error may quote a value. What is kept of the one is a mark
-//! under the cache's own secret, of the other nothing where arguments are given.
+//! A step's words may hold its arguments' values; an engine's error may quote
+//! one. What is kept of the one is a mark under the cache's own secret, of the
+//! other nothing where arguments are given.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;

@@ -19,6 +19,13 @@ pub(super) struct Exports {
     pub(super) push_after: bool,
 }
 
+impl Exports {
+    /// Nothing becomes of the result.
+    pub(super) fn none() -> Self {
+        Self { exporters: Vec::new(), target: None, engine_image: false, push_after: false }
+    }
+}
+
 /// An output that this engine cannot make.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum ExportError {

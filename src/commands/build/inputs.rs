@@ -124,15 +124,27 @@ impl Inputs {
     ///
     /// Fails when it cannot be written to a directory of its own.
     pub(crate) fn build_instead(&mut self, text: String) -> io::Result<()> {
-        let Dockerfile::Local { directory, name, changed, .. } = &mut self.dockerfile else { return Ok(()) };
-        let own = TempDir::new()?;
-        std::fs::write(own.path().join(&name), &text)?;
-        let ignored = format!("{name}.dockerignore");
-        match std::fs::copy(directory.join(&ignored), own.path().join(&ignored)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => *changed = Some(Changed { directory: own, text }),
+        let written = self.with_text(&text)?;
+        if let (Dockerfile::Local { changed, .. }, Some(directory)) = (&mut self.dockerfile, written) {
+            *changed = Some(Changed { directory, text });
         }
         Ok(())
+    }
+
+    /// A directory of its own with `text` under the name of the Dockerfile, if that is on this machine.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be written.
+    pub(crate) fn with_text(&self, text: &str) -> io::Result<Option<TempDir>> {
+        let Dockerfile::Local { directory, name, .. } = &self.dockerfile else { return Ok(None) };
+        let own = TempDir::new()?;
+        std::fs::write(own.path().join(name), text)?;
+        let ignored = format!("{name}.dockerignore");
+        match std::fs::copy(directory.join(&ignored), own.path().join(&ignored)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(Some(own)),
+        }
     }
 
     /// The Dockerfile's name for messages and its text as the user wrote it, if it is on this machine.

@@ -15,6 +15,7 @@ mod result_file;
 mod run;
 mod steps;
 mod unnoticed;
+mod visited;
 mod witness;
 
 use std::time::Instant;
@@ -47,6 +48,8 @@ pub(super) use bases::Lookup;
 pub(super) use explain::{Explanation, Identity};
 pub(super) use inputs::Inputs;
 pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
+pub(super) use run::{Progress, show};
+pub(super) use visited::VisitedBuild;
 
 /// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
 const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
@@ -78,6 +81,7 @@ pub(super) async fn run(
         printer: *printer,
         finding: None,
         told: Vec::new(),
+        prepared: Trace::default(),
     };
     job.record.names = build.tags.iter().map(crate::registry::ImageRef::familiar).collect();
     let result = job.run().await;
@@ -136,6 +140,8 @@ struct Job<'a> {
     finding: Option<String>,
     /// The faults of the cache that were told.
     told: Vec<String>,
+    /// What was built before the build itself, for the mounts' sake.
+    prepared: Trace,
 }
 
 impl Job<'_> {
@@ -144,11 +150,12 @@ impl Job<'_> {
         if let (Some(image), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
             return self.finish_hit(image, keys).await;
         }
-        let mounts = self.restore_mounts().await?;
+        let mounts = self.restore_mounts(keys.as_ref()).await?;
         let built = self.build_it(keys.as_ref()).await;
         // Also of a build that failed: what it has downloaded is of use to the next one.
         let is_over = matches!(&built, Err(error) if error.kind == ErrorKind::Interrupted);
-        let saved = if is_over { Ok(()) } else { self.save_mounts(&mounts).await };
+        let saved =
+            if is_over { Ok(()) } else { self.save_mounts(mounts, keys.as_ref(), built.is_err()).await };
         let (response, pushes) = built?;
         self.finish_built(&response, pushes, keys.as_ref()).await?;
         saved
@@ -280,8 +287,9 @@ impl Job<'_> {
         let (request, attachments) =
             request::request(self.build, self.inputs, exports, self.login.clone(), &conditions);
         let progress = run::Progress::new(self.build.progress, self.settings, to_stdout);
-        let (result, trace) =
+        let (result, mut trace) =
             run::solve(self.client, request, attachments, &progress, self.build.timeout, self.printer).await;
+        trace.credit(&self.prepared);
         self.note_steps(&trace)?;
         match result {
             Ok(response) => {
@@ -396,7 +404,7 @@ impl Job<'_> {
             }
         };
         self.record.steps = steps::counts(trace);
-        self.record.step_list = steps::entries(trace, secret, self.shows_values());
+        self.record.step_list = steps::entries(trace, secret, &self.record.names, self.shows_values());
         let ignored = match (self.build.no_cache, self.build.force_rebuild) {
             (true, _) => Some("--no-cache"),
             (false, true) => Some("--force-rebuild"),

@@ -1,6 +1,7 @@
 //! Cache mounts around a build: into the builder before it, out of it afterwards.
 
-use super::Job;
+use super::visited::VisitedBuild;
+use super::{BuildKeys, Job};
 use crate::commands::carry::Carrier;
 use crate::commands::error::CommandError;
 use crate::commands::mount::resolved;
@@ -22,7 +23,7 @@ impl Job<'_> {
     }
 
     /// Brings the mounts into the builder; which ones there are.
-    pub(super) async fn restore_mounts(&mut self) -> Result<Mounts, CommandError> {
+    pub(super) async fn restore_mounts(&mut self, keys: Option<&BuildKeys>) -> Result<Mounts, CommandError> {
         let mounts = self.mounts().await;
         if mounts.carried.is_empty() && mounts.passed.is_empty() {
             return Ok(mounts);
@@ -32,7 +33,8 @@ impl Job<'_> {
             self.skip(MOUNTS, &format!("{flag} makes BuildKit empty them"));
             return Ok(mounts);
         }
-        let report = self.carrier(MountAction::Restore)?.restore(&mounts).await?;
+        let (report, prepared) = self.carrier(MountAction::Restore, keys)?.restore(&mounts).await?;
+        self.prepared = prepared;
         self.tell(&report, &[MountOutcome::Hit, MountOutcome::Passed]);
         let restored = |record: &crate::output::mounts::MountRecord| MountRecord {
             id: record.id.clone(),
@@ -60,14 +62,26 @@ impl Job<'_> {
     }
 
     /// Keeps what the builder has now, unless no step has run that could have changed it.
-    pub(super) async fn save_mounts(&mut self, mounts: &Mounts) -> Result<(), CommandError> {
+    pub(super) async fn save_mounts(
+        &mut self,
+        mut mounts: Mounts,
+        keys: Option<&BuildKeys>,
+        has_failed: bool,
+    ) -> Result<(), CommandError> {
+        if has_failed {
+            // To visit such a mount is to build what it is made from, which may be what failed.
+            mounts.carried.retain(|mount| mount.id.origin.is_none());
+        }
         let StepCounts { total, cached } = self.record.steps;
         if mounts.carried.is_empty() || total == cached || self.settings.store.terms.read_only {
             return Ok(());
         }
-        let report = self.carrier(MountAction::Save)?.save(mounts).await?;
+        let report = self.carrier(MountAction::Save, keys)?.save(&mounts).await?;
         self.tell(&report, &[MountOutcome::Saved, MountOutcome::Unchanged]);
-        for (record, saved) in self.record.mounts.iter_mut().zip(&report.mounts) {
+        for saved in &report.mounts {
+            let Some(record) = self.record.mounts.iter_mut().find(|record| record.id == saved.id) else {
+                continue;
+            };
             let files = |of: Option<Amount>| of.map_or(0, |of| of.files);
             (record.used_files, record.added_files) = (files(saved.used), files(saved.added));
             if saved.outcome == MountOutcome::Saved {
@@ -80,8 +94,10 @@ impl Job<'_> {
         self.account(report)
     }
 
-    fn carrier(&self, action: MountAction) -> Result<Carrier<'_>, CommandError> {
-        Carrier::new(action, self.client, self.settings, &self.build.mounts, self.printer)
+    fn carrier(&self, action: MountAction, keys: Option<&BuildKeys>) -> Result<Carrier<'_>, CommandError> {
+        let ambiguous = keys.and_then(|keys| keys.ambiguous);
+        let build = VisitedBuild::new(self.build, self.inputs, self.client, self.settings, ambiguous);
+        Carrier::new(action, self.client, self.settings, build, self.printer)
     }
 
     fn tell(&mut self, report: &MountsReport, outcomes: &[MountOutcome]) {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::exports::Exports;
 use super::inputs::{Context, Dockerfile, Inputs};
-use crate::buildkit::session::Attachments;
+use crate::buildkit::session::{Attachments, Upload};
 use crate::buildkit::solve::SolveRequest;
 use crate::digest::Digest;
 use crate::registry::Login;
@@ -66,6 +66,24 @@ pub(super) fn request(
     (request, attachments)
 }
 
+/// The same build for `stage` alone, which stands in a Dockerfile with more stages than the user's; nothing becomes of the
+/// result.
+pub(super) fn request_of_stage(
+    settings: &BuildSettings,
+    inputs: &Inputs,
+    (stage, directory): (&str, &Path),
+    login: Login,
+    conditions: &Conditions,
+) -> (SolveRequest, Attachments) {
+    let (mut request, mut attachments) = request(settings, inputs, Exports::none(), login, conditions);
+    request.cache_exports.clear();
+    let attributes = &mut request.attributes;
+    attributes.retain(|name, _| name != "no-cache" && !name.starts_with("attest:"));
+    attributes.insert("target".to_owned(), stage.to_owned());
+    attachments.directories.insert("dockerfile".to_owned(), directory.to_owned());
+    (request, attachments)
+}
+
 fn context(
     inputs: &Inputs,
     conditions: &Conditions,
@@ -85,7 +103,7 @@ fn context(
             attachments.directories.insert("context".to_owned(), directory.path().to_owned());
         }
         Context::Archive(file) => {
-            attachments.uploads.insert(UPLOAD.to_owned(), file.path().to_owned());
+            attachments.uploads.insert(UPLOAD.to_owned(), Upload::File(file.path().to_owned()));
             set("context", &format!("http://buildkit-session/{UPLOAD}"));
         }
         Context::Remote(address) => set("context", address),

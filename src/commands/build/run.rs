@@ -27,14 +27,14 @@ const TICK: Duration = Duration::from_millis(100);
 const WAITING: usize = 256;
 
 /// How progress is to be shown.
-pub(super) struct Progress {
+pub(in crate::commands) struct Progress {
     mode: Mode,
     color: bool,
 }
 
 impl Progress {
     /// Resolves `auto`: live on a terminal that can redraw and shares nothing with the result.
-    pub(super) fn new(mode: ProgressMode, settings: &Settings, to_stdout: bool) -> Self {
+    pub(in crate::commands) fn new(mode: ProgressMode, settings: &Settings, to_stdout: bool) -> Self {
         let terminal = io::stderr().is_terminal();
         let shared = to_stdout && io::stdout().is_terminal();
         let mode = match mode {
@@ -47,7 +47,7 @@ impl Progress {
         Self { mode, color: settings.color && terminal }
     }
 
-    fn display(&self) -> Display {
+    pub(in crate::commands) fn display(&self) -> Display {
         let options = Options { color: self.color, size: Box::new(terminal_size) };
         Display::new(self.mode, options, Box::new(io::stderr()))
     }
@@ -116,7 +116,11 @@ async fn deadline(timeout: Option<Duration>) -> Duration {
     }
 }
 
-async fn show(mut display: Display, mut updates: mpsc::Receiver<StatusUpdate>) -> Trace {
+/// Shows what comes until it ends; all that was told.
+pub(in crate::commands) async fn show(
+    mut display: Display,
+    mut updates: mpsc::Receiver<StatusUpdate>,
+) -> Trace {
     let mut ticks = tokio::time::interval(TICK);
     loop {
         // Whoever read the progress may be gone; the build goes on all the same.

@@ -18,11 +18,21 @@ pub(super) fn counts(trace: &Trace) -> StepCounts {
 
 /// The steps, marked under the cache's `secret`; without their commands where `shows_values` says that build
 /// arguments could stand in them.
-pub(super) fn entries(trace: &Trace, secret: Option<[u8; 32]>, shows_values: bool) -> Vec<StepEntry> {
+///
+/// A step is known by its words among those of the same images: BuildKit's digest of one that follows a COPY from the
+/// context is another in every session.
+pub(super) fn entries(
+    trace: &Trace,
+    secret: Option<[u8; 32]>,
+    images: &[String],
+    shows_values: bool,
+) -> Vec<StepEntry> {
     let counted = trace.steps().into_iter().filter(|step| step.kind().is_counted());
     let entries = counted.map(|step| StepEntry {
         name: if shows_values { without_command(&step.name) } else { without_secrets(&step.name) },
-        digest: secret.map_or_else(String::new, |secret| mark(&secret, &step.digest).to_string()),
+        digest: secret.map_or_else(String::new, |secret| {
+            mark(&secret, &format!("{}\n{}", images.join(" "), step.name)).to_string()
+        }),
         cached: step.cached,
         millis: millis(step.duration),
     });

@@ -20,7 +20,7 @@ fn found(text: &str, args: &[(&str, &str)]) -> Mounts {
 /// The one mount of a RUN with these options.
 fn id(options: &str) -> String {
     let text = format!(
-        "FROM scratch\nWORKDIR /app\nARG NAME=pip\nENV DIR=/srv/x\nRUN --mount=type=cache,{options} true\n"
+        "FROM scratch AS seed\nFROM scratch\nWORKDIR /app\nARG NAME=pip\nENV DIR=/srv/x\nRUN --mount=type=cache,{options} true\n"
     );
     found(&text, &[]).carried[0].id.to_string()
 }
@@ -45,6 +45,11 @@ fn a_mount_is_known_by_its_id_or_its_target_and_by_what_it_is_made_from() {
         ("target=/c,mode=02775,uid=1,gid=2", "//c of 1:2 0775"),
         ("target=/c,from=scratch", "//c"),
         ("target=/c,source=/", "//c"),
+        ("target=/c,from=seed", "//c from seed:/"),
+        ("target=/c,from=seed,source=a/../b", "//c from seed:/b"),
+        ("target=/c,from=seed,source=b,uid=1", "//c from seed:/b"),
+        ("target=/c,from=seed,mode=0700", "//c from seed:/ of 0:0 0700"),
+        ("id=pip,target=/c,from=busybox:1", "/pip from busybox:1:/"),
     ] {
         assert_eq!(id(options), expected, "{options}");
     }
@@ -75,7 +80,7 @@ fn each_mount_is_carried_once_and_those_of_other_targets_not_at_all() {
 #[test]
 fn what_cannot_be_known_or_carried_is_passed_over_with_the_reason() {
     let text = "FROM python:3\nRUN --mount=type=cache,id=$PYTHON_VERSION,target=/c true\n\
-                RUN --mount=type=cache,target=/d,from=busybox true\n";
+                RUN --mount=type=cache,target=/d,source=/seed true\n";
     let mounts = found(text, &[]);
     assert_eq!(mounts.carried, []);
     let reasons: Vec<_> = mounts.passed.iter().map(|passed| (passed.used.line, passed.reason)).collect();
@@ -83,7 +88,7 @@ fn what_cannot_be_known_or_carried_is_passed_over_with_the_reason() {
         reasons,
         [
             (2, "a variable of its options may come from the base image"),
-            (3, "it is made from files of a stage, an image or a context"),
+            (3, "it is made from a directory of an empty file system, which has none"),
         ]
     );
 }

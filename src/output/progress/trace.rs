@@ -94,6 +94,21 @@ impl Trace {
         (0..self.vertexes.len()).flat_map(|index| self.close_lines(VertexId(index))).collect()
     }
 
+    /// Counts as run what ran in an earlier solve of the same Dockerfile and is cached since.
+    ///
+    /// Steps are known by their names, for some engines digest the session with them.
+    pub fn credit(&mut self, earlier: &Self) {
+        let ran: HashMap<&str, &VertexTrace> = (earlier.vertexes.iter())
+            .filter(|vertex| vertex.state() == State::Done)
+            .map(|vertex| (vertex.name(), vertex))
+            .collect();
+        for vertex in self.vertexes.iter_mut().filter(|vertex| vertex.is_cached()) {
+            if let Some(before) = ran.get(vertex.name()) {
+                vertex.ran_before(before);
+            }
+        }
+    }
+
     /// The vertexes and groups in the order of first sight.
     pub fn vertexes(&self) -> impl Iterator<Item = (VertexId, &VertexTrace)> {
         self.vertexes.iter().enumerate().map(|(index, vertex)| (VertexId(index), vertex))
@@ -212,6 +227,18 @@ mod tests {
         let group = trace.vertex("a").unwrap();
         assert_eq!((group.state(), group.duration(at(9_000))), (State::Done, Duration::from_millis(700)));
         assert_eq!(trace.vertexes().count(), 1);
+    }
+
+    #[test]
+    fn what_ran_just_before_and_is_cached_since_has_run() {
+        let (mut before, mut trace) = (Trace::default(), Trace::default());
+        before.apply(Script::new().done("a", "[2/3] RUN a", 0, 500).cached("b", "[3/3] RUN b", 0).update());
+        let again = Script::new().cached("x", "[2/3] RUN a", 0).cached("y", "[3/3] RUN b", 0);
+        trace.apply(again.update());
+        trace.credit(&before);
+        let steps: Vec<_> = trace.steps().into_iter().map(|step| (step.digest, step.cached)).collect();
+        assert_eq!(steps, [("x".to_owned(), false), ("y".to_owned(), true)]);
+        assert_eq!(trace.vertex("x").unwrap().duration(at(9_000)), Duration::from_millis(500));
     }
 
     #[test]

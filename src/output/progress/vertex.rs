@@ -168,6 +168,14 @@ impl VertexTrace {
         true
     }
 
+    /// Takes over the work of a vertex that did the same just before.
+    pub(super) fn ran_before(&mut self, before: &Self) {
+        for (member, worked) in self.members.iter_mut().zip(&before.members) {
+            member.runs.clone_from(&worked.runs);
+            member.vertex.cached = worked.vertex.cached;
+        }
+    }
+
     /// Takes a progress row; returns its index unless nothing changed.
     pub(super) fn put_status(&mut self, status: VertexStatus) -> Option<usize> {
         match self.statuses.iter().position(|known| known.id == status.id) {

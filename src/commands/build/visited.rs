@@ -1,0 +1,64 @@
+//! A build that visits to its mounts can be part of.
+
+use std::io;
+
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::inputs::Inputs;
+use super::request::{Conditions, request_of_stage};
+use crate::buildkit::session::new_id;
+use crate::buildkit::status::StatusUpdate;
+use crate::buildkit::{Client, EngineProduct};
+use crate::digest::Digest;
+use crate::mounts::{BuildWithin, TargetMount, Within, with_visit};
+use crate::registry::Login;
+use crate::settings::{BuildSettings, Settings};
+
+/// A build whose mounts are carried.
+pub(in crate::commands) struct VisitedBuild<'a> {
+    pub(in crate::commands) settings: &'a BuildSettings,
+    inputs: &'a Inputs,
+    login: Login,
+    conditions: Conditions,
+}
+
+impl<'a> VisitedBuild<'a> {
+    /// `ambiguous` as in [`Conditions`].
+    pub(in crate::commands) fn new(
+        build: &'a BuildSettings,
+        inputs: &'a Inputs,
+        client: &Client,
+        settings: &Settings,
+        ambiguous: Option<Digest>,
+    ) -> Self {
+        let engine_images = matches!(client.product(), EngineProduct::Docker { .. });
+        Self {
+            settings: build,
+            inputs,
+            login: Login::new(&settings.docker_config),
+            conditions: Conditions { ambiguous, engine_images, attestations: false },
+        }
+    }
+
+    /// The build up to a visit of `mounts`, and the directory that it needs until then.
+    pub(in crate::commands) fn up_to(
+        &self,
+        mounts: &[TargetMount],
+        status: mpsc::Sender<StatusUpdate>,
+    ) -> io::Result<(Within, TempDir)> {
+        let missing = || io::Error::other("the Dockerfile is in a context that only the engine can read");
+        let stage = format!("larder-{}", new_id()?);
+        let text = with_visit(self.inputs.built_text().ok_or_else(missing)?, &stage, mounts);
+        let directory = self.inputs.with_text(&text)?.ok_or_else(missing)?;
+        let (request, attachments) = request_of_stage(
+            self.settings,
+            self.inputs,
+            (&stage, directory.path()),
+            self.login.clone(),
+            &self.conditions,
+        );
+        let timeout = self.settings.timeout;
+        Ok((Within::Build(Box::new(BuildWithin { request, attachments, status, timeout })), directory))
+    }
+}

@@ -1,0 +1,137 @@
+//! Visits on behalf of a carrier: which mounts go together, progress, and interrupts.
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Carrier;
+use crate::archive::Meter;
+use crate::buildkit::session::{StepReader, StepWriter};
+use crate::commands::build::{Progress, show};
+use crate::commands::error::{CommandError, chain};
+use crate::commands::interrupts::Interrupts;
+use crate::mounts::{Conversation, TargetMount, VisitError, VisitTerms, Within, visit};
+use crate::output::progress::Trace;
+use crate::output::transfer::Transfer;
+
+/// How often progress is brought up to date.
+const TICK: Duration = Duration::from_millis(100);
+/// Status messages waiting to be shown.
+const WAITING: usize = 256;
+
+/// What is done in the mount at a place among those that are carried.
+type Work<T> = dyn Fn(usize, Conversation<StepReader, StepWriter>, &Meter) -> T + Send + Sync;
+
+/// What is shown of a visit.
+enum Shown {
+    /// The bytes that are carried.
+    Bytes(Transfer),
+    /// The steps of the build that the visit is part of.
+    Steps(JoinHandle<Trace>),
+}
+
+impl Carrier<'_> {
+    /// Does `work` in each mount; nothing where the builder cannot be visited, which is told.
+    pub(super) async fn visit<T: Send + 'static>(
+        &mut self,
+        what: &str,
+        mounts: &[TargetMount],
+        work: impl Fn(usize, Conversation<StepReader, StepWriter>, &Meter) -> T + Send + Sync + 'static,
+    ) -> Result<Vec<Option<T>>, CommandError> {
+        let work: Arc<Work<T>> = Arc::new(work);
+        let mut done: Vec<Option<T>> = mounts.iter().map(|_| None).collect();
+        let (own, of_build): (Vec<usize>, Vec<usize>) =
+            (0..mounts.len()).partition(|place| mounts[*place].id.origin.is_none());
+        // The steps that make what the others are made from may have mounts of their own.
+        for places in [own, of_build].into_iter().filter(|places| !places.is_empty()) {
+            let values = self.visit_some(what, mounts, &places, Arc::clone(&work)).await?;
+            for (place, value) in places.into_iter().zip(values) {
+                done[place] = Some(value);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Visits the mounts at `places`, which are all made alike.
+    async fn visit_some<T: Send + 'static>(
+        &mut self,
+        what: &str,
+        mounts: &[TargetMount],
+        places: &[usize],
+        work: Arc<Work<T>>,
+    ) -> Result<Vec<T>, CommandError> {
+        let visited: Vec<TargetMount> = places.iter().map(|place| mounts[*place].clone()).collect();
+        let meters: Arc<Vec<Meter>> = Arc::new(places.iter().map(|_| Meter::default()).collect());
+        let terms = VisitTerms {
+            deadline: self.build.settings.mounts.timeout,
+            cancel: CancellationToken::new(),
+            name: format!("[larder] {what}"),
+        };
+        let mut shown = Shown::Bytes(Transfer::new(
+            what.to_owned(),
+            self.printer,
+            io::stderr().is_terminal() && !self.settings.no_redraw,
+        ));
+        let mut within = Within::Nothing;
+        // Holds what the build reads until the visit is over.
+        let mut _files = None;
+        if visited.iter().any(|mount| mount.id.origin.is_some()) {
+            let (status, updates) = mpsc::channel(WAITING);
+            match self.build.up_to(&visited, status) {
+                Ok((build, files)) => (within, _files) = (build, Some(files)),
+                Err(error) => {
+                    self.trouble(format!("{what} failed: {error}; going on without them"));
+                    return Ok(Vec::new());
+                }
+            }
+            let progress = Progress::new(self.build.settings.progress, self.settings, false);
+            shown = Shown::Steps(tokio::spawn(show(progress.display(), updates)));
+        }
+        let (mut interrupts, mut ticks) = (Interrupts::watch(), tokio::time::interval(TICK));
+        let (working, numbers) = (Arc::clone(&meters), places.to_owned());
+        let visiting = visit(
+            self.client,
+            &visited,
+            within,
+            move |number, conversation| work(numbers[number], conversation, &working[number]),
+            &terms,
+        );
+        tokio::pin!(visiting);
+        let done = loop {
+            tokio::select! {
+                done = &mut visiting => break done,
+                () = interrupts.next() => {
+                    if terms.cancel.is_cancelled() {
+                        break Err(VisitError::Interrupted);
+                    }
+                    meters.iter().for_each(Meter::stop);
+                    terms.cancel.cancel();
+                }
+                _ = ticks.tick() => if let Shown::Bytes(progress) = &mut shown {
+                    let sum = |(done, total): (u64, u64), meter: &Meter| {
+                        let (more_done, more) = meter.amounts();
+                        (done + more_done, total + more)
+                    };
+                    progress.show(meters.iter().fold((0, 0), sum));
+                }
+            }
+        };
+        match shown {
+            Shown::Bytes(progress) => progress.finish(),
+            // It ends with the visit; a panic there would be a bug of its own, and what was carried stands.
+            Shown::Steps(showing) => self.prepared = showing.await.unwrap_or_default(),
+        }
+        match done {
+            Ok(done) => Ok(done),
+            Err(VisitError::Interrupted) => Err(CommandError::interrupted("interrupted")),
+            Err(error) => {
+                self.trouble(format!("{what} failed: {}; going on without them", chain(&error)));
+                Ok(Vec::new())
+            }
+        }
+    }
+}

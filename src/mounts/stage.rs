@@ -1,0 +1,142 @@
+//! A stage behind a Dockerfile's own that has cache mounts which are made from these: pure.
+//!
+//! Such a mount is known by what its stage or image *became* in the builder.
+//! Only the frontend that makes that for the build makes it for a visit alike,
+//! so that the step of the visit is written as a RUN and left to the frontend.
+
+use std::fmt::Write as _;
+
+use super::identity::{Directory, MountId, MountUse, Origin, TargetMount, Variables, mounts};
+use super::visit::{PROGRAM, SOCKET, STREAM, UPLOAD, target};
+use crate::buildkit::llb::Sharing;
+use crate::dockerfile::{Dockerfile, Options};
+
+/// `dockerfile` with a stage `name` at its end in which a visit has these mounts, if it ends between two instructions.
+///
+/// Whether each mount is what it was there, [`can_be_visited`] tells.
+pub fn with_visit(dockerfile: &str, name: &str, mounts: &[TargetMount]) -> String {
+    // Old frontends know no mode for what is fetched, but one for what is copied.
+    let courier = courier_stage(name);
+    let mut text = format!(
+        "{dockerfile}\nFROM scratch AS {courier}\n\
+         ADD http://buildkit-session/{UPLOAD} {PROGRAM}\n\
+         FROM --platform=$BUILDPLATFORM scratch AS {name}\n\
+         COPY --from={courier} --chmod=0755 {PROGRAM} {PROGRAM}\n\
+         ENV VISIT={name}\n\
+         RUN --mount=type=ssh,id={STREAM},target={SOCKET},required=true"
+    );
+    let mut command = vec![PROGRAM.to_owned(), SOCKET.to_owned()];
+    for (number, mount) in mounts.iter().enumerate() {
+        let target = target(number);
+        let _ = write!(text, " --mount={}", options(&mount.id, mount.sharing, &target));
+        command.push(target);
+    }
+    let command: Vec<String> = command.iter().map(|word| format!("\"{word}\"")).collect();
+    let _ = writeln!(text, " [{}]", command.join(", "));
+    text
+}
+
+/// The name of the stage with the courier, for a visit in a stage `name`.
+fn courier_stage(name: &str) -> String {
+    format!("{name}-courier")
+}
+
+/// Whether a stage behind `dockerfile` can have this very mount. It cannot where an instruction goes on at the end of the
+/// text, and where a value would be taken for something else.
+pub fn can_be_visited(
+    mount: &TargetMount,
+    dockerfile: &str,
+    options: &Options,
+    variables: Variables,
+) -> bool {
+    const STAGE: &str = "larder-visit";
+    let text = with_visit(dockerfile, STAGE, std::slice::from_ref(mount));
+    let options = Options { target: Some(STAGE.to_owned()), ..options.clone() };
+    let Ok(dockerfile) = Dockerfile::parse(&text) else { return false };
+    let Ok(resolution) = dockerfile.resolve(&options) else { return false };
+    let stage = |name: &str| resolution.stages.iter().find(|stage| stage.name.as_deref() == Some(name));
+    let (Some(own), Some(_)) = (stage(STAGE), stage(&courier_stage(STAGE))) else { return false };
+    let is_of_stage = |used: &MountUse| used.stage == own.index;
+    let found = mounts(&resolution, &options.build_args, variables);
+    found.carried.iter().any(|found| found.id == mount.id && found.uses.iter().any(is_of_stage))
+}
+
+fn options(MountId { origin, directory, .. }: &MountId, sharing: Sharing, target: &str) -> String {
+    let sharing = match sharing {
+        Sharing::Shared => "shared",
+        Sharing::Private => "private",
+        Sharing::Locked => "locked",
+    };
+    let mut options = format!("type=cache,target={target},sharing={sharing}");
+    if let Some(Origin { from, source, id, .. }) = origin {
+        for (name, value) in [("from", from), ("source", source), ("id", id)] {
+            let _ = write!(options, ",{name}={value}");
+        }
+    }
+    if let Some(Directory { uid, gid, mode }) = directory {
+        let _ = write!(options, ",uid={uid},gid={gid},mode={mode:o}");
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the one mount of a Dockerfile whether it can be visited, and the text for that.
+    fn visited(dockerfile: &str) -> (bool, String) {
+        let options = Options {
+            target: Some("used".to_owned()),
+            build_platform: "linux/amd64".to_owned(),
+            ..Options::default()
+        };
+        let resolution = Dockerfile::parse(dockerfile).unwrap().resolve(&options).unwrap();
+        let mounts = mounts(&resolution, &options.build_args, Variables::Expanded);
+        let mount = &mounts.carried[0];
+        (
+            can_be_visited(mount, dockerfile, &options, Variables::Expanded),
+            with_visit(dockerfile, "visit", &mounts.carried),
+        )
+    }
+
+    #[test]
+    fn the_stage_has_the_mount_with_all_that_it_is_known_by() {
+        let (can_be, text) = visited(
+            "FROM x AS seed\nFROM y AS used\nARG N=a\nWORKDIR /w\n\
+             RUN --mount=type=cache,id=$N-b,target=c,from=seed,uid=7,mode=0700,sharing=locked true",
+        );
+        assert!(can_be);
+        let added: Vec<&str> = text.lines().skip(5).collect();
+        assert_eq!(
+            added,
+            [
+                "FROM scratch AS visit-courier",
+                "ADD http://buildkit-session/larder-courier /courier",
+                "FROM --platform=$BUILDPLATFORM scratch AS visit",
+                "COPY --from=visit-courier --chmod=0755 /courier /courier",
+                "ENV VISIT=visit",
+                "RUN --mount=type=ssh,id=larder-visit,target=/larder.sock,required=true \
+                 --mount=type=cache,target=/mounts/0,sharing=locked,from=seed,source=/,id=a-b,uid=7,gid=0,mode=700 \
+                 [\"/courier\", \"/larder.sock\", \"/mounts/0\"]",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mount_that_would_be_another_one_behind_the_dockerfile_is_known() {
+        let run = |options: &str| {
+            format!(
+                "FROM x AS seed\nFROM y AS used\nARG N='a$b'\nRUN --mount=type=cache,target=/c,from=seed,{options} true\n"
+            )
+        };
+        for (dockerfile, expected) in [
+            (run("id=a"), true),
+            (run("id=a") + "# a comment \\\n", true),
+            (run("id=a") + "RUN <<EOF\nFROM z\nEOF\n", true),
+            (run("id=a") + "RUN true \\\n", false),
+            (run("id=$N"), false),
+        ] {
+            assert_eq!(visited(&dockerfile).0, expected, "{dockerfile}");
+        }
+    }
+}
