@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Purpose: a pip cache outlives its builder: the example is built on a new engine; then, with a requirement more, on another
 #          new engine, where pip must take every old wheel from the mount that larder has carried there and ask the package
-#          index for the new one alone. Needs root, for both engines are private ones.
+#          index for the new one alone. Then the second engine is pruned: that its layers are gone, and its mounts, must be
+#          noticed. Needs root, for both engines are private ones.
 # Inputs:  ENGINE   distro (default) or newer, as in engine.sh
 #          LARDER   a larder to use instead of a debug build of this checkout; more in lib/session.sh
 # Outputs: what larder prints, and what was asked of the index; exit 1 if that is anything else.
@@ -34,6 +35,13 @@ serve_packages() {
 build() {
   (cd "$app" && "$LARDER" build -t larder-demo/app:1 --cache-dir "$LARDER_RUN_DIR/cache" --metadata-file "$1" --network host \
     --build-arg BASE --build-arg PIP_INDEX_URL --build-arg PIP_TRUSTED_HOST .)
+}
+
+# edited_build NAME: the same with another line of code; what it said of the mount.
+edited_build() {
+  echo "# $1" >>"$app/app.py"
+  build "$LARDER_RUN_DIR/$1.json" 2>"$LARDER_RUN_DIR/$1.log" || { cat "$LARDER_RUN_DIR/$1.log" >&2 && return 1; }
+  jq -r '.mounts[0].prediction' "$LARDER_RUN_DIR/$1.json"
 }
 
 # wheels_asked_for: the packages that the index was asked for since the last call.
@@ -70,3 +78,17 @@ jq -c '.mounts[] | {id, kind, restored_files, restored_bytes, used_files, added_
 [[ $first == *flask* && $first != *"$new"* ]] || { echo "the first build did not download what it needs" >&2 && exit 1; }
 [[ $second == "$new" ]] || { echo "the second build downloaded more or less than $new" >&2 && exit 1; }
 jq -e '.mounts[0] | .restored_files > 0 and .used_files > 0 and .added_files > 0' "$LARDER_RUN_DIR/second-build.json" >/dev/null
+
+step "a build with other code" edited_build code >"$LARDER_RUN_DIR/code.txt"
+[[ $(<"$LARDER_RUN_DIR/code.txt") == right ]] || { echo "the mount was visited although its layer is there" >&2 && exit 1; }
+step "a prune" docker builder prune --all --force >/dev/null
+step "a build with other code again" edited_build pruned >"$LARDER_RUN_DIR/pruned.txt"
+[[ $(<"$LARDER_RUN_DIR/pruned.txt") == wrong ]] || { echo "it was not noticed that the layers are gone" >&2 && exit 1; }
+grep -q 'was expected in the builder, and it is gone' "$LARDER_RUN_DIR/pruned.log"
+[[ -n $(wheels_asked_for) ]] || { echo "nothing was downloaded, so the mount was not pruned" >&2 && exit 1; }
+docker builder prune --all --force >/dev/null
+sed -i '$s/$/ # pruned twice/' "$app/requirements.txt"
+step "a build with other requirements" edited_build dropped >/dev/null
+grep -q 'the builder has dropped the cache mount //root/.cache/pip since ' "$LARDER_RUN_DIR/dropped.log" ||
+  { cat "$LARDER_RUN_DIR/dropped.log" >&2 && echo "it was not noticed that the mount is gone" >&2 && exit 1; }
+[[ -z $(wheels_asked_for) ]] || { echo "the mount was not restored" >&2 && exit 1; }

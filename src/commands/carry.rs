@@ -1,21 +1,25 @@
 //! Carrying the cache mounts of a build between a builder and the store.
 
 mod record;
+mod seen;
 mod visiting;
 
 use std::time::Instant;
 
 use self::record::{amount, names, passed, record};
-use super::build::VisitedBuild;
+use self::seen::{Asked, Seen};
+use super::build::{VisitedBuild, engine};
 use super::error::{CommandError, chain};
 use super::store::{is_news, keep_within, open};
 use crate::archive::UnlistedError;
 use crate::buildkit::Client;
-use crate::courier::protocol::{Notes, Owner};
+use crate::courier::protocol::{Notes as Remarks, Owner};
+use crate::engine::Engine;
 use crate::mounts::{
     MountError, Mounts, Present, RestoredMount, SaveOutcome, SaveTerms, SavedMount, TargetMount, misfit,
     restore, save,
 };
+use crate::notes::Notes;
 use crate::output::Printer;
 use crate::output::dir::FaultRecord;
 use crate::output::mounts::{Amount, MountAction, MountOutcome, MountRecord, MountsReport};
@@ -39,6 +43,8 @@ pub(super) struct Carrier<'a> {
     report: MountsReport,
     /// What a visit had built.
     prepared: Trace,
+    notes: Notes,
+    engine: Option<Engine>,
 }
 
 impl<'a> Carrier<'a> {
@@ -60,6 +66,8 @@ impl<'a> Carrier<'a> {
             started: Instant::now(),
             report,
             prepared: Trace::default(),
+            notes: Notes::new(&settings.cache_dir),
+            engine: engine(client)?,
         })
     }
 
@@ -92,6 +100,7 @@ impl<'a> Carrier<'a> {
                 entries.push(entry.clone());
             }
         }
+        let asked = Asked::of(self.engine.as_ref());
         let store = self.store.clone();
         let presents: Vec<Present> = wanted.iter().map(present).collect();
         let done = self
@@ -99,18 +108,23 @@ impl<'a> Carrier<'a> {
                 restore(&store, &entries[place], presents[place], conversation, meter)
             })
             .await?;
-        let mut done = done.into_iter();
+        let (mut done, mut seen) = (done.into_iter(), Vec::new());
         for (mount, entry) in mounts.carried.iter().zip(found) {
             let mut record = record(mount);
             match entry {
                 None => record.reason = Some(self.nothing()),
                 Some(entry) => {
                     names(&mut record, &entry);
-                    self.restored(&mut record, mount, &entry, done.next().flatten());
+                    let done = done.next().flatten();
+                    if let Some(Ok(restored)) = &done {
+                        seen.push(Seen::of(mount, restored.was_empty));
+                    }
+                    self.restored(&mut record, mount, &entry, done);
                 }
             }
             self.report.mounts.push(record);
         }
+        self.remember(asked, &seen).await;
         let prepared = std::mem::take(&mut self.prepared);
         Ok((self.finish(mounts), prepared))
     }
@@ -151,13 +165,14 @@ impl<'a> Carrier<'a> {
         }
         let found = self.find(&mounts.carried).await?;
         let terms: Vec<SaveTerms> = mounts.carried.iter().map(|mount| self.terms(mount)).collect();
+        let asked = Asked::of(self.engine.as_ref());
         let (store, entries) = (self.store.clone(), found.clone());
         let done = self
             .visit("saving cache mounts", &mounts.carried, move |place, conversation, meter| {
                 save(&store, entries[place].as_ref(), conversation, &terms[place], meter)
             })
             .await?;
-        let mut done = done.into_iter();
+        let (mut done, mut seen) = (done.into_iter(), Vec::new());
         let mut has_grown = false;
         for (mount, before) in mounts.carried.iter().zip(&found) {
             let mut record = record(mount);
@@ -168,6 +183,9 @@ impl<'a> Carrier<'a> {
                 None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
                 Some(Ok(saved)) => {
                     has_grown |= matches!(saved.outcome, SaveOutcome::Saved(_));
+                    if matches!(saved.outcome, SaveOutcome::Saved(_) | SaveOutcome::Unchanged) {
+                        seen.push(Seen::of(mount, false));
+                    }
                     self.note_misfits(mount, saved.root);
                     self.saved(&mut record, before.as_ref(), saved);
                 }
@@ -175,6 +193,7 @@ impl<'a> Carrier<'a> {
             }
             self.report.mounts.push(record);
         }
+        self.remember(asked, &seen).await;
         if has_grown {
             for fault in keep_within(&self.store, self.settings.store.limits, self.printer) {
                 self.fault(&fault);
@@ -294,7 +313,7 @@ impl<'a> Carrier<'a> {
         self.report.warnings.extend(misfits);
     }
 
-    fn tell(&mut self, what: &str, notes: &Notes) {
+    fn tell(&mut self, what: &str, notes: &Remarks) {
         if notes.count == 0 {
             return;
         }

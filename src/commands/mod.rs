@@ -7,6 +7,7 @@ mod dir;
 mod error;
 mod interrupts;
 mod key;
+mod known_builder;
 mod mount;
 mod stats;
 mod store;

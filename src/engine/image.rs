@@ -1,7 +1,7 @@
 //! Images of the engine: finding, naming, and what a registry says of a name.
 
 use bollard::auth::DockerCredentials;
-use bollard::models::ImageInspect;
+use bollard::models::{ImageInspect, SystemInfo};
 use bollard::query_parameters::TagImageOptionsBuilder;
 
 use super::{Engine, EngineError, is_not_found};
@@ -104,10 +104,26 @@ impl Engine {
     ///
     /// Fails when the engine cannot be asked.
     pub async fn image_store(&self) -> Result<ImageStore, EngineError> {
-        let info = self.docker.info().await.map_err(|error| EngineError::new("what it is", error))?;
+        let info = self.info().await?;
         let containerd = info.driver_status.into_iter().flatten().flatten();
         let containerd = containerd.into_iter().any(|field| field == "io.containerd.snapshotter.v1");
         Ok(if containerd { ImageStore::Containerd } else { ImageStore::GraphDriver })
+    }
+
+    /// Who the engine is: its id, and where it keeps what it builds. Another one has another id, and so has one whose
+    /// data was wiped, if it is not older than 23.0.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine cannot be asked.
+    pub async fn identity(&self) -> Result<String, EngineError> {
+        let info = self.info().await?;
+        let text = |text: Option<String>| text.unwrap_or_default();
+        Ok(format!("{} {}", text(info.id), text(info.docker_root_dir)))
+    }
+
+    async fn info(&self) -> Result<SystemInfo, EngineError> {
+        self.docker.info().await.map_err(|error| EngineError::new("what it is", error))
     }
 
     /// The platform that the engine builds for when none is asked for: `OS/ARCHITECTURE`.

@@ -16,8 +16,9 @@
 //! name that the command gives it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
-use super::encoding::{DuplicateInput, KeyBuilder};
+use super::encoding::{CacheKey, DuplicateInput, KeyBuilder};
 use super::given::{ContextFile, ImageInputs};
 use super::input::{Input, InputKind};
 use super::project::{Project, Read};
@@ -28,12 +29,37 @@ use crate::dockerfile::{
 };
 use crate::requirements::{self, Closure, FILE_VARIABLES, FileUse, Named};
 
+/// A RUN, by its stage's index in the Dockerfile and its first line.
+pub type RunPlace = (usize, usize);
+
+/// The layers of which a dependency key says all that they depend on, but for the form of its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DependencyLayers {
+    /// The dependency files as they are: what the key leaves out of them, and their modes.
+    files: Digest,
+    /// The RUNs that make them.
+    pub runs: BTreeSet<RunPlace>,
+}
+
+impl DependencyLayers {
+    /// None.
+    pub(super) fn none() -> Self {
+        Self { files: Digest::of(b""), runs: BTreeSet::new() }
+    }
+
+    /// What these layers are under a dependency key: whoever has built one of equal ones has the other.
+    pub fn digest(&self, dependency_key: CacheKey) -> Digest {
+        Digest::of(format!("larder-layers-v1\n{dependency_key}\n{}", self.files).as_bytes())
+    }
+}
+
+/// The key, and the layers that it decides.
 pub(super) fn dependency(
     inputs: &ImageInputs<'_>,
     dockerfile: &Dockerfile,
     resolution: &Resolution,
     read: Read<'_>,
-) -> Result<KeyBuilder, DuplicateInput> {
+) -> Result<(KeyBuilder, DependencyLayers), DuplicateInput> {
     let mut key = KeyBuilder::default();
     inputs.add_directives(&mut key, dockerfile)?;
     ImageInputs::add_platform(&mut key, resolution)?;
@@ -92,7 +118,18 @@ pub(super) fn dependency(
     for path in &closure.missing {
         key.add_values(InputKind::MissingRequirement, path, &[])?;
     }
-    Ok(key)
+    if untold {
+        return Ok((key, DependencyLayers::none()));
+    }
+    let counts = |file: &&ContextFile| closure.files.contains_key(&file.path) || alone(file);
+    let files: BTreeMap<&str, &ContextFile> =
+        inputs.files.iter().filter(counts).map(|file| (file.path.as_str(), file)).collect();
+    let runs = counted.decided(&|path| files.contains_key(path));
+    let mut written = String::new();
+    for (path, ContextFile { mode, digest, xattrs, .. }) in &files {
+        let _ = writeln!(written, "{path:?} {mode:o} {digest} {xattrs:?}");
+    }
+    Ok((key, DependencyLayers { files: Digest::of(written.as_bytes()), runs }))
 }
 
 /// How many instructions of which reached stages count.
@@ -133,6 +170,32 @@ impl<'a> Counted<'a> {
                 return counted;
             }
         }
+    }
+
+    /// The RUNs before which nothing is read from the context but files that are `known`.
+    fn decided(&self, known: &dyn Fn(&str) -> bool) -> BTreeSet<RunPlace> {
+        let mut decided = BTreeSet::new();
+        let mut whole = BTreeSet::new();
+        // A stage stands below those that it uses.
+        for (stage, instructions) in self.stages() {
+            let is_known =
+                |source: &Source| !matches!(source, Source::Stage(index) if !whole.contains(index));
+            let mut before = is_known(&stage.base);
+            for resolved in instructions {
+                before &= resolved.sources.iter().all(is_known)
+                    && resolved.context.iter().all(|source| known(&source.path));
+                if before
+                    && !resolved.triggered
+                    && matches!(resolved.instruction.kind, InstructionKind::Run(_))
+                {
+                    decided.insert((stage.index, *resolved.instruction.lines.start()));
+                }
+            }
+            if before {
+                whole.insert(stage.index);
+            }
+        }
+        decided
     }
 
     fn stages(&self) -> impl Iterator<Item = (&'a ResolvedStage, &'a [ResolvedInstruction])> {

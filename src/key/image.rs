@@ -11,7 +11,7 @@
 //! parse or another frontend than Docker's own reads it, the whole text counts
 //! and everything else that was given with it.
 
-use super::dependency;
+use super::dependency::{self, DependencyLayers};
 use super::encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
 use super::given::{ImageInputs, pinned, told};
 use super::input::{Input, InputKind};
@@ -32,6 +32,8 @@ pub struct Keys {
     pub inputs: Vec<Input>,
     /// What the dependency key is made of.
     pub dependency_inputs: Vec<Input>,
+    /// The layers that the dependency key decides.
+    pub layers: DependencyLayers,
 }
 
 impl Keys {
@@ -57,12 +59,12 @@ impl ImageInputs<'_> {
     /// Fails if two context files have one path.
     pub fn keys(&self, read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Keys, DuplicateInput> {
         let parsed = self.parsed.filter(|_| self.reads_docker_syntax());
-        let (image, dependency) = if let Some((dockerfile, resolution)) = parsed {
-            let dependency = dependency::dependency(self, dockerfile, resolution, read)?;
-            (self.image(dockerfile, resolution)?, dependency)
+        let (image, dependency, layers) = if let Some((dockerfile, resolution)) = parsed {
+            let (dependency, layers) = dependency::dependency(self, dockerfile, resolution, read)?;
+            (self.image(dockerfile, resolution)?, dependency, layers)
         } else {
             let whole = self.whole()?;
-            (whole.clone(), whole)
+            (whole.clone(), whole, DependencyLayers::none())
         };
         // Sealing takes a while, so both at once.
         let (image_key, dependency_key) = std::thread::scope(|scope| {
@@ -75,6 +77,7 @@ impl ImageInputs<'_> {
             dependency: dependency_key,
             inputs: image.into_inputs(),
             dependency_inputs: dependency.into_inputs(),
+            layers,
         })
     }
 

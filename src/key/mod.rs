@@ -35,6 +35,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
+pub use dependency::{DependencyLayers, RunPlace};
 pub use difference::{Change, difference};
 pub use directory::{DirectoryInputs, directory_key};
 pub use encoding::{CacheKey, DuplicateInput, InvalidKey, KeyBuilder, KeyRole};

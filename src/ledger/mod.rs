@@ -12,7 +12,9 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-pub use record::{BuildRecord, MountRecord, Outcome, StepCounts, StepEntry, TierOutcome, TierRecord};
+pub use record::{
+    BuildRecord, MountRecord, Outcome, Prediction, StepCounts, StepEntry, TierOutcome, TierRecord,
+};
 pub use sums::Sums;
 
 /// The ledger's file cannot be used.

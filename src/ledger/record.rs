@@ -132,6 +132,37 @@ pub struct MountRecord {
     pub saved_files: u64,
     /// Their bytes.
     pub saved_bytes: u64,
+    /// Set where the mount was not restored since its steps were expected to be cached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
+}
+
+/// Whether what was expected of a mount's steps came true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prediction {
+    /// They were cached.
+    Right,
+    /// One of them ran, without what was kept of the mount.
+    Wrong,
+}
+
+impl MountRecord {
+    /// A mount of which nothing was moved yet.
+    pub fn of(id: String, target: &str, kind: &str) -> Self {
+        Self {
+            id,
+            target: target.to_owned(),
+            kind: kind.to_owned(),
+            restored_files: 0,
+            restored_bytes: 0,
+            used_files: 0,
+            added_files: 0,
+            saved_files: 0,
+            saved_bytes: 0,
+            prediction: None,
+        }
+    }
 }
 
 impl BuildRecord {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::{BuildRecord, Outcome, StepCounts};
+use super::{BuildRecord, Outcome, Prediction, StepCounts};
 use crate::key::CacheKey;
 
 /// What a number of builds come to. Rates are between 0 and 1, and absent where there is nothing to divide by.
@@ -26,6 +26,12 @@ pub struct Sums {
     pub step_hit_rate: Option<f64>,
     /// The same, each step weighted by the last time it was seen to take; steps never seen running do not count.
     pub time_weighted_hit_rate: Option<f64>,
+    /// Files of cache mounts that steps used and that were there before / all that they used or added.
+    pub mount_hit_rate: Option<f64>,
+    /// Cache mounts that were not restored since their steps were expected to be cached, and were.
+    pub mounts_rightly_unneeded: usize,
+    /// The same, but a step of theirs ran.
+    pub mounts_wrongly_unneeded: usize,
     /// Median duration of an image hit, milliseconds.
     pub median_hit_millis: Option<u64>,
     /// Median duration of a build that ran, milliseconds.
@@ -43,6 +49,7 @@ impl Sums {
         let mut sums = Self::default();
         let (mut hit_millis, mut built_millis) = (Vec::new(), Vec::new());
         let (mut cached_time, mut all_time) = (0, 0);
+        let (mut used_files, mut added_files) = (0_u64, 0_u64);
         for (position, build) in builds.iter().enumerate() {
             known.learn(build);
             if position < counted_from {
@@ -66,6 +73,15 @@ impl Sums {
                     (known.steps(build, |cached| cached), known.steps(build, |_| true))
                 }
             };
+            for mount in &build.mounts {
+                used_files += mount.used_files;
+                added_files += mount.added_files;
+                match mount.prediction {
+                    Some(Prediction::Right) => sums.mounts_rightly_unneeded += 1,
+                    Some(Prediction::Wrong) => sums.mounts_wrongly_unneeded += 1,
+                    None => {}
+                }
+            }
             sums.steps.total += build.steps.total;
             sums.steps.cached += build.steps.cached;
             cached_time += cached;
@@ -75,10 +91,8 @@ impl Sums {
         }
         sums.image_hit_rate = rate(sums.image_hits, sums.image_hits + sums.built);
         sums.step_hit_rate = rate(sums.steps.cached, sums.steps.total);
-        sums.time_weighted_hit_rate = rate(
-            usize::try_from(cached_time).unwrap_or_default(),
-            usize::try_from(all_time).unwrap_or_default(),
-        );
+        sums.time_weighted_hit_rate = rate(whole(cached_time), whole(all_time));
+        sums.mount_hit_rate = rate(whole(used_files), whole(used_files + added_files));
         sums.median_hit_millis = median(hit_millis);
         sums.median_built_millis = median(built_millis);
         sums
@@ -115,6 +129,10 @@ impl KnownDurations {
 
 fn signed(millis: u64) -> i64 {
     i64::try_from(millis).unwrap_or(i64::MAX)
+}
+
+fn whole(count: impl TryInto<usize>) -> usize {
+    count.try_into().unwrap_or_default()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]

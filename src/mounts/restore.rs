@@ -27,6 +27,8 @@ pub struct RestoredMount {
     pub sent_files: u64,
     /// Bytes that were sent.
     pub sent_bytes: u64,
+    /// Whether there was nothing in it.
+    pub was_empty: bool,
     /// Whether the builder notes which files are read.
     pub notes_uses: bool,
     /// Whose the mount's own directory is.
@@ -83,6 +85,7 @@ pub fn restore<R: Read + Send, W: Write + Send>(
     Ok(RestoredMount {
         sent_files,
         sent_bytes: pieces.bytes,
+        was_empty: found.listing.nodes.is_empty(),
         notes_uses: found.notes_uses,
         root: found.root,
         notes,

@@ -1,6 +1,5 @@
 //! Which image a key has built.
 
-use std::io;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -45,20 +44,10 @@ impl Notes {
     /// Fails when the entry cannot be read. A damaged one is set aside first,
     /// so that the next look finds nothing.
     pub fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, NotesError> {
-        let path = self.image_path(key);
-        let text = match Self::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(self.set_aside(&path, error.to_string()));
-            }
-            Err(source) => return Err(NotesError::Read { path, source }),
-        };
-        match serde_json::from_slice::<ImageEntry>(&text) {
-            Ok(entry) if entry.schema == SCHEMA && entry.image_key == key => Ok(Some(entry)),
-            Ok(entry) => Err(self.set_aside(&path, format!("it holds {} {}", entry.schema, entry.image_key))),
-            Err(error) => Err(self.set_aside(&path, error.to_string())),
-        }
+        self.entry(self.image_path(key), |entry: &ImageEntry| {
+            let is_right = entry.schema == SCHEMA && entry.image_key == key;
+            (!is_right).then(|| format!("it holds {} {}", entry.schema, entry.image_key))
+        })
     }
 
     /// Notes that `id` is an image of `key`, used at `now`.
@@ -83,9 +72,7 @@ impl Notes {
         images.insert(0, EngineImage { id: id.to_owned(), created, last_used: now });
         images.truncate(MAX_IMAGES);
         let entry = ImageEntry { schema: SCHEMA.to_owned(), image_key: key, dependency_key, images };
-        let text = serde_json::to_vec_pretty(&entry)
-            .map_err(|error| NotesError::Write { path: self.image_path(key), source: error.into() })?;
-        self.write(&self.image_path(key), &text)
+        self.write_entry(&self.image_path(key), &entry)
     }
 
     fn image_path(&self, key: CacheKey) -> PathBuf {

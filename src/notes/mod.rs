@@ -4,6 +4,7 @@
 //! ~/.cache/larder/            mode 0700
 //!   v1/
 //!     image/<image key>.json      which images of which engines a key has built (ImageEntry)
+//!     builder/<digest of its id>.json      which layers and cache mounts a builder has had (BuilderEntry)
 //!     inputs/<image key>.jsonl    what the keys of recent builds were made of (RecordHead, then Inputs)
 //!     context/<digest of its path>.index   stat index of a context, see `context::StatIndex`
 //!     dir/<digest of its path>.index       what of a directory is in which entry, see `archive::Index`
@@ -15,6 +16,7 @@
 //! name, synced, then renamed. What cannot be read is set aside under
 //! `damaged/` and counts as absent.
 
+mod builders;
 mod images;
 mod inputs;
 mod secret;
@@ -25,6 +27,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use builders::BuilderEntry;
 pub use images::{EngineImage, ImageEntry};
 pub use inputs::RecordHead;
 
@@ -127,6 +133,32 @@ impl Notes {
             return Ok(file);
         }
         Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"))
+    }
+
+    /// What the JSON file at `path` holds, if it is there; `mistake` says what is wrong with it. What is wrong is set aside,
+    /// so that the next look finds nothing.
+    fn entry<T: DeserializeOwned>(
+        &self,
+        path: PathBuf,
+        mistake: impl FnOnce(&T) -> Option<String>,
+    ) -> Result<Option<T>, NotesError> {
+        let text = match Self::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(self.set_aside(&path, error.to_string()));
+            }
+            Err(source) => return Err(NotesError::Read { path, source }),
+        };
+        let entry = serde_json::from_slice::<T>(&text).map_err(|error| error.to_string());
+        let entry = entry.and_then(|entry| mistake(&entry).map_or(Ok(entry), Err));
+        entry.map(Some).map_err(|reason| self.set_aside(&path, reason))
+    }
+
+    fn write_entry<T: Serialize>(&self, path: &Path, entry: &T) -> Result<(), NotesError> {
+        let text = serde_json::to_vec_pretty(entry)
+            .map_err(|error| NotesError::Write { path: path.to_owned(), source: error.into() })?;
+        self.write(path, &text)
     }
 
     fn read(path: &Path) -> io::Result<Vec<u8>> {

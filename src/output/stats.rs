@@ -57,6 +57,7 @@ impl<'a> Stats<'a> {
             ("Image hit rate", sums.image_hit_rate.map(percent)),
             ("Step hit rate", sums.step_hit_rate.map(percent)),
             ("Time-weighted hit rate", sums.time_weighted_hit_rate.map(percent)),
+            ("Mount hit rate", sums.mount_hit_rate.map(percent)),
             ("Median image hit", sums.median_hit_millis.map(duration)),
             ("Median build", sums.median_built_millis.map(duration)),
             ("Time saved", Some(signed_duration(sums.saved_millis))),

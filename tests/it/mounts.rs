@@ -161,7 +161,7 @@ fn a_mount_made_from_a_stage_keeps_what_the_stage_has_and_the_stage_is_built_onc
         let text = |seed: &str, step: &str| {
             format!(
                 "FROM {BUSYBOX} AS seed\nCOPY seed /seed/seed\nRUN echo {seed} > /seed/version # {unique}\n\
-                 FROM {BUSYBOX}\nRUN --mount=type=cache,id={unique},target=/c,from=seed,source=/seed {step}"
+                 FROM {BUSYBOX}\nRUN --mount=type=cache,id={unique},target=/c,from=seed,source=/seed : {unique} && {step}"
             )
         };
         writer.write("seed", "of the context");
@@ -268,6 +268,43 @@ fn a_build_carries_its_mounts_and_reads_only_what_is_new() {
 
         let again = reader.build(&[&carried[..], &["--build-arg", "BUILDKIT_INLINE_CACHE=1", "."]].concat());
         assert_eq!(again["mounts"][0]["saved_files"], 0, "no step has run: {again:#}");
+    }
+}
+
+#[test]
+fn a_mount_whose_steps_are_layers_already_is_left_alone() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        let unique = context.tag("unneeded").replace(['/', ':'], "-");
+        context.write(
+            "Dockerfile",
+            format!(
+                "FROM {BUSYBOX}\nCOPY requirements.txt .\n\
+                 RUN --mount=type=cache,target=/{unique} pip install x || date +%N >> /{unique}/file\nCOPY app /app\n"
+            ),
+        );
+        context.write("requirements.txt", "x==1\n");
+        let build = |app: &str| {
+            context.write("app", app);
+            let record = context.build(&["-t", &unique, "."]);
+            let tiers = record["tiers"].as_array().unwrap();
+            let tier = tiers.iter().find(|tier| tier["tier"] == "mounts").unwrap();
+            let mount = &record["mounts"][0];
+            (tier["outcome"].clone(), mount["prediction"].clone(), mount["saved_files"].clone())
+        };
+        assert_eq!(build("1"), ("miss".into(), Value::Null, 1.into()), "{}", engine.name);
+        assert_eq!(build("2"), ("skipped".into(), "right".into(), 0.into()), "{}", engine.name);
+        // The same requirements in another file: the same dependency key, but another layer.
+        context.write("requirements.txt", "x==1 # a comment\n");
+        assert_eq!(build("3"), ("hit".into(), Value::Null, 1.into()), "{}", engine.name);
+        assert_eq!(build("4"), ("skipped".into(), "right".into(), 0.into()), "{}", engine.name);
+        let stats: Value =
+            serde_json::from_str(&context.larder(&["stats", "--format", "json"]).success().stdout).unwrap();
+        let sums = &stats["sums"];
+        assert_eq!(
+            (&sums["mounts_rightly_unneeded"], &sums["mounts_wrongly_unneeded"]),
+            (&2.into(), &0.into())
+        );
     }
 }
 

@@ -40,6 +40,11 @@ impl BuildKeys {
     pub(crate) fn still_hold(&self) -> bool {
         self.witness.still_holds()
     }
+
+    /// The layers that the dependency key decides.
+    pub(crate) fn layers(&self) -> Digest {
+        self.keys.layers.digest(self.keys.dependency)
+    }
 }
 
 /// A build whose keys cannot be known before it runs.

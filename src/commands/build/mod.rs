@@ -14,6 +14,7 @@ mod request;
 mod result_file;
 mod run;
 mod steps;
+mod unneeded;
 mod unnoticed;
 mod visited;
 mod witness;
@@ -32,6 +33,7 @@ use crate::context::ContextError;
 use crate::dockerfile::ResolveError;
 use crate::engine::{Engine, Image, ImageStore};
 use crate::ledger::{self, BuildRecord, Outcome, StepCounts, TierOutcome, TierRecord};
+use crate::mounts::TargetMount;
 use crate::notes::Notes;
 use crate::output::progress::{Trace, VertexTrace};
 use crate::output::{Printer, changes, summary};
@@ -82,6 +84,8 @@ pub(super) async fn run(
         finding: None,
         told: Vec::new(),
         prepared: Trace::default(),
+        unneeded: Vec::new(),
+        mounting_steps: Vec::new(),
     };
     job.record.names = build.tags.iter().map(crate::registry::ImageRef::familiar).collect();
     let result = job.run().await;
@@ -142,6 +146,10 @@ struct Job<'a> {
     told: Vec<String>,
     /// What was built before the build itself, for the mounts' sake.
     prepared: Trace,
+    /// Mounts whose steps are expected to be layers of the builder.
+    unneeded: Vec<TargetMount>,
+    /// The steps with mounts that ran, by their names.
+    mounting_steps: Vec<String>,
 }
 
 impl Job<'_> {
@@ -291,6 +299,7 @@ impl Job<'_> {
             run::solve(self.client, request, attachments, &progress, self.build.timeout, self.printer).await;
         trace.credit(&self.prepared);
         self.note_steps(&trace)?;
+        self.note_mounting_steps(&trace);
         match result {
             Ok(response) => {
                 if engine_image && !response.contains_key("containerimage.digest") {
@@ -318,6 +327,7 @@ impl Job<'_> {
         if let (Some(keys), Some(id), true) = (keys, self.record.image_id.clone(), engine_image) {
             if keys.still_hold() {
                 self.note(keys, &id)?;
+                self.note_layers(keys, &id).await?;
                 if let Err(error) = self.identity().record(&self.notes, &keys.keys, Timestamp::now()) {
                     self.cache_fault(&error)?;
                 }

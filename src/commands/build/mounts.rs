@@ -5,7 +5,7 @@ use super::{BuildKeys, Job};
 use crate::commands::carry::Carrier;
 use crate::commands::error::CommandError;
 use crate::commands::mount::resolved;
-use crate::ledger::{MountRecord, StepCounts, TierOutcome, TierRecord};
+use crate::ledger::{MountRecord, TierOutcome, TierRecord};
 use crate::mounts::Mounts;
 use crate::output::mounts::{Amount, MountAction, MountOutcome, MountsReport};
 
@@ -24,7 +24,7 @@ impl Job<'_> {
 
     /// Brings the mounts into the builder; which ones there are.
     pub(super) async fn restore_mounts(&mut self, keys: Option<&BuildKeys>) -> Result<Mounts, CommandError> {
-        let mounts = self.mounts().await;
+        let mut mounts = self.mounts().await;
         if mounts.carried.is_empty() && mounts.passed.is_empty() {
             return Ok(mounts);
         }
@@ -33,27 +33,36 @@ impl Job<'_> {
             self.skip(MOUNTS, &format!("{flag} makes BuildKit empty them"));
             return Ok(mounts);
         }
+        self.set_unneeded_aside(&mut mounts, keys).await?;
         let (report, prepared) = self.carrier(MountAction::Restore, keys)?.restore(&mounts).await?;
         self.prepared = prepared;
         self.tell(&report, &[MountOutcome::Hit, MountOutcome::Passed]);
         let restored = |record: &crate::output::mounts::MountRecord| MountRecord {
-            id: record.id.clone(),
-            target: record.targets.first().cloned().unwrap_or_default(),
-            kind: record.kind.clone(),
             restored_files: record.moved.files,
             restored_bytes: record.moved.bytes,
-            used_files: 0,
-            added_files: 0,
-            saved_files: 0,
-            saved_bytes: 0,
+            ..MountRecord::of(
+                record.id.clone(),
+                record.targets.first().map(String::as_str).unwrap_or_default(),
+                &record.kind,
+            )
         };
         let carried = || report.mounts.iter().filter(|record| record.outcome != MountOutcome::Passed);
         self.record.mounts = carried().map(restored).collect();
         let hits = carried().filter(|record| record.outcome == MountOutcome::Hit).count();
         self.record.tiers.push(TierRecord {
             tier: MOUNTS.to_owned(),
-            outcome: if hits > 0 { TierOutcome::Hit } else { TierOutcome::Miss },
-            reason: format!("{hits} of {} restored", self.record.mounts.len()),
+            outcome: match (hits, self.record.mounts.len()) {
+                (0, 0) => TierOutcome::Skipped,
+                (0, _) => TierOutcome::Miss,
+                _ => TierOutcome::Hit,
+            },
+            reason: match self.unneeded.len() {
+                0 => format!("{hits} of {} restored", self.record.mounts.len()),
+                unneeded => {
+                    let all = self.record.mounts.len() + unneeded;
+                    format!("{hits} of {all} restored, {unneeded} not needed: their steps are layers here")
+                }
+            },
             bytes: self.record.mounts.iter().map(|mount| mount.restored_bytes).sum(),
             millis: report.millis,
         });
@@ -68,12 +77,13 @@ impl Job<'_> {
         keys: Option<&BuildKeys>,
         has_failed: bool,
     ) -> Result<(), CommandError> {
+        mounts.carried.extend(self.judge_unneeded(keys).await?);
         if has_failed {
             // To visit such a mount is to build what it is made from, which may be what failed.
             mounts.carried.retain(|mount| mount.id.origin.is_none());
         }
-        let StepCounts { total, cached } = self.record.steps;
-        if mounts.carried.is_empty() || total == cached || self.settings.store.terms.read_only {
+        if mounts.carried.is_empty() || self.mounting_steps.is_empty() || self.settings.store.terms.read_only
+        {
             return Ok(());
         }
         let report = self.carrier(MountAction::Save, keys)?.save(&mounts).await?;

@@ -226,3 +226,38 @@ fn a_stage_that_an_installation_takes_from_counts_in_full() {
     };
     assert_ne!(key("RUN one"), key("RUN two"));
 }
+
+#[test]
+fn the_key_decides_a_layer_where_nothing_else_of_the_context_comes_before_it() {
+    let decided = |body: &str| -> Vec<usize> {
+        let case = Case {
+            text: format!("FROM scratch AS first\n{body}"),
+            files: ["requirements.txt", "setup.sh", "src/app.py"].map(|path| file(path, "x\n")).into(),
+            ..case()
+        };
+        keys(&case).layers.runs.into_iter().map(|(_, line)| line).collect()
+    };
+    for (body, expected) in [
+        ("COPY requirements.txt .\nRUN pip install -r requirements.txt\nCOPY . .\nRUN pytest", vec![3]),
+        ("RUN apt-get install x\nCOPY . .\nRUN pip install -r requirements.txt", vec![2]),
+        ("COPY setup.sh .\nRUN ./setup.sh\nRUN pip install x", vec![3, 4]),
+        ("COPY missing.sh .\nRUN pip install x", vec![]),
+        ("RUN --mount=target=/src pip install x", vec![]),
+        ("RUN --mount=source=setup.sh,target=/s pip install x", vec![2]),
+        ("COPY src /src\nFROM first\nRUN pip install x", vec![]),
+        ("COPY setup.sh /\nFROM first\nRUN pip install x", vec![4]),
+        ("COPY src /src\nFROM scratch\nCOPY --from=first /src /\nRUN pip install x", vec![]),
+    ] {
+        assert_eq!(decided(body), expected, "{body}");
+    }
+    let digest = |case: &Case| keys(case).layers.digest(keys(case).dependency);
+    let before = digest(&case());
+    for (what, case) in [
+        ("a comment in a requirement file", rewritten("requirements.txt", "flask==3.0 # web\n\n-r more.txt")),
+        ("a mode", changed(|case| case.files[0].2 = 0o755)),
+        ("a requirement", rewritten("requirements.txt", "flask==3.1\n-r more.txt\n")),
+    ] {
+        assert_ne!(digest(&case), before, "{what}");
+    }
+    assert_eq!(digest(&rewritten("src/app.py", "print(1)")), before);
+}

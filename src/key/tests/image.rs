@@ -101,7 +101,7 @@ fn every_relevant_change_makes_an_image_key_of_its_own() {
 
 #[test]
 fn irrelevant_changes_leave_both_keys() {
-    let before = keys(&case());
+    let before = anywhere(keys(&case()));
     let table = [
         ("a comment", edited("FROM deps", "# about deps\n\nFROM deps")),
         ("a comment inside a RUN", edited("# the index is private", "# the index")),
@@ -135,7 +135,7 @@ fn irrelevant_changes_leave_both_keys() {
         ("another base's digest", changed(|case| case.pins.extend(map([("node", "sha256:cc")])))),
     ];
     for (what, case) in table {
-        assert_eq!(keys(&case), before, "{what}");
+        assert_eq!(anywhere(keys(&case)), before, "{what}");
     }
 }
 

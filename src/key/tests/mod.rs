@@ -95,6 +95,11 @@ fn case() -> Case {
     }
 }
 
+/// Keys that are compared whole: where a RUN stands is no part of them.
+fn anywhere(keys: Keys) -> Keys {
+    Keys { layers: DependencyLayers::none(), ..keys }
+}
+
 fn keys(case: &Case) -> Keys {
     let mut options = Options {
         target: case.target.clone(),

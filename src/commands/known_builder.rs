@@ -1,0 +1,67 @@
+//! A builder as this machine knows it from earlier builds.
+
+use jiff::Timestamp;
+
+use crate::digest::Digest;
+use crate::engine::{Engine, EngineError};
+use crate::notes::{BuilderEntry, Notes, NotesError};
+
+/// A Docker engine, and what is noted of it.
+pub(super) struct KnownBuilder<'a> {
+    engine: &'a Engine,
+    notes: &'a Notes,
+    entry: BuilderEntry,
+}
+
+/// What is noted of a builder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UnknownBuilder {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Notes(#[from] NotesError),
+}
+
+impl<'a> KnownBuilder<'a> {
+    pub(super) async fn meet(engine: &'a Engine, notes: &'a Notes) -> Result<Self, UnknownBuilder> {
+        Ok(Self::of(engine, notes, &engine.identity().await?)?)
+    }
+
+    /// One whose identity is known already.
+    pub(super) fn of(engine: &'a Engine, notes: &'a Notes, identity: &str) -> Result<Self, NotesError> {
+        Ok(Self { engine, notes, entry: notes.builder(identity)? })
+    }
+
+    /// Whether it has these layers, as far as can be told: it has made them, and the image that stands on
+    /// them is still there.
+    pub(super) async fn has_layers(&self, layers: Digest) -> Result<bool, UnknownBuilder> {
+        let Some(image) = self.entry.image_on(layers) else { return Ok(false) };
+        Ok(self.engine.image(image).await?.is_some())
+    }
+
+    pub(super) fn note_layers(&mut self, layers: Digest, image: &str) -> Result<(), NotesError> {
+        self.entry.note_layers(layers, image, Timestamp::now());
+        self.notes.note_builder(&self.entry)
+    }
+
+    pub(super) fn forget_layers(&mut self, layers: Digest) -> Result<(), NotesError> {
+        self.entry.forget_layers(layers);
+        self.notes.note_builder(&self.entry)
+    }
+
+    /// When the mount with this key was last seen with something in it.
+    pub(super) fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
+        self.entry.mount_seen(key)
+    }
+
+    /// Notes that these mounts have something in them.
+    pub(super) fn note_mounts(&mut self, keys: &[Digest]) -> Result<(), NotesError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for key in keys {
+            self.entry.note_mount(*key, Timestamp::now());
+        }
+        self.notes.note_builder(&self.entry)
+    }
+}

@@ -1,0 +1,136 @@
+//! What a builder has had: guesses about what it still has.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{LAYOUT, Notes, NotesError};
+use crate::digest::Digest;
+
+const SCHEMA: &str = "larder.builder.v1";
+/// Layers, and mounts, that are known of one builder; beyond that the oldest go.
+const MOST: usize = 64;
+
+/// What is known of one builder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuilderEntry {
+    /// `larder.builder.v1`.
+    schema: String,
+    /// Who it is, in the engine's words.
+    builder: String,
+    /// The dependency layers that it has made, see `key::DependencyLayers`.
+    layers: BTreeMap<Digest, BuiltLayers>,
+    /// When a cache mount, by its key, was last seen with something in it.
+    mounts: BTreeMap<Digest, Timestamp>,
+}
+
+/// Layers of dependencies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct BuiltLayers {
+    /// An image that stands on them.
+    image: String,
+    /// When that was built.
+    built: Timestamp,
+}
+
+impl BuilderEntry {
+    /// The image that this builder made on these layers.
+    pub fn image_on(&self, layers: Digest) -> Option<&str> {
+        self.layers.get(&layers).map(|layers| layers.image.as_str())
+    }
+
+    /// Notes that it made `image` on these layers.
+    pub fn note_layers(&mut self, layers: Digest, image: &str, now: Timestamp) {
+        self.layers.insert(layers, BuiltLayers { image: image.to_owned(), built: now });
+        forget_oldest(&mut self.layers, |layers| layers.built);
+    }
+
+    /// Notes that it has those layers no more.
+    pub fn forget_layers(&mut self, layers: Digest) {
+        self.layers.remove(&layers);
+    }
+
+    /// When a mount was last seen with something in it.
+    pub fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
+        self.mounts.get(&key).copied()
+    }
+
+    /// Notes that a mount has something in it.
+    pub fn note_mount(&mut self, key: Digest, now: Timestamp) {
+        self.mounts.insert(key, now);
+        forget_oldest(&mut self.mounts, |seen| *seen);
+    }
+}
+
+fn forget_oldest<K: Ord + Copy, V>(known: &mut BTreeMap<K, V>, at: impl Fn(&V) -> Timestamp) {
+    while known.len() > MOST
+        && let Some(oldest) = known.iter().min_by_key(|(_, value)| at(value)).map(|(key, _)| *key)
+    {
+        known.remove(&oldest);
+    }
+}
+
+impl Notes {
+    /// What is known of `builder`; of one that is not known, nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file cannot be read. A damaged one is set aside first.
+    pub fn builder(&self, builder: &str) -> Result<BuilderEntry, NotesError> {
+        let entry = self.entry(self.builder_path(builder), |entry: &BuilderEntry| {
+            let is_right = entry.schema == SCHEMA && entry.builder == builder;
+            (!is_right).then(|| format!("it holds {} {}", entry.schema, entry.builder))
+        })?;
+        Ok(entry.unwrap_or_else(|| BuilderEntry {
+            schema: SCHEMA.to_owned(),
+            builder: builder.to_owned(),
+            layers: BTreeMap::new(),
+            mounts: BTreeMap::new(),
+        }))
+    }
+
+    /// Writes what is known of a builder. Of two jobs that do so at once the last one's word stands: these are guesses.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file cannot be written.
+    pub fn note_builder(&self, entry: &BuilderEntry) -> Result<(), NotesError> {
+        self.write_entry(&self.builder_path(&entry.builder), entry)
+    }
+
+    fn builder_path(&self, builder: &str) -> PathBuf {
+        let name = format!("{}.json", Digest::of(builder.as_bytes()).hex());
+        self.root.join(LAYOUT).join("builder").join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_builder_has_had_is_kept_for_it_alone_and_not_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let notes = Notes::new(directory.path());
+        let key = |number: i64| Digest::of(&number.to_le_bytes());
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut entry = notes.builder("one").unwrap();
+        for number in 0..=64 {
+            entry.note_layers(key(number), "image", at(number));
+            entry.note_mount(key(number), at(number));
+        }
+        notes.note_builder(&entry).unwrap();
+        let mut known = notes.builder("one").unwrap();
+        assert_eq!(known, entry);
+        assert_eq!((known.image_on(key(0)), known.image_on(key(1))), (None, Some("image")));
+        assert_eq!(known.mount_seen(key(64)), Some(at(64)));
+        known.forget_layers(key(1));
+        assert_eq!(known.image_on(key(1)), None);
+        assert_eq!(notes.builder("two").unwrap().image_on(key(1)), None);
+        std::fs::write(notes.builder_path("one"), "{}").unwrap();
+        assert!(matches!(notes.builder("one"), Err(NotesError::Damaged { .. })));
+        assert_eq!(notes.builder("one").unwrap().image_on(key(1)), None);
+    }
+}
