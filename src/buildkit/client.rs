@@ -1,7 +1,7 @@
 //! Finding out what an engine speaks, and the control connection to it.
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
@@ -9,7 +9,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, DiskUsageRequest,
 use http::{HeaderMap, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Uri};
@@ -87,6 +87,8 @@ pub struct Client {
     product: EngineProduct,
     transport: Transport,
     pub(super) control: ControlClient<Channel>,
+    /// Asked for once.
+    platform: Arc<OnceCell<(String, String)>>,
 }
 
 impl Client {
@@ -182,6 +184,10 @@ impl Client {
     ///
     /// Fails when the builder does not answer, or has no worker.
     pub async fn platform(&self) -> Result<(String, String), ConnectError> {
+        self.platform.get_or_try_init(|| self.ask_platform()).await.cloned()
+    }
+
+    async fn ask_platform(&self) -> Result<(String, String), ConnectError> {
         let broken = |source: Box<dyn std::error::Error + Send + Sync>| {
             ConnectError::Broken(self.endpoint.clone(), source)
         };
@@ -203,7 +209,8 @@ impl Client {
         let control = ControlClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        Self { endpoint: endpoint.clone(), product, transport, control }
+        let platform = Arc::new(OnceCell::new());
+        Self { endpoint: endpoint.clone(), product, transport, control, platform }
     }
 
     /// Opens the stream on which BuildKit will call the services that `headers` announce.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::conversation::{Conversation, ConversationError};
 use super::identity::TargetMount;
-use crate::buildkit::llb::{CacheMount, Definition, Exec, Graph};
+use crate::buildkit::llb::{CacheMount, Definition, Exec, Graph, Sharing};
 use crate::buildkit::session::{Attachments, SshAgent, StepReader, StepStream, StepWriter, Upload, new_id};
 use crate::buildkit::solve::SolveRequest;
 use crate::buildkit::status::StatusUpdate;
@@ -106,9 +106,12 @@ fn in_brackets(text: &str) -> String {
 
 /// Visits `mounts`, and does `work` in each, by its place among them; all at once, on threads of their own.
 ///
+/// When it returns the builder has nothing to do with these mounts any more, but that it may still clear away the step of
+/// mounts that it lets others use at the same time.
+///
 /// # Errors
 ///
-/// Fails when the step cannot be run. When it returns, nothing of the visit runs on in the builder.
+/// Fails when the step cannot be run.
 pub async fn visit<T: Send + 'static>(
     client: &Client,
     mounts: &[TargetMount],
@@ -136,9 +139,13 @@ pub async fn visit<T: Send + 'static>(
     };
     attachments.ssh.insert(STREAM.to_owned(), SshAgent::Streams(streams));
     let give_up = terms.cancel.child_token();
+    let may_overlap = told.is_none() && mounts.iter().all(|mount| mount.sharing == Sharing::Shared);
     let listening = tokio::spawn(listen(updates, told));
-    let solving = client.solve(request, attachments, status, give_up.clone());
-    tokio::pin!(solving);
+    let solving = {
+        let (client, give_up) = (client.clone(), give_up.clone());
+        async move { client.solve(request, attachments, status, give_up).await }
+    };
+    let mut solving = tokio::spawn(solving);
 
     let work = Arc::new(work);
     let seats = Arc::new(Seats(Mutex::new(vec![false; mounts.len()])));
@@ -163,7 +170,12 @@ pub async fn visit<T: Send + 'static>(
                     Ok((place, work(place, conversation)))
                 });
             }
-            Some(ended) = working.join_next() => done.keep(ended),
+            Some(ended) = working.join_next() => {
+                done.keep(ended);
+                if may_overlap && let Some(values) = done.take_all() {
+                    return Ok(values);
+                }
+            }
             () = &mut deadline, if !give_up.is_cancelled() => {
                 // Where all is done the step only has to end.
                 late = done.values.iter().any(Option::is_none);
@@ -183,13 +195,14 @@ pub async fn visit<T: Send + 'static>(
     if late {
         return Err(VisitError::TimedOut(limit));
     }
-    if let Some(values) = done.values.into_iter().collect() {
+    if let Some(values) = done.take_all() {
         // What was done counts: a step also fails when larder leaves one of several mounts early.
         return Ok(values);
     }
     match solved {
-        Err(source) => Err(VisitError::Solve { source, output }),
-        Ok(_) => Err(VisitError::Courier(done.fault.unwrap_or(ConversationError::Ended))),
+        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        Ok(Err(source)) => Err(VisitError::Solve { source, output }),
+        Ok(Ok(_)) => Err(VisitError::Courier(done.fault.unwrap_or(ConversationError::Ended))),
     }
 }
 
@@ -219,6 +232,12 @@ struct Done<T> {
 }
 
 impl<T> Done<T> {
+    /// What came of all of them, once that is known.
+    fn take_all(&mut self) -> Option<Vec<T>> {
+        let is_all = self.values.iter().all(Option::is_some);
+        is_all.then(|| std::mem::take(&mut self.values).into_iter().flatten().collect())
+    }
+
     fn keep(&mut self, ended: Result<Result<(usize, T), ConversationError>, tokio::task::JoinError>) {
         match ended {
             Ok(Ok((place, value))) => self.values[place] = Some(value),
