@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     }
 
     // A courier that says this.
-    if let Ok((_, mut talk)) = Conversation::greet(data, io::sink())
+    if let Ok((_, mut talk)) = Conversation::greet(io::Cursor::new(data.to_owned()), io::sink())
         && let Ok(found) = talk.list()
     {
         let files: Vec<(u32, u64)> = (0..).zip(found.listing.nodes.iter().map(|_| 3)).take(8).collect();

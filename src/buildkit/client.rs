@@ -88,7 +88,18 @@ pub struct Client {
     transport: Transport,
     pub(super) control: ControlClient<Channel>,
     /// Asked for once.
-    platform: Arc<OnceCell<(String, String)>>,
+    worker: Arc<OnceCell<Worker>>,
+}
+
+/// What runs the steps of a BuildKit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// Its name: of its data from Docker 26 and in a buildkitd; every older Docker engine's is `moby`.
+    pub id: String,
+    /// The system of its own programs, e.g. `linux`.
+    pub os: String,
+    /// Their architecture, e.g. `amd64`.
+    pub architecture: String,
 }
 
 impl Client {
@@ -178,26 +189,28 @@ impl Client {
         Err(ConnectError::NotAnEngine { endpoint: endpoint.clone(), reason })
     }
 
-    /// The platform that the builder's own programs run on, as `(os, architecture)`.
+    /// The worker that definitions without a platform run on.
     ///
     /// # Errors
     ///
     /// Fails when the builder does not answer, or has no worker.
-    pub async fn platform(&self) -> Result<(String, String), ConnectError> {
-        self.platform.get_or_try_init(|| self.ask_platform()).await.cloned()
+    pub async fn worker(&self) -> Result<&Worker, ConnectError> {
+        self.worker.get_or_try_init(|| self.ask_for_worker()).await
     }
 
-    async fn ask_platform(&self) -> Result<(String, String), ConnectError> {
+    async fn ask_for_worker(&self) -> Result<Worker, ConnectError> {
         let broken = |source: Box<dyn std::error::Error + Send + Sync>| {
             ConnectError::Broken(self.endpoint.clone(), source)
         };
         let mut control = self.control.clone();
         let answer = control.list_workers(ListWorkersRequest::default()).await;
         let workers = answer.map_err(|status| broken(status.message().into()))?.into_inner().record;
-        // The first platform of the first worker is what a definition without one runs on.
-        let platform = workers.into_iter().find_map(|worker| worker.platforms.into_iter().next());
-        let platform = platform.ok_or_else(|| broken("it has no worker".into()))?;
-        Ok((platform.os, platform.architecture))
+        let worker = workers.into_iter().find_map(|worker| {
+            // The first platform of the first worker is what counts.
+            let platform = worker.platforms.into_iter().next()?;
+            Some(Worker { id: worker.id, os: platform.os, architecture: platform.architecture })
+        });
+        worker.ok_or_else(|| broken("it has no worker".into()))
     }
 
     async fn connect_direct(endpoint: &Endpoint, product: EngineProduct) -> Result<Self, ConnectError> {
@@ -209,8 +222,8 @@ impl Client {
         let control = ControlClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        let platform = Arc::new(OnceCell::new());
-        Self { endpoint: endpoint.clone(), product, transport, control, platform }
+        let worker = Arc::new(OnceCell::new());
+        Self { endpoint: endpoint.clone(), product, transport, control, worker }
     }
 
     /// Opens the stream on which BuildKit will call the services that `headers` announce.

@@ -51,6 +51,8 @@ pub struct Exec {
     pub socket: Option<(String, String)>,
     /// What it is called in the progress.
     pub name: String,
+    /// Whether it is in the network of the builder's machine, which takes the right to that; else it has none.
+    pub host_network: bool,
 }
 
 /// A cache mount of a command.
@@ -102,7 +104,7 @@ impl Graph {
         }))
     }
 
-    /// What a command leaves behind; it has no network.
+    /// What a command leaves behind.
     pub fn exec(&mut self, exec: Exec) -> Output {
         let mut inputs = vec![exec.root];
         let mut mounts =
@@ -150,7 +152,7 @@ impl Graph {
                 ..pb::Meta::default()
             }),
             mounts,
-            network: pb::NetMode::None.into(),
+            network: if exec.host_network { pb::NetMode::Host } else { pb::NetMode::None }.into(),
             ..pb::ExecOp::default()
         });
         self.add(inputs, Some(operation), Some(exec.name))

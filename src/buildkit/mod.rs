@@ -23,5 +23,5 @@ pub mod session;
 pub mod solve;
 pub mod status;
 
-pub use client::{ApiVersion, Client, EngineProduct};
+pub use client::{ApiVersion, Client, EngineProduct, Worker};
 pub use error::{BuildFailure, ConnectError, SolveError, SourceLocation};

@@ -7,7 +7,7 @@ mod visiting;
 use std::time::Instant;
 
 use self::record::{amount, names, passed, record};
-use self::seen::{Asked, Seen};
+use self::seen::Seen;
 use super::build::{VisitedBuild, engine};
 use super::error::{CommandError, chain};
 use super::store::{is_news, keep_within, open};
@@ -100,7 +100,6 @@ impl<'a> Carrier<'a> {
                 entries.push(entry.clone());
             }
         }
-        let asked = Asked::of(self.engine.as_ref());
         let store = self.store.clone();
         let presents: Vec<Present> = wanted.iter().map(present).collect();
         let done = self
@@ -116,7 +115,9 @@ impl<'a> Carrier<'a> {
                 Some(entry) => {
                     names(&mut record, &entry);
                     let done = done.next().flatten();
-                    if let Some(Ok(restored)) = &done {
+                    if let Some(Ok(restored)) = &done
+                        && restored.sent_files > 0
+                    {
                         seen.push(Seen::of(mount, restored.was_empty));
                     }
                     self.restored(&mut record, mount, &entry, done);
@@ -124,7 +125,7 @@ impl<'a> Carrier<'a> {
             }
             self.report.mounts.push(record);
         }
-        self.remember(asked, &seen).await;
+        self.remember(&seen).await;
         let prepared = std::mem::take(&mut self.prepared);
         Ok((self.finish(mounts), prepared))
     }
@@ -165,7 +166,6 @@ impl<'a> Carrier<'a> {
         }
         let found = self.find(&mounts.carried).await?;
         let terms: Vec<SaveTerms> = mounts.carried.iter().map(|mount| self.terms(mount)).collect();
-        let asked = Asked::of(self.engine.as_ref());
         let (store, entries) = (self.store.clone(), found.clone());
         let done = self
             .visit("saving cache mounts", &mounts.carried, move |place, conversation, meter| {
@@ -183,7 +183,7 @@ impl<'a> Carrier<'a> {
                 None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
                 Some(Ok(saved)) => {
                     has_grown |= matches!(saved.outcome, SaveOutcome::Saved(_));
-                    if matches!(saved.outcome, SaveOutcome::Saved(_) | SaveOutcome::Unchanged) {
+                    if matches!(saved.outcome, SaveOutcome::Saved(_)) {
                         seen.push(Seen::of(mount, false));
                     }
                     self.note_misfits(mount, saved.root);
@@ -193,7 +193,7 @@ impl<'a> Carrier<'a> {
             }
             self.report.mounts.push(record);
         }
-        self.remember(asked, &seen).await;
+        self.remember(&seen).await;
         if has_grown {
             for fault in keep_within(&self.store, self.settings.store.limits, self.printer) {
                 self.fault(&fault);

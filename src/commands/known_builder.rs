@@ -2,13 +2,17 @@
 
 use jiff::Timestamp;
 
+use crate::buildkit::{Client, ConnectError};
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::notes::{BuilderEntry, Notes, NotesError};
 
-/// A Docker engine, and what is noted of it.
+/// The worker that every Docker engine before 26.0 has.
+const NAMELESS: &str = "moby";
+
+/// A builder, and what is noted of it.
 pub(super) struct KnownBuilder<'a> {
-    engine: &'a Engine,
+    engine: Option<&'a Engine>,
     notes: &'a Notes,
     entry: BuilderEntry,
 }
@@ -17,26 +21,33 @@ pub(super) struct KnownBuilder<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UnknownBuilder {
     #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
     Notes(#[from] NotesError),
 }
 
 impl<'a> KnownBuilder<'a> {
-    pub(super) async fn meet(engine: &'a Engine, notes: &'a Notes) -> Result<Self, UnknownBuilder> {
-        Ok(Self::of(engine, notes, &engine.identity().await?)?)
-    }
-
-    /// One whose identity is known already.
-    pub(super) fn of(engine: &'a Engine, notes: &'a Notes, identity: &str) -> Result<Self, NotesError> {
-        Ok(Self { engine, notes, entry: notes.builder(identity)? })
+    pub(super) async fn meet(
+        client: &Client,
+        engine: Option<&'a Engine>,
+        notes: &'a Notes,
+    ) -> Result<Self, UnknownBuilder> {
+        let mut identity = client.worker().await?.id.clone();
+        if let (NAMELESS, Some(engine)) = (identity.as_str(), engine) {
+            identity = engine.identity().await?;
+        }
+        Ok(Self { engine, notes, entry: notes.builder(&identity)? })
     }
 
     /// Whether it has these layers, as far as can be told: it has made them, and the image that stands on
     /// them is still there.
     pub(super) async fn has_layers(&self, layers: Digest) -> Result<bool, UnknownBuilder> {
-        let Some(image) = self.entry.image_on(layers) else { return Ok(false) };
-        Ok(self.engine.image(image).await?.is_some())
+        let (Some(image), Some(engine)) = (self.entry.image_on(layers), self.engine) else {
+            return Ok(false);
+        };
+        Ok(engine.image(image).await?.is_some())
     }
 
     pub(super) fn note_layers(&mut self, layers: Digest, image: &str) -> Result<(), NotesError> {

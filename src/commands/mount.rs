@@ -4,7 +4,7 @@ use super::build::{Inputs, VisitedBuild, options, read_inputs};
 use super::carry::Carrier;
 use super::error::{CommandError, chain};
 use super::print_json;
-use crate::buildkit::{ApiVersion, Client, EngineProduct};
+use crate::buildkit::{ApiVersion, Client, EngineProduct, Worker};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
 use crate::dockerfile::{Dockerfile, SyntaxError};
 use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
@@ -54,7 +54,7 @@ async fn targets(
         )
         .hint("name a Dockerfile of this machine with --file"));
     };
-    let (os, architecture) = client.platform().await?;
+    let Worker { os, architecture, .. } = client.worker().await?;
     resolved(source, text, client.product(), format!("{os}/{architecture}")).map_err(|(cause, place)| {
         if let Some(mistake) = place {
             printer.note(&format!("{}\n", mistake.caret(name, written)));

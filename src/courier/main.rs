@@ -12,20 +12,37 @@
 mod mount;
 mod protocol;
 
-use std::io::{BufReader, BufWriter};
-use std::os::unix::net::UnixStream;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
+use protocol::{DIRECT, SECRET};
+
 /// Bytes that are received or sent at once, where they come in small messages.
 const BUFFER: usize = 128 << 10;
+
+/// A connection to a larder on this very machine, if there is one.
+fn connect(direct: &str) -> Option<UnixStream> {
+    let mut words = direct.split(' ');
+    let (name, ours, theirs) = (words.next()?, words.next()?, words.next()?);
+    let mut stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).ok()?).ok()?;
+    let mut answer = [0; SECRET];
+    stream.write_all(ours.as_bytes()).and_then(|()| stream.read_exact(&mut answer)).ok()?;
+    (answer == theirs.as_bytes()).then_some(stream)
+}
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let Some(socket) = arguments.next() else { return ExitCode::from(2) };
+    let direct = std::env::var(DIRECT).unwrap_or_default();
     let serve = |number: u32, root: &Path| {
-        let stream = UnixStream::connect(&socket)?;
+        let stream = match connect(&direct) {
+            Some(stream) => stream,
+            None => UnixStream::connect(&socket)?,
+        };
         let mut from = BufReader::with_capacity(BUFFER, &stream);
         mount::serve(number, root, &mut from, &mut BufWriter::with_capacity(BUFFER, &stream))
     };

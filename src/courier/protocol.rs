@@ -20,6 +20,10 @@
 //!                                 ◀─ Bye      and both close
 //! ```
 //!
+//! Where the courier's environment has [`DIRECT`], a connection is first tried
+//! over that: the courier says its secret, larder answers with the
+//! other one, and the conversation begins. Else it goes through the engine.
+//!
 //! A number is a node's place in the list that was sent (`Read`), or in the
 //! list that is being restored (`Make`, `Piece`). Who is asked says nothing
 //! but the answer, so neither waits for the other with full pipes. Each side
@@ -34,6 +38,10 @@ pub use self::frames::{receive, send, send_content, send_piece, size_of};
 
 /// What is spoken; another number is another language.
 pub const VERSION: u16 = 1;
+/// The variable with the name of an abstract socket, the courier's secret and larder's: spaces in between.
+pub const DIRECT: &str = "DIRECT";
+/// Bytes of a secret.
+pub const SECRET: usize = 32;
 /// Bytes of a frame's rest, at most.
 pub const LARGEST: usize = 1 << 20;
 /// Bytes of content that go into one frame.

@@ -42,11 +42,15 @@ fn refused(what: impl Into<String>) -> ConversationError {
     ConversationError::Refused(what.into())
 }
 
+/// What comes from a courier.
+pub type Reader = Box<dyn Read + Send>;
+/// What goes to a courier.
+pub type Writer = Box<dyn Write + Send>;
+
 /// A connection to a courier.
-#[derive(Debug)]
-pub struct Conversation<R, W> {
-    reader: R,
-    writer: W,
+pub struct Conversation {
+    reader: Reader,
+    writer: Writer,
 }
 
 /// What a mount holds.
@@ -64,13 +68,17 @@ pub struct Found {
     pub notes: Notes,
 }
 
-impl<R: Read, W: Write> Conversation<R, W> {
+impl Conversation {
     /// Waits for the courier; answers which mount it stands in.
     ///
     /// # Errors
     ///
     /// Fails when the connection does, and when the courier speaks another language.
-    pub fn greet(mut reader: R, writer: W) -> Result<(usize, Self), ConversationError> {
+    pub fn greet(
+        reader: impl Read + Send + 'static,
+        writer: impl Write + Send + 'static,
+    ) -> Result<(usize, Self), ConversationError> {
+        let (mut reader, writer): (Reader, Writer) = (Box::new(reader), Box::new(writer));
         match protocol::receive(&mut reader)? {
             Some(Message::Hello { version: VERSION, mount }) => Ok((mount as usize, Self { reader, writer })),
             Some(Message::Hello { version, .. }) => Err(refused(format!("it speaks version {version}"))),

@@ -22,6 +22,7 @@
 mod auto;
 mod conversation;
 mod defeat;
+mod direct;
 mod error;
 mod fit;
 mod identity;
@@ -33,7 +34,7 @@ mod uses;
 mod visit;
 
 pub use auto::missing;
-pub use conversation::{Conversation, ConversationError, Found, Taken};
+pub use conversation::{Conversation, ConversationError, Found, Reader, Taken, Writer};
 pub use error::MountError;
 pub use fit::misfit;
 pub use identity::{Directory, MountId, MountUse, Mounts, Origin, Passed, TargetMount, Variables, mounts};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use super::conversation::{Conversation, ConversationError, Found};
@@ -44,11 +44,11 @@ pub struct RestoredMount {
 /// # Errors
 ///
 /// Fails when the store or the builder does; whatever has arrived by then is whole.
-pub fn restore<R: Read + Send, W: Write + Send>(
+pub fn restore(
     store: &Store,
     entry: &Entry,
     present: Present,
-    mut conversation: Conversation<R, W>,
+    mut conversation: Conversation,
     meter: &Meter,
 ) -> Result<RestoredMount, MountError> {
     let listing = read_listing(store, entry, true)?;
@@ -94,12 +94,12 @@ pub fn restore<R: Read + Send, W: Write + Send>(
 }
 
 /// What several threads send over one connection.
-struct Sending<R, W> {
-    conversation: Conversation<R, W>,
+struct Sending {
+    conversation: Conversation,
     announced: Vec<bool>,
 }
 
-impl<R: Read, W: Write> Sending<R, W> {
+impl Sending {
     fn send(&mut self, node: &Node, place: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let number = number(place).map_err(io::Error::other)?;
         if !std::mem::replace(&mut self.announced[place], true) {

@@ -1,7 +1,5 @@
 //! Saving a mount: only what is new or changed is read, and what no build uses any more is left out.
 
-use std::io::{Read, Write};
-
 use super::conversation::{Conversation, Found, Taken};
 use super::error::MountError;
 use super::uses::{Counted, Tally, file, known, trim};
@@ -74,10 +72,10 @@ pub enum SaveOutcome {
 /// # Errors
 ///
 /// Fails when the store or the builder does, and when the meter stops it; then nothing is saved.
-pub fn save<R: Read, W: Write>(
+pub fn save(
     store: &Store,
     before: Option<&Entry>,
-    mut conversation: Conversation<R, W>,
+    mut conversation: Conversation,
     terms: &SaveTerms,
     meter: &Meter,
 ) -> Result<SavedMount, MountError> {
@@ -198,12 +196,12 @@ struct Writing<'a> {
 
 impl Writing<'_> {
     /// Takes what the entry before has, and asks the builder for the rest.
-    fn take<R: Read, W: Write>(
+    fn take(
         &mut self,
         before: Option<&Entry>,
         wanted: Vec<(u32, Node)>,
         known: &[Option<&FileData>],
-        conversation: &mut Conversation<R, W>,
+        conversation: &mut Conversation,
     ) -> Result<(), MountError> {
         let taken = match before {
             Some(entry) => take_over(&mut self.save, entry, known)?,
@@ -229,10 +227,10 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn read<R: Read, W: Write>(
+    fn read(
         &mut self,
         files: &[(usize, u32, u64)],
-        conversation: &mut Conversation<R, W>,
+        conversation: &mut Conversation,
     ) -> Result<(), MountError> {
         let asked: Vec<(u32, u64)> = files.iter().map(|(_, number, size)| (*number, *size)).collect();
         // Of a small file, that shares its chunks with others: so that a torn one is not written.

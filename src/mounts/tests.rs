@@ -17,8 +17,6 @@ use crate::digest::Digest;
 use crate::store::backend::Directory as LocalDirectory;
 use crate::store::{Entry, Lane, Store, Subject, Terms, Trust};
 
-type Talk = Conversation<BufReader<UnixStream>, BufWriter<UnixStream>>;
-
 /// A store, and directories that stand for mounts.
 pub(super) struct Bench {
     base: tempfile::TempDir,
@@ -76,7 +74,7 @@ pub(super) fn entry(saved: SavedMount) -> Entry {
 }
 
 /// Talks with a courier that stands in `mount`.
-pub(super) fn talk<T>(mount: &Path, work: impl FnOnce(Talk) -> T) -> T {
+pub(super) fn talk<T>(mount: &Path, work: impl FnOnce(Conversation) -> T) -> T {
     let (ours, theirs) = UnixStream::pair().unwrap();
     thread::scope(|scope| {
         scope.spawn(move || {

@@ -3,6 +3,8 @@
 //! Mostly the step is a definition of larder's own. For mounts that are made
 //! from what a build makes it is the last one of that build.
 
+use std::io::{BufReader, BufWriter};
+use std::net::Shutdown;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,15 +12,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::conversation::{Conversation, ConversationError};
+use super::conversation::{Conversation, ConversationError, Reader, Writer};
+use super::direct::Direct;
 use super::identity::TargetMount;
 use crate::buildkit::llb::{CacheMount, Definition, Exec, Graph, Sharing};
-use crate::buildkit::session::{Attachments, SshAgent, StepReader, StepStream, StepWriter, Upload, new_id};
+use crate::buildkit::session::{Attachments, SshAgent, StepStream, Upload, new_id};
 use crate::buildkit::solve::SolveRequest;
 use crate::buildkit::status::StatusUpdate;
-use crate::buildkit::{Client, ConnectError, SolveError};
+use crate::buildkit::{Client, ConnectError, EngineProduct, SolveError, Worker};
 use crate::courier;
+use crate::endpoint::Endpoint;
 
 /// The id of the stream between the step and this process.
 pub(super) const STREAM: &str = "larder-visit";
@@ -32,6 +37,10 @@ pub(super) const UPLOAD: &str = "larder-courier";
 const PARENT: &str = "/cache";
 /// Status messages that wait to be read.
 const WAITING: usize = 64;
+/// The right to use the network of the builder's machine.
+const HOST_NETWORK: &str = "network.host";
+/// Bytes that are received or sent at once over a connection of this machine.
+const BUFFER: usize = 256 << 10;
 /// Bytes of the step's output that are told of when it fails.
 const LONGEST_OUTPUT: usize = 2000;
 
@@ -116,93 +125,165 @@ pub async fn visit<T: Send + 'static>(
     client: &Client,
     mounts: &[TargetMount],
     within: Within,
-    work: impl Fn(usize, Conversation<StepReader, StepWriter>) -> T + Send + Sync + 'static,
+    work: impl Fn(usize, Conversation) -> T + Send + Sync + 'static,
     terms: &VisitTerms,
 ) -> Result<Vec<T>, VisitError> {
-    let (os, architecture) = client.platform().await?;
-    let program = Some(&architecture).filter(|_| os == "linux").and_then(|name| courier::program(name));
-    let program = program.ok_or(VisitError::NoCourier { os, architecture })?;
-    let (streams, mut connections) = mpsc::channel(mounts.len().max(1));
-    let (status, updates) = mpsc::channel(WAITING);
-    let mut limit = terms.deadline;
-    let (request, mut attachments, told) = match within {
-        Within::Nothing => {
-            let definition = Some(definition(program, mounts, &terms.name));
-            (SolveRequest { definition, ..SolveRequest::default() }, Attachments::default(), None)
-        }
+    let Worker { os, architecture, .. } = client.worker().await?;
+    let program = if os == "linux" { courier::program(architecture) } else { None };
+    let program = program
+        .ok_or_else(|| VisitError::NoCourier { os: os.clone(), architecture: architecture.clone() })?;
+    let work: Arc<Work<T>> = Arc::new(work);
+    let mut visit = Visit::of(mounts, terms);
+    match within {
         Within::Build(build) => {
             let BuildWithin { request, mut attachments, status, timeout } = *build;
             attachments.uploads.insert(UPLOAD.to_owned(), Upload::Bytes(program));
-            limit = timeout.unwrap_or(Duration::MAX);
-            (request, attachments, Some(status))
+            visit.limit = timeout.unwrap_or(Duration::MAX);
+            visit.run(client, request, attachments, Some(status), None, &work).await
         }
-    };
-    attachments.ssh.insert(STREAM.to_owned(), SshAgent::Streams(streams));
-    let give_up = terms.cancel.child_token();
-    let may_overlap = told.is_none() && mounts.iter().all(|mount| mount.sharing == Sharing::Shared);
-    let listening = tokio::spawn(listen(updates, told));
-    let solving = {
-        let (client, give_up) = (client.clone(), give_up.clone());
-        async move { client.solve(request, attachments, status, give_up).await }
-    };
-    let mut solving = tokio::spawn(solving);
+        Within::Nothing => {
+            if let Some(direct) = short_cut(client) {
+                let mut request = SolveRequest {
+                    definition: Some(definition(program, mounts, &terms.name, Some(direct.environment()))),
+                    ..SolveRequest::default()
+                };
+                request.entitlements.push(HOST_NETWORK.to_owned());
+                let done =
+                    visit.run(client, request, Attachments::default(), None, Some(direct), &work).await;
+                // An engine may grant nobody its machine's network.
+                if visit.is_there || !matches!(done, Err(VisitError::Solve { .. })) {
+                    return done;
+                }
+            }
+            let definition = Some(definition(program, mounts, &terms.name, None));
+            let request = SolveRequest { definition, ..SolveRequest::default() };
+            visit.run(client, request, Attachments::default(), None, None, &work).await
+        }
+    }
+}
 
-    let work = Arc::new(work);
-    let seats = Arc::new(Seats(Mutex::new(vec![false; mounts.len()])));
-    let mut working = JoinSet::new();
-    let mut done = Done { values: mounts.iter().map(|_| None).collect(), fault: None };
-    let deadline = tokio::time::sleep(limit);
-    tokio::pin!(deadline);
-    let mut late = false;
-    let mut is_there = false;
-    let solved = loop {
-        tokio::select! {
-            solved = &mut solving => break solved,
-            Some(StepStream { reader, writer }) = connections.recv() => {
-                if !std::mem::replace(&mut is_there, true) {
-                    limit = terms.deadline;
-                    deadline.as_mut().reset(Instant::now() + limit);
+/// A way around an engine that may be on this very machine. A Docker engine lets steps use its machine's network unless it
+/// is told otherwise, a buildkitd does not.
+fn short_cut(client: &Client) -> Option<Direct> {
+    let is_near = matches!(client.endpoint(), Endpoint::Unix(_));
+    let is_docker = matches!(client.product(), EngineProduct::Docker { .. });
+    if is_near && is_docker { Direct::open().ok() } else { None }
+}
+
+/// What is done in the mount at a place.
+type Work<T> = dyn Fn(usize, Conversation) -> T + Send + Sync;
+
+/// A visit under way.
+struct Visit<'a> {
+    mounts: &'a [TargetMount],
+    terms: &'a VisitTerms,
+    /// How long it may take from now on.
+    limit: Duration,
+    /// A courier has come.
+    is_there: bool,
+}
+
+impl<'a> Visit<'a> {
+    fn of(mounts: &'a [TargetMount], terms: &'a VisitTerms) -> Self {
+        Self { mounts, terms, limit: terms.deadline, is_there: false }
+    }
+
+    /// Runs the step, and does the work in each mount whose courier comes.
+    async fn run<T: Send + 'static>(
+        &mut self,
+        client: &Client,
+        request: SolveRequest,
+        mut attachments: Attachments,
+        told: Option<mpsc::Sender<StatusUpdate>>,
+        direct: Option<Direct>,
+        work: &Arc<Work<T>>,
+    ) -> Result<Vec<T>, VisitError> {
+        let (streams, mut connections) = mpsc::channel(self.mounts.len().max(1));
+        let (near, mut near_connections) = mpsc::channel(self.mounts.len().max(1));
+        let _serving = direct.map(|direct| AbortOnDropHandle::new(tokio::spawn(direct.serve(near))));
+        attachments.ssh.insert(STREAM.to_owned(), SshAgent::Streams(streams));
+        let give_up = self.terms.cancel.child_token();
+        let is_shared = self.mounts.iter().all(|mount| mount.sharing == Sharing::Shared);
+        let may_overlap = told.is_none() && is_shared;
+        let (status, updates) = mpsc::channel(WAITING);
+        let listening = tokio::spawn(listen(updates, told));
+        let solving = {
+            let (client, give_up) = (client.clone(), give_up.clone());
+            async move { client.solve(request, attachments, status, give_up).await }
+        };
+        let mut solving = tokio::spawn(solving);
+
+        let seats = Arc::new(Seats(Mutex::new(vec![false; self.mounts.len()])));
+        let mut working = JoinSet::new();
+        let mut done = Done { values: self.mounts.iter().map(|_| None).collect(), fault: None };
+        let deadline = tokio::time::sleep(self.limit);
+        tokio::pin!(deadline);
+        let (mut late, mut near_streams) = (false, Vec::new());
+        let solved = loop {
+            let (reader, writer): (Reader, Writer) = tokio::select! {
+                solved = &mut solving => break solved,
+                Some(StepStream { reader, writer }) = connections.recv() => {
+                    (Box::new(reader), Box::new(writer))
                 }
-                let (work, seats) = (Arc::clone(&work), Arc::clone(&seats));
-                working.spawn_blocking(move || {
-                    let (place, conversation) = Conversation::greet(reader, writer)?;
-                    seats.take(place)?;
-                    Ok((place, work(place, conversation)))
-                });
-            }
-            Some(ended) = working.join_next() => {
-                done.keep(ended);
-                if may_overlap && let Some(values) = done.take_all() {
-                    return Ok(values);
+                Some(stream) = near_connections.recv() => {
+                    let Ok(streams) = stream.try_clone().and_then(|reader| Ok((reader, stream.try_clone()?)))
+                    else { continue };
+                    near_streams.push(stream);
+                    let (reader, writer) = streams;
+                    (
+                        Box::new(BufReader::with_capacity(BUFFER, reader)),
+                        Box::new(BufWriter::with_capacity(BUFFER, writer)),
+                    )
                 }
+                Some(ended) = working.join_next() => {
+                    done.keep(ended);
+                    if may_overlap && let Some(values) = done.take_all() {
+                        return Ok(values);
+                    }
+                    continue;
+                }
+                () = &mut deadline, if !give_up.is_cancelled() => {
+                    // Where all is done the step only has to end.
+                    late = done.values.iter().any(Option::is_none);
+                    give_up.cancel();
+                    continue;
+                }
+            };
+            if !std::mem::replace(&mut self.is_there, true) {
+                self.limit = self.terms.deadline;
+                deadline.as_mut().reset(Instant::now() + self.limit);
             }
-            () = &mut deadline, if !give_up.is_cancelled() => {
-                // Where all is done the step only has to end.
-                late = done.values.iter().any(Option::is_none);
-                give_up.cancel();
-            }
+            let (work, seats) = (Arc::clone(work), Arc::clone(&seats));
+            working.spawn_blocking(move || {
+                let (place, conversation) = Conversation::greet(reader, writer)?;
+                seats.take(place)?;
+                Ok((place, work(place, conversation)))
+            });
+        };
+        // The step has ended, and with it every connection.
+        drop(connections);
+        for stream in near_streams {
+            drop(stream.shutdown(Shutdown::Both));
         }
-    };
-    // The step has ended, and with it every connection.
-    drop(connections);
-    while let Some(ended) = working.join_next().await {
-        done.keep(ended);
-    }
-    let output = listening.await.unwrap_or_default();
-    if terms.cancel.is_cancelled() {
-        return Err(VisitError::Interrupted);
-    }
-    if late {
-        return Err(VisitError::TimedOut(limit));
-    }
-    if let Some(values) = done.take_all() {
-        // What was done counts: a step also fails when larder leaves one of several mounts early.
-        return Ok(values);
-    }
-    match solved {
-        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
-        Ok(Err(source)) => Err(VisitError::Solve { source, output }),
-        Ok(Ok(_)) => Err(VisitError::Courier(done.fault.unwrap_or(ConversationError::Ended))),
+        while let Some(ended) = working.join_next().await {
+            done.keep(ended);
+        }
+        let output = listening.await.unwrap_or_default();
+        if self.terms.cancel.is_cancelled() {
+            return Err(VisitError::Interrupted);
+        }
+        if late {
+            return Err(VisitError::TimedOut(self.limit));
+        }
+        if let Some(values) = done.take_all() {
+            // What was done counts: a step also fails when larder leaves one of several mounts early.
+            return Ok(values);
+        }
+        match solved {
+            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+            Ok(Err(source)) => Err(VisitError::Solve { source, output }),
+            Ok(Ok(_)) => Err(VisitError::Courier(done.fault.unwrap_or(ConversationError::Ended))),
+        }
     }
 }
 
@@ -248,7 +329,7 @@ impl<T> Done<T> {
     }
 }
 
-fn definition(program: &[u8], mounts: &[TargetMount], name: &str) -> Definition {
+fn definition(program: &[u8], mounts: &[TargetMount], name: &str, short_cut: Option<String>) -> Definition {
     let mut graph = Graph::default();
     let root = graph.file(PROGRAM, 0o755, program);
     let mut arguments = vec![PROGRAM.to_owned(), SOCKET.to_owned()];
@@ -267,7 +348,8 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str) -> Definition 
     let step = graph.exec(Exec {
         root,
         arguments,
-        environment: vec![format!("VISIT={nonce}")],
+        host_network: short_cut.is_some(),
+        environment: std::iter::once(format!("VISIT={nonce}")).chain(short_cut).collect(),
         caches,
         socket: Some((STREAM.to_owned(), SOCKET.to_owned())),
         name: name.to_owned(),

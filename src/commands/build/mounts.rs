@@ -2,6 +2,7 @@
 
 use super::visited::VisitedBuild;
 use super::{BuildKeys, Job};
+use crate::buildkit::Worker;
 use crate::commands::carry::Carrier;
 use crate::commands::error::CommandError;
 use crate::commands::mount::resolved;
@@ -15,7 +16,9 @@ const MOUNTS: &str = "mounts";
 impl Job<'_> {
     /// The mounts that the build reaches; none where that cannot be known, of which the build itself will speak.
     async fn mounts(&self) -> Mounts {
-        let Ok((os, architecture)) = self.client.platform().await else { return Mounts::default() };
+        let Ok(Worker { os, architecture, .. }) = self.client.worker().await else {
+            return Mounts::default();
+        };
         let platform = format!("{os}/{architecture}");
         let text = self.inputs.built_text();
         text.and_then(|text| resolved(&self.build.source, text, self.client.product(), platform).ok())

@@ -6,7 +6,7 @@
 
 use super::{BuildKeys, Job};
 use crate::commands::error::CommandError;
-use crate::commands::known_builder::KnownBuilder;
+use crate::commands::known_builder::{KnownBuilder, UnknownBuilder};
 use crate::ledger::{MountRecord, Prediction};
 use crate::mounts::{Mounts, TargetMount};
 use crate::output::progress::{StepKind, Trace};
@@ -18,14 +18,14 @@ impl Job<'_> {
         mounts: &mut Mounts,
         keys: Option<&BuildKeys>,
     ) -> Result<(), CommandError> {
-        let (Some(keys), Some(engine)) = (keys, &self.engine) else { return Ok(()) };
+        let Some(keys) = keys else { return Ok(()) };
         let decided = &keys.keys.layers.runs;
         let is_decided =
             |mount: &TargetMount| mount.uses.iter().all(|used| decided.contains(&(used.stage, used.line)));
         if !mounts.carried.iter().any(is_decided) || !self.build.no_cache_filter.is_empty() {
             return Ok(());
         }
-        let has_layers = match KnownBuilder::meet(engine, &self.notes).await {
+        let has_layers = match self.known_builder().await {
             Ok(builder) => builder.has_layers(keys.layers()).await,
             Err(error) => Err(error),
         };
@@ -83,13 +83,17 @@ impl Job<'_> {
         self.change_known_builder(Some(keys), |builder, keys| builder.note_layers(keys.layers(), image)).await
     }
 
+    async fn known_builder(&self) -> Result<KnownBuilder<'_>, UnknownBuilder> {
+        KnownBuilder::meet(self.client, self.engine.as_ref(), &self.notes).await
+    }
+
     async fn change_known_builder(
         &mut self,
         keys: Option<&BuildKeys>,
         change: impl FnOnce(&mut KnownBuilder<'_>, &BuildKeys) -> Result<(), crate::notes::NotesError>,
     ) -> Result<(), CommandError> {
-        let (Some(keys), Some(engine)) = (keys, &self.engine) else { return Ok(()) };
-        let changed = match KnownBuilder::meet(engine, &self.notes).await {
+        let Some(keys) = keys else { return Ok(()) };
+        let changed = match self.known_builder().await {
             Ok(mut builder) => change(&mut builder, keys).map_err(Into::into),
             Err(error) => Err(error),
         };

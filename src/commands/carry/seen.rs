@@ -1,12 +1,9 @@
 //! What a builder had when it was visited last: a mount that has become empty since was dropped.
 
-use tokio::task::JoinHandle;
-
 use super::Carrier;
 use crate::commands::error::chain;
 use crate::commands::known_builder::KnownBuilder;
 use crate::digest::Digest;
-use crate::engine::{Engine, EngineError};
 use crate::mounts::TargetMount;
 
 /// A mount that was visited.
@@ -24,22 +21,13 @@ impl Seen {
     }
 }
 
-/// The builder's name, which is asked for while the visit goes on.
-pub(super) struct Asked(Option<JoinHandle<Result<String, EngineError>>>);
-
-impl Asked {
-    pub(super) fn of(engine: Option<&Engine>) -> Self {
-        let asking = engine.cloned().map(|engine| tokio::spawn(async move { engine.identity().await }));
-        Self(asking)
-    }
-}
-
 impl Carrier<'_> {
     /// Tells which of the mounts the builder has dropped, and notes that all of them have something in them now.
-    pub(super) async fn remember(&mut self, asked: Asked, seen: &[Seen]) {
-        let (Some(engine), Some(asking), false) = (&self.engine, asked.0, seen.is_empty()) else { return };
-        let Ok(Ok(identity)) = asking.await else { return };
-        let mut builder = match KnownBuilder::of(engine, &self.notes, &identity) {
+    pub(super) async fn remember(&mut self, seen: &[Seen]) {
+        if seen.is_empty() {
+            return;
+        }
+        let mut builder = match KnownBuilder::meet(self.client, self.engine.as_ref(), &self.notes).await {
             Ok(builder) => builder,
             Err(error) => return self.trouble(chain(&error)),
         };

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Carrier;
 use crate::archive::Meter;
-use crate::buildkit::session::{StepReader, StepWriter};
 use crate::commands::build::{Progress, show};
 use crate::commands::error::{CommandError, chain};
 use crate::commands::interrupts::Interrupts;
@@ -24,7 +23,7 @@ const TICK: Duration = Duration::from_millis(100);
 const WAITING: usize = 256;
 
 /// What is done in the mount at a place among those that are carried.
-type Work<T> = dyn Fn(usize, Conversation<StepReader, StepWriter>, &Meter) -> T + Send + Sync;
+type Work<T> = dyn Fn(usize, Conversation, &Meter) -> T + Send + Sync;
 
 /// What is shown of a visit.
 enum Shown {
@@ -40,7 +39,7 @@ impl Carrier<'_> {
         &mut self,
         what: &str,
         mounts: &[TargetMount],
-        work: impl Fn(usize, Conversation<StepReader, StepWriter>, &Meter) -> T + Send + Sync + 'static,
+        work: impl Fn(usize, Conversation, &Meter) -> T + Send + Sync + 'static,
     ) -> Result<Vec<Option<T>>, CommandError> {
         let work: Arc<Work<T>> = Arc::new(work);
         let mut done: Vec<Option<T>> = mounts.iter().map(|_| None).collect();

@@ -1,6 +1,6 @@
 //! A courier that lies gets nothing past the bounds.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 use super::*;
 use crate::archive::Meter;
@@ -22,7 +22,7 @@ fn told(messages: &[Message]) -> Result<SavedMount, MountError> {
     for message in std::iter::once(&Message::Hello { version: 1, mount: 0 }).chain(messages) {
         send(&mut bytes, message).unwrap();
     }
-    let (_, talk) = Conversation::greet(bytes.as_slice(), std::io::sink()).unwrap();
+    let (_, talk) = Conversation::greet(Cursor::new(bytes), std::io::sink()).unwrap();
     save(&bench.store, None, talk, &terms(), &Meter::default())
 }
 
@@ -96,11 +96,11 @@ fn a_file_that_changes_or_cannot_be_read_is_left_out() {
 fn a_stream_without_an_end_is_read_no_further_than_a_frame() {
     let mut bytes = Vec::new();
     send(&mut bytes, &Message::Hello { version: 1, mount: 0 }).unwrap();
-    let endless = bytes.as_slice().chain(std::io::repeat(0xff));
+    let endless = Cursor::new(bytes).chain(std::io::repeat(0xff));
     let (_, mut talk) = Conversation::greet(endless, std::io::sink()).unwrap();
     let told = talk.list().unwrap_err().to_string();
     assert!(told.contains("a frame that is too large"), "{told}");
     let other = [1, 6, 0, 0, 0, 9, 0, 0, 0, 0, 0];
-    let told = Conversation::greet(other.as_slice(), std::io::sink()).unwrap_err().to_string();
+    let told = Conversation::greet(Cursor::new(other), std::io::sink()).err().unwrap().to_string();
     assert!(told.contains("it speaks version 9"), "{told}");
 }

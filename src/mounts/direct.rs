@@ -1,0 +1,109 @@
+//! A short cut: a courier on this very machine speaks to larder over a socket of the machine, and not through the engine,
+//! which takes more time over bytes than both of them.
+//!
+//! The socket has no path but a name that only this machine's own network
+//! namespace knows; a courier elsewhere does not find it, and takes the stream
+//! through the engine. Anyone on the machine may connect, so each side proves
+//! itself by a secret of this visit, that the engine tells the courier: first
+//! the courier, then larder. Whoever takes over the name of a larder that is
+//! gone learns the one and not the other.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener as StdListener, UnixStream};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::buildkit::session::new_id;
+use crate::courier::protocol::{DIRECT, SECRET};
+
+/// How long a courier may take to prove itself.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Connections that may be about to prove themselves.
+const MOST: usize = 256;
+
+/// A socket for the couriers of one visit.
+pub(super) struct Direct {
+    listener: UnixListener,
+    name: String,
+    couriers: String,
+    larders: String,
+}
+
+impl Direct {
+    pub(super) fn open() -> io::Result<Self> {
+        let name = format!("larder-{}", new_id()?);
+        let listener = StdListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        Ok(Self { listener, name, couriers: new_id()?, larders: new_id()? })
+    }
+
+    /// What the courier finds in its environment.
+    pub(super) fn environment(&self) -> String {
+        let Self { name, couriers, larders, .. } = self;
+        format!("{DIRECT}={name} {couriers} {larders}")
+    }
+
+    /// Hands on the connections of couriers.
+    pub(super) async fn serve(self, connections: mpsc::Sender<UnixStream>) {
+        let Self { listener, couriers, larders, .. } = self;
+        let mut proving = JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            while proving.try_join_next().is_some() {}
+            if proving.len() >= MOST {
+                continue;
+            }
+            let (couriers, larders, connections) = (couriers.clone(), larders.clone(), connections.clone());
+            proving.spawn(tokio::time::timeout(PATIENCE, async move {
+                let mut said = [0; SECRET];
+                stream.read_exact(&mut said).await?;
+                if said != couriers.as_bytes() {
+                    return Ok(());
+                }
+                stream.write_all(larders.as_bytes()).await?;
+                let stream = stream.into_std()?;
+                stream.set_nonblocking(false)?;
+                // Whoever visits may be done.
+                drop(connections.send(stream).await);
+                Ok::<(), io::Error>(())
+            }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_who_knows_the_secret_gets_through_and_learns_the_other_one() {
+        let direct = Direct::open().unwrap();
+        let told = direct.environment();
+        let told: Vec<String> = told.trim_start_matches("DIRECT=").split(' ').map(str::to_owned).collect();
+        let (sender, mut connections) = mpsc::channel(1);
+        let serving = tokio::spawn(direct.serve(sender));
+        let say = |secret: String| {
+            let name = told[0].clone();
+            tokio::task::spawn_blocking(move || {
+                let address = SocketAddr::from_abstract_name(name).unwrap();
+                let mut stream = UnixStream::connect_addr(&address).unwrap();
+                stream.write_all(secret.as_bytes()).unwrap();
+                let mut answer = [0; SECRET];
+                stream.read_exact(&mut answer).map(|()| String::from_utf8_lossy(&answer).into_owned())
+            })
+        };
+        assert!(say(told[2].clone()).await.unwrap().is_err());
+        assert!(say(told[1][1..].to_owned()).await.unwrap().is_err(), "it is given up after a while");
+        assert!(connections.try_recv().is_err());
+        assert_eq!(say(told[1].clone()).await.unwrap().unwrap(), told[2]);
+        assert!(connections.recv().await.is_some());
+        serving.abort();
+    }
+}
