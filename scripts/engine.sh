@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Purpose: start and stop private Docker engines, each with a containerd, a bridge and a data root of its own.
 #          Needs root. Never touches an engine that it did not start, nor the firewall.
-# Inputs:  start [--engine distro|newer] [--store overlay2|containerd] [--name NAME] [--size SIZE] [--tls]
+# Inputs:  start [--engine distro|newer] [--store overlay2|containerd] [--name NAME] [--size SIZE] [--tls] [--no-host-network]
 #                --engine  which of the engines that engine-fetch.sh got (default distro)
 #                --store   where images live (default overlay2)
 #                --name    default docker-MAJOR.MINOR, with -containerd for that store
 #                --size    keep the data root on a file system of that size, e.g. 120M
 #                --tls     listen on TCP with TLS too and ask clients for a certificate
+#                --no-host-network   grant no build the machine's own network
 #          stop [NAME ...]   these engines, or every engine of the run
 #          LARDER_DEV_DIR    what engine-fetch.sh left
 #          LARDER_RUN_DIR    folder of this run; an engine lives in $LARDER_RUN_DIR/e/NAME
@@ -78,7 +79,7 @@ free_port() {
 answers_or_ended() { curl -sf -o /dev/null --unix-socket "$1" http://engine/_ping || ! kill -0 "$2" 2>/dev/null; }
 
 start() {
-  local kind=distro store=overlay2 name='' size='' tls=''
+  local kind=distro store=overlay2 name='' size='' tls='' host_network=true
   while (($#)); do
     case $1 in
     --engine) kind=$2 && shift 2 ;;
@@ -86,6 +87,7 @@ start() {
     --name) name=$2 && shift 2 ;;
     --size) size=$2 && shift 2 ;;
     --tls) tls=yes && shift ;;
+    --no-host-network) host_network=false && shift ;;
     *) die "unknown option $1" 2 ;;
     esac
   done
@@ -134,7 +136,8 @@ address = "$dir/containerd.sock"
 [plugins."io.containerd.internal.v1.opt"]
 path = "$dir/data/opt"
 TOML
-  printf '{"features": {"containerd-snapshotter": %s}}\n' "$([[ $store == containerd ]] && echo true || echo false)" >"$dir/daemon.json"
+  printf '{"features": {"containerd-snapshotter": %s}, "builder": {"Entitlements": {"network-host": %s}}}\n' \
+    "$([[ $store == containerd ]] && echo true || echo false)" "$host_network" >"$dir/daemon.json"
 
   # In sessions of their own, so that Ctrl-C reaches the script alone and the script stops them in order.
   setsid containerd --config "$dir/containerd.toml" </dev/null >>"$dir/log" 2>&1 &

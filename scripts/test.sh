@@ -9,7 +9,7 @@
 # Outputs: exit 1 if anything failed. Everything runs to its end, and the last lines say what took how long and what failed.
 #
 # The Rust tests are told of the engines by LARDER_TEST_ENGINES, the path of a file with one JSON object a line:
-#   name           docker-20.10, docker-28.5, docker-28.5-containerd (as the versions are), tls, small; or given
+#   name           docker-20.10, docker-28.5, docker-28.5-containerd (as the versions are), tls, small, guarded; or given
 #   version        the engine's own, e.g. "20.10.24+dfsg1"
 #   host           unix:///... or tcp://127.0.0.1:PORT, as DOCKER_HOST has it
 #   store          "overlay2" or "containerd": where the engine keeps images
@@ -19,7 +19,8 @@
 #   certs          "" or, for TLS, the folder with ca.pem, cert.pem and key.pem; for tls also wrong/ with the same three
 #                  from an authority that the engine does not know
 # Every engine has the image larder-test/busybox:1 (user app has uid 1000); none reaches a hub. Containers on the default
-# network reach the machine but not the world. small has its data root on a file system of 120 MB.
+# network reach the machine but not the world. small has its data root on a file system of 120 MB; guarded grants no build the
+# machine's own network.
 # Of the servers that keep objects they are told by the variables that object-stores.sh names; the tests start them.
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
@@ -54,6 +55,7 @@ start_engines() {
     fi
     "$scripts/engine.sh" start --name tls --tls
     "$scripts/engine.sh" start --name small --size 120M
+    "$scripts/engine.sh" start --name guarded --no-host-network
   } >"$LARDER_TEST_ENGINES"
 }
 

@@ -24,7 +24,17 @@ const DOMAIN: [(&str, &[&str]); 18] = [
     ("courier", &[]),
     (
         "mounts",
-        &["archive", "buildkit", "context", "courier", "digest", "dockerfile", "requirements", "store"],
+        &[
+            "archive",
+            "buildkit",
+            "context",
+            "courier",
+            "digest",
+            "dockerfile",
+            "platform",
+            "requirements",
+            "store",
+        ],
     ),
     ("tiers", &["engine", "key", "ledger", "notes", "registry"]),
     ("cli", &[]),

@@ -189,6 +189,11 @@ impl Client {
         Err(ConnectError::NotAnEngine { endpoint: endpoint.clone(), reason })
     }
 
+    /// Whether the engine is reached over a socket of this machine. It may be elsewhere all the same.
+    pub fn seems_near(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Unix(_))
+    }
+
     /// The worker that definitions without a platform run on.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::build::{Inputs, VisitedBuild, options, read_inputs};
 use super::carry::Carrier;
 use super::error::{CommandError, chain};
 use super::print_json;
-use crate::buildkit::{ApiVersion, Client, EngineProduct, Worker};
+use crate::buildkit::{ApiVersion, Client, ConnectError, EngineProduct, Worker};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
 use crate::dockerfile::{Dockerfile, SyntaxError};
 use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
@@ -54,26 +54,55 @@ async fn targets(
         )
         .hint("name a Dockerfile of this machine with --file"));
     };
-    let Worker { os, architecture, .. } = client.worker().await?;
-    resolved(source, text, client.product(), format!("{os}/{architecture}")).map_err(|(cause, place)| {
-        if let Some(mistake) = place {
-            printer.note(&format!("{}\n", mistake.caret(name, written)));
+    reached(client, source, text).await.map_err(|error| match error {
+        Unreached::Builder(error) => (*error).into(),
+        Unreached::Dockerfile(cause, place) => {
+            if let Some(mistake) = place {
+                printer.note(&format!("{}\n", mistake.caret(name, written)));
+            }
+            CommandError::config_line(cause)
         }
-        CommandError::config_line(cause)
     })
 }
 
-/// The cache mounts that a Dockerfile's target reaches on a builder of `platform`; else why not, and where the mistake is.
-pub(super) fn resolved(
+/// Why the mounts of a build are not known.
+pub(super) enum Unreached {
+    /// The builder cannot be asked.
+    Builder(Box<ConnectError>),
+    /// Something is wrong with the Dockerfile, at a place if it has one.
+    Dockerfile(String, Option<SyntaxError>),
+}
+
+/// The cache mounts that a Dockerfile's target reaches. The builder is asked for its platform only if they depend on it.
+pub(super) async fn reached(
+    client: &Client,
+    source: &SourceSettings,
+    text: &str,
+) -> Result<Mounts, Unreached> {
+    let on = |platform: &str| resolved(source, text, client.product(), platform.to_owned());
+    let mounts = on("linux/amd64")?;
+    if mounts == on("linux/arm64")? {
+        return Ok(mounts);
+    }
+    let Worker { os, architecture, .. } =
+        client.worker().await.map_err(|error| Unreached::Builder(Box::new(error)))?;
+    on(&format!("{os}/{architecture}"))
+}
+
+/// The same on a builder of `platform`.
+fn resolved(
     source: &SourceSettings,
     text: &str,
     engine: &EngineProduct,
     platform: String,
-) -> Result<Mounts, (String, Option<SyntaxError>)> {
+) -> Result<Mounts, Unreached> {
     let options = options(source, platform);
-    let dockerfile = Dockerfile::parse(text)
-        .map_err(|error| (format!("the Dockerfile has an error: {}", chain(&error)), Some(error)))?;
-    let resolution = dockerfile.resolve(&options).map_err(|error| (chain(&error), error.place(text)))?;
+    let dockerfile = Dockerfile::parse(text).map_err(|error| {
+        Unreached::Dockerfile(format!("the Dockerfile has an error: {}", chain(&error)), Some(error))
+    })?;
+    let resolution = dockerfile
+        .resolve(&options)
+        .map_err(|error| Unreached::Dockerfile(chain(&error), error.place(text)))?;
     let syntax = source.build_args.get("BUILDKIT_SYNTAX").or(dockerfile.directives.syntax.as_ref());
     let variables = variables(syntax.map(String::as_str), engine);
     let mut found = mounts(&resolution, &source.build_args, variables);

@@ -23,7 +23,7 @@ use crate::buildkit::solve::SolveRequest;
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::{Client, ConnectError, EngineProduct, SolveError, Worker};
 use crate::courier;
-use crate::endpoint::Endpoint;
+use crate::platform;
 
 /// The id of the stream between the step and this process.
 pub(super) const STREAM: &str = "larder-visit";
@@ -128,21 +128,17 @@ pub async fn visit<T: Send + 'static>(
     work: impl Fn(usize, Conversation) -> T + Send + Sync + 'static,
     terms: &VisitTerms,
 ) -> Result<Vec<T>, VisitError> {
-    let Worker { os, architecture, .. } = client.worker().await?;
-    let program = if os == "linux" { courier::program(architecture) } else { None };
-    let program = program
-        .ok_or_else(|| VisitError::NoCourier { os: os.clone(), architecture: architecture.clone() })?;
     let work: Arc<Work<T>> = Arc::new(work);
     let mut visit = Visit::of(mounts, terms);
     match within {
         Within::Build(build) => {
             let BuildWithin { request, mut attachments, status, timeout } = *build;
-            attachments.uploads.insert(UPLOAD.to_owned(), Upload::Bytes(program));
+            attachments.uploads.insert(UPLOAD.to_owned(), Upload::Bytes(program_for(client).await?));
             visit.limit = timeout.unwrap_or(Duration::MAX);
             visit.run(client, request, attachments, Some(status), None, &work).await
         }
         Within::Nothing => {
-            if let Some(direct) = short_cut(client) {
+            if let Some((program, direct)) = short_cut(client) {
                 let mut request = SolveRequest {
                     definition: Some(definition(program, mounts, &terms.name, Some(direct.environment()))),
                     ..SolveRequest::default()
@@ -150,11 +146,12 @@ pub async fn visit<T: Send + 'static>(
                 request.entitlements.push(HOST_NETWORK.to_owned());
                 let done =
                     visit.run(client, request, Attachments::default(), None, Some(direct), &work).await;
-                // An engine may grant nobody its machine's network.
+                // It may be elsewhere, on another kind of machine, or grant nobody its machine's network.
                 if visit.is_there || !matches!(done, Err(VisitError::Solve { .. })) {
                     return done;
                 }
             }
+            let program = program_for(client).await?;
             let definition = Some(definition(program, mounts, &terms.name, None));
             let request = SolveRequest { definition, ..SolveRequest::default() };
             visit.run(client, request, Attachments::default(), None, None, &work).await
@@ -162,12 +159,20 @@ pub async fn visit<T: Send + 'static>(
     }
 }
 
-/// A way around an engine that may be on this very machine. A Docker engine lets steps use its machine's network unless it
-/// is told otherwise, a buildkitd does not.
-fn short_cut(client: &Client) -> Option<Direct> {
-    let is_near = matches!(client.endpoint(), Endpoint::Unix(_));
+/// The courier for the builder's platform.
+async fn program_for(client: &Client) -> Result<&'static [u8], VisitError> {
+    let Worker { os, architecture, .. } = client.worker().await?;
+    let program = if os == "linux" { courier::program(architecture) } else { None };
+    program.ok_or_else(|| VisitError::NoCourier { os: os.clone(), architecture: architecture.clone() })
+}
+
+/// A way around an engine that seems to be on this very machine, and the courier for this machine. A Docker engine lets
+/// steps use its machine's network unless it is told otherwise, a buildkitd does not.
+fn short_cut(client: &Client) -> Option<(&'static [u8], Direct)> {
     let is_docker = matches!(client.product(), EngineProduct::Docker { .. });
-    if is_near && is_docker { Direct::open().ok() } else { None }
+    let own = platform::own();
+    let architecture = own.split('/').nth(1).filter(|_| is_docker && client.seems_near())?;
+    courier::program(architecture).zip(Direct::open().ok())
 }
 
 /// What is done in the mount at a place.

@@ -19,7 +19,7 @@ pub(crate) struct Engine {
 }
 
 /// Engines for special tests; no ordinary build runs on them.
-const SPECIAL: [&str; 2] = ["tls", "small"];
+const SPECIAL: [&str; 3] = ["tls", "small", "guarded"];
 
 fn all() -> Vec<Engine> {
     let path = std::env::var_os("LARDER_TEST_ENGINES")

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
-use crate::engines::{Engine, any_engine, engines};
+use crate::engines::{Engine, any_engine, engines, special};
 use crate::support::{BUSYBOX, TestContext, json};
 
 /// A context whose project has this Dockerfile.
@@ -306,6 +306,51 @@ fn a_mount_whose_steps_are_layers_already_is_left_alone() {
             (&sums["mounts_rightly_unneeded"], &sums["mounts_wrongly_unneeded"]),
             (&2.into(), &0.into())
         );
+    }
+}
+
+/// A command that runs another one in a network of its own, if this machine lets us.
+fn elsewhere() -> Option<std::process::Command> {
+    let mut command = std::process::Command::new("unshare");
+    let works = command.args(["--net", "true"]).status().is_ok_and(|status| status.success());
+    if !works {
+        writeln!(std::io::stdout(), "SKIPPED: it takes the right to make a network namespace")
+            .expect("stdout");
+    }
+    works.then(|| {
+        let mut command = std::process::Command::new("unshare");
+        command.arg("--net");
+        command
+    })
+}
+
+#[test]
+fn where_a_courier_cannot_reach_larder_by_itself_it_speaks_through_the_engine() {
+    let guarded = special("guarded").map(|engine| (engine, false));
+    let ordinary = engines().into_iter().map(|engine| (engine, true));
+    for (engine, is_elsewhere) in ordinary.chain(guarded) {
+        let context = TestContext::new(&engine);
+        let unique = context.tag("through").replace(['/', ':'], "-");
+        let text =
+            format!("FROM {BUSYBOX}\nRUN --mount=type=cache,target=/{unique} echo one > /{unique}/file\n");
+        context.write("Dockerfile", text);
+        context.build(&["--read-only", "."]);
+        let larder = context.command(&["mount", "save", "--format", "json", "."]);
+        let mut command = if is_elsewhere {
+            let Some(mut command) = elsewhere() else { return };
+            command.arg(larder.get_program()).args(larder.get_args());
+            command.current_dir(context.project());
+            for (name, value) in larder.get_envs() {
+                command.env(name, value.expect("a value"));
+            }
+            command
+        } else {
+            larder
+        };
+        let run = crate::support::finish(&mut command, None).success();
+        let report: Value = serde_json::from_str(&run.stdout).expect("a report in JSON");
+        assert_eq!(report["mounts"][0]["outcome"], "saved", "{}: {report:#}", engine.name);
+        assert_eq!(report["faults"].as_array().unwrap().len(), 0, "{}: {report:#}", engine.name);
     }
 }
 

@@ -2,10 +2,9 @@
 
 use super::visited::VisitedBuild;
 use super::{BuildKeys, Job};
-use crate::buildkit::Worker;
 use crate::commands::carry::Carrier;
 use crate::commands::error::CommandError;
-use crate::commands::mount::resolved;
+use crate::commands::mount::reached;
 use crate::ledger::{MountRecord, TierOutcome, TierRecord};
 use crate::mounts::Mounts;
 use crate::output::mounts::{Amount, MountAction, MountOutcome, MountsReport};
@@ -16,13 +15,10 @@ const MOUNTS: &str = "mounts";
 impl Job<'_> {
     /// The mounts that the build reaches; none where that cannot be known, of which the build itself will speak.
     async fn mounts(&self) -> Mounts {
-        let Ok(Worker { os, architecture, .. }) = self.client.worker().await else {
-            return Mounts::default();
-        };
-        let platform = format!("{os}/{architecture}");
-        let text = self.inputs.built_text();
-        text.and_then(|text| resolved(&self.build.source, text, self.client.product(), platform).ok())
-            .unwrap_or_default()
+        match self.inputs.built_text() {
+            Some(text) => reached(self.client, &self.build.source, text).await.unwrap_or_default(),
+            None => Mounts::default(),
+        }
     }
 
     /// Brings the mounts into the builder; which ones there are.
