@@ -1,12 +1,15 @@
 # `make` lists what there is to do. The scripts say in their headers what they need, take and leave.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench fuzz clean
+.PHONY: help build release demo test check bench fuzz clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 build: ## build target/release/larder
 	cargo build --release
+
+release: ## the same, for builders of both amd64 and arm64
+	LARDER_COURIERS="amd64 arm64" cargo build --release
 
 demo: ## build the example three times and show what each build hit
 	scripts/demo.sh
