@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::conversation::{Conversation, ConversationError, Found};
@@ -131,5 +132,17 @@ fn needed(listing: &Listing, found: &Found, present: Present) -> Vec<bool> {
             (wanted, kind) => wanted == kind,
         }
     };
-    listing.nodes.iter().map(|node| !is_there(node)).collect()
+    let mut needed: Vec<bool> = listing.nodes.iter().map(|node| !is_there(node)).collect();
+    if present == Present::Kept {
+        // Below what is no directory, and stays, there is no room.
+        let is_blocked = |node: &Node| {
+            let above = Path::new(&node.path).ancestors().skip(1);
+            let mut known = above.filter_map(|path| there.get(path.as_os_str()));
+            known.any(|other| other.kind != NodeKind::Directory)
+        };
+        for (needed, node) in needed.iter_mut().zip(&listing.nodes) {
+            *needed = *needed && !is_blocked(node);
+        }
+    }
+    needed
 }

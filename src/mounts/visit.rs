@@ -67,7 +67,7 @@ pub struct BuildWithin {
 /// What a visit may take.
 #[derive(Debug, Clone)]
 pub struct VisitTerms {
-    /// After this long it is given up; the time counts from when the step is there.
+    /// After this long it is given up; in a build the time counts from when its step is there.
     pub deadline: Duration,
     /// Gives it up.
     pub cancel: CancellationToken,
@@ -133,8 +133,9 @@ pub async fn visit<T: Send + 'static>(
     match within {
         Within::Build(build) => {
             let BuildWithin { request, mut attachments, status, timeout } = *build;
-            attachments.uploads.insert(UPLOAD.to_owned(), Upload::Bytes(program_for(client).await?));
+            attachments.uploads.insert(UPLOAD.to_owned(), Upload::Bytes(program_for(client, terms).await?));
             visit.limit = timeout.unwrap_or(Duration::MAX);
+            visit.ends = after(visit.limit);
             visit.run(client, request, attachments, Some(status), None, &work).await
         }
         Within::Nothing => {
@@ -151,7 +152,7 @@ pub async fn visit<T: Send + 'static>(
                     return done;
                 }
             }
-            let program = program_for(client).await?;
+            let program = program_for(client, terms).await?;
             let definition = Some(definition(program, mounts, &terms.name, None));
             let request = SolveRequest { definition, ..SolveRequest::default() };
             visit.run(client, request, Attachments::default(), None, None, &work).await
@@ -160,8 +161,14 @@ pub async fn visit<T: Send + 'static>(
 }
 
 /// The courier for the builder's platform.
-async fn program_for(client: &Client) -> Result<&'static [u8], VisitError> {
-    let Worker { os, architecture, .. } = client.worker().await?;
+async fn program_for(client: &Client, terms: &VisitTerms) -> Result<&'static [u8], VisitError> {
+    let Worker { os, architecture, .. } = tokio::select! {
+        worker = client.worker() => worker?,
+        () = terms.cancel.cancelled() => return Err(VisitError::Interrupted),
+        () = tokio::time::sleep_until(after(terms.deadline)) => {
+            return Err(VisitError::TimedOut(terms.deadline));
+        }
+    };
     let program = if os == "linux" { courier::program(architecture) } else { None };
     program.ok_or_else(|| VisitError::NoCourier { os: os.clone(), architecture: architecture.clone() })
 }
@@ -182,15 +189,17 @@ type Work<T> = dyn Fn(usize, Conversation) -> T + Send + Sync;
 struct Visit<'a> {
     mounts: &'a [TargetMount],
     terms: &'a VisitTerms,
-    /// How long it may take from now on.
+    /// How long it may take.
     limit: Duration,
+    /// When that is over.
+    ends: Instant,
     /// A courier has come.
     is_there: bool,
 }
 
 impl<'a> Visit<'a> {
     fn of(mounts: &'a [TargetMount], terms: &'a VisitTerms) -> Self {
-        Self { mounts, terms, limit: terms.deadline, is_there: false }
+        Self { mounts, terms, limit: terms.deadline, ends: after(terms.deadline), is_there: false }
     }
 
     /// Runs the step, and does the work in each mount whose courier comes.
@@ -209,7 +218,8 @@ impl<'a> Visit<'a> {
         attachments.ssh.insert(STREAM.to_owned(), SshAgent::Streams(streams));
         let give_up = self.terms.cancel.child_token();
         let is_shared = self.mounts.iter().all(|mount| mount.sharing == Sharing::Shared);
-        let may_overlap = told.is_none() && is_shared;
+        let is_of_build = told.is_some();
+        let may_overlap = !is_of_build && is_shared;
         let (status, updates) = mpsc::channel(WAITING);
         let listening = tokio::spawn(listen(updates, told));
         let solving = {
@@ -221,7 +231,7 @@ impl<'a> Visit<'a> {
         let seats = Arc::new(Seats(Mutex::new(vec![false; self.mounts.len()])));
         let mut working = JoinSet::new();
         let mut done = Done { values: self.mounts.iter().map(|_| None).collect(), fault: None };
-        let deadline = tokio::time::sleep(self.limit);
+        let deadline = tokio::time::sleep_until(self.ends);
         tokio::pin!(deadline);
         let (mut late, mut near_streams) = (false, Vec::new());
         let solved = loop {
@@ -242,7 +252,10 @@ impl<'a> Visit<'a> {
                 }
                 Some(ended) = working.join_next() => {
                     done.keep(ended);
-                    if may_overlap && let Some(values) = done.take_all() {
+                    if may_overlap
+                        && !give_up.is_cancelled()
+                        && let Some(values) = done.take_all()
+                    {
                         return Ok(values);
                     }
                     continue;
@@ -254,9 +267,9 @@ impl<'a> Visit<'a> {
                     continue;
                 }
             };
-            if !std::mem::replace(&mut self.is_there, true) {
+            if !std::mem::replace(&mut self.is_there, true) && is_of_build {
                 self.limit = self.terms.deadline;
-                deadline.as_mut().reset(Instant::now() + self.limit);
+                deadline.as_mut().reset(after(self.limit));
             }
             let (work, seats) = (Arc::clone(work), Arc::clone(&seats));
             working.spawn_blocking(move || {
@@ -290,6 +303,12 @@ impl<'a> Visit<'a> {
             Ok(Ok(_)) => Err(VisitError::Courier(done.fault.unwrap_or(ConversationError::Ended))),
         }
     }
+}
+
+/// The time after so long; a time that nobody lives to see where that is none.
+fn after(limit: Duration) -> Instant {
+    const YEARS: Duration = Duration::from_hours(24 * 365 * 10);
+    Instant::now() + limit.min(YEARS)
 }
 
 /// Which mounts a courier has spoken for.

@@ -185,6 +185,13 @@ fn a_mount_made_from_a_stage_keeps_what_the_stage_has_and_the_stage_is_built_onc
         let steps = second["step_list"].as_array().unwrap();
         let seeded = steps.iter().find(|step| step["name"].as_str().unwrap().contains("seed 3/3")).unwrap();
         assert_eq!(seeded["cached"], false, "it has run, if before the build itself: {second:#}");
+
+        // Of a stage that fails the build speaks, not the cache.
+        reader.write("Dockerfile", text("three && exit 9", "true"));
+        let failed = reader
+            .larder(&[&["build", "--strict"], &carried[..], &["."]].concat())
+            .failure(1, "exit code: 9");
+        assert!(failed.stderr.contains("cannot be built"), "{}", failed.stderr);
     }
 }
 
@@ -337,7 +344,7 @@ fn where_a_courier_cannot_reach_larder_by_itself_it_speaks_through_the_engine() 
         context.build(&["--read-only", "."]);
         let larder = context.command(&["mount", "save", "--format", "json", "."]);
         let mut command = if is_elsewhere {
-            let Some(mut command) = elsewhere() else { return };
+            let Some(mut command) = elsewhere() else { continue };
             command.arg(larder.get_program()).args(larder.get_args());
             command.current_dir(context.project());
             for (name, value) in larder.get_envs() {
@@ -469,14 +476,13 @@ struct LargeMount {
 }
 
 impl LargeMount {
-    fn new(one: &Engine, other: &Engine, name: &str) -> Self {
+    fn new(one: &Engine, other: &Engine, sharing: &str) -> Self {
         let writer = TestContext::new(one);
-        let target = format!("/{}", writer.tag(name).replace(['/', ':'], "-"));
-        // Whoever comes next has to wait until the one before has gone.
+        let target = format!("/{}", writer.tag("large").replace(['/', ':'], "-"));
         let text = |step: &str| {
             format!(
                 "FROM {BUSYBOX} AS work\nRUN mkdir /seen\n\
-                 RUN --mount=type=cache,target={target},sharing=locked {step}\n\
+                 RUN --mount=type=cache,target={target},sharing={sharing} {step}\n\
                  FROM scratch AS out\nCOPY --from=work /seen /\n"
             )
         };
@@ -515,7 +521,8 @@ const MOMENTS: [u64; 5] = [40, 90, 160, 250, 400];
 #[test]
 fn a_larder_that_is_killed_leaves_nothing_running_and_a_mount_that_the_next_one_completes() {
     for (one, other) in pairs() {
-        let mount = LargeMount::new(&one, &other, "killed");
+        // Whoever comes next to a locked mount has to wait until the one before has gone.
+        let mount = LargeMount::new(&one, &other, "locked");
         for millis in MOMENTS {
             let mut child = mount.start();
             std::thread::sleep(std::time::Duration::from_millis(millis));
@@ -529,8 +536,8 @@ fn a_larder_that_is_killed_leaves_nothing_running_and_a_mount_that_the_next_one_
 #[test]
 fn an_interrupt_ends_a_restore_wherever_it_is_and_is_told_as_that() {
     for (one, other) in pairs() {
-        let mount = LargeMount::new(&one, &other, "interrupted");
-        for millis in MOMENTS {
+        let mounts = ["locked", "shared"].map(|sharing| LargeMount::new(&one, &other, sharing));
+        for (mount, millis) in mounts.iter().flat_map(|mount| MOMENTS.map(|millis| (mount, millis))) {
             let child = mount.start();
             std::thread::sleep(std::time::Duration::from_millis(millis));
             let process = rustix::process::Pid::from_child(&child);
@@ -546,7 +553,7 @@ fn an_interrupt_ends_a_restore_wherever_it_is_and_is_told_as_that() {
                 code => panic!("{code:?} after {millis} ms: {told}"),
             }
         }
-        mount.assert_completes();
+        mounts.iter().for_each(LargeMount::assert_completes);
     }
 }
 

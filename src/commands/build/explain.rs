@@ -24,7 +24,7 @@ pub(crate) struct Identity<'a> {
 
 impl Identity<'_> {
     /// The repositories of the image's names; a tag is often the number of the build.
-    fn repositories(&self) -> Vec<String> {
+    pub(super) fn repositories(&self) -> Vec<String> {
         let mut names: Vec<String> = self.names.iter().map(ImageRef::repository).collect();
         names.sort_unstable();
         names.dedup();

@@ -51,7 +51,7 @@ pub(super) use explain::{Explanation, Identity};
 pub(super) use inputs::Inputs;
 pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
 pub(super) use run::{Progress, show};
-pub(super) use visited::VisitedBuild;
+pub(super) use visited::{VisitedBuild, is_of_visit};
 
 /// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
 const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
@@ -414,7 +414,8 @@ impl Job<'_> {
             }
         };
         self.record.steps = steps::counts(trace);
-        self.record.step_list = steps::entries(trace, secret, &self.record.names, self.shows_values());
+        self.record.step_list =
+            steps::entries(trace, secret, &self.identity().repositories(), self.shows_values());
         let ignored = match (self.build.no_cache, self.build.force_rebuild) {
             (true, _) => Some("--no-cache"),
             (false, true) => Some("--force-rebuild"),

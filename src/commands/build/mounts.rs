@@ -6,7 +6,7 @@ use crate::commands::carry::Carrier;
 use crate::commands::error::CommandError;
 use crate::commands::mount::reached;
 use crate::ledger::{MountRecord, TierOutcome, TierRecord};
-use crate::mounts::Mounts;
+use crate::mounts::{Mounts, Passed};
 use crate::output::mounts::{Amount, MountAction, MountOutcome, MountsReport};
 
 /// The name of the cache mounts in records and summaries.
@@ -31,6 +31,13 @@ impl Job<'_> {
             let flag = if self.build.no_cache { "--no-cache" } else { "--force-rebuild" };
             self.skip(MOUNTS, &format!("{flag} makes BuildKit empty them"));
             return Ok(mounts);
+        }
+        if !self.build.no_cache_filter.is_empty() {
+            // Stages that are made anew are other ones to BuildKit, and mounts made from them other mounts.
+            let reason = "--no-cache-filter may make anew what it is made from";
+            for mount in mounts.carried.extract_if(.., |mount| mount.id.origin.is_some()) {
+                mounts.passed.extend(mount.uses.into_iter().map(|used| Passed { used, reason }));
+            }
         }
         self.set_unneeded_aside(&mut mounts, keys).await?;
         let (report, prepared) = self.carrier(MountAction::Restore, keys)?.restore(&mounts).await?;
@@ -76,7 +83,7 @@ impl Job<'_> {
         keys: Option<&BuildKeys>,
         has_failed: bool,
     ) -> Result<(), CommandError> {
-        mounts.carried.extend(self.judge_unneeded(keys).await?);
+        self.judge_unneeded(keys, has_failed).await?;
         if has_failed {
             // To visit such a mount is to build what it is made from, which may be what failed.
             mounts.carried.retain(|mount| mount.id.origin.is_none());
@@ -103,7 +110,11 @@ impl Job<'_> {
         self.account(report)
     }
 
-    fn carrier(&self, action: MountAction, keys: Option<&BuildKeys>) -> Result<Carrier<'_>, CommandError> {
+    pub(super) fn carrier(
+        &self,
+        action: MountAction,
+        keys: Option<&BuildKeys>,
+    ) -> Result<Carrier<'_>, CommandError> {
         let ambiguous = keys.and_then(|keys| keys.ambiguous);
         let build = VisitedBuild::new(self.build, self.inputs, self.client, self.settings, ambiguous);
         Carrier::new(action, self.client, self.settings, build, self.printer)
@@ -125,7 +136,7 @@ impl Job<'_> {
     }
 
     /// What went wrong was told as it happened; under `--strict` it is the end.
-    fn account(&self, report: MountsReport) -> Result<(), CommandError> {
+    pub(super) fn account(&self, report: MountsReport) -> Result<(), CommandError> {
         match report.faults.into_iter().next() {
             Some(fault) if self.build.strict => {
                 Err(CommandError::cache_line(fault.message)

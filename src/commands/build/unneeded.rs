@@ -7,9 +7,24 @@
 use super::{BuildKeys, Job};
 use crate::commands::error::CommandError;
 use crate::commands::known_builder::{KnownBuilder, UnknownBuilder};
+use crate::context::clean_path;
 use crate::ledger::{MountRecord, Prediction};
 use crate::mounts::{Mounts, TargetMount};
+use crate::output::mounts::MountAction;
 use crate::output::progress::{StepKind, Trace};
+
+/// Whether a step, by its words, has this mount.
+fn mounts(step: &str, mount: &TargetMount) -> bool {
+    // As a whole word: a path may begin like another one.
+    let says = |word: &str| {
+        step.match_indices(word).any(|(at, _)| {
+            let next = step[at + word.len()..].chars().next();
+            next.is_none_or(|next| matches!(next, ',' | ' ' | '"' | '/'))
+        })
+    };
+    let (_, id) = mount.id.wire.split_once('/').unwrap_or_default();
+    mount.uses.iter().any(|used| says(&used.target) && (id == clean_path(&used.target) || says(id)))
+}
 
 impl Job<'_> {
     /// Takes those mounts out.
@@ -46,20 +61,21 @@ impl Job<'_> {
         self.mounting_steps = ran.map(|step| step.name).filter(|name| name.contains("--mount")).collect();
     }
 
-    /// Judges the guess by the steps that ran, and gives back the mounts that were needed all the same.
+    /// Judges the guess by the steps that ran. What is kept of the mounts stays as it is: one that was needed has had
+    /// nothing but what its step has fetched since.
     pub(super) async fn judge_unneeded(
         &mut self,
         keys: Option<&BuildKeys>,
-    ) -> Result<Vec<TargetMount>, CommandError> {
-        let ran = |mount: &TargetMount| {
-            let is_of = |step: &String| mount.uses.iter().any(|used| step.contains(&used.target));
-            self.mounting_steps.iter().any(is_of)
-        };
+        has_failed: bool,
+    ) -> Result<(), CommandError> {
+        let ran = |mount: &TargetMount| self.mounting_steps.iter().any(|step| mounts(step, mount));
         let (needed, unneeded): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.unneeded).into_iter().partition(ran);
-        for (mounts, prediction) in [(&needed, Prediction::Wrong), (&unneeded, Prediction::Right)] {
+        // A build that failed may not have come to the steps.
+        let right = (!has_failed).then_some(Prediction::Right);
+        for (mounts, prediction) in [(&needed, Some(Prediction::Wrong)), (&unneeded, right)] {
             self.record.mounts.extend(mounts.iter().map(|mount| MountRecord {
-                prediction: Some(prediction),
+                prediction,
                 ..MountRecord::of(mount.id.to_string(), &mount.uses[0].target, &mount.kind.to_string())
             }));
         }
@@ -72,7 +88,8 @@ impl Job<'_> {
             }
             self.change_known_builder(keys, |builder, keys| builder.forget_layers(keys.layers())).await?;
         }
-        Ok(needed)
+        let report = self.carrier(MountAction::Restore, keys)?.keep(&unneeded).await?;
+        self.account(report)
     }
 
     /// Notes that the builder has the layers of these dependencies.
@@ -100,6 +117,32 @@ impl Job<'_> {
         match changed {
             Ok(()) => Ok(()),
             Err(error) => self.cache_fault(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dockerfile::{Dockerfile, Options};
+    use crate::mounts::Variables;
+
+    #[test]
+    fn a_step_has_a_mount_whose_target_and_id_it_names() {
+        let text = "FROM x\nRUN --mount=type=cache,target=/c a\nRUN --mount=type=cache,id=pip,target=/p b\n";
+        let resolution = Dockerfile::parse(text).unwrap().resolve(&Options::default()).unwrap();
+        let carried =
+            crate::mounts::mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded)
+                .carried;
+        for (step, expected) in [
+            ("RUN --mount=type=cache,target=/c a", [true, false]),
+            ("RUN --mount=target=/c,type=cache a", [true, false]),
+            ("RUN --mount=type=cache,target=/cc a", [false, false]),
+            ("RUN --mount=type=cache,target=/p b", [false, false]),
+            ("RUN --mount=type=cache,id=pip,target=/p b", [false, true]),
+            ("RUN --mount=type=cache,id=pipx,target=/p b", [false, false]),
+        ] {
+            assert_eq!([mounts(step, &carried[0]), mounts(step, &carried[1])], expected, "{step}");
         }
     }
 }

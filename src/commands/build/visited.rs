@@ -15,6 +15,14 @@ use crate::mounts::{BuildWithin, TargetMount, Within, with_visit};
 use crate::registry::Login;
 use crate::settings::{BuildSettings, Settings};
 
+/// What the names of larder's own stages begin with.
+const STAGE: &str = "larder-visit-";
+
+/// Whether a step, by its name, is one of larder's own stages'.
+pub(in crate::commands) fn is_of_visit(name: &str) -> bool {
+    name.strip_prefix('[').is_some_and(|name| name.contains(STAGE))
+}
+
 /// A build whose mounts are carried.
 pub(in crate::commands) struct VisitedBuild<'a> {
     pub(in crate::commands) settings: &'a BuildSettings,
@@ -48,7 +56,7 @@ impl<'a> VisitedBuild<'a> {
         status: mpsc::Sender<StatusUpdate>,
     ) -> io::Result<(Within, TempDir)> {
         let missing = || io::Error::other("the Dockerfile is in a context that only the engine can read");
-        let stage = format!("larder-{}", new_id()?);
+        let stage = format!("{STAGE}{}", new_id()?);
         let text = with_visit(self.inputs.built_text().ok_or_else(missing)?, &stage, mounts);
         let directory = self.inputs.with_text(&text)?.ok_or_else(missing)?;
         let (request, attachments) = request_of_stage(

@@ -34,7 +34,7 @@ impl Carrier<'_> {
         let dropped = seen.iter().filter(|mount| mount.was_empty).filter_map(|mount| {
             let last = builder.mount_seen(mount.key)?.strftime("%Y-%m-%d %H:%M:%SZ");
             Some(format!(
-                "the builder has dropped the cache mount {} since {last}: its garbage collector did, or a prune",
+                "the builder has dropped the cache mount {} that was filled there {last}: its garbage collector did, or a prune",
                 mount.id
             ))
         });

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Carrier;
 use crate::archive::Meter;
-use crate::commands::build::{Progress, show};
+use crate::commands::build::{Progress, is_of_visit, show};
 use crate::commands::error::{CommandError, chain};
 use crate::commands::interrupts::Interrupts;
 use crate::mounts::{Conversation, TargetMount, VisitError, VisitTerms, Within, visit};
@@ -78,7 +78,8 @@ impl Carrier<'_> {
         let mut within = Within::Nothing;
         // Holds what the build reads until the visit is over.
         let mut _files = None;
-        if visited.iter().any(|mount| mount.id.origin.is_some()) {
+        let is_of_build = visited.iter().any(|mount| mount.id.origin.is_some());
+        if is_of_build {
             let (status, updates) = mpsc::channel(WAITING);
             match self.build.up_to(&visited, status) {
                 Ok((build, files)) => (within, _files) = (build, Some(files)),
@@ -121,12 +122,26 @@ impl Carrier<'_> {
         };
         match shown {
             Shown::Bytes(progress) => progress.finish(),
-            // It ends with the visit; a panic there would be a bug of its own, and what was carried stands.
-            Shown::Steps(showing) => self.prepared = showing.await.unwrap_or_default(),
+            // Whoever interrupts twice waits for nothing.
+            Shown::Steps(showing) if matches!(done, Err(VisitError::Interrupted)) => showing.abort(),
+            Shown::Steps(showing) => {
+                // It ends with the visit; a panic there would be a bug of its own, and what was carried stands.
+                self.prepared = showing.await.unwrap_or_default();
+                let steps = self.prepared.steps().into_iter();
+                self.preparing =
+                    steps.filter(|step| !is_of_visit(&step.name)).map(|step| step.duration).sum();
+            }
         }
         match done {
             Ok(done) => Ok(done),
             Err(VisitError::Interrupted) => Err(CommandError::interrupted("interrupted")),
+            // Of what the user's own steps said the build itself will speak.
+            Err(VisitError::Solve { .. }) if is_of_build => {
+                self.printer.warn(&format!(
+                    "{what}: what some are made from cannot be built; going on without those"
+                ));
+                Ok(Vec::new())
+            }
             Err(error) => {
                 self.trouble(format!("{what} failed: {}; going on without them", chain(&error)));
                 Ok(Vec::new())
