@@ -2,7 +2,8 @@
 # Purpose: get the programs of a Docker engine, without starting one.
 #            distro  the engine that this machine has or its distribution packages
 #            newer   the newest one that Debian packages and this machine can execute, unpacked into a folder of its own
-# Inputs:  distro | newer
+#            trixie  the one of that release of Debian, likewise
+# Inputs:  distro | newer | trixie
 #          LARDER_DEV_DIR   where downloads are kept between runs
 # Outputs: $LARDER_DEV_DIR/engine-KIND/bin            docker, dockerd, containerd and its shim (links); to be put first in PATH
 #          $LARDER_DEV_DIR/engine-KIND/docker-config  a DOCKER_CONFIG with this engine's buildx, if it has one
@@ -10,7 +11,7 @@
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 here=$(cd "$(dirname "$0")" && pwd)
-kind=${1:?distro or newer}
+kind=${1:?distro, newer or trixie}
 home=${LARDER_DEV_DIR:?}/engine-$kind
 root='' # where the engine's packages are unpacked; empty: in the system
 
@@ -66,7 +67,8 @@ unpack_suite() {
   "$root/usr/sbin/dockerd" --version >/dev/null && "$root/usr/bin/containerd" --version >/dev/null
 }
 
-fetch_newer() {
+# fetch_from SUITE...: the engine of the first suite that has one for this machine.
+fetch_from() {
   if [[ -x $home/bin/dockerd ]] && version >/dev/null; then return; fi
   root=$home/root
   if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
@@ -82,7 +84,7 @@ fetch_newer() {
     echo "a newer engine comes from Debian's archive, and this machine's apt knows none" >&2
     exit 3
   fi
-  for suite in sid trixie; do
+  for suite; do
     if unpack_suite "$suite" "$mirror"; then
       link "$root/usr/bin:$root/usr/sbin"
       return
@@ -95,7 +97,9 @@ fetch_newer() {
 mkdir -p "$LARDER_DEV_DIR"
 exec 9>"$LARDER_DEV_DIR/lock" && flock 9 # two runs must not unpack into one folder
 case $kind in
-distro | newer) "fetch_$kind" ;;
-*) echo "engine-fetch.sh: distro or newer, not $kind" >&2 && exit 2 ;;
+distro) fetch_distro ;;
+newer) fetch_from sid trixie ;;
+trixie) fetch_from trixie ;;
+*) echo "engine-fetch.sh: distro, newer or trixie, not $kind" >&2 && exit 2 ;;
 esac
 version

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Purpose: start and stop private Docker engines, each with a containerd, a bridge and a data root of its own.
 #          Needs root. Never touches an engine that it did not start, nor the firewall.
-# Inputs:  start [--engine distro|newer] [--store overlay2|containerd] [--name NAME] [--size SIZE] [--tls] [--no-host-network]
+# Inputs:  start [--engine distro|newer|trixie] [--store overlay2|containerd] [--name NAME] [--size SIZE] [--tls] [--no-host-network]
 #                --engine  which of the engines that engine-fetch.sh got (default distro)
 #                --store   where images live (default overlay2)
 #                --name    default docker-MAJOR.MINOR, with -containerd for that store

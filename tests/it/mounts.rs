@@ -196,6 +196,30 @@ fn a_mount_made_from_a_stage_keeps_what_the_stage_has_and_the_stage_is_built_onc
 }
 
 #[test]
+fn two_mounts_of_one_id_are_one() {
+    for (one, other) in pairs() {
+        let writer = TestContext::new(&one);
+        let unique = writer.tag("twice").replace(['/', ':'], "-");
+        let text = |first: &str, second: &str| {
+            format!(
+                "FROM {BUSYBOX} AS work\nRUN mkdir /seen\nRUN --mount=type=cache,id={unique},target=/one {first}\n\
+                 RUN --mount=type=cache,id={unique},target=/two {second}\nFROM scratch AS out\nCOPY --from=work /seen /\n"
+            )
+        };
+        writer.write("Dockerfile", text("echo 1 > /one/first", "echo 2 > /two/second"));
+        writer.files(&[]);
+        let cache = writer.path("carried");
+        let saved = writer.mount("save", &cache, &[]);
+        assert_eq!(outcomes(&saved), [(format!("/{unique}").as_str(), "saved")]);
+        let list = |place: &str, name: &str| format!("ls {place} > /seen/{name}");
+        let reader = project(&other, &text(&list("/one", "one"), &list("/two", "two")));
+        reader.mount("restore", &cache, &[]);
+        let seen = reader.files(&[]);
+        assert_eq!((seen["one"].as_str(), seen["two"].as_str()), ("first\nsecond\n", "first\nsecond\n"));
+    }
+}
+
+#[test]
 fn an_old_frontend_takes_variables_in_options_as_they_are_written() {
     for engine in engines().iter().filter(|engine| engine.version.starts_with("20.")) {
         let writer = TestContext::new(engine);

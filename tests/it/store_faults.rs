@@ -307,9 +307,9 @@ fn files_that_are_harmed_at_random_never_come_back_wrong() {
     let bench = Bench::new();
     fs::write(bench.path("key"), "").unwrap();
     let mut dice = Dice(99);
-    let (mut harmed, mut misses) = (0, 0);
+    let (mut harmed, mut noticed, mut saved) = (0, 0, Vec::new());
     for round in 0..25 {
-        let files = bench.fill("d", &mut dice);
+        saved.push(bench.fill("d", &mut dice));
         finish(&mut bench.save("d", "k"), None).success();
         let stored: Vec<PathBuf> = walkdir::WalkDir::new(bench.cache().join("v1"))
             .sort_by_file_name()
@@ -334,16 +334,19 @@ fn files_that_are_harmed_at_random_never_come_back_wrong() {
             harmed += 1;
         }
         let (report, found) = bench.restore("d", "k");
+        // Where the newest entry is harmed an earlier one of the same key will do.
+        let is_newest = saved.last() == Some(&found);
         match report["outcome"].as_str().unwrap() {
-            "hit" => assert!(found == files, "round {round}: {report}"),
+            "hit" => assert!(saved.contains(&found), "round {round}: {report}"),
             outcome => {
                 assert_eq!((outcome, found.len()), ("miss", 0), "round {round}: {report}");
-                assert!(!report["faults"].as_array().unwrap().is_empty(), "a miss has its reason: {report}");
-                misses += 1;
             }
         }
+        let is_told = !report["faults"].as_array().unwrap().is_empty();
+        assert!(is_newest || is_told, "round {round}, another answer has its reason: {report}");
+        noticed += usize::from(is_told);
     }
-    assert!(misses > 3, "{harmed} harms made {misses} misses: that proves nothing");
+    assert!(noticed > 0, "of {harmed} harms {noticed} were in the way: that proves nothing");
 }
 
 #[test]
