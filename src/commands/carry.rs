@@ -47,6 +47,8 @@ pub(super) struct Carrier<'a> {
     preparing: Duration,
     notes: Notes,
     engine: Option<Engine>,
+    /// A build comes next, and will say by itself what cannot be built.
+    build_follows: bool,
 }
 
 impl<'a> Carrier<'a> {
@@ -71,7 +73,13 @@ impl<'a> Carrier<'a> {
             preparing: Duration::ZERO,
             notes: Notes::new(&settings.cache_dir),
             engine: engine(client)?,
+            build_follows: false,
         })
+    }
+
+    /// The same right before the build.
+    pub(super) fn ahead_of_build(self) -> Self {
+        Self { build_follows: true, ..self }
     }
 
     /// Tells which mounts there are, and what is kept of each.

@@ -67,9 +67,6 @@ impl<'a> KnownBuilder<'a> {
 
     /// Notes that these mounts have something in them.
     pub(super) fn note_mounts(&mut self, keys: &[Digest]) -> Result<(), NotesError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
         for key in keys {
             self.entry.note_mount(*key, Timestamp::now());
         }

@@ -110,8 +110,7 @@ impl Engine {
         Ok(if containerd { ImageStore::Containerd } else { ImageStore::GraphDriver })
     }
 
-    /// Who the engine is: its id, and where it keeps what it builds. Another one has another id, and so has one whose
-    /// data was wiped, if it is not older than 23.0.
+    /// Who the engine is: its id, and where it keeps what it builds. An old engine keeps its id when that is wiped.
     ///
     /// # Errors
     ///

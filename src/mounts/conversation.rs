@@ -43,9 +43,9 @@ fn refused(what: impl Into<String>) -> ConversationError {
 }
 
 /// What comes from a courier.
-pub type Reader = Box<dyn Read + Send>;
+pub(super) type Reader = Box<dyn Read + Send>;
 /// What goes to a courier.
-pub type Writer = Box<dyn Write + Send>;
+pub(super) type Writer = Box<dyn Write + Send>;
 
 /// A connection to a courier.
 pub struct Conversation {

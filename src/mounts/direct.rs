@@ -78,9 +78,13 @@ impl Direct {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
     use std::io::{Read, Write};
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
 
     use super::*;
+    use crate::mounts::Conversation;
 
     #[tokio::test]
     async fn only_who_knows_the_secret_gets_through_and_learns_the_other_one() {
@@ -104,6 +108,35 @@ mod tests {
         assert!(connections.try_recv().is_err());
         assert_eq!(say(told[1].clone()).await.unwrap().unwrap(), told[2]);
         assert!(connections.recv().await.is_some());
+        serving.abort();
+    }
+
+    #[tokio::test]
+    async fn the_courier_that_is_sent_takes_the_short_cut() {
+        let base = tempfile::tempdir().unwrap();
+        let own = crate::platform::own();
+        let program = crate::courier::program(own.split('/').nth(1).unwrap()).unwrap();
+        let path = base.path().join("courier");
+        fs::write(&path, program).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let direct = Direct::open().unwrap();
+        let (name, value) = direct
+            .environment()
+            .split_once('=')
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .unwrap();
+        let (sender, mut connections) = mpsc::channel(1);
+        let serving = tokio::spawn(direct.serve(sender));
+        // The way through the engine is closed.
+        let mut courier =
+            Command::new(&path).arg("/nonexistent").arg(base.path()).env(name, value).spawn().unwrap();
+        let stream = connections.recv().await.unwrap();
+        let greeted = tokio::task::spawn_blocking(move || {
+            let (number, conversation) = Conversation::greet(stream.try_clone().unwrap(), stream).unwrap();
+            conversation.bye().unwrap();
+            (number, courier.wait().unwrap().success())
+        });
+        assert_eq!(greeted.await.unwrap(), (0, true));
         serving.abort();
     }
 }

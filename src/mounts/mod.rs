@@ -34,7 +34,7 @@ mod uses;
 mod visit;
 
 pub use auto::missing;
-pub use conversation::{Conversation, ConversationError, Found, Reader, Taken, Writer};
+pub use conversation::{Conversation, ConversationError, Found, Taken};
 pub use error::MountError;
 pub use fit::misfit;
 pub use identity::{Directory, MountId, MountUse, Mounts, Origin, Passed, TargetMount, Variables, mounts};

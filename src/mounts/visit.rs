@@ -305,7 +305,7 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// The time after so long; a time that nobody lives to see where that is none.
+/// The time so long from now, or in ten years: there is no time for any duration.
 fn after(limit: Duration) -> Instant {
     const YEARS: Duration = Duration::from_hours(24 * 365 * 10);
     Instant::now() + limit.min(YEARS)

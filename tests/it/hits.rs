@@ -184,11 +184,14 @@ fn a_cached_step_behind_a_copy_saves_the_time_that_it_last_took() {
         let unique = context.tag("saves");
         let last = |step: &str| format!("FROM {BUSYBOX}\nCOPY seed /\nRUN sleep 2 # {unique}\nRUN {step}\n");
         context.write("seed", "seed");
-        for step in ["true", "false || true"] {
-            context.write("Dockerfile", last(step));
-            // As CI does it: the tag is the number of the build.
-            context.build(&["-t", &format!("saves-test:{}", step.len()), "."]);
-        }
+        // As CI does it: the tag is the number of the build. What the engine caches is its own affair, and beside other
+        // builds it may lose a layer; what larder makes of it is tested here.
+        let is_cached = (0..5).any(|number| {
+            context.write("Dockerfile", last(&format!("echo {number}")));
+            let record = context.build(&["-t", &format!("saves-test:{number}"), "."]);
+            record["steps"]["cached"] == 2
+        });
+        assert!(is_cached, "{} caches nothing", engine.name);
         let stats: Value =
             serde_json::from_str(&context.larder(&["stats", "--format", "json"]).success().stdout).unwrap();
         let saved = stats["sums"]["saved_millis"].as_i64().unwrap();

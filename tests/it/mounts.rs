@@ -192,6 +192,9 @@ fn a_mount_made_from_a_stage_keeps_what_the_stage_has_and_the_stage_is_built_onc
             .larder(&[&["build", "--strict"], &carried[..], &["."]].concat())
             .failure(1, "exit code: 9");
         assert!(failed.stderr.contains("cannot be built"), "{}", failed.stderr);
+        let alone = ["mount", "restore", "--strict"];
+        let alone = reader.larder(&[&alone, &carried[..], &["."]].concat()).failure(3, "cannot be built");
+        assert!(alone.stderr.contains("exit code: 9"), "{}", alone.stderr);
     }
 }
 

@@ -40,7 +40,8 @@ impl Job<'_> {
             }
         }
         self.set_unneeded_aside(&mut mounts, keys).await?;
-        let (report, prepared) = self.carrier(MountAction::Restore, keys)?.restore(&mounts).await?;
+        let (report, prepared) =
+            self.carrier(MountAction::Restore, keys)?.ahead_of_build().restore(&mounts).await?;
         self.prepared = prepared;
         self.tell(&report, &[MountOutcome::Hit, MountOutcome::Passed]);
         let restored = |record: &crate::output::mounts::MountRecord| MountRecord {

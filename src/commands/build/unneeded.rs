@@ -14,7 +14,7 @@ use crate::output::mounts::MountAction;
 use crate::output::progress::{StepKind, Trace};
 
 /// Whether a step, by its words, has this mount.
-fn mounts(step: &str, mount: &TargetMount) -> bool {
+fn has_mount(step: &str, mount: &TargetMount) -> bool {
     // As a whole word: a path may begin like another one.
     let says = |word: &str| {
         step.match_indices(word).any(|(at, _)| {
@@ -68,7 +68,7 @@ impl Job<'_> {
         keys: Option<&BuildKeys>,
         has_failed: bool,
     ) -> Result<(), CommandError> {
-        let ran = |mount: &TargetMount| self.mounting_steps.iter().any(|step| mounts(step, mount));
+        let ran = |mount: &TargetMount| self.mounting_steps.iter().any(|step| has_mount(step, mount));
         let (needed, unneeded): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.unneeded).into_iter().partition(ran);
         // A build that failed may not have come to the steps.
@@ -87,6 +87,9 @@ impl Job<'_> {
                 ));
             }
             self.change_known_builder(keys, |builder, keys| builder.forget_layers(keys.layers())).await?;
+        }
+        if unneeded.is_empty() {
+            return Ok(());
         }
         let report = self.carrier(MountAction::Restore, keys)?.keep(&unneeded).await?;
         self.account(report)
@@ -125,15 +128,13 @@ impl Job<'_> {
 mod tests {
     use super::*;
     use crate::dockerfile::{Dockerfile, Options};
-    use crate::mounts::Variables;
+    use crate::mounts::{Variables, mounts};
 
     #[test]
     fn a_step_has_a_mount_whose_target_and_id_it_names() {
         let text = "FROM x\nRUN --mount=type=cache,target=/c a\nRUN --mount=type=cache,id=pip,target=/p b\n";
         let resolution = Dockerfile::parse(text).unwrap().resolve(&Options::default()).unwrap();
-        let carried =
-            crate::mounts::mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded)
-                .carried;
+        let carried = mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded).carried;
         for (step, expected) in [
             ("RUN --mount=type=cache,target=/c a", [true, false]),
             ("RUN --mount=target=/c,type=cache a", [true, false]),
@@ -142,7 +143,7 @@ mod tests {
             ("RUN --mount=type=cache,id=pip,target=/p b", [false, true]),
             ("RUN --mount=type=cache,id=pipx,target=/p b", [false, false]),
         ] {
-            assert_eq!([mounts(step, &carried[0]), mounts(step, &carried[1])], expected, "{step}");
+            assert_eq!([has_mount(step, &carried[0]), has_mount(step, &carried[1])], expected, "{step}");
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::commands::build::{Progress, is_of_visit, show};
 use crate::commands::error::{CommandError, chain};
 use crate::commands::interrupts::Interrupts;
 use crate::mounts::{Conversation, TargetMount, VisitError, VisitTerms, Within, visit};
+use crate::output::dir::FaultRecord;
 use crate::output::progress::Trace;
 use crate::output::transfer::Transfer;
 
@@ -101,11 +102,14 @@ impl Carrier<'_> {
             &terms,
         );
         tokio::pin!(visiting);
+        // Whoever interrupts twice waits for nothing.
+        let mut is_left = false;
         let done = loop {
             tokio::select! {
                 done = &mut visiting => break done,
                 () = interrupts.next() => {
                     if terms.cancel.is_cancelled() {
+                        is_left = true;
                         break Err(VisitError::Interrupted);
                     }
                     meters.iter().for_each(Meter::stop);
@@ -122,8 +126,7 @@ impl Carrier<'_> {
         };
         match shown {
             Shown::Bytes(progress) => progress.finish(),
-            // Whoever interrupts twice waits for nothing.
-            Shown::Steps(showing) if matches!(done, Err(VisitError::Interrupted)) => showing.abort(),
+            Shown::Steps(showing) if is_left => showing.abort(),
             Shown::Steps(showing) => {
                 // It ends with the visit; a panic there would be a bug of its own, and what was carried stands.
                 self.prepared = showing.await.unwrap_or_default();
@@ -135,11 +138,15 @@ impl Carrier<'_> {
         match done {
             Ok(done) => Ok(done),
             Err(VisitError::Interrupted) => Err(CommandError::interrupted("interrupted")),
-            // Of what the user's own steps said the build itself will speak.
-            Err(VisitError::Solve { .. }) if is_of_build => {
-                self.printer.warn(&format!(
-                    "{what}: what some are made from cannot be built; going on without those"
-                ));
+            Err(error @ VisitError::Solve { .. }) if is_of_build => {
+                // What the user's own steps said may hold a build argument's value: it is shown, and not kept.
+                let message = format!("{what} failed: what some are made from cannot be built");
+                if self.build_follows {
+                    self.printer.warn(&format!("{message}; going on without those"));
+                } else {
+                    self.printer.warn(&format!("{message}: {}; going on without those", chain(&error)));
+                    self.report.faults.push(FaultRecord { reason: "other".to_owned(), message });
+                }
                 Ok(Vec::new())
             }
             Err(error) => {
