@@ -15,14 +15,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt as _, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, FlockOperation, Timespec, Timestamps, flock};
+use rustix::io::Errno;
 
 use super::pieces::{Piece, Pieces};
 use crate::archive::beneath::readable;
 use crate::archive::listing::{FileData, Listing, Node, NodeKind};
 use crate::archive::{STAGING, xattrs};
 
-/// How often another name is tried.
-const ATTEMPTS: usize = 8;
+/// How often another name is tried: each restore that starts may remove one before it is locked.
+const ATTEMPTS: usize = 64;
 
 /// A directory of files that are being written; removed with all that is left in it when dropped.
 #[derive(Debug)]
@@ -58,11 +59,16 @@ impl<'a> Staging<'a> {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 created => created?,
             }
-            let directory = root.open_dir_nofollow(&name)?;
-            // Where there are no locks, nobody removes it either.
-            let lock = readable(&directory)?;
-            let _ = flock(&lock, FlockOperation::NonBlockingLockExclusive);
-            // Before it was locked, another restore may have taken it for one that was left.
+            // Until it is locked, another restore may take it for one that was left.
+            let opened = root.open_dir_nofollow(&name).and_then(|made| Ok((readable(&made)?, made)));
+            let (lock, directory) = match opened {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
+            // Where there are no locks, nobody removes it either; who has this one is about to remove it.
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+                continue;
+            }
             let inode = directory.dir_metadata()?.ino();
             if root.symlink_metadata(&name).is_ok_and(|metadata| metadata.ino() == inode) {
                 let owner = rustix::process::geteuid().is_root();
@@ -235,4 +241,36 @@ pub fn remove_stale(root: &Dir) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_staged_in_is_never_taken_for_one_that_was_left() {
+        let place = tempfile::tempdir().unwrap();
+        let root = Dir::open_ambient_dir(place.path(), ambient_authority()).unwrap();
+        let listing = Listing::default();
+        let pieces = Pieces::new(&listing, &[], &[0]);
+        let end = Instant::now() + Duration::from_millis(500);
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    while Instant::now() < end {
+                        remove_stale(&root).unwrap();
+                    }
+                });
+            }
+            while Instant::now() < end {
+                let staging = Staging::new(&root, &listing, &pieces).unwrap();
+                staging.create(0).unwrap();
+            }
+        });
+        assert_eq!(root.entries().unwrap().count(), 0);
+    }
 }
