@@ -3,7 +3,7 @@
 //! The rooms, from the top down (`ARCHITECTURE.md` says which may use which):
 //!
 //! - [`commands`] runs a subcommand; [`cli`] is what was typed, [`settings`] what it means, [`output`] what is shown.
-//! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it.
+//! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it, [`images`] makes entries of it.
 //! - [`dockerfile`], [`requirements`] and [`context`] are what goes into a [`key`]; [`store`] keeps content,
 //!   [`archive`] makes entries of directories, [`notes`] and [`ledger`] remember.
 //! - [`mounts`] carries cache mounts between a builder and the store; [`courier`] is its half there.
@@ -19,6 +19,7 @@ pub mod digest;
 pub mod dockerfile;
 pub mod endpoint;
 pub mod engine;
+pub mod images;
 pub mod key;
 pub mod ledger;
 pub mod mounts;

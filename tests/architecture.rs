@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may use; `settings`, `commands` and the crate's root stand above all.
-const DOMAIN: [(&str, &[&str]); 18] = [
+const DOMAIN: [(&str, &[&str]); 19] = [
     ("digest", &[]),
     ("platform", &[]),
     ("endpoint", &["digest"]),
@@ -17,6 +17,7 @@ const DOMAIN: [(&str, &[&str]); 18] = [
     ("key", &["digest", "dockerfile", "requirements"]),
     ("store", &["digest"]),
     ("archive", &["context", "digest", "store"]),
+    ("images", &["digest", "registry", "store"]),
     ("notes", &["digest", "key", "store"]),
     ("ledger", &["digest", "key"]),
     ("engine", &["endpoint", "registry"]),
@@ -36,7 +37,7 @@ const DOMAIN: [(&str, &[&str]); 18] = [
             "store",
         ],
     ),
-    ("tiers", &["engine", "key", "ledger", "notes", "registry"]),
+    ("tiers", &["digest", "engine", "images", "key", "ledger", "notes", "registry", "store"]),
     ("cli", &[]),
 ];
 

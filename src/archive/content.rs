@@ -13,11 +13,11 @@ use rustix::io::Errno;
 
 use super::beneath::{Beneath, is_absent, stamp};
 use super::listing::{FileData, Node, NodeKind};
-use super::meter::{Counted, Meter};
 use super::walk::{Reason, node};
 use super::xattrs;
 use crate::context::Stamp;
 use crate::store::{CopyError, Save, StoreError};
+use crate::store::{Counted, Meter};
 
 /// Files below this many bytes share chunks.
 pub const SMALL: u64 = 256 * 1024;

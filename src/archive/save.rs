@@ -9,12 +9,11 @@ use super::beneath::Beneath;
 use super::content::{self, Kept};
 use super::index::Index;
 use super::listing::{FileData, Listing, Node, NodeKind};
-use super::meter::Meter;
 use super::plan::Plan;
 use super::walk::{LeftOut, Walked};
 use crate::context::Stamp;
 use crate::digest::Digest;
-use crate::store::{Entry, EntryKind, Save, Saved, Span, Store, StoreError, Subject};
+use crate::store::{Entry, EntryKind, Meter, Save, Saved, Span, Store, StoreError, Subject};
 
 /// Where an entry is to stand, and what it is called.
 #[derive(Debug)]

@@ -4,16 +4,22 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{CarryArgs, SourceArgs};
+use super::{CarryArgs, SourceArgs, StepArgs};
 
 /// `larder build`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Flags of docker build that BuildKit does not know (--squash, --compress, --memory, \
                         --cpu-*, --isolation, --security-opt) are refused with the reason")]
 pub struct BuildArgs {
+    /// Build context: a directory, a git or http(s) address, or - for a tar or Dockerfile on stdin
+    #[arg(value_name = "PATH | URL | -")]
+    pub context: String,
     /// What is built.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// What RUN steps run in.
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// Name the image
     #[arg(long, short, value_name = "NAME[:TAG]")]
     pub tag: Vec<String>,
@@ -73,12 +79,29 @@ pub struct BuildArgs {
     /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]
     #[arg(long)]
     pub strict: bool,
+    /// Which tiers are used.
+    #[command(flatten)]
+    pub tiers: TierArgs,
     /// How cache mounts are carried.
     #[command(flatten)]
     pub carry: CarryArgs,
     /// Flags that cannot be honoured.
     #[command(flatten)]
     pub refused: RefusedArgs,
+}
+
+/// Which tiers are used.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TierArgs {
+    /// Use caches, which is the default; =false builds without any of larder's [env: LARDER_ENABLED]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub enable_cache: Option<bool>,
+    /// Tiers to use: some of engine, archive, mounts [env: LARDER_TIERS] [default: all]
+    #[arg(long, value_name = "TIER", value_delimiter = ',')]
+    pub tiers: Vec<String>,
+    /// How long moving a whole image into or out of the store may take [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]
+    #[arg(long, value_name = "DURATION")]
+    pub archive_timeout: Option<String>,
 }
 
 /// How progress is shown.
@@ -98,7 +121,7 @@ pub enum ProgressArg {
 }
 
 /// Flags of docker build that are known in order to be answered.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct RefusedArgs {
     /// Always so with BuildKit
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -8,6 +8,7 @@ mod build;
 mod cache;
 mod dir;
 mod mount;
+mod run;
 mod source;
 mod stats;
 mod store;
@@ -16,14 +17,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use build::{BuildArgs, ProgressArg, RefusedArgs};
+pub use build::{BuildArgs, ProgressArg, RefusedArgs, TierArgs};
 pub use cache::{
     CacheArgs, CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, PlaceArg, ReadArgs,
     VerifyArgs,
 };
 pub use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
 pub use mount::{CarryArgs, MountArgs, MountBuildArgs, MountCommand};
-pub use source::SourceArgs;
+pub use run::{ContainerArgs, ImageArgs, RunArgs};
+pub use source::{SourceArgs, StepArgs};
 pub use stats::StatsArgs;
 pub use store::StoreArgs;
 
@@ -52,6 +54,8 @@ pub struct Cli {
 pub enum Command {
     /// Build an image, or take it from a cache when nothing has changed
     Build(Box<BuildArgs>),
+    /// Run an image, built or taken from a cache before
+    Run(Box<RunArgs>),
     /// Print the keys that a build of these inputs has
     Key(Box<KeyArgs>),
     /// Say what has changed since the last build of this image, so that its key is another

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::{BuildArgs, Format};
 
 /// How cache mounts are carried.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cache mounts")]
 pub struct CarryArgs {
     /// Add cache mounts to RUNs that install packages without one, unless they turn their cache off [env: LARDER_AUTO_MOUNTS]

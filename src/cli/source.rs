@@ -3,11 +3,8 @@
 use clap::Args;
 
 /// What goes into an image.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct SourceArgs {
-    /// Build context: a directory, a git or http(s) address, or - for a tar or Dockerfile on stdin
-    #[arg(value_name = "PATH | URL | -")]
-    pub context: String,
     /// Dockerfile, or - to read it from stdin [default: PATH/Dockerfile]
     #[arg(long, short, value_name = "FILE")]
     pub file: Option<String>,
@@ -32,6 +29,23 @@ pub struct SourceArgs {
     /// Set a label of the image
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
+    /// Look up newer base images, even where the engine has one
+    #[arg(long)]
+    pub pull: bool,
+    /// Add an input of your own to the key
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub key_extra: Vec<String>,
+    /// Add tags of your own to the key, in any order
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    pub tags: Vec<String>,
+    /// What the image is made for, such as "{'guest_os': 'CENTOS'}": part of the key, arguments of the build, environment of a run; also a plain text for the key alone
+    #[arg(long, value_name = "MAPPING | TEXT")]
+    pub additional_context: Option<String>,
+}
+
+/// What RUN steps run in.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StepArgs {
     /// Network of RUN steps: default, none or host
     #[arg(long, value_name = "MODE")]
     pub network: Option<String>,
@@ -50,16 +64,4 @@ pub struct SourceArgs {
     /// Allow what a build may not do by itself: network.host or security.insecure
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
     pub allow: Vec<String>,
-    /// Look up newer base images, even where the engine has one
-    #[arg(long)]
-    pub pull: bool,
-    /// Add an input of your own to the key
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub key_extra: Vec<String>,
-    /// Add tags of your own to the key, in any order
-    #[arg(long, value_name = "TAG", value_delimiter = ',')]
-    pub tags: Vec<String>,
-    /// Add a text to the key, such as the settings that a build is made for
-    #[arg(long, value_name = "TEXT")]
-    pub additional_context: Option<String>,
 }

@@ -15,6 +15,7 @@ use crate::archive::UnlistedError;
 use crate::buildkit::Client;
 use crate::courier::protocol::{Notes as Remarks, Owner};
 use crate::engine::Engine;
+use crate::ledger::millis;
 use crate::mounts::{
     MountError, Mounts, Present, RestoredMount, SaveOutcome, SaveTerms, SavedMount, TargetMount, misfit,
     restore, save,
@@ -347,7 +348,7 @@ impl<'a> Carrier<'a> {
         self.report.mounts.extend(mounts.passed.iter().map(passed));
         // What was built on the way is no cost of the mounts: the build finds it done.
         let own = self.started.elapsed().saturating_sub(self.preparing);
-        self.report.millis = u64::try_from(own.as_millis()).unwrap_or(u64::MAX);
+        self.report.millis = millis(own);
         self.report
     }
 }

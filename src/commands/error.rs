@@ -20,6 +20,8 @@ pub(crate) enum ErrorKind {
     Cache,
     /// The user interrupted.
     Interrupted,
+    /// The user's own command ended with this status, of which it has spoken itself.
+    Exit(u8),
 }
 
 impl ErrorKind {
@@ -30,6 +32,7 @@ impl ErrorKind {
             Self::Config => 2,
             Self::Cache => 3,
             Self::Interrupted => 130,
+            Self::Exit(status) => status,
         }
     }
 }
@@ -69,6 +72,11 @@ impl CommandError {
     /// The user interrupted.
     pub(crate) fn interrupted(cause: &str) -> Self {
         Self { kind: ErrorKind::Interrupted, cause: cause.to_owned(), hints: Vec::new() }
+    }
+
+    /// A command that failed for a reason of its own.
+    pub(crate) fn exit(status: u8) -> Self {
+        Self { kind: ErrorKind::Exit(status), cause: String::new(), hints: Vec::new() }
     }
 
     /// A build that failed for a reason of its own.

@@ -9,6 +9,8 @@ mod interrupts;
 mod key;
 mod known_builder;
 mod mount;
+mod moving;
+mod run;
 mod stats;
 mod store;
 mod watched;
@@ -52,6 +54,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
     let settings = Settings::resolve(&cli.global, environment)?;
     match &cli.command {
         Command::Build(args) => on_a_runtime(build::run(args, &settings, environment, printer)),
+        Command::Run(args) => on_a_runtime(run::run(args, &settings, environment, printer)),
         Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, *printer)),
         Command::Why(args) => on_a_runtime(why::run(args, &settings, environment, *printer)),
         Command::Cache(args) => cache::run(args, &settings, *printer),

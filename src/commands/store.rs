@@ -6,11 +6,12 @@ use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 
 use super::error::{CommandError, chain};
+use crate::key::Input;
 use crate::output::Printer;
 use crate::settings::Settings;
 use crate::store::backend::remote::OpenRemoteFault;
 use crate::store::backend::{Backend, Directory, Fused, Reason};
-use crate::store::{LAYOUT, Limits, Store, StoreError};
+use crate::store::{KeyInput, LAYOUT, Limits, Store, StoreError};
 
 /// Opens the store; nothing is read yet.
 pub(super) fn open(settings: &Settings) -> Result<Store, CommandError> {
@@ -26,6 +27,16 @@ pub(super) fn open(settings: &Settings) -> Result<Store, CommandError> {
     })?;
     let remote = remote.map(|remote| Arc::new(Fused::new(remote)) as Arc<dyn Backend>);
     Ok(Store::new(local, remote, settings.store.terms.clone()))
+}
+
+/// What a key was made of, as an entry keeps it.
+pub(super) fn key_inputs(inputs: &[Input]) -> Vec<KeyInput> {
+    let kept = |input: &Input| KeyInput {
+        kind: input.kind.name().to_owned(),
+        name: input.name.clone(),
+        digest: input.digest,
+    };
+    inputs.iter().map(kept).collect()
 }
 
 /// How a workflow of GitHub's gives a step this variable.

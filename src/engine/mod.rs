@@ -3,6 +3,8 @@
 //! Streams are opened by `endpoint`, so that Unix sockets, TLS and ssh are the
 //! same ones that BuildKit is reached by.
 
+mod archive;
+mod container;
 mod image;
 mod push;
 mod transport;
@@ -10,6 +12,7 @@ mod transport;
 use bollard::errors::Error as ApiError;
 use bollard::{ClientVersion, Docker};
 
+pub use container::{Container, ContainerSpec, Device, Gpus, Port, Stream};
 pub use image::{Image, ImageStore};
 pub use push::PushProgress;
 

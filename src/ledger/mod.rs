@@ -11,9 +11,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use record::{
-    BuildRecord, MountRecord, Outcome, Prediction, StepCounts, StepEntry, TierOutcome, TierRecord,
+    BuildRecord, KeptRecord, MountRecord, Outcome, Prediction, StepCounts, StepEntry, TierOutcome, TierRecord,
 };
 pub use sums::Sums;
 
@@ -34,6 +35,11 @@ pub struct Ledger {
     pub builds: Vec<BuildRecord>,
     /// Lines that could not be read.
     pub unreadable: usize,
+}
+
+/// A duration as records have it, in milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Appends a build to the ledger at `path`, whose directory must exist.

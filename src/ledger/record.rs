@@ -39,6 +39,9 @@ pub struct BuildRecord {
     pub tiers: Vec<TierRecord>,
     /// The cache mounts.
     pub mounts: Vec<MountRecord>,
+    /// What keeping the image in the store came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptRecord>,
     /// How long it took in all, milliseconds.
     pub millis: u64,
     /// What BuildKit's exporters answered (`containerimage.digest`, …), beside the fields above as docker
@@ -96,6 +99,19 @@ pub struct TierRecord {
     /// Bytes it moved.
     pub bytes: u64,
     /// Time it took, milliseconds.
+    pub millis: u64,
+}
+
+/// An image that was kept in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRecord {
+    /// The first digits of the entry's id.
+    pub entry: String,
+    /// Bytes of the image.
+    pub bytes: u64,
+    /// Bytes that it added to the store.
+    pub added_bytes: u64,
+    /// Time it took, milliseconds, from the end of the build on.
     pub millis: u64,
 }
 
@@ -181,6 +197,7 @@ impl BuildRecord {
             step_list: Vec::new(),
             tiers: Vec::new(),
             mounts: Vec::new(),
+            kept: None,
             millis: 0,
             more: BTreeMap::new(),
             error: None,

@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::conversation::{Conversation, ConversationError, Found};
 use super::error::MountError;
-use crate::archive::{Listing, Meter, Node, NodeKind, Pieces, read_listing};
+use crate::archive::{Listing, Node, NodeKind, Pieces, read_listing};
 use crate::courier::protocol::{Notes, Owner};
-use crate::store::{Entry, Store, StoreError};
+use crate::store::{Entry, Meter, Store, StoreError};
 
 /// What becomes of a file of the mount that is another than the entry's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

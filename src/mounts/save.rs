@@ -4,12 +4,11 @@ use super::conversation::{Conversation, Found, Taken};
 use super::error::MountError;
 use super::uses::{Counted, Tally, file, known, trim};
 use crate::archive::{
-    CommitError, FileData, Listing, Meter, Node, NodeKind, SMALL_FILE, Shrunk, commit, read_listing,
-    take_over,
+    CommitError, FileData, Listing, Node, NodeKind, SMALL_FILE, Shrunk, commit, read_listing, take_over,
 };
 use crate::courier::protocol::{Notes, Owner, ReadOutcome};
 use crate::digest::Digest;
-use crate::store::{Entry, EntryKind, Save, Saved, Store, Subject};
+use crate::store::{Entry, EntryKind, Meter, Save, Saved, Store, Subject};
 
 /// Files that are asked for at once.
 const ASKED: usize = 8192;

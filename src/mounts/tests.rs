@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::thread;
 
 use super::*;
-use crate::archive::Meter;
 use crate::courier;
 use crate::digest::Digest;
+use crate::store::Meter;
 use crate::store::backend::Directory as LocalDirectory;
 use crate::store::{Entry, Lane, Store, Subject, Terms, Trust};
 

@@ -143,6 +143,13 @@ impl<'a> EntryInfo<'a> {
         }
     }
 
+    /// What the entry is, for people.
+    pub fn brief(&self) -> String {
+        let mut text = String::new();
+        self.entry.text(&mut text);
+        text
+    }
+
     /// The entry for people.
     pub fn text(&self) -> String {
         let mut text = String::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use humansize::{DECIMAL, format_size};
 
 use super::table::{self, Align};
-use crate::ledger::{BuildRecord, Outcome, TierOutcome};
+use crate::ledger::{BuildRecord, KeptRecord, Outcome, TierOutcome, millis};
 
 /// Renders what a build hit and how long it took, for people.
 pub fn render(record: &BuildRecord) -> String {
@@ -55,13 +55,30 @@ pub fn render(record: &BuildRecord) -> String {
     text
 }
 
+/// Tells what bringing an image into the engine came to.
+pub fn loaded(bytes: u64, elapsed: Duration) -> String {
+    format!("the image was loaded: {} in {}", format_size(bytes, DECIMAL), duration(millis(elapsed)))
+}
+
+/// Tells where an image is kept.
+pub fn kept(record: &KeptRecord) -> String {
+    let size = |bytes| format_size(bytes, DECIMAL);
+    format!(
+        "the image is kept as entry {}: {}, {} of them new, in {}\n",
+        record.entry,
+        size(record.bytes),
+        size(record.added_bytes),
+        duration(record.millis)
+    )
+}
+
 /// An id as people read it: `sha256:` and twelve digits.
 fn short(id: &str) -> &str {
     id.get(.."sha256:".len() + 12).unwrap_or(id)
 }
 
 /// A duration as people read it: `12ms`, `3.4s`, `2m 05s`.
-pub(super) fn duration(millis: u64) -> String {
+pub fn duration(millis: u64) -> String {
     let seconds = Duration::from_millis(millis).as_secs();
     match millis {
         0..1000 => format!("{millis}ms"),

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Environment, MountSettings, Output, Settings, SettingsError, SourceSettings, duration, env_vars, fields,
-    output,
+    Environment, MountSettings, Output, Settings, SettingsError, SourceSettings, TierSettings, duration,
+    env_vars, fields, output,
 };
 use crate::buildkit::solve::CacheEntry;
 use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
@@ -64,6 +64,8 @@ pub struct BuildSettings {
     pub timeout: Option<Duration>,
     /// A cache at fault fails the build.
     pub strict: bool,
+    /// Which tiers are used.
+    pub tiers: TierSettings,
     /// How cache mounts are carried.
     pub mounts: MountSettings,
 }
@@ -80,7 +82,7 @@ impl BuildSettings {
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
         refuse(&args.refused)?;
-        let source = SourceSettings::resolve(&args.source, environment, &settings.docker_config)?;
+        let source = SourceSettings::resolve(args, environment, &settings.docker_config)?;
         let mut outputs = output::resolve(&args.output, args.push, args.load)?;
         // `--output …,name=NAME` is another way to say `--tag NAME`.
         let named: Vec<String> =
@@ -116,6 +118,7 @@ impl BuildSettings {
             cache_to.push(CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() });
         }
         let mounts = MountSettings::resolve(&args.carry, &source, settings, environment)?;
+        let tiers = TierSettings::resolve(&args.tiers, settings, environment)?;
         let progress = if args.quiet { ProgressMode::Quiet } else { progress(args, settings, environment)? };
         Ok(Self {
             source,
@@ -135,6 +138,7 @@ impl BuildSettings {
             attestations: attestations(args)?,
             timeout,
             strict: settings.is_strict(args.strict, environment)?,
+            tiers,
             mounts,
         })
     }

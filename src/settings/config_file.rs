@@ -5,6 +5,9 @@
 //! progress: plain
 //! strict: false
 //! timeout: 30m
+//! enabled: true
+//! tiers: [engine, archive, mounts]
+//! archive_timeout: 10m
 //! remote: s3://bucket/larder?region=eu-north-1
 //! remote_timeout: 1m
 //! trunk: main
@@ -38,6 +41,9 @@ pub(super) struct ConfigFile {
     pub(super) progress: Option<String>,
     pub(super) strict: Option<bool>,
     pub(super) timeout: Option<String>,
+    pub(super) enabled: Option<bool>,
+    pub(super) tiers: Option<Vec<String>>,
+    pub(super) archive_timeout: Option<String>,
     pub(super) remote: Option<String>,
     pub(super) remote_timeout: Option<String>,
     pub(super) trunk: Option<String>,

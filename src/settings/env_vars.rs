@@ -10,6 +10,12 @@ pub const LARDER_PROGRESS: &str = "LARDER_PROGRESS";
 pub const LARDER_STRICT: &str = "LARDER_STRICT";
 /// How long a build may take, e.g. `30m`.
 pub const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
+/// `0` builds without any cache of larder's.
+pub const LARDER_ENABLED: &str = "LARDER_ENABLED";
+/// Tiers to use: some of `engine`, `archive` and `mounts`, separated by commas.
+pub const LARDER_TIERS: &str = "LARDER_TIERS";
+/// How long moving a whole image into or out of the store may take, e.g. `10m`.
+pub const LARDER_ARCHIVE_TIMEOUT: &str = "LARDER_ARCHIVE_TIMEOUT";
 /// Lane of this job; default what the CI system says of its branch.
 pub const LARDER_LANE: &str = "LARDER_LANE";
 /// A secret that keeps values of build arguments from being guessed; the same for all who share keys.
@@ -86,6 +92,13 @@ pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
 pub const ACTIONS_RESULTS_URL: &str = "ACTIONS_RESULTS_URL";
 /// GitHub's: lets actions use its cache.
 pub const ACTIONS_RUNTIME_TOKEN: &str = "ACTIONS_RUNTIME_TOKEN";
+
+/// Jenkins': the revision that is built.
+pub const GIT_COMMIT: &str = "GIT_COMMIT";
+/// GitLab's: the revision that is built.
+pub const CI_COMMIT_SHA: &str = "CI_COMMIT_SHA";
+/// GitHub's: the revision that is built.
+pub const GITHUB_SHA: &str = "GITHUB_SHA";
 
 /// Docker's: address of the engine.
 pub const DOCKER_HOST: &str = "DOCKER_HOST";

@@ -4,8 +4,10 @@
 //! defaults. Nothing below this room reads any of them. Every variable is
 //! named in [`env_vars`].
 
+mod additional_context;
 mod build;
 mod config_file;
+mod container;
 mod dir;
 mod docker_config;
 mod duration;
@@ -19,16 +21,19 @@ mod precedence;
 mod size;
 mod source;
 mod store;
+mod tiers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use build::{BuildSettings, ProgressMode};
+pub use container::container;
 pub use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
 pub use mounts::MountSettings;
 pub use output::{Destination, Output, OutputKind};
 pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
 pub use store::StoreSettings;
+pub use tiers::TierSettings;
 
 use self::precedence::Behind;
 use crate::cli::GlobalArgs;

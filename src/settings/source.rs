@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::docker_config::DockerConfig;
-use super::{Environment, SettingsError, env_vars, fields};
+use super::{Environment, SettingsError, additional_context, env_vars, fields};
 use crate::buildkit::session::{SecretSource, SshAgent};
-use crate::cli::SourceArgs;
+use crate::cli::{BuildArgs, StepArgs};
 use crate::platform::Platform;
 use crate::registry::{ImageRef, InvalidImageRef};
 
@@ -74,6 +74,8 @@ pub struct SourceSettings {
     pub key_tags: BTreeSet<String>,
     /// The user's own text in the key.
     pub additional_context: Option<String>,
+    /// The names in that with their values: build arguments, and the environment of a run.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl SourceSettings {
@@ -83,11 +85,12 @@ impl SourceSettings {
     ///
     /// Fails on a malformed flag, and on a directory or file that is not there.
     pub fn resolve(
-        args: &SourceArgs,
+        build: &BuildArgs,
         environment: &Environment,
         docker_config: &Path,
     ) -> Result<Self, SettingsError> {
-        let context = context(&args.context)?;
+        let (args, steps) = (&build.source, &build.steps);
+        let context = context(&build.context)?;
         let dockerfile = match args.file.as_deref() {
             None | Some("") => DockerfileSource::Default,
             Some("-") if context == ContextSource::Stdin => {
@@ -112,6 +115,10 @@ impl SourceSettings {
                     }
                 }
             }
+        }
+        let context_of_use = additional_context::parse(args.additional_context.as_deref())?;
+        for (name, value) in &context_of_use.values {
+            build_args.entry(name.clone()).or_insert_with(|| value.clone());
         }
         if let Some(epoch) = environment.get(env_vars::SOURCE_DATE_EPOCH) {
             build_args.entry(env_vars::SOURCE_DATE_EPOCH.to_owned()).or_insert_with(|| epoch.to_owned());
@@ -146,8 +153,8 @@ impl SourceSettings {
             secrets: secrets(&args.secret, environment)?,
             ssh: ssh_agents(&args.ssh, environment)?,
             labels: labels(&args.label)?,
-            options: options(args)?,
-            entitlements: entitlements(args)?,
+            options: options(steps)?,
+            entitlements: entitlements(steps)?,
             pull: args.pull,
             key_extra: key_extra(&args.key_extra)?,
             key_tags: args
@@ -156,7 +163,8 @@ impl SourceSettings {
                 .map(|tag| tag.trim().to_owned())
                 .filter(|tag| !tag.is_empty())
                 .collect(),
-            additional_context: args.additional_context.clone(),
+            additional_context: context_of_use.text,
+            variables: context_of_use.values,
         })
     }
 }
@@ -320,7 +328,7 @@ pub(super) fn key_extra(flags: &[String]) -> Result<BTreeMap<String, String>, Se
 }
 
 /// The frontend's options, in the notation that BuildKit's Dockerfile frontend reads.
-fn options(args: &SourceArgs) -> Result<BTreeMap<String, String>, SettingsError> {
+fn options(args: &StepArgs) -> Result<BTreeMap<String, String>, SettingsError> {
     let mut options = BTreeMap::new();
     match args.network.as_deref() {
         None | Some("" | "default") => {}
@@ -336,11 +344,8 @@ fn options(args: &SourceArgs) -> Result<BTreeMap<String, String>, SettingsError>
     if !args.add_host.is_empty() {
         options.insert("add-hosts".to_owned(), hosts?.join(","));
     }
-    if let Some(size) = &args.shm_size {
-        let bytes = bytes(size).ok_or_else(|| {
-            SettingsError::flag("shm-size", format!("`{size}` is no size such as 64m or 1g"))
-        })?;
-        options.insert("shm-size".to_owned(), bytes.to_string());
+    if let Some(text) = &args.shm_size {
+        options.insert("shm-size".to_owned(), size("shm-size", text)?.to_string());
     }
     if !args.ulimit.is_empty() {
         for limit in &args.ulimit {
@@ -378,6 +383,11 @@ fn is_ulimit(limit: &str) -> bool {
     })
 }
 
+/// The size that a flag gives.
+pub(super) fn size(flag: &'static str, text: &str) -> Result<u64, SettingsError> {
+    bytes(text).ok_or_else(|| SettingsError::flag(flag, format!("`{text}` is no size such as 64m or 1g")))
+}
+
 /// A size in bytes with Docker's binary suffixes: `64m`, `1g`, `512`.
 fn bytes(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
@@ -395,7 +405,7 @@ fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-fn entitlements(args: &SourceArgs) -> Result<Vec<String>, SettingsError> {
+fn entitlements(args: &StepArgs) -> Result<Vec<String>, SettingsError> {
     let mut entitlements = args.allow.clone();
     if let Some(unknown) =
         args.allow.iter().find(|name| !matches!(name.as_str(), "network.host" | "security.insecure"))

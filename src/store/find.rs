@@ -34,7 +34,8 @@ impl Store {
         Found { entry, exact, faults: search.faults }
     }
 
-    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+    /// This job's lane, then the trunk.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
         std::iter::once(&self.lane).chain((self.trunk != self.lane).then_some(&self.trunk))
     }
 }

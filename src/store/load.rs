@@ -35,18 +35,46 @@ impl Store {
         places: &[usize],
         sink: &Sink<'_>,
     ) -> Result<Vec<StoreError>, StoreError> {
+        self.loaded(entry, places, |fetch, threads| {
+            parallel::each(places, threads, |place| {
+                sink(*place, &fetch.chunk(*place)?).map_err(StoreError::Sink)
+            })
+        })
+    }
+
+    /// The same in the order of `places`, for a sink that is a stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::load`].
+    pub fn load_in_order(
+        &self,
+        entry: &Entry,
+        places: &[usize],
+        mut sink: impl FnMut(usize, Vec<u8>) -> io::Result<()> + Send,
+    ) -> Result<Vec<StoreError>, StoreError> {
+        self.loaded(entry, places, |fetch, threads| {
+            let take = |place: &usize, chunk| sink(*place, chunk).map_err(StoreError::Sink);
+            parallel::each_in_order(places, threads, |place| fetch.chunk(*place), take)
+        })
+    }
+
+    fn loaded(
+        &self,
+        entry: &Entry,
+        places: &[usize],
+        run: impl FnOnce(&Fetch<'_>, usize) -> Result<(), StoreError>,
+    ) -> Result<Vec<StoreError>, StoreError> {
         let fetched = self.register_fetches(entry, places)?;
         let fetch = Fetch { store: self, entry, fetched, faults: Mutex::default() };
         let threads = self
             .remote
             .as_ref()
             .map_or(parallel::cores() + WAITING_THREADS, |remote| remote.backend.parallelism());
-        let done = parallel::each(places, threads.min(MOST_THREADS), |place| {
-            sink(*place, &fetch.chunk(*place)?).map_err(StoreError::Sink)
-        });
-        match done {
+        match run(&fetch, threads.min(MOST_THREADS)) {
             Err(fault @ (StoreError::Damaged { .. } | StoreError::Missing { .. })) => {
                 self.set_aside(entry);
+                self.set_damage_aside(entry);
                 Err(fault)
             }
             Err(fault) => Err(fault),
@@ -56,6 +84,18 @@ impl Store {
                 Ok(faults)
             }
         }
+    }
+
+    /// Moves all of an entry's chunks out of the way that are damaged here, so that the next save writes them anew. What
+    /// cannot be read or moved is left for then.
+    fn set_damage_aside(&self, entry: &Entry) {
+        let threads = (parallel::cores() + WAITING_THREADS).min(MOST_THREADS);
+        let done = parallel::each::<_, std::convert::Infallible>(&entry.manifest.chunks, threads, |chunk| {
+            // Reading one that is damaged moves it.
+            drop(self.local.chunk(&chunk.digest));
+            Ok(())
+        });
+        let Ok(()) = done;
     }
 
     /// Keeps the manifest of an entry that came from the remote.

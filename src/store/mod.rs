@@ -25,6 +25,7 @@ mod find;
 mod lane;
 mod load;
 mod manifest;
+mod meter;
 mod parallel;
 mod portable;
 mod push;
@@ -49,6 +50,7 @@ pub use find::Found;
 pub use lane::{InvalidLane, Lane};
 pub use load::Sink;
 pub use manifest::{ChunkRef, Entry, KeyInput, Manifest, SCHEMA, Span, Subject};
+pub use meter::{Counted, Meter};
 pub use portable::{Carried, PortableError};
 use repository::Repository;
 pub use retention::{Cause, Limits};
@@ -128,8 +130,26 @@ impl Store {
             return Ok(());
         }
         let now = Timestamp::now();
-        self.local.touch(entry, now)?;
-        self.remote.as_ref().map_or(Ok(()), |remote| remote.touch(entry, now))
+        self.local.touch(&entry.digits(), now)?;
+        self.remote.as_ref().map_or(Ok(()), |remote| remote.touch(&entry.digits(), now))
+    }
+
+    /// The same of the entry of `key` that would be found here, if there is one; the remote is not asked.
+    ///
+    /// # Errors
+    ///
+    /// Fails when that cannot be looked up or written.
+    pub fn touch_here(&self, kind: EntryKind, family: &str, key: Digest) -> Result<(), StoreError> {
+        if self.read_only {
+            return Ok(());
+        }
+        for lane in self.lanes() {
+            let address = Address { lane: lane.clone(), kind, family: family.to_owned(), key };
+            if let Some(name) = self.local.versions(&address)?.first() {
+                return self.local.touch(&name.id, Timestamp::now());
+            }
+        }
+        Ok(())
     }
 
     /// Moves an entry that lacks content out of the way, as far as that is possible.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// How many threads the machine can keep computing.
@@ -49,9 +49,69 @@ pub(super) fn each<T: Sync, E: Send>(
     unlocked(failed).map_or(Ok(()), Err)
 }
 
+/// Does `work` for each item by up to `threads` threads, and hands what comes of it to `take` in the items' order.
+///
+/// Each thread holds one result that waits for its turn.
+///
+/// # Errors
+///
+/// Ends with the first error of either.
+pub(super) fn each_in_order<T: Sync, R, E: Send>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+    take: impl FnMut(&T, R) -> Result<(), E> + Send,
+) -> Result<(), E> {
+    struct Turns<F> {
+        /// The place whose turn it is; `None` once something has failed.
+        next: Option<usize>,
+        take: F,
+    }
+    let places: Vec<usize> = (0..items.len()).collect();
+    let (turns, moved) = (Mutex::new(Turns { next: Some(0), take }), Condvar::new());
+    let end = || {
+        lock(&turns).next = None;
+        moved.notify_all();
+    };
+    each(&places, threads, |place| {
+        let result = work(&items[*place]).inspect_err(|_| end())?;
+        let waiting = |turns: &mut Turns<_>| turns.next.is_some_and(|next| next != *place);
+        let mut turns = moved.wait_while(lock(&turns), waiting).unwrap_or_else(PoisonError::into_inner);
+        if turns.next.is_none() {
+            // Who has failed says so.
+            return Ok(());
+        }
+        let taken = (turns.take)(&items[*place], result);
+        turns.next = taken.is_ok().then_some(place + 1);
+        drop(turns);
+        moved.notify_all();
+        taken
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_come_in_order_whoever_is_done_first_and_errors_end_it() {
+        let items: Vec<usize> = (0..200).collect();
+        let slow = |item: &usize| {
+            thread::sleep(std::time::Duration::from_micros((200 - *item as u64) * 7 % 300));
+            Ok::<usize, usize>(*item)
+        };
+        let mut taken = Vec::new();
+        let take = |_: &usize, item| {
+            taken.push(item);
+            Ok(())
+        };
+        each_in_order(&items, 8, slow, take).unwrap();
+        assert_eq!(taken, items);
+        let failing = |item: &usize| if *item == 50 { Err(*item) } else { Ok(*item) };
+        assert_eq!(each_in_order(&items, 8, failing, |_, _| Ok(())), Err(50));
+        let refuse = |item: &usize, _| if *item == 70 { Err(*item) } else { Ok(()) };
+        assert_eq!(each_in_order(&items, 8, slow, refuse), Err(70));
+    }
 
     #[test]
     fn each_item_is_done_once_and_an_error_ends_it() {

@@ -103,7 +103,7 @@ impl Store {
         Ok(carried)
     }
 
-    /// Takes the entries of `file` into `place`, into the lanes that they were saved in.
+    /// Takes the entries of `file` into `place`, into the lanes that they were saved in; which ones these are.
     ///
     /// # Errors
     ///
@@ -114,12 +114,12 @@ impl Store {
         place: Place,
         file: impl Read,
         progress: &dyn Fn(u64),
-    ) -> Result<Carried, PortableError> {
+    ) -> Result<(Carried, Vec<Entry>), PortableError> {
         if self.read_only {
             return Err(StoreError::ReadOnly.into());
         }
         let mut carried = Carried::default();
-        let Some(repository) = self.repository(place) else { return Ok(carried) };
+        let Some(repository) = self.repository(place) else { return Ok((carried, Vec::new())) };
         let registration = Registration::new(repository)?;
         let mut present = HashSet::new();
         let mut manifests: Vec<(Entry, Vec<u8>)> = Vec::new();
@@ -178,7 +178,7 @@ impl Store {
             repository.put_entry(entry, text)?;
             carried.entries += 1;
         }
-        Ok(carried)
+        Ok((carried, manifests.into_iter().map(|(entry, _)| entry).collect()))
     }
 }
 

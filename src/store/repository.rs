@@ -132,9 +132,9 @@ impl Repository {
         Ok(self.backend.settle(&entry.manifest.address.place())?)
     }
 
-    /// Notes that the entry was used at `now`.
-    pub(super) fn touch(&self, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
-        let place = format!("used/{}", entry.digits());
+    /// Notes that the entry whose id has these digits in names was used at `now`.
+    pub(super) fn touch(&self, digits: &str, now: Timestamp) -> Result<(), StoreError> {
+        let place = format!("used/{digits}");
         let older = self.backend.list(&place)?;
         let path = format!("{place}/{}", now.as_millisecond());
         self.backend.write(&path, b"")?;

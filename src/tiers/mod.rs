@@ -4,12 +4,14 @@
 //! that counts as a miss. A fault never fails a build by itself; whether it
 //! does is decided above (`--strict`).
 
+mod archive;
 mod engine;
 
 use std::time::Duration;
 
-use crate::ledger::{TierOutcome, TierRecord};
+use crate::ledger::{TierOutcome, TierRecord, millis};
 
+pub use archive::{ArchiveTier, KeepError, LoadError, Loaded};
 pub use engine::EngineTier;
 
 /// Something went wrong in a tier.
@@ -22,19 +24,21 @@ pub struct Answer<T> {
     pub found: Option<T>,
     /// Why, in a few words.
     pub reason: String,
+    /// Bytes that were moved.
+    pub bytes: u64,
     /// What went wrong, if anything did.
-    pub fault: Option<Fault>,
+    pub faults: Vec<Fault>,
     /// Whether the key was never seen before.
     unknown: bool,
 }
 
 impl<T> Answer<T> {
     fn hit(found: T, reason: impl Into<String>) -> Self {
-        Self { found: Some(found), reason: reason.into(), fault: None, unknown: false }
+        Self { found: Some(found), ..Self::miss(reason) }
     }
 
     fn miss(reason: impl Into<String>) -> Self {
-        Self { found: None, reason: reason.into(), fault: None, unknown: false }
+        Self { found: None, reason: reason.into(), bytes: 0, faults: Vec::new(), unknown: false }
     }
 
     fn unknown(reason: impl Into<String>) -> Self {
@@ -47,18 +51,18 @@ impl<T> Answer<T> {
     }
 
     fn fault(fault: impl Into<Fault>, reason: impl Into<String>) -> Self {
-        Self { found: None, reason: reason.into(), fault: Some(fault.into()), unknown: false }
+        Self { faults: vec![fault.into()], ..Self::miss(reason) }
     }
 
-    /// The ledger's record of this answer of `tier`, which took `duration` and moved no bytes.
+    /// The ledger's record of this answer of `tier`, which took `duration`.
     pub fn record(&self, tier: &str, duration: Duration) -> TierRecord {
         let outcome = if self.found.is_some() { TierOutcome::Hit } else { TierOutcome::Miss };
         TierRecord {
             tier: tier.to_owned(),
             outcome,
             reason: self.reason.clone(),
-            bytes: 0,
-            millis: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            bytes: self.bytes,
+            millis: millis(duration),
         }
     }
 }

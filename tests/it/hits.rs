@@ -69,9 +69,9 @@ fn an_image_that_was_removed_is_built_again() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let tag = context.tag("app");
-    context.build(&["-t", &tag, "."]);
+    context.build(&["--tiers", "engine", "-t", &tag, "."]);
     assert!(context.engine.docker().args(["rmi", &tag]).status().unwrap().success());
-    let again = context.build(&["-t", &tag, "."]);
+    let again = context.build(&["--tiers", "engine", "-t", &tag, "."]);
     assert_eq!(outcome(&again), ("built", None));
     assert_eq!(again["tiers"][0]["outcome"], "miss");
     assert!(again["tiers"][0]["reason"].as_str().unwrap().contains("gone from the engine"));

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,7 +15,7 @@ pub(crate) const BUSYBOX: &str = "larder-test/busybox:1";
 
 /// A project, a cache and a home of its own, and an engine.
 pub(crate) struct TestContext {
-    directory: TempDir,
+    directory: Arc<TempDir>,
     pub(crate) engine: Engine,
 }
 
@@ -60,9 +61,14 @@ impl Run {
 impl TestContext {
     pub(crate) fn new(engine: &Engine) -> Self {
         let directory = TempDir::with_prefix("larder-it-").expect("a temporary directory");
-        let context = Self { directory, engine: engine.clone() };
+        let context = Self { directory: Arc::new(directory), engine: engine.clone() };
         std::fs::create_dir_all(context.project()).expect("a project");
         context
+    }
+
+    /// The same project and cache with another engine.
+    pub(crate) fn on(&self, engine: &Engine) -> Self {
+        Self { directory: Arc::clone(&self.directory), engine: engine.clone() }
     }
 
     /// A path below the test's own directory; [`Self::project`] is one of them.

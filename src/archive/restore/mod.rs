@@ -24,8 +24,7 @@ use super::base::{self, PlaceError, UnlistedError};
 use super::beneath::{Beneath, stamp};
 use super::index::Index;
 use super::listing::{Listing, NodeKind};
-use super::meter::Meter;
-use crate::store::{Entry, Store, StoreError};
+use crate::store::{Entry, Meter, Store, StoreError};
 use compare::Present;
 use staging::Staging;
 

@@ -15,7 +15,7 @@ use cap_std::fs::Dir;
 use super::*;
 use crate::digest::Digest;
 use crate::store::backend::Directory;
-use crate::store::{Entry, EntryKind, Lane, Store, Subject, Terms, Trust};
+use crate::store::{Entry, EntryKind, Lane, Meter, Store, Subject, Terms, Trust};
 
 /// A store, and a directory to save from and to restore into.
 pub(super) struct Bench {

@@ -31,13 +31,18 @@ impl Identity<'_> {
         names
     }
 
-    /// Keeps what the keys of a build were made of.
-    pub(super) fn record(&self, notes: &Notes, keys: &Keys, now: Timestamp) -> Result<(), NotesError> {
-        let inputs = keys.published(self.seal);
+    /// Keeps what the keys of a build were made of, as [`Keys::published`].
+    pub(super) fn record(
+        &self,
+        notes: &Notes,
+        keys: &Keys,
+        inputs: &[Input],
+        now: Timestamp,
+    ) -> Result<(), NotesError> {
         let lane = self.lane.cloned();
         let head =
             RecordHead::new((keys.image, keys.dependency), self.repositories(), lane, now, inputs.len());
-        notes.keep_inputs(&head, &inputs)
+        notes.keep_inputs(&head, inputs)
     }
 
     /// Compares `keys` with the nearest earlier build that has another key; `None` where there is none.

@@ -26,6 +26,8 @@ pub(crate) struct BuildKeys {
     pub(crate) keys: Keys,
     /// Base images without a digest: a newer one would go unnoticed.
     pub(crate) unpinned: Vec<String>,
+    /// The platform that is built for.
+    pub(crate) platform: String,
     /// RUN, COPY and ADD steps of the target.
     pub(crate) steps: usize,
     /// Digest of the files that BuildKit could take for unchanged although they are not, if there are any.
@@ -167,6 +169,7 @@ pub(crate) async fn compute(
     let keys = image_inputs.keys(&read)?;
     Ok(BuildKeys {
         keys,
+        platform: options.platform.unwrap_or(options.build_platform),
         unpinned,
         steps: resolution.steps(),
         ambiguous: reader.unnoticed.digest(&text),

@@ -17,6 +17,7 @@ mod steps;
 mod unneeded;
 mod unnoticed;
 mod visited;
+mod whole;
 mod witness;
 
 use std::time::Instant;
@@ -31,20 +32,19 @@ use crate::buildkit::{ApiVersion, Client, EngineProduct, SolveError};
 use crate::cli::BuildArgs;
 use crate::context::ContextError;
 use crate::dockerfile::ResolveError;
-use crate::engine::{Engine, Image, ImageStore};
-use crate::ledger::{self, BuildRecord, Outcome, StepCounts, TierOutcome, TierRecord};
+use crate::engine::{Engine, ImageStore};
+use crate::ledger::{self, BuildRecord, Outcome, TierOutcome, TierRecord, millis};
 use crate::mounts::TargetMount;
 use crate::notes::Notes;
 use crate::output::progress::{Trace, VertexTrace};
-use crate::output::{Printer, changes, summary};
+use crate::output::{Printer, summary};
 use crate::registry::Login;
-use crate::settings::{BuildSettings, Environment, OutputKind, ProgressMode, Settings};
-use crate::tiers::EngineTier;
+use crate::settings::{BuildSettings, Environment, ProgressMode, Settings};
+use crate::store::Store;
 use confidential::kept_words;
 use exports::{Abilities, Exports};
 use inputs::InputError;
 use run::Ended;
-use steps::millis;
 
 pub(super) use bases::Lookup;
 pub(super) use explain::{Explanation, Identity};
@@ -55,12 +55,23 @@ pub(super) use visited::{VisitedBuild, is_of_visit};
 
 /// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
 const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
+
 pub(super) async fn run(
     args: &BuildArgs,
     settings: &Settings,
     environment: &Environment,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
+    image(args, settings, environment, printer).await.map(drop)
+}
+
+/// Builds, unless a cache has the image; what it came to, and the engine that has it if one does.
+pub(super) async fn image(
+    args: &BuildArgs,
+    settings: &Settings,
+    environment: &Environment,
+    printer: &mut Printer,
+) -> Result<(BuildRecord, Option<Engine>), CommandError> {
     let clock = Instant::now();
     let build = BuildSettings::resolve(args, settings, environment)?;
     if build.progress == ProgressMode::Json {
@@ -86,11 +97,16 @@ pub(super) async fn run(
         prepared: Trace::default(),
         unneeded: Vec::new(),
         mounting_steps: Vec::new(),
+        no_keys: None,
+        image_store: None,
+        store: None,
+        cache_is_down: false,
     };
     job.record.names = build.tags.iter().map(crate::registry::ImageRef::familiar).collect();
     let result = job.run().await;
     let closed = job.close(&result, millis(clock.elapsed()));
-    result.and(closed)
+    result.and(closed)?;
+    Ok((job.record, job.engine))
 }
 
 /// Finds what a build reads, and adds to the Dockerfile what was asked for.
@@ -150,23 +166,39 @@ struct Job<'a> {
     unneeded: Vec<TargetMount>,
     /// The steps with mounts that ran, by their names.
     mounting_steps: Vec<String>,
+    /// Why the keys cannot be known, if they cannot.
+    no_keys: Option<String>,
+    /// How the engine keeps images, once it was asked.
+    image_store: Option<ImageStore>,
+    /// The store, once it was opened.
+    store: Option<Store>,
+    /// The cache's directory cannot be used.
+    cache_is_down: bool,
 }
 
 impl Job<'_> {
     async fn run(&mut self) -> Result<(), CommandError> {
         let keys = self.keys().await?;
-        if let (Some(image), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
-            return self.finish_hit(image, keys).await;
+        if let (Some((image, tier)), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
+            return self.finish_hit(image, tier, keys).await;
         }
         let mounts = self.restore_mounts(keys.as_ref()).await?;
         let built = self.build_it(keys.as_ref()).await;
+        let keeping = match (&built, &keys) {
+            (Ok(_), Some(keys)) => self.note_built(keys).await,
+            _ => Ok(None),
+        };
         // Also of a build that failed: what it has downloaded is of use to the next one.
         let is_over = matches!(&built, Err(error) if error.kind == ErrorKind::Interrupted);
         let saved =
             if is_over { Ok(()) } else { self.save_mounts(mounts, keys.as_ref(), built.is_err()).await };
-        let (response, pushes) = built?;
-        self.finish_built(&response, pushes, keys.as_ref()).await?;
-        saved
+        let (keeping, wants_push) = (keeping?, built?);
+        let pushed = self.push(wants_push).await;
+        if !matches!(&pushed, Err(error) if error.kind == ErrorKind::Interrupted) {
+            // Also of an image that its registry refused.
+            self.finish_keeping(keeping).await?;
+        }
+        pushed.and(saved)
     }
 
     /// The keys, if they can be known beforehand; why not goes into the record.
@@ -201,80 +233,19 @@ impl Job<'_> {
                     NoKeys::Syntax(error) => self.finding = Some(chain(error)),
                     _ => {}
                 }
-                self.skip(EngineTier::NAME, &reason);
+                self.no_keys = Some(reason);
                 Ok(None)
             }
         }
     }
 
-    /// Why the engine is not asked for the whole image, if it is not.
-    fn engine_tier_is_off(&self) -> Option<&'static str> {
-        let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));
-        if self.engine.is_none() {
-            Some("buildkitd keeps no images")
-        } else if !images {
-            Some("the result is not just an image of the engine")
-        } else if self.build.force_rebuild {
-            Some("--force-rebuild")
-        } else if self.build.no_cache {
-            Some("--no-cache")
-        } else if !self.build.no_cache_filter.is_empty() {
-            Some("--no-cache-filter")
-        } else if self.build.cache_to.iter().any(|cache| cache.kind != "inline") {
-            Some("--cache-to wants a build")
-        } else {
-            None
-        }
-    }
-
-    /// Looks for the image of this key in the engine, and gives it its names.
-    async fn lookup(&mut self, keys: Option<&BuildKeys>) -> Result<Option<Image>, CommandError> {
-        if let Some(reason) = self.engine_tier_is_off() {
-            self.record.tiers.retain(|tier| tier.tier != EngineTier::NAME);
-            self.skip(EngineTier::NAME, reason);
-            return Ok(None);
-        }
-        let (Some(keys), Some(engine)) = (keys, &self.engine) else { return Ok(None) };
-        let clock = Instant::now();
-        let mut answer = EngineTier::new(&self.notes, engine).take(keys.keys.image, &self.build.tags).await;
-        if answer.is_unknown() {
-            match self.identity().explain(&self.notes, &keys.keys) {
-                Ok(explanation) => {
-                    let changes = explanation.and_then(|found| changes::brief(&found.changes));
-                    answer.reason.extend(changes.map(|changes| format!(": {changes}")));
-                }
-                Err(error) => self.cache_fault(&error)?,
-            }
-        }
-        self.record.tiers.push(answer.record(EngineTier::NAME, clock.elapsed()));
-        if let Some(fault) = &answer.fault {
-            self.cache_fault(fault.as_ref())?;
-        }
-        Ok(answer.found)
-    }
-
-    async fn finish_hit(&mut self, image: Image, keys: &BuildKeys) -> Result<(), CommandError> {
-        self.note(keys, &image.id)?;
-        self.record.steps = StepCounts { total: keys.steps, cached: keys.steps };
-        self.record.outcome = Outcome::ImageHit;
-        self.record.hit_tier = Some(EngineTier::NAME.to_owned());
-        self.record.image_id = Some(image.id);
-        let push = self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true });
-        self.push(push).await
-    }
-
-    /// Runs the build; answers what BuildKit said and whether to push.
-    async fn build_it(&mut self, keys: Option<&BuildKeys>) -> Result<(ExporterResponse, bool), CommandError> {
+    /// Runs the build; answers whether to push.
+    async fn build_it(&mut self, keys: Option<&BuildKeys>) -> Result<bool, CommandError> {
         let attestable = match self.client.product() {
             EngineProduct::Docker { api, .. } => *api >= ATTESTATIONS_SINCE,
             EngineProduct::Buildkitd => true,
         };
-        let store = match &self.engine {
-            Some(engine) if attestable => {
-                engine.image_store().await.map_err(|error| CommandError::build(chain(&error)))?
-            }
-            _ => ImageStore::GraphDriver,
-        };
+        let store = self.image_store().await?;
         let abilities =
             Abilities { product: self.client.product(), store, exports_many: self.client.exports_many() };
         let exports = exports::plan(self.build, &abilities)
@@ -305,38 +276,20 @@ impl Job<'_> {
                 if engine_image && !response.contains_key("containerimage.digest") {
                     return Err(CommandError::build("the engine built, but named no image"));
                 }
-                Ok((response, push_after))
+                self.note_response(&response);
+                Ok(push_after)
             }
             Err(error) => Err(self.explain(error, &trace)),
         }
     }
 
-    async fn finish_built(
-        &mut self,
-        response: &ExporterResponse,
-        push: bool,
-        keys: Option<&BuildKeys>,
-    ) -> Result<(), CommandError> {
+    /// Notes what was built.
+    fn note_response(&mut self, response: &ExporterResponse) {
         self.record.outcome = Outcome::Built;
         // What some engines report of the build itself holds the values of its arguments.
         let told = response.iter().filter(|(name, _)| name.as_str() != "containerimage.buildinfo");
         self.record.more = told.map(|(name, value)| (name.clone(), value.clone().into())).collect();
         self.record.image_id = response.get("containerimage.digest").cloned();
-        let engine_image =
-            self.build.outputs.iter().any(|output| output.kind.is_image()) && self.engine.is_some();
-        if let (Some(keys), Some(id), true) = (keys, self.record.image_id.clone(), engine_image) {
-            if keys.still_hold() {
-                self.note(keys, &id)?;
-                self.note_layers(keys, &id).await?;
-                if let Err(error) = self.identity().record(&self.notes, &keys.keys, Timestamp::now()) {
-                    self.cache_fault(&error)?;
-                }
-            } else {
-                self.printer
-                    .warn("files of the context changed while the image was built: it is not kept as a hit");
-            }
-        }
-        self.push(push).await
     }
 
     async fn push(&mut self, wanted: bool) -> Result<(), CommandError> {
@@ -365,16 +318,6 @@ impl Job<'_> {
     /// What this build is compared with others by.
     fn identity(&self) -> Identity<'_> {
         Identity { names: &self.build.tags, lane: self.settings.lane.as_ref(), seal: &self.settings.seal }
-    }
-
-    /// Notes the image under its key; a cache that cannot be written costs a warning.
-    fn note(&mut self, keys: &BuildKeys, id: &str) -> Result<(), CommandError> {
-        let Some(engine) = &self.engine else { return Ok(()) };
-        let tier = EngineTier::new(&self.notes, engine);
-        match tier.note(keys.keys.image, keys.keys.dependency, id, Timestamp::now()) {
-            Ok(()) => Ok(()),
-            Err(error) => self.cache_fault(&error),
-        }
     }
 
     /// A warning, once for each fault, or the end under `--strict`.

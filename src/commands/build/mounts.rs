@@ -23,6 +23,10 @@ impl Job<'_> {
 
     /// Brings the mounts into the builder; which ones there are.
     pub(super) async fn restore_mounts(&mut self, keys: Option<&BuildKeys>) -> Result<Mounts, CommandError> {
+        if !self.build.tiers.mounts {
+            self.skip(MOUNTS, self.build.tiers.switch);
+            return Ok(Mounts::default());
+        }
         let mut mounts = self.mounts().await;
         if mounts.carried.is_empty() && mounts.passed.is_empty() {
             return Ok(mounts);

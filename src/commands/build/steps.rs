@@ -1,8 +1,7 @@
 //! What a build's trace says for the ledger: the steps, and what BuildKit's own cache was worth.
 
-use std::time::Duration;
-
 use super::confidential::mark;
+use crate::ledger::millis;
 use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord};
 use crate::output::progress::{StepKind, Trace};
 use crate::requirements::without_secrets;
@@ -64,9 +63,4 @@ fn without_command(name: &str) -> String {
     let end = name.find("] ").map_or(0, |at| at + 2);
     let keyword = name[end..].find(' ').map_or(name.len(), |at| end + at);
     name[..keyword].to_owned()
-}
-
-/// A duration in whole milliseconds.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -49,23 +49,30 @@ pub(super) fn import(args: &ImportArgs, cache: &Cache<'_>) -> Result<(), Command
         let (total, file) = opened.map_err(|error| unusable(&args.input, "read", &error))?;
         (Box::new(BufReader::new(file)), total)
     };
-    let carried = watched("importing", total, cache.settings, cache.printer, |progress| {
-        cache.store.import(cache.place, &mut file, progress)
-    });
-    let carried = match carried {
-        Ok(carried) => carried,
-        Err(error) => {
-            // What came before the fault is of no use.
-            warn_of(
-                cache.store.evict(cache.place, Victims::Ids(&[]), false, Timestamp::now()).err().as_slice(),
-                cache.printer,
-            );
-            return Err(failed(error));
-        }
-    };
-    warn_of(&keep_within(&cache.store, cache.settings.store.limits, cache.printer), cache.printer);
+    let (carried, _) = cache.import(&mut file, total)?;
     let said = format!("imported {} into {}", told(carried), cache.name);
     finish(&said, carried, args.read.format, cache)
+}
+
+impl Cache<'_> {
+    /// Takes over the entries of a file of `total` bytes; which ones these are.
+    pub(in crate::commands) fn import(
+        &self,
+        file: impl Read + Send,
+        total: u64,
+    ) -> Result<(Carried, Vec<Entry>), CommandError> {
+        let imported = watched("importing", total, self.settings, self.printer, |progress| {
+            self.store.import(self.place, file, progress)
+        });
+        let imported = imported.map_err(|error| {
+            // What came before the fault is of no use.
+            let swept = self.store.evict(self.place, Victims::Ids(&[]), false, Timestamp::now());
+            warn_of(swept.err().as_slice(), self.printer);
+            failed(error)
+        })?;
+        warn_of(&keep_within(&self.store, self.settings.store.limits, self.printer), self.printer);
+        Ok(imported)
+    }
 }
 
 fn is_standard(path: &Path) -> bool {
@@ -85,7 +92,7 @@ fn told(carried: Carried) -> String {
     format!("{entries} entries ({chunks} chunks, {})", format_size(bytes, DECIMAL))
 }
 
-fn unusable(path: &Path, action: &str, error: &io::Error) -> CommandError {
+pub(in crate::commands) fn unusable(path: &Path, action: &str, error: &io::Error) -> CommandError {
     CommandError::config_line(format!(
         "cannot {action} {}: {}",
         path.display(),

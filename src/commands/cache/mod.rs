@@ -7,6 +7,8 @@ mod list;
 mod stats;
 mod verify;
 
+pub(super) use carry::unusable;
+
 use super::error::CommandError;
 use super::store::{open, warn_of};
 use crate::cli::{CacheArgs, CacheCommand, PlaceArg};
@@ -18,9 +20,9 @@ use crate::store::{Census, Listed, Place, Store, StoreError};
 const TOLD: usize = 10;
 
 /// What every subcommand works on.
-struct Cache<'a> {
+pub(super) struct Cache<'a> {
     settings: &'a Settings,
-    store: Store,
+    pub(super) store: Store,
     place: Place,
     /// Where that is, for people.
     name: String,
@@ -42,7 +44,7 @@ pub(super) fn run(args: &CacheArgs, settings: &Settings, printer: Printer) -> Re
 }
 
 impl<'a> Cache<'a> {
-    fn open(at: PlaceArg, settings: &'a Settings, printer: Printer) -> Result<Self, CommandError> {
+    pub(super) fn open(at: PlaceArg, settings: &'a Settings, printer: Printer) -> Result<Self, CommandError> {
         let store = open(settings)?;
         let place = match at {
             PlaceArg::Local => Place::Local,
@@ -57,7 +59,7 @@ impl<'a> Cache<'a> {
     }
 
     /// Counts what there is; warns of what cannot be counted.
-    fn census(&self) -> Result<Census, CommandError> {
+    pub(super) fn census(&self) -> Result<Census, CommandError> {
         let (census, faults) = self.store.census(self.place).map_err(|error| fault(&error))?;
         warn_of(&faults, self.printer);
         Ok(census)
@@ -75,7 +77,7 @@ impl<'a> Cache<'a> {
         Ok(named)
     }
 
-    fn one<'c>(&self, id: &str, census: &'c Census) -> Result<&'c Listed, CommandError> {
+    pub(super) fn one<'c>(&self, id: &str, census: &'c Census) -> Result<&'c Listed, CommandError> {
         let digits = id.strip_prefix("sha256:").unwrap_or(id).to_ascii_lowercase();
         let fits = |listed: &&Listed| !digits.is_empty() && listed.entry.id.hex().starts_with(&digits);
         let found: Vec<&Listed> = census.entries.iter().filter(fits).collect();

@@ -9,7 +9,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Carrier;
-use crate::archive::Meter;
 use crate::commands::build::{Progress, is_of_visit, show};
 use crate::commands::error::{CommandError, chain};
 use crate::commands::interrupts::Interrupts;
@@ -17,6 +16,7 @@ use crate::mounts::{Conversation, TargetMount, VisitError, VisitTerms, Within, v
 use crate::output::dir::FaultRecord;
 use crate::output::progress::Trace;
 use crate::output::transfer::Transfer;
+use crate::store::Meter;
 
 /// How often progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);

@@ -15,10 +15,11 @@ use super::error::{CommandError, chain};
 use super::interrupts::Interrupts;
 use super::print_json;
 use super::store::{is_news, keep_within, open};
-use crate::archive::{Index, Meter};
+use crate::archive::Index;
 use crate::cli::{DirArgs, DirCommand, Format};
 use crate::digest::Digest;
 use crate::key::{DirectoryInputs, Input, difference, directory_key};
+use crate::ledger::millis;
 use crate::notes::Notes;
 use crate::output::dir::{DirAction, DirOutcome, DirReport, FaultRecord};
 use crate::output::transfer::Transfer;
@@ -26,7 +27,7 @@ use crate::output::{Printer, changes};
 use crate::settings::{
     DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings, StoreSettings,
 };
-use crate::store::{Entry, KeyInput, Place, Store, StoreError, Victims};
+use crate::store::{Entry, KeyInput, Meter, Place, Store, StoreError, Victims};
 
 /// How often progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
@@ -218,7 +219,7 @@ impl Job {
 
     /// Says what it came to.
     fn finish(mut self) -> Result<(), CommandError> {
-        self.report.millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.report.millis = millis(self.started.elapsed());
         match self.format {
             // What is refused has been told, with the reason.
             Format::Text if self.report.outcome == DirOutcome::Refused => {}

@@ -11,9 +11,10 @@ use crate::archive::{
     walk,
 };
 use crate::commands::error::{CommandError, chain};
+use crate::commands::store::key_inputs;
 use crate::output::dir::DirOutcome;
 use crate::settings::DirSaveSettings;
-use crate::store::{Entry, EntryKind, KeyInput, Subject};
+use crate::store::{Entry, EntryKind, Subject};
 
 /// Paths that are named of what is left out.
 const NAMED: usize = 5;
@@ -207,10 +208,5 @@ fn is_current(job: &Job, base: &Base) -> bool {
 }
 
 fn subject(job: &Job) -> Subject {
-    let inputs = job.inputs.iter().map(|input| KeyInput {
-        kind: input.kind.name().to_owned(),
-        name: input.name.clone(),
-        digest: input.digest,
-    });
-    Subject { title: job.path(), inputs: inputs.collect(), ..Subject::default() }
+    Subject { title: job.path(), inputs: key_inputs(&job.inputs), ..Subject::default() }
 }

@@ -3,8 +3,8 @@
 use std::io::{Cursor, Read};
 
 use super::*;
-use crate::archive::Meter;
 use crate::courier::protocol::{FoundKind, FoundNode, Message, Moment, Notes, Owner, ReadOutcome, send};
+use crate::store::Meter;
 
 fn node(path: &str, kind: FoundKind) -> FoundNode {
     let time = Moment::default();

@@ -15,19 +15,21 @@ const GATHERED: usize = 2 * LARGEST;
 /// Gathers a stream and cuts it.
 #[derive(Debug)]
 pub(in crate::store) struct Cutter {
+    /// Has always its full length: readers may bring a few bytes at a time.
     buffer: Vec<u8>,
+    filled: usize,
     /// Bytes of the stream before the buffer.
     cut: u64,
 }
 
 impl Cutter {
     pub(in crate::store) fn new() -> Self {
-        Self { buffer: Vec::with_capacity(GATHERED), cut: 0 }
+        Self { buffer: vec![0; GATHERED], filled: 0, cut: 0 }
     }
 
     /// Bytes that came so far.
     pub(in crate::store) fn position(&self) -> u64 {
-        self.cut + self.buffer.len() as u64
+        self.cut + self.filled as u64
     }
 
     /// Begins at another position; nothing may have come yet.
@@ -42,21 +44,19 @@ impl Cutter {
         size: u64,
         chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<usize, E> {
-        let before = self.buffer.len();
-        let room = GATHERED - before;
+        let room = GATHERED - self.filled;
         let wanted = usize::try_from(size).map_or(room, |size| size.min(room));
-        self.buffer.resize(before + wanted, 0);
         let read = loop {
-            match reader.read(&mut self.buffer[before..]) {
+            match reader.read(&mut self.buffer[self.filled..self.filled + wanted]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
+                result => break result?,
             }
         };
-        self.buffer.truncate(before + read.as_ref().map_or(0, |read| *read));
-        if self.buffer.len() == GATHERED {
+        self.filled += read;
+        if self.filled == GATHERED {
             self.cut_off(LARGEST, chunk)?;
         }
-        Ok(read?)
+        Ok(read)
     }
 
     /// Ends the chunk that is being gathered.
@@ -69,14 +69,15 @@ impl Cutter {
 
     /// Cuts while at least `least` bytes are there; a cut depends on up to [`LARGEST`] bytes.
     fn cut_off<E>(&mut self, least: usize, chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let cutter = FastCDC::new(&self.buffer, SMALLEST, AVERAGE, LARGEST);
+        let cutter = FastCDC::new(&self.buffer[..self.filled], SMALLEST, AVERAGE, LARGEST);
         let mut done = 0;
-        while self.buffer.len() - done >= least {
-            let (_, end) = cutter.cut(done, self.buffer.len() - done);
+        while self.filled - done >= least {
+            let (_, end) = cutter.cut(done, self.filled - done);
             chunk(&self.buffer[done..end])?;
             done = end;
         }
-        self.buffer.drain(..done);
+        self.buffer.copy_within(done..self.filled, 0);
+        self.filled -= done;
         self.cut += done as u64;
         Ok(())
     }

@@ -41,10 +41,12 @@ impl Meter {
     }
 }
 
-/// Counts what is read.
-pub(super) struct Counted<'a, R> {
-    pub(super) inner: R,
-    pub(super) meter: &'a Meter,
+/// Counts what is read, and ends it once the work is to stop.
+pub struct Counted<'a, R> {
+    /// Where it is read from.
+    pub inner: R,
+    /// Who counts it.
+    pub meter: &'a Meter,
 }
 
 impl<R: Read> Read for Counted<'_, R> {

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Purpose: whole images of 1 GB, kept by larder build and taken from its store, against docker save, docker load and a
+#          docker build that finds every step cached. The image has the content of 58 wheels, weights and an application.
+# Inputs:  ENGINE, STORE  which private engine to start, as in engine.sh (default distro, overlay2); needs root
+#          LARDER         a larder to use instead of a release build of this checkout
+#          ROUNDS         counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
+#          SLOW=1         also an image of 5 GB: memory
+#          LARDER_DEV_DIR   keeps the wheels between runs
+# Outputs: a line a pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
+# shellcheck disable=SC2317,SC2329 # functions are called by name
+set -euo pipefail
+# shellcheck source=scripts/lib/session.sh
+. "$(dirname "$0")/../scripts/lib/session.sh"
+# shellcheck source=scripts/lib/pairs.sh
+. "$scripts/lib/pairs.sh"
+# shellcheck source=scripts/lib/pip-cache.sh
+. "$scripts/lib/pip-cache.sh"
+unset DOCKER_HOST
+
+private_engine() {
+  "$scripts/engine-fetch.sh" "${ENGINE:-distro}"
+  "$scripts/engine.sh" start --engine "${ENGINE:-distro}" --store "${STORE:-overlay2}" --name bench >"$LARDER_RUN_DIR/bench.json"
+  PATH=$(dirname "$(jq -r .docker "$LARDER_RUN_DIR/bench.json")"):$PATH
+  DOCKER_HOST=$(jq -r .host "$LARDER_RUN_DIR/bench.json")
+  DOCKER_CONFIG=$(jq -r .docker_config "$LARDER_RUN_DIR/bench.json")
+  export DOCKER_HOST DOCKER_CONFIG
+}
+
+# project: $work/app, whose image has about 1 GB in layers of which one is the application's own.
+project() {
+  local wheel
+  mkdir -p "$work/app/site" "$work/app/src"
+  for wheel in "$wheels"/*.whl; do
+    python3 -m zipfile -e "$wheel" "$work/app/site"
+  done
+  head -c 500000000 /dev/urandom >"$work/app/weights"
+  head -c 20000000 /dev/urandom >"$work/app/src/own"
+  printf 'FROM larder-test/busybox:1\nCOPY site /site\nCOPY weights /weights\nCOPY src /src\nRUN test -s /src/own\n' >"$work/app/Dockerfile"
+}
+
+cd "$LARDER_RUN_DIR"
+step "tools" "$scripts/need.sh" jq:jq python3:python3 time:time
+step "wheels" wheels
+step "engine" private_engine
+step "base image" "$scripts/base-image.sh" busybox
+step "larder itself" build_larder
+start_pairs
+step "project" project
+
+store=$HOME/.cache/larder
+keep() { "$LARDER" build -t bench/app "$work/app"; }
+docker_build() { docker build -t bench/app "$work/app"; }
+docker_save() { docker save -o "$work/app.tar" bench/app; }
+docker_load() { docker load -i "$work/app.tar"; }
+
+# Two engines in a row never find what the other one left on the disk to be written.
+forget_store() { rm -rf "$store" "$work/app.tar" && sync; }
+forget_images() {
+  docker rmi -f bench/app >/dev/null 2>&1 || true
+  docker builder prune -af >/dev/null && sync
+}
+
+printf '\n%s, %s\n' "$(docker version --format '{{.Server.Version}}')" "${STORE:-overlay2}"
+docker_build >"$work/log" 2>&1 && keep >>"$work/log" 2>&1
+docker image inspect --format 'image: {{.Size}} bytes' bench/app
+pair "hit, the image is in the engine" 1 nothing keep docker_build
+pair "build, all cached, and keep it" 1.1 forget_store keep docker_save
+keep >"$work/log" 2>&1 && docker_save
+pair "hit, on a wiped engine" 1 forget_images keep docker_load
+
+# five: five images that differ in their last layers, as entries and as archives.
+five() {
+  local number=0 tars=0
+  forget_store
+  while ((number++ < 5)); do
+    head -c 20000000 /dev/urandom >"$work/app/src/own"
+    keep >"$work/log" 2>&1
+    docker_save
+    tars=$((tars + $(stat -c %s "$work/app.tar")))
+    rm "$work/app.tar"
+  done
+  compare "five images that share a base" 0.35 "$(($(du -sk --apparent-size "$store" | cut -f1) / 1000))" $((tars / 1000000)) MB
+}
+five
+
+# large: an image of 5 GB.
+large() {
+  mkdir "$work/large"
+  head -c 5000000000 /dev/urandom >"$work/large/weights"
+  printf 'FROM larder-test/busybox:1\nCOPY weights /weights\n' >"$work/large/Dockerfile"
+  forget_store
+  forget_images
+  docker build -t bench/large "$work/large" >"$work/log" 2>&1
+  command time -f '%e %M' -o "$work/memory" "$LARDER" build -t bench/large "$work/large" >"$work/log" 2>&1
+  awk '{ printf "build, all cached, and keep 5 GB: %.1f s\n", $1 }' "$work/memory"
+  compare "memory of it" 1 "$(awk '{ print $2 / 1000 }' "$work/memory")" 200 MB
+  docker rmi -f bench/large >/dev/null
+  docker builder prune -af >/dev/null
+  command time -f '%e %M' -o "$work/memory" "$LARDER" build -t bench/large "$work/large" >"$work/log" 2>&1
+  awk '{ printf "hit of 5 GB on a wiped engine: %.1f s\n", $1 }' "$work/memory"
+  compare "memory of it" 1 "$(awk '{ print $2 / 1000 }' "$work/memory")" 200 MB
+}
+if [[ -n ${SLOW:-} ]]; then large; fi
+exit "$failed"

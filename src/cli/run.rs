@@ -1,0 +1,137 @@
+//! `larder run`: docker run's flags by their names, and where the image comes from.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{BuildArgs, CarryArgs, ProgressArg, SourceArgs, TierArgs};
+
+/// `larder run`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "larder run [OPTIONS] [PATH] [-- COMMAND...]\n       larder run [OPTIONS] --from-cache ENTRY [-- COMMAND...]"
+)]
+pub struct RunArgs {
+    /// Build context of the image: a directory, a git or http(s) address, or - [default: .]
+    #[arg(value_name = "PATH | URL | -", conflicts_with = "from_cache")]
+    pub context: Option<String>,
+    /// The command to run in the container, or the arguments of the image's entrypoint
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+    /// Run an image that is kept, by its entry's id or from a file that larder cache export wrote; nothing is built
+    #[arg(long, value_name = "ENTRY | FILE")]
+    pub from_cache: Option<String>,
+    /// The container.
+    #[command(flatten)]
+    pub container: ContainerArgs,
+    /// What is built.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// How the image is built.
+    #[command(flatten)]
+    pub how: ImageArgs,
+    /// Which tiers are used.
+    #[command(flatten)]
+    pub tiers: TierArgs,
+    /// How cache mounts are carried.
+    #[command(flatten)]
+    pub carry: CarryArgs,
+}
+
+/// How the image of `larder run` is built.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Image")]
+pub struct ImageArgs {
+    /// Name the image
+    #[arg(long, short, value_name = "NAME[:TAG]")]
+    pub tag: Vec<String>,
+    /// Ignore every cache hit, build anew, and keep the result
+    #[arg(long)]
+    pub force_rebuild: bool,
+    /// Run every step again
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Form of the build's progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub progress: Option<ProgressArg>,
+    /// Give the build up after this long, e.g. 30m [env: LARDER_TIMEOUT]
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+    /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// The container of `larder run`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Container")]
+pub struct ContainerArgs {
+    /// Show the output as it comes; it always is
+    #[arg(long)]
+    pub live_output: bool,
+    /// Leave the container where it is, and print its name
+    #[arg(long, conflicts_with = "rm")]
+    pub keep_alive: bool,
+    /// Remove the container when it has ended, which is the default
+    #[arg(long)]
+    pub rm: bool,
+    /// Append a row about this run to a CSV file
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Set a variable; without a value it comes from the environment
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Mount a directory or a volume
+    #[arg(long, short, value_name = "SOURCE:PATH[:OPTIONS]")]
+    pub volume: Vec<String>,
+    /// Publish a port
+    #[arg(long, short, value_name = "[[IP:]PORT:]PORT[/PROTOCOL]")]
+    pub publish: Vec<String>,
+    /// Graphics processors: all, a count, or device=ID[,ID]
+    #[arg(long, value_name = "GPUS")]
+    pub gpus: Option<String>,
+    /// Network of the container
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Option<String>,
+    /// Size of /dev/shm, e.g. 8g
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+    /// Program to run instead of the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<String>,
+    /// User and perhaps group
+    #[arg(long, short, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Working directory
+    #[arg(long, short, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// IPC namespace: private, shareable, host or container:NAME
+    #[arg(long, value_name = "MODE")]
+    pub ipc: Option<String>,
+    /// Add a device of the engine's machine
+    #[arg(long, value_name = "DEVICE[:PATH[:rwm]]")]
+    pub device: Vec<String>,
+    /// Name of the container
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+impl RunArgs {
+    /// The build of the image.
+    pub fn build(&self) -> BuildArgs {
+        let Self { source, how, tiers, carry, .. } = self;
+        BuildArgs {
+            context: self.context.clone().unwrap_or_else(|| ".".to_owned()),
+            source: source.clone(),
+            tag: how.tag.clone(),
+            force_rebuild: how.force_rebuild,
+            no_cache: how.no_cache,
+            progress: how.progress,
+            timeout: how.timeout.clone(),
+            strict: how.strict,
+            tiers: tiers.clone(),
+            carry: carry.clone(),
+            ..BuildArgs::default()
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Whole images: looked for before a build, kept after it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::task::JoinHandle;
+
+use super::{ATTESTATIONS_SINCE, BuildKeys, Job};
+use crate::buildkit::EngineProduct;
+use crate::commands::error::{CommandError, chain};
+use crate::commands::moving::watched;
+use crate::commands::store::{is_news, keep_within, key_inputs, open};
+use crate::engine::{Image, ImageStore};
+use crate::images::SavedImage;
+use crate::key::Input;
+use crate::ledger::{KeptRecord, Outcome, StepCounts, millis};
+use crate::notes::NotesError;
+use crate::output::{Printer, changes, summary};
+use crate::settings::{OutputKind, ProgressMode};
+use crate::store::{EntryKind, Meter, Store, StoreError, Subject};
+use crate::tiers::{ArchiveTier, EngineTier, KeepError};
+
+/// An image that is being kept while other things are done.
+pub(super) struct Keeping {
+    task: JoinHandle<Result<SavedImage, KeepError>>,
+    meter: Arc<Meter>,
+    started: Instant,
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        // Who does not wait for it does not want it.
+        self.meter.stop();
+    }
+}
+
+impl Job<'_> {
+    /// Why no whole image is looked for, if none is.
+    fn whole_images_are_off(&self) -> Option<&'static str> {
+        let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));
+        if self.engine.is_none() {
+            Some("buildkitd keeps no images")
+        } else if !images {
+            Some("the result is not just an image of the engine")
+        } else if self.build.force_rebuild {
+            Some("--force-rebuild")
+        } else if self.build.no_cache {
+            Some("--no-cache")
+        } else if !self.build.no_cache_filter.is_empty() {
+            Some("--no-cache-filter")
+        } else if self.build.cache_to.iter().any(|cache| cache.kind != "inline") {
+            Some("--cache-to wants a build")
+        } else {
+            None
+        }
+    }
+
+    /// Looks for the image of these keys, gives it its names, and answers which tier had it.
+    pub(super) async fn lookup(
+        &mut self,
+        keys: Option<&BuildKeys>,
+    ) -> Result<Option<(Image, &'static str)>, CommandError> {
+        let off = self.whole_images_are_off().map(str::to_owned).or_else(|| self.no_keys.clone());
+        let tiers = &self.build.tiers;
+        let wanted = [(EngineTier::NAME, tiers.engine), (ArchiveTier::NAME, tiers.archive)];
+        for (tier, is_used) in wanted {
+            let reason = if is_used { off.as_deref() } else { Some(self.build.tiers.switch) };
+            if let Some(reason) = reason {
+                self.skip(tier, reason);
+                continue;
+            }
+            let Some(keys) = keys.filter(|_| !self.cache_is_down) else { continue };
+            let found = match tier {
+                EngineTier::NAME => self.lookup_in_engine(keys).await?,
+                _ => self.lookup_in_store(keys).await?,
+            };
+            if let Some(image) = found {
+                return Ok(Some((image, tier)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn lookup_in_engine(&mut self, keys: &BuildKeys) -> Result<Option<Image>, CommandError> {
+        let Some(engine) = &self.engine else { return Ok(None) };
+        let clock = Instant::now();
+        let mut answer = EngineTier::new(&self.notes, engine).take(keys.keys.image, &self.build.tags).await;
+        if answer.is_unknown() {
+            match self.identity().explain(&self.notes, &keys.keys) {
+                Ok(explanation) => {
+                    let changes = explanation.and_then(|found| changes::brief(&found.changes));
+                    answer.reason.extend(changes.map(|changes| format!(": {changes}")));
+                }
+                Err(error) => self.cache_fault(&error)?,
+            }
+        }
+        self.record.tiers.push(answer.record(EngineTier::NAME, clock.elapsed()));
+        for fault in &answer.faults {
+            match fault.downcast_ref() {
+                Some(fault) => self.notes_fault(fault)?,
+                None => self.cache_fault(fault.as_ref())?,
+            }
+        }
+        Ok(answer.found)
+    }
+
+    async fn lookup_in_store(&mut self, keys: &BuildKeys) -> Result<Option<Image>, CommandError> {
+        let clock = Instant::now();
+        let Some(tier) = self.archive_tier().await? else { return Ok(None) };
+        let meter = Arc::new(Meter::default());
+        let taking = tier.take(keys.keys.image, &keys.platform, &self.build.tags, &meter);
+        let answer = watched("loading the image", taking, &meter, self.settings, self.teller()).await?;
+        self.record.tiers.push(answer.record(ArchiveTier::NAME, clock.elapsed()));
+        for fault in &answer.faults {
+            match fault.downcast_ref() {
+                Some(fault) => self.store_fault(fault)?,
+                None => self.cache_fault(fault.as_ref())?,
+            }
+        }
+        Ok(answer.found)
+    }
+
+    /// The store's whole images, for an engine that has any.
+    async fn archive_tier(&mut self) -> Result<Option<ArchiveTier>, CommandError> {
+        let Some(engine) = self.engine.clone() else { return Ok(None) };
+        let (images, deadline) = (self.image_store().await?, self.build.tiers.archive_timeout);
+        Ok(Some(ArchiveTier::new(self.store()?, engine, images, deadline)))
+    }
+
+    /// The store, which remembers that its remote was given up.
+    fn store(&mut self) -> Result<Store, CommandError> {
+        if self.store.is_none() {
+            self.store = Some(open(self.settings)?);
+        }
+        Ok(self.store.clone().expect("it was opened"))
+    }
+
+    /// A fault of the notes. Where they can be neither read nor written, nothing else can be in that directory.
+    fn notes_fault(&mut self, fault: &NotesError) -> Result<(), CommandError> {
+        self.cache_is_down |= !matches!(fault, NotesError::Damaged { .. });
+        self.cache_fault(fault)
+    }
+
+    /// A fault of the store; that its remote was given up is told once.
+    fn store_fault(&mut self, fault: &StoreError) -> Result<(), CommandError> {
+        if is_news(fault) || self.build.strict { self.cache_fault(fault) } else { Ok(()) }
+    }
+
+    /// How the engine keeps images; asked once.
+    pub(super) async fn image_store(&mut self) -> Result<ImageStore, CommandError> {
+        if let Some(known) = self.image_store {
+            return Ok(known);
+        }
+        // Engines before those know graph drivers alone.
+        let may_be_containerd = match self.client.product() {
+            EngineProduct::Docker { api, .. } => *api >= ATTESTATIONS_SINCE,
+            EngineProduct::Buildkitd => false,
+        };
+        let store = match &self.engine {
+            Some(engine) if may_be_containerd => {
+                engine.image_store().await.map_err(|error| CommandError::build(chain(&error)))?
+            }
+            _ => ImageStore::GraphDriver,
+        };
+        self.image_store = Some(store);
+        Ok(store)
+    }
+
+    pub(super) async fn finish_hit(
+        &mut self,
+        image: Image,
+        tier: &'static str,
+        keys: &BuildKeys,
+    ) -> Result<(), CommandError> {
+        self.note(keys, &image.id)?;
+        if tier == EngineTier::NAME && self.build.tiers.archive {
+            // What is kept of it is of use, too, and not to be the first to go.
+            let key = keys.keys.image.digest();
+            let touched = self.store()?.touch_here(EntryKind::Image, &keys.platform, key);
+            touched.or_else(|fault| self.store_fault(&fault))?;
+        }
+        self.record.steps = StepCounts { total: keys.steps, cached: keys.steps };
+        self.record.outcome = Outcome::ImageHit;
+        self.record.hit_tier = Some(tier.to_owned());
+        self.record.image_id = Some(image.id);
+        let push = self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true });
+        self.push(push).await
+    }
+
+    /// Notes the image under its key; a cache that cannot be written costs a warning.
+    fn note(&mut self, keys: &BuildKeys, id: &str) -> Result<(), CommandError> {
+        let Some(engine) = &self.engine else { return Ok(()) };
+        let tier = EngineTier::new(&self.notes, engine);
+        match tier.note(keys.keys.image, keys.keys.dependency, id, Timestamp::now()) {
+            Ok(()) => Ok(()),
+            Err(error) => self.notes_fault(&error),
+        }
+    }
+
+    /// Notes the image that was built, and begins to keep it.
+    pub(super) async fn note_built(&mut self, keys: &BuildKeys) -> Result<Option<Keeping>, CommandError> {
+        let has_image = self.build.outputs.iter().any(|output| output.kind.is_image());
+        let (Some(id), Some(engine), true) = (self.record.image_id.clone(), self.engine.clone(), has_image)
+        else {
+            return Ok(None);
+        };
+        if !self.build.tiers.are_any() {
+            return Ok(None);
+        }
+        if !keys.still_hold() {
+            self.printer
+                .warn("files of the context changed while the image was built: it is not kept as a hit");
+            return Ok(None);
+        }
+        self.note(keys, &id)?;
+        self.note_layers(keys, &id).await?;
+        let inputs = keys.keys.published(&self.settings.seal);
+        if let Err(error) = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now()) {
+            self.notes_fault(&error)?;
+        }
+        if !self.build.tiers.archive || self.settings.store.terms.read_only || self.cache_is_down {
+            return Ok(None);
+        }
+        let Some(tier) = self.archive_tier().await? else { return Ok(None) };
+        let image = match engine.image(&id).await {
+            Ok(Some(image)) => image,
+            // It was removed as soon as it was there.
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.cache_fault(&error)?;
+                return Ok(None);
+            }
+        };
+        let (key, platform, subject) = (keys.keys.image, keys.platform.clone(), self.subject(&inputs));
+        let meter = Arc::new(Meter::default());
+        let counter = Arc::clone(&meter);
+        let keep = async move { tier.keep(key, &platform, &image, subject, &counter).await };
+        Ok(Some(Keeping { task: tokio::spawn(keep), meter, started: Instant::now() }))
+    }
+
+    /// Who tells of what is not asked for, if that is wanted.
+    fn teller(&self) -> Option<Printer> {
+        let is_quiet = matches!(self.build.progress, ProgressMode::Json | ProgressMode::Quiet);
+        (!is_quiet).then_some(self.printer)
+    }
+
+    /// What the image's entry is called.
+    fn subject(&self, inputs: &[Input]) -> Subject {
+        let mut names = self.record.names.iter().cloned();
+        let title = names.next().unwrap_or_else(|| "an image without a name".to_owned());
+        let tags = names.chain(self.build.source.key_tags.iter().cloned()).collect();
+        Subject { title, tags, inputs: key_inputs(inputs), ..Subject::default() }
+    }
+
+    /// Waits until the image is kept.
+    pub(super) async fn finish_keeping(&mut self, keeping: Option<Keeping>) -> Result<(), CommandError> {
+        let Some(mut keeping) = keeping else { return Ok(()) };
+        let meter = Arc::clone(&keeping.meter);
+        let keep = &mut keeping.task;
+        let kept = watched("keeping the image", keep, &meter, self.settings, self.teller()).await?;
+        let kept = match kept {
+            Ok(Ok(kept)) => kept,
+            Ok(Err(error)) => return self.cache_fault(&error),
+            Err(error) => return self.cache_fault(&error),
+        };
+        let record = KeptRecord {
+            entry: kept.saved.entry.short_id(),
+            bytes: kept.bytes,
+            added_bytes: kept.saved.added_bytes,
+            millis: millis(keeping.started.elapsed()),
+        };
+        if let Some(printer) = self.teller() {
+            printer.note(&summary::kept(&record));
+        }
+        self.record.kept = Some(record);
+        let mut faults = kept.saved.faults;
+        faults.extend(keep_within(&self.store()?, self.settings.store.limits, self.printer));
+        faults.iter().try_for_each(|fault| self.store_fault(fault))
+    }
+}

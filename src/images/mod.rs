@@ -1,0 +1,29 @@
+//! A whole image as an entry: its layers, its config, and what else an engine needs to have it again.
+//!
+//! ```text
+//!  engine ─▶ archive as `docker save` writes it ─▶ blobs, the large ones as they come ─▶ what they are to each other ─▶ entry
+//!  entry  ─▶ blobs that the engine lacks ─▶ archive as `docker load` reads it ─▶ engine
+//! ```
+//!
+//! An entry's content is its blobs, each known by its digest, and behind them
+//! a [`Listing`]. Layers stay byte for byte what the engine wrote: an image's
+//! id is the digest of a config or a manifest that names them by theirs.
+//! Nothing is written to a file on the way.
+//!
+//! | engine's store | what it writes | layers are |
+//! |---|---|---|
+//! | graph driver, before 25 | Docker's layout: `manifest.json`, `ID.json`, `…/layer.tar` | plain |
+//! | graph driver, since 25 | the same, with an OCI layout around it: `index.json`, `blobs/sha256/…` | plain |
+//! | containerd | an OCI layout, with indexes in indexes and attestations, and a `manifest.json` | as they were pulled or built, mostly gzip |
+
+mod listing;
+mod outline;
+mod parcel;
+mod save;
+
+pub use listing::{Blob, Descriptor, Listing, UnlistedError, read_listing};
+pub use parcel::{Form, Parcel};
+pub use save::{Destination, SaveError, SavedImage, save};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! What the JSON files in an engine's archive say: which file is the config, which are the layers, what belongs to it.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::listing::Descriptor;
+use crate::digest::Digest;
+
+/// How deep an index may stand in an index.
+const DEPTH: usize = 4;
+
+/// An image as its archive describes it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outline {
+    /// The file that is its config.
+    pub(super) config: String,
+    /// The files that are its layers, the lowest first.
+    pub(super) layers: Vec<String>,
+    /// What the OCI layout names, if there is one.
+    pub(super) root: Option<Descriptor>,
+    /// The blobs that belong to it by the OCI layout.
+    pub(super) blobs: BTreeSet<Digest>,
+}
+
+/// An image in Docker's `manifest.json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    layers: Vec<String>,
+}
+
+/// An OCI index or manifest.
+#[derive(Deserialize)]
+struct Node {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+impl Outline {
+    /// Reads the descriptions among the files of an archive; `file` answers a small file's content.
+    ///
+    /// # Errors
+    ///
+    /// Fails when they do not describe exactly one image.
+    pub(super) fn read<'a>(file: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, String> {
+        let docker = file("manifest.json").ok_or("there is no manifest.json")?;
+        let mut images: Vec<DockerImage> =
+            serde_json::from_slice(docker).map_err(|error| format!("manifest.json: {error}"))?;
+        let (Some(image), true) = (images.pop(), images.is_empty()) else {
+            return Err("manifest.json does not describe one image".to_owned());
+        };
+        let mut outline =
+            Self { config: image.config, layers: image.layers, root: None, blobs: BTreeSet::new() };
+        if let Some(index) = file("index.json") {
+            let index: Node =
+                serde_json::from_slice(index).map_err(|error| format!("index.json: {error}"))?;
+            let [root] = &index.manifests[..] else {
+                return Err("index.json does not name one image".to_owned());
+            };
+            outline.walk(root, &file, DEPTH)?;
+            outline.root = Some(root.clone());
+        }
+        Ok(outline)
+    }
+
+    /// Notes a node and what is below it, as far as the archive has it: other platforms may be missing.
+    fn walk<'a>(
+        &mut self,
+        node: &Descriptor,
+        file: &impl Fn(&str) -> Option<&'a [u8]>,
+        depth: usize,
+    ) -> Result<(), String> {
+        let path = blob_path(&node.digest);
+        let Some(text) = file(&path) else { return Ok(()) };
+        let depth = depth.checked_sub(1).ok_or("its indexes are nested too deep")?;
+        let parsed: Node = serde_json::from_slice(text).map_err(|error| format!("{path}: {error}"))?;
+        self.blobs.insert(node.digest);
+        self.blobs.extend(parsed.config.iter().chain(&parsed.layers).map(|blob| blob.digest));
+        parsed.manifests.iter().try_for_each(|below| self.walk(below, file, depth))
+    }
+}
+
+/// The file of an OCI layout that holds a blob.
+pub(super) fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}

@@ -1,0 +1,202 @@
+//! What is sent to an engine: an archive as `docker load` reads it, of all of an image or of what the engine lacks.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::listing::{Blob, Descriptor, Listing};
+use super::outline::blob_path;
+use crate::digest::Digest;
+use crate::store::{Entry, Store, StoreError};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// tar's unit.
+const BLOCK: usize = 512;
+
+/// The layout of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Docker's: for engines with a graph driver. Layers that the engine has need not be in it.
+    Docker,
+    /// OCI's: for containerd's store, which keeps the image as it was.
+    Oci,
+}
+
+/// An archive that is put together while it is sent.
+#[derive(Debug)]
+pub struct Parcel {
+    listing: Arc<Listing>,
+    segments: Vec<Segment>,
+    bytes: u64,
+}
+
+/// A piece of the archive.
+#[derive(Debug)]
+enum Segment {
+    /// These bytes.
+    Text(Bytes),
+    /// A range of the entry's content.
+    Content { at: u64, size: u64 },
+}
+
+impl Listing {
+    /// The id that an engine gives the image when it gets it in this form.
+    pub fn id_in(&self, form: Form) -> Digest {
+        match (form, &self.root) {
+            (Form::Docker, _) => self.config,
+            (Form::Oci, Some(root)) => root.digest,
+            (Form::Oci, None) => Digest::of(&self.manifest()),
+        }
+    }
+
+    /// The manifest of an image whose engine had none: its layers are plain.
+    fn manifest(&self) -> Vec<u8> {
+        let descriptor = |media_type: &str, digest: &Digest| Descriptor {
+            media_type: media_type.to_owned(),
+            digest: *digest,
+            size: self.blob(digest).map_or(0, |blob| blob.size),
+        };
+        let layers: Vec<Descriptor> =
+            self.layers.iter().map(|layer| descriptor(PLAIN_LAYER, layer)).collect();
+        let config = descriptor(CONFIG, &self.config);
+        let manifest =
+            json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers });
+        manifest.to_string().into_bytes()
+    }
+}
+
+impl Parcel {
+    /// The image that `listing` lists, without its lowest `present` layers.
+    pub fn new(listing: Arc<Listing>, form: Form, present: usize) -> Self {
+        let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
+        match form {
+            Form::Docker => parcel.put_docker(present),
+            Form::Oci => parcel.put_oci(),
+        }
+        parcel.segments.push(Segment::Text(Bytes::from_static(&[0; 2 * BLOCK])));
+        parcel
+    }
+
+    /// Bytes of the layers and descriptions in it.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Sends it; answers the faults of the store that cost nothing but time.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store or `sink` does.
+    pub fn send(
+        &self,
+        store: &Store,
+        entry: &Entry,
+        mut sink: impl FnMut(Bytes) -> io::Result<()> + Send,
+    ) -> Result<Vec<StoreError>, StoreError> {
+        let starts = entry.starts();
+        let is_needed = |place: &usize| {
+            self.segments.iter().any(|segment| match segment {
+                Segment::Content { at, size } => starts[*place] < at + size && starts[place + 1] > *at,
+                Segment::Text(_) => false,
+            })
+        };
+        let places: Vec<usize> = (0..entry.manifest.chunks.len()).filter(is_needed).collect();
+        let mut left = self.segments.iter().peekable();
+        let mut sent = 0;
+        let faults = store.load_in_order(entry, &places, |place, chunk| {
+            let chunk = Bytes::from(chunk);
+            while let Some(segment) = left.peek() {
+                match segment {
+                    Segment::Text(text) => sink(text.clone())?,
+                    Segment::Content { at, size } => {
+                        let from = at + sent;
+                        let to = (at + size).min(starts[place + 1]);
+                        if from < to {
+                            sink(chunk.slice(offset(from - starts[place])..offset(to - starts[place])))?;
+                            sent += to - from;
+                        }
+                        if sent < *size {
+                            return Ok(());
+                        }
+                        sent = 0;
+                    }
+                }
+                left.next();
+            }
+            Ok(())
+        })?;
+        for segment in left {
+            if let Segment::Text(text) = segment {
+                sink(text.clone()).map_err(StoreError::Sink)?;
+            }
+        }
+        Ok(faults)
+    }
+
+    /// Config and layers under their digests; the image has no name.
+    fn put_docker(&mut self, present: usize) {
+        let Listing { config, layers, blobs, .. } = &*Arc::clone(&self.listing);
+        let wanted: Vec<&Digest> = layers.iter().skip(present).chain([config]).collect();
+        for blob in blobs.iter().filter(|blob| wanted.contains(&&blob.digest)) {
+            self.put_blob(blob);
+        }
+        let layers: Vec<String> = layers.iter().map(blob_path).collect();
+        let image = json!([{ "Config": blob_path(config), "RepoTags": null, "Layers": layers }]);
+        self.put_text("manifest.json", image.to_string().into_bytes());
+    }
+
+    /// Everything under its digest, with an index over it; the image has no name.
+    fn put_oci(&mut self) {
+        for blob in &Arc::clone(&self.listing).blobs {
+            self.put_blob(blob);
+        }
+        let root = self.listing.root.clone().unwrap_or_else(|| {
+            let manifest = self.listing.manifest();
+            let (digest, size) = (Digest::of(&manifest), manifest.len() as u64);
+            self.put_text(&blob_path(&digest), manifest);
+            Descriptor { media_type: MANIFEST.to_owned(), digest, size }
+        });
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [root] });
+        self.put_text("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
+        self.put_text("index.json", index.to_string().into_bytes());
+    }
+
+    fn put_blob(&mut self, blob: &Blob) {
+        self.put_header(&blob_path(&blob.digest), blob.size);
+        self.segments.push(Segment::Content { at: blob.at, size: blob.size });
+        self.pad(blob.size);
+    }
+
+    fn put_text(&mut self, path: &str, text: Vec<u8>) {
+        let size = text.len() as u64;
+        self.put_header(path, size);
+        self.segments.push(Segment::Text(text.into()));
+        self.pad(size);
+    }
+
+    fn put_header(&mut self, path: &str, size: u64) {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(path).expect("a path of digits fits");
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_cksum();
+        self.segments.push(Segment::Text(Bytes::copy_from_slice(header.as_bytes())));
+        self.bytes += size;
+    }
+
+    fn pad(&mut self, size: u64) {
+        let padding = vec![0; offset(size.next_multiple_of(BLOCK as u64) - size)];
+        if !padding.is_empty() {
+            self.segments.push(Segment::Text(padding.into()));
+        }
+    }
+}
+
+fn offset(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("an offset in memory")
+}

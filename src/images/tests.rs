@@ -1,0 +1,300 @@
+//! Archives of every layout, whole and harmed, into a store and out of it again.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::digest::Digest;
+use crate::store::backend::Directory;
+use crate::store::{Entry, EntryKind, Lane, Store, Subject, Terms, Trust};
+
+/// Larger than what waits.
+const LARGE: usize = 3 << 20;
+
+/// Files of an archive, in order.
+type Files = Vec<(String, Vec<u8>)>;
+
+fn store(directory: &Path) -> Store {
+    let lane = Lane::try_from("main".to_owned()).unwrap();
+    let terms =
+        Terms { lane: lane.clone(), trunk: lane, read_only: false, trust: Trust::default(), max_bytes: None };
+    Store::new(Arc::new(Directory::new(directory)), None, terms)
+}
+
+fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.flatten().take(size).collect()
+}
+
+fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        if let Some((path, target)) = path.split_once(" -> ") {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            builder.append_link(&mut header, path, target).unwrap();
+        } else {
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, path, &content[..]).unwrap();
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
+fn files(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(archive).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().to_str().unwrap().to_owned();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        assert!(files.insert(path.clone(), content).is_none(), "{path} is there twice");
+    }
+    files
+}
+
+/// The content of the file at a path.
+fn file<'a>(files: &'a mut Files, path: &str) -> &'a mut Vec<u8> {
+    &mut files.iter_mut().find(|(known, _)| known == path).unwrap().1
+}
+
+fn id_of(bytes: &[u8]) -> Digest {
+    Digest::of(bytes)
+}
+
+fn config(layers: &[&[u8]]) -> Vec<u8> {
+    let diff_ids: Vec<String> = layers.iter().map(|layer| id_of(layer).to_string()).collect();
+    let config = json!({ "os": "linux", "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+    config.to_string().into_bytes()
+}
+
+fn layers() -> [Vec<u8>; 3] {
+    [noise(1, LARGE), b"a small layer".to_vec(), noise(2, LARGE + 1)]
+}
+
+/// As engines before 25 write it: layers first, descriptions last; the last layer is the first one once more.
+fn docker_archive() -> (Digest, Files) {
+    let [a, b, c] = layers();
+    let config = config(&[&a, &b, &c, &a]);
+    let id = id_of(&config);
+    let manifest = json!([{ "Config": format!("{}.json", id.hex()), "RepoTags": ["app:1"],
+        "Layers": ["1/layer.tar", "2/layer.tar", "3/layer.tar", "4/layer.tar"] }]);
+    let files = vec![
+        ("1/VERSION".to_owned(), b"1.0".to_vec()),
+        ("1/layer.tar".to_owned(), a),
+        ("3/layer.tar".to_owned(), c),
+        ("2/layer.tar".to_owned(), b),
+        ("4/layer.tar -> ../1/layer.tar".to_owned(), Vec::new()),
+        (format!("{}.json", id.hex()), config),
+        ("manifest.json".to_owned(), manifest.to_string().into_bytes()),
+    ];
+    (id, files)
+}
+
+/// As containerd's store writes it: compressed layers, an index in the index, an attestation, another platform's
+/// manifest without its content.
+fn containerd_archive() -> (Digest, Files) {
+    let [a, b, c] = layers();
+    let config = config(&[b"plain a", b"plain b", b"plain c"]);
+    let descriptor = |kind: &str, bytes: &[u8]| json!({ "mediaType": format!("application/vnd.oci.image.{kind}+json"), "digest": id_of(bytes), "size": bytes.len() });
+    let manifest = |config: &[u8], layers: &[&[u8]]| {
+        let layers: Vec<Value> = layers.iter().map(|layer| descriptor("layer", layer)).collect();
+        json!({ "schemaVersion": 2, "config": descriptor("config", config), "layers": layers })
+            .to_string()
+            .into_bytes()
+    };
+    let image = manifest(&config, &[&a, &b, &c]);
+    let statement = b"{\"_type\":\"statement\"}".to_vec();
+    let attestation = manifest(b"{}", &[&statement]);
+    let manifests = json!([
+        descriptor("manifest", &image),
+        descriptor("manifest", &attestation),
+        descriptor("manifest", b"elsewhere")
+    ]);
+    let nested = json!({ "schemaVersion": 2, "manifests": manifests }).to_string().into_bytes();
+    let id = id_of(&nested);
+    let index = json!({ "schemaVersion": 2, "manifests": [descriptor("index", &nested)] });
+    let path = |bytes: &[u8]| format!("blobs/sha256/{}", id_of(bytes).hex());
+    let docker =
+        json!([{ "Config": path(&config), "RepoTags": null, "Layers": [path(&a), path(&b), path(&c)] }]);
+    let mut files: Files =
+        [a, b, c, config, image, statement, attestation, b"{}".to_vec(), nested, b"of no image".to_vec()]
+            .into_iter()
+            .map(|blob| (path(&blob), blob))
+            .collect();
+    files.extend([
+        ("index.json".to_owned(), index.to_string().into_bytes()),
+        ("manifest.json".to_owned(), docker.to_string().into_bytes()),
+        ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+    ]);
+    (id, files)
+}
+
+fn saved(store: &Store, id: Digest, archive: &[u8]) -> Result<Entry, SaveError> {
+    let destination = Destination {
+        key: Digest::of(b"key"),
+        id,
+        platform: "linux/amd64".to_owned(),
+        subject: Subject { title: "app:1".to_owned(), ..Subject::default() },
+    };
+    save(store, archive, destination).map(|saved| saved.saved.entry)
+}
+
+fn sent(store: &Store, entry: &Entry, form: Form, present: usize) -> BTreeMap<String, Vec<u8>> {
+    let listing = Arc::new(read_listing(store, entry).unwrap());
+    let archive = Mutex::new(Vec::new());
+    let faults = Parcel::new(listing, form, present)
+        .send(store, entry, |part| {
+            archive.lock().unwrap().extend_from_slice(&part);
+            Ok(())
+        })
+        .unwrap();
+    assert!(faults.is_empty());
+    files(&archive.into_inner().unwrap())
+}
+
+fn text(files: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
+    serde_json::from_slice(&files[path]).unwrap()
+}
+
+#[test]
+fn an_archive_of_dockers_layout_comes_back_with_the_layers_that_are_wanted() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(place.path());
+    let (id, archive) = docker_archive();
+    let entry = saved(&store, id, &tar(&archive)).unwrap();
+    let subject = &entry.manifest.subject;
+    assert_eq!((subject.files, entry.manifest.address.family.as_str()), (4, "linux/amd64"));
+    assert!(subject.bytes > 2 * LARGE as u64 && subject.bytes < 2 * LARGE as u64 + 1000, "{}", subject.bytes);
+
+    let [a, b, c] = layers();
+    let path = |bytes: &[u8]| format!("blobs/sha256/{}", id_of(bytes).hex());
+    let layers = [path(&a), path(&b), path(&c), path(&a)];
+    for (present, there) in [(0, vec![&a, &b, &c]), (1, vec![&a, &b, &c]), (3, vec![&a]), (4, vec![])] {
+        let files = sent(&store, &entry, Form::Docker, present);
+        assert_eq!(files.len(), there.len() + 2, "without {present}");
+        for layer in there {
+            assert!(files[&path(layer)] == *layer, "without {present}");
+        }
+        assert_eq!(id_of(&files[&format!("blobs/sha256/{}", id.hex())]), id);
+        let manifest = text(&files, "manifest.json");
+        assert_eq!(manifest[0]["Layers"], json!(layers));
+        assert_eq!(manifest[0]["RepoTags"], Value::Null, "a load must not take names from other images");
+    }
+    // containerd's store wants a manifest, which such an archive lacks.
+    let files = sent(&store, &entry, Form::Oci, 0);
+    let root = text(&files, "index.json")["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+    let manifest = text(&files, &format!("blobs/{root}"));
+    assert_eq!(manifest["config"]["digest"], json!(id));
+    assert_eq!(
+        manifest["layers"][3],
+        json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": id_of(&a), "size": LARGE })
+    );
+}
+
+#[test]
+fn an_archive_of_containerds_store_comes_back_as_it_was() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(place.path());
+    let (id, archive) = containerd_archive();
+    let entry = saved(&store, id, &tar(&archive)).unwrap();
+    let files = sent(&store, &entry, Form::Oci, 0);
+    assert_eq!(text(&files, "index.json")["manifests"][0]["digest"], json!(id));
+    for (path, content) in archive.iter().filter(|(path, _)| path.starts_with("blobs/")) {
+        let is_wanted = content != b"of no image";
+        assert!((files.get(path) == Some(content)) == is_wanted, "{path}");
+    }
+    // A graph driver takes its layers as they are.
+    let files = sent(&store, &entry, Form::Docker, 0);
+    assert_eq!(files.len(), 3 + 2);
+}
+
+#[test]
+fn images_that_share_layers_keep_them_once() {
+    let place = tempfile::tempdir().unwrap();
+    let store = store(place.path());
+    let [a, b, _] = layers();
+    let mut stored = Vec::new();
+    for number in 0..5_u64 {
+        let own = noise(10 + number, 100_000);
+        let config = config(&[&a, &b, &own]);
+        let id = id_of(&config);
+        let manifest = json!([{ "Config": "c.json", "RepoTags": null, "Layers": ["a", "b", "own"] }]);
+        let files = [
+            ("a".to_owned(), a.clone()),
+            ("b".to_owned(), b.clone()),
+            ("own".to_owned(), own),
+            ("c.json".to_owned(), config),
+            ("manifest.json".to_owned(), manifest.to_string().into_bytes()),
+        ];
+        let destination = Destination {
+            key: Digest::of(&number.to_le_bytes()),
+            id,
+            platform: "linux/amd64".to_owned(),
+            subject: Subject::default(),
+        };
+        stored.push(save(&store, &tar(&files)[..], destination).unwrap().saved.added_bytes);
+    }
+    assert!(stored[0] > LARGE as u64, "{stored:?}");
+    assert!(stored[1..].iter().all(|added| *added < 150_000), "{stored:?}");
+}
+
+#[test]
+fn what_is_not_the_image_is_not_kept() {
+    type Harm = fn(&mut Files);
+    let place = tempfile::tempdir().unwrap();
+    let store = store(place.path());
+    let docker: [(Harm, &str); 8] = [
+        (|files| files.retain(|(path, _)| path != "manifest.json"), "no manifest.json"),
+        (|files| files.retain(|(path, _)| path != "2/layer.tar"), "a layer is not there"),
+        (|files| file(files, "2/layer.tar").push(1), "not the one"),
+        (|files| file(files, "3/layer.tar")[9] ^= 1, "not the one"),
+        (
+            |files| files.iter_mut().filter(|file| file.0.len() > 60).for_each(|file| file.1.push(b' ')),
+            "another image",
+        ),
+        (|files| *file(files, "manifest.json") = b"[]".to_vec(), "does not describe one image"),
+        (
+            |files| {
+                *file(files, "manifest.json") = br#"[{"Config":"../../etc/passwd","Layers":[]}]"#.to_vec();
+            },
+            "config is not there",
+        ),
+        (
+            |files| files.iter_mut().for_each(|file| file.0 = file.0.replace(" -> ../1", " -> ../../1")),
+            "a layer is not there",
+        ),
+    ];
+    for (harm, reason) in docker {
+        let (id, mut files) = docker_archive();
+        harm(&mut files);
+        let error = saved(&store, id, &tar(&files)).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}: {reason}");
+    }
+    let (id, mut files) = containerd_archive();
+    let path = files[0].0.clone();
+    *file(&mut files, &path) = noise(7, LARGE);
+    let error = saved(&store, id, &tar(&files)).unwrap_err().to_string();
+    assert!(error.contains("named after"), "{error}");
+    let (_, files) = containerd_archive();
+    let error = saved(&store, Digest::of(b"another"), &tar(&files)).unwrap_err().to_string();
+    assert!(error.contains("another image"), "{error}");
+    // An archive that ends early, at any place, is none.
+    let (id, files) = docker_archive();
+    let whole = tar(&files);
+    for part in [0, 100, 2000, LARGE / 2, LARGE + 5000, 2 * LARGE + 6000] {
+        assert!(saved(&store, id, &whole[..part]).is_err(), "{part} bytes");
+    }
+    assert!(store.find(EntryKind::Image, "linux/amd64", Digest::of(b"key"), true).entry.is_none());
+}

@@ -1,0 +1,286 @@
+//! The archive tier: the image of this very key is kept in the store, layer by layer.
+//!
+//! A graph driver takes an archive without the layers that it has, and names
+//! the first one that it misses. It is therefore offered the image without any
+//! layer at first, and then those from the missing one on. containerd's store
+//! would take such an archive, too, and keep an image with holes: it is sent
+//! all of it.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::{Answer, Fault};
+use crate::digest::{Digest, InvalidDigest};
+use crate::engine::{Engine, EngineError, Image, ImageStore};
+use crate::images::{self, Destination, Form, Parcel, SaveError, SavedImage, UnlistedError, read_listing};
+use crate::key::CacheKey;
+use crate::registry::ImageRef;
+use crate::store::{Counted, Entry, EntryKind, Meter, Store, StoreError, Subject};
+
+/// Parts of an archive that wait between the engine and the store.
+const WAITING: usize = 16;
+
+/// Looks for whole images in the store, and keeps them there.
+#[derive(Debug, Clone)]
+pub struct ArchiveTier {
+    store: Store,
+    engine: Engine,
+    /// How the engine keeps images.
+    images: ImageStore,
+    /// How long moving an image may take.
+    deadline: Duration,
+}
+
+/// An image cannot be loaded from the store.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store is at fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The entry does not hold an image.
+    #[error(transparent)]
+    Unlisted(#[from] UnlistedError),
+    /// The engine does not take it.
+    #[error("the engine does not take the image")]
+    Engine(#[from] EngineError),
+    /// It made something else of it.
+    #[error("the engine has another image than the entry holds")]
+    Another,
+    /// It took too long.
+    #[error("loading the image took longer than {0:?}")]
+    Late(Duration),
+    /// A thread of larder's own failed.
+    #[error("a thread of larder's own failed")]
+    Thread(#[from] JoinError),
+}
+
+/// An image was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// The engine's archive or the store is at fault.
+    #[error("the image is not kept")]
+    Save(#[from] SaveError),
+    /// The engine does not hand it out.
+    #[error("the image is not kept: the engine does not hand it out")]
+    Engine(#[source] EngineError),
+    /// Its id is no digest.
+    #[error("the image is not kept: its id is none")]
+    Id(#[from] InvalidDigest),
+    /// It took too long.
+    #[error("the image is not kept: it took longer than {0:?}")]
+    Late(Duration),
+    /// A thread of larder's own failed.
+    #[error("the image is not kept: a thread of larder's own failed")]
+    Thread(#[from] JoinError),
+}
+
+/// An entry's image as it was loaded.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The image.
+    pub image: Image,
+    /// Bytes that were sent to the engine.
+    pub bytes: u64,
+    /// What went wrong without harm.
+    pub faults: Vec<StoreError>,
+}
+
+impl ArchiveTier {
+    /// The tier's name in records and summaries.
+    pub const NAME: &'static str = "archive";
+
+    /// A tier between `store` and `engine`, which keeps its images in the way of `images`.
+    pub fn new(store: Store, engine: Engine, images: ImageStore, deadline: Duration) -> Self {
+        Self { store, engine, images, deadline }
+    }
+
+    /// Looks for the image of `key` for `platform`, loads it and gives it these names.
+    pub async fn take(
+        &self,
+        key: CacheKey,
+        platform: &str,
+        names: &[ImageRef],
+        meter: &Arc<Meter>,
+    ) -> Answer<Image> {
+        let (store, key, family) = (self.store.clone(), key.digest(), platform.to_owned());
+        let found = spawn_blocking(move || store.find(EntryKind::Image, &family, key, false)).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return Answer::fault(error, "the cache cannot be read"),
+        };
+        let mut faults: Vec<Fault> = found.faults.into_iter().map(Into::into).collect();
+        let Some(entry) = found.entry else {
+            let reason =
+                if faults.is_empty() { "no image of this key is kept" } else { "the cache cannot be read" };
+            return Answer { faults, ..Answer::miss(reason) };
+        };
+        let answer = match self.load(&entry, names, meter).await {
+            Ok(loaded) => {
+                faults.extend(loaded.faults.into_iter().map(Into::into));
+                let reason = format!("loaded from entry {}", entry.short_id());
+                Answer { bytes: loaded.bytes, ..Answer::hit(loaded.image, reason) }
+            }
+            Err(error) => {
+                faults.push(error.into());
+                Answer::miss(format!("entry {} cannot be loaded", entry.short_id()))
+            }
+        };
+        Answer { faults, ..answer }
+    }
+
+    /// Brings the image of `entry` into the engine and gives it these names.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store or the engine does, and when it takes too long.
+    pub async fn load(
+        &self,
+        entry: &Entry,
+        names: &[ImageRef],
+        meter: &Arc<Meter>,
+    ) -> Result<Loaded, LoadError> {
+        let loading = self.load_patiently(entry, names, meter);
+        tokio::time::timeout(self.deadline, loading).await.unwrap_or(Err(LoadError::Late(self.deadline)))
+    }
+
+    /// The image of `entry`, if the engine has it already.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store or the engine does.
+    pub async fn present(&self, entry: &Entry) -> Result<Option<Image>, LoadError> {
+        let (store, entry) = (self.store.clone(), entry.clone());
+        let listing = spawn_blocking(move || read_listing(&store, &entry)).await??;
+        Ok(self.engine.image(&listing.id_in(self.form()).to_string()).await?)
+    }
+
+    /// The form in which the engine takes archives.
+    fn form(&self) -> Form {
+        match self.images {
+            ImageStore::GraphDriver => Form::Docker,
+            ImageStore::Containerd => Form::Oci,
+        }
+    }
+
+    async fn load_patiently(
+        &self,
+        entry: &Entry,
+        names: &[ImageRef],
+        meter: &Arc<Meter>,
+    ) -> Result<Loaded, LoadError> {
+        let entry = Arc::new(entry.clone());
+        let (store, of) = (self.store.clone(), Arc::clone(&entry));
+        let listing = Arc::new(spawn_blocking(move || read_listing(&store, &of)).await??);
+        let form = self.form();
+        let mut present = if form == Form::Docker { listing.layers.len() } else { 0 };
+        let mut bytes = 0;
+        let (id, mut faults) = loop {
+            let parcel = Parcel::new(Arc::clone(&listing), form, present);
+            bytes += parcel.bytes();
+            match self.send(&entry, parcel, meter).await {
+                Err(LoadError::Engine(EngineError::Refused(said))) if present > 0 => {
+                    let missed = listing.layers.iter().position(|layer| said.contains(&layer.hex()));
+                    present = missed.filter(|missed| *missed < present).unwrap_or(0);
+                }
+                sent => break sent?,
+            }
+        };
+        let image = self.engine.image(&id).await?.filter(|image| image.config.layers == listing.diff_ids);
+        let image = image.ok_or(LoadError::Another)?;
+        for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
+            self.engine.tag(&image.id, name).await?;
+        }
+        let store = self.store.clone();
+        faults.extend(spawn_blocking(move || store.touch(&entry)).await?.err());
+        Ok(Loaded { image, bytes, faults })
+    }
+
+    /// Sends an archive to the engine; the image's id there.
+    async fn send(
+        &self,
+        entry: &Arc<Entry>,
+        parcel: Parcel,
+        meter: &Arc<Meter>,
+    ) -> Result<(String, Vec<StoreError>), LoadError> {
+        let (parts, archive) = mpsc::channel(WAITING);
+        let (store, entry, meter) = (self.store.clone(), Arc::clone(entry), Arc::clone(meter));
+        meter.expect(parcel.bytes());
+        let sending = spawn_blocking(move || {
+            let sent = parcel.send(&store, &entry, |part: Bytes| {
+                meter.check()?;
+                meter.add(part.len() as u64);
+                parts.blocking_send(Ok(part)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+            });
+            if sent.is_err() {
+                // What ends without that would look whole to the engine.
+                let _ = parts.blocking_send(Err(io::Error::other("the archive cannot be completed")));
+            }
+            sent
+        });
+        let loaded = self.engine.load_image(archive).await;
+        match sending.await? {
+            Ok(faults) => Ok((loaded?, faults)),
+            // The engine hung up, and says why.
+            Err(StoreError::Sink(_)) if loaded.is_err() => Ok((loaded?, Vec::new())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Keeps the engine's image `image` under `key`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine or the store does, and when it takes too long; then the store has no such entry.
+    pub async fn keep(
+        &self,
+        key: CacheKey,
+        platform: &str,
+        image: &Image,
+        subject: Subject,
+        meter: &Arc<Meter>,
+    ) -> Result<SavedImage, KeepError> {
+        let id: Digest = image.id.parse()?;
+        let destination = Destination { key: key.digest(), id, platform: platform.to_owned(), subject };
+        let (parts, archive) = mpsc::channel(WAITING);
+        let (store, counter) = (self.store.clone(), Arc::clone(meter));
+        meter.expect(image.size);
+        let saving = spawn_blocking(move || {
+            let parts = Parts { archive, part: Bytes::new() };
+            images::save(&store, Counted { inner: parts, meter: &counter }, destination)
+        });
+        let handed_out = tokio::time::timeout(self.deadline, self.engine.save_image(&image.id, parts)).await;
+        if handed_out.is_err() {
+            meter.stop();
+        }
+        match (handed_out, saving.await?) {
+            (Err(_), _) => Err(KeepError::Late(self.deadline)),
+            (Ok(Err(error)), _) => Err(KeepError::Engine(error)),
+            (Ok(Ok(())), saved) => Ok(saved?),
+        }
+    }
+}
+
+/// The parts of an archive, as they arrive.
+struct Parts {
+    archive: mpsc::Receiver<Bytes>,
+    part: Bytes,
+}
+
+impl Read for Parts {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.part.is_empty() {
+            match self.archive.blocking_recv() {
+                Some(part) => self.part = part,
+                None => return Ok(0),
+            }
+        }
+        let size = self.part.len().min(buffer.len());
+        self.part.copy_to_slice(&mut buffer[..size]);
+        Ok(size)
+    }
+}

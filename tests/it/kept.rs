@@ -1,0 +1,313 @@
+//! Whole images that are kept in the store: on another agent, after a clean-up, beside damage, within limits.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::engines::{Engine, any_engine, engines};
+use crate::support::{BUSYBOX, TestContext};
+
+/// An image with a large layer, a small one and a command, unlike that of any other test.
+fn project(context: &TestContext) {
+    context
+        .write(
+            "Dockerfile",
+            format!(
+                "FROM {BUSYBOX}\nCOPY noise /noise\nCOPY app /app\nRUN mkdir /d && touch -d '2001-02-03 00:00:00' /d\n\
+                 WORKDIR /d\nENV SAID=hello\nCMD [\"sh\", \"-c\", \"echo $SAID; cat /app/own; pwd\"]\n"
+            ),
+        )
+        .write("noise", noise(2_000_000))
+        .write("app/own", context.tag("own"));
+}
+
+fn noise(size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    getrandom::fill(&mut bytes).unwrap();
+    bytes
+}
+
+fn outcome(metadata: &Value) -> (&str, Option<&str>) {
+    (metadata["outcome"].as_str().expect("an outcome"), metadata["hit_tier"].as_str())
+}
+
+fn tier<'a>(metadata: &'a Value, name: &str) -> &'a Value {
+    metadata["tiers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|tier| tier["tier"] == name)
+        .expect("the tier was asked")
+}
+
+fn remove(engine: &Engine, tag: &str) {
+    let removed = engine.docker().args(["rmi", "--force", tag]).output().unwrap();
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+}
+
+fn entries(context: &TestContext) -> Vec<Value> {
+    let list = context.larder(&["cache", "list", "--format", "json"]).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    list["entries"].as_array().unwrap().clone()
+}
+
+fn cache(context: &TestContext) -> PathBuf {
+    context.path("home/.cache/larder/v1")
+}
+
+/// Changes each file below a directory of the store.
+fn harm(directory: &Path) {
+    for entry in walkdir::WalkDir::new(directory) {
+        let entry = entry.unwrap();
+        if entry.file_type().is_file() {
+            let mut content = fs::read(entry.path()).unwrap();
+            let middle = content.len() / 2;
+            content[middle] ^= 0x40;
+            fs::write(entry.path(), content).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_image_comes_to_any_engine_from_any_other() {
+    for from in engines() {
+        let saving = TestContext::new(&from);
+        project(&saving);
+        let tag = saving.tag("app");
+        let built = saving.build(&["-t", &tag, "."]);
+        assert_eq!(outcome(&built), ("built", None), "{}", from.name);
+        let kept = &built["kept"];
+        assert!(kept["added_bytes"].as_u64().unwrap() > 2_000_000, "{kept}");
+        let list = entries(&saving);
+        let [entry] = &list[..] else { panic!("one entry: {list:?}") };
+        assert_eq!(
+            (&entry["id"], &entry["image"], &entry["kind"]),
+            (&kept["entry"], &json!(tag), &json!("image"))
+        );
+        let said = from.run(&tag, &[]);
+        assert!(said.starts_with("hello\n") && said.ends_with("/d\n"), "{said}");
+        for to in engines().into_iter().filter(|to| to.name != from.name) {
+            let context = saving.on(&to);
+            let pair = format!("{} to {}", from.name, to.name);
+            let hit = context.build(&["-t", &tag, "."]);
+            assert_eq!(outcome(&hit), ("image-hit", Some("archive")), "{pair}: {}", hit["tiers"]);
+            assert_eq!(hit["image_key"], built["image_key"], "{pair}");
+            assert!(tier(&hit, "archive")["bytes"].as_u64().unwrap() > 2_000_000, "{pair}");
+            assert_eq!(to.run(&tag, &[]), said, "{pair}");
+            assert_eq!(to.run(&tag, &["stat", "-c", "%Y", "/d"]), "981158400\n", "{pair}");
+            assert_eq!(to.inspect(&tag)["Id"], hit["image_id"], "{pair}");
+            // What is loaded is known as well as what is built.
+            assert_eq!(outcome(&context.build(&["-t", &tag, "."])), ("image-hit", Some("engine")), "{pair}");
+            if !to.is_containerd() && !from.is_containerd() {
+                assert_eq!(hit["image_id"], built["image_id"], "{pair}");
+            }
+            remove(&to, &tag);
+        }
+        // Back on the first one, which still has all of it.
+        assert_eq!(outcome(&saving.build(&["-t", &tag, "."])), ("image-hit", Some("engine")));
+    }
+}
+
+#[test]
+fn after_a_removal_only_what_the_engine_lacks_is_sent() {
+    for engine in engines().into_iter().filter(|engine| !engine.is_containerd()) {
+        let context = TestContext::new(&engine);
+        project(&context);
+        let (tag, other) = (context.tag("app"), context.tag("other"));
+        let built = context.build(&["-t", &tag, "."]);
+        // An image that shares the large layer keeps that in the engine.
+        context.write("app/own", "another");
+        context.build(&["-t", &other, "."]);
+        remove(&engine, &tag);
+        context.write("app/own", context.tag("own"));
+        let hit = context.build(&["-t", &tag, "-t", &context.tag("second"), "."]);
+        assert_eq!(outcome(&hit), ("image-hit", Some("archive")), "{}: {}", engine.name, hit["tiers"]);
+        assert_eq!(hit["image_id"], built["image_id"]);
+        let sent = tier(&hit, "archive")["bytes"].as_u64().unwrap();
+        assert!(sent < 100_000, "{}: {sent} bytes were sent", engine.name);
+        assert_eq!(engine.inspect(&context.tag("second"))["Id"], built["image_id"]);
+    }
+}
+
+#[test]
+fn a_name_that_was_given_to_another_image_by_hand_comes_back() {
+    let engine = any_engine();
+    let context = TestContext::new(&engine);
+    project(&context);
+    let tag = context.tag("app");
+    let built = context.build(&["-t", &tag, "."]);
+    assert!(engine.docker().args(["tag", BUSYBOX, &tag]).status().unwrap().success());
+    let hit = context.build(&["-t", &tag, "."]);
+    // Without its name the engine may keep the image or not: either way it is the right one.
+    assert_eq!(hit["outcome"], "image-hit");
+    assert_eq!(engine.inspect(&tag)["Id"], built["image_id"]);
+}
+
+#[test]
+fn a_damaged_entry_is_built_anew_and_healed() {
+    for damaged in ["chunks", "entries"] {
+        let engine = any_engine();
+        let context = TestContext::new(&engine);
+        project(&context);
+        let tag = context.tag("app");
+        context.build(&["-t", &tag, "."]);
+        remove(&engine, &tag);
+        harm(&cache(&context).join(damaged));
+        let run = context.larder(&["build", "-t", &tag, "."]).success();
+        assert!(
+            run.stderr.contains("warning: ") && run.stderr.contains("built in"),
+            "{damaged}: {}",
+            run.stderr
+        );
+        assert!(engine.run(&tag, &[]).starts_with("hello\n"), "{damaged}");
+        remove(&engine, &tag);
+        let hit = context.build(&["-t", &tag, "."]);
+        assert_eq!(
+            outcome(&hit),
+            ("image-hit", Some("archive")),
+            "{damaged} are whole again: {}",
+            hit["tiers"]
+        );
+        context.larder(&["cache", "verify"]).success();
+
+        harm(&cache(&context).join(damaged));
+        remove(&engine, &tag);
+        context.larder(&["build", "--strict", "-t", &tag, "."]).failure(3, "");
+    }
+}
+
+#[test]
+fn an_entry_that_was_evicted_elsewhere_is_a_miss_and_no_fault() {
+    let engine = any_engine();
+    let context = TestContext::new(&engine);
+    project(&context);
+    let tag = context.tag("app");
+    context.build(&["-t", &tag, "."]);
+    context.larder(&["cache", "clear", "-y"]).success();
+    assert_eq!(outcome(&context.build(&["-t", &tag, "."])), ("image-hit", Some("engine")));
+    remove(&engine, &tag);
+    let built = context.build(&["-t", &tag, "."]);
+    assert_eq!(outcome(&built), ("built", None));
+    assert_eq!(tier(&built, "archive")["reason"], "no image of this key is kept");
+    assert_eq!(entries(&context).len(), 1, "it is kept again");
+    let stats = context.larder(&["stats", "--format", "json"]).success();
+    let stats: Value = serde_json::from_str(&stats.stdout).unwrap();
+    let sums = &stats["sums"];
+    assert_eq!((&sums["image_hits"], &sums["built"]), (&json!(1), &json!(2)), "{sums}");
+}
+
+#[test]
+fn the_image_used_least_recently_makes_room_for_the_sixth() {
+    let engine = any_engine();
+    let context = TestContext::new(&engine);
+    project(&context);
+    let keep = |name: &str| {
+        let (name, tags) = (context.tag(name), format!("bert-{name}"));
+        context.build(&["--cache-max-entries", "5", "--tags", &tags, "-t", &name, "."])
+    };
+    for name in ["a", "b", "c", "d", "e"] {
+        assert_eq!(outcome(&keep(name)), ("built", None), "{name}");
+    }
+    assert_eq!(outcome(&keep("a")), ("image-hit", Some("engine")), "the first one is used again");
+    keep("f");
+    let titles: Vec<String> =
+        entries(&context).iter().map(|entry| entry["image"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(titles.len(), 5, "{titles:?}");
+    assert!(titles.contains(&context.tag("a")) && !titles.contains(&context.tag("b")), "{titles:?}");
+}
+
+#[test]
+fn an_image_beyond_the_size_limit_is_not_kept_and_says_so() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let run = context.larder(&["build", "--cache-max-size-gb", "0.001", "."]).success();
+    assert!(run.stderr.contains("warning: the image is not kept"), "{}", run.stderr);
+    assert_eq!(entries(&context), [] as [Value; 0]);
+}
+
+#[test]
+fn a_forced_rebuild_replaces_what_is_kept() {
+    let engine = any_engine();
+    let context = TestContext::new(&engine);
+    project(&context);
+    // Another image each time.
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN cat /proc/sys/kernel/random/uuid > /own\n"));
+    let tag = context.tag("app");
+    let old = context.build(&["-t", &tag, "."]);
+    let new = context.build(&["-t", &tag, "--force-rebuild", "."]);
+    assert_ne!(old["image_id"], new["image_id"]);
+    assert_eq!(old["image_key"], new["image_key"]);
+    let list = entries(&context);
+    assert_eq!(list.len(), 1, "{list:?}");
+    assert_eq!(list[0]["id"], new["kept"]["entry"]);
+    for image in [&old, &new] {
+        remove(&engine, image["image_id"].as_str().unwrap());
+    }
+    let hit = context.build(&["-t", &tag, "."]);
+    assert_eq!((outcome(&hit), &hit["image_id"]), (("image-hit", Some("archive")), &new["image_id"]));
+    let old_is_there = engine
+        .docker()
+        .args(["inspect", old["image_id"].as_str().unwrap()])
+        .output()
+        .unwrap()
+        .status
+        .success();
+    assert!(!old_is_there, "the old image is never served again");
+}
+
+#[test]
+fn what_is_switched_off_is_neither_looked_for_nor_kept() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let reasons = |metadata: &Value| -> Vec<(String, String)> {
+        let tiers = metadata["tiers"].as_array().unwrap().iter();
+        let told = tiers.filter(|tier| tier["outcome"] == "skipped");
+        told.map(|tier| (tier["tier"].as_str().unwrap().into(), tier["reason"].as_str().unwrap().into()))
+            .collect()
+    };
+    for flags in [["--enable-cache=false"], ["--tiers=mounts"], ["--tiers=engine"], ["--read-only"]] {
+        let built = context.build(&[&flags[..], &["."]].concat());
+        let skipped: Vec<String> = reasons(&built).into_iter().map(|(tier, _)| tier).collect();
+        let expected: &[&str] = match flags[0] {
+            "--enable-cache=false" => &["engine", "archive", "mounts"],
+            "--tiers=mounts" => &["engine", "archive"],
+            "--tiers=engine" => &["archive", "mounts"],
+            _ => &[],
+        };
+        assert_eq!(skipped, expected, "{flags:?}");
+        assert_eq!(built["kept"], Value::Null, "{flags:?}");
+        assert_eq!(entries(&context).len(), 0, "{flags:?}");
+        context.write("app/own", format!("{flags:?}"));
+    }
+    let switched_off = context.command(&["build", "."]).env("LARDER_ENABLED", "0").output().unwrap();
+    assert!(switched_off.status.success());
+    assert_eq!(entries(&context).len(), 0);
+    let both =
+        context.command(&["build", "--enable-cache", "."]).env("LARDER_ENABLED", "0").output().unwrap();
+    assert!(both.status.success());
+    assert_eq!(entries(&context).len(), 1, "a flag comes before a variable");
+    context
+        .larder(&["build", "--tiers", "engine,disk", "."])
+        .failure(2, "`disk` is none of engine, archive, mounts");
+}
+
+#[test]
+fn a_remote_store_hands_images_to_machines_that_have_nothing() {
+    let [from, to] = [engines().swap_remove(0), engines().pop().unwrap()];
+    let first = TestContext::new(&from);
+    project(&first);
+    let remote = format!("file://{}", first.path("remote").display());
+    fs::create_dir(first.path("remote")).unwrap();
+    let tag = first.tag("app");
+    let built = first.build(&["--remote", &remote, "-t", &tag, "."]);
+    let second = TestContext::new(&to);
+    for file in ["Dockerfile", "noise", "app/own"] {
+        second.write(file, fs::read(first.project().join(file)).unwrap());
+    }
+    let hit = second.build(&["--remote", &remote, "-t", &tag, "."]);
+    let tier = if to.name == from.name { "engine" } else { "archive" };
+    assert_eq!(outcome(&hit), ("image-hit", Some(tier)), "{}", hit["tiers"]);
+    assert_eq!(hit["image_key"], built["image_key"]);
+    assert_eq!(entries(&second).len(), 1, "the local store has it now");
+}

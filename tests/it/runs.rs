@@ -1,0 +1,271 @@
+//! `larder run`: the image is there one way or another, and the container is what was asked for.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::engines::{Engine, any_engine, engines};
+use crate::running::Running;
+use crate::support::{BUSYBOX, Run, TestContext};
+
+/// The project that the transcripts are about: a model whose image depends on the system it is for.
+fn model(context: &TestContext) {
+    context
+        .write(
+            "Dockerfile",
+            format!(
+                "FROM {BUSYBOX}\nARG guest_os=UBUNTU\nCOPY own /own\nRUN echo $guest_os > /system\n\
+                 CMD [\"sh\", \"-c\", \"echo model on $(cat /system) for ${{guest_os:-nobody}}\"]\n"
+            ),
+        )
+        .write("own", context.tag("own"));
+}
+
+fn id(context: &TestContext, image: &str) -> String {
+    let list = context.larder(&["cache", "list", "--format", "json"]).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    let entries = list["entries"].as_array().unwrap();
+    entries.iter().find(|entry| entry["image"] == image).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+fn remove(engine: &Engine, image: &str) {
+    assert!(engine.docker().args(["rmi", "--force", image]).output().unwrap().status.success());
+}
+
+fn containers(engine: &Engine, name: &str) -> String {
+    let filter = format!("name={name}");
+    let listed = engine.docker().args(["ps", "--all", "--quiet", "--filter", &filter]).output().unwrap();
+    String::from_utf8_lossy(&listed.stdout).trim().to_owned()
+}
+
+fn said(run: &Run, text: &str) -> bool {
+    run.stderr.contains(text)
+}
+
+#[test]
+fn the_same_command_builds_once_and_another_context_is_another_image() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        model(&context);
+        let tag = context.tag("model");
+        let run = |more: &[&str]| {
+            let arguments =
+                [&["run", "-t", &tag, "--tags", "bert", "--enable-cache", "--live-output"], more, &["."]];
+            context.larder(&arguments.concat()).success()
+        };
+        let first = run(&[]);
+        assert_eq!(first.stdout, "model on UBUNTU for nobody\n", "{}", engine.name);
+        assert!(said(&first, "the image is kept as entry ") && said(&first, "built in "), "{}", first.stderr);
+        let second = run(&[]);
+        assert_eq!(second.stdout, first.stdout, "{}", engine.name);
+        assert!(said(&second, "image hit (engine)"), "{}", second.stderr);
+        let other = run(&["--additional-context", "{'guest_os': 'CENTOS'}"]);
+        assert_eq!(other.stdout, "model on CENTOS for CENTOS\n", "{}", engine.name);
+        assert!(said(&other, "built in "), "{}", other.stderr);
+        let back = run(&[]);
+        assert_eq!(back.stdout, first.stdout, "{}", engine.name);
+        assert!(said(&back, "image hit "), "{}", back.stderr);
+        let again = run(&["--additional-context", r#"{"guest_os": "CENTOS"}"#]);
+        assert_eq!(again.stdout, other.stdout, "{}", engine.name);
+        assert!(said(&again, "image hit "), "another notation of the same context: {}", again.stderr);
+    }
+}
+
+#[test]
+fn an_entry_runs_by_its_id_without_context_or_dockerfile() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        model(&context);
+        let tag = context.tag("model");
+        context.larder(&["build", "-t", &tag, "--tags", "bert", "."]).success();
+        let id = id(&context, &tag);
+        fs::remove_file(context.project().join("Dockerfile")).unwrap();
+        let there = context.larder(&["run", "--from-cache", &id, "--live-output"]).success();
+        assert_eq!(there.stdout, "model on UBUNTU for nobody\n", "{}", engine.name);
+        for words in [
+            id.as_str(),
+            tag.as_str(),
+            "bert",
+            "created",
+            "last used",
+            "is in the engine already",
+            "exit status 0",
+        ] {
+            assert!(said(&there, words), "{words}: {}", there.stderr);
+        }
+        remove(&engine, &tag);
+        let (name, rows) = (context.tag("kept").replace(['/', ':'], "-"), context.path("custom.csv"));
+        let rows_text = rows.to_str().unwrap();
+        let loaded = context
+            .larder(&[
+                "run",
+                "--from-cache",
+                &id[..6],
+                "--keep-alive",
+                "--name",
+                &name,
+                "--output",
+                rows_text,
+            ])
+            .success();
+        assert_eq!(loaded.stdout, there.stdout, "{}", engine.name);
+        assert!(said(&loaded, "the image was loaded: "), "{}", loaded.stderr);
+        assert!(said(&loaded, &format!("the container is kept as {name}\n")), "{}", loaded.stderr);
+        assert!(!containers(&engine, &name).is_empty());
+        assert!(engine.docker().args(["rm", "--force", &name]).output().unwrap().status.success());
+        assert_eq!(engine.inspect(&tag)["RepoTags"][0], tag.as_str(), "it has its name again");
+        let rows = fs::read_to_string(rows).unwrap();
+        let row: Vec<&str> = rows.lines().nth(1).unwrap().split(',').collect();
+        assert_eq!((row[0], row[2], row[3], row[7]), (tag.as_str(), "hit", "archive", "0"), "{rows}");
+    }
+}
+
+#[test]
+fn an_unknown_id_is_answered_with_those_there_are() {
+    let context = TestContext::new(&any_engine());
+    model(&context);
+    context
+        .larder(&["run", "--from-cache", "invalid_id"])
+        .failure(2, "there is no cache entry `invalid_id`")
+        .hint("the cache holds no entry yet");
+    let tag = context.tag("model");
+    context.larder(&["build", "-t", &tag, "."]).success();
+    context
+        .larder(&["run", "--from-cache", "invalid_id"])
+        .failure(2, "there is no cache entry `invalid_id`")
+        .hint(&format!("{}: image {tag}", id(&context, &tag)))
+        .hint("larder cache list");
+    context.write(".pip-cache/wheel", "a wheel").write("requirements.txt", "flask\n");
+    context.larder(&["dir", "save", ".pip-cache", "--key-files", "requirements.txt"]).success();
+    let directory = id(&context, ".pip-cache");
+    context.larder(&["run", "--from-cache", &directory]).failure(2, "holds no image but a dir");
+    context.larder(&["run", "--from-cache", &directory, "."]).failure(2, "cannot be used with");
+}
+
+#[test]
+fn an_entry_in_a_file_runs_on_a_machine_that_has_nothing_else() {
+    let [from, to] = [engines().swap_remove(0), engines().pop().unwrap()];
+    let context = TestContext::new(&from);
+    model(&context);
+    let tag = context.tag("model");
+    context.larder(&["build", "-t", &tag, "."]).success();
+    let file = context.path("model.larder");
+    let file = file.to_str().unwrap();
+    context.larder(&["cache", "export", &id(&context, &tag), "--output", file]).success();
+    let other = TestContext::new(&to);
+    let run = other.larder(&["run", "--from-cache", file]).success();
+    assert_eq!(run.stdout, "model on UBUNTU for nobody\n");
+    let again = other.larder(&["run", "--from-cache", file]).success();
+    assert!(said(&again, "is in the engine already"), "{}", again.stderr);
+    fs::write(other.path("broken"), &fs::read(file).unwrap()[..2000]).unwrap();
+    let broken = other.path("broken");
+    other.larder(&["run", "--from-cache", broken.to_str().unwrap()]).failure(2, "");
+}
+
+#[test]
+fn the_container_is_what_was_asked_for_and_its_status_is_ours() {
+    let engine = any_engine();
+    let context = TestContext::new(&engine);
+    model(&context);
+    let data = context.path("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("in"), "read me").unwrap();
+    let volume = format!("{}:/data", data.display());
+    let script = "echo $A $B; cat /data/in; echo written > /data/out; id -u; pwd; df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2; \
+                  ls /sys/class/net; echo lost >&2; exit 7";
+    let run = context
+        .command(&[
+            "run",
+            "--progress",
+            "quiet",
+            "-e",
+            "A=1",
+            "-e",
+            "B",
+            "-e",
+            "ABSENT",
+            "-v",
+            &volume,
+            "--user",
+            "0:0",
+            "-w",
+            "/own.d",
+            "--shm-size",
+            "8m",
+            "--network",
+            "none",
+            "--entrypoint",
+            "sh",
+            ".",
+            "--",
+            "-c",
+            script,
+        ])
+        .env("B", "two")
+        .output()
+        .unwrap();
+    assert_eq!(run.status.code(), Some(7), "{}", String::from_utf8_lossy(&run.stderr));
+    let told = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(told, "1 two\nread me0\n/own.d\n8192\nlo\n");
+    assert!(String::from_utf8(run.stderr).unwrap().starts_with("lost\n"));
+    assert_eq!(fs::read_to_string(data.join("out")).unwrap(), "written\n");
+
+    // Both streams come whole and in order, however much it is.
+    let much = "i=0; while [ $i -lt 20000 ]; do echo line $i of many; i=$((i+1)); done";
+    let run = context.larder(&["run", "--progress", "quiet", ".", "--", "sh", "-c", much]).success();
+    assert_eq!(run.stdout.lines().count(), 20_000);
+    assert_eq!(run.stdout.lines().last(), Some("line 19999 of many"));
+
+    context.larder(&["run", ".", "--", "no-such-program"]).failure(1, "the image cannot be run");
+    context.larder(&["run", "-p", "nowhere:x", "."]).failure(2, "--publish");
+    context.larder(&["run", "--gpus", "some", "."]).failure(2, "--gpus");
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN false\n"));
+    context.larder(&["run", "."]).failure(1, "exit code: 1");
+}
+
+#[test]
+fn an_interrupt_stops_the_container_and_leaves_none() {
+    let engine = any_engine();
+    let context = TestContext::new(&engine);
+    model(&context);
+    context.larder(&["build", "."]).success();
+    let name = context.tag("stopped").replace(['/', ':'], "-");
+    let script = "trap 'echo bye; exit 3' TERM; echo started; while true; do sleep 0.1; done";
+    let running =
+        Running::start(&mut context.command(&["run", "--name", &name, ".", "--", "sh", "-c", script]));
+    crate::waiting::await_true(Duration::from_mins(1), "the container runs", || {
+        let logs = engine.docker().args(["logs", &name]).output().unwrap();
+        String::from_utf8_lossy(&logs.stdout).contains("started")
+    });
+    running.signal(Signal::INT);
+    let run = running.end(Duration::from_mins(1));
+    assert_eq!(run.code, 130, "{}", run.stderr);
+    assert_eq!(run.stdout, "started\nbye\n");
+    assert_eq!(containers(&engine, &name), "");
+}
+
+#[test]
+fn a_row_a_run_tells_what_each_was_worth() {
+    let context = TestContext::new(&any_engine());
+    model(&context);
+    let (tag, file) = (context.tag("model"), context.path("results.csv"));
+    for script in ["true", "exit 4"] {
+        let mut command = context.command(&["run", "-t", &tag, "--output", file.to_str().unwrap(), "."]);
+        command.args(["--", "sh", "-c", script]).env("GIT_COMMIT", "0123abc");
+        command.output().unwrap();
+    }
+    let rows = fs::read_to_string(&file).unwrap();
+    let lines: Vec<Vec<&str>> = rows.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines.len(), 3, "{rows}");
+    assert_eq!(lines[0].join(","), "image,key,hit,tier,build_s,load_s,run_s,exit,git_revision");
+    for (line, expected) in lines[1..].iter().zip([["miss", "", "0"], ["hit", "engine", "4"]]) {
+        assert_eq!([line[2], line[3], line[7]], expected, "{rows}");
+        assert_eq!((line[0], line[1].len(), line[8]), (tag.as_str(), 64, "0123abc"), "{rows}");
+        assert!(line[6].parse::<f64>().unwrap() > 0.0, "{rows}");
+    }
+    context
+        .larder(&["run", "--output", "/nonexistent/results.csv", ".", "--", "true"])
+        .failure(2, "cannot write to /nonexistent/results.csv");
+}
