@@ -48,32 +48,43 @@ start_pairs
 step "project" project
 
 store=$HOME/.cache/larder
-keep() { "$LARDER" build -t bench/app "$work/app"; }
+build() { "$LARDER" build -t bench/app "$work/app"; }
+keep() { "$LARDER" build --tiers archive --enable-cache -t bench/app "$work/app"; }
 docker_build() { docker build -t bench/app "$work/app"; }
 docker_save() { docker save -o "$work/app.tar" bench/app; }
 docker_load() { docker load -i "$work/app.tar"; }
 
-# Two engines in a row never find what the other one left on the disk to be written.
-forget_store() { rm -rf "$store" "$work/app.tar" && sync; }
+# None of the two finds what the other one left on the disk to be written.
+forget_entries() {
+  rm -f "$work/app.tar"
+  "$LARDER" cache clear -y >"$work/log" 2>&1 && sync
+}
+# Another content of the application's own layer, built and not kept: the next one to keep shares the rest.
+change() {
+  rm -f "$work/app.tar"
+  head -c 20000000 /dev/urandom >"$work/app/src/own"
+  docker_build >"$work/log" 2>&1 && sync
+}
 forget_images() {
   docker rmi -f bench/app >/dev/null 2>&1 || true
   docker builder prune -af >/dev/null && sync
 }
 
 printf '\n%s, %s\n' "$(docker version --format '{{.Server.Version}}')" "${STORE:-overlay2}"
-docker_build >"$work/log" 2>&1 && keep >>"$work/log" 2>&1
+docker_build >"$work/log" 2>&1 && build >>"$work/log" 2>&1
 docker image inspect --format 'image: {{.Size}} bytes' bench/app
-pair "hit, the image is in the engine" 1 nothing keep docker_build
-pair "build, all cached, and keep it" 1.1 forget_store keep docker_save
-keep >"$work/log" 2>&1 && docker_save
-pair "hit, on a wiped engine" 1 forget_images keep docker_load
+pair "hit, the image is in the engine" 1 nothing build docker_build
+pair "keep it, nothing kept before" 1.1 forget_entries keep docker_save
+pair "keep it, only its last layers are new" 1.1 change keep docker_save
+build >"$work/log" 2>&1 && docker_save
+pair "hit, on a wiped engine" 1 forget_images build docker_load
 
 # five: five images that differ in their last layers, as entries and as archives.
 five() {
   local number=0 tars=0
-  forget_store
+  forget_entries
   while ((number++ < 5)); do
-    head -c 20000000 /dev/urandom >"$work/app/src/own"
+    change
     keep >"$work/log" 2>&1
     docker_save
     tars=$((tars + $(stat -c %s "$work/app.tar")))
@@ -88,7 +99,7 @@ large() {
   mkdir "$work/large"
   head -c 5000000000 /dev/urandom >"$work/large/weights"
   printf 'FROM larder-test/busybox:1\nCOPY weights /weights\n' >"$work/large/Dockerfile"
-  forget_store
+  forget_entries
   forget_images
   docker build -t bench/large "$work/large" >"$work/log" 2>&1
   command time -f '%e %M' -o "$work/memory" "$LARDER" build -t bench/large "$work/large" >"$work/log" 2>&1

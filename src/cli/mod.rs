@@ -38,7 +38,8 @@ pub use store::StoreArgs;
     version,
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 done; 1 the build failed; 2 usage or configuration; 3 a cache fault under \
-                  --strict, or found by cache verify; 4 a threshold of stats not met; 130 interrupted"
+                  --strict, or found by cache verify; 4 a threshold of stats not met; 130 interrupted; of run \
+                  the container's own"
 )]
 pub struct Cli {
     /// What to do.

@@ -14,18 +14,25 @@ use super::{Engine, EngineError};
 /// How long a single answer may take while an archive is moved; who moves it has a deadline for all of it.
 const PATIENCE: Duration = Duration::from_hours(6);
 
+/// Parts of an archive that are handed on together, if they are there.
+const GATHERED: usize = 64;
+
 impl Engine {
     /// Sends the image `id`, as `docker save` writes it, to `archive`; ends early when nobody takes it any more.
     ///
     /// # Errors
     ///
     /// Fails when the engine has no such image or breaks off.
-    pub async fn save_image(&self, id: &str, archive: mpsc::Sender<Bytes>) -> Result<(), EngineError> {
+    pub async fn save_image(&self, id: &str, archive: mpsc::Sender<Vec<Bytes>>) -> Result<(), EngineError> {
         let docker = self.docker.clone().with_timeout(PATIENCE);
-        let mut parts = Box::pin(docker.export_image(id));
-        while let Some(part) = parts.next().await {
-            let part = part.map_err(|error| EngineError::new("with an image's archive", error))?;
-            if archive.send(part).await.is_err() {
+        // Parts are small, and handing one to another thread takes as long as reading it.
+        let mut parts = Box::pin(docker.export_image(id).ready_chunks(GATHERED));
+        while let Some(ready) = parts.next().await {
+            let mut gathered = Vec::with_capacity(ready.len());
+            for part in ready {
+                gathered.push(part.map_err(|error| EngineError::new("with an image's archive", error))?);
+            }
+            if archive.send(gathered).await.is_err() {
                 break;
             }
         }

@@ -2,7 +2,7 @@
 
 use bollard::auth::DockerCredentials;
 use bollard::models::{ImageInspect, SystemInfo};
-use bollard::query_parameters::TagImageOptionsBuilder;
+use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
 
 use super::{Engine, EngineError, is_not_found};
 use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSettings};
@@ -78,6 +78,16 @@ impl Engine {
             .build();
         let tagged = self.docker.tag_image(id, Some(options)).await;
         tagged.map_err(|error| EngineError::new("to naming an image", error))
+    }
+
+    /// Removes an image by its id, with its names and the layers that no other image has.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine refuses, as it does while a container has the image.
+    pub async fn remove_image(&self, id: &str) -> Result<(), EngineError> {
+        let removed = self.docker.remove_image(id, None::<RemoveImageOptions>, None).await;
+        removed.map(drop).map_err(|error| EngineError::new("to removing an image", error))
     }
 
     /// The digest that `name` has in its registry, asked through the engine; `None` when it is unknown there.

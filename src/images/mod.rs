@@ -8,7 +8,8 @@
 //! An entry's content is its blobs, each known by its digest, and behind them
 //! a [`Listing`]. Layers stay byte for byte what the engine wrote: an image's
 //! id is the digest of a config or a manifest that names them by theirs.
-//! Nothing is written to a file on the way.
+//! Nothing is written to a file on the way. Every chunk is verified as it
+//! leaves the store, and every layer, as a whole, by the engine that gets it.
 //!
 //! | engine's store | what it writes | layers are |
 //! |---|---|---|

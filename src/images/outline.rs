@@ -89,3 +89,8 @@ impl Outline {
 pub(super) fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
+
+/// The digest that the path of a blob tells.
+pub(super) fn blob_digest(path: &str) -> Option<Digest> {
+    format!("sha256:{}", path.strip_prefix("blobs/sha256/")?).parse().ok()
+}

@@ -1,6 +1,7 @@
 //! What is sent to an engine: an archive as `docker load` reads it, of all of an image or of what the engine lacks.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -54,6 +55,27 @@ impl Listing {
         }
     }
 
+    /// Where to part the layers from `present` on so that the parts are of about the same size; nowhere if one of them
+    /// would have fewer than `least` bytes.
+    pub fn middle(&self, present: usize, least: u64) -> Option<usize> {
+        let size = |layer: &Digest| self.blob(layer).map_or(0, |blob| blob.size);
+        let bytes = |layers: &[Digest]| layers.iter().map(size).sum::<u64>();
+        let middle = (present + 1..self.layers.len()).min_by_key(|middle| {
+            bytes(&self.layers[present..*middle]).abs_diff(bytes(&self.layers[*middle..]))
+        })?;
+        let parts = [bytes(&self.layers[present..middle]), bytes(&self.layers[middle..])];
+        parts.iter().all(|part| *part >= least).then_some(middle)
+    }
+
+    /// The config of an image of the lowest `layers` layers.
+    fn lower_config(&self, layers: usize) -> Vec<u8> {
+        let mut platform = self.platform.split('/');
+        let (os, architecture) = (platform.next().unwrap_or("linux"), platform.next().unwrap_or("amd64"));
+        let diff_ids = &self.diff_ids[..layers];
+        let files = json!({ "type": "layers", "diff_ids": diff_ids });
+        json!({ "os": os, "architecture": architecture, "rootfs": files }).to_string().into_bytes()
+    }
+
     /// The manifest of an image whose engine had none: its layers are plain.
     fn manifest(&self) -> Vec<u8> {
         let descriptor = |media_type: &str, digest: &Digest| Descriptor {
@@ -71,15 +93,24 @@ impl Listing {
 }
 
 impl Parcel {
-    /// The image that `listing` lists, without its lowest `present` layers.
-    pub fn new(listing: Arc<Listing>, form: Form, present: usize) -> Self {
+    /// Layers of the image in Docker's form, for an engine that has those below; if some above are left out, too, it is
+    /// another image, which consists of the lower ones.
+    pub fn docker(listing: Arc<Listing>, layers: Range<usize>) -> Self {
         let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
-        match form {
-            Form::Docker => parcel.put_docker(present),
-            Form::Oci => parcel.put_oci(),
-        }
-        parcel.segments.push(Segment::Text(Bytes::from_static(&[0; 2 * BLOCK])));
+        parcel.put_docker(layers);
         parcel
+    }
+
+    /// The whole image in OCI's form.
+    pub fn oci(listing: Arc<Listing>) -> Self {
+        let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
+        parcel.put_oci();
+        parcel
+    }
+
+    /// What comes behind all that [`Self::send`] sends.
+    pub fn end() -> Bytes {
+        Bytes::from_static(&[0; 2 * BLOCK])
     }
 
     /// Bytes of the layers and descriptions in it.
@@ -87,7 +118,7 @@ impl Parcel {
         self.bytes
     }
 
-    /// Sends it; answers the faults of the store that cost nothing but time.
+    /// Sends all but its end; answers the faults of the store that cost nothing but time.
     ///
     /// # Errors
     ///
@@ -139,14 +170,22 @@ impl Parcel {
     }
 
     /// Config and layers under their digests; the image has no name.
-    fn put_docker(&mut self, present: usize) {
+    fn put_docker(&mut self, sent: Range<usize>) {
         let Listing { config, layers, blobs, .. } = &*Arc::clone(&self.listing);
-        let wanted: Vec<&Digest> = layers.iter().skip(present).chain([config]).collect();
+        let is_whole = sent.end == layers.len();
+        let mut wanted: Vec<&Digest> = layers[sent.clone()].iter().collect();
+        wanted.extend(is_whole.then_some(config));
         for blob in blobs.iter().filter(|blob| wanted.contains(&&blob.digest)) {
             self.put_blob(blob);
         }
-        let layers: Vec<String> = layers.iter().map(blob_path).collect();
-        let image = json!([{ "Config": blob_path(config), "RepoTags": null, "Layers": layers }]);
+        let config = if is_whole {
+            blob_path(config)
+        } else {
+            self.put_text("config.json", self.listing.lower_config(sent.end));
+            "config.json".to_owned()
+        };
+        let layers: Vec<String> = layers[..sent.end].iter().map(blob_path).collect();
+        let image = json!([{ "Config": config, "RepoTags": null, "Layers": layers }]);
         self.put_text("manifest.json", image.to_string().into_bytes());
     }
 

@@ -1,14 +1,13 @@
 //! Saving an image: an engine's archive is read as it comes, and what belongs to the image is kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
-use sha2::{Digest as _, Sha256};
 use tar::{Archive, EntryType};
 
 use super::listing::{Blob, Listing};
-use super::outline::{Outline, blob_path};
+use super::outline::{Outline, blob_digest, blob_path};
 use crate::digest::Digest;
 use crate::registry::ImageConfig;
 use crate::store::{CopyError, EntryKind, Save, Saved, Span, Store, StoreError, Subject};
@@ -94,8 +93,8 @@ pub fn save(store: &Store, archive: impl Read, destination: Destination) -> Resu
 struct Members(BTreeMap<String, Member>);
 
 enum Member {
-    /// In the content already.
-    Written(Blob),
+    /// In the content already, at this place with this size.
+    Written { at: u64, size: u64 },
     /// Small enough to wait.
     Waiting { digest: Digest, bytes: Vec<u8> },
     /// Another name of a file.
@@ -122,7 +121,7 @@ impl Members {
                         entry.read_to_end(&mut bytes)?;
                         Member::Waiting { digest: Digest::of(&bytes), bytes }
                     } else {
-                        Member::Written(write(&mut entry, size, save)?)
+                        write(&mut entry, size, save)?
                     }
                 }
                 kind @ (EntryType::Symlink | EntryType::Link) => {
@@ -156,10 +155,11 @@ impl Members {
         }
     }
 
-    fn digest(&self, path: &str) -> Option<Digest> {
+    /// The digest of the file at a path. A large one has that which its name or its image claims; who loads it finds out.
+    fn digest(&self, path: &str, claimed: Option<Digest>) -> Option<Digest> {
         match self.at(path)? {
             Member::Waiting { digest, .. } => Some(*digest),
-            Member::Written(blob) => Some(blob.digest),
+            Member::Written { .. } => blob_digest(path).or(claimed),
             Member::Link(_) => None,
         }
     }
@@ -167,20 +167,27 @@ impl Members {
     /// Checks that the files are the image's, and brings those into the content that are not there yet.
     fn keep(self, outline: Outline, mut listing: Listing, save: &mut Save) -> Result<Listing, SaveError> {
         let unusable = |reason: &str| SaveError::Unusable(reason.to_owned());
+        let mut files: BTreeMap<Digest, String> = BTreeMap::new();
         for digest in &outline.blobs {
-            // What is missing may be of another platform; what is needed is looked for below.
-            if self.digest(&blob_path(digest)).is_some_and(|found| found != *digest) {
-                return Err(unusable("a blob is not the one that it is named after"));
+            let path = blob_path(digest);
+            match self.digest(&path, None) {
+                Some(found) if found == *digest => drop(files.insert(found, path)),
+                Some(_) => return Err(unusable("a blob is not the one that it is named after")),
+                // It may be of another platform; what is needed is looked for below.
+                None => {}
             }
         }
         let config = self.text(&outline.config).ok_or_else(|| unusable("its config is not there"))?;
         listing.config = Digest::of(config);
+        files.insert(listing.config, outline.config.clone());
         let config = ImageConfig::parse(config).map_err(|_| unusable("its config is none"))?;
         for (path, diff_id) in outline.layers.iter().zip(&config.layers) {
-            let layer = self.digest(path).ok_or_else(|| unusable("a layer is not there"))?;
-            if layer.to_string() != *diff_id && !outline.blobs.contains(&layer) {
+            let claimed = diff_id.parse().ok();
+            let layer = self.digest(path, claimed).ok_or_else(|| unusable("a layer is not there"))?;
+            if Some(layer) != claimed && !outline.blobs.contains(&layer) {
                 return Err(unusable("a layer is not the one that its config names"));
             }
+            files.insert(layer, path.clone());
             listing.layers.push(layer);
         }
         if outline.layers.len() != config.layers.len() {
@@ -195,63 +202,38 @@ impl Members {
         }
         listing.diff_ids = config.layers;
         listing.root = outline.root;
-        let wanted: BTreeSet<Digest> =
-            listing.layers.iter().copied().chain([listing.config]).chain(outline.blobs).collect();
-        listing.blobs = self.place(&wanted, save)?;
+        listing.blobs = self.place(&files, save)?;
         Ok(listing)
     }
 
-    /// Where each of these blobs stands; those that waited are written now.
-    fn place(self, wanted: &BTreeSet<Digest>, save: &mut Save) -> Result<Vec<Blob>, SaveError> {
-        let mut placed: BTreeMap<Digest, Blob> = BTreeMap::new();
-        let mut waiting: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
-        for member in self.0.into_values() {
-            match member {
-                // The same content may have come twice.
-                Member::Written(blob) if wanted.contains(&blob.digest) => {
-                    placed.entry(blob.digest).or_insert(blob);
-                }
-                Member::Waiting { digest, bytes } if wanted.contains(&digest) => {
-                    waiting.insert(digest, bytes);
-                }
-                _ => {}
-            }
-        }
+    /// Where each of these files stands in the content; those that waited are written now.
+    fn place(&self, files: &BTreeMap<Digest, String>, save: &mut Save) -> Result<Vec<Blob>, SaveError> {
         save.boundary()?;
-        for (digest, bytes) in waiting {
-            if let std::collections::btree_map::Entry::Vacant(place) = placed.entry(digest) {
-                place.insert(Blob { digest, at: save.position(), size: bytes.len() as u64 });
-                save.write(&bytes)?;
-            }
+        let mut blobs = Vec::new();
+        for (digest, path) in files {
+            let (at, size) = match self.at(path) {
+                Some(Member::Written { at, size }) => (*at, *size),
+                Some(Member::Waiting { bytes, .. }) => {
+                    let at = save.position();
+                    save.write(bytes)?;
+                    (at, bytes.len() as u64)
+                }
+                _ => continue,
+            };
+            blobs.push(Blob { digest: *digest, at, size });
         }
-        let mut blobs: Vec<Blob> = placed.into_values().collect();
         blobs.sort_unstable_by_key(|blob| (blob.at, blob.size));
         Ok(blobs)
     }
 }
 
-/// Writes a large file as a blob with chunks of its own.
-fn write(file: impl Read, size: u64, save: &mut Save) -> Result<Blob, SaveError> {
+/// Writes a large file, with chunks of its own.
+fn write(mut file: impl Read, size: u64, save: &mut Save) -> Result<Member, SaveError> {
     save.boundary()?;
     let at = save.position();
-    let mut hashed = Hashed { inner: file, hash: Sha256::new() };
-    save.copy_from(&mut hashed, size)?;
+    save.copy_from(&mut file, size)?;
     save.boundary()?;
-    Ok(Blob { digest: Digest::from(<[u8; 32]>::from(hashed.hash.finalize())), at, size })
-}
-
-/// Digests what is read.
-struct Hashed<R> {
-    inner: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..read]);
-        Ok(read)
-    }
+    Ok(Member::Written { at, size })
 }
 
 /// A path of an archive in its plain form; `None` for one that leads out of it or is no text.

@@ -8,7 +8,7 @@ mod record;
 mod sums;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,9 @@ pub use record::{
     BuildRecord, KeptRecord, MountRecord, Outcome, Prediction, StepCounts, StepEntry, TierOutcome, TierRecord,
 };
 pub use sums::Sums;
+
+/// Where the last builds of a ledger stand: a build takes one or two kilobytes.
+const LAST_BYTES: u64 = 128 << 10;
 
 /// The ledger's file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,28 @@ pub fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
         file.write_all(&line)
     };
     append().map_err(|source| LedgerError { action: "write to", path: path.to_owned(), source })
+}
+
+/// The last builds of the ledger at `path`, as many as its last bytes hold; one that does not exist is empty.
+///
+/// # Errors
+///
+/// Fails when the file is there and cannot be read.
+pub fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> {
+    let read = || {
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let start = file.metadata()?.len().saturating_sub(LAST_BYTES);
+        file.seek(SeekFrom::Start(start))?;
+        let mut text = Vec::new();
+        file.take(LAST_BYTES).read_to_end(&mut text)?;
+        // The first line may have begun before.
+        let whole = text.split(|byte| *byte == b'\n').skip(usize::from(start > 0));
+        Ok(whole.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    };
+    read().map_err(|source| LedgerError { action: "read", path: path.to_owned(), source })
 }
 
 /// Reads the ledger at `path`; one that does not exist is empty.

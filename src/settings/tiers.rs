@@ -17,6 +17,8 @@ pub struct TierSettings {
     pub engine: bool,
     /// Keep whole images in the store, and take them from there.
     pub archive: bool,
+    /// Keep them even where that has been of no use; asked for by name.
+    pub keep_always: bool,
     /// Carry cache mounts.
     pub mounts: bool,
     /// What switched off those that are not used.
@@ -43,10 +45,11 @@ impl TierSettings {
     ) -> Result<Self, SettingsError> {
         let file = &settings.file;
         let behind = Behind { environment, file };
-        let enabled = match args.enable_cache {
-            Some(typed) => typed,
-            None => environment.switch(env_vars::LARDER_ENABLED)?.or(file.enabled).unwrap_or(true),
+        let asked_for = match args.enable_cache {
+            Some(typed) => Some(typed),
+            None => environment.switch(env_vars::LARDER_ENABLED)?.or(file.enabled),
         };
+        let enabled = asked_for.unwrap_or(true);
         let typed = (!args.tiers.is_empty()).then(|| args.tiers.join(","));
         let written = file.tiers.as_ref().map(|names| names.join(","));
         let names = behind.first(
@@ -66,6 +69,7 @@ impl TierSettings {
         Ok(Self {
             engine: is_used("engine"),
             archive: is_used("archive"),
+            keep_always: asked_for == Some(true),
             mounts: is_used("mounts"),
             switch: if enabled { "it is not among the tiers asked for" } else { "caching is switched off" },
             archive_timeout: archive_timeout.unwrap_or(DEFAULT_ARCHIVE_TIMEOUT),

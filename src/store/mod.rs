@@ -92,6 +92,13 @@ pub struct Terms {
     pub max_bytes: Option<u64>,
 }
 
+impl Terms {
+    /// Those of a job of `lane` alone: it may write, trusts every entry, and saves one of any size.
+    pub fn of(lane: Lane) -> Self {
+        Self { trunk: lane.clone(), lane, read_only: false, trust: Trust::default(), max_bytes: None }
+    }
+}
+
 impl Store {
     /// A store in `local`, behind which `remote` may stand. Nothing is read or created yet.
     pub fn new(local: Arc<dyn Backend>, remote: Option<Arc<dyn Backend>>, terms: Terms) -> Self {

@@ -6,6 +6,7 @@
 
 mod archive;
 mod engine;
+mod judge;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::ledger::{TierOutcome, TierRecord, millis};
 
 pub use archive::{ArchiveTier, KeepError, LoadError, Loaded};
 pub use engine::EngineTier;
+pub use judge::is_worth_keeping;
 
 /// Something went wrong in a tier.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;

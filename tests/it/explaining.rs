@@ -110,7 +110,7 @@ fn why_names_what_changed_since_the_build_before() {
             "an additional context",
             &["--additional-context", "{'guest_os': 'CENTOS'}"],
             |_, _| {},
-            "additional context  added: {'guest_os': 'CENTOS'}\n",
+            "additional context  added: {\"guest_os\":\"CENTOS\"}\n",
         ),
         ("a target", &["--target", "deps"], |_, _| {}, "target  app → deps\n"),
     ];

@@ -257,6 +257,25 @@ fn a_forced_rebuild_replaces_what_is_kept() {
 }
 
 #[test]
+fn where_no_kept_image_was_of_use_only_some_are_kept() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let kept: Vec<bool> = (0..14)
+        .map(|number| {
+            context.write("app/own", format!("{} {number}", context.tag("own")));
+            let flags: &[&str] = if number == 9 { &["--enable-cache"] } else { &[] };
+            !context.build(&[flags, &["."]].concat())["kept"].is_null()
+        })
+        .collect();
+    let expected = [true, true, true, true, true, true, true, true, false, true, false, false, false, false];
+    assert_eq!(kept, expected);
+    let run = context.larder(&["build", "--force-rebuild", "."]).success();
+    assert!(run.stderr.contains("the image is kept as entry"), "every fifth: {}", run.stderr);
+    let run = context.larder(&["build", "--force-rebuild", "."]).success();
+    assert!(run.stderr.contains("--enable-cache keeps it"), "{}", run.stderr);
+}
+
+#[test]
 fn what_is_switched_off_is_neither_looked_for_nor_kept() {
     let context = TestContext::new(&any_engine());
     project(&context);

@@ -14,12 +14,12 @@ use crate::commands::store::{is_news, keep_within, key_inputs, open};
 use crate::engine::{Image, ImageStore};
 use crate::images::SavedImage;
 use crate::key::Input;
-use crate::ledger::{KeptRecord, Outcome, StepCounts, millis};
+use crate::ledger::{self, KeptRecord, Outcome, StepCounts, millis};
 use crate::notes::NotesError;
 use crate::output::{Printer, changes, summary};
 use crate::settings::{OutputKind, ProgressMode};
 use crate::store::{EntryKind, Meter, Store, StoreError, Subject};
-use crate::tiers::{ArchiveTier, EngineTier, KeepError};
+use crate::tiers::{ArchiveTier, EngineTier, KeepError, is_worth_keeping};
 
 /// An image that is being kept while other things are done.
 pub(super) struct Keeping {
@@ -222,6 +222,9 @@ impl Job<'_> {
         if !self.build.tiers.archive || self.settings.store.terms.read_only || self.cache_is_down {
             return Ok(None);
         }
+        if !self.is_worth_keeping() {
+            return Ok(None);
+        }
         let Some(tier) = self.archive_tier().await? else { return Ok(None) };
         let image = match engine.image(&id).await {
             Ok(Some(image)) => image,
@@ -237,6 +240,22 @@ impl Job<'_> {
         let counter = Arc::clone(&meter);
         let keep = async move { tier.keep(key, &platform, &image, subject, &counter).await };
         Ok(Some(Keeping { task: tokio::spawn(keep), meter, started: Instant::now() }))
+    }
+
+    /// Whether keeping images has been of use, or may be to others.
+    fn is_worth_keeping(&self) -> bool {
+        if self.build.tiers.keep_always || self.settings.store.remote.is_some() {
+            return true;
+        }
+        // Where the ledger cannot be read, that is told when it is to be written.
+        let builds = ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
+        let is_worth = is_worth_keeping(&builds);
+        if !is_worth && let Some(printer) = self.teller() {
+            printer.note(
+                "the image is not kept: none of those kept here lately was of use (--enable-cache keeps it)\n",
+            );
+        }
+        is_worth
     }
 
     /// Who tells of what is not asked for, if that is wanted.

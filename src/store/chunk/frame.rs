@@ -8,7 +8,7 @@ use std::io;
 
 use super::LARGEST;
 
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 1;
 /// Bytes that are tried first: where they do not get smaller, the rest is not tried.
 const SAMPLE: usize = 64 << 10;
 /// A frame is compressed if that leaves at most this many hundredths.

@@ -1,11 +1,8 @@
 //! The archive tier: the image of this very key is kept in the store, layer by layer.
-//!
-//! A graph driver takes an archive without the layers that it has, and names
-//! the first one that it misses. It is therefore offered the image without any
-//! layer at first, and then those from the missing one on. containerd's store
-//! would take such an archive, too, and keep an image with holes: it is sent
-//! all of it.
 
+mod handover;
+
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +11,11 @@ use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, spawn_blocking};
 
+use self::handover::Handover;
 use super::{Answer, Fault};
 use crate::digest::{Digest, InvalidDigest};
 use crate::engine::{Engine, EngineError, Image, ImageStore};
-use crate::images::{self, Destination, Form, Parcel, SaveError, SavedImage, UnlistedError, read_listing};
+use crate::images::{self, Destination, Form, SaveError, SavedImage, UnlistedError, read_listing};
 use crate::key::CacheKey;
 use crate::registry::ImageRef;
 use crate::store::{Counted, Entry, EntryKind, Meter, Store, StoreError, Subject};
@@ -176,20 +174,15 @@ impl ArchiveTier {
         let entry = Arc::new(entry.clone());
         let (store, of) = (self.store.clone(), Arc::clone(&entry));
         let listing = Arc::new(spawn_blocking(move || read_listing(&store, &of)).await??);
-        let form = self.form();
-        let mut present = if form == Form::Docker { listing.layers.len() } else { 0 };
-        let mut bytes = 0;
-        let (id, mut faults) = loop {
-            let parcel = Parcel::new(Arc::clone(&listing), form, present);
-            bytes += parcel.bytes();
-            match self.send(&entry, parcel, meter).await {
-                Err(LoadError::Engine(EngineError::Refused(said))) if present > 0 => {
-                    let missed = listing.layers.iter().position(|layer| said.contains(&layer.hex()));
-                    present = missed.filter(|missed| *missed < present).unwrap_or(0);
-                }
-                sent => break sent?,
-            }
+        let mut handover = Handover {
+            tier: self,
+            entry: Arc::clone(&entry),
+            listing: Arc::clone(&listing),
+            meter,
+            bytes: 0,
         };
+        let (id, mut faults) = handover.run(self.form()).await?;
+        let bytes = handover.bytes;
         let image = self.engine.image(&id).await?.filter(|image| image.config.layers == listing.diff_ids);
         let image = image.ok_or(LoadError::Another)?;
         for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
@@ -198,37 +191,6 @@ impl ArchiveTier {
         let store = self.store.clone();
         faults.extend(spawn_blocking(move || store.touch(&entry)).await?.err());
         Ok(Loaded { image, bytes, faults })
-    }
-
-    /// Sends an archive to the engine; the image's id there.
-    async fn send(
-        &self,
-        entry: &Arc<Entry>,
-        parcel: Parcel,
-        meter: &Arc<Meter>,
-    ) -> Result<(String, Vec<StoreError>), LoadError> {
-        let (parts, archive) = mpsc::channel(WAITING);
-        let (store, entry, meter) = (self.store.clone(), Arc::clone(entry), Arc::clone(meter));
-        meter.expect(parcel.bytes());
-        let sending = spawn_blocking(move || {
-            let sent = parcel.send(&store, &entry, |part: Bytes| {
-                meter.check()?;
-                meter.add(part.len() as u64);
-                parts.blocking_send(Ok(part)).map_err(|_| io::ErrorKind::BrokenPipe.into())
-            });
-            if sent.is_err() {
-                // What ends without that would look whole to the engine.
-                let _ = parts.blocking_send(Err(io::Error::other("the archive cannot be completed")));
-            }
-            sent
-        });
-        let loaded = self.engine.load_image(archive).await;
-        match sending.await? {
-            Ok(faults) => Ok((loaded?, faults)),
-            // The engine hung up, and says why.
-            Err(StoreError::Sink(_)) if loaded.is_err() => Ok((loaded?, Vec::new())),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Keeps the engine's image `image` under `key`.
@@ -250,7 +212,7 @@ impl ArchiveTier {
         let (store, counter) = (self.store.clone(), Arc::clone(meter));
         meter.expect(image.size);
         let saving = spawn_blocking(move || {
-            let parts = Parts { archive, part: Bytes::new() };
+            let parts = Parts { archive, ready: VecDeque::new() };
             images::save(&store, Counted { inner: parts, meter: &counter }, destination)
         });
         let handed_out = tokio::time::timeout(self.deadline, self.engine.save_image(&image.id, parts)).await;
@@ -267,20 +229,24 @@ impl ArchiveTier {
 
 /// The parts of an archive, as they arrive.
 struct Parts {
-    archive: mpsc::Receiver<Bytes>,
-    part: Bytes,
+    archive: mpsc::Receiver<Vec<Bytes>>,
+    ready: VecDeque<Bytes>,
 }
 
 impl Read for Parts {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.part.is_empty() {
-            match self.archive.blocking_recv() {
-                Some(part) => self.part = part,
-                None => return Ok(0),
+        let part = loop {
+            match self.ready.front_mut() {
+                Some(part) if part.is_empty() => drop(self.ready.pop_front()),
+                Some(part) => break part,
+                None => match self.archive.blocking_recv() {
+                    Some(parts) => self.ready.extend(parts),
+                    None => return Ok(0),
+                },
             }
-        }
-        let size = self.part.len().min(buffer.len());
-        self.part.copy_to_slice(&mut buffer[..size]);
+        };
+        let size = part.len().min(buffer.len());
+        part.copy_to_slice(&mut buffer[..size]);
         Ok(size)
     }
 }

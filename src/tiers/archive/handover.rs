@@ -1,0 +1,146 @@
+//! Handing an entry's image to an engine.
+//!
+//! A graph driver takes an archive without the layers that it has, and names
+//! the first one that it misses. It is therefore offered the image without any
+//! layer at first, and then those from the missing one on. It reads an archive
+//! to its end before it unpacks the layers, one after the other; so much is
+//! sent in two: an image of the lower layers, and while that is unpacked the
+//! rest.
+//!
+//! ```text
+//!  sent      lower layers ─┬─ upper layers ─┐ waits ┌ end
+//!  unpacked                └─ lower layers ─────────┴─ upper layers
+//! ```
+//!
+//! containerd's store would take an archive without layers, too, and keep an
+//! image with holes: it is sent all of it.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+
+use super::{ArchiveTier, LoadError, WAITING};
+use crate::engine::EngineError;
+use crate::images::{Form, Listing, Parcel};
+use crate::store::{Entry, Meter, StoreError};
+
+/// Bytes of layers that each of two parts has at least.
+const WORTH_SPLITTING: u64 = 32 << 20;
+
+/// An image on its way to an engine.
+pub(super) struct Handover<'a> {
+    pub(super) tier: &'a ArchiveTier,
+    pub(super) entry: Arc<Entry>,
+    pub(super) listing: Arc<Listing>,
+    pub(super) meter: &'a Arc<Meter>,
+    /// Bytes that were sent.
+    pub(super) bytes: u64,
+}
+
+/// What an engine made of an archive: the image's id, and faults of the store that cost nothing but time.
+type Taken = (String, Vec<StoreError>);
+
+/// What one part has to do with the other one.
+#[derive(Default)]
+struct Ties {
+    /// Told once all of it but the end has been sent.
+    sent: Option<oneshot::Sender<()>>,
+    /// Waited for before the end is sent.
+    end: Option<oneshot::Receiver<()>>,
+}
+
+impl Handover<'_> {
+    /// Hands over what the engine lacks.
+    pub(super) async fn run(&mut self, form: Form) -> Result<Taken, LoadError> {
+        if form == Form::Oci {
+            return self.send(Parcel::oci(Arc::clone(&self.listing)), Ties::default()).await;
+        }
+        let layers = self.listing.layers.len();
+        let mut present = layers;
+        loop {
+            let taken = if let Some(middle) = self.listing.middle(present, WORTH_SPLITTING) {
+                self.send_in_two(present, middle).await
+            } else {
+                let parcel = Parcel::docker(Arc::clone(&self.listing), present..layers);
+                self.send(parcel, Ties::default()).await
+            };
+            match taken {
+                Err(LoadError::Engine(EngineError::Refused(said))) if present > 0 => {
+                    let missed = self.listing.layers.iter().position(|layer| said.contains(&layer.hex()));
+                    present = missed.filter(|missed| *missed < present).unwrap_or(0);
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    /// The layers from `present` on, those below `middle` as an image of their own, which goes again.
+    async fn send_in_two(&mut self, present: usize, middle: usize) -> Result<Taken, LoadError> {
+        let layers = self.listing.layers.len();
+        let lower = Parcel::docker(Arc::clone(&self.listing), present..middle);
+        let upper = Parcel::docker(Arc::clone(&self.listing), middle..layers);
+        self.bytes += lower.bytes() + upper.bytes();
+        let ((sent, is_sent), (unpacked, is_unpacked)) = (oneshot::channel(), oneshot::channel());
+        let this = &*self;
+        let first = async {
+            let taken = this.hand(lower, Ties { sent: Some(sent), end: None }).await;
+            if taken.is_ok() {
+                // Who does not wait for it has failed.
+                let _ = unpacked.send(());
+            }
+            taken
+        };
+        let second = async {
+            // The first part has failed otherwise, and says why.
+            let _ = is_sent.await;
+            this.hand(upper, Ties { sent: None, end: Some(is_unpacked) }).await
+        };
+        let (first, second) = tokio::join!(first, second);
+        let (lower_id, mut faults) = first?;
+        // Its layers are those of the whole image, or of no use.
+        let _ = self.tier.engine.remove_image(&lower_id).await;
+        let (id, more) = second?;
+        faults.extend(more);
+        Ok((id, faults))
+    }
+
+    async fn send(&mut self, parcel: Parcel, ties: Ties) -> Result<Taken, LoadError> {
+        self.bytes += parcel.bytes();
+        self.hand(parcel, ties).await
+    }
+
+    /// Sends an archive.
+    async fn hand(&self, parcel: Parcel, ties: Ties) -> Result<Taken, LoadError> {
+        let (parts, archive) = mpsc::channel(WAITING);
+        let (store, entry) = (self.tier.store.clone(), Arc::clone(&self.entry));
+        let meter = Arc::clone(self.meter);
+        meter.expect(self.bytes);
+        let sending = spawn_blocking(move || {
+            let sink = |part: Bytes| {
+                meter.check()?;
+                meter.add(part.len() as u64);
+                parts.blocking_send(Ok(part)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+            };
+            let sent = parcel.send(&store, &entry, sink);
+            drop(ties.sent);
+            let may_end = ties.end.is_none_or(|end| end.blocking_recv().is_ok());
+            // What ends otherwise would look whole to the engine, or is.
+            let end = match (&sent, may_end) {
+                (Ok(_), true) => Ok(Parcel::end()),
+                _ => Err(io::Error::other("the archive cannot be completed")),
+            };
+            let _ = parts.blocking_send(end);
+            sent
+        });
+        let loaded = self.tier.engine.load_image(archive).await;
+        match sending.await? {
+            Ok(faults) => Ok((loaded?, faults)),
+            // The engine hung up, and says why.
+            Err(StoreError::Sink(_)) if loaded.is_err() => Ok((loaded?, Vec::new())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
