@@ -2,7 +2,7 @@
 
 use bollard::auth::DockerCredentials;
 use bollard::models::{ImageInspect, SystemInfo};
-use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
+use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 
 use super::{Engine, EngineError, is_not_found};
 use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSettings};
@@ -33,6 +33,9 @@ impl Image {
         digests.map(|(_, digest)| digest).find(|digest| *digest == self.id)
     }
 }
+
+/// Images that are asked for their layers.
+const MOST_ASKED: usize = 32;
 
 /// How the engine keeps images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +81,37 @@ impl Engine {
             .build();
         let tagged = self.docker.tag_image(id, Some(options)).await;
         tagged.map_err(|error| EngineError::new("to naming an image", error))
+    }
+
+    /// How many of `layers` (digests of uncompressed layers, the lowest first) the newest images of the engine begin with.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine cannot be asked.
+    pub async fn common_layers(&self, layers: &[String]) -> Result<usize, EngineError> {
+        let options = ListImagesOptionsBuilder::default().build();
+        let mut images = self.docker.list_images(Some(options)).await.map_err(not_listed)?;
+        images.sort_unstable_by_key(|image| std::cmp::Reverse(image.created));
+        let asked = images.iter().take(MOST_ASKED).map(|image| self.image(&image.id));
+        let found = futures_util::future::join_all(asked).await.into_iter().flatten().flatten();
+        let common = found.map(|image| {
+            let shared = image.config.layers.iter().zip(layers).take_while(|(theirs, ours)| theirs == ours);
+            shared.count()
+        });
+        Ok(common.max().unwrap_or_default())
+    }
+
+    /// Whether containerd's store has all content of the image `id`, as far as it tells (from API 1.47 on).
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine cannot be asked.
+    pub async fn has_all_of(&self, id: &str) -> Result<bool, EngineError> {
+        let options = ListImagesOptionsBuilder::default().all(true).manifests(true).build();
+        let images = self.docker.list_images(Some(options)).await.map_err(not_listed)?;
+        let image = images.into_iter().find(|image| image.id == id);
+        let manifests = image.and_then(|image| image.manifests).unwrap_or_default();
+        Ok(!manifests.is_empty() && manifests.iter().all(|manifest| manifest.available))
     }
 
     /// Removes an image by its id, with its names and the layers that no other image has.
@@ -145,6 +179,10 @@ impl Engine {
         let os = version.os.unwrap_or_else(|| "linux".to_owned());
         Ok(format!("{os}/{}", version.arch.unwrap_or_else(|| "amd64".to_owned())))
     }
+}
+
+fn not_listed(error: bollard::errors::Error) -> EngineError {
+    EngineError::new("which images it has", error)
 }
 
 fn config(found: &ImageInspect) -> ImageConfig {

@@ -101,10 +101,10 @@ impl Parcel {
         parcel
     }
 
-    /// The whole image in OCI's form.
-    pub fn oci(listing: Arc<Listing>) -> Self {
+    /// The image in OCI's form without the content of its lowest `present` layers.
+    pub fn oci(listing: Arc<Listing>, present: usize) -> Self {
         let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
-        parcel.put_oci();
+        parcel.put_oci(present);
         parcel
     }
 
@@ -190,8 +190,11 @@ impl Parcel {
     }
 
     /// Everything under its digest, with an index over it; the image has no name.
-    fn put_oci(&mut self) {
-        for blob in &Arc::clone(&self.listing).blobs {
+    fn put_oci(&mut self, present: usize) {
+        let Listing { layers, blobs, .. } = &*Arc::clone(&self.listing);
+        let (left_out, sent) = layers.split_at(present);
+        let is_left_out = |blob: &&Blob| left_out.contains(&blob.digest) && !sent.contains(&blob.digest);
+        for blob in blobs.iter().filter(|blob| !is_left_out(blob)) {
             self.put_blob(blob);
         }
         let root = self.listing.root.clone().unwrap_or_else(|| {

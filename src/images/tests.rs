@@ -153,7 +153,8 @@ fn sent(store: &Store, entry: &Entry, form: Form, present: usize) -> BTreeMap<St
     let listing = Arc::new(read_listing(store, entry).unwrap());
     let archive = Mutex::new(Vec::new());
     let layers = present..listing.layers.len();
-    let parcel = if form == Form::Docker { Parcel::docker(listing, layers) } else { Parcel::oci(listing) };
+    let parcel =
+        if form == Form::Docker { Parcel::docker(listing, layers) } else { Parcel::oci(listing, present) };
     let faults = parcel
         .send(store, entry, |part| {
             archive.lock().unwrap().extend_from_slice(&part);
@@ -215,6 +216,10 @@ fn an_archive_of_containerds_store_comes_back_as_it_was() {
         let is_wanted = content != b"of no image";
         assert!((files.get(path) == Some(content)) == is_wanted, "{path}");
     }
+    // Of layers that the engine has it gets the names alone.
+    let lower = sent(&store, &entry, Form::Oci, 2);
+    assert_eq!(lower.len(), files.len() - 2);
+    assert_eq!(lower["index.json"], files["index.json"]);
     // A graph driver takes its layers as they are.
     let files = sent(&store, &entry, Form::Docker, 0);
     assert_eq!(files.len(), 3 + 2);

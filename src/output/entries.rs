@@ -84,8 +84,13 @@ impl<'a> Row<'a> {
         line("created", &moment(self.created));
         line("last used", &moment(self.last_used));
         let size = |bytes| format_size(bytes, DECIMAL);
-        let files = if self.files == 1 { "file" } else { "files" };
-        line("size", &format!("{} in {} {files}", size(self.bytes), self.files));
+        let parts = match (self.kind, self.files) {
+            (EntryKind::Image, 1) => "layer",
+            (EntryKind::Image, _) => "layers",
+            (_, 1) => "file",
+            _ => "files",
+        };
+        line("size", &format!("{} in {} {parts}", size(self.bytes), self.files));
         line(
             "stored",
             &format!("{}, of which {} are its alone", size(self.bytes_stored), size(self.bytes_own)),

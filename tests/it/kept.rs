@@ -111,7 +111,7 @@ fn an_image_comes_to_any_engine_from_any_other() {
 
 #[test]
 fn after_a_removal_only_what_the_engine_lacks_is_sent() {
-    for engine in engines().into_iter().filter(|engine| !engine.is_containerd()) {
+    for engine in engines() {
         let context = TestContext::new(&engine);
         project(&context);
         let (tag, other) = (context.tag("app"), context.tag("other"));
@@ -273,6 +273,40 @@ fn where_no_kept_image_was_of_use_only_some_are_kept() {
     assert!(run.stderr.contains("the image is kept as entry"), "every fifth: {}", run.stderr);
     let run = context.larder(&["build", "--force-rebuild", "."]).success();
     assert!(run.stderr.contains("--enable-cache keeps it"), "{}", run.stderr);
+}
+
+#[test]
+fn an_image_that_takes_too_long_is_done_without() {
+    let engine = any_engine();
+    let context = TestContext::new(&engine);
+    project(&context);
+    let tag = context.tag("app");
+    let late = ["build", "--archive-timeout", "1ms", "-t", &tag, "."];
+    let run = context.larder(&late).success();
+    assert!(run.stderr.contains("warning: the image is not kept: it took longer than 1ms"), "{}", run.stderr);
+    assert_eq!(entries(&context).len(), 0);
+    remove(&engine, &tag);
+    context.build(&["-t", &tag, "."]);
+    remove(&engine, &tag);
+    let run = context.larder(&late).success();
+    assert!(run.stderr.contains("warning: loading the image took longer than 1ms"), "{}", run.stderr);
+    assert!(run.stderr.contains("built in "), "{}", run.stderr);
+    assert!(engine.run(&tag, &[]).starts_with("hello\n"));
+}
+
+#[test]
+fn a_layer_is_kept_once_however_many_images_have_it() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let added = |number: u32| {
+        context.write("app/own", format!("{number} {}", context.tag("own")));
+        context.build(&["."])["kept"]["added_bytes"].as_u64().unwrap()
+    };
+    assert!(added(1) > 2_000_000);
+    for number in 2..5 {
+        let more = added(number);
+        assert!(more < 20_000, "image {number} added {more} bytes");
+    }
 }
 
 #[test]

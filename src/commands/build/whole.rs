@@ -13,13 +13,16 @@ use crate::commands::moving::watched;
 use crate::commands::store::{is_news, keep_within, key_inputs, open};
 use crate::engine::{Image, ImageStore};
 use crate::images::SavedImage;
-use crate::key::Input;
+use crate::key::{Input, InputKind};
 use crate::ledger::{self, KeptRecord, Outcome, StepCounts, millis};
 use crate::notes::NotesError;
 use crate::output::{Printer, changes, summary};
 use crate::settings::{OutputKind, ProgressMode};
 use crate::store::{EntryKind, Meter, Store, StoreError, Subject};
 use crate::tiers::{ArchiveTier, EngineTier, KeepError, is_worth_keeping};
+
+/// Inputs that an entry names one by one; where there are more, its files are left out: every look at the store reads them.
+const MOST_INPUTS: usize = 500;
 
 /// An image that is being kept while other things are done.
 pub(super) struct Keeping {
@@ -174,7 +177,7 @@ impl Job<'_> {
         keys: &BuildKeys,
     ) -> Result<(), CommandError> {
         self.note(keys, &image.id)?;
-        if tier == EngineTier::NAME && self.build.tiers.archive {
+        if tier == EngineTier::NAME && self.build.tiers.archive && !self.cache_is_down {
             // What is kept of it is of use, too, and not to be the first to go.
             let key = keys.keys.image.digest();
             let touched = self.store()?.touch_here(EntryKind::Image, &keys.platform, key);
@@ -269,7 +272,12 @@ impl Job<'_> {
         let mut names = self.record.names.iter().cloned();
         let title = names.next().unwrap_or_else(|| "an image without a name".to_owned());
         let tags = names.chain(self.build.source.key_tags.iter().cloned()).collect();
-        Subject { title, tags, inputs: key_inputs(inputs), ..Subject::default() }
+        let mut inputs = key_inputs(inputs);
+        if inputs.len() > MOST_INPUTS {
+            let file = InputKind::File.name();
+            inputs.retain(|input| input.kind != file);
+        }
+        Subject { title, tags, inputs, ..Subject::default() }
     }
 
     /// Waits until the image is kept.

@@ -55,7 +55,7 @@ pub(super) async fn ready(
         (image, EngineTier::NAME)
     } else {
         let meter = Arc::new(Meter::default());
-        let free = free_names(&listed, &engine).await;
+        let free = free_name(&listed, &engine).await;
         let loaded =
             watched("loading the image", tier.load(entry, &free, &meter), &meter, settings, Some(printer));
         let loaded = loaded.await?.map_err(|error| unloadable(&error))?;
@@ -89,19 +89,12 @@ fn find(named: &str, cache: &Cache<'_>) -> Result<Listed, CommandError> {
     }
 }
 
-/// Names that the image had and that no other image in the engine has by now.
-async fn free_names(listed: &Listed, engine: &Engine) -> Vec<ImageRef> {
-    let subject = &listed.entry.manifest.subject;
-    let mut free = Vec::new();
-    for name in std::iter::once(&subject.title).chain(&subject.tags) {
-        if let Ok(reference) = name.parse::<ImageRef>()
-            && reference.familiar() == *name
-            && matches!(engine.image(name).await, Ok(None))
-        {
-            free.push(reference);
-        }
-    }
-    free
+/// The name that the image had, unless another image in the engine has it by now.
+async fn free_name(listed: &Listed, engine: &Engine) -> Vec<ImageRef> {
+    let name = &listed.entry.manifest.subject.title;
+    let reference = name.parse::<ImageRef>().ok().filter(|reference| reference.familiar() == *name);
+    let is_free = matches!(engine.image(name).await, Ok(None));
+    reference.filter(|_| is_free).into_iter().collect()
 }
 
 fn unloadable(error: &(dyn std::error::Error + 'static)) -> CommandError {

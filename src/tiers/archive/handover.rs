@@ -12,8 +12,10 @@
 //!  unpacked                └─ lower layers ─────────┴─ upper layers
 //! ```
 //!
-//! containerd's store would take an archive without layers, too, and keep an
-//! image with holes: it is sent all of it.
+//! containerd's store takes an archive without layers that it has, and one
+//! without layers that it lacks, too: that is an image with holes. What other
+//! images there begin with is left out, and if the engine does not say then
+//! that it has everything, all of it is sent.
 
 use std::io;
 use std::sync::Arc;
@@ -56,7 +58,7 @@ impl Handover<'_> {
     /// Hands over what the engine lacks.
     pub(super) async fn run(&mut self, form: Form) -> Result<Taken, LoadError> {
         if form == Form::Oci {
-            return self.send(Parcel::oci(Arc::clone(&self.listing)), Ties::default()).await;
+            return self.run_oci().await;
         }
         let layers = self.listing.layers.len();
         let mut present = layers;
@@ -75,6 +77,22 @@ impl Handover<'_> {
                 taken => return taken,
             }
         }
+    }
+
+    async fn run_oci(&mut self) -> Result<Taken, LoadError> {
+        let engine = &self.tier.engine;
+        // Where that cannot be told, nothing is left out.
+        let present = engine.common_layers(&self.listing.diff_ids).await.unwrap_or_default();
+        if present > 0 {
+            let parcel = Parcel::oci(Arc::clone(&self.listing), present);
+            if let Ok((id, faults)) = self.send(parcel, Ties::default()).await {
+                if engine.has_all_of(&id).await.unwrap_or_default() {
+                    return Ok((id, faults));
+                }
+                let _ = engine.remove_image(&id).await;
+            }
+        }
+        self.send(Parcel::oci(Arc::clone(&self.listing), 0), Ties::default()).await
     }
 
     /// The layers from `present` on, those below `middle` as an image of their own, which goes again.

@@ -215,15 +215,13 @@ impl ArchiveTier {
             let parts = Parts { archive, ready: VecDeque::new() };
             images::save(&store, Counted { inner: parts, meter: &counter }, destination)
         });
-        let handed_out = tokio::time::timeout(self.deadline, self.engine.save_image(&image.id, parts)).await;
-        if handed_out.is_err() {
+        let moving = async { (self.engine.save_image(&image.id, parts).await, saving.await) };
+        let Ok((handed_out, saved)) = tokio::time::timeout(self.deadline, moving).await else {
             meter.stop();
-        }
-        match (handed_out, saving.await?) {
-            (Err(_), _) => Err(KeepError::Late(self.deadline)),
-            (Ok(Err(error)), _) => Err(KeepError::Engine(error)),
-            (Ok(Ok(())), saved) => Ok(saved?),
-        }
+            return Err(KeepError::Late(self.deadline));
+        };
+        handed_out.map_err(KeepError::Engine)?;
+        Ok(saved??)
     }
 }
 
