@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Purpose: larder build against docker build, whole processes on one engine in one run, each pair by turns.
+#          What keeping the image takes is the matter of images.sh.
 # Inputs:  DOCKER_HOST  an engine to use; otherwise a private one is started (root). The builds that send the whole context
 #                       again empty the builder's cache in between, so they run on a private engine only.
 #          LARDER       a larder to use instead of a release build of this checkout
@@ -41,11 +42,11 @@ COPY --from=build /blob /blob
 RUN sleep 0.3 && echo one > /one
 RUN sleep 0.3 && echo two > /two
 DOCKERFILE
-steps_larder() { "$LARDER" build --no-cache -t bench/larder "$work/steps"; }
+steps_larder() { "$LARDER" build --tiers engine,mounts --no-cache -t bench/larder "$work/steps"; }
 steps_docker() { docker build --no-cache -t bench/docker "$work/steps"; }
 
 # 10 000 files, 500 MB.
-large_larder() { "$LARDER" build --no-cache -t bench/larder "$work/large"; }
+large_larder() { "$LARDER" build --tiers engine,mounts --no-cache -t bench/larder "$work/large"; }
 large_docker() { docker build --no-cache -t bench/docker "$work/large"; }
 
 version() { "$LARDER" --version; }

@@ -48,7 +48,7 @@ start_pairs
 step "project" project
 
 store=$HOME/.cache/larder
-build() { "$LARDER" build -t bench/app "$work/app"; }
+build() { "$LARDER" build --enable-cache -t bench/app "$work/app"; }
 keep() { "$LARDER" build --tiers archive --enable-cache -t bench/app "$work/app"; }
 docker_build() { docker build -t bench/app "$work/app"; }
 docker_save() { docker save -o "$work/app.tar" bench/app; }
@@ -67,6 +67,7 @@ change() {
 }
 forget_images() {
   docker rmi -f bench/app >/dev/null 2>&1 || true
+  docker image prune -f >/dev/null
   docker builder prune -af >/dev/null && sync
 }
 
