@@ -17,15 +17,6 @@ set -euo pipefail
 . "$scripts/lib/pip-cache.sh"
 unset DOCKER_HOST
 
-private_engine() {
-  "$scripts/engine-fetch.sh" "${ENGINE:-distro}"
-  "$scripts/engine.sh" start --engine "${ENGINE:-distro}" --store "${STORE:-overlay2}" --name bench >"$LARDER_RUN_DIR/bench.json"
-  PATH=$(dirname "$(jq -r .docker "$LARDER_RUN_DIR/bench.json")"):$PATH
-  DOCKER_HOST=$(jq -r .host "$LARDER_RUN_DIR/bench.json")
-  DOCKER_CONFIG=$(jq -r .docker_config "$LARDER_RUN_DIR/bench.json")
-  export DOCKER_HOST DOCKER_CONFIG
-}
-
 # project: $work/app, whose image has about 1 GB in layers of which one is the application's own.
 project() {
   local wheel

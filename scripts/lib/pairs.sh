@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # Purpose: what the benchmarks share: timing two commands by turns, and the large context. To be sourced after session.sh.
 # Inputs:  ROUNDS  counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
+#          ENGINE, STORE  for private_engine: which one to start, as in engine.sh (default distro, overlay2)
 # Outputs: after start_pairs: $work, an empty folder; $failed, 1 once a bound was missed
-# shellcheck disable=SC2034 # $failed is read by who sources this
+# shellcheck disable=SC2034,SC2154 # $failed is read by who sources this; $scripts comes from session.sh
 rounds=${ROUNDS:-9}
 ((rounds >= 5)) || { echo "ROUNDS must be 5 or more" >&2 && exit 2; }
 failed=0
@@ -12,6 +13,16 @@ start_pairs() {
   export DOCKER_BUILDKIT=1 HOME=$LARDER_RUN_DIR/home
   work=$LARDER_RUN_DIR/bench
   mkdir -p "$work" "$HOME"
+}
+
+# private_engine: starts the engine that ENGINE and STORE name (default distro, overlay2), and turns to it.
+private_engine() {
+  "$scripts/engine-fetch.sh" "${ENGINE:-distro}"
+  "$scripts/engine.sh" start --engine "${ENGINE:-distro}" --store "${STORE:-overlay2}" --name bench >"$LARDER_RUN_DIR/bench.json"
+  PATH=$(dirname "$(jq -r .docker "$LARDER_RUN_DIR/bench.json")"):$PATH
+  DOCKER_HOST=$(jq -r .host "$LARDER_RUN_DIR/bench.json")
+  DOCKER_CONFIG=$(jq -r .docker_config "$LARDER_RUN_DIR/bench.json")
+  export DOCKER_HOST DOCKER_CONFIG
 }
 
 # tenths COMMAND...: how long it takes, in tenths of a millisecond; its output is shown only if it fails.

@@ -101,7 +101,13 @@ impl Engine {
         Ok(common.max().unwrap_or_default())
     }
 
-    /// Whether containerd's store has all content of the image `id`, as far as it tells (from API 1.47 on).
+    /// Whether the engine tells which content of an image it has: from API 1.47 on (Docker 27.2).
+    pub fn tells_content(&self) -> bool {
+        let version = self.docker.client_version();
+        (version.major_version, version.minor_version) >= (1, 47)
+    }
+
+    /// Whether containerd's store has all content of the image `id`; of an engine that tells.
     ///
     /// # Errors
     ///

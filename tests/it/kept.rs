@@ -131,6 +131,45 @@ fn after_a_removal_only_what_the_engine_lacks_is_sent() {
 }
 
 #[test]
+fn a_large_image_that_comes_in_two_parts_is_one_in_the_end() {
+    let graph_drivers: Vec<Engine> = engines().into_iter().filter(|engine| !engine.is_containerd()).collect();
+    let [from, to] = [&graph_drivers[0], &graph_drivers[graph_drivers.len() - 1]];
+    let context = TestContext::new(from);
+    project(&context);
+    context.write("lower", noise(40_000_000)).write("upper", noise(40_000_000));
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY lower /\nCOPY upper app /app/\n"));
+    let tag = context.tag("large");
+    let built = context.build(&["-t", &tag, "."]);
+    let builder_is_other = from.name != to.name;
+    let context = context.on(to);
+    let hits = [context.build(&["-t", &tag, "."]), {
+        remove(to, &tag);
+        context.build(&["-t", &tag, "."])
+    }];
+    let tier_of_first = if builder_is_other { "archive" } else { "engine" };
+    assert_eq!(outcome(&hits[0]), ("image-hit", Some(tier_of_first)), "{}", hits[0]["tiers"]);
+    assert_eq!(outcome(&hits[1]), ("image-hit", Some("archive")), "{}", hits[1]["tiers"]);
+    for hit in &hits {
+        assert_eq!(hit["image_id"], built["image_id"]);
+    }
+    assert_eq!(to.inspect(&tag)["RootFS"]["Layers"].as_array().unwrap().len(), 3);
+    assert_eq!(to.run(&tag, &["sh", "-c", "cat /lower /app/upper | wc -c"]), "80000000\n");
+    if builder_is_other {
+        let sent = tier(&hits[0], "archive")["bytes"].as_u64().unwrap();
+        assert!((80_000_000..90_000_000).contains(&sent), "{sent} bytes: each part once");
+        // The lower part has no history, as no image has that anyone built.
+        let mut listed = to.docker();
+        listed.args(["images", "--all", "--no-trunc", "--quiet", "--filter", "dangling=true"]);
+        let listed = listed.output().unwrap();
+        let lower = &to.inspect(&tag)["RootFS"]["Layers"][1];
+        for id in String::from_utf8(listed.stdout).unwrap().lines() {
+            let layers = &to.inspect(id)["RootFS"]["Layers"];
+            assert!(layers[1] != *lower || layers.as_array().map_or(0, Vec::len) > 2, "{id} was left behind");
+        }
+    }
+}
+
+#[test]
 fn a_name_that_was_given_to_another_image_by_hand_comes_back() {
     let engine = any_engine();
     let context = TestContext::new(&engine);

@@ -62,14 +62,20 @@ impl Handover<'_> {
         }
         let layers = self.listing.layers.len();
         let mut present = layers;
+        let mut may_part = true;
         loop {
-            let taken = if let Some(middle) = self.listing.middle(present, WORTH_SPLITTING) {
+            let middle = self.listing.middle(present, WORTH_SPLITTING).filter(|_| may_part);
+            let taken = if let Some(middle) = middle {
                 self.send_in_two(present, middle).await
             } else {
                 let parcel = Parcel::docker(Arc::clone(&self.listing), present..layers);
                 self.send(parcel, Ties::default()).await
             };
             match taken {
+                // Another job may have removed the lower part, which was its own, too.
+                Err(LoadError::Engine(EngineError::Refused(_))) if middle.is_some() => {
+                    (may_part, present) = (false, 0);
+                }
                 Err(LoadError::Engine(EngineError::Refused(said))) if present > 0 => {
                     let missed = self.listing.layers.iter().position(|layer| said.contains(&layer.hex()));
                     present = missed.filter(|missed| *missed < present).unwrap_or(0);
@@ -82,7 +88,11 @@ impl Handover<'_> {
     async fn run_oci(&mut self) -> Result<Taken, LoadError> {
         let engine = &self.tier.engine;
         // Where that cannot be told, nothing is left out.
-        let present = engine.common_layers(&self.listing.diff_ids).await.unwrap_or_default();
+        let present = if engine.tells_content() {
+            engine.common_layers(&self.listing.diff_ids).await.unwrap_or_default()
+        } else {
+            0
+        };
         if present > 0 {
             let parcel = Parcel::oci(Arc::clone(&self.listing), present);
             if let Ok((id, faults)) = self.send(parcel, Ties::default()).await {
