@@ -6,6 +6,8 @@ use std::process::Command;
 
 use serde::Deserialize;
 
+use crate::image::{self, Entry};
+
 /// An engine under test and the client that is its peer.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Engine {
@@ -126,12 +128,25 @@ impl Engine {
         found[0].clone()
     }
 
-    /// The output of a command run in an image.
-    pub(crate) fn run(&self, image: &str, command: &[&str]) -> String {
-        let mut docker = self.docker();
-        docker.args(["run", "--rm", "--network", "none", image]).args(command);
-        let output = docker.output().expect("docker runs");
-        assert!(output.status.success(), "docker run {image}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+    /// What an image has at `path`, a file or a folder. The output of a program run in it would not
+    /// do: an engine under load gives up on that two seconds after the program's end.
+    #[track_caller]
+    pub(crate) fn entries(&self, image: &str, path: &str) -> Vec<Entry> {
+        let docker = |arguments: &[&str]| {
+            let output = self.docker().args(arguments).output().expect("docker runs");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}: {image} {path}: {errors}", self.name);
+            output.stdout
+        };
+        let container = String::from_utf8(docker(&["create", image, "never-run"])).expect("an id");
+        let archive = docker(&["cp", &format!("{}:{path}", container.trim()), "-"]);
+        docker(&["rm", container.trim()]);
+        image::entries(&archive)
+    }
+
+    /// The content of a file in an image.
+    #[track_caller]
+    pub(crate) fn read(&self, image: &str, path: &str) -> Vec<u8> {
+        self.entries(image, path).swap_remove(0).content
     }
 }

@@ -37,7 +37,7 @@ fn an_unchanged_project_is_an_exact_hit_that_names_the_same_image() {
         }
         let id = engine.inspect(&second)["Id"].clone();
         assert_eq!((&id, &engine.inspect(&first)["Id"]), (&built["image_id"], &built["image_id"]));
-        assert_eq!(engine.run(&second, &["cat", "/hello"]), "hello world\n");
+        assert_eq!(engine.read(&second, "/hello"), b"hello world\n");
     }
 }
 
@@ -247,7 +247,7 @@ fn an_edit_that_keeps_size_and_time_is_built_and_not_taken_for_the_old_file() {
             filetime::set_file_mtime(context.project().join("file"), epoch).unwrap();
             let name = context.tag("times");
             context.build(&["-t", &name, "."]);
-            assert_eq!(engine.run(&name, &["cat", "/app/file"]), content, "{}", engine.name);
+            assert_eq!(engine.read(&name, "/app/file"), content.as_bytes(), "{}", engine.name);
         }
     }
 }

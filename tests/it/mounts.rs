@@ -472,7 +472,7 @@ fn mounts_are_added_to_runs_that_have_none_and_no_line_moves() {
         let mount = &built["mounts"][0];
         assert_eq!((&mount["id"], &mount["kind"]), (&"//root/.cache/pip".into(), &"pip".into()), "{built:#}");
         assert!(mount["saved_files"].as_u64().unwrap() >= 1, "{built:#}");
-        assert_eq!(engine.run(&tag, &["cat", "/left"]), "/root/.cache/pip/install---no-cache-dir-gunicorn\n");
+        assert_eq!(engine.read(&tag, "/left"), b"/root/.cache/pip/install---no-cache-dir-gunicorn\n");
         assert_eq!(
             std::fs::read_to_string(context.project().join("Dockerfile")).unwrap(),
             text,

@@ -84,10 +84,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 /// The agent's answer to the request `name`, as the image has it.
 fn answer(engine: &Engine, image: &str, name: &str) -> Vec<u8> {
-    let path = format!("/answer-{name}");
-    let hex = engine.run(image, &["hexdump", "-v", "-e", "1/1 \"%02x\"", &path]);
-    let digits = hex.trim().as_bytes().chunks(2);
-    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    engine.read(image, &format!("/answer-{name}"))
 }
 
 /// Asserts that the agent in the step had just these keys and signed with each.
