@@ -7,12 +7,23 @@ use clap::{Args, ValueEnum};
 use super::{CarryArgs, SourceArgs, StepArgs};
 
 /// `larder build`.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "Flags of docker build that BuildKit does not know (--squash, --compress, --memory, \
                         --cpu-*, --isolation, --security-opt) are refused with the reason")]
+pub struct BuildCommandArgs {
+    /// The one build, or the first.
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Further images of larder.yaml, built at the same time
+    #[arg(value_name = "NAME")]
+    pub more: Vec<String>,
+}
+
+/// A build.
+#[derive(Debug, Clone, Default, Args)]
 pub struct BuildArgs {
-    /// Build context: a directory, a git or http(s) address, or - for a tar or Dockerfile on stdin
-    #[arg(value_name = "PATH | URL | -")]
+    /// Build context: a directory, a git or http(s) address, - for a tar or Dockerfile on stdin, or an image of larder.yaml by its name
+    #[arg(value_name = "PATH | URL | - | NAME")]
     pub context: String,
     /// What is built.
     #[command(flatten)]

@@ -22,6 +22,8 @@ pub enum CacheCommand {
     List(ReadArgs),
     /// Show all that is known of an entry
     Info(InfoArgs),
+    /// Bring the image of an entry into the engine, or into several
+    Load(LoadArgs),
     /// Show how much the cache holds, and what of it is shared
     Stats(ReadArgs),
     /// Remove every entry
@@ -64,6 +66,17 @@ pub struct InfoArgs {
     /// Where to look.
     #[command(flatten)]
     pub read: ReadArgs,
+}
+
+/// `larder cache load`.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// Id of the entry, or its first digits; or a file that larder cache export wrote
+    #[arg(value_name = "ENTRY | FILE")]
+    pub id: String,
+    /// How long it may take [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]
+    #[arg(long, value_name = "DURATION")]
+    pub archive_timeout: Option<String>,
 }
 
 /// `larder cache clear`.

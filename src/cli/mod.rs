@@ -17,10 +17,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use build::{BuildArgs, ProgressArg, RefusedArgs, TierArgs};
+pub use build::{BuildArgs, BuildCommandArgs, ProgressArg, RefusedArgs, TierArgs};
 pub use cache::{
-    CacheArgs, CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, PlaceArg, ReadArgs,
-    VerifyArgs,
+    CacheArgs, CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, LoadArgs, PlaceArg,
+    ReadArgs, VerifyArgs,
 };
 pub use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
 pub use mount::{CarryArgs, MountArgs, MountBuildArgs, MountCommand};
@@ -54,7 +54,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build an image, or take it from a cache when nothing has changed
-    Build(Box<BuildArgs>),
+    Build(Box<BuildCommandArgs>),
     /// Run an image, built or taken from a cache before
     Run(Box<RunArgs>),
     /// Print the keys that a build of these inputs has
@@ -75,9 +75,9 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// Address of the engine: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST [env: DOCKER_HOST]
+    /// Address of the engine: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST; larder run and larder cache load take several [env: DOCKER_HOST]
     #[arg(long, short = 'H', global = true, value_name = "ADDRESS", conflicts_with = "context_name")]
-    pub host: Option<String>,
+    pub host: Vec<String>,
     /// Docker context whose engine to use [env: DOCKER_CONTEXT]
     #[arg(long = "context", global = true, value_name = "NAME", id = "context_name")]
     pub context: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Parser};
 
 use super::{BuildArgs, CarryArgs, ProgressArg, SourceArgs, TierArgs};
 
@@ -12,8 +12,8 @@ use super::{BuildArgs, CarryArgs, ProgressArg, SourceArgs, TierArgs};
     override_usage = "larder run [OPTIONS] [PATH] [-- COMMAND...]\n       larder run [OPTIONS] --from-cache ENTRY [-- COMMAND...]"
 )]
 pub struct RunArgs {
-    /// Build context of the image: a directory, a git or http(s) address, or - [default: .]
-    #[arg(value_name = "PATH | URL | -", conflicts_with = "from_cache")]
+    /// Build context of the image: a directory, a git or http(s) address, -, or an image of larder.yaml by its name [default: those that --tags selects, else .]
+    #[arg(value_name = "PATH | URL | - | NAME", conflicts_with = "from_cache")]
     pub context: Option<String>,
     /// The command to run in the container, or the arguments of the image's entrypoint
     #[arg(last = true, value_name = "COMMAND")]
@@ -63,7 +63,7 @@ pub struct ImageArgs {
 }
 
 /// The container of `larder run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Container")]
 pub struct ContainerArgs {
     /// Show the output as it comes; it always is
@@ -116,12 +116,25 @@ pub struct ContainerArgs {
     pub name: Option<String>,
 }
 
+impl ContainerArgs {
+    /// Reads flags as they are typed; `None` where one is unknown or malformed.
+    pub fn of_flags(flags: &[String]) -> Option<Self> {
+        #[derive(Parser)]
+        #[command(no_binary_name = true)]
+        struct Flags {
+            #[command(flatten)]
+            container: ContainerArgs,
+        }
+        Flags::try_parse_from(flags).ok().map(|flags| flags.container)
+    }
+}
+
 impl RunArgs {
-    /// The build of the image.
-    pub fn build(&self) -> BuildArgs {
+    /// The build of the image from that context.
+    pub fn build(&self, context: &str) -> BuildArgs {
         let Self { source, how, tiers, carry, .. } = self;
         BuildArgs {
-            context: self.context.clone().unwrap_or_else(|| ".".to_owned()),
+            context: context.to_owned(),
             source: source.clone(),
             tag: how.tag.clone(),
             force_rebuild: how.force_rebuild,

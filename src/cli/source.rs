@@ -35,7 +35,7 @@ pub struct SourceArgs {
     /// Add an input of your own to the key
     #[arg(long, value_name = "NAME=VALUE")]
     pub key_extra: Vec<String>,
-    /// Add tags of your own to the key, in any order
+    /// Add tags of your own to the key, in any order; with larder run and no PATH, the images of larder.yaml that have one of them
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     pub tags: Vec<String>,
     /// What the image is made for, such as "{'guest_os': 'CENTOS'}": part of the key, arguments of the build, environment of a run; also a plain text for the key alone

@@ -30,7 +30,7 @@ pub struct StoreArgs {
     /// Entries that the cache may have; 0 is no limit [env: LARDER_MAX_ENTRIES] [default: 0]
     #[arg(long, global = true, value_name = "ENTRIES")]
     pub cache_max_entries: Option<String>,
-    /// Evict what was not used for this long, e.g. 30d or 12h [env: LARDER_MAX_AGE]
+    /// Build anew what was built longer ago than this, e.g. 30d or 12h, and evict what was not used for so long [env: LARDER_MAX_AGE]
     #[arg(long, global = true, value_name = "DURATION")]
     pub max_age: Option<String>,
 }

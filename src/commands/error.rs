@@ -7,6 +7,8 @@ pub(crate) mod usage;
 
 use std::error::Error;
 
+use crate::output::Printer;
+
 pub(crate) use failed_build::Circumstances;
 
 /// What kind of thing went wrong; decides the exit code.
@@ -48,6 +50,14 @@ pub(crate) struct CommandError {
 }
 
 impl CommandError {
+    /// Prints it with its hints.
+    pub(crate) fn tell(&self, printer: Printer) {
+        if !self.cause.is_empty() {
+            printer.error(&self.cause);
+        }
+        self.hints.iter().for_each(|hint| printer.hint(hint));
+    }
+
     /// An error in what was typed or configured.
     pub(crate) fn config(error: &(dyn Error + 'static)) -> Self {
         Self::config_line(chain(error))

@@ -10,6 +10,7 @@ mod key;
 mod known_builder;
 mod mount;
 mod moving;
+mod nodes;
 mod run;
 mod stats;
 mod store;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use serde::Serialize;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{CacheCommand, Cli, Command};
 use crate::output::Printer;
 use crate::settings::{Environment, Settings, env_vars};
 use error::{CommandError, usage};
@@ -39,12 +40,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if !error.cause.is_empty() {
-                printer.error(&error.cause);
-            }
-            for hint in &error.hints {
-                printer.hint(hint);
-            }
+            error.tell(printer);
             ExitCode::from(error.kind.exit_code())
         }
     }
@@ -52,12 +48,21 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<(), CommandError> {
     let settings = Settings::resolve(&cli.global, environment)?;
+    let takes_several = match &cli.command {
+        Command::Run(_) => true,
+        Command::Cache(args) => matches!(args.command, CacheCommand::Load(_)),
+        _ => false,
+    };
+    if settings.endpoints.len() > 1 && !takes_several {
+        return Err(CommandError::config_line("several engines are for larder run and larder cache load")
+            .hint("name one with --host"));
+    }
     match &cli.command {
         Command::Build(args) => on_a_runtime(build::run(args, &settings, environment, printer)),
         Command::Run(args) => on_a_runtime(run::run(args, &settings, environment, printer)),
         Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, *printer)),
         Command::Why(args) => on_a_runtime(why::run(args, &settings, environment, *printer)),
-        Command::Cache(args) => cache::run(args, &settings, *printer),
+        Command::Cache(args) => cache::run(args, &settings, environment, *printer),
         Command::Stats(args) => stats::run(args, &settings, *printer),
         Command::Mount(args) => on_a_runtime(mount::run(args, &settings, environment, *printer)),
         Command::Dir(args) => on_a_runtime(dir::run(args, &settings, environment, *printer)),

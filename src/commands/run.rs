@@ -1,29 +1,29 @@
-//! `larder run`: the image is built or taken from a cache, then run.
+//! `larder run`: images are built or taken from a cache, then run, on one engine or on several.
 
-mod from_cache;
+mod container;
+mod remembered;
 mod row;
 
-use std::io::{self, Write};
 use std::time::Instant;
 
-use super::build;
-use super::error::{CommandError, chain};
-use super::interrupts::Interrupts;
-use crate::cli::RunArgs;
-use crate::engine::{Container, ContainerSpec, Engine, EngineError, Stream};
-use crate::ledger::millis;
-use crate::output::{Printer, summary};
-use crate::settings::{BuildSettings, Environment, Settings, container};
-use row::Row;
+use futures_util::future::join_all;
 
-/// An image that is ready to be run.
-struct Ready {
-    engine: Engine,
-    /// Its id.
-    image: String,
-    /// What is already known of this run.
-    row: Row,
-}
+use self::container::End;
+use self::remembered::remember;
+use self::row::Row;
+use super::build::{self, Built, known_images};
+use super::cache::Cache;
+use super::error::CommandError;
+use super::nodes::{Handed, Names, Nodes};
+use crate::cli::{BuildArgs, PlaceArg, RunArgs};
+use crate::ledger::millis;
+use crate::output::Printer;
+use crate::output::entries::EntryInfo;
+use crate::output::summary;
+use crate::settings::{BuildSettings, Environment, RunSettings, Settings};
+
+/// The context where none is named.
+const HERE: &str = ".";
 
 pub(super) async fn run(
     args: &RunArgs,
@@ -31,107 +31,210 @@ pub(super) async fn run(
     environment: &Environment,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let mut spec = container(&args.container, &args.command, environment)?;
-    let build = BuildSettings::resolve(&args.build(), settings, environment)?;
-    let Ready { engine, image, mut row } = match &args.from_cache {
-        Some(named) => from_cache::ready(named, &build, settings, *printer).await?,
-        None => built(args, settings, environment, printer).await?,
-    };
-    spec.image = image;
-    spec.env.splice(0..0, build.source.variables.iter().map(|(name, value)| format!("{name}={value}")));
-    let clock = Instant::now();
-    let (status, ended) = run_container(&engine, &spec, args.container.keep_alive, *printer).await?;
-    let elapsed = clock.elapsed();
-    if let Some(path) = &args.container.output {
-        row.ended(elapsed, status, args.context.as_deref(), environment);
-        row.append(path)?;
-    }
-    printer.note(&format!("ran in {}, exit status {status}\n", summary::duration(millis(elapsed))));
-    match ended {
-        Ended::Interrupted => Err(CommandError::interrupted("interrupted; the container was stopped")),
-        Ended::ByItself if status == 0 => Ok(()),
-        Ended::ByItself => Err(CommandError::exit(u8::try_from(status).unwrap_or(u8::MAX))),
+    match &args.from_cache {
+        Some(named) => run_kept(named, args, settings, environment, *printer).await,
+        None => Box::pin(run_built(args, settings, environment, printer)).await,
     }
 }
 
-/// Builds the image, unless a cache has it.
-async fn built(
+/// Runs an image that is kept; nothing is read but the store.
+async fn run_kept(
+    wanted: &str,
+    args: &RunArgs,
+    settings: &Settings,
+    environment: &Environment,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let build = BuildSettings::resolve(&args.build(HERE), settings, environment)?;
+    let cache = Cache::open(PlaceArg::Local, settings, printer)?;
+    let listed = cache.image(wanted)?;
+    let (entry, subject) = (&listed.entry, &listed.entry.manifest.subject);
+    printer.note(&format!("running from the cache\n{}", EntryInfo::new(&listed).brief()));
+    let kept = subject.run.clone().unwrap_or_default();
+    let mut run = RunSettings::of_entry(&args.container, &args.command, &kept, environment)?;
+    run.add_variables(&build.source.variables);
+    let missing = run.missing_variables();
+    if !missing.is_empty() {
+        printer.warn(&format!(
+            "not set here, but in the run before: {} (give them with -e NAME=VALUE)",
+            missing.join(", ")
+        ));
+    }
+    let mut nodes = Nodes::connect(settings, printer).await?;
+    let names = Names::IfFree(&subject.title);
+    let handed = nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, settings, 0).await?;
+    let told = |handed: &Handed| (handed.image.clone(), Row::of_entry(entry, handed.tier, handed.elapsed));
+    let images = handed.iter().map(told).collect();
+    let mut outcome = Outcome::default();
+    run_everywhere(&mut nodes, images, &run, args, environment, &mut outcome).await?;
+    outcome.end(&nodes, printer)
+}
+
+/// Builds images, unless a cache has them, and runs one after the other.
+async fn run_built(
     args: &RunArgs,
     settings: &Settings,
     environment: &Environment,
     printer: &mut Printer,
-) -> Result<Ready, CommandError> {
-    let (record, engine) = build::image(&args.build(), settings, environment, printer).await?;
-    let engine = engine.ok_or_else(|| {
-        CommandError::config_line("buildkitd keeps no images that could be run")
-            .hint("name a Docker engine with --host or DOCKER_HOST")
-    })?;
-    let image = record.image_id.clone().ok_or_else(|| CommandError::build("the build made no image"))?;
-    Ok(Ready { engine, image, row: Row::of(&record) })
-}
-
-/// Why a container does not run any more.
-#[derive(Clone, Copy)]
-enum Ended {
-    ByItself,
-    Interrupted,
-}
-
-/// Runs a container to its end, unless the user interrupts; its exit status.
-async fn run_container(
-    engine: &Engine,
-    spec: &ContainerSpec,
-    keep: bool,
-    printer: Printer,
-) -> Result<(i64, Ended), CommandError> {
-    let mut interrupts = Interrupts::watch();
-    let container = engine.create_container(spec).await.map_err(|error| failed(&error))?;
-    let done = attended(&container, &mut interrupts, printer).await;
-    if keep {
-        printer.note(&format!("the container is kept as {}\n", container.name));
-    } else if let Err(error) = container.remove().await {
-        printer.warn(&format!("the container stays: {}", chain(&error)));
+) -> Result<(), CommandError> {
+    let (names, mut args_of_build) = subjects(args, settings)?;
+    let mut runs = Vec::new();
+    for name in &names {
+        let mut run = RunSettings::of_image(&args.container, &args.command, name, settings, environment)?;
+        let build = BuildArgs { context: name.clone(), ..args_of_build.clone() };
+        let build = BuildSettings::resolve(&build, settings, environment)?;
+        run.add_variables(&build.source.variables);
+        runs.push((run, build));
     }
-    done.map_err(|error| failed(&error))
-}
-
-/// The first interrupt asks the container to end, a second one waits for nothing.
-async fn attended(
-    container: &Container,
-    interrupts: &mut Interrupts,
-    printer: Printer,
-) -> Result<(i64, Ended), EngineError> {
-    let running = container.run(write);
-    tokio::pin!(running);
-    tokio::select! {
-        status = &mut running => return Ok((status?, Ended::ByItself)),
-        () = interrupts.next() => {}
-    }
-    printer.note("\nlarder: stopping the container; interrupt again to leave at once\n");
-    let ending = async { tokio::join!(container.stop(), &mut running) };
-    tokio::select! {
-        (stopped, status) = ending => {
-            stopped?;
-            Ok((status?, Ended::Interrupted))
+    let mut nodes = Nodes::connect(settings, *printer).await?;
+    if nodes.are_several() {
+        if let Some((_, build)) = runs.iter().find(|(_, build)| !build.tiers.archive) {
+            return Err(CommandError::config_line(
+                "several engines get the image from the cache, and the archive tier is off",
+            )
+            .hint(format!("leave out what says that {}", build.tiers.switch)));
         }
-        () = interrupts.next() => Ok((130, Ended::Interrupted)),
+        // What is handed on is kept, whether or not that was of use before.
+        args_of_build.tiers.enable_cache = Some(true);
+    }
+    let first = settings.on(&nodes.up[0].endpoint);
+    let images = match &names[..] {
+        [name] => {
+            let args = BuildArgs { context: name.clone(), ..args_of_build };
+            vec![build::image(&args, &first, environment, printer).await?]
+        }
+        names => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            build::images(&names, &args_of_build, &first, environment, *printer).await?
+        }
+    };
+    let mut outcome = Outcome::default();
+    for ((name, (run, build)), image) in names.iter().zip(&runs).zip(images) {
+        if names.len() > 1 {
+            printer.note(&format!("running {name}\n"));
+        }
+        let images = handed_on(&image, run, build, &mut nodes, settings, *printer).await?;
+        run_everywhere(&mut nodes, images, run, args, environment, &mut outcome).await?;
+        if outcome.is_interrupted {
+            break;
+        }
+    }
+    outcome.end(&nodes, *printer)
+}
+
+/// What is built, and with which flags: the context, or the images of `larder.yaml` that the tags select.
+fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildArgs), CommandError> {
+    let build = args.build(HERE);
+    if let Some(context) = &args.context {
+        return Ok((vec![context.clone()], build));
+    }
+    let tags = &args.source.tags;
+    if tags.is_empty() || settings.image_names().next().is_none() {
+        return Ok((vec![HERE.to_owned()], build));
+    }
+    let found: Vec<String> = settings.images_tagged(tags).into_iter().map(str::to_owned).collect();
+    if found.is_empty() {
+        let tags = tags.join(", ");
+        return Err(CommandError::config_line(format!("no image of larder.yaml has the tag {tags}"))
+            .hint(known_images(settings)));
+    }
+    // They select, and are no part of a key by that.
+    let mut build = build;
+    build.source.tags.clear();
+    Ok((found, build))
+}
+
+/// The image in each engine, handed on by the one that built it, and what is known of that.
+async fn handed_on(
+    image: &Built,
+    run: &RunSettings,
+    build: &BuildSettings,
+    nodes: &mut Nodes,
+    settings: &Settings,
+    printer: Printer,
+) -> Result<Vec<(String, Row)>, CommandError> {
+    let record = &image.record;
+    let id = record.image_id.clone().ok_or_else(|| CommandError::build("the build made no image"))?;
+    let entry = remember(image, run, build, nodes, settings, printer).await?;
+    let mut images = vec![(id, Row::of(record))];
+    if nodes.up.len() > 1 {
+        let entry = entry.ok_or_else(|| {
+            let why = record.tiers.iter().rev().map(|tier| tier.reason.as_str()).next();
+            CommandError::build("the image is not kept, so that other engines cannot get it")
+                .hint(why.unwrap_or("larder cache list shows what is").to_owned())
+        })?;
+        let store = super::store::open(settings)?;
+        let names = Names::These(&build.tags);
+        let handed = nodes.hand(&entry, names, &store, build.tiers.archive_timeout, settings, 1).await?;
+        for Handed { image, tier, elapsed } in handed {
+            images.push((image, Row::of(record).handed(tier, elapsed)));
+        }
+    }
+    Ok(images)
+}
+
+/// What runs came to, all together.
+#[derive(Default)]
+struct Outcome {
+    /// The first exit status that is none of success.
+    status: i64,
+    is_interrupted: bool,
+}
+
+impl Outcome {
+    fn end(self, nodes: &Nodes, printer: Printer) -> Result<(), CommandError> {
+        let failures = nodes.failures();
+        if self.is_interrupted {
+            return Err(CommandError::interrupted("interrupted; the container was stopped"));
+        }
+        if self.status == 0 {
+            return failures;
+        }
+        failures.err().into_iter().for_each(|error| error.tell(printer));
+        Err(CommandError::exit(u8::try_from(self.status).unwrap_or(u8::MAX)))
     }
 }
 
-/// Hands on what the container wrote. Who does not listen any more misses it, and the container goes on.
-fn write(stream: Stream, bytes: &[u8]) {
-    let _ = match stream {
-        Stream::Out => write_all(&mut io::stdout().lock(), bytes),
-        Stream::Err => write_all(&mut io::stderr().lock(), bytes),
-    };
-}
-
-fn write_all(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    to.write_all(bytes)?;
-    to.flush()
-}
-
-fn failed(error: &EngineError) -> CommandError {
-    CommandError::build(format!("the image cannot be run: {}", chain(error)))
-        .hint("larder run --help lists what a container can be given")
+/// Runs an image on every engine, of which each has it under an id.
+async fn run_everywhere(
+    nodes: &mut Nodes,
+    images: Vec<(String, Row)>,
+    run: &RunSettings,
+    args: &RunArgs,
+    environment: &Environment,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    let running = nodes.up.iter().zip(images).map(|(node, (image, row))| async move {
+        let spec = run.of(&image);
+        let clock = Instant::now();
+        let end = container::run(&node.engine, &spec, args.container.keep_alive, node.printer).await;
+        (row, end, clock.elapsed())
+    });
+    let done = join_all(running).await;
+    let mut failed = Vec::new();
+    for (place, (mut row, end, elapsed)) in done.into_iter().enumerate() {
+        let node = &nodes.up[place];
+        let End { status, is_interrupted } = match end {
+            Ok(end) => end,
+            Err(error) if !nodes.are_several() => return Err(error),
+            Err(error) => {
+                failed.push((node.endpoint.clone(), error, node.printer));
+                continue;
+            }
+        };
+        if let Some(path) = &args.container.output {
+            row.ended(elapsed, status, &node.endpoint, args.context.as_deref(), environment);
+            row.append(path)?;
+        }
+        let elapsed = summary::duration(millis(elapsed));
+        node.printer.note(&format!("ran in {elapsed}, exit status {status}\n"));
+        outcome.is_interrupted |= is_interrupted;
+        if outcome.status == 0 {
+            outcome.status = status;
+        }
+    }
+    for (endpoint, error, printer) in failed {
+        nodes.fails(&endpoint, &error, printer);
+    }
+    Ok(())
 }

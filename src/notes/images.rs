@@ -30,7 +30,7 @@ pub struct ImageEntry {
 pub struct EngineImage {
     /// Its id in that engine, `sha256:…`.
     pub id: String,
-    /// When it was built.
+    /// When it was built last.
     pub created: Timestamp,
     /// When it was built or hit last.
     pub last_used: Timestamp,
@@ -50,7 +50,7 @@ impl Notes {
         })
     }
 
-    /// Notes that `id` is an image of `key`, used at `now`.
+    /// Notes that `id` is an image of `key`, used at `now` and built at `built`, if that is known.
     ///
     /// # Errors
     ///
@@ -60,6 +60,7 @@ impl Notes {
         key: CacheKey,
         dependency_key: CacheKey,
         id: &str,
+        built: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<(), NotesError> {
         let known = match self.image(key) {
@@ -67,7 +68,8 @@ impl Notes {
             known => known?,
         };
         let mut images = known.map(|entry| entry.images).unwrap_or_default();
-        let created = images.iter().find(|image| image.id == id).map_or(now, |image| image.created);
+        let known = images.iter().find(|image| image.id == id).map(|image| image.created);
+        let created = built.or(known).unwrap_or(now);
         images.retain(|image| image.id != id);
         images.insert(0, EngineImage { id: id.to_owned(), created, last_used: now });
         images.truncate(MAX_IMAGES);
@@ -104,14 +106,17 @@ mod tests {
         let (_directory, notes) = notes();
         assert_eq!(notes.image(key("a")).unwrap(), None);
         for (second, id) in [(1, "one"), (2, "two"), (3, "one")] {
-            notes.note_image(key("a"), key("d"), id, at(second)).unwrap();
+            notes.note_image(key("a"), key("d"), id, None, at(second)).unwrap();
         }
         let images = notes.image(key("a")).unwrap().unwrap().images;
         let one = EngineImage { id: "one".to_owned(), created: at(1), last_used: at(3) };
         let two = EngineImage { id: "two".to_owned(), created: at(2), last_used: at(2) };
         assert_eq!(images, [one, two]);
-        for second in 4..40 {
-            notes.note_image(key("a"), key("d"), &second.to_string(), at(second)).unwrap();
+        notes.note_image(key("a"), key("d"), "two", Some(at(4)), at(5)).unwrap();
+        let two = EngineImage { id: "two".to_owned(), created: at(4), last_used: at(5) };
+        assert_eq!(notes.image(key("a")).unwrap().unwrap().images[0], two, "it was built again");
+        for second in 6..40 {
+            notes.note_image(key("a"), key("d"), &second.to_string(), None, at(second)).unwrap();
         }
         assert_eq!(notes.image(key("a")).unwrap().unwrap().images.len(), MAX_IMAGES);
     }
@@ -120,19 +125,19 @@ mod tests {
     fn a_damaged_or_foreign_entry_is_set_aside_and_then_absent() {
         let (_directory, notes) = notes();
         for damage in ["", "{\"schema\":", "[]", "\u{0}\u{1}"] {
-            notes.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+            notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
             let path = notes.image_path(key("a"));
             std::fs::write(&path, damage).unwrap();
             let error = notes.image(key("a")).unwrap_err();
             assert!(matches!(error, NotesError::Damaged { .. }), "{error}");
             assert_eq!(notes.image(key("a")).unwrap(), None);
         }
-        notes.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+        notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
         std::fs::remove_file(notes.image_path(key("a"))).unwrap();
         let pipe = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, notes.image_path(key("a")), pipe, 0o600.into(), 0).unwrap();
         assert!(matches!(notes.image(key("a")), Err(NotesError::Damaged { .. })), "a pipe is no entry");
-        notes.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+        notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
         std::fs::rename(notes.image_path(key("a")), notes.image_path(key("b"))).unwrap();
         assert!(matches!(notes.image(key("b")), Err(NotesError::Damaged { .. })));
     }
@@ -140,7 +145,7 @@ mod tests {
     #[test]
     fn nobody_else_can_look_into_the_cache() {
         let (_directory, notes) = notes();
-        notes.note_image(key("a"), key("d"), "one", at(1)).unwrap();
+        notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
         let mode = std::fs::metadata(notes.directory()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
     }

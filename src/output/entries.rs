@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::progress::screen_text;
 use crate::digest::Digest;
-use crate::store::{Census, EntryKind, KeyInput, Lane, Listed};
+use crate::store::{Census, EntryKind, KeyInput, Lane, Listed, RunFlags};
 
 /// Digits of a digest that are shown.
 const SHORT: usize = 12;
@@ -133,6 +133,8 @@ pub struct EntryInfo<'a> {
     digest: Digest,
     chunks: usize,
     inputs: &'a [KeyInput],
+    /// How it was run last, if it was.
+    run: Option<&'a RunFlags>,
 }
 
 impl<'a> EntryInfo<'a> {
@@ -145,6 +147,7 @@ impl<'a> EntryInfo<'a> {
             digest: listed.entry.id,
             chunks: manifest.chunks.len(),
             inputs: &manifest.subject.inputs,
+            run: manifest.subject.run.as_ref(),
         }
     }
 
@@ -152,13 +155,18 @@ impl<'a> EntryInfo<'a> {
     pub fn brief(&self) -> String {
         let mut text = String::new();
         self.entry.text(&mut text);
+        if let Some(RunFlags { flags, command }) = self.run {
+            let command =
+                if command.is_empty() { Vec::new() } else { [&["--".to_owned()], &command[..]].concat() };
+            let run: Vec<String> = flags.iter().chain(&command).map(|word| quoted(word)).collect();
+            let _ = writeln!(text, "  {:<10} {}", "run with", screen_text(&run.join(" ")));
+        }
         text
     }
 
     /// The entry for people.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        self.entry.text(&mut text);
+        let mut text = self.brief();
         let mut line = |label: &str, value: &str| {
             let _ = writeln!(text, "  {label:<10} {value}");
         };
@@ -172,6 +180,16 @@ impl<'a> EntryInfo<'a> {
             }
         }
         text
+    }
+}
+
+/// A word as it is typed into a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

@@ -5,6 +5,7 @@ pub mod dir;
 pub mod entries;
 pub mod eviction;
 pub mod mounts;
+mod prefixed;
 mod printer;
 pub mod progress;
 pub mod stats;
@@ -14,4 +15,5 @@ pub mod transfer;
 pub mod usage;
 pub mod verification;
 
+pub use prefixed::Prefixed;
 pub use printer::{Printer, terminal_size};

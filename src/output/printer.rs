@@ -5,12 +5,15 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use super::prefixed::Prefixed;
 use super::progress::{self, Size};
 
 /// Writes to this process's standard output and standard error.
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {
     form: Form,
+    /// What each line begins with, so that one of several tells whose it is.
+    part: Option<&'static str>,
 }
 
 /// What messages on standard error look like.
@@ -26,7 +29,36 @@ impl Printer {
     /// A printer that colours what goes to a terminal, if `color` is wanted.
     pub fn new(color: bool) -> Self {
         let form = if color && io::stderr().is_terminal() { Form::Colored } else { Form::Text };
-        Self { form }
+        Self { form, part: None }
+    }
+
+    /// The same for one of several that are at work at once: each line begins with its name, but for those in JSON.
+    #[must_use]
+    pub fn for_part(self, name: &str) -> Self {
+        // A process has a handful of them, and none goes before it.
+        Self { part: Some(Box::leak(name.to_owned().into_boxed_str())), ..self }
+    }
+
+    /// Whether others are at work at the same time.
+    pub fn is_of_part(self) -> bool {
+        self.part.is_some()
+    }
+
+    /// Where others write their own lines for standard output.
+    pub fn stdout(self) -> Box<dyn Write + Send> {
+        self.lines_of(io::stdout())
+    }
+
+    /// Where others write their own lines for standard error.
+    pub fn stderr(self) -> Box<dyn Write + Send> {
+        self.lines_of(io::stderr())
+    }
+
+    fn lines_of(self, out: impl Write + Send + 'static) -> Box<dyn Write + Send> {
+        match self.part.filter(|_| self.form != Form::Json) {
+            Some(name) => Box::new(Prefixed::new(name, out)),
+            None => Box::new(out),
+        }
     }
 
     /// Turns every later message on standard error into JSON, to stand among progress in JSON.
@@ -50,8 +82,8 @@ impl Printer {
     /// Prints a message beside what was asked for, as it is.
     pub fn note(self, text: &str) {
         match self.form {
-            Form::Json => write(&progress::message("note", text.trim())),
-            Form::Text | Form::Colored => write(text),
+            Form::Json => self.write(&progress::message("note", text.trim())),
+            Form::Text | Form::Colored => self.write(text),
         }
     }
 
@@ -71,17 +103,18 @@ impl Printer {
     }
 
     fn labelled(self, label: &str, style: &str, text: &str) {
-        write(&match self.form {
+        self.write(&match self.form {
             Form::Text => format!("{label}: {text}\n"),
             Form::Colored => format!("\x1b[{style}m{label}:\x1b[0m {text}\n"),
             Form::Json => progress::message(label, text),
         });
     }
-}
 
-fn write(text: &str) {
-    // Where standard error is gone there is nobody left to tell.
-    drop(io::stderr().lock().write_all(text.as_bytes()));
+    fn write(self, text: &str) {
+        let mut out = self.stderr();
+        // Where standard error is gone there is nobody left to tell.
+        drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    }
 }
 
 /// The size of the terminal on standard error; zeros when there is none.

@@ -28,6 +28,7 @@ pub struct Transfer {
 impl Transfer {
     /// Shows `what`, such as `saving .pip-cache`; `live` where standard error can be redrawn.
     pub fn new(what: String, printer: Printer, live: bool) -> Self {
+        let live = live && !printer.is_of_part();
         Self { what, printer, started: Instant::now(), last: None, live, bar: None }
     }
 

@@ -71,12 +71,35 @@ pub struct BuildSettings {
 }
 
 impl BuildSettings {
-    /// Resolves `larder build`'s flags.
+    /// The flag that makes BuildKit run every step, if one was given.
+    pub fn runs_every_step(&self) -> Option<&'static str> {
+        match (self.no_cache, self.force_rebuild) {
+            (true, _) => Some("--no-cache"),
+            (false, true) => Some("--force-rebuild"),
+            (false, false) => None,
+        }
+    }
+
+    /// Resolves `larder build`'s flags; a context that is the name of an image in `larder.yaml` stands for that.
     ///
     /// # Errors
     ///
     /// Fails on malformed and on refused flags, each with its reason.
     pub fn resolve(
+        args: &BuildArgs,
+        settings: &Settings,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let (file, name) = (&settings.file, &args.context);
+        let Some(image) = file.images.get(name) else {
+            return Self::of_flags(args, settings, environment);
+        };
+        let settings = Settings { file: file.for_image(name, image), ..settings.clone() };
+        let args = image.build(name, file.directory(), args);
+        Self::of_flags(&args, &settings, environment).map_err(|error| error.of_image(file, name))
+    }
+
+    fn of_flags(
         args: &BuildArgs,
         settings: &Settings,
         environment: &Environment,

@@ -22,51 +22,117 @@
 //! max_mount_size: 2GB
 //! mount_unused_builds: 5
 //! mount_timeout: 5m
+//! images: {}
 //! ```
+//!
+//! What `images` holds is told in `named_image`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::SettingsError;
+use super::named_image::NamedImage;
 
 const DEFAULT_NAME: &str = "larder.yaml";
 
 /// The file's content. A key that is not listed here is an error, not a no-op.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "larder.yaml"))]
+#[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct ConfigFile {
+    /// Directory of the cache.
     pub(super) cache_dir: Option<PathBuf>,
+    /// Form of the progress: auto, plain, tty, quiet or json.
     pub(super) progress: Option<String>,
+    /// Fail when a cache is at fault, instead of building without it.
     pub(super) strict: Option<bool>,
+    /// How long a build may take, such as `30m`.
     pub(super) timeout: Option<String>,
+    /// Use caches.
     pub(super) enabled: Option<bool>,
+    /// Tiers that are used: some of engine, archive, mounts.
     pub(super) tiers: Option<Vec<String>>,
+    /// How long moving a whole image into or out of the store may take.
     pub(super) archive_timeout: Option<String>,
+    /// Shared store behind the cache's directory, such as `s3://BUCKET/PREFIX`.
     pub(super) remote: Option<String>,
+    /// How long a request to that store may take.
     pub(super) remote_timeout: Option<String>,
+    /// Lane to read where one's own has nothing.
     pub(super) trunk: Option<String>,
+    /// Save nothing and remove nothing.
     pub(super) read_only: Option<bool>,
+    /// Use only entries that a trusted key has signed.
     pub(super) require_signature: Option<bool>,
+    /// Public keys whose signatures are trusted, in base64.
     pub(super) trusted_keys: Vec<String>,
+    /// Gigabytes that the cache may take; 0 is no limit.
     pub(super) cache_max_size_gb: Option<f64>,
+    /// Entries that the cache may have; 0 is no limit.
     pub(super) cache_max_entries: Option<u64>,
+    /// Build anew what was built longer ago, such as `30d`, and evict what was not used for so long.
     pub(super) max_age: Option<String>,
+    /// Add cache mounts to steps that install packages without one.
     pub(super) auto_mounts: Option<bool>,
+    /// Whose cache mounts these are.
     pub(super) mount_scope: Option<String>,
+    /// Bytes that a cache mount may have in the store, such as `2GB`.
     pub(super) max_mount_size: Option<String>,
+    /// Leave out files of cache mounts that so many builds in a row did not read; 0 keeps them.
     pub(super) mount_unused_builds: Option<u32>,
+    /// How long carrying mounts in or out may take.
     pub(super) mount_timeout: Option<String>,
+    /// Images that are built and run by their names.
+    pub(super) images: BTreeMap<String, NamedImage>,
     /// Where it stands.
     #[serde(skip)]
     path: PathBuf,
+    /// What is written in it.
+    #[serde(skip)]
+    text: String,
+    /// The image that it is read for, if it is one.
+    #[serde(skip)]
+    image: Option<String>,
 }
 
 impl ConfigFile {
     /// The error of a value that is malformed.
     pub(super) fn fault(&self, key: &str, reason: impl std::fmt::Display) -> SettingsError {
-        SettingsError::File { path: self.path.clone(), reason: format!("{key}: {reason}") }
+        let of_image = self.image.as_ref().map(|name| ["images", name, key]);
+        let of_image = of_image.filter(|path| line_of(&self.text, path).is_some());
+        self.fault_at(of_image.as_ref().map_or(&[key], |path| &path[..]), reason)
+    }
+
+    /// The error of what is written of an image.
+    pub(super) fn fault_of_image(&self, name: &str, reason: impl std::fmt::Display) -> SettingsError {
+        self.fault_at(&["images", name], reason)
+    }
+
+    fn fault_at(&self, path: &[&str], reason: impl std::fmt::Display) -> SettingsError {
+        let line = line_of(&self.text, path).map(|line| format!(" at line {line}"));
+        let reason = format!("{}: {reason}{}", path.join("."), line.unwrap_or_default());
+        SettingsError::File { path: self.path.clone(), reason }
+    }
+
+    /// The directory that the paths of its images are relative to.
+    pub(super) fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The file as it is for that image: what is said there comes before what is said for all.
+    pub(super) fn for_image(&self, name: &str, image: &NamedImage) -> Self {
+        let own = image.clone();
+        Self {
+            image: Some(name.to_owned()),
+            tiers: own.tiers.or_else(|| self.tiers.clone()),
+            timeout: own.timeout.or_else(|| self.timeout.clone()),
+            archive_timeout: own.archive_timeout.or_else(|| self.archive_timeout.clone()),
+            max_mount_size: own.max_mount_size.or_else(|| self.max_mount_size.clone()),
+            ..self.clone()
+        }
     }
 
     /// Reads the file asked for, or `larder.yaml` if there is one.
@@ -76,8 +142,9 @@ impl ConfigFile {
         match std::fs::read_to_string(path) {
             Ok(text) if text.trim().is_empty() => Ok(Self::default()),
             Ok(text) => {
-                let file: Self = serde_yaml::from_str(&text).map_err(|error| failed(error.to_string()))?;
-                Ok(Self { path: path.to_owned(), ..file })
+                let file: Self =
+                    serde_yaml::from_str(&text).map_err(|error| failed(with_line(&error, &text)))?;
+                Ok(Self { path: path.to_owned(), text, ..file })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && asked_for.is_none() => {
                 Ok(Self::default())
@@ -88,6 +155,33 @@ impl ConfigFile {
             Err(error) => Err(failed(error.to_string())),
         }
     }
+}
+
+/// What is wrong, with its line: the parser leaves that out of what is wrong at the top.
+fn with_line(error: &serde_yaml::Error, text: &str) -> String {
+    let told = error.to_string();
+    let key = told.split('`').nth(1).filter(|_| error.location().is_none());
+    match key.and_then(|key| line_of(text, &[key])) {
+        Some(line) => format!("{told} at line {line}"),
+        None => told,
+    }
+}
+
+/// The line, counted from 1, of the key that `path` leads to in a mapping written in block style.
+fn line_of(text: &str, path: &[&str]) -> Option<usize> {
+    let mut lines = text.lines().enumerate();
+    let (mut found, mut outer) = (None, None);
+    for part in path {
+        let is_it = |line: &str| {
+            let key = line.trim_start().split(':').next()?;
+            let indent = line.len() - line.trim_start().len();
+            let is_inside = outer.map_or(indent == 0, |outer| indent > outer);
+            (is_inside && key.trim_matches(['"', '\'']) == *part).then_some(indent)
+        };
+        let (number, indent) = lines.find_map(|(number, line)| Some((number, is_it(line)?)))?;
+        (found, outer) = (Some(number + 1), Some(indent));
+    }
+    found
 }
 
 #[cfg(test)]
@@ -104,6 +198,50 @@ mod tests {
         std::fs::write(&path, "cache_dir: /x\nstrict: true\n").unwrap();
         let file = ConfigFile::load(Some(&path)).unwrap();
         assert_eq!((file.cache_dir.unwrap().to_str(), file.strict), (Some("/x"), Some(true)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_found_in_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("larder.yaml");
+        let told = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            ConfigFile::load(Some(&path)).map(drop).unwrap_err().to_string()
+        };
+        for (text, what, line) in [
+            (
+                "strict: true\n\nimages:\n  a:\n    contexxt: .\n",
+                "images.a: unknown field `contexxt`",
+                "line 5",
+            ),
+            ("images:\n  a:\n    run:\n      gpu: all\n", "images.a.run: unknown field `gpu`", "line 4"),
+            ("images:\n  a:\n    tags: nlp\n", "expected a sequence", "line 3"),
+            ("images:\n  a: [1]\n", "images.a: invalid type: sequence, expected a mapping", "line 2"),
+            ("strict: true\nstrictt: true\n", "unknown field `strictt`", "at line 2"),
+            ("images: {a: \n", "did not find expected", "line 2"),
+        ] {
+            let error = told(text);
+            assert!(error.contains(what) && error.contains(line), "{error}");
+        }
+        std::fs::write(&path, "max_age: 3\nimages:\n  b: {}\n  \"a\":\n    timeout: soon\n").unwrap();
+        let file = ConfigFile::load(Some(&path)).unwrap();
+        assert!(file.fault("max_age", "no").to_string().ends_with("max_age: no at line 1"));
+        let of_image = file.for_image("a", &file.images["a"]);
+        assert!(of_image.fault("timeout", "no").to_string().ends_with("images.a.timeout: no at line 5"));
+        assert!(of_image.fault("max_age", "no").to_string().ends_with("max_age: no at line 1"));
+        assert!(file.fault_of_image("b", "no").to_string().ends_with("images.b: no at line 3"));
+        assert!(file.fault("timeout", "no").to_string().ends_with("timeout: no"));
+    }
+
+    /// `LARDER_WRITE_SCHEMA=1 cargo test schema` writes it anew.
+    #[test]
+    fn the_schema_for_editors_is_that_of_the_file() {
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(ConfigFile)).unwrap() + "\n";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("larder.schema.json");
+        if std::env::var_os("LARDER_WRITE_SCHEMA").is_some() {
+            std::fs::write(&path, &schema).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), schema);
     }
 
     #[test]

@@ -1,17 +1,151 @@
 //! What `larder run` makes its container of.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Environment, SettingsError, fields, source};
+use super::{Environment, Settings, SettingsError, fields, source};
 use crate::cli::ContainerArgs;
 use crate::engine::{ContainerSpec, Device, Gpus, Port};
+use crate::store::RunFlags;
 
-/// Resolves docker run's flags; the image is filled in once it is known.
-///
-/// # Errors
-///
-/// Fails on malformed flags.
-pub fn container(
+/// A run, resolved.
+#[derive(Debug, Clone)]
+pub struct RunSettings {
+    /// The container; its image is filled in once it is known.
+    pub container: ContainerSpec,
+    /// What an entry keeps of it, so that it can be run so again.
+    pub kept: RunFlags,
+}
+
+impl RunSettings {
+    /// Resolves docker run's flags for an image of `larder.yaml` or of a context.
+    ///
+    /// # Errors
+    ///
+    /// Fails on malformed flags.
+    pub fn of_image(
+        args: &ContainerArgs,
+        command: &[String],
+        name: &str,
+        settings: &Settings,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let file = &settings.file;
+        let Some(image) = file.images.get(name) else {
+            return Self::of_flags(args, command, environment);
+        };
+        let (written, own_command) = image.container(file.directory());
+        let command = if command.is_empty() { own_command } else { command };
+        Self::of_flags(&merged(args, written), command, environment)
+            .map_err(|error| error.of_image(file, name))
+    }
+
+    /// Resolves docker run's flags for an image that was run so before.
+    ///
+    /// # Errors
+    ///
+    /// Fails on malformed flags.
+    pub fn of_entry(
+        args: &ContainerArgs,
+        command: &[String],
+        kept: &RunFlags,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let written = ContainerArgs::of_flags(&kept.flags).unwrap_or_default();
+        let command = if command.is_empty() { &kept.command } else { command };
+        Self::of_flags(&merged(args, written), command, environment)
+    }
+
+    /// Adds what the image is made for, which is kept with its values; variables of the flags come before it.
+    pub fn add_variables(&mut self, variables: &BTreeMap<String, String>) {
+        let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        self.kept.flags.splice(0..0, set.iter().map(|set| format!("--env={set}")));
+        self.container.env.splice(0..0, set);
+    }
+
+    /// The names of variables that an earlier run had and this one has no value of.
+    pub fn missing_variables(&self) -> Vec<&str> {
+        let names = self.kept.flags.iter().filter_map(|flag| flag.strip_prefix("--env="));
+        let names = names.filter(|name| !name.contains('='));
+        let is_set = |name: &str| self.container.env.iter().any(|set| set.split('=').next() == Some(name));
+        names.filter(|name| !is_set(name)).collect()
+    }
+
+    /// The container of an image, by its id.
+    pub fn of(&self, image: &str) -> ContainerSpec {
+        ContainerSpec { image: image.to_owned(), ..self.container.clone() }
+    }
+
+    fn of_flags(
+        args: &ContainerArgs,
+        command: &[String],
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let kept = RunFlags { flags: kept(args)?, command: command.to_vec() };
+        Ok(Self { container: container(args, command, environment)?, kept })
+    }
+}
+
+/// What was typed, before what is written elsewhere.
+fn merged(typed: &ContainerArgs, written: ContainerArgs) -> ContainerArgs {
+    let typed = typed.clone();
+    ContainerArgs {
+        env: [written.env, typed.env].concat(),
+        volume: [written.volume, typed.volume].concat(),
+        publish: [written.publish, typed.publish].concat(),
+        device: [written.device, typed.device].concat(),
+        gpus: typed.gpus.or(written.gpus),
+        network: typed.network.or(written.network),
+        shm_size: typed.shm_size.or(written.shm_size),
+        entrypoint: typed.entrypoint.or(written.entrypoint),
+        user: typed.user.or(written.user),
+        workdir: typed.workdir.or(written.workdir),
+        ipc: typed.ipc.or(written.ipc),
+        ..typed
+    }
+}
+
+/// The flags that say how a container runs, but not what it is called; of variables their names.
+fn kept(args: &ContainerArgs) -> Result<Vec<String>, SettingsError> {
+    let mut flags = Vec::new();
+    let mut keep = |flag: &str, value: &str| {
+        let flag = format!("--{flag}={value}");
+        if !flags.contains(&flag) {
+            flags.push(flag);
+        }
+    };
+    for variable in &args.env {
+        keep("env", variable.split('=').next().unwrap_or_default());
+    }
+    for volume in &args.volume {
+        match volume.split_once(':') {
+            Some((outside, rest)) => keep("volume", &format!("{}:{rest}", bind_source(outside)?)),
+            None => keep("volume", volume),
+        }
+    }
+    let lists = [("publish", &args.publish), ("device", &args.device)];
+    for (flag, value) in lists.iter().flat_map(|(flag, values)| values.iter().map(move |value| (flag, value)))
+    {
+        keep(flag, value);
+    }
+    let scalars = [
+        ("gpus", &args.gpus),
+        ("network", &args.network),
+        ("shm-size", &args.shm_size),
+        ("entrypoint", &args.entrypoint),
+        ("user", &args.user),
+        ("workdir", &args.workdir),
+        ("ipc", &args.ipc),
+    ];
+    for (flag, value) in scalars {
+        if let Some(value) = value {
+            keep(flag, value);
+        }
+    }
+    Ok(flags)
+}
+
+fn container(
     args: &ContainerArgs,
     command: &[String],
     environment: &Environment,
@@ -155,6 +289,36 @@ mod tests {
         ] {
             assert_eq!(port(flag), expected, "{flag}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_run_makes_the_same_run_again() {
+        let environment: Environment = [("TOKEN".to_owned(), "secret".to_owned())].into_iter().collect();
+        let typed = ContainerArgs {
+            env: vec!["TOKEN".to_owned(), "MODE=fast".to_owned()],
+            volume: vec!["/data:/data:ro".to_owned(), "/scratch".to_owned()],
+            publish: vec!["8080:80".to_owned()],
+            gpus: Some("all".to_owned()),
+            shm_size: Some("8g".to_owned()),
+            name: Some("once".to_owned()),
+            ..ContainerArgs::default()
+        };
+        let command = ["python".to_owned(), "-c".to_owned()];
+        let first = RunSettings::of_flags(&typed, &command, &environment).unwrap();
+        let text = serde_json::to_string(&first.kept).unwrap();
+        assert!(!text.contains("secret") && !text.contains("fast") && !text.contains("once"), "{text}");
+        let again = RunSettings::of_entry(&ContainerArgs::default(), &[], &first.kept, &environment).unwrap();
+        assert_eq!(again.missing_variables(), ["MODE"]);
+        let expected =
+            ContainerSpec { env: vec!["TOKEN=secret".to_owned()], name: None, ..first.container.clone() };
+        assert_eq!(again.container, expected);
+        assert_eq!(again.kept, first.kept);
+        let other = ContainerArgs { gpus: Some("1".to_owned()), ..ContainerArgs::default() };
+        let other = RunSettings::of_entry(&other, &["sh".to_owned()], &first.kept, &environment).unwrap();
+        assert_eq!(
+            (other.container.gpus, &*other.container.command),
+            (Some(Gpus::Count(1)), &["sh".to_owned()][..])
+        );
     }
 
     #[test]

@@ -19,27 +19,34 @@ pub(super) fn resolve(
     global: &GlobalArgs,
     environment: &Environment,
     docker_config: &Path,
-) -> Result<Endpoint, SettingsError> {
+) -> Result<Vec<Endpoint>, SettingsError> {
     let tls = || tls(environment, docker_config);
     let contexts = DockerContexts::new(docker_config);
-    let by_context = |name: &str| {
+    let by_context = |name: &str| -> Result<Endpoint, SettingsError> {
         if name == DEFAULT_CONTEXT {
             Ok(Endpoint::parse(DEFAULT_HOST, None)?)
         } else {
             Ok(contexts.endpoint(name)?)
         }
     };
-    if let Some(host) = &global.host {
-        return Endpoint::parse(host, tls()?).map_err(|error| SettingsError::flag("host", error.to_string()));
+    if !global.host.is_empty() {
+        let mut endpoints = Vec::new();
+        for host in &global.host {
+            let endpoint = Endpoint::parse(host, tls()?);
+            endpoints.push(endpoint.map_err(|error| SettingsError::flag("host", error.to_string()))?);
+        }
+        return Ok(endpoints);
     }
+    let by_context = |name: &str| Ok(vec![by_context(name)?]);
     if let Some(name) = &global.context {
         return by_context(name);
     }
     if let Some(host) = environment.get(env_vars::DOCKER_HOST) {
-        return Endpoint::parse(host, tls()?).map_err(|error| SettingsError::Variable {
+        let endpoint = Endpoint::parse(host, tls()?).map_err(|error| SettingsError::Variable {
             variable: env_vars::DOCKER_HOST,
             reason: error.to_string(),
         });
+        return Ok(vec![endpoint?]);
     }
     if let Some(name) = environment.get(env_vars::DOCKER_CONTEXT) {
         return by_context(name);
@@ -68,14 +75,15 @@ mod tests {
     fn resolved(global: &GlobalArgs, variables: &[(&str, &str)], config: &Path) -> String {
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        resolve(global, &environment, config).unwrap().to_string()
+        let endpoints = resolve(global, &environment, config).unwrap();
+        endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn the_first_that_names_an_engine_wins() {
         let config = tempfile::tempdir().unwrap();
-        let global = |host: Option<&str>, context: Option<&str>| GlobalArgs {
-            host: host.map(str::to_owned),
+        let global = |host: &[&str], context: Option<&str>| GlobalArgs {
+            host: host.iter().map(|host| (*host).to_owned()).collect(),
             context: context.map(str::to_owned),
             cache_dir: None,
             lane: None,
@@ -84,11 +92,12 @@ mod tests {
         };
         let host = [("DOCKER_HOST", "tcp://build.example:1")];
         for (flags, variables, expected) in [
-            (global(None, None), &[][..], DEFAULT_HOST),
-            (global(None, None), &host[..], "tcp://build.example:1"),
-            (global(Some("unix:///x"), None), &host[..], "unix:///x"),
-            (global(None, Some("default")), &host[..], DEFAULT_HOST),
-            (global(None, None), &[("DOCKER_CONTEXT", "default"), host[0]][..], "tcp://build.example:1"),
+            (global(&[], None), &[][..], DEFAULT_HOST),
+            (global(&[], None), &host[..], "tcp://build.example:1"),
+            (global(&["unix:///x"], None), &host[..], "unix:///x"),
+            (global(&["unix:///x", "tcp://y:2"], None), &host[..], "unix:///x tcp://y:2"),
+            (global(&[], Some("default")), &host[..], DEFAULT_HOST),
+            (global(&[], None), &[("DOCKER_CONTEXT", "default"), host[0]][..], "tcp://build.example:1"),
         ] {
             assert_eq!(resolved(&flags, variables, config.path()), expected);
         }

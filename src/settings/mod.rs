@@ -16,6 +16,7 @@ pub mod env_vars;
 mod fields;
 mod lane;
 mod mounts;
+mod named_image;
 mod output;
 mod precedence;
 mod size;
@@ -27,7 +28,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use build::{BuildSettings, ProgressMode};
-pub use container::container;
+pub use container::RunSettings;
 pub use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
 pub use mounts::MountSettings;
 pub use output::{Destination, Output, OutputKind};
@@ -155,6 +156,14 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
+    /// The same, of an image that the file describes.
+    fn of_image(self, file: &config_file::ConfigFile, name: &str) -> Self {
+        match self {
+            Self::File { .. } => self,
+            error => file.fault_of_image(name, error),
+        }
+    }
+
     fn flag(flag: &'static str, reason: impl Into<String>) -> Self {
         Self::Flag { flag, reason: reason.into() }
     }
@@ -163,8 +172,10 @@ impl SettingsError {
 /// What every command needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The engine to use.
+    /// The engine to use; of several, the first.
     pub endpoint: Endpoint,
+    /// All of them; never empty.
+    pub endpoints: Vec<Endpoint>,
     /// Docker's configuration directory: logins, contexts, proxies.
     pub docker_config: PathBuf,
     /// The cache's directory.
@@ -190,6 +201,25 @@ impl Settings {
         behind.switched_on(typed, env_vars::LARDER_STRICT, self.file.strict)
     }
 
+    /// The same for that engine.
+    #[must_use]
+    pub fn on(&self, endpoint: &Endpoint) -> Self {
+        Self { endpoint: endpoint.clone(), endpoints: vec![endpoint.clone()], ..self.clone() }
+    }
+
+    /// The names of the images in `larder.yaml`.
+    pub fn image_names(&self) -> impl Iterator<Item = &str> {
+        self.file.images.keys().map(String::as_str)
+    }
+
+    /// The names of the images in `larder.yaml` that have one of these tags, or one of them as their name.
+    pub fn images_tagged(&self, tags: &[String]) -> Vec<&str> {
+        let images = self.file.images.iter();
+        let fits = |tag: &String, name: &str, own: &[String]| tag == name || own.contains(tag);
+        let tagged = images.filter(|(name, image)| tags.iter().any(|tag| fits(tag, name, &image.tags)));
+        tagged.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Resolves the options that every command takes.
     ///
     /// # Errors
@@ -204,7 +234,7 @@ impl Settings {
             .map(PathBuf::from)
             .or_else(|| environment.get(env_vars::HOME).map(|home| Path::new(home).join(".docker")))
             .unwrap_or_else(|| PathBuf::from("/.docker"));
-        let endpoint = engine::resolve(global, environment, &docker_config)?;
+        let endpoints = engine::resolve(global, environment, &docker_config)?;
         let cache_dir = global
             .cache_dir
             .clone()
@@ -215,7 +245,8 @@ impl Settings {
             .ok_or(SettingsError::NoHome)?;
         let lane = lane::resolve(global.lane.as_deref(), environment)?;
         Ok(Self {
-            endpoint,
+            endpoint: endpoints[0].clone(),
+            endpoints,
             docker_config,
             cache_dir,
             store: StoreSettings::resolve(&global.store, lane.as_ref(), environment, &file)?,

@@ -170,7 +170,7 @@ impl SourceSettings {
 }
 
 /// Whether the engine fetches what this names: buildx's rule (`urlutil.IsRemoteURL`).
-fn is_remote(text: &str) -> bool {
+pub(super) fn is_remote(text: &str) -> bool {
     ["http://", "https://", "git://", "ssh://", "git@", "github.com/"]
         .iter()
         .any(|prefix| text.starts_with(prefix))

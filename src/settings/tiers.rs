@@ -38,7 +38,7 @@ impl TierSettings {
     /// # Errors
     ///
     /// Fails on malformed values and unknown names.
-    pub(super) fn resolve(
+    pub fn resolve(
         args: &TierArgs,
         settings: &Settings,
         environment: &Environment,

@@ -66,6 +66,9 @@ pub struct Subject {
     /// Machines that one run took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NonZeroU32>,
+    /// How it was run last, for an image that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunFlags>,
     /// What its key was made of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<KeyInput>,
@@ -73,6 +76,17 @@ pub struct Subject {
     pub files: u64,
     /// Bytes of those files.
     pub bytes: u64,
+}
+
+/// How an image was run, in the words of docker run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFlags {
+    /// Flags, of variables their names alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+    /// The command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
 }
 
 /// One input of an entry's key.

@@ -17,6 +17,7 @@
 //! removed before their chunks. Every chunk is verified whenever it is read.
 
 mod address;
+mod amend;
 pub mod backend;
 mod census;
 mod chunk;
@@ -49,7 +50,7 @@ pub use error::StoreError;
 pub use find::Found;
 pub use lane::{InvalidLane, Lane};
 pub use load::Sink;
-pub use manifest::{ChunkRef, Entry, KeyInput, Manifest, SCHEMA, Span, Subject};
+pub use manifest::{ChunkRef, Entry, KeyInput, Manifest, RunFlags, SCHEMA, Span, Subject};
 pub use meter::{Counted, Meter};
 pub use portable::{Carried, PortableError};
 use repository::Repository;

@@ -33,14 +33,19 @@ impl<'a> EngineTier<'a> {
         Self { notes, engine }
     }
 
-    /// Looks for an image of `key` and gives it these names. An image that goes while it is named is a miss.
-    pub async fn take(&self, key: CacheKey, names: &[ImageRef]) -> Answer<Image> {
-        let images = match self.notes.image(key) {
+    /// Looks for an image of `key`, built at `since` or later, and gives it these names. An image that goes while it is named is a miss.
+    pub async fn take(&self, key: CacheKey, names: &[ImageRef], since: Option<Timestamp>) -> Answer<Image> {
+        let mut images = match self.notes.image(key) {
             Ok(Some(entry)) => entry.images,
             Ok(None) => return Answer::unknown("no image of this key is known"),
             Err(error) => return Answer::fault(error, "the cache cannot be read"),
         };
+        let youngest = images.iter().map(|image| image.created).max();
+        images.retain(|image| since.is_none_or(|since| image.created >= since));
         let known = images.len();
+        if let (0, Some(youngest)) = (known, youngest) {
+            return Answer::too_old(youngest);
+        }
         let search = async {
             for image in images {
                 let Some(found) = self.engine.image(&image.id).await? else { continue };
@@ -60,7 +65,7 @@ impl<'a> EngineTier<'a> {
         }
     }
 
-    /// Notes that `id` is an image of `key`.
+    /// Notes that `id` is an image of `key`, built at `built` if that is known.
     ///
     /// # Errors
     ///
@@ -70,8 +75,8 @@ impl<'a> EngineTier<'a> {
         key: CacheKey,
         dependency_key: CacheKey,
         id: &str,
-        now: Timestamp,
+        built: Option<Timestamp>,
     ) -> Result<(), NotesError> {
-        self.notes.note_image(key, dependency_key, id, now)
+        self.notes.note_image(key, dependency_key, id, built, Timestamp::now())
     }
 }

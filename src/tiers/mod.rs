@@ -10,9 +10,11 @@ mod judge;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::ledger::{TierOutcome, TierRecord, millis};
 
-pub use archive::{ArchiveTier, KeepError, LoadError, Loaded};
+pub use archive::{ArchiveTier, KeepError, Kept, LoadError, Loaded};
 pub use engine::EngineTier;
 pub use judge::is_worth_keeping;
 
@@ -32,6 +34,8 @@ pub struct Answer<T> {
     pub faults: Vec<Fault>,
     /// Whether the key was never seen before.
     unknown: bool,
+    /// Whether there is an image that is too old.
+    too_old: bool,
 }
 
 impl<T> Answer<T> {
@@ -40,7 +44,20 @@ impl<T> Answer<T> {
     }
 
     fn miss(reason: impl Into<String>) -> Self {
-        Self { found: None, reason: reason.into(), bytes: 0, faults: Vec::new(), unknown: false }
+        Self {
+            found: None,
+            reason: reason.into(),
+            bytes: 0,
+            faults: Vec::new(),
+            unknown: false,
+            too_old: false,
+        }
+    }
+
+    /// An image that was built at `built`, longer ago than is wanted.
+    fn too_old(built: Timestamp) -> Self {
+        let built = built.strftime("%Y-%m-%d %H:%M UTC");
+        Self { too_old: true, ..Self::miss(format!("the image was built at {built}, before --max-age")) }
     }
 
     fn unknown(reason: impl Into<String>) -> Self {
@@ -50,6 +67,11 @@ impl<T> Answer<T> {
     /// Whether the key was never seen before, so that something must have changed.
     pub fn is_unknown(&self) -> bool {
         self.unknown
+    }
+
+    /// Whether there is an image that would be a hit if it were younger.
+    pub fn is_too_old(&self) -> bool {
+        self.too_old
     }
 
     fn fault(fault: impl Into<Fault>, reason: impl Into<String>) -> Self {

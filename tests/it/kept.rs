@@ -261,6 +261,28 @@ fn the_image_used_least_recently_makes_room_for_the_sixth() {
 }
 
 #[test]
+fn an_image_that_is_too_old_is_built_anew_with_every_step() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let tag = context.tag("app");
+    for asked in ["engine", "archive"] {
+        let build = |age: &str| context.build(&["-t", &tag, "--tiers", asked, "--max-age", age, "."]);
+        build("1h");
+        assert_eq!(outcome(&build("1h")), ("image-hit", Some(asked)));
+        std::thread::sleep(std::time::Duration::from_millis(2100));
+        let anew = build("2s");
+        assert_eq!(outcome(&anew), ("built", None), "{anew:#}");
+        assert!(tier(&anew, asked)["reason"].as_str().unwrap().contains("before --max-age"), "{anew:#}");
+        assert_eq!(
+            (&anew["steps"]["cached"], &tier(&anew, "layers")["reason"]),
+            (&0.into(), &"--max-age".into())
+        );
+        // It is a new one, whatever its id.
+        assert_eq!(outcome(&build("2s")), ("image-hit", Some(asked)));
+    }
+}
+
+#[test]
 fn an_image_beyond_the_size_limit_is_not_kept_and_says_so() {
     let context = TestContext::new(&any_engine());
     project(&context);

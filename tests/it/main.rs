@@ -23,6 +23,8 @@ mod hits;
 mod image;
 mod kept;
 mod mounts;
+mod named;
+mod nodes;
 mod object_servers;
 mod outputs;
 mod progress;

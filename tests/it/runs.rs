@@ -123,6 +123,90 @@ fn an_entry_runs_by_its_id_without_context_or_dockerfile() {
 }
 
 #[test]
+fn an_entry_runs_as_its_image_was_run_last() {
+    let context = TestContext::new(&any_engine());
+    model(&context);
+    context.write("data/file", "data\n");
+    let tag = context.tag("model");
+    let script =
+        "cat /data/file; id -u; pwd; echo $TOKEN $MODE $guest_os; df /dev/shm | tail -1 | cut -c1-20";
+    let arguments = [
+        "run",
+        "-t",
+        &tag,
+        "-e",
+        "TOKEN",
+        "-e",
+        "MODE=fast",
+        "-v",
+        "./data:/data:ro",
+        "-u",
+        "1234",
+        "-w",
+        "/data",
+        "--shm-size",
+        "3m",
+        "--additional-context",
+        "{'guest_os': 'CENTOS'}",
+        ".",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let first = context.command(&arguments).env("TOKEN", "s3cret-token").output().unwrap();
+    let first = String::from_utf8(first.stdout).unwrap();
+    assert!(first.starts_with("data\n1234\n/data\ns3cret-token fast CENTOS\n"), "{first}");
+    let id = id(&context, &tag);
+    let info = context.larder(&["cache", "info", &id]).success().stdout;
+    for words in [
+        "run with",
+        "--volume=/",
+        "--user=1234",
+        "--env=TOKEN",
+        "--env=guest_os=CENTOS",
+        "-- sh -c 'cat /data/file;",
+    ] {
+        assert!(info.contains(words), "{words}: {info}");
+    }
+    let store = context.path("home/.cache/larder");
+    for entry in walkdir::WalkDir::new(store)
+        .into_iter()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().is_file())
+    {
+        let bytes = fs::read(entry.path()).unwrap();
+        for value in ["s3cret-token", "MODE=fast"] {
+            let found = bytes.windows(value.len()).any(|window| window == value.as_bytes());
+            assert!(!found, "{value} is in {}", entry.path().display());
+        }
+    }
+    // From anywhere, and without a word about how.
+    let run = |more: &[&str]| {
+        let mut command = context.command(&[&["run", "--from-cache", &id], more].concat());
+        let output = command.current_dir(context.path("")).env("TOKEN", "other").output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}");
+        (String::from_utf8(output.stdout).unwrap(), told)
+    };
+    let (again, told) = run(&[]);
+    assert_eq!(again, first.replace("s3cret-token fast CENTOS", "other CENTOS"), "{told}");
+    assert!(told.contains("not set here, but in the run before: MODE (give"), "{told}");
+    let (again, told) = run(&[
+        "-e",
+        "MODE=slow",
+        "--additional-context",
+        "{guest_os: ANY}",
+        "--",
+        "sh",
+        "-c",
+        "echo $MODE $guest_os",
+    ]);
+    assert_eq!(again, "slow ANY\n");
+    assert!(!told.contains("not set here"), "{told}");
+}
+
+#[test]
 fn an_unknown_id_is_answered_with_those_there_are() {
     let context = TestContext::new(&any_engine());
     model(&context);
@@ -259,7 +343,7 @@ fn a_row_a_run_tells_what_each_was_worth() {
     let rows = fs::read_to_string(&file).unwrap();
     let lines: Vec<Vec<&str>> = rows.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(lines.len(), 3, "{rows}");
-    assert_eq!(lines[0].join(","), "image,key,hit,tier,build_s,load_s,run_s,exit,git_revision");
+    assert_eq!(lines[0].join(","), "image,key,hit,tier,build_s,load_s,run_s,exit,git_revision,host");
     for (line, expected) in lines[1..].iter().zip([["miss", "", "0"], ["hit", "engine", "4"]]) {
         assert_eq!([line[2], line[3], line[7]], expected, "{rows}");
         assert_eq!((line[0], line[1].len(), line[8]), (tag.as_str(), 64, "0123abc"), "{rows}");

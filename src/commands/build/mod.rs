@@ -13,6 +13,7 @@ mod place;
 mod request;
 mod result_file;
 mod run;
+mod several;
 mod steps;
 mod unneeded;
 mod unnoticed;
@@ -29,7 +30,7 @@ use super::print_text;
 use crate::buildkit::session::FileTarget;
 use crate::buildkit::solve::ExporterResponse;
 use crate::buildkit::{ApiVersion, Client, EngineProduct, SolveError};
-use crate::cli::BuildArgs;
+use crate::cli::{BuildArgs, BuildCommandArgs};
 use crate::context::ContextError;
 use crate::dockerfile::ResolveError;
 use crate::engine::{Engine, ImageStore};
@@ -51,27 +52,40 @@ pub(super) use explain::{Explanation, Identity};
 pub(super) use inputs::Inputs;
 pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
 pub(super) use run::{Progress, show};
+pub(super) use several::{images, known_images};
 pub(super) use visited::{VisitedBuild, is_of_visit};
 
 /// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
 const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
 
 pub(super) async fn run(
-    args: &BuildArgs,
+    args: &BuildCommandArgs,
     settings: &Settings,
     environment: &Environment,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    image(args, settings, environment, printer).await.map(drop)
+    let BuildCommandArgs { build, more } = args;
+    if more.is_empty() {
+        return image(build, settings, environment, printer).await.map(drop);
+    }
+    let names: Vec<&str> = [&build.context].into_iter().chain(more).map(String::as_str).collect();
+    images(&names, build, settings, environment, *printer).await.map(drop)
 }
 
-/// Builds, unless a cache has the image; what it came to, and the engine that has it if one does.
+/// What a build came to.
+pub(super) struct Built {
+    pub(super) record: BuildRecord,
+    /// `OS/ARCHITECTURE[/VARIANT]`, where the keys are known.
+    pub(super) platform: Option<String>,
+}
+
+/// Builds, unless a cache has the image.
 pub(super) async fn image(
     args: &BuildArgs,
     settings: &Settings,
     environment: &Environment,
     printer: &mut Printer,
-) -> Result<(BuildRecord, Option<Engine>), CommandError> {
+) -> Result<Built, CommandError> {
     let clock = Instant::now();
     let build = BuildSettings::resolve(args, settings, environment)?;
     if build.progress == ProgressMode::Json {
@@ -98,15 +112,17 @@ pub(super) async fn image(
         unneeded: Vec::new(),
         mounting_steps: Vec::new(),
         no_keys: None,
+        platform: None,
         image_store: None,
         store: None,
+        is_expired: false,
         cache_is_down: false,
     };
     job.record.names = build.tags.iter().map(crate::registry::ImageRef::familiar).collect();
     let result = job.run().await;
     let closed = job.close(&result, millis(clock.elapsed()));
     result.and(closed)?;
-    Ok((job.record, job.engine))
+    Ok(Built { record: job.record, platform: job.platform })
 }
 
 /// Finds what a build reads, and adds to the Dockerfile what was asked for.
@@ -168,10 +184,14 @@ struct Job<'a> {
     mounting_steps: Vec<String>,
     /// Why the keys cannot be known, if they cannot.
     no_keys: Option<String>,
+    /// The platform that the keys are for.
+    platform: Option<String>,
     /// How the engine keeps images, once it was asked.
     image_store: Option<ImageStore>,
     /// The store, once it was opened.
     store: Option<Store>,
+    /// There is an image of this key, but an older one than is wanted.
+    is_expired: bool,
     /// The cache's directory cannot be used.
     cache_is_down: bool,
 }
@@ -209,6 +229,7 @@ impl Job<'_> {
         match compute_keys(self.build, self.inputs, &lookup, endpoint, &self.notes, seal).await {
             Ok(keys) => {
                 self.record.image_key = Some(keys.keys.image);
+                self.platform = Some(keys.platform.clone());
                 self.record.dependency_key = Some(keys.keys.dependency);
                 if !keys.unpinned.is_empty() {
                     self.printer.warn(&format!(
@@ -258,6 +279,7 @@ impl Job<'_> {
         let Exports { push_after, engine_image, .. } = exports;
         let conditions = request::Conditions {
             ambiguous: keys.and_then(|keys| keys.ambiguous),
+            every_step: self.runs_every_step().is_some(),
             engine_images: self.engine.is_some(),
             attestations: attestable && (self.engine.is_none() || store == ImageStore::Containerd),
         };
@@ -265,7 +287,7 @@ impl Job<'_> {
             && self.build.outputs.iter().any(|output| output.kind.is_stdout());
         let (request, attachments) =
             request::request(self.build, self.inputs, exports, self.login.clone(), &conditions);
-        let progress = run::Progress::new(self.build.progress, self.settings, to_stdout);
+        let progress = run::Progress::new(self.build.progress, self.settings, to_stdout, self.printer);
         let (result, mut trace) =
             run::solve(self.client, request, attachments, &progress, self.build.timeout, self.printer).await;
         trace.credit(&self.prepared);
@@ -343,6 +365,12 @@ impl Job<'_> {
         });
     }
 
+    /// The flag that makes BuildKit run every step, if one does.
+    fn runs_every_step(&self) -> Option<&'static str> {
+        // Layers of an image that is too old would make just that image again.
+        self.build.runs_every_step().or(self.is_expired.then_some("--max-age"))
+    }
+
     /// Whether what the engine says can hold the value of a build argument.
     fn shows_values(&self) -> bool {
         !self.build.source.build_args.is_empty()
@@ -359,11 +387,7 @@ impl Job<'_> {
         self.record.steps = steps::counts(trace);
         self.record.step_list =
             steps::entries(trace, secret, &self.identity().repositories(), self.shows_values());
-        let ignored = match (self.build.no_cache, self.build.force_rebuild) {
-            (true, _) => Some("--no-cache"),
-            (false, true) => Some("--force-rebuild"),
-            (false, false) => None,
-        };
+        let ignored = self.runs_every_step();
         self.record.tiers.push(steps::layers(trace, ignored));
         Ok(())
     }

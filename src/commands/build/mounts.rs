@@ -31,8 +31,7 @@ impl Job<'_> {
         if mounts.carried.is_empty() && mounts.passed.is_empty() {
             return Ok(mounts);
         }
-        if self.build.no_cache || self.build.force_rebuild {
-            let flag = if self.build.no_cache { "--no-cache" } else { "--force-rebuild" };
+        if let Some(flag) = self.runs_every_step() {
             self.skip(MOUNTS, &format!("{flag} makes BuildKit empty them"));
             return Ok(mounts);
         }

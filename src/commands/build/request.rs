@@ -20,6 +20,8 @@ const UPLOAD: &str = "context.tar";
 pub(super) struct Conditions {
     /// Set where an earlier upload of the context must not be built upon, unless it had this very content.
     pub(super) ambiguous: Option<Digest>,
+    /// No layer that the builder has is good enough.
+    pub(super) every_step: bool,
     /// A base is looked for in the engine first.
     pub(super) engine_images: bool,
     /// The engine can attach attestations, so that `docker build` would attach a provenance.
@@ -168,7 +170,7 @@ fn options(settings: &BuildSettings, conditions: &Conditions, attributes: &mut B
     } else if conditions.engine_images {
         set("image-resolve-mode", "local");
     }
-    if settings.no_cache || settings.force_rebuild {
+    if conditions.every_step {
         // No names stand for all stages.
         set("no-cache", "");
     } else if !settings.no_cache_filter.is_empty() {

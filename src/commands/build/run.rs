@@ -30,26 +30,32 @@ const WAITING: usize = 256;
 pub(in crate::commands) struct Progress {
     mode: Mode,
     color: bool,
+    printer: Printer,
 }
 
 impl Progress {
-    /// Resolves `auto`: live on a terminal that can redraw and shares nothing with the result.
-    pub(in crate::commands) fn new(mode: ProgressMode, settings: &Settings, to_stdout: bool) -> Self {
+    /// Resolves `auto`: live on a terminal that can redraw and shares nothing with the result or another build.
+    pub(in crate::commands) fn new(
+        mode: ProgressMode,
+        settings: &Settings,
+        to_stdout: bool,
+        printer: Printer,
+    ) -> Self {
         let terminal = io::stderr().is_terminal();
-        let shared = to_stdout && io::stdout().is_terminal();
+        let is_shared = to_stdout && io::stdout().is_terminal() || printer.is_of_part();
         let mode = match mode {
-            ProgressMode::Auto if terminal && !settings.no_redraw && !shared => Mode::Tty,
-            ProgressMode::Auto | ProgressMode::Plain => Mode::Plain,
-            ProgressMode::Tty => Mode::Tty,
+            ProgressMode::Auto if terminal && !settings.no_redraw && !is_shared => Mode::Tty,
+            ProgressMode::Tty if !printer.is_of_part() => Mode::Tty,
+            ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty => Mode::Plain,
             ProgressMode::Quiet => Mode::Quiet,
             ProgressMode::Json => Mode::Json,
         };
-        Self { mode, color: settings.color && terminal }
+        Self { mode, color: settings.color && terminal, printer }
     }
 
     pub(in crate::commands) fn display(&self) -> Display {
         let options = Options { color: self.color, size: Box::new(terminal_size) };
-        Display::new(self.mode, options, Box::new(io::stderr()))
+        Display::new(self.mode, options, self.printer.stderr())
     }
 }
 

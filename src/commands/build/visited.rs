@@ -45,7 +45,12 @@ impl<'a> VisitedBuild<'a> {
             settings: build,
             inputs,
             login: Login::new(&settings.docker_config),
-            conditions: Conditions { ambiguous, engine_images, attestations: false },
+            conditions: Conditions {
+                ambiguous,
+                every_step: build.runs_every_step().is_some(),
+                engine_images,
+                attestations: false,
+            },
         }
     }
 

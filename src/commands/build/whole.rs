@@ -19,7 +19,7 @@ use crate::notes::NotesError;
 use crate::output::{Printer, changes, summary};
 use crate::settings::{OutputKind, ProgressMode};
 use crate::store::{EntryKind, Meter, Store, StoreError, Subject};
-use crate::tiers::{ArchiveTier, EngineTier, KeepError, is_worth_keeping};
+use crate::tiers::{ArchiveTier, EngineTier, KeepError, Kept, is_worth_keeping};
 
 /// Inputs that an entry names one by one; where there are more, its files are left out: every look at the store reads them.
 const MOST_INPUTS: usize = 500;
@@ -46,10 +46,8 @@ impl Job<'_> {
             Some("buildkitd keeps no images")
         } else if !images {
             Some("the result is not just an image of the engine")
-        } else if self.build.force_rebuild {
-            Some("--force-rebuild")
-        } else if self.build.no_cache {
-            Some("--no-cache")
+        } else if let Some(flag) = self.build.runs_every_step() {
+            Some(flag)
         } else if !self.build.no_cache_filter.is_empty() {
             Some("--no-cache-filter")
         } else if self.build.cache_to.iter().any(|cache| cache.kind != "inline") {
@@ -75,10 +73,11 @@ impl Job<'_> {
             }
             let Some(keys) = keys.filter(|_| !self.cache_is_down) else { continue };
             let found = match tier {
-                EngineTier::NAME => self.lookup_in_engine(keys).await?,
-                _ => self.lookup_in_store(keys).await?,
+                EngineTier::NAME => self.lookup_in_engine(keys).await?.map(|image| (image, None)),
+                _ => self.lookup_in_store(keys).await?.map(|kept| (kept.image, Some(kept.built))),
             };
-            if let Some(image) = found {
+            if let Some((image, built)) = found {
+                self.note(keys, &image.id, built)?;
                 return Ok(Some((image, tier)));
             }
         }
@@ -88,7 +87,9 @@ impl Job<'_> {
     async fn lookup_in_engine(&mut self, keys: &BuildKeys) -> Result<Option<Image>, CommandError> {
         let Some(engine) = &self.engine else { return Ok(None) };
         let clock = Instant::now();
-        let mut answer = EngineTier::new(&self.notes, engine).take(keys.keys.image, &self.build.tags).await;
+        let tier = EngineTier::new(&self.notes, engine);
+        let mut answer = tier.take(keys.keys.image, &self.build.tags, self.youngest()).await;
+        self.is_expired |= answer.is_too_old();
         if answer.is_unknown() {
             match self.identity().explain(&self.notes, &keys.keys) {
                 Ok(explanation) => {
@@ -108,12 +109,20 @@ impl Job<'_> {
         Ok(answer.found)
     }
 
-    async fn lookup_in_store(&mut self, keys: &BuildKeys) -> Result<Option<Image>, CommandError> {
+    /// When an image must have been built to be a hit, at the earliest.
+    fn youngest(&self) -> Option<Timestamp> {
+        let age = self.settings.store.limits.max_age?;
+        Timestamp::now().checked_sub(age).ok()
+    }
+
+    async fn lookup_in_store(&mut self, keys: &BuildKeys) -> Result<Option<Kept>, CommandError> {
         let clock = Instant::now();
         let Some(tier) = self.archive_tier().await? else { return Ok(None) };
         let meter = Arc::new(Meter::default());
-        let taking = tier.take(keys.keys.image, &keys.platform, &self.build.tags, &meter);
+        let wanted = (keys.keys.image, &*keys.platform);
+        let taking = tier.take(wanted, &self.build.tags, self.youngest(), &meter);
         let answer = watched("loading the image", taking, &meter, self.settings, self.teller()).await?;
+        self.is_expired |= answer.is_too_old();
         self.record.tiers.push(answer.record(ArchiveTier::NAME, clock.elapsed()));
         for fault in &answer.faults {
             match fault.downcast_ref() {
@@ -176,7 +185,6 @@ impl Job<'_> {
         tier: &'static str,
         keys: &BuildKeys,
     ) -> Result<(), CommandError> {
-        self.note(keys, &image.id)?;
         if tier == EngineTier::NAME && self.build.tiers.archive && !self.cache_is_down {
             // What is kept of it is of use, too, and not to be the first to go.
             let key = keys.keys.image.digest();
@@ -191,11 +199,11 @@ impl Job<'_> {
         self.push(push).await
     }
 
-    /// Notes the image under its key; a cache that cannot be written costs a warning.
-    fn note(&mut self, keys: &BuildKeys, id: &str) -> Result<(), CommandError> {
+    /// Notes the image under its key, and when it was built if that is known; a cache that cannot be written costs a warning.
+    fn note(&mut self, keys: &BuildKeys, id: &str, built: Option<Timestamp>) -> Result<(), CommandError> {
         let Some(engine) = &self.engine else { return Ok(()) };
         let tier = EngineTier::new(&self.notes, engine);
-        match tier.note(keys.keys.image, keys.keys.dependency, id, Timestamp::now()) {
+        match tier.note(keys.keys.image, keys.keys.dependency, id, built) {
             Ok(()) => Ok(()),
             Err(error) => self.notes_fault(&error),
         }
@@ -216,7 +224,7 @@ impl Job<'_> {
                 .warn("files of the context changed while the image was built: it is not kept as a hit");
             return Ok(None);
         }
-        self.note(keys, &id)?;
+        self.note(keys, &id, Some(Timestamp::now()))?;
         self.note_layers(keys, &id).await?;
         let inputs = keys.keys.published(&self.settings.seal);
         if let Err(error) = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now()) {

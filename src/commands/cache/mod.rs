@@ -2,18 +2,21 @@
 
 mod carry;
 mod evict;
+mod image;
 mod info;
 mod list;
+mod load;
 mod stats;
 mod verify;
 
-pub(super) use carry::unusable;
+use carry::unusable;
 
 use super::error::CommandError;
+use super::on_a_runtime;
 use super::store::{open, warn_of};
 use crate::cli::{CacheArgs, CacheCommand, PlaceArg};
 use crate::output::Printer;
-use crate::settings::Settings;
+use crate::settings::{Environment, Settings};
 use crate::store::{Census, Listed, Place, Store, StoreError};
 
 /// Ids that are told when one is unknown.
@@ -29,11 +32,17 @@ pub(super) struct Cache<'a> {
     printer: Printer,
 }
 
-pub(super) fn run(args: &CacheArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
+pub(super) fn run(
+    args: &CacheArgs,
+    settings: &Settings,
+    environment: &Environment,
+    printer: Printer,
+) -> Result<(), CommandError> {
     let open = |at| Cache::open(at, settings, printer);
     match &args.command {
         CacheCommand::List(args) => list::run(args.format, &open(args.at)?),
         CacheCommand::Info(args) => info::run(args, &open(args.read.at)?),
+        CacheCommand::Load(args) => on_a_runtime(load::run(args, &open(PlaceArg::Local)?, environment)),
         CacheCommand::Stats(args) => stats::run(args.format, &open(args.at)?),
         CacheCommand::Clear(args) => evict::clear(args, &open(args.read.at)?),
         CacheCommand::Evict(args) => evict::run(args, &open(args.read.at)?),

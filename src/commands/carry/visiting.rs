@@ -89,7 +89,7 @@ impl Carrier<'_> {
                     return Ok(Vec::new());
                 }
             }
-            let progress = Progress::new(self.build.settings.progress, self.settings, false);
+            let progress = Progress::new(self.build.settings.progress, self.settings, false, self.printer);
             shown = Shown::Steps(tokio::spawn(show(progress.display(), updates)));
         }
         let (mut interrupts, mut ticks) = (Interrupts::watch(), tokio::time::interval(TICK));

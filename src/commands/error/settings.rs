@@ -11,9 +11,7 @@ impl From<SettingsError> for CommandError {
             SettingsError::Refused { instead, .. } => Some((*instead).to_owned()),
             SettingsError::Variable { variable, .. } => Some(format!("correct {variable} or unset it")),
             SettingsError::File { .. } => Some(
-                "larder.yaml takes cache_dir, progress, strict, timeout, remote, remote_timeout, trunk, read_only, \
-                 require_signature, trusted_keys, cache_max_size_gb, cache_max_entries and max_age; --config and \
-                 LARDER_CONFIG name another file"
+                "the README and larder.schema.json tell what larder.yaml takes; --config and LARDER_CONFIG name another file"
                     .to_owned(),
             ),
             SettingsError::Context { .. } => {

@@ -83,7 +83,7 @@ mod tests {
             ),
             (
                 &["build"],
-                "the following required arguments were not provided: <PATH | URL | ->",
+                "the following required arguments were not provided: <PATH | URL | - | NAME>",
                 &["larder build --help lists what there is"],
             ),
             (

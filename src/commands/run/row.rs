@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::commands::error::{CommandError, chain};
+use crate::endpoint::Endpoint;
 use crate::ledger::{BuildRecord, Outcome, millis};
 use crate::settings::{Environment, env_vars};
 use crate::store::Entry;
 
-const HEAD: &str = "image,key,hit,tier,build_s,load_s,run_s,exit,git_revision";
+const HEAD: &str = "image,key,hit,tier,build_s,load_s,run_s,exit,git_revision,host";
 
 /// What is told of a run.
 #[derive(Debug, Default)]
@@ -25,6 +26,7 @@ pub(super) struct Row {
     run_millis: u64,
     exit: i64,
     revision: String,
+    host: String,
 }
 
 impl Row {
@@ -55,17 +57,25 @@ impl Row {
         }
     }
 
+    /// The same on an engine that a tier handed the image to.
+    pub(super) fn handed(self, tier: &str, loading: Duration) -> Self {
+        Self { hit: true, tier: tier.to_owned(), build_millis: 0, load_millis: millis(loading), ..self }
+    }
+
     /// Completes it.
     pub(super) fn ended(
         &mut self,
         elapsed: Duration,
         exit: i64,
+        host: &Endpoint,
         context: Option<&str>,
         environment: &Environment,
     ) {
         self.run_millis = millis(elapsed);
         self.exit = exit;
-        self.revision = revision(context.unwrap_or("."), environment);
+        self.revision =
+            revision(context.filter(|context| Path::new(context).is_dir()).unwrap_or("."), environment);
+        self.host = host.to_string();
     }
 
     /// Appends it to a file, behind a head if the file is new.
@@ -93,6 +103,7 @@ impl Row {
             seconds(self.run_millis),
             self.exit.to_string(),
             quoted(&self.revision),
+            quoted(&self.host),
         ]
         .join(",")
     }
@@ -129,7 +140,7 @@ mod tests {
     #[test]
     fn a_row_has_a_field_for_each_name_in_the_head() {
         let row = Row { image: "a,\"b\"".to_owned(), build_millis: 1234, ..Row::default() };
-        assert_eq!(row.text(), "\"a,\"\"b\"\"\",,miss,,1.234,0.000,0.000,0,");
+        assert_eq!(row.text(), "\"a,\"\"b\"\"\",,miss,,1.234,0.000,0.000,0,,");
         let plain = Row { image: "app:1".to_owned(), ..Row::default() };
         assert_eq!(plain.text().split(',').count(), HEAD.split(',').count());
     }

@@ -1,5 +1,6 @@
 //! What a store promises, over backends of every kind that a test can have in its own process.
 
+mod amending;
 mod concurrency;
 mod damage;
 mod eviction;
@@ -9,6 +10,7 @@ mod remote;
 mod round_trip;
 mod verification;
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 

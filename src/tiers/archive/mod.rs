@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -77,6 +78,15 @@ pub enum KeepError {
     Thread(#[from] JoinError),
 }
 
+/// An image that was kept.
+#[derive(Debug)]
+pub struct Kept {
+    /// The image.
+    pub image: Image,
+    /// When it was built.
+    pub built: Timestamp,
+}
+
 /// An entry's image as it was loaded.
 #[derive(Debug)]
 pub struct Loaded {
@@ -97,14 +107,14 @@ impl ArchiveTier {
         Self { store, engine, images, deadline }
     }
 
-    /// Looks for the image of `key` for `platform`, loads it and gives it these names.
+    /// Looks for the image of `key` for `platform`, kept at `since` or later, loads it and gives it these names.
     pub async fn take(
         &self,
-        key: CacheKey,
-        platform: &str,
+        (key, platform): (CacheKey, &str),
         names: &[ImageRef],
+        since: Option<Timestamp>,
         meter: &Arc<Meter>,
-    ) -> Answer<Image> {
+    ) -> Answer<Kept> {
         let (store, key, family) = (self.store.clone(), key.digest(), platform.to_owned());
         let found = spawn_blocking(move || store.find(EntryKind::Image, &family, key, false)).await;
         let found = match found {
@@ -117,11 +127,15 @@ impl ArchiveTier {
                 if faults.is_empty() { "no image of this key is kept" } else { "the cache cannot be read" };
             return Answer { faults, ..Answer::miss(reason) };
         };
+        let built = entry.manifest.created;
+        if since.is_some_and(|since| built < since) {
+            return Answer { faults, ..Answer::too_old(built) };
+        }
         let answer = match self.load(&entry, names, meter).await {
             Ok(loaded) => {
                 faults.extend(loaded.faults.into_iter().map(Into::into));
                 let reason = format!("loaded from entry {}", entry.short_id());
-                Answer { bytes: loaded.bytes, ..Answer::hit(loaded.image, reason) }
+                Answer { bytes: loaded.bytes, ..Answer::hit(Kept { image: loaded.image, built }, reason) }
             }
             Err(error) => {
                 faults.push(error.into());

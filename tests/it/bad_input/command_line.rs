@@ -22,7 +22,7 @@ fn a_flag_that_is_unknown_is_refused_with_the_nearest_known_one() {
         (&["build", "--buildarg", "A=1", "."], "unexpected argument '--buildarg'", "'--build-arg'"),
         (&["build", "--nonesuch", "."], "unexpected argument '--nonesuch'", "larder build --help"),
         (&["biuld", "."], "unrecognized subcommand 'biuld'", "'build'"),
-        (&["build"], "required arguments were not provided: <PATH | URL | ->", "larder build --help"),
+        (&["build"], "required arguments were not provided: <PATH | URL | - | NAME>", "larder build --help"),
         (&["build", ".", "."], "unexpected argument '.'", "larder build --help"),
         (
             &["build", "--progress", "weird", "."],

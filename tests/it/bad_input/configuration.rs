@@ -21,7 +21,7 @@ fn a_mistake_in_the_file_names_the_file_and_the_key() {
         ("just words\n", "configuration file larder.yaml: "),
     ] {
         context.write("larder.yaml", text);
-        context.larder(&["build", "."]).failure(2, cause).hint("cache_dir, progress, strict");
+        context.larder(&["build", "."]).failure(2, cause).hint("larder.schema.json");
     }
     context.write("larder.yaml", "# nothing yet\n");
     context.larder(&["build", "."]).success();

@@ -1,0 +1,256 @@
+//! `images` of `larder.yaml`: images that are built and run by a name.
+//!
+//! ```yaml
+//! images:
+//!   bert:
+//!     tags: [nlp, pytorch]
+//!     context: models/bert
+//!     dockerfile: docker/bert.Dockerfile
+//!     names: [shop/ci-bert:latest]
+//!     args: { PYTHON: "3.12", TOKEN: null }
+//!     target: runtime
+//!     additional_context: { guest_os: CENTOS }
+//!     tiers: [engine, archive, mounts]
+//!     timeout: 30m
+//!     run:
+//!       command: [python, run.py, --batch-size, "32"]
+//!       gpus: all
+//!       shm_size: 8g
+//!       volumes: [./data:/data]
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::source::is_remote;
+use crate::cli::{BuildArgs, ContainerArgs, SourceArgs};
+use crate::registry::ImageRef;
+
+/// An image that is built and run by its name.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct NamedImage {
+    /// Words that `larder run --tags` selects it by; part of its key.
+    pub(super) tags: Vec<String>,
+    /// The build context, relative to this file: a directory, or a git or http(s) address. By default this file's directory.
+    context: Option<String>,
+    /// The Dockerfile, relative to this file. By default `Dockerfile` in the context.
+    dockerfile: Option<PathBuf>,
+    /// Names of the image in the engine. By default the name that it has here.
+    names: Vec<String>,
+    /// Build arguments; one without a value comes from the environment.
+    args: BTreeMap<String, Option<String>>,
+    /// The stage up to which it is built.
+    target: Option<String>,
+    /// The platforms that it is built for, such as `linux/amd64`.
+    platforms: Vec<String>,
+    /// Further contexts by their names, directories relative to this file.
+    build_contexts: BTreeMap<String, String>,
+    /// Secrets as `--secret` takes them, such as `id=pip,env=PIP_TOKEN`.
+    secrets: Vec<String>,
+    /// Labels of the image.
+    labels: BTreeMap<String, String>,
+    /// What it is made for: part of the key, arguments of the build, environment of a run.
+    additional_context: Option<BTreeMap<String, String>>,
+    /// How it is run.
+    pub(super) run: RunOfImage,
+    /// Tiers that are used: some of engine, archive, mounts.
+    pub(super) tiers: Option<Vec<String>>,
+    /// How long its build may take, such as `30m`.
+    pub(super) timeout: Option<String>,
+    /// How long moving it into or out of the store may take.
+    pub(super) archive_timeout: Option<String>,
+    /// Bytes that each of its cache mounts may have in the store, such as `2GB`.
+    pub(super) max_mount_size: Option<String>,
+}
+
+/// How an image is run.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct RunOfImage {
+    /// The command, or the arguments of the image's entrypoint.
+    command: Vec<String>,
+    /// Variables; one without a value comes from the environment.
+    env: BTreeMap<String, Option<String>>,
+    /// Directories and volumes, as `SOURCE:PATH[:OPTIONS]`; directories relative to this file.
+    volumes: Vec<String>,
+    /// Ports, as `[[IP:]PORT:]PORT[/PROTOCOL]`.
+    publish: Vec<String>,
+    /// Graphics processors: `all`, a count, or `device=ID[,ID]`.
+    gpus: Option<String>,
+    /// Network of the container.
+    network: Option<String>,
+    /// Size of /dev/shm, such as `8g`.
+    shm_size: Option<String>,
+    /// Program to run instead of the image's entrypoint.
+    entrypoint: Option<String>,
+    /// User and perhaps group.
+    user: Option<String>,
+    /// Working directory.
+    workdir: Option<String>,
+    /// IPC namespace: private, shareable, host or container:NAME.
+    ipc: Option<String>,
+    /// Devices of the engine's machine, as `DEVICE[:PATH[:rwm]]`.
+    devices: Vec<String>,
+}
+
+impl NamedImage {
+    /// The build of it as flags; those that were typed come first, and paths are relative to `directory`.
+    pub(super) fn build(&self, name: &str, directory: &Path, typed: &BuildArgs) -> BuildArgs {
+        let SourceArgs { file, build_arg, target, platform, build_context, secret, label, tags, .. } =
+            &typed.source;
+        let pairs = |map: &BTreeMap<String, String>| -> Vec<String> {
+            map.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        };
+        let contexts = self.build_contexts.iter();
+        let contexts = contexts.map(|(name, place)| (name.clone(), located(directory, place))).collect();
+        let additional_context = self
+            .additional_context
+            .as_ref()
+            .map(|mapping| serde_json::to_string(mapping).expect("a mapping of text to text can be written"));
+        let source = SourceArgs {
+            file: file
+                .clone()
+                .or_else(|| self.dockerfile.as_deref().map(|path| in_directory(directory, path))),
+            build_arg: [variables(&self.args), build_arg.clone()].concat(),
+            target: target.clone().or_else(|| self.target.clone()),
+            platform: first(platform, &self.platforms),
+            build_context: [pairs(&contexts), build_context.clone()].concat(),
+            secret: [&self.secrets[..], secret].concat(),
+            label: [pairs(&self.labels), label.clone()].concat(),
+            tags: [&self.tags[..], tags].concat(),
+            additional_context: typed.source.additional_context.clone().or(additional_context),
+            ..typed.source.clone()
+        };
+        let by_itself = name.parse::<ImageRef>().is_ok().then(|| name.to_owned());
+        let names = if self.names.is_empty() { by_itself.into_iter().collect() } else { self.names.clone() };
+        BuildArgs {
+            context: self
+                .context
+                .as_deref()
+                .map_or_else(|| in_directory(directory, Path::new("")), |place| located(directory, place)),
+            source,
+            tag: first(&typed.tag, &names),
+            ..typed.clone()
+        }
+    }
+
+    /// Its runs as flags, with their command; paths are relative to `directory`.
+    pub(super) fn container(&self, directory: &Path) -> (ContainerArgs, &[String]) {
+        let run = self.run.clone();
+        let volumes = run.volumes.into_iter().map(|volume| match volume.split_once(':') {
+            Some((outside, rest)) if outside.starts_with('.') => {
+                format!("{}:{rest}", in_directory(directory, Path::new(outside)))
+            }
+            _ => volume,
+        });
+        let args = ContainerArgs {
+            env: variables(&run.env),
+            volume: volumes.collect(),
+            publish: run.publish,
+            device: run.devices,
+            gpus: run.gpus,
+            network: run.network,
+            shm_size: run.shm_size,
+            entrypoint: run.entrypoint,
+            user: run.user,
+            workdir: run.workdir,
+            ipc: run.ipc,
+            ..ContainerArgs::default()
+        };
+        (args, &self.run.command)
+    }
+}
+
+/// What was typed, else what is written.
+fn first(typed: &[String], written: &[String]) -> Vec<String> {
+    if typed.is_empty() { written.to_vec() } else { typed.to_vec() }
+}
+
+/// `NAME=VALUE`, or `NAME` for one from the environment.
+fn variables(map: &BTreeMap<String, Option<String>>) -> Vec<String> {
+    let flag = |(name, value): (&String, &Option<String>)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => name.clone(),
+    };
+    map.iter().map(flag).collect()
+}
+
+/// A context: a directory relative to `directory`, or what the engine fetches.
+fn located(directory: &Path, place: &str) -> String {
+    let is_reference = is_remote(place) || place.contains("://") || place.starts_with("target:");
+    if is_reference { place.to_owned() } else { in_directory(directory, Path::new(place)) }
+}
+
+fn in_directory(directory: &Path, path: &Path) -> String {
+    let path = directory.join(path);
+    if path.as_os_str().is_empty() { ".".to_owned() } else { path.to_string_lossy().into_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(text: &str) -> NamedImage {
+        serde_yaml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_was_typed_comes_before_what_is_written_and_paths_are_relative_to_the_file() {
+        let image = image(
+            "tags: [nlp]\ncontext: models/bert\ndockerfile: docker/bert.Dockerfile\ntarget: runtime\n\
+             args: {PYTHON: 3.10, TOKEN: null}\nbuild_contexts: {data: data, base: 'docker-image://base'}\n\
+             additional_context: {guest_os: CENTOS}\n",
+        );
+        let built = image.build("bert", Path::new("/shop"), &BuildArgs::default());
+        assert_eq!((&*built.context, &built.tag[..]), ("/shop/models/bert", &["bert".to_owned()][..]));
+        assert_eq!(built.source.file.unwrap(), "/shop/docker/bert.Dockerfile");
+        assert_eq!(built.source.build_arg, ["PYTHON=3.10", "TOKEN"]);
+        assert_eq!(built.source.build_context, ["base=docker-image://base", "data=/shop/data"]);
+        assert_eq!(built.source.additional_context.unwrap(), r#"{"guest_os":"CENTOS"}"#);
+        let typed = BuildArgs {
+            tag: vec!["mine".to_owned()],
+            source: SourceArgs {
+                file: Some("Other".to_owned()),
+                build_arg: vec!["PYTHON=3.9".to_owned()],
+                tags: vec!["mine".to_owned()],
+                ..SourceArgs::default()
+            },
+            ..BuildArgs::default()
+        };
+        let built = image.build("bert", Path::new(""), &typed);
+        assert_eq!((&*built.context, &built.tag[..]), ("models/bert", &["mine".to_owned()][..]));
+        assert_eq!(
+            (built.source.file.as_deref(), built.source.target.as_deref()),
+            (Some("Other"), Some("runtime"))
+        );
+        // Of two values the later one counts.
+        assert_eq!(built.source.build_arg, ["PYTHON=3.10", "TOKEN", "PYTHON=3.9"]);
+        assert_eq!(built.source.tags, ["nlp", "mine"]);
+    }
+
+    #[test]
+    fn an_image_of_nothing_but_its_name_is_built_from_the_files_directory() {
+        let built = image("{}").build("My App", Path::new(""), &BuildArgs::default());
+        assert_eq!((&*built.context, built.tag.len()), (".", 0), "its name is no image's");
+    }
+
+    #[test]
+    fn a_run_has_what_is_written() {
+        let image = image(
+            "run:\n  command: [python, run.py]\n  env: {A: '1', B: null}\n  gpus: all\n  shm_size: 8g\n  \
+             volumes: [./data:/data, cache:/cache]\n",
+        );
+        let (args, command) = image.container(Path::new("/shop"));
+        assert_eq!(
+            (command, &args.env[..]),
+            (&["python".to_owned(), "run.py".to_owned()][..], &["A=1".to_owned(), "B".to_owned()][..])
+        );
+        assert_eq!((args.gpus.as_deref(), args.shm_size.as_deref()), (Some("all"), Some("8g")));
+        assert_eq!(args.volume, ["/shop/./data:/data", "cache:/cache"]);
+    }
+}

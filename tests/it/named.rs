@@ -1,0 +1,180 @@
+//! Images that `larder.yaml` describes: built and run by their names, several at once.
+
+use serde_json::Value;
+
+use crate::engines::{Engine, any_engine, engines};
+use crate::support::{BUSYBOX, TestContext};
+
+/// Three images in directories of their own, of which two have a tag in common.
+fn shop(context: &TestContext) {
+    let own = context.tag("own");
+    let file = format!(
+        "images:\n  bert:\n    tags: [nlp, pytorch]\n    context: models/bert\n    dockerfile: docker/Model\n    \
+         names: [{}]\n    args: {{WHO: bert, FROM_OUTSIDE: null}}\n    run:\n      command: [cat, /who, /data/file]\n      \
+         volumes: [./data:/data:ro]\n      env: {{MODE: fast}}\n  \
+         gpt:\n    tags: [nlp]\n    context: models/gpt\n    dockerfile: docker/Model\n    names: [{}]\n    \
+         additional_context: {{WHO: gpt}}\n    run:\n      command: [sh, -c, 'cat /who; echo $WHO']\n  \
+         resnet:\n    tags: [vision]\n    context: models/resnet\n    dockerfile: docker/Model\n    names: [{}]\n    \
+         tiers: [engine]\n",
+        context.tag("bert"),
+        context.tag("gpt"),
+        context.tag("resnet")
+    );
+    context
+        .write("larder.yaml", file)
+        .write(
+            "docker/Model",
+            format!("FROM {BUSYBOX}\nARG WHO=nobody\nARG FROM_OUTSIDE\nCOPY own /own\nRUN echo $WHO $FROM_OUTSIDE > /who\n"),
+        )
+        .write("data/file", "data\n");
+    for model in ["bert", "gpt", "resnet"] {
+        context.write(&format!("models/{model}/own"), format!("{own} {model}"));
+    }
+}
+
+fn entries(context: &TestContext) -> Vec<Value> {
+    let list = context.larder(&["cache", "list", "--format", "json"]).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    list["entries"].as_array().unwrap().clone()
+}
+
+fn who(engine: &Engine, image: &str) -> String {
+    String::from_utf8(engine.read(image, "/who")).unwrap()
+}
+
+#[test]
+fn an_image_is_built_by_its_name_with_what_the_file_says_of_it() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        shop(&context);
+        let built = context.build(&["bert"]);
+        assert_eq!((&built["outcome"], &built["names"][0]), (&"built".into(), &context.tag("bert").into()));
+        assert_eq!(who(&engine, &context.tag("bert")), "bert\n", "{}", engine.name);
+        // The same from elsewhere, where the file is named.
+        let file = context.project().join("larder.yaml");
+        let mut elsewhere = context.command(&["build", "--config", file.to_str().unwrap(), "bert"]);
+        let output = elsewhere.current_dir(context.path("")).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && told.contains("image hit (engine)"), "{told}");
+        // Flags come before the file, and the environment where the file says so.
+        let other = context.tag("other");
+        let mut typed = context.command(&["build", "--build-arg", "WHO=me", "-t", &other, "bert"]);
+        assert!(typed.env("FROM_OUTSIDE", "here").output().unwrap().status.success());
+        assert_eq!(who(&engine, &other), "me here\n", "{}", engine.name);
+        // What it is made for is an argument, too; a tier that is not used keeps nothing.
+        context.larder(&["build", "gpt"]).success();
+        assert_eq!(who(&engine, &context.tag("gpt")), "gpt\n", "{}", engine.name);
+        let kept = entries(&context).len();
+        context.larder(&["build", "resnet"]).success();
+        assert_eq!(entries(&context).len(), kept, "{}", engine.name);
+        let key = context.larder(&["key", "bert", "--format", "json"]).success().stdout;
+        let key: Value = serde_json::from_str(&key).unwrap();
+        assert_eq!(key["image_key"], built["image_key"], "{}", engine.name);
+    }
+}
+
+#[test]
+fn several_are_built_at_once_and_each_line_says_whose_it_is() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        shop(&context);
+        let run = context.larder(&["build", "bert", "gpt", "resnet"]).success();
+        for line in run.stderr.lines() {
+            assert!(["bert | ", "gpt | ", "resnet | "].iter().any(|name| line.starts_with(name)), "{line}");
+        }
+        for model in ["bert", "gpt", "resnet"] {
+            assert!(!engine.inspect(&context.tag(model)).is_null(), "{}: {model}", engine.name);
+            assert!(run.stderr.contains(&format!("{model} |   built in ")), "{}", run.stderr);
+        }
+        let again = context.larder(&["build", "gpt", "bert"]).success();
+        assert_eq!(again.stderr.matches("image hit (engine)").count(), 2, "{}", again.stderr);
+        // One that fails stops none of the others.
+        std::fs::write(context.project().join("models/gpt/own"), "changed").unwrap();
+        std::fs::remove_file(context.project().join("models/bert/own")).unwrap();
+        let run = context.larder(&["build", "bert", "gpt"]).failure(1, "1 of 2 images failed: bert");
+        assert!(
+            run.stderr.contains("gpt |   built in ") && run.stderr.contains("bert | error: "),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn a_tag_selects_the_images_that_are_run() {
+    let context = TestContext::new(&any_engine());
+    shop(&context);
+    let run = context.larder(&["run", "--tags", "nlp", "--enable-cache"]).success();
+    assert_eq!(run.stdout, "bert\ndata\ngpt\ngpt\n");
+    let again = context.larder(&["run", "--tags", "nlp"]).success();
+    assert_eq!((again.stdout, again.stderr.matches("image hit (engine)").count()), (run.stdout, 2));
+    // By its name it is the same image, and runs with the command that was typed.
+    let named = context.larder(&["run", "bert", "--", "sh", "-c", "cat /who; echo $MODE"]).success();
+    assert_eq!(named.stdout, "bert\nfast\n");
+    assert!(named.stderr.contains("image hit (engine)"), "{}", named.stderr);
+    let entry = entries(&context).into_iter().find(|entry| entry["image"] == context.tag("bert")).unwrap();
+    assert_eq!(entry["tags"], serde_json::json!(["nlp", "pytorch"]));
+    // The second one fails, after the first has run.
+    let failing = context.larder(&["run", "--tags", "nlp", "--", "sh", "-c", "cat /who; exit 3"]);
+    assert_eq!((failing.code, &*failing.stdout), (3, "bert\ngpt\n"), "{}", failing.stderr);
+}
+
+#[test]
+fn what_the_file_does_not_have_is_an_error_that_says_where() {
+    let context = TestContext::new(&any_engine());
+    shop(&context);
+    context
+        .larder(&["build", "bert", "nothing"])
+        .failure(2, "`nothing` is no image of larder.yaml")
+        .hint("bert, gpt, resnet");
+    context
+        .larder(&["run", "--tags", "audio"])
+        .failure(2, "no image of larder.yaml has the tag audio")
+        .hint("bert");
+    for flag in [
+        &["-t", "x"][..],
+        &["--iidfile", "x"],
+        &["--metadata-file", "x"],
+        &["--progress", "json"],
+        &["-f", "x"],
+        &["-o", "x"],
+    ] {
+        context.larder(&[&["build", "bert", "gpt"], flag].concat()).failure(2, "is for one image, not for 2");
+    }
+    for (text, cause) in [
+        ("images:\n  a:\n    contexxt: .\n", "images.a: unknown field `contexxt`"),
+        ("images:\n  a:\n    contexxt: .\n", "line 3"),
+        ("images:\n  a: {}\n\n  b:\n    timeout: soon\n", "images.b.timeout: "),
+        ("images:\n  a: {}\n\n  b:\n    timeout: soon\n", "line 5"),
+        ("images:\n  b:\n    tiers: [attic]\n", "images.b.tiers: `attic`"),
+        ("images:\n  b:\n    context: missing\n", "images.b: build context missing does not exist at line 2"),
+        (
+            "tiers: [attic]\nimages:\n  b:\n    timeout: 3m\n",
+            "tiers: `attic` is none of engine, archive, mounts at line 1",
+        ),
+        ("archive_timeout: soon\nimages: {b: {}}\n", "archive_timeout: "),
+        ("enabled: perhaps\n", "enabled: invalid type"),
+    ] {
+        context.write("larder.yaml", text);
+        context.larder(&["build", "b"]).failure(2, cause);
+    }
+    context.write("larder.yaml", "images:\n  b:\n    run: {gpus: some}\n");
+    context.larder(&["run", "b"]).failure(2, "images.b: --gpus: `some`");
+}
+
+#[test]
+fn the_file_says_which_tiers_are_used_and_for_how_long() {
+    let context = TestContext::new(&any_engine());
+    shop(&context);
+    let build = |file: &str| {
+        context.write("larder.yaml", file);
+        let built = context.build(&["-f", "docker/Model", "models/bert"]);
+        (built["outcome"].clone(), built["kept"].is_null())
+    };
+    assert_eq!(build("enabled: false\n"), ("built".into(), true));
+    assert_eq!(build("tiers: [engine]\n"), ("built".into(), true), "nothing was noted before");
+    assert_eq!(build("tiers: [archive]\n"), ("built".into(), false), "the engine is not asked");
+    assert_eq!(build("tiers: [engine]\n").0, "image-hit");
+    context.write("models/bert/own", context.tag("changed"));
+    assert_eq!(build("archive_timeout: 1ms\n"), ("built".into(), true));
+}

@@ -1,0 +1,155 @@
+//! Several engines: an image is handed to all of them and run on all.
+
+use serde_json::Value;
+
+use crate::engines::{Engine, engines};
+use crate::support::{BUSYBOX, Run, TestContext};
+
+fn project(context: &TestContext) {
+    let mut noise = vec![0; 1_000_000];
+    getrandom::fill(&mut noise).unwrap();
+    context
+        .write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY noise own /\nRUN touch /built\n"))
+        .write("noise", noise)
+        .write("own", context.tag("own"));
+}
+
+/// larder with each of these engines named, and none in the environment.
+fn larder(context: &TestContext, hosts: &[&str], arguments: &[&str]) -> Run {
+    let hosts: Vec<&str> = hosts.iter().flat_map(|host| ["--host", host]).collect();
+    context.larder(&[arguments[..1].to_vec(), hosts, arguments[1..].to_vec()].concat())
+}
+
+fn info(context: &TestContext, image: &str) -> Value {
+    let list = context.larder(&["cache", "list", "--format", "json"]).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    let entries = list["entries"].as_array().unwrap();
+    let id = entries.iter().find(|entry| entry["image"] == image).unwrap()["id"].as_str().unwrap();
+    let info = context.larder(&["cache", "info", id, "--format", "json"]).success();
+    serde_json::from_str(&info.stdout).unwrap()
+}
+
+/// The lines of each host, without its name.
+fn lines_of(text: &str, host: &str) -> Vec<String> {
+    let prefix = format!("{host} | ");
+    text.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
+}
+
+#[test]
+fn an_image_is_built_once_and_run_on_every_engine() {
+    let engines: Vec<Engine> = engines();
+    let hosts: Vec<&str> = engines.iter().map(|engine| engine.host.as_str()).collect();
+    let context = TestContext::new(&engines[0]);
+    project(&context);
+    let (tag, rows) = (context.tag("app"), context.path("rows.csv"));
+    let output = rows.to_str().unwrap();
+    let command = [
+        "run",
+        "-t",
+        &tag,
+        "--output",
+        output,
+        "-e",
+        "WHO=me",
+        ".",
+        "--",
+        "sh",
+        "-c",
+        "echo $WHO; cat /own; echo; echo err >&2",
+    ];
+    let first = larder(&context, &hosts, &command).success();
+    for engine in &engines {
+        assert_eq!(lines_of(&first.stdout, &engine.host), ["me", &context.tag("own")], "{}", first.stdout);
+        let told = lines_of(&first.stderr, &engine.host);
+        assert!(told.contains(&"err".to_owned()), "{}", first.stderr);
+        assert!(told.iter().any(|line| line.contains("exit status 0")), "{}", first.stderr);
+        assert_eq!(engine.read(&tag, "/own"), context.tag("own").as_bytes(), "it has its name there");
+    }
+    assert_eq!(first.stderr.matches("built in ").count(), 1, "{}", first.stderr);
+    let told = std::fs::read_to_string(&rows).unwrap();
+    let rows: Vec<Vec<&str>> = told.lines().skip(1).map(|row| row.split(',').collect()).collect();
+    assert_eq!(rows.iter().map(|row| row[9]).collect::<Vec<_>>(), hosts, "{told}");
+    assert_eq!(
+        rows.iter().map(|row| row[3]).collect::<Vec<_>>()[1..],
+        vec!["archive"; hosts.len() - 1],
+        "{told}"
+    );
+    let entry = info(&context, &tag);
+    assert_eq!(entry["nodes"], hosts.len(), "{entry:#}");
+    let shown = context.larder(&["cache", "info", entry["id"].as_str().unwrap()]).success().stdout;
+    assert!(shown.contains(&format!("nodes      {}", hosts.len())), "{shown}");
+    // Nothing is sent to those that have it.
+    let again = larder(&context, &hosts, &command).success();
+    assert!(!again.stderr.contains("was loaded"), "{}", again.stderr);
+    assert_eq!(again.stderr.matches("is in the engine already").count(), hosts.len() - 1, "{}", again.stderr);
+    // One engine is as many as it was run on last.
+    larder(&context, &hosts[..1], &["run", "-t", &tag, "."]).success();
+    assert_eq!(info(&context, &tag)["nodes"], 1);
+}
+
+#[test]
+fn an_engine_that_is_down_is_named_and_stops_none_of_the_others() {
+    let engines = engines();
+    let down = "tcp://127.0.0.1:9";
+    for place in [0, 1] {
+        let context = TestContext::new(&engines[0]);
+        project(&context);
+        let tag = context.tag("app");
+        let mut hosts: Vec<&str> = engines[..2].iter().map(|engine| engine.host.as_str()).collect();
+        hosts.insert(place, down);
+        let run = larder(&context, &hosts, &["run", "-t", &tag, ".", "--", "cat", "/own"]);
+        let run = run.failure(1, &format!("1 of 3 engines failed: {down}"));
+        for engine in &engines[..2] {
+            assert_eq!(lines_of(&run.stdout, &engine.host), [context.tag("own")], "{}", run.stderr);
+        }
+        assert!(lines_of(&run.stderr, down).iter().any(|line| line.starts_with("error: ")), "{}", run.stderr);
+        // The user's own failure tells more than an engine's.
+        let run = larder(&context, &hosts, &["run", "-t", &tag, ".", "--", "sh", "-c", "exit 7"]);
+        assert_eq!(run.code, 7, "{}", run.stderr);
+        assert!(run.stderr.contains(&format!("1 of 3 engines failed: {down}")), "{}", run.stderr);
+    }
+    let context = TestContext::new(&engines[0]);
+    project(&context);
+    larder(&context, &[down, "unix:///nonexistent"], &["run", "."])
+        .failure(2, "none of the 2 engines can be reached");
+    larder(&context, &["bad://x"], &["run", "."]).failure(2, "--host");
+    for command in [&["build", "."][..], &["stats"], &["cache", "list"]] {
+        larder(&context, &[down, down], command)
+            .failure(2, "several engines are for larder run and larder cache load");
+    }
+}
+
+#[test]
+fn an_entry_is_loaded_into_every_engine() {
+    let engines = engines();
+    let context = TestContext::new(&engines[0]);
+    project(&context);
+    let tag = context.tag("app");
+    context.larder(&["build", "-t", &tag, "."]).success();
+    let id = info(&context, &tag)["id"].as_str().unwrap().to_owned();
+    let hosts: Vec<&str> = engines.iter().map(|engine| engine.host.as_str()).collect();
+    let load = |hosts: &[&str]| {
+        let hosts: Vec<&str> = hosts.iter().flat_map(|host| ["--host", host]).collect();
+        context.larder(&[vec!["cache", "load", &id], hosts].concat())
+    };
+    let loaded = load(&hosts).success();
+    for (engine, line) in engines.iter().zip(loaded.stdout.lines()) {
+        let image = engine.inspect(&tag);
+        assert_eq!(line, format!("{} {}", engine.host, image["Id"].as_str().unwrap()), "{}", loaded.stderr);
+    }
+    let again = load(&hosts[..1]).success();
+    assert!(
+        again.stdout.starts_with("sha256:") && again.stderr.contains("is in the engine already"),
+        "{}",
+        again.stderr
+    );
+    let down = "unix:///nonexistent/docker.sock";
+    let run = load(&[hosts[0], down]).failure(1, &format!("1 of 2 engines failed: {down}"));
+    assert!(run.stdout.starts_with(hosts[0]), "{}", run.stdout);
+    context.larder(&["cache", "load", "0000"]).failure(2, "there is no cache entry `0000`");
+    // An entry that is run from the cache on several engines is the same.
+    let run = larder(&context, &hosts, &["run", "--from-cache", &id, "--", "cat", "/own"]).success();
+    for host in hosts {
+        assert_eq!(lines_of(&run.stdout, host), [context.tag("own")], "{}", run.stdout);
+    }
+}
