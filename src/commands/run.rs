@@ -51,8 +51,8 @@ async fn run_kept(
     let (entry, subject) = (&listed.entry, &listed.entry.manifest.subject);
     printer.note(&format!("running from the cache\n{}", EntryInfo::new(&listed).brief()));
     let kept = subject.run.clone().unwrap_or_default();
-    let mut run = RunSettings::of_entry(&args.container, &args.command, &kept, environment)?;
-    run.add_variables(&build.source.variables);
+    let variables = &build.source.variables;
+    let run = RunSettings::of_entry(&args.container, &args.command, &kept, variables, environment)?;
     let missing = run.missing_variables();
     if !missing.is_empty() {
         printer.warn(&format!(
@@ -80,10 +80,10 @@ async fn run_built(
     let (names, mut args_of_build) = subjects(args, settings)?;
     let mut runs = Vec::new();
     for name in &names {
-        let mut run = RunSettings::of_image(&args.container, &args.command, name, settings, environment)?;
         let build = BuildArgs { context: name.clone(), ..args_of_build.clone() };
         let build = BuildSettings::resolve(&build, settings, environment)?;
-        run.add_variables(&build.source.variables);
+        let (given, variables) = ((settings, environment), &build.source.variables);
+        let run = RunSettings::of_image(&args.container, &args.command, name, variables, given)?;
         runs.push((run, build));
     }
     let mut nodes = Nodes::connect(settings, *printer).await?;

@@ -18,7 +18,7 @@ pub struct RunSettings {
 }
 
 impl RunSettings {
-    /// Resolves docker run's flags for an image of `larder.yaml` or of a context.
+    /// Resolves docker run's flags for an image of `larder.yaml` or of a context, which is made for `variables`.
     ///
     /// # Errors
     ///
@@ -27,20 +27,23 @@ impl RunSettings {
         args: &ContainerArgs,
         command: &[String],
         name: &str,
-        settings: &Settings,
-        environment: &Environment,
+        variables: &BTreeMap<String, String>,
+        (settings, environment): (&Settings, &Environment),
     ) -> Result<Self, SettingsError> {
         let file = &settings.file;
-        let Some(image) = file.images.get(name) else {
-            return Self::of_flags(args, command, environment);
+        let run = match file.images.get(name) {
+            Some(image) => {
+                let (written, own_command) = image.container(file.directory());
+                let command = if command.is_empty() { own_command } else { command };
+                Self::of_flags(&merged(args, written), command, environment)
+                    .map_err(|error| error.of_image(file, name))?
+            }
+            None => Self::of_flags(args, command, environment)?,
         };
-        let (written, own_command) = image.container(file.directory());
-        let command = if command.is_empty() { own_command } else { command };
-        Self::of_flags(&merged(args, written), command, environment)
-            .map_err(|error| error.of_image(file, name))
+        Ok(run.made_for(variables))
     }
 
-    /// Resolves docker run's flags for an image that was run so before.
+    /// Resolves docker run's flags for an image that was run so before; what it is made for may be other `variables`.
     ///
     /// # Errors
     ///
@@ -49,18 +52,23 @@ impl RunSettings {
         args: &ContainerArgs,
         command: &[String],
         kept: &RunFlags,
+        variables: &BTreeMap<String, String>,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
-        let written = ContainerArgs::of_flags(&kept.flags).unwrap_or_default();
+        let is_other = |set: &str| set.split_once('=').is_none_or(|(name, _)| !variables.contains_key(name));
+        let mut flags = kept.flags.clone();
+        flags.retain(|flag| flag.strip_prefix("--env=").is_none_or(is_other));
+        let written = ContainerArgs::of_flags(&flags).unwrap_or_default();
         let command = if command.is_empty() { &kept.command } else { command };
-        Self::of_flags(&merged(args, written), command, environment)
+        Ok(Self::of_flags(&merged(args, written), command, environment)?.made_for(variables))
     }
 
     /// Adds what the image is made for, which is kept with its values; variables of the flags come before it.
-    pub fn add_variables(&mut self, variables: &BTreeMap<String, String>) {
+    fn made_for(mut self, variables: &BTreeMap<String, String>) -> Self {
         let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
         self.kept.flags.splice(0..0, set.iter().map(|set| format!("--env={set}")));
         self.container.env.splice(0..0, set);
+        self
     }
 
     /// The names of variables that an earlier run had and this one has no value of.
@@ -307,14 +315,17 @@ mod tests {
         let first = RunSettings::of_flags(&typed, &command, &environment).unwrap();
         let text = serde_json::to_string(&first.kept).unwrap();
         assert!(!text.contains("secret") && !text.contains("fast") && !text.contains("once"), "{text}");
-        let again = RunSettings::of_entry(&ContainerArgs::default(), &[], &first.kept, &environment).unwrap();
+        let of_entry = |typed: &ContainerArgs, command: &[String]| {
+            RunSettings::of_entry(typed, command, &first.kept, &BTreeMap::new(), &environment).unwrap()
+        };
+        let again = of_entry(&ContainerArgs::default(), &[]);
         assert_eq!(again.missing_variables(), ["MODE"]);
         let expected =
             ContainerSpec { env: vec!["TOKEN=secret".to_owned()], name: None, ..first.container.clone() };
         assert_eq!(again.container, expected);
         assert_eq!(again.kept, first.kept);
         let other = ContainerArgs { gpus: Some("1".to_owned()), ..ContainerArgs::default() };
-        let other = RunSettings::of_entry(&other, &["sh".to_owned()], &first.kept, &environment).unwrap();
+        let other = of_entry(&other, &["sh".to_owned()]);
         assert_eq!(
             (other.container.gpus, &*other.container.command),
             (Some(Gpus::Count(1)), &["sh".to_owned()][..])

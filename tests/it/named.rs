@@ -125,7 +125,7 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
     shop(&context);
     context
         .larder(&["build", "bert", "nothing"])
-        .failure(2, "`nothing` is no image of larder.yaml")
+        .failure(2, "and `nothing` is none")
         .hint("bert, gpt, resnet");
     context
         .larder(&["run", "--tags", "audio"])

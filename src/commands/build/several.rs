@@ -53,8 +53,10 @@ pub(in crate::commands) async fn images(
 /// Refuses what is no image of the file, and flags that can be meant for one image only.
 fn check(names: &[&str], args: &BuildArgs, settings: &Settings) -> Result<(), CommandError> {
     if let Some(unknown) = names.iter().find(|name| !settings.image_names().any(|known| known == **name)) {
-        return Err(CommandError::config_line(format!("`{unknown}` is no image of larder.yaml"))
-            .hint(known_images(settings)));
+        return Err(CommandError::config_line(format!(
+            "only images of larder.yaml are built several at once, and `{unknown}` is none"
+        ))
+        .hint(known_images(settings)));
     }
     let for_one = [
         ("--tag", !args.tag.is_empty()),

@@ -23,7 +23,7 @@ fn a_flag_that_is_unknown_is_refused_with_the_nearest_known_one() {
         (&["build", "--nonesuch", "."], "unexpected argument '--nonesuch'", "larder build --help"),
         (&["biuld", "."], "unrecognized subcommand 'biuld'", "'build'"),
         (&["build"], "required arguments were not provided: <PATH | URL | - | NAME>", "larder build --help"),
-        (&["build", ".", "."], "unexpected argument '.'", "larder build --help"),
+        (&["build", ".", "."], "built several at once, and `.` is none", "larder.yaml"),
         (
             &["build", "--progress", "weird", "."],
             "invalid value 'weird' for '--progress <FORM>'",
