@@ -1,6 +1,6 @@
 //! The list of what an entry holds of an image, written behind the blobs as JSON.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub struct Listing {
     pub root: Option<Descriptor>,
     /// Where each blob stands, in the order of the content.
     pub blobs: Vec<Blob>,
+    /// Layers by the names of their files in the engine's archive, where those do not tell their digests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, Digest>,
 }
 
 /// A reference to a blob, in the form of the OCI image specification.
@@ -98,6 +101,7 @@ impl Listing {
             diff_ids: Vec::new(),
             root: None,
             blobs: Vec::new(),
+            files: BTreeMap::new(),
         }
     }
 

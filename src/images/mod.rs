@@ -17,6 +17,7 @@
 //! | graph driver, since 25 | the same, with an OCI layout around it: `index.json`, `blobs/sha256/…` | plain |
 //! | containerd | an OCI layout, with indexes in indexes and attestations, and a `manifest.json` | as they were pulled or built, mostly gzip |
 
+mod known;
 mod listing;
 mod outline;
 mod parcel;

@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 
 use tar::{Archive, EntryType};
 
+use super::known::KnownLayers;
 use super::listing::{Blob, Listing};
 use super::outline::{Outline, blob_digest, blob_path};
 use crate::digest::Digest;
@@ -13,7 +14,7 @@ use crate::registry::ImageConfig;
 use crate::store::{CopyError, EntryKind, Save, Saved, Span, Store, StoreError, Subject};
 
 /// Files up to this many bytes wait until it is known whether they belong to the image, and share chunks.
-const SMALL: u64 = 1 << 20;
+pub(super) const SMALL: u64 = 1 << 20;
 /// Bytes of such files that may wait, in all.
 const MOST_WAITING: u64 = 32 << 20;
 /// The largest description that is read; it may come last.
@@ -30,6 +31,8 @@ pub struct Destination {
     pub platform: String,
     /// Title, tags and inputs; what is counted is filled in.
     pub subject: Subject,
+    /// Its layers uncompressed, as the engine tells them: those that earlier entries have are not read again.
+    pub diff_ids: Vec<String>,
 }
 
 /// A saved image.
@@ -74,9 +77,10 @@ impl From<CopyError> for SaveError {
 ///
 /// Never: a list can be written as JSON.
 pub fn save(store: &Store, archive: impl Read, destination: Destination) -> Result<SavedImage, SaveError> {
-    let Destination { key, id, platform, subject } = destination;
+    let Destination { key, id, platform, subject, diff_ids } = destination;
     let mut save = store.save(EntryKind::Image, &platform, key)?;
-    let members = Members::read(archive, &mut save)?;
+    let known = KnownLayers::take_over(store, &platform, &diff_ids, &mut save)?;
+    let members = Members::read(archive, &known, &mut save)?;
     let outline = Outline::read(|path| members.text(path)).map_err(SaveError::Unusable)?;
     let listing = members.keep(outline, Listing::new(id, &platform), &mut save)?;
     let bytes = listing.bytes();
@@ -95,6 +99,8 @@ struct Members(BTreeMap<String, Member>);
 enum Member {
     /// In the content already, at this place with this size.
     Written { at: u64, size: u64 },
+    /// A layer that an earlier entry has.
+    Known(Blob),
     /// Small enough to wait.
     Waiting { digest: Digest, bytes: Vec<u8> },
     /// Another name of a file.
@@ -102,8 +108,8 @@ enum Member {
 }
 
 impl Members {
-    /// Reads an archive to its end; large files go into the content at once.
-    fn read(archive: impl Read, save: &mut Save) -> Result<Self, SaveError> {
+    /// Reads an archive to its end; large files go into the content at once, unless they are there.
+    fn read(archive: impl Read, known: &KnownLayers, save: &mut Save) -> Result<Self, SaveError> {
         let mut members = Self::default();
         let mut waiting = 0;
         let mut archive = Archive::new(archive);
@@ -120,6 +126,8 @@ impl Members {
                         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
                         entry.read_to_end(&mut bytes)?;
                         Member::Waiting { digest: Digest::of(&bytes), bytes }
+                    } else if let Some(blob) = known.get(&path, size) {
+                        Member::Known(blob)
                     } else {
                         write(&mut entry, size, save)?
                     }
@@ -158,7 +166,7 @@ impl Members {
     /// The digest of the file at a path. A large one has that which its name or its image claims; who loads it finds out.
     fn digest(&self, path: &str, claimed: Option<Digest>) -> Option<Digest> {
         match self.at(path)? {
-            Member::Waiting { digest, .. } => Some(*digest),
+            Member::Waiting { digest, .. } | Member::Known(Blob { digest, .. }) => Some(*digest),
             Member::Written { .. } => blob_digest(path).or(claimed),
             Member::Link(_) => None,
         }
@@ -188,6 +196,9 @@ impl Members {
                 return Err(unusable("a layer is not the one that its config names"));
             }
             files.insert(layer, path.clone());
+            if blob_digest(path).is_none() {
+                listing.files.insert(path.clone(), layer);
+            }
             listing.layers.push(layer);
         }
         if outline.layers.len() != config.layers.len() {
@@ -212,7 +223,7 @@ impl Members {
         let mut blobs = Vec::new();
         for (digest, path) in files {
             let (at, size) = match self.at(path) {
-                Some(Member::Written { at, size }) => (*at, *size),
+                Some(Member::Written { at, size } | Member::Known(Blob { at, size, .. })) => (*at, *size),
                 Some(Member::Waiting { bytes, .. }) => {
                     let at = save.position();
                     save.write(bytes)?;

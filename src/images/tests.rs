@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::digest::Digest;
 use crate::store::backend::Directory;
-use crate::store::{Entry, EntryKind, Lane, Store, Subject, Terms};
+use crate::store::{ChunkRef, Entry, EntryKind, Lane, Store, Subject, Terms};
 
 /// Larger than what waits.
 const LARGE: usize = 3 << 20;
@@ -140,11 +140,17 @@ fn containerd_archive() -> (Digest, Files) {
 }
 
 fn saved(store: &Store, id: Digest, archive: &[u8]) -> Result<Entry, SaveError> {
+    saved_with(store, id, archive, &[])
+}
+
+/// The same where the engine tells which layers it has.
+fn saved_with(store: &Store, id: Digest, archive: &[u8], diff_ids: &[String]) -> Result<Entry, SaveError> {
     let destination = Destination {
         key: Digest::of(b"key"),
         id,
         platform: "linux/amd64".to_owned(),
         subject: Subject { title: "app:1".to_owned(), ..Subject::default() },
+        diff_ids: diff_ids.to_vec(),
     };
     save(store, archive, destination).map(|saved| saved.saved.entry)
 }
@@ -277,6 +283,7 @@ fn images_that_share_layers_keep_them_once() {
             id,
             platform: "linux/amd64".to_owned(),
             subject: Subject::default(),
+            diff_ids: Vec::new(),
         };
         stored.push(save(&store, &tar(&files)[..], destination).unwrap().saved.added_bytes);
     }
@@ -330,4 +337,45 @@ fn what_is_not_the_image_is_not_kept() {
         assert!(saved(&store, id, &whole[..part]).is_err(), "{part} bytes");
     }
     assert!(store.find(EntryKind::Image, "linux/amd64", Digest::of(b"key"), true).entry.is_none());
+}
+
+#[test]
+fn layers_of_earlier_entries_are_taken_over_without_a_look_at_the_engines_copy() {
+    for (id, mut files) in [docker_archive(), containerd_archive()] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path());
+        let first = saved(&store, id, &tar(&files)).unwrap();
+        let whole = sent(&store, &first, Form::Docker, 0);
+        let listing = read_listing(&store, &first).unwrap();
+        // Nobody could load these: if they were read, they would be sent.
+        for (_, content) in files.iter_mut().filter(|(_, content)| content.len() > LARGE - 1) {
+            content.fill(0);
+        }
+        let second = saved_with(&store, id, &tar(&files), &listing.diff_ids).unwrap();
+        assert_eq!(sent(&store, &second, Form::Docker, 0), whole);
+        assert_eq!(second.manifest.added_bytes, 0);
+        // From the second one as well as from the first.
+        let third = saved_with(&store, id, &tar(&files), &listing.diff_ids).unwrap();
+        assert_eq!(sent(&store, &third, Form::Docker, 0), whole);
+        let own = saved_with(&store, id, &tar(&files), &["another".to_owned()]).unwrap();
+        assert_ne!(sent(&store, &own, Form::Docker, 0), whole, "not one of the image's");
+    }
+}
+
+#[test]
+fn a_layer_that_is_not_as_an_earlier_entry_has_it_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path());
+    let (id, mut files) = docker_archive();
+    let first = saved(&store, id, &tar(&files)).unwrap();
+    let listing = read_listing(&store, &first).unwrap();
+    let whole = sent(&store, &first, Form::Docker, 0);
+    // A chunk of it has gone.
+    std::fs::remove_file(directory.path().join(ChunkRef::path(&first.manifest.chunks[0].digest))).unwrap();
+    let second = saved_with(&store, id, &tar(&files), &listing.diff_ids).unwrap();
+    assert_eq!(sent(&store, &second, Form::Docker, 0), whole);
+    // It has another size.
+    file(&mut files, "1/layer.tar").push(0);
+    let third = saved_with(&store, id, &tar(&files), &listing.diff_ids).unwrap();
+    assert_ne!(sent(&store, &third, Form::Docker, 0), whole);
 }

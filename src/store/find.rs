@@ -34,6 +34,16 @@ impl Store {
         Found { entry, exact, faults: search.faults }
     }
 
+    /// The entries of a family that were saved here last, at most so many; what cannot be read is passed over.
+    pub fn recent(&self, kind: EntryKind, family: &str, most: usize) -> Vec<Entry> {
+        let places = self.lanes().map(|lane| Address::place_of(lane, kind, family));
+        let names = places.flat_map(|place| self.local.names(&place).unwrap_or_default());
+        let mut names: Vec<EntryName> = names.collect();
+        names.sort_by(|a, b| b.cmp_age(a));
+        let entries = names.iter().filter_map(|name| self.local.entry(name, &self.trust).ok().flatten());
+        entries.take(most).collect()
+    }
+
     /// This job's lane, then the trunk.
     pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
         std::iter::once(&self.lane).chain((self.trunk != self.lane).then_some(&self.trunk))

@@ -221,7 +221,9 @@ impl ArchiveTier {
         meter: &Arc<Meter>,
     ) -> Result<SavedImage, KeepError> {
         let id: Digest = image.id.parse()?;
-        let destination = Destination { key: key.digest(), id, platform: platform.to_owned(), subject };
+        let diff_ids = image.config.layers.clone();
+        let destination =
+            Destination { key: key.digest(), id, platform: platform.to_owned(), subject, diff_ids };
         let (parts, archive) = mpsc::channel(WAITING);
         let (store, counter) = (self.store.clone(), Arc::clone(meter));
         meter.expect(image.size);

@@ -1,0 +1,82 @@
+//! Layers that earlier entries hold already: their chunks are taken over, and the engine's copy is not looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::listing::{Blob, Listing, read_listing};
+use super::outline::blob_path;
+use super::save::SMALL;
+use crate::digest::Digest;
+use crate::store::{ChunkRef, Entry, EntryKind, Save, Store, StoreError};
+
+/// Earlier entries that are looked at.
+const MOST_ENTRIES: usize = 8;
+
+/// Layers that are in the content before anything is read, by the names that their files have in the archive.
+#[derive(Default)]
+pub(super) struct KnownLayers(BTreeMap<String, Blob>);
+
+impl KnownLayers {
+    /// Takes over what the latest entries have of the layers that are `diff_ids` uncompressed. Nothing may be in the
+    /// content yet.
+    pub(super) fn take_over(
+        store: &Store,
+        platform: &str,
+        diff_ids: &[String],
+        save: &mut Save,
+    ) -> Result<Self, StoreError> {
+        let wanted: BTreeSet<&str> = diff_ids.iter().map(String::as_str).collect();
+        let mut known = Self::default();
+        let mut taken: BTreeMap<Digest, Option<Blob>> = BTreeMap::new();
+        for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
+            // What cannot be read is found out by who looks for it.
+            let Ok(listing) = read_listing(store, &entry) else { continue };
+            for digest in listing.large_layers(&wanted) {
+                let blob = match taken.get(&digest) {
+                    Some(blob) => *blob,
+                    None => take(&entry, &listing, &digest, save)?,
+                };
+                taken.insert(digest, blob);
+                let Some(blob) = blob else { continue };
+                let names = listing.files.iter().filter(|(_, layer)| **layer == digest);
+                let names = names.map(|(name, _)| name.clone()).chain([blob_path(&digest)]);
+                known.0.extend(names.map(|name| (name, blob)));
+            }
+        }
+        Ok(known)
+    }
+
+    /// The layer that a file of that name and size is.
+    pub(super) fn get(&self, path: &str, size: u64) -> Option<Blob> {
+        self.0.get(path).copied().filter(|blob| blob.size == size)
+    }
+}
+
+impl Listing {
+    /// Its layers of which no copy needs to be read, among those wanted.
+    fn large_layers(&self, wanted: &BTreeSet<&str>) -> BTreeSet<Digest> {
+        let layers = self.layers.iter().zip(&self.diff_ids);
+        let layers = layers.filter(|(_, diff_id)| wanted.contains(diff_id.as_str())).map(|(layer, _)| *layer);
+        layers.filter(|layer| self.blob(layer).is_some_and(|blob| blob.size > SMALL)).collect()
+    }
+}
+
+/// Takes over a blob, if its chunks are its alone and still there; where it stands now.
+fn take(
+    entry: &Entry,
+    listing: &Listing,
+    digest: &Digest,
+    save: &mut Save,
+) -> Result<Option<Blob>, StoreError> {
+    let Some((blob, chunks)) = listing.blob(digest).and_then(|blob| Some((blob, chunks(entry, blob)?)))
+    else {
+        return Ok(None);
+    };
+    Ok(save.reuse(chunks)?.map(|at| Blob { at, ..*blob }))
+}
+
+/// The chunks that a blob is made of, if it begins and ends with one.
+fn chunks<'a>(entry: &'a Entry, blob: &Blob) -> Option<&'a [ChunkRef]> {
+    let starts = entry.starts();
+    let place = |at: u64| starts.binary_search(&at).ok();
+    entry.manifest.chunks.get(place(blob.at)?..place(blob.at + blob.size)?)
+}
