@@ -8,8 +8,8 @@ help: ## list these targets
 build: ## build target/release/larder
 	cargo build --release
 
-release: ## the same, for builders of both amd64 and arm64
-	LARDER_COURIERS="amd64 arm64" cargo build --release
+release: ## build the static program that is handed out, for builders of both amd64 and arm64
+	scripts/release.sh
 
 demo: ## build the example three times and show what each build hit
 	scripts/demo.sh

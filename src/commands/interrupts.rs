@@ -12,6 +12,15 @@ impl Interrupts {
         Self(Some([interrupt, terminate]))
     }
 
+    /// Whether one has come already.
+    pub(super) async fn has_come(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.next() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
     /// Ends with the next one.
     pub(super) async fn next(&mut self) {
         match &mut self.0 {

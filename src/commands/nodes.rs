@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use super::build::engine;
-use super::error::{CommandError, chain};
+use super::error::{CommandError, ErrorKind, chain};
 use super::moving::watched;
 use crate::buildkit::Client;
 use crate::endpoint::Endpoint;
@@ -23,6 +23,8 @@ pub(super) struct Node {
     pub(super) engine: Engine,
     /// Tells whose lines they are, where there are several.
     pub(super) printer: Printer,
+    /// Progress is not wanted.
+    is_quiet: bool,
 }
 
 /// The engines asked for.
@@ -57,11 +59,15 @@ impl Nodes {
     /// # Errors
     ///
     /// Fails when none can be reached.
-    pub(super) async fn connect(settings: &Settings, printer: Printer) -> Result<Self, CommandError> {
+    pub(super) async fn connect(
+        settings: &Settings,
+        printer: Printer,
+        is_quiet: bool,
+    ) -> Result<Self, CommandError> {
         let count = settings.endpoints.len();
         let connecting = settings.endpoints.iter().map(|endpoint| async move {
             let printer = if count > 1 { printer.for_part(&endpoint.to_string()) } else { printer };
-            (endpoint, printer, node(endpoint, printer).await)
+            (endpoint, printer, node(endpoint, printer, is_quiet).await)
         });
         let mut nodes = Self { up: Vec::new(), failed: Vec::new(), count };
         for (endpoint, printer, connected) in join_all(connecting).await {
@@ -102,11 +108,20 @@ impl Nodes {
                     handed.push(image);
                     self.up.push(node);
                 }
-                Err(error) if !self.are_several() => return Err(error),
+                Err(error) if !self.are_several() || error.kind == ErrorKind::Interrupted => {
+                    return Err(error);
+                }
                 Err(error) => self.fails(&node.endpoint, &error, node.printer),
             }
         }
         Ok(handed)
+    }
+
+    /// Leaves out all but the first, with the reason.
+    pub(super) fn leave_first(&mut self, error: &CommandError) {
+        for node in self.up.split_off(1) {
+            self.fails(&node.endpoint, error, node.printer);
+        }
     }
 
     /// Tells of one that failed.
@@ -128,13 +143,13 @@ impl Nodes {
     }
 }
 
-async fn node(endpoint: &Endpoint, printer: Printer) -> Result<Node, CommandError> {
+async fn node(endpoint: &Endpoint, printer: Printer, is_quiet: bool) -> Result<Node, CommandError> {
     let client = Client::connect(endpoint).await?;
     let engine = engine(&client)?.ok_or_else(|| {
         CommandError::config_line("buildkitd runs no images")
             .hint("name a Docker engine with --host or DOCKER_HOST")
     })?;
-    Ok(Node { endpoint: endpoint.clone(), engine, printer })
+    Ok(Node { endpoint: endpoint.clone(), engine, printer, is_quiet })
 }
 
 impl Node {
@@ -152,7 +167,7 @@ impl Node {
         let tier = ArchiveTier::new(store.clone(), self.engine.clone(), images, deadline);
         let handed = |image, tier| Handed { image, tier, elapsed: clock.elapsed() };
         if let Some(image) = tier.present(entry).await.map_err(|error| unloadable(&error))? {
-            self.printer.note("  the image is in the engine already\n");
+            self.note("  the image is in the engine already\n");
             store.touch(entry).err().into_iter().for_each(|fault| self.printer.warn(&chain(&fault)));
             if let Names::These(names) = names {
                 for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
@@ -171,11 +186,21 @@ impl Node {
             }
         };
         let loading = tier.load(entry, names, &meter);
-        let loaded = watched("loading the image", loading, &meter, settings, Some(self.printer));
+        let loaded = watched("loading the image", loading, &meter, settings, self.teller());
         let loaded = loaded.await?.map_err(|error| unloadable(&error))?;
         loaded.faults.iter().for_each(|fault| self.printer.warn(&chain(fault)));
-        self.printer.note(&format!("  {}\n", summary::loaded(loaded.bytes, clock.elapsed())));
+        self.note(&format!("  {}\n", summary::loaded(loaded.bytes, clock.elapsed())));
         Ok(handed(loaded.image.id, ArchiveTier::NAME))
+    }
+
+    fn teller(&self) -> Option<Printer> {
+        (!self.is_quiet).then_some(self.printer)
+    }
+
+    fn note(&self, text: &str) {
+        if let Some(printer) = self.teller() {
+            printer.note(text);
+        }
     }
 
     /// The name that the image had, unless another image in the engine has it by now.

@@ -1,26 +1,27 @@
 //! `larder run`: images are built or taken from a cache, then run, on one engine or on several.
 
 mod container;
-mod remembered;
 mod row;
 
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 use futures_util::future::join_all;
 
 use self::container::End;
-use self::remembered::remember;
 use self::row::Row;
-use super::build::{self, Built, known_images};
+use super::build::{Built, NamedBuild, Purpose, image, images, known_images};
 use super::cache::Cache;
-use super::error::CommandError;
+use super::error::{CommandError, ErrorKind};
+use super::interrupts::Interrupts;
 use super::nodes::{Handed, Names, Nodes};
+use super::store::open;
 use crate::cli::{BuildArgs, PlaceArg, RunArgs};
 use crate::ledger::millis;
 use crate::output::Printer;
 use crate::output::entries::EntryInfo;
 use crate::output::summary;
-use crate::settings::{BuildSettings, Environment, RunSettings, Settings};
+use crate::settings::{BuildSettings, Environment, ProgressMode, RunSettings, Settings};
 
 /// The context where none is named.
 const HERE: &str = ".";
@@ -32,7 +33,7 @@ pub(super) async fn run(
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
     match &args.from_cache {
-        Some(named) => run_kept(named, args, settings, environment, *printer).await,
+        Some(named) => run_kept(named, args, settings, environment, printer).await,
         None => Box::pin(run_built(args, settings, environment, printer)).await,
     }
 }
@@ -43,14 +44,25 @@ async fn run_kept(
     args: &RunArgs,
     settings: &Settings,
     environment: &Environment,
-    printer: Printer,
+    printer: &mut Printer,
 ) -> Result<(), CommandError> {
+    let mut interrupts = Interrupts::watch();
     let build = BuildSettings::resolve(&args.build(HERE), settings, environment)?;
+    let is_quiet = shows_nothing(&build, printer);
+    let printer = *printer;
     let cache = Cache::open(PlaceArg::Local, settings, printer)?;
     let listed = cache.image(wanted)?;
     let (entry, subject) = (&listed.entry, &listed.entry.manifest.subject);
     printer.note(&format!("running from the cache\n{}", EntryInfo::new(&listed).brief()));
-    let kept = subject.run.clone().unwrap_or_default();
+    let mut kept = subject.run.clone().unwrap_or_default();
+    let lane = &entry.manifest.address.lane;
+    let is_own = cache.store.reads(lane);
+    if !is_own && !kept.flags.is_empty() {
+        printer.warn(&format!(
+            "the flags are left out, for they are of another lane, {lane}: give those that you trust"
+        ));
+        kept.flags.clear();
+    }
     let variables = &build.source.variables;
     let run = RunSettings::of_entry(&args.container, &args.command, &kept, variables, environment)?;
     let missing = run.missing_variables();
@@ -60,14 +72,22 @@ async fn run_kept(
             missing.join(", ")
         ));
     }
-    let mut nodes = Nodes::connect(settings, printer).await?;
+    let mut nodes = Nodes::connect(settings, printer, is_quiet).await?;
     let names = Names::IfFree(&subject.title);
     let handed = nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, settings, 0).await?;
     let told = |handed: &Handed| (handed.image.clone(), Row::of_entry(entry, handed.tier, handed.elapsed));
     let images = handed.iter().map(told).collect();
     let mut outcome = Outcome::default();
-    run_everywhere(&mut nodes, images, &run, args, environment, &mut outcome).await?;
+    run_everywhere(&mut nodes, images, &run, args, environment, &mut outcome, &mut interrupts).await?;
     outcome.end(&nodes, printer)
+}
+
+/// Whether progress is not wanted; where it is wanted in JSON, all of standard error is.
+fn shows_nothing(build: &BuildSettings, printer: &mut Printer) -> bool {
+    if build.progress == ProgressMode::Json {
+        printer.speak_json();
+    }
+    build.progress == ProgressMode::Quiet
 }
 
 /// Builds images, unless a cache has them, and runs one after the other.
@@ -77,49 +97,66 @@ async fn run_built(
     environment: &Environment,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
+    let mut interrupts = Interrupts::watch();
     let (names, mut args_of_build) = subjects(args, settings)?;
-    let mut runs = Vec::new();
-    for name in &names {
-        let build = BuildArgs { context: name.clone(), ..args_of_build.clone() };
-        let build = BuildSettings::resolve(&build, settings, environment)?;
-        let (given, variables) = ((settings, environment), &build.source.variables);
-        let run = RunSettings::of_image(&args.container, &args.command, name, variables, given)?;
-        runs.push((run, build));
-    }
-    let mut nodes = Nodes::connect(settings, *printer).await?;
-    if nodes.are_several() {
-        if let Some((_, build)) = runs.iter().find(|(_, build)| !build.tiers.archive) {
-            return Err(CommandError::config_line(
-                "several engines get the image from the cache, and the archive tier is off",
-            )
-            .hint(format!("leave out what says that {}", build.tiers.switch)));
-        }
+    let nodes = NonZeroU32::new(u32::try_from(settings.endpoints.len()).unwrap_or(u32::MAX));
+    let nodes = nodes.filter(|nodes| nodes.get() > 1);
+    if nodes.is_some() {
         // What is handed on is kept, whether or not that was of use before.
-        args_of_build.tiers.enable_cache = Some(true);
+        args_of_build.tiers.enable_cache = args_of_build.tiers.enable_cache.or(Some(true));
     }
+    let (mut builds, mut runs, mut is_quiet) = (Vec::new(), Vec::new(), false);
+    for name in names {
+        let args_of_build = BuildArgs { context: name.clone(), ..args_of_build.clone() };
+        let build = BuildSettings::resolve(&args_of_build, settings, environment)?;
+        let (given, variables) = ((settings, environment), &build.source.variables);
+        let run = RunSettings::of_image(&args.container, &args.command, &name, variables, given)?;
+        if nodes.is_some() {
+            check_handing_on(&build, settings)?;
+        }
+        is_quiet |= shows_nothing(&build, printer);
+        let purpose = Purpose { run: Some(run.kept.clone()), nodes };
+        builds.push(NamedBuild { name, build, purpose });
+        runs.push(run);
+    }
+    let mut nodes = Nodes::connect(settings, *printer, is_quiet).await?;
     let first = settings.on(&nodes.up[0].endpoint);
-    let images = match &names[..] {
-        [name] => {
-            let args = BuildArgs { context: name.clone(), ..args_of_build };
-            vec![build::image(&args, &first, environment, printer).await?]
-        }
-        names => {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            build::images(&names, &args_of_build, &first, environment, *printer).await?
-        }
+    let built = match &builds[..] {
+        [NamedBuild { build, purpose, .. }] => vec![image(build, purpose, &first, printer).await?],
+        builds => images(builds, &first, *printer).await?,
     };
     let mut outcome = Outcome::default();
-    for ((name, (run, build)), image) in names.iter().zip(&runs).zip(images) {
-        if names.len() > 1 {
+    for ((NamedBuild { name, build, .. }, run), image) in builds.iter().zip(&runs).zip(built) {
+        if builds.len() > 1 && !is_quiet {
             printer.note(&format!("running {name}\n"));
         }
-        let images = handed_on(&image, run, build, &mut nodes, settings, *printer).await?;
-        run_everywhere(&mut nodes, images, run, args, environment, &mut outcome).await?;
-        if outcome.is_interrupted {
-            break;
+        let ran = async {
+            let images = handed_on(&image, build, &mut nodes, settings).await?;
+            run_everywhere(&mut nodes, images, run, args, environment, &mut outcome, &mut interrupts).await
+        };
+        match ran.await {
+            Err(error) if builds.len() == 1 || error.kind == ErrorKind::Interrupted => return Err(error),
+            Err(error) => outcome.fails(name, &error, *printer),
+            Ok(()) if outcome.is_interrupted => break,
+            Ok(()) => {}
         }
     }
     outcome.end(&nodes, *printer)
+}
+
+/// Refuses what can never be handed to several engines.
+fn check_handing_on(build: &BuildSettings, settings: &Settings) -> Result<(), CommandError> {
+    let cause = "several engines get the image from the cache";
+    if !build.tiers.archive {
+        let why = build.tiers.switch;
+        return Err(CommandError::config_line(format!("{cause}, and its archive tier is off: {why}"))
+            .hint("leave out what says so, or name one engine"));
+    }
+    if settings.store.terms.read_only {
+        return Err(CommandError::config_line(format!("{cause}, which is read-only"))
+            .hint("leave out --read-only (LARDER_READ_ONLY, read_only in larder.yaml), or name one engine"));
+    }
+    Ok(())
 }
 
 /// What is built, and with which flags: the context, or the images of `larder.yaml` that the tags select.
@@ -147,28 +184,26 @@ fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildAr
 /// The image in each engine, handed on by the one that built it, and what is known of that.
 async fn handed_on(
     image: &Built,
-    run: &RunSettings,
     build: &BuildSettings,
     nodes: &mut Nodes,
     settings: &Settings,
-    printer: Printer,
 ) -> Result<Vec<(String, Row)>, CommandError> {
     let record = &image.record;
     let id = record.image_id.clone().ok_or_else(|| CommandError::build("the build made no image"))?;
-    let entry = remember(image, run, build, nodes, settings, printer).await?;
     let mut images = vec![(id, Row::of(record))];
-    if nodes.up.len() > 1 {
-        let entry = entry.ok_or_else(|| {
-            let why = record.tiers.iter().rev().map(|tier| tier.reason.as_str()).next();
-            CommandError::build("the image is not kept, so that other engines cannot get it")
-                .hint(why.unwrap_or("larder cache list shows what is").to_owned())
-        })?;
-        let store = super::store::open(settings)?;
-        let names = Names::These(&build.tags);
-        let handed = nodes.hand(&entry, names, &store, build.tiers.archive_timeout, settings, 1).await?;
-        for Handed { image, tier, elapsed } in handed {
-            images.push((image, Row::of(record).handed(tier, elapsed)));
-        }
+    if nodes.up.len() == 1 {
+        return Ok(images);
+    }
+    let Some(entry) = &image.entry else {
+        nodes.leave_first(&CommandError::build("the image is not kept, so this engine cannot get it").hint(
+            "what was told of the build says why: a cache that cannot be written, files that changed, inputs that cannot be known",
+        ));
+        return Ok(images);
+    };
+    let (store, names) = (open(settings)?, Names::These(&build.tags));
+    let handed = nodes.hand(entry, names, &store, build.tiers.archive_timeout, settings, 1).await?;
+    for Handed { image, tier, elapsed } in handed {
+        images.push((image, Row::of(record).handed(tier, elapsed)));
     }
     Ok(images)
 }
@@ -179,14 +214,27 @@ struct Outcome {
     /// The first exit status that is none of success.
     status: i64,
     is_interrupted: bool,
+    /// Images that were not run.
+    failed: Vec<String>,
 }
 
 impl Outcome {
+    /// Tells of an image that was not run.
+    fn fails(&mut self, name: &str, error: &CommandError, printer: Printer) {
+        error.tell(printer);
+        self.failed.push(name.to_owned());
+    }
+
     fn end(self, nodes: &Nodes, printer: Printer) -> Result<(), CommandError> {
-        let failures = nodes.failures();
         if self.is_interrupted {
             return Err(CommandError::interrupted("interrupted; the container was stopped"));
         }
+        let images = if self.failed.is_empty() {
+            Ok(())
+        } else {
+            Err(CommandError::build(format!("not run: {}", self.failed.join(", "))))
+        };
+        let failures = [nodes.failures(), images].into_iter().find(Result::is_err).unwrap_or(Ok(()));
         if self.status == 0 {
             return failures;
         }
@@ -203,7 +251,11 @@ async fn run_everywhere(
     args: &RunArgs,
     environment: &Environment,
     outcome: &mut Outcome,
+    interrupts: &mut Interrupts,
 ) -> Result<(), CommandError> {
+    if interrupts.has_come().await {
+        return Err(CommandError::interrupted("interrupted"));
+    }
     let running = nodes.up.iter().zip(images).map(|(node, (image, row))| async move {
         let spec = run.of(&image);
         let clock = Instant::now();

@@ -16,12 +16,12 @@ const MOST_ENTRIES: usize = 8;
 pub(super) struct KnownLayers(BTreeMap<String, Blob>);
 
 impl KnownLayers {
-    /// Takes over what the latest entries have of the layers that are `diff_ids` uncompressed. Nothing may be in the
-    /// content yet.
+    /// Takes over what the latest entries have of the layers that are `diff_ids` uncompressed, in the form in which
+    /// they will come. Nothing may be in the content yet.
     pub(super) fn take_over(
         store: &Store,
         platform: &str,
-        diff_ids: &[String],
+        (diff_ids, plain): (&[String], bool),
         save: &mut Save,
     ) -> Result<Self, StoreError> {
         let wanted: BTreeSet<&str> = diff_ids.iter().map(String::as_str).collect();
@@ -30,7 +30,7 @@ impl KnownLayers {
         for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
             // What cannot be read is found out by who looks for it.
             let Ok(listing) = read_listing(store, &entry) else { continue };
-            for digest in listing.large_layers(&wanted) {
+            for digest in listing.large_layers(&wanted, plain) {
                 let blob = match taken.get(&digest) {
                     Some(blob) => *blob,
                     None => take(&entry, &listing, &digest, save)?,
@@ -53,9 +53,12 @@ impl KnownLayers {
 
 impl Listing {
     /// Its layers of which no copy needs to be read, among those wanted.
-    fn large_layers(&self, wanted: &BTreeSet<&str>) -> BTreeSet<Digest> {
+    fn large_layers(&self, wanted: &BTreeSet<&str>, plain: bool) -> BTreeSet<Digest> {
         let layers = self.layers.iter().zip(&self.diff_ids);
-        let layers = layers.filter(|(_, diff_id)| wanted.contains(diff_id.as_str())).map(|(layer, _)| *layer);
+        let layers = layers.filter(|(layer, diff_id)| {
+            wanted.contains(diff_id.as_str()) && (layer.to_string() == **diff_id) == plain
+        });
+        let layers = layers.map(|(layer, _)| *layer);
         layers.filter(|layer| self.blob(layer).is_some_and(|blob| blob.size > SMALL)).collect()
     }
 }

@@ -33,6 +33,8 @@ pub struct Destination {
     pub subject: Subject,
     /// Its layers uncompressed, as the engine tells them: those that earlier entries have are not read again.
     pub diff_ids: Vec<String>,
+    /// The engine hands its layers out as they are, and not compressed.
+    pub plain: bool,
 }
 
 /// A saved image.
@@ -77,9 +79,9 @@ impl From<CopyError> for SaveError {
 ///
 /// Never: a list can be written as JSON.
 pub fn save(store: &Store, archive: impl Read, destination: Destination) -> Result<SavedImage, SaveError> {
-    let Destination { key, id, platform, subject, diff_ids } = destination;
+    let Destination { key, id, platform, subject, diff_ids, plain } = destination;
     let mut save = store.save(EntryKind::Image, &platform, key)?;
-    let known = KnownLayers::take_over(store, &platform, &diff_ids, &mut save)?;
+    let known = KnownLayers::take_over(store, &platform, (&diff_ids, plain), &mut save)?;
     let members = Members::read(archive, &known, &mut save)?;
     let outline = Outline::read(|path| members.text(path)).map_err(SaveError::Unusable)?;
     let listing = members.keep(outline, Listing::new(id, &platform), &mut save)?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::digest::Digest;
 use crate::store::backend::Directory;
-use crate::store::{ChunkRef, Entry, EntryKind, Lane, Store, Subject, Terms};
+use crate::store::{ChunkRef, Entry, EntryKind, Lane, Store, Subject, Terms, Trust};
 
 /// Larger than what waits.
 const LARGE: usize = 3 << 20;
@@ -140,17 +140,23 @@ fn containerd_archive() -> (Digest, Files) {
 }
 
 fn saved(store: &Store, id: Digest, archive: &[u8]) -> Result<Entry, SaveError> {
-    saved_with(store, id, archive, &[])
+    saved_with(store, id, archive, (&[], true))
 }
 
 /// The same where the engine tells which layers it has.
-fn saved_with(store: &Store, id: Digest, archive: &[u8], diff_ids: &[String]) -> Result<Entry, SaveError> {
+fn saved_with(
+    store: &Store,
+    id: Digest,
+    archive: &[u8],
+    (diff_ids, plain): (&[String], bool),
+) -> Result<Entry, SaveError> {
     let destination = Destination {
         key: Digest::of(b"key"),
         id,
         platform: "linux/amd64".to_owned(),
         subject: Subject { title: "app:1".to_owned(), ..Subject::default() },
         diff_ids: diff_ids.to_vec(),
+        plain,
     };
     save(store, archive, destination).map(|saved| saved.saved.entry)
 }
@@ -284,6 +290,7 @@ fn images_that_share_layers_keep_them_once() {
             platform: "linux/amd64".to_owned(),
             subject: Subject::default(),
             diff_ids: Vec::new(),
+            plain: true,
         };
         stored.push(save(&store, &tar(&files)[..], destination).unwrap().saved.added_bytes);
     }
@@ -341,24 +348,30 @@ fn what_is_not_the_image_is_not_kept() {
 
 #[test]
 fn layers_of_earlier_entries_are_taken_over_without_a_look_at_the_engines_copy() {
-    for (id, mut files) in [docker_archive(), containerd_archive()] {
+    for (plain, (id, mut files)) in [(true, docker_archive()), (false, containerd_archive())] {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
         let first = saved(&store, id, &tar(&files)).unwrap();
         let whole = sent(&store, &first, Form::Docker, 0);
-        let listing = read_listing(&store, &first).unwrap();
+        let diff_ids = read_listing(&store, &first).unwrap().diff_ids;
         // Nobody could load these: if they were read, they would be sent.
         for (_, content) in files.iter_mut().filter(|(_, content)| content.len() > LARGE - 1) {
             content.fill(0);
         }
-        let second = saved_with(&store, id, &tar(&files), &listing.diff_ids).unwrap();
+        let second = saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
         assert_eq!(sent(&store, &second, Form::Docker, 0), whole);
         assert_eq!(second.manifest.added_bytes, 0);
         // From the second one as well as from the first.
-        let third = saved_with(&store, id, &tar(&files), &listing.diff_ids).unwrap();
+        let third = saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
         assert_eq!(sent(&store, &third, Form::Docker, 0), whole);
-        let own = saved_with(&store, id, &tar(&files), &["another".to_owned()]).unwrap();
-        assert_ne!(sent(&store, &own, Form::Docker, 0), whole, "not one of the image's");
+        // Not those of other images, nor those that will come in another form: they would be of no use.
+        for known in [(&["another".to_owned()][..], plain), (&diff_ids[..], !plain)] {
+            let own = saved_with(&store, id, &tar(&files), known).unwrap();
+            assert_ne!(sent(&store, &own, Form::Docker, 0), whole);
+            let bytes = |entry: &Entry| entry.starts().pop().unwrap();
+            assert!(bytes(&own) <= bytes(&first) + 100, "nothing stands in it that is not its own");
+            saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
+        }
     }
 }
 
@@ -368,14 +381,37 @@ fn a_layer_that_is_not_as_an_earlier_entry_has_it_is_read() {
     let store = store(directory.path());
     let (id, mut files) = docker_archive();
     let first = saved(&store, id, &tar(&files)).unwrap();
-    let listing = read_listing(&store, &first).unwrap();
+    let diff_ids = read_listing(&store, &first).unwrap().diff_ids;
     let whole = sent(&store, &first, Form::Docker, 0);
     // A chunk of it has gone.
     std::fs::remove_file(directory.path().join(ChunkRef::path(&first.manifest.chunks[0].digest))).unwrap();
-    let second = saved_with(&store, id, &tar(&files), &listing.diff_ids).unwrap();
+    let second = saved_with(&store, id, &tar(&files), (&diff_ids, true)).unwrap();
     assert_eq!(sent(&store, &second, Form::Docker, 0), whole);
     // It has another size.
     file(&mut files, "1/layer.tar").push(0);
-    let third = saved_with(&store, id, &tar(&files), &listing.diff_ids).unwrap();
+    let third = saved_with(&store, id, &tar(&files), (&diff_ids, true)).unwrap();
     assert_ne!(sent(&store, &third, Form::Docker, 0), whole);
+}
+
+#[test]
+fn who_signs_takes_over_only_what_is_signed() {
+    let directory = tempfile::tempdir().unwrap();
+    let unsigned = store(directory.path());
+    let seed = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let lane = Lane::try_from("main".to_owned()).unwrap();
+    let terms = Terms { trust: Trust::new(Some(seed), &[], false).unwrap(), ..Terms::of(lane) };
+    let signing = Store::new(Arc::new(Directory::new(directory.path())), None, terms);
+    let (id, mut files) = docker_archive();
+    let archive = tar(&files);
+    let first = saved(&unsigned, id, &archive).unwrap();
+    let diff_ids = read_listing(&unsigned, &first).unwrap().diff_ids;
+    let whole = sent(&unsigned, &first, Form::Docker, 0);
+    for (_, content) in files.iter_mut().filter(|(_, content)| content.len() > LARGE - 1) {
+        content.fill(0);
+    }
+    let own = saved_with(&signing, id, &tar(&files), (&diff_ids, true)).unwrap();
+    assert_ne!(sent(&signing, &own, Form::Docker, 0), whole, "it was read");
+    saved(&signing, id, &archive).unwrap();
+    let own = saved_with(&signing, id, &tar(&files), (&diff_ids, true)).unwrap();
+    assert_eq!(sent(&signing, &own, Form::Docker, 0), whole);
 }

@@ -133,7 +133,7 @@ pub struct EntryInfo<'a> {
     digest: Digest,
     chunks: usize,
     inputs: &'a [KeyInput],
-    /// How it was run last, if it was.
+    /// How it was to be run, if it was made for that.
     run: Option<&'a RunFlags>,
 }
 

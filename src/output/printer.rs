@@ -46,16 +46,17 @@ impl Printer {
 
     /// Where others write their own lines for standard output.
     pub fn stdout(self) -> Box<dyn Write + Send> {
-        self.lines_of(io::stdout())
+        Self::lines_of(io::stdout(), self.part)
     }
 
     /// Where others write their own lines for standard error.
     pub fn stderr(self) -> Box<dyn Write + Send> {
-        self.lines_of(io::stderr())
+        // In JSON the messages tell it themselves.
+        Self::lines_of(io::stderr(), self.part.filter(|_| self.form != Form::Json))
     }
 
-    fn lines_of(self, out: impl Write + Send + 'static) -> Box<dyn Write + Send> {
-        match self.part.filter(|_| self.form != Form::Json) {
+    fn lines_of(out: impl Write + Send + 'static, part: Option<&str>) -> Box<dyn Write + Send> {
+        match part {
             Some(name) => Box::new(Prefixed::new(name, out)),
             None => Box::new(out),
         }
@@ -72,7 +73,7 @@ impl Printer {
     ///
     /// Fails when it cannot be written, but not because whoever asked is gone.
     pub fn out(self, text: &str) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
+        let mut stdout = self.stdout();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             _ => Ok(()),
@@ -82,7 +83,7 @@ impl Printer {
     /// Prints a message beside what was asked for, as it is.
     pub fn note(self, text: &str) {
         match self.form {
-            Form::Json => self.write(&progress::message("note", text.trim())),
+            Form::Json => self.write(&progress::message("note", text.trim(), self.part)),
             Form::Text | Form::Colored => self.write(text),
         }
     }
@@ -106,7 +107,7 @@ impl Printer {
         self.write(&match self.form {
             Form::Text => format!("{label}: {text}\n"),
             Form::Colored => format!("\x1b[{style}m{label}:\x1b[0m {text}\n"),
-            Form::Json => progress::message(label, text),
+            Form::Json => progress::message(label, text, self.part),
         });
     }
 

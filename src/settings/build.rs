@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Environment, MountSettings, Output, Settings, SettingsError, SourceSettings, TierSettings, duration,
-    env_vars, fields, output,
+    env_vars, fields, named_image, output,
 };
 use crate::buildkit::solve::CacheEntry;
 use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
@@ -95,8 +95,12 @@ impl BuildSettings {
             return Self::of_flags(args, settings, environment);
         };
         let settings = Settings { file: file.for_image(name, image), ..settings.clone() };
-        let args = image.build(name, file.directory(), args);
-        Self::of_flags(&args, &settings, environment).map_err(|error| error.of_image(file, name))
+        let mut both = image.build(name, &file.directory(), args);
+        if args.source.platform.is_empty() && environment.get(env_vars::DOCKER_DEFAULT_PLATFORM).is_some() {
+            both.source.platform.clear();
+        }
+        let is_typed = |flag: &str| named_image::is_typed(flag, args);
+        Self::of_flags(&both, &settings, environment).map_err(|error| error.of_image(file, name, is_typed))
     }
 
     fn of_flags(

@@ -117,9 +117,10 @@ impl ConfigFile {
         SettingsError::File { path: self.path.clone(), reason }
     }
 
-    /// The directory that the paths of its images are relative to.
-    pub(super) fn directory(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new(""))
+    /// The directory that the paths of its images are relative to; absolute, so that it is one wherever they are used.
+    pub(super) fn directory(&self) -> PathBuf {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
     /// The file as it is for that image: what is said there comes before what is said for all.
@@ -167,21 +168,25 @@ fn with_line(error: &serde_yaml::Error, text: &str) -> String {
     }
 }
 
-/// The line, counted from 1, of the key that `path` leads to in a mapping written in block style.
+/// The line, counted from 1, of the key that `path` leads to in mappings written in block style.
 fn line_of(text: &str, path: &[&str]) -> Option<usize> {
-    let mut lines = text.lines().enumerate();
+    let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line, line.trim_start()));
+    let mut lines = lines.filter(|(_, _, words)| !words.is_empty() && !words.starts_with('#')).peekable();
     let (mut found, mut outer) = (None, None);
     for part in path {
-        let is_it = |line: &str| {
-            let key = line.trim_start().split(':').next()?;
-            let indent = line.len() - line.trim_start().len();
-            let is_inside = outer.map_or(indent == 0, |outer| indent > outer);
-            (is_inside && key.trim_matches(['"', '\'']) == *part).then_some(indent)
-        };
-        let (number, indent) = lines.find_map(|(number, line)| Some((number, is_it(line)?)))?;
-        (found, outer) = (Some(number + 1), Some(indent));
+        let own = lines.peek().map(|(_, line, words)| line.len() - words.len())?;
+        let (number, _, _) = lines
+            .by_ref()
+            .take_while(|(_, line, words)| outer.is_none_or(|outer| line.len() - words.len() > outer))
+            .find(|(_, line, words)| line.len() - words.len() == own && is_key(words, part))?;
+        (found, outer) = (Some(number), Some(own));
     }
     found
+}
+
+/// Whether a line begins with that key.
+fn is_key(words: &str, key: &str) -> bool {
+    words.split(':').next().is_some_and(|first| first.trim_matches(['"', '\'']) == key)
 }
 
 #[cfg(test)]
@@ -231,6 +236,26 @@ mod tests {
         assert!(of_image.fault("max_age", "no").to_string().ends_with("max_age: no at line 1"));
         assert!(file.fault_of_image("b", "no").to_string().ends_with("images.b: no at line 3"));
         assert!(file.fault("timeout", "no").to_string().ends_with("timeout: no"));
+        // Not those of the next image, nor those that are deeper.
+        let text = "timeout: soon\nimages:\n  a:\n    args:\n      b: '1'\n      timeout: '2'\n  b:\n    timeout: 3m\n";
+        for (path, line) in [
+            (&["images", "a", "timeout"][..], None),
+            (&["images", "b"], Some(7)),
+            (&["images", "b", "timeout"], Some(8)),
+            (&["images", "a", "args", "timeout"], Some(6)),
+            (&["timeout"], Some(1)),
+        ] {
+            assert_eq!(line_of(text, path), line, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn the_example_in_the_readme_is_understood() {
+        let readme = include_str!("../../README.md");
+        let example = readme.split("```yaml\n").find(|block| block.starts_with("images:\n")).unwrap();
+        let file: ConfigFile = serde_yaml::from_str(example.split("```").next().unwrap()).unwrap();
+        assert_eq!(file.images.keys().collect::<Vec<_>>(), ["bert", "gpt"]);
+        assert_eq!(file.images["bert"].tags, ["nlp", "pytorch"]);
     }
 
     /// `LARDER_WRITE_SCHEMA=1 cargo test schema` writes it anew.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Environment, Settings, SettingsError, fields, source};
+use super::{Environment, Settings, SettingsError, fields, named_image, source};
 use crate::cli::ContainerArgs;
 use crate::engine::{ContainerSpec, Device, Gpus, Port};
 use crate::store::RunFlags;
@@ -33,10 +33,12 @@ impl RunSettings {
         let file = &settings.file;
         let run = match file.images.get(name) {
             Some(image) => {
-                let (written, own_command) = image.container(file.directory());
+                let (mut written, own_command) = image.container(&file.directory());
+                written.env.retain(|set| !variables.contains_key(set.split('=').next().unwrap_or_default()));
                 let command = if command.is_empty() { own_command } else { command };
+                let is_typed = |flag: &str| named_image::is_typed_of_run(flag, args);
                 Self::of_flags(&merged(args, written), command, environment)
-                    .map_err(|error| error.of_image(file, name))?
+                    .map_err(|error| error.of_image(file, name, is_typed))?
             }
             None => Self::of_flags(args, command, environment)?,
         };

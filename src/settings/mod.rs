@@ -156,11 +156,12 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
-    /// The same, of an image that the file describes.
-    fn of_image(self, file: &config_file::ConfigFile, name: &str) -> Self {
+    /// The same, as a fault of the image that the file describes, unless a flag that was typed is at fault.
+    fn of_image(self, file: &config_file::ConfigFile, name: &str, is_typed: impl Fn(&str) -> bool) -> Self {
         match self {
-            Self::File { .. } => self,
-            error => file.fault_of_image(name, error),
+            Self::Context { .. } => file.fault_of_image(name, self),
+            Self::Flag { flag, .. } if !is_typed(flag) => file.fault_of_image(name, self),
+            error => error,
         }
     }
 

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::additional_context;
 use super::source::is_remote;
 use crate::cli::{BuildArgs, ContainerArgs, SourceArgs};
 use crate::registry::ImageRef;
@@ -98,6 +99,35 @@ pub(super) struct RunOfImage {
     devices: Vec<String>,
 }
 
+/// Flags of a build whose values a file can hold, and whether one was typed.
+pub(super) fn is_typed(flag: &str, typed: &BuildArgs) -> bool {
+    let SourceArgs { build_arg, platform, build_context, secret, label, additional_context, .. } =
+        &typed.source;
+    match flag {
+        "tag" => !typed.tag.is_empty(),
+        "build-arg" => !build_arg.is_empty(),
+        "platform" => !platform.is_empty(),
+        "build-context" => !build_context.is_empty(),
+        "secret" => !secret.is_empty(),
+        "label" => !label.is_empty(),
+        "additional-context" => additional_context.is_some(),
+        _ => true,
+    }
+}
+
+/// The same of a run.
+pub(super) fn is_typed_of_run(flag: &str, typed: &ContainerArgs) -> bool {
+    match flag {
+        "env" => !typed.env.is_empty(),
+        "volume" => !typed.volume.is_empty(),
+        "publish" => !typed.publish.is_empty(),
+        "device" => !typed.device.is_empty(),
+        "gpus" => typed.gpus.is_some(),
+        "shm-size" => typed.shm_size.is_some(),
+        _ => true,
+    }
+}
+
 impl NamedImage {
     /// The build of it as flags; those that were typed come first, and paths are relative to `directory`.
     pub(super) fn build(&self, name: &str, directory: &Path, typed: &BuildArgs) -> BuildArgs {
@@ -106,6 +136,13 @@ impl NamedImage {
         let pairs = |map: &BTreeMap<String, String>| -> Vec<String> {
             map.iter().map(|(name, value)| format!("{name}={value}")).collect()
         };
+        // What it is made for in another way is not made for what is written.
+        let made_for = additional_context::parse(typed.source.additional_context.as_deref());
+        let made_for = made_for.map(|made_for| made_for.values).unwrap_or_default();
+        let mut args = self.args.clone();
+        args.retain(|name, _| !made_for.contains_key(name));
+        let secrets: Vec<String> =
+            self.secrets.iter().map(|secret| located_secret(directory, secret)).collect();
         let contexts = self.build_contexts.iter();
         let contexts = contexts.map(|(name, place)| (name.clone(), located(directory, place))).collect();
         let additional_context = self
@@ -116,11 +153,11 @@ impl NamedImage {
             file: file
                 .clone()
                 .or_else(|| self.dockerfile.as_deref().map(|path| in_directory(directory, path))),
-            build_arg: [variables(&self.args), build_arg.clone()].concat(),
+            build_arg: [variables(&args), build_arg.clone()].concat(),
             target: target.clone().or_else(|| self.target.clone()),
             platform: first(platform, &self.platforms),
             build_context: [pairs(&contexts), build_context.clone()].concat(),
-            secret: [&self.secrets[..], secret].concat(),
+            secret: [&secrets[..], secret].concat(),
             label: [pairs(&self.labels), label.clone()].concat(),
             tags: [&self.tags[..], tags].concat(),
             additional_context: typed.source.additional_context.clone().or(additional_context),
@@ -184,6 +221,19 @@ fn variables(map: &BTreeMap<String, Option<String>>) -> Vec<String> {
 fn located(directory: &Path, place: &str) -> String {
     let is_reference = is_remote(place) || place.contains("://") || place.starts_with("target:");
     if is_reference { place.to_owned() } else { in_directory(directory, Path::new(place)) }
+}
+
+/// A secret whose file is relative to `directory`.
+fn located_secret(directory: &Path, secret: &str) -> String {
+    let located = |field: &str| match field.split_once('=') {
+        Some((name @ ("src" | "source"), file)) => {
+            format!("{name}={}", in_directory(directory, Path::new(file)))
+        }
+        _ => field.to_owned(),
+    };
+    // `src` names a variable where the type says so.
+    let is_file = !secret.split(',').any(|field| field == "type=env");
+    if is_file { secret.split(',').map(located).collect::<Vec<_>>().join(",") } else { secret.to_owned() }
 }
 
 fn in_directory(directory: &Path, path: &Path) -> String {

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
+
 use super::manifest::{Entry, EntryName};
 use super::repository::Repository;
 use super::{Address, EntryKind, Lane, Store, StoreError};
@@ -21,9 +23,21 @@ pub struct Found {
 impl Store {
     /// Looks for the entry of `key`; with `fallback` also for the newest one of the family.
     pub fn find(&self, kind: EntryKind, family: &str, key: Digest, fallback: bool) -> Found {
+        self.find_since(kind, family, key, fallback, None)
+    }
+
+    /// The same among those that were saved at `since` or later.
+    pub fn find_since(
+        &self,
+        kind: EntryKind,
+        family: &str,
+        key: Digest,
+        fallback: bool,
+        since: Option<Timestamp>,
+    ) -> Found {
         let repositories = self.repositories().collect();
-        let mut search =
-            Search { store: self, kind, family, repositories, tried: HashSet::new(), faults: Vec::new() };
+        let (tried, faults) = (HashSet::new(), Vec::new());
+        let mut search = Search { store: self, kind, family, since, repositories, tried, faults };
         let (mut entry, mut exact) = (None, false);
         for key in [Some(key), None] {
             if entry.is_none() && (key.is_some() || fallback) {
@@ -34,14 +48,38 @@ impl Store {
         Found { entry, exact, faults: search.faults }
     }
 
-    /// The entries of a family that were saved here last, at most so many; what cannot be read is passed over.
+    /// The entries of a family that were saved here last, at most so many. Passed over is what cannot be read, and, where
+    /// what is saved is signed, what no trusted key has signed.
     pub fn recent(&self, kind: EntryKind, family: &str, most: usize) -> Vec<Entry> {
+        let trust = self.trust.as_strict_as_signed();
         let places = self.lanes().map(|lane| Address::place_of(lane, kind, family));
         let names = places.flat_map(|place| self.local.names(&place).unwrap_or_default());
         let mut names: Vec<EntryName> = names.collect();
         names.sort_by(|a, b| b.cmp_age(a));
-        let entries = names.iter().filter_map(|name| self.local.entry(name, &self.trust).ok().flatten());
+        let entries = names.iter().filter_map(|name| self.local.entry(name, &trust).ok().flatten());
         entries.take(most).collect()
+    }
+
+    /// Whether an entry that was not looked for by its key may be used: a trusted key has signed it, where that is wanted.
+    ///
+    /// # Errors
+    ///
+    /// Fails when none has, and when it cannot be read.
+    pub fn vouch_for(&self, entry: &Entry) -> Result<(), StoreError> {
+        let mut told = Ok(());
+        for repository in self.repositories() {
+            match repository.entry(&entry.name(), &self.trust) {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => {}
+                Err(fault) => told = Err(fault),
+            }
+        }
+        told
+    }
+
+    /// Whether this job looks for entries in that lane.
+    pub fn reads(&self, lane: &Lane) -> bool {
+        self.lanes().any(|known| known == lane)
     }
 
     /// This job's lane, then the trunk.
@@ -55,6 +93,7 @@ struct Search<'a> {
     store: &'a Store,
     kind: EntryKind,
     family: &'a str,
+    since: Option<Timestamp>,
     /// Those that have answered so far.
     repositories: Vec<&'a Repository>,
     /// Entries that could not be used.
@@ -76,6 +115,7 @@ impl<'a> Search<'a> {
                 }
             }
             names.retain(|(name, _)| key.is_none_or(|key| name.is_for(&key)));
+            names.retain(|(name, _)| self.since.is_none_or(|since| name.is_since(since)));
             // An exact one here is as good as a newer one elsewhere.
             if key.is_some()
                 && let Some(entry) = self.first_usable(std::mem::take(&mut names))

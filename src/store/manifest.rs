@@ -66,7 +66,7 @@ pub struct Subject {
     /// Machines that one run took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NonZeroU32>,
-    /// How it was run last, for an image that was.
+    /// How it was to be run, for an image that was made for a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunFlags>,
     /// What its key was made of.

@@ -17,7 +17,6 @@
 //! removed before their chunks. Every chunk is verified whenever it is read.
 
 mod address;
-mod amend;
 pub mod backend;
 mod census;
 mod chunk;

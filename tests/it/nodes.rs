@@ -1,8 +1,12 @@
 //! Several engines: an image is handed to all of them and run on all.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::engines::{Engine, engines};
+use crate::running::Running;
 use crate::support::{BUSYBOX, Run, TestContext};
 
 fn project(context: &TestContext) {
@@ -82,9 +86,62 @@ fn an_image_is_built_once_and_run_on_every_engine() {
     let again = larder(&context, &hosts, &command).success();
     assert!(!again.stderr.contains("was loaded"), "{}", again.stderr);
     assert_eq!(again.stderr.matches("is in the engine already").count(), hosts.len() - 1, "{}", again.stderr);
-    // One engine is as many as it was run on last.
-    larder(&context, &hosts[..1], &["run", "-t", &tag, "."]).success();
-    assert_eq!(info(&context, &tag)["nodes"], 1);
+}
+
+#[test]
+fn an_image_that_only_the_first_engine_has_is_kept_to_be_handed_on() {
+    let engines = engines();
+    let hosts: Vec<&str> = engines[..2].iter().map(|engine| engine.host.as_str()).collect();
+    let context = TestContext::new(&engines[0]);
+    project(&context);
+    let tag = context.tag("app");
+    context.larder(&["build", "-t", &tag, "--tiers", "engine", "."]).success();
+    let run = larder(&context, &hosts, &["run", "-t", &tag, ".", "--", "cat", "/own"]).success();
+    assert!(
+        run.stderr.contains("image hit (engine)") && run.stderr.contains("kept as entry "),
+        "{}",
+        run.stderr
+    );
+    for host in &hosts {
+        assert_eq!(lines_of(&run.stdout, host), [context.tag("own")], "{}", run.stdout);
+    }
+    // What cannot be handed on is known before anything is built.
+    for (flags, cause) in
+        [(["--tiers", "engine"], "archive tier is off"), (["--read-only", "--strict"], "read-only")]
+    {
+        let arguments = [&["run", "-t", &tag][..], &flags, &["."]].concat();
+        larder(&context, &hosts, &arguments).failure(2, cause).hint("name one engine");
+    }
+    // Too large to be kept: the engine that has it runs it.
+    context.write("own", context.tag("other"));
+    let arguments = ["run", "-t", &tag, "--cache-max-size-gb", "0.0001", ".", "--", "cat", "/own"];
+    let run =
+        larder(&context, &hosts, &arguments).failure(1, &format!("1 of 2 engines failed: {}", hosts[1]));
+    assert_eq!(lines_of(&run.stdout, hosts[0]), [context.tag("other")], "{}", run.stderr);
+}
+
+#[test]
+fn an_interrupt_stops_the_containers_on_all_engines() {
+    let engines = engines();
+    let hosts: Vec<&str> = engines[..2].iter().map(|engine| engine.host.as_str()).collect();
+    let context = TestContext::new(&engines[0]);
+    project(&context);
+    let (tag, name) = (context.tag("app"), context.tag("run").replace(['/', ':'], "-"));
+    let flags: Vec<&str> = hosts.iter().flat_map(|host| ["--host", host]).collect();
+    let script = "trap 'echo stopped; exit 5' TERM; echo ready >&2; while :; do sleep 0.1; done";
+    let command = ["--name", &name, "-t", &tag, ".", "--", "sh", "-c", script];
+    let running = Running::start(&mut context.command(&[&["run"][..], &flags, &command].concat()));
+    for host in hosts {
+        running.await_said(&format!("{host} | ready\n"));
+    }
+    running.signal(Signal::INT);
+    let run = running.end(Duration::from_mins(1));
+    assert_eq!((run.code, run.stdout.matches(" | stopped\n").count()), (130, 2), "{}", run.stderr);
+    for engine in &engines[..2] {
+        let filter = format!("name={name}");
+        let left = engine.docker().args(["ps", "--all", "--quiet", "--filter", &filter]).output().unwrap();
+        assert_eq!(left.stdout, b"", "{}", engine.name);
+    }
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn an_entry_runs_by_its_id_without_context_or_dockerfile() {
 }
 
 #[test]
-fn an_entry_runs_as_its_image_was_run_last() {
+fn an_entry_runs_as_the_run_that_it_was_made_for() {
     let context = TestContext::new(&any_engine());
     model(&context);
     context.write("data/file", "data\n");
@@ -155,9 +155,14 @@ fn an_entry_runs_as_its_image_was_run_last() {
         script,
     ];
     let first = context.command(&arguments).env("TOKEN", "s3cret-token").output().unwrap();
+    let told = String::from_utf8(first.stderr).unwrap();
     let first = String::from_utf8(first.stdout).unwrap();
     assert!(first.starts_with("data\n1234\n/data\ns3cret-token fast CENTOS\n"), "{first}");
     let id = id(&context, &tag);
+    assert!(
+        told.contains(&format!("kept as entry {id}")),
+        "the id that was told is the one that stays: {told}"
+    );
     let info = context.larder(&["cache", "info", &id]).success().stdout;
     for words in [
         "run with",
@@ -204,6 +209,47 @@ fn an_entry_runs_as_its_image_was_run_last() {
     ]);
     assert_eq!(again, "slow ANY\n");
     assert!(!told.contains("not set here"), "{told}");
+}
+
+#[test]
+fn flags_of_another_lane_are_not_obeyed_and_unsigned_entries_not_run_where_signatures_are_wanted() {
+    let context = TestContext::new(&any_engine());
+    model(&context);
+    let tag = context.tag("model");
+    let script = "ls /hosts 2>&1 | head -1; echo \"$TOKEN.\"";
+    let arguments = [
+        "run",
+        "-t",
+        &tag,
+        "--lane",
+        "pr-1",
+        "-v",
+        "/etc:/hosts:ro",
+        "-e",
+        "TOKEN",
+        ".",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    context.larder(&arguments).success();
+    let id = id(&context, &tag);
+    let run = |more: &[&str]| {
+        let mut command = context.command(&[&["run", "--from-cache", &id], more].concat());
+        let output = command.env("TOKEN", "s3cret").output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (said, told) = run(&[]);
+    assert!(said.contains("No such file") && said.ends_with("\n.\n"), "{said}");
+    assert!(told.contains("warning: the flags are left out, for they are of another lane, pr-1"), "{told}");
+    let (said, _) = run(&["--lane", "pr-1"]);
+    assert!(!said.contains("No such file") && said.ends_with("\ns3cret.\n"), "{said}");
+    let key = "iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=";
+    let demand = ["--require-signature", "--trusted-key", key];
+    for command in [&["run", "--from-cache", &id][..], &["cache", "load", &id]] {
+        context.larder(&[command, &demand].concat()).failure(2, "not signed").hint("LARDER_TRUSTED_KEYS");
+    }
 }
 
 #[test]

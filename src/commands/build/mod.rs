@@ -21,6 +21,7 @@ mod visited;
 mod whole;
 mod witness;
 
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -41,7 +42,7 @@ use crate::output::progress::{Trace, VertexTrace};
 use crate::output::{Printer, summary};
 use crate::registry::Login;
 use crate::settings::{BuildSettings, Environment, ProgressMode, Settings};
-use crate::store::Store;
+use crate::store::{Entry, RunFlags, Store};
 use confidential::kept_words;
 use exports::{Abilities, Exports};
 use inputs::InputError;
@@ -52,7 +53,7 @@ pub(super) use explain::{Explanation, Identity};
 pub(super) use inputs::Inputs;
 pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
 pub(super) use run::{Progress, show};
-pub(super) use several::{images, known_images};
+pub(super) use several::{NamedBuild, images, known_images};
 pub(super) use visited::{VisitedBuild, is_of_visit};
 
 /// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
@@ -66,35 +67,51 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let BuildCommandArgs { build, more } = args;
     if more.is_empty() {
-        return image(build, settings, environment, printer).await.map(drop);
+        let build = BuildSettings::resolve(build, settings, environment)?;
+        return image(&build, &Purpose::default(), settings, printer).await.map(drop);
     }
     let names: Vec<&str> = [&build.context].into_iter().chain(more).map(String::as_str).collect();
-    images(&names, build, settings, environment, *printer).await.map(drop)
+    several::check(&names, build, settings)?;
+    let mut builds = Vec::new();
+    for name in names {
+        let args = BuildArgs { context: name.to_owned(), ..build.clone() };
+        let build = BuildSettings::resolve(&args, settings, environment)?;
+        builds.push(NamedBuild { name: name.to_owned(), build, purpose: Purpose::default() });
+    }
+    images(&builds, settings, *printer).await.map(drop)
+}
+
+/// What an image is built for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Purpose {
+    /// How it is to be run, which its entry is to tell.
+    pub(super) run: Option<RunFlags>,
+    /// The number of engines that it is to be run on, if there are several: then it is handed to them by its entry.
+    pub(super) nodes: Option<NonZeroU32>,
 }
 
 /// What a build came to.
 pub(super) struct Built {
     pub(super) record: BuildRecord,
-    /// `OS/ARCHITECTURE[/VARIANT]`, where the keys are known.
-    pub(super) platform: Option<String>,
+    /// The entry that holds the image, where it was kept or looked for.
+    pub(super) entry: Option<Entry>,
 }
 
 /// Builds, unless a cache has the image.
 pub(super) async fn image(
-    args: &BuildArgs,
+    build: &BuildSettings,
+    purpose: &Purpose,
     settings: &Settings,
-    environment: &Environment,
     printer: &mut Printer,
 ) -> Result<Built, CommandError> {
     let clock = Instant::now();
-    let build = BuildSettings::resolve(args, settings, environment)?;
     if build.progress == ProgressMode::Json {
         printer.speak_json();
     }
     for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
         path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path))?;
     }
-    let inputs = read_inputs(&build, *printer)?;
+    let inputs = read_inputs(build, *printer)?;
     let client = Client::connect(&settings.endpoint).await?;
     let mut job = Job {
         notes: Notes::new(&settings.cache_dir),
@@ -102,7 +119,8 @@ pub(super) async fn image(
         engine: engine(&client)?,
         record: BuildRecord::started(Timestamp::now()),
         settings,
-        build: &build,
+        build,
+        purpose,
         inputs: &inputs,
         client: &client,
         printer: *printer,
@@ -112,9 +130,10 @@ pub(super) async fn image(
         unneeded: Vec::new(),
         mounting_steps: Vec::new(),
         no_keys: None,
-        platform: None,
         image_store: None,
         store: None,
+        entry: None,
+        is_refused: false,
         is_expired: false,
         cache_is_down: false,
     };
@@ -122,7 +141,7 @@ pub(super) async fn image(
     let result = job.run().await;
     let closed = job.close(&result, millis(clock.elapsed()));
     result.and(closed)?;
-    Ok(Built { record: job.record, platform: job.platform })
+    Ok(Built { record: job.record, entry: job.entry })
 }
 
 /// Finds what a build reads, and adds to the Dockerfile what was asked for.
@@ -165,6 +184,7 @@ fn input_error(error: &InputError) -> CommandError {
 struct Job<'a> {
     settings: &'a Settings,
     build: &'a BuildSettings,
+    purpose: &'a Purpose,
     inputs: &'a Inputs,
     client: &'a Client,
     engine: Option<Engine>,
@@ -184,12 +204,14 @@ struct Job<'a> {
     mounting_steps: Vec<String>,
     /// Why the keys cannot be known, if they cannot.
     no_keys: Option<String>,
-    /// The platform that the keys are for.
-    platform: Option<String>,
     /// How the engine keeps images, once it was asked.
     image_store: Option<ImageStore>,
     /// The store, once it was opened.
     store: Option<Store>,
+    /// The entry that holds the image, once it is known.
+    entry: Option<Entry>,
+    /// There was one of this key that could not be loaded.
+    is_refused: bool,
     /// There is an image of this key, but an older one than is wanted.
     is_expired: bool,
     /// The cache's directory cannot be used.
@@ -229,7 +251,6 @@ impl Job<'_> {
         match compute_keys(self.build, self.inputs, &lookup, endpoint, &self.notes, seal).await {
             Ok(keys) => {
                 self.record.image_key = Some(keys.keys.image);
-                self.platform = Some(keys.platform.clone());
                 self.record.dependency_key = Some(keys.keys.dependency);
                 if !keys.unpinned.is_empty() {
                     self.printer.warn(&format!(

@@ -2,41 +2,45 @@
 
 use futures_util::future::join_all;
 
-use super::{Built, image};
-use crate::cli::{BuildArgs, ProgressArg};
+use super::{Built, Purpose, image};
+use crate::cli::BuildArgs;
 use crate::commands::error::CommandError;
 use crate::output::Printer;
-use crate::settings::{Environment, Settings};
+use crate::settings::{BuildSettings, ProgressMode, Settings};
 
-/// Builds the images of these names, all with these flags; each tells of itself under its name.
+/// An image of `larder.yaml` that is to be built.
+pub(in crate::commands) struct NamedBuild {
+    pub(in crate::commands) name: String,
+    pub(in crate::commands) build: BuildSettings,
+    pub(in crate::commands) purpose: Purpose,
+}
+
+/// Builds images; each tells of itself under its name, if there are several.
 ///
 /// # Errors
 ///
 /// Fails when one of them does; the others are finished first.
 pub(in crate::commands) async fn images(
-    names: &[&str],
-    args: &BuildArgs,
+    builds: &[NamedBuild],
     settings: &Settings,
-    environment: &Environment,
     printer: Printer,
 ) -> Result<Vec<Built>, CommandError> {
-    check(names, args, settings)?;
-    let builds = names.iter().map(|name| async move {
-        let args = BuildArgs { context: (*name).to_owned(), ..args.clone() };
-        let mut printer = if names.len() > 1 { printer.for_part(name) } else { printer };
-        image(&args, settings, environment, &mut printer).await.map_err(|error| (printer, error))
-    });
-    let done = join_all(builds).await;
-    if names.len() == 1 {
-        return done.into_iter().map(|built| built.map_err(|(_, error)| error)).collect();
+    if builds.len() > 1 && builds.iter().any(|named| named.build.progress == ProgressMode::Json) {
+        return Err(for_one("progress in JSON", builds.len()));
     }
+    let running = builds.iter().map(|NamedBuild { name, build, purpose }| async move {
+        let mut printer = if builds.len() > 1 { printer.for_part(name) } else { printer };
+        image(build, purpose, settings, &mut printer).await.map_err(|error| (printer, error))
+    });
+    let done = join_all(running).await;
     let (mut built, mut failed, mut kind) = (Vec::new(), Vec::new(), None);
-    for (name, result) in names.iter().zip(done) {
+    for (NamedBuild { name, .. }, result) in builds.iter().zip(done) {
         match result {
             Ok(image) => built.push(image),
+            Err((_, error)) if builds.len() == 1 => return Err(error),
             Err((printer, error)) => {
                 error.tell(printer);
-                failed.push(*name);
+                failed.push(name.as_str());
                 kind.get_or_insert(error.kind);
             }
         }
@@ -44,35 +48,36 @@ pub(in crate::commands) async fn images(
     match kind {
         None => Ok(built),
         Some(kind) => {
-            let cause = format!("{} of {} images failed: {}", failed.len(), names.len(), failed.join(", "));
+            let cause = format!("{} of {} images failed: {}", failed.len(), builds.len(), failed.join(", "));
             Err(CommandError { kind, cause, hints: Vec::new() })
         }
     }
 }
 
 /// Refuses what is no image of the file, and flags that can be meant for one image only.
-fn check(names: &[&str], args: &BuildArgs, settings: &Settings) -> Result<(), CommandError> {
+pub(super) fn check(names: &[&str], args: &BuildArgs, settings: &Settings) -> Result<(), CommandError> {
     if let Some(unknown) = names.iter().find(|name| !settings.image_names().any(|known| known == **name)) {
         return Err(CommandError::config_line(format!(
             "only images of larder.yaml are built several at once, and `{unknown}` is none"
         ))
         .hint(known_images(settings)));
     }
-    let for_one = [
+    let for_one_only = [
         ("--tag", !args.tag.is_empty()),
         ("--file", args.source.file.is_some()),
         ("--output", !args.output.is_empty()),
         ("--iidfile", args.iidfile.is_some()),
         ("--metadata-file", args.metadata_file.is_some()),
-        ("--progress=json", args.progress == Some(ProgressArg::Json)),
     ];
-    match for_one.iter().find(|(_, is_given)| *is_given && names.len() > 1) {
-        Some((flag, _)) => {
-            Err(CommandError::config_line(format!("{flag} is for one image, not for {}", names.len()))
-                .hint("build the images one after the other, or say it of each in larder.yaml"))
-        }
+    match for_one_only.iter().find(|(_, is_given)| *is_given && names.len() > 1) {
+        Some((flag, _)) => Err(for_one(flag, names.len())),
         None => Ok(()),
     }
+}
+
+fn for_one(what: &str, count: usize) -> CommandError {
+    CommandError::config_line(format!("{what} is for one image, not for {count}"))
+        .hint("build the images one after the other, or say it of each in larder.yaml")
 }
 
 /// What could have been meant.

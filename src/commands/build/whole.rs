@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
-use super::{ATTESTATIONS_SINCE, BuildKeys, Job};
+use super::{ATTESTATIONS_SINCE, BuildKeys, Job, Purpose};
 use crate::buildkit::EngineProduct;
 use crate::commands::error::{CommandError, chain};
 use crate::commands::moving::watched;
@@ -74,7 +74,11 @@ impl Job<'_> {
             let Some(keys) = keys.filter(|_| !self.cache_is_down) else { continue };
             let found = match tier {
                 EngineTier::NAME => self.lookup_in_engine(keys).await?.map(|image| (image, None)),
-                _ => self.lookup_in_store(keys).await?.map(|kept| (kept.image, Some(kept.built))),
+                _ => self.lookup_in_store(keys).await?.map(|Kept { image, entry }| {
+                    let built = entry.manifest.created;
+                    self.entry = Some(entry);
+                    (image, Some(built))
+                }),
             };
             if let Some((image, built)) = found {
                 self.note(keys, &image.id, built)?;
@@ -123,6 +127,7 @@ impl Job<'_> {
         let taking = tier.take(wanted, &self.build.tags, self.youngest(), &meter);
         let answer = watched("loading the image", taking, &meter, self.settings, self.teller()).await?;
         self.is_expired |= answer.is_too_old();
+        self.is_refused |= answer.found.is_none() && !answer.faults.is_empty();
         self.record.tiers.push(answer.record(ArchiveTier::NAME, clock.elapsed()));
         for fault in &answer.faults {
             match fault.downcast_ref() {
@@ -190,6 +195,9 @@ impl Job<'_> {
             let key = keys.keys.image.digest();
             let touched = self.store()?.touch_here(EntryKind::Image, &keys.platform, key);
             touched.or_else(|fault| self.store_fault(&fault))?;
+            if self.purpose.nodes.is_some() {
+                self.find_entry(&image, keys).await?;
+            }
         }
         self.record.steps = StepCounts { total: keys.steps, cached: keys.steps };
         self.record.outcome = Outcome::ImageHit;
@@ -197,6 +205,17 @@ impl Job<'_> {
         self.record.image_id = Some(image.id);
         let push = self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true });
         self.push(push).await
+    }
+
+    /// Finds the entry of an image that the engine has, which is made where there is none.
+    async fn find_entry(&mut self, image: &Image, keys: &BuildKeys) -> Result<(), CommandError> {
+        let Some(tier) = self.archive_tier().await? else { return Ok(()) };
+        self.entry = tier.entry_of(keys.keys.image, &keys.platform, image).await;
+        if self.entry.is_none() {
+            let keeping = self.keep(image.clone(), keys).await?;
+            self.finish_keeping(keeping).await?;
+        }
+        Ok(())
     }
 
     /// Notes the image under its key, and when it was built if that is known; a cache that cannot be written costs a warning.
@@ -230,32 +249,40 @@ impl Job<'_> {
         if let Err(error) = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now()) {
             self.notes_fault(&error)?;
         }
-        if !self.build.tiers.archive || self.settings.store.terms.read_only || self.cache_is_down {
+        if !self.build.tiers.archive || self.cache_is_down || !self.is_worth_keeping() {
             return Ok(None);
         }
-        if !self.is_worth_keeping() {
+        match engine.image(&id).await {
+            Ok(Some(image)) => self.keep(image, keys).await,
+            // It was removed as soon as it was there.
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.cache_fault(&error)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Begins to keep an image, where that is allowed.
+    async fn keep(&mut self, image: Image, keys: &BuildKeys) -> Result<Option<Keeping>, CommandError> {
+        if self.settings.store.terms.read_only {
             return Ok(None);
         }
         let Some(tier) = self.archive_tier().await? else { return Ok(None) };
-        let image = match engine.image(&id).await {
-            Ok(Some(image)) => image,
-            // It was removed as soon as it was there.
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                self.cache_fault(&error)?;
-                return Ok(None);
-            }
-        };
-        let (key, platform, subject) = (keys.keys.image, keys.platform.clone(), self.subject(&inputs));
+        let subject = self.subject(&keys.keys.published(&self.settings.seal));
+        let (key, platform) = (keys.keys.image, keys.platform.clone());
+        // What cannot be loaded is not to be taken over.
+        let anew = self.is_refused;
         let meter = Arc::new(Meter::default());
         let counter = Arc::clone(&meter);
-        let keep = async move { tier.keep(key, &platform, &image, subject, &counter).await };
+        let keep = async move { tier.keep(key, &platform, &image, subject, anew, &counter).await };
         Ok(Some(Keeping { task: tokio::spawn(keep), meter, started: Instant::now() }))
     }
 
     /// Whether keeping images has been of use, or may be to others.
     fn is_worth_keeping(&self) -> bool {
-        if self.build.tiers.keep_always || self.settings.store.remote.is_some() {
+        let is_needed = self.purpose.nodes.is_some();
+        if is_needed || self.build.tiers.keep_always || self.settings.store.remote.is_some() {
             return true;
         }
         // Where the ledger cannot be read, that is told when it is to be written.
@@ -285,7 +312,9 @@ impl Job<'_> {
             let file = InputKind::File.name();
             inputs.retain(|input| input.kind != file);
         }
-        Subject { title, tags, inputs, ..Subject::default() }
+        let Purpose { run, nodes } = self.purpose.clone();
+        let run = run.filter(|run| !run.flags.is_empty() || !run.command.is_empty());
+        Subject { title, tags, nodes, run, inputs, ..Subject::default() }
     }
 
     /// Waits until the image is kept.
@@ -309,6 +338,7 @@ impl Job<'_> {
             printer.note(&summary::kept(&record));
         }
         self.record.kept = Some(record);
+        self.entry = Some(kept.saved.entry);
         let mut faults = kept.saved.faults;
         faults.extend(keep_within(&self.store()?, self.settings.store.limits, self.printer));
         faults.iter().try_for_each(|fault| self.store_fault(fault))

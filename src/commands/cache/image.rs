@@ -23,6 +23,10 @@ impl Cache<'_> {
             return Err(CommandError::config_line(format!("the entry {id} holds no image but a {kind}"))
                 .hint("larder cache list shows which entries are images"));
         }
+        self.store.vouch_for(&listed.entry).map_err(|error| {
+            CommandError::config(&error)
+                .hint("--trusted-key (LARDER_TRUSTED_KEYS) names the keys that are trusted")
+        })?;
         Ok(listed)
     }
 

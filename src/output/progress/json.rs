@@ -75,6 +75,9 @@ enum Event<'a> {
     Message {
         level: &'a str,
         text: &'a str,
+        /// The engine that it is about, of several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        part: Option<&'a str>,
     },
     Warning {
         vertex: &'a str,
@@ -193,13 +196,13 @@ fn write_output(
     write_event(Event::Log { vertex, stream, timestamp, data: &String::from_utf8_lossy(bytes) }, out)
 }
 
-/// One line with a message of larder's own.
+/// One line with a message of larder's own, perhaps about one of several engines.
 ///
 /// # Panics
 ///
 /// Never: text always becomes JSON.
-pub fn message(level: &str, text: &str) -> String {
-    let record = Record { schema: SCHEMA, event: Event::Message { level, text } };
+pub fn message(level: &str, text: &str, part: Option<&str>) -> String {
+    let record = Record { schema: SCHEMA, event: Event::Message { level, text, part } };
     let mut line = serde_json::to_string(&record).expect("strings alone always become JSON");
     line.push('\n');
     line
@@ -266,7 +269,7 @@ mod tests {
     #[test]
     fn larders_own_messages_are_events_too() {
         assert_eq!(
-            message("warning", "a \"b\"\nc"),
+            message("warning", "a \"b\"\nc", None),
             "{\"schema\":\"larder.progress.v1\",\"event\":\"message\",\"level\":\"warning\",\"text\":\"a \\\"b\\\"\\nc\"}\n"
         );
     }

@@ -1,6 +1,5 @@
 //! What a store promises, over backends of every kind that a test can have in its own process.
 
-mod amending;
 mod concurrency;
 mod damage;
 mod eviction;
@@ -10,7 +9,6 @@ mod remote;
 mod round_trip;
 mod verification;
 
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 

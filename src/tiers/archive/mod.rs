@@ -14,7 +14,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use self::handover::Handover;
 use super::{Answer, Fault};
-use crate::digest::{Digest, InvalidDigest};
+use crate::digest::InvalidDigest;
 use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::{self, Destination, Form, SaveError, SavedImage, UnlistedError, read_listing};
 use crate::key::CacheKey;
@@ -83,8 +83,8 @@ pub enum KeepError {
 pub struct Kept {
     /// The image.
     pub image: Image,
-    /// When it was built.
-    pub built: Timestamp,
+    /// The entry that has it.
+    pub entry: Entry,
 }
 
 /// An entry's image as it was loaded.
@@ -116,8 +116,12 @@ impl ArchiveTier {
         meter: &Arc<Meter>,
     ) -> Answer<Kept> {
         let (store, key, family) = (self.store.clone(), key.digest(), platform.to_owned());
-        let found = spawn_blocking(move || store.find(EntryKind::Image, &family, key, false)).await;
-        let found = match found {
+        let found = spawn_blocking(move || {
+            let found = store.find_since(EntryKind::Image, &family, key, false, since);
+            let is_young = found.entry.is_some() || since.is_none();
+            if is_young { (found, true) } else { (store.find(EntryKind::Image, &family, key, false), false) }
+        });
+        let (found, is_young) = match found.await {
             Ok(found) => found,
             Err(error) => return Answer::fault(error, "the cache cannot be read"),
         };
@@ -127,15 +131,14 @@ impl ArchiveTier {
                 if faults.is_empty() { "no image of this key is kept" } else { "the cache cannot be read" };
             return Answer { faults, ..Answer::miss(reason) };
         };
-        let built = entry.manifest.created;
-        if since.is_some_and(|since| built < since) {
-            return Answer { faults, ..Answer::too_old(built) };
+        if !is_young {
+            return Answer { faults, ..Answer::too_old(entry.manifest.created) };
         }
         let answer = match self.load(&entry, names, meter).await {
             Ok(loaded) => {
                 faults.extend(loaded.faults.into_iter().map(Into::into));
                 let reason = format!("loaded from entry {}", entry.short_id());
-                Answer { bytes: loaded.bytes, ..Answer::hit(Kept { image: loaded.image, built }, reason) }
+                Answer { bytes: loaded.bytes, ..Answer::hit(Kept { image: loaded.image, entry }, reason) }
             }
             Err(error) => {
                 faults.push(error.into());
@@ -207,7 +210,19 @@ impl ArchiveTier {
         Ok(Loaded { image, bytes, faults })
     }
 
-    /// Keeps the engine's image `image` under `key`.
+    /// The entry of `key` for `platform`, if it holds this image of the engine's.
+    pub async fn entry_of(&self, key: CacheKey, platform: &str, image: &Image) -> Option<Entry> {
+        let (store, family, form) = (self.store.clone(), platform.to_owned(), self.form());
+        let id = image.id.clone();
+        let find = move || {
+            let entry = store.find(EntryKind::Image, &family, key.digest(), false).entry?;
+            let listing = read_listing(&store, &entry).ok()?;
+            (listing.id_in(form).to_string() == id).then_some(entry)
+        };
+        spawn_blocking(find).await.ok().flatten()
+    }
+
+    /// Keeps the engine's image `image` under `key`. Layers of earlier entries are taken over, unless `anew`.
     ///
     /// # Errors
     ///
@@ -218,12 +233,18 @@ impl ArchiveTier {
         platform: &str,
         image: &Image,
         subject: Subject,
+        anew: bool,
         meter: &Arc<Meter>,
     ) -> Result<SavedImage, KeepError> {
-        let id: Digest = image.id.parse()?;
-        let diff_ids = image.config.layers.clone();
-        let destination =
-            Destination { key: key.digest(), id, platform: platform.to_owned(), subject, diff_ids };
+        let diff_ids = if anew { Vec::new() } else { image.config.layers.clone() };
+        let destination = Destination {
+            key: key.digest(),
+            id: image.id.parse()?,
+            platform: platform.to_owned(),
+            subject,
+            diff_ids,
+            plain: matches!(self.images, ImageStore::GraphDriver),
+        };
         let (parts, archive) = mpsc::channel(WAITING);
         let (store, counter) = (self.store.clone(), Arc::clone(meter));
         meter.expect(image.size);

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Purpose: build the larder that is handed out: one static program, which carries mounts of builders of both architectures.
+# Inputs:  LARDER_COURIERS  architectures of builders (default "amd64 arm64"; `rustup target add` of their musl targets)
+# Outputs: the program's path on stdout; exit 1 where it needs anything of the machine that it runs on. Needs musl's C
+#          compiler, which is installed where it is missing (root).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/need.sh musl-gcc:musl-tools readelf:binutils
+target=$(uname -m)-unknown-linux-musl
+[[ -d $(rustc --print target-libdir --target "$target") ]] || {
+  echo "the toolchain has no target $target: rustup target add $target" >&2
+  exit 1
+}
+LARDER_COURIERS=${LARDER_COURIERS:-amd64 arm64} cargo build --release --target "$target"
+larder=${CARGO_TARGET_DIR:-target}/$target/release/larder
+
+if readelf -lW "$larder" | grep -q INTERP; then
+  echo "$larder is not static" >&2
+  exit 1
+fi
+"$larder" --version >&2
+echo "$larder"
