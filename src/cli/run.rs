@@ -19,7 +19,10 @@ pub struct RunArgs {
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
     /// Run an image that is kept, by its entry's id or from a file that larder cache export wrote; nothing is built
-    #[arg(long, value_name = "ENTRY | FILE")]
+    #[arg(long, value_name = "ENTRY | FILE", conflicts_with_all = [
+        "tag", "force_rebuild", "no_cache", "file", "build_arg", "target", "platform", "build_context", "secret", "ssh",
+        "label", "pull", "key_extra",
+    ])]
     pub from_cache: Option<String>,
     /// The container.
     #[command(flatten)]

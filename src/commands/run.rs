@@ -32,6 +32,7 @@ pub(super) async fn run(
     environment: &Environment,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
+    args.container.output.as_deref().map_or(Ok(()), Row::check)?;
     match &args.from_cache {
         Some(named) => run_kept(named, args, settings, environment, printer).await,
         None => Box::pin(run_built(args, settings, environment, printer)).await,

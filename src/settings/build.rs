@@ -94,6 +94,10 @@ impl BuildSettings {
         let Some(image) = file.images.get(name) else {
             return Self::of_flags(args, settings, environment);
         };
+        if args.tag.is_empty() && !image.has_name(name) {
+            let reason = "this cannot be the name of an image: say `names`, or write it in small letters";
+            return Err(file.fault_of_image(name, reason));
+        }
         let settings = Settings { file: file.for_image(name, image), ..settings.clone() };
         let mut both = image.build(name, &file.directory(), args);
         if args.source.platform.is_empty() && environment.get(env_vars::DOCKER_DEFAULT_PLATFORM).is_some() {

@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::SettingsError;
-use super::named_image::NamedImage;
+use super::named_image::{self, NamedImage};
 
 const DEFAULT_NAME: &str = "larder.yaml";
 
@@ -86,6 +86,7 @@ pub(super) struct ConfigFile {
     /// How long carrying mounts in or out may take.
     pub(super) mount_timeout: Option<String>,
     /// Images that are built and run by their names.
+    #[serde(deserialize_with = "named_image::unique")]
     pub(super) images: BTreeMap<String, NamedImage>,
     /// Where it stands.
     #[serde(skip)]
@@ -223,6 +224,7 @@ mod tests {
             ("images:\n  a:\n    tags: nlp\n", "expected a sequence", "line 3"),
             ("images:\n  a: [1]\n", "images.a: invalid type: sequence, expected a mapping", "line 2"),
             ("strict: true\nstrictt: true\n", "unknown field `strictt`", "at line 2"),
+            ("images:\n  a: {}\n  b: {}\n  a: {}\n", "images: `a` is there twice", "line"),
             ("images: {a: \n", "did not find expected", "line 2"),
         ] {
             let error = told(text);

@@ -20,9 +20,11 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::additional_context;
 use super::source::is_remote;
@@ -129,6 +131,11 @@ pub(super) fn is_typed_of_run(flag: &str, typed: &ContainerArgs) -> bool {
 }
 
 impl NamedImage {
+    /// Whether there is something to call the image that stands under `name`.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        !self.names.is_empty() || name.parse::<ImageRef>().is_ok()
+    }
+
     /// The build of it as flags; those that were typed come first, and paths are relative to `directory`.
     pub(super) fn build(&self, name: &str, directory: &Path, typed: &BuildArgs) -> BuildArgs {
         let SourceArgs { file, build_arg, target, platform, build_context, secret, label, tags, .. } =
@@ -163,8 +170,7 @@ impl NamedImage {
             additional_context: typed.source.additional_context.clone().or(additional_context),
             ..typed.source.clone()
         };
-        let by_itself = name.parse::<ImageRef>().is_ok().then(|| name.to_owned());
-        let names = if self.names.is_empty() { by_itself.into_iter().collect() } else { self.names.clone() };
+        let names = if self.names.is_empty() { vec![name.to_owned()] } else { self.names.clone() };
         BuildArgs {
             context: self
                 .context
@@ -236,6 +242,32 @@ fn located_secret(directory: &Path, secret: &str) -> String {
     if is_file { secret.split(',').map(located).collect::<Vec<_>>().join(",") } else { secret.to_owned() }
 }
 
+/// Reads a mapping, of which no name may be there twice.
+pub(super) fn unique<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, NamedImage>, D::Error> {
+    struct Unique;
+    impl<'de> Visitor<'de> for Unique {
+        type Value = BTreeMap<String, NamedImage>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a mapping")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+            let mut images = BTreeMap::new();
+            while let Some((name, image)) = access.next_entry::<String, NamedImage>()? {
+                if images.contains_key(&name) {
+                    return Err(A::Error::custom(format_args!("`{name}` is there twice")));
+                }
+                images.insert(name, image);
+            }
+            Ok(images)
+        }
+    }
+    deserializer.deserialize_map(Unique)
+}
+
 fn in_directory(directory: &Path, path: &Path) -> String {
     let path = directory.join(path);
     if path.as_os_str().is_empty() { ".".to_owned() } else { path.to_string_lossy().into_owned() }
@@ -285,8 +317,10 @@ mod tests {
 
     #[test]
     fn an_image_of_nothing_but_its_name_is_built_from_the_files_directory() {
-        let built = image("{}").build("My App", Path::new(""), &BuildArgs::default());
-        assert_eq!((&*built.context, built.tag.len()), (".", 0), "its name is no image's");
+        let built = image("{}").build("app", Path::new(""), &BuildArgs::default());
+        assert_eq!((&*built.context, &built.tag[..]), (".", &["app".to_owned()][..]));
+        assert!(image("{}").has_name("app") && !image("{}").has_name("My App"));
+        assert!(image("names: [app]").has_name("My App"));
     }
 
     #[test]

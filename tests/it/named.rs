@@ -135,6 +135,7 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
         .larder(&["run", "--tags", "audio"])
         .failure(2, "no image of larder.yaml has the tag audio")
         .hint("bert");
+    context.larder(&["build", "bert", "bert"]).failure(2, "bert and bert would both be called").hint("names");
     for flag in [
         &["-t", "x"][..],
         &["--iidfile", "x"],

@@ -1,6 +1,8 @@
 //! `larder run`: the image is there one way or another, and the container is what was asked for.
 
 use std::fs;
+use std::io::Read;
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -253,6 +255,27 @@ fn flags_of_another_lane_are_not_obeyed_and_unsigned_entries_not_run_where_signa
 }
 
 #[test]
+fn output_that_nobody_takes_is_no_success() {
+    let context = TestContext::new(&any_engine());
+    model(&context);
+    let (tag, name) = (context.tag("model"), context.tag("run").replace(['/', ':'], "-"));
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let command =
+        |script: &str| context.command(&["run", "-t", &tag, "--name", &name, ".", "--", "sh", "-c", script]);
+    let run = command("seq 1 1000").stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let told = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1), "{told}");
+    assert!(told.contains("error: cannot write the container's output: No space left"), "{told}");
+    // Whoever reads it goes; the container would go on for ever.
+    let mut child = command("exec yes").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 2];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let run = child.wait_with_output().unwrap();
+    assert_eq!((&first, run.status.code()), (b"y\n", Some(1)));
+    assert_eq!(containers(&context.engine, &name), "");
+}
+
+#[test]
 fn an_unknown_id_is_answered_with_those_there_are() {
     let context = TestContext::new(&any_engine());
     model(&context);
@@ -272,6 +295,11 @@ fn an_unknown_id_is_answered_with_those_there_are() {
     let directory = id(&context, ".pip-cache");
     context.larder(&["run", "--from-cache", &directory]).failure(2, "holds no image but a dir");
     context.larder(&["run", "--from-cache", &directory, "."]).failure(2, "cannot be used with");
+    for flag in [&["-t", "x"][..], &["--force-rebuild"], &["--build-arg", "A=1"]] {
+        context
+            .larder(&[&["run", "--from-cache", &directory], flag].concat())
+            .failure(2, "cannot be used with");
+    }
 }
 
 #[test]

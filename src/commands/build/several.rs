@@ -1,5 +1,7 @@
 //! Several images of `larder.yaml`, built at the same time.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::join_all;
 
 use super::{Built, Purpose, image};
@@ -27,6 +29,18 @@ pub(in crate::commands) async fn images(
 ) -> Result<Vec<Built>, CommandError> {
     if builds.len() > 1 && builds.iter().any(|named| named.build.progress == ProgressMode::Json) {
         return Err(for_one("progress in JSON", builds.len()));
+    }
+    let mut names = BTreeMap::new();
+    for NamedBuild { name, build, .. } in builds {
+        for tag in &build.tags {
+            if let Some(other) = names.insert(tag.familiar(), name) {
+                let tag = tag.familiar();
+                return Err(CommandError::config_line(format!(
+                    "{other} and {name} would both be called {tag}"
+                ))
+                .hint("give each image `names` of its own in larder.yaml, and build each once"));
+            }
+        }
     }
     let running = builds.iter().map(|NamedBuild { name, build, purpose }| async move {
         let mut printer = if builds.len() > 1 { printer.for_part(name) } else { printer };

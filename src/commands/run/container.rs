@@ -1,6 +1,9 @@
 //! A container from its making to its end, with its output handed on.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::Notify;
 
 use crate::commands::error::{CommandError, chain};
 use crate::commands::interrupts::Interrupts;
@@ -19,6 +22,27 @@ pub(super) struct End {
     pub(super) is_interrupted: bool,
 }
 
+/// What a container writes, handed on as long as someone takes it.
+struct Output {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    /// Why standard output takes no more.
+    fault: Option<io::Error>,
+}
+
+impl Output {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        match stream {
+            Stream::Out if self.fault.is_none() => {
+                self.fault = self.out.write_all(bytes).and_then(|()| self.out.flush()).err();
+            }
+            Stream::Out => {}
+            // Where standard error is gone there is nobody left to tell.
+            Stream::Err => drop(self.err.write_all(bytes).and_then(|()| self.err.flush())),
+        }
+    }
+}
+
 /// Runs a container to its end, unless the user interrupts.
 pub(super) async fn run(
     engine: &Engine,
@@ -34,7 +58,27 @@ pub(super) async fn run(
     } else if let Err(error) = container.remove().await {
         printer.warn(&format!("the container stays: {}", chain(&error)));
     }
-    done.map_err(|error| failed(&error))
+    done.map_err(|ended| match ended {
+        Ended::Engine(error) => failed(&error),
+        Ended::Lost(fault) => {
+            CommandError::build(format!("cannot write the container's output: {}", chain(&fault)))
+                .hint("the container was stopped; make room where its output goes, or send it elsewhere")
+        }
+    })
+}
+
+/// Why a container came to no end of its own.
+enum Ended {
+    /// The engine is at fault.
+    Engine(EngineError),
+    /// Standard output takes no more.
+    Lost(io::Error),
+}
+
+impl From<EngineError> for Ended {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
 }
 
 /// The first interrupt asks the container to end, a second one waits for nothing.
@@ -42,19 +86,33 @@ async fn attended(
     container: &Container,
     interrupts: &mut Interrupts,
     printer: Printer,
-) -> Result<End, EngineError> {
-    let (mut out, mut err) = (printer.stdout(), printer.stderr());
+) -> Result<End, Ended> {
+    let output = Mutex::new(Output { out: printer.stdout(), err: printer.stderr(), fault: None });
+    let is_lost = Notify::new();
+    let locked = || output.lock().unwrap_or_else(PoisonError::into_inner);
     let running = container.run(|stream, bytes| {
-        let to = match stream {
-            Stream::Out => &mut out,
-            Stream::Err => &mut err,
-        };
-        // Who does not listen any more misses it, and the container goes on.
-        drop(to.write_all(bytes).and_then(|()| to.flush()));
+        let mut output = locked();
+        output.write(stream, bytes);
+        if output.fault.is_some() {
+            is_lost.notify_one();
+        }
     });
     tokio::pin!(running);
+    let lost = |fault: io::Error| Ended::Lost(fault);
     tokio::select! {
-        status = &mut running => return Ok(End { status: status?, is_interrupted: false }),
+        status = &mut running => {
+            let status = status?;
+            return match locked().fault.take() {
+                Some(fault) => Err(lost(fault)),
+                None => Ok(End { status, is_interrupted: false }),
+            };
+        }
+        () = is_lost.notified() => {
+            // As docker run does: what it still has to say is for nobody.
+            let (stopped, _) = tokio::join!(container.stop(), &mut running);
+            stopped?;
+            return Err(lost(locked().fault.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())));
+        }
         () = interrupts.next() => {}
     }
     printer.note("\nlarder: stopping the container; interrupt again to leave at once\n");

@@ -1,7 +1,7 @@
 //! A row about a run, for a CSV file that benchmarks are read from.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -78,6 +78,16 @@ impl Row {
         self.host = host.to_string();
     }
 
+    /// Makes sure that rows can be appended to a file.
+    pub(super) fn check(path: &Path) -> Result<(), CommandError> {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map(drop)
+            .map_err(|error| unwritable(path, &error))
+    }
+
     /// Appends it to a file, behind a head if the file is new.
     pub(super) fn append(&self, path: &Path) -> Result<(), CommandError> {
         let append = || {
@@ -85,10 +95,7 @@ impl Row {
             let head = if file.metadata()?.len() == 0 { format!("{HEAD}\n") } else { String::new() };
             file.write_all(format!("{head}{}\n", self.text()).as_bytes())
         };
-        append().map_err(|error: std::io::Error| {
-            CommandError::config_line(format!("cannot write to {}: {}", path.display(), chain(&error)))
-                .hint("--output names the file")
-        })
+        append().map_err(|error: io::Error| unwritable(path, &error))
     }
 
     fn text(&self) -> String {
@@ -107,6 +114,11 @@ impl Row {
         ]
         .join(",")
     }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::config_line(format!("cannot write to {}: {}", path.display(), chain(error)))
+        .hint("--output names the file")
 }
 
 /// A field as RFC 4180 has it.
