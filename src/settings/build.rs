@@ -92,7 +92,10 @@ impl BuildSettings {
     ) -> Result<Self, SettingsError> {
         let (file, name) = (&settings.file, &args.context);
         let Some(image) = file.images.get(name) else {
-            return Self::of_flags(args, settings, environment);
+            return Self::of_flags(args, settings, environment).map_err(|error| match error {
+                SettingsError::Context { .. } if !file.images.is_empty() => file.fault_of_no_image(name),
+                error => error,
+            });
         };
         if args.tag.is_empty() && !image.has_name(name) {
             let reason = "this cannot be the name of an image: say `names`, or write it in small letters";

@@ -112,6 +112,13 @@ impl ConfigFile {
         self.fault_at(&["images", name], reason)
     }
 
+    /// The error of a name that is neither a context nor that of an image.
+    pub(super) fn fault_of_no_image(&self, name: &str) -> SettingsError {
+        let known: Vec<&str> = self.images.keys().map(String::as_str).collect();
+        let reason = format!("`{name}` is no directory, and none of its images ({})", known.join(", "));
+        SettingsError::File { path: self.path.clone(), reason }
+    }
+
     fn fault_at(&self, path: &[&str], reason: impl std::fmt::Display) -> SettingsError {
         let line = line_of(&self.text, path).map(|line| format!(" at line {line}"));
         let reason = format!("{}: {reason}{}", path.join("."), line.unwrap_or_default());

@@ -135,6 +135,10 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
         .larder(&["run", "--tags", "audio"])
         .failure(2, "no image of larder.yaml has the tag audio")
         .hint("bert");
+    for command in ["build", "run", "key"] {
+        let none = "larder.yaml: `bertt` is no directory, and none of its images (bert, gpt, resnet)";
+        context.larder(&[command, "bertt"]).failure(2, none);
+    }
     context.larder(&["build", "bert", "bert"]).failure(2, "bert and bert would both be called").hint("names");
     for flag in [
         &["-t", "x"][..],

@@ -262,7 +262,7 @@ fn output_that_nobody_takes_is_no_success() {
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let command =
         |script: &str| context.command(&["run", "-t", &tag, "--name", &name, ".", "--", "sh", "-c", script]);
-    let run = command("seq 1 1000").stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let run = command("seq 1 1000; exec sleep 100").stdout(full).stderr(Stdio::piped()).output().unwrap();
     let told = String::from_utf8(run.stderr).unwrap();
     assert_eq!(run.status.code(), Some(1), "{told}");
     assert!(told.contains("error: cannot write the container's output: No space left"), "{told}");

@@ -98,20 +98,18 @@ async fn attended(
         }
     });
     tokio::pin!(running);
-    let lost = |fault: io::Error| Ended::Lost(fault);
     tokio::select! {
         status = &mut running => {
             let status = status?;
             return match locked().fault.take() {
-                Some(fault) => Err(lost(fault)),
+                Some(fault) => Err(Ended::Lost(fault)),
                 None => Ok(End { status, is_interrupted: false }),
             };
         }
         () = is_lost.notified() => {
-            // As docker run does: what it still has to say is for nobody.
-            let (stopped, _) = tokio::join!(container.stop(), &mut running);
-            stopped?;
-            return Err(lost(locked().fault.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())));
+            // It may have ended by itself just now, and is removed in any case.
+            let _ = tokio::join!(container.stop(), &mut running);
+            return Err(Ended::Lost(locked().fault.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())));
         }
         () = interrupts.next() => {}
     }
