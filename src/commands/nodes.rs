@@ -31,7 +31,7 @@ pub(super) struct Node {
 pub(super) struct Nodes {
     pub(super) up: Vec<Node>,
     /// Those that failed, by their addresses.
-    pub(super) failed: Vec<String>,
+    failed: Vec<String>,
     /// How many were asked for.
     count: usize,
 }

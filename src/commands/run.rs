@@ -10,13 +10,13 @@ use futures_util::future::join_all;
 
 use self::container::End;
 use self::row::Row;
-use super::build::{Built, NamedBuild, Purpose, image, images, known_images};
+use super::build::{Built, NamedBuild, Purpose, images, known_images};
 use super::cache::Cache;
 use super::error::{CommandError, ErrorKind};
 use super::interrupts::Interrupts;
 use super::nodes::{Handed, Names, Nodes};
 use super::store::open;
-use crate::cli::{BuildArgs, PlaceArg, RunArgs};
+use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RunArgs};
 use crate::ledger::millis;
 use crate::output::Printer;
 use crate::output::entries::EntryInfo;
@@ -64,6 +64,9 @@ async fn run_kept(
         ));
         kept.flags.clear();
     }
+    if ContainerArgs::of_flags(&kept.flags).is_none() {
+        printer.warn("the entry's flags are left out, for this larder does not know them: give them again");
+    }
     let variables = &build.source.variables;
     let run = RunSettings::of_entry(&args.container, &args.command, &kept, variables, environment)?;
     let missing = run.missing_variables();
@@ -99,13 +102,9 @@ async fn run_built(
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
     let mut interrupts = Interrupts::watch();
-    let (names, mut args_of_build) = subjects(args, settings)?;
+    let (names, args_of_build) = subjects(args, settings)?;
     let nodes = NonZeroU32::new(u32::try_from(settings.endpoints.len()).unwrap_or(u32::MAX));
     let nodes = nodes.filter(|nodes| nodes.get() > 1);
-    if nodes.is_some() {
-        // What is handed on is kept, whether or not that was of use before.
-        args_of_build.tiers.enable_cache = args_of_build.tiers.enable_cache.or(Some(true));
-    }
     let (mut builds, mut runs, mut is_quiet) = (Vec::new(), Vec::new(), false);
     for name in names {
         let args_of_build = BuildArgs { context: name.clone(), ..args_of_build.clone() };
@@ -122,10 +121,7 @@ async fn run_built(
     }
     let mut nodes = Nodes::connect(settings, *printer, is_quiet).await?;
     let first = settings.on(&nodes.up[0].endpoint);
-    let built = match &builds[..] {
-        [NamedBuild { build, purpose, .. }] => vec![image(build, purpose, &first, printer).await?],
-        builds => images(builds, &first, *printer).await?,
-    };
+    let built = images(&builds, &first, *printer).await?;
     let mut outcome = Outcome::default();
     for ((NamedBuild { name, build, .. }, run), image) in builds.iter().zip(&runs).zip(built) {
         if builds.len() > 1 && !is_quiet {

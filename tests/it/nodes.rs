@@ -112,6 +112,10 @@ fn an_image_that_only_the_first_engine_has_is_kept_to_be_handed_on() {
         let arguments = [&["run", "-t", &tag][..], &flags, &["."]].concat();
         larder(&context, &hosts, &arguments).failure(2, cause).hint("name one engine");
     }
+    let mut off = context.command(&["run", "-H", hosts[0], "-H", hosts[1], "-t", &tag, "."]);
+    let off = off.env("LARDER_ENABLED", "0").output().unwrap();
+    let told = String::from_utf8_lossy(&off.stderr);
+    assert!(off.status.code() == Some(2) && told.contains("caching is switched off"), "{told}");
     // Too large to be kept: the engine that has it runs it.
     context.write("own", context.tag("other"));
     let arguments = ["run", "-t", &tag, "--cache-max-size-gb", "0.0001", ".", "--", "cat", "/own"];

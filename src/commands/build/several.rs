@@ -68,7 +68,7 @@ pub(in crate::commands) async fn images(
     }
 }
 
-/// Refuses what is no image of the file, and flags that can be meant for one image only.
+/// Refuses what is no image of the file, and flags that can be meant for one image only, where there are several.
 pub(super) fn check(names: &[&str], args: &BuildArgs, settings: &Settings) -> Result<(), CommandError> {
     if let Some(unknown) = names.iter().find(|name| !settings.image_names().any(|known| known == **name)) {
         return Err(CommandError::config_line(format!(
@@ -83,7 +83,7 @@ pub(super) fn check(names: &[&str], args: &BuildArgs, settings: &Settings) -> Re
         ("--iidfile", args.iidfile.is_some()),
         ("--metadata-file", args.metadata_file.is_some()),
     ];
-    match for_one_only.iter().find(|(_, is_given)| *is_given && names.len() > 1) {
+    match for_one_only.iter().find(|(_, is_given)| *is_given) {
         Some((flag, _)) => Err(for_one(flag, names.len())),
         None => Ok(()),
     }
