@@ -97,11 +97,15 @@ new_engine() {
   cargo build -q && LARDER=${LARDER:-${CARGO_TARGET_DIR:-$root/target}/debug/larder} "$scripts/check-mounts.sh"
 }
 
+registries() {
+  cargo build -q && LARDER=${LARDER:-${CARGO_TARGET_DIR:-$root/target}/debug/larder} "$scripts/check-registry.sh"
+}
+
 pipelines() {
   cargo build -q && LARDER=${LARDER:-${CARGO_TARGET_DIR:-$root/target}/debug/larder} "$scripts/check-pipelines.sh"
 }
 
-step "tools" "$scripts/need.sh" curl:curl docker-registry:docker-registry git:git jq:jq make:make script:bsdutils ssh-agent:openssh-client setpriv:util-linux
+step "tools" "$scripts/need.sh" curl:curl docker-registry:docker-registry git:git jq:jq make:make nginx:nginx-light script:bsdutils ssh-agent:openssh-client setpriv:util-linux
 step "Rust" need_rust
 step "object stores" get_object_stores
 if [[ -n ${DOCKER_HOST:-} ]]; then
@@ -116,6 +120,7 @@ report+=("$(printf '%-6s %4d s  engines' ok "$SECONDS")")
 check "Rust tests" rust_tests "$@"
 if (($# == 0)); then
   if ((EUID == 0)); then check "cache mounts on a new engine" new_engine; fi
+  if ((EUID == 0)); then check "registries and new engines" registries; fi
   check "static checks" make --no-print-directory check
   check "pipelines" pipelines
 fi

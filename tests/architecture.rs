@@ -145,6 +145,16 @@ fn the_environment_is_read_in_one_place_and_its_variables_are_named_in_one() {
 }
 
 #[test]
+fn the_sdk_of_aws_stays_in_its_room() {
+    for (_, files) in rooms() {
+        for (file, code) in files {
+            let uses = ["aws_sdk", "aws_config", "aws_smithy"].iter().any(|name| code.contains(name));
+            assert!(!uses || file.starts_with("registry/ecr"), "{}", file.display());
+        }
+    }
+}
+
+#[test]
 fn bollard_stays_in_the_engine_room() {
     for (room, files) in rooms() {
         for (file, code) in files {

@@ -147,6 +147,20 @@ impl Client {
         Ok(records.iter().map(|record| u64::try_from(record.size).unwrap_or_default()).sum())
     }
 
+    /// Whether there are layers in its build cache. Cache mounts are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it gives no answer.
+    pub async fn has_layers(&self) -> Result<bool, ConnectError> {
+        let request =
+            DiskUsageRequest { filter: vec!["type==regular".to_owned()], ..DiskUsageRequest::default() };
+        let usage = self.control.clone().disk_usage(request).await;
+        let broken =
+            |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
+        Ok(!usage.map_err(broken)?.into_inner().record.is_empty())
+    }
+
     async fn connect_docker(endpoint: &Endpoint, ping: &Ping) -> Result<Self, ConnectError> {
         let header = |name: &str| ping.headers.get(name).and_then(|value| value.to_str().ok());
         if ping.message.contains("HTTPS server") {

@@ -14,6 +14,15 @@ pub struct BuildCommandArgs {
     /// The one build, or the first.
     #[command(flatten)]
     pub build: BuildArgs,
+    /// Build this Dockerfile first, once for each set of dependencies, and hand its image on as the build argument BASE_IMAGE
+    #[arg(long, value_name = "FILE")]
+    pub base: Option<String>,
+    /// Repository that the base image is kept in [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
+    #[arg(long, value_name = "REPOSITORY", requires = "base")]
+    pub base_repo: Option<String>,
+    /// Let of the context these files alone decide whether the base image is built anew
+    #[arg(long, value_name = "FILE", value_delimiter = ',', requires = "base")]
+    pub base_requirements: Vec<String>,
     /// Further images of larder.yaml, built at the same time
     #[arg(value_name = "NAME")]
     pub more: Vec<String>,
@@ -40,6 +49,9 @@ pub struct BuildArgs {
     /// Push the image to its registry
     #[arg(long)]
     pub push: bool,
+    /// Create repositories in Amazon's registry that do not exist
+    #[arg(long)]
+    pub create_repository: bool,
     /// Put the image into the engine (the default with a Docker engine)
     #[arg(long)]
     pub load: bool,
@@ -107,12 +119,15 @@ pub struct TierArgs {
     /// Use caches, which is the default, and keep the image even where that has been of no use; =false builds without any of larder's [env: LARDER_ENABLED]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub enable_cache: Option<bool>,
-    /// Tiers to use: some of engine, archive, mounts [env: LARDER_TIERS] [default: all]
+    /// Tiers to use: some of engine, registry, archive, layers, mounts [env: LARDER_TIERS] [default: all]
     #[arg(long, value_name = "TIER", value_delimiter = ',')]
     pub tiers: Vec<String>,
-    /// How long moving a whole image into or out of the store may take [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]
+    /// How long moving a whole image into or out of the store, or layers to a registry, may take [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]
     #[arg(long, value_name = "DURATION")]
     pub archive_timeout: Option<String>,
+    /// Repository for what is kept in a registry [env: LARDER_CACHE_REPO] [default: the one that is pushed to]
+    #[arg(long, value_name = "REPOSITORY")]
+    pub cache_repo: Option<String>,
 }
 
 /// How progress is shown.

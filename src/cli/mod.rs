@@ -4,9 +4,11 @@
 
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, shown as they are")]
 
+mod base;
 mod build;
 mod cache;
 mod dir;
+mod ecr;
 mod mount;
 mod run;
 mod source;
@@ -17,12 +19,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use base::{BaseArgs, BaseBuildArgs, BaseCommand};
 pub use build::{BuildArgs, BuildCommandArgs, ProgressArg, RefusedArgs, TierArgs};
 pub use cache::{
     CacheArgs, CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, LoadArgs, PlaceArg,
     ReadArgs, VerifyArgs,
 };
 pub use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
+pub use ecr::{
+    CreateArgs, EcrArgs, EcrCleanArgs, EcrCommand, EcrLifecycleArgs, EcrLoginArgs, EcrPullArgs, EcrPushArgs,
+};
 pub use mount::{CarryArgs, MountArgs, MountBuildArgs, MountCommand};
 pub use run::{ContainerArgs, ImageArgs, RunArgs};
 pub use source::{SourceArgs, StepArgs};
@@ -67,6 +73,10 @@ pub enum Command {
     Stats(StatsArgs),
     /// Carry cache mounts between a builder and the cache, around a build by any command
     Mount(MountArgs),
+    /// Build images that others stand on, once
+    Base(BaseArgs),
+    /// Use Amazon's registry: logins, pulls and pushes, cleaning up
+    Ecr(EcrArgs),
     /// Keep directories, such as a package manager's cache, from one run to the next
     Dir(DirArgs),
 }

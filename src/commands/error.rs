@@ -16,6 +16,8 @@ pub(crate) use failed_build::Circumstances;
 pub(crate) enum ErrorKind {
     /// The user's own build failed.
     Build,
+    /// The image was built and cannot be pushed.
+    Push,
     /// A flag, a file or the engine's address is wrong, or no engine is there.
     Config,
     /// A cache is at fault, under `--strict` or where that was the question.
@@ -30,7 +32,7 @@ impl ErrorKind {
     /// The process's exit code, as the command-line help lists them.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
-            Self::Build => 1,
+            Self::Build | Self::Push => 1,
             Self::Config => 2,
             Self::Cache => 3,
             Self::Interrupted => 130,

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::build::{BuildKeys, Inputs, Lookup, NoKeys, compute_keys, engine, read_inputs};
 use super::error::{CommandError, chain};
+use super::registries::Registries;
 use super::{print_json, print_text};
 use crate::buildkit::Client;
 use crate::cli::{BuildArgs, Format, KeyArgs};
@@ -13,7 +14,6 @@ use crate::key::{CacheKey, Input};
 use crate::notes::Notes;
 use crate::output::Printer;
 use crate::output::progress::screen_text;
-use crate::registry::Login;
 use crate::settings::{BuildSettings, Environment, Settings};
 
 #[derive(Serialize)]
@@ -79,8 +79,8 @@ pub(super) async fn keyed(
     let inputs = read_inputs(&build, printer)?;
     let client = Client::connect(&settings.endpoint).await?;
     let engine = engine(&client)?;
-    let login = Login::new(&settings.docker_config);
-    let lookup = Lookup { engine: engine.as_ref(), login: &login, pull: build.source.pull };
+    let registries = Registries::new(settings, engine.as_ref());
+    let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };
     let notes = Notes::new(&settings.cache_dir);
     let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &notes, &settings.seal)
         .await

@@ -55,6 +55,15 @@ impl<'a> KnownBuilder<'a> {
         self.notes.note_builder(&self.entry)
     }
 
+    pub(super) fn has_had_step(&self, mark: Digest) -> bool {
+        self.entry.has_had_step(mark)
+    }
+
+    pub(super) fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>) -> Result<(), NotesError> {
+        self.entry.note_steps(marks, Timestamp::now());
+        self.notes.note_builder(&self.entry)
+    }
+
     pub(super) fn forget_layers(&mut self, layers: Digest) -> Result<(), NotesError> {
         self.entry.forget_layers(layers);
         self.notes.note_builder(&self.entry)

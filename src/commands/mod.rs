@@ -1,9 +1,11 @@
 //! The subcommands, one file each: they put the rooms to work and decide nothing that a room could.
 
+mod base;
 mod build;
 mod cache;
 mod carry;
 mod dir;
+mod ecr;
 mod error;
 mod interrupts;
 mod key;
@@ -11,6 +13,7 @@ mod known_builder;
 mod mount;
 mod moving;
 mod nodes;
+mod registries;
 mod run;
 mod stats;
 mod store;
@@ -65,6 +68,8 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Cache(args) => cache::run(args, &settings, environment, *printer),
         Command::Stats(args) => stats::run(args, &settings, *printer),
         Command::Mount(args) => on_a_runtime(mount::run(args, &settings, environment, *printer)),
+        Command::Base(args) => on_a_runtime(base::run(args, &settings, environment, *printer)),
+        Command::Ecr(args) => on_a_runtime(ecr::run(args, &settings, *printer)),
         Command::Dir(args) => on_a_runtime(dir::run(args, &settings, environment, *printer)),
     }
 }

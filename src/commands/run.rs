@@ -115,7 +115,7 @@ async fn run_built(
             check_handing_on(&build, settings)?;
         }
         is_quiet |= shows_nothing(&build, printer);
-        let purpose = Purpose { run: Some(run.kept.clone()), nodes };
+        let purpose = Purpose { run: Some(run.kept.clone()), nodes, ..Purpose::default() };
         builds.push(NamedBuild { name, build, purpose });
         runs.push(run);
     }

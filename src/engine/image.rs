@@ -5,7 +5,7 @@ use bollard::models::{ImageInspect, SystemInfo};
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 
 use super::{Engine, EngineError, is_not_found};
-use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSettings};
+use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSettings, Reach};
 
 /// An image that the engine has.
 #[derive(Debug, Clone, Default)]
@@ -169,6 +169,20 @@ impl Engine {
         let info = self.info().await?;
         let text = |text: Option<String>| text.unwrap_or_default();
         Ok(format!("{} {}", text(info.id), text(info.docker_root_dir)))
+    }
+
+    /// How the engine reaches registries: those that it takes as insecure, and its mirrors of Docker Hub.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine cannot be asked.
+    pub async fn reach(&self) -> Result<Reach, EngineError> {
+        let config = self.info().await?.registry_config.unwrap_or_default();
+        let hosts = config.index_configs.unwrap_or_default().into_iter();
+        let hosts = hosts.filter(|(_, index)| index.secure == Some(false)).map(|(host, _)| host);
+        let networks = config.insecure_registry_cidrs.unwrap_or_default();
+        let insecure = networks.into_iter().chain(hosts).collect();
+        Ok(Reach { insecure, mirrors: config.mirrors.unwrap_or_default(), ..Reach::default() })
     }
 
     async fn info(&self) -> Result<SystemInfo, EngineError> {

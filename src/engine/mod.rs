@@ -1,4 +1,4 @@
-//! The Docker Engine API: images, names, pushes. The only user of bollard.
+//! The Docker Engine API: images, names, pulls, pushes. The only user of bollard.
 //!
 //! Streams are opened by `endpoint`, so that Unix sockets, TLS and ssh are the
 //! same ones that BuildKit is reached by.
@@ -6,6 +6,7 @@
 mod archive;
 mod container;
 mod image;
+mod pull;
 mod push;
 mod transport;
 

@@ -18,6 +18,8 @@ pub enum KeyRole {
     Image,
     /// An image's dependencies.
     Dependency,
+    /// An image that others stand on.
+    Base,
 }
 
 impl KeyRole {
@@ -25,6 +27,7 @@ impl KeyRole {
         match self {
             Self::Image => "image",
             Self::Dependency => "dependency",
+            Self::Base => "base",
         }
     }
 }

@@ -12,7 +12,7 @@
 //!  field  = length · bytes
 //!  length, count = 8 bytes, little-endian
 //!  sealed = Argon2id( SHA-256( field("larder-seal-v1") · input* ), salt = the key without it ), see `seal`
-//!  role   = "image" | "dependency";  kind = one of InputKind's names
+//!  role   = "image" | "dependency" | "base";  kind = one of InputKind's names
 //! ```
 //!
 //! Invariants: every field carries its length, so no two sequences of fields
@@ -20,6 +20,7 @@
 //! matters; a name stands once in a kind; names hold no value of a build
 //! argument; none can be guessed from a key (see `seal`). Changing what is encoded needs a new version in its first field.
 
+mod base;
 mod dependency;
 mod difference;
 mod directory;

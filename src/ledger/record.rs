@@ -39,9 +39,15 @@ pub struct BuildRecord {
     pub tiers: Vec<TierRecord>,
     /// The cache mounts.
     pub mounts: Vec<MountRecord>,
+    /// The base image that was found or built before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseRecord>,
     /// What keeping the image in the store came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptRecord>,
+    /// What leaving its layers in a registry came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_layers: Option<KeptLayersRecord>,
     /// How long it took in all, milliseconds.
     pub millis: u64,
     /// What BuildKit's exporters answered (`containerimage.digest`, …), beside the fields above as docker
@@ -72,6 +78,9 @@ pub struct StepCounts {
     pub total: usize,
     /// Those answered by a cache.
     pub cached: usize,
+    /// Those of them whose layers a registry had and, as far as is known, not the builder.
+    #[serde(default)]
+    pub imported: usize,
 }
 
 /// A step.
@@ -83,6 +92,9 @@ pub struct StepEntry {
     pub name: String,
     /// Answered by a cache.
     pub cached: bool,
+    /// By one in a registry, as far as is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imported: bool,
     /// How long it ran, milliseconds.
     pub millis: u64,
 }
@@ -112,6 +124,38 @@ pub struct KeptRecord {
     /// Bytes that it added to the store.
     pub added_bytes: u64,
     /// Time it took, milliseconds, from the end of the build on.
+    pub millis: u64,
+}
+
+/// The image that the Dockerfile was handed to stand on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseRecord {
+    /// What it is called, by its digest where a registry has it.
+    pub reference: String,
+    /// Its key.
+    pub key: CacheKey,
+    /// Whether it was there.
+    pub outcome: BaseOutcome,
+    /// How long finding or building it took, milliseconds.
+    pub millis: u64,
+}
+
+/// How a base image came to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseOutcome {
+    /// It was there.
+    Found,
+    /// It was built.
+    Built,
+}
+
+/// Layers that were left in a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptLayersRecord {
+    /// The names that they are found by.
+    pub references: Vec<String>,
+    /// Time it took, milliseconds.
     pub millis: u64,
 }
 
@@ -197,7 +241,9 @@ impl BuildRecord {
             step_list: Vec::new(),
             tiers: Vec::new(),
             mounts: Vec::new(),
+            base: None,
             kept: None,
+            kept_layers: None,
             millis: 0,
             more: BTreeMap::new(),
             error: None,

@@ -159,6 +159,7 @@ mod tests {
                 digest: (*digest).to_owned(),
                 name: String::new(),
                 cached: *cached,
+                imported: false,
                 millis: *millis,
             })
             .collect();
@@ -166,7 +167,7 @@ mod tests {
         BuildRecord {
             outcome,
             millis,
-            steps: StepCounts { total: steps.len(), cached },
+            steps: StepCounts { total: steps.len(), cached, imported: 0 },
             step_list,
             tiers: vec![TierRecord {
                 tier: "engine".to_owned(),
@@ -185,7 +186,7 @@ mod tests {
             build("k", Outcome::Built, 9000, &[("install", false, 8000), ("copy", false, 1000)]),
             build("l", Outcome::Built, 1200, &[("install", true, 0), ("copy2", false, 1000)]),
             BuildRecord {
-                steps: StepCounts { total: 2, cached: 2 },
+                steps: StepCounts { total: 2, cached: 2, imported: 0 },
                 ..build("k", Outcome::ImageHit, 40, &[])
             },
             build("m", Outcome::Failed, 500, &[("install", true, 0)]),

@@ -12,6 +12,8 @@ use crate::digest::Digest;
 const SCHEMA: &str = "larder.builder.v1";
 /// Layers, and mounts, that are known of one builder; beyond that the oldest go.
 const MOST: usize = 64;
+/// Steps that are known of one builder.
+const MOST_STEPS: usize = 1024;
 
 /// What is known of one builder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,9 @@ pub struct BuilderEntry {
     layers: BTreeMap<Digest, BuiltLayers>,
     /// When a cache mount, by its key, was last seen with something in it.
     mounts: BTreeMap<Digest, Timestamp>,
+    /// When a step, by its mark, was last seen there, run or cached.
+    #[serde(default)]
+    steps: BTreeMap<Digest, Timestamp>,
 }
 
 /// Layers of dependencies.
@@ -44,7 +49,7 @@ impl BuilderEntry {
     /// Notes that it made `image` on these layers.
     pub fn note_layers(&mut self, layers: Digest, image: &str, now: Timestamp) {
         self.layers.insert(layers, BuiltLayers { image: image.to_owned(), built: now });
-        forget_oldest(&mut self.layers, |layers| layers.built);
+        forget_oldest(&mut self.layers, MOST, |layers| layers.built);
     }
 
     /// Notes that it has those layers no more.
@@ -60,12 +65,23 @@ impl BuilderEntry {
     /// Notes that a mount has something in it.
     pub fn note_mount(&mut self, key: Digest, now: Timestamp) {
         self.mounts.insert(key, now);
-        forget_oldest(&mut self.mounts, |seen| *seen);
+        forget_oldest(&mut self.mounts, MOST, |seen| *seen);
+    }
+
+    /// Whether it has had a step.
+    pub fn has_had_step(&self, mark: Digest) -> bool {
+        self.steps.contains_key(&mark)
+    }
+
+    /// Notes that it has these steps.
+    pub fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>, now: Timestamp) {
+        self.steps.extend(marks.into_iter().map(|mark| (mark, now)));
+        forget_oldest(&mut self.steps, MOST_STEPS, |seen| *seen);
     }
 }
 
-fn forget_oldest<K: Ord + Copy, V>(known: &mut BTreeMap<K, V>, at: impl Fn(&V) -> Timestamp) {
-    while known.len() > MOST
+fn forget_oldest<K: Ord + Copy, V>(known: &mut BTreeMap<K, V>, most: usize, at: impl Fn(&V) -> Timestamp) {
+    while known.len() > most
         && let Some(oldest) = known.iter().min_by_key(|(_, value)| at(value)).map(|(key, _)| *key)
     {
         known.remove(&oldest);
@@ -88,6 +104,7 @@ impl Notes {
             builder: builder.to_owned(),
             layers: BTreeMap::new(),
             mounts: BTreeMap::new(),
+            steps: BTreeMap::new(),
         }))
     }
 
@@ -120,12 +137,14 @@ mod tests {
         for number in 0..=64 {
             entry.note_layers(key(number), "image", at(number));
             entry.note_mount(key(number), at(number));
+            entry.note_steps([key(number)], at(number));
         }
         notes.note_builder(&entry).unwrap();
         let mut known = notes.builder("one").unwrap();
         assert_eq!(known, entry);
         assert_eq!((known.image_on(key(0)), known.image_on(key(1))), (None, Some("image")));
         assert_eq!(known.mount_seen(key(64)), Some(at(64)));
+        assert!(known.has_had_step(key(0)) && !known.has_had_step(key(65)));
         known.forget_layers(key(1));
         assert_eq!(known.image_on(key(1)), None);
         assert_eq!(notes.builder("two").unwrap().image_on(key(1)), None);

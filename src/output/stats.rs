@@ -114,7 +114,7 @@ mod tests {
         let built = BuildRecord {
             outcome: Outcome::Built,
             names: vec!["app:1".to_owned()],
-            steps: StepCounts { total: 4, cached: 3 },
+            steps: StepCounts { total: 4, cached: 3, imported: 0 },
             millis: 61_530,
             ..BuildRecord::started(Timestamp::UNIX_EPOCH)
         };

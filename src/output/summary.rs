@@ -6,7 +6,10 @@ use std::time::Duration;
 use humansize::{DECIMAL, format_size};
 
 use super::table::{self, Align};
-use crate::ledger::{BuildRecord, KeptRecord, Outcome, TierOutcome, millis};
+use crate::engine::PushProgress;
+use crate::ledger::{
+    BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, Outcome, TierOutcome, millis,
+};
 
 /// Renders what a build hit and how long it took, for people.
 pub fn render(record: &BuildRecord) -> String {
@@ -47,6 +50,13 @@ pub fn render(record: &BuildRecord) -> String {
         _ => format!("{} of {} steps cached", record.steps.cached, record.steps.total),
     };
     let _ = writeln!(text, "  {what} in {}, {steps}", duration(record.millis));
+    if let Some(BaseRecord { reference, outcome, millis, .. }) = &record.base {
+        let how = match outcome {
+            BaseOutcome::Found => "found",
+            BaseOutcome::Built => "built",
+        };
+        let _ = writeln!(text, "  on {reference}, {how} in {}", duration(*millis));
+    }
     if let Some(id) = &record.image_id {
         let names =
             if record.names.is_empty() { String::new() } else { format!(" as {}", record.names.join(", ")) };
@@ -70,6 +80,23 @@ pub fn kept(record: &KeptRecord) -> String {
         size(record.added_bytes),
         duration(record.millis)
     )
+}
+
+/// Tells of an image that was pulled.
+pub fn pulled(name: &str, bytes: u64, elapsed: Duration) -> String {
+    format!("pulled {name} in {}: {}\n", duration(millis(elapsed)), format_size(bytes, DECIMAL))
+}
+
+/// Tells of an image that was pushed.
+pub fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> String {
+    let PushProgress { sent, present, .. } = progress;
+    let seconds = elapsed.as_secs_f64();
+    format!("pushed {name} in {seconds:.1}s: {sent} layers sent, {present} already there\n")
+}
+
+/// Tells where layers are kept.
+pub fn kept_layers(record: &KeptLayersRecord) -> String {
+    format!("the layers are kept as {} in {}\n", record.references.join(" and "), duration(record.millis))
 }
 
 /// An id as people read it: `sha256:` and twelve digits.
@@ -104,7 +131,7 @@ mod tests {
             outcome: Outcome::Built,
             image_id: Some(format!("sha256:{}", "0123456789".repeat(6))),
             names: vec!["app:1".to_owned()],
-            steps: StepCounts { total: 4, cached: 3 },
+            steps: StepCounts { total: 4, cached: 3, imported: 0 },
             tiers: vec![
                 tier("engine", TierOutcome::Miss, 2, "no image of this key is known"),
                 tier("layers", TierOutcome::Hit, 61_400, "3 of 4 steps cached"),
@@ -114,7 +141,7 @@ mod tests {
         };
         insta::assert_snapshot!("a_build", render(&record));
         record.outcome = Outcome::ImageHit;
-        record.steps = StepCounts { total: 4, cached: 4 };
+        record.steps = StepCounts { total: 4, cached: 4, imported: 0 };
         record.hit_tier = Some("engine".to_owned());
         record.millis = 31;
         record.tiers = vec![tier("engine", TierOutcome::Hit, 4, "the image is in the engine")];

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use humansize::{DECIMAL, format_size};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::table::{self, Align};
@@ -30,6 +31,21 @@ pub struct Usage<'a> {
     engine_build_cache_bytes: Option<u64>,
     /// The key that new entries are signed with, in base64.
     public_key: Option<String>,
+    /// What repositories of Amazon's hold that larder keeps something in.
+    registries: Vec<RegistryUsage>,
+}
+
+/// What a repository holds.
+#[derive(Debug, Serialize)]
+pub struct RegistryUsage {
+    /// `HOST/PATH`.
+    pub repository: String,
+    /// Its images, tagged or not.
+    pub images: usize,
+    /// Bytes of them, as if no layers were shared.
+    pub bytes: u64,
+    /// When one of them was last pulled, to the day, if ever.
+    pub last_pull: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +80,7 @@ impl<'a> Usage<'a> {
             lanes: lanes.into_iter().map(lane).collect(),
             engine_build_cache_bytes: build_cache,
             public_key: None,
+            registries: Vec::new(),
         }
     }
 
@@ -71,6 +88,12 @@ impl<'a> Usage<'a> {
     #[must_use]
     pub fn signed_with(self, public_key: Option<String>) -> Self {
         Self { public_key, ..self }
+    }
+
+    /// Tells what repositories hold.
+    #[must_use]
+    pub fn with_registries(self, registries: Vec<RegistryUsage>) -> Self {
+        Self { registries, ..self }
     }
 
     /// The usage for people.
@@ -96,6 +119,12 @@ impl<'a> Usage<'a> {
             line("Needed by no entry", &format!("{}; the next eviction removes it", size(self.bytes_unused)));
         }
         line("Engine's own build cache", &self.engine_build_cache_bytes.map_or("unknown".to_owned(), size));
+        for RegistryUsage { repository, images, bytes, last_pull } in &self.registries {
+            let pulled = last_pull.map_or("never pulled".to_owned(), |last| {
+                format!("last pulled on {}", last.strftime("%Y-%m-%d"))
+            });
+            line(repository, &format!("{images} images, {}, {pulled}", size(*bytes)));
+        }
         if let Some(key) = &self.public_key {
             line("Entries are signed with", key);
         }

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reqwest::Client;
 use reqwest::header::HeaderValue;
 
 use super::{Credentials, ImageRef, TokenError, TokenRequest};
@@ -42,6 +43,7 @@ impl Challenge {
         self,
         name: &ImageRef,
         credentials: &Credentials,
+        client: &Client,
     ) -> Result<Option<HeaderValue>, TokenError> {
         let value = match self {
             Self::Basic if credentials.is_anonymous() || credentials.username.is_empty() => return Ok(None),
@@ -52,7 +54,10 @@ impl Challenge {
             Self::Bearer { realm, service, scope } => {
                 let pull = format!("repository:{}:pull", name.path());
                 let scopes = vec![if scope.is_empty() { pull } else { scope }];
-                let token = TokenRequest { realm, service, scopes }.fetch(credentials).await?;
+                let request = TokenRequest { realm, service, scopes };
+                // A registry that hands out its own tokens is known by the same certificates.
+                let own = request.is_of(name.host()).then_some(client);
+                let token = request.fetch_with(own, credentials).await?;
                 format!("Bearer {}", token.token)
             }
         };
@@ -120,9 +125,10 @@ mod tests {
     async fn a_login_is_answered_and_nobody_is_not() {
         let name: ImageRef = "reg.example/app".parse().unwrap();
         let login = Credentials { username: "ci".to_owned(), secret: "s3cret".to_owned() };
-        let header = Challenge::Basic.answer(&name, &login).await.unwrap().unwrap();
+        let client = crate::registry::Reach::default().client("reg.example").unwrap();
+        let header = Challenge::Basic.answer(&name, &login, &client).await.unwrap().unwrap();
         assert_eq!(header.to_str().unwrap(), "Basic Y2k6czNjcmV0");
         assert!(!format!("{header:?}").contains("Y2k6"));
-        assert_eq!(Challenge::Basic.answer(&name, &Credentials::default()).await.unwrap(), None);
+        assert_eq!(Challenge::Basic.answer(&name, &Credentials::default(), &client).await.unwrap(), None);
     }
 }

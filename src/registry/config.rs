@@ -18,6 +18,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::Digest;
@@ -130,6 +131,15 @@ struct File {
 struct RootFs {
     #[serde(deserialize_with = "or_empty")]
     diff_ids: Vec<String>,
+}
+
+/// When an image was built, by its config file; nothing where that is no time.
+pub(super) fn creation_time(json: &[u8]) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Times {
+        created: Option<String>,
+    }
+    serde_json::from_slice::<Times>(json).ok()?.created?.parse().ok()
 }
 
 /// `null` counts as absent.

@@ -6,6 +6,9 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::ecr::{EcrError, EcrHost, EcrLogin, has_ended};
 
 /// The key under which Docker files the login for Docker Hub.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -16,6 +19,8 @@ const HUB_REGISTRY: &str = "registry-1.docker.io";
 #[derive(Debug, Clone)]
 pub struct Login {
     config: PathBuf,
+    /// Those of Amazon's registries, where Docker keeps none.
+    ecr: Option<EcrLogin>,
 }
 
 /// A login for a registry. Both strings are empty for an anonymous one.
@@ -43,6 +48,22 @@ pub enum LoginError {
         /// Why, without secrets.
         reason: String,
     },
+    /// AWS hands out none.
+    #[error(transparent)]
+    Ecr(#[from] EcrError),
+    /// A thread of larder's own failed.
+    #[error("a thread of larder's own failed")]
+    Thread(#[from] JoinError),
+}
+
+impl LoginError {
+    /// What would help, in a line.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Ecr(error) => error.remedy(),
+            _ => "repair Docker's config.json or its credential helper, or log in anew".to_owned(),
+        }
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -61,17 +82,49 @@ impl Credentials {
 impl Login {
     /// Looks logins up in the `config.json` of `docker_config` (usually `~/.docker`).
     pub fn new(docker_config: &Path) -> Self {
-        Self { config: docker_config.join("config.json") }
+        Self { config: docker_config.join("config.json"), ecr: None }
     }
 
-    /// The login for `host` (`host[:port]`); an anonymous one when none is kept.
-    ///
-    /// Runs a credential helper where one is configured, so this may block.
+    /// The same, which also knows Amazon's registries.
+    #[must_use]
+    pub fn with_ecr(self, ecr: EcrLogin) -> Self {
+        Self { ecr: Some(ecr), ..self }
+    }
+
+    /// The login for `host` (`host[:port]`): what Docker keeps, or for a registry of Amazon's a token; an anonymous one
+    /// when there is none.
     ///
     /// # Errors
     ///
-    /// Fails when the configuration is damaged or a helper fails.
-    pub fn credentials(&self, host: &str) -> Result<Credentials, LoginError> {
+    /// Fails when the configuration is damaged, a helper fails, or AWS refuses a token.
+    pub async fn credentials(&self, host: &str) -> Result<Credentials, LoginError> {
+        let (login, of) = (self.clone(), host.to_owned());
+        // A credential helper may take its time.
+        let kept = spawn_blocking(move || login.kept(&of)).await??;
+        let is_usable = !kept.is_anonymous() && !has_ended(&kept.secret);
+        let Some(ecr) = self.ecr.as_ref().filter(|_| !is_usable) else { return Ok(kept) };
+        match Box::pin(ecr.credentials(host)).await {
+            Ok(found) => Ok(found.map_or(kept, |(credentials, _)| credentials)),
+            // Anybody may pull from the public one.
+            Err(_) if ecr.host(host) == Some(EcrHost::Public) => Ok(kept),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a registry is Amazon's.
+    pub fn is_amazons(&self, host: &str) -> bool {
+        self.ecr.as_ref().and_then(|ecr| ecr.host(host)).is_some()
+    }
+
+    /// Forgets a token of Amazon's for `host`; what Docker keeps is left alone.
+    pub fn forget(&self, host: &str) {
+        if let Some(ecr) = &self.ecr {
+            ecr.forget(host);
+        }
+    }
+
+    /// The login that Docker keeps. Runs a credential helper where one is configured, so this may block.
+    fn kept(&self, host: &str) -> Result<Credentials, LoginError> {
         let file = match File::open(&self.config) {
             Ok(file) => BufReader::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Credentials::default()),
@@ -111,7 +164,7 @@ mod tests {
     fn lookup(config: &str, host: &str) -> Result<Credentials, LoginError> {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("config.json"), config).unwrap();
-        Login::new(directory.path()).credentials(host)
+        Login::new(directory.path()).kept(host)
     }
 
     #[test]
@@ -126,10 +179,20 @@ mod tests {
         assert!(!format!("{found:?}").contains("s3cret"));
     }
 
+    #[tokio::test]
+    async fn the_public_registry_of_aws_is_anybodys() {
+        let directory = tempfile::tempdir().unwrap();
+        // Nobody hands out tokens there.
+        let ecr = EcrLogin::new(directory.path(), "", Some("http://127.0.0.1:9"));
+        let login = Login::new(directory.path()).with_ecr(ecr);
+        assert!(login.credentials("registry.example").await.unwrap().is_anonymous());
+        assert!(login.credentials("registry.example").await.unwrap().is_anonymous());
+    }
+
     #[test]
     fn no_config_file_means_anonymous() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(Login::new(directory.path()).credentials("reg.example").unwrap().is_anonymous());
+        assert!(Login::new(directory.path()).kept("reg.example").unwrap().is_anonymous());
     }
 
     #[test]

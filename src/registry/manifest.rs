@@ -1,22 +1,24 @@
-//! What a registry says of an image: its manifest for one platform, and its config.
+//! What a registry has of an image: its manifest for one platform, and its config; and what its tags stand for.
 //!
-//! Plain HTTP is spoken to registries of this very machine alone, and only
-//! after HTTPS failed, as Docker does. Whatever is fetched by digest is
-//! checked against it, and nothing larger than a manifest or a config is read.
-//! Errors name the registry and the repository, never a login or a token.
+//! Plain HTTP is spoken to insecure registries alone, and only after HTTPS
+//! failed, as Docker does. Whatever is fetched by digest is checked against
+//! it, and nothing larger than a manifest or a config is read. Errors name the
+//! registry and the repository, never a login or a token.
 
-use std::net::IpAddr;
-
-use reqwest::header::{ACCEPT, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use bytes::Bytes;
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
+use super::config::creation_time;
+use super::connection::{Answer, Call, Connection};
 use super::platform::serves;
-use super::{Challenge, Credentials, ImageConfig, ImageRef, TokenError};
+use super::{Credentials, ImageConfig, ImageRef, Reach, RegistryError};
 use crate::digest::Digest;
 
-/// The largest manifest or config that is read, in bytes.
-const LARGEST: usize = 8 << 20;
+/// Docker Hub, as names have it.
+const HUB: &str = "docker.io";
 /// How deep an index may stand in an index.
 const DEPTH: usize = 3;
 /// How many manifests that do not say their platform are looked into.
@@ -26,6 +28,11 @@ const INDEX: [&str; 2] =
     ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 const MANIFEST: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+/// All of them.
+const ANY: HeaderValue = HeaderValue::from_static(
+    "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json",
+);
 /// Marks what is in an index and is no image.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
@@ -36,47 +43,34 @@ pub struct RemoteImage {
     pub target: Digest,
     /// The digest of the platform's manifest.
     pub manifest: Digest,
+    /// The digest of its config, by which engines with a graph driver know the image.
+    pub id: Digest,
     /// Its config.
     pub config: ImageConfig,
+    /// When it was built, as far as it says.
+    pub created: Option<Timestamp>,
+    /// Its name stands for no other image.
+    pub is_alone: bool,
 }
 
-/// A registry did not tell what an image is.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// It could not be asked.
-    #[error("cannot ask the registry {host}")]
-    Http {
-        /// The registry.
-        host: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// It refused.
-    #[error("the registry answered {status} for {repository}")]
-    Refused {
-        /// `HOST/PATH`.
-        repository: String,
-        /// HTTP status.
-        status: StatusCode,
-    },
-    /// It wants a token that cannot be had.
-    #[error("no token for {repository}")]
-    Token {
-        /// `HOST/PATH`.
-        repository: String,
-        /// Why.
-        #[source]
-        source: TokenError,
-    },
-    /// What it sent makes no sense.
-    #[error("the registry's answer for {repository} is unusable: {reason}")]
-    Unusable {
-        /// `HOST/PATH`.
-        repository: String,
-        /// Why.
-        reason: &'static str,
-    },
+/// A manifest or index, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// What the registry says that it is.
+    told: Option<String>,
+    bytes: Bytes,
+}
+
+impl StoredManifest {
+    /// Its media type: what it says, what the registry says, or what it looks like.
+    fn media_type(&self, parsed: &Manifest) -> String {
+        let told = self.told.clone().filter(|told| INDEX.iter().chain(&MANIFEST).any(|known| known == told));
+        let looks = if parsed.config.is_some() { MANIFEST[0] } else { INDEX[0] };
+        let says = Some(parsed.media_type.clone()).filter(|says| !says.is_empty());
+        says.or(told).unwrap_or_else(|| looks.to_owned())
+    }
 }
 
 #[derive(Deserialize)]
@@ -85,6 +79,8 @@ struct Manifest {
     #[serde(default)]
     media_type: String,
     config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
     #[serde(default)]
     manifests: Vec<Descriptor>,
 }
@@ -117,7 +113,7 @@ impl Platform {
     }
 }
 
-/// Asks the registry of `name` for its image of `platform` (`OS/ARCHITECTURE[/VARIANT]`).
+/// Asks the registry of `name` for its image of `platform` (`OS/ARCHITECTURE[/VARIANT]`); for Docker Hub its mirrors first.
 ///
 /// `None` when it has no such name, or no image for the platform under it.
 ///
@@ -128,168 +124,220 @@ pub async fn remote_image(
     name: &ImageRef,
     platform: &str,
     credentials: &Credentials,
-) -> Result<Option<RemoteImage>, ManifestError> {
-    let mut asked = Registry::new(name, credentials)?;
-    let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
-    let Some((target, manifest)) = asked.manifest(reference).await? else { return Ok(None) };
-    let found = asked.image(target, manifest, platform, DEPTH).await?;
-    Ok(found.map(|(manifest, config)| RemoteImage { target, manifest, config }))
+    reach: &Reach,
+) -> Result<Option<RemoteImage>, RegistryError> {
+    let mirrors = if name.host() == HUB { reach.mirrors.as_slice() } else { &[] };
+    for mirror in mirrors {
+        // The hub itself has the last word, whatever a mirror says.
+        if let Some(mut mirror) = Repository::of_mirror(mirror, name, reach)
+            && let Ok(Some(found)) = mirror.tagged(name, platform).await
+        {
+            return Ok(Some(found));
+        }
+    }
+    Repository::new(name, credentials, reach)?.tagged(name, platform).await
 }
 
-/// A repository as it is asked.
-struct Registry<'a> {
-    name: &'a ImageRef,
-    credentials: &'a Credentials,
-    client: Client,
-    /// `http` or `https`, once it is known which is spoken.
-    scheme: Option<&'static str>,
-    /// What the registry asked for, answered.
-    authorization: Option<HeaderValue>,
+/// A repository of a registry.
+#[derive(Clone)]
+pub struct Repository {
+    connection: Connection,
 }
 
-impl<'a> Registry<'a> {
-    fn new(name: &'a ImageRef, credentials: &'a Credentials) -> Result<Self, ManifestError> {
-        // The one TLS stack's provider; whoever installed it first in this process installed the same.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let client = Client::builder().user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")));
-        // No proxy stands between a machine and itself.
-        let client = if is_loopback(name.host()) { client.no_proxy() } else { client };
-        let client =
-            client.build().map_err(|source| ManifestError::Http { host: name.host().to_owned(), source })?;
-        let scheme = if is_loopback(name.host()) { None } else { Some("https") };
-        Ok(Self { name, credentials, client, scheme, authorization: None })
+impl Repository {
+    /// The repository of `name`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when certificates of this machine for the registry are unusable.
+    pub fn new(name: &ImageRef, credentials: &Credentials, reach: &Reach) -> Result<Self, RegistryError> {
+        Ok(Self { connection: Connection::new(name, credentials, reach)? })
     }
 
-    /// The image of `platform` that a manifest or index stands for: its manifest's digest and its config.
-    async fn image(
+    /// The repository of Docker Hub's `name` in a mirror, if that has a usable address.
+    fn of_mirror(mirror: &str, name: &ImageRef, reach: &Reach) -> Option<Self> {
+        let (scheme, host) = mirror.trim_end_matches('/').split_once("://")?;
+        let scheme = ["https", "http"].into_iter().find(|known| *known == scheme)?;
+        let name = name.in_registry(host)?;
+        let nobody = Credentials::default();
+        let connection = Connection::speaking(&name, vec![scheme], &nobody, reach).ok()?;
+        Some(Self { connection })
+    }
+
+    /// `HOST/PATH`.
+    pub fn name(&self) -> String {
+        self.connection.name.repository()
+    }
+
+    /// The name that it was made of.
+    pub fn image_name(&self) -> &ImageRef {
+        &self.connection.name
+    }
+
+    async fn tagged(
         &mut self,
+        name: &ImageRef,
+        platform: &str,
+    ) -> Result<Option<RemoteImage>, RegistryError> {
+        let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
+        let Some(stored) = self.manifest(reference).await? else { return Ok(None) };
+        self.image(&stored, platform).await
+    }
+
+    /// What stands under a tag or digest; `None` where nothing does.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry cannot be asked, refuses, or sends what makes no sense.
+    pub async fn manifest(&mut self, reference: &str) -> Result<Option<StoredManifest>, RegistryError> {
+        let call = Call::new(Method::GET, format!("manifests/{reference}")).header(ACCEPT, ANY);
+        let Some(Answer { headers, body, .. }) = self.found(&call).await? else { return Ok(None) };
+        let digest = Digest::of(&body);
+        if reference.contains(':') && reference != digest.to_string() {
+            return Err(self.connection.unusable("a manifest has another digest than its name"));
+        }
+        let told = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let told = told.and_then(|value| value.split(';').next()).map(|value| value.trim().to_owned());
+        Ok(Some(StoredManifest { digest, told, bytes: body.into() }))
+    }
+
+    /// Lets `tag` stand for a manifest that the repository has all parts of. Where it does so already, a registry whose
+    /// tags are immutable is satisfied, too.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry cannot be asked or refuses.
+    pub async fn put(&mut self, tag: &str, manifest: &StoredManifest) -> Result<(), RegistryError> {
+        let parsed = self.parsed(&manifest.bytes)?;
+        let media_type = manifest.media_type(&parsed);
+        let media_type =
+            HeaderValue::try_from(media_type).map_err(|_| self.connection.unusable("it is no image"))?;
+        let call = Call::new(Method::PUT, format!("manifests/{tag}")).header(CONTENT_TYPE, media_type);
+        let answer = self.connection.call(&call.body(manifest.bytes.clone())).await?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        let refused = self.connection.refused(&answer);
+        match self.manifest(tag).await {
+            Ok(Some(found)) if found.digest == manifest.digest => Ok(()),
+            _ => Err(refused),
+        }
+    }
+
+    /// Takes over the parts of a manifest or index that the repository `from` of the same registry has; nothing moves.
+    /// Whether the registry does that.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry cannot be asked, refuses, or sends what makes no sense.
+    pub async fn mount(&mut self, from: &mut Self, manifest: &StoredManifest) -> Result<bool, RegistryError> {
+        let Manifest { config, layers, manifests, .. } = self.parsed(&manifest.bytes)?;
+        for entry in manifests {
+            let digest = entry.digest.to_string();
+            let Some(inner) = from.manifest(&digest).await? else { return Ok(false) };
+            if !Box::pin(self.mount(from, &inner)).await? {
+                return Ok(false);
+            }
+            self.put(&digest, &inner).await?;
+        }
+        for blob in config.iter().chain(&layers) {
+            let path = format!("blobs/uploads/?mount={}&from={}", blob.digest, from.connection.name.path());
+            let answer = self.connection.call(&Call::new(Method::POST, path)).await?;
+            match answer.status {
+                StatusCode::CREATED => {}
+                // It waits for an upload instead, until it forgets.
+                StatusCode::ACCEPTED => return Ok(false),
+                _ => return Err(self.connection.refused(&answer)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The image of `platform` that a manifest or index of this repository stands for.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry cannot be asked, refuses, or sends what makes no sense.
+    pub async fn image(
+        &mut self,
+        stored: &StoredManifest,
+        platform: &str,
+    ) -> Result<Option<RemoteImage>, RegistryError> {
+        let manifest = self.parsed(&stored.bytes)?;
+        self.image_in(stored.digest, stored.digest, manifest, platform, DEPTH).await
+    }
+
+    async fn image_in(
+        &mut self,
+        target: Digest,
         digest: Digest,
         manifest: Manifest,
         platform: &str,
         depth: usize,
-    ) -> Result<Option<(Digest, ImageConfig)>, ManifestError> {
+    ) -> Result<Option<RemoteImage>, RegistryError> {
         if let Some(config) = manifest.config {
             let bytes = self.checked("blobs", &config.digest).await?;
-            let bytes = bytes.ok_or_else(|| self.unusable("the config of a manifest is not there"))?;
-            let config = ImageConfig::parse(&bytes).map_err(|_| self.unusable("a config is no config"))?;
-            return Ok(Some((digest, config)));
+            let bytes =
+                bytes.ok_or_else(|| self.connection.unusable("the config of a manifest is not there"))?;
+            let parsed = ImageConfig::parse(&bytes);
+            let parsed = parsed.map_err(|_| self.connection.unusable("a config is no config"))?;
+            let created = creation_time(&bytes);
+            return Ok(Some(RemoteImage {
+                target,
+                manifest: digest,
+                id: config.digest,
+                config: parsed,
+                created,
+                is_alone: true,
+            }));
         }
         let (Some(depth), false) = (depth.checked_sub(1), manifest.manifests.is_empty()) else {
-            return Err(self.unusable("it is neither the manifest of an image nor an index"));
+            return Err(self.connection.unusable("it is neither the manifest of an image nor an index"));
         };
+        let images = manifest.manifests.iter().filter(|entry| !entry.annotations.contains_key(ATTESTATION));
+        let is_alone = images.count() == 1;
         for entry in candidates(&manifest.manifests, platform) {
             let Some(manifest) = self.checked("manifests", &entry.digest).await? else { continue };
             let manifest = self.parsed(&manifest)?;
-            let found = Box::pin(self.image(entry.digest, manifest, platform, depth)).await?;
-            let fits = |config: &ImageConfig| serves(&config.platform(), platform).is_some();
-            if let Some(found) = found.filter(|(_, config)| entry.platform.is_some() || fits(config)) {
-                return Ok(Some(found));
+            let found = Box::pin(self.image_in(target, entry.digest, manifest, platform, depth)).await?;
+            let fits = |image: &RemoteImage| serves(&image.config.platform(), platform).is_some();
+            if let Some(found) = found.filter(|image| entry.platform.is_some() || fits(image)) {
+                return Ok(Some(RemoteImage { is_alone: found.is_alone && is_alone, ..found }));
             }
         }
         Ok(None)
     }
 
-    /// The manifest under a tag or digest, and its digest.
-    async fn manifest(&mut self, reference: &str) -> Result<Option<(Digest, Manifest)>, ManifestError> {
-        let Some(bytes) = self.fetch(&format!("manifests/{reference}")).await? else { return Ok(None) };
-        let digest = Digest::of(&bytes);
-        if self.name.digest().is_some_and(|named| named != digest.to_string()) {
-            return Err(self.unusable("a manifest has another digest than its name"));
-        }
-        Ok(Some((digest, self.parsed(&bytes)?)))
-    }
-
-    fn parsed(&self, bytes: &[u8]) -> Result<Manifest, ManifestError> {
-        let manifest: Manifest =
-            serde_json::from_slice(bytes).map_err(|_| self.unusable("a manifest is no manifest"))?;
+    fn parsed(&self, bytes: &[u8]) -> Result<Manifest, RegistryError> {
+        let manifest: Manifest = serde_json::from_slice(bytes)
+            .map_err(|_| self.connection.unusable("a manifest is no manifest"))?;
         let known = INDEX.iter().chain(&MANIFEST).any(|known| *known == manifest.media_type);
         // OCI manifests need not say what they are; Docker's first format has neither config nor entries.
         if known || manifest.media_type.is_empty() {
             Ok(manifest)
         } else {
-            Err(self.unusable("it is no image"))
+            Err(self.connection.unusable("it is no image"))
         }
     }
 
     /// A blob or manifest by its digest.
-    async fn checked(&mut self, kind: &str, digest: &Digest) -> Result<Option<Vec<u8>>, ManifestError> {
-        let found = self.fetch(&format!("{kind}/{digest}")).await?;
-        if found.as_ref().is_some_and(|bytes| Digest::of(bytes) != *digest) {
-            return Err(self.unusable("what it sent has another digest than asked for"));
+    async fn checked(&mut self, kind: &str, digest: &Digest) -> Result<Option<Vec<u8>>, RegistryError> {
+        let call = Call::new(Method::GET, format!("{kind}/{digest}")).header(ACCEPT, ANY);
+        let Some(answer) = self.found(&call).await? else { return Ok(None) };
+        if Digest::of(&answer.body) != *digest {
+            return Err(self.connection.unusable("what it sent has another digest than asked for"));
         }
-        Ok(found)
+        Ok(Some(answer.body))
     }
 
-    /// The body at a path below the repository; `None` when it is not there.
-    async fn fetch(&mut self, path: &str) -> Result<Option<Vec<u8>>, ManifestError> {
-        let mut response = self.send(path).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && self.authorize(&response).await? {
-            response = self.send(path).await?;
+    /// The answer to a call; `None` for what is not there.
+    async fn found(&mut self, call: &Call) -> Result<Option<Answer>, RegistryError> {
+        let answer = self.connection.call(call).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => Ok(Some(answer)),
+            _ => Err(self.connection.refused(&answer)),
         }
-        match response.status() {
-            StatusCode::NOT_FOUND => return Ok(None),
-            status if !status.is_success() => {
-                return Err(ManifestError::Refused { repository: self.name.repository(), status });
-            }
-            _ => {}
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|source| self.http(source))? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > LARGEST {
-                return Err(self.unusable("it is larger than any manifest or config"));
-            }
-        }
-        Ok(Some(bytes))
-    }
-
-    async fn send(&mut self, path: &str) -> Result<Response, ManifestError> {
-        if let Some(scheme) = self.scheme {
-            return self.request(scheme, path).send().await.map_err(|source| self.http(source));
-        }
-        let (scheme, answer) = match self.request("https", path).send().await {
-            Ok(response) => ("https", Ok(response)),
-            Err(_) => ("http", self.request("http", path).send().await),
-        };
-        let response = answer.map_err(|source| self.http(source))?;
-        self.scheme = Some(scheme);
-        Ok(response)
-    }
-
-    fn request(&self, scheme: &str, path: &str) -> RequestBuilder {
-        let host = match self.name.host() {
-            "docker.io" => "registry-1.docker.io",
-            host => host,
-        };
-        let accept = [INDEX, MANIFEST].concat().join(", ");
-        let request = self.client.get(format!("{scheme}://{host}/v2/{}/{path}", self.name.path()));
-        let request = request.header(ACCEPT, accept);
-        match &self.authorization {
-            Some(authorization) => request.header(reqwest::header::AUTHORIZATION, authorization.clone()),
-            None => request,
-        }
-    }
-
-    /// Answers the registry's challenge; whether there is anything new to try.
-    async fn authorize(&mut self, response: &Response) -> Result<bool, ManifestError> {
-        if self.authorization.is_some() {
-            return Ok(false);
-        }
-        let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter();
-        let challenges = challenges.filter_map(|value| Challenge::parse(value.to_str().ok()?));
-        let Some(challenge) = challenges.max() else { return Ok(false) };
-        let token = |source| ManifestError::Token { repository: self.name.repository(), source };
-        let answer = challenge.answer(self.name, self.credentials).await.map_err(token)?;
-        self.authorization = answer;
-        Ok(self.authorization.is_some())
-    }
-
-    fn http(&self, source: reqwest::Error) -> ManifestError {
-        ManifestError::Http { host: self.name.host().to_owned(), source: source.without_url() }
-    }
-
-    fn unusable(&self, reason: &'static str) -> ManifestError {
-        ManifestError::Unusable { repository: self.name.repository(), reason }
     }
 }
 
@@ -304,16 +352,6 @@ fn candidates(entries: &[Descriptor], platform: &str) -> Vec<Descriptor> {
     ranked.sort_by_key(|(rank, _)| *rank);
     let silent = images().filter(|entry| entry.platform.is_none()).take(LOOKED_INTO);
     ranked.into_iter().map(|(_, entry)| entry).chain(silent).cloned().collect()
-}
-
-/// Whether a registry runs on this very machine, by its name.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -2,19 +2,26 @@
 //!
 //! Passwords and tokens never appear in an error, a log or a `Debug` output.
 
+mod authority;
 mod challenge;
 mod config;
+mod connection;
+pub mod ecr;
+mod error;
 mod login;
 mod manifest;
 mod platform;
+mod reach;
 mod reference;
 mod token;
 
 use challenge::Challenge;
 
 pub use config::{Healthcheck, ImageConfig, ImageSettings};
+pub use error::{RegistryError, within};
 pub use login::{Credentials, Login, LoginError};
-pub use manifest::{ManifestError, RemoteImage, remote_image};
+pub use manifest::{RemoteImage, Repository, StoredManifest, remote_image};
 pub use platform::serves;
+pub use reach::Reach;
 pub use reference::{ImageRef, InvalidImageRef};
 pub use token::{Token, TokenError, TokenRequest};

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::digest::Digest;
+
 /// A fully named image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageRef {
@@ -54,6 +56,24 @@ impl ImageRef {
         format!("{}/{}", self.host, self.path)
     }
 
+    /// The same repository's image under another tag; `None` for what cannot be a tag.
+    pub fn with_tag(&self, tag: &str) -> Option<Self> {
+        is_tag(tag).then(|| Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+    }
+
+    /// The same repository's image of this digest, whatever the tag stands for by then.
+    #[must_use]
+    pub fn pinned(&self, digest: Digest) -> Self {
+        Self { digest: Some(digest.to_string()), ..self.clone() }
+    }
+
+    /// The same in another registry (`HOST[:PORT]`); `None` for what cannot be one.
+    pub fn in_registry(&self, host: &str) -> Option<Self> {
+        let is_host =
+            !host.is_empty() && !host.contains(['/', '@', '?', '#']) && !host.contains(char::is_whitespace);
+        is_host.then(|| Self { host: host.to_owned(), ..self.clone() })
+    }
+
     /// The name as people write it: no `docker.io/`, no `library/`.
     pub fn familiar(&self) -> String {
         let full = self.to_string();
@@ -97,7 +117,7 @@ impl FromStr for ImageRef {
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return Err(invalid("a tag has letters, digits, `_`, `.` and `-`, at most 128"));
         }
-        if digest.is_some_and(|digest| digest.parse::<crate::digest::Digest>().is_err()) {
+        if digest.is_some_and(|digest| digest.parse::<Digest>().is_err()) {
             return Err(invalid("the digest is not `sha256:` and 64 hex digits"));
         }
         let tag = tag.or(if digest.is_none() { Some("latest") } else { None });
@@ -147,7 +167,7 @@ mod tests {
 
     #[test]
     fn names_are_completed_as_docker_does() {
-        let digest = crate::digest::Digest::of(b"x");
+        let digest = Digest::of(b"x");
         for (text, full, familiar) in [
             ("app", "docker.io/library/app:latest", "app:latest"),
             ("me/app:1", "docker.io/me/app:1", "me/app:1"),
@@ -161,6 +181,17 @@ mod tests {
             let image: ImageRef = text.parse().unwrap();
             assert_eq!((image.to_string().as_str(), image.familiar().as_str()), (full, familiar), "{text}");
         }
+    }
+
+    #[test]
+    fn an_image_has_other_names() {
+        let image: ImageRef = "reg.example/a/app:1".parse().unwrap();
+        assert_eq!(image.with_tag("cache").unwrap().to_string(), "reg.example/a/app:cache");
+        assert_eq!(image.with_tag("not/a/tag"), None);
+        let digest = Digest::of(b"x");
+        assert_eq!(image.pinned(digest).to_string(), format!("reg.example/a/app:1@{digest}"));
+        assert_eq!(image.in_registry("localhost:5000").unwrap().to_string(), "localhost:5000/a/app:1");
+        assert_eq!(image.in_registry("a/b"), None);
     }
 
     #[test]

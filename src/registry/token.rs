@@ -82,6 +82,24 @@ impl TokenRequest {
     ///
     /// Fails when the server cannot be asked, refuses, or sends no token.
     pub async fn fetch(&self, credentials: &Credentials) -> Result<Token, TokenError> {
+        self.fetch_with(None, credentials).await
+    }
+
+    /// Whether the server is the registry `host` itself.
+    pub(super) fn is_of(&self, host: &str) -> bool {
+        let address = self.realm.split_once("://").map_or("", |(_, rest)| rest);
+        address.split('/').next() == Some(host)
+    }
+
+    /// The same by this client, if there is one.
+    pub(super) async fn fetch_with(
+        &self,
+        client: Option<&Client>,
+        credentials: &Credentials,
+    ) -> Result<Token, TokenError> {
+        if let Some(client) = client {
+            return self.fetch_by(client, credentials).await;
+        }
         // The one TLS stack's provider; whoever installed it first in this process installed the same.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
@@ -89,16 +107,20 @@ impl TokenRequest {
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|source| self.http(source))?;
+        self.fetch_by(&client, credentials).await
+    }
+
+    async fn fetch_by(&self, client: &Client, credentials: &Credentials) -> Result<Token, TokenError> {
         if credentials.is_anonymous() {
-            return self.ask(self.get(&client)).await;
+            return self.ask(self.get(client)).await;
         }
-        match self.ask(self.post(&client, credentials)).await {
+        match self.ask(self.post(client, credentials)).await {
             Err(TokenError::Refused {
                 status: StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED,
                 ..
             }) => {
                 let Credentials { username, secret } = credentials;
-                self.ask(self.get(&client).basic_auth(username, Some(secret))).await
+                self.ask(self.get(client).basic_auth(username, Some(secret))).await
             }
             answer => answer,
         }

@@ -36,6 +36,10 @@ pub struct BuildSettings {
     pub tags: Vec<ImageRef>,
     /// What becomes of the result; never empty.
     pub outputs: Vec<Output>,
+    /// The image is wanted in the engine, even where it is pushed.
+    pub load: bool,
+    /// Repositories in Amazon's registry that do not exist are created.
+    pub create_repository: bool,
     /// No output was asked for by name: the image is wanted where the engine can keep one.
     pub default_output: bool,
     /// Caches to take layers from.
@@ -158,6 +162,8 @@ impl BuildSettings {
             source,
             tags,
             outputs,
+            load: args.load,
+            create_repository: args.create_repository,
             default_output: args.output.is_empty() && !args.push && !args.load,
             cache_from: caches("cache-from", &args.cache_from)?,
             cache_to,

@@ -6,8 +6,10 @@
 //! strict: false
 //! timeout: 30m
 //! enabled: true
-//! tiers: [engine, archive, mounts]
+//! tiers: [engine, registry, archive, layers, mounts]
 //! archive_timeout: 10m
+//! cache_repo: registry.example/app
+//! base_repo: registry.example/app-base
 //! remote: s3://bucket/larder?region=eu-north-1
 //! remote_timeout: 1m
 //! trunk: main
@@ -53,10 +55,14 @@ pub(super) struct ConfigFile {
     pub(super) timeout: Option<String>,
     /// Use caches.
     pub(super) enabled: Option<bool>,
-    /// Tiers that are used: some of engine, archive, mounts.
+    /// Tiers that are used: some of engine, registry, archive, layers, mounts.
     pub(super) tiers: Option<Vec<String>>,
-    /// How long moving a whole image into or out of the store may take.
+    /// How long moving a whole image into or out of the store, or layers to a registry, may take.
     pub(super) archive_timeout: Option<String>,
+    /// Repository for what is kept in a registry, such as `registry.example/app`. By default the one that is pushed to.
+    pub(super) cache_repo: Option<String>,
+    /// Repository for base images, such as `registry.example/app-base`. By default they stay in the engine.
+    pub(super) base_repo: Option<String>,
     /// Shared store behind the cache's directory, such as `s3://BUCKET/PREFIX`.
     pub(super) remote: Option<String>,
     /// How long a request to that store may take.
@@ -139,6 +145,7 @@ impl ConfigFile {
             tiers: own.tiers.or_else(|| self.tiers.clone()),
             timeout: own.timeout.or_else(|| self.timeout.clone()),
             archive_timeout: own.archive_timeout.or_else(|| self.archive_timeout.clone()),
+            cache_repo: own.cache_repo.or_else(|| self.cache_repo.clone()),
             max_mount_size: own.max_mount_size.or_else(|| self.max_mount_size.clone()),
             ..self.clone()
         }

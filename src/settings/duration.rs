@@ -5,7 +5,11 @@ use std::time::Duration;
 use jiff::{Span, SpanRelativeTo};
 
 /// `90s`, `30m`, `1h30m`, `30d`, or seconds as a bare number; not nothing.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// Fails with what is wrong.
+pub fn parse(text: &str) -> Result<Duration, String> {
     let failed = || format!("`{text}` is no duration such as 90s, 30m, 1h30m or 7d");
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds)).filter(|d| !d.is_zero()).ok_or_else(failed);

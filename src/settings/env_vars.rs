@@ -12,7 +12,7 @@ pub const LARDER_STRICT: &str = "LARDER_STRICT";
 pub const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
 /// `0` builds without any cache of larder's.
 pub const LARDER_ENABLED: &str = "LARDER_ENABLED";
-/// Tiers to use: some of `engine`, `archive` and `mounts`, separated by commas.
+/// Tiers to use: some of `engine`, `registry`, `archive`, `layers` and `mounts`, separated by commas.
 pub const LARDER_TIERS: &str = "LARDER_TIERS";
 /// How long moving a whole image into or out of the store may take, e.g. `10m`.
 pub const LARDER_ARCHIVE_TIMEOUT: &str = "LARDER_ARCHIVE_TIMEOUT";
@@ -54,6 +54,12 @@ pub const LARDER_MAX_MOUNT_SIZE: &str = "LARDER_MAX_MOUNT_SIZE";
 pub const LARDER_MOUNT_UNUSED_BUILDS: &str = "LARDER_MOUNT_UNUSED_BUILDS";
 /// How long carrying cache mounts in or out may take, e.g. `5m`.
 pub const LARDER_MOUNT_TIMEOUT: &str = "LARDER_MOUNT_TIMEOUT";
+/// Repository for what larder keeps in a registry, e.g. `registry.example/app`.
+pub const LARDER_CACHE_REPO: &str = "LARDER_CACHE_REPO";
+/// Repository for base images, e.g. `registry.example/app-base`.
+pub const LARDER_BASE_REPO: &str = "LARDER_BASE_REPO";
+/// Directory like Docker's `certs.d`; default those of Docker.
+pub const LARDER_CERTS_DIR: &str = "LARDER_CERTS_DIR";
 
 /// Jenkins': the job, with the folders that it is in; of a job for branches its last part is the branch.
 pub const JOB_NAME: &str = "JOB_NAME";
@@ -99,6 +105,25 @@ pub const GIT_COMMIT: &str = "GIT_COMMIT";
 pub const CI_COMMIT_SHA: &str = "CI_COMMIT_SHA";
 /// GitHub's: the revision that is built.
 pub const GITHUB_SHA: &str = "GITHUB_SHA";
+
+/// AWS's: address that stands for that of its registries.
+pub const AWS_ENDPOINT_URL_ECR: &str = "AWS_ENDPOINT_URL_ECR";
+/// AWS's: address that stands for all of its own.
+pub const AWS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
+/// AWS's: what tells one identity from another. A token that was handed out to one is not used for the other; its SDK
+/// reads these, and more, by itself.
+pub const AWS_IDENTITY: [&str; 8] = [
+    "AWS_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_REGION",
+    "AWS_CONFIG_FILE",
+];
+/// AWS's: the file with keys; default `~/.aws/credentials`.
+pub const AWS_SHARED_CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
 
 /// Docker's: address of the engine.
 pub const DOCKER_HOST: &str = "DOCKER_HOST";

@@ -10,7 +10,7 @@ mod config_file;
 mod container;
 mod dir;
 mod docker_config;
-mod duration;
+pub mod duration;
 mod engine;
 pub mod env_vars;
 mod fields;
@@ -34,13 +34,17 @@ pub use mounts::MountSettings;
 pub use output::{Destination, Output, OutputKind};
 pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
 pub use store::StoreSettings;
-pub use tiers::TierSettings;
+pub use tiers::{TierSettings, base_repository};
 
 use self::precedence::Behind;
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContextError, Endpoint, EndpointError};
 use crate::key::Seal;
+use crate::registry::ecr::EcrLogin;
 use crate::store::Lane;
+
+/// Where Docker, and containers/image, look for the certificates of registries.
+const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
 
 /// The environment, captured once.
 #[derive(Debug, Clone, Default)]
@@ -179,6 +183,10 @@ pub struct Settings {
     pub endpoints: Vec<Endpoint>,
     /// Docker's configuration directory: logins, contexts, proxies.
     pub docker_config: PathBuf,
+    /// Directories like Docker's `certs.d`.
+    pub certificates: Vec<PathBuf>,
+    /// Logins for Amazon's registries.
+    pub ecr: EcrLogin,
     /// The cache's directory.
     pub cache_dir: PathBuf,
     /// Whose builds these are, if anything tells.
@@ -193,6 +201,20 @@ pub struct Settings {
     pub no_redraw: bool,
     /// What `larder.yaml` says.
     file: config_file::ConfigFile,
+}
+
+/// Logins for Amazon's registries, kept beside Docker's.
+fn ecr_login(docker_config: &Path, environment: &Environment) -> EcrLogin {
+    let identity: Vec<&str> =
+        env_vars::AWS_IDENTITY.iter().map(|variable| environment.get(variable).unwrap_or_default()).collect();
+    let endpoints = [env_vars::AWS_ENDPOINT_URL_ECR, env_vars::AWS_ENDPOINT_URL];
+    let endpoint = endpoints.iter().find_map(|variable| environment.get(variable));
+    let keys = environment.get(env_vars::AWS_SHARED_CREDENTIALS_FILE).map(PathBuf::from);
+    let keys = keys.or_else(|| Some(Path::new(environment.get(env_vars::HOME)?).join(".aws/credentials")));
+    // Other keys under the same name are another identity.
+    let keys = keys.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let identity = format!("{}\n{keys}", identity.join("\n"));
+    EcrLogin::new(&docker_config.join("larder"), &identity, endpoint)
 }
 
 impl Settings {
@@ -244,11 +266,17 @@ impl Settings {
             .or_else(|| environment.get(env_vars::XDG_CACHE_HOME).map(|base| Path::new(base).join("larder")))
             .or_else(|| environment.get(env_vars::HOME).map(|home| Path::new(home).join(".cache/larder")))
             .ok_or(SettingsError::NoHome)?;
+        let certificates = match environment.get(env_vars::LARDER_CERTS_DIR) {
+            Some(directory) => vec![PathBuf::from(directory)],
+            None => CERTIFICATES.map(PathBuf::from).to_vec(),
+        };
         let lane = lane::resolve(global.lane.as_deref(), environment)?;
         Ok(Self {
             endpoint: endpoints[0].clone(),
             endpoints,
+            ecr: ecr_login(&docker_config, environment),
             docker_config,
+            certificates,
             cache_dir,
             store: StoreSettings::resolve(&global.store, lane.as_ref(), environment, &file)?,
             lane,

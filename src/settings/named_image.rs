@@ -60,12 +60,14 @@ pub(super) struct NamedImage {
     additional_context: Option<BTreeMap<String, String>>,
     /// How it is run.
     pub(super) run: RunOfImage,
-    /// Tiers that are used: some of engine, archive, mounts.
+    /// Tiers that are used: some of engine, registry, archive, layers, mounts.
     pub(super) tiers: Option<Vec<String>>,
     /// How long its build may take, such as `30m`.
     pub(super) timeout: Option<String>,
-    /// How long moving it into or out of the store may take.
+    /// How long moving it into or out of the store, or its layers to a registry, may take.
     pub(super) archive_timeout: Option<String>,
+    /// Repository for what is kept of it in a registry, such as `registry.example/app`.
+    pub(super) cache_repo: Option<String>,
     /// Bytes that each of its cache mounts may have in the store, such as `2GB`.
     pub(super) max_mount_size: Option<String>,
 }

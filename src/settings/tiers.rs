@@ -5,32 +5,39 @@ use std::time::Duration;
 use super::precedence::Behind;
 use super::{Environment, Settings, SettingsError, duration, env_vars};
 use crate::cli::TierArgs;
+use crate::registry::{ImageRef, InvalidImageRef};
 
 /// How long moving a whole image may take.
 const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
-const NAMES: [&str; 3] = ["engine", "archive", "mounts"];
+const NAMES: [&str; 5] = ["engine", "registry", "archive", "layers", "mounts"];
 
 /// Which tiers a build uses.
 #[derive(Debug, Clone)]
 pub struct TierSettings {
     /// Look for the image in the engine.
     pub engine: bool,
+    /// Let pushed images be found again in their registry.
+    pub registry: bool,
     /// Keep whole images in the store, and take them from there.
     pub archive: bool,
     /// Keep them even where that has been of no use; asked for by name.
     pub keep_always: bool,
+    /// Keep layers in a registry, and take them from there.
+    pub layers: bool,
     /// Carry cache mounts.
     pub mounts: bool,
     /// What switched off those that are not used.
     pub switch: &'static str,
-    /// How long moving a whole image may take.
+    /// How long moving a whole image, or layers, may take.
     pub archive_timeout: Duration,
+    /// The repository for what is kept in a registry, where that is not the one that is pushed to. Its tag says nothing.
+    pub cache_repo: Option<ImageRef>,
 }
 
 impl TierSettings {
     /// Whether any tier is used.
     pub fn are_any(&self) -> bool {
-        self.engine || self.archive || self.mounts
+        self.engine || self.registry || self.archive || self.layers || self.mounts
     }
 
     /// Resolves the flags about tiers.
@@ -65,14 +72,23 @@ impl TierSettings {
             ("archive_timeout", file.archive_timeout.as_deref()),
             duration::parse,
         )?;
+        let cache_repo = behind.first(
+            ("cache-repo", args.cache_repo.as_deref()),
+            env_vars::LARDER_CACHE_REPO,
+            ("cache_repo", file.cache_repo.as_deref()),
+            repository,
+        )?;
         let is_used = |name| enabled && names.contains(&name);
         Ok(Self {
             engine: is_used("engine"),
+            registry: is_used("registry"),
             archive: is_used("archive"),
             keep_always: asked_for == Some(true),
+            layers: is_used("layers"),
             mounts: is_used("mounts"),
             switch: if enabled { "it is not among the tiers asked for" } else { "caching is switched off" },
             archive_timeout: archive_timeout.unwrap_or(DEFAULT_ARCHIVE_TIMEOUT),
+            cache_repo,
         })
     }
 }
@@ -86,14 +102,46 @@ fn names(text: &str) -> Result<Vec<&'static str>, String> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(known).collect()
 }
 
+/// The repository that base images are kept in, by a flag, the environment or the file; `None` where they stay in the engine.
+///
+/// # Errors
+///
+/// Fails on malformed names.
+pub fn base_repository(
+    flag: (&'static str, Option<&str>),
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<Option<ImageRef>, SettingsError> {
+    let file = &settings.file;
+    let written = ("base_repo", file.base_repo.as_deref());
+    Behind { environment, file }.first(flag, env_vars::LARDER_BASE_REPO, written, repository)
+}
+
+/// `[HOST/]PATH`.
+fn repository(text: &str) -> Result<ImageRef, String> {
+    let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
+    let has_tag = text.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+    if has_tag { Err(format!("`{text}` names an image: leave the tag out")) } else { Ok(name) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_repository_has_no_tag() {
+        assert_eq!(repository("reg.example:5000/a/app").unwrap().repository(), "reg.example:5000/a/app");
+        assert!(repository("reg.example/app:cache").unwrap_err().contains("leave the tag out"));
+        assert!(repository("App").is_err());
+    }
+
+    #[test]
     fn tiers_are_named_as_in_summaries() {
         assert_eq!(names("engine, mounts").unwrap(), ["engine", "mounts"]);
         assert_eq!(names("").unwrap(), [""; 0]);
-        assert_eq!(names("engine,images").unwrap_err(), "`images` is none of engine, archive, mounts");
+        assert_eq!(
+            names("engine,images").unwrap_err(),
+            "`images` is none of engine, registry, archive, layers, mounts"
+        );
     }
 }

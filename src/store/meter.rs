@@ -31,6 +31,12 @@ impl Meter {
         self.total.store(bytes, Ordering::Relaxed);
     }
 
+    /// Takes over what somebody else counts.
+    pub(crate) fn set(&self, done: u64, total: u64) {
+        self.done.store(done, Ordering::Relaxed);
+        self.expect(total);
+    }
+
     pub(crate) fn add(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -35,6 +35,11 @@ impl Trust {
         Self { required: self.required || self.signer.is_some(), ..self.clone() }
     }
 
+    /// Whether what is unsigned must not get into what this makes: signatures are required, or it signs itself.
+    pub fn is_strict(&self) -> bool {
+        self.as_strict_as_signed().required
+    }
+
     /// Signs new entries with the Ed25519 seed `signer` and trusts the public
     /// keys `trusted` and the signer's own; all in base64. With `required`,
     /// entries that none of these has signed count as absent.

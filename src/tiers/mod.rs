@@ -7,6 +7,8 @@
 mod archive;
 mod engine;
 mod judge;
+mod registry;
+mod tags;
 
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use crate::ledger::{TierOutcome, TierRecord, millis};
 pub use archive::{ArchiveTier, KeepError, Kept, LoadError, Loaded};
 pub use engine::EngineTier;
 pub use judge::is_worth_keeping;
+pub use registry::{RegistryTier, Taken, Target, TransferError};
+pub use tags::Tags;
 
 /// Something went wrong in a tier.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;

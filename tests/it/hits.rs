@@ -29,7 +29,7 @@ fn an_unchanged_project_is_an_exact_hit_that_names_the_same_image() {
         let (first, second) = (context.tag("first"), context.tag("second"));
         let built = context.build(&["-t", &first, "."]);
         assert_eq!(outcome(&built), ("built", None), "{}", engine.name);
-        assert_eq!(built["steps"], json!({ "total": 2, "cached": 0 }));
+        assert_eq!(built["steps"], json!({ "total": 2, "cached": 0, "imported": 0 }));
         let hit = context.build(&["-t", &second, "."]);
         assert_eq!(outcome(&hit), ("image-hit", Some("engine")), "{}", engine.name);
         for field in ["image_key", "dependency_key", "image_id"] {
@@ -85,7 +85,7 @@ fn a_forced_rebuild_and_no_cache_run_every_step() {
     for flag in ["--force-rebuild", "--no-cache"] {
         let built = context.build(&[flag, "."]);
         assert_eq!(outcome(&built), ("built", None), "{flag}");
-        assert_eq!(built["steps"], json!({ "total": 2, "cached": 0 }), "{flag}");
+        assert_eq!(built["steps"], json!({ "total": 2, "cached": 0, "imported": 0 }), "{flag}");
         assert_eq!(built["tiers"][0]["outcome"], "skipped", "{flag}");
         assert_eq!(built["tiers"][0]["reason"], flag);
     }

@@ -33,7 +33,7 @@ fn program(variable: &str) -> PathBuf {
         .into()
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     // Free a moment ago; nobody else on this machine asks for just this one.
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

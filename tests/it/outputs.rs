@@ -154,5 +154,5 @@ fn a_push_without_a_name_or_a_registry_says_what_is_missing() {
     let context = project(&any_engine());
     context.larder(&["build", "--push", "."]).failure(2, "the image needs a name");
     let run = context.larder(&["build", "--push", "-t", "127.0.0.1:9/app:1", "."]);
-    run.failure(1, "cannot push 127.0.0.1:9/app:1").hint("logged in to 127.0.0.1:9");
+    run.failure(1, "cannot push 127.0.0.1:9/app:1").hint("check that 127.0.0.1:9 is up");
 }

@@ -1,5 +1,6 @@
 //! Private registries: pushes, base images behind a login, and inline caches.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,37 +14,52 @@ use crate::waiting::await_true;
 
 /// The user `ci` with the password `s3cret`, as htpasswd writes it, and as Docker's configuration does.
 const HTPASSWD: &str = "ci:$2y$05$eMVP7W8u8y0O/wcjhqIBzObBv4hhlXTP4R9C0Ls/uj8f5ytoWsoU6\n";
-const LOGIN: &str = "Y2k6czNjcmV0";
+pub(crate) const LOGIN: &str = "Y2k6czNjcmV0";
 
 /// A registry of the test's own; it ends when dropped.
 pub(crate) struct Registry {
     process: Child,
     pub(crate) host: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Registry {
     /// One that asks for a login.
     fn start() -> Self {
-        Self::with(&|htpasswd| {
-            format!("auth: {{ htpasswd: {{ realm: tests, path: {} }} }}\n", htpasswd.display())
-        })
+        Self::with(&htpasswd_auth, None)
     }
 
     /// One that anybody may use.
     pub(crate) fn open() -> Self {
-        Self::with(&|_| String::new())
+        Self::with(&|_| String::new(), None)
     }
 
-    fn with(auth: &dyn Fn(&Path) -> String) -> Self {
+    /// One that speaks TLS and asks for a login; its CA is answered, too.
+    pub(crate) fn tls() -> (Self, String) {
+        // An authority and a server in one, as `openssl req -x509` makes them.
+        let mut parameters = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let authority = parameters.self_signed(&key).unwrap().pem();
+        let pair = (authority.clone(), key.serialize_pem());
+        (Self::with(&htpasswd_auth, Some(pair)), authority)
+    }
+
+    fn with(auth: &dyn Fn(&Path) -> String, pair: Option<(String, String)>) -> Self {
         let directory = TempDir::new().unwrap();
         let at = |name: &str| directory.path().join(name);
         // Free a moment ago; nobody else on this machine asks for just this one.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         std::fs::write(at("htpasswd"), HTPASSWD).unwrap();
+        let tls = pair.map(|(certificate, key)| {
+            std::fs::write(at("tls.crt"), certificate).unwrap();
+            std::fs::write(at("tls.key"), key).unwrap();
+            format!(", tls: {{ certificate: {}, key: {} }}", at("tls.crt").display(), at("tls.key").display())
+        });
         let config = format!(
-            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: 127.0.0.1:{port} }}\n{}",
+            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: 127.0.0.1:{port}{} }}\n{}",
             at("data").display(),
+            tls.unwrap_or_default(),
             auth(&at("htpasswd"))
         );
         std::fs::write(at("config.yml"), config).unwrap();
@@ -56,15 +72,57 @@ impl Registry {
             .unwrap();
         let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
         await_true(Duration::from_secs(20), "the registry listens", listens);
-        Self { process, host: format!("127.0.0.1:{port}"), _directory: directory }
+        Self { process, host: format!("127.0.0.1:{port}"), directory }
+    }
+
+    /// What it answers to a GET, without the head.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.host).unwrap();
+        let accept = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
+                      application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
+        let head = format!("GET {path} HTTP/1.0\r\nHost: {}\r\nAccept: {accept}\r\n\r\n", self.host);
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+
+    /// What stands under a tag.
+    pub(crate) fn manifest(&self, repository: &str, tag: &str) -> String {
+        self.get(&format!("/v2/{repository}/manifests/{tag}"))
+    }
+
+    /// The config of the image under a tag.
+    pub(crate) fn config(&self, repository: &str, tag: &str) -> String {
+        let manifest: serde_json::Value = serde_json::from_str(&self.manifest(repository, tag)).unwrap();
+        self.get(&format!("/v2/{repository}/blobs/{}", manifest["config"]["digest"].as_str().unwrap()))
+    }
+
+    /// Flips a byte in the middle of all that is no JSON.
+    pub(crate) fn damage_layers(&self) {
+        let blobs = self.directory.path().join("data/docker/registry/v2/blobs");
+        for entry in
+            walkdir::WalkDir::new(blobs).into_iter().flatten().filter(|entry| entry.file_name() == "data")
+        {
+            let mut bytes = std::fs::read(entry.path()).unwrap();
+            if bytes.first() != Some(&b'{') {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(entry.path(), bytes).unwrap();
+            }
+        }
     }
 
     /// Writes a Docker configuration with this login for the registry.
-    fn log_in(&self, docker_config: &Path, login: &str) {
+    pub(crate) fn log_in(&self, docker_config: &Path, login: &str) {
         let config = serde_json::json!({ "auths": { &self.host: { "auth": login } } });
         std::fs::create_dir_all(docker_config).unwrap();
         std::fs::write(docker_config.join("config.json"), config.to_string()).unwrap();
     }
+}
+
+fn htpasswd_auth(htpasswd: &Path) -> String {
+    format!("auth: {{ htpasswd: {{ realm: tests, path: {} }} }}\n", htpasswd.display())
 }
 
 impl Drop for Registry {
@@ -108,6 +166,17 @@ fn an_image_is_pushed_with_the_users_login_and_is_a_base_behind_the_same_login()
         let built = context.build(&["--no-cache", "."]);
         assert_eq!(built["outcome"], "built", "{}", engine.name);
         assert_eq!(context.build(&["."])["outcome"], "image-hit", "the base is pinned by its registry");
+    }
+}
+
+#[test]
+fn a_push_to_a_registry_that_is_down_says_so() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY Dockerfile /\n"));
+        // Nobody listens there.
+        let run = context.larder(&["build", "--push", "-t", "127.0.0.1:9/app:1", "."]);
+        run.failure(1, "cannot push").hint("127.0.0.1:9 is up");
     }
 }
 

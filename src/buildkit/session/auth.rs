@@ -41,11 +41,7 @@ pub(super) struct Provider {
 
 impl Provider {
     async fn credentials_for(&self, host: &str) -> Result<Credentials, Status> {
-        let (login, host) = (self.login.clone(), host.to_owned());
-        tokio::task::spawn_blocking(move || login.credentials(&host))
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|error| Status::internal(error.to_string()))
+        self.login.credentials(host).await.map_err(|error| Status::internal(error.to_string()))
     }
 
     async fn authority(&self, host: &str, salt: &[u8]) -> Result<SigningKey, Status> {

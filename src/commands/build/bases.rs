@@ -18,15 +18,14 @@
 //! find there. Such a base is pinned only while the registry has the same
 //! under its name.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::commands::registries::Registries;
 use crate::engine::Engine;
-use crate::registry::{Credentials, ImageRef, Login, remote_image, serves};
+use crate::registry::{Credentials, ImageRef, remote_image, serves};
 
 /// How long all look-ups together may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -46,7 +45,7 @@ pub(super) struct Base {
 pub(crate) struct Lookup<'a> {
     /// The engine to ask; a buildkitd cannot be asked.
     pub(crate) engine: Option<&'a Engine>,
-    pub(crate) login: &'a Login,
+    pub(crate) registries: &'a Registries,
     /// `--pull`: what the engine has does not count.
     pub(crate) pull: bool,
 }
@@ -57,27 +56,18 @@ impl Lookup<'_> {
         let deadline = Instant::now() + DEADLINE;
         let names: Vec<Option<ImageRef>> =
             wanted.iter().map(|(reference, _)| reference.parse().ok()).collect();
-        let hosts = names.iter().flatten().map(|name| (name.host(), OnceCell::new()));
-        let logins = Logins { login: self.login, hosts: hosts.collect() };
         let lookups = wanted.iter().zip(&names).map(|((reference, platform), name)| async {
             // What is no reference fails in the build, with the engine's words.
             let Some(name) = name else { return Base::default() };
             let digest = name.digest().map(str::to_owned);
-            let lookup = self.one(reference, name, platform, &logins, deadline);
+            let lookup = self.one(reference, name, platform, deadline);
             let found = timeout_at(deadline, lookup).await.unwrap_or_default();
             Base { digest: digest.or(found.digest), ..found }
         });
         join_all(lookups).await
     }
 
-    async fn one(
-        &self,
-        reference: &str,
-        name: &ImageRef,
-        platform: &str,
-        logins: &Logins<'_>,
-        deadline: Instant,
-    ) -> Base {
+    async fn one(&self, reference: &str, name: &ImageRef, platform: &str, deadline: Instant) -> Base {
         // What the engine's name stands for, where that could be used and cannot be looked into.
         let mut held = None;
         if let Some(engine) = self.engine.filter(|_| !self.pull || name.digest().is_some()) {
@@ -91,7 +81,8 @@ impl Lookup<'_> {
             }
             held = found.and_then(|image| image.target().map(str::to_owned));
         }
-        let credentials = logins.get(name.host()).await;
+        // Nobody's where it cannot be had, so that the registry has the last word.
+        let credentials = self.registries.credentials(name.host()).await.unwrap_or_default();
         let told = self.ask(name, platform, &credentials, deadline).await;
         match told {
             Some(told) if held.is_none_or(|held| held == told.target) => told.base,
@@ -108,7 +99,8 @@ impl Lookup<'_> {
         deadline: Instant,
     ) -> Option<Told> {
         let mut directly = std::pin::pin!(async {
-            let image = remote_image(name, platform, credentials).await.ok().flatten()?;
+            let reach = self.registries.reach().await;
+            let image = remote_image(name, platform, credentials, reach).await.ok().flatten()?;
             let triggers = Some(image.config.settings.on_build.clone());
             let base = Base { digest: Some(image.config.identity().to_string()), triggers };
             Some(Told { target: image.target.to_string(), base })
@@ -138,26 +130,6 @@ struct Told {
     base: Base,
 }
 
-/// The logins, each looked up once.
-struct Logins<'a> {
-    login: &'a Login,
-    hosts: BTreeMap<&'a str, OnceCell<Credentials>>,
-}
-
-impl Logins<'_> {
-    /// The login for a registry; nobody's when it cannot be had, so that the registry has the last word.
-    async fn get(&self, host: &str) -> Credentials {
-        let Some(cell) = self.hosts.get(host) else { return Credentials::default() };
-        let look = || async {
-            let (login, host) = (self.login.clone(), host.to_owned());
-            // A helper that hangs is left alone at the deadline.
-            let found = tokio::task::spawn_blocking(move || login.credentials(&host)).await;
-            found.ok().and_then(Result::ok).unwrap_or_default()
-        };
-        cell.get_or_init(look).await.clone()
-    }
-}
-
 /// Whether an engine takes its image of platform `has` where `wanted` is: one without a variant serves any.
 fn fits(has: &str, wanted: &str) -> bool {
     let same = |has: &str| wanted.strip_prefix(has).is_some_and(|rest| rest.starts_with('/'));
@@ -167,6 +139,7 @@ fn fits(has: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Login;
 
     #[test]
     fn an_image_of_another_platform_is_not_the_base() {
@@ -181,8 +154,8 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let host = silent.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let login = Login::new(directory.path());
-        let lookup = Lookup { engine: None, login: &login, pull: false };
+        let registries = Registries::with(Login::new(directory.path()));
+        let lookup = Lookup { engine: None, registries: &registries, pull: false };
         let wanted = |name: &str| (format!("{host}/{name}"), "linux/amd64".to_owned());
         let clock = Instant::now();
         let found = lookup.all(&[wanted("a"), wanted("b"), wanted("c")]).await;

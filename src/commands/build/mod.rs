@@ -8,12 +8,16 @@ mod exports;
 mod files;
 mod inputs;
 mod keys;
+mod layers;
 mod mounts;
 mod place;
+mod push;
+mod registry;
 mod request;
 mod result_file;
 mod run;
 mod several;
+mod solving;
 mod steps;
 mod unneeded;
 mod unnoticed;
@@ -26,27 +30,25 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::error::{Circumstances, CommandError, ErrorKind, chain};
+use super::base::{args_of_base, ensure};
+use super::error::{CommandError, ErrorKind, chain};
 use super::print_text;
-use crate::buildkit::session::FileTarget;
-use crate::buildkit::solve::ExporterResponse;
-use crate::buildkit::{ApiVersion, Client, EngineProduct, SolveError};
+use super::registries::Registries;
+use crate::buildkit::{ApiVersion, Client, EngineProduct};
 use crate::cli::{BuildArgs, BuildCommandArgs};
 use crate::context::ContextError;
-use crate::dockerfile::ResolveError;
+use crate::dockerfile::{Dockerfile, InstructionKind, ResolveError};
 use crate::engine::{Engine, ImageStore};
-use crate::ledger::{self, BuildRecord, Outcome, TierOutcome, TierRecord, millis};
+use crate::ledger::{self, BaseRecord, BuildRecord, Outcome, TierOutcome, TierRecord, millis};
 use crate::mounts::TargetMount;
 use crate::notes::Notes;
-use crate::output::progress::{Trace, VertexTrace};
+use crate::output::progress::Trace;
 use crate::output::{Printer, summary};
-use crate::registry::Login;
-use crate::settings::{BuildSettings, Environment, ProgressMode, Settings};
+use crate::settings::{BuildSettings, Environment, ProgressMode, Settings, base_repository};
 use crate::store::{Entry, RunFlags, Store};
 use confidential::kept_words;
-use exports::{Abilities, Exports};
 use inputs::InputError;
-use run::Ended;
+use layers::LayerCaches;
 
 pub(super) use bases::Lookup;
 pub(super) use explain::{Explanation, Identity};
@@ -56,6 +58,8 @@ pub(super) use run::{Progress, show};
 pub(super) use several::{NamedBuild, images, known_images};
 pub(super) use visited::{VisitedBuild, is_of_visit};
 
+/// The build argument that a base image is handed on by.
+const BASE_IMAGE: &str = "BASE_IMAGE";
 /// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
 const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
 
@@ -65,10 +69,23 @@ pub(super) async fn run(
     environment: &Environment,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let BuildCommandArgs { build, more } = args;
+    let BuildCommandArgs { build, more, base, base_repo, base_requirements } = args;
     if more.is_empty() {
-        let build = BuildSettings::resolve(build, settings, environment)?;
-        return image(&build, &Purpose::default(), settings, printer).await.map(drop);
+        let mut build = build.clone();
+        let mut purpose = Purpose::default();
+        if let Some(dockerfile) = base {
+            let repository = base_repository(("base-repo", base_repo.as_deref()), settings, environment)?;
+            let (of_base, given) = (args_of_base(dockerfile, &build), (settings, environment));
+            let base = Box::pin(ensure(&of_base, repository, base_requirements, given, *printer)).await?;
+            build.source.build_arg.push(format!("{BASE_IMAGE}={}", base.reference));
+            purpose.base = Some(base);
+        }
+        let build = BuildSettings::resolve(&build, settings, environment)?;
+        return image(&build, &purpose, settings, printer).await.map(drop);
+    }
+    if base.is_some() {
+        return Err(CommandError::config_line("--base is for one image, and several are named")
+            .hint("larder base build prints a reference that --build-arg BASE_IMAGE=… takes"));
     }
     let names: Vec<&str> = [&build.context].into_iter().chain(more).map(String::as_str).collect();
     several::check(&names, build, settings)?;
@@ -84,6 +101,8 @@ pub(super) async fn run(
 /// What an image is built for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Purpose {
+    /// The image that it stands on, if that was made before.
+    pub(super) base: Option<BaseRecord>,
     /// How it is to be run, which its entry is to tell.
     pub(super) run: Option<RunFlags>,
     /// The number of engines that it is to be run on, if there are several: then it is handed to them by its entry.
@@ -112,11 +131,16 @@ pub(super) async fn image(
         path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path))?;
     }
     let inputs = read_inputs(build, *printer)?;
+    if purpose.base.is_some() && !takes_base(&inputs) {
+        return Err(CommandError::config_line("the Dockerfile does not take the base image")
+            .hint("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"));
+    }
     let client = Client::connect(&settings.endpoint).await?;
+    let engine = engine(&client)?;
     let mut job = Job {
         notes: Notes::new(&settings.cache_dir),
-        login: Login::new(&settings.docker_config),
-        engine: engine(&client)?,
+        registries: Registries::new(settings, engine.as_ref()),
+        engine,
         record: BuildRecord::started(Timestamp::now()),
         settings,
         build,
@@ -134,14 +158,29 @@ pub(super) async fn image(
         store: None,
         entry: None,
         is_refused: false,
+        is_of_key: false,
+        registry_is_down: false,
+        layers: LayerCaches::default(),
         is_expired: false,
         cache_is_down: false,
     };
+    job.record.base.clone_from(&purpose.base);
     job.record.names = build.tags.iter().map(crate::registry::ImageRef::familiar).collect();
     let result = job.run().await;
     let closed = job.close(&result, millis(clock.elapsed()));
     result.and(closed)?;
     Ok(Built { record: job.record, entry: job.entry })
+}
+
+/// Whether a Dockerfile that larder can read has the argument for a base image where `FROM` sees it.
+fn takes_base(inputs: &Inputs) -> bool {
+    let Some((_, text)) = inputs.dockerfile_text() else { return true };
+    // What is wrong with it is told by the build.
+    let Ok(dockerfile) = Dockerfile::parse(text) else { return true };
+    dockerfile.global_args.iter().any(|instruction| match &instruction.kind {
+        InstructionKind::Arg(declared) => declared.iter().any(|(name, _)| name == BASE_IMAGE),
+        _ => false,
+    })
 }
 
 /// Finds what a build reads, and adds to the Dockerfile what was asked for.
@@ -161,6 +200,11 @@ pub(super) fn engine(client: &Client) -> Result<Option<Engine>, CommandError> {
             .map_err(|error| CommandError::config(&error)),
         EngineProduct::Buildkitd => Ok(None),
     }
+}
+
+/// The Docker engine that the settings name; `None` where that is a buildkitd.
+pub(super) async fn docker_engine(settings: &Settings) -> Result<Option<Engine>, CommandError> {
+    engine(&Client::connect(&settings.endpoint).await?)
 }
 
 fn input_error(error: &InputError) -> CommandError {
@@ -189,7 +233,7 @@ struct Job<'a> {
     client: &'a Client,
     engine: Option<Engine>,
     notes: Notes,
-    login: Login,
+    registries: Registries,
     record: BuildRecord,
     printer: Printer,
     /// What larder's own reading of the Dockerfile has to say, should the build fail.
@@ -210,6 +254,12 @@ struct Job<'a> {
     store: Option<Store>,
     /// The entry that holds the image, once it is known.
     entry: Option<Entry>,
+    /// A registry could not be reached when whole images were looked for.
+    registry_is_down: bool,
+    /// What a registry has of its layers.
+    layers: LayerCaches,
+    /// What was built, or found, is known to be the image of the key.
+    is_of_key: bool,
     /// There was one of this key that could not be loaded.
     is_refused: bool,
     /// There is an image of this key, but an older one than is wanted.
@@ -221,9 +271,11 @@ struct Job<'a> {
 impl Job<'_> {
     async fn run(&mut self) -> Result<(), CommandError> {
         let keys = self.keys().await?;
-        if let (Some((image, tier)), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
-            return self.finish_hit(image, tier, keys).await;
+        self.create_repositories().await?;
+        if let (Some(hit), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
+            return self.finish_hit(hit, keys).await;
         }
+        self.look_for_layers().await?;
         let mounts = self.restore_mounts(keys.as_ref()).await?;
         let built = self.build_it(keys.as_ref()).await;
         let keeping = match (&built, &keys) {
@@ -235,7 +287,13 @@ impl Job<'_> {
         let saved =
             if is_over { Ok(()) } else { self.save_mounts(mounts, keys.as_ref(), built.is_err()).await };
         let (keeping, wants_push) = (keeping?, built?);
-        let pushed = self.push(wants_push).await;
+        let mut pushed = self.push(wants_push).await;
+        if self.wants_push() && pushed.is_ok() {
+            pushed = self.publish(keys.as_ref()).await;
+        }
+        if pushed.is_ok() {
+            pushed = self.keep_layers(keys.as_ref()).await;
+        }
         if !matches!(&pushed, Err(error) if error.kind == ErrorKind::Interrupted) {
             // Also of an image that its registry refused.
             self.finish_keeping(keeping).await?;
@@ -245,8 +303,11 @@ impl Job<'_> {
 
     /// The keys, if they can be known beforehand; why not goes into the record.
     async fn keys(&mut self) -> Result<Option<BuildKeys>, CommandError> {
-        let lookup =
-            Lookup { engine: self.engine.as_ref(), login: &self.login, pull: self.build.source.pull };
+        let lookup = Lookup {
+            engine: self.engine.as_ref(),
+            registries: &self.registries,
+            pull: self.build.source.pull,
+        };
         let Settings { endpoint, seal, .. } = self.settings;
         match compute_keys(self.build, self.inputs, &lookup, endpoint, &self.notes, seal).await {
             Ok(keys) => {
@@ -279,83 +340,6 @@ impl Job<'_> {
                 Ok(None)
             }
         }
-    }
-
-    /// Runs the build; answers whether to push.
-    async fn build_it(&mut self, keys: Option<&BuildKeys>) -> Result<bool, CommandError> {
-        let attestable = match self.client.product() {
-            EngineProduct::Docker { api, .. } => *api >= ATTESTATIONS_SINCE,
-            EngineProduct::Buildkitd => true,
-        };
-        let store = self.image_store().await?;
-        let abilities =
-            Abilities { product: self.client.product(), store, exports_many: self.client.exports_many() };
-        let exports = exports::plan(self.build, &abilities)
-            .map_err(|error| CommandError::config(&error).hint(error.hint()))?;
-        if self.engine.is_none() && exports.exporters.is_empty() && self.build.default_output {
-            self.printer.warn(
-                "buildkitd keeps no images: the result stays in its build cache (--push or --output keep it)",
-            );
-        }
-        let Exports { push_after, engine_image, .. } = exports;
-        let conditions = request::Conditions {
-            ambiguous: keys.and_then(|keys| keys.ambiguous),
-            every_step: self.runs_every_step().is_some(),
-            engine_images: self.engine.is_some(),
-            attestations: attestable && (self.engine.is_none() || store == ImageStore::Containerd),
-        };
-        let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
-            && self.build.outputs.iter().any(|output| output.kind.is_stdout());
-        let (request, attachments) =
-            request::request(self.build, self.inputs, exports, self.login.clone(), &conditions);
-        let progress = run::Progress::new(self.build.progress, self.settings, to_stdout, self.printer);
-        let (result, mut trace) =
-            run::solve(self.client, request, attachments, &progress, self.build.timeout, self.printer).await;
-        trace.credit(&self.prepared);
-        self.note_steps(&trace)?;
-        self.note_mounting_steps(&trace);
-        match result {
-            Ok(response) => {
-                if engine_image && !response.contains_key("containerimage.digest") {
-                    return Err(CommandError::build("the engine built, but named no image"));
-                }
-                self.note_response(&response);
-                Ok(push_after)
-            }
-            Err(error) => Err(self.explain(error, &trace)),
-        }
-    }
-
-    /// Notes what was built.
-    fn note_response(&mut self, response: &ExporterResponse) {
-        self.record.outcome = Outcome::Built;
-        // What some engines report of the build itself holds the values of its arguments.
-        let told = response.iter().filter(|(name, _)| name.as_str() != "containerimage.buildinfo");
-        self.record.more = told.map(|(name, value)| (name.clone(), value.clone().into())).collect();
-        self.record.image_id = response.get("containerimage.digest").cloned();
-    }
-
-    async fn push(&mut self, wanted: bool) -> Result<(), CommandError> {
-        let (true, Some(engine)) = (wanted, &self.engine) else { return Ok(()) };
-        for tag in &self.build.tags {
-            let credentials =
-                self.login.credentials(tag.host()).map_err(|error| CommandError::config(&error))?;
-            let clock = Instant::now();
-            let pushed = run::interruptible(engine.push(tag, &credentials, |_| {})).await?;
-            let pushed = pushed.map_err(|error| {
-                CommandError::build(format!("cannot push {}: {}", tag.familiar(), chain(&error))).hint(
-                    format!("check that the repository exists and that you are logged in to {}", tag.host()),
-                )
-            })?;
-            self.printer.note(&format!(
-                "pushed {} in {:.1}s: {} layers sent, {} already there\n",
-                tag.familiar(),
-                clock.elapsed().as_secs_f64(),
-                pushed.sent,
-                pushed.present
-            ));
-        }
-        Ok(())
     }
 
     /// What this build is compared with others by.
@@ -397,58 +381,12 @@ impl Job<'_> {
         !self.build.source.build_args.is_empty()
     }
 
-    fn note_steps(&mut self, trace: &Trace) -> Result<(), CommandError> {
-        let secret = match self.notes.secret() {
-            Ok(secret) => Some(secret),
-            Err(error) => {
-                self.cache_fault(&error)?;
-                None
-            }
-        };
-        self.record.steps = steps::counts(trace);
-        self.record.step_list =
-            steps::entries(trace, secret, &self.identity().repositories(), self.shows_values());
-        let ignored = self.runs_every_step();
-        self.record.tiers.push(steps::layers(trace, ignored));
-        Ok(())
-    }
-
-    /// Turns a failed solve into what the user is told, after showing the step that failed.
-    fn explain(&self, ended: Ended, trace: &Trace) -> CommandError {
-        let error = match ended {
-            Ended::TimedOut(after) => {
-                return CommandError::build(format!(
-                    "the build took longer than {after:?} and was cancelled"
-                ))
-                .hint("--timeout sets how long it may take");
-            }
-            Ended::Solve(error) => error,
-        };
-        let SolveError::Build(failure) = &error else { return error.into() };
-        let failed = run::failed_vertex(failure, trace);
-        if let Some(report) = run::failure_report(failure, failed, self.inputs) {
-            self.printer.note(&format!("{}\n", report.trim_end()));
-        }
-        let output: Vec<&str> =
-            failed.iter().flat_map(|vertex| vertex.last_lines()).map(|line| line.text.as_str()).collect();
-        let circumstances = Circumstances {
-            vertex: failed.map(VertexTrace::name),
-            output: output.join("\n"),
-            context: match &self.inputs.context {
-                inputs::Context::Directory(directory) => Some(directory),
-                _ => None,
-            },
-            finding: self.finding.clone(),
-        };
-        CommandError::failed_build(failure, &circumstances)
-    }
-
     /// Writes the ledger, the files asked for, and the summary.
     fn close(&mut self, result: &Result<(), CommandError>, millis: u64) -> Result<(), CommandError> {
         self.record.millis = millis;
         if let Err(error) = result {
             self.record.outcome = Outcome::Failed;
-            let engines = error.kind == ErrorKind::Build && self.shows_values();
+            let engines = matches!(error.kind, ErrorKind::Build | ErrorKind::Push) && self.shows_values();
             self.record.error = Some(kept_words(&error.cause, engines));
             if error.kind == ErrorKind::Config {
                 // Nothing was built because nothing could be; that is no build to count.

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::exports::Exports;
 use super::inputs::{Context, Dockerfile, Inputs};
 use crate::buildkit::session::{Attachments, Upload};
-use crate::buildkit::solve::SolveRequest;
+use crate::buildkit::solve::{CacheEntry, SolveRequest};
 use crate::digest::Digest;
 use crate::registry::Login;
 use crate::settings::{BuildSettings, NamedContext};
@@ -26,6 +26,8 @@ pub(super) struct Conditions {
     pub(super) engine_images: bool,
     /// The engine can attach attestations, so that `docker build` would attach a provenance.
     pub(super) attestations: bool,
+    /// Caches to take layers from, beside those of the settings.
+    pub(super) cache_imports: Vec<CacheEntry>,
 }
 
 /// Puts the request and what the session serves for it together.
@@ -61,7 +63,7 @@ pub(super) fn request(
         definition: None,
         attributes,
         exporters: exports.exporters,
-        cache_imports: settings.cache_from.clone(),
+        cache_imports: settings.cache_from.iter().chain(&conditions.cache_imports).cloned().collect(),
         cache_exports: settings.cache_to.clone(),
         entitlements: settings.source.entitlements.clone(),
     };

@@ -1,18 +1,21 @@
 //! What a build's trace says for the ledger: the steps, and what BuildKit's own cache was worth.
 
+use std::time::Duration;
+
 use super::confidential::mark;
+use super::layers::LayerCaches;
 use crate::ledger::millis;
 use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord};
-use crate::output::progress::{StepKind, Trace};
+use crate::output::progress::{StepKind, StepRecord, Trace};
 use crate::requirements::without_secrets;
 
 /// The name of BuildKit's own cache in records and summaries.
-const LAYERS: &str = "layers";
+pub(super) const LAYERS: &str = "layers";
 
 /// How many RUN, COPY and ADD steps there were, and how many of them cached.
 pub(super) fn counts(trace: &Trace) -> StepCounts {
     let counts = trace.counted_steps();
-    StepCounts { total: counts.total, cached: counts.cached }
+    StepCounts { total: counts.total, cached: counts.cached, imported: 0 }
 }
 
 /// The steps, marked under the cache's `secret`; without their commands where `shows_values` says that build
@@ -33,18 +36,31 @@ pub(super) fn entries(
             mark(&secret, &format!("{}\n{}", images.join(" "), step.name)).to_string()
         }),
         cached: step.cached,
+        imported: false,
         millis: millis(step.duration),
     });
     entries.collect()
 }
 
-/// What BuildKit's own cache was worth; `ignored` names the flag that switched it off.
-pub(super) fn layers(trace: &Trace, ignored: Option<&str>) -> TierRecord {
-    let StepCounts { total, cached } = counts(trace);
-    // What the layer cache costs is finding out what it holds; the steps themselves are the build.
+/// What the builder's own cache and the `caches` in a registry were worth; `ignored` names the flag that switched them off.
+pub(super) fn layers(
+    trace: &Trace,
+    counts: StepCounts,
+    ignored: Option<&str>,
+    caches: &LayerCaches,
+) -> TierRecord {
+    let StepCounts { total, cached, imported } = counts;
+    // What they cost is finding out what they hold; the steps themselves are the build.
     let steps = trace.steps();
-    let asking =
-        steps.iter().filter(|step| step.kind() == StepKind::CacheImport).map(|step| step.duration).sum();
+    let imports = steps.iter().filter(|step| step.kind() == StepKind::CacheImport);
+    let asking: Duration = imports.map(|step| step.duration).sum();
+    let reason = || {
+        let is_import = |step: &&StepRecord| step.kind() == StepKind::CacheImport;
+        let failed = steps.iter().filter(is_import).find_map(|step| step.error.as_deref());
+        let failed = failed.map(|error| format!("the engine cannot import: {error}"));
+        let more = failed.or_else(|| caches.told(imported)).map(|told| format!("; {told}"));
+        format!("{cached} of {total} steps cached{}", more.unwrap_or_default())
+    };
     TierRecord {
         tier: LAYERS.to_owned(),
         outcome: match (ignored, cached) {
@@ -52,9 +68,9 @@ pub(super) fn layers(trace: &Trace, ignored: Option<&str>) -> TierRecord {
             (None, 0) => TierOutcome::Miss,
             (None, _) => TierOutcome::Hit,
         },
-        reason: ignored.map_or_else(|| format!("{cached} of {total} steps cached"), str::to_owned),
+        reason: ignored.map_or_else(reason, str::to_owned),
         bytes: 0,
-        millis: millis(asking),
+        millis: millis(asking + caches.elapsed()),
     }
 }
 

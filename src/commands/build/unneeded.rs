@@ -103,7 +103,7 @@ impl Job<'_> {
         self.change_known_builder(Some(keys), |builder, keys| builder.note_layers(keys.layers(), image)).await
     }
 
-    async fn known_builder(&self) -> Result<KnownBuilder<'_>, UnknownBuilder> {
+    pub(super) async fn known_builder(&self) -> Result<KnownBuilder<'_>, UnknownBuilder> {
         KnownBuilder::meet(self.client, self.engine.as_ref(), &self.notes).await
     }
 

@@ -10,6 +10,7 @@ use super::request::{Conditions, request_of_stage};
 use crate::buildkit::session::new_id;
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::{Client, EngineProduct};
+use crate::commands::registries::login;
 use crate::digest::Digest;
 use crate::mounts::{BuildWithin, TargetMount, Within, with_visit};
 use crate::registry::Login;
@@ -44,12 +45,13 @@ impl<'a> VisitedBuild<'a> {
         Self {
             settings: build,
             inputs,
-            login: Login::new(&settings.docker_config),
+            login: login(settings),
             conditions: Conditions {
                 ambiguous,
                 every_step: build.runs_every_step().is_some(),
                 engine_images,
                 attestations: false,
+                cache_imports: Vec::new(),
             },
         }
     }

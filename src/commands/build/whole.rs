@@ -19,10 +19,28 @@ use crate::notes::NotesError;
 use crate::output::{Printer, changes, summary};
 use crate::settings::{OutputKind, ProgressMode};
 use crate::store::{EntryKind, Meter, Store, StoreError, Subject};
-use crate::tiers::{ArchiveTier, EngineTier, KeepError, Kept, is_worth_keeping};
+use crate::tiers::{ArchiveTier, EngineTier, KeepError, Kept, RegistryTier, is_worth_keeping};
 
 /// Inputs that an entry names one by one; where there are more, its files are left out: every look at the store reads them.
 const MOST_INPUTS: usize = 500;
+
+/// An image that a cache had.
+pub(super) struct Hit {
+    /// Its id.
+    pub(super) id: String,
+    /// The tier that had it.
+    pub(super) tier: &'static str,
+    /// The image in the engine, where it is there.
+    pub(super) image: Option<Image>,
+    /// When it was built, as far as is known.
+    pub(super) built: Option<Timestamp>,
+}
+
+impl Hit {
+    fn of(image: Image, tier: &'static str, built: Option<Timestamp>) -> Self {
+        Self { id: image.id.clone(), tier, image: Some(image), built }
+    }
+}
 
 /// An image that is being kept while other things are done.
 pub(super) struct Keeping {
@@ -42,10 +60,8 @@ impl Job<'_> {
     /// Why no whole image is looked for, if none is.
     fn whole_images_are_off(&self) -> Option<&'static str> {
         let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));
-        if self.engine.is_none() {
-            Some("buildkitd keeps no images")
-        } else if !images {
-            Some("the result is not just an image of the engine")
+        if !images {
+            Some("the result is not just an image")
         } else if let Some(flag) = self.build.runs_every_step() {
             Some(flag)
         } else if !self.build.no_cache_filter.is_empty() {
@@ -57,32 +73,46 @@ impl Job<'_> {
         }
     }
 
-    /// Looks for the image of these keys, gives it its names, and answers which tier had it.
-    pub(super) async fn lookup(
-        &mut self,
-        keys: Option<&BuildKeys>,
-    ) -> Result<Option<(Image, &'static str)>, CommandError> {
+    /// Looks for the image of these keys in one tier after the other, and gives it its names.
+    pub(super) async fn lookup(&mut self, keys: Option<&BuildKeys>) -> Result<Option<Hit>, CommandError> {
         let off = self.whole_images_are_off().map(str::to_owned).or_else(|| self.no_keys.clone());
         let tiers = &self.build.tiers;
-        let wanted = [(EngineTier::NAME, tiers.engine), (ArchiveTier::NAME, tiers.archive)];
-        for (tier, is_used) in wanted {
-            let reason = if is_used { off.as_deref() } else { Some(self.build.tiers.switch) };
+        let no_images = self.engine.is_none().then_some("buildkitd keeps no images");
+        let wanted = [
+            (EngineTier::NAME, tiers.engine, no_images),
+            (RegistryTier::NAME, tiers.registry, self.registry_is_off()),
+            (ArchiveTier::NAME, tiers.archive, no_images),
+        ];
+        for (tier, is_used, own_reason) in wanted {
+            if tier == RegistryTier::NAME && own_reason.is_some() {
+                // A build that has nothing to do with a registry is not to be told of one.
+                continue;
+            }
+            let reason = if is_used { own_reason.or(off.as_deref()) } else { Some(self.build.tiers.switch) };
             if let Some(reason) = reason {
                 self.skip(tier, reason);
                 continue;
             }
-            let Some(keys) = keys.filter(|_| !self.cache_is_down) else { continue };
+            let Some(keys) = keys else { continue };
+            if self.cache_is_down && tier != RegistryTier::NAME {
+                continue;
+            }
             let found = match tier {
-                EngineTier::NAME => self.lookup_in_engine(keys).await?.map(|image| (image, None)),
+                EngineTier::NAME => {
+                    self.lookup_in_engine(keys).await?.map(|image| Hit::of(image, tier, None))
+                }
+                RegistryTier::NAME => self.lookup_in_registry(keys).await?,
                 _ => self.lookup_in_store(keys).await?.map(|Kept { image, entry }| {
                     let built = entry.manifest.created;
                     self.entry = Some(entry);
-                    (image, Some(built))
+                    Hit::of(image, tier, Some(built))
                 }),
             };
-            if let Some((image, built)) = found {
-                self.note(keys, &image.id, built)?;
-                return Ok(Some((image, tier)));
+            if let Some(hit) = found {
+                if hit.image.is_some() {
+                    self.note(keys, &hit.id, hit.built)?;
+                }
+                return Ok(Some(hit));
             }
         }
         Ok(None)
@@ -114,7 +144,7 @@ impl Job<'_> {
     }
 
     /// When an image must have been built to be a hit, at the earliest.
-    fn youngest(&self) -> Option<Timestamp> {
+    pub(super) fn youngest(&self) -> Option<Timestamp> {
         let age = self.settings.store.limits.max_age?;
         Timestamp::now().checked_sub(age).ok()
     }
@@ -146,7 +176,7 @@ impl Job<'_> {
     }
 
     /// The store, which remembers that its remote was given up.
-    fn store(&mut self) -> Result<Store, CommandError> {
+    pub(super) fn store(&mut self) -> Result<Store, CommandError> {
         if self.store.is_none() {
             self.store = Some(open(self.settings)?);
         }
@@ -154,7 +184,7 @@ impl Job<'_> {
     }
 
     /// A fault of the notes. Where they can be neither read nor written, nothing else can be in that directory.
-    fn notes_fault(&mut self, fault: &NotesError) -> Result<(), CommandError> {
+    pub(super) fn notes_fault(&mut self, fault: &NotesError) -> Result<(), CommandError> {
         self.cache_is_down |= !matches!(fault, NotesError::Damaged { .. });
         self.cache_fault(fault)
     }
@@ -184,13 +214,13 @@ impl Job<'_> {
         Ok(store)
     }
 
-    pub(super) async fn finish_hit(
-        &mut self,
-        image: Image,
-        tier: &'static str,
-        keys: &BuildKeys,
-    ) -> Result<(), CommandError> {
-        if tier == EngineTier::NAME && self.build.tiers.archive && !self.cache_is_down {
+    pub(super) async fn finish_hit(&mut self, hit: Hit, keys: &BuildKeys) -> Result<(), CommandError> {
+        let Hit { id, tier, image, .. } = hit;
+        if let Some(image) = image
+            && tier != ArchiveTier::NAME
+            && self.build.tiers.archive
+            && !self.cache_is_down
+        {
             // What is kept of it is of use, too, and not to be the first to go.
             let key = keys.keys.image.digest();
             let touched = self.store()?.touch_here(EntryKind::Image, &keys.platform, key);
@@ -199,12 +229,16 @@ impl Job<'_> {
                 self.find_entry(&image, keys).await?;
             }
         }
-        self.record.steps = StepCounts { total: keys.steps, cached: keys.steps };
+        self.record.steps = StepCounts { total: keys.steps, cached: keys.steps, imported: 0 };
         self.record.outcome = Outcome::ImageHit;
         self.record.hit_tier = Some(tier.to_owned());
-        self.record.image_id = Some(image.id);
-        let push = self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true });
-        self.push(push).await
+        self.record.image_id = Some(id);
+        if tier == RegistryTier::NAME || !self.wants_push() {
+            return Ok(());
+        }
+        self.is_of_key = true;
+        self.push(true).await?;
+        self.publish(Some(keys)).await
     }
 
     /// Finds the entry of an image that the engine has, which is made where there is none.
@@ -231,18 +265,16 @@ impl Job<'_> {
     /// Notes the image that was built, and begins to keep it.
     pub(super) async fn note_built(&mut self, keys: &BuildKeys) -> Result<Option<Keeping>, CommandError> {
         let has_image = self.build.outputs.iter().any(|output| output.kind.is_image());
-        let (Some(id), Some(engine), true) = (self.record.image_id.clone(), self.engine.clone(), has_image)
-        else {
+        let (Some(id), true) = (self.record.image_id.clone(), has_image && self.build.tiers.are_any()) else {
             return Ok(None);
         };
-        if !self.build.tiers.are_any() {
-            return Ok(None);
-        }
         if !keys.still_hold() {
             self.printer
                 .warn("files of the context changed while the image was built: it is not kept as a hit");
             return Ok(None);
         }
+        self.is_of_key = true;
+        let Some(engine) = self.engine.clone() else { return Ok(None) };
         self.note(keys, &id, Some(Timestamp::now()))?;
         self.note_layers(keys, &id).await?;
         let inputs = keys.keys.published(&self.settings.seal);
@@ -297,7 +329,7 @@ impl Job<'_> {
     }
 
     /// Who tells of what is not asked for, if that is wanted.
-    fn teller(&self) -> Option<Printer> {
+    pub(super) fn teller(&self) -> Option<Printer> {
         let is_quiet = matches!(self.build.progress, ProgressMode::Json | ProgressMode::Quiet);
         (!is_quiet).then_some(self.printer)
     }
@@ -312,7 +344,7 @@ impl Job<'_> {
             let file = InputKind::File.name();
             inputs.retain(|input| input.kind != file);
         }
-        let Purpose { run, nodes } = self.purpose.clone();
+        let Purpose { run, nodes, .. } = self.purpose.clone();
         let run = run.filter(|run| !run.flags.is_empty() || !run.command.is_empty());
         Subject { title, tags, nodes, run, inputs, ..Subject::default() }
     }

@@ -43,7 +43,7 @@ pub(super) fn run(
         CacheCommand::List(args) => list::run(args.format, &open(args.at)?),
         CacheCommand::Info(args) => info::run(args, &open(args.read.at)?),
         CacheCommand::Load(args) => on_a_runtime(load::run(args, &open(PlaceArg::Local)?, environment)),
-        CacheCommand::Stats(args) => stats::run(args.format, &open(args.at)?),
+        CacheCommand::Stats(args) => stats::run(args.format, &open(args.at)?, environment),
         CacheCommand::Clear(args) => evict::clear(args, &open(args.read.at)?),
         CacheCommand::Evict(args) => evict::run(args, &open(args.read.at)?),
         CacheCommand::Verify(args) => verify::run(args, &open(args.read.at)?),

@@ -5,20 +5,48 @@ use std::time::Duration;
 use super::super::{on_a_runtime, print_json, print_text};
 use super::{Cache, CommandError};
 use crate::buildkit::Client;
-use crate::cli::Format;
-use crate::output::usage::Usage;
+use crate::cli::{Format, TierArgs};
+use crate::output::usage::{RegistryUsage, Usage};
+use crate::registry::ecr::Ecr;
+use crate::settings::{Environment, TierSettings, base_repository};
 
 /// How long the engine may take to tell what its own cache holds.
 const PATIENCE: Duration = Duration::from_secs(5);
-pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
+pub(super) fn run(format: Format, cache: &Cache<'_>, environment: &Environment) -> Result<(), CommandError> {
     let census = cache.census()?;
+    let registries = registries(cache, environment)?;
     let usage = Usage::new(&census, &cache.name, cache.settings.store.limits, build_cache(cache))
-        .signed_with(cache.settings.store.terms.trust.public_key());
+        .signed_with(cache.settings.store.terms.trust.public_key())
+        .with_registries(registries);
     match format {
         Format::Text => print_text(cache.printer, &usage.text())?,
         Format::Json => print_json(cache.printer, &usage)?,
     }
     Ok(())
+}
+
+/// What the repositories hold that are set for caches and base images, of those that tell: Amazon's.
+fn registries(cache: &Cache<'_>, environment: &Environment) -> Result<Vec<RegistryUsage>, CommandError> {
+    let settings = cache.settings;
+    let kept = TierSettings::resolve(&TierArgs::default(), settings, environment)?.cache_repo;
+    let base = base_repository(("base-repo", None), settings, environment)?;
+    let mut usages = Vec::new();
+    for place in kept.into_iter().chain(base) {
+        let Some(kind) = settings.ecr.host(place.host()) else { continue };
+        on_a_runtime(async {
+            match Ecr::of(&kind, place.host()).await.images(place.path()).await {
+                Ok(images) => usages.push(RegistryUsage {
+                    repository: place.repository(),
+                    images: images.len(),
+                    bytes: images.iter().map(|image| image.bytes).sum(),
+                    last_pull: images.iter().filter_map(|image| image.pulled).max(),
+                }),
+                Err(error) => cache.printer.warn(&format!("{error}; {}", error.remedy())),
+            }
+            Ok(())
+        })?;
+    }
+    Ok(usages)
 }
 
 /// Bytes of the engine's own build cache; `None` where no engine tells.

@@ -56,6 +56,8 @@ pub struct VertexTrace {
 #[derive(Debug, Clone, Default)]
 struct Member {
     vertex: Vertex,
+    /// It was told once that a cache had the result.
+    was_cached: bool,
     runs: Runs,
 }
 
@@ -90,7 +92,10 @@ impl VertexTrace {
     /// Whether the result came from a cache, so far as it is known.
     pub fn is_cached(&self) -> bool {
         let mut started = self.members.iter().filter(|member| member.runs.first_start().is_some()).peekable();
-        started.peek().is_some() && started.all(|member| member.vertex.cached)
+        // A result from a registry that is needed after all is fetched in a further run, which is not called cached.
+        let has_fetched = || self.statuses.iter().any(|status| is_fetched_layer(&status.id));
+        let cached = |member: &Member| member.vertex.cached || member.was_cached && has_fetched();
+        started.peek().is_some() && started.all(cached)
     }
 
     /// Why it failed or was cancelled; a failure goes before a cancellation.
@@ -164,6 +169,7 @@ impl VertexTrace {
         if let Some(start) = vertex.started {
             member.runs.record(start, vertex.completed);
         }
+        member.was_cached |= vertex.cached;
         member.vertex = vertex;
         true
     }
@@ -173,6 +179,7 @@ impl VertexTrace {
         for (member, worked) in self.members.iter_mut().zip(&before.members) {
             member.runs.clone_from(&worked.runs);
             member.vertex.cached = worked.vertex.cached;
+            member.was_cached = worked.was_cached;
         }
     }
 
@@ -235,6 +242,11 @@ impl VertexTrace {
         let since_start = start.zip(at).map(|(start, at)| elapsed(start, at)).unwrap_or_default();
         LogLine { stream, since_start, text }
     }
+}
+
+/// Whether a row of progress is about a layer that is fetched (BuildKit `util/pull/pullprogress`, `cache/refs.go`).
+fn is_fetched_layer(id: &str) -> bool {
+    ["sha256:", "extracting sha256:", "pulling sha256:"].iter().any(|start| id.starts_with(start))
 }
 
 fn is_cancellation(error: &str) -> bool {

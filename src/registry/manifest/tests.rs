@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::registry::connection::LARGEST;
 
 const TOKEN: &str = "t0ken";
 
@@ -63,12 +64,12 @@ fn manifest(config: &Digest) -> Vec<u8> {
 }
 
 /// Asks a registry that has `tagged` under `app:1`, and these other files.
-async fn asked(tagged: &[u8], others: &[(String, Vec<u8>)]) -> Result<Option<RemoteImage>, ManifestError> {
+async fn asked(tagged: &[u8], others: &[(String, Vec<u8>)]) -> Result<Option<RemoteImage>, RegistryError> {
     let mut files: BTreeMap<String, Vec<u8>> = others.iter().cloned().collect();
     files.insert("/v2/app/manifests/1".to_owned(), tagged.to_vec());
     let name: ImageRef = format!("{}/app:1", registry(files).await).parse().unwrap();
     let login = Credentials { username: "ci".to_owned(), secret: "s3cret".to_owned() };
-    remote_image(&name, "linux/amd64", &login).await
+    remote_image(&name, "linux/amd64", &login, &Reach::default()).await
 }
 
 const CONFIG: &[u8] = br#"{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":["sha256:a"]}}"#;
@@ -129,15 +130,25 @@ async fn what_makes_no_sense_is_refused_and_no_secret_is_told() {
     }
     let host = registry(BTreeMap::new()).await;
     let unknown: ImageRef = format!("{host}/app:2").parse().unwrap();
-    assert_eq!(remote_image(&unknown, "linux/amd64", &Credentials::default()).await.unwrap(), None);
+    assert_eq!(
+        remote_image(&unknown, "linux/amd64", &Credentials::default(), &Reach::default()).await.unwrap(),
+        None
+    );
 }
 
-#[test]
-fn plain_http_is_for_this_machine_alone() {
-    for host in ["localhost", "localhost:5000", "127.0.0.1:80", "127.9.9.9", "[::1]:5000"] {
-        assert!(is_loopback(host), "{host}");
-    }
-    for host in ["docker.io", "localhost.example", "10.0.0.1:5000", "registry:5000"] {
-        assert!(!is_loopback(host), "{host}");
-    }
+#[tokio::test]
+async fn mirrors_are_asked_before_the_hub() {
+    let (path, digest) = blob(CONFIG);
+    let manifest = manifest(&digest);
+    let files = [
+        ("/v2/library/larder-test-absent/manifests/1".to_owned(), manifest.clone()),
+        (path.replace("/app/", "/library/larder-test-absent/"), CONFIG.to_vec()),
+    ];
+    let empty = registry(BTreeMap::new()).await;
+    let mirror = registry(files.into_iter().collect()).await;
+    let mirrors = vec![format!("http://{empty}/"), "nonsense".to_owned(), format!("http://{mirror}")];
+    let reach = Reach { mirrors, ..Reach::default() };
+    let name: ImageRef = "larder-test-absent:1".parse().unwrap();
+    let found = remote_image(&name, "linux/amd64", &Credentials::default(), &reach).await;
+    assert_eq!(found.unwrap().unwrap().manifest, Digest::of(&manifest));
 }

@@ -1,0 +1,38 @@
+//! `larder base`.
+
+use clap::{Args, Subcommand};
+
+use super::{BuildArgs, Format};
+
+/// `larder base`.
+#[derive(Debug, Args)]
+pub struct BaseArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: BaseCommand,
+}
+
+/// The subcommands of `larder base`.
+#[derive(Debug, Subcommand)]
+pub enum BaseCommand {
+    /// Build an image for others to stand on, unless its registry has it, and print its reference
+    #[command(mut_arg("context", |context| context.required(false).default_value(".")))]
+    Build(Box<BaseBuildArgs>),
+}
+
+/// `larder base build`.
+#[derive(Debug, Args)]
+pub struct BaseBuildArgs {
+    /// The build.
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Repository that it is kept in [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
+    #[arg(long, value_name = "REPOSITORY")]
+    pub repo: Option<String>,
+    /// Let of the context these files alone decide whether it is built anew
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
+    pub requirements: Vec<String>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}

@@ -1,0 +1,121 @@
+//! `larder ecr`.
+
+use clap::{Args, Subcommand};
+
+use super::Format;
+
+/// `larder ecr`.
+#[derive(Debug, Args)]
+pub struct EcrArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: EcrCommand,
+}
+
+/// The subcommands of `larder ecr`.
+#[derive(Debug, Subcommand)]
+pub enum EcrCommand {
+    /// Get a token for a registry; every other command gets its own
+    Login(EcrLoginArgs),
+    /// Pull images that may not be there yet
+    Pull(EcrPullArgs),
+    /// Push images of the engine
+    Push(EcrPushArgs),
+    /// Remove images and tags from a repository
+    Clean(EcrCleanArgs),
+    /// Show what a repository removes by itself, and what larder would have it remove
+    Lifecycle(EcrLifecycleArgs),
+}
+
+/// `larder ecr login`.
+#[derive(Debug, Args)]
+pub struct EcrLoginArgs {
+    /// Registry, such as 123456789012.dkr.ecr.eu-north-1.amazonaws.com or public.ecr.aws
+    pub registry: String,
+    /// Write the token into Docker's config.json too, for docker itself
+    #[arg(long)]
+    pub docker: bool,
+    /// Print the password to standard output, for docker login --username AWS --password-stdin
+    #[arg(long, conflicts_with = "docker")]
+    pub print: bool,
+}
+
+/// `larder ecr pull`.
+#[derive(Debug, Args)]
+pub struct EcrPullArgs {
+    /// Images; one that is not there is told and no error
+    #[arg(required = true)]
+    pub image: Vec<String>,
+    /// Fail when an image is not there
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `larder ecr push`.
+#[derive(Debug, Args)]
+pub struct EcrPushArgs {
+    /// Images that the engine has
+    #[arg(required = true)]
+    pub image: Vec<String>,
+    /// How repositories that do not exist are made.
+    #[command(flatten)]
+    pub create: CreateArgs,
+}
+
+/// How repositories that do not exist are made.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CreateArgs {
+    /// Create repositories that do not exist
+    #[arg(long)]
+    pub create: bool,
+    /// Scan what is pushed to a repository that is created
+    #[arg(long, requires = "create")]
+    pub scan_on_push: bool,
+    /// Let no tag of a repository that is created be replaced, but for cache*, buildcache* and larder-*
+    #[arg(long, requires = "create")]
+    pub immutable: bool,
+}
+
+/// `larder ecr clean`.
+#[derive(Debug, Args)]
+pub struct EcrCleanArgs {
+    /// Repository, such as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/app
+    pub repository: String,
+    /// Remove tags like this, * standing for anything; an image goes with its last tag
+    #[arg(long, value_name = "PATTERN")]
+    pub tag: Vec<String>,
+    /// Remove images without a tag
+    #[arg(long)]
+    pub untagged: bool,
+    /// Remove only what was pushed longer ago, e.g. 30d
+    #[arg(long, value_name = "DURATION")]
+    pub older_than: Option<String>,
+    /// Of the images with such tags keep the newest
+    #[arg(long, value_name = "COUNT", requires = "tag")]
+    pub keep: Option<usize>,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// `larder ecr lifecycle`.
+#[derive(Debug, Args)]
+pub struct EcrLifecycleArgs {
+    /// Repository, such as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/app
+    pub repository: String,
+    /// Let images without a tag go after so many days
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub untagged_days: u32,
+    /// Let images with a tag of a key go, but for the newest; ECR removes an image with all of its tags
+    #[arg(long, value_name = "COUNT")]
+    pub keep: Option<u32>,
+    /// Let no image with a tag like this go, beside cache*, buildcache*, latest and v*
+    #[arg(long, value_name = "PATTERN", requires = "keep")]
+    pub protect: Vec<String>,
+    /// Write the policy
+    #[arg(long)]
+    pub apply: bool,
+}

@@ -1,0 +1,197 @@
+//! `larder base build`, and `larder build --base`: an image with the dependencies, built once for all that stand on it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::build::{Purpose, docker_engine, image};
+use super::error::{CommandError, ErrorKind, chain};
+use super::key::keyed;
+use super::registries::Registries;
+use super::{print_json, print_text};
+use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, Format, ProgressArg};
+use crate::digest::Digest;
+use crate::key::{Input, InputKind};
+use crate::ledger::{BaseOutcome, BaseRecord, millis};
+use crate::output::Printer;
+use crate::registry::{ImageRef, RegistryError, within};
+use crate::settings::{BuildSettings, ContextSource, Environment, Settings, base_repository};
+use crate::tiers::Tags;
+
+/// How long a registry may take to say whether it has a base.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// What a base is called that has no repository.
+const LOCAL: &str = "larder-base";
+
+#[derive(Serialize)]
+struct Output<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    base: &'a BaseRecord,
+}
+
+pub(super) async fn run(
+    args: &BaseArgs,
+    settings: &Settings,
+    environment: &Environment,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let BaseCommand::Build(args) = &args.command;
+    let BaseBuildArgs { build, repo, requirements, format } = &**args;
+    let repository = base_repository(("repo", repo.as_deref()), settings, environment)?;
+    let base = ensure(build, repository, requirements, (settings, environment), printer).await?;
+    match format {
+        Format::Text => print_text(printer, &format!("{}\n", base.reference)),
+        Format::Json => print_json(printer, &Output { schema: "larder.base.v1", base: &base }),
+    }
+}
+
+/// Finds the base image that these flags describe, or builds it and puts it where others find it.
+pub(super) async fn ensure(
+    args: &BuildArgs,
+    repository: Option<ImageRef>,
+    requirements: &[String],
+    (settings, environment): (&Settings, &Environment),
+    printer: Printer,
+) -> Result<BaseRecord, CommandError> {
+    let clock = Instant::now();
+    let (build, keys) = keyed(args, settings, environment, printer).await?;
+    let files = if requirements.is_empty() { None } else { Some(named_files(requirements, &build)?) };
+    let key = keys.keys.base(files, &settings.seal).map_err(|error| CommandError::config(&error))?;
+    let done = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
+    let tags = Tags::of(settings.lane.as_ref(), &settings.store.terms.trunk).of_base(key);
+    // Neither an age nor a signature is known of what is found.
+    let is_strict = settings.store.terms.trust.is_strict() || settings.store.limits.max_age.is_some();
+    let takes_found = build.runs_every_step().is_none() && !is_strict;
+    let Some(repository) = repository else {
+        let local: ImageRef = LOCAL.parse().expect("it is a name");
+        for tag in tags.iter().filter(|_| takes_found) {
+            let name = tagged(&local, tag)?;
+            if engine_has(&name, settings).await? {
+                printer.note(&format!("the base image is in the engine: {}\n", name.familiar()));
+                return Ok(done(name.familiar(), BaseOutcome::Found));
+            }
+        }
+        let name = tagged(&local, &tags[0])?;
+        build_as(&name, false, args, (settings, environment), printer).await?;
+        return Ok(done(name.familiar(), BaseOutcome::Built));
+    };
+    if takes_found {
+        match found(&repository, &tags, settings).await {
+            Ok(Some(name)) => {
+                printer.note(&format!("the base image is in its registry: {}\n", name.familiar()));
+                return Ok(done(name.familiar(), BaseOutcome::Found));
+            }
+            Ok(None) => {}
+            Err(error) if build.strict => return Err(CommandError::cache(&error)),
+            Err(error) => {
+                printer.warn(&format!("{}; {}; building the base image", chain(&error), error.remedy()));
+            }
+        }
+    }
+    let name = tagged(&repository, &tags[0])?;
+    let is_pushed = !settings.store.terms.read_only;
+    if let Err(error) = build_as(&name, is_pushed, args, (settings, environment), printer).await {
+        // An image that is built and cannot be pushed is of use here all the same.
+        if build.strict || error.kind != ErrorKind::Push || !engine_has(&name, settings).await? {
+            return Err(error);
+        }
+        printer.warn(&format!("{}; going on with what the engine has", error.cause));
+        return Ok(done(name.familiar(), BaseOutcome::Built));
+    }
+    // By its digest, so that whatever is pushed later is no part of what stands on it.
+    let pinned = if is_pushed { found(&repository, &tags[..1], settings).await.ok().flatten() } else { None };
+    Ok(done(pinned.unwrap_or(name).familiar(), BaseOutcome::Built))
+}
+
+/// Where the base is, under the first of these tags that there is.
+async fn found(
+    repository: &ImageRef,
+    tags: &[String],
+    settings: &Settings,
+) -> Result<Option<ImageRef>, RegistryError> {
+    // What the engine says of registries counts; without one the registry itself does.
+    let engine = docker_engine(settings).await.ok().flatten();
+    let look = async {
+        let mut place = Registries::new(settings, engine.as_ref()).repository(repository).await?;
+        for tag in tags {
+            if let Some(manifest) = place.manifest(tag).await? {
+                return Ok(repository.with_tag(tag).map(|name| name.pinned(manifest.digest)));
+            }
+        }
+        Ok(None)
+    };
+    within(repository.host(), DEADLINE, Box::pin(look)).await
+}
+
+async fn engine_has(name: &ImageRef, settings: &Settings) -> Result<bool, CommandError> {
+    let Some(engine) = docker_engine(settings).await? else {
+        return Err(CommandError::config_line("a buildkitd keeps no images for others to stand on")
+            .hint("name a repository: --repo, or --base-repo of larder build"));
+    };
+    let found = engine.image(&name.familiar()).await;
+    found.map(|image| image.is_some()).map_err(|error| CommandError::build(chain(&error)))
+}
+
+async fn build_as(
+    name: &ImageRef,
+    push: bool,
+    args: &BuildArgs,
+    (settings, environment): (&Settings, &Environment),
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let progress = if args.quiet { Some(ProgressArg::Quiet) } else { args.progress };
+    let args =
+        BuildArgs { tag: vec![name.to_string()], push, load: !push, quiet: false, progress, ..args.clone() };
+    let build = BuildSettings::resolve(&args, settings, environment)?;
+    let mut printer = printer;
+    printer.note(&format!("building the base image {}\n", name.familiar()));
+    Box::pin(image(&build, &Purpose::default(), settings, &mut printer)).await.map(drop)
+}
+
+fn tagged(repository: &ImageRef, tag: &str) -> Result<ImageRef, CommandError> {
+    repository.with_tag(tag).ok_or_else(|| CommandError::config_line(format!("{tag} cannot be a tag")))
+}
+
+/// The files that alone count, as inputs.
+fn named_files(paths: &[String], build: &BuildSettings) -> Result<Vec<Input>, CommandError> {
+    let ContextSource::Directory(directory) = &build.source.context else {
+        return Err(CommandError::config_line(
+            "--requirements names files of a directory, and the context is none",
+        ));
+    };
+    let input = |path: &String| {
+        let file = Path::new(directory).join(path);
+        let bytes = std::fs::read(&file).map_err(|error| {
+            CommandError::config_line(format!("--requirements: cannot read {}: {error}", file.display()))
+                .hint("paths are relative to the build context")
+        })?;
+        Ok(Input::with_digest(InputKind::File, path, Digest::of(&bytes)))
+    };
+    paths.iter().map(input).collect()
+}
+
+/// The arguments of the base that `args` are to stand on: the same context and the same surroundings.
+pub(super) fn args_of_base(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
+    let mut base = BuildArgs {
+        context: args.context.clone(),
+        source: args.source.clone(),
+        steps: args.steps.clone(),
+        no_cache: args.no_cache,
+        force_rebuild: args.force_rebuild,
+        // Standard output is for the image that stands on it.
+        progress: if args.quiet { Some(ProgressArg::Quiet) } else { args.progress },
+        timeout: args.timeout.clone(),
+        strict: args.strict,
+        tiers: args.tiers.clone(),
+        carry: args.carry.clone(),
+        create_repository: args.create_repository,
+        provenance: args.provenance.clone(),
+        sbom: args.sbom.clone(),
+        ..BuildArgs::default()
+    };
+    base.source.file = Some(dockerfile.to_owned());
+    base.source.target = None;
+    base
+}

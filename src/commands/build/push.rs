@@ -1,0 +1,62 @@
+//! Pushing the image under its names, and repositories for it.
+
+use std::time::Instant;
+
+use super::Job;
+use super::run::interruptible;
+use crate::commands::ecr::{create_repository, fault};
+use crate::commands::error::{CommandError, ErrorKind, chain};
+use crate::output::summary;
+
+/// How an engine says that it does not reach a registry.
+const UNREACHED: [&str; 4] = ["connection refused", "no such host", "timeout", "unreachable"];
+
+impl Job<'_> {
+    /// Creates what is missing of the repositories that are pushed to, where that is asked for.
+    pub(super) async fn create_repositories(&mut self) -> Result<(), CommandError> {
+        if !self.build.create_repository {
+            return Ok(());
+        }
+        for tag in self.build.tags.iter().filter(|_| self.wants_push()) {
+            Box::pin(create_repository(tag, self.settings, self.printer))
+                .await
+                .map_err(|error| fault(&error))?;
+        }
+        let caches = self.build.tiers.cache_repo.iter().filter(|_| !self.settings.store.terms.read_only);
+        for place in caches {
+            if let Err(error) = Box::pin(create_repository(place, self.settings, self.printer)).await {
+                self.cache_fault(&error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pushes the image under each of its names.
+    pub(super) async fn push(&mut self, wanted: bool) -> Result<(), CommandError> {
+        let (true, Some(engine)) = (wanted, &self.engine) else { return Ok(()) };
+        for tag in &self.build.tags {
+            let credentials = self
+                .registries
+                .credentials(tag.host())
+                .await
+                .map_err(|error| CommandError::config(&error).hint(error.remedy()))?;
+            let clock = Instant::now();
+            let pushed = interruptible(engine.push(tag, &credentials, |_| {})).await?;
+            let pushed = pushed.map_err(|error| {
+                let hint = if self.settings.ecr.host(tag.host()).is_some() {
+                    "--create-repository makes a repository that does not exist; pushing takes ecr:PutImage, \
+                     ecr:InitiateLayerUpload, ecr:UploadLayerPart and ecr:CompleteLayerUpload"
+                        .to_owned()
+                } else if UNREACHED.iter().any(|words| chain(&error).contains(words)) {
+                    format!("check that {} is up and can be reached from the engine", tag.host())
+                } else {
+                    format!("check that the repository exists and that you are logged in to {}", tag.host())
+                };
+                let cause = format!("cannot push {}: {}", tag.familiar(), chain(&error));
+                CommandError { kind: ErrorKind::Push, ..CommandError::build(cause) }.hint(hint)
+            })?;
+            self.printer.note(&summary::pushed(&tag.familiar(), pushed, clock.elapsed()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! Whole images in registries: looked for before a build, and found again after a push.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::run::interruptible;
+use super::whole::Hit;
+use super::{BuildKeys, Job};
+use crate::commands::error::CommandError;
+use crate::commands::moving::watched;
+use crate::engine::ImageStore;
+use crate::registry::{ImageRef, RegistryError, within};
+use crate::settings::OutputKind;
+use crate::store::Meter;
+use crate::tiers::{Answer, RegistryTier, Tags, Taken, Target, TransferError};
+
+/// How long looking up logins may take.
+const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
+
+impl Job<'_> {
+    /// The image is to be pushed.
+    pub(super) fn wants_push(&self) -> bool {
+        self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true })
+    }
+
+    /// The image is to be in the engine.
+    fn wants_image_here(&self) -> bool {
+        let is_loaded = self.build.load || !self.wants_push() || self.purpose.run.is_some();
+        self.engine.is_some() && is_loaded
+    }
+
+    /// Why no registry is asked for whole images, if none is.
+    pub(super) fn registry_is_off(&self) -> Option<&'static str> {
+        let is_asked = self.wants_push() || self.build.tiers.cache_repo.is_some();
+        (!is_asked).then_some("nothing is pushed, and no --cache-repo is given")
+    }
+
+    /// The tags that larder keeps in registries for this job.
+    pub(super) fn registry_tags(&self) -> Tags {
+        Tags::of(self.settings.lane.as_ref(), &self.settings.store.terms.trunk)
+    }
+
+    /// The repositories that the image is pushed to with its names there, or the one that is asked anyway.
+    async fn targets(&self) -> Result<Vec<Target>, RegistryError> {
+        let mut grouped: Vec<Vec<ImageRef>> = Vec::new();
+        for tag in self.build.tags.iter().filter(|_| self.wants_push()) {
+            match grouped.iter_mut().find(|names| names[0].repository() == tag.repository()) {
+                Some(names) => names.push(tag.clone()),
+                None => grouped.push(vec![tag.clone()]),
+            }
+        }
+        let mut targets = Vec::new();
+        for names in grouped {
+            targets.push(self.target(&names[0].clone(), names).await?);
+        }
+        if let (true, Some(asked)) = (targets.is_empty(), &self.build.tiers.cache_repo) {
+            targets.push(self.target(asked, Vec::new()).await?);
+        }
+        Ok(targets)
+    }
+
+    /// The same, unless the user interrupts or logins take too long.
+    async fn timely_targets(&self) -> Result<Result<Vec<Target>, RegistryError>, CommandError> {
+        let names = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
+        let host = names.map(ImageRef::host).next().unwrap_or_default();
+        interruptible(within(host, LOGIN_DEADLINE, Box::pin(self.targets()))).await
+    }
+
+    async fn target(&self, place: &ImageRef, names: Vec<ImageRef>) -> Result<Target, RegistryError> {
+        let credentials = self.registries.credentials(place.host()).await?;
+        Ok(Target { repository: self.registries.repository(place).await?, credentials, names })
+    }
+
+    /// The tier for this image, which wants it nowhere yet.
+    async fn registry_tier(&mut self, keys: &BuildKeys) -> Result<RegistryTier, CommandError> {
+        let vouched_by = if self.settings.store.terms.trust.is_strict() { Some(self.store()?) } else { None };
+        Ok(RegistryTier {
+            tags: self.registry_tags(),
+            key: keys.keys.image,
+            platform: keys.platform.clone(),
+            // A buildkitd knows what it pushes by its manifest.
+            images: if self.engine.is_some() { self.image_store().await? } else { ImageStore::Containerd },
+            wanted_in: None,
+            vouched_by,
+        })
+    }
+
+    /// Whether the engine has something under a name of the image, which would not be what the registry has.
+    async fn has_other_images(&self) -> bool {
+        let Some(engine) = &self.engine else { return false };
+        let found = self.build.tags.iter().map(|tag| async {
+            let name = tag.familiar();
+            engine.image(&name).await.ok().flatten().is_some()
+        });
+        futures_util::future::join_all(found).await.contains(&true)
+    }
+
+    /// Looks for the image in the registries that it is to be pushed to, names it there, and pulls it where it is wanted.
+    pub(super) async fn lookup_in_registry(&mut self, keys: &BuildKeys) -> Result<Option<Hit>, CommandError> {
+        let clock = Instant::now();
+        let is_wanted = self.wants_image_here() || self.has_other_images().await;
+        let wanted = self.engine.clone().filter(|_| is_wanted);
+        let wanted_in = wanted.map(|engine| (engine, self.build.tiers.archive_timeout));
+        let tier = RegistryTier { wanted_in, ..self.registry_tier(keys).await? };
+        let meter = Arc::new(Meter::default());
+        let mut answer = self.ask_registries(&tier, &meter).await?;
+        if self.forgets_logins(&answer) {
+            answer = self.ask_registries(&tier, &meter).await?;
+        }
+        self.is_expired |= answer.is_too_old();
+        self.record.tiers.push(answer.record(RegistryTier::NAME, clock.elapsed()));
+        for fault in &answer.faults {
+            let is_down = fault.downcast_ref().is_some_and(TransferError::is_of_reach);
+            self.registry_is_down |= is_down;
+            self.cache_fault(fault.as_ref())?;
+        }
+        Ok(answer.found.map(|taken| {
+            let digest = taken.digest.to_string();
+            self.record.more.insert("containerimage.digest".to_owned(), digest.into());
+            Hit { id: taken.id, tier: RegistryTier::NAME, image: taken.image, built: taken.built }
+        }))
+    }
+
+    async fn ask_registries(
+        &self,
+        tier: &RegistryTier,
+        meter: &Arc<Meter>,
+    ) -> Result<Answer<Taken>, CommandError> {
+        match self.timely_targets().await? {
+            Ok(mut targets) => {
+                let taking = Box::pin(tier.take(&mut targets, &self.build.tags, self.youngest(), meter));
+                watched("pulling the image", taking, meter, self.settings, self.teller()).await
+            }
+            Err(error) => Ok(TransferError::from(error).into()),
+        }
+    }
+
+    /// Forgets kept tokens of Amazon's that a registry did not take; whether there are any.
+    fn forgets_logins(&self, answer: &Answer<Taken>) -> bool {
+        let faults = answer.faults.iter().filter_map(|fault| fault.downcast_ref::<TransferError>());
+        if !faults.into_iter().any(TransferError::is_of_login) {
+            return false;
+        }
+        let places = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
+        let hosts: BTreeSet<&str> = places.map(ImageRef::host).collect();
+        let amazons = hosts.into_iter().filter(|host| self.settings.ecr.host(host).is_some());
+        amazons.map(|host| self.registries.forget(host)).count() > 0
+    }
+
+    /// Lets the image, which was pushed, be found again by its key.
+    pub(super) async fn publish(&mut self, keys: Option<&BuildKeys>) -> Result<(), CommandError> {
+        let (Some(keys), Some(id)) = (keys, self.record.image_id.clone()) else { return Ok(()) };
+        let is_allowed = self.is_of_key && !self.registry_is_down && !self.settings.store.terms.read_only;
+        if !self.build.tiers.registry || !is_allowed {
+            return Ok(());
+        }
+        let tier = self.registry_tier(keys).await?;
+        let published = match self.timely_targets().await? {
+            Ok(mut targets) => interruptible(Box::pin(tier.publish(&mut targets, &id))).await?,
+            Err(error) => Err(error),
+        };
+        match published {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.printer.warn(
+                    "another job has pushed under the image's name meanwhile: its key's tag is left out",
+                );
+                Ok(())
+            }
+            Err(error) => self.cache_fault(&error),
+        }
+    }
+}

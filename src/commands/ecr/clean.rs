@@ -1,0 +1,114 @@
+//! `larder ecr clean`.
+
+use std::fmt::Write as _;
+
+use humansize::{DECIMAL, format_size};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{fault, repository};
+use crate::cli::{EcrCleanArgs, Format};
+use crate::commands::error::CommandError;
+use crate::commands::{print_json, print_text};
+use crate::output::Printer;
+use crate::registry::ecr::{Doomed, Removal, Wanted};
+use crate::settings::{Settings, duration};
+
+const SCHEMA: &str = "larder.ecr-clean.v1";
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    repository: String,
+    dry_run: bool,
+    removed: Vec<Gone<'a>>,
+    refused: Vec<Gone<'a>>,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Gone<'a> {
+    digest: &'a str,
+    tag: Option<&'a str>,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+pub(super) async fn run(
+    args: &EcrCleanArgs,
+    settings: &Settings,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let wanted = wanted(args)?;
+    let (name, ecr) = repository(&args.repository, settings).await?;
+    let images = ecr.images(name.path()).await.map_err(|error| fault(&error))?;
+    let doomed = wanted.of(&images);
+    let removal = if args.dry_run {
+        Removal { removed: doomed, refused: Vec::new() }
+    } else {
+        ecr.remove(name.path(), &doomed).await.map_err(|error| fault(&error))?
+    };
+    let removed: Vec<Gone<'_>> = removal.removed.iter().map(|doomed| told(doomed, None)).collect();
+    let refused = removal.refused.iter().map(|(doomed, reason)| told(doomed, Some(reason))).collect();
+    let bytes = removed.iter().map(|gone| gone.bytes).sum();
+    let report = Report {
+        schema: SCHEMA,
+        repository: name.repository(),
+        dry_run: args.dry_run,
+        removed,
+        refused,
+        bytes,
+    };
+    match args.format {
+        Format::Text => print_text(printer, &text(&report))?,
+        Format::Json => print_json(printer, &report)?,
+    }
+    match report.refused.len() {
+        0 => Ok(()),
+        count => Err(CommandError::build(format!("{count} tags and images were not removed"))
+            .hint("an image that an index names goes with that index alone")),
+    }
+}
+
+/// What the flags say; without any nothing is meant.
+fn wanted(args: &EcrCleanArgs) -> Result<Wanted, CommandError> {
+    if args.tag.is_empty() && !args.untagged {
+        return Err(CommandError::config_line("nothing is named that could be removed")
+            .hint("--untagged, --tag 'larder-*' --keep 50, or --tag cache; --dry-run only tells"));
+    }
+    let before = match &args.older_than {
+        Some(text) => {
+            let age = duration::parse(text)
+                .map_err(|reason| CommandError::config_line(format!("--older-than: {reason}")))?;
+            let before = Timestamp::now().checked_sub(age);
+            Some(before.map_err(|_| CommandError::config_line("--older-than is longer than time itself"))?)
+        }
+        None => None,
+    };
+    let (tags, keep) = (args.tag.clone(), args.keep.unwrap_or_default());
+    Ok(Wanted { tags, untagged: args.untagged, before, keep })
+}
+
+fn told<'a>(doomed: &'a Doomed, reason: Option<&'a String>) -> Gone<'a> {
+    let Doomed { digest, tag, bytes } = doomed;
+    Gone { digest, tag: tag.as_deref(), bytes: *bytes, reason: reason.map(String::as_str) }
+}
+
+fn text(report: &Report<'_>) -> String {
+    let name = |gone: &Gone<'_>| match gone.tag {
+        Some(tag) => format!("{}:{tag}", report.repository),
+        None => format!("{}@{}", report.repository, gone.digest),
+    };
+    let did = if report.dry_run { "would remove" } else { "removed" };
+    let mut text = String::new();
+    for gone in &report.removed {
+        let _ = writeln!(text, "{did} {}", name(gone));
+    }
+    for gone in &report.refused {
+        let _ = writeln!(text, "not removed {}: {}", name(gone), gone.reason.unwrap_or_default());
+    }
+    let size = format_size(report.bytes, DECIMAL);
+    let _ = writeln!(text, "{did} {} tags and images, {size}", report.removed.len());
+    text
+}

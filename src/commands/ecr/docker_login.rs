@@ -1,0 +1,86 @@
+//! A login in Docker's own configuration.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::registry::Credentials;
+
+/// Docker's configuration was left as it was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DockerLoginError {
+    #[error("cannot write {}", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    #[error("{} makes no sense", .0.display())]
+    Malformed(PathBuf, #[source] serde_json::Error),
+    #[error("{} is no object", .0.display())]
+    NoObject(PathBuf),
+    #[error("{} leaves the logins of {registry} to docker-credential-{helper}", .path.display())]
+    Helper { path: PathBuf, registry: String, helper: String },
+}
+
+/// Adds the login to Docker's configuration at `path`, as `docker login` does where no helper keeps logins.
+pub(super) fn keep(path: &Path, registry: &str, login: &Credentials) -> Result<(), DockerLoginError> {
+    let failed = |error| DockerLoginError::File(path.to_owned(), error);
+    let mut config: Value = match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|error| DockerLoginError::Malformed(path.to_owned(), error))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => json!({}),
+        Err(error) => return Err(failed(error)),
+    };
+    let helper = config["credHelpers"][registry].as_str().or_else(|| config["credsStore"].as_str());
+    if let Some(helper) = helper.filter(|helper| !helper.is_empty()) {
+        let (path, registry, helper) = (path.to_owned(), registry.to_owned(), helper.to_owned());
+        return Err(DockerLoginError::Helper { path, registry, helper });
+    }
+    let logins = config.as_object_mut().map(|config| config.entry("auths").or_insert_with(|| json!({})));
+    let logins =
+        logins.and_then(Value::as_object_mut).ok_or_else(|| DockerLoginError::NoObject(path.to_owned()))?;
+    let auth = STANDARD.encode(format!("{}:{}", login.username, login.secret));
+    logins.insert(registry.to_owned(), json!({ "auth": auth }));
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let write = || {
+        fs::create_dir_all(directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(format!("{config:#}\n").as_bytes())?;
+        file.as_file().set_permissions(Permissions::from_mode(0o600))?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_added_and_nothing_else_is_touched() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/config.json");
+        let login = Credentials { username: "AWS".to_owned(), secret: "s3cret".to_owned() };
+        keep(&path, "reg.example", &login).unwrap();
+        fs::write(&path, r#"{"auths":{"other.example":{"auth":"x"}},"currentContext":"ci"}"#).unwrap();
+        keep(&path, "reg.example", &login).unwrap();
+        let config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(config["auths"]["reg.example"]["auth"], STANDARD.encode("AWS:s3cret"));
+        assert_eq!(
+            (&config["auths"]["other.example"]["auth"], &config["currentContext"]),
+            (&json!("x"), &json!("ci"))
+        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        for (text, reason) in
+            [("{", "makes no sense"), ("[]", "no object"), (r#"{"credsStore":"pass"}"#, "-pass")]
+        {
+            fs::write(&path, text).unwrap();
+            assert!(keep(&path, "reg.example", &login).unwrap_err().to_string().contains(reason), "{text}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}

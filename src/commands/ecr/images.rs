@@ -1,0 +1,92 @@
+//! `larder ecr pull` and `larder ecr push`: images between the engine and a registry, with a login by the way.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{create, fault, repository};
+use crate::cli::{EcrPullArgs, EcrPushArgs};
+use crate::commands::build::docker_engine;
+use crate::commands::error::{CommandError, chain};
+use crate::commands::moving::watched;
+use crate::commands::registries::Registries;
+use crate::engine::Engine;
+use crate::output::{Printer, summary};
+use crate::registry::ecr::NewRepository;
+use crate::registry::{Credentials, ImageRef, RegistryError, within};
+use crate::settings::Settings;
+use crate::store::Meter;
+
+/// How long a registry may take to say whether it has an image.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(super) async fn pull(
+    args: &EcrPullArgs,
+    settings: &Settings,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let (engine, registries) = connected(settings).await?;
+    for text in &args.image {
+        let (name, _) = repository(text, settings).await?;
+        let refused = |error: RegistryError| CommandError::build(chain(&error)).hint(error.remedy());
+        let mut repository = registries.repository(&name).await.map_err(refused)?;
+        let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
+        let looking = within(name.host(), DEADLINE, repository.manifest(reference));
+        if looking.await.map_err(refused)?.is_none() {
+            let told = format!("{} is not there", name.familiar());
+            if args.strict {
+                return Err(CommandError::build(told).hint("leave --strict out where it may come later"));
+            }
+            printer.note(&format!("{told} yet\n"));
+            continue;
+        }
+        let credentials = login_for(&registries, &name).await?;
+        let platform = engine.platform().await.map_err(|error| CommandError::build(chain(&error)))?;
+        let (clock, meter) = (Instant::now(), Arc::new(Meter::default()));
+        let pulling = engine.pull(&name, &platform, &credentials, |done, total| meter.set(done, total));
+        let pulled = watched("pulling", pulling, &meter, settings, Some(printer)).await?;
+        let bytes = pulled.map_err(|error| {
+            CommandError::build(format!("cannot pull {}: {}", name.familiar(), chain(&error)))
+        })?;
+        printer.note(&summary::pulled(&name.familiar(), bytes, clock.elapsed()));
+    }
+    Ok(())
+}
+
+pub(super) async fn push(
+    args: &EcrPushArgs,
+    settings: &Settings,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let (engine, registries) = connected(settings).await?;
+    for text in &args.image {
+        let (name, ecr) = repository(text, settings).await?;
+        if args.create.create {
+            let new =
+                NewRepository { scan_on_push: args.create.scan_on_push, immutable: args.create.immutable };
+            create(&ecr, &name, new, printer).await.map_err(|error| fault(&error))?;
+        }
+        let credentials = login_for(&registries, &name).await?;
+        let clock = Instant::now();
+        let pushing = engine.push(&name, &credentials, |_| {});
+        let pushed = watched("pushing", pushing, &Meter::default(), settings, None).await?;
+        let pushed = pushed.map_err(|error| {
+            CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error)))
+                .hint("--create makes a repository that does not exist; pushing takes ecr:PutImage and ecr:UploadLayerPart")
+        })?;
+        printer.note(&summary::pushed(&name.familiar(), pushed, clock.elapsed()));
+    }
+    Ok(())
+}
+
+async fn connected(settings: &Settings) -> Result<(Engine, Registries), CommandError> {
+    let engine = docker_engine(settings).await?.ok_or_else(|| {
+        CommandError::config_line("a buildkitd keeps no images").hint("name a Docker engine with --host")
+    })?;
+    let registries = Registries::new(settings, Some(&engine));
+    Ok((engine, registries))
+}
+
+async fn login_for(registries: &Registries, name: &ImageRef) -> Result<Credentials, CommandError> {
+    let found = registries.credentials(name.host()).await;
+    found.map_err(|error| CommandError::config(&error).hint(error.remedy()))
+}

@@ -1,0 +1,83 @@
+//! `larder ecr`: what only Amazon's registry has.
+
+mod clean;
+mod docker_login;
+mod images;
+mod lifecycle;
+
+use super::error::CommandError;
+use super::print_text;
+use crate::cli::{EcrArgs, EcrCommand, EcrLoginArgs};
+use crate::output::Printer;
+use crate::registry::ecr::{Ecr, EcrError, NewRepository};
+use crate::registry::{ImageRef, InvalidImageRef};
+use crate::settings::Settings;
+
+pub(super) async fn run(args: &EcrArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
+    match &args.command {
+        EcrCommand::Login(args) => login(args, settings, printer).await,
+        EcrCommand::Pull(args) => images::pull(args, settings, printer).await,
+        EcrCommand::Push(args) => images::push(args, settings, printer).await,
+        EcrCommand::Clean(args) => clean::run(args, settings, printer).await,
+        EcrCommand::Lifecycle(args) => lifecycle::run(args, settings, printer).await,
+    }
+}
+
+async fn login(args: &EcrLoginArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
+    let registry = args.registry.trim_start_matches("https://").trim_end_matches('/');
+    let found = settings.ecr.credentials(registry).await.map_err(|error| fault(&error))?;
+    let (credentials, ends) = found.ok_or_else(|| not_amazons(registry))?;
+    if args.print {
+        return print_text(printer, &format!("{}\n", credentials.secret));
+    }
+    if args.docker {
+        let path = settings.docker_config.join("config.json");
+        docker_login::keep(&path, registry, &credentials).map_err(|error| {
+            CommandError::config(&error).hint("larder itself needs no login in Docker's config.json")
+        })?;
+    }
+    printer.note(&format!("logged in to {registry} until {}\n", ends.strftime("%Y-%m-%d %H:%M UTC")));
+    Ok(())
+}
+
+/// Creates the repository of `name`, unless it is there or not in a registry of Amazon's.
+pub(super) async fn create_repository(
+    name: &ImageRef,
+    settings: &Settings,
+    printer: Printer,
+) -> Result<(), EcrError> {
+    let Some(kind) = settings.ecr.host(name.host()) else { return Ok(()) };
+    // Who hands out no token for a registry has no say in it.
+    if settings.ecr.credentials(name.host()).await?.is_none() {
+        return Ok(());
+    }
+    create(&Ecr::of(&kind, name.host()).await, name, NewRepository::default(), printer).await
+}
+
+async fn create(ecr: &Ecr, name: &ImageRef, new: NewRepository, printer: Printer) -> Result<(), EcrError> {
+    if ecr.create(name.path(), new).await? {
+        printer.note(&format!("created the repository {}\n", name.repository()));
+    }
+    Ok(())
+}
+
+/// The name of a repository or image, and the registry that it is in.
+async fn repository(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
+    let name: ImageRef =
+        text.parse().map_err(|error: InvalidImageRef| CommandError::config(&error).hint("REGISTRY/NAME"))?;
+    let kind = settings.ecr.host(name.host()).ok_or_else(|| not_amazons(name.host()))?;
+    let ecr = Ecr::of(&kind, name.host()).await;
+    Ok((name, ecr))
+}
+
+fn not_amazons(registry: &str) -> CommandError {
+    CommandError::config_line(format!("{registry} is no registry of Amazon's")).hint(
+        "they are called ACCOUNT.dkr.ecr.REGION.amazonaws.com or public.ecr.aws; AWS_ENDPOINT_URL_ECR names what \
+         stands for one",
+    )
+}
+
+/// What AWS refused, with what would help.
+pub(super) fn fault(error: &EcrError) -> CommandError {
+    CommandError::config(error).hint(error.remedy())
+}

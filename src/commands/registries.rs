@@ -1,0 +1,76 @@
+//! Registries as a job reaches them: with the user's logins, this machine's certificates and the engine's rules.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::OnceCell;
+
+use crate::engine::Engine;
+use crate::registry::{Credentials, ImageRef, Login, LoginError, Reach, RegistryError, Repository};
+use crate::settings::Settings;
+
+/// Registries, each login and the engine's rules looked up once.
+pub(crate) struct Registries {
+    login: Login,
+    certificates: Vec<PathBuf>,
+    engine: Option<Engine>,
+    reach: OnceCell<Reach>,
+    credentials: Mutex<BTreeMap<String, Arc<OnceCell<Credentials>>>>,
+}
+
+/// The user's logins, and those of AWS.
+pub(crate) fn login(settings: &Settings) -> Login {
+    Login::new(&settings.docker_config).with_ecr(settings.ecr.clone())
+}
+
+impl Registries {
+    pub(crate) fn new(settings: &Settings, engine: Option<&Engine>) -> Self {
+        let login = login(settings);
+        Self { certificates: settings.certificates.clone(), engine: engine.cloned(), ..Self::with(login) }
+    }
+
+    /// Those that these logins reach by themselves.
+    pub(crate) fn with(login: Login) -> Self {
+        let (reach, credentials) = (OnceCell::new(), Mutex::default());
+        Self { login, certificates: Vec::new(), engine: None, reach, credentials }
+    }
+
+    pub(crate) fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// How they are reached; an engine that cannot be asked has no rules.
+    pub(crate) async fn reach(&self) -> &Reach {
+        let ask = || async {
+            let rules = match &self.engine {
+                Some(engine) => engine.reach().await.unwrap_or_default(),
+                None => Reach::default(),
+            };
+            Reach { certificates: self.certificates.clone(), ..rules }
+        };
+        self.reach.get_or_init(ask).await
+    }
+
+    /// The login for a registry.
+    pub(crate) async fn credentials(&self, host: &str) -> Result<Credentials, LoginError> {
+        if self.login.is_amazons(host) {
+            // Which ends, and is kept until shortly before that.
+            return self.login.credentials(host).await;
+        }
+        let cell = Arc::clone(self.credentials.lock().expect("no panic").entry(host.to_owned()).or_default());
+        cell.get_or_try_init(|| self.login.credentials(host)).await.cloned()
+    }
+
+    /// Forgets the login for a registry, which does not take it; the next one is a new one where there can be one.
+    pub(crate) fn forget(&self, host: &str) {
+        self.login.forget(host);
+        self.credentials.lock().expect("no panic").remove(host);
+    }
+
+    /// A repository that is to be spoken to.
+    pub(crate) async fn repository(&self, name: &ImageRef) -> Result<Repository, RegistryError> {
+        let credentials = self.credentials(name.host()).await?;
+        Repository::new(name, &credentials, self.reach().await)
+    }
+}

@@ -1,0 +1,34 @@
+//! The key of an image that others are built on: the image key, but for the form of its dependency files.
+
+use std::collections::BTreeSet;
+
+use super::encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
+use super::image::Keys;
+use super::input::{Input, InputKind};
+use super::seal::Seal;
+
+impl Keys {
+    /// The key of the image as a base of others: a dependency file counts by what it asks for, not by its bytes. Where
+    /// `files` are given, of the context these alone count.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one file is given twice.
+    pub fn base(&self, files: Option<Vec<Input>>, seal: &Seal) -> Result<CacheKey, DuplicateInput> {
+        let is_requirement =
+            |input: &&Input| matches!(input.kind, InputKind::Requirement | InputKind::MissingRequirement);
+        let requirements = || self.dependency_inputs.iter().filter(is_requirement);
+        let asked: BTreeSet<&str> = requirements().map(|input| input.name.as_str()).collect();
+        let counts = |input: &&Input| {
+            input.kind != InputKind::File || (files.is_none() && !asked.contains(input.name.as_str()))
+        };
+        let mut key = KeyBuilder::default();
+        for input in self.inputs.iter().filter(counts).chain(requirements()) {
+            key.add(input.clone())?;
+        }
+        for file in files.into_iter().flatten() {
+            key.add(file)?;
+        }
+        Ok(key.finish(KeyRole::Base, seal))
+    }
+}

@@ -1,0 +1,254 @@
+//! Calls to one repository: which protocol, who asks, and how often.
+//!
+//! What passes is asked for again, with growing pauses of random length, or
+//! after as long as the registry says (`Retry-After`): 408, 429, 5xx, and
+//! connections that break. A registry that cannot be connected to is down.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{Client, Method, Response, StatusCode};
+
+use super::error::words;
+use super::{Challenge, Credentials, ImageRef, Reach, RegistryError};
+
+/// The largest body that is read, in bytes: that of a manifest or a config.
+pub(super) const LARGEST: usize = 8 << 20;
+/// How often a call is made at most.
+const TRIES: u32 = 4;
+/// The pause before the second try; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest that a registry is waited for because it says so.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a connection may take, and then each part of an answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A repository as it is spoken to.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) name: ImageRef,
+    credentials: Credentials,
+    client: Client,
+    /// What is spoken, the better first; one, once it is known.
+    schemes: Vec<&'static str>,
+    /// What the registry asked for, answered.
+    authorization: Option<HeaderValue>,
+}
+
+/// What is asked of a repository.
+pub(super) struct Call {
+    method: Method,
+    /// Below the repository.
+    path: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+}
+
+/// An answer, whatever its status.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Call {
+    pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new() }
+    }
+
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(super) fn body(self, body: Bytes) -> Self {
+        Self { body, ..self }
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        name: &ImageRef,
+        credentials: &Credentials,
+        reach: &Reach,
+    ) -> Result<Self, RegistryError> {
+        let schemes = if reach.is_insecure(name.host()) { vec!["https", "http"] } else { vec!["https"] };
+        Self::speaking(name, schemes, credentials, reach)
+    }
+
+    /// The same in these protocols alone.
+    pub(super) fn speaking(
+        name: &ImageRef,
+        schemes: Vec<&'static str>,
+        credentials: &Credentials,
+        reach: &Reach,
+    ) -> Result<Self, RegistryError> {
+        let client = reach.client(name.host())?;
+        Ok(Self {
+            name: name.clone(),
+            credentials: credentials.clone(),
+            client,
+            schemes,
+            authorization: None,
+        })
+    }
+
+    /// Makes a call, as often as it takes; any status is an answer.
+    pub(super) async fn call(&mut self, call: &Call) -> Result<Answer, RegistryError> {
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            let answer = self.authorized(call).await;
+            let wait = match &answer {
+                Ok(Answer { status, headers, .. }) if may_pass(*status) => {
+                    let told = headers.get(RETRY_AFTER).and_then(|value| told_pause(value, Timestamp::now()));
+                    told.unwrap_or_else(|| jittered(pause))
+                }
+                Err(RegistryError::Http { source, .. }) if !source.is_connect() => jittered(pause),
+                _ => return answer,
+            };
+            if wait > PATIENCE {
+                return answer;
+            }
+            tokio::time::sleep(wait).await;
+            pause *= 2;
+        }
+        self.authorized(call).await
+    }
+
+    /// The refusal that an answer is.
+    pub(super) fn refused(&self, answer: &Answer) -> RegistryError {
+        let (repository, status) = (self.name.repository(), answer.status);
+        RegistryError::Refused { repository, status, message: words(&answer.body) }
+    }
+
+    pub(super) fn unusable(&self, reason: &'static str) -> RegistryError {
+        RegistryError::Unusable { repository: self.name.repository(), reason }
+    }
+
+    async fn authorized(&mut self, call: &Call) -> Result<Answer, RegistryError> {
+        let response = self.send(call).await?;
+        // What was answered for another call may not do for this one, or no more.
+        let response = if response.status() == StatusCode::UNAUTHORIZED && self.authorize(&response).await? {
+            self.send(call).await?
+        } else {
+            response
+        };
+        self.read(response).await
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Answer, RegistryError> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|source| self.http(source))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST {
+                return Err(self.unusable("it is larger than any manifest or config"));
+            }
+        }
+        Ok(Answer { status, headers, body })
+    }
+
+    async fn send(&mut self, call: &Call) -> Result<Response, RegistryError> {
+        let mut failed = None;
+        for scheme in self.schemes.clone() {
+            match self.send_in(scheme, call).await {
+                Ok(response) => {
+                    self.schemes = vec![scheme];
+                    return Ok(response);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(self.http(failed.expect("at least one protocol is spoken")))
+    }
+
+    async fn send_in(&self, scheme: &str, call: &Call) -> Result<Response, reqwest::Error> {
+        let host = match self.name.host() {
+            "docker.io" => "registry-1.docker.io",
+            host => host,
+        };
+        let address = format!("{scheme}://{host}/v2/{}/{}", self.name.path(), call.path);
+        let mut request = self.client.request(call.method.clone(), address).body(call.body.clone());
+        for (name, value) in &call.headers {
+            request = request.header(name, value);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        request.send().await
+    }
+
+    /// Answers the registry's challenge; whether there is anything new to try.
+    async fn authorize(&mut self, response: &Response) -> Result<bool, RegistryError> {
+        let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter();
+        let challenges = challenges.filter_map(|value| Challenge::parse(value.to_str().ok()?));
+        let Some(challenge) = challenges.max() else { return Ok(false) };
+        let token = |source| RegistryError::Token { repository: self.name.repository(), source };
+        let answer = challenge.answer(&self.name, &self.credentials, &self.client).await.map_err(token)?;
+        let is_new = answer.is_some() && answer != self.authorization;
+        self.authorization = answer;
+        Ok(is_new)
+    }
+
+    fn http(&self, source: reqwest::Error) -> RegistryError {
+        RegistryError::Http { host: self.name.host().to_owned(), source: source.without_url() }
+    }
+}
+
+/// Limits that every client of a registry has.
+pub(super) fn patient(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+    client.connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT)
+}
+
+/// Whether the same call may succeed a little later.
+fn may_pass(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502..=504)
+}
+
+/// The pause that a registry asks for: seconds, or a date.
+fn told_pause(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = rfc2822::parse(text).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+}
+
+/// Half of a pause to one and a half, so that jobs that were refused together do not come together again.
+fn jittered(pause: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness the pause is the shortest.
+    let random = getrandom::fill(&mut byte).map_or(0, |()| u32::from(byte[0]));
+    pause / 2 + pause * random / 255
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_says_how_long_to_wait_in_seconds_or_by_a_date() {
+        let now: Timestamp = "2024-11-06T08:49:30Z".parse().unwrap();
+        for (text, seconds) in [
+            ("7", Some(7)),
+            ("Wed, 06 Nov 2024 08:49:37 GMT", Some(7)),
+            ("Wed, 06 Nov 2024 08:49:00 GMT", Some(0)),
+            ("soon", None),
+        ] {
+            let told = told_pause(&HeaderValue::from_static(text), now);
+            assert_eq!(told, seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn pauses_differ_and_stay_near_what_was_meant() {
+        let pauses: std::collections::BTreeSet<Duration> = (0..64).map(|_| jittered(PAUSE)).collect();
+        assert!(pauses.len() > 1);
+        assert!(pauses.iter().all(|pause| *pause >= PAUSE / 2 && *pause <= PAUSE * 3 / 2), "{pauses:?}");
+    }
+}

@@ -1,0 +1,327 @@
+//! Calls to AWS. The only user of its SDK.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ecr::Client;
+use aws_sdk_ecr::config::http::HttpResponse;
+use aws_sdk_ecr::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ecr::types::{
+    ImageIdentifier, ImageScanningConfiguration, ImageTagMutability, ImageTagMutabilityExclusionFilter,
+    ImageTagMutabilityExclusionFilterType,
+};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use jiff::Timestamp;
+
+use super::token::Token;
+use super::{Doomed, EcrError, EcrHost, LifecyclePolicy};
+
+/// How long one answer may take, with all that is asked for an identity.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The most that AWS removes in one call.
+const BATCH: usize = 100;
+/// Where the public registry hands out its tokens.
+const PUBLIC_REGION: &str = "us-east-1";
+/// Tags that larder replaces, also where no other tag may be.
+const REPLACED: [&str; 3] = ["cache*", "buildcache*", "larder-*"];
+
+/// A registry of Amazon's.
+#[derive(Debug, Clone)]
+pub struct Ecr {
+    config: SdkConfig,
+    client: Client,
+    account: Option<String>,
+    is_public: bool,
+    host: String,
+}
+
+/// An image of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EcrImage {
+    /// `sha256:…`.
+    pub digest: String,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Bytes of its layers, as they are stored.
+    pub bytes: u64,
+    /// When it was pushed.
+    pub pushed: Option<Timestamp>,
+    /// When it was last pulled, on the day.
+    pub pulled: Option<Timestamp>,
+}
+
+/// The images of a repository.
+pub type EcrImages = Vec<EcrImage>;
+
+/// What a new repository is to be like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NewRepository {
+    /// Images are scanned when they are pushed.
+    pub scan_on_push: bool,
+    /// Tags cannot be replaced, but for those that larder keeps.
+    pub immutable: bool,
+}
+
+/// What a removal came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// What is gone.
+    pub removed: Vec<Doomed>,
+    /// What stays, and why.
+    pub refused: Vec<(Doomed, String)>,
+}
+
+impl Ecr {
+    /// The registry `host`, which is a `kind` of Amazon's. Nothing is asked yet but for what the environment says.
+    pub async fn of(kind: &EcrHost, host: &str) -> Self {
+        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
+        let mut account = None;
+        match kind {
+            EcrHost::Private { account: number, region, fips } => {
+                account = Some(number.clone());
+                loader = loader.region(Region::new(region.clone())).use_fips(*fips);
+            }
+            EcrHost::Public => loader = loader.region(Region::new(PUBLIC_REGION)),
+            EcrHost::Elsewhere => {}
+        }
+        let mut config = loader.load().await;
+        if config.region().is_none() {
+            // Whatever stands for AWS elsewhere does not mind.
+            config = config.into_builder().region(Region::new(PUBLIC_REGION)).build();
+        }
+        let client = Client::new(&config);
+        Self { config, client, account, is_public: *kind == EcrHost::Public, host: host.to_owned() }
+    }
+
+    /// A token for the registry. `endpoint` is what stands for AWS, if something does.
+    pub(super) async fn token(&self, host: &str, endpoint: Option<&str>) -> Result<Token, EcrError> {
+        const UNUSABLE: &str = "the answer has no token";
+        let (action, place) = ("ecr:GetAuthorizationToken", self.host.clone());
+        let refused = || EcrError::Refused { action, place: place.clone(), message: UNUSABLE.to_owned() };
+        if self.is_public {
+            let action = "ecr-public:GetAuthorizationToken";
+            let call = aws_sdk_ecrpublic::Client::new(&self.config).get_authorization_token().send();
+            let found = within(action, &place, call).await?.authorization_data;
+            let found = found.ok_or_else(refused)?;
+            let (Some(token), Some(expires)) = (&found.authorization_token, &found.expires_at) else {
+                return Err(refused());
+            };
+            return Token::read(host, token, time(expires).ok_or_else(refused)?).ok_or_else(refused);
+        }
+        let found = within(action, &place, self.client.get_authorization_token().send()).await?;
+        let found = found.authorization_data().first().ok_or_else(refused)?;
+        let told = found.proxy_endpoint().unwrap_or_default();
+        if let Some(endpoint) = endpoint
+            && ![told, endpoint].iter().any(|address| authority(address) == authority(host))
+        {
+            return Err(EcrError::OfAnother { host: host.to_owned(), told: authority(told).to_owned() });
+        }
+        let (Some(token), Some(expires)) = (found.authorization_token(), found.expires_at()) else {
+            return Err(refused());
+        };
+        Token::read(host, token, time(expires).ok_or_else(refused)?).ok_or_else(refused)
+    }
+
+    /// Creates a repository unless it is there; whether it was not.
+    ///
+    /// # Errors
+    ///
+    /// Fails when AWS refuses or cannot be asked.
+    pub async fn create(&self, repository: &str, new: NewRepository) -> Result<bool, EcrError> {
+        let place = self.place(repository)?;
+        let mut call = self
+            .client
+            .create_repository()
+            .repository_name(repository)
+            .set_registry_id(self.account.clone())
+            .image_scanning_configuration(
+                ImageScanningConfiguration::builder().scan_on_push(new.scan_on_push).build(),
+            );
+        if new.immutable {
+            call = call.image_tag_mutability(ImageTagMutability::ImmutableWithExclusion);
+            for pattern in REPLACED {
+                let filter = ImageTagMutabilityExclusionFilter::builder()
+                    .filter_type(ImageTagMutabilityExclusionFilterType::Wildcard)
+                    .filter(pattern)
+                    .build();
+                if let Ok(filter) = filter {
+                    call = call.image_tag_mutability_exclusion_filters(filter);
+                }
+            }
+        }
+        match within("ecr:CreateRepository", &place, call.send()).await {
+            Ok(_) => Ok(true),
+            Err(EcrError::Refused { message, .. }) if message.starts_with("RepositoryAlreadyExists") => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The images of a repository.
+    ///
+    /// # Errors
+    ///
+    /// Fails when AWS refuses or cannot be asked.
+    pub async fn images(&self, repository: &str) -> Result<EcrImages, EcrError> {
+        let place = self.place(repository)?;
+        let (mut images, mut next): (EcrImages, Option<String>) = (Vec::new(), None);
+        loop {
+            let call = self.client.describe_images().repository_name(repository);
+            let call = call.set_registry_id(self.account.clone()).set_next_token(next);
+            let page = within("ecr:DescribeImages", &place, call.send()).await?;
+            images.extend(page.image_details().iter().map(|image| EcrImage {
+                digest: image.image_digest().unwrap_or_default().to_owned(),
+                tags: image.image_tags().to_vec(),
+                bytes: image.image_size_in_bytes().and_then(|size| size.try_into().ok()).unwrap_or_default(),
+                pushed: image.image_pushed_at().and_then(time),
+                pulled: image.last_recorded_pull_time().and_then(time),
+            }));
+            match page.next_token {
+                Some(token) => next = Some(token),
+                None => return Ok(images),
+            }
+        }
+    }
+
+    /// Removes images and tags.
+    ///
+    /// # Errors
+    ///
+    /// Fails when AWS refuses or cannot be asked; then a part may be gone.
+    pub async fn remove(&self, repository: &str, doomed: &[Doomed]) -> Result<Removal, EcrError> {
+        let place = self.place(repository)?;
+        let mut removal = Removal::default();
+        for batch in doomed.chunks(BATCH) {
+            let identifiers = batch.iter().map(|doomed| {
+                let id = ImageIdentifier::builder();
+                match &doomed.tag {
+                    Some(tag) => id.image_tag(tag),
+                    None => id.image_digest(&doomed.digest),
+                }
+                .build()
+            });
+            let call = self.client.batch_delete_image().repository_name(repository);
+            let call = call.set_registry_id(self.account.clone()).set_image_ids(Some(identifiers.collect()));
+            let answer = within("ecr:BatchDeleteImage", &place, call.send()).await?;
+            let failures = answer.failures();
+            for doomed in batch {
+                let failure = failures.iter().find(|failure| {
+                    failure.image_id().is_some_and(|id| match &doomed.tag {
+                        Some(tag) => id.image_tag() == Some(tag),
+                        None => id.image_digest() == Some(doomed.digest.as_str()),
+                    })
+                });
+                match failure {
+                    Some(failure) => {
+                        let reason = failure.failure_reason().unwrap_or_default().to_owned();
+                        removal.refused.push((doomed.clone(), reason));
+                    }
+                    None => removal.removed.push(doomed.clone()),
+                }
+            }
+        }
+        Ok(removal)
+    }
+
+    /// The lifecycle policy of a repository.
+    ///
+    /// # Errors
+    ///
+    /// Fails when AWS refuses or cannot be asked, and for a policy that makes no sense.
+    pub async fn lifecycle(&self, repository: &str) -> Result<LifecyclePolicy, EcrError> {
+        let place = self.place(repository)?;
+        let call = self.client.get_lifecycle_policy().repository_name(repository);
+        let call = call.set_registry_id(self.account.clone()).send();
+        let text = match within("ecr:GetLifecyclePolicy", &place, call).await {
+            Ok(found) => found.lifecycle_policy_text,
+            Err(EcrError::Refused { message, .. }) if message.starts_with("LifecyclePolicyNotFound") => None,
+            Err(error) => return Err(error),
+        };
+        LifecyclePolicy::parse(text.as_deref()).map_err(|reason| EcrError::Policy(place, reason))
+    }
+
+    /// Gives a repository a lifecycle policy.
+    ///
+    /// # Errors
+    ///
+    /// Fails when AWS refuses or cannot be asked.
+    pub async fn set_lifecycle(&self, repository: &str, policy: &LifecyclePolicy) -> Result<(), EcrError> {
+        let place = self.place(repository)?;
+        let call = self.client.put_lifecycle_policy().repository_name(repository);
+        let call = call.set_registry_id(self.account.clone()).lifecycle_policy_text(policy.json());
+        within("ecr:PutLifecyclePolicy", &place, call.send()).await.map(drop)
+    }
+
+    /// A repository of an account; the public registry is not administered here.
+    fn place(&self, repository: &str) -> Result<String, EcrError> {
+        if self.is_public {
+            return Err(EcrError::Public("way to look after repositories that larder knows"));
+        }
+        Ok(format!("{}/{repository}", self.host))
+    }
+}
+
+async fn within<T, E: ProvideErrorMetadata + std::error::Error + 'static>(
+    action: &'static str,
+    place: &str,
+    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+) -> Result<T, EcrError> {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(fault(action, place, &error)),
+        Err(_) => Err(EcrError::Late { action, place: place.to_owned(), patience: PATIENCE }),
+    }
+}
+
+/// What AWS's codes mean, by what helps.
+fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
+    action: &'static str,
+    place: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> EcrError {
+    let place = place.to_owned();
+    let Some(refusal) = error.as_service_error() else {
+        let message = DisplayErrorContext(error).to_string();
+        let message = message.split(" (").next().unwrap_or_default().trim_end_matches('.').to_owned();
+        // No provider of the chain has any, or the last one, the machine's own, refuses.
+        return if format!("{error:?} {message}").to_lowercase().contains("credentials") {
+            EcrError::NoIdentity { place, message: "none was found".to_owned() }
+        } else {
+            EcrError::Unreachable { action, place, message }
+        };
+    };
+    let code = refusal.code().unwrap_or_default();
+    let words = refusal.message().unwrap_or("it does not say why").to_owned();
+    match code {
+        "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => {
+            EcrError::Denied { action, place, message: words }
+        }
+        "ExpiredTokenException"
+        | "ExpiredToken"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken" => EcrError::NoIdentity { place, message: words },
+        "RepositoryNotFoundException" => EcrError::NoRepository(place),
+        code => EcrError::Refused {
+            action,
+            place,
+            message: if code.is_empty() { words } else { format!("{code}: {words}") },
+        },
+    }
+}
+
+fn time(time: &aws_sdk_ecr::primitives::DateTime) -> Option<Timestamp> {
+    Timestamp::from_second(time.secs()).ok()
+}
+
+/// `HOST[:PORT]` of an address.
+pub(super) fn authority(address: &str) -> &str {
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+    address.split('/').next().unwrap_or(address)
+}

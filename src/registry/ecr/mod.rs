@@ -1,0 +1,103 @@
+//! Amazon's registry: what only it has, beside what every registry has.
+//!
+//! A login is a token that AWS hands out to who has an identity there (keys,
+//! profiles, roles, SSO, a pod's or a job's web identity), for twelve hours.
+//! Account and region are told by the registry's name:
+//!
+//! | registry | is |
+//! |---|---|
+//! | `ACCOUNT.dkr.ecr.REGION.amazonaws.com[.cn]` | an account's |
+//! | `ACCOUNT.dkr.ecr-fips.REGION.amazonaws.com` | the same by endpoints that are validated for FIPS |
+//! | `ACCOUNT.dkr-ecr.REGION.on.aws` | the same over IPv6, too |
+//! | `public.ecr.aws` | the public one; its tokens come from `us-east-1` |
+//!
+//! Where `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_ECR` names another server, the
+//! registry that this hands out tokens for is one as well.
+
+mod client;
+mod error;
+mod lifecycle;
+mod token;
+mod wanted;
+
+pub use client::{Ecr, EcrImage, EcrImages, NewRepository, Removal};
+pub use error::EcrError;
+pub use lifecycle::{LifecyclePolicy, LifecycleRules};
+pub use token::EcrLogin;
+pub(super) use token::has_ended;
+pub use wanted::{Doomed, Wanted};
+
+/// A registry of Amazon's, by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EcrHost {
+    /// An account's.
+    Private {
+        /// The account's number.
+        account: String,
+        /// Where it is, e.g. `eu-north-1`.
+        region: String,
+        /// Whether it is reached by endpoints that are validated for FIPS.
+        fips: bool,
+    },
+    /// The public one.
+    Public,
+    /// One that another server stands for; account and region are those of the environment.
+    Elsewhere,
+}
+
+impl EcrHost {
+    /// Reads the name of a registry; `None` for one that is not Amazon's.
+    pub fn parse(host: &str) -> Option<Self> {
+        if host == "public.ecr.aws" {
+            return Some(Self::Public);
+        }
+        let (account, rest) = host.split_once('.')?;
+        let (rest, fips) = if let Some(rest) = rest.strip_prefix("dkr.ecr-fips.") {
+            (rest, true)
+        } else if let Some(rest) = rest.strip_prefix("dkr.ecr.") {
+            (rest, false)
+        } else {
+            (rest.strip_prefix("dkr-ecr.")?, false)
+        };
+        let domains = [".amazonaws.com", ".amazonaws.com.cn", ".on.aws", ".on.amazonwebservices.com.cn"];
+        let region = domains.iter().find_map(|domain| rest.strip_suffix(domain))?;
+        let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+        let is_region = !region.is_empty() && !region.contains('.');
+        (is_account && is_region).then(|| Self::Private {
+            account: account.to_owned(),
+            region: region.to_owned(),
+            fips,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn account_and_region_are_read_from_the_name() {
+        let private = |account: &str, region: &str, fips| {
+            Some(EcrHost::Private { account: account.to_owned(), region: region.to_owned(), fips })
+        };
+        for (host, found) in [
+            ("123456789012.dkr.ecr.eu-north-1.amazonaws.com", private("123456789012", "eu-north-1", false)),
+            (
+                "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+                private("123456789012", "cn-north-1", false),
+            ),
+            (
+                "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+                private("123456789012", "us-gov-west-1", true),
+            ),
+            ("123456789012.dkr-ecr.us-west-2.on.aws", private("123456789012", "us-west-2", false)),
+            ("public.ecr.aws", Some(EcrHost::Public)),
+            ("123456789012.dkr.ecr.eu-north-1.amazonaws.com.evil.example", None),
+            ("1234.dkr.ecr.eu-north-1.amazonaws.com", None),
+            ("docker.io", None),
+            ("localhost:5000", None),
+        ] {
+            assert_eq!(EcrHost::parse(host), found, "{host}");
+        }
+    }
+}

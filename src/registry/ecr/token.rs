@@ -1,0 +1,192 @@
+//! Tokens as logins, kept until they end.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::client::authority;
+use super::{Ecr, EcrError, EcrHost};
+use crate::digest::Digest;
+use crate::registry::Credentials;
+
+const SCHEMA: &str = "larder.ecr-token.v1";
+/// A token is not used in its last hours, since what it is for may take long: a build, and then a push.
+const MARGIN: SignedDuration = SignedDuration::from_hours(2);
+
+/// Logins for Amazon's registries.
+#[derive(Debug, Clone)]
+pub struct EcrLogin {
+    directory: PathBuf,
+    identity: Digest,
+    endpoint: Option<String>,
+    /// The registries that no token is for. One request at a time: AWS limits them, and the next finds what the first brought.
+    asking: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// A token as it is kept.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Token {
+    schema: String,
+    /// The registry.
+    host: String,
+    pub(super) username: String,
+    pub(super) secret: String,
+    /// When it ends.
+    pub(super) expires: Timestamp,
+}
+
+impl Token {
+    /// Reads what AWS hands out: the base64 of `USER:PASSWORD`.
+    pub(super) fn read(host: &str, token: &str, expires: Timestamp) -> Option<Self> {
+        let text = String::from_utf8(STANDARD.decode(token).ok()?).ok()?;
+        let (username, secret) = text.split_once(':')?;
+        Some(Self {
+            schema: SCHEMA.to_owned(),
+            host: host.to_owned(),
+            username: username.to_owned(),
+            secret: secret.to_owned(),
+            expires,
+        })
+    }
+
+    fn is_usable(&self, host: &str) -> bool {
+        self.schema == SCHEMA && self.host == host && Timestamp::now() + MARGIN < self.expires
+    }
+}
+
+impl EcrLogin {
+    /// Logins that are kept in `directory`, for who has this `identity`: whatever tells one identity from another, secret or
+    /// not. `endpoint` is the address that stands for AWS's, if one does.
+    pub fn new(directory: &Path, identity: &str, endpoint: Option<&str>) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            identity: Digest::of(identity.as_bytes()),
+            endpoint: endpoint.map(str::to_owned),
+            asking: Arc::default(),
+        }
+    }
+
+    /// What `host` is; `None` for a registry that is not Amazon's, and that nothing stands for.
+    pub fn host(&self, host: &str) -> Option<EcrHost> {
+        EcrHost::parse(host).or_else(|| self.endpoint.is_some().then_some(EcrHost::Elsewhere))
+    }
+
+    /// A login for `host`, and when it ends; `None` for a registry that is not Amazon's.
+    ///
+    /// # Errors
+    ///
+    /// Fails when AWS hands out no token.
+    pub async fn credentials(&self, host: &str) -> Result<Option<(Credentials, Timestamp)>, EcrError> {
+        let Some(kind) = self.host(host) else { return Ok(None) };
+        let mut asking = self.asking.lock().await;
+        if asking.contains(host) {
+            return Ok(None);
+        }
+        let path = self.path(host);
+        let token = if let Some(token) = kept(&path).filter(|token| token.is_usable(host)) {
+            token
+        } else {
+            let token = match Ecr::of(&kind, host).await.token(host, self.endpoint.as_deref()).await {
+                // With another server in the environment most registries are nobody's, and it need not be one of tokens.
+                Err(_) if kind == EcrHost::Elsewhere && !self.is_endpoint(host) => {
+                    asking.insert(host.to_owned());
+                    return Ok(None);
+                }
+                token => token?,
+            };
+            // A token that cannot be kept is asked for again the next time.
+            drop(keep(&path, &token));
+            token
+        };
+        let Token { username, secret, expires, .. } = token;
+        Ok(Some((Credentials { username, secret }, expires)))
+    }
+
+    /// Whether a registry has the address that stands for AWS's.
+    fn is_endpoint(&self, host: &str) -> bool {
+        self.endpoint.as_deref().is_some_and(|endpoint| authority(endpoint) == host)
+    }
+
+    /// Forgets the login for `host`, which the registry takes no more.
+    pub fn forget(&self, host: &str) {
+        // What is not there is forgotten.
+        drop(fs::remove_file(self.path(host)));
+    }
+
+    fn path(&self, host: &str) -> PathBuf {
+        let endpoint = self.endpoint.as_deref().unwrap_or_default();
+        let name = Digest::of(format!("{host}\n{}\n{endpoint}", self.identity).as_bytes()).hex();
+        self.directory.join(format!("ecr-{}.json", &name[..32]))
+    }
+}
+
+/// Whether Docker keeps a login of ECR's that has ended: its password says when it does.
+pub(in crate::registry) fn has_ended(password: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Password {
+        expiration: i64,
+    }
+    let told = STANDARD.decode(password).ok().and_then(|json| serde_json::from_slice::<Password>(&json).ok());
+    told.is_some_and(|told| told.expiration <= Timestamp::now().as_second())
+}
+
+fn kept(path: &Path) -> Option<Token> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Written aside and renamed, and for its owner alone.
+fn keep(path: &Path, token: &Token) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(&serde_json::to_vec(token)?)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_kept_for_its_owner_until_shortly_before_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let login = EcrLogin::new(&directory.path().join("kept"), "profile", None);
+        let path = login.path("reg.example");
+        let now = Timestamp::now();
+        for (hours, is_usable) in [(12, true), (3, true), (1, false), (-1, false)] {
+            let expires = now + SignedDuration::from_hours(hours);
+            let token = Token::read("reg.example", &STANDARD.encode("AWS:s3cret"), expires).unwrap();
+            keep(&path, &token).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            let found = kept(&path).unwrap();
+            assert_eq!((found.username.as_str(), found.secret.as_str()), ("AWS", "s3cret"));
+            assert_eq!(found.is_usable("reg.example"), is_usable, "{hours}");
+            assert!(!found.is_usable("other.example"));
+        }
+        let other = EcrLogin::new(&directory.path().join("kept"), "another profile", None);
+        assert_ne!(other.path("reg.example"), path);
+        login.forget("reg.example");
+        assert!(kept(&path).is_none());
+    }
+
+    #[test]
+    fn a_password_that_says_that_it_has_ended_is_not_used() {
+        let password =
+            |expiration: i64| STANDARD.encode(format!("{{\"payload\":\"x\",\"expiration\":{expiration}}}"));
+        let now = Timestamp::now().as_second();
+        assert!(has_ended(&password(now - 1)));
+        assert!(!has_ended(&password(now + 60)));
+        assert!(!has_ended("s3cret"));
+    }
+}

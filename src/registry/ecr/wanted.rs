@@ -1,0 +1,142 @@
+//! Which images of a repository are to be removed.
+
+use jiff::Timestamp;
+
+use super::EcrImage;
+
+/// What is to be removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Tags that fit one of these; `*` stands for anything.
+    pub tags: Vec<String>,
+    /// Images without a tag.
+    pub untagged: bool,
+    /// Only what was pushed before this.
+    pub before: Option<Timestamp>,
+    /// Of what has such a tag, the newest stay.
+    pub keep: usize,
+}
+
+/// Something that goes: an image without a tag by its digest, or a tag. With its last tag an image goes, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doomed {
+    /// The image.
+    pub digest: String,
+    /// The tag; none for an image without one.
+    pub tag: Option<String>,
+    /// Bytes that go with it: nothing while the image has other tags.
+    pub bytes: u64,
+}
+
+impl Wanted {
+    /// What of `images` goes, the oldest first.
+    pub fn of(&self, images: &[EcrImage]) -> Vec<Doomed> {
+        let mut images: Vec<&EcrImage> = images.iter().collect();
+        images.sort_by_key(|image| std::cmp::Reverse(image.pushed));
+        let fits = |tag: &&String| self.tags.iter().any(|pattern| is_like(tag, pattern));
+        let mut kept = 0;
+        let mut doomed = Vec::new();
+        for image in images {
+            let is_old = self.before.is_none_or(|before| image.pushed.is_some_and(|pushed| pushed < before));
+            if image.tags.is_empty() {
+                if self.untagged && is_old {
+                    doomed.push(Doomed { digest: image.digest.clone(), tag: None, bytes: image.bytes });
+                }
+                continue;
+            }
+            let fitting: Vec<&String> = image.tags.iter().filter(fits).collect();
+            if fitting.is_empty() {
+                continue;
+            }
+            if kept < self.keep {
+                kept += 1;
+                continue;
+            }
+            if !is_old {
+                continue;
+            }
+            let goes = fitting.len() == image.tags.len();
+            for (index, tag) in fitting.into_iter().enumerate() {
+                let bytes = if goes && index == 0 { image.bytes } else { 0 };
+                doomed.push(Doomed { digest: image.digest.clone(), tag: Some(tag.clone()), bytes });
+            }
+        }
+        doomed.reverse();
+        doomed
+    }
+}
+
+/// Whether a tag is like a pattern, in which `*` stands for anything.
+fn is_like(tag: &str, pattern: &str) -> bool {
+    let Some((start, mut rest)) = pattern.split_once('*') else { return tag == pattern };
+    let Some(mut tag) = tag.strip_prefix(start) else { return false };
+    while let Some((part, more)) = rest.split_once('*') {
+        let Some(at) = tag.find(part) else { return false };
+        (tag, rest) = (&tag[at + part.len()..], more);
+    }
+    tag.ends_with(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(digest: &str, tags: &[&str], pushed: i64) -> EcrImage {
+        EcrImage {
+            digest: digest.to_owned(),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            bytes: 10,
+            pushed: Timestamp::from_second(pushed).ok(),
+            pulled: None,
+        }
+    }
+
+    fn gone(wanted: &Wanted) -> Vec<(String, String, u64)> {
+        let images = [
+            image("a", &["larder-1", "v1"], 1),
+            image("b", &["larder-2"], 2),
+            image("c", &["larder-3", "larder-3-pr"], 3),
+            image("d", &["cache"], 4),
+            image("e", &[], 5),
+        ];
+        let doomed = wanted.of(&images).into_iter();
+        doomed.map(|doomed| (doomed.digest, doomed.tag.unwrap_or_default(), doomed.bytes)).collect()
+    }
+
+    #[test]
+    fn tags_go_and_with_the_last_one_the_image() {
+        let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let row = |digest: &str, tag: &str, bytes| (digest.to_owned(), tag.to_owned(), bytes);
+        let keys = Wanted { tags: tags(&["larder-*"]), ..Wanted::default() };
+        let all = [
+            row("a", "larder-1", 0),
+            row("b", "larder-2", 10),
+            row("c", "larder-3-pr", 0),
+            row("c", "larder-3", 10),
+        ];
+        assert_eq!(gone(&keys), all);
+        assert_eq!(gone(&Wanted { keep: 1, ..keys.clone() }), all[..2]);
+        assert_eq!(
+            gone(&Wanted { keep: 1, before: Timestamp::from_second(2).ok(), ..keys.clone() }),
+            all[..1]
+        );
+        assert_eq!(gone(&Wanted { untagged: true, ..Wanted::default() }), [row("e", "", 10)]);
+        assert_eq!(gone(&Wanted { tags: tags(&["cache"]), ..Wanted::default() }), [row("d", "cache", 10)]);
+        assert_eq!(gone(&Wanted::default()), []);
+    }
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (tag, pattern, like) in [
+            ("larder-1-pr", "larder-*-pr", true),
+            ("larder-1", "larder-*-pr", false),
+            ("cache", "cache", true),
+            ("cache2", "cache", false),
+            ("anything", "*", true),
+            ("a-b-a", "a*b*a", true),
+            ("ab", "ab*b", false),
+        ] {
+            assert_eq!(is_like(tag, pattern), like, "{tag} {pattern}");
+        }
+    }
+}

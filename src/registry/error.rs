@@ -1,0 +1,243 @@
+//! Why a registry did not do what it was asked, and what would help.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde::Deserialize;
+
+use super::{LoginError, TokenError};
+
+/// The most that is told of a registry's own words, in characters.
+const MOST_WORDS: usize = 300;
+
+/// A registry did not do what it was asked. Neither logins nor tokens are told.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// It could not be asked.
+    #[error("cannot ask the registry {host}")]
+    Http {
+        /// The registry.
+        host: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// It took too long.
+    #[error("the registry {host} did not answer in {patience:?}")]
+    Late {
+        /// The registry.
+        host: String,
+        /// So long.
+        patience: Duration,
+    },
+    /// It refused.
+    #[error("the registry answered {status} for {repository}{}", said(message))]
+    Refused {
+        /// `HOST/PATH`.
+        repository: String,
+        /// HTTP status.
+        status: StatusCode,
+        /// The registry's words; empty where it had none.
+        message: String,
+    },
+    /// It wants a token that cannot be had.
+    #[error("no token for {repository}")]
+    Token {
+        /// `HOST/PATH`.
+        repository: String,
+        /// Why.
+        #[source]
+        source: TokenError,
+    },
+    /// The login for it cannot be looked up.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// What it sent makes no sense.
+    #[error("the registry's answer for {repository} is unusable: {reason}")]
+    Unusable {
+        /// `HOST/PATH`.
+        repository: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A certificate of this machine for it is unusable.
+    #[error("the certificate {path} cannot be used: {reason}")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What registries say beside a status (OCI distribution specification, "Error Codes").
+#[derive(Default, Deserialize)]
+struct Words {
+    #[serde(default)]
+    errors: Vec<Word>,
+    /// ECR's own API.
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Word {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+fn said(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+/// The words in the body of a refusal, on one line.
+pub(super) fn words(body: &[u8]) -> String {
+    let Words { errors, message } = serde_json::from_slice(body).unwrap_or_default();
+    let said: Vec<String> = errors
+        .into_iter()
+        .map(|Word { code, message }| if message.is_empty() { code.to_lowercase() } else { message })
+        .chain([message])
+        .filter(|words| !words.is_empty())
+        .collect();
+    let line = said.join("; ").split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().filter(|char| !char.is_control()).take(MOST_WORDS).collect()
+}
+
+impl RegistryError {
+    /// What would help, in a line.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Late { host, .. } => slow(host),
+            Self::Http { host, source } if source.is_timeout() => slow(host),
+            Self::Http { host, source } if is_certificate(source) => format!(
+                "put the CA of {host} into /etc/docker/certs.d/{host}/ca.crt, for the engine and for larder"
+            ),
+            Self::Http { host, .. } => format!("check that {host} is up and can be reached from here"),
+            Self::Refused { repository, status, message } => refused(repository, *status, message),
+            Self::Token { repository, .. } => log_in(repository),
+            Self::Login(error) => error.remedy(),
+            Self::Unusable { .. } => "push the image anew, or remove the tag".to_owned(),
+            Self::Certificate { path, .. } => format!("replace or remove {path}"),
+        }
+    }
+
+    /// Whether the registry cannot be reached, so that nothing else need be asked of it.
+    pub fn is_of_reach(&self) -> bool {
+        matches!(self, Self::Http { .. } | Self::Late { .. })
+    }
+
+    /// Whether the registry takes this login for nobody's, or for one that has ended.
+    pub fn is_of_login(&self) -> bool {
+        match self {
+            Self::Refused { status, message, .. } => {
+                *status == StatusCode::UNAUTHORIZED || message.contains("token has expired")
+            }
+            Self::Token { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// Asks a registry, which may take that long.
+///
+/// # Errors
+///
+/// Fails as what is asked does, and when it takes longer.
+pub async fn within<T>(
+    host: &str,
+    patience: Duration,
+    asking: impl Future<Output = Result<T, RegistryError>>,
+) -> Result<T, RegistryError> {
+    let answered = tokio::time::timeout(patience, asking).await;
+    answered.unwrap_or_else(|_| Err(RegistryError::Late { host: host.to_owned(), patience }))
+}
+
+fn slow(host: &str) -> String {
+    format!("{host} is slow or cut off: try again, or look at proxies and firewalls")
+}
+
+fn is_certificate(error: &reqwest::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.to_string().contains("certificate") {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+fn log_in(repository: &str) -> String {
+    let host = repository.split('/').next().unwrap_or(repository);
+    format!("log in anew: docker login {host}")
+}
+
+fn refused(repository: &str, status: StatusCode, message: &str) -> String {
+    if message.contains("immutable") {
+        return format!(
+            "let tags of {repository} that begin with `cache`, `buildcache` and `larder-` be replaced, or leave them out with \
+             --tiers engine,archive,mounts"
+        );
+    }
+    match status {
+        _ if message.contains("token has expired") => log_in(repository),
+        StatusCode::UNAUTHORIZED => log_in(repository),
+        StatusCode::FORBIDDEN => format!("let this login read and write {repository}, or use --read-only"),
+        StatusCode::NOT_FOUND => format!("create the repository {repository}"),
+        StatusCode::TOO_MANY_REQUESTS => {
+            "the registry limits requests: log in, or run fewer jobs at a time".to_owned()
+        }
+        status if status.is_server_error() => {
+            "the registry is at fault: try again, or ask who runs it".to_owned()
+        }
+        _ => format!("ask who runs the registry of {repository}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registrys_words_are_told_on_one_line() {
+        for (body, line) in [
+            (
+                &br#"{"errors":[{"code":"DENIED","message":"not\nyours"},{"code":"NAME_UNKNOWN"}]}"#[..],
+                "not yours; name_unknown",
+            ),
+            (br#"{"message":"no such thing"}"#, "no such thing"),
+            (b"<html>", ""),
+        ] {
+            assert_eq!(words(body), line);
+        }
+        let long = format!("{{\"message\":\"{}\"}}", "x".repeat(9999));
+        assert_eq!(words(long.as_bytes()).len(), MOST_WORDS);
+    }
+
+    #[test]
+    fn each_refusal_has_a_remedy_that_names_what_is_at_fault() {
+        let refused = |status: u16, message: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = RegistryError::Refused {
+                repository: "reg.example/app".to_owned(),
+                status,
+                message: message.to_owned(),
+            };
+            (error.is_of_login(), error.remedy())
+        };
+        for (status, message, of_login, remedy) in [
+            (401, "", true, "docker login reg.example"),
+            (403, "", false, "read and write reg.example/app"),
+            (403, "Your authorization token has expired", true, "docker login reg.example"),
+            (404, "", false, "create the repository reg.example/app"),
+            (400, "the tag is immutable", false, "--tiers"),
+            (429, "", false, "fewer jobs"),
+            (503, "", false, "try again"),
+        ] {
+            let (is_of_login, said) = refused(status, message);
+            assert!(is_of_login == of_login && said.contains(remedy), "{status}: {said}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The registry tier: the image of this very key stands in the registry that it is to be pushed to.
+//!
+//! After a push the image also gets its key's tag ([`Tags`]). A later build of
+//! the key finds it there and names it by its manifest, or its whole index: no
+//! layer moves, unless the image is wanted in the engine. The registry itself
+//! sees to it that a manifest has all of its parts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+
+use super::{Answer, Tags};
+use crate::digest::Digest;
+use crate::engine::{Engine, EngineError, Image, ImageStore};
+use crate::images::read_listing;
+use crate::key::CacheKey;
+use crate::registry::{
+    Credentials, ImageRef, RegistryError, RemoteImage, Repository, StoredManifest, within,
+};
+use crate::store::{EntryKind, Meter, Store};
+
+/// How long registries may take to find images, and to name them.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Looks for whole images in registries, and sees to it that they are found again.
+#[derive(Debug, Clone)]
+pub struct RegistryTier {
+    /// The tags of the job.
+    pub tags: Tags,
+    /// The key of the image.
+    pub key: CacheKey,
+    /// Its platform, `OS/ARCHITECTURE[/VARIANT]`.
+    pub platform: String,
+    /// How the engine keeps images; that is what an image's id depends on.
+    pub images: ImageStore,
+    /// The engine that the image is wanted in, and how long it may take to come.
+    pub wanted_in: Option<(Engine, Duration)>,
+    /// The store that must have a trusted entry with the same image.
+    pub vouched_by: Option<Store>,
+}
+
+/// A repository, the login for it, and the names that an image is to have in it; perhaps none.
+pub struct Target {
+    /// The repository.
+    pub repository: Repository,
+    /// The login.
+    pub credentials: Credentials,
+    /// The names.
+    pub names: Vec<ImageRef>,
+}
+
+/// An image that was found.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The id that the engine has it under, or would have.
+    pub id: String,
+    /// The digest of what its names stand for.
+    pub digest: Digest,
+    /// The image in the engine, where it is wanted there.
+    pub image: Option<Image>,
+    /// When it was built, as far as it says.
+    pub built: Option<Timestamp>,
+}
+
+/// An image that a registry has cannot be used, or is not found again.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The registry is at fault.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The engine cannot pull or name it.
+    #[error("the engine cannot pull {0}")]
+    Pull(ImageRef, #[source] EngineError),
+    /// It pulled something else.
+    #[error("the engine has another image than {0}")]
+    Another(ImageRef),
+    /// Pulling took too long.
+    #[error("pulling {0} took longer than {1:?}")]
+    SlowPull(ImageRef, Duration),
+}
+
+impl TransferError {
+    /// Whether the registry cannot be reached, so that nothing else need be asked of it.
+    pub fn is_of_reach(&self) -> bool {
+        matches!(self, Self::Registry(error) if error.is_of_reach())
+    }
+
+    /// Whether the registry takes the login for nobody's, or for one that has ended.
+    pub fn is_of_login(&self) -> bool {
+        matches!(self, Self::Registry(error) if error.is_of_login())
+    }
+
+    /// What went wrong and what would help.
+    fn reason(&self) -> String {
+        match self {
+            Self::Registry(error) => format!("{error}; {}", error.remedy()),
+            error => error.to_string(),
+        }
+    }
+}
+
+/// An image in one of the targets.
+#[derive(Clone)]
+struct Found {
+    image: RemoteImage,
+    manifest: StoredManifest,
+}
+
+impl RegistryTier {
+    /// The tier's name in records and summaries.
+    pub const NAME: &'static str = "registry";
+
+    /// Looks in every target for the image, which must have been built at `since` or later; brings it into the engine
+    /// where it is wanted there, under these `names`, and gives it its names in the targets.
+    pub async fn take(
+        &self,
+        targets: &mut [Target],
+        names: &[ImageRef],
+        since: Option<Timestamp>,
+        meter: &Arc<Meter>,
+    ) -> Answer<Taken> {
+        let host = host_of(targets);
+        let found = match within(&host, DEADLINE, self.look(targets)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(place)) => return Answer::miss(format!("{place} has no image of this key")),
+            Err(error) => return fault(error.into()),
+        };
+        let Some(first) = found.first() else { return Answer::miss("no registry is asked") };
+        let oldest = found.iter().map(|found| found.image.created.unwrap_or(Timestamp::UNIX_EPOCH)).min();
+        if let (Some(since), Some(oldest)) = (since, oldest)
+            && oldest < since
+        {
+            return Answer::too_old(oldest);
+        }
+        for found in &found {
+            // Nobody vouches for further images of an index.
+            let is_alone = self.vouched_by.is_none() || found.image.is_alone;
+            if !is_alone || !self.is_vouched_for(found.image.id).await {
+                return Answer::miss("no signed entry of the store vouches for the image in the registry");
+            }
+        }
+        let (mut image, mut bytes) = (None, 0);
+        if let Some((engine, deadline)) = &self.wanted_in {
+            match self.pull(&targets[0], first, engine, *deadline, names, meter).await {
+                Ok((pulled, moved)) => (image, bytes) = (Some(pulled), moved),
+                Err(error) => return fault(error),
+            }
+        }
+        if let Err(error) = within(&host, DEADLINE, name(targets, &found)).await {
+            return fault(error.into());
+        }
+        let digest = first.manifest.digest;
+        let taken = Taken { id: self.id(first), digest, image, built: first.image.created };
+        let reason = if bytes > 0 { "pulled from its registry" } else { "the image is in its registry" };
+        Answer { bytes, ..Answer::hit(taken, reason) }
+    }
+
+    /// The image in each target, or the name of the first that has none. What another repository of the same registry has is
+    /// mounted.
+    async fn look(&self, targets: &mut [Target]) -> Result<Result<Vec<Found>, String>, RegistryError> {
+        let mut found = Vec::new();
+        for Target { repository, .. } in targets.iter_mut() {
+            found.push(self.look_in(repository).await?);
+        }
+        let mut all = Vec::new();
+        for index in 0..targets.len() {
+            let taken = match found[index].clone() {
+                Some(own) => Some(own),
+                None => mounted(targets, &found, index).await?,
+            };
+            match taken {
+                Some(taken) => all.push(taken),
+                None => return Ok(Err(targets[index].repository.name())),
+            }
+        }
+        Ok(Ok(all))
+    }
+
+    async fn look_in(&self, repository: &mut Repository) -> Result<Option<Found>, RegistryError> {
+        for tag in self.tags.of_image(self.key) {
+            if let Some(manifest) = repository.manifest(&tag).await?
+                && let Some(image) = repository.image(&manifest, &self.platform).await?
+            {
+                return Ok(Some(Found { image, manifest }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the store has the image, too, if that is asked for.
+    async fn is_vouched_for(&self, id: Digest) -> bool {
+        let Some(store) = self.vouched_by.clone() else { return true };
+        let (family, key) = (self.platform.clone(), self.key.digest());
+        let look = move || {
+            let entry = store.find(EntryKind::Image, &family, key, false).entry?;
+            read_listing(&store, &entry).ok().map(|listing| listing.config)
+        };
+        spawn_blocking(look).await.ok().flatten() == Some(id)
+    }
+
+    /// The id that the engine has an image under.
+    fn id(&self, found: &Found) -> String {
+        match self.images {
+            ImageStore::GraphDriver => found.image.id.to_string(),
+            ImageStore::Containerd => found.manifest.digest.to_string(),
+        }
+    }
+
+    async fn pull(
+        &self,
+        target: &Target,
+        found: &Found,
+        engine: &Engine,
+        deadline: Duration,
+        names: &[ImageRef],
+        meter: &Arc<Meter>,
+    ) -> Result<(Image, u64), TransferError> {
+        let source = target.repository.image_name().pinned(found.manifest.digest);
+        let failed = |error| TransferError::Pull(source.clone(), error);
+        let progress = |done, total| meter.set(done, total);
+        let pulling = engine.pull(&source, &self.platform, &target.credentials, progress);
+        let bytes = tokio::time::timeout(deadline, pulling)
+            .await
+            .map_err(|_| TransferError::SlowPull(source.clone(), deadline))?
+            .map_err(failed)?;
+        let image = engine.image(&self.id(found)).await.map_err(failed)?;
+        let image = image.filter(|image| image.config.layers == found.image.config.layers);
+        let image = image.ok_or_else(|| TransferError::Another(source.clone()))?;
+        for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
+            engine.tag(&image.id, name).await.map_err(failed)?;
+        }
+        Ok((image, bytes))
+    }
+
+    /// Lets the image `id`, which was just pushed under the first name of each target, be found again. Answers whether
+    /// it is in all of them; somebody else may have pushed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a registry refuses or takes too long.
+    pub async fn publish(&self, targets: &mut [Target], id: &str) -> Result<bool, RegistryError> {
+        let host = host_of(targets);
+        let own = self.tags.of_image(self.key).swap_remove(0);
+        let publish = async {
+            let mut all = true;
+            for Target { repository, names, .. } in targets {
+                let Some(tag) = names.first().and_then(ImageRef::tag) else { continue };
+                let Some(manifest) = repository.manifest(tag).await? else { return Ok(false) };
+                let image = repository.image(&manifest, &self.platform).await?;
+                let is_it = manifest.digest.to_string() == id
+                    || image.is_some_and(|image| image.id.to_string() == id);
+                if is_it {
+                    repository.put(&own, &manifest).await?;
+                }
+                all &= is_it;
+            }
+            Ok(all)
+        };
+        within(&host, DEADLINE, publish).await
+    }
+}
+
+/// The registry of the first target, which stands for all where it is told who is slow.
+fn host_of(targets: &[Target]) -> String {
+    targets.first().map(|target| target.repository.image_name().host().to_owned()).unwrap_or_default()
+}
+
+/// Lets the target at `index` have what another one of the same registry was `found` to have, if there is such a one.
+async fn mounted(
+    targets: &mut [Target],
+    found: &[Option<Found>],
+    index: usize,
+) -> Result<Option<Found>, RegistryError> {
+    let host = targets[index].repository.image_name().host();
+    let others =
+        targets.iter().zip(found).filter(|(target, _)| target.repository.image_name().host() == host);
+    let other =
+        others.into_iter().find_map(|(target, found)| Some((target.repository.clone(), found.clone()?)));
+    let Some((mut from, found)) = other else { return Ok(None) };
+    let is_mounted = targets[index].repository.mount(&mut from, &found.manifest).await?;
+    Ok(is_mounted.then_some(found))
+}
+
+/// Gives the image that was found in each target its names there.
+async fn name(targets: &mut [Target], found: &[Found]) -> Result<(), RegistryError> {
+    for (Target { repository, names, .. }, found) in targets.iter_mut().zip(found) {
+        for name in names {
+            repository.put(name.tag().unwrap_or("latest"), &found.manifest).await?;
+        }
+    }
+    Ok(())
+}
+
+impl<T> From<TransferError> for Answer<T> {
+    fn from(error: TransferError) -> Self {
+        fault(error)
+    }
+}
+
+fn fault<T>(error: TransferError) -> Answer<T> {
+    let reason = error.reason();
+    Answer::fault(error, reason)
+}

@@ -1,0 +1,337 @@
+//! Amazon's registry: `MiniStack`, which keeps both its API and its images, behind an nginx that asks for the token.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::engines::{any_engine, engines};
+use crate::object_servers::{ObjectServer, free_port};
+use crate::registry_tiers::front::{Fault, Front};
+use crate::support::{BUSYBOX, Run, TestContext, finish, json};
+use crate::waiting::await_true;
+
+/// The token that `MiniStack` hands out.
+const TOKEN: &str = "ministack-auth-token";
+
+/// A registry of the test's own; it ends when dropped.
+struct Ecr {
+    nginx: Child,
+    host: String,
+    directory: TempDir,
+    _ministack: ObjectServer,
+}
+
+impl Ecr {
+    fn start() -> Self {
+        let (ministack, port) = (ObjectServer::ministack(), free_port());
+        let directory = TempDir::with_prefix("larder-ecr-").unwrap();
+        let at = directory.path().display();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(directory.path().join("htpasswd"), format!("AWS:{{PLAIN}}{TOKEN}\n")).unwrap();
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
+            .concat();
+        let upstream =
+            format!("proxy_pass http://127.0.0.1:{}; proxy_set_header Host $http_host;", ministack.port);
+        let config = format!(
+            "daemon off; pid {at}/pid; error_log {at}/errors; worker_processes 1; user root;\n\
+             events {{}}\n\
+             http {{ {temporary}\n\
+             log_format calls '$request_method $uri $status $bytes_sent $request_length'; access_log {at}/calls calls;\n\
+             client_max_body_size 0;\n\
+             server {{ listen 127.0.0.1:{port};\n\
+             location /v2/ {{ auth_basic ecr; auth_basic_user_file {at}/htpasswd; {upstream} }}\n\
+             location / {{ {upstream} proxy_set_header Accept-Encoding ''; sub_filter_types *; sub_filter_once off;\n\
+             sub_filter 'https://000000000000.dkr.ecr.us-east-1.amazonaws.com' 'http://127.0.0.1:{port}'; }}\n\
+             }} }}\n"
+        );
+        let path = directory.path().join("nginx.conf");
+        std::fs::write(&path, config).unwrap();
+        let program =
+            if std::path::Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
+        let nginx = Command::new(program)
+            .arg("-c")
+            .arg(&path)
+            .args(["-e", "stderr"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        await_true(Duration::from_secs(20), "nginx listens", listens);
+        Self { nginx, host: format!("127.0.0.1:{port}"), directory, _ministack: ministack }
+    }
+
+    /// larder with an identity that AWS knows.
+    fn command(&self, context: &TestContext, arguments: &[&str]) -> Command {
+        let mut command = context.command(arguments);
+        command
+            .env("AWS_ENDPOINT_URL_ECR", format!("http://{}", self.host))
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_REGION", "us-east-1");
+        command
+    }
+
+    fn larder(&self, context: &TestContext, arguments: &[&str]) -> Run {
+        finish(&mut self.command(context, arguments), None)
+    }
+
+    /// Builds with a cache of this agent's own, and answers the record.
+    fn build(&self, context: &TestContext, agent: &str, arguments: &[&str]) -> Value {
+        let path = |name: &str| context.path(&format!("{agent}-{name}")).to_string_lossy().into_owned();
+        let own = ["build", "--cache-dir", &path("cache"), "--metadata-file", &path("metadata.json")];
+        self.larder(context, &[&own[..], arguments, &["."]].concat()).success();
+        json(path("metadata.json").as_ref())
+    }
+
+    /// What it answers to a call without arguments.
+    fn ask(&self, operation: &str) -> String {
+        let mut stream = TcpStream::connect(&self.host).unwrap();
+        let head = format!(
+            "POST / HTTP/1.0\r\nHost: {}\r\nX-Amz-Target: AmazonEC2ContainerRegistry_V20150921.{operation}\r\n\
+             Content-Type: application/x-amz-json-1.1\r\nContent-Length: 2\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/ecr/aws4_request\r\n\r\n{{}}",
+            self.host
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// `METHOD PATH STATUS BYTES-SENT BYTES-READ` of each call so far.
+    fn calls(&self) -> Vec<String> {
+        let mut text = String::new();
+        let path = self.directory.path().join("calls");
+        std::fs::File::open(path).unwrap().read_to_string(&mut text).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Ecr {
+    fn drop(&mut self) {
+        // Its worker ends with it.
+        let pid = self.nginx.id().to_string();
+        drop(Command::new("kill").args(["-QUIT", &pid]).status());
+        drop(self.nginx.wait());
+    }
+}
+
+fn project() -> TestContext {
+    let context = TestContext::new(&any_engine());
+    write(&context);
+    context
+}
+
+fn write(context: &TestContext) {
+    let mark = context.tag("ecr");
+    context
+        .write("app.py", "1\n")
+        .write("Dockerfile", format!("FROM {BUSYBOX}\nRUN echo {mark} > /installed\nCOPY app.py /\n"));
+}
+
+#[test]
+fn a_build_pushes_and_finds_its_image_again_without_a_login() {
+    let ecr = Ecr::start();
+    for (index, engine) in engines().iter().enumerate() {
+        let context = TestContext::new(engine);
+        write(&context);
+        let name = |tag: &str| format!("{}/app-{index}:{tag}", ecr.host);
+        let missing = ecr.larder(&context, &["build", "--push", "-t", &name("1"), "."]);
+        missing.failure(1, "cannot push").hint("--create-repository");
+        let elsewhere = format!("{}/missing-{index}", ecr.host);
+        let tag = context.tag("missing");
+        let built = ecr.build(&context, "m", &["--cache-repo", &elsewhere, "-t", &tag, "--key-extra", "m=1"]);
+        assert!(built["tiers"].to_string().contains("create the repository"), "{built}");
+        let built = ecr.build(
+            &context,
+            "a",
+            &["--push", "--create-repository", "-t", &name("1"), "--key-extra", "a=1"],
+        );
+        assert_eq!(built["outcome"], "built", "{built}");
+        let kept = built["kept_layers"]["references"].to_string();
+        assert!(kept.contains(":cache"), "{kept}");
+        let before = ecr.calls().len();
+        let hit = ecr.build(&context, "b", &["--push", "-t", &name("2"), "--key-extra", "a=1"]);
+        assert_eq!(hit["hit_tier"], "registry", "{hit}");
+        // No call has moved as much as a layer.
+        for call in &ecr.calls()[before..] {
+            let bytes = call.split(' ').skip(3).map(|bytes| bytes.parse::<u64>().unwrap()).max();
+            assert!(bytes < Some(20_000), "{call}");
+        }
+        context.write("app.py", "2\n");
+        let again = ecr.build(&context, "c", &["--push", "-t", &name("3"), "--key-extra", "a=1"]);
+        assert_eq!(again["steps"]["imported"], 1, "{again}");
+    }
+    let asked = ecr.calls().iter().filter(|call| call.starts_with("POST / 200")).count();
+    assert!(asked > 0);
+    let refused = ecr.calls().iter().any(|call| call.contains("/v2/") && call.contains(" 401 "));
+    assert!(refused, "the registry asks for a login");
+}
+
+#[test]
+fn a_token_is_asked_for_once_and_kept_for_its_owner() {
+    let ecr = Ecr::start();
+    let context = project();
+    let run = ecr.larder(&context, &["ecr", "login", &ecr.host]).success();
+    assert!(run.stderr.contains("logged in to"), "{}", run.stderr);
+    let printed = ecr.larder(&context, &["ecr", "login", "--print", &ecr.host]).success();
+    assert_eq!(printed.stdout, format!("{TOKEN}\n"));
+    assert!(!printed.stderr.contains(TOKEN) && !run.stderr.contains(TOKEN));
+    let asked = ecr.calls().iter().filter(|call| call.starts_with("POST / ")).count();
+    assert_eq!(asked, 1);
+    let files: Vec<_> = std::fs::read_dir(context.path("docker/larder")).unwrap().flatten().collect();
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+    // One that the registry takes no more is replaced.
+    let kept = std::fs::read_to_string(files[0].path()).unwrap();
+    std::fs::write(files[0].path(), kept.replace(TOKEN, "revoked")).unwrap();
+    let built = ecr.build(&context, "a", &["--cache-repo", &format!("{}/app", ecr.host)]);
+    let tier = built["tiers"].as_array().unwrap().iter().find(|tier| tier["tier"] == "registry").unwrap();
+    assert!(tier["reason"].as_str().unwrap().contains("no image of this key"), "{tier}");
+    assert!(std::fs::read_to_string(files[0].path()).unwrap().contains(TOKEN));
+
+    let docker = ecr.larder(&context, &["ecr", "login", "--docker", &ecr.host]);
+    docker.success();
+    let config = json(&context.path("docker/config.json"));
+    assert!(config["auths"][&ecr.host]["auth"].is_string(), "{config}");
+}
+
+#[test]
+fn images_are_pushed_to_a_new_repository_pulled_and_cleaned_up() {
+    let ecr = Ecr::start();
+    let context = project();
+    let repository = format!("{}/shop/app", ecr.host);
+    let name = |tag: &str| format!("{repository}:{tag}");
+    for tag in ["1", "larder-a", "larder-b", "cache"] {
+        context.write("app.py", tag);
+        ecr.build(&context, "a", &["-t", &name(tag), "--tiers", "engine"]);
+    }
+    ecr.larder(&context, &["ecr", "pull", &name("1")]).success();
+    ecr.larder(&context, &["ecr", "pull", "--strict", &name("1")]).failure(1, "is not there");
+    ecr.larder(&context, &["ecr", "push", &name("1")]).failure(1, "cannot push").hint("--create");
+    for tag in ["1", "larder-a", "larder-b", "cache"] {
+        ecr.larder(&context, &["ecr", "push", "--create", "--immutable", "--scan-on-push", &name(tag)])
+            .success();
+    }
+    let described = ecr.ask("DescribeRepositories");
+    assert!(described.contains("IMMUTABLE_WITH_EXCLUSION"), "{described}");
+    assert!(described.contains("\"scanOnPush\": true"), "{described}");
+    let removed = context.engine.docker().args(["rmi", &name("1")]).stdout(Stdio::null()).status().unwrap();
+    assert!(removed.success());
+    let pulled = ecr.larder(&context, &["ecr", "pull", &name("1")]).success();
+    assert!(pulled.stderr.contains(&format!("pulled {}", name("1"))), "{}", pulled.stderr);
+
+    ecr.larder(&context, &["ecr", "clean", &repository]).failure(2, "nothing is named").hint("--untagged");
+    let clean = |more: &[&str]| {
+        let arguments = [&["ecr", "clean", &repository, "--format", "json"], more].concat();
+        let run = ecr.larder(&context, &arguments).success();
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        let tags =
+            report["removed"].as_array().unwrap().iter().map(|gone| gone["tag"].as_str().unwrap().to_owned());
+        tags.collect::<Vec<String>>()
+    };
+    assert_eq!(clean(&["--tag", "larder-*", "--keep", "1", "--dry-run"]).len(), 1);
+    assert_eq!(clean(&["--tag", "larder-*", "--older-than", "1d"]).len(), 0);
+    assert_eq!(clean(&["--tag", "larder-*"]).len(), 2);
+    assert_eq!(clean(&["--tag", "larder-*"]).len(), 0);
+    assert_eq!(clean(&["--tag", "cache"]), ["cache"]);
+    let mut stats = ecr.command(&context, &["cache", "stats", "--format", "json"]);
+    let stats = finish(stats.env("LARDER_CACHE_REPO", &repository), None).success();
+    let stats: Value = serde_json::from_str(&stats.stdout).unwrap();
+    assert_eq!(
+        (&stats["registries"][0]["repository"], &stats["registries"][0]["images"]),
+        (&repository.into(), &1.into())
+    );
+    ecr.larder(&context, &["ecr", "clean", &format!("{}/nothing", ecr.host), "--untagged"])
+        .failure(2, "does not exist");
+}
+
+#[test]
+fn a_lifecycle_policy_is_shown_compared_and_written() {
+    let ecr = Ecr::start();
+    let context = project();
+    let name = format!("{}/app:1", ecr.host);
+    ecr.build(&context, "a", &["--push", "--create-repository", "-t", &name]);
+    let repository = format!("{}/app", ecr.host);
+    let lifecycle =
+        |more: &[&str]| ecr.larder(&context, &[&["ecr", "lifecycle", &repository], more].concat()).success();
+    let shown = lifecycle(&["--keep", "50"]);
+    assert!(shown.stdout.lines().all(|line| line.starts_with('+')), "{}", shown.stdout);
+    assert!(shown.stdout.contains("larder-*") && shown.stdout.contains("untagged"), "{}", shown.stdout);
+    assert!(shown.stderr.contains("nothing is written"), "{}", shown.stderr);
+    lifecycle(&["--keep", "50", "--apply"]);
+    let again = lifecycle(&["--keep", "50", "--apply"]);
+    assert!(again.stderr.contains("has this policy already"), "{}", again.stderr);
+    let other = lifecycle(&["--keep", "20"]);
+    let changed: Vec<&str> = other.stdout.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(changed.len(), 2, "{}", other.stdout);
+}
+
+#[test]
+fn a_denied_permission_is_named() {
+    let ecr = Ecr::start();
+    let context = project();
+    let front = Front::before(&ecr.host);
+    let denied =
+        r#"{"__type":"AccessDeniedException","message":"User: arn:aws:iam::1:user/ci is not authorized"}"#;
+    front.fail(
+        "POST",
+        "/",
+        Fault::Answer("400 Bad Request\r\ncontent-type: application/x-amz-json-1.1", denied),
+        99,
+    );
+    for (arguments, action) in [
+        (&["login", "HOST"][..], "ecr:GetAuthorizationToken"),
+        (&["clean", "HOST/app", "--untagged"], "ecr:DescribeImages"),
+        (&["lifecycle", "HOST/app"], "ecr:GetLifecyclePolicy"),
+    ] {
+        let arguments: Vec<String> = arguments.iter().map(|word| word.replace("HOST", &front.host)).collect();
+        let arguments: Vec<&str> = ["ecr"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+        let mut command = ecr.command(&context, &arguments);
+        command.env("AWS_ENDPOINT_URL_ECR", format!("http://{}", front.host));
+        finish(&mut command, None).failure(2, "is not authorized").hint(&format!("allow {action} on"));
+    }
+}
+
+#[test]
+fn larders_own_tags_can_be_replaced_where_others_cannot() {
+    let ecr = Ecr::start();
+    let context = project();
+    let front = Front::before(&ecr.host);
+    front.fail("POST", "/", Fault::Answer("400 Bad Request", "{}"), usize::MAX);
+    let name = format!("{}/app:1", front.host);
+    let mut command = ecr.command(&context, &["ecr", "push", "--create", "--immutable", &name]);
+    command.env("AWS_ENDPOINT_URL_ECR", format!("http://{}", front.host));
+    finish(&mut command, None).failure(2, "ecr:CreateRepository");
+    // MiniStack does not keep what is excluded.
+    let asked: Value = serde_json::from_str(&front.seen()[0].body).unwrap();
+    let filters = asked["imageTagMutabilityExclusionFilters"].as_array().unwrap().iter();
+    let filters: Vec<&str> = filters.map(|filter| filter["filter"].as_str().unwrap()).collect();
+    assert_eq!(filters, ["cache*", "buildcache*", "larder-*"]);
+}
+
+#[test]
+fn who_has_no_identity_or_names_no_registry_of_amazons_is_told() {
+    let context = TestContext::new(&any_engine());
+    context.larder(&["ecr", "login", "registry.example"]).failure(2, "is no registry of Amazon's");
+    let ecr = Ecr::start();
+    let mut command = ecr.command(&context, &["ecr", "lifecycle", &format!("{}/app", ecr.host)]);
+    command
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    finish(&mut command, None).failure(2, "no usable AWS identity").hint("AWS_PROFILE");
+    let mut command = context.command(&["ecr", "lifecycle", "127.0.0.1:9/app"]);
+    command
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test");
+    finish(&mut command, None).failure(2, "cannot ask AWS for ecr:GetLifecyclePolicy").hint("region");
+}

@@ -1,0 +1,135 @@
+//! Base images: built once, found by who comes later.
+
+use super::{Agent, tags};
+use crate::engines::{Engine, any_engine, engines};
+use crate::registries::Registry;
+use crate::support::{BUSYBOX, Run};
+
+/// A project whose dependencies are in an image of their own.
+fn project(engine: &Engine) -> Agent {
+    let agent = Agent::new(engine);
+    let mark = agent.context.tag("base");
+    agent
+        .context
+        .write("Dockerfile.base", format!("FROM {BUSYBOX}\nCOPY requirements.txt /\nRUN echo {mark} && true pip install -r requirements.txt\n"))
+        .write("Dockerfile", "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY app.py /\n");
+    agent
+}
+
+/// `larder base build` of an agent.
+fn base(agent: &Agent, more: &[&str]) -> Run {
+    let cache = agent.path("cache");
+    let own = ["base", "build", "--cache-dir", &cache, "-f", "Dockerfile.base"];
+    agent.context.larder(&[&own[..], more].concat()).success()
+}
+
+#[test]
+fn a_base_is_built_once_for_its_dependencies_and_main_stands_on_it() {
+    for engine in engines() {
+        let registry = Registry::open();
+        let agent = project(&engine);
+        let repository = format!("{}/base", registry.host);
+        let first = base(&agent, &["--repo", &repository]);
+        assert!(first.stderr.contains("building the base image"), "{}", first.stderr);
+        assert!(
+            first.stdout.starts_with(&format!("{repository}:")) && first.stdout.contains("@sha256:"),
+            "{}",
+            first.stdout
+        );
+        let other = agent.other(&any_engine(), "b");
+        let second = base(&other, &["--repo", &repository]);
+        assert_eq!(second.stdout, first.stdout);
+        assert!(
+            second.stderr.contains("is in its registry") && !second.stderr.contains("#1 "),
+            "{}",
+            second.stderr
+        );
+
+        // Other code is no matter of the base, other dependencies are.
+        agent.context.write("app.py", "2\n");
+        let main = |agent: &Agent| {
+            let name = format!("{}/app:1", registry.host);
+            agent.build(&["--base", "Dockerfile.base", "--base-repo", &repository, "--push", "-t", &name])
+        };
+        let built = main(&agent);
+        assert_eq!(built.record["base"]["outcome"], "found", "{}", built.record);
+        assert_eq!(built.record["base"]["reference"], first.stdout.trim());
+        assert!(
+            built.run.stderr.contains(&format!("on {}, found", first.stdout.trim())),
+            "{}",
+            built.run.stderr
+        );
+        agent.context.write("requirements.txt", format!("# a comment\n{}\n", agent.context.tag("mark")));
+        assert_eq!(
+            main(&agent).record["base"]["reference"],
+            first.stdout.trim(),
+            "a comment asks for nothing else"
+        );
+        agent.context.write("requirements.txt", "another\n");
+        let built = main(&agent);
+        assert_eq!(built.record["base"]["outcome"], "built");
+        assert_eq!(built.run.stderr.matches("\nlarder\n").count(), 2, "both are told: {}", built.run.stderr);
+    }
+}
+
+#[test]
+fn without_a_registry_the_base_stays_in_the_engine() {
+    for engine in engines() {
+        let agent = project(&engine);
+        let build =
+            |agent: &Agent| agent.build(&["--base", "Dockerfile.base", "-t", &agent.context.tag("app")]);
+        let first = build(&agent);
+        assert_eq!(first.record["base"]["outcome"], "built");
+        agent.context.write("app.py", "2\n");
+        let second = build(&agent);
+        assert_eq!(second.record["base"]["outcome"], "found", "{}: {}", engine.name, second.run.stderr);
+        let name = second.record["base"]["reference"].as_str().unwrap();
+        drop(engine.docker().args(["rmi", name]).output().unwrap());
+    }
+}
+
+#[test]
+fn what_counts_of_the_context_can_be_named() {
+    let registry = Registry::open();
+    let agent = project(&any_engine());
+    agent.context.write("Dockerfile.base", format!("FROM {BUSYBOX}\nCOPY . /all\n"));
+    let repository = format!("{}/base", registry.host);
+    let named = |more: &[&str]| base(&agent, &[&["--repo", &repository], more].concat()).stdout;
+    let (all, some) = (named(&[]), named(&["--requirements", "requirements.txt"]));
+    agent.context.write("app.py", "2\n");
+    assert_ne!(named(&[]), all);
+    assert_eq!(named(&["--requirements", "requirements.txt"]), some);
+    agent.context.write("requirements.txt", "other\n");
+    assert_ne!(named(&["--requirements", "requirements.txt"]), some);
+    let missing =
+        ["base", "build", "-f", "Dockerfile.base", "--repo", &repository, "--requirements", "none.txt"];
+    agent.context.larder(&missing).failure(2, "none.txt").hint("build context");
+}
+
+#[test]
+fn a_pull_requests_base_is_not_the_trunks() {
+    let registry = Registry::open();
+    let agent = project(&any_engine());
+    let repository = format!("{}/base", registry.host);
+    let of_lane =
+        |agent: &Agent, lane: &str| base(agent, &["--repo", &repository, "--lane", lane, "--trunk", "main"]);
+    let request = of_lane(&agent, "pr-7");
+    assert!(request.stdout.contains("-pr-7@"), "{}", request.stdout);
+    let trunk = of_lane(&agent.other(&any_engine(), "b"), "main");
+    assert!(trunk.stderr.contains("building the base image"), "{}", trunk.stderr);
+    let other = of_lane(&agent.other(&any_engine(), "c"), "pr-8");
+    assert_eq!(other.stdout, trunk.stdout);
+    base(&agent, &["--repo", &format!("{}/read", registry.host), "--read-only"]);
+    assert!(tags(&registry, "read").is_empty());
+}
+
+#[test]
+fn mistakes_are_told_with_what_to_do() {
+    let agent = project(&any_engine());
+    agent.context.write("Dockerfile", format!("FROM {BUSYBOX}\nARG BASE_IMAGE\n"));
+    let cache = agent.path("cache");
+    let arguments = ["build", "--cache-dir", &cache, "--base", "Dockerfile.base", "."];
+    agent.context.larder(&arguments).failure(2, "does not take the base image").hint("ARG BASE_IMAGE");
+    agent.context.larder(&["build", "--base", "Dockerfile.base", "a", "b"]).failure(2, "several are named");
+    agent.context.larder(&["base", "build", "--repo", "app:1"]).failure(2, "leave the tag out");
+}

@@ -1,0 +1,165 @@
+//! A server before a registry that notes what is asked, and that fails as registries fail.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// What happens to a call instead of what should.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// This is the answer: status line and headers, and a body.
+    Answer(&'static str, &'static str),
+    /// The connection breaks in the middle of the answer.
+    Reset,
+    /// The last byte of the answer is another.
+    Corrupt,
+}
+
+/// A call that fails, and how often.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule {
+    method: &'static str,
+    path: &'static str,
+    fault: Fault,
+    times: usize,
+}
+
+/// A call that was made.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// Bytes of the answer, its head included.
+    pub(crate) answered: usize,
+    /// Bytes that were sent, the head included.
+    pub(crate) sent: usize,
+    /// What was sent with a call that the front answered itself.
+    pub(crate) body: String,
+}
+
+/// The server; it runs as long as the tests.
+pub(crate) struct Front {
+    pub(crate) host: String,
+    rules: Arc<Mutex<Vec<Rule>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    begun: Arc<Mutex<Vec<String>>>,
+}
+
+impl Front {
+    /// One before the registry at `target` (`HOST:PORT`).
+    pub(crate) fn before(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let front = Self { host, rules: Arc::default(), seen: Arc::default(), begun: Arc::default() };
+        let begun = Arc::clone(&front.begun);
+        let (target, rules, seen) = (target.to_owned(), Arc::clone(&front.rules), Arc::clone(&front.seen));
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let (target, rules, seen) = (target.clone(), Arc::clone(&rules), Arc::clone(&seen));
+                let begun = Arc::clone(&begun);
+                // A connection that breaks is the client's business.
+                thread::spawn(move || drop(serve(&client, &target, &rules, &seen, &begun)));
+            }
+        });
+        front
+    }
+
+    /// From now on calls of `method` to a path with `path` in it fail, so many times.
+    pub(crate) fn fail(&self, method: &'static str, path: &'static str, fault: Fault, times: usize) {
+        self.rules.lock().unwrap().push(Rule { method, path, fault, times });
+    }
+
+    /// Nothing fails any more.
+    pub(crate) fn heal(&self) {
+        self.rules.lock().unwrap().clear();
+    }
+
+    /// The first lines of calls since this was last asked, answered or not.
+    pub(crate) fn begun(&self) -> Vec<String> {
+        std::mem::take(&mut self.begun.lock().unwrap())
+    }
+
+    /// The calls since this was last asked.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+}
+
+fn serve(
+    client: &TcpStream,
+    target: &str,
+    rules: &Mutex<Vec<Rule>>,
+    seen: &Mutex<Vec<Seen>>,
+    begun: &Mutex<Vec<String>>,
+) -> io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
+    // What starts like TLS is answered as servers do that speak plain HTTP alone.
+    if reader.fill_buf()?.first() == Some(&0x16) {
+        return (&mut &*client).write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
+    }
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if reader.read_until(b'\n', &mut head)? == 0 {
+            return Ok(());
+        }
+    }
+    let text = String::from_utf8_lossy(&head).into_owned();
+    begun.lock().unwrap().push(text.lines().next().unwrap_or_default().to_owned());
+    let mut words = text.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let fault = {
+        let mut rules = rules.lock().unwrap();
+        let rule = rules.iter_mut().find(|rule| {
+            rule.times > 0 && rule.method.split('|').any(|one| one == method) && path.contains(rule.path)
+        });
+        rule.map(|rule| {
+            rule.times -= 1;
+            rule.fault.clone()
+        })
+    };
+    let note = |sent, answered, body| {
+        let (method, path) = (method.to_owned(), path.to_owned());
+        seen.lock().unwrap().push(Seen { method, path, answered, sent, body });
+    };
+    if let Some(Fault::Answer(head, body)) = fault {
+        // The whole call is read first, or the client may see a reset instead of the answer.
+        let length = length_of(&text);
+        let mut sent = String::new();
+        reader.take(length).read_to_string(&mut sent)?;
+        note(text.len(), body.len(), sent);
+        let more = format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        return (&mut &*client).write_all(format!("HTTP/1.1 {head}\r\n{more}").as_bytes());
+    }
+    let mut upstream = TcpStream::connect(target)?;
+    let (first, rest) = text.split_once("\r\n").unwrap_or((&text, ""));
+    let rest: Vec<&str> =
+        rest.split("\r\n").filter(|line| !line.to_lowercase().starts_with("connection:")).collect();
+    upstream.write_all(format!("{first}\r\nConnection: close\r\n{}", rest.join("\r\n")).as_bytes())?;
+    let mut sending = upstream.try_clone()?;
+    let body = thread::spawn(move || io::copy(&mut reader, &mut sending).unwrap_or_default());
+    let mut answer = Vec::new();
+    upstream.read_to_end(&mut answer)?;
+    match fault {
+        Some(Fault::Reset) => {
+            answer.truncate(answer.len() - answer.len().min(8));
+        }
+        Some(Fault::Corrupt) => {
+            if let Some(last) = answer.last_mut() {
+                *last ^= 1;
+            }
+        }
+        _ => {}
+    }
+    (&mut &*client).write_all(&answer)?;
+    client.shutdown(Shutdown::Both)?;
+    let sent = text.len() + usize::try_from(body.join().unwrap_or_default()).unwrap_or_default();
+    note(sent, answer.len(), String::new());
+    Ok(())
+}
+
+fn length_of(head: &str) -> u64 {
+    let lower = head.to_lowercase();
+    let line = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,85 @@
+//! Layers that a registry has. That engines which were wiped take them is shown by `scripts/check-registry.sh`.
+
+use super::{Agent, tags};
+use crate::engines::{any_engine, engines, special};
+use crate::registries::Registry;
+
+#[test]
+fn another_engine_takes_the_layers_that_the_first_has_made() {
+    // Of the same version and store, for others know steps, or bases, by different keys.
+    let (from, to) = (any_engine(), special("guarded"));
+    if let (from, Some(to)) = (&from, &to) {
+        let registry = Registry::open();
+        let agent = Agent::new(from);
+        let name = |tag: &str| format!("{}/app:{tag}", registry.host);
+        let made = agent.build(&["--push", "-t", &name("1")]);
+        assert_eq!(
+            made.tier("layers").1,
+            format!("0 of 5 steps cached; {}/app has no cache yet", registry.host)
+        );
+
+        agent.context.write("app.py", "2\n");
+        let taken = agent.other(to, "b").build(&["--push", "-t", &name("2")]);
+        assert_eq!(taken.steps(), [5, 4, 4], "{} to {}: {}", from.name, to.name, taken.run.stderr);
+        let step_list = taken.record["step_list"].as_array().unwrap();
+        assert_eq!(step_list.iter().filter(|step| step["imported"] == true).count(), 4);
+        let (outcome, reason) = taken.tier("layers");
+        assert!(outcome == "hit" && reason.contains("4 of them from"), "{reason}");
+        // What the builder has had before is no one else's merit.
+        agent.context.write("app.py", "3\n");
+        let own = agent.other(to, "b").build(&["--push", "-t", &name("3")]);
+        assert_eq!(own.steps(), [5, 4, 0], "{}", own.run.stderr);
+    }
+}
+
+#[test]
+fn the_image_is_the_one_without_a_cache_and_only_what_changed_is_left() {
+    for engine in engines() {
+        let registry = Registry::open();
+        let agent = Agent::new(&engine);
+        let name = |tag: &str| format!("{}/app:{tag}", registry.host);
+        let first = agent.build(&["--push", "-t", &name("1"), "--provenance=false"]);
+        let config = registry.config("app", "1");
+        assert!(!config.contains("moby.buildkit.cache"), "{}: {config}", engine.name);
+        assert!(registry.config("app", "cache").contains("moby.buildkit.cache"), "{}", engine.name);
+        assert!(first.record["kept_layers"]["references"][0].is_string(), "{}", first.record);
+        let here = engine.docker().args(["images", "-q", &name("cache")]).output().unwrap();
+        assert!(
+            here.stdout.is_empty(),
+            "{}: a local image of that name stands before the registry's",
+            engine.name
+        );
+
+        // Another key, but the same layers.
+        let again = agent.build(&["--push", "-t", &name("2"), "--provenance=false", "--key-extra", "a=1"]);
+        assert_eq!(again.record["outcome"], "built");
+        assert!(again.record["kept_layers"].is_null(), "{}: {}", engine.name, again.record);
+    }
+}
+
+#[test]
+fn who_says_where_layers_go_has_the_word() {
+    let registry = Registry::open();
+    let agent = Agent::new(&any_engine());
+    let name = format!("{}/app:cache", registry.host);
+    // The seed of many pipelines: the image itself is the cache.
+    agent.build(&["--push", "-t", &name, "--cache-to", "type=inline", "--cache-from", &name]);
+    assert_eq!(tags(&registry, "app"), ["cache", "larder-KEY"]);
+    assert!(registry.config("app", "cache").contains("moby.buildkit.cache"));
+
+    let elsewhere = format!("{}/layers", registry.host);
+    let tag = agent.context.tag("here");
+    agent.build(&["--cache-repo", &elsewhere, "-t", &tag, "--key-extra", "b=1"]);
+    assert_eq!(tags(&registry, "layers"), ["cache"]);
+}
+
+#[test]
+fn a_build_that_runs_every_step_takes_no_layers() {
+    let registry = Registry::open();
+    let agent = Agent::new(&any_engine());
+    let name = format!("{}/app:1", registry.host);
+    agent.build(&["--push", "-t", &name]);
+    let fresh = agent.other(&any_engine(), "b").build(&["--push", "-t", &name, "--no-cache"]);
+    assert_eq!(fresh.steps(), [5, 0, 0]);
+    assert!(!fresh.run.stderr.contains("importing cache"), "{}", fresh.run.stderr);
+}

@@ -1,0 +1,94 @@
+//! Caches in registries: whole images that are found again by their key, layers that are taken over, and registries that fail.
+
+mod base;
+mod faults;
+pub(crate) mod front;
+mod images;
+mod layers;
+mod reach;
+
+use serde_json::Value;
+
+use crate::engines::Engine;
+use crate::registries::Registry;
+use crate::support::{BUSYBOX, Run, TestContext, json};
+
+/// An agent: larder on some engine with a cache of its own, in the project that all agents build.
+struct Agent {
+    context: TestContext,
+    name: String,
+}
+
+/// What a build came to.
+struct Built {
+    record: Value,
+    run: Run,
+}
+
+impl Agent {
+    /// Another agent on `engine`, which knows nothing yet.
+    fn other(&self, engine: &Engine, name: &str) -> Self {
+        Self { context: self.context.on(engine), name: name.to_owned() }
+    }
+
+    fn new(engine: &Engine) -> Self {
+        let context = TestContext::new(engine);
+        let mark = context.tag("mark");
+        context.write("requirements.txt", format!("{mark}\n")).write("app.py", "1\n").write(
+            "Dockerfile",
+            format!(
+                "FROM {BUSYBOX} AS wheels\nCOPY requirements.txt /\nRUN echo {mark} > /wheels\n\
+                 FROM {BUSYBOX}\nCOPY --from=wheels /wheels /wheels\nRUN echo {mark} > /installed\nCOPY app.py /\n"
+            ),
+        );
+        Self { context, name: "a".to_owned() }
+    }
+
+    /// Builds with these arguments; whatever the registry does, that must succeed.
+    fn build(&self, arguments: &[&str]) -> Built {
+        let (cache, metadata) = (self.path("cache"), self.path("metadata.json"));
+        let own = ["build", "--cache-dir", &cache, "--metadata-file", &metadata];
+        let run = self.context.larder(&[&own[..], arguments, &["."]].concat()).success();
+        Built { record: json(metadata.as_ref()), run }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.context.path(&format!("{}-{name}", self.name)).to_string_lossy().into_owned()
+    }
+}
+
+impl Built {
+    /// What a tier came to: its outcome and why.
+    fn tier(&self, name: &str) -> (String, String) {
+        let tiers = self.record["tiers"].as_array().unwrap();
+        let tier = tiers.iter().find(|tier| tier["tier"] == name);
+        let tier = tier.unwrap_or_else(|| panic!("no {name}: {}", self.run.stderr));
+        let text = |field: &str| tier[field].as_str().unwrap().to_owned();
+        (text("outcome"), text("reason"))
+    }
+
+    fn is_hit_in_registry(&self) -> bool {
+        self.record["outcome"] == "image-hit" && self.record["hit_tier"] == "registry"
+    }
+
+    fn steps(&self) -> [u64; 3] {
+        ["total", "cached", "imported"].map(|count| self.record["steps"][count].as_u64().unwrap())
+    }
+}
+
+/// The tags of a repository, sorted, with the digits of keys left out.
+fn tags(registry: &Registry, repository: &str) -> Vec<String> {
+    let answer = registry.get(&format!("/v2/{repository}/tags/list"));
+    let list: Value = serde_json::from_str(&answer).unwrap_or_default();
+    let tags = list["tags"].as_array().cloned().unwrap_or_default();
+    let mut tags: Vec<String> = tags
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|tag| match tag.strip_prefix("larder-") {
+            Some(key) => format!("larder-KEY{}", &key[64..]),
+            None => tag.to_owned(),
+        })
+        .collect();
+    tags.sort();
+    tags
+}

@@ -1,0 +1,68 @@
+//! How registries are reached: TLS, logins, mirrors, proxies.
+
+use super::Agent;
+use super::front::Front;
+use crate::engines::{any_engine, engines};
+use crate::registries::{LOGIN, Registry};
+use crate::support::{Run, finish, json};
+
+/// Builds with more of an environment.
+fn build(agent: &Agent, variables: &[(&str, &str)], arguments: &[&str]) -> (serde_json::Value, Run) {
+    let (cache, metadata) = (agent.path("cache"), agent.path("metadata.json"));
+    let own = ["build", "--cache-dir", &cache, "--metadata-file", &metadata];
+    let mut command = agent.context.command(&[&own[..], arguments, &["."]].concat());
+    let run = finish(command.envs(variables.iter().copied()), None).success();
+    (json(metadata.as_ref()), run)
+}
+
+#[test]
+fn a_registry_with_a_ca_of_its_own_is_held_to_it() {
+    for engine in engines() {
+        let (registry, authority) = Registry::tls();
+        let agent = Agent::new(&engine);
+        registry.log_in(&agent.context.path("docker"), LOGIN);
+        let (right, wrong) = (agent.path("right"), agent.path("wrong"));
+        for (directory, authority) in [(&right, authority), (&wrong, Registry::tls().1)] {
+            let directory = std::path::Path::new(directory).join(&registry.host);
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("ca.crt"), authority).unwrap();
+        }
+        let name = format!("{}/app:1", registry.host);
+        let arguments = ["--push", "-t", &name];
+        let (first, run) = build(&agent, &[("LARDER_CERTS_DIR", &right)], &arguments);
+        assert!(first["kept_layers"]["references"].is_array(), "{}: {}", engine.name, run.stderr);
+        assert!(!run.stderr.contains("warning"), "{}", run.stderr);
+        let other = agent.other(&engine, "b");
+        let (hit, run) = build(&other, &[("LARDER_CERTS_DIR", &right)], &arguments);
+        assert_eq!(hit["hit_tier"], "registry", "{}", run.stderr);
+        let stranger = agent.other(&engine, "c");
+        let (built, run) = build(&stranger, &[("LARDER_CERTS_DIR", &wrong)], &arguments);
+        assert_eq!(built["outcome"], "built", "{}", run.stderr);
+        assert!(run.stderr.contains("certificate") && run.stderr.contains("certs.d"), "{}", run.stderr);
+        // As Docker takes a registry of its own machine.
+        let trusting = agent.other(&engine, "d");
+        let (hit, run) = build(&trusting, &[], &arguments);
+        assert_eq!(hit["hit_tier"], "registry", "{}", run.stderr);
+    }
+}
+
+#[test]
+fn other_registries_are_asked_through_the_proxy() {
+    let agent = Agent::new(&any_engine());
+    // It answers nothing but notes who is asked for.
+    let proxy = Front::before("127.0.0.1:9");
+    let address = format!("http://{}", proxy.host);
+    let tag = agent.context.tag("proxy");
+    let arguments = ["--cache-repo", "registry.invalid/app", "-t", &tag];
+    let (built, run) = build(&agent, &[("HTTPS_PROXY", &address)], &arguments);
+    assert_eq!(built["outcome"], "built", "{}", run.stderr);
+    let asked = proxy.begun();
+    assert!(
+        asked.iter().any(|line| line.starts_with("CONNECT registry.invalid:443")),
+        "{asked:?}: {}",
+        run.stderr
+    );
+    let direct = agent.other(&any_engine(), "b");
+    build(&direct, &[("HTTPS_PROXY", &address), ("NO_PROXY", "registry.invalid")], &arguments);
+    assert!(proxy.begun().is_empty());
+}
