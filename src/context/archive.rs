@@ -37,7 +37,7 @@ pub struct Archive {
 
 impl Archive {
     /// The entries that count for `paths`, under the names that they count under.
-    pub fn select(self, paths: &ContextPaths) -> Vec<FileDigest> {
+    pub fn select(&self, paths: &ContextPaths) -> Vec<FileDigest> {
         let shape = |file: &FileDigest| match (file.kind, self.targets.get(&file.path)) {
             (FileKind::Directory, _) => Shape::Directory,
             (FileKind::Symlink, Some(target)) => Shape::Link(target),
@@ -45,7 +45,7 @@ impl Archive {
         };
         let entries: Vec<_> = self.files.iter().map(|file| (file.path.as_str(), shape(file))).collect();
         let selected = select(entries, paths);
-        selected.named(self.files)
+        selected.named(self.files.clone())
     }
 }
 

@@ -60,7 +60,12 @@ pub fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
         .filter(|change| change.kind == InputKind::Requirement)
         .map(|change| change.name().to_owned())
         .collect();
-    changes.retain(|change| change.kind != InputKind::File || !told.iter().any(|name| name == change.name()));
+    changes.retain(|change| match change.kind {
+        InputKind::File => !told.iter().any(|name| name == change.name()),
+        // They follow from the others.
+        InputKind::PlatformInputs => false,
+        _ => true,
+    });
     changes.sort_by_key(|change| (rank(change.kind), place(change)));
     changes
 }

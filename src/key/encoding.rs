@@ -149,6 +149,11 @@ impl KeyBuilder {
         self.add(Input::of_values(kind, name, values).about(without_secrets(about)))
     }
 
+    /// The input of a kind that has this name.
+    pub(super) fn get(&self, kind: InputKind, name: &str) -> Option<&Input> {
+        self.inputs.get(&(kind.name(), name.to_owned()))
+    }
+
     /// The inputs, sorted by kind and name.
     pub fn into_inputs(self) -> Vec<Input> {
         self.inputs.into_values().collect()

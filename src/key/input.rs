@@ -34,6 +34,8 @@ pub enum InputKind {
     Target,
     /// The platform.
     Platform,
+    /// Which inputs count on one of several platforms.
+    PlatformInputs,
     /// A secret, by its id alone.
     SecretId,
     /// An SSH agent, by its id alone.
@@ -75,6 +77,7 @@ impl InputKind {
             Self::StageArg => "stage-arg",
             Self::Target => "target",
             Self::Platform => "platform",
+            Self::PlatformInputs => "platform-inputs",
             Self::SecretId => "secret-id",
             Self::SshId => "ssh-id",
             Self::NamedContext => "named-context",

@@ -72,6 +72,7 @@ fn subject(change: &Change) -> String {
         },
         InputKind::Target => "target".to_owned(),
         InputKind::Platform => "platform".to_owned(),
+        InputKind::PlatformInputs => format!("what counts on {name}"),
         InputKind::SecretId => format!("secret {name}"),
         InputKind::SshId => format!("ssh agent {name}"),
         InputKind::NamedContext => format!("context {name}"),

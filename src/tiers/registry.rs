@@ -31,8 +31,8 @@ pub struct RegistryTier {
     pub tags: Tags,
     /// The key of the image.
     pub key: CacheKey,
-    /// Its platform, `OS/ARCHITECTURE[/VARIANT]`.
-    pub platform: String,
+    /// The platforms that it is for, `OS/ARCHITECTURE[/VARIANT]`; at least one.
+    pub platforms: Vec<String>,
     /// How the engine keeps images; that is what an image's id depends on.
     pub images: ImageStore,
     /// The engine that the image is wanted in, and how long it may take to come.
@@ -104,8 +104,16 @@ impl TransferError {
 /// An image in one of the targets.
 #[derive(Clone)]
 struct Found {
-    image: RemoteImage,
+    /// For each of its platforms.
+    images: Vec<RemoteImage>,
     manifest: StoredManifest,
+}
+
+impl Found {
+    /// When the oldest part was built, as far as they say.
+    fn built(&self) -> Option<Timestamp> {
+        self.images.iter().map(|image| image.created).min().flatten()
+    }
 }
 
 impl RegistryTier {
@@ -128,16 +136,18 @@ impl RegistryTier {
             Err(error) => return fault(error.into()),
         };
         let Some(first) = found.first() else { return Answer::miss("no registry is asked") };
-        let oldest = found.iter().map(|found| found.image.created.unwrap_or(Timestamp::UNIX_EPOCH)).min();
+        if self.wanted_in.is_some() && self.platforms.len() > 1 {
+            // Engines pull one platform, without its attestations, and push no more than that afterwards.
+            return Answer::miss("no engine pulls all of an image for several platforms");
+        }
+        let oldest = found.iter().map(|found| found.built().unwrap_or(Timestamp::UNIX_EPOCH)).min();
         if let (Some(since), Some(oldest)) = (since, oldest)
             && oldest < since
         {
             return Answer::too_old(oldest);
         }
         for found in &found {
-            // Nobody vouches for further images of an index.
-            let is_alone = self.vouched_by.is_none() || found.image.is_alone;
-            if !is_alone || !self.is_vouched_for(found.image.id).await {
+            if !self.is_vouched_for(found).await {
                 return Answer::miss("no signed entry of the store vouches for the image in the registry");
             }
         }
@@ -152,7 +162,7 @@ impl RegistryTier {
             return fault(error.into());
         }
         let digest = first.manifest.digest;
-        let taken = Taken { id: self.id(first), digest, image, built: first.image.created };
+        let taken = Taken { id: self.id(first), digest, image, built: first.built() };
         let reason = if bytes > 0 { "pulled from its registry" } else { "the image is in its registry" };
         Answer { bytes, ..Answer::hit(taken, reason) }
     }
@@ -180,19 +190,27 @@ impl RegistryTier {
 
     async fn look_in(&self, repository: &mut Repository) -> Result<Option<Found>, RegistryError> {
         for tag in self.tags.of_image(self.key) {
-            if let Some(manifest) = repository.manifest(&tag).await?
-                && let Some(image) = repository.image(&manifest, &self.platform).await?
-            {
-                return Ok(Some(Found { image, manifest }));
+            let Some(manifest) = repository.manifest(&tag).await? else { continue };
+            let mut images = Vec::new();
+            for platform in &self.platforms {
+                images.extend(repository.image(&manifest, platform).await?);
+            }
+            if images.len() == self.platforms.len() {
+                return Ok(Some(Found { images, manifest }));
             }
         }
         Ok(None)
     }
 
     /// Whether the store has the image, too, if that is asked for.
-    async fn is_vouched_for(&self, id: Digest) -> bool {
+    async fn is_vouched_for(&self, found: &Found) -> bool {
         let Some(store) = self.vouched_by.clone() else { return true };
-        let (family, key) = (self.platform.clone(), self.key.digest());
+        // Nobody vouches for further images of an index.
+        let ([platform], [image]) = (&*self.platforms, &*found.images) else { return false };
+        if !image.is_alone {
+            return false;
+        }
+        let (family, key, id) = (platform.clone(), self.key.digest(), image.id);
         let look = move || {
             let entry = store.find(EntryKind::Image, &family, key, false).entry?;
             read_listing(&store, &entry).ok().map(|listing| listing.config)
@@ -203,7 +221,7 @@ impl RegistryTier {
     /// The id that the engine has an image under.
     fn id(&self, found: &Found) -> String {
         match self.images {
-            ImageStore::GraphDriver => found.image.id.to_string(),
+            ImageStore::GraphDriver => found.images[0].id.to_string(),
             ImageStore::Containerd => found.manifest.digest.to_string(),
         }
     }
@@ -220,13 +238,13 @@ impl RegistryTier {
         let source = target.repository.image_name().pinned(found.manifest.digest);
         let failed = |error| TransferError::Pull(source.clone(), error);
         let progress = |done, total| meter.set(done, total);
-        let pulling = engine.pull(&source, &self.platform, &target.credentials, progress);
+        let pulling = engine.pull(&source, &self.platforms[0], &target.credentials, progress);
         let bytes = tokio::time::timeout(deadline, pulling)
             .await
             .map_err(|_| TransferError::SlowPull(source.clone(), deadline))?
             .map_err(failed)?;
         let image = engine.image(&self.id(found)).await.map_err(failed)?;
-        let image = image.filter(|image| image.config.layers == found.image.config.layers);
+        let image = image.filter(|image| image.config.layers == found.images[0].config.layers);
         let image = image.ok_or_else(|| TransferError::Another(source.clone()))?;
         for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
             engine.tag(&image.id, name).await.map_err(failed)?;
@@ -248,7 +266,7 @@ impl RegistryTier {
             for Target { repository, names, .. } in targets {
                 let Some(tag) = names.first().and_then(ImageRef::tag) else { continue };
                 let Some(manifest) = repository.manifest(tag).await? else { return Ok(false) };
-                let image = repository.image(&manifest, &self.platform).await?;
+                let image = repository.image(&manifest, &self.platforms[0]).await?;
                 let is_it = manifest.digest.to_string() == id
                     || image.is_some_and(|image| image.id.to_string() == id);
                 if is_it {

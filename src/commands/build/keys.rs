@@ -26,9 +26,9 @@ pub(crate) struct BuildKeys {
     pub(crate) keys: Keys,
     /// Base images without a digest: a newer one would go unnoticed.
     pub(crate) unpinned: Vec<String>,
-    /// The platform that is built for.
-    pub(crate) platform: String,
-    /// RUN, COPY and ADD steps of the target.
+    /// The platforms that are built for, sorted.
+    pub(crate) platforms: Vec<String>,
+    /// RUN, COPY and ADD steps of the target, on all of them.
     pub(crate) steps: usize,
     /// Digest of the files that BuildKit could take for unchanged although they are not, if there are any.
     pub(crate) ambiguous: Option<Digest>,
@@ -41,6 +41,11 @@ impl BuildKeys {
     /// Whether the inputs are still the ones that the keys stand for.
     pub(crate) fn still_hold(&self) -> bool {
         self.witness.still_holds()
+    }
+
+    /// The platform that is built for, if it is one.
+    pub(crate) fn sole_platform(&self) -> Option<&str> {
+        if let [platform] = &*self.platforms { Some(platform) } else { None }
     }
 
     /// The layers that the dependency key decides.
@@ -60,8 +65,6 @@ pub(crate) enum NoKeys {
     Compression,
     #[error("the archive on stdin cannot be read")]
     Archive(#[source] std::io::Error),
-    #[error("several platforms are asked for, and an image has a key for each")]
-    SeveralPlatforms,
     #[error(
         "ADD of a remote address, or a time taken from elsewhere: what is there is known to the engine only"
     )]
@@ -93,10 +96,6 @@ pub(crate) async fn compute(
     notes: &Notes,
     seal: &Seal,
 ) -> Result<BuildKeys, NoKeys> {
-    let source = &settings.source;
-    if source.platforms.len() > 1 {
-        return Err(NoKeys::SeveralPlatforms);
-    }
     let archived = match &inputs.context {
         Context::Remote(_) => return Err(NoKeys::RemoteContext),
         Context::Archive(file) => Some(read_archive(file.path(), &inputs.dockerfile)?),
@@ -112,70 +111,116 @@ pub(crate) async fn compute(
         }
     };
     let dockerfile = Dockerfile::parse(&text).map_err(NoKeys::Syntax)?;
-    let mut options = options(source, build_platform(endpoint, lookup).await?);
-    let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
-    let bases = pin(&dockerfile, &resolution, &mut options, lookup).await;
-    if source.pull
-        && let Some(unknown) = bases.iter().find(|base| base.digest.is_none())
-    {
-        return Err(NoKeys::PullUnknown(unknown.reference.clone()));
-    }
-    let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
-    if resolution.remote {
-        return Err(NoKeys::RemoteAdd);
-    }
-    let seen = Seen::of(&dockerfile, &resolution, source);
     let mut reader = Files::new(notes);
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
         reader.witness.file(directory.join(name), text.as_bytes());
     }
-    let named_contexts = named_contexts(settings, &resolution, &seen, lookup, &mut reader).await?;
-    let files = match (&inputs.context, archived) {
-        (_, Some(archive)) => archive.select(&seen.context).into_iter().map(context_file).collect(),
-        (Context::Directory(directory), None) => {
-            visible_files(directory, &inputs.dockerfile, &seen.context, &mut reader)?
-        }
-        _ => Vec::new(),
+    let options = options(&settings.source, build_platform(endpoint, lookup).await?);
+    let keying = Keying { settings, inputs, lookup, seal, text: &text, dockerfile: &dockerfile, archived };
+    let asked: BTreeSet<&String> = settings.source.platforms.iter().collect();
+    // None means the engine's own.
+    let asked = if asked.is_empty() { vec![None] } else { asked.into_iter().map(Some).collect() };
+    let mut parts = Vec::new();
+    for platform in asked {
+        let options = Options { platform: platform.cloned(), ..options.clone() };
+        parts.push(keying.on(options, &mut reader).await?);
+    }
+    let steps = parts.iter().map(|part| part.steps).sum();
+    let unpinned: BTreeSet<String> = parts.iter_mut().flat_map(|part| part.unpinned.drain(..)).collect();
+    let mut of_platforms: Vec<(String, Keys)> =
+        parts.into_iter().map(|part| (part.platform, part.keys)).collect();
+    let platforms = of_platforms.iter().map(|(platform, _)| platform.clone()).collect();
+    let keys = match of_platforms.len() {
+        1 => of_platforms.remove(0).1,
+        _ => Keys::of_platforms(&of_platforms, seal)?,
     };
-    let unpinned = (resolution.bases.iter())
-        .filter(|base| bases.iter().any(|pin| pin.reference == base.reference && pin.digest.is_none()))
-        .map(|base| base.written.clone())
-        .collect();
-    let image_inputs = ImageInputs {
-        text: &text,
-        parsed: Some((&dockerfile, &resolution)),
-        bases: &bases,
-        build_args: &source.build_args,
-        target: source.target.as_deref(),
-        platform: source.platforms.first().map(String::as_str),
-        labels: &source.labels,
-        secrets: &source.secrets.keys().cloned().collect::<BTreeSet<_>>(),
-        ssh: &source.ssh.keys().cloned().collect::<BTreeSet<_>>(),
-        named_contexts: &named_contexts,
-        files: &files,
-        network: source.options.get("force-network-mode").map(String::as_str),
-        run_options: &run_options(settings),
-        image_options: &image_options(settings),
-        extra: &source.key_extra,
-        tags: &source.key_tags,
-        additional_context: source.additional_context.as_deref(),
-        seal,
-    };
-    let read = |path: &str| match &inputs.context {
-        Context::Directory(directory) => std::fs::read(directory.join(path)).ok(),
-        Context::Archive(file) => archive::read(File::open(file.path()).ok()?, path).ok()??.wanted,
-        Context::Empty(_) | Context::Remote(_) => None,
-    };
-    let keys = image_inputs.keys(&read)?;
     Ok(BuildKeys {
         keys,
-        platform: options.platform.unwrap_or(options.build_platform),
-        unpinned,
-        steps: resolution.steps(),
+        platforms,
+        steps,
+        unpinned: unpinned.into_iter().collect(),
         ambiguous: reader.unnoticed.digest(&text),
         faults: reader.faults,
         witness: reader.witness,
     })
+}
+
+/// What the keys for each platform are computed from.
+struct Keying<'a> {
+    settings: &'a BuildSettings,
+    inputs: &'a Inputs,
+    lookup: &'a Lookup<'a>,
+    seal: &'a Seal,
+    text: &'a str,
+    dockerfile: &'a Dockerfile,
+    archived: Option<archive::Archive>,
+}
+
+/// The keys for one platform.
+struct PlatformKeys {
+    platform: String,
+    keys: Keys,
+    unpinned: Vec<String>,
+    steps: usize,
+}
+
+impl Keying<'_> {
+    async fn on(&self, mut options: Options, reader: &mut Files<'_>) -> Result<PlatformKeys, NoKeys> {
+        let Self { settings, inputs, lookup, dockerfile, .. } = *self;
+        let source = &settings.source;
+        let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
+        let bases = pin(dockerfile, &resolution, &mut options, lookup).await;
+        if source.pull
+            && let Some(unknown) = bases.iter().find(|base| base.digest.is_none())
+        {
+            return Err(NoKeys::PullUnknown(unknown.reference.clone()));
+        }
+        let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
+        if resolution.remote {
+            return Err(NoKeys::RemoteAdd);
+        }
+        let seen = Seen::of(dockerfile, &resolution, source);
+        let named_contexts = named_contexts(settings, &resolution, &seen, lookup, reader).await?;
+        let files = match (&inputs.context, &self.archived) {
+            (_, Some(archive)) => archive.select(&seen.context).into_iter().map(context_file).collect(),
+            (Context::Directory(directory), None) => {
+                visible_files(directory, &inputs.dockerfile, &seen.context, reader)?
+            }
+            _ => Vec::new(),
+        };
+        let unpinned = (resolution.bases.iter())
+            .filter(|base| bases.iter().any(|pin| pin.reference == base.reference && pin.digest.is_none()))
+            .map(|base| base.written.clone())
+            .collect();
+        let image_inputs = ImageInputs {
+            text: self.text,
+            parsed: Some((dockerfile, &resolution)),
+            bases: &bases,
+            build_args: &source.build_args,
+            target: source.target.as_deref(),
+            platform: options.platform.as_deref(),
+            labels: &source.labels,
+            secrets: &source.secrets.keys().cloned().collect::<BTreeSet<_>>(),
+            ssh: &source.ssh.keys().cloned().collect::<BTreeSet<_>>(),
+            named_contexts: &named_contexts,
+            files: &files,
+            network: source.options.get("force-network-mode").map(String::as_str),
+            run_options: &run_options(settings),
+            image_options: &image_options(settings),
+            extra: &source.key_extra,
+            tags: &source.key_tags,
+            additional_context: source.additional_context.as_deref(),
+            seal: self.seal,
+        };
+        let read = |path: &str| match &inputs.context {
+            Context::Directory(directory) => std::fs::read(directory.join(path)).ok(),
+            Context::Archive(file) => archive::read(File::open(file.path()).ok()?, path).ok()??.wanted,
+            Context::Empty(_) | Context::Remote(_) => None,
+        };
+        let keys = image_inputs.keys(&read)?;
+        let platform = options.platform.unwrap_or(options.build_platform);
+        Ok(PlatformKeys { platform, keys, unpinned, steps: resolution.steps() })
+    }
 }
 
 /// What the build can see of its contexts.

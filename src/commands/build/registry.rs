@@ -78,7 +78,7 @@ impl Job<'_> {
         Ok(RegistryTier {
             tags: self.registry_tags(),
             key: keys.keys.image,
-            platform: keys.platform.clone(),
+            platforms: keys.platforms.clone(),
             // A buildkitd knows what it pushes by its manifest.
             images: if self.engine.is_some() { self.image_store().await? } else { ImageStore::Containerd },
             wanted_in: None,

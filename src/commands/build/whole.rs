@@ -78,10 +78,12 @@ impl Job<'_> {
         let off = self.whole_images_are_off().map(str::to_owned).or_else(|| self.no_keys.clone());
         let tiers = &self.build.tiers;
         let no_images = self.engine.is_none().then_some("buildkitd keeps no images");
+        let is_one = keys.is_none_or(|keys| keys.sole_platform().is_some());
+        let no_archive = no_images.or((!is_one).then_some("an image for several platforms is not kept"));
         let wanted = [
             (EngineTier::NAME, tiers.engine, no_images),
             (RegistryTier::NAME, tiers.registry, self.registry_is_off()),
-            (ArchiveTier::NAME, tiers.archive, no_images),
+            (ArchiveTier::NAME, tiers.archive, no_archive),
         ];
         for (tier, is_used, own_reason) in wanted {
             if tier == RegistryTier::NAME && own_reason.is_some() {
@@ -152,8 +154,9 @@ impl Job<'_> {
     async fn lookup_in_store(&mut self, keys: &BuildKeys) -> Result<Option<Kept>, CommandError> {
         let clock = Instant::now();
         let Some(tier) = self.archive_tier().await? else { return Ok(None) };
+        let Some(platform) = keys.sole_platform() else { return Ok(None) };
         let meter = Arc::new(Meter::default());
-        let wanted = (keys.keys.image, &*keys.platform);
+        let wanted = (keys.keys.image, platform);
         let taking = tier.take(wanted, &self.build.tags, self.youngest(), &meter);
         let answer = watched("loading the image", taking, &meter, self.settings, self.teller()).await?;
         self.is_expired |= answer.is_too_old();
@@ -216,14 +219,14 @@ impl Job<'_> {
 
     pub(super) async fn finish_hit(&mut self, hit: Hit, keys: &BuildKeys) -> Result<(), CommandError> {
         let Hit { id, tier, image, .. } = hit;
-        if let Some(image) = image
+        if let (Some(image), Some(platform)) = (image, keys.sole_platform())
             && tier != ArchiveTier::NAME
             && self.build.tiers.archive
             && !self.cache_is_down
         {
             // What is kept of it is of use, too, and not to be the first to go.
             let key = keys.keys.image.digest();
-            let touched = self.store()?.touch_here(EntryKind::Image, &keys.platform, key);
+            let touched = self.store()?.touch_here(EntryKind::Image, platform, key);
             touched.or_else(|fault| self.store_fault(&fault))?;
             if self.purpose.nodes.is_some() {
                 self.find_entry(&image, keys).await?;
@@ -243,8 +246,10 @@ impl Job<'_> {
 
     /// Finds the entry of an image that the engine has, which is made where there is none.
     async fn find_entry(&mut self, image: &Image, keys: &BuildKeys) -> Result<(), CommandError> {
-        let Some(tier) = self.archive_tier().await? else { return Ok(()) };
-        self.entry = tier.entry_of(keys.keys.image, &keys.platform, image).await;
+        let (Some(tier), Some(platform)) = (self.archive_tier().await?, keys.sole_platform()) else {
+            return Ok(());
+        };
+        self.entry = tier.entry_of(keys.keys.image, platform, image).await;
         if self.entry.is_none() {
             let keeping = self.keep(image.clone(), keys).await?;
             self.finish_keeping(keeping).await?;
@@ -281,7 +286,8 @@ impl Job<'_> {
         if let Err(error) = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now()) {
             self.notes_fault(&error)?;
         }
-        if !self.build.tiers.archive || self.cache_is_down || !self.is_worth_keeping() {
+        let is_one = keys.sole_platform().is_some();
+        if !is_one || !self.build.tiers.archive || self.cache_is_down || !self.is_worth_keeping() {
             return Ok(None);
         }
         match engine.image(&id).await {
@@ -297,12 +303,13 @@ impl Job<'_> {
 
     /// Begins to keep an image, where that is allowed.
     async fn keep(&mut self, image: Image, keys: &BuildKeys) -> Result<Option<Keeping>, CommandError> {
+        let Some(platform) = keys.sole_platform().map(str::to_owned) else { return Ok(None) };
         if self.settings.store.terms.read_only {
             return Ok(None);
         }
         let Some(tier) = self.archive_tier().await? else { return Ok(None) };
         let subject = self.subject(&keys.keys.published(&self.settings.seal));
-        let (key, platform) = (keys.keys.image, keys.platform.clone());
+        let key = keys.keys.image;
         // What cannot be loaded is not to be taken over.
         let anew = self.is_refused;
         let meter = Arc::new(Meter::default());

@@ -5,6 +5,7 @@ mod faults;
 pub(crate) mod front;
 mod images;
 mod layers;
+mod platforms;
 mod reach;
 
 use serde_json::Value;

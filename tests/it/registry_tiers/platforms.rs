@@ -1,0 +1,80 @@
+//! Images for several platforms, which a registry has as one.
+
+use serde_json::Value;
+
+use super::Agent;
+use super::front::Front;
+use crate::engines::{Engine, engines};
+use crate::registries::Registry;
+use crate::support::TestContext;
+
+const BOTH: &str = "linux/arm64,linux/amd64";
+
+/// An agent on an engine that builds for several platforms at once, if there is one; its project runs nothing.
+fn agent() -> Option<Agent> {
+    let engine = engines().into_iter().find(Engine::is_containerd)?;
+    let context = TestContext::new(&engine);
+    let mark = context.tag("mark");
+    for platform in ["amd64", "arm64"] {
+        context.write(&format!("app-{platform}"), format!("{mark} {platform}\n"));
+    }
+    context
+        .write("Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY app-${TARGETARCH} /app\nCOPY app-* /all/\n");
+    Some(Agent { context, name: "a".to_owned() })
+}
+
+/// The architectures of an index.
+fn architectures(index: &str) -> Vec<String> {
+    let index: Value = serde_json::from_str(index).unwrap();
+    let entries = index["manifests"].as_array().unwrap_or_else(|| panic!("no index: {index}"));
+    let mut found: Vec<String> =
+        entries.iter().map(|entry| entry["platform"]["architecture"].as_str().unwrap().to_owned()).collect();
+    found.retain(|architecture| architecture != "unknown");
+    found.sort();
+    found
+}
+
+#[test]
+fn an_image_for_several_platforms_is_found_and_named_as_one() {
+    let Some(agent) = agent() else { return };
+    let registry = Registry::open();
+    let front = Front::before(&registry.host);
+    let name = |tag: &str| format!("{}/app:{tag}", front.host);
+    let first = agent.build(&["--push", "--platform", BOTH, "-t", &name("1")]);
+    assert_eq!(first.record["outcome"], "built", "{}", first.run.stderr);
+    assert_eq!(first.tier("archive").1, "an image for several platforms is not kept");
+    assert_eq!(architectures(&registry.manifest("app", "1")), ["amd64", "arm64"]);
+
+    let engine = agent.context.engine.clone();
+    let other = agent.other(&engine, "b");
+    front.seen();
+    let second = other.build(&["--push", "--platform", "linux/amd64,linux/arm64", "-t", &name("2")]);
+    assert!(second.is_hit_in_registry(), "{}", second.run.stderr);
+    let changed = front.seen();
+    let changed: Vec<&str> =
+        changed.iter().filter(|call| call.method != "GET").map(|call| call.path.as_str()).collect();
+    assert_eq!(changed, ["/v2/app/manifests/2"]);
+    assert_eq!(registry.manifest("app", "2"), registry.manifest("app", "1"));
+
+    // One of them alone is another image.
+    let alone = agent.other(&engine, "c").build(&["--push", "--platform", "linux/arm64", "-t", &name("3")]);
+    assert_eq!(alone.record["outcome"], "built", "{}", alone.run.stderr);
+    // What is for one platform alone changes the whole.
+    agent.context.write("app-arm64", "2");
+    let changed = agent.build(&["--push", "--platform", BOTH, "-t", &name("4")]);
+    assert_eq!(changed.record["outcome"], "built", "{}", changed.run.stderr);
+    assert!(changed.tier("engine").1.ends_with("app-arm64 changed"), "{}", changed.run.stderr);
+}
+
+#[test]
+fn an_image_for_several_platforms_is_built_where_it_is_wanted_in_the_engine() {
+    let Some(agent) = agent() else { return };
+    let registry = Registry::open();
+    let name = format!("{}/app:1", registry.host);
+    agent.build(&["--push", "--platform", BOTH, "-t", &name]);
+    let engine = agent.context.engine.clone();
+    let built = agent.other(&engine, "b").build(&["--push", "--load", "--platform", BOTH, "-t", &name]);
+    assert_eq!(built.record["outcome"], "built", "{}", built.run.stderr);
+    assert_eq!(built.tier("registry").1, "no engine pulls all of an image for several platforms");
+    assert_eq!(architectures(&registry.manifest("app", "1")), ["amd64", "arm64"]);
+}
