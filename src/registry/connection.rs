@@ -12,15 +12,15 @@ use jiff::fmt::rfc2822;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, Response, StatusCode};
 
-use super::error::words;
+use super::error::{may_pass, words};
 use super::{Challenge, Credentials, ImageRef, Reach, RegistryError};
 
 /// The largest body that is read, in bytes: that of a manifest or a config.
 pub(super) const LARGEST: usize = 8 << 20;
 /// How often a call is made at most.
-const TRIES: u32 = 4;
+pub(super) const TRIES: u32 = 4;
 /// The pause before the second try; each further one is twice as long.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// The longest that a registry is waited for because it says so.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a connection may take, and then each part of an answer.
@@ -42,7 +42,7 @@ pub(super) struct Connection {
 /// What is asked of a repository.
 pub(super) struct Call {
     method: Method,
-    /// Below the repository.
+    /// Below the repository; or an address of the registry's choice, which begins with a slash or a protocol.
     path: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
@@ -101,13 +101,13 @@ impl Connection {
     pub(super) async fn call(&mut self, call: &Call) -> Result<Answer, RegistryError> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
-            let answer = self.authorized(call).await;
+            let answer = self.once(call).await;
             let wait = match &answer {
                 Ok(Answer { status, headers, .. }) if may_pass(*status) => {
                     let told = headers.get(RETRY_AFTER).and_then(|value| told_pause(value, Timestamp::now()));
                     told.unwrap_or_else(|| jittered(pause))
                 }
-                Err(RegistryError::Http { source, .. }) if !source.is_connect() => jittered(pause),
+                Err(error) if error.may_pass() => jittered(pause),
                 _ => return answer,
             };
             if wait > PATIENCE {
@@ -116,7 +116,26 @@ impl Connection {
             tokio::time::sleep(wait).await;
             pause *= 2;
         }
-        self.authorized(call).await
+        self.once(call).await
+    }
+
+    /// Makes a call that is not to be repeated as it is.
+    pub(super) async fn once(&mut self, call: &Call) -> Result<Answer, RegistryError> {
+        let response = self.open(call).await?;
+        self.read(response).await
+    }
+
+    /// Makes a call whose answer may be long.
+    pub(super) async fn open(&mut self, call: &Call) -> Result<Response, RegistryError> {
+        let response = self.send(call).await?;
+        // What was answered for another call may not do for this one, or no more. Who asks elsewhere learns nothing of a login.
+        let is_asked = response.status() == StatusCode::UNAUTHORIZED && self.is_own(&call.path);
+        if is_asked && self.authorize(&response).await? { self.send(call).await } else { Ok(response) }
+    }
+
+    /// The next bytes of an answer; `None` at its end.
+    pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, RegistryError> {
+        response.chunk().await.map_err(|source| self.http(source))
     }
 
     /// The refusal that an answer is.
@@ -129,21 +148,10 @@ impl Connection {
         RegistryError::Unusable { repository: self.name.repository(), reason }
     }
 
-    async fn authorized(&mut self, call: &Call) -> Result<Answer, RegistryError> {
-        let response = self.send(call).await?;
-        // What was answered for another call may not do for this one, or no more.
-        let response = if response.status() == StatusCode::UNAUTHORIZED && self.authorize(&response).await? {
-            self.send(call).await?
-        } else {
-            response
-        };
-        self.read(response).await
-    }
-
-    async fn read(&self, mut response: Response) -> Result<Answer, RegistryError> {
+    pub(super) async fn read(&self, mut response: Response) -> Result<Answer, RegistryError> {
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|source| self.http(source))? {
+        while let Some(chunk) = self.chunk(&mut response).await? {
             body.extend_from_slice(&chunk);
             if body.len() > LARGEST {
                 return Err(self.unusable("it is larger than any manifest or config"));
@@ -167,19 +175,40 @@ impl Connection {
     }
 
     async fn send_in(&self, scheme: &str, call: &Call) -> Result<Response, reqwest::Error> {
-        let host = match self.name.host() {
-            "docker.io" => "registry-1.docker.io",
-            host => host,
-        };
-        let address = format!("{scheme}://{host}/v2/{}/{}", self.name.path(), call.path);
+        let address = self.address(scheme, &call.path);
         let mut request = self.client.request(call.method.clone(), address).body(call.body.clone());
         for (name, value) in &call.headers {
             request = request.header(name, value);
         }
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = self.authorization.as_ref().filter(|_| self.is_own(&call.path)) {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         request.send().await
+    }
+
+    /// The registry's name on the network.
+    fn authority(&self) -> &str {
+        match self.name.host() {
+            "docker.io" => "registry-1.docker.io",
+            host => host,
+        }
+    }
+
+    /// Where a call goes, in this protocol unless it leads elsewhere.
+    fn address(&self, scheme: &str, path: &str) -> String {
+        let host = self.authority();
+        match path.split_once("://") {
+            Some((_, rest)) if self.is_own(path) => format!("{scheme}://{rest}"),
+            Some(_) => path.to_owned(),
+            None if path.starts_with('/') => format!("{scheme}://{host}{path}"),
+            None => format!("{scheme}://{host}/v2/{}/{path}", self.name.path()),
+        }
+    }
+
+    /// Whether a call stays with the registry.
+    fn is_own(&self, path: &str) -> bool {
+        let elsewhere = path.split_once("://").map(|(_, rest)| rest.split(['/', '?']).next().unwrap_or(rest));
+        elsewhere.is_none_or(|host| host == self.authority())
     }
 
     /// Answers the registry's challenge; whether there is anything new to try.
@@ -204,11 +233,6 @@ pub(super) fn patient(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder 
     client.connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT)
 }
 
-/// Whether the same call may succeed a little later.
-fn may_pass(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502..=504)
-}
-
 /// The pause that a registry asks for: seconds, or a date.
 fn told_pause(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
@@ -220,7 +244,7 @@ fn told_pause(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
 }
 
 /// Half of a pause to one and a half, so that jobs that were refused together do not come together again.
-fn jittered(pause: Duration) -> Duration {
+pub(super) fn jittered(pause: Duration) -> Duration {
     let mut byte = [0];
     // Without randomness the pause is the shortest.
     let random = getrandom::fill(&mut byte).map_or(0, |()| u32::from(byte[0]));

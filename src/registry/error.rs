@@ -128,6 +128,15 @@ impl RegistryError {
         matches!(self, Self::Http { .. } | Self::Late { .. })
     }
 
+    /// Whether the same may succeed a little later: connections that broke, and what registries answer in passing.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Http { source, .. } => !source.is_connect(),
+            Self::Refused { status, .. } => may_pass(*status),
+            _ => false,
+        }
+    }
+
     /// Whether the registry takes this login for nobody's, or for one that has ended.
     pub fn is_of_login(&self) -> bool {
         match self {
@@ -152,6 +161,11 @@ pub async fn within<T>(
 ) -> Result<T, RegistryError> {
     let answered = tokio::time::timeout(patience, asking).await;
     answered.unwrap_or_else(|_| Err(RegistryError::Late { host: host.to_owned(), patience }))
+}
+
+/// Whether the same call may succeed a little later.
+pub(super) fn may_pass(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502..=504)
 }
 
 fn slow(host: &str) -> String {

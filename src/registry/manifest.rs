@@ -85,10 +85,14 @@ struct Manifest {
     manifests: Vec<Descriptor>,
 }
 
+/// What a manifest or index says of a part.
 #[derive(Deserialize, Clone)]
 #[serde(rename_all = "camelCase")]
-struct Descriptor {
-    digest: Digest,
+pub(super) struct Descriptor {
+    pub(super) digest: Digest,
+    /// Bytes.
+    #[serde(default)]
+    pub(super) size: u64,
     #[serde(default)]
     annotations: std::collections::BTreeMap<String, String>,
     platform: Option<Platform>,
@@ -141,7 +145,7 @@ pub async fn remote_image(
 /// A repository of a registry.
 #[derive(Clone)]
 pub struct Repository {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 impl Repository {
@@ -224,33 +228,13 @@ impl Repository {
         }
     }
 
-    /// Takes over the parts of a manifest or index that the repository `from` of the same registry has; nothing moves.
-    /// Whether the registry does that.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the registry cannot be asked, refuses, or sends what makes no sense.
-    pub async fn mount(&mut self, from: &mut Self, manifest: &StoredManifest) -> Result<bool, RegistryError> {
+    /// What a manifest or index is made of: the entries of an index, or config and layers.
+    pub(super) fn parts(
+        &self,
+        manifest: &StoredManifest,
+    ) -> Result<(Vec<Descriptor>, Vec<Descriptor>), RegistryError> {
         let Manifest { config, layers, manifests, .. } = self.parsed(&manifest.bytes)?;
-        for entry in manifests {
-            let digest = entry.digest.to_string();
-            let Some(inner) = from.manifest(&digest).await? else { return Ok(false) };
-            if !Box::pin(self.mount(from, &inner)).await? {
-                return Ok(false);
-            }
-            self.put(&digest, &inner).await?;
-        }
-        for blob in config.iter().chain(&layers) {
-            let path = format!("blobs/uploads/?mount={}&from={}", blob.digest, from.connection.name.path());
-            let answer = self.connection.call(&Call::new(Method::POST, path)).await?;
-            match answer.status {
-                StatusCode::CREATED => {}
-                // It waits for an upload instead, until it forgets.
-                StatusCode::ACCEPTED => return Ok(false),
-                _ => return Err(self.connection.refused(&answer)),
-            }
-        }
-        Ok(true)
+        Ok((manifests, config.into_iter().chain(layers).collect()))
     }
 
     /// The image of `platform` that a manifest or index of this repository stands for.

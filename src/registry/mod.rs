@@ -14,6 +14,7 @@ mod platform;
 mod reach;
 mod reference;
 mod token;
+mod transfer;
 
 use challenge::Challenge;
 
@@ -25,3 +26,4 @@ pub use platform::serves;
 pub use reach::Reach;
 pub use reference::{ImageRef, InvalidImageRef};
 pub use token::{Token, TokenError, TokenRequest};
+pub use transfer::Moved;

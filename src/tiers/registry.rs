@@ -35,8 +35,12 @@ pub struct RegistryTier {
     pub platforms: Vec<String>,
     /// How the engine keeps images; that is what an image's id depends on.
     pub images: ImageStore,
-    /// The engine that the image is wanted in, and how long it may take to come.
-    pub wanted_in: Option<(Engine, Duration)>,
+    /// The engine that the image is wanted in.
+    pub wanted_in: Option<Engine>,
+    /// How long moving an image may take.
+    pub deadline: Duration,
+    /// Nothing is left in registries but the image's own names.
+    pub read_only: bool,
     /// The store that must have a trusted entry with the same image.
     pub vouched_by: Option<Store>,
 }
@@ -76,6 +80,9 @@ pub enum TransferError {
     /// It pulled something else.
     #[error("the engine has another image than {0}")]
     Another(ImageRef),
+    /// Copying to this repository took too long.
+    #[error("copying the image to {0} took longer than {1:?}")]
+    SlowCopy(String, Duration),
     /// Pulling took too long.
     #[error("pulling {0} took longer than {1:?}")]
     SlowPull(ImageRef, Duration),
@@ -131,29 +138,38 @@ impl RegistryTier {
     ) -> Answer<Taken> {
         let host = host_of(targets);
         let found = match within(&host, DEADLINE, self.look(targets)).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(place)) => return Answer::miss(format!("{place} has no image of this key")),
+            Ok(found) => found,
             Err(error) => return fault(error.into()),
         };
-        let Some(first) = found.first() else { return Answer::miss("no registry is asked") };
+        let Some(first) = found.iter().flatten().next().cloned() else {
+            let asked = targets.first().map(|target| target.repository.name());
+            return Answer::miss(asked.map_or("no registry is asked".to_owned(), |name| {
+                format!("{name} has no image of this key")
+            }));
+        };
         if self.wanted_in.is_some() && self.platforms.len() > 1 {
             // Engines pull one platform, without its attestations, and push no more than that afterwards.
             return Answer::miss("no engine pulls all of an image for several platforms");
         }
-        let oldest = found.iter().map(|found| found.built().unwrap_or(Timestamp::UNIX_EPOCH)).min();
+        let oldest = found.iter().flatten().map(|found| found.built().unwrap_or(Timestamp::UNIX_EPOCH)).min();
         if let (Some(since), Some(oldest)) = (since, oldest)
             && oldest < since
         {
             return Answer::too_old(oldest);
         }
-        for found in &found {
+        for found in found.iter().flatten() {
             if !self.is_vouched_for(found).await {
                 return Answer::miss("no signed entry of the store vouches for the image in the registry");
             }
         }
+        let copied = match self.copy(targets, &found, meter).await {
+            Ok(copied) => copied,
+            Err(error) => return fault(error),
+        };
+        let found: Vec<Found> = found.into_iter().map(|own| own.unwrap_or_else(|| first.clone())).collect();
         let (mut image, mut bytes) = (None, 0);
-        if let Some((engine, deadline)) = &self.wanted_in {
-            match self.pull(&targets[0], first, engine, *deadline, names, meter).await {
+        if let Some(engine) = &self.wanted_in {
+            match self.pull(&targets[0], &found[0], engine, names, meter).await {
                 Ok((pulled, moved)) => (image, bytes) = (Some(pulled), moved),
                 Err(error) => return fault(error),
             }
@@ -161,31 +177,59 @@ impl RegistryTier {
         if let Err(error) = within(&host, DEADLINE, name(targets, &found)).await {
             return fault(error.into());
         }
+        let first = &found[0];
         let digest = first.manifest.digest;
         let taken = Taken { id: self.id(first), digest, image, built: first.built() };
-        let reason = if bytes > 0 { "pulled from its registry" } else { "the image is in its registry" };
-        Answer { bytes, ..Answer::hit(taken, reason) }
+        let reason = match (bytes, copied) {
+            (0, 0) => "the image is in its registry",
+            (0, _) => "copied from one registry to another",
+            _ => "pulled from its registry",
+        };
+        Answer { bytes: bytes + copied, ..Answer::hit(taken, reason) }
     }
 
-    /// The image in each target, or the name of the first that has none. What another repository of the same registry has is
-    /// mounted.
-    async fn look(&self, targets: &mut [Target]) -> Result<Result<Vec<Found>, String>, RegistryError> {
+    /// The image in each target that has it.
+    async fn look(&self, targets: &mut [Target]) -> Result<Vec<Option<Found>>, RegistryError> {
         let mut found = Vec::new();
-        for Target { repository, .. } in targets.iter_mut() {
+        for Target { repository, .. } in targets {
             found.push(self.look_in(repository).await?);
         }
-        let mut all = Vec::new();
-        for index in 0..targets.len() {
-            let taken = match found[index].clone() {
-                Some(own) => Some(own),
-                None => mounted(targets, &found, index).await?,
+        Ok(found)
+    }
+
+    /// Lets the targets that have no image take it over from one that was found to have it, rather of the same registry.
+    /// Answers the bytes that moved.
+    async fn copy(
+        &self,
+        targets: &mut [Target],
+        found: &[Option<Found>],
+        meter: &Meter,
+    ) -> Result<u64, TransferError> {
+        let mut bytes = 0;
+        for index in (0..targets.len()).filter(|index| found[*index].is_none()) {
+            let host = targets[index].repository.image_name().host();
+            let have = targets
+                .iter()
+                .zip(found)
+                .filter_map(|(target, found)| Some((&target.repository, found.as_ref()?)));
+            let nearest = have.max_by_key(|(repository, _)| repository.image_name().host() == host);
+            let Some((mut from, image)) = nearest.map(|(from, image)| (from.clone(), image)) else {
+                continue;
             };
-            match taken {
-                Some(taken) => all.push(taken),
-                None => return Ok(Err(targets[index].repository.name())),
-            }
+            let into = &mut targets[index].repository;
+            let name = into.name();
+            let mut moved = |done, total| meter.set(bytes + done, bytes + total);
+            let copying = Box::pin(async {
+                let moved = into.take_over(&mut from, &image.manifest, &mut moved).await?;
+                if !self.read_only {
+                    into.put(&self.own_tag(), &image.manifest).await?;
+                }
+                Ok::<_, RegistryError>(moved)
+            });
+            let copied = tokio::time::timeout(self.deadline, copying).await;
+            bytes += copied.map_err(|_| TransferError::SlowCopy(name, self.deadline))??;
         }
-        Ok(Ok(all))
+        Ok(bytes)
     }
 
     async fn look_in(&self, repository: &mut Repository) -> Result<Option<Found>, RegistryError> {
@@ -200,6 +244,11 @@ impl RegistryTier {
             }
         }
         Ok(None)
+    }
+
+    /// The tag that the job gives the image.
+    fn own_tag(&self) -> String {
+        self.tags.of_image(self.key).swap_remove(0)
     }
 
     /// Whether the store has the image, too, if that is asked for.
@@ -231,7 +280,6 @@ impl RegistryTier {
         target: &Target,
         found: &Found,
         engine: &Engine,
-        deadline: Duration,
         names: &[ImageRef],
         meter: &Arc<Meter>,
     ) -> Result<(Image, u64), TransferError> {
@@ -239,9 +287,9 @@ impl RegistryTier {
         let failed = |error| TransferError::Pull(source.clone(), error);
         let progress = |done, total| meter.set(done, total);
         let pulling = engine.pull(&source, &self.platforms[0], &target.credentials, progress);
-        let bytes = tokio::time::timeout(deadline, pulling)
+        let bytes = tokio::time::timeout(self.deadline, pulling)
             .await
-            .map_err(|_| TransferError::SlowPull(source.clone(), deadline))?
+            .map_err(|_| TransferError::SlowPull(source.clone(), self.deadline))?
             .map_err(failed)?;
         let image = engine.image(&self.id(found)).await.map_err(failed)?;
         let image = image.filter(|image| image.config.layers == found.images[0].config.layers);
@@ -260,7 +308,7 @@ impl RegistryTier {
     /// Fails when a registry refuses or takes too long.
     pub async fn publish(&self, targets: &mut [Target], id: &str) -> Result<bool, RegistryError> {
         let host = host_of(targets);
-        let own = self.tags.of_image(self.key).swap_remove(0);
+        let own = self.own_tag();
         let publish = async {
             let mut all = true;
             for Target { repository, names, .. } in targets {
@@ -283,22 +331,6 @@ impl RegistryTier {
 /// The registry of the first target, which stands for all where it is told who is slow.
 fn host_of(targets: &[Target]) -> String {
     targets.first().map(|target| target.repository.image_name().host().to_owned()).unwrap_or_default()
-}
-
-/// Lets the target at `index` have what another one of the same registry was `found` to have, if there is such a one.
-async fn mounted(
-    targets: &mut [Target],
-    found: &[Option<Found>],
-    index: usize,
-) -> Result<Option<Found>, RegistryError> {
-    let host = targets[index].repository.image_name().host();
-    let others =
-        targets.iter().zip(found).filter(|(target, _)| target.repository.image_name().host() == host);
-    let other =
-        others.into_iter().find_map(|(target, found)| Some((target.repository.clone(), found.clone()?)));
-    let Some((mut from, found)) = other else { return Ok(None) };
-    let is_mounted = targets[index].repository.mount(&mut from, &found.manifest).await?;
-    Ok(is_mounted.then_some(found))
 }
 
 /// Gives the image that was found in each target its names there.

@@ -82,6 +82,8 @@ impl Job<'_> {
             // A buildkitd knows what it pushes by its manifest.
             images: if self.engine.is_some() { self.image_store().await? } else { ImageStore::Containerd },
             wanted_in: None,
+            deadline: self.build.tiers.archive_timeout,
+            read_only: self.settings.store.terms.read_only,
             vouched_by,
         })
     }
@@ -100,8 +102,7 @@ impl Job<'_> {
     pub(super) async fn lookup_in_registry(&mut self, keys: &BuildKeys) -> Result<Option<Hit>, CommandError> {
         let clock = Instant::now();
         let is_wanted = self.wants_image_here() || self.has_other_images().await;
-        let wanted = self.engine.clone().filter(|_| is_wanted);
-        let wanted_in = wanted.map(|engine| (engine, self.build.tiers.archive_timeout));
+        let wanted_in = self.engine.clone().filter(|_| is_wanted);
         let tier = RegistryTier { wanted_in, ..self.registry_tier(keys).await? };
         let meter = Arc::new(Meter::default());
         let mut answer = self.ask_registries(&tier, &meter).await?;
@@ -130,7 +131,7 @@ impl Job<'_> {
         match self.timely_targets().await? {
             Ok(mut targets) => {
                 let taking = Box::pin(tier.take(&mut targets, &self.build.tags, self.youngest(), meter));
-                watched("pulling the image", taking, meter, self.settings, self.teller()).await
+                watched("fetching the image", taking, meter, self.settings, self.teller()).await
             }
             Err(error) => Ok(TransferError::from(error).into()),
         }

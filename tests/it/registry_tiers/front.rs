@@ -14,6 +14,10 @@ pub(crate) enum Fault {
     Reset,
     /// The last byte of the answer is another.
     Corrupt,
+    /// The connection breaks when the call was read, and nothing of it is passed on.
+    Lost,
+    /// The connection breaks when half of the call's body was passed on.
+    Cut,
 }
 
 /// A call that fails, and how often.
@@ -125,17 +129,28 @@ fn serve(
     if let Some(Fault::Answer(head, body)) = fault {
         // The whole call is read first, or the client may see a reset instead of the answer.
         let length = length_of(&text);
-        let mut sent = String::new();
-        reader.take(length).read_to_string(&mut sent)?;
-        note(text.len(), body.len(), sent);
+        let mut sent = Vec::new();
+        reader.take(length).read_to_end(&mut sent)?;
+        note(text.len(), body.len(), String::from_utf8_lossy(&sent).into_owned());
         let more = format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
         return (&mut &*client).write_all(format!("HTTP/1.1 {head}\r\n{more}").as_bytes());
+    }
+    if let Some(Fault::Lost) = fault {
+        io::copy(&mut reader.take(length_of(&text)), &mut io::sink())?;
+        return client.shutdown(Shutdown::Both);
     }
     let mut upstream = TcpStream::connect(target)?;
     let (first, rest) = text.split_once("\r\n").unwrap_or((&text, ""));
     let rest: Vec<&str> =
         rest.split("\r\n").filter(|line| !line.to_lowercase().starts_with("connection:")).collect();
     upstream.write_all(format!("{first}\r\nConnection: close\r\n{}", rest.join("\r\n")).as_bytes())?;
+    if let Some(Fault::Cut) = fault {
+        let half = length_of(&text) / 2;
+        let passed = io::copy(&mut reader.take(half), &mut upstream)?;
+        note(text.len() + usize::try_from(passed).unwrap_or_default(), 0, String::new());
+        upstream.shutdown(Shutdown::Both)?;
+        return client.shutdown(Shutdown::Both);
+    }
     let mut sending = upstream.try_clone()?;
     let body = thread::spawn(move || io::copy(&mut reader, &mut sending).unwrap_or_default());
     let mut answer = Vec::new();

@@ -7,6 +7,7 @@ mod images;
 mod layers;
 mod platforms;
 mod reach;
+mod transfer;
 
 use serde_json::Value;
 

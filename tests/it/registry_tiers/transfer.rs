@@ -1,0 +1,123 @@
+//! Images that are copied from one registry to another.
+
+use std::io::Read;
+
+use serde_json::Value;
+
+use super::front::{Fault, Front, Seen};
+use super::{Agent, Built, tags};
+use crate::engines::any_engine;
+use crate::registries::Registry;
+
+/// Bytes of the largest layer: two parts and a half.
+const LARGE: usize = 20 << 20;
+/// Heads of calls, and what a layer has around its file.
+const SLACK: usize = 64 << 10;
+
+/// Two registries with a front each; the first has an image, of which `other` wants to push the same to both.
+struct Pair {
+    registries: [Registry; 2],
+    fronts: [Front; 2],
+    other: Agent,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let registries = [Registry::open(), Registry::open()];
+        let fronts = [&registries[0], &registries[1]].map(|registry| Front::before(&registry.host));
+        let agent = Agent::new(&any_engine());
+        let mut noise = vec![0; LARGE];
+        std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+        agent.context.write("app.py", noise);
+        agent.build(&["--push", "-t", &format!("{}/app:1", fronts[0].host)]);
+        fronts[0].seen();
+        let other = agent.other(&any_engine(), "b");
+        Self { registries, fronts, other }
+    }
+
+    fn push(&self) -> Built {
+        let [first, second] = [0, 1].map(|index| format!("{}/app:2", self.fronts[index].host));
+        self.other.build(&["--push", "-t", &first, "-t", &second])
+    }
+
+    /// The calls of `method` that the registry at `index` saw, and the bytes of what was sent and answered.
+    fn moved(&self, index: usize, method: &str) -> [usize; 3] {
+        let calls: Vec<Seen> =
+            self.fronts[index].seen().into_iter().filter(|call| call.method == method).collect();
+        [calls.len(), calls.iter().map(|call| call.sent).sum(), calls.iter().map(|call| call.answered).sum()]
+    }
+
+    /// The path of the largest layer in the first registry.
+    fn largest_layer(&self) -> &'static str {
+        let manifest: Value = serde_json::from_str(&self.registries[0].manifest("app", "1")).unwrap();
+        let layers = manifest["layers"].as_array().unwrap();
+        let largest = layers.iter().max_by_key(|layer| layer["size"].as_u64()).unwrap();
+        format!("/v2/app/blobs/{}", largest["digest"].as_str().unwrap()).leak()
+    }
+
+    fn assert_copied(&self, built: &Built) {
+        assert!(built.is_hit_in_registry(), "{}", built.run.stderr);
+        assert_eq!(built.tier("registry").1, "copied from one registry to another");
+        let [first, second] = &self.registries;
+        assert_eq!(second.manifest("app", "2"), first.manifest("app", "1"));
+        assert_eq!(tags(second, "app"), ["2", "larder-KEY"]);
+    }
+}
+
+#[test]
+fn an_image_that_one_registry_has_is_copied_to_the_other() {
+    let pair = Pair::new();
+    let built = pair.push();
+    pair.assert_copied(&built);
+    let tier = built.record["tiers"].as_array().unwrap().iter().find(|tier| tier["tier"] == "registry");
+    let bytes = tier.unwrap()["bytes"].as_u64().unwrap();
+    assert!(bytes > LARGE as u64, "{bytes}");
+    // Whatever is there does not move again.
+    pair.fronts[1].seen();
+    assert!(pair.push().is_hit_in_registry());
+    assert_eq!(pair.moved(1, "PATCH"), [0, 0, 0]);
+}
+
+#[test]
+fn a_copy_goes_on_where_a_connection_broke() {
+    let pair = Pair::new();
+    let layer = pair.largest_layer();
+    pair.fronts[0].fail("GET", layer, Fault::Reset, 1);
+    pair.fronts[1].fail("PATCH", "/blobs/uploads/", Fault::Answer("503 Busy", ""), 1);
+    pair.fronts[1].fail("PATCH", "/blobs/uploads/", Fault::Lost, 1);
+    let built = pair.push();
+    pair.assert_copied(&built);
+    let read: Vec<usize> =
+        pair.fronts[0].seen().iter().filter(|call| call.path == layer).map(|call| call.answered).collect();
+    assert!(read.len() == 2 && read[0] > LARGE && read[1] < SLACK, "{read:?}");
+    // Three parts, of which one was refused before it was read, and one was lost on the way.
+    let patched: Vec<usize> =
+        pair.fronts[1].seen().iter().filter(|call| call.method == "PATCH").map(|call| call.sent).collect();
+    assert!((LARGE..LARGE + SLACK).contains(&patched.iter().sum()), "{patched:?}");
+    assert_eq!(patched.len(), 4, "{patched:?}");
+}
+
+#[test]
+fn a_registry_that_forgets_an_upload_gets_the_blob_from_its_beginning() {
+    let pair = Pair::new();
+    pair.fronts[1].fail("PATCH", "/blobs/uploads/", Fault::Cut, 1);
+    let built = pair.push();
+    pair.assert_copied(&built);
+    let [calls, sent, _] = pair.moved(1, "PATCH");
+    assert!(calls > 3 && sent > LARGE, "{calls} calls, {sent} bytes");
+}
+
+#[test]
+fn what_is_damaged_on_the_way_is_no_hit() {
+    let pair = Pair::new();
+    pair.registries[0].damage_layers();
+    let built = pair.push();
+    assert_eq!(built.record["outcome"], "built", "{}", built.run.stderr);
+    assert!(built.tier("registry").1.contains("another digest"), "{:?}", built.tier("registry"));
+    assert!(built.run.stderr.contains("going on without it"), "{}", built.run.stderr);
+    assert_eq!(
+        tags(&pair.registries[1], "app").last().unwrap(),
+        "larder-KEY",
+        "the image that was built is found again"
+    );
+}
