@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError, PushProgress};
 use crate::registry::{Credentials, ImageRef, Login, LoginError, Reach, RegistryError, Repository};
 use crate::settings::Settings;
+use crate::store::Meter;
 
 /// Registries, each login and the engine's rules looked up once.
 pub(crate) struct Registries {
@@ -17,6 +18,15 @@ pub(crate) struct Registries {
     engine: Option<Engine>,
     reach: OnceCell<Reach>,
     credentials: Mutex<BTreeMap<String, Arc<OnceCell<Credentials>>>>,
+}
+
+/// An image was not pushed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PushError {
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }
 
 /// The user's logins, and those of AWS.
@@ -66,6 +76,23 @@ impl Registries {
     pub(crate) fn forget(&self, host: &str) {
         self.login.forget(host);
         self.credentials.lock().expect("no panic").remove(host);
+    }
+
+    /// Pushes an image of the engine; with another token where Amazon's registry does not take the kept one, or no more.
+    pub(crate) async fn push(
+        &self,
+        engine: &Engine,
+        name: &ImageRef,
+        meter: &Meter,
+    ) -> Result<PushProgress, PushError> {
+        let host = name.host();
+        let progress = |done, total| meter.set(done, total);
+        let pushed = engine.push(name, &self.credentials(host).await?, progress).await;
+        if !(self.login.is_amazons(host) && pushed.as_ref().is_err_and(EngineError::is_of_login)) {
+            return Ok(pushed?);
+        }
+        self.forget(host);
+        Ok(engine.push(name, &self.credentials(host).await?, progress).await?)
     }
 
     /// A repository that is to be spoken to.

@@ -6,6 +6,7 @@
 mod archive;
 mod container;
 mod image;
+mod moving;
 mod pull;
 mod push;
 mod transport;
@@ -62,7 +63,18 @@ impl Engine {
     }
 }
 
+/// How engines say that a registry does not take a login.
+const OF_LOGIN: [&str; 5] =
+    ["unauthorized", "authentication required", "no basic auth", "token has expired", "authorization failed"];
+
 impl EngineError {
+    /// Whether the registry takes the login for nobody's, or for one that has ended.
+    pub fn is_of_login(&self) -> bool {
+        let Self::Refused(words) = self else { return false };
+        let words = words.to_lowercase();
+        OF_LOGIN.iter().any(|known| words.contains(known))
+    }
+
     fn new(what: &'static str, error: ApiError) -> Self {
         match error {
             ApiError::DockerResponseServerError { message, .. } => Self::Refused(message.trim().to_owned()),

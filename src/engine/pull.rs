@@ -1,11 +1,10 @@
 //! Pulling an image into the engine.
 
-use std::collections::BTreeMap;
-
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
 
 use super::image::api_credentials;
+use super::moving::Moving;
 use super::{Engine, EngineError};
 use crate::registry::{Credentials, ImageRef};
 
@@ -31,30 +30,21 @@ impl Engine {
             .build();
         let credentials = api_credentials(name, credentials);
         let mut messages = Box::pin(self.docker.create_image(Some(options), None, credentials));
-        let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        let sum = |layers: &BTreeMap<String, (u64, u64)>| {
-            layers.values().fold((0, 0), |(done, total), (d, t)| (done + d, total + t))
-        };
+        let mut moving = Moving::default();
         while let Some(message) = messages.next().await {
             let message = message.map_err(|error| EngineError::new("to a pull", error))?;
             if let Some(detail) = message.error_detail {
                 return Err(EngineError::Refused(detail.message.unwrap_or_default().trim().to_owned()));
             }
             let (Some(layer), Some(status)) = (message.id, message.status) else { continue };
-            let known = layers.entry(layer).or_default();
             match status.as_str() {
-                "Downloading" => {
-                    let detail = message.progress_detail.unwrap_or_default();
-                    let bytes = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
-                    known.0 = bytes(detail.current).unwrap_or_default().max(known.0);
-                    known.1 = bytes(detail.total).unwrap_or_default().max(known.1).max(known.0);
-                }
-                "Download complete" => known.0 = known.0.max(known.1),
+                "Downloading" => moving.note(&layer, &message.progress_detail.unwrap_or_default()),
+                "Download complete" => moving.complete(&layer),
                 _ => continue,
             }
-            let (done, total) = sum(&layers);
+            let (done, total) = moving.sum();
             progress(done, total);
         }
-        Ok(sum(&layers).0)
+        Ok(moving.sum().0)
     }
 }

@@ -196,6 +196,17 @@ fn a_token_is_asked_for_once_and_kept_for_its_owner() {
     let tier = built["tiers"].as_array().unwrap().iter().find(|tier| tier["tier"] == "registry").unwrap();
     assert!(tier["reason"].as_str().unwrap().contains("no image of this key"), "{tier}");
     assert!(std::fs::read_to_string(files[0].path()).unwrap().contains(TOKEN));
+    // Also by who only pushes.
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        write(&context);
+        ecr.larder(&context, &["ecr", "login", &ecr.host]).success();
+        let kept = std::fs::read_dir(context.path("docker/larder")).unwrap().flatten().next().unwrap().path();
+        let token = std::fs::read_to_string(&kept).unwrap();
+        std::fs::write(&kept, token.replace(TOKEN, "revoked")).unwrap();
+        let name = format!("{}/late:{}", ecr.host, engine.name);
+        ecr.build(&context, "late", &["--push", "--create-repository", "--tiers", "engine", "-t", &name]);
+    }
 
     let docker = ecr.larder(&context, &["ecr", "login", "--docker", &ecr.host]);
     docker.success();

@@ -25,10 +25,12 @@ use super::{BuildKeys, Job};
 use crate::buildkit::solve::{CacheEntry, Exporter, ExporterResponse};
 use crate::buildkit::{ApiVersion, EngineProduct, SolveError};
 use crate::commands::error::{CommandError, chain};
+use crate::commands::registries::PushError;
 use crate::engine::{EngineError, ImageStore};
 use crate::ledger::{KeptLayersRecord, StepEntry, millis};
 use crate::output::summary;
 use crate::registry::{ImageRef, RegistryError, StoredManifest, within};
+use crate::store::Meter;
 
 /// How long a registry may take to tell which caches it has.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -68,6 +70,8 @@ enum KeepLayersError {
     Solve(#[from] SolveError),
     #[error("the layers are not kept in the registry")]
     Engine(#[from] EngineError),
+    #[error("the layers are not kept in the registry")]
+    Push(#[from] PushError),
     #[error("the layers are not kept in the registry")]
     Registry(#[from] RegistryError),
     #[error("the layers are not kept in the registry: that took longer than {0:?}")]
@@ -109,7 +113,8 @@ impl KeepLayersError {
         match self {
             Self::Registry(error) => error.remedy(),
             Self::Late(_) => "--archive-timeout sets how long that may take".to_owned(),
-            Self::Solve(_) | Self::Engine(_) => {
+            Self::Push(PushError::Login(error)) => error.remedy(),
+            Self::Solve(_) | Self::Engine(_) | Self::Push(_) => {
                 let said = chain(self);
                 if said.contains("immutable") {
                     format!("let tags of {place} that begin with `cache` and `buildcache` be replaced")
@@ -380,8 +385,7 @@ impl Job<'_> {
         let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
         self.solve_again(inline, Vec::new(), Exports { exporters, ..Exports::none() }).await?;
         let Some(engine) = &self.engine else { return Ok(()) };
-        let credentials = self.registries.credentials(name.host()).await.map_err(RegistryError::from)?;
-        let pushed = engine.push(name, &credentials, |_| {}).await;
+        let pushed = self.registries.push(engine, name, &Meter::default()).await;
         // A local image of that name would stand before the registry's in later builds.
         let removed = engine.remove_image(&name.familiar()).await;
         pushed?;

@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use super::Job;
-use super::run::interruptible;
 use crate::commands::ecr::{create_repository, fault};
 use crate::commands::error::{CommandError, ErrorKind, chain};
+use crate::commands::moving::watched;
+use crate::commands::registries::PushError;
 use crate::output::summary;
+use crate::store::Meter;
 
 /// How an engine says that it does not reach a registry.
 const UNREACHED: [&str; 4] = ["connection refused", "no such host", "timeout", "unreachable"];
@@ -35,14 +37,14 @@ impl Job<'_> {
     pub(super) async fn push(&mut self, wanted: bool) -> Result<(), CommandError> {
         let (true, Some(engine)) = (wanted, &self.engine) else { return Ok(()) };
         for tag in &self.build.tags {
-            let credentials = self
-                .registries
-                .credentials(tag.host())
-                .await
-                .map_err(|error| CommandError::config(&error).hint(error.remedy()))?;
-            let clock = Instant::now();
-            let pushed = interruptible(engine.push(tag, &credentials, |_| {})).await?;
+            let (clock, meter) = (Instant::now(), Meter::default());
+            let pushing = Box::pin(self.registries.push(engine, tag, &meter));
+            let pushed = watched("pushing the image", pushing, &meter, self.settings, self.teller()).await?;
             let pushed = pushed.map_err(|error| {
+                let error = match error {
+                    PushError::Login(error) => return CommandError::config(&error).hint(error.remedy()),
+                    PushError::Engine(error) => error,
+                };
                 let hint = if self.settings.ecr.host(tag.host()).is_some() {
                     "--create-repository makes a repository that does not exist; pushing takes ecr:PutImage, \
                      ecr:InitiateLayerUpload, ecr:UploadLayerPart and ecr:CompleteLayerUpload"

@@ -8,7 +8,7 @@ use crate::cli::{EcrPullArgs, EcrPushArgs};
 use crate::commands::build::docker_engine;
 use crate::commands::error::{CommandError, chain};
 use crate::commands::moving::watched;
-use crate::commands::registries::Registries;
+use crate::commands::registries::{PushError, Registries};
 use crate::engine::Engine;
 use crate::output::{Printer, summary};
 use crate::registry::ecr::NewRepository;
@@ -65,13 +65,13 @@ pub(super) async fn push(
                 NewRepository { scan_on_push: args.create.scan_on_push, immutable: args.create.immutable };
             create(&ecr, &name, new, printer).await.map_err(|error| fault(&error))?;
         }
-        let credentials = login_for(&registries, &name).await?;
-        let clock = Instant::now();
-        let pushing = engine.push(&name, &credentials, |_| {});
-        let pushed = watched("pushing", pushing, &Meter::default(), settings, None).await?;
-        let pushed = pushed.map_err(|error| {
-            CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error)))
-                .hint("--create makes a repository that does not exist; pushing takes ecr:PutImage and ecr:UploadLayerPart")
+        let (clock, meter) = (Instant::now(), Meter::default());
+        let pushing = Box::pin(registries.push(&engine, &name, &meter));
+        let pushed = watched("pushing", pushing, &meter, settings, Some(printer)).await?;
+        let pushed = pushed.map_err(|error| match error {
+            PushError::Login(error) => CommandError::config(&error).hint(error.remedy()),
+            PushError::Engine(error) => CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error)))
+                .hint("--create makes a repository that does not exist; pushing takes ecr:PutImage and ecr:UploadLayerPart"),
         })?;
         printer.note(&summary::pushed(&name.familiar(), pushed, clock.elapsed()));
     }
