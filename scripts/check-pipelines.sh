@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Purpose: run the pipelines that this repository offers, on the example project: the Jenkinsfile through a stand-in (no
-#          Jenkins is needed, nor proven by it), the GitLab job through gitlab-ci-local, or else its lines in a shell, and
-#          check its file against GitLab's schema.
+# Purpose: run the pipelines that this repository offers, on the example project, with a registry that asks for a login: the
+#          Jenkinsfile through a stand-in (no Jenkins is needed, nor proven by it), the GitLab job through gitlab-ci-local, or
+#          else its lines in a shell; and check the latter's file against GitLab's schema.
 # Inputs:  LARDER and DOCKER_HOST as in lib/session.sh
 #          LARDER_NO_JENKINS=1, LARDER_NO_GITLAB=1   leave one out
 # Outputs: what the pipelines print; exit 1 if one of them fails. What could not be checked is said on stderr, as SKIPPED.
@@ -22,11 +22,51 @@ make_repository() {
   git -C "$repository" remote set-head origin main
 }
 
+# A registry of this run's own, where ci may push with the password s3cret; for an engine that can reach it.
+registry=''
+registry_pid=''
+serve_registry() {
+  local port dir=$LARDER_RUN_DIR/registry
+  case $DOCKER_HOST in
+  unix://* | tcp://127.0.0.1:* | tcp://localhost:*) ;;
+  *) echo "SKIPPED: publishing, for the engine cannot reach a registry of this machine" >&2 && return ;;
+  esac
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  mkdir "$dir"
+  htpasswd -Bbc -C 4 "$dir/htpasswd" ci s3cret 2>/dev/null
+  cat >"$dir/config.yml" <<YAML
+version: 0.1
+storage: { filesystem: { rootdirectory: $dir/data } }
+http: { addr: "127.0.0.1:$port" }
+auth: { htpasswd: { realm: pipelines, path: $dir/htpasswd } }
+YAML
+  docker-registry serve "$dir/config.yml" &>"$dir/log" &
+  registry_pid=$!
+  registry=127.0.0.1:$port
+  curl -sS --retry 50 --retry-connrefused --retry-delay 1 -o "$dir/answer" "http://$registry/v2/"
+  export DOCKER_CONFIG=$LARDER_RUN_DIR/docker-config
+}
+
+stop_registry() { if [[ -n $registry_pid ]]; then kill "$registry_pid" || true; fi; }
+
+# expect_published REPOSITORY: the image is there, and what other agents take from it.
+expect_published() {
+  local tags
+  [[ -n $registry ]] || return 0
+  tags=$(curl -fsS -u ci:s3cret "http://$registry/v2/$1/tags/list")
+  jq -e '.tags | any(startswith("larder-")) and any(. == "cache") and length >= 3' <<<"$tags" >/dev/null || {
+    echo "$1 is not published as it should be: $tags" >&2
+    return 1
+  }
+}
+
 run_jenkinsfile() {
   local workspace=$LARDER_RUN_DIR/jenkins java
   java=$(realpath "$(command -v java)")
   mkdir "$workspace"
-  (cd "$workspace" && SCM=$repository JAVA_HOME=${java%/bin/java} groovy "$root/jenkins/test/declarative.groovy" "$repository/Jenkinsfile")
+  if [[ -n $registry ]]; then docker login -u ci --password-stdin "$registry" <<<s3cret; fi
+  (cd "$workspace" && SCM=$repository REPOSITORY=${registry:+$registry/jenkins/python-app} JAVA_HOME=${java%/bin/java} groovy "$root/jenkins/test/declarative.groovy" "$repository/Jenkinsfile")
+  expect_published jenkins/python-app
 }
 
 check_gitlab_schema() {
@@ -45,7 +85,10 @@ run_gitlab_job() {
   if [[ ! -x $home/node_modules/.bin/gitlab-ci-local ]]; then
     npm install --silent --no-audit --no-fund --prefix "$home" gitlab-ci-local@4.62.0
   fi
-  (cd "$repository" && "$home/node_modules/.bin/gitlab-ci-local" --force-shell-executor --shell-isolation --no-artifacts-to-source python-image)
+  (cd "$repository" && "$home/node_modules/.bin/gitlab-ci-local" --force-shell-executor --shell-isolation --no-artifacts-to-source \
+    --variable CI_REGISTRY="$registry" --variable CI_REGISTRY_IMAGE="${registry:+$registry/gitlab/python-app}" \
+    --variable CI_REGISTRY_USER=ci --variable CI_REGISTRY_PASSWORD=s3cret python-image)
+  expect_published gitlab/python-app
 }
 
 # The job's lines in a plain shell, for want of a runner: no cache, no artifacts.
@@ -61,7 +104,9 @@ for name, value in pipeline["variables"].items():
     print(f'export {name}="{value}"')
 print(*pipeline["python-image"]["script"], sep="\n")
 PYTHON
-  (cd "$checkout" && CI_COMMIT_SHORT_SHA=$(git rev-parse --short HEAD) CI_PROJECT_DIR=$checkout bash -euxo pipefail "$lines")
+  (cd "$checkout" && CI_COMMIT_SHORT_SHA=$(git rev-parse --short HEAD) CI_PROJECT_DIR=$checkout CI_REGISTRY=$registry \
+    CI_REGISTRY_IMAGE=${registry:+$registry/gitlab/python-app} CI_REGISTRY_USER=ci CI_REGISTRY_PASSWORD=s3cret bash -euxo pipefail "$lines")
+  expect_published gitlab/python-app
 }
 
 has_node_20() { command -v npm >/dev/null && (($(node -p 'process.versions.node.split(".")[0]') >= 20)); }
@@ -71,7 +116,9 @@ step "larder" build_larder
 mkdir "$LARDER_RUN_DIR/bin" && ln -s "$LARDER" "$LARDER_RUN_DIR/bin/larder"
 PATH=$LARDER_RUN_DIR/bin:$PATH
 export XDG_CACHE_HOME=$LARDER_RUN_DIR/cache # larder's store: the pipelines must not find an older one
-step "git" "$scripts/need.sh" git:git
+step "git, a registry" "$scripts/need.sh" git:git docker-registry:docker-registry htpasswd:apache2-utils
+trap 'status=$?; stop_registry; (exit $status); session_end' EXIT
+step "registry" serve_registry
 step "checkout" make_repository
 
 if [[ -n ${LARDER_NO_JENKINS:-} ]]; then

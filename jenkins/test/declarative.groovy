@@ -93,10 +93,19 @@ class Run {
     }
 
     private void runStage(Closure body) {
-        def sections = new Section('environment steps post', body).blocks
+        def sections = new Section('environment when steps post', body).blocks
         assign(sections.environment)
+        if (!isWanted(sections.when)) { println 'Stage skipped due to when conditional'; return }
         attempt { steps(sections.steps) }
         after(sections.post)
+    }
+
+    private boolean isWanted(Closure body) {
+        if (!body) return true
+        def expression = new Section('expression', body).blocks.expression
+        expression.delegate = this
+        expression.resolveStrategy = Closure.DELEGATE_FIRST
+        expression.call()
     }
 
     private void assign(Closure body) { Block.call(body, new Environment(env: env)) }
