@@ -286,10 +286,16 @@ impl Job<'_> {
         let is_over = matches!(&built, Err(error) if error.kind == ErrorKind::Interrupted);
         let saved =
             if is_over { Ok(()) } else { self.save_mounts(mounts, keys.as_ref(), built.is_err()).await };
-        let (keeping, wants_push) = (keeping?, built?);
+        let (mut keeping, wants_push) = (keeping?, built?);
         let mut pushed = self.push(wants_push).await;
-        if self.wants_push() && pushed.is_ok() {
-            pushed = self.publish(keys.as_ref()).await;
+        if let (true, true, Some(keys)) = (self.wants_push(), pushed.is_ok(), &keys) {
+            pushed = match self.publish(keys).await {
+                Ok(false) if self.is_left_to_registry() => {
+                    keeping = self.keep_built(keys).await?;
+                    Ok(())
+                }
+                published => published.map(drop),
+            };
         }
         if pushed.is_ok() {
             pushed = self.keep_layers(keys.as_ref()).await;

@@ -149,12 +149,12 @@ impl Job<'_> {
         amazons.map(|host| self.registries.forget(host)).count() > 0
     }
 
-    /// Lets the image, which was pushed, be found again by its key.
-    pub(super) async fn publish(&mut self, keys: Option<&BuildKeys>) -> Result<(), CommandError> {
-        let (Some(keys), Some(id)) = (keys, self.record.image_id.clone()) else { return Ok(()) };
+    /// Lets the image, which was pushed, be found again by its key; whether it is.
+    pub(super) async fn publish(&mut self, keys: &BuildKeys) -> Result<bool, CommandError> {
+        let Some(id) = self.record.image_id.clone() else { return Ok(false) };
         let is_allowed = self.is_of_key && !self.registry_is_down && !self.settings.store.terms.read_only;
         if !self.build.tiers.registry || !is_allowed {
-            return Ok(());
+            return Ok(false);
         }
         let tier = self.registry_tier(keys).await?;
         let published = match self.timely_targets().await? {
@@ -162,14 +162,14 @@ impl Job<'_> {
             Err(error) => Err(error),
         };
         match published {
-            Ok(true) => Ok(()),
+            Ok(true) => Ok(true),
             Ok(false) => {
                 self.printer.warn(
                     "another job has pushed under the image's name meanwhile: its key's tag is left out",
                 );
-                Ok(())
+                Ok(false)
             }
-            Err(error) => self.cache_fault(&error),
+            Err(error) => self.cache_fault(&error).map(|()| false),
         }
     }
 }

@@ -241,7 +241,7 @@ impl Job<'_> {
         }
         self.is_of_key = true;
         self.push(true).await?;
-        self.publish(Some(keys)).await
+        self.publish(keys).await.map(drop)
     }
 
     /// Finds the entry of an image that the engine has, which is made where there is none.
@@ -279,13 +279,32 @@ impl Job<'_> {
             return Ok(None);
         }
         self.is_of_key = true;
-        let Some(engine) = self.engine.clone() else { return Ok(None) };
+        if self.engine.is_none() {
+            return Ok(None);
+        }
         self.note(keys, &id, Some(Timestamp::now()))?;
         self.note_layers(keys, &id).await?;
         let inputs = keys.keys.published(&self.settings.seal);
         if let Err(error) = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now()) {
             self.notes_fault(&error)?;
         }
+        if self.is_left_to_registry() { Ok(None) } else { self.keep_built(keys).await }
+    }
+
+    /// Whether the image, once it is pushed, is found again in its registry, so that nobody needs it in the store.
+    pub(super) fn is_left_to_registry(&self) -> bool {
+        let terms = &self.settings.store.terms;
+        let is_left = self.build.tiers.registry && !terms.read_only && !terms.trust.is_strict();
+        self.wants_push() && is_left && !self.is_wanted_in_store()
+    }
+
+    /// Begins to keep the image that was built, where that is of use.
+    pub(super) async fn keep_built(&mut self, keys: &BuildKeys) -> Result<Option<Keeping>, CommandError> {
+        let (Some(engine), Some(id), true) =
+            (self.engine.clone(), self.record.image_id.clone(), self.is_of_key)
+        else {
+            return Ok(None);
+        };
         let is_one = keys.sole_platform().is_some();
         if !is_one || !self.build.tiers.archive || self.cache_is_down || !self.is_worth_keeping() {
             return Ok(None);
@@ -318,10 +337,15 @@ impl Job<'_> {
         Ok(Some(Keeping { task: tokio::spawn(keep), meter, started: Instant::now() }))
     }
 
+    /// Whether somebody asked for images in the store.
+    fn is_wanted_in_store(&self) -> bool {
+        let is_needed = self.purpose.nodes.is_some();
+        is_needed || self.build.tiers.keep_always || self.settings.store.remote.is_some()
+    }
+
     /// Whether keeping images has been of use, or may be to others.
     fn is_worth_keeping(&self) -> bool {
-        let is_needed = self.purpose.nodes.is_some();
-        if is_needed || self.build.tiers.keep_always || self.settings.store.remote.is_some() {
+        if self.is_wanted_in_store() {
             return true;
         }
         // Where the ledger cannot be read, that is told when it is to be written.
