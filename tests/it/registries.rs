@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub(crate) struct Registry {
     process: Child,
     pub(crate) host: String,
     directory: TempDir,
+    has_own_disk: bool,
 }
 
 impl Registry {
@@ -43,6 +44,25 @@ impl Registry {
         let authority = parameters.self_signed(&key).unwrap().pem();
         let pair = (authority.clone(), key.serialize_pem());
         (Self::with(&htpasswd_auth, Some(pair)), authority)
+    }
+
+    /// One that anybody may use, with a disk of that many bytes.
+    pub(crate) fn on_disk_of(bytes: u64) -> Self {
+        let mut registry = Self::open();
+        let data = registry.data();
+        std::fs::create_dir_all(&data).unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "larder-test"])
+            .arg(data)
+            .status()
+            .expect("mount");
+        assert!(mount.success(), "this test takes root, as the engines do");
+        registry.has_own_disk = true;
+        registry
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     fn with(auth: &dyn Fn(&Path) -> String, pair: Option<(String, String)>) -> Self {
@@ -72,7 +92,7 @@ impl Registry {
             .unwrap();
         let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
         await_true(Duration::from_secs(20), "the registry listens", listens);
-        Self { process, host: format!("127.0.0.1:{port}"), directory }
+        Self { process, host: format!("127.0.0.1:{port}"), directory, has_own_disk: false }
     }
 
     /// What it answers to a GET, without the head.
@@ -100,7 +120,7 @@ impl Registry {
 
     /// Flips a byte in the middle of all that is no JSON.
     pub(crate) fn damage_layers(&self) {
-        let blobs = self.directory.path().join("data/docker/registry/v2/blobs");
+        let blobs = self.data().join("docker/registry/v2/blobs");
         for entry in
             walkdir::WalkDir::new(blobs).into_iter().flatten().filter(|entry| entry.file_name() == "data")
         {
@@ -129,6 +149,9 @@ impl Drop for Registry {
     fn drop(&mut self) {
         drop(self.process.kill());
         drop(self.process.wait());
+        if self.has_own_disk {
+            drop(Command::new("umount").arg(self.data()).status());
+        }
     }
 }
 

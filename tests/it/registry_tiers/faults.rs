@@ -195,6 +195,26 @@ fn tags_that_cannot_be_replaced_and_a_full_disk_cost_a_warning() {
 }
 
 #[test]
+fn a_registry_whose_disk_is_full_costs_a_warning_and_is_no_hit() {
+    for engine in engines() {
+        // Less than the base image's one layer.
+        let registry = Registry::on_disk_of(256 << 10);
+        let repository = format!("{}/app", registry.host);
+        let agent = Agent::new(&engine);
+        let tag = agent.context.tag("full");
+        let caches = ["--cache-repo", &repository, "-t", &tag, "--archive-timeout", "4s"];
+        let built = agent.build(&caches);
+        assert_eq!(built.record["outcome"], "built");
+        let (_, reason) = built.tier("layers");
+        assert!(reason.contains("not kept: ") && reason.contains("; "), "{}: {reason}", engine.name);
+        assert!(built.run.stderr.contains("going on without it"), "{}: {}", engine.name, built.run.stderr);
+        assert!(tags(&registry, "app").is_empty(), "{}", engine.name);
+        let other = agent.other(&engine, "b").build(&[&caches[..], &["--read-only"]].concat());
+        assert!(other.tier("layers").1.contains("has no cache yet"), "{}: {}", engine.name, other.run.stderr);
+    }
+}
+
+#[test]
 fn an_image_whose_layers_are_damaged_is_built_anew() {
     for engine in engines() {
         let registry = Registry::open();
