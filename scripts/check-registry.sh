@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Purpose: what one agent has pushed is of use to the next, whose engine and cache are empty: on a registry with TLS and
 #          htpasswd, and on Amazon's as MiniStack stands for it behind an nginx that asks for its token. With one line of code
-#          changed every other step is a hit; with a source of the builder stage changed, that stage's earlier steps are where
+#          changed every other step is a hit, and the cache mount of a step that is one is left alone; with a source of the builder stage changed, that stage's earlier steps are where
 #          the engine can write a registry cache, and not where it cannot; with nothing changed the image is named anew, and
 #          no layer moves. Needs root, for the engines are private ones.
 # Inputs:  LARDER   a larder to use instead of a debug build of this checkout; more in lib/session.sh and object-stores.sh
@@ -145,8 +145,8 @@ build() {
 # expect KIND REGISTRY STEP CACHED: so many steps were cached, all of them from the registry.
 expect() {
   build "$1" "$2" "$3"
-  jq -e --argjson cached "$4" '.outcome == "built" and .steps.total == 6 and .steps.cached == $cached and .steps.imported == $cached' "$record" >/dev/null ||
-    { cat "$record.log" >&2 && fail "$1 $2 $3: not $4 of 6 steps from the registry: $(jq -c .steps "$record")"; }
+  jq -e --argjson cached "$4" '.outcome == "built" and .steps.total == 7 and .steps.cached == $cached and .steps.imported == $cached' "$record" >/dev/null ||
+    { cat "$record.log" >&2 && fail "$1 $2 $3: not $4 of 7 steps from the registry: $(jq -c .steps "$record")"; }
 }
 
 # expect_renamed KIND REGISTRY STEP: nothing was built, and no call has moved as much as a layer.
@@ -197,10 +197,12 @@ RUN echo $mark > /tools
 COPY setup.cfg /
 RUN cat /tools /setup.cfg > /wheels
 FROM larder-test/busybox:1
-RUN echo $mark > /installed
+COPY requirements.txt /
+RUN --mount=type=cache,target=/pip pip install -r /requirements.txt || echo $mark > /installed
 COPY --from=wheels /wheels /wheels
 COPY app.py /
 DOCKERFILE
+echo "example==$mark" >"$app/requirements.txt"
 for kind in "${kinds[@]}"; do
   registries=(tls ecr)
   # It takes every registry of its own machine for one in the clear.
@@ -215,14 +217,16 @@ for kind in "${kinds[@]}"; do
   echo 2 >"$app/app.py"
   for registry in "${registries[@]}"; do
     new_engine "$kind"
-    step "$kind, $registry: another agent, a line of code changed" expect "$kind" "$registry" code 5
+    step "$kind, $registry: another agent, a line of code changed" expect "$kind" "$registry" code 6
+    jq -e '.mounts[0].prediction == "right"' "$record" >/dev/null ||
+      { cat "$record.log" >&2 && fail "$kind $registry: a mount that nothing needs was carried"; }
   done
   new_engine "$kind"
   for registry in "${registries[@]}"; do step "$kind, $registry: another agent, nothing changed" expect_renamed "$kind" "$registry" again; done
   echo 2 >"$app/setup.cfg"
   # The builder stage is in the registry cache alone, which a graph driver does not write.
-  hits=1
-  if [[ $kind == containerd ]]; then hits=2; fi
+  hits=2
+  if [[ $kind == containerd ]]; then hits=3; fi
   for registry in "${registries[@]}"; do
     new_engine "$kind"
     step "$kind, $registry: another agent, the builder stage changed" expect "$kind" "$registry" wheels "$hits"

@@ -30,6 +30,8 @@ pub(crate) struct BuildKeys {
     pub(crate) platforms: Vec<String>,
     /// RUN, COPY and ADD steps of the target, on all of them.
     pub(crate) steps: usize,
+    /// The stage that is built, by its index in the Dockerfile.
+    pub(crate) target: usize,
     /// Digest of the files that BuildKit could take for unchanged although they are not, if there are any.
     pub(crate) ambiguous: Option<Digest>,
     /// What of the cache could not be written on the way; costs time alone.
@@ -126,6 +128,8 @@ pub(crate) async fn compute(
         parts.push(keying.on(options, &mut reader).await?);
     }
     let steps = parts.iter().map(|part| part.steps).sum();
+    // Which one it is does not depend on the platform.
+    let target = parts[0].target;
     let unpinned: BTreeSet<String> = parts.iter_mut().flat_map(|part| part.unpinned.drain(..)).collect();
     let mut of_platforms: Vec<(String, Keys)> =
         parts.into_iter().map(|part| (part.platform, part.keys)).collect();
@@ -138,6 +142,7 @@ pub(crate) async fn compute(
         keys,
         platforms,
         steps,
+        target,
         unpinned: unpinned.into_iter().collect(),
         ambiguous: reader.unnoticed.digest(&text),
         faults: reader.faults,
@@ -162,6 +167,7 @@ struct PlatformKeys {
     keys: Keys,
     unpinned: Vec<String>,
     steps: usize,
+    target: usize,
 }
 
 impl Keying<'_> {
@@ -219,7 +225,8 @@ impl Keying<'_> {
         };
         let keys = image_inputs.keys(&read)?;
         let platform = options.platform.unwrap_or(options.build_platform);
-        Ok(PlatformKeys { platform, keys, unpinned, steps: resolution.steps() })
+        let (steps, target) = (resolution.steps(), resolution.target);
+        Ok(PlatformKeys { platform, keys, unpinned, steps, target })
     }
 }
 

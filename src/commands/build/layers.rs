@@ -26,6 +26,7 @@ use crate::buildkit::solve::{CacheEntry, Exporter, ExporterResponse};
 use crate::buildkit::{ApiVersion, EngineProduct, SolveError};
 use crate::commands::error::{CommandError, chain};
 use crate::commands::registries::PushError;
+use crate::digest::Digest;
 use crate::engine::{EngineError, ImageStore};
 use crate::ledger::{KeptLayersRecord, StepEntry, millis};
 use crate::output::summary;
@@ -36,6 +37,8 @@ use crate::store::Meter;
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Docker engines read registry caches that are written as images from this API on (25.0, BuildKit 0.12), and write them.
 const REGISTRY_CACHES_SINCE: ApiVersion = ApiVersion { major: 1, minor: 44 };
+/// What the image with an inline cache says of the layers in it, or in the registry cache beside it: their mark.
+const MARK: &str = "larder.layers";
 /// Status messages waiting to be dropped.
 const WAITING: usize = 256;
 
@@ -46,12 +49,22 @@ pub(super) struct LayerCaches {
     place: Option<ImageRef>,
     /// What is there.
     found: Vec<LayerCache>,
+    /// The marks that are there, each with whether a registry cache of all stages goes with it.
+    marks: Vec<(String, bool)>,
     /// Why nothing, or not all, could be looked for; a few words.
     fault: Option<String>,
     /// The builder has no layers of its own.
     only_source: bool,
     /// How long looking took.
     elapsed: Duration,
+}
+
+/// The stages that a cache has the layers of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stages {
+    All,
+    /// The one that is built.
+    Last,
 }
 
 /// A cache of layers.
@@ -144,6 +157,7 @@ impl LayerCaches {
     /// Does without what was found, since it cannot be fetched.
     pub(super) fn give_up(&mut self) {
         self.found.clear();
+        self.marks.clear();
         self.fault = Some("the layers of the registry cannot be taken".to_owned());
     }
 
@@ -194,7 +208,7 @@ impl Job<'_> {
     }
 
     /// Looks for caches of layers.
-    pub(super) async fn look_for_layers(&mut self) -> Result<(), CommandError> {
+    pub(super) async fn look_for_layers(&mut self, keys: Option<&BuildKeys>) -> Result<(), CommandError> {
         let Some(place) = self.layers_place() else { return Ok(()) };
         let unsigned = self.settings.store.terms.trust.is_strict();
         if self.registry_is_down || unsigned {
@@ -212,9 +226,12 @@ impl Job<'_> {
         let full = tags.registry_caches().into_iter();
         let full = full.map(|tag| Some(tag).filter(|_| self.reads_registry_caches()));
         let wanted: Vec<_> = full.zip(tags.inline_caches()).collect();
-        let looking = within(place.host(), DEADLINE, Box::pin(self.found_layers(&place, wanted)));
+        // Only mounts are spared by what the marks say.
+        let keys = keys.filter(|keys| !keys.keys.layers.runs.is_empty() && self.build.tiers.mounts);
+        let platform = keys.and_then(BuildKeys::sole_platform);
+        let looking = within(place.host(), DEADLINE, Box::pin(self.found_layers(&place, wanted, platform)));
         let mut caches = match interruptible(looking).await? {
-            Ok(found) => LayerCaches { found, ..LayerCaches::default() },
+            Ok((found, marks)) => LayerCaches { found, marks, ..LayerCaches::default() },
             Err(error) => {
                 self.cache_fault(&error)?;
                 self.registry_is_down |= error.is_of_reach();
@@ -235,20 +252,45 @@ impl Job<'_> {
         &self,
         place: &ImageRef,
         wanted: Vec<(Option<String>, String)>,
-    ) -> Result<Vec<LayerCache>, RegistryError> {
+        marked_for: Option<&str>,
+    ) -> Result<(Vec<LayerCache>, Vec<(String, bool)>), RegistryError> {
         let mut repository = self.registries.repository(place).await?;
-        let mut found = Vec::new();
+        let (mut found, mut marks) = (Vec::new(), Vec::new());
         for (full, inline) in wanted {
             let mut is_taken = true;
             for (tag, is_inline) in full.map(|tag| (tag, false)).into_iter().chain([(inline, true)]) {
                 let Some(name) = place.with_tag(&tag) else { continue };
                 if let Some(manifest) = repository.manifest(&tag).await? {
+                    if let (true, Some(platform)) = (is_inline, marked_for) {
+                        let image = repository.image(&manifest, platform).await?;
+                        let mark = image.and_then(|image| image.config.settings.labels.get(MARK).cloned());
+                        marks.extend(mark.map(|mark| (mark, !is_taken)));
+                    }
                     found.push(LayerCache { name, manifest, is_inline, is_taken });
                     is_taken = false;
                 }
             }
         }
-        Ok(found)
+        Ok((found, marks))
+    }
+
+    /// What the layers that the dependency key decides are marked with, in a registry cache of all stages or an inline cache
+    /// of the last one. Another builder knows them by other keys.
+    async fn layers_mark(&mut self, keys: &BuildKeys, is_full: bool) -> Result<String, CommandError> {
+        let store = self.image_store().await?;
+        let text = format!("{}\n{}\n{store:?}\n{is_full}", keys.layers(), self.client.product());
+        Ok(Digest::of(text.as_bytes()).hex())
+    }
+
+    /// The stages whose layers of dependencies are to be taken from a registry, if there are such.
+    pub(super) async fn layers_there(&mut self, keys: &BuildKeys) -> Result<Option<Stages>, CommandError> {
+        for is_full in [true, false] {
+            let mark = self.layers_mark(keys, is_full).await?;
+            if self.layers.marks.contains(&(mark, is_full)) {
+                return Ok(Some(if is_full { Stages::All } else { Stages::Last }));
+            }
+        }
+        Ok(None)
     }
 
     /// Notes which of the cached steps the registry had: those that the builder is not known to have had before.
@@ -302,6 +344,12 @@ impl Job<'_> {
         }
         let clock = Instant::now();
         let deadline = self.build.tiers.archive_timeout;
+        let mark = match keys {
+            Some(keys) if !keys.keys.layers.runs.is_empty() => {
+                Some(self.layers_mark(keys, full.is_some()).await?)
+            }
+            _ => None,
+        };
         let keeping = async {
             if self.are_layers_kept(&inline, full.as_ref(), &place).await? {
                 return Ok(false);
@@ -309,7 +357,7 @@ impl Job<'_> {
             if let Some(full) = &full {
                 self.export_cache(full).await?;
             }
-            self.push_inline_cache(&inline).await?;
+            self.push_inline_cache(&inline, mark).await?;
             Ok(true)
         };
         let kept = interruptible(tokio::time::timeout(deadline, Box::pin(keeping))).await?;
@@ -371,11 +419,11 @@ impl Job<'_> {
         ];
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let cache = CacheEntry { kind: "registry".to_owned(), attributes };
-        self.solve_again(cache, self.layers.imports(), Exports::none()).await
+        self.solve_again(cache, self.layers.imports(), Exports::none(), None).await
     }
 
-    /// Makes the image once more, with an inline cache, and pushes it.
-    async fn push_inline_cache(&self, name: &ImageRef) -> Result<(), KeepLayersError> {
+    /// Makes the image once more, with an inline cache and the mark of its layers, and pushes it.
+    async fn push_inline_cache(&self, name: &ImageRef, mark: Option<String>) -> Result<(), KeepLayersError> {
         let mut attributes = BTreeMap::from([("name".to_owned(), name.to_string())]);
         let kind = if self.engine.is_some() { "moby" } else { "image" };
         if self.engine.is_none() {
@@ -383,7 +431,7 @@ impl Job<'_> {
         }
         let exporters = vec![Exporter { kind: kind.to_owned(), attributes }];
         let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
-        self.solve_again(inline, Vec::new(), Exports { exporters, ..Exports::none() }).await?;
+        self.solve_again(inline, Vec::new(), Exports { exporters, ..Exports::none() }, mark).await?;
         let Some(engine) = &self.engine else { return Ok(()) };
         let pushed = self.registries.push(engine, name, &Meter::default()).await;
         // A local image of that name would stand before the registry's in later builds.
@@ -398,6 +446,7 @@ impl Job<'_> {
         cache: CacheEntry,
         imports: Vec<CacheEntry>,
         exports: Exports,
+        mark: Option<String>,
     ) -> Result<(), KeepLayersError> {
         let conditions = Conditions {
             ambiguous: None,
@@ -410,6 +459,7 @@ impl Job<'_> {
         let (mut request, attachments) =
             request::request(self.build, self.inputs, exports, login, &conditions);
         request.attributes.retain(|name, _| name != "no-cache" && !name.starts_with("attest:"));
+        request.attributes.extend(mark.map(|mark| (format!("label:{MARK}"), mark)));
         request.cache_imports = imports;
         request.cache_exports = vec![cache];
         let (status, mut updates) = mpsc::channel(WAITING);

@@ -275,7 +275,7 @@ impl Job<'_> {
         if let (Some(hit), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
             return self.finish_hit(hit, keys).await;
         }
-        self.look_for_layers().await?;
+        self.look_for_layers(keys.as_ref()).await?;
         let mounts = self.restore_mounts(keys.as_ref()).await?;
         let built = self.build_it(keys.as_ref()).await;
         let keeping = match (&built, &keys) {

@@ -1,9 +1,11 @@
-//! Mounts that no step will use, since the steps that would are layers of the builder already.
+//! Mounts that no step will use, since the steps that would are layers already, of the builder or of a registry.
 //!
 //! That is a guess: the dependency key says all that those layers depend on,
 //! the builder has made them under this key, and an image on them is still
-//! there. A wrong one costs what the mount would have saved, and is told.
+//! there; or such a builder has left them in the registry. A wrong one costs
+//! what the mount would have saved, and is told.
 
+use super::layers::Stages;
 use super::{BuildKeys, Job};
 use crate::commands::error::CommandError;
 use crate::commands::known_builder::{KnownBuilder, UnknownBuilder};
@@ -44,15 +46,20 @@ impl Job<'_> {
             Ok(builder) => builder.has_layers(keys.layers()).await,
             Err(error) => Err(error),
         };
-        match has_layers {
-            Ok(true) => {
-                (self.unneeded, mounts.carried) =
-                    std::mem::take(&mut mounts.carried).into_iter().partition(is_decided);
-                Ok(())
+        let of_builder = match has_layers {
+            Ok(has_layers) => has_layers.then_some(Stages::All),
+            Err(error) => {
+                self.cache_fault(&error)?;
+                None
             }
-            Ok(false) => Ok(()),
-            Err(error) => self.cache_fault(&error),
-        }
+        };
+        let Some(stages) = of_builder.or(self.layers_there(keys).await?) else { return Ok(()) };
+        let is_there = |mount: &TargetMount| {
+            let is_last = mount.uses.iter().all(|used| used.stage == keys.target);
+            is_decided(mount) && (stages == Stages::All || is_last)
+        };
+        (self.unneeded, mounts.carried) = std::mem::take(&mut mounts.carried).into_iter().partition(is_there);
+        Ok(())
     }
 
     /// Notes which steps ran that have mounts.
@@ -82,7 +89,7 @@ impl Job<'_> {
         if !needed.is_empty() {
             for mount in &needed {
                 self.printer.warn(&format!(
-                    "the cache mount {} was not restored, for the layer of line {} was expected in the builder, and it is gone",
+                    "the cache mount {} was not restored, for the layer of line {} was expected in the builder or a registry, and it is gone",
                     mount.id, mount.uses[0].line
                 ));
             }
