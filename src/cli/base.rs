@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::build::BASE;
 use super::{BuildArgs, Format};
 
 /// `larder base`.
@@ -27,12 +28,12 @@ pub struct BaseBuildArgs {
     #[command(flatten)]
     pub build: BuildArgs,
     /// Repository that it is kept in [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
-    #[arg(long, value_name = "REPOSITORY")]
+    #[arg(long, value_name = "REPOSITORY", help_heading = BASE)]
     pub repo: Option<String>,
     /// Let of the context these files alone decide whether it is built anew
-    #[arg(long, value_name = "FILE", value_delimiter = ',')]
+    #[arg(long, value_name = "FILE", value_delimiter = ',', help_heading = BASE)]
     pub requirements: Vec<String>,
     /// Form of the output
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = BASE)]
     pub format: Format,
 }

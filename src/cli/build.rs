@@ -6,6 +6,9 @@ use clap::{Args, ValueEnum};
 
 use super::{CarryArgs, SourceArgs, StepArgs};
 
+/// Where the flags for base images stand.
+pub(super) const BASE: &str = "Base image";
+
 /// `larder build`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Flags of docker build that BuildKit does not know (--squash, --compress, --memory, \
@@ -15,13 +18,13 @@ pub struct BuildCommandArgs {
     #[command(flatten)]
     pub build: BuildArgs,
     /// Build this Dockerfile first, once for each set of dependencies, and hand its image on as the build argument BASE_IMAGE
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = BASE)]
     pub base: Option<String>,
     /// Repository that the base image is kept in [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
-    #[arg(long, value_name = "REPOSITORY", requires = "base")]
+    #[arg(long, value_name = "REPOSITORY", requires = "base", help_heading = BASE)]
     pub base_repo: Option<String>,
     /// Let of the context these files alone decide whether the base image is built anew
-    #[arg(long, value_name = "FILE", value_delimiter = ',', requires = "base")]
+    #[arg(long, value_name = "FILE", value_delimiter = ',', requires = "base", help_heading = BASE)]
     pub base_requirements: Vec<String>,
     /// Further images of larder.yaml, built at the same time
     #[arg(value_name = "NAME")]

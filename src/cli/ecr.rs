@@ -1,5 +1,6 @@
 //! `larder ecr`.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
 use super::Format;
@@ -82,7 +83,7 @@ pub struct EcrCleanArgs {
     /// Repository, such as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/app
     pub repository: String,
     /// Remove tags like this, * standing for anything; an image goes with its last tag
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = NonEmptyStringValueParser::new())]
     pub tag: Vec<String>,
     /// Remove images without a tag
     #[arg(long)]
@@ -107,13 +108,13 @@ pub struct EcrLifecycleArgs {
     /// Repository, such as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/app
     pub repository: String,
     /// Let images without a tag go after so many days
-    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pub untagged_days: u32,
     /// Let images with a tag of a key go, but for the newest; ECR removes an image with all of its tags
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub keep: Option<u32>,
     /// Let no image with a tag like this go, beside cache*, buildcache*, latest and v*
-    #[arg(long, value_name = "PATTERN", requires = "keep")]
+    #[arg(long, value_name = "PATTERN", requires = "keep", value_parser = NonEmptyStringValueParser::new())]
     pub protect: Vec<String>,
     /// Write the policy
     #[arg(long)]

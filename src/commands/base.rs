@@ -39,27 +39,54 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let BaseCommand::Build(args) = &args.command;
     let BaseBuildArgs { build, repo, requirements, format } = &**args;
+    refuse_ends(build)?;
     let repository = base_repository(("repo", repo.as_deref()), settings, environment)?;
-    let base = ensure(build, repository, requirements, (settings, environment), printer).await?;
+    let is_kept = repository.is_some() && !settings.store.terms.read_only;
+    let (base, failed) = ensure(build, repository, requirements, (settings, environment), printer).await?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if base.outcome == BaseOutcome::Built && !is_kept {
+        printer.note("the base image is in this engine alone\n");
+    }
     match format {
         Format::Text => print_text(printer, &format!("{}\n", base.reference)),
         Format::Json => print_json(printer, &Output { schema: "larder.base.v1", base: &base }),
     }
 }
 
-/// Finds the base image that these flags describe, or builds it and puts it where others find it.
+/// A base goes where others find it, and is named by its key.
+fn refuse_ends(build: &BuildArgs) -> Result<(), CommandError> {
+    let ends = [
+        ("--tag", !build.tag.is_empty()),
+        ("--output", !build.output.is_empty()),
+        ("--push", build.push),
+        ("--load", build.load),
+        ("--metadata-file", build.metadata_file.is_some()),
+        ("--iidfile", build.iidfile.is_some()),
+    ];
+    match ends.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => Err(CommandError::config_line(format!("{flag} is not for base images"))
+            .hint("--repo names where it goes, its key is its tag, and --format json tells more")),
+    }
+}
+
+/// Finds the base image that these flags describe, or builds it and puts it where others find it. Also answers why it could
+/// not be pushed, where it is in the engine all the same.
 pub(super) async fn ensure(
     args: &BuildArgs,
     repository: Option<ImageRef>,
     requirements: &[String],
     (settings, environment): (&Settings, &Environment),
     printer: Printer,
-) -> Result<BaseRecord, CommandError> {
+) -> Result<(BaseRecord, Option<CommandError>), CommandError> {
     let clock = Instant::now();
     let (build, keys) = keyed(args, settings, environment, printer).await?;
     let files = if requirements.is_empty() { None } else { Some(named_files(requirements, &build)?) };
     let key = keys.keys.base(files, &settings.seal).map_err(|error| CommandError::config(&error))?;
-    let done = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
+    let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
+    let done = |reference, outcome| (record(reference, outcome), None);
     let tags = Tags::of(settings.lane.as_ref(), &settings.store.terms.trunk).of_base(key);
     // Neither an age nor a signature is known of what is found.
     let is_strict = settings.store.terms.trust.is_strict() || settings.store.limits.max_age.is_some();
@@ -93,12 +120,10 @@ pub(super) async fn ensure(
     let name = tagged(&repository, &tags[0])?;
     let is_pushed = !settings.store.terms.read_only;
     if let Err(error) = build_as(&name, is_pushed, args, (settings, environment), printer).await {
-        // An image that is built and cannot be pushed is of use here all the same.
         if build.strict || error.kind != ErrorKind::Push || !engine_has(&name, settings).await? {
             return Err(error);
         }
-        printer.warn(&format!("{}; going on with what the engine has", error.cause));
-        return Ok(done(name.familiar(), BaseOutcome::Built));
+        return Ok((record(name.familiar(), BaseOutcome::Built), Some(error)));
     }
     // By its digest, so that whatever is pushed later is no part of what stands on it.
     let pinned = if is_pushed { found(&repository, &tags[..1], settings).await.ok().flatten() } else { None };
@@ -142,8 +167,13 @@ async fn build_as(
     printer: Printer,
 ) -> Result<(), CommandError> {
     let progress = if args.quiet { Some(ProgressArg::Quiet) } else { args.progress };
-    let args =
+    let mut args =
         BuildArgs { tag: vec![name.to_string()], push, load: !push, quiet: false, progress, ..args.clone() };
+    let local: ImageRef = LOCAL.parse().expect("it is a name");
+    if name.repository() != local.repository() && args.tiers.cache_repo.is_none() {
+        // Who pushes nothing takes layers from there all the same.
+        args.tiers.cache_repo = Some(name.repository());
+    }
     let build = BuildSettings::resolve(&args, settings, environment)?;
     let mut printer = printer;
     printer.note(&format!("building the base image {}\n", name.familiar()));

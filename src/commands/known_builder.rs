@@ -55,6 +55,15 @@ impl<'a> KnownBuilder<'a> {
         self.notes.note_builder(&self.entry)
     }
 
+    pub(super) fn has_made(&self, image: Digest) -> bool {
+        self.entry.has_made(image)
+    }
+
+    pub(super) fn note_image(&mut self, image: Digest) -> Result<(), NotesError> {
+        self.entry.note_image(image, Timestamp::now());
+        self.notes.note_builder(&self.entry)
+    }
+
     pub(super) fn has_had_step(&self, mark: Digest) -> bool {
         self.entry.has_had_step(mark)
     }

@@ -21,6 +21,7 @@ mod watched;
 mod why;
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,6 +35,7 @@ use error::{CommandError, usage};
 /// Runs larder with the process's arguments and environment; answers its exit code.
 pub fn main() -> ExitCode {
     let environment = Environment::of_process();
+    restart_without(&environment.empty(env_vars::AWS_ENDPOINT_URL));
     let mut printer = Printer::new(environment.get(env_vars::NO_COLOR).is_none());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let result = match Cli::try_parse_from(&arguments) {
@@ -47,6 +49,22 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind.exit_code())
         }
     }
+}
+
+/// Becomes the same process without these variables, if there are any: the SDK of AWS reads them by itself, and an empty one
+/// as an address.
+fn restart_without(variables: &[&str]) {
+    let Ok(program) = std::env::current_exe() else { return };
+    if variables.is_empty() {
+        return;
+    }
+    let mut again = std::process::Command::new(program);
+    again.args(std::env::args_os().skip(1));
+    for variable in variables {
+        again.env_remove(variable);
+    }
+    // Answers only where it fails; then it is gone on with.
+    drop(again.exec());
 }
 
 fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<(), CommandError> {

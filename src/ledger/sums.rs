@@ -84,6 +84,7 @@ impl Sums {
             }
             sums.steps.total += build.steps.total;
             sums.steps.cached += build.steps.cached;
+            sums.steps.imported += build.steps.imported;
             cached_time += cached;
             all_time += all;
             sums.saved_millis += cached;

@@ -10,7 +10,7 @@ use super::{LAYOUT, Notes, NotesError};
 use crate::digest::Digest;
 
 const SCHEMA: &str = "larder.builder.v1";
-/// Layers, and mounts, that are known of one builder; beyond that the oldest go.
+/// Layers, mounts and images that are known of one builder; beyond that the oldest go.
 const MOST: usize = 64;
 /// Steps that are known of one builder.
 const MOST_STEPS: usize = 1024;
@@ -29,6 +29,9 @@ pub struct BuilderEntry {
     /// When a step, by its mark, was last seen there, run or cached.
     #[serde(default)]
     steps: BTreeMap<Digest, Timestamp>,
+    /// When it made an image, by its id.
+    #[serde(default)]
+    images: BTreeMap<Digest, Timestamp>,
 }
 
 /// Layers of dependencies.
@@ -68,6 +71,17 @@ impl BuilderEntry {
         forget_oldest(&mut self.mounts, MOST, |seen| *seen);
     }
 
+    /// Whether it has made an image.
+    pub fn has_made(&self, image: Digest) -> bool {
+        self.images.contains_key(&image)
+    }
+
+    /// Notes that it made an image.
+    pub fn note_image(&mut self, image: Digest, now: Timestamp) {
+        self.images.insert(image, now);
+        forget_oldest(&mut self.images, MOST, |made| *made);
+    }
+
     /// Whether it has had a step.
     pub fn has_had_step(&self, mark: Digest) -> bool {
         self.steps.contains_key(&mark)
@@ -105,6 +119,7 @@ impl Notes {
             layers: BTreeMap::new(),
             mounts: BTreeMap::new(),
             steps: BTreeMap::new(),
+            images: BTreeMap::new(),
         }))
     }
 

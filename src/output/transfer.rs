@@ -35,6 +35,10 @@ impl Transfer {
     /// Brings what is shown up to date; to be called several times a second.
     pub fn show(&mut self, (done, total): (u64, u64)) {
         let elapsed = self.started.elapsed();
+        if (done, total) == (0, 0) {
+            // Nothing is known yet.
+            return;
+        }
         if self.live {
             if elapsed >= BAR_PATIENCE {
                 let what = &self.what;

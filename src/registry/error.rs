@@ -123,9 +123,13 @@ impl RegistryError {
         }
     }
 
-    /// Whether the registry cannot be reached, so that nothing else need be asked of it.
+    /// Whether the registry cannot be reached or is out of order, so that nothing else need be asked of it.
     pub fn is_of_reach(&self) -> bool {
-        matches!(self, Self::Http { .. } | Self::Late { .. })
+        match self {
+            Self::Http { .. } | Self::Late { .. } => true,
+            Self::Refused { status, .. } => status.is_server_error(),
+            _ => false,
+        }
     }
 
     /// Whether the same may succeed a little later: connections that broke, and what registries answer in passing.

@@ -63,6 +63,11 @@ pub struct StoredManifest {
     bytes: Bytes,
 }
 
+/// Whether a media type is that of an index.
+pub(super) fn is_index(media_type: &str) -> bool {
+    INDEX.contains(&media_type)
+}
+
 impl StoredManifest {
     /// Its media type: what it says, what the registry says, or what it looks like.
     fn media_type(&self, parsed: &Manifest) -> String {
@@ -226,6 +231,15 @@ impl Repository {
             Ok(Some(found)) if found.digest == manifest.digest => Ok(()),
             _ => Err(refused),
         }
+    }
+
+    /// What an index names; nothing for a manifest.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it makes no sense.
+    pub fn entries(&self, manifest: &StoredManifest) -> Result<Vec<Digest>, RegistryError> {
+        Ok(self.parts(manifest)?.0.into_iter().map(|entry| entry.digest).collect())
     }
 
     /// What a manifest or index is made of: the entries of an index, or config and layers.

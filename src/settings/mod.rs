@@ -34,7 +34,7 @@ pub use mounts::MountSettings;
 pub use output::{Destination, Output, OutputKind};
 pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
 pub use store::StoreSettings;
-pub use tiers::{TierSettings, base_repository};
+pub use tiers::{TierSettings, base_repository, parse_repository};
 
 use self::precedence::Behind;
 use crate::cli::GlobalArgs;
@@ -65,6 +65,12 @@ impl Environment {
     /// The value of `name`, empty or not.
     pub fn raw(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// The variables that begin like this and are empty.
+    pub fn empty(&self, start: &str) -> Vec<&str> {
+        let empty = self.0.iter().filter(|(name, value)| name.starts_with(start) && value.is_empty());
+        empty.map(|(name, _)| name.as_str()).collect()
     }
 
     /// Whether `name`, a variable of another program, is switched on: set, and not to one of the words for no.

@@ -76,7 +76,7 @@ impl TierSettings {
             ("cache-repo", args.cache_repo.as_deref()),
             env_vars::LARDER_CACHE_REPO,
             ("cache_repo", file.cache_repo.as_deref()),
-            repository,
+            parse_repository,
         )?;
         let is_used = |name| enabled && names.contains(&name);
         Ok(Self {
@@ -114,11 +114,15 @@ pub fn base_repository(
 ) -> Result<Option<ImageRef>, SettingsError> {
     let file = &settings.file;
     let written = ("base_repo", file.base_repo.as_deref());
-    Behind { environment, file }.first(flag, env_vars::LARDER_BASE_REPO, written, repository)
+    Behind { environment, file }.first(flag, env_vars::LARDER_BASE_REPO, written, parse_repository)
 }
 
-/// `[HOST/]PATH`.
-fn repository(text: &str) -> Result<ImageRef, String> {
+/// Reads the name of a repository, `[HOST/]PATH`.
+///
+/// # Errors
+///
+/// Fails on what is no name, and on the name of an image, with what is wrong.
+pub fn parse_repository(text: &str) -> Result<ImageRef, String> {
     let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
     let has_tag = text.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
     if has_tag { Err(format!("`{text}` names an image: leave the tag out")) } else { Ok(name) }
@@ -130,9 +134,12 @@ mod tests {
 
     #[test]
     fn a_repository_has_no_tag() {
-        assert_eq!(repository("reg.example:5000/a/app").unwrap().repository(), "reg.example:5000/a/app");
-        assert!(repository("reg.example/app:cache").unwrap_err().contains("leave the tag out"));
-        assert!(repository("App").is_err());
+        assert_eq!(
+            parse_repository("reg.example:5000/a/app").unwrap().repository(),
+            "reg.example:5000/a/app"
+        );
+        assert!(parse_repository("reg.example/app:cache").unwrap_err().contains("leave the tag out"));
+        assert!(parse_repository("App").is_err());
     }
 
     #[test]

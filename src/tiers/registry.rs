@@ -35,6 +35,8 @@ pub struct RegistryTier {
     pub platforms: Vec<String>,
     /// How the engine keeps images; that is what an image's id depends on.
     pub images: ImageStore,
+    /// The id that alone is taken, where that is known: the engine has it, or would have it, under this one.
+    pub only: Option<String>,
     /// The engine that the image is wanted in.
     pub wanted_in: Option<Engine>,
     /// How long moving an image may take.
@@ -239,8 +241,12 @@ impl RegistryTier {
             for platform in &self.platforms {
                 images.extend(repository.image(&manifest, platform).await?);
             }
-            if images.len() == self.platforms.len() {
-                return Ok(Some(Found { images, manifest }));
+            if images.len() < self.platforms.len() {
+                continue;
+            }
+            let found = Found { images, manifest };
+            if self.only.as_ref().is_none_or(|only| *only == self.id(&found)) {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -300,13 +306,18 @@ impl RegistryTier {
         Ok((image, bytes))
     }
 
-    /// Lets the image `id`, which was just pushed under the first name of each target, be found again. Answers whether
-    /// it is in all of them; somebody else may have pushed meanwhile.
+    /// Lets the image `id` of these `layers`, which was just pushed under the first name of each target, be found again.
+    /// Answers whether it is in all of them; somebody else may have pushed meanwhile.
     ///
     /// # Errors
     ///
     /// Fails when a registry refuses or takes too long.
-    pub async fn publish(&self, targets: &mut [Target], id: &str) -> Result<bool, RegistryError> {
+    pub async fn publish(
+        &self,
+        targets: &mut [Target],
+        id: &str,
+        layers: Option<&[String]>,
+    ) -> Result<bool, RegistryError> {
         let host = host_of(targets);
         let own = self.own_tag();
         let publish = async {
@@ -315,8 +326,11 @@ impl RegistryTier {
                 let Some(tag) = names.first().and_then(ImageRef::tag) else { continue };
                 let Some(manifest) = repository.manifest(tag).await? else { return Ok(false) };
                 let image = repository.image(&manifest, &self.platforms[0]).await?;
-                let is_it = manifest.digest.to_string() == id
-                    || image.is_some_and(|image| image.id.to_string() == id);
+                // An engine may push less than an index: the image alone.
+                let is_same = |image: RemoteImage| {
+                    image.id.to_string() == id || layers.is_some_and(|layers| layers == image.config.layers)
+                };
+                let is_it = manifest.digest.to_string() == id || image.is_some_and(is_same);
                 if is_it {
                     repository.put(&own, &manifest).await?;
                 }

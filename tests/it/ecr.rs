@@ -265,6 +265,31 @@ fn images_are_pushed_to_a_new_repository_pulled_and_cleaned_up() {
 }
 
 #[test]
+fn parts_of_what_has_a_tag_are_not_without_one() {
+    let Some(engine) = engines().into_iter().find(crate::engines::Engine::is_containerd) else { return };
+    let ecr = Ecr::start();
+    let context = TestContext::new(&engine);
+    write(&context);
+    let repository = format!("{}/app", ecr.host);
+    let push = |more: &[&str]| {
+        let name = format!("{repository}:1");
+        let own = ["--push", "--create-repository", "--tiers", "engine", "-t", &name, "--provenance=true"];
+        ecr.build(&context, "a", &[&own[..], more].concat());
+    };
+    let untagged = || {
+        let clean = ["ecr", "clean", &repository, "--untagged", "--dry-run", "--format", "json"];
+        let report: Value = serde_json::from_str(&ecr.larder(&context, &clean).success().stdout).unwrap();
+        report["removed"].as_array().unwrap().len()
+    };
+    push(&[]);
+    assert!(ecr.ask("DescribeRepositories").contains("app"));
+    assert_eq!(untagged(), 0, "an index and what it names");
+    context.write("app.py", "2");
+    push(&[]);
+    assert_eq!(untagged(), 3, "the index that had the tag before, its image and its attestation");
+}
+
+#[test]
 fn a_lifecycle_policy_is_shown_compared_and_written() {
     let ecr = Ecr::start();
     let context = project();
@@ -339,6 +364,27 @@ fn who_has_no_identity_or_names_no_registry_of_amazons_is_told() {
         .env_remove("AWS_SECRET_ACCESS_KEY")
         .env("AWS_EC2_METADATA_DISABLED", "true");
     finish(&mut command, None).failure(2, "no usable AWS identity").hint("AWS_PROFILE");
+    // Whatever the environment names, the host in the name is meant.
+    let tagged = format!("{}/app:1", ecr.host);
+    for (arguments, cause) in [
+        (&["ecr", "clean", "registry.example/app", "--tag", "9"][..], "is no registry of Amazon's"),
+        (&["ecr", "lifecycle", "127.0.0.1:9/app", "--apply"], "is no registry of Amazon's"),
+        (&["ecr", "push", "--create", "127.0.0.1:9/app:1"], "is no registry of Amazon's"),
+        (&["ecr", "clean", &tagged, "--tag", "9"], "leave the tag out"),
+        (&["ecr", "lifecycle", &tagged], "leave the tag out"),
+        (&["--read-only", "ecr", "clean", "a/b", "--tag", "9"], "--read-only"),
+        (&["--read-only", "ecr", "lifecycle", "a/b", "--apply"], "--read-only"),
+        (&["ecr", "lifecycle", "a/b", "--untagged-days", "0"], "0 is not in 1"),
+        (&["ecr", "clean", "a/b", "--tag", ""], "--tag"),
+    ] {
+        ecr.larder(&context, arguments).failure(2, cause);
+    }
+    // The SDK would take an empty address for one.
+    let mut command = context.command(&["ecr", "login", "registry.example"]);
+    let run = finish(command.env("AWS_ENDPOINT_URL", "").env("AWS_ENDPOINT_URL_STS", ""), None);
+    run.failure(2, "is no registry of Amazon's");
+    let mut command = context.command(&["ecr", "login", "123456789012.dkr.ecr.eu-north-1.amazonaws.com"]);
+    finish(command.env("AWS_ENDPOINT_URL", "garbage"), None).failure(2, "`garbage` is no address");
     let mut command = context.command(&["ecr", "lifecycle", "127.0.0.1:9/app"]);
     command
         .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::exports::Exports;
@@ -39,6 +39,12 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const REGISTRY_CACHES_SINCE: ApiVersion = ApiVersion { major: 1, minor: 44 };
 /// What the image with an inline cache says of the layers in it, or in the registry cache beside it: their mark.
 const MARK: &str = "larder.layers";
+/// One build of this process at a time leaves layers.
+static KEEPING: Mutex<()> = Mutex::const_new(());
+/// The pause before layers are pushed again, after another job has taken the name away; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+/// What an engine says when another job gives the same name to its image, or removes it.
+const TAKEN: [&str; 4] = ["No such image", "tag does not exist", "does not exist locally", "already exists"];
 /// Status messages waiting to be dropped.
 const WAITING: usize = 256;
 
@@ -120,6 +126,13 @@ pub(super) fn import_fault(
 }
 
 impl KeepLayersError {
+    /// Whether another job on this engine came in between.
+    fn is_of_another_job(&self) -> bool {
+        let said = chain(self);
+        matches!(self, Self::Solve(_) | Self::Engine(_) | Self::Push(_))
+            && TAKEN.iter().any(|words| said.contains(words))
+    }
+
     /// What would help, in a line; `place` is the repository.
     fn remedy(&self, place: &ImageRef) -> String {
         let place = place.repository();
@@ -189,8 +202,7 @@ impl Job<'_> {
     /// The repository that layers are kept in.
     fn layers_place(&self) -> Option<ImageRef> {
         let first = || self.build.tags.first().filter(|_| self.wants_push());
-        let is_used = self.build.tiers.layers && self.runs_every_step().is_none();
-        self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| is_used).cloned()
+        self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| self.build.tiers.layers).cloned()
     }
 
     /// Whether the engine reads BuildKit's registry caches.
@@ -210,6 +222,11 @@ impl Job<'_> {
     /// Looks for caches of layers.
     pub(super) async fn look_for_layers(&mut self, keys: Option<&BuildKeys>) -> Result<(), CommandError> {
         let Some(place) = self.layers_place() else { return Ok(()) };
+        if self.runs_every_step().is_some() {
+            // None are taken; what is made anew stands in for what is there.
+            self.layers = LayerCaches { place: Some(place), ..LayerCaches::default() };
+            return Ok(());
+        }
         let unsigned = self.settings.store.terms.trust.is_strict();
         if self.registry_is_down || unsigned {
             let reason = if unsigned {
@@ -313,7 +330,8 @@ impl Job<'_> {
             }
         }
         let noted = builder.note_steps(self.record.step_list.iter().filter_map(mark));
-        self.record.steps.imported = imported.len();
+        // Builds of several images at once may share a step.
+        self.record.steps.imported = imported.len().min(self.record.steps.cached);
         for index in imported {
             self.record.step_list[index].imported = true;
         }
@@ -351,13 +369,22 @@ impl Job<'_> {
             _ => None,
         };
         let keeping = async {
+            // Builds of several images at once may have one repository, and the engine names what is pushed.
+            let _alone = KEEPING.lock().await;
             if self.are_layers_kept(&inline, full.as_ref(), &place).await? {
                 return Ok(false);
             }
             if let Some(full) = &full {
                 self.export_cache(full).await?;
             }
-            self.push_inline_cache(&inline, mark).await?;
+            let mut pause = PAUSE;
+            while let Err(error) = self.push_inline_cache(&inline, mark.clone()).await {
+                if !error.is_of_another_job() || pause > PAUSE * 4 {
+                    return Err(error);
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
             Ok(true)
         };
         let kept = interruptible(tokio::time::timeout(deadline, Box::pin(keeping))).await?;

@@ -76,7 +76,16 @@ pub(super) async fn run(
         if let Some(dockerfile) = base {
             let repository = base_repository(("base-repo", base_repo.as_deref()), settings, environment)?;
             let (of_base, given) = (args_of_base(dockerfile, &build), (settings, environment));
-            let base = Box::pin(ensure(&of_base, repository, base_requirements, given, *printer)).await?;
+            if let Some(given) = build.source.build_arg.iter().find(|given| is_base_image(given)) {
+                return Err(CommandError::config_line(format!("--base, and --build-arg {given}"))
+                    .hint("--base hands its image on as BASE_IMAGE: leave one of the two out"));
+            }
+            let making = ensure(&of_base, repository, base_requirements, given, *printer);
+            let (base, failed) = Box::pin(making).await?;
+            if let Some(error) = failed {
+                // An image that is built and cannot be pushed is of use here all the same.
+                printer.warn(&format!("{}; going on with what the engine has", error.cause));
+            }
             build.source.build_arg.push(format!("{BASE_IMAGE}={}", base.reference));
             purpose.base = Some(base);
         }
@@ -96,6 +105,11 @@ pub(super) async fn run(
         builds.push(NamedBuild { name: name.to_owned(), build, purpose: Purpose::default() });
     }
     images(&builds, settings, *printer).await.map(drop)
+}
+
+/// Whether a build argument, as it was typed, is the base image.
+fn is_base_image(given: &str) -> bool {
+    given.split('=').next() == Some(BASE_IMAGE)
 }
 
 /// What an image is built for.

@@ -8,6 +8,7 @@ use crate::commands::error::{CommandError, ErrorKind, chain};
 use crate::commands::moving::watched;
 use crate::commands::registries::PushError;
 use crate::output::summary;
+use crate::registry::ImageRef;
 use crate::store::Meter;
 
 /// How an engine says that it does not reach a registry.
@@ -40,25 +41,38 @@ impl Job<'_> {
             let (clock, meter) = (Instant::now(), Meter::default());
             let pushing = Box::pin(self.registries.push(engine, tag, &meter));
             let pushed = watched("pushing the image", pushing, &meter, self.settings, self.teller()).await?;
-            let pushed = pushed.map_err(|error| {
-                let error = match error {
-                    PushError::Login(error) => return CommandError::config(&error).hint(error.remedy()),
-                    PushError::Engine(error) => error,
-                };
-                let hint = if self.settings.ecr.host(tag.host()).is_some() {
-                    "--create-repository makes a repository that does not exist; pushing takes ecr:PutImage, \
-                     ecr:InitiateLayerUpload, ecr:UploadLayerPart and ecr:CompleteLayerUpload"
-                        .to_owned()
-                } else if UNREACHED.iter().any(|words| chain(&error).contains(words)) {
-                    format!("check that {} is up and can be reached from the engine", tag.host())
-                } else {
-                    format!("check that the repository exists and that you are logged in to {}", tag.host())
-                };
-                let cause = format!("cannot push {}: {}", tag.familiar(), chain(&error));
-                CommandError { kind: ErrorKind::Push, ..CommandError::build(cause) }.hint(hint)
-            })?;
-            self.printer.note(&summary::pushed(&tag.familiar(), pushed, clock.elapsed()));
+            let pushed = match pushed {
+                Ok(pushed) => pushed,
+                Err(error) => return Err(self.push_fault(tag, &error).await),
+            };
+            if let Some(printer) = self.teller() {
+                printer.note(&summary::pushed(&tag.familiar(), pushed, clock.elapsed()));
+            }
         }
         Ok(())
+    }
+
+    /// Why the image was not pushed, and what would help.
+    async fn push_fault(&self, tag: &ImageRef, error: &PushError) -> CommandError {
+        let cause = format!("cannot push {}: {}", tag.familiar(), chain(error));
+        let is_ecr = matches!(self.settings.ecr.registry(tag.host()).await, Ok(Some(_)));
+        let hint = match error {
+            PushError::Login(error) => error.remedy(),
+            PushError::Engine(_) if cause.contains("immutable") => {
+                format!("{} cannot be replaced: push another tag", tag.familiar())
+            }
+            PushError::Engine(_) if is_ecr => {
+                "--create-repository makes a repository that does not exist; pushing takes ecr:PutImage, \
+                 ecr:InitiateLayerUpload, ecr:UploadLayerPart and ecr:CompleteLayerUpload"
+                    .to_owned()
+            }
+            PushError::Engine(_) if UNREACHED.iter().any(|words| cause.contains(words)) => {
+                format!("check that {} is up and can be reached from the engine", tag.host())
+            }
+            PushError::Engine(_) => {
+                format!("check that the repository exists and that you are logged in to {}", tag.host())
+            }
+        };
+        CommandError { kind: ErrorKind::Push, ..CommandError::build(cause) }.hint(hint)
     }
 }

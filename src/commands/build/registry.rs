@@ -81,6 +81,7 @@ impl Job<'_> {
             platforms: keys.platforms.clone(),
             // A buildkitd knows what it pushes by its manifest.
             images: if self.engine.is_some() { self.image_store().await? } else { ImageStore::Containerd },
+            only: None,
             wanted_in: None,
             deadline: self.build.tiers.archive_timeout,
             read_only: self.settings.store.terms.read_only,
@@ -123,6 +124,21 @@ impl Job<'_> {
         }))
     }
 
+    /// Gives the engine's image `id` its names in the registries, if these have the very same; whether that is so.
+    pub(super) async fn name_in_registry(
+        &mut self,
+        keys: &BuildKeys,
+        id: &str,
+    ) -> Result<bool, CommandError> {
+        if !self.build.tiers.registry {
+            return Ok(false);
+        }
+        let tier = RegistryTier { only: Some(id.to_owned()), ..self.registry_tier(keys).await? };
+        // What is at fault is told by the push.
+        let answer = self.ask_registries(&tier, &Arc::default()).await?;
+        Ok(answer.found.is_some())
+    }
+
     async fn ask_registries(
         &self,
         tier: &RegistryTier,
@@ -157,8 +173,14 @@ impl Job<'_> {
             return Ok(false);
         }
         let tier = self.registry_tier(keys).await?;
+        let layers = match &self.engine {
+            Some(engine) => engine.image(&id).await.ok().flatten().map(|image| image.config.layers),
+            None => None,
+        };
         let published = match self.timely_targets().await? {
-            Ok(mut targets) => interruptible(Box::pin(tier.publish(&mut targets, &id))).await?,
+            Ok(mut targets) => {
+                interruptible(Box::pin(tier.publish(&mut targets, &id, layers.as_deref()))).await?
+            }
             Err(error) => Err(error),
         };
         match published {

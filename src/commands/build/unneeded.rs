@@ -102,8 +102,11 @@ impl Job<'_> {
         self.account(report)
     }
 
-    /// Notes that the builder has the layers of these dependencies.
+    /// Notes that the builder has made the image, and has the layers of these dependencies.
     pub(super) async fn note_layers(&mut self, keys: &BuildKeys, image: &str) -> Result<(), CommandError> {
+        if let Ok(id) = image.parse() {
+            self.change_known_builder(Some(keys), |builder, _| builder.note_image(id)).await?;
+        }
         if keys.keys.layers.runs.is_empty() || self.record.mounts.is_empty() {
             return Ok(());
         }

@@ -235,13 +235,30 @@ impl Job<'_> {
         self.record.steps = StepCounts { total: keys.steps, cached: keys.steps, imported: 0 };
         self.record.outcome = Outcome::ImageHit;
         self.record.hit_tier = Some(tier.to_owned());
-        self.record.image_id = Some(id);
+        self.record.image_id = Some(id.clone());
         if tier == RegistryTier::NAME || !self.wants_push() {
             return Ok(());
         }
         self.is_of_key = true;
-        self.push(true).await?;
-        self.publish(keys).await.map(drop)
+        // An image that was pulled has lost what goes with it in its registry.
+        if !self.name_in_registry(keys, &id).await? {
+            self.push(true).await?;
+            self.publish(keys).await?;
+        }
+        if self.is_made_here(&id).await {
+            self.look_for_layers(Some(keys)).await?;
+            self.keep_layers(Some(keys)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the builder has made the image, and still has what it made of it, as far as is known.
+    async fn is_made_here(&self, id: &str) -> bool {
+        let made = match (self.known_builder().await, id.parse()) {
+            (Ok(builder), Ok(id)) => builder.has_made(id),
+            _ => false,
+        };
+        made && self.client.has_layers().await.unwrap_or(false)
     }
 
     /// Finds the entry of an image that the engine has, which is made where there is none.

@@ -7,7 +7,6 @@ use super::{Cache, CommandError};
 use crate::buildkit::Client;
 use crate::cli::{Format, TierArgs};
 use crate::output::usage::{RegistryUsage, Usage};
-use crate::registry::ecr::Ecr;
 use crate::settings::{Environment, TierSettings, base_repository};
 
 /// How long the engine may take to tell what its own cache holds.
@@ -32,10 +31,16 @@ fn registries(cache: &Cache<'_>, environment: &Environment) -> Result<Vec<Regist
     let base = base_repository(("base-repo", None), settings, environment)?;
     let mut usages = Vec::new();
     for place in kept.into_iter().chain(base) {
-        let Some(kind) = settings.ecr.host(place.host()) else { continue };
         on_a_runtime(async {
-            match Ecr::of(&kind, place.host()).await.images(place.path()).await {
-                Ok(images) => usages.push(RegistryUsage {
+            let asked = async {
+                match settings.ecr.registry(place.host()).await? {
+                    Some(ecr) => ecr.images(place.path()).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            match asked.await {
+                Ok(None) => {}
+                Ok(Some(images)) => usages.push(RegistryUsage {
                     repository: place.repository(),
                     images: images.len(),
                     bytes: images.iter().map(|image| image.bytes).sum(),

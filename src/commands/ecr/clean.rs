@@ -1,20 +1,26 @@
 //! `larder ecr clean`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{fault, repository};
+use super::{fault, may_write, repository};
 use crate::cli::{EcrCleanArgs, Format};
-use crate::commands::error::CommandError;
+use crate::commands::error::{CommandError, chain};
+use crate::commands::registries::Registries;
 use crate::commands::{print_json, print_text};
 use crate::output::Printer;
-use crate::registry::ecr::{Doomed, Removal, Wanted};
+use crate::registry::ecr::{Doomed, EcrImage, Removal, Wanted};
+use crate::registry::{ImageRef, RegistryError, within};
 use crate::settings::{Settings, duration};
 
 const SCHEMA: &str = "larder.ecr-clean.v1";
+/// How long the registry may take to tell what its indexes name.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -41,8 +47,17 @@ pub(super) async fn run(
     printer: Printer,
 ) -> Result<(), CommandError> {
     let wanted = wanted(args)?;
+    if !args.dry_run {
+        may_write(settings, "--dry-run tells what it would remove")?;
+    }
     let (name, ecr) = repository(&args.repository, settings).await?;
-    let images = ecr.images(name.path()).await.map_err(|error| fault(&error))?;
+    let mut images = ecr.images(name.path()).await.map_err(|error| fault(&error))?;
+    if wanted.untagged {
+        let parts = parts_of_tagged(&name, &images, settings);
+        let parts = within(name.host(), DEADLINE, Box::pin(parts)).await;
+        let parts = parts.map_err(|error| CommandError::build(chain(&error)).hint(error.remedy()))?;
+        images.retain(|image| !image.tags.is_empty() || !parts.contains(&image.digest));
+    }
     let doomed = wanted.of(&images);
     let removal = if args.dry_run {
         Removal { removed: doomed, refused: Vec::new() }
@@ -69,6 +84,22 @@ pub(super) async fn run(
         count => Err(CommandError::build(format!("{count} tags and images were not removed"))
             .hint("an image that an index names goes with that index alone")),
     }
+}
+
+/// The digests of what tagged indexes name: that goes with them alone.
+async fn parts_of_tagged(
+    name: &ImageRef,
+    images: &[EcrImage],
+    settings: &Settings,
+) -> Result<BTreeSet<String>, RegistryError> {
+    let mut repository = Registries::new(settings, None).repository(name).await?;
+    let mut parts = BTreeSet::new();
+    for image in images.iter().filter(|image| image.is_index && !image.tags.is_empty()) {
+        if let Some(index) = repository.manifest(&image.digest).await? {
+            parts.extend(repository.entries(&index)?.iter().map(ToString::to_string));
+        }
+    }
+    Ok(parts)
 }
 
 /// What the flags say; without any nothing is meant.

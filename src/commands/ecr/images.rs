@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{create, fault, repository};
+use super::{create, fault, image};
 use crate::cli::{EcrPullArgs, EcrPushArgs};
 use crate::commands::build::docker_engine;
 use crate::commands::error::{CommandError, chain};
@@ -19,6 +19,9 @@ use crate::store::Meter;
 /// How long a registry may take to say whether it has an image.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How engines say that they do not have what is to be pushed.
+const ABSENT: [&str; 3] = ["tag does not exist", "does not exist locally", "No such image"];
+
 pub(super) async fn pull(
     args: &EcrPullArgs,
     settings: &Settings,
@@ -26,7 +29,7 @@ pub(super) async fn pull(
 ) -> Result<(), CommandError> {
     let (engine, registries) = connected(settings).await?;
     for text in &args.image {
-        let (name, _) = repository(text, settings).await?;
+        let (name, _) = image(text, settings).await?;
         let refused = |error: RegistryError| CommandError::build(chain(&error)).hint(error.remedy());
         let mut repository = registries.repository(&name).await.map_err(refused)?;
         let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
@@ -59,7 +62,7 @@ pub(super) async fn push(
 ) -> Result<(), CommandError> {
     let (engine, registries) = connected(settings).await?;
     for text in &args.image {
-        let (name, ecr) = repository(text, settings).await?;
+        let (name, ecr) = image(text, settings).await?;
         if args.create.create {
             let new =
                 NewRepository { scan_on_push: args.create.scan_on_push, immutable: args.create.immutable };
@@ -70,6 +73,10 @@ pub(super) async fn push(
         let pushed = watched("pushing", pushing, &meter, settings, Some(printer)).await?;
         let pushed = pushed.map_err(|error| match error {
             PushError::Login(error) => CommandError::config(&error).hint(error.remedy()),
+            PushError::Engine(error) if ABSENT.iter().any(|words| chain(&error).contains(words)) => {
+                CommandError::build(format!("the engine has no image {}", name.familiar()))
+                    .hint("larder build -t makes it; larder build --push pushes it as well")
+            }
             PushError::Engine(error) => CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error)))
                 .hint("--create makes a repository that does not exist; pushing takes ecr:PutImage and ecr:UploadLayerPart"),
         })?;

@@ -1,6 +1,6 @@
 //! `larder ecr lifecycle`.
 
-use super::{fault, repository};
+use super::{fault, may_write, repository};
 use crate::cli::EcrLifecycleArgs;
 use crate::commands::error::CommandError;
 use crate::commands::print_text;
@@ -16,6 +16,9 @@ pub(super) async fn run(
     settings: &Settings,
     printer: Printer,
 ) -> Result<(), CommandError> {
+    if args.apply {
+        may_write(settings, "without --apply it only tells what it would write")?;
+    }
     let (name, ecr) = repository(&args.repository, settings).await?;
     let protected = PROTECTED.map(str::to_owned).into_iter().chain(args.protect.iter().cloned());
     let wanted =

@@ -11,7 +11,7 @@ use crate::cli::{EcrArgs, EcrCommand, EcrLoginArgs};
 use crate::output::Printer;
 use crate::registry::ecr::{Ecr, EcrError, NewRepository};
 use crate::registry::{ImageRef, InvalidImageRef};
-use crate::settings::Settings;
+use crate::settings::{Settings, parse_repository};
 
 pub(super) async fn run(args: &EcrArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
     match &args.command {
@@ -46,12 +46,8 @@ pub(super) async fn create_repository(
     settings: &Settings,
     printer: Printer,
 ) -> Result<(), EcrError> {
-    let Some(kind) = settings.ecr.host(name.host()) else { return Ok(()) };
-    // Who hands out no token for a registry has no say in it.
-    if settings.ecr.credentials(name.host()).await?.is_none() {
-        return Ok(());
-    }
-    create(&Ecr::of(&kind, name.host()).await, name, NewRepository::default(), printer).await
+    let Some(ecr) = settings.ecr.registry(name.host()).await? else { return Ok(()) };
+    create(&ecr, name, NewRepository::default(), printer).await
 }
 
 async fn create(ecr: &Ecr, name: &ImageRef, new: NewRepository, printer: Printer) -> Result<(), EcrError> {
@@ -61,13 +57,27 @@ async fn create(ecr: &Ecr, name: &ImageRef, new: NewRepository, printer: Printer
     Ok(())
 }
 
-/// The name of a repository or image, and the registry that it is in.
-async fn repository(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
+/// The name of an image, and the registry that it is in.
+async fn image(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
     let name: ImageRef =
         text.parse().map_err(|error: InvalidImageRef| CommandError::config(&error).hint("REGISTRY/NAME"))?;
-    let kind = settings.ecr.host(name.host()).ok_or_else(|| not_amazons(name.host()))?;
-    let ecr = Ecr::of(&kind, name.host()).await;
+    let ecr = settings.ecr.registry(name.host()).await.map_err(|error| fault(&error))?;
+    let ecr = ecr.ok_or_else(|| not_amazons(name.host()))?;
     Ok((name, ecr))
+}
+
+/// The name of a repository alone, and the registry that it is in.
+async fn repository(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
+    let name = parse_repository(text).map_err(CommandError::config_line)?;
+    image(&name.repository(), settings).await
+}
+
+/// Refuses to change what the job may only read.
+fn may_write(settings: &Settings, hint: &'static str) -> Result<(), CommandError> {
+    if settings.store.terms.read_only {
+        return Err(CommandError::config_line("--read-only, and this changes a repository").hint(hint));
+    }
+    Ok(())
 }
 
 fn not_amazons(registry: &str) -> CommandError {

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 
 use super::token::Token;
 use super::{Doomed, EcrError, EcrHost, LifecyclePolicy};
+use crate::registry::manifest::is_index;
 
 /// How long one answer may take, with all that is asked for an identity.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,6 +45,8 @@ pub struct EcrImage {
     pub digest: String,
     /// Its tags.
     pub tags: Vec<String>,
+    /// It is an index, which names other images.
+    pub is_index: bool,
     /// Bytes of its layers, as they are stored.
     pub bytes: u64,
     /// When it was pushed.
@@ -176,6 +179,7 @@ impl Ecr {
             images.extend(page.image_details().iter().map(|image| EcrImage {
                 digest: image.image_digest().unwrap_or_default().to_owned(),
                 tags: image.image_tags().to_vec(),
+                is_index: image.image_manifest_media_type().is_some_and(is_index),
                 bytes: image.image_size_in_bytes().and_then(|size| size.try_into().ok()).unwrap_or_default(),
                 pushed: image.image_pushed_at().and_then(time),
                 pulled: image.last_recorded_pull_time().and_then(time),

@@ -64,6 +64,9 @@ pub enum EcrError {
         /// The one that the tokens are for.
         told: String,
     },
+    /// What is to stand for AWS has no usable address.
+    #[error("`{0}` is no address of a server")]
+    Endpoint(String),
     /// The policy that the repository has cannot be read.
     #[error("the lifecycle policy of {0} makes no sense: {1}")]
     Policy(String, String),
@@ -92,6 +95,9 @@ impl EcrError {
             }
             Self::OfAnother { told, .. } => {
                 format!("name images as {told}/NAME, or correct AWS_ENDPOINT_URL")
+            }
+            Self::Endpoint(_) => {
+                "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL begin with http:// or https://".to_owned()
             }
             Self::Policy(..) => "repair it in the console".to_owned(),
         }

@@ -87,6 +87,9 @@ impl EcrLogin {
     /// Fails when AWS hands out no token.
     pub async fn credentials(&self, host: &str) -> Result<Option<(Credentials, Timestamp)>, EcrError> {
         let Some(kind) = self.host(host) else { return Ok(None) };
+        if let Some(endpoint) = self.endpoint.as_deref().filter(|address| !address.starts_with("http")) {
+            return Err(EcrError::Endpoint(endpoint.to_owned()));
+        }
         let mut asking = self.asking.lock().await;
         if asking.contains(host) {
             return Ok(None);
@@ -109,6 +112,21 @@ impl EcrLogin {
         };
         let Token { username, secret, expires, .. } = token;
         Ok(Some((Credentials { username, secret }, expires)))
+    }
+
+    /// The registry `host`; `None` for one that is not Amazon's, and that nothing stands for.
+    ///
+    /// # Errors
+    ///
+    /// Fails when that takes a token and AWS hands out none.
+    pub async fn registry(&self, host: &str) -> Result<Option<Ecr>, EcrError> {
+        let Some(kind) = self.host(host) else { return Ok(None) };
+        // Who hands out no token for a registry has no say in it.
+        let is_told = kind != EcrHost::Elsewhere || self.is_endpoint(host);
+        if !is_told && self.credentials(host).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Ecr::of(&kind, host).await))
     }
 
     /// Whether a registry has the address that stands for AWS's.

@@ -84,6 +84,7 @@ mod tests {
     fn image(digest: &str, tags: &[&str], pushed: i64) -> EcrImage {
         EcrImage {
             digest: digest.to_owned(),
+            is_index: false,
             tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             bytes: 10,
             pushed: Timestamp::from_second(pushed).ok(),

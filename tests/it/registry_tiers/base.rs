@@ -132,4 +132,12 @@ fn mistakes_are_told_with_what_to_do() {
     agent.context.larder(&arguments).failure(2, "does not take the base image").hint("ARG BASE_IMAGE");
     agent.context.larder(&["build", "--base", "Dockerfile.base", "a", "b"]).failure(2, "several are named");
     agent.context.larder(&["base", "build", "--repo", "app:1"]).failure(2, "leave the tag out");
+    agent.context.larder(&["base", "build", "-t", "app:1"]).failure(2, "--tag is not for").hint("--repo");
+    let both = ["build", "--base", "Dockerfile.base", "--build-arg", "BASE_IMAGE=x", "."];
+    agent.context.larder(&both).failure(2, "--build-arg BASE_IMAGE=x").hint("leave one");
+    // Nobody could pull what was not pushed.
+    let down =
+        ["base", "build", "-f", "Dockerfile.base", "--cache-dir", &cache, "--repo", "127.0.0.1:9/base"];
+    let run = agent.context.larder(&down).failure(1, "cannot push 127.0.0.1:9/base");
+    assert_eq!(run.stdout, "");
 }

@@ -80,6 +80,30 @@ fn a_pushed_image_is_pulled_where_it_is_wanted() {
 }
 
 #[test]
+fn an_image_that_was_pulled_is_pushed_again_as_it_was() {
+    for engine in engines() {
+        let registry = Registry::open();
+        let agent = Agent::new(&engine);
+        let name = |tag: &str| format!("{}/app:{tag}", registry.host);
+        agent.build(&["--push", "-t", &name("1")]);
+        // As on another agent: what was built is gone.
+        drop(engine.docker().args(["rmi", "-f", &name("1")]).output().unwrap());
+        let other = agent.other(&engine, "b");
+        let pulled = other.build(&["--push", "--load", "-t", &name("2")]);
+        assert!(pulled.is_hit_in_registry(), "{}", pulled.run.stderr);
+        let again = other.build(&["--push", "-t", &name("3")]);
+        assert_eq!(again.record["hit_tier"], "engine", "{}", again.run.stderr);
+        assert!(!again.run.stderr.contains("warning"), "{}: {}", engine.name, again.run.stderr);
+        assert_eq!(registry.manifest("app", "3"), registry.manifest("app", "1"), "{}", engine.name);
+        // Elsewhere it is pushed by the engine, which may have less than an index.
+        let elsewhere = Registry::open();
+        let moved = other.build(&["--push", "-t", &format!("{}/app:4", elsewhere.host)]);
+        assert!(!moved.run.stderr.contains("warning"), "{}: {}", engine.name, moved.run.stderr);
+        assert!(tags(&elsewhere, "app").contains(&"larder-KEY".to_owned()), "{}", engine.name);
+    }
+}
+
+#[test]
 fn an_image_is_taken_over_from_another_repository_of_its_registry() {
     let all = engines();
     for (index, engine) in all.iter().enumerate() {

@@ -1,8 +1,11 @@
 //! Layers that a registry has. That engines which were wiped take them is shown by `scripts/check-registry.sh`.
 
+use serde_json::Value;
+
 use super::{Agent, tags};
 use crate::engines::{any_engine, engines, special};
 use crate::registries::Registry;
+use crate::support::BUSYBOX;
 
 #[test]
 fn another_engine_takes_the_layers_that_the_first_has_made() {
@@ -82,4 +85,62 @@ fn a_build_that_runs_every_step_takes_no_layers() {
     let fresh = agent.other(&any_engine(), "b").build(&["--push", "-t", &name, "--no-cache"]);
     assert_eq!(fresh.steps(), [5, 0, 0]);
     assert!(!fresh.run.stderr.contains("importing cache"), "{}", fresh.run.stderr);
+}
+
+#[test]
+fn what_was_made_anew_stands_in_for_the_layers_that_were_there() {
+    for engine in engines() {
+        let registry = Registry::open();
+        let agent = Agent::new(&engine);
+        let name = |tag: &str| format!("{}/app:{tag}", registry.host);
+        agent.context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN date +%N > /stamp\nCOPY app.py /\n"));
+        let layers = |tag: &str| {
+            let config: Value = serde_json::from_str(&registry.config("app", tag)).unwrap();
+            config["rootfs"]["diff_ids"].clone()
+        };
+        agent.build(&["--push", "-t", &name("1"), "--provenance=false"]);
+        let first = layers("cache");
+        assert_eq!(first, layers("1"), "{}", engine.name);
+        agent.build(&["--push", "-t", &name("2"), "--provenance=false", "--force-rebuild"]);
+        assert_ne!(layers("2"), first, "{}", engine.name);
+        assert_eq!(layers("cache"), layers("2"), "{}: the next build would undo it", engine.name);
+    }
+}
+
+#[test]
+fn an_image_of_the_engine_leaves_its_layers_when_it_is_pushed() {
+    for engine in engines() {
+        let registry = Registry::open();
+        let agent = Agent::new(&engine);
+        agent.build(&["-t", &agent.context.tag("tested")]);
+        let pushed = agent.build(&["--push", "-t", &format!("{}/app:1", registry.host)]);
+        assert_eq!(pushed.record["hit_tier"], "engine", "{}", pushed.run.stderr);
+        let tags = tags(&registry, "app");
+        assert!(tags.contains(&"cache".to_owned()), "{}: {tags:?}: {}", engine.name, pushed.run.stderr);
+        assert_eq!(tags.contains(&"buildcache".to_owned()), engine.is_containerd(), "{}", engine.name);
+    }
+}
+
+#[test]
+fn images_that_share_a_repository_leave_their_layers_at_the_same_time() {
+    for engine in engines() {
+        let registry = Registry::open();
+        let agent = Agent::new(&engine);
+        let mark = agent.context.tag("shared");
+        let images: String = ["a", "b"]
+            .map(|name| {
+                agent.context.write(
+                    &format!("Dockerfile.{name}"),
+                    format!("FROM {BUSYBOX}\nRUN echo {mark} {name} > /made\n"),
+                );
+                format!("  {name}:\n    dockerfile: Dockerfile.{name}\n    names: [{mark}-{name}]\n")
+            })
+            .concat();
+        agent
+            .context
+            .write("larder.yaml", format!("cache_repo: {}/shared\nimages:\n{images}", registry.host));
+        let cache = agent.path("cache");
+        let run = agent.context.larder(&["build", "--cache-dir", &cache, "--strict", "a", "b"]).success();
+        assert!(tags(&registry, "shared").contains(&"cache".to_owned()), "{}: {}", engine.name, run.stderr);
+    }
 }
