@@ -195,8 +195,8 @@ fn log_in(repository: &str) -> String {
 fn refused(repository: &str, status: StatusCode, message: &str) -> String {
     if message.contains("immutable") {
         return format!(
-            "let tags of {repository} that begin with `cache`, `buildcache` and `larder-` be replaced, or leave them out with \
-             --tiers engine,archive,mounts"
+            "push another tag, or let {repository} replace this one; larder's own begin with `cache`, `buildcache` and \
+             `larder-`, and --tiers engine,archive,mounts leaves them out"
         );
     }
     match status {

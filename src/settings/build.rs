@@ -130,7 +130,10 @@ impl BuildSettings {
         if outputs.iter().any(|output| output.kind == (super::OutputKind::Image { push: true }))
             && tags.is_empty()
         {
-            return Err(SettingsError::flag("push", "the image needs a name: add --tag REGISTRY/NAME:TAG"));
+            return Err(SettingsError::flag(
+                "push",
+                "the image needs a name: add --tag REGISTRY/NAME:TAG, or names in larder.yaml",
+            ));
         }
         let timeout =
             match (&args.timeout, environment.get(env_vars::LARDER_TIMEOUT), &settings.file.timeout) {

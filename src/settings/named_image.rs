@@ -172,7 +172,9 @@ impl NamedImage {
             additional_context: typed.source.additional_context.clone().or(additional_context),
             ..typed.source.clone()
         };
-        let names = if self.names.is_empty() { vec![name.to_owned()] } else { self.names.clone() };
+        // By its own name it could only be meant for Docker Hub.
+        let is_called_so = self.names.is_empty() && !typed.push;
+        let names = if is_called_so { vec![name.to_owned()] } else { self.names.clone() };
         BuildArgs {
             context: self
                 .context

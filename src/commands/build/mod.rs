@@ -180,7 +180,7 @@ pub(super) async fn image(
     };
     job.record.base.clone_from(&purpose.base);
     job.record.names = build.tags.iter().map(crate::registry::ImageRef::familiar).collect();
-    let result = job.run().await;
+    let result = Box::pin(job.run()).await;
     let closed = job.close(&result, millis(clock.elapsed()));
     result.and(closed)?;
     Ok(Built { record: job.record, entry: job.entry })
@@ -287,7 +287,7 @@ impl Job<'_> {
         let keys = self.keys().await?;
         self.create_repositories().await?;
         if let (Some(hit), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
-            return self.finish_hit(hit, keys).await;
+            return Box::pin(self.finish_hit(hit, keys)).await;
         }
         self.look_for_layers(keys.as_ref()).await?;
         let mounts = self.restore_mounts(keys.as_ref()).await?;

@@ -20,7 +20,7 @@ use crate::settings::{Settings, duration};
 
 const SCHEMA: &str = "larder.ecr-clean.v1";
 /// How long the registry may take to tell what its indexes name.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 #[derive(Serialize)]
 struct Report<'a> {
