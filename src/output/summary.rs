@@ -87,6 +87,11 @@ pub fn pulled(name: &str, bytes: u64, elapsed: Duration) -> String {
     format!("pulled {name} in {}: {}\n", duration(millis(elapsed)), format_size(bytes, DECIMAL))
 }
 
+/// Tells of an image that is called `name` in its registry now, which has all of it.
+pub fn named(name: &str) -> String {
+    format!("pushed {name}: its registry has all of it\n")
+}
+
 /// Tells of an image that was pushed.
 pub fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> String {
     let PushProgress { sent, present, .. } = progress;

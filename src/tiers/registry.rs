@@ -143,12 +143,12 @@ impl RegistryTier {
             Ok(found) => found,
             Err(error) => return fault(error.into()),
         };
-        let Some(first) = found.iter().flatten().next().cloned() else {
+        if found.iter().all(Option::is_none) {
             let asked = targets.first().map(|target| target.repository.name());
             return Answer::miss(asked.map_or("no registry is asked".to_owned(), |name| {
                 format!("{name} has no image of this key")
             }));
-        };
+        }
         if self.wanted_in.is_some() && self.platforms.len() > 1 {
             // Engines pull one platform, without its attestations, and push no more than that afterwards.
             return Answer::miss("no engine pulls all of an image for several platforms");
@@ -164,11 +164,10 @@ impl RegistryTier {
                 return Answer::miss("no signed entry of the store vouches for the image in the registry");
             }
         }
-        let copied = match self.copy(targets, &found, meter).await {
-            Ok(copied) => copied,
+        let (found, copied) = match self.copy(targets, &found, meter).await {
+            Ok(everywhere) => everywhere,
             Err(error) => return fault(error),
         };
-        let found: Vec<Found> = found.into_iter().map(|own| own.unwrap_or_else(|| first.clone())).collect();
         let (mut image, mut bytes) = (None, 0);
         if let Some(engine) = &self.wanted_in {
             match self.pull(&targets[0], &found[0], engine, names, meter).await {
@@ -200,15 +199,19 @@ impl RegistryTier {
     }
 
     /// Lets the targets that have no image take it over from one that was found to have it, rather of the same registry.
-    /// Answers the bytes that moved.
+    /// Answers what each of them has now, and the bytes that moved.
     async fn copy(
         &self,
         targets: &mut [Target],
         found: &[Option<Found>],
         meter: &Meter,
-    ) -> Result<u64, TransferError> {
-        let mut bytes = 0;
-        for index in (0..targets.len()).filter(|index| found[*index].is_none()) {
+    ) -> Result<(Vec<Found>, u64), TransferError> {
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        for index in 0..targets.len() {
+            if let Some(own) = &found[index] {
+                all.push(own.clone());
+                continue;
+            }
             let host = targets[index].repository.image_name().host();
             let have = targets
                 .iter()
@@ -230,8 +233,9 @@ impl RegistryTier {
             });
             let copied = tokio::time::timeout(self.deadline, copying).await;
             bytes += copied.map_err(|_| TransferError::SlowCopy(name, self.deadline))??;
+            all.push(image.clone());
         }
-        Ok(bytes)
+        Ok((all, bytes))
     }
 
     async fn look_in(&self, repository: &mut Repository) -> Result<Option<Found>, RegistryError> {

@@ -26,6 +26,7 @@ mod whole;
 mod witness;
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -81,7 +82,15 @@ pub(super) async fn run(
                     .hint("--base hands its image on as BASE_IMAGE: leave one of the two out"));
             }
             let making = ensure(&of_base, repository, base_requirements, given, *printer);
-            let (base, failed) = Box::pin(making).await?;
+            let (base, failed) = match Box::pin(making).await {
+                Ok(made) => made,
+                Err(error) => {
+                    if let Some(path) = build.metadata_file.as_deref().filter(|_| error.kind != ErrorKind::Config) {
+                        tell_failed_base(path, &error)?;
+                    }
+                    return Err(error);
+                }
+            };
             if let Some(error) = failed {
                 // An image that is built and cannot be pushed is of use here all the same.
                 printer.warn(&format!("{}; going on with what the engine has", error.cause));
@@ -105,6 +114,14 @@ pub(super) async fn run(
         builds.push(NamedBuild { name: name.to_owned(), build, purpose: Purpose::default() });
     }
     images(&builds, settings, *printer).await.map(drop)
+}
+
+/// Writes what became of a build that came no further than its base.
+fn tell_failed_base(path: &Path, error: &CommandError) -> Result<(), CommandError> {
+    let mut record = BuildRecord::started(Timestamp::now());
+    record.error = Some(kept_words(&error.cause, true));
+    let json = serde_json::to_vec_pretty(&record).map_err(|error| CommandError::config(&error))?;
+    result_file::write(path, &json)
 }
 
 /// Whether a build argument, as it was typed, is the base image.

@@ -10,6 +10,7 @@ use super::{BuildKeys, Job};
 use crate::commands::error::CommandError;
 use crate::commands::moving::watched;
 use crate::engine::ImageStore;
+use crate::output::summary;
 use crate::registry::{ImageRef, RegistryError, within};
 use crate::settings::OutputKind;
 use crate::store::Meter;
@@ -117,6 +118,9 @@ impl Job<'_> {
             self.registry_is_down |= is_down;
             self.cache_fault(fault.as_ref())?;
         }
+        if answer.found.is_some() {
+            self.tell_named();
+        }
         Ok(answer.found.map(|taken| {
             let digest = taken.digest.to_string();
             self.record.more.insert("containerimage.digest".to_owned(), digest.into());
@@ -136,7 +140,19 @@ impl Job<'_> {
         let tier = RegistryTier { only: Some(id.to_owned()), ..self.registry_tier(keys).await? };
         // What is at fault is told by the push.
         let answer = self.ask_registries(&tier, &Arc::default()).await?;
+        if answer.found.is_some() {
+            self.tell_named();
+        }
         Ok(answer.found.is_some())
+    }
+
+    /// Says which names the image has got without a push.
+    fn tell_named(&self) {
+        if let Some(printer) = self.teller() {
+            for tag in self.build.tags.iter().filter(|_| self.wants_push()) {
+                printer.note(&summary::named(&tag.familiar()));
+            }
+        }
     }
 
     async fn ask_registries(

@@ -104,6 +104,9 @@ impl Job<'_> {
 
     /// Notes that the builder has made the image, and has the layers of these dependencies.
     pub(super) async fn note_layers(&mut self, keys: &BuildKeys, image: &str) -> Result<(), CommandError> {
+        if self.cache_is_down {
+            return Ok(());
+        }
         if let Ok(id) = image.parse() {
             self.change_known_builder(Some(keys), |builder, _| builder.note_image(id)).await?;
         }

@@ -3,7 +3,7 @@
 use super::{Agent, tags};
 use crate::engines::{Engine, any_engine, engines};
 use crate::registries::Registry;
-use crate::support::{BUSYBOX, Run};
+use crate::support::{BUSYBOX, Run, json};
 
 /// A project whose dependencies are in an image of their own.
 fn project(engine: &Engine) -> Agent {
@@ -135,6 +135,12 @@ fn mistakes_are_told_with_what_to_do() {
     agent.context.larder(&["base", "build", "-t", "app:1"]).failure(2, "--tag is not for").hint("--repo");
     let both = ["build", "--base", "Dockerfile.base", "--build-arg", "BASE_IMAGE=x", "."];
     agent.context.larder(&both).failure(2, "--build-arg BASE_IMAGE=x").hint("leave one");
+    agent.context.write("Dockerfile.bad", format!("FROM {BUSYBOX}\nRUN exit 7\n"));
+    agent.context.write("Dockerfile", "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n");
+    let metadata = agent.path("metadata.json");
+    let bad = ["build", "--cache-dir", &cache, "--base", "Dockerfile.bad", "--metadata-file", &metadata, "."];
+    agent.context.larder(&bad).failure(1, "exit code: 7");
+    assert_eq!(json(metadata.as_ref())["outcome"], "failed");
     // Nobody could pull what was not pushed.
     let down =
         ["base", "build", "-f", "Dockerfile.base", "--cache-dir", &cache, "--repo", "127.0.0.1:9/base"];
