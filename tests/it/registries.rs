@@ -174,7 +174,8 @@ fn an_image_is_pushed_with_the_users_login_and_is_a_base_behind_the_same_login()
         let again = format!("{}/app:again", registry.host);
         let run = context.larder(&["build", "--push", "-t", &again, "."]).success();
         assert!(
-            run.stderr.contains("image hit (engine)") && run.stderr.contains(&format!("pushed {again}: its registry")),
+            run.stderr.contains("image hit (engine)")
+                && run.stderr.contains(&format!("pushed {again}: its registry")),
             "{}",
             run.stderr
         );

@@ -85,7 +85,9 @@ pub(super) async fn run(
             let (base, failed) = match Box::pin(making).await {
                 Ok(made) => made,
                 Err(error) => {
-                    if let Some(path) = build.metadata_file.as_deref().filter(|_| error.kind != ErrorKind::Config) {
+                    if let Some(path) =
+                        build.metadata_file.as_deref().filter(|_| error.kind != ErrorKind::Config)
+                    {
                         tell_failed_base(path, &error)?;
                     }
                     return Err(error);
