@@ -64,6 +64,15 @@ impl<'a> KnownBuilder<'a> {
         self.notes.note_builder(&self.entry)
     }
 
+    /// Whether its user was not told yet what it cannot do, and is now.
+    pub(super) fn tell(&mut self) -> Result<bool, NotesError> {
+        let is_first = self.entry.tell();
+        if is_first {
+            self.notes.note_builder(&self.entry)?;
+        }
+        Ok(is_first)
+    }
+
     pub(super) fn has_had_step(&self, mark: Digest) -> bool {
         self.entry.has_had_step(mark)
     }

@@ -32,6 +32,9 @@ pub struct BuilderEntry {
     /// When it made an image, by its id.
     #[serde(default)]
     images: BTreeMap<Digest, Timestamp>,
+    /// Its user was told what it cannot do.
+    #[serde(default)]
+    is_told: bool,
 }
 
 /// Layers of dependencies.
@@ -82,6 +85,11 @@ impl BuilderEntry {
         forget_oldest(&mut self.images, MOST, |made| *made);
     }
 
+    /// Notes that its user is told what it cannot do; whether that is the first time.
+    pub fn tell(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_told, true)
+    }
+
     /// Whether it has had a step.
     pub fn has_had_step(&self, mark: Digest) -> bool {
         self.steps.contains_key(&mark)
@@ -120,6 +128,7 @@ impl Notes {
             mounts: BTreeMap::new(),
             steps: BTreeMap::new(),
             images: BTreeMap::new(),
+            is_told: false,
         }))
     }
 

@@ -391,6 +391,9 @@ impl Job<'_> {
         match kept.unwrap_or(Err(KeepLayersError::Late(deadline))) {
             Ok(false) => Ok(()),
             Ok(true) => {
+                if full.is_none() && keys.is_some_and(|keys| keys.target > 0) {
+                    self.tell_what_is_left_out().await?;
+                }
                 let references = full.into_iter().chain([inline]).map(|name| name.familiar()).collect();
                 let record = KeptLayersRecord { references, millis: millis(clock.elapsed()) };
                 if let Some(printer) = self.teller() {
@@ -408,6 +411,23 @@ impl Job<'_> {
                 self.cache_fault(&error)
             }
         }
+    }
+
+    /// Says once of a builder that it leaves no layers of the stages before the last one.
+    async fn tell_what_is_left_out(&mut self) -> Result<(), CommandError> {
+        let told = match self.known_builder().await {
+            Ok(mut builder) => builder.tell().map_err(Into::into),
+            Err(error) => Err(error),
+        };
+        match (told, self.teller()) {
+            (Ok(true), Some(printer)) => printer.note(
+                "only the last stage's layers are kept: Docker 25.0 and newer with containerd's image store \
+                 (\"features\": {\"containerd-snapshotter\": true} in daemon.json) keeps those of all stages\n",
+            ),
+            (Ok(_), _) => {}
+            (Err(error), _) => return self.cache_fault(&error),
+        }
+        Ok(())
     }
 
     /// Whether the registry has all of this: no step ran, and an image of the same layers is there.

@@ -22,6 +22,10 @@ fn a_pushed_image_is_named_in_its_registry_and_no_layer_moves() {
         let kept = if engine.is_containerd() { vec!["1", "buildcache"] } else { vec!["1"] };
         assert_eq!(tags(&registry, "app"), [&kept[..], &["cache", "larder-KEY"]].concat(), "{}", engine.name);
 
+        let (told, what) =
+            (|run: &str| run.contains("only the last stage's layers are kept"), &first.run.stderr);
+        assert_eq!(told(what), !engine.is_containerd(), "{}: {what}", engine.name);
+
         let other = agent.other(&all[(index + 1) % all.len()], "b");
         front.seen();
         let second = other.build(&["--push", "-t", &name("2"), "-t", &name("3")]);
@@ -38,6 +42,9 @@ fn a_pushed_image_is_named_in_its_registry_and_no_layer_moves() {
         }
         let here = other.context.engine.docker().args(["images", "-q", &name("2")]).output().unwrap();
         assert!(here.stdout.is_empty(), "it was not asked for here");
+        agent.context.write("app.py", "2\n");
+        let third = agent.build(&["--push", "-t", &name("4")]);
+        assert!(!told(&third.run.stderr), "it is told once: {}", third.run.stderr);
     }
 }
 
