@@ -43,7 +43,7 @@ step "base image" "$scripts/base-image.sh" busybox
 step "larder itself" build_larder
 start_pairs
 registry_pid=''
-trap 'status=$?; if [[ -n $registry_pid ]]; then kill "$registry_pid" || true; fi; (exit $status); session_end' EXIT
+trap 'status=$?; if [[ -n $registry_pid ]]; then kill "$registry_pid" || true; fi; set +e; (exit $status); session_end' EXIT
 step "registry" serve
 step "project" project
 

@@ -117,7 +117,7 @@ mkdir "$LARDER_RUN_DIR/bin" && ln -s "$LARDER" "$LARDER_RUN_DIR/bin/larder"
 PATH=$LARDER_RUN_DIR/bin:$PATH
 export XDG_CACHE_HOME=$LARDER_RUN_DIR/cache # larder's store: the pipelines must not find an older one
 step "git, a registry" "$scripts/need.sh" git:git docker-registry:docker-registry htpasswd:apache2-utils
-trap 'status=$?; stop_registry; (exit $status); session_end' EXIT
+trap 'status=$?; stop_registry; set +e; (exit $status); session_end' EXIT
 step "registry" serve_registry
 step "checkout" make_repository
 

@@ -186,7 +186,7 @@ if [[ -z ${LARDER:-} ]]; then
 fi
 LARDER=$(realpath "$LARDER")
 mkdir -p "$app"
-trap 'status=$?; stop_servers; (exit $status); session_end' EXIT
+trap 'status=$?; stop_servers; set +e; (exit $status); session_end' EXIT
 step "registries" serve tls
 serve http
 serve_ecr
