@@ -54,10 +54,10 @@ pub fn main() -> ExitCode {
 /// Becomes the same process without these variables, if there are any: the SDK of AWS reads them by itself, and an empty one
 /// as an address.
 fn restart_without(variables: &[&str]) {
-    let Ok(program) = std::env::current_exe() else { return };
     if variables.is_empty() {
         return;
     }
+    let Ok(program) = std::env::current_exe() else { return };
     let mut again = std::process::Command::new(program);
     again.args(std::env::args_os().skip(1));
     for variable in variables {

@@ -7,6 +7,7 @@ mod explain;
 mod exports;
 mod files;
 mod inputs;
+mod kept_layers;
 mod keys;
 mod layers;
 mod mounts;
@@ -77,8 +78,8 @@ pub(super) async fn run(
         if let Some(dockerfile) = base {
             let repository = base_repository(("base-repo", base_repo.as_deref()), settings, environment)?;
             let (of_base, given) = (args_of_base(dockerfile, &build), (settings, environment));
-            if let Some(given) = build.source.build_arg.iter().find(|given| is_base_image(given)) {
-                return Err(CommandError::config_line(format!("--base, and --build-arg {given}"))
+            if build.source.build_arg.iter().any(|given| is_base_image(given)) {
+                return Err(CommandError::config_line(format!("--base, and --build-arg {BASE_IMAGE}"))
                     .hint("--base hands its image on as BASE_IMAGE: leave one of the two out"));
             }
             let making = ensure(&of_base, repository, base_requirements, given, *printer);
@@ -321,20 +322,18 @@ impl Job<'_> {
             if is_over { Ok(()) } else { self.save_mounts(mounts, keys.as_ref(), built.is_err()).await };
         let (mut keeping, wants_push) = (keeping?, built?);
         let mut pushed = self.push(wants_push).await;
+        let mut is_published = false;
         if let (true, true, Some(keys)) = (self.wants_push(), pushed.is_ok(), &keys) {
-            pushed = match self.publish(keys).await {
-                Ok(false) if self.is_left_to_registry() => {
-                    keeping = self.keep_built(keys).await?;
-                    Ok(())
-                }
-                published => published.map(drop),
-            };
+            pushed = self.publish(keys).await.map(|is| is_published = is);
         }
         if pushed.is_ok() {
             pushed = self.keep_layers(keys.as_ref()).await;
         }
         if !matches!(&pushed, Err(error) if error.kind == ErrorKind::Interrupted) {
             // Also of an image that its registry refused.
+            if let (false, true, Some(keys)) = (is_published, self.is_left_to_registry(), &keys) {
+                keeping = self.keep_built(keys).await?;
+            }
             self.finish_keeping(keeping).await?;
         }
         pushed.and(saved)

@@ -134,7 +134,7 @@ fn mistakes_are_told_with_what_to_do() {
     agent.context.larder(&["base", "build", "--repo", "app:1"]).failure(2, "leave the tag out");
     agent.context.larder(&["base", "build", "-t", "app:1"]).failure(2, "--tag is not for").hint("--repo");
     let both = ["build", "--base", "Dockerfile.base", "--build-arg", "BASE_IMAGE=x", "."];
-    agent.context.larder(&both).failure(2, "--build-arg BASE_IMAGE=x").hint("leave one");
+    agent.context.larder(&both).failure(2, "--base, and --build-arg BASE_IMAGE").hint("leave one");
     agent.context.write("Dockerfile.bad", format!("FROM {BUSYBOX}\nRUN exit 7\n"));
     agent.context.write("Dockerfile", "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n");
     let metadata = agent.path("metadata.json");
@@ -146,4 +146,9 @@ fn mistakes_are_told_with_what_to_do() {
         ["base", "build", "-f", "Dockerfile.base", "--cache-dir", &cache, "--repo", "127.0.0.1:9/base"];
     let run = agent.context.larder(&down).failure(1, "cannot push 127.0.0.1:9/base");
     assert_eq!(run.stdout, "");
+    // Here it is of use all the same.
+    let tag = agent.context.tag("app");
+    let built = agent.build(&["--base", "Dockerfile.base", "--base-repo", "127.0.0.1:9/base", "-t", &tag]);
+    assert_eq!(built.record["outcome"], "built");
+    assert!(built.run.stderr.contains("going on with what the engine has"), "{}", built.run.stderr);
 }

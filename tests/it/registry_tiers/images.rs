@@ -1,10 +1,10 @@
 //! Whole images that a registry has.
 
-use super::front::Front;
+use super::front::{Fault, Front};
 use super::{Agent, tags};
 use crate::engines::{any_engine, engines};
 use crate::registries::Registry;
-use crate::support::BUSYBOX;
+use crate::support::{BUSYBOX, json};
 
 /// More than any manifest or config here, less than the one layer of the base image.
 const NO_LAYER: usize = 20_000;
@@ -84,6 +84,25 @@ fn a_pushed_image_is_pulled_where_it_is_wanted() {
         let here = third.context.engine.docker().args(["images", "-q", &tag]).output().unwrap();
         assert!(!here.stdout.is_empty());
     }
+}
+
+#[test]
+fn the_store_keeps_an_image_that_no_registry_has_and_what_is_asked_for() {
+    let registry = Registry::open();
+    let front = Front::before(&registry.host);
+    let agent = Agent::new(&any_engine());
+    let name = format!("{}/app:1", front.host);
+    let push = |key: &str, more: &[&str]| {
+        agent.build(&[&["--push", "-t", &name, "--key-extra", key], more].concat()).record["kept"].clone()
+    };
+    assert!(push("a=1", &[]).is_null());
+    assert!(push("a=2", &["--enable-cache"]).is_object());
+    front.fail("PUT", "/manifests/larder-", Fault::Answer("403 Forbidden", "{}"), usize::MAX);
+    assert!(push("a=3", &[]).is_object(), "it has no tag of its key");
+    let metadata = agent.path("refused.json");
+    let down = ["build", "--push", "-t", "127.0.0.1:9/app:1", "--metadata-file", &metadata, "."];
+    agent.context.larder(&down).failure(1, "cannot push");
+    assert!(json(metadata.as_ref())["kept"].is_object(), "its registry has refused it");
 }
 
 #[test]
