@@ -1,9 +1,9 @@
 //! Compiles the courier (`src/courier/main.rs`) as a static program, for larder to carry along.
 //!
-//! For each architecture the musl target is used where the toolchain has it,
-//! since its programs are smallest; for the architecture that larder itself is
-//! built for, else, glibc's static library. `LARDER_COURIERS` names the
-//! architectures that must not be missing (`amd64 arm64` for a release).
+//! That is done for the architecture that larder itself is built for, and for
+//! those that `LARDER_COURIERS` names (`amd64 arm64` for a release). The musl
+//! target is used where the toolchain has it, since its programs are smallest,
+//! else, for larder's own architecture, glibc's static library.
 
 #![allow(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
 
@@ -36,18 +36,20 @@ fn main() {
     let mut programs = String::new();
     for (name, rust) in ARCHITECTURES {
         let is_needed = rust == own || wanted.split_whitespace().any(|wanted| wanted == name);
+        if !is_needed {
+            continue;
+        }
         let program = out.join(format!("courier-{name}"));
         match compile(rust, rust == own, &program) {
             Ok(()) => {
                 let path = program.display().to_string();
                 writeln!(programs, "    ({name:?}, include_bytes!({path:?})),").expect("text grows");
             }
-            Err(reason) if is_needed => {
+            Err(reason) => {
                 println!("cargo::error=no static courier can be built for {name}: {reason}");
                 println!("cargo::error=`rustup target add {rust}-unknown-linux-musl` provides what it takes");
                 exit(1);
             }
-            Err(_) => {}
         }
     }
     let table = format!("const PROGRAMS: &[(&str, &[u8])] = &[\n{programs}];\n");

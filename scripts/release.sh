@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Purpose: build the larder that is handed out: one static program, which carries mounts of builders of both architectures.
 # Inputs:  LARDER_COURIERS  architectures of builders (default "amd64 arm64"; `rustup target add` of their musl targets)
-# Outputs: the program's path on stdout; exit 1 where it needs anything of the machine that it runs on. Needs musl's C
+# Outputs: the program's path on stdout; exit 1 where it needs anything of the machine that it runs on, or is over 30 MB. Needs musl's C
 #          compiler, which is installed where it is missing (root).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,11 +12,16 @@ target=$(uname -m)-unknown-linux-musl
   echo "the toolchain has no target $target: rustup target add $target" >&2
   exit 1
 }
-LARDER_COURIERS=${LARDER_COURIERS:-amd64 arm64} cargo build --release --target "$target"
-larder=${CARGO_TARGET_DIR:-target}/$target/release/larder
+LARDER_COURIERS=${LARDER_COURIERS:-amd64 arm64} cargo build --profile dist --target "$target"
+larder=${CARGO_TARGET_DIR:-target}/$target/dist/larder
 
 if readelf -lW "$larder" | grep -q INTERP; then
   echo "$larder is not static" >&2
+  exit 1
+fi
+bytes=$(stat -c %s "$larder")
+if ((bytes > 30000000)); then
+  echo "$larder has $bytes bytes, more than 30 MB" >&2
   exit 1
 fi
 "$larder" --version >&2
