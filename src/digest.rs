@@ -64,6 +64,31 @@ impl From<[u8; 32]> for Digest {
     }
 }
 
+/// A reader that digests what is read through it.
+pub(crate) struct DigestingReader<R> {
+    reader: R,
+    state: Sha256,
+}
+
+impl<R> DigestingReader<R> {
+    pub(crate) fn new(reader: R) -> Self {
+        Self { reader, state: Sha256::new() }
+    }
+
+    /// Returns the digest of everything that was read.
+    pub(crate) fn digest(self) -> Digest {
+        Digest(self.state.finalize().into())
+    }
+}
+
+impl<R: Read> Read for DigestingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.state.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{}", self.hex())

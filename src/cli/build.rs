@@ -119,7 +119,7 @@ pub struct BuildArgs {
 /// Which tiers are used.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TierArgs {
-    /// Use caches, which is the default, and keep the image even where that has been of no use; =false builds without any of larder's [env: LARDER_ENABLED]
+    /// Archive the image in the store, even if it is pushed; =false builds without any of larder's caches [env: LARDER_ENABLED]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub enable_cache: Option<bool>,
     /// Tiers to use: some of engine, registry, archive, layers, mounts [env: LARDER_TIERS] [default: all]

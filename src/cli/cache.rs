@@ -117,8 +117,8 @@ pub struct VerifyArgs {
 /// `larder cache export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Ids of entries, or their first digits
-    #[arg(required = true)]
+    /// Ids of entries, or their first digits; or images of the engine that larder has built, which are archived first
+    #[arg(required = true, value_name = "ENTRY | IMAGE")]
     pub ids: Vec<String>,
     /// File to write; - is standard output
     #[arg(long, short, value_name = "FILE")]

@@ -106,7 +106,7 @@ fn print_text(printer: Printer, text: &str) -> Result<(), CommandError> {
     })
 }
 
-fn on_a_runtime(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+fn on_a_runtime<T>(command: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

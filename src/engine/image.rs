@@ -1,7 +1,7 @@
 //! Images of the engine: finding, naming, and what a registry says of a name.
 
 use bollard::auth::DockerCredentials;
-use bollard::models::{ImageInspect, SystemInfo};
+use bollard::models::{ImageInspect, ImageSummary, SystemInfo};
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 
 use super::{Engine, EngineError, is_not_found};
@@ -84,13 +84,28 @@ impl Engine {
     }
 
     /// How many of `layers` (digests of uncompressed layers, the lowest first) the newest images of the engine begin with.
+    /// All images are asked only if neither those of the repository `name` nor those without a name have half of the
+    /// layers: containerd's store needs milliseconds for each image that it lists.
     ///
     /// # Errors
     ///
     /// Fails when the engine cannot be asked.
-    pub async fn common_layers(&self, layers: &[String]) -> Result<usize, EngineError> {
-        let options = ListImagesOptionsBuilder::default().build();
-        let mut images = self.docker.list_images(Some(options)).await.map_err(not_listed)?;
+    pub async fn common_layers(&self, layers: &[String], name: &str) -> Result<usize, EngineError> {
+        let mut common = 0;
+        for filter in [Some(("reference", name)), Some(("dangling", "true")), None] {
+            if common * 2 < layers.len() {
+                common = common.max(self.common_layers_of(filter, layers).await?);
+            }
+        }
+        Ok(common)
+    }
+
+    async fn common_layers_of(
+        &self,
+        filter: Option<(&str, &str)>,
+        layers: &[String],
+    ) -> Result<usize, EngineError> {
+        let mut images = self.listed(filter, false).await?;
         images.sort_unstable_by_key(|image| std::cmp::Reverse(image.created));
         let asked = images.iter().take(MOST_ASKED).map(|image| self.image(&image.id));
         let found = futures_util::future::join_all(asked).await.into_iter().flatten().flatten();
@@ -113,11 +128,22 @@ impl Engine {
     ///
     /// Fails when the engine cannot be asked.
     pub async fn has_all_of(&self, id: &str) -> Result<bool, EngineError> {
-        let options = ListImagesOptionsBuilder::default().all(true).manifests(true).build();
-        let images = self.docker.list_images(Some(options)).await.map_err(not_listed)?;
+        let names = self.image(id).await?.unwrap_or_default().names;
+        let filter = names.first().map_or(("dangling", "true"), |name| ("reference", name));
+        let images = self.listed(Some(filter), true).await?;
         let image = images.into_iter().find(|image| image.id == id);
         let manifests = image.and_then(|image| image.manifests).unwrap_or_default();
         Ok(!manifests.is_empty() && manifests.iter().all(|manifest| manifest.available))
+    }
+
+    async fn listed(
+        &self,
+        filter: Option<(&str, &str)>,
+        manifests: bool,
+    ) -> Result<Vec<ImageSummary>, EngineError> {
+        let filters = filter.into_iter().map(|(name, value)| (name, vec![value])).collect();
+        let options = ListImagesOptionsBuilder::default().filters(&filters).manifests(manifests).build();
+        self.docker.list_images(Some(options)).await.map_err(not_listed)
     }
 
     /// Removes an image by its id, with its names and the layers that no other image has.
@@ -185,7 +211,7 @@ impl Engine {
         Ok(Reach { insecure, mirrors: config.mirrors.unwrap_or_default(), ..Reach::default() })
     }
 
-    async fn info(&self) -> Result<SystemInfo, EngineError> {
+    pub(super) async fn info(&self) -> Result<SystemInfo, EngineError> {
         self.docker.info().await.map_err(|error| EngineError::new("what it is", error))
     }
 

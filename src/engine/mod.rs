@@ -5,6 +5,7 @@
 
 mod archive;
 mod container;
+mod data_root;
 mod image;
 mod moving;
 mod pull;
@@ -15,6 +16,7 @@ use bollard::errors::Error as ApiError;
 use bollard::{ClientVersion, Docker};
 
 pub use container::{Container, ContainerSpec, Device, Gpus, Port, Stream};
+pub use data_root::{DataRoot, LayerReader};
 pub use image::{Image, ImageStore};
 pub use push::PushProgress;
 

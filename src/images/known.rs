@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::store::{ChunkRef, Entry, EntryKind, Save, Store, StoreError};
 
 /// Earlier entries that are looked at.
-const MOST_ENTRIES: usize = 8;
+pub(super) const MOST_ENTRIES: usize = 8;
 
 /// Layers that are in the content before anything is read, by the names that their files have in the archive.
 #[derive(Default)]
@@ -43,6 +43,11 @@ impl KnownLayers {
             }
         }
         Ok(known)
+    }
+
+    /// Returns the layer with this digest.
+    pub(super) fn layer(&self, digest: &Digest) -> Option<Blob> {
+        self.0.get(&blob_path(digest)).copied()
     }
 
     /// The layer that a file of that name and size is.

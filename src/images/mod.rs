@@ -17,12 +17,14 @@
 //! | graph driver, since 25 | the same, with an OCI layout around it: `index.json`, `blobs/sha256/…` | plain |
 //! | containerd | an OCI layout, with indexes in indexes and attestations, and a `manifest.json` | as they were pulled or built, mostly gzip |
 
+mod assemble;
 mod known;
 mod listing;
 mod outline;
 mod parcel;
 mod save;
 
+pub use assemble::{LayerArchive, assemble, copy_earlier};
 pub use listing::{Blob, Descriptor, Listing, UnlistedError, read_listing};
 pub use parcel::{Form, Parcel};
 pub use save::{Destination, SaveError, SavedImage, save};

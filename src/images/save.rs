@@ -21,7 +21,7 @@ const MOST_WAITING: u64 = 32 << 20;
 const LARGEST_JSON: u64 = 8 << 20;
 
 /// Where an entry is to stand, and what it is called.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Destination {
     /// The image's key.
     pub key: Digest,
@@ -85,8 +85,13 @@ pub fn save(store: &Store, archive: impl Read, destination: Destination) -> Resu
     let members = Members::read(archive, &known, &mut save)?;
     let outline = Outline::read(|path| members.text(path)).map_err(SaveError::Unusable)?;
     let listing = members.keep(outline, Listing::new(id, &platform), &mut save)?;
+    Ok(finish(save, &listing, subject)?)
+}
+
+/// Writes the list behind the blobs and commits the entry.
+pub(super) fn finish(mut save: Save, listing: &Listing, subject: Subject) -> Result<SavedImage, StoreError> {
     let bytes = listing.bytes();
-    let text = serde_json::to_vec(&listing).expect("a list has text keys only");
+    let text = serde_json::to_vec(listing).expect("a list has text keys only");
     save.boundary()?;
     let span = Span { at: save.position(), size: text.len() as u64 };
     save.write(&text)?;

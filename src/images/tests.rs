@@ -148,17 +148,20 @@ fn saved_with(
     store: &Store,
     id: Digest,
     archive: &[u8],
-    (diff_ids, plain): (&[String], bool),
+    known: (&[String], bool),
 ) -> Result<Entry, SaveError> {
-    let destination = Destination {
+    save(store, archive, destination(id, known)).map(|saved| saved.saved.entry)
+}
+
+fn destination(id: Digest, (diff_ids, plain): (&[String], bool)) -> Destination {
+    Destination {
         key: Digest::of(b"key"),
         id,
         platform: "linux/amd64".to_owned(),
         subject: Subject { title: "app:1".to_owned(), ..Subject::default() },
         diff_ids: diff_ids.to_vec(),
         plain,
-    };
-    save(store, archive, destination).map(|saved| saved.saved.entry)
+    }
 }
 
 fn sent(store: &Store, entry: &Entry, form: Form, present: usize) -> BTreeMap<String, Vec<u8>> {
@@ -414,4 +417,58 @@ fn who_signs_takes_over_only_what_is_signed() {
     saved(&signing, id, &archive).unwrap();
     let own = saved_with(&signing, id, &tar(&files), (&diff_ids, true)).unwrap();
     assert_eq!(sent(&signing, &own, Form::Docker, 0), whole);
+}
+
+#[test]
+fn an_image_is_assembled_from_those_layers_that_no_earlier_entry_has() {
+    let [a, b, c] = layers();
+    let config = config(&[&a, &b, &c, &a]);
+    let id = id_of(&config);
+    let diff_ids: Vec<String> = [&a, &b, &c, &a].map(|layer| id_of(layer).to_string()).into();
+    let contents = [a, b, c];
+    let assembled = |store: &Store, config: &[u8], contents: &[Vec<u8>; 3]| {
+        let mut opened = Vec::new();
+        let saved = assemble(store, destination(id, (&diff_ids, true)), config, |place| {
+            opened.push(place);
+            let content = &contents[place % 3];
+            Ok(LayerArchive { reader: Box::new(&content[..]), size: content.len() as u64 })
+        });
+        (saved.map(|saved| saved.saved.entry), opened)
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let (assembling, saving) = (store(directory.path()), tempfile::tempdir().unwrap());
+    let other = [contents[0].clone(), contents[1].clone(), noise(3, LARGE + 1)];
+    assert!(matches!(assembled(&assembling, &config, &other).0, Err(SaveError::Unusable(_))));
+    assert!(matches!(assembled(&assembling, b"{}", &contents).0, Err(SaveError::Unusable(_))));
+    assert!(assembling.recent(EntryKind::Image, "linux/amd64", 1).is_empty(), "nothing was saved");
+
+    let (first, opened) = assembled(&assembling, &config, &contents);
+    assert_eq!(opened, [0, 1, 2], "the last layer is the first one once more");
+    let peer = store(saving.path());
+    let (_, archive) = docker_archive();
+    let saved = saved(&peer, id, &tar(&archive)).unwrap();
+    let whole = sent(&peer, &saved, Form::Docker, 0);
+    assert_eq!(sent(&assembling, &first.unwrap(), Form::Docker, 0), whole);
+
+    let (second, opened) = assembled(&assembling, &config, &contents);
+    assert_eq!(opened, [1], "small layers are read again");
+    let second = second.unwrap();
+    assert_eq!(sent(&assembling, &second, Form::Docker, 0), whole);
+    assert!(second.manifest.added_bytes < 1000, "{}", second.manifest.added_bytes);
+}
+
+#[test]
+fn an_image_that_an_earlier_entry_holds_is_not_read_at_all() {
+    for (id, archive) in [docker_archive(), containerd_archive()] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path());
+        let again = Destination { key: Digest::of(b"another key"), ..destination(id, (&[], true)) };
+        assert!(copy_earlier(&store, &again).unwrap().is_none());
+        let first = saved(&store, id, &tar(&archive)).unwrap();
+        let copy = copy_earlier(&store, &again).unwrap().expect("it is there").saved.entry;
+        assert_eq!((copy.manifest.address.key, copy.manifest.added_bytes), (again.key, 0));
+        assert_eq!(sent(&store, &copy, Form::Oci, 0), sent(&store, &first, Form::Oci, 0));
+        let other = Destination { id: Digest::of(b"another image"), ..again };
+        assert!(copy_earlier(&store, &other).unwrap().is_none());
+    }
 }

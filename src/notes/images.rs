@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{LAYOUT, Notes, NotesError};
+use crate::digest::Digest;
 use crate::key::CacheKey;
 
 const SCHEMA: &str = "larder.image.v1";
@@ -48,6 +49,27 @@ impl Notes {
             let is_right = entry.schema == SCHEMA && entry.image_key == key;
             (!is_right).then(|| format!("it holds {} {}", entry.schema, entry.image_key))
         })
+    }
+
+    /// Returns the key that has built the image `id`, the one used last if there are several.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the directory cannot be read. Entries that cannot be read are passed over.
+    pub fn key_of(&self, id: &str) -> Result<Option<CacheKey>, NotesError> {
+        let directory = self.root.join(LAYOUT).join("image");
+        let files = match std::fs::read_dir(&directory) {
+            Ok(files) => files,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(NotesError::Read { path: directory, source }),
+        };
+        let keys = files.flatten().filter_map(|file| {
+            let digits = file.path().file_stem()?.to_str()?.to_owned();
+            let key = CacheKey::from(format!("sha256:{digits}").parse::<Digest>().ok()?);
+            let image = self.image(key).ok()??.images.into_iter().find(|image| image.id == id)?;
+            Some((image.last_used, key))
+        });
+        Ok(keys.max_by_key(|(used, _)| *used).map(|(_, key)| key))
     }
 
     /// Notes that `id` is an image of `key`, used at `now` and built at `built`, if that is known.
@@ -115,6 +137,11 @@ mod tests {
         notes.note_image(key("a"), key("d"), "two", Some(at(4)), at(5)).unwrap();
         let two = EngineImage { id: "two".to_owned(), created: at(4), last_used: at(5) };
         assert_eq!(notes.image(key("a")).unwrap().unwrap().images[0], two, "it was built again");
+        notes.note_image(key("b"), key("d"), "two", None, at(5)).unwrap();
+        notes.note_image(key("b"), key("d"), "two", None, at(6)).unwrap();
+        assert_eq!(notes.key_of("two").unwrap(), Some(key("b")), "the key used last");
+        assert_eq!(notes.key_of("one").unwrap(), Some(key("a")));
+        assert_eq!(notes.key_of("three").unwrap(), None);
         for second in 6..40 {
             notes.note_image(key("a"), key("d"), &second.to_string(), None, at(second)).unwrap();
         }

@@ -6,6 +6,7 @@ use super::precedence::Behind;
 use super::{Environment, Settings, SettingsError, duration, env_vars};
 use crate::cli::TierArgs;
 use crate::registry::{ImageRef, InvalidImageRef};
+use crate::tiers::ArchiveRequest;
 
 /// How long moving a whole image may take.
 const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
@@ -18,10 +19,10 @@ pub struct TierSettings {
     pub engine: bool,
     /// Let pushed images be found again in their registry.
     pub registry: bool,
-    /// Keep whole images in the store, and take them from there.
+    /// Load whole images from the store, and archive them there where that is requested.
     pub archive: bool,
-    /// Keep them even where that has been of no use; asked for by name.
-    pub keep_always: bool,
+    /// Whether, and how, the flags, the environment or the file request that images are archived.
+    pub archive_request: ArchiveRequest,
     /// Keep layers in a registry, and take them from there.
     pub layers: bool,
     /// Carry cache mounts.
@@ -52,11 +53,8 @@ impl TierSettings {
     ) -> Result<Self, SettingsError> {
         let file = &settings.file;
         let behind = Behind { environment, file };
-        let asked_for = match args.enable_cache {
-            Some(typed) => Some(typed),
-            None => environment.switch(env_vars::LARDER_ENABLED)?.or(file.enabled),
-        };
-        let enabled = asked_for.unwrap_or(true);
+        let configured = environment.switch(env_vars::LARDER_ENABLED)?.or(file.enabled);
+        let enabled = args.enable_cache.or(configured).unwrap_or(true);
         let typed = (!args.tiers.is_empty()).then(|| args.tiers.join(","));
         let written = file.tiers.as_ref().map(|names| names.join(","));
         let names = behind.first(
@@ -65,6 +63,13 @@ impl TierSettings {
             ("tiers", written.as_deref()),
             names,
         )?;
+        let archive_request = if args.enable_cache == Some(true) {
+            ArchiveRequest::Typed
+        } else if configured == Some(true) || names.as_ref().is_some_and(|names| names.contains(&"archive")) {
+            ArchiveRequest::Configured
+        } else {
+            ArchiveRequest::None
+        };
         let names = names.unwrap_or_else(|| NAMES.to_vec());
         let archive_timeout = behind.first(
             ("archive-timeout", args.archive_timeout.as_deref()),
@@ -83,7 +88,7 @@ impl TierSettings {
             engine: is_used("engine"),
             registry: is_used("registry"),
             archive: is_used("archive"),
-            keep_always: asked_for == Some(true),
+            archive_request,
             layers: is_used("layers"),
             mounts: is_used("mounts"),
             switch: if enabled { "it is not among the tiers asked for" } else { "caching is switched off" },

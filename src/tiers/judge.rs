@@ -8,11 +8,11 @@ const PATIENCE: usize = 8;
 /// After that every so-manyth is kept all the same: times change.
 const RETRY: usize = 5;
 
-/// Whether the next image is worth keeping after these builds, the last one last.
+/// Returns `true` if the next image is worth archiving after these builds, the latest one last.
 ///
 /// An engine that keeps what it has built, or a branch that never builds the
-/// same twice, makes keeping whole images a cost without a gain.
-pub fn is_worth_keeping(builds: &[BuildRecord]) -> bool {
+/// same twice, makes archiving whole images a cost without a gain.
+pub(super) fn is_worth_archiving(builds: &[BuildRecord]) -> bool {
     let is_use = |build: &&BuildRecord| build.hit_tier.as_deref() == Some(ArchiveTier::NAME);
     let mut built = builds.iter().rev().take_while(|build| !is_use(build));
     let mut built = built.by_ref().filter(|build| build.outcome == Outcome::Built);
@@ -64,7 +64,7 @@ mod tests {
             ("kkkkhkkkk", true),
             ("bbbbbbbbbb", true),
         ] {
-            assert_eq!(is_worth_keeping(&builds(told)), expected, "{told}");
+            assert_eq!(is_worth_archiving(&builds(told)), expected, "{told}");
         }
     }
 }

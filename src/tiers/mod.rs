@@ -16,9 +16,10 @@ use jiff::Timestamp;
 
 use crate::ledger::{TierOutcome, TierRecord, millis};
 
-pub use archive::{ArchiveTier, KeepError, Kept, LoadError, Loaded};
+pub use archive::{
+    ArchiveDecision, ArchivePolicy, ArchiveRequest, ArchiveTier, KeepError, Kept, LoadError, Loaded,
+};
 pub use engine::EngineTier;
-pub use judge::is_worth_keeping;
 pub use registry::{RegistryTier, Taken, Target, TransferError};
 pub use tags::Tags;
 

@@ -1,12 +1,15 @@
 //! The engines that the test command started.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
 use serde::Deserialize;
 
 use crate::image::{self, Entry};
+use crate::support::is_full;
 
 /// An engine under test and the client that is its peer.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,6 +22,10 @@ pub(crate) struct Engine {
     docker_config: PathBuf,
     certs: String,
 }
+
+/// A connection.
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
 
 /// Engines for special tests; no ordinary build runs on them.
 const SPECIAL: [&str; 3] = ["tls", "small", "guarded"];
@@ -33,14 +40,30 @@ fn all() -> Vec<Engine> {
     engines
 }
 
-/// Every engine that ordinary builds are tested on.
-pub(crate) fn engines() -> Vec<Engine> {
+/// Every engine that ordinary builds are tested on: one for each version and image store.
+pub(crate) fn every_engine() -> Vec<Engine> {
     all().into_iter().filter(|engine| !SPECIAL.contains(&engine.name.as_str())).collect()
+}
+
+/// The engines for tests of which neither version nor image store is the subject. They cover both versions and both stores.
+/// `make test-full` takes every combination.
+pub(crate) fn engines() -> Vec<Engine> {
+    let every = every_engine();
+    let is_covered = |engine: &Engine| {
+        let same_version = every.iter().filter(|other| other.version == engine.version);
+        !engine.is_containerd() && same_version.clone().any(Engine::is_containerd)
+    };
+    every.iter().filter(|engine| is_full() || !is_covered(engine)).cloned().collect()
+}
+
+/// One engine of each version, for tests of the builder alone: the image store, which costs time, does not matter to it.
+pub(crate) fn builders() -> Vec<Engine> {
+    every_engine().into_iter().filter(|engine| !engine.is_containerd()).collect()
 }
 
 /// The engines that are reached by upgrading an HTTP/1 request (Docker before 29.2).
 pub(crate) fn upgraded_engines() -> Vec<Engine> {
-    let (upgraded, direct): (Vec<_>, Vec<_>) = engines().into_iter().partition(Engine::is_upgraded);
+    let (upgraded, direct): (Vec<_>, Vec<_>) = every_engine().into_iter().partition(Engine::is_upgraded);
     for engine in direct {
         let mut stdout = std::io::stdout();
         writeln!(stdout, "SKIPPED on {}: it is spoken to directly", engine.name).expect("stdout");
@@ -121,11 +144,40 @@ impl Engine {
         command
     }
 
+    /// Returns the body of the API's answer to a GET, or `None` if the engine refuses. Not for an engine with TLS.
+    ///
+    /// A process of docker's for each would take a good part of the suite's time.
+    fn get(&self, path: &str) -> Option<Vec<u8>> {
+        let mut answer = Vec::new();
+        let mut ask = |mut stream: Box<dyn ReadWrite>| {
+            write!(stream, "GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n")?;
+            stream.read_to_end(&mut answer)
+        };
+        let asked = match self.host.split_once("://").expect("an address") {
+            ("unix", path) => UnixStream::connect(path).and_then(|stream| ask(Box::new(stream))),
+            (_, host) => TcpStream::connect(host).and_then(|stream| ask(Box::new(stream))),
+        };
+        asked.expect("the engine answers");
+        let end = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
+        let body = answer.split_off(end);
+        answer.starts_with(b"HTTP/1.0 200").then_some(body)
+    }
+
     /// `docker inspect` of an image; null when there is none.
     pub(crate) fn inspect(&self, image: &str) -> serde_json::Value {
-        let output = self.docker().args(["image", "inspect", image]).output().expect("docker runs");
-        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        found[0].clone()
+        if self.certificates().is_some() {
+            let output = self.docker().args(["image", "inspect", image]).output().expect("docker runs");
+            return serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_default()[0].take();
+        }
+        self.get(&format!("/images/{image}/json"))
+            .map_or_else(Default::default, |json| serde_json::from_slice(&json).expect("JSON"))
+    }
+
+    /// `docker save` of an image: a tar archive.
+    #[track_caller]
+    pub(crate) fn save(&self, image: &str) -> Vec<u8> {
+        self.get(&format!("/images/{image}/get"))
+            .unwrap_or_else(|| panic!("{} does not save {image}", self.name))
     }
 
     /// What an image has at `path`, a file or a folder. The output of a program run in it would not

@@ -155,9 +155,7 @@ impl Archive {
     /// What the engine saves of an image.
     #[track_caller]
     pub(crate) fn saved(engine: &Engine, name: &str) -> Self {
-        let output = engine.docker().args(["save", name]).output().expect("docker runs");
-        assert!(output.status.success(), "docker save {name}: {}", String::from_utf8_lossy(&output.stderr));
-        Self::read(&output.stdout)
+        Self::read(&engine.save(name))
     }
 
     fn file(&self, path: &str) -> &[u8] {

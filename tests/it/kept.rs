@@ -1,12 +1,18 @@
 //! Whole images that are kept in the store: on another agent, after a clean-up, beside damage, within limits.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::engines::{Engine, any_engine, engines};
-use crate::support::{BUSYBOX, TestContext};
+use crate::engines::{Engine, any_engine, builders, engines, every_engine};
+use crate::proxy::Proxy;
+use crate::support::{self, BUSYBOX, TestContext, finish};
+
+/// A seed of zeros in base64, as `LARDER_SIGNING_KEY` takes it.
+const SIGNING_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// An image with a large layer, a small one and a command, unlike that of any other test.
 fn project(context: &TestContext) {
@@ -71,8 +77,8 @@ fn harm(directory: &Path) {
 
 #[test]
 fn an_image_comes_to_any_engine_from_any_other() {
-    for from in engines() {
-        let saving = TestContext::new(&from);
+    for from in every_engine() {
+        let saving = TestContext::archiving(&from);
         project(&saving);
         let tag = saving.tag("app");
         let built = saving.build(&["-t", &tag, "."]);
@@ -85,7 +91,7 @@ fn an_image_comes_to_any_engine_from_any_other() {
             (&entry["id"], &entry["image"], &entry["kind"]),
             (&kept["entry"], &json!(tag), &json!("image"))
         );
-        for to in engines().into_iter().filter(|to| to.name != from.name) {
+        for to in every_engine().into_iter().filter(|to| to.name != from.name) {
             let context = saving.on(&to);
             let pair = format!("{} to {}", from.name, to.name);
             let hit = context.build(&["-t", &tag, "."]);
@@ -114,7 +120,7 @@ fn an_image_comes_to_any_engine_from_any_other() {
 #[test]
 fn after_a_removal_only_what_the_engine_lacks_is_sent() {
     for engine in engines() {
-        let context = TestContext::new(&engine);
+        let context = TestContext::archiving(&engine);
         project(&context);
         let (tag, other) = (context.tag("app"), context.tag("other"));
         let built = context.build(&["-t", &tag, "."]);
@@ -134,9 +140,9 @@ fn after_a_removal_only_what_the_engine_lacks_is_sent() {
 
 #[test]
 fn a_large_image_that_comes_in_two_parts_is_one_in_the_end() {
-    let graph_drivers: Vec<Engine> = engines().into_iter().filter(|engine| !engine.is_containerd()).collect();
+    let graph_drivers = builders();
     let [from, to] = [&graph_drivers[0], &graph_drivers[graph_drivers.len() - 1]];
-    let context = TestContext::new(from);
+    let context = TestContext::archiving(from);
     project(&context);
     context.write("lower", noise(40_000_000)).write("upper", noise(40_000_000));
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY lower /\nCOPY upper app /app/\n"));
@@ -176,7 +182,7 @@ fn a_large_image_that_comes_in_two_parts_is_one_in_the_end() {
 #[test]
 fn a_name_that_was_given_to_another_image_by_hand_comes_back() {
     let engine = any_engine();
-    let context = TestContext::new(&engine);
+    let context = TestContext::archiving(&engine);
     project(&context);
     let tag = context.tag("app");
     let built = context.build(&["-t", &tag, "."]);
@@ -191,7 +197,7 @@ fn a_name_that_was_given_to_another_image_by_hand_comes_back() {
 fn a_damaged_entry_is_built_anew_and_healed() {
     for damaged in ["chunks", "entries"] {
         let engine = any_engine();
-        let context = TestContext::new(&engine);
+        let context = TestContext::archiving(&engine);
         project(&context);
         let tag = context.tag("app");
         context.build(&["-t", &tag, "."]);
@@ -223,7 +229,7 @@ fn a_damaged_entry_is_built_anew_and_healed() {
 #[test]
 fn an_entry_that_was_evicted_elsewhere_is_a_miss_and_no_fault() {
     let engine = any_engine();
-    let context = TestContext::new(&engine);
+    let context = TestContext::archiving(&engine);
     project(&context);
     let tag = context.tag("app");
     context.build(&["-t", &tag, "."]);
@@ -243,7 +249,7 @@ fn an_entry_that_was_evicted_elsewhere_is_a_miss_and_no_fault() {
 #[test]
 fn the_image_used_least_recently_makes_room_for_the_sixth() {
     let engine = any_engine();
-    let context = TestContext::new(&engine);
+    let context = TestContext::archiving(&engine);
     project(&context);
     let keep = |name: &str| {
         let (name, tags) = (context.tag(name), format!("bert-{name}"));
@@ -262,7 +268,7 @@ fn the_image_used_least_recently_makes_room_for_the_sixth() {
 
 #[test]
 fn an_image_that_is_too_old_is_built_anew_with_every_step() {
-    let context = TestContext::new(&any_engine());
+    let context = TestContext::archiving(&any_engine());
     project(&context);
     let tag = context.tag("app");
     for asked in ["engine", "archive"] {
@@ -293,7 +299,7 @@ fn an_image_that_is_too_old_is_built_anew_with_every_step() {
 
 #[test]
 fn an_image_beyond_the_size_limit_is_not_kept_and_says_so() {
-    let context = TestContext::new(&any_engine());
+    let context = TestContext::archiving(&any_engine());
     project(&context);
     let run = context.larder(&["build", "--cache-max-size-gb", "0.001", "."]).success();
     assert!(run.stderr.contains("warning: the image is not kept"), "{}", run.stderr);
@@ -303,7 +309,7 @@ fn an_image_beyond_the_size_limit_is_not_kept_and_says_so() {
 #[test]
 fn a_forced_rebuild_replaces_what_is_kept() {
     let engine = any_engine();
-    let context = TestContext::new(&engine);
+    let context = TestContext::archiving(&engine);
     project(&context);
     // Another image each time.
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN cat /proc/sys/kernel/random/uuid > /own\n"));
@@ -332,7 +338,7 @@ fn a_forced_rebuild_replaces_what_is_kept() {
 
 #[test]
 fn where_no_kept_image_was_of_use_only_some_are_kept() {
-    let context = TestContext::new(&any_engine());
+    let context = TestContext::archiving(&any_engine());
     project(&context);
     let kept: Vec<bool> = (0..14)
         .map(|number| {
@@ -346,13 +352,13 @@ fn where_no_kept_image_was_of_use_only_some_are_kept() {
     let run = context.larder(&["build", "--force-rebuild", "."]).success();
     assert!(run.stderr.contains("the image is kept as entry"), "every fifth: {}", run.stderr);
     let run = context.larder(&["build", "--force-rebuild", "."]).success();
-    assert!(run.stderr.contains("--enable-cache keeps it"), "{}", run.stderr);
+    assert!(run.stderr.contains("--enable-cache archives it"), "{}", run.stderr);
 }
 
 #[test]
 fn an_image_that_takes_too_long_is_done_without() {
     let engine = any_engine();
-    let context = TestContext::new(&engine);
+    let context = TestContext::archiving(&engine);
     project(&context);
     let tag = context.tag("app");
     let late = ["build", "--archive-timeout", "1ms", "-t", &tag, "."];
@@ -369,8 +375,59 @@ fn an_image_that_takes_too_long_is_done_without() {
 }
 
 #[test]
+fn an_image_that_was_not_archived_is_archived_for_its_export() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        project(&context);
+        let (tag, file) = (context.tag("app"), context.path("app.larder"));
+        let file = file.to_str().unwrap();
+        context.build(&["-t", &tag, "."]);
+        assert_eq!(entries(&context).len(), 0);
+        context.larder(&["cache", "export", &tag, "-o", file]).success();
+        assert_eq!(entries(&context)[0]["image"], tag, "{}", engine.name);
+        remove(&engine, &tag);
+        let run = context.larder(&["run", "--from-cache", file]).success();
+        assert!(run.stdout.contains(&context.tag("own")), "{}: {}", engine.name, run.stdout);
+        let export = |name: &str| context.larder(&["cache", "export", name, "-o", file]);
+        export("nonesuch:1").failure(2, "there is no cache entry `nonesuch:1`");
+        export(BUSYBOX).failure(2, "was not built by larder here").hint("--enable-cache");
+    }
+}
+
+#[test]
+fn an_image_is_archived_where_the_engines_files_may_not_be_read() {
+    for engine in builders() {
+        let proxy = Proxy::unix(&engine.host);
+        let context = TestContext::archiving(&engine.at(&engine.name, proxy.host()));
+        project(&context);
+        let open = |path: &Path| fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
+        fs::create_dir(context.path("home")).unwrap();
+        let larder = context.path("larder");
+        fs::copy(env!("CARGO_BIN_EXE_larder"), &larder).unwrap();
+        let socket = PathBuf::from(proxy.host().trim_start_matches("unix://"));
+        for path in [&context.path(""), &context.path("home"), socket.parent().unwrap(), &socket] {
+            open(path);
+        }
+        let (tag, metadata) = (context.tag("app"), context.path("metadata.json"));
+        let arguments = ["build", "-t", &tag, "--metadata-file", metadata.to_str().unwrap(), "."];
+        let own = context.command(&arguments);
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&larder).args(own.get_args());
+        command.current_dir(context.project()).env_clear();
+        command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let run = finish(&mut command, None).success();
+        let built = support::json(&metadata);
+        assert!(built["kept"].is_object(), "{}: {}", engine.name, run.stderr);
+        remove(&engine, &tag);
+        let hit = context.build(&["-t", &tag, "."]);
+        assert_eq!(outcome(&hit), ("image-hit", Some("archive")), "{}: {}", engine.name, hit["tiers"]);
+        assert_eq!(hit["image_id"], built["image_id"], "{}", engine.name);
+    }
+}
+
+#[test]
 fn a_layer_is_kept_once_however_many_images_have_it() {
-    let context = TestContext::new(&any_engine());
+    let context = TestContext::archiving(&any_engine());
     project(&context);
     let added = |number: u32| {
         context.write("app/own", format!("{number} {}", context.tag("own")));
@@ -381,6 +438,51 @@ fn a_layer_is_kept_once_however_many_images_have_it() {
         let more = added(number);
         assert!(more < 20_000, "image {number} added {more} bytes");
     }
+}
+
+#[test]
+fn an_image_is_archived_only_on_request() {
+    let engine = any_engine();
+    let context = TestContext::new(&engine);
+    project(&context);
+    let tag = context.tag("app");
+    let mut number = 0;
+    let mut build = |flags: &[&str], variables: &[(&str, &str)], file: &str| {
+        number += 1;
+        context.write("app/own", format!("{number} {tag}")).write("larder.yaml", file);
+        let path = context.path("metadata.json");
+        let fixed = ["build", "-t", &tag, "--metadata-file", path.to_str().unwrap(), "."];
+        let mut command = context.command(&[&fixed, flags].concat());
+        let run = command.envs(variables.iter().copied()).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let built: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        assert_eq!(outcome(&built), ("built", None), "{flags:?} {variables:?} {file}");
+        let has_line = built["tiers"].as_array().unwrap().iter().any(|tier| tier["tier"] == "archive");
+        assert_eq!(has_line, built["kept"].is_object(), "a tier that is off by default has no line");
+        built["kept"].is_object()
+    };
+    let remote = format!("file://{}", context.path("remote").display());
+    fs::create_dir(context.path("remote")).unwrap();
+    assert!(!build(&[], &[], ""));
+    assert!(!build(&["--auto-mounts"], &[("LARDER_MAX_SIZE_GB", "5")], "strict: true\n"));
+    assert!(build(&["--enable-cache"], &[], ""));
+    assert!(build(&["--tiers", "engine,archive"], &[], ""));
+    assert!(build(&[], &[("LARDER_ENABLED", "1")], ""));
+    assert!(build(&[], &[], "enabled: true\n"));
+    assert!(build(&["--remote", &remote], &[], ""));
+    assert!(build(&[], &[("LARDER_SIGNING_KEY", SIGNING_KEY)], ""));
+}
+
+#[test]
+fn an_archived_image_is_found_by_a_build_that_archives_none() {
+    let engine = any_engine();
+    let context = TestContext::new(&engine);
+    project(&context);
+    let tag = context.tag("app");
+    context.build(&["--enable-cache", "-t", &tag, "."]);
+    remove(&engine, &tag);
+    let hit = context.build(&["-t", &tag, "."]);
+    assert_eq!(outcome(&hit), ("image-hit", Some("archive")), "{}", hit["tiers"]);
 }
 
 #[test]
@@ -397,9 +499,9 @@ fn what_is_switched_off_is_neither_looked_for_nor_kept() {
         let built = context.build(&[&flags[..], &["."]].concat());
         let skipped: Vec<String> = reasons(&built).into_iter().map(|(tier, _)| tier).collect();
         let expected: &[&str] = match flags[0] {
-            "--enable-cache=false" => &["engine", "archive", "mounts"],
-            "--tiers=mounts" => &["engine", "archive"],
-            "--tiers=engine" => &["archive", "mounts"],
+            "--enable-cache=false" => &["engine", "mounts"],
+            "--tiers=mounts" => &["engine"],
+            "--tiers=engine" => &["mounts"],
             _ => &[],
         };
         assert_eq!(skipped, expected, "{flags:?}");

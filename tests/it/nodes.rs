@@ -183,7 +183,7 @@ fn an_engine_that_is_down_is_named_and_stops_none_of_the_others() {
 #[test]
 fn an_entry_is_loaded_into_every_engine() {
     let engines = engines();
-    let context = TestContext::new(&engines[0]);
+    let context = TestContext::archiving(&engines[0]);
     project(&context);
     let tag = context.tag("app");
     context.larder(&["build", "-t", &tag, "."]).success();

@@ -78,7 +78,7 @@ fn the_same_command_builds_once_and_another_context_is_another_image() {
 #[test]
 fn an_entry_runs_by_its_id_without_context_or_dockerfile() {
     for engine in engines() {
-        let context = TestContext::new(&engine);
+        let context = TestContext::archiving(&engine);
         model(&context);
         let tag = context.tag("model");
         context.larder(&["build", "-t", &tag, "--tags", "bert", "."]).success();
@@ -126,7 +126,7 @@ fn an_entry_runs_by_its_id_without_context_or_dockerfile() {
 
 #[test]
 fn an_entry_runs_as_the_run_that_it_was_made_for() {
-    let context = TestContext::new(&any_engine());
+    let context = TestContext::archiving(&any_engine());
     model(&context);
     context.write("data/file", "data\n");
     let tag = context.tag("model");
@@ -215,7 +215,7 @@ fn an_entry_runs_as_the_run_that_it_was_made_for() {
 
 #[test]
 fn flags_of_another_lane_are_not_obeyed_and_unsigned_entries_not_run_where_signatures_are_wanted() {
-    let context = TestContext::new(&any_engine());
+    let context = TestContext::archiving(&any_engine());
     model(&context);
     let tag = context.tag("model");
     let script = "ls /hosts 2>&1 | head -1; echo \"$TOKEN.\"";
@@ -277,7 +277,7 @@ fn output_that_nobody_takes_is_no_success() {
 
 #[test]
 fn an_unknown_id_is_answered_with_those_there_are() {
-    let context = TestContext::new(&any_engine());
+    let context = TestContext::archiving(&any_engine());
     model(&context);
     context
         .larder(&["run", "--from-cache", "invalid_id"])
@@ -305,14 +305,14 @@ fn an_unknown_id_is_answered_with_those_there_are() {
 #[test]
 fn an_entry_in_a_file_runs_on_a_machine_that_has_nothing_else() {
     let [from, to] = [engines().swap_remove(0), engines().pop().unwrap()];
-    let context = TestContext::new(&from);
+    let context = TestContext::archiving(&from);
     model(&context);
     let tag = context.tag("model");
     context.larder(&["build", "-t", &tag, "."]).success();
     let file = context.path("model.larder");
     let file = file.to_str().unwrap();
     context.larder(&["cache", "export", &id(&context, &tag), "--output", file]).success();
-    let other = TestContext::new(&to);
+    let other = TestContext::archiving(&to);
     let run = other.larder(&["run", "--from-cache", file]).success();
     assert_eq!(run.stdout, "model on UBUNTU for nobody\n");
     let again = other.larder(&["run", "--from-cache", file]).success();

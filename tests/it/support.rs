@@ -10,6 +10,11 @@ use tempfile::TempDir;
 
 use crate::engines::Engine;
 
+/// Returns `true` in `make test-full`, which runs random and repeated tests at their full size.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("LARDER_TEST_FULL").is_some()
+}
+
 /// The base image that every engine has.
 pub(crate) const BUSYBOX: &str = "larder-test/busybox:1";
 
@@ -17,6 +22,8 @@ pub(crate) const BUSYBOX: &str = "larder-test/busybox:1";
 pub(crate) struct TestContext {
     directory: Arc<TempDir>,
     pub(crate) engine: Engine,
+    /// The environment requests that images are archived.
+    archives: bool,
 }
 
 /// What a run of larder came to.
@@ -61,14 +68,19 @@ impl Run {
 impl TestContext {
     pub(crate) fn new(engine: &Engine) -> Self {
         let directory = TempDir::with_prefix("larder-it-").expect("a temporary directory");
-        let context = Self { directory: Arc::new(directory), engine: engine.clone() };
+        let context = Self { directory: Arc::new(directory), engine: engine.clone(), archives: false };
         std::fs::create_dir_all(context.project()).expect("a project");
         context
     }
 
+    /// A context whose builds archive their images, as `LARDER_ENABLED=1` requests.
+    pub(crate) fn archiving(engine: &Engine) -> Self {
+        Self { archives: true, ..Self::new(engine) }
+    }
+
     /// The same project and cache with another engine.
     pub(crate) fn on(&self, engine: &Engine) -> Self {
-        Self { directory: Arc::clone(&self.directory), engine: engine.clone() }
+        Self { directory: Arc::clone(&self.directory), engine: engine.clone(), archives: self.archives }
     }
 
     /// A path below the test's own directory; [`Self::project`] is one of them.
@@ -111,6 +123,7 @@ impl TestContext {
             .env("DOCKER_CONFIG", self.path("docker"))
             .env("RUST_BACKTRACE", "1")
             .envs(self.engine.environment())
+            .envs(self.archives.then_some(("LARDER_ENABLED", "1")))
             .stdin(Stdio::null());
         command
     }

@@ -28,6 +28,7 @@ use crate::commands::error::{CommandError, chain};
 use crate::commands::registries::PushError;
 use crate::engine::{EngineError, ImageStore};
 use crate::ledger::{KeptLayersRecord, millis};
+use crate::output::progress::StepKind;
 use crate::output::summary;
 use crate::registry::{ImageRef, RegistryError};
 use crate::store::Meter;
@@ -187,24 +188,28 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Whether the registry has all of this: no step ran, and an image of the same layers is there.
+    /// Returns `true` if the registry has all layers that are worth fetching: nothing ran but COPY, and an image with the
+    /// layers below is there. Another agent copies its own files in less time than it takes to leave these for it.
     async fn are_layers_kept(
         &self,
         inline: &ImageRef,
         full: Option<&ImageRef>,
         place: &ImageRef,
     ) -> Result<bool, KeepLayersError> {
-        let steps = self.record.steps;
+        let ran: Vec<_> = self.record.step_list.iter().filter(|step| !step.cached).collect();
+        let is_copied = ran.iter().all(|step| StepKind::of(&step.name) == StepKind::Copy);
         let has = |wanted: &ImageRef| self.layers.found.iter().any(|cache| cache.name == *wanted);
-        if steps.cached < steps.total || !full.is_none_or(has) || !has(inline) {
+        if !is_copied || !full.is_none_or(has) || !has(inline) {
             return Ok(false);
         }
         let (Some(engine), Some(id)) = (&self.engine, &self.record.image_id) else { return Ok(false) };
         let Some(image) = engine.image(id).await? else { return Ok(false) };
+        let own = &image.config.layers;
+        let below = own.len().saturating_sub(ran.len());
         let mut repository = self.registries.repository(place).await?;
         for cache in self.layers.found.iter().filter(|cache| cache.is_inline) {
             let known = repository.image(&cache.manifest, &image.platform).await?;
-            if known.is_some_and(|known| known.config.layers == image.config.layers) {
+            if known.is_some_and(|known| known.config.layers.get(..below) == Some(&own[..below])) {
                 return Ok(true);
             }
         }

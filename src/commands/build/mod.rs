@@ -330,9 +330,11 @@ impl Job<'_> {
             pushed = self.keep_layers(keys.as_ref()).await;
         }
         if !matches!(&pushed, Err(error) if error.kind == ErrorKind::Interrupted) {
-            // Also of an image that its registry refused.
-            if let (false, true, Some(keys)) = (is_published, self.is_left_to_registry(), &keys) {
-                keeping = self.keep_built(keys).await?;
+            // An image that was left to its registry, which refused it.
+            if let (false, None, true, Some(keys)) =
+                (is_published, &keeping, self.will_be_in_registry(), &keys)
+            {
+                keeping = self.keep_built(keys, false).await?;
             }
             self.finish_keeping(keeping).await?;
         }

@@ -19,7 +19,7 @@ use crate::notes::NotesError;
 use crate::output::{Printer, changes, summary};
 use crate::settings::{OutputKind, ProgressMode};
 use crate::store::{EntryKind, Meter, Store, StoreError, Subject};
-use crate::tiers::{ArchiveTier, EngineTier, KeepError, Kept, RegistryTier, is_worth_keeping};
+use crate::tiers::{ArchiveDecision, ArchivePolicy, ArchiveTier, EngineTier, KeepError, Kept, RegistryTier};
 
 /// Inputs that an entry names one by one; where there are more, its files are left out: every look at the store reads them.
 const MOST_INPUTS: usize = 500;
@@ -90,9 +90,12 @@ impl Job<'_> {
                 // A build that has nothing to do with a registry is not to be told of one.
                 continue;
             }
+            let is_unasked = tier == ArchiveTier::NAME && !self.archive_policy(false).is_requested();
             let reason = if is_used { own_reason.or(off.as_deref()) } else { Some(self.build.tiers.switch) };
             if let Some(reason) = reason {
-                self.skip(tier, reason);
+                if !is_unasked {
+                    self.skip(tier, reason);
+                }
                 continue;
             }
             let Some(keys) = keys else { continue };
@@ -161,7 +164,11 @@ impl Job<'_> {
         let answer = watched("loading the image", taking, &meter, self.settings, self.teller()).await?;
         self.is_expired |= answer.is_too_old();
         self.is_refused |= answer.found.is_none() && !answer.faults.is_empty();
-        self.record.tiers.push(answer.record(ArchiveTier::NAME, clock.elapsed()));
+        // Images are only looked for where nothing requests more: that is worth a line if it found something.
+        let is_news = answer.found.is_some() || !answer.faults.is_empty();
+        if is_news || answer.is_too_old() || self.archive_policy(false).is_requested() {
+            self.record.tiers.push(answer.record(ArchiveTier::NAME, clock.elapsed()));
+        }
         for fault in &answer.faults {
             match fault.downcast_ref() {
                 Some(fault) => self.store_fault(fault)?,
@@ -305,25 +312,39 @@ impl Job<'_> {
         if let Err(error) = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now()) {
             self.notes_fault(&error)?;
         }
-        if self.is_left_to_registry() { Ok(None) } else { self.keep_built(keys).await }
+        self.keep_built(keys, self.will_be_in_registry()).await
     }
 
-    /// Whether the image, once it is pushed, is found again in its registry, so that nobody needs it in the store.
-    pub(super) fn is_left_to_registry(&self) -> bool {
-        let terms = &self.settings.store.terms;
-        let is_left = self.build.tiers.registry && !terms.read_only && !terms.trust.is_strict();
-        self.wants_push() && is_left && !self.is_wanted_in_store()
+    /// Returns `true` if the image will be found by its key in the registry that it is pushed to.
+    pub(super) fn will_be_in_registry(&self) -> bool {
+        self.wants_push() && self.build.tiers.registry && !self.settings.store.terms.read_only
     }
 
-    /// Begins to keep the image that was built, where that is of use.
-    pub(super) async fn keep_built(&mut self, keys: &BuildKeys) -> Result<Option<Keeping>, CommandError> {
+    /// What decides whether images are archived, for one that a registry has under its key or has not.
+    fn archive_policy(&self, is_in_registry: bool) -> ArchivePolicy {
+        ArchivePolicy {
+            request: self.build.tiers.archive_request,
+            has_remote: self.settings.store.remote.is_some(),
+            is_for_several_engines: self.purpose.nodes.is_some(),
+            needs_signature: self.settings.store.terms.trust.is_strict(),
+            is_in_registry,
+        }
+    }
+
+    /// Starts archiving the image that was built, unless it is better left.
+    pub(super) async fn keep_built(
+        &mut self,
+        keys: &BuildKeys,
+        is_in_registry: bool,
+    ) -> Result<Option<Keeping>, CommandError> {
         let (Some(engine), Some(id), true) =
             (self.engine.clone(), self.record.image_id.clone(), self.is_of_key)
         else {
             return Ok(None);
         };
         let is_one = keys.sole_platform().is_some();
-        if !is_one || !self.build.tiers.archive || self.cache_is_down || !self.is_worth_keeping() {
+        if !is_one || !self.build.tiers.archive || self.cache_is_down || !self.should_archive(is_in_registry)
+        {
             return Ok(None);
         }
         match engine.image(&id).await {
@@ -354,26 +375,19 @@ impl Job<'_> {
         Ok(Some(Keeping { task: tokio::spawn(keep), meter, started: Instant::now() }))
     }
 
-    /// Whether somebody asked for images in the store.
-    fn is_wanted_in_store(&self) -> bool {
-        let is_needed = self.purpose.nodes.is_some();
-        is_needed || self.build.tiers.keep_always || self.settings.store.remote.is_some()
-    }
-
-    /// Whether keeping images has been of use, or may be to others.
-    fn is_worth_keeping(&self) -> bool {
-        if self.is_wanted_in_store() {
-            return true;
-        }
-        // Where the ledger cannot be read, that is told when it is to be written.
-        let builds = ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
-        let is_worth = is_worth_keeping(&builds);
-        if !is_worth && let Some(printer) = self.teller() {
+    /// Returns `true` if the image is to be archived; one that is not, although it was requested, is reported.
+    fn should_archive(&self, is_in_registry: bool) -> bool {
+        // A ledger that cannot be read is reported when the build is written to it.
+        let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
+        let decision = self.archive_policy(is_in_registry).decide(builds);
+        if decision == ArchiveDecision::Unused
+            && let Some(printer) = self.teller()
+        {
             printer.note(
-                "the image is not kept: none of those kept here lately was of use (--enable-cache keeps it)\n",
+                "the image is not archived: none of the last images archived here was used again (--enable-cache archives it)\n",
             );
         }
-        is_worth
+        decision == ArchiveDecision::Archive
     }
 
     /// Who tells of what is not asked for, if that is wanted.

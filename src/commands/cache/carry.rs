@@ -13,11 +13,26 @@ use super::super::store::{keep_within, warn_of};
 use super::super::watched::watched;
 use super::{Cache, fault};
 use crate::cli::{ExportArgs, Format, ImportArgs};
+use crate::settings::Environment;
 use crate::store::{Carried, Entry, PortableError, Victims};
 
-pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
-    let census = cache.census()?;
-    let named = cache.named(&args.ids, &census)?;
+pub(super) fn export(
+    args: &ExportArgs,
+    cache: &Cache<'_>,
+    environment: &Environment,
+) -> Result<(), CommandError> {
+    let mut census = cache.census()?;
+    let mut ids = Vec::new();
+    for id in &args.ids {
+        match cache.one(id, &census) {
+            Ok(listed) => ids.push(listed.entry.id.hex()),
+            Err(unknown) => ids.push(cache.archive(id, environment)?.ok_or(unknown)?.id.hex()),
+        }
+    }
+    if ids.iter().any(|id| cache.one(id, &census).is_err()) {
+        census = cache.census()?;
+    }
+    let named = cache.named(&ids, &census)?;
     let total = named.iter().map(|listed| listed.stored_bytes).sum();
     let entries: Vec<Entry> = named.into_iter().map(|listed| listed.entry.clone()).collect();
     let export = |file: &mut (dyn Write + Send)| {

@@ -1,5 +1,6 @@
 //! `larder cache`: what the store holds, and what of it goes.
 
+mod archive;
 mod carry;
 mod evict;
 mod image;
@@ -47,7 +48,7 @@ pub(super) fn run(
         CacheCommand::Clear(args) => evict::clear(args, &open(args.read.at)?),
         CacheCommand::Evict(args) => evict::run(args, &open(args.read.at)?),
         CacheCommand::Verify(args) => verify::run(args, &open(args.read.at)?),
-        CacheCommand::Export(args) => carry::export(args, &open(args.read.at)?),
+        CacheCommand::Export(args) => carry::export(args, &open(args.read.at)?, environment),
         CacheCommand::Import(args) => carry::import(args, &open(args.read.at)?),
     }
 }
@@ -111,7 +112,9 @@ impl<'a> Cache<'a> {
 /// What there is instead of an id that is unknown or not enough.
 fn told(entries: &[&Listed]) -> Vec<String> {
     if entries.is_empty() {
-        return vec!["the cache holds no entry yet".to_owned()];
+        return vec![
+            "the cache holds no entry yet; larder build --enable-cache archives an image".to_owned(),
+        ];
     }
     let line = |listed: &&Listed| {
         let manifest = &listed.entry.manifest;

@@ -89,7 +89,9 @@ impl Handover<'_> {
         let engine = &self.tier.engine;
         // Where that cannot be told, nothing is left out.
         let present = if engine.tells_content() {
-            engine.common_layers(&self.listing.diff_ids).await.unwrap_or_default()
+            let title = &self.entry.manifest.subject.title;
+            let repository = title.rsplit_once(':').map_or(title.as_str(), |(repository, _)| repository);
+            engine.common_layers(&self.listing.diff_ids, repository).await.unwrap_or_default()
         } else {
             0
         };

@@ -1,6 +1,7 @@
 //! The archive tier: the image of this very key is kept in the store, layer by layer.
 
 mod handover;
+mod policy;
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -13,10 +14,13 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, spawn_blocking};
 
 use self::handover::Handover;
+pub use self::policy::{ArchiveDecision, ArchivePolicy, ArchiveRequest};
 use super::{Answer, Fault};
-use crate::digest::InvalidDigest;
+use crate::digest::{Digest, InvalidDigest};
 use crate::engine::{Engine, EngineError, Image, ImageStore};
-use crate::images::{self, Destination, Form, SaveError, SavedImage, UnlistedError, read_listing};
+use crate::images::{
+    self, Destination, Form, LayerArchive, SaveError, SavedImage, UnlistedError, read_listing,
+};
 use crate::key::CacheKey;
 use crate::registry::ImageRef;
 use crate::store::{Counted, Entry, EntryKind, Meter, Store, StoreError, Subject};
@@ -222,7 +226,7 @@ impl ArchiveTier {
         spawn_blocking(find).await.ok().flatten()
     }
 
-    /// Keeps the engine's image `image` under `key`. Layers of earlier entries are taken over, unless `anew`.
+    /// Archives the engine's image `image` under `key`. Layers of earlier entries are taken over, unless `anew`.
     ///
     /// # Errors
     ///
@@ -245,6 +249,66 @@ impl ArchiveTier {
             diff_ids,
             plain: matches!(self.images, ImageStore::GraphDriver),
         };
+        let archiving = async {
+            if !anew && let Some(saved) = self.copy_earlier(&destination).await? {
+                return Ok(saved);
+            }
+            if let Some(saved) = self.save_layers(&destination, image, meter).await? {
+                return Ok(saved);
+            }
+            self.save_archive(destination, image, meter).await
+        };
+        let Ok(saved) = tokio::time::timeout(self.deadline, archiving).await else {
+            meter.stop();
+            return Err(KeepError::Late(self.deadline));
+        };
+        saved
+    }
+
+    /// Archives the image from an earlier entry that holds the very same.
+    async fn copy_earlier(&self, destination: &Destination) -> Result<Option<SavedImage>, KeepError> {
+        let (store, destination) = (self.store.clone(), destination.clone());
+        let copied = spawn_blocking(move || images::copy_earlier(&store, &destination)).await?;
+        Ok(copied.map_err(SaveError::from)?)
+    }
+
+    /// Archives the image layer by layer from the data root of an engine on this machine; `None` if that is not possible.
+    async fn save_layers(
+        &self,
+        destination: &Destination,
+        image: &Image,
+        meter: &Arc<Meter>,
+    ) -> Result<Option<SavedImage>, KeepError> {
+        // An engine that does not say where it keeps its data is asked for the archive.
+        let Ok(Some(root)) = self.engine.data_root().await else { return Ok(None) };
+        let Ok(config) = root.config(&destination.id.hex()) else { return Ok(None) };
+        let (store, destination, counter) = (self.store.clone(), destination.clone(), Arc::clone(meter));
+        let chains = chain_ids(&image.config.layers);
+        let saving = move || {
+            let (counter, mut expected) = (&*counter, 0);
+            images::assemble(&store, destination, &config, |place| {
+                let chain = chains.get(place).ok_or(io::ErrorKind::NotFound)?;
+                let (reader, size) = root.layer(&chain.hex())?;
+                expected += size;
+                counter.expect(expected);
+                Ok(LayerArchive { reader: Box::new(Counted { inner: reader, meter: counter }), size })
+            })
+        };
+        match spawn_blocking(saving).await? {
+            Ok(saved) => Ok(Some(saved)),
+            Err(SaveError::Store(error)) => Err(SaveError::from(error).into()),
+            // It is another engine's directory, or the image is being removed: the engine's archive tells.
+            Err(SaveError::Archive(_) | SaveError::Unusable(_)) => Ok(None),
+        }
+    }
+
+    /// Archives the image from its `docker save`.
+    async fn save_archive(
+        &self,
+        destination: Destination,
+        image: &Image,
+        meter: &Arc<Meter>,
+    ) -> Result<SavedImage, KeepError> {
         let (parts, archive) = mpsc::channel(WAITING);
         let (store, counter) = (self.store.clone(), Arc::clone(meter));
         meter.expect(image.size);
@@ -252,14 +316,20 @@ impl ArchiveTier {
             let parts = Parts { archive, ready: VecDeque::new() };
             images::save(&store, Counted { inner: parts, meter: &counter }, destination)
         });
-        let moving = async { (self.engine.save_image(&image.id, parts).await, saving.await) };
-        let Ok((handed_out, saved)) = tokio::time::timeout(self.deadline, moving).await else {
-            meter.stop();
-            return Err(KeepError::Late(self.deadline));
-        };
+        let (handed_out, saved) = (self.engine.save_image(&image.id, parts).await, saving.await);
         handed_out.map_err(KeepError::Engine)?;
         Ok(saved??)
     }
+}
+
+/// Returns the chain id of each layer (OCI image specification, "Layer ChainID").
+fn chain_ids(diff_ids: &[String]) -> Vec<Digest> {
+    let mut chains: Vec<Digest> = Vec::new();
+    for diff_id in diff_ids {
+        let Ok(own) = diff_id.parse() else { break };
+        chains.push(chains.last().map_or(own, |below| Digest::of(format!("{below} {diff_id}").as_bytes())));
+    }
+    chains
 }
 
 /// The parts of an archive, as they arrive.

@@ -2,7 +2,7 @@
 
 use super::front::{Fault, Front};
 use super::{Agent, tags};
-use crate::engines::{any_engine, engines};
+use crate::engines::{any_engine, engines, every_engine};
 use crate::registries::Registry;
 use crate::support::{BUSYBOX, json};
 
@@ -50,7 +50,9 @@ fn a_pushed_image_is_named_in_its_registry_and_no_layer_moves() {
 
 #[test]
 fn a_pushed_image_is_pulled_where_it_is_wanted() {
-    let all = engines();
+    // Docker 28 with containerd's store does not fetch a layer that it has unpacked already, from an imported base for
+    // instance, and does not describe the image then: nothing goes from the oldest engine to that one here.
+    let all = every_engine();
     for (index, engine) in all.iter().enumerate() {
         let registry = Registry::open();
         let agent = Agent::new(engine);
@@ -87,7 +89,7 @@ fn a_pushed_image_is_pulled_where_it_is_wanted() {
 }
 
 #[test]
-fn the_store_keeps_an_image_that_no_registry_has_and_what_is_asked_for() {
+fn an_image_that_its_registry_serves_is_archived_only_if_that_is_typed() {
     let registry = Registry::open();
     let front = Front::before(&registry.host);
     let agent = Agent::new(&any_engine());
@@ -95,12 +97,18 @@ fn the_store_keeps_an_image_that_no_registry_has_and_what_is_asked_for() {
     let push = |key: &str, more: &[&str]| {
         agent.build(&[&["--push", "-t", &name, "--key-extra", key], more].concat()).record["kept"].clone()
     };
+    let remote = agent.path("remote");
+    std::fs::create_dir(&remote).unwrap();
+    let remote = ["--remote", &format!("file://{remote}")];
     assert!(push("a=1", &[]).is_null());
-    assert!(push("a=2", &["--enable-cache"]).is_object());
+    assert!(push("a=2", &remote).is_null(), "its registry serves every machine");
+    assert!(push("a=3", &["--enable-cache"]).is_object());
     front.fail("PUT", "/manifests/larder-", Fault::Answer("403 Forbidden", "{}"), usize::MAX);
-    assert!(push("a=3", &[]).is_object(), "it has no tag of its key");
+    assert!(push("a=4", &[]).is_null());
+    assert!(push("a=5", &remote).is_object(), "it has no tag of its key");
     let metadata = agent.path("refused.json");
     let down = ["build", "--push", "-t", "127.0.0.1:9/app:1", "--metadata-file", &metadata, "."];
+    let down = [&down[..], &remote].concat();
     agent.context.larder(&down).failure(1, "cannot push");
     assert!(json(metadata.as_ref())["kept"].is_object(), "its registry has refused it");
 }

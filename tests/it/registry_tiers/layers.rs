@@ -57,6 +57,14 @@ fn the_image_is_the_one_without_a_cache_and_only_what_changed_is_left() {
         let again = agent.build(&["--push", "-t", &name("2"), "--provenance=false", "--key-extra", "a=1"]);
         assert_eq!(again.record["outcome"], "built");
         assert!(again.record["kept_layers"].is_null(), "{}: {}", engine.name, again.record);
+        // Nothing but a COPY ran, and then more than that.
+        agent.context.write("app.py", "2\n");
+        let copied = agent.build(&["--push", "-t", &name("3"), "--provenance=false"]);
+        assert_eq!(copied.steps()[..2], [5, 4], "{}: {}", engine.name, copied.run.stderr);
+        assert!(copied.record["kept_layers"].is_null(), "{}: {}", engine.name, copied.record);
+        agent.context.write("requirements.txt", "two\n");
+        let ran = agent.build(&["--push", "-t", &name("4"), "--provenance=false"]);
+        assert!(ran.record["kept_layers"].is_object(), "{}: {}", engine.name, ran.record);
     }
 }
 

@@ -40,7 +40,7 @@ fn an_image_for_several_platforms_is_found_and_named_as_one() {
     let registry = Registry::open();
     let front = Front::before(&registry.host);
     let name = |tag: &str| format!("{}/app:{tag}", front.host);
-    let first = agent.build(&["--push", "--platform", BOTH, "-t", &name("1")]);
+    let first = agent.build(&["--push", "--enable-cache", "--platform", BOTH, "-t", &name("1")]);
     assert_eq!(first.record["outcome"], "built", "{}", first.run.stderr);
     assert_eq!(first.tier("archive").1, "an image for several platforms is not kept");
     assert_eq!(architectures(&registry.manifest("app", "1")), ["amd64", "arm64"]);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::cases::{CASES, Case, OTHERWISE, WHOLE};
 use super::edit::plant;
-use crate::engines::{Engine, engines};
+use crate::engines::{Engine, builders};
 use crate::support::{BUSYBOX, TestContext, finish};
 
 /// Cases in one build. Each makes a layer of the last stage, and an image has 127 at most.
@@ -110,7 +110,7 @@ fn known<'a>(engine: &Engine, cases: &'a [Case]) -> Vec<&'a Case> {
 #[test]
 fn what_the_engine_counts_of_a_context_is_what_the_key_counts() {
     let mut wrong = Vec::new();
-    for engine in engines().iter().filter(|engine| !engine.is_containerd()) {
+    for engine in &builders() {
         for cases in known(engine, CASES).chunks(TOGETHER) {
             judge(engine, cases, "c", &mut wrong);
         }
@@ -121,7 +121,7 @@ fn what_the_engine_counts_of_a_context_is_what_the_key_counts() {
 #[test]
 fn what_the_engine_counts_of_a_whole_context_is_what_the_key_counts() {
     let mut wrong = Vec::new();
-    for engine in engines().iter().filter(|engine| !engine.is_containerd()) {
+    for engine in &builders() {
         for case in known(engine, WHOLE) {
             judge(engine, &[case], "", &mut wrong);
         }

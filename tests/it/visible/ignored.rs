@@ -7,7 +7,7 @@ use std::path::Path;
 use larder::context::{self, EntryKind, Filter, ignorefile};
 
 use super::edit::{plant, set_mode};
-use crate::engines::{Engine, engines};
+use crate::engines::{Engine, builders};
 use crate::support::{TestContext, finish};
 
 const TREE: &str = "
@@ -163,7 +163,7 @@ fn planted(engine: &Engine, more: &str) -> TestContext {
 
 #[test]
 fn the_engine_sees_of_every_tree_what_larder_sees() {
-    for engine in engines().iter().filter(|engine| !engine.is_containerd()) {
+    for engine in &builders() {
         let mut differences = Vec::new();
         for (what, more, ignore) in CASES {
             let context = planted(engine, more);
@@ -183,7 +183,7 @@ fn the_engine_sees_of_every_tree_what_larder_sees() {
 
 #[test]
 fn a_dockerfile_brings_its_own_ignore_file() {
-    for engine in engines().iter().filter(|engine| !engine.is_containerd()) {
+    for engine in &builders() {
         let context = planted(engine, "docker/");
         context.write(".dockerignore", "src\n").write("Dockerfile.dockerignore", "docs\n");
         context.write("docker/App", "FROM scratch\nCOPY . /\n");
@@ -215,7 +215,7 @@ fn a_dockerfile_brings_its_own_ignore_file() {
 
 #[test]
 fn a_malformed_ignore_file_is_refused_by_both() {
-    for engine in engines().iter().filter(|engine| !engine.is_containerd()) {
+    for engine in &builders() {
         for ignore in ["[a-\n", "a\\\n", "!\n"] {
             let context = planted(engine, "");
             context.write(".dockerignore", ignore);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::counted::cached;
 use super::edit::Edit::{self, Mode, Overwrite, Plant, Replace};
 use super::edit::plant;
-use crate::engines::engines;
+use crate::engines::builders;
 use crate::support::{BUSYBOX, TestContext};
 
 const DATA: &str = "d/x\nd/x.md\nd/sub/y\nother\nlink -> d\n.dockerignore = *.log\na.log";
@@ -40,7 +40,7 @@ const CASES: &[(&str, &str, Edit, bool)] = &[
 #[test]
 fn what_the_engine_counts_of_a_named_context_is_what_the_key_counts() {
     let mut wrong = Vec::new();
-    for engine in engines().iter().filter(|engine| engine.major() > 20 && !engine.is_containerd()) {
+    for engine in builders().iter().filter(|engine| engine.major() > 20) {
         for (what, step, edit, counts) in CASES {
             let context = TestContext::new(engine);
             let data = context.path(&context.tag("data").replace(['/', ':'], "-"));

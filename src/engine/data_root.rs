@@ -1,0 +1,250 @@
+//! Images in the data root of an engine on this machine.
+//!
+//! `docker save` writes every layer of an image to the disk before it sends the
+//! first byte. Where larder may read the files of the engine, a layer can be
+//! had alone: Docker keeps it unpacked, and beside it what its archive holds
+//! besides the content of its files (tar-split), so that the archive can be put
+//! together again byte for byte.
+//!
+//! ```text
+//!  ROOT/image/overlay2/imagedb/content/sha256/ID                 the config
+//!  ROOT/image/overlay2/layerdb/sha256/CHAIN/cache-id             the directory of the layer
+//!  ROOT/image/overlay2/layerdb/sha256/CHAIN/tar-split.json.gz    its archive without content
+//!  ROOT/overlay2/CACHE-ID/diff/…                                 its files
+//! ```
+//!
+//! That layout is Docker's own affair (`layer/filestore.go`, `image/fs.go`). It
+//! has been the same from 1.10 to 29, but whoever reads it must check all digests,
+//! and must be able to do without.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use flate2::read::GzDecoder;
+use serde::Deserialize;
+
+use super::{Engine, EngineError};
+
+/// The storage driver whose layout is known.
+const DRIVER: &str = "overlay2";
+
+/// The data root of an engine.
+#[derive(Debug, Clone)]
+pub struct DataRoot(PathBuf);
+
+/// The archive of a layer, put together while it is read.
+pub struct LayerReader {
+    pieces: Pieces,
+    files: Dir,
+    /// The piece that is being read.
+    current: Box<dyn Read>,
+}
+
+/// A line of `tar-split.json.gz` (vbatts/tar-split, `tar/storage/entry.go`).
+#[derive(Deserialize)]
+struct Line {
+    #[serde(rename = "type")]
+    kind: u8,
+    /// The name of a file.
+    name: Option<String>,
+    /// The same in base64, if it is not UTF-8.
+    name_raw: Option<String>,
+    /// Bytes of its content.
+    #[serde(default)]
+    size: u64,
+    /// The bytes of a segment in base64; of a file a checksum.
+    payload: Option<String>,
+}
+
+/// A piece of an archive.
+enum Piece {
+    /// Headers and padding.
+    Segment(Vec<u8>),
+    /// The content of a file of the layer, and its size.
+    File(PathBuf, u64),
+}
+
+/// The pieces of an archive, in order.
+struct Pieces(Box<dyn Iterator<Item = serde_json::Result<Line>>>);
+
+impl Engine {
+    /// Returns the data root of an engine with the overlay2 driver, if a directory of that name is on this machine.
+    /// Whether it is the engine's shows when an image is found in it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine cannot be asked.
+    pub async fn data_root(&self) -> Result<Option<DataRoot>, EngineError> {
+        let info = self.info().await?;
+        let root = info.docker_root_dir.filter(|_| info.driver.as_deref() == Some(DRIVER));
+        Ok(root.map(PathBuf::from).filter(|root| root.join("image").join(DRIVER).is_dir()).map(DataRoot))
+    }
+}
+
+impl DataRoot {
+    /// Reads the config of the image with the id `sha256:ID`; `hex` are the digits.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not there, or may not be read by this user.
+    pub fn config(&self, hex: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.0.join("image").join(DRIVER).join("imagedb/content/sha256").join(hex))
+    }
+
+    /// Opens the uncompressed archive of the layer with this chain id, given by its digits. Returns it with its size in
+    /// bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not there, or may not be read by this user.
+    pub fn layer(&self, chain: &str) -> io::Result<(LayerReader, u64)> {
+        let layer = self.0.join("image").join(DRIVER).join("layerdb/sha256").join(chain);
+        let directory = fs::read_to_string(layer.join("cache-id"))?;
+        let files = self.0.join(DRIVER).join(directory.trim()).join("diff");
+        let files = Dir::open_ambient_dir(files, ambient_authority())?;
+        let split = layer.join("tar-split.json.gz");
+        let mut size = 0;
+        for piece in Pieces::open(&split)? {
+            size += match piece? {
+                Piece::Segment(bytes) => bytes.len() as u64,
+                Piece::File(_, size) => size,
+            };
+        }
+        Ok((LayerReader { pieces: Pieces::open(&split)?, files, current: Box::new(io::empty()) }, size))
+    }
+}
+
+impl Pieces {
+    fn open(path: &std::path::Path) -> io::Result<Self> {
+        let lines = BufReader::new(GzDecoder::new(BufReader::new(File::open(path)?)));
+        Ok(Self(Box::new(serde_json::Deserializer::from_reader(lines).into_iter())))
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = io::Result<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|line| Piece::try_from(line?))
+    }
+}
+
+impl TryFrom<Line> for Piece {
+    type Error = io::Error;
+
+    fn try_from(line: Line) -> io::Result<Self> {
+        use std::os::unix::ffi::OsStringExt;
+
+        let decode = |text: &str| STANDARD.decode(text).map_err(io::Error::other);
+        match line.kind {
+            1 => {
+                let name = match (line.name_raw, line.name) {
+                    (Some(raw), _) => decode(&raw)?,
+                    (None, name) => name.unwrap_or_default().into_bytes(),
+                };
+                Ok(Self::File(PathBuf::from(std::ffi::OsString::from_vec(name)), line.size))
+            }
+            2 => Ok(Self::Segment(decode(line.payload.as_deref().unwrap_or_default())?)),
+            kind => Err(io::Error::other(format!("an entry of the unknown type {kind}"))),
+        }
+    }
+}
+
+impl Read for LayerReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.current.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            self.current = match self.pieces.next().transpose()? {
+                None => return Ok(0),
+                Some(Piece::Segment(bytes)) => Box::new(Cursor::new(bytes)),
+                // Of directories, links and devices the archive has nothing but the header.
+                Some(Piece::File(_, 0)) => Box::new(io::empty()),
+                Some(Piece::File(path, size)) => Box::new(self.files.open(path)?.take(size)),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::ffi::OsStrExt;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use serde_json::json;
+
+    use super::*;
+
+    const CHAIN: &str = "c0ffee";
+
+    /// A data root with one layer, whose archive consists of these lines, and the layer's directory.
+    fn root(lines: &[serde_json::Value]) -> (tempfile::TempDir, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let layer = root.path().join("image/overlay2/layerdb/sha256").join(CHAIN);
+        let files = root.path().join("overlay2/own/diff");
+        fs::create_dir_all(&layer).unwrap();
+        fs::create_dir_all(&files).unwrap();
+        fs::write(layer.join("cache-id"), "own").unwrap();
+        let mut split = GzEncoder::new(Vec::new(), Compression::fast());
+        for line in lines {
+            writeln!(split, "{line}").unwrap();
+        }
+        fs::write(layer.join("tar-split.json.gz"), split.finish().unwrap()).unwrap();
+        (root, files)
+    }
+
+    fn read(root: &tempfile::TempDir) -> io::Result<(Vec<u8>, u64)> {
+        let (mut reader, size) = DataRoot(root.path().to_owned()).layer(CHAIN)?;
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        Ok((bytes, size))
+    }
+
+    fn segment(bytes: &[u8]) -> serde_json::Value {
+        json!({ "type": 2, "payload": STANDARD.encode(bytes), "position": 0 })
+    }
+
+    #[test]
+    fn a_layers_archive_is_put_together_from_its_headers_and_its_files() {
+        let (root, files) = root(&[
+            segment(b"[header of d]"),
+            json!({ "type": 1, "name": "d/", "payload": null }),
+            segment(b"[header of d/a]"),
+            json!({ "type": 1, "name": "d/a", "size": 5, "payload": "AAAAAAAAAAA=" }),
+            segment(b"[padding, header of \xff]"),
+            json!({ "type": 1, "name_raw": STANDARD.encode(b"\xff"), "size": 3 }),
+            segment(b"[end]"),
+        ]);
+        fs::create_dir(files.join("d")).unwrap();
+        fs::write(files.join("d/a"), "hello and more").unwrap();
+        fs::write(files.join(std::ffi::OsStr::from_bytes(b"\xff")), "raw").unwrap();
+        let expected = b"[header of d][header of d/a]hello[padding, header of \xff]raw[end]";
+        assert_eq!(read(&root).unwrap(), (expected.to_vec(), expected.len() as u64));
+    }
+
+    #[test]
+    fn what_is_not_a_layer_of_the_directory_is_refused() {
+        let file = |name: &str| json!({ "type": 1, "name": name, "size": 5 });
+        for lines in
+            [file("missing"), file("../../secret"), file("/etc/passwd"), file("link"), json!({"type": 3})]
+        {
+            let (root, files) = root(std::slice::from_ref(&lines));
+            fs::write(root.path().join("overlay2/secret"), "12345").unwrap();
+            std::os::unix::fs::symlink("../../secret", files.join("link")).unwrap();
+            assert!(read(&root).is_err(), "{lines}");
+        }
+        let (root, _) = root(&[segment(b"x")]);
+        let split = root.path().join("image/overlay2/layerdb/sha256").join(CHAIN).join("tar-split.json.gz");
+        fs::write(split, "not gzip").unwrap();
+        assert!(read(&root).is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! Saving an image without its engine's archive: from an earlier entry of the same image, or layer by layer.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use super::known::{KnownLayers, MOST_ENTRIES};
+use super::listing::{Blob, Listing, read_listing};
+use super::save::{Destination, SMALL, SaveError, SavedImage, finish};
+use crate::digest::{Digest, DigestingReader};
+use crate::registry::ImageConfig;
+use crate::store::{EntryKind, Save, Store, StoreError};
+
+/// The uncompressed archive of a layer.
+pub struct LayerArchive<'a> {
+    /// Its bytes, which end after `size`.
+    pub reader: Box<dyn Read + 'a>,
+    /// How many there are.
+    pub size: u64,
+}
+
+/// Saves the image with the content of an earlier entry of the same id; `None` if none has it.
+///
+/// # Errors
+///
+/// Fails when the store does; then nothing is saved.
+pub fn copy_earlier(store: &Store, destination: &Destination) -> Result<Option<SavedImage>, StoreError> {
+    let Destination { key, id, platform, subject, .. } = destination;
+    for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
+        // An entry that cannot be read is reported when it is looked for.
+        let Ok(listing) = read_listing(store, &entry) else { continue };
+        let blobs = entry.starts().binary_search(&entry.manifest.listing.at).ok();
+        let (true, Some(blobs)) = (listing.id == *id, blobs) else { continue };
+        let mut save = store.save(EntryKind::Image, platform, *key)?;
+        if save.reuse(&entry.manifest.chunks[..blobs])?.is_some() {
+            return finish(save, &listing, subject.clone()).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Saves the image whose config is `config`. `open` opens a layer by its place, the lowest first; it is called for
+/// layers only that no earlier entry has.
+///
+/// # Errors
+///
+/// Fails when the store does, when a layer cannot be read, and when config or layers are not those of the image; then
+/// nothing is saved.
+pub fn assemble<'a>(
+    store: &Store,
+    destination: Destination,
+    config: &[u8],
+    mut open: impl FnMut(usize) -> io::Result<LayerArchive<'a>>,
+) -> Result<SavedImage, SaveError> {
+    let unusable = |reason: &str| SaveError::Unusable(reason.to_owned());
+    let Destination { key, id, platform, subject, diff_ids, .. } = destination;
+    if Digest::of(config) != id {
+        return Err(unusable("its config is another one"));
+    }
+    let layers = ImageConfig::parse(config).map_err(|_| unusable("its config is none"))?.layers;
+    let mut save = store.save(EntryKind::Image, &platform, key)?;
+    let known = KnownLayers::take_over(store, &platform, (&diff_ids, true), &mut save)?;
+    let mut listing = Listing::new(id, &platform);
+    let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
+    for (place, diff_id) in layers.iter().enumerate() {
+        let digest = diff_id.parse().map_err(|_| unusable("a layer has no digest"))?;
+        listing.layers.push(digest);
+        if let Some(blob) = known.layer(&digest) {
+            blobs.insert(digest, blob);
+        } else if !blobs.contains_key(&digest) {
+            blobs.insert(digest, write(open(place)?, digest, &mut save)?);
+        }
+    }
+    save.boundary()?;
+    blobs.insert(id, Blob { digest: id, at: save.position(), size: config.len() as u64 });
+    save.write(config)?;
+    listing.diff_ids = layers;
+    listing.blobs = blobs.into_values().collect();
+    listing.blobs.sort_unstable_by_key(|blob| (blob.at, blob.size));
+    Ok(finish(save, &listing, subject)?)
+}
+
+/// Writes a layer; a large one gets chunks of its own, so that later entries can take them over.
+fn write(layer: LayerArchive<'_>, digest: Digest, save: &mut Save) -> Result<Blob, SaveError> {
+    let LayerArchive { reader, size } = layer;
+    let is_large = size > SMALL;
+    if is_large {
+        save.boundary()?;
+    }
+    let at = save.position();
+    let mut reader = DigestingReader::new(reader);
+    save.copy_from(&mut reader, size)?;
+    if is_large {
+        save.boundary()?;
+    }
+    if reader.digest() != digest {
+        return Err(SaveError::Unusable("a layer is not the one that its config names".to_owned()));
+    }
+    Ok(Blob { digest, at, size })
+}

@@ -1,0 +1,107 @@
+//! When whole images are archived. Saving an image costs seconds, so it is done on request only.
+
+use super::super::judge::is_worth_archiving;
+use crate::ledger::BuildRecord;
+
+/// How the user requested that images are archived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ArchiveRequest {
+    /// Nothing requests it.
+    #[default]
+    None,
+    /// By `enabled`, `LARDER_ENABLED` or a list of tiers that names the archive.
+    Configured,
+    /// By `--enable-cache` on the command line.
+    Typed,
+}
+
+/// What decides whether an image that was built is archived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ArchivePolicy {
+    /// The request.
+    pub request: ArchiveRequest,
+    /// The store has a remote, so that other machines can load the image.
+    pub has_remote: bool,
+    /// Other engines of this run load the image from the store.
+    pub is_for_several_engines: bool,
+    /// Only images with a signed entry can be hits.
+    pub needs_signature: bool,
+    /// A registry has the image under its key, or will have it after the push.
+    pub is_in_registry: bool,
+}
+
+/// Whether an image is archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveDecision {
+    /// It is.
+    Archive,
+    /// Nothing requests it, or a registry serves the same purpose.
+    Leave,
+    /// It was requested, but no image archived here lately was used again.
+    Unused,
+}
+
+impl ArchivePolicy {
+    /// Returns `true` if anything requests that images are archived, whatever becomes of this one.
+    pub fn is_requested(&self) -> bool {
+        self.request != ArchiveRequest::None
+            || self.has_remote
+            || self.is_for_several_engines
+            || self.needs_signature
+    }
+
+    /// Decides for an image. `builds` reads the ledger and is called only if the decision depends on it.
+    ///
+    /// What other machines use of a remote is not in this ledger, so it is not asked then.
+    pub fn decide(&self, builds: impl FnOnce() -> Vec<BuildRecord>) -> ArchiveDecision {
+        if self.request == ArchiveRequest::Typed || self.is_for_several_engines {
+            ArchiveDecision::Archive
+        } else if !self.is_requested() || self.is_in_registry && !self.needs_signature {
+            ArchiveDecision::Leave
+        } else if self.has_remote || is_worth_archiving(&builds()) {
+            ArchiveDecision::Archive
+        } else {
+            ArchiveDecision::Unused
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::ledger::{KeptRecord, Outcome};
+
+    /// Nine builds whose archived images were never used.
+    fn unused() -> Vec<BuildRecord> {
+        let mut build = BuildRecord::started(Timestamp::UNIX_EPOCH);
+        build.outcome = Outcome::Built;
+        build.kept = Some(KeptRecord { entry: String::new(), bytes: 1, added_bytes: 1, millis: 1 });
+        vec![build; 9]
+    }
+
+    #[test]
+    fn images_are_archived_on_request_and_not_where_a_registry_serves_them() {
+        use ArchiveDecision::{Archive, Leave, Unused};
+        let none = ArchivePolicy::default();
+        let configured = ArchivePolicy { request: ArchiveRequest::Configured, ..none };
+        let typed = ArchivePolicy { request: ArchiveRequest::Typed, ..none };
+        let remote = ArchivePolicy { has_remote: true, ..none };
+        let several = ArchivePolicy { is_for_several_engines: true, ..none };
+        let signed = ArchivePolicy { needs_signature: true, ..none };
+        for (policy, first, in_registry, never_used) in [
+            (none, Leave, Leave, Leave),
+            (configured, Archive, Leave, Unused),
+            (typed, Archive, Archive, Archive),
+            (remote, Archive, Leave, Archive),
+            (several, Archive, Archive, Archive),
+            (signed, Archive, Archive, Unused),
+        ] {
+            assert_eq!(policy.decide(Vec::new), first, "{policy:?}");
+            let pushed = ArchivePolicy { is_in_registry: true, ..policy };
+            assert_eq!(pushed.decide(Vec::new), in_registry, "{pushed:?}");
+            assert_eq!(policy.decide(unused), never_used, "{policy:?}");
+        }
+    }
+}
