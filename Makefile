@@ -1,9 +1,9 @@
 # `make` lists what there is to do. The scripts say in their headers what they need, take and leave.
 .DEFAULT_GOAL := help
-.PHONY: help build release demo test check bench fuzz clean
+.PHONY: help build release demo test test-full check bench fuzz clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: ## build target/release/larder
 	cargo build --release
@@ -11,11 +11,14 @@ build: ## build target/release/larder
 release: ## build the static program that is handed out, for builders of both amd64 and arm64
 	scripts/release.sh
 
-demo: ## build the example three times and show what each build hit
+demo: ## build the example on agents that forget everything, beside docker build
 	scripts/demo.sh
 
 test: ## run every test and check, on private Docker engines (or on DOCKER_HOST)
 	scripts/test.sh
+
+test-full: ## the same at full size, on every engine and image store, before a release
+	LARDER_TEST_FULL=1 scripts/test.sh
 
 check: ## format, lints and shell scripts, without tests
 	cargo fmt --check

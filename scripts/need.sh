@@ -18,6 +18,8 @@ if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
   exit 1
 fi
 
+# One installation at a time: apt does not wait for another one.
+exec 9>/tmp/larder-apt.lock && flock 9
 log=$(mktemp)
 policy=/usr/sbin/policy-rc.d # packages ask this file before they start a daemon of theirs
 if [[ -e $policy ]]; then policy=''; fi

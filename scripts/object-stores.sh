@@ -21,7 +21,7 @@ if [[ ! -x $s3s/bin/s3s-fs ]]; then
     target=$(mktemp -d "$LARDER_DEV_DIR/s3s-fs.XXXXXX")
     trap 'rm -rf "$target"' EXIT
     # Tests, not benchmarks: what it saves in time to build is more than what it loses.
-    cargo install -q --locked --features binary --version "$s3s_version" --root "$s3s" --target-dir "$target" --debug s3s-fs
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install -q --locked --features binary --version "$s3s_version" --root "$s3s" --target-dir "$target" --debug s3s-fs
   ) 9>"$LARDER_DEV_DIR/s3s-fs.lock" >&2
 fi
 venv_need ministack:ministack==1.5.33 wsgidav:wsgidav==4.4.0 cheroot:cheroot
