@@ -1,38 +1,124 @@
 #!/usr/bin/env bash
-# Purpose: show larder at work: the example's image is built three times (nothing known yet, nothing changed, one line of
-#          code changed), and every build is checked for what it was meant to hit.
-# Inputs:  DOCKER_HOST   an engine to use; otherwise a private one is started (root)
-#          LARDER        a larder to use instead of building this checkout; more in lib/session.sh
-# Outputs: what larder prints; exit 1 if a build did not hit what it should have. Leaves no engine, folder or cache behind;
-#          a given engine keeps the images larder-demo/*.
+# Purpose: show what larder is worth: a small Python project is built and pushed from agents that forget everything, four
+#          times by docker and four times by larder: cold, unchanged, with a line of code changed, with a requirement more.
+# Inputs:  DOCKER_HOST   an engine to use; otherwise a private one is started (root). What such an engine has is not removed, so
+#                        it is an agent that keeps its cache, and nothing is pushed.
+#          LARDER        a larder to use instead of a debug build of this checkout; more in lib/session.sh
+# Outputs: what both print, and a table of the times; exit 1 if larder did not reuse what it should have. Leaves no engine,
+#          folder or cache behind; a given engine keeps the images larder-demo/*.
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
 . "$(dirname "$0")/lib/session.sh"
+given=${DOCKER_HOST:-}
+added=numpy # the requirement that the last build has more
+table=$LARDER_RUN_DIR/table
+number=0
 
-open_workbench
-step "larder itself" build_larder
+cat >&2 <<'TEXT'
+larder's demo, on a machine with two cores and nothing but cargo:
+  1. compile larder (2 to 4 minutes), and meanwhile install and start what is missing:
+     a private Docker engine, a Python base image, a package index, a registry (1 minute)
+  2. build a Flask project four times with docker build and four times with larder build (1 to 2 minutes)
+TEXT
 
-app=$LARDER_RUN_DIR/app
-store=$LARDER_RUN_DIR/store
-cp -r "$root/ci-examples/python-app" "$app"
+compile() {
+  if [[ -z ${LARDER:-} ]]; then cargo build --manifest-path "$root/Cargo.toml"; fi
+}
 
-# build WHAT EXPECTATION: builds the example; EXPECTATION is a jq condition on the build's metadata.
-build() {
-  local metadata=$LARDER_RUN_DIR/metadata.json
-  printf '\n===== %s =====\n' "$1" >&2
-  (cd "$app" && "$LARDER" build -t larder-demo/app:1 --cache-dir "$store" --metadata-file "$metadata" --network "${BUILD_NETWORK:-default}" \
-    --build-arg BASE --build-arg PIP_INDEX_URL --build-arg PIP_TRUSTED_HOST .)
-  jq -c '{outcome, hit_tier, steps, millis}' "$metadata" >&2
-  jq -e "$2" "$metadata" >/dev/null || {
-    echo "this build was to satisfy: $2" >&2
+registry_pid=''
+compile_pid=''
+end() {
+  if [[ -n $compile_pid ]]; then pkill -P "$compile_pid" || true; fi
+  if [[ -n $registry_pid ]]; then kill "$registry_pid" || true; fi
+}
+trap 'status=$?; set +e; end; (exit $status); session_end' EXIT
+
+serve_registry() {
+  local port
+  "$scripts/need.sh" docker-registry:docker-registry
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  printf 'version: 0.1\nstorage: { filesystem: { rootdirectory: %s } }\nhttp: { addr: "127.0.0.1:%d" }\n' "$LARDER_RUN_DIR/registry" "$port" >"$LARDER_RUN_DIR/registry.yml"
+  docker-registry serve "$LARDER_RUN_DIR/registry.yml" &>"$LARDER_RUN_DIR/registry.log" &
+  registry_pid=$!
+  registry=127.0.0.1:$port
+  curl -sS --retry 50 --retry-connrefused --retry-delay 1 -o "$LARDER_RUN_DIR/answer" "http://$registry/v2/"
+}
+
+# project TOOL: a copy of the example for each of the two, so that neither finds the other's layers.
+project() {
+  cp -r "$root/ci-examples/python-app" "$LARDER_RUN_DIR/$1"
+  sed -i "/^$added==/d" "$LARDER_RUN_DIR/$1/requirements.txt"
+  echo "# built by $1" >>"$LARDER_RUN_DIR/$1/requirements.txt"
+}
+
+# change TOOL WHAT
+change() {
+  case $2 in
+  code) echo "# a change" >>"$LARDER_RUN_DIR/$1/app.py" ;;
+  requirement) grep "^$added==" "$root/ci-examples/python-app/requirements.txt" >>"$LARDER_RUN_DIR/$1/requirements.txt" ;;
+  esac
+}
+
+# forget: the agent is a new one, which has the base image alone.
+forget() {
+  local images
+  if [[ -n $given ]]; then return; fi
+  mapfile -t images < <(docker images --format '{{.Repository}} {{.ID}}' | grep -v '^larder-demo/python ' | cut -d ' ' -f 2 | sort -u)
+  if ((${#images[@]})); then docker rmi -f "${images[@]}" >/dev/null; fi
+  docker builder prune -af >/dev/null
+  cache=$LARDER_RUN_DIR/agent-$((number += 1))
+}
+
+# timed COMMAND...: runs it; its seconds are in $seconds.
+timed() {
+  local start=${EPOCHREALTIME/[.,]/} tenths
+  "$@"
+  tenths=$(((${EPOCHREALTIME/[.,]/} - start + 50000) / 100000))
+  seconds=$((tenths / 10)).$((tenths % 10))
+}
+
+arguments=()
+image() { echo "${registry:+$registry/}larder-demo/$1:1"; }
+
+docker_build() {
+  (cd "$LARDER_RUN_DIR/docker" && DOCKER_BUILDKIT=1 docker build -t "$(image docker)" "${arguments[@]}" .)
+  if [[ -n $registry ]]; then docker push "$(image docker)"; fi
+}
+
+larder_build() {
+  local flags=(--cache-dir "$cache" --metadata-file "$LARDER_RUN_DIR/metadata.json")
+  if [[ -n $registry ]]; then flags+=(--push --remote "file://$LARDER_RUN_DIR/remote"); fi
+  (cd "$LARDER_RUN_DIR/larder" && "$LARDER" build -t "$(image larder)" "${flags[@]}" "${arguments[@]}" .)
+}
+
+# compare WHAT CHANGE EXPECTATION: builds with both; EXPECTATION is a jq condition on larder's record.
+compare() {
+  local docker_seconds reused
+  change docker "$2" && change larder "$2"
+  printf '\n===== %s: docker build =====\n' "$1" >&2
+  forget
+  timed docker_build >&2
+  docker_seconds=$seconds
+  printf '\n===== %s: larder build =====\n' "$1" >&2
+  forget
+  timed larder_build
+  jq -e "$3" "$LARDER_RUN_DIR/metadata.json" >/dev/null || {
+    jq -c '{outcome, hit_tier, steps, mounts}' "$LARDER_RUN_DIR/metadata.json" >&2
+    echo "this build was to satisfy: $3" >&2
     return 1
   }
+  reused=$(jq -r 'if .outcome == "image-hit" then "the whole image (\(.hit_tier))" else
+    (([.mounts[].restored_bytes] | add // 0) / 1e5 | round / 10) as $megabytes |
+    ([if .steps.cached > 0 then "\(.steps.cached) of \(.steps.total) steps" else empty end,
+      if $megabytes > 0 then "\($megabytes) MB of cache mounts" else empty end] | join(", ")) end
+    | if . == "" then "nothing" else . end' "$LARDER_RUN_DIR/metadata.json")
+  printf '%s\t%s s\t%s s\t%s\n' "$1" "$docker_seconds" "$seconds" "$reused" >>"$table"
 }
 
 # Asks the service in a container of the image; its loopback device is all the network that this takes.
 ask() {
   local container
-  container=$(docker run -d --rm --network none larder-demo/app:1)
+  container=$(docker run -d --rm --network none "$(image larder)")
   docker exec -i "$container" python - <<'PYTHON'
 import time, urllib.request
 for attempt in range(100):
@@ -47,12 +133,43 @@ PYTHON
   docker stop -t 1 "$container" >/dev/null
 }
 
-step "first build" build "1 of 3: nothing is known yet" '.outcome == "built"'
-step "second build" build "2 of 3: nothing has changed" '.outcome == "image-hit" and .hit_tier == "engine"'
-echo '# a change' >>"$app/app.py"
-step "third build" build "3 of 3: one line of code has changed" '.outcome == "built" and .steps.cached > 0'
+if [[ -z ${LARDER:-} ]]; then need_rust; fi
+compile &>"$LARDER_RUN_DIR/compile" &
+compile_pid=$!
+registry=''
+cache=$LARDER_RUN_DIR/agent
+open_workbench
+if [[ -z $given ]]; then
+  step "registry" serve_registry
+  mkdir "$LARDER_RUN_DIR/remote"
+fi
+printf '\n==> compiling larder\n' >&2
+tail -f -n +1 --pid "$compile_pid" "$LARDER_RUN_DIR/compile" >&2
+wait "$compile_pid"
+compile_pid=''
+printf '    set up and compiled: %d s\n' "$SECONDS" >&2
+LARDER=$(realpath "${LARDER:-${CARGO_TARGET_DIR:-$root/target}/debug/larder}")
+arguments=(--network "${BUILD_NETWORK:-default}" --build-arg BASE --build-arg PIP_INDEX_URL --build-arg PIP_TRUSTED_HOST)
+project docker
+project larder
+
+printf '\n==> warming up: one docker build that is not counted\n' >&2
+forget
+docker_build &>"$LARDER_RUN_DIR/warm-up" || { cat "$LARDER_RUN_DIR/warm-up" >&2 && exit 1; }
+
+hit='.outcome == "image-hit"'
+if [[ -z $given ]]; then hit+=' and .hit_tier == "registry"'; fi
+compare "cold" nothing '.outcome == "built"'
+compare "unchanged" nothing "$hit"
+compare "code change" code '.outcome == "built" and .steps.cached == .steps.total - 1'
+compare "requirement change" requirement '.outcome == "built" and .steps.cached > 0'
 step "the image runs" ask
 
-printf '\n===== larder stats =====\n' >&2
-"$LARDER" stats --cache-dir "$store"
-printf '\ndemo: all three builds hit what they should have (%d s)\n' "$SECONDS" >&2
+printf '\n'
+if [[ -z $given ]]; then
+  echo "Build and push, each on an agent that has the base image and nothing else; registry and index on this machine:"
+else
+  echo "Builds on the given engine, which keeps its cache:"
+fi
+printf '\tdocker\tlarder\tlarder reused\n' | cat - "$table" | column -t -s $'\t'
+printf 'demo: larder reused what it should have (%d s in all)\n' "$SECONDS"
