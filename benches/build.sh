@@ -31,6 +31,20 @@ echo 'print("hello")' >"$work/small/app.py"
 small_larder() { "$LARDER" build -t bench/larder "$work/small"; }
 small_docker() { docker build -t bench/docker "$work/small"; }
 
+# A line of code changed on an agent that keeps its engine, with default flags: an image of 480 MB, of which one layer is new.
+mkdir "$work/code"
+echo flask >"$work/code/requirements.txt"
+cat >"$work/code/Dockerfile" <<'DOCKERFILE'
+FROM larder-test/busybox:1
+COPY requirements.txt /
+RUN --mount=type=cache,target=/root/.cache/pip pip install -r requirements.txt || head -c 480000000 /dev/urandom >/installed
+COPY app.py /
+CMD ["sh"]
+DOCKERFILE
+edit() { echo "print($RANDOM$RANDOM)" >"$work/code/app.py"; }
+code_larder() { "$LARDER" build -t bench/larder "$work/code"; }
+code_docker() { docker build -t bench/docker "$work/code"; }
+
 # A build that runs every step, some of them talkative.
 mkdir "$work/steps"
 cat >"$work/steps/Dockerfile" <<'DOCKERFILE'
@@ -52,7 +66,8 @@ large_docker() { docker build --no-cache -t bench/docker "$work/large"; }
 version() { "$LARDER" --version; }
 
 printf '\n'
-pair "exact hit, small project" 1.0 nothing small_larder small_docker
+pair "exact hit, small project" 0.5 nothing small_larder small_docker
+pair "a line of code changed, engine kept" 1.1+50 edit code_larder code_docker
 pair "every step runs" 1.05 nothing steps_larder steps_docker
 large_context
 pair "context of 10 000 files, 500 MB, sent before" 1.05 settle large_larder large_docker
@@ -60,7 +75,7 @@ if [[ -z $given ]]; then pair "the same context, sent whole" 1.05 forget large_l
 
 : >"$work/ours"
 for ((round = 0; round < rounds; round++)); do tenths version >>"$work/ours"; done
-awk -v start="$(median "$work/ours")" -v bytes="$(stat -c %s "$LARDER")" 'BEGIN {
-  printf "%-44s %8.1f ms (bound 10 ms)\n%-44s %8.1f MB (bound 30 MB)\n", "start-up (larder --version)", start / 10, "binary", bytes / 1e6
-  exit start > 100 || bytes > 30e6 }' || failed=1
+awk -v start="$(median "$work/ours")" 'BEGIN {
+  printf "%-44s %8.1f ms (bound 10 ms)\n", "start-up (larder --version)", start / 10
+  exit start > 100 }' || failed=1
 exit $failed

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Purpose: what an agent that has nothing gains from a registry on the same machine, for an image of 300 MB that is to be
 #          pushed: larder build --push against docker pull, tag and push where nothing has changed, and against docker pull of
-#          :cache, docker build --cache-from and docker push of both where a line of code has.
+#          :cache, docker build --cache-from and docker push of both where a line of code has. Then what a line of code costs
+#          on an agent that keeps its engine, against docker build and docker push.
 # Inputs:  ENGINE, STORE  which private engine to start, as in engine.sh (default distro, overlay2); needs root
 #          LARDER         a larder to use instead of a release build of this checkout
 #          ROUNDS         counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
@@ -57,6 +58,13 @@ docker_build() {
   docker push "$docker_repo:cache"
 }
 
+# On an agent that keeps its engine, both only build and push.
+docker_push() { docker build -t "$docker_repo:$number" "$work/app" && docker push "$docker_repo:$number"; }
+edit() {
+  number=$((number + 1))
+  echo "$number" >"$work/app/app.py"
+}
+
 # What a new agent has: the base image alone.
 forget() {
   local images
@@ -75,4 +83,6 @@ printf '\n%s, %s\n' "$(docker version --format '{{.Server.Version}}')" "${STORE:
 { docker_build && docker tag "$docker_repo:0" "$docker_repo:first" && docker push "$docker_repo:first" && larder_push; } &>"$work/log" || { cat "$work/log" >&2 && exit 1; }
 pair "nothing changed" 0.1 forget larder_push docker_again
 pair "a line of code changed" 1.0 change larder_push docker_build
+larder_push &>"$work/log" && docker_push &>"$work/log"
+pair "a line of code changed, engine kept" 1.2+50 edit larder_push docker_push
 exit "$failed"
