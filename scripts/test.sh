@@ -155,7 +155,7 @@ settle "object stores" object-stores
 ((failed == 0)) || { printf '%s\n' "${report[@]}" && exit 1; }
 eval "$("$scripts/object-stores.sh")"
 
-if (($# == 0)); then beside static make --no-print-directory check; fi
+if (($# == 0)); then beside static nice -n 19 make --no-print-directory check; fi
 check "Rust tests" rust_tests "$@"
 if (($# == 0)); then
   settle "static checks" static

@@ -1,6 +1,7 @@
 //! Saving an image without its engine's archive: from an earlier entry of the same image, or layer by layer.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, Read};
 
 use super::known::{KnownLayers, MOST_ENTRIES};
@@ -66,8 +67,8 @@ pub fn assemble<'a>(
         listing.layers.push(digest);
         if let Some(blob) = known.layer(&digest) {
             blobs.insert(digest, blob);
-        } else if !blobs.contains_key(&digest) {
-            blobs.insert(digest, write(open(place)?, digest, &mut save)?);
+        } else if let Entry::Vacant(blob) = blobs.entry(digest) {
+            blob.insert(write(open(place)?, digest, &mut save)?);
         }
     }
     save.boundary()?;

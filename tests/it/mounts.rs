@@ -564,6 +564,7 @@ fn a_larder_that_is_killed_leaves_nothing_running_and_a_mount_that_the_next_one_
 fn an_interrupt_ends_a_restore_wherever_it_is_and_is_told_as_that() {
     for (one, other) in pairs() {
         let mounts = ["locked", "shared"].map(|sharing| LargeMount::new(&one, &other, sharing));
+        let mut is_any_told = false;
         for (mount, millis) in mounts.iter().flat_map(|mount| MOMENTS.map(|millis| (mount, millis))) {
             let child = mount.start();
             std::thread::sleep(std::time::Duration::from_millis(millis));
@@ -571,15 +572,17 @@ fn an_interrupt_ends_a_restore_wherever_it_is_and_is_told_as_that() {
             rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
             let output = child.wait_with_output().unwrap();
             let told = String::from_utf8_lossy(&output.stderr);
+            is_any_told |= output.status.code().is_some();
             match output.status.code() {
                 Some(130) => assert!(told.contains("error: interrupted"), "after {millis} ms: {told}"),
                 // It was faster.
                 Some(0) => assert!(told.contains("restored plain") && !told.contains("warning"), "{told}"),
-                // Before anything of larder's listens the system ends it.
-                None if millis == MOMENTS[0] => {}
+                // Before larder listens the system ends it, which on a busy machine takes longer to start.
+                None if told.is_empty() => {}
                 code => panic!("{code:?} after {millis} ms: {told}"),
             }
         }
+        assert!(is_any_told, "larder listens to interrupts");
         mounts.iter().for_each(LargeMount::assert_completes);
     }
 }

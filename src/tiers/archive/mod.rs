@@ -322,7 +322,7 @@ impl ArchiveTier {
     }
 }
 
-/// Returns the chain id of each layer (OCI image specification, "Layer ChainID").
+/// Returns the chain id of each layer (OCI image specification, "Layer `ChainID`").
 fn chain_ids(diff_ids: &[String]) -> Vec<Digest> {
     let mut chains: Vec<Digest> = Vec::new();
     for diff_id in diff_ids {
