@@ -26,9 +26,9 @@ use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::{FileSync,
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::header_text::{text, texts};
 use crate::context::{self, EntryKind, Filter};
 
 pub(super) const METHODS: [&str; 2] =
@@ -58,14 +58,13 @@ impl FileSync for Directories {
         &self,
         request: Request<Streaming<Packet>>,
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
-        let name = request.metadata().get("dir-name").and_then(|name| name.to_str().ok());
-        let name = name.unwrap_or_default();
-        let root = self.0.get(name).cloned();
+        let name = text(request.metadata(), "dir-name")?;
+        let root = self.0.get(&name).cloned();
         let root = root.ok_or_else(|| Status::not_found(format!("no access allowed to dir \"{name}\"")))?;
         let filter = Filter {
-            include: patterns(request.metadata(), "include-patterns"),
-            exclude: patterns(request.metadata(), "exclude-patterns"),
-            follow: patterns(request.metadata(), "followpaths"),
+            include: texts(request.metadata(), "include-patterns")?,
+            exclude: texts(request.metadata(), "exclude-patterns")?,
+            follow: texts(request.metadata(), "followpaths")?,
         };
         let (outgoing, packets) = mpsc::channel(OUTGOING);
         let incoming = request.into_inner();
@@ -90,36 +89,6 @@ impl FileSync for Directories {
     ) -> Result<Response<Self::TarStreamStream>, Status> {
         Err(Status::unimplemented("only the diffcopy protocol is served"))
     }
-}
-
-/// Header values of `key`; those that are not ASCII come percent-encoded and say so in `<key>-encoded`.
-fn patterns(metadata: &MetadataMap, key: &str) -> Vec<String> {
-    let encoded = metadata.get(format!("{key}-encoded").as_str()).is_some_and(|flag| flag == "1");
-    let values = metadata.get_all(key).iter().filter_map(|value| value.to_str().ok());
-    values.map(|value| if encoded { unescape(value) } else { value.to_owned() }).collect()
-}
-
-/// Undoes Go's `url.QueryEscape`.
-fn unescape(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        match (first, tail) {
-            (b'+', _) => bytes.push(b' '),
-            (b'%', [high, low, tail @ ..]) => {
-                let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok());
-                if let (Some(high), Some(low)) = (digit(*high), digit(*low)) {
-                    bytes.push(high << 4 | low);
-                    rest = tail;
-                } else {
-                    bytes.push(b'%');
-                }
-            }
-            _ => bytes.push(*first),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The files announced so far and not yet asked for, by their id.
@@ -241,25 +210,4 @@ fn send_file(id: u32, path: &Path, outgoing: &Outgoing) -> Result<(), Status> {
 
 fn put(outgoing: &Outgoing, packet: Packet) -> Result<(), Status> {
     outgoing.blocking_send(Ok(packet)).map_err(|_| Status::cancelled("the engine went away"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_that_are_not_ascii_come_back_from_their_encoding() {
-        let mut metadata = MetadataMap::new();
-        metadata.append("exclude-patterns", "na%C3%AFve+file".parse().unwrap());
-        metadata.append("exclude-patterns", "100%25".parse().unwrap());
-        assert_eq!(patterns(&metadata, "exclude-patterns"), ["na%C3%AFve+file", "100%25"]);
-        metadata.append("exclude-patterns-encoded", "1".parse().unwrap());
-        assert_eq!(patterns(&metadata, "exclude-patterns"), ["naïve file", "100%"]);
-    }
-
-    #[test]
-    fn a_broken_escape_stands_for_itself() {
-        assert_eq!(unescape("50%"), "50%");
-        assert_eq!(unescape("%zz%4"), "%zz%4");
-    }
 }

@@ -8,6 +8,7 @@ mod coalesced;
 mod directory_output;
 mod file_send;
 mod file_sync;
+mod header_text;
 mod health;
 mod secrets;
 mod ssh;
@@ -116,9 +117,9 @@ pub fn new_id() -> io::Result<String> {
 fn headers(id: &str, shared_key: &str, methods: &[&'static str]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.append(HeaderName::from_static(name), value);
-        }
+        // Ids and digests, in ASCII: nothing of the user's.
+        let value = HeaderValue::from_str(value).expect("it is made of digits and names of methods");
+        headers.append(HeaderName::from_static(name), value);
     };
     put("x-docker-expose-session-uuid", id);
     put("x-docker-expose-session-name", "larder");

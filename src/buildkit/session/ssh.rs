@@ -17,6 +17,7 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::header_text::text;
 use super::ssh_keys::KeyAgent;
 use super::step_stream::{self, StepStream};
 
@@ -82,8 +83,8 @@ impl Ssh for Agents {
         &self,
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Self::ForwardAgentStream>, Status> {
-        let id = request.metadata().get("buildkit.ssh.id").and_then(|id| id.to_str().ok());
-        let socket = match self.agent(id.unwrap_or_default())? {
+        let id = text(request.metadata(), "buildkit.ssh.id")?;
+        let socket = match self.agent(&id)? {
             Agent::Socket(socket) => socket.clone(),
             Agent::Keys(keys) => keys.socket(),
             Agent::Streams(streams) => {

@@ -13,6 +13,8 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::header_text::text;
+
 pub(super) const METHODS: [&str; 1] = ["/moby.upload.v1.Upload/Pull"];
 
 /// Size of a message, in bytes.
@@ -41,8 +43,8 @@ impl UploadService for Uploads {
         &self,
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Self::PullStream>, Status> {
-        let path = request.metadata().get("urlpath").and_then(|path| path.to_str().ok());
-        let name = path.and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let path = text(request.metadata(), "urlpath")?;
+        let name = path.rsplit('/').next().unwrap_or_default();
         let unknown = || Status::not_found(format!("this session uploads no `{name}`"));
         let chunks: Self::PullStream = match self.0.get(name).ok_or_else(unknown)? {
             Upload::File(path) => {

@@ -40,6 +40,26 @@ fn the_same_files_are_ignored() {
 }
 
 #[test]
+fn names_beyond_ascii_are_ignored_and_copied_the_same() {
+    on_engines(0, |engine| {
+        let dockerfile = "FROM larder-test/busybox:1\nCOPY . /all/\nCOPY test-äöü.txt данные /some/\n";
+        let bench = Bench::with_files(engine, dockerfile);
+        for name in ["test-äöü.txt", "emoji-🚀.txt", "данные/ü/файл.csv", "данные/пароли.txt"]
+        {
+            bench.context.write(name, format!("{name} {}\n", bench.context.tag("for")));
+        }
+        bench.context.write(".dockerignore", "**/пароли.txt\n");
+        let image = bench.assert_same("names beyond ASCII", &[&bench.place], None);
+        for directory in ["/all/данные", "/some"] {
+            let seen: Vec<String> =
+                engine.entries(&image, directory).into_iter().map(|entry| entry.rest).collect();
+            let has = |name: &str| seen.iter().any(|entry| entry.contains(name));
+            assert!(has("файл.csv") && !has("пароли"), "{}: {seen:?}", engine.name);
+        }
+    });
+}
+
+#[test]
 fn a_dockerfile_may_lie_elsewhere() {
     on_engines(0, |engine| {
         let bench = Bench::with_files(engine, "FROM nobody-reads-this\n");
