@@ -53,7 +53,7 @@ pub(super) struct ConfigFile {
     pub(super) strict: Option<bool>,
     /// How long a build may take, such as `30m`.
     pub(super) timeout: Option<String>,
-    /// Use caches.
+    /// `true` archives images in the store, `false` builds without any of larder's caches.
     pub(super) enabled: Option<bool>,
     /// Tiers that are used: some of engine, registry, archive, layers, mounts.
     pub(super) tiers: Option<Vec<String>>,

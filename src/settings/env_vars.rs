@@ -10,7 +10,7 @@ pub const LARDER_PROGRESS: &str = "LARDER_PROGRESS";
 pub const LARDER_STRICT: &str = "LARDER_STRICT";
 /// How long a build may take, e.g. `30m`.
 pub const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
-/// `0` builds without any cache of larder's.
+/// `1` archives images in the store, `0` builds without any of larder's caches.
 pub const LARDER_ENABLED: &str = "LARDER_ENABLED";
 /// Tiers to use: some of `engine`, `registry`, `archive`, `layers` and `mounts`, separated by commas.
 pub const LARDER_TIERS: &str = "LARDER_TIERS";

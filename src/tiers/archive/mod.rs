@@ -296,7 +296,8 @@ impl ArchiveTier {
         };
         match spawn_blocking(saving).await? {
             Ok(saved) => Ok(Some(saved)),
-            Err(SaveError::Store(error)) => Err(SaveError::from(error).into()),
+            Err(error @ SaveError::Store(_)) => Err(error.into()),
+            Err(error) if meter.is_stopped() => Err(error.into()),
             // It is another engine's directory, or the image is being removed: the engine's archive tells.
             Err(SaveError::Archive(_) | SaveError::Unusable(_)) => Ok(None),
         }
