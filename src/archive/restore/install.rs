@@ -65,7 +65,15 @@ fn make_directory(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     let mut builder = cap_std::fs::DirBuilder::new();
-    parent.create_dir_with(name, cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700))
+    match parent.create_dir_with(name, cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700)) {
+        // Another restore has just made it.
+        Err(error)
+            if error.kind() == io::ErrorKind::AlreadyExists && parent.symlink_metadata(name)?.is_dir() =>
+        {
+            Ok(())
+        }
+        made => made,
+    }
 }
 
 /// Lets this user work in a directory of the entry whose mode does not; it gets its own at the end.

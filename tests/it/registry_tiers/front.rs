@@ -2,8 +2,12 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
+
+use crate::waiting::await_true;
 
 /// What happens to a call instead of what should.
 #[derive(Debug, Clone)]
@@ -48,6 +52,7 @@ pub(crate) struct Front {
     rules: Arc<Mutex<Vec<Rule>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
     begun: Arc<Mutex<Vec<String>>>,
+    open: Arc<AtomicUsize>,
 }
 
 impl Front {
@@ -55,15 +60,25 @@ impl Front {
     pub(crate) fn before(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
-        let front = Self { host, rules: Arc::default(), seen: Arc::default(), begun: Arc::default() };
-        let begun = Arc::clone(&front.begun);
+        let front = Self {
+            host,
+            rules: Arc::default(),
+            seen: Arc::default(),
+            begun: Arc::default(),
+            open: Arc::default(),
+        };
+        let (begun, open) = (Arc::clone(&front.begun), Arc::clone(&front.open));
         let (target, rules, seen) = (target.to_owned(), Arc::clone(&front.rules), Arc::clone(&front.seen));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (target, rules, seen) = (target.clone(), Arc::clone(&rules), Arc::clone(&seen));
-                let begun = Arc::clone(&begun);
-                // A connection that breaks is the client's business.
-                thread::spawn(move || drop(serve(&client, &target, &rules, &seen, &begun)));
+                let (begun, open) = (Arc::clone(&begun), Arc::clone(&open));
+                open.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || {
+                    // A connection that breaks is the client's business.
+                    drop(serve(&client, &target, &rules, &seen, &begun));
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
         front
@@ -86,6 +101,8 @@ impl Front {
 
     /// The calls since this was last asked.
     pub(crate) fn seen(&self) -> Vec<Seen> {
+        // A call is noted once it is answered: its client may have gone on by then.
+        await_true(Duration::from_secs(10), "all calls are noted", || self.open.load(Ordering::SeqCst) == 0);
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
