@@ -117,17 +117,21 @@ describe_given_engine() {
     >"$LARDER_TEST_ENGINES"
 }
 
+# import_busybox HOST DOCKER DOCKER_CONFIG CERTS
 import_busybox() {
-  local host docker certs
-  while IFS=$'\t' read -r host docker certs; do
-    if [[ -n $certs ]]; then export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=$certs; else unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH; fi
-    DOCKER_HOST=$host DOCKER=$docker "$scripts/base-image.sh" busybox >/dev/null
-  done < <(jq -r '[.host, .docker, .certs] | @tsv' "$LARDER_TEST_ENGINES")
+  local -a with=(DOCKER_HOST="$1" DOCKER="$2" DOCKER_CONFIG="$3" DOCKER_BUILDKIT=1)
+  if [[ -n $4 ]]; then with+=(DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH="$4"); fi
+  env "${with[@]}" "$scripts/base-image.sh" busybox >/dev/null
+  # Two first builds at once on a base lose the cache of one of them (20.10), which the tests would take for a changed key.
+  printf 'FROM larder-test/busybox:1\nRUN true\n' | env "${with[@]}" "$2" build -q - >/dev/null
 }
 
 engines() {
+  local host docker config certs
   if [[ -n ${DOCKER_HOST:-} ]]; then describe_given_engine; else start_engines; fi
-  import_busybox
+  while IFS=$'\t' read -r host docker config certs; do
+    import_busybox "$host" "$docker" "$config" "$certs"
+  done < <(jq -r '[.host, .docker, .docker_config, .certs] | @tsv' "$LARDER_TEST_ENGINES")
   jq -r '"    \(.name): \(.version), \(.store), \(.host)"' "$LARDER_TEST_ENGINES"
 }
 
