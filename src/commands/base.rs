@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::build::{Purpose, docker_engine, image};
@@ -12,6 +13,7 @@ use super::registries::Registries;
 use super::{print_json, print_text};
 use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, Format, ProgressArg};
 use crate::digest::Digest;
+use crate::engine::Image;
 use crate::key::{Input, InputKind};
 use crate::ledger::{BaseOutcome, BaseRecord, millis};
 use crate::output::Printer;
@@ -93,19 +95,24 @@ pub(super) async fn ensure(
     let takes_found = build.runs_every_step().is_none() && !is_strict;
     let Some(repository) = repository else {
         let local: ImageRef = LOCAL.parse().expect("it is a name");
+        let mut newest: Option<(Option<Timestamp>, ImageRef)> = None;
         for tag in tags.iter().filter(|_| takes_found) {
             let name = tagged(&local, tag)?;
-            if engine_has(&name, settings).await? {
-                printer.note(&format!("the base image is in the engine: {}\n", name.familiar()));
-                return Ok(done(name.familiar(), BaseOutcome::Found));
+            let found = engine_image(&name, settings).await?;
+            if let Some(image) = found.filter(|image| is_newer(image.created, newest.as_ref())) {
+                newest = Some((image.created, name));
             }
+        }
+        if let Some((_, name)) = newest {
+            printer.note(&format!("the base image is in the engine: {}\n", name.familiar()));
+            return Ok(done(name.familiar(), BaseOutcome::Found));
         }
         let name = tagged(&local, &tags[0])?;
         build_as(&name, false, args, (settings, environment), printer).await?;
         return Ok(done(name.familiar(), BaseOutcome::Built));
     };
     if takes_found {
-        match found(&repository, &tags, settings).await {
+        match found(&repository, &tags, &keys.platforms[0], settings).await {
             Ok(Some(name)) => {
                 printer.note(&format!("the base image is in its registry: {}\n", name.familiar()));
                 return Ok(done(name.familiar(), BaseOutcome::Found));
@@ -120,43 +127,56 @@ pub(super) async fn ensure(
     let name = tagged(&repository, &tags[0])?;
     let is_pushed = !settings.store.terms.read_only;
     if let Err(error) = build_as(&name, is_pushed, args, (settings, environment), printer).await {
-        if build.strict || error.kind != ErrorKind::Push || !engine_has(&name, settings).await? {
+        if build.strict || error.kind != ErrorKind::Push || engine_image(&name, settings).await?.is_none() {
             return Err(error);
         }
         return Ok((record(name.familiar(), BaseOutcome::Built), Some(error)));
     }
     // By its digest, so that whatever is pushed later is no part of what stands on it.
-    let pinned = if is_pushed { found(&repository, &tags[..1], settings).await.ok().flatten() } else { None };
+    let pinned = if is_pushed {
+        found(&repository, &tags[..1], &keys.platforms[0], settings).await.ok().flatten()
+    } else {
+        None
+    };
     Ok(done(pinned.unwrap_or(name).familiar(), BaseOutcome::Built))
 }
 
-/// Where the base is, under the first of these tags that there is.
+/// Returns `true` if a base that was built at `built` is newer than the newest one that was found before it. A rebuild by the
+/// trunk replaces a base of this job's own.
+fn is_newer<T>(built: Option<Timestamp>, newest: Option<&(Option<Timestamp>, T)>) -> bool {
+    newest.is_none_or(|(newest, _)| *newest < built)
+}
+
+/// Where the base is, under the newest of these tags.
 async fn found(
     repository: &ImageRef,
     tags: &[String],
+    platform: &str,
     settings: &Settings,
 ) -> Result<Option<ImageRef>, RegistryError> {
     // What the engine says of registries counts; without one the registry itself does.
     let engine = docker_engine(settings).await.ok().flatten();
     let look = async {
         let mut place = Registries::new(settings, engine.as_ref()).repository(repository).await?;
+        let mut newest = None;
         for tag in tags {
-            if let Some(manifest) = place.manifest(tag).await? {
-                return Ok(repository.with_tag(tag).map(|name| name.pinned(manifest.digest)));
+            let Some(manifest) = place.manifest(tag).await? else { continue };
+            let built = place.image(&manifest, platform).await?.and_then(|image| image.created);
+            if is_newer(built, newest.as_ref()) {
+                newest = repository.with_tag(tag).map(|name| (built, name.pinned(manifest.digest)));
             }
         }
-        Ok(None)
+        Ok(newest.map(|(_, name)| name))
     };
     within(repository.host(), DEADLINE, Box::pin(look)).await
 }
 
-async fn engine_has(name: &ImageRef, settings: &Settings) -> Result<bool, CommandError> {
+async fn engine_image(name: &ImageRef, settings: &Settings) -> Result<Option<Image>, CommandError> {
     let Some(engine) = docker_engine(settings).await? else {
         return Err(CommandError::config_line("a buildkitd keeps no images for others to stand on")
             .hint("name a repository: --repo, or --base-repo of larder build"));
     };
-    let found = engine.image(&name.familiar()).await;
-    found.map(|image| image.is_some()).map_err(|error| CommandError::build(chain(&error)))
+    engine.image(&name.familiar()).await.map_err(|error| CommandError::build(chain(&error)))
 }
 
 async fn build_as(

@@ -3,6 +3,7 @@
 use bollard::auth::DockerCredentials;
 use bollard::models::{ImageInspect, ImageSummary, SystemInfo};
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
+use jiff::Timestamp;
 
 use super::{Engine, EngineError, is_not_found};
 use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSettings, Reach};
@@ -22,6 +23,8 @@ pub struct Image {
     pub platform: String,
     /// What a build on top of it takes over.
     pub config: ImageConfig,
+    /// When it was built, as far as it says.
+    pub created: Option<Timestamp>,
 }
 
 impl Image {
@@ -60,6 +63,7 @@ impl Engine {
         };
         let config = config(&found);
         Ok(Some(Image {
+            created: found.created.as_deref().and_then(|created| created.parse().ok()),
             id: found.id.unwrap_or_default(),
             names: found.repo_tags.unwrap_or_default(),
             repository_digests: found.repo_digests.unwrap_or_default(),

@@ -24,6 +24,17 @@ pub struct ImageEntry {
     pub dependency_key: CacheKey,
     /// The images, the last one used first; at most eight.
     pub images: Vec<EngineImage>,
+    /// When a build of the key last ran every step. Images that were built before, and are not listed, were replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt: Option<Timestamp>,
+}
+
+impl ImageEntry {
+    /// Returns `true` if a rebuild has replaced the image `id`, which was built at `built`.
+    pub fn has_replaced(&self, id: Option<&str>, built: Timestamp) -> bool {
+        let is_listed = self.images.iter().any(|image| Some(&*image.id) == id);
+        self.rebuilt.is_some_and(|rebuilt| built < rebuilt) && !is_listed
+    }
 }
 
 /// An image that some engine built for a key.
@@ -89,13 +100,31 @@ impl Notes {
             Err(NotesError::Damaged { .. }) => None,
             known => known?,
         };
+        let rebuilt = known.as_ref().and_then(|entry| entry.rebuilt);
         let mut images = known.map(|entry| entry.images).unwrap_or_default();
         let known = images.iter().find(|image| image.id == id).map(|image| image.created);
         let created = built.or(known).unwrap_or(now);
         images.retain(|image| image.id != id);
         images.insert(0, EngineImage { id: id.to_owned(), created, last_used: now });
         images.truncate(MAX_IMAGES);
-        let entry = ImageEntry { schema: SCHEMA.to_owned(), image_key: key, dependency_key, images };
+        let entry = ImageEntry { schema: SCHEMA.to_owned(), image_key: key, dependency_key, images, rebuilt };
+        self.write_entry(&self.image_path(key), &entry)
+    }
+
+    /// Notes that a build of `key` that began at `started` ran every step: what was built before is not an image of the
+    /// key any more.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the entry cannot be written.
+    pub fn note_rebuild(
+        &self,
+        key: CacheKey,
+        dependency_key: CacheKey,
+        started: Timestamp,
+    ) -> Result<(), NotesError> {
+        let (images, rebuilt) = (Vec::new(), Some(started));
+        let entry = ImageEntry { schema: SCHEMA.to_owned(), image_key: key, dependency_key, images, rebuilt };
         self.write_entry(&self.image_path(key), &entry)
     }
 
@@ -146,6 +175,19 @@ mod tests {
             notes.note_image(key("a"), key("d"), &second.to_string(), None, at(second)).unwrap();
         }
         assert_eq!(notes.image(key("a")).unwrap().unwrap().images.len(), MAX_IMAGES);
+    }
+
+    #[test]
+    fn a_rebuild_replaces_what_was_built_before() {
+        let (_directory, notes) = notes();
+        notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
+        notes.note_rebuild(key("a"), key("d"), at(5)).unwrap();
+        notes.note_image(key("a"), key("d"), "two", None, at(6)).unwrap();
+        let entry = notes.image(key("a")).unwrap().unwrap();
+        assert_eq!(entry.images.iter().map(|image| &*image.id).collect::<Vec<_>>(), ["two"]);
+        assert!(entry.has_replaced(Some("one"), at(1)));
+        assert!(!entry.has_replaced(Some("two"), at(1)), "its time may be another clock's");
+        assert!(!entry.has_replaced(Some("three"), at(7)), "it was built elsewhere afterwards");
     }
 
     #[test]

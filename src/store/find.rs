@@ -1,8 +1,8 @@
 //! Finding an entry: this job's lane before the trunk's, what is here before what is far.
+//!
+//! Of whole images the newest counts, in whichever of the two lanes and wherever it is: a rebuild replaces what was there.
 
 use std::collections::HashSet;
-
-use jiff::Timestamp;
 
 use super::manifest::{Entry, EntryName};
 use super::repository::Repository;
@@ -23,25 +23,19 @@ pub struct Found {
 impl Store {
     /// Looks for the entry of `key`; with `fallback` also for the newest one of the family.
     pub fn find(&self, kind: EntryKind, family: &str, key: Digest, fallback: bool) -> Found {
-        self.find_since(kind, family, key, fallback, None)
-    }
-
-    /// The same among those that were saved at `since` or later.
-    pub fn find_since(
-        &self,
-        kind: EntryKind,
-        family: &str,
-        key: Digest,
-        fallback: bool,
-        since: Option<Timestamp>,
-    ) -> Found {
         let repositories = self.repositories().collect();
         let (tried, faults) = (HashSet::new(), Vec::new());
-        let mut search = Search { store: self, kind, family, since, repositories, tried, faults };
+        let mut search = Search { store: self, kind, family, repositories, tried, faults };
         let (mut entry, mut exact) = (None, false);
         for key in [Some(key), None] {
             if entry.is_none() && (key.is_some() || fallback) {
-                entry = self.lanes().find_map(|lane| search.newest(lane, key));
+                let lanes: Vec<&Lane> = self.lanes().collect();
+                entry = match kind {
+                    EntryKind::Image => search.newest(&lanes, key),
+                    EntryKind::Mount | EntryKind::Dir => {
+                        lanes.iter().find_map(|lane| search.newest(&[lane], key))
+                    }
+                };
                 exact = entry.is_some() && key.is_some();
             }
         }
@@ -93,7 +87,6 @@ struct Search<'a> {
     store: &'a Store,
     kind: EntryKind,
     family: &'a str,
-    since: Option<Timestamp>,
     /// Those that have answered so far.
     repositories: Vec<&'a Repository>,
     /// Entries that could not be used.
@@ -102,22 +95,22 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// The newest entry of the family that can be used, of `key` if that is given.
-    fn newest(&mut self, lane: &Lane, key: Option<Digest>) -> Option<Entry> {
-        let place = Address::place_of(lane, self.kind, self.family);
+    /// The newest entry of the family in these lanes that can be used, of `key` if that is given.
+    fn newest(&mut self, lanes: &[&Lane], key: Option<Digest>) -> Option<Entry> {
         let mut names: Vec<(EntryName, &Repository)> = Vec::new();
         for repository in self.repositories.clone() {
-            match repository.names(&place) {
-                Ok(found) => names.extend(found.into_iter().map(|name| (name, repository))),
+            let places = lanes.iter().map(|lane| Address::place_of(lane, self.kind, self.family));
+            match places.map(|place| repository.names(&place)).collect::<Result<Vec<_>, _>>() {
+                Ok(found) => names.extend(found.into_iter().flatten().map(|name| (name, repository))),
                 Err(fault) => {
                     self.repositories.retain(|other| !std::ptr::eq(*other, repository));
                     self.faults.push(fault);
                 }
             }
             names.retain(|(name, _)| key.is_none_or(|key| name.is_for(&key)));
-            names.retain(|(name, _)| self.since.is_none_or(|since| name.is_since(since)));
             // An exact one here is as good as a newer one elsewhere.
             if key.is_some()
+                && self.kind != EntryKind::Image
                 && let Some(entry) = self.first_usable(std::mem::take(&mut names))
             {
                 return Some(entry);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Answer;
-use crate::engine::{Engine, Image};
+use crate::engine::{Engine, EngineError, Image};
 use crate::key::CacheKey;
 use crate::notes::{Notes, NotesError};
 use crate::registry::ImageRef;
@@ -33,8 +33,8 @@ impl<'a> EngineTier<'a> {
         Self { notes, engine }
     }
 
-    /// Looks for an image of `key`, built at `since` or later, and gives it these names. An image that goes while it is named is a miss.
-    pub async fn take(&self, key: CacheKey, names: &[ImageRef], since: Option<Timestamp>) -> Answer<Image> {
+    /// Looks for an image of `key` that was built at `since` or later. Returns it and when it was built.
+    pub async fn find(&self, key: CacheKey, since: Option<Timestamp>) -> Answer<(Image, Timestamp)> {
         let mut images = match self.notes.image(key) {
             Ok(Some(entry)) => entry.images,
             Ok(None) => return Answer::unknown("no image of this key is known"),
@@ -48,21 +48,31 @@ impl<'a> EngineTier<'a> {
         }
         let search = async {
             for image in images {
-                let Some(found) = self.engine.image(&image.id).await? else { continue };
-                for name in names.iter().filter(|name| !found.names.contains(&name.familiar())) {
-                    self.engine.tag(&found.id, name).await?;
+                if let Some(found) = self.engine.image(&image.id).await? {
+                    return Ok(Some((found, image.created)));
                 }
-                return Ok(Some(found));
             }
-            Ok::<_, crate::engine::EngineError>(None)
+            Ok::<_, EngineError>(None)
         };
         match tokio::time::timeout(DEADLINE, search).await {
-            Ok(Ok(Some(image))) => Answer::hit(image, "the image is in the engine"),
+            Ok(Ok(Some(found))) => Answer::hit(found, "the image is in the engine"),
             Ok(Ok(None)) if known == 1 => Answer::miss("the image of this key is gone from the engine"),
             Ok(Ok(None)) => Answer::miss(format!("none of {known} images of this key is in the engine")),
-            Ok(Err(error)) => Answer::fault(error, "the engine cannot name the image"),
+            Ok(Err(error)) => Answer::fault(error, "the engine cannot be asked for the image"),
             Err(late) => Answer::fault(late, format!("the engine did not answer in {DEADLINE:?}")),
         }
+    }
+
+    /// Gives an image that was found these names.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the image has been removed meanwhile, or the engine refuses.
+    pub async fn name(&self, image: &Image, names: &[ImageRef]) -> Result<(), EngineError> {
+        for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
+            self.engine.tag(&image.id, name).await?;
+        }
+        Ok(())
     }
 
     /// Notes that `id` is an image of `key`, built at `built` if that is known.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::ledger::{TierOutcome, TierRecord, millis};
+use crate::notes::ImageEntry;
 
 pub use archive::{
     ArchiveDecision, ArchivePolicy, ArchiveRequest, ArchiveTier, KeepError, Kept, LoadError, Loaded,
@@ -25,6 +26,29 @@ pub use tags::Tags;
 
 /// Something went wrong in a tier.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// Which images of a key may be hits.
+#[derive(Debug, Clone, Default)]
+pub struct Accepted {
+    /// Those that were built at this time or later.
+    pub since: Option<Timestamp>,
+    /// What this machine has noted of the key: those that a rebuild has replaced may not.
+    pub noted: Option<ImageEntry>,
+}
+
+impl Accepted {
+    /// Returns the miss that an image is which was built at `built`; `None` if it may be a hit. Its id is given where the
+    /// engine would have it under that.
+    fn refusal<T>(&self, id: Option<&str>, built: Timestamp) -> Option<Answer<T>> {
+        if self.since.is_some_and(|since| built < since) {
+            Some(Answer::too_old(built))
+        } else if self.noted.as_ref().is_some_and(|noted| noted.has_replaced(id, built)) {
+            Some(Answer::miss("a rebuild has replaced the image of this key"))
+        } else {
+            None
+        }
+    }
+}
 
 /// What a tier answered.
 #[derive(Debug)]
@@ -41,6 +65,8 @@ pub struct Answer<T> {
     unknown: bool,
     /// Whether there is an image that is too old.
     too_old: bool,
+    /// Whether there is an image that is newer than the one that was looked for.
+    newer: bool,
 }
 
 impl<T> Answer<T> {
@@ -48,7 +74,8 @@ impl<T> Answer<T> {
         Self { found: Some(found), ..Self::miss(reason) }
     }
 
-    fn miss(reason: impl Into<String>) -> Self {
+    /// A miss, for this reason.
+    pub fn miss(reason: impl Into<String>) -> Self {
         Self {
             found: None,
             reason: reason.into(),
@@ -56,6 +83,7 @@ impl<T> Answer<T> {
             faults: Vec::new(),
             unknown: false,
             too_old: false,
+            newer: false,
         }
     }
 
@@ -79,7 +107,17 @@ impl<T> Answer<T> {
         self.too_old
     }
 
-    fn fault(fault: impl Into<Fault>, reason: impl Into<String>) -> Self {
+    fn newer(self) -> Self {
+        Self { newer: true, ..self }
+    }
+
+    /// Returns `true` if there is an image of the key that is newer than the one that was looked for.
+    pub fn is_newer(&self) -> bool {
+        self.newer
+    }
+
+    /// A miss because of `fault`.
+    pub fn fault(fault: impl Into<Fault>, reason: impl Into<String>) -> Self {
         Self { faults: vec![fault.into()], ..Self::miss(reason) }
     }
 

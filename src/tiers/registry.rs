@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::{Answer, Tags};
+use super::{Accepted, Answer, Tags};
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::read_listing;
@@ -35,8 +35,8 @@ pub struct RegistryTier {
     pub platforms: Vec<String>,
     /// How the engine keeps images; that is what an image's id depends on.
     pub images: ImageStore,
-    /// The id that alone is taken, where that is known: the engine has it, or would have it, under this one.
-    pub only: Option<String>,
+    /// The image that the engine has: its id and when it was built. No other is taken.
+    pub only: Option<(String, Timestamp)>,
     /// The engine that the image is wanted in.
     pub wanted_in: Option<Engine>,
     /// How long moving an image may take.
@@ -129,13 +129,13 @@ impl RegistryTier {
     /// The tier's name in records and summaries.
     pub const NAME: &'static str = "registry";
 
-    /// Looks in every target for the image, which must have been built at `since` or later; brings it into the engine
-    /// where it is wanted there, under these `names`, and gives it its names in the targets.
+    /// Looks in every target for the image; brings it into the engine where it is wanted there, under these `names`, and
+    /// gives it its names in the targets.
     pub async fn take(
         &self,
         targets: &mut [Target],
         names: &[ImageRef],
-        since: Option<Timestamp>,
+        accepted: &Accepted,
         meter: &Arc<Meter>,
     ) -> Answer<Taken> {
         let host = host_of(targets);
@@ -153,13 +153,17 @@ impl RegistryTier {
             // Engines pull one platform, without its attestations, and push no more than that afterwards.
             return Answer::miss("no engine pulls all of an image for several platforms");
         }
-        let oldest = found.iter().flatten().map(|found| found.built().unwrap_or(Timestamp::UNIX_EPOCH)).min();
-        if let (Some(since), Some(oldest)) = (since, oldest)
-            && oldest < since
-        {
-            return Answer::too_old(oldest);
-        }
         for found in found.iter().flatten() {
+            let built = found.built().unwrap_or(Timestamp::UNIX_EPOCH);
+            if let Some((id, own)) = &self.only
+                && *id != self.id(found)
+            {
+                let other = Answer::miss("the registry has another image of this key");
+                return if built > *own { other.newer() } else { other };
+            }
+            if let Some(refusal) = accepted.refusal(Some(&self.id(found)), built) {
+                return refusal;
+            }
             if !self.is_vouched_for(found).await {
                 return Answer::miss("no signed entry of the store vouches for the image in the registry");
             }
@@ -238,7 +242,9 @@ impl RegistryTier {
         Ok((all, bytes))
     }
 
+    /// The image in this repository, the newest of those that the job may take.
     async fn look_in(&self, repository: &mut Repository) -> Result<Option<Found>, RegistryError> {
+        let mut newest: Option<Found> = None;
         for tag in self.tags.of_image(self.key) {
             let Some(manifest) = repository.manifest(&tag).await? else { continue };
             let mut images = Vec::new();
@@ -249,11 +255,11 @@ impl RegistryTier {
                 continue;
             }
             let found = Found { images, manifest };
-            if self.only.as_ref().is_none_or(|only| *only == self.id(&found)) {
-                return Ok(Some(found));
+            if newest.as_ref().is_none_or(|newest| newest.built() < found.built()) {
+                newest = Some(found);
             }
         }
-        Ok(None)
+        Ok(newest)
     }
 
     /// The tag that the job gives the image.

@@ -351,6 +351,7 @@ fn where_no_kept_image_was_of_use_only_some_are_kept() {
     assert_eq!(kept, expected);
     let run = context.larder(&["build", "--force-rebuild", "."]).success();
     assert!(run.stderr.contains("the image is kept as entry"), "every fifth: {}", run.stderr);
+    context.write("app/own", context.tag("another"));
     let run = context.larder(&["build", "--force-rebuild", "."]).success();
     assert!(run.stderr.contains("--enable-cache archives it"), "{}", run.stderr);
 }

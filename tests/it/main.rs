@@ -30,6 +30,7 @@ mod object_servers;
 mod outputs;
 mod progress;
 mod proxy;
+mod rebuilds;
 mod registries;
 mod registry_tiers;
 mod running;

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::run::interruptible;
-use super::whole::Hit;
+use super::whole::{Elsewhere, Hit};
 use super::{BuildKeys, Job};
 use crate::commands::error::CommandError;
 use crate::commands::moving::watched;
@@ -107,9 +109,9 @@ impl Job<'_> {
         let wanted_in = self.engine.clone().filter(|_| is_wanted);
         let tier = RegistryTier { wanted_in, ..self.registry_tier(keys).await? };
         let meter = Arc::new(Meter::default());
-        let mut answer = self.ask_registries(&tier, &meter).await?;
+        let mut answer = self.ask_registries(&tier, keys, &meter).await?;
         if self.forgets_logins(&answer) {
-            answer = self.ask_registries(&tier, &meter).await?;
+            answer = self.ask_registries(&tier, keys, &meter).await?;
         }
         self.is_expired |= answer.is_too_old();
         self.record.tiers.push(answer.record(RegistryTier::NAME, clock.elapsed()));
@@ -124,26 +126,30 @@ impl Job<'_> {
         Ok(answer.found.map(|taken| {
             let digest = taken.digest.to_string();
             self.record.more.insert("containerimage.digest".to_owned(), digest.into());
-            Hit { id: taken.id, tier: RegistryTier::NAME, image: taken.image, built: taken.built }
+            let Taken { id, image, built, .. } = taken;
+            Hit { id, tier: RegistryTier::NAME, image, built, is_named: true }
         }))
     }
 
-    /// Gives the engine's image `id` its names in the registries, if these have the very same; whether that is so.
-    pub(super) async fn name_in_registry(
+    /// Gives the engine's image `id`, built at `built`, its names in the registries if these have the very same.
+    pub(super) async fn place_in_registry(
         &mut self,
         keys: &BuildKeys,
         id: &str,
-    ) -> Result<bool, CommandError> {
+        built: Timestamp,
+    ) -> Result<Elsewhere, CommandError> {
         if !self.build.tiers.registry {
-            return Ok(false);
+            return Ok(Elsewhere::Unknown);
         }
-        let tier = RegistryTier { only: Some(id.to_owned()), ..self.registry_tier(keys).await? };
+        let tier = RegistryTier { only: Some((id.to_owned(), built)), ..self.registry_tier(keys).await? };
         // What is at fault is told by the push.
-        let answer = self.ask_registries(&tier, &Arc::default()).await?;
+        let answer = self.ask_registries(&tier, keys, &Arc::default()).await?;
         if answer.found.is_some() {
             self.tell_named();
+            return Ok(Elsewhere::Named);
         }
-        Ok(answer.found.is_some())
+        let newer = Elsewhere::Newer("a registry has a newer image of this key");
+        Ok(if answer.is_newer() { newer } else { Elsewhere::Unknown })
     }
 
     /// Says which names the image has got without a push.
@@ -158,11 +164,13 @@ impl Job<'_> {
     async fn ask_registries(
         &self,
         tier: &RegistryTier,
+        keys: &BuildKeys,
         meter: &Arc<Meter>,
     ) -> Result<Answer<Taken>, CommandError> {
         match self.timely_targets().await? {
             Ok(mut targets) => {
-                let taking = Box::pin(tier.take(&mut targets, &self.build.tags, self.youngest(), meter));
+                let accepted = self.accepted(keys);
+                let taking = Box::pin(tier.take(&mut targets, &self.build.tags, &accepted, meter));
                 watched("fetching the image", taking, meter, self.settings, self.teller()).await
             }
             Err(error) => Ok(TransferError::from(error).into()),

@@ -19,7 +19,9 @@ use crate::notes::NotesError;
 use crate::output::{Printer, changes, summary};
 use crate::settings::{OutputKind, ProgressMode};
 use crate::store::{EntryKind, Meter, Store, StoreError, Subject};
-use crate::tiers::{ArchiveDecision, ArchivePolicy, ArchiveTier, EngineTier, KeepError, Kept, RegistryTier};
+use crate::tiers::{
+    Accepted, Answer, ArchiveDecision, ArchivePolicy, ArchiveTier, EngineTier, KeepError, Kept, RegistryTier,
+};
 
 /// Inputs that an entry names one by one; where there are more, its files are left out: every look at the store reads them.
 const MOST_INPUTS: usize = 500;
@@ -34,12 +36,25 @@ pub(super) struct Hit {
     pub(super) image: Option<Image>,
     /// When it was built, as far as is known.
     pub(super) built: Option<Timestamp>,
+    /// It has its names in the registries that it is to be pushed to.
+    pub(super) is_named: bool,
 }
 
 impl Hit {
     fn of(image: Image, tier: &'static str, built: Option<Timestamp>) -> Self {
-        Self { id: image.id.clone(), tier, image: Some(image), built }
+        Self { id: image.id.clone(), tier, image: Some(image), built, is_named: false }
     }
+}
+
+/// What a registry or a shared store says of an image that the engine has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// They have a newer one of the same key, for this reason.
+    Newer(&'static str),
+    /// The registries have it and gave it its names.
+    Named,
+    /// Nothing.
+    Unknown,
 }
 
 /// An image that is being kept while other things are done.
@@ -103,9 +118,7 @@ impl Job<'_> {
                 continue;
             }
             let found = match tier {
-                EngineTier::NAME => {
-                    self.lookup_in_engine(keys).await?.map(|image| Hit::of(image, tier, None))
-                }
+                EngineTier::NAME => self.lookup_in_engine(keys).await?,
                 RegistryTier::NAME => self.lookup_in_registry(keys).await?,
                 _ => self.lookup_in_store(keys).await?.map(|Kept { image, entry }| {
                     let built = entry.manifest.created;
@@ -123,11 +136,25 @@ impl Job<'_> {
         Ok(None)
     }
 
-    async fn lookup_in_engine(&mut self, keys: &BuildKeys) -> Result<Option<Image>, CommandError> {
-        let Some(engine) = &self.engine else { return Ok(None) };
+    async fn lookup_in_engine(&mut self, keys: &BuildKeys) -> Result<Option<Hit>, CommandError> {
+        let Some(engine) = self.engine.clone() else { return Ok(None) };
         let clock = Instant::now();
-        let tier = EngineTier::new(&self.notes, engine);
-        let mut answer = tier.take(keys.keys.image, &self.build.tags, self.youngest()).await;
+        let notes = self.notes.clone();
+        let tier = EngineTier::new(&notes, &engine);
+        let mut answer = tier.find(keys.keys.image, self.youngest()).await;
+        let mut is_named = false;
+        if let Some((image, built)) = &answer.found {
+            match self.place_elsewhere(keys, image, *built).await? {
+                Elsewhere::Newer(reason) => answer = Answer::miss(reason),
+                Elsewhere::Named => is_named = true,
+                Elsewhere::Unknown => {}
+            }
+        }
+        if let Some((image, _)) = &answer.found
+            && let Err(error) = tier.name(image, &self.build.tags).await
+        {
+            answer = Answer::fault(error, "the engine cannot name the image");
+        }
         self.is_expired |= answer.is_too_old();
         if answer.is_unknown() {
             match self.identity().explain(&self.notes, &keys.keys) {
@@ -145,13 +172,49 @@ impl Job<'_> {
                 None => self.cache_fault(fault.as_ref())?,
             }
         }
-        Ok(answer.found)
+        Ok(answer.found.map(|(image, _)| Hit { is_named, ..Hit::of(image, EngineTier::NAME, None) }))
+    }
+
+    /// What is known elsewhere of the engine's image of the key. A rebuild by another machine may have replaced it.
+    async fn place_elsewhere(
+        &mut self,
+        keys: &BuildKeys,
+        image: &Image,
+        built: Timestamp,
+    ) -> Result<Elsewhere, CommandError> {
+        if self.registry_is_off().is_none() {
+            let elsewhere = self.place_in_registry(keys, &image.id, built).await?;
+            if elsewhere != Elsewhere::Unknown {
+                return Ok(elsewhere);
+            }
+        }
+        if self.settings.store.remote.is_some()
+            && self.build.tiers.archive
+            && !self.cache_is_down
+            && let (Some(tier), Some(platform)) = (self.archive_tier().await?, keys.sole_platform())
+            && tier.has_newer(keys.keys.image, platform, image, built).await
+        {
+            return Ok(Elsewhere::Newer("the store has a newer image of this key"));
+        }
+        Ok(Elsewhere::Unknown)
     }
 
     /// When an image must have been built to be a hit, at the earliest.
-    pub(super) fn youngest(&self) -> Option<Timestamp> {
+    fn youngest(&self) -> Option<Timestamp> {
         let age = self.settings.store.limits.max_age?;
         Timestamp::now().checked_sub(age).ok()
+    }
+
+    /// Which images of the key may be hits.
+    pub(super) fn accepted(&self, keys: &BuildKeys) -> Accepted {
+        // What cannot be read was reported when the engine's image was looked for.
+        let noted = self.notes.image(keys.keys.image).ok().flatten();
+        Accepted { since: self.youngest(), noted }
+    }
+
+    /// Returns `true` if the image that is built replaces what there was of its key, because the user wanted every step to run.
+    fn replaces_images(&self) -> bool {
+        self.runs_every_step().is_some() || !self.build.no_cache_filter.is_empty()
     }
 
     async fn lookup_in_store(&mut self, keys: &BuildKeys) -> Result<Option<Kept>, CommandError> {
@@ -160,7 +223,8 @@ impl Job<'_> {
         let Some(platform) = keys.sole_platform() else { return Ok(None) };
         let meter = Arc::new(Meter::default());
         let wanted = (keys.keys.image, platform);
-        let taking = tier.take(wanted, &self.build.tags, self.youngest(), &meter);
+        let accepted = self.accepted(keys);
+        let taking = tier.take(wanted, &self.build.tags, &accepted, &meter);
         let answer = watched("loading the image", taking, &meter, self.settings, self.teller()).await?;
         self.is_expired |= answer.is_too_old();
         self.is_refused |= answer.found.is_none() && !answer.faults.is_empty();
@@ -225,7 +289,7 @@ impl Job<'_> {
     }
 
     pub(super) async fn finish_hit(&mut self, hit: Hit, keys: &BuildKeys) -> Result<(), CommandError> {
-        let Hit { id, tier, image, .. } = hit;
+        let Hit { id, tier, image, is_named, .. } = hit;
         if let (Some(image), Some(platform)) = (image, keys.sole_platform())
             && tier != ArchiveTier::NAME
             && self.build.tiers.archive
@@ -247,8 +311,7 @@ impl Job<'_> {
             return Ok(());
         }
         self.is_of_key = true;
-        // An image that was pulled has lost what goes with it in its registry.
-        if !self.name_in_registry(keys, &id).await? {
+        if !is_named {
             self.push(true).await?;
             self.publish(keys).await?;
         }
@@ -303,6 +366,12 @@ impl Job<'_> {
             return Ok(None);
         }
         self.is_of_key = true;
+        if self.replaces_images() {
+            let (image, dependency) = (keys.keys.image, keys.keys.dependency);
+            if let Err(error) = self.notes.note_rebuild(image, dependency, self.record.started) {
+                self.notes_fault(&error)?;
+            }
+        }
         if self.engine.is_none() {
             return Ok(None);
         }
@@ -328,6 +397,7 @@ impl Job<'_> {
             is_for_several_engines: self.purpose.nodes.is_some(),
             needs_signature: self.settings.store.terms.trust.is_strict(),
             is_in_registry,
+            replaces_archived: false,
         }
     }
 
@@ -342,9 +412,16 @@ impl Job<'_> {
         else {
             return Ok(None);
         };
-        let is_one = keys.sole_platform().is_some();
-        if !is_one || !self.build.tiers.archive || self.cache_is_down || !self.should_archive(is_in_registry)
-        {
+        let Some(platform) = keys.sole_platform() else { return Ok(None) };
+        if !self.build.tiers.archive || self.cache_is_down {
+            return Ok(None);
+        }
+        let replaces_archived = self.replaces_images()
+            && match self.archive_tier().await? {
+                Some(tier) => tier.has(keys.keys.image, platform).await,
+                None => false,
+            };
+        if !self.should_archive(ArchivePolicy { replaces_archived, ..self.archive_policy(is_in_registry) }) {
             return Ok(None);
         }
         match engine.image(&id).await {
@@ -376,10 +453,10 @@ impl Job<'_> {
     }
 
     /// Returns `true` if the image is to be archived; one that is not, although it was requested, is reported.
-    fn should_archive(&self, is_in_registry: bool) -> bool {
+    fn should_archive(&self, policy: ArchivePolicy) -> bool {
         // A ledger that cannot be read is reported when the build is written to it.
         let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
-        let decision = self.archive_policy(is_in_registry).decide(builds);
+        let decision = policy.decide(builds);
         if decision == ArchiveDecision::Unused
             && let Some(printer) = self.teller()
         {

@@ -15,7 +15,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use self::handover::Handover;
 pub use self::policy::{ArchiveDecision, ArchivePolicy, ArchiveRequest};
-use super::{Answer, Fault};
+use super::{Accepted, Answer, Fault};
 use crate::digest::{Digest, InvalidDigest};
 use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::{
@@ -111,21 +111,17 @@ impl ArchiveTier {
         Self { store, engine, images, deadline }
     }
 
-    /// Looks for the image of `key` for `platform`, kept at `since` or later, loads it and gives it these names.
+    /// Looks for the image of `key` for `platform`, loads it and gives it these names.
     pub async fn take(
         &self,
         (key, platform): (CacheKey, &str),
         names: &[ImageRef],
-        since: Option<Timestamp>,
+        accepted: &Accepted,
         meter: &Arc<Meter>,
     ) -> Answer<Kept> {
         let (store, key, family) = (self.store.clone(), key.digest(), platform.to_owned());
-        let found = spawn_blocking(move || {
-            let found = store.find_since(EntryKind::Image, &family, key, false, since);
-            let is_young = found.entry.is_some() || since.is_none();
-            if is_young { (found, true) } else { (store.find(EntryKind::Image, &family, key, false), false) }
-        });
-        let (found, is_young) = match found.await {
+        let found = spawn_blocking(move || store.find(EntryKind::Image, &family, key, false));
+        let found = match found.await {
             Ok(found) => found,
             Err(error) => return Answer::fault(error, "the cache cannot be read"),
         };
@@ -135,8 +131,8 @@ impl ArchiveTier {
                 if faults.is_empty() { "no image of this key is kept" } else { "the cache cannot be read" };
             return Answer { faults, ..Answer::miss(reason) };
         };
-        if !is_young {
-            return Answer { faults, ..Answer::too_old(entry.manifest.created) };
+        if let Some(refusal) = accepted.refusal(None, entry.manifest.created) {
+            return Answer { faults, ..refusal };
         }
         let answer = match self.load(&entry, names, meter).await {
             Ok(loaded) => {
@@ -212,6 +208,27 @@ impl ArchiveTier {
         let store = self.store.clone();
         faults.extend(spawn_blocking(move || store.touch(&entry)).await?.err());
         Ok(Loaded { image, bytes, faults })
+    }
+
+    /// Returns `true` if the store has an image of `key` for `platform`, of any age.
+    pub async fn has(&self, key: CacheKey, platform: &str) -> bool {
+        let (store, family) = (self.store.clone(), platform.to_owned());
+        let find = move || store.find(EntryKind::Image, &family, key.digest(), false).entry.is_some();
+        spawn_blocking(find).await.unwrap_or_default()
+    }
+
+    /// Returns `true` if the store has another image of `key` for `platform` than the engine's `image`, which was built at
+    /// `built`, and a newer one. What cannot be read is not newer.
+    pub async fn has_newer(&self, key: CacheKey, platform: &str, image: &Image, built: Timestamp) -> bool {
+        let (store, family, form) = (self.store.clone(), platform.to_owned(), self.form());
+        let id = image.id.clone();
+        let find = move || {
+            let entry = store.find(EntryKind::Image, &family, key.digest(), false).entry?;
+            let is_newer = entry.manifest.created > built;
+            let listing = is_newer.then(|| read_listing(&store, &entry)).transpose().ok()??;
+            Some(listing.id_in(form).to_string() != id)
+        };
+        spawn_blocking(find).await.ok().flatten().unwrap_or_default()
     }
 
     /// The entry of `key` for `platform`, if it holds this image of the engine's.

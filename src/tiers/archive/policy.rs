@@ -28,6 +28,8 @@ pub struct ArchivePolicy {
     pub needs_signature: bool,
     /// A registry has the image under its key, or will have it after the push.
     pub is_in_registry: bool,
+    /// The build ran every step, and the store may have an image of the key that this one replaces.
+    pub replaces_archived: bool,
 }
 
 /// Whether an image is archived.
@@ -54,7 +56,7 @@ impl ArchivePolicy {
     ///
     /// What other machines use of a remote is not in this ledger, so it is not asked then.
     pub fn decide(&self, builds: impl FnOnce() -> Vec<BuildRecord>) -> ArchiveDecision {
-        if self.request == ArchiveRequest::Typed || self.is_for_several_engines {
+        if self.request == ArchiveRequest::Typed || self.is_for_several_engines || self.replaces_archived {
             ArchiveDecision::Archive
         } else if !self.is_requested() || self.is_in_registry && !self.needs_signature {
             ArchiveDecision::Leave
@@ -90,6 +92,7 @@ mod tests {
         let remote = ArchivePolicy { has_remote: true, ..none };
         let several = ArchivePolicy { is_for_several_engines: true, ..none };
         let signed = ArchivePolicy { needs_signature: true, ..none };
+        let replacing = ArchivePolicy { replaces_archived: true, ..none };
         for (policy, first, in_registry, never_used) in [
             (none, Leave, Leave, Leave),
             (configured, Archive, Leave, Unused),
@@ -97,6 +100,7 @@ mod tests {
             (remote, Archive, Leave, Archive),
             (several, Archive, Archive, Archive),
             (signed, Archive, Archive, Unused),
+            (replacing, Archive, Archive, Archive),
         ] {
             assert_eq!(policy.decide(Vec::new), first, "{policy:?}");
             let pushed = ArchivePolicy { is_in_registry: true, ..policy };

@@ -119,6 +119,10 @@ fn a_pull_requests_base_is_not_the_trunks() {
     assert!(trunk.stderr.contains("building the base image"), "{}", trunk.stderr);
     let other = of_lane(&agent.other(&any_engine(), "c"), "pr-8");
     assert_eq!(other.stdout, trunk.stdout);
+    let flags = ["--repo", &repository, "--lane", "main", "--trunk", "main", "--force-rebuild"];
+    let newest = base(&agent.other(&any_engine(), "d"), &flags);
+    assert_ne!(newest.stdout, trunk.stdout);
+    assert_eq!(of_lane(&agent, "pr-7").stdout, newest.stdout, "a rebuild of the trunk replaces older bases");
     base(&agent, &["--repo", &format!("{}/read", registry.host), "--read-only"]);
     assert!(tags(&registry, "read").is_empty());
 }
