@@ -12,6 +12,8 @@ mod pull;
 mod push;
 mod transport;
 
+use std::time::Duration;
+
 use bollard::errors::Error as ApiError;
 use bollard::{ClientVersion, Docker};
 
@@ -37,6 +39,20 @@ pub enum EngineError {
     /// It answered with an error.
     #[error("the engine says: {0}")]
     Refused(String),
+    /// It cannot fetch a layer from a registry.
+    #[error("the engine cannot fetch the layer {layer}")]
+    Unfetched {
+        /// The first digits of the layer's digest.
+        layer: String,
+    },
+    /// Nothing has moved for a while.
+    #[error("{what} has not moved for {after:?}")]
+    Stalled {
+        /// What it is.
+        what: &'static str,
+        /// How long.
+        after: Duration,
+    },
     /// It gave no answer that makes sense.
     #[error("the engine did not answer {what}")]
     Failed {

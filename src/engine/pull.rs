@@ -1,20 +1,30 @@
 //! Pulling an image into the engine.
 
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use super::image::api_credentials;
 use super::moving::Moving;
 use super::{Engine, EngineError};
 use crate::registry::{Credentials, ImageRef};
 
+/// How long a pull may stand still.
+const STALLED: Duration = Duration::from_secs(30);
+
 impl Engine {
     /// Pulls `name` for `platform` (`OS/ARCHITECTURE[/VARIANT]`); `progress` is told the bytes so far, and those known of
     /// in all. Answers the bytes that came.
     ///
+    /// A layer that the engine fails to fetch ends the pull: it would try again for minutes.
+    ///
     /// # Errors
     ///
-    /// Fails when the engine or the registry refuses, with its words.
+    /// Fails when the engine or the registry refuses, with its words, and when nothing moves for a while.
     pub async fn pull(
         &self,
         name: &ImageRef,
@@ -31,12 +41,25 @@ impl Engine {
         let credentials = api_credentials(name, credentials);
         let mut messages = Box::pin(self.docker.create_image(Some(options), None, credentials));
         let mut moving = Moving::default();
-        while let Some(message) = messages.next().await {
+        let mut latest: HashMap<String, CreateImageInfo> = HashMap::new();
+        let mut last_change = Instant::now();
+        let stalled = || EngineError::Stalled { what: "the pull", after: STALLED };
+        while let Some(message) = timeout(STALLED, messages.next()).await.map_err(|_| stalled())? {
             let message = message.map_err(|error| EngineError::new("to a pull", error))?;
             if let Some(detail) = message.error_detail {
                 return Err(EngineError::Refused(detail.message.unwrap_or_default().trim().to_owned()));
             }
-            let (Some(layer), Some(status)) = (message.id, message.status) else { continue };
+            let (Some(layer), Some(status)) = (message.id.clone(), message.status.clone()) else { continue };
+            if status.starts_with("Retrying") {
+                return Err(EngineError::Unfetched { layer });
+            }
+            // containerd's store repeats itself while it waits.
+            if latest.get(&layer) != Some(&message) {
+                latest.insert(layer.clone(), message.clone());
+                last_change = Instant::now();
+            } else if last_change.elapsed() > STALLED {
+                return Err(stalled());
+            }
             match status.as_str() {
                 "Downloading" => moving.note(&layer, &message.progress_detail.unwrap_or_default()),
                 "Download complete" => moving.complete(&layer),

@@ -52,9 +52,9 @@ pub(super) struct LayerCache {
 }
 
 /// Layers that a registry has cannot be taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("layers of the registry cannot be taken: {0}")]
-pub(super) struct ImportError(String);
+pub(super) struct ImportError(pub(super) String);
 
 /// How BuildKit fails on a layer that it has imported and cannot fetch: an import is resolved up front, a layer where it is
 /// needed.
@@ -67,12 +67,16 @@ const UNFETCHED: [&str; 6] = [
     "failed to register layer",
 ];
 
-/// What is wrong with layers that were imported, if the build failed for that.
+/// What is wrong with layers that were imported, if the build ended for that.
 pub(super) fn import_fault(
     imports: &[CacheEntry],
     result: &Result<ExporterResponse, Ended>,
 ) -> Option<ImportError> {
-    let Err(Ended::Solve(SolveError::Build(failure))) = result else { return None };
+    let failure = match result {
+        Err(Ended::Import(error)) => return Some(error.clone()),
+        Err(Ended::Solve(SolveError::Build(failure))) => failure,
+        _ => return None,
+    };
     let is_of_import = !imports.is_empty()
         && !failure.message.contains("exit code")
         && UNFETCHED.iter().any(|words| failure.message.contains(words));
@@ -144,11 +148,11 @@ impl Job<'_> {
             return Ok(());
         }
         let unsigned = self.settings.store.terms.trust.is_strict();
-        if self.registry_is_down || unsigned {
+        if self.registry_is_faulty || unsigned {
             let reason = if unsigned {
                 "caches of layers have no signatures"
             } else {
-                "the registry could not be asked before"
+                "the registry has failed before"
             };
             let fault = Some(reason.to_owned());
             self.layers = LayerCaches { place: Some(place), fault, ..LayerCaches::default() };
@@ -168,6 +172,7 @@ impl Job<'_> {
             Err(error) => {
                 self.cache_fault(&error)?;
                 self.registry_is_down |= error.is_of_reach();
+                self.registry_is_faulty = true;
                 LayerCaches { fault: Some(format!("{error}; {}", error.remedy())), ..LayerCaches::default() }
             }
         };

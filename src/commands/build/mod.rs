@@ -6,6 +6,7 @@ mod confidential;
 mod explain;
 mod exports;
 mod files;
+mod import_watch;
 mod inputs;
 mod kept_layers;
 mod keys;
@@ -194,6 +195,7 @@ pub(super) async fn image(
         is_refused: false,
         is_of_key: false,
         registry_is_down: false,
+        registry_is_faulty: false,
         layers: LayerCaches::default(),
         is_expired: false,
         cache_is_down: false,
@@ -290,6 +292,8 @@ struct Job<'a> {
     entry: Option<Entry>,
     /// A registry could not be reached when whole images were looked for.
     registry_is_down: bool,
+    /// A registry has failed: nothing more is taken from it.
+    registry_is_faulty: bool,
     /// What a registry has of its layers.
     layers: LayerCaches,
     /// What was built, or found, is known to be the image of the key.

@@ -118,6 +118,7 @@ impl Job<'_> {
         for fault in &answer.faults {
             let is_down = fault.downcast_ref().is_some_and(TransferError::is_of_reach);
             self.registry_is_down |= is_down;
+            self.registry_is_faulty = true;
             self.cache_fault(fault.as_ref())?;
         }
         if answer.found.is_some() {

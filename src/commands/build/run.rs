@@ -1,13 +1,15 @@
 //! Running the solve: progress while it goes, interrupts, the deadline, and the report when it fails.
 
 use std::io::{self, IsTerminal};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::import_watch::ImportWatch;
 use super::inputs::Inputs;
+use super::layers::ImportError;
 use super::place;
 use crate::buildkit::session::Attachments;
 use crate::buildkit::solve::{ExporterResponse, SolveRequest};
@@ -65,22 +67,43 @@ pub(super) enum Ended {
     Solve(SolveError),
     /// It took longer than it may.
     TimedOut(Duration),
+    /// What it imports cannot be had.
+    Import(ImportError),
+}
+
+/// What ends a solve before its end.
+pub(super) struct Limits {
+    /// How long it may take.
+    pub(super) timeout: Option<Duration>,
+    /// What it imports from a registry.
+    pub(super) watch: Option<ImportWatch>,
 }
 
 /// Runs the solve to its end; also answers what the status stream told.
 ///
-/// The first interrupt (or the deadline) cancels the build and waits until the
+/// The first interrupt (or a limit) cancels the build and waits until the
 /// engine has stopped its steps; a further interrupt waits for nothing.
 pub(super) async fn solve(
     client: &Client,
     request: SolveRequest,
     attachments: Attachments,
     progress: &Progress,
-    timeout: Option<Duration>,
+    Limits { timeout, mut watch }: Limits,
     printer: Printer,
 ) -> (Result<ExporterResponse, Ended>, Trace) {
     let (status, updates) = mpsc::channel(WAITING);
-    let showing = tokio::spawn(show(progress.display(), updates));
+    let (proof, mut faulty) = oneshot::channel();
+    let mut proof = Some(proof);
+    let check = move |trace: &Trace| {
+        let fault = watch.as_mut().and_then(|watch| watch.check(trace, Instant::now()));
+        if let Some(fault) = fault
+            && let Some(proof) = proof.take()
+        {
+            // The solve may just have ended.
+            drop(proof.send(fault));
+        }
+    };
+    let showing = tokio::spawn(show(progress.display(), updates, check));
     let cancel = CancellationToken::new();
     let mut interrupts = Interrupts::watch();
     let result = {
@@ -89,6 +112,7 @@ pub(super) async fn solve(
         let ended = tokio::select! {
             result = &mut solving => Err(result.map_err(Ended::Solve)),
             late = deadline(timeout) => Ok(Ended::TimedOut(late)),
+            Ok(fault) = &mut faulty => Ok(Ended::Import(fault)),
             () = interrupts.next() => Ok(Ended::Solve(SolveError::Cancelled)),
         };
         match ended {
@@ -122,10 +146,11 @@ async fn deadline(timeout: Option<Duration>) -> Duration {
     }
 }
 
-/// Shows what comes until it ends; all that was told.
+/// Shows what comes until it ends, and calls `check` with what is known at every update and tick. Returns all that was told.
 pub(in crate::commands) async fn show(
     mut display: Display,
     mut updates: mpsc::Receiver<StatusUpdate>,
+    mut check: impl FnMut(&Trace),
 ) -> Trace {
     let mut ticks = tokio::time::interval(TICK);
     loop {
@@ -137,6 +162,7 @@ pub(in crate::commands) async fn show(
             },
             _ = ticks.tick() => drop(display.tick(Timestamp::now())),
         }
+        check(display.trace());
     }
     let known = display.trace().clone();
     display.finish(Timestamp::now()).unwrap_or(known)

@@ -1,6 +1,7 @@
 //! The build itself: what BuildKit is asked, what it did, and what is told when it fails.
 
 use super::exports::{self, Abilities, Exports};
+use super::import_watch::ImportWatch;
 use super::run::{self, Ended};
 use super::{ATTESTATIONS_SINCE, BuildKeys, Job, inputs, layers, request, steps};
 use crate::buildkit::session::FileTarget;
@@ -8,7 +9,7 @@ use crate::buildkit::solve::ExporterResponse;
 use crate::buildkit::{EngineProduct, SolveError};
 use crate::commands::error::{Circumstances, CommandError};
 use crate::engine::ImageStore;
-use crate::ledger::Outcome;
+use crate::ledger::{self, Outcome};
 use crate::output::progress::{Trace, VertexTrace};
 
 impl Job<'_> {
@@ -42,12 +43,14 @@ impl Job<'_> {
         let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
             && self.build.outputs.iter().any(|output| output.kind.is_stdout());
         let progress = run::Progress::new(self.build.progress, self.settings, to_stdout, self.printer);
-        let (mut result, mut trace) = self.solve(exports, &conditions, &progress).await;
+        let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
+        let watch = ImportWatch::new(&conditions.cache_imports, builds, &self.record.names);
+        let (mut result, mut trace) = self.solve(exports, &conditions, &progress, watch).await;
         if let Some(fault) = layers::import_fault(&conditions.cache_imports, &result) {
             self.cache_fault(&fault)?;
             conditions.cache_imports.clear();
             self.layers.give_up();
-            (result, trace) = self.solve(plan()?, &conditions, &progress).await;
+            (result, trace) = self.solve(plan()?, &conditions, &progress, None).await;
         }
         trace.credit(&self.prepared);
         self.note_steps(&trace).await?;
@@ -69,10 +72,12 @@ impl Job<'_> {
         exports: Exports,
         conditions: &request::Conditions,
         progress: &run::Progress,
+        watch: Option<ImportWatch>,
     ) -> (Result<ExporterResponse, Ended>, Trace) {
         let login = self.registries.login().clone();
         let (request, attachments) = request::request(self.build, self.inputs, exports, login, conditions);
-        run::solve(self.client, request, attachments, progress, self.build.timeout, self.printer).await
+        let limits = run::Limits { timeout: self.build.timeout, watch };
+        run::solve(self.client, request, attachments, progress, limits, self.printer).await
     }
 
     /// Notes what was built.
@@ -110,6 +115,7 @@ impl Job<'_> {
                 ))
                 .hint("--timeout sets how long it may take");
             }
+            Ended::Import(error) => return CommandError::cache(&error),
             Ended::Solve(error) => error,
         };
         let SolveError::Build(failure) = &error else { return error.into() };

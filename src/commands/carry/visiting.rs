@@ -90,7 +90,7 @@ impl Carrier<'_> {
                 }
             }
             let progress = Progress::new(self.build.settings.progress, self.settings, false, self.printer);
-            shown = Shown::Steps(tokio::spawn(show(progress.display(), updates)));
+            shown = Shown::Steps(tokio::spawn(show(progress.display(), updates, |_| ())));
         }
         let (mut interrupts, mut ticks) = (Interrupts::watch(), tokio::time::interval(TICK));
         let (working, numbers) = (Arc::clone(&meters), places.to_owned());

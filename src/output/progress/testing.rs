@@ -97,6 +97,17 @@ impl Script {
         self
     }
 
+    /// A layer that a graph driver pulled from `start` to `stop`.
+    pub(super) fn pulling(self, digest: &str, start: i64, stop: i64) -> Self {
+        self.status(digest, "pulling sha256:1", (0, 0), (start, start), false).status(
+            digest,
+            "pulling sha256:1",
+            (0, 0),
+            (start, stop),
+            true,
+        )
+    }
+
     pub(super) fn warning(mut self, digest: &str, short: &str) -> Self {
         self.0.warnings.push(VertexWarning {
             vertex: digest.into(),

@@ -242,6 +242,20 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_ran_because_its_layer_could_not_be_fetched_is_not_cached() {
+        let mut trace = Trace::default();
+        let name = "[2/2] RUN a";
+        trace.apply(Script::new().cached("a", name, 0).update());
+        trace.apply(Script::new().start("a", name, 10).pulling("a", 10, 20).update());
+        assert_eq!(trace.vertex("a").unwrap().pulled_again(), None);
+        trace.apply(Script::new().pulling("a", 5_000, 5_010).update());
+        assert_eq!(trace.vertex("a").unwrap().pulled_again(), Some("sha256:1"));
+        trace.apply(Script::new().failed("a", name, 10, 6_000, "failed to copy: not found").update());
+        trace.apply(Script::new().done("a", name, 6_000, 9_000).update());
+        assert_eq!(trace.counted_steps().cached, 0);
+    }
+
+    #[test]
     fn a_cancelled_vertex_is_no_failure() {
         let mut trace = Trace::default();
         trace.apply(Script::new().failed("a", "RUN a", 0, 5, "solve: context canceled").update());

@@ -49,6 +49,8 @@ pub struct VertexTrace {
     members: Vec<Member>,
     statuses: Vec<VertexStatus>,
     warnings: Vec<VertexWarning>,
+    /// The first layer that was pulled a second time.
+    pulled_again: Option<String>,
     open: Vec<(i64, OpenLine)>,
     lines: VecDeque<LogLine>,
 }
@@ -58,6 +60,8 @@ struct Member {
     vertex: Vertex,
     /// It was told once that a cache had the result.
     was_cached: bool,
+    /// An error was reported once: what a cache had could not be fetched, even if the step ran afterwards.
+    has_failed: bool,
     runs: Runs,
 }
 
@@ -70,6 +74,7 @@ impl VertexTrace {
             members: Vec::new(),
             statuses: Vec::new(),
             warnings: Vec::new(),
+            pulled_again: None,
             open: Vec::new(),
             lines: VecDeque::new(),
         }
@@ -94,7 +99,9 @@ impl VertexTrace {
         let mut started = self.members.iter().filter(|member| member.runs.first_start().is_some()).peekable();
         // A result from a registry that is needed after all is fetched in a further run, which is not called cached.
         let has_fetched = || self.statuses.iter().any(|status| is_fetched_layer(&status.id));
-        let cached = |member: &Member| member.vertex.cached || member.was_cached && has_fetched();
+        let cached = |member: &Member| {
+            !member.has_failed && (member.vertex.cached || member.was_cached && has_fetched())
+        };
         started.peek().is_some() && started.all(cached)
     }
 
@@ -136,6 +143,16 @@ impl VertexTrace {
         &self.statuses
     }
 
+    /// The digest of a layer that was pulled again after a pull of it had ended: graph drivers retry so, for minutes.
+    pub fn pulled_again(&self) -> Option<&str> {
+        self.pulled_again.as_deref()
+    }
+
+    /// Returns `true` if a layer is being fetched.
+    pub fn is_fetching(&self) -> bool {
+        self.statuses.iter().any(|status| status.completed.is_none() && is_fetched_layer(&status.id))
+    }
+
     /// The warnings in the order in which they came.
     pub fn warnings(&self) -> &[VertexWarning] {
         &self.warnings
@@ -170,6 +187,7 @@ impl VertexTrace {
             member.runs.record(start, vertex.completed);
         }
         member.was_cached |= vertex.cached;
+        member.has_failed |= !vertex.error.is_empty() && !is_cancellation(&vertex.error);
         member.vertex = vertex;
         true
     }
@@ -180,6 +198,7 @@ impl VertexTrace {
             member.runs.clone_from(&worked.runs);
             member.vertex.cached = worked.vertex.cached;
             member.was_cached = worked.was_cached;
+            member.has_failed = worked.has_failed;
         }
     }
 
@@ -188,6 +207,11 @@ impl VertexTrace {
         match self.statuses.iter().position(|known| known.id == status.id) {
             Some(index) if self.statuses[index] == status => None,
             Some(index) => {
+                let ended = self.statuses[index].completed;
+                let is_second = ended.is_some_and(|ended| status.started.is_some_and(|start| start > ended));
+                if is_second && self.pulled_again.is_none() {
+                    self.pulled_again = status.id.strip_prefix(PULLING).map(str::to_owned);
+                }
                 self.statuses[index] = status;
                 Some(index)
             }
@@ -243,6 +267,9 @@ impl VertexTrace {
         LogLine { stream, since_start, text }
     }
 }
+
+/// How the row of progress of a layer begins that a graph driver pulls (moby `builder/builder-next/worker`).
+const PULLING: &str = "pulling ";
 
 /// Whether a row of progress is about a layer that is fetched (BuildKit `util/pull/pullprogress`, `cache/refs.go`).
 fn is_fetched_layer(id: &str) -> bool {

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     Reset,
     /// The last byte of the answer is another.
     Corrupt,
+    /// The answer stops in its middle, and the connection stays open.
+    Stall,
     /// The connection breaks when the call was read, and nothing of it is passed on.
     Lost,
     /// The connection breaks when half of the call's body was passed on.
@@ -182,6 +184,12 @@ fn serve(
             }
         }
         _ => {}
+    }
+    if let Some(Fault::Stall) = fault {
+        (&mut &*client).write_all(&answer[..answer.len() - answer.len().min(8)])?;
+        // Until the client gives up.
+        io::copy(&mut &*client, &mut io::sink())?;
+        return Ok(());
     }
     (&mut &*client).write_all(&answer)?;
     client.shutdown(Shutdown::Both)?;

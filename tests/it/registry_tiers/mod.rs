@@ -2,6 +2,7 @@
 
 mod base;
 mod faults;
+mod faulty_layers;
 pub(crate) mod front;
 mod images;
 mod layers;

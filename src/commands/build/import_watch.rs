@@ -1,0 +1,137 @@
+//! Watches what the engine imports from a registry: the first proof that its layers cannot be had ends the import.
+//!
+//! Graph drivers pull a layer that is missing, truncated or damaged again and
+//! again, for minutes, and then run the step all the same; a layer that comes
+//! too slowly they wait for. Neither may cost more than building the layers.
+
+use std::time::{Duration, Instant};
+
+use super::layers::ImportError;
+use crate::buildkit::solve::CacheEntry;
+use crate::ledger::{BuildRecord, Outcome};
+use crate::output::progress::{StepKind, Trace};
+
+/// How long fetching layers may take where it is not known how long building them does.
+const UNKNOWN_COST: Duration = Duration::from_mins(1);
+/// How long it may take at least.
+const LEAST: Duration = Duration::from_secs(10);
+
+/// Watches one solve.
+pub(super) struct ImportWatch {
+    limit: Duration,
+    /// How long layers have been fetched so far.
+    spent: Duration,
+    /// When layers were last seen to be fetched.
+    seen: Option<Instant>,
+}
+
+impl ImportWatch {
+    /// A watch over `imports`, if there are any. `builds` reads the ledger; the image has these `names`.
+    pub(super) fn new(
+        imports: &[CacheEntry],
+        builds: impl FnOnce() -> Vec<BuildRecord>,
+        names: &[String],
+    ) -> Option<Self> {
+        let limit = || miss_cost(&builds(), names).unwrap_or(UNKNOWN_COST).max(LEAST);
+        (!imports.is_empty()).then(|| Self { limit: limit(), spent: Duration::ZERO, seen: None })
+    }
+
+    /// Returns what is wrong with the imported layers, as far as `trace` shows it at `now`.
+    pub(super) fn check(&mut self, trace: &Trace, now: Instant) -> Option<ImportError> {
+        let steps = || trace.vertexes().filter(|(_, vertex)| StepKind::of(vertex.name()).is_counted());
+        if let Some(layer) = steps().find_map(|(_, vertex)| vertex.pulled_again()) {
+            return Some(ImportError(format!("the engine fails to pull the layer {layer}")));
+        }
+        let is_fetching = steps().any(|(_, vertex)| vertex.is_fetching());
+        if let Some(seen) = self.seen {
+            self.spent += now - seen;
+        }
+        self.seen = is_fetching.then_some(now);
+        let limit = self.limit;
+        (self.spent > limit).then(|| {
+            ImportError(format!("fetching them takes longer than building them ({} s)", limit.as_secs()))
+        })
+    }
+}
+
+/// Returns how long the steps of an image take when none of them is cached, as far as its earlier builds show.
+fn miss_cost(builds: &[BuildRecord], names: &[String]) -> Option<Duration> {
+    let own = builds.iter().filter(|build| build.outcome == Outcome::Built && build.names == names);
+    let ran = own.map(|build| -> u64 {
+        build.step_list.iter().filter(|step| !step.cached).map(|step| step.millis).sum()
+    });
+    ran.max().filter(|millis| *millis > 0).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::buildkit::status::{StatusUpdate, Vertex, VertexStatus};
+    use crate::ledger::StepEntry;
+
+    fn step(cached: bool, millis: u64) -> StepEntry {
+        StepEntry { name: String::new(), digest: String::new(), cached, imported: false, millis }
+    }
+
+    /// A build of `app` that took these times for the steps that ran.
+    fn build(ran: &[u64]) -> BuildRecord {
+        let mut build = BuildRecord::started(Timestamp::UNIX_EPOCH);
+        (build.outcome, build.names) = (Outcome::Built, vec!["app".to_owned()]);
+        build.step_list = ran.iter().map(|millis| step(false, *millis)).chain([step(true, 90_000)]).collect();
+        build
+    }
+
+    #[test]
+    fn fetching_layers_may_take_as_long_as_building_them() {
+        let imports = [CacheEntry { kind: "registry".to_owned(), attributes: [].into() }];
+        let limit = |builds: Vec<BuildRecord>| {
+            ImportWatch::new(&imports, || builds, &["app".to_owned()]).map(|watch| watch.limit.as_secs())
+        };
+        let mut other = build(&[100_000]);
+        other.names = vec!["other".to_owned()];
+        for (builds, expected) in [
+            (vec![], 60),
+            (vec![other], 60),
+            (vec![build(&[])], 60),
+            (vec![build(&[20_000, 15_000]), build(&[100])], 35),
+            (vec![build(&[100])], 10),
+        ] {
+            assert_eq!(limit(builds.clone()), Some(expected), "{builds:?}");
+        }
+        assert!(ImportWatch::new(&[], Vec::new, &[]).is_none());
+    }
+
+    #[test]
+    fn the_time_counts_in_which_a_step_waits_for_layers() {
+        let imports = [CacheEntry { kind: "registry".to_owned(), attributes: [].into() }];
+        let mut watch = ImportWatch::new(&imports, Vec::new, &[]).unwrap();
+        let (mut trace, start) = (Trace::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut report = |name: &str, is_over: bool| {
+            let (now, digest) = (Some(Timestamp::UNIX_EPOCH), name.to_owned());
+            let vertexes = vec![Vertex {
+                digest: digest.clone(),
+                name: name.to_owned(),
+                started: now,
+                ..Vertex::default()
+            }];
+            let id = "sha256:1".to_owned();
+            let completed = now.filter(|_| is_over);
+            let (vertex, current, total) = (digest, 1, 2);
+            let row = VertexStatus { id, vertex, current, total, timestamp: now, started: now, completed };
+            trace.apply(StatusUpdate { vertexes, statuses: vec![row], ..StatusUpdate::default() });
+            trace.clone()
+        };
+        let base = report("[1/2] FROM base", false);
+        assert!(watch.check(&base, at(0)).is_none() && watch.check(&base, at(300)).is_none());
+        let layer = report("[2/2] RUN a", false);
+        assert!(watch.check(&layer, at(400)).is_none() && watch.check(&layer, at(430)).is_none());
+        let over = report("[2/2] RUN a", true);
+        assert!(watch.check(&over, at(431)).is_none() && watch.check(&over, at(900)).is_none());
+        let again = report("[2/2] RUN a", false);
+        assert!(watch.check(&again, at(900)).is_none());
+        assert!(watch.check(&again, at(930)).is_some(), "31 s before and 30 s now");
+    }
+}
