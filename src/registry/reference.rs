@@ -29,6 +29,7 @@ pub struct InvalidImageRef {
 const HUB: &str = "docker.io";
 const MAX_TAG: usize = 128;
 const MAX_NAME: usize = 255;
+const TAG_RULE: &str = "a tag has letters, digits, `_`, `.` and `-`, at most 128 of them";
 
 impl ImageRef {
     /// The registry's host, `docker.io` for Docker Hub.
@@ -98,24 +99,42 @@ impl FromStr for ImageRef {
         if name.is_empty() {
             return Err(invalid("it names no repository"));
         }
+        if text.contains("://") {
+            return Err(invalid("it begins with a protocol, which is no part of a name"));
+        }
         let (host, path) = match name.split_once('/') {
+            // Else the engine would take what follows the colon for a port.
+            Some((host, _)) if is_tag_with_slash(host) => {
+                return Err(invalid(TAG_RULE));
+            }
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path.to_owned()),
             Some(_) => (HUB, name.to_owned()),
             None => (HUB, format!("library/{name}")),
         };
         let host = if host == "index.docker.io" { HUB } else { host };
         let path = if host == HUB && !path.contains('/') { format!("library/{path}") } else { path };
+        if path.contains(':') {
+            return Err(invalid(TAG_RULE));
+        }
+        if !is_host(host) {
+            return Err(invalid("a registry is HOST or HOST:PORT, of letters, digits, `.` and `-`"));
+        }
         if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(invalid("a repository name must be lower case"));
         }
         if !path.split('/').all(is_path_component) {
-            return Err(invalid("a repository name has letters, digits and single separators (. _ -)"));
+            return Err(invalid(
+                "a repository name has letters, digits and, between those, one of `.`, `_`, `__` or `-`",
+            ));
+        }
+        if host == HUB && path.strip_prefix("library/").is_some_and(is_image_id) {
+            return Err(invalid("64 hex digits are the id of an image, and cannot be its name"));
         }
         if host.len() + path.len() > MAX_NAME {
             return Err(invalid("the name is longer than 255 characters"));
         }
         if tag.is_some_and(|tag| !is_tag(tag)) {
-            return Err(invalid("a tag has letters, digits, `_`, `.` and `-`, at most 128"));
+            return Err(invalid(TAG_RULE));
         }
         if digest.is_some_and(|digest| digest.parse::<Digest>().is_err()) {
             return Err(invalid("the digest is not `sha256:` and 64 hex digits"));
@@ -130,15 +149,46 @@ impl FromStr for ImageRef {
     }
 }
 
+/// `NAME:TAG` before a slash, where only a port can follow the colon.
+fn is_tag_with_slash(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(name, tag)| {
+        !name.contains(['.', '[']) && name != "localhost" && tag.parse::<u16>().is_err()
+    })
+}
+
+/// `HOST[:PORT]` (distribution/reference, `domain`).
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_label = |label: &str| {
+        label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_address = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+    (is_address || host.split('.').all(is_label))
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+/// Letters and digits with one separator between them: `.`, `_`, `__`, or any number of `-`.
 fn is_path_component(component: &str) -> bool {
-    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = component.as_bytes();
-    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
-    alphanumeric(*first)
-        && alphanumeric(*last)
-        && bytes.iter().all(|byte| alphanumeric(*byte) || b"._-".contains(byte))
-        && !component.contains("..")
-        && !component.contains("___")
+    let alphanumeric = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit();
+    let is_separator =
+        |text: &str| matches!(text, "" | "." | "_" | "__") || text.bytes().all(|byte| byte == b'-');
+    !component.is_empty()
+        && component.starts_with(alphanumeric)
+        && component.ends_with(alphanumeric)
+        && component.split(alphanumeric).all(is_separator)
+}
+
+fn is_image_id(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -196,8 +246,41 @@ mod tests {
 
     #[test]
     fn what_docker_refuses_is_refused() {
-        for text in ["", ":1", "App", "a//b", "a/-b", "a:b c", "app:", "app@sha256:12", "a..b", "a___b"] {
-            assert!(text.parse::<ImageRef>().is_err(), "{text}");
+        let id = "a".repeat(64);
+        for (text, reason) in [
+            ("", "names no repository"),
+            (":1", "names no repository"),
+            ("App", "lower case"),
+            ("Shop/app:main", "lower case"),
+            ("a//b", "a repository name has"),
+            ("a/-b", "a repository name has"),
+            ("a..b", "a repository name has"),
+            ("a___b", "a repository name has"),
+            ("a._b", "a repository name has"),
+            ("a.-b", "a repository name has"),
+            (" app", "a repository name has"),
+            ("a:b c", "a tag has"),
+            ("app:", "a tag has"),
+            ("app:.x", "a tag has"),
+            ("app:home=page", "a tag has"),
+            ("app:feature/login", "a tag has"),
+            ("shop/app:feature/login", "a tag has"),
+            ("reg.example:5000/app:feature/login", "a tag has"),
+            ("app:feature/login:1", "a tag has"),
+            ("reg.example:feature/login", "HOST:PORT"),
+            ("reg.example:0/app", "HOST:PORT"),
+            ("reg.example:70000/app", "HOST:PORT"),
+            ("reg_x.y/app", "HOST:PORT"),
+            ("-x.y/app", "HOST:PORT"),
+            ("http://reg.example/app", "protocol"),
+            ("app@sha256:12", "digest"),
+            (&id, "id of an image"),
+        ] {
+            let error = text.parse::<ImageRef>().unwrap_err().to_string();
+            assert!(error.contains(&format!("`{text}`")) && error.contains(reason), "{error}");
+        }
+        for text in ["x/a-b--c__d.e", "[::1]:5000/app", "localhost:5000/app", "reg-1.example/app:v1.0_X-y"] {
+            assert!(text.parse::<ImageRef>().is_ok(), "{text}");
         }
     }
 }

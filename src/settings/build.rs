@@ -10,7 +10,7 @@ use super::{
 };
 use crate::buildkit::solve::CacheEntry;
 use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
-use crate::registry::ImageRef;
+use crate::registry::{ImageRef, InvalidImageRef};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,13 @@ impl BuildSettings {
         };
         if args.tag.is_empty() && !image.has_name(name) {
             let reason = "this cannot be the name of an image: say `names`, or write it in small letters";
-            return Err(file.fault_of_image(name, reason));
+            return Err(file.fault_of_image(name, &[], reason));
+        }
+        if args.source.file.is_none()
+            && let Some(missing) = image.missing_dockerfile(&file.directory())
+        {
+            let reason = format!("there is no `{}`", missing.display());
+            return Err(file.fault_of_image(name, &["dockerfile"], reason));
         }
         let settings = Settings { file: file.for_image(name, image), ..settings.clone() };
         let mut both = image.build(name, &file.directory(), args);
@@ -125,8 +131,8 @@ impl BuildSettings {
         // `--output …,name=NAME` is another way to say `--tag NAME`.
         let named: Vec<String> =
             outputs.iter_mut().filter_map(|output| output.attributes.remove("name")).collect();
-        let named = named.iter().flat_map(|names| names.split(','));
-        let tags = tags(args.tag.iter().map(String::as_str).chain(named))?;
+        let named = named.iter().flat_map(|names| names.split(',')).map(|name| ("output", name));
+        let tags = tags(args.tag.iter().map(|name| ("tag", name.as_str())).chain(named))?;
         if outputs.iter().any(|output| output.kind == (super::OutputKind::Image { push: true }))
             && tags.is_empty()
         {
@@ -255,17 +261,13 @@ fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
     refuse(!args.policy.is_empty(), "policy", "source policies are not evaluated", elsewhere)
 }
 
-fn tags<'a>(flags: impl Iterator<Item = &'a str>) -> Result<Vec<ImageRef>, SettingsError> {
+/// The names of the image, each with the flag that gives it.
+fn tags<'a>(flags: impl Iterator<Item = (&'static str, &'a str)>) -> Result<Vec<ImageRef>, SettingsError> {
     let mut tags = Vec::new();
-    for flag in flags {
-        let tag: ImageRef = flag.parse().map_err(|error: crate::registry::InvalidImageRef| {
-            SettingsError::flag("tag", error.to_string())
-        })?;
+    for (flag, name) in flags {
+        let tag = reference(name).map_err(|reason| SettingsError::flag(flag, reason))?;
         if tag.digest().is_some() {
-            return Err(SettingsError::flag(
-                "tag",
-                format!("`{flag}`: an image cannot be named by a digest"),
-            ));
+            return Err(SettingsError::flag(flag, format!("`{name}`: an image cannot be named by a digest")));
         }
         if !tags.contains(&tag) {
             tags.push(tag);
@@ -274,13 +276,20 @@ fn tags<'a>(flags: impl Iterator<Item = &'a str>) -> Result<Vec<ImageRef>, Setti
     Ok(tags)
 }
 
+fn reference(text: &str) -> Result<ImageRef, String> {
+    text.parse().map_err(|error: InvalidImageRef| error.to_string())
+}
+
 /// `type=…,key=value` or a bare image reference.
 fn caches(flag: &'static str, values: &[String]) -> Result<Vec<CacheEntry>, SettingsError> {
-    values.iter().map(|value| cache(value).map_err(|reason| SettingsError::flag(flag, reason))).collect()
+    // Pipelines give an empty one where they have none, and docker build takes it so.
+    let values = values.iter().filter(|value| !value.trim().is_empty());
+    values.map(|value| cache(value).map_err(|reason| SettingsError::flag(flag, reason))).collect()
 }
 
 fn cache(value: &str) -> Result<CacheEntry, String> {
     if !value.contains('=') {
+        reference(value)?;
         let attributes = [("ref".to_owned(), value.to_owned())].into();
         return Ok(CacheEntry { kind: "registry".to_owned(), attributes });
     }
@@ -289,6 +298,12 @@ fn cache(value: &str) -> Result<CacheEntry, String> {
         attributes.insert(key.clone(), value.ok_or_else(|| format!("`{key}` has no value"))?);
     }
     let kind = attributes.remove("type").ok_or_else(|| format!("`{value}` has no type"))?;
+    if let Some(mode) = attributes.get("mode").filter(|mode| !matches!(mode.as_str(), "min" | "max")) {
+        return Err(format!("mode `{mode}` is neither min nor max"));
+    }
+    if let ("registry", Some(name)) = (kind.as_str(), attributes.get("ref")) {
+        reference(name)?;
+    }
     match kind.as_str() {
         "registry" if !attributes.contains_key("ref") => Err("type=registry needs ref=REFERENCE".to_owned()),
         "registry" | "inline" | "gha" | "s3" | "azblob" => Ok(CacheEntry { kind, attributes }),
@@ -358,8 +373,25 @@ fn attestations(args: &BuildArgs) -> Result<BTreeMap<String, Option<String>>, Se
         "sbom" | "provenance" => {
             let attributes = match attributes {
                 "false" | "disabled=true" => None,
-                "true" => Some(String::new()),
-                attributes => Some(attributes.to_owned()),
+                "" | "true" => Some(String::new()),
+                attributes => {
+                    let fields =
+                        fields::parse(attributes).map_err(|reason| SettingsError::flag(flag, reason))?;
+                    for (key, value) in fields {
+                        match (key.as_str(), value.as_deref()) {
+                            (_, None) => {
+                                let reason = format!("`{key}` is neither true, false nor ATTRIBUTE=VALUE");
+                                return Err(SettingsError::flag(flag, reason));
+                            }
+                            ("mode", Some(mode)) if !matches!(mode, "min" | "max") => {
+                                let reason = format!("mode `{mode}` is neither min nor max");
+                                return Err(SettingsError::flag(flag, reason));
+                            }
+                            _ => {}
+                        }
+                    }
+                    Some(attributes.to_owned())
+                }
             };
             attestations.insert(kind.to_owned(), attributes);
             Ok(())
@@ -377,7 +409,7 @@ fn attestations(args: &BuildArgs) -> Result<BTreeMap<String, Option<String>>, Se
     }
     for (kind, value) in [("provenance", &args.provenance), ("sbom", &args.sbom)] {
         if let Some(value) = value {
-            add("attest", kind, value)?;
+            add(kind, kind, value)?;
         }
     }
     Ok(attestations)

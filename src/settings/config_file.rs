@@ -113,9 +113,14 @@ impl ConfigFile {
         self.fault_at(of_image.as_ref().map_or(&[key], |path| &path[..]), reason)
     }
 
-    /// The error of what is written of an image.
-    pub(super) fn fault_of_image(&self, name: &str, reason: impl std::fmt::Display) -> SettingsError {
-        self.fault_at(&["images", name], reason)
+    /// The error of what is written of an image, under `keys` below its name.
+    pub(super) fn fault_of_image(
+        &self,
+        name: &str,
+        keys: &[&str],
+        reason: impl std::fmt::Display,
+    ) -> SettingsError {
+        self.fault_at(&[&["images", name], keys].concat(), reason)
     }
 
     /// The error of a name that is neither a context nor that of an image.
@@ -126,7 +131,10 @@ impl ConfigFile {
     }
 
     fn fault_at(&self, path: &[&str], reason: impl std::fmt::Display) -> SettingsError {
-        let line = line_of(&self.text, path).map(|line| format!(" at line {line}"));
+        // What is written in one line with what is around it has the line of that.
+        let mut depths = (1..=path.len()).rev();
+        let line = depths.find_map(|depth| line_of(&self.text, &path[..depth]));
+        let line = line.map(|line| format!(" at line {line}"));
         let reason = format!("{}: {reason}{}", path.join("."), line.unwrap_or_default());
         SettingsError::File { path: self.path.clone(), reason }
     }
@@ -250,7 +258,7 @@ mod tests {
         let of_image = file.for_image("a", &file.images["a"]);
         assert!(of_image.fault("timeout", "no").to_string().ends_with("images.a.timeout: no at line 5"));
         assert!(of_image.fault("max_age", "no").to_string().ends_with("max_age: no at line 1"));
-        assert!(file.fault_of_image("b", "no").to_string().ends_with("images.b: no at line 3"));
+        assert!(file.fault_of_image("b", &[], "no").to_string().ends_with("images.b: no at line 3"));
         assert!(file.fault("timeout", "no").to_string().ends_with("timeout: no"));
         // Not those of the next image, nor those that are deeper.
         let text = "timeout: soon\nimages:\n  a:\n    args:\n      b: '1'\n      timeout: '2'\n  b:\n    timeout: 3m\n";

@@ -4,19 +4,27 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 
-/// `90s`, `30m`, `1h30m`, `30d`, or seconds as a bare number; not nothing.
+/// The longest that is taken; far more could not be added to a point in time.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// Reads `90s`, `30m`, `1h30m`, `30d`, or seconds as a bare number; more than nothing, and at most 100 years.
 ///
 /// # Errors
 ///
 /// Fails with what is wrong.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let failed = || format!("`{text}` is no duration such as 90s, 30m, 1h30m or 7d");
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds)).filter(|d| !d.is_zero()).ok_or_else(failed);
+    let duration = if let Ok(seconds) = text.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let span: Span = text.parse().map_err(|_| failed())?;
+        let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| failed())?;
+        Duration::try_from(duration).map_err(|_| failed())?
+    };
+    if duration > LONGEST {
+        return Err(format!("`{text}` is longer than 100 years"));
     }
-    let span: Span = text.parse().map_err(|_| failed())?;
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| failed())?;
-    Duration::try_from(duration).ok().filter(|duration| !duration.is_zero()).ok_or_else(failed)
+    Some(duration).filter(|duration| !duration.is_zero()).ok_or_else(failed)
 }
 
 #[cfg(test)]
@@ -30,7 +38,7 @@ mod tests {
         {
             assert_eq!(parse(text).unwrap().as_secs(), seconds, "{text}");
         }
-        for text in ["", "0", "-5m", "soon", "1y"] {
+        for text in ["", "0", "-5m", "soon", "1y", "18446744073709551615", "36501d"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -147,7 +147,7 @@ pub enum SettingsError {
         reason: String,
     },
     /// The build context is not there.
-    #[error("build context {} {reason}", .path.display())]
+    #[error("build context `{}` {reason}", .path.display())]
     Context {
         /// What was given.
         path: PathBuf,
@@ -169,8 +169,11 @@ impl SettingsError {
     /// The same, as a fault of the image that the file describes, unless a flag that was typed is at fault.
     fn of_image(self, file: &config_file::ConfigFile, name: &str, is_typed: impl Fn(&str) -> bool) -> Self {
         match self {
-            Self::Context { .. } => file.fault_of_image(name, self),
-            Self::Flag { flag, .. } if !is_typed(flag) => file.fault_of_image(name, self),
+            Self::Context { .. } => file.fault_of_image(name, &["context"], self),
+            Self::Flag { flag, ref reason } if !is_typed(flag) => match named_image::keys(flag) {
+                [] => file.fault_of_image(name, &[], self),
+                keys => file.fault_of_image(name, keys, reason),
+            },
             error => error,
         }
     }
@@ -273,7 +276,11 @@ impl Settings {
             .or_else(|| environment.get(env_vars::HOME).map(|home| Path::new(home).join(".cache/larder")))
             .ok_or(SettingsError::NoHome)?;
         let certificates = match environment.get(env_vars::LARDER_CERTS_DIR) {
-            Some(directory) => vec![PathBuf::from(directory)],
+            Some(directory) if Path::new(directory).is_dir() => vec![PathBuf::from(directory)],
+            Some(other) => {
+                let reason = format!("`{other}` is not a directory");
+                return Err(SettingsError::Variable { variable: env_vars::LARDER_CERTS_DIR, reason });
+            }
             None => CERTIFICATES.map(PathBuf::from).to_vec(),
         };
         let lane = lane::resolve(global.lane.as_deref(), environment)?;

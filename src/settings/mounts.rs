@@ -51,7 +51,7 @@ impl MountSettings {
             ("mount-unused-builds", args.mount_unused_builds.as_deref()),
             env_vars::LARDER_MOUNT_UNUSED_BUILDS,
             ("mount_unused_builds", file.mount_unused_builds.map(|builds| builds.to_string()).as_deref()),
-            |text| text.parse::<u32>().map_err(|_| format!("`{text}` is no number of builds")),
+            |text| text.parse::<u32>().map_err(|_| format!("`{text}` is no number of builds such as 5")),
         )?;
         let timeout = behind.first(
             ("mount-timeout", args.mount_timeout.as_deref()),

@@ -119,7 +119,27 @@ pub(super) fn is_typed(flag: &str, typed: &BuildArgs) -> bool {
     }
 }
 
-/// The same of a run.
+/// Where the value of a flag is written in the description of an image; empty if it cannot be.
+pub(super) fn keys(flag: &str) -> &'static [&'static str] {
+    match flag {
+        "tag" => &["names"],
+        "build-arg" => &["args"],
+        "platform" => &["platforms"],
+        "build-context" => &["build_contexts"],
+        "secret" => &["secrets"],
+        "label" => &["labels"],
+        "additional-context" => &["additional_context"],
+        "env" => &["run", "env"],
+        "volume" => &["run", "volumes"],
+        "publish" => &["run", "publish"],
+        "device" => &["run", "devices"],
+        "gpus" => &["run", "gpus"],
+        "shm-size" => &["run", "shm_size"],
+        _ => &[],
+    }
+}
+
+/// Flags of a run whose values a file can hold, and whether one was typed.
 pub(super) fn is_typed_of_run(flag: &str, typed: &ContainerArgs) -> bool {
     match flag {
         "env" => !typed.env.is_empty(),
@@ -133,6 +153,12 @@ pub(super) fn is_typed_of_run(flag: &str, typed: &ContainerArgs) -> bool {
 }
 
 impl NamedImage {
+    /// The Dockerfile that is written, if it is not there.
+    pub(super) fn missing_dockerfile(&self, directory: &Path) -> Option<PathBuf> {
+        let path = directory.join(self.dockerfile.as_deref()?);
+        (!path.exists()).then_some(path)
+    }
+
     /// Whether there is something to call the image that stands under `name`.
     pub(super) fn has_name(&self, name: &str) -> bool {
         !self.names.is_empty() || name.parse::<ImageRef>().is_ok()

@@ -1,7 +1,7 @@
 //! `--output`, `--push`, `--load`: what becomes of the result.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{SettingsError, fields};
 
@@ -92,11 +92,14 @@ pub(super) fn resolve(flags: &[String], push: bool, load: bool) -> Result<Vec<Ou
 fn output(flag: &str) -> Result<Output, SettingsError> {
     let failed = |reason: String| SettingsError::flag("output", reason);
     // The short forms: a directory, or `-` for a tar archive on stdout.
+    if flag.is_empty() {
+        return Err(failed("it is empty".to_owned()));
+    }
     if flag == "-" {
         return Ok(Output { kind: OutputKind::Tar(Destination::Stdout), attributes: BTreeMap::new() });
     }
     if !flag.contains('=') && !flag.contains(',') {
-        return Ok(Output { kind: OutputKind::Local(PathBuf::from(flag)), attributes: BTreeMap::new() });
+        return Ok(Output { kind: OutputKind::Local(directory(flag)?), attributes: BTreeMap::new() });
     }
     let mut attributes = BTreeMap::new();
     for (key, value) in fields::parse(flag).map_err(failed)? {
@@ -107,7 +110,11 @@ fn output(flag: &str) -> Result<Output, SettingsError> {
     let destination = attributes.remove("dest");
     let kind = match (kind.as_str(), destination) {
         ("image", None) => {
-            let push = attributes.remove("push").is_some_and(|push| matches!(push.as_str(), "true" | "1"));
+            let push = match attributes.remove("push").as_deref() {
+                None | Some("false" | "0") => false,
+                Some("true" | "1") => true,
+                Some(other) => return Err(failed(format!("push=`{other}` is neither true nor false"))),
+            };
             OutputKind::Image { push }
         }
         ("registry", None) => OutputKind::Image { push: true },
@@ -116,11 +123,11 @@ fn output(flag: &str) -> Result<Output, SettingsError> {
         ("image" | "registry" | "cacheonly", Some(_)) => {
             return Err(failed(format!("type={kind} takes no dest")));
         }
-        ("local", Some(path)) if path != "-" => OutputKind::Local(PathBuf::from(path)),
+        ("local", Some(path)) if !matches!(path.as_str(), "" | "-") => OutputKind::Local(directory(&path)?),
         ("local", _) => return Err(failed("type=local needs dest=DIRECTORY".to_owned())),
-        ("tar", destination) => OutputKind::Tar(archive(destination.as_deref())),
-        ("oci", destination) => OutputKind::Oci(archive(destination.as_deref())),
-        ("docker", destination) => OutputKind::Docker(archive(destination.as_deref())),
+        ("tar", destination) => OutputKind::Tar(archive(destination.as_deref())?),
+        ("oci", destination) => OutputKind::Oci(archive(destination.as_deref())?),
+        ("docker", destination) => OutputKind::Docker(archive(destination.as_deref())?),
         (other, _) => {
             let known = "image, registry, local, tar, oci, docker, cacheonly";
             return Err(failed(format!("type `{other}` is none of {known}")));
@@ -129,10 +136,28 @@ fn output(flag: &str) -> Result<Output, SettingsError> {
     Ok(Output { kind, attributes })
 }
 
-fn archive(destination: Option<&str>) -> Destination {
+fn archive(destination: Option<&str>) -> Result<Destination, SettingsError> {
     match destination {
-        None | Some("-") => Destination::Stdout,
-        Some(path) => Destination::File(PathBuf::from(path)),
+        None | Some("-") => Ok(Destination::Stdout),
+        Some(path) if Path::new(path).is_dir() => {
+            Err(SettingsError::flag("output", format!("dest=`{path}` is a directory, and not a file")))
+        }
+        Some(path) => {
+            directory(Path::new(path).parent().and_then(Path::to_str).unwrap_or_default())?;
+            Ok(Destination::File(PathBuf::from(path)))
+        }
+    }
+}
+
+/// A directory that is there or can be made.
+fn directory(path: &str) -> Result<PathBuf, SettingsError> {
+    let existing = Path::new(path).ancestors().find(|ancestor| ancestor.exists());
+    match existing.filter(|existing| !existing.is_dir()) {
+        Some(file) => Err(SettingsError::flag(
+            "output",
+            format!("dest=`{}` is a file, and not a directory", file.display()),
+        )),
+        None => Ok(PathBuf::from(path)),
     }
 }
 

@@ -121,6 +121,12 @@ impl SourceSettings {
             build_args.entry(name.clone()).or_insert_with(|| value.clone());
         }
         if let Some(epoch) = environment.get(env_vars::SOURCE_DATE_EPOCH) {
+            if epoch.parse::<i64>().is_err() {
+                return Err(SettingsError::Variable {
+                    variable: env_vars::SOURCE_DATE_EPOCH,
+                    reason: format!("`{epoch}` is no number of seconds since 1970"),
+                });
+            }
             build_args.entry(env_vars::SOURCE_DATE_EPOCH.to_owned()).or_insert_with(|| epoch.to_owned());
         }
         let mut proxies = DockerConfig::read(docker_config).proxy_args();
@@ -141,7 +147,12 @@ impl SourceSettings {
         if let Some(invalid) =
             platforms.iter().find_map(|platform| Platform::parse(platform, Some(&any)).err())
         {
-            return Err(SettingsError::flag("platform", invalid.to_string()));
+            let reason = invalid.to_string();
+            return Err(if args.platform.is_empty() {
+                SettingsError::Variable { variable: env_vars::DOCKER_DEFAULT_PLATFORM, reason }
+            } else {
+                SettingsError::flag("platform", reason)
+            });
         }
         Ok(Self {
             context,
@@ -204,12 +215,16 @@ fn named_contexts(flags: &[String]) -> Result<BTreeMap<String, NamedContext>, Se
                 "build-context",
                 "an OCI layout cannot be sent yet: load it into the engine and use docker-image://",
             ));
-        } else if is_remote(value) || value.starts_with("docker-image://") || value.starts_with("target:") {
+        } else if let Some(image) = value.strip_prefix("docker-image://") {
+            let image: Result<ImageRef, _> = image.parse();
+            image.map_err(|error| SettingsError::flag("build-context", error.to_string()))?;
+            NamedContext::Reference(value.to_owned())
+        } else if is_remote(value) || value.starts_with("target:") {
             NamedContext::Reference(value.to_owned())
         } else if Path::new(value).is_dir() {
             NamedContext::Directory(PathBuf::from(value))
         } else {
-            return Err(SettingsError::flag("build-context", format!("{value} is not a directory")));
+            return Err(SettingsError::flag("build-context", format!("`{value}` is not a directory")));
         };
         // As Docker's client: a name that is an image's is that image's shortest name.
         let image: ImageRef = name
@@ -257,7 +272,7 @@ fn secrets(
         } else {
             let path = PathBuf::from(src.unwrap_or_else(|| id.clone()));
             if !path.is_file() {
-                return Err(failed(format!("{} of secret {id} is not a file", path.display())));
+                return Err(failed(format!("`{}` of secret {id} is not a file", path.display())));
             }
             SecretSource::File(path)
         };
@@ -288,7 +303,7 @@ fn ssh_agents(
             [socket] if is_socket(socket) => SshAgent::Socket(socket.clone()),
             keys => match keys.iter().find(|key| !key.is_file()) {
                 Some(missing) => {
-                    let reason = format!("{} is neither an agent's socket nor a key", missing.display());
+                    let reason = format!("`{}` is neither an agent's socket nor a key", missing.display());
                     return Err(SettingsError::flag("ssh", reason));
                 }
                 None => SshAgent::Keys(paths),
@@ -350,7 +365,9 @@ fn options(args: &StepArgs) -> Result<BTreeMap<String, String>, SettingsError> {
     if !args.ulimit.is_empty() {
         for limit in &args.ulimit {
             if !is_ulimit(limit) {
-                return Err(SettingsError::flag("ulimit", format!("`{limit}` is not NAME=SOFT[:HARD]")));
+                let reason =
+                    format!("`{limit}` is not NAME=SOFT[:HARD] with a name of setrlimit, such as nofile");
+                return Err(SettingsError::flag("ulimit", reason));
             }
         }
         options.insert("ulimit".to_owned(), args.ulimit.join(","));
@@ -365,7 +382,7 @@ fn options(args: &StepArgs) -> Result<BTreeMap<String, String>, SettingsError> {
 fn add_host(flag: &str) -> Result<String, SettingsError> {
     let failed = |reason: String| SettingsError::flag("add-host", reason);
     let (host, address) = (flag.split_once('=').or_else(|| flag.split_once(':')))
-        .filter(|(host, _)| !host.is_empty())
+        .filter(|(host, _)| !host.is_empty() && !host.contains([',', ' ']))
         .ok_or_else(|| failed(format!("`{flag}` is not HOST:IP")))?;
     if address == "host-gateway" {
         return Err(failed("host-gateway is known to the engine only: give the address itself".to_owned()));
@@ -375,11 +392,32 @@ fn add_host(flag: &str) -> Result<String, SettingsError> {
     Ok(format!("{host}={ip}"))
 }
 
+/// Limits that Docker's client knows (docker/go-units, `ulimit.go`).
+const ULIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
 fn is_ulimit(limit: &str) -> bool {
-    let number = |text: &str| text == "-1" || text.parse::<u64>().is_ok();
+    // No limit is the highest one.
+    let number = |text: &str| if text == "-1" { Some(u64::MAX) } else { text.parse::<u64>().ok() };
     limit.split_once('=').is_some_and(|(name, range)| {
         let (soft, hard) = range.split_once(':').unwrap_or((range, range));
-        !name.is_empty() && number(soft) && number(hard)
+        let fits = number(soft).zip(number(hard)).is_some_and(|(soft, hard)| soft <= hard);
+        ULIMITS.contains(&name) && fits
     })
 }
 

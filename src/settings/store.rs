@@ -110,16 +110,23 @@ impl Given<'_> {
     fn trust(&self) -> Result<Trust, SettingsError> {
         let Self { args, environment, file } = self;
         let signer = environment.get(env_vars::LARDER_SIGNING_KEY);
-        let (keys, faulty): (Vec<String>, SettingsError) = if !args.trusted_keys.is_empty() {
-            let fault = SettingsError::flag("trusted-key", NO_KEY);
+        // Public keys may be shown, the one that signs may not.
+        let is_malformed = |key: &&String| Trust::new(None, std::slice::from_ref(*key), false).is_err();
+        let reason = |keys: &[String]| keys.iter().find(is_malformed).map(|key| format!("`{key}`: {NO_KEY}"));
+        let (keys, faulty): (Vec<String>, Option<SettingsError>) = if !args.trusted_keys.is_empty() {
+            let fault = reason(&args.trusted_keys).map(|reason| SettingsError::flag("trusted-key", reason));
             (args.trusted_keys.clone(), fault)
         } else if let Some(text) = environment.get(env_vars::LARDER_TRUSTED_KEYS) {
             let variable = env_vars::LARDER_TRUSTED_KEYS;
-            let keys = text.split(',').map(|key| key.trim().to_owned()).collect();
-            (keys, SettingsError::Variable { variable, reason: NO_KEY.to_owned() })
+            let keys: Vec<String> = text.split(',').map(|key| key.trim().to_owned()).collect();
+            let fault = reason(&keys).map(|reason| SettingsError::Variable { variable, reason });
+            (keys, fault)
         } else {
-            (file.trusted_keys.clone(), file.fault("trusted_keys", NO_KEY))
+            let keys = file.trusted_keys.clone();
+            let fault = reason(&keys).map(|reason| file.fault("trusted_keys", reason));
+            (keys, fault)
         };
+        faulty.map_or(Ok(()), Err)?;
         Trust::new(signer, &[], false).map_err(|_| SettingsError::Variable {
             variable: env_vars::LARDER_SIGNING_KEY,
             reason: NO_KEY.to_owned(),
@@ -135,7 +142,7 @@ impl Given<'_> {
                 "there is no key whose signature could be trusted: neither --trusted-key nor LARDER_SIGNING_KEY is given",
             ));
         }
-        Trust::new(signer, &keys, required).map_err(|_| faulty)
+        Trust::new(signer, &keys, required).map_err(|_| SettingsError::flag("trusted-key", NO_KEY))
     }
 
     fn limits(&self) -> Result<Limits, SettingsError> {
@@ -150,7 +157,7 @@ impl Given<'_> {
             ("cache-max-entries", args.cache_max_entries.as_deref()),
             env_vars::LARDER_MAX_ENTRIES,
             ("cache_max_entries", file.cache_max_entries.map(|count| count.to_string()).as_deref()),
-            |text| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of entries")),
+            |text| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of entries such as 500")),
         )?;
         let max_age = self.behind().first(
             ("max-age", args.max_age.as_deref()),
@@ -189,7 +196,7 @@ fn actions_job(environment: &Environment) -> ActionsJob {
 
 /// Gigabytes (10⁹ bytes) as bytes; nothing for 0.
 fn gigabytes(text: &str) -> Result<Option<u64>, String> {
-    let failed = || format!("`{text}` is no number of gigabytes");
+    let failed = || format!("`{text}` is no number of gigabytes such as 20 or 0.5");
     let size: f64 = text.parse().map_err(|_| failed())?;
     if !(0.0..1e9).contains(&size) {
         return Err(failed());

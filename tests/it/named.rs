@@ -156,7 +156,7 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
         ("images:\n  a: {}\n\n  b:\n    timeout: soon\n", "images.b.timeout: "),
         ("images:\n  a: {}\n\n  b:\n    timeout: soon\n", "line 5"),
         ("images:\n  b:\n    tiers: [attic]\n", "images.b.tiers: `attic`"),
-        ("images:\n  b:\n    context: missing\n", "images.b: build context "),
+        ("images:\n  b:\n    context: missing\n", "images.b.context: build context `"),
         (
             "tiers: [attic]\nimages:\n  b:\n    timeout: 3m\n",
             "tiers: `attic` is none of engine, registry, archive, layers, mounts at line 1",
@@ -173,7 +173,7 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
     let told = command.env("LARDER_TIMEOUT", "soon").output().unwrap();
     assert!(String::from_utf8_lossy(&told.stderr).starts_with("error: LARDER_TIMEOUT: "), "{told:?}");
     context.write("larder.yaml", "images:\n  b:\n    run: {gpus: some}\n");
-    context.larder(&["run", "b"]).failure(2, "images.b: --gpus: `some`");
+    context.larder(&["run", "b"]).failure(2, "images.b.run.gpus: `some`");
 }
 
 #[test]

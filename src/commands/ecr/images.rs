@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{create, fault, image};
+use super::{create, fault, image, image_name};
 use crate::cli::{EcrPullArgs, EcrPushArgs};
 use crate::commands::build::docker_engine;
 use crate::commands::error::{CommandError, chain};
@@ -27,6 +27,8 @@ pub(super) async fn pull(
     settings: &Settings,
     printer: Printer,
 ) -> Result<(), CommandError> {
+    // What is typed wrong is found before anything is moved.
+    args.image.iter().try_for_each(|text| image_name(text).map(drop))?;
     let (engine, registries) = connected(settings).await?;
     for text in &args.image {
         let (name, _) = image(text, settings).await?;
@@ -60,6 +62,8 @@ pub(super) async fn push(
     settings: &Settings,
     printer: Printer,
 ) -> Result<(), CommandError> {
+    // What is typed wrong is found before anything is moved.
+    args.image.iter().try_for_each(|text| image_name(text).map(drop))?;
     let (engine, registries) = connected(settings).await?;
     for text in &args.image {
         let (name, ecr) = image(text, settings).await?;

@@ -23,6 +23,10 @@ pub(super) async fn run(args: &EcrArgs, settings: &Settings, printer: Printer) -
     }
 }
 
+/// What names an image or a repository.
+const NAME_HINT: &str = "images and repositories are named as REGISTRY/NAME, e.g. \
+                         123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop/app";
+
 async fn login(args: &EcrLoginArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
     let registry = args.registry.trim_start_matches("https://").trim_end_matches('/');
     let found = settings.ecr.credentials(registry).await.map_err(|error| fault(&error))?;
@@ -57,10 +61,14 @@ async fn create(ecr: &Ecr, name: &ImageRef, new: NewRepository, printer: Printer
     Ok(())
 }
 
+/// The name of an image, as it was typed.
+fn image_name(text: &str) -> Result<ImageRef, CommandError> {
+    text.parse().map_err(|error: InvalidImageRef| CommandError::config(&error).hint(NAME_HINT))
+}
+
 /// The name of an image, and the registry that it is in.
 async fn image(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
-    let name: ImageRef =
-        text.parse().map_err(|error: InvalidImageRef| CommandError::config(&error).hint("REGISTRY/NAME"))?;
+    let name = image_name(text)?;
     let ecr = settings.ecr.registry(name.host()).await.map_err(|error| fault(&error))?;
     let ecr = ecr.ok_or_else(|| not_amazons(name.host()))?;
     Ok((name, ecr))
@@ -68,7 +76,7 @@ async fn image(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), Comma
 
 /// The name of a repository alone, and the registry that it is in.
 async fn repository(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
-    let name = parse_repository(text).map_err(CommandError::config_line)?;
+    let name = parse_repository(text).map_err(|reason| CommandError::config_line(reason).hint(NAME_HINT))?;
     image(&name.repository(), settings).await
 }
 

@@ -89,7 +89,7 @@ fn a_malformed_value_says_what_is_wrong_and_what_the_flag_takes() {
     for (flags, cause, hint) in [
         (
             "--secret id=x,src=/nonexistent",
-            "/nonexistent of secret x is not a file",
+            "`/nonexistent` of secret x is not a file",
             "--secret <SECRET>: Hand a secret",
         ),
         ("--secret tok", "`tok` is not one of id, src, env, type", "id=NAME"),
@@ -103,8 +103,56 @@ fn a_malformed_value_says_what_is_wrong_and_what_the_flag_takes() {
         ("--platform li:nux", "`li:nux` is not a platform", "linux/amd64"),
         ("--tag Upper", "must be lower case", "--tag <NAME[:TAG]>"),
         ("--tag a:b:c", "invalid image reference `a:b:c`", "--tag <NAME[:TAG]>"),
+        ("--tag app:feature/login", "`app:feature/login`: a tag has letters", "--tag <NAME[:TAG]>"),
+        (
+            "--tag reg.example:5000/app:a/b",
+            "--tag: invalid image reference `reg.example:5000/app:a/b`",
+            "--tag",
+        ),
+        ("--tag reg.example:port/app", "a registry is HOST or HOST:PORT", "--tag <NAME[:TAG]>"),
+        ("--output type=image,name=App", "--output: invalid image reference `App`", "--output <OUTPUT>"),
+        ("--output type=image,push=maybe", "push=`maybe` is neither true nor false", "--output <OUTPUT>"),
+        ("--output type=tar,dest=/", "--output: dest=`/` is a directory", "--output <OUTPUT>"),
+        ("--output type=local,dest=Dockerfile", "dest=`Dockerfile` is a file", "--output <OUTPUT>"),
+        ("--output type=oci,dest=Dockerfile/x", "dest=`Dockerfile` is a file", "--output <OUTPUT>"),
+        ("--output type=local,dest=", "needs dest=DIRECTORY", "--output <OUTPUT>"),
+        ("--output=", "--output: it is empty", "--output <OUTPUT>"),
+        ("--cache-from App", "--cache-from: invalid image reference `App`", "--cache-from <CACHE>"),
+        ("--cache-to type=registry,ref=a:b/c", "--cache-to: invalid image reference `a:b/c`", "--cache-to"),
+        (
+            "--cache-to type=registry,ref=a,mode=most",
+            "mode `most` is neither min nor max",
+            "--cache-to <CACHE>",
+        ),
+        ("--cache-repo App", "--cache-repo: invalid image reference `App`", "--cache-repo <REPOSITORY>"),
+        ("--base Dockerfile --base-repo App", "--base-repo: invalid image reference `App`", "--base-repo"),
+        (
+            "--build-context a=docker-image://App",
+            "--build-context: invalid image reference `App`",
+            "--build-context",
+        ),
+        ("--ulimit files=5", "`files=5` is not NAME=SOFT[:HARD]", "--ulimit <NAME=SOFT[:HARD]>"),
+        ("--ulimit nofile=5:3", "`nofile=5:3` is not NAME=SOFT[:HARD]", "--ulimit <NAME=SOFT[:HARD]>"),
+        ("--add-host a,b:10.0.0.1", "`a,b:10.0.0.1` is not HOST:IP", "--add-host <HOST:IP>"),
+        ("--provenance=mode=most", "--provenance: mode `most` is neither min nor max", "--provenance"),
+        (
+            "--provenance=maybe",
+            "--provenance: `maybe` is neither true, false nor ATTRIBUTE=VALUE",
+            "--provenance",
+        ),
+        ("--timeout 18446744073709551615", "is longer than 100 years", "--timeout <DURATION>"),
+        ("--mount-timeout soon", "--mount-timeout: `soon` is no duration", "--mount-timeout <DURATION>"),
+        ("--archive-timeout 0", "--archive-timeout: `0` is no duration", "--archive-timeout <DURATION>"),
+        ("--max-mount-size big", "--max-mount-size: `big` is no size", "--max-mount-size <SIZE>"),
+        ("--cache-max-size-gb 5GB", "`5GB` is no number of gigabytes such as 20", "--cache-max-size-gb <GB>"),
+        (
+            "--cache-max-entries 5k",
+            "`5k` is no number of entries such as 500",
+            "--cache-max-entries <ENTRIES>",
+        ),
+        ("--trusted-key x", "--trusted-key: `x`: it is no key", "--trusted-key <KEY>"),
         ("--build-context extra", "`extra` is not NAME=CONTEXT", "--build-context <NAME=CONTEXT>"),
-        ("--build-context a=/nonexistent", "/nonexistent is not a directory", "docker-image://REF"),
+        ("--build-context a=/nonexistent", "`/nonexistent` is not a directory", "docker-image://REF"),
         ("--ulimit nofile", "`nofile` is not NAME=SOFT[:HARD]", "--ulimit <NAME=SOFT[:HARD]>"),
         ("--ulimit nofile=many", "`nofile=many` is not", "--ulimit <NAME=SOFT[:HARD]>"),
         ("--add-host db", "`db` is not HOST:IP", "--add-host <HOST:IP>"),
@@ -125,6 +173,21 @@ fn a_malformed_value_says_what_is_wrong_and_what_the_flag_takes() {
         ("--host npipe:////./pipe/docker_engine", "is not an engine address", "ssh://[USER@]HOST"),
     ] {
         context.larder(&words(flags)).failure(2, cause).hint(hint);
+    }
+}
+
+#[test]
+fn an_empty_cache_is_none_as_with_docker_build() {
+    // The build comes as far as looking for the engine.
+    context().larder(&["build", "--cache-from=", "--cache-to=", "."]).failure(2, "there is no socket");
+}
+
+#[test]
+fn names_of_images_in_ecr_are_read_before_anything_is_asked() {
+    let context = context();
+    for command in [&["ecr", "pull", "ok", "App"][..], &["ecr", "push", "App"], &["ecr", "lifecycle", "App"]]
+    {
+        context.larder(command).failure(2, "invalid image reference `App`").hint("REGISTRY/NAME");
     }
 }
 

@@ -28,6 +28,39 @@ fn a_mistake_in_the_file_names_the_file_and_the_key() {
 }
 
 #[test]
+fn a_mistake_in_the_description_of_an_image_names_its_key_and_line() {
+    let context = context();
+    for (text, cause) in [
+        ("names: [ok, 'app:feature/x']", "names: invalid image reference `app:feature/x`: a tag has"),
+        ("context: nope", "context: build context `"),
+        ("dockerfile: nope", "dockerfile: there is no `"),
+        ("platforms: [a/b/c/d]", "platforms: `a/b/c/d` is not a platform"),
+        ("timeout: soon", "timeout: `soon` is no duration"),
+        ("max_mount_size: big", "max_mount_size: `big` is no size"),
+        ("cache_repo: App", "cache_repo: invalid image reference `App`"),
+        ("secrets: ['id=x,src=nope']", "secrets: `"),
+        ("build_contexts: {x: nope}", "build_contexts: `"),
+        ("additional_context: {'a b': c}", "additional_context: `"),
+    ] {
+        context.write("larder.yaml", format!("images:\n  shop:\n    labels: {{a: b}}\n    {text}\n"));
+        let cause = format!("configuration file larder.yaml: images.shop.{cause}");
+        let run = context.larder(&["build", "shop"]).failure(2, &cause).hint("larder.schema.json");
+        assert!(run.stderr.contains(" at line 4"), "{}", run.stderr);
+    }
+    for (text, cause) in [
+        ("shm_size: big", "shm_size: `big` is no size"),
+        ("publish: ['99999']", "publish: `99999` is not"),
+        ("devices: [kfd]", "devices: `kfd` is not"),
+        ("gpus: some", "gpus: `some` is neither"),
+    ] {
+        context.write("larder.yaml", format!("images:\n  shop:\n    run:\n      {text}\n"));
+        let cause = format!("configuration file larder.yaml: images.shop.run.{cause}");
+        let run = context.larder(&["run", "shop"]).failure(2, &cause).hint("larder.schema.json");
+        assert!(run.stderr.contains(" at line 4"), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn a_file_that_was_asked_for_and_is_not_there_is_an_error() {
     let context = context();
     context
@@ -44,6 +77,14 @@ fn a_mistake_in_a_variable_names_the_variable() {
         ("LARDER_PROGRESS", "loud", "LARDER_PROGRESS: `loud` is none of"),
         ("BUILDKIT_PROGRESS", "loud", "BUILDKIT_PROGRESS: `loud` is none of"),
         ("DOCKER_HOST", "build.example", "DOCKER_HOST: `build.example` is not an engine address"),
+        ("LARDER_MOUNT_TIMEOUT", "soon", "LARDER_MOUNT_TIMEOUT: `soon` is no duration"),
+        ("LARDER_MAX_MOUNT_SIZE", "big", "LARDER_MAX_MOUNT_SIZE: `big` is no size"),
+        ("LARDER_MOUNT_UNUSED_BUILDS", "few", "LARDER_MOUNT_UNUSED_BUILDS: `few` is no number of builds"),
+        ("LARDER_CACHE_REPO", "App", "LARDER_CACHE_REPO: invalid image reference `App`"),
+        ("LARDER_CERTS_DIR", "/nonexistent", "LARDER_CERTS_DIR: `/nonexistent` is not a directory"),
+        ("LARDER_TRUSTED_KEYS", "x", "LARDER_TRUSTED_KEYS: `x`: it is no key"),
+        ("DOCKER_DEFAULT_PLATFORM", "a/b/c/d", "DOCKER_DEFAULT_PLATFORM: `a/b/c/d` is not a platform"),
+        ("SOURCE_DATE_EPOCH", "today", "SOURCE_DATE_EPOCH: `today` is no number of seconds"),
         (
             "DOCKER_HOST",
             "tcp://build.example:many",

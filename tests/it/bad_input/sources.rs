@@ -11,10 +11,10 @@ fn a_context_that_is_no_directory_says_what_it_is() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", "FROM scratch\n");
     let usual = "the last argument is the build context, usually .";
-    context.larder(&["build", "missing"]).failure(2, "build context missing does not exist").hint(usual);
+    context.larder(&["build", "missing"]).failure(2, "build context `missing` does not exist").hint(usual);
     context
         .larder(&["build", "Dockerfile"])
-        .failure(2, "build context Dockerfile is not a directory")
+        .failure(2, "build context `Dockerfile` is not a directory")
         .hint(usual);
 }
 
