@@ -78,7 +78,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         return Err(CommandError::config_line("several engines are for larder run and larder cache load")
             .hint("name one with --host"));
     }
-    match &cli.command {
+    let result = match &cli.command {
         Command::Build(args) => on_a_runtime(build::run(args, &settings, environment, printer)),
         Command::Run(args) => on_a_runtime(run::run(args, &settings, environment, printer)),
         Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, *printer)),
@@ -89,7 +89,10 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Base(args) => on_a_runtime(base::run(args, &settings, environment, *printer)),
         Command::Ecr(args) => on_a_runtime(ecr::run(args, &settings, *printer)),
         Command::Dir(args) => on_a_runtime(dir::run(args, &settings, environment, *printer)),
-    }
+    };
+    // Not before the command, which decides whether messages are JSON.
+    settings.warnings.iter().chain(&settings.login.take_faults()).for_each(|warning| printer.warn(warning));
+    result
 }
 
 /// Prints an object that was asked for as JSON.

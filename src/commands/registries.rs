@@ -1,49 +1,41 @@
 //! Registries as a job reaches them: with the user's logins, this machine's certificates and the engine's rules.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
 use crate::engine::{Engine, EngineError, PushProgress};
-use crate::registry::{Credentials, ImageRef, Login, LoginError, Reach, RegistryError, Repository};
+use crate::registry::ecr::EcrError;
+use crate::registry::{Credentials, ImageRef, Login, Reach, RegistryError, Repository};
 use crate::settings::Settings;
 use crate::store::Meter;
 
-/// Registries, each login and the engine's rules looked up once.
+/// Registries, the engine's rules looked up once.
 pub(crate) struct Registries {
     login: Login,
     certificates: Vec<PathBuf>,
     engine: Option<Engine>,
     reach: OnceCell<Reach>,
-    credentials: Mutex<BTreeMap<String, Arc<OnceCell<Credentials>>>>,
 }
 
 /// An image was not pushed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PushError {
     #[error(transparent)]
-    Login(#[from] LoginError),
+    Login(#[from] EcrError),
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
-/// The user's logins, and those of AWS.
-pub(crate) fn login(settings: &Settings) -> Login {
-    Login::new(&settings.docker_config).with_ecr(settings.ecr.clone())
-}
-
 impl Registries {
     pub(crate) fn new(settings: &Settings, engine: Option<&Engine>) -> Self {
-        let login = login(settings);
-        Self { certificates: settings.certificates.clone(), engine: engine.cloned(), ..Self::with(login) }
+        let base = Self::with(settings.login.clone());
+        Self { certificates: settings.certificates.clone(), engine: engine.cloned(), ..base }
     }
 
     /// Those that these logins reach by themselves.
     pub(crate) fn with(login: Login) -> Self {
-        let (reach, credentials) = (OnceCell::new(), Mutex::default());
-        Self { login, certificates: Vec::new(), engine: None, reach, credentials }
+        Self { login, certificates: Vec::new(), engine: None, reach: OnceCell::new() }
     }
 
     pub(crate) fn login(&self) -> &Login {
@@ -63,19 +55,13 @@ impl Registries {
     }
 
     /// The login for a registry.
-    pub(crate) async fn credentials(&self, host: &str) -> Result<Credentials, LoginError> {
-        if self.login.is_amazons(host) {
-            // Which ends, and is kept until shortly before that.
-            return self.login.credentials(host).await;
-        }
-        let cell = Arc::clone(self.credentials.lock().expect("no panic").entry(host.to_owned()).or_default());
-        cell.get_or_try_init(|| self.login.credentials(host)).await.cloned()
+    pub(crate) async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
+        self.login.credentials(host).await
     }
 
     /// Forgets the login for a registry, which does not take it; the next one is a new one where there can be one.
     pub(crate) fn forget(&self, host: &str) {
         self.login.forget(host);
-        self.credentials.lock().expect("no panic").remove(host);
     }
 
     /// Pushes an image of the engine; with another token where Amazon's registry does not take the kept one, or no more.
@@ -95,9 +81,8 @@ impl Registries {
         Ok(engine.push(name, &self.credentials(host).await?, progress).await?)
     }
 
-    /// A repository that is to be spoken to.
+    /// A repository that is to be spoken to; a login is looked up once its registry asks for one.
     pub(crate) async fn repository(&self, name: &ImageRef) -> Result<Repository, RegistryError> {
-        let credentials = self.credentials(name.host()).await?;
-        Repository::new(name, &credentials, self.reach().await)
+        Repository::new(name, &self.login, self.reach().await)
     }
 }

@@ -54,6 +54,7 @@ pub use resolve::{
     ResolvedStage, Source,
 };
 pub use scope::Scope;
+pub use suggest::nearest;
 pub use words::Flag;
 
 /// A parsed Dockerfile.

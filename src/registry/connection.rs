@@ -13,7 +13,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_A
 use reqwest::{Client, Method, Response, StatusCode};
 
 use super::error::{may_pass, words};
-use super::{Challenge, Credentials, ImageRef, Reach, RegistryError};
+use super::{Challenge, Identity, ImageRef, Reach, RegistryError};
 
 /// The largest body that is read, in bytes: that of a manifest or a config.
 pub(super) const LARGEST: usize = 8 << 20;
@@ -31,7 +31,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) name: ImageRef,
-    credentials: Credentials,
+    identity: Identity,
     client: Client,
     /// What is spoken, the better first; one, once it is known.
     schemes: Vec<&'static str>,
@@ -71,30 +71,20 @@ impl Call {
 }
 
 impl Connection {
-    pub(super) fn new(
-        name: &ImageRef,
-        credentials: &Credentials,
-        reach: &Reach,
-    ) -> Result<Self, RegistryError> {
+    pub(super) fn new(name: &ImageRef, identity: Identity, reach: &Reach) -> Result<Self, RegistryError> {
         let schemes = if reach.is_insecure(name.host()) { vec!["https", "http"] } else { vec!["https"] };
-        Self::speaking(name, schemes, credentials, reach)
+        Self::speaking(name, schemes, identity, reach)
     }
 
     /// The same in these protocols alone.
     pub(super) fn speaking(
         name: &ImageRef,
         schemes: Vec<&'static str>,
-        credentials: &Credentials,
+        identity: Identity,
         reach: &Reach,
     ) -> Result<Self, RegistryError> {
         let client = reach.client(name.host())?;
-        Ok(Self {
-            name: name.clone(),
-            credentials: credentials.clone(),
-            client,
-            schemes,
-            authorization: None,
-        })
+        Ok(Self { name: name.clone(), identity, client, schemes, authorization: None })
     }
 
     /// Makes a call, as often as it takes; any status is an answer.
@@ -217,7 +207,8 @@ impl Connection {
         let challenges = challenges.filter_map(|value| Challenge::parse(value.to_str().ok()?));
         let Some(challenge) = challenges.max() else { return Ok(false) };
         let token = |source| RegistryError::Token { repository: self.name.repository(), source };
-        let answer = challenge.answer(&self.name, &self.credentials, &self.client).await.map_err(token)?;
+        let credentials = self.identity.credentials(self.name.host()).await?;
+        let answer = challenge.answer(&self.name, &credentials, &self.client).await.map_err(token)?;
         let is_new = answer.is_some() && answer != self.authorization;
         self.authorization = answer;
         Ok(is_new)

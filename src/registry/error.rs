@@ -5,7 +5,8 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use super::{LoginError, TokenError};
+use super::TokenError;
+use super::ecr::EcrError;
 
 /// The most that is told of a registry's own words, in characters.
 const MOST_WORDS: usize = 300;
@@ -51,7 +52,7 @@ pub enum RegistryError {
     },
     /// The login for it cannot be looked up.
     #[error(transparent)]
-    Login(#[from] LoginError),
+    Login(#[from] EcrError),
     /// What it sent makes no sense.
     #[error("the registry's answer for {repository} is unusable: {reason}")]
     Unusable {

@@ -1,26 +1,46 @@
-//! Logins as Docker keeps them: `config.json`, credential stores and helpers.
+//! Logins as Docker keeps them: `DOCKER_AUTH_CONFIG`, `config.json`, and credential helpers.
+//!
+//! A login that cannot be looked up is none: the registry has the last word on whether it takes one. Why it could not is kept,
+//! to be shown once.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use docker_credential::{CredentialRetrievalError, DockerCredential};
-use tokio::task::{JoinError, spawn_blocking};
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 
+use super::docker_config::DockerConfigFile;
 use super::ecr::{EcrError, EcrHost, EcrLogin, has_ended};
+use super::helper;
 
-/// The key under which Docker files the login for Docker Hub.
+/// The key under which Docker keeps the login for Docker Hub.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
-/// Docker Hub's registry by the name that engines connect to.
-const HUB_REGISTRY: &str = "registry-1.docker.io";
+/// Docker Hub by its other names; the second is the one that engines connect to.
+const HUB_HOSTS: [&str; 3] = ["docker.io", "registry-1.docker.io", "index.docker.io"];
+/// How long a credential helper may take. Some ask a server of their own.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Docker wants padding; what other programs write need not have it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
-/// Where logins are looked up.
-#[derive(Debug, Clone)]
+/// Where logins are looked up. Each is looked up once; clones share what was found.
+#[derive(Clone)]
 pub struct Login {
     config: PathBuf,
+    /// `DOCKER_AUTH_CONFIG`, whose logins come before those of the file.
+    given: DockerConfigFile,
     /// Those of Amazon's registries, where Docker keeps none.
     ecr: Option<EcrLogin>,
+    known: Arc<Mutex<BTreeMap<String, Shared<BoxFuture<'static, Credentials>>>>>,
+    faults: Arc<Mutex<Vec<String>>>,
 }
 
 /// A login for a registry. Both strings are empty for an anonymous one.
@@ -32,43 +52,15 @@ pub struct Credentials {
     pub secret: String,
 }
 
-/// The login for a registry could not be looked up.
-#[derive(Debug, thiserror::Error)]
-pub enum LoginError {
-    /// Docker's configuration file is there, but cannot be read.
-    #[error("cannot read {}", .0.display())]
-    Config(PathBuf, #[source] io::Error),
-    /// Its content, or what a credential helper answered, is unusable.
-    #[error("no usable login for {host} from {}: {reason}", .config.display())]
-    Unusable {
-        /// The registry.
-        host: String,
-        /// Docker's configuration file.
-        config: PathBuf,
-        /// Why, without secrets.
-        reason: String,
-    },
-    /// AWS hands out none.
-    #[error(transparent)]
-    Ecr(#[from] EcrError),
-    /// A thread of larder's own failed.
-    #[error("a thread of larder's own failed")]
-    Thread(#[from] JoinError),
-}
-
-impl LoginError {
-    /// What would help, in a line.
-    pub fn remedy(&self) -> String {
-        match self {
-            Self::Ecr(error) => error.remedy(),
-            _ => "repair Docker's config.json or its credential helper, or log in anew".to_owned(),
-        }
-    }
-}
-
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -82,7 +74,19 @@ impl Credentials {
 impl Login {
     /// Looks logins up in the `config.json` of `docker_config` (usually `~/.docker`).
     pub fn new(docker_config: &Path) -> Self {
-        Self { config: docker_config.join("config.json"), ecr: None }
+        Self {
+            config: docker_config.join("config.json"),
+            given: DockerConfigFile::default(),
+            ecr: None,
+            known: Arc::default(),
+            faults: Arc::default(),
+        }
+    }
+
+    /// The same, where these logins come before those of the file.
+    #[must_use]
+    pub fn with_given(self, given: DockerConfigFile) -> Self {
+        Self { given, ..self }
     }
 
     /// The same, which also knows Amazon's registries.
@@ -92,22 +96,24 @@ impl Login {
     }
 
     /// The login for `host` (`host[:port]`): what Docker keeps, or for a registry of Amazon's a token; an anonymous one
-    /// when there is none.
+    /// when there is none, or when it cannot be looked up.
     ///
     /// # Errors
     ///
-    /// Fails when the configuration is damaged, a helper fails, or AWS refuses a token.
-    pub async fn credentials(&self, host: &str) -> Result<Credentials, LoginError> {
-        let (login, of) = (self.clone(), host.to_owned());
-        // A credential helper may take its time.
-        let kept = spawn_blocking(move || login.kept(&of)).await??;
+    /// Fails when AWS refuses a token.
+    ///
+    /// # Panics
+    ///
+    /// Never: no other thread panics while it looks one up.
+    pub async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
+        let kept = self.kept(host).await;
         let is_usable = !kept.is_anonymous() && !has_ended(&kept.secret);
         let Some(ecr) = self.ecr.as_ref().filter(|_| !is_usable) else { return Ok(kept) };
         match Box::pin(ecr.credentials(host)).await {
             Ok(found) => Ok(found.map_or(kept, |(credentials, _)| credentials)),
             // Anybody may pull from the public one.
             Err(_) if ecr.host(host) == Some(EcrHost::Public) => Ok(kept),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -116,90 +122,110 @@ impl Login {
         self.ecr.as_ref().and_then(|ecr| ecr.host(host)).is_some()
     }
 
-    /// Forgets a token of Amazon's for `host`; what Docker keeps is left alone.
+    /// Forgets the login for `host`, which does not take it; what Docker keeps is left alone.
+    ///
+    /// # Panics
+    ///
+    /// Never: no other thread panics while it looks one up.
     pub fn forget(&self, host: &str) {
+        self.known.lock().expect("no panic").remove(host);
         if let Some(ecr) = &self.ecr {
             ecr.forget(host);
         }
     }
 
-    /// The login that Docker keeps. Runs a credential helper where one is configured, so this may block.
-    fn kept(&self, host: &str) -> Result<Credentials, LoginError> {
-        let file = match File::open(&self.config) {
-            Ok(file) => BufReader::new(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Credentials::default()),
-            Err(error) => return Err(LoginError::Config(self.config.clone(), error)),
+    /// Takes the reasons for which logins could not be looked up.
+    ///
+    /// # Panics
+    ///
+    /// Never: no other thread panics while it adds one.
+    pub fn take_faults(&self) -> Vec<String> {
+        std::mem::take(&mut self.faults.lock().expect("no panic"))
+    }
+
+    /// The login that Docker keeps. Whoever asks first may give up before a helper has answered; the others get the answer.
+    async fn kept(&self, host: &str) -> Credentials {
+        let looking = {
+            let mut known = self.known.lock().expect("no panic");
+            let look = || {
+                let (login, host) = (self.clone(), host.to_owned());
+                let looking = tokio::spawn(async move { login.look_up(&host).await });
+                looking.map(Result::unwrap_or_default).boxed().shared()
+            };
+            known.entry(host.to_owned()).or_insert_with(look).clone()
         };
-        let key = if host == HUB_REGISTRY || host == "docker.io" { HUB_KEY } else { host };
-        match docker_credential::get_credential_from_reader(file, key) {
-            Ok(DockerCredential::IdentityToken(secret)) => {
-                Ok(Credentials { username: String::new(), secret })
-            }
-            Ok(DockerCredential::UsernamePassword(username, secret)) => Ok(Credentials { username, secret }),
-            Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(Credentials::default()),
-            // What every helper prints when it keeps nothing for a host (docker-credential-helpers).
-            Err(CredentialRetrievalError::HelperFailure { stdout, .. })
-                if stdout.contains("credentials not found") =>
-            {
-                Ok(Credentials::default())
-            }
-            Err(error) => {
-                let reason = match error {
-                    CredentialRetrievalError::HelperFailure { helper, stdout, stderr } => {
-                        let said = if stderr.trim().is_empty() { stdout } else { stderr };
-                        format!("docker-credential-{helper} said: {}", said.trim().replace('\n', " "))
-                    }
-                    other => other.to_string(),
-                };
-                Err(LoginError::Unusable { host: host.to_owned(), config: self.config.clone(), reason })
+        looking.await
+    }
+
+    async fn look_up(&self, host: &str) -> Credentials {
+        let key = if HUB_HOSTS.contains(&host) { HUB_KEY } else { host };
+        if let Some(found) = self.entry(&self.given, key, "DOCKER_AUTH_CONFIG") {
+            return found;
+        }
+        // What is wrong with all of it is told by whoever reads the rest of it.
+        let Ok(config) = DockerConfigFile::read(&self.config) else { return Credentials::default() };
+        // One for the registry comes before the one for all; an empty one stands for the file.
+        let helpers: BTreeMap<String, String> = config.field("credHelpers").unwrap_or_default();
+        let helper = helpers.get(key).cloned().unwrap_or_else(|| config.text("credsStore"));
+        if !helper.is_empty() {
+            match helper::ask(&helper, key, PATIENCE).await {
+                Ok(found) => return found.unwrap_or_default(),
+                // As `docker push`, which goes on with what the file has.
+                Err(error) => self.note_fault(host, &error),
             }
         }
+        self.entry(&config, key, &self.config.display().to_string()).unwrap_or_default()
     }
+
+    /// The login for a registry in `auths`, by its key there or by the host in that.
+    fn entry(&self, config: &DockerConfigFile, key: &str, place: &str) -> Option<Credentials> {
+        let auths = config.objects("auths");
+        let is_meant = |name: &str| {
+            let host = host_of(name);
+            host == key || (key == HUB_KEY && HUB_HOSTS.contains(&host))
+        };
+        let named = || auths.iter().find(|(name, _)| is_meant(name)).map(|(_, entry)| entry);
+        let entry = auths.get(key).or_else(named)?;
+        let (token, auth) = (entry.text("identitytoken"), entry.text("auth"));
+        if !token.is_empty() {
+            return Some(Credentials { username: String::new(), secret: token });
+        }
+        if auth.is_empty() {
+            let (username, secret) = (entry.text("username"), entry.text("password"));
+            let is_login = !username.is_empty() && !secret.is_empty();
+            return Some(if is_login { Credentials { username, secret } } else { Credentials::default() });
+        }
+        let login = decoded(&auth);
+        if login.is_none() {
+            self.note_fault(host_of(key), &Undecodable(place.to_owned()));
+        }
+        Some(login.unwrap_or_default())
+    }
+
+    fn note_fault(&self, host: &str, error: &(dyn std::error::Error + 'static)) {
+        let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+        let told = format!("no login for {host}: {error}{source}; going on without one");
+        self.faults.lock().expect("no panic").push(told);
+    }
+}
+
+/// An `auth` that is no login.
+#[derive(Debug, thiserror::Error)]
+#[error("its auth in {0} is not the base64 of USER:PASSWORD")]
+struct Undecodable(String);
+
+/// The registry that a key of `auths` names: without protocol and path (docker/cli, `ConvertToHostname`).
+fn host_of(key: &str) -> &str {
+    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    bare.split('/').next().unwrap_or(bare)
+}
+
+fn decoded(auth: &str) -> Option<Credentials> {
+    let text: String = auth.chars().filter(|char| !char.is_whitespace()).collect();
+    let login = String::from_utf8(BASE64.decode(text).ok()?).ok()?;
+    let (username, secret) = login.split_once(':').filter(|(username, _)| !username.is_empty())?;
+    Some(Credentials { username: username.to_owned(), secret: secret.trim_matches('\0').to_owned() })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lookup(config: &str, host: &str) -> Result<Credentials, LoginError> {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("config.json"), config).unwrap();
-        Login::new(directory.path()).kept(host)
-    }
-
-    #[test]
-    fn a_login_is_found_by_host_and_docker_hub_by_its_old_key() {
-        // base64 of "ci:s3cret"
-        let config = r#"{"auths":{"reg.example:5000":{"auth":"Y2k6czNjcmV0"},
-            "https://index.docker.io/v1/":{"identitytoken":"token"}}}"#;
-        let found = lookup(config, "reg.example:5000").unwrap();
-        assert_eq!((found.username.as_str(), found.secret.as_str()), ("ci", "s3cret"));
-        assert_eq!(lookup(config, "registry-1.docker.io").unwrap().secret, "token");
-        assert!(lookup(config, "other.example").unwrap().is_anonymous());
-        assert!(!format!("{found:?}").contains("s3cret"));
-    }
-
-    #[tokio::test]
-    async fn the_public_registry_of_aws_is_anybodys() {
-        let directory = tempfile::tempdir().unwrap();
-        // Nobody hands out tokens there.
-        let ecr = EcrLogin::new(directory.path(), "", Some("http://127.0.0.1:9"));
-        let login = Login::new(directory.path()).with_ecr(ecr);
-        assert!(login.credentials("registry.example").await.unwrap().is_anonymous());
-        assert!(login.credentials("registry.example").await.unwrap().is_anonymous());
-    }
-
-    #[test]
-    fn no_config_file_means_anonymous() {
-        let directory = tempfile::tempdir().unwrap();
-        assert!(Login::new(directory.path()).kept("reg.example").unwrap().is_anonymous());
-    }
-
-    #[test]
-    fn a_damaged_config_or_a_missing_helper_is_an_error_that_names_the_file() {
-        for config in ["{", r#"{"credHelpers":{"reg.example":"larder-test-absent"}}"#] {
-            let error = lookup(config, "reg.example").unwrap_err().to_string();
-            assert!(error.contains("config.json"), "{error}");
-        }
-    }
-}
+mod tests;

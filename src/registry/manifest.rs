@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::config::creation_time;
 use super::connection::{Answer, Call, Connection};
 use super::platform::serves;
-use super::{Credentials, ImageConfig, ImageRef, Reach, RegistryError};
+use super::{Credentials, Identity, ImageConfig, ImageRef, Reach, RegistryError};
 use crate::digest::Digest;
 
 /// Docker Hub, as names have it.
@@ -132,7 +132,7 @@ impl Platform {
 pub async fn remote_image(
     name: &ImageRef,
     platform: &str,
-    credentials: &Credentials,
+    identity: impl Into<Identity>,
     reach: &Reach,
 ) -> Result<Option<RemoteImage>, RegistryError> {
     let mirrors = if name.host() == HUB { reach.mirrors.as_slice() } else { &[] };
@@ -144,7 +144,7 @@ pub async fn remote_image(
             return Ok(Some(found));
         }
     }
-    Repository::new(name, credentials, reach)?.tagged(name, platform).await
+    Repository::new(name, identity, reach)?.tagged(name, platform).await
 }
 
 /// A repository of a registry.
@@ -159,8 +159,8 @@ impl Repository {
     /// # Errors
     ///
     /// Fails when certificates of this machine for the registry are unusable.
-    pub fn new(name: &ImageRef, credentials: &Credentials, reach: &Reach) -> Result<Self, RegistryError> {
-        Ok(Self { connection: Connection::new(name, credentials, reach)? })
+    pub fn new(name: &ImageRef, identity: impl Into<Identity>, reach: &Reach) -> Result<Self, RegistryError> {
+        Ok(Self { connection: Connection::new(name, identity.into(), reach)? })
     }
 
     /// The repository of Docker Hub's `name` in a mirror, if that has a usable address.
@@ -168,8 +168,8 @@ impl Repository {
         let (scheme, host) = mirror.trim_end_matches('/').split_once("://")?;
         let scheme = ["https", "http"].into_iter().find(|known| *known == scheme)?;
         let name = name.in_registry(host)?;
-        let nobody = Credentials::default();
-        let connection = Connection::speaking(&name, vec![scheme], &nobody, reach).ok()?;
+        let nobody = Identity::Known(Credentials::default());
+        let connection = Connection::speaking(&name, vec![scheme], nobody, reach).ok()?;
         Some(Self { connection })
     }
 

@@ -126,7 +126,7 @@ impl BuildSettings {
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
         refuse(&args.refused)?;
-        let source = SourceSettings::resolve(args, environment, &settings.docker_config)?;
+        let source = SourceSettings::resolve(args, environment, settings)?;
         let mut outputs = output::resolve(&args.output, args.push, args.load)?;
         // `--output …,name=NAME` is another way to say `--tag NAME`.
         let named: Vec<String> =

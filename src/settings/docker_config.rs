@@ -1,19 +1,18 @@
 //! The parts of Docker's `config.json` that change how a build is run.
 //!
-//! A file that is missing or damaged counts as empty here; damage is reported
-//! where logins are read from it.
+//! As with Docker's client, a file that cannot be read costs a warning and counts as empty.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use super::{Environment, env_vars};
+use crate::endpoint::Endpoint;
+use crate::registry::DockerConfigFile;
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+/// What `config.json` says, and `DOCKER_AUTH_CONFIG`.
+#[derive(Default, Clone)]
 pub(super) struct DockerConfig {
-    /// The context that `docker context use` chose.
-    pub(super) current_context: Option<String>,
-    proxies: BTreeMap<String, BTreeMap<String, String>>,
+    file: DockerConfigFile,
 }
 
 /// Names in `config.json` and of the build arguments that they stand for.
@@ -25,36 +24,172 @@ const PROXIES: [(&str, &str); 5] = [
     ("allProxy", "all_proxy"),
 ];
 
+type Texts = BTreeMap<String, String>;
+type Objects = BTreeMap<String, serde_json::Map<String, serde_json::Value>>;
+
+impl std::fmt::Debug for DockerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // It holds passwords.
+        f.debug_struct("DockerConfig").finish_non_exhaustive()
+    }
+}
+
 impl DockerConfig {
-    pub(super) fn read(directory: &Path) -> Self {
-        let text = std::fs::read(directory.join("config.json")).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+    /// Reads the file in Docker's configuration directory; with what is wrong with it.
+    pub(super) fn read(directory: &Path) -> (Self, Vec<String>) {
+        let path = directory.join("config.json");
+        let file = match DockerConfigFile::read(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                let reason = format!("{error}{}", source.unwrap_or_default());
+                let warning = format!(
+                    "Docker's configuration {} {reason}; going on without its logins, proxies and context",
+                    path.display()
+                );
+                return (Self::default(), vec![warning]);
+            }
+        };
+        let texts = ["credsStore", "currentContext"].map(|name| (name, file.is_other::<String>(name)));
+        let maps = ["credHelpers", "HttpHeaders"].map(|name| (name, file.is_other::<Texts>(name)));
+        let objects = ["auths", "proxies"].map(|name| (name, file.is_other::<Objects>(name)));
+        let others = texts.iter().chain(&maps).chain(&objects).filter(|(_, is_other)| *is_other);
+        let warnings = others.map(|(name, _)| {
+            format!("`{name}` in {} is not what Docker takes there, and is not used", path.display())
+        });
+        let warnings = warnings.collect();
+        (Self { file }, warnings)
     }
 
-    /// The build arguments that `proxies.default` stands for, in both spellings of their names.
-    pub(super) fn proxy_args(&self) -> BTreeMap<String, String> {
-        let Some(proxies) = self.proxies.get("default") else { return BTreeMap::new() };
+    /// The context that `docker context use` chose.
+    pub(super) fn current_context(&self) -> Option<String> {
+        Some(self.file.text("currentContext")).filter(|name| !name.is_empty())
+    }
+
+    /// The build arguments that the proxies for an engine stand for, or else the default ones, in both spellings of their
+    /// names.
+    pub(super) fn proxy_args(&self, endpoint: &Endpoint) -> BTreeMap<String, String> {
+        let of_engines = self.file.objects("proxies");
+        let address = endpoint.to_string();
+        let same =
+            || of_engines.iter().find(|(key, _)| is_address_of(key, endpoint)).map(|(_, proxies)| proxies);
+        let Some(proxies) = of_engines.get(&address).or_else(same).or_else(|| of_engines.get("default"))
+        else {
+            return BTreeMap::new();
+        };
         PROXIES
             .iter()
-            .filter_map(|(key, name)| Some((name, proxies.get(*key).filter(|value| !value.is_empty())?)))
+            .map(|(key, name)| (name, proxies.text(key)))
+            .filter(|(_, value)| !value.is_empty())
             .flat_map(|(name, value)| {
-                [((*name).to_owned(), value.clone()), (name.to_ascii_uppercase(), value.clone())]
+                [((*name).to_owned(), value.clone()), (name.to_ascii_uppercase(), value)]
             })
             .collect()
     }
+}
+
+/// Whether a key of `proxies` is the address of that engine, perhaps in other words.
+fn is_address_of(key: &str, endpoint: &Endpoint) -> bool {
+    let tls = match endpoint {
+        Endpoint::Tcp { tls, .. } => tls.clone(),
+        _ => None,
+    };
+    Endpoint::parse(key, tls).is_ok_and(|named| named == *endpoint)
+}
+
+/// The logins in `DOCKER_AUTH_CONFIG`; with what is wrong with it.
+pub(super) fn given_logins(environment: &Environment) -> (DockerConfigFile, Option<String>) {
+    let text = environment.get(env_vars::DOCKER_AUTH_CONFIG).unwrap_or_default();
+    let parsed = DockerConfigFile::parse(text.as_bytes());
+    // The text is a secret, and so may be what is wrong with it.
+    let warning = format!("{} is no JSON object, and is not used", env_vars::DOCKER_AUTH_CONFIG);
+    let warning = parsed.is_err().then_some(warning);
+    (parsed.unwrap_or_default(), warning)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn proxies_become_build_arguments_in_both_spellings() {
+    fn read(text: &str) -> (DockerConfig, Vec<String>) {
         let directory = tempfile::tempdir().unwrap();
-        let text = r#"{"proxies":{"default":{"httpProxy":"http://p:1","noProxy":"localhost"}}}"#;
         std::fs::write(directory.path().join("config.json"), text).unwrap();
-        let args = DockerConfig::read(directory.path()).proxy_args();
-        let names: Vec<&str> = args.keys().map(String::as_str).collect();
-        assert_eq!(names, ["HTTP_PROXY", "NO_PROXY", "http_proxy", "no_proxy"]);
+        DockerConfig::read(directory.path())
+    }
+
+    #[test]
+    fn proxies_are_those_of_the_engine_or_else_the_default_ones() {
+        let config = |proxies: &str| {
+            let (config, warnings) = read(&format!(r#"{{"proxies":{proxies}}}"#));
+            assert_eq!(warnings, [""; 0]);
+            config
+        };
+        let of = |proxies: &str, host: &str| {
+            let endpoint = Endpoint::parse(host, None).unwrap();
+            config(proxies)
+                .proxy_args(&endpoint)
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect()
+        };
+        let default = r#""default":{"httpProxy":"d","noProxy":"localhost"}"#;
+        let both = ["HTTP_PROXY=d", "NO_PROXY=localhost", "http_proxy=d", "no_proxy=localhost"];
+        let own = ["HTTP_PROXY=o", "http_proxy=o"];
+        for (proxies, host, expected) in [
+            (format!("{{{default}}}"), "unix:///a", &both[..]),
+            (format!(r#"{{{default},"unix:///a":{{"httpProxy":"o"}}}}"#), "unix:///a", &own),
+            (
+                format!(r#"{{{default},"unix:///a":{{"HTTPProxy":"o","httpsProxy":null}}}}"#),
+                "unix:///a",
+                &own,
+            ),
+            (format!(r#"{{{default},"unix:///b":{{"httpProxy":"o"}}}}"#), "unix:///a", &both),
+            // An engine's own entry stands for itself, even if it is empty.
+            (format!(r#"{{{default},"unix:///a":{{}}}}"#), "unix:///a", &[]),
+            (r#"{"tcp://h:2375":{"httpProxy":"o"}}"#.to_owned(), "tcp://h", &own),
+            (r#"{"ssh://ci@h":{"httpProxy":"o"}}"#.to_owned(), "ssh://ci@h", &own),
+            (r#"{"unix:///b":{"httpProxy":"o"}}"#.to_owned(), "unix:///a", &[]),
+            ("null".to_owned(), "unix:///a", &[]),
+        ] {
+            let found: Vec<String> = of(&proxies, host);
+            assert_eq!(found, expected, "{proxies} for {host}");
+        }
+        let all =
+            of(r#"{"default":{"httpsProxy":"s","ftpProxy":"f","allProxy":"a"}}"#, "unix:///a").into_iter();
+        assert_eq!(all.filter(|set: &String| set.contains("_proxy")).count(), 3);
+    }
+
+    #[test]
+    fn a_damaged_file_or_field_costs_a_warning_and_the_rest_holds() {
+        for (text, context, warning) in [
+            (r#"{"currentContext":"ci"}"#, Some("ci"), None),
+            (r#"{"currentContext":""}"#, None, None),
+            (
+                r#"{"currentContext":"ci","proxies":null,"auths":null,"experimental":"enabled"}"#,
+                Some("ci"),
+                None,
+            ),
+            (
+                r#"{"currentContext":"ci","plugins":{"x":{"y":"z"}},"aliases":{},"psFormat":3}"#,
+                Some("ci"),
+                None,
+            ),
+            ("", None, None),
+            (r#"{"currentContext":"ci","proxies":["no"]}"#, Some("ci"), Some("`proxies` in ")),
+            (r#"{"currentContext":"ci","credHelpers":{"a":1}}"#, Some("ci"), Some("`credHelpers` in ")),
+            (r#"{"currentContext":["ci"]}"#, None, Some("`currentContext` in ")),
+            (r#"{"currentContext":"ci""#, None, Some("is no JSON: EOF")),
+            ("[]", None, Some("is no JSON object")),
+        ] {
+            let (config, warnings) = read(text);
+            assert_eq!(config.current_context().as_deref(), context, "{text}");
+            assert_eq!(warnings.len(), usize::from(warning.is_some()), "{warnings:?}");
+            assert!(warnings.iter().all(|told| told.contains(warning.unwrap_or_default())), "{warnings:?}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing");
+        assert!(DockerConfig::read(&missing).1.is_empty());
+        std::fs::create_dir(directory.path().join("config.json")).unwrap();
+        assert!(DockerConfig::read(directory.path()).1[0].contains("cannot be read: "));
     }
 }

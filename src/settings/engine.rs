@@ -19,6 +19,7 @@ pub(super) fn resolve(
     global: &GlobalArgs,
     environment: &Environment,
     docker_config: &Path,
+    docker: &DockerConfig,
 ) -> Result<Vec<Endpoint>, SettingsError> {
     let tls = || tls(environment, docker_config);
     let contexts = DockerContexts::new(docker_config);
@@ -28,6 +29,10 @@ pub(super) fn resolve(
         } else {
             Ok(contexts.endpoint(name)?)
         }
+    };
+    let reason = |error: &SettingsError| match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     };
     if !global.host.is_empty() {
         let mut endpoints = Vec::new();
@@ -39,7 +44,7 @@ pub(super) fn resolve(
     }
     let by_context = |name: &str| Ok(vec![by_context(name)?]);
     if let Some(name) = &global.context {
-        return by_context(name);
+        return by_context(name).map_err(|error| SettingsError::flag("context", reason(&error)));
     }
     if let Some(host) = environment.get(env_vars::DOCKER_HOST) {
         let endpoint = Endpoint::parse(host, tls()?).map_err(|error| SettingsError::Variable {
@@ -49,10 +54,11 @@ pub(super) fn resolve(
         return Ok(vec![endpoint?]);
     }
     if let Some(name) = environment.get(env_vars::DOCKER_CONTEXT) {
-        return by_context(name);
+        let variable = env_vars::DOCKER_CONTEXT;
+        return by_context(name)
+            .map_err(|error| SettingsError::Variable { variable, reason: reason(&error) });
     }
-    let chosen = DockerConfig::read(docker_config).current_context;
-    by_context(chosen.as_deref().filter(|name| !name.is_empty()).unwrap_or(DEFAULT_CONTEXT))
+    by_context(docker.current_context().as_deref().unwrap_or(DEFAULT_CONTEXT))
 }
 
 fn tls(environment: &Environment, docker_config: &Path) -> Result<Option<TlsFiles>, SettingsError> {
@@ -75,7 +81,8 @@ mod tests {
     fn resolved(global: &GlobalArgs, variables: &[(&str, &str)], config: &Path) -> String {
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let endpoints = resolve(global, &environment, config).unwrap();
+        let (docker, _) = DockerConfig::read(config);
+        let endpoints = resolve(global, &environment, config, &docker).unwrap();
         endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }
 
@@ -98,6 +105,20 @@ mod tests {
             (global(&["unix:///x", "tcp://y:2"], None), &host[..], "unix:///x tcp://y:2"),
             (global(&[], Some("default")), &host[..], DEFAULT_HOST),
             (global(&[], None), &[("DOCKER_CONTEXT", "default"), host[0]][..], "tcp://build.example:1"),
+            (global(&[], None), &[("DOCKER_HOST", "")][..], DEFAULT_HOST),
+        ] {
+            assert_eq!(resolved(&flags, variables, config.path()), expected);
+        }
+        std::fs::write(config.path().join("config.json"), r#"{"currentContext":"ci"}"#).unwrap();
+        let meta = format!("contexts/meta/{}", crate::digest::Digest::of(b"ci").hex());
+        std::fs::create_dir_all(config.path().join(&meta)).unwrap();
+        let ci = r#"{"Name":"ci","Endpoints":{"docker":{"Host":"unix:///ci"}}}"#;
+        std::fs::write(config.path().join(&meta).join("meta.json"), ci).unwrap();
+        for (flags, variables, expected) in [
+            (global(&[], None), &[][..], "unix:///ci"),
+            (global(&[], None), &host[..], "tcp://build.example:1"),
+            (global(&[], None), &[("DOCKER_CONTEXT", "default")][..], DEFAULT_HOST),
+            (global(&[], Some("ci")), &host[..], "unix:///ci"),
         ] {
             assert_eq!(resolved(&flags, variables, config.path()), expected);
         }

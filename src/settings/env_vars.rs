@@ -1,5 +1,63 @@
 //! Every environment variable that larder reads, each named here and only here.
 
+use super::Environment;
+use crate::dockerfile::nearest;
+
+/// What larder's own variables begin with.
+const PREFIX: &str = "LARDER_";
+/// Its own variables.
+const OWN: [&str; 31] = [
+    LARDER_CACHE_DIR,
+    LARDER_CONFIG,
+    LARDER_PROGRESS,
+    LARDER_STRICT,
+    LARDER_TIMEOUT,
+    LARDER_ENABLED,
+    LARDER_TIERS,
+    LARDER_ARCHIVE_TIMEOUT,
+    LARDER_LANE,
+    LARDER_KEY_SECRET,
+    LARDER_REMOTE,
+    LARDER_REMOTE_USER,
+    LARDER_REMOTE_PASSWORD,
+    LARDER_REMOTE_TIMEOUT,
+    LARDER_TRUNK,
+    LARDER_READ_ONLY,
+    LARDER_SIGNING_KEY,
+    LARDER_TRUSTED_KEYS,
+    LARDER_REQUIRE_SIGNATURE,
+    LARDER_MAX_SIZE_GB,
+    LARDER_MAX_ENTRIES,
+    LARDER_MAX_AGE,
+    LARDER_AUTO_MOUNTS,
+    LARDER_MOUNT_SCOPE,
+    LARDER_MAX_MOUNT_SIZE,
+    LARDER_MOUNT_UNUSED_BUILDS,
+    LARDER_MOUNT_TIMEOUT,
+    LARDER_CACHE_REPO,
+    LARDER_BASE_REPO,
+    LARDER_CERTS_DIR,
+    LARDER_WAIT_FOR_ENGINE,
+];
+/// What the names of the scripts and tests of this repository go on with.
+const OF_DEVELOPMENT: [&str; 5] = ["TEST_", "DEV_DIR", "RUN_DIR", "COURIERS", "KEEP_LOGS"];
+
+/// A warning for each variable that looks like one of larder's own and is none.
+pub(super) fn unknown(environment: &Environment) -> Vec<String> {
+    let known = || OWN.iter().map(|name| &name[PREFIX.len()..]);
+    let rest = environment.names().filter_map(|name| name.strip_prefix(PREFIX));
+    let unknown = rest.filter(|rest| {
+        !known().any(|known| known == *rest) && !OF_DEVELOPMENT.iter().any(|start| rest.starts_with(start))
+    });
+    let told = unknown.map(|rest| {
+        let begun = || known().find(|known| known.starts_with(rest) || rest.starts_with(known));
+        let meant =
+            nearest(rest, known()).or_else(begun).map(|name| format!("; did you mean {PREFIX}{name}?"));
+        format!("{PREFIX}{rest} is no variable that larder reads{}", meant.unwrap_or_default())
+    });
+    told.collect()
+}
+
 /// Directory of the cache; default `$XDG_CACHE_HOME/larder`, else `~/.cache/larder`.
 pub const LARDER_CACHE_DIR: &str = "LARDER_CACHE_DIR";
 /// Configuration file; default `larder.yaml` in the working directory, where there is one.
@@ -60,6 +118,8 @@ pub const LARDER_CACHE_REPO: &str = "LARDER_CACHE_REPO";
 pub const LARDER_BASE_REPO: &str = "LARDER_BASE_REPO";
 /// Directory like Docker's `certs.d`; default those of Docker.
 pub const LARDER_CERTS_DIR: &str = "LARDER_CERTS_DIR";
+/// How long to wait for an engine that does not answer yet, e.g. `60s`.
+pub const LARDER_WAIT_FOR_ENGINE: &str = "LARDER_WAIT_FOR_ENGINE";
 
 /// Jenkins': the job, with the folders that it is in; of a job for branches its last part is the branch.
 pub const JOB_NAME: &str = "JOB_NAME";
@@ -131,6 +191,8 @@ pub const DOCKER_HOST: &str = "DOCKER_HOST";
 pub const DOCKER_CONTEXT: &str = "DOCKER_CONTEXT";
 /// Docker's: directory of `config.json`; default `~/.docker`.
 pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// Docker's, and GitLab's: logins, as the `auths` of `config.json`; before those of the file.
+pub const DOCKER_AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
 /// Docker's: use TLS, without looking at the server's certificate.
 pub const DOCKER_TLS: &str = "DOCKER_TLS";
 /// Docker's: use TLS and check the server's certificate.
@@ -155,3 +217,37 @@ pub const CI: &str = "CI";
 pub const HOME: &str = "HOME";
 /// Base directory of caches.
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_not_known_warns_with_the_nearest_name() {
+        let told = |name: &str| {
+            let environment = [(name.to_owned(), "x".to_owned())].into_iter().collect();
+            unknown(&environment).concat()
+        };
+        for (name, meant) in [
+            ("LARDER_CACHEDIR", "did you mean LARDER_CACHE_DIR?"),
+            ("LARDER_REMOTE_PASWORD", "did you mean LARDER_REMOTE_PASSWORD?"),
+            ("LARDER_MAX_SIZE", "did you mean LARDER_MAX_SIZE_GB?"),
+            ("LARDER_ENABLE", "did you mean LARDER_ENABLED?"),
+            ("LARDER_COLOUR", "LARDER_COLOUR is no variable that larder reads"),
+        ] {
+            assert!(told(name).contains(name) && told(name).contains(meant), "{}", told(name));
+        }
+        for name in ["LARDER_CACHE_DIR", "LARDER", "LARDERS_OWN", "MY_LARDER_X", "LARDER_TEST_ENGINES"] {
+            assert_eq!(told(name), "", "{name}");
+        }
+    }
+
+    #[test]
+    fn every_variable_of_this_file_is_known() {
+        let file = include_str!("env_vars.rs").split("#[cfg(test)]").next().unwrap_or_default();
+        let named = file.split("pub const LARDER_").skip(1);
+        let named: Vec<String> =
+            named.filter_map(|rest| Some(format!("LARDER_{}", rest.split_once(": &str")?.0))).collect();
+        assert_eq!(named, OWN);
+    }
+}

@@ -36,10 +36,12 @@ pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
 pub use store::StoreSettings;
 pub use tiers::{TierSettings, base_repository, parse_repository};
 
+use self::docker_config::DockerConfig;
 use self::precedence::Behind;
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContextError, Endpoint, EndpointError};
 use crate::key::Seal;
+use crate::registry::Login;
 use crate::registry::ecr::EcrLogin;
 use crate::store::Lane;
 
@@ -65,6 +67,11 @@ impl Environment {
     /// The value of `name`, empty or not.
     pub fn raw(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// The names of all variables.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// The variables that begin like this and are empty.
@@ -194,8 +201,14 @@ pub struct Settings {
     pub docker_config: PathBuf,
     /// Directories like Docker's `certs.d`.
     pub certificates: Vec<PathBuf>,
+    /// Logins for registries.
+    pub login: Login,
     /// Logins for Amazon's registries.
     pub ecr: EcrLogin,
+    /// What Docker's `config.json` says beside logins.
+    docker: DockerConfig,
+    /// What is odd in the environment and in Docker's configuration, and does not stop a command.
+    pub warnings: Vec<String>,
     /// The cache's directory.
     pub cache_dir: PathBuf,
     /// Whose builds these are, if anything tells.
@@ -266,7 +279,11 @@ impl Settings {
             .map(PathBuf::from)
             .or_else(|| environment.get(env_vars::HOME).map(|home| Path::new(home).join(".docker")))
             .unwrap_or_else(|| PathBuf::from("/.docker"));
-        let endpoints = engine::resolve(global, environment, &docker_config)?;
+        let (docker, mut warnings) = DockerConfig::read(&docker_config);
+        let (given_logins, odd) = docker_config::given_logins(environment);
+        warnings.extend(odd);
+        warnings.extend(env_vars::unknown(environment));
+        let endpoints = engine::resolve(global, environment, &docker_config, &docker)?;
         let cache_dir = global
             .cache_dir
             .clone()
@@ -284,10 +301,14 @@ impl Settings {
             None => CERTIFICATES.map(PathBuf::from).to_vec(),
         };
         let lane = lane::resolve(global.lane.as_deref(), environment)?;
+        let ecr = ecr_login(&docker_config, environment);
         Ok(Self {
             endpoint: endpoints[0].clone(),
             endpoints,
-            ecr: ecr_login(&docker_config, environment),
+            login: Login::new(&docker_config).with_given(given_logins).with_ecr(ecr.clone()),
+            ecr,
+            docker,
+            warnings,
             docker_config,
             certificates,
             cache_dir,

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::docker_config::DockerConfig;
-use super::{Environment, SettingsError, additional_context, env_vars, fields};
+use super::{Environment, Settings, SettingsError, additional_context, env_vars, fields};
 use crate::buildkit::session::{SecretSource, SshAgent};
 use crate::cli::{BuildArgs, StepArgs};
 use crate::platform::Platform;
@@ -87,7 +86,7 @@ impl SourceSettings {
     pub fn resolve(
         build: &BuildArgs,
         environment: &Environment,
-        docker_config: &Path,
+        settings: &Settings,
     ) -> Result<Self, SettingsError> {
         let (args, steps) = (&build.source, &build.steps);
         let context = context(&build.context)?;
@@ -129,7 +128,7 @@ impl SourceSettings {
             }
             build_args.entry(env_vars::SOURCE_DATE_EPOCH.to_owned()).or_insert_with(|| epoch.to_owned());
         }
-        let mut proxies = DockerConfig::read(docker_config).proxy_args();
+        let mut proxies = settings.docker.proxy_args(&settings.endpoint);
         proxies.retain(|name, _| !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)));
         build_args.append(&mut proxies);
         // A platform may leave out what the engine knows of itself.

@@ -15,6 +15,7 @@ mod cancelling;
 mod differential;
 mod direct_server;
 mod dirs;
+mod docker_config;
 mod ecr;
 mod engines;
 mod equivalence;

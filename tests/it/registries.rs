@@ -26,7 +26,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// One that asks for a login.
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(&htpasswd_auth, None)
     }
 

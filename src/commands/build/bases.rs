@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::commands::registries::Registries;
 use crate::engine::Engine;
-use crate::registry::{Credentials, ImageRef, remote_image, serves};
+use crate::registry::{ImageRef, remote_image, serves};
 
 /// How long all look-ups together may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -81,9 +81,7 @@ impl Lookup<'_> {
             }
             held = found.and_then(|image| image.target().map(str::to_owned));
         }
-        // Nobody's where it cannot be had, so that the registry has the last word.
-        let credentials = self.registries.credentials(name.host()).await.unwrap_or_default();
-        let told = self.ask(name, platform, &credentials, deadline).await;
+        let told = self.ask(name, platform, deadline).await;
         match told {
             Some(told) if held.is_none_or(|held| held == told.target) => told.base,
             _ => Base::default(),
@@ -91,22 +89,18 @@ impl Lookup<'_> {
     }
 
     /// Asks the registry, and when that fails or is slow the engine to ask it.
-    async fn ask(
-        &self,
-        name: &ImageRef,
-        platform: &str,
-        credentials: &Credentials,
-        deadline: Instant,
-    ) -> Option<Told> {
+    async fn ask(&self, name: &ImageRef, platform: &str, deadline: Instant) -> Option<Told> {
         let mut directly = std::pin::pin!(async {
             let reach = self.registries.reach().await;
-            let image = remote_image(name, platform, credentials, reach).await.ok().flatten()?;
+            let image = remote_image(name, platform, self.registries.login(), reach).await.ok().flatten()?;
             let triggers = Some(image.config.settings.on_build.clone());
             let base = Base { digest: Some(image.config.identity().to_string()), triggers };
             Some(Told { target: image.target.to_string(), base })
         });
         let through_engine = async {
-            let digest = self.engine?.registry_digest(name, credentials).await.ok().flatten()?;
+            // Nobody's where it cannot be had, so that the registry has the last word.
+            let credentials = self.registries.credentials(name.host()).await.unwrap_or_default();
+            let digest = self.engine?.registry_digest(name, &credentials).await.ok().flatten()?;
             let base = Base { digest: Some(digest.clone()), triggers: None };
             Some(Told { target: digest, base })
         };

@@ -10,7 +10,6 @@ use super::request::{Conditions, request_of_stage};
 use crate::buildkit::session::new_id;
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::{Client, EngineProduct};
-use crate::commands::registries::login;
 use crate::digest::Digest;
 use crate::mounts::{BuildWithin, TargetMount, Within, with_visit};
 use crate::registry::Login;
@@ -45,7 +44,7 @@ impl<'a> VisitedBuild<'a> {
         Self {
             settings: build,
             inputs,
-            login: login(settings),
+            login: settings.login.clone(),
             conditions: Conditions {
                 ambiguous,
                 every_step: build.runs_every_step().is_some(),

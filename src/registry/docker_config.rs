@@ -1,0 +1,119 @@
+//! Docker's `config.json`, read as Docker's client reads it.
+//!
+//! Names of fields count without regard to case, `null` counts as absent, what follows the first JSON value is ignored, and an
+//! empty file is an empty configuration (docker/cli, `cli/config/configfile`, with Go's `encoding/json`). A field of another
+//! type than Docker's is absent, and the others count all the same.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Deserializer, Value};
+
+/// A JSON object with the fields of one of Docker's types.
+#[derive(Default, Clone)]
+pub struct DockerConfigFile(BTreeMap<String, Value>);
+
+/// A configuration that cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerConfigError {
+    /// The file is there, but cannot be read.
+    #[error("cannot be read")]
+    File(#[from] io::Error),
+    /// It is no JSON.
+    #[error("is no JSON")]
+    Json(#[from] serde_json::Error),
+    /// It is JSON, but no object.
+    #[error("is no JSON object")]
+    NoObject,
+}
+
+impl DockerConfigFile {
+    /// Reads the file; one that is missing is empty.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be read or is no JSON object.
+    pub fn read(path: &Path) -> Result<Self, DockerConfigError> {
+        match std::fs::read(path) {
+            Ok(text) => Self::parse(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads the text of such a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is no JSON object.
+    pub fn parse(text: &[u8]) -> Result<Self, DockerConfigError> {
+        match Deserializer::from_slice(text).into_iter().next() {
+            None => Ok(Self::default()),
+            Some(value) => Self::of(value?).ok_or(DockerConfigError::NoObject),
+        }
+    }
+
+    /// The fields of an object; `null` has none.
+    pub(super) fn of(value: Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(Self::default()),
+            Value::Object(fields) => {
+                Some(Self(fields.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The value of a field; `None` where it is absent or of another type.
+    pub fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_value(self.0.get(&name.to_lowercase())?.clone()).ok()
+    }
+
+    /// The text of a field; empty where it is absent or no text.
+    pub fn text(&self, name: &str) -> String {
+        self.field(name).unwrap_or_default()
+    }
+
+    /// The objects in a field, by their names.
+    pub fn objects(&self, name: &str) -> BTreeMap<String, Self> {
+        let values: BTreeMap<String, Value> = self.field(name).unwrap_or_default();
+        values.into_iter().filter_map(|(name, value)| Some((name, Self::of(value)?))).collect()
+    }
+
+    /// Returns `true` if a field is there, but not of type `T`.
+    pub fn is_other<T: DeserializeOwned>(&self, name: &str) -> bool {
+        let value = self.0.get(&name.to_lowercase()).cloned();
+        value.is_some_and(|value| serde_json::from_value::<Option<T>>(value).is_err())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_as_go_reads_them() {
+        let read = |text: &str| DockerConfigFile::parse(text.as_bytes()).unwrap();
+        for text in [
+            r#"{"credsStore":"pass"}"#,
+            r#"{"CredsStore":"pass"}"#,
+            r#"{"credsStore":"pass"} and more"#,
+            r#"{"auths":null,"credHelpers":[1],"proxies":"no","credsStore":"pass"}"#,
+        ] {
+            assert_eq!(read(text).text("credsStore"), "pass", "{text}");
+        }
+        for text in ["", " \n", "null", "{}", r#"{"credsStore":null}"#, r#"{"credsStore":3}"#] {
+            assert_eq!(read(text).text("credsStore"), "", "{text}");
+        }
+        assert!(read(r#"{"credsStore":3}"#).is_other::<String>("credsStore"));
+        assert!(!read(r#"{"credsStore":null}"#).is_other::<String>("credsStore"));
+        let auths = read(r#"{"auths":{"a":{"Auth":"x"},"b":null,"c":3}}"#).objects("auths");
+        assert_eq!(auths.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(auths["a"].text("auth"), "x");
+        for text in ["{", "[]", "3", "\u{feff}{}"] {
+            assert!(DockerConfigFile::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

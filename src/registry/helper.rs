@@ -1,0 +1,81 @@
+//! Docker's credential helpers: programs that keep logins (docker/docker-credential-helpers).
+
+use std::io;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::Credentials;
+use super::docker_config::DockerConfigFile;
+
+/// What stands in the place of a user name beside an identity token.
+const TOKEN_USER: &str = "<token>";
+/// What every helper prints when it keeps nothing for a registry.
+const NOT_FOUND: &str = "credentials not found";
+/// The most that is shown of a helper's own words, in characters.
+const MOST_WORDS: usize = 300;
+
+/// A helper that gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HelperError {
+    #[error("docker-credential-{0} is not in PATH")]
+    Absent(String),
+    #[error("docker-credential-{0} cannot be run")]
+    Unusable(String, #[source] io::Error),
+    #[error("docker-credential-{0} did not answer in {1:?}")]
+    Late(String, Duration),
+    #[error("docker-credential-{0} fails: {1}")]
+    Failed(String, String),
+    #[error("the answer of docker-credential-{0} is no login")]
+    Malformed(String),
+}
+
+/// Asks `docker-credential-HELPER` for the login of `registry`, which may take so long; `None` where it keeps none.
+pub(super) async fn ask(
+    helper: &str,
+    registry: &str,
+    patience: Duration,
+) -> Result<Option<Credentials>, HelperError> {
+    let name = || helper.to_owned();
+    let asking = async {
+        let mut process = Command::new(format!("docker-credential-{helper}"))
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(mut input) = process.stdin.take() {
+            // One that reads nothing may answer all the same.
+            drop(input.write_all(registry.as_bytes()).await);
+        }
+        process.wait_with_output().await
+    };
+    let output = match timeout(patience, asking).await {
+        Err(_) => return Err(HelperError::Late(name(), patience)),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Err(HelperError::Absent(name())),
+        Ok(Err(error)) => return Err(HelperError::Unusable(name(), error)),
+        Ok(Ok(output)) => output,
+    };
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        if stdout.contains(NOT_FOUND) || stderr.contains(NOT_FOUND) {
+            return Ok(None);
+        }
+        let said = if stderr.trim().is_empty() { stdout } else { stderr };
+        let said: Vec<&str> = said.split_whitespace().collect();
+        let said = if said.is_empty() { output.status.to_string() } else { said.join(" ") };
+        return Err(HelperError::Failed(name(), said.chars().take(MOST_WORDS).collect()));
+    }
+    let answer = DockerConfigFile::parse(&output.stdout).map_err(|_| HelperError::Malformed(name()))?;
+    let (username, secret) = (answer.text("Username"), answer.text("Secret"));
+    match (username.as_str(), secret.is_empty()) {
+        (_, true) => Ok(None),
+        (TOKEN_USER, false) => Ok(Some(Credentials { username: String::new(), secret })),
+        ("", false) => Err(HelperError::Malformed(name())),
+        (_, false) => Ok(Some(Credentials { username, secret })),
+    }
+}

@@ -1,0 +1,34 @@
+//! Whose calls to a registry are.
+
+use super::ecr::EcrError;
+use super::{Credentials, Login};
+
+/// Whose calls these are.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// Who has this login.
+    Known(Credentials),
+    /// Who has the login that is looked up once the registry asks for one.
+    LookedUp(Login),
+}
+
+impl Identity {
+    pub(super) async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
+        match self {
+            Self::Known(credentials) => Ok(credentials.clone()),
+            Self::LookedUp(login) => login.credentials(host).await,
+        }
+    }
+}
+
+impl From<&Credentials> for Identity {
+    fn from(credentials: &Credentials) -> Self {
+        Self::Known(credentials.clone())
+    }
+}
+
+impl From<&Login> for Identity {
+    fn from(login: &Login) -> Self {
+        Self::LookedUp(login.clone())
+    }
+}

@@ -1,0 +1,221 @@
+//! Docker's `config.json` as people have it: helpers that are missing, fail or hang, proxies by engine, damage.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::engines::any_engine;
+use crate::registries::{LOGIN, Registry};
+use crate::support::{BUSYBOX, Run, TestContext, finish};
+
+fn context() -> TestContext {
+    let context = TestContext::new(&any_engine());
+    context
+        .write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY mark /mark\n"))
+        .write("mark", context.tag("mark"));
+    context
+}
+
+fn configure(context: &TestContext, config: &str) {
+    std::fs::create_dir_all(context.path("docker")).unwrap();
+    std::fs::write(context.path("docker/config.json"), config).unwrap();
+}
+
+/// Puts `docker-credential-NAME` into the test's own `bin`, which notes each question in `NAME.asked`.
+fn helper(context: &TestContext, name: &str, script: &str) {
+    let path = context.path(&format!("bin/docker-credential-{name}"));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let asked = context.path(&format!("{name}.asked"));
+    std::fs::write(
+        &path,
+        format!("#!/bin/sh\nread host; echo \"$1 $host\" >>{}\n{script}\n", asked.display()),
+    )
+    .unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+fn asked(context: &TestContext, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(context.path(&format!("{name}.asked"))).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn larder(context: &TestContext, arguments: &[&str]) -> Command {
+    let mut command = context.command(arguments);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", context.path("bin").display()));
+    command
+}
+
+fn push(context: &TestContext, name: &str) -> Run {
+    finish(&mut larder(context, &["build", "--push", "-t", name, "."]), None)
+}
+
+#[test]
+fn a_helper_that_is_missing_costs_a_registry_without_logins_nothing_but_a_warning() {
+    let (context, registry) = (context(), Registry::open());
+    let host = &registry.host;
+    configure(&context, &format!(r#"{{"auths":{{"{host}":{{}}}},"credsStore":"absent"}}"#));
+    let told = "docker-credential-absent is not in PATH; going on without one";
+    let local = context.larder(&["build", "."]).success();
+    assert!(!local.stderr.contains("warning"), "no registry is asked: {}", local.stderr);
+    let run = push(&context, &format!("{host}/app:1")).success();
+    assert_eq!(run.stderr.matches(told).count(), 1, "{}", run.stderr);
+    let agent = context.path("agent");
+    let mut again = larder(&context, &["build", "--push", "-t", &format!("{host}/app:2"), "."]);
+    let again = finish(again.env("LARDER_CACHE_DIR", agent), None).success();
+    assert!(again.stderr.contains("image hit (registry)"), "{}", again.stderr);
+}
+
+#[test]
+fn a_login_is_taken_from_where_docker_takes_it() {
+    let (context, registry) = (context(), Registry::start());
+    let host = &registry.host;
+    let answer = |user: &str| format!(r#"echo '{{"ServerURL":"x","Username":"{user}","Secret":"s3cret"}}'"#);
+    helper(&context, "good", &answer("ci"));
+    helper(&context, "other", &answer("nobody"));
+    helper(&context, "empty", "echo 'credentials not found in native keychain'; exit 1");
+    helper(&context, "locked", "echo 'the keychain is locked' >&2; exit 1");
+    let file = format!(r#""auths":{{"{host}":{{"auth":"{LOGIN}"}}}}"#);
+    let spelled = format!(r#""auths":{{"https://{host}/v2/":{{"auth":"{LOGIN}"}}}}"#);
+    for (config, is_pushed, warning) in [
+        (format!("{{{spelled}}}"), true, None),
+        (r#"{"credsStore":"good"}"#.to_owned(), true, None),
+        (format!(r#"{{"credHelpers":{{"{host}":"good"}},"credsStore":"other"}}"#), true, None),
+        // An empty helper stands for the file, and a helper comes before the file.
+        (format!(r#"{{{file},"credHelpers":{{"{host}":""}},"credsStore":"other"}}"#), true, None),
+        (format!(r#"{{{file},"credsStore":"other"}}"#), false, None),
+        (format!(r#"{{{file},"credsStore":"empty"}}"#), false, None),
+        // One that gives no answer leaves it to the file.
+        (
+            format!(r#"{{{file},"credsStore":"absent"}}"#),
+            true,
+            Some("docker-credential-absent is not in PATH"),
+        ),
+        (format!(r#"{{{file},"credsStore":"locked"}}"#), true, Some("-locked fails: the keychain is locked")),
+        (r#"{"credsStore":"locked"}"#.to_owned(), false, Some("-locked fails: the keychain is locked")),
+    ] {
+        configure(&context, &config);
+        let run = push(&context, &format!("{host}/app:1"));
+        assert_eq!(run.code, i32::from(!is_pushed), "{config}\n{}", run.stderr);
+        let warned = run.stderr.contains(&format!("no login for {host}: "));
+        assert!(
+            warned == warning.is_some() && run.stderr.contains(warning.unwrap_or_default()),
+            "{}",
+            run.stderr
+        );
+    }
+    assert_eq!(asked(&context, "good")[0], format!("get {host}"));
+    configure(&context, "{}");
+    let given = format!(r#"{{"auths":{{"{host}":{{"auth":"{LOGIN}"}}}}}}"#);
+    let mut command = larder(&context, &["build", "--push", "-t", &format!("{host}/app:1"), "."]);
+    finish(command.env("DOCKER_AUTH_CONFIG", given), None).success();
+}
+
+#[test]
+fn a_helper_is_asked_once_and_only_where_a_registry_is_used() {
+    let context = context();
+    helper(&context, "slow", "exec sleep 300");
+    configure(&context, r#"{"credsStore":"slow"}"#);
+    finish(&mut larder(&context, &["build", "-t", &context.tag("app"), "."]), None).success();
+    assert_eq!(asked(&context, "slow"), [""; 0]);
+    let registry = Registry::open();
+    let clock = Instant::now();
+    let run = push(&context, &format!("{}/app:1", registry.host)).success();
+    assert_eq!(asked(&context, "slow"), [format!("get {}", registry.host)]);
+    assert!(run.stderr.contains("docker-credential-slow did not answer in 15s"), "{}", run.stderr);
+    assert!(clock.elapsed() < Duration::from_mins(1), "{:?}", clock.elapsed());
+}
+
+#[test]
+fn a_run_step_sees_the_proxies_of_its_engine() {
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN env | grep -i _proxy= | sort\n"));
+    let host = &context.engine.host;
+    let default = r#""default":{"httpProxy":"http://default.example"}"#;
+    for (proxies, expected) in [
+        (format!("{{{default}}}"), "HTTP_PROXY=http://default.example"),
+        (
+            format!(r#"{{{default},"{host}":{{"httpsProxy":"http://own.example"}}}}"#),
+            "HTTPS_PROXY=http://own.example",
+        ),
+    ] {
+        configure(&context, &format!(r#"{{"proxies":{proxies}}}"#));
+        let run = context.larder(&["build", "--no-cache", "--progress", "plain", "."]).success();
+        let seen = run.stderr.lines().filter(|line| line.contains("_PROXY=http")).collect::<Vec<_>>();
+        assert!(seen.len() == 1 && seen[0].ends_with(expected), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_damaged_configuration_costs_a_warning() {
+    let context = context();
+    for (config, warning) in [
+        ("{", "config.json is no JSON: "),
+        ("[]", "config.json is no JSON object; going on without"),
+        (r#"{"credHelpers":["x"]}"#, "`credHelpers` in "),
+    ] {
+        configure(&context, config);
+        let run = context.larder(&["build", "."]).success();
+        assert_eq!(run.stderr.matches("warning: ").count(), 1, "{}", run.stderr);
+        assert!(run.stderr.contains(warning), "{}", run.stderr);
+    }
+    configure(
+        &context,
+        r#"{"psFormat":3,"HttpHeaders":null,"plugins":{},"experimental":"enabled","auths":null}"#,
+    );
+    assert!(!context.larder(&["build", "."]).success().stderr.contains("warning"));
+    let mut command = context.command(&["build", "."]);
+    let run = finish(command.env("DOCKER_AUTH_CONFIG", "s3cret"), None).success();
+    assert!(run.stderr.contains("DOCKER_AUTH_CONFIG is no JSON object") && !run.stderr.contains("s3cret"));
+    let mut command = context.command(&["build", "--progress", "json", "."]);
+    let run = finish(command.env("DOCKER_AUTH_CONFIG", "s3cret"), None).success();
+    assert!(run.stderr.lines().all(|line| line.starts_with('{')), "{}", run.stderr);
+}
+
+#[test]
+fn the_directory_is_that_of_docker_config_or_below_home() {
+    let context = context();
+    let damaged = |directory: &str| {
+        std::fs::create_dir_all(context.path(directory)).unwrap();
+        std::fs::write(context.path(directory).join("config.json"), "{").unwrap();
+    };
+    damaged("home/.docker");
+    damaged("relative");
+    let below_home = "home/.docker/config.json";
+    for (value, place) in [
+        (None, Some(below_home)),
+        (Some(""), Some(below_home)),
+        (Some("../relative"), Some("../relative/config.json")),
+        (Some("../missing"), None),
+    ] {
+        let mut command = context.command(&["build", "."]);
+        match value {
+            Some(value) => command.env("DOCKER_CONFIG", value),
+            None => command.env_remove("DOCKER_CONFIG"),
+        };
+        let run = finish(&mut command, None).success();
+        let warned = run.stderr.lines().find(|line| line.starts_with("warning: Docker's configuration"));
+        assert_eq!(warned.is_some(), place.is_some(), "{value:?}: {}", run.stderr);
+        assert!(warned.unwrap_or_default().contains(place.unwrap_or_default()), "{warned:?}");
+    }
+}
+
+#[test]
+fn a_context_that_does_not_exist_is_named_with_its_place() {
+    let context = TestContext::new(&any_engine().at("none", ""));
+    context.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    configure(&context, r#"{"currentContext":"gone"}"#);
+    let told = "there is no Docker context named `gone`";
+    context.larder(&["build", "."]).failure(2, told).hint("currentContext");
+    context.larder(&["build", "--context", "gone", "."]).failure(2, &format!("--context: {told}"));
+    let mut command = context.command(&["build", "."]);
+    finish(command.env("DOCKER_CONTEXT", "gone"), None).failure(2, &format!("DOCKER_CONTEXT: {told}"));
+}
+
+#[test]
+fn a_variable_that_larder_does_not_know_costs_a_warning() {
+    let context = context();
+    let run = finish(context.command(&["build", "."]).env("LARDER_CACHEDIR", "/x"), None).success();
+    let told = "warning: LARDER_CACHEDIR is no variable that larder reads; did you mean LARDER_CACHE_DIR?";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+}
