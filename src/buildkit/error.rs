@@ -53,6 +53,18 @@ pub enum ConnectError {
     Broken(Endpoint, #[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl ConnectError {
+    /// Returns `true` if the engine cannot be reached, or is not up; `false` if something is wrong with its address, with
+    /// the certificates, or with what listens there.
+    pub fn is_of_reach(&self) -> bool {
+        match self {
+            Self::Dial(error) => !matches!(error, DialError::NoSsh(..) | DialError::Tls(..)),
+            Self::TimedOut(..) | Self::Broken(..) | Self::Unhealthy { .. } => true,
+            Self::NotAnEngine { .. } | Self::TlsWanted(_) | Self::NoBuildKit { .. } => false,
+        }
+    }
+}
+
 /// A solve ended without its result.
 #[derive(Debug, thiserror::Error)]
 pub enum SolveError {

@@ -44,7 +44,7 @@ pub use store::StoreArgs;
     version,
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 done; 1 the build failed; 2 usage or configuration; 3 a cache fault under \
-                  --strict, or found by cache verify; 4 a threshold of stats not met; 130 interrupted; of run \
+                  --strict, or found by cache verify; 4 a threshold of stats not met; 5 engine unreachable; 130 interrupted; of run \
                   the container's own"
 )]
 pub struct Cli {
@@ -91,6 +91,9 @@ pub struct GlobalArgs {
     /// Docker context whose engine to use [env: DOCKER_CONTEXT]
     #[arg(long = "context", global = true, value_name = "NAME", id = "context_name")]
     pub context: Option<String>,
+    /// Wait this long for an engine that cannot be reached yet, e.g. 60s [env: LARDER_WAIT_FOR_ENGINE]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub wait_for_engine: Option<String>,
     /// Directory of the cache [env: LARDER_CACHE_DIR] [default: ~/.cache/larder]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,

@@ -18,8 +18,10 @@ pub(crate) enum ErrorKind {
     Build,
     /// The image was built and cannot be pushed.
     Push,
-    /// A flag, a file or the engine's address is wrong, or no engine is there.
+    /// A flag, a file or the engine's address is wrong, or the engine cannot do what is asked.
     Config,
+    /// The engine cannot be reached.
+    Engine,
     /// A cache is at fault, under `--strict` or where that was the question.
     Cache,
     /// The user interrupted.
@@ -29,12 +31,18 @@ pub(crate) enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Returns `true` if nothing was built because nothing could be.
+    pub(crate) fn is_before_build(self) -> bool {
+        matches!(self, Self::Config | Self::Engine)
+    }
+
     /// The process's exit code, as the command-line help lists them.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Build | Self::Push => 1,
             Self::Config => 2,
             Self::Cache => 3,
+            Self::Engine => 5,
             Self::Interrupted => 130,
             Self::Exit(status) => status,
         }

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::build::{BuildKeys, Inputs, Lookup, NoKeys, compute_keys, engine, read_inputs};
+use super::connecting::connect;
 use super::error::{CommandError, chain};
 use super::registries::Registries;
 use super::{print_json, print_text};
-use crate::buildkit::Client;
 use crate::cli::{BuildArgs, Format, KeyArgs};
 use crate::key::{CacheKey, Input};
 use crate::notes::Notes;
@@ -77,7 +77,7 @@ pub(super) async fn keyed(
 ) -> Result<(BuildSettings, BuildKeys), CommandError> {
     let build = BuildSettings::resolve(args, settings, environment)?;
     let inputs = read_inputs(&build, printer)?;
-    let client = Client::connect(&settings.endpoint).await?;
+    let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
     let engine = engine(&client)?;
     let registries = Registries::new(settings, engine.as_ref());
     let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };

@@ -4,6 +4,7 @@ mod base;
 mod build;
 mod cache;
 mod carry;
+mod connecting;
 mod dir;
 mod ecr;
 mod error;

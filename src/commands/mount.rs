@@ -2,6 +2,7 @@
 
 use super::build::{Inputs, VisitedBuild, options, read_inputs};
 use super::carry::Carrier;
+use super::connecting::connect;
 use super::error::{CommandError, chain};
 use super::print_json;
 use crate::buildkit::{ApiVersion, Client, ConnectError, EngineProduct, Worker};
@@ -29,7 +30,7 @@ pub(super) async fn run(
     let MountBuildArgs { build, format } = &**args;
     let build = BuildSettings::resolve(build, settings, environment)?;
     let inputs = read_inputs(&build, printer)?;
-    let client = Client::connect(&settings.endpoint).await?;
+    let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
     let mounts = targets(&build.source, &inputs, &client, printer).await?;
     let visited = VisitedBuild::new(&build, &inputs, &client, settings, None);
     let carrier = Carrier::new(action, &client, settings, visited, printer)?;

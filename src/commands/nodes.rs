@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use super::build::engine;
+use super::connecting::connect;
 use super::error::{CommandError, ErrorKind, chain};
 use super::moving::watched;
-use crate::buildkit::Client;
 use crate::endpoint::Endpoint;
 use crate::engine::Engine;
 use crate::output::{Printer, summary};
@@ -67,7 +67,7 @@ impl Nodes {
         let count = settings.endpoints.len();
         let connecting = settings.endpoints.iter().map(|endpoint| async move {
             let printer = if count > 1 { printer.for_part(&endpoint.to_string()) } else { printer };
-            (endpoint, printer, node(endpoint, printer, is_quiet).await)
+            (endpoint, printer, node(endpoint, printer, settings.engine_wait, is_quiet).await)
         });
         let mut nodes = Self { up: Vec::new(), failed: Vec::new(), count };
         for (endpoint, printer, connected) in join_all(connecting).await {
@@ -143,8 +143,13 @@ impl Nodes {
     }
 }
 
-async fn node(endpoint: &Endpoint, printer: Printer, is_quiet: bool) -> Result<Node, CommandError> {
-    let client = Client::connect(endpoint).await?;
+async fn node(
+    endpoint: &Endpoint,
+    printer: Printer,
+    wait: Option<Duration>,
+    is_quiet: bool,
+) -> Result<Node, CommandError> {
+    let client = connect(endpoint, wait, Some(printer)).await?;
     let engine = engine(&client)?.ok_or_else(|| {
         CommandError::config_line("buildkitd runs no images")
             .hint("name a Docker engine with --host or DOCKER_HOST")

@@ -5,12 +5,15 @@
 //! (docker/cli, `cli/command/cli.go`, `resolveContextName`).
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::docker_config::DockerConfig;
 use super::{Environment, SettingsError, env_vars};
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContexts, Endpoint, TlsFiles};
 
+/// Between two looks for certificates.
+const PAUSE: Duration = Duration::from_millis(200);
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 /// The context that stands for the default socket.
 const DEFAULT_CONTEXT: &str = "default";
@@ -20,8 +23,9 @@ pub(super) fn resolve(
     environment: &Environment,
     docker_config: &Path,
     docker: &DockerConfig,
+    wait: Option<Duration>,
 ) -> Result<Vec<Endpoint>, SettingsError> {
-    let tls = || tls(environment, docker_config);
+    let tls = || tls(environment, docker_config, wait);
     let contexts = DockerContexts::new(docker_config);
     let by_context = |name: &str| -> Result<Endpoint, SettingsError> {
         if name == DEFAULT_CONTEXT {
@@ -61,12 +65,24 @@ pub(super) fn resolve(
     by_context(docker.current_context().as_deref().unwrap_or(DEFAULT_CONTEXT))
 }
 
-fn tls(environment: &Environment, docker_config: &Path) -> Result<Option<TlsFiles>, SettingsError> {
+fn tls(
+    environment: &Environment,
+    docker_config: &Path,
+    wait: Option<Duration>,
+) -> Result<Option<TlsFiles>, SettingsError> {
     let verify = environment.get(env_vars::DOCKER_TLS_VERIFY).is_some();
     if !verify && environment.get(env_vars::DOCKER_TLS).is_none() {
         return Ok(None);
     }
     let directory = environment.get(env_vars::DOCKER_CERT_PATH).map(PathBuf::from);
+    // docker-in-docker makes its certificates when it starts, this one last.
+    let begin = Instant::now();
+    while let (Some(directory), Some(wait)) = (&directory, wait)
+        && !directory.join("ca.pem").exists()
+        && begin.elapsed() < wait
+    {
+        std::thread::sleep(PAUSE);
+    }
     if let Some(missing) = directory.as_ref().filter(|directory| !directory.is_dir()) {
         let reason = format!("{} is not a directory", missing.display());
         return Err(SettingsError::Variable { variable: env_vars::DOCKER_CERT_PATH, reason });
@@ -82,7 +98,7 @@ mod tests {
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (docker, _) = DockerConfig::read(config);
-        let endpoints = resolve(global, &environment, config, &docker).unwrap();
+        let endpoints = resolve(global, &environment, config, &docker, None).unwrap();
         endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }
 
@@ -95,6 +111,7 @@ mod tests {
             cache_dir: None,
             lane: None,
             config: None,
+            wait_for_engine: None,
             store: crate::cli::StoreArgs::default(),
         };
         let host = [("DOCKER_HOST", "tcp://build.example:1")];
@@ -133,9 +150,21 @@ mod tests {
             [("DOCKER_TLS_VERIFY".to_owned(), "1".to_owned()), ("DOCKER_CERT_PATH".to_owned(), directory)]
                 .into_iter()
                 .collect();
-        let files = tls(&environment, Path::new("/nowhere")).unwrap().unwrap();
+        let files = tls(&environment, Path::new("/nowhere"), None).unwrap().unwrap();
         assert_eq!(files.ca, Some(certificates.path().join("ca.pem")));
         assert!(!files.skip_verify);
-        assert_eq!(tls(&Environment::default(), Path::new("/nowhere")).unwrap(), None);
+        let late = certificates.path().join("client");
+        let making = late.clone();
+        let waiting = std::thread::spawn(move || {
+            let variables =
+                [("DOCKER_TLS_VERIFY", "1".to_owned()), ("DOCKER_CERT_PATH", late.display().to_string())];
+            let environment = variables.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+            let wait = |wait| tls(&environment, Path::new("/nowhere"), wait);
+            wait(Some(Duration::from_mins(1))).unwrap().unwrap()
+        });
+        std::fs::create_dir(&making).unwrap();
+        std::fs::write(making.join("ca.pem"), "").unwrap();
+        assert_eq!(waiting.join().unwrap().ca, Some(making.join("ca.pem")));
+        assert_eq!(tls(&Environment::default(), Path::new("/nowhere"), None).unwrap(), None);
     }
 }

@@ -26,6 +26,7 @@ mod tiers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use build::{BuildSettings, ProgressMode};
 pub use container::RunSettings;
@@ -197,6 +198,8 @@ pub struct Settings {
     pub endpoint: Endpoint,
     /// All of them; never empty.
     pub endpoints: Vec<Endpoint>,
+    /// How long an engine that cannot be reached is waited for.
+    pub engine_wait: Option<Duration>,
     /// Docker's configuration directory: logins, contexts, proxies.
     pub docker_config: PathBuf,
     /// Directories like Docker's `certs.d`.
@@ -283,7 +286,13 @@ impl Settings {
         let (given_logins, odd) = docker_config::given_logins(environment);
         warnings.extend(odd);
         warnings.extend(env_vars::unknown(environment));
-        let endpoints = engine::resolve(global, environment, &docker_config, &docker)?;
+        let engine_wait = Behind { environment, file: &file }.first(
+            ("wait-for-engine", global.wait_for_engine.as_deref()),
+            env_vars::LARDER_WAIT_FOR_ENGINE,
+            ("wait_for_engine", None),
+            duration::parse,
+        )?;
+        let endpoints = engine::resolve(global, environment, &docker_config, &docker, engine_wait)?;
         let cache_dir = global
             .cache_dir
             .clone()
@@ -305,6 +314,7 @@ impl Settings {
         Ok(Self {
             endpoint: endpoints[0].clone(),
             endpoints,
+            engine_wait,
             login: Login::new(&docker_config).with_given(given_logins).with_ecr(ecr.clone()),
             ecr,
             docker,

@@ -34,6 +34,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::base::{args_of_base, ensure};
+use super::connecting::connect;
 use super::error::{CommandError, ErrorKind, chain};
 use super::print_text;
 use super::registries::Registries;
@@ -88,7 +89,7 @@ pub(super) async fn run(
                 Ok(made) => made,
                 Err(error) => {
                     if let Some(path) =
-                        build.metadata_file.as_deref().filter(|_| error.kind != ErrorKind::Config)
+                        build.metadata_file.as_deref().filter(|_| !error.kind.is_before_build())
                     {
                         tell_failed_base(path, &error)?;
                     }
@@ -170,7 +171,7 @@ pub(super) async fn image(
         return Err(CommandError::config_line("the Dockerfile does not take the base image")
             .hint("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"));
     }
-    let client = Client::connect(&settings.endpoint).await?;
+    let client = connect(&settings.endpoint, settings.engine_wait, Some(*printer)).await?;
     let engine = engine(&client)?;
     let mut job = Job {
         notes: Notes::new(&settings.cache_dir),
@@ -240,7 +241,7 @@ pub(super) fn engine(client: &Client) -> Result<Option<Engine>, CommandError> {
 
 /// The Docker engine that the settings name; `None` where that is a buildkitd.
 pub(super) async fn docker_engine(settings: &Settings) -> Result<Option<Engine>, CommandError> {
-    engine(&Client::connect(&settings.endpoint).await?)
+    engine(&connect(&settings.endpoint, settings.engine_wait, None).await?)
 }
 
 fn input_error(error: &InputError) -> CommandError {
@@ -432,7 +433,7 @@ impl Job<'_> {
             self.record.outcome = Outcome::Failed;
             let engines = matches!(error.kind, ErrorKind::Build | ErrorKind::Push) && self.shows_values();
             self.record.error = Some(kept_words(&error.cause, engines));
-            if error.kind == ErrorKind::Config {
+            if error.kind.is_before_build() {
                 // Nothing was built because nothing could be; that is no build to count.
                 return Ok(());
             }

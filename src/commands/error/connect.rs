@@ -4,14 +4,19 @@ use super::{CommandError, ErrorKind, chain};
 use crate::buildkit::{ConnectError, SolveError};
 use crate::endpoint::{DialError, Endpoint, TlsError};
 
+/// How to have larder wait for an engine that is about to start.
+const WAIT: &str =
+    "--wait-for-engine 60s waits for an engine that is about to start, such as docker-in-docker";
+
 impl From<ConnectError> for CommandError {
     fn from(error: ConnectError) -> Self {
+        let kind = if error.is_of_reach() { ErrorKind::Engine } else { ErrorKind::Config };
         let hint = match &error {
             ConnectError::Dial(error) => dial_hint(error),
             ConnectError::Broken(Endpoint::Ssh { user, host, .. }, _) => {
                 let login = user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
                 let hint = format!("`ssh {login}{host} docker version` must work without a password prompt");
-                return Self::config(&error).hint(hint);
+                return Self { kind, ..Self::config(&error) }.hint(hint);
             }
             ConnectError::TimedOut(..) | ConnectError::Broken(..) => {
                 "check the address and that the engine can be reached from here"
@@ -27,7 +32,8 @@ impl From<ConnectError> for CommandError {
                 "use Docker 20.10 or newer, or a buildkitd; Podman has no BuildKit"
             }
         };
-        Self::config(&error).hint(hint)
+        let error = Self { kind, ..Self::config(&error) }.hint(hint);
+        if kind == ErrorKind::Engine { error.hint(WAIT) } else { error }
     }
 }
 

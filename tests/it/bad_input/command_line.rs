@@ -179,7 +179,7 @@ fn a_malformed_value_says_what_is_wrong_and_what_the_flag_takes() {
 #[test]
 fn an_empty_cache_is_none_as_with_docker_build() {
     // The build comes as far as looking for the engine.
-    context().larder(&["build", "--cache-from=", "--cache-to=", "."]).failure(2, "there is no socket");
+    context().larder(&["build", "--cache-from=", "--cache-to=", "."]).failure(5, "there is no socket");
 }
 
 #[test]

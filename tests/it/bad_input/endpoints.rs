@@ -1,10 +1,10 @@
 //! No engine, no permission, or something else that listens.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::engines::any_engine;
 use crate::support::{Run, TestContext, finish};
@@ -24,23 +24,50 @@ fn an_engine_that_does_not_run_is_told_by_its_address() {
     let context = context();
     let start = "start the engine, or name another one with --host, --context or DOCKER_HOST";
     build(&context, "unix:///nonexistent/docker.sock")
-        .failure(2, "there is no socket at /nonexistent/docker.sock")
+        .failure(5, "there is no socket at /nonexistent/docker.sock")
         .hint(start);
     let stale = context.path("stale.sock");
     drop(UnixListener::bind(&stale).unwrap());
     let stale = format!("unix://{}", stale.display());
-    build(&context, &stale).failure(2, &format!("nothing listens at {stale}")).hint(start);
+    build(&context, &stale).failure(5, &format!("nothing listens at {stale}")).hint(start);
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     build(&context, &format!("tcp://{free}"))
-        .failure(2, &format!("nothing listens at tcp://{free}"))
+        .failure(5, &format!("nothing listens at tcp://{free}"))
         .hint(start);
     build(&context, "tcp://engine.invalid:2375")
-        .failure(2, "cannot connect to tcp://engine.invalid:2375: ")
+        .failure(5, "cannot connect to tcp://engine.invalid:2375: ")
         .hint("check the address");
     for command in ["key", "build"] {
         let run = finish(context.command(&[command, "."]).env("DOCKER_HOST", &stale), None);
-        run.failure(2, "nothing listens").hint(start);
+        run.failure(5, "nothing listens").hint(start);
     }
+}
+
+#[test]
+fn an_engine_that_comes_up_is_waited_for() {
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let socket = context.path("late.sock");
+    let host = format!("unix://{}", socket.display());
+    let target = context.engine.host.strip_prefix("unix://").expect("a socket").to_owned();
+    let command = |wait: &str| {
+        let mut command = context.command(&["build", "--wait-for-engine", wait, "."]);
+        command.env("DOCKER_HOST", &host);
+        command
+    };
+    let build = |wait: &str| finish(&mut command(wait), None);
+    build("1s").failure(5, "there is no socket at ");
+    let mut waiting = command("50s").stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let line = told.next().unwrap().unwrap();
+    assert!(line.starts_with("waiting up to 50s for the engine: there is no socket at "), "{line}");
+    std::os::unix::fs::symlink(target, socket).unwrap();
+    assert!(told.all(|line| !line.unwrap().contains("waiting")));
+    assert!(waiting.wait().unwrap().success());
+    build("soon").failure(2, "--wait-for-engine: `soon` is no duration").hint("--wait-for-engine <DURATION>");
+    // What is wrong with an address does not pass.
+    let wrong = ["build", "--wait-for-engine", "50s", "--host", "weird", "."];
+    context.larder(&wrong).failure(2, "`weird` is not an engine address");
 }
 
 #[test]
@@ -65,7 +92,7 @@ fn a_socket_that_this_user_may_not_use_is_told_from_one_that_is_not_there() {
     };
     command.args(["build", "."]).current_dir(context.project()).env("HOME", context.path("home"));
     let run = finish(command.env("DOCKER_HOST", format!("unix://{}", socket.display())), None);
-    run.failure(2, &format!("permission denied on the socket {}", socket.display())).hint("usually docker");
+    run.failure(5, &format!("permission denied on the socket {}", socket.display())).hint("usually docker");
 }
 
 /// A server that treats each connection as `serve` does, by its address.
@@ -148,10 +175,10 @@ fn an_engine_that_is_ill_or_silent_is_no_missing_one() {
     let context = context();
     let ill =
         server(|stream| answer(stream, |_| http("500 Internal Server Error", "Api-Version: 1.41\r\n", "")));
-    build(&context, &ill).failure(2, "is not healthy: it answered 500").hint("look at the engine's log");
+    build(&context, &ill).failure(5, "is not healthy: it answered 500").hint("look at the engine's log");
     let silent = server(|stream| {
         let mut all = Vec::new();
         drop(stream.read_to_end(&mut all));
     });
-    build(&context, &silent).failure(2, "did not answer in 20s").hint("can be reached from here");
+    build(&context, &silent).failure(5, "did not answer in 20s").hint("can be reached from here");
 }

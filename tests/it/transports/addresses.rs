@@ -42,7 +42,7 @@ fn the_host_flag_goes_before_the_context_flag_and_both_before_every_variable() {
     build(&context, &["--host", good], &[("DOCKER_HOST", NOBODY)]).success();
     build(&context, &["-H", good], &[("DOCKER_HOST", NOBODY), ("DOCKER_CONTEXT", "nonesuch")]).success();
     build(&context, &["--host", NOBODY], &[("DOCKER_HOST", good)])
-        .failure(2, "nothing listens")
+        .failure(5, "nothing listens")
         .hint("--host");
     build(&context, &[], &[("DOCKER_HOST", good), ("DOCKER_CONTEXT", "nonesuch")]).success();
     let both = build(&context, &["--host", good, "--context", "nonesuch"], &[]);

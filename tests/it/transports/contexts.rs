@@ -43,10 +43,10 @@ fn a_context_is_chosen_by_flag_then_variable_then_configuration() {
     choose("ci");
     build(&context, &[], &[]).success();
     build(&context, &[], &[("DOCKER_CONTEXT", "gone")])
-        .failure(2, "no socket at /nonexistent/docker.sock")
+        .failure(5, "no socket at /nonexistent/docker.sock")
         .hint("start");
     choose("gone");
-    build(&context, &[], &[]).failure(2, "no socket at /nonexistent/docker.sock").hint("start the engine");
+    build(&context, &[], &[]).failure(5, "no socket at /nonexistent/docker.sock").hint("start the engine");
     build(&context, &[], &[("DOCKER_CONTEXT", "ci")]).success();
 }
 

@@ -54,10 +54,10 @@ fn the_last_line_of_a_failing_ssh_is_the_cause() {
     let context = TestContext::new(&engines().swap_remove(0));
     let denied = "echo 'Warning: Permanently added build.example' >&2; echo 'ci@build.example: Permission denied (publickey).' >&2; exit 255";
     build_over(&context, denied, "ssh://ci@build.example")
-        .failure(2, "ssh://ci@build.example broke: ssh: ci@build.example: Permission denied (publickey).")
+        .failure(5, "ssh://ci@build.example broke: ssh: ci@build.example: Permission denied (publickey).")
         .hint("`ssh ci@build.example docker version`");
     build_over(&context, "exit 1", "ssh://build.example")
-        .failure(2, "ssh: connection closed")
+        .failure(5, "ssh: connection closed")
         .hint("docker version");
 }
 
