@@ -8,7 +8,7 @@ use super::{BuildArgs, Format};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cache mounts")]
 pub struct CarryArgs {
-    /// Add cache mounts to RUNs that install packages without one, unless they turn their cache off [env: LARDER_AUTO_MOUNTS]
+    /// Add cache mounts to RUNs that install packages without one, where the image stays the same [env: LARDER_AUTO_MOUNTS]
     #[arg(long)]
     pub auto_mounts: bool,
     /// Whose cache mounts these are; mounts of one name in two projects are kept apart [env: LARDER_MOUNT_SCOPE] [default: the CI system's name of the project, else the context's directory]

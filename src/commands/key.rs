@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::build::{BuildKeys, Inputs, Lookup, NoKeys, compute_keys, engine, read_inputs};
+use super::build::{BuildKeys, Inputs, Lookup, NoKeys, add_mounts, compute_keys, engine, read_inputs};
 use super::connecting::connect;
 use super::error::{CommandError, chain};
 use super::registries::Registries;
@@ -76,11 +76,12 @@ pub(super) async fn keyed(
     printer: Printer,
 ) -> Result<(BuildSettings, BuildKeys), CommandError> {
     let build = BuildSettings::resolve(args, settings, environment)?;
-    let inputs = read_inputs(&build, printer)?;
+    let mut inputs = read_inputs(&build)?;
     let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
     let engine = engine(&client)?;
     let registries = Registries::new(settings, engine.as_ref());
     let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };
+    add_mounts(&mut inputs, &build, &lookup, &settings.endpoint, printer).await?;
     let notes = Notes::new(&settings.cache_dir);
     let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &notes, &settings.seal)
         .await

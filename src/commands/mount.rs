@@ -1,10 +1,11 @@
 //! `larder mount`: carrying cache mounts around a build by any command.
 
-use super::build::{Inputs, VisitedBuild, options, read_inputs};
+use super::build::{Inputs, Lookup, VisitedBuild, add_mounts, engine, options, read_inputs};
 use super::carry::Carrier;
 use super::connecting::connect;
 use super::error::{CommandError, chain};
 use super::print_json;
+use super::registries::Registries;
 use crate::buildkit::{ApiVersion, Client, ConnectError, EngineProduct, Worker};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
 use crate::dockerfile::{Dockerfile, SyntaxError};
@@ -29,8 +30,12 @@ pub(super) async fn run(
     };
     let MountBuildArgs { build, format } = &**args;
     let build = BuildSettings::resolve(build, settings, environment)?;
-    let inputs = read_inputs(&build, printer)?;
+    let mut inputs = read_inputs(&build)?;
     let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
+    let engine = engine(&client)?;
+    let registries = Registries::new(settings, engine.as_ref());
+    let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };
+    add_mounts(&mut inputs, &build, &lookup, &settings.endpoint, printer).await?;
     let mounts = targets(&build.source, &inputs, &client, printer).await?;
     let visited = VisitedBuild::new(&build, &inputs, &client, settings, None);
     let carrier = Carrier::new(action, &client, settings, visited, printer)?;

@@ -1,9 +1,12 @@
 //! Registries as a job reaches them: with the user's logins, this machine's certificates and the engine's rules.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use tokio::sync::OnceCell;
 
+use super::build::Base;
 use crate::engine::{Engine, EngineError, PushProgress};
 use crate::registry::ecr::EcrError;
 use crate::registry::{Credentials, ImageRef, Login, Reach, RegistryError, Repository};
@@ -16,6 +19,8 @@ pub(crate) struct Registries {
     certificates: Vec<PathBuf>,
     engine: Option<Engine>,
     reach: OnceCell<Reach>,
+    /// The base images that were looked up, by reference and platform.
+    bases: Mutex<BTreeMap<(String, String), Base>>,
 }
 
 /// An image was not pushed.
@@ -35,7 +40,18 @@ impl Registries {
 
     /// Those that these logins reach by themselves.
     pub(crate) fn with(login: Login) -> Self {
-        Self { login, certificates: Vec::new(), engine: None, reach: OnceCell::new() }
+        let (reach, bases) = (OnceCell::new(), Mutex::default());
+        Self { login, certificates: Vec::new(), engine: None, reach, bases }
+    }
+
+    /// What was found of a base image, by its reference and platform.
+    pub(crate) fn base(&self, base: &(String, String)) -> Option<Base> {
+        self.bases.lock().expect("no panic").get(base).cloned()
+    }
+
+    /// Notes what was found of a base image, so that a build sees the same one throughout.
+    pub(crate) fn note_base(&self, base: (String, String), found: Base) {
+        self.bases.lock().expect("no panic").insert(base, found);
     }
 
     pub(crate) fn login(&self) -> &Login {

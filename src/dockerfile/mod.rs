@@ -50,8 +50,8 @@ pub use insert::with_flags;
 pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
 pub use mount::{Mount, MountKind};
 pub use resolve::{
-    BaseImage, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError, ResolvedInstruction,
-    ResolvedStage, Source,
+    BaseImage, BaseStart, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
+    ResolvedInstruction, ResolvedStage, Source,
 };
 pub use scope::Scope;
 pub use suggest::nearest;

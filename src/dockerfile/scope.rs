@@ -52,6 +52,20 @@ impl Scope {
         Arc::make_mut(&mut self.variables).insert(name.into(), value.into());
     }
 
+    /// The scope of a stage that stands on an image whose variables are known.
+    pub(super) fn on_known_image(environment: &[String]) -> Self {
+        let mut scope = Self::default();
+        for (name, value) in environment.iter().filter_map(|variable| variable.split_once('=')) {
+            scope.set(name, value);
+        }
+        scope
+    }
+
+    /// All variables with their values.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(AsRef::as_ref)

@@ -33,7 +33,7 @@ mod stage;
 mod uses;
 mod visit;
 
-pub use auto::missing;
+pub use auto::{AutoMounts, Surroundings, auto_mounts, has_candidates};
 pub use conversation::{Conversation, ConversationError, Found, Taken};
 pub use error::MountError;
 pub use fit::misfit;

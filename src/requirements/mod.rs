@@ -34,7 +34,7 @@ pub use change::{Change, changes};
 pub use closure::{Closure, Found, View};
 pub use command::{Named, installs, installs_argv, named_by, named_by_argv};
 pub use listing::{LISTED, Line, listing};
-pub use shell::simple_commands;
+pub use shell::{Command, commands, simple_commands};
 
 /// How a dependency file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

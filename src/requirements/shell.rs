@@ -12,9 +12,10 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// A simple command.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Command {
-    pub(super) words: Vec<String>,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Command {
+    /// Its words.
+    pub words: Vec<String>,
     /// Those of the words that are files redirected into it.
     pub(super) inputs: Vec<String>,
     /// Whether another command reads what it writes, through a pipe or a substitution.
@@ -23,6 +24,15 @@ pub(super) struct Command {
     pub(super) takes: bool,
     /// How many parentheses are open around it.
     pub(super) depth: usize,
+    /// The files that its output is redirected to.
+    pub outputs: Vec<String>,
+}
+
+impl Command {
+    /// A program with its arguments.
+    pub fn of_words(words: &[String]) -> Self {
+        Self { words: words.to_owned(), ..Self::default() }
+    }
 }
 
 /// The words of each simple command of a shell script.
@@ -31,7 +41,7 @@ pub fn simple_commands(script: &str) -> Vec<Vec<String>> {
 }
 
 /// The simple commands of `script`.
-pub(super) fn commands(script: &str) -> Vec<Command> {
+pub fn commands(script: &str) -> Vec<Command> {
     let mut splitter = Splitter::default();
     let mut chars = script.chars().peekable();
     while let Some(char) = chars.next() {
@@ -98,6 +108,7 @@ pub(super) fn commands(script: &str) -> Vec<Command> {
                 let heredoc = char == '<' && chars.next_if_eq(&'<').is_some();
                 while chars.next_if(|char| matches!(char, '>' | '|' | '-')).is_some() {}
                 splitter.redirects = char == '>' || heredoc;
+                splitter.is_heredoc = heredoc;
                 splitter.reads = !splitter.redirects;
             }
             char if char.is_whitespace() => {
@@ -123,6 +134,8 @@ struct Splitter {
     started: bool,
     /// Whether the word is a redirection's file, to be dropped.
     redirects: bool,
+    /// Whether the word is the end of a here-document.
+    is_heredoc: bool,
     /// Whether the word is a file that is redirected into the command.
     reads: bool,
 }
@@ -172,7 +185,10 @@ impl Splitter {
                 self.command.inputs.push(word.clone());
             }
             self.command.words.push(word);
+        } else if self.started && !self.is_heredoc {
+            self.command.outputs.push(word);
         }
+        self.is_heredoc &= !self.started;
         // The blank between `<` and its file does not end anything.
         self.reads &= !self.started;
         self.started = false;
@@ -181,8 +197,12 @@ impl Splitter {
 
     fn end_command(&mut self) {
         self.end_word();
-        let command = std::mem::take(&mut self.command);
+        let mut command = std::mem::take(&mut self.command);
         self.reads = false;
+        if command.words.is_empty() && !command.outputs.is_empty() {
+            // A redirection alone is what `:` with it is.
+            command.words.push(":".to_owned());
+        }
         if !command.words.is_empty() {
             self.commands.push(Command { depth: self.depth, ..command });
         }

@@ -24,8 +24,9 @@ use futures_util::future::{join, join_all};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::commands::registries::Registries;
+use crate::dockerfile::BaseStart;
 use crate::engine::Engine;
-use crate::registry::{ImageRef, remote_image, serves};
+use crate::registry::{ImageConfig, ImageRef, remote_image, serves};
 
 /// How long all look-ups together may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -34,11 +35,27 @@ const HEAD_START: Duration = Duration::from_secs(2);
 
 /// What is known of a base image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Base {
+pub(crate) struct Base {
     /// What names its content; `None` when neither the engine nor the registry told.
     pub(super) digest: Option<String>,
     /// Its ONBUILD triggers; `None` when only its digest is known.
     pub(super) triggers: Option<Vec<String>>,
+    /// What RUNs on top of it start with; `None` when only its digest is known.
+    pub(super) start: Option<BaseStart>,
+}
+
+impl Base {
+    fn of(config: &ImageConfig) -> Self {
+        let settings = config.settings.clone();
+        let start = BaseStart {
+            environment: settings.env,
+            user: settings.user,
+            workdir: settings.working_dir,
+            shell: settings.shell,
+        };
+        let (digest, triggers) = (Some(config.identity().to_string()), Some(settings.on_build));
+        Self { digest, triggers, start: Some(start) }
+    }
 }
 
 /// Where base images are looked up.
@@ -56,13 +73,18 @@ impl Lookup<'_> {
         let deadline = Instant::now() + DEADLINE;
         let names: Vec<Option<ImageRef>> =
             wanted.iter().map(|(reference, _)| reference.parse().ok()).collect();
-        let lookups = wanted.iter().zip(&names).map(|((reference, platform), name)| async {
+        let lookups = wanted.iter().zip(&names).map(|(base, name)| async move {
             // What is no reference fails in the build, with the engine's words.
             let Some(name) = name else { return Base::default() };
+            if let Some(found) = self.registries.base(base) {
+                return found;
+            }
             let digest = name.digest().map(str::to_owned);
-            let lookup = self.one(reference, name, platform, deadline);
+            let lookup = self.one(&base.0, name, &base.1, deadline);
             let found = timeout_at(deadline, lookup).await.unwrap_or_default();
-            Base { digest: digest.or(found.digest), ..found }
+            let found = Base { digest: digest.or(found.digest), ..found };
+            self.registries.note_base(base.clone(), found.clone());
+            found
         });
         join_all(lookups).await
     }
@@ -76,8 +98,7 @@ impl Lookup<'_> {
             if let Some(image) = &found
                 && fits(&image.config.platform(), platform)
             {
-                let triggers = Some(image.config.settings.on_build.clone());
-                return Base { digest: Some(image.config.identity().to_string()), triggers };
+                return Base::of(&image.config);
             }
             held = found.and_then(|image| image.target().map(str::to_owned));
         }
@@ -93,15 +114,13 @@ impl Lookup<'_> {
         let mut directly = std::pin::pin!(async {
             let reach = self.registries.reach().await;
             let image = remote_image(name, platform, self.registries.login(), reach).await.ok().flatten()?;
-            let triggers = Some(image.config.settings.on_build.clone());
-            let base = Base { digest: Some(image.config.identity().to_string()), triggers };
-            Some(Told { target: image.target.to_string(), base })
+            Some(Told { target: image.target.to_string(), base: Base::of(&image.config) })
         });
         let through_engine = async {
             // Nobody's where it cannot be had, so that the registry has the last word.
             let credentials = self.registries.credentials(name.host()).await.unwrap_or_default();
             let digest = self.engine?.registry_digest(name, &credentials).await.ok().flatten()?;
-            let base = Base { digest: Some(digest.clone()), triggers: None };
+            let base = Base { digest: Some(digest.clone()), ..Base::default() };
             Some(Told { target: digest, base })
         };
         // A little before the end, so that what came in time counts.

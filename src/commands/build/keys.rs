@@ -262,11 +262,12 @@ pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Option
         build_platform,
         named_contexts: source.named_contexts.keys().cloned().collect(),
         triggers: BTreeMap::new(),
+        starts: BTreeMap::new(),
     }
 }
 
 /// The platform that the engine builds for by itself. A socket's engine runs on this very machine.
-async fn build_platform(endpoint: &Endpoint, lookup: &Lookup<'_>) -> Result<String, NoKeys> {
+pub(super) async fn build_platform(endpoint: &Endpoint, lookup: &Lookup<'_>) -> Result<String, NoKeys> {
     match (endpoint, lookup.engine) {
         (Endpoint::Tcp { .. } | Endpoint::Ssh { .. }, Some(engine)) => {
             engine.platform().await.map_err(NoKeys::Platform)
@@ -288,7 +289,7 @@ async fn pin(
         wanted.push((syntax.clone(), options.build_platform.clone()));
     }
     let found = lookup.all(&wanted).await;
-    let pins = wanted.into_iter().zip(found).map(|((reference, platform), Base { digest, triggers })| {
+    let pins = wanted.into_iter().zip(found).map(|((reference, platform), Base { digest, triggers, .. })| {
         if let Some(triggers) = triggers {
             options.triggers.insert(reference.clone(), triggers);
         }
@@ -322,7 +323,7 @@ fn visible_files(
 }
 
 /// The patterns of `<Dockerfile>.dockerignore`, else of the context's `.dockerignore`.
-fn ignored(directory: &Path, dockerfile: &DockerfileInput) -> Vec<String> {
+pub(super) fn ignored(directory: &Path, dockerfile: &DockerfileInput) -> Vec<String> {
     let beside: Option<PathBuf> = match dockerfile {
         DockerfileInput::Local { directory, name, .. } => {
             Some(directory.join(format!("{name}.dockerignore")))

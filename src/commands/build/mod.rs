@@ -54,7 +54,8 @@ use confidential::kept_words;
 use inputs::InputError;
 use layers::LayerCaches;
 
-pub(super) use bases::Lookup;
+pub(super) use auto_mounts::add as add_mounts;
+pub(super) use bases::{Base, Lookup};
 pub(super) use explain::{Explanation, Identity};
 pub(super) use inputs::Inputs;
 pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
@@ -166,16 +167,19 @@ pub(super) async fn image(
     for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
         path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path))?;
     }
-    let inputs = read_inputs(build, *printer)?;
+    let mut inputs = read_inputs(build)?;
     if purpose.base.is_some() && !takes_base(&inputs) {
         return Err(CommandError::config_line("the Dockerfile does not take the base image")
             .hint("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"));
     }
     let client = connect(&settings.endpoint, settings.engine_wait, Some(*printer)).await?;
     let engine = engine(&client)?;
+    let registries = Registries::new(settings, engine.as_ref());
+    let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };
+    add_mounts(&mut inputs, build, &lookup, &settings.endpoint, *printer).await?;
     let mut job = Job {
         notes: Notes::new(&settings.cache_dir),
-        registries: Registries::new(settings, engine.as_ref()),
+        registries,
         engine,
         record: BuildRecord::started(Timestamp::now()),
         settings,
@@ -220,13 +224,9 @@ fn takes_base(inputs: &Inputs) -> bool {
     })
 }
 
-/// Finds what a build reads, and adds to the Dockerfile what was asked for.
-pub(super) fn read_inputs(build: &BuildSettings, printer: Printer) -> Result<Inputs, CommandError> {
-    let mut inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
-    if build.mounts.auto {
-        auto_mounts::add(&mut inputs, build, printer)?;
-    }
-    Ok(inputs)
+/// Finds what a build reads.
+pub(super) fn read_inputs(build: &BuildSettings) -> Result<Inputs, CommandError> {
+    Inputs::read(&build.source).map_err(|error| input_error(&error))
 }
 
 /// The API of a Docker engine; buildkitd has none.

@@ -18,7 +18,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use options::{Options, ResolveError};
+pub use options::{BaseStart, Options, ResolveError};
 pub use resolution::{
     BaseImage, BaseUse, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };

@@ -27,6 +27,22 @@ pub struct Options {
     /// that is not listed the resolution assumes that triggers may read all of
     /// the context and see all build arguments.
     pub triggers: BTreeMap<String, Vec<String>>,
+    /// What RUNs on top of base images start with, by the expanded reference. Of a base that is not listed, any variable
+    /// may be set, and its working directory is taken for the root.
+    pub starts: BTreeMap<String, BaseStart>,
+}
+
+/// What a RUN on top of a base image starts with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BaseStart {
+    /// `NAME=VALUE`, in order.
+    pub environment: Vec<String>,
+    /// User and perhaps group; empty for root.
+    pub user: String,
+    /// The working directory; empty for the root.
+    pub workdir: String,
+    /// The shell of RUN; empty for `/bin/sh`.
+    pub shell: Vec<String>,
 }
 
 impl Default for Options {
@@ -38,6 +54,7 @@ impl Default for Options {
             build_platform: "linux/amd64".to_owned(),
             named_contexts: BTreeSet::new(),
             triggers: BTreeMap::new(),
+            starts: BTreeMap::new(),
         }
     }
 }
@@ -51,6 +68,7 @@ impl fmt::Debug for Options {
             .field("build_platform", &self.build_platform)
             .field("named_contexts", &self.named_contexts)
             .field("triggers", &self.triggers)
+            .field("starts", &self.starts.keys())
             .finish()
     }
 }

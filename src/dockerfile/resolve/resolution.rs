@@ -200,6 +200,12 @@ impl Resolution {
     /// The user of the instruction at `place` of a reached stage, without its group; `None` where no USER before it
     /// says who that is.
     pub fn user_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
+        let user = self.user_and_group_at(stage, place)?;
+        Some(user.split(':').next().unwrap_or(&user).to_owned())
+    }
+
+    /// As [`Self::user_at`], with the group if there is one.
+    pub fn user_and_group_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
         let (mut stage, mut before) = (stage, &stage.instructions[..place]);
         loop {
             let user = before.iter().rev().find_map(|at| match &at.instruction.kind {
@@ -207,8 +213,7 @@ impl Resolution {
                 _ => None,
             });
             if let Some((user, scope)) = user {
-                let user = scope.known(user.trim(), '\\').unwrap_or_else(|| user.trim().to_owned());
-                return Some(user.split(':').next().unwrap_or(&user).to_owned());
+                return Some(scope.known(user.trim(), '\\').unwrap_or_else(|| user.trim().to_owned()));
             }
             let Source::Stage(parent) = stage.base else { return None };
             stage = self.stages.iter().find(|stage| stage.index == parent)?;

@@ -104,6 +104,14 @@ impl Walk<'_> {
         self.found.untold_triggers.extend(plan.untold.clone());
         let scope = if base == Source::Scratch { Scope::default() } else { Scope::on_image() };
         let mut place = Place { scope, workdir: String::new() };
+        if let Origin::Image { reference, .. } = &plan.base
+            && let Some(start) = self.options.starts.get(reference)
+        {
+            place = Place {
+                scope: Scope::on_known_image(&start.environment),
+                workdir: clean(&start.workdir).trim_start_matches('/').to_owned(),
+            };
+        }
         if let Source::Stage(base) = base {
             // A stage stands on an earlier one only, which is walked already.
             place = ends.get(&base).cloned().unwrap_or(place);

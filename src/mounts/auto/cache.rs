@@ -1,0 +1,161 @@
+//! A directory that would be mounted, and how other paths of the image relate to it.
+
+use crate::context::clean_path;
+
+/// A directory of a cache that would be mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CacheDirectory {
+    /// Absolute and cleaned.
+    pub(super) path: String,
+    /// How many of its components the image has anyhow: the others are made for the cache, and with a mount newer
+    /// builders take them away again.
+    kept: usize,
+}
+
+/// What a path is to a cache directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// It is above what is made for the cache.
+    Above,
+    /// It is one of the directories that are made for the cache, or beside or below these.
+    Within,
+    Unrelated,
+}
+
+/// Directories that an image has.
+const ALWAYS: [&str; 13] = [
+    "/root",
+    "/home",
+    "/opt",
+    "/srv",
+    "/etc",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/usr/local/share",
+    "/var",
+    "/var/cache",
+    "/var/tmp",
+    "/var/cache/apt/archives",
+];
+
+impl CacheDirectory {
+    /// The cache directory at `path`, in an image that has the directories `present`, too; why it is unfit for a mount, else.
+    pub(super) fn new(path: &str, present: &[String]) -> Result<Self, String> {
+        if !path.starts_with('/') {
+            return Err(format!("its cache `{path}` is not an absolute path"));
+        }
+        let path = absolute(path);
+        if path.contains([',', '"', '\'', '$', ' ', '\\', '`', '*', '?', '[', '{']) {
+            return Err(format!("its cache `{path}` cannot be written as a mount"));
+        }
+        let known = || ALWAYS.into_iter().chain(present.iter().map(String::as_str));
+        let is_above = |upper: &str, lower: &str| relation_of(upper, lower);
+        if path == "/" || (path != "/var/cache/apt/archives" && known().any(|known| is_above(&path, known))) {
+            return Err(format!("{path} holds more than its cache"));
+        }
+        let kept = known().map(|known| common(known, &path)).max().unwrap_or_default();
+        Ok(Self { path, kept })
+    }
+
+    /// Notes a directory that the image has from here on.
+    pub(super) fn note_present(&mut self, path: &str) {
+        self.kept = self.kept.max(common(path, &self.path));
+    }
+
+    /// How an absolute path, which may end in a pattern, relates to it.
+    pub(super) fn relation(&self, path: &str) -> Relation {
+        let path = absolute(path);
+        let own: Vec<&str> = components(&self.path);
+        let theirs: Vec<&str> = components(&path);
+        let same = own.iter().zip(&theirs).take_while(|(own, pattern)| matches(pattern, own)).count();
+        match same {
+            // The last directory that is there anyhow is not made for it.
+            _ if same == theirs.len() && same < self.first_made() => Relation::Above,
+            _ if same >= self.first_made() => Relation::Within,
+            _ => Relation::Unrelated,
+        }
+    }
+
+    /// The number of components of the topmost directory that is made for it.
+    fn first_made(&self) -> usize {
+        (self.kept + 1).min(components(&self.path).len())
+    }
+
+    /// What marks it in a text: its path, and its part below a home directory.
+    pub(super) fn is_mentioned(&self, text: &str) -> bool {
+        let hidden = components(&self.path).into_iter().find(|part| part.starts_with('.') && part.len() > 1);
+        text.contains(&self.path)
+            || hidden.is_some_and(|hidden| {
+                text.contains(&format!("/{hidden}"))
+                    || text.contains(&format!("\"{hidden}\""))
+                    || text.contains(&format!("'{hidden}'"))
+            })
+    }
+}
+
+/// An absolute path, cleaned.
+pub(super) fn absolute(path: &str) -> String {
+    format!("/{}", clean_path(path).trim_start_matches('/'))
+}
+
+/// Returns `true` if `upper` is `lower` or a directory above it.
+pub(super) fn relation_of(upper: &str, lower: &str) -> bool {
+    let below = lower.strip_prefix(upper.trim_end_matches('/'));
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn components(path: &str) -> Vec<&str> {
+    path.split('/').filter(|part| !part.is_empty()).collect()
+}
+
+fn common(known: &str, path: &str) -> usize {
+    let (known, path) = (components(known), components(path));
+    known.iter().zip(&path).take_while(|(a, b)| a == b).count()
+}
+
+/// Returns `true` if a component of a path with `*`, `?`, `[…]` or `{…}` could be `name`.
+fn matches(pattern: &str, name: &str) -> bool {
+    let is_special = |char: char| matches!(char, '*' | '?' | '[' | ']' | '{' | '}');
+    let (Some(first), Some(last)) = (pattern.find(is_special), pattern.rfind(is_special)) else {
+        return pattern == name;
+    };
+    let may_be_hidden = !name.starts_with('.') || !pattern.starts_with(['*', '?']);
+    may_be_hidden && name.starts_with(&pattern[..first]) && name.ends_with(&pattern[last + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_leads_to_a_cache_or_is_made_with_it_is_told_from_others() {
+        let present = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
+        for (cache, there, path, relation) in [
+            ("/root/.cache/pip", &[][..], "/root/.cache/pip", Relation::Within),
+            ("/root/.cache/pip", &[], "/root/.cache/pip/wheels", Relation::Within),
+            ("/root/.cache/pip", &[], "/root/.cache", Relation::Within),
+            ("/root/.cache/pip", &[], "/root/.cache/huggingface", Relation::Within),
+            ("/root/.cache/pip", &[], "/root/.c*", Relation::Within),
+            ("/root/.cache/pip", &[], "/root/*", Relation::Unrelated),
+            ("/root/.cache/pip", &[], "/root/.local", Relation::Unrelated),
+            ("/root/.cache/pip", &[], "/root", Relation::Above),
+            ("/root/.cache/pip", &[], "/", Relation::Above),
+            ("/root/.cache/pip", &[], "/*", Relation::Above),
+            ("/app/.cache/pip", &[], "/app/x", Relation::Within),
+            ("/app/.cache/pip", &["/app"], "/app/x", Relation::Unrelated),
+            ("/app/.cache/pip", &["/app"], "/app", Relation::Above),
+            ("/pip", &[], "/usr/bin/pip", Relation::Unrelated),
+            ("/var/cache/apt/archives", &[], "/var/cache/apt/archives/x.deb", Relation::Within),
+            ("/var/cache/apt/archives", &[], "/var/cache/apt/pkgcache.bin", Relation::Unrelated),
+        ] {
+            let cache = CacheDirectory::new(cache, &present(there)).unwrap();
+            assert_eq!(cache.relation(path), relation, "{cache:?} {path}");
+        }
+        for (cache, there) in
+            [("pip", &[][..]), ("/", &[]), ("/tmp", &[]), ("/a,b", &[]), ("/src", &["/src/app"])]
+        {
+            assert!(CacheDirectory::new(cache, &present(there)).is_err(), "{cache}");
+        }
+    }
+}

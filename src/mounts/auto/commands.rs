@@ -1,0 +1,301 @@
+//! The programs that a RUN starts, with the variables that it sets for them.
+
+use std::collections::BTreeMap;
+
+use crate::dockerfile::{Heredoc, Run, RunCommand, Scope};
+use crate::requirements::{Command, commands};
+
+/// A program that a RUN starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Invocation {
+    /// Its path as written.
+    pub(super) program: String,
+    pub(super) arguments: Vec<String>,
+    /// The variables that the RUN sets for it; `None` for a value that only the shell knows.
+    pub(super) variables: BTreeMap<String, Option<String>>,
+    /// What starts it as a different user or in a different environment.
+    pub(super) foreign: Option<String>,
+}
+
+/// The commands of a RUN in order; of a here-document those that a shell reads.
+pub(super) fn of_run(run: &Run) -> Vec<Command> {
+    match &run.command {
+        RunCommand::Exec(words) => vec![Command::of_words(words)],
+        RunCommand::Shell(_) => commands(&run.script().unwrap_or_default()),
+    }
+}
+
+/// Reads the programs that a RUN starts, in order.
+pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
+    let mut reading = Reading::new(scope);
+    match &run.command {
+        RunCommand::Exec(words) => reading.command(words, None),
+        RunCommand::Shell(command) => {
+            let is_shell = |script: &str| {
+                script.lines().next().is_none_or(|first| {
+                    !first.starts_with("#!") || SHELLS.iter().any(|shell| first.trim_end().ends_with(shell))
+                })
+            };
+            let script = run.script().unwrap_or_default();
+            // What is written to a file, or read by another program, is no command of this one.
+            let is_whole = run.heredocs.first().is_some_and(|heredoc| heredoc.content == script);
+            if run.heredocs.is_empty() || is_whole {
+                if is_shell(&script) {
+                    reading.script(&script);
+                }
+            } else {
+                reading.script(command);
+                let reads = |command: &Command| {
+                    command.words.first().is_some_and(|word| SHELLS.contains(&name(word)))
+                };
+                if commands(command).iter().any(reads) {
+                    run.heredocs.iter().for_each(|Heredoc { content, .. }| reading.script(content));
+                }
+            }
+        }
+    }
+    reading.found
+}
+
+/// Shells that read what `simple_commands` reads.
+pub(super) const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"];
+
+/// Words that may be before a command.
+const PREFIXES: [&str; 16] = [
+    "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "exec", "command", "builtin",
+    "nohup", "noglob", "setsid",
+];
+
+/// Programs that start another one, with their options that take a value, and how many words are before the other one.
+const WRAPPERS: [(&str, &[&str], usize, bool); 17] = [
+    ("env", &["-u", "-C", "-S"], 0, false),
+    ("nice", &["-n"], 0, false),
+    ("ionice", &["-n", "-c"], 0, false),
+    ("timeout", &["-k", "-s"], 1, false),
+    ("stdbuf", &["-i", "-o", "-e"], 0, false),
+    ("xargs", &["-n", "-I", "-P", "-L", "-s", "-a", "-d", "-E"], 0, false),
+    ("sudo", &["-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T"], 0, true),
+    ("doas", &["-u", "-C"], 0, true),
+    ("su-exec", &[], 1, true),
+    ("gosu", &[], 1, true),
+    ("chroot", &[], 1, true),
+    ("setpriv", &[], 0, true),
+    ("runuser", &["-u", "-g"], 0, true),
+    ("su", &["-s", "-g"], 1, true),
+    ("unshare", &[], 0, true),
+    ("fakeroot", &[], 0, true),
+    ("fakechroot", &[], 0, true),
+];
+
+/// Programs that run another one in their environment with `run`.
+const RUNNERS: [&str; 9] = ["conda", "mamba", "micromamba", "poetry", "uv", "pipenv", "pdm", "hatch", "rye"];
+
+struct Reading<'a> {
+    scope: &'a Scope,
+    /// What the script has exported so far, and what it has only set.
+    exported: BTreeMap<String, Option<String>>,
+    set: BTreeMap<String, Option<String>>,
+    exports_all: bool,
+    found: Vec<Invocation>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(scope: &'a Scope) -> Self {
+        let (exported, set) = (BTreeMap::new(), BTreeMap::new());
+        Self { scope, exported, set, exports_all: false, found: Vec::new() }
+    }
+
+    fn script(&mut self, script: &str) {
+        for command in commands(script) {
+            self.command(&command.words, None);
+        }
+    }
+
+    fn command(&mut self, words: &[String], foreign: Option<String>) {
+        let (mut words, mut foreign) = (words, foreign);
+        let mut own = BTreeMap::new();
+        while let Some(first) = words.first() {
+            if let Some((name, value)) = assignment(first) {
+                own.insert(name.to_owned(), self.value(value, &own));
+                words = &words[1..];
+            } else if PREFIXES.contains(&first.as_str()) {
+                words = &words[1..];
+            } else if let Some((wrapper, valued, more, is_foreign)) =
+                WRAPPERS.iter().find(|(wrapper, ..)| *wrapper == name(first))
+            {
+                let empties =
+                    *wrapper == "env" && words[1..].iter().any(|word| matches!(word.as_str(), "-i" | "-"));
+                if *is_foreign || empties {
+                    foreign.get_or_insert_with(|| first.clone());
+                }
+                let skipped = 1 + options(&words[1..], valued) + more;
+                words = &words[skipped.min(words.len())..];
+            } else {
+                break;
+            }
+        }
+        let Some((first, arguments)) = words.split_first() else {
+            // Assignments alone count for the rest of the script.
+            for (name, value) in own {
+                let is_exported = self.exports_all
+                    || self.exported.contains_key(&name)
+                    || self.scope.get(&name).is_some()
+                    || name == "HOME";
+                if is_exported {
+                    self.exported.insert(name, value)
+                } else {
+                    self.set.insert(name, value)
+                };
+            }
+            return;
+        };
+        let mut variables = self.exported.clone();
+        variables.extend(own);
+        match name(first) {
+            "export" | "declare" | "typeset" => self.export(arguments),
+            "unset" => self.exported.extend(arguments.iter().map(|name| (name.clone(), Some(String::new())))),
+            "set" => {
+                self.exports_all |= arguments
+                    .iter()
+                    .any(|word| word == "allexport" || (word.starts_with('-') && word[1..].contains('a')));
+            }
+            "eval" => self.script(&arguments.join(" ")),
+            shell if SHELLS.contains(&shell) => self.shell(arguments, &variables, foreign.as_ref()),
+            python if is_python(python) => {
+                if let Some(module) = arguments.iter().position(|word| word == "-m")
+                    && let [program, arguments @ ..] = &arguments[module + 1..]
+                {
+                    self.found(program, arguments, variables, foreign);
+                }
+            }
+            runner => {
+                if RUNNERS.contains(&runner)
+                    && let Some(run) = arguments.iter().position(|word| word == "run")
+                {
+                    let known = |word: &String| {
+                        super::PROGRAMS.iter().any(|program| program.is_named(word)) || is_python(name(word))
+                    };
+                    if let Some(index) = arguments[run + 1..].iter().position(known) {
+                        let inner = variables.clone();
+                        let outer = std::mem::replace(&mut self.exported, inner);
+                        self.command(&arguments[run + 1 + index..], foreign.clone());
+                        self.exported = outer;
+                    }
+                }
+                self.found(first, arguments, variables, foreign);
+            }
+        }
+    }
+
+    fn found(
+        &mut self,
+        program: &str,
+        arguments: &[String],
+        variables: BTreeMap<String, Option<String>>,
+        foreign: Option<String>,
+    ) {
+        let (program, arguments) = (program.to_owned(), arguments.to_vec());
+        self.found.push(Invocation { program, arguments, variables, foreign });
+    }
+
+    fn export(&mut self, arguments: &[String]) {
+        for word in arguments.iter().filter(|word| !word.starts_with('-')) {
+            let (name, value) = match assignment(word) {
+                Some((name, value)) => (name.to_owned(), self.value(value, &BTreeMap::new())),
+                None => match self.set.remove(word) {
+                    Some(value) => (word.clone(), value),
+                    None => continue,
+                },
+            };
+            self.exported.insert(name, value);
+        }
+    }
+
+    /// `sh -c SCRIPT`, in which nothing that the script exports outlives it.
+    fn shell(
+        &mut self,
+        arguments: &[String],
+        variables: &BTreeMap<String, Option<String>>,
+        foreign: Option<&String>,
+    ) {
+        let is_option =
+            |word: &String| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');
+        let Some(script) = arguments.iter().position(is_option).and_then(|index| arguments.get(index + 1))
+        else {
+            return;
+        };
+        let outer = std::mem::replace(&mut self.exported, variables.clone());
+        for command in commands(script) {
+            self.command(&command.words, foreign.cloned());
+        }
+        self.exported = outer;
+    }
+
+    fn value(&self, value: &str, own: &BTreeMap<String, Option<String>>) -> Option<String> {
+        expanded(value, &|name| {
+            let given = own.get(name).or_else(|| self.set.get(name)).or_else(|| self.exported.get(name));
+            // Only steps of root get mounts.
+            let home = || (name == "HOME").then(|| "/root".to_owned());
+            given.cloned().unwrap_or_else(|| self.scope.get(name).map(str::to_owned).or_else(home))
+        })
+    }
+}
+
+/// How many words the options at the beginning of `words` take, and the assignments of `env`.
+fn options(words: &[String], valued: &[&str]) -> usize {
+    let mut taken = 0;
+    while let Some(word) = words.get(taken).filter(|word| word.starts_with('-')) {
+        taken += if valued.contains(&word.as_str()) { 2 } else { 1 };
+    }
+    taken
+}
+
+fn is_python(program: &str) -> bool {
+    ["python", "pypy"].iter().any(|known| {
+        let version = program.strip_prefix(known);
+        version.is_some_and(|version| version.chars().all(|char| char.is_ascii_digit() || char == '.'))
+    })
+}
+
+/// The name of a program without its directory.
+pub(super) fn name(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
+}
+
+/// `NAME=value`, if a word is that.
+pub(super) fn assignment(word: &str) -> Option<(&str, &str)> {
+    let is_name =
+        |name: &str| !name.is_empty() && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_');
+    word.split_once('=').filter(|(name, _)| is_name(name))
+}
+
+/// Puts in the values of `$NAME` and `${NAME}`, and `HOME` for a tilde at the beginning; `None` where one is not known.
+pub(super) fn expanded(word: &str, value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let mut expanded = String::new();
+    let mut rest = word;
+    if let Some(below) = word.strip_prefix('~') {
+        if !(below.is_empty() || below.starts_with('/')) {
+            return None;
+        }
+        expanded.push_str(&value("HOME")?);
+        rest = below;
+    }
+    while let Some((before, behind)) = rest.split_once('$') {
+        expanded.push_str(before);
+        let is_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
+        let (name, after) = match behind.strip_prefix('{') {
+            Some(braced) => braced.split_once('}')?,
+            None => behind.split_at(behind.find(|char| !is_part(char)).unwrap_or(behind.len())),
+        };
+        // `${NAME:-default}`: what the shell makes of it.
+        let (name, default) = match name.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (name, None),
+        };
+        let found = value(name).filter(|found| default.is_none() || !found.is_empty());
+        expanded.push_str(&found.or_else(|| default.map(str::to_owned))?);
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Some(expanded).filter(|text| !text.contains('`'))
+}

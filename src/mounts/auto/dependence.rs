@@ -1,0 +1,180 @@
+//! What in a stage depends on a program's cache directory, so that the image could differ, or the build fail, if it were mounted.
+
+use super::cache::{CacheDirectory, Relation, absolute};
+use super::commands::{assignment, expanded, name, of_run};
+use super::programs::Program;
+use crate::dockerfile::{InstructionKind, ResolvedInstruction, Run};
+use crate::requirements::{Command, commands};
+
+/// When an instruction runs, seen from the RUN that would have the mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    Before,
+    Same,
+    After,
+}
+
+/// Commands that do not look into the directories above a cache that they name.
+const SHALLOW: [&str; 38] = [
+    "cd", "pushd", "mkdir", "echo", "printf", "export", "ln", "touch", "install", "unzip", "useradd",
+    "adduser", "usermod", "groupadd", "addgroup", "git", "curl", "wget", "test", "[", "[[", "set", "make",
+    "cmake", "pip", "pip3", "npm", "yarn", "uv", "poetry", "pdm", "apt-get", "apt", "apk", "dpkg", "env",
+    "source", ".",
+];
+
+/// What an instruction's commands do with a cache directory, quoted, if anything.
+pub(super) fn in_commands(
+    cache: &CacheDirectory,
+    program: &Program,
+    at: &ResolvedInstruction,
+    home: &str,
+    when: When,
+) -> Option<String> {
+    let commands = match &at.instruction.kind {
+        InstructionKind::Run(run) => of_run(run),
+        InstructionKind::Other(text)
+            if matches!(at.instruction.keyword.as_str(), "CMD" | "ENTRYPOINT" | "HEALTHCHECK") =>
+        {
+            commands(&text.replace(['[', ']', ','], " "))
+        }
+        _ => return None,
+    };
+    let value = |name: &str| match name {
+        "HOME" => Some(home.to_owned()),
+        "PWD" => Some(format!("/{}", at.workdir)),
+        name => at.scope.get(name).map(str::to_owned),
+    };
+    let mut directories = vec![format!("/{}", at.workdir)];
+    for command in &commands {
+        if let [first, arguments @ ..] = &*command.words
+            && matches!(first.as_str(), "cd" | "pushd")
+        {
+            let target = arguments.iter().find(|word| !word.starts_with('-')).map_or("~", String::as_str);
+            let Some(target) = expanded(target, &value) else { continue };
+            let below = directories.last().map_or("/", String::as_str);
+            directories.push(if target.starts_with('/') { target } else { format!("{below}/{target}") });
+        }
+    }
+    let touches = |(word, is_deep): &(String, bool)| {
+        let Some(path) = expanded(word, &value) else {
+            return word.to_lowercase().contains("cache") || cache.is_mentioned(word);
+        };
+        // A bare word may be no path at all.
+        let is_deep =
+            *is_deep && when != When::Before && (path.contains(['/', '*']) || path.starts_with('.'));
+        let whole = [String::new()];
+        let directories = if path.starts_with('/') { &whole[..] } else { &directories };
+        directories.iter().any(|directory| match cache.relation(&absolute(&format!("{directory}/{path}"))) {
+            Relation::Within => true,
+            Relation::Above => is_deep,
+            Relation::Unrelated => false,
+        })
+    };
+    let used = commands.iter().find(|command| named(program, command, when).iter().any(touches))?;
+    let outputs = used.outputs.iter().map(|file| format!("> {file}"));
+    Some(shortened(&used.words.iter().cloned().chain(outputs).collect::<Vec<_>>().join(" ")))
+}
+
+/// The beginning of a command, as a message can hold it.
+pub(super) fn shortened(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// The words of a command that may be paths which it needs, and whether it looks below them.
+fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)> {
+    let mut named: Vec<(String, bool)> = command.outputs.iter().map(|file| (file.clone(), false)).collect();
+    let Some(start) = command.words.iter().position(|word| assignment(word).is_none()) else { return named };
+    let words = &command.words[start..];
+    let own = name(&words[0]);
+    let has = |letter: char| {
+        words[1..]
+            .iter()
+            .any(|word| word.starts_with('-') && !word.starts_with("--") && word.contains(letter))
+    };
+    let is_harmless = match own {
+        // What is not there is removed as well; a mount is not.
+        "rm" => when != When::Same && has('f'),
+        "mkdir" => words[1..].iter().all(|word| word == "-p" || !word.starts_with('-')) && has('p'),
+        "export" => true,
+        _ => false,
+    };
+    if is_harmless {
+        return named;
+    }
+    let is_deep = match own {
+        "chmod" | "chown" | "chgrp" => has('R'),
+        "cp" => has('r') || has('R') || has('a'),
+        "tar" => {
+            let first = words.get(1).map_or("", String::as_str);
+            !(first.contains('x') || words.iter().any(|word| word == "--extract"))
+        }
+        own => !SHALLOW.contains(&own),
+    };
+    let mut is_value = false;
+    for (index, word) in words.iter().enumerate() {
+        let option = word.split_once('=').map_or(word.as_str(), |(option, _)| option);
+        let is_place = program.place_options.contains(&option);
+        // A program without a directory is looked for elsewhere.
+        let is_program = index == 0 && !word.contains('/');
+        let places = |name: &str| {
+            matches!(name, "HOME" | "XDG_CACHE_HOME")
+                || program.place_variables.iter().any(|known| program.is_variable(known, name))
+        };
+        let is_place = is_place || assignment(word).is_some_and(|(name, _)| places(name));
+        if std::mem::replace(&mut is_value, is_place && option == word) || is_place || is_program {
+            continue;
+        }
+        let is_destination = matches!(own, "cp" | "mv" | "rsync") && index > 1 && index + 1 == words.len();
+        let is_deep = is_deep && index > 0 && !is_destination;
+        let is_script = word.contains(char::is_whitespace);
+        let separates = |char: char| char.is_whitespace() || "=:,;'\"()<>|&".contains(char);
+        for part in word.split(separates).filter(|part| !part.is_empty()) {
+            named.push((part.to_owned(), is_deep && !(is_script && part == "/")));
+        }
+    }
+    let lists = matches!(own, "ls" | "du" | "find" | "tree");
+    if lists && words[1..].iter().all(|word| word.starts_with('-')) {
+        named.push((".".to_owned(), true));
+    }
+    named
+}
+
+/// The word of a command, or the variable, that makes a program do with what its cache has.
+pub(super) fn offline(program: &Program, at: &ResolvedInstruction) -> Option<String> {
+    let commands = match &at.instruction.kind {
+        InstructionKind::Run(run) => of_run(run),
+        InstructionKind::Other(text) => commands(&text.replace(['[', ']', ','], " ")),
+        _ => return None,
+    };
+    let calls = |command: &&Command| command.words.iter().any(|word| program.is_named(word));
+    let calls: Vec<&Command> = commands.iter().filter(calls).collect();
+    let option = |word: &&String| program.offline.contains(&word.as_str());
+    if let Some(word) = calls.iter().flat_map(|command| &command.words).find(option) {
+        return Some(word.clone());
+    }
+    let is_set = |known: &str, name: &str, value: &str| {
+        program.is_variable(known, name) && !matches!(value, "" | "0" | "false" | "no")
+    };
+    let found = |name: &str, value: &str| {
+        program.offline_variables.iter().any(|known| is_set(known, name, value)).then(|| name.to_owned())
+    };
+    if !calls.is_empty()
+        && let Some(name) = at.scope.variables().find_map(|(name, value)| found(name, value))
+    {
+        return Some(name);
+    }
+    commands
+        .iter()
+        .flat_map(|command| &command.words)
+        .filter_map(|word| assignment(word))
+        .find_map(|(name, value)| found(name, value))
+}
+
+/// Returns `true` if a RUN has no network, so that programs can only use what is there.
+pub(super) fn is_cut_off(run: &Run) -> bool {
+    run.network.as_deref() == Some("none")
+}
