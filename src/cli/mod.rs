@@ -7,6 +7,7 @@
 mod base;
 mod build;
 mod cache;
+mod container;
 mod dir;
 mod ecr;
 mod mount;
@@ -25,12 +26,13 @@ pub use cache::{
     CacheArgs, CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, LoadArgs, PlaceArg,
     ReadArgs, VerifyArgs,
 };
+pub use container::{Arity, ContainerOption, ContainerOptions, OPTIONS, REFUSED, RefusedOption};
 pub use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
 pub use ecr::{
     CreateArgs, EcrArgs, EcrCleanArgs, EcrCommand, EcrLifecycleArgs, EcrLoginArgs, EcrPullArgs, EcrPushArgs,
 };
 pub use mount::{CarryArgs, MountArgs, MountBuildArgs, MountCommand};
-pub use run::{ContainerArgs, ImageArgs, RunArgs};
+pub use run::{ContainerArgs, ImageArgs, RENAMED, RunArgs};
 pub use source::{SourceArgs, StepArgs};
 pub use stats::StatsArgs;
 pub use store::StoreArgs;
@@ -45,7 +47,7 @@ pub use store::StoreArgs;
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 done; 1 the build failed; 2 usage or configuration; 3 a cache fault under \
                   --strict, or found by cache verify; 4 a threshold of stats not met; 5 engine unreachable; 130 interrupted; of run \
-                  the container's own"
+                  the container's own, 125 to 127 where it cannot be started"
 )]
 pub struct Cli {
     /// What to do.

@@ -4,11 +4,26 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
-use super::{BuildArgs, CarryArgs, ProgressArg, SourceArgs, TierArgs};
+use super::{BuildArgs, CarryArgs, ContainerOptions, ProgressArg, SourceArgs, StepArgs, TierArgs};
+
+/// Arguments of a build that `docker run` has as well, by the names that they have beside those: the container's keep
+/// docker's names.
+pub const RENAMED: [(&str, &str); 6] = [
+    ("label", "build-label"),
+    ("network", "build-network"),
+    ("add-host", "build-add-host"),
+    ("shm-size", "build-shm-size"),
+    ("ulimit", "build-ulimit"),
+    ("cgroup-parent", "build-cgroup-parent"),
+];
 
 /// `larder run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
+    mut_args(|arg| match RENAMED.iter().find(|(_, name)| arg.get_id() == name) {
+        Some((_, name)) => arg.long(*name),
+        None => arg,
+    }),
     override_usage = "larder run [OPTIONS] [PATH] [-- COMMAND...]\n       larder run [OPTIONS] --from-cache ENTRY [-- COMMAND...]"
 )]
 pub struct RunArgs {
@@ -21,7 +36,8 @@ pub struct RunArgs {
     /// Run an image that is kept, by its entry's id or from a file that larder cache export wrote; nothing is built
     #[arg(long, value_name = "ENTRY | FILE", conflicts_with_all = [
         "tag", "force_rebuild", "no_cache", "file", "build_arg", "target", "platform", "build_context", "secret", "ssh",
-        "label", "pull", "key_extra",
+        "build-label", "pull", "key_extra", "build-network", "build-add-host", "build-shm-size", "build-ulimit",
+        "build-cgroup-parent", "allow",
     ])]
     pub from_cache: Option<String>,
     /// The container.
@@ -30,6 +46,9 @@ pub struct RunArgs {
     /// What is built.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// What its RUN steps run in.
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// How the image is built.
     #[command(flatten)]
     pub how: ImageArgs,
@@ -42,7 +61,7 @@ pub struct RunArgs {
 }
 
 /// How the image of `larder run` is built.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Image")]
 pub struct ImageArgs {
     /// Name the image
@@ -81,42 +100,12 @@ pub struct ContainerArgs {
     /// Append a row about this run to a CSV file
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Set a variable; without a value it comes from the environment
-    #[arg(long, short, value_name = "NAME[=VALUE]")]
-    pub env: Vec<String>,
-    /// Mount a directory or a volume
-    #[arg(long, short, value_name = "SOURCE:PATH[:OPTIONS]")]
-    pub volume: Vec<String>,
-    /// Publish a port
-    #[arg(long, short, value_name = "[[IP:]PORT:]PORT[/PROTOCOL]")]
-    pub publish: Vec<String>,
-    /// Graphics processors: all, a count, or device=ID[,ID]
-    #[arg(long, value_name = "GPUS")]
-    pub gpus: Option<String>,
-    /// Network of the container
-    #[arg(long, value_name = "NETWORK")]
-    pub network: Option<String>,
-    /// Size of /dev/shm, e.g. 8g
-    #[arg(long, value_name = "SIZE")]
-    pub shm_size: Option<String>,
-    /// Program to run instead of the image's entrypoint
-    #[arg(long, value_name = "PROGRAM")]
-    pub entrypoint: Option<String>,
-    /// User and perhaps group
-    #[arg(long, short, value_name = "USER[:GROUP]")]
-    pub user: Option<String>,
-    /// Working directory
-    #[arg(long, short, value_name = "DIR")]
-    pub workdir: Option<String>,
-    /// IPC namespace: private, shareable, host or container:NAME
-    #[arg(long, value_name = "MODE")]
-    pub ipc: Option<String>,
-    /// Add a device of the engine's machine
-    #[arg(long, value_name = "DEVICE[:PATH[:rwm]]")]
-    pub device: Vec<String>,
     /// Name of the container
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// What it is made of.
+    #[command(flatten)]
+    pub options: ContainerOptions,
 }
 
 impl ContainerArgs {
@@ -135,10 +124,11 @@ impl ContainerArgs {
 impl RunArgs {
     /// The build of the image from that context.
     pub fn build(&self, context: &str) -> BuildArgs {
-        let Self { source, how, tiers, carry, .. } = self;
+        let Self { source, steps, how, tiers, carry, .. } = self;
         BuildArgs {
             context: context.to_owned(),
             source: source.clone(),
+            steps: steps.clone(),
             tag: how.tag.clone(),
             force_rebuild: how.force_rebuild,
             no_cache: how.no_cache,

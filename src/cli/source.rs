@@ -27,7 +27,7 @@ pub struct SourceArgs {
     #[arg(long, value_name = "AGENT")]
     pub ssh: Vec<String>,
     /// Set a label of the image
-    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(long = "label", id = "build-label", value_name = "NAME=VALUE")]
     pub label: Vec<String>,
     /// Look up newer base images, even where the engine has one
     #[arg(long)]
@@ -43,23 +43,23 @@ pub struct SourceArgs {
     pub additional_context: Option<String>,
 }
 
-/// What RUN steps run in.
+/// What RUN steps run in. Arguments that the container of `larder run` has as well are called `--build-…` there.
 #[derive(Debug, Clone, Default, Args)]
 pub struct StepArgs {
     /// Network of RUN steps: default, none or host
-    #[arg(long, value_name = "MODE")]
+    #[arg(long = "network", id = "build-network", value_name = "MODE")]
     pub network: Option<String>,
     /// Add a host to /etc/hosts of RUN steps
-    #[arg(long, value_name = "HOST:IP")]
+    #[arg(long = "add-host", id = "build-add-host", value_name = "HOST:IP")]
     pub add_host: Vec<String>,
     /// Size of /dev/shm in RUN steps, e.g. 64m
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long = "shm-size", id = "build-shm-size", value_name = "SIZE")]
     pub shm_size: Option<String>,
     /// Set a limit of RUN steps
-    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    #[arg(long = "ulimit", id = "build-ulimit", value_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
     /// Parent cgroup of RUN steps
-    #[arg(long, value_name = "CGROUP")]
+    #[arg(long = "cgroup-parent", id = "build-cgroup-parent", value_name = "CGROUP")]
     pub cgroup_parent: Option<String>,
     /// Allow what a build may not do by itself: network.host or security.insecure
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]

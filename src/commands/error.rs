@@ -26,6 +26,8 @@ pub(crate) enum ErrorKind {
     Cache,
     /// The user interrupted.
     Interrupted,
+    /// A container cannot be started: 125, 126 or 127, as docker run ends.
+    Container(u8),
     /// The user's own command ended with this status, of which it has spoken itself.
     Exit(u8),
 }
@@ -44,7 +46,7 @@ impl ErrorKind {
             Self::Cache => 3,
             Self::Engine => 5,
             Self::Interrupted => 130,
-            Self::Exit(status) => status,
+            Self::Container(status) | Self::Exit(status) => status,
         }
     }
 }

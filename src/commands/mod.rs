@@ -81,7 +81,14 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
     }
     let result = match &cli.command {
         Command::Build(args) => on_a_runtime(build::run(args, &settings, environment, printer)),
-        Command::Run(args) => on_a_runtime(run::run(args, &settings, environment, printer)),
+        Command::Run(args) => {
+            let mut args = args.clone();
+            if cli.global.store.read_only {
+                // docker run says so of the container's files.
+                args.container.options.add("read-only-rootfs", "true".to_owned());
+            }
+            on_a_runtime(run::run(&args, &settings, environment, printer))
+        }
         Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, *printer)),
         Command::Why(args) => on_a_runtime(why::run(args, &settings, environment, *printer)),
         Command::Cache(args) => cache::run(args, &settings, environment, *printer),

@@ -16,12 +16,12 @@ use super::error::{CommandError, ErrorKind};
 use super::interrupts::Interrupts;
 use super::nodes::{Handed, Names, Nodes};
 use super::store::open;
-use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RunArgs};
+use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RENAMED, RunArgs};
 use crate::ledger::millis;
 use crate::output::Printer;
 use crate::output::entries::EntryInfo;
 use crate::output::summary;
-use crate::settings::{BuildSettings, Environment, ProgressMode, RunSettings, Settings};
+use crate::settings::{BuildSettings, Environment, ProgressMode, RunSettings, Settings, SettingsError};
 
 /// The context where none is named.
 const HERE: &str = ".";
@@ -32,6 +32,7 @@ pub(super) async fn run(
     environment: &Environment,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
+    RunSettings::refuse(&args.container)?;
     args.container.output.as_deref().map_or(Ok(()), Row::check)?;
     match &args.from_cache {
         Some(named) => run_kept(named, args, settings, environment, printer).await,
@@ -48,7 +49,7 @@ async fn run_kept(
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
     let mut interrupts = Interrupts::watch();
-    let build = BuildSettings::resolve(&args.build(HERE), settings, environment)?;
+    let build = resolve(&args.build(HERE), settings, environment)?;
     let is_quiet = shows_nothing(&build, printer);
     let printer = *printer;
     let cache = Cache::open(PlaceArg::Local, settings, printer)?;
@@ -68,7 +69,8 @@ async fn run_kept(
         printer.warn("the entry's flags are left out, for this larder does not know them: give them again");
     }
     let variables = &build.source.variables;
-    let run = RunSettings::of_entry(&args.container, &args.command, &kept, variables, environment)?;
+    let run = RunSettings::of_entry(&args.container, &args.command, &kept, variables, environment)
+        .map_err(CommandError::of_run)?;
     let missing = run.missing_variables();
     if !missing.is_empty() {
         printer.warn(&format!(
@@ -84,6 +86,21 @@ async fn run_kept(
     let mut outcome = Outcome::default();
     run_everywhere(&mut nodes, images, &run, args, environment, &mut outcome, &mut interrupts).await?;
     outcome.end(&nodes, printer)
+}
+
+/// The build of the image; what is wrong with a flag is reported by the name that it has here.
+fn resolve(
+    args: &BuildArgs,
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<BuildSettings, CommandError> {
+    BuildSettings::resolve(args, settings, environment).map_err(|error| match error {
+        SettingsError::Flag { flag, reason } => {
+            let renamed = RENAMED.iter().find(|(name, _)| *name == flag);
+            CommandError::of_run(SettingsError::Flag { flag: renamed.map_or(flag, |(_, here)| here), reason })
+        }
+        error => error.into(),
+    })
 }
 
 /// Whether progress is not wanted; where it is wanted in JSON, all of standard error is.
@@ -108,9 +125,10 @@ async fn run_built(
     let (mut builds, mut runs, mut is_quiet) = (Vec::new(), Vec::new(), false);
     for name in names {
         let args_of_build = BuildArgs { context: name.clone(), ..args_of_build.clone() };
-        let build = BuildSettings::resolve(&args_of_build, settings, environment)?;
+        let build = resolve(&args_of_build, settings, environment)?;
         let (given, variables) = ((settings, environment), &build.source.variables);
-        let run = RunSettings::of_image(&args.container, &args.command, &name, variables, given)?;
+        let run = RunSettings::of_image(&args.container, &args.command, &name, variables, given)
+            .map_err(CommandError::of_run)?;
         if nodes.is_some() {
             check_handing_on(&build, settings)?;
         }

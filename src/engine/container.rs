@@ -1,89 +1,84 @@
 //! Containers: made of an image, run with their output, ended.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error as ApiError;
-use bollard::models::{ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, PortBinding};
+use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
-    StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    StopContainerOptions, WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
+use serde_json::Value;
 
 use super::{Engine, EngineError};
 
 /// How long a container may run.
 const PATIENCE: Duration = Duration::from_hours(24 * 365);
-/// Seconds that a container has to end by itself once it is asked to.
-const GRACE_SECONDS: i32 = 10;
+
+/// Fields of the request that engines ignore before some version of the API, `major.minor`, and what they are.
+const NEWER: [(&str, (usize, usize), &str); 4] = [
+    ("/HostConfig/Annotations", (1, 43), "annotations"),
+    ("/Healthcheck/StartInterval", (1, 44), "an interval of health checks while a container starts"),
+    ("/HostConfig/Mounts/0/VolumeOptions/Subpath", (1, 45), "a part of a volume"),
+    ("/HostConfig/CgroupnsMode", (1, 41), "a choice of the cgroup namespace"),
+];
+/// The same of what a container has in its network.
+const NEWER_IN_NETWORKS: [(&str, (usize, usize), &str); 1] = [("MacAddress", (1, 44), "a MAC address")];
 
 /// What a container is made of. What is not given comes from the image or the engine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ContainerSpec {
-    /// The image's id.
-    pub image: String,
-    /// The container's name.
-    pub name: Option<String>,
-    /// The command, or its arguments where the image has an entrypoint.
-    pub command: Vec<String>,
-    /// Instead of the image's entrypoint; one empty word is none.
-    pub entrypoint: Option<Vec<String>>,
-    /// `NAME=VALUE`.
-    pub env: Vec<String>,
-    /// `SOURCE:PATH[:OPTIONS]`, of which the source is an absolute path or a volume's name.
-    pub binds: Vec<String>,
-    /// Paths that get a volume of their own.
-    pub volumes: Vec<String>,
-    /// Ports that can be reached from outside.
-    pub ports: Vec<Port>,
-    /// Graphics processors.
-    pub gpus: Option<Gpus>,
-    /// `bridge`, `host`, `none`, `container:NAME` or a network's name.
-    pub network: Option<String>,
-    /// Bytes of `/dev/shm`.
-    pub shm_size: Option<u64>,
-    /// User and perhaps group.
-    pub user: Option<String>,
-    /// The working directory.
-    pub working_dir: Option<String>,
-    /// `private`, `shareable`, `host` or `container:NAME`.
-    pub ipc: Option<String>,
-    /// Devices of the engine's machine.
-    pub devices: Vec<Device>,
+    name: Option<String>,
+    /// The body of `POST /containers/create`, in the words of the Engine API.
+    request: Value,
 }
 
-/// A port of a container that can be reached from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
-    /// `PORT/PROTOCOL` in the container.
-    pub inside: String,
-    /// The address on the engine's machine; empty for all.
-    pub address: String,
-    /// The port there; empty for any that is free.
-    pub outside: String,
-}
+impl ContainerSpec {
+    /// A container of this name and this body of `POST /containers/create`, which is an object.
+    pub fn new(name: Option<String>, request: Value) -> Self {
+        Self { name, request }
+    }
 
-/// A device of the engine's machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Its path there.
-    pub outside: String,
-    /// Its path in the container.
-    pub inside: String,
-    /// Some of `r`, `w` and `m`.
-    pub permissions: String,
-}
+    /// The same, of the image with this id.
+    #[must_use]
+    pub fn of_image(mut self, image: &str) -> Self {
+        self.request["Image"] = image.into();
+        self
+    }
 
-/// Which graphics processors.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gpus {
-    /// So many; -1 is all.
-    Count(i64),
-    /// These.
-    Ids(Vec<String>),
+    /// Puts texts in front of those in a field.
+    pub fn put_first(&mut self, field: &str, texts: Vec<String>) {
+        let all: Vec<String> = texts.into_iter().chain(self.texts(field).map(str::to_owned)).collect();
+        if !all.is_empty() {
+            self.request[field] = all.into();
+        }
+    }
+
+    /// The texts in a field.
+    pub fn texts(&self, field: &str) -> impl Iterator<Item = &str> {
+        self.request[field].as_array().into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// What of it the engine is sent.
+    #[cfg(test)]
+    pub(crate) fn sent(&self) -> Value {
+        let sent = body(self).unwrap();
+        let (attach_stdout, attach_stderr) = (None, None);
+        serde_json::to_value(ContainerCreateBody { attach_stdout, attach_stderr, ..sent }).unwrap()
+    }
+
+    /// What an engine with this API would ignore.
+    fn ignored_by(&self, api: (usize, usize)) -> Option<&'static str> {
+        let of_networks = self.request["NetworkingConfig"]["EndpointsConfig"].as_object();
+        let in_networks =
+            |field: &str| of_networks.is_some_and(|all| all.values().any(|one| one.get(field).is_some()));
+        let given = NEWER.iter().filter(|(place, ..)| self.request.pointer(place).is_some());
+        let given = given.chain(NEWER_IN_NETWORKS.iter().filter(|(field, ..)| in_networks(field)));
+        given.filter(|(_, since, _)| api < *since).map(|(_, _, what)| *what).next()
+    }
 }
 
 /// Where a container writes to.
@@ -117,7 +112,12 @@ impl Engine {
             None => CreateContainerOptionsBuilder::default().build(),
         };
         let docker = self.docker.clone().with_timeout(PATIENCE);
-        let id = docker.create_container(Some(options), body(spec)).await.map_err(failed)?.id;
+        let api = docker.client_version();
+        if let Some(what) = spec.ignored_by((api.major_version, api.minor_version)) {
+            return Err(EngineError::TooOld(what));
+        }
+        let id =
+            docker.create_container(Some(options), body(spec).map_err(failed)?).await.map_err(failed)?.id;
         let inspected = docker.inspect_container(&id, None).await.map_err(failed)?;
         let name = inspected.name.unwrap_or_default().trim_start_matches('/').to_owned();
         Ok(Container { docker, id, name })
@@ -156,14 +156,13 @@ impl Container {
         }
     }
 
-    /// Asks it to end, and ends it after ten seconds.
+    /// Asks it to end, and ends it after ten seconds, or as many as it was made with.
     ///
     /// # Errors
     ///
     /// Fails when the engine refuses.
     pub async fn stop(&self) -> Result<(), EngineError> {
-        let grace = StopContainerOptionsBuilder::default().t(GRACE_SECONDS).build();
-        let stopped = self.docker.stop_container(&self.id, Some(grace)).await;
+        let stopped = self.docker.stop_container(&self.id, None::<StopContainerOptions>).await;
         stopped.map_err(|error| EngineError::new("to stopping a container", error))
     }
 
@@ -179,49 +178,8 @@ impl Container {
     }
 }
 
-fn body(spec: &ContainerSpec) -> ContainerCreateBody {
-    let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
-    let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
-    for Port { inside, address, outside } in &spec.ports {
-        let binding = PortBinding { host_ip: Some(address.clone()), host_port: Some(outside.clone()) };
-        bindings.entry(inside.clone()).or_default().get_or_insert_default().push(binding);
-    }
-    let gpus = spec.gpus.as_ref().map(|gpus| {
-        let (count, device_ids) = match gpus {
-            Gpus::Count(count) => (Some(*count), None),
-            Gpus::Ids(ids) => (None, Some(ids.clone())),
-        };
-        let capabilities = Some(vec![vec!["gpu".to_owned()]]);
-        vec![DeviceRequest { count, device_ids, capabilities, ..DeviceRequest::default() }]
-    });
-    let devices = spec.devices.iter().map(|device| DeviceMapping {
-        path_on_host: Some(device.outside.clone()),
-        path_in_container: Some(device.inside.clone()),
-        cgroup_permissions: Some(device.permissions.clone()),
-    });
-    let host = HostConfig {
-        binds: some(&spec.binds),
-        port_bindings: (!bindings.is_empty()).then_some(bindings),
-        device_requests: gpus,
-        devices: (!spec.devices.is_empty()).then(|| devices.collect()),
-        network_mode: spec.network.clone(),
-        ipc_mode: spec.ipc.clone(),
-        shm_size: spec.shm_size.and_then(|size| i64::try_from(size).ok()),
-        ..HostConfig::default()
-    };
-    ContainerCreateBody {
-        image: Some(spec.image.clone()),
-        cmd: some(&spec.command),
-        entrypoint: spec.entrypoint.clone(),
-        env: some(&spec.env),
-        volumes: some(&spec.volumes),
-        exposed_ports: (!spec.ports.is_empty())
-            .then(|| spec.ports.iter().map(|port| port.inside.clone()).collect()),
-        user: spec.user.clone(),
-        working_dir: spec.working_dir.clone(),
-        attach_stdout: Some(true),
-        attach_stderr: Some(true),
-        host_config: Some(host),
-        ..ContainerCreateBody::default()
-    }
+/// The request with what larder itself needs.
+fn body(spec: &ContainerSpec) -> Result<ContainerCreateBody, ApiError> {
+    let body: ContainerCreateBody = serde_json::from_value(spec.request.clone())?;
+    Ok(ContainerCreateBody { attach_stdout: Some(true), attach_stderr: Some(true), ..body })
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bollard::errors::Error as ApiError;
 use bollard::{ClientVersion, Docker};
 
-pub use container::{Container, ContainerSpec, Device, Gpus, Port, Stream};
+pub use container::{Container, ContainerSpec, Stream};
 pub use data_root::{DataRoot, LayerReader};
 pub use image::{Image, ImageStore};
 pub use push::PushProgress;
@@ -53,6 +53,9 @@ pub enum EngineError {
         /// How long.
         after: Duration,
     },
+    /// It would ignore something.
+    #[error("the engine is too old for {0}")]
+    TooOld(&'static str),
     /// It gave no answer that makes sense.
     #[error("the engine did not answer {what}")]
     Failed {

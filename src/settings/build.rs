@@ -117,7 +117,8 @@ impl BuildSettings {
             both.source.platform.clear();
         }
         let is_typed = |flag: &str| named_image::is_typed(flag, args);
-        Self::of_flags(&both, &settings, environment).map_err(|error| error.of_image(file, name, is_typed))
+        Self::of_flags(&both, &settings, environment)
+            .map_err(|error| error.of_image(file, name, is_typed, named_image::keys))
     }
 
     fn of_flags(

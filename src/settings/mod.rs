@@ -19,6 +19,7 @@ mod mounts;
 mod named_image;
 mod output;
 mod precedence;
+mod run_of_image;
 mod size;
 mod source;
 mod store;
@@ -174,14 +175,23 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
-    /// The same, as a fault of the image that the file describes, unless a flag that was typed is at fault.
-    fn of_image(self, file: &config_file::ConfigFile, name: &str, is_typed: impl Fn(&str) -> bool) -> Self {
+    /// The same, as a fault of the image that the file describes, unless a flag that was typed is at fault. `keys` returns
+    /// where the value of a flag is written there.
+    fn of_image(
+        self,
+        file: &config_file::ConfigFile,
+        name: &str,
+        is_typed: impl Fn(&str) -> bool,
+        keys: impl Fn(&str) -> Vec<String>,
+    ) -> Self {
         match self {
             Self::Context { .. } => file.fault_of_image(name, &["context"], self),
-            Self::Flag { flag, ref reason } if !is_typed(flag) => match named_image::keys(flag) {
-                [] => file.fault_of_image(name, &[], self),
-                keys => file.fault_of_image(name, keys, reason),
-            },
+            Self::Flag { flag, ref reason } if !is_typed(flag) => {
+                let keys = keys(flag);
+                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                let reason: &dyn std::fmt::Display = if keys.is_empty() { &self } else { reason };
+                file.fault_of_image(name, &keys, reason)
+            }
             error => error,
         }
     }

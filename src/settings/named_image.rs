@@ -27,8 +27,9 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::additional_context;
+use super::run_of_image::RunOfImage;
 use super::source::is_remote;
-use crate::cli::{BuildArgs, ContainerArgs, SourceArgs};
+use crate::cli::{BuildArgs, ContainerOptions, SourceArgs, StepArgs};
 use crate::registry::ImageRef;
 
 /// An image that is built and run by its name.
@@ -56,6 +57,18 @@ pub(super) struct NamedImage {
     secrets: Vec<String>,
     /// Labels of the image.
     labels: BTreeMap<String, String>,
+    /// Network of RUN steps: default, none or host. That of the container is `run.network`.
+    network: Option<String>,
+    /// Hosts in /etc/hosts of RUN steps, as `HOST:IP`.
+    add_hosts: Vec<String>,
+    /// Size of /dev/shm in RUN steps, such as `64m`.
+    shm_size: Option<String>,
+    /// Limits of RUN steps, as `NAME=SOFT[:HARD]`.
+    ulimits: Vec<String>,
+    /// Parent cgroup of RUN steps.
+    cgroup_parent: Option<String>,
+    /// What a build may not do by itself: network.host or security.insecure.
+    allow: Vec<String>,
     /// What it is made for: part of the key, arguments of the build, environment of a run.
     additional_context: Option<BTreeMap<String, String>>,
     /// How it is run.
@@ -72,37 +85,6 @@ pub(super) struct NamedImage {
     pub(super) max_mount_size: Option<String>,
 }
 
-/// How an image is run.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields, expecting = "a mapping")]
-pub(super) struct RunOfImage {
-    /// The command, or the arguments of the image's entrypoint.
-    command: Vec<String>,
-    /// Variables; one without a value comes from the environment.
-    env: BTreeMap<String, Option<String>>,
-    /// Directories and volumes, as `SOURCE:PATH[:OPTIONS]`; directories relative to this file.
-    volumes: Vec<String>,
-    /// Ports, as `[[IP:]PORT:]PORT[/PROTOCOL]`.
-    publish: Vec<String>,
-    /// Graphics processors: `all`, a count, or `device=ID[,ID]`.
-    gpus: Option<String>,
-    /// Network of the container.
-    network: Option<String>,
-    /// Size of /dev/shm, such as `8g`.
-    shm_size: Option<String>,
-    /// Program to run instead of the image's entrypoint.
-    entrypoint: Option<String>,
-    /// User and perhaps group.
-    user: Option<String>,
-    /// Working directory.
-    workdir: Option<String>,
-    /// IPC namespace: private, shareable, host or container:NAME.
-    ipc: Option<String>,
-    /// Devices of the engine's machine, as `DEVICE[:PATH[:rwm]]`.
-    devices: Vec<String>,
-}
-
 /// Flags of a build whose values a file can hold, and whether one was typed.
 pub(super) fn is_typed(flag: &str, typed: &BuildArgs) -> bool {
     let SourceArgs { build_arg, platform, build_context, secret, label, additional_context, .. } =
@@ -115,41 +97,33 @@ pub(super) fn is_typed(flag: &str, typed: &BuildArgs) -> bool {
         "secret" => !secret.is_empty(),
         "label" => !label.is_empty(),
         "additional-context" => additional_context.is_some(),
+        "network" => typed.steps.network.is_some(),
+        "add-host" => !typed.steps.add_host.is_empty(),
+        "shm-size" => typed.steps.shm_size.is_some(),
+        "ulimit" => !typed.steps.ulimit.is_empty(),
+        "allow" => !typed.steps.allow.is_empty(),
         _ => true,
     }
 }
 
 /// Where the value of a flag is written in the description of an image; empty if it cannot be.
-pub(super) fn keys(flag: &str) -> &'static [&'static str] {
-    match flag {
-        "tag" => &["names"],
-        "build-arg" => &["args"],
-        "platform" => &["platforms"],
-        "build-context" => &["build_contexts"],
-        "secret" => &["secrets"],
-        "label" => &["labels"],
-        "additional-context" => &["additional_context"],
-        "env" => &["run", "env"],
-        "volume" => &["run", "volumes"],
-        "publish" => &["run", "publish"],
-        "device" => &["run", "devices"],
-        "gpus" => &["run", "gpus"],
-        "shm-size" => &["run", "shm_size"],
-        _ => &[],
-    }
-}
-
-/// Flags of a run whose values a file can hold, and whether one was typed.
-pub(super) fn is_typed_of_run(flag: &str, typed: &ContainerArgs) -> bool {
-    match flag {
-        "env" => !typed.env.is_empty(),
-        "volume" => !typed.volume.is_empty(),
-        "publish" => !typed.publish.is_empty(),
-        "device" => !typed.device.is_empty(),
-        "gpus" => typed.gpus.is_some(),
-        "shm-size" => typed.shm_size.is_some(),
-        _ => true,
-    }
+pub(super) fn keys(flag: &str) -> Vec<String> {
+    let key = match flag {
+        "tag" => "names",
+        "build-arg" => "args",
+        "platform" => "platforms",
+        "build-context" => "build_contexts",
+        "secret" => "secrets",
+        "label" => "labels",
+        "additional-context" => "additional_context",
+        "network" => "network",
+        "add-host" => "add_hosts",
+        "shm-size" => "shm_size",
+        "ulimit" => "ulimits",
+        "allow" => "allow",
+        _ => return Vec::new(),
+    };
+    vec![key.to_owned()]
 }
 
 impl NamedImage {
@@ -198,6 +172,15 @@ impl NamedImage {
             additional_context: typed.source.additional_context.clone().or(additional_context),
             ..typed.source.clone()
         };
+        let steps = &typed.steps;
+        let steps = StepArgs {
+            network: steps.network.clone().or_else(|| self.network.clone()),
+            add_host: [&self.add_hosts[..], &steps.add_host].concat(),
+            shm_size: steps.shm_size.clone().or_else(|| self.shm_size.clone()),
+            ulimit: [&self.ulimits[..], &steps.ulimit].concat(),
+            cgroup_parent: steps.cgroup_parent.clone().or_else(|| self.cgroup_parent.clone()),
+            allow: [&self.allow[..], &steps.allow].concat(),
+        };
         // By its own name it could only be meant for Docker Hub.
         let is_called_so = self.names.is_empty() && !typed.push;
         let names = if is_called_so { vec![name.to_owned()] } else { self.names.clone() };
@@ -207,35 +190,15 @@ impl NamedImage {
                 .as_deref()
                 .map_or_else(|| in_directory(directory, Path::new("")), |place| located(directory, place)),
             source,
+            steps,
             tag: first(&typed.tag, &names),
             ..typed.clone()
         }
     }
 
-    /// Its runs as flags, with their command; paths are relative to `directory`.
-    pub(super) fn container(&self, directory: &Path) -> (ContainerArgs, &[String]) {
-        let run = self.run.clone();
-        let volumes = run.volumes.into_iter().map(|volume| match volume.split_once(':') {
-            Some((outside, rest)) if outside.starts_with('.') => {
-                format!("{}:{rest}", in_directory(directory, Path::new(outside)))
-            }
-            _ => volume,
-        });
-        let args = ContainerArgs {
-            env: variables(&run.env),
-            volume: volumes.collect(),
-            publish: run.publish,
-            device: run.devices,
-            gpus: run.gpus,
-            network: run.network,
-            shm_size: run.shm_size,
-            entrypoint: run.entrypoint,
-            user: run.user,
-            workdir: run.workdir,
-            ipc: run.ipc,
-            ..ContainerArgs::default()
-        };
-        (args, &self.run.command)
+    /// The options of its runs, with paths as they are written, and the command.
+    pub(super) fn container(&self) -> (ContainerOptions, &[String]) {
+        (self.run.options.clone(), &self.run.command)
     }
 }
 
@@ -359,12 +322,15 @@ mod tests {
             "run:\n  command: [python, run.py]\n  env: {A: '1', B: null}\n  gpus: all\n  shm_size: 8g\n  \
              volumes: [./data:/data, cache:/cache]\n",
         );
-        let (args, command) = image.container(Path::new("/shop"));
-        assert_eq!(
-            (command, &args.env[..]),
-            (&["python".to_owned(), "run.py".to_owned()][..], &["A=1".to_owned(), "B".to_owned()][..])
-        );
-        assert_eq!((args.gpus.as_deref(), args.shm_size.as_deref()), (Some("all"), Some("8g")));
-        assert_eq!(args.volume, ["/shop/./data:/data", "cache:/cache"]);
+        let (options, command) = image.container();
+        assert_eq!(command, ["python", "run.py"]);
+        for (name, expected) in [
+            ("env", &["A=1", "B"][..]),
+            ("gpus", &["all"]),
+            ("shm-size", &["8g"]),
+            ("volume", &["./data:/data", "cache:/cache"]),
+        ] {
+            assert_eq!(options.get(name), expected, "{name}");
+        }
     }
 }

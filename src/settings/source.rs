@@ -410,7 +410,7 @@ const ULIMITS: [&str; 15] = [
     "stack",
 ];
 
-fn is_ulimit(limit: &str) -> bool {
+pub(super) fn is_ulimit(limit: &str) -> bool {
     // No limit is the highest one.
     let number = |text: &str| if text == "-1" { Some(u64::MAX) } else { text.parse::<u64>().ok() };
     limit.split_once('=').is_some_and(|(name, range)| {
@@ -425,21 +425,25 @@ pub(super) fn size(flag: &'static str, text: &str) -> Result<u64, SettingsError>
     bytes(text).ok_or_else(|| SettingsError::flag(flag, format!("`{text}` is no size such as 64m or 1g")))
 }
 
-/// A size in bytes with Docker's binary suffixes: `64m`, `1g`, `512`.
-fn bytes(text: &str) -> Option<u64> {
+/// A size in bytes with Docker's binary suffixes: `64m`, `1g`, `1.5GiB`, `512`.
+pub(super) fn bytes(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
-    let lower = lower.strip_suffix('b').unwrap_or(&lower);
-    let split = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
+    let split = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
     let (number, suffix) = lower.split_at(split);
-    let shift = match suffix {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
+    let shift = match suffix.trim_start() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        "p" | "pb" | "pib" => 50,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    // More digits are below a byte.
+    let (fraction, digits) = (&fraction[..fraction.len().min(9)], u32::try_from(fraction.len().min(9)).ok()?);
+    let part = if digits == 0 { 0 } else { (fraction.parse::<u128>().ok()? << shift) / 10_u128.pow(digits) };
+    whole.parse::<u64>().ok()?.checked_mul(1 << shift)?.checked_add(u64::try_from(part).ok()?)
 }
 
 fn entitlements(args: &StepArgs) -> Result<Vec<String>, SettingsError> {
@@ -462,9 +466,17 @@ mod tests {
 
     #[test]
     fn sizes_take_dockers_suffixes() {
-        for (text, expected) in
-            [("64m", Some(64 << 20)), ("1GB", Some(1 << 30)), ("512", Some(512)), ("x", None), ("1q", None)]
-        {
+        for (text, expected) in [
+            ("64m", Some(64 << 20)),
+            ("1GB", Some(1 << 30)),
+            ("512", Some(512)),
+            ("1.5GiB", Some(3 << 29)),
+            ("0.5k", Some(512)),
+            ("x", None),
+            ("1q", None),
+            ("1.2.3", None),
+            ("-1", None),
+        ] {
             assert_eq!(bytes(text), expected, "{text}");
         }
     }

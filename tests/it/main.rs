@@ -13,6 +13,7 @@ mod bad_input;
 mod bases;
 mod cache;
 mod cancelling;
+mod containers;
 mod differential;
 mod direct_server;
 mod dirs;

@@ -376,7 +376,7 @@ fn the_container_is_what_was_asked_for_and_its_status_is_ours() {
     assert_eq!(run.stdout.lines().count(), 20_000);
     assert_eq!(run.stdout.lines().last(), Some("line 19999 of many"));
 
-    context.larder(&["run", ".", "--", "no-such-program"]).failure(1, "the image cannot be run");
+    context.larder(&["run", ".", "--", "no-such-program"]).failure(127, "the container cannot be run");
     context.larder(&["run", "-p", "nowhere:x", "."]).failure(2, "--publish");
     context.larder(&["run", "--gpus", "some", "."]).failure(2, "--gpus");
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN false\n"));

@@ -1,8 +1,20 @@
 //! What is wrong with a flag, a variable, a file or an address.
 
-use super::usage::help_of;
+use super::usage::{help_of, help_of_command};
 use super::{CommandError, chain};
 use crate::settings::SettingsError;
+
+impl CommandError {
+    /// The error of a flag of `larder run`, some of which mean something else elsewhere.
+    pub(crate) fn of_run(error: SettingsError) -> Self {
+        match &error {
+            SettingsError::Flag { flag, .. } => {
+                Self::config_line(chain(&error)).hints(help_of_command("run", flag))
+            }
+            _ => error.into(),
+        }
+    }
+}
 
 impl From<SettingsError> for CommandError {
     fn from(error: SettingsError) -> Self {

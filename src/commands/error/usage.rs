@@ -45,6 +45,15 @@ fn subcommand(arguments: &[OsString]) -> Option<String> {
 
 /// What the help says of a flag: `--secret <SECRET>: Hand a secret to …`.
 pub(super) fn help_of(flag: &str) -> Option<String> {
+    help_among(flag, |_| true)
+}
+
+/// What the help of a subcommand says of a flag.
+pub(super) fn help_of_command(command: &str, flag: &str) -> Option<String> {
+    help_among(flag, |name| name == command)
+}
+
+fn help_among(flag: &str, is_meant: impl Fn(&str) -> bool) -> Option<String> {
     let mut cli = Cli::command();
     cli.build();
     let arguments = |command: &Command| command.get_arguments().cloned().collect::<Vec<Arg>>();
@@ -52,7 +61,11 @@ pub(super) fn help_of(flag: &str) -> Option<String> {
         let lower = command.get_subcommands().flat_map(arguments);
         arguments(command).into_iter().chain(lower).collect::<Vec<Arg>>()
     };
-    let known = cli.get_subcommands().flat_map(below).chain(arguments(&cli));
+    let known = cli
+        .get_subcommands()
+        .filter(|command| is_meant(command.get_name()))
+        .flat_map(below)
+        .chain(arguments(&cli));
     let argument = known.into_iter().find(|argument| argument.get_long() == Some(flag))?;
     Some(format!("{argument}: {}", argument.get_help()?))
 }
@@ -107,5 +120,9 @@ mod tests {
             assert!(help.starts_with(&format!("--{flag} <")) && help.contains(">: "), "{help}");
         }
         assert_eq!(help_of("nonesuch"), None);
+        for (command, expected) in [("build", "RUN steps"), ("run", "Network of the container")] {
+            let help = help_of_command(command, "network").unwrap_or_default();
+            assert!(help.contains(expected), "{command}: {help}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::commands::error::{CommandError, chain};
+use crate::commands::error::{CommandError, ErrorKind, chain};
 use crate::commands::interrupts::Interrupts;
 use crate::engine::{Container, ContainerSpec, Engine, EngineError, Stream};
 use crate::output::Printer;
@@ -125,6 +125,35 @@ async fn attended(
 }
 
 fn failed(error: &EngineError) -> CommandError {
-    CommandError::build(format!("the image cannot be run: {}", chain(error)))
-        .hint("larder run --help lists what a container can be given")
+    let cause = format!("the container cannot be run: {}", chain(error));
+    let status = status_of(&cause);
+    let hint = match status {
+        NOT_FOUND => "name a program that the image has; --entrypoint stands in for the image's own",
+        NOT_INVOKED => "a program has to be a file that the container's user may execute",
+        _ => "larder run --help lists what a container can be given",
+    };
+    CommandError { kind: ErrorKind::Container(status), cause, hints: vec![hint.to_owned()] }
+}
+
+/// The engine is at fault, or what the container was given.
+const NOT_STARTED: u8 = 125;
+/// The command cannot be invoked.
+const NOT_INVOKED: u8 = 126;
+/// The command was not found.
+const NOT_FOUND: u8 = 127;
+
+/// What docker run ends with for this error, whose words are all that tells: `runStartContainerErr` of docker/cli.
+fn status_of(error: &str) -> u8 {
+    let says = |words: &[&str]| words.iter().any(|words| error.contains(words));
+    if says(&[
+        "executable file not found",
+        "no such file or directory",
+        "system cannot find the file specified",
+    ]) {
+        NOT_FOUND
+    } else if says(&["permission denied", "is a directory"]) {
+        NOT_INVOKED
+    } else {
+        NOT_STARTED
+    }
 }

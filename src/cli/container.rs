@@ -1,0 +1,349 @@
+//! The container of `larder run`: `docker run`'s options, as a table.
+//!
+//! The names, short forms and arities are those of docker/cli's `cli/command/container/opts.go`. What each value means
+//! is decided by `settings::container`; `docs/run.md` lists all of them.
+
+use std::collections::BTreeMap;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+/// How often an option can be given, and with what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arity {
+    /// On or off: `--init`, `--init=false`.
+    Switch,
+    /// One value; what is typed replaces what is written elsewhere.
+    Once,
+    /// Any number of values; what is typed is added to what is written elsewhere.
+    Many,
+}
+
+/// An option of `docker run` that `larder run` takes.
+#[derive(Debug)]
+pub struct ContainerOption {
+    /// Its name, without dashes.
+    pub name: &'static str,
+    /// How often it can be given.
+    pub arity: Arity,
+    value: &'static str,
+    short: Option<char>,
+    alias: Option<&'static str>,
+    help: &'static str,
+}
+
+impl ContainerOption {
+    const fn new(name: &'static str, arity: Arity, value: &'static str, help: &'static str) -> Self {
+        Self { name, arity, value, short: None, alias: None, help }
+    }
+
+    const fn short(self, short: char) -> Self {
+        Self { short: Some(short), ..self }
+    }
+
+    const fn alias(self, alias: &'static str) -> Self {
+        Self { alias: Some(alias), ..self }
+    }
+
+    /// Its help text.
+    pub fn help(&self) -> &'static str {
+        self.help
+    }
+
+    fn arg(&self) -> Arg {
+        let arg = Arg::new(self.name).long(self.name).help(self.help);
+        let arg = match self.arity {
+            Arity::Switch => arg
+                .value_name("BOOL")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .value_parser(PossibleValuesParser::new(["true", "false"]))
+                .hide_possible_values(true),
+            Arity::Once => arg.value_name(self.value).allow_negative_numbers(true),
+            Arity::Many => arg.value_name(self.value).action(ArgAction::Append),
+        };
+        let arg = match self.short {
+            Some(short) => arg.short(short),
+            None => arg,
+        };
+        match self.alias {
+            Some(alias) => arg.alias(alias),
+            None => arg,
+        }
+    }
+}
+
+const fn switch(name: &'static str, help: &'static str) -> ContainerOption {
+    ContainerOption::new(name, Arity::Switch, "BOOL", help)
+}
+
+const fn once(name: &'static str, value: &'static str, help: &'static str) -> ContainerOption {
+    ContainerOption::new(name, Arity::Once, value, help)
+}
+
+const fn many(name: &'static str, value: &'static str, help: &'static str) -> ContainerOption {
+    ContainerOption::new(name, Arity::Many, value, help)
+}
+
+/// The options of `docker run` that describe a container.
+pub static OPTIONS: &[ContainerOption] = &[
+    many("env-file", "FILE", "Set the variables that a file lists, one a line"),
+    many("env", "NAME[=VALUE]", "Set a variable; without a value it comes from the environment").short('e'),
+    many("volume", "SOURCE:PATH[:OPTIONS]", "Mount a directory or a volume").short('v'),
+    many("mount", "FIELDS", "Mount a directory, a volume or a tmpfs: type=bind,source=DIR,target=PATH,readonly"),
+    many("tmpfs", "PATH[:OPTIONS]", "Mount a tmpfs"),
+    many("volumes-from", "CONTAINER[:OPTIONS]", "Mount the volumes of another container"),
+    once("volume-driver", "DRIVER", "Driver of the volumes that --volume names"),
+    many("publish", "[[IP:]PORT:]PORT[/PROTOCOL]", "Publish a port or a range of ports").short('p'),
+    switch("publish-all", "Publish all exposed ports").short('P'),
+    many("expose", "PORT[/PROTOCOL]", "Expose a port or a range of ports"),
+    once("gpus", "GPUS", "Graphics processors: all, a count, device=ID[,ID], or fields such as count=2,capabilities=utility"),
+    many("device", "DEVICE[:PATH[:rwm]]", "Add a device of the engine's machine, or one of CDI: VENDOR/CLASS=NAME"),
+    many("device-cgroup-rule", "RULE", "Allow devices by number, e.g. 'c 226:* rwm'"),
+    once("user", "USER[:GROUP]", "User and perhaps group").short('u'),
+    many("group-add", "GROUP", "Add the user to a group of the image, by name or number"),
+    once("workdir", "DIR", "Working directory").short('w'),
+    once("entrypoint", "PROGRAM", "Program to run instead of the image's entrypoint"),
+    once("hostname", "NAME", "Host name"),
+    once("domainname", "NAME", "NIS domain name"),
+    switch("init", "Run an init that forwards signals and reaps processes"),
+    once("stop-signal", "SIGNAL", "Signal that asks the container to end"),
+    once("stop-timeout", "SECONDS", "Seconds that it then has to end [default: 10]"),
+    many("label", "NAME[=VALUE]", "Set a label of the container; --build-label sets one of the image").short('l'),
+    many("label-file", "FILE", "Set the labels that a file lists, one a line"),
+    many("annotation", "NAME=VALUE", "Set an annotation for the runtime"),
+    // Rights.
+    many("cap-add", "CAPABILITY", "Add a capability, e.g. SYS_PTRACE, or ALL"),
+    many("cap-drop", "CAPABILITY", "Drop a capability, or ALL"),
+    switch("privileged", "Give all capabilities and devices of the engine's machine"),
+    many("security-opt", "OPTION", "seccomp=unconfined, seccomp=FILE, apparmor=PROFILE, label=…, no-new-privileges, systempaths=unconfined"),
+    switch("read-only-rootfs", "Mount the image's file system read-only; --read-only does the same, and saves nothing in the cache"),
+    // Namespaces.
+    once("ipc", "MODE", "IPC namespace: none, private, shareable, host or container:NAME"),
+    once("pid", "MODE", "PID namespace: host or container:NAME"),
+    once("uts", "MODE", "UTS namespace: host"),
+    once("userns", "MODE", "User namespace: host"),
+    once("cgroupns", "MODE", "Cgroup namespace: host or private"),
+    once("cgroup-parent", "CGROUP", "Parent cgroup"),
+    once("runtime", "RUNTIME", "Runtime of the engine"),
+    many("sysctl", "NAME=VALUE", "Set a kernel parameter of the container's namespaces"),
+    // Network.
+    once("network", "NETWORK", "Network of the container: bridge, host, none, container:NAME or a network's name; --build-network is that of RUN steps").alias("net"),
+    many("network-alias", "NAME", "Further name of the container in its network").alias("net-alias"),
+    once("ip", "ADDRESS", "IPv4 address in its network"),
+    once("ip6", "ADDRESS", "IPv6 address in its network"),
+    many("link-local-ip", "ADDRESS", "Link-local address"),
+    once("mac-address", "ADDRESS", "MAC address"),
+    many("link", "CONTAINER[:ALIAS]", "Make another container known by name"),
+    many("add-host", "HOST:IP", "Add a host to /etc/hosts; the address may be host-gateway"),
+    many("dns", "ADDRESS", "DNS server"),
+    many("dns-option", "OPTION", "Option of the resolver").alias("dns-opt"),
+    many("dns-search", "DOMAIN", "Domain in which names are looked up; . is none"),
+    // Resources.
+    once("shm-size", "SIZE", "Size of /dev/shm, e.g. 8g"),
+    once("memory", "SIZE", "Limit the memory, e.g. 4g").short('m'),
+    once("memory-reservation", "SIZE", "Memory that is left to it when memory is short"),
+    once("memory-swap", "SIZE", "Limit memory and swap together; -1 is no limit"),
+    once("memory-swappiness", "PERCENT", "How readily memory is swapped, 0 to 100"),
+    switch("oom-kill-disable", "Do not kill it when memory is short"),
+    once("oom-score-adj", "SCORE", "How readily it is killed when memory is short, -1000 to 1000"),
+    once("cpus", "COUNT", "Limit the processors, e.g. 1.5"),
+    once("cpuset-cpus", "CPUS", "Processors to run on, e.g. 0-3,8"),
+    once("cpuset-mems", "NODES", "Memory nodes to use, e.g. 0,1"),
+    once("cpu-shares", "SHARES", "Relative weight on the processors").short('c'),
+    once("cpu-period", "MICROSECONDS", "Period of the scheduler"),
+    once("cpu-quota", "MICROSECONDS", "Time in each period"),
+    once("cpu-rt-period", "MICROSECONDS", "Period of the real-time scheduler"),
+    once("cpu-rt-runtime", "MICROSECONDS", "Real time in each period"),
+    once("pids-limit", "COUNT", "Limit the processes; -1 is no limit"),
+    many("ulimit", "NAME=SOFT[:HARD]", "Set a limit of its processes; --build-ulimit is that of RUN steps"),
+    once("blkio-weight", "WEIGHT", "Relative weight on block devices, 10 to 1000"),
+    many("blkio-weight-device", "DEVICE:WEIGHT", "The same on one device"),
+    many("device-read-bps", "DEVICE:SIZE", "Limit reading, bytes a second"),
+    many("device-write-bps", "DEVICE:SIZE", "Limit writing, bytes a second"),
+    many("device-read-iops", "DEVICE:COUNT", "Limit reading, operations a second"),
+    many("device-write-iops", "DEVICE:COUNT", "Limit writing, operations a second"),
+    many("storage-opt", "NAME=VALUE", "Option of the storage driver, e.g. size=20G"),
+    once("log-driver", "DRIVER", "Where the engine keeps the output"),
+    many("log-opt", "NAME=VALUE", "Option of the log driver"),
+    // Health checks.
+    once("health-cmd", "COMMAND", "Command that checks the container's health"),
+    once("health-interval", "DURATION", "Time between two checks"),
+    once("health-timeout", "DURATION", "Time that a check may take"),
+    once("health-start-period", "DURATION", "Time during which failures do not count"),
+    once("health-start-interval", "DURATION", "Time between two checks meanwhile"),
+    once("health-retries", "COUNT", "Failures in a row that make it unhealthy"),
+    switch("no-healthcheck", "Run no health check of the image"),
+];
+
+/// An option of `docker run` that is refused.
+#[derive(Debug)]
+pub struct RefusedOption {
+    /// Its name, without dashes.
+    pub name: &'static str,
+    short: Option<char>,
+    /// Why.
+    pub reason: &'static str,
+    /// What to do instead.
+    pub instead: &'static str,
+}
+
+const fn refused(name: &'static str, reason: &'static str, instead: &'static str) -> RefusedOption {
+    RefusedOption { name, short: None, reason, instead }
+}
+
+const LEAVE_IT_OUT: &str = "leave it out";
+const NO_TERMINAL: &str = "a container of larder run has no terminal and no input";
+const WINDOWS: &str = "it exists for Windows containers only";
+
+/// The options of `docker run` that `larder run` refuses, each with the reason.
+pub static REFUSED: &[RefusedOption] = &[
+    RefusedOption {
+        short: Some('a'),
+        ..refused("attach", "standard output and error are always attached", LEAVE_IT_OUT)
+    },
+    RefusedOption {
+        short: Some('d'),
+        ..refused(
+            "detach",
+            "larder run ends with the container's exit status",
+            "docker run --detach with the name that --tag gives the image",
+        )
+    },
+    RefusedOption {
+        short: Some('i'),
+        ..refused("interactive", NO_TERMINAL, "docker run -it with the name that --tag gives the image")
+    },
+    refused("tty", NO_TERMINAL, "docker run -it with the name that --tag gives the image"),
+    refused("detach-keys", NO_TERMINAL, LEAVE_IT_OUT),
+    refused("sig-proxy", "an interrupt always stops the container", LEAVE_IT_OUT),
+    refused("cidfile", "a container can be known by a name beforehand", "--name NAME"),
+    refused("restart", "a container runs once, and its exit status is that of larder run", LEAVE_IT_OUT),
+    RefusedOption {
+        short: Some('q'),
+        ..refused("quiet", "nothing is pulled that would be shown", "--progress quiet hides the build")
+    },
+    refused(
+        "disable-content-trust",
+        "images are built or taken from a cache, so Docker Content Trust does not apply",
+        LEAVE_IT_OUT,
+    ),
+    refused(
+        "kernel-memory",
+        "kernels and engines have dropped it",
+        "--memory counts the kernel's memory, too",
+    ),
+    refused(
+        "use-api-socket",
+        "the engine's socket is the machine's root",
+        "--volume /var/run/docker.sock:/var/run/docker.sock",
+    ),
+    refused("isolation", WINDOWS, LEAVE_IT_OUT),
+    refused("cpu-count", WINDOWS, "--cpus"),
+    refused("cpu-percent", WINDOWS, "--cpus"),
+    refused("io-maxbandwidth", WINDOWS, "--device-read-bps, --device-write-bps"),
+    refused("io-maxiops", WINDOWS, "--device-read-iops, --device-write-iops"),
+];
+
+/// The options that were given, with their values as typed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerOptions {
+    values: BTreeMap<&'static str, Vec<String>>,
+    refused: Option<&'static str>,
+}
+
+impl ContainerOptions {
+    /// The values of an option.
+    pub fn get(&self, name: &str) -> &[String] {
+        self.values.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds a value of an option.
+    pub fn add(&mut self, name: &'static str, value: String) {
+        self.values.entry(name).or_default().push(value);
+    }
+
+    /// The same without some values of an option.
+    #[must_use]
+    pub fn without(mut self, name: &str, is_unwanted: impl Fn(&String) -> bool) -> Self {
+        if let Some(values) = self.values.get_mut(name) {
+            values.retain(|value| !is_unwanted(value));
+        }
+        self
+    }
+
+    /// These options before those that are `written` elsewhere.
+    #[must_use]
+    pub fn over(&self, written: &Self) -> Self {
+        let mut both = Self { refused: self.refused, ..written.clone() };
+        for option in OPTIONS {
+            match (self.get(option.name), option.arity) {
+                ([], _) => {}
+                (typed, Arity::Many) => both.values.entry(option.name).or_default().extend_from_slice(typed),
+                (typed, Arity::Once | Arity::Switch) => drop(both.values.insert(option.name, typed.to_vec())),
+            }
+        }
+        both
+    }
+
+    /// The first option that was given and is refused.
+    pub fn refused(&self) -> Option<&'static RefusedOption> {
+        REFUSED.iter().find(|option| Some(option.name) == self.refused)
+    }
+}
+
+impl Args for ContainerOptions {
+    fn augment_args(command: Command) -> Command {
+        let hidden = REFUSED.iter().map(|option| {
+            let arg = Arg::new(option.name).long(option.name).hide(true).num_args(0..=1);
+            // A value that follows would else be taken for the context.
+            let arg =
+                if option.short.is_some() || option.name == "tty" { arg.require_equals(true) } else { arg };
+            let arg = arg.default_missing_value("true").action(ArgAction::Append);
+            option.short.into_iter().fold(arg, Arg::short)
+        });
+        command.args(OPTIONS.iter().map(ContainerOption::arg)).args(hidden)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ContainerOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut options = Self::default();
+        options.update_from_arg_matches(matches)?;
+        Ok(options)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for option in OPTIONS {
+            let typed = matches.get_many::<String>(option.name).unwrap_or_default();
+            typed.for_each(|value| self.add(option.name, value.clone()));
+        }
+        self.refused = REFUSED.iter().map(|option| option.name).find(|name| matches.contains_id(name));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_comes_before_what_is_written() {
+        let with = |given: &[(&'static str, &str)]| {
+            let mut options = ContainerOptions::default();
+            for (name, value) in given {
+                options.add(name, (*value).to_owned());
+            }
+            options
+        };
+        let written = with(&[("cap-add", "A"), ("memory", "1g"), ("init", "true")]);
+        let typed = with(&[("cap-add", "B"), ("memory", "2g"), ("init", "false")]);
+        let expected = with(&[("cap-add", "A"), ("cap-add", "B"), ("memory", "2g"), ("init", "false")]);
+        assert_eq!(typed.over(&written), expected);
+    }
+}

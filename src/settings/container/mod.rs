@@ -1,0 +1,151 @@
+//! What `larder run` makes its container of.
+//!
+//! ```text
+//!  typed ────▶ local (files read, absolute paths) ─┐
+//!                                                   ├─▶ joined ─▶ request: the engine's, and what an entry keeps
+//!  larder.yaml, or an entry ────────────────────────┘
+//! ```
+
+mod local;
+mod mount;
+mod request;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Environment, Settings, SettingsError, run_of_image};
+use crate::cli::{ContainerArgs, ContainerOptions, OPTIONS};
+use crate::engine::ContainerSpec;
+use crate::store::RunFlags;
+
+/// A run, resolved.
+#[derive(Debug, Clone)]
+pub struct RunSettings {
+    /// The container; its image is filled in once it is known.
+    pub container: ContainerSpec,
+    /// What an entry keeps of it, so that it can be run so again.
+    pub kept: RunFlags,
+}
+
+impl RunSettings {
+    /// Refuses the options of `docker run` that a container of `larder run` cannot have.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the reason of the first one.
+    pub fn refuse(args: &ContainerArgs) -> Result<(), SettingsError> {
+        match args.options.refused() {
+            Some(option) => {
+                let (flag, reason, instead) = (option.name, option.reason, option.instead);
+                Err(SettingsError::Refused { flag, reason, instead })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Resolves docker run's flags for an image of `larder.yaml` or of a context, which is made for `variables`.
+    ///
+    /// # Errors
+    ///
+    /// Fails on malformed flags.
+    pub fn of_image(
+        args: &ContainerArgs,
+        command: &[String],
+        name: &str,
+        variables: &BTreeMap<String, String>,
+        (settings, environment): (&Settings, &Environment),
+    ) -> Result<Self, SettingsError> {
+        let file = &settings.file;
+        let run = match file.images.get(name) {
+            Some(image) => {
+                let (written, own_command) = image.container();
+                let is_set = |set: &String| variables.contains_key(set.split('=').next().unwrap_or_default());
+                let written = local::self_contained(&written, &file.directory())
+                    .map_err(|error| error.of_image(file, name, |_| false, run_of_image::keys))?
+                    .without("env", is_set);
+                let command = if command.is_empty() { own_command } else { command };
+                let is_typed = |flag: &str| !args.options.get(flag).is_empty();
+                Self::of_flags(args, &written, command, environment)
+                    .map_err(|error| error.of_image(file, name, is_typed, run_of_image::keys))?
+            }
+            None => Self::of_flags(args, &ContainerOptions::default(), command, environment)?,
+        };
+        Ok(run.made_for(variables))
+    }
+
+    /// Resolves docker run's flags for an image that was run so before; what it is made for may be other `variables`.
+    ///
+    /// # Errors
+    ///
+    /// Fails on malformed flags.
+    pub fn of_entry(
+        args: &ContainerArgs,
+        command: &[String],
+        kept: &RunFlags,
+        variables: &BTreeMap<String, String>,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let is_other = |set: &str| set.split_once('=').is_none_or(|(name, _)| !variables.contains_key(name));
+        let mut flags = kept.flags.clone();
+        flags.retain(|flag| flag.strip_prefix("--env=").is_none_or(is_other));
+        let written = ContainerArgs::of_flags(&flags).unwrap_or_default().options;
+        let command = if command.is_empty() { &kept.command } else { command };
+        Ok(Self::of_flags(args, &written, command, environment)?.made_for(variables))
+    }
+
+    /// Adds what the image is made for, which is kept with its values; variables of the flags come before it.
+    fn made_for(mut self, variables: &BTreeMap<String, String>) -> Self {
+        let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        self.kept.flags.splice(0..0, set.iter().map(|set| format!("--env={set}")));
+        self.container.put_first("Env", set);
+        self
+    }
+
+    /// The names of variables that an earlier run had and this one has no value of.
+    pub fn missing_variables(&self) -> Vec<&str> {
+        let names = self.kept.flags.iter().filter_map(|flag| flag.strip_prefix("--env="));
+        let names = names.filter(|name| !name.contains('='));
+        let is_set = |name: &str| self.container.texts("Env").any(|set| set.split('=').next() == Some(name));
+        names.filter(|name| !is_set(name)).collect()
+    }
+
+    /// The container of an image, by its id.
+    pub fn of(&self, image: &str) -> ContainerSpec {
+        self.container.clone().of_image(image)
+    }
+
+    fn of_flags(
+        args: &ContainerArgs,
+        written: &ContainerOptions,
+        command: &[String],
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let options = local::self_contained(&args.options, Path::new(""))?.over(written);
+        let mut request = request::request(&options, environment)?;
+        if !command.is_empty() {
+            request["Cmd"] = command.into();
+        }
+        let kept = RunFlags { flags: kept(&options), command: command.to_vec() };
+        Ok(Self { container: ContainerSpec::new(args.name.clone(), request), kept })
+    }
+}
+
+/// The flags that say how a container runs, but not what it is called; of variables their names.
+fn kept(options: &ContainerOptions) -> Vec<String> {
+    let mut flags = Vec::new();
+    for option in OPTIONS {
+        for value in options.get(option.name) {
+            let value =
+                if option.name == "env" { value.split('=').next().unwrap_or_default() } else { value };
+            let flag = format!("--{}={value}", option.name);
+            if !flags.contains(&flag) {
+                flags.push(flag);
+            }
+        }
+    }
+    flags
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,417 @@
+//! What each option of `docker run` means: a place in the request that makes a container.
+//!
+//! The places are those of the Engine API's `POST /containers/create`, as docker/cli's `opts.go` fills them.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Value, json};
+
+use super::mount;
+use super::values::{self, Port};
+use crate::cli::ContainerOptions;
+use crate::settings::source::{bytes, is_ulimit};
+use crate::settings::{Environment, SettingsError, duration};
+
+/// What becomes of a value.
+#[derive(Debug)]
+enum Meaning {
+    /// Text, as it is.
+    Text(&'static str),
+    /// Text, one of several.
+    Texts(&'static str),
+    /// A namespace: one of these, or that of another container where it says so.
+    Mode(&'static str, &'static [&'static str]),
+    Switch(&'static str),
+    Number(&'static str, RangeInclusive<i64>),
+    /// A size in bytes.
+    Size(&'static str),
+    /// A span of time, in nanoseconds.
+    Time(&'static str),
+    /// `NAME=VALUE`, where the value may be left out if this is `true`.
+    Pair(&'static str, bool),
+    /// Something of its own.
+    Own(fn(&mut Request, &str) -> Result<(), String>),
+}
+
+use Meaning::{Mode, Number, Own, Pair, Size, Switch, Text, Texts, Time};
+
+/// Any number that is not negative.
+const AMOUNT: RangeInclusive<i64> = 0..=i64::MAX;
+/// Another container's namespace, among the modes.
+const OF_CONTAINER: &str = "container:NAME";
+
+static MEANINGS: &[(&str, Meaning)] = &[
+    ("env", Own(Request::variable)),
+    ("volume", Own(Request::volume)),
+    ("mount", Own(|request, text| request.push("HostConfig.Mounts", mount::parse(text)?))),
+    ("tmpfs", Own(Request::tmpfs)),
+    ("volumes-from", Texts("HostConfig.VolumesFrom")),
+    ("volume-driver", Text("HostConfig.VolumeDriver")),
+    ("publish", Own(|request, text| request.ports(values::published(text)?, true))),
+    ("publish-all", Switch("HostConfig.PublishAllPorts")),
+    ("expose", Own(|request, text| request.ports(values::exposed(text)?, false))),
+    ("gpus", Own(|request, text| request.push("HostConfig.DeviceRequests", values::gpus(text)?))),
+    ("device", Own(Request::device)),
+    (
+        "device-cgroup-rule",
+        Own(|request, text| request.push("HostConfig.DeviceCgroupRules", values::device_rule(text)?.into())),
+    ),
+    ("user", Text("User")),
+    ("group-add", Texts("HostConfig.GroupAdd")),
+    ("workdir", Text("WorkingDir")),
+    // One empty word is no entrypoint.
+    ("entrypoint", Own(|request, text| request.set("Entrypoint", json!([text])))),
+    ("hostname", Text("Hostname")),
+    ("domainname", Text("Domainname")),
+    ("init", Switch("HostConfig.Init")),
+    ("stop-signal", Text("StopSignal")),
+    ("stop-timeout", Number("StopTimeout", -1..=i64::MAX)),
+    ("label", Pair("Labels", true)),
+    ("annotation", Pair("HostConfig.Annotations", true)),
+    ("cap-add", Texts("HostConfig.CapAdd")),
+    ("cap-drop", Texts("HostConfig.CapDrop")),
+    ("privileged", Switch("HostConfig.Privileged")),
+    ("security-opt", Own(Request::security)),
+    ("read-only-rootfs", Switch("HostConfig.ReadonlyRootfs")),
+    ("ipc", Mode("HostConfig.IpcMode", &["none", "private", "shareable", "host", OF_CONTAINER])),
+    ("pid", Mode("HostConfig.PidMode", &["host", OF_CONTAINER])),
+    ("uts", Mode("HostConfig.UTSMode", &["host"])),
+    ("userns", Mode("HostConfig.UsernsMode", &["host"])),
+    ("cgroupns", Mode("HostConfig.CgroupnsMode", &["host", "private"])),
+    ("cgroup-parent", Text("HostConfig.CgroupParent")),
+    ("runtime", Text("HostConfig.Runtime")),
+    ("sysctl", Pair("HostConfig.Sysctls", false)),
+    // The name of the network comes before what the container has in it.
+    ("network", Own(Request::network)),
+    ("network-alias", Own(|request, text| request.in_network("alias", text))),
+    ("ip", Own(|request, text| request.in_network("ip", text))),
+    ("ip6", Own(|request, text| request.in_network("ip6", text))),
+    ("link-local-ip", Own(|request, text| request.in_network("link-local-ip", text))),
+    ("mac-address", Own(|request, text| request.in_network("mac-address", text))),
+    ("link", Own(Request::link)),
+    ("add-host", Own(|request, text| request.push("HostConfig.ExtraHosts", values::host(text)?.into()))),
+    ("dns", Own(|request, text| request.push("HostConfig.Dns", values::address(text)?.into()))),
+    ("dns-option", Texts("HostConfig.DnsOptions")),
+    ("dns-search", Texts("HostConfig.DnsSearch")),
+    ("shm-size", Size("HostConfig.ShmSize")),
+    ("memory", Size("HostConfig.Memory")),
+    ("memory-reservation", Size("HostConfig.MemoryReservation")),
+    (
+        "memory-swap",
+        Own(|request, text| {
+            request.set("HostConfig.MemorySwap", if text == "-1" { json!(-1) } else { size(text)? })
+        }),
+    ),
+    ("memory-swappiness", Number("HostConfig.MemorySwappiness", 0..=100)),
+    ("oom-kill-disable", Switch("HostConfig.OomKillDisable")),
+    ("oom-score-adj", Number("HostConfig.OomScoreAdj", -1000..=1000)),
+    ("cpus", Own(|request, text| request.set("HostConfig.NanoCpus", values::billionths(text)?.into()))),
+    ("cpuset-cpus", Text("HostConfig.CpusetCpus")),
+    ("cpuset-mems", Text("HostConfig.CpusetMems")),
+    ("cpu-shares", Number("HostConfig.CpuShares", AMOUNT)),
+    ("cpu-period", Number("HostConfig.CpuPeriod", AMOUNT)),
+    ("cpu-quota", Number("HostConfig.CpuQuota", -1..=i64::MAX)),
+    ("cpu-rt-period", Number("HostConfig.CpuRealtimePeriod", AMOUNT)),
+    ("cpu-rt-runtime", Number("HostConfig.CpuRealtimeRuntime", AMOUNT)),
+    ("pids-limit", Number("HostConfig.PidsLimit", -1..=i64::MAX)),
+    ("ulimit", Own(Request::ulimit)),
+    ("blkio-weight", Number("HostConfig.BlkioWeight", 0..=1000)),
+    (
+        "blkio-weight-device",
+        Own(|request, text| request.device_limit("HostConfig.BlkioWeightDevice", "Weight", text, number)),
+    ),
+    (
+        "device-read-bps",
+        Own(|request, text| request.device_limit("HostConfig.BlkioDeviceReadBps", "Rate", text, size)),
+    ),
+    (
+        "device-write-bps",
+        Own(|request, text| request.device_limit("HostConfig.BlkioDeviceWriteBps", "Rate", text, size)),
+    ),
+    (
+        "device-read-iops",
+        Own(|request, text| request.device_limit("HostConfig.BlkioDeviceReadIOps", "Rate", text, number)),
+    ),
+    (
+        "device-write-iops",
+        Own(|request, text| request.device_limit("HostConfig.BlkioDeviceWriteIOps", "Rate", text, number)),
+    ),
+    ("storage-opt", Pair("HostConfig.StorageOpt", false)),
+    ("log-driver", Text("HostConfig.LogConfig.Type")),
+    ("log-opt", Pair("HostConfig.LogConfig.Config", true)),
+    ("health-cmd", Own(|request, text| request.set("Healthcheck.Test", json!(["CMD-SHELL", text])))),
+    ("health-interval", Time("Healthcheck.Interval")),
+    ("health-timeout", Time("Healthcheck.Timeout")),
+    ("health-start-period", Time("Healthcheck.StartPeriod")),
+    ("health-start-interval", Time("Healthcheck.StartInterval")),
+    ("health-retries", Number("Healthcheck.Retries", AMOUNT)),
+    ("no-healthcheck", Own(Request::no_healthcheck)),
+];
+
+/// The request that makes a container with these options, which depend on no file.
+///
+/// # Errors
+///
+/// Fails on malformed values.
+pub(super) fn request(options: &ContainerOptions, environment: &Environment) -> Result<Value, SettingsError> {
+    let mut request = Request { body: json!({}), environment: environment.clone(), network: String::new() };
+    for (name, meaning) in MEANINGS {
+        for value in options.get(name) {
+            let result = meaning.apply(&mut request, value);
+            result.map_err(|reason| SettingsError::flag(name, reason))?;
+        }
+    }
+    Ok(request.body)
+}
+
+struct Request {
+    body: Value,
+    /// Where variables without a value get it.
+    environment: Environment,
+    /// The network of the container; empty for the engine's default.
+    network: String,
+}
+
+impl Meaning {
+    fn apply(&self, request: &mut Request, text: &str) -> Result<(), String> {
+        match self {
+            Text(place) => request.set(place, text.into()),
+            Texts(place) => request.push(place, text.into()),
+            Mode(place, known) => {
+                let other = known.contains(&OF_CONTAINER).then(|| text.strip_prefix("container:")).flatten();
+                let is_known = known.contains(&text) && text != OF_CONTAINER;
+                if !is_known && !text.is_empty() && other.is_none_or(str::is_empty) {
+                    return Err(format!("`{text}` is none of {}", known.join(", ")));
+                }
+                request.set(place, text.into())
+            }
+            // Clap lets no other words pass.
+            Switch(place) => request.set(place, (text != "false").into()),
+            Number(place, range) => {
+                let number = text.parse::<i64>().ok().filter(|number| range.contains(number));
+                let number = number.ok_or_else(|| match (*range.start(), *range.end()) {
+                    (low, i64::MAX) => format!("`{text}` is no whole number from {low} on"),
+                    (low, high) => format!("`{text}` is no whole number from {low} to {high}"),
+                })?;
+                request.set(place, number.into())
+            }
+            Size(place) => request.set(place, size(text)?),
+            Time(place) => {
+                let time = if text == "0" { Ok(std::time::Duration::ZERO) } else { duration::parse(text) }?;
+                request.set(
+                    place,
+                    i64::try_from(time.as_nanos()).map_err(|_| format!("`{text}` is too long"))?.into(),
+                )
+            }
+            Pair(place, may_lack_value) => {
+                let (name, value) = match text.split_once('=') {
+                    Some(pair) => pair,
+                    None if *may_lack_value => (text, ""),
+                    None => return Err(format!("`{text}` is not NAME=VALUE")),
+                };
+                if name.is_empty() {
+                    return Err(format!("`{text}` has no name"));
+                }
+                request.at(place)[name] = value.into();
+                Ok(())
+            }
+            Own(apply) => apply(request, text),
+        }
+    }
+}
+
+impl Request {
+    /// What is at a place, the names of fields with dots between them; missing objects are created.
+    fn at(&mut self, place: &str) -> &mut Value {
+        place.split('.').fold(&mut self.body, |value, name| &mut value[name])
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the end of every function that the table names")]
+    fn set(&mut self, place: &str, value: Value) -> Result<(), String> {
+        *self.at(place) = value;
+        Ok(())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the end of every function that the table names")]
+    fn push(&mut self, place: &str, value: Value) -> Result<(), String> {
+        match self.at(place) {
+            Value::Array(values) => values.push(value),
+            empty => *empty = json!([value]),
+        }
+        Ok(())
+    }
+
+    fn variable(&mut self, text: &str) -> Result<(), String> {
+        if text.is_empty() || text.starts_with('=') {
+            return Err(format!("`{text}` has no name"));
+        }
+        match (text.contains('='), self.environment.raw(text)) {
+            (true, _) => self.push("Env", text.into()),
+            (false, Some(value)) => self.push("Env", format!("{text}={value}").into()),
+            // As docker run does.
+            (false, None) => Ok(()),
+        }
+    }
+
+    fn volume(&mut self, text: &str) -> Result<(), String> {
+        if text.contains(':') {
+            return self.push("HostConfig.Binds", text.into());
+        }
+        self.at("Volumes")[text] = json!({});
+        Ok(())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "one of the functions that the table names")]
+    fn tmpfs(&mut self, text: &str) -> Result<(), String> {
+        let (path, options) = text.split_once(':').unwrap_or((text, ""));
+        self.at("HostConfig.Tmpfs")[path] = options.into();
+        Ok(())
+    }
+
+    fn ports(&mut self, ports: Vec<Port>, is_published: bool) -> Result<(), String> {
+        for Port { inside, address, outside } in ports {
+            self.at("ExposedPorts")[&inside] = json!({});
+            if is_published {
+                let binding = json!({ "HostIp": address, "HostPort": outside });
+                // A port's name has no dot.
+                self.push(&format!("HostConfig.PortBindings.{inside}"), binding)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn device(&mut self, text: &str) -> Result<(), String> {
+        if values::is_cdi(text) {
+            return self.push("HostConfig.DeviceRequests", json!({ "Driver": "cdi", "DeviceIDs": [text] }));
+        }
+        self.push("HostConfig.Devices", values::device(text)?)
+    }
+
+    fn security(&mut self, text: &str) -> Result<(), String> {
+        // The engine knows the paths themselves only.
+        if text == "systempaths=unconfined" {
+            self.set("HostConfig.MaskedPaths", json!([]))?;
+            return self.set("HostConfig.ReadonlyPaths", json!([]));
+        }
+        let is_known = matches!(text, "no-new-privileges" | "writable-cgroups") || text.contains(['=', ':']);
+        if !is_known {
+            return Err(format!(
+                "`{text}` is no option such as seccomp=FILE, apparmor=PROFILE or no-new-privileges"
+            ));
+        }
+        self.push("HostConfig.SecurityOpt", text.into())
+    }
+
+    fn network(&mut self, text: &str) -> Result<(), String> {
+        let (network, rest) = values::network(text)?;
+        self.network.clone_from(&network);
+        self.set("HostConfig.NetworkMode", network.into())?;
+        rest.iter().try_for_each(|(field, value)| self.in_network(field, value))
+    }
+
+    /// Something that the container has in its network, by the field of `--network name=…`.
+    fn in_network(&mut self, field: &str, text: &str) -> Result<(), String> {
+        let is_of_users = !matches!(&*self.network, "" | "default" | "bridge" | "host" | "none")
+            && !self.network.starts_with("container:");
+        let network = if self.network.is_empty() { "default" } else { &self.network };
+        let endpoint = &mut self.body["NetworkingConfig"]["EndpointsConfig"][network];
+        let list =
+            match field {
+                "alias" if !is_of_users => return Err(
+                    "only networks that docker network create has made have aliases: name one with --network"
+                        .to_owned(),
+                ),
+                "alias" => &mut endpoint["Aliases"],
+                "link" => &mut endpoint["Links"],
+                "link-local-ip" => &mut endpoint["IPAMConfig"]["LinkLocalIPs"],
+                "ip" => {
+                    return {
+                        endpoint["IPAMConfig"]["IPv4Address"] = values::address(text)?.into();
+                        Ok(())
+                    };
+                }
+                "ip6" => {
+                    return {
+                        endpoint["IPAMConfig"]["IPv6Address"] = values::address(text)?.into();
+                        Ok(())
+                    };
+                }
+                "mac-address" => {
+                    return {
+                        endpoint["MacAddress"] = text.into();
+                        Ok(())
+                    };
+                }
+                "driver-opt" => {
+                    let (name, value) =
+                        text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
+                    endpoint["DriverOpts"][name] = value.into();
+                    return Ok(());
+                }
+                _ => {
+                    return Err(format!(
+                        "`{field}` is none of name, alias, ip, ip6, link-local-ip, mac-address, driver-opt"
+                    ));
+                }
+            };
+        match list {
+            Value::Array(values) => values.push(text.into()),
+            empty => *empty = json!([text]),
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, text: &str) -> Result<(), String> {
+        self.push("HostConfig.Links", text.into())?;
+        // Networks of users have links of their own.
+        let is_of_users = self.body["NetworkingConfig"]["EndpointsConfig"][&self.network].is_object();
+        if is_of_users { self.in_network("link", text) } else { Ok(()) }
+    }
+
+    fn ulimit(&mut self, text: &str) -> Result<(), String> {
+        let limit = text.split_once('=').filter(|_| is_ulimit(text));
+        let (name, range) = limit.ok_or_else(|| format!("`{text}` is not NAME=SOFT[:HARD]"))?;
+        let (soft, hard) = range.split_once(':').unwrap_or((range, range));
+        let number = |text: &str| text.parse::<i64>().map_err(|_| format!("`{text}` is too large"));
+        let (soft, hard) = (number(soft)?, number(hard)?);
+        if hard != -1 && (soft > hard || soft == -1) {
+            return Err(format!("`{text}`: the soft limit is above the hard one"));
+        }
+        self.push("HostConfig.Ulimits", json!({ "Name": name, "Soft": soft, "Hard": hard }))
+    }
+
+    /// `DEVICE:AMOUNT`.
+    fn device_limit(
+        &mut self,
+        place: &str,
+        field: &str,
+        text: &str,
+        amount: fn(&str) -> Result<Value, String>,
+    ) -> Result<(), String> {
+        let parts = text.split_once(':').filter(|(device, _)| device.starts_with("/dev/"));
+        let (device, limit) =
+            parts.ok_or_else(|| format!("`{text}` is not DEVICE:{}", field.to_uppercase()))?;
+        let mut limits = json!({ "Path": device });
+        limits[field] = amount(limit)?;
+        self.push(place, limits)
+    }
+
+    fn no_healthcheck(&mut self, text: &str) -> Result<(), String> {
+        if text == "false" {
+            return Ok(());
+        }
+        if self.body.get("Healthcheck").is_some() {
+            return Err("it leaves no room for --health-… options: leave them out".to_owned());
+        }
+        self.set("Healthcheck.Test", json!(["NONE"]))
+    }
+}
+
+fn size(text: &str) -> Result<Value, String> {
+    let size = bytes(text).and_then(|size| i64::try_from(size).ok());
+    size.map(Value::from).ok_or_else(|| format!("`{text}` is no size such as 64m or 1g"))
+}
+
+fn number(text: &str) -> Result<Value, String> {
+    text.parse::<u32>().map(Value::from).map_err(|_| format!("`{text}` is no whole number"))
+}

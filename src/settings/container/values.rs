@@ -1,0 +1,214 @@
+//! Values of `docker run`'s options that have a notation of their own.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use crate::settings::fields;
+
+/// A port of a container.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Port {
+    /// `PORT/PROTOCOL` in the container.
+    pub(super) inside: String,
+    /// The address on the engine's machine; empty for all.
+    pub(super) address: String,
+    /// The port there, or a range of which one is taken; empty for any that is free.
+    pub(super) outside: String,
+}
+
+/// `[[IP:]PORT:]PORT[/PROTOCOL]`, also with ranges, or `published=PORT,target=PORT,protocol=PROTOCOL`.
+pub(super) fn published(text: &str) -> Result<Vec<Port>, String> {
+    let failed = || format!("`{text}` is not [[IP:]PORT:]PORT[/tcp|/udp|/sctp]");
+    let plain = if text.contains('=') { long_port(text)? } else { text.to_owned() };
+    let (address, protocol) = plain.rsplit_once('/').unwrap_or((&plain, "tcp"));
+    let (outside, inside) = address.rsplit_once(':').unwrap_or(("", address));
+    let (address, outside) = outside.rsplit_once(':').unwrap_or(("", outside));
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    let is_address = address.is_empty() || address.parse::<IpAddr>().is_ok();
+    let (first, last) = range(inside).filter(|(first, _)| *first > 0 && is_address).ok_or_else(failed)?;
+    let protocol = protocol_of(protocol).ok_or_else(failed)?;
+    let port = |inside: u16, outside: String| Port {
+        inside: format!("{inside}/{protocol}"),
+        address: address.to_owned(),
+        outside,
+    };
+    if outside.is_empty() {
+        return Ok((first..=last).map(|inside| port(inside, String::new())).collect());
+    }
+    let (start, end) = range(outside).ok_or_else(failed)?;
+    if first == last {
+        // Any one of a range.
+        return Ok(vec![port(first, outside.to_owned())]);
+    }
+    if end - start != last - first {
+        return Err(format!("`{text}`: {outside} and {inside} are not equally many ports"));
+    }
+    Ok((first..=last).zip(start..=end).map(|(inside, outside)| port(inside, outside.to_string())).collect())
+}
+
+fn long_port(text: &str) -> Result<String, String> {
+    let (mut outside, mut inside, mut protocol) = (String::new(), None, "tcp".to_owned());
+    for (name, value) in fields::parse(text)? {
+        match (name.as_str(), value) {
+            ("published", Some(value)) => outside = value,
+            ("target", Some(value)) => inside = Some(value),
+            ("protocol", Some(value)) => protocol = value,
+            // Nothing but swarms know others.
+            ("mode", Some(_)) => {}
+            _ => return Err(format!("`{name}` is none of published, target, protocol")),
+        }
+    }
+    let inside = inside.ok_or_else(|| format!("`{text}` has no target"))?;
+    Ok(format!("{outside}:{inside}/{protocol}"))
+}
+
+/// `PORT[-PORT][/PROTOCOL]`.
+pub(super) fn exposed(text: &str) -> Result<Vec<Port>, String> {
+    let failed = || format!("`{text}` is not PORT[-PORT][/tcp|/udp|/sctp]");
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = range(ports).filter(|(first, _)| *first > 0).ok_or_else(failed)?;
+    let protocol = protocol_of(protocol).ok_or_else(failed)?;
+    let port = |port: u16| Port {
+        inside: format!("{port}/{protocol}"),
+        address: String::new(),
+        outside: String::new(),
+    };
+    Ok((first..=last).map(port).collect())
+}
+
+fn protocol_of(text: &str) -> Option<String> {
+    let protocol = text.to_ascii_lowercase();
+    matches!(&*protocol, "tcp" | "udp" | "sctp").then_some(protocol)
+}
+
+fn range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first, last))
+}
+
+/// `DEVICE[:PATH[:rwm]]`.
+pub(super) fn device(text: &str) -> Result<Value, String> {
+    let is_permissions = |text: &str| {
+        let is_once = |c: char| text.matches(c).count() == 1;
+        !text.is_empty() && text.chars().all(|c| "rwm".contains(c) && is_once(c))
+    };
+    let parts: Vec<&str> = text.split(':').collect();
+    let parts = match parts[..] {
+        [outside] => Some((outside, outside, "rwm")),
+        [outside, permissions] if is_permissions(permissions) => Some((outside, outside, permissions)),
+        [outside, inside] => Some((outside, inside, "rwm")),
+        [outside, inside, permissions] if is_permissions(permissions) => Some((outside, inside, permissions)),
+        _ => None,
+    };
+    let is_path = |text: &str| text.starts_with('/');
+    let parts = parts.filter(|(outside, inside, _)| is_path(outside) && is_path(inside));
+    let (outside, inside, permissions) =
+        parts.ok_or_else(|| format!("`{text}` is not DEVICE[:PATH[:rwm]]"))?;
+    Ok(json!({ "PathOnHost": outside, "PathInContainer": inside, "CgroupPermissions": permissions }))
+}
+
+/// Returns `true` if a device is named in the notation of CDI, `VENDOR/CLASS=NAME`.
+pub(super) fn is_cdi(text: &str) -> bool {
+    let is_kind = |kind: &str| !kind.starts_with('/') && kind.split('/').count() == 2;
+    text.split_once('=').is_some_and(|(kind, name)| is_kind(kind) && !name.is_empty())
+}
+
+/// `TYPE MAJOR:MINOR PERMISSIONS`, for the cgroup.
+pub(super) fn device_rule(text: &str) -> Result<String, String> {
+    let is_number =
+        |text: &str| text == "*" || !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_rule = match text.split(' ').collect::<Vec<_>>()[..] {
+        ["a" | "b" | "c", numbers, permissions] => {
+            numbers.split_once(':').is_some_and(|(major, minor)| is_number(major) && is_number(minor))
+                && (1..=3).contains(&permissions.len())
+                && permissions.chars().all(|c| "rwm".contains(c))
+        }
+        _ => false,
+    };
+    is_rule.then(|| text.to_owned()).ok_or_else(|| format!("`{text}` is no rule such as `c 226:* rwm`"))
+}
+
+/// `all`, a count, or fields: `device=ID[,ID]`, `count`, `driver`, `capabilities` and `options`.
+pub(super) fn gpus(text: &str) -> Result<Value, String> {
+    let failed = || {
+        format!(
+            "`{text}` is neither all, a count, device=ID[,ID], nor fields of count, device, driver, capabilities, options"
+        )
+    };
+    let count = |text: &str| match text {
+        "all" => Some(-1),
+        text => text.parse::<u32>().ok().map(i64::from),
+    };
+    // docker run's own notation puts a list into quotes, sometimes twice.
+    let bare =
+        text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).filter(|text| !text.contains('"'));
+    let (mut number, mut ids, mut request) = (None, Vec::<String>::new(), json!({}));
+    let mut capabilities = Vec::<String>::new();
+    let split = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+    for (name, value) in fields::parse(bare.unwrap_or(text)).map_err(|_| failed())? {
+        match (name.as_str(), value) {
+            ("device", Some(value)) if !value.is_empty() => ids.extend(split(&value)),
+            ("count", Some(value)) => number = Some(count(&value).ok_or_else(failed)?),
+            ("driver", Some(value)) => request["Driver"] = value.into(),
+            ("capabilities", Some(value)) => capabilities.extend(split(&value)),
+            ("options", Some(value)) => {
+                let pairs = value.split(',').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+                pairs.for_each(|(name, value)| request["Options"][name] = value.into());
+            }
+            // What follows `device=` without quotes.
+            (id, None) if !ids.is_empty() && !id.is_empty() => ids.push(id.to_owned()),
+            (all, None) if number.is_none() => number = Some(count(all).ok_or_else(failed)?),
+            _ => return Err(failed()),
+        }
+    }
+    if !capabilities.iter().any(|capability| capability == "gpu") {
+        capabilities.push("gpu".to_owned());
+    }
+    request["Capabilities"] = json!([capabilities]);
+    match (ids.is_empty(), number) {
+        (true, number) => request["Count"] = number.unwrap_or(1).into(),
+        (false, None) => request["DeviceIDs"] = json!(ids),
+        (false, Some(_)) => return Err(format!("`{text}` has both a count and devices")),
+    }
+    Ok(request)
+}
+
+/// `HOST:IP` or `HOST=IP`, as the engine takes it.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let parts = text.split_once('=').or_else(|| text.split_once(':')).filter(|(host, _)| !host.is_empty());
+    let (host, place) = parts.ok_or_else(|| format!("`{text}` is not HOST:IP"))?;
+    let place = if place == "host-gateway" { place.to_owned() } else { address(place)? };
+    Ok(format!("{host}:{place}"))
+}
+
+/// An IP address, perhaps in brackets.
+pub(super) fn address(text: &str) -> Result<String, String> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().map(|_| bare.to_owned()).map_err(|_| format!("`{text}` is no IP address"))
+}
+
+/// A number with up to nine decimals, in billionths.
+pub(super) fn billionths(text: &str) -> Result<i64, String> {
+    let failed = || format!("`{text}` is no number such as 2 or 1.5");
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if fraction.len() > 9 || !is_number(whole) || !is_number(fraction) || whole.len() + fraction.len() == 0 {
+        return Err(failed());
+    }
+    format!("{whole}{fraction:0<9}").parse().map_err(|_| failed())
+}
+
+/// A network with what the container has in it: `NAME`, or `name=NAME,alias=…`.
+pub(super) fn network(text: &str) -> Result<(String, Vec<(String, String)>), String> {
+    if !text.contains('=') {
+        return Ok((text.to_owned(), Vec::new()));
+    }
+    let (mut network, mut rest) = (None, Vec::new());
+    for (name, value) in fields::parse(text)? {
+        let value = value.ok_or_else(|| format!("`{name}` of `{text}` has no value"))?;
+        if name == "name" { network = Some(value) } else { rest.push((name, value)) }
+    }
+    Ok((network.ok_or_else(|| format!("`{text}` has no name"))?, rest))
+}
