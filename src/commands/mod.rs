@@ -30,7 +30,7 @@ use serde::Serialize;
 
 use crate::cli::{CacheCommand, Cli, Command};
 use crate::output::Printer;
-use crate::settings::{Environment, Settings, env_vars};
+use crate::settings::{Environment, ProgressMode, Settings, env_vars};
 use error::{CommandError, usage};
 
 /// Runs larder with the process's arguments and environment; answers its exit code.
@@ -101,6 +101,15 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
     // Not before the command, which decides whether messages are JSON.
     settings.warnings.iter().chain(&settings.login.take_faults()).for_each(|warning| printer.warn(warning));
     result
+}
+
+/// Makes a printer speak in the form that progress is wanted in.
+fn speak(printer: &mut Printer, progress: ProgressMode) {
+    match progress {
+        ProgressMode::Json => printer.speak_json(),
+        ProgressMode::Plain => printer.speak_plain(),
+        ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Quiet => {}
+    }
 }
 
 /// Prints an object that was asked for as JSON.

@@ -12,7 +12,7 @@ use crate::dockerfile::{Dockerfile, SyntaxError};
 use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
 use crate::output::Printer;
 use crate::output::mounts::{MountAction, MountsReport};
-use crate::settings::{BuildSettings, Environment, Settings, SourceSettings};
+use crate::settings::{BuildSettings, Environment, ProgressMode, Settings, SourceSettings};
 
 /// Docker engines whose own frontend expands variables in the options of mounts (23.0, Dockerfile 1.4).
 const EXPANDED_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
@@ -21,7 +21,7 @@ pub(super) async fn run(
     args: &MountArgs,
     settings: &Settings,
     environment: &Environment,
-    printer: Printer,
+    mut printer: Printer,
 ) -> Result<(), CommandError> {
     let (action, args) = match &args.command {
         MountCommand::List(args) => (MountAction::List, args),
@@ -30,6 +30,9 @@ pub(super) async fn run(
     };
     let MountBuildArgs { build, format } = &**args;
     let build = BuildSettings::resolve(build, settings, environment)?;
+    if build.progress == ProgressMode::Plain {
+        printer.speak_plain();
+    }
     let mut inputs = read_inputs(&build)?;
     let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
     let engine = engine(&client)?;

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::time::Instant;
 
 use futures_util::future::join_all;
+use serde_json::json;
 
 use self::container::End;
 use self::row::Row;
@@ -15,6 +16,7 @@ use super::cache::Cache;
 use super::error::{CommandError, ErrorKind};
 use super::interrupts::Interrupts;
 use super::nodes::{Handed, Names, Nodes};
+use super::speak;
 use super::store::open;
 use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RENAMED, RunArgs};
 use crate::ledger::millis;
@@ -105,9 +107,7 @@ fn resolve(
 
 /// Whether progress is not wanted; where it is wanted in JSON, all of standard error is.
 fn shows_nothing(build: &BuildSettings, printer: &mut Printer) -> bool {
-    if build.progress == ProgressMode::Json {
-        printer.speak_json();
-    }
+    speak(printer, build.progress);
     build.progress == ProgressMode::Quiet
 }
 
@@ -293,7 +293,9 @@ async fn run_everywhere(
             row.ended(elapsed, status, &node.endpoint, args.context.as_deref(), environment);
             row.append(path)?;
         }
-        let elapsed = summary::duration(millis(elapsed));
+        let (host, millis) = (node.endpoint.to_string(), millis(elapsed));
+        node.printer.event("ran", &json!({ "host": host, "exit": status, "millis": millis }));
+        let elapsed = summary::duration(millis);
         node.printer.note(&format!("ran in {elapsed}, exit status {status}\n"));
         outcome.is_interrupted |= is_interrupted;
         if outcome.status == 0 {

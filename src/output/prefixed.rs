@@ -18,17 +18,18 @@ impl<W: Write> Prefixed<W> {
         Self { name: name.to_owned(), out, line: Vec::new() }
     }
 
-    fn end_line(&mut self) -> io::Result<()> {
-        self.line.push(b'\n');
-        // One write, so that lines of others come before or behind.
-        let text = [self.name.as_bytes(), b" | ", &self.line].concat();
-        self.line.clear();
-        self.out.write_all(&text)
+    /// Moves the line behind the others that are to be written.
+    fn end_line(&mut self, lines: &mut Vec<u8>) {
+        lines.extend_from_slice(self.name.as_bytes());
+        lines.extend_from_slice(b" | ");
+        lines.append(&mut self.line);
+        lines.push(b'\n');
     }
 }
 
 impl<W: Write> Write for Prefixed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut lines = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ends) = match part.strip_suffix(b"\n") {
                 Some(text) => (text, true),
@@ -36,13 +37,17 @@ impl<W: Write> Write for Prefixed<W> {
             };
             for piece in text.chunks(LONGEST) {
                 if self.line.len() + piece.len() > LONGEST {
-                    self.end_line()?;
+                    self.end_line(&mut lines);
                 }
                 self.line.extend_from_slice(piece);
             }
             if ends {
-                self.end_line()?;
+                self.end_line(&mut lines);
             }
+        }
+        if !lines.is_empty() {
+            // One write, so that lines of others come before or behind all that is said at once, such as a summary.
+            self.out.write_all(&lines)?;
         }
         Ok(bytes.len())
     }
@@ -55,8 +60,10 @@ impl<W: Write> Write for Prefixed<W> {
 impl<W: Write> Drop for Prefixed<W> {
     fn drop(&mut self) {
         if !self.line.is_empty() {
+            let mut lines = Vec::new();
+            self.end_line(&mut lines);
             // Whoever does not listen any more misses it.
-            drop(self.end_line().and_then(|()| self.out.flush()));
+            drop(self.out.write_all(&lines).and_then(|()| self.out.flush()));
         }
     }
 }
@@ -74,6 +81,23 @@ mod tests {
         }
         drop(lines);
         assert_eq!(String::from_utf8(told).unwrap(), "a | one\na | two\na | \na | three\n");
+    }
+
+    #[test]
+    fn what_is_said_at_once_is_not_torn_apart_by_what_others_say() {
+        struct Writes(Vec<String>);
+        impl Write for Writes {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.push(String::from_utf8_lossy(bytes).into_owned());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut writes = Writes(Vec::new());
+        Prefixed::new("a", &mut writes).write_all(b"larder\n  tier\n  engine\n").unwrap();
+        assert_eq!(writes.0, ["a | larder\na |   tier\na |   engine\n"]);
     }
 
     #[test]

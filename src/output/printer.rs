@@ -5,6 +5,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use serde::Serialize;
+
 use super::prefixed::Prefixed;
 use super::progress::{self, Size};
 
@@ -12,6 +14,8 @@ use super::progress::{self, Size};
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {
     form: Form,
+    /// Lines are never redrawn, whatever standard error is.
+    is_plain: bool,
     /// What each line begins with, so that one of several tells whose it is.
     part: Option<&'static str>,
 }
@@ -29,7 +33,7 @@ impl Printer {
     /// A printer that colours what goes to a terminal, if `color` is wanted.
     pub fn new(color: bool) -> Self {
         let form = if color && io::stderr().is_terminal() { Form::Colored } else { Form::Text };
-        Self { form, part: None }
+        Self { form, is_plain: false, part: None }
     }
 
     /// The same for one of several that are at work at once: each line begins with its name, but for those in JSON.
@@ -37,6 +41,11 @@ impl Printer {
     pub fn for_part(self, name: &str) -> Self {
         // A process has a handful of them, and none goes before it.
         Self { part: Some(Box::leak(name.to_owned().into_boxed_str())), ..self }
+    }
+
+    /// Returns `true` if what was printed may be redrawn: it shares the terminal with nothing, and nobody wants a log.
+    pub fn may_redraw(self) -> bool {
+        !self.is_plain && self.part.is_none() && self.form != Form::Json
     }
 
     /// Whether others are at work at the same time.
@@ -59,6 +68,14 @@ impl Printer {
         match part {
             Some(name) => Box::new(Prefixed::new(name, out)),
             None => Box::new(out),
+        }
+    }
+
+    /// Prints as for a log from now on, also on a terminal: no colours, and nothing is redrawn.
+    pub fn speak_plain(&mut self) {
+        self.is_plain = true;
+        if self.form == Form::Colored {
+            self.form = Form::Text;
         }
     }
 
@@ -85,6 +102,13 @@ impl Printer {
         match self.form {
             Form::Json => self.write(&progress::message("note", text.trim(), self.part)),
             Form::Text | Form::Colored => self.write(text),
+        }
+    }
+
+    /// Prints something that happened, with its fields, among progress in JSON; otherwise nothing.
+    pub fn event(self, name: &str, fields: &impl Serialize) {
+        if self.form == Form::Json {
+            self.write(&progress::event(name, fields, self.part));
         }
     }
 

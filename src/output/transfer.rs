@@ -28,7 +28,7 @@ pub struct Transfer {
 impl Transfer {
     /// Shows `what`, such as `saving .pip-cache`; `live` where standard error can be redrawn.
     pub fn new(what: String, printer: Printer, live: bool) -> Self {
-        let live = live && !printer.is_of_part();
+        let live = live && printer.may_redraw();
         Self { what, printer, started: Instant::now(), last: None, live, bar: None }
     }
 
@@ -65,6 +65,24 @@ impl Transfer {
     pub fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_for_a_terminal_that_nobody_wants_a_log_of() {
+        let mut plain = Printer::new(false);
+        plain.speak_plain();
+        let mut json = Printer::new(false);
+        json.speak_json();
+        let part = Printer::new(false).for_part("a");
+        for (printer, has_bar) in [(Printer::new(false), true), (plain, false), (json, false), (part, false)]
+        {
+            assert_eq!(Transfer::new("saving".to_owned(), printer, true).live, has_bar, "{printer:?}");
         }
     }
 }

@@ -145,6 +145,11 @@ impl ConfigFile {
         path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
+    /// Returns `true` if it is read for one of its images.
+    pub(super) fn is_for_image(&self) -> bool {
+        self.image.is_some()
+    }
+
     /// The file as it is for that image: what is said there comes before what is said for all.
     pub(super) fn for_image(&self, name: &str, image: &NamedImage) -> Self {
         let own = image.clone();

@@ -69,7 +69,10 @@ impl MountSettings {
         )?;
         Ok(Self {
             auto: behind.switched_on(args.auto_mounts, env_vars::LARDER_AUTO_MOUNTS, file.auto_mounts)?,
-            scope: scope.or_else(|| of_ci(environment)).unwrap_or_else(|| of_context(source)),
+            scope: scope
+                .or_else(|| of_ci(environment))
+                .or_else(|| of_file(settings))
+                .unwrap_or_else(|| of_context(source)),
             max_size: max_size.filter(|size| *size > 0),
             unused_builds: Some(unused_builds.unwrap_or(DEFAULT_UNUSED_BUILDS)).filter(|builds| *builds > 0),
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
@@ -91,6 +94,13 @@ fn of_ci(environment: &Environment) -> Option<String> {
         Some(project.to_owned())
     };
     get(env_vars::CI_PROJECT_PATH).or_else(|| get(env_vars::GITHUB_REPOSITORY)).or_else(of_jenkins)
+}
+
+/// The name of the directory of `larder.yaml`, for an image that it describes: what one of them has downloaded the
+/// others need, too.
+fn of_file(settings: &Settings) -> Option<String> {
+    let directory = settings.file.is_for_image().then(|| settings.file.directory())?;
+    Some(directory.file_name()?.to_string_lossy().into_owned())
 }
 
 /// The name of the context's directory, or its address.

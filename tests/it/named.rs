@@ -90,6 +90,15 @@ fn several_are_built_at_once_and_each_line_says_whose_it_is() {
             assert!(!engine.inspect(&context.tag(model)).is_null(), "{}: {model}", engine.name);
             assert!(run.stderr.contains(&format!("{model} |   built in ")), "{}", run.stderr);
         }
+        // A summary is in one piece, whatever the others say meanwhile.
+        let lines: Vec<&str> = run.stderr.lines().collect();
+        for model in ["bert", "gpt", "resnet"] {
+            let start = lines.iter().position(|line| *line == format!("{model} | larder")).unwrap();
+            let end =
+                lines.iter().position(|line| line.starts_with(&format!("{model} |   sha256:"))).unwrap();
+            let is_own = |line: &&str| line.starts_with(&format!("{model} | "));
+            assert!(start < end && lines[start..=end].iter().all(is_own), "{model}: {}", run.stderr);
+        }
         let again = context.larder(&["build", "gpt", "bert"]).success();
         assert_eq!(again.stderr.matches("image hit (engine)").count(), 2, "{}", again.stderr);
         // One that fails stops none of the others.
@@ -191,4 +200,20 @@ fn the_file_says_which_tiers_are_used_and_for_how_long() {
     assert_eq!(build("tiers: [engine]\n").0, "image-hit");
     context.write("models/bert/own", context.tag("changed"));
     assert_eq!(build("archive_timeout: 1ms\n"), ("built".into(), true));
+}
+
+#[test]
+fn what_one_image_has_in_its_cache_mounts_the_others_of_the_file_have_too() {
+    let context = TestContext::new(&any_engine());
+    let target = format!("/{}", context.tag("mount").replace(['/', ':'], "-"));
+    for (name, script) in [("first", "echo wheel > T/wheel"), ("second", "test -e T/wheel")] {
+        let run = format!("RUN --mount=type=cache,target={target} {}\n", script.replace('T', &target));
+        context.write(&format!("{name}/Dockerfile"), format!("FROM {BUSYBOX}\n{run}"));
+    }
+    context.write("larder.yaml", "images:\n  first: {context: first}\n  second: {context: second}\n");
+    let first = context.build(&["-t", &context.tag("first"), "first"]);
+    assert_eq!(first["mounts"][0]["saved_files"], 1, "{first}");
+    let second = context.build(&["-t", &context.tag("second"), "second"]);
+    let tier = second["tiers"].as_array().unwrap().iter().find(|tier| tier["tier"] == "mounts").unwrap();
+    assert_eq!(tier["outcome"], "hit", "{second}");
 }

@@ -64,6 +64,25 @@ fn json_progress_is_one_object_a_line_whatever_happens() {
     assert!(built.iter().all(|event| event["schema"] == "larder.progress.v1"));
     assert!(of(&built, "vertex", "name", "[3/3] RUN echo"));
     assert!(of(&built, "log", "data", "to stderr") && of(&built, "log", "stream", "stderr"));
+    // What larder itself has found and done.
+    let named = |events: &[Value], name: &str| -> Vec<Value> {
+        events.iter().filter(|event| event["event"] == name).cloned().collect()
+    };
+    let keys = named(&built, "keys");
+    assert!(keys.len() == 1 && keys[0]["image_key"].as_str().is_some_and(|key| key.len() == 64), "{keys:?}");
+    let tier = |events: &[Value], tier: &str| -> Value {
+        named(events, "tier").into_iter().find(|event| event["tier"] == tier).unwrap_or_default()["outcome"]
+            .take()
+    };
+    assert_eq!(tier(&built, "engine"), "miss");
+    let last = built.last().unwrap();
+    assert_eq!((&last["event"], &last["record"]["outcome"]), (&"build".into(), &"built".into()), "{last}");
+    assert_eq!(last["record"]["image_key"], keys[0]["image_key"]);
+    let hit = events("../cache", 0);
+    assert_eq!(
+        (tier(&hit, "engine"), &hit.last().unwrap()["record"]["hit_tier"]),
+        ("hit".into(), &"engine".into())
+    );
     let warned = events("../in-the-way/cache", 0);
     assert!(of(&warned, "message", "level", "warning"), "{warned:?}");
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN echo boo && exit 4\n"));
@@ -146,13 +165,29 @@ fn a_terminal_of_a_ci_job_or_without_cursor_movement_gets_lines() {
 fn no_color_is_honoured_on_a_terminal() {
     let context = TestContext::new(&any_engine());
     project(&context);
-    let arguments = ["build", "--progress", "plain", "--no-cache", "."];
+    let arguments = ["build", "--no-cache", "."];
     std::fs::write(context.path("in-the-way"), "").unwrap();
     let broken = ("LARDER_CACHE_DIR", "../in-the-way/cache");
     assert!(
-        on_a_terminal(&context, &arguments, &[broken]).contains("\x1b[33mwarning:"),
+        on_a_terminal(&context, &arguments, &[broken, ("CI", "true")]).contains("\x1b[33mwarning:"),
         "a warning has colour"
     );
-    let shown = on_a_terminal(&context, &arguments, &[broken, ("NO_COLOR", "1")]);
+    let shown = on_a_terminal(&context, &arguments, &[broken, ("CI", "true"), ("NO_COLOR", "1")]);
     assert!(shown.contains("warning: ") && !shown.contains("\x1b["), "{shown}");
+}
+
+#[test]
+fn plain_progress_is_plain_on_a_terminal_too() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    std::fs::write(context.path("in-the-way"), "").unwrap();
+    let broken = ("LARDER_CACHE_DIR", "../in-the-way/cache");
+    let flags = &["build", "--progress", "plain", "--no-cache", "."][..];
+    for (arguments, variables) in
+        [(flags, &[broken][..]), (&["build", "--no-cache", "."], &[broken, ("LARDER_PROGRESS", "plain")])]
+    {
+        let shown = on_a_terminal(&context, arguments, variables);
+        assert!(shown.contains("#1 [internal]") && shown.contains("warning: "), "{shown}");
+        assert!(!shown.contains('\x1b'), "{shown:?}");
+    }
 }

@@ -32,12 +32,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::base::{args_of_base, ensure};
 use super::connecting::connect;
 use super::error::{CommandError, ErrorKind, chain};
-use super::print_text;
 use super::registries::Registries;
+use super::{print_text, speak};
 use crate::buildkit::{ApiVersion, Client, EngineProduct};
 use crate::cli::{BuildArgs, BuildCommandArgs};
 use crate::context::ContextError;
@@ -48,6 +49,7 @@ use crate::mounts::TargetMount;
 use crate::notes::Notes;
 use crate::output::progress::Trace;
 use crate::output::{Printer, summary};
+use crate::registry::ImageRef;
 use crate::settings::{BuildSettings, Environment, ProgressMode, Settings, base_repository};
 use crate::store::{Entry, RunFlags, Store};
 use confidential::kept_words;
@@ -161,8 +163,13 @@ pub(super) async fn image(
     printer: &mut Printer,
 ) -> Result<Built, CommandError> {
     let clock = Instant::now();
-    if build.progress == ProgressMode::Json {
-        printer.speak_json();
+    speak(printer, build.progress);
+    if let (Some(tag), true) =
+        (build.source.key_tags.iter().find(|tag| is_like_a_name(tag)), build.tags.is_empty())
+    {
+        printer.warn(&format!(
+            "--tags {tag} names no image, but is a word in its key and what larder.yaml's images are selected by: did you mean --tag {tag}?"
+        ));
     }
     for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
         path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path))?;
@@ -206,11 +213,16 @@ pub(super) async fn image(
         cache_is_down: false,
     };
     job.record.base.clone_from(&purpose.base);
-    job.record.names = build.tags.iter().map(crate::registry::ImageRef::familiar).collect();
+    job.record.names = build.tags.iter().map(ImageRef::familiar).collect();
     let result = Box::pin(job.run()).await;
     let closed = job.close(&result, millis(clock.elapsed()));
     result.and(closed)?;
     Ok(Built { record: job.record, entry: job.entry })
+}
+
+/// Returns `true` if a word reads like the name of an image.
+fn is_like_a_name(tag: &str) -> bool {
+    tag.contains([':', '/']) && tag.parse::<ImageRef>().is_ok()
 }
 
 /// Whether a Dockerfile that larder can read has the argument for a base image where `FROM` sees it.
@@ -310,6 +322,9 @@ struct Job<'a> {
 impl Job<'_> {
     async fn run(&mut self) -> Result<(), CommandError> {
         let keys = self.keys().await?;
+        self.printer.event("keys", &json!({
+            "image_key": self.record.image_key, "dependency_key": self.record.dependency_key, "reason": self.no_keys,
+        }));
         self.create_repositories().await?;
         if let (Some(hit), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
             return Box::pin(self.finish_hit(hit, keys)).await;
@@ -406,13 +421,19 @@ impl Job<'_> {
     }
 
     fn skip(&mut self, tier: &str, reason: &str) {
-        self.record.tiers.push(TierRecord {
+        self.answered(TierRecord {
             tier: tier.to_owned(),
             outcome: TierOutcome::Skipped,
             reason: reason.to_owned(),
             bytes: 0,
             millis: 0,
         });
+    }
+
+    /// Records what a tier has answered.
+    fn answered(&mut self, answer: TierRecord) {
+        self.printer.event("tier", &answer);
+        self.record.tiers.push(answer);
     }
 
     /// The flag that makes BuildKit run every step, if one does.
@@ -445,6 +466,7 @@ impl Job<'_> {
         if let Err(error) = written {
             self.cache_fault(error.as_ref())?;
         }
+        self.printer.event("build", &json!({ "record": self.record }));
         if let Some(path) = &self.build.metadata_file {
             let json =
                 serde_json::to_vec_pretty(&self.record).map_err(|error| CommandError::config(&error))?;

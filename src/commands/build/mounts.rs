@@ -1,5 +1,7 @@
 //! Cache mounts around a build: into the builder before it, out of it afterwards.
 
+use serde_json::json;
+
 use super::visited::VisitedBuild;
 use super::{BuildKeys, Job};
 use crate::commands::carry::Carrier;
@@ -59,7 +61,7 @@ impl Job<'_> {
         let carried = || report.mounts.iter().filter(|record| record.outcome != MountOutcome::Passed);
         self.record.mounts = carried().map(restored).collect();
         let hits = carried().filter(|record| record.outcome == MountOutcome::Hit).count();
-        self.record.tiers.push(TierRecord {
+        self.answered(TierRecord {
             tier: MOUNTS.to_owned(),
             outcome: match (hits, self.record.mounts.len()) {
                 (0, 0) => TierOutcome::Skipped,
@@ -130,6 +132,9 @@ impl Job<'_> {
                 self.printer.warn(warning);
                 self.told.push(warning.clone());
             }
+        }
+        for record in &report.mounts {
+            self.printer.event("mount", &json!({ "action": report.action, "mount": record }));
         }
         if self.build.quiet {
             return;

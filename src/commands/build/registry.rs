@@ -114,7 +114,7 @@ impl Job<'_> {
             answer = self.ask_registries(&tier, keys, &meter).await?;
         }
         self.is_expired |= answer.is_too_old();
-        self.record.tiers.push(answer.record(RegistryTier::NAME, clock.elapsed()));
+        self.answered(answer.record(RegistryTier::NAME, clock.elapsed()));
         for fault in &answer.faults {
             let is_down = fault.downcast_ref().is_some_and(TransferError::is_of_reach);
             self.registry_is_down |= is_down;

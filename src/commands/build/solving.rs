@@ -102,7 +102,7 @@ impl Job<'_> {
             steps::entries(trace, secret, &self.identity().repositories(), self.shows_values());
         self.note_imported_steps().await?;
         let ignored = self.runs_every_step();
-        self.record.tiers.push(steps::layers(trace, self.record.steps, ignored, &self.layers));
+        self.answered(steps::layers(trace, self.record.steps, ignored, &self.layers));
         Ok(())
     }
 

@@ -165,7 +165,7 @@ impl Job<'_> {
                 Err(error) => self.cache_fault(&error)?,
             }
         }
-        self.record.tiers.push(answer.record(EngineTier::NAME, clock.elapsed()));
+        self.answered(answer.record(EngineTier::NAME, clock.elapsed()));
         for fault in &answer.faults {
             match fault.downcast_ref() {
                 Some(fault) => self.notes_fault(fault)?,
@@ -231,7 +231,7 @@ impl Job<'_> {
         // Images are only looked for where nothing requests more: that is worth a line if it found something.
         let is_news = answer.found.is_some() || !answer.faults.is_empty();
         if is_news || answer.is_too_old() || self.archive_policy(false).is_requested() {
-            self.record.tiers.push(answer.record(ArchiveTier::NAME, clock.elapsed()));
+            self.answered(answer.record(ArchiveTier::NAME, clock.elapsed()));
         }
         for fault in &answer.faults {
             match fault.downcast_ref() {

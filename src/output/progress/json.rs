@@ -11,6 +11,11 @@
 //! | `status` | `vertex` (digest), `id`, `current` and `total` (bytes; a total of 0 is unknown), `timestamp`, `started`, `completed` |
 //! | `log` | `vertex`, `stream` (`stdout` or `stderr`), `timestamp`, `data` |
 //! | `message` | `level` (`note`, `warning`, `error` or `hint`), `text`: what larder itself has to say |
+//! | `keys` | `image_key` and `dependency_key`, `null` where they cannot be known, and then the `reason` |
+//! | `tier` | `tier`, `outcome` (`hit`, `miss`, `skipped`), `reason`, `bytes`, `millis`: what a tier has answered |
+//! | `mount` | `action` (`restore`, `save`), `mount`: a cache mount's record, as `larder mount --format json` has it |
+//! | `build` | `record`: all of the build, as `--metadata-file` has it; the last event of a build |
+//! | `ran` | `host`, `exit`, `millis`: a container of `larder run` has ended |
 //! | `warning` | `vertex`, `short`, `detail` (lines), `url`, `lines` (`first`, `last`; 1-based, of the Dockerfile) |
 //!
 //! A vertex comes again, whole, whenever it changes. `data` is output as it came,
@@ -204,6 +209,27 @@ fn write_output(
 pub fn message(level: &str, text: &str, part: Option<&str>) -> String {
     let record = Record { schema: SCHEMA, event: Event::Message { level, text, part } };
     let mut line = serde_json::to_string(&record).expect("strings alone always become JSON");
+    line.push('\n');
+    line
+}
+
+/// One line with something that happened, perhaps about one of several engines.
+///
+/// # Panics
+///
+/// Never: records always become JSON.
+pub fn event(name: &str, fields: &impl Serialize, part: Option<&str>) -> String {
+    #[derive(Serialize)]
+    struct Own<'a, T> {
+        schema: &'static str,
+        event: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        part: Option<&'a str>,
+        #[serde(flatten)]
+        fields: &'a T,
+    }
+    let own = Own { schema: SCHEMA, event: name, part, fields };
+    let mut line = serde_json::to_string(&own).expect("records with text keys always become JSON");
     line.push('\n');
     line
 }

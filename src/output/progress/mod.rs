@@ -39,7 +39,7 @@ mod tty;
 mod vertex;
 
 pub use frame::{Line, Size, Tone, frame, summary};
-pub use json::{SCHEMA, message};
+pub use json::{SCHEMA, event, message};
 pub use log_line::LogLine;
 pub use screen_text::screen_text;
 pub use step::{StepCounts, StepKind, StepRecord};

@@ -217,3 +217,20 @@ fn larder_alone_shows_its_help_and_fails() {
     assert_eq!((run.code, run.stdout.as_str()), (2, ""));
     assert!(run.stderr.contains("Usage: larder") && run.stderr.contains("Exit codes: "), "{}", run.stderr);
 }
+
+#[test]
+fn a_name_that_was_given_as_tags_is_asked_about() {
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\n"));
+    let warned = |arguments: &[&str]| {
+        let run = context.larder(&[arguments, &["."]].concat()).success();
+        run.stderr.lines().find(|line| line.starts_with("warning: --tags")).map(str::to_owned)
+    };
+    let tag = context.tag("app");
+    for command in ["build", "run"] {
+        let warning = warned(&[command, "--tags", &format!("nlp,{tag}")]).unwrap_or_default();
+        assert!(warning.contains(&format!("did you mean --tag {tag}?")), "{warning}");
+        assert_eq!(warned(&[command, "--tags", "nlp,pytorch"]), None);
+        assert_eq!(warned(&[command, "--tags", &tag, "--tag", &tag]), None);
+    }
+}
