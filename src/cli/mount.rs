@@ -11,7 +11,7 @@ pub struct CarryArgs {
     /// Add cache mounts to RUNs that install packages without one, where the image stays the same [env: LARDER_AUTO_MOUNTS]
     #[arg(long)]
     pub auto_mounts: bool,
-    /// Whose cache mounts these are; mounts of one name in two projects are kept apart [env: LARDER_MOUNT_SCOPE] [default: the CI system's name of the project, else the context's directory]
+    /// Whose cache mounts these are; mounts of one name in two projects are kept apart [env: LARDER_MOUNT_SCOPE] [default: the CI system's name of the project, else the directory of larder.yaml for its images, else the context's]
     #[arg(long, value_name = "NAME")]
     pub mount_scope: Option<String>,
     /// Leave out the least recently used files of a mount until the rest has this size, e.g. 2GB [env: LARDER_MAX_MOUNT_SIZE]
