@@ -104,7 +104,7 @@ for name, value in pipeline["variables"].items():
     print(f'export {name}="{value}"')
 print(*pipeline["python-image"]["script"], sep="\n")
 PYTHON
-  (cd "$checkout" && CI_COMMIT_SHORT_SHA=$(git rev-parse --short HEAD) CI_PROJECT_DIR=$checkout CI_REGISTRY=$registry \
+  (cd "$checkout" && CI_COMMIT_SHORT_SHA=$(git rev-parse --short HEAD) CI_PROJECT_DIR=$checkout CI_COMMIT_REF_NAME=main CI_DEFAULT_BRANCH=main CI_REGISTRY=$registry \
     CI_REGISTRY_IMAGE=${registry:+$registry/gitlab/python-app} CI_REGISTRY_USER=ci CI_REGISTRY_PASSWORD=s3cret bash -euxo pipefail "$lines")
   expect_published gitlab/python-app
 }

@@ -77,7 +77,7 @@ class Steps {
 }
 
 class Run {
-    Map<String, String> env = [BUILD_NUMBER: '1', JOB_NAME: 'test', WORKSPACE: new File('.').canonicalPath] + System.getenv()
+    Map<String, String> env = [BUILD_NUMBER: '1', JOB_NAME: 'test', BRANCH_NAME: 'main', WORKSPACE: new File('.').canonicalPath] + System.getenv()
     boolean failed
 
     void pipeline(Closure body) {

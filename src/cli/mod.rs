@@ -99,7 +99,7 @@ pub struct GlobalArgs {
     /// Directory of the cache [env: LARDER_CACHE_DIR] [default: ~/.cache/larder]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// Whose builds these are [env: LARDER_LANE] [default: the CI job's pull request or branch]
+    /// Whose builds these are [env: LARDER_LANE] [default: the CI job's pull request, tag or branch, else local]
     #[arg(long, global = true, value_name = "NAME")]
     pub lane: Option<String>,
     /// Configuration file [env: LARDER_CONFIG] [default: larder.yaml, where there is one]

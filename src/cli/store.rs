@@ -12,7 +12,7 @@ pub struct StoreArgs {
     /// How long a request to that store may take before it is given up [env: LARDER_REMOTE_TIMEOUT] [default: 1m]
     #[arg(long, global = true, value_name = "DURATION")]
     pub remote_timeout: Option<String>,
-    /// Lane to read where one's own has nothing [env: LARDER_TRUNK] [default: the CI job's target or default branch, else main]
+    /// Lane of the default branch, which every job reads [env: LARDER_TRUNK] [default: as the CI system or the checkout says, else main or master]
     #[arg(long, global = true, value_name = "NAME")]
     pub trunk: Option<String>,
     /// Save nothing and remove nothing [env: LARDER_READ_ONLY]

@@ -89,7 +89,7 @@ pub(super) async fn ensure(
     let key = keys.keys.base(files, &settings.seal).map_err(|error| CommandError::config(&error))?;
     let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
     let done = |reference, outcome| (record(reference, outcome), None);
-    let tags = Tags::of(settings.lane.as_ref(), &settings.store.terms.trunk).of_base(key);
+    let tags = Tags::of(&settings.lanes.lanes).of_base(key);
     // Neither an age nor a signature is known of what is found.
     let is_strict = settings.store.terms.trust.is_strict() || settings.store.limits.max_age.is_some();
     let takes_found = build.runs_every_step().is_none() && !is_strict;

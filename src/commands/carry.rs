@@ -283,8 +283,7 @@ impl<'a> Carrier<'a> {
     }
 
     fn nothing(&self) -> String {
-        let lane = self.store.lane();
-        format!("nothing is kept of it for {} in lane {lane} or the trunk", self.how().scope)
+        format!("nothing is kept of it for {} in {}", self.how().scope, self.store.lanes())
     }
 
     /// What is kept of each mount.

@@ -6,6 +6,7 @@ use super::connecting::connect;
 use super::error::{CommandError, chain};
 use super::print_json;
 use super::registries::Registries;
+use super::store::warn_of_unknown_branch;
 use crate::buildkit::{ApiVersion, Client, ConnectError, EngineProduct, Worker};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
 use crate::dockerfile::{Dockerfile, SyntaxError};
@@ -30,6 +31,7 @@ pub(super) async fn run(
     };
     let MountBuildArgs { build, format } = &**args;
     let build = BuildSettings::resolve(build, settings, environment)?;
+    warn_of_unknown_branch(settings, printer);
     if build.progress == ProgressMode::Plain {
         printer.speak_plain();
     }

@@ -1,6 +1,6 @@
 //! The store that the settings name.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
@@ -27,6 +27,14 @@ pub(super) fn open(settings: &Settings) -> Result<Store, CommandError> {
     })?;
     let remote = remote.map(|remote| Arc::new(Fused::new(remote)) as Arc<dyn Backend>);
     Ok(Store::new(local, remote, settings.store.terms.clone()))
+}
+
+/// Warns, once, where it is not known whose build this is.
+pub(super) fn warn_of_unknown_branch(settings: &Settings, printer: Printer) {
+    static WARNED: Once = Once::new();
+    if let Some(warning) = settings.lanes.warning() {
+        WARNED.call_once(|| printer.warn(&warning));
+    }
 }
 
 /// What a key was made of, as an entry keeps it.

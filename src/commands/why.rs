@@ -44,7 +44,7 @@ pub(super) async fn run(
     let notes = Notes::new(&settings.cache_dir);
     let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));
     let known = notes.image(keys.keys.image).map_err(fault).ok().flatten();
-    let identity = Identity { names: &build.tags, lane: settings.lane.as_ref(), seal: &settings.seal };
+    let identity = Identity { names: &build.tags, lane: settings.lanes.lanes.own(), seal: &settings.seal };
     let explanation = identity.explain(&notes, &keys.keys).map_err(fault).ok().flatten();
     let (before, changes) = match explanation {
         Some(Explanation { before, changes }) => (Some(before), changes),

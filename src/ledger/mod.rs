@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use record::{
-    BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, MountRecord, Outcome, Prediction,
-    StepCounts, StepEntry, TierOutcome, TierRecord,
+    BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, MountRecord, Outcome,
+    Prediction, StepCounts, StepEntry, TierOutcome, TierRecord,
 };
 pub use sums::Sums;
 

@@ -30,6 +30,9 @@ pub struct BuildRecord {
     pub image_key: Option<CacheKey>,
     /// The dependency key; likewise.
     pub dependency_key: Option<CacheKey>,
+    /// The lane that it wrote, and the trunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<LanesRecord>,
     /// RUN, COPY and ADD steps of the target; all of them cached for an image hit.
     pub steps: StepCounts,
     /// Each step that BuildKit ran or found cached.
@@ -69,6 +72,19 @@ pub enum Outcome {
     Built,
     /// The build failed or was cancelled.
     Failed,
+}
+
+/// The lanes of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanesRecord {
+    /// The lane that it wrote.
+    pub own: String,
+    /// The flag, variable or reference that names it.
+    pub own_from: String,
+    /// The trunk; several names where the default branch is not known.
+    pub trunk: Vec<String>,
+    /// The flag, variable or reference that names it.
+    pub trunk_from: String,
 }
 
 /// Counts of RUN, COPY and ADD steps.
@@ -237,6 +253,7 @@ impl BuildRecord {
             names: Vec::new(),
             image_key: None,
             dependency_key: None,
+            lanes: None,
             steps: StepCounts::default(),
             step_list: Vec::new(),
             tiers: Vec::new(),

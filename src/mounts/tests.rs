@@ -29,7 +29,7 @@ impl Bench {
         let base = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let lane = Lane::try_from("main".to_owned()).unwrap();
         let trust = Trust::default();
-        let terms = Terms { lane: lane.clone(), trunk: lane, read_only: false, trust, max_bytes: None };
+        let terms = Terms { trust, ..Terms::of(lane) };
         let store = Store::new(Arc::new(LocalDirectory::new(&base.path().join("store"))), None, terms);
         Self { base, store }
     }

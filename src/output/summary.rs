@@ -8,7 +8,8 @@ use humansize::{DECIMAL, format_size};
 use super::table::{self, Align};
 use crate::engine::PushProgress;
 use crate::ledger::{
-    BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, Outcome, TierOutcome, millis,
+    BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, Outcome, TierOutcome,
+    millis,
 };
 
 /// Renders what a build hit and how long it took, for people.
@@ -50,6 +51,11 @@ pub fn render(record: &BuildRecord) -> String {
         _ => format!("{} of {} steps cached", record.steps.cached, record.steps.total),
     };
     let _ = writeln!(text, "  {what} in {}, {steps}", duration(record.millis));
+    if let Some(lanes) = &record.lanes {
+        let LanesRecord { own, own_from, trunk, trunk_from } = lanes;
+        let trunk = trunk.join(" or ");
+        let _ = writeln!(text, "  lane {own} ({own_from}), trunk {trunk} ({trunk_from})");
+    }
     if let Some(BaseRecord { reference, outcome, millis, .. }) = &record.base {
         let how = match outcome {
             BaseOutcome::Found => "found",
@@ -136,6 +142,12 @@ mod tests {
             outcome: Outcome::Built,
             image_id: Some(format!("sha256:{}", "0123456789".repeat(6))),
             names: vec!["app:1".to_owned()],
+            lanes: Some(LanesRecord {
+                own: "pr-7".to_owned(),
+                own_from: "CHANGE_ID".to_owned(),
+                trunk: vec!["main".to_owned(), "master".to_owned()],
+                trunk_from: "not known".to_owned(),
+            }),
             steps: StepCounts { total: 4, cached: 3, imported: 0 },
             tiers: vec![
                 tier("engine", TierOutcome::Miss, 2, "no image of this key is known"),

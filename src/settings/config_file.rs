@@ -67,7 +67,7 @@ pub(super) struct ConfigFile {
     pub(super) remote: Option<String>,
     /// How long a request to that store may take.
     pub(super) remote_timeout: Option<String>,
-    /// Lane to read where one's own has nothing.
+    /// Lane of the default branch, which every job reads.
     pub(super) trunk: Option<String>,
     /// Save nothing and remove nothing.
     pub(super) read_only: Option<bool>,

@@ -1,4 +1,5 @@
-//! Every environment variable that larder reads, each named here and only here.
+//! Every environment variable that larder reads, each named here and only here; but `ci_systems` lists those in which CI systems
+//! name a branch.
 
 use super::Environment;
 use crate::dockerfile::nearest;
@@ -74,7 +75,7 @@ pub const LARDER_ENABLED: &str = "LARDER_ENABLED";
 pub const LARDER_TIERS: &str = "LARDER_TIERS";
 /// How long moving a whole image into or out of the store may take, e.g. `10m`.
 pub const LARDER_ARCHIVE_TIMEOUT: &str = "LARDER_ARCHIVE_TIMEOUT";
-/// Lane of this job; default what the CI system says of its branch.
+/// Lane of this job; default what the CI system says of its branch, tag or pull request.
 pub const LARDER_LANE: &str = "LARDER_LANE";
 /// A secret that keeps values of build arguments from being guessed; the same for all who share keys.
 pub const LARDER_KEY_SECRET: &str = "LARDER_KEY_SECRET";
@@ -86,7 +87,7 @@ pub const LARDER_REMOTE_USER: &str = "LARDER_REMOTE_USER";
 pub const LARDER_REMOTE_PASSWORD: &str = "LARDER_REMOTE_PASSWORD";
 /// How long a request to that store may take, e.g. `30s`; default a minute.
 pub const LARDER_REMOTE_TIMEOUT: &str = "LARDER_REMOTE_TIMEOUT";
-/// Lane to read where one's own has nothing; default the branch that the CI job merges into.
+/// Lane of the default branch, which all read; default what the CI system or the checkout says.
 pub const LARDER_TRUNK: &str = "LARDER_TRUNK";
 /// `1` saves nothing and removes nothing.
 pub const LARDER_READ_ONLY: &str = "LARDER_READ_ONLY";
@@ -125,24 +126,10 @@ pub const LARDER_WAIT_FOR_ENGINE: &str = "LARDER_WAIT_FOR_ENGINE";
 pub const JOB_NAME: &str = "JOB_NAME";
 /// GitLab's: the project, with its groups.
 pub const CI_PROJECT_PATH: &str = "CI_PROJECT_PATH";
-/// Jenkins': number of the pull request.
-pub const CHANGE_ID: &str = "CHANGE_ID";
 /// Jenkins': the branch.
 pub const BRANCH_NAME: &str = "BRANCH_NAME";
-/// Jenkins': the branch that a pull request is to be merged into.
-pub const CHANGE_TARGET: &str = "CHANGE_TARGET";
-/// GitLab's: the project's default branch.
-pub const CI_DEFAULT_BRANCH: &str = "CI_DEFAULT_BRANCH";
 /// GitHub's: the branch that a pull request is to be merged into.
 pub const GITHUB_BASE_REF: &str = "GITHUB_BASE_REF";
-/// GitLab's: number of the merge request.
-pub const CI_MERGE_REQUEST_IID: &str = "CI_MERGE_REQUEST_IID";
-/// GitLab's: the branch or tag.
-pub const CI_COMMIT_REF_NAME: &str = "CI_COMMIT_REF_NAME";
-/// GitLab's: the branch that a merge request is to be merged into.
-pub const CI_MERGE_REQUEST_TARGET_BRANCH_NAME: &str = "CI_MERGE_REQUEST_TARGET_BRANCH_NAME";
-/// GitLab's: the branch or tag, with what a host's name cannot hold replaced; two branches may share it.
-pub const CI_COMMIT_REF_SLUG: &str = "CI_COMMIT_REF_SLUG";
 /// GitHub's: the branch, tag or pull request.
 pub const GITHUB_REF: &str = "GITHUB_REF";
 
@@ -152,6 +139,8 @@ pub const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
 pub const GITHUB_API_URL: &str = "GITHUB_API_URL";
 /// GitHub's: the file that says what started the job.
 pub const GITHUB_EVENT_PATH: &str = "GITHUB_EVENT_PATH";
+/// TeamCity's: the file that names the one with the configuration parameters.
+pub const TEAMCITY_BUILD_PROPERTIES_FILE: &str = "TEAMCITY_BUILD_PROPERTIES_FILE";
 /// GitHub's: lets a job use the REST API, where its workflow hands it on.
 pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
 /// GitHub's: address of its cache, for actions.

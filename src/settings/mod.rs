@@ -6,6 +6,9 @@
 
 mod additional_context;
 mod build;
+mod checkout;
+mod ci;
+mod ci_systems;
 mod config_file;
 mod container;
 mod dir;
@@ -14,7 +17,7 @@ pub mod duration;
 mod engine;
 pub mod env_vars;
 mod fields;
-mod lane;
+mod lanes;
 mod mounts;
 mod named_image;
 mod output;
@@ -32,6 +35,7 @@ use std::time::Duration;
 pub use build::{BuildSettings, ProgressMode};
 pub use container::RunSettings;
 pub use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
+pub use lanes::JobLanes;
 pub use mounts::MountSettings;
 pub use output::{Destination, Output, OutputKind};
 pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
@@ -45,7 +49,6 @@ use crate::endpoint::{DockerContextError, Endpoint, EndpointError};
 use crate::key::Seal;
 use crate::registry::Login;
 use crate::registry::ecr::EcrLogin;
-use crate::store::Lane;
 
 /// Where Docker, and containers/image, look for the certificates of registries.
 const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
@@ -224,8 +227,8 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// The cache's directory.
     pub cache_dir: PathBuf,
-    /// Whose builds these are, if anything tells.
-    pub lane: Option<Lane>,
+    /// Whose builds these are, and how that is known; the store's terms have the same lanes.
+    pub lanes: JobLanes,
     /// How the store is used.
     pub store: StoreSettings,
     /// How values of build arguments are sealed.
@@ -319,7 +322,10 @@ impl Settings {
             }
             None => CERTIFICATES.map(PathBuf::from).to_vec(),
         };
-        let lane = lane::resolve(global.lane.as_deref(), environment)?;
+        // Without a working directory there is no checkout either.
+        let facts = lanes::Facts::gather(environment, &std::env::current_dir().unwrap_or_default());
+        let behind = Behind { environment, file: &file };
+        let lanes = lanes::resolve(global.lane.as_deref(), global.store.trunk.as_deref(), behind, &facts)?;
         let ecr = ecr_login(&docker_config, environment);
         Ok(Self {
             endpoint: endpoints[0].clone(),
@@ -332,8 +338,8 @@ impl Settings {
             docker_config,
             certificates,
             cache_dir,
-            store: StoreSettings::resolve(&global.store, lane.as_ref(), environment, &file)?,
-            lane,
+            store: StoreSettings::resolve(&global.store, &lanes.lanes, environment, &file)?,
+            lanes,
             seal: Seal::new(environment.get(env_vars::LARDER_KEY_SECRET).unwrap_or_default().as_bytes()),
             color: environment.get(env_vars::NO_COLOR).is_none(),
             no_redraw: environment.is_on(env_vars::CI)

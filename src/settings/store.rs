@@ -8,12 +8,8 @@ use super::{Environment, SettingsError, duration, env_vars};
 use crate::cli::StoreArgs;
 use crate::settings::config_file::ConfigFile;
 use crate::store::backend::remote::{ActionsJob, RemoteSettings, RemoteUrl};
-use crate::store::{Lane, Limits, Terms, Trust};
+use crate::store::{Lanes, Limits, Terms, Trust};
 
-/// The lane of builds on a machine where nothing names one.
-const NO_JOB: &str = "local";
-/// The trunk where nothing names one.
-const TRUNK: &str = "main";
 const DEFAULT_SIZE_GB: f64 = 100.0;
 
 /// How the store is used.
@@ -35,21 +31,19 @@ struct Given<'a> {
 }
 
 impl StoreSettings {
-    /// Resolves the options of the store for a job of `lane`.
+    /// Resolves the options of the store for a job with these lanes.
     pub(super) fn resolve(
         args: &StoreArgs,
-        lane: Option<&Lane>,
+        lanes: &Lanes,
         environment: &Environment,
         file: &ConfigFile,
     ) -> Result<Self, SettingsError> {
         let given = Given { args, environment, file };
         let limits = given.limits()?;
-        let trunk = given.trunk()?;
-        let lane = lane.cloned().map_or_else(|| Lane::try_from(NO_JOB.to_owned()), Ok);
-        let lane = lane.map_err(|error| SettingsError::flag("lane", error.to_string()))?;
         let read_only =
             given.behind().switched_on(args.read_only, env_vars::LARDER_READ_ONLY, file.read_only)?;
-        let terms = Terms { lane, trunk, read_only, trust: given.trust()?, max_bytes: limits.max_bytes };
+        let (lanes, trust) = (lanes.clone(), given.trust()?);
+        let terms = Terms { lanes, read_only, trust, max_bytes: limits.max_bytes };
         Ok(Self { remote: given.remote()?, terms, limits })
     }
 }
@@ -83,28 +77,6 @@ impl Given<'_> {
             ..default
         };
         Ok(url.map(|url| (url, settings)))
-    }
-
-    fn trunk(&self) -> Result<Lane, SettingsError> {
-        let Self { args, environment, file } = self;
-        let named = self.behind().first(
-            ("trunk", args.trunk.as_deref()),
-            env_vars::LARDER_TRUNK,
-            ("trunk", file.trunk.as_deref()),
-            |text| Lane::try_from(text.to_owned()).map_err(|error| error.to_string()),
-        )?;
-        let of_job = || {
-            let variables = [
-                env_vars::CHANGE_TARGET,
-                env_vars::GITHUB_BASE_REF,
-                env_vars::CI_MERGE_REQUEST_TARGET_BRANCH_NAME,
-                env_vars::CI_DEFAULT_BRANCH,
-            ];
-            let name = variables.iter().find_map(|variable| environment.get(variable));
-            name.and_then(|name| Lane::try_from(name.to_owned()).ok())
-        };
-        let default = || Lane::try_from(TRUNK.to_owned()).expect("it is a name");
-        Ok(named.or_else(of_job).unwrap_or_else(default))
     }
 
     fn trust(&self) -> Result<Trust, SettingsError> {
@@ -217,11 +189,16 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Lane;
+
+    fn lanes() -> Lanes {
+        Lanes::of_trunk(Lane::try_from("main".to_owned()).unwrap())
+    }
 
     fn resolve(args: &StoreArgs, variables: &[(&str, &str)]) -> Result<StoreSettings, SettingsError> {
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        StoreSettings::resolve(args, None, &environment, &ConfigFile::default())
+        StoreSettings::resolve(args, &lanes(), &environment, &ConfigFile::default())
     }
 
     #[test]
@@ -251,7 +228,7 @@ mod tests {
     fn a_switch_is_on_or_off_and_a_variable_comes_before_the_file() {
         let read_only = |text: &str, file: &ConfigFile| {
             let environment = [("LARDER_READ_ONLY".to_owned(), text.to_owned())].into_iter().collect();
-            let settings = StoreSettings::resolve(&StoreArgs::default(), None, &environment, file);
+            let settings = StoreSettings::resolve(&StoreArgs::default(), &lanes(), &environment, file);
             settings.map(|settings| settings.terms.read_only)
         };
         let (unsaid, mut on) = (ConfigFile::default(), ConfigFile::default());
@@ -263,18 +240,6 @@ mod tests {
         }
         let error = read_only("maybe", &unsaid).unwrap_err().to_string();
         assert_eq!(error, "LARDER_READ_ONLY: `maybe` is neither true nor false");
-    }
-
-    #[test]
-    fn the_trunk_is_what_the_ci_system_merges_into() {
-        for (variables, trunk) in [
-            (&[][..], "main"),
-            (&[("CHANGE_TARGET", "release")], "release"),
-            (&[("CI_DEFAULT_BRANCH", "master")], "master"),
-            (&[("LARDER_TRUNK", "own"), ("GITHUB_BASE_REF", "develop")], "own"),
-        ] {
-            assert_eq!(resolve(&StoreArgs::default(), variables).unwrap().terms.trunk.to_string(), trunk);
-        }
     }
 
     #[test]

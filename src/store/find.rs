@@ -1,6 +1,6 @@
-//! Finding an entry: this job's lane before the trunk's, what is here before what is far.
+//! Finding an entry: this job's lane before the others that it reads, what is here before what is far.
 //!
-//! Of whole images the newest counts, in whichever of the two lanes and wherever it is: a rebuild replaces what was there.
+//! Of whole images the newest counts, in whichever of the lanes and wherever it is: a rebuild replaces what was there.
 
 use std::collections::HashSet;
 
@@ -29,7 +29,7 @@ impl Store {
         let (mut entry, mut exact) = (None, false);
         for key in [Some(key), None] {
             if entry.is_none() && (key.is_some() || fallback) {
-                let lanes: Vec<&Lane> = self.lanes().collect();
+                let lanes: Vec<&Lane> = self.lanes.reads().iter().collect();
                 entry = match kind {
                     EntryKind::Image => search.newest(&lanes, key),
                     EntryKind::Mount | EntryKind::Dir => {
@@ -46,7 +46,7 @@ impl Store {
     /// what is saved is signed, what no trusted key has signed.
     pub fn recent(&self, kind: EntryKind, family: &str, most: usize) -> Vec<Entry> {
         let trust = self.trust.as_strict_as_signed();
-        let places = self.lanes().map(|lane| Address::place_of(lane, kind, family));
+        let places = self.lanes.reads().iter().map(|lane| Address::place_of(lane, kind, family));
         let names = places.flat_map(|place| self.local.names(&place).unwrap_or_default());
         let mut names: Vec<EntryName> = names.collect();
         names.sort_by(|a, b| b.cmp_age(a));
@@ -73,12 +73,7 @@ impl Store {
 
     /// Whether this job looks for entries in that lane.
     pub fn reads(&self, lane: &Lane) -> bool {
-        self.lanes().any(|known| known == lane)
-    }
-
-    /// This job's lane, then the trunk.
-    pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        std::iter::once(&self.lane).chain((self.trunk != self.lane).then_some(&self.trunk))
+        self.lanes.reads().contains(lane)
     }
 }
 

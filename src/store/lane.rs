@@ -37,3 +37,53 @@ impl fmt::Display for Lane {
         f.write_str(&self.0)
     }
 }
+
+/// The lanes of one job, the same for the store and for registries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lanes {
+    own: Lane,
+    trunk: Vec<Lane>,
+    reads: Vec<Lane>,
+}
+
+impl Lanes {
+    /// The lanes of a job that writes `own` and reads it first, then that of the branch that it would be merged into, then
+    /// the trunk, which has several names where the default branch is not known.
+    pub fn new(own: Lane, target: Option<Lane>, trunk: Vec<Lane>) -> Self {
+        let mut reads = vec![own.clone()];
+        for lane in target.into_iter().chain(trunk.iter().cloned()) {
+            if !reads.contains(&lane) {
+                reads.push(lane);
+            }
+        }
+        Self { own, trunk, reads }
+    }
+
+    /// The lanes of a job of the trunk, which is called `lane`.
+    pub fn of_trunk(lane: Lane) -> Self {
+        Self::new(lane.clone(), None, vec![lane])
+    }
+
+    /// The lane that is written.
+    pub fn own(&self) -> &Lane {
+        &self.own
+    }
+
+    /// The names of the trunk.
+    pub fn trunk(&self) -> &[Lane] {
+        &self.trunk
+    }
+
+    /// The lanes that are read, each once, the first of them first.
+    pub fn reads(&self) -> &[Lane] {
+        &self.reads
+    }
+}
+
+/// The lanes that are read: `lane pr-7 or main`.
+impl fmt::Display for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.reads.iter().map(Lane::to_string).collect();
+        write!(f, "lane {}", names.join(" or "))
+    }
+}

@@ -47,7 +47,7 @@ use backend::Backend;
 pub use census::{Census, Listed, Place};
 pub use error::StoreError;
 pub use find::Found;
-pub use lane::{InvalidLane, Lane};
+pub use lane::{InvalidLane, Lane, Lanes};
 pub use load::Sink;
 pub use manifest::{ChunkRef, Entry, KeyInput, Manifest, RunFlags, SCHEMA, Span, Subject};
 pub use meter::{Counted, Meter};
@@ -70,8 +70,7 @@ pub struct Store {
     local: Repository,
     /// The slower one that others share, if there is one.
     remote: Option<Repository>,
-    lane: Lane,
-    trunk: Lane,
+    lanes: Lanes,
     read_only: bool,
     trust: Trust,
     max_bytes: Option<u64>,
@@ -80,10 +79,8 @@ pub struct Store {
 /// How a store is to be used.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// Whose entries these are: saved here, looked for here first.
-    pub lane: Lane,
-    /// Where else entries are looked for.
-    pub trunk: Lane,
+    /// Where entries are saved, and looked for.
+    pub lanes: Lanes,
     /// Save nothing, move nothing, remove nothing.
     pub read_only: bool,
     /// Whose entries are used, and how new ones are signed.
@@ -95,21 +92,22 @@ pub struct Terms {
 impl Terms {
     /// Those of a job of `lane` alone: it may write, trusts every entry, and saves one of any size.
     pub fn of(lane: Lane) -> Self {
-        Self { trunk: lane.clone(), lane, read_only: false, trust: Trust::default(), max_bytes: None }
+        let lanes = Lanes::of_trunk(lane);
+        Self { lanes, read_only: false, trust: Trust::default(), max_bytes: None }
     }
 }
 
 impl Store {
     /// A store in `local`, behind which `remote` may stand. Nothing is read or created yet.
     pub fn new(local: Arc<dyn Backend>, remote: Option<Arc<dyn Backend>>, terms: Terms) -> Self {
-        let Terms { lane, trunk, read_only, trust, max_bytes } = terms;
+        let Terms { lanes, read_only, trust, max_bytes } = terms;
         let remote = remote.map(|remote| Repository::new(remote, read_only));
-        Self { local: Repository::new(local, read_only), remote, lane, trunk, read_only, trust, max_bytes }
+        Self { local: Repository::new(local, read_only), remote, lanes, read_only, trust, max_bytes }
     }
 
-    /// Whose entries are saved here.
-    pub fn lane(&self) -> &Lane {
-        &self.lane
+    /// Where entries are saved, and looked for.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// Begins an entry of this job's lane.
@@ -118,7 +116,7 @@ impl Store {
     ///
     /// Fails when nothing may or can be written.
     pub fn save(&self, kind: EntryKind, family: &str, key: Digest) -> Result<Save, StoreError> {
-        Save::new(self, Address { lane: self.lane.clone(), kind, family: family.to_owned(), key })
+        Save::new(self, Address { lane: self.lanes.own().clone(), kind, family: family.to_owned(), key })
     }
 
     /// Whether an entry is in the remote, too; also where there is none, or where it does not tell.
@@ -150,7 +148,7 @@ impl Store {
         if self.read_only {
             return Ok(());
         }
-        for lane in self.lanes() {
+        for lane in self.lanes.reads() {
             let address = Address { lane: lane.clone(), kind, family: family.to_owned(), key };
             if let Some(name) = self.local.versions(&address)?.first() {
                 return self.local.touch(&name.id, Timestamp::now());

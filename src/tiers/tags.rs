@@ -8,14 +8,13 @@
 //! | `buildcache` | BuildKit's registry cache: the layers of all stages |
 //!
 //! A job writes under the tags of its own lane, which end in `-LANE`, and also
-//! reads the trunk's. Jobs of the trunk, and jobs that no lane is known of, use
-//! the tags without a lane.
+//! reads those of the other lanes that it reads. The trunk's tags have no such end.
 
 use std::fmt::Write as _;
 
 use crate::digest::Digest;
 use crate::key::CacheKey;
-use crate::store::Lane;
+use crate::store::Lanes;
 
 /// The longest ending of a tag that is written out.
 const LONGEST: usize = 48;
@@ -27,10 +26,17 @@ pub struct Tags {
 }
 
 impl Tags {
-    /// The tags of a job of `lane`, which may take what the `trunk` has.
-    pub fn of(lane: Option<&Lane>, trunk: &Lane) -> Self {
-        let own = lane.filter(|lane| *lane != trunk).map(|lane| format!("-{}", written(&lane.to_string())));
-        Self { endings: own.into_iter().chain([String::new()]).collect() }
+    /// The tags of a job with these lanes.
+    pub fn of(lanes: &Lanes) -> Self {
+        let mut endings = Vec::new();
+        for lane in lanes.reads() {
+            let is_trunk = lanes.trunk().contains(lane);
+            let ending = if is_trunk { String::new() } else { format!("-{}", written(&lane.to_string())) };
+            if !endings.contains(&ending) {
+                endings.push(ending);
+            }
+        }
+        Self { endings }
     }
 
     /// Those of an image, the job's own first.
@@ -80,6 +86,7 @@ fn written(lane: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Lane;
 
     fn lane(name: &str) -> Lane {
         Lane::try_from(name.to_owned()).unwrap()
@@ -87,13 +94,16 @@ mod tests {
 
     #[test]
     fn a_job_writes_its_own_tags_and_reads_the_trunks() {
-        let main = lane("main");
-        let tags = Tags::of(Some(&lane("pr-7")), &main);
-        assert_eq!(tags.inline_caches(), ["cache-pr-7", "cache"]);
-        assert_eq!(tags.registry_caches(), ["buildcache-pr-7", "buildcache"]);
-        for of_trunk in [Some(&main), None] {
-            assert_eq!(Tags::of(of_trunk, &main).inline_caches(), ["cache"]);
-        }
+        let tags = |own: &str, target: Option<&str>, trunk: &[&str]| {
+            let trunk = trunk.iter().map(|name| lane(name)).collect();
+            Tags::of(&Lanes::new(lane(own), target.map(lane), trunk))
+        };
+        let request = tags("pr-7", Some("develop"), &["main"]);
+        assert_eq!(request.inline_caches(), ["cache-pr-7", "cache-develop", "cache"]);
+        assert_eq!(request.registry_caches(), ["buildcache-pr-7", "buildcache-develop", "buildcache"]);
+        assert_eq!(tags("pr-7", Some("main"), &["main"]).inline_caches(), ["cache-pr-7", "cache"]);
+        assert_eq!(tags("topic", None, &["main", "master"]).inline_caches(), ["cache-topic", "cache"]);
+        assert_eq!(tags("main", None, &["main"]).inline_caches(), ["cache"]);
     }
 
     #[test]
@@ -105,7 +115,8 @@ mod tests {
         let name: crate::registry::ImageRef = "app".parse().unwrap();
         let key = CacheKey::from(Digest::of(b"key"));
         for lane_name in names {
-            for tag in Tags::of(Some(&lane(lane_name)), &lane("main")).of_image(key) {
+            let lanes = Lanes::new(lane(lane_name), None, vec![lane("main")]);
+            for tag in Tags::of(&lanes).of_image(key) {
                 assert!(name.with_tag(&tag).is_some(), "{tag}");
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use larder::digest::Digest;
 use larder::store::backend::Directory;
-use larder::store::{EntryKind, LAYOUT, Lane, Span, Store, Subject, Terms, Trust};
+use larder::store::{EntryKind, LAYOUT, Lane, Span, Store, Subject, Terms};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -29,13 +29,7 @@ impl Cache {
     fn save(&self, lane: &str, title: &str, bytes: usize) -> String {
         let backend = Arc::new(Directory::new(&self.directory().join(LAYOUT)));
         let lane = Lane::try_from(lane.to_owned()).unwrap();
-        let terms = Terms {
-            lane: lane.clone(),
-            trunk: lane,
-            read_only: false,
-            trust: Trust::default(),
-            max_bytes: None,
-        };
+        let terms = Terms::of(lane);
         let store = Store::new(backend, None, terms);
         let mut save = store.save(EntryKind::Dir, title, Digest::of(title.as_bytes())).unwrap();
         let mut seed = Digest::of(title.as_bytes());

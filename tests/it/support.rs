@@ -111,7 +111,7 @@ impl TestContext {
         format!("{}/{name}:1", self.unique())
     }
 
-    /// larder in the project, with an environment of its own.
+    /// larder in the project, with an environment of its own, as a job of the trunk.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
         command
@@ -121,6 +121,7 @@ impl TestContext {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
             .env("DOCKER_CONFIG", self.path("docker"))
+            .env("LARDER_LANE", "main")
             .env("RUST_BACKTRACE", "1")
             .envs(self.engine.environment())
             .envs(self.archives.then_some(("LARDER_ENABLED", "1")))

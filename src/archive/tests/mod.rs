@@ -15,7 +15,7 @@ use cap_std::fs::Dir;
 use super::*;
 use crate::digest::Digest;
 use crate::store::backend::Directory;
-use crate::store::{Entry, EntryKind, Lane, Meter, Store, Subject, Terms, Trust};
+use crate::store::{Entry, EntryKind, Lane, Meter, Store, Subject, Terms};
 
 /// A store, and a directory to save from and to restore into.
 pub(super) struct Bench {
@@ -28,13 +28,7 @@ impl Bench {
         // Beside the crate, since a temporary file system may know no attributes.
         let base = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let lane = Lane::try_from("main".to_owned()).unwrap();
-        let terms = Terms {
-            lane: lane.clone(),
-            trunk: lane,
-            read_only: false,
-            trust: Trust::default(),
-            max_bytes: None,
-        };
+        let terms = Terms::of(lane);
         let store = Store::new(Arc::new(Directory::new(&base.path().join("store"))), None, terms);
         Self { base, store }
     }

@@ -18,7 +18,7 @@ pub(crate) struct Explanation {
 /// What builds are compared by.
 pub(crate) struct Identity<'a> {
     pub(crate) names: &'a [ImageRef],
-    pub(crate) lane: Option<&'a Lane>,
+    pub(crate) lane: &'a Lane,
     pub(crate) seal: &'a Seal,
 }
 
@@ -39,7 +39,7 @@ impl Identity<'_> {
         inputs: &[Input],
         now: Timestamp,
     ) -> Result<(), NotesError> {
-        let lane = self.lane.cloned();
+        let lane = Some(self.lane.clone());
         let head =
             RecordHead::new((keys.image, keys.dependency), self.repositories(), lane, now, inputs.len());
         notes.keep_inputs(&head, inputs)
@@ -77,7 +77,7 @@ impl Identity<'_> {
 fn nearest<'a>(
     heads: &'a [RecordHead],
     names: &[String],
-    lane: Option<&Lane>,
+    lane: &Lane,
     key: CacheKey,
 ) -> Option<&'a RecordHead> {
     let shares_a_name = |head: &&RecordHead| {
@@ -85,7 +85,7 @@ fn nearest<'a>(
     };
     let candidates: Vec<&RecordHead> =
         heads.iter().filter(|head| head.image_key != key).filter(shares_a_name).collect();
-    let own = candidates.iter().find(|head| head.lane.as_ref() == lane);
+    let own = candidates.iter().find(|head| head.lane.as_ref() == Some(lane));
     own.or(candidates.first()).copied()
 }
 
@@ -115,7 +115,7 @@ mod tests {
         ];
         for (name, in_lane, own, expected) in table {
             let names = if name.is_empty() { Vec::new() } else { vec![name.to_owned()] };
-            let found = nearest(&heads, &names, Some(&lane(in_lane)), key(own)).map(|head| head.image_key);
+            let found = nearest(&heads, &names, &lane(in_lane), key(own)).map(|head| head.image_key);
             assert_eq!(found, expected.map(key), "{name} {in_lane} {own}");
         }
     }

@@ -38,20 +38,21 @@ use super::base::{args_of_base, ensure};
 use super::connecting::connect;
 use super::error::{CommandError, ErrorKind, chain};
 use super::registries::Registries;
+use super::store::warn_of_unknown_branch;
 use super::{print_text, speak};
 use crate::buildkit::{ApiVersion, Client, EngineProduct};
 use crate::cli::{BuildArgs, BuildCommandArgs};
 use crate::context::ContextError;
 use crate::dockerfile::{Dockerfile, InstructionKind, ResolveError};
 use crate::engine::{Engine, ImageStore};
-use crate::ledger::{self, BaseRecord, BuildRecord, Outcome, TierOutcome, TierRecord, millis};
+use crate::ledger::{self, BaseRecord, BuildRecord, LanesRecord, Outcome, TierOutcome, TierRecord, millis};
 use crate::mounts::TargetMount;
 use crate::notes::Notes;
 use crate::output::progress::Trace;
 use crate::output::{Printer, summary};
 use crate::registry::ImageRef;
-use crate::settings::{BuildSettings, Environment, ProgressMode, Settings, base_repository};
-use crate::store::{Entry, RunFlags, Store};
+use crate::settings::{BuildSettings, Environment, JobLanes, ProgressMode, Settings, base_repository};
+use crate::store::{Entry, Lane, RunFlags, Store};
 use confidential::kept_words;
 use inputs::InputError;
 use layers::LayerCaches;
@@ -174,6 +175,7 @@ pub(super) async fn image(
     for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
         path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path))?;
     }
+    warn_of_unknown_branch(settings, *printer);
     let mut inputs = read_inputs(build)?;
     if purpose.base.is_some() && !takes_base(&inputs) {
         return Err(CommandError::config_line("the Dockerfile does not take the base image")
@@ -213,6 +215,7 @@ pub(super) async fn image(
         cache_is_down: false,
     };
     job.record.base.clone_from(&purpose.base);
+    job.record.lanes = Some(lanes_record(&settings.lanes));
     job.record.names = build.tags.iter().map(ImageRef::familiar).collect();
     let result = Box::pin(job.run()).await;
     let closed = job.close(&result, millis(clock.elapsed()));
@@ -223,6 +226,15 @@ pub(super) async fn image(
 /// Returns `true` if a word reads like the name of an image.
 fn is_like_a_name(tag: &str) -> bool {
     tag.contains([':', '/']) && tag.parse::<ImageRef>().is_ok()
+}
+
+fn lanes_record(job: &JobLanes) -> LanesRecord {
+    LanesRecord {
+        own: job.lanes.own().to_string(),
+        own_from: job.own_from.to_owned(),
+        trunk: job.lanes.trunk().iter().map(Lane::to_string).collect(),
+        trunk_from: job.trunk_from.to_owned(),
+    }
 }
 
 /// Whether a Dockerfile that larder can read has the argument for a base image where `FROM` sees it.
@@ -404,7 +416,7 @@ impl Job<'_> {
 
     /// What this build is compared with others by.
     fn identity(&self) -> Identity<'_> {
-        Identity { names: &self.build.tags, lane: self.settings.lane.as_ref(), seal: &self.settings.seal }
+        Identity { names: &self.build.tags, lane: self.settings.lanes.lanes.own(), seal: &self.settings.seal }
     }
 
     /// A warning, once for each fault, or the end under `--strict`.

@@ -41,7 +41,7 @@ impl Job<'_> {
 
     /// The tags that larder keeps in registries for this job.
     pub(super) fn registry_tags(&self) -> Tags {
-        Tags::of(self.settings.lane.as_ref(), &self.settings.store.terms.trunk)
+        Tags::of(&self.settings.lanes.lanes)
     }
 
     /// The repositories that the image is pushed to with its names there, or the one that is asked anyway.

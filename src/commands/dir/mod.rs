@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::error::{CommandError, chain};
 use super::interrupts::Interrupts;
 use super::print_json;
-use super::store::{is_news, keep_within, open};
+use super::store::{is_news, keep_within, open, warn_of_unknown_branch};
 use crate::archive::Index;
 use crate::cli::{DirArgs, DirCommand, Format};
 use crate::digest::Digest;
@@ -115,6 +115,7 @@ impl Job {
         printer: Printer,
     ) -> Result<Self, CommandError> {
         let started = Instant::now();
+        warn_of_unknown_branch(settings, printer);
         let absolute =
             |path: &std::path::Path| std::path::absolute(path).map_err(|e| CommandError::config(&e));
         let (place, cache) = (absolute(&dir.path)?, absolute(&settings.cache_dir)?);

@@ -15,8 +15,7 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Co
     }
     let Some(entry) = found.entry else {
         let fault = job.report.faults.first().map(|fault| fault.message.clone());
-        let none =
-            || format!("nothing is kept of {} in lane {} or the trunk", job.dir.family, job.store.lane());
+        let none = || format!("nothing is kept of {} in {}", job.dir.family, job.store.lanes());
         job.report.reason = Some(fault.unwrap_or_else(none));
         return Ok(());
     };

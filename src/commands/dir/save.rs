@@ -204,7 +204,7 @@ fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
 /// Whether an entry is what a save would replace.
 fn is_current(job: &Job, base: &Base) -> bool {
     let address = &base.entry.manifest.address;
-    address.key == job.key && address.family == job.dir.family && address.lane == *job.store.lane()
+    address.key == job.key && address.family == job.dir.family && address.lane == *job.store.lanes().own()
 }
 
 fn subject(job: &Job) -> Subject {

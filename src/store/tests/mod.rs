@@ -35,8 +35,7 @@ pub(super) fn lane(name: &str) -> Lane {
 
 pub(super) fn terms(name: &str) -> Terms {
     Terms {
-        lane: lane(name),
-        trunk: lane("main"),
+        lanes: Lanes::new(lane(name), None, vec![lane("main")]),
         read_only: false,
         trust: Trust::default(),
         max_bytes: None,

@@ -5,6 +5,7 @@ mod faults;
 mod faulty_layers;
 pub(crate) mod front;
 mod images;
+mod lanes;
 mod layers;
 mod platforms;
 mod reach;

@@ -1,0 +1,101 @@
+//! What the git checkout says that larder runs in: its branch, and the remote's default branch.
+//!
+//! The files are read directly: agents need no git, and git refuses directories of other owners.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Names of default branches, where one has to be guessed.
+pub(super) const CUSTOMARY: [&str; 2] = ["main", "master"];
+const REMOTE: &str = "refs/remotes/origin/";
+
+/// What a checkout says; nothing where there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Checkout {
+    /// The branch of `HEAD`, unless it is detached.
+    pub(super) head: Option<String>,
+    /// The branch of `refs/remotes/origin/HEAD`, which `git clone` writes and `git fetch` does not.
+    pub(super) origin_head: Option<String>,
+    /// Those of the customary default branches that the remote has, as far as was fetched.
+    pub(super) customary: Vec<&'static str>,
+}
+
+impl Checkout {
+    /// Reads the checkout that `directory` is part of.
+    pub(super) fn around(directory: &Path) -> Self {
+        directory.ancestors().find_map(git_directory).map(|git| Self::read(&git)).unwrap_or_default()
+    }
+
+    fn read(git: &Path) -> Self {
+        // A further worktree has a HEAD of its own, and shares the references.
+        let common = fs::read_to_string(git.join("commondir")).map(|path| git.join(path.trim()));
+        let common = common.unwrap_or_else(|_| git.to_owned());
+        let packed = fs::read_to_string(common.join("packed-refs")).unwrap_or_default();
+        let has = |name: &str| {
+            let reference = format!("{REMOTE}{name}");
+            let is_packed =
+                || packed.lines().any(|line| line.split_once(' ').is_some_and(|(_, name)| name == reference));
+            common.join(&reference).is_file() || is_packed()
+        };
+        Self {
+            head: symbolic(&git.join("HEAD"), "refs/heads/"),
+            origin_head: symbolic(&common.join(REMOTE).join("HEAD"), REMOTE),
+            customary: CUSTOMARY.into_iter().filter(|name| has(name)).collect(),
+        }
+    }
+}
+
+/// The `.git` of a worktree, which is a directory, or a file that names one.
+fn git_directory(worktree: &Path) -> Option<PathBuf> {
+    let git = worktree.join(".git");
+    if git.is_dir() {
+        return Some(git);
+    }
+    let text = fs::read_to_string(git).ok()?;
+    Some(worktree.join(text.strip_prefix("gitdir:")?.trim()))
+}
+
+/// The branch that a symbolic reference stands for, without what is `before` it.
+fn symbolic(path: &Path, before: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let name = text.strip_prefix("ref:")?.trim().strip_prefix(before)?;
+    // The stand-in of a repository whose references are in a table.
+    (name != ".invalid").then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkout_tells_its_branch_and_the_remotes_default_branch() {
+        let base = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = base.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        assert_eq!(Checkout::around(&base.path().join("none")), Checkout::default());
+        write("clone/.git/HEAD", "ref: refs/heads/topic/a\n");
+        write("clone/.git/refs/remotes/origin/HEAD", "ref: refs/remotes/origin/develop\n");
+        write("clone/.git/refs/remotes/origin/main", "0\n");
+        write(
+            "clone/.git/packed-refs",
+            "# pack-refs\n0123 refs/remotes/origin/master\n0123 refs/heads/main\n",
+        );
+        write("clone/src/a", "");
+        let clone = Checkout::around(&base.path().join("clone/src"));
+        assert_eq!(clone.head.as_deref(), Some("topic/a"));
+        assert_eq!(clone.origin_head.as_deref(), Some("develop"));
+        assert_eq!(clone.customary, ["main", "master"]);
+        write("clone/.git/worktrees/other/HEAD", "0123456789\n");
+        write("clone/.git/worktrees/other/commondir", "../..\n");
+        write("other/.git", "gitdir: ../clone/.git/worktrees/other\n");
+        let other = Checkout::around(&base.path().join("other"));
+        assert_eq!(other, Checkout { head: None, ..clone });
+        write("fetched/.git/HEAD", "0123456789\n");
+        write("fetched/.git/packed-refs", "0123 refs/remotes/origin/master\n");
+        let fetched = Checkout::around(&base.path().join("fetched"));
+        assert_eq!(fetched, Checkout { customary: vec!["master"], ..Checkout::default() });
+    }
+}

@@ -1,0 +1,209 @@
+//! What CI systems say of the branch that a job builds, and of the default branch.
+//!
+//! Which variables these are is in [`ci_systems`](super::ci_systems).
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::ci_systems::{GIT_BRANCH, IS_PRIMARY, SYSTEMS, System, TAG_NAME};
+use super::{Environment, env_vars};
+
+/// TeamCity's name of the default branch.
+const DEFAULT: &str = "<default>";
+
+/// What a job builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Built {
+    /// A branch.
+    Branch(String),
+    /// A tag.
+    Tag(String),
+    /// The pull request of this number.
+    Request(String),
+    /// A pull request, or something else that is not known to be a branch.
+    Unknown,
+}
+
+/// A value and the variable that it is from.
+pub(super) type Said<T> = (T, &'static str);
+
+/// What a CI system says of a job.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Job {
+    /// What it builds, if anything is said of it.
+    pub(super) built: Option<Said<Built>>,
+    /// The branch that its pull request would be merged into.
+    pub(super) target: Option<String>,
+    /// The repository's default branch.
+    pub(super) default_branch: Option<Said<String>>,
+}
+
+/// The texts that a CI system puts into variables and files.
+pub(super) struct Texts<'a> {
+    pub(super) environment: &'a Environment,
+    /// TeamCity's configuration parameters.
+    pub(super) parameters: &'a BTreeMap<String, String>,
+    /// What started the job, as GitHub's file has it.
+    pub(super) event: Option<&'a Value>,
+}
+
+impl Texts<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        let parameter = || self.parameters.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        self.environment.get(name).or_else(parameter)
+    }
+
+    fn first(&self, names: &[&'static str]) -> Option<Said<&str>> {
+        names.iter().find_map(|name| Some((self.get(name)?, *name)))
+    }
+
+    /// Returns what the CI system says of this job; `None` where there is none that is known.
+    pub(super) fn job(&self) -> Option<Job> {
+        let system = SYSTEMS.iter().find(|system| self.first(system.marks).is_some())?;
+        let of_event = self.event.map(of_event).unwrap_or_default();
+        let default_branch = of_event.default_branch.or_else(|| {
+            let (name, from) = self.first(system.default_branch)?;
+            Some((branch_name(name).to_owned(), from))
+        });
+        let built = of_event.built.or_else(|| self.built(system));
+        let built = match built {
+            Some((Built::Branch(name), from)) if name == DEFAULT => {
+                default_branch.clone().map(|(name, _)| (Built::Branch(name), from))
+            }
+            built => built,
+        };
+        let default_branch = default_branch.or_else(|| match &built {
+            Some((Built::Branch(name), _)) => {
+                let (_, from) = self.first(IS_PRIMARY).filter(|(value, _)| *value == "true")?;
+                Some((name.clone(), from))
+            }
+            _ => None,
+        });
+        let is_request = matches!(built, Some((Built::Request(_) | Built::Unknown, _)));
+        let target = self.first(system.target).filter(|_| is_request);
+        let target = target.map(|(name, _)| branch_name(name).to_owned()).or(of_event.target);
+        Some(Job { built, target, default_branch })
+    }
+
+    fn built(&self, system: &System) -> Option<Said<Built>> {
+        for name in system.request {
+            match self.get(name) {
+                None | Some("false") => {}
+                // Codefresh leaves a variable without a value as it is written.
+                Some(value) if value.starts_with("${") => {}
+                Some(value) => return Some((request(value), *name)),
+            }
+        }
+        let branch =
+            self.first(system.branch).and_then(|(value, from)| Some((reference(value, from)?, from)));
+        let event = self.first(system.events).filter(|(event, _)| is_request_event(event));
+        match (event, branch) {
+            // Its branch is the one that it would be merged into, or one of a fork.
+            (Some((_, from)), Some((Built::Branch(_), _)) | None) => Some((Built::Unknown, from)),
+            (_, branch) => {
+                let is_tag =
+                    |name: &str, from| from != TAG_NAME || self.get(env_vars::BRANCH_NAME) == Some(name);
+                let tag = self.first(system.tag).filter(|(name, from)| is_tag(name, *from));
+                tag.map(|(name, from)| (Built::Tag(name.to_owned()), from)).or(branch)
+            }
+        }
+    }
+}
+
+/// The pull request of this number or address.
+fn request(value: &str) -> Built {
+    let number = value.rsplit('/').next().unwrap_or_default();
+    if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        Built::Request(number.to_owned())
+    } else {
+        Built::Unknown
+    }
+}
+
+/// Returns `true` if the word for what started a job, in any system's spelling, is a pull request.
+fn is_request_event(event: &str) -> bool {
+    let word: String = event.chars().filter(char::is_ascii_alphanumeric).collect();
+    let word = word.to_ascii_lowercase();
+    word.contains("pullrequest") || word.contains("mergerequest") || word == "merge"
+}
+
+/// What the value of a variable for branches stands for; `None` where it says nothing.
+fn reference(value: &str, from: &str) -> Option<Built> {
+    let is_trigger = from == "CODEBUILD_WEBHOOK_TRIGGER";
+    let short = branch_name(value);
+    let short = if from == GIT_BRANCH { short.strip_prefix("origin/").unwrap_or(short) } else { short };
+    if ["HEAD", "detached"].contains(&short) {
+        return None;
+    }
+    if let Some(built) = numbered(short.strip_prefix("refs/").unwrap_or(short)) {
+        return Some(built);
+    }
+    if let Some(name) = short.strip_prefix("refs/tags/") {
+        return Some(Built::Tag(name.to_owned()));
+    }
+    if is_trigger {
+        return Some(match short.split_once('/') {
+            Some(("branch", name)) => Built::Branch(name.to_owned()),
+            Some(("tag", name)) => Built::Tag(name.to_owned()),
+            _ => Built::Unknown,
+        });
+    }
+    Some(if short.starts_with("refs/") { Built::Unknown } else { Built::Branch(short.to_owned()) })
+}
+
+/// `pull/7/merge` and what other hosts call it.
+fn numbered(reference: &str) -> Option<Built> {
+    let mut parts = reference.split('/');
+    let kind = parts.next()?;
+    let number = parts.next()?;
+    let is_request = ["pull", "pr", "pull-requests", "merge-requests"].contains(&kind)
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_request.then(|| Built::Request(number.to_owned()))
+}
+
+/// A branch without what full references have before it.
+fn branch_name(name: &str) -> &str {
+    let remote = name.strip_prefix("refs/remotes/").or_else(|| name.strip_prefix("remotes/"));
+    let of_remote = remote.and_then(|name| name.split_once('/')).map(|(_, name)| name);
+    of_remote.or_else(|| name.strip_prefix("refs/heads/")).unwrap_or(name)
+}
+
+/// What GitHub's event tells: the default branch, and a pull request where the job runs for one in the name of a branch.
+fn of_event(event: &Value) -> Job {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
+    let number = |pointer: &str| event.pointer(pointer).and_then(Value::as_u64);
+    let is_run_of_request = text("/workflow_run/event").is_some_and(is_request_event);
+    let is_request = event.get("pull_request").is_some_and(Value::is_object);
+    let is_comment = event.pointer("/issue/pull_request").is_some();
+    let number = if is_request {
+        number("/pull_request/number")
+    } else if is_comment {
+        number("/issue/number")
+    } else if is_run_of_request {
+        number("/workflow_run/pull_requests/0/number")
+    } else {
+        None
+    };
+    let built = (is_request || is_comment || is_run_of_request).then(|| {
+        let built = number.map_or(Built::Unknown, |number| Built::Request(number.to_string()));
+        (built, env_vars::GITHUB_EVENT_PATH)
+    });
+    let target = text("/pull_request/base/ref")
+        .or_else(|| text("/merge_group/base_ref"))
+        .or_else(|| text("/workflow_run/pull_requests/0/base/ref"));
+    let default_branch = text("/repository/default_branch");
+    Job {
+        built,
+        target: target.map(|name| branch_name(name).to_owned()),
+        default_branch: default_branch.map(|name| (name.to_owned(), env_vars::GITHUB_EVENT_PATH)),
+    }
+}
+
+/// The parameters in one of TeamCity's files of Java properties, as far as names of branches need it.
+pub(super) fn java_properties(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.lines().filter(|line| !line.trim_start().starts_with(['#', '!']));
+    let pairs = pairs.filter_map(|line| line.trim_start().split_once('='));
+    pairs.map(|(name, value)| (name.trim().replace('\\', ""), value.trim().replace('\\', ""))).collect()
+}

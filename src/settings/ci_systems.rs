@@ -1,0 +1,233 @@
+//! The variables in which CI systems say what a job builds, as their vendors document them.
+
+use super::env_vars;
+
+/// Of Jenkins' git plugin: the branch with the remote's name before it.
+pub(super) const GIT_BRANCH: &str = "GIT_BRANCH";
+/// Jenkins': the tag, where it is also the name of the branch; others call their images' tags so.
+pub(super) const TAG_NAME: &str = "TAG_NAME";
+/// Jenkins' and TeamCity's: `true` in a job of the default branch.
+pub(super) const IS_PRIMARY: &[&str] = &["BRANCH_IS_PRIMARY", "teamcity.build.branch.is_default"];
+
+/// The variables of a CI system; of several that say the same, the first that is set counts.
+pub(super) struct System {
+    /// Any of these is set in every job.
+    pub(super) marks: &'static [&'static str],
+    /// What started the job; see [`is_request_event`].
+    pub(super) events: &'static [&'static str],
+    /// The number or address of the pull request; empty or `false` without one.
+    pub(super) request: &'static [&'static str],
+    /// The branch that a pull request would be merged into.
+    pub(super) target: &'static [&'static str],
+    /// The tag, in jobs of tags only.
+    pub(super) tag: &'static [&'static str],
+    /// The branch, or the full name of a reference.
+    pub(super) branch: &'static [&'static str],
+    /// The default branch.
+    pub(super) default_branch: &'static [&'static str],
+}
+
+const NONE: &[&str] = &[];
+
+/// TeamCity's configuration parameters, which are in a file, are listed like variables.
+pub(super) const SYSTEMS: &[System] = &[
+    // GitHub, Gitea, Forgejo. The event tells more, see `of_event`.
+    System {
+        marks: &["GITHUB_ACTIONS", env_vars::GITHUB_REF],
+        events: &["GITHUB_EVENT_NAME"],
+        request: NONE,
+        target: &[env_vars::GITHUB_BASE_REF],
+        tag: NONE,
+        branch: &[env_vars::GITHUB_REF],
+        default_branch: NONE,
+    },
+    // GitLab
+    System {
+        marks: &[
+            "GITLAB_CI",
+            "CI_COMMIT_REF_NAME",
+            "CI_COMMIT_REF_SLUG",
+            "CI_MERGE_REQUEST_IID",
+            "CI_DEFAULT_BRANCH",
+        ],
+        events: &["CI_PIPELINE_SOURCE"],
+        request: &["CI_MERGE_REQUEST_IID", "CI_EXTERNAL_PULL_REQUEST_IID"],
+        target: &["CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_EXTERNAL_PULL_REQUEST_TARGET_BRANCH_NAME"],
+        tag: &["CI_COMMIT_TAG"],
+        branch: &["CI_COMMIT_BRANCH", "CI_COMMIT_REF_NAME", "CI_COMMIT_REF_SLUG"],
+        default_branch: &["CI_DEFAULT_BRANCH"],
+    },
+    // Bitbucket Pipelines
+    System {
+        marks: &["BITBUCKET_BUILD_NUMBER", "BITBUCKET_BRANCH", "BITBUCKET_TAG"],
+        events: NONE,
+        request: &["BITBUCKET_PR_ID"],
+        target: &["BITBUCKET_PR_DESTINATION_BRANCH"],
+        tag: &["BITBUCKET_TAG"],
+        branch: &["BITBUCKET_BRANCH"],
+        default_branch: NONE,
+    },
+    // CircleCI
+    System {
+        marks: &["CIRCLECI", "CIRCLE_BRANCH", "CIRCLE_TAG"],
+        events: NONE,
+        request: &["CIRCLE_PR_NUMBER", "CIRCLE_PULL_REQUEST"],
+        target: NONE,
+        tag: &["CIRCLE_TAG"],
+        branch: &["CIRCLE_BRANCH"],
+        default_branch: NONE,
+    },
+    // Azure Pipelines
+    System {
+        marks: &["TF_BUILD", "BUILD_SOURCEBRANCH"],
+        events: &["BUILD_REASON"],
+        request: &["SYSTEM_PULLREQUEST_PULLREQUESTNUMBER", "SYSTEM_PULLREQUEST_PULLREQUESTID"],
+        target: &["SYSTEM_PULLREQUEST_TARGETBRANCH"],
+        tag: NONE,
+        branch: &["BUILD_SOURCEBRANCH"],
+        default_branch: NONE,
+    },
+    // Buildkite
+    System {
+        marks: &["BUILDKITE", "BUILDKITE_BRANCH"],
+        events: NONE,
+        request: &["BUILDKITE_PULL_REQUEST"],
+        target: &["BUILDKITE_PULL_REQUEST_BASE_BRANCH"],
+        tag: &["BUILDKITE_TAG"],
+        branch: &["BUILDKITE_BRANCH"],
+        default_branch: &["BUILDKITE_PIPELINE_DEFAULT_BRANCH"],
+    },
+    // Drone
+    System {
+        marks: &["DRONE", "DRONE_BRANCH"],
+        events: &["DRONE_BUILD_EVENT"],
+        request: &["DRONE_PULL_REQUEST"],
+        target: &["DRONE_TARGET_BRANCH"],
+        tag: &["DRONE_TAG"],
+        branch: &["DRONE_BRANCH", "DRONE_COMMIT_BRANCH"],
+        default_branch: &["DRONE_REPO_BRANCH"],
+    },
+    // Woodpecker
+    System {
+        marks: &["CI_PIPELINE_EVENT", "CI_REPO_DEFAULT_BRANCH", "CI_COMMIT_BRANCH"],
+        events: &["CI_PIPELINE_EVENT"],
+        request: &["CI_COMMIT_PULL_REQUEST"],
+        target: &["CI_COMMIT_TARGET_BRANCH"],
+        tag: &["CI_COMMIT_TAG"],
+        branch: &["CI_COMMIT_BRANCH"],
+        default_branch: &["CI_REPO_DEFAULT_BRANCH"],
+    },
+    // Travis CI
+    System {
+        marks: &["TRAVIS", "TRAVIS_BRANCH"],
+        events: &["TRAVIS_EVENT_TYPE"],
+        request: &["TRAVIS_PULL_REQUEST"],
+        target: &["TRAVIS_BRANCH"],
+        tag: &["TRAVIS_TAG"],
+        branch: &["TRAVIS_BRANCH"],
+        default_branch: NONE,
+    },
+    // AppVeyor
+    System {
+        marks: &["APPVEYOR", "APPVEYOR_REPO_BRANCH"],
+        events: NONE,
+        request: &["APPVEYOR_PULL_REQUEST_NUMBER"],
+        target: &["APPVEYOR_REPO_BRANCH"],
+        tag: &["APPVEYOR_REPO_TAG_NAME"],
+        branch: &["APPVEYOR_REPO_BRANCH"],
+        default_branch: NONE,
+    },
+    // TeamCity
+    System {
+        marks: &["TEAMCITY_VERSION"],
+        events: NONE,
+        request: &["teamcity.pullRequest.number"],
+        target: &["teamcity.pullRequest.target.branch"],
+        tag: NONE,
+        branch: &["teamcity.build.branch"],
+        default_branch: &["vcsroot.branch"],
+    },
+    // Semaphore
+    System {
+        marks: &["SEMAPHORE", "SEMAPHORE_GIT_BRANCH"],
+        events: &["SEMAPHORE_GIT_REF_TYPE"],
+        request: &["SEMAPHORE_GIT_PR_NUMBER"],
+        target: &["SEMAPHORE_GIT_BRANCH"],
+        tag: &["SEMAPHORE_GIT_TAG_NAME"],
+        branch: &["SEMAPHORE_GIT_BRANCH"],
+        default_branch: NONE,
+    },
+    // Cirrus CI
+    System {
+        marks: &["CIRRUS_CI", "CIRRUS_BRANCH"],
+        events: NONE,
+        request: &["CIRRUS_PR"],
+        target: &["CIRRUS_BASE_BRANCH"],
+        tag: &["CIRRUS_TAG"],
+        branch: &["CIRRUS_BRANCH"],
+        default_branch: &["CIRRUS_DEFAULT_BRANCH"],
+    },
+    // Codefresh
+    System {
+        marks: &["CF_BUILD_ID", "CF_BRANCH"],
+        events: NONE,
+        request: &["CF_PULL_REQUEST_NUMBER"],
+        target: &["CF_PULL_REQUEST_TARGET"],
+        tag: NONE,
+        branch: &["CF_BRANCH"],
+        default_branch: NONE,
+    },
+    // AWS CodeBuild: `branch/NAME`, `tag/NAME` or `pr/NUMBER`
+    System {
+        marks: &["CODEBUILD_BUILD_ID", "CODEBUILD_WEBHOOK_TRIGGER"],
+        events: &["CODEBUILD_WEBHOOK_EVENT"],
+        request: NONE,
+        target: &["CODEBUILD_WEBHOOK_BASE_REF"],
+        tag: NONE,
+        branch: &["CODEBUILD_WEBHOOK_TRIGGER"],
+        default_branch: NONE,
+    },
+    // Bitrise
+    System {
+        marks: &["BITRISE_IO", "BITRISE_GIT_BRANCH"],
+        events: NONE,
+        request: &["BITRISE_PULL_REQUEST"],
+        target: &["BITRISEIO_GIT_BRANCH_DEST"],
+        tag: &["BITRISE_GIT_TAG"],
+        branch: &["BITRISE_GIT_BRANCH"],
+        default_branch: NONE,
+    },
+    // Bamboo
+    System {
+        marks: &["bamboo_agentId", "bamboo_planRepository_branchName"],
+        events: NONE,
+        request: &["bamboo_repository_pr_key"],
+        target: &["bamboo_repository_pr_targetBranch"],
+        tag: NONE,
+        branch: &["bamboo_planRepository_branchName", "bamboo_planRepository_1_branchName"],
+        default_branch: NONE,
+    },
+    // Jenkins: multibranch jobs, the git plugin's variables in others, and those of plugins that build pull requests. The
+    // last one, since other systems' jobs may set such common names, too.
+    System {
+        marks: &["JENKINS_URL", "JENKINS_HOME", "HUDSON_URL", "CHANGE_ID", env_vars::BRANCH_NAME, GIT_BRANCH],
+        events: &["gitlabActionType"],
+        request: &[
+            "CHANGE_ID",
+            "ghprbPullId",
+            "gitlabMergeRequestIid",
+            "BITBUCKET_PULL_REQUEST_ID",
+            "GERRIT_CHANGE_NUMBER",
+        ],
+        target: &[
+            "CHANGE_TARGET",
+            "ghprbTargetBranch",
+            "gitlabTargetBranch",
+            "BITBUCKET_TARGET_BRANCH",
+            "GERRIT_BRANCH",
+        ],
+        tag: &[TAG_NAME],
+        branch: &[env_vars::BRANCH_NAME, GIT_BRANCH, "GIT_LOCAL_BRANCH"],
+        default_branch: NONE,
+    },
+];

@@ -1,0 +1,165 @@
+//! The lanes of this job: from flags, from what the CI system says, from the checkout.
+//!
+//! | what | is, the first of these that is known |
+//! |---|---|
+//! | lane | `--lane`, `LARDER_LANE`; in a CI job its pull request (`pr-7`), tag (`tag-v1`) or branch, then the branch of `HEAD`; `local` |
+//! | trunk | `--trunk`, `LARDER_TRUNK`, `trunk` in `larder.yaml`; the default branch as the CI system tells it, else `refs/remotes/origin/HEAD`, else that of `main` and `master` which the remote has, the job builds or the pull request targets; both of them |
+//!
+//! A job of which no branch is known, and a pull request, never write the lane of a branch: no branch has a lane that is
+//! called like theirs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::checkout::{CUSTOMARY, Checkout};
+use super::ci::{Built, Texts, java_properties};
+use super::precedence::Behind;
+use super::{Environment, SettingsError, env_vars};
+use crate::store::{Lane, Lanes};
+
+/// The lane of everything that no branch is known of.
+const LOCAL: &str = "local";
+/// What the lanes of other things than branches begin with.
+const RESERVED: [&str; 3] = ["pr-", "tag-", "branch-"];
+
+/// The lanes of this job, and where each was learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobLanes {
+    /// The lanes.
+    pub lanes: Lanes,
+    /// The flag, variable or reference that names its own lane.
+    pub own_from: &'static str,
+    /// The same of the trunk.
+    pub trunk_from: &'static str,
+    /// This is a CI job, and nothing says what it builds.
+    pub is_unknown: bool,
+}
+
+impl JobLanes {
+    /// What to say of a CI job that could be anybody's; `None` for others.
+    pub fn warning(&self) -> Option<String> {
+        let trunk: Vec<String> = self.lanes.trunk().iter().map(Lane::to_string).collect();
+        let warning = || {
+            format!(
+                "the branch of this job is not known: it saves to lane {}, and only reads the trunk ({}); set {} to its \
+                 branch, and {} to the default branch",
+                self.lanes.own(),
+                trunk.join(" or "),
+                env_vars::LARDER_LANE,
+                env_vars::LARDER_TRUNK,
+            )
+        };
+        self.is_unknown.then(warning)
+    }
+}
+
+/// What is known beside flags.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    parameters: BTreeMap<String, String>,
+    event: Option<serde_json::Value>,
+    checkout: Checkout,
+}
+
+impl Facts {
+    /// Reads the files that the environment names, and the checkout around `directory`.
+    pub(super) fn gather(environment: &Environment, directory: &Path) -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).ok();
+        let event = environment.get(env_vars::GITHUB_EVENT_PATH).and_then(read);
+        let properties = environment.get(env_vars::TEAMCITY_BUILD_PROPERTIES_FILE).and_then(read);
+        let properties = properties.map(|text| java_properties(&text)).unwrap_or_default();
+        let parameters = properties.get("teamcity.configuration.properties.file").and_then(|path| read(path));
+        Self {
+            parameters: parameters.map(|text| java_properties(&text)).unwrap_or_default(),
+            event: event.and_then(|text| serde_json::from_str(&text).ok()),
+            checkout: Checkout::around(directory),
+        }
+    }
+}
+
+/// The lanes of this job; `lane` and `trunk` are what the flags name.
+pub(super) fn resolve(
+    lane: Option<&str>,
+    trunk: Option<&str>,
+    behind: Behind,
+    facts: &Facts,
+) -> Result<JobLanes, SettingsError> {
+    let read = |text: &str| Lane::try_from(text.to_owned()).map_err(|error| error.to_string());
+    let Behind { environment, file } = behind;
+    let lane_from = if lane.is_some() { "--lane" } else { env_vars::LARDER_LANE };
+    let lane = behind.first(("lane", lane), env_vars::LARDER_LANE, ("lane", None), read)?;
+    let trunk_from = match (trunk, environment.get(env_vars::LARDER_TRUNK)) {
+        (Some(_), _) => "--trunk",
+        (None, Some(_)) => env_vars::LARDER_TRUNK,
+        (None, None) => "larder.yaml",
+    };
+    let trunk =
+        behind.first(("trunk", trunk), env_vars::LARDER_TRUNK, ("trunk", file.trunk.as_deref()), read)?;
+    let named = (lane.map(|lane| (lane, lane_from)), trunk.map(|trunk| (trunk, trunk_from)));
+    Ok(of_job(named.0, named.1, environment, facts))
+}
+
+/// The lanes of a job that some of them are named for.
+fn of_job(
+    lane: Option<(Lane, &'static str)>,
+    trunk: Option<(Lane, &'static str)>,
+    environment: &Environment,
+    facts: &Facts,
+) -> JobLanes {
+    let texts = Texts { environment, parameters: &facts.parameters, event: facts.event.as_ref() };
+    let checkout = &facts.checkout;
+    let job = texts.job();
+    let is_ci = job.is_some() || environment.is_on(env_vars::CI);
+    let job = job.unwrap_or_default();
+    let of_head = || Some((Built::Branch(checkout.head.clone()?), "HEAD")).filter(|_| is_ci);
+    let built = job.built.or_else(of_head);
+    let of_built = built.and_then(|(built, from)| Some((lane_of(&built)?, from)));
+    let is_unknown = is_ci && lane.is_none() && of_built.is_none();
+    let unnamed = || {
+        let local = Lane::try_from(LOCAL.to_owned()).expect("it is a name");
+        (local, if is_ci { "the branch is not known" } else { "no CI job" })
+    };
+    let (own, own_from) = lane.or(of_built).unwrap_or_else(unnamed);
+    let target = job.target.as_deref().and_then(lane_of_branch);
+
+    let named = trunk.map(|(lane, from)| (vec![lane], from));
+    let of_ci = || job.default_branch.and_then(|(name, from)| Some((vec![lane_of_branch(&name)?], from)));
+    let of_clone =
+        || Some((vec![lane_of_branch(checkout.origin_head.as_deref()?)?], "refs/remotes/origin/HEAD"));
+    let only = |names: &[&str], from| match names {
+        [name] => Some((vec![lane_of_branch(name)?], from)),
+        _ => None,
+    };
+    let of_remote = || only(&checkout.customary, "refs/remotes/origin");
+    let is_ours = |name: &&str| {
+        [Some(&own), target.as_ref()].into_iter().flatten().any(|lane| lane.to_string() == **name)
+    };
+    let of_name = || {
+        let ours: Vec<&str> = CUSTOMARY.into_iter().filter(|name| is_ours(name)).collect();
+        only(&ours, "its name")
+    };
+    let guessed = || (CUSTOMARY.into_iter().filter_map(lane_of_branch).collect(), "not known");
+    let (trunk, trunk_from) =
+        named.or_else(of_ci).or_else(of_clone).or_else(of_remote).or_else(of_name).unwrap_or_else(guessed);
+    JobLanes { lanes: Lanes::new(own, target, trunk), own_from, trunk_from, is_unknown }
+}
+
+/// The lane of what is built; `None` where it is not known.
+fn lane_of(built: &Built) -> Option<Lane> {
+    match built {
+        Built::Branch(name) => lane_of_branch(name),
+        Built::Tag(name) => Lane::try_from(format!("tag-{name}")).ok(),
+        Built::Request(number) => Lane::try_from(format!("pr-{number}")).ok(),
+        Built::Unknown => None,
+    }
+}
+
+/// The lane of a branch: its name, unless that could be the lane of something else.
+fn lane_of_branch(name: &str) -> Option<Lane> {
+    let is_taken = name == LOCAL || RESERVED.iter().any(|start| name.starts_with(start));
+    let name = if is_taken { format!("branch-{name}") } else { name.to_owned() };
+    Lane::try_from(name).ok()
+}
+
+#[cfg(test)]
+mod tests;
