@@ -1,5 +1,6 @@
 //! `larder base build`, and `larder build --base`: an image with the dependencies, built once for all that stand on it.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -85,7 +86,7 @@ pub(super) async fn ensure(
 ) -> Result<(BaseRecord, Option<CommandError>), CommandError> {
     let clock = Instant::now();
     let (build, keys) = keyed(args, settings, environment, printer).await?;
-    let files = if requirements.is_empty() { None } else { Some(named_files(requirements, &build)?) };
+    let files = if requirements.is_empty() { None } else { named_files(requirements, &build, printer)? };
     let key = keys.keys.base(files, &settings.seal).map_err(|error| CommandError::config(&error))?;
     let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
     let done = |reference, outcome| (record(reference, outcome), None);
@@ -205,21 +206,38 @@ fn tagged(repository: &ImageRef, tag: &str) -> Result<ImageRef, CommandError> {
 }
 
 /// The files that alone count, as inputs.
-fn named_files(paths: &[String], build: &BuildSettings) -> Result<Vec<Input>, CommandError> {
+fn named_files(
+    paths: &[String],
+    build: &BuildSettings,
+    printer: Printer,
+) -> Result<Option<Vec<Input>>, CommandError> {
     let ContextSource::Directory(directory) = &build.source.context else {
         return Err(CommandError::config_line(
             "--requirements names files of a directory, and the context is none",
         ));
     };
-    let input = |path: &String| {
+    let mut inputs = Vec::new();
+    for path in paths {
         let file = Path::new(directory).join(path);
-        let bytes = std::fs::read(&file).map_err(|error| {
-            CommandError::config_line(format!("--requirements: cannot read {}: {error}", file.display()))
-                .hint("paths are relative to the build context")
-        })?;
-        Ok(Input::with_digest(InputKind::File, path, Digest::of(&bytes)))
-    };
-    paths.iter().map(input).collect()
+        match std::fs::read(&file) {
+            Ok(bytes) => inputs.push(Input::with_digest(InputKind::File, path, Digest::of(&bytes))),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+            {
+                printer.warn(&format!(
+                    "--requirements: cannot read {}: {}; all that the Dockerfile takes of the context decides",
+                    file.display(),
+                    chain(&error)
+                ));
+                return Ok(None);
+            }
+            Err(error) => {
+                let cause = format!("--requirements: cannot read {}: {}", file.display(), chain(&error));
+                return Err(CommandError::config_line(cause).hint("paths are relative to the build context"));
+            }
+        }
+    }
+    Ok(Some(inputs))
 }
 
 /// The arguments of the base that `args` are to stand on: the same context and the same surroundings.

@@ -72,7 +72,7 @@ impl<'a> Carrier<'a> {
             report,
             prepared: Trace::default(),
             preparing: Duration::ZERO,
-            notes: Notes::new(&settings.cache_dir),
+            notes: settings.notes(),
             engine: engine(client)?,
             build_follows: false,
         })
@@ -168,11 +168,11 @@ impl<'a> Carrier<'a> {
 
     /// Keeps what the builder has.
     pub(super) async fn save(mut self, mounts: &Mounts) -> Result<MountsReport, CommandError> {
-        if self.settings.store.terms.read_only {
-            let records = mounts.carried.iter().map(|mount| MountRecord {
-                reason: Some("the cache is read-only here".to_owned()),
-                ..record(mount)
-            });
+        if let Some(reason) = self.settings.saves_nothing() {
+            let records = mounts
+                .carried
+                .iter()
+                .map(|mount| MountRecord { reason: Some(reason.to_owned()), ..record(mount) });
             self.report.mounts.extend(records);
             return Ok(self.finish(mounts));
         }

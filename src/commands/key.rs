@@ -11,7 +11,6 @@ use super::registries::Registries;
 use super::{print_json, print_text};
 use crate::cli::{BuildArgs, Format, KeyArgs};
 use crate::key::{CacheKey, Input};
-use crate::notes::Notes;
 use crate::output::Printer;
 use crate::output::progress::screen_text;
 use crate::settings::{BuildSettings, Environment, Settings};
@@ -82,7 +81,7 @@ pub(super) async fn keyed(
     let registries = Registries::new(settings, engine.as_ref());
     let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };
     add_mounts(&mut inputs, &build, &lookup, &settings.endpoint, printer).await?;
-    let notes = Notes::new(&settings.cache_dir);
+    let notes = settings.notes();
     let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &notes, &settings.seal)
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;

@@ -14,6 +14,7 @@ mod known_builder;
 mod mount;
 mod moving;
 mod nodes;
+mod places;
 mod registries;
 mod run;
 mod stats;
@@ -69,7 +70,10 @@ fn restart_without(variables: &[&str]) {
 }
 
 fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<(), CommandError> {
-    let settings = Settings::resolve(&cli.global, environment)?;
+    let mut settings = Settings::resolve(&cli.global, environment)?;
+    // These are about what is in that very directory.
+    let is_about_cache = matches!(cli.command, Command::Cache(_) | Command::Stats(_) | Command::Why(_));
+    let _temporary = if is_about_cache { None } else { places::make_do(&mut settings, *printer) };
     let takes_several = match &cli.command {
         Command::Run(_) => true,
         Command::Cache(args) => matches!(args.command, CacheCommand::Load(_)),

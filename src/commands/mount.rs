@@ -35,6 +35,9 @@ pub(super) async fn run(
     if build.progress == ProgressMode::Plain {
         printer.speak_plain();
     }
+    if let Some(fault) = &settings.cache_fault {
+        printer.warn(&format!("{}; going on without it", chain(&**fault)));
+    }
     let mut inputs = read_inputs(&build)?;
     let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
     let engine = engine(&client)?;

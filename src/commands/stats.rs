@@ -4,13 +4,12 @@ use super::error::CommandError;
 use super::{print_json, print_text};
 use crate::cli::{Format, StatsArgs};
 use crate::ledger;
-use crate::notes::Notes;
 use crate::output::Printer;
 use crate::output::stats::Stats;
 use crate::settings::Settings;
 
 pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
-    let notes = Notes::new(&settings.cache_dir);
+    let notes = settings.notes();
     let ledger = ledger::read(&notes.ledger_path()).map_err(|error| CommandError::config(&error))?;
     if ledger.unreadable > 0 {
         printer.warn(&format!("{} lines of the ledger cannot be read and do not count", ledger.unreadable));

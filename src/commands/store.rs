@@ -11,7 +11,7 @@ use crate::output::Printer;
 use crate::settings::Settings;
 use crate::store::backend::remote::OpenRemoteFault;
 use crate::store::backend::{Backend, Directory, Fused, Reason};
-use crate::store::{KeyInput, LAYOUT, Limits, Store, StoreError};
+use crate::store::{KeyInput, LAYOUT, Limits, Store, StoreError, Terms};
 
 /// Opens the store; nothing is read yet.
 pub(super) fn open(settings: &Settings) -> Result<Store, CommandError> {
@@ -26,7 +26,8 @@ pub(super) fn open(settings: &Settings) -> Result<Store, CommandError> {
         told.hint("correct --remote or LARDER_REMOTE, or leave it out to use this machine's cache alone")
     })?;
     let remote = remote.map(|remote| Arc::new(Fused::new(remote)) as Arc<dyn Backend>);
-    Ok(Store::new(local, remote, settings.store.terms.clone()))
+    let read_only = settings.saves_nothing().is_some();
+    Ok(Store::new(local, remote, Terms { read_only, ..settings.store.terms.clone() }))
 }
 
 /// Warns, once, where it is not known whose build this is.

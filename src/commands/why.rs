@@ -11,7 +11,7 @@ use super::key::keyed;
 use super::{print_json, print_text};
 use crate::cli::{Format, WhyArgs};
 use crate::key::{CacheKey, Change};
-use crate::notes::{Notes, NotesError, RecordHead};
+use crate::notes::{NotesError, RecordHead};
 use crate::output::{Printer, changes};
 use crate::registry::ImageRef;
 use crate::settings::{Environment, Settings};
@@ -41,7 +41,7 @@ pub(super) async fn run(
     printer: Printer,
 ) -> Result<(), CommandError> {
     let (build, keys) = keyed(&args.build, settings, environment, printer).await?;
-    let notes = Notes::new(&settings.cache_dir);
+    let notes = settings.notes();
     let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));
     let known = notes.image(keys.keys.image).map_err(fault).ok().flatten();
     let identity = Identity { names: &build.tags, lane: settings.lanes.lanes.own(), seal: &settings.seal };

@@ -64,7 +64,7 @@ pub enum ContextError {
 }
 
 impl ContextError {
-    pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn unreadable(path: &Path, source: io::Error) -> Self {
         Self::Unreadable { path: path.to_owned(), source }
     }
 }

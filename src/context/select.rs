@@ -27,7 +27,7 @@ use super::filter::Filter;
 use super::glob;
 use super::patterns::{MatchState, PatternError, PatternMatcher};
 use super::tree::{Shape, Tree, parents};
-use super::walk::{Entry, walk};
+use super::walk::{Entry, Unread, walk};
 use crate::dockerfile::{ContextPaths, ContextSelector};
 
 /// The entries that count, by their paths and under their names.
@@ -61,14 +61,30 @@ pub fn select<'a>(entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>, paths
 ///
 /// # Errors
 ///
-/// Fails as a [`walk`] does, whether or not the entry that it fails at counts.
+/// Fails as a [`walk`] does, but not for an entry that does not count.
 pub fn walk_selected(
     root: &Path,
     filter: &Filter,
     paths: &ContextPaths,
 ) -> Result<(Vec<Entry>, Selected), ContextError> {
-    let mut entries = walk(root, filter)?.collect::<Result<Vec<Entry>, _>>()?;
-    let selected = select(entries.iter().map(Entry::shape), paths);
+    let mut walk = walk(root, filter)?.tolerant();
+    let mut entries = walk.by_ref().collect::<Result<Vec<Entry>, _>>()?;
+    let unread = walk.unread();
+    let unread_shapes = unread.iter().map(|unread| {
+        (unread.path.as_str(), if unread.is_directory { Shape::Directory } else { Shape::Other })
+    });
+    let selected = select(entries.iter().map(Entry::shape).chain(unread_shapes), paths);
+    // A source that is named as something in it is not to be taken for one that is missing.
+    let holds_source = |directory: &Unread| {
+        paths.selectors().any(|selector| {
+            let below = selector.path.strip_prefix(&directory.path);
+            !selector.is_pattern && below.is_some_and(|rest| rest.starts_with('/'))
+        })
+    };
+    let counts = |unread: &Unread| selected.holds(&unread.path) || holds_source(unread);
+    if let Some(unread) = unread.into_iter().find(counts) {
+        return Err(unread.error);
+    }
     entries.retain(|entry| selected.holds(&entry.path));
     Ok((entries, selected))
 }

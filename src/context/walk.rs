@@ -8,6 +8,8 @@
 //!
 //! What vanishes between being listed and being looked at is left out. What may
 //! not be read is an error where it is wanted, and left out where it is not.
+//! [`Walk::tolerant`] collects such errors, for a caller that knows more exactly
+//! what is wanted.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
@@ -97,6 +99,17 @@ pub struct Walk {
     ready: VecDeque<Result<Entry, ContextError>>,
     /// The first path met of each inode with several names.
     linked: HashMap<(u64, u64), String>,
+    /// Set where the walk goes on behind what it cannot read.
+    unread: Option<Vec<Unread>>,
+}
+
+/// A place that a tolerant walk could not read.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// The path below the context, each invalid byte as U+FFFD.
+    pub(super) path: String,
+    pub(super) is_directory: bool,
+    pub(super) error: ContextError,
 }
 
 /// A directory that the walk is in.
@@ -135,7 +148,7 @@ pub fn walk(root: &Path, filter: &Filter) -> Result<Walk, ContextError> {
     let names = list(&absolute).map_err(|source| ContextError::Root { path: root.to_owned(), source })?;
     let place = Place { path: String::new(), absolute, exact: true };
     let top = Level { place, announced: true, state: SelectionState::default(), names };
-    Ok(Walk { selection, levels: vec![top], ready: VecDeque::new(), linked: HashMap::new() })
+    Ok(Walk { selection, levels: vec![top], ready: VecDeque::new(), linked: HashMap::new(), unread: None })
 }
 
 impl Iterator for Walk {
@@ -156,14 +169,28 @@ impl Iterator for Walk {
                 continue;
             };
             let place = level.place.child(&name);
+            let path = place.path.clone();
             if let Err(error) = self.visit(place, file_type) {
-                self.ready.push_back(Err(error));
+                match &mut self.unread {
+                    Some(unread) => unread.push(Unread { path, is_directory: file_type.is_dir(), error }),
+                    None => self.ready.push_back(Err(error)),
+                }
             }
         }
     }
 }
 
 impl Walk {
+    /// The same walk, which goes on behind what it cannot read.
+    pub(super) fn tolerant(self) -> Self {
+        Self { unread: Some(Vec::new()), ..self }
+    }
+
+    /// What a tolerant walk could not read so far.
+    pub(super) fn unread(&mut self) -> Vec<Unread> {
+        self.unread.take().unwrap_or_default()
+    }
+
     fn visit(&mut self, place: Place, file_type: FileType) -> Result<(), ContextError> {
         // Invariant of `next`: it visits names of the last level only.
         let Some(parent) = self.levels.last() else { return Ok(()) };

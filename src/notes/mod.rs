@@ -40,6 +40,8 @@ const LAYOUT: &str = "v1";
 #[derive(Debug, Clone)]
 pub struct Notes {
     root: PathBuf,
+    /// Nothing is written, and nothing set aside.
+    is_read_only: bool,
 }
 
 /// The cache's directory cannot be used.
@@ -78,7 +80,22 @@ pub enum NotesError {
 impl Notes {
     /// The cache below `directory`; nothing is created yet.
     pub fn new(directory: &Path) -> Self {
-        Self { root: directory.to_owned() }
+        Self { root: directory.to_owned(), is_read_only: false }
+    }
+
+    /// The cache below `directory`, which is only read: what is to be noted there is forgotten.
+    pub fn read_only(directory: &Path) -> Self {
+        Self { root: directory.to_owned(), is_read_only: true }
+    }
+
+    /// `true` if nothing is written.
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    /// The directory that holds all that is in the cache.
+    pub fn content(&self) -> PathBuf {
+        self.root.join(LAYOUT)
     }
 
     /// The cache's directory.
@@ -168,6 +185,9 @@ impl Notes {
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> Result<(), NotesError> {
+        if self.is_read_only {
+            return Ok(());
+        }
         self.prepare(path)?;
         let directory = path.parent().unwrap_or(&self.root);
         let write = || {
@@ -183,6 +203,10 @@ impl Notes {
     fn set_aside(&self, path: &Path, reason: String) -> NotesError {
         let name = path.file_name().unwrap_or_default();
         let aside = self.root.join(LAYOUT).join("damaged").join(name);
+        if self.is_read_only {
+            let source = io::Error::new(io::ErrorKind::InvalidData, reason);
+            return NotesError::Read { path: path.to_owned(), source };
+        }
         let moved = self.prepare(&aside).and_then(|()| {
             fs::rename(path, &aside).map_err(|source| NotesError::Write { path: path.to_owned(), source })
         });

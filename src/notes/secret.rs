@@ -18,10 +18,16 @@ impl Notes {
         if let Some(secret) = known() {
             return Ok(secret);
         }
+        let new = || {
+            let mut secret = [0; LENGTH];
+            getrandom::fill(&mut secret).map_err(io::Error::other).map(|()| secret)
+        };
+        if self.is_read_only {
+            return new().map_err(|source| NotesError::Read { path, source });
+        }
         self.prepare(&path)?;
         let make = || {
-            let mut secret = [0; LENGTH];
-            getrandom::fill(&mut secret).map_err(io::Error::other)?;
+            let secret = new()?;
             let directory = path.parent().unwrap_or(&self.root);
             let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
             file.write_all(&secret)?;

@@ -46,6 +46,9 @@ impl Notes {
     }
 
     fn keep_index(&self, kind: &str, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+        if self.is_read_only {
+            return Ok(());
+        }
         let path = self.index_path(kind, directory);
         self.prepare(&path)?;
         let place = path.parent().unwrap_or(&self.root);

@@ -202,7 +202,7 @@ pub const NO_COLOR: &str = "NO_COLOR";
 pub const TERM: &str = "TERM";
 /// Any value but `false` marks a CI job: progress is then never redrawn.
 pub const CI: &str = "CI";
-/// Home directory.
+/// Home directory; without it the user's in the list of users.
 pub const HOME: &str = "HOME";
 /// Base directory of caches.
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";

@@ -17,6 +17,7 @@ pub mod duration;
 mod engine;
 pub mod env_vars;
 mod fields;
+mod home;
 mod lanes;
 mod mounts;
 mod named_image;
@@ -30,6 +31,7 @@ mod tiers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use build::{BuildSettings, ProgressMode};
@@ -47,6 +49,7 @@ use self::precedence::Behind;
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContextError, Endpoint, EndpointError};
 use crate::key::Seal;
+use crate::notes::{Notes, NotesError};
 use crate::registry::Login;
 use crate::registry::ecr::EcrLogin;
 
@@ -58,10 +61,16 @@ const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Captures this process's environment; values that are not UTF-8 are taken as far as they are.
+    /// Captures this process's environment; values that are not UTF-8 are taken as far as they are. Without HOME the user's
+    /// home is looked up.
     pub fn of_process() -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
-        Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect())
+        let mut environment =
+            Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect());
+        if environment.get(env_vars::HOME).is_none() {
+            environment.0.insert(env_vars::HOME.to_owned(), text(home::of_user().into()));
+        }
+        environment
     }
 
     /// The value of `name`; an empty one counts as absent.
@@ -172,9 +181,6 @@ pub enum SettingsError {
     /// The Docker context cannot be used.
     #[error(transparent)]
     DockerContext(#[from] DockerContextError),
-    /// Neither a home directory nor `--cache-dir` says where the cache is.
-    #[error("no directory for the cache: HOME is not set")]
-    NoHome,
 }
 
 impl SettingsError {
@@ -227,6 +233,8 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// The cache's directory.
     pub cache_dir: PathBuf,
+    /// Why the cache's directory cannot be written, if it cannot. Then it is only read, or `cache_dir` is temporary.
+    pub cache_fault: Option<Arc<NotesError>>,
     /// Whose builds these are, and how that is known; the store's terms have the same lanes.
     pub lanes: JobLanes,
     /// How the store is used.
@@ -260,6 +268,26 @@ impl Settings {
     fn is_strict(&self, typed: bool, environment: &Environment) -> Result<bool, SettingsError> {
         let behind = Behind { environment, file: &self.file };
         behind.switched_on(typed, env_vars::LARDER_STRICT, self.file.strict)
+    }
+
+    /// The notes in the cache's directory.
+    pub fn notes(&self) -> Notes {
+        if self.cache_fault.is_some() {
+            Notes::read_only(&self.cache_dir)
+        } else {
+            Notes::new(&self.cache_dir)
+        }
+    }
+
+    /// Why nothing that is saved in the cache would be there for a later command, if that is so.
+    pub fn saves_nothing(&self) -> Option<&'static str> {
+        if self.store.terms.read_only {
+            Some("the cache is read-only here")
+        } else if self.cache_fault.is_some() && self.store.remote.is_none() {
+            Some("the cache's directory cannot be written")
+        } else {
+            None
+        }
     }
 
     /// The same for that engine.
@@ -311,9 +339,15 @@ impl Settings {
             .clone()
             .or_else(|| environment.get(env_vars::LARDER_CACHE_DIR).map(PathBuf::from))
             .or_else(|| file.cache_dir.clone())
-            .or_else(|| environment.get(env_vars::XDG_CACHE_HOME).map(|base| Path::new(base).join("larder")))
-            .or_else(|| environment.get(env_vars::HOME).map(|home| Path::new(home).join(".cache/larder")))
-            .ok_or(SettingsError::NoHome)?;
+            .or_else(|| {
+                // A relative one is to be ignored (XDG Base Directory Specification).
+                let base = environment.get(env_vars::XDG_CACHE_HOME).map(Path::new)?;
+                base.is_absolute().then(|| base.join("larder"))
+            })
+            .unwrap_or_else(|| {
+                let home = environment.get(env_vars::HOME).unwrap_or("/");
+                Path::new(home).join(".cache/larder")
+            });
         let certificates = match environment.get(env_vars::LARDER_CERTS_DIR) {
             Some(directory) if Path::new(directory).is_dir() => vec![PathBuf::from(directory)],
             Some(other) => {
@@ -338,6 +372,7 @@ impl Settings {
             docker_config,
             certificates,
             cache_dir,
+            cache_fault: None,
             store: StoreSettings::resolve(&global.store, &lanes.lanes, environment, &file)?,
             lanes,
             seal: Seal::new(environment.get(env_vars::LARDER_KEY_SECRET).unwrap_or_default().as_bytes()),

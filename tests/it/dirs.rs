@@ -144,12 +144,38 @@ fn a_directory_goes_by_its_name_wherever_it_stands() {
 }
 
 #[test]
-fn key_files_that_are_not_there_are_a_mistake_and_patterns_find_them_all() {
+fn key_files_that_are_not_there_yet_are_a_miss_that_names_them_and_save_nothing() {
     let context = project();
-    for pattern in ["requirement.txt", "*.lock", "**/gone"] {
-        let run = context.larder(&["dir", "restore", ".pip-cache", "--key-files", pattern]);
-        run.failure(2, &format!("{pattern} matches no file")).hint("relative to the working directory");
+    context.dir_report("save", &[]);
+    context.forget_cache();
+    for (pattern, named) in [
+        ("requirement.txt", "requirement.txt does not exist (requirements.txt does) (looked for in /"),
+        ("poetry.lock", "poetry.lock does not exist (looked for in /"),
+        ("services/**/*.lock", "no file matches services/**/*.lock (looked for in /"),
+    ] {
+        let key = ["--key-files", "requirements.txt", pattern];
+        let run = context.larder(&[&["dir", "restore", ".pip-cache"], &key[..]].concat()).success();
+        assert!(run.stderr.contains(&format!("warning: --key-files: {named}")), "{}", run.stderr);
+        assert!(run.stderr.contains("no hit for .pip-cache"), "{}", run.stderr);
+        assert!(!context.cache().exists());
+        // The newest entry is that of another key, whichever it is.
+        let json = [&["dir", "restore", ".pip-cache", "--fallback", "--format", "json"], &key[..]].concat();
+        let run = context.larder(&json).success();
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(report["outcome"], "fallback");
+        assert!(report["reason"].as_str().unwrap().contains(pattern), "{report}");
+        let run = context.larder(&[&["dir", "save", ".pip-cache"], &key[..]].concat()).success();
+        assert!(run.stderr.contains("did not save .pip-cache"), "{}", run.stderr);
+        context.forget_cache();
     }
+    assert_eq!(context.dir_report("restore", &[])["outcome"], "hit", "nothing was saved beside it");
+    let run = context.larder(&["dir", "restore", "x", "--key-files", ".pip-cache"]);
+    run.failure(2, ".pip-cache is a directory").hint("relative to the working directory");
+}
+
+#[test]
+fn key_files_found_by_patterns_all_count() {
+    let context = project();
     context.larder(&["dir", "save", ".pip-cache"]).failure(2, "--key-files").hint("larder dir save --help");
     let limit = context.dir("save", &["--max-size", "much"]).failure(2, "`much` is no size such as 500MB");
     limit.hint("--max-size <SIZE>: Leave out");

@@ -31,6 +31,7 @@ mod named;
 mod nodes;
 mod object_servers;
 mod outputs;
+mod places;
 mod progress;
 mod proxy;
 mod rebuilds;

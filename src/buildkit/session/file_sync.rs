@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -185,16 +185,24 @@ fn stat(entry: context::Entry) -> Stat {
     stat
 }
 
-/// Sends a file's content. A file that vanished since it was announced is sent as empty, as fsutil does.
+/// Sends a file's content. A file that vanished since it was announced is sent as empty, as fsutil does; one that may not
+/// be read, which fsutil sends as empty, too, is an error.
 fn send_file(id: u32, path: &Path, outgoing: &Outgoing) -> Result<(), Status> {
     let data =
         |data: Vec<u8>| Packet { r#type: PacketType::PacketData.into(), id, data, ..Packet::default() };
-    if let Ok(mut file) = File::open(path) {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(unreadable(path, &error));
+        }
+        opened => opened.ok(),
+    };
+    if let Some(mut file) = file {
         let size = file.metadata()?.len();
         let capacity = usize::try_from(size).unwrap_or(CHUNK).saturating_add(1).min(CHUNK);
         loop {
             let mut chunk = Vec::with_capacity(capacity);
-            (&mut file).take(capacity as u64).read_to_end(&mut chunk)?;
+            let read = (&mut file).take(capacity as u64).read_to_end(&mut chunk);
+            read.map_err(|error| unreadable(path, &error))?;
             if chunk.is_empty() {
                 break;
             }
@@ -206,6 +214,10 @@ fn send_file(id: u32, path: &Path, outgoing: &Outgoing) -> Result<(), Status> {
         }
     }
     put(outgoing, data(Vec::new()))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Status {
+    Status::internal(format!("cannot read {}: {error}", path.display()))
 }
 
 fn put(outgoing: &Outgoing, packet: Packet) -> Result<(), Status> {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bases::Lookup;
-use super::inputs::{Context, Inputs};
-use super::keys::{build_platform, ignored, options};
+use super::inputs::{Context, Inputs, ignore_files};
+use super::keys::{build_platform, options, patterns};
 use crate::commands::error::CommandError;
 use crate::context::{Entry, EntryKind, Filter, walk_selected};
 use crate::dockerfile::{Dockerfile, Options, Resolution, with_flags};
@@ -134,7 +134,8 @@ fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<String, Ent
         Context::Archive(_) | Context::Remote(_) => return None,
         Context::Directory(directory) => directory,
     };
-    let filter = Filter { exclude: ignored(directory, &inputs.dockerfile), ..Filter::default() };
+    let exclude = patterns(ignore_files(directory, &inputs.dockerfile)).ok()?;
+    let filter = Filter { exclude, ..Filter::default() };
     let (entries, _) = walk_selected(directory, &filter, &resolution.context).ok()?;
     let files = entries.into_iter().filter(|entry| entry.kind != EntryKind::Directory);
     Some(files.map(|entry| (entry.path.clone(), entry)).collect())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::context::archive;
+use crate::context::{archive, ignorefile};
 use crate::settings::{ContextSource, DockerfileSource, SourceSettings};
 
 /// What a build reads.
@@ -65,6 +65,8 @@ pub(crate) enum InputError {
     NoDockerfile(PathBuf),
     #[error("cannot read the Dockerfile {}", .0.display())]
     Dockerfile(PathBuf, #[source] io::Error),
+    #[error("cannot read the ignore file {}", .0.display())]
+    IgnoreFile(PathBuf, #[source] io::Error),
     #[error("the Dockerfile {} is not UTF-8", .0.display())]
     NotText(PathBuf),
     #[error("the Dockerfile on stdin is empty")]
@@ -85,14 +87,15 @@ impl Inputs {
     /// Fails when there is no Dockerfile or it cannot be read.
     pub(crate) fn read(source: &SourceSettings) -> Result<Self, InputError> {
         match &source.context {
-            ContextSource::Directory(directory) => Ok(Self {
-                dockerfile: match &source.dockerfile {
+            ContextSource::Directory(directory) => {
+                let dockerfile = match &source.dockerfile {
                     DockerfileSource::Default => local(directory, DEFAULT_NAME)?,
                     DockerfileSource::File(path) => local_path(path)?,
                     DockerfileSource::Stdin => from_stdin(&mut io::stdin().lock())?,
-                },
-                context: Context::Directory(directory.clone()),
-            }),
+                };
+                check_ignore_file(directory, &dockerfile)?;
+                Ok(Self { dockerfile, context: Context::Directory(directory.clone()) })
+            }
             ContextSource::Remote(address) => Ok(Self {
                 dockerfile: match &source.dockerfile {
                     DockerfileSource::Default => Dockerfile::InContext(DEFAULT_NAME.to_owned()),
@@ -154,6 +157,29 @@ impl Inputs {
             Dockerfile::InContext(_) => None,
         }
     }
+}
+
+/// The places of the ignore file of a directory, the one that comes first in front.
+pub(super) fn ignore_files(directory: &Path, dockerfile: &Dockerfile) -> Vec<PathBuf> {
+    let beside = match dockerfile {
+        Dockerfile::Local { directory, name, .. } => Some(directory.join(format!("{name}.dockerignore"))),
+        Dockerfile::InContext(_) => None,
+    };
+    beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]).collect()
+}
+
+/// Fails where an ignore file cannot be read: the engine would take it for missing, and what it keeps out would be built in.
+fn check_ignore_file(directory: &Path, dockerfile: &Dockerfile) -> Result<(), InputError> {
+    for path in ignore_files(directory, dockerfile) {
+        match File::open(&path) {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(InputError::IgnoreFile(path, error));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {

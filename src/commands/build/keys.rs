@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::bases::{Base, Lookup};
 use super::files::Files;
-use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs};
+use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs, ignore_files};
 use super::witness::Witness;
 use crate::context::{self, ContextError, FileKind, Filter, archive, ignorefile};
 use crate::digest::Digest;
@@ -66,7 +67,7 @@ pub(crate) enum NoKeys {
     #[error("the archive on stdin is compressed in a way that larder does not read")]
     Compression,
     #[error("the archive on stdin cannot be read")]
-    Archive(#[source] std::io::Error),
+    Archive(#[source] io::Error),
     #[error(
         "ADD of a remote address, or a time taken from elsewhere: what is there is known to the engine only"
     )]
@@ -107,9 +108,9 @@ pub(crate) async fn compute(
         DockerfileInput::Local { .. } => inputs.built_text().unwrap_or_default().to_owned(),
         DockerfileInput::InContext(name) => {
             let wanted = archived.as_ref().and_then(|archive| archive.wanted.clone());
-            let missing = || std::io::Error::other(format!("there is no {name} in it"));
+            let missing = || io::Error::other(format!("there is no {name} in it"));
             let bytes = wanted.ok_or_else(missing).map_err(NoKeys::Archive)?;
-            String::from_utf8(bytes).map_err(|error| NoKeys::Archive(std::io::Error::other(error)))?
+            String::from_utf8(bytes).map_err(|error| NoKeys::Archive(io::Error::other(error)))?
         }
     };
     let dockerfile = Dockerfile::parse(&text).map_err(NoKeys::Syntax)?;
@@ -317,26 +318,24 @@ fn visible_files(
     if seen.is_empty() {
         return Ok(Vec::new());
     }
-    let filter = Filter { exclude: ignored(directory, dockerfile), ..Filter::default() };
+    let filter = Filter { exclude: patterns(ignore_files(directory, dockerfile))?, ..Filter::default() };
     let digests = files.digest(directory, filter, seen.clone())?;
     Ok(digests.into_iter().map(context_file).collect())
 }
 
-/// The patterns of `<Dockerfile>.dockerignore`, else of the context's `.dockerignore`.
-pub(super) fn ignored(directory: &Path, dockerfile: &DockerfileInput) -> Vec<String> {
-    let beside: Option<PathBuf> = match dockerfile {
-        DockerfileInput::Local { directory, name, .. } => {
-            Some(directory.join(format!("{name}.dockerignore")))
-        }
-        DockerfileInput::InContext(_) => None,
-    };
-    patterns(beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]))
-}
-
 /// The patterns of the first of some ignore files that is there.
-fn patterns(candidates: impl IntoIterator<Item = PathBuf>) -> Vec<String> {
-    let text = candidates.into_iter().find_map(|path| std::fs::read(path).ok());
-    text.map(|text| ignorefile::parse(&text)).unwrap_or_default()
+pub(super) fn patterns(candidates: impl IntoIterator<Item = PathBuf>) -> Result<Vec<String>, ContextError> {
+    for path in candidates {
+        match std::fs::read(&path) {
+            Ok(text) => return Ok(ignorefile::parse(&text)),
+            // What it keeps out would count, and be sent.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(ContextError::unreadable(&path, error));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn context_file(file: context::FileDigest) -> ContextFile {
@@ -371,7 +370,7 @@ async fn named_contexts(
         let input = match context {
             NamedContext::Directory(directory) => {
                 let filter = Filter {
-                    exclude: patterns([directory.join(ignorefile::FILE_NAME)]),
+                    exclude: patterns([directory.join(ignorefile::FILE_NAME)])?,
                     ..Filter::default()
                 };
                 NamedInput::Files(digest_of(&files.digest(directory, filter, paths.clone())?))

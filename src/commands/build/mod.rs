@@ -187,7 +187,7 @@ pub(super) async fn image(
     let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };
     add_mounts(&mut inputs, build, &lookup, &settings.endpoint, *printer).await?;
     let mut job = Job {
-        notes: Notes::new(&settings.cache_dir),
+        notes: settings.notes(),
         registries,
         engine,
         record: BuildRecord::started(Timestamp::now()),
@@ -276,7 +276,7 @@ fn input_error(error: &InputError) -> CommandError {
         InputError::EmptyStdin | InputError::TwoDockerfiles => {
             "larder build - < Dockerfile, or --file - with a directory"
         }
-        InputError::Dockerfile(..) => "check the file and its permissions",
+        InputError::Dockerfile(..) | InputError::IgnoreFile(..) => "check the file and its permissions",
         InputError::NotText(_) => {
             "save it as UTF-8; file and iconv tell and change what a file is written in"
         }
@@ -333,6 +333,9 @@ struct Job<'a> {
 
 impl Job<'_> {
     async fn run(&mut self) -> Result<(), CommandError> {
+        if let Some(fault) = &self.settings.cache_fault {
+            self.cache_fault(&**fault)?;
+        }
         let keys = self.keys().await?;
         self.printer.event("keys", &json!({
             "image_key": self.record.image_key, "dependency_key": self.record.dependency_key, "reason": self.no_keys,
@@ -406,6 +409,7 @@ impl Job<'_> {
                         self.finding = Some(chain(error));
                     }
                     NoKeys::Syntax(error) => self.finding = Some(chain(error)),
+                    NoKeys::Context(error) => self.finding = Some(chain(error)),
                     _ => {}
                 }
                 self.no_keys = Some(reason);
@@ -471,12 +475,14 @@ impl Job<'_> {
                 return Ok(());
             }
         }
-        let path = self.notes.ledger_path();
-        let written =
-            self.notes.prepare(&path).map_err(|error| Box::new(error) as Box<dyn std::error::Error>);
-        let written = written.and_then(|()| ledger::append(&path, &self.record).map_err(Into::into));
-        if let Err(error) = written {
-            self.cache_fault(error.as_ref())?;
+        if !self.notes.is_read_only() {
+            let path = self.notes.ledger_path();
+            let written =
+                self.notes.prepare(&path).map_err(|error| Box::new(error) as Box<dyn std::error::Error>);
+            let written = written.and_then(|()| ledger::append(&path, &self.record).map_err(Into::into));
+            if let Err(error) = written {
+                self.cache_fault(error.as_ref())?;
+            }
         }
         self.printer.event("build", &json!({ "record": self.record }));
         if let Some(path) = &self.build.metadata_file {

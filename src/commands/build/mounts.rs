@@ -94,7 +94,9 @@ impl Job<'_> {
             // To visit such a mount is to build what it is made from, which may be what failed.
             mounts.carried.retain(|mount| mount.id.origin.is_none());
         }
-        if mounts.carried.is_empty() || self.mounting_steps.is_empty() || self.settings.store.terms.read_only
+        if mounts.carried.is_empty()
+            || self.mounting_steps.is_empty()
+            || self.settings.saves_nothing().is_some()
         {
             return Ok(());
         }

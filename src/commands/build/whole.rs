@@ -438,7 +438,7 @@ impl Job<'_> {
     /// Begins to keep an image, where that is allowed.
     async fn keep(&mut self, image: Image, keys: &BuildKeys) -> Result<Option<Keeping>, CommandError> {
         let Some(platform) = keys.sole_platform().map(str::to_owned) else { return Ok(None) };
-        if self.settings.store.terms.read_only {
+        if self.settings.saves_nothing().is_some() {
             return Ok(None);
         }
         let Some(tier) = self.archive_tier().await? else { return Ok(None) };

@@ -9,7 +9,6 @@ use super::super::on_a_runtime;
 use super::super::store::{keep_within, warn_of};
 use super::Cache;
 use crate::cli::TierArgs;
-use crate::notes::Notes;
 use crate::registry::ImageRef;
 use crate::settings::{Environment, TierSettings};
 use crate::store::{Entry, Meter, Subject};
@@ -30,7 +29,7 @@ impl Cache<'_> {
             let unusable = |error| CommandError::config(&error);
             let familiar = name.familiar();
             let Some(image) = engine.image(&familiar).await.map_err(unusable)? else { return Ok(None) };
-            let notes = Notes::new(&self.settings.cache_dir);
+            let notes = self.settings.notes();
             let key = notes.key_of(&image.id).map_err(|error| CommandError::config(&error))?;
             let key = key.ok_or_else(|| {
                 CommandError::config_line(format!("the image {familiar} was not built by larder here"))

@@ -3,40 +3,71 @@
 //! A pattern's `*`, `?` and `[…]` match within a name, `**` any directories.
 //! As in a shell, none of them matches a name that begins with a dot; and what
 //! is in the directory that is kept is no part of its own key.
+//!
+//! A file that is not there yet, as a lock file that the build makes, is no
+//! mistake: then there is no key, and the names are reported.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::commands::error::chain;
 use crate::context::{clean_path, glob};
+use crate::dockerfile::nearest;
 use crate::key::DirectoryInputs;
 use crate::requirements::{FileUse, Format, Found, View, is_requirements_name};
 
-/// A key file cannot be had.
+/// A name cannot be that of a key file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyFileError {
-    /// Nothing has that name.
-    #[error("--key-files: {0} matches no file")]
-    None(String),
+    /// A directory has that name.
+    #[error("--key-files: {0} is a directory")]
+    Directory(String),
     /// The pattern's syntax is wrong.
     #[error("--key-files: `{0}` is no pattern: it has an unclosed class or ends in a backslash")]
     Pattern(String),
-    /// A file cannot be read.
-    #[error("--key-files: cannot read {path}")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
-/// Reads the files that `names` and patterns stand for, with what requirement files among them include.
-pub(super) fn read(names: &[String], kept: &Path, inputs: &mut DirectoryInputs) -> Result<(), KeyFileError> {
-    for path in expand(names, kept)? {
+/// A name or pattern that stands for no file that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// As typed, or the path of the file.
+    pub(super) name: String,
+    /// Why a file that is there cannot be read.
+    reason: Option<String>,
+    /// A file beside it with a similar name.
+    similar: Option<String>,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, reason, similar } = self;
+        match reason {
+            Some(reason) => write!(f, "{name} cannot be read: {reason}"),
+            None if glob::has_wildcards(name) => write!(f, "no file matches {name}"),
+            None => write!(f, "{name} does not exist"),
+        }?;
+        similar.as_ref().map_or(Ok(()), |similar| write!(f, " ({similar} does)"))
+    }
+}
+
+/// Reads the files that `names` and patterns stand for, with what requirement files among them include. Returns the names
+/// that stand for none.
+pub(super) fn read(
+    names: &[String],
+    kept: &Path,
+    inputs: &mut DirectoryInputs,
+) -> Result<Vec<Missing>, KeyFileError> {
+    let (files, mut missing) = expand(names, kept)?;
+    for path in files {
         let name = path.rsplit('/').next().unwrap_or(&path);
-        let content =
-            std::fs::read(&path).map_err(|source| KeyFileError::Unreadable { path: path.clone(), source })?;
+        let content = match std::fs::read(&path) {
+            Ok(content) => content,
+            Err(error) => {
+                missing.push(Missing { name: path, reason: Some(chain(&error)), similar: None });
+                continue;
+            }
+        };
         if is_requirements_name(name) {
             inputs.requirements.add(&[FileUse::requirements(path)], &WorkingDirectory);
         } else {
@@ -48,7 +79,7 @@ pub(super) fn read(names: &[String], kept: &Path, inputs: &mut DirectoryInputs) 
             inputs.files.insert(path, content);
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
 /// The working directory, as the commands see it that read requirement files.
@@ -63,17 +94,27 @@ impl View for WorkingDirectory {
     }
 }
 
-/// The files, sorted, each once.
-fn expand(names: &[String], kept: &Path) -> Result<BTreeSet<String>, KeyFileError> {
+/// The files, sorted, each once, and the names that stand for none.
+fn expand(names: &[String], kept: &Path) -> Result<(BTreeSet<String>, Vec<Missing>), KeyFileError> {
     let kept = clean_path(&kept.to_string_lossy());
     let mut files = BTreeSet::new();
+    let mut missing = Vec::new();
     for name in names {
         let path = clean_path(name);
         if Path::new(&path).exists() || !glob::has_wildcards(name) {
-            if !Path::new(&path).is_file() {
-                return Err(KeyFileError::None(name.clone()));
+            if Path::new(&path).is_dir() {
+                return Err(KeyFileError::Directory(name.clone()));
             }
-            files.insert(path);
+            match std::fs::metadata(&path) {
+                Ok(_) => _ = files.insert(path),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    missing.push(Missing { name: path, reason: Some(chain(&error)), similar: None });
+                }
+                Err(_) => {
+                    let similar = similar(&path);
+                    missing.push(Missing { name: name.clone(), reason: None, similar });
+                }
+            }
             continue;
         }
         let (root, relative) = match path.strip_prefix('/') {
@@ -85,11 +126,23 @@ fn expand(names: &[String], kept: &Path) -> Result<BTreeSet<String>, KeyFileErro
         matching(Path::new(root), &parts, &kept, &mut found)
             .map_err(|_| KeyFileError::Pattern(name.clone()))?;
         if found.is_empty() {
-            return Err(KeyFileError::None(name.clone()));
+            missing.push(Missing { name: name.clone(), reason: None, similar: None });
         }
         files.extend(found);
     }
-    Ok(files)
+    Ok((files, missing))
+}
+
+/// A file beside `path` whose name is nearly the same.
+fn similar(path: &str) -> Option<String> {
+    let path = Path::new(path);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let entries = std::fs::read_dir(directory.unwrap_or(Path::new("."))).ok()?.flatten();
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    let nearest = nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+    Some(directory.unwrap_or(Path::new("")).join(nearest).to_string_lossy().into_owned())
 }
 
 /// Adds the files below `directory` that match the parts of a pattern.
@@ -168,7 +221,8 @@ mod tests {
         let expanded = |pattern: &str| {
             let kept = base.path().join("kept");
             let found = expand(&[format!("{root}/{pattern}")], &kept);
-            found.map(|found| {
+            found.map(|(found, missing)| {
+                assert_eq!(found.is_empty(), !missing.is_empty(), "{pattern}");
                 found.iter().map(|path| path[root.len() + 1..].to_owned()).collect::<Vec<_>>().join(" ")
             })
         };
@@ -184,9 +238,10 @@ mod tests {
         ] {
             assert_eq!(expanded(pattern).unwrap(), files, "{pattern}");
         }
-        for pattern in ["gone.txt", "*.toml", "a", "**/gone"] {
-            assert!(matches!(expanded(pattern), Err(KeyFileError::None(_))), "{pattern}");
+        for pattern in ["gone.txt", "*.toml", "**/gone"] {
+            assert_eq!(expanded(pattern).unwrap(), "", "{pattern}");
         }
+        assert!(matches!(expanded("a"), Err(KeyFileError::Directory(_))));
         assert!(matches!(expanded("[a"), Err(KeyFileError::Pattern(_))));
     }
 }

@@ -95,10 +95,14 @@ struct Job {
     place: PathBuf,
     key: Digest,
     inputs: Vec<Input>,
+    /// The key files that are not there; the directory has no key then.
+    missing: Vec<String>,
     store: Store,
     /// How the store is used.
     terms: StoreSettings,
     notes: Notes,
+    /// Why nothing is saved, if that is so.
+    saves_nothing: Option<&'static str>,
     meter: Arc<Meter>,
     report: DirReport,
     format: Format,
@@ -133,31 +137,51 @@ impl Job {
             extra: dir.key_extra.clone(),
             ..DirectoryInputs::default()
         };
-        key_files::read(&dir.key_files, &dir.path, &mut inputs).map_err(|error| {
+        let missing = key_files::read(&dir.key_files, &dir.path, &mut inputs).map_err(|error| {
             CommandError::config(&error)
                 .hint("names are relative to the working directory; quote a pattern that larder is to expand")
         })?;
+        // Nothing is saved under this key: it stands for what is looked for.
+        inputs.requirements.missing.extend(missing.iter().map(|missing| missing.name.clone()));
         let (key, inputs) = directory_key(&inputs);
         let report = DirReport::new(action, dir.path.display().to_string(), key.hex());
-        Ok(Self {
+        let mut job = Self {
             dir: dir.clone(),
             place,
             key,
             inputs,
+            missing: missing.iter().map(ToString::to_string).collect(),
             store: open(settings)?,
             terms: settings.store.clone(),
-            notes: Notes::new(&settings.cache_dir),
+            notes: settings.notes(),
+            saves_nothing: settings.saves_nothing(),
             meter: Arc::default(),
             report,
             format,
             printer,
             started,
-        })
+        };
+        if let Some(fault) = &settings.cache_fault {
+            job.trouble("denied", format!("{}; going on without it", chain(&**fault)));
+        }
+        Ok(job)
     }
 
     /// The directory as people typed it.
     fn path(&self) -> String {
         self.dir.path.display().to_string()
+    }
+
+    /// Warns of key files that are not there; returns `true` if the directory has no key because of them.
+    fn lacks_key(&mut self) -> bool {
+        if self.missing.is_empty() {
+            return false;
+        }
+        let missing = self.missing.join(", ");
+        let place = std::env::current_dir().map(|place| format!(" (looked for in {})", place.display()));
+        self.printer.warn(&format!("--key-files: {missing}{}", place.unwrap_or_default()));
+        self.report.reason = Some(missing);
+        true
     }
 
     /// Removes what a save that came to nothing has left in the cache.
@@ -181,7 +205,7 @@ impl Job {
     }
 
     fn keep_index(&mut self, index: &Index) {
-        if self.terms.terms.read_only {
+        if self.saves_nothing.is_some() {
             return;
         }
         if let Err(error) = self.notes.keep_archive_index(&self.place, &index.encode()) {

@@ -8,6 +8,10 @@ use crate::settings::DirRestoreSettings;
 use crate::store::EntryKind;
 
 pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), CommandError> {
+    let lacks_key = job.lacks_key();
+    if lacks_key && !settings.fallback {
+        return Ok(());
+    }
     // Also where the newest one will not do, it tells what has changed since.
     let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key, true);
     for fault in &found.faults {
@@ -16,11 +20,13 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Co
     let Some(entry) = found.entry else {
         let fault = job.report.faults.first().map(|fault| fault.message.clone());
         let none = || format!("nothing is kept of {} in {}", job.dir.family, job.store.lanes());
-        job.report.reason = Some(fault.unwrap_or_else(none));
+        let missing = job.report.reason.take().map(|missing| format!("{missing}; "));
+        job.report.reason = Some(missing.unwrap_or_default() + &fault.unwrap_or_else(none));
         return Ok(());
     };
-    let difference = if found.exact { None } else { job.difference(&entry) };
-    if !found.exact && !settings.fallback {
+    let is_exact = found.exact && !lacks_key;
+    let difference = if is_exact { None } else { job.difference(&entry) };
+    if !is_exact && !settings.fallback {
         job.report.reason = Some(difference.unwrap_or_else(|| "no entry has this key".to_owned()));
         return Ok(());
     }
@@ -37,7 +43,7 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Co
             if let Some(known) = restored.index.filter(|known| index.as_ref() != Some(known)) {
                 job.keep_index(&known);
             }
-            job.report.outcome = if found.exact { DirOutcome::Hit } else { DirOutcome::Fallback };
+            job.report.outcome = if is_exact { DirOutcome::Hit } else { DirOutcome::Fallback };
             job.report.reason = difference;
             (job.report.files, job.report.bytes) = (restored.files, restored.bytes);
             job.report.written = restored.written_files;

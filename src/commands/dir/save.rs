@@ -20,8 +20,11 @@ use crate::store::{Entry, EntryKind, Subject};
 const NAMED: usize = 5;
 
 pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), CommandError> {
-    if job.terms.terms.read_only {
-        job.report.reason = Some("the cache is read-only here".to_owned());
+    if let Some(reason) = job.saves_nothing {
+        job.report.reason = Some(reason.to_owned());
+        return Ok(());
+    }
+    if job.lacks_key() {
         return Ok(());
     }
     let opened = match open(job) {

@@ -33,7 +33,6 @@ impl From<SettingsError> for CommandError {
             SettingsError::DockerContext(_) => Some(
                 "--context, DOCKER_CONTEXT or currentContext in Docker's config.json named it".to_owned(),
             ),
-            SettingsError::NoHome => Some("name a directory with --cache-dir or LARDER_CACHE_DIR".to_owned()),
         };
         Self::config_line(chain(&error)).hints(hint)
     }

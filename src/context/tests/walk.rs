@@ -244,3 +244,23 @@ fn a_closed_directory_matters_only_where_it_is_wanted() {
     assert_eq!(paths(root.path(), &filter(&[], &["closed"], &[])), ["open"]);
     close(0o755);
 }
+
+#[test]
+fn a_place_that_cannot_be_read_matters_only_to_a_source_that_takes_it() {
+    let root = tree(&["src/file", "data/file", "other/file"]);
+    // What is not UTF-8 cannot be read by anybody, root included.
+    fs::create_dir(root.path().join("data").join(OsStr::from_bytes(b"caf\xE9"))).unwrap();
+    symlink("data", root.path().join("link")).unwrap();
+    let reads = |copied: &str| {
+        let text = format!("FROM scratch\nCOPY {copied} /to/\n");
+        let dockerfile = crate::dockerfile::Dockerfile::parse(&text).unwrap();
+        let paths = dockerfile.resolve(&crate::dockerfile::Options::default()).unwrap().context;
+        crate::context::walk_selected(root.path(), &Filter::default(), &paths).is_ok()
+    };
+    for copied in ["src", "s*", "data/file", "data/f*", "src other", "--exclude=data --exclude=link . "] {
+        assert!(reads(copied), "{copied}");
+    }
+    for copied in ["data", ".", "link", "d*", "*", "src data", "data/c*", "--exclude=src ."] {
+        assert!(!reads(copied), "{copied}");
+    }
+}
