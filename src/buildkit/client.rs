@@ -24,8 +24,12 @@ const DIRECT_SINCE: ApiVersion = ApiVersion { major: 1, minor: 53 };
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// BuildKit's own limit on a message, in bytes; an answer may be as large.
 const MAX_MESSAGE: usize = 16 << 20;
-/// Flow-control window offered to the engine, in bytes; below 1 MiB streams stall.
-const WINDOW: u32 = 4 << 20;
+/// Flow-control window of a stream that is offered to the engine, in bytes; below 1 MiB streams stall.
+pub(super) const STREAM_WINDOW: u32 = 4 << 20;
+/// The same for all streams of a connection, the largest that HTTP/2 knows. h2 ends a connection whose small frames wait for
+/// more than half of it, each counted as 256 bytes (`proto/streams/counts.rs`): that of every file's request and end would,
+/// with a smaller one. What waits is bounded by the streams' own windows.
+pub(super) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Size of the coalesced writes in a session carried by `Control.Session`, in bytes.
 const SESSION_WRITE: usize = 64 << 10;
 
@@ -254,7 +258,7 @@ impl Client {
     }
 
     async fn open_session_stream(&self, headers: HeaderMap) -> Result<Box<dyn Stream>, ConnectError> {
-        let (ours, theirs) = tokio::io::duplex(WINDOW as usize);
+        let (ours, theirs) = tokio::io::duplex(STREAM_WINDOW as usize);
         let (mut from_server, to_engine) = tokio::io::split(theirs);
         let (outgoing, outgoing_stream) = mpsc::channel(16);
         let mut request = tonic::Request::new(ReceiverStream::new(outgoing_stream));
@@ -315,8 +319,8 @@ async fn channel(endpoint: &Endpoint, stream: Box<dyn Stream>) -> Result<Channel
         async move { stream.ok_or_else(|| std::io::Error::other("the connection to the engine has ended")) }
     });
     tonic::transport::Endpoint::from_static("http://buildkit")
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .connect_with_connector(connector)
         .await
         .map_err(|error| ConnectError::Broken(endpoint.clone(), error.into()))

@@ -7,9 +7,9 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::engines::{Engine, any_engine, engines};
+use crate::engines::{Engine, any_engine, engines, every_engine};
 use crate::image::{Archive, entries};
-use crate::support::{BUSYBOX, TestContext};
+use crate::support::{BUSYBOX, TestContext, is_full};
 
 /// A result with a script, a link, a hard link, an empty directory and something in a directory.
 fn project(engine: &Engine) -> TestContext {
@@ -155,4 +155,27 @@ fn a_push_without_a_name_or_a_registry_says_what_is_missing() {
     context.larder(&["build", "--push", "."]).failure(2, "the image needs a name");
     let run = context.larder(&["build", "--push", "-t", "127.0.0.1:9/app:1", "."]);
     run.failure(1, "cannot push 127.0.0.1:9/app:1").hint("check that 127.0.0.1:9 is up");
+}
+
+#[test]
+fn any_number_of_small_files_goes_in_and_out() {
+    const DIRECTORIES: usize = 50;
+    let files = if is_full() { 1000 } else { 200 };
+    for engine in if is_full() { every_engine() } else { engines() } {
+        let context = TestContext::new(&engine);
+        context.write("Dockerfile", "FROM scratch\nCOPY in /\n").write("in/unique", context.tag("many"));
+        for directory in 0..DIRECTORIES {
+            let directory = context.project().join(format!("in/{directory}"));
+            std::fs::create_dir(&directory).unwrap();
+            for file in 0..files {
+                std::fs::write(directory.join(file.to_string()), format!("{file}")).unwrap();
+            }
+        }
+        let arguments = ["build", "-o", "out", "."];
+        let run = context.larder(&arguments).success();
+        assert!(!run.stderr.contains("warning"), "{}: {}", engine.name, run.stderr);
+        let received = tree(&context.project().join("out"));
+        assert_eq!(received.len(), DIRECTORIES * (files + 1) + 1, "{}", engine.name);
+        assert_eq!(received, tree(&context.project().join("in")), "{}", engine.name);
+    }
 }

@@ -17,7 +17,7 @@ use bollard_buildkit_proto::moby::filesync::v1::file_send_server as bytes;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::directory_output::DirectoryOutput;
@@ -138,7 +138,8 @@ impl tree::FileSend for TreeReceiver {
         request: Request<Streaming<Packet>>,
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let output = DirectoryOutput::open(&self.0).map_err(|error| failed(&self.0, &error))?;
-        let (outgoing, answers) = mpsc::channel(64);
+        // Reading never waits for writing: the engine may read no request before what it sends is taken.
+        let (outgoing, answers) = mpsc::unbounded_channel();
         let (root, incoming) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move {
             if let Err(status) = receive(output, &root, incoming, &outgoing).await {
@@ -146,11 +147,11 @@ impl tree::FileSend for TreeReceiver {
                 let error =
                     Packet { r#type: PacketType::PacketErr.into(), data: message, ..Packet::default() };
                 // The sender may be gone; then nobody is left to be told.
-                drop(outgoing.send(Ok(error)).await);
-                drop(outgoing.send(Err(status)).await);
+                drop(outgoing.send(Ok(error)));
+                drop(outgoing.send(Err(status)));
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(answers))))
     }
 }
 
@@ -158,7 +159,7 @@ async fn receive(
     mut output: DirectoryOutput,
     root: &Path,
     mut incoming: Streaming<Packet>,
-    outgoing: &mpsc::Sender<Result<Packet, Status>>,
+    outgoing: &mpsc::UnboundedSender<Result<Packet, Status>>,
 ) -> Result<(), Status> {
     let gone = |_| Status::cancelled("the engine went away");
     let mut next_id = 0;
@@ -172,7 +173,7 @@ async fn receive(
                         awaited += 1;
                         let request =
                             Packet { r#type: PacketType::PacketReq.into(), id: next_id, ..Packet::default() };
-                        outgoing.send(Ok(request)).await.map_err(gone)?;
+                        outgoing.send(Ok(request)).map_err(gone)?;
                     }
                     next_id += 1;
                 }
@@ -191,7 +192,7 @@ async fn receive(
             listed = false;
             output.finish().map_err(|error| failed(root, &error))?;
             let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
-            outgoing.send(Ok(fin)).await.map_err(gone)?;
+            outgoing.send(Ok(fin)).map_err(gone)?;
         }
     }
     Ok(())

@@ -29,6 +29,7 @@ use tonic::service::{Routes, RoutesBuilder};
 
 use self::coalesced::Coalesced;
 use super::Client;
+use super::client::{CONNECTION_WINDOW, STREAM_WINDOW};
 use super::error::ConnectError;
 use crate::registry::Login;
 
@@ -37,9 +38,6 @@ pub use secrets::SecretSource;
 pub use ssh::SshAgent;
 pub use step_stream::{StepReader, StepStream, StepWriter};
 pub use upload::Upload;
-
-/// Flow-control window offered to the engine, in bytes.
-const WINDOW: u32 = 4 << 20;
 
 /// What a build may ask of the client.
 #[derive(Default)]
@@ -75,8 +73,8 @@ impl Session {
         let (routes, methods) = services(attachments).map_err(broken)?;
         let stream = client.open_session(headers(&id, &shared_key, &methods)).await?;
         let serving = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .serve_connection(TokioIo::new(Coalesced::new(stream)), TowerToHyperService::new(routes));
         let serving = tokio::spawn(async move {
             // How the connection ends does not matter: the solve tells whether that was too early.
