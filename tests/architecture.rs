@@ -18,7 +18,7 @@ const DOMAIN: [(&str, &[&str]); 19] = [
     ("store", &["digest"]),
     ("archive", &["context", "digest", "store"]),
     ("images", &["digest", "registry", "store"]),
-    ("notes", &["digest", "key", "store"]),
+    ("notes", &["context", "digest", "key", "store"]),
     ("ledger", &["digest", "key"]),
     ("engine", &["endpoint", "registry"]),
     ("buildkit", &["context", "digest", "endpoint", "registry"]),

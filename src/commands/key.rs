@@ -75,7 +75,7 @@ pub(super) async fn keyed(
     printer: Printer,
 ) -> Result<(BuildSettings, BuildKeys), CommandError> {
     let build = BuildSettings::resolve(args, settings, environment)?;
-    let mut inputs = read_inputs(&build)?;
+    let mut inputs = read_inputs(&build, settings)?;
     let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
     let engine = engine(&client)?;
     let registries = Registries::new(settings, engine.as_ref());

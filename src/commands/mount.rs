@@ -38,7 +38,7 @@ pub(super) async fn run(
     if let Some(fault) = &settings.cache_fault {
         printer.warn(&format!("{}; going on without it", chain(&**fault)));
     }
-    let mut inputs = read_inputs(&build)?;
+    let mut inputs = read_inputs(&build, settings)?;
     let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
     let engine = engine(&client)?;
     let registries = Registries::new(settings, engine.as_ref());

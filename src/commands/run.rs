@@ -4,6 +4,7 @@ mod container;
 mod row;
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Instant;
 
 use futures_util::future::join_all;
@@ -13,7 +14,7 @@ use self::container::End;
 use self::row::Row;
 use super::build::{Built, NamedBuild, Purpose, images, known_images};
 use super::cache::Cache;
-use super::error::{CommandError, ErrorKind};
+use super::error::{CommandError, ErrorKind, chain};
 use super::interrupts::Interrupts;
 use super::nodes::{Handed, Names, Nodes};
 use super::speak;
@@ -35,11 +36,27 @@ pub(super) async fn run(
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
     RunSettings::refuse(&args.container)?;
-    args.container.output.as_deref().map_or(Ok(()), Row::check)?;
-    match &args.from_cache {
+    let warned = *printer;
+    let note_row = |path: &Path| {
+        if let Err(fault) = settings.notes().note_result(path) {
+            warned.warn(&chain(&fault));
+        }
+    };
+    if let Some(path) = &args.container.output {
+        Row::check(path)?;
+        // The build that comes first is not to take it for input.
+        if path.metadata().is_ok_and(|file| file.len() == 0) {
+            note_row(path);
+        }
+    }
+    let result = match &args.from_cache {
         Some(named) => run_kept(named, args, settings, environment, printer).await,
         None => Box::pin(run_built(args, settings, environment, printer)).await,
+    };
+    if let Some(path) = &args.container.output {
+        note_row(path);
     }
+    result
 }
 
 /// Runs an image that is kept; nothing is read but the store.

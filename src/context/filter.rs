@@ -18,6 +18,8 @@ pub struct Filter {
     /// Paths that are included together with everything that symbolic links on
     /// the way to them lead to. `.` lifts the restriction that others make.
     pub follow: Vec<String>,
+    /// Paths, not patterns, that are left out with all that is below them, whatever the lists say.
+    pub withheld: Vec<String>,
 }
 
 /// A filter whose links are followed and whose patterns are compiled.

@@ -31,8 +31,13 @@ use super::walk::{Entry, Unread, walk};
 use crate::dockerfile::{ContextPaths, ContextSelector};
 
 /// The entries that count, by their paths and under their names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selected(Option<BTreeMap<String, Vec<String>>>);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// `None` where all of them count under their own paths.
+    names: Option<BTreeMap<String, Vec<String>>>,
+    /// The paths that would count if they were not withheld.
+    pub withheld: Vec<String>,
+}
 
 /// Decides which of a context's entries count for `paths`.
 ///
@@ -40,21 +45,21 @@ pub struct Selected(Option<BTreeMap<String, Vec<String>>>);
 /// where an entry lies in another one that is no directory.
 pub fn select<'a>(entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>, paths: &ContextPaths) -> Selected {
     if paths.is_everything() {
-        return Selected(None);
+        return Selected::default();
     }
-    let Some(tree) = Tree::of(entries) else { return Selected(None) };
+    let Some(tree) = Tree::of(entries) else { return Selected::default() };
     let mut found = Found::default();
     for selector in paths.selectors() {
-        let Ok(filters) = Filters::of(selector) else { return Selected(None) };
+        let Ok(filters) = Filters::of(selector) else { return Selected::default() };
         if selector.is_pattern && glob::validate(&selector.path).is_err() {
-            return Selected(None);
+            return Selected::default();
         } else if selector.is_pattern {
             wildcard(&tree, selector, &filters, &mut found);
         } else if let Some(base) = tree.resolve(&selector.path) {
             found.extend(taken(&tree, &selector.path, &base, &filters));
         }
     }
-    Selected(Some(found.by_path()))
+    Selected { names: Some(found.by_path()), withheld: Vec::new() }
 }
 
 /// Walks what `filter` selects of the directory `root`, and keeps what counts for `paths`.
@@ -73,7 +78,7 @@ pub fn walk_selected(
     let unread_shapes = unread.iter().map(|unread| {
         (unread.path.as_str(), if unread.is_directory { Shape::Directory } else { Shape::Other })
     });
-    let selected = select(entries.iter().map(Entry::shape).chain(unread_shapes), paths);
+    let mut selected = select(entries.iter().map(Entry::shape).chain(unread_shapes), paths);
     // A source that is named as something in it is not to be taken for one that is missing.
     let holds_source = |directory: &Unread| {
         paths.selectors().any(|selector| {
@@ -81,10 +86,16 @@ pub fn walk_selected(
             !selector.is_pattern && below.is_some_and(|rest| rest.starts_with('/'))
         })
     };
-    let counts = |unread: &Unread| selected.holds(&unread.path) || holds_source(unread);
-    if let Some(unread) = unread.into_iter().find(counts) {
-        return Err(unread.error);
+    let mut withheld = Vec::new();
+    for unread in unread {
+        let counts = selected.holds(&unread.path) || holds_source(&unread);
+        match unread.error {
+            Some(error) if counts => return Err(error),
+            None if counts => withheld.push(unread.path),
+            _ => {}
+        }
     }
+    selected.withheld = withheld;
     entries.retain(|entry| selected.holds(&entry.path));
     Ok((entries, selected))
 }
@@ -92,19 +103,19 @@ pub fn walk_selected(
 impl Selected {
     /// Whether the entry at `path` counts.
     pub fn holds(&self, path: &str) -> bool {
-        self.0.as_ref().is_none_or(|names| names.contains_key(path))
+        self.names.as_ref().is_none_or(|names| names.contains_key(path))
     }
 
     /// The names that the entry at `path` counts under.
     pub fn names<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
-        let own = self.0.is_none().then_some(path);
-        let given = self.0.as_ref().and_then(|names| names.get(path));
+        let own = self.names.is_none().then_some(path);
+        let given = self.names.as_ref().and_then(|names| names.get(path));
         own.into_iter().chain(given.into_iter().flatten().map(String::as_str))
     }
 
     /// The entries that count, under their names and sorted by them.
     pub fn named(&self, digests: Vec<FileDigest>) -> Vec<FileDigest> {
-        if self.0.is_none() {
+        if self.names.is_none() {
             return digests;
         }
         let mut named: Vec<FileDigest> = digests

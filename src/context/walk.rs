@@ -99,17 +99,20 @@ pub struct Walk {
     ready: VecDeque<Result<Entry, ContextError>>,
     /// The first path met of each inode with several names.
     linked: HashMap<(u64, u64), String>,
+    /// Paths that are passed by.
+    withheld: Vec<String>,
     /// Set where the walk goes on behind what it cannot read.
     unread: Option<Vec<Unread>>,
 }
 
-/// A place that a tolerant walk could not read.
+/// A place that a tolerant walk did not read.
 #[derive(Debug)]
 pub(super) struct Unread {
     /// The path below the context, each invalid byte as U+FFFD.
     pub(super) path: String,
     pub(super) is_directory: bool,
-    pub(super) error: ContextError,
+    /// `None` where it is withheld.
+    pub(super) error: Option<ContextError>,
 }
 
 /// A directory that the walk is in.
@@ -148,7 +151,9 @@ pub fn walk(root: &Path, filter: &Filter) -> Result<Walk, ContextError> {
     let names = list(&absolute).map_err(|source| ContextError::Root { path: root.to_owned(), source })?;
     let place = Place { path: String::new(), absolute, exact: true };
     let top = Level { place, announced: true, state: SelectionState::default(), names };
-    Ok(Walk { selection, levels: vec![top], ready: VecDeque::new(), linked: HashMap::new(), unread: None })
+    let withheld = filter.withheld.clone();
+    let (ready, linked) = (VecDeque::new(), HashMap::new());
+    Ok(Walk { selection, levels: vec![top], ready, linked, withheld, unread: None })
 }
 
 impl Iterator for Walk {
@@ -172,7 +177,9 @@ impl Iterator for Walk {
             let path = place.path.clone();
             if let Err(error) = self.visit(place, file_type) {
                 match &mut self.unread {
-                    Some(unread) => unread.push(Unread { path, is_directory: file_type.is_dir(), error }),
+                    Some(unread) => {
+                        unread.push(Unread { path, is_directory: file_type.is_dir(), error: Some(error) });
+                    }
                     None => self.ready.push_back(Err(error)),
                 }
             }
@@ -186,7 +193,7 @@ impl Walk {
         Self { unread: Some(Vec::new()), ..self }
     }
 
-    /// What a tolerant walk could not read so far.
+    /// What a tolerant walk did not read so far.
     pub(super) fn unread(&mut self) -> Vec<Unread> {
         self.unread.take().unwrap_or_default()
     }
@@ -194,6 +201,17 @@ impl Walk {
     fn visit(&mut self, place: Place, file_type: FileType) -> Result<(), ContextError> {
         // Invariant of `next`: it visits names of the last level only.
         let Some(parent) = self.levels.last() else { return Ok(()) };
+        if self.withheld.contains(&place.path) {
+            let is_wanted = if file_type.is_dir() {
+                matches!(self.selection.judge_directory(&place.path, &parent.state), Verdict::Enter { .. })
+            } else {
+                self.selection.wants(&place.path, &parent.state)
+            };
+            if let Some(unread) = self.unread.as_mut().filter(|_| is_wanted) {
+                unread.push(Unread { path: place.path, is_directory: file_type.is_dir(), error: None });
+            }
+            return Ok(());
+        }
         if !file_type.is_dir() {
             if self.selection.wants(&place.path, &parent.state) {
                 self.announce(&place)?;

@@ -8,6 +8,7 @@
 //!     inputs/<image key>.jsonl    what the keys of recent builds were made of (RecordHead, then Inputs)
 //!     context/<digest of its path>.index   stat index of a context, see `context::StatIndex`
 //!     dir/<digest of its path>.index       what of a directory is in which entry, see `archive::Index`
+//!     results.jsonl               the files that larder has written for its user, by path and stamp
 //!     secret                      32 random bytes that mark what is confidential in the ledger
 //!     ledger.jsonl                one line a build, see `ledger`
 //! ```
@@ -19,6 +20,7 @@
 mod builders;
 mod images;
 mod inputs;
+mod results;
 mod secret;
 mod stat_indices;
 

@@ -31,6 +31,7 @@ mod named;
 mod nodes;
 mod object_servers;
 mod outputs;
+mod own_files;
 mod places;
 mod progress;
 mod proxy;

@@ -44,11 +44,26 @@ const OUTGOING: usize = 64;
 type Outgoing = mpsc::Sender<Result<Packet, Status>>;
 type PacketStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
 
-pub(super) fn service(directories: BTreeMap<String, PathBuf>) -> FileSyncServer<Directories> {
+/// A directory that the engine may read.
+#[derive(Debug, Clone)]
+pub struct SharedDirectory {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What of it is never sent, see [`Filter::withheld`].
+    pub withheld: Vec<String>,
+}
+
+impl From<&Path> for SharedDirectory {
+    fn from(path: &Path) -> Self {
+        Self { path: path.to_owned(), withheld: Vec::new() }
+    }
+}
+
+pub(super) fn service(directories: BTreeMap<String, SharedDirectory>) -> FileSyncServer<Directories> {
     FileSyncServer::new(Directories(directories))
 }
 
-pub(super) struct Directories(BTreeMap<String, PathBuf>);
+pub(super) struct Directories(BTreeMap<String, SharedDirectory>);
 
 #[tonic::async_trait]
 impl FileSync for Directories {
@@ -59,12 +74,14 @@ impl FileSync for Directories {
         request: Request<Streaming<Packet>>,
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let name = text(request.metadata(), "dir-name")?;
-        let root = self.0.get(&name).cloned();
-        let root = root.ok_or_else(|| Status::not_found(format!("no access allowed to dir \"{name}\"")))?;
+        let shared = self.0.get(&name).cloned();
+        let SharedDirectory { path: root, withheld } =
+            shared.ok_or_else(|| Status::not_found(format!("no access allowed to dir \"{name}\"")))?;
         let filter = Filter {
             include: texts(request.metadata(), "include-patterns")?,
             exclude: texts(request.metadata(), "exclude-patterns")?,
             follow: texts(request.metadata(), "followpaths")?,
+            withheld,
         };
         let (outgoing, packets) = mpsc::channel(OUTGOING);
         let incoming = request.into_inner();

@@ -18,7 +18,6 @@ mod upload;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http2;
@@ -34,6 +33,7 @@ use super::error::ConnectError;
 use crate::registry::Login;
 
 pub use file_send::{FileTarget, OutputFile};
+pub use file_sync::SharedDirectory;
 pub use secrets::SecretSource;
 pub use ssh::SshAgent;
 pub use step_stream::{StepReader, StepStream, StepWriter};
@@ -43,7 +43,7 @@ pub use upload::Upload;
 #[derive(Default)]
 pub struct Attachments {
     /// Directories by the name that the build uses: `context`, `dockerfile`, named contexts.
-    pub directories: BTreeMap<String, PathBuf>,
+    pub directories: BTreeMap<String, SharedDirectory>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
     /// SSH agents, or streams to this process, by id; `default` is the one that an unnamed mount uses.

@@ -135,7 +135,7 @@ fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<String, Ent
         Context::Directory(directory) => directory,
     };
     let exclude = patterns(ignore_files(directory, &inputs.dockerfile)).ok()?;
-    let filter = Filter { exclude, ..Filter::default() };
+    let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
     let (entries, _) = walk_selected(directory, &filter, &resolution.context).ok()?;
     let files = entries.into_iter().filter(|entry| entry.kind != EntryKind::Directory);
     Some(files.map(|entry| (entry.path.clone(), entry)).collect())

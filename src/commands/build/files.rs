@@ -1,5 +1,6 @@
 //! Digesting the directories that a build reads, with what the stat index knows of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -15,13 +16,21 @@ pub(super) struct Files<'a> {
     pub(super) witness: Witness,
     /// Stat indices that could not be kept.
     pub(super) faults: Vec<NotesError>,
+    /// What would count if it were not withheld.
+    pub(super) withheld: BTreeSet<String>,
     /// What BuildKit could take for unchanged although it is not.
     pub(super) unnoticed: Unnoticed,
 }
 
 impl<'a> Files<'a> {
     pub(super) fn new(notes: &'a Notes) -> Self {
-        Self { notes, witness: Witness::default(), faults: Vec::new(), unnoticed: Unnoticed::default() }
+        Self {
+            notes,
+            witness: Witness::default(),
+            faults: Vec::new(),
+            withheld: BTreeSet::new(),
+            unnoticed: Unnoticed::default(),
+        }
     }
 
     /// Digests what counts of `directory` for `paths`, under the names that it counts under.
@@ -40,6 +49,7 @@ impl<'a> Files<'a> {
         if let Some(learnt) = index.learn(&entries, &digests, began) {
             self.faults.extend(self.notes.keep_stat_index(&place, &learnt.encode()).err());
         }
+        self.withheld.extend(selected.withheld.iter().cloned());
         self.witness.directory(directory, filter, paths, &entries, &selected);
         self.unnoticed.look_at(&entries, &digests);
         Ok(selected.named(digests))

@@ -1,5 +1,6 @@
 //! Finding what a build reads: its context and its Dockerfile.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use crate::settings::{ContextSource, DockerfileSource, SourceSettings};
 pub(crate) struct Inputs {
     pub(crate) context: Context,
     pub(crate) dockerfile: Dockerfile,
+    /// By directory, what of larder's own is left out of it.
+    pub(crate) withheld: BTreeMap<PathBuf, Vec<String>>,
 }
 
 /// The build context.
@@ -94,7 +97,8 @@ impl Inputs {
                     DockerfileSource::Stdin => from_stdin(&mut io::stdin().lock())?,
                 };
                 check_ignore_file(directory, &dockerfile)?;
-                Ok(Self { dockerfile, context: Context::Directory(directory.clone()) })
+                let context = Context::Directory(directory.clone());
+                Ok(Self { context, dockerfile, withheld: BTreeMap::new() })
             }
             ContextSource::Remote(address) => Ok(Self {
                 dockerfile: match &source.dockerfile {
@@ -106,9 +110,15 @@ impl Inputs {
                     DockerfileSource::Stdin => from_stdin(&mut io::stdin().lock())?,
                 },
                 context: Context::Remote(address.clone()),
+                withheld: BTreeMap::new(),
             }),
             ContextSource::Stdin => read_stdin(&source.dockerfile),
         }
+    }
+
+    /// What of larder's own is left out of `directory`.
+    pub(crate) fn withheld(&self, directory: &Path) -> Vec<String> {
+        self.withheld.get(directory).cloned().unwrap_or_default()
     }
 
     /// What is built of the Dockerfile, if that is on this machine: its text, with what larder has added.
@@ -192,7 +202,7 @@ fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
             return Err(InputError::TwoDockerfiles);
         }
         let context = Context::Empty(TempDir::new().map_err(InputError::Stdin)?);
-        return Ok(Inputs { context, dockerfile: from_stdin(&mut whole)? });
+        return Ok(Inputs { context, dockerfile: from_stdin(&mut whole)?, withheld: BTreeMap::new() });
     }
     let mut spool = || {
         let mut file = NamedTempFile::new()?;
@@ -205,7 +215,8 @@ fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
         DockerfileSource::File(path) => path.to_string_lossy().into_owned(),
         DockerfileSource::Default | DockerfileSource::Stdin => DEFAULT_NAME.to_owned(),
     };
-    Ok(Inputs { context: Context::Archive(file), dockerfile: Dockerfile::InContext(name) })
+    let (context, dockerfile) = (Context::Archive(file), Dockerfile::InContext(name));
+    Ok(Inputs { context, dockerfile, withheld: BTreeMap::new() })
 }
 
 fn from_stdin(stdin: &mut dyn Read) -> Result<Dockerfile, InputError> {

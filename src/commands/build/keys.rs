@@ -37,6 +37,8 @@ pub(crate) struct BuildKeys {
     pub(crate) ambiguous: Option<Digest>,
     /// What of the cache could not be written on the way; costs time alone.
     pub(crate) faults: Vec<NotesError>,
+    /// What the build would see if it were not larder's own.
+    pub(crate) withheld: BTreeSet<String>,
     witness: Witness,
 }
 
@@ -147,6 +149,7 @@ pub(crate) async fn compute(
         unpinned: unpinned.into_iter().collect(),
         ambiguous: reader.unnoticed.digest(&text),
         faults: reader.faults,
+        withheld: reader.withheld,
         witness: reader.witness,
     })
 }
@@ -187,12 +190,10 @@ impl Keying<'_> {
             return Err(NoKeys::RemoteAdd);
         }
         let seen = Seen::of(dockerfile, &resolution, source);
-        let named_contexts = named_contexts(settings, &resolution, &seen, lookup, reader).await?;
+        let named_contexts = named_contexts((settings, inputs), &resolution, &seen, lookup, reader).await?;
         let files = match (&inputs.context, &self.archived) {
             (_, Some(archive)) => archive.select(&seen.context).into_iter().map(context_file).collect(),
-            (Context::Directory(directory), None) => {
-                visible_files(directory, &inputs.dockerfile, &seen.context, reader)?
-            }
+            (Context::Directory(directory), None) => visible_files(directory, inputs, &seen.context, reader)?,
             _ => Vec::new(),
         };
         let unpinned = (resolution.bases.iter())
@@ -311,14 +312,15 @@ fn read_archive(path: &Path, dockerfile: &DockerfileInput) -> Result<archive::Ar
 /// Digests the files that the reached steps can see, `.dockerignore` applied.
 fn visible_files(
     directory: &Path,
-    dockerfile: &DockerfileInput,
+    inputs: &Inputs,
     seen: &ContextPaths,
     files: &mut Files<'_>,
 ) -> Result<Vec<ContextFile>, ContextError> {
     if seen.is_empty() {
         return Ok(Vec::new());
     }
-    let filter = Filter { exclude: patterns(ignore_files(directory, dockerfile))?, ..Filter::default() };
+    let exclude = patterns(ignore_files(directory, &inputs.dockerfile))?;
+    let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
     let digests = files.digest(directory, filter, seen.clone())?;
     Ok(digests.into_iter().map(context_file).collect())
 }
@@ -358,7 +360,7 @@ fn context_file(file: context::FileDigest) -> ContextFile {
 
 /// What the named contexts in use are: of a directory what counts, its own `.dockerignore` applied.
 async fn named_contexts(
-    settings: &BuildSettings,
+    (settings, inputs): (&BuildSettings, &Inputs),
     resolution: &Resolution,
     seen: &Seen,
     lookup: &Lookup<'_>,
@@ -371,6 +373,7 @@ async fn named_contexts(
             NamedContext::Directory(directory) => {
                 let filter = Filter {
                     exclude: patterns([directory.join(ignorefile::FILE_NAME)])?,
+                    withheld: inputs.withheld(directory),
                     ..Filter::default()
                 };
                 NamedInput::Files(digest_of(&files.digest(directory, filter, paths.clone())?))

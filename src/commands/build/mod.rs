@@ -12,6 +12,7 @@ mod kept_layers;
 mod keys;
 mod layers;
 mod mounts;
+mod own_files;
 mod place;
 mod push;
 mod registry;
@@ -56,6 +57,7 @@ use crate::store::{Entry, Lane, RunFlags, Store};
 use confidential::kept_words;
 use inputs::InputError;
 use layers::LayerCaches;
+use own_files::withhold;
 
 pub(super) use auto_mounts::add as add_mounts;
 pub(super) use bases::{Base, Lookup};
@@ -176,7 +178,7 @@ pub(super) async fn image(
         path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path))?;
     }
     warn_of_unknown_branch(settings, *printer);
-    let mut inputs = read_inputs(build)?;
+    let mut inputs = read_inputs(build, settings)?;
     if purpose.base.is_some() && !takes_base(&inputs) {
         return Err(CommandError::config_line("the Dockerfile does not take the base image")
             .hint("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"));
@@ -248,9 +250,14 @@ fn takes_base(inputs: &Inputs) -> bool {
     })
 }
 
-/// Finds what a build reads.
-pub(super) fn read_inputs(build: &BuildSettings) -> Result<Inputs, CommandError> {
-    Inputs::read(&build.source).map_err(|error| input_error(&error))
+/// Finds what a build reads without what is larder's own.
+pub(super) fn read_inputs(build: &BuildSettings, settings: &Settings) -> Result<Inputs, CommandError> {
+    let mut inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
+    withhold(&mut inputs, build, settings).map_err(|error| {
+        CommandError::config(&error)
+            .hint("leave it out of COPY, ADD and mounts, or move it out of the build context")
+    })?;
+    Ok(inputs)
 }
 
 /// The API of a Docker engine; buildkitd has none.
@@ -397,6 +404,12 @@ impl Job<'_> {
                 for fault in &keys.faults {
                     self.cache_fault(fault)?;
                 }
+                if !keys.withheld.is_empty() && !self.build.quiet {
+                    self.printer.note(&format!(
+                        "left out of the build context, for larder wrote it: {}\n",
+                        keys.withheld.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+                    ));
+                }
                 Ok(Some(keys))
             }
             Err(error) => {
@@ -463,6 +476,11 @@ impl Job<'_> {
         !self.build.source.build_args.is_empty()
     }
 
+    /// Notes that larder has written what is there.
+    fn note_result(&mut self, path: &Path) -> Result<(), CommandError> {
+        self.notes.note_result(path).or_else(|fault| self.cache_fault(&fault))
+    }
+
     /// Writes the ledger, the files asked for, and the summary.
     fn close(&mut self, result: &Result<(), CommandError>, millis: u64) -> Result<(), CommandError> {
         self.record.millis = millis;
@@ -489,9 +507,11 @@ impl Job<'_> {
             let json =
                 serde_json::to_vec_pretty(&self.record).map_err(|error| CommandError::config(&error))?;
             result_file::write(path, &json)?;
+            self.note_result(path)?;
         }
         if let (Some(path), Some(id)) = (&self.build.iid_file, &self.record.image_id) {
             result_file::write(path, id.as_bytes())?;
+            self.note_result(path)?;
         }
         if self.build.quiet {
             if let (Some(id), Ok(())) = (&self.record.image_id, result) {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::exports::Exports;
 use super::inputs::{Context, Dockerfile, Inputs};
-use crate::buildkit::session::{Attachments, Upload};
+use crate::buildkit::session::{Attachments, SharedDirectory, Upload};
 use crate::buildkit::solve::{CacheEntry, SolveRequest};
 use crate::digest::Digest;
 use crate::registry::Login;
@@ -47,7 +47,7 @@ pub(super) fn request(
     };
     let mut attributes = BTreeMap::new();
     context(inputs, conditions, &mut attributes, &mut attachments);
-    named_contexts(settings, &mut attributes, &mut attachments);
+    named_contexts(settings, inputs, &mut attributes, &mut attachments);
     options(settings, conditions, &mut attributes);
     let frontend = match settings.source.build_args.get("BUILDKIT_SYNTAX").map(|syntax| syntax.trim()) {
         Some(syntax) if !syntax.is_empty() => {
@@ -84,7 +84,7 @@ pub(super) fn request_of_stage(
     let attributes = &mut request.attributes;
     attributes.retain(|name, _| name != "no-cache" && !name.starts_with("attest:"));
     attributes.insert("target".to_owned(), stage.to_owned());
-    attachments.directories.insert("dockerfile".to_owned(), directory.to_owned());
+    attachments.directories.insert("dockerfile".to_owned(), directory.into());
     (request, attachments)
 }
 
@@ -97,14 +97,15 @@ fn context(
     let mut set = |name: &str, value: &str| drop(attributes.insert(name.to_owned(), value.to_owned()));
     match &inputs.context {
         Context::Directory(directory) => {
-            attachments.directories.insert("context".to_owned(), directory.clone());
+            let shared = shared(inputs, directory);
+            attachments.directories.insert("context".to_owned(), shared);
             attachments.shared_key = shared_key(directory);
             if let Some(content) = conditions.ambiguous {
                 attachments.shared_key.push_str(&content.hex());
             }
         }
         Context::Empty(directory) => {
-            attachments.directories.insert("context".to_owned(), directory.path().to_owned());
+            attachments.directories.insert("context".to_owned(), directory.path().into());
         }
         Context::Archive(file) => {
             attachments.uploads.insert(UPLOAD.to_owned(), Upload::File(file.path().to_owned()));
@@ -115,7 +116,7 @@ fn context(
     match &inputs.dockerfile {
         Dockerfile::Local { directory, name, changed, .. } => {
             let directory = changed.as_ref().map_or(directory.as_path(), |changed| changed.directory.path());
-            attachments.directories.insert("dockerfile".to_owned(), directory.to_owned());
+            attachments.directories.insert("dockerfile".to_owned(), directory.into());
             set("filename", name);
             if matches!(inputs.context, Context::Remote(_)) {
                 // Otherwise the frontend looks for it in the remote context.
@@ -126,8 +127,14 @@ fn context(
     }
 }
 
+/// A directory without what is larder's own.
+fn shared(inputs: &Inputs, directory: &Path) -> SharedDirectory {
+    SharedDirectory { withheld: inputs.withheld(directory), ..directory.into() }
+}
+
 fn named_contexts(
     settings: &BuildSettings,
+    inputs: &Inputs,
     attributes: &mut BTreeMap<String, String>,
     attachments: &mut Attachments,
 ) {
@@ -141,7 +148,7 @@ fn named_contexts(
                 } else {
                     name.clone()
                 };
-                attachments.directories.insert(local.clone(), directory.clone());
+                attachments.directories.insert(local.clone(), shared(inputs, directory));
                 attributes.insert(format!("sharedkey:localdir:{name}"), shared_key(directory));
                 format!("local:{local}")
             }

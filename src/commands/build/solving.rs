@@ -1,7 +1,10 @@
 //! The build itself: what BuildKit is asked, what it did, and what is told when it fails.
 
+use std::path::PathBuf;
+
 use super::exports::{self, Abilities, Exports};
 use super::import_watch::ImportWatch;
+use super::own_files::is_own_directory;
 use super::run::{self, Ended};
 use super::{ATTESTATIONS_SINCE, BuildKeys, Job, inputs, layers, request, steps};
 use crate::buildkit::session::FileTarget;
@@ -11,6 +14,7 @@ use crate::commands::error::{Circumstances, CommandError};
 use crate::engine::ImageStore;
 use crate::ledger::{self, Outcome};
 use crate::output::progress::{Trace, VertexTrace};
+use crate::settings::OutputKind;
 
 impl Job<'_> {
     /// Runs the build; answers whether to push.
@@ -43,6 +47,14 @@ impl Job<'_> {
         let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
             && self.build.outputs.iter().any(|output| output.kind.is_stdout());
         let progress = run::Progress::new(self.build.progress, self.settings, to_stdout, self.printer);
+        let made: Vec<PathBuf> = (self.build.outputs.iter())
+            .filter_map(|output| match &output.kind {
+                OutputKind::Local(directory) => Some(directory),
+                _ => None,
+            })
+            .filter(|directory| is_own_directory(directory, &self.notes))
+            .cloned()
+            .collect();
         let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
         let watch = ImportWatch::new(&conditions.cache_imports, builds, &self.record.names);
         let (mut result, mut trace) = self.solve(exports, &conditions, &progress, watch).await;
@@ -61,6 +73,9 @@ impl Job<'_> {
                     return Err(CommandError::build("the engine built, but named no image"));
                 }
                 self.note_response(&response);
+                for directory in made {
+                    self.note_result(&directory)?;
+                }
                 Ok(push_after)
             }
             Err(error) => Err(self.explain(error, &trace)),

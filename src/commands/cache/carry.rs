@@ -7,7 +7,7 @@ use std::path::Path;
 use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 
-use super::super::error::CommandError;
+use super::super::error::{CommandError, chain};
 use super::super::print_json;
 use super::super::store::{keep_within, warn_of};
 use super::super::watched::watched;
@@ -52,6 +52,9 @@ pub(super) fn export(
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(write)?;
     let carried = export(&mut file)?;
     file.persist(&args.output).map_err(|error| write(error.error))?;
+    if let Err(fault) = cache.settings.notes().note_result(&args.output) {
+        cache.printer.warn(&chain(&fault));
+    }
     let said = format!("exported {} to {}", told(carried), args.output.display());
     finish(&said, carried, args.read.format, cache)
 }

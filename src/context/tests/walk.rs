@@ -18,7 +18,8 @@ fn tree(files: &[&str]) -> TempDir {
 }
 
 fn filter(include: &[&str], exclude: &[&str], follow: &[&str]) -> Filter {
-    Filter { include: strings(include), exclude: strings(exclude), follow: strings(follow) }
+    let (include, exclude, follow) = (strings(include), strings(exclude), strings(follow));
+    Filter { include, exclude, follow, ..Filter::default() }
 }
 
 fn paths(root: &Path, filter: &Filter) -> Vec<String> {

@@ -1,0 +1,181 @@
+//! What of larder's own lies in a directory that a build reads: the cache, results of this and of earlier builds.
+//!
+//! It is input of no build: it would go into the image, the cache's secret included, and change with every build. What is
+//! decided here is decided for the key and for what the engine is sent.
+//!
+//! A directory that `--output` fills belongs to larder if larder made it. What an instruction names itself is taken as it is
+//! where that is possible: a result of an earlier build, or the last output of this one. The cache and a file that this build
+//! writes at its end cannot be meant.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::inputs::{Context, Inputs};
+use super::keys::options;
+use crate::dockerfile::{ContextPaths, ContextSelector, Dockerfile};
+use crate::notes::Notes;
+use crate::platform;
+use crate::settings::{BuildSettings, Destination, NamedContext, OutputKind, Settings};
+
+/// Something of larder's own.
+#[derive(Debug, Clone)]
+struct OwnPlace {
+    /// Resolved, as far as it exists.
+    path: PathBuf,
+    what: &'static str,
+    /// A build may take it if an instruction names it.
+    can_be_named: bool,
+    /// Directories above it are made with it.
+    makes_parents: bool,
+}
+
+/// All that is larder's own.
+#[derive(Debug, Clone, Default)]
+struct OwnPlaces(Vec<OwnPlace>);
+
+/// An instruction takes what no build can take.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the Dockerfile takes `{path}` from the build context, which is {what}")]
+pub(super) struct TakesOwn {
+    path: String,
+    what: &'static str,
+}
+
+/// Decides what of larder's own is left out of the directories that a build reads.
+pub(super) fn withhold(
+    inputs: &mut Inputs,
+    build: &BuildSettings,
+    settings: &Settings,
+) -> Result<(), TakesOwn> {
+    let own = OwnPlaces::of(build, settings, &settings.notes());
+    let dockerfile = inputs.built_text().and_then(|text| Dockerfile::parse(text).ok());
+    // Which base it is on makes no difference to what is named; a mistake is for the build to report.
+    let resolution = dockerfile.and_then(|file| file.resolve(&options(&build.source, platform::own())).ok());
+    let taken = |name: Option<&String>| match (&resolution, name) {
+        (None, _) => ContextPaths::default(),
+        (Some(resolution), None) => resolution.context.clone(),
+        (Some(resolution), Some(name)) => resolution.named_paths.get(name).cloned().unwrap_or_default(),
+    };
+    if let Context::Directory(directory) = &inputs.context {
+        let withheld = own.below(directory, &taken(None))?;
+        inputs.withheld.insert(directory.clone(), withheld);
+    }
+    for (name, context) in &build.source.named_contexts {
+        if let NamedContext::Directory(directory) = context {
+            let withheld = own.below(directory, &taken(Some(name)))?;
+            inputs.withheld.insert(directory.clone(), withheld);
+        }
+    }
+    Ok(())
+}
+
+impl OwnPlaces {
+    fn of(build: &BuildSettings, settings: &Settings, notes: &Notes) -> Self {
+        let mut places = Vec::new();
+        let mut add = |path: &Path, what, can_be_named, makes_parents| {
+            if let Some(path) = resolved(path) {
+                places.push(OwnPlace { path, what, can_be_named, makes_parents });
+            }
+        };
+        add(&settings.cache_dir, "the cache", false, true);
+        // Where the context is the cache's directory itself.
+        add(&notes.content(), "the cache", false, true);
+        let files = [("the --metadata-file", &build.metadata_file), ("the --iidfile", &build.iid_file)];
+        for (what, path) in files {
+            if let Some(path) = path {
+                add(path, what, false, false);
+            }
+        }
+        for output in &build.outputs {
+            match &output.kind {
+                OutputKind::Local(directory) if is_own_directory(directory, notes) => {
+                    add(directory, "the --output", true, true);
+                }
+                OutputKind::Tar(Destination::File(path))
+                | OutputKind::Oci(Destination::File(path))
+                | OutputKind::Docker(Destination::File(path)) => add(path, "the --output", true, true),
+                _ => {}
+            }
+        }
+        for path in notes.results().iter().filter(|path| path.is_file()) {
+            add(path, "a result of an earlier command", true, false);
+        }
+        Self(places)
+    }
+
+    /// Returns the paths below `directory` that are left out of what a build takes of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails where `taken` names one that cannot be taken.
+    fn below(&self, directory: &Path, taken: &ContextPaths) -> Result<Vec<String>, TakesOwn> {
+        let Ok(root) = fs::canonicalize(directory) else { return Ok(Vec::new()) };
+        let mut below: Vec<String> = Vec::new();
+        for place in &self.0 {
+            let Some(own) = path_below(&root, &place.path) else { continue };
+            if taken.selectors().any(|selector| names(selector, &own)) {
+                if place.can_be_named {
+                    continue;
+                }
+                return Err(TakesOwn { path: own, what: place.what });
+            }
+            let outermost = if place.makes_parents { outermost(&root, &place.path) } else { &place.path };
+            below.extend(path_below(&root, outermost));
+        }
+        below.sort_unstable();
+        below.dedup();
+        Ok(below)
+    }
+}
+
+/// `true` if larder made the directory, or will.
+pub(super) fn is_own_directory(directory: &Path, notes: &Notes) -> bool {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => {
+            let is_noted = || fs::canonicalize(directory).is_ok_and(|real| notes.results().contains(&real));
+            entries.next().is_none() || is_noted()
+        }
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// `true` if a source is what is at `own`, or lies in it.
+fn names(selector: &ContextSelector, own: &str) -> bool {
+    let is_in =
+        |path: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let parents = selector.include.as_deref().filter(|_| selector.path.is_empty());
+    !selector.is_pattern && (is_in(&selector.path) || parents.is_some_and(is_in))
+}
+
+/// The path from `root`; `None` where it is not below.
+fn path_below(root: &Path, path: &Path) -> Option<String> {
+    let below = path.strip_prefix(root).ok()?.to_str()?;
+    (!below.is_empty()).then(|| below.to_owned())
+}
+
+/// The highest directory below `root` that holds nothing but `path`, so that it is the same before larder has made it.
+fn outermost<'a>(root: &Path, path: &'a Path) -> &'a Path {
+    let mut outermost = path;
+    while let Some(parent) = outermost.parent().filter(|parent| *parent != root) {
+        let holds_more = match fs::read_dir(parent) {
+            Ok(entries) => entries.flatten().any(|entry| entry.path() != outermost),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
+        if holds_more {
+            break;
+        }
+        outermost = parent;
+    }
+    outermost
+}
+
+/// The path with its links resolved, as far as it exists.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    path.ancestors().find_map(|ancestor| {
+        let real = fs::canonicalize(ancestor).ok()?;
+        let rest = path.strip_prefix(ancestor).ok()?;
+        Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
+    })
+}

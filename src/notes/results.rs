@@ -1,0 +1,119 @@
+//! The files and directories that larder has written for its user: they are not input of a later build.
+//!
+//! A line is appended for each; the last one of a path counts, as long as what is there has the same stamp.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{LAYOUT, Notes, NotesError};
+use crate::context::Stamp;
+
+/// From this size on, in bytes, what no longer holds is removed.
+const LARGE: usize = 64 << 10;
+
+#[derive(Serialize, Deserialize)]
+struct ResultEntry {
+    path: PathBuf,
+    stamp: Vec<u8>,
+}
+
+impl Notes {
+    /// Notes that what is at `path` was written by larder. What cannot be noted is input like any other file.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the note cannot be written.
+    pub fn note_result(&self, path: &Path) -> Result<(), NotesError> {
+        let (Some(stamp), Ok(path)) = (stamp(path), fs::canonicalize(path)) else { return Ok(()) };
+        if self.is_read_only || self.results().contains(&path) {
+            return Ok(());
+        }
+        let file = self.results_path();
+        self.prepare(&file)?;
+        let append = || {
+            let mut line = serde_json::to_vec(&ResultEntry { path, stamp })?;
+            line.push(b'\n');
+            OpenOptions::new().create(true).append(true).mode(0o600).open(&file)?.write_all(&line)
+        };
+        append().map_err(|source| NotesError::Write { path: file.clone(), source })?;
+        self.tidy_results()
+    }
+
+    /// Returns what is still as larder has written it, by its resolved path.
+    pub fn results(&self) -> Vec<PathBuf> {
+        let noted = Self::read(&self.results_path()).unwrap_or_default();
+        let lines = noted.split(|byte| *byte == b'\n');
+        let last: BTreeMap<PathBuf, Vec<u8>> = lines
+            .filter_map(|line| serde_json::from_slice::<ResultEntry>(line).ok())
+            .map(|entry| (entry.path, entry.stamp))
+            .collect();
+        last.into_iter()
+            .filter(|(path, noted)| stamp(path).as_ref() == Some(noted))
+            .map(|(path, _)| path)
+            .collect()
+    }
+
+    fn tidy_results(&self) -> Result<(), NotesError> {
+        let file = self.results_path();
+        if Self::read(&file).unwrap_or_default().len() < LARGE {
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        for path in self.results() {
+            let Some(stamp) = stamp(&path) else { continue };
+            let line = serde_json::to_vec(&ResultEntry { path, stamp });
+            lines.extend(
+                line.map_err(|error| NotesError::Write { path: file.clone(), source: error.into() })?,
+            );
+            lines.push(b'\n');
+        }
+        self.write(&file, &lines)
+    }
+
+    fn results_path(&self) -> PathBuf {
+        self.root.join(LAYOUT).join("results.jsonl")
+    }
+}
+
+/// The stamp of a file or directory, as it is noted.
+fn stamp(path: &Path) -> Option<Vec<u8>> {
+    let metadata = fs::symlink_metadata(path).ok().filter(|found| found.is_file() || found.is_dir())?;
+    let mut bytes = Vec::new();
+    Stamp::of(&metadata).encode(&mut bytes);
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_still_as_larder_wrote_it_is_known() {
+        let base = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(base.path()).unwrap();
+        let notes = Notes::new(&root.join("cache"));
+        let (file, directory) = (root.join("build.json"), root.join("out"));
+        fs::write(&file, "{}").unwrap();
+        fs::create_dir(&directory).unwrap();
+        for path in [&file, &directory, &file, &root.join("gone"), Path::new("/dev/null")] {
+            notes.note_result(path).unwrap();
+        }
+        assert_eq!(notes.results(), [file.clone(), directory.clone()]);
+        fs::write(directory.join("a"), "").unwrap();
+        fs::write(&file, "the user's").unwrap();
+        assert_eq!(notes.results(), std::slice::from_ref(&directory));
+        notes.note_result(&file).unwrap();
+        assert_eq!(notes.results(), [file.clone(), directory]);
+        for number in 0..1000 {
+            fs::write(&file, number.to_string()).unwrap();
+            notes.note_result(&file).unwrap();
+        }
+        assert!(fs::metadata(notes.results_path()).unwrap().len() < (LARGE as u64) + 1000);
+        assert!(notes.results().contains(&file));
+    }
+}

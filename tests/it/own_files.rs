@@ -1,0 +1,151 @@
+//! What larder writes into a build context is no input of a build.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::engines::{Engine, any_engine, engines};
+use crate::support::{BUSYBOX, Run, TestContext, finish, json};
+
+impl TestContext {
+    /// A project that copies all of its context.
+    fn copies_all(engine: &Engine) -> Self {
+        let context = Self::new(engine);
+        context.write("Dockerfile", format!("FROM {BUSYBOX} AS build\nCOPY . /all/\nFROM scratch AS files\nCOPY --from=build /all /\nFROM build\n"));
+        context.write("src/main.py", context.tag("main"));
+        context
+    }
+
+    /// What the metadata file that was written last says.
+    fn outcome(&self) -> String {
+        let metadata: Value = json(&self.project().join("build.json"));
+        metadata["outcome"].as_str().unwrap().to_owned()
+    }
+
+    /// What an image has below /all.
+    fn copied(&self, image: &str) -> BTreeSet<String> {
+        let find = ["run", "--rm", "--network", "none", image, "find", "/all", "-mindepth", "1"];
+        let listed = self.engine.docker().args(find).output().unwrap();
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        String::from_utf8_lossy(&listed.stdout).lines().map(|path| path["/all/".len()..].to_owned()).collect()
+    }
+}
+
+fn left_out(run: &Run) -> Option<&str> {
+    run.stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("left out of the build context, for larder wrote it: "))
+}
+
+#[test]
+fn the_cache_and_results_are_in_no_image_and_an_unchanged_project_is_a_hit() {
+    for engine in engines() {
+        // The places as variables, flags and what the second build names as left out.
+        let project = |context: &TestContext| context.project().to_string_lossy().into_owned();
+        for (case, cache, flags) in [
+            ("a cache in the project, as in the GitLab example", ".larder-cache", &[][..]),
+            ("the home is the context", "home", &[]),
+            ("a cache deep in the project", "a/b/cache", &["--iidfile", "iid"]),
+            ("the context itself is the cache", ".", &["--iidfile", "iid"]),
+        ] {
+            let context = TestContext::copies_all(&engine);
+            let (root, tag) = (project(&context), context.tag("app"));
+            let build = |arguments: &[&str]| {
+                let mut command = context.command(&[&["build", "-t", &tag, "."], arguments].concat());
+                match cache {
+                    "home" => command.env("HOME", &root),
+                    cache => command.env("LARDER_CACHE_DIR", cache),
+                };
+                finish(&mut command, None).success()
+            };
+            let with_results = [&["--metadata-file", "build.json"], flags].concat();
+            build(&with_results);
+            assert_eq!(context.outcome(), "built", "{case}");
+            let expected = ["Dockerfile", "src", "src/main.py"].map(str::to_owned);
+            assert_eq!(context.copied(&tag), BTreeSet::from(expected), "{} {case}", engine.name);
+            let run = build(&with_results);
+            assert_eq!(context.outcome(), "image-hit", "{} {case}: {}", engine.name, run.stderr);
+            // Another command of the pipeline meets what the first one has written.
+            let run = build(&[]);
+            assert!(run.stderr.contains("image hit"), "{} {case}: {}", engine.name, run.stderr);
+            assert!(
+                left_out(&run).is_some_and(|paths| paths.contains("build.json")),
+                "{case}: {}",
+                run.stderr
+            );
+            // What the user writes there is the user's.
+            context.write("build.json", "{}");
+            build(&[]);
+            assert!(context.copied(&tag).contains("build.json"), "{} {case}", engine.name);
+        }
+    }
+}
+
+#[test]
+fn outputs_are_no_input_of_the_build_that_makes_them() {
+    let context = TestContext::copies_all(&any_engine());
+    context.write("gen/kept.py", "the user's");
+    let names = |directory: &str| -> BTreeSet<String> {
+        let root = context.project().join(directory);
+        let entries = walkdir::WalkDir::new(&root).min_depth(1).into_iter().map(Result::unwrap);
+        entries
+            .map(|entry| entry.path().strip_prefix(&root).unwrap().to_string_lossy().into_owned())
+            .collect()
+    };
+    let expected = ["Dockerfile", "gen", "gen/kept.py", "src", "src/main.py"].map(str::to_owned);
+    let expected = BTreeSet::from(expected);
+    for output in ["out", "type=tar,dest=dist/deep/files.tar"] {
+        for _ in 0..2 {
+            context.larder(&["build", "--target", "files", "-o", output, "."]).success();
+        }
+        let run = context.larder(&["build", "--target", "files", "-o", output, "."]).success();
+        let steps = "2 of 2 steps cached";
+        assert!(run.stderr.contains(steps), "{output}: {}", run.stderr);
+    }
+    fs::remove_dir_all(context.project().join("dist")).unwrap();
+    assert_eq!(names("out"), expected);
+    // What a build has put there is there for another one to take.
+    context.write("take.Dockerfile", format!("FROM {BUSYBOX}\nCOPY out/src /all/\n"));
+    let tag = context.tag("taken");
+    context.larder(&["build", "-t", &tag, "-f", "take.Dockerfile", "-o", "out", "."]).success();
+    context.larder(&["build", "-t", &tag, "-f", "take.Dockerfile", "."]).success();
+    assert_eq!(context.copied(&tag), BTreeSet::from(["main.py".to_owned()]));
+    fs::remove_file(context.project().join("take.Dockerfile")).unwrap();
+    fs::remove_dir_all(context.project().join("out")).unwrap();
+    // A directory with files of the user's stays what it was.
+    context.larder(&["build", "--target", "files", "-o", "gen", "."]).success();
+    assert!(names("gen").contains("gen/kept.py"), "{:?}", names("gen"));
+}
+
+#[test]
+fn an_instruction_that_names_what_cannot_be_meant_is_refused_and_a_noted_result_is_taken() {
+    let context = TestContext::copies_all(&any_engine());
+    let dockerfile = |line: &str| context.write("Dockerfile", format!("FROM {BUSYBOX}\n{line}\n"));
+    for (line, cause) in [
+        ("COPY .larder-cache/v1 /", "takes `.larder-cache` from the build context, which is the cache"),
+        ("RUN --mount=source=.larder-cache,target=/c :", "takes `.larder-cache`"),
+        ("COPY build.json /", "takes `build.json` from the build context, which is the --metadata-file"),
+    ] {
+        dockerfile(line);
+        let flags = ["build", "--cache-dir", ".larder-cache", "--metadata-file", "build.json", "."];
+        context.larder(&flags).failure(2, cause).hint("leave it out of COPY");
+    }
+    dockerfile("RUN true");
+    context.larder(&["build", "--metadata-file", "build.json", "."]).success();
+    dockerfile("COPY build.json /all/");
+    let tag = context.tag("app");
+    context.larder(&["build", "-t", &tag, "."]).success();
+    assert_eq!(context.copied(&tag), BTreeSet::from(["build.json".to_owned()]));
+}
+
+#[test]
+fn the_rows_about_runs_are_no_input_of_the_image_that_runs() {
+    let context = TestContext::copies_all(&any_engine());
+    for outcome in ["miss", "hit", "hit"] {
+        context.larder(&["run", "--output", "runs.csv", "."]).success();
+        let rows = fs::read_to_string(context.project().join("runs.csv")).unwrap();
+        let last = rows.lines().last().unwrap();
+        assert!(last.contains(&format!(",{outcome},")), "{rows}");
+    }
+}
