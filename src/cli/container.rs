@@ -129,7 +129,7 @@ pub static OPTIONS: &[ContainerOption] = &[
     once("runtime", "RUNTIME", "Runtime of the engine"),
     many("sysctl", "NAME=VALUE", "Set a kernel parameter of the container's namespaces"),
     // Network.
-    once("network", "NETWORK", "Network of the container: bridge, host, none, container:NAME or a network's name; --build-network is that of RUN steps").alias("net"),
+    once("network", "NETWORK", "Network of the container: bridge, host, none, container:NAME or a network's name; default, host and none are that of RUN steps, too, unless --build-network names another").alias("net"),
     many("network-alias", "NAME", "Further name of the container in its network").alias("net-alias"),
     once("ip", "ADDRESS", "IPv4 address in its network"),
     once("ip6", "ADDRESS", "IPv6 address in its network"),

@@ -17,6 +17,9 @@ pub const RENAMED: [(&str, &str); 6] = [
     ("cgroup-parent", "build-cgroup-parent"),
 ];
 
+/// Networks of a container that RUN steps can have, too: where `--build-network` is not given, they have it.
+const BUILD_NETWORKS: [&str; 3] = ["default", "host", "none"];
+
 /// `larder run`.
 #[derive(Debug, Clone, Args)]
 #[command(
@@ -124,11 +127,16 @@ impl ContainerArgs {
 impl RunArgs {
     /// The build of the image from that context.
     pub fn build(&self, context: &str) -> BuildArgs {
-        let Self { source, steps, how, tiers, carry, .. } = self;
+        let Self { source, how, tiers, carry, .. } = self;
+        let mut steps = self.steps.clone();
+        // The same flags as those of a build mean the same image.
+        let network = self.container.options.get("network").first();
+        let of_both = network.filter(|network| BUILD_NETWORKS.contains(&network.as_str()));
+        steps.network = steps.network.or_else(|| of_both.cloned());
         BuildArgs {
             context: context.to_owned(),
             source: source.clone(),
-            steps: steps.clone(),
+            steps,
             tag: how.tag.clone(),
             force_rebuild: how.force_rebuild,
             no_cache: how.no_cache,

@@ -300,6 +300,11 @@ fn an_image_of_build_is_run_by_the_same_flags_under_the_names_that_they_have_the
     let both = run(&[&flags[..], &ours, &container].concat());
     assert!(both.stderr.contains("image hit (engine)"), "{}", both.stderr);
     assert_eq!(both.stdout, "1\nlo\n");
+    // A network that steps can have, too, is that of both.
+    assert_eq!(ours[..2], ["--build-network", "none"]);
+    let shared = run(&[&flags[..], &["--network", "none"], &ours[2..]].concat());
+    assert!(shared.stderr.contains("image hit (engine)"), "{}", shared.stderr);
+    assert_eq!(shared.stdout, "1\nlo\n");
     let error = context.larder(&["run", "--build-network", "web", "."]).failure(2, "--build-network: ");
     error.hint("--build-network <MODE>");
 }
@@ -324,7 +329,7 @@ fn an_image_of_larder_yaml_has_a_network_for_its_steps_and_another_for_its_runs(
         "larder.yaml",
         file.replace("APP", "app").replace("TAG", &tag).replace("nofile: 321", "nofile: many"),
     );
-    context.larder(&["run", "app"]).failure(2, "images.app: --ulimit: `nofile=many` is not");
+    context.larder(&["run", "app"]).failure(2, "images.app.run.ulimit: `nofile=many` is not");
 }
 
 #[test]
