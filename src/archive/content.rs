@@ -28,8 +28,6 @@ const ATTEMPTS: usize = 3;
 pub(super) enum Kept {
     /// It is in the content: the node as it was read, and its stamp where that can be trusted.
     File(Box<Node>, Option<Stamp>),
-    /// It is gone.
-    Vanished,
     /// It is left out.
     LeftOut(Reason),
 }
@@ -78,7 +76,7 @@ pub(super) fn add(
         let read = SystemTime::now();
         let (file, metadata) = match open(beneath, path) {
             Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(Kept::Vanished),
+            Ok(None) => return Ok(Kept::LeftOut(Reason::Vanished)),
             Err(error) => return Ok(Kept::LeftOut(Reason::Unreadable(error.to_string()))),
         };
         match write(save, &file, &metadata, meter) {

@@ -30,6 +30,7 @@ mod plan;
 mod restore;
 mod save;
 mod trim;
+mod units;
 pub mod validate;
 mod walk;
 mod xattrs;
@@ -45,7 +46,10 @@ pub use plan::Plan;
 pub use restore::{Options, RestoreError, Restored, remove_stale, restore};
 pub use restore::{Piece, Pieces};
 pub use save::{CommitError, Destination, SaveError, SavedDirectory, commit, save, take_over};
-pub use trim::{Trimmed, trim};
+pub use trim::{Bounds, Trimmed, Use, left_out, trim};
+#[cfg(test)]
+pub(crate) use units::{response, wheel};
+pub use units::{units, whole_units};
 pub use validate::{Fault, Limits, Refused};
 pub use walk::{Found, LeftOut, Reason, Walked, walk};
 

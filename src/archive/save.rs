@@ -10,6 +10,7 @@ use super::content::{self, Kept};
 use super::index::Index;
 use super::listing::{FileData, Listing, Node, NodeKind};
 use super::plan::Plan;
+use super::units::{units, whole_units};
 use super::walk::{LeftOut, Walked};
 use crate::context::Stamp;
 use crate::digest::Digest;
@@ -39,7 +40,7 @@ pub struct SavedDirectory {
     pub read_files: u64,
     /// Files that were known to be unchanged.
     pub known_files: u64,
-    /// What was left out while reading.
+    /// What could not be read, and was left out with its unit.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -60,6 +61,9 @@ pub enum SaveError {
         /// What was left out while reading.
         left_out: Vec<LeftOut>,
     },
+    /// A file could not be read that the rest may be of no use without.
+    #[error("{0}")]
+    Incomplete(LeftOut),
     /// The directory is at fault.
     #[error("cannot read the directory")]
     Directory(#[from] std::io::Error),
@@ -80,6 +84,7 @@ pub fn save(
 ) -> Result<SavedDirectory, SaveError> {
     let mut save = store.save(EntryKind::Dir, destination.family, destination.key)?;
     let Walked { found, .. } = walked;
+    let units = units(found.iter().map(|found| &found.node));
     let known: Vec<Option<&FileData>> =
         found.iter().map(|found| base.and_then(|base| base.known(found))).collect();
     let taken = match base {
@@ -116,7 +121,7 @@ pub fn save(
     let known_files =
         nodes.iter().flatten().filter(|(node, _)| matches!(node.kind, NodeKind::File(_))).count() as u64;
     let mut beneath = Beneath::new(root.try_clone()?);
-    let (mut read_files, mut left_out) = (0, Vec::new());
+    let (mut read_files, mut missing) = (0, Vec::new());
     for (place, path) in small.into_iter().chain(large) {
         let kept = content::add(&mut save, &mut beneath, &path, meter);
         if meter.is_stopped() {
@@ -127,11 +132,13 @@ pub fn save(
                 read_files += 1;
                 nodes[place] = Some((*node, stamp));
             }
-            Kept::Vanished => {}
-            Kept::LeftOut(reason) => left_out.push(LeftOut { path, reason }),
+            Kept::LeftOut(reason) => missing.push((place, LeftOut { path, reason })),
         }
     }
-    let (listing, stamps) = listing(nodes);
+    let is_whole = whole_units(&units, &missing).map_err(|needed| SaveError::Incomplete(needed.clone()))?;
+    let left_out: Vec<LeftOut> = missing.into_iter().map(|(_, left_out)| left_out).collect();
+    let whole = nodes.into_iter().zip(is_whole).filter_map(|(node, is_whole)| node.filter(|_| is_whole));
+    let (listing, stamps) = listing(whole);
     let saved = match commit(save, &listing, destination.subject, destination.replaces) {
         Ok(saved) => saved,
         Err(CommitError::Store(error)) => return Err(error.into()),
@@ -208,16 +215,11 @@ pub fn take_over(
     Ok(moved.collect())
 }
 
-/// The list of what was kept, and the stamps of its files; a further name of a file that was not kept goes, too.
-fn listing(nodes: Vec<Option<(Node, Option<Stamp>)>>) -> (Listing, Vec<(OsString, Stamp)>) {
+/// The list of these nodes, and the stamps of its files.
+fn listing(nodes: impl Iterator<Item = (Node, Option<Stamp>)>) -> (Listing, Vec<(OsString, Stamp)>) {
     let mut listing = Listing::default();
     let mut stamps = Vec::new();
-    for (node, stamp) in nodes.into_iter().flatten() {
-        if let NodeKind::HardLink { target } = &node.kind
-            && listing.find(target).is_none()
-        {
-            continue;
-        }
+    for (node, stamp) in nodes {
         stamps.extend(stamp.map(|stamp| (node.path.clone(), stamp)));
         listing.nodes.push(node);
     }

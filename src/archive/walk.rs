@@ -58,6 +58,8 @@ pub enum Reason {
     Unreadable(String),
     /// It changed each time it was read.
     Changing,
+    /// It was removed before it was read.
+    Vanished,
     /// Its name or path is longer than a list takes.
     LongName,
 }
@@ -239,6 +241,7 @@ impl std::fmt::Display for LeftOut {
             Reason::Kind(kind) => write!(f, "{path} is {kind}"),
             Reason::Unreadable(reason) => write!(f, "{path} cannot be read: {reason}"),
             Reason::Changing => write!(f, "{path} changed each time it was read"),
+            Reason::Vanished => write!(f, "{path} was removed meanwhile"),
             Reason::LongName => write!(f, "the path of {path} is too long"),
         }
     }

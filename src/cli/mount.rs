@@ -14,10 +14,10 @@ pub struct CarryArgs {
     /// Whose cache mounts these are; mounts of one name in two projects are kept apart [env: LARDER_MOUNT_SCOPE] [default: the CI system's name of the project, else the directory of larder.yaml for its images, else the context's]
     #[arg(long, value_name = "NAME")]
     pub mount_scope: Option<String>,
-    /// Leave out the least recently used files of a mount until the rest has this size, e.g. 2GB [env: LARDER_MAX_MOUNT_SIZE]
+    /// Leave out what was used longest ago of a mount until the rest has this size, e.g. 2GB; the whole mount if no part can go alone [env: LARDER_MAX_MOUNT_SIZE]
     #[arg(long, value_name = "SIZE")]
     pub max_mount_size: Option<String>,
-    /// Leave out files that so many builds in a row did not read; 0 keeps them [env: LARDER_MOUNT_UNUSED_BUILDS] [default: 5]
+    /// Leave out what so many builds in a row did not read and can go alone; 0 keeps all [env: LARDER_MOUNT_UNUSED_BUILDS] [default: 5]
     #[arg(long, value_name = "BUILDS")]
     pub mount_unused_builds: Option<String>,
     /// How long carrying mounts in or out may take before it is given up [env: LARDER_MOUNT_TIMEOUT] [default: 5m]

@@ -33,6 +33,14 @@ fn present(mount: &TargetMount) -> Present {
     if mount.id.origin.is_some() { Present::Kept } else { Present::Replaced }
 }
 
+/// Why nothing is restored of a mount whose last entry is an empty one.
+const OUTGROWN: &str = "it was larger than --max-mount-size when it was saved last";
+
+/// Returns `true` for the empty entry of a mount that was too large.
+fn is_outgrown(entry: &Entry) -> bool {
+    entry.manifest.subject.files == 0
+}
+
 /// Carries mounts, and keeps the account of it.
 pub(super) struct Carrier<'a> {
     client: &'a Client,
@@ -90,6 +98,7 @@ impl<'a> Carrier<'a> {
         for (mount, entry) in mounts.carried.iter().zip(found) {
             let mut record = record(mount);
             match entry {
+                Some(entry) if is_outgrown(&entry) => record.reason = Some(OUTGROWN.to_owned()),
                 Some(entry) => {
                     names(&mut record, &entry);
                     record.outcome = MountOutcome::Hit;
@@ -107,7 +116,7 @@ impl<'a> Carrier<'a> {
         let found = self.find(&mounts.carried).await?;
         let (mut wanted, mut entries) = (Vec::new(), Vec::new());
         for (mount, entry) in mounts.carried.iter().zip(&found) {
-            if let Some(entry) = entry {
+            if let Some(entry) = entry.as_ref().filter(|entry| !is_outgrown(entry)) {
                 wanted.push(mount.clone());
                 entries.push(entry.clone());
             }
@@ -124,6 +133,7 @@ impl<'a> Carrier<'a> {
             let mut record = record(mount);
             match entry {
                 None => record.reason = Some(self.nothing()),
+                Some(entry) if is_outgrown(&entry) => record.reason = Some(OUTGROWN.to_owned()),
                 Some(entry) => {
                     names(&mut record, &entry);
                     let done = done.next().flatten();
@@ -157,7 +167,7 @@ impl<'a> Carrier<'a> {
                 for fault in restored.faults.iter().chain(self.store.touch(entry).err().as_ref()) {
                     self.fault(fault);
                 }
-                self.tell("not restored", &restored.notes);
+                self.tell("not looked at", &restored.notes);
                 self.note_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
                 record.moved = Amount { files: restored.sent_files, bytes: restored.sent_bytes };
@@ -226,7 +236,9 @@ impl<'a> Carrier<'a> {
 
     /// Tells what a save came to.
     fn saved(&mut self, record: &mut MountRecord, before: Option<&Entry>, saved: SavedMount) {
-        self.tell("left out", &saved.notes);
+        if !matches!(saved.outcome, SaveOutcome::Incomplete(_)) {
+            self.tell("left out", &saved.notes);
+        }
         record.used = saved.notes_uses.then(|| amount(saved.used));
         record.added = Some(amount(saved.added));
         record.packages_used = saved.notes_uses.then(|| amount(saved.packages_used));
@@ -248,6 +260,27 @@ impl<'a> Carrier<'a> {
                 record.outcome = MountOutcome::Unchanged;
             }
             SaveOutcome::Empty => record.outcome = MountOutcome::Empty,
+            SaveOutcome::Outgrown { saved, bytes } => {
+                for fault in saved.iter().flat_map(|saved| &saved.faults) {
+                    self.fault(fault);
+                }
+                if let Some(saved) = saved {
+                    names(record, &saved.entry);
+                }
+                record.outcome = MountOutcome::Refused;
+                let size = humansize::format_size(bytes, humansize::DECIMAL);
+                record.reason = Some(format!("{size} are more than --max-mount-size"));
+                self.printer.warn(&format!(
+                    "the cache mount {} is not saved: its {size} are more than --max-mount-size, and no part of it can be \
+                     left out without the rest; an empty builder will begin anew",
+                    record.id
+                ));
+            }
+            SaveOutcome::Incomplete(reason) => {
+                record.outcome = MountOutcome::Refused;
+                self.trouble(format!("the cache mount {} is not saved: {reason}", record.id));
+                record.reason = Some(reason);
+            }
             SaveOutcome::Refused(shrunk) => {
                 record.outcome = MountOutcome::Refused;
                 record.reason = Some(shrunk.to_string());

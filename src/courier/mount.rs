@@ -1,7 +1,7 @@
 //! What the courier does in a mount: lists it, reads its files, and makes what is missing.
 //!
 //! Nothing that stands in the mount is deleted, no link in it is followed, and
-//! no file is seen half.
+//! nothing of what is made is seen before all of it is there.
 
 mod file;
 mod list;
@@ -16,7 +16,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use self::file::{forget_use, modified, open};
 use self::list::{Walk, notes_uses, owner};
-use self::make::Making;
+use self::make::{Making, remove_abandoned};
 use super::protocol::{
     self, FoundKind, FoundNode, Message, Notes, PIECE, ReadOutcome, VERSION, send, send_content, size_of,
 };
@@ -43,6 +43,7 @@ pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write
             let Some(message) = protocol::receive(from)? else { return Ok(()) };
             match message {
                 Message::List => {
+                    remove_abandoned(root);
                     let (mut walk, notes_uses) = (Walk::new(root), notes_uses(root));
                     walk.enter(root, OsStr::new(""));
                     listed = walk.found;
@@ -94,10 +95,12 @@ impl<'scope> Maker<'scope> {
                         }
                     }
                     Message::Piece { number, offset, bytes } => making.add(number, offset, &bytes)?,
+                    Message::Finish => return Ok(making.finish()),
                     _ => return Err(unexpected()),
                 }
             }
-            Ok(making.finish())
+            // Cut off: what has come is thrown away.
+            Err(io::ErrorKind::UnexpectedEof.into())
         });
         Self { messages, thread }
     }
@@ -107,9 +110,9 @@ impl<'scope> Maker<'scope> {
         self.messages.send(message).map_err(|_| unexpected())
     }
 
-    /// Waits until all is made; what was made, and what not.
+    /// Puts all that was made into place; what was made, and what not.
     fn finish(self) -> io::Result<(u64, Notes)> {
-        drop(self.messages);
+        self.take(Message::Finish)?;
         self.thread.join().unwrap_or_else(|_| Err(unexpected()))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::conversation::ConversationError;
 use crate::archive::UnlistedError;
+use crate::courier::protocol::Notes;
 use crate::store::StoreError;
 
 /// Why a mount was not saved, or not restored, or not all of it.
@@ -16,6 +17,9 @@ pub enum MountError {
     /// The builder is at fault.
     #[error(transparent)]
     Conversation(#[from] ConversationError),
+    /// Something could not be made in the mount, and so nothing was.
+    #[error("{}; nothing was restored", _0.first.join(", "))]
+    NotMade(Box<Notes>),
     /// The user interrupted.
     #[error("interrupted")]
     Interrupted,

@@ -14,7 +14,7 @@
 //!
 //! Invariants:
 //!
-//! - Nothing in a mount is deleted, and no file in it is ever seen half.
+//! - Nothing in a mount is deleted, and a restore is there as a whole or not at all.
 //! - What a courier says is hostile, as a builder may be another's: sizes,
 //!   counts and paths are checked before they are acted upon.
 //! - Good is not replaced by empty, or by far less.

@@ -1,4 +1,4 @@
-//! Restoring an entry into a mount: what is missing or different is sent, nothing is taken away.
+//! Restoring an entry into a mount: what is missing or different is sent, nothing is taken away. All of it comes, or nothing.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -34,7 +34,7 @@ pub struct RestoredMount {
     pub notes_uses: bool,
     /// Whose the mount's own directory is.
     pub root: Owner,
-    /// What could not be made.
+    /// What of the mount could not be looked at.
     pub notes: Notes,
     /// What went wrong in the store without harm.
     pub faults: Vec<StoreError>,
@@ -44,7 +44,7 @@ pub struct RestoredMount {
 ///
 /// # Errors
 ///
-/// Fails when the store or the builder does; whatever has arrived by then is whole.
+/// Fails when the store or the builder does, and when something cannot be made; then the mount is as it was.
 pub fn restore(
     store: &Store,
     entry: &Entry,
@@ -78,18 +78,18 @@ pub fn restore(
         Ok(())
     })?;
     let mut conversation = sending.into_inner().unwrap_or_else(PoisonError::into_inner).conversation;
-    let (_, made) = conversation.finish()?;
+    let (_, unmade) = conversation.finish()?;
     conversation.bye()?;
-    let mut notes = found.notes;
-    notes.count += made.count;
-    notes.first.extend(made.first);
+    if unmade.count > 0 {
+        return Err(MountError::NotMade(Box::new(unmade)));
+    }
     Ok(RestoredMount {
         sent_files,
         sent_bytes: pieces.bytes,
         was_empty: found.listing.nodes.is_empty(),
         notes_uses: found.notes_uses,
         root: found.root,
-        notes,
+        notes: found.notes,
         faults,
     })
 }

@@ -1,10 +1,15 @@
 //! Saving a mount: only what is new or changed is read, and what no build uses any more is left out.
+//!
+//! What is left out is left out in whole units (see [`units`]): no entry holds a part of what a program takes for whole.
+
+use std::ffi::OsString;
 
 use super::conversation::{Conversation, Found, Taken};
 use super::error::MountError;
-use super::uses::{Counted, Tally, file, known, trim};
+use super::uses::{Counted, Tally, file, known};
 use crate::archive::{
-    CommitError, FileData, Listing, Node, NodeKind, SMALL_FILE, Shrunk, commit, read_listing, take_over,
+    Bounds, CommitError, FileData, Listing, Node, NodeKind, SMALL_FILE, Shrunk, Use, commit, left_out,
+    read_listing, take_over, units, whole_units,
 };
 use crate::courier::protocol::{Notes, Owner, ReadOutcome};
 use crate::digest::Digest;
@@ -22,9 +27,9 @@ pub struct SaveTerms {
     pub key: Digest,
     /// Title and tags; what is counted is filled in.
     pub subject: Subject,
-    /// A file goes after so many builds in a row that did not read it; `None` keeps all.
+    /// A unit goes after so many builds in a row that did not read it; `None` keeps all.
     pub unused_builds: Option<u32>,
-    /// Bytes that the entry may have; the least recently used files go.
+    /// Bytes that the entry may have; the least recently used units go, and if that is not enough, everything.
     pub max_size: Option<u64>,
     /// Save whatever is left of the mount.
     pub allow_shrink: bool,
@@ -64,6 +69,16 @@ pub enum SaveOutcome {
     Empty,
     /// Far less is in it than in the entry before: that is an accident.
     Refused(Shrunk),
+    /// It is larger than it may be, and no part of it can go without the rest. If there was an entry before, this empty one
+    /// has taken its place, so that the next builder begins anew.
+    Outgrown {
+        /// The empty entry.
+        saved: Option<Box<Saved>>,
+        /// The bytes of the mount.
+        bytes: u64,
+    },
+    /// Something of it could not be read, as this says, and the rest may be of no use without that.
+    Incomplete(String),
 }
 
 /// Saves what the mount holds; what `before` has of it already is not read again.
@@ -80,7 +95,8 @@ pub fn save(
 ) -> Result<SavedMount, MountError> {
     let listed = before.map(|entry| read_listing(store, entry, true)).transpose()?;
     let mut found = conversation.list()?;
-    let counted = Counted::of(&mut found, listed.as_ref());
+    let units = units(found.listing.nodes.iter());
+    let counted = Counted::of(&mut found, listed.as_ref(), &units);
     let mut saved = SavedMount {
         outcome: SaveOutcome::Unchanged,
         used: counted.used,
@@ -92,31 +108,45 @@ pub fn save(
         root: found.root,
         notes: std::mem::take(&mut found.notes),
     };
-    let Found { listing: Listing { nodes }, .. } = found;
-    let going = trim(&nodes, terms.unused_builds, terms.max_size);
-    let mut wanted: Vec<(u32, Node)> = Vec::with_capacity(nodes.len());
-    for ((number, node), going) in (0..).zip(nodes).zip(going) {
-        if let (true, NodeKind::File(file)) = (going, &node.kind) {
-            saved.trimmed.add(file.size);
-        } else {
-            wanted.push((number, node));
-        }
-    }
-    let kept: u64 = wanted.iter().filter_map(|(_, node)| file(node)).map(|file| file.size).sum();
-    let replaces = before.map(|entry| entry.manifest.subject.bytes).filter(|_| !terms.allow_shrink);
-    let is_empty = wanted.iter().all(|(_, node)| node.kind == NodeKind::Directory);
-    let shrunk = match replaces {
-        Some(_) if is_empty => Some(Shrunk::Empty),
-        before => Shrunk::to(kept + saved.trimmed.bytes, before),
-    };
-    if let Some(shrunk) = shrunk {
-        saved.outcome = SaveOutcome::Refused(shrunk);
+    if let Some(note) = saved.notes.first.first() {
+        saved.outcome = SaveOutcome::Incomplete(note.clone());
         conversation.bye()?;
         return Ok(saved);
     }
-    if is_empty {
-        saved.outcome = SaveOutcome::Empty;
+    let Found { listing: Listing { nodes }, .. } = found;
+    let is_empty = nodes.iter().all(|node| node.kind == NodeKind::Directory);
+    let used = |place: usize| {
+        file(&nodes[place]).map(|file| Use { unused: file.unused, used: file.used, bytes: file.size })
+    };
+    let going = left_out(&units, used, Bounds { unused_builds: terms.unused_builds, bytes: terms.max_size });
+    let mut wanted: Vec<(u32, Node)> = Vec::with_capacity(nodes.len());
+    let mut units_of_wanted = Vec::with_capacity(nodes.len());
+    for (((number, node), goes), unit) in (0..).zip(nodes).zip(going).zip(units) {
+        if !goes {
+            wanted.push((number, node));
+            units_of_wanted.push(unit);
+        } else if let NodeKind::File(file) = &node.kind {
+            saved.trimmed.add(file.size);
+        }
+    }
+    let kept: u64 = wanted.iter().filter_map(|(_, node)| file(node)).map(|file| file.size).sum();
+    let bytes = kept.saturating_add(saved.trimmed.bytes);
+    let before = before.filter(|entry| entry.manifest.subject.files > 0 || !is_empty);
+    let replaces = before.map(|entry| entry.manifest.subject.bytes).filter(|_| !terms.allow_shrink);
+    let shrunk = match replaces {
+        Some(_) if is_empty => Some(Shrunk::Empty),
+        before => Shrunk::to(bytes, before),
+    };
+    if shrunk.is_some() || is_empty {
+        saved.outcome = shrunk.map_or(SaveOutcome::Empty, SaveOutcome::Refused);
         conversation.bye()?;
+        return Ok(saved);
+    }
+    if wanted.is_empty() {
+        conversation.bye()?;
+        let outdated = before.is_some_and(|entry| entry.manifest.subject.files > 0);
+        let saved_empty = outdated.then(|| begin_anew(store, terms)).transpose()?;
+        saved.outcome = SaveOutcome::Outgrown { saved: saved_empty, bytes };
         return Ok(saved);
     }
     let known: Vec<Option<&FileData>> =
@@ -129,13 +159,28 @@ pub fn save(
         return Ok(saved);
     }
     let save = store.save(EntryKind::Mount, &terms.family, terms.key)?;
-    let mut writing =
-        Writing { save, nodes: Vec::new(), packages: Tally::default(), notes: &mut saved.notes, meter };
+    let mut writing = Writing {
+        save,
+        nodes: Vec::new(),
+        missing: Vec::new(),
+        packages: Tally::default(),
+        notes: &mut saved.notes,
+        meter,
+    };
     writing.take(before, wanted, &known, &mut conversation)?;
     conversation.bye()?;
-    let Writing { save, nodes, packages, .. } = writing;
+    let Writing { save, nodes, missing, packages, .. } = writing;
     saved.packages_added = packages;
-    let listing = listing(nodes);
+    let is_whole = match whole_units(&units_of_wanted, &missing) {
+        Ok(is_whole) => is_whole,
+        Err(path) => {
+            let reason = format!("{} changed or could not be read meanwhile", path.display());
+            saved.outcome = SaveOutcome::Incomplete(reason);
+            return Ok(saved);
+        }
+    };
+    let nodes = nodes.into_iter().zip(is_whole).filter_map(|(node, is_whole)| node.filter(|_| is_whole));
+    let listing = Listing { nodes: nodes.collect() };
     let replaces = replaces.map(|before| before.saturating_sub(saved.trimmed.bytes));
     saved.outcome = match commit(save, &listing, terms.subject.clone(), replaces) {
         Ok(entry) => SaveOutcome::Saved(Box::new(entry)),
@@ -143,6 +188,16 @@ pub fn save(
         Err(CommitError::Store(error)) => return Err(error.into()),
     };
     Ok(saved)
+}
+
+/// Saves that nothing is kept of the mount any more.
+fn begin_anew(store: &Store, terms: &SaveTerms) -> Result<Box<Saved>, MountError> {
+    let save = store.save(EntryKind::Mount, &terms.family, terms.key)?;
+    match commit(save, &Listing::default(), terms.subject.clone(), None) {
+        Ok(empty) => Ok(Box::new(empty)),
+        Err(CommitError::Store(error)) => Err(error.into()),
+        Err(CommitError::Shrunk(_)) => unreachable!("it replaces nothing that it is compared with"),
+    }
 }
 
 /// Whether the entry holds just this, counts of use included.
@@ -162,20 +217,6 @@ fn is_all(wanted: &[(u32, Node)], known: &[Option<&FileData>], listed: &Listing)
         })
 }
 
-/// The list of what was kept; a further name of a file that was not kept goes, too.
-fn listing(nodes: Vec<Option<Node>>) -> Listing {
-    let mut listing = Listing::default();
-    for node in nodes.into_iter().flatten() {
-        if let NodeKind::HardLink { target } = &node.kind
-            && listing.find(target).is_none()
-        {
-            continue;
-        }
-        listing.nodes.push(node);
-    }
-    listing
-}
-
 /// Whether bytes are the first of a package: a wheel is a zip archive, a source distribution a compressed tar.
 fn is_package(bytes: &[u8]) -> bool {
     const ZIP: &[u8] = b"PK\x03\x04";
@@ -187,6 +228,8 @@ fn is_package(bytes: &[u8]) -> bool {
 struct Writing<'a> {
     save: Save,
     nodes: Vec<Option<Node>>,
+    /// Places and paths of files that did not come whole.
+    missing: Vec<(usize, OsString)>,
     /// Packages among the files that were read.
     packages: Tally,
     notes: &'a mut Notes,
@@ -276,9 +319,11 @@ impl Writing<'_> {
                     if begun.take().is_some() {
                         self.save.boundary()?;
                     }
-                    let node = self.nodes[node].take();
-                    if let (ReadOutcome::Unreadable, Some(node)) = (outcome, node) {
-                        self.notes.add(&node.path, &"it cannot be read");
+                    if let Some(Node { path, .. }) = self.nodes[node].take() {
+                        if outcome == ReadOutcome::Unreadable {
+                            self.notes.add(&path, &"it cannot be read");
+                        }
+                        self.missing.push((node, path));
                     }
                 }
             }

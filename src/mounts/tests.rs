@@ -52,6 +52,10 @@ impl Bench {
     pub(super) fn restore_beside(&self, mount: &Path, entry: &Entry, present: Present) -> RestoredMount {
         talk(mount, |talk| restore(&self.store, entry, present, talk, &Meter::default())).unwrap()
     }
+
+    pub(super) fn try_restore(&self, mount: &Path, entry: &Entry) -> Result<RestoredMount, MountError> {
+        talk(mount, |talk| restore(&self.store, entry, Present::Replaced, talk, &Meter::default()))
+    }
 }
 
 pub(super) fn terms() -> SaveTerms {

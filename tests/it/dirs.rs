@@ -259,16 +259,27 @@ fn good_is_not_replaced_by_empty_unless_that_is_wanted() {
 #[test]
 fn the_least_recently_used_files_are_left_out_of_a_bounded_entry() {
     let context = project();
-    context.write(".pip-cache/old", noise(3, 500_000)).write(".pip-cache/old.body", noise(4, 500_000));
-    for (path, time) in [("old", 1_500_000_000), ("old.body", 1_500_000_000), ("wheel", 1_600_000_000)] {
-        let time = filetime::FileTime::from_unix_time(time, 0);
-        filetime::set_file_times(context.cache().join(path), time, time).unwrap();
+    context.forget_cache();
+    let (used, old) = (1_600_000_000, 1_500_000_000);
+    let response = |number: usize, end: &str| format!("http-v2/0/0/0/0/{number}/0000{number}{:051}{end}", 0);
+    for (number, time) in [(1, old), (2, used)] {
+        for path in ["", ".body"].map(|end| response(number, end)) {
+            context.write(&format!(".pip-cache/{path}"), noise(3, 500_000));
+            let time = filetime::FileTime::from_unix_time(time, 0);
+            filetime::set_file_times(context.cache().join(path), time, time).unwrap();
+        }
     }
-    let run = context.dir("save", &["--max-size", "2.5MB", "--format", "json"]).success();
+    let run = context.dir("save", &["--max-size", "1.2MB", "--format", "json"]).success();
     let report: Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!((&report["bytes"], &report["skipped"]), (&2_000_004.into(), &2.into()));
+    assert_eq!((&report["bytes"], &report["skipped"]), (&1_000_000.into(), &2.into()));
     assert!(run.stderr.contains("the 2 files that were used least recently, 1 MB"), "{}", run.stderr);
-    assert!(context.cache().join("old").exists(), "what is left out stays in the directory");
+    assert!(context.cache().join(response(1, "")).exists(), "what is left out stays in the directory");
+
+    // What may need each other is not torn apart.
+    context.write(".pip-cache/mine", "of another program");
+    let report = context.dir_report("save", &["--max-size", "1.2MB"]);
+    assert_eq!(report["outcome"], "refused", "{report}");
+    assert!(report["reason"].as_str().unwrap().contains("larger than --max-size"), "{report}");
 }
 
 #[test]

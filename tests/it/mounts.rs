@@ -305,6 +305,63 @@ fn a_build_carries_its_mounts_and_reads_only_what_is_new() {
     }
 }
 
+/// Stands in for a tool that unpacks a module once, and takes the directory for whole from then on.
+const MODULE: &str = "m=/$PLACE/lib@v1; [ -d $m ] || { mkdir -p $m; echo a > $m/a; echo b > $m/b; }; \
+                      for part in $(cat /parts); do cat $m/$part >> /seen/parts || exit 1; done";
+
+#[test]
+fn a_part_of_a_directory_that_many_builds_did_not_need_is_there_when_one_does() {
+    for (one, other) in pairs() {
+        let builders = [TestContext::new(&one), TestContext::new(&other)];
+        let place = builders[0].tag("module").replace(['/', ':'], "-");
+        let cache = builders[0].path("carried");
+        for (number, parts) in ["a"; 7].into_iter().chain(["a b"]).enumerate() {
+            // What the builder had is lost each time.
+            let context = &builders[number % 2];
+            let step = MODULE.replace("$PLACE", &place);
+            context.write("parts", parts).write(
+                "Dockerfile",
+                format!(
+                    "FROM {BUSYBOX} AS work\nRUN mkdir /seen\nCOPY parts /\n\
+                 RUN --mount=type=cache,target=/{place} : {number}; {step}\n\
+                 FROM scratch AS out\nCOPY --from=work /seen /\n"
+                ),
+            );
+            let is_kept = context.mount("restore", &cache, &[])["mounts"][0]["outcome"] == "hit";
+            assert_eq!(is_kept, number > 0, "build {number}");
+            let expected = parts.replace(' ', "\n") + "\n";
+            assert_eq!(context.files(&[])["parts"], expected, "build {number}");
+            let saved = context.mount("save", &cache, &[]);
+            assert_eq!(saved["mounts"][0]["trimmed"]["files"], 0, "{saved:#}");
+        }
+    }
+}
+
+#[test]
+fn a_mount_that_outgrows_its_limit_begins_anew_and_says_so() {
+    let context = TestContext::new(&any_engine());
+    let place = context.tag("outgrown").replace(['/', ':'], "-");
+    let cache = context.path("carried");
+    for (bytes, outcome) in [(10, "saved"), (2000, "refused")] {
+        context.write(
+            "Dockerfile",
+            format!(
+                "FROM {BUSYBOX} AS work\nRUN mkdir /seen\n\
+             RUN --mount=type=cache,target=/{place} head -c {bytes} /dev/zero > /{place}/{bytes}\n\
+             FROM scratch AS out\nCOPY --from=work /seen /\n"
+            ),
+        );
+        context.files(&[]);
+        let saved = context.mount("save", &cache, &["--max-mount-size", "1kB"]);
+        assert_eq!(saved["mounts"][0]["outcome"], outcome, "{saved:#}");
+    }
+    let restored = context.mount("restore", &cache, &[]);
+    assert_eq!(
+        (&restored["mounts"][0]["outcome"], &restored["mounts"][0]["reason"]),
+        (&"miss".into(), &"it was larger than --max-mount-size when it was saved last".into())
+    );
+}
+
 #[test]
 fn a_mount_whose_steps_are_layers_already_is_left_alone() {
     for engine in engines() {
@@ -531,6 +588,17 @@ impl LargeMount {
         self.reader.command(&arguments).stderr(std::process::Stdio::piped()).spawn().unwrap()
     }
 
+    /// How many of its files a step finds.
+    fn seen(&self, nonce: u64) -> usize {
+        let text = std::fs::read_to_string(self.reader.project().join("Dockerfile")).unwrap();
+        self.reader.write("Dockerfile", text.replace("cd /", &format!(": {nonce}; cd /")));
+        let sums = self.reader.files(&[])["sums"].clone();
+        let count =
+            sums.lines().filter(|line| line.contains("./") && !line.contains("/.larder-restore-")).count();
+        self.reader.write("Dockerfile", text);
+        count
+    }
+
     /// Restores it to the end, at once, and sees that all of it is there.
     fn assert_completes(&self) {
         let restored = self.reader.mount("restore", &self.cache, &["--mount-timeout", "20s"]);
@@ -548,7 +616,7 @@ impl LargeMount {
 const MOMENTS: [u64; 5] = [40, 90, 160, 250, 400];
 
 #[test]
-fn a_larder_that_is_killed_leaves_nothing_running_and_a_mount_that_the_next_one_completes() {
+fn a_larder_that_is_killed_leaves_nothing_running_and_no_mount_in_part() {
     for (one, other) in pairs() {
         // Whoever comes next to a locked mount has to wait until the one before has gone.
         let mount = LargeMount::new(&one, &other, "locked");
@@ -557,6 +625,9 @@ fn a_larder_that_is_killed_leaves_nothing_running_and_a_mount_that_the_next_one_
             std::thread::sleep(std::time::Duration::from_millis(millis));
             child.kill().unwrap();
             child.wait().unwrap();
+            // A tool that found some of the files would take them for all.
+            let seen = mount.seen(millis);
+            assert!(seen == 0 || seen == 40, "after {millis} ms: {seen}");
         }
         mount.assert_completes();
     }

@@ -6,8 +6,10 @@
 //! ```
 //!
 //! Nothing but the staging directory changes before all content has arrived
-//! and was verified. What is in the directory and not in the entry stays.
+//! and was verified. What is in the directory and not in the entry stays. A
+//! directory that is missing or empty gets all of it at once (`aside`).
 
+mod aside;
 mod compare;
 mod install;
 mod pieces;
@@ -25,6 +27,7 @@ use super::beneath::{Beneath, stamp};
 use super::index::Index;
 use super::listing::{Listing, NodeKind};
 use crate::store::{Entry, Meter, Store, StoreError};
+use aside::Aside;
 use compare::Present;
 use staging::Staging;
 
@@ -108,14 +111,26 @@ pub fn restore(
     meter: &Meter,
 ) -> Result<Restored, RestoreError> {
     let listing = base::read_listing(store, entry, options.outside_links)?;
-    let made = Made::directory(path)?;
-    let root = Dir::open_ambient_dir(path, ambient_authority()).map_err(|source| PlaceError {
-        action: "open",
-        path: path.display().to_string(),
-        source,
-    })?;
+    let place = |action| move |source| PlaceError { action, path: path.display().to_string(), source };
+    let above = Made::directory(path.parent().unwrap_or(path)).map_err(place("create"))?;
+    if let Some(aside) = Aside::of(path).map_err(place("open"))? {
+        let root = aside.directory().map_err(place("open"))?;
+        let restored = restore_into(store, entry, &listing, (path, root), options, meter);
+        let restored = restored.map_err(|error| match error {
+            // It is removed again.
+            RestoreError::Partial { source, .. } => RestoreError::Place(source),
+            error => error,
+        })?;
+        if aside.put().map_err(place("write"))? {
+            above.keep();
+            return Ok(restored);
+        }
+    }
+    let made = Made::directory(path).map_err(place("create"))?;
+    let root = Dir::open_ambient_dir(path, ambient_authority()).map_err(place("open"))?;
     let restored = restore_into(store, entry, &listing, (path, root), options, meter);
     if restored.is_ok() || matches!(restored, Err(RestoreError::Partial { .. })) {
+        above.keep();
         made.keep();
     }
     restored
@@ -216,14 +231,12 @@ fn enough_room(root: &Dir, needed: u64) -> Result<(), RestoreError> {
 struct Made(Vec<PathBuf>);
 
 impl Made {
-    fn directory(path: &Path) -> Result<Self, PlaceError> {
+    fn directory(path: &Path) -> io::Result<Self> {
         let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         let made = Self(missing.map(Path::to_owned).collect());
-        std::fs::create_dir_all(path).map_err(|source| PlaceError {
-            action: "create",
-            path: path.display().to_string(),
-            source,
-        })?;
+        if !path.as_os_str().is_empty() {
+            std::fs::create_dir_all(path)?;
+        }
         Ok(made)
     }
 

@@ -51,33 +51,10 @@ struct Open {
 impl<'a> Staging<'a> {
     /// Makes the directory.
     pub(super) fn new(root: &Dir, listing: &'a Listing, pieces: &'a Pieces) -> io::Result<Self> {
-        for _ in 0..ATTEMPTS {
-            let mut random = [0; 8];
-            getrandom::fill(&mut random).map_err(io::Error::other)?;
-            let name = format!("{STAGING}{:016x}", u64::from_le_bytes(random));
-            match root.create_dir_with(&name, DirBuilder::new().mode(0o700)) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                created => created?,
-            }
-            // Until it is locked, another restore may take it for one that was left.
-            let opened = root.open_dir_nofollow(&name).and_then(|made| Ok((readable(&made)?, made)));
-            let (lock, directory) = match opened {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                opened => opened?,
-            };
-            // Where there are no locks, nobody removes it either; who has this one is about to remove it.
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-                continue;
-            }
-            let inode = directory.dir_metadata()?.ino();
-            if root.symlink_metadata(&name).is_ok_and(|metadata| metadata.ino() == inode) {
-                let owner = rustix::process::geteuid().is_root();
-                let root = root.try_clone()?;
-                let open = HashMap::new();
-                return Ok(Self { root, name, directory, _lock: lock, listing, pieces, open, owner });
-            }
-        }
-        Err(io::ErrorKind::ResourceBusy.into())
+        let (name, directory, lock) = lock_new(root, 0o700)?;
+        let owner = rustix::process::geteuid().is_root();
+        let root = root.try_clone()?;
+        Ok(Self { root, name, directory, _lock: lock, listing, pieces, open: HashMap::new(), owner })
     }
 
     pub(super) fn directory(&self) -> &Dir {
@@ -197,6 +174,34 @@ impl Drop for Staging<'_> {
         // What stays is removed by the next save or restore.
         let _ = self.root.remove_dir_all(&self.name);
     }
+}
+
+/// Makes a directory in `root` that [`remove_stale`] leaves alone as long as its lock is held.
+pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)> {
+    for _ in 0..ATTEMPTS {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let name = format!("{STAGING}{:016x}", u64::from_le_bytes(random));
+        match root.create_dir_with(&name, DirBuilder::new().mode(mode)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            created => created?,
+        }
+        // Until it is locked, another restore may take it for one that was left.
+        let opened = root.open_dir_nofollow(&name).and_then(|made| Ok((readable(&made)?, made)));
+        let (lock, directory) = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        // Where there are no locks, nobody removes it either; who has this one is about to remove it.
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            continue;
+        }
+        let inode = directory.dir_metadata()?.ino();
+        if root.symlink_metadata(&name).is_ok_and(|metadata| metadata.ino() == inode) {
+            return Ok((name, directory, lock));
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
 }
 
 /// Sets owner (as root), attributes and mode, in an order in which none undoes another.

@@ -79,36 +79,63 @@ fn of_kind(path: &str, kind: NodeKind, modified: i64, allocated: u64) -> Found {
     Found { node, stamp: None, allocated }
 }
 
+fn kept(mut found: Vec<Found>, limit: u64, by_use: bool) -> (String, Trimmed) {
+    let trimmed = trim(&mut found, limit, by_use);
+    let names: Vec<String> =
+        found.iter().map(|found| found.node.path.to_string_lossy().into_owned()).collect();
+    (names.join(" "), trimmed)
+}
+
 #[test]
 fn the_least_recently_used_files_go_first_and_what_belongs_together_goes_together() {
+    let names = [response(0), response(1), response(2), response(2) + ".body", response(3) + ".body"];
+    let [old, new, head, body, unused] = names.each_ref().map(String::as_str);
+    let in_wheel = |name: &str| format!("{}/{name}", wheel());
+    let link = NodeKind::HardLink { target: in_wheel("a.json").into() };
     let files = || {
         vec![
-            of_kind("dir", NodeKind::Directory, 0, 0),
-            found("dir/h", 10, 10, 1),
-            found("dir/h.body", 100, 90, 1),
-            of_kind("dir/link", NodeKind::HardLink { target: "dir/old".into() }, 0, 0),
-            found("dir/old", 50, 20, 1),
-            found("new", 50, 30, 40),
-            found("unused.body", 7, 5, 1),
+            of_kind("http-v2", NodeKind::Directory, 0, 0),
+            found(old, 50, 20, 1),
+            found(new, 50, 30, 40),
+            found(head, 10, 10, 1),
+            found(body, 100, 90, 1),
+            found(unused, 7, 5, 1),
+            of_kind("wheels", NodeKind::Directory, 0, 0),
+            of_kind(&wheel(), NodeKind::Directory, 0, 0),
+            found(&in_wheel("a.json"), 1, 1, 1),
+            of_kind(&in_wheel("b.json"), link.clone(), 0, 0),
+            found(&in_wheel("x.whl"), 1, 3, 1),
         ]
     };
-    let kept = |limit: u64, by_use: bool| {
-        let mut found = files();
-        let trimmed = trim(&mut found, limit, by_use);
-        let names: Vec<String> =
-            found.iter().map(|found| found.node.path.to_string_lossy().into_owned()).collect();
-        (names.join(" "), trimmed)
-    };
-    let all = "dir dir/h dir/h.body dir/link dir/old new unused.body";
-    assert_eq!(kept(217, true), (all.to_owned(), Trimmed { files: 0, bytes: 0 }));
-    assert_eq!(kept(210, true).0, "dir dir/h dir/h.body dir/link dir/old new");
-    // The file goes with its further name.
-    assert_eq!(kept(209, true), ("dir dir/h dir/h.body new".to_owned(), Trimmed { files: 2, bytes: 57 }));
+    let kept = |limit: u64, by_use: bool| kept(files(), limit, by_use);
+    let all: Vec<_> = files().iter().map(|found| found.node.path.to_str().unwrap().to_owned()).collect();
+    assert_eq!(kept(219, true), (all.join(" "), Trimmed { files: 0, bytes: 0 }));
+    // A directory goes with its links and itself.
+    let all_but_wheel = format!("http-v2 {old} {new} {head} {body} {unused} wheels");
+    assert_eq!(kept(218, true), (all_but_wheel, Trimmed { files: 2, bytes: 2 }));
     // A header that was not used stays for its body's sake.
-    assert_eq!(kept(110, true).0, "dir dir/h dir/h.body");
-    assert_eq!(kept(0, true).0, "dir");
+    assert_eq!(kept(110, true).0, format!("http-v2 {head} {body} wheels"));
+    assert_eq!(kept(0, true).0, "http-v2 wheels");
     // Where use is not kept, the time of modification decides.
-    assert_eq!(kept(50, false).0, "dir new");
+    assert_eq!(kept(50, false).0, format!("http-v2 {new} wheels"));
+}
+
+proptest! {
+    #[test]
+    fn of_a_directory_whose_parts_are_not_known_all_is_left_out_or_nothing(
+        files in proptest::collection::btree_map("[a-c](/[a-d]){0,3}", (0_u64..100, 0_i64..10), 1..20),
+        limit in 0_u64..1000,
+    ) {
+        let all: Vec<Found> = files.iter().map(|(path, (size, used))| found(path, *size, *used, 0)).collect();
+        let bytes: u64 = files.values().map(|(size, _)| size).sum();
+        let (names, trimmed) = kept(all, limit, true);
+        if bytes <= limit {
+            prop_assert_eq!(names.split(' ').count(), files.len());
+            prop_assert_eq!(trimmed, Trimmed::default());
+        } else {
+            prop_assert_eq!((names.as_str(), trimmed.bytes), ("", bytes));
+        }
+    }
 }
 
 #[test]

@@ -229,3 +229,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_directory_that_is_missing_or_empty_is_never_seen_half_restored() {
+    let bench = Bench::new();
+    for number in 0..400 {
+        bench.write(&format!("lib/{}/{number}", number % 7), &noise(number, 3000));
+    }
+    let entry = bench.save(None).saved.entry;
+    let to = bench.path("parent/to");
+    let seen = || -> Option<usize> {
+        let entries = std::fs::read_dir(&to).ok()?;
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let visible = names.filter(|name| !name.starts_with(STAGING)).count();
+        let files = walkdir::WalkDir::new(to.join("lib")).into_iter().flatten();
+        Some(if visible == 0 { 0 } else { files.filter(|found| found.file_type().is_file()).count() })
+    };
+    for made_before in [false, true] {
+        if made_before {
+            std::fs::create_dir_all(&to).unwrap();
+        }
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let times = std::thread::scope(|threads| {
+            let watching = threads.spawn(|| {
+                let mut times = 0;
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    match seen() {
+                        None if !made_before => {}
+                        Some(0) if made_before => {}
+                        found => assert_eq!(found, Some(400)),
+                    }
+                    times += 1;
+                }
+                times
+            });
+            let restored = restore(&bench.store, &entry, &to, Options::default(), &Meter::default());
+            assert_eq!(restored.unwrap().written_files, 400);
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            watching.join().unwrap()
+        });
+        assert!(times > 5, "it was looked at {times} times only");
+        assert_eq!(tree(&to).len(), tree(&bench.path("from")).len());
+        let beside: Vec<_> = std::fs::read_dir(to.parent().unwrap()).unwrap().collect();
+        assert_eq!(beside.len(), 1, "nothing is left over: {beside:?}");
+        std::fs::remove_dir_all(to.parent().unwrap()).unwrap();
+    }
+}

@@ -106,21 +106,32 @@ fn a_restore_that_changes_little_does_not_forget_what_is_known_of_the_rest() {
 }
 
 #[test]
-fn a_file_that_vanishes_meanwhile_is_left_out_with_its_further_names() {
+fn a_file_that_vanishes_meanwhile_is_left_out_with_all_that_may_need_it() {
     let bench = Bench::new();
-    bench.write("gone", b"gone");
-    bench.write("here", b"here");
-    fs::hard_link(bench.path("from/gone"), bench.path("from/link")).unwrap();
-    let walked = bench.walk();
-    fs::remove_file(bench.path("from/gone")).unwrap();
-    let destination =
-        Destination { family: "from", key: Digest::of(b"key"), subject: Subject::default(), replaces: None };
-    let meter = Meter::default();
-    let saved = save(&bench.store, &bench.open("from"), walked, None, destination, &meter).unwrap();
-    assert_eq!(saved.left_out, []);
-    bench.restore(&saved.saved.entry).unwrap();
-    let names: Vec<_> = tree(&bench.path("to")).into_iter().map(|(node, _)| node.path).collect();
-    assert_eq!(names, ["here"]);
+    let (gone, here) = (response(1), response(2));
+    let save = || {
+        let walked = bench.walk();
+        fs::remove_file(bench.path("from").join(&gone)).unwrap();
+        let destination = Destination {
+            family: "from",
+            key: Digest::of(b"key"),
+            subject: Subject::default(),
+            replaces: None,
+        };
+        save(&bench.store, &bench.open("from"), walked, None, destination, &Meter::default())
+    };
+    bench.write(&gone, b"gone");
+    bench.write(&(gone.clone() + ".body"), b"gone");
+    bench.write(&here, b"here");
+    let saved = save().unwrap();
+    assert_eq!(saved.left_out, [LeftOut { path: gone.clone().into(), reason: Reason::Vanished }]);
+    let listing = read_listing(&bench.store, &saved.saved.entry, true).unwrap();
+    assert_eq!(listing.counts(), (1, 4));
+    assert!(listing.find(here.as_ref()).is_some());
+
+    bench.write(&gone, b"gone");
+    bench.write("of another program", b"x");
+    assert_eq!(save().unwrap_err().to_string(), format!("{gone} was removed meanwhile"));
 }
 
 #[test]
@@ -173,9 +184,10 @@ fn saving_is_no_use_of_a_file_and_restoring_keeps_when_it_was_used() {
 #[test]
 fn a_file_that_never_holds_still_is_left_out_by_name_and_the_rest_is_saved() {
     let bench = Bench::new();
-    bench.write("still", b"still");
-    bench.write("moving", &noise(1, 8_000_000));
-    let path = bench.path("from/moving");
+    let (still, moving) = (response(1), response(2));
+    bench.write(&still, b"still");
+    bench.write(&moving, &noise(1, 8_000_000));
+    let path = bench.path("from").join(&moving);
     let done = std::sync::atomic::AtomicBool::new(false);
     let saved = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -192,9 +204,9 @@ fn a_file_that_never_holds_still_is_left_out_by_name_and_the_rest_is_saved() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         saved
     });
-    assert_eq!(saved.left_out, [LeftOut { path: "moving".into(), reason: Reason::Changing }]);
+    assert_eq!(saved.left_out, [LeftOut { path: moving.clone().into(), reason: Reason::Changing }]);
     bench.restore(&saved.saved.entry).unwrap();
-    assert_eq!(fs::read_dir(bench.path("to")).unwrap().count(), 1);
+    assert!(bench.path("to").join(still).exists() && !bench.path("to").join(moving).exists());
 }
 
 #[test]

@@ -53,11 +53,17 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
         job.printer.warn(&format!("{} is not saved: {}", job.path(), Shrunk::Missing));
         return Ok(());
     };
+    let unreadable = walked.left_out.iter().find(|left_out| !matches!(left_out.reason, Reason::Kind(_)));
+    if let Some(unreadable) = unreadable {
+        incomplete(job, &unreadable.to_string());
+        return Ok(());
+    }
     let trimmed = leave_out(settings, job, &root, &mut walked);
     if trimmed && walked.bytes() == 0 {
+        let reason = "it is larger than --max-size, and no part of it can be left out without the rest";
         job.report.outcome = DirOutcome::Refused;
-        job.report.reason = Some("none of its files fits into --max-size".to_owned());
-        job.printer.warn(&format!("{} is not saved: none of its files fits into --max-size", job.path()));
+        job.report.reason = Some(reason.to_owned());
+        job.printer.warn(&format!("{} is not saved: {reason}", job.path()));
         return Ok(());
     }
     let base = base(job, found.entry);
@@ -103,6 +109,10 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
             refuse(job, &shrunk);
             job.sweep();
         }
+        Err(SaveError::Incomplete(left_out)) => {
+            incomplete(job, &left_out.to_string());
+            job.sweep();
+        }
         Err(error) => {
             job.report.reason = Some(chain(&error));
             job.sweep();
@@ -123,6 +133,13 @@ fn refuse(job: &mut Job, shrunk: &Shrunk) {
     job.printer.warn(&format!("{} is not saved: {shrunk}{hint}", job.path()));
 }
 
+/// Warns that something could not be read that the rest may be of no use without.
+fn incomplete(job: &mut Job, reason: &str) {
+    job.report.outcome = DirOutcome::Refused;
+    job.report.reason = Some(reason.to_owned());
+    job.trouble("other", format!("{} is not saved: {reason}", job.path()));
+}
+
 /// The directory and what is in it; `None` where there is none.
 fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
     let root = match Dir::open_ambient_dir(&job.dir.path, ambient_authority()) {
@@ -135,20 +152,14 @@ fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
     Ok(Some((root, walked)))
 }
 
-/// Leaves out what makes the entry too large, and tells of that and of what else is left out; whether it was too large.
+/// Leaves out what makes the entry too large, and tells of that and of the sockets and the like; whether it was too large.
 fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) -> bool {
     let mut is_trimmed = false;
-    let expected: Vec<String> = (walked.left_out.iter())
-        .filter(|left_out| matches!(left_out.reason, Reason::Kind(_)))
-        .map(ToString::to_string)
-        .collect();
+    let expected: Vec<String> = walked.left_out.iter().map(ToString::to_string).collect();
     job.report.skipped += expected.len() as u64;
     if let Some((named, more)) = named(&expected) {
         job.printer.note(&format!("not saved: {named}{more}\n"));
     }
-    let unexpected = walked.left_out.iter().filter(|left_out| !matches!(left_out.reason, Reason::Kind(_)));
-    let unexpected: Vec<String> = unexpected.map(ToString::to_string).collect();
-    tell_left_out(job, &unexpected);
     if let Some(limit) = settings.max_size {
         let by_use = rustix::fs::fstatvfs(root)
             .is_ok_and(|system| !system.f_flag.contains(rustix::fs::StatVfsMountFlags::NOATIME));

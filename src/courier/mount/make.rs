@@ -1,36 +1,44 @@
-//! Making what a mount lacks.
+//! Making what a mount lacks: all of it, or nothing.
 //!
 //! ```text
-//!  <mount>/.larder-restore-<random>/<number>   a file whose bytes are still coming; then it is renamed into place
+//!  <mount>/.larder-restore-<random>/<number>   a file whose bytes are still coming
+//!                                  /tree/…     what is made already, where it will stand
 //! ```
+//!
+//! Programs take a directory that is there for whole. So nothing of the mount
+//! changes before all has come, and then a directory that it lacks is renamed
+//! into place with all that is in it. If the courier is killed or cut off
+//! before, the mount is as it was, but for the staging directory, which the
+//! next courier removes: it is locked as long as its own one lives.
 //!
 //! A path whose way leads over anything but directories is not made.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
+use std::fs::{self, File, FileTimes, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, fchown, lchown, symlink};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::super::protocol::{FoundKind, FoundNode, Notes};
 use super::file::{time, unique};
 use super::{STAGING, unexpected};
 
-/// After this long nobody is still filling a staging directory.
-const ABANDONED: Duration = Duration::from_hours(6);
+/// The directory in a staging directory that holds what is made already.
+const TREE: &str = "tree";
+/// How often another name is tried: each courier that comes may remove a staging directory before it is locked.
+const ATTEMPTS: usize = 64;
 
 /// What is being made.
 pub(super) struct Making<'a> {
     root: &'a Path,
-    staging: PathBuf,
+    staging: Option<Staging>,
     /// Files whose bytes are still coming.
     open: HashMap<u32, Incoming>,
     /// Files that cannot be made; their bytes are thrown away.
     given_up: HashSet<u32>,
-    /// Directories that are known to be ones.
+    /// Directories of the mount or the tree that are known to be ones.
     ways: HashSet<PathBuf>,
     /// Directories that get their metadata at the end.
     directories: Vec<FoundNode>,
@@ -38,6 +46,13 @@ pub(super) struct Making<'a> {
     links: Vec<FoundNode>,
     files: u64,
     pub(super) notes: Notes,
+}
+
+/// A staging directory; removed with all that is left in it when dropped.
+struct Staging {
+    path: PathBuf,
+    tree: PathBuf,
+    _lock: File,
 }
 
 struct Incoming {
@@ -48,10 +63,9 @@ struct Incoming {
 
 impl<'a> Making<'a> {
     pub(super) fn new(root: &'a Path) -> Self {
-        remove_abandoned(root);
         Self {
             root,
-            staging: root.join(format!("{STAGING}{}", unique())),
+            staging: None,
             open: HashMap::new(),
             given_up: HashSet::new(),
             ways: HashSet::new(),
@@ -65,7 +79,8 @@ impl<'a> Making<'a> {
     pub(super) fn begin(&mut self, number: u32, node: FoundNode) -> io::Result<()> {
         match &node.kind {
             FoundKind::Directory => {
-                self.way(&self.root.join(&node.path))?;
+                let tree = self.staging()?.tree.clone();
+                self.way(&tree, &tree.join(&node.path))?;
                 self.directories.push(node);
                 Ok(())
             }
@@ -122,7 +137,7 @@ impl<'a> Making<'a> {
             Some(file) => file.write_all_at(bytes, offset),
             None => OpenOptions::new()
                 .write(true)
-                .open(self.staging.join(number.to_string()))
+                .open(self.staged(number)?)
                 .and_then(|file| file.write_all_at(bytes, offset)),
         };
         let made = match written {
@@ -140,13 +155,15 @@ impl<'a> Making<'a> {
     /// Throws away what has come of a file, and what is still to come.
     fn give_up(&mut self, number: u32) -> Option<Incoming> {
         self.given_up.insert(number);
-        let _ = fs::remove_file(self.staging.join(number.to_string()));
+        if let Ok(staged) = self.staged(number) {
+            let _ = fs::remove_file(staged);
+        }
         self.open.remove(&number)
     }
 
-    /// Gives a file whose bytes are there its metadata, and its place.
+    /// Gives a file whose bytes are there its metadata, and its place in the tree.
     fn complete(&mut self, number: u32) -> io::Result<()> {
-        let staged = self.staging.join(number.to_string());
+        let staged = self.staged(number)?;
         let Some(incoming) = self.open.get_mut(&number) else { return Err(unexpected()) };
         let file = match incoming.file.take() {
             Some(file) => file,
@@ -159,48 +176,49 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    fn staged(&self, number: u32) -> io::Result<PathBuf> {
-        if !self.staging.is_dir() {
-            fs::create_dir(&self.staging)?;
-            fs::set_permissions(&self.staging, Permissions::from_mode(0o700))?;
-        }
-        Ok(self.staging.join(number.to_string()))
+    fn staging(&mut self) -> io::Result<&Staging> {
+        let staging = match self.staging.take() {
+            Some(staging) => staging,
+            None => Staging::new(self.root)?,
+        };
+        Ok(self.staging.insert(staging))
     }
 
-    /// Renames what was staged into place.
+    fn staged(&mut self, number: u32) -> io::Result<PathBuf> {
+        Ok(self.staging()?.path.join(number.to_string()))
+    }
+
+    /// Renames what was staged into the tree.
     fn put(&mut self, staged: &Path, path: &OsStr) -> io::Result<()> {
-        let place = self.root.join(path);
+        let tree = self.staging()?.tree.clone();
+        let place = tree.join(path);
         if let Some(parent) = place.parent() {
-            self.way(parent)?;
+            self.way(&tree, parent)?;
         }
         fs::rename(staged, &place)?;
         self.files += 1;
         Ok(())
     }
 
-    /// Makes sure that a place is reached over directories only, and is one.
-    fn way(&mut self, place: &Path) -> io::Result<()> {
-        if place == self.root || self.ways.contains(place) {
+    /// Makes sure that a place below `top` is reached over directories only, and is one.
+    fn way(&mut self, top: &Path, place: &Path) -> io::Result<()> {
+        if place == top || self.ways.contains(place) {
             return Ok(());
         }
         if let Some(parent) = place.parent() {
-            self.way(parent)?;
+            self.way(top, parent)?;
         }
         match fs::symlink_metadata(place) {
             Ok(found) if found.is_dir() => {}
-            Ok(_) => return Err(io::Error::other("something else than a directory stands here")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::create_dir(place) {
-                // Another courier was faster.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return self.way(place),
-                made => made?,
-            },
+            Ok(_) => return Err(in_the_way()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(place)?,
             Err(error) => return Err(error),
         }
         self.ways.insert(place.to_owned());
         Ok(())
     }
 
-    /// Makes the hard links, and gives the directories their metadata; what was made, and what not.
+    /// Puts all that was made into place, if all of it could be made; answers how much, and what could not.
     pub(super) fn finish(mut self) -> (u64, Notes) {
         for (number, link) in std::mem::take(&mut self.links).into_iter().enumerate() {
             if let Err(error) = self.link(number, &link) {
@@ -210,47 +228,131 @@ impl<'a> Making<'a> {
         for incoming in std::mem::take(&mut self.open).into_values() {
             self.notes.add(&incoming.node.path, &"not all of it has come");
         }
-        let _ = fs::remove_dir_all(&self.staging);
+        let Some(Staging { tree, .. }) = &self.staging else { return (0, self.notes) };
         // The deepest first: what happens in a directory sets its time.
-        for node in std::mem::take(&mut self.directories).iter().rev() {
-            let dressed =
-                File::open(self.root.join(&node.path)).and_then(|directory| dress(&directory, node));
+        for node in self.directories.iter().rev() {
+            let dressed = File::open(tree.join(&node.path)).and_then(|directory| dress(&directory, node));
             if let Err(error) = dressed {
                 self.notes.add(&node.path, &error);
             }
         }
-        (self.files, std::mem::take(&mut self.notes))
+        if self.notes.count == 0
+            && let Err((path, error)) =
+                merge(tree, self.root, Act::Check).and_then(|()| merge(tree, self.root, Act::Move))
+        {
+            let path = path.strip_prefix(self.root).unwrap_or(&path).as_os_str().to_owned();
+            self.notes.add(&path, &error);
+        }
+        if self.notes.count > 0 { (0, self.notes) } else { (self.files, self.notes) }
     }
 
     fn link(&mut self, number: usize, link: &FoundNode) -> io::Result<()> {
         let FoundKind::HardLink(target) = &link.kind else { return Err(unexpected()) };
-        let first = self.root.join(target);
-        if let Some(parent) = first.parent() {
-            self.way(parent)?;
+        let Staging { path, tree, .. } = self.staging()?;
+        let (staged, made) = (path.join(format!("link-{number}")), tree.join(target));
+        // Its file may be in the mount already.
+        let (top, first) = match fs::symlink_metadata(&made) {
+            Ok(_) => (tree.clone(), made),
+            Err(_) => (self.root.to_owned(), self.root.join(target)),
+        };
+        for parent in first.ancestors().skip(1).take_while(|parent| **parent != top) {
+            if !fs::symlink_metadata(parent)?.is_dir() {
+                return Err(in_the_way());
+            }
         }
-        self.staged(0)?;
-        let staged = self.staging.join(format!("link-{number}"));
         fs::hard_link(first, &staged)?;
-        // Where both names are one file already, a rename leaves the first.
         self.put(&staged, &link.path)
     }
 }
 
-impl Drop for Making<'_> {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.staging);
+impl Staging {
+    fn new(root: &Path) -> io::Result<Self> {
+        for _ in 0..ATTEMPTS {
+            let path = root.join(format!("{STAGING}{}", unique()));
+            fs::create_dir(&path)?;
+            // Until it is locked, another courier may take it for abandoned.
+            let lock = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
+            if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+                continue;
+            }
+            let tree = path.join(TREE);
+            match fs::create_dir(&tree) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                made => made?,
+            }
+            fs::set_permissions(&path, Permissions::from_mode(0o700))?;
+            return Ok(Self { path, tree, _lock: lock });
+        }
+        Err(io::ErrorKind::ResourceBusy.into())
     }
 }
 
-/// Removes staging directories whose courier was killed long ago.
-fn remove_abandoned(root: &Path) {
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn in_the_way() -> io::Error {
+    io::Error::other("something else than a directory stands here")
+}
+
+/// What is done with each part of a tree.
+#[derive(Clone, Copy, PartialEq)]
+enum Act {
+    /// Sees whether it can be moved.
+    Check,
+    /// Moves it.
+    Move,
+}
+
+/// Moves what is in the directory `from` into the directory `to`: a directory that `to` lacks as one, and what is in others
+/// piece by piece. Fails with the place of what cannot be moved.
+fn merge(from: &Path, to: &Path, act: Act) -> Result<(), (PathBuf, io::Error)> {
+    let at = |place: &Path| {
+        let place = place.to_owned();
+        move |error| (place, error)
+    };
+    for entry in fs::read_dir(from).map_err(at(to))? {
+        let entry = entry.map_err(at(to))?;
+        let (part, place) = (entry.path(), to.join(entry.file_name()));
+        let is_directory = entry.file_type().map_err(at(&place))?.is_dir();
+        let there = match fs::symlink_metadata(&place) {
+            Ok(there) => Some(there),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(at(&place)(error)),
+        };
+        match there {
+            Some(there) if is_directory && there.is_dir() => merge(&part, &place, act)?,
+            Some(_) if is_directory => return Err(at(&place)(in_the_way())),
+            Some(there) if there.is_dir() => {
+                return Err(at(&place)(io::Error::other("a directory stands here")));
+            }
+            _ if act == Act::Check => {}
+            _ => match fs::rename(&part, &place) {
+                // Another courier was faster.
+                Err(error) if is_directory && error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                    merge(&part, &place, act)?;
+                }
+                moved => moved.map_err(at(&place))?,
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Removes staging directories whose courier is no more.
+pub(super) fn remove_abandoned(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let is_staging = entry.file_name().as_bytes().starts_with(STAGING.as_bytes());
-        let is_old = || {
-            let modified = entry.metadata().and_then(|found| found.modified());
-            modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > ABANDONED))
-        };
-        if is_staging && is_old() {
+        let is_directory = || entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_staging
+            && is_directory()
+            && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok())
+        {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

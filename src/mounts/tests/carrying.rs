@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::archive::Shrunk;
+use crate::archive::{Shrunk, response, wheel};
 
 /// Bytes that do not compress.
 fn noise(seed: u64, size: usize) -> Vec<u8> {
@@ -31,6 +31,24 @@ fn fill(mount: &Path) {
     fs::hard_link(mount.join("http-v2/two"), mount.join("zwei")).unwrap();
     let old = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
     fs::File::open(mount.join("http-v2/two")).unwrap().set_modified(old).unwrap();
+}
+
+/// A cache of pip's: two responses, the first with its body, and a wheel.
+fn fill_pip(mount: &Path) {
+    for (path, content) in [
+        (response(1), b"header".to_vec()),
+        (response(1) + ".body", noise(1, 700_000)),
+        (response(2), noise(2, 3000)),
+        (wheel() + "/a.whl", noise(3, 3000)),
+        (wheel() + "/origin.json", b"{}".to_vec()),
+    ] {
+        write(mount, &path, &content);
+    }
+}
+
+fn write(mount: &Path, path: &str, content: &[u8]) {
+    fs::create_dir_all(mount.join(path).parent().unwrap()).unwrap();
+    fs::write(mount.join(path), content).unwrap();
 }
 
 /// Path, kind, mode, owner, time and content of everything in a directory.
@@ -111,7 +129,7 @@ fn what_the_entry_before_has_is_not_read_again() {
 fn what_no_build_reads_any_more_is_left_out_and_a_body_stays_with_its_header() {
     let bench = Bench::new();
     let mount = bench.mount("mount");
-    fill(&mount);
+    fill_pip(&mount);
     let mut kept = entry(bench.save(&mount, None, &terms()));
     for build in 1..=3 {
         let restored = bench.restore(&mount, &kept);
@@ -119,19 +137,40 @@ fn what_no_build_reads_any_more_is_left_out_and_a_body_stays_with_its_header() {
             // A file system that does not note what is read: nothing is guessed then.
             return;
         }
-        use_file(&mount, "http-v2/a/b/one");
+        use_file(&mount, &response(1));
         let saved = bench.save(&mount, Some(&kept), &terms());
         assert_eq!(saved.used, Tally { files: 1, bytes: 6 }, "build {build}");
-        assert_eq!(saved.trimmed.files, if build == 3 { 2 } else { 0 }, "build {build}");
+        assert_eq!(saved.trimmed.files, if build == 3 { 3 } else { 0 }, "build {build}");
         kept = entry(saved);
         let idle = bench.save(&mount, Some(&kept), &terms());
         assert!(build == 3 || matches!(idle.outcome, SaveOutcome::Unchanged), "no build: {:?}", idle.outcome);
     }
     let to = bench.mount("to");
     bench.restore(&to, &kept);
-    assert!(to.join("http-v2/a/b/one.body").exists(), "it goes with its header, which was read");
-    assert!(!to.join("http-v2/two").exists() && !to.join("zwei").exists() && !to.join("empty").exists());
-    assert!(mount.join("http-v2/two").exists(), "nothing is taken from the builder");
+    assert!(to.join(response(1) + ".body").exists(), "it goes with its header, which was read");
+    assert!(!to.join(response(2)).exists() && !to.join(wheel()).exists());
+    assert!(mount.join(response(2)).exists(), "nothing is taken from the builder");
+}
+
+#[test]
+fn a_file_that_no_build_reads_stays_with_what_may_need_it() {
+    let bench = Bench::new();
+    let mount = bench.mount("mount");
+    fill(&mount);
+    fs::create_dir_all(mount.join("lib@v1/a")).unwrap();
+    fs::write(mount.join("lib@v1/a/a.go"), "package a").unwrap();
+    let mut kept = entry(bench.save(&mount, None, &terms()));
+    for build in 1..=7 {
+        bench.restore(&mount, &kept);
+        use_file(&mount, "lib@v1/a/a.go");
+        fs::write(mount.join("new"), build.to_string()).unwrap();
+        let saved = bench.save(&mount, Some(&kept), &terms());
+        assert_eq!(saved.trimmed, Tally::default(), "build {build}");
+        kept = entry(saved);
+    }
+    let to = bench.mount("to");
+    bench.restore(&to, &kept);
+    assert_eq!(content(&to), content(&mount));
 }
 
 #[test]
@@ -139,17 +178,43 @@ fn a_mount_that_is_too_large_loses_what_was_used_longest_ago() {
     let bench = Bench::new();
     let mount = bench.mount("mount");
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    for (name, used) in [("new", 3000), ("old", 1000), ("old.body", 1500), ("middle", 2000)] {
-        fs::write(mount.join(name), noise(used, 1000)).unwrap();
+    let [new, old, middle] = [1, 2, 3].map(response);
+    for (path, used) in [(&new, 3000), (&old, 1000), (&(old.clone() + ".body"), 1500), (&middle, 2000)] {
+        write(&mount, path, &noise(used, 1000));
         let times = fs::FileTimes::new().set_accessed(at(used)).set_modified(at(500));
-        fs::File::open(mount.join(name)).unwrap().set_times(times).unwrap();
+        fs::File::open(mount.join(path)).unwrap().set_times(times).unwrap();
     }
     let saved = bench.save(&mount, None, &SaveTerms { max_size: Some(2500), ..terms() });
     assert_eq!(saved.trimmed, Tally { files: 2, bytes: 2000 });
     let to = bench.mount("to");
     bench.restore(&to, &entry(saved));
-    assert_eq!(content(&to).len(), 2);
-    assert!(to.join("new").exists() && to.join("middle").exists());
+    assert!(to.join(&new).exists() && to.join(&middle).exists() && !to.join(&old).exists());
+}
+
+#[test]
+fn a_mount_that_outgrows_its_size_begins_anew_where_no_part_of_it_can_go() {
+    let bench = Bench::new();
+    let mount = bench.mount("mount");
+    fs::write(mount.join("index"), "a").unwrap();
+    let limited = SaveTerms { max_size: Some(2), ..terms() };
+    let first = entry(bench.save(&mount, None, &limited));
+    fs::write(mount.join("object"), "bb").unwrap();
+    let outgrown = |before| {
+        let saved = bench.save(&mount, before, &limited);
+        assert_eq!(saved.trimmed, Tally { files: 2, bytes: 3 });
+        let SaveOutcome::Outgrown { saved, bytes: 3 } = saved.outcome else { panic!("{:?}", saved.outcome) };
+        saved
+    };
+    assert!(outgrown(None).is_none(), "there is nothing to replace");
+    let empty = outgrown(Some(&first)).unwrap().entry;
+    assert_eq!(empty.manifest.subject.files, 0);
+    assert!(outgrown(Some(&empty)).is_none());
+    let to = bench.mount("to");
+    assert_eq!(bench.restore(&to, &empty).sent_files, 0);
+    let still_empty = bench.save(&to, Some(&empty), &limited);
+    assert!(matches!(still_empty.outcome, SaveOutcome::Empty), "{:?}", still_empty.outcome);
+    fs::write(to.join("index"), "c").unwrap();
+    entry(bench.save(&to, Some(&empty), &limited));
 }
 
 #[test]
@@ -166,11 +231,10 @@ fn good_is_not_replaced_by_empty_or_by_far_less() {
     let refused = bench.save(&empty, Some(&kept), &terms());
     let expected = Shrunk::Smaller { now: 1, before: 2_000_000 };
     assert!(matches!(refused.outcome, SaveOutcome::Refused(it) if it == expected), "{:?}", refused.outcome);
-    // Nor because something of the little is left out as well.
+    // Nor because the little is too much as well.
     let trimming = SaveTerms { max_size: Some(2), ..terms() };
     fs::write(empty.join("more"), "yy").unwrap();
     let refused = bench.save(&empty, Some(&kept), &trimming);
-    assert_eq!(refused.trimmed.files, 1);
     assert!(
         matches!(refused.outcome, SaveOutcome::Refused(Shrunk::Smaller { now: 3, .. })),
         "{:?}",
@@ -187,9 +251,8 @@ fn a_link_on_the_way_is_not_followed() {
     fs::write(from.join("d/file"), "content").unwrap();
     let entry = entry(bench.save(&from, None, &terms()));
     symlink(&outside, to.join("d")).unwrap();
-    let restored = bench.restore(&to, &entry);
-    assert!(restored.notes.count >= 1, "{:?}", restored.notes);
-    assert!(restored.notes.first[0].contains("something else than a directory"), "{:?}", restored.notes);
+    let refused = bench.try_restore(&to, &entry).unwrap_err().to_string();
+    assert_eq!(refused, "d: something else than a directory stands here; nothing was restored");
     assert_eq!(content(&outside), Vec::<String>::new());
 }
 
@@ -221,4 +284,51 @@ fn packages_are_counted_among_what_a_build_used_and_added() {
     bench.restore(&to, &second);
     use_file(&to, "new.body");
     assert_eq!(bench.save(&to, Some(&second), &terms()).packages_used, Tally { files: 1, bytes: 7004 });
+}
+
+#[test]
+fn a_restore_that_does_not_come_to_its_end_changes_nothing() {
+    let bench = Bench::new();
+    let (from, to) = (bench.mount("from"), bench.mount("to"));
+    fill(&from);
+    let entry = entry(bench.save(&from, None, &terms()));
+    fs::write(to.join("of another build"), "stays").unwrap();
+    let before = content(&to);
+    let listing = crate::archive::read_listing(&bench.store, &entry, true).unwrap();
+
+    // The connection breaks when all but the last word is said.
+    talk(&to, |mut talk| {
+        talk.list().unwrap();
+        for (number, node) in (0..).zip(&listing.nodes) {
+            talk.make(number, node).unwrap();
+            if let crate::archive::NodeKind::File(file) = &node.kind
+                && file.size > 0
+            {
+                talk.piece(number, 0, &noise(1, usize::try_from(file.size).unwrap())).unwrap();
+            }
+        }
+    });
+    assert_eq!(content(&to), before);
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 1, "nothing is left over");
+
+    // Something is in the way of one file of many.
+    fs::create_dir_all(to.join("http-v2/two")).unwrap();
+    let before = content(&to);
+    let refused = bench.try_restore(&to, &entry).unwrap_err().to_string();
+    assert_eq!(refused, "http-v2/two: a directory stands here; nothing was restored");
+    assert_eq!(content(&to), before);
+}
+
+#[test]
+fn what_a_killed_courier_has_left_is_removed_by_the_next_and_what_a_living_one_stages_is_not() {
+    let bench = Bench::new();
+    let mount = bench.mount("mount");
+    for name in ["killed", "living"] {
+        fs::create_dir_all(mount.join(format!(".larder-restore-{name}/tree"))).unwrap();
+    }
+    let living = fs::File::open(mount.join(".larder-restore-living")).unwrap();
+    living.lock().unwrap();
+    talk(&mount, |mut talk| talk.list().unwrap());
+    assert!(!mount.join(".larder-restore-killed").exists());
+    assert!(mount.join(".larder-restore-living").exists());
 }

@@ -69,27 +69,39 @@ fn content_that_was_not_announced_is_refused() {
 }
 
 #[test]
-fn a_file_that_changes_or_cannot_be_read_is_left_out() {
-    let list = [
-        Message::Nodes(vec![
-            node("a", FoundKind::File(2)),
-            node("b", FoundKind::File(2)),
-            node("c", FoundKind::HardLink("b".into())),
-            node("d", FoundKind::File(2)),
-        ]),
-        listed(4),
-    ];
-    let said = [
-        Message::Content(vec![1, 2]),
-        Message::Done(ReadOutcome::Whole),
-        Message::Content(vec![1]),
-        Message::Done(ReadOutcome::Changed),
-        Message::Done(ReadOutcome::Unreadable),
-    ];
-    let saved = told(&[list.as_slice(), &said].concat()).unwrap();
-    assert_eq!(saved.notes.first, ["d: it cannot be read"]);
-    let SaveOutcome::Saved(entry) = saved.outcome else { panic!("{:?}", saved.outcome) };
-    assert_eq!((entry.entry.manifest.subject.files, entry.entry.manifest.subject.bytes), (1, 2));
+fn nothing_is_saved_without_a_file_that_the_rest_may_need() {
+    let tell = |paths: [&str; 4]| {
+        let mut nodes: Vec<FoundNode> =
+            (paths[0].match_indices('/').map(|(end, _)| node(&paths[0][..end], FoundKind::Directory)))
+                .collect();
+        nodes.extend(paths.map(|path| node(path, FoundKind::File(2))));
+        [Message::Nodes(nodes.clone()), listed(nodes.len() as u64)]
+    };
+    let response = crate::archive::response(1);
+    let [first, head, body, last] =
+        ["0", "1", "1.body", "2"].map(|end| format!("{}{end}", &response[..response.len() - 1]));
+    let whole = || [Message::Content(vec![1, 2]), Message::Done(ReadOutcome::Whole)];
+    let said = |outcome| {
+        [whole().as_slice(), &[Message::Content(vec![1]), Message::Done(outcome)], &whole(), &whole()]
+            .concat()
+    };
+    let saved = |paths, outcome| told(&[tell(paths).as_slice(), &said(outcome)].concat()).unwrap();
+    for outcome in [ReadOutcome::Changed, ReadOutcome::Unreadable] {
+        // Of pip's cache the response goes with its body.
+        let SaveOutcome::Saved(entry) = saved([&first, &head, &body, &last], outcome).outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((entry.entry.manifest.subject.files, entry.entry.manifest.subject.bytes), (2, 4));
+        let SaveOutcome::Incomplete(reason) = saved(["x/a", "x/b", "x/c", "x/d"], outcome).outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(reason, "x/b changed or could not be read meanwhile");
+    }
+    let mut notes = Notes::default();
+    notes.add(std::ffi::OsStr::new("x"), &"no");
+    let end = Message::Listed { nodes: 0, notes_uses: true, root: Owner::default(), notes };
+    let SaveOutcome::Incomplete(reason) = told(&[end]).unwrap().outcome else { panic!() };
+    assert_eq!(reason, "x: no");
 }
 
 #[test]

@@ -1,0 +1,402 @@
+//! Which files of a cache belong together, so that none of them is left out without the others.
+//!
+//! Pure. Programs take a directory that is there for whole, so single files go
+//! only where the whole content has the shape of a cache whose parts are known
+//! to be fetched or made again, each on its own:
+//!
+//! | cache           | told by                     | a unit                                                  | never goes alone        |
+//! |-----------------|-----------------------------|---------------------------------------------------------|-------------------------|
+//! | pip             | `http`, `http-v2`, `wheels` | a response with its `.body`; a directory with wheels    | `selfcheck`             |
+//! | apt packages    | `lock`, `partial`           | a `.deb`                                                | the rest                |
+//! | Go modules      | `cache/download`            | all versions of a module, downloaded and unpacked       | checksums, repositories |
+//! | Go build cache  | `ab/HASH-a`                 | an entry                                                | the rest                |
+//! | Cargo registry  | `cache/HOST/*.crate`        | a `.crate` with its unpacked directory                  | the index               |
+//! | ccache, sccache | `a/b/HASH`                  | an entry                                                | statistics, settings    |
+//!
+//! All else is one unit, as is a cache with a file, or a link between units,
+//! that its program is not known to make.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::path::{Component, Path};
+
+use super::listing::{Node, NodeKind};
+
+/// What a path of a cache belongs to.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    /// The cache as a whole.
+    Whole,
+    /// The unit of this name.
+    Unit(String),
+}
+
+/// The shape of a cache.
+struct Shape {
+    /// Returns what a file, link or directory is part of; `None` for what the cache does not have. Every directory may lead
+    /// to a part.
+    part: fn(&[&str]) -> Option<Part>,
+    /// Returns `true` for a path that only this cache has; one for each of these.
+    marks: &'static [fn(&[&str]) -> bool],
+}
+
+const SHAPES: [Shape; 6] = [
+    Shape { part: pip, marks: &[|names| matches!(names, ["http" | "http-v2" | "wheels", ..])] },
+    Shape {
+        part: apt,
+        marks: &[
+            |names| matches!(names, ["lock"] | ["archives", "lock"]),
+            |names| matches!(names, ["partial", ..] | ["archives", "partial", ..]),
+        ],
+    },
+    Shape { part: go_modules, marks: &[|names| matches!(names, ["cache", "download", _, ..])] },
+    Shape { part: go_build, marks: &[|names| matches!(go_build(names), Some(Part::Unit(_)))] },
+    Shape {
+        part: cargo_registry,
+        marks: &[|names| matches!(names, ["cache", _, name] if stem(name, "crate").is_some())],
+    },
+    Shape { part: compiler_cache, marks: &[|names| matches!(compiler_cache(names), Some(Part::Unit(_)))] },
+];
+
+/// For each node of a list the unit that it is part of; `None` for what stays as long as anything does.
+///
+/// Where what belongs together is not known, nothing has a unit.
+pub fn units<'a>(nodes: impl Iterator<Item = &'a Node> + Clone) -> Vec<Option<u32>> {
+    let known = SHAPES.iter().find_map(|shape| shape.units(nodes.clone()));
+    known.unwrap_or_else(|| vec![None; nodes.count()])
+}
+
+/// Returns for each node whether its unit has all of its files, if those at the `missing` places could not be had; fails
+/// with the first that no unit has, so that nothing is whole without it.
+pub fn whole_units<'a, T>(units: &[Option<u32>], missing: &'a [(usize, T)]) -> Result<Vec<bool>, &'a T> {
+    let broken: HashSet<u32> =
+        missing.iter().map(|(place, what)| units[*place].ok_or(what)).collect::<Result<_, _>>()?;
+    Ok(units.iter().map(|unit| unit.is_none_or(|unit| !broken.contains(&unit))).collect())
+}
+
+impl Shape {
+    fn units<'a>(&self, nodes: impl Iterator<Item = &'a Node> + Clone) -> Option<Vec<Option<u32>>> {
+        let is_marked = |mark: &fn(&[&str]) -> bool| {
+            nodes.clone().any(|node| names(&node.path).is_some_and(|names| mark(&names)))
+        };
+        if !self.marks.iter().all(is_marked) {
+            return None;
+        }
+        let mut numbers: HashMap<String, u32> = HashMap::new();
+        let mut with_files: HashSet<u32> = HashSet::new();
+        let mut units = Vec::new();
+        for node in nodes {
+            let Part::Unit(name) = self.part_of(node)? else {
+                units.push(None);
+                continue;
+            };
+            let next = u32::try_from(numbers.len()).ok()?;
+            let number = *numbers.entry(name).or_insert(next);
+            if node.kind != NodeKind::Directory {
+                with_files.insert(number);
+            }
+            units.push(Some(number));
+        }
+        // A directory on the way to units is none itself.
+        Some(units.into_iter().map(|unit| unit.filter(|unit| with_files.contains(unit))).collect())
+    }
+
+    /// What a node is part of; `None` if it is not known, or links to another part.
+    fn part_of(&self, node: &Node) -> Option<Part> {
+        let names = names(&node.path)?;
+        let part = (self.part)(&names);
+        match &node.kind {
+            NodeKind::Directory => Some(part.unwrap_or(Part::Whole)),
+            NodeKind::File(_) => part,
+            NodeKind::HardLink { target } => {
+                let first = (self.part)(&self::names(target)?);
+                part.filter(|part| first.as_ref() == Some(part))
+            }
+            NodeKind::Symlink { target } => {
+                let end = (self.part)(&follow(&names, target)?);
+                part.filter(|part| end.as_ref() == Some(part))
+            }
+        }
+    }
+}
+
+/// The names in a path.
+fn names(path: &OsStr) -> Option<Vec<&str>> {
+    Some(path.to_str()?.split('/').collect())
+}
+
+/// The path that a link leads to, as far as its text tells; `None` if it leads out.
+fn follow<'a>(link: &[&'a str], target: &'a OsStr) -> Option<Vec<&'a str>> {
+    let mut names = link[..link.len() - 1].to_vec();
+    for component in Path::new(target).components() {
+        match component {
+            Component::Normal(name) => names.push(name.to_str()?),
+            Component::CurDir => {}
+            Component::ParentDir => drop(names.pop()?),
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(names)
+}
+
+fn unit(names: &[&str]) -> Part {
+    Part::Unit(names.join("/"))
+}
+
+/// A file's name without this extension.
+fn stem<'a>(name: &'a str, extension: &str) -> Option<&'a str> {
+    name.strip_suffix(extension)?.strip_suffix('.')
+}
+
+fn is_hex(text: &str, count: usize) -> bool {
+    text.len() == count && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn pip(names: &[&str]) -> Option<Part> {
+    match names {
+        ["selfcheck.json" | "CACHEDIR.TAG"] | ["selfcheck", _] => Some(Part::Whole),
+        ["http" | "http-v2", start @ .., name] if start.len() == 5 => {
+            // A file that is still being written has more behind its hash.
+            let hash = name.get(..56)?;
+            let is_response = is_hex(hash, 56) && hash.starts_with(&start.concat());
+            let response = name.strip_suffix(".body").unwrap_or(name);
+            is_response.then(|| unit(&[&names[..6], &[response]].concat()))
+        }
+        // The hash of a source in four parts, then what was built of it.
+        ["wheels", start @ .., rest, _] if start.len() == 3 => {
+            let is_hash = start.iter().all(|part| is_hex(part, 2)) && is_hex(rest, 50);
+            is_hash.then(|| unit(&names[..5]))
+        }
+        ["wheels", start @ .., rest] if start.len() == 3 && is_hex(rest, 50) => Some(unit(names)),
+        _ => None,
+    }
+}
+
+fn apt(names: &[&str]) -> Option<Part> {
+    match names {
+        ["pkgcache.bin" | "srcpkgcache.bin"] => Some(Part::Whole),
+        ["archives", below @ ..] | below => match below {
+            ["lock"] | ["partial", ..] => Some(Part::Whole),
+            [name] if stem(name, "deb").is_some() => Some(unit(names)),
+            _ => None,
+        },
+    }
+}
+
+fn go_modules(names: &[&str]) -> Option<Part> {
+    match names {
+        ["cache", "download", module @ .., "@v"] => Some(unit(module)),
+        ["cache", "download", below @ ..] => match below.iter().position(|name| *name == "@v") {
+            Some(end) if end > 0 => Some(unit(&below[..end])),
+            _ => Some(Part::Whole),
+        },
+        ["cache", ..] => Some(Part::Whole),
+        _ => {
+            let at = names.iter().position(|name| name.contains('@'))?;
+            let (last, _) = names[at].split_once('@').filter(|(last, _)| !last.is_empty())?;
+            Some(unit(&[&names[..at], &[last]].concat()))
+        }
+    }
+}
+
+fn go_build(names: &[&str]) -> Option<Part> {
+    match names {
+        ["README" | "trim.txt" | "testexpire.txt"] | ["fuzz", ..] => Some(Part::Whole),
+        // Of a program that was built to be run the entry is a directory.
+        [start, name, ..] if is_hex(start, 2) => {
+            let (hash, kind) = name.rsplit_once('-')?;
+            let is_entry = is_hex(hash, 64) && hash.starts_with(start) && matches!(kind, "a" | "d");
+            if is_entry { Some(unit(&names[..2])) } else { None }
+        }
+        _ => None,
+    }
+}
+
+fn cargo_registry(names: &[&str]) -> Option<Part> {
+    match names {
+        ["CACHEDIR.TAG"] | ["index", ..] => Some(Part::Whole),
+        ["cache", host, name] => Some(unit(&[host, stem(name, "crate")?])),
+        ["src", host, name, ..] => Some(unit(&[host, name])),
+        _ => None,
+    }
+}
+
+fn compiler_cache(names: &[&str]) -> Option<Part> {
+    match names {
+        ["CACHEDIR.TAG" | "ccache.conf" | "stats"] | ["tmp" | "lock", ..] => Some(Part::Whole),
+        [one, "stats"] if is_hex(one, 1) => Some(Part::Whole),
+        [one, other, "stats"] if is_hex(one, 1) && is_hex(other, 1) => Some(Part::Whole),
+        ["preprocessor", one, other, name] | [one, other, name] if is_hex(one, 1) && is_hex(other, 1) => {
+            let is_sha256 = is_hex(name, 64) && name.starts_with(&format!("{one}{other}"));
+            // ccache's hashes are in base 32, with what they are of at the end: a result or a manifest.
+            let is_base32 = name.len() > 20
+                && name
+                    .strip_suffix(['R', 'M'])
+                    .is_some_and(|hash| hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'v')));
+            if is_sha256 || is_base32 { Some(unit(names)) } else { None }
+        }
+        _ => None,
+    }
+}
+
+/// The path of a response in pip's cache, for tests.
+#[cfg(test)]
+pub(crate) fn response(number: u8) -> String {
+    format!("http-v2/0/0/0/{:x}/{:x}/000{number:02x}{:051}", number / 16, number % 16, 0)
+}
+
+/// The directory of a wheel that pip has built, for tests.
+#[cfg(test)]
+pub(crate) fn wheel() -> String {
+    format!("wheels/00/00/00/{:050}", 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::archive::{FileData, Time};
+
+    /// `a/` is a directory, `a -> b` a link, `a = b` a further name of `b`, all else a file.
+    fn node(text: &str) -> Node {
+        let (path, kind) = if let Some((path, target)) = text.split_once(" -> ") {
+            (path, NodeKind::Symlink { target: target.into() })
+        } else if let Some((path, target)) = text.split_once(" = ") {
+            (path, NodeKind::HardLink { target: target.into() })
+        } else if let Some(path) = text.strip_suffix('/') {
+            (path, NodeKind::Directory)
+        } else {
+            (text, NodeKind::File(FileData::default()))
+        };
+        Node { path: path.into(), kind, mode: 0, uid: 0, gid: 0, mtime: Time(0, 0), xattrs: BTreeMap::new() }
+    }
+
+    /// The units of a list, each with its paths; what has none comes last.
+    fn shown(paths: &[&str]) -> Vec<String> {
+        let nodes: Vec<Node> = paths.iter().map(|path| node(path)).collect();
+        let units = units(nodes.iter());
+        let numbers: BTreeSet<u32> = units.iter().flatten().copied().collect();
+        let of = |unit: Option<u32>| {
+            let members = paths.iter().zip(&units).filter(|(_, of)| **of == unit);
+            members.map(|(path, _)| *path).collect::<Vec<_>>().join(" ")
+        };
+        let kept = of(None);
+        let all = numbers.iter().map(|number| of(Some(*number)));
+        all.chain((!kept.is_empty()).then(|| format!("whole: {kept}"))).collect()
+    }
+
+    const HASH: &str = "ab00000000000000000000000000000000000000000000000000000000000000";
+
+    #[test]
+    fn what_belongs_together_is_known_of_some_caches() {
+        let (action, data) = (format!("ab/{HASH}-a"), format!("ab/{HASH}-d"));
+        let (program, inside) = (format!("ab/{HASH}-d/"), format!("ab/{HASH}-d/tool"));
+        let object = format!("a/b/{HASH}");
+        let (response, body) = (response(1), response(1) + ".body");
+        let old = response.replace("http-v2", "http");
+        let (built, on_the_way) = (wheel(), "wheels/00/00/00/");
+        let [directory, file, origin] = ["/", "/a.whl", "/origin.json"].map(|name| built.clone() + name);
+        for (paths, expected) in [
+            (
+                &["http-v2/", "http-v2/0/", &response, &body, &old, "selfcheck/z"][..],
+                &[&format!("{response} {body}"), &old, "whole: http-v2/ http-v2/0/ selfcheck/z"][..],
+            ),
+            (
+                &["wheels/", on_the_way, &directory, &file, &origin],
+                &[&format!("{directory} {file} {origin}"), &format!("whole: wheels/ {on_the_way}")],
+            ),
+            (
+                &[
+                    "archives/",
+                    "archives/a.deb",
+                    "archives/b.deb",
+                    "archives/lock",
+                    "archives/partial/",
+                    "pkgcache.bin",
+                ],
+                &[
+                    "archives/a.deb",
+                    "archives/b.deb",
+                    "whole: archives/ archives/lock archives/partial/ pkgcache.bin",
+                ],
+            ),
+            (&["a.deb", "lock", "partial/"], &["a.deb", "whole: lock partial/"]),
+            (
+                &[
+                    "cache/download/h/m/",
+                    "cache/download/h/m/@v/",
+                    "cache/download/h/m/@v/v1.mod",
+                    "cache/download/h/m/v2/@v/v2.mod",
+                    "cache/download/sumdb/s/lookup/h/m@v1",
+                    "cache/lock",
+                    "h/m/v2@v2/a.go",
+                    "h/m@v0/",
+                    "h/m@v1/",
+                    "h/m@v1/a@b/c.go",
+                ],
+                &[
+                    "cache/download/h/m/@v/ cache/download/h/m/@v/v1.mod h/m@v0/ h/m@v1/ h/m@v1/a@b/c.go",
+                    "cache/download/h/m/v2/@v/v2.mod h/m/v2@v2/a.go",
+                    "whole: cache/download/h/m/ cache/download/sumdb/s/lookup/h/m@v1 cache/lock",
+                ],
+            ),
+            (&["README", &action, &data], &[&action, &data, "whole: README"]),
+            (&[&action, &program, &inside], &[&action, &format!("{program} {inside}")]),
+            (
+                &[
+                    "cache/h/a-1.crate",
+                    "cache/h/b-1.crate",
+                    "index/h/config.json",
+                    "src/h/",
+                    "src/h/a-1/",
+                    "src/h/a-1/l.rs",
+                ],
+                &[
+                    "cache/h/a-1.crate src/h/a-1/ src/h/a-1/l.rs",
+                    "cache/h/b-1.crate",
+                    "whole: index/h/config.json src/h/",
+                ],
+            ),
+            (
+                &["0/1/2345678901234567890123abcdefgvM", "0/1/stats", "ccache.conf"],
+                &["0/1/2345678901234567890123abcdefgvM", "whole: 0/1/stats ccache.conf"],
+            ),
+            (&[&object], &[&object]),
+        ] {
+            assert_eq!(shown(paths), expected, "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn in_doubt_all_belongs_together() {
+        let response = response(1);
+        for paths in [
+            // Of programs whose files refer to each other, or that nobody knows.
+            &["_cacache/content-v2/sha512/a/b/c", "_cacache/index-v5/a/b/c"][..],
+            &["archive-v0/x/a.py", "wheels-v5/pypi/a -> ../../archive-v0/x"],
+            &["caches/modules-2/files-2.1/g/a/1/h/a.jar", "caches/journal-1/file-access.bin"],
+            &["example.org/lib@v1.0.0/a/a.go", "example.org/lib@v1.0.0/b/b.go"],
+            &["pkgs/a-1-0/info/index.json", "pkgs/urls.txt"],
+            &["specifications/a-1.gemspec", "gems/a-1/a.rb"],
+            &["a.deb", "b.deb"],
+            &["x", "x.body"],
+            &["http/index.html", "http-v2/x"],
+            // Of one that is known, with something that it does not make.
+            &[&response, &(response.clone() + ".body"), "mine/y"],
+            &["lock", "partial/", "a.deb", "Packages"],
+            &["cache/download/h/m/@v/v1.mod", "bin/tool"],
+            &["cache/h/a-1.crate", "src/h/loose", "git/db"],
+            // Linked across units.
+            &[&response, &format!("{} = {response}", self::response(2))],
+            &[&response, &format!("{} -> {}", self::response(2), &response[response.len() - 56..])],
+            &["cache/h/a-1.crate", "src/h/a-1/x -> ../b-1/x", "src/h/b-1/x"],
+            &["cache/h/a-1.crate", "src/h/a-1/x -> /etc/passwd"],
+        ] {
+            assert_eq!(shown(paths), [format!("whole: {}", paths.join(" "))], "{paths:?}");
+        }
+        let inside =
+            ["cache/h/a-1.crate", "src/h/a-1/d/x -> ../y", "src/h/a-1/y", "src/h/a-1/z = src/h/a-1/y"];
+        assert_eq!(shown(&inside), [inside.join(" ")]);
+    }
+}
