@@ -338,6 +338,30 @@ fn a_part_of_a_directory_that_many_builds_did_not_need_is_there_when_one_does() 
 }
 
 #[test]
+fn what_a_killed_step_has_left_in_a_mount_is_not_saved() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        let unique = context.tag("killed").replace(['/', ':'], "-");
+        for (killed, other) in [("sleep 60", "sleep 1; false"), ("sh -c 'kill -9 $$' || exit $?", "true")] {
+            context.write("Dockerfile", format!(
+                "FROM {BUSYBOX} AS work\nRUN --mount=type=cache,target=/{unique} echo a > /{unique}/a; {killed}; echo b > /{unique}/b\n\
+                 FROM {BUSYBOX}\nRUN {other} # {unique}\nCOPY --from=work / /work\n"
+            ));
+            let failed = context.larder(&["build", "--mount-scope", "test", "."]).failure(1, "exit code");
+            assert!(
+                failed.stderr.contains("is not saved: a step that uses it was killed"),
+                "{}",
+                failed.stderr
+            );
+        }
+        let listed =
+            context.larder(&["mount", "list", "--mount-scope", "test", "--format", "json", "."]).success();
+        let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+        assert_eq!(listed["mounts"][0]["outcome"], "miss", "{listed:#}");
+    }
+}
+
+#[test]
 fn a_mount_that_outgrows_its_limit_begins_anew_and_says_so() {
     let context = TestContext::new(&any_engine());
     let place = context.tag("outgrown").replace(['/', ':'], "-");

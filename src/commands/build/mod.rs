@@ -204,6 +204,7 @@ pub(super) async fn image(
         prepared: Trace::default(),
         unneeded: Vec::new(),
         mounting_steps: Vec::new(),
+        killed_steps: Vec::new(),
         no_keys: None,
         image_store: None,
         store: None,
@@ -314,6 +315,8 @@ struct Job<'a> {
     unneeded: Vec<TargetMount>,
     /// The steps with mounts that ran, by their names.
     mounting_steps: Vec<String>,
+    /// Those of them that were killed.
+    killed_steps: Vec<String>,
     /// Why the keys cannot be known, if they cannot.
     no_keys: Option<String>,
     /// How the engine keeps images, once it was asked.

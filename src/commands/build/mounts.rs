@@ -94,6 +94,10 @@ impl Job<'_> {
             // To visit such a mount is to build what it is made from, which may be what failed.
             mounts.carried.retain(|mount| mount.id.origin.is_none());
         }
+        for torn in mounts.carried.extract_if(.., |mount| self.is_torn(mount)) {
+            self.printer
+                .note(&format!("the cache mount {} is not saved: a step that uses it was killed\n", torn.id));
+        }
         if mounts.carried.is_empty()
             || self.mounting_steps.is_empty()
             || self.settings.saves_nothing().is_some()

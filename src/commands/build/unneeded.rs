@@ -13,7 +13,7 @@ use crate::context::clean_path;
 use crate::ledger::{MountRecord, Prediction};
 use crate::mounts::{Mounts, TargetMount};
 use crate::output::mounts::MountAction;
-use crate::output::progress::{StepKind, Trace};
+use crate::output::progress::{StepKind, StepRecord, Trace};
 
 /// Whether a step, by its words, has this mount.
 fn has_mount(step: &str, mount: &TargetMount) -> bool {
@@ -62,10 +62,20 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Notes which steps ran that have mounts.
+    /// Notes which steps ran that have mounts, and which of them were killed.
     pub(super) fn note_mounting_steps(&mut self, trace: &Trace) {
-        let ran = trace.steps().into_iter().filter(|step| step.kind() == StepKind::Run && !step.cached);
-        self.mounting_steps = ran.map(|step| step.name).filter(|name| name.contains("--mount")).collect();
+        let ran = trace
+            .steps()
+            .into_iter()
+            .filter(|step| step.kind() == StepKind::Run && !step.cached && step.name.contains("--mount"));
+        let (killed, ended): (Vec<_>, Vec<_>) = ran.partition(StepRecord::is_killed);
+        self.killed_steps = killed.iter().map(|step| step.name.clone()).collect();
+        self.mounting_steps = ended.into_iter().chain(killed).map(|step| step.name).collect();
+    }
+
+    /// Returns `true` if a step with this mount was killed, so that what it was about to write may be there in part.
+    pub(super) fn is_torn(&self, mount: &TargetMount) -> bool {
+        self.killed_steps.iter().any(|step| has_mount(step, mount))
     }
 
     /// Judges the guess by the steps that ran. What is kept of the mounts stays as it is: one that was needed has had

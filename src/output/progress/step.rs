@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::trace::Trace;
-use super::vertex::{State, VertexTrace};
+use super::vertex::{State, VertexTrace, is_cancellation};
 
 /// The work behind a vertex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,16 @@ pub struct StepRecord {
 }
 
 impl StepRecord {
+    /// Returns `true` if it did not end by itself: it was cancelled, or a signal ended it.
+    pub fn is_killed(&self) -> bool {
+        let by_signal = |error: &str| {
+            let (_, code) = error.rsplit_once("exit code: ")?;
+            Some(code.trim().parse::<u32>().ok()? > 128)
+        };
+        let error = self.error.as_deref().unwrap_or_default();
+        is_cancellation(error) || by_signal(error).unwrap_or_default()
+    }
+
     /// The kind of work, told from the name.
     pub fn kind(&self) -> StepKind {
         StepKind::of(&self.name)

@@ -276,6 +276,6 @@ fn is_fetched_layer(id: &str) -> bool {
     ["sha256:", "extracting sha256:", "pulling sha256:"].iter().any(|start| id.starts_with(start))
 }
 
-fn is_cancellation(error: &str) -> bool {
+pub(super) fn is_cancellation(error: &str) -> bool {
     error.ends_with("context canceled")
 }
