@@ -7,8 +7,9 @@
 //!
 //! Of the context only dependency files count: those that the counted RUNs
 //! name, with their includes, found through the COPY, ADD or bind mount that
-//! brings them; and files that a counted instruction copies one by one, since
-//! a script or a lock file in front of an installation belongs to it. Other
+//! brings them; files that a counted instruction copies one by one, since
+//! a script or a lock file in front of an installation belongs to it; and what
+//! a RUN that installs through a script runs, names and mounts (see `installer`). Other
 //! files that a `COPY . .` brings along do not count, so the key says nothing
 //! about the bytes of a layer; the image key does.
 //!
@@ -21,13 +22,14 @@ use std::fmt::Write as _;
 use super::encoding::{CacheKey, DuplicateInput, KeyBuilder};
 use super::given::{ContextFile, ImageInputs};
 use super::input::{Input, InputKind};
+use super::installer::Installation;
 use super::project::{Project, Read};
 use super::reached::Reached;
 use crate::digest::Digest;
 use crate::dockerfile::{
-    Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Run, RunCommand, Source,
+    Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };
-use crate::requirements::{self, Closure, FILE_VARIABLES, FileUse, Named};
+use crate::requirements::{self, Closure};
 
 /// A RUN, by its stage's index in the Dockerfile and its first line.
 pub type RunPlace = (usize, usize);
@@ -67,7 +69,14 @@ pub(super) fn dependency(
     inputs.add_extra(&mut key)?;
     inputs.add_ids(&mut key, resolution)?;
     let reached = Reached::of(resolution);
-    let counted = Counted::of(resolution);
+    let project = Project::of(resolution, inputs.files, read);
+    let installations: BTreeMap<(usize, usize), Installation> = resolution
+        .stages
+        .iter()
+        .flat_map(|stage| (0..stage.instructions.len()).map(move |number| (stage, number)))
+        .map(|(stage, number)| ((stage.index, number), Installation::of(&project, stage, number)))
+        .collect();
+    let counted = Counted::of(resolution, &|stage, number| installations[&(stage, number)].installs);
     let (mut images, mut contexts) = (BTreeSet::new(), BTreeSet::new());
     for (stage, instructions) in counted.stages() {
         reached.add_stage(&mut key, stage, instructions.len())?;
@@ -89,15 +98,15 @@ pub(super) fn dependency(
         // A trigger may copy and install whatever it likes.
         inputs.add_files(&mut key)?;
     }
-    let project = Project::of(resolution, inputs.files, read);
     let mut closure = Closure::default();
     let mut copied = BTreeSet::new();
     for (stage, instructions) in counted.stages() {
         for (number, resolved) in instructions.iter().enumerate() {
             copied.extend(resolved.context.iter().map(|source| source.path.as_str()));
-            if let InstructionKind::Run(run) = &resolved.instruction.kind {
-                let named = named_by(resolved, run);
-                closure.add(&named.uses, &project.seen_by(stage, number, &named));
+            let installation = &installations[&(stage.index, number)];
+            copied.extend(installation.files.iter().map(String::as_str));
+            for named in &installation.named {
+                closure.add(&named.uses, &project.seen_by(stage, number, named));
             }
         }
     }
@@ -140,11 +149,11 @@ struct Counted<'a> {
 }
 
 impl<'a> Counted<'a> {
-    fn of(resolution: &'a Resolution) -> Self {
+    /// `installs` tells of an instruction, by its stage's index and its number, whether it installs dependencies.
+    fn of(resolution: &'a Resolution, installs: &dyn Fn(usize, usize) -> bool) -> Self {
         let stages = &resolution.stages;
         let installing = stages.iter().filter_map(|stage| {
-            let last =
-                stage.instructions.iter().rposition(|resolved| installs(&resolved.instruction.kind))?;
+            let last = (0..stage.instructions.len()).rfind(|number| installs(stage.index, *number))?;
             Some((stage.index, last + 1))
         });
         let mut counts: BTreeMap<usize, usize> = installing.collect();
@@ -213,27 +222,4 @@ fn sources<'a>(
 ) -> impl Iterator<Item = &'a Source> {
     let taken = instructions.iter().flat_map(|resolved| &resolved.sources);
     std::iter::once(&stage.base).chain(taken)
-}
-
-fn installs(kind: &InstructionKind) -> bool {
-    let InstructionKind::Run(run) = kind else { return false };
-    match (&run.command, run.script()) {
-        (RunCommand::Exec(argv), _) => requirements::installs_argv(argv),
-        (RunCommand::Shell(_), script) => script.is_some_and(|script| requirements::installs(&script)),
-    }
-}
-
-/// What one RUN names, on its command line or in its environment.
-fn named_by(at: &ResolvedInstruction, run: &Run) -> Named {
-    let mut named = match &run.command {
-        RunCommand::Exec(argv) => requirements::named_by_argv(argv),
-        RunCommand::Shell(_) => requirements::named_by(&run.script().unwrap_or_default()),
-    };
-    if installs(&at.instruction.kind) {
-        for (variable, format) in FILE_VARIABLES {
-            let paths = at.scope.get(variable).is_some().then(|| format!("${{{variable}}}"));
-            named.uses.extend(paths.map(|path| FileUse { path, format, directory: String::new() }));
-        }
-    }
-    named
 }

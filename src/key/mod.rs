@@ -29,6 +29,7 @@ mod fields;
 mod given;
 mod image;
 mod input;
+mod installer;
 mod platforms;
 mod project;
 mod reached;

@@ -51,8 +51,17 @@ impl<'a> Project<'a> {
         if seen { (self.read)(path) } else { None }
     }
 
+    /// The context's paths at and below `path`; all of them for the empty one.
+    pub(super) fn below(&self, path: &str) -> impl Iterator<Item = &'a str> {
+        let is_below = move |file: &&str| {
+            path.is_empty()
+                || file.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.files.iter().copied().filter(is_below).collect::<Vec<_>>().into_iter()
+    }
+
     /// The sources that a RUN can see in its own file system.
-    fn visible(&self, stage: &'a ResolvedStage, number: usize) -> Vec<&'a ContextSource> {
+    pub(super) fn visible(&self, stage: &'a ResolvedStage, number: usize) -> Vec<&'a ContextSource> {
         let mut visible: Vec<&ContextSource> = Vec::new();
         let earlier = stage.instructions[..number].iter();
         let stays =
@@ -101,6 +110,12 @@ impl View for Sight<'_> {
 }
 
 impl Sight<'_> {
+    /// The context's files that a COPY, ADD or bind mount has put at `path`.
+    pub(super) fn placed_files(&self, path: &str) -> Vec<Found> {
+        let inside = self.spellings(path).into_iter().map(|path| absolute(&self.at.workdir, &path));
+        self.read(inside.flat_map(|inside| self.placed(&inside)).collect())
+    }
+
     /// The path with its variables expanded, in each way that they may have been set.
     fn spellings(&self, path: &str) -> Vec<String> {
         if !path.contains('$') {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::{FILE_VARIABLES, INSTALLERS, TOOLS, is_manifest_name, is_requirements_name};
 use super::pip::{self, Places, Positional};
+use super::script::{Language, Script};
 use super::{FileUse, join, shell};
 
 /// What a command line names.
@@ -12,6 +13,10 @@ pub struct Named {
     /// The dependency files, each once, in the order in which they are named;
     /// files that a tool reads only if they are there as well.
     pub uses: Vec<FileUse>,
+    /// What the command line runs that the project may hold, in the order in which it is run.
+    pub scripts: Vec<Script>,
+    /// The words of all commands that may be paths, relative as those of `uses`.
+    pub words: BTreeSet<String>,
     /// The values that the command line itself gives to variables.
     variables: BTreeMap<String, Vec<String>>,
 }
@@ -38,6 +43,14 @@ impl Named {
 /// The dependency files that a shell command line names.
 pub fn named_by(command: &str) -> Named {
     Reading::of_script(command).named
+}
+
+/// What a script that runs in `directory` names, and whether it installs dependencies.
+pub fn read_script(script: &str, directory: &str) -> (Named, bool) {
+    let mut reading = Reading { directory: directory.to_owned(), ..Reading::default() };
+    reading.script(script);
+    let reading = reading.finish();
+    (reading.named, reading.installs)
 }
 
 /// As [`named_by`], for a program and its arguments.
@@ -190,6 +203,13 @@ impl Reading {
             };
             words = &words[skip.min(words.len())..];
         }
+        for word in words.iter().skip(1) {
+            let path = word.rsplit_once('=').map_or(word.as_str(), |(_, path)| path);
+            if !path.is_empty() && !path.starts_with('-') {
+                self.named.words.insert(join(&self.directory, path.trim_start_matches('@')));
+            }
+        }
+        self.named.scripts.push(Script::program(&words[0], &self.directory));
         self.bare(program(&words[0]), &words[1..]);
         lists
     }
@@ -249,7 +269,14 @@ impl Reading {
                     let outer = self.directory.clone();
                     self.script(script);
                     self.directory = outer;
+                } else if let Some(path) = arguments.iter().find(|argument| !argument.starts_with(['-', '+']))
+                {
+                    self.named.scripts.push(Script::shell(path, &self.directory));
                 }
+            }
+            "." | "source" => {
+                let script = arguments.first().map(|path| Script::shell(path, &self.directory));
+                self.named.scripts.extend(script);
             }
             _ if is_versioned(program, "python") || is_versioned(program, "pypy") => self.python(arguments),
             _ if is_versioned(program, "pip") => self.pip(arguments),
@@ -273,7 +300,11 @@ impl Reading {
             }
             return;
         }
-        if let Some(script) = arguments.iter().find(|argument| !argument.starts_with('-'))
+        let script = arguments.iter().find(|argument| !argument.starts_with('-'));
+        self.named.scripts.extend(
+            script.map(|path| Script { language: Language::File, ..Script::shell(path, &self.directory) }),
+        );
+        if let Some(script) = script
             && let Some(project) = script.strip_suffix("setup.py")
         {
             pip::local(if project.is_empty() { "." } else { project }, &self.directory, &mut self.named.uses);
@@ -305,6 +336,7 @@ impl Reading {
     }
 
     fn tool(&mut self, program: &str, arguments: &[String]) {
+        self.named.scripts.extend(Script::recipes(program, arguments, &self.directory));
         if RUNNERS.contains(&program)
             && let Some(run) = arguments.iter().position(|argument| argument == "run")
         {

@@ -23,6 +23,7 @@ mod includes;
 mod listing;
 mod locks;
 mod pip;
+mod script;
 mod shell;
 mod text;
 
@@ -32,8 +33,9 @@ mod properties;
 pub use catalogue::{FILE_VARIABLES, is_requirements_name};
 pub use change::{Change, changes};
 pub use closure::{Closure, Found, View};
-pub use command::{Named, installs, installs_argv, named_by, named_by_argv};
+pub use command::{Named, installs, installs_argv, named_by, named_by_argv, read_script};
 pub use listing::{LISTED, Line, listing};
+pub use script::{Language, Script};
 pub use shell::{Command, commands, simple_commands};
 
 /// How a dependency file is read.

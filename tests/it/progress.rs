@@ -143,9 +143,11 @@ fn a_terminal_shows_a_table_that_redraws_itself_and_then_the_summary() {
         let shown = on_a_terminal(&context, &["build", "--no-cache", "."], &[]);
         assert!(shown.contains("[+] Building") && shown.contains("\x1b["), "{}:\n{shown}", engine.name);
         assert!(shown.contains("RUN echo to stdout"), "{shown}");
-        let last = shown.trim_end().lines().rev().take(2).collect::<Vec<_>>();
+        let last = shown.trim_end().lines().rev().take(3).collect::<Vec<_>>();
         assert!(
-            last[0].trim_start().starts_with("sha256:") && last[1].contains("0 of 2 steps cached"),
+            last[0].trim_start().starts_with("sha256:")
+                && last[1].trim_start().starts_with("lane ")
+                && last[2].contains("0 of 2 steps cached"),
             "{shown}"
         );
     }

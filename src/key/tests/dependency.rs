@@ -261,3 +261,91 @@ fn the_key_decides_a_layer_where_nothing_else_of_the_context_comes_before_it() {
     }
     assert_eq!(digest(&rewritten("src/app.py", "print(1)")), before);
 }
+
+/// Which of these files a Dockerfile's dependency key depends on.
+fn files_that_count(body: &str, files: &[(&str, &str)]) -> Vec<String> {
+    let case = |changed: &str| {
+        let text = |path: &str, text: &str| match path {
+            path if path != changed => text.to_owned(),
+            // It is to stay JSON.
+            "package.json" => format!("{text}\n"),
+            _ => format!("{text}more==1\n"),
+        };
+        let files = files.iter().map(|(path, content)| file(path, &text(path, content)));
+        Case { text: format!("FROM scratch AS first\n{body}"), files: files.collect(), ..case() }
+    };
+    let before = keys(&case("")).dependency;
+    let counts = |path: &&str| keys(&case(path)).dependency != before;
+    files.iter().map(|(path, _)| *path).filter(counts).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_a_script_or_recipe_installs_counts_as_if_it_stood_in_the_run() {
+    let files = [
+        (
+            "Makefile",
+            "REQS = reqs/main.txt\ndeps: tools\n\tpip install -r $(REQS)\ntools:\n\t./bin/setup.sh\nbuild:\n\tcc main.c\n",
+        ),
+        ("bin/install.sh", "#!/bin/sh\nset -e\ncd reqs\npip install -r main.txt\n"),
+        ("bin/pip-install", "#!/bin/sh\nset -e\nexec pip install \"$@\"\n"),
+        ("bin/setup.py", "#!/usr/bin/env python3\nimport subprocess\n"),
+        ("bin/setup.sh", "#!/bin/sh\necho nothing\n"),
+        ("deps.lst", "flask==3\n"),
+        ("package.json", r#"{"scripts": {"deps": "npm ci", "lint": "eslint ."}}"#),
+        ("reqs/lint.txt", "ruff==1\n"),
+        ("reqs/main.txt", "flask==3\n-r more.txt\n"),
+        ("reqs/more.txt", "idna==3\n"),
+        ("src/main.py", "print(1)\n"),
+    ];
+    let main = ["reqs/main.txt", "reqs/more.txt"];
+    let with = |more: &[&'static str]| -> Vec<&'static str> {
+        let mut all: Vec<&'static str> = more.iter().copied().chain(main).collect();
+        all.sort_unstable();
+        all
+    };
+    let table: &[(&str, Vec<&str>)] = &[
+        ("COPY bin /bin\nCOPY reqs reqs\nRUN /bin/install.sh\nCOPY src .", with(&["bin/install.sh"])),
+        ("COPY . .\nRUN ./bin/install.sh", with(&["bin/install.sh"])),
+        ("COPY . .\nRUN sh -eu bin/install.sh", with(&["bin/install.sh"])),
+        ("COPY . .\nRUN [\"bash\", \"bin/install.sh\"]", with(&["bin/install.sh"])),
+        ("COPY . .\nRUN sh -c 'cd bin && . ./install.sh'", with(&["bin/install.sh"])),
+        ("COPY . .\nRUN make deps", with(&["Makefile", "bin/setup.sh"])),
+        ("COPY . .\nRUN make -f Makefile tools deps", with(&["Makefile", "bin/setup.sh"])),
+        ("COPY package.json .\nRUN npm run deps\nCOPY . .", vec!["package.json"]),
+        // The words of the command line and what is mounted for it.
+        (
+            "COPY bin/* /usr/local/bin/\nRUN --mount=src=reqs/,dst=reqs/ pip-install -r reqs/main.txt\nCOPY src /src",
+            with(&["bin/pip-install", "reqs/lint.txt"]),
+        ),
+        (
+            "COPY bin /opt/\nENV PATH=/opt:$PATH\nCOPY . .\nRUN pip-install -r reqs/main.txt",
+            with(&["bin/pip-install"]),
+        ),
+        (
+            "COPY bin bin\nCOPY deps.lst reqs/ ./\nRUN bin/pip-install deps.lst --file=main.txt",
+            with(&["bin/pip-install", "deps.lst"]),
+        ),
+        // Nobody can tell what these do: in front of the code they may install.
+        (
+            "COPY bin bin\nCOPY deps.lst .\nRUN bin/setup.py deps.lst\nCOPY . .",
+            vec!["bin/setup.py", "deps.lst"],
+        ),
+        (
+            "COPY bin bin\nCOPY deps.lst .\nRUN python bin/setup.py deps.lst\nCOPY . .",
+            vec!["bin/setup.py", "deps.lst"],
+        ),
+        ("COPY Makefile deps.lst ./\nRUN make of-more\nCOPY . .", vec!["Makefile", "deps.lst"]),
+        ("RUN --mount=type=cache,target=/c --mount=src=deps.lst,dst=d fetch d\nCOPY . .", vec!["deps.lst"]),
+        // These are the build itself, or install nothing.
+        ("RUN apk add x\nCOPY . .\nRUN make of-more", vec![]),
+        ("RUN apk add x\nCOPY . .\nRUN --mount=type=cache,target=/c make build", vec![]),
+        ("RUN apk add x\nCOPY package.json src ./\nRUN npm run lint", vec![]),
+        ("RUN apk add x\nCOPY bin bin\nRUN bin/setup.sh", vec![]),
+        ("RUN --mount=target=. pip install -r reqs/main.txt", with(&[])),
+    ];
+    let wrong = table.iter().filter_map(|(body, expected)| {
+        let found = files_that_count(body, &files);
+        (found != *expected).then(|| format!("{body}\n  {found:?}\n  {expected:?}\n"))
+    });
+    assert_eq!(wrong.collect::<String>(), "");
+}

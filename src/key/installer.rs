@@ -1,0 +1,130 @@
+//! Whether a RUN installs dependencies, by itself or through a script or recipe of the project, and what it reads for that.
+//!
+//! ```text
+//!  RUN ─▶ commands ─▶ a known installer: it installs
+//!              └────▶ script, Makefile, package.json ─▶ in the context? ─▶ its commands, and so on
+//! ```
+//!
+//! A RUN of which this cannot be decided, since it runs a script that nobody
+//! here can read, or has a cache mount, counts as installing as long as the
+//! whole context has not been copied: then it can hardly be the build itself.
+
+use std::collections::BTreeSet;
+
+use super::project::Project;
+use crate::dockerfile::{InstructionKind, MountKind, ResolvedInstruction, ResolvedStage, Run, RunCommand};
+use crate::requirements::{self, FILE_VARIABLES, FileUse, Found, Language, Named, Script};
+
+/// Scripts that one RUN runs, at most, through others.
+const MOST_SCRIPTS: usize = 64;
+/// Where programs are looked for beside what `PATH` says.
+const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// What is known of a RUN.
+#[derive(Debug, Default)]
+pub(super) struct Installation {
+    /// It counts as installing dependencies.
+    pub(super) installs: bool,
+    /// What it names, and what the scripts name that it runs.
+    pub(super) named: Vec<Named>,
+    /// The context's files that belong to it as they are: scripts that it runs, and what it mounts for them.
+    pub(super) files: BTreeSet<String>,
+}
+
+impl Installation {
+    /// Reads the RUN at `number` of a stage; nothing of any other instruction.
+    pub(super) fn of(project: &Project<'_>, stage: &ResolvedStage, number: usize) -> Self {
+        let at = &stage.instructions[number];
+        let InstructionKind::Run(run) = &at.instruction.kind else { return Self::default() };
+        let mut found = Self { installs: installs(run), named: vec![named_by(at, run)], ..Self::default() };
+        let is_installer = found.installs;
+        let is_certain = found.read_scripts(project, stage, number);
+        let has_cache = run.mounts.iter().any(|mount| mount.kind() == Some(MountKind::Cache));
+        if !found.installs && (!is_certain || has_cache) {
+            let mut visible = project.visible(stage, number).into_iter();
+            found.installs = !visible.any(|source| source.path.is_empty());
+        }
+        if found.installs && !(is_installer && found.files.is_empty()) {
+            for source in &at.context {
+                found.files.extend(project.below(&source.path).map(str::to_owned));
+            }
+            for named in &mut found.named {
+                let sight = project.seen_by(stage, number, named);
+                let is_file = |word: &&String| !sight.placed_files(word).is_empty();
+                let words = named.words.iter().filter(is_file);
+                let both = |word: &String| [FileUse::requirements(word), FileUse::verbatim(word)];
+                let uses: Vec<FileUse> = words.flat_map(both).collect();
+                named.uses.extend(uses);
+            }
+        }
+        found
+    }
+
+    /// Reads the scripts that the RUN runs; answers whether all could be.
+    fn read_scripts(&mut self, project: &Project<'_>, stage: &ResolvedStage, number: usize) -> bool {
+        let at = &stage.instructions[number];
+        let (mut is_certain, mut seen, mut next) = (true, Vec::new(), 0);
+        while next < self.named.len() {
+            for script in self.named[next].scripts.clone() {
+                if seen.contains(&script) {
+                    continue;
+                }
+                if seen.len() == MOST_SCRIPTS {
+                    return false;
+                }
+                let sight = project.seen_by(stage, number, &self.named[next]);
+                let found: Vec<Found> =
+                    paths(at, &script).iter().flat_map(|path| sight.placed_files(path)).collect();
+                is_certain &= !found.is_empty() || script.language == Language::Program;
+                for Found { path, content, .. } in found {
+                    self.files.insert(path);
+                    let text = String::from_utf8(content).ok();
+                    let Some(commands) = text.and_then(|text| script.commands(&text)) else {
+                        is_certain = false;
+                        continue;
+                    };
+                    let (named, installs) = requirements::read_script(&commands, &script.directory);
+                    self.installs |= installs;
+                    self.named.push(named);
+                }
+                seen.push(script);
+            }
+            next += 1;
+        }
+        is_certain
+    }
+}
+
+/// The paths at which a script may be.
+fn paths(at: &ResolvedInstruction, script: &Script) -> Vec<String> {
+    if script.language != Language::Program {
+        return script.paths.clone();
+    }
+    let own = at.scope.get("PATH").unwrap_or_default();
+    let directories = own.split(':').filter(|directory| directory.starts_with('/')).chain(PATH);
+    directories
+        .flat_map(|directory| script.paths.iter().map(move |name| format!("{directory}/{name}")))
+        .collect()
+}
+
+fn installs(run: &Run) -> bool {
+    match (&run.command, run.script()) {
+        (RunCommand::Exec(argv), _) => requirements::installs_argv(argv),
+        (RunCommand::Shell(_), script) => script.is_some_and(|script| requirements::installs(&script)),
+    }
+}
+
+/// What one RUN names, on its command line or in its environment.
+fn named_by(at: &ResolvedInstruction, run: &Run) -> Named {
+    let mut named = match &run.command {
+        RunCommand::Exec(argv) => requirements::named_by_argv(argv),
+        RunCommand::Shell(_) => requirements::named_by(&run.script().unwrap_or_default()),
+    };
+    if installs(run) {
+        for (variable, format) in FILE_VARIABLES {
+            let paths = at.scope.get(variable).is_some().then(|| format!("${{{variable}}}"));
+            named.uses.extend(paths.map(|path| FileUse { path, format, directory: String::new() }));
+        }
+    }
+    named
+}

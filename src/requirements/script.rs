@@ -1,0 +1,343 @@
+//! Scripts and recipes that a command runs: where they may be, and which commands they hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::join;
+
+/// Something that a command runs and the project may hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// The paths at which it may be, relative as those of a [`super::FileUse`]; of a program its name alone.
+    pub paths: Vec<String>,
+    /// How it is read.
+    pub language: Language,
+    /// Where it runs.
+    pub directory: String,
+}
+
+/// How a script is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Language {
+    /// A program that is looked for in `PATH`; read as its first line says.
+    Program,
+    /// A file that is run; read as its first line says.
+    File,
+    /// A shell script, whatever its first line says.
+    Shell,
+    /// A Makefile or justfile, for these targets.
+    Recipes(Vec<String>),
+    /// A Taskfile.
+    Tasks,
+    /// The scripts of these names in a `package.json`.
+    Package(Vec<String>),
+}
+
+/// Runs of make may be nested in one file; deeper ones are not followed.
+const DEEPEST: usize = 32;
+
+impl Script {
+    pub(super) fn program(word: &str, directory: &str) -> Self {
+        let (language, path) = if word.contains('/') {
+            (Language::File, join(directory, word))
+        } else {
+            (Language::Program, word.to_owned())
+        };
+        Self { paths: vec![path], language, directory: directory.to_owned() }
+    }
+
+    pub(super) fn shell(path: &str, directory: &str) -> Self {
+        Self {
+            paths: vec![join(directory, path)],
+            language: Language::Shell,
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// What a run of a recipe program such as make reads; `None` if `program` is not one or names nothing to run.
+    pub(super) fn recipes(program: &str, arguments: &[String], directory: &str) -> Option<Self> {
+        let valued: &[&str] = match program {
+            "make" | "gmake" => &["-f", "--file", "--makefile", "-C", "--directory", "-j", "-o", "-W", "-I"],
+            "just" => &["-f", "--justfile", "-d", "--working-directory", "--set"],
+            "task" | "go-task" => &["-t", "--taskfile", "-d", "--dir"],
+            "npm" | "pnpm" | "yarn" | "bun" => &["--prefix", "-C", "--dir", "--cwd", "-w", "--workspace"],
+            _ => return None,
+        };
+        let (mut words, mut files, mut inside) = (Vec::new(), Vec::new(), directory.to_owned());
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            if argument == "--" && !matches!(program, "make" | "gmake") {
+                break;
+            }
+            if !argument.starts_with('-') {
+                words.push(argument.as_str());
+                continue;
+            }
+            let (name, value) = match argument.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None if valued.contains(&argument.as_str()) => {
+                    // How many jobs there are need not be said.
+                    (
+                        argument.as_str(),
+                        if argument == "-j" { None } else { arguments.next().map(String::as_str) },
+                    )
+                }
+                None => (argument.as_str(), None),
+            };
+            let Some(value) = value else { continue };
+            match name {
+                "-f" | "--file" | "--makefile" | "--justfile" | "-t" | "--taskfile" => files.push(value),
+                "-C" | "--directory" | "-d" | "--working-directory" | "--dir" | "--prefix" | "--cwd" => {
+                    inside = join(&inside, value);
+                }
+                _ => {}
+            }
+        }
+        // Variables of make, and the number of jobs.
+        let mut targets: Vec<String> = (words.iter())
+            .filter(|word| !word.contains('=') && !word.bytes().all(|byte| byte.is_ascii_digit()))
+            .map(|word| (*word).to_owned())
+            .collect();
+        let (language, names): (_, &[&str]) = match program {
+            "make" | "gmake" => (Language::Recipes(targets), &["GNUmakefile", "makefile", "Makefile"]),
+            "just" => (Language::Recipes(targets), &["justfile", "Justfile", ".justfile"]),
+            "task" | "go-task" => (Language::Tasks, &["Taskfile.yml", "Taskfile.yaml", "taskfile.yml"]),
+            _ => {
+                let first = targets.first()?.as_str();
+                match first {
+                    "run" | "run-script" => drop(targets.remove(0)),
+                    "start" | "test" | "stop" | "restart" => {}
+                    _ => return None,
+                }
+                targets.truncate(1);
+                (Language::Package(targets), &["package.json"])
+            }
+        };
+        let names = if files.is_empty() { names.to_vec() } else { files };
+        let paths = names.into_iter().map(|name| join(&inside, name)).collect();
+        Some(Self { paths, language, directory: inside })
+    }
+
+    /// The commands that it runs, as a shell script; `None` where they cannot be known.
+    pub fn commands(&self, text: &str) -> Option<String> {
+        match &self.language {
+            Language::Shell => Some(text.to_owned()),
+            Language::File | Language::Program => {
+                let first = text.lines().next().unwrap_or_default();
+                let interpreter = first.strip_prefix("#!").unwrap_or("sh").trim();
+                let is_shell = interpreter
+                    .split(['/', ' '])
+                    .any(|word| matches!(word, "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh"));
+                is_shell.then(|| text.to_owned())
+            }
+            Language::Recipes(targets) => recipes(text, targets),
+            Language::Tasks => Some(tasks(text)),
+            Language::Package(names) => package(text, names),
+        }
+    }
+}
+
+/// The commands of targets and of what they need; without targets, of the first one.
+fn recipes(text: &str, targets: &[String]) -> Option<String> {
+    let text = text.replace("\\\r\n", " ").replace("\\\n", " ");
+    let mut variables: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut rules: BTreeMap<String, (Vec<String>, Vec<&str>)> = BTreeMap::new();
+    let (mut current, mut first): (Vec<String>, Option<String>) = (Vec::new(), None);
+    for line in text.lines() {
+        if line.starts_with(['\t', ' ']) {
+            for name in &current {
+                if let Some((_, commands)) = rules.get_mut(name) {
+                    commands.push(line.trim());
+                }
+            }
+            continue;
+        }
+        let line = line.split(" #").next().unwrap_or_default();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some((name, value)) = assignment(line) {
+            variables.insert(name, value);
+            continue;
+        }
+        let Some((names, needs)) = line.split_once(':') else {
+            current.clear();
+            continue;
+        };
+        let (needs, inline) = needs.split_once(';').unwrap_or((needs, ""));
+        let names: Vec<String> = expanded(names, &variables)
+            .split_whitespace()
+            .map(|name| name.trim_start_matches('@').to_owned())
+            .collect();
+        let needs = expanded(needs.trim_start_matches(':'), &variables);
+        for name in &names {
+            let rule = rules.entry(name.clone()).or_default();
+            rule.0.extend(
+                needs.split_whitespace().filter(|need| !matches!(*need, "|" | "&&")).map(str::to_owned),
+            );
+            rule.1.extend((!inline.trim().is_empty()).then(|| inline.trim()));
+        }
+        if first.is_none() {
+            first = names.first().filter(|name| !name.starts_with('.')).cloned();
+        }
+        current = names;
+    }
+    let mut open: Vec<String> = if targets.is_empty() { vec![first?] } else { targets.to_vec() };
+    let mut script = String::new();
+    let mut seen = BTreeSet::new();
+    let asked: BTreeSet<String> = open.iter().cloned().collect();
+    while let Some(target) = open.pop() {
+        if !seen.insert(target.clone()) || seen.len() > DEEPEST * DEEPEST {
+            continue;
+        }
+        let Some((needs, commands)) = rules.get(&target) else {
+            // What a target needs may be a file; what is asked for has to be known.
+            if asked.contains(&target) {
+                return None;
+            }
+            continue;
+        };
+        open.extend(needs.iter().cloned());
+        for command in commands {
+            let command = expanded(command.trim_start_matches(['@', '-', '+']), &variables);
+            if command.contains("$(") || command.contains("{{") && command.starts_with("{{") {
+                return None;
+            }
+            script.push_str(&command.replace("$$", "$"));
+            script.push('\n');
+        }
+    }
+    Some(script)
+}
+
+/// `NAME = value`, with any of the operators.
+fn assignment(line: &str) -> Option<(&str, &str)> {
+    let line = line.strip_prefix("export ").unwrap_or(line);
+    let (name, value) = line.split_once('=')?;
+    let name = name.trim_end_matches([':', '?', '+', '!']).trim();
+    let is_name = !name.is_empty() && !name.contains([' ', ':', '$', '(']);
+    is_name.then(|| (name, value.trim().trim_matches(['"', '\''])))
+}
+
+/// A text with the variables of a Makefile replaced; make itself is called by its name.
+fn expanded(text: &str, variables: &BTreeMap<&str, &str>) -> String {
+    let mut text = text.replace("$(MAKE)", "make").replace("${MAKE}", "make").replace("$@", "");
+    for _ in 0..4 {
+        let before = text.clone();
+        for (name, value) in variables {
+            for reference in [format!("$({name})"), format!("${{{name}}}"), format!("{{{{{name}}}}}")] {
+                if text.contains(&reference) && text.len() < 1 << 16 {
+                    text = text.replace(&reference, value);
+                }
+            }
+        }
+        if text == before {
+            break;
+        }
+    }
+    text
+}
+
+/// All commands of a Taskfile, whatever their task.
+fn tasks(text: &str) -> String {
+    let command = |line: &str| {
+        let item = line.trim().strip_prefix("- ");
+        let text = item.unwrap_or(line.trim());
+        let (key, value) = text.split_once(':').unwrap_or(("", text));
+        let is_key =
+            !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        match key {
+            "cmd" | "sh" => Some(value.trim().to_owned()),
+            _ if is_key || text.starts_with('#') => None,
+            _ => Some(text.to_owned()),
+        }
+    };
+    text.lines().filter_map(command).collect::<Vec<_>>().join("\n")
+}
+
+/// The scripts of these names, with what runs before and after them.
+fn package(text: &str, names: &[String]) -> Option<String> {
+    let package: serde_json::Value = serde_json::from_str(text).ok()?;
+    let scripts = package.get("scripts")?.as_object()?;
+    let mut found = Vec::new();
+    for name in names {
+        found.push(scripts.get(name)?.as_str()?);
+        let around =
+            ["pre", "post"].into_iter().filter_map(|when| scripts.get(&format!("{when}{name}"))?.as_str());
+        found.extend(around);
+    }
+    Some(found.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_of_a_script_are_those_of_what_is_asked_for() {
+        let make = "PIP ?= pip\nREQS = -r a.txt \\\n  -r b.txt\n.PHONY: deps build\n\nall: build\n\n\
+                    deps: venv\n\t@$(PIP) install $(REQS)\n\t-$(MAKE) tools\n\nvenv: ; python -m venv v\n\
+                    build: main.c\n\tcc -o $$OUT main.c\ninclude more.mk\nodd:\n\t$(shell date)\n";
+        let just = "pip := 'pip3'\n\ndefault: deps\n\ndeps level='1': tools\n    {{pip}} install -r a.txt\n\n@tools:\n    uv sync\n";
+        let task =
+            "version: '3'\ntasks:\n  deps:\n    cmds:\n      - pip install -r a.txt\n      - cmd: uv sync\n";
+        let package = r#"{"scripts": {"build": "webpack", "prebuild": "npm ci", "lint": "eslint"}}"#;
+        let recipes =
+            |targets: &[&str]| Language::Recipes(targets.iter().map(|target| (*target).to_owned()).collect());
+        let scripts =
+            |names: &[&str]| Language::Package(names.iter().map(|name| (*name).to_owned()).collect());
+        for (language, text, expected) in [
+            (Language::File, "#!/bin/sh\npip install x", Some("#!/bin/sh\npip install x")),
+            (Language::File, "#!/usr/bin/env bash\nx", Some("#!/usr/bin/env bash\nx")),
+            (Language::File, "pip install x", Some("pip install x")),
+            (Language::Program, "#!/usr/bin/env python3\nimport pip", None),
+            (Language::Shell, "#!/usr/bin/python\nx", Some("#!/usr/bin/python\nx")),
+            (
+                recipes(&["deps"]),
+                make,
+                Some("pip install -r a.txt    -r b.txt\nmake tools\npython -m venv v\n"),
+            ),
+            (recipes(&["build"]), make, Some("cc -o $OUT main.c\n")),
+            (recipes(&[]), make, Some("cc -o $OUT main.c\n")),
+            (recipes(&["of-more"]), make, None),
+            (recipes(&["odd"]), make, None),
+            (recipes(&[]), "", None),
+            (recipes(&["deps"]), just, Some("pip3 install -r a.txt\nuv sync\n")),
+            (recipes(&[]), just, Some("pip3 install -r a.txt\nuv sync\n")),
+            (Language::Tasks, task, Some("pip install -r a.txt\nuv sync")),
+            (scripts(&["build"]), package, Some("webpack\nnpm ci")),
+            (scripts(&["lint"]), package, Some("eslint")),
+            (scripts(&["none"]), package, None),
+        ] {
+            let script = Script { paths: Vec::new(), language, directory: String::new() };
+            assert_eq!(script.commands(text).as_deref(), expected, "{:?} {text}", script.language);
+        }
+    }
+
+    #[test]
+    fn a_command_line_names_the_recipes_that_it_runs() {
+        for (line, expected) in [
+            ("make", "GNUmakefile makefile Makefile"),
+            ("make -C sub deps", "sub/GNUmakefile sub/makefile sub/Makefile: deps"),
+            ("make -j 4 PREFIX=/x deps tools", "GNUmakefile makefile Makefile: deps tools"),
+            ("make --file=a.mk deps", "a.mk: deps"),
+            ("just deps", "justfile Justfile .justfile: deps"),
+            ("task deps", "Taskfile.yml Taskfile.yaml taskfile.yml"),
+            ("npm run deps -- --flag", "package.json: deps"),
+            ("npm --prefix web run deps", "web/package.json: deps"),
+            ("npm test", "package.json: test"),
+            ("npm ci", "-"),
+            ("ls", "-"),
+        ] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let shown = Script::recipes(&words[0], &words[1..], "").map_or("-".to_owned(), |script| {
+                let targets = match script.language {
+                    Language::Recipes(targets) | Language::Package(targets) => targets,
+                    _ => Vec::new(),
+                };
+                let colon = if targets.is_empty() { "" } else { ": " };
+                format!("{}{colon}{}", script.paths.join(" "), targets.join(" "))
+            });
+            assert_eq!(shown, expected, "{line}");
+        }
+    }
+}
