@@ -48,9 +48,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
         return Ok(());
     }
     let Some((root, mut walked)) = opened else {
-        job.report.outcome = DirOutcome::Refused;
-        job.report.reason = Some(Shrunk::Missing.to_string());
-        job.printer.warn(&format!("{} is not saved: {}", job.path(), Shrunk::Missing));
+        not_saved(job, &Shrunk::Missing.to_string(), "");
         return Ok(());
     };
     let unreadable = walked.left_out.iter().find(|left_out| !matches!(left_out.reason, Reason::Kind(_)));
@@ -61,9 +59,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
     let trimmed = leave_out(settings, job, &root, &mut walked);
     if trimmed && walked.bytes() == 0 {
         let reason = "it is larger than --max-size, and no part of it can be left out without the rest";
-        job.report.outcome = DirOutcome::Refused;
-        job.report.reason = Some(reason.to_owned());
-        job.printer.warn(&format!("{} is not saved: {reason}", job.path()));
+        not_saved(job, reason, "");
         return Ok(());
     }
     let base = base(job, found.entry);
@@ -127,10 +123,14 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
 
 /// Tells that good is not replaced by nearly nothing.
 fn refuse(job: &mut Job, shrunk: &Shrunk) {
-    job.report.outcome = DirOutcome::Refused;
-    job.report.reason = Some(shrunk.to_string());
     let hint = if *shrunk == Shrunk::Missing { "" } else { "; --allow-shrink saves it all the same" };
-    job.printer.warn(&format!("{} is not saved: {shrunk}{hint}", job.path()));
+    not_saved(job, &shrunk.to_string(), hint);
+}
+
+fn not_saved(job: &mut Job, reason: &str, hint: &str) {
+    job.report.outcome = DirOutcome::Refused;
+    job.report.reason = Some(reason.to_owned());
+    job.printer.warn(&format!("{} is not saved: {reason}{hint}", job.path()));
 }
 
 /// Warns that something could not be read that the rest may be of no use without.
