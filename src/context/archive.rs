@@ -5,6 +5,7 @@
 //! with one path wins, as it does in tar.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
@@ -102,9 +103,10 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
     let mut found = None;
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let path = clean(&entry.path()?);
+        let path = clean(&entry.path()?)?;
         let mode = entry.header().mode()? & 0o7777;
-        let link = entry.link_name()?.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let link = entry.link_name()?.map(|name| text(name.as_os_str()).map(str::to_owned));
+        let link = link.transpose()?.unwrap_or_default();
         let (kind, digest) = match entry.header().entry_type() {
             EntryType::Directory => (FileKind::Directory, Digest::of(b"")),
             EntryType::Symlink => (FileKind::Symlink, Digest::of(link.as_bytes())),
@@ -112,7 +114,7 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
             EntryType::Char => (FileKind::CharDevice, device(&entry)?),
             EntryType::Block => (FileKind::BlockDevice, device(&entry)?),
             EntryType::Link => {
-                let first = clean(Path::new(&link));
+                let first = clean(Path::new(&link))?;
                 // A further name is the very file that it names, which comes before it.
                 if let Some(first) = files.get(&first).cloned() {
                     files.insert(path.clone(), FileDigest { path, ..first });
@@ -170,12 +172,20 @@ fn device(entry: &tar::Entry<'_, impl Read>) -> io::Result<Digest> {
     Ok(Digest::of(format!("{}:{}", number(major), number(minor)).as_bytes()))
 }
 
-fn clean(path: &Path) -> String {
+fn clean(path: &Path) -> io::Result<String> {
     let normal = path.components().filter_map(|component| match component {
-        Component::Normal(name) => Some(name.to_string_lossy()),
+        Component::Normal(name) => Some(text(name)),
         _ => None,
     });
-    normal.collect::<Vec<_>>().join("/")
+    Ok(normal.collect::<io::Result<Vec<_>>>()?.join("/"))
+}
+
+/// A name as text. Names that are not must not be taken for each other.
+fn text(name: &OsStr) -> io::Result<&str> {
+    let error = || {
+        io::Error::new(io::ErrorKind::InvalidData, format!("the name {} in it is not UTF-8", name.display()))
+    };
+    name.to_str().ok_or_else(error)
 }
 
 #[cfg(test)]
@@ -209,6 +219,25 @@ mod tests {
         for archive in [tar, gzip] {
             let read = read(archive.as_slice(), "Dockerfile").unwrap().unwrap();
             assert_eq!(read.wanted.as_deref(), Some(&b"FROM scratch\n"[..]));
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_are_not_taken_for_each_other() {
+        for (path, kind, link) in
+            [(&b"caf\xe9"[..], EntryType::Regular, &b""[..]), (b"link", EntryType::Symlink, b"caf\xe9")]
+        {
+            let mut header = tar::Header::new_gnu();
+            header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path);
+            header.as_gnu_mut().unwrap().linkname[..link.len()].copy_from_slice(link);
+            header.set_entry_type(kind);
+            header.set_size(0);
+            header.set_mode(0o644);
+            header.set_cksum();
+            let mut builder = tar::Builder::new(Vec::new());
+            builder.append(&header, &b""[..]).unwrap();
+            let error = read(builder.into_inner().unwrap().as_slice(), "").unwrap_err();
+            assert!(error.to_string().contains("is not UTF-8"), "{error}");
         }
     }
 

@@ -54,7 +54,14 @@ impl DirSettings {
         let family = match &args.name {
             Some(name) if name.is_empty() => return Err(SettingsError::flag("name", "it is empty")),
             Some(name) => name.clone(),
-            None => clean_path(&args.path.to_string_lossy()),
+            None => match args.path.to_str() {
+                Some(path) => clean_path(path),
+                // Another path may look the same.
+                None => {
+                    let reason = format!("the path {} is not UTF-8: give it a name", args.path.display());
+                    return Err(SettingsError::flag("name", reason));
+                }
+            },
         };
         Ok(Self {
             path: args.path.clone(),

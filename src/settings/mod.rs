@@ -30,6 +30,7 @@ mod store;
 mod tiers;
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,17 +59,27 @@ const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d
 
 /// The environment, captured once.
 #[derive(Debug, Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    values: BTreeMap<String, String>,
+    /// The values that are not UTF-8, byte for byte.
+    bytes: BTreeMap<String, Vec<u8>>,
+}
 
 impl Environment {
     /// Captures this process's environment; values that are not UTF-8 are taken as far as they are. Without HOME the user's
     /// home is looked up.
     pub fn of_process() -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
-        let mut environment =
-            Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect());
+        let mut environment = Self::default();
+        for (name, value) in std::env::vars_os() {
+            let name = text(name);
+            if value.to_str().is_none() {
+                environment.bytes.insert(name.clone(), value.as_bytes().to_vec());
+            }
+            environment.values.insert(name, text(value));
+        }
         if environment.get(env_vars::HOME).is_none() {
-            environment.0.insert(env_vars::HOME.to_owned(), text(home::of_user().into()));
+            environment.values.insert(env_vars::HOME.to_owned(), text(home::of_user().into()));
         }
         environment
     }
@@ -80,17 +91,34 @@ impl Environment {
 
     /// The value of `name`, empty or not.
     pub fn raw(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// The value of `name`, byte for byte.
+    fn bytes(&self, name: &str) -> Option<&[u8]> {
+        self.bytes.get(name).map(Vec::as_slice).or_else(|| self.raw(name).map(str::as_bytes))
+    }
+
+    /// The value of `name`, which is to be handed on as text.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is not UTF-8.
+    fn text(&self, name: &str) -> Result<Option<&str>, String> {
+        if self.bytes.contains_key(name) {
+            return Err(format!("the value of {name} in the environment is not UTF-8"));
+        }
+        Ok(self.raw(name))
     }
 
     /// The names of all variables.
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.values.keys().map(String::as_str)
     }
 
     /// The variables that begin like this and are empty.
     pub fn empty(&self, start: &str) -> Vec<&str> {
-        let empty = self.0.iter().filter(|(name, value)| name.starts_with(start) && value.is_empty());
+        let empty = self.values.iter().filter(|(name, value)| name.starts_with(start) && value.is_empty());
         empty.map(|(name, _)| name.as_str()).collect()
     }
 
@@ -117,7 +145,7 @@ impl Environment {
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<T: IntoIterator<Item = (String, String)>>(variables: T) -> Self {
-        Self(variables.into_iter().collect())
+        Self { values: variables.into_iter().collect(), bytes: BTreeMap::new() }
     }
 }
 

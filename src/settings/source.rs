@@ -109,7 +109,8 @@ impl SourceSettings {
                 }
                 Some((name, value)) => drop(build_args.insert(name.to_owned(), value.to_owned())),
                 None => {
-                    if let Some(value) = environment.raw(arg) {
+                    let value = environment.text(arg);
+                    if let Some(value) = value.map_err(|reason| SettingsError::flag("build-arg", reason))? {
                         build_args.insert(arg.clone(), value.to_owned());
                     }
                 }
@@ -267,7 +268,7 @@ fn secrets(
         });
         let source = if let Some(variable) = variable {
             // A variable that is not set is an empty secret, as with Docker's client.
-            SecretSource::Value(environment.raw(&variable).unwrap_or_default().as_bytes().to_vec())
+            SecretSource::Value(environment.bytes(&variable).unwrap_or_default().to_vec())
         } else {
             let path = PathBuf::from(src.unwrap_or_else(|| id.clone()));
             if !path.is_file() {

@@ -245,11 +245,13 @@ impl Request {
         if text.is_empty() || text.starts_with('=') {
             return Err(format!("`{text}` has no name"));
         }
-        match (text.contains('='), self.environment.raw(text)) {
-            (true, _) => self.push("Env", text.into()),
-            (false, Some(value)) => self.push("Env", format!("{text}={value}").into()),
+        if text.contains('=') {
+            return self.push("Env", text.into());
+        }
+        match self.environment.text(text)? {
+            Some(value) => self.push("Env", format!("{text}={value}").into()),
             // As docker run does.
-            (false, None) => Ok(()),
+            None => Ok(()),
         }
     }
 
