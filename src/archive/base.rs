@@ -2,6 +2,8 @@
 
 use std::io;
 
+use humansize::{DECIMAL, format_size};
+
 use super::index::Index;
 use super::listing::{FileData, Listing, NodeKind};
 use super::validate::{Fault, LARGEST_LISTING, Limits, Refused};
@@ -85,7 +87,7 @@ pub enum Shrunk {
     #[error("it is empty")]
     Empty,
     /// It has far fewer bytes than before.
-    #[error("it has {now} bytes, and the last entry {before}")]
+    #[error("it has {}, and the last entry {}", format_size(*now, DECIMAL), format_size(*before, DECIMAL))]
     Smaller {
         /// Bytes of its files.
         now: u64,

@@ -32,6 +32,8 @@ pub enum CacheCommand {
     Evict(EvictArgs),
     /// Read everything again and say what is damaged
     Verify(VerifyArgs),
+    /// Send what the remote store lacks of what is here, after an outage or before it is first used
+    Push(PushArgs),
     /// Write entries to one file, for a machine that shares no store
     Export(ExportArgs),
     /// Take over the entries of a file that export wrote
@@ -112,6 +114,14 @@ pub struct VerifyArgs {
     /// Where to look.
     #[command(flatten)]
     pub read: ReadArgs,
+}
+
+/// `larder cache push`.
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 /// `larder cache export`.

@@ -53,7 +53,7 @@ pub struct DirSaveArgs {
     /// The directory and its key.
     #[command(flatten)]
     pub key: DirKeyArgs,
-    /// Leave out what was used longest ago and can go alone until the rest has this size, e.g. 500MB or 2GiB
+    /// Leave out what was used longest ago and can go alone until the rest has this size, e.g. 500MB or 2GB
     #[arg(long, value_name = "SIZE")]
     pub max_size: Option<String>,
     /// Save the directory even if it is empty or much smaller than what was saved last

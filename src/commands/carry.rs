@@ -10,7 +10,7 @@ use self::record::{amount, names, passed, record};
 use self::seen::Seen;
 use super::build::{VisitedBuild, engine};
 use super::error::{CommandError, chain};
-use super::store::{is_news, keep_within, open};
+use super::store::{is_news, keep_within, open, send_unsent};
 use crate::archive::UnlistedError;
 use crate::buildkit::Client;
 use crate::courier::protocol::{Notes as Remarks, Owner};
@@ -216,6 +216,9 @@ impl<'a> Carrier<'a> {
             self.report.mounts.push(record);
         }
         self.remember(&seen).await;
+        for fault in send_unsent(&self.store, self.printer) {
+            self.fault(&fault);
+        }
         if has_grown {
             for fault in keep_within(&self.store, self.settings.store.limits, self.printer) {
                 self.fault(&fault);

@@ -5,6 +5,7 @@ use super::{print_json, print_text};
 use crate::cli::{Format, StatsArgs};
 use crate::ledger;
 use crate::output::Printer;
+use crate::output::count;
 use crate::output::stats::Stats;
 use crate::settings::Settings;
 
@@ -12,7 +13,8 @@ pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Re
     let notes = settings.notes();
     let ledger = ledger::read(&notes.ledger_path()).map_err(|error| CommandError::config(&error))?;
     if ledger.unreadable > 0 {
-        printer.warn(&format!("{} lines of the ledger cannot be read and do not count", ledger.unreadable));
+        let unreadable = count(ledger.unreadable, "line of the ledger is", "lines of the ledger are");
+        printer.warn(&format!("{unreadable} not readable and not counted"));
     }
     let bytes = notes.bytes().map_err(|error| CommandError::config(&error))?;
     let last = usize::try_from(args.last).unwrap_or(usize::MAX);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use record::{
     BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, MountRecord, Outcome,
-    Prediction, StepCounts, StepEntry, TierOutcome, TierRecord,
+    Prediction, RemoteRecord, StepCounts, StepEntry, TierOutcome, TierRecord,
 };
 pub use sums::Sums;
 

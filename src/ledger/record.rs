@@ -51,6 +51,9 @@ pub struct BuildRecord {
     /// What leaving its layers in a registry came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_layers: Option<KeptLayersRecord>,
+    /// What was wrong with the store that machines share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteRecord>,
     /// How long it took in all, milliseconds.
     pub millis: u64,
     /// What BuildKit's exporters answered (`containerimage.digest`, …), beside the fields above as docker
@@ -85,6 +88,15 @@ pub struct LanesRecord {
     pub trunk: Vec<String>,
     /// The flag, variable or reference that names it.
     pub trunk_from: String,
+}
+
+/// A remote store that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteRecord {
+    /// Where it is, without credentials.
+    pub place: String,
+    /// What went wrong first.
+    pub fault: String,
 }
 
 /// Counts of RUN, COPY and ADD steps.
@@ -261,6 +273,7 @@ impl BuildRecord {
             base: None,
             kept: None,
             kept_layers: None,
+            remote: None,
             millis: 0,
             more: BTreeMap::new(),
             error: None,

@@ -1,11 +1,11 @@
 //! What a save or restore of a directory came to: one line for people, one object for programs.
 
-use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::progress::screen_text;
 use super::summary::duration;
+use super::{count, size};
 
 /// What was to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -111,8 +111,7 @@ impl DirReport {
         let Self { written, unchanged, .. } = self;
         let path = screen_text(&self.path);
         let time = duration(self.millis);
-        let files = if self.files == 1 { "file" } else { "files" };
-        let amount = format!("{} {files}, {}", self.files, format_size(self.bytes, DECIMAL));
+        let amount = format!("{}, {}", count(self.files, "file", "files"), size(self.bytes));
         let entry = self.entry.as_deref().map_or("", |id| &id[..id.len().min(12)]);
         let lane = screen_text(self.lane.as_deref().unwrap_or_default());
         let reason = screen_text(self.reason.as_deref().unwrap_or_default());
@@ -126,7 +125,7 @@ impl DirReport {
                 )
             }
             DirOutcome::Saved => {
-                let added = format_size(self.added_bytes, DECIMAL);
+                let added = size(self.added_bytes);
                 format!(
                     "saved {path}: {amount} ({written} read, {unchanged} unchanged, {added} added to the cache) as \
                      {entry} (lane {lane}) in {time}\n"

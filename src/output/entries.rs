@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
 
-use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::progress::screen_text;
+use super::size;
 use crate::digest::Digest;
 use crate::store::{Census, EntryKind, KeyInput, Lane, Listed, RunFlags};
 
@@ -83,7 +83,6 @@ impl<'a> Row<'a> {
         line("lane", &screen_text(&self.lane.to_string()));
         line("created", &moment(self.created));
         line("last used", &moment(self.last_used));
-        let size = |bytes| format_size(bytes, DECIMAL);
         let parts = match (self.kind, self.files) {
             (EntryKind::Image, 1) => "layer",
             (EntryKind::Image, _) => "layers",

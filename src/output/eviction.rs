@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::progress::screen_text;
+use super::{count, size};
 use crate::store::{Cause, EntryKind, Evicted, Lane, Swept};
 
 /// What went, or would go; serializes to the commands' JSON.
@@ -78,13 +78,13 @@ impl<'a> Eviction<'a> {
             );
         }
         let (verb, what) = if self.dry_run { ("would free", "would go") } else { ("freed", "went") };
-        let entries = |count| if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
+        let entries = |number: usize| count(number, "entry", "entries");
         let (gone, kept) = (entries(self.evicted.len()), entries(self.kept_entries));
         let _ = writeln!(
             text,
             "{gone} {what}, {verb} {}; {kept} left, {}",
-            format_size(self.freed_bytes, DECIMAL),
-            format_size(self.kept_bytes, DECIMAL)
+            size(self.freed_bytes),
+            size(self.kept_bytes)
         );
         text
     }

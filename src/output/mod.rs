@@ -1,5 +1,6 @@
 //! What larder shows: the printer, progress, and renderings for people and programs.
 
+mod amounts;
 pub mod changes;
 pub mod dir;
 pub mod entries;
@@ -15,5 +16,6 @@ pub mod transfer;
 pub mod usage;
 pub mod verification;
 
+pub use amounts::{count, size};
 pub use prefixed::Prefixed;
 pub use printer::{Printer, terminal_size};

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -10,6 +9,7 @@ use super::dir::FaultRecord;
 use super::progress::screen_text;
 use super::summary::duration;
 use super::table::{self, Align};
+use super::{count, size};
 
 /// Digits of an id that are shown.
 const SHORT: usize = 12;
@@ -135,7 +135,8 @@ impl MountsReport {
         for mount in &self.mounts {
             let _ = writeln!(text, "{}", mount.line(self.action));
         }
-        let _ = writeln!(text, "{} in {}", plural(self.mounts.len(), "mount"), duration(self.millis));
+        let _ =
+            writeln!(text, "{} in {}", count(self.mounts.len(), "mount", "mounts"), duration(self.millis));
         text
     }
 
@@ -152,7 +153,7 @@ impl MountsReport {
         let row = |mount: &MountRecord| {
             let lines: Vec<String> = mount.lines.iter().map(ToString::to_string).collect();
             let (kept, files) = match mount.entry {
-                Some(_) => (format_size(mount.kept.bytes, DECIMAL), mount.kept.files.to_string()),
+                Some(_) => (size(mount.kept.bytes), mount.kept.files.to_string()),
                 None => ("-".to_owned(), "-".to_owned()),
             };
             [
@@ -220,7 +221,7 @@ impl MountRecord {
             (MountOutcome::Miss, MountAction::Save) => format!("did not save {name}: {reason}"),
             (MountOutcome::Miss, _) => format!("no hit for {name}: {reason}"),
             (MountOutcome::Saved, _) => {
-                let added = format_size(self.added_bytes, DECIMAL);
+                let added = size(self.added_bytes);
                 format!(
                     "saved {name}: {kept} ({added} added to the cache) as {short} (lane {lane}){}",
                     self.use_of_it()
@@ -243,8 +244,13 @@ impl MountRecord {
         if let (Some(used), Some(added)) = (self.packages_used, self.packages_added)
             && used.files > 0
         {
-            let (all, bytes) = (used.files + added.files, format_size(used.bytes, DECIMAL));
-            let _ = write!(text, "; {} of {all} packages from the cache, {bytes} not downloaded", used.files);
+            let (all, bytes) = (used.files + added.files, size(used.bytes));
+            let _ = write!(
+                text,
+                "; {} of {} from the cache, {bytes} not downloaded",
+                used.files,
+                count(all, "package", "packages")
+            );
         }
         let mut tell = |what: &str, amount_of: Option<Amount>| {
             if let Some(of) = amount_of.filter(|of| of.files > 0) {
@@ -259,13 +265,5 @@ impl MountRecord {
 }
 
 fn amount(of: Amount) -> String {
-    format!(
-        "{}, {}",
-        plural(usize::try_from(of.files).unwrap_or(usize::MAX), "file"),
-        format_size(of.bytes, DECIMAL)
-    )
-}
-
-fn plural(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    format!("{}, {}", count(of.files, "file", "files"), size(of.bytes))
 }

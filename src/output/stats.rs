@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use humansize::{DECIMAL, format_size};
 use serde::Serialize;
 
 use super::summary::duration;
 use super::table::{self, Align};
+use super::{count, size};
 use crate::ledger::{BuildRecord, Outcome, Sums};
 
 /// Builds listed one by one in the text.
@@ -42,7 +42,7 @@ impl<'a> Stats<'a> {
     /// The statistics for people, newest build last.
     pub fn text(&self) -> String {
         let Self { cache, sums, builds, .. } = self;
-        let size = format_size(cache.bytes_stored, DECIMAL);
+        let size = size(cache.bytes_stored);
         let mut text = format!("Cache: {size} in {}\n", cache.directory.display());
         if builds.is_empty() {
             text.push_str("No build has been recorded yet\n");
@@ -50,8 +50,11 @@ impl<'a> Stats<'a> {
         }
         let _ = writeln!(
             text,
-            "Builds: {} ({} image hits, {} built, {} failed)",
-            sums.builds, sums.image_hits, sums.built, sums.failed
+            "Builds: {} ({}, {} built, {} failed)",
+            sums.builds,
+            count(sums.image_hits, "image hit", "image hits"),
+            sums.built,
+            sums.failed
         );
         let lines = [
             ("Image hit rate", sums.image_hit_rate.map(percent)),
@@ -65,7 +68,8 @@ impl<'a> Stats<'a> {
         for (label, value) in lines {
             let _ = writeln!(text, "{label}: {}", value.as_deref().unwrap_or("unknown"));
         }
-        let _ = writeln!(text, "Last {} builds:", builds.len().min(LISTED));
+        let listed = builds.len().min(LISTED);
+        let _ = writeln!(text, "Last {}:", count(listed, "build", "builds"));
         let columns = [
             ("started", Align::Left),
             ("outcome", Align::Left),

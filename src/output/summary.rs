@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use humansize::{DECIMAL, format_size};
-
 use super::table::{self, Align};
+use super::{count, size};
 use crate::engine::PushProgress;
 use crate::ledger::{
-    BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, Outcome, TierOutcome,
-    millis,
+    BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, Outcome, RemoteRecord,
+    TierOutcome, millis,
 };
 
 /// Renders what a build hit and how long it took, for people.
@@ -25,7 +24,7 @@ pub fn render(record: &BuildRecord) -> String {
             [
                 tier.tier.clone(),
                 outcome.to_owned(),
-                if tier.bytes == 0 { "-".to_owned() } else { format_size(tier.bytes, DECIMAL) },
+                if tier.bytes == 0 { "-".to_owned() } else { size(tier.bytes) },
                 if asked { duration(tier.millis) } else { "-".to_owned() },
                 tier.reason.clone(),
             ]
@@ -47,14 +46,20 @@ pub fn render(record: &BuildRecord) -> String {
         (Outcome::Failed, _) => "failed".to_owned(),
     };
     let steps = match record.outcome {
-        Outcome::ImageHit => format!("none of {} steps had to run", record.steps.total),
-        _ => format!("{} of {} steps cached", record.steps.cached, record.steps.total),
+        Outcome::ImageHit => format!("none of {} had to run", count(record.steps.total, "step", "steps")),
+        _ => format!("{} of {} cached", record.steps.cached, count(record.steps.total, "step", "steps")),
     };
     let _ = writeln!(text, "  {what} in {}, {steps}", duration(record.millis));
     if let Some(lanes) = &record.lanes {
         let LanesRecord { own, own_from, trunk, trunk_from } = lanes;
         let trunk = trunk.join(" or ");
         let _ = writeln!(text, "  lane {own} ({own_from}), trunk {trunk} ({trunk_from})");
+    }
+    if let Some(RemoteRecord { place, fault }) = &record.remote {
+        let _ = writeln!(
+            text,
+            "  {place} failed: {fault}; the next save sends what it lacks, or larder cache push"
+        );
     }
     if let Some(BaseRecord { reference, outcome, millis, .. }) = &record.base {
         let how = match outcome {
@@ -73,12 +78,11 @@ pub fn render(record: &BuildRecord) -> String {
 
 /// Tells what bringing an image into the engine came to.
 pub fn loaded(bytes: u64, elapsed: Duration) -> String {
-    format!("the image was loaded: {} in {}", format_size(bytes, DECIMAL), duration(millis(elapsed)))
+    format!("the image was loaded: {} in {}", size(bytes), duration(millis(elapsed)))
 }
 
 /// Tells where an image is kept.
 pub fn kept(record: &KeptRecord) -> String {
-    let size = |bytes| format_size(bytes, DECIMAL);
     format!(
         "the image is kept as entry {}: {}, {} of them new, in {}\n",
         record.entry,
@@ -90,7 +94,7 @@ pub fn kept(record: &KeptRecord) -> String {
 
 /// Tells of an image that was pulled.
 pub fn pulled(name: &str, bytes: u64, elapsed: Duration) -> String {
-    format!("pulled {name} in {}: {}\n", duration(millis(elapsed)), format_size(bytes, DECIMAL))
+    format!("pulled {name} in {}: {}\n", duration(millis(elapsed)), size(bytes))
 }
 
 /// Tells of an image that is called `name` in its registry now, which has all of it.
@@ -102,7 +106,8 @@ pub fn named(name: &str) -> String {
 pub fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> String {
     let PushProgress { sent, present, .. } = progress;
     let seconds = elapsed.as_secs_f64();
-    format!("pushed {name} in {seconds:.1}s: {sent} layers sent, {present} already there\n")
+    let sent = count(sent, "layer", "layers");
+    format!("pushed {name} in {seconds:.1}s: {sent} sent, {present} already there\n")
 }
 
 /// Tells where layers are kept.
@@ -148,6 +153,10 @@ mod tests {
                 trunk: vec!["main".to_owned(), "master".to_owned()],
                 trunk_from: "not known".to_owned(),
             }),
+            remote: Some(RemoteRecord {
+                place: "s3://cache/v1".to_owned(),
+                fault: "it answered 403 Forbidden (AccessDenied: Access Denied)".to_owned(),
+            }),
             steps: StepCounts { total: 4, cached: 3, imported: 0 },
             tiers: vec![
                 tier("engine", TierOutcome::Miss, 2, "no image of this key is known"),
@@ -158,6 +167,7 @@ mod tests {
         };
         insta::assert_snapshot!("a_build", render(&record));
         record.outcome = Outcome::ImageHit;
+        record.remote = None;
         record.steps = StepCounts { total: 4, cached: 4, imported: 0 };
         record.hit_tier = Some("engine".to_owned());
         record.millis = 31;

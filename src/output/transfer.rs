@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use humansize::{DECIMAL, format_size};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Printer;
+use super::size;
 
 /// Nothing is shown of what takes no longer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -56,7 +56,7 @@ impl Transfer {
             }
         } else if elapsed >= PATIENCE && self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
             self.last = Some(Instant::now());
-            let (done, total) = (format_size(done, DECIMAL), format_size(total.max(done), DECIMAL));
+            let (done, total) = (size(done), size(total.max(done)));
             self.printer.note(&format!("{}: {done} of {total}\n", self.what));
         }
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::table::{self, Align};
+use super::{count, size};
 use crate::store::{Census, EntryKind, Lane, Limits};
 
 /// What `larder cache stats` shows; serializes to its JSON.
@@ -98,7 +98,6 @@ impl<'a> Usage<'a> {
 
     /// The usage for people.
     pub fn text(&self) -> String {
-        let size = |bytes| format_size(bytes, DECIMAL);
         let of = |value: String, limit: Option<String>| match limit {
             Some(limit) => format!("{value} / {limit}"),
             None => format!("{value}, no limit"),
@@ -112,9 +111,12 @@ impl<'a> Usage<'a> {
         if let Some(limit) = self.limit_bytes {
             line("Usage", &format!("{:.1}%", share(self.bytes_stored, limit) * 100.0));
         }
-        let saved = 1.0 - share(self.bytes_stored, self.bytes_logical.max(self.bytes_stored).max(1));
-        let before = size(self.bytes_logical);
-        line("Before sharing and compression", &format!("{before} ({:.1}% saved)", saved * 100.0));
+        // Of nothing nothing is saved.
+        if self.bytes_logical > 0 {
+            let saved = 1.0 - share(self.bytes_stored, self.bytes_logical.max(self.bytes_stored));
+            let before = size(self.bytes_logical);
+            line("Before sharing and compression", &format!("{before} ({:.1}% saved)", saved * 100.0));
+        }
         if self.bytes_unused > 0 {
             line("Needed by no entry", &format!("{}; the next eviction removes it", size(self.bytes_unused)));
         }
@@ -123,7 +125,7 @@ impl<'a> Usage<'a> {
             let pulled = last_pull.map_or("never pulled".to_owned(), |last| {
                 format!("last pulled on {}", last.strftime("%Y-%m-%d"))
             });
-            line(repository, &format!("{images} images, {}, {pulled}", size(*bytes)));
+            line(repository, &format!("{}, {}, {pulled}", count(*images, "image", "images"), size(*bytes)));
         }
         if let Some(key) = &self.public_key {
             line("Entries are signed with", key);

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use humansize::{DECIMAL, format_size};
 use serde::Serialize;
 
+use super::{count, size};
 use crate::store::Verified;
 use crate::store::backend::Reason;
 
@@ -66,15 +66,16 @@ impl Verification {
             let _ = writeln!(text, "  {entry} {what}");
         }
         if self.chunks_healed > 0 {
-            let _ = writeln!(text, "  {} chunks were brought back", self.chunks_healed);
+            let healed = count(self.chunks_healed, "chunk was", "chunks were");
+            let _ = writeln!(text, "  {healed} brought back");
         }
         let _ = writeln!(
             text,
-            "{} entries are whole, {} are not; {} chunks with {} were read",
-            self.entries_whole,
-            self.entries_broken.len(),
-            self.chunks,
-            format_size(self.bytes, DECIMAL)
+            "{} whole, {} not; {} with {} read",
+            count(self.entries_whole, "entry is", "entries are"),
+            count(self.entries_broken.len(), "is", "are"),
+            count(self.chunks, "chunk", "chunks"),
+            size(self.bytes)
         );
         text
     }

@@ -86,7 +86,7 @@ impl DirSaveSettings {
     ) -> Result<Self, SettingsError> {
         let size = |text: &String| {
             size::parse(text).ok_or_else(|| {
-                SettingsError::flag("max-size", format!("`{text}` is no size such as 500MB or 2GiB"))
+                SettingsError::flag("max-size", format!("`{text}` is no size such as 500MB or 2GB"))
             })
         };
         Ok(Self {

@@ -45,7 +45,7 @@ impl MountSettings {
             ("max-mount-size", args.max_mount_size.as_deref()),
             env_vars::LARDER_MAX_MOUNT_SIZE,
             ("max_mount_size", file.max_mount_size.as_deref()),
-            |text| size::parse(text).ok_or_else(|| format!("`{text}` is no size such as 500MB or 2GiB")),
+            |text| size::parse(text).ok_or_else(|| format!("`{text}` is no size such as 500MB or 2GB")),
         )?;
         let unused_builds = behind.first(
             ("mount-unused-builds", args.mount_unused_builds.as_deref()),

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use humansize::{DECIMAL, format_size};
+
 use super::backend::{BackendError, Reason};
 
 /// The store cannot do what it was asked to.
@@ -57,7 +59,11 @@ pub enum StoreError {
         place: String,
     },
     /// The entry alone is larger than the whole cache may be.
-    #[error("the entry takes {bytes} bytes, more than the limit of {limit} bytes for the whole cache")]
+    #[error(
+        "the entry takes {}, more than the limit of {} for the whole cache",
+        format_size(*bytes, DECIMAL),
+        format_size(*limit, DECIMAL)
+    )]
     TooLarge {
         /// Bytes that it takes.
         bytes: u64,

@@ -7,6 +7,7 @@
 //!   entries/<lane>/<kind>/<family>/<key>.<created>.<id>.json   a manifest, see `manifest`
 //!   used/<id>/<time>     when the entry was last used
 //!   chunks/<ab>/<abcd…>  a chunk by the SHA-256 of its bytes, as one zstd frame
+//!   unsent/<id>          entries that the remote may lack
 //!   usage.json           what the last sweep left
 //!   saving/…             marks: who is saving, and which chunks that needs
 //!   sweeping/…           marks: who is removing, and which chunks
@@ -35,6 +36,7 @@ mod retention;
 mod save;
 mod signature;
 mod sweep;
+mod unsent;
 mod usage;
 mod verify;
 
@@ -57,6 +59,7 @@ pub use retention::{Cause, Limits};
 pub use save::{CopyError, Save, Saved};
 pub use signature::{InvalidKey, Trust};
 pub use sweep::{Evicted, Swept, Victims};
+pub use unsent::Sent;
 pub use verify::Verified;
 
 use crate::digest::Digest;

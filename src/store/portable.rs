@@ -58,6 +58,14 @@ pub struct Carried {
     pub bytes: u64,
 }
 
+impl std::ops::AddAssign for Carried {
+    fn add_assign(&mut self, more: Self) {
+        self.entries += more.entries;
+        self.chunks += more.chunks;
+        self.bytes += more.bytes;
+    }
+}
+
 impl Store {
     /// Writes entries of `place` to `file`; `progress` is told of each chunk's bytes.
     ///

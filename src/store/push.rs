@@ -8,7 +8,7 @@ use super::manifest::{ChunkRef, Entry};
 use super::parallel::lock;
 use super::registration::Registration;
 use super::repository::Repository;
-use super::{StoreError, parallel};
+use super::{Carried, StoreError, parallel};
 use crate::digest::Digest;
 
 /// Chunks that are announced at once, so that few marks are written.
@@ -31,6 +31,8 @@ struct Shared {
     registration: Registration,
     /// The first fault; the rest is not worth doing.
     fault: Mutex<Option<StoreError>>,
+    /// What the remote lacked.
+    sent: Mutex<Carried>,
 }
 
 impl Push {
@@ -40,6 +42,7 @@ impl Push {
             remote: remote.clone(),
             registration: Registration::new(remote)?,
             fault: Mutex::default(),
+            sent: Mutex::default(),
         });
         let (queue, digests) = channel();
         let digests = Arc::new(Mutex::new(digests));
@@ -75,18 +78,19 @@ impl Push {
             && parallel::each(digests, remote.backend.parallelism(), is_there).is_ok()
     }
 
-    /// Waits for the chunks and writes the manifest behind them.
-    pub(super) fn finish(self, entry: &Entry, text: &[u8]) -> Result<(), StoreError> {
+    /// Waits for the chunks and writes the manifest behind them; returns what the remote lacked.
+    pub(super) fn finish(self, entry: &Entry, text: &[u8]) -> Result<Carried, StoreError> {
         drop(self.queue);
         for upload in self.uploads {
             upload
                 .join()
                 .map_err(|_| StoreError::Worker(std::io::Error::other("a thread of its own failed")))?;
         }
-        match lock(&self.shared.fault).take() {
-            Some(fault) => Err(fault),
-            None => self.shared.remote.put_entry(entry, text),
+        if let Some(fault) = lock(&self.shared.fault).take() {
+            return Err(fault);
         }
+        self.shared.remote.put_entry(entry, text)?;
+        Ok(Carried { entries: 1, ..*lock(&self.shared.sent) })
     }
 }
 
@@ -120,6 +124,7 @@ fn bring(batch: &[Digest], shared: &Shared) -> Result<(), StoreError> {
         };
         let stored = shared.local.chunk(digest)?.ok_or_else(missing)?;
         shared.registration.put(digest, &stored.frame)?;
+        *lock(&shared.sent) += Carried { entries: 0, chunks: 1, bytes: stored.frame.len() as u64 };
     }
     Ok(())
 }

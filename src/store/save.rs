@@ -244,10 +244,14 @@ impl Save {
         let signature = self.store.trust.sign(&text);
         text.push(b'\n');
         text.extend(signature.into_iter().flat_map(|line| [line, b"\n".to_vec()].concat()));
-        self.store.local.put_entry(&entry, &text)?;
         let mut faults = std::mem::take(&mut self.faults);
+        if self.store.remote.is_some() {
+            faults.extend(self.store.note_unsent(&entry).err().map(StoreError::from));
+        }
+        self.store.local.put_entry(&entry, &text)?;
         if let Some(push) = self.push.take() {
-            faults.extend(push.finish(&entry, &text).err());
+            let sent = push.finish(&entry, &text).and_then(|_| Ok(self.store.note_sent(&entry)?));
+            faults.extend(sent.err());
         }
         faults.extend(self.store.forget_old_versions(&self.address));
         Ok(Saved { entry, added_bytes, faults })

@@ -157,6 +157,22 @@ fn statistics_say_how_full_the_cache_is() {
 }
 
 #[test]
+fn an_empty_cache_has_saved_nothing_and_one_entry_is_not_called_entries() {
+    let cache = Cache::new();
+    let text = cache.run(&["stats"]).success().stdout;
+    assert!(text.contains("Entries: 0, no limit\nStored: 0 B / 100 GB\nUsage: 0.0%\n"), "{text}");
+    assert!(!text.contains("saved"), "{text}");
+    let id = cache.save("main", "one", 200);
+    let file = cache.base.path().join("one.tar");
+    let run = cache.run(&["export", &id, "-o", file.to_str().unwrap()]).success();
+    assert!(run.stderr.contains("exported 1 entry (1 chunk, "), "{}", run.stderr);
+    let text = cache.run(&["verify"]).success().stdout;
+    assert!(text.contains("1 entry is whole, 0 are not; 1 chunk with "), "{text}");
+    let run = cache.run(&["evict", "--max-age", "1s", "--cache-max-entries", "1"]).success();
+    assert!(run.stdout.contains("0 entries went, freed 0 B; 1 entry left, "), "{}", run.stdout);
+}
+
+#[test]
 fn an_eviction_is_shown_before_it_is_done() {
     let cache = Cache::new();
     for name in ["a", "b", "c"] {

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::engines::{Engine, any_engine, builders, engines, every_engine};
+use crate::faults::{Fate, FaultyProxy};
 use crate::proxy::Proxy;
 use crate::support::{self, BUSYBOX, TestContext, finish};
 
@@ -540,4 +541,29 @@ fn a_remote_store_hands_images_to_machines_that_have_nothing() {
     assert_eq!(outcome(&hit), ("image-hit", Some(tier)), "{}", hit["tiers"]);
     assert_eq!(hit["image_key"], built["image_key"]);
     assert_eq!(entries(&second).len(), 1, "the local store has it now");
+}
+
+#[test]
+fn a_remote_that_fails_is_reported_once_and_named_in_the_summary() {
+    let context = TestContext::archiving(&any_engine());
+    let mark = context.tag("mark");
+    context.write(
+        "Dockerfile",
+        format!(
+            "FROM {BUSYBOX}\nRUN --mount=type=cache,target=/a echo {mark} > /a/b\n\
+             RUN --mount=type=cache,target=/c echo {mark} > /c/d\n"
+        ),
+    );
+    let proxy = FaultyProxy::always(Fate::Answer(403));
+    let remote = format!("s3://bucket/larder?endpoint=http://127.0.0.1:{}&region=us-east-1", proxy.port);
+    let metadata = context.path("metadata.json");
+    let build = ["build", "--remote", &remote, "--metadata-file", metadata.to_str().unwrap(), "."];
+    let mut command = context.command(&build);
+    command.env("LARDER_REMOTE_USER", "user").env("LARDER_REMOTE_PASSWORD", "password");
+    let run = finish(&mut command, None).success();
+    assert_eq!(run.stderr.matches("warning: ").count(), 1, "{}", run.stderr);
+    assert!(run.stderr.contains("failed: it answered 403 Forbidden"), "{}", run.stderr);
+    let record = support::json(&metadata);
+    assert!(record["remote"]["place"].as_str().unwrap().starts_with("s3://bucket/larder"), "{record}");
+    assert!(record["kept"].is_object(), "{record}");
 }

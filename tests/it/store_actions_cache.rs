@@ -193,7 +193,8 @@ fn what_the_jobs_token_may_not_is_denied_with_what_it_takes() {
         assert_eq!(error.reason, Reason::Denied);
         let shown = shown(&error);
         assert!(
-            shown.contains("it answered 403 Forbidden; ") && shown.contains("`permissions: actions: write`"),
+            shown.contains("it answered 403 Forbidden (Resource not accessible by integration); ")
+                && shown.contains("`permissions: actions: write`"),
             "{shown}"
         );
     }

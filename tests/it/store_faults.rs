@@ -417,3 +417,62 @@ fn what_one_machine_saves_to_a_bucket_another_restores() {
         assert_eq!(on(&there, &["cache", "stats", "--at", "remote"])["bytes_stored"], 0);
     }
 }
+
+#[test]
+fn what_an_outage_kept_from_a_bucket_is_sent_with_the_next_save_or_by_a_push() {
+    for server in [ObjectServer::s3s_fs(), ObjectServer::ministack()] {
+        let (here, there) = (Bench::new(), Bench::new());
+        let files = here.fill("d", &mut Dice(9));
+        here.fill("e", &mut Dice(10));
+        let run = |bench: &Bench, url: &str, arguments: &[&str]| {
+            fs::write(bench.path("key"), "").unwrap();
+            let mut command = bench.larder(&[arguments, &["--remote", url]].concat());
+            command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
+            finish(command.env("LARDER_REMOTE_TIMEOUT", "2s"), None).success()
+        };
+        let key = ["--key-files", "key"];
+        let restored = |name: &str| {
+            let back = format!("back-{name}");
+            let arguments = ["dir", "restore", &back, "--name", name, "--format", "json"];
+            let run = run(&there, &server.url(), &[&arguments, &key[..]].concat());
+            serde_json::from_str::<Value>(&run.stdout).unwrap()["outcome"].clone()
+        };
+        let proxy = FaultyProxy::always(Fate::Answer(503));
+        let down = server.url_at(proxy.port);
+        let save = |url: &str, name: &str| run(&here, url, &[&["dir", "save", name], &key[..]].concat());
+        save(&down, "d");
+        assert_eq!(restored("d"), "miss", "{}", server.name);
+        // Another lane's save is no business of this one's entries.
+        let other = ["dir", "save", "e", "--key-files", "key", "--lane", "pr-1"];
+        assert!(!run(&here, &server.url(), &other).stderr.contains("sent "), "{}", server.name);
+        assert_eq!(restored("d"), "miss", "{}", server.name);
+        let saved = save(&server.url(), "e");
+        assert!(saved.stderr.contains("sent 1 entry that s3://bucket"), "{}", saved.stderr);
+        assert_eq!(restored("d"), "hit", "{}", server.name);
+        assert!(content(&there.path("back-d")) == files);
+
+        // What was saved before there was a remote is sent by hand, and once.
+        here.fill("f", &mut Dice(11));
+        finish(&mut here.larder(&["dir", "save", "f", "--key-files", "key"]), None).success();
+        let pushed = run(&here, &server.url(), &["cache", "push"]);
+        assert!(pushed.stderr.contains("sent 1 entry ("), "{}", pushed.stderr);
+        assert_eq!(restored("f"), "hit", "{}", server.name);
+        let again = run(&here, &server.url(), &["cache", "push", "--format", "json"]);
+        assert_eq!(serde_json::from_str::<Value>(&again.stdout).unwrap()["entries"], 0);
+    }
+}
+
+#[test]
+fn s3s_own_words_are_shown_once_however_many_objects_they_are_about() {
+    let server = ObjectServer::ministack();
+    let bench = Bench::new();
+    fs::write(bench.path("key"), "").unwrap();
+    bench.fill("d", &mut Dice(12));
+    let url = server.url().replace("s3://bucket", "s3://other-bucket");
+    let mut command = bench.larder(&["dir", "save", "d", "--key-files", "key", "--remote", &url]);
+    command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
+    let run = finish(&mut command, None).success();
+    assert_eq!(run.stderr.matches("warning: ").count(), 1, "{}", run.stderr);
+    let said = "it answered 404 Not Found (NoSuchBucket: The specified bucket does not exist";
+    assert!(run.stderr.contains(said), "{}", run.stderr);
+}

@@ -22,6 +22,8 @@ use std::time::SystemTime;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+use humansize::{DECIMAL, format_size};
+
 use super::base::{self, PlaceError, UnlistedError};
 use super::beneath::{Beneath, stamp};
 use super::index::Index;
@@ -76,7 +78,7 @@ pub enum RestoreError {
     #[error("{0} is a directory here and none in the entry")]
     InTheWay(String),
     /// The file system has less room than is needed.
-    #[error("{needed} bytes are needed, and the file system has {free} left")]
+    #[error("{} are needed, and the file system has {} left", format_size(*needed, DECIMAL), format_size(*free, DECIMAL))]
     NoRoom {
         /// Bytes to be written.
         needed: u64,

@@ -52,7 +52,7 @@ impl Secrets for Provider {
                 .map_err(|error| Status::internal(format!("secret {id}: {}: {error}", path.display())))?,
         };
         if data.len() > MAX_SECRET {
-            return Err(Status::invalid_argument(format!("secret {id} is larger than 500 KiB")));
+            return Err(Status::invalid_argument(format!("secret {id} is larger than 512 kB")));
         }
         Ok(Response::new(GetSecretResponse { data }))
     }

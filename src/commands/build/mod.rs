@@ -39,21 +39,23 @@ use super::base::{args_of_base, ensure};
 use super::connecting::connect;
 use super::error::{CommandError, ErrorKind, chain};
 use super::registries::Registries;
-use super::store::warn_of_unknown_branch;
+use super::store::{is_news, remote_fault, warn_of_unknown_branch};
 use super::{print_text, speak};
 use crate::buildkit::{ApiVersion, Client, EngineProduct};
 use crate::cli::{BuildArgs, BuildCommandArgs};
 use crate::context::ContextError;
 use crate::dockerfile::{Dockerfile, InstructionKind, ResolveError};
 use crate::engine::{Engine, ImageStore};
-use crate::ledger::{self, BaseRecord, BuildRecord, LanesRecord, Outcome, TierOutcome, TierRecord, millis};
+use crate::ledger::{
+    self, BaseRecord, BuildRecord, LanesRecord, Outcome, RemoteRecord, TierOutcome, TierRecord, millis,
+};
 use crate::mounts::TargetMount;
 use crate::notes::Notes;
 use crate::output::progress::Trace;
 use crate::output::{Printer, summary};
 use crate::registry::ImageRef;
 use crate::settings::{BuildSettings, Environment, JobLanes, ProgressMode, Settings, base_repository};
-use crate::store::{Entry, Lane, RunFlags, Store};
+use crate::store::{Entry, Lane, RunFlags, Store, StoreError};
 use confidential::kept_words;
 use inputs::InputError;
 use layers::LayerCaches;
@@ -444,6 +446,12 @@ impl Job<'_> {
         if self.build.strict {
             return Err(CommandError::cache(fault));
         }
+        if std::iter::successors(Some(fault), |error| error.source())
+            .find_map(|error| error.downcast_ref::<StoreError>())
+            .is_some_and(|fault| !is_news(fault))
+        {
+            return Ok(());
+        }
         let fault = chain(fault);
         if !self.told.contains(&fault) {
             self.printer.warn(&format!("{fault}; going on without it"));
@@ -487,6 +495,7 @@ impl Job<'_> {
     /// Writes the ledger, the files asked for, and the summary.
     fn close(&mut self, result: &Result<(), CommandError>, millis: u64) -> Result<(), CommandError> {
         self.record.millis = millis;
+        self.record.remote = remote_fault().map(|(place, fault)| RemoteRecord { place, fault });
         if let Err(error) = result {
             self.record.outcome = Outcome::Failed;
             let engines = matches!(error.kind, ErrorKind::Build | ErrorKind::Push) && self.shows_values();

@@ -6,6 +6,7 @@ use super::confidential::mark;
 use super::layers::LayerCaches;
 use crate::ledger::millis;
 use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord};
+use crate::output::count;
 use crate::output::progress::{StepKind, StepRecord, Trace};
 use crate::requirements::without_secrets;
 
@@ -59,7 +60,7 @@ pub(super) fn layers(
         let failed = steps.iter().filter(is_import).find_map(|step| step.error.as_deref());
         let failed = failed.map(|error| format!("the engine cannot import: {error}"));
         let more = failed.or_else(|| caches.told(imported)).map(|told| format!("; {told}"));
-        format!("{cached} of {total} steps cached{}", more.unwrap_or_default())
+        format!("{cached} of {} cached{}", count(total, "step", "steps"), more.unwrap_or_default())
     };
     TierRecord {
         tier: LAYERS.to_owned(),

@@ -10,7 +10,7 @@ use super::{ATTESTATIONS_SINCE, BuildKeys, Job, Purpose};
 use crate::buildkit::EngineProduct;
 use crate::commands::error::{CommandError, chain};
 use crate::commands::moving::watched;
-use crate::commands::store::{is_news, keep_within, key_inputs, open};
+use crate::commands::store::{keep_within, key_inputs, open, send_unsent};
 use crate::engine::{Image, ImageStore};
 use crate::images::SavedImage;
 use crate::key::{Input, InputKind};
@@ -18,7 +18,7 @@ use crate::ledger::{self, KeptRecord, Outcome, StepCounts, millis};
 use crate::notes::NotesError;
 use crate::output::{Printer, changes, summary};
 use crate::settings::{OutputKind, ProgressMode};
-use crate::store::{EntryKind, Meter, Store, StoreError, Subject};
+use crate::store::{EntryKind, Meter, Store, Subject};
 use crate::tiers::{
     Accepted, Answer, ArchiveDecision, ArchivePolicy, ArchiveTier, EngineTier, KeepError, Kept, RegistryTier,
 };
@@ -234,10 +234,7 @@ impl Job<'_> {
             self.answered(answer.record(ArchiveTier::NAME, clock.elapsed()));
         }
         for fault in &answer.faults {
-            match fault.downcast_ref() {
-                Some(fault) => self.store_fault(fault)?,
-                None => self.cache_fault(fault.as_ref())?,
-            }
+            self.cache_fault(fault.as_ref())?;
         }
         Ok(answer.found)
     }
@@ -261,11 +258,6 @@ impl Job<'_> {
     pub(super) fn notes_fault(&mut self, fault: &NotesError) -> Result<(), CommandError> {
         self.cache_is_down |= !matches!(fault, NotesError::Damaged { .. });
         self.cache_fault(fault)
-    }
-
-    /// A fault of the store; that its remote was given up is told once.
-    fn store_fault(&mut self, fault: &StoreError) -> Result<(), CommandError> {
-        if is_news(fault) || self.build.strict { self.cache_fault(fault) } else { Ok(()) }
     }
 
     /// How the engine keeps images; asked once.
@@ -298,7 +290,7 @@ impl Job<'_> {
             // What is kept of it is of use, too, and not to be the first to go.
             let key = keys.keys.image.digest();
             let touched = self.store()?.touch_here(EntryKind::Image, platform, key);
-            touched.or_else(|fault| self.store_fault(&fault))?;
+            touched.or_else(|fault| self.cache_fault(&fault))?;
             if self.purpose.nodes.is_some() {
                 self.find_entry(&image, keys).await?;
             }
@@ -511,7 +503,8 @@ impl Job<'_> {
         self.record.kept = Some(record);
         self.entry = Some(kept.saved.entry);
         let mut faults = kept.saved.faults;
+        faults.extend(send_unsent(&self.store()?, self.printer));
         faults.extend(keep_within(&self.store()?, self.settings.store.limits, self.printer));
-        faults.iter().try_for_each(|fault| self.store_fault(fault))
+        faults.iter().try_for_each(|fault| self.cache_fault(fault))
     }
 }

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 
 use super::super::error::{CommandError, chain};
@@ -13,6 +12,7 @@ use super::super::store::{keep_within, warn_of};
 use super::super::watched::watched;
 use super::{Cache, fault};
 use crate::cli::{ExportArgs, Format, ImportArgs};
+use crate::output::{count, size};
 use crate::settings::Environment;
 use crate::store::{Carried, Entry, PortableError, Victims};
 
@@ -105,9 +105,10 @@ fn finish(said: &str, carried: Carried, format: Format, cache: &Cache<'_>) -> Re
     }
 }
 
-fn told(carried: Carried) -> String {
+pub(super) fn told(carried: Carried) -> String {
     let Carried { entries, chunks, bytes } = carried;
-    format!("{entries} entries ({chunks} chunks, {})", format_size(bytes, DECIMAL))
+    let (entries, chunks) = (count(entries, "entry", "entries"), count(chunks, "chunk", "chunks"));
+    format!("{entries} ({chunks}, {})", size(bytes))
 }
 
 pub(in crate::commands) fn unusable(path: &Path, action: &str, error: &io::Error) -> CommandError {

@@ -7,6 +7,7 @@ mod image;
 mod info;
 mod list;
 mod load;
+mod push;
 mod stats;
 mod verify;
 
@@ -48,6 +49,7 @@ pub(super) fn run(
         CacheCommand::Clear(args) => evict::clear(args, &open(args.read.at)?),
         CacheCommand::Evict(args) => evict::run(args, &open(args.read.at)?),
         CacheCommand::Verify(args) => verify::run(args, &open(args.read.at)?),
+        CacheCommand::Push(args) => push::run(args.format, &open(PlaceArg::Remote)?),
         CacheCommand::Export(args) => carry::export(args, &open(args.read.at)?, environment),
         CacheCommand::Import(args) => carry::import(args, &open(args.read.at)?),
     }

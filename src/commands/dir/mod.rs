@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::error::{CommandError, chain};
 use super::interrupts::Interrupts;
 use super::print_json;
-use super::store::{is_news, keep_within, open, warn_of_unknown_branch};
+use super::store::{is_news, keep_within, open, send_unsent, warn_of_unknown_branch};
 use crate::archive::Index;
 use crate::cli::{DirArgs, DirCommand, Format};
 use crate::digest::Digest;
@@ -192,8 +192,11 @@ impl Job {
         }
     }
 
-    /// Evicts what is beyond the limits now.
+    /// Sends what an outage of the remote held back, then evicts what is beyond the limits.
     fn make_room(&mut self) {
+        for fault in send_unsent(&self.store, self.printer) {
+            self.fault(&fault);
+        }
         for fault in keep_within(&self.store, self.terms.limits, self.printer) {
             self.fault(&fault);
         }

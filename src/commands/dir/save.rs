@@ -13,6 +13,7 @@ use crate::archive::{
 use crate::commands::error::{CommandError, chain};
 use crate::commands::store::key_inputs;
 use crate::output::dir::DirOutcome;
+use crate::output::{count, size};
 use crate::settings::DirSaveSettings;
 use crate::store::{Entry, EntryKind, Subject};
 
@@ -167,10 +168,10 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
         if trimmed.files > 0 {
             is_trimmed = true;
             job.report.skipped += trimmed.files;
-            let size = humansize::format_size(trimmed.bytes, humansize::DECIMAL);
+            let size = size(trimmed.bytes);
             job.printer.note(&format!(
-                "not saved: the {} files that were used least recently, {size}, to stay within --max-size\n",
-                trimmed.files
+                "not saved: {} used least recently, {size}, to stay within --max-size\n",
+                count(trimmed.files, "file that was", "files that were")
             ));
         }
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -14,6 +13,7 @@ use crate::commands::error::{CommandError, chain};
 use crate::commands::registries::Registries;
 use crate::commands::{print_json, print_text};
 use crate::output::Printer;
+use crate::output::{count, size};
 use crate::registry::ecr::{Doomed, EcrImage, Removal, Wanted};
 use crate::registry::{ImageRef, RegistryError, within};
 use crate::settings::{Settings, duration};
@@ -81,8 +81,11 @@ pub(super) async fn run(
     }
     match report.refused.len() {
         0 => Ok(()),
-        count => Err(CommandError::build(format!("{count} tags and images were not removed"))
-            .hint("an image that an index names goes with that index alone")),
+        number => Err(CommandError::build(format!(
+            "{} not removed",
+            count(number, "tag or image was", "tags and images were")
+        ))
+        .hint("an image that an index names goes with that index alone")),
     }
 }
 
@@ -139,7 +142,8 @@ fn text(report: &Report<'_>) -> String {
     for gone in &report.refused {
         let _ = writeln!(text, "not removed {}: {}", name(gone), gone.reason.unwrap_or_default());
     }
-    let size = format_size(report.bytes, DECIMAL);
-    let _ = writeln!(text, "{did} {} tags and images, {size}", report.removed.len());
+    let size = size(report.bytes);
+    let _ =
+        writeln!(text, "{did} {}, {size}", count(report.removed.len(), "tag or image", "tags and images"));
     text
 }

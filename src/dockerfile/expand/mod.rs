@@ -78,7 +78,7 @@ pub enum ExpandError {
     #[error("substitutions are nested more than {DEEPEST} deep")]
     TooDeep,
     /// What comes out, or the work for it, is beyond all reason.
-    #[error("the word expands to more than {} KiB", LONGEST / 1024)]
+    #[error("the word expands to more than {} kB", LONGEST / 1000)]
     TooLong,
 }
 

@@ -1,8 +1,8 @@
 //! A backend that is left alone once it does not answer, which would cost its deadline each time, or refuses.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::{Backend, BackendError, Mark, Object, Reason};
 
@@ -11,6 +11,7 @@ use super::{Backend, BackendError, Mark, Object, Reason};
 pub struct Fused {
     inner: Arc<dyn Backend>,
     blown: AtomicBool,
+    first_fault: OnceLock<String>,
 }
 
 #[derive(Debug)]
@@ -27,7 +28,12 @@ impl std::error::Error for GivenUp {}
 impl Fused {
     /// The same backend with a fuse.
     pub fn new(inner: Arc<dyn Backend>) -> Self {
-        Self { inner, blown: AtomicBool::new(false) }
+        Self { inner, blown: AtomicBool::new(false), first_fault: OnceLock::new() }
+    }
+
+    /// What went wrong first, without the object that it went wrong with.
+    pub fn first_fault(&self) -> Option<String> {
+        self.first_fault.get().cloned()
     }
 
     fn guard<T>(
@@ -47,6 +53,15 @@ impl Fused {
             });
         }
         let result = operation(self.inner.as_ref());
+        if let Err(BackendError { source, .. }) = &result {
+            self.first_fault.get_or_init(|| {
+                let causes =
+                    std::iter::successors(Some(source.as_ref() as &dyn std::error::Error), |error| {
+                        error.source()
+                    });
+                causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+            });
+        }
         if let Err(BackendError { reason: Reason::TimedOut | Reason::Unreachable | Reason::Denied, .. }) =
             result
         {

@@ -1,7 +1,7 @@
 //! What goes wrong between larder and an object store.
 //!
 //! A fault is told in words of larder's own and what is known to be harmless
-//! (a status, a service's error code, the system's error). Nothing of a
+//! (a status, a service's error code and message, the system's error). Nothing of a
 //! request gets into it, for a request holds credentials: in its headers, and
 //! with some services in its address.
 
@@ -24,12 +24,14 @@ pub(super) struct Needs(pub(super) &'static str);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     /// The service answered, but not with what was asked for.
-    #[error("it answered {status}{}{}", in_brackets(code.as_deref()), after_semicolon(*needs))]
+    #[error("it answered {status}{}{}", in_brackets(said(code.as_deref(), message.as_deref()).as_deref()), after_semicolon(*needs))]
     Answered {
         /// HTTP status.
         status: StatusCode,
         /// The service's own code of the error, such as `NoSuchBucket`.
         code: Option<String>,
+        /// The service's own words.
+        message: Option<String>,
         /// What it takes to be allowed, where that is known and it was not.
         needs: Option<Needs>,
     },
@@ -65,6 +67,12 @@ fn in_brackets(text: Option<&str>) -> String {
     text.map(|text| format!(" ({text})")).unwrap_or_default()
 }
 
+/// A service's code and its words.
+fn said(code: Option<&str>, message: Option<&str>) -> Option<String> {
+    let said: Vec<&str> = [code, message].into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join(": "))
+}
+
 fn after_semicolon(needs: Option<Needs>) -> String {
     needs.map(|Needs(what)| format!("; {what}")).unwrap_or_default()
 }
@@ -88,7 +96,9 @@ impl Fault {
             ErrorKind::RateLimited => Reason::Unreachable,
             _ => Reason::Other,
         };
-        Self::Other { reason, text: excerpt(&format!("{}: {}", error.kind(), error.message())) }
+        let message = error.message();
+        let said = said(in_debug(message, "code").as_deref(), in_debug(message, "message").as_deref());
+        Self::Other { reason, text: said.unwrap_or_else(|| excerpt(&format!("{}: {message}", error.kind()))) }
     }
 
     /// What has no other words.
@@ -168,6 +178,33 @@ pub(super) fn service_code(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     is_word(code).then(|| format!("{code}{}", region.unwrap_or_default()))
 }
 
+/// The service's words for what is wrong: the first line of `<Message>` in XML, of `"message"` or `"msg"` in JSON.
+pub(super) fn service_message(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Xml {
+        message: Option<String>,
+    }
+    let body = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
+    let in_xml = || quick_xml::de::from_str::<Xml>(&body).ok()?.message;
+    let in_json = || {
+        let json: serde_json::Value = serde_json::from_str(&body).ok()?;
+        let message = ["/error/message", "/message", "/msg"].iter().find_map(|pointer| json.pointer(pointer));
+        message?.as_str().map(str::to_owned)
+    };
+    let message = in_xml().or_else(in_json)?;
+    let line = excerpt(message.trim().lines().next()?);
+    let line = line.trim_end_matches('.');
+    (!line.is_empty()).then(|| line.to_owned())
+}
+
+/// The text of a field in what Rust's `Debug` makes of a structure, as OpenDAL shows errors of S3.
+fn in_debug(text: &str, field: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!(" {field}: \""))?;
+    let (value, _) = rest.split_once('"')?;
+    (!value.is_empty()).then(|| excerpt(value.trim_end_matches('.')))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +213,7 @@ mod tests {
         Fault::Answered {
             status: StatusCode::from_u16(status).unwrap(),
             code: code.map(str::to_owned),
+            message: None,
             needs: None,
         }
     }
@@ -206,7 +244,37 @@ mod tests {
     }
 
     #[test]
-    fn a_services_code_is_found_and_nothing_else_is_taken_from_its_answer() {
+    fn a_services_own_words_are_shown_and_not_what_a_library_makes_of_them() {
+        for (body, message) in [
+            (
+                "<?xml version=\"1.0\"?>\n<Error><Code>A</Code><Message>You &amp; I may not.</Message><Id>1</Id></Error>",
+                Some("You & I may not"),
+            ),
+            ("<Error><Message>One line\nRequestId:1</Message></Error>", Some("One line")),
+            (r#"{"error": {"code": 403, "message": "no access"}}"#, Some("no access")),
+            (r#"{"code":"already_exists","msg":"there is one"}"#, Some("there is one")),
+            ("<html><body>bad gateway</body></html>", None),
+            ("<Error><Code>A</Code></Error>", None),
+            ("", None),
+        ] {
+            assert_eq!(service_message(body.as_bytes()).as_deref(), message, "{body}");
+        }
+        let fault = Fault::Answered {
+            status: StatusCode::FORBIDDEN,
+            code: Some("AccessDenied".to_owned()),
+            message: Some("no".to_owned()),
+            needs: None,
+        };
+        assert_eq!(fault.to_string(), "it answered 403 Forbidden (AccessDenied: no)");
+        let error = opendal::Error::new(
+            ErrorKind::PermissionDenied,
+            r#"S3Error { code: "AccessDenied", message: "Access Denied.", resource: "", request_id: "1" }"#,
+        );
+        assert_eq!(Fault::of_answer(&error).to_string(), "AccessDenied: Access Denied");
+    }
+
+    #[test]
+    fn a_services_code_is_found_in_what_it_answers() {
         let none = HeaderMap::new();
         for (body, code) in [
             ("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", Some("AccessDenied")),

@@ -19,7 +19,7 @@ use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::call::{Allowance, Call};
-use super::fault::{Fault, Needs, service_code};
+use super::fault::{Fault, Needs, service_code, service_message};
 use super::settings::RemoteSettings;
 
 /// How often a request is made at most.
@@ -118,7 +118,8 @@ impl Answer {
         }
         let is_denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let needs = needs.filter(|_| is_denied);
-        Some(Fault::Answered { status, code: service_code(&self.head.headers, &self.body), needs })
+        let (code, message) = (service_code(&self.head.headers, &self.body), service_message(&self.body));
+        Some(Fault::Answered { status, code, message, needs })
     }
 
     /// How long the service asks to be left alone. GitHub tells the time at which its limits end.

@@ -1,0 +1,32 @@
+//! `larder cache push`.
+
+use super::super::error::CommandError;
+use super::super::print_json;
+use super::super::store::warn_of;
+use super::carry::told;
+use super::{Cache, fault};
+use crate::cli::Format;
+use crate::output::count;
+use crate::store::Sent;
+
+pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
+    let sent = cache.store.send_all(&|entry| {
+        let manifest = &entry.manifest;
+        let (kind, title) = (manifest.address.kind, &manifest.subject.title);
+        cache.printer.note(&format!("{} has {}: {kind} {title}\n", cache.name, entry.short_id()));
+    });
+    let Sent { carried, faults } = sent.map_err(|error| fault(&error))?;
+    warn_of(&faults, cache.printer);
+    cache.printer.note(&format!("sent {} to {}\n", told(carried), cache.name));
+    if format == Format::Json {
+        print_json(cache.printer, &carried)?;
+    }
+    match faults.first() {
+        None => Ok(()),
+        Some(error) => {
+            let mut command = fault(error);
+            command.cause = format!("{} not sent", count(faults.len(), "entry was", "entries were"));
+            Err(command)
+        }
+    }
+}

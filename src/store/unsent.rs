@@ -1,0 +1,118 @@
+//! Entries that the remote lacks: an outage kept them from it, or they were saved without it.
+//!
+//! Whoever saves an entry while a remote is set notes it in `unsent` first, and takes the note back when the remote has it.
+
+use super::backend::BackendError;
+use super::census::Place;
+use super::manifest::{Entry, EntryName};
+use super::push::Push;
+use super::repository::{LARGEST_MANIFEST, Repository};
+use super::signature::Trust;
+use super::{Carried, Store, StoreError};
+
+const DIRECTORY: &str = "unsent";
+
+/// What became of entries that the remote lacked.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// What was sent.
+    pub carried: Carried,
+    /// Why other entries were not.
+    pub faults: Vec<StoreError>,
+}
+
+impl Store {
+    /// Notes that the remote may lack an entry.
+    pub(super) fn note_unsent(&self, entry: &Entry) -> Result<(), BackendError> {
+        self.local.backend.write(&note(&entry.digits()), entry.path.as_bytes())
+    }
+
+    /// Takes that back.
+    pub(super) fn note_sent(&self, entry: &Entry) -> Result<(), BackendError> {
+        self.local.backend.remove(&note(&entry.digits()))
+    }
+
+    /// Sends entries of this job's lane that earlier saves could not bring to the remote.
+    pub fn send_unsent(&self) -> Sent {
+        let mut sent = Sent::default();
+        let Some(remote) = self.remote.as_ref().filter(|_| !self.read_only) else { return sent };
+        let notes = match self.local.backend.list(DIRECTORY) {
+            Ok(notes) => notes,
+            Err(fault) => return Sent { faults: vec![fault.into()], ..sent },
+        };
+        for note in notes {
+            match self.send_noted(&note.path, remote) {
+                Ok(carried) => sent.carried += carried,
+                Err(fault) => {
+                    let is_of_remote =
+                        matches!(&fault, StoreError::Backend(error) if error.place == remote.place());
+                    sent.faults.push(fault);
+                    if is_of_remote {
+                        break;
+                    }
+                }
+            }
+        }
+        sent
+    }
+
+    fn send_noted(&self, note: &str, remote: &Repository) -> Result<Carried, StoreError> {
+        let path = self.local.backend.read(note, LARGEST_MANIFEST)?.unwrap_or_default();
+        let name = String::from_utf8(path).ok().and_then(|path| path.parse::<EntryName>().ok());
+        let entry = name.map(|name| self.local.entry(&name, &Trust::default())).transpose()?.flatten();
+        let carried = match entry {
+            Some(entry) if entry.manifest.address.lane != *self.lanes.own() => return Ok(Carried::default()),
+            Some(entry) => self.send(&entry, remote)?,
+            // It was evicted meanwhile.
+            None => Carried::default(),
+        };
+        self.local.backend.remove(note)?;
+        Ok(carried)
+    }
+
+    /// Sends every entry of this machine that the remote lacks, whatever its lane; `progress` is told of each.
+    ///
+    /// # Errors
+    ///
+    /// Fails when nothing may be written, or the entries here cannot be listed.
+    pub fn send_all(&self, progress: &dyn Fn(&Entry)) -> Result<Sent, StoreError> {
+        if self.read_only {
+            return Err(StoreError::ReadOnly);
+        }
+        let Some(remote) = self.repository(Place::Remote) else { return Ok(Sent::default()) };
+        let (entries, faults) = self.local.entries()?;
+        let mut sent = Sent { faults, ..Sent::default() };
+        for entry in entries {
+            match self.send(&entry, remote) {
+                Ok(carried) => {
+                    sent.carried += carried;
+                    self.note_sent(&entry)?;
+                    progress(&entry);
+                }
+                Err(fault) => sent.faults.push(fault),
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Sends an entry unless the remote has it, or one that replaces it.
+    fn send(&self, entry: &Entry, remote: &Repository) -> Result<Carried, StoreError> {
+        let (address, name) = (&entry.manifest.address, entry.name());
+        let newest = remote.versions(address)?.into_iter().next();
+        if newest.is_some_and(|newest| newest.cmp_age(&name).is_ge()) {
+            return Ok(Carried::default());
+        }
+        let Some(text) = self.local.backend.read(&entry.path, LARGEST_MANIFEST)? else {
+            return Ok(Carried::default());
+        };
+        let push = Push::new(&self.local, remote)?;
+        for chunk in &entry.manifest.chunks {
+            push.send(chunk.digest);
+        }
+        push.finish(entry, &text)
+    }
+}
+
+fn note(digits: &str) -> String {
+    format!("{DIRECTORY}/{digits}")
+}
