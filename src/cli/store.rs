@@ -27,6 +27,12 @@ pub struct StoreArgs {
     /// Gigabytes that the cache may take; 0 is no limit [env: LARDER_MAX_SIZE_GB] [default: 100]
     #[arg(long, global = true, value_name = "GB")]
     pub cache_max_size_gb: Option<String>,
+    /// Gigabytes that a save leaves free on the cache's disk; 0 fills it [env: LARDER_MIN_FREE_GB] [default: 5 % of it or 1, whichever is larger]
+    #[arg(long, global = true, value_name = "GB")]
+    pub cache_min_free_gb: Option<String>,
+    /// Gigabytes that the shared store may take; 0 is no limit [env: LARDER_REMOTE_MAX_SIZE_GB] [default: 0]
+    #[arg(long, global = true, value_name = "GB")]
+    pub remote_max_size_gb: Option<String>,
     /// Entries that the cache may have; 0 is no limit [env: LARDER_MAX_ENTRIES] [default: 0]
     #[arg(long, global = true, value_name = "ENTRIES")]
     pub cache_max_entries: Option<String>,

@@ -220,7 +220,7 @@ impl<'a> Carrier<'a> {
             self.fault(&fault);
         }
         if has_grown {
-            for fault in keep_within(&self.store, self.settings.store.limits, self.printer) {
+            for fault in keep_within(&self.store, &self.settings.store, self.printer) {
                 self.fault(&fault);
             }
         }

@@ -9,10 +9,10 @@ use super::error::{CommandError, chain};
 use crate::key::Input;
 use crate::output::Printer;
 use crate::output::{count, size};
-use crate::settings::Settings;
+use crate::settings::{Settings, StoreSettings};
 use crate::store::backend::remote::OpenRemoteFault;
 use crate::store::backend::{Backend, Directory, Fused, Reason};
-use crate::store::{KeyInput, LAYOUT, Limits, Place, Sent, Store, StoreError, Terms};
+use crate::store::{KeyInput, LAYOUT, Place, Sent, Store, StoreError, Terms};
 
 /// The remote of this process: one that fails is left alone by all of it.
 static REMOTE: Mutex<Option<Arc<Fused>>> = Mutex::new(None);
@@ -103,8 +103,8 @@ pub(super) fn send_unsent(store: &Store, printer: Printer) -> Vec<StoreError> {
 }
 
 /// Evicts what a save has brought beyond the limits; tells what went, and answers the faults.
-pub(super) fn keep_within(store: &Store, limits: Limits, printer: Printer) -> Vec<StoreError> {
-    let (swept, faults) = store.keep_within(limits, Timestamp::now());
+pub(super) fn keep_within(store: &Store, settings: &StoreSettings, printer: Printer) -> Vec<StoreError> {
+    let (swept, faults) = store.keep_within(settings.limits, settings.remote_limits, Timestamp::now());
     let entries: usize = swept.iter().map(|swept| swept.evicted.len()).sum();
     if entries > 0 {
         let bytes = size(swept.iter().map(|swept| swept.freed_bytes).sum::<u64>());

@@ -17,6 +17,8 @@
 //! require_signature: false
 //! trusted_keys: [base64…]
 //! cache_max_size_gb: 100
+//! cache_min_free_gb: 5
+//! remote_max_size_gb: 500
 //! cache_max_entries: 0
 //! max_age: 30d
 //! auto_mounts: false
@@ -77,6 +79,10 @@ pub(super) struct ConfigFile {
     pub(super) trusted_keys: Vec<String>,
     /// Gigabytes that the cache may take; 0 is no limit.
     pub(super) cache_max_size_gb: Option<f64>,
+    /// Gigabytes that a save leaves free on the cache's disk; 0 fills it. By default 5 % of it or 1, whichever is larger.
+    pub(super) cache_min_free_gb: Option<f64>,
+    /// Gigabytes that the shared store may take; 0 is no limit.
+    pub(super) remote_max_size_gb: Option<f64>,
     /// Entries that the cache may have; 0 is no limit.
     pub(super) cache_max_entries: Option<u64>,
     /// Build anew what was built longer ago, such as `30d`, and evict what was not used for so long.

@@ -99,6 +99,10 @@ pub const LARDER_TRUSTED_KEYS: &str = "LARDER_TRUSTED_KEYS";
 pub const LARDER_REQUIRE_SIGNATURE: &str = "LARDER_REQUIRE_SIGNATURE";
 /// Gigabytes that the cache may take; 0 is no limit.
 pub const LARDER_MAX_SIZE_GB: &str = "LARDER_MAX_SIZE_GB";
+/// Gigabytes that a save leaves free on the cache's disk; 0 fills it.
+pub const LARDER_MIN_FREE_GB: &str = "LARDER_MIN_FREE_GB";
+/// Gigabytes that the shared store may take; 0 is no limit.
+pub const LARDER_REMOTE_MAX_SIZE_GB: &str = "LARDER_REMOTE_MAX_SIZE_GB";
 /// Entries that the cache may have; 0 is no limit.
 pub const LARDER_MAX_ENTRIES: &str = "LARDER_MAX_ENTRIES";
 /// How long an entry may be unused before it is evicted, e.g. `30d`.

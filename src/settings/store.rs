@@ -8,7 +8,7 @@ use super::{Environment, SettingsError, duration, env_vars};
 use crate::cli::StoreArgs;
 use crate::settings::config_file::ConfigFile;
 use crate::store::backend::remote::{ActionsJob, RemoteSettings, RemoteUrl};
-use crate::store::{Lanes, Limits, Terms, Trust};
+use crate::store::{Floor, Lanes, Limits, Terms, Trust};
 
 const DEFAULT_SIZE_GB: f64 = 100.0;
 
@@ -21,6 +21,8 @@ pub struct StoreSettings {
     pub terms: Terms,
     /// How much is kept.
     pub limits: Limits,
+    /// How much is kept in the store that machines share.
+    pub remote_limits: Limits,
 }
 
 /// Where a value comes from, to be told when it is malformed.
@@ -40,11 +42,12 @@ impl StoreSettings {
     ) -> Result<Self, SettingsError> {
         let given = Given { args, environment, file };
         let limits = given.limits()?;
+        let remote_limits = Limits { max_bytes: given.remote_size()?, ..limits };
         let read_only =
             given.behind().switched_on(args.read_only, env_vars::LARDER_READ_ONLY, file.read_only)?;
-        let (lanes, trust) = (lanes.clone(), given.trust()?);
-        let terms = Terms { lanes, read_only, trust, max_bytes: limits.max_bytes };
-        Ok(Self { remote: given.remote()?, terms, limits })
+        let (lanes, trust, floor) = (lanes.clone(), given.trust()?, given.floor()?);
+        let terms = Terms { lanes, read_only, trust, max_bytes: limits.max_bytes, floor };
+        Ok(Self { remote: given.remote()?, terms, limits, remote_limits })
     }
 }
 
@@ -115,6 +118,28 @@ impl Given<'_> {
             ));
         }
         Trust::new(signer, &keys, required).map_err(|_| SettingsError::flag("trusted-key", NO_KEY))
+    }
+
+    fn remote_size(&self) -> Result<Option<u64>, SettingsError> {
+        let Self { args, file, .. } = self;
+        let size = self.behind().first(
+            ("remote-max-size-gb", args.remote_max_size_gb.as_deref()),
+            env_vars::LARDER_REMOTE_MAX_SIZE_GB,
+            ("remote_max_size_gb", file.remote_max_size_gb.map(|size| size.to_string()).as_deref()),
+            gigabytes,
+        )?;
+        Ok(size.flatten())
+    }
+
+    fn floor(&self) -> Result<Floor, SettingsError> {
+        let Self { args, file, .. } = self;
+        let free = self.behind().first(
+            ("cache-min-free-gb", args.cache_min_free_gb.as_deref()),
+            env_vars::LARDER_MIN_FREE_GB,
+            ("cache_min_free_gb", file.cache_min_free_gb.map(|size| size.to_string()).as_deref()),
+            gigabytes,
+        )?;
+        Ok(free.map_or(Floor::Share, |bytes| Floor::Bytes(bytes.unwrap_or_default())))
     }
 
     fn limits(&self) -> Result<Limits, SettingsError> {
@@ -222,6 +247,21 @@ mod tests {
             let typed = StoreArgs { cache_max_size_gb: Some(wrong.to_owned()), ..StoreArgs::default() };
             assert!(resolve(&typed, &[]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn room_on_the_disk_and_the_size_of_the_shared_store_are_settings_of_their_own() {
+        let settings = |variables: &[(&str, &str)]| resolve(&StoreArgs::default(), variables).unwrap();
+        let default = settings(&[]);
+        assert_eq!((default.terms.floor, default.remote_limits.max_bytes), (Floor::Share, None));
+        let given = settings(&[
+            ("LARDER_MIN_FREE_GB", "0"),
+            ("LARDER_MAX_SIZE_GB", "2"),
+            ("LARDER_REMOTE_MAX_SIZE_GB", "500"),
+        ]);
+        assert_eq!(given.terms.floor, Floor::Bytes(0));
+        assert_eq!(given.limits.max_bytes, Some(2_000_000_000));
+        assert_eq!(given.remote_limits.max_bytes, Some(500_000_000_000));
     }
 
     #[test]

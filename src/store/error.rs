@@ -60,15 +60,25 @@ pub enum StoreError {
     },
     /// The entry alone is larger than the whole cache may be.
     #[error(
-        "the entry takes {}, more than the limit of {} for the whole cache",
+        "the entry takes at least {}, more than the limit of {} for the whole cache",
         format_size(*bytes, DECIMAL),
         format_size(*limit, DECIMAL)
     )]
     TooLarge {
-        /// Bytes that it takes.
+        /// Bytes that it takes, as far as it was looked at.
         bytes: u64,
         /// The limit.
         limit: u64,
+    },
+    /// The disk would be left with less room than is to stay free.
+    #[error("{place} has {free} bytes free, and {floor} are to stay free (--cache-min-free-gb)")]
+    NoRoom {
+        /// Where the backend is.
+        place: String,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are to stay free.
+        floor: u64,
     },
     /// Nothing may be written.
     #[error("the cache is read-only here")]
@@ -91,6 +101,7 @@ impl StoreError {
             Self::Newer { .. } => Reason::Newer,
             Self::Unsigned { .. } => Reason::Unsigned,
             Self::Busy { .. } => Reason::Busy,
+            Self::NoRoom { .. } => Reason::Full,
             Self::TooLarge { .. } | Self::ReadOnly => Reason::Refused,
             Self::Sink(error) | Self::Worker(error) => Reason::of(error),
         }

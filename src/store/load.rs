@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Mutex;
 
+use super::backend::Reason;
 use super::manifest::{ChunkRef, Entry, Span};
 use super::parallel::{lock, unlocked};
 use super::registration::Registration;
@@ -179,7 +180,9 @@ impl Fetch<'_> {
             Err(fault) => self.note(fault),
         }
         let StoredChunk { frame, chunk } = remote.chunk(digest)?.ok_or_else(|| self.missing(digest))?;
-        if let Some(Err(fault)) = self.fetched.as_ref().map(|fetched| fetched.put(digest, &frame)) {
+        let is_full = lock(&self.faults).iter().any(|fault| fault.reason() == Reason::Full);
+        if !is_full && let Some(Err(fault)) = self.fetched.as_ref().map(|fetched| fetched.put(digest, &frame))
+        {
             self.note(fault);
         }
         Ok(chunk)

@@ -33,6 +33,7 @@ mod push;
 mod registration;
 mod repository;
 mod retention;
+mod room;
 mod save;
 mod signature;
 mod sweep;
@@ -56,6 +57,7 @@ pub use meter::{Counted, Meter};
 pub use portable::{Carried, PortableError};
 use repository::Repository;
 pub use retention::{Cause, Limits};
+pub use room::{Floor, Space};
 pub use save::{CopyError, Save, Saved};
 pub use signature::{InvalidKey, Trust};
 pub use sweep::{Evicted, Swept, Victims};
@@ -90,22 +92,25 @@ pub struct Terms {
     pub trust: Trust,
     /// An entry that is larger alone is not saved.
     pub max_bytes: Option<u64>,
+    /// Room that saving leaves free.
+    pub floor: Floor,
 }
 
 impl Terms {
     /// Those of a job of `lane` alone: it may write, trusts every entry, and saves one of any size.
     pub fn of(lane: Lane) -> Self {
-        let lanes = Lanes::of_trunk(lane);
-        Self { lanes, read_only: false, trust: Trust::default(), max_bytes: None }
+        let (lanes, floor) = (Lanes::of_trunk(lane), Floor::Bytes(0));
+        Self { lanes, read_only: false, trust: Trust::default(), max_bytes: None, floor }
     }
 }
 
 impl Store {
     /// A store in `local`, behind which `remote` may stand. Nothing is read or created yet.
     pub fn new(local: Arc<dyn Backend>, remote: Option<Arc<dyn Backend>>, terms: Terms) -> Self {
-        let Terms { lanes, read_only, trust, max_bytes } = terms;
-        let remote = remote.map(|remote| Repository::new(remote, read_only));
-        Self { local: Repository::new(local, read_only), remote, lanes, read_only, trust, max_bytes }
+        let Terms { lanes, read_only, trust, max_bytes, floor } = terms;
+        let remote = remote.map(|remote| Repository::new(remote, read_only, floor));
+        let local = Repository::new(local, read_only, floor);
+        Self { local, remote, lanes, read_only, trust, max_bytes }
     }
 
     /// Where entries are saved, and looked for.
@@ -174,15 +179,23 @@ impl Store {
         std::iter::once(&self.local).chain(&self.remote)
     }
 
-    fn refuse_if_too_large(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        let mut chunks: Vec<&ChunkRef> = manifest.chunks.iter().collect();
-        chunks.sort_unstable_by_key(|chunk| chunk.digest);
-        chunks.dedup_by_key(|chunk| chunk.digest);
-        let bytes = chunks.iter().map(|chunk| u64::from(chunk.stored)).sum();
+    /// Fails for content of so many bytes, if that is more than the whole store may hold.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`StoreError::TooLarge`] alone.
+    pub fn check_size(&self, bytes: u64) -> Result<(), StoreError> {
         match self.max_bytes {
             Some(limit) if bytes > limit => Err(StoreError::TooLarge { bytes, limit }),
             _ => Ok(()),
         }
+    }
+
+    fn refuse_if_too_large(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let mut chunks: Vec<&ChunkRef> = manifest.chunks.iter().collect();
+        chunks.sort_unstable_by_key(|chunk| chunk.digest);
+        chunks.dedup_by_key(|chunk| chunk.digest);
+        self.check_size(chunks.iter().map(|chunk| u64::from(chunk.stored)).sum())
     }
 
     /// Removes all but the newest entry of an address; the faults that left some. Who reads one of them has its

@@ -63,7 +63,7 @@ impl Registration {
 
     /// Writes the frame of an announced chunk.
     pub(super) fn put(&self, digest: &Digest, frame: &[u8]) -> Result<(), StoreError> {
-        Ok(self.repository.backend.write(&ChunkRef::path(digest), frame)?)
+        self.repository.put_chunk(digest, frame)
     }
 }
 

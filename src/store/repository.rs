@@ -11,6 +11,7 @@ use super::backend::{Backend, Reason};
 use super::chunk::frame;
 use super::manifest::{ChunkRef, Entry, EntryName, Unreadable};
 use super::parallel::{lock, unlocked};
+use super::room::Floor;
 use super::signature::Trust;
 use super::{Address, StoreError, parallel};
 use crate::digest::Digest;
@@ -31,11 +32,22 @@ pub(super) struct Repository {
     pub(super) backend: Arc<dyn Backend>,
     /// Nothing is moved, whatever is wrong with it.
     read_only: bool,
+    floor: Floor,
 }
 
 impl Repository {
-    pub(super) fn new(backend: Arc<dyn Backend>, read_only: bool) -> Self {
-        Self { backend, read_only }
+    pub(super) fn new(backend: Arc<dyn Backend>, read_only: bool, floor: Floor) -> Self {
+        Self { backend, read_only, floor }
+    }
+
+    /// Writes a chunk's frame, as long as enough stays free.
+    pub(super) fn put_chunk(&self, digest: &Digest, frame: &[u8]) -> Result<(), StoreError> {
+        if let Some(space) = self.backend.space()
+            && let Some(floor) = self.floor.broken_by(frame.len() as u64, space)
+        {
+            return Err(StoreError::NoRoom { place: self.place(), free: space.free, floor });
+        }
+        Ok(self.backend.write(&ChunkRef::path(digest), frame)?)
     }
 
     /// The same, to be looked at and not touched.

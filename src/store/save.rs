@@ -23,6 +23,8 @@ use super::manifest::{ChunkRef, Entry, Manifest, SCHEMA, Span, Subject};
 use super::parallel::lock;
 use super::push::Push;
 use super::registration::Registration;
+use super::repository::Repository;
+use super::sweep::{Victims, sweep};
 use super::{Address, Store, StoreError, parallel};
 use crate::digest::Digest;
 
@@ -45,6 +47,26 @@ pub struct Save {
     shared: Arc<Shared>,
     push: Option<Push>,
     faults: Vec<StoreError>,
+    /// Its manifest is written.
+    is_whole: bool,
+    /// The last to be dropped: when nothing announces any more that its chunks are needed.
+    leftovers: Leftovers,
+}
+
+/// The chunks of a save that has not come to its end, which are removed when this is dropped.
+#[derive(Debug)]
+struct Leftovers {
+    local: Repository,
+    are_there: bool,
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        if self.are_there {
+            // What stays goes with the next sweep.
+            let _ = sweep(&self.local, Victims::Ids(&[]), false, Timestamp::now());
+        }
+    }
 }
 
 /// What the workers share.
@@ -53,6 +75,8 @@ struct Shared {
     registration: Registration,
     done: Mutex<Done>,
     added_bytes: AtomicU64,
+    /// Bytes that the whole store may hold.
+    max_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +132,7 @@ impl Save {
             registration: Registration::new(&store.local)?,
             done: Mutex::default(),
             added_bytes: AtomicU64::new(0),
+            max_bytes: store.max_bytes,
         });
         let mut faults = Vec::new();
         let push = store
@@ -137,6 +162,8 @@ impl Save {
             shared,
             push,
             faults,
+            is_whole: false,
+            leftovers: Leftovers { local: store.local.clone(), are_there: false },
         })
     }
 
@@ -249,6 +276,7 @@ impl Save {
             faults.extend(self.store.note_unsent(&entry).err().map(StoreError::from));
         }
         self.store.local.put_entry(&entry, &text)?;
+        self.is_whole = true;
         if let Some(push) = self.push.take() {
             let sent = push.finish(&entry, &text).and_then(|_| Ok(self.store.note_sent(&entry)?));
             faults.extend(sent.err());
@@ -280,6 +308,7 @@ impl Drop for Save {
         for worker in self.workers.drain(..) {
             let _ = worker.join();
         }
+        self.leftovers.are_there = !self.is_whole && self.shared.added_bytes.load(Ordering::Relaxed) > 0;
     }
 }
 
@@ -306,11 +335,16 @@ fn work(
     loop {
         let next = lock(chunks).recv();
         let Ok((place, chunk)) = next else { return };
-        let result = keep(&chunk, &shared.registration, &mut encoder);
+        let result = keep(&chunk, &shared.registration, &mut encoder).and_then(|(chunk, added)| {
+            let bytes = shared.added_bytes.fetch_add(added, Ordering::Relaxed) + added;
+            match shared.max_bytes {
+                Some(limit) if bytes > limit => Err(StoreError::TooLarge { bytes, limit }),
+                _ => Ok(chunk),
+            }
+        });
         let mut done = lock(&shared.done);
         match result {
-            Ok((chunk, added)) => {
-                shared.added_bytes.fetch_add(added, Ordering::Relaxed);
+            Ok(chunk) => {
                 if done.chunks.len() <= place {
                     done.chunks.resize(place + 1, None);
                 }

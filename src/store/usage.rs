@@ -24,13 +24,19 @@ struct Usage {
 }
 
 impl Store {
-    /// Removes what is beyond `limits`, if there may be anything; what was removed, and the faults on the way.
-    pub fn keep_within(&self, limits: Limits, now: Timestamp) -> (Vec<Swept>, Vec<StoreError>) {
+    /// Removes what is beyond `limits` here and beyond `remote_limits` in the remote, if there may be anything; what was
+    /// removed, and the faults on the way.
+    pub fn keep_within(
+        &self,
+        limits: Limits,
+        remote_limits: Limits,
+        now: Timestamp,
+    ) -> (Vec<Swept>, Vec<StoreError>) {
         let (mut swept, mut faults) = (Vec::new(), Vec::new());
         if self.read_only {
             return (swept, faults);
         }
-        for repository in self.repositories() {
+        for (repository, limits) in self.repositories().zip([limits, remote_limits]) {
             match keep_within(repository, limits, now) {
                 Ok(done) => swept.extend(done),
                 Err(fault) => faults.push(fault),

@@ -56,6 +56,7 @@ impl Bench {
             .env_clear()
             .env("HOME", self.base.path())
             .env("LARDER_CACHE_DIR", self.cache())
+            .env("LARDER_MIN_FREE_GB", "0")
             .current_dir(self.base.path())
             .stdin(Stdio::null());
         command
@@ -289,9 +290,79 @@ fn a_full_disk_costs_the_new_entry_and_no_old_one() {
     bench.has_no_damage();
     let (report, found) = bench.restore("fits", "1");
     assert!(report["outcome"] == "hit" && found == files, "{report}");
-    bench.run(&["cache", "evict"]).success();
     assert_eq!(bench.json(&["cache", "stats"])["bytes_unused"], 0, "what the failed save left is gone");
     drop(unmount);
+}
+
+#[test]
+fn a_save_stops_before_the_disk_is_full_and_takes_back_what_it_has_written() {
+    let bench = Bench::new();
+    fs::write(bench.path("key"), "").unwrap();
+    fs::create_dir(bench.cache()).unwrap();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64m", "larder-test"])
+        .arg(bench.cache())
+        .status()
+        .expect("mount");
+    assert!(mount.success(), "this test takes root, as the engines do");
+    let unmount = Unmount(bench.cache());
+    fs::create_dir(bench.path("d")).unwrap();
+    fs::write(bench.path("d/file"), Dice(7).bytes(40_000_000)).unwrap();
+    let free = || rustix::fs::statvfs(bench.cache()).map(|found| found.f_bavail * found.f_frsize).unwrap();
+    let before = free();
+    for (floor, outcome) in [("", "miss"), ("0.05", "miss"), ("0.01", "saved")] {
+        let mut save = bench.larder(&["dir", "save", "d", "--key-files", "key", "--format", "json"]);
+        // By default a gigabyte stays free, which this disk has not.
+        if floor.is_empty() {
+            save.env_remove("LARDER_MIN_FREE_GB")
+        } else {
+            save.env("LARDER_MIN_FREE_GB", floor)
+        };
+        let run = finish(&mut save, None).success();
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(report["outcome"], outcome, "{floor}: {report}");
+        if outcome == "saved" {
+            continue;
+        }
+        assert_eq!(report["faults"][0]["reason"], "full", "{report}");
+        assert!(run.stderr.contains("are to stay free (--cache-min-free-gb)"), "{}", run.stderr);
+        assert!(free() + 100_000 > before, "{floor}: {before} bytes were free, and {} are", free());
+    }
+    drop(unmount);
+}
+
+#[test]
+fn the_shared_store_has_a_limit_of_its_own() {
+    let bench = Bench::new();
+    fs::write(bench.path("key"), "").unwrap();
+    fs::create_dir(bench.path("share")).unwrap();
+    fs::create_dir(bench.path("d")).unwrap();
+    let url = format!("file://{}", bench.path("share").display());
+    for (number, limits) in [["100", "100"], ["0.003", "100"], ["100", "0.005"]].into_iter().enumerate() {
+        fs::write(bench.path("d/file"), Dice(number as u64 + 1).bytes(2_000_000)).unwrap();
+        let extra = format!("N={number}");
+        bench.json(&[
+            "dir",
+            "save",
+            "d",
+            "--key-files",
+            "key",
+            "--key-extra",
+            &extra,
+            "--remote",
+            &url,
+            "--cache-max-size-gb",
+            limits[0],
+            "--remote-max-size-gb",
+            limits[1],
+        ]);
+        // What a limit has to do with is seen at once.
+        fs::remove_file(bench.path("share/v1/usage.json")).unwrap();
+        let count =
+            |at: &str| bench.json(&["cache", "stats", "--at", at, "--remote", &url])["entries"].clone();
+        let expected = [(1, 1), (1, 2), (2, 2)][number];
+        assert_eq!((count("local"), count("remote")), (expected.0.into(), expected.1.into()), "{number}");
+    }
 }
 
 struct Unmount(PathBuf);

@@ -123,6 +123,8 @@ impl TestContext {
             .env("DOCKER_CONFIG", self.path("docker"))
             .env("LARDER_LANE", "main")
             .env("RUST_BACKTRACE", "1")
+            // Whatever else is on this machine's disk.
+            .env("LARDER_MIN_FREE_GB", "0")
             .envs(self.engine.environment())
             .envs(self.archives.then_some(("LARDER_ENABLED", "1")))
             .stdin(Stdio::null());

@@ -504,7 +504,7 @@ impl Job<'_> {
         self.entry = Some(kept.saved.entry);
         let mut faults = kept.saved.faults;
         faults.extend(send_unsent(&self.store()?, self.printer));
-        faults.extend(keep_within(&self.store()?, self.settings.store.limits, self.printer));
+        faults.extend(keep_within(&self.store()?, &self.settings.store, self.printer));
         faults.iter().try_for_each(|fault| self.cache_fault(fault))
     }
 }

@@ -43,7 +43,7 @@ impl Cache<'_> {
             let kept = watched("archiving", archiving, &meter, self.settings, Some(self.printer)).await?;
             let kept = kept.map_err(|error| CommandError::config(&error))?;
             warn_of(&kept.saved.faults, self.printer);
-            warn_of(&keep_within(&self.store, self.settings.store.limits, self.printer), self.printer);
+            warn_of(&keep_within(&self.store, &self.settings.store, self.printer), self.printer);
             Ok(Some(kept.saved.entry))
         })
     }

@@ -88,7 +88,7 @@ impl Cache<'_> {
             warn_of(swept.err().as_slice(), self.printer);
             failed(error)
         })?;
-        warn_of(&keep_within(&self.store, self.settings.store.limits, self.printer), self.printer);
+        warn_of(&keep_within(&self.store, &self.settings.store, self.printer), self.printer);
         Ok(imported)
     }
 }

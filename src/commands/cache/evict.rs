@@ -13,7 +13,7 @@ use crate::store::Victims;
 
 pub(super) fn run(args: &EvictArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
     if args.ids.is_empty() {
-        return evict(Victims::Beyond(cache.settings.store.limits), args.dry_run, args.read.format, cache);
+        return evict(Victims::Beyond(cache.limits()), args.dry_run, args.read.format, cache);
     }
     let census = cache.census()?;
     let ids: Vec<Digest> = cache.named(&args.ids, &census)?.iter().map(|listed| listed.entry.id).collect();

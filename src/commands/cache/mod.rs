@@ -19,7 +19,7 @@ use super::store::{open, warn_of};
 use crate::cli::{CacheArgs, CacheCommand, PlaceArg};
 use crate::output::Printer;
 use crate::settings::{Environment, Settings};
-use crate::store::{Census, Listed, Place, Store, StoreError};
+use crate::store::{Census, Limits, Listed, Place, Store, StoreError};
 
 /// Ids that are told when one is unknown.
 const TOLD: usize = 10;
@@ -68,6 +68,13 @@ impl<'a> Cache<'a> {
         };
         let name = store.place(place).ok_or_else(missing)?;
         Ok(Self { settings, store, place, name, printer })
+    }
+
+    /// How much is kept there: without a limit of its own the shared store is looked at with that of this machine.
+    fn limits(&self) -> Limits {
+        let own = self.settings.store.limits;
+        let max_bytes = self.settings.store.remote_limits.max_bytes.or(own.max_bytes);
+        if self.place == Place::Remote { Limits { max_bytes, ..own } } else { own }
     }
 
     /// Counts what there is; warns of what cannot be counted.

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn run(format: Format, cache: &Cache<'_>, environment: &Environment) -> Result<(), CommandError> {
     let census = cache.census()?;
     let registries = registries(cache, environment)?;
-    let usage = Usage::new(&census, &cache.name, cache.settings.store.limits, build_cache(cache))
+    let usage = Usage::new(&census, &cache.name, cache.limits(), build_cache(cache))
         .signed_with(cache.settings.store.terms.trust.public_key())
         .with_registries(registries);
     match format {

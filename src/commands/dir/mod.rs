@@ -9,8 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::error::{CommandError, chain};
 use super::interrupts::Interrupts;
 use super::print_json;
@@ -27,7 +25,7 @@ use crate::output::{Printer, changes};
 use crate::settings::{
     DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings, StoreSettings,
 };
-use crate::store::{Entry, KeyInput, Meter, Place, Store, StoreError, Victims};
+use crate::store::{Entry, KeyInput, Meter, Store, StoreError};
 
 /// How often progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
@@ -184,20 +182,12 @@ impl Job {
         true
     }
 
-    /// Removes what a save that came to nothing has left in the cache.
-    fn sweep(&mut self) {
-        let swept = self.store.evict(Place::Local, Victims::Ids(&[]), false, Timestamp::now());
-        if let Err(fault) = swept {
-            self.fault(&fault);
-        }
-    }
-
     /// Sends what an outage of the remote held back, then evicts what is beyond the limits.
     fn make_room(&mut self) {
         for fault in send_unsent(&self.store, self.printer) {
             self.fault(&fault);
         }
-        for fault in keep_within(&self.store, self.terms.limits, self.printer) {
+        for fault in keep_within(&self.store, &self.terms, self.printer) {
             self.fault(&fault);
         }
     }

@@ -104,15 +104,12 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
             let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
             tell_left_out(job, &left_out);
             refuse(job, &shrunk);
-            job.sweep();
         }
         Err(SaveError::Incomplete(left_out)) => {
             incomplete(job, &left_out.to_string());
-            job.sweep();
         }
         Err(error) => {
             job.report.reason = Some(chain(&error));
-            job.sweep();
             match &error {
                 SaveError::Store(fault) => job.fault(fault),
                 error => job.trouble("other", chain(error)),

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Backend, BackendError, Mark, Object, Reason};
+use super::{Backend, BackendError, Mark, Object, Reason, Space};
 
 /// How long a mark without a lock is believed, and how long what a dead process was writing is kept.
 const MARK_LIFETIME: Duration = Duration::from_hours(1);
@@ -140,6 +140,14 @@ impl Backend for Directory {
 
     fn parallelism(&self) -> usize {
         4
+    }
+
+    fn space(&self) -> Option<Space> {
+        // It is made when something is written to it.
+        let there = self.root.ancestors().find(|path| path.exists())?;
+        let found = rustix::fs::statvfs(there).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Some(Space { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::{Backend, BackendError, Mark, Object, Reason};
+use super::{Backend, BackendError, Mark, Object, Reason, Space};
 
 /// Passes operations on until one is not answered or not allowed; from then on each fails at once.
 #[derive(Debug)]
@@ -78,6 +78,10 @@ impl Backend for Fused {
 
     fn parallelism(&self) -> usize {
         self.inner.parallelism()
+    }
+
+    fn space(&self) -> Option<Space> {
+        self.inner.space()
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError> {

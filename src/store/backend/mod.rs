@@ -17,6 +17,8 @@ pub mod remote;
 
 use std::fmt;
 
+use super::room::Space;
+
 pub use directory::Directory;
 pub use error::{BackendError, Reason};
 pub use fuse::Fused;
@@ -37,6 +39,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// How many operations at once are worth while.
     fn parallelism(&self) -> usize;
+
+    /// What is there of the disk that it is on; `None` where that is not known.
+    fn space(&self) -> Option<Space> {
+        None
+    }
 
     /// The whole object; `None` where there is none.
     ///

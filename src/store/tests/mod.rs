@@ -39,6 +39,7 @@ pub(super) fn terms(name: &str) -> Terms {
         read_only: false,
         trust: Trust::default(),
         max_bytes: None,
+        floor: crate::store::Floor::Bytes(0),
     }
 }
 

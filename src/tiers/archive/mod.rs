@@ -257,6 +257,7 @@ impl ArchiveTier {
         anew: bool,
         meter: &Arc<Meter>,
     ) -> Result<SavedImage, KeepError> {
+        self.store.check_size(image.size).map_err(SaveError::from)?;
         let diff_ids = if anew { Vec::new() } else { image.config.layers.clone() };
         let destination = Destination {
             key: key.digest(),

@@ -1,0 +1,55 @@
+//! Room that a save leaves free on the disk of a store. Pure.
+
+/// What is there of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that this user may still write.
+    pub free: u64,
+    /// Bytes of all of it.
+    pub total: u64,
+}
+
+/// Bytes that are to stay free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Floor {
+    /// 5 % of the disk or 1 GB, whichever is larger.
+    #[default]
+    Share,
+    /// So many; with 0 a save goes on until the disk is full.
+    Bytes(u64),
+}
+
+const SHARE: u64 = 20;
+const LEAST: u64 = 1_000_000_000;
+
+impl Floor {
+    /// Returns the bytes to stay free if writing `bytes` would leave less than that.
+    pub(super) fn broken_by(self, bytes: u64, space: Space) -> Option<u64> {
+        let floor = match self {
+            Self::Share => (space.total / SHARE).max(LEAST),
+            Self::Bytes(bytes) => bytes,
+        };
+        (floor > 0 && space.free.saturating_sub(bytes) < floor).then_some(floor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_disk_stays_free_and_a_gigabyte_at_least() {
+        const GB: u64 = 1_000_000_000;
+        for (floor, free, total, expected) in [
+            (Floor::Share, 2 * GB, 10 * GB, None),
+            (Floor::Share, GB, 10 * GB, Some(GB)),
+            (Floor::Share, 4 * GB, 100 * GB, Some(5 * GB)),
+            (Floor::Share, 6 * GB, 100 * GB, None),
+            (Floor::Bytes(0), 0, 100 * GB, None),
+            (Floor::Bytes(GB), GB + 9, 100 * GB, Some(GB)),
+            (Floor::Bytes(GB), GB + 10, 100 * GB, None),
+        ] {
+            assert_eq!(floor.broken_by(10, Space { free, total }), expected, "{floor:?} {free} {total}");
+        }
+    }
+}
