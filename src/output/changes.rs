@@ -48,6 +48,17 @@ pub fn brief(changes: &[Change]) -> Option<String> {
     Some(screen_text(&format!("{} {outcome}{more}", subject(first))))
 }
 
+/// Names the first of some files, and counts the others.
+pub fn first_names(names: &[String]) -> String {
+    const MOST: usize = 3;
+    let shown: Vec<String> = names.iter().take(MOST).map(|name| screen_text(name)).collect();
+    let more = match names.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    shown.join(", ") + &more
+}
+
 fn subject(change: &Change) -> String {
     let name = change.name();
     let line = change.after.as_ref().or(change.before.as_ref()).and_then(|input| input.line);
@@ -60,6 +71,10 @@ fn subject(change: &Change) -> String {
         },
         InputKind::Instruction => match line {
             Some(line) => format!("Dockerfile line {line}"),
+            // An entry of the store keeps neither lines nor texts.
+            None if change.before.as_ref().is_some_and(|was| was.about.is_empty()) => {
+                format!("instruction {name}")
+            }
             None => format!("trigger of the base image, {name}"),
         },
         InputKind::BaseImage => format!("base image {name}"),
@@ -107,6 +122,14 @@ fn with_text(what: &str, input: &Input) -> String {
 }
 
 fn between(kind: InputKind, was: &Input, is: &Input) -> String {
+    if was.about.is_empty() && !is.about.is_empty() {
+        // Of an entry of the store only the digest is known.
+        return if kind == InputKind::File {
+            "changed".to_owned()
+        } else {
+            format!("changed to {}", is.about)
+        };
+    }
     if kind == InputKind::File {
         // Kind and mode are told; where they are the same it is the content.
         return if was.about == is.about {
@@ -129,5 +152,14 @@ mod tests {
         let changes = difference(&[], &[file("a\n  other  added"), file("b\x1b[31mred")]);
         assert_eq!(render(&changes), "  a   other  added  added\n  bred              added\n");
         assert_eq!(brief(&changes).unwrap(), "a   other  added added, and 1 more");
+    }
+
+    #[test]
+    fn the_first_names_are_shown_and_the_others_counted() {
+        for (count, expected) in [(1, "f1"), (3, "f1, f2, f3"), (12, "f1, f2, f3 and 9 more")] {
+            let names: Vec<String> = (1..=count).map(|number| format!("f{number}")).collect();
+            assert_eq!(first_names(&names), expected);
+        }
+        assert_eq!(first_names(&["a\nb".to_owned()]), "a b");
     }
 }

@@ -43,9 +43,9 @@ pub(crate) struct BuildKeys {
 }
 
 impl BuildKeys {
-    /// Whether the inputs are still the ones that the keys stand for.
-    pub(crate) fn still_hold(&self) -> bool {
-        self.witness.still_holds()
+    /// Returns the names of the inputs that are not those that the keys stand for any more.
+    pub(crate) fn changed(&self) -> Vec<String> {
+        self.witness.changed()
     }
 
     /// The platform that is built for, if it is one.

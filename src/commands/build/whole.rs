@@ -352,9 +352,12 @@ impl Job<'_> {
         let (Some(id), true) = (self.record.image_id.clone(), has_image && self.build.tiers.are_any()) else {
             return Ok(None);
         };
-        if !keys.still_hold() {
-            self.printer
-                .warn("files of the context changed while the image was built: it is not kept as a hit");
+        let changed = keys.changed();
+        if !changed.is_empty() {
+            let names = changes::first_names(&changed);
+            self.printer.warn(&format!(
+                "files of the context changed while the image was built ({names}): it is not kept as a hit"
+            ));
             return Ok(None);
         }
         self.is_of_key = true;

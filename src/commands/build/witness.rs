@@ -5,7 +5,7 @@
 //! the next build of the old files would get it. So an image is noted only if
 //! no stamp (size, times, inode) of what was digested has moved meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::context::{self, ContextError, Entry, Filter, Selected, Stamp};
@@ -47,21 +47,40 @@ impl Witness {
         self.files.push((path, Digest::of(content)));
     }
 
-    /// Whether everything is as it was.
-    pub(super) fn still_holds(&self) -> bool {
-        let same_file = |(path, digest): &(PathBuf, Digest)| {
+    /// Returns the names of what is not as it was.
+    pub(super) fn changed(&self) -> Vec<String> {
+        let is_same = |path: &Path, digest: &Digest| {
             std::fs::read(path).is_ok_and(|content| Digest::of(&content) == *digest)
         };
-        self.files.iter().all(same_file)
-            && self.directories.iter().all(|sight| sight.is_the_same().unwrap_or_default())
+        let files = self.files.iter().filter(|(path, digest)| !is_same(path, digest));
+        let mut changed: Vec<String> = files.map(|(path, _)| path.display().to_string()).collect();
+        for sight in &self.directories {
+            match sight.changed() {
+                Ok(names) => changed.extend(names),
+                Err(_) => changed.push(sight.directory.display().to_string()),
+            }
+        }
+        changed
     }
 }
 
 impl Sight {
-    fn is_the_same(&self) -> Result<bool, ContextError> {
+    fn changed(&self) -> Result<Vec<String>, ContextError> {
         let (entries, selected) = context::walk_selected(&self.directory, &self.filter, &self.paths)?;
-        Ok(stamps(&entries, &selected) == self.stamps)
+        Ok(moved(&self.stamps, &stamps(&entries, &selected)))
     }
+}
+
+/// Returns the names whose stamps differ, without the directories that changed because of what is in them.
+fn moved(before: &BTreeMap<String, Stamp>, after: &BTreeMap<String, Stamp>) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let names: Vec<&String> =
+        names.into_iter().filter(|name| before.get(*name) != after.get(*name)).collect();
+    let holds_another = |name: &str| {
+        let inside = format!("{name}/");
+        names.iter().any(|other| other.starts_with(&inside))
+    };
+    names.iter().filter(|name| !holds_another(name)).map(|name| (*name).clone()).collect()
 }
 
 fn stamps(entries: &[Entry], selected: &Selected) -> BTreeMap<String, Stamp> {
@@ -85,6 +104,7 @@ mod tests {
         for name in ["real/a", "real/b", "log"] {
             std::fs::write(at(name), name).unwrap();
         }
+        let none: [&str; 0] = [];
         let witness = |source: &str| {
             let text = format!("FROM scratch\nCOPY {source} /\n");
             let resolution = crate::dockerfile::Dockerfile::parse(&text).unwrap();
@@ -95,20 +115,21 @@ mod tests {
             witness.directory(base.path(), Filter::default(), paths, &entries, &selected);
             witness
         };
-        for source in ["real", "link", "l*k", "real/* log"] {
-            let seen = witness(source);
-            assert!(seen.still_holds(), "{source}");
+        for (source, counted) in [("real", "real"), ("link", "link"), ("l*k", "link"), ("real/* log", "real")]
+        {
+            let mut seen = witness(source);
+            assert_eq!(seen.changed(), none, "{source}");
             std::fs::write(at("other.log"), "new").unwrap();
-            assert!(seen.still_holds(), "what the build cannot see does not count: {source}");
+            assert_eq!(seen.changed(), none, "what the build cannot see does not count: {source}");
             std::fs::write(at("real/c"), "new").unwrap();
-            assert!(!seen.still_holds(), "{source}");
+            assert_eq!(seen.changed(), ["real/c"].map(|name| name.replace("real", counted)), "{source}");
             std::fs::remove_file(at("real/c")).unwrap();
-            assert!(seen.still_holds(), "{source}");
+            seen = witness(source);
             std::fs::write(at("real/b"), source).unwrap();
-            assert!(!seen.still_holds(), "{source}");
+            assert_eq!(seen.changed(), ["real/b"].map(|name| name.replace("real", counted)), "{source}");
         }
         let gone = witness("link/a");
         std::fs::remove_file(at("real/a")).unwrap();
-        assert!(!gone.still_holds());
+        assert_eq!(gone.changed(), ["link/a"]);
     }
 }
