@@ -10,7 +10,7 @@ use super::error::{CommandError, chain};
 use super::registries::Registries;
 use super::{print_json, print_text};
 use crate::cli::{BuildArgs, Format, KeyArgs};
-use crate::key::{CacheKey, Input};
+use crate::key::{CacheKey, Input, InputKind};
 use crate::output::Printer;
 use crate::output::progress::screen_text;
 use crate::settings::{BuildSettings, Environment, Settings};
@@ -35,7 +35,7 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let (_, BuildKeys { keys, unpinned, .. }) = keyed(&args.build, settings, environment, printer).await?;
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
-        args.explain.then(|| inputs.iter().map(|input| settings.seal.publish(input)).collect())
+        args.explain.then(|| in_order(inputs.iter().map(|input| settings.seal.publish(input)).collect()))
     };
     let output = Output {
         schema: "larder.key.v1",
@@ -60,11 +60,31 @@ fn text(output: &Output) -> String {
     ];
     for (name, key, inputs) in keys {
         let _ = writeln!(text, "{name}: {key}");
-        for Input { kind, name, digest, .. } in inputs.iter().flatten() {
-            let _ = writeln!(text, "  {:<18} {digest}  {}", kind.name(), screen_text(name));
+        for Input { kind, name, digest, about, .. } in inputs.iter().flatten() {
+            // The text of an instruction begins with the keyword that its name ends in.
+            let shown = match (kind, name.split_once(' ')) {
+                (InputKind::Instruction, Some((place, name))) if !about.is_empty() => {
+                    let platform = name.split_once(" on ").map(|(_, name)| format!(" (on {name})"));
+                    format!("{place} {about}{}", platform.unwrap_or_default())
+                }
+                (InputKind::Stage, _) if !about.is_empty() => format!("{name} {about}"),
+                _ => name.clone(),
+            };
+            let _ = writeln!(text, "  {:<18} {digest}  {}", kind.name(), screen_text(&shown));
         }
     }
     text
+}
+
+/// Inputs as they are sorted by kind and name, but for what is numbered, which is sorted by its numbers.
+fn in_order(mut inputs: Vec<Input>) -> Vec<Input> {
+    let is_numbered = |kind| matches!(kind, InputKind::Stage | InputKind::Instruction | InputKind::StageArg);
+    for run in inputs.chunk_by_mut(|one, other| one.kind == other.kind) {
+        if run.first().is_some_and(|input| is_numbered(input.kind)) {
+            run.sort_by_key(Input::stage_and_number);
+        }
+    }
+    inputs
 }
 
 /// The keys of the build that `args` describe; what is worth a warning is told.
@@ -106,4 +126,28 @@ fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {
         printer.note(&format!("{}\n", mistake.caret(name, text)));
     }
     CommandError::config(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_inputs_are_listed_by_number() {
+        let table: &[(InputKind, &[&str], &[&str])] = &[
+            (
+                InputKind::Instruction,
+                &["0/10 RUN", "0/2 RUN", "10/1 ENV", "2/1 ENV"],
+                &["0/2 RUN", "0/10 RUN", "2/1 ENV", "10/1 ENV"],
+            ),
+            (InputKind::Stage, &["0", "10", "2"], &["0", "2", "10"]),
+            (InputKind::StageArg, &["10/A", "2/A", "2/B"], &["2/A", "2/B", "10/A"]),
+            (InputKind::File, &["10", "2"], &["10", "2"]),
+        ];
+        for (kind, given, expected) in table {
+            let inputs = given.iter().map(|name| Input::of_values(*kind, *name, &[])).collect();
+            let names: Vec<String> = in_order(inputs).into_iter().map(|input| input.name).collect();
+            assert_eq!(names, *expected);
+        }
+    }
 }

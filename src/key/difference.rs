@@ -88,21 +88,14 @@ fn plain(before: &[Input], after: &[Input]) -> Vec<Change> {
     gone_or_changed.chain(new).collect()
 }
 
-/// `2/7 RUN` → stage 2, place 7.
-fn stage_and_number(input: &Input) -> (usize, usize) {
-    let place = input.name.split(' ').next().unwrap_or_default();
-    let (stage, number) = place.split_once('/').unwrap_or_default();
-    (stage.parse().unwrap_or(usize::MAX), number.parse().unwrap_or(usize::MAX))
-}
-
 fn instructions(before: &[Input], after: &[Input]) -> Vec<Change> {
     let by_stage = |inputs| -> BTreeMap<usize, Vec<&Input>> {
         let mut stages: BTreeMap<usize, Vec<&Input>> = BTreeMap::new();
         for input in <[Input]>::iter(inputs).filter(|input| input.kind == InputKind::Instruction) {
-            stages.entry(stage_and_number(input).0).or_default().push(input);
+            stages.entry(input.stage_and_number().0).or_default().push(input);
         }
         for stage in stages.values_mut() {
-            stage.sort_by_key(|input| stage_and_number(input).1);
+            stage.sort_by_key(|input| input.stage_and_number().1);
         }
         stages
     };
@@ -206,7 +199,7 @@ fn rank(kind: InputKind) -> usize {
 fn place(change: &Change) -> (usize, usize, String) {
     let input = change.after.as_ref().or(change.before.as_ref());
     let (stage, number) =
-        input.filter(|input| input.kind == InputKind::Instruction).map_or((0, 0), stage_and_number);
+        input.filter(|input| input.kind == InputKind::Instruction).map_or((0, 0), Input::stage_and_number);
     (stage, number, change.name().to_owned())
 }
 

@@ -146,6 +146,14 @@ impl Input {
         Self::with_digest(kind, name, fields.digest())
     }
 
+    /// Returns the numbers of an input's stage and of its place there: `2/7 RUN` is (2, 7), and `2` (2, [`usize::MAX`]).
+    /// What is not numbered comes last.
+    pub fn stage_and_number(&self) -> (usize, usize) {
+        let place = self.name.split(' ').next().unwrap_or_default();
+        let (stage, number) = place.split_once('/').unwrap_or((place, ""));
+        (stage.parse().unwrap_or(usize::MAX), number.parse().unwrap_or(usize::MAX))
+    }
+
     /// The input of which only the digest is known.
     pub fn with_digest(kind: InputKind, name: impl Into<String>, digest: Digest) -> Self {
         Self { kind, name: name.into(), digest, about: String::new(), line: None, pins: Vec::new() }

@@ -189,6 +189,8 @@ fn explain_lists_every_input_with_a_digest() {
     }
     let text = context.larder(&["key", "--explain", "."]).success().stdout;
     assert!(text.contains("src/main.py\n"), "{text}");
+    assert!(text.contains("  0/3 RUN true || pip install -r /tmp/requirements.txt\n"), "{text}");
+    assert!(text.contains("  1 FROM deps AS app\n"), "{text}");
     assert_eq!(context.larder(&["key", "."]).success().stdout.lines().count(), 2);
 }
 
