@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
-use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, DiskUsageRequest, ListWorkersRequest};
+use bollard_buildkit_proto::moby::buildkit::v1::{
+    BytesMessage, DiskUsageRequest, ListWorkersRequest, UsageRecord,
+};
 use http::{HeaderMap, StatusCode};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{OnceCell, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -163,6 +166,23 @@ impl Client {
         let broken =
             |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
         Ok(!usage.map_err(broken)?.into_inner().record.is_empty())
+    }
+
+    /// Returns `true` if its build cache is known to be older than `moment`. Neither is known of a new builder, whatever
+    /// identity it has, nor of one of which everything was removed.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it gives no answer.
+    pub async fn has_cache_since(&self, moment: Timestamp) -> Result<bool, ConnectError> {
+        // Without mounts: see `build_cache_bytes`.
+        let kinds = ["regular", "internal", "frontend", "source.local", "source.git.checkout"];
+        let filter = kinds.iter().map(|kind| format!("type=={kind}")).collect();
+        let request = DiskUsageRequest { filter, ..DiskUsageRequest::default() };
+        let usage = self.control.clone().disk_usage(request).await;
+        let broken =
+            |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
+        Ok(usage.map_err(broken)?.into_inner().record.iter().any(|record| is_since(record, moment)))
     }
 
     async fn connect_docker(endpoint: &Endpoint, ping: &Ping) -> Result<Self, ConnectError> {
@@ -324,4 +344,41 @@ async fn channel(endpoint: &Endpoint, stream: Box<dyn Stream>) -> Result<Channel
         .connect_with_connector(connector)
         .await
         .map_err(|error| ConnectError::Broken(endpoint.clone(), error.into()))
+}
+
+/// Returns `true` if a record shows that its builder was at work at `moment` or before. A layer that was imported or pulled
+/// says when somebody else created it, but never that it was used.
+fn is_since(record: &UsageRecord, moment: Timestamp) -> bool {
+    let created = record.created_at.as_ref().filter(|_| record.record_type != "regular");
+    let mut times = created.into_iter().chain(&record.last_used_at);
+    times.any(|time| time.seconds > 0 && time.seconds <= moment.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_builder_is_known_to_have_been_there_by_what_it_made_or_used() {
+        use bollard_buildkit_proto::google::protobuf;
+        let time = |seconds: i64| (seconds > 0).then_some(protobuf::Timestamp { seconds, nanos: 0 });
+        let moment = Timestamp::from_second(100).unwrap();
+        for (record_type, created, used, expected) in [
+            ("source.local", 50, 0, true),
+            ("source.local", 50, 150, true),
+            ("source.local", 150, 150, false),
+            ("regular", 50, 0, false),
+            ("regular", 50, 150, false),
+            ("regular", 50, 60, true),
+            ("regular", 0, 0, false),
+        ] {
+            let record = UsageRecord {
+                record_type: record_type.to_owned(),
+                created_at: time(created),
+                last_used_at: time(used),
+                ..UsageRecord::default()
+            };
+            assert_eq!(is_since(&record, moment), expected, "{record_type} {created} {used}");
+        }
+    }
 }

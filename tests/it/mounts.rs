@@ -387,6 +387,41 @@ fn a_mount_that_outgrows_its_limit_begins_anew_and_says_so() {
 }
 
 #[test]
+fn a_mount_is_said_to_be_dropped_only_by_a_builder_that_is_known_to_have_had_it() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        let target = format!("/{}/.cache/pip", context.tag("dropped").replace(['/', ':'], "-"));
+        let text = |step: &str| format!("FROM {BUSYBOX}\nRUN --mount=type=cache,target={target} {step}\n");
+        let (cache, other) = (context.path("carried"), context.path("other"));
+        context.write("Dockerfile", text(&format!("echo one > {target}/one")));
+        context.build(&["--cache-dir", &cache.to_string_lossy(), "--mount-scope", "test", "."]);
+        let warnings_once_empty = |step: &str| {
+            // What larder notes of the builder is in another cache.
+            context.write("Dockerfile", text(&format!("rm {target}/one && echo {step}")));
+            context.build(&["--cache-dir", &other.to_string_lossy(), "--read-only", "."]);
+            context.mount("restore", &cache, &[])["warnings"].to_string()
+        };
+        let told = warnings_once_empty("1");
+        assert!(told.contains("has dropped the cache mount"), "{}: {told}", engine.name);
+
+        // The same notes with an earlier time are those of an engine that was replaced.
+        for file in walkdir::WalkDir::new(&cache).into_iter().map(Result::unwrap) {
+            let is_builder =
+                std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains("larder.builder.v1"));
+            if is_builder {
+                let mut entry = json(file.path());
+                for seen in entry["mounts"].as_object_mut().unwrap().values_mut() {
+                    *seen = "2001-01-01T00:00:00Z".into();
+                }
+                std::fs::write(file.path(), entry.to_string()).unwrap();
+            }
+        }
+        let told = warnings_once_empty("2");
+        assert!(!told.contains("has dropped"), "{}: {told}", engine.name);
+    }
+}
+
+#[test]
 fn a_mount_whose_steps_are_layers_already_is_left_alone() {
     for engine in engines() {
         let context = TestContext::new(&engine);

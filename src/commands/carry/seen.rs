@@ -31,7 +31,14 @@ impl Carrier<'_> {
             Ok(builder) => builder,
             Err(error) => return self.trouble(chain(&error)),
         };
-        let dropped = seen.iter().filter(|mount| mount.was_empty).filter_map(|mount| {
+        // A new engine can have the identity of the one before, and never had the mounts.
+        let known =
+            seen.iter().filter(|mount| mount.was_empty).filter_map(|mount| builder.mount_seen(mount.key));
+        let is_same = match known.min() {
+            Some(last) => self.client.has_cache_since(last).await.unwrap_or_default(),
+            None => false,
+        };
+        let dropped = seen.iter().filter(|_| is_same).filter(|mount| mount.was_empty).filter_map(|mount| {
             let last = builder.mount_seen(mount.key)?.strftime("%Y-%m-%d %H:%M:%SZ");
             Some(format!(
                 "the builder has dropped the cache mount {} that was filled there {last}: its garbage collector did, or a prune",
