@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::build::{Purpose, docker_engine, image};
 use super::error::{CommandError, ErrorKind, chain};
-use super::key::keyed;
+use super::key::{Keyed, keyed};
 use super::registries::Registries;
 use super::{print_json, print_text};
 use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, Format, ProgressArg};
@@ -85,7 +85,7 @@ pub(super) async fn ensure(
     printer: Printer,
 ) -> Result<(BaseRecord, Option<CommandError>), CommandError> {
     let clock = Instant::now();
-    let (build, keys) = keyed(args, settings, environment, printer).await?;
+    let Keyed { build, keys, .. } = keyed(args, settings, environment, printer).await?;
     let files = if requirements.is_empty() { None } else { named_files(requirements, &build, printer)? };
     let key = keys.keys.base(files, &settings.seal).map_err(|error| CommandError::config(&error))?;
     let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };

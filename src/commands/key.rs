@@ -9,7 +9,9 @@ use super::connecting::connect;
 use super::error::{CommandError, chain};
 use super::registries::Registries;
 use super::{print_json, print_text};
+use crate::buildkit::Client;
 use crate::cli::{BuildArgs, Format, KeyArgs};
+use crate::engine::Engine;
 use crate::key::{CacheKey, Input, InputKind};
 use crate::output::Printer;
 use crate::output::progress::screen_text;
@@ -33,7 +35,8 @@ pub(super) async fn run(
     environment: &Environment,
     printer: Printer,
 ) -> Result<(), CommandError> {
-    let (_, BuildKeys { keys, unpinned, .. }) = keyed(&args.build, settings, environment, printer).await?;
+    let keyed = keyed(&args.build, settings, environment, printer).await?;
+    let BuildKeys { keys, unpinned, .. } = keyed.keys;
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
         args.explain.then(|| in_order(inputs.iter().map(|input| settings.seal.publish(input)).collect()))
     };
@@ -87,13 +90,23 @@ fn in_order(mut inputs: Vec<Input>) -> Vec<Input> {
     inputs
 }
 
+/// A build whose keys are known.
+pub(super) struct Keyed {
+    pub(super) build: BuildSettings,
+    pub(super) inputs: Inputs,
+    pub(super) client: Client,
+    pub(super) engine: Option<Engine>,
+    pub(super) registries: Registries,
+    pub(super) keys: BuildKeys,
+}
+
 /// The keys of the build that `args` describe; what is worth a warning is told.
 pub(super) async fn keyed(
     args: &BuildArgs,
     settings: &Settings,
     environment: &Environment,
     printer: Printer,
-) -> Result<(BuildSettings, BuildKeys), CommandError> {
+) -> Result<Keyed, CommandError> {
     let build = BuildSettings::resolve(args, settings, environment)?;
     let mut inputs = read_inputs(&build, settings)?;
     let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
@@ -111,7 +124,7 @@ pub(super) async fn keyed(
     for fault in &keys.faults {
         printer.warn(&format!("{}; going on without it", chain(fault)));
     }
-    Ok((build, keys))
+    Ok(Keyed { build, inputs, client, engine, registries, keys })
 }
 
 fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {

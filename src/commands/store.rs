@@ -66,6 +66,15 @@ pub(super) fn key_inputs(inputs: &[Input]) -> Vec<KeyInput> {
     inputs.iter().map(kept).collect()
 }
 
+/// The inputs of an entry's key. Those of a kind that this larder does not know are left out.
+pub(super) fn inputs_of(kept: &[KeyInput]) -> Vec<Input> {
+    let input = |input: &KeyInput| {
+        let kind = serde_json::from_value(input.kind.clone().into()).ok()?;
+        Some(Input::with_digest(kind, &input.name, input.digest))
+    };
+    kept.iter().filter_map(input).collect()
+}
+
 /// How a workflow of GitHub's gives a step this variable.
 fn how_provided(variable: &str) -> String {
     match variable {

@@ -1,20 +1,21 @@
-//! `larder why`: what has changed since the nearest earlier build, so that its image is no hit.
+//! `larder why`: what has changed since the last build or hit of an image, so that a build is no hit.
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::build::{Explanation, Identity};
+use super::build::{BuildKeys, Explanation, Foreseen, ForeseenHit, Identity, Past, Reached, foresee};
 use super::error::{CommandError, chain};
-use super::key::keyed;
+use super::key::{Keyed, keyed};
+use super::store::open;
 use super::{print_json, print_text};
 use crate::cli::{Format, WhyArgs};
 use crate::key::{CacheKey, Change};
-use crate::notes::{NotesError, RecordHead};
+use crate::notes::NotesError;
 use crate::output::{Printer, changes};
 use crate::registry::ImageRef;
-use crate::settings::{Environment, Settings};
+use crate::settings::{BuildSettings, Environment, Settings};
 
 #[derive(Serialize)]
 struct Output {
@@ -22,8 +23,14 @@ struct Output {
     image_key: CacheKey,
     /// When an image was built for this very key, if one was.
     known_since: Option<Timestamp>,
+    /// The cache that a build would take its image from.
+    hit: Option<ForeseenHit>,
+    /// What has an image of the key, but is not asked by such a build.
+    elsewhere: Option<ForeseenHit>,
     compared_with: Option<Compared>,
     changes: Vec<Change>,
+    /// The image that was built last under one of the names in their registries.
+    last_in_registry: Option<LastImage>,
 }
 
 #[derive(Serialize)]
@@ -31,6 +38,13 @@ struct Compared {
     image_key: CacheKey,
     names: Vec<String>,
     lane: Option<String>,
+    created: Timestamp,
+    last_used: Timestamp,
+}
+
+#[derive(Serialize)]
+struct LastImage {
+    name: String,
     created: Timestamp,
 }
 
@@ -40,12 +54,23 @@ pub(super) async fn run(
     environment: &Environment,
     printer: Printer,
 ) -> Result<(), CommandError> {
-    let (build, keys) = keyed(&args.build, settings, environment, printer).await?;
+    let Keyed { build, inputs, client, engine, registries, keys } =
+        keyed(&args.build, settings, environment, printer).await?;
     let notes = settings.notes();
     let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));
     let known = notes.image(keys.keys.image).map_err(fault).ok().flatten();
+    let reached = Reached { client: &client, engine, registries };
+    let Foreseen { hit, elsewhere, last } =
+        foresee(&build, settings, &inputs, reached, &keys, printer).await?;
     let identity = Identity { names: &build.tags, lane: settings.lanes.lanes.own(), seal: &settings.seal };
-    let explanation = identity.explain(&notes, &keys.keys).map_err(fault).ok().flatten();
+    let local = identity.explain(&notes, &keys.keys).map_err(fault).ok().flatten();
+    let since = local.as_ref().map(|local| local.before.last_used);
+    let stored = explain_by_store(&build, settings, &keys, since).await?;
+    let is_own = |found: &Explanation| found.before.lane.as_ref() == Some(settings.lanes.lanes.own());
+    let explanation = match (local, stored) {
+        (local, Some(stored)) if local.is_none() || is_own(&stored) => Some(stored),
+        (local, _) => local,
+    };
     let (before, changes) = match explanation {
         Some(Explanation { before, changes }) => (Some(before), changes),
         None => (None, Vec::new()),
@@ -54,13 +79,17 @@ pub(super) async fn run(
         schema: "larder.why.v1",
         image_key: keys.keys.image,
         known_since: known.and_then(|entry| entry.images.iter().map(|image| image.created).min()),
-        compared_with: before.map(|RecordHead { image_key, names, lane, created, .. }| Compared {
+        hit,
+        elsewhere,
+        compared_with: before.map(|Past { image_key, names, lane, created, last_used }| Compared {
             image_key,
             names,
             lane: lane.map(String::from),
             created,
+            last_used,
         }),
         changes,
+        last_in_registry: last.map(|(name, created)| LastImage { name: name.familiar(), created }),
     };
     match args.format {
         Format::Text => print_text(printer, &text(&output, &build.tags))?,
@@ -69,10 +98,39 @@ pub(super) async fn run(
     Ok(())
 }
 
+/// Compares with what the store knows of an image that was built after `since`.
+async fn explain_by_store(
+    build: &BuildSettings,
+    settings: &Settings,
+    keys: &BuildKeys,
+    since: Option<Timestamp>,
+) -> Result<Option<Explanation>, CommandError> {
+    let Some(platform) = keys.sole_platform().filter(|_| build.tiers.archive).map(str::to_owned) else {
+        return Ok(None);
+    };
+    let (store, notes, keys) = (open(settings)?, settings.notes(), keys.keys.clone());
+    let (names, lane, seal) = (build.tags.clone(), settings.lanes.lanes.own().clone(), settings.seal.clone());
+    let explain = move || {
+        let identity = Identity { names: &names, lane: &lane, seal: &seal };
+        identity.explain_by_store((&store, &notes), &keys, &platform, since)
+    };
+    tokio::task::spawn_blocking(explain).await.map_err(|error| CommandError::config(&error))
+}
+
 fn text(output: &Output, names: &[ImageRef]) -> String {
-    let known = match output.known_since {
-        Some(since) => format!("an image was built for it on {}", day(since)),
-        None => "no image was built for it here".to_owned(),
+    let built = |hit: &ForeseenHit| match hit.built {
+        Some(built) => format!("an image was built for it on {}", day(built)),
+        None => "there is an image of it".to_owned(),
+    };
+    let known = match (&output.hit, &output.elsewhere, output.known_since) {
+        (Some(hit), _, _) => format!("{}: a build takes it from the {} tier", built(hit), hit.tier),
+        (None, Some(hit), _) => {
+            format!("{}, in a registry where a build looks with --push or --cache-repo", built(hit))
+        }
+        (None, None, Some(since)) => {
+            format!("an image was built for it on {}, and no cache has it any more", day(since))
+        }
+        (None, None, None) => "no cache has an image of it".to_owned(),
     };
     let mut text = format!("image key {}: {known}\n", output.image_key);
     let Some(before) = &output.compared_with else {
@@ -81,12 +139,29 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
         } else {
             format!("of {}", names.iter().map(ImageRef::familiar).collect::<Vec<_>>().join(", "))
         };
-        return text + &format!("no other build {what} is known here to compare it with\n");
+        let _ = writeln!(text, "no other build {what} is known here to compare it with");
+        if let Some(LastImage { name, created }) = &output.last_in_registry {
+            let _ = writeln!(
+                text,
+                "the last image in the registry is {name}, built on {}; what it was made of is not known here",
+                day(*created)
+            );
+        }
+        return text;
     };
     let lane = before.lane.as_ref().map(|lane| format!(", lane {lane}")).unwrap_or_default();
-    let built = day(before.created);
-    let _ = writeln!(text, "compared with {}, built on {built}{lane}:", before.image_key);
-    text + &changes::render(&output.changes)
+    let hit = if before.last_used > before.created {
+        format!(", used last on {}", day(before.last_used))
+    } else {
+        String::new()
+    };
+    let _ =
+        writeln!(text, "compared with {}, built on {}{hit}{lane}:", before.image_key, day(before.created));
+    text += &changes::render(&output.changes);
+    if output.changes.iter().any(Change::is_other_target) {
+        text += "  the instructions and files of two targets are not compared\n";
+    }
+    text
 }
 
 /// A moment to the second.

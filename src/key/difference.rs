@@ -42,6 +42,17 @@ impl Change {
         self.after.as_ref().or(self.before.as_ref()).map_or("", |input| &input.name)
     }
 
+    /// Returns `true` if another stage is built. One without a name has its number for one, which changes with the stages
+    /// before it.
+    pub fn is_other_target(&self) -> bool {
+        let (InputKind::Target, Some(was), Some(is)) = (self.kind, &self.before, &self.after) else {
+            return false;
+        };
+        let is_number = |input: &Input| input.about.parse::<usize>().is_ok();
+        let is_known = !was.about.is_empty() && !is.about.is_empty();
+        is_known && was.about != is.about && !(is_number(was) && is_number(is))
+    }
+
     /// Whether it is the same content under another name.
     pub fn is_move(&self) -> bool {
         let sides = self.before.as_ref().zip(self.after.as_ref());
@@ -66,8 +77,39 @@ pub fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
         InputKind::PlatformInputs => false,
         _ => true,
     });
+    if let Some(target) = other_target(before, after) {
+        // Its stages are others, and so is all that they are made of.
+        changes.retain(|change| !is_of_stages(change.kind));
+        changes.push(target);
+    }
     changes.sort_by_key(|change| (rank(change.kind), place(change)));
     changes
+}
+
+/// The change from one target to another.
+fn other_target(before: &[Input], after: &[Input]) -> Option<Change> {
+    let target = |inputs| <[Input]>::iter(inputs).find(|input| input.kind == InputKind::Target);
+    let (was, is) = (target(before)?, target(after)?);
+    Change::between(Some(was), Some(is)).filter(Change::is_other_target)
+}
+
+fn is_of_stages(kind: InputKind) -> bool {
+    matches!(
+        kind,
+        InputKind::Target
+            | InputKind::BaseImage
+            | InputKind::BaseName
+            | InputKind::Stage
+            | InputKind::Instruction
+            | InputKind::BuildArg
+            | InputKind::StageArg
+            | InputKind::File
+            | InputKind::Requirement
+            | InputKind::MissingRequirement
+            | InputKind::SecretId
+            | InputKind::SshId
+            | InputKind::NamedContext
+    )
 }
 
 /// Everything but instructions, matched by kind and name.
@@ -264,6 +306,25 @@ mod tests {
         let comment =
             [file("a", "1"), file("b", "2"), file("c", "3"), file("r.txt", "4 # why"), requirement("x")];
         assert_eq!(shown(&before, &comment), ["~r.txt"]);
+    }
+
+    #[test]
+    fn another_target_is_one_change_and_a_stage_without_a_name_is_none() {
+        let target = |place: &str, name: &str| input(InputKind::Target, "stage", place).about(name);
+        let with = |target: Input, more: &[Input]| [&[target], more].concat();
+        let (file, label) = (input(InputKind::File, "a", "1"), input(InputKind::Label, "l", "1"));
+        let before = with(target("1", "app"), &[file]);
+        assert_eq!(shown(&before, &with(target("0", "deps"), &[])), ["~stage"]);
+        assert_eq!(
+            shown(&before, &with(target("1", "test"), &[label])),
+            ["~stage", "+l"],
+            "in the same place"
+        );
+        assert_eq!(shown(&before, &with(target("1", "app"), &[])), ["-a"]);
+        let number = with(target("1", "1"), &[]);
+        assert_eq!(shown(&number, &with(target("2", "2"), &stage(&["RUN a"]))), ["~stage", "+0/1 RUN"]);
+        let unknown = with(target("0", ""), &[]);
+        assert_eq!(shown(&unknown, &with(target("1", "app"), &stage(&["RUN a"]))), ["~stage", "+0/1 RUN"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! It is written when an image is noted under its key. Records are for people:
 //! the most recent ones are kept, and no lookup depends on them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ use crate::store::Lane;
 const SCHEMA: &str = "larder.inputs.v1";
 /// Records kept.
 const MAX_RECORDS: usize = 64;
+/// Lanes whose last hit is known of one record.
+const MAX_LANES: usize = 16;
 /// Bytes that they may take together; those of 10 000 files take about two megabytes.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -37,6 +40,9 @@ pub struct RecordHead {
     pub lane: Option<Lane>,
     /// When it was built.
     pub created: Timestamp,
+    /// When a build hit it last, by the lane of the build.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hits: BTreeMap<Lane, Timestamp>,
     /// How many inputs follow.
     pub inputs: usize,
 }
@@ -51,7 +57,32 @@ impl RecordHead {
         inputs: usize,
     ) -> Self {
         let (image_key, dependency_key) = keys;
-        Self { schema: SCHEMA.to_owned(), image_key, dependency_key, names, lane, created, inputs }
+        let hits = BTreeMap::new();
+        Self { schema: SCHEMA.to_owned(), image_key, dependency_key, names, lane, created, hits, inputs }
+    }
+
+    /// Returns when it was built or hit last.
+    pub fn last_used(&self) -> Timestamp {
+        self.hits.values().copied().fold(self.created, Timestamp::max)
+    }
+
+    /// Returns when it was built or hit last in a lane.
+    pub fn last_used_in(&self, lane: &Lane) -> Option<Timestamp> {
+        let built = (self.lane.as_ref() == Some(lane)).then_some(self.created);
+        built.max(self.hits.get(lane).copied())
+    }
+
+    /// Notes a hit of an image that has these names.
+    pub fn note_hit(&mut self, names: &[String], lane: &Lane, now: Timestamp) {
+        self.hits.insert(lane.clone(), now);
+        while self.hits.len() > MAX_LANES
+            && let Some(oldest) = self.hits.iter().min_by_key(|(_, at)| **at).map(|(lane, _)| lane.clone())
+        {
+            self.hits.remove(&oldest);
+        }
+        self.names.extend_from_slice(names);
+        self.names.sort_unstable();
+        self.names.dedup();
     }
 }
 
@@ -76,6 +107,30 @@ impl Notes {
         Ok(())
     }
 
+    /// Notes a hit in the record of `key`. Returns `false` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the record cannot be written.
+    pub fn note_hit(
+        &self,
+        key: CacheKey,
+        names: &[String],
+        lane: &Lane,
+        now: Timestamp,
+    ) -> Result<bool, NotesError> {
+        let path = self.inputs_path(key);
+        let Some(mut head) = head(&path).filter(|head| head.image_key == key) else { return Ok(false) };
+        let text = Self::read(&path).map_err(|source| NotesError::Read { path: path.clone(), source })?;
+        let Some(end) = text.iter().position(|byte| *byte == b'\n') else { return Ok(false) };
+        head.note_hit(names, lane, now);
+        let mut changed = serde_json::to_vec(&head)
+            .map_err(|error| NotesError::Write { path: path.clone(), source: error.into() })?;
+        changed.extend_from_slice(&text[end..]);
+        self.write(&path, &changed)?;
+        Ok(true)
+    }
+
     /// The heads of all records, the most recent first. What is damaged is left out.
     ///
     /// # Errors
@@ -89,7 +144,7 @@ impl Notes {
             Err(source) => return Err(NotesError::Read { path: directory, source }),
         };
         let mut heads: Vec<RecordHead> = entries.filter_map(|entry| head(&entry.ok()?.path())).collect();
-        heads.sort_unstable_by_key(|head| std::cmp::Reverse((head.created, head.image_key)));
+        heads.sort_unstable_by_key(|head| std::cmp::Reverse((head.last_used(), head.image_key)));
         Ok(heads)
     }
 
@@ -187,6 +242,29 @@ mod tests {
         assert_eq!(heads, [3, 2, 1].map(|number| record(number).0));
         assert_eq!(notes.inputs(heads[1].image_key).unwrap().unwrap(), record(2).1);
         assert_eq!(notes.inputs(CacheKey::from(Digest::of(b"other"))).unwrap(), None);
+    }
+
+    #[test]
+    fn a_hit_makes_a_record_the_most_recent_and_leaves_its_inputs() {
+        let (_directory, notes) = notes();
+        let lane = Lane::try_from("pr-1".to_owned()).unwrap();
+        let key = record(1).0.image_key;
+        let hit = |second| {
+            let now = Timestamp::from_second(second).unwrap();
+            notes.note_hit(key, &["other".to_owned()], &lane, now).unwrap()
+        };
+        assert!(!hit(9), "there is no record yet");
+        for number in [1, 2] {
+            let (head, inputs) = record(number);
+            notes.keep_inputs(&head, &inputs).unwrap();
+        }
+        assert!(hit(3));
+        let heads = notes.records().unwrap();
+        assert_eq!(heads[0].image_key, key);
+        assert_eq!(heads[0].last_used_in(&lane), Timestamp::from_second(3).ok());
+        assert_eq!(heads[0].last_used_in(heads[0].lane.as_ref().unwrap()), Some(heads[0].created));
+        assert_eq!(heads[0].names, ["app", "other"]);
+        assert_eq!(notes.inputs(key).unwrap().unwrap(), record(1).1);
     }
 
     #[test]

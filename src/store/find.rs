@@ -54,6 +54,32 @@ impl Store {
         entries.take(most).collect()
     }
 
+    /// The newest entry of a family, here or in the remote, that is wanted: of this job's lane, else of the others that it
+    /// reads. Of each lane at most `most` are read, and what cannot be read is passed over.
+    pub fn newest_of(
+        &self,
+        kind: EntryKind,
+        family: &str,
+        most: usize,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> Option<Entry> {
+        self.lanes.reads().iter().find_map(|lane| {
+            let place = Address::place_of(lane, kind, family);
+            let places = self.repositories().map(|repository| (repository, repository.names(&place)));
+            let mut names: Vec<(EntryName, &Repository)> = places
+                .flat_map(|(repository, names)| {
+                    names.unwrap_or_default().into_iter().map(move |name| (name, repository))
+                })
+                .collect();
+            names.sort_by(|(a, _), (b, _)| b.cmp_age(a));
+            names.dedup_by(|(a, _), (b, _)| a.path() == b.path());
+            let entries = names.into_iter().take(most);
+            let mut entries =
+                entries.filter_map(|(name, repository)| repository.entry(&name, &self.trust).ok().flatten());
+            entries.find(&is_wanted)
+        })
+    }
+
     /// Whether an entry that was not looked for by its key may be used: a trusted key has signed it, where that is wanted.
     ///
     /// # Errors

@@ -37,6 +37,11 @@ pub struct Accepted {
 }
 
 impl Accepted {
+    /// Returns `true` if an image may be a hit that was built at `built`; its id as in [`Self::refusal`].
+    pub fn accepts(&self, id: Option<&str>, built: Timestamp) -> bool {
+        self.refusal::<()>(id, built).is_none()
+    }
+
     /// Returns the miss that an image is which was built at `built`; `None` if it may be a hit. Its id is given where the
     /// engine would have it under that.
     fn refusal<T>(&self, id: Option<&str>, built: Timestamp) -> Option<Answer<T>> {

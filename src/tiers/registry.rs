@@ -193,6 +193,65 @@ impl RegistryTier {
         Answer { bytes: bytes + copied, ..Answer::hit(taken, reason) }
     }
 
+    /// Looks in every target for an image that would be a hit, and moves and names nothing. Returns when it was built.
+    pub async fn find(&self, targets: &mut [Target], accepted: &Accepted) -> Answer<Option<Timestamp>> {
+        let host = host_of(targets);
+        let found = match within(&host, DEADLINE, self.look(targets)).await {
+            Ok(found) => found,
+            Err(error) => return fault(error.into()),
+        };
+        let mut built = None;
+        for found in found.iter().flatten() {
+            let when = found.built();
+            let refusal = accepted.refusal(Some(&self.id(found)), when.unwrap_or(Timestamp::UNIX_EPOCH));
+            if let Some(refusal) = refusal {
+                return refusal;
+            }
+            if !self.is_vouched_for(found).await {
+                return Answer::miss("no signed entry of the store vouches for the image in the registry");
+            }
+            built = Some(when);
+        }
+        built.map_or_else(
+            || Answer::miss("no registry has an image of this key"),
+            |built| Answer::hit(built, "the image is in its registry"),
+        )
+    }
+
+    /// Returns the image that was built last under one of the targets' names, or their tags for the last image, and when.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a registry cannot be asked.
+    pub async fn last_built(
+        &self,
+        targets: &mut [Target],
+    ) -> Result<Option<(ImageRef, Timestamp)>, RegistryError> {
+        let host = host_of(targets);
+        let search = async {
+            let mut last: Option<(ImageRef, Timestamp)> = None;
+            for Target { repository, names, .. } in targets {
+                let place = repository.image_name().clone();
+                let tags = self.tags.inline_caches();
+                let last_images = tags.iter().filter_map(|tag| place.with_tag(tag));
+                for name in names.iter().cloned().chain(last_images) {
+                    let Some(manifest) = repository.manifest(name.tag().unwrap_or("latest")).await? else {
+                        continue;
+                    };
+                    let Some(platform) = self.platforms.first() else { continue };
+                    let image = repository.image(&manifest, platform).await?;
+                    if let Some(built) = image.and_then(|image| image.created)
+                        && last.as_ref().is_none_or(|(_, newest)| *newest < built)
+                    {
+                        last = Some((name, built));
+                    }
+                }
+            }
+            Ok(last)
+        };
+        within(&host, DEADLINE, search).await
+    }
+
     /// The image in each target that has it.
     async fn look(&self, targets: &mut [Target]) -> Result<Vec<Option<Found>>, RegistryError> {
         let mut found = Vec::new();

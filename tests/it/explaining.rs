@@ -150,6 +150,65 @@ fn a_miss_says_what_changed_and_a_name_without_its_tag_tells_builds_apart() {
 }
 
 #[test]
+fn a_build_that_was_a_hit_is_compared_with_like_one_that_was_built() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let tag = context.tag("app");
+    let build = |content: &str| {
+        context.write("src/main.py", content);
+        context.build(&["-t", &tag, "."])["image_key"].clone()
+    };
+    let first = build("1");
+    build("2");
+    assert_eq!(build("1"), first);
+    context.write("src/main.py", "3");
+    let run = context.larder(&["why", "--format", "json", "-t", &tag, "."]).success();
+    let why = parsed(&run.stdout);
+    assert_eq!(why["compared_with"]["image_key"], first, "{why:#}");
+    assert_ne!(why["compared_with"]["last_used"], why["compared_with"]["created"]);
+}
+
+#[test]
+fn another_target_is_named_instead_of_all_that_its_stages_are_made_of() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let tag = context.tag("app");
+    context.build(&["-t", &tag, "--target", "deps", "."]);
+    let said = context.larder(&["why", "-t", &tag, "."]).success().stdout;
+    let changes: Vec<&str> = said.lines().skip(2).map(str::trim).collect();
+    assert_eq!(
+        changes,
+        ["target  deps → app", "the instructions and files of two targets are not compared"],
+        "{said}"
+    );
+}
+
+#[test]
+fn a_fresh_agent_explains_by_what_the_remote_store_knows() {
+    let engine = any_engine();
+    let context = TestContext::archiving(&engine);
+    project(&context);
+    let tag = context.tag("app");
+    let (remote, here, fresh) = (context.path("remote"), context.path("here"), context.path("fresh"));
+    std::fs::create_dir(&remote).unwrap();
+    let remote = format!("file://{}", remote.display());
+    let (here, fresh) = (here.to_string_lossy().into_owned(), fresh.to_string_lossy().into_owned());
+    context.build(&["-t", &tag, "--cache-dir", &here, "--remote", &remote, "."]);
+    let why = || {
+        let flags = ["why", "-t", &tag, "--cache-dir", &fresh, "--remote", &remote, "."];
+        context.larder(&flags).success().stdout
+    };
+    let said = why();
+    assert!(said.contains("a build takes it from the archive tier"), "{said}");
+    context.write("src/main.py", "2\n").write("Dockerfile", dockerfile("RUN echo more\n"));
+    let said = why();
+    assert!(said.contains("no cache has an image of it\ncompared with"), "{said}");
+    let changes: Vec<String> =
+        said.lines().skip(2).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(changes, ["Dockerfile line 7 changed to RUN echo more", "src/main.py changed"], "{said}");
+}
+
+#[test]
 fn the_lane_of_a_job_is_compared_with_itself_first() {
     let context = TestContext::new(&any_engine());
     project(&context);

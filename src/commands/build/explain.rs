@@ -2,17 +2,44 @@
 
 use jiff::Timestamp;
 
+use crate::commands::store::inputs_of;
 use crate::digest::Digest;
-use crate::key::{CacheKey, Change, Input, Keys, Seal, difference};
+use crate::key::{CacheKey, Change, Input, InputKind, Keys, Seal, difference};
 use crate::notes::{Notes, NotesError, RecordHead};
 use crate::registry::ImageRef;
-use crate::store::Lane;
+use crate::store::{Entry, EntryKind, Lane, Manifest, Store, Subject};
+
+/// Archived images that are looked at for one of the name.
+const MOST_ENTRIES: usize = 64;
 
 /// An earlier build and what has changed since.
 #[derive(Debug)]
 pub(crate) struct Explanation {
-    pub(crate) before: RecordHead,
+    pub(crate) before: Past,
     pub(crate) changes: Vec<Change>,
+}
+
+/// A build of the past.
+#[derive(Debug, Clone)]
+pub(crate) struct Past {
+    pub(crate) image_key: CacheKey,
+    pub(crate) names: Vec<String>,
+    pub(crate) lane: Option<Lane>,
+    pub(crate) created: Timestamp,
+    /// When it was built or hit last.
+    pub(crate) last_used: Timestamp,
+}
+
+impl From<&RecordHead> for Past {
+    fn from(head: &RecordHead) -> Self {
+        Self {
+            image_key: head.image_key,
+            names: head.names.clone(),
+            lane: head.lane.clone(),
+            created: head.created,
+            last_used: head.last_used(),
+        }
+    }
 }
 
 /// What builds are compared by.
@@ -45,6 +72,71 @@ impl Identity<'_> {
         notes.keep_inputs(&head, inputs)
     }
 
+    /// Keeps that a build was a hit, and what its keys were made of where that is not known here.
+    pub(super) fn record_hit(
+        &self,
+        notes: &Notes,
+        keys: &Keys,
+        built: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), NotesError> {
+        let names = self.repositories();
+        if notes.note_hit(keys.image, &names, self.lane, now)? {
+            return Ok(());
+        }
+        let inputs = keys.published(self.seal);
+        // Whose build it was is not known.
+        let ids = (keys.image, keys.dependency);
+        let mut head = RecordHead::new(ids, names.clone(), None, built.unwrap_or(now), inputs.len());
+        head.note_hit(&names, self.lane, now);
+        notes.keep_inputs(&head, &inputs)
+    }
+
+    /// Compares `keys` with the newest archived image of the same name for `platform` that has another key, if that is
+    /// newer than `than`. Reads the remote, too.
+    pub(crate) fn explain_by_store(
+        &self,
+        (store, notes): (&Store, &Notes),
+        keys: &Keys,
+        platform: &str,
+        than: Option<Timestamp>,
+    ) -> Option<Explanation> {
+        let names = self.repositories();
+        let repository = |name: &String| Some(name.parse::<ImageRef>().ok()?.repository());
+        let repositories_of = |entry: &Entry| -> Vec<String> {
+            let Subject { title, tags, .. } = &entry.manifest.subject;
+            [title].into_iter().chain(tags).filter_map(repository).collect()
+        };
+        let is_wanted = |entry: &Entry| {
+            let is_other = entry.manifest.address.key != keys.image.digest();
+            is_other && repositories_of(entry).iter().any(|name| names.contains(name))
+        };
+        let entry = store.newest_of(EntryKind::Image, platform, MOST_ENTRIES, is_wanted)?;
+        let Manifest { address, created, subject, .. } = &entry.manifest;
+        // Of a build that is noted here more is known than of its entry.
+        let is_noted = matches!(notes.inputs(CacheKey::from(address.key)), Ok(Some(_)));
+        if is_noted || than.is_some_and(|than| *created <= than) {
+            return None;
+        }
+        let before = inputs_of(&subject.inputs);
+        let has_files = before.iter().any(|input| input.kind == InputKind::File);
+        let mut after = self.published_like(keys, &before);
+        // An entry leaves out files where there are many, and never has what a dependency file pins.
+        after.retain(|input| has_files || input.kind != InputKind::File);
+        for input in &mut after {
+            input.pins.clear();
+        }
+        let before_names = repositories_of(&entry);
+        let past = Past {
+            image_key: CacheKey::from(address.key),
+            names: before_names.into_iter().filter(|name| names.contains(name)).collect(),
+            lane: Some(address.lane.clone()),
+            created: *created,
+            last_used: *created,
+        };
+        Some(Explanation { before: past, changes: difference(&before, &after) })
+    }
+
     /// Compares `keys` with the nearest earlier build that has another key; `None` where there is none.
     pub(crate) fn explain(&self, notes: &Notes, keys: &Keys) -> Result<Option<Explanation>, NotesError> {
         let heads = notes.records()?;
@@ -53,7 +145,7 @@ impl Identity<'_> {
         };
         let Some(inputs) = notes.inputs(before.image_key)? else { return Ok(None) };
         let changes = difference(&inputs, &self.published_like(keys, &inputs));
-        Ok(Some(Explanation { before, changes }))
+        Ok(Some(Explanation { before: Past::from(&before), changes }))
     }
 
     /// The inputs of `keys`. Confidential ones that have nothing to be compared with are not sealed, which would take
@@ -71,7 +163,7 @@ impl Identity<'_> {
     }
 }
 
-/// The most recent record of the same image with another key: of this lane, else of any.
+/// The record of the same image with another key that was built or hit last: in this lane, else in any.
 ///
 /// Builds without a name are compared with one another.
 fn nearest<'a>(
@@ -85,8 +177,9 @@ fn nearest<'a>(
     };
     let candidates: Vec<&RecordHead> =
         heads.iter().filter(|head| head.image_key != key).filter(shares_a_name).collect();
-    let own = candidates.iter().find(|head| head.lane.as_ref() == Some(lane));
-    own.or(candidates.first()).copied()
+    let used_here = candidates.iter().filter_map(|head| Some((head.last_used_in(lane)?, *head)));
+    let own = used_here.max_by_key(|(used, _)| *used).map(|(_, head)| head);
+    own.or_else(|| candidates.into_iter().max_by_key(|head| head.last_used()))
 }
 
 #[cfg(test)]
@@ -99,11 +192,19 @@ mod tests {
         let lane = |name: &str| Lane::try_from(name.to_owned()).unwrap();
         let head = |number: u8, name: &str, in_lane: &str| {
             let names = if name.is_empty() { Vec::new() } else { vec![name.to_owned()] };
-            RecordHead::new((key(number), key(0)), names, Some(lane(in_lane)), Timestamp::UNIX_EPOCH, 0)
+            let built = Timestamp::from_second(100 - i64::from(number)).unwrap();
+            RecordHead::new((key(number), key(0)), names, Some(lane(in_lane)), built, 0)
         };
-        // The most recent first, as the notes give them.
-        let heads =
-            [head(1, "app", "pr-1"), head(2, "other", "main"), head(3, "app", "main"), head(4, "", "main")];
+        let mut heads = [
+            head(1, "app", "pr-1"),
+            head(2, "other", "main"),
+            head(3, "app", "main"),
+            head(4, "", "main"),
+            head(5, "hit", "main"),
+            head(6, "hit", "main"),
+        ];
+        heads[5].note_hit(&["hit".to_owned()], &lane("main"), Timestamp::from_second(200).unwrap());
+        heads[4].note_hit(&["hit".to_owned()], &lane("pr-1"), Timestamp::from_second(300).unwrap());
         let table = [
             ("app", "main", 9, Some(3)),
             ("app", "pr-1", 9, Some(1)),
@@ -112,6 +213,9 @@ mod tests {
             ("other", "main", 2, None),
             ("new", "main", 9, None),
             ("", "main", 9, Some(4)),
+            ("hit", "main", 9, Some(6)),
+            ("hit", "pr-1", 9, Some(5)),
+            ("hit", "pr-2", 9, Some(5)),
         ];
         for (name, in_lane, own, expected) in table {
             let names = if name.is_empty() { Vec::new() } else { vec![name.to_owned()] };

@@ -6,6 +6,7 @@ mod confidential;
 mod explain;
 mod exports;
 mod files;
+mod foreseen;
 mod import_watch;
 mod inputs;
 mod kept_layers;
@@ -63,7 +64,8 @@ use own_files::withhold;
 
 pub(super) use auto_mounts::add as add_mounts;
 pub(super) use bases::{Base, Lookup};
-pub(super) use explain::{Explanation, Identity};
+pub(super) use explain::{Explanation, Identity, Past};
+pub(super) use foreseen::{Foreseen, ForeseenHit, foresee};
 pub(super) use inputs::Inputs;
 pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
 pub(super) use run::{Progress, show};
@@ -190,35 +192,8 @@ pub(super) async fn image(
     let registries = Registries::new(settings, engine.as_ref());
     let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };
     add_mounts(&mut inputs, build, &lookup, &settings.endpoint, *printer).await?;
-    let mut job = Job {
-        notes: settings.notes(),
-        registries,
-        engine,
-        record: BuildRecord::started(Timestamp::now()),
-        settings,
-        build,
-        purpose,
-        inputs: &inputs,
-        client: &client,
-        printer: *printer,
-        finding: None,
-        told: Vec::new(),
-        prepared: Trace::default(),
-        unneeded: Vec::new(),
-        mounting_steps: Vec::new(),
-        killed_steps: Vec::new(),
-        no_keys: None,
-        image_store: None,
-        store: None,
-        entry: None,
-        is_refused: false,
-        is_of_key: false,
-        registry_is_down: false,
-        registry_is_faulty: false,
-        layers: LayerCaches::default(),
-        is_expired: false,
-        cache_is_down: false,
-    };
+    let reached = Reached { client: &client, engine, registries };
+    let mut job = Job::new(build, purpose, settings, &inputs, reached, *printer);
     job.record.base.clone_from(&purpose.base);
     job.record.lanes = Some(lanes_record(&settings.lanes));
     job.record.names = build.tags.iter().map(ImageRef::familiar).collect();
@@ -341,6 +316,54 @@ struct Job<'a> {
     is_expired: bool,
     /// The cache's directory cannot be used.
     cache_is_down: bool,
+}
+
+/// What a build reaches.
+pub(super) struct Reached<'a> {
+    pub(super) client: &'a Client,
+    pub(super) engine: Option<Engine>,
+    pub(super) registries: Registries,
+}
+
+impl<'a> Job<'a> {
+    fn new(
+        build: &'a BuildSettings,
+        purpose: &'a Purpose,
+        settings: &'a Settings,
+        inputs: &'a Inputs,
+        Reached { client, engine, registries }: Reached<'a>,
+        printer: Printer,
+    ) -> Self {
+        Self {
+            notes: settings.notes(),
+            registries,
+            engine,
+            record: BuildRecord::started(Timestamp::now()),
+            settings,
+            build,
+            purpose,
+            inputs,
+            client,
+            printer,
+            finding: None,
+            told: Vec::new(),
+            prepared: Trace::default(),
+            unneeded: Vec::new(),
+            mounting_steps: Vec::new(),
+            killed_steps: Vec::new(),
+            no_keys: None,
+            image_store: None,
+            store: None,
+            entry: None,
+            is_refused: false,
+            is_of_key: false,
+            registry_is_down: false,
+            registry_is_faulty: false,
+            layers: LayerCaches::default(),
+            is_expired: false,
+            cache_is_down: false,
+        }
+    }
 }
 
 impl Job<'_> {

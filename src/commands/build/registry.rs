@@ -19,7 +19,7 @@ use crate::store::Meter;
 use crate::tiers::{Answer, RegistryTier, Tags, Taken, Target, TransferError};
 
 /// How long looking up logins may take.
-const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
+pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
 
 impl Job<'_> {
     /// The image is to be pushed.
@@ -46,8 +46,16 @@ impl Job<'_> {
 
     /// The repositories that the image is pushed to with its names there, or the one that is asked anyway.
     async fn targets(&self) -> Result<Vec<Target>, RegistryError> {
+        self.targets_of(self.build.tags.iter().filter(|_| self.wants_push())).await
+    }
+
+    /// The repositories of these names, or the one that is asked anyway.
+    pub(super) async fn targets_of(
+        &self,
+        tags: impl Iterator<Item = &ImageRef>,
+    ) -> Result<Vec<Target>, RegistryError> {
         let mut grouped: Vec<Vec<ImageRef>> = Vec::new();
-        for tag in self.build.tags.iter().filter(|_| self.wants_push()) {
+        for tag in tags {
             match grouped.iter_mut().find(|names| names[0].repository() == tag.repository()) {
                 Some(names) => names.push(tag.clone()),
                 None => grouped.push(vec![tag.clone()]),
@@ -76,7 +84,7 @@ impl Job<'_> {
     }
 
     /// The tier for this image, which wants it nowhere yet.
-    async fn registry_tier(&mut self, keys: &BuildKeys) -> Result<RegistryTier, CommandError> {
+    pub(super) async fn registry_tier(&mut self, keys: &BuildKeys) -> Result<RegistryTier, CommandError> {
         let vouched_by = if self.settings.store.terms.trust.is_strict() { Some(self.store()?) } else { None };
         Ok(RegistryTier {
             tags: self.registry_tags(),

@@ -73,7 +73,7 @@ impl Drop for Keeping {
 
 impl Job<'_> {
     /// Why no whole image is looked for, if none is.
-    fn whole_images_are_off(&self) -> Option<&'static str> {
+    pub(super) fn whole_images_are_off(&self) -> Option<&'static str> {
         let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));
         if !images {
             Some("the result is not just an image")
@@ -200,7 +200,7 @@ impl Job<'_> {
     }
 
     /// When an image must have been built to be a hit, at the earliest.
-    fn youngest(&self) -> Option<Timestamp> {
+    pub(super) fn youngest(&self) -> Option<Timestamp> {
         let age = self.settings.store.limits.max_age?;
         Timestamp::now().checked_sub(age).ok()
     }
@@ -281,7 +281,10 @@ impl Job<'_> {
     }
 
     pub(super) async fn finish_hit(&mut self, hit: Hit, keys: &BuildKeys) -> Result<(), CommandError> {
-        let Hit { id, tier, image, is_named, .. } = hit;
+        let Hit { id, tier, image, is_named, built } = hit;
+        if let Err(error) = self.identity().record_hit(&self.notes, &keys.keys, built, Timestamp::now()) {
+            self.notes_fault(&error)?;
+        }
         if let (Some(image), Some(platform)) = (image, keys.sole_platform())
             && tier != ArchiveTier::NAME
             && self.build.tiers.archive
@@ -367,15 +370,15 @@ impl Job<'_> {
                 self.notes_fault(&error)?;
             }
         }
+        let inputs = keys.keys.published(&self.settings.seal);
+        if let Err(error) = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now()) {
+            self.notes_fault(&error)?;
+        }
         if self.engine.is_none() {
             return Ok(None);
         }
         self.note(keys, &id, Some(Timestamp::now()))?;
         self.note_layers(keys, &id).await?;
-        let inputs = keys.keys.published(&self.settings.seal);
-        if let Err(error) = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now()) {
-            self.notes_fault(&error)?;
-        }
         self.keep_built(keys, self.will_be_in_registry()).await
     }
 

@@ -49,6 +49,33 @@ fn a_pushed_image_is_named_in_its_registry_and_no_layer_moves() {
 }
 
 #[test]
+fn a_fresh_agent_is_told_what_its_registry_has() {
+    let registry = Registry::open();
+    let agent = Agent::new(&any_engine());
+    let name = format!("{}/app:1", registry.host);
+    agent.build(&["--push", "-t", &name]);
+    let fresh = agent.other(&any_engine(), "b");
+    let cache = fresh.path("cache");
+    let why = |flags: &[&str]| {
+        let all = [&["why", "--cache-dir", &cache, "-t", &name], flags, &["."]].concat();
+        fresh.context.larder(&all).success().stdout
+    };
+    let said = why(&["--push"]);
+    assert!(said.contains("a build takes it from the registry tier"), "{said}");
+    let said = why(&[]);
+    assert!(said.contains("in a registry where a build looks with --push or --cache-repo"), "{said}");
+    fresh.context.write("app.py", "2\n");
+    let said = why(&["--push"]);
+    assert!(said.contains("no cache has an image of it\nno other build of"), "{said}");
+    assert!(said.contains(&format!("the last image in the registry is {name}, built on ")), "{said}");
+    assert_eq!(
+        tags(&registry, "app").iter().filter(|tag| *tag == "larder-KEY").count(),
+        1,
+        "nothing is left there"
+    );
+}
+
+#[test]
 fn a_pushed_image_is_pulled_where_it_is_wanted() {
     // Docker 28 with containerd's store does not fetch a layer that it has unpacked already, from an imported base for
     // instance, and does not describe the image then: nothing goes from the oldest engine to that one here.
