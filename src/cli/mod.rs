@@ -46,7 +46,7 @@ pub use store::StoreArgs;
     version,
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 done; 1 the build failed; 2 usage or configuration; 3 a cache fault under \
-                  --strict, or found by cache verify; 4 a threshold of stats not met; 5 engine unreachable; 130 interrupted; of run \
+                  --strict, or found by cache verify; 5 engine unreachable; 130 interrupted; of run \
                   the container's own, 125 to 127 where it cannot be started"
 )]
 pub struct Cli {

@@ -146,7 +146,22 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn the_help_lists_the_exit_codes_that_there_are() {
+        use ErrorKind::{Build, Cache, Config, Container, Engine, Interrupted, Push};
+        let help = Cli::command().get_after_help().unwrap().to_string();
+        let numbers = help.split(|letter: char| !letter.is_ascii_digit());
+        let listed: BTreeSet<u8> = numbers.filter_map(|number| number.parse().ok()).collect();
+        let kinds = [Build, Push, Config, Cache, Engine, Interrupted, Container(125), Container(127)];
+        assert_eq!(listed, [0].into_iter().chain(kinds.map(ErrorKind::exit_code)).collect());
+    }
 
     #[test]
     fn a_cause_is_one_line_and_says_nothing_twice() {
