@@ -1,7 +1,7 @@
 //! Images of the engine: finding, naming, and what a registry says of a name.
 
 use bollard::auth::DockerCredentials;
-use bollard::models::{ImageInspect, ImageSummary, SystemInfo};
+use bollard::models::{ImageInspect, ImageManifestSummaryKindEnum, ImageSummary, SystemInfo};
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 use jiff::Timestamp;
 
@@ -138,6 +138,15 @@ impl Engine {
         let image = images.into_iter().find(|image| image.id == id);
         let manifests = image.and_then(|image| image.manifests).unwrap_or_default();
         Ok(!manifests.is_empty() && manifests.iter().all(|manifest| manifest.available))
+    }
+
+    /// Returns the number of platforms that the image called `name` has content of; of an engine that tells.
+    pub(super) async fn platforms_of(&self, name: &ImageRef) -> Result<usize, EngineError> {
+        let familiar = name.familiar();
+        let images = self.listed(Some(("reference", &familiar)), true).await?;
+        let manifests = images.into_iter().flat_map(|image| image.manifests.unwrap_or_default());
+        let is_image = |kind| kind == Some(ImageManifestSummaryKindEnum::IMAGE);
+        Ok(manifests.filter(|manifest| manifest.available && is_image(manifest.kind)).count())
     }
 
     async fn listed(

@@ -1,5 +1,7 @@
 //! Pushing an image that the engine has.
 
+use std::collections::HashSet;
+
 use bollard::query_parameters::PushImageOptionsBuilder;
 use futures_util::StreamExt;
 
@@ -8,11 +10,9 @@ use super::moving::Moving;
 use super::{Engine, EngineError};
 use crate::registry::{Credentials, ImageRef};
 
-/// What a push came to, in layers.
+/// What a push came to, in layers. One that the image has several times counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PushProgress {
-    /// Layers of the image.
-    pub layers: usize,
     /// Layers sent.
     pub sent: usize,
     /// Layers that the registry had already.
@@ -42,7 +42,6 @@ impl Engine {
                 return Err(EngineError::Refused(detail.message.unwrap_or_default().trim().to_owned()));
             }
             match message.status.as_deref().unwrap_or_default() {
-                "Preparing" => state.layers += 1,
                 "Pushed" => state.sent += 1,
                 "Layer already exists" => state.present += 1,
                 status if status.starts_with("Mounted from") => state.present += 1,
@@ -55,6 +54,19 @@ impl Engine {
                 progress(done, total);
             }
         }
+        if let Some(layers) = self.layers_of(name).await {
+            state.sent = state.sent.min(layers.saturating_sub(state.present));
+        }
         Ok(state)
+    }
+
+    /// Returns the number of different layers of the image called `name`, if that is known: not for several platforms.
+    ///
+    /// containerd's store reports the statements of attestations like layers, as `Pushed`.
+    async fn layers_of(&self, name: &ImageRef) -> Option<usize> {
+        let image = self.image(&name.familiar()).await.ok()??;
+        let layers: HashSet<&String> = image.config.layers.iter().collect();
+        let platforms = if self.tells_content() { self.platforms_of(name).await.ok()? } else { 1 };
+        (platforms <= 1).then_some(layers.len())
     }
 }

@@ -104,7 +104,7 @@ pub fn named(name: &str) -> String {
 
 /// Tells of an image that was pushed.
 pub fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> String {
-    let PushProgress { sent, present, .. } = progress;
+    let PushProgress { sent, present } = progress;
     let seconds = elapsed.as_secs_f64();
     let sent = count(sent, "layer", "layers");
     format!("pushed {name} in {seconds:.1}s: {sent} sent, {present} already there\n")

@@ -194,6 +194,41 @@ fn an_image_is_pushed_with_the_users_login_and_is_a_base_behind_the_same_login()
 }
 
 #[test]
+fn a_push_counts_each_layer_once_and_nothing_but_layers() {
+    for engine in engines() {
+        let registry = Registry::open();
+        let context = TestContext::new(&engine);
+        let mark = context.tag("mark");
+        // Two layers are the same one, and attestations are no layers.
+        let lower = format!("FROM {BUSYBOX}\nRUN echo {mark} > /a\nRUN true\nRUN true\n");
+        let counted = |dockerfile: &str, tag: &str| {
+            context.write("Dockerfile", dockerfile);
+            let name = format!("{}/app:{tag}", registry.host);
+            let run = context.larder(&["build", "--push", "--tiers", "engine", "-t", &name, "."]).success();
+            let line = run.stderr.lines().find(|line| line.starts_with("pushed ")).unwrap().to_owned();
+            (line.split_once(": ").unwrap().1.to_owned(), layers_in(&registry, "app", tag))
+        };
+        let (said, layers) = counted(&lower, "1");
+        assert_eq!(layers, 3, "{}", engine.name);
+        assert_eq!(said, "3 layers sent, 0 already there", "{}", engine.name);
+        let (said, layers) = counted(&format!("{lower}RUN echo {mark} > /b\n"), "2");
+        assert_eq!(layers, 4, "{}", engine.name);
+        assert_eq!(said, "1 layers sent, 3 already there", "{}", engine.name);
+    }
+}
+
+/// The number of different layers of the image under a tag, whose attestations do not count.
+fn layers_in(registry: &Registry, repository: &str, tag: &str) -> usize {
+    let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    let mut manifest = parse(registry.manifest(repository, tag));
+    if let Some(image) = manifest["manifests"][0]["digest"].as_str() {
+        manifest = parse(registry.manifest(repository, image));
+    }
+    let layers = manifest["layers"].as_array().unwrap().iter();
+    layers.map(|layer| layer["digest"].as_str().unwrap()).collect::<std::collections::HashSet<_>>().len()
+}
+
+#[test]
 fn a_push_to_a_registry_that_is_down_says_so() {
     for engine in engines() {
         let context = TestContext::new(&engine);
