@@ -265,6 +265,26 @@ fn images_are_pushed_to_a_new_repository_pulled_and_cleaned_up() {
 }
 
 #[test]
+fn a_repository_is_created_only_for_an_image_that_can_be_pushed() {
+    let ecr = Ecr::start();
+    let context = project();
+    let name = format!("{}/shop/app:1", ecr.host);
+    let push = || ecr.larder(&context, &["ecr", "push", "--create", &name]);
+    push().failure(1, "the engine has no image").hint("larder build -t");
+    let tagged = context.engine.docker().args(["tag", BUSYBOX, &name]).status().unwrap();
+    assert!(tagged.success());
+    let other = format!("{}/shop/missing:1", ecr.host);
+    ecr.larder(&context, &["ecr", "push", "--create", &name, &other]).failure(1, "the engine has no image");
+    let htpasswd = ecr.directory.path().join("htpasswd");
+    std::fs::write(&htpasswd, "AWS:{PLAIN}another\n").unwrap();
+    push().failure(2, "401");
+    let described = ecr.ask("DescribeRepositories");
+    assert!(described.contains("200 OK") && !described.contains("shop/app"), "{described}");
+    std::fs::write(&htpasswd, format!("AWS:{{PLAIN}}{TOKEN}\n")).unwrap();
+    push().success();
+}
+
+#[test]
 fn parts_of_what_has_a_tag_are_not_without_one() {
     let Some(engine) = engines().into_iter().find(crate::engines::Engine::is_containerd) else { return };
     let ecr = Ecr::start();
@@ -340,13 +360,20 @@ fn larders_own_tags_can_be_replaced_where_others_cannot() {
     let ecr = Ecr::start();
     let context = project();
     let front = Front::before(&ecr.host);
-    front.fail("POST", "/", Fault::Answer("400 Bad Request", "{}"), usize::MAX);
     let name = format!("{}/app:1", front.host);
-    let mut command = ecr.command(&context, &["ecr", "push", "--create", "--immutable", &name]);
-    command.env("AWS_ENDPOINT_URL_ECR", format!("http://{}", front.host));
-    finish(&mut command, None).failure(2, "ecr:CreateRepository");
+    let tagged = context.engine.docker().args(["tag", BUSYBOX, &name]).status().unwrap();
+    assert!(tagged.success());
+    let larder = |arguments: &[&str]| {
+        let mut command = ecr.command(&context, arguments);
+        finish(command.env("AWS_ENDPOINT_URL_ECR", format!("http://{}", front.host)), None)
+    };
+    larder(&["ecr", "login", &front.host]).success();
+    front.fail("POST", "/", Fault::Answer("400 Bad Request", "{}"), usize::MAX);
+    larder(&["ecr", "push", "--create", "--immutable", &name]).failure(2, "ecr:CreateRepository");
     // MiniStack does not keep what is excluded.
-    let asked: Value = serde_json::from_str(&front.seen()[0].body).unwrap();
+    let calls = front.seen();
+    let create = calls.iter().find(|call| call.body.contains("repositoryName")).unwrap();
+    let asked: Value = serde_json::from_str(&create.body).unwrap();
     let filters = asked["imageTagMutabilityExclusionFilters"].as_array().unwrap().iter();
     let filters: Vec<&str> = filters.map(|filter| filter["filter"].as_str().unwrap()).collect();
     assert_eq!(filters, ["cache*", "buildcache*", "larder-*"]);

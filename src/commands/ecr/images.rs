@@ -19,9 +19,6 @@ use crate::store::Meter;
 /// How long a registry may take to say whether it has an image.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How engines say that they do not have what is to be pushed.
-const ABSENT: [&str; 3] = ["tag does not exist", "does not exist locally", "No such image"];
-
 pub(super) async fn pull(
     args: &EcrPullArgs,
     settings: &Settings,
@@ -65,8 +62,22 @@ pub(super) async fn push(
     // What is typed wrong is found before anything is moved.
     args.image.iter().try_for_each(|text| image_name(text).map(drop))?;
     let (engine, registries) = connected(settings).await?;
+    let mut images = Vec::new();
     for text in &args.image {
         let (name, ecr) = image(text, settings).await?;
+        let found = engine.image(&name.familiar()).await;
+        let found = found.map_err(|error| CommandError::build(chain(&error)))?;
+        if found.is_none() {
+            return Err(CommandError::build(format!("the engine has no image {}", name.familiar()))
+                .hint("larder build -t makes it; larder build --push pushes it as well"));
+        }
+        if args.create.create {
+            check_login(&registries, &name).await?;
+        }
+        images.push((name, ecr));
+    }
+    // What is created stays: nothing is before all images can be pushed, as far as that can be known.
+    for (name, ecr) in images {
         if args.create.create {
             let new =
                 NewRepository { scan_on_push: args.create.scan_on_push, immutable: args.create.immutable };
@@ -77,16 +88,26 @@ pub(super) async fn push(
         let pushed = watched("pushing", pushing, &meter, settings, Some(printer)).await?;
         let pushed = pushed.map_err(|error| match error {
             PushError::Login(error) => CommandError::config(&error).hint(error.remedy()),
-            PushError::Engine(error) if ABSENT.iter().any(|words| chain(&error).contains(words)) => {
-                CommandError::build(format!("the engine has no image {}", name.familiar()))
-                    .hint("larder build -t makes it; larder build --push pushes it as well")
-            }
             PushError::Engine(error) => CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error)))
                 .hint("--create makes a repository that does not exist; pushing takes ecr:PutImage and ecr:UploadLayerPart"),
         })?;
         printer.note(&summary::pushed(&name.familiar(), pushed, clock.elapsed()));
     }
     Ok(())
+}
+
+/// Fails when there is no login, or the registry does not take it. Other refusals, of reading above all, say nothing of a push.
+async fn check_login(registries: &Registries, name: &ImageRef) -> Result<(), CommandError> {
+    let looking = async {
+        let mut repository = registries.repository(name).await?;
+        repository.manifest(name.tag().unwrap_or("latest")).await
+    };
+    match within(name.host(), DEADLINE, Box::pin(looking)).await {
+        Err(error) if error.is_of_login() || matches!(error, RegistryError::Login(_)) => {
+            Err(CommandError::config(&error).hint(error.remedy()))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn connected(settings: &Settings) -> Result<(Engine, Registries), CommandError> {
