@@ -110,12 +110,16 @@ pub struct EcrLifecycleArgs {
     /// Let images without a tag go after so many days
     #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pub untagged_days: u32,
-    /// Let images with a tag of a key go, but for the newest; ECR removes an image with all of its tags
+    /// Let images with a tag of a key go, but for the newest; with --protect or --any-tag, for ECR removes an image with all
+    /// of its tags
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub keep: Option<u32>,
     /// Let no image with a tag like this go, beside cache*, buildcache*, latest and v*
     #[arg(long, value_name = "PATTERN", requires = "keep", value_parser = NonEmptyStringValueParser::new())]
     pub protect: Vec<String>,
+    /// Let images go whatever other tags they have, those of releases too
+    #[arg(long, requires = "keep")]
+    pub any_tag: bool,
     /// Write the policy
     #[arg(long)]
     pub apply: bool,

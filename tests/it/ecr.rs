@@ -317,7 +317,23 @@ fn a_lifecycle_policy_is_shown_compared_and_written() {
     let repository = format!("{}/app", ecr.host);
     let lifecycle =
         |more: &[&str]| ecr.larder(&context, &[&["ecr", "lifecycle", &repository], more].concat()).success();
+    let refused = |more: &[&str], cause: &str| {
+        let arguments = [&["ecr", "lifecycle", &repository, "--keep", "50"], more].concat();
+        ecr.larder(&context, &arguments).failure(2, cause).hint("--protect PATTERN");
+    };
+    // An image of a key is that of a release, too: ECR would remove it with all of its tags.
+    refused(&["--apply"], "which tags are those of releases");
+    refused(&["--protect", "release-*", "--apply"], &format!("nothing protects {name}"));
+    let untouched = lifecycle(&[]);
+    assert!(untouched.stdout.lines().all(|line| line.starts_with('+')), "{}", untouched.stdout);
+    let any = lifecycle(&["--keep", "50", "--any-tag"]);
+    let lifecycle = |more: &[&str]| lifecycle(&[&["--protect", "1"], more].concat());
     let shown = lifecycle(&["--keep", "50"]);
+    assert!(
+        any.stdout.contains("larder-*") && !any.stdout.contains("images tagged 1 stay"),
+        "{}",
+        any.stdout
+    );
     assert!(shown.stdout.lines().all(|line| line.starts_with('+')), "{}", shown.stdout);
     assert!(shown.stdout.contains("larder-*") && shown.stdout.contains("untagged"), "{}", shown.stdout);
     assert!(shown.stderr.contains("nothing is written"), "{}", shown.stderr);

@@ -11,11 +11,19 @@ use crate::settings::Settings;
 /// Tags whose images always stay.
 const PROTECTED: [&str; 4] = ["cache*", "buildcache*", "latest", "v*"];
 
+/// What keeps releases; a policy cannot name images that have no other tag than a key's.
+const RELEASES: &str = "ECR removes an image with all of its tags: --protect PATTERN names those of releases, --any-tag lets \
+                        them go too; larder ecr clean --tag 'larder-*' --keep COUNT removes tags of keys alone";
+
 pub(super) async fn run(
     args: &EcrLifecycleArgs,
     settings: &Settings,
     printer: Printer,
 ) -> Result<(), CommandError> {
+    if args.keep.is_some() && args.protect.is_empty() && !args.any_tag {
+        return Err(CommandError::config_line("--keep, and nothing says which tags are those of releases")
+            .hint(RELEASES));
+    }
     if args.apply {
         may_write(settings, "without --apply it only tells what it would write")?;
     }
@@ -23,6 +31,14 @@ pub(super) async fn run(
     let protected = PROTECTED.map(str::to_owned).into_iter().chain(args.protect.iter().cloned());
     let wanted =
         LifecycleRules { untagged_days: args.untagged_days, keep: args.keep, protected: protected.collect() };
+    if args.keep.is_some() && !args.any_tag {
+        let images = ecr.images(name.path()).await.map_err(|error| fault(&error))?;
+        if let Some(tag) = wanted.endangered(&images) {
+            let cause =
+                format!("nothing protects {}:{tag}, whose image has a key's tag too", name.repository());
+            return Err(CommandError::config_line(cause).hint(RELEASES));
+        }
+    }
     let before = ecr.lifecycle(name.path()).await.map_err(|error| fault(&error))?;
     let after = before.with(&wanted);
     print_text(printer, &before.diff(&after))?;

@@ -9,8 +9,13 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::EcrImage;
+use super::wanted::is_like;
+
 /// Marks rules that larder has written.
 const MARK: &str = "larder: ";
+/// The tags that images have for their keys.
+const OF_KEYS: &str = "larder-*";
 /// A rule about more images than a repository can have.
 const NEVER: u32 = 100_000;
 
@@ -23,6 +28,18 @@ pub struct LifecycleRules {
     pub keep: Option<u32>,
     /// Images with such a tag never go; `*` stands for anything.
     pub protected: Vec<String>,
+}
+
+impl LifecycleRules {
+    /// Returns a tag that is not a key's and would go one day, for its image has a key's tag too and nothing protects it.
+    pub fn endangered<'a>(&self, images: &'a [EcrImage]) -> Option<&'a str> {
+        let has = |image: &EcrImage, pattern: &str| image.tags.iter().any(|tag| is_like(tag, pattern));
+        let may_go = |image: &&EcrImage| {
+            has(image, OF_KEYS) && !self.protected.iter().any(|pattern| has(image, pattern))
+        };
+        let tags = images.iter().filter(|_| self.keep.is_some()).filter(may_go).flat_map(|image| &image.tags);
+        tags.map(String::as_str).find(|tag| !is_like(tag, OF_KEYS))
+    }
 }
 
 /// A repository's policy.
@@ -96,7 +113,7 @@ fn own_rules(wanted: &LifecycleRules) -> Vec<Value> {
         }
         rules.push(json!({
             "description": format!("{MARK}the newest {keep} images with a key stay"),
-            "selection": { "tagStatus": "tagged", "tagPatternList": ["larder-*"],
+            "selection": { "tagStatus": "tagged", "tagPatternList": [OF_KEYS],
                            "countType": "imageCountMoreThan", "countNumber": keep },
             "action": expire,
         }));
@@ -129,6 +146,30 @@ mod tests {
         let without = LifecyclePolicy::parse(None).unwrap().with(&wanted(None));
         assert_eq!(without.rules.len(), 1);
         assert_eq!(without.rules[0]["selection"]["tagStatus"], "untagged");
+    }
+
+    #[test]
+    fn a_release_that_has_the_tag_of_a_key_is_endangered_unless_it_is_protected() {
+        let image = |tags: &[&str]| EcrImage {
+            digest: String::new(),
+            is_index: false,
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            bytes: 0,
+            pushed: None,
+            pulled: None,
+        };
+        for (tags, endangered) in [
+            (&["larder-1", "1.4.2"][..], Some("1.4.2")),
+            (&["larder-1", "larder-1-pr"], None),
+            (&["larder-1", "1.4.2", "v1"], None),
+            (&["larder-1", "cache-main"], None),
+            (&["1.4.2"], None),
+            (&[], None),
+        ] {
+            let images = [image(&["larder-0"]), image(tags)];
+            assert_eq!(wanted(Some(5)).endangered(&images), endangered, "{tags:?}");
+            assert_eq!(wanted(None).endangered(&images), None, "{tags:?}");
+        }
     }
 
     #[test]

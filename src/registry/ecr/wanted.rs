@@ -66,8 +66,8 @@ impl Wanted {
     }
 }
 
-/// Whether a tag is like a pattern, in which `*` stands for anything.
-fn is_like(tag: &str, pattern: &str) -> bool {
+/// Returns `true` if a tag is like a pattern, in which `*` stands for anything.
+pub(super) fn is_like(tag: &str, pattern: &str) -> bool {
     let Some((start, mut rest)) = pattern.split_once('*') else { return tag == pattern };
     let Some(mut tag) = tag.strip_prefix(start) else { return false };
     while let Some((part, more)) = rest.split_once('*') {
