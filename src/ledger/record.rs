@@ -73,8 +73,10 @@ pub enum Outcome {
     ImageHit,
     /// It was built.
     Built,
-    /// The build failed or was cancelled.
+    /// The build failed.
     Failed,
+    /// The user interrupted it.
+    Interrupted,
 }
 
 /// The lanes of a build.

@@ -16,11 +16,13 @@ pub struct Sums {
     pub image_hits: usize,
     /// Builds that ran.
     pub built: usize,
-    /// Builds that failed or were cancelled.
+    /// Builds that failed.
     pub failed: usize,
+    /// Builds that the user interrupted.
+    pub interrupted: usize,
     /// `image_hits` / (`image_hits` + `built`).
     pub image_hit_rate: Option<f64>,
-    /// RUN, COPY and ADD steps of the builds that did not fail.
+    /// RUN, COPY and ADD steps of the builds that came to an end and did not fail.
     pub steps: StepCounts,
     /// Cached / all RUN, COPY and ADD steps; in an image hit every step counts as cached.
     pub step_hit_rate: Option<f64>,
@@ -59,6 +61,10 @@ impl Sums {
             let (cached, all) = match build.outcome {
                 Outcome::Failed => {
                     sums.failed += 1;
+                    continue;
+                }
+                Outcome::Interrupted => {
+                    sums.interrupted += 1;
                     continue;
                 }
                 Outcome::ImageHit => {
@@ -191,9 +197,11 @@ mod tests {
                 ..build("k", Outcome::ImageHit, 40, &[])
             },
             build("m", Outcome::Failed, 500, &[("install", true, 0)]),
+            build("m", Outcome::Interrupted, 500, &[("install", true, 0)]),
         ];
         let sums = Sums::of(&builds, 10);
-        assert_eq!((sums.builds, sums.image_hits, sums.built, sums.failed), (4, 1, 2, 1));
+        assert_eq!((sums.builds, sums.image_hits, sums.built), (5, 1, 2));
+        assert_eq!((sums.failed, sums.interrupted), (1, 1));
         assert_eq!(sums.saved_millis, 8000 + 9000 - 3 * 10);
         assert_eq!(sums.image_hit_rate, Some(1.0 / 3.0));
         assert_eq!(sums.step_hit_rate, Some(0.5));

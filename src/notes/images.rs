@@ -27,6 +27,9 @@ pub struct ImageEntry {
     /// When a build of the key last ran every step. Images that were built before, and are not listed, were replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt: Option<Timestamp>,
+    /// `true` from the start of archiving the image to its end, so also after an interrupt in between.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archiving: bool,
 }
 
 impl ImageEntry {
@@ -101,13 +104,15 @@ impl Notes {
             known => known?,
         };
         let rebuilt = known.as_ref().and_then(|entry| entry.rebuilt);
+        let archiving = known.as_ref().is_some_and(|entry| entry.archiving);
         let mut images = known.map(|entry| entry.images).unwrap_or_default();
         let known = images.iter().find(|image| image.id == id).map(|image| image.created);
         let created = built.or(known).unwrap_or(now);
         images.retain(|image| image.id != id);
         images.insert(0, EngineImage { id: id.to_owned(), created, last_used: now });
         images.truncate(MAX_IMAGES);
-        let entry = ImageEntry { schema: SCHEMA.to_owned(), image_key: key, dependency_key, images, rebuilt };
+        let schema = SCHEMA.to_owned();
+        let entry = ImageEntry { schema, image_key: key, dependency_key, images, rebuilt, archiving };
         self.write_entry(&self.image_path(key), &entry)
     }
 
@@ -123,9 +128,23 @@ impl Notes {
         dependency_key: CacheKey,
         started: Timestamp,
     ) -> Result<(), NotesError> {
-        let (images, rebuilt) = (Vec::new(), Some(started));
-        let entry = ImageEntry { schema: SCHEMA.to_owned(), image_key: key, dependency_key, images, rebuilt };
+        let (schema, images, rebuilt) = (SCHEMA.to_owned(), Vec::new(), Some(started));
+        let entry = ImageEntry { schema, image_key: key, dependency_key, images, rebuilt, archiving: false };
         self.write_entry(&self.image_path(key), &entry)
+    }
+
+    /// Notes that archiving the image of `key` begins (`true`) or has ended; a key without an entry has nothing to archive.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the entry cannot be read or written.
+    pub fn note_archiving(&self, key: CacheKey, archiving: bool) -> Result<(), NotesError> {
+        match self.image(key)? {
+            Some(entry) if entry.archiving != archiving => {
+                self.write_entry(&self.image_path(key), &ImageEntry { archiving, ..entry })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn image_path(&self, key: CacheKey) -> PathBuf {
@@ -188,6 +207,20 @@ mod tests {
         assert!(entry.has_replaced(Some("one"), at(1)));
         assert!(!entry.has_replaced(Some("two"), at(1)), "its time may be another clock's");
         assert!(!entry.has_replaced(Some("three"), at(7)), "it was built elsewhere afterwards");
+    }
+
+    #[test]
+    fn archiving_that_was_begun_is_remembered_until_it_ends() {
+        let (_directory, notes) = notes();
+        let archiving = || notes.image(key("a")).unwrap().is_some_and(|entry| entry.archiving);
+        notes.note_archiving(key("a"), true).unwrap();
+        assert!(!archiving(), "there is no image");
+        notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
+        notes.note_archiving(key("a"), true).unwrap();
+        notes.note_image(key("a"), key("d"), "one", None, at(2)).unwrap();
+        assert!(archiving(), "a hit does not end it");
+        notes.note_archiving(key("a"), false).unwrap();
+        assert!(!archiving());
     }
 
     #[test]

@@ -50,11 +50,12 @@ impl<'a> Stats<'a> {
         }
         let _ = writeln!(
             text,
-            "Builds: {} ({}, {} built, {} failed)",
+            "Builds: {} ({}, {} built, {} failed, {} interrupted)",
             sums.builds,
             count(sums.image_hits, "image hit", "image hits"),
             sums.built,
-            sums.failed
+            sums.failed,
+            sums.interrupted
         );
         let lines = [
             ("Image hit rate", sums.image_hit_rate.map(percent)),
@@ -88,6 +89,7 @@ fn row(build: &BuildRecord) -> [String; 5] {
         (Outcome::ImageHit, tier) => format!("image hit ({})", tier.unwrap_or("?")),
         (Outcome::Built, _) => "built".to_owned(),
         (Outcome::Failed, _) => "failed".to_owned(),
+        (Outcome::Interrupted, _) => "interrupted".to_owned(),
     };
     let steps = match build.outcome {
         Outcome::ImageHit => "-".to_owned(),

@@ -44,6 +44,7 @@ pub fn render(record: &BuildRecord) -> String {
         (Outcome::ImageHit, None) => "image hit".to_owned(),
         (Outcome::Built, _) => "built".to_owned(),
         (Outcome::Failed, _) => "failed".to_owned(),
+        (Outcome::Interrupted, _) => "interrupted".to_owned(),
     };
     let steps = match record.outcome {
         Outcome::ImageHit => format!("none of {} had to run", count(record.steps.total, "step", "steps")),

@@ -57,11 +57,13 @@ impl Sleeper {
         await_true(SOON, "the step is stopped", || !self.runs());
     }
 
-    fn assert_recorded_as_failed(&self) {
-        assert_eq!(json(&self.context.path("metadata.json"))["outcome"], "failed");
+    fn assert_recorded_as(&self, outcome: &str) {
+        assert_eq!(json(&self.context.path("metadata.json"))["outcome"], outcome);
         let stats = self.context.larder(&["stats", "--format", "json"]).success();
         let stats: Value = serde_json::from_str(&stats.stdout).unwrap();
-        assert_eq!((&stats["sums"]["builds"], &stats["sums"]["failed"]), (&Value::from(1), &Value::from(1)));
+        let counts = ["builds", "built", "failed", "interrupted"].map(|name| &stats["sums"][name]);
+        let expected = [1, 0, u8::from(outcome == "failed"), u8::from(outcome == "interrupted")];
+        assert_eq!(counts, expected.map(Value::from).each_ref());
     }
 }
 
@@ -75,7 +77,7 @@ fn an_interrupt_stops_the_step_in_the_engine_and_exits_130() {
             let run = running.end(SOON).failure(130, "interrupted");
             assert!(run.stderr.contains("interrupt again to leave at once"), "{}", run.stderr);
             sleeper.assert_stopped();
-            sleeper.assert_recorded_as_failed();
+            sleeper.assert_recorded_as("interrupted");
         }
     }
 }
@@ -115,7 +117,7 @@ fn a_timeout_stops_the_step_and_says_so() {
         let running = sleeper.start(&engine.host, &["--timeout", "6s"]);
         running.end(SOON).failure(1, "took longer than 6s").hint("--timeout");
         sleeper.assert_stopped();
-        sleeper.assert_recorded_as_failed();
+        sleeper.assert_recorded_as("failed");
     }
 }
 
@@ -132,7 +134,7 @@ fn a_build_whose_session_or_control_connection_breaks_ends_with_that_as_its_caus
             proxy.cut(connection);
             running.end(LATE).failure(1, cause).hint("look at the engine's log");
             sleeper.assert_stopped();
-            sleeper.assert_recorded_as_failed();
+            sleeper.assert_recorded_as("failed");
         }
     }
 }

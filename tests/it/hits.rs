@@ -174,7 +174,7 @@ fn statistics_count_what_the_builds_were() {
     assert!(stats["cache"]["bytes_stored"].as_u64().unwrap() > 0);
     assert_eq!(stats["schema"], "larder.stats.v1");
     let text = context.larder(&["stats"]).success().stdout;
-    assert!(text.contains("Builds: 4 (1 image hit, 2 built, 1 failed)"), "{text}");
+    assert!(text.contains("Builds: 4 (1 image hit, 2 built, 1 failed, 0 interrupted)"), "{text}");
 }
 
 #[test]

@@ -4,13 +4,17 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::engines::{Engine, any_engine, builders, engines, every_engine};
 use crate::faults::{Fate, FaultyProxy};
 use crate::proxy::Proxy;
+use crate::running::Running;
 use crate::support::{self, BUSYBOX, TestContext, finish};
+use crate::waiting::await_true;
 
 /// A seed of zeros in base64, as `LARDER_SIGNING_KEY` takes it.
 const SIGNING_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -380,6 +384,27 @@ fn an_image_that_takes_too_long_is_done_without() {
     assert!(run.stderr.contains("warning: loading the image took longer than 1ms"), "{}", run.stderr);
     assert!(run.stderr.contains("built in "), "{}", run.stderr);
     assert_eq!(engine.read(&tag, "/app/own"), context.tag("own").as_bytes());
+}
+
+#[test]
+fn an_image_whose_archiving_was_interrupted_is_archived_by_the_next_hit() {
+    for engine in engines() {
+        let context = TestContext::archiving(&engine);
+        project(&context);
+        context.write("noise", noise(100_000_000));
+        let tag = context.tag("app");
+        let running = Running::start(&mut context.command(&["build", "-t", &tag, "."]));
+        let has_begun = || fs::read_dir(cache(&context).join("chunks")).is_ok_and(|found| found.count() > 0);
+        await_true(Duration::from_mins(1), "archiving has begun", has_begun);
+        running.signal(Signal::INT);
+        running.end(Duration::from_secs(10)).failure(130, "interrupted");
+        assert_eq!(entries(&context).len(), 0, "{}", engine.name);
+        let hit = context.build(&["-t", &tag, "."]);
+        assert_eq!(outcome(&hit), ("image-hit", Some("engine")), "{}: {}", engine.name, hit["tiers"]);
+        assert!(hit["kept"].is_object(), "{}: {hit}", engine.name);
+        assert_eq!(entries(&context).len(), 1, "{}", engine.name);
+        assert!(context.build(&["-t", &tag, "."])["kept"].is_null(), "it is archived once");
+    }
 }
 
 #[test]

@@ -134,9 +134,18 @@ pub(super) async fn run(
 /// Writes what became of a build that came no further than its base.
 fn tell_failed_base(path: &Path, error: &CommandError) -> Result<(), CommandError> {
     let mut record = BuildRecord::started(Timestamp::now());
+    record.outcome = outcome_of(error);
     record.error = Some(kept_words(&error.cause, true));
     let json = serde_json::to_vec_pretty(&record).map_err(|error| CommandError::config(&error))?;
     result_file::write(path, &json)
+}
+
+/// Returns how a build ended that ended with this error.
+fn outcome_of(error: &CommandError) -> Outcome {
+    match error.kind {
+        ErrorKind::Interrupted => Outcome::Interrupted,
+        _ => Outcome::Failed,
+    }
 }
 
 /// Whether a build argument, as it was typed, is the base image.
@@ -520,7 +529,7 @@ impl Job<'_> {
         self.record.millis = millis;
         self.record.remote = remote_fault().map(|(place, fault)| RemoteRecord { place, fault });
         if let Err(error) = result {
-            self.record.outcome = Outcome::Failed;
+            self.record.outcome = outcome_of(error);
             let engines = matches!(error.kind, ErrorKind::Build | ErrorKind::Push) && self.shows_values();
             self.record.error = Some(kept_words(&error.cause, engines));
             if error.kind.is_before_build() {

@@ -302,15 +302,38 @@ impl Job<'_> {
         self.record.outcome = Outcome::ImageHit;
         self.record.hit_tier = Some(tier.to_owned());
         self.record.image_id = Some(id.clone());
+        self.is_of_key = true;
+        let keeping = if tier == EngineTier::NAME && self.was_archiving(keys) {
+            self.keep_built(keys, self.will_be_in_registry()).await?
+        } else {
+            None
+        };
+        self.push_hit(&id, tier, is_named, keys).await?;
+        self.finish_keeping(keeping).await
+    }
+
+    /// Returns `true` if archiving the image of these keys was begun and did not end.
+    fn was_archiving(&self, keys: &BuildKeys) -> bool {
+        // What cannot be read was reported when the engine's image was looked for.
+        self.notes.image(keys.keys.image).ok().flatten().is_some_and(|entry| entry.archiving)
+    }
+
+    /// Pushes an image that a tier had, where it is to be pushed and the registry does not have it.
+    async fn push_hit(
+        &mut self,
+        id: &str,
+        tier: &str,
+        is_named: bool,
+        keys: &BuildKeys,
+    ) -> Result<(), CommandError> {
         if tier == RegistryTier::NAME || !self.wants_push() {
             return Ok(());
         }
-        self.is_of_key = true;
         if !is_named {
             self.push(true).await?;
             self.publish(keys).await?;
         }
-        if self.is_made_here(&id).await {
+        if self.is_made_here(id).await {
             self.look_for_layers(Some(keys)).await?;
             self.keep_layers(Some(keys)).await?;
         }
@@ -444,6 +467,7 @@ impl Job<'_> {
         let key = keys.keys.image;
         // What cannot be loaded is not to be taken over.
         let anew = self.is_refused;
+        self.notes.note_archiving(key, true).or_else(|fault| self.notes_fault(&fault))?;
         let meter = Arc::new(Meter::default());
         let counter = Arc::clone(&meter);
         let keep = async move { tier.keep(key, &platform, &image, subject, anew, &counter).await };
@@ -492,6 +516,9 @@ impl Job<'_> {
         let meter = Arc::clone(&keeping.meter);
         let keep = &mut keeping.task;
         let kept = watched("keeping the image", keep, &meter, self.settings, self.teller()).await?;
+        if let Some(key) = self.record.image_key {
+            self.notes.note_archiving(key, false).or_else(|fault| self.notes_fault(&fault))?;
+        }
         let kept = match kept {
             Ok(Ok(kept)) => kept,
             Ok(Err(error)) => return self.cache_fault(&error),
