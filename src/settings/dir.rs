@@ -54,14 +54,14 @@ impl DirSettings {
         let family = match &args.name {
             Some(name) if name.is_empty() => return Err(SettingsError::flag("name", "it is empty")),
             Some(name) => name.clone(),
-            None => match args.path.to_str() {
-                Some(path) => clean_path(path),
-                // Another path may look the same.
-                None => {
-                    let reason = format!("the path {} is not UTF-8: give it a name", args.path.display());
-                    return Err(SettingsError::flag("name", reason));
-                }
-            },
+            None => {
+                // Made text with replacement characters, it could be taken for another path.
+                let path = args.path.to_str().ok_or_else(|| {
+                    let path = args.path.display();
+                    SettingsError::flag("name", format!("the path {path} is not UTF-8: give it a name"))
+                })?;
+                clean_path(path)
+            }
         };
         Ok(Self {
             path: args.path.clone(),
