@@ -7,7 +7,7 @@ use crate::dockerfile::nearest;
 /// What larder's own variables begin with.
 const PREFIX: &str = "LARDER_";
 /// Its own variables.
-const OWN: [&str; 31] = [
+const OWN: [&str; 33] = [
     LARDER_CACHE_DIR,
     LARDER_CONFIG,
     LARDER_PROGRESS,
@@ -28,6 +28,8 @@ const OWN: [&str; 31] = [
     LARDER_TRUSTED_KEYS,
     LARDER_REQUIRE_SIGNATURE,
     LARDER_MAX_SIZE_GB,
+    LARDER_MIN_FREE_GB,
+    LARDER_REMOTE_MAX_SIZE_GB,
     LARDER_MAX_ENTRIES,
     LARDER_MAX_AGE,
     LARDER_AUTO_MOUNTS,

@@ -59,6 +59,7 @@ impl Cache {
             .env("HOME", self.base.path())
             .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
             .env("LARDER_CACHE_DIR", self.directory())
+            .env("LARDER_MIN_FREE_GB", "0")
             .current_dir(self.base.path())
             .stdin(std::process::Stdio::null());
         command

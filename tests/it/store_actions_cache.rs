@@ -275,6 +275,7 @@ impl Machine {
             .env_clear()
             .env("HOME", self.base.path())
             .env("LARDER_REMOTE", "ghac:///pip")
+            .env("LARDER_MIN_FREE_GB", "0")
             .env("ACTIONS_CACHE_SERVICE_V2", "True")
             .current_dir(self.base.path())
             .stdin(Stdio::null());
