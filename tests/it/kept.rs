@@ -309,7 +309,7 @@ fn an_image_beyond_the_size_limit_is_not_kept_and_says_so() {
     let run = context.larder(&["build", "--cache-max-size-gb", "0.001", "."]).success();
     assert!(run.stderr.contains("warning: the image is not kept"), "{}", run.stderr);
     assert!(
-        run.stderr.contains("more than the limit of 1000000 bytes for the whole cache"),
+        run.stderr.contains("more than the limit of 1 MB for the whole cache"),
         "{}",
         run.stderr
     );
