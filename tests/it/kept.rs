@@ -308,11 +308,7 @@ fn an_image_beyond_the_size_limit_is_not_kept_and_says_so() {
     project(&context);
     let run = context.larder(&["build", "--cache-max-size-gb", "0.001", "."]).success();
     assert!(run.stderr.contains("warning: the image is not kept"), "{}", run.stderr);
-    assert!(
-        run.stderr.contains("more than the limit of 1 MB for the whole cache"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("more than the limit of 1 MB for the whole cache"), "{}", run.stderr);
     assert!(!context.path("home/.cache/larder/v1/chunks").exists(), "it is refused before any of it is read");
     assert_eq!(entries(&context), [] as [Value; 0]);
 }
