@@ -118,7 +118,9 @@ impl Client {
     /// engine has no BuildKit.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
         let connecting = async {
-            match http1::ping(endpoint.dial(Protocol::Http1).await?).await {
+            let mut headers = HeaderMap::new();
+            endpoint.add_headers(&mut headers);
+            match http1::ping(endpoint.dial(Protocol::Http1).await?, headers).await {
                 Ok(ping) => Self::connect_docker(endpoint, &ping).await,
                 Err(error) => Self::connect_otherwise(endpoint, error).await,
             }
@@ -318,8 +320,9 @@ async fn upgrade(
     endpoint: &Endpoint,
     product: &EngineProduct,
     path: &'static str,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
 ) -> Result<Box<dyn Stream>, ConnectError> {
+    endpoint.add_headers(&mut headers);
     let stream = endpoint.dial(Protocol::Http1).await?;
     http1::upgrade(stream, path, headers).await.map_err(|error| match error {
         UpgradeError::Refused { status: StatusCode::NOT_FOUND, .. } => ConnectError::NoBuildKit {

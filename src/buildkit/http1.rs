@@ -86,10 +86,10 @@ fn innermost(mut error: &hyper::Error) -> &hyper::Error {
     error
 }
 
-pub(super) async fn ping(stream: Box<dyn Stream>) -> Result<Ping, PingError> {
+pub(super) async fn ping(stream: Box<dyn Stream>, headers: HeaderMap) -> Result<Ping, PingError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(PingError::new)?;
     let connection = tokio::spawn(connection);
-    let response = match sender.send_request(request(Method::GET, "/_ping", HeaderMap::new())).await {
+    let response = match sender.send_request(request(Method::GET, "/_ping", headers)).await {
         Ok(response) => response,
         Err(error) => {
             drop(sender);

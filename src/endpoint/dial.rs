@@ -74,8 +74,8 @@ impl Endpoint {
         };
         match self {
             Self::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?)),
-            Self::Tcp { host, port, tls: None } => Ok(Box::new(tcp(host, *port).await.map_err(failed)?)),
-            Self::Tcp { host, port, tls: Some(files) } => {
+            Self::Tcp { host, port, tls: None, .. } => Ok(Box::new(tcp(host, *port).await.map_err(failed)?)),
+            Self::Tcp { host, port, tls: Some(files), .. } => {
                 let stream = tcp(host, *port).await.map_err(failed)?;
                 let secured = secure(files, host, protocol, stream).await;
                 Ok(Box::new(secured.map_err(|error| DialError::Tls(self.clone(), error))?))

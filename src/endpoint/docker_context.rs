@@ -146,7 +146,7 @@ mod tests {
         let tls = directory.path().join("contexts/tls").join(Digest::of(b"ci").hex()).join("docker");
         fs::create_dir_all(&tls).unwrap();
         fs::write(tls.join("ca.pem"), "").unwrap();
-        let Endpoint::Tcp { host, port, tls: Some(files) } = contexts.endpoint("ci").unwrap() else {
+        let Endpoint::Tcp { host, port, tls: Some(files), .. } = contexts.endpoint("ci").unwrap() else {
             panic!("not a TLS endpoint")
         };
         assert_eq!((host.as_str(), port), ("10.0.0.7", 2376));

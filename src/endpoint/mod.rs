@@ -11,8 +11,11 @@ mod docker_context;
 mod ssh;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use dial::{DialError, Protocol, Stream};
 pub use docker_context::{DockerContextError, DockerContexts};
@@ -31,6 +34,8 @@ pub enum Endpoint {
         port: u16,
         /// Present when the connection is TLS.
         tls: Option<TlsFiles>,
+        /// Headers that its HTTP requests have besides, by their names; for a proxy before it.
+        headers: BTreeMap<String, String>,
     },
     /// A remote machine whose `docker system dial-stdio` reaches its engine.
     Ssh {
@@ -63,6 +68,25 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
+    /// The same with these headers in its HTTP requests, where it is a TCP port.
+    #[must_use]
+    pub fn with_headers(self, headers: &BTreeMap<String, String>) -> Self {
+        match self {
+            Self::Tcp { host, port, tls, .. } => Self::Tcp { host, port, tls, headers: headers.clone() },
+            other => other,
+        }
+    }
+
+    /// Adds its own headers to those of a request, which come first. One that HTTP cannot have is left out.
+    pub(crate) fn add_headers(&self, request: &mut HeaderMap) {
+        let Self::Tcp { headers, .. } = self else { return };
+        for (name, value) in headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                request.entry(name).or_insert(value);
+            }
+        }
+    }
+
     /// Parses Docker's notation; `tls` is used for `tcp://` and `https://` only.
     ///
     /// Without a port, `tcp://` means 2376 with TLS and 2375 without (as Docker's).
@@ -80,7 +104,7 @@ impl Endpoint {
                 let authority = rest.split('/').next().unwrap_or_default();
                 let (host, port) = split_port(text, authority)?;
                 let port = port.unwrap_or(if tls.is_some() { 2376 } else { 2375 });
-                Ok(Self::Tcp { host, port, tls })
+                Ok(Self::Tcp { host, port, tls, headers: BTreeMap::new() })
             }
             "ssh" => {
                 let (authority, path) =

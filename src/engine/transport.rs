@@ -18,6 +18,7 @@ const HOST: &str = "http://docker";
 
 pub(super) fn docker(endpoint: &Endpoint, timeout: u64, version: &ClientVersion) -> Result<Docker, ApiError> {
     let endpoint = endpoint.clone();
+    let of_requests = endpoint.clone();
     let connector = tower::service_fn(move |_: Uri| {
         let endpoint = endpoint.clone();
         Box::pin(async move {
@@ -26,8 +27,9 @@ pub(super) fn docker(endpoint: &Endpoint, timeout: u64, version: &ClientVersion)
         })
     });
     let client = Client::builder(TokioExecutor::new()).build(connector);
-    let transport = move |request: BollardRequest| {
+    let transport = move |mut request: BollardRequest| {
         let client = client.clone();
+        of_requests.add_headers(request.headers_mut());
         async move { client.request(request).await.map_err(ApiError::from) }
     };
     Docker::connect_with_custom_transport(transport, Some(HOST), timeout, version)

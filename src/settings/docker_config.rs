@@ -66,6 +66,11 @@ impl DockerConfig {
         Some(self.file.text("currentContext")).filter(|name| !name.is_empty())
     }
 
+    /// Headers of requests to the engine.
+    pub(super) fn headers(&self) -> BTreeMap<String, String> {
+        self.file.field("HttpHeaders").unwrap_or_default()
+    }
+
     /// The build arguments that the proxies for an engine stand for, or else the default ones, in both spellings of their
     /// names.
     pub(super) fn proxy_args(&self, endpoint: &Endpoint) -> BTreeMap<String, String> {
@@ -94,7 +99,7 @@ fn is_address_of(key: &str, endpoint: &Endpoint) -> bool {
         Endpoint::Tcp { tls, .. } => tls.clone(),
         _ => None,
     };
-    Endpoint::parse(key, tls).is_ok_and(|named| named == *endpoint)
+    Endpoint::parse(key, tls).is_ok_and(|named| named.to_string() == endpoint.to_string())
 }
 
 /// The logins in `DOCKER_AUTH_CONFIG`; with what is wrong with it.

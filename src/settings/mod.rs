@@ -362,6 +362,9 @@ impl Settings {
             duration::parse,
         )?;
         let endpoints = engine::resolve(global, environment, &docker_config, &docker, engine_wait)?;
+        let headers = docker.headers();
+        let endpoints: Vec<_> =
+            endpoints.into_iter().map(|endpoint| endpoint.with_headers(&headers)).collect();
         let cache_dir = global
             .cache_dir
             .clone()

@@ -1,5 +1,7 @@
 //! Docker's `config.json` as people have it: helpers that are missing, fail or hang, proxies by engine, damage.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -48,6 +50,39 @@ fn larder(context: &TestContext, arguments: &[&str]) -> Command {
 
 fn push(context: &TestContext, name: &str) -> Run {
     finish(&mut larder(context, &["build", "--push", "-t", name, "."]), None)
+}
+
+#[test]
+fn every_request_to_an_engine_behind_a_proxy_has_the_headers_of_the_configuration() {
+    let context = context();
+    configure(&context, r#"{"HttpHeaders":{"X-Team":"blue","Host":"elsewhere","not a header":"x"}}"#);
+    let engine = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", engine.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let mut heads = Vec::new();
+        // The ping is answered as by an engine, what follows as by none.
+        for stream in engine.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            let head = String::from_utf8(head).unwrap().to_lowercase();
+            let status = if head.contains("/_ping") { "200 OK" } else { "404 Not Found" };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nApi-Version: 1.41\r\nOSType: linux\r\nBuilder-Version: 2\r\nContent-Length: 0\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+            heads.push(head);
+        }
+        heads
+    });
+    context.larder(&["build", "--host", &address, "."]);
+    for head in answering.join().unwrap() {
+        assert!(head.contains("x-team: blue\r\n") && head.contains("host: docker\r\n"), "{head}");
+    }
 }
 
 #[test]
