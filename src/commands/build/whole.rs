@@ -1,10 +1,11 @@
 //! Whole images: looked for before a build, kept after it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::{ATTESTATIONS_SINCE, BuildKeys, Job, Purpose};
 use crate::buildkit::EngineProduct;
@@ -23,6 +24,8 @@ use crate::tiers::{
     Accepted, Answer, ArchiveDecision, ArchivePolicy, ArchiveTier, EngineTier, KeepError, Kept, RegistryTier,
 };
 
+/// How long an image of the engine that is not pushed waits for what a registry has.
+const MOST_ASKING: Duration = Duration::from_secs(2);
 /// Inputs that an entry names one by one; where there are more, its files are left out: every look at the store reads them.
 const MOST_INPUTS: usize = 500;
 
@@ -183,7 +186,13 @@ impl Job<'_> {
         built: Timestamp,
     ) -> Result<Elsewhere, CommandError> {
         if self.registry_is_off().is_none() {
-            let elsewhere = self.place_in_registry(keys, &image.id, built).await?;
+            let wants_push = self.wants_push();
+            let asking = Box::pin(self.place_in_registry(keys, &image.id, built));
+            let elsewhere = if wants_push {
+                asking.await?
+            } else {
+                timeout(MOST_ASKING, asking).await.unwrap_or(Ok(Elsewhere::Unknown))?
+            };
             if elsewhere != Elsewhere::Unknown {
                 return Ok(elsewhere);
             }
