@@ -14,6 +14,8 @@ PATH=$PATH:/usr/sbin:/sbin
 export LARDER_DEV_DIR=${LARDER_DEV_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/larder-dev}
 LARDER_RUN_DIR=$(mktemp -d /tmp/larder.XXXXXX) # short, for a socket's path must not pass 107 bytes
 export LARDER_RUN_DIR
+# Some tests run larder as another user, who must reach the sockets in it.
+chmod 711 "$LARDER_RUN_DIR"
 # What is measured does not depend on how full the disk is.
 export LARDER_MIN_FREE_GB=${LARDER_MIN_FREE_GB:-0}
 echo $$ >"$LARDER_RUN_DIR/owner"
