@@ -4,14 +4,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::build::{BuildKeys, Inputs, Lookup, NoKeys, add_mounts, compute_keys, engine, read_inputs};
-use super::connecting::connect;
+use super::build::{BuildKeys, Inputs, NoKeys, Reached, compute_keys, read_inputs};
 use super::error::{CommandError, chain};
-use super::registries::Registries;
 use super::{print_json, print_text};
-use crate::buildkit::Client;
 use crate::cli::{BuildArgs, Format, KeyArgs};
-use crate::engine::Engine;
 use crate::key::{CacheKey, Input, InputKind};
 use crate::output::Printer;
 use crate::output::progress::screen_text;
@@ -94,9 +90,7 @@ fn in_order(mut inputs: Vec<Input>) -> Vec<Input> {
 pub(super) struct Keyed {
     pub(super) build: BuildSettings,
     pub(super) inputs: Inputs,
-    pub(super) client: Client,
-    pub(super) engine: Option<Engine>,
-    pub(super) registries: Registries,
+    pub(super) reached: Reached,
     pub(super) keys: BuildKeys,
 }
 
@@ -109,12 +103,8 @@ pub(super) async fn keyed(
 ) -> Result<Keyed, CommandError> {
     let build = BuildSettings::resolve(args, settings, environment)?;
     let mut inputs = read_inputs(&build, settings)?;
-    let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
-    let engine = engine(&client)?;
-    let registries = Registries::new(settings, engine.as_ref());
-    let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };
-    add_mounts(&mut inputs, &build, &lookup, &settings.endpoint, printer).await?;
-    let notes = settings.notes();
+    let reached = Reached::connect(&mut inputs, &build, settings, printer).await?;
+    let (lookup, notes) = (reached.lookup(&build), settings.notes());
     let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &notes, &settings.seal)
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;
@@ -124,7 +114,7 @@ pub(super) async fn keyed(
     for fault in &keys.faults {
         printer.warn(&format!("{}; going on without it", chain(fault)));
     }
-    Ok(Keyed { build, inputs, client, engine, registries, keys })
+    Ok(Keyed { build, inputs, reached, keys })
 }
 
 fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {

@@ -1,11 +1,9 @@
 //! `larder mount`: carrying cache mounts around a build by any command.
 
-use super::build::{Inputs, Lookup, VisitedBuild, add_mounts, engine, options, read_inputs};
+use super::build::{Inputs, Reached, VisitedBuild, options, read_inputs};
 use super::carry::Carrier;
-use super::connecting::connect;
 use super::error::{CommandError, chain};
 use super::print_json;
-use super::registries::Registries;
 use super::store::warn_of_unknown_branch;
 use crate::buildkit::{ApiVersion, Client, ConnectError, EngineProduct, Worker};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
@@ -39,11 +37,7 @@ pub(super) async fn run(
         printer.warn(&format!("{}; going on without it", chain(&**fault)));
     }
     let mut inputs = read_inputs(&build, settings)?;
-    let client = connect(&settings.endpoint, settings.engine_wait, Some(printer)).await?;
-    let engine = engine(&client)?;
-    let registries = Registries::new(settings, engine.as_ref());
-    let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };
-    add_mounts(&mut inputs, &build, &lookup, &settings.endpoint, printer).await?;
+    let Reached { client, .. } = Reached::connect(&mut inputs, &build, settings, printer).await?;
     let mounts = targets(&build.source, &inputs, &client, printer).await?;
     let visited = VisitedBuild::new(&build, &inputs, &client, settings, None);
     let carrier = Carrier::new(action, &client, settings, visited, printer)?;

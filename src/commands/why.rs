@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::build::{BuildKeys, Explanation, Foreseen, ForeseenHit, Identity, Past, Reached, foresee};
+use super::build::{BuildKeys, Explanation, Foreseen, ForeseenHit, Identity, Past, foresee};
 use super::error::{CommandError, chain};
 use super::key::{Keyed, keyed};
 use super::store::open;
@@ -54,14 +54,12 @@ pub(super) async fn run(
     environment: &Environment,
     printer: Printer,
 ) -> Result<(), CommandError> {
-    let Keyed { build, inputs, client, engine, registries, keys } =
-        keyed(&args.build, settings, environment, printer).await?;
+    let Keyed { build, inputs, reached, keys } = keyed(&args.build, settings, environment, printer).await?;
     let notes = settings.notes();
     let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));
     let known = notes.image(keys.keys.image).map_err(fault).ok().flatten();
-    let reached = Reached { client: &client, engine, registries };
     let Foreseen { hit, elsewhere, last } =
-        foresee(&build, settings, &inputs, reached, &keys, printer).await?;
+        foresee(&build, settings, &inputs, &reached, &keys, printer).await?;
     let identity = Identity { names: &build.tags, lane: settings.lanes.lanes.own(), seal: &settings.seal };
     let local = identity.explain(&notes, &keys.keys).map_err(fault).ok().flatten();
     let since = local.as_ref().map(|local| local.before.last_used);

@@ -15,9 +15,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
+use super::credential_helper;
 use super::docker_config::DockerConfigFile;
 use super::ecr::{EcrError, EcrHost, EcrLogin, has_ended};
-use super::helper;
 
 /// The key under which Docker keeps the login for Docker Hub.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -168,7 +168,7 @@ impl Login {
         let helpers: BTreeMap<String, String> = config.field("credHelpers").unwrap_or_default();
         let helper = helpers.get(key).cloned().unwrap_or_else(|| config.text("credsStore"));
         if !helper.is_empty() {
-            match helper::ask(&helper, key, PATIENCE).await {
+            match credential_helper::ask(&helper, key, PATIENCE).await {
                 Ok(found) => return found.unwrap_or_default(),
                 // As `docker push`, which goes on with what the file has.
                 Err(error) => self.note_fault(host, &error),

@@ -26,6 +26,7 @@ mod precedence;
 mod run_of_image;
 mod size;
 mod source;
+mod step_options;
 mod store;
 mod tiers;
 

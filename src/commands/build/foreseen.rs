@@ -37,7 +37,7 @@ pub(in crate::commands) async fn foresee(
     build: &BuildSettings,
     settings: &Settings,
     inputs: &Inputs,
-    reached: Reached<'_>,
+    reached: &Reached,
     keys: &BuildKeys,
     printer: crate::output::Printer,
 ) -> Result<Foreseen, CommandError> {

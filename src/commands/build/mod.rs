@@ -1,7 +1,9 @@
 //! `larder build`: settings → inputs → keys → tiers → BuildKit → ledger → summary.
 
+mod archiving;
 mod auto_mounts;
 mod bases;
+mod closing;
 mod confidential;
 mod explain;
 mod exports;
@@ -16,6 +18,7 @@ mod mounts;
 mod own_files;
 mod place;
 mod push;
+mod reached;
 mod registry;
 mod request;
 mod result_file;
@@ -30,44 +33,41 @@ mod whole;
 mod witness;
 
 use std::num::NonZeroU32;
-use std::path::Path;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::base::{args_of_base, ensure};
-use super::connecting::connect;
 use super::error::{CommandError, ErrorKind, chain};
 use super::registries::Registries;
-use super::store::{is_news, remote_fault, warn_of_unknown_branch};
-use super::{print_text, speak};
-use crate::buildkit::{ApiVersion, Client, EngineProduct};
+use super::speak;
+use super::store::{is_news, warn_of_unknown_branch};
+use crate::buildkit::{ApiVersion, Client};
 use crate::cli::{BuildArgs, BuildCommandArgs};
 use crate::context::ContextError;
 use crate::dockerfile::{Dockerfile, InstructionKind, ResolveError};
 use crate::engine::{Engine, ImageStore};
-use crate::ledger::{
-    self, BaseRecord, BuildRecord, LanesRecord, Outcome, RemoteRecord, TierOutcome, TierRecord, millis,
-};
+use crate::ledger::{BaseRecord, BuildRecord, TierOutcome, TierRecord, millis};
 use crate::mounts::TargetMount;
 use crate::notes::Notes;
+use crate::output::Printer;
 use crate::output::progress::Trace;
-use crate::output::{Printer, summary};
 use crate::registry::ImageRef;
-use crate::settings::{BuildSettings, Environment, JobLanes, ProgressMode, Settings, base_repository};
-use crate::store::{Entry, Lane, RunFlags, Store, StoreError};
-use confidential::kept_words;
+use crate::settings::{BuildSettings, Environment, Settings, base_repository};
+use crate::store::{Entry, RunFlags, Store, StoreError};
+use bases::Lookup;
+use closing::{lanes_record, record_failed_base};
 use inputs::InputError;
 use layers::LayerCaches;
 use own_files::withhold;
 
-pub(super) use auto_mounts::add as add_mounts;
-pub(super) use bases::{Base, Lookup};
+pub(super) use bases::Base;
 pub(super) use explain::{Explanation, Identity, Past};
 pub(super) use foreseen::{Foreseen, ForeseenHit, foresee};
 pub(super) use inputs::Inputs;
 pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
+pub(super) use reached::{Reached, docker_engine, engine};
 pub(super) use run::{Progress, show};
 pub(super) use several::{NamedBuild, images, known_images};
 pub(super) use visited::{VisitedBuild, is_of_visit};
@@ -101,7 +101,7 @@ pub(super) async fn run(
                     if let Some(path) =
                         build.metadata_file.as_deref().filter(|_| !error.kind.is_before_build())
                     {
-                        tell_failed_base(path, &error)?;
+                        record_failed_base(path, &error)?;
                     }
                     return Err(error);
                 }
@@ -129,23 +129,6 @@ pub(super) async fn run(
         builds.push(NamedBuild { name: name.to_owned(), build, purpose: Purpose::default() });
     }
     images(&builds, settings, *printer).await.map(drop)
-}
-
-/// Writes what became of a build that came no further than its base.
-fn tell_failed_base(path: &Path, error: &CommandError) -> Result<(), CommandError> {
-    let mut record = BuildRecord::started(Timestamp::now());
-    record.outcome = outcome_of(error);
-    record.error = Some(kept_words(&error.cause, true));
-    let json = serde_json::to_vec_pretty(&record).map_err(|error| CommandError::config(&error))?;
-    result_file::write(path, &json)
-}
-
-/// Returns how a build ended that ended with this error.
-fn outcome_of(error: &CommandError) -> Outcome {
-    match error.kind {
-        ErrorKind::Interrupted => Outcome::Interrupted,
-        _ => Outcome::Failed,
-    }
 }
 
 /// Whether a build argument, as it was typed, is the base image.
@@ -196,13 +179,8 @@ pub(super) async fn image(
         return Err(CommandError::config_line("the Dockerfile does not take the base image")
             .hint("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"));
     }
-    let client = connect(&settings.endpoint, settings.engine_wait, Some(*printer)).await?;
-    let engine = engine(&client)?;
-    let registries = Registries::new(settings, engine.as_ref());
-    let lookup = Lookup { engine: engine.as_ref(), registries: &registries, pull: build.source.pull };
-    add_mounts(&mut inputs, build, &lookup, &settings.endpoint, *printer).await?;
-    let reached = Reached { client: &client, engine, registries };
-    let mut job = Job::new(build, purpose, settings, &inputs, reached, *printer);
+    let reached = Reached::connect(&mut inputs, build, settings, *printer).await?;
+    let mut job = Job::new(build, purpose, settings, &inputs, &reached, *printer);
     job.record.base.clone_from(&purpose.base);
     job.record.lanes = Some(lanes_record(&settings.lanes));
     job.record.names = build.tags.iter().map(ImageRef::familiar).collect();
@@ -215,15 +193,6 @@ pub(super) async fn image(
 /// Returns `true` if a word reads like the name of an image.
 fn is_like_a_name(tag: &str) -> bool {
     tag.contains([':', '/']) && tag.parse::<ImageRef>().is_ok()
-}
-
-fn lanes_record(job: &JobLanes) -> LanesRecord {
-    LanesRecord {
-        own: job.lanes.own().to_string(),
-        own_from: job.own_from.to_owned(),
-        trunk: job.lanes.trunk().iter().map(Lane::to_string).collect(),
-        trunk_from: job.trunk_from.to_owned(),
-    }
 }
 
 /// Whether a Dockerfile that larder can read has the argument for a base image where `FROM` sees it.
@@ -245,21 +214,6 @@ pub(super) fn read_inputs(build: &BuildSettings, settings: &Settings) -> Result<
             .hint("leave it out of COPY, ADD and mounts, or move it out of the build context")
     })?;
     Ok(inputs)
-}
-
-/// The API of a Docker engine; buildkitd has none.
-pub(super) fn engine(client: &Client) -> Result<Option<Engine>, CommandError> {
-    match client.product() {
-        EngineProduct::Docker { api, .. } => Engine::new(client.endpoint(), (api.major, api.minor))
-            .map(Some)
-            .map_err(|error| CommandError::config(&error)),
-        EngineProduct::Buildkitd => Ok(None),
-    }
-}
-
-/// The Docker engine that the settings name; `None` where that is a buildkitd.
-pub(super) async fn docker_engine(settings: &Settings) -> Result<Option<Engine>, CommandError> {
-    engine(&connect(&settings.endpoint, settings.engine_wait, None).await?)
 }
 
 fn input_error(error: &InputError) -> CommandError {
@@ -288,7 +242,7 @@ struct Job<'a> {
     client: &'a Client,
     engine: Option<Engine>,
     notes: Notes,
-    registries: Registries,
+    registries: &'a Registries,
     record: BuildRecord,
     printer: Printer,
     /// What larder's own reading of the Dockerfile has to say, should the build fail.
@@ -327,26 +281,19 @@ struct Job<'a> {
     cache_is_down: bool,
 }
 
-/// What a build reaches.
-pub(super) struct Reached<'a> {
-    pub(super) client: &'a Client,
-    pub(super) engine: Option<Engine>,
-    pub(super) registries: Registries,
-}
-
 impl<'a> Job<'a> {
     fn new(
         build: &'a BuildSettings,
         purpose: &'a Purpose,
         settings: &'a Settings,
         inputs: &'a Inputs,
-        Reached { client, engine, registries }: Reached<'a>,
+        Reached { client, engine, registries }: &'a Reached,
         printer: Printer,
     ) -> Self {
         Self {
             notes: settings.notes(),
             registries,
-            engine,
+            engine: engine.clone(),
             record: BuildRecord::started(Timestamp::now()),
             settings,
             build,
@@ -424,7 +371,7 @@ impl Job<'_> {
     async fn keys(&mut self) -> Result<Option<BuildKeys>, CommandError> {
         let lookup = Lookup {
             engine: self.engine.as_ref(),
-            registries: &self.registries,
+            registries: self.registries,
             pull: self.build.source.pull,
         };
         let Settings { endpoint, seal, .. } = self.settings;
@@ -517,53 +464,5 @@ impl Job<'_> {
     /// Whether what the engine says can hold the value of a build argument.
     fn shows_values(&self) -> bool {
         !self.build.source.build_args.is_empty()
-    }
-
-    /// Notes that larder has written what is there.
-    fn note_result(&mut self, path: &Path) -> Result<(), CommandError> {
-        self.notes.note_result(path).or_else(|fault| self.cache_fault(&fault))
-    }
-
-    /// Writes the ledger, the files asked for, and the summary.
-    fn close(&mut self, result: &Result<(), CommandError>, millis: u64) -> Result<(), CommandError> {
-        self.record.millis = millis;
-        self.record.remote = remote_fault().map(|(place, fault)| RemoteRecord { place, fault });
-        if let Err(error) = result {
-            self.record.outcome = outcome_of(error);
-            let engines = matches!(error.kind, ErrorKind::Build | ErrorKind::Push) && self.shows_values();
-            self.record.error = Some(kept_words(&error.cause, engines));
-            if error.kind.is_before_build() {
-                // Nothing was built because nothing could be; that is no build to count.
-                return Ok(());
-            }
-        }
-        if !self.notes.is_read_only() {
-            let path = self.notes.ledger_path();
-            let written =
-                self.notes.prepare(&path).map_err(|error| Box::new(error) as Box<dyn std::error::Error>);
-            let written = written.and_then(|()| ledger::append(&path, &self.record).map_err(Into::into));
-            if let Err(error) = written {
-                self.cache_fault(error.as_ref())?;
-            }
-        }
-        self.printer.event("build", &json!({ "record": self.record }));
-        if let Some(path) = &self.build.metadata_file {
-            let json =
-                serde_json::to_vec_pretty(&self.record).map_err(|error| CommandError::config(&error))?;
-            result_file::write(path, &json)?;
-            self.note_result(path)?;
-        }
-        if let (Some(path), Some(id)) = (&self.build.iid_file, &self.record.image_id) {
-            result_file::write(path, id.as_bytes())?;
-            self.note_result(path)?;
-        }
-        if self.build.quiet {
-            if let (Some(id), Ok(())) = (&self.record.image_id, result) {
-                print_text(self.printer, &format!("{id}\n"))?;
-            }
-        } else if !matches!(self.build.progress, ProgressMode::Json | ProgressMode::Quiet) {
-            self.printer.note(&summary::render(&self.record));
-        }
-        Ok(())
     }
 }

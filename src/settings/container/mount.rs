@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::settings::fields;
-use crate::settings::source::bytes;
+use crate::settings::step_options::bytes;
 
 /// The mount that these fields describe, as the Engine API takes it.
 ///

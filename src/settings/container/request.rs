@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::mount;
 use super::values::{self, Port};
 use crate::cli::ContainerOptions;
-use crate::settings::source::{bytes, is_ulimit};
+use crate::settings::step_options::{bytes, is_ulimit};
 use crate::settings::{Environment, SettingsError, duration};
 
 /// What becomes of a value.
