@@ -1,4 +1,4 @@
-//! What is left out of an entry: units that nobody uses, and those used longest ago where it would be too large.
+//! What is left out of an entry: unused units and, if it would be too large, those used longest ago.
 //!
 //! Pure. What belongs together is decided by [`units`].
 
@@ -90,7 +90,7 @@ pub fn left_out(units: &[Option<u32>], file: impl Fn(usize) -> Option<Use>, boun
 ///
 /// The least recently used go first; where use is not kept, the least recently modified.
 pub fn trim(found: &mut Vec<Found>, limit: u64, by_use: bool) -> Trimmed {
-    // Holes are not kept; but some file systems do not tell what a file takes.
+    // Holes are not kept; but some file systems do not report how much a file takes.
     let size = |one: &Found, file: &FileData| match one.allocated {
         0 => file.size,
         allocated => file.size.min(allocated),

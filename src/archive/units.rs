@@ -4,7 +4,7 @@
 //! only where the whole content has the shape of a cache whose parts are known
 //! to be fetched or made again, each on its own:
 //!
-//! | cache           | told by                     | a unit                                                  | never goes alone        |
+//! | cache           | recognised by               | a unit                                                  | never goes alone        |
 //! |-----------------|-----------------------------|---------------------------------------------------------|-------------------------|
 //! | pip             | `http`, `http-v2`, `wheels` | a response with its `.body`; a directory with wheels    | `selfcheck`             |
 //! | apt packages    | `lock`, `partial`           | a `.deb`                                                | the rest                |
@@ -97,7 +97,7 @@ impl Shape {
             }
             units.push(Some(number));
         }
-        // A directory on the way to units is none itself.
+        // A directory above units is not one itself.
         Some(units.into_iter().map(|unit| unit.filter(|unit| with_files.contains(unit))).collect())
     }
 
@@ -125,7 +125,7 @@ fn names(path: &OsStr) -> Option<Vec<&str>> {
     Some(path.to_str()?.split('/').collect())
 }
 
-/// The path that a link leads to, as far as its text tells; `None` if it leads out.
+/// Returns the path that a link leads to by its text; `None` if it leads out.
 fn follow<'a>(link: &[&'a str], target: &'a OsStr) -> Option<Vec<&'a str>> {
     let mut names = link[..link.len() - 1].to_vec();
     for component in Path::new(target).components() {
@@ -372,7 +372,7 @@ mod tests {
     fn in_doubt_all_belongs_together() {
         let response = response(1);
         for paths in [
-            // Of programs whose files refer to each other, or that nobody knows.
+            // Programs whose files refer to each other, and unknown ones.
             &["_cacache/content-v2/sha512/a/b/c", "_cacache/index-v5/a/b/c"][..],
             &["archive-v0/x/a.py", "wheels-v5/pypi/a -> ../../archive-v0/x"],
             &["caches/modules-2/files-2.1/g/a/1/h/a.jar", "caches/journal-1/file-access.bin"],

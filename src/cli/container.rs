@@ -139,7 +139,7 @@ pub static OPTIONS: &[ContainerOption] = &[
     many("add-host", "HOST:IP", "Add a host to /etc/hosts; the address may be host-gateway"),
     many("dns", "ADDRESS", "DNS server"),
     many("dns-option", "OPTION", "Option of the resolver").alias("dns-opt"),
-    many("dns-search", "DOMAIN", "Domain in which names are looked up; . is none"),
+    many("dns-search", "DOMAIN", "Search domain for host names; . disables the search"),
     // Resources.
     once("shm-size", "SIZE", "Size of /dev/shm, e.g. 8g"),
     once("memory", "SIZE", "Limit the memory, e.g. 4g").short('m'),

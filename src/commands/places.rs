@@ -33,8 +33,9 @@ fn choose_temporary(cache: &Path, printer: Printer) {
     drop(tempfile::env::override_temp_dir(&other));
 }
 
-/// Chooses another directory for temporary files if need be, and notes in the settings that the cache's directory cannot be written. One that cannot be read either, or that a remote store
-/// stands behind, is replaced by the temporary directory that this returns.
+/// Chooses another directory for temporary files if need be, and notes in the settings that the cache's directory cannot be
+/// written. A cache directory that cannot be read either, or that has a remote store, is replaced by the temporary directory
+/// that this returns.
 pub(super) fn make_do(settings: &mut Settings, printer: Printer) -> Option<TempDir> {
     choose_temporary(&settings.cache_dir, printer);
     let content = settings.notes().content();

@@ -52,7 +52,7 @@ impl Scope {
         Arc::make_mut(&mut self.variables).insert(name.into(), value.into());
     }
 
-    /// The scope of a stage that stands on an image whose variables are known.
+    /// The scope of a stage whose base image has known variables.
     pub(super) fn on_known_image(environment: &[String]) -> Self {
         let mut scope = Self::default();
         for (name, value) in environment.iter().filter_map(|variable| variable.split_once('=')) {

@@ -140,7 +140,7 @@ impl Engine {
         Ok(!manifests.is_empty() && manifests.iter().all(|manifest| manifest.available))
     }
 
-    /// Returns the number of platforms that the image called `name` has content of; of an engine that tells.
+    /// Returns the number of platforms that the image called `name` has content of, if the engine reports it.
     pub(super) async fn platforms_of(&self, name: &ImageRef) -> Result<usize, EngineError> {
         let familiar = name.familiar();
         let images = self.listed(Some(("reference", &familiar)), true).await?;

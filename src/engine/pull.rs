@@ -13,7 +13,7 @@ use super::moving::Moving;
 use super::{Engine, EngineError};
 use crate::registry::{Credentials, ImageRef};
 
-/// How long a pull may stand still.
+/// How long a pull may make no progress.
 const STALLED: Duration = Duration::from_secs(30);
 
 impl Engine {

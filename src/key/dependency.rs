@@ -149,7 +149,7 @@ struct Counted<'a> {
 }
 
 impl<'a> Counted<'a> {
-    /// `installs` tells of an instruction, by its stage's index and its number, whether it installs dependencies.
+    /// `installs` returns `true` if an instruction, by its stage's index and its number, installs dependencies.
     fn of(resolution: &'a Resolution, installs: &dyn Fn(usize, usize) -> bool) -> Self {
         let stages = &resolution.stages;
         let installing = stages.iter().filter_map(|stage| {

@@ -1,12 +1,12 @@
-//! Whether a RUN installs dependencies, by itself or through a script or recipe of the project, and what it reads for that.
+//! Finds RUNs that install dependencies, by themselves or through a script or recipe of the project, and what they read for it.
 //!
 //! ```text
 //!  RUN ─▶ commands ─▶ a known installer: it installs
 //!              └────▶ script, Makefile, package.json ─▶ in the context? ─▶ its commands, and so on
 //! ```
 //!
-//! A RUN of which this cannot be decided, since it runs a script that nobody
-//! here can read, or has a cache mount, counts as installing as long as the
+//! A RUN for which this cannot be decided, since it runs a script that cannot be
+//! read here, or that has a cache mount, counts as installing as long as the
 //! whole context has not been copied: then it can hardly be the build itself.
 
 use std::collections::BTreeSet;
@@ -60,7 +60,7 @@ impl Installation {
         found
     }
 
-    /// Reads the scripts that the RUN runs; answers whether all could be.
+    /// Reads the scripts that the RUN runs. Returns `true` if all of them could be read.
     fn read_scripts(&mut self, project: &Project<'_>, stage: &ResolvedStage, number: usize) -> bool {
         let at = &stage.instructions[number];
         let (mut is_certain, mut seen, mut next) = (true, Vec::new(), 0);

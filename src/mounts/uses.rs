@@ -44,7 +44,7 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Counts, and notes with each file for how many builds nobody has read its unit.
+    /// Counts for each file how many builds in a row have not read its unit.
     pub(super) fn of(found: &mut Found, listed: Option<&Listing>, units: &[Option<u32>]) -> Self {
         let mut counted =
             Self { used: Tally::default(), added: Tally::default(), packages: Tally::default() };

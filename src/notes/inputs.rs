@@ -107,7 +107,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Notes a hit in the record of `key`. Returns `false` if there is none.
+    /// Notes a hit in the record of `key`. Returns `false` if there is no record.
     ///
     /// # Errors
     ///

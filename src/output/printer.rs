@@ -43,7 +43,7 @@ impl Printer {
         Self { part: Some(Box::leak(name.to_owned().into_boxed_str())), ..self }
     }
 
-    /// Returns `true` if what was printed may be redrawn: it shares the terminal with nothing, and nobody wants a log.
+    /// Returns `true` if what was printed may be redrawn: nothing else writes to the terminal, and no log is wanted.
     pub fn may_redraw(self) -> bool {
         !self.is_plain && self.part.is_none() && self.form != Form::Json
     }

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_is_for_a_terminal_that_nobody_wants_a_log_of() {
+    fn a_bar_is_shown_only_on_a_terminal_without_a_log() {
         let mut plain = Printer::new(false);
         plain.speak_plain();
         let mut json = Printer::new(false);

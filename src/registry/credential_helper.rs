@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::Credentials;
 use super::docker_config::DockerConfigFile;
 
-/// What stands in the place of a user name beside an identity token.
+/// The user name of an identity token.
 const TOKEN_USER: &str = "<token>";
 /// What every helper prints when it keeps nothing for a registry.
 const NOT_FOUND: &str = "credentials not found";

@@ -1,7 +1,7 @@
 //! Logins as Docker keeps them: `DOCKER_AUTH_CONFIG`, `config.json`, and credential helpers.
 //!
-//! A login that cannot be looked up is none: the registry has the last word on whether it takes one. Why it could not is kept,
-//! to be shown once.
+//! If a login cannot be looked up, larder goes on without one: the registry decides if it needs one. The reason is kept, to be
+//! shown once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -95,8 +95,8 @@ impl Login {
         Self { ecr: Some(ecr), ..self }
     }
 
-    /// The login for `host` (`host[:port]`): what Docker keeps, or for a registry of Amazon's a token; an anonymous one
-    /// when there is none, or when it cannot be looked up.
+    /// Returns the login for `host` (`host[:port]`): what Docker keeps, or a token for ECR; an anonymous one if there is no
+    /// login, or if it cannot be looked up.
     ///
     /// # Errors
     ///
@@ -162,9 +162,9 @@ impl Login {
         if let Some(found) = self.entry(&self.given, key, "DOCKER_AUTH_CONFIG") {
             return found;
         }
-        // What is wrong with all of it is told by whoever reads the rest of it.
+        // A file that cannot be read at all is reported where the rest of it is read.
         let Ok(config) = DockerConfigFile::read(&self.config) else { return Credentials::default() };
-        // One for the registry comes before the one for all; an empty one stands for the file.
+        // One for the registry comes before the one for all; an empty one means the file.
         let helpers: BTreeMap<String, String> = config.field("credHelpers").unwrap_or_default();
         let helper = helpers.get(key).cloned().unwrap_or_else(|| config.text("credsStore"));
         if !helper.is_empty() {
@@ -204,8 +204,8 @@ impl Login {
 
     fn note_fault(&self, host: &str, error: &(dyn std::error::Error + 'static)) {
         let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-        let told = format!("no login for {host}: {error}{source}; going on without one");
-        self.faults.lock().expect("no panic").push(told);
+        let fault = format!("no login for {host}: {error}{source}; going on without one");
+        self.faults.lock().expect("no panic").push(fault);
     }
 }
 

@@ -168,8 +168,8 @@ impl Repository {
         let (scheme, host) = mirror.trim_end_matches('/').split_once("://")?;
         let scheme = ["https", "http"].into_iter().find(|known| *known == scheme)?;
         let name = name.in_registry(host)?;
-        let nobody = Identity::Known(Credentials::default());
-        let connection = Connection::speaking(&name, vec![scheme], nobody, reach).ok()?;
+        let anonymous = Identity::Known(Credentials::default());
+        let connection = Connection::speaking(&name, vec![scheme], anonymous, reach).ok()?;
         Some(Self { connection })
     }
 

@@ -134,7 +134,7 @@ struct Splitter {
     started: bool,
     /// Whether the word is a redirection's file, to be dropped.
     redirects: bool,
-    /// Whether the word is the end of a here-document.
+    /// Returns `true` if the word is the end of a here-document.
     is_heredoc: bool,
     /// Whether the word is a file that is redirected into the command.
     reads: bool,

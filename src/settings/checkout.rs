@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub(super) const CUSTOMARY: [&str; 2] = ["main", "master"];
 const REMOTE: &str = "refs/remotes/origin/";
 
-/// What a checkout says; nothing where there is none.
+/// What a checkout says; empty without a checkout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Checkout {
     /// The branch of `HEAD`, unless it is detached.
@@ -55,11 +55,11 @@ fn git_directory(worktree: &Path) -> Option<PathBuf> {
     Some(worktree.join(text.strip_prefix("gitdir:")?.trim()))
 }
 
-/// The branch that a symbolic reference stands for, without what is `before` it.
+/// Returns the branch that a symbolic reference names, without the prefix `before`.
 fn symbolic(path: &Path, before: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let name = text.strip_prefix("ref:")?.trim().strip_prefix(before)?;
-    // The stand-in of a repository whose references are in a table.
+    // The placeholder of a repository whose references are in a table.
     (name != ".invalid").then(|| name.to_owned())
 }
 

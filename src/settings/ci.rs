@@ -58,7 +58,7 @@ impl Texts<'_> {
         names.iter().find_map(|name| Some((self.get(name)?, *name)))
     }
 
-    /// Returns what the CI system says of this job; `None` where there is none that is known.
+    /// Returns what the CI system says of this job; `None` outside the known ones.
     pub(super) fn job(&self) -> Option<Job> {
         let system = SYSTEMS.iter().find(|system| self.first(system.marks).is_some())?;
         let of_event = self.event.map(of_event).unwrap_or_default();
@@ -128,7 +128,7 @@ fn is_request_event(event: &str) -> bool {
     word.contains("pullrequest") || word.contains("mergerequest") || word == "merge"
 }
 
-/// What the value of a variable for branches stands for; `None` where it says nothing.
+/// Returns the branch or tag that the value of a variable names; `None` if it names neither.
 fn reference(value: &str, from: &str) -> Option<Built> {
     let is_trigger = from == "CODEBUILD_WEBHOOK_TRIGGER";
     let short = branch_name(value);
@@ -170,7 +170,7 @@ fn branch_name(name: &str) -> &str {
     of_remote.or_else(|| name.strip_prefix("refs/heads/")).unwrap_or(name)
 }
 
-/// What GitHub's event tells: the default branch, and a pull request where the job runs for one in the name of a branch.
+/// Reads GitHub's event: the default branch, and the pull request of a job that runs for one under the name of a branch.
 fn of_event(event: &Value) -> Job {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
     let number = |pointer: &str| event.pointer(pointer).and_then(Value::as_u64);

@@ -31,7 +31,7 @@ const NONE: &[&str] = &[];
 
 /// TeamCity's configuration parameters, which are in a file, are listed like variables.
 pub(super) const SYSTEMS: &[System] = &[
-    // GitHub, Gitea, Forgejo. The event tells more, see `of_event`.
+    // GitHub, Gitea, Forgejo. The event says more, see `of_event`.
     System {
         marks: &["GITHUB_ACTIONS", env_vars::GITHUB_REF],
         events: &["GITHUB_EVENT_NAME"],

@@ -71,7 +71,7 @@ impl DockerConfig {
         self.file.field("HttpHeaders").unwrap_or_default()
     }
 
-    /// The build arguments that the proxies for an engine stand for, or else the default ones, in both spellings of their
+    /// Returns the build arguments of an engine's proxies, or else of the default ones, in both spellings of their
     /// names.
     pub(super) fn proxy_args(&self, endpoint: &Endpoint) -> BTreeMap<String, String> {
         let of_engines = self.file.objects("proxies");
@@ -93,7 +93,7 @@ impl DockerConfig {
     }
 }
 
-/// Whether a key of `proxies` is the address of that engine, perhaps in other words.
+/// Returns `true` if a key of `proxies` is the address of that engine, in whatever notation.
 fn is_address_of(key: &str, endpoint: &Endpoint) -> bool {
     let tls = match endpoint {
         Endpoint::Tcp { tls, .. } => tls.clone(),
@@ -149,7 +149,7 @@ mod tests {
                 &own,
             ),
             (format!(r#"{{{default},"unix:///b":{{"httpProxy":"o"}}}}"#), "unix:///a", &both),
-            // An engine's own entry stands for itself, even if it is empty.
+            // An engine's own entry counts even if it is empty.
             (format!(r#"{{{default},"unix:///a":{{}}}}"#), "unix:///a", &[]),
             (r#"{"tcp://h:2375":{"httpProxy":"o"}}"#.to_owned(), "tcp://h", &own),
             (r#"{"ssh://ci@h":{"httpProxy":"o"}}"#.to_owned(), "ssh://ci@h", &own),
@@ -189,7 +189,7 @@ mod tests {
             let (config, warnings) = read(text);
             assert_eq!(config.current_context().as_deref(), context, "{text}");
             assert_eq!(warnings.len(), usize::from(warning.is_some()), "{warnings:?}");
-            assert!(warnings.iter().all(|told| told.contains(warning.unwrap_or_default())), "{warnings:?}");
+            assert!(warnings.iter().all(|text| text.contains(warning.unwrap_or_default())), "{warnings:?}");
         }
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing");

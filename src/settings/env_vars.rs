@@ -4,7 +4,7 @@
 use super::Environment;
 use crate::dockerfile::nearest;
 
-/// What larder's own variables begin with.
+/// The prefix of larder's variables.
 const PREFIX: &str = "LARDER_";
 /// Its own variables.
 const OWN: [&str; 33] = [
@@ -45,20 +45,20 @@ const OWN: [&str; 33] = [
 /// What the names of the scripts and tests of this repository go on with.
 const OF_DEVELOPMENT: [&str; 5] = ["TEST_", "DEV_DIR", "RUN_DIR", "COURIERS", "KEEP_LOGS"];
 
-/// A warning for each variable that looks like one of larder's own and is none.
+/// Returns a warning for each variable with larder's prefix that larder does not read.
 pub(super) fn unknown(environment: &Environment) -> Vec<String> {
     let known = || OWN.iter().map(|name| &name[PREFIX.len()..]);
     let rest = environment.names().filter_map(|name| name.strip_prefix(PREFIX));
     let unknown = rest.filter(|rest| {
         !known().any(|known| known == *rest) && !OF_DEVELOPMENT.iter().any(|start| rest.starts_with(start))
     });
-    let told = unknown.map(|rest| {
+    let warnings = unknown.map(|rest| {
         let begun = || known().find(|known| known.starts_with(rest) || rest.starts_with(known));
         let meant =
             nearest(rest, known()).or_else(begun).map(|name| format!("; did you mean {PREFIX}{name}?"));
-        format!("{PREFIX}{rest} is no variable that larder reads{}", meant.unwrap_or_default())
+        format!("{PREFIX}{rest} is not a variable that larder reads{}", meant.unwrap_or_default())
     });
-    told.collect()
+    warnings.collect()
 }
 
 /// Directory of the cache; default `$XDG_CACHE_HOME/larder`, else `~/.cache/larder`.
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_not_known_warns_with_the_nearest_name() {
-        let told = |name: &str| {
+        let warning = |name: &str| {
             let environment = [(name.to_owned(), "x".to_owned())].into_iter().collect();
             unknown(&environment).concat()
         };
@@ -228,12 +228,12 @@ mod tests {
             ("LARDER_REMOTE_PASWORD", "did you mean LARDER_REMOTE_PASSWORD?"),
             ("LARDER_MAX_SIZE", "did you mean LARDER_MAX_SIZE_GB?"),
             ("LARDER_ENABLE", "did you mean LARDER_ENABLED?"),
-            ("LARDER_COLOUR", "LARDER_COLOUR is no variable that larder reads"),
+            ("LARDER_COLOUR", "LARDER_COLOUR is not a variable that larder reads"),
         ] {
-            assert!(told(name).contains(name) && told(name).contains(meant), "{}", told(name));
+            assert!(warning(name).contains(name) && warning(name).contains(meant), "{}", warning(name));
         }
         for name in ["LARDER_CACHE_DIR", "LARDER", "LARDERS_OWN", "MY_LARDER_X", "LARDER_TEST_ENGINES"] {
-            assert_eq!(told(name), "", "{name}");
+            assert_eq!(warning(name), "", "{name}");
         }
     }
 

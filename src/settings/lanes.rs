@@ -3,7 +3,7 @@
 //! | what | is, the first of these that is known |
 //! |---|---|
 //! | lane | `--lane`, `LARDER_LANE`; in a CI job its pull request (`pr-7`), tag (`tag-v1`) or branch, then the branch of `HEAD`; `local` |
-//! | trunk | `--trunk`, `LARDER_TRUNK`, `trunk` in `larder.yaml`; the default branch as the CI system tells it, else `refs/remotes/origin/HEAD`, else that of `main` and `master` which the remote has, the job builds or the pull request targets; both of them |
+//! | trunk | `--trunk`, `LARDER_TRUNK`, `trunk` in `larder.yaml`; the default branch that the CI system reports, else `refs/remotes/origin/HEAD`, else that of `main` and `master` which the remote has, the job builds or the pull request targets; both of them |
 //!
 //! A job of which no branch is known, and a pull request, never write the lane of a branch: no branch has a lane that is
 //! called like theirs.

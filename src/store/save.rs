@@ -63,7 +63,7 @@ struct Leftovers {
 impl Drop for Leftovers {
     fn drop(&mut self) {
         if self.are_there {
-            // What stays goes with the next sweep.
+            // What remains is removed by the next sweep.
             let _ = sweep(&self.local, Victims::Ids(&[]), false, Timestamp::now());
         }
     }

@@ -70,7 +70,7 @@ impl Store {
         Ok(carried)
     }
 
-    /// Sends every entry of this machine that the remote lacks, whatever its lane; `progress` is told of each.
+    /// Sends every entry of this machine that the remote lacks, whatever its lane, and calls `progress` with each.
     ///
     /// # Errors
     ///

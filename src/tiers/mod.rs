@@ -70,7 +70,7 @@ pub struct Answer<T> {
     unknown: bool,
     /// Whether there is an image that is too old.
     too_old: bool,
-    /// Whether there is an image that is newer than the one that was looked for.
+    /// There is an image that is newer than the one that was looked for.
     newer: bool,
 }
 

@@ -90,11 +90,11 @@ fn a_helper_that_is_missing_costs_a_registry_without_logins_nothing_but_a_warnin
     let (context, registry) = (context(), Registry::open());
     let host = &registry.host;
     configure(&context, &format!(r#"{{"auths":{{"{host}":{{}}}},"credsStore":"absent"}}"#));
-    let told = "docker-credential-absent is not in PATH; going on without one";
+    let expected = "docker-credential-absent is not in PATH; going on without one";
     let local = context.larder(&["build", "."]).success();
     assert!(!local.stderr.contains("warning"), "no registry is asked: {}", local.stderr);
     let run = push(&context, &format!("{host}/app:1")).success();
-    assert_eq!(run.stderr.matches(told).count(), 1, "{}", run.stderr);
+    assert_eq!(run.stderr.matches(expected).count(), 1, "{}", run.stderr);
     let agent = context.path("agent");
     let mut again = larder(&context, &["build", "--push", "-t", &format!("{host}/app:2"), "."]);
     let again = finish(again.env("LARDER_CACHE_DIR", agent), None).success();
@@ -116,7 +116,7 @@ fn a_login_is_taken_from_where_docker_takes_it() {
         (format!("{{{spelled}}}"), true, None),
         (r#"{"credsStore":"good"}"#.to_owned(), true, None),
         (format!(r#"{{"credHelpers":{{"{host}":"good"}},"credsStore":"other"}}"#), true, None),
-        // An empty helper stands for the file, and a helper comes before the file.
+        // An empty helper means the file, and a helper comes before the file.
         (format!(r#"{{{file},"credHelpers":{{"{host}":""}},"credsStore":"other"}}"#), true, None),
         (format!(r#"{{{file},"credsStore":"other"}}"#), false, None),
         (format!(r#"{{{file},"credsStore":"empty"}}"#), false, None),
@@ -240,17 +240,18 @@ fn a_context_that_does_not_exist_is_named_with_its_place() {
     let context = TestContext::new(&any_engine().at("none", ""));
     context.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     configure(&context, r#"{"currentContext":"gone"}"#);
-    let told = "there is no Docker context named `gone`";
-    context.larder(&["build", "."]).failure(2, told).hint("currentContext");
-    context.larder(&["build", "--context", "gone", "."]).failure(2, &format!("--context: {told}"));
+    let expected = "there is no Docker context named `gone`";
+    context.larder(&["build", "."]).failure(2, expected).hint("currentContext");
+    context.larder(&["build", "--context", "gone", "."]).failure(2, &format!("--context: {expected}"));
     let mut command = context.command(&["build", "."]);
-    finish(command.env("DOCKER_CONTEXT", "gone"), None).failure(2, &format!("DOCKER_CONTEXT: {told}"));
+    finish(command.env("DOCKER_CONTEXT", "gone"), None).failure(2, &format!("DOCKER_CONTEXT: {expected}"));
 }
 
 #[test]
 fn a_variable_that_larder_does_not_know_costs_a_warning() {
     let context = context();
     let run = finish(context.command(&["build", "."]).env("LARDER_CACHEDIR", "/x"), None).success();
-    let told = "warning: LARDER_CACHEDIR is no variable that larder reads; did you mean LARDER_CACHE_DIR?";
-    assert!(run.stderr.contains(told), "{}", run.stderr);
+    let expected =
+        "warning: LARDER_CACHEDIR is not a variable that larder reads; did you mean LARDER_CACHE_DIR?";
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
 }

@@ -401,8 +401,8 @@ fn a_mount_is_said_to_be_dropped_only_by_a_builder_that_is_known_to_have_had_it(
             context.build(&["--cache-dir", &other.to_string_lossy(), "--read-only", "."]);
             context.mount("restore", &cache, &[])["warnings"].to_string()
         };
-        let told = warnings_once_empty("1");
-        assert!(told.contains("has dropped the cache mount"), "{}: {told}", engine.name);
+        let warned = warnings_once_empty("1");
+        assert!(warned.contains("has dropped the cache mount"), "{}: {warned}", engine.name);
 
         // The same notes with an earlier time are those of an engine that was replaced.
         for file in walkdir::WalkDir::new(&cache).into_iter().map(Result::unwrap) {
@@ -416,8 +416,8 @@ fn a_mount_is_said_to_be_dropped_only_by_a_builder_that_is_known_to_have_had_it(
                 std::fs::write(file.path(), entry.to_string()).unwrap();
             }
         }
-        let told = warnings_once_empty("2");
-        assert!(!told.contains("has dropped"), "{}: {told}", engine.name);
+        let warned = warnings_once_empty("2");
+        assert!(!warned.contains("has dropped"), "{}: {warned}", engine.name);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where CI runs it: without a home, as a user that the machine does not know, beside directories that nobody can read.
+//! Where CI runs it: without a home, as a user that the machine does not know, beside unreadable directories.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -95,8 +95,8 @@ fn a_build_without_a_place_for_the_cache_costs_one_warning() {
     ];
     for (place, variables, warning) in places {
         let run = finish(context.stranger(&build).envs(variables.iter().copied()), None).success();
-        let told = warnings(&run);
-        let [one] = told.as_slice() else { panic!("{place}: {}", run.stderr) };
+        let warned = warnings(&run);
+        let [one] = warned.as_slice() else { panic!("{place}: {}", run.stderr) };
         assert!(
             one.starts_with("warning: cannot write to the cache at /") && one.contains(warning),
             "{place}: {one}"
@@ -161,8 +161,8 @@ fn temporary_files_find_another_place_and_no_working_directory_is_needed() {
     let mut command = context.stranger(&["build", "-"]);
     command.env("HOME", &home).env("TMPDIR", "/nonexistent").stdin(std::process::Stdio::piped());
     let run = finish(&mut command, Some(dockerfile.as_bytes())).success();
-    let told = warnings(&run);
-    assert!(told.len() == 1 && told[0].contains("/nonexistent"), "{}", run.stderr);
+    let warned = warnings(&run);
+    assert!(warned.len() == 1 && warned[0].contains("/nonexistent"), "{}", run.stderr);
     // The working directory is removed by what runs before larder.
     let (gone, project) = (context.public("gone"), context.project());
     let program = context.stranger(&["build", project.to_str().unwrap()]);
@@ -177,7 +177,7 @@ fn temporary_files_find_another_place_and_no_working_directory_is_needed() {
 }
 
 #[test]
-fn what_nobody_can_read_matters_only_to_a_step_that_takes_it() {
+fn what_is_unreadable_matters_only_to_a_step_that_takes_it() {
     for engine in engines() {
         let context = project(&engine);
         let home = context.public("own");

@@ -5,7 +5,7 @@
 //!  empty     <directory>/.larder-restore-<random>/… ─▶ what is in it is renamed into the directory
 //! ```
 //!
-//! Whoever is killed before leaves a directory that is missing or empty, which nobody takes for whole.
+//! A restore that is killed before that leaves a directory that is missing or empty, and therefore not used as a whole one.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -57,7 +57,7 @@ impl Aside {
         self.directory.try_clone()
     }
 
-    /// Puts what was made into place; answers whether it is there. It is not if others have made something there meanwhile.
+    /// Moves what was made into place. Returns `false` if another process has made something there meanwhile.
     pub(super) fn put(self) -> io::Result<bool> {
         if let Some(path) = &self.missing {
             let Some(name) = path.file_name() else { return Ok(false) };

@@ -192,7 +192,7 @@ pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)>
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened?,
         };
-        // Where there are no locks, nobody removes it either; who has this one is about to remove it.
+        // Without locks it is never removed by others; whoever holds this one is about to remove it.
         if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
             continue;
         }

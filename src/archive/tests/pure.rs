@@ -110,7 +110,7 @@ fn the_least_recently_used_files_go_first_and_what_belongs_together_goes_togethe
     let kept = |limit: u64, by_use: bool| kept(files(), limit, by_use);
     let all: Vec<_> = files().iter().map(|found| found.node.path.to_str().unwrap().to_owned()).collect();
     assert_eq!(kept(219, true), (all.join(" "), Trimmed { files: 0, bytes: 0 }));
-    // A directory goes with its links and itself.
+    // A directory is left out with its links.
     let all_but_wheel = format!("http-v2 {old} {new} {head} {body} {unused} wheels");
     assert_eq!(kept(218, true), (all_but_wheel, Trimmed { files: 2, bytes: 2 }));
     // A header that was not used stays for its body's sake.

@@ -25,7 +25,7 @@ pub(super) fn texts(metadata: &MetadataMap, name: &str) -> Result<Vec<String>, S
     values.collect()
 }
 
-/// Returns the text in the header called `name`, empty if there is none.
+/// Returns the text in the header called `name`; empty if it is absent.
 ///
 /// # Errors
 ///

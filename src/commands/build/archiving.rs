@@ -48,7 +48,7 @@ impl Job<'_> {
         self.notes.image(keys.keys.image).ok().flatten().is_some_and(|entry| entry.archiving)
     }
 
-    /// Finds the entry of an image that the engine has, which is made where there is none.
+    /// Finds the entry of an image that the engine has, or makes it.
     pub(super) async fn find_entry(&mut self, image: &Image, keys: &BuildKeys) -> Result<(), CommandError> {
         let (Some(tier), Some(platform)) = (self.archive_tier().await?, keys.sole_platform()) else {
             return Ok(());

@@ -15,7 +15,7 @@ use crate::settings::{ContextSource, DockerfileSource, SourceSettings};
 pub(crate) struct Inputs {
     pub(crate) context: Context,
     pub(crate) dockerfile: Dockerfile,
-    /// By directory, what of larder's own is left out of it.
+    /// By directory, the files of larder that are left out of it.
     pub(crate) withheld: BTreeMap<PathBuf, Vec<String>>,
 }
 
@@ -116,7 +116,7 @@ impl Inputs {
         }
     }
 
-    /// What of larder's own is left out of `directory`.
+    /// Returns the files of larder that are left out of `directory`.
     pub(crate) fn withheld(&self, directory: &Path) -> Vec<String> {
         self.withheld.get(directory).cloned().unwrap_or_default()
     }

@@ -37,13 +37,13 @@ pub(crate) struct BuildKeys {
     pub(crate) ambiguous: Option<Digest>,
     /// What of the cache could not be written on the way; costs time alone.
     pub(crate) faults: Vec<NotesError>,
-    /// What the build would see if it were not larder's own.
+    /// Files of larder that the build would see otherwise.
     pub(crate) withheld: BTreeSet<String>,
     witness: Witness,
 }
 
 impl BuildKeys {
-    /// Returns the names of the inputs that are not those that the keys stand for any more.
+    /// Returns the names of the inputs that have changed since the keys were computed.
     pub(crate) fn changed(&self) -> Vec<String> {
         self.witness.changed()
     }

@@ -206,7 +206,7 @@ fn takes_base(inputs: &Inputs) -> bool {
     })
 }
 
-/// Finds what a build reads without what is larder's own.
+/// Finds what a build reads, without files of larder.
 pub(super) fn read_inputs(build: &BuildSettings, settings: &Settings) -> Result<Inputs, CommandError> {
     let mut inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
     withhold(&mut inputs, build, settings).map_err(|error| {

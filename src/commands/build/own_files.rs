@@ -1,7 +1,7 @@
-//! What of larder's own lies in a directory that a build reads: the cache, results of this and of earlier builds.
+//! Files of larder in a directory that a build reads: the cache, results of this and of earlier builds.
 //!
-//! It is input of no build: it would go into the image, the cache's secret included, and change with every build. What is
-//! decided here is decided for the key and for what the engine is sent.
+//! They are not input of a build: they would be copied into the image, the cache's secret included, and change with every
+//! build. What is decided here applies to the key and to what the engine is sent.
 //!
 //! A directory that `--output` fills belongs to larder if larder made it. What an instruction names itself is taken as it is
 //! where that is possible: a result of an earlier build, or the last output of this one. The cache and a file that this build
@@ -18,7 +18,7 @@ use crate::notes::Notes;
 use crate::platform;
 use crate::settings::{BuildSettings, Destination, NamedContext, OutputKind, Settings};
 
-/// Something of larder's own.
+/// A file or directory that larder writes.
 #[derive(Debug, Clone)]
 struct OwnPlace {
     /// Resolved, as far as it exists.
@@ -30,7 +30,7 @@ struct OwnPlace {
     makes_parents: bool,
 }
 
-/// All that is larder's own.
+/// All files and directories that larder writes.
 #[derive(Debug, Clone, Default)]
 struct OwnPlaces(Vec<OwnPlace>);
 
@@ -42,7 +42,7 @@ pub(super) struct TakesOwn {
     what: &'static str,
 }
 
-/// Decides what of larder's own is left out of the directories that a build reads.
+/// Decides which files of larder are left out of the directories that a build reads.
 pub(super) fn withhold(
     inputs: &mut Inputs,
     build: &BuildSettings,

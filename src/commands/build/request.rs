@@ -127,7 +127,7 @@ fn context(
     }
 }
 
-/// A directory without what is larder's own.
+/// A directory without files of larder.
 fn shared(inputs: &Inputs, directory: &Path) -> SharedDirectory {
     SharedDirectory { withheld: inputs.withheld(directory), ..directory.into() }
 }

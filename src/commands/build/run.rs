@@ -146,7 +146,7 @@ async fn deadline(timeout: Option<Duration>) -> Duration {
     }
 }
 
-/// Shows what comes until it ends, and calls `check` with what is known at every update and tick. Returns all that was told.
+/// Shows updates until the channel closes, and calls `check` with the trace at every update and tick. Returns the whole trace.
 pub(in crate::commands) async fn show(
     mut display: Display,
     mut updates: mpsc::Receiver<StatusUpdate>,

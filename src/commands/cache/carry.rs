@@ -42,7 +42,7 @@ pub(super) fn export(
     };
     if is_standard(&args.output) {
         let carried = export(&mut io::stdout())?;
-        cache.printer.note(&format!("exported {}\n", told(carried)));
+        cache.printer.note(&format!("exported {}\n", amounts(carried)));
         return Ok(());
     }
     let write = |error: io::Error| unusable(&args.output, "write", &error);
@@ -55,7 +55,7 @@ pub(super) fn export(
     if let Err(fault) = cache.settings.notes().note_result(&args.output) {
         cache.printer.warn(&chain(&fault));
     }
-    let said = format!("exported {} to {}", told(carried), args.output.display());
+    let said = format!("exported {} to {}", amounts(carried), args.output.display());
     finish(&said, carried, args.read.format, cache)
 }
 
@@ -68,7 +68,7 @@ pub(super) fn import(args: &ImportArgs, cache: &Cache<'_>) -> Result<(), Command
         (Box::new(BufReader::new(file)), total)
     };
     let (carried, _) = cache.import(&mut file, total)?;
-    let said = format!("imported {} into {}", told(carried), cache.name);
+    let said = format!("imported {} into {}", amounts(carried), cache.name);
     finish(&said, carried, args.read.format, cache)
 }
 
@@ -105,7 +105,7 @@ fn finish(said: &str, carried: Carried, format: Format, cache: &Cache<'_>) -> Re
     }
 }
 
-pub(super) fn told(carried: Carried) -> String {
+pub(super) fn amounts(carried: Carried) -> String {
     let Carried { entries, chunks, bytes } = carried;
     let (entries, chunks) = (count(entries, "entry", "entries"), count(chunks, "chunk", "chunks"));
     format!("{entries} ({chunks}, {})", size(bytes))

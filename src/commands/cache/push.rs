@@ -3,7 +3,7 @@
 use super::super::error::CommandError;
 use super::super::print_json;
 use super::super::store::warn_of;
-use super::carry::told;
+use super::carry::amounts;
 use super::{Cache, fault};
 use crate::cli::Format;
 use crate::output::count;
@@ -17,7 +17,7 @@ pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError>
     });
     let Sent { carried, faults } = sent.map_err(|error| fault(&error))?;
     warn_of(&faults, cache.printer);
-    cache.printer.note(&format!("sent {} to {}\n", told(carried), cache.name));
+    cache.printer.note(&format!("sent {} to {}\n", amounts(carried), cache.name));
     if format == Format::Json {
         print_json(cache.printer, &carried)?;
     }

@@ -28,7 +28,7 @@ pub(super) enum KeyFileError {
     Pattern(String),
 }
 
-/// A name or pattern that stands for no file that can be read.
+/// A name or pattern without a file that can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Missing {
     /// As typed, or the path of the file.
@@ -51,8 +51,8 @@ impl std::fmt::Display for Missing {
     }
 }
 
-/// Reads the files that `names` and patterns stand for, with what requirement files among them include. Returns the names
-/// that stand for none.
+/// Reads the files that `names` and patterns match, with what requirement files among them include. Also returns the names
+/// that match nothing.
 pub(super) fn read(
     names: &[String],
     kept: &Path,
@@ -94,7 +94,7 @@ impl View for WorkingDirectory {
     }
 }
 
-/// The files, sorted, each once, and the names that stand for none.
+/// Returns the files, sorted, each once, and the names that match nothing.
 fn expand(names: &[String], kept: &Path) -> Result<(BTreeSet<String>, Vec<Missing>), KeyFileError> {
     let kept = clean_path(&kept.to_string_lossy());
     let mut files = BTreeSet::new();

@@ -139,7 +139,7 @@ impl Job {
             CommandError::config(&error)
                 .hint("names are relative to the working directory; quote a pattern that larder is to expand")
         })?;
-        // Nothing is saved under this key: it stands for what is looked for.
+        // Nothing is saved under this key; it is only looked for.
         inputs.requirements.missing.extend(missing.iter().map(|missing| missing.name.clone()));
         let (key, inputs) = directory_key(&inputs);
         let report = DirReport::new(action, dir.path.display().to_string(), key.hex());

@@ -150,7 +150,7 @@ fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
     Ok(Some((root, walked)))
 }
 
-/// Leaves out what makes the entry too large, and tells of that and of the sockets and the like; whether it was too large.
+/// Leaves out what makes the entry too large, and reports that and the sockets and the like. Returns `true` if it was too large.
 fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) -> bool {
     let mut is_trimmed = false;
     let expected: Vec<String> = walked.left_out.iter().map(ToString::to_string).collect();

@@ -85,7 +85,7 @@ pub(super) async fn run(
             "{} not removed",
             count(number, "tag or image was", "tags and images were")
         ))
-        .hint("an image that an index names goes with that index alone")),
+        .hint("an image that an index names is removed with that index only")),
     }
 }
 

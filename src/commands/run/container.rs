@@ -128,7 +128,7 @@ fn failed(error: &EngineError) -> CommandError {
     let cause = format!("the container cannot be run: {}", chain(error));
     let status = status_of(&cause);
     let hint = match status {
-        NOT_FOUND => "name a program that the image has; --entrypoint stands in for the image's own",
+        NOT_FOUND => "name a program that the image has; --entrypoint replaces the image's own",
         NOT_INVOKED => "a program has to be a file that the container's user may execute",
         _ => "larder run --help lists what a container can be given",
     };
@@ -142,7 +142,7 @@ const NOT_INVOKED: u8 = 126;
 /// The command was not found.
 const NOT_FOUND: u8 = 127;
 
-/// What docker run ends with for this error, whose words are all that tells: `runStartContainerErr` of docker/cli.
+/// Returns the exit code of docker run for this error, which only its message shows (`runStartContainerErr` of docker/cli).
 fn status_of(error: &str) -> u8 {
     let says = |words: &[&str]| words.iter().any(|words| error.contains(words));
     if says(&[

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  <mount>/.larder-restore-<random>/<number>   a file whose bytes are still coming
-//!                                  /tree/…     what is made already, where it will stand
+//!                                  /tree/…     what is made already, where it will be
 //! ```
 //!
 //! Programs take a directory that is there for whole. So nothing of the mount
@@ -218,7 +218,7 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    /// Puts all that was made into place, if all of it could be made; answers how much, and what could not.
+    /// Moves all that was made into place, if all of it could be made. Returns how much that is, and what could not be made.
     pub(super) fn finish(mut self) -> (u64, Notes) {
         for (number, link) in std::mem::take(&mut self.links).into_iter().enumerate() {
             if let Err(error) = self.link(number, &link) {
@@ -297,7 +297,7 @@ impl Drop for Staging {
 }
 
 fn in_the_way() -> io::Error {
-    io::Error::other("something else than a directory stands here")
+    io::Error::other("there is something other than a directory")
 }
 
 /// What is done with each part of a tree.
@@ -329,7 +329,7 @@ fn merge(from: &Path, to: &Path, act: Act) -> Result<(), (PathBuf, io::Error)> {
             Some(there) if is_directory && there.is_dir() => merge(&part, &place, act)?,
             Some(_) if is_directory => return Err(at(&place)(in_the_way())),
             Some(there) if there.is_dir() => {
-                return Err(at(&place)(io::Error::other("a directory stands here")));
+                return Err(at(&place)(io::Error::other("there is a directory")));
             }
             _ if act == Act::Check => {}
             _ => match fs::rename(&part, &place) {

@@ -325,7 +325,7 @@ fn what_a_script_or_recipe_installs_counts_as_if_it_stood_in_the_run() {
             "COPY bin bin\nCOPY deps.lst reqs/ ./\nRUN bin/pip-install deps.lst --file=main.txt",
             with(&["bin/pip-install", "deps.lst"]),
         ),
-        // Nobody can tell what these do: in front of the code they may install.
+        // What these do is unknown: before the code is copied they may install.
         (
             "COPY bin bin\nCOPY deps.lst .\nRUN bin/setup.py deps.lst\nCOPY . .",
             vec!["bin/setup.py", "deps.lst"],

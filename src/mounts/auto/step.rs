@@ -94,7 +94,7 @@ impl Step<'_> {
         format!("--mount=type=cache,{id}target={directory}{sharing}")
     }
 
-    /// The stages that this one stands on, the lowest first, and itself.
+    /// Returns the stages that this one is built on, the lowest first, and itself.
     fn chain(&self) -> Vec<&ResolvedStage> {
         chain(self.resolution, self.stage)
     }
@@ -110,13 +110,13 @@ impl Step<'_> {
         })
     }
 
-    /// The stages that stand on this one.
+    /// Returns the stages that are built on this one.
     fn above(&self) -> Vec<&ResolvedStage> {
-        let stands = |stage: &&ResolvedStage| {
+        let is_on_it = |stage: &&ResolvedStage| {
             stage.index != self.stage.index
                 && chain(self.resolution, stage).iter().any(|below| below.index == self.stage.index)
         };
-        self.resolution.stages.iter().filter(stands).collect()
+        self.resolution.stages.iter().filter(is_on_it).collect()
     }
 
     /// What the base image says.
@@ -138,11 +138,11 @@ impl Step<'_> {
                 )
             }
             Source::Context(name) => because(format!("what the named context `{name}` holds is not known")),
-            Source::Stage(_) => because("what its stage stands on is not known"),
+            Source::Stage(_) => because("the base of its stage is not known"),
         }
     }
 
-    /// Whether what the program does depends on nothing but its arguments, variables and known files.
+    /// Returns `true` if what the program does depends only on its arguments, variables and known files.
     fn is_plain(&self, program: &Program, calls: &[Invocation], start: &BaseStart) -> Result<(), Left> {
         let user =
             self.resolution.user_and_group_at(self.stage, self.place).unwrap_or_else(|| start.user.clone());
@@ -250,7 +250,7 @@ impl Step<'_> {
         present
     }
 
-    /// Whether the Dockerfile has let packages be kept before or in the RUN, which Debian's images delete.
+    /// Returns `true` if the Dockerfile keeps packages, which Debian's images delete, before or in the RUN.
     fn keeps_packages(&self) -> bool {
         self.before().chain([self.at]).any(|at| at.instruction.text.contains("docker-clean"))
     }
@@ -260,7 +260,7 @@ impl Step<'_> {
         self.run.mounts.iter().any(of_kind)
     }
 
-    /// Whether a mount of the user's is at, above or below a directory; where it is not known, it is.
+    /// Returns `true` if a mount of the user is, or may be, at, above or below a directory.
     fn covers(&self, mount: &Mount, directory: &str) -> bool {
         let Some(target) = mount.get("target") else { return false };
         let Some(target) = self.at.scope.known(target, '\\') else { return true };
@@ -269,7 +269,7 @@ impl Step<'_> {
         relation_of(&target, directory) || relation_of(directory, &target)
     }
 
-    /// Whether nothing else needs what is in the cache, or puts something there.
+    /// Returns `true` if nothing else reads or writes the cache.
     fn is_independent(&self, program: &Program, cache: &CacheDirectory, home: &str) -> Result<(), Left> {
         let path = &cache.path;
         let line = |at: &ResolvedInstruction| *at.instruction.lines.start();
@@ -315,7 +315,7 @@ impl Step<'_> {
         self.is_not_copied(cache)
     }
 
-    /// Whether an instruction before the RUN puts files into the cache, which a mount would hide.
+    /// Returns `true` if an instruction before the RUN puts files into the cache, which a mount would hide.
     fn puts(&self, at: &ResolvedInstruction, cache: &CacheDirectory) -> Result<(), Left> {
         let (InstructionKind::Copy(transfer) | InstructionKind::Add(transfer)) = &at.instruction.kind else {
             return Ok(());
@@ -351,7 +351,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Whether no other stage takes the cache, or all that it is in.
+    /// Returns `true` if no other stage copies the cache or a directory above it.
     fn is_not_copied(&self, cache: &CacheDirectory) -> Result<(), Left> {
         let mut stages: Vec<usize> = self.above().iter().map(|stage| stage.index).collect();
         stages.push(self.stage.index);
@@ -388,7 +388,7 @@ impl Step<'_> {
     }
 }
 
-/// Whether an instruction after the RUN does without what is in the cache.
+/// Returns `true` if an instruction after the RUN does not use the cache.
 fn needs_it(program: &Program, at: &ResolvedInstruction, cache: &CacheDirectory) -> Result<(), Left> {
     let line = at.instruction.lines.start();
     match &at.instruction.kind {

@@ -147,7 +147,7 @@ fn what_no_build_reads_any_more_is_left_out_and_a_body_stays_with_its_header() {
     }
     let to = bench.mount("to");
     bench.restore(&to, &kept);
-    assert!(to.join(response(1) + ".body").exists(), "it goes with its header, which was read");
+    assert!(to.join(response(1) + ".body").exists(), "it belongs to its header, which was read");
     assert!(!to.join(response(2)).exists() && !to.join(wheel()).exists());
     assert!(mount.join(response(2)).exists(), "nothing is taken from the builder");
 }
@@ -252,7 +252,7 @@ fn a_link_on_the_way_is_not_followed() {
     let entry = entry(bench.save(&from, None, &terms()));
     symlink(&outside, to.join("d")).unwrap();
     let refused = bench.try_restore(&to, &entry).unwrap_err().to_string();
-    assert_eq!(refused, "d: something else than a directory stands here; nothing was restored");
+    assert_eq!(refused, "d: there is something other than a directory; nothing was restored");
     assert_eq!(content(&outside), Vec::<String>::new());
 }
 
@@ -315,7 +315,7 @@ fn a_restore_that_does_not_come_to_its_end_changes_nothing() {
     fs::create_dir_all(to.join("http-v2/two")).unwrap();
     let before = content(&to);
     let refused = bench.try_restore(&to, &entry).unwrap_err().to_string();
-    assert_eq!(refused, "http-v2/two: a directory stands here; nothing was restored");
+    assert_eq!(refused, "http-v2/two: there is a directory; nothing was restored");
     assert_eq!(content(&to), before);
 }
 

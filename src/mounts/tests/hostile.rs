@@ -87,7 +87,7 @@ fn nothing_is_saved_without_a_file_that_the_rest_may_need() {
     };
     let saved = |paths, outcome| told(&[tell(paths).as_slice(), &said(outcome)].concat()).unwrap();
     for outcome in [ReadOutcome::Changed, ReadOutcome::Unreadable] {
-        // Of pip's cache the response goes with its body.
+        // In pip's cache a response and its body are one unit.
         let SaveOutcome::Saved(entry) = saved([&first, &head, &body, &last], outcome).outcome else {
             panic!("{outcome:?}")
         };

@@ -66,7 +66,7 @@ impl Wanted {
     }
 }
 
-/// Returns `true` if a tag is like a pattern, in which `*` stands for anything.
+/// Returns `true` if a tag is like a pattern, in which `*` matches anything.
 pub(super) fn is_like(tag: &str, pattern: &str) -> bool {
     let Some((start, mut rest)) = pattern.split_once('*') else { return tag == pattern };
     let Some(mut tag) = tag.strip_prefix(start) else { return false };

@@ -181,7 +181,7 @@ impl Meaning {
                 let other = known.contains(&OF_CONTAINER).then(|| text.strip_prefix("container:")).flatten();
                 let is_known = known.contains(&text) && text != OF_CONTAINER;
                 if !is_known && !text.is_empty() && other.is_none_or(str::is_empty) {
-                    return Err(format!("`{text}` is none of {}", known.join(", ")));
+                    return Err(format!("`{text}` is not one of {}", known.join(", ")));
                 }
                 request.set(place, text.into())
             }
@@ -352,7 +352,7 @@ impl Request {
                 }
                 _ => {
                     return Err(format!(
-                        "`{field}` is none of name, alias, ip, ip6, link-local-ip, mac-address, driver-opt"
+                        "`{field}` is not one of name, alias, ip, ip6, link-local-ip, mac-address, driver-opt"
                     ));
                 }
             };

@@ -56,7 +56,7 @@ fn long_port(text: &str) -> Result<String, String> {
             ("protocol", Some(value)) => protocol = value,
             // Nothing but swarms know others.
             ("mode", Some(_)) => {}
-            _ => return Err(format!("`{name}` is none of published, target, protocol")),
+            _ => return Err(format!("`{name}` is not one of published, target, protocol")),
         }
     }
     let inside = inside.ok_or_else(|| format!("`{text}` has no target"))?;

@@ -99,7 +99,7 @@ fn an_entry_larger_than_the_limit_is_refused_and_evicts_nothing() {
     let store = open(base.path(), None, Terms { max_bytes: Some(5_000_000), ..terms("main") });
     save(&store, "small", &noise(7, 1_000_000));
     let mut save = store.save(EntryKind::Dir, "family", key("large")).unwrap();
-    // It may be told while it is written.
+    // The limit may be reported while it is written.
     let written = save.write(&noise(8, 6_000_000));
     let error = written.and_then(|()| save.commit(Subject::default(), Span { at: 0, size: 0 })).unwrap_err();
     assert!(

@@ -288,7 +288,7 @@ pub(super) const CASES: &[Case] = &[
         Mounts(&[]),
     ),
     case(
-        "a stage that stands on it",
+        "a stage that is built on it",
         "FROM base AS a\nTOOLS\nRUN pip install six\nFROM a\nRUN cp -r /root/.cache /c",
         NoneAs("`cp -r /root/.cache /c`"),
     ),

@@ -58,11 +58,11 @@ fn an_engine_that_comes_up_is_waited_for() {
     let build = |wait: &str| finish(&mut command(wait), None);
     build("1s").failure(5, "there is no socket at ");
     let mut waiting = command("50s").stderr(Stdio::piped()).spawn().unwrap();
-    let mut told = BufReader::new(waiting.stderr.take().unwrap()).lines();
-    let line = told.next().unwrap().unwrap();
+    let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let line = lines.next().unwrap().unwrap();
     assert!(line.starts_with("waiting up to 50s for the engine: there is no socket at "), "{line}");
     std::os::unix::fs::symlink(target, socket).unwrap();
-    assert!(told.all(|line| !line.unwrap().contains("waiting")));
+    assert!(lines.all(|line| !line.unwrap().contains("waiting")));
     assert!(waiting.wait().unwrap().success());
     build("soon").failure(2, "--wait-for-engine: `soon` is no duration").hint("--wait-for-engine <DURATION>");
     // What is wrong with an address does not pass.

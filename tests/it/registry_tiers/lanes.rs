@@ -20,7 +20,7 @@ impl Shared {
         Self { registry: Registry::open(), store: format!("file://{store}") }
     }
 
-    /// Builds and pushes as a job with these variables, then restores and saves a directory; answers what it restored.
+    /// Builds and pushes as a job with these variables, then restores and saves a directory. Returns what it restored.
     fn job(&self, agent: &Agent, variables: &str) -> (Built, Value) {
         let (cache, metadata) = (agent.path("cache"), agent.path("metadata.json"));
         let larder = |arguments: &[&str]| {
