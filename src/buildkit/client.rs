@@ -149,10 +149,7 @@ impl Client {
     ///
     /// Fails when it gives no answer.
     pub async fn build_cache_bytes(&self) -> Result<u64, ConnectError> {
-        let usage = self.control.clone().disk_usage(DiskUsageRequest::default()).await;
-        let broken =
-            |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
-        let records = usage.map_err(broken)?.into_inner().record;
+        let records = self.usage(&[]).await?;
         Ok(records.iter().map(|record| u64::try_from(record.size).unwrap_or_default()).sum())
     }
 
@@ -162,12 +159,7 @@ impl Client {
     ///
     /// Fails when it gives no answer.
     pub async fn has_layers(&self) -> Result<bool, ConnectError> {
-        let request =
-            DiskUsageRequest { filter: vec!["type==regular".to_owned()], ..DiskUsageRequest::default() };
-        let usage = self.control.clone().disk_usage(request).await;
-        let broken =
-            |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
-        Ok(!usage.map_err(broken)?.into_inner().record.is_empty())
+        Ok(!self.usage(&["regular"]).await?.is_empty())
     }
 
     /// Returns `true` if its build cache is known to be older than `moment`. Neither is known of a new builder, whatever
@@ -179,12 +171,17 @@ impl Client {
     pub async fn has_cache_since(&self, moment: Timestamp) -> Result<bool, ConnectError> {
         // Without mounts: see `build_cache_bytes`.
         let kinds = ["regular", "internal", "frontend", "source.local", "source.git.checkout"];
+        Ok(self.usage(&kinds).await?.iter().any(|record| is_since(record, moment)))
+    }
+
+    /// The records of its build cache of these kinds, or of all.
+    async fn usage(&self, kinds: &[&str]) -> Result<Vec<UsageRecord>, ConnectError> {
         let filter = kinds.iter().map(|kind| format!("type=={kind}")).collect();
         let request = DiskUsageRequest { filter, ..DiskUsageRequest::default() };
         let usage = self.control.clone().disk_usage(request).await;
         let broken =
             |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
-        Ok(usage.map_err(broken)?.into_inner().record.iter().any(|record| is_since(record, moment)))
+        Ok(usage.map_err(broken)?.into_inner().record)
     }
 
     async fn connect_docker(endpoint: &Endpoint, ping: &Ping) -> Result<Self, ConnectError> {

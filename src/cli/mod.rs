@@ -83,6 +83,17 @@ pub enum Command {
     Dir(DirArgs),
 }
 
+impl Command {
+    /// Returns `true` if the command speaks to an engine.
+    pub fn needs_engine(&self) -> bool {
+        match self {
+            Self::Cache(args) => matches!(args.command, CacheCommand::Load(_) | CacheCommand::Export(_)),
+            Self::Stats(_) | Self::Dir(_) => false,
+            _ => true,
+        }
+    }
+}
+
 /// Options that every command takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]

@@ -70,7 +70,7 @@ fn restart_without(variables: &[&str]) {
 }
 
 fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<(), CommandError> {
-    let mut settings = Settings::resolve(&cli.global, environment)?;
+    let mut settings = Settings::resolve(&cli.global, environment, cli.command.needs_engine())?;
     // These are about what is in that very directory.
     let is_about_cache = matches!(cli.command, Command::Cache(_) | Command::Stats(_) | Command::Why(_));
     let _temporary = if is_about_cache { None } else { places::make_do(&mut settings, *printer) };

@@ -112,7 +112,8 @@ impl<'scope> Maker<'scope> {
 
     /// Puts all that was made into place; what was made, and what not.
     fn finish(self) -> io::Result<(u64, Notes)> {
-        self.take(Message::Finish)?;
+        // If the thread has ended early, its own error says why.
+        let _ = self.messages.send(Message::Finish);
         self.thread.join().unwrap_or_else(|_| Err(unexpected()))
     }
 }

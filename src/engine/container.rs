@@ -19,11 +19,16 @@ use super::{Engine, EngineError};
 const PATIENCE: Duration = Duration::from_hours(24 * 365);
 
 /// Fields of the request that engines ignore before some version of the API, `major.minor`, and what they are.
-const NEWER: [(&str, (usize, usize), &str); 4] = [
+const NEWER: [(&str, (usize, usize), &str); 3] = [
     ("/HostConfig/Annotations", (1, 43), "annotations"),
     ("/Healthcheck/StartInterval", (1, 44), "an interval of health checks while a container starts"),
-    ("/HostConfig/Mounts/0/VolumeOptions/Subpath", (1, 45), "a part of a volume"),
     ("/HostConfig/CgroupnsMode", (1, 41), "a choice of the cgroup namespace"),
+];
+/// The same of a mount.
+const NEWER_IN_MOUNTS: [(&str, (usize, usize), &str); 3] = [
+    ("/VolumeOptions/Subpath", (1, 45), "a part of a volume"),
+    ("/BindOptions/ReadOnlyForceRecursive", (1, 44), "bind-recursive=readonly"),
+    ("/BindOptions/ReadOnlyNonRecursive", (1, 44), "bind-recursive=writable"),
 ];
 /// The same of what a container has in its network.
 const NEWER_IN_NETWORKS: [(&str, (usize, usize), &str); 1] = [("MacAddress", (1, 44), "a MAC address")];
@@ -76,6 +81,10 @@ impl ContainerSpec {
         let in_networks =
             |field: &str| of_networks.is_some_and(|all| all.values().any(|one| one.get(field).is_some()));
         let given = NEWER.iter().filter(|(place, ..)| self.request.pointer(place).is_some());
+        let mounts = self.request["HostConfig"]["Mounts"].as_array();
+        let in_mounts =
+            |place: &str| mounts.is_some_and(|all| all.iter().any(|mount| mount.pointer(place).is_some()));
+        let given = given.chain(NEWER_IN_MOUNTS.iter().filter(|(place, ..)| in_mounts(place)));
         let given = given.chain(NEWER_IN_NETWORKS.iter().filter(|(field, ..)| in_networks(field)));
         given.filter(|(_, since, _)| api < *since).map(|(_, _, what)| *what).next()
     }

@@ -15,6 +15,8 @@ use crate::registry::{Credentials, ImageRef};
 
 /// How long a pull may make no progress.
 const STALLED: Duration = Duration::from_secs(30);
+/// What is said of a layer that has come.
+const COME: [&str; 4] = ["Download complete", "Already exists", "Extracting", "Pull complete"];
 
 impl Engine {
     /// Pulls `name` for `platform` (`OS/ARCHITECTURE[/VARIANT]`); `progress` is told the bytes so far, and those known of
@@ -44,7 +46,23 @@ impl Engine {
         let mut latest: HashMap<String, CreateImageInfo> = HashMap::new();
         let mut last_change = Instant::now();
         let stalled = || EngineError::Stalled { what: "the pull", after: STALLED };
-        while let Some(message) = timeout(STALLED, messages.next()).await.map_err(|_| stalled())? {
+        // Before Docker 28 containerd's store says nothing while it unpacks what has come.
+        let is_unpacking = |latest: &HashMap<String, CreateImageInfo>| {
+            let has_come = |message: &CreateImageInfo| {
+                message
+                    .status
+                    .as_deref()
+                    .is_some_and(|status| COME.iter().any(|come| status.starts_with(come)))
+            };
+            !latest.is_empty() && latest.values().all(has_come)
+        };
+        loop {
+            let message = match timeout(STALLED, messages.next()).await {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(_) if is_unpacking(&latest) => continue,
+                Err(_) => return Err(stalled()),
+            };
             let message = message.map_err(|error| EngineError::new("to a pull", error))?;
             if let Some(detail) = message.error_detail {
                 return Err(EngineError::Refused(detail.message.unwrap_or_default().trim().to_owned()));
@@ -57,7 +75,7 @@ impl Engine {
             if latest.get(&layer) != Some(&message) {
                 latest.insert(layer.clone(), message.clone());
                 last_change = Instant::now();
-            } else if last_change.elapsed() > STALLED {
+            } else if last_change.elapsed() > STALLED && !is_unpacking(&latest) {
                 return Err(stalled());
             }
             match status.as_str() {

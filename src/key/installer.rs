@@ -63,19 +63,20 @@ impl Installation {
     /// Reads the scripts that the RUN runs. Returns `true` if all of them could be read.
     fn read_scripts(&mut self, project: &Project<'_>, stage: &ResolvedStage, number: usize) -> bool {
         let at = &stage.instructions[number];
-        let (mut is_certain, mut seen, mut next) = (true, Vec::new(), 0);
+        let (mut is_certain, mut seen, mut next, mut read) = (true, Vec::new(), 0, 0);
         while next < self.named.len() {
             for script in self.named[next].scripts.clone() {
                 if seen.contains(&script) {
                     continue;
                 }
-                if seen.len() == MOST_SCRIPTS {
-                    return false;
-                }
                 let sight = project.seen_by(stage, number, &self.named[next]);
                 let found: Vec<Found> =
                     paths(at, &script).iter().flat_map(|path| sight.placed_files(path)).collect();
                 is_certain &= !found.is_empty() || script.language == Language::Program;
+                read += usize::from(!found.is_empty());
+                if read > MOST_SCRIPTS {
+                    return false;
+                }
                 for Found { path, content, .. } in found {
                     self.files.insert(path);
                     let text = String::from_utf8(content).ok();

@@ -128,7 +128,7 @@ impl Login {
     ///
     /// Never: no other thread panics while it looks one up.
     pub fn forget(&self, host: &str) {
-        self.known.lock().expect("no panic").remove(host);
+        self.known.lock().expect("no panic").remove(key_of(host));
         if let Some(ecr) = &self.ecr {
             ecr.forget(host);
         }
@@ -145,6 +145,7 @@ impl Login {
 
     /// The login that Docker keeps. Whoever asks first may give up before a helper has answered; the others get the answer.
     async fn kept(&self, host: &str) -> Credentials {
+        let host = key_of(host);
         let looking = {
             let mut known = self.known.lock().expect("no panic");
             let look = || {
@@ -157,8 +158,7 @@ impl Login {
         looking.await
     }
 
-    async fn look_up(&self, host: &str) -> Credentials {
-        let key = if HUB_HOSTS.contains(&host) { HUB_KEY } else { host };
+    async fn look_up(&self, key: &str) -> Credentials {
         if let Some(found) = self.entry(&self.given, key, "DOCKER_AUTH_CONFIG") {
             return found;
         }
@@ -171,7 +171,7 @@ impl Login {
             match credential_helper::ask(&helper, key, PATIENCE).await {
                 Ok(found) => return found.unwrap_or_default(),
                 // As `docker push`, which goes on with what the file has.
-                Err(error) => self.note_fault(host, &error),
+                Err(error) => self.note_fault(host_of(key), &error),
             }
         }
         self.entry(&config, key, &self.config.display().to_string()).unwrap_or_default()
@@ -204,9 +204,14 @@ impl Login {
 
     fn note_fault(&self, host: &str, error: &(dyn std::error::Error + 'static)) {
         let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-        let fault = format!("no login for {host}: {error}{source}; going on without one");
+        let fault = format!("no login for {host}: {error}{source}; going on without it");
         self.faults.lock().expect("no panic").push(fault);
     }
+}
+
+/// What Docker's configuration calls a registry.
+fn key_of(host: &str) -> &str {
+    if HUB_HOSTS.contains(&host) { HUB_KEY } else { host }
 }
 
 /// An `auth` that is no login.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::{FILE_VARIABLES, INSTALLERS, TOOLS, is_manifest_name, is_requirements_name};
+use super::launcher::{PREFIXES, RUNNERS, is_versioned, program, wrapper};
 use super::pip::{self, Places, Positional};
 use super::script::{Language, Script};
 use super::{FileUse, join, shell};
@@ -77,15 +78,6 @@ struct Reading {
     /// Where `pushd` and `cd` came from.
     left: Vec<String>,
 }
-
-/// Tools that run another command in their environment: `conda run -n web pip install …`.
-const RUNNERS: [&str; 9] = ["conda", "mamba", "micromamba", "poetry", "uv", "pipenv", "pdm", "hatch", "rye"];
-
-/// Words that may stand before a command.
-const PREFIXES: [&str; 16] = [
-    "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "exec", "command", "builtin",
-    "nohup", "noglob", "doas",
-];
 
 impl Reading {
     fn of_script(script: &str) -> Self {
@@ -191,17 +183,19 @@ impl Reading {
             let program = program(first);
             let skip = match program {
                 _ if PREFIXES.contains(&program) => 1,
-                "sudo" | "env" | "nice" | "ionice" | "timeout" | "xargs" | "chroot" | "su-exec" | "gosu" => {
-                    let own = 1 + options(&words[1..], program);
+                // `su -c SCRIPT` is read as a shell is.
+                "su" | "runuser" => break,
+                _ if self.assigns(first) => 1,
+                _ => {
+                    let Some(wrapper) = wrapper(program) else { break };
+                    let own = wrapper.length(words);
                     if program == "xargs" {
-                        lists.extend(valued(&words[..own.min(words.len())], &["-a", "--arg-file"]));
+                        lists.extend(valued(&words[..own], &["-a", "--arg-file"]));
                     }
                     own
                 }
-                _ if self.assigns(first) => 1,
-                _ => break,
             };
-            words = &words[skip.min(words.len())..];
+            words = &words[skip..];
         }
         for word in words.iter().skip(1) {
             let path = word.rsplit_once('=').map_or(word.as_str(), |(_, path)| path);
@@ -404,37 +398,6 @@ fn valued(arguments: &[String], names: &[&str]) -> Vec<String> {
         }
     }
     values
-}
-
-/// How many words behind a prefix such as `sudo` or `xargs` belong to it.
-fn options(words: &[String], program: &str) -> usize {
-    let valued: &[&str] = match program {
-        "sudo" => &["-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T"],
-        "env" => &["-u", "-C", "-S"],
-        "xargs" => &["-n", "-I", "-P", "-L", "-s", "-a", "-d", "-E"],
-        "nice" | "ionice" => &["-n", "-c"],
-        "timeout" => &["-k", "-s"],
-        _ => &[],
-    };
-    let mut taken = 0;
-    while let Some(word) = words.get(taken).filter(|word| word.starts_with('-')) {
-        taken += if valued.contains(&word.as_str()) { 2 } else { 1 };
-    }
-    // A duration, a directory, a user.
-    taken + usize::from(matches!(program, "timeout" | "chroot" | "su-exec" | "gosu"))
-}
-
-/// The name of a program without its directory.
-fn program(word: &str) -> &str {
-    let name = word.rsplit('/').next().unwrap_or(word);
-    name.strip_suffix(".exe").unwrap_or(name)
-}
-
-/// `pip`, `pip3`, `pip3.11`.
-fn is_versioned(program: &str, name: &str) -> bool {
-    program
-        .strip_prefix(name)
-        .is_some_and(|version| version.chars().all(|char| char.is_ascii_digit() || char == '.'))
 }
 
 /// Whether a word can be a file's path, and not a pattern or an option.

@@ -139,7 +139,7 @@ impl Script {
 /// The commands of targets and of what they need; without targets, of the first one.
 fn recipes(text: &str, targets: &[String]) -> Option<String> {
     let text = text.replace("\\\r\n", " ").replace("\\\n", " ");
-    let mut variables: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut variables: BTreeMap<&str, String> = BTreeMap::new();
     let mut rules: BTreeMap<String, (Vec<String>, Vec<&str>)> = BTreeMap::new();
     let (mut current, mut first): (Vec<String>, Option<String>) = (Vec::new(), None);
     for line in text.lines() {
@@ -155,8 +155,16 @@ fn recipes(text: &str, targets: &[String]) -> Option<String> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if let Some((name, value)) = assignment(line) {
-            variables.insert(name, value);
+        if let Some((name, operator, value)) = assignment(line) {
+            match operator {
+                "+" => {
+                    let known = variables.entry(name).or_default();
+                    known.push(' ');
+                    known.push_str(value);
+                }
+                "?" => _ = variables.entry(name).or_insert_with(|| value.to_owned()),
+                _ => _ = variables.insert(name, value.to_owned()),
+            }
             continue;
         }
         let Some((names, needs)) = line.split_once(':') else {
@@ -199,7 +207,7 @@ fn recipes(text: &str, targets: &[String]) -> Option<String> {
         open.extend(needs.iter().cloned());
         for command in commands {
             let command = expanded(command.trim_start_matches(['@', '-', '+']), &variables);
-            if command.contains("$(") || command.contains("{{") && command.starts_with("{{") {
+            if command.contains("$(") || command.contains("{{") {
                 return None;
             }
             script.push_str(&command.replace("$$", "$"));
@@ -209,17 +217,19 @@ fn recipes(text: &str, targets: &[String]) -> Option<String> {
     Some(script)
 }
 
-/// `NAME = value`, with any of the operators.
-fn assignment(line: &str) -> Option<(&str, &str)> {
+/// Splits `NAME = value` with any of the operators, of which what is before the `=` is returned.
+fn assignment(line: &str) -> Option<(&str, &str, &str)> {
     let line = line.strip_prefix("export ").unwrap_or(line);
-    let (name, value) = line.split_once('=')?;
-    let name = name.trim_end_matches([':', '?', '+', '!']).trim();
+    let (left, value) = line.split_once('=')?;
+    let name = left.trim_end_matches([':', '?', '+', '!']);
+    let operator = &left[name.len()..];
+    let name = name.trim();
     let is_name = !name.is_empty() && !name.contains([' ', ':', '$', '(']);
-    is_name.then(|| (name, value.trim().trim_matches(['"', '\''])))
+    is_name.then(|| (name, operator, value.trim().trim_matches(['"', '\''])))
 }
 
 /// A text with the variables of a Makefile replaced; make itself is called by its name.
-fn expanded(text: &str, variables: &BTreeMap<&str, &str>) -> String {
+fn expanded(text: &str, variables: &BTreeMap<&str, String>) -> String {
     let mut text = text.replace("$(MAKE)", "make").replace("${MAKE}", "make").replace("$@", "");
     for _ in 0..4 {
         let before = text.clone();
@@ -299,6 +309,12 @@ mod tests {
             (recipes(&["build"]), make, Some("cc -o $OUT main.c\n")),
             (recipes(&[]), make, Some("cc -o $OUT main.c\n")),
             (recipes(&["of-more"]), make, None),
+            (
+                recipes(&[]),
+                "A = -r a.txt\nA += -r b.txt\nPIP = uv pip\nPIP ?= pip\nx:\n\t$(PIP) install $(A)\n",
+                Some("uv pip install -r a.txt -r b.txt\n"),
+            ),
+            (recipes(&[]), "x:\n    pip install {{unknown}}\n", None),
             (recipes(&["odd"]), make, None),
             (recipes(&[]), "", None),
             (recipes(&["deps"]), just, Some("pip3 install -r a.txt\nuv sync\n")),

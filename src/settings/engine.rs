@@ -14,6 +14,8 @@ use crate::endpoint::{DockerContexts, Endpoint, TlsFiles};
 
 /// Between two looks for certificates.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long the last file of a directory of certificates may take.
+const LAST_FILE: Duration = Duration::from_secs(2);
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 /// The context that stands for the default socket.
 const DEFAULT_CONTEXT: &str = "default";
@@ -75,11 +77,11 @@ fn tls(
         return Ok(None);
     }
     let directory = environment.get(env_vars::DOCKER_CERT_PATH).map(PathBuf::from);
-    // docker-in-docker makes its certificates when it starts, this one last.
+    // docker-in-docker makes its certificates when it starts, the authority's last. Others may have no authority of their own.
     let begin = Instant::now();
     while let (Some(directory), Some(wait)) = (&directory, wait)
         && !directory.join("ca.pem").exists()
-        && begin.elapsed() < wait
+        && begin.elapsed() < if directory.join("cert.pem").exists() { wait.min(LAST_FILE) } else { wait }
     {
         std::thread::sleep(PAUSE);
     }

@@ -340,10 +340,16 @@ impl Settings {
 
     /// Resolves the options that every command takes.
     ///
+    /// An engine is waited for only by a command that needs one.
+    ///
     /// # Errors
     ///
     /// Fails when an address, a context or the configuration file is unusable.
-    pub fn resolve(global: &GlobalArgs, environment: &Environment) -> Result<Self, SettingsError> {
+    pub fn resolve(
+        global: &GlobalArgs,
+        environment: &Environment,
+        needs_engine: bool,
+    ) -> Result<Self, SettingsError> {
         let file = config_file::ConfigFile::load(
             global.config.as_deref().or(environment.get(env_vars::LARDER_CONFIG).map(Path::new)),
         )?;
@@ -362,6 +368,7 @@ impl Settings {
             ("wait_for_engine", None),
             duration::parse,
         )?;
+        let engine_wait = engine_wait.filter(|_| needs_engine);
         let endpoints = engine::resolve(global, environment, &docker_config, &docker, engine_wait)?;
         let headers = docker.headers();
         let endpoints: Vec<_> =

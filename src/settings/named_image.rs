@@ -29,7 +29,7 @@ use serde::{Deserialize, Deserializer};
 use super::additional_context;
 use super::run_of_image::RunOfImage;
 use super::source::is_remote;
-use crate::cli::{BuildArgs, ContainerOptions, SourceArgs, StepArgs};
+use crate::cli::{BuildArgs, SourceArgs, StepArgs};
 use crate::registry::ImageRef;
 
 /// An image that is built and run by its name.
@@ -195,11 +195,6 @@ impl NamedImage {
             ..typed.clone()
         }
     }
-
-    /// The options of its runs, with paths as they are written, and the command.
-    pub(super) fn container(&self) -> (ContainerOptions, &[String]) {
-        (self.run.options.clone(), &self.run.command)
-    }
 }
 
 /// What was typed, else what is written.
@@ -322,8 +317,8 @@ mod tests {
             "run:\n  command: [python, run.py]\n  env: {A: '1', B: null}\n  gpus: all\n  shm_size: 8g\n  \
              volumes: [./data:/data, cache:/cache]\n",
         );
-        let (options, command) = image.container();
-        assert_eq!(command, ["python", "run.py"]);
+        let (options, command) = (&image.run.options, &image.run.command);
+        assert_eq!(*command, ["python", "run.py"]);
         for (name, expected) in [
             ("env", &["A=1", "B"][..]),
             ("gpus", &["all"]),

@@ -60,7 +60,7 @@ pub enum StoreError {
     },
     /// The entry alone is larger than the whole cache may be.
     #[error(
-        "the entry takes at least {}, more than the limit of {} for the whole cache",
+        "{} to keep, more than the limit of {} for the whole cache",
         format_size(*bytes, DECIMAL),
         format_size(*limit, DECIMAL)
     )]
@@ -71,7 +71,11 @@ pub enum StoreError {
         limit: u64,
     },
     /// The disk would be left with less room than is to stay free.
-    #[error("{place} has {free} bytes free, and {floor} are to stay free (--cache-min-free-gb)")]
+    #[error(
+        "{place} has {} free, and {} are to stay free (--cache-min-free-gb)",
+        format_size(*free, DECIMAL),
+        format_size(*floor, DECIMAL)
+    )]
     NoRoom {
         /// Where the backend is.
         place: String,

@@ -277,10 +277,15 @@ impl Save {
         }
         self.store.local.put_entry(&entry, &text)?;
         self.is_whole = true;
-        if let Some(push) = self.push.take() {
-            let sent = push.finish(&entry, &text).and_then(|_| Ok(self.store.note_sent(&entry)?));
-            faults.extend(sent.err());
+        let sent = self
+            .push
+            .take()
+            .map(|push| push.finish(&entry, &text).and_then(|_| Ok(self.store.note_sent(&entry)?)));
+        if self.store.remote.is_some() && !matches!(sent, Some(Ok(()))) {
+            // Another process may have removed the first note, since the entry was not there yet.
+            faults.extend(self.store.note_unsent(&entry).err().map(StoreError::from));
         }
+        faults.extend(sent.and_then(Result::err));
         faults.extend(self.store.forget_old_versions(&self.address));
         Ok(Saved { entry, added_bytes, faults })
     }

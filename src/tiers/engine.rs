@@ -69,10 +69,14 @@ impl<'a> EngineTier<'a> {
     ///
     /// Fails when the image has been removed meanwhile, or the engine refuses.
     pub async fn name(&self, image: &Image, names: &[ImageRef]) -> Result<(), EngineError> {
-        for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
-            self.engine.tag(&image.id, name).await?;
-        }
-        Ok(())
+        let naming = async {
+            for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
+                self.engine.tag(&image.id, name).await?;
+            }
+            Ok(())
+        };
+        let late = Err(EngineError::Stalled { what: "naming the image", after: DEADLINE });
+        tokio::time::timeout(DEADLINE, naming).await.unwrap_or(late)
     }
 
     /// Notes that `id` is an image of `key`, built at `built` if that is known.

@@ -90,7 +90,7 @@ fn a_helper_that_is_missing_costs_a_registry_without_logins_nothing_but_a_warnin
     let (context, registry) = (context(), Registry::open());
     let host = &registry.host;
     configure(&context, &format!(r#"{{"auths":{{"{host}":{{}}}},"credsStore":"absent"}}"#));
-    let expected = "docker-credential-absent is not in PATH; going on without one";
+    let expected = "docker-credential-absent is not in PATH; going on without it";
     let local = context.larder(&["build", "."]).success();
     assert!(!local.stderr.contains("warning"), "no registry is asked: {}", local.stderr);
     let run = push(&context, &format!("{host}/app:1")).success();

@@ -503,6 +503,19 @@ fn an_image_is_archived_only_on_request() {
 }
 
 #[test]
+fn an_image_of_the_engine_is_archived_once_that_is_typed() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let tag = context.tag("app");
+    context.build(&["-t", &tag, "."]);
+    assert_eq!(entries(&context), [] as [Value; 0]);
+    let hit = context.build(&["-t", &tag, "--enable-cache", "."]);
+    assert_eq!(outcome(&hit), ("image-hit", Some("engine")));
+    assert_eq!(entries(&context).len(), 1);
+    assert!(context.build(&["-t", &tag, "--enable-cache", "."])["kept"].is_null(), "it is there already");
+}
+
+#[test]
 fn an_archived_image_is_found_by_a_build_that_archives_none() {
     let engine = any_engine();
     let context = TestContext::new(&engine);

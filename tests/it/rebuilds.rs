@@ -127,6 +127,25 @@ fn an_agent_that_still_has_the_replaced_image_takes_the_new_one() {
     }
 }
 
+#[test]
+fn an_image_of_the_engine_does_not_wait_for_a_remote_that_says_nothing() {
+    let agents = Agents::new(&any_engine());
+    let tag = agents.context.tag("app");
+    agents.build("a", &["-t", &tag]);
+    // It takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = format!("s3://b/p?endpoint=http://{}&region=eu-north-1", silent.local_addr().unwrap());
+    let cache = agents.context.path("a-cache").to_string_lossy().into_owned();
+    let mut command =
+        agents.context.command(&["build", "--cache-dir", &cache, "--remote", &remote, "-t", &tag, "."]);
+    command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+    let run = finish(&mut command, None).success();
+    assert!(run.stderr.contains("image hit (engine)"), "{}", run.stderr);
+    let expected =
+        "warning: the remote store does not say in 2s if it has a newer image; going on with the engine's";
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
+}
+
 /// The diff id of the last layer of an image.
 fn digest_of_step(built: &Value, engine: &Engine) -> String {
     let layers = engine.inspect(id(built))["RootFS"]["Layers"].as_array().unwrap().clone();

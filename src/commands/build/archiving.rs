@@ -15,7 +15,7 @@ use crate::key::{Input, InputKind};
 use crate::ledger::{self, KeptRecord, millis};
 use crate::output::summary;
 use crate::store::{Meter, Subject};
-use crate::tiers::{ArchiveDecision, ArchivePolicy, ArchiveTier, KeepError};
+use crate::tiers::{ArchiveDecision, ArchivePolicy, ArchiveRequest, ArchiveTier, KeepError};
 
 /// Inputs that an entry names one by one; where there are more, its files are left out: every look at the store reads them.
 const MOST_INPUTS: usize = 500;
@@ -46,6 +46,20 @@ impl Job<'_> {
     pub(super) fn was_archiving(&self, keys: &BuildKeys) -> bool {
         // What cannot be read was reported when the engine's image was looked for.
         self.notes.image(keys.keys.image).ok().flatten().is_some_and(|entry| entry.archiving)
+    }
+
+    /// Returns `true` if `--enable-cache` was typed and the store has no image of these keys.
+    pub(super) async fn lacks_archive(&mut self, keys: &BuildKeys) -> Result<bool, CommandError> {
+        if self.build.tiers.archive_request != ArchiveRequest::Typed
+            || !self.build.tiers.archive
+            || self.cache_is_down
+        {
+            return Ok(false);
+        }
+        let (Some(tier), Some(platform)) = (self.archive_tier().await?, keys.sole_platform()) else {
+            return Ok(false);
+        };
+        Ok(!tier.has(keys.keys.image, platform).await)
     }
 
     /// Finds the entry of an image that the engine has, or makes it.

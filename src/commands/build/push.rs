@@ -12,7 +12,8 @@ use crate::registry::ImageRef;
 use crate::store::Meter;
 
 /// How an engine says that it does not reach a registry.
-const UNREACHED: [&str; 4] = ["connection refused", "no such host", "timeout", "unreachable"];
+const UNREACHED: [&str; 5] =
+    ["connection refused", "no such host", "timeout", "unreachable", "deadline exceeded"];
 
 impl Job<'_> {
     /// Creates what is missing of the repositories that are pushed to, where that is asked for.

@@ -16,7 +16,7 @@ use crate::output::summary;
 use crate::registry::{ImageRef, RegistryError, within};
 use crate::settings::OutputKind;
 use crate::store::Meter;
-use crate::tiers::{Answer, RegistryTier, Tags, Taken, Target, TransferError};
+use crate::tiers::{Answer, Fault, RegistryTier, Tags, Taken, Target, TransferError};
 
 /// How long looking up logins may take.
 pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
@@ -123,12 +123,7 @@ impl Job<'_> {
         }
         self.is_expired |= answer.is_too_old();
         self.answered(answer.record(RegistryTier::NAME, clock.elapsed()));
-        for fault in &answer.faults {
-            let is_down = fault.downcast_ref().is_some_and(TransferError::is_of_reach);
-            self.registry_is_down |= is_down;
-            self.registry_is_faulty = true;
-            self.cache_fault(fault.as_ref())?;
-        }
+        self.registry_faults(&answer.faults)?;
         if answer.found.is_some() {
             self.tell_named();
         }
@@ -138,6 +133,17 @@ impl Job<'_> {
             let Taken { id, image, built, .. } = taken;
             Hit { id, tier: RegistryTier::NAME, image, built, is_named: true }
         }))
+    }
+
+    /// Reports what went wrong in registries, from which nothing more is taken then.
+    fn registry_faults(&mut self, faults: &[Fault]) -> Result<(), CommandError> {
+        for fault in faults {
+            let is_down = fault.downcast_ref().is_some_and(TransferError::is_of_reach);
+            self.registry_is_down |= is_down;
+            self.registry_is_faulty = true;
+            self.cache_fault(fault.as_ref())?;
+        }
+        Ok(())
     }
 
     /// Gives the engine's image `id`, built at `built`, its names in the registries if these have the very same.
@@ -151,8 +157,11 @@ impl Job<'_> {
             return Ok(Elsewhere::Unknown);
         }
         let tier = RegistryTier { only: Some((id.to_owned(), built)), ..self.registry_tier(keys).await? };
-        // What is at fault is told by the push.
         let answer = self.ask_registries(&tier, keys, &Arc::default()).await?;
+        if !self.wants_push() {
+            // Otherwise the push reports them.
+            self.registry_faults(&answer.faults)?;
+        }
         if answer.found.is_some() {
             self.tell_named();
             return Ok(Elsewhere::Named);

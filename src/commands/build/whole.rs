@@ -20,7 +20,7 @@ use crate::settings::{OutputKind, ProgressMode};
 use crate::store::{EntryKind, Meter, Store};
 use crate::tiers::{Accepted, Answer, ArchiveTier, EngineTier, Kept, RegistryTier};
 
-/// How long an image of the engine that is not pushed waits for what a registry has.
+/// How long an image of the engine waits for what a remote store, or a registry that it is not pushed to, has.
 const MOST_ASKING: Duration = Duration::from_secs(2);
 /// An image that a cache had.
 pub(super) struct Hit {
@@ -154,7 +154,9 @@ impl Job<'_> {
                 None => self.cache_fault(fault.as_ref())?,
             }
         }
-        Ok(answer.found.map(|(image, _)| Hit { is_named, ..Hit::of(image, EngineTier::NAME, None) }))
+        Ok(answer
+            .found
+            .map(|(image, built)| Hit { is_named, ..Hit::of(image, EngineTier::NAME, Some(built)) }))
     }
 
     /// What is known elsewhere of the engine's image of the key. A rebuild by another machine may have replaced it.
@@ -164,25 +166,37 @@ impl Job<'_> {
         image: &Image,
         built: Timestamp,
     ) -> Result<Elsewhere, CommandError> {
+        let late = |what: &str| {
+            format!(
+                "{what} does not say in {MOST_ASKING:?} if it has a newer image; going on with the engine's"
+            )
+        };
         if self.registry_is_off().is_none() {
             let wants_push = self.wants_push();
             let asking = Box::pin(self.place_in_registry(keys, &image.id, built));
-            let elsewhere = if wants_push {
-                asking.await?
-            } else {
-                timeout(MOST_ASKING, asking).await.unwrap_or(Ok(Elsewhere::Unknown))?
-            };
-            if elsewhere != Elsewhere::Unknown {
-                return Ok(elsewhere);
+            let asked = if wants_push { Ok(asking.await) } else { timeout(MOST_ASKING, asking).await };
+            match asked {
+                Ok(elsewhere) => match elsewhere? {
+                    Elsewhere::Unknown => {}
+                    elsewhere => return Ok(elsewhere),
+                },
+                Err(_) => self.printer.warn(&late("the registry")),
             }
         }
         if self.settings.store.remote.is_some()
             && self.build.tiers.archive
             && !self.cache_is_down
             && let (Some(tier), Some(platform)) = (self.archive_tier().await?, keys.sole_platform())
-            && tier.has_newer(keys.keys.image, platform, image, built).await
         {
-            return Ok(Elsewhere::Newer("the store has a newer image of this key"));
+            let asking = tier.has_newer(keys.keys.image, platform, image, built);
+            let Ok((is_newer, faults)) = timeout(MOST_ASKING, asking).await else {
+                self.printer.warn(&late("the remote store"));
+                return Ok(Elsewhere::Unknown);
+            };
+            faults.iter().try_for_each(|fault| self.cache_fault(fault))?;
+            if is_newer {
+                return Ok(Elsewhere::Newer("the store has a newer image of this key"));
+            }
         }
         Ok(Elsewhere::Unknown)
     }
@@ -284,11 +298,9 @@ impl Job<'_> {
         self.record.hit_tier = Some(tier.to_owned());
         self.record.image_id = Some(id.clone());
         self.is_of_key = true;
-        let keeping = if tier == EngineTier::NAME && self.was_archiving(keys) {
-            self.keep_built(keys, self.will_be_in_registry()).await?
-        } else {
-            None
-        };
+        let is_missed =
+            tier == EngineTier::NAME && (self.was_archiving(keys) || self.lacks_archive(keys).await?);
+        let keeping = if is_missed { self.keep_built(keys, self.will_be_in_registry()).await? } else { None };
         self.push_hit(&id, tier, is_named, keys).await?;
         self.finish_keeping(keeping).await
     }

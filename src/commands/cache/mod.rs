@@ -63,7 +63,7 @@ impl<'a> Cache<'a> {
             PlaceArg::Remote => Place::Remote,
         };
         let missing = || {
-            CommandError::config_line("--at remote: no remote store is named")
+            CommandError::config_line("no remote store is named")
                 .hint("name it with --remote URL, LARDER_REMOTE or `remote` in larder.yaml")
         };
         let name = store.place(place).ok_or_else(missing)?;

@@ -106,13 +106,19 @@ fn expand(names: &[String], kept: &Path) -> Result<(BTreeSet<String>, Vec<Missin
                 return Err(KeyFileError::Directory(name.clone()));
             }
             match std::fs::metadata(&path) {
-                Ok(_) => _ = files.insert(path),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    missing.push(Missing { name: path, reason: Some(chain(&error)), similar: None });
+                Ok(found) if found.is_file() => _ = files.insert(path),
+                Ok(_) => {
+                    let reason = Some("it is not a regular file".to_owned());
+                    missing.push(Missing { name: path, reason, similar: None });
                 }
-                Err(_) => {
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+                {
                     let similar = similar(&path);
                     missing.push(Missing { name: name.clone(), reason: None, similar });
+                }
+                Err(error) => {
+                    missing.push(Missing { name: path, reason: Some(chain(&error)), similar: None });
                 }
             }
             continue;

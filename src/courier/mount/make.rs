@@ -334,7 +334,13 @@ fn merge(from: &Path, to: &Path, act: Act) -> Result<(), (PathBuf, io::Error)> {
             _ if act == Act::Check => {}
             _ => match fs::rename(&part, &place) {
                 // Another courier was faster.
-                Err(error) if is_directory && error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                Err(error)
+                    if is_directory
+                        && matches!(
+                            error.kind(),
+                            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                        ) =>
+                {
                     merge(&part, &place, act)?;
                 }
                 moved => moved.map_err(at(&place))?,
@@ -349,10 +355,12 @@ pub(super) fn remove_abandoned(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let is_staging = entry.file_name().as_bytes().starts_with(STAGING.as_bytes());
         let is_directory = || entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_staging
-            && is_directory()
-            && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok())
-        {
+        if !is_staging || !is_directory() {
+            continue;
+        }
+        // Held until all is removed, so that no courier begins to use it meanwhile.
+        let Ok(lock) = File::open(entry.path()) else { continue };
+        if lock.try_lock().is_ok() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::dockerfile::{Heredoc, Run, RunCommand, Scope};
-use crate::requirements::{Command, commands};
+use crate::requirements::{Command, PREFIXES, RUNNERS, commands, is_versioned, program, wrapper};
 
 /// A program that a RUN starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
             } else {
                 reading.script(command);
                 let reads = |command: &Command| {
-                    command.words.first().is_some_and(|word| SHELLS.contains(&name(word)))
+                    command.words.first().is_some_and(|word| SHELLS.contains(&program(word)))
                 };
                 if commands(command).iter().any(reads) {
                     run.heredocs.iter().for_each(|Heredoc { content, .. }| reading.script(content));
@@ -59,36 +59,6 @@ pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
 
 /// Shells that read what `simple_commands` reads.
 pub(super) const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"];
-
-/// Words that may be before a command.
-const PREFIXES: [&str; 16] = [
-    "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "exec", "command", "builtin",
-    "nohup", "noglob", "setsid",
-];
-
-/// Programs that start another one, with their options that take a value, and how many words are before the other one.
-const WRAPPERS: [(&str, &[&str], usize, bool); 17] = [
-    ("env", &["-u", "-C", "-S"], 0, false),
-    ("nice", &["-n"], 0, false),
-    ("ionice", &["-n", "-c"], 0, false),
-    ("timeout", &["-k", "-s"], 1, false),
-    ("stdbuf", &["-i", "-o", "-e"], 0, false),
-    ("xargs", &["-n", "-I", "-P", "-L", "-s", "-a", "-d", "-E"], 0, false),
-    ("sudo", &["-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T"], 0, true),
-    ("doas", &["-u", "-C"], 0, true),
-    ("su-exec", &[], 1, true),
-    ("gosu", &[], 1, true),
-    ("chroot", &[], 1, true),
-    ("setpriv", &[], 0, true),
-    ("runuser", &["-u", "-g"], 0, true),
-    ("su", &["-s", "-g"], 1, true),
-    ("unshare", &[], 0, true),
-    ("fakeroot", &[], 0, true),
-    ("fakechroot", &[], 0, true),
-];
-
-/// Programs that run another one in their environment with `run`.
-const RUNNERS: [&str; 9] = ["conda", "mamba", "micromamba", "poetry", "uv", "pipenv", "pdm", "hatch", "rye"];
 
 struct Reading<'a> {
     scope: &'a Scope,
@@ -120,16 +90,14 @@ impl<'a> Reading<'a> {
                 words = &words[1..];
             } else if PREFIXES.contains(&first.as_str()) {
                 words = &words[1..];
-            } else if let Some((wrapper, valued, more, is_foreign)) =
-                WRAPPERS.iter().find(|(wrapper, ..)| *wrapper == name(first))
-            {
+            } else if let Some(wrapper) = wrapper(program(first)) {
+                let own = wrapper.length(words);
                 let empties =
-                    *wrapper == "env" && words[1..].iter().any(|word| matches!(word.as_str(), "-i" | "-"));
-                if *is_foreign || empties {
+                    program(first) == "env" && words.iter().any(|word| matches!(word.as_str(), "-i" | "-"));
+                if wrapper.is_foreign || empties {
                     foreign.get_or_insert_with(|| first.clone());
                 }
-                let skipped = 1 + options(&words[1..], valued) + more;
-                words = &words[skipped.min(words.len())..];
+                words = &words[own..];
             } else {
                 break;
             }
@@ -151,7 +119,7 @@ impl<'a> Reading<'a> {
         };
         let mut variables = self.exported.clone();
         variables.extend(own);
-        match name(first) {
+        match program(first) {
             "export" | "declare" | "typeset" => self.export(arguments),
             "unset" => self.exported.extend(arguments.iter().map(|name| (name.clone(), Some(String::new())))),
             "set" => {
@@ -173,7 +141,8 @@ impl<'a> Reading<'a> {
                     && let Some(run) = arguments.iter().position(|word| word == "run")
                 {
                     let known = |word: &String| {
-                        super::PROGRAMS.iter().any(|program| program.is_named(word)) || is_python(name(word))
+                        super::PROGRAMS.iter().any(|program| program.is_named(word))
+                            || is_python(program(word))
                     };
                     if let Some(index) = arguments[run + 1..].iter().position(known) {
                         let inner = variables.clone();
@@ -241,25 +210,8 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// How many words the options at the beginning of `words` take, and the assignments of `env`.
-fn options(words: &[String], valued: &[&str]) -> usize {
-    let mut taken = 0;
-    while let Some(word) = words.get(taken).filter(|word| word.starts_with('-')) {
-        taken += if valued.contains(&word.as_str()) { 2 } else { 1 };
-    }
-    taken
-}
-
 fn is_python(program: &str) -> bool {
-    ["python", "pypy"].iter().any(|known| {
-        let version = program.strip_prefix(known);
-        version.is_some_and(|version| version.chars().all(|char| char.is_ascii_digit() || char == '.'))
-    })
-}
-
-/// The name of a program without its directory.
-pub(super) fn name(word: &str) -> &str {
-    word.rsplit('/').next().unwrap_or(word)
+    ["python", "pypy"].iter().any(|known| is_versioned(program, known))
 }
 
 /// `NAME=value`, if a word is that.

@@ -2,11 +2,12 @@
 
 use super::Surroundings;
 use super::cache::CacheDirectory;
-use super::commands::{Invocation, invocations, name, of_run};
+use super::commands::{Invocation, invocations, of_run};
 use super::dependence::shortened;
 use super::programs::Program;
 use super::step::is_program;
 use crate::dockerfile::{InstructionKind, ResolvedInstruction, Scope, Transfer};
+use crate::requirements::program as name;
 
 /// Why what a call installs may point into its cache.
 pub(super) fn links(program: &Program, calls: &[Invocation], scope: &Scope) -> Option<String> {
@@ -150,7 +151,7 @@ pub(super) fn in_named_files(
     let files = surroundings.files.unwrap_or_default();
     let mut names: Vec<String> = Vec::new();
     for command in of_run(run) {
-        if matches!(name(&command.words[0]), "make" | "just") {
+        if command.words.first().is_some_and(|word| matches!(name(word), "make" | "just")) {
             names.extend(["Makefile", "makefile", "GNUmakefile", "justfile"].map(str::to_owned));
         }
         names.extend(command.words.iter().filter(|word| !is_program(word)).map(|word| name(word).to_owned()));

@@ -1,9 +1,10 @@
 //! What in a stage depends on a program's cache directory, so that the image could differ, or the build fail, if it were mounted.
 
 use super::cache::{CacheDirectory, Relation, absolute};
-use super::commands::{assignment, expanded, name, of_run};
+use super::commands::{assignment, expanded, of_run};
 use super::programs::Program;
 use crate::dockerfile::{InstructionKind, ResolvedInstruction, Run};
+use crate::requirements::program as name;
 use crate::requirements::{Command, commands};
 
 /// When an instruction runs, seen from the RUN that would have the mount.

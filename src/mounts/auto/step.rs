@@ -1,7 +1,7 @@
 //! One RUN: the directories that it could have as cache mounts without a difference to the image.
 
 use super::cache::{CacheDirectory, Relation, absolute, relation_of};
-use super::commands::{Invocation, SHELLS, invocations, name};
+use super::commands::{Invocation, SHELLS, invocations};
 use super::configuration::{self, set_by_files};
 use super::dependence::{When, in_commands, is_cut_off, offline};
 use super::programs::{PROGRAMS, Place, Program, acts};
@@ -10,6 +10,7 @@ use crate::dockerfile::{
     BaseStart, InstructionKind, Mount, Resolution, ResolvedInstruction, ResolvedStage, Run, Source,
 };
 use crate::mounts::kinds::Kind;
+use crate::requirements::program as name;
 
 /// A RUN and where it is.
 pub(super) struct Step<'a> {
@@ -323,12 +324,12 @@ impl Step<'_> {
         let Some(destination) = at.scope.known(&transfer.destination, '\\') else { return Ok(()) };
         let destination =
             if destination.starts_with('/') { destination } else { format!("/{}/{destination}", at.workdir) };
-        let brings = match cache.relation(&destination) {
-            Relation::Within => relation_of(&cache.path, &absolute(&destination)),
-            Relation::Above if at.context.is_empty() => !at.sources.is_empty(),
-            Relation::Above => {
-                let below =
-                    cache.path[absolute(&destination).trim_end_matches('/').len()..].trim_start_matches('/');
+        let destination = absolute(&destination);
+        // A destination is no pattern, whatever characters it has.
+        let brings = match cache.path.strip_prefix(destination.trim_end_matches('/')) {
+            Some(below) if below.starts_with('/') && at.context.is_empty() => !at.sources.is_empty(),
+            Some(below) if below.starts_with('/') => {
+                let below = below.trim_start_matches('/');
                 let first = below.split('/').next();
                 let files = self.surroundings.files.unwrap_or_default();
                 at.context.iter().any(|source| {
@@ -343,7 +344,7 @@ impl Step<'_> {
                     files.iter().any(inside)
                 })
             }
-            Relation::Unrelated => false,
+            _ => relation_of(&cache.path, &destination),
         };
         if brings {
             return because(format!("line {} puts files into {}", at.instruction.lines.start(), cache.path));

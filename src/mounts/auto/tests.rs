@@ -64,6 +64,10 @@ fn the_mount_is_where_the_program_keeps_its_cache() {
         ("RUN npm ci", "/root/.npm/_cacache"),
         ("RUN npm --prefix /app ci", "/root/.npm/_cacache"),
         ("COPY package.json /\nRUN yarn --frozen-lockfile", "/usr/local/share/.cache/yarn"),
+        // A destination is no pattern, and a RUN may be empty.
+        ("COPY a.conf /{{cookiecutter.project_slug}}/\nRUN pip install flask", pip),
+        ("COPY a.conf /r*\nRUN pip install flask", pip),
+        ("RUN []\nRUN pip install flask", pip),
         // Variables of the Dockerfile, of the base image, and of the RUN itself.
         ("ENV PIP_CACHE_DIR=/pip\nRUN pip install flask", "/pip"),
         ("ENV HOME=/app\nRUN pip install flask", "/app/.cache/pip"),

@@ -59,9 +59,9 @@ impl RunSettings {
         let file = &settings.file;
         let run = match file.images.get(name) {
             Some(image) => {
-                let (written, own_command) = image.container();
+                let own_command = &image.run.command;
                 let is_set = |set: &String| variables.contains_key(set.split('=').next().unwrap_or_default());
-                let written = local::self_contained(&written, &file.directory())
+                let written = local::self_contained(&image.run.options, &file.directory())
                     .map_err(|error| error.of_image(file, name, |_| false, run_of_image::keys))?
                     .without("env", is_set);
                 let command = if command.is_empty() { own_command } else { command };
@@ -89,7 +89,12 @@ impl RunSettings {
         let is_other = |set: &str| set.split_once('=').is_none_or(|(name, _)| !variables.contains_key(name));
         let mut flags = kept.flags.clone();
         flags.retain(|flag| flag.strip_prefix("--env=").is_none_or(is_other));
-        let written = ContainerArgs::of_flags(&flags).unwrap_or_default().options;
+        let written = ContainerArgs::of_flags(&flags).ok_or_else(|| {
+            // Without them it could run with more rights than it was meant to have.
+            let flags = flags.join(" ");
+            SettingsError::flag("from-cache", format!("the flags of the entry are not known here: {flags}"))
+        })?;
+        let written = written.options;
         let command = if command.is_empty() { &kept.command } else { command };
         Ok(Self::of_flags(args, &written, command, environment)?.made_for(variables))
     }

@@ -32,6 +32,20 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
     Ok(mount)
 }
 
+/// Kinds of mounts that engines know.
+const TYPES: [&str; 6] = ["bind", "volume", "tmpfs", "image", "npipe", "cluster"];
+/// How a mount takes part in changes of its source.
+const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+
+/// The value of the field `name`, in small letters, if it is one of `known`.
+fn one_of(known: &[&str], name: &str, value: &str) -> Result<String, String> {
+    let lower = value.to_lowercase();
+    let is_known = known.contains(&lower.as_str());
+    is_known
+        .then_some(lower)
+        .ok_or_else(|| format!("`{value}` of `{name}` is not one of {}", known.join(", ")))
+}
+
 fn field(mount: &mut Value, name: &str, value: Option<&str>) -> Result<(), String> {
     let missing = || format!("`{name}` has no value");
     let switch = |value: Option<&str>| match value {
@@ -42,12 +56,14 @@ fn field(mount: &mut Value, name: &str, value: Option<&str>) -> Result<(), Strin
     let wrong = |value: &str| format!("`{value}` of `{name}` cannot be understood");
     let text = || value.ok_or_else(missing);
     match name {
-        "type" => mount["Type"] = text()?.to_lowercase().into(),
+        "type" => mount["Type"] = one_of(&TYPES, name, text()?)?.into(),
         "source" | "src" => mount["Source"] = text()?.into(),
         "target" | "dst" | "destination" => mount["Target"] = text()?.into(),
         "readonly" | "ro" => mount["ReadOnly"] = switch(value)?.into(),
         "consistency" => mount["Consistency"] = text()?.to_lowercase().into(),
-        "bind-propagation" => mount["BindOptions"]["Propagation"] = text()?.to_lowercase().into(),
+        "bind-propagation" => {
+            mount["BindOptions"]["Propagation"] = one_of(&PROPAGATIONS, name, text()?)?.into();
+        }
         "bind-nonrecursive" => mount["BindOptions"]["NonRecursive"] = switch(value)?.into(),
         "bind-create-src" => mount["BindOptions"]["CreateMountpoint"] = switch(value)?.into(),
         "bind-recursive" => match text()? {

@@ -4,6 +4,8 @@
 
 use std::ops::RangeInclusive;
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use super::mount;
@@ -250,7 +252,7 @@ impl Request {
         }
         match self.environment.text(text)? {
             Some(value) => self.push("Env", format!("{text}={value}").into()),
-            // As docker run does.
+            // Unlike docker run, which would take the image's own variable of that name away.
             None => Ok(()),
         }
     }
@@ -311,10 +313,15 @@ impl Request {
         rest.iter().try_for_each(|(field, value)| self.in_network(field, value))
     }
 
+    /// Returns `true` if the network is one that `docker network create` has made.
+    fn is_network_of_users(&self) -> bool {
+        !matches!(&*self.network, "" | "default" | "bridge" | "host" | "none")
+            && !self.network.starts_with("container:")
+    }
+
     /// Something that the container has in its network, by the field of `--network name=…`.
     fn in_network(&mut self, field: &str, text: &str) -> Result<(), String> {
-        let is_of_users = !matches!(&*self.network, "" | "default" | "bridge" | "host" | "none")
-            && !self.network.starts_with("container:");
+        let is_of_users = self.is_network_of_users();
         let network = if self.network.is_empty() { "default" } else { &self.network };
         let endpoint = &mut self.body["NetworkingConfig"]["EndpointsConfig"][network];
         let list =
@@ -328,19 +335,21 @@ impl Request {
                 "link-local-ip" => &mut endpoint["IPAMConfig"]["LinkLocalIPs"],
                 "ip" => {
                     return {
-                        endpoint["IPAMConfig"]["IPv4Address"] = values::address(text)?.into();
+                        endpoint["IPAMConfig"]["IPv4Address"] =
+                            values::address_of(text, "IPv4", IpAddr::is_ipv4)?.into();
                         Ok(())
                     };
                 }
                 "ip6" => {
                     return {
-                        endpoint["IPAMConfig"]["IPv6Address"] = values::address(text)?.into();
+                        endpoint["IPAMConfig"]["IPv6Address"] =
+                            values::address_of(text, "IPv6", IpAddr::is_ipv6)?.into();
                         Ok(())
                     };
                 }
                 "mac-address" => {
                     return {
-                        endpoint["MacAddress"] = text.into();
+                        endpoint["MacAddress"] = values::mac_address(text)?.into();
                         Ok(())
                     };
                 }
@@ -366,8 +375,7 @@ impl Request {
     fn link(&mut self, text: &str) -> Result<(), String> {
         self.push("HostConfig.Links", text.into())?;
         // Networks of users have links of their own.
-        let is_of_users = self.body["NetworkingConfig"]["EndpointsConfig"][&self.network].is_object();
-        if is_of_users { self.in_network("link", text) } else { Ok(()) }
+        if self.is_network_of_users() { self.in_network("link", text) } else { Ok(()) }
     }
 
     fn ulimit(&mut self, text: &str) -> Result<(), String> {

@@ -141,6 +141,17 @@ fn options_mean_what_docker_run_makes_of_them() {
         ),
         (&[("link", "db:d")], host("Links", json!(["db:d"]))),
         (
+            &[("network", "web"), ("link", "db:d")],
+            json!({
+                "HostConfig": { "NetworkMode": "web", "Links": ["db:d"] },
+                "NetworkingConfig": { "EndpointsConfig": { "web": { "Links": ["db:d"] } } },
+            }),
+        ),
+        (
+            &[("gpus", "\"device=GPU-A1,GPU-b2\"")],
+            host("DeviceRequests", json!([{ "DeviceIDs": ["GPU-A1", "GPU-b2"], "Capabilities": [["gpu"]] }])),
+        ),
+        (
             &[("add-host", "db:10.0.0.1"), ("add-host", "v6=[::1]"), ("add-host", "me:host-gateway")],
             host("ExtraHosts", json!(["db:10.0.0.1", "v6:::1", "me:host-gateway"])),
         ),
@@ -212,6 +223,11 @@ fn what_docker_run_refuses_is_refused_with_its_name_and_value() {
         ("mount", "type=bind,target=/a,volume-nocopy"),
         ("mount", "target=/a,colour=red"),
         ("mount", "target=/a,tmpfs-mode=9"),
+        ("mount", "type=bnd,target=/a"),
+        ("mount", "type=bind,source=/a,target=/a,bind-propagation=both"),
+        ("mac-address", "junk"),
+        ("ip", "::1"),
+        ("ip6", "10.0.0.1"),
         ("security-opt", "unconfined"),
         ("pid", "private"),
         ("pid", "container:"),
@@ -264,6 +280,7 @@ fn the_engine_is_sent_every_option() {
         "ipc" | "pid" | "uts" | "userns" | "cgroupns" => "host",
         "ip" | "dns" => "10.0.0.1",
         "ip6" => "::1",
+        "mac-address" => "92:d0:c6:0a:29:33",
         "add-host" => "a:10.0.0.1",
         "memory-swappiness" | "blkio-weight" | "cpus" | "health-interval" => "10",
         "ulimit" => "nofile=1",

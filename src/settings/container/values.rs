@@ -147,7 +147,13 @@ pub(super) fn gpus(text: &str) -> Result<Value, String> {
     let (mut number, mut ids, mut request) = (None, Vec::<String>::new(), json!({}));
     let mut capabilities = Vec::<String>::new();
     let split = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
-    for (name, value) in fields::parse(bare.unwrap_or(text)).map_err(|_| failed())? {
+    let text_of_fields = bare.unwrap_or(text);
+    let given = match text_of_fields.strip_prefix("device=") {
+        // Ids may have capitals, unlike the names of fields.
+        Some(list) if !list.contains(['=', '"']) => vec![("device".to_owned(), Some(list.to_owned()))],
+        _ => fields::parse(text_of_fields).map_err(|_| failed())?,
+    };
+    for (name, value) in given {
         match (name.as_str(), value) {
             ("device", Some(value)) if !value.is_empty() => ids.extend(split(&value)),
             ("count", Some(value)) => number = Some(count(&value).ok_or_else(failed)?),
@@ -185,8 +191,21 @@ pub(super) fn host(text: &str) -> Result<String, String> {
 
 /// An IP address, perhaps in brackets.
 pub(super) fn address(text: &str) -> Result<String, String> {
+    address_of(text, "IP", |_| true)
+}
+
+/// An IP address of one kind, which is called so.
+pub(super) fn address_of(text: &str, kind: &str, is_it: fn(&IpAddr) -> bool) -> Result<String, String> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<IpAddr>().map(|_| bare.to_owned()).map_err(|_| format!("`{text}` is no IP address"))
+    let address = bare.parse().ok().filter(is_it);
+    address.map(|_| bare.to_owned()).ok_or_else(|| format!("`{text}` is not an {kind} address"))
+}
+
+/// A MAC address, such as `92:d0:c6:0a:29:33`.
+pub(super) fn mac_address(text: &str) -> Result<&str, String> {
+    let is_byte = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_one = text.split([':', '-']).count() == 6 && text.split([':', '-']).all(is_byte);
+    if is_one { Ok(text) } else { Err(format!("`{text}` is not a MAC address such as 92:d0:c6:0a:29:33")) }
 }
 
 /// A number with up to nine decimals, in billionths.

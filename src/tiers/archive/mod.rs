@@ -218,17 +218,23 @@ impl ArchiveTier {
     }
 
     /// Returns `true` if the store has another image of `key` for `platform` than the engine's `image`, which was built at
-    /// `built`, and a newer one. What cannot be read is not newer.
-    pub async fn has_newer(&self, key: CacheKey, platform: &str, image: &Image, built: Timestamp) -> bool {
+    /// `built`, and a newer one; also what could not be read, which is not newer.
+    pub async fn has_newer(
+        &self,
+        key: CacheKey,
+        platform: &str,
+        image: &Image,
+        built: Timestamp,
+    ) -> (bool, Vec<StoreError>) {
         let (store, family, form) = (self.store.clone(), platform.to_owned(), self.form());
         let id = image.id.clone();
         let find = move || {
-            let entry = store.find(EntryKind::Image, &family, key.digest(), false).entry?;
-            let is_newer = entry.manifest.created > built;
-            let listing = is_newer.then(|| read_listing(&store, &entry)).transpose().ok()??;
-            Some(listing.id_in(form).to_string() != id)
+            let found = store.find(EntryKind::Image, &family, key.digest(), false);
+            let newer = found.entry.filter(|entry| entry.manifest.created > built);
+            let listing = newer.and_then(|entry| read_listing(&store, &entry).ok());
+            (listing.is_some_and(|listing| listing.id_in(form).to_string() != id), found.faults)
         };
-        spawn_blocking(find).await.ok().flatten().unwrap_or_default()
+        spawn_blocking(find).await.unwrap_or_default()
     }
 
     /// The entry of `key` for `platform`, if it holds this image of the engine's.

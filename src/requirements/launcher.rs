@@ -1,0 +1,80 @@
+//! Words and programs that stand before the program that a command line is about.
+
+/// Words that may be before a command.
+pub const PREFIXES: [&str; 16] = [
+    "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "exec", "command", "builtin",
+    "nohup", "noglob", "setsid",
+];
+
+/// Tools that run another program in their environment: `conda run -n web pip install …`.
+pub const RUNNERS: [&str; 9] =
+    ["conda", "mamba", "micromamba", "poetry", "uv", "pipenv", "pdm", "hatch", "rye"];
+
+/// A program that starts another one.
+#[derive(Debug)]
+pub struct Wrapper {
+    name: &'static str,
+    /// Its options that take a value.
+    valued: &'static [&'static str],
+    /// Words between its options and the other program: a duration, a directory, a user.
+    words: usize,
+    /// The other program may run as a different user or see other files.
+    pub is_foreign: bool,
+}
+
+const fn wrapper_of(name: &'static str, valued: &'static [&'static str], words: usize) -> Wrapper {
+    Wrapper { name, valued, words, is_foreign: false }
+}
+
+const fn foreign(name: &'static str, valued: &'static [&'static str], words: usize) -> Wrapper {
+    Wrapper { name, valued, words, is_foreign: true }
+}
+
+const WRAPPERS: [Wrapper; 17] = [
+    wrapper_of("env", &["-u", "-C", "-S"], 0),
+    wrapper_of("nice", &["-n"], 0),
+    wrapper_of("ionice", &["-n", "-c"], 0),
+    wrapper_of("timeout", &["-k", "-s"], 1),
+    wrapper_of("stdbuf", &["-i", "-o", "-e"], 0),
+    wrapper_of("xargs", &["-n", "-I", "-P", "-L", "-s", "-a", "-d", "-E"], 0),
+    foreign("sudo", &["-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T"], 0),
+    foreign("doas", &["-u", "-C"], 0),
+    foreign("su-exec", &[], 1),
+    foreign("gosu", &[], 1),
+    foreign("chroot", &[], 1),
+    foreign("setpriv", &[], 0),
+    foreign("runuser", &["-u", "-g"], 0),
+    foreign("su", &["-s", "-g"], 1),
+    foreign("unshare", &[], 0),
+    foreign("fakeroot", &[], 0),
+    foreign("fakechroot", &[], 0),
+];
+
+/// Returns what is known of a program that starts another one.
+pub fn wrapper(program: &str) -> Option<&'static Wrapper> {
+    WRAPPERS.iter().find(|wrapper| wrapper.name == program)
+}
+
+impl Wrapper {
+    /// Returns how many of `words`, which begin with the wrapper, are before the other program.
+    pub fn length(&self, words: &[String]) -> usize {
+        let mut taken = 1;
+        while let Some(word) = words.get(taken).filter(|word| word.starts_with('-')) {
+            taken += if self.valued.contains(&word.as_str()) { 2 } else { 1 };
+        }
+        (taken + self.words).min(words.len())
+    }
+}
+
+/// Returns the name of a program without its directory.
+pub fn program(word: &str) -> &str {
+    let name = word.rsplit('/').next().unwrap_or(word);
+    name.strip_suffix(".exe").unwrap_or(name)
+}
+
+/// Returns `true` for `pip`, `pip3`, `pip3.11` if `name` is `pip`.
+pub fn is_versioned(program: &str, name: &str) -> bool {
+    program
+        .strip_prefix(name)
+        .is_some_and(|version| version.chars().all(|char| char.is_ascii_digit() || char == '.'))
+}
