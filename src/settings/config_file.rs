@@ -285,9 +285,9 @@ mod tests {
     }
 
     #[test]
-    fn the_example_in_the_readme_is_understood() {
-        let readme = include_str!("../../README.md");
-        let example = readme.split("```yaml\n").find(|block| block.starts_with("images:\n")).unwrap();
+    fn the_example_in_the_documentation_is_understood() {
+        let page = include_str!("../../docs/images.md");
+        let example = page.split("```yaml\n").find(|block| block.starts_with("images:\n")).unwrap();
         let file: ConfigFile = serde_yaml::from_str(example.split("```").next().unwrap()).unwrap();
         assert_eq!(file.images.keys().collect::<Vec<_>>(), ["bert", "gpt"]);
         assert_eq!(file.images["bert"].tags, ["nlp", "pytorch"]);

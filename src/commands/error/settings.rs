@@ -23,7 +23,7 @@ impl From<SettingsError> for CommandError {
             SettingsError::Refused { instead, .. } => Some((*instead).to_owned()),
             SettingsError::Variable { variable, .. } => Some(format!("correct {variable} or unset it")),
             SettingsError::File { .. } => Some(
-                "the README and larder.schema.json tell what larder.yaml takes; --config and LARDER_CONFIG name another file"
+                "docs/flags.md and larder.schema.json list what larder.yaml takes; --config and LARDER_CONFIG name another file"
                     .to_owned(),
             ),
             SettingsError::Context { .. } => {
