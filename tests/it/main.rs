@@ -40,6 +40,7 @@ mod registries;
 mod registry_tiers;
 mod running;
 mod runs;
+mod scenarios;
 mod store_actions_cache;
 mod store_backends;
 mod store_faults;

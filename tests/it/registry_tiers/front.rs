@@ -101,6 +101,11 @@ impl Front {
         std::mem::take(&mut self.begun.lock().unwrap())
     }
 
+    /// The first lines of calls, while they are made.
+    pub(crate) fn begun_handle(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.begun)
+    }
+
     /// The calls since this was last asked.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         // A call is noted once it is answered: its client may have gone on by then.
@@ -187,15 +192,24 @@ fn serve(
     }
     if let Some(Fault::Stall) = fault {
         (&mut &*client).write_all(&answer[..answer.len() - answer.len().min(8)])?;
-        // Until the client gives up.
-        io::copy(&mut &*client, &mut io::sink())?;
-        return Ok(());
+        // Until the client gives up, or nothing fails any more.
+        client.set_read_timeout(Some(Duration::from_millis(100)))?;
+        while !rules.lock().unwrap().is_empty() && !is_over((&mut &*client).read(&mut [0])) {}
+        return client.shutdown(Shutdown::Both);
     }
     (&mut &*client).write_all(&answer)?;
     client.shutdown(Shutdown::Both)?;
     let sent = text.len() + usize::try_from(body.join().unwrap_or_default()).unwrap_or_default();
     note(sent, answer.len(), String::new());
     Ok(())
+}
+
+/// Returns `true` if the other side has closed the connection.
+fn is_over(read: io::Result<usize>) -> bool {
+    match read {
+        Ok(bytes) => bytes == 0,
+        Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+    }
 }
 
 fn length_of(head: &str) -> u64 {

@@ -1,0 +1,112 @@
+//! Builds that fail or are interrupted, each at another stage.
+
+use std::time::Duration;
+
+use super::record::{Scenario, recorded_engine};
+use crate::registry_tiers::front::Fault;
+use crate::support::BUSYBOX;
+use crate::waiting::await_true;
+
+const OLD: &str = "docker-20.10";
+
+#[test]
+fn a_step_fails() {
+    let Some(engine) = recorded_engine(OLD) else { return };
+    let mut scenario = Scenario::new(&engine);
+    let tag = scenario.context.tag("app");
+    scenario.context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY app.py /\nRUN echo no; exit 3\n"));
+    scenario.larder(&["build", "-t", &tag, "."]);
+    scenario.compare("a_step_fails");
+}
+
+#[test]
+fn a_dockerfile_has_a_mistake() {
+    let Some(engine) = recorded_engine(OLD) else { return };
+    let mut scenario = Scenario::new(&engine);
+    scenario.larder(&["build", "--target", "weels", "."]);
+    scenario.context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUNN echo\n"));
+    scenario.larder(&["build", "."]);
+    scenario.larder(&["build", "--metadata-file", "none/metadata.json", "."]);
+    scenario.larder(&["build", "--file", "Dockerfil", "."]);
+    scenario.compare("a_dockerfile_has_a_mistake");
+}
+
+#[test]
+fn a_step_takes_too_long() {
+    let Some(engine) = recorded_engine(OLD) else { return };
+    let mut scenario = Scenario::new(&engine);
+    let mark = scenario.context.tag("mark");
+    scenario.context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN echo {mark}; sleep 60\n"));
+    scenario.larder(&["build", "--timeout", "3s", "."]);
+    scenario.compare("a_step_takes_too_long");
+}
+
+#[test]
+fn an_interrupt_while_a_step_runs() {
+    let Some(engine) = recorded_engine(OLD) else { return };
+    let mut scenario = Scenario::new(&engine);
+    let mark = scenario.context.tag("mark");
+    let mount = format!("--mount=type=cache,id={mark},target=/c");
+    scenario
+        .context
+        .write("Dockerfile", format!("FROM {BUSYBOX}\nRUN {mount} echo {mark} > /c/a; sleep 60\n"));
+    scenario.interrupted(&["build", "."], |running| running.await_said("RUN --mount"));
+    scenario.compare("an_interrupt_while_a_step_runs");
+}
+
+/// An agent whose registry has an image and stops in the middle of the answers that `method` and `path` name.
+fn stalled(method: &'static str, path: &'static str, recording: &str, arguments: &[&str]) {
+    let Some(engine) = recorded_engine(OLD) else { return };
+    let mut scenario = Scenario::new(&engine).with_registry();
+    let tag = scenario.name("1");
+    scenario.front().fail(method, path, Fault::Stall, 100);
+    let all = [&["build", "-t", &tag], arguments, &["."]].concat();
+    let host = scenario.front().host.clone();
+    let begun = scenario.front().begun_handle();
+    scenario.interrupted(&all, |_| {
+        await_true(Duration::from_secs(30), &host, || {
+            begun.lock().unwrap().iter().any(|line| {
+                let (asked, rest) = line.split_once(' ').unwrap_or_default();
+                method.split('|').any(|one| one == asked) && rest.contains(path)
+            })
+        });
+        // The answer has to be on its way.
+        std::thread::sleep(Duration::from_millis(300));
+    });
+    scenario.compare(recording);
+}
+
+#[test]
+fn an_interrupt_while_a_registry_is_asked() {
+    stalled("GET|HEAD", "/manifests/larder-", "an_interrupt_while_a_registry_is_asked", &["--push"]);
+}
+
+#[test]
+fn an_interrupt_while_layers_are_looked_for() {
+    stalled("GET|HEAD", "/manifests/cache", "an_interrupt_while_layers_are_looked_for", &["--push"]);
+}
+
+#[test]
+fn an_interrupt_while_the_image_is_pushed() {
+    stalled("POST", "/blobs/uploads/", "an_interrupt_while_the_image_is_pushed", &["--push"]);
+}
+
+#[test]
+fn an_interrupt_while_layers_are_kept() {
+    stalled("PUT", "/manifests/cache", "an_interrupt_while_layers_are_kept", &["--push"]);
+}
+
+#[test]
+fn an_interrupt_while_the_image_is_archived() {
+    let Some(engine) = recorded_engine(OLD) else { return };
+    let mut scenario = Scenario::new(&engine).with_store();
+    let tag = scenario.context.tag("app");
+    scenario.store_front().fail("PUT", "/chunks/", Fault::Stall, 100);
+    let begun = scenario.store_front().begun_handle();
+    scenario.interrupted(&["build", "-t", &tag, "."], |_| {
+        await_true(Duration::from_secs(30), "a chunk is sent", || {
+            begun.lock().unwrap().iter().any(|line| line.starts_with("PUT") && line.contains("/chunks/"))
+        });
+    });
+    scenario.compare("an_interrupt_while_the_image_is_archived");
+}

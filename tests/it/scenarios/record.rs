@@ -1,0 +1,282 @@
+//! What a scenario records, with everything replaced that differs between runs.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::engines::{Engine, every_engine};
+use crate::object_servers::{ObjectServer, PASSWORD, USER};
+use crate::registries::Registry;
+use crate::registry_tiers::front::{Front, Seen};
+use crate::running::Running;
+use crate::support::{BUSYBOX, Run, TestContext, finish, json};
+
+/// Replaced in this order: a regular expression and what stands for it.
+const FILTERS: [(&str, &str); 21] = [
+    (r"sha256:[0-9a-f]{64}", "sha256:DIGEST"),
+    (r"sha256:[0-9a-f]{12}\b", "sha256:ID"),
+    (r"[0-9a-f]{64}", "KEY"),
+    (r"\b[0-9a-f]{12}\b", "ID"),
+    (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.0-9]*(Z| UTC)", "WHEN"),
+    (r"\b\d+(\.\d+)?(ms|s)\b", "TIME"),
+    (r"\b\d+(\.\d+)? (kB|MB|GB|B)\b", "SIZE"),
+    (r#"(millis|bytes|added_bytes|restored_bytes|saved_bytes)(": ?|: )[1-9]\d*"#, "$1${2}N"),
+    (r#""millis": ?0"#, r#""millis":N"#),
+    (r#""digest": ?"[^"]*""#, r#""digest":"…""#),
+    (r"(hits?|miss|skipped)(?: {2,}|  )[-A-Z]+(?: {2,})TIME", "$1  SIZE  TIME"),
+    (r"containerimage\.descriptor: .*", "containerimage.descriptor: …"),
+    (r"(?m)^\d+\.\d{3} ", "TIME "),
+    (r"(?m)^(\S+ \| )?\w+ the image: SIZE of SIZE\n", ""),
+    (r"127\.0\.0\.1:\d+->127\.0\.0\.1:\d+", "CONNECTION"),
+    (r"\[::1\]:\d+", "HOST"),
+    (r"127\.0\.0\.1:\d{2,5}", "HOST"),
+    (r"\b\d{4}-\d\d-\d\d \d\d:\d\d UTC", "WHEN"),
+    (r"(?m) +$", ""),
+    (r" {3,}", "  "),
+    (r"\n{2,}", "\n"),
+];
+
+/// An agent with all that a scenario can need.
+pub(super) struct Scenario {
+    pub(super) context: TestContext,
+    registry: Option<(Registry, Front)>,
+    store: Option<(ObjectServer, Front)>,
+    /// Names the agent, whose cache is its own.
+    agent: &'static str,
+    text: String,
+}
+
+/// The engine that scenarios run on; `None` where it cannot be had.
+pub(super) fn recorded_engine(name: &str) -> Option<Engine> {
+    let engine = every_engine().into_iter().find(|engine| engine.name == name);
+    if engine.is_none() {
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "SKIPPED: there is no engine {name}, on which the recordings were made").unwrap();
+    }
+    engine
+}
+
+impl Scenario {
+    /// A project of two stages with dependencies and code.
+    pub(super) fn new(engine: &Engine) -> Self {
+        let context = TestContext::new(engine);
+        let mark = context.tag("mark");
+        context.write("requirements.txt", format!("{mark}\n")).write("app.py", "1\n").write(
+            "Dockerfile",
+            format!(
+                "FROM {BUSYBOX} AS wheels\nCOPY requirements.txt /\nRUN echo {mark} > /wheels\n\
+                 FROM {BUSYBOX}\nCOPY --from=wheels /wheels /wheels\nRUN echo {mark} > /installed\nCOPY app.py /\n"
+            ),
+        );
+        Self { context, registry: None, store: None, agent: "a", text: String::new() }
+    }
+
+    /// Starts a registry of the scenario's own.
+    pub(super) fn with_registry(mut self) -> Self {
+        let registry = Registry::open();
+        let front = Front::before(&registry.host);
+        self.registry = Some((registry, front));
+        self
+    }
+
+    /// Starts an S3 server, in which builds keep their store.
+    pub(super) fn with_store(mut self) -> Self {
+        let server = ObjectServer::s3s_fs();
+        let front = Front::before(&format!("127.0.0.1:{}", server.port));
+        self.store = Some((server, front));
+        self
+    }
+
+    /// Goes on as an agent with an empty cache.
+    pub(super) fn as_agent(&mut self, agent: &'static str) -> &mut Self {
+        self.agent = agent;
+        self
+    }
+
+    /// The server before the registry.
+    pub(super) fn front(&self) -> &Front {
+        &self.registry.as_ref().unwrap().1
+    }
+
+    /// The server before the store.
+    pub(super) fn store_front(&self) -> &Front {
+        &self.store.as_ref().unwrap().1
+    }
+
+    /// A name in the registry.
+    pub(super) fn name(&self, tag: &str) -> String {
+        format!("{}/app:{tag}", self.front().host)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.context.path(&format!("{}-{name}", self.agent)).to_string_lossy().into_owned()
+    }
+
+    /// larder as this agent. Of `build` the metadata is asked for, unless the arguments do so.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let (cache, metadata) = (self.path("cache"), self.path("metadata.json"));
+        let mut all = vec![arguments[0], "--cache-dir", &cache];
+        let has_own = arguments.iter().any(|argument| argument.starts_with("--metadata-file"));
+        if arguments[0] == "build" && !has_own {
+            all.extend(["--metadata-file", &metadata]);
+        }
+        all.extend(&arguments[1..]);
+        let mut command = self.context.command(&all);
+        if let Some((server, front)) = &self.store {
+            let port = front.host.rsplit_once(':').unwrap().1.parse().unwrap();
+            command
+                .env("LARDER_REMOTE", format!("{}&region=us-east-1", server.url_at(port)))
+                .env("AWS_ACCESS_KEY_ID", USER)
+                .env("AWS_SECRET_ACCESS_KEY", PASSWORD);
+        }
+        command
+    }
+
+    /// Runs larder to its end and records that.
+    pub(super) fn larder(&mut self, arguments: &[&str]) -> &mut Self {
+        let run = finish(&mut self.command(arguments), None);
+        self.record(arguments, &run)
+    }
+
+    /// Starts larder, waits, interrupts it, and records its end.
+    pub(super) fn interrupted(&mut self, arguments: &[&str], wait: impl FnOnce(&Running)) -> &mut Self {
+        let running = Running::start(&mut self.command(arguments));
+        wait(&running);
+        running.signal(rustix::process::Signal::INT);
+        let run = running.end(std::time::Duration::from_secs(30));
+        if let Some((_, front)) = &self.registry {
+            front.heal();
+        }
+        self.record(arguments, &run)
+    }
+
+    /// Records what became of a run.
+    pub(super) fn record(&mut self, arguments: &[&str], run: &Run) -> &mut Self {
+        let mut text = String::new();
+        let shown: Vec<&str> = arguments.iter().map(|argument| argument.trim()).collect();
+        writeln!(text, "$ larder {}", shown.join(" ")).unwrap();
+        writeln!(text, "exit code {}", run.code).unwrap();
+        for (name, said) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {
+            let mut lines: Vec<&str> = said.lines().filter(|line| !is_of_engine(line)).collect();
+            if arguments.contains(&"--host") {
+                // Engines work at the same time.
+                lines.sort_unstable();
+            }
+            if !lines.is_empty() {
+                writeln!(text, "--- {name}\n{}", lines.join("\n")).unwrap();
+            }
+        }
+        let metadata = self.path("metadata.json");
+        let ledger = std::fs::read_to_string(Path::new(&self.path("cache")).join("v1/ledger.jsonl"));
+        let ledger: Vec<Value> = ledger
+            .unwrap_or_default()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_default())
+            .collect();
+        if Path::new(&metadata).exists() {
+            let record = json(metadata.as_ref());
+            let is_same = if ledger.last() == Some(&record) { "the same" } else { "not this" };
+            writeln!(text, "--- metadata (the last line of the ledger is {is_same})\n{}", fields(&record))
+                .unwrap();
+            std::fs::remove_file(metadata).unwrap();
+        } else if arguments[0] == "build" {
+            writeln!(text, "--- no metadata").unwrap();
+        }
+        writeln!(text, "--- {} builds in the ledger", ledger.len()).unwrap();
+        let fronts = [
+            ("registry", self.registry.as_ref().map(|of| &of.1)),
+            ("store", self.store.as_ref().map(|of| &of.1)),
+        ];
+        for (name, front) in fronts {
+            let Some(front) = front else { continue };
+            writeln!(text, "--- {name}\n{}", calls(&front.seen())).unwrap();
+        }
+        self.text.push_str(&self.without_names(&text));
+        self.text.push('\n');
+        self
+    }
+
+    /// Replaces what the scenario named itself.
+    fn without_names(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        if let Some((_, front)) = &self.registry {
+            text = text.replace(&front.host, "REGISTRY");
+        }
+        if let Some((_, front)) = &self.store {
+            text = text.replace(&front.host, "STORE");
+        }
+        let mark = self.context.tag("mark").replace("/mark:1", "");
+        text = text.replace(&self.context.path("").to_string_lossy().into_owned(), "DIR/");
+        for (place, engine) in std::iter::once(&self.context.engine).chain(&every_engine()).enumerate() {
+            text = text.replace(&engine.host, if place == 0 { "ENGINE" } else { "OTHER-ENGINE" });
+        }
+        text = text
+            .replace(env!("CARGO_PKG_VERSION"), "VERSION")
+            .replace(&self.context.engine.version, "ENGINE-VERSION");
+        text.replace(&mark, "MARK")
+    }
+
+    /// Compares all of it with the recording.
+    #[track_caller]
+    pub(super) fn compare(&self, name: &str) {
+        insta::with_settings!({ filters => FILTERS.to_vec(), omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!(name, &self.text);
+        });
+    }
+}
+
+/// Returns `true` for a line of the engine's progress, and of what belongs to it.
+fn is_of_engine(line: &str) -> bool {
+    let is_step =
+        line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    let is_event =
+        |kind: &str| line.starts_with(&format!(r#"{{"schema":"larder.progress.v1","event":"{kind}""#));
+    is_step || line.trim().is_empty() || ["vertex", "status", "log"].into_iter().any(is_event)
+}
+
+/// A record by its fields, a line for each element of a list.
+fn fields(record: &Value) -> String {
+    let mut lines = Vec::new();
+    for (name, value) in record.as_object().into_iter().flatten() {
+        match value {
+            Value::Array(list) if list.iter().any(Value::is_object) => {
+                let mut list: Vec<&Value> = list.iter().collect();
+                if name == "step_list" {
+                    // Independent steps run at the same time.
+                    list.sort_by_key(|step| step["name"].to_string());
+                }
+                lines.extend(list.iter().map(|element| format!("{name} - {element}")));
+            }
+            value => lines.push(format!("{name}: {value}")),
+        }
+    }
+    lines.join("\n")
+}
+
+/// The calls of a server, each kind once: how often one is repeated is a matter of time.
+fn calls(seen: &[Seen]) -> String {
+    let shape = |call: &Seen| {
+        let (path, query) = call.path.split_once('?').unwrap_or((&call.path, ""));
+        // An upload has an id of its own, and may be a mount of a blob that the engine knows from elsewhere; content is in directories that begin as its digests do.
+        let ends = ["/uploads/", "/chunks/", "/saving/", "/sweeping/", "/used/", "/linux~2famd64/"];
+        let end = ends.iter().find_map(|end| Some(path.find(end)? + end.len())).unwrap_or(path.len());
+        let list = if query.contains("list-type") { " to list" } else { "" };
+        let mut shape = format!("{} {}{list}", call.method, &path[..end]);
+        while let Some(at) = digest_in(&shape) {
+            shape.replace_range(at..at + 64, "KEY");
+        }
+        shape
+    };
+    let shapes: BTreeSet<String> = seen.iter().map(shape).collect();
+    shapes.into_iter().collect::<Vec<_>>().join("\n")
+}
+
+/// Where 64 hexadecimal digits begin.
+fn digest_in(text: &str) -> Option<usize> {
+    let is_digest = |part: &[u8]| part.iter().all(u8::is_ascii_hexdigit);
+    text.as_bytes().windows(64).position(is_digest)
+}
