@@ -16,8 +16,7 @@ use super::listing::{FileData, Node, NodeKind};
 use super::walk::{Reason, node};
 use super::xattrs;
 use crate::context::Stamp;
-use crate::store::{CopyError, Save, StoreError};
-use crate::store::{Counted, Meter};
+use crate::store::{CopyError, Counted, Meter, Save, StoreError};
 
 /// Files below this many bytes share chunks.
 pub const SMALL: u64 = 256 * 1024;

@@ -43,8 +43,7 @@ pub use content::SMALL as SMALL_FILE;
 pub use index::Index;
 pub use listing::{FileData, Listing, Node, NodeKind, Time};
 pub use plan::Plan;
-pub use restore::{Options, RestoreError, Restored, remove_stale, restore};
-pub use restore::{Piece, Pieces};
+pub use restore::{Options, Piece, Pieces, RestoreError, Restored, remove_stale, restore};
 pub use save::{CommitError, Destination, SaveError, SavedDirectory, commit, save, take_over};
 pub use trim::{Bounds, Trimmed, Use, left_out, trim};
 #[cfg(test)]

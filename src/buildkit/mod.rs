@@ -22,6 +22,7 @@ pub mod llb;
 pub mod session;
 pub mod solve;
 pub mod status;
+pub mod trace;
 
 pub use client::{ApiVersion, Client, EngineProduct, Worker};
 pub use error::{BuildFailure, ConnectError, SolveError, SourceLocation};

@@ -13,6 +13,7 @@ use super::error::{CommandError, chain};
 use super::store::{is_news, keep_within, open, send_unsent};
 use crate::archive::UnlistedError;
 use crate::buildkit::Client;
+use crate::buildkit::trace::Trace;
 use crate::courier::protocol::{Notes as Remarks, Owner};
 use crate::engine::Engine;
 use crate::ledger::millis;
@@ -24,7 +25,6 @@ use crate::notes::Notes;
 use crate::output::Printer;
 use crate::output::dir::FaultRecord;
 use crate::output::mounts::{Amount, MountAction, MountOutcome, MountRecord, MountsReport};
-use crate::output::progress::Trace;
 use crate::settings::{MountSettings, Settings};
 use crate::store::{Entry, EntryKind, Found, Store, StoreError, Subject};
 

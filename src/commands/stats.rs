@@ -4,9 +4,8 @@ use super::error::CommandError;
 use super::{print_json, print_text};
 use crate::cli::{Format, StatsArgs};
 use crate::ledger;
-use crate::output::Printer;
-use crate::output::count;
 use crate::output::stats::Stats;
+use crate::output::{Printer, count};
 use crate::settings::Settings;
 
 pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 
 use super::error::{CommandError, chain};
 use crate::key::Input;
-use crate::output::Printer;
-use crate::output::{count, size};
+use crate::output::{Printer, count, size};
 use crate::settings::{Settings, StoreSettings};
 use crate::store::backend::remote::OpenRemoteFault;
 use crate::store::backend::{Backend, Directory, Fused, Reason};

@@ -9,9 +9,8 @@
 //!
 //! The layout is that of docker/cli, `cli/context/store`.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::Deserialize;
 

@@ -22,8 +22,7 @@ use crate::buildkit::session::{Attachments, SshAgent, StepStream, Upload, new_id
 use crate::buildkit::solve::SolveRequest;
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::{Client, ConnectError, EngineProduct, SolveError, Worker};
-use crate::courier;
-use crate::platform;
+use crate::{courier, platform};
 
 /// The id of the stream between the step and this process.
 pub(super) const STREAM: &str = "larder-visit";

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Printer;
-use super::size;
+use super::{Printer, size};
 
 /// Nothing is shown of what takes no longer.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::layers::ImportError;
 use crate::buildkit::solve::CacheEntry;
+use crate::buildkit::trace::{StepKind, Trace};
 use crate::ledger::{BuildRecord, Outcome};
-use crate::output::progress::{StepKind, Trace};
 
 /// How long fetching layers may take where it is not known how long building them does.
 const UNKNOWN_COST: Duration = Duration::from_mins(1);

@@ -7,9 +7,8 @@
 //! where that is possible: a result of an earlier build, or the last output of this one. The cache and a file that this build
 //! writes at its end cannot be meant.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::inputs::{Context, Inputs};
 use super::keys::options;

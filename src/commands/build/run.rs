@@ -14,12 +14,13 @@ use super::place;
 use crate::buildkit::session::Attachments;
 use crate::buildkit::solve::{ExporterResponse, SolveRequest};
 use crate::buildkit::status::StatusUpdate;
+use crate::buildkit::trace::{Trace, VertexTrace};
 use crate::buildkit::{BuildFailure, Client, SolveError};
 use crate::commands::error::{CommandError, ErrorKind};
 use crate::commands::interrupts::Interrupts;
 use crate::dockerfile::Dockerfile;
 use crate::output::progress::failure::{self, Failure};
-use crate::output::progress::{Display, Mode, Options, Trace, VertexTrace};
+use crate::output::progress::{Display, Mode, Options};
 use crate::output::{Printer, terminal_size};
 use crate::settings::{ProgressMode, Settings};
 

@@ -9,11 +9,11 @@ use super::run::{self, Ended};
 use super::{ATTESTATIONS_SINCE, BuildKeys, Job, inputs, layers, request, steps};
 use crate::buildkit::session::FileTarget;
 use crate::buildkit::solve::ExporterResponse;
+use crate::buildkit::trace::{Trace, VertexTrace};
 use crate::buildkit::{EngineProduct, SolveError};
 use crate::commands::error::{Circumstances, CommandError};
 use crate::engine::ImageStore;
 use crate::ledger::{self, Outcome};
-use crate::output::progress::{Trace, VertexTrace};
 use crate::settings::OutputKind;
 
 impl Job<'_> {

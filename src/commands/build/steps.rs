@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::confidential::mark;
 use super::layers::LayerCaches;
-use crate::ledger::millis;
-use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord};
+use crate::buildkit::trace::{StepKind, StepRecord, Trace};
+use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord, millis};
 use crate::output::count;
-use crate::output::progress::{StepKind, StepRecord, Trace};
 use crate::requirements::without_secrets;
 
 /// The name of BuildKit's own cache in records and summaries.

@@ -7,13 +7,13 @@
 
 use super::layers::Stages;
 use super::{BuildKeys, Job};
+use crate::buildkit::trace::{StepKind, StepRecord, Trace};
 use crate::commands::error::CommandError;
 use crate::commands::known_builder::{KnownBuilder, UnknownBuilder};
 use crate::context::clean_path;
 use crate::ledger::{MountRecord, Prediction};
 use crate::mounts::{Mounts, TargetMount};
 use crate::output::mounts::MountAction;
-use crate::output::progress::{StepKind, StepRecord, Trace};
 
 /// Whether a step, by its words, has this mount.
 fn has_mount(step: &str, mount: &TargetMount) -> bool {

@@ -9,12 +9,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Carrier;
+use crate::buildkit::trace::Trace;
 use crate::commands::build::{Progress, is_of_visit, show};
 use crate::commands::error::{CommandError, chain};
 use crate::commands::interrupts::Interrupts;
 use crate::mounts::{Conversation, TargetMount, VisitError, VisitTerms, Within, visit};
 use crate::output::dir::FaultRecord;
-use crate::output::progress::Trace;
 use crate::output::transfer::Transfer;
 use crate::store::Meter;
 

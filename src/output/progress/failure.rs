@@ -15,9 +15,8 @@
 //! --------------------
 //! ```
 
-use super::log_line::LogLine;
 use super::screen_text::{one_line, screen_text};
-use super::vertex::VertexTrace;
+use crate::buildkit::trace::{LogLine, VertexTrace};
 
 /// The lines shown before and after those that failed.
 const CONTEXT: usize = 2;
@@ -91,9 +90,9 @@ fn push_line(text: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Trace;
-    use super::super::testing::Script;
     use super::*;
+    use crate::buildkit::trace::Trace;
+    use crate::buildkit::trace::testing::Script;
 
     const DOCKERFILE: &str =
         "FROM alpine\n\nWORKDIR /srv\nCOPY . .\nRUN one \\\n    && two\n\nUSER app\nCMD x\n";

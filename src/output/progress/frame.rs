@@ -19,12 +19,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::amount::amount;
-use super::log_line::LogLine;
-use super::runs::elapsed;
 use super::screen_text::{columns, cut, screen_text};
-use super::trace::Trace;
-use super::vertex::{State, VertexTrace};
 use crate::buildkit::status::VertexStatus;
+use crate::buildkit::trace::{LogLine, State, Trace, VertexTrace, elapsed};
 
 /// How many of its last lines a vertex at work shows.
 const SHOWN_LINES: usize = 6;

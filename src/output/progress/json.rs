@@ -29,8 +29,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Renderer;
-use super::trace::{Changes, Trace};
 use crate::buildkit::status::{StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning};
+use crate::buildkit::trace::{Changes, Trace};
 
 /// The value of `schema` in every object.
 pub const SCHEMA: &str = "larder.progress.v1";
@@ -248,9 +248,10 @@ fn whole_characters(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Captured, Script, at};
+    use super::super::captured::Captured;
     use super::super::{Display, Mode, Options, Size};
     use super::*;
+    use crate::buildkit::trace::testing::{Script, at};
     use proptest::prelude::*;
 
     fn rendered(updates: impl IntoIterator<Item = StatusUpdate>) -> String {

@@ -21,30 +21,22 @@ use std::io::{self, BufWriter, Write};
 use jiff::Timestamp;
 
 use crate::buildkit::status::StatusUpdate;
+use crate::buildkit::trace::{Changes, Trace};
 
 mod amount;
+#[cfg(test)]
+mod captured;
 pub mod failure;
 mod frame;
 mod json;
-mod log_line;
 mod plain;
 mod quiet;
-mod runs;
 mod screen_text;
-mod step;
-#[cfg(test)]
-mod testing;
-mod trace;
 mod tty;
-mod vertex;
 
 pub use frame::{Line, Size, Tone, frame, summary};
 pub use json::{SCHEMA, event, message};
-pub use log_line::LogLine;
 pub use screen_text::screen_text;
-pub use step::{StepCounts, StepKind, StepRecord};
-pub use trace::{Change, Changes, Trace, VertexId};
-pub use vertex::{REMEMBERED_LINES, State, VertexTrace};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,12 +29,9 @@ use jiff::Timestamp;
 
 use super::Renderer;
 use super::amount::amount;
-use super::log_line::LogLine;
-use super::runs::elapsed;
 use super::screen_text::one_line;
-use super::trace::{Change, Changes, Trace, VertexId};
-use super::vertex::{State, VertexTrace};
 use crate::buildkit::status::VertexStatus;
+use crate::buildkit::trace::{Change, Changes, LogLine, State, Trace, VertexId, VertexTrace, elapsed};
 
 /// How long a vertex keeps the turn while others have something to say.
 const TURN: Duration = Duration::from_secs(5);

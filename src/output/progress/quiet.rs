@@ -9,8 +9,9 @@ impl Renderer for Quiet {}
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Captured, Script, at};
+    use super::super::captured::Captured;
     use super::super::{Display, Mode, Options, Size};
+    use crate::buildkit::trace::testing::{Script, at};
 
     #[test]
     fn a_quiet_build_writes_nothing_and_still_keeps_the_trace() {

@@ -13,10 +13,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::frame::{Line, Size, Tone, frame, summary};
-use super::runs::elapsed;
 use super::screen_text::columns;
-use super::trace::{Changes, Trace};
 use super::{Options, Renderer};
+use crate::buildkit::trace::{Changes, Trace, elapsed};
 
 /// The least time between two frames.
 const FRAME: Duration = Duration::from_millis(100);
@@ -121,9 +120,10 @@ impl Renderer for Tty {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Captured, Script, at};
+    use super::super::captured::Captured;
     use super::super::{Display, Mode};
     use super::*;
+    use crate::buildkit::trace::testing::{Script, at};
 
     fn display(color: bool, size: impl Fn() -> Size + Send + 'static) -> (Display, Captured) {
         let captured = Captured::default();

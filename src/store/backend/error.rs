@@ -1,8 +1,7 @@
 //! What goes wrong between a store and where its objects are kept.
 
 use std::error::Error;
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 /// An operation on a backend failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr;
 
-use super::super::testing::{Script, at};
 use super::*;
+use crate::buildkit::trace::testing::{Script, at};
 
 fn trace(scripts: impl IntoIterator<Item = Script>) -> Trace {
     let mut trace = Trace::default();

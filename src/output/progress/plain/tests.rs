@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
-use super::super::testing::{Captured, Script, at};
+use super::super::captured::Captured;
 use super::super::{Display, Mode, Options, Size};
+use crate::buildkit::trace::testing::{Script, at};
 
 /// Feeds messages at the times (in milliseconds) beside them; `None` is a tick.
 fn rendered(events: impl IntoIterator<Item = (i64, Option<Script>)>) -> String {

@@ -59,7 +59,7 @@ pub(super) fn covered(spans: impl IntoIterator<Item = (Timestamp, Timestamp)>) -
 }
 
 /// The time from `start` to `stop`, none when they come the other way round.
-pub(super) fn elapsed(start: Timestamp, stop: Timestamp) -> Duration {
+pub(crate) fn elapsed(start: Timestamp, stop: Timestamp) -> Duration {
     Duration::try_from(stop.duration_since(start)).unwrap_or_default()
 }
 

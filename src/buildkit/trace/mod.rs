@@ -5,14 +5,24 @@
 //! same messages give the same trace. A row of progress, a warning or output of
 //! a vertex that was never announced is kept under its digest, not dropped.
 
+mod log_line;
+mod runs;
+mod step;
+#[cfg(test)]
+pub(crate) mod testing;
+mod vertex;
+
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Index;
 
 use jiff::Timestamp;
 
-use super::log_line::LogLine;
-use super::vertex::{State, VertexTrace};
-use crate::buildkit::status::{StatusUpdate, Vertex};
+use super::status::{StatusUpdate, Vertex};
+
+pub use log_line::LogLine;
+pub(crate) use runs::elapsed;
+pub use step::{StepCounts, StepKind, StepRecord};
+pub use vertex::{REMEMBERED_LINES, State, VertexTrace};
 
 /// Names a vertex (or group) of one [`Trace`]; they count up in the order of first sight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,7 +189,7 @@ impl Index<VertexId> for Trace {
 mod tests {
     use std::time::Duration;
 
-    use super::super::testing::{Script, at};
+    use super::testing::{Script, at};
     use super::*;
 
     fn lines(trace: &Trace, digest: &str) -> Vec<String> {

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::trace::Trace;
+use super::Trace;
 use super::vertex::{State, VertexTrace, is_cancellation};
 
 /// The work behind a vertex.

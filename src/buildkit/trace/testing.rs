@@ -1,29 +1,26 @@
-//! Status messages written by hand, for the tests of this room.
+//! Status messages written by hand, for tests.
 //!
 //! Times are milliseconds after [`at`]`(0)`.
-
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::buildkit::status::{StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning};
 
 /// The time `millis` after the start of the tests' epoch.
-pub(super) fn at(millis: i64) -> Timestamp {
+pub(crate) fn at(millis: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000) + SignedDuration::from_millis(millis)
 }
 
 /// Builds one message.
 #[derive(Default)]
-pub(super) struct Script(StatusUpdate);
+pub(crate) struct Script(StatusUpdate);
 
 impl Script {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub(super) fn update(self) -> StatusUpdate {
+    pub(crate) fn update(self) -> StatusUpdate {
         self.0
     }
 
@@ -34,19 +31,19 @@ impl Script {
         self
     }
 
-    pub(super) fn announce(self, digest: &str, name: &str) -> Self {
+    pub(crate) fn announce(self, digest: &str, name: &str) -> Self {
         self.vertex(digest, name, |_| {})
     }
 
-    pub(super) fn start(self, digest: &str, name: &str, start: i64) -> Self {
+    pub(crate) fn start(self, digest: &str, name: &str, start: i64) -> Self {
         self.vertex(digest, name, |vertex| vertex.started = Some(at(start)))
     }
 
-    pub(super) fn done(self, digest: &str, name: &str, start: i64, stop: i64) -> Self {
+    pub(crate) fn done(self, digest: &str, name: &str, start: i64, stop: i64) -> Self {
         self.failed(digest, name, start, stop, "")
     }
 
-    pub(super) fn failed(self, digest: &str, name: &str, start: i64, stop: i64, error: &str) -> Self {
+    pub(crate) fn failed(self, digest: &str, name: &str, start: i64, stop: i64, error: &str) -> Self {
         self.vertex(digest, name, |vertex| {
             vertex.started = Some(at(start));
             vertex.completed = Some(at(stop));
@@ -54,30 +51,30 @@ impl Script {
         })
     }
 
-    pub(super) fn cached(self, digest: &str, name: &str, when: i64) -> Self {
+    pub(crate) fn cached(self, digest: &str, name: &str, when: i64) -> Self {
         let mut script = self.done(digest, name, when, when);
         script.0.vertexes.iter_mut().for_each(|vertex| vertex.cached |= vertex.digest == digest);
         script
     }
 
     /// Puts all vertexes of the message into one group.
-    pub(super) fn grouped(mut self, id: &str, name: &str) -> Self {
+    pub(crate) fn grouped(mut self, id: &str, name: &str) -> Self {
         self.0.vertexes.iter_mut().for_each(|vertex| vertex.progress_group = Some((id.into(), name.into())));
         self
     }
 
-    pub(super) fn log(self, digest: &str, when: i64, data: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn log(self, digest: &str, when: i64, data: impl AsRef<[u8]>) -> Self {
         self.log_on(1, digest, when, data)
     }
 
-    pub(super) fn log_on(mut self, stream: i64, digest: &str, when: i64, data: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn log_on(mut self, stream: i64, digest: &str, when: i64, data: impl AsRef<[u8]>) -> Self {
         let data = data.as_ref().to_vec();
         self.0.logs.push(VertexLog { vertex: digest.into(), stream, data, timestamp: Some(at(when)) });
         self
     }
 
     /// A row that started at `when.0`, was reported at `when.1` and, if `over`, ended then.
-    pub(super) fn status(
+    pub(crate) fn status(
         mut self,
         digest: &str,
         id: &str,
@@ -98,7 +95,7 @@ impl Script {
     }
 
     /// A layer that a graph driver pulled from `start` to `stop`.
-    pub(super) fn pulling(self, digest: &str, start: i64, stop: i64) -> Self {
+    pub(crate) fn pulling(self, digest: &str, start: i64, stop: i64) -> Self {
         self.status(digest, "pulling sha256:1", (0, 0), (start, start), false).status(
             digest,
             "pulling sha256:1",
@@ -108,7 +105,7 @@ impl Script {
         )
     }
 
-    pub(super) fn warning(mut self, digest: &str, short: &str) -> Self {
+    pub(crate) fn warning(mut self, digest: &str, short: &str) -> Self {
         self.0.warnings.push(VertexWarning {
             vertex: digest.into(),
             short: short.into(),
@@ -117,30 +114,5 @@ impl Script {
             lines: Some((3, 4)),
         });
         self
-    }
-}
-
-/// A writer whose content the test keeps a view of.
-#[derive(Clone, Default)]
-pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Captured {
-    pub(super) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap()
-    }
-
-    pub(super) fn boxed(&self) -> Box<dyn Write + Send> {
-        Box::new(self.clone())
-    }
-}
-
-impl Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
