@@ -20,6 +20,7 @@ pub(crate) struct Proxy {
 struct State {
     target: String,
     seen: Mutex<Vec<String>>,
+    shared_keys: Mutex<Vec<String>>,
     open: Mutex<Vec<(String, [Socket; 2])>>,
     dead: AtomicBool,
     frozen: Mutex<bool>,
@@ -74,6 +75,11 @@ impl Proxy {
         self.state.seen.lock().expect("no panic").clone()
     }
 
+    /// The shared key of each session so far, on an engine with an endpoint for sessions.
+    pub(crate) fn shared_keys(&self) -> Vec<String> {
+        self.state.shared_keys.lock().expect("no panic").clone()
+    }
+
     /// Cuts the open connections that began with this.
     pub(crate) fn cut(&self, start: &str) {
         let open = self.state.open.lock().expect("no panic");
@@ -112,7 +118,11 @@ impl State {
     fn serve(self: &Arc<Self>, mut client: Socket) -> io::Result<()> {
         let mut start = [0; 4096];
         let read = client.read(&mut start)?;
-        let first = String::from_utf8_lossy(&start[..read]).lines().next().unwrap_or_default().to_owned();
+        let head = String::from_utf8_lossy(&start[..read]).into_owned();
+        let first = head.lines().next().unwrap_or_default().to_owned();
+        let shared_key =
+            head.lines().find_map(|line| line.strip_prefix("x-docker-expose-session-sharedkey: "));
+        self.shared_keys.lock().expect("no panic").extend(shared_key.map(str::to_owned));
         self.seen.lock().expect("no panic").push(first.clone());
         if self.dead.load(Ordering::SeqCst) {
             return Ok(());

@@ -133,10 +133,10 @@ impl Job<'_> {
                 return Ok(false);
             }
             if let Some(full) = &full {
-                self.export_cache(full).await?;
+                self.export_cache(full, keys).await?;
             }
             let mut pause = PAUSE;
-            while let Err(error) = self.push_inline_cache(&inline, mark.clone()).await {
+            while let Err(error) = self.push_inline_cache(&inline, mark.clone(), keys).await {
                 if !error.is_of_another_job() || pause > PAUSE * 4 {
                     return Err(error);
                 }
@@ -217,7 +217,7 @@ impl Job<'_> {
     }
 
     /// Writes a registry cache of all stages, on top of the last one.
-    async fn export_cache(&self, name: &ImageRef) -> Result<(), KeepLayersError> {
+    async fn export_cache(&self, name: &ImageRef, keys: Option<&BuildKeys>) -> Result<(), KeepLayersError> {
         let name = name.to_string();
         let attributes = [
             ("ref", name.as_str()),
@@ -228,11 +228,16 @@ impl Job<'_> {
         ];
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let cache = CacheEntry { kind: "registry".to_owned(), attributes };
-        self.solve_again(cache, self.layers.imports(), Exports::none(), None).await
+        self.solve_again(keys, cache, self.layers.imports(), Exports::none(), None).await
     }
 
     /// Makes the image once more, with an inline cache and the mark of its layers, and pushes it.
-    async fn push_inline_cache(&self, name: &ImageRef, mark: Option<String>) -> Result<(), KeepLayersError> {
+    async fn push_inline_cache(
+        &self,
+        name: &ImageRef,
+        mark: Option<String>,
+        keys: Option<&BuildKeys>,
+    ) -> Result<(), KeepLayersError> {
         let mut attributes = BTreeMap::from([("name".to_owned(), name.to_string())]);
         let kind = if self.engine.is_some() { "moby" } else { "image" };
         if self.engine.is_none() {
@@ -240,7 +245,7 @@ impl Job<'_> {
         }
         let exporters = vec![Exporter { kind: kind.to_owned(), attributes }];
         let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
-        self.solve_again(inline, Vec::new(), Exports { exporters, ..Exports::none() }, mark).await?;
+        self.solve_again(keys, inline, Vec::new(), Exports { exporters, ..Exports::none() }, mark).await?;
         let Some(engine) = &self.engine else { return Ok(()) };
         let pushed = self.registries.push(engine, name, &Meter::default()).await;
         // A local image of that name would stand before the registry's in later builds.
@@ -249,16 +254,18 @@ impl Job<'_> {
         Ok(removed?)
     }
 
-    /// The same build, whose steps the builder now has, with another end.
+    /// Repeats the build, whose steps the builder now has, with another export.
     async fn solve_again(
         &self,
+        keys: Option<&BuildKeys>,
         cache: CacheEntry,
         imports: Vec<CacheEntry>,
         exports: Exports,
         mark: Option<String>,
     ) -> Result<(), KeepLayersError> {
         let conditions = Conditions {
-            ambiguous: None,
+            // As in the build: otherwise the context would be sent again, and an older upload be taken for it.
+            ambiguous: keys.and_then(|keys| keys.ambiguous),
             every_step: false,
             engine_images: self.engine.is_some(),
             attestations: false,

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{Agent, tags};
-use crate::engines::{any_engine, engines, special};
+use crate::engines::{any_engine, engines, special, upgraded_engines};
+use crate::proxy::Proxy;
 use crate::registries::Registry;
 use crate::support::BUSYBOX;
 
@@ -65,6 +66,24 @@ fn the_image_is_the_one_without_a_cache_and_only_what_changed_is_left() {
         agent.context.write("requirements.txt", "two\n");
         let ran = agent.build(&["--push", "-t", &name("4"), "--provenance=false"]);
         assert!(ran.record["kept_layers"].is_object(), "{}: {}", engine.name, ran.record);
+    }
+}
+
+#[test]
+fn the_context_of_a_build_is_the_one_that_its_layers_are_left_from() {
+    for engine in upgraded_engines() {
+        let registry = Registry::open();
+        let proxy = Proxy::unix(&engine.host);
+        let agent = Agent::new(&engine.at("proxy", proxy.host()));
+        // BuildKit does not count a directory's new mode, so its content is part of the shared key.
+        agent.context.write("private/a", "1\n").write("Dockerfile", "FROM scratch\nCOPY private /private\n");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(agent.context.project().join("private"), private).unwrap();
+        let built = agent.build(&["--push", "-t", &format!("{}/app:1", registry.host)]);
+        assert!(built.record["kept_layers"].is_object(), "{}: {}", engine.name, built.run.stderr);
+        let keys = proxy.shared_keys();
+        assert!(keys.len() > 1, "{}: {keys:?}", engine.name);
+        assert!(keys.iter().all(|key| *key == keys[0]), "{}: sent again: {keys:?}", engine.name);
     }
 }
 
