@@ -37,7 +37,7 @@ const DOMAIN: [(&str, &[&str]); 19] = [
             "store",
         ],
     ),
-    ("tiers", &["digest", "engine", "images", "key", "ledger", "notes", "registry", "store"]),
+    ("tiers", &["digest", "engine", "images", "key", "ledger", "notes", "platform", "registry", "store"]),
     ("cli", &[]),
 ];
 

@@ -9,20 +9,32 @@
 //!
 //! A job writes under the tags of its own lane, which end in `-LANE`, and also
 //! reads those of the other lanes that it reads. The trunk's tags have no such end.
+//!
+//! Caches of layers for other platforms than linux/amd64 are kept apart, because
+//! agents of several architectures may push to one repository:
+//! `cache_linux.arm64`, `buildcache_linux.arm64-LANE`, and
+//! `cache_linux.amd64__linux.arm64` for an image for both. The `_` tells them
+//! from lanes, which follow a `-`, and no platform is written with a `-`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::digest::Digest;
 use crate::key::CacheKey;
+use crate::platform::Platform;
 use crate::store::Lanes;
 
-/// The longest ending of a tag that is written out.
+/// The longest ending of a tag that is written out, and the longest set of platforms.
 const LONGEST: usize = 48;
+/// The platform whose caches of layers have no platform in their tags.
+const USUAL_PLATFORM: &str = "linux/amd64";
 
 /// The endings of the tags of one job, its own first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tags {
     endings: Vec<String>,
+    /// What the tags of caches of layers have after their first word: `_PLATFORM`, or nothing.
+    platforms: String,
 }
 
 impl Tags {
@@ -36,7 +48,15 @@ impl Tags {
                 endings.push(ending);
             }
         }
-        Self { endings }
+        Self { endings, platforms: String::new() }
+    }
+
+    /// Returns the same tags for a build for these platforms.
+    #[must_use]
+    pub fn on(self, platforms: &BTreeSet<Platform>) -> Self {
+        let names: Vec<String> = platforms.iter().map(Platform::to_string).collect();
+        let is_usual = names.is_empty() || names == [USUAL_PLATFORM];
+        Self { platforms: if is_usual { String::new() } else { format!("_{}", joined(&names)) }, ..self }
     }
 
     /// Those of an image, the job's own first.
@@ -51,12 +71,12 @@ impl Tags {
 
     /// Those of images with an inline cache, the job's own first.
     pub fn inline_caches(&self) -> Vec<String> {
-        self.all("cache")
+        self.all(&format!("cache{}", self.platforms))
     }
 
     /// Those of registry caches, the job's own first.
     pub fn registry_caches(&self) -> Vec<String> {
-        self.all("buildcache")
+        self.all(&format!("buildcache{}", self.platforms))
     }
 
     fn all(&self, start: &str) -> Vec<String> {
@@ -81,6 +101,25 @@ fn written(lane: &str) -> String {
     // Nothing that is written out begins with a `_` before an `h`.
     let digest = Digest::of(lane.as_bytes()).hex();
     format!("_h{}-{}", &digest[..24], &text[..LONGEST - 27])
+}
+
+/// Returns platforms in letters and digits, `.` and `_`; no two sets are written alike.
+fn joined(platforms: &[String]) -> String {
+    let mut text = String::new();
+    for byte in platforms.join(",").bytes() {
+        match byte {
+            b'/' => text.push('.'),
+            b',' => text.push_str("__"),
+            byte if byte.is_ascii_alphanumeric() => text.push(char::from(byte)),
+            // Writing to a string does not fail.
+            byte => drop(write!(text, "_{byte:02x}")),
+        }
+    }
+    if text.len() <= LONGEST {
+        return text;
+    }
+    // What is written out begins with a letter or digit, or a `_` before a hex digit.
+    format!("_h{}", &Digest::of(platforms.join(",").as_bytes()).hex()[..24])
 }
 
 #[cfg(test)]
@@ -118,6 +157,51 @@ mod tests {
             let lanes = Lanes::new(lane(lane_name), None, vec![lane("main")]);
             for tag in Tags::of(&lanes).of_image(key) {
                 assert!(name.with_tag(&tag).is_some(), "{tag}");
+            }
+        }
+    }
+
+    #[test]
+    fn caches_of_layers_of_other_platforms_are_kept_apart_from_each_other_and_from_every_lane() {
+        let lanes = |own: &str| Lanes::new(lane(own), None, vec![lane("main")]);
+        let on = |own: &str, platforms: &[&str]| {
+            let platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();
+            Tags::of(&lanes(own)).on(&platforms)
+        };
+        let table: [(&str, &[&str], &[&str]); 6] = [
+            ("main", &["linux/amd64"], &["cache"]),
+            ("pr-7", &["linux/amd64"], &["cache-pr-7", "cache"]),
+            ("main", &["linux/arm64"], &["cache_linux.arm64"]),
+            ("pr-7", &["linux/aarch64"], &["cache_linux.arm64-pr-7", "cache_linux.arm64"]),
+            ("main", &["linux/arm"], &["cache_linux.arm.v7"]),
+            ("main", &["linux/arm64", "linux/amd64"], &["cache_linux.amd64__linux.arm64"]),
+        ];
+        for (own, platforms, expected) in table {
+            let tags = on(own, platforms);
+            assert_eq!(tags.inline_caches(), expected);
+            let full: Vec<String> = expected.iter().map(|tag| format!("build{tag}")).collect();
+            assert_eq!(tags.registry_caches(), full);
+            let key = CacheKey::from(Digest::of(b"key"));
+            assert_eq!(tags.of_image(key), Tags::of(&lanes(own)).of_image(key), "the key has the platform");
+        }
+        let many: Vec<String> = (0..9).map(|number| format!("linux/arch{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let sets: [&[&str]; 7] = [
+            &["linux/amd64"],
+            &["linux/arm64"],
+            &["linux/amd64", "linux/arm64"],
+            &["windows(10.0.17763)/amd64"],
+            &["linux/a.b"],
+            &many,
+            &many[1..],
+        ];
+        let names = ["main", "_linux.arm64", "linux.arm64", "linux/arm64", "arm64-x", "x"];
+        let name: crate::registry::ImageRef = "app".parse().unwrap();
+        let mut seen = BTreeSet::new();
+        for (own, platforms) in names.iter().flat_map(|own| sets.iter().map(move |set| (own, set))) {
+            for tag in [on(own, platforms).inline_caches(), on(own, platforms).registry_caches()] {
+                assert!(name.with_tag(&tag[0]).is_some(), "{}", tag[0]);
+                assert!(seen.insert(tag[0].clone()), "{} is taken", tag[0]);
             }
         }
     }

@@ -110,7 +110,7 @@ impl Job<'_> {
         if keys.is_some() && !self.is_of_key {
             return Ok(());
         }
-        let tags = self.registry_tags();
+        let tags = self.registry_tags(keys).await;
         let named = |tags: Vec<String>| tags.first().and_then(|tag| place.with_tag(tag));
         let Some(inline) = named(tags.inline_caches()) else { return Ok(()) };
         let full = if self.writes_registry_caches().await? { named(tags.registry_caches()) } else { None };

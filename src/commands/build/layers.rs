@@ -159,7 +159,7 @@ impl Job<'_> {
             return Ok(());
         }
         let clock = Instant::now();
-        let tags = self.registry_tags();
+        let tags = self.registry_tags(keys).await;
         let full = tags.registry_caches().into_iter();
         let full = full.map(|tag| Some(tag).filter(|_| self.reads_registry_caches()));
         let wanted: Vec<_> = full.zip(tags.inline_caches()).collect();

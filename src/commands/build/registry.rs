@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::bases::Lookup;
+use super::keys::build_platform;
 use super::run::interruptible;
 use super::whole::{Elsewhere, Hit};
 use super::{BuildKeys, Job};
@@ -13,6 +15,7 @@ use crate::commands::error::CommandError;
 use crate::commands::moving::watched;
 use crate::engine::ImageStore;
 use crate::output::summary;
+use crate::platform::{self, Platform};
 use crate::registry::{ImageRef, RegistryError, within};
 use crate::settings::OutputKind;
 use crate::store::Meter;
@@ -39,9 +42,23 @@ impl Job<'_> {
         (!is_asked).then_some("nothing is pushed, and no --cache-repo is given")
     }
 
-    /// The tags that larder keeps in registries for this job.
-    pub(super) fn registry_tags(&self) -> Tags {
-        Tags::of(&self.settings.lanes.lanes)
+    /// Returns the tags that larder keeps in registries for this job and its platforms: those of the keys, or of the flags or
+    /// the builder if the keys are unknown.
+    pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
+        let lookup = Lookup {
+            engine: self.engine.as_ref(),
+            registries: self.registries,
+            pull: self.build.source.pull,
+        };
+        let builder = build_platform(&self.settings.endpoint, &lookup).await;
+        let builder = builder.unwrap_or_else(|_| platform::own());
+        let default: Option<Platform> = builder.parse().ok();
+        let mut names = keys.map_or(&*self.build.source.platforms, |keys| &*keys.platforms);
+        if names.is_empty() {
+            names = std::slice::from_ref(&builder);
+        }
+        let parsed = names.iter().filter_map(|name| Platform::parse(name, default.as_ref()).ok());
+        Tags::of(&self.settings.lanes.lanes).on(&parsed.collect())
     }
 
     /// The repositories that the image is pushed to with its names there, or the one that is asked anyway.
@@ -87,7 +104,7 @@ impl Job<'_> {
     pub(super) async fn registry_tier(&mut self, keys: &BuildKeys) -> Result<RegistryTier, CommandError> {
         let vouched_by = if self.settings.store.terms.trust.is_strict() { Some(self.store()?) } else { None };
         Ok(RegistryTier {
-            tags: self.registry_tags(),
+            tags: self.registry_tags(Some(keys)).await,
             key: keys.keys.image,
             platforms: keys.platforms.clone(),
             // A buildkitd knows what it pushes by its manifest.

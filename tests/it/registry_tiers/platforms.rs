@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::Agent;
 use super::front::Front;
+use super::{Agent, tags};
 use crate::engines::{Engine, engines};
 use crate::registries::Registry;
 use crate::support::TestContext;
@@ -77,4 +77,39 @@ fn an_image_for_several_platforms_is_built_where_it_is_wanted_in_the_engine() {
     assert_eq!(built.record["outcome"], "built", "{}", built.run.stderr);
     assert_eq!(built.tier("registry").1, "no engine pulls all of an image for several platforms");
     assert_eq!(architectures(&registry.manifest("app", "1")), ["amd64", "arm64"]);
+}
+
+#[test]
+fn builds_for_several_architectures_keep_their_layers_apart_in_one_repository() {
+    for engine in engines() {
+        let registry = Registry::open();
+        let agent = Agent::new(&engine);
+        let mark = agent.context.tag("mark");
+        agent.context.write("app", mark).write("Dockerfile", "FROM scratch\nCOPY app /app\n");
+        let build = |agent: &Agent, architecture: &str| {
+            let (platform, name) =
+                (format!("linux/{architecture}"), format!("{}/app:{architecture}", registry.host));
+            let built = agent.build(&["--push", "--platform", &platform, "-t", &name, "--provenance=false"]);
+            assert!(built.record["kept_layers"].is_object(), "{}: {}", engine.name, built.run.stderr);
+            built
+        };
+        build(&agent, "amd64");
+        build(&agent, "arm64");
+        let caches: Vec<String> =
+            tags(&registry, "app").into_iter().filter(|tag| tag.contains("cache")).collect();
+        let expected = ["buildcache", "buildcache_linux.arm64", "cache", "cache_linux.arm64"];
+        assert_eq!(caches, if engine.is_containerd() { &expected[..] } else { &expected[2..] });
+        for (tag, architecture) in [("cache", "amd64"), ("cache_linux.arm64", "arm64")] {
+            let config: Value = serde_json::from_str(&registry.config("app", tag)).unwrap();
+            assert_eq!(config["architecture"], architecture, "{}: {tag}", engine.name);
+        }
+        // Each is taken by the builds for its platform alone.
+        let name = format!("{}/app:again", registry.host);
+        for (platform, tag) in [("linux/amd64", "cache"), ("linux/arm64/v8", "cache_linux.arm64")] {
+            let arguments = ["--push", "--platform", platform, "-t", &name, "--key-extra", "a=1"];
+            let (_, reason) = agent.build(&arguments).tier("layers");
+            let taken = reason.rsplit_once(&format!("{}/app:", registry.host)).unwrap().1;
+            assert_eq!(taken.trim_start_matches("build"), tag, "{}: {reason}", engine.name);
+        }
+    }
 }
