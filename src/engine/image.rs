@@ -169,6 +169,18 @@ impl Engine {
         removed.map(drop).map_err(|error| EngineError::new("to removing an image", error))
     }
 
+    /// Removes a name of an image, and the image with its last name; a name that does not exist is no error.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the engine refuses, as it does while a container has the image.
+    pub async fn remove_name(&self, name: &ImageRef) -> Result<(), EngineError> {
+        match self.docker.remove_image(&name.familiar(), None::<RemoveImageOptions>, None).await {
+            Err(error) if !is_not_found(&error) => Err(EngineError::new("to removing a name", error)),
+            _ => Ok(()),
+        }
+    }
+
     /// The digest that `name` has in its registry, asked through the engine; `None` when it is unknown there.
     ///
     /// # Errors

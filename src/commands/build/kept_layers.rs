@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::borrowed_name::BorrowedName;
 use super::exports::Exports;
 use super::layers::MARK;
 use super::request::{self, Conditions};
@@ -126,14 +127,19 @@ impl Job<'_> {
             }
             _ => None,
         };
+        // Until the name is given back: builds of several images at once may have one repository, and the next one would take
+        // what has the name for the user's.
+        let (mut alone, mut borrowed) = (None, None);
         let keeping = async {
-            // Builds of several images at once may have one repository, and the engine names what is pushed.
-            let _alone = KEEPING.lock().await;
+            alone = Some(KEEPING.lock().await);
             if self.are_layers_kept(&inline, full.as_ref(), &place).await? {
                 return Ok(false);
             }
             if let Some(full) = &full {
                 self.export_cache(full, keys).await?;
+            }
+            if let Some(engine) = &self.engine {
+                borrowed.insert(BorrowedName::new(engine, &inline)).borrow().await?;
             }
             let mut pause = PAUSE;
             while let Err(error) = self.push_inline_cache(&inline, mark.clone(), keys).await {
@@ -145,7 +151,14 @@ impl Job<'_> {
             }
             Ok(true)
         };
-        let kept = interruptible(tokio::time::timeout(deadline, Box::pin(keeping))).await?;
+        let kept = interruptible(tokio::time::timeout(deadline, Box::pin(keeping))).await;
+        if let Some(borrowed) = borrowed
+            && let Err(error) = borrowed.give_back().await
+        {
+            self.cache_fault(&error)?;
+        }
+        drop(alone);
+        let kept = kept?;
         match kept.unwrap_or(Err(KeepLayersError::Late(deadline))) {
             Ok(false) => Ok(()),
             Ok(true) => {
@@ -245,13 +258,13 @@ impl Job<'_> {
         }
         let exporters = vec![Exporter { kind: kind.to_owned(), attributes }];
         let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
+        // Also without a mark: the label tells the image from the user's while it has its name in the engine.
+        let mark = Some(mark.unwrap_or_default());
         self.solve_again(keys, inline, Vec::new(), Exports { exporters, ..Exports::none() }, mark).await?;
-        let Some(engine) = &self.engine else { return Ok(()) };
-        let pushed = self.registries.push(engine, name, &Meter::default()).await;
-        // A local image of that name would stand before the registry's in later builds.
-        let removed = engine.remove_image(&name.familiar()).await;
-        pushed?;
-        Ok(removed?)
+        if let Some(engine) = &self.engine {
+            self.registries.push(engine, name, &Meter::default()).await?;
+        }
+        Ok(())
     }
 
     /// Repeats the build, whose steps the builder now has, with another export.

@@ -3,6 +3,7 @@
 mod archiving;
 mod auto_mounts;
 mod bases;
+mod borrowed_name;
 mod closing;
 mod confidential;
 mod explain;

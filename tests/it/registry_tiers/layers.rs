@@ -1,12 +1,21 @@
 //! Layers that a registry has. That engines which were wiped take them is shown by `scripts/check-registry.sh`.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
 use serde_json::Value;
 
+use super::front::{Fault, Front};
 use super::{Agent, tags};
 use crate::engines::{any_engine, engines, special, upgraded_engines};
 use crate::proxy::Proxy;
 use crate::registries::Registry;
+use crate::running::Running;
 use crate::support::BUSYBOX;
+use crate::waiting::await_true;
+
+/// How long a build may take to end, or to come as far as a push.
+const LIMIT: Duration = Duration::from_mins(1);
 
 #[test]
 fn another_engine_takes_the_layers_that_the_first_has_made() {
@@ -84,6 +93,63 @@ fn the_context_of_a_build_is_the_one_that_its_layers_are_left_from() {
         let keys = proxy.shared_keys();
         assert!(keys.len() > 1, "{}: {keys:?}", engine.name);
         assert!(keys.iter().all(|key| *key == keys[0]), "{}: sent again: {keys:?}", engine.name);
+    }
+}
+
+#[test]
+fn the_users_own_image_keeps_the_name_that_layers_are_pushed_by_however_the_push_ends() {
+    for engine in engines() {
+        let registry = Registry::open();
+        let front = Front::before(&registry.host);
+        let agent = Agent::new(&engine);
+        let (own, pushed) = (format!("{}/app:cache", front.host), format!("{}/app:1", front.host));
+        // It has no other name, so that nothing else keeps it.
+        agent.build(&["--tiers", "engine", "-t", &own]);
+        let id = engine.inspect(&own)["Id"].clone();
+        assert!(id.is_string(), "{}", engine.name);
+        let cache = agent.path("cache");
+        let mut builds = 0;
+        let mut start = |more: &[&str]| {
+            builds += 1;
+            agent.context.write("requirements.txt", format!("{own} {builds}\n"));
+            let arguments = ["build", "--cache-dir", &cache, "--push", "-t", &pushed];
+            front.begun();
+            Running::start(&mut agent.context.command(&[&arguments[..], more, &["."]].concat()))
+        };
+        let is_pushing = || front.begun().iter().any(|call| call.starts_with("PUT /v2/app/manifests/cache"));
+
+        let denied = Fault::Answer("403 Forbidden", r#"{"errors":[{"code":"DENIED","message":"denied"}]}"#);
+        for (fault, more, said) in [
+            (denied, &[][..], "not kept in the registry"),
+            (Fault::Stall, &["--archive-timeout", "4s"], "that took longer than 4s"),
+        ] {
+            front.fail("PUT", "/manifests/cache", fault, usize::MAX);
+            let run = start(more).end(LIMIT).success();
+            assert!(run.stderr.contains(said), "{}: {}", engine.name, run.stderr);
+            assert_eq!(engine.inspect(&own)["Id"], id, "{}: {said}: {}", engine.name, run.stderr);
+            front.heal();
+        }
+        front.fail("PUT", "/manifests/cache", Fault::Stall, usize::MAX);
+        let running = start(&[]);
+        await_true(LIMIT, "the layers are pushed", is_pushing);
+        running.signal(Signal::INT);
+        running.end(LIMIT).failure(130, "interrupted");
+        assert_eq!(engine.inspect(&own)["Id"], id, "{}: interrupted", engine.name);
+        let running = start(&[]);
+        await_true(LIMIT, "the layers are pushed", is_pushing);
+        running.signal(Signal::KILL);
+        running.end(LIMIT);
+        front.heal();
+
+        let run = start(&[]).end(LIMIT).success();
+        assert!(run.stderr.contains("the layers are kept as"), "{}: {}", engine.name, run.stderr);
+        assert_eq!(engine.inspect(&own)["Id"], id, "{}: what was killed is made good", engine.name);
+        assert!(registry.config("app", "cache").contains("larder.layers"), "{}", engine.name);
+        let names =
+            engine.docker().args(["images", "--format", "{{.Repository}}:{{.Tag}}"]).output().unwrap();
+        let aside = format!("{}/app:larder-aside", front.host);
+        assert!(!String::from_utf8_lossy(&names.stdout).contains(&aside), "{}", engine.name);
+        drop(engine.docker().args(["rmi", &own, &pushed]).output().unwrap());
     }
 }
 
