@@ -1,17 +1,19 @@
 //! `larder base build`, and `larder build --base`: an image with the dependencies, built once for all that stand on it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::build::{Purpose, docker_engine, image};
+use super::build::{BuildKeys, KeyedNames, Purpose, docker_engine, image};
 use super::error::{CommandError, ErrorKind, chain};
 use super::key::{Keyed, keyed};
 use super::registries::Registries;
 use super::{print_json, print_text};
+use crate::buildkit::session::new_id;
 use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, Format, ProgressArg};
 use crate::digest::Digest;
 use crate::engine::Image;
@@ -85,9 +87,13 @@ pub(super) async fn ensure(
     printer: Printer,
 ) -> Result<(BaseRecord, Option<CommandError>), CommandError> {
     let clock = Instant::now();
-    let Keyed { build, keys, .. } = keyed(args, settings, environment, printer).await?;
+    let Keyed { build, keys, reached, .. } = keyed(args, settings, environment, printer).await?;
     let files = if requirements.is_empty() { None } else { named_files(requirements, &build, printer)? };
-    let key = keys.keys.base(files, &settings.seal).map_err(|error| CommandError::config(&error))?;
+    let inputs = files.as_ref().map(|files| files.iter().map(NamedFile::input).collect());
+    let key = keys.keys.base(inputs, &settings.seal).map_err(|error| CommandError::config(&error))?;
+    let platform = keys.platforms[0].clone();
+    let files = files.into_iter().flatten().map(|file| (file.place, file.digest)).collect();
+    let inputs = BaseInputs { keys, files, has_images: reached.engine.is_some() };
     let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
     let done = |reference, outcome| (record(reference, outcome), None);
     let tags = Tags::of(&settings.lanes.lanes).of_base(key);
@@ -109,11 +115,13 @@ pub(super) async fn ensure(
             return Ok(done(name.familiar(), BaseOutcome::Found));
         }
         let name = tagged(&local, &tags[0])?;
-        build_as(&name, false, args, (settings, environment), printer).await?;
+        let name =
+            build_as((&name, &unkeyed(&local)?), false, args, inputs, (settings, environment), printer)
+                .await?;
         return Ok(done(name.familiar(), BaseOutcome::Built));
     };
     if takes_found {
-        match found(&repository, &tags, &keys.platforms[0], settings).await {
+        match found(&repository, &tags, &platform, settings).await {
             Ok(Some(name)) => {
                 printer.note(&format!("the base image is in its registry: {}\n", name.familiar()));
                 return Ok(done(name.familiar(), BaseOutcome::Found));
@@ -125,19 +133,25 @@ pub(super) async fn ensure(
             }
         }
     }
-    let name = tagged(&repository, &tags[0])?;
+    let (name, unkeyed) = (tagged(&repository, &tags[0])?, unkeyed(&repository)?);
     let is_pushed = !settings.store.terms.read_only;
-    if let Err(error) = build_as(&name, is_pushed, args, (settings, environment), printer).await {
-        if build.strict || error.kind != ErrorKind::Push || engine_image(&name, settings).await?.is_none() {
+    let given = (settings, environment);
+    let name = match build_as((&name, &unkeyed), is_pushed, args, inputs, given, printer).await {
+        Ok(name) => name,
+        Err(error) if build.strict || error.kind != ErrorKind::Push => return Err(error),
+        Err(error) => {
+            for name in [unkeyed, name] {
+                if engine_image(&name, settings).await?.is_some() {
+                    return Ok((record(name.familiar(), BaseOutcome::Built), Some(error)));
+                }
+            }
             return Err(error);
         }
-        return Ok((record(name.familiar(), BaseOutcome::Built), Some(error)));
-    }
+    };
     // By its digest, so that whatever is pushed later is no part of what stands on it.
-    let pinned = if is_pushed {
-        found(&repository, &tags[..1], &keys.platforms[0], settings).await.ok().flatten()
-    } else {
-        None
+    let pinned = match name.tag().map(str::to_owned) {
+        Some(tag) if is_pushed => found(&repository, &[tag], &platform, settings).await.ok().flatten(),
+        _ => None,
     };
     Ok(done(pinned.unwrap_or(name).familiar(), BaseOutcome::Built))
 }
@@ -180,13 +194,22 @@ async fn engine_image(name: &ImageRef, settings: &Settings) -> Result<Option<Ima
     engine.image(&name.familiar()).await.map_err(|error| CommandError::build(chain(&error)))
 }
 
+/// What the key of a base image was computed from.
+struct BaseInputs {
+    keys: BuildKeys,
+    files: Vec<(PathBuf, Digest)>,
+    has_images: bool,
+}
+
+/// Builds the image as `name`, or as `unkeyed` if the inputs change meanwhile; returns which of them it is.
 async fn build_as(
-    name: &ImageRef,
+    (name, unkeyed): (&ImageRef, &ImageRef),
     push: bool,
     args: &BuildArgs,
+    BaseInputs { keys, files, has_images }: BaseInputs,
     (settings, environment): (&Settings, &Environment),
     printer: Printer,
-) -> Result<(), CommandError> {
+) -> Result<ImageRef, CommandError> {
     let progress = if args.quiet { Some(ProgressArg::Quiet) } else { args.progress };
     let mut args =
         BuildArgs { tag: vec![name.to_string()], push, load: !push, quiet: false, progress, ..args.clone() };
@@ -198,29 +221,53 @@ async fn build_as(
     let build = BuildSettings::resolve(&args, settings, environment)?;
     let mut printer = printer;
     printer.note(&format!("building the base image {}\n", name.familiar()));
-    Box::pin(image(&build, &Purpose::default(), settings, &mut printer)).await.map(drop)
+    let names = KeyedNames::new(&build, unkeyed.clone(), (keys, files), has_images);
+    let purpose = Purpose { keyed: Some(Arc::new(names)), ..Purpose::default() };
+    let given = Box::pin(image(&build, &purpose, settings, &mut printer)).await?.names;
+    Ok(given.into_iter().next().unwrap_or_else(|| name.clone()))
+}
+
+/// Returns a name that no other image has and that carries no key.
+fn unkeyed(repository: &ImageRef) -> Result<ImageRef, CommandError> {
+    let id = new_id().map_err(|error| CommandError::config(&error))?;
+    tagged(repository, &format!("unkeyed-{}", &id[..16]))
 }
 
 fn tagged(repository: &ImageRef, tag: &str) -> Result<ImageRef, CommandError> {
     repository.with_tag(tag).ok_or_else(|| CommandError::config_line(format!("{tag} cannot be a tag")))
 }
 
-/// The files that alone count, as inputs.
+/// A file that counts because it was named.
+struct NamedFile {
+    name: String,
+    place: PathBuf,
+    digest: Digest,
+}
+
+impl NamedFile {
+    fn input(&self) -> Input {
+        Input::with_digest(InputKind::File, &self.name, self.digest)
+    }
+}
+
+/// Reads the files that alone count.
 fn named_files(
     paths: &[String],
     build: &BuildSettings,
     printer: Printer,
-) -> Result<Option<Vec<Input>>, CommandError> {
+) -> Result<Option<Vec<NamedFile>>, CommandError> {
     let ContextSource::Directory(directory) = &build.source.context else {
         return Err(CommandError::config_line(
             "--requirements names files of a directory, and the context is none",
         ));
     };
-    let mut inputs = Vec::new();
+    let mut files = Vec::new();
     for path in paths {
         let file = Path::new(directory).join(path);
         match std::fs::read(&file) {
-            Ok(bytes) => inputs.push(Input::with_digest(InputKind::File, path, Digest::of(&bytes))),
+            Ok(bytes) => {
+                files.push(NamedFile { name: path.clone(), place: file, digest: Digest::of(&bytes) });
+            }
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
             {
@@ -237,7 +284,7 @@ fn named_files(
             }
         }
     }
-    Ok(Some(inputs))
+    Ok(Some(files))
 }
 
 /// The arguments of the base that `args` are to stand on: the same context and the same surroundings.

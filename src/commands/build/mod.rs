@@ -13,6 +13,7 @@ mod foreseen;
 mod import_watch;
 mod inputs;
 mod kept_layers;
+mod keyed_names;
 mod keys;
 mod layers;
 mod mounts;
@@ -34,6 +35,7 @@ mod whole;
 mod witness;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -67,6 +69,7 @@ pub(super) use bases::Base;
 pub(super) use explain::{Explanation, Identity, Past};
 pub(super) use foreseen::{Foreseen, ForeseenHit, foresee};
 pub(super) use inputs::Inputs;
+pub(super) use keyed_names::KeyedNames;
 pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
 pub(super) use reached::{Reached, docker_engine, engine};
 pub(super) use run::{Progress, show};
@@ -146,6 +149,8 @@ pub(super) struct Purpose {
     pub(super) run: Option<RunFlags>,
     /// The number of engines that it is to be run on, if there are several: then it is handed to them by its entry.
     pub(super) nodes: Option<NonZeroU32>,
+    /// Its names carry a key, and are given after the build.
+    pub(super) keyed: Option<Arc<KeyedNames>>,
 }
 
 /// What a build came to.
@@ -153,6 +158,8 @@ pub(super) struct Built {
     pub(super) record: BuildRecord,
     /// The entry that holds the image, where it was kept or looked for.
     pub(super) entry: Option<Entry>,
+    /// The names that it has.
+    pub(super) names: Vec<ImageRef>,
 }
 
 /// Builds, unless a cache has the image.
@@ -188,7 +195,7 @@ pub(super) async fn image(
     let result = Box::pin(job.run()).await;
     let closed = job.close(&result, millis(clock.elapsed()));
     result.and(closed)?;
-    Ok(Built { record: job.record, entry: job.entry })
+    Ok(Built { record: job.record, entry: job.entry, names: job.build.tags.clone() })
 }
 
 /// Returns `true` if a word reads like the name of an image.
@@ -333,12 +340,18 @@ impl Job<'_> {
             "image_key": self.record.image_key, "dependency_key": self.record.dependency_key, "reason": self.no_keys,
         }));
         self.create_repositories().await?;
+        self.check_names();
         if let (Some(hit), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
             return Box::pin(self.finish_hit(hit, keys)).await;
         }
         self.look_for_layers(keys.as_ref()).await?;
         let mounts = self.restore_mounts(keys.as_ref()).await?;
-        let built = self.build_it(keys.as_ref()).await;
+        let mut built = self.build_it(keys.as_ref()).await;
+        if built.is_ok()
+            && let Err(error) = self.give_names().await
+        {
+            built = Err(error);
+        }
         let keeping = match (&built, &keys) {
             (Ok(_), Some(keys)) => self.note_built(keys).await,
             _ => Ok(None),

@@ -26,8 +26,9 @@ impl Job<'_> {
         let store = self.image_store().await?;
         let abilities =
             Abilities { product: self.client.product(), store, exports_many: self.client.exports_many() };
+        let exported = self.exported();
         let plan = || {
-            exports::plan(self.build, &abilities)
+            exports::plan(exported, &abilities)
                 .map_err(|error| CommandError::config(&error).hint(error.hint()))
         };
         let exports = plan()?;

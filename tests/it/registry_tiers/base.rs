@@ -1,8 +1,11 @@
 //! Base images: built once, found by who comes later.
 
+use std::time::Duration;
+
 use super::{Agent, tags};
 use crate::engines::{Engine, any_engine, engines};
 use crate::registries::Registry;
+use crate::running::Running;
 use crate::support::{BUSYBOX, Run, json};
 
 /// A project whose dependencies are in an image of their own.
@@ -105,6 +108,50 @@ fn what_counts_of_the_context_can_be_named() {
         ["base", "build", "-f", "Dockerfile.base", "--repo", &repository, "--requirements", "none.txt"];
     let run = agent.context.larder(&missing).success();
     assert!(run.stderr.contains("warning: --requirements: cannot read ./none.txt"), "{}", run.stderr);
+}
+
+#[test]
+fn a_base_whose_files_change_while_it_is_built_does_not_get_its_keys_tag_and_is_used_all_the_same() {
+    for engine in engines() {
+        let registry = Registry::open();
+        let agent = project(&engine);
+        let (mark, repository) = (agent.context.tag("base"), format!("{}/base", registry.host));
+        let (cache, metadata, tag) =
+            (agent.path("cache"), agent.path("metadata.json"), agent.context.tag("app"));
+        let own = ["build", "--cache-dir", &cache, "--progress", "plain", "--metadata-file", &metadata];
+        let of_base = ["--base", "Dockerfile.base", "-t", &tag, "."];
+        // In its registry, and in the engine alone.
+        for repository in [Some(&repository), None] {
+            let (place, of_base_build) = match repository {
+                Some(repository) => (vec!["--base-repo", repository], vec!["--repo", repository]),
+                None => (Vec::new(), Vec::new()),
+            };
+            let dockerfile = format!(
+                "FROM {BUSYBOX}\nRUN sleep 2 && echo {mark} {}\nCOPY requirements.txt /\nRUN sleep 2\n",
+                repository.is_some()
+            );
+            agent.context.write("Dockerfile.base", dockerfile);
+            agent.context.write("requirements.txt", format!("{mark}\n"));
+            let running = Running::start(&mut agent.context.command(&[&own[..], &place, &of_base].concat()));
+            running.await_said("RUN sleep");
+            agent.context.write("requirements.txt", "edited\n");
+            let run = running.end(Duration::from_mins(1)).success();
+            assert!(run.stderr.contains("requirements.txt): it is named"), "{}: {}", engine.name, run.stderr);
+            let used = json(metadata.as_ref())["base"]["reference"].as_str().unwrap().to_owned();
+            assert!(used.contains(":unkeyed-"), "{}: {used}", engine.name);
+
+            agent.context.write("requirements.txt", format!("{mark}\n"));
+            let keyed = base(&agent, &of_base_build);
+            assert!(keyed.stderr.contains("building the base image"), "{}: {}", engine.name, keyed.stderr);
+            let name = keyed.stdout.trim();
+            let held = engine.read(name.split_once('@').map_or(name, |(name, _)| name), "/requirements.txt");
+            assert_eq!(held, format!("{mark}\n").into_bytes(), "{}: a wrong hit", engine.name);
+            drop(engine.docker().args(["rmi", &used, name]).output().unwrap());
+        }
+        let left = tags(&registry, "base");
+        let unkeyed: Vec<_> = left.iter().filter(|tag| tag.starts_with("unkeyed-")).collect();
+        assert_eq!(unkeyed.len(), 1, "{}: {left:?}", engine.name);
+    }
 }
 
 #[test]
