@@ -65,7 +65,7 @@ impl Scenario {
     pub(super) fn new(engine: &Engine) -> Self {
         let context = TestContext::new(engine);
         let mark = context.tag("mark");
-        context.write("requirements.txt", format!("{mark}\n")).write("app.py", "1\n").write(
+        context.write("requirements.txt", format!("{mark}\n")).write("app.py", format!("{mark} 1\n")).write(
             "Dockerfile",
             format!(
                 "FROM {BUSYBOX} AS wheels\nCOPY requirements.txt /\nRUN echo {mark} > /wheels\n\
