@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 
 use super::error::{may_pass, words};
 use super::{Challenge, Identity, ImageRef, Reach, RegistryError};
@@ -184,21 +184,25 @@ impl Connection {
         }
     }
 
-    /// Where a call goes, in this protocol unless it leads elsewhere.
+    /// Returns the address of a call, in this protocol unless it leads elsewhere.
     fn address(&self, scheme: &str, path: &str) -> String {
         let host = self.authority();
         match path.split_once("://") {
-            Some((_, rest)) if self.is_own(path) => format!("{scheme}://{rest}"),
+            // A registry behind a proxy that ends TLS may know no other protocol than its own.
+            Some((_, rest)) if authority_of(rest) == host => format!("{scheme}://{rest}"),
             Some(_) => path.to_owned(),
             None if path.starts_with('/') => format!("{scheme}://{host}{path}"),
             None => format!("{scheme}://{host}/v2/{}/{path}", self.name.path()),
         }
     }
 
-    /// Whether a call stays with the registry.
+    /// Returns `true` if a call stays with the registry.
     fn is_own(&self, path: &str) -> bool {
-        let elsewhere = path.split_once("://").map(|(_, rest)| rest.split(['/', '?']).next().unwrap_or(rest));
-        elsewhere.is_none_or(|host| host == self.authority())
+        let Some((_, rest)) = path.split_once("://") else { return true };
+        authority_of(rest) == self.authority()
+            || self.schemes.iter().any(|scheme| {
+                is_same_origin(path, &format!("{scheme}://{}", self.authority())).unwrap_or(false)
+            })
     }
 
     /// Answers the registry's challenge; whether there is anything new to try.
@@ -217,6 +221,19 @@ impl Connection {
     fn http(&self, source: reqwest::Error) -> RegistryError {
         RegistryError::Http { host: self.name.host().to_owned(), source: source.without_url() }
     }
+}
+
+/// Returns the host and port of an address without its protocol, as they are written.
+fn authority_of(address: &str) -> &str {
+    address.split(['/', '?']).next().unwrap_or(address)
+}
+
+/// Returns `true` if both addresses have the same protocol, host and port, written or not; `None` if one is malformed.
+fn is_same_origin(one: &str, other: &str) -> Option<bool> {
+    let (one, other) = (Url::parse(one).ok()?, Url::parse(other).ok()?);
+    // A name in an address is a login of its own.
+    let has_login = !one.username().is_empty() || one.password().is_some();
+    Some(!has_login && one.origin() == other.origin())
 }
 
 /// Limits that every client of a registry has.
@@ -257,6 +274,43 @@ mod tests {
         ] {
             let told = told_pause(&HeaderValue::from_static(text), now);
             assert_eq!(told, seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_the_registrys_by_protocol_host_and_port_written_or_not() {
+        const HTTP: &str = "http";
+        const HTTPS: &str = "https";
+        for (host, spoken, path, goes_to, is_own) in [
+            ("r.example", HTTPS, "https://r.example/u/1", "https://r.example/u/1", true),
+            ("r.example", HTTPS, "https://r.example:443/u/1", "https://r.example:443/u/1", true),
+            ("r.example", HTTPS, "https://R.example:443?u=1", "https://R.example:443?u=1", true),
+            ("r.example:443", HTTPS, "https://r.example/u/1", "https://r.example/u/1", true),
+            ("r.example:80", HTTP, "http://r.example/u/1", "http://r.example/u/1", true),
+            ("r.example:5000", HTTPS, "https://r.example:5000/u/1", "https://r.example:5000/u/1", true),
+            // Never without TLS where the registry has it.
+            ("r.example", HTTPS, "http://r.example/u/1", "https://r.example/u/1", true),
+            ("r.example", HTTPS, "http://r.example:80/u/1", "http://r.example:80/u/1", false),
+            ("r.example", HTTPS, "http://r.example:443/u/1", "http://r.example:443/u/1", false),
+            ("r.example", HTTPS, "https://r.example:444/u/1", "https://r.example:444/u/1", false),
+            ("r.example:5000", HTTPS, "https://r.example/u/1", "https://r.example/u/1", false),
+            ("r.example", HTTPS, "https://s3.example/u/1", "https://s3.example/u/1", false),
+            (
+                "r.example",
+                HTTPS,
+                "https://r.example:443@s3.example/",
+                "https://r.example:443@s3.example/",
+                false,
+            ),
+            ("r.example", HTTPS, "https://user@r.example:443/", "https://user@r.example:443/", false),
+            ("r.example", HTTPS, "/u/1", "https://r.example/u/1", true),
+            ("r.example", HTTPS, "manifests/latest", "https://r.example/v2/app/manifests/latest", true),
+        ] {
+            let name = format!("{host}/app").parse().unwrap();
+            let anonymous = Identity::Known(crate::registry::Credentials::default());
+            let connection = Connection::speaking(&name, vec![spoken], anonymous, &Reach::default()).unwrap();
+            assert_eq!(connection.address(spoken, path), goes_to, "{host} {path}");
+            assert_eq!(connection.is_own(path), is_own, "{host} {path}");
         }
     }
 
