@@ -1,8 +1,11 @@
 //! When a second build is an exact hit, when it is not, and what is recorded of it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::engines::{any_engine, engines};
+use crate::running::Running;
 use crate::support::{BUSYBOX, TestContext};
 
 fn project(context: &TestContext) {
@@ -93,33 +96,39 @@ fn a_forced_rebuild_and_no_cache_run_every_step() {
 }
 
 #[test]
-fn a_file_edited_during_the_build_does_not_put_the_image_under_the_old_key() {
-    let context = TestContext::new(&any_engine());
-    project(&context);
-    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN sleep 2\nCOPY app /app\nRUN sleep 2\n"));
-    let mut building = context.command(&["build", "--progress", "plain", "."]);
-    let child = building.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let path = context.project().join("app/main.py");
-    let editing = std::thread::spawn(move || {
-        let mut child = child;
-        let mut said = String::new();
-        let mut edited = false;
-        let stderr = std::io::BufReader::new(child.stderr.take().unwrap());
-        for line in std::io::BufRead::lines(stderr) {
-            let line = line.unwrap();
-            if !edited && line.contains("RUN sleep") {
-                std::fs::write(&path, "print('edited')\n").unwrap();
-                edited = true;
-            }
-            said.push_str(&line);
+fn an_input_edited_during_the_build_does_not_put_the_image_under_the_old_key() {
+    // Frontends know named contexts from Docker 23.0 on.
+    for (input, edited, since) in [
+        ("app/main.py", "print('edited')\n", 20),
+        (".dockerignore", "*.md\napp/test\n", 20),
+        ("Dockerfile.dockerignore", "app/test\n", 20),
+        ("named/.dockerignore", "*.md\n", 23),
+    ] {
+        let Some(engine) = engines().into_iter().find(|engine| engine.major() >= since) else { continue };
+        let context = TestContext::new(&engine);
+        project(&context);
+        let (copy, flags): (&str, &[&str]) = match since {
+            23 => ("COPY --from=named . /named", &["--build-context", "named=named"]),
+            _ => ("", &[]),
+        };
+        context
+            .write("Dockerfile", format!("FROM {BUSYBOX}\nRUN sleep 2\nCOPY app /app\n{copy}\nRUN sleep 2\n"))
+            .write(".dockerignore", "*.md\n")
+            .write("named/file", "named\n");
+        let building = [&["build", "--progress", "plain", "."], flags].concat();
+        let running = Running::start(&mut context.command(&building));
+        running.await_said("RUN sleep");
+        let before = std::fs::read(context.project().join(input)).ok();
+        context.write(input, edited);
+        let said = running.end(Duration::from_mins(1)).success().stderr;
+        let warned = said.lines().find(|line| line.contains("changed while the image was built"));
+        assert!(warned.is_some_and(|line| line.contains(input)), "{input}:\n{said}");
+        match before {
+            Some(before) => drop(context.write(input, before)),
+            None => std::fs::remove_file(context.project().join(input)).unwrap(),
         }
-        (child.wait().unwrap(), said)
-    });
-    let (status, said) = editing.join().unwrap();
-    assert!(status.success(), "{said}");
-    assert!(said.contains("changed while the image was built"), "{said}");
-    context.write("app/main.py", "print('hello')\n");
-    assert_eq!(outcome(&context.build(&["."])).0, "built");
+        assert_eq!(outcome(&context.build(&[flags, &["."]].concat())).0, "built", "{input}");
+    }
 }
 
 #[test]

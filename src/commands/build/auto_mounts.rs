@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::bases::Lookup;
 use super::inputs::{Context, Inputs, ignore_files};
 use super::keys::{build_platform, options, patterns};
+use super::witness::Witness;
 use crate::commands::error::CommandError;
 use crate::context::{Entry, EntryKind, Filter, walk_selected};
 use crate::dockerfile::{Dockerfile, Options, Resolution, with_flags};
@@ -134,7 +135,8 @@ fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<String, Ent
         Context::Archive(_) | Context::Remote(_) => return None,
         Context::Directory(directory) => directory,
     };
-    let exclude = patterns(ignore_files(directory, &inputs.dockerfile)).ok()?;
+    // What is built is told by the text; that the ignore files stay the same is seen to with the keys.
+    let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut Witness::default()).ok()?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
     let (entries, _) = walk_selected(directory, &filter, &resolution.context).ok()?;
     let files = entries.into_iter().filter(|entry| entry.kind != EntryKind::Directory);

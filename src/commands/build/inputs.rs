@@ -172,7 +172,11 @@ impl Inputs {
 /// The places of the ignore file of a directory, the one that comes first in front.
 pub(super) fn ignore_files(directory: &Path, dockerfile: &Dockerfile) -> Vec<PathBuf> {
     let beside = match dockerfile {
-        Dockerfile::Local { directory, name, .. } => Some(directory.join(format!("{name}.dockerignore"))),
+        Dockerfile::Local { directory, name, changed, .. } => {
+            // The engine reads the one beside the Dockerfile that it is sent.
+            let directory = changed.as_ref().map_or(directory.as_path(), |changed| changed.directory.path());
+            Some(directory.join(format!("{name}.dockerignore")))
+        }
         Dockerfile::InContext(_) => None,
     };
     beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]).collect()

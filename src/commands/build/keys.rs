@@ -118,7 +118,7 @@ pub(crate) async fn compute(
     let dockerfile = Dockerfile::parse(&text).map_err(NoKeys::Syntax)?;
     let mut reader = Files::new(notes);
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
-        reader.witness.file(directory.join(name), text.as_bytes());
+        reader.witness.file(directory.join(name), Some(text.as_bytes()));
     }
     let options = options(&settings.source, build_platform(endpoint, lookup).await?);
     let keying = Keying { settings, inputs, lookup, seal, text: &text, dockerfile: &dockerfile, archived };
@@ -319,16 +319,21 @@ fn visible_files(
     if seen.is_empty() {
         return Ok(Vec::new());
     }
-    let exclude = patterns(ignore_files(directory, &inputs.dockerfile))?;
+    let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut files.witness)?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
     let digests = files.digest(directory, filter, seen.clone())?;
     Ok(digests.into_iter().map(context_file).collect())
 }
 
-/// The patterns of the first of some ignore files that is there.
-pub(super) fn patterns(candidates: impl IntoIterator<Item = PathBuf>) -> Result<Vec<String>, ContextError> {
+/// Returns the patterns of the first of some ignore files that is there; `witness` remembers what was seen of them.
+pub(super) fn patterns(
+    candidates: impl IntoIterator<Item = PathBuf>,
+    witness: &mut Witness,
+) -> Result<Vec<String>, ContextError> {
     for path in candidates {
-        match std::fs::read(&path) {
+        let read = std::fs::read(&path);
+        witness.file(path.clone(), read.as_deref().ok());
+        match read {
             Ok(text) => return Ok(ignorefile::parse(&text)),
             // What it keeps out would count, and be sent.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -371,8 +376,9 @@ async fn named_contexts(
         let Some(paths) = seen.named.get(name) else { continue };
         let input = match context {
             NamedContext::Directory(directory) => {
+                let ignore_file = directory.join(ignorefile::FILE_NAME);
                 let filter = Filter {
-                    exclude: patterns([directory.join(ignorefile::FILE_NAME)])?,
+                    exclude: patterns([ignore_file], &mut files.witness)?,
                     withheld: inputs.withheld(directory),
                     ..Filter::default()
                 };
@@ -436,4 +442,28 @@ fn image_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
         options.insert(format!("output:{name}"), vec![value.clone()]);
     }
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignore_file_that_is_edited_removed_or_appears_is_named() {
+        let base = tempfile::tempdir().unwrap();
+        let candidates = ["Dockerfile.dockerignore", ".dockerignore"].map(|name| base.path().join(name));
+        let [beside, common] = &candidates;
+        let changed = |change: &dyn Fn()| {
+            std::fs::write(common, "*.log\n").unwrap();
+            let mut witness = Witness::default();
+            assert_eq!(patterns(candidates.clone(), &mut witness).unwrap(), ["*.log"]);
+            change();
+            witness.changed()
+        };
+        assert!(changed(&|| ()).is_empty());
+        let name = |path: &Path| [path.display().to_string()];
+        assert_eq!(changed(&|| std::fs::write(common, "*.txt\n").unwrap()), name(common));
+        assert_eq!(changed(&|| std::fs::remove_file(common).unwrap()), name(common));
+        assert_eq!(changed(&|| std::fs::write(beside, "").unwrap()), name(beside));
+    }
 }

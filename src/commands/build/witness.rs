@@ -3,7 +3,8 @@
 //! The engine reads the context on its own, after the key is known. A file
 //! that is edited in between would put the new image under the old key, and
 //! the next build of the old files would get it. So an image is noted only if
-//! no stamp (size, times, inode) of what was digested has moved meanwhile.
+//! no stamp (size, times, inode) of what was digested has moved meanwhile, and
+//! the Dockerfile and the ignore files have the same content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ use crate::dockerfile::ContextPaths;
 #[derive(Debug, Default)]
 pub(super) struct Witness {
     directories: Vec<Sight>,
-    files: Vec<(PathBuf, Digest)>,
+    /// By path, the digest of the content; `None` where there was no file that can be read.
+    files: BTreeMap<PathBuf, Option<Digest>>,
 }
 
 /// What was seen of a directory: by the name that it counts under, the stamp of each entry.
@@ -42,17 +44,15 @@ impl Witness {
         self.directories.push(Sight { directory: directory.to_owned(), filter, paths, stamps });
     }
 
-    /// Remembers a file by its content.
-    pub(super) fn file(&mut self, path: PathBuf, content: &[u8]) {
-        self.files.push((path, Digest::of(content)));
+    /// Remembers a file by its content, or that it is missing. What was seen of it first counts.
+    pub(super) fn file(&mut self, path: PathBuf, content: Option<&[u8]>) {
+        self.files.entry(path).or_insert_with(|| content.map(Digest::of));
     }
 
     /// Returns the names of what is not as it was.
     pub(super) fn changed(&self) -> Vec<String> {
-        let is_same = |path: &Path, digest: &Digest| {
-            std::fs::read(path).is_ok_and(|content| Digest::of(&content) == *digest)
-        };
-        let files = self.files.iter().filter(|(path, digest)| !is_same(path, digest));
+        let digest = |path: &Path| std::fs::read(path).ok().map(|content| Digest::of(&content));
+        let files = self.files.iter().filter(|(path, before)| digest(path) != **before);
         let mut changed: Vec<String> = files.map(|(path, _)| path.display().to_string()).collect();
         for sight in &self.directories {
             match sight.changed() {
