@@ -21,7 +21,7 @@ const DOMAIN: [(&str, &[&str]); 19] = [
     ("notes", &["context", "digest", "key", "store"]),
     ("ledger", &["digest", "key"]),
     ("engine", &["endpoint", "registry"]),
-    ("buildkit", &["context", "digest", "endpoint", "registry"]),
+    ("buildkit", &["context", "digest", "endpoint", "platform", "registry"]),
     ("courier", &[]),
     (
         "mounts",

@@ -20,6 +20,7 @@ use tonic::transport::{Channel, Uri};
 use super::error::ConnectError;
 use super::http1::{self, Ping, PingError, UpgradeError};
 use crate::endpoint::{DialError, Endpoint, Protocol, Stream, TlsError};
+use crate::platform::Platform;
 
 /// From this Docker API on, gRPC is served at once and the upgrades are deprecated (Docker 29.2).
 const DIRECT_SINCE: ApiVersion = ApiVersion { major: 1, minor: 53 };
@@ -107,6 +108,18 @@ pub struct Worker {
     pub os: String,
     /// Their architecture, e.g. `amd64`.
     pub architecture: String,
+    /// The variant of that, e.g. `v7`; mostly empty.
+    pub variant: String,
+}
+
+impl Worker {
+    /// Returns the platform that is built for when none is asked for.
+    pub fn platform(&self) -> String {
+        let Self { os, architecture, variant, .. } = self;
+        let text = format!("{os}/{architecture}/{variant}");
+        let text = text.trim_end_matches('/');
+        text.parse().map_or_else(|_| text.to_owned(), |platform: Platform| platform.to_string())
+    }
 }
 
 impl Client {
@@ -250,7 +263,12 @@ impl Client {
         let worker = workers.into_iter().find_map(|worker| {
             // The first platform of the first worker is what counts.
             let platform = worker.platforms.into_iter().next()?;
-            Some(Worker { id: worker.id, os: platform.os, architecture: platform.architecture })
+            Some(Worker {
+                id: worker.id,
+                os: platform.os,
+                architecture: platform.architecture,
+                variant: platform.variant,
+            })
         });
         worker.ok_or_else(|| broken("it has no worker".into()))
     }
@@ -357,6 +375,24 @@ fn is_since(record: &UsageRecord, moment: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workers_platform_has_its_usual_spelling() {
+        for (architecture, variant, platform) in [
+            ("amd64", "", "linux/amd64"),
+            ("arm64", "v8", "linux/arm64"),
+            ("arm", "v6", "linux/arm/v6"),
+            ("arm", "", "linux/arm/v7"),
+        ] {
+            let worker = Worker {
+                id: "moby".to_owned(),
+                os: "linux".to_owned(),
+                architecture: architecture.to_owned(),
+                variant: variant.to_owned(),
+            };
+            assert_eq!(worker.platform(), platform);
+        }
+    }
 
     #[test]
     fn a_builder_is_known_to_have_been_there_by_what_it_made_or_used() {

@@ -105,7 +105,7 @@ pub(super) async fn keyed(
     let mut inputs = read_inputs(&build, settings)?;
     let reached = Reached::connect(&mut inputs, &build, settings, printer).await?;
     let (lookup, notes) = (reached.lookup(&build), settings.notes());
-    let keys = compute_keys(&build, &inputs, &lookup, &settings.endpoint, &notes, &settings.seal)
+    let keys = compute_keys(&build, &inputs, &lookup, &reached.client, &notes, &settings.seal)
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;
     if !keys.unpinned.is_empty() {

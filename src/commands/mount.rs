@@ -5,7 +5,7 @@ use super::carry::Carrier;
 use super::error::{CommandError, chain};
 use super::print_json;
 use super::store::warn_of_unknown_branch;
-use crate::buildkit::{ApiVersion, Client, ConnectError, EngineProduct, Worker};
+use crate::buildkit::{ApiVersion, Client, ConnectError, EngineProduct};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
 use crate::dockerfile::{Dockerfile, SyntaxError};
 use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
@@ -92,9 +92,8 @@ pub(super) async fn reached(
     if mounts == on("linux/arm64")? {
         return Ok(mounts);
     }
-    let Worker { os, architecture, .. } =
-        client.worker().await.map_err(|error| Unreached::Builder(Box::new(error)))?;
-    on(&format!("{os}/{architecture}"))
+    let worker = client.worker().await.map_err(|error| Unreached::Builder(Box::new(error)))?;
+    on(&worker.platform())
 }
 
 /// The same on a builder of `platform`.

@@ -13,7 +13,9 @@ use std::convert::Infallible;
 use std::io::{self, Cursor};
 use std::sync::{Arc, Mutex};
 
-use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage;
+use bollard_buildkit_proto::moby::buildkit::v1::types::WorkerRecord;
+use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, ListWorkersResponse};
+use bollard_buildkit_proto::pb::Platform;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -37,6 +39,7 @@ type ToEngine = hyper::client::conn::http2::SendRequest<Incoming>;
 /// How an HTTP/2 connection starts.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SESSION: &str = "/moby.buildkit.v1.Control/Session";
+const WORKERS: &str = "/moby.buildkit.v1.Control/ListWorkers";
 /// Offered to both sides, in bytes.
 const WINDOW: u32 = 4 << 20;
 
@@ -59,16 +62,28 @@ pub(crate) struct DirectServer {
 struct State {
     product: Product,
     engine: String,
+    /// The architecture that it claims to have.
+    architecture: Option<&'static str>,
     seen: Mutex<Vec<String>>,
 }
 
 impl DirectServer {
     /// A server that plays `product` on a Unix socket, with the engine at `engine` behind it.
     pub(crate) fn start(product: Product, engine: &str) -> Self {
+        Self::start_as(product, engine, None)
+    }
+
+    /// The same, with a builder of another architecture.
+    pub(crate) fn with_architecture(product: Product, engine: &str, architecture: &'static str) -> Self {
+        Self::start_as(product, engine, Some(architecture))
+    }
+
+    fn start_as(product: Product, engine: &str, architecture: Option<&'static str>) -> Self {
         let directory = TempDir::with_prefix("larder-direct-").expect("a directory");
         let path = directory.path().join("engine.sock");
         let runtime = Runtime::new().expect("a runtime");
-        let state = Arc::new(State { product, engine: engine.to_owned(), seen: Mutex::default() });
+        let state =
+            Arc::new(State { product, engine: engine.to_owned(), architecture, seen: Mutex::default() });
         let listener = {
             let _inside = runtime.enter();
             UnixListener::bind(&path).expect("a socket")
@@ -167,8 +182,22 @@ async fn answer_grpc(
     if path == SESSION {
         return bridge(&state, request).await;
     }
+    if let (WORKERS, Some(architecture)) = (path.as_str(), state.architecture) {
+        return workers(architecture);
+    }
     *request.uri_mut() = Uri::try_from(format!("http://engine{path}"))?;
     Ok(engine.send_request(request).await?.map(|body| body.map_err(Fault::from).boxed_unsync()))
+}
+
+/// Answers `Control.ListWorkers` with one worker.
+fn workers(architecture: &str) -> Result<Response<Body>, Fault> {
+    let platform =
+        Platform { os: "linux".to_owned(), architecture: architecture.to_owned(), ..Platform::default() };
+    let worker = WorkerRecord { platforms: vec![platform], ..WorkerRecord::default() };
+    let frame = grpc_frame(&ListWorkersResponse { record: vec![worker] });
+    let frames = [Ok(Frame::data(frame)), Ok(Frame::trailers(success()))];
+    let body = StreamBody::new(tokio_stream::iter(frames)).boxed_unsync();
+    Ok(Response::builder().header(header::CONTENT_TYPE, "application/grpc").body(body)?)
 }
 
 /// Carries a `Control.Session` over the engine's own upgrade.
@@ -198,15 +227,15 @@ async fn bridge(state: &State, request: Request<Incoming>) -> Result<Response<Bo
     tokio::spawn(async move {
         let mut buffer = vec![0; 32 << 10];
         while let Ok(read @ 1..) = from_engine.read(&mut buffer).await {
-            if outgoing.send(Ok(Frame::data(grpc_frame(&buffer[..read])))).await.is_err() {
+            if outgoing
+                .send(Ok(Frame::data(grpc_frame(&BytesMessage { data: buffer[..read].to_vec() }))))
+                .await
+                .is_err()
+            {
                 return;
             }
         }
-        let trailers = HeaderMap::from_iter([(
-            http::HeaderName::from_static("grpc-status"),
-            HeaderValue::from_static("0"),
-        )]);
-        drop(outgoing.send(Ok(Frame::trailers(trailers))).await);
+        drop(outgoing.send(Ok(Frame::trailers(success()))).await);
     });
     let body = StreamBody::new(ReceiverStream::new(frames)).boxed_unsync();
     Ok(Response::builder().header(header::CONTENT_TYPE, "application/grpc").body(body)?)
@@ -222,8 +251,11 @@ fn next_message(buffer: &mut BytesMut) -> Option<BytesMessage> {
     Some(BytesMessage::decode(buffer.split_to(length)).expect("a BytesMessage"))
 }
 
-fn grpc_frame(data: &[u8]) -> Bytes {
-    let message = BytesMessage { data: data.to_vec() };
+fn success() -> HeaderMap {
+    HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))])
+}
+
+fn grpc_frame(message: &impl Message) -> Bytes {
     let mut frame = BytesMut::new();
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.encoded_len()).expect("a small message"));

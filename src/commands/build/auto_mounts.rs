@@ -6,10 +6,10 @@ use super::bases::Lookup;
 use super::inputs::{Context, Inputs, ignore_files};
 use super::keys::{build_platform, options, patterns};
 use super::witness::Witness;
+use crate::buildkit::Client;
 use crate::commands::error::CommandError;
 use crate::context::{Entry, EntryKind, Filter, walk_selected};
 use crate::dockerfile::{Dockerfile, Options, Resolution, with_flags};
-use crate::endpoint::Endpoint;
 use crate::key::reads_docker_syntax;
 use crate::mounts::{AutoMounts, Surroundings, auto_mounts, has_candidates};
 use crate::output::Printer;
@@ -28,7 +28,7 @@ pub(crate) async fn add(
     inputs: &mut Inputs,
     build: &BuildSettings,
     lookup: &Lookup<'_>,
-    endpoint: &Endpoint,
+    client: &Client,
     printer: Printer,
 ) -> Result<(), CommandError> {
     if !build.mounts.auto {
@@ -51,7 +51,7 @@ pub(crate) async fn add(
         printer.warn(&format!("--auto-mounts: {reason}; none is added"));
         return Ok(());
     }
-    let own = build_platform(endpoint, lookup).await.unwrap_or_else(|_| platform::own());
+    let own = build_platform(client).await.unwrap_or_else(|_| platform::own());
     let mut platforms: BTreeSet<Option<&String>> = source.platforms.iter().map(Some).collect();
     if platforms.is_empty() {
         platforms.insert(None);

@@ -9,16 +9,14 @@ use super::bases::{Base, Lookup};
 use super::files::Files;
 use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs, ignore_files};
 use super::witness::Witness;
+use crate::buildkit::{Client, ConnectError, Worker};
 use crate::context::{self, ContextError, FileKind, Filter, archive, ignorefile};
 use crate::digest::Digest;
 use crate::dockerfile::{ContextPaths, Dockerfile, Options, Resolution, ResolveError, SyntaxError};
-use crate::endpoint::Endpoint;
-use crate::engine::EngineError;
 use crate::key::{
     BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput, Seal, reads_docker_syntax,
 };
 use crate::notes::{Notes, NotesError};
-use crate::platform;
 use crate::settings::{BuildSettings, NamedContext, SourceSettings};
 
 /// The keys of a build and what is worth saying about them.
@@ -83,7 +81,7 @@ pub(crate) enum NoKeys {
     #[error("the build context cannot be read")]
     Context(#[from] ContextError),
     #[error("the engine's platform is unknown")]
-    Platform(#[source] EngineError),
+    Platform(#[source] Box<ConnectError>),
     #[error("two inputs have one name")]
     Duplicate(#[from] crate::key::DuplicateInput),
 }
@@ -97,7 +95,7 @@ pub(crate) async fn compute(
     settings: &BuildSettings,
     inputs: &Inputs,
     lookup: &Lookup<'_>,
-    endpoint: &Endpoint,
+    client: &Client,
     notes: &Notes,
     seal: &Seal,
 ) -> Result<BuildKeys, NoKeys> {
@@ -120,7 +118,7 @@ pub(crate) async fn compute(
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
         reader.witness.file(directory.join(name), Some(text.as_bytes()));
     }
-    let options = options(&settings.source, build_platform(endpoint, lookup).await?);
+    let options = options(&settings.source, build_platform(client).await?);
     let keying = Keying { settings, inputs, lookup, seal, text: &text, dockerfile: &dockerfile, archived };
     let asked: BTreeSet<&String> = settings.source.platforms.iter().collect();
     // None means the engine's own.
@@ -268,14 +266,11 @@ pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Option
     }
 }
 
-/// The platform that the engine builds for by itself. A socket's engine runs on this very machine.
-pub(super) async fn build_platform(endpoint: &Endpoint, lookup: &Lookup<'_>) -> Result<String, NoKeys> {
-    match (endpoint, lookup.engine) {
-        (Endpoint::Tcp { .. } | Endpoint::Ssh { .. }, Some(engine)) => {
-            engine.platform().await.map_err(NoKeys::Platform)
-        }
-        _ => Ok(platform::own()),
-    }
+/// Returns the platform that the builder builds for by itself. A socket of this machine says nothing of it: it may be
+/// forwarded from another one. The client asks once.
+pub(super) async fn build_platform(client: &Client) -> Result<String, NoKeys> {
+    let worker = client.worker().await;
+    worker.map(Worker::platform).map_err(|error| NoKeys::Platform(Box::new(error)))
 }
 
 /// Pins the bases and the syntax frontend, and notes the triggers that become known.

@@ -388,8 +388,8 @@ impl Job<'_> {
             registries: self.registries,
             pull: self.build.source.pull,
         };
-        let Settings { endpoint, seal, .. } = self.settings;
-        match compute_keys(self.build, self.inputs, &lookup, endpoint, &self.notes, seal).await {
+        let seal = &self.settings.seal;
+        match compute_keys(self.build, self.inputs, &lookup, self.client, &self.notes, seal).await {
             Ok(keys) => {
                 self.record.image_key = Some(keys.keys.image);
                 self.record.dependency_key = Some(keys.keys.dependency);

@@ -30,7 +30,7 @@ impl Reached {
         let engine = engine(&client)?;
         let registries = Registries::new(settings, engine.as_ref());
         let reached = Self { client, engine, registries };
-        add_mounts(inputs, build, &reached.lookup(build), &settings.endpoint, printer).await?;
+        add_mounts(inputs, build, &reached.lookup(build), &reached.client, printer).await?;
         Ok(reached)
     }
 

@@ -203,3 +203,22 @@ fn an_engine_without_the_direct_transport_is_upgraded_and_never_spoken_to_direct
         assert!(!seen.iter().any(|line| line.starts_with("PRI ")), "{}: {seen:?}", engine.name);
     }
 }
+
+#[test]
+fn the_platform_is_the_builders_also_behind_a_socket_of_this_machine() {
+    let engine = any_engine();
+    for product in [Product::Docker, Product::Buildkitd] {
+        let server = DirectServer::with_architecture(product, &engine.host, "s390x");
+        let context = TestContext::new(&engine.at("forwarded", server.host()));
+        context
+            .write("Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY on-$TARGETARCH /\n")
+            .write("on-amd64", "")
+            .write("on-arm64", "")
+            .write("on-s390x", "");
+        let key = context.larder(&["key", "--explain", "."]).success().stdout;
+        assert!(key.contains("  on-s390x\n") && !key.contains("  on-a"), "{product:?}:\n{key}");
+        let asked = server.seen().into_iter().filter(|path| path.ends_with("ListWorkers")).count();
+        // A buildkitd is known by that answer, too.
+        assert_eq!(asked, if product == Product::Docker { 1 } else { 2 }, "{product:?}");
+    }
+}
