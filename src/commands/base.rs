@@ -12,7 +12,7 @@ use super::build::{BuildKeys, KeyedNames, Purpose, docker_engine, image};
 use super::error::{CommandError, ErrorKind, chain};
 use super::key::{Keyed, keyed};
 use super::registries::Registries;
-use super::{print_json, print_text};
+use super::{print_json, print_text, speak};
 use crate::buildkit::session::new_id;
 use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, Format, ProgressArg};
 use crate::digest::Digest;
@@ -21,7 +21,7 @@ use crate::key::{Input, InputKind};
 use crate::ledger::{BaseOutcome, BaseRecord, millis};
 use crate::output::Printer;
 use crate::registry::{ImageRef, RegistryError, within};
-use crate::settings::{BuildSettings, ContextSource, Environment, Settings, base_repository};
+use crate::settings::{BuildSettings, ContextSource, Environment, ProgressMode, Settings, base_repository};
 use crate::tiers::Tags;
 
 /// How long a registry may take to say whether it has a base.
@@ -47,6 +47,8 @@ pub(super) async fn run(
     refuse_ends(build)?;
     let repository = base_repository(("repo", repo.as_deref()), settings, environment)?;
     let is_kept = repository.is_some() && !settings.store.terms.read_only;
+    let mut printer = printer;
+    speak(&mut printer, ProgressMode::resolve(build, settings, environment)?);
     let (base, failed) = ensure(build, repository, requirements, (settings, environment), printer).await?;
     if let Some(error) = failed {
         return Err(error);

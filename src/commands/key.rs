@@ -126,7 +126,7 @@ fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {
         _ => return CommandError::config(error).hint("a build of this can work, but is never an exact hit"),
     };
     if let (Some(mistake), Some((name, text))) = (mistake, dockerfile) {
-        printer.note(&format!("{}\n", mistake.caret(name, text)));
+        printer.message(&format!("{}\n", mistake.caret(name, text)));
     }
     CommandError::config(error)
 }

@@ -112,7 +112,8 @@ fn speak(printer: &mut Printer, progress: ProgressMode) {
     match progress {
         ProgressMode::Json => printer.speak_json(),
         ProgressMode::Plain => printer.speak_plain(),
-        ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Quiet => {}
+        ProgressMode::Quiet => printer.speak_quiet(),
+        ProgressMode::Auto | ProgressMode::Tty => {}
     }
 }
 

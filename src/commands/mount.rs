@@ -66,7 +66,7 @@ async fn targets(
         Unreached::Builder(error) => (*error).into(),
         Unreached::Dockerfile(cause, place) => {
             if let Some(mistake) = place {
-                printer.note(&format!("{}\n", mistake.caret(name, written)));
+                printer.message(&format!("{}\n", mistake.caret(name, written)));
             }
             CommandError::config_line(cause)
         }

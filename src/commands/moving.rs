@@ -13,7 +13,7 @@ use crate::store::Meter;
 /// How often progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Waits for `work`, of which `meter` tells; nothing is shown without a printer.
+/// Waits for `work`, whose progress `meter` has.
 ///
 /// # Errors
 ///
@@ -23,10 +23,10 @@ pub(super) async fn watched<T>(
     work: impl Future<Output = T>,
     meter: &Meter,
     settings: &Settings,
-    printer: Option<Printer>,
+    printer: Printer,
 ) -> Result<T, CommandError> {
     let live = io::stderr().is_terminal() && !settings.no_redraw;
-    let mut progress = printer.map(|printer| Transfer::new(what.to_owned(), printer, live));
+    let mut progress = Transfer::new(what.to_owned(), printer, live);
     let (mut interrupts, mut ticks) = (Interrupts::watch(), tokio::time::interval(TICK));
     tokio::pin!(work);
     let done = loop {
@@ -36,13 +36,9 @@ pub(super) async fn watched<T>(
                 meter.stop();
                 break Err(CommandError::interrupted("interrupted"));
             }
-            _ = ticks.tick() => if let Some(progress) = &mut progress {
-                progress.show(meter.amounts());
-            },
+            _ = ticks.tick() => progress.show(meter.amounts()),
         }
     };
-    if let Some(progress) = progress {
-        progress.finish();
-    }
+    progress.finish();
     done
 }

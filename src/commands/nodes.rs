@@ -23,8 +23,6 @@ pub(super) struct Node {
     pub(super) engine: Engine,
     /// Tells whose lines they are, where there are several.
     pub(super) printer: Printer,
-    /// Progress is not wanted.
-    is_quiet: bool,
 }
 
 /// The engines asked for.
@@ -59,15 +57,11 @@ impl Nodes {
     /// # Errors
     ///
     /// Fails when none can be reached.
-    pub(super) async fn connect(
-        settings: &Settings,
-        printer: Printer,
-        is_quiet: bool,
-    ) -> Result<Self, CommandError> {
+    pub(super) async fn connect(settings: &Settings, printer: Printer) -> Result<Self, CommandError> {
         let count = settings.endpoints.len();
         let connecting = settings.endpoints.iter().map(|endpoint| async move {
             let printer = if count > 1 { printer.for_part(&endpoint.to_string()) } else { printer };
-            (endpoint, printer, node(endpoint, printer, settings.engine_wait, is_quiet).await)
+            (endpoint, printer, node(endpoint, printer, settings.engine_wait).await)
         });
         let mut nodes = Self { up: Vec::new(), failed: Vec::new(), count };
         for (endpoint, printer, connected) in join_all(connecting).await {
@@ -143,18 +137,13 @@ impl Nodes {
     }
 }
 
-async fn node(
-    endpoint: &Endpoint,
-    printer: Printer,
-    wait: Option<Duration>,
-    is_quiet: bool,
-) -> Result<Node, CommandError> {
+async fn node(endpoint: &Endpoint, printer: Printer, wait: Option<Duration>) -> Result<Node, CommandError> {
     let client = connect(endpoint, wait, Some(printer)).await?;
     let engine = engine(&client)?.ok_or_else(|| {
         CommandError::config_line("buildkitd runs no images")
             .hint("name a Docker engine with --host or DOCKER_HOST")
     })?;
-    Ok(Node { endpoint: endpoint.clone(), engine, printer, is_quiet })
+    Ok(Node { endpoint: endpoint.clone(), engine, printer })
 }
 
 impl Node {
@@ -172,7 +161,7 @@ impl Node {
         let tier = ArchiveTier::new(store.clone(), self.engine.clone(), images, deadline);
         let handed = |image, tier| Handed { image, tier, elapsed: clock.elapsed() };
         if let Some(image) = tier.present(entry).await.map_err(|error| unloadable(&error))? {
-            self.note("  the image is in the engine already\n");
+            self.printer.note("  the image is in the engine already\n");
             store.touch(entry).err().into_iter().for_each(|fault| self.printer.warn(&chain(&fault)));
             if let Names::These(names) = names {
                 for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
@@ -191,21 +180,11 @@ impl Node {
             }
         };
         let loading = tier.load(entry, names, &meter);
-        let loaded = watched("loading the image", loading, &meter, settings, self.teller());
+        let loaded = watched("loading the image", loading, &meter, settings, self.printer);
         let loaded = loaded.await?.map_err(|error| unloadable(&error))?;
         loaded.faults.iter().for_each(|fault| self.printer.warn(&chain(fault)));
-        self.note(&format!("  {}\n", summary::loaded(loaded.bytes, clock.elapsed())));
+        self.printer.note(&format!("  {}\n", summary::loaded(loaded.bytes, clock.elapsed())));
         Ok(handed(loaded.image.id, ArchiveTier::NAME))
-    }
-
-    fn teller(&self) -> Option<Printer> {
-        (!self.is_quiet).then_some(self.printer)
-    }
-
-    fn note(&self, text: &str) {
-        if let Some(printer) = self.teller() {
-            printer.note(text);
-        }
     }
 
     /// The name that the image had, unless another image in the engine has it by now.

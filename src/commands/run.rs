@@ -24,7 +24,7 @@ use crate::ledger::millis;
 use crate::output::Printer;
 use crate::output::entries::EntryInfo;
 use crate::output::summary;
-use crate::settings::{BuildSettings, Environment, ProgressMode, RunSettings, Settings, SettingsError};
+use crate::settings::{BuildSettings, Environment, RunSettings, Settings, SettingsError};
 
 /// The context where none is named.
 const HERE: &str = ".";
@@ -69,7 +69,7 @@ async fn run_kept(
 ) -> Result<(), CommandError> {
     let mut interrupts = Interrupts::watch();
     let build = resolve(&args.build(HERE), settings, environment)?;
-    let is_quiet = shows_nothing(&build, printer);
+    speak(printer, build.progress);
     let printer = *printer;
     let cache = Cache::open(PlaceArg::Local, settings, printer)?;
     let listed = cache.image(wanted)?;
@@ -97,7 +97,7 @@ async fn run_kept(
             missing.join(", ")
         ));
     }
-    let mut nodes = Nodes::connect(settings, printer, is_quiet).await?;
+    let mut nodes = Nodes::connect(settings, printer).await?;
     let names = Names::IfFree(&subject.title);
     let handed = nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, settings, 0).await?;
     let told = |handed: &Handed| (handed.image.clone(), Row::of_entry(entry, handed.tier, handed.elapsed));
@@ -122,12 +122,6 @@ fn resolve(
     })
 }
 
-/// Whether progress is not wanted; where it is wanted in JSON, all of standard error is.
-fn shows_nothing(build: &BuildSettings, printer: &mut Printer) -> bool {
-    speak(printer, build.progress);
-    build.progress == ProgressMode::Quiet
-}
-
 /// Builds images, unless a cache has them, and runs one after the other.
 async fn run_built(
     args: &RunArgs,
@@ -139,7 +133,7 @@ async fn run_built(
     let (names, args_of_build) = subjects(args, settings)?;
     let nodes = NonZeroU32::new(u32::try_from(settings.endpoints.len()).unwrap_or(u32::MAX));
     let nodes = nodes.filter(|nodes| nodes.get() > 1);
-    let (mut builds, mut runs, mut is_quiet) = (Vec::new(), Vec::new(), false);
+    let (mut builds, mut runs) = (Vec::new(), Vec::new());
     for name in names {
         let args_of_build = BuildArgs { context: name.clone(), ..args_of_build.clone() };
         let build = resolve(&args_of_build, settings, environment)?;
@@ -149,17 +143,17 @@ async fn run_built(
         if nodes.is_some() {
             check_handing_on(&build, settings)?;
         }
-        is_quiet |= shows_nothing(&build, printer);
+        speak(printer, build.progress);
         let purpose = Purpose { run: Some(run.kept.clone()), nodes, ..Purpose::default() };
         builds.push(NamedBuild { name, build, purpose });
         runs.push(run);
     }
-    let mut nodes = Nodes::connect(settings, *printer, is_quiet).await?;
+    let mut nodes = Nodes::connect(settings, *printer).await?;
     let first = settings.on(&nodes.up[0].endpoint);
     let built = images(&builds, &first, *printer).await?;
     let mut outcome = Outcome::default();
     for ((NamedBuild { name, build, .. }, run), image) in builds.iter().zip(&runs).zip(built) {
-        if builds.len() > 1 && !is_quiet {
+        if builds.len() > 1 {
             printer.note(&format!("running {name}\n"));
         }
         let ran = async {

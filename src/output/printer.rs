@@ -16,6 +16,8 @@ pub struct Printer {
     form: Form,
     /// Lines are never redrawn, whatever standard error is.
     is_plain: bool,
+    /// Notes are dropped.
+    is_quiet: bool,
     /// What each line begins with, so that one of several tells whose it is.
     part: Option<&'static str>,
 }
@@ -33,7 +35,7 @@ impl Printer {
     /// A printer that colours what goes to a terminal, if `color` is wanted.
     pub fn new(color: bool) -> Self {
         let form = if color && io::stderr().is_terminal() { Form::Colored } else { Form::Text };
-        Self { form, is_plain: false, part: None }
+        Self { form, is_plain: false, is_quiet: false, part: None }
     }
 
     /// The same for one of several that are at work at once: each line begins with its name, but for those in JSON.
@@ -45,7 +47,7 @@ impl Printer {
 
     /// Returns `true` if what was printed may be redrawn: nothing else writes to the terminal, and no log is wanted.
     pub fn may_redraw(self) -> bool {
-        !self.is_plain && self.part.is_none() && self.form != Form::Json
+        !self.is_plain && self.part.is_none() && self.shows_notes()
     }
 
     /// Whether others are at work at the same time.
@@ -84,6 +86,16 @@ impl Printer {
         self.form = Form::Json;
     }
 
+    /// Drops every later note.
+    pub fn speak_quiet(&mut self) {
+        self.is_quiet = true;
+    }
+
+    /// Returns `true` if notes are printed. Among progress in JSON they are not: events have what they say.
+    fn shows_notes(self) -> bool {
+        !self.is_quiet && self.form != Form::Json
+    }
+
     /// Prints what was asked for, as it is.
     ///
     /// # Errors
@@ -97,8 +109,15 @@ impl Printer {
         }
     }
 
-    /// Prints a message beside what was asked for, as it is.
+    /// Prints a note on what is being done, as it is. Nothing is printed where progress is quiet or JSON.
     pub fn note(self, text: &str) {
+        if self.shows_notes() {
+            self.write(text);
+        }
+    }
+
+    /// Prints a message that is shown in any case, as it is: what explains an error, answers an interrupt, or was asked for.
+    pub fn message(self, text: &str) {
         match self.form {
             Form::Json => self.write(&progress::message("note", text.trim(), self.part)),
             Form::Text | Form::Colored => self.write(text),

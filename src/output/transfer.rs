@@ -78,9 +78,11 @@ mod tests {
         plain.speak_plain();
         let mut json = Printer::new(false);
         json.speak_json();
+        let mut quiet = Printer::new(false);
+        quiet.speak_quiet();
         let part = Printer::new(false).for_part("a");
-        for (printer, has_bar) in [(Printer::new(false), true), (plain, false), (json, false), (part, false)]
-        {
+        let logs = [plain, json, quiet, part].map(|printer| (printer, false));
+        for (printer, has_bar) in logs.into_iter().chain([(Printer::new(false), true)]) {
             assert_eq!(Transfer::new("saving".to_owned(), printer, true).live, has_bar, "{printer:?}");
         }
     }

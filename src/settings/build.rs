@@ -27,6 +27,49 @@ pub enum ProgressMode {
     Json,
 }
 
+impl ProgressMode {
+    /// Resolves the form from the flags, the environment and `larder.yaml`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a variable or the file names no form.
+    pub(crate) fn resolve(
+        args: &BuildArgs,
+        settings: &Settings,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let named = |text: &str| match text {
+            "auto" => Ok(Self::Auto),
+            "plain" => Ok(Self::Plain),
+            "tty" => Ok(Self::Tty),
+            "quiet" | "none" => Ok(Self::Quiet),
+            "json" | "rawjson" => Ok(Self::Json),
+            other => Err(format!("`{other}` is none of auto, plain, tty, quiet, json")),
+        };
+        if args.quiet {
+            return Ok(Self::Quiet);
+        }
+        if let Some(progress) = args.progress {
+            return Ok(match progress {
+                ProgressArg::Auto => Self::Auto,
+                ProgressArg::Plain => Self::Plain,
+                ProgressArg::Tty => Self::Tty,
+                ProgressArg::Quiet => Self::Quiet,
+                ProgressArg::Json => Self::Json,
+            });
+        }
+        for variable in [env_vars::LARDER_PROGRESS, env_vars::BUILDKIT_PROGRESS] {
+            if let Some(text) = environment.get(variable) {
+                return named(text).map_err(|reason| SettingsError::Variable { variable, reason });
+            }
+        }
+        match &settings.file.progress {
+            Some(text) => named(text).map_err(|reason| settings.file.fault("progress", reason)),
+            None => Ok(Self::Auto),
+        }
+    }
+}
+
 /// `larder build`, resolved.
 #[derive(Debug, Clone)]
 pub struct BuildSettings {
@@ -167,7 +210,7 @@ impl BuildSettings {
         }
         let mounts = MountSettings::resolve(&args.carry, &source, settings, environment)?;
         let tiers = TierSettings::resolve(&args.tiers, settings, environment)?;
-        let progress = if args.quiet { ProgressMode::Quiet } else { progress(args, settings, environment)? };
+        let progress = ProgressMode::resolve(args, settings, environment)?;
         Ok(Self {
             source,
             tags,
@@ -313,39 +356,6 @@ fn cache(value: &str) -> Result<CacheEntry, String> {
                 .to_owned())
         }
         other => Err(format!("type `{other}` is none of registry, inline, gha, s3, azblob")),
-    }
-}
-
-fn progress(
-    args: &BuildArgs,
-    settings: &Settings,
-    environment: &Environment,
-) -> Result<ProgressMode, SettingsError> {
-    let named = |text: &str| match text {
-        "auto" => Ok(ProgressMode::Auto),
-        "plain" => Ok(ProgressMode::Plain),
-        "tty" => Ok(ProgressMode::Tty),
-        "quiet" | "none" => Ok(ProgressMode::Quiet),
-        "json" | "rawjson" => Ok(ProgressMode::Json),
-        other => Err(format!("`{other}` is none of auto, plain, tty, quiet, json")),
-    };
-    if let Some(progress) = args.progress {
-        return Ok(match progress {
-            ProgressArg::Auto => ProgressMode::Auto,
-            ProgressArg::Plain => ProgressMode::Plain,
-            ProgressArg::Tty => ProgressMode::Tty,
-            ProgressArg::Quiet => ProgressMode::Quiet,
-            ProgressArg::Json => ProgressMode::Json,
-        });
-    }
-    for variable in [env_vars::LARDER_PROGRESS, env_vars::BUILDKIT_PROGRESS] {
-        if let Some(text) = environment.get(variable) {
-            return named(text).map_err(|reason| SettingsError::Variable { variable, reason });
-        }
-    }
-    match &settings.file.progress {
-        Some(text) => named(text).map_err(|reason| settings.file.fault("progress", reason)),
-        None => Ok(ProgressMode::Auto),
     }
 }
 

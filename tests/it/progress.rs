@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::engines::{any_engine, engines};
-use crate::support::{BUSYBOX, TestContext, finish};
+use crate::support::{BUSYBOX, TestContext, finish, json};
 
 fn project(context: &TestContext) {
     context
@@ -105,6 +105,46 @@ fn a_quiet_build_says_nothing_but_errors() {
     let run = context.larder(&["build", "--progress", "quiet", "."]).failure(1, "exit code: 4");
     assert!(run.stderr.contains(" boo\n") && run.stderr.contains(">>> RUN echo boo"), "{}", run.stderr);
     assert!(!run.stderr.contains("#1 "), "{}", run.stderr);
+}
+
+#[test]
+fn a_quiet_build_and_one_in_json_print_no_notes() {
+    let engine = any_engine();
+    for mode in [&["--quiet"][..], &["--progress", "quiet"], &["--progress", "json"]] {
+        let context = TestContext::new(&engine);
+        let mount = context.tag("notes").replace(['/', ':'], "-");
+        for number in ["1", "2"] {
+            context.write(
+                "Dockerfile",
+                format!(
+                    "FROM {BUSYBOX}\nCOPY . /all\nRUN --mount=type=cache,target=/{mount} echo {number} > /{mount}/{number}\n\
+                     RUN pip install nothing || true\n"
+                ),
+            );
+            // A mount that is saved and restored, an image that is archived, mounts that are looked for, and a file of
+            // larder's own in the context.
+            let flags = ["build", "--metadata-file", "meta.json", "--enable-cache", "--auto-mounts", "."];
+            let run = context.larder(&[&flags[..], mode].concat()).success();
+            let built = json(&context.project().join("meta.json"));
+            let mounts = built["mounts"].as_array().unwrap();
+            let saved = mounts.iter().find(|record| record["id"].as_str().unwrap().contains(&mount)).unwrap();
+            assert_eq!(saved["saved_files"], number.parse::<u8>().unwrap(), "{built:#}");
+            assert!(built["kept"]["bytes"].as_u64() > Some(0), "{built:#}");
+            match mode {
+                ["--quiet"] => {
+                    let id = built["image_id"].as_str().unwrap();
+                    assert_eq!((run.stdout, run.stderr), (format!("{id}\n"), String::new()));
+                }
+                [_, "quiet"] => assert_eq!((run.stdout, run.stderr), (String::new(), String::new())),
+                _ => {
+                    let events =
+                        run.stderr.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+                    let messages: Vec<Value> = events.filter(|event| event["event"] == "message").collect();
+                    assert_eq!((run.stdout.as_str(), messages), ("", Vec::new()));
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -148,10 +148,8 @@ impl Job<'_> {
         // A ledger that cannot be read is reported when the build is written to it.
         let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
         let decision = policy.decide(builds);
-        if decision == ArchiveDecision::Unused
-            && let Some(printer) = self.teller()
-        {
-            printer.note(
+        if decision == ArchiveDecision::Unused {
+            self.printer.note(
                 "the image is not archived: none of the last images archived here was used again (--enable-cache archives it)\n",
             );
         }
@@ -178,7 +176,7 @@ impl Job<'_> {
         let Some(mut keeping) = keeping else { return Ok(()) };
         let meter = Arc::clone(&keeping.meter);
         let keep = &mut keeping.task;
-        let kept = watched("keeping the image", keep, &meter, self.settings, self.teller()).await?;
+        let kept = watched("keeping the image", keep, &meter, self.settings, self.printer).await?;
         if let Some(key) = self.record.image_key {
             self.notes.note_archiving(key, false).or_else(|fault| self.notes_fault(&fault))?;
         }
@@ -193,9 +191,7 @@ impl Job<'_> {
             added_bytes: kept.saved.added_bytes,
             millis: millis(keeping.started.elapsed()),
         };
-        if let Some(printer) = self.teller() {
-            printer.note(&summary::kept(&record));
-        }
+        self.printer.note(&summary::kept(&record));
         self.record.kept = Some(record);
         self.entry = Some(kept.saved.entry);
         let mut faults = kept.saved.faults;

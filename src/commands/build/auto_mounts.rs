@@ -14,7 +14,7 @@ use crate::key::reads_docker_syntax;
 use crate::mounts::{AutoMounts, Surroundings, auto_mounts, has_candidates};
 use crate::output::Printer;
 use crate::platform;
-use crate::settings::{BuildSettings, ProgressMode};
+use crate::settings::BuildSettings;
 
 /// Larger files are taken for data.
 const READ: u64 = 1 << 20;
@@ -66,15 +66,13 @@ pub(crate) async fn add(
         });
     }
     let AutoMounts { flags, left } = found.unwrap_or_default();
-    if !build.quiet && !matches!(build.progress, ProgressMode::Json | ProgressMode::Quiet) {
-        let lines: Vec<String> = flags.keys().map(ToString::to_string).collect();
-        let what = if lines.len() == 1 { "the RUN in line" } else { "the RUNs in lines" };
-        if !lines.is_empty() {
-            printer.note(&format!("cache mounts are added to {what} {}\n", lines.join(", ")));
-        }
-        for line in &left {
-            printer.note(&format!("{line}\n"));
-        }
+    let lines: Vec<String> = flags.keys().map(ToString::to_string).collect();
+    let what = if lines.len() == 1 { "the RUN in line" } else { "the RUNs in lines" };
+    if !lines.is_empty() {
+        printer.note(&format!("cache mounts are added to {what} {}\n", lines.join(", ")));
+    }
+    for line in &left {
+        printer.note(&format!("{line}\n"));
     }
     if flags.is_empty() {
         return Ok(());

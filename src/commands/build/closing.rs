@@ -12,7 +12,7 @@ use crate::commands::print_text;
 use crate::commands::store::remote_fault;
 use crate::ledger::{self, BuildRecord, LanesRecord, Outcome, RemoteRecord};
 use crate::output::summary;
-use crate::settings::{JobLanes, ProgressMode};
+use crate::settings::JobLanes;
 use crate::store::Lane;
 
 /// Writes what became of a build that came no further than its base.
@@ -84,13 +84,10 @@ impl Job<'_> {
             result_file::write(path, id.as_bytes())?;
             self.note_result(path)?;
         }
-        if self.build.quiet {
-            if let (Some(id), Ok(())) = (&self.record.image_id, result) {
-                print_text(self.printer, &format!("{id}\n"))?;
-            }
-        } else if !matches!(self.build.progress, ProgressMode::Json | ProgressMode::Quiet) {
-            self.printer.note(&summary::render(&self.record));
+        if let (true, Some(id), Ok(())) = (self.build.quiet, &self.record.image_id, result) {
+            print_text(self.printer, &format!("{id}\n"))?;
         }
+        self.printer.note(&summary::render(&self.record));
         Ok(())
     }
 }

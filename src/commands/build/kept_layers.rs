@@ -167,9 +167,7 @@ impl Job<'_> {
                 }
                 let references = full.into_iter().chain([inline]).map(|name| name.familiar()).collect();
                 let record = KeptLayersRecord { references, millis: millis(clock.elapsed()) };
-                if let Some(printer) = self.teller() {
-                    printer.note(&summary::kept_layers(&record));
-                }
+                self.printer.note(&summary::kept_layers(&record));
                 self.record.kept_layers = Some(record);
                 Ok(())
             }
@@ -190,13 +188,13 @@ impl Job<'_> {
             Ok(mut builder) => builder.tell().map_err(Into::into),
             Err(error) => Err(error),
         };
-        match (told, self.teller()) {
-            (Ok(true), Some(printer)) => printer.note(
+        match told {
+            Ok(true) => self.printer.note(
                 "only the last stage's layers are kept: Docker 25.0 and newer with containerd's image store \
                  (\"features\": {\"containerd-snapshotter\": true} in daemon.json) keeps those of all stages\n",
             ),
-            (Ok(_), _) => {}
-            (Err(error), _) => return self.cache_fault(&error),
+            Ok(false) => {}
+            Err(error) => return self.cache_fault(&error),
         }
         Ok(())
     }

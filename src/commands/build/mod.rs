@@ -57,7 +57,7 @@ use crate::mounts::TargetMount;
 use crate::notes::Notes;
 use crate::output::Printer;
 use crate::registry::ImageRef;
-use crate::settings::{BuildSettings, Environment, Settings, base_repository};
+use crate::settings::{BuildSettings, Environment, ProgressMode, Settings, base_repository};
 use crate::store::{Entry, RunFlags, Store, StoreError};
 use bases::Lookup;
 use closing::{lanes_record, record_failed_base};
@@ -92,6 +92,7 @@ pub(super) async fn run(
         let mut build = build.clone();
         let mut purpose = Purpose::default();
         if let Some(dockerfile) = base {
+            speak(printer, ProgressMode::resolve(&build, settings, environment)?);
             let repository = base_repository(("base-repo", base_repo.as_deref()), settings, environment)?;
             let (of_base, given) = (args_of_base(dockerfile, &build), (settings, environment));
             if build.source.build_arg.iter().any(|given| is_base_image(given)) {
@@ -402,7 +403,7 @@ impl Job<'_> {
                 for fault in &keys.faults {
                     self.cache_fault(fault)?;
                 }
-                if !keys.withheld.is_empty() && !self.build.quiet {
+                if !keys.withheld.is_empty() {
                     self.printer.note(&format!(
                         "left out of the build context, for larder wrote it: {}\n",
                         keys.withheld.iter().map(String::as_str).collect::<Vec<_>>().join(", ")

@@ -142,9 +142,6 @@ impl Job<'_> {
         for record in &report.mounts {
             self.printer.event("mount", &json!({ "action": report.action, "mount": record }));
         }
-        if self.build.quiet {
-            return;
-        }
         for record in report.mounts.iter().filter(|record| outcomes.contains(&record.outcome)) {
             self.printer.note(&format!("{}\n", record.line(report.action)));
         }

@@ -41,14 +41,12 @@ impl Job<'_> {
         for tag in &self.build.tags {
             let (clock, meter) = (Instant::now(), Meter::default());
             let pushing = Box::pin(self.registries.push(engine, tag, &meter));
-            let pushed = watched("pushing the image", pushing, &meter, self.settings, self.teller()).await?;
+            let pushed = watched("pushing the image", pushing, &meter, self.settings, self.printer).await?;
             let pushed = match pushed {
                 Ok(pushed) => pushed,
                 Err(error) => return Err(self.push_fault(tag, &error).await),
             };
-            if let Some(printer) = self.teller() {
-                printer.note(&summary::pushed(&tag.familiar(), pushed, clock.elapsed()));
-            }
+            self.printer.note(&summary::pushed(&tag.familiar(), pushed, clock.elapsed()));
         }
         Ok(())
     }

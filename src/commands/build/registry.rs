@@ -189,10 +189,8 @@ impl Job<'_> {
 
     /// Says which names the image has got without a push.
     fn tell_named(&self) {
-        if let Some(printer) = self.teller() {
-            for tag in self.build.tags.iter().filter(|_| self.wants_push()) {
-                printer.note(&summary::named(&tag.familiar()));
-            }
+        for tag in self.build.tags.iter().filter(|_| self.wants_push()) {
+            self.printer.note(&summary::named(&tag.familiar()));
         }
     }
 
@@ -206,7 +204,7 @@ impl Job<'_> {
             Ok(mut targets) => {
                 let accepted = self.accepted(keys);
                 let taking = Box::pin(tier.take(&mut targets, &self.build.tags, &accepted, meter));
-                watched("fetching the image", taking, meter, self.settings, self.teller()).await
+                watched("fetching the image", taking, meter, self.settings, self.printer).await
             }
             Err(error) => Ok(TransferError::from(error).into()),
         }

@@ -120,7 +120,7 @@ pub(super) async fn solve(
             Err(result) => result,
             Ok(ended) => {
                 if let Ended::Solve(_) = ended {
-                    printer.note("\nlarder: cancelling the build; interrupt again to leave at once\n");
+                    printer.message("\nlarder: cancelling the build; interrupt again to leave at once\n");
                 }
                 cancel.cancel();
                 tokio::select! {

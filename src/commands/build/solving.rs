@@ -137,7 +137,7 @@ impl Job<'_> {
         let SolveError::Build(failure) = &error else { return error.into() };
         let failed = run::failed_vertex(failure, trace);
         if let Some(report) = run::failure_report(failure, failed, self.inputs) {
-            self.printer.note(&format!("{}\n", report.trim_end()));
+            self.printer.message(&format!("{}\n", report.trim_end()));
         }
         let output: Vec<&str> =
             failed.iter().flat_map(|vertex| vertex.last_lines()).map(|line| line.text.as_str()).collect();

@@ -15,8 +15,8 @@ use crate::commands::store::open;
 use crate::engine::{Image, ImageStore};
 use crate::ledger::{Outcome, StepCounts};
 use crate::notes::NotesError;
-use crate::output::{Printer, changes};
-use crate::settings::{OutputKind, ProgressMode};
+use crate::output::changes;
+use crate::settings::OutputKind;
 use crate::store::{EntryKind, Meter, Store};
 use crate::tiers::{Accepted, Answer, ArchiveTier, EngineTier, Kept, RegistryTier};
 
@@ -227,7 +227,7 @@ impl Job<'_> {
         let wanted = (keys.keys.image, platform);
         let accepted = self.accepted(keys);
         let taking = tier.take(wanted, &self.build.tags, &accepted, &meter);
-        let answer = watched("loading the image", taking, &meter, self.settings, self.teller()).await?;
+        let answer = watched("loading the image", taking, &meter, self.settings, self.printer).await?;
         self.is_expired |= answer.is_too_old();
         self.is_refused |= answer.found.is_none() && !answer.faults.is_empty();
         // Images are only looked for where nothing requests more: that is worth a line if it found something.
@@ -382,11 +382,5 @@ impl Job<'_> {
     /// Returns `true` if the image will be found by its key in the registry that it is pushed to.
     pub(super) fn will_be_in_registry(&self) -> bool {
         self.wants_push() && self.build.tiers.registry && !self.settings.store.terms.read_only
-    }
-
-    /// Who tells of what is not asked for, if that is wanted.
-    pub(super) fn teller(&self) -> Option<Printer> {
-        let is_quiet = matches!(self.build.progress, ProgressMode::Json | ProgressMode::Quiet);
-        (!is_quiet).then_some(self.printer)
     }
 }

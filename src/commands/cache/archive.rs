@@ -40,7 +40,7 @@ impl Cache<'_> {
             let subject = Subject { title: familiar, ..Subject::default() };
             let meter = Arc::new(Meter::default());
             let archiving = tier.keep(key, &image.platform, &image, subject, false, &meter);
-            let kept = watched("archiving", archiving, &meter, self.settings, Some(self.printer)).await?;
+            let kept = watched("archiving", archiving, &meter, self.settings, self.printer).await?;
             let kept = kept.map_err(|error| CommandError::config(&error))?;
             warn_of(&kept.saved.faults, self.printer);
             warn_of(&keep_within(&self.store, &self.settings.store, self.printer), self.printer);

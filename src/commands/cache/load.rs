@@ -18,7 +18,7 @@ pub(super) async fn run(
     let listed = cache.image(&args.id)?;
     let entry = &listed.entry;
     cache.printer.note(&format!("loading from the cache\n{}", EntryInfo::new(&listed).brief()));
-    let mut nodes = Nodes::connect(cache.settings, cache.printer, false).await?;
+    let mut nodes = Nodes::connect(cache.settings, cache.printer).await?;
     let names = Names::IfFree(&entry.manifest.subject.title);
     let handed = nodes.hand(entry, names, &cache.store, deadline, cache.settings, 0).await?;
     for (node, handed) in nodes.up.iter().zip(&handed) {

@@ -45,7 +45,7 @@ pub(super) async fn pull(
         let platform = engine.platform().await.map_err(|error| CommandError::build(chain(&error)))?;
         let (clock, meter) = (Instant::now(), Arc::new(Meter::default()));
         let pulling = engine.pull(&name, &platform, &credentials, |done, total| meter.set(done, total));
-        let pulled = watched("pulling", pulling, &meter, settings, Some(printer)).await?;
+        let pulled = watched("pulling", pulling, &meter, settings, printer).await?;
         let bytes = pulled.map_err(|error| {
             CommandError::build(format!("cannot pull {}: {}", name.familiar(), chain(&error)))
         })?;
@@ -85,7 +85,7 @@ pub(super) async fn push(
         }
         let (clock, meter) = (Instant::now(), Meter::default());
         let pushing = Box::pin(registries.push(&engine, &name, &meter));
-        let pushed = watched("pushing", pushing, &meter, settings, Some(printer)).await?;
+        let pushed = watched("pushing", pushing, &meter, settings, printer).await?;
         let pushed = pushed.map_err(|error| match error {
             PushError::Login(error) => CommandError::config(&error).hint(error.remedy()),
             PushError::Engine(error) => CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error)))

@@ -54,7 +54,7 @@ pub(super) async fn run(
     let container = engine.create_container(spec).await.map_err(|error| failed(&error))?;
     let done = attended(&container, &mut interrupts, printer).await;
     if keep {
-        printer.note(&format!("the container is kept as {}\n", container.name));
+        printer.message(&format!("the container is kept as {}\n", container.name));
     } else if let Err(error) = container.remove().await {
         printer.warn(&format!("the container stays: {}", chain(&error)));
     }
@@ -113,7 +113,7 @@ async fn attended(
         }
         () = interrupts.next() => {}
     }
-    printer.note("\nlarder: stopping the container; interrupt again to leave at once\n");
+    printer.message("\nlarder: stopping the container; interrupt again to leave at once\n");
     let ending = async { tokio::join!(container.stop(), &mut running) };
     tokio::select! {
         (stopped, status) = ending => {

@@ -10,7 +10,7 @@
 //! | `vertex` | `digest`, `name`, `inputs` (digests), `cached`, `started`, `completed`, `error`, `group` (`id`, `name`) |
 //! | `status` | `vertex` (digest), `id`, `current` and `total` (bytes; a total of 0 is unknown), `timestamp`, `started`, `completed` |
 //! | `log` | `vertex`, `stream` (`stdout` or `stderr`), `timestamp`, `data` |
-//! | `message` | `level` (`note`, `warning`, `error` or `hint`), `text`: what larder itself has to say |
+//! | `message` | `level` (`note`, `warning`, `error` or `hint`), `text`: what larder itself has to say; a `note` explains an error |
 //! | `keys` | `image_key` and `dependency_key`, `null` where they cannot be known, and then the `reason` |
 //! | `tier` | `tier`, `outcome` (`hit`, `miss`, `skipped`), `reason`, `bytes`, `millis`: what a tier has answered |
 //! | `mount` | `action` (`restore`, `save`), `mount`: a cache mount's record, as `larder mount --format json` has it |
