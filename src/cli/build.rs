@@ -99,7 +99,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "BOOL | ATTRIBUTES", num_args = 0..=1, default_missing_value = "true",
           require_equals = true)]
     pub sbom: Option<String>,
-    /// Give the build up after this long, e.g. 30m [env: LARDER_TIMEOUT]
+    /// Give the build of an image up after this long, counted from its start, e.g. 30m; pushing and saving come after it [env: LARDER_TIMEOUT]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
     /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]

@@ -79,7 +79,7 @@ pub struct ImageArgs {
     /// Form of the build's progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
     #[arg(long, value_enum, value_name = "FORM")]
     pub progress: Option<ProgressArg>,
-    /// Give the build up after this long, e.g. 30m [env: LARDER_TIMEOUT]
+    /// Give the build of an image up after this long, counted from its start, e.g. 30m; pushing and saving come after it [env: LARDER_TIMEOUT]
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
     /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]

@@ -1,6 +1,6 @@
 //! `larder mount`: carrying cache mounts around a build by any command.
 
-use super::build::{Inputs, Reached, VisitedBuild, options, read_inputs};
+use super::build::{Deadline, Inputs, Reached, VisitedBuild, options, read_inputs};
 use super::carry::Carrier;
 use super::error::{CommandError, chain};
 use super::print_json;
@@ -36,10 +36,11 @@ pub(super) async fn run(
     if let Some(fault) = &settings.cache_fault {
         printer.warn(&format!("{}; going on without it", chain(&**fault)));
     }
+    let deadline = Deadline::after(build.timeout);
     let mut inputs = read_inputs(&build, settings)?;
     let Reached { client, .. } = Reached::connect(&mut inputs, &build, settings, printer).await?;
     let mounts = targets(&build.source, &inputs, &client, printer).await?;
-    let visited = VisitedBuild::new(&build, &inputs, &client, settings, None);
+    let visited = VisitedBuild::new(&build, &inputs, &client, settings, (None, deadline));
     let carrier = Carrier::new(action, &client, settings, visited, printer)?;
     let report = match action {
         MountAction::List => carrier.list(&mounts).await?,

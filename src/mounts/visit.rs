@@ -66,7 +66,7 @@ pub struct BuildWithin {
 /// What a visit may take.
 #[derive(Debug, Clone)]
 pub struct VisitTerms {
-    /// After this long it is given up; in a build the time counts from when its step is there.
+    /// After this long it is given up; in a build the time counts from when its step is there, and ends with the build's.
     pub deadline: Duration,
     /// Gives it up.
     pub cancel: CancellationToken,
@@ -268,7 +268,7 @@ impl<'a> Visit<'a> {
             };
             if !std::mem::replace(&mut self.is_there, true) && is_of_build {
                 self.limit = self.terms.deadline;
-                deadline.as_mut().reset(after(self.limit));
+                deadline.as_mut().reset(after(self.limit).min(self.ends));
             }
             let (work, seats) = (Arc::clone(work), Arc::clone(&seats));
             working.spawn_blocking(move || {

@@ -122,6 +122,30 @@ fn a_timeout_stops_the_step_and_says_so() {
 }
 
 #[test]
+fn a_timeout_counts_from_the_start_of_larder_and_bounds_waiting_too() {
+    let engine = any_engine();
+    let sleeper = Sleeper::new(&engine);
+    let socket = sleeper.context.path("late.sock");
+    let (timeout, absent, limit) = (Duration::from_secs(10), Duration::from_secs(6), Duration::from_secs(15));
+    for comes in [true, false] {
+        let clock = Instant::now();
+        let arguments = ["build", "--wait-for-engine", "1m", "--timeout", &format!("{timeout:?}"), "."];
+        let mut command = sleeper.context.command(&arguments);
+        let running = Running::start(command.env("DOCKER_HOST", format!("unix://{}", socket.display())));
+        running.await_said("waiting up to");
+        if comes {
+            await_true(timeout, "time passes", || clock.elapsed() >= absent);
+            std::os::unix::fs::symlink(engine.host.trim_start_matches("unix://"), &socket).unwrap();
+            await_true(timeout, "the step runs", || sleeper.runs());
+        }
+        running.end(limit).failure(1, "took longer than 10s").hint("--timeout");
+        assert!(clock.elapsed() < limit, "it took {:?}", clock.elapsed());
+        sleeper.assert_stopped();
+        drop(std::fs::remove_file(&socket));
+    }
+}
+
+#[test]
 fn a_build_whose_session_or_control_connection_breaks_ends_with_that_as_its_cause() {
     for engine in upgraded_engines() {
         for (connection, cause) in [

@@ -64,6 +64,7 @@ use closing::{lanes_record, record_failed_base};
 use inputs::InputError;
 use layers::LayerCaches;
 use own_files::withhold;
+use whole::Hit;
 
 pub(super) use bases::Base;
 pub(super) use explain::{Explanation, Identity, Past};
@@ -72,7 +73,7 @@ pub(super) use inputs::Inputs;
 pub(super) use keyed_names::KeyedNames;
 pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
 pub(super) use reached::{Reached, docker_engine, engine};
-pub(super) use run::{Progress, show};
+pub(super) use run::{Deadline, Progress, show};
 pub(super) use several::{NamedBuild, images, known_images};
 pub(super) use visited::{VisitedBuild, is_of_visit};
 
@@ -170,7 +171,7 @@ pub(super) async fn image(
     settings: &Settings,
     printer: &mut Printer,
 ) -> Result<Built, CommandError> {
-    let clock = Instant::now();
+    let (clock, deadline) = (Instant::now(), Deadline::after(build.timeout));
     speak(printer, build.progress);
     if let (Some(tag), true) =
         (build.source.key_tags.iter().find(|tag| is_like_a_name(tag)), build.tags.is_empty())
@@ -188,8 +189,10 @@ pub(super) async fn image(
         return Err(CommandError::config_line("the Dockerfile does not take the base image")
             .hint("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"));
     }
-    let reached = Reached::connect(&mut inputs, build, settings, *printer).await?;
+    let connecting = Box::pin(Reached::connect(&mut inputs, build, settings, *printer));
+    let reached = deadline.bound(connecting).await??;
     let mut job = Job::new(build, purpose, settings, &inputs, &reached, *printer);
+    job.deadline = deadline;
     job.record.base.clone_from(&purpose.base);
     job.record.lanes = Some(lanes_record(&settings.lanes));
     job.record.names = build.tags.iter().map(ImageRef::familiar).collect();
@@ -254,6 +257,8 @@ struct Job<'a> {
     registries: &'a Registries,
     record: BuildRecord,
     printer: Printer,
+    /// When the build is given up; what comes after it is not.
+    deadline: Deadline,
     /// What larder's own reading of the Dockerfile has to say, should the build fail.
     finding: Option<String>,
     /// The faults of the cache that were told.
@@ -310,6 +315,7 @@ impl<'a> Job<'a> {
             inputs,
             client,
             printer,
+            deadline: Deadline::after(build.timeout),
             finding: None,
             told: Vec::new(),
             prepared: Trace::default(),
@@ -336,16 +342,12 @@ impl Job<'_> {
         if let Some(fault) = &self.settings.cache_fault {
             self.cache_fault(&**fault)?;
         }
-        let keys = self.keys().await?;
-        self.printer.event("keys", &json!({
-            "image_key": self.record.image_key, "dependency_key": self.record.dependency_key, "reason": self.no_keys,
-        }));
-        self.create_repositories().await?;
-        self.check_names();
-        if let (Some(hit), Some(keys)) = (self.lookup(keys.as_ref()).await?, &keys) {
+        let deadline = self.deadline;
+        let (keys, hit) = deadline.bound(Box::pin(self.look())).await??;
+        if let (Some(hit), Some(keys)) = (hit, &keys) {
             return Box::pin(self.finish_hit(hit, keys)).await;
         }
-        self.look_for_layers(keys.as_ref()).await?;
+        // Visits of mounts know the deadline, so that they can leave the builder in order.
         let mounts = self.restore_mounts(keys.as_ref()).await?;
         let mut built = self.build_it(keys.as_ref()).await;
         if built.is_ok()
@@ -380,6 +382,21 @@ impl Job<'_> {
             self.finish_keeping(keeping).await?;
         }
         pushed.and(saved)
+    }
+
+    /// Looks for the image in the caches, and if there is none for its layers.
+    async fn look(&mut self) -> Result<(Option<BuildKeys>, Option<Hit>), CommandError> {
+        let keys = self.keys().await?;
+        self.printer.event("keys", &json!({
+            "image_key": self.record.image_key, "dependency_key": self.record.dependency_key, "reason": self.no_keys,
+        }));
+        self.create_repositories().await?;
+        self.check_names();
+        let hit = self.lookup(keys.as_ref()).await?;
+        if hit.is_none() {
+            self.look_for_layers(keys.as_ref()).await?;
+        }
+        Ok((keys, hit))
     }
 
     /// The keys, if they can be known beforehand; why not goes into the record.

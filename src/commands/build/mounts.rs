@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::run::Deadline;
 use super::visited::VisitedBuild;
 use super::{BuildKeys, Job};
 use crate::commands::carry::Carrier;
@@ -128,7 +129,13 @@ impl Job<'_> {
         keys: Option<&BuildKeys>,
     ) -> Result<Carrier<'_>, CommandError> {
         let ambiguous = keys.and_then(|keys| keys.ambiguous);
-        let build = VisitedBuild::new(self.build, self.inputs, self.client, self.settings, ambiguous);
+        let deadline = match action {
+            // The build is over, in time.
+            MountAction::Save => Deadline::after(Some(self.build.mounts.timeout)),
+            MountAction::Restore | MountAction::List => self.deadline,
+        };
+        let conditions = (ambiguous, deadline);
+        let build = VisitedBuild::new(self.build, self.inputs, self.client, self.settings, conditions);
         Carrier::new(action, self.client, self.settings, build, self.printer)
     }
 

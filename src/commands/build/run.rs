@@ -74,8 +74,8 @@ pub(super) enum Ended {
 
 /// What ends a solve before its end.
 pub(super) struct Limits {
-    /// How long it may take.
-    pub(super) timeout: Option<Duration>,
+    /// When it is given up.
+    pub(super) deadline: Deadline,
     /// What it imports from a registry.
     pub(super) watch: Option<ImportWatch>,
 }
@@ -89,7 +89,7 @@ pub(super) async fn solve(
     request: SolveRequest,
     attachments: Attachments,
     progress: &Progress,
-    Limits { timeout, mut watch }: Limits,
+    Limits { deadline, mut watch }: Limits,
     printer: Printer,
 ) -> (Result<ExporterResponse, Ended>, Trace) {
     let (status, updates) = mpsc::channel(WAITING);
@@ -112,7 +112,7 @@ pub(super) async fn solve(
         tokio::pin!(solving);
         let ended = tokio::select! {
             result = &mut solving => Err(result.map_err(Ended::Solve)),
-            late = deadline(timeout) => Ok(Ended::TimedOut(late)),
+            late = deadline.passed() => Ok(Ended::TimedOut(late)),
             Ok(fault) = &mut faulty => Ok(Ended::Import(fault)),
             () = interrupts.next() => Ok(Ended::Solve(SolveError::Cancelled)),
         };
@@ -136,15 +136,53 @@ pub(super) async fn solve(
     (result, trace)
 }
 
-/// Ends after `timeout`, which it answers; never without one.
-async fn deadline(timeout: Option<Duration>) -> Duration {
-    match timeout {
-        Some(timeout) => {
-            tokio::time::sleep(timeout).await;
-            timeout
-        }
-        None => std::future::pending().await,
+/// When the build of an image is given up.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::commands) struct Deadline {
+    limit: Duration,
+    /// `None` for never.
+    end: Option<Instant>,
+}
+
+impl Deadline {
+    /// Returns the deadline so long from now; without a limit there is none.
+    pub(in crate::commands) fn after(limit: Option<Duration>) -> Self {
+        let limit = limit.unwrap_or(Duration::MAX);
+        Self { limit, end: Instant::now().checked_add(limit) }
     }
+
+    /// Returns how much time is left, if there is a limit.
+    pub(in crate::commands) fn remaining(self) -> Option<Duration> {
+        self.end.map(|end| end.saturating_duration_since(Instant::now()))
+    }
+
+    /// Ends when the time is over, and returns how long it was.
+    async fn passed(self) -> Duration {
+        match self.end {
+            Some(end) => tokio::time::sleep_until(end.into()).await,
+            None => std::future::pending().await,
+        }
+        self.limit
+    }
+
+    /// Runs `work` unless the time is over first.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the time is over.
+    pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, CommandError> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            limit = self.passed() => Err(took_longer(limit)),
+        }
+    }
+}
+
+/// The error of a build that was given up at its deadline.
+pub(super) fn took_longer(limit: Duration) -> CommandError {
+    CommandError::build(format!("the build took longer than {limit:?} and was cancelled"))
+        .hint("--timeout sets how long it may take")
 }
 
 /// Shows updates until the channel closes, and calls `check` with the trace at every update and tick. Returns the whole trace.

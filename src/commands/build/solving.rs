@@ -92,7 +92,7 @@ impl Job<'_> {
     ) -> (Result<ExporterResponse, Ended>, Trace) {
         let login = self.registries.login().clone();
         let (request, attachments) = request::request(self.build, self.inputs, exports, login, conditions);
-        let limits = run::Limits { timeout: self.build.timeout, watch };
+        let limits = run::Limits { deadline: self.deadline, watch };
         run::solve(self.client, request, attachments, progress, limits, self.printer).await
     }
 
@@ -125,12 +125,7 @@ impl Job<'_> {
     /// Turns a failed solve into what the user is told, after showing the step that failed.
     fn explain(&self, ended: Ended, trace: &Trace) -> CommandError {
         let error = match ended {
-            Ended::TimedOut(after) => {
-                return CommandError::build(format!(
-                    "the build took longer than {after:?} and was cancelled"
-                ))
-                .hint("--timeout sets how long it may take");
-            }
+            Ended::TimedOut(limit) => return run::took_longer(limit),
             Ended::Import(error) => return CommandError::cache(&error),
             Ended::Solve(error) => error,
         };

@@ -1,12 +1,14 @@
 //! A build that visits to its mounts can be part of.
 
 use std::io;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::inputs::Inputs;
 use super::request::{Conditions, request_of_stage};
+use super::run::Deadline;
 use crate::buildkit::session::new_id;
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::{Client, EngineProduct};
@@ -29,22 +31,25 @@ pub(in crate::commands) struct VisitedBuild<'a> {
     inputs: &'a Inputs,
     login: Login,
     conditions: Conditions,
+    /// When building up to a visit is given up.
+    deadline: Deadline,
 }
 
 impl<'a> VisitedBuild<'a> {
-    /// `ambiguous` as in [`Conditions`].
+    /// Returns the build that visits until `deadline` are part of; `ambiguous` as in [`Conditions`].
     pub(in crate::commands) fn new(
         build: &'a BuildSettings,
         inputs: &'a Inputs,
         client: &Client,
         settings: &Settings,
-        ambiguous: Option<Digest>,
+        (ambiguous, deadline): (Option<Digest>, Deadline),
     ) -> Self {
         let engine_images = matches!(client.product(), EngineProduct::Docker { .. });
         Self {
             settings: build,
             inputs,
             login: settings.login.clone(),
+            deadline,
             conditions: Conditions {
                 ambiguous,
                 every_step: build.runs_every_step().is_some(),
@@ -53,6 +58,12 @@ impl<'a> VisitedBuild<'a> {
                 cache_imports: Vec::new(),
             },
         }
+    }
+
+    /// Returns how long a visit may take: as long as mounts may take, and no longer than until the deadline.
+    pub(in crate::commands) fn visit_limit(&self) -> Duration {
+        let limit = self.settings.mounts.timeout;
+        self.deadline.remaining().map_or(limit, |remaining| limit.min(remaining))
     }
 
     /// The build up to a visit of `mounts`, and the directory that it needs until then.
@@ -72,7 +83,7 @@ impl<'a> VisitedBuild<'a> {
             self.login.clone(),
             &self.conditions,
         );
-        let timeout = self.settings.timeout;
+        let timeout = self.deadline.remaining();
         Ok((Within::Build(Box::new(BuildWithin { request, attachments, status, timeout })), directory))
     }
 }

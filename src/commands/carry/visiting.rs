@@ -67,7 +67,7 @@ impl Carrier<'_> {
         let visited: Vec<TargetMount> = places.iter().map(|place| mounts[*place].clone()).collect();
         let meters: Arc<Vec<Meter>> = Arc::new(places.iter().map(|_| Meter::default()).collect());
         let terms = VisitTerms {
-            deadline: self.build.settings.mounts.timeout,
+            deadline: self.build.visit_limit(),
             cancel: CancellationToken::new(),
             name: format!("[larder] {what}"),
         };
