@@ -122,6 +122,29 @@ fn a_timeout_stops_the_step_and_says_so() {
 }
 
 #[test]
+fn an_interrupt_while_a_large_context_is_read_exits_130() {
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", "FROM scratch\nCOPY large /\n").write("large", "");
+    let large = context.project().join("large");
+    // It has no blocks, and takes minutes to read.
+    std::fs::File::options().write(true).open(&large).unwrap().set_len(256 << 30).unwrap();
+    let is_read = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let files =
+            processes.filter_map(|process| std::fs::read_dir(process.path().join("fd")).ok()).flatten();
+        files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|path| path == large))
+    };
+    for signal in [Signal::INT, Signal::TERM] {
+        let arguments = ["build", "--metadata-file", "../metadata.json", "."];
+        let running = Running::start(&mut context.command(&arguments));
+        await_true(Duration::from_mins(1), "the file is read", is_read);
+        running.signal(signal);
+        running.end(SOON).failure(130, "interrupted");
+        assert_eq!(json(&context.path("metadata.json"))["outcome"], "interrupted");
+    }
+}
+
+#[test]
 fn a_timeout_counts_from_the_start_of_larder_and_bounds_waiting_too() {
     let engine = any_engine();
     let sleeper = Sleeper::new(&engine);

@@ -132,7 +132,7 @@ impl Job<'_> {
             return Ok(None);
         }
         let Some(tier) = self.archive_tier().await? else { return Ok(None) };
-        let subject = self.subject(&keys.keys.published(&self.settings.seal));
+        let subject = self.subject(&keys.published(&self.settings.seal).await);
         let key = keys.keys.image;
         // What cannot be loaded is not to be taken over.
         let anew = self.is_refused;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bases::Lookup;
+use super::blocking::blocking;
 use super::inputs::{Context, Inputs, ignore_files};
 use super::keys::{build_platform, options, patterns};
 use super::witness::Witness;
@@ -113,7 +114,7 @@ async fn on_platform(
         options.starts.extend(base.start.map(|start| (reference.clone(), start)));
     }
     let resolution = dockerfile.resolve(&options).ok()?;
-    let seen = seen(inputs, &resolution);
+    let seen = seen(inputs, &resolution).await;
     let paths: Option<Vec<String>> = seen.as_ref().map(|seen| seen.keys().cloned().collect());
     let read = |path: &str| {
         let entry = seen.as_ref()?.get(path)?;
@@ -126,7 +127,7 @@ async fn on_platform(
 }
 
 /// The files of the context that the build sees; `None` where only the engine can read them.
-fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<String, Entry>> {
+async fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<String, Entry>> {
     let directory = match &inputs.context {
         _ if resolution.context.is_empty() => return Some(BTreeMap::new()),
         Context::Empty(_) => return Some(BTreeMap::new()),
@@ -136,7 +137,8 @@ fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<String, Ent
     // What is built is told by the text; that the ignore files stay the same is seen to with the keys.
     let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut Witness::default()).ok()?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
-    let (entries, _) = walk_selected(directory, &filter, &resolution.context).ok()?;
+    let (directory, context) = (directory.clone(), resolution.context.clone());
+    let (entries, _) = blocking(move || walk_selected(&directory, &filter, &context)).await.ok()?;
     let files = entries.into_iter().filter(|entry| entry.kind != EntryKind::Directory);
     Some(files.map(|entry| (entry.path.clone(), entry)).collect())
 }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::bases::{Base, Lookup};
+use super::blocking::blocking;
 use super::files::Files;
 use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs, ignore_files};
 use super::witness::Witness;
@@ -14,7 +16,7 @@ use crate::context::{self, ContextError, FileKind, Filter, archive, ignorefile};
 use crate::digest::Digest;
 use crate::dockerfile::{ContextPaths, Dockerfile, Options, Resolution, ResolveError, SyntaxError};
 use crate::key::{
-    BasePin, ContextFile, ImageInputs, Keys, NamedContext as NamedInput, Seal, reads_docker_syntax,
+    BasePin, ContextFile, ImageInputs, Input, Keys, NamedContext as NamedInput, Seal, reads_docker_syntax,
 };
 use crate::notes::{Notes, NotesError};
 use crate::settings::{BuildSettings, NamedContext, SourceSettings};
@@ -37,13 +39,20 @@ pub(crate) struct BuildKeys {
     pub(crate) faults: Vec<NotesError>,
     /// Files of larder that the build would see otherwise.
     pub(crate) withheld: BTreeSet<String>,
-    witness: Witness,
+    witness: Arc<Witness>,
 }
 
 impl BuildKeys {
     /// Returns the names of the inputs that have changed since the keys were computed.
-    pub(crate) fn changed(&self) -> Vec<String> {
-        self.witness.changed()
+    pub(crate) async fn changed(&self) -> Vec<String> {
+        let witness = Arc::clone(&self.witness);
+        blocking(move || witness.changed()).await
+    }
+
+    /// Returns what can be told of the keys, with sealed digests.
+    pub(crate) async fn published(&self, seal: &Seal) -> Vec<Input> {
+        let (keys, seal) = (self.keys.clone(), seal.clone());
+        blocking(move || keys.published(&seal)).await
     }
 
     /// The platform that is built for, if it is one.
@@ -101,7 +110,10 @@ pub(crate) async fn compute(
 ) -> Result<BuildKeys, NoKeys> {
     let archived = match &inputs.context {
         Context::Remote(_) => return Err(NoKeys::RemoteContext),
-        Context::Archive(file) => Some(read_archive(file.path(), &inputs.dockerfile)?),
+        Context::Archive(file) => {
+            let (path, wanted) = (file.path().to_owned(), wanted(&inputs.dockerfile).to_owned());
+            Some(blocking(move || read_archive(&path, &wanted)).await?)
+        }
         Context::Directory(_) | Context::Empty(_) => None,
     };
     let text = match &inputs.dockerfile {
@@ -113,13 +125,15 @@ pub(crate) async fn compute(
             String::from_utf8(bytes).map_err(|error| NoKeys::Archive(io::Error::other(error)))?
         }
     };
-    let dockerfile = Dockerfile::parse(&text).map_err(NoKeys::Syntax)?;
+    let dockerfile = Arc::new(Dockerfile::parse(&text).map_err(NoKeys::Syntax)?);
     let mut reader = Files::new(notes);
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
         reader.witness.file(directory.join(name), Some(text.as_bytes()));
     }
     let options = options(&settings.source, build_platform(client).await?);
-    let keying = Keying { settings, inputs, lookup, seal, text: &text, dockerfile: &dockerfile, archived };
+    let text: Arc<str> = text.into();
+    let owned = Arc::new(settings.clone());
+    let keying = Keying { settings: owned, inputs, lookup, seal, text: &text, dockerfile, archived };
     let asked: BTreeSet<&String> = settings.source.platforms.iter().collect();
     // None means the engine's own.
     let asked = if asked.is_empty() { vec![None] } else { asked.into_iter().map(Some).collect() };
@@ -135,9 +149,11 @@ pub(crate) async fn compute(
     let mut of_platforms: Vec<(String, Keys)> =
         parts.into_iter().map(|part| (part.platform, part.keys)).collect();
     let platforms = of_platforms.iter().map(|(platform, _)| platform.clone()).collect();
-    let keys = match of_platforms.len() {
-        1 => of_platforms.remove(0).1,
-        _ => Keys::of_platforms(&of_platforms, seal)?,
+    let keys = if of_platforms.len() == 1 {
+        of_platforms.remove(0).1
+    } else {
+        let seal = seal.clone();
+        blocking(move || Keys::of_platforms(&of_platforms, &seal)).await?
     };
     Ok(BuildKeys {
         keys,
@@ -148,18 +164,18 @@ pub(crate) async fn compute(
         ambiguous: reader.unnoticed.digest(&text),
         faults: reader.faults,
         withheld: reader.withheld,
-        witness: reader.witness,
+        witness: Arc::new(reader.witness),
     })
 }
 
 /// What the keys for each platform are computed from.
 struct Keying<'a> {
-    settings: &'a BuildSettings,
+    settings: Arc<BuildSettings>,
     inputs: &'a Inputs,
     lookup: &'a Lookup<'a>,
     seal: &'a Seal,
-    text: &'a str,
-    dockerfile: &'a Dockerfile,
+    text: &'a Arc<str>,
+    dockerfile: Arc<Dockerfile>,
     archived: Option<archive::Archive>,
 }
 
@@ -174,7 +190,7 @@ struct PlatformKeys {
 
 impl Keying<'_> {
     async fn on(&self, mut options: Options, reader: &mut Files<'_>) -> Result<PlatformKeys, NoKeys> {
-        let Self { settings, inputs, lookup, dockerfile, .. } = *self;
+        let Self { settings, inputs, lookup, dockerfile, .. } = self;
         let source = &settings.source;
         let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
         let bases = pin(dockerfile, &resolution, &mut options, lookup).await;
@@ -191,41 +207,56 @@ impl Keying<'_> {
         let named_contexts = named_contexts((settings, inputs), &resolution, &seen, lookup, reader).await?;
         let files = match (&inputs.context, &self.archived) {
             (_, Some(archive)) => archive.select(&seen.context).into_iter().map(context_file).collect(),
-            (Context::Directory(directory), None) => visible_files(directory, inputs, &seen.context, reader)?,
+            (Context::Directory(directory), None) => {
+                visible_files(directory, inputs, &seen.context, reader).await?
+            }
             _ => Vec::new(),
         };
         let unpinned = (resolution.bases.iter())
             .filter(|base| bases.iter().any(|pin| pin.reference == base.reference && pin.digest.is_none()))
             .map(|base| base.written.clone())
             .collect();
-        let image_inputs = ImageInputs {
-            text: self.text,
-            parsed: Some((dockerfile, &resolution)),
-            bases: &bases,
-            build_args: &source.build_args,
-            target: source.target.as_deref(),
-            platform: options.platform.as_deref(),
-            labels: &source.labels,
-            secrets: &source.secrets.keys().cloned().collect::<BTreeSet<_>>(),
-            ssh: &source.ssh.keys().cloned().collect::<BTreeSet<_>>(),
-            named_contexts: &named_contexts,
-            files: &files,
-            network: source.options.get("force-network-mode").map(String::as_str),
-            run_options: &run_options(settings),
-            image_options: &image_options(settings),
-            extra: &source.key_extra,
-            tags: &source.key_tags,
-            additional_context: source.additional_context.as_deref(),
-            seal: self.seal,
-        };
-        let read = |path: &str| match &inputs.context {
-            Context::Directory(directory) => std::fs::read(directory.join(path)).ok(),
-            Context::Archive(file) => archive::read(File::open(file.path()).ok()?, path).ok()??.wanted,
-            Context::Empty(_) | Context::Remote(_) => None,
-        };
-        let keys = image_inputs.keys(&read)?;
-        let platform = options.platform.unwrap_or(options.build_platform);
         let (steps, target) = (resolution.steps(), resolution.target);
+        let work = {
+            let (settings, dockerfile, text) =
+                (Arc::clone(settings), Arc::clone(dockerfile), Arc::clone(self.text));
+            let (seal, platform) = (self.seal.clone(), options.platform.clone());
+            let (directory, archive) = match &inputs.context {
+                Context::Directory(directory) => (Some(directory.clone()), None),
+                Context::Archive(file) => (None, Some(file.path().to_owned())),
+                Context::Empty(_) | Context::Remote(_) => (None, None),
+            };
+            move || {
+                let source = &settings.source;
+                let image_inputs = ImageInputs {
+                    text: &text,
+                    parsed: Some((&dockerfile, &resolution)),
+                    bases: &bases,
+                    build_args: &source.build_args,
+                    target: source.target.as_deref(),
+                    platform: platform.as_deref(),
+                    labels: &source.labels,
+                    secrets: &source.secrets.keys().cloned().collect::<BTreeSet<_>>(),
+                    ssh: &source.ssh.keys().cloned().collect::<BTreeSet<_>>(),
+                    named_contexts: &named_contexts,
+                    files: &files,
+                    network: source.options.get("force-network-mode").map(String::as_str),
+                    run_options: &run_options(&settings),
+                    image_options: &image_options(&settings),
+                    extra: &source.key_extra,
+                    tags: &source.key_tags,
+                    additional_context: source.additional_context.as_deref(),
+                    seal: &seal,
+                };
+                image_inputs.keys(&|path| match (&directory, &archive) {
+                    (Some(directory), _) => std::fs::read(directory.join(path)).ok(),
+                    (None, Some(archive)) => archive::read(File::open(archive).ok()?, path).ok()??.wanted,
+                    (None, None) => None,
+                })
+            }
+        };
+        let keys = blocking(work).await?;
+        let platform = options.platform.unwrap_or(options.build_platform);
         Ok(PlatformKeys { platform, keys, unpinned, steps, target })
     }
 }
@@ -295,17 +326,21 @@ async fn pin(
     pins.collect()
 }
 
-fn read_archive(path: &Path, dockerfile: &DockerfileInput) -> Result<archive::Archive, NoKeys> {
-    let wanted = match dockerfile {
+/// Returns the file of an archive whose content is needed at once: its Dockerfile.
+fn wanted(dockerfile: &DockerfileInput) -> &str {
+    match dockerfile {
         DockerfileInput::InContext(name) => name.trim_start_matches("./"),
         DockerfileInput::Local { .. } => "",
-    };
+    }
+}
+
+fn read_archive(path: &Path, wanted: &str) -> Result<archive::Archive, NoKeys> {
     let file = File::open(path).map_err(NoKeys::Archive)?;
     archive::read(file, wanted).map_err(NoKeys::Archive)?.ok_or(NoKeys::Compression)
 }
 
 /// Digests the files that the reached steps can see, `.dockerignore` applied.
-fn visible_files(
+async fn visible_files(
     directory: &Path,
     inputs: &Inputs,
     seen: &ContextPaths,
@@ -316,7 +351,7 @@ fn visible_files(
     }
     let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut files.witness)?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
-    let digests = files.digest(directory, filter, seen.clone())?;
+    let digests = files.digest(directory, filter, seen.clone()).await?;
     Ok(digests.into_iter().map(context_file).collect())
 }
 
@@ -377,7 +412,7 @@ async fn named_contexts(
                     withheld: inputs.withheld(directory),
                     ..Filter::default()
                 };
-                NamedInput::Files(digest_of(&files.digest(directory, filter, paths.clone())?))
+                NamedInput::Files(digest_of(&files.digest(directory, filter, paths.clone()).await?))
             }
             NamedContext::Reference(address) => {
                 let Some(image) = address.strip_prefix("docker-image://") else {

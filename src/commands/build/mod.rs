@@ -3,6 +3,7 @@
 mod archiving;
 mod auto_mounts;
 mod bases;
+mod blocking;
 mod borrowed_name;
 mod closing;
 mod confidential;
@@ -43,6 +44,7 @@ use serde_json::json;
 
 use super::base::{args_of_base, ensure};
 use super::error::{CommandError, ErrorKind, chain};
+use super::interrupts::Interrupts;
 use super::registries::Registries;
 use super::speak;
 use super::store::{is_news, warn_of_unknown_branch};
@@ -64,6 +66,7 @@ use closing::{lanes_record, record_failed_base};
 use inputs::InputError;
 use layers::LayerCaches;
 use own_files::withhold;
+use run::interruptible;
 use whole::Hit;
 
 pub(super) use bases::Base;
@@ -342,13 +345,16 @@ impl Job<'_> {
         if let Some(fault) = &self.settings.cache_fault {
             self.cache_fault(&**fault)?;
         }
-        let deadline = self.deadline;
-        let (keys, hit) = deadline.bound(Box::pin(self.look())).await??;
+        let (deadline, mut interrupts) = (self.deadline, Interrupts::watch());
+        let (keys, hit) = deadline.bound(interruptible(Box::pin(self.look()))).await???;
         if let (Some(hit), Some(keys)) = (hit, &keys) {
             return Box::pin(self.finish_hit(hit, keys)).await;
         }
         // Visits of mounts know the deadline, so that they can leave the builder in order.
         let mounts = self.restore_mounts(keys.as_ref()).await?;
+        if interrupts.has_come().await {
+            return Err(CommandError::interrupted("interrupted"));
+        }
         let mut built = self.build_it(keys.as_ref()).await;
         if built.is_ok()
             && let Err(error) = self.give_names().await

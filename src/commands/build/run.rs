@@ -16,7 +16,7 @@ use crate::buildkit::solve::{ExporterResponse, SolveRequest};
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::trace::{Trace, VertexTrace};
 use crate::buildkit::{BuildFailure, Client, SolveError};
-use crate::commands::error::{CommandError, ErrorKind};
+use crate::commands::error::CommandError;
 use crate::commands::interrupts::Interrupts;
 use crate::dockerfile::Dockerfile;
 use crate::output::progress::failure::{self, Failure};
@@ -211,12 +211,10 @@ pub(in crate::commands) async fn show(
 pub(super) async fn interruptible<T>(work: impl Future<Output = T>) -> Result<T, CommandError> {
     let mut interrupts = Interrupts::watch();
     tokio::select! {
+        // Work that notices by itself also stops what it has begun.
+        biased;
         result = work => Ok(result),
-        () = interrupts.next() => Err(CommandError {
-            kind: ErrorKind::Interrupted,
-            cause: "interrupted".to_owned(),
-            hints: Vec::new(),
-        }),
+        () = interrupts.next() => Err(CommandError::interrupted("interrupted")),
     }
 }
 

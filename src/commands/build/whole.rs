@@ -352,7 +352,7 @@ impl Job<'_> {
         let (Some(id), true) = (self.record.image_id.clone(), has_image && self.build.tiers.are_any()) else {
             return Ok(None);
         };
-        let changed = keys.changed();
+        let changed = keys.changed().await;
         if !changed.is_empty() {
             let names = changes::first_names(&changed);
             self.printer.warn(&format!(
@@ -367,7 +367,7 @@ impl Job<'_> {
                 self.notes_fault(&error)?;
             }
         }
-        let inputs = keys.keys.published(&self.settings.seal);
+        let inputs = keys.published(&self.settings.seal).await;
         if let Err(error) = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now()) {
             self.notes_fault(&error)?;
         }
