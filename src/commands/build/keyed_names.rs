@@ -50,13 +50,13 @@ impl KeyedNames {
     }
 
     /// Returns the names of the inputs that have changed since the keys were computed.
-    fn changed(&self) -> Vec<String> {
+    async fn changed(&self) -> Vec<String> {
         let is_same = |path: &PathBuf, digest: &Digest| {
             std::fs::read(path).is_ok_and(|content| Digest::of(&content) == *digest)
         };
         let files = self.files.iter().filter(|(path, digest)| !is_same(path, digest));
         let mut changed: Vec<String> = files.map(|(path, _)| path.display().to_string()).collect();
-        changed.extend(self.keys.changed());
+        changed.extend(self.keys.changed().await);
         changed
     }
 }
@@ -68,13 +68,13 @@ impl<'a> Job<'a> {
     }
 
     /// Lets the image have a name without a key from now on if inputs have changed since the key of its names was computed.
-    pub(super) fn check_names(&mut self) {
+    pub(super) async fn check_names(&mut self) {
         let purpose = self.purpose;
         let Some(keyed) = purpose.keyed.as_deref() else { return };
         if self.build.tags == keyed.unkeyed.tags {
             return;
         }
-        let changed = keyed.changed();
+        let changed = keyed.changed().await;
         if changed.is_empty() {
             return;
         }
@@ -90,7 +90,7 @@ impl<'a> Job<'a> {
 
     /// Gives what was built its names, if they were left out of the build.
     pub(super) async fn give_names(&mut self) -> Result<(), CommandError> {
-        self.check_names();
+        self.check_names().await;
         let (Some(_), Some(id)) = (&self.purpose.keyed, &self.record.image_id) else { return Ok(()) };
         for tag in &self.build.tags {
             match &self.engine {

@@ -397,7 +397,7 @@ impl Job<'_> {
             "image_key": self.record.image_key, "dependency_key": self.record.dependency_key, "reason": self.no_keys,
         }));
         self.create_repositories().await?;
-        self.check_names();
+        self.check_names().await;
         let hit = self.lookup(keys.as_ref()).await?;
         if hit.is_none() {
             self.look_for_layers(keys.as_ref()).await?;

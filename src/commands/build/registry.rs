@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::bases::Lookup;
 use super::keys::build_platform;
 use super::run::interruptible;
 use super::whole::{Elsewhere, Hit};
@@ -45,12 +44,7 @@ impl Job<'_> {
     /// Returns the tags that larder keeps in registries for this job and its platforms: those of the keys, or of the flags or
     /// the builder if the keys are unknown.
     pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
-        let lookup = Lookup {
-            engine: self.engine.as_ref(),
-            registries: self.registries,
-            pull: self.build.source.pull,
-        };
-        let builder = build_platform(&self.settings.endpoint, &lookup).await;
+        let builder = build_platform(self.client).await;
         let builder = builder.unwrap_or_else(|_| platform::own());
         let default: Option<Platform> = builder.parse().ok();
         let mut names = keys.map_or(&*self.build.source.platforms, |keys| &*keys.platforms);
