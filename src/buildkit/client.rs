@@ -1,6 +1,5 @@
 //! Finding out what an engine speaks, and the control connection to it.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,11 +18,10 @@ use tonic::transport::{Channel, Uri};
 
 use super::error::ConnectError;
 use super::http1::{self, Ping, PingError, UpgradeError};
+use super::product::{Ability, ApiVersion, EngineProduct};
 use crate::endpoint::{DialError, Endpoint, Protocol, Stream, TlsError};
 use crate::platform::Platform;
 
-/// From this Docker API on, gRPC is served at once and the upgrades are deprecated (Docker 29.2).
-const DIRECT_SINCE: ApiVersion = ApiVersion { major: 1, minor: 53 };
 /// How long an engine may take to answer a ping or an upgrade.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// BuildKit's own limit on a message, in bytes; an answer may be as large.
@@ -36,51 +34,6 @@ pub(super) const STREAM_WINDOW: u32 = 4 << 20;
 pub(super) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Size of the coalesced writes in a session carried by `Control.Session`, in bytes.
 const SESSION_WRITE: usize = 64 << 10;
-
-/// A Docker Engine API version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ApiVersion {
-    /// Always 1 so far.
-    pub major: u32,
-    /// Grows with each engine release.
-    pub minor: u32,
-}
-
-impl ApiVersion {
-    fn parse(text: &str) -> Option<Self> {
-        let (major, minor) = text.split_once('.')?;
-        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
-    }
-}
-
-impl fmt::Display for ApiVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
-
-/// Which product answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EngineProduct {
-    /// A Docker engine, which has an image store and an API beside BuildKit.
-    Docker {
-        /// Its newest API.
-        api: ApiVersion,
-        /// Its `Server` header, e.g. `Docker/28.5.2 (linux)`.
-        server: String,
-    },
-    /// A stand-alone buildkitd: no image store, no API.
-    Buildkitd,
-}
-
-impl fmt::Display for EngineProduct {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Docker { server, .. } => f.write_str(server.split_whitespace().next().unwrap_or("Docker")),
-            Self::Buildkitd => f.write_str("buildkitd"),
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
@@ -212,7 +165,7 @@ impl Client {
         }
         let server = header("server").unwrap_or("Docker").to_owned();
         let product = EngineProduct::Docker { api, server };
-        if api >= DIRECT_SINCE {
+        if product.can(Ability::DirectTransport) {
             return Self::connect_direct(endpoint, product).await;
         }
         let stream = upgrade(endpoint, &product, "/grpc", HeaderMap::new()).await?;

@@ -19,10 +19,12 @@ mod client;
 mod error;
 mod http1;
 pub mod llb;
+mod product;
 pub mod session;
 pub mod solve;
 pub mod status;
 pub mod trace;
 
-pub use client::{ApiVersion, Client, EngineProduct, Worker};
+pub use client::{Client, Worker};
 pub use error::{BuildFailure, ConnectError, SolveError, SourceLocation};
+pub use product::{Ability, ApiVersion, EngineProduct};

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Response, Status};
 
+use super::Client;
 use super::error::{ConnectError, SolveError};
 use super::llb::Definition;
 use super::session::{Attachments, Session, new_id};
 use super::status::StatusUpdate;
-use super::{ApiVersion, Client, EngineProduct};
 
 /// How long a status stream may be silent after the solve has ended.
 const STATUS_GRACE: Duration = Duration::from_secs(2);
@@ -30,8 +30,6 @@ const SILENT_GRACE: Duration = Duration::from_millis(500);
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
 /// How long after the end of its session a solve may still answer.
 const SESSION_GRACE: Duration = Duration::from_secs(5);
-/// Docker engines read the list of exporters from this API on (26.0, BuildKit 0.13); older ones ignore it.
-const EXPORTER_LIST_SINCE: ApiVersion = ApiVersion { major: 1, minor: 45 };
 
 /// What to solve.
 #[derive(Debug, Clone, Default)]
@@ -74,14 +72,6 @@ pub struct CacheEntry {
 pub type ExporterResponse = BTreeMap<String, String>;
 
 impl Client {
-    /// Whether this engine runs more than one exporter in a solve.
-    pub fn exports_many(&self) -> bool {
-        match self.product() {
-            EngineProduct::Docker { api, .. } => *api >= EXPORTER_LIST_SINCE,
-            EngineProduct::Buildkitd => true,
-        }
-    }
-
     /// Runs a solve to its end, serving `attachments`, and passes every status message to `status`.
     ///
     /// # Errors

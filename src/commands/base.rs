@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::build::{BuildKeys, KeyedNames, Purpose, docker_engine, image};
+use super::build::{BuildKeys, KeyedNames, Purpose, image};
 use super::error::{CommandError, ErrorKind, chain};
 use super::key::{Keyed, keyed};
-use super::registries::Registries;
+use super::session::{EngineConnection, Session};
 use super::{print_json, print_text, speak};
 use crate::buildkit::session::new_id;
 use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, Format, ProgressArg};
@@ -21,7 +21,7 @@ use crate::key::{Input, InputKind};
 use crate::ledger::{BaseOutcome, BaseRecord, millis};
 use crate::output::Printer;
 use crate::registry::{ImageRef, RegistryError, within};
-use crate::settings::{BuildSettings, ContextSource, Environment, ProgressMode, Settings, base_repository};
+use crate::settings::{BuildSettings, ContextSource, ProgressMode, base_repository};
 use crate::tiers::Tags;
 
 /// How long a registry may take to say whether it has a base.
@@ -38,10 +38,10 @@ struct Output<'a> {
 
 pub(super) async fn run(
     args: &BaseArgs,
-    settings: &Settings,
-    environment: &Environment,
+    session: &Session<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
+    let (settings, environment) = (session.settings, session.environment);
     let BaseCommand::Build(args) = &args.command;
     let BaseBuildArgs { build, repo, requirements, format } = &**args;
     refuse_ends(build)?;
@@ -49,7 +49,7 @@ pub(super) async fn run(
     let is_kept = repository.is_some() && !settings.store.terms.read_only;
     let mut printer = printer;
     speak(&mut printer, ProgressMode::resolve(build, settings, environment)?);
-    let (base, failed) = ensure(build, repository, requirements, (settings, environment), printer).await?;
+    let (base, failed) = ensure(build, repository, requirements, session, printer).await?;
     if let Some(error) = failed {
         return Err(error);
     }
@@ -85,17 +85,17 @@ pub(super) async fn ensure(
     args: &BuildArgs,
     repository: Option<ImageRef>,
     requirements: &[String],
-    (settings, environment): (&Settings, &Environment),
+    session: &Session<'_>,
     printer: Printer,
 ) -> Result<(BaseRecord, Option<CommandError>), CommandError> {
-    let clock = Instant::now();
-    let Keyed { build, keys, reached, .. } = keyed(args, settings, environment, printer).await?;
+    let (clock, settings) = (Instant::now(), session.settings);
+    let Keyed { build, keys, connection, .. } = keyed(args, session, printer).await?;
     let files = if requirements.is_empty() { None } else { named_files(requirements, &build, printer)? };
     let inputs = files.as_ref().map(|files| files.iter().map(NamedFile::input).collect());
     let key = keys.keys.base(inputs, &settings.seal).map_err(|error| CommandError::config(&error))?;
     let platform = keys.platforms[0].clone();
     let files = files.into_iter().flatten().map(|file| (file.place, file.digest)).collect();
-    let inputs = BaseInputs { keys, files, has_images: reached.engine.is_some() };
+    let inputs = BaseInputs { keys, files, has_images: connection.engine.is_some() };
     let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
     let done = |reference, outcome| (record(reference, outcome), None);
     let tags = Tags::of(&settings.lanes.lanes).of_base(key);
@@ -107,7 +107,7 @@ pub(super) async fn ensure(
         let mut newest: Option<(Option<Timestamp>, ImageRef)> = None;
         for tag in tags.iter().filter(|_| takes_found) {
             let name = tagged(&local, tag)?;
-            let found = engine_image(&name, settings).await?;
+            let found = engine_image(&name, &connection).await?;
             if let Some(image) = found.filter(|image| is_newer(image.created, newest.as_ref())) {
                 newest = Some((image.created, name));
             }
@@ -117,13 +117,11 @@ pub(super) async fn ensure(
             return Ok(done(name.familiar(), BaseOutcome::Found));
         }
         let name = tagged(&local, &tags[0])?;
-        let name =
-            build_as((&name, &unkeyed(&local)?), false, args, inputs, (settings, environment), printer)
-                .await?;
+        let name = build_as((&name, &unkeyed(&local)?), false, args, inputs, session, printer).await?;
         return Ok(done(name.familiar(), BaseOutcome::Built));
     };
     if takes_found {
-        match found(&repository, &tags, &platform, settings).await {
+        match found(&repository, &tags, &platform, &connection).await {
             Ok(Some(name)) => {
                 printer.note(&format!("the base image is in its registry: {}\n", name.familiar()));
                 return Ok(done(name.familiar(), BaseOutcome::Found));
@@ -137,13 +135,12 @@ pub(super) async fn ensure(
     }
     let (name, unkeyed) = (tagged(&repository, &tags[0])?, unkeyed(&repository)?);
     let is_pushed = !settings.store.terms.read_only;
-    let given = (settings, environment);
-    let name = match build_as((&name, &unkeyed), is_pushed, args, inputs, given, printer).await {
+    let name = match build_as((&name, &unkeyed), is_pushed, args, inputs, session, printer).await {
         Ok(name) => name,
         Err(error) if build.strict || error.kind != ErrorKind::Push => return Err(error),
         Err(error) => {
             for name in [unkeyed, name] {
-                if engine_image(&name, settings).await?.is_some() {
+                if engine_image(&name, &connection).await?.is_some() {
                     return Ok((record(name.familiar(), BaseOutcome::Built), Some(error)));
                 }
             }
@@ -152,7 +149,7 @@ pub(super) async fn ensure(
     };
     // By its digest, so that whatever is pushed later is no part of what stands on it.
     let pinned = match name.tag().map(str::to_owned) {
-        Some(tag) if is_pushed => found(&repository, &[tag], &platform, settings).await.ok().flatten(),
+        Some(tag) if is_pushed => found(&repository, &[tag], &platform, &connection).await.ok().flatten(),
         _ => None,
     };
     Ok(done(pinned.unwrap_or(name).familiar(), BaseOutcome::Built))
@@ -169,12 +166,10 @@ async fn found(
     repository: &ImageRef,
     tags: &[String],
     platform: &str,
-    settings: &Settings,
+    connection: &EngineConnection,
 ) -> Result<Option<ImageRef>, RegistryError> {
-    // What the engine says of registries counts; without one the registry itself does.
-    let engine = docker_engine(settings).await.ok().flatten();
     let look = async {
-        let mut place = Registries::new(settings, engine.as_ref()).repository(repository).await?;
+        let mut place = connection.registries.repository(repository).await?;
         let mut newest = None;
         for tag in tags {
             let Some(manifest) = place.manifest(tag).await? else { continue };
@@ -188,8 +183,8 @@ async fn found(
     within(repository.host(), DEADLINE, Box::pin(look)).await
 }
 
-async fn engine_image(name: &ImageRef, settings: &Settings) -> Result<Option<Image>, CommandError> {
-    let Some(engine) = docker_engine(settings).await? else {
+async fn engine_image(name: &ImageRef, connection: &EngineConnection) -> Result<Option<Image>, CommandError> {
+    let Some(engine) = &connection.engine else {
         return Err(CommandError::config_line("a buildkitd keeps no images for others to stand on")
             .hint("name a repository: --repo, or --base-repo of larder build"));
     };
@@ -209,7 +204,7 @@ async fn build_as(
     push: bool,
     args: &BuildArgs,
     BaseInputs { keys, files, has_images }: BaseInputs,
-    (settings, environment): (&Settings, &Environment),
+    session: &Session<'_>,
     printer: Printer,
 ) -> Result<ImageRef, CommandError> {
     let progress = if args.quiet { Some(ProgressArg::Quiet) } else { args.progress };
@@ -220,12 +215,12 @@ async fn build_as(
         // Who pushes nothing takes layers from there all the same.
         args.tiers.cache_repo = Some(name.repository());
     }
-    let build = BuildSettings::resolve(&args, settings, environment)?;
+    let build = BuildSettings::resolve(&args, session.settings, session.environment)?;
     let mut printer = printer;
     printer.note(&format!("building the base image {}\n", name.familiar()));
     let names = KeyedNames::new(&build, unkeyed.clone(), (keys, files), has_images);
     let purpose = Purpose { keyed: Some(Arc::new(names)), ..Purpose::default() };
-    let given = Box::pin(image(&build, &purpose, settings, &mut printer)).await?.names;
+    let given = Box::pin(image(&build, &purpose, session, &mut printer)).await?.names;
     Ok(given.into_iter().next().unwrap_or_else(|| name.clone()))
 }
 

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use self::record::{amount, names, passed, record};
 use self::seen::Seen;
-use super::build::{VisitedBuild, engine};
+use super::build::VisitedBuild;
 use super::error::{CommandError, chain};
-use super::store::{is_news, keep_within, open, send_unsent};
+use super::session::{EngineConnection, Session};
+use super::store::{is_news, keep_within, send_unsent};
 use crate::archive::UnlistedError;
-use crate::buildkit::Client;
 use crate::buildkit::trace::Trace;
 use crate::courier::protocol::{Notes as Remarks, Owner};
-use crate::engine::Engine;
 use crate::ledger::millis;
 use crate::mounts::{
     MountError, Mounts, Present, RestoredMount, SaveOutcome, SaveTerms, SavedMount, TargetMount, misfit,
@@ -43,7 +42,8 @@ fn is_outgrown(entry: &Entry) -> bool {
 
 /// Carries mounts, and keeps the account of it.
 pub(super) struct Carrier<'a> {
-    client: &'a Client,
+    connection: &'a EngineConnection,
+    session: &'a Session<'a>,
     settings: &'a Settings,
     build: VisitedBuild<'a>,
     store: Store,
@@ -55,7 +55,6 @@ pub(super) struct Carrier<'a> {
     /// How long that took.
     preparing: Duration,
     notes: Notes,
-    engine: Option<Engine>,
     /// A build comes next, and will say by itself what cannot be built.
     build_follows: bool,
 }
@@ -63,15 +62,16 @@ pub(super) struct Carrier<'a> {
 impl<'a> Carrier<'a> {
     pub(super) fn new(
         action: MountAction,
-        client: &'a Client,
-        settings: &'a Settings,
+        connection: &'a EngineConnection,
+        session: &'a Session<'a>,
         build: VisitedBuild<'a>,
         printer: Printer,
     ) -> Result<Self, CommandError> {
-        let store = open(settings)?;
+        let (store, settings) = (session.store()?, session.settings);
         let report = MountsReport::new(action);
         Ok(Self {
-            client,
+            connection,
+            session,
             settings,
             build,
             store,
@@ -81,7 +81,6 @@ impl<'a> Carrier<'a> {
             prepared: Trace::default(),
             preparing: Duration::ZERO,
             notes: settings.notes(),
-            engine: engine(client)?,
             build_follows: false,
         })
     }

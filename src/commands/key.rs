@@ -1,17 +1,19 @@
 //! `larder key`: the keys that a build with these flags has, and what they are made of.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::build::{BuildKeys, Inputs, NoKeys, Reached, compute_keys, read_inputs};
+use super::build::{BuildKeys, Inputs, Lookup, NoKeys, compute_keys, connected, read_inputs};
 use super::error::{CommandError, chain};
+use super::session::{EngineConnection, Session};
 use super::{print_json, print_text};
 use crate::cli::{BuildArgs, Format, KeyArgs};
 use crate::key::{CacheKey, Input, InputKind};
 use crate::output::Printer;
 use crate::output::progress::screen_text;
-use crate::settings::{BuildSettings, Environment, Settings};
+use crate::settings::BuildSettings;
 
 #[derive(Serialize)]
 struct Output {
@@ -25,13 +27,9 @@ struct Output {
     dependency_inputs: Option<Vec<Input>>,
 }
 
-pub(super) async fn run(
-    args: &KeyArgs,
-    settings: &Settings,
-    environment: &Environment,
-    printer: Printer,
-) -> Result<(), CommandError> {
-    let keyed = keyed(&args.build, settings, environment, printer).await?;
+pub(super) async fn run(args: &KeyArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
+    let settings = session.settings;
+    let keyed = keyed(&args.build, session, printer).await?;
     let BuildKeys { keys, unpinned, .. } = keyed.keys;
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
         args.explain.then(|| in_order(inputs.iter().map(|input| settings.seal.publish(input)).collect()))
@@ -90,22 +88,22 @@ fn in_order(mut inputs: Vec<Input>) -> Vec<Input> {
 pub(super) struct Keyed {
     pub(super) build: BuildSettings,
     pub(super) inputs: Inputs,
-    pub(super) reached: Reached,
+    pub(super) connection: Arc<EngineConnection>,
     pub(super) keys: BuildKeys,
 }
 
 /// The keys of the build that `args` describe; what is worth a warning is told.
 pub(super) async fn keyed(
     args: &BuildArgs,
-    settings: &Settings,
-    environment: &Environment,
+    session: &Session<'_>,
     printer: Printer,
 ) -> Result<Keyed, CommandError> {
-    let build = BuildSettings::resolve(args, settings, environment)?;
+    let settings = session.settings;
+    let build = BuildSettings::resolve(args, settings, session.environment)?;
     let mut inputs = read_inputs(&build, settings)?;
-    let reached = Reached::connect(&mut inputs, &build, settings, printer).await?;
-    let (lookup, notes) = (reached.lookup(&build), settings.notes());
-    let keys = compute_keys(&build, &inputs, &lookup, &reached.client, &notes, &settings.seal)
+    let connection = connected(&mut inputs, &build, session, printer).await?;
+    let (lookup, notes) = (Lookup::of(&connection, &build), settings.notes());
+    let keys = compute_keys(&build, &inputs, &lookup, &connection.client, &notes, &settings.seal)
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;
     if !keys.unpinned.is_empty() {
@@ -114,7 +112,7 @@ pub(super) async fn keyed(
     for fault in &keys.faults {
         printer.warn(&format!("{}; going on without it", chain(fault)));
     }
-    Ok(Keyed { build, inputs, reached, keys })
+    Ok(Keyed { build, inputs, connection, keys })
 }
 
 fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::buildkit::{Client, ConnectError};
+use super::session::EngineConnection;
+use crate::buildkit::ConnectError;
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::notes::{BuilderEntry, Notes, NotesError};
@@ -30,10 +31,10 @@ pub(super) enum UnknownBuilder {
 
 impl<'a> KnownBuilder<'a> {
     pub(super) async fn meet(
-        client: &Client,
-        engine: Option<&'a Engine>,
+        EngineConnection { client, engine, .. }: &'a EngineConnection,
         notes: &'a Notes,
     ) -> Result<Self, UnknownBuilder> {
+        let engine = engine.as_ref();
         let mut identity = client.worker().await?.id.clone();
         if let (NAMELESS, Some(engine)) = (identity.as_str(), engine) {
             identity = engine.identity().await?;

@@ -12,14 +12,14 @@ mod interrupts;
 mod key;
 mod known_builder;
 mod mount;
-mod moving;
 mod nodes;
 mod places;
 mod registries;
 mod run;
+mod session;
 mod stats;
 mod store;
-mod watched;
+mod transfers;
 mod why;
 
 use std::ffi::OsString;
@@ -33,6 +33,7 @@ use crate::cli::{CacheCommand, Cli, Command};
 use crate::output::Printer;
 use crate::settings::{Environment, ProgressMode, Settings, env_vars};
 use error::{CommandError, usage};
+use session::Session;
 
 /// Runs larder with the process's arguments and environment; answers its exit code.
 pub fn main() -> ExitCode {
@@ -83,24 +84,25 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         return Err(CommandError::config_line("several engines are for larder run and larder cache load")
             .hint("name one with --host"));
     }
+    let session = Session::new(&settings, environment);
     let result = match &cli.command {
-        Command::Build(args) => on_a_runtime(build::run(args, &settings, environment, printer)),
+        Command::Build(args) => session.block_on(build::run(args, &session, printer)),
         Command::Run(args) => {
             let mut args = args.clone();
             if cli.global.store.read_only {
                 // docker run says so of the container's files.
                 args.container.options.add("read-only-rootfs", "true".to_owned());
             }
-            on_a_runtime(run::run(&args, &settings, environment, printer))
+            session.block_on(run::run(&args, &session, printer))
         }
-        Command::Key(args) => on_a_runtime(key::run(args, &settings, environment, *printer)),
-        Command::Why(args) => on_a_runtime(why::run(args, &settings, environment, *printer)),
-        Command::Cache(args) => cache::run(args, &settings, environment, *printer),
+        Command::Key(args) => session.block_on(key::run(args, &session, *printer)),
+        Command::Why(args) => session.block_on(why::run(args, &session, *printer)),
+        Command::Cache(args) => cache::run(args, &session, *printer),
         Command::Stats(args) => stats::run(args, &settings, *printer),
-        Command::Mount(args) => on_a_runtime(mount::run(args, &settings, environment, *printer)),
-        Command::Base(args) => on_a_runtime(base::run(args, &settings, environment, *printer)),
-        Command::Ecr(args) => on_a_runtime(ecr::run(args, &settings, *printer)),
-        Command::Dir(args) => on_a_runtime(dir::run(args, &settings, environment, *printer)),
+        Command::Mount(args) => session.block_on(mount::run(args, &session, *printer)),
+        Command::Base(args) => session.block_on(base::run(args, &session, *printer)),
+        Command::Ecr(args) => session.block_on(ecr::run(args, &session, *printer)),
+        Command::Dir(args) => session.block_on(dir::run(args, &session, *printer)),
     };
     // Not before the command, which decides whether messages are JSON.
     settings.warnings.iter().chain(&settings.login.take_faults()).for_each(|warning| printer.warn(warning));
@@ -129,15 +131,4 @@ fn print_text(printer: Printer, text: &str) -> Result<(), CommandError> {
         CommandError::config_line(format!("cannot write to standard output: {}", error::chain(&error)))
             .hint("make room where it goes, or send it elsewhere")
     })
-}
-
-fn on_a_runtime<T>(command: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CommandError::config(&error))?;
-    let result = runtime.block_on(command);
-    // A blocking read of a file or of stdin must not hold up the end.
-    runtime.shutdown_background();
-    result
 }

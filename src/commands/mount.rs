@@ -1,27 +1,25 @@
 //! `larder mount`: carrying cache mounts around a build by any command.
 
-use super::build::{Deadline, Inputs, Reached, VisitedBuild, options, read_inputs};
+use super::build::{Deadline, Inputs, VisitedBuild, connected, options, read_inputs};
 use super::carry::Carrier;
 use super::error::{CommandError, chain};
 use super::print_json;
+use super::session::Session;
 use super::store::warn_of_unknown_branch;
-use crate::buildkit::{ApiVersion, Client, ConnectError, EngineProduct};
+use crate::buildkit::{Ability, Client, ConnectError, EngineProduct};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
 use crate::dockerfile::{Dockerfile, SyntaxError};
 use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
 use crate::output::Printer;
 use crate::output::mounts::{MountAction, MountsReport};
-use crate::settings::{BuildSettings, Environment, ProgressMode, Settings, SourceSettings};
-
-/// Docker engines whose own frontend expands variables in the options of mounts (23.0, Dockerfile 1.4).
-const EXPANDED_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
+use crate::settings::{BuildSettings, ProgressMode, SourceSettings};
 
 pub(super) async fn run(
     args: &MountArgs,
-    settings: &Settings,
-    environment: &Environment,
+    session: &Session<'_>,
     mut printer: Printer,
 ) -> Result<(), CommandError> {
+    let (settings, environment) = (session.settings, session.environment);
     let (action, args) = match &args.command {
         MountCommand::List(args) => (MountAction::List, args),
         MountCommand::Restore(args) => (MountAction::Restore, args),
@@ -38,10 +36,10 @@ pub(super) async fn run(
     }
     let deadline = Deadline::after(build.timeout);
     let mut inputs = read_inputs(&build, settings)?;
-    let Reached { client, .. } = Reached::connect(&mut inputs, &build, settings, printer).await?;
-    let mounts = targets(&build.source, &inputs, &client, printer).await?;
-    let visited = VisitedBuild::new(&build, &inputs, &client, settings, (None, deadline));
-    let carrier = Carrier::new(action, &client, settings, visited, printer)?;
+    let connection = connected(&mut inputs, &build, session, printer).await?;
+    let mounts = targets(&build.source, &inputs, &connection.client, printer).await?;
+    let visited = VisitedBuild::new(&build, &inputs, &connection.client, settings, (None, deadline));
+    let carrier = Carrier::new(action, &connection, session, visited, printer)?;
     let report = match action {
         MountAction::List => carrier.list(&mounts).await?,
         MountAction::Restore => carrier.restore(&mounts).await?.0,
@@ -145,8 +143,7 @@ fn variables(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
                 tag.strip_prefix(old).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
             })
         }
-        (None, EngineProduct::Docker { api, .. }) => *api < EXPANDED_SINCE,
-        (None, EngineProduct::Buildkitd) => false,
+        (None, engine) => !engine.can(Ability::ExpandedMounts),
     };
     if is_old { Variables::AsWritten } else { Variables::Expanded }
 }
@@ -170,6 +167,7 @@ fn finish(report: &MountsReport, format: Format, strict: bool, printer: Printer)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buildkit::ApiVersion;
 
     #[test]
     fn variables_are_expanded_by_frontends_from_dockerfile_1_3_on() {

@@ -5,15 +5,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::build::engine;
-use super::connecting::connect;
 use super::error::{CommandError, ErrorKind, chain};
-use super::moving::watched;
+use super::session::{EngineConnection, Session};
+use super::transfers::transfer;
 use crate::endpoint::Endpoint;
 use crate::engine::Engine;
 use crate::output::{Printer, summary};
 use crate::registry::ImageRef;
-use crate::settings::Settings;
 use crate::store::{Entry, Meter, Store};
 use crate::tiers::{ArchiveTier, EngineTier};
 
@@ -21,6 +19,7 @@ use crate::tiers::{ArchiveTier, EngineTier};
 pub(super) struct Node {
     pub(super) endpoint: Endpoint,
     pub(super) engine: Engine,
+    connection: Arc<EngineConnection>,
     /// Tells whose lines they are, where there are several.
     pub(super) printer: Printer,
 }
@@ -57,11 +56,11 @@ impl Nodes {
     /// # Errors
     ///
     /// Fails when none can be reached.
-    pub(super) async fn connect(settings: &Settings, printer: Printer) -> Result<Self, CommandError> {
-        let count = settings.endpoints.len();
-        let connecting = settings.endpoints.iter().map(|endpoint| async move {
+    pub(super) async fn connect(session: &Session<'_>, printer: Printer) -> Result<Self, CommandError> {
+        let count = session.settings.endpoints.len();
+        let connecting = session.settings.endpoints.iter().map(|endpoint| async move {
             let printer = if count > 1 { printer.for_part(&endpoint.to_string()) } else { printer };
-            (endpoint, printer, node(endpoint, printer, settings.engine_wait).await)
+            (endpoint, printer, node(endpoint, session, printer).await)
         });
         let mut nodes = Self { up: Vec::new(), failed: Vec::new(), count };
         for (endpoint, printer, connected) in join_all(connecting).await {
@@ -89,11 +88,11 @@ impl Nodes {
         names: Names<'_>,
         store: &Store,
         deadline: Duration,
-        settings: &Settings,
+        session: &Session<'_>,
         passed: usize,
     ) -> Result<Vec<Handed>, CommandError> {
         let rest = self.up.split_off(passed);
-        let handing = rest.iter().map(|node| node.take(entry, names, store, deadline, settings));
+        let handing = rest.iter().map(|node| node.take(entry, names, store, deadline, session));
         let done = join_all(handing).await;
         let mut handed = Vec::new();
         for (node, result) in rest.into_iter().zip(done) {
@@ -137,13 +136,13 @@ impl Nodes {
     }
 }
 
-async fn node(endpoint: &Endpoint, printer: Printer, wait: Option<Duration>) -> Result<Node, CommandError> {
-    let client = connect(endpoint, wait, Some(printer)).await?;
-    let engine = engine(&client)?.ok_or_else(|| {
+async fn node(endpoint: &Endpoint, session: &Session<'_>, printer: Printer) -> Result<Node, CommandError> {
+    let connection = session.connection_to(endpoint, Some(printer)).await?;
+    let engine = connection.engine.clone().ok_or_else(|| {
         CommandError::config_line("buildkitd runs no images")
             .hint("name a Docker engine with --host or DOCKER_HOST")
     })?;
-    Ok(Node { endpoint: endpoint.clone(), engine, printer })
+    Ok(Node { endpoint: endpoint.clone(), engine, connection, printer })
 }
 
 impl Node {
@@ -154,10 +153,10 @@ impl Node {
         names: Names<'_>,
         store: &Store,
         deadline: Duration,
-        settings: &Settings,
+        session: &Session<'_>,
     ) -> Result<Handed, CommandError> {
         let clock = Instant::now();
-        let images = self.engine.image_store().await.map_err(|error| unloadable(&error))?;
+        let images = self.connection.image_store().await?;
         let tier = ArchiveTier::new(store.clone(), self.engine.clone(), images, deadline);
         let handed = |image, tier| Handed { image, tier, elapsed: clock.elapsed() };
         if let Some(image) = tier.present(entry).await.map_err(|error| unloadable(&error))? {
@@ -180,7 +179,7 @@ impl Node {
             }
         };
         let loading = tier.load(entry, names, &meter);
-        let loaded = watched("loading the image", loading, &meter, settings, self.printer);
+        let loaded = transfer("loading the image", loading, &meter, session, self.printer);
         let loaded = loaded.await?.map_err(|error| unloadable(&error))?;
         loaded.faults.iter().for_each(|fault| self.printer.warn(&chain(fault)));
         self.printer.note(&format!("  {}\n", summary::loaded(loaded.bytes, clock.elapsed())));

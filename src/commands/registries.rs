@@ -19,8 +19,8 @@ pub(crate) struct Registries {
     certificates: Vec<PathBuf>,
     engine: Option<Engine>,
     reach: OnceCell<Reach>,
-    /// The base images that were looked up, by reference and platform.
-    bases: Mutex<BTreeMap<(String, String), Base>>,
+    /// The base images that were looked up, by reference and platform, and by whether what the engine has counted.
+    bases: Mutex<BTreeMap<(String, String, bool), Base>>,
 }
 
 /// An image was not pushed.
@@ -44,14 +44,15 @@ impl Registries {
         Self { login, certificates: Vec::new(), engine: None, reach, bases }
     }
 
-    /// What was found of a base image, by its reference and platform.
-    pub(crate) fn base(&self, base: &(String, String)) -> Option<Base> {
-        self.bases.lock().expect("no panic").get(base).cloned()
+    /// Returns what was found of a base image by its reference and platform, with or without `--pull`.
+    pub(crate) fn base(&self, (reference, platform): &(String, String), pull: bool) -> Option<Base> {
+        let bases = self.bases.lock().expect("no panic");
+        bases.get(&(reference.clone(), platform.clone(), pull)).cloned()
     }
 
     /// Notes what was found of a base image, so that a build sees the same one throughout.
-    pub(crate) fn note_base(&self, base: (String, String), found: Base) {
-        self.bases.lock().expect("no panic").insert(base, found);
+    pub(crate) fn note_base(&self, (reference, platform): (String, String), pull: bool, found: Base) {
+        self.bases.lock().expect("no panic").insert((reference, platform, pull), found);
     }
 
     pub(crate) fn login(&self) -> &Login {

@@ -15,10 +15,9 @@ use self::row::Row;
 use super::build::{Built, NamedBuild, Purpose, images, known_images};
 use super::cache::Cache;
 use super::error::{CommandError, ErrorKind, chain};
-use super::interrupts::Interrupts;
 use super::nodes::{Handed, Names, Nodes};
+use super::session::Session;
 use super::speak;
-use super::store::open;
 use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RENAMED, RunArgs};
 use crate::ledger::millis;
 use crate::output::Printer;
@@ -31,10 +30,10 @@ const HERE: &str = ".";
 
 pub(super) async fn run(
     args: &RunArgs,
-    settings: &Settings,
-    environment: &Environment,
+    session: &Session<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
+    let settings = session.settings;
     RunSettings::refuse(&args.container)?;
     let warned = *printer;
     let note_row = |path: &Path| {
@@ -50,8 +49,8 @@ pub(super) async fn run(
         }
     }
     let result = match &args.from_cache {
-        Some(named) => run_kept(named, args, settings, environment, printer).await,
-        None => Box::pin(run_built(args, settings, environment, printer)).await,
+        Some(named) => run_kept(named, args, session, printer).await,
+        None => Box::pin(run_built(args, session, printer)).await,
     };
     if let Some(path) = &args.container.output {
         note_row(path);
@@ -63,15 +62,14 @@ pub(super) async fn run(
 async fn run_kept(
     wanted: &str,
     args: &RunArgs,
-    settings: &Settings,
-    environment: &Environment,
+    session: &Session<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let mut interrupts = Interrupts::watch();
+    let (settings, environment) = (session.settings, session.environment);
     let build = resolve(&args.build(HERE), settings, environment)?;
     speak(printer, build.progress);
     let printer = *printer;
-    let cache = Cache::open(PlaceArg::Local, settings, printer)?;
+    let cache = Cache::open(PlaceArg::Local, session, printer)?;
     let listed = cache.image(wanted)?;
     let (entry, subject) = (&listed.entry, &listed.entry.manifest.subject);
     printer.note(&format!("running from the cache\n{}", EntryInfo::new(&listed).brief()));
@@ -97,13 +95,13 @@ async fn run_kept(
             missing.join(", ")
         ));
     }
-    let mut nodes = Nodes::connect(settings, printer).await?;
+    let mut nodes = Nodes::connect(session, printer).await?;
     let names = Names::IfFree(&subject.title);
-    let handed = nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, settings, 0).await?;
+    let handed = nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, session, 0).await?;
     let told = |handed: &Handed| (handed.image.clone(), Row::of_entry(entry, handed.tier, handed.elapsed));
     let images = handed.iter().map(told).collect();
     let mut outcome = Outcome::default();
-    run_everywhere(&mut nodes, images, &run, args, environment, &mut outcome, &mut interrupts).await?;
+    run_everywhere(&mut nodes, images, &run, args, session, &mut outcome).await?;
     outcome.end(&nodes, printer)
 }
 
@@ -123,13 +121,8 @@ fn resolve(
 }
 
 /// Builds images, unless a cache has them, and runs one after the other.
-async fn run_built(
-    args: &RunArgs,
-    settings: &Settings,
-    environment: &Environment,
-    printer: &mut Printer,
-) -> Result<(), CommandError> {
-    let mut interrupts = Interrupts::watch();
+async fn run_built(args: &RunArgs, session: &Session<'_>, printer: &mut Printer) -> Result<(), CommandError> {
+    let (settings, environment) = (session.settings, session.environment);
     let (names, args_of_build) = subjects(args, settings)?;
     let nodes = NonZeroU32::new(u32::try_from(settings.endpoints.len()).unwrap_or(u32::MAX));
     let nodes = nodes.filter(|nodes| nodes.get() > 1);
@@ -148,17 +141,17 @@ async fn run_built(
         builds.push(NamedBuild { name, build, purpose });
         runs.push(run);
     }
-    let mut nodes = Nodes::connect(settings, *printer).await?;
+    let mut nodes = Nodes::connect(session, *printer).await?;
     let first = settings.on(&nodes.up[0].endpoint);
-    let built = images(&builds, &first, *printer).await?;
+    let built = images(&builds, &session.on(&first), *printer).await?;
     let mut outcome = Outcome::default();
     for ((NamedBuild { name, build, .. }, run), image) in builds.iter().zip(&runs).zip(built) {
         if builds.len() > 1 {
             printer.note(&format!("running {name}\n"));
         }
         let ran = async {
-            let images = handed_on(&image, build, &mut nodes, settings).await?;
-            run_everywhere(&mut nodes, images, run, args, environment, &mut outcome, &mut interrupts).await
+            let images = handed_on(&image, build, &mut nodes, session).await?;
+            run_everywhere(&mut nodes, images, run, args, session, &mut outcome).await
         };
         match ran.await {
             Err(error) if builds.len() == 1 || error.kind == ErrorKind::Interrupted => return Err(error),
@@ -212,7 +205,7 @@ async fn handed_on(
     image: &Built,
     build: &BuildSettings,
     nodes: &mut Nodes,
-    settings: &Settings,
+    session: &Session<'_>,
 ) -> Result<Vec<(String, Row)>, CommandError> {
     let record = &image.record;
     let id = record.image_id.clone().ok_or_else(|| CommandError::build("the build made no image"))?;
@@ -226,8 +219,8 @@ async fn handed_on(
         ));
         return Ok(images);
     };
-    let (store, names) = (open(settings)?, Names::These(&build.tags));
-    let handed = nodes.hand(entry, names, &store, build.tiers.archive_timeout, settings, 1).await?;
+    let (store, names) = (session.store()?, Names::These(&build.tags));
+    let handed = nodes.hand(entry, names, &store, build.tiers.archive_timeout, session, 1).await?;
     for Handed { image, tier, elapsed } in handed {
         images.push((image, Row::of(record).handed(tier, elapsed)));
     }
@@ -275,17 +268,19 @@ async fn run_everywhere(
     images: Vec<(String, Row)>,
     run: &RunSettings,
     args: &RunArgs,
-    environment: &Environment,
+    session: &Session<'_>,
     outcome: &mut Outcome,
-    interrupts: &mut Interrupts,
 ) -> Result<(), CommandError> {
-    if interrupts.has_come().await {
+    if session.interrupts().has_come() {
         return Err(CommandError::interrupted("interrupted"));
     }
     let running = nodes.up.iter().zip(images).map(|(node, (image, row))| async move {
         let spec = run.of(&image);
         let clock = Instant::now();
-        let end = container::run(&node.engine, &spec, args.container.keep_alive, node.printer).await;
+        let end = {
+            let keep = args.container.keep_alive;
+            container::run(&node.engine, &spec, keep, session.interrupts(), node.printer).await
+        };
         (row, end, clock.elapsed())
     });
     let done = join_all(running).await;
@@ -301,7 +296,7 @@ async fn run_everywhere(
             }
         };
         if let Some(path) = &args.container.output {
-            row.ended(elapsed, status, &node.endpoint, args.context.as_deref(), environment);
+            row.ended(elapsed, status, &node.endpoint, args.context.as_deref(), session.environment);
             row.append(path)?;
         }
         let (host, millis) = (node.endpoint.to_string(), millis(elapsed));

@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::build::{BuildKeys, Explanation, Foreseen, ForeseenHit, Identity, Past, foresee};
 use super::error::{CommandError, chain};
 use super::key::{Keyed, keyed};
-use super::store::open;
+use super::session::Session;
 use super::{print_json, print_text};
 use crate::cli::{Format, WhyArgs};
 use crate::key::{CacheKey, Change};
 use crate::notes::NotesError;
 use crate::output::{Printer, changes};
 use crate::registry::ImageRef;
-use crate::settings::{BuildSettings, Environment, Settings};
+use crate::settings::BuildSettings;
 
 #[derive(Serialize)]
 struct Output {
@@ -48,22 +48,18 @@ struct LastImage {
     created: Timestamp,
 }
 
-pub(super) async fn run(
-    args: &WhyArgs,
-    settings: &Settings,
-    environment: &Environment,
-    printer: Printer,
-) -> Result<(), CommandError> {
-    let Keyed { build, inputs, reached, keys } = keyed(&args.build, settings, environment, printer).await?;
+pub(super) async fn run(args: &WhyArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
+    let settings = session.settings;
+    let Keyed { build, inputs, connection, keys } = keyed(&args.build, session, printer).await?;
     let notes = settings.notes();
     let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));
     let known = notes.image(keys.keys.image).map_err(fault).ok().flatten();
     let Foreseen { hit, elsewhere, last } =
-        foresee(&build, settings, &inputs, &reached, &keys, printer).await?;
+        foresee(&build, session, &inputs, &connection, &keys, printer).await?;
     let identity = Identity { names: &build.tags, lane: settings.lanes.lanes.own(), seal: &settings.seal };
     let local = identity.explain(&notes, &keys.keys).map_err(fault).ok().flatten();
     let since = local.as_ref().map(|local| local.before.last_used);
-    let stored = explain_by_store(&build, settings, &keys, since).await?;
+    let stored = explain_by_store(&build, session, &keys, since).await?;
     let is_own = |found: &Explanation| found.before.lane.as_ref() == Some(settings.lanes.lanes.own());
     let explanation = match (local, stored) {
         (local, Some(stored)) if local.is_none() || is_own(&stored) => Some(stored),
@@ -99,14 +95,15 @@ pub(super) async fn run(
 /// Compares with what the store knows of an image that was built after `since`.
 async fn explain_by_store(
     build: &BuildSettings,
-    settings: &Settings,
+    session: &Session<'_>,
     keys: &BuildKeys,
     since: Option<Timestamp>,
 ) -> Result<Option<Explanation>, CommandError> {
     let Some(platform) = keys.sole_platform().filter(|_| build.tiers.archive).map(str::to_owned) else {
         return Ok(None);
     };
-    let (store, notes, keys) = (open(settings)?, settings.notes(), keys.keys.clone());
+    let settings = session.settings;
+    let (store, notes, keys) = (session.store()?, settings.notes(), keys.keys.clone());
     let (names, lane, seal) = (build.tags.clone(), settings.lanes.lanes.own().clone(), settings.seal.clone());
     let explain = move || {
         let identity = Identity { names: &names, lane: &lane, seal: &seal };

@@ -21,7 +21,7 @@ use crate::buildkit::llb::{CacheMount, Definition, Exec, Graph, Sharing};
 use crate::buildkit::session::{Attachments, SshAgent, StepStream, Upload, new_id};
 use crate::buildkit::solve::SolveRequest;
 use crate::buildkit::status::StatusUpdate;
-use crate::buildkit::{Client, ConnectError, EngineProduct, SolveError, Worker};
+use crate::buildkit::{Client, ConnectError, SolveError, Worker};
 use crate::{courier, platform};
 
 /// The id of the stream between the step and this process.
@@ -175,7 +175,7 @@ async fn program_for(client: &Client, terms: &VisitTerms) -> Result<&'static [u8
 /// A way around an engine that seems to be on this very machine, and the courier for this machine. A Docker engine lets
 /// steps use its machine's network unless it is told otherwise, a buildkitd does not.
 fn short_cut(client: &Client) -> Option<(&'static [u8], Direct)> {
-    let is_docker = matches!(client.product(), EngineProduct::Docker { .. });
+    let is_docker = client.product().is_docker();
     let own = platform::own();
     let architecture = own.split('/').nth(1).filter(|_| is_docker && client.seems_near())?;
     courier::program(architecture).zip(Direct::open().ok())

@@ -7,8 +7,8 @@ use tokio::task::JoinHandle;
 
 use super::{BuildKeys, Job, Purpose};
 use crate::commands::error::CommandError;
-use crate::commands::moving::watched;
 use crate::commands::store::{keep_within, key_inputs, send_unsent};
+use crate::commands::transfers::transfer;
 use crate::engine::Image;
 use crate::images::SavedImage;
 use crate::key::{Input, InputKind};
@@ -38,8 +38,8 @@ impl Job<'_> {
     /// The store's whole images, for an engine that has any.
     pub(super) async fn archive_tier(&mut self) -> Result<Option<ArchiveTier>, CommandError> {
         let Some(engine) = self.engine.clone() else { return Ok(None) };
-        let (images, deadline) = (self.image_store().await?, self.build.tiers.archive_timeout);
-        Ok(Some(ArchiveTier::new(self.store()?, engine, images, deadline)))
+        let (images, deadline) = (self.connection.image_store().await?, self.build.tiers.archive_timeout);
+        Ok(Some(ArchiveTier::new(self.session.store()?, engine, images, deadline)))
     }
 
     /// Returns `true` if archiving the image of these keys was begun and did not end.
@@ -176,7 +176,7 @@ impl Job<'_> {
         let Some(mut keeping) = keeping else { return Ok(()) };
         let meter = Arc::clone(&keeping.meter);
         let keep = &mut keeping.task;
-        let kept = watched("keeping the image", keep, &meter, self.settings, self.printer).await?;
+        let kept = transfer("keeping the image", keep, &meter, self.session, self.printer).await?;
         if let Some(key) = self.record.image_key {
             self.notes.note_archiving(key, false).or_else(|fault| self.notes_fault(&fault))?;
         }
@@ -195,8 +195,8 @@ impl Job<'_> {
         self.record.kept = Some(record);
         self.entry = Some(kept.saved.entry);
         let mut faults = kept.saved.faults;
-        faults.extend(send_unsent(&self.store()?, self.printer));
-        faults.extend(keep_within(&self.store()?, &self.settings.store, self.printer));
+        faults.extend(send_unsent(&self.session.store()?, self.printer));
+        faults.extend(keep_within(&self.session.store()?, &self.settings.store, self.printer));
         faults.iter().try_for_each(|fault| self.cache_fault(fault))
     }
 }

@@ -24,9 +24,11 @@ use futures_util::future::{join, join_all};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::commands::registries::Registries;
+use crate::commands::session::EngineConnection;
 use crate::dockerfile::BaseStart;
 use crate::engine::Engine;
 use crate::registry::{ImageConfig, ImageRef, remote_image, serves};
+use crate::settings::BuildSettings;
 
 /// How long all look-ups together may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -67,6 +69,14 @@ pub(crate) struct Lookup<'a> {
     pub(crate) pull: bool,
 }
 
+impl<'a> Lookup<'a> {
+    /// Returns what finds the base images of `build`.
+    pub(in crate::commands) fn of(connection: &'a EngineConnection, build: &BuildSettings) -> Self {
+        let pull = build.source.pull;
+        Self { engine: connection.engine.as_ref(), registries: &connection.registries, pull }
+    }
+}
+
 impl Lookup<'_> {
     /// Looks up every reference with its platform (`OS/ARCHITECTURE[/VARIANT]`), all at once.
     pub(super) async fn all(&self, wanted: &[(String, String)]) -> Vec<Base> {
@@ -76,14 +86,14 @@ impl Lookup<'_> {
         let lookups = wanted.iter().zip(&names).map(|(base, name)| async move {
             // What is no reference fails in the build, with the engine's words.
             let Some(name) = name else { return Base::default() };
-            if let Some(found) = self.registries.base(base) {
+            if let Some(found) = self.registries.base(base, self.pull) {
                 return found;
             }
             let digest = name.digest().map(str::to_owned);
             let lookup = self.one(&base.0, name, &base.1, deadline);
             let found = timeout_at(deadline, lookup).await.unwrap_or_default();
             let found = Base { digest: digest.or(found.digest), ..found };
-            self.registries.note_base(base.clone(), found.clone());
+            self.registries.note_base(base.clone(), self.pull, found.clone());
             found
         });
         join_all(lookups).await

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::buildkit::EngineProduct;
 use crate::buildkit::session::{FileTarget, OutputFile};
 use crate::buildkit::solve::Exporter;
+use crate::buildkit::{Ability, EngineProduct};
 use crate::engine::ImageStore;
 use crate::settings::{BuildSettings, Destination, Output, OutputKind};
 
@@ -62,12 +62,11 @@ impl ExportError {
 pub(super) struct Abilities<'a> {
     pub(super) product: &'a EngineProduct,
     pub(super) store: ImageStore,
-    pub(super) exports_many: bool,
 }
 
 impl Abilities<'_> {
     fn is_docker(&self) -> bool {
-        matches!(self.product, EngineProduct::Docker { .. })
+        self.product.is_docker()
     }
 
     /// buildkitd and containerd's store make archives; Docker's own store cannot.
@@ -134,7 +133,7 @@ pub(super) fn plan(settings: &BuildSettings, can: &Abilities<'_>) -> Result<Expo
     if targets > 1 {
         return Err(ExportError::OneTarget(targets));
     }
-    if exports.exporters.len() > 1 && !can.exports_many {
+    if exports.exporters.len() > 1 && !can.product.can(Ability::SeveralExporters) {
         return Err(ExportError::OneOutput { engine: engine(), count: exports.exporters.len() });
     }
     Ok(exports)

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::registry::LOGIN_DEADLINE;
-use super::{BuildKeys, Inputs, Job, Purpose, Reached};
+use super::{BuildKeys, Inputs, Job, Purpose};
 use crate::commands::error::{CommandError, chain};
+use crate::commands::session::{EngineConnection, Session};
 use crate::registry::{ImageRef, within};
-use crate::settings::{BuildSettings, Settings};
+use crate::settings::BuildSettings;
 use crate::store::EntryKind;
 use crate::tiers::{ArchiveTier, EngineTier, Fault, RegistryTier, Target};
 
@@ -35,14 +36,14 @@ pub(in crate::commands) struct ForeseenHit {
 /// Asks the tiers of a build for its image.
 pub(in crate::commands) async fn foresee(
     build: &BuildSettings,
-    settings: &Settings,
+    session: &Session<'_>,
     inputs: &Inputs,
-    reached: &Reached,
+    connection: &EngineConnection,
     keys: &BuildKeys,
     printer: crate::output::Printer,
 ) -> Result<Foreseen, CommandError> {
     let purpose = Purpose::default();
-    Box::pin(Job::new(build, &purpose, settings, inputs, reached, printer).foresee(keys)).await
+    Box::pin(Job::new(build, &purpose, session, inputs, connection, printer).foresee(keys)).await
 }
 
 impl Job<'_> {
@@ -103,7 +104,7 @@ impl Job<'_> {
 
     async fn foresee_in_store(&mut self, keys: &BuildKeys) -> Result<Option<ForeseenHit>, CommandError> {
         let Some(platform) = keys.sole_platform().map(str::to_owned) else { return Ok(None) };
-        let (store, key) = (self.store()?, keys.keys.image.digest());
+        let (store, key) = (self.session.store()?, keys.keys.image.digest());
         let find = move || store.find(EntryKind::Image, &platform, key, false);
         let found = tokio::task::spawn_blocking(find).await.map_err(|error| CommandError::config(&error))?;
         self.warn_of(&found.faults.into_iter().map(Into::into).collect::<Vec<Fault>>());

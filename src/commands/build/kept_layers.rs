@@ -21,7 +21,6 @@ use super::borrowed_name::BorrowedName;
 use super::exports::Exports;
 use super::layers::MARK;
 use super::request::{self, Conditions};
-use super::run::interruptible;
 use super::{BuildKeys, Job, steps};
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::{CacheEntry, Exporter};
@@ -93,7 +92,7 @@ impl KeepLayersError {
 impl Job<'_> {
     /// Whether the engine writes BuildKit's registry caches.
     async fn writes_registry_caches(&mut self) -> Result<bool, CommandError> {
-        let is_able = self.engine.is_none() || self.image_store().await? == ImageStore::Containerd;
+        let is_able = self.engine.is_none() || self.connection.image_store().await? == ImageStore::Containerd;
         Ok(is_able && self.reads_registry_caches())
     }
 
@@ -151,7 +150,7 @@ impl Job<'_> {
             }
             Ok(true)
         };
-        let kept = interruptible(tokio::time::timeout(deadline, Box::pin(keeping))).await;
+        let kept = self.session.interrupts().bound(tokio::time::timeout(deadline, Box::pin(keeping))).await;
         if let Some(borrowed) = borrowed
             && let Err(error) = borrowed.give_back().await
         {

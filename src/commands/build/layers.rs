@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::run::{Ended, interruptible};
+use super::run::Ended;
 use super::{BuildKeys, Job};
 use crate::buildkit::solve::{CacheEntry, ExporterResponse};
-use crate::buildkit::{ApiVersion, EngineProduct, SolveError};
+use crate::buildkit::{Ability, SolveError};
 use crate::commands::error::CommandError;
 use crate::digest::Digest;
 use crate::ledger::StepEntry;
@@ -13,8 +13,6 @@ use crate::registry::{ImageRef, RegistryError, StoredManifest, within};
 
 /// How long a registry may take to tell which caches it has.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Docker engines read registry caches that are written as images from this API on (25.0, BuildKit 0.12), and write them.
-const REGISTRY_CACHES_SINCE: ApiVersion = ApiVersion { major: 1, minor: 44 };
 /// What the image with an inline cache says of the layers in it, or in the registry cache beside it: their mark.
 pub(super) const MARK: &str = "larder.layers";
 /// What a registry has of the layers of a build.
@@ -133,10 +131,7 @@ impl Job<'_> {
 
     /// Whether the engine reads BuildKit's registry caches.
     pub(super) fn reads_registry_caches(&self) -> bool {
-        match self.client.product() {
-            EngineProduct::Docker { api, .. } => *api >= REGISTRY_CACHES_SINCE,
-            EngineProduct::Buildkitd => true,
-        }
+        self.client.product().can(Ability::RegistryCaches)
     }
 
     /// Looks for caches of layers.
@@ -167,7 +162,7 @@ impl Job<'_> {
         let keys = keys.filter(|keys| !keys.keys.layers.runs.is_empty() && self.build.tiers.mounts);
         let platform = keys.and_then(BuildKeys::sole_platform);
         let looking = within(place.host(), DEADLINE, Box::pin(self.found_layers(&place, wanted, platform)));
-        let mut caches = match interruptible(looking).await? {
+        let mut caches = match self.session.interrupts().bound(looking).await? {
             Ok((found, marks)) => LayerCaches { found, marks, ..LayerCaches::default() },
             Err(error) => {
                 self.cache_fault(&error)?;
@@ -219,7 +214,7 @@ impl Job<'_> {
         keys: &BuildKeys,
         is_full: bool,
     ) -> Result<String, CommandError> {
-        let store = self.image_store().await?;
+        let store = self.connection.image_store().await?;
         let text = format!("{}\n{}\n{store:?}\n{is_full}", keys.layers(), self.client.product());
         Ok(Digest::of(text.as_bytes()).hex())
     }

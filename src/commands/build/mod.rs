@@ -21,7 +21,6 @@ mod mounts;
 mod own_files;
 mod place;
 mod push;
-mod reached;
 mod registry;
 mod request;
 mod result_file;
@@ -44,53 +43,48 @@ use serde_json::json;
 
 use super::base::{args_of_base, ensure};
 use super::error::{CommandError, ErrorKind, chain};
-use super::interrupts::Interrupts;
 use super::registries::Registries;
+use super::session::{EngineConnection, Session};
 use super::speak;
 use super::store::{is_news, warn_of_unknown_branch};
+use crate::buildkit::Client;
 use crate::buildkit::trace::Trace;
-use crate::buildkit::{ApiVersion, Client};
 use crate::cli::{BuildArgs, BuildCommandArgs};
 use crate::context::ContextError;
 use crate::dockerfile::{Dockerfile, InstructionKind, ResolveError};
-use crate::engine::{Engine, ImageStore};
+use crate::engine::Engine;
 use crate::ledger::{BaseRecord, BuildRecord, TierOutcome, TierRecord, millis};
 use crate::mounts::TargetMount;
 use crate::notes::Notes;
 use crate::output::Printer;
 use crate::registry::ImageRef;
-use crate::settings::{BuildSettings, Environment, ProgressMode, Settings, base_repository};
-use crate::store::{Entry, RunFlags, Store, StoreError};
-use bases::Lookup;
+use crate::settings::{BuildSettings, ProgressMode, Settings, base_repository};
+use crate::store::{Entry, RunFlags, StoreError};
 use closing::{lanes_record, record_failed_base};
 use inputs::InputError;
 use layers::LayerCaches;
 use own_files::withhold;
-use run::interruptible;
 use whole::Hit;
 
-pub(super) use bases::Base;
+pub(super) use bases::{Base, Lookup};
 pub(super) use explain::{Explanation, Identity, Past};
 pub(super) use foreseen::{Foreseen, ForeseenHit, foresee};
 pub(super) use inputs::Inputs;
 pub(super) use keyed_names::KeyedNames;
 pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
-pub(super) use reached::{Reached, docker_engine, engine};
 pub(super) use run::{Deadline, Progress, show};
 pub(super) use several::{NamedBuild, images, known_images};
 pub(super) use visited::{VisitedBuild, is_of_visit};
 
 /// The build argument that a base image is handed on by.
 const BASE_IMAGE: &str = "BASE_IMAGE";
-/// Docker engines attach attestations from this API on (23.0, BuildKit 0.11).
-const ATTESTATIONS_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
 
 pub(super) async fn run(
     args: &BuildCommandArgs,
-    settings: &Settings,
-    environment: &Environment,
+    session: &Session<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
+    let (settings, environment) = (session.settings, session.environment);
     let BuildCommandArgs { build, more, base, base_repo, base_requirements } = args;
     if more.is_empty() {
         let mut build = build.clone();
@@ -98,12 +92,12 @@ pub(super) async fn run(
         if let Some(dockerfile) = base {
             speak(printer, ProgressMode::resolve(&build, settings, environment)?);
             let repository = base_repository(("base-repo", base_repo.as_deref()), settings, environment)?;
-            let (of_base, given) = (args_of_base(dockerfile, &build), (settings, environment));
+            let of_base = args_of_base(dockerfile, &build);
             if build.source.build_arg.iter().any(|given| is_base_image(given)) {
                 return Err(CommandError::config_line(format!("--base, and --build-arg {BASE_IMAGE}"))
                     .hint("--base hands its image on as BASE_IMAGE: leave one of the two out"));
             }
-            let making = ensure(&of_base, repository, base_requirements, given, *printer);
+            let making = ensure(&of_base, repository, base_requirements, session, *printer);
             let (base, failed) = match Box::pin(making).await {
                 Ok(made) => made,
                 Err(error) => {
@@ -123,7 +117,7 @@ pub(super) async fn run(
             purpose.base = Some(base);
         }
         let build = BuildSettings::resolve(&build, settings, environment)?;
-        return image(&build, &purpose, settings, printer).await.map(drop);
+        return image(&build, &purpose, session, printer).await.map(drop);
     }
     if base.is_some() {
         return Err(CommandError::config_line("--base is for one image, and several are named")
@@ -137,7 +131,7 @@ pub(super) async fn run(
         let build = BuildSettings::resolve(&args, settings, environment)?;
         builds.push(NamedBuild { name: name.to_owned(), build, purpose: Purpose::default() });
     }
-    images(&builds, settings, *printer).await.map(drop)
+    images(&builds, session, *printer).await.map(drop)
 }
 
 /// Whether a build argument, as it was typed, is the base image.
@@ -171,9 +165,10 @@ pub(super) struct Built {
 pub(super) async fn image(
     build: &BuildSettings,
     purpose: &Purpose,
-    settings: &Settings,
+    session: &Session<'_>,
     printer: &mut Printer,
 ) -> Result<Built, CommandError> {
+    let settings = session.settings;
     let (clock, deadline) = (Instant::now(), Deadline::after(build.timeout));
     speak(printer, build.progress);
     if let (Some(tag), true) =
@@ -192,9 +187,9 @@ pub(super) async fn image(
         return Err(CommandError::config_line("the Dockerfile does not take the base image")
             .hint("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"));
     }
-    let connecting = Box::pin(Reached::connect(&mut inputs, build, settings, *printer));
-    let reached = deadline.bound(connecting).await??;
-    let mut job = Job::new(build, purpose, settings, &inputs, &reached, *printer);
+    let connecting = Box::pin(connected(&mut inputs, build, session, *printer));
+    let connection = deadline.bound(connecting).await??;
+    let mut job = Job::new(build, purpose, session, &inputs, &connection, *printer);
     job.deadline = deadline;
     job.record.base.clone_from(&purpose.base);
     job.record.lanes = Some(lanes_record(&settings.lanes));
@@ -203,6 +198,20 @@ pub(super) async fn image(
     let closed = job.close(&result, millis(clock.elapsed()));
     result.and(closed)?;
     Ok(Built { record: job.record, entry: job.entry, names: job.build.tags.clone() })
+}
+
+/// Returns the connection to the engine, after adding the mounts of `--auto-mounts` to the Dockerfile: they depend on the base
+/// images.
+pub(super) async fn connected(
+    inputs: &mut Inputs,
+    build: &BuildSettings,
+    session: &Session<'_>,
+    printer: Printer,
+) -> Result<Arc<EngineConnection>, CommandError> {
+    let connection = session.connection(Some(printer)).await?;
+    let lookup = Lookup::of(&connection, build);
+    auto_mounts::add(inputs, build, &lookup, &connection.client, printer).await?;
+    Ok(connection)
 }
 
 /// Returns `true` if a word reads like the name of an image.
@@ -250,10 +259,12 @@ fn input_error(error: &InputError) -> CommandError {
 
 /// One `larder build` in the making.
 struct Job<'a> {
+    session: &'a Session<'a>,
     settings: &'a Settings,
     build: &'a BuildSettings,
     purpose: &'a Purpose,
     inputs: &'a Inputs,
+    connection: &'a EngineConnection,
     client: &'a Client,
     engine: Option<Engine>,
     notes: Notes,
@@ -276,10 +287,6 @@ struct Job<'a> {
     killed_steps: Vec<String>,
     /// Why the keys cannot be known, if they cannot.
     no_keys: Option<String>,
-    /// How the engine keeps images, once it was asked.
-    image_store: Option<ImageStore>,
-    /// The store, once it was opened.
-    store: Option<Store>,
     /// The entry that holds the image, once it is known.
     entry: Option<Entry>,
     /// A registry could not be reached when whole images were looked for.
@@ -302,21 +309,24 @@ impl<'a> Job<'a> {
     fn new(
         build: &'a BuildSettings,
         purpose: &'a Purpose,
-        settings: &'a Settings,
+        session: &'a Session<'a>,
         inputs: &'a Inputs,
-        Reached { client, engine, registries }: &'a Reached,
+        connection: &'a EngineConnection,
         printer: Printer,
     ) -> Self {
+        let settings = session.settings;
         Self {
             notes: settings.notes(),
-            registries,
-            engine: engine.clone(),
+            registries: &connection.registries,
+            engine: connection.engine.clone(),
             record: BuildRecord::started(Timestamp::now()),
+            session,
             settings,
+            connection,
             build,
             purpose,
             inputs,
-            client,
+            client: &connection.client,
             printer,
             deadline: Deadline::after(build.timeout),
             finding: None,
@@ -326,8 +336,6 @@ impl<'a> Job<'a> {
             mounting_steps: Vec::new(),
             killed_steps: Vec::new(),
             no_keys: None,
-            image_store: None,
-            store: None,
             entry: None,
             is_refused: false,
             is_of_key: false,
@@ -345,14 +353,14 @@ impl Job<'_> {
         if let Some(fault) = &self.settings.cache_fault {
             self.cache_fault(&**fault)?;
         }
-        let (deadline, mut interrupts) = (self.deadline, Interrupts::watch());
-        let (keys, hit) = deadline.bound(interruptible(Box::pin(self.look()))).await???;
+        let (deadline, interrupts) = (self.deadline, self.session.interrupts());
+        let (keys, hit) = deadline.bound(interrupts.clone().bound(Box::pin(self.look()))).await???;
         if let (Some(hit), Some(keys)) = (hit, &keys) {
             return Box::pin(self.finish_hit(hit, keys)).await;
         }
         // Visits of mounts know the deadline, so that they can leave the builder in order.
         let mounts = self.restore_mounts(keys.as_ref()).await?;
-        if interrupts.has_come().await {
+        if interrupts.has_come() {
             return Err(CommandError::interrupted("interrupted"));
         }
         let mut built = self.build_it(keys.as_ref()).await;

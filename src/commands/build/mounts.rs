@@ -136,7 +136,7 @@ impl Job<'_> {
         };
         let conditions = (ambiguous, deadline);
         let build = VisitedBuild::new(self.build, self.inputs, self.client, self.settings, conditions);
-        Carrier::new(action, self.client, self.settings, build, self.printer)
+        Carrier::new(action, self.connection, self.session, build, self.printer)
     }
 
     fn tell(&mut self, report: &MountsReport, outcomes: &[MountOutcome]) {

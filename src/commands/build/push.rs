@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::Job;
 use crate::commands::ecr::{create_repository, fault};
 use crate::commands::error::{CommandError, ErrorKind, chain};
-use crate::commands::moving::watched;
 use crate::commands::registries::PushError;
+use crate::commands::transfers::transfer;
 use crate::output::summary;
 use crate::registry::ImageRef;
 use crate::store::Meter;
@@ -41,7 +41,7 @@ impl Job<'_> {
         for tag in &self.build.tags {
             let (clock, meter) = (Instant::now(), Meter::default());
             let pushing = Box::pin(self.registries.push(engine, tag, &meter));
-            let pushed = watched("pushing the image", pushing, &meter, self.settings, self.printer).await?;
+            let pushed = transfer("pushing the image", pushing, &meter, self.session, self.printer).await?;
             let pushed = match pushed {
                 Ok(pushed) => pushed,
                 Err(error) => return Err(self.push_fault(tag, &error).await),

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::keys::build_platform;
-use super::run::interruptible;
 use super::whole::{Elsewhere, Hit};
 use super::{BuildKeys, Job};
 use crate::commands::error::CommandError;
-use crate::commands::moving::watched;
+use crate::commands::transfers::transfer;
 use crate::engine::ImageStore;
 use crate::output::summary;
 use crate::platform::{self, Platform};
@@ -86,7 +85,7 @@ impl Job<'_> {
     async fn timely_targets(&self) -> Result<Result<Vec<Target>, RegistryError>, CommandError> {
         let names = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
         let host = names.map(ImageRef::host).next().unwrap_or_default();
-        interruptible(within(host, LOGIN_DEADLINE, Box::pin(self.targets()))).await
+        self.session.interrupts().bound(within(host, LOGIN_DEADLINE, Box::pin(self.targets()))).await
     }
 
     async fn target(&self, place: &ImageRef, names: Vec<ImageRef>) -> Result<Target, RegistryError> {
@@ -96,13 +95,18 @@ impl Job<'_> {
 
     /// The tier for this image, which wants it nowhere yet.
     pub(super) async fn registry_tier(&mut self, keys: &BuildKeys) -> Result<RegistryTier, CommandError> {
-        let vouched_by = if self.settings.store.terms.trust.is_strict() { Some(self.store()?) } else { None };
+        let vouched_by =
+            if self.settings.store.terms.trust.is_strict() { Some(self.session.store()?) } else { None };
         Ok(RegistryTier {
             tags: self.registry_tags(Some(keys)).await,
             key: keys.keys.image,
             platforms: keys.platforms.clone(),
             // A buildkitd knows what it pushes by its manifest.
-            images: if self.engine.is_some() { self.image_store().await? } else { ImageStore::Containerd },
+            images: if self.engine.is_some() {
+                self.connection.image_store().await?
+            } else {
+                ImageStore::Containerd
+            },
             only: None,
             wanted_in: None,
             deadline: self.build.tiers.archive_timeout,
@@ -198,7 +202,7 @@ impl Job<'_> {
             Ok(mut targets) => {
                 let accepted = self.accepted(keys);
                 let taking = Box::pin(tier.take(&mut targets, &self.build.tags, &accepted, meter));
-                watched("fetching the image", taking, meter, self.settings, self.printer).await
+                transfer("fetching the image", taking, meter, self.session, self.printer).await
             }
             Err(error) => Ok(TransferError::from(error).into()),
         }
@@ -230,7 +234,10 @@ impl Job<'_> {
         };
         let published = match self.timely_targets().await? {
             Ok(mut targets) => {
-                interruptible(Box::pin(tier.publish(&mut targets, &id, layers.as_deref()))).await?
+                self.session
+                    .interrupts()
+                    .bound(Box::pin(tier.publish(&mut targets, &id, layers.as_deref())))
+                    .await?
             }
             Err(error) => Err(error),
         };

@@ -78,6 +78,7 @@ pub(super) struct Limits {
     pub(super) deadline: Deadline,
     /// What it imports from a registry.
     pub(super) watch: Option<ImportWatch>,
+    pub(super) interrupts: Interrupts,
 }
 
 /// Runs the solve to its end; also answers what the status stream told.
@@ -89,7 +90,7 @@ pub(super) async fn solve(
     request: SolveRequest,
     attachments: Attachments,
     progress: &Progress,
-    Limits { deadline, mut watch }: Limits,
+    Limits { deadline, mut watch, mut interrupts }: Limits,
     printer: Printer,
 ) -> (Result<ExporterResponse, Ended>, Trace) {
     let (status, updates) = mpsc::channel(WAITING);
@@ -106,7 +107,6 @@ pub(super) async fn solve(
     };
     let showing = tokio::spawn(show(progress.display(), updates, check));
     let cancel = CancellationToken::new();
-    let mut interrupts = Interrupts::watch();
     let result = {
         let solving = client.solve(request, attachments, status, cancel.clone());
         tokio::pin!(solving);
@@ -205,17 +205,6 @@ pub(in crate::commands) async fn show(
     }
     let known = display.trace().clone();
     display.finish(Timestamp::now()).unwrap_or(known)
-}
-
-/// Runs `work` unless the user interrupts.
-pub(super) async fn interruptible<T>(work: impl Future<Output = T>) -> Result<T, CommandError> {
-    let mut interrupts = Interrupts::watch();
-    tokio::select! {
-        // Work that notices by itself also stops what it has begun.
-        biased;
-        result = work => Ok(result),
-        () = interrupts.next() => Err(CommandError::interrupted("interrupted")),
-    }
 }
 
 /// The vertex whose failure failed the build; a cache import that failed is no reason for that.

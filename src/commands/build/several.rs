@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use super::{Built, Purpose, image};
 use crate::cli::BuildArgs;
 use crate::commands::error::CommandError;
+use crate::commands::session::Session;
 use crate::output::Printer;
 use crate::settings::{BuildSettings, ProgressMode, Settings};
 
@@ -24,7 +25,7 @@ pub(in crate::commands) struct NamedBuild {
 /// Fails when one of them does; the others are finished first.
 pub(in crate::commands) async fn images(
     builds: &[NamedBuild],
-    settings: &Settings,
+    session: &Session<'_>,
     printer: Printer,
 ) -> Result<Vec<Built>, CommandError> {
     if builds.len() > 1 && builds.iter().any(|named| named.build.progress == ProgressMode::Json) {
@@ -44,7 +45,7 @@ pub(in crate::commands) async fn images(
     }
     let running = builds.iter().map(|NamedBuild { name, build, purpose }| async move {
         let mut printer = if builds.len() > 1 { printer.for_part(name) } else { printer };
-        image(build, purpose, settings, &mut printer).await.map_err(|error| (printer, error))
+        image(build, purpose, session, &mut printer).await.map_err(|error| (printer, error))
     });
     let done = join_all(running).await;
     let (mut built, mut failed, mut kind) = (Vec::new(), Vec::new(), None);

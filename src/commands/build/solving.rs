@@ -6,11 +6,11 @@ use super::exports::{self, Abilities, Exports};
 use super::import_watch::ImportWatch;
 use super::own_files::is_own_directory;
 use super::run::{self, Ended};
-use super::{ATTESTATIONS_SINCE, BuildKeys, Job, inputs, layers, request, steps};
+use super::{BuildKeys, Job, inputs, layers, request, steps};
 use crate::buildkit::session::FileTarget;
 use crate::buildkit::solve::ExporterResponse;
 use crate::buildkit::trace::{Trace, VertexTrace};
-use crate::buildkit::{EngineProduct, SolveError};
+use crate::buildkit::{Ability, SolveError};
 use crate::commands::error::{Circumstances, CommandError};
 use crate::engine::ImageStore;
 use crate::ledger::{self, Outcome};
@@ -19,13 +19,9 @@ use crate::settings::OutputKind;
 impl Job<'_> {
     /// Runs the build; answers whether to push.
     pub(super) async fn build_it(&mut self, keys: Option<&BuildKeys>) -> Result<bool, CommandError> {
-        let attestable = match self.client.product() {
-            EngineProduct::Docker { api, .. } => *api >= ATTESTATIONS_SINCE,
-            EngineProduct::Buildkitd => true,
-        };
-        let store = self.image_store().await?;
-        let abilities =
-            Abilities { product: self.client.product(), store, exports_many: self.client.exports_many() };
+        let attestable = self.client.product().can(Ability::Attestations);
+        let store = self.connection.image_store().await?;
+        let abilities = Abilities { product: self.client.product(), store };
         let exported = self.exported();
         let plan = || {
             exports::plan(exported, &abilities)
@@ -92,7 +88,8 @@ impl Job<'_> {
     ) -> (Result<ExporterResponse, Ended>, Trace) {
         let login = self.registries.login().clone();
         let (request, attachments) = request::request(self.build, self.inputs, exports, login, conditions);
-        let limits = run::Limits { deadline: self.deadline, watch };
+        let interrupts = self.session.interrupts();
+        let limits = run::Limits { deadline: self.deadline, watch, interrupts };
         run::solve(self.client, request, attachments, progress, limits, self.printer).await
     }
 

@@ -127,7 +127,7 @@ impl Job<'_> {
     }
 
     pub(super) async fn known_builder(&self) -> Result<KnownBuilder<'_>, UnknownBuilder> {
-        KnownBuilder::meet(self.client, self.engine.as_ref(), &self.notes).await
+        KnownBuilder::meet(self.connection, &self.notes).await
     }
 
     async fn change_known_builder(

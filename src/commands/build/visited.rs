@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use super::inputs::Inputs;
 use super::request::{Conditions, request_of_stage};
 use super::run::Deadline;
+use crate::buildkit::Client;
 use crate::buildkit::session::new_id;
 use crate::buildkit::status::StatusUpdate;
-use crate::buildkit::{Client, EngineProduct};
 use crate::digest::Digest;
 use crate::mounts::{BuildWithin, TargetMount, Within, with_visit};
 use crate::registry::Login;
@@ -44,7 +44,7 @@ impl<'a> VisitedBuild<'a> {
         settings: &Settings,
         (ambiguous, deadline): (Option<Digest>, Deadline),
     ) -> Self {
-        let engine_images = matches!(client.product(), EngineProduct::Docker { .. });
+        let engine_images = client.product().is_docker();
         Self {
             settings: build,
             inputs,

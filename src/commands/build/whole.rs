@@ -7,17 +7,15 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::archiving::Keeping;
-use super::{ATTESTATIONS_SINCE, BuildKeys, Job};
-use crate::buildkit::EngineProduct;
-use crate::commands::error::{CommandError, chain};
-use crate::commands::moving::watched;
-use crate::commands::store::open;
-use crate::engine::{Image, ImageStore};
+use super::{BuildKeys, Job};
+use crate::commands::error::CommandError;
+use crate::commands::transfers::transfer;
+use crate::engine::Image;
 use crate::ledger::{Outcome, StepCounts};
 use crate::notes::NotesError;
 use crate::output::changes;
 use crate::settings::OutputKind;
-use crate::store::{EntryKind, Meter, Store};
+use crate::store::{EntryKind, Meter};
 use crate::tiers::{Accepted, Answer, ArchiveTier, EngineTier, Kept, RegistryTier};
 
 /// How long an image of the engine waits for what a remote store, or a registry that it is not pushed to, has.
@@ -227,7 +225,7 @@ impl Job<'_> {
         let wanted = (keys.keys.image, platform);
         let accepted = self.accepted(keys);
         let taking = tier.take(wanted, &self.build.tags, &accepted, &meter);
-        let answer = watched("loading the image", taking, &meter, self.settings, self.printer).await?;
+        let answer = transfer("loading the image", taking, &meter, self.session, self.printer).await?;
         self.is_expired |= answer.is_too_old();
         self.is_refused |= answer.found.is_none() && !answer.faults.is_empty();
         // Images are only looked for where nothing requests more: that is worth a line if it found something.
@@ -241,38 +239,10 @@ impl Job<'_> {
         Ok(answer.found)
     }
 
-    /// The store, which remembers that its remote was given up.
-    pub(super) fn store(&mut self) -> Result<Store, CommandError> {
-        if self.store.is_none() {
-            self.store = Some(open(self.settings)?);
-        }
-        Ok(self.store.clone().expect("it was opened"))
-    }
-
     /// A fault of the notes. Where they can be neither read nor written, nothing else can be in that directory.
     pub(super) fn notes_fault(&mut self, fault: &NotesError) -> Result<(), CommandError> {
         self.cache_is_down |= !matches!(fault, NotesError::Damaged { .. });
         self.cache_fault(fault)
-    }
-
-    /// How the engine keeps images; asked once.
-    pub(super) async fn image_store(&mut self) -> Result<ImageStore, CommandError> {
-        if let Some(known) = self.image_store {
-            return Ok(known);
-        }
-        // Engines before those know graph drivers alone.
-        let may_be_containerd = match self.client.product() {
-            EngineProduct::Docker { api, .. } => *api >= ATTESTATIONS_SINCE,
-            EngineProduct::Buildkitd => false,
-        };
-        let store = match &self.engine {
-            Some(engine) if may_be_containerd => {
-                engine.image_store().await.map_err(|error| CommandError::build(chain(&error)))?
-            }
-            _ => ImageStore::GraphDriver,
-        };
-        self.image_store = Some(store);
-        Ok(store)
     }
 
     pub(super) async fn finish_hit(&mut self, hit: Hit, keys: &BuildKeys) -> Result<(), CommandError> {
@@ -287,7 +257,7 @@ impl Job<'_> {
         {
             // What is kept of it is of use, too, and not to be the first to go.
             let key = keys.keys.image.digest();
-            let touched = self.store()?.touch_here(EntryKind::Image, platform, key);
+            let touched = self.session.store()?.touch_here(EntryKind::Image, platform, key);
             touched.or_else(|fault| self.cache_fault(&fault))?;
             if self.purpose.nodes.is_some() {
                 self.find_entry(&image, keys).await?;

@@ -2,30 +2,25 @@
 
 use std::sync::Arc;
 
-use super::super::build::docker_engine;
 use super::super::error::CommandError;
-use super::super::moving::watched;
-use super::super::on_a_runtime;
 use super::super::store::{keep_within, warn_of};
+use super::super::transfers::transfer;
 use super::Cache;
 use crate::cli::TierArgs;
 use crate::registry::ImageRef;
-use crate::settings::{Environment, TierSettings};
+use crate::settings::TierSettings;
 use crate::store::{Entry, Meter, Subject};
 use crate::tiers::ArchiveTier;
 
 impl Cache<'_> {
     /// Archives the image that the engine has under this name; `None` if no engine has one.
-    pub(super) fn archive(
-        &self,
-        name: &str,
-        environment: &Environment,
-    ) -> Result<Option<Entry>, CommandError> {
-        let tiers = TierSettings::resolve(&TierArgs::default(), self.settings, environment)?;
+    pub(super) fn archive(&self, name: &str) -> Result<Option<Entry>, CommandError> {
+        let tiers = TierSettings::resolve(&TierArgs::default(), self.settings, self.session.environment)?;
         let Ok(name) = name.parse::<ImageRef>() else { return Ok(None) };
-        on_a_runtime(async {
+        self.session.block_on(async {
             // Whoever names an entry that is not there may have no engine at all.
-            let Ok(Some(engine)) = docker_engine(self.settings).await else { return Ok(None) };
+            let Ok(connection) = self.session.connection(None).await else { return Ok(None) };
+            let Some(engine) = connection.engine.clone() else { return Ok(None) };
             let unusable = |error| CommandError::config(&error);
             let familiar = name.familiar();
             let Some(image) = engine.image(&familiar).await.map_err(unusable)? else { return Ok(None) };
@@ -35,12 +30,12 @@ impl Cache<'_> {
                 CommandError::config_line(format!("the image {familiar} was not built by larder here"))
                     .hint("larder build --enable-cache builds and archives it")
             })?;
-            let images = engine.image_store().await.map_err(unusable)?;
+            let images = connection.image_store().await?;
             let tier = ArchiveTier::new(self.store.clone(), engine, images, tiers.archive_timeout);
             let subject = Subject { title: familiar, ..Subject::default() };
             let meter = Arc::new(Meter::default());
             let archiving = tier.keep(key, &image.platform, &image, subject, false, &meter);
-            let kept = watched("archiving", archiving, &meter, self.settings, self.printer).await?;
+            let kept = transfer("archiving", archiving, &meter, self.session, self.printer).await?;
             let kept = kept.map_err(|error| CommandError::config(&error))?;
             warn_of(&kept.saved.faults, self.printer);
             warn_of(&keep_within(&self.store, &self.settings.store, self.printer), self.printer);

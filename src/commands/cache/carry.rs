@@ -9,24 +9,19 @@ use jiff::Timestamp;
 use super::super::error::{CommandError, chain};
 use super::super::print_json;
 use super::super::store::{keep_within, warn_of};
-use super::super::watched::watched;
+use super::super::transfers::transfer_on_thread;
 use super::{Cache, fault};
 use crate::cli::{ExportArgs, Format, ImportArgs};
 use crate::output::{count, size};
-use crate::settings::Environment;
 use crate::store::{Carried, Entry, PortableError, Victims};
 
-pub(super) fn export(
-    args: &ExportArgs,
-    cache: &Cache<'_>,
-    environment: &Environment,
-) -> Result<(), CommandError> {
+pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
     let mut census = cache.census()?;
     let mut ids = Vec::new();
     for id in &args.ids {
         match cache.one(id, &census) {
             Ok(listed) => ids.push(listed.entry.id.hex()),
-            Err(unknown) => ids.push(cache.archive(id, environment)?.ok_or(unknown)?.id.hex()),
+            Err(unknown) => ids.push(cache.archive(id)?.ok_or(unknown)?.id.hex()),
         }
     }
     if ids.iter().any(|id| cache.one(id, &census).is_err()) {
@@ -36,7 +31,7 @@ pub(super) fn export(
     let total = named.iter().map(|listed| listed.stored_bytes).sum();
     let entries: Vec<Entry> = named.into_iter().map(|listed| listed.entry.clone()).collect();
     let export = |file: &mut (dyn Write + Send)| {
-        watched("exporting", total, cache.settings, cache.printer, |progress| {
+        transfer_on_thread("exporting", total, cache.session, cache.printer, |progress| {
             cache.store.export(cache.place, &entries, BufWriter::new(file), progress).map_err(failed)
         })
     };
@@ -79,7 +74,7 @@ impl Cache<'_> {
         file: impl Read + Send,
         total: u64,
     ) -> Result<(Carried, Vec<Entry>), CommandError> {
-        let imported = watched("importing", total, self.settings, self.printer, |progress| {
+        let imported = transfer_on_thread("importing", total, self.session, self.printer, |progress| {
             self.store.import(self.place, file, progress)
         });
         let imported = imported.map_err(|error| {

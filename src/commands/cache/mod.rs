@@ -14,11 +14,11 @@ mod verify;
 use carry::unusable;
 
 use super::error::CommandError;
-use super::on_a_runtime;
-use super::store::{open, warn_of};
+use super::session::Session;
+use super::store::warn_of;
 use crate::cli::{CacheArgs, CacheCommand, PlaceArg};
 use crate::output::Printer;
-use crate::settings::{Environment, Settings};
+use crate::settings::Settings;
 use crate::store::{Census, Limits, Listed, Place, Store, StoreError};
 
 /// Ids that are told when one is unknown.
@@ -26,6 +26,7 @@ const TOLD: usize = 10;
 
 /// What every subcommand works on.
 pub(super) struct Cache<'a> {
+    session: &'a Session<'a>,
     settings: &'a Settings,
     pub(super) store: Store,
     place: Place,
@@ -34,30 +35,29 @@ pub(super) struct Cache<'a> {
     printer: Printer,
 }
 
-pub(super) fn run(
-    args: &CacheArgs,
-    settings: &Settings,
-    environment: &Environment,
-    printer: Printer,
-) -> Result<(), CommandError> {
-    let open = |at| Cache::open(at, settings, printer);
+pub(super) fn run(args: &CacheArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
+    let open = |at| Cache::open(at, session, printer);
     match &args.command {
         CacheCommand::List(args) => list::run(args.format, &open(args.at)?),
         CacheCommand::Info(args) => info::run(args, &open(args.read.at)?),
-        CacheCommand::Load(args) => on_a_runtime(load::run(args, &open(PlaceArg::Local)?, environment)),
-        CacheCommand::Stats(args) => stats::run(args.format, &open(args.at)?, environment),
+        CacheCommand::Load(args) => session.block_on(load::run(args, &open(PlaceArg::Local)?)),
+        CacheCommand::Stats(args) => stats::run(args.format, &open(args.at)?),
         CacheCommand::Clear(args) => evict::clear(args, &open(args.read.at)?),
         CacheCommand::Evict(args) => evict::run(args, &open(args.read.at)?),
         CacheCommand::Verify(args) => verify::run(args, &open(args.read.at)?),
         CacheCommand::Push(args) => push::run(args.format, &open(PlaceArg::Remote)?),
-        CacheCommand::Export(args) => carry::export(args, &open(args.read.at)?, environment),
+        CacheCommand::Export(args) => carry::export(args, &open(args.read.at)?),
         CacheCommand::Import(args) => carry::import(args, &open(args.read.at)?),
     }
 }
 
 impl<'a> Cache<'a> {
-    pub(super) fn open(at: PlaceArg, settings: &'a Settings, printer: Printer) -> Result<Self, CommandError> {
-        let store = open(settings)?;
+    pub(super) fn open(
+        at: PlaceArg,
+        session: &'a Session<'a>,
+        printer: Printer,
+    ) -> Result<Self, CommandError> {
+        let store = session.store()?;
         let place = match at {
             PlaceArg::Local => Place::Local,
             PlaceArg::Remote => Place::Remote,
@@ -67,7 +67,7 @@ impl<'a> Cache<'a> {
                 .hint("name it with --remote URL, LARDER_REMOTE or `remote` in larder.yaml")
         };
         let name = store.place(place).ok_or_else(missing)?;
-        Ok(Self { settings, store, place, name, printer })
+        Ok(Self { session, settings: session.settings, store, place, name, printer })
     }
 
     /// How much is kept there: without a limit of its own the shared store is looked at with that of this machine.

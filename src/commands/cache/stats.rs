@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::super::{on_a_runtime, print_json, print_text};
+use super::super::{print_json, print_text};
 use super::{Cache, CommandError};
 use crate::buildkit::Client;
 use crate::cli::{Format, TierArgs};
 use crate::output::usage::{RegistryUsage, Usage};
-use crate::settings::{Environment, TierSettings, base_repository};
+use crate::settings::{TierSettings, base_repository};
 
 /// How long the engine may take to tell what its own cache holds.
 const PATIENCE: Duration = Duration::from_secs(5);
-pub(super) fn run(format: Format, cache: &Cache<'_>, environment: &Environment) -> Result<(), CommandError> {
+pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
     let census = cache.census()?;
-    let registries = registries(cache, environment)?;
+    let registries = registries(cache)?;
     let usage = Usage::new(&census, &cache.name, cache.limits(), build_cache(cache))
         .signed_with(cache.settings.store.terms.trust.public_key())
         .with_registries(registries);
@@ -25,13 +25,13 @@ pub(super) fn run(format: Format, cache: &Cache<'_>, environment: &Environment) 
 }
 
 /// What the repositories hold that are set for caches and base images, of those that tell: Amazon's.
-fn registries(cache: &Cache<'_>, environment: &Environment) -> Result<Vec<RegistryUsage>, CommandError> {
-    let settings = cache.settings;
+fn registries(cache: &Cache<'_>) -> Result<Vec<RegistryUsage>, CommandError> {
+    let (settings, environment) = (cache.settings, cache.session.environment);
     let kept = TierSettings::resolve(&TierArgs::default(), settings, environment)?.cache_repo;
     let base = base_repository(("base-repo", None), settings, environment)?;
     let mut usages = Vec::new();
     for place in kept.into_iter().chain(base) {
-        on_a_runtime(async {
+        cache.session.block_on(async {
             let asked = async {
                 match settings.ecr.registry(place.host()).await? {
                     Some(ecr) => ecr.images(place.path()).await.map(Some),
@@ -58,7 +58,7 @@ fn registries(cache: &Cache<'_>, environment: &Environment) -> Result<Vec<Regist
 fn build_cache(cache: &Cache<'_>) -> Option<u64> {
     let mut bytes = None;
     let ask = async { Client::connect(&cache.settings.endpoint).await?.build_cache_bytes().await };
-    let asked = on_a_runtime(async {
+    let asked = cache.session.block_on(async {
         bytes = tokio::time::timeout(PATIENCE, ask).await.ok().and_then(Result::ok);
         Ok(())
     });

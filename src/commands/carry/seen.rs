@@ -27,7 +27,7 @@ impl Carrier<'_> {
         if seen.is_empty() {
             return;
         }
-        let mut builder = match KnownBuilder::meet(self.client, self.engine.as_ref(), &self.notes).await {
+        let mut builder = match KnownBuilder::meet(self.connection, &self.notes).await {
             Ok(builder) => builder,
             Err(error) => return self.trouble(chain(&error)),
         };
@@ -35,7 +35,7 @@ impl Carrier<'_> {
         let known =
             seen.iter().filter(|mount| mount.was_empty).filter_map(|mount| builder.mount_seen(mount.key));
         let is_same = match known.min() {
-            Some(last) => self.client.has_cache_since(last).await.unwrap_or_default(),
+            Some(last) => self.connection.client.has_cache_since(last).await.unwrap_or_default(),
             None => false,
         };
         let dropped = seen.iter().filter(|_| is_same).filter(|mount| mount.was_empty).filter_map(|mount| {

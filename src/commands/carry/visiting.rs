@@ -1,6 +1,5 @@
 //! Visits on behalf of a carrier: which mounts go together, progress, and interrupts.
 
-use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::Carrier;
 use crate::buildkit::trace::Trace;
 use crate::commands::build::{Progress, is_of_visit, show};
 use crate::commands::error::{CommandError, chain};
-use crate::commands::interrupts::Interrupts;
+use crate::commands::transfers::progress;
 use crate::mounts::{Conversation, TargetMount, VisitError, VisitTerms, Within, visit};
 use crate::output::dir::FaultRecord;
 use crate::output::transfer::Transfer;
@@ -71,11 +70,7 @@ impl Carrier<'_> {
             cancel: CancellationToken::new(),
             name: format!("[larder] {what}"),
         };
-        let mut shown = Shown::Bytes(Transfer::new(
-            what.to_owned(),
-            self.printer,
-            io::stderr().is_terminal() && !self.settings.no_redraw,
-        ));
+        let mut shown = Shown::Bytes(progress(what, self.session, self.printer));
         let mut within = Within::Nothing;
         // Holds what the build reads until the visit is over.
         let mut _files = None;
@@ -92,10 +87,10 @@ impl Carrier<'_> {
             let progress = Progress::new(self.build.settings.progress, self.settings, false, self.printer);
             shown = Shown::Steps(tokio::spawn(show(progress.display(), updates, |_| ())));
         }
-        let (mut interrupts, mut ticks) = (Interrupts::watch(), tokio::time::interval(TICK));
+        let (mut interrupts, mut ticks) = (self.session.interrupts(), tokio::time::interval(TICK));
         let (working, numbers) = (Arc::clone(&meters), places.to_owned());
         let visiting = visit(
-            self.client,
+            &self.connection.client,
             &visited,
             within,
             move |number, conversation| work(numbers[number], conversation, &working[number]),

@@ -4,7 +4,6 @@ mod key_files;
 mod restore;
 mod save;
 
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +11,9 @@ use std::time::{Duration, Instant};
 use super::error::{CommandError, chain};
 use super::interrupts::Interrupts;
 use super::print_json;
-use super::store::{is_news, keep_within, open, send_unsent, warn_of_unknown_branch};
+use super::session::Session;
+use super::store::{is_news, keep_within, send_unsent, warn_of_unknown_branch};
+use super::transfers::progress;
 use crate::archive::Index;
 use crate::cli::{DirArgs, DirCommand, Format};
 use crate::digest::Digest;
@@ -22,33 +23,26 @@ use crate::notes::Notes;
 use crate::output::dir::{DirAction, DirOutcome, DirReport, FaultRecord};
 use crate::output::transfer::Transfer;
 use crate::output::{Printer, changes};
-use crate::settings::{
-    DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings, StoreSettings,
-};
+use crate::settings::{DirRestoreSettings, DirSaveSettings, DirSettings, StoreSettings};
 use crate::store::{Entry, KeyInput, Meter, Store, StoreError};
 
 /// How often progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
 
-pub(super) async fn run(
-    args: &DirArgs,
-    settings: &Settings,
-    environment: &Environment,
-    printer: Printer,
-) -> Result<(), CommandError> {
-    let live = io::stderr().is_terminal() && !settings.no_redraw;
+pub(super) async fn run(args: &DirArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
+    let (settings, environment) = (session.settings, session.environment);
     match &args.command {
         DirCommand::Save(args) => {
             let save = DirSaveSettings::resolve(args, settings, environment)?;
-            let job = Job::new(DirAction::Save, &save.dir, settings, args.key.format, printer)?;
-            let progress = Transfer::new(format!("saving {}", job.path()), printer, live);
-            at_work(job, progress, move |job| save::run(&save, job)).await
+            let job = Job::new(DirAction::Save, &save.dir, session, args.key.format, printer)?;
+            let progress = progress(&format!("saving {}", job.path()), session, printer);
+            at_work(job, session.interrupts(), progress, move |job| save::run(&save, job)).await
         }
         DirCommand::Restore(args) => {
             let restore = DirRestoreSettings::resolve(args, settings, environment)?;
-            let job = Job::new(DirAction::Restore, &restore.dir, settings, args.key.format, printer)?;
-            let progress = Transfer::new(format!("restoring {}", job.path()), printer, live);
-            at_work(job, progress, move |job| restore::run(&restore, job)).await
+            let job = Job::new(DirAction::Restore, &restore.dir, session, args.key.format, printer)?;
+            let progress = progress(&format!("restoring {}", job.path()), session, printer);
+            at_work(job, session.interrupts(), progress, move |job| restore::run(&restore, job)).await
         }
     }
 }
@@ -56,11 +50,11 @@ pub(super) async fn run(
 /// Runs the work aside, shows how far it is, and stops it when the user interrupts.
 async fn at_work(
     job: Job,
+    mut interrupts: Interrupts,
     mut progress: Transfer,
     work: impl FnOnce(&mut Job) -> Result<(), CommandError> + Send + 'static,
 ) -> Result<(), CommandError> {
     let meter = Arc::clone(&job.meter);
-    let mut interrupts = Interrupts::watch();
     let mut ticks = tokio::time::interval(TICK);
     let mut working = tokio::task::spawn_blocking(move || {
         let mut job = job;
@@ -112,11 +106,11 @@ impl Job {
     fn new(
         action: DirAction,
         dir: &DirSettings,
-        settings: &Settings,
+        session: &Session<'_>,
         format: Format,
         printer: Printer,
     ) -> Result<Self, CommandError> {
-        let started = Instant::now();
+        let (started, settings) = (Instant::now(), session.settings);
         warn_of_unknown_branch(settings, printer);
         let absolute =
             |path: &std::path::Path| std::path::absolute(path).map_err(|e| CommandError::config(&e));
@@ -149,7 +143,7 @@ impl Job {
             key,
             inputs,
             missing: missing.iter().map(ToString::to_string).collect(),
-            store: open(settings)?,
+            store: session.store()?,
             terms: settings.store.clone(),
             notes: settings.notes(),
             saves_nothing: settings.saves_nothing(),

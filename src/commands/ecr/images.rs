@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::{create, fault, image, image_name};
 use crate::cli::{EcrPullArgs, EcrPushArgs};
-use crate::commands::build::docker_engine;
 use crate::commands::error::{CommandError, chain};
-use crate::commands::moving::watched;
 use crate::commands::registries::{PushError, Registries};
+use crate::commands::session::{EngineConnection, Session};
+use crate::commands::transfers::transfer;
 use crate::engine::Engine;
 use crate::output::{Printer, summary};
 use crate::registry::ecr::NewRepository;
 use crate::registry::{Credentials, ImageRef, RegistryError, within};
-use crate::settings::Settings;
 use crate::store::Meter;
 
 /// How long a registry may take to say whether it has an image.
@@ -21,14 +20,15 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) async fn pull(
     args: &EcrPullArgs,
-    settings: &Settings,
+    session: &Session<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     // What is typed wrong is found before anything is moved.
     args.image.iter().try_for_each(|text| image_name(text).map(drop))?;
-    let (engine, registries) = connected(settings).await?;
+    let (connection, engine) = connected(session).await?;
+    let registries = &connection.registries;
     for text in &args.image {
-        let (name, _) = image(text, settings).await?;
+        let (name, _) = image(text, session.settings).await?;
         let refused = |error: RegistryError| CommandError::build(chain(&error)).hint(error.remedy());
         let mut repository = registries.repository(&name).await.map_err(refused)?;
         let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
@@ -41,11 +41,11 @@ pub(super) async fn pull(
             printer.note(&format!("{told} yet\n"));
             continue;
         }
-        let credentials = login_for(&registries, &name).await?;
+        let credentials = login_for(registries, &name).await?;
         let platform = engine.platform().await.map_err(|error| CommandError::build(chain(&error)))?;
         let (clock, meter) = (Instant::now(), Arc::new(Meter::default()));
         let pulling = engine.pull(&name, &platform, &credentials, |done, total| meter.set(done, total));
-        let pulled = watched("pulling", pulling, &meter, settings, printer).await?;
+        let pulled = transfer("pulling", pulling, &meter, session, printer).await?;
         let bytes = pulled.map_err(|error| {
             CommandError::build(format!("cannot pull {}: {}", name.familiar(), chain(&error)))
         })?;
@@ -56,15 +56,16 @@ pub(super) async fn pull(
 
 pub(super) async fn push(
     args: &EcrPushArgs,
-    settings: &Settings,
+    session: &Session<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     // What is typed wrong is found before anything is moved.
     args.image.iter().try_for_each(|text| image_name(text).map(drop))?;
-    let (engine, registries) = connected(settings).await?;
+    let (connection, engine) = connected(session).await?;
+    let registries = &connection.registries;
     let mut images = Vec::new();
     for text in &args.image {
-        let (name, ecr) = image(text, settings).await?;
+        let (name, ecr) = image(text, session.settings).await?;
         let found = engine.image(&name.familiar()).await;
         let found = found.map_err(|error| CommandError::build(chain(&error)))?;
         if found.is_none() {
@@ -72,7 +73,7 @@ pub(super) async fn push(
                 .hint("larder build -t makes it; larder build --push pushes it as well"));
         }
         if args.create.create {
-            check_login(&registries, &name).await?;
+            check_login(registries, &name).await?;
         }
         images.push((name, ecr));
     }
@@ -85,7 +86,7 @@ pub(super) async fn push(
         }
         let (clock, meter) = (Instant::now(), Meter::default());
         let pushing = Box::pin(registries.push(&engine, &name, &meter));
-        let pushed = watched("pushing", pushing, &meter, settings, printer).await?;
+        let pushed = transfer("pushing", pushing, &meter, session, printer).await?;
         let pushed = pushed.map_err(|error| match error {
             PushError::Login(error) => CommandError::config(&error).hint(error.remedy()),
             PushError::Engine(error) => CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error)))
@@ -110,12 +111,12 @@ async fn check_login(registries: &Registries, name: &ImageRef) -> Result<(), Com
     }
 }
 
-async fn connected(settings: &Settings) -> Result<(Engine, Registries), CommandError> {
-    let engine = docker_engine(settings).await?.ok_or_else(|| {
+async fn connected(session: &Session<'_>) -> Result<(Arc<EngineConnection>, Engine), CommandError> {
+    let connection = session.connection(None).await?;
+    let engine = connection.engine.clone().ok_or_else(|| {
         CommandError::config_line("a buildkitd keeps no images").hint("name a Docker engine with --host")
     })?;
-    let registries = Registries::new(settings, Some(&engine));
-    Ok((engine, registries))
+    Ok((connection, engine))
 }
 
 async fn login_for(registries: &Registries, name: &ImageRef) -> Result<Credentials, CommandError> {

@@ -7,17 +7,19 @@ mod lifecycle;
 
 use super::error::CommandError;
 use super::print_text;
+use super::session::Session;
 use crate::cli::{EcrArgs, EcrCommand, EcrLoginArgs};
 use crate::output::Printer;
 use crate::registry::ecr::{Ecr, EcrError, NewRepository};
 use crate::registry::{ImageRef, InvalidImageRef};
 use crate::settings::{Settings, parse_repository};
 
-pub(super) async fn run(args: &EcrArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
+pub(super) async fn run(args: &EcrArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
+    let settings = session.settings;
     match &args.command {
         EcrCommand::Login(args) => login(args, settings, printer).await,
-        EcrCommand::Pull(args) => images::pull(args, settings, printer).await,
-        EcrCommand::Push(args) => images::push(args, settings, printer).await,
+        EcrCommand::Pull(args) => images::pull(args, session, printer).await,
+        EcrCommand::Push(args) => images::push(args, session, printer).await,
         EcrCommand::Clean(args) => clean::run(args, settings, printer).await,
         EcrCommand::Lifecycle(args) => lifecycle::run(args, settings, printer).await,
     }

@@ -48,9 +48,9 @@ pub(super) async fn run(
     engine: &Engine,
     spec: &ContainerSpec,
     keep: bool,
+    mut interrupts: Interrupts,
     printer: Printer,
 ) -> Result<End, CommandError> {
-    let mut interrupts = Interrupts::watch();
     let container = engine.create_container(spec).await.map_err(|error| failed(&error))?;
     let done = attended(&container, &mut interrupts, printer).await;
     if keep {

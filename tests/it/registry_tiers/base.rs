@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Agent, tags};
-use crate::engines::{Engine, any_engine, engines};
+use crate::engines::{Engine, any_engine, engines, upgraded_engines};
+use crate::proxy::Proxy;
 use crate::registries::Registry;
 use crate::running::Running;
 use crate::support::{BUSYBOX, Run, json};
@@ -203,4 +204,17 @@ fn mistakes_are_told_with_what_to_do() {
     let built = agent.build(&["--base", "Dockerfile.base", "--base-repo", "127.0.0.1:9/base", "-t", &tag]);
     assert_eq!(built.record["outcome"], "built");
     assert!(built.run.stderr.contains("going on with what the engine has"), "{}", built.run.stderr);
+}
+
+#[test]
+fn a_base_and_the_image_on_it_are_built_over_one_connection() {
+    for engine in upgraded_engines() {
+        let proxy = Proxy::unix(&engine.host);
+        let registry = Registry::open();
+        let agent = project(&engine.at("proxied", proxy.host()));
+        let (repository, name) = (format!("{}/base", registry.host), format!("{}/app:1", registry.host));
+        agent.build(&["--base", "Dockerfile.base", "--base-repo", &repository, "--push", "-t", &name]);
+        let pings = proxy.seen().iter().filter(|first| first.starts_with("GET /_ping")).count();
+        assert_eq!(pings, 1, "{}", engine.name);
+    }
 }
