@@ -5,16 +5,19 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
-use super::{BuildKeys, Job, Purpose};
+use super::job::Job;
+use super::lookup::Lookup;
+use super::{BuildKeys, Purpose};
 use crate::commands::error::CommandError;
 use crate::commands::store::{keep_within, key_inputs, send_unsent};
 use crate::commands::transfers::transfer;
 use crate::engine::Image;
 use crate::images::SavedImage;
-use crate::key::{Input, InputKind};
+use crate::key::{CacheKey, Input, InputKind};
 use crate::ledger::{self, KeptRecord, millis};
 use crate::output::summary;
-use crate::store::{Meter, Subject};
+use crate::registry::ImageRef;
+use crate::store::{Entry, Meter, Subject};
 use crate::tiers::{ArchiveDecision, ArchivePolicy, ArchiveRequest, ArchiveTier, KeepError};
 
 /// Inputs that an entry names one by one; where there are more, its files are left out: every look at the store reads them.
@@ -22,6 +25,7 @@ const MOST_INPUTS: usize = 500;
 
 /// An image that is being kept while other things are done.
 pub(super) struct Keeping {
+    key: CacheKey,
     task: JoinHandle<Result<SavedImage, KeepError>>,
     meter: Arc<Meter>,
     started: Instant,
@@ -36,8 +40,8 @@ impl Drop for Keeping {
 
 impl Job<'_> {
     /// The store's whole images, for an engine that has any.
-    pub(super) async fn archive_tier(&mut self) -> Result<Option<ArchiveTier>, CommandError> {
-        let Some(engine) = self.engine.clone() else { return Ok(None) };
+    pub(super) async fn archive_tier(&self) -> Result<Option<ArchiveTier>, CommandError> {
+        let Some(engine) = self.engine().cloned() else { return Ok(None) };
         let (images, deadline) = (self.connection.image_store().await?, self.build.tiers.archive_timeout);
         Ok(Some(ArchiveTier::new(self.session.store()?, engine, images, deadline)))
     }
@@ -49,10 +53,10 @@ impl Job<'_> {
     }
 
     /// Returns `true` if `--enable-cache` was typed and the store has no image of these keys.
-    pub(super) async fn lacks_archive(&mut self, keys: &BuildKeys) -> Result<bool, CommandError> {
+    pub(super) async fn lacks_archive(&self, keys: &BuildKeys) -> Result<bool, CommandError> {
         if self.build.tiers.archive_request != ArchiveRequest::Typed
             || !self.build.tiers.archive
-            || self.cache_is_down
+            || self.faults.is_cache_down()
         {
             return Ok(false);
         }
@@ -60,19 +64,6 @@ impl Job<'_> {
             return Ok(false);
         };
         Ok(!tier.has(keys.keys.image, platform).await)
-    }
-
-    /// Finds the entry of an image that the engine has, or makes it.
-    pub(super) async fn find_entry(&mut self, image: &Image, keys: &BuildKeys) -> Result<(), CommandError> {
-        let (Some(tier), Some(platform)) = (self.archive_tier().await?, keys.sole_platform()) else {
-            return Ok(());
-        };
-        self.entry = tier.entry_of(keys.keys.image, platform, image).await;
-        if self.entry.is_none() {
-            let keeping = self.keep(image.clone(), keys).await?;
-            self.finish_keeping(keeping).await?;
-        }
-        Ok(())
     }
 
     /// What decides whether images are archived, for one that a registry has under its key or has not.
@@ -87,22 +78,18 @@ impl Job<'_> {
         }
     }
 
-    /// Starts archiving the image that was built, unless it is better left.
+    /// Starts archiving the image `id` of these keys, unless it is better left.
     pub(super) async fn keep_built(
-        &mut self,
-        keys: &BuildKeys,
+        &self,
+        (keys, id): (&BuildKeys, &str),
+        lookup: &Lookup,
         is_in_registry: bool,
     ) -> Result<Option<Keeping>, CommandError> {
-        let (Some(engine), Some(id), true) =
-            (self.engine.clone(), self.record.image_id.clone(), self.is_of_key)
-        else {
-            return Ok(None);
-        };
-        let Some(platform) = keys.sole_platform() else { return Ok(None) };
-        if !self.build.tiers.archive || self.cache_is_down {
+        let (Some(engine), Some(platform)) = (self.engine(), keys.sole_platform()) else { return Ok(None) };
+        if !self.build.tiers.archive || self.faults.is_cache_down() {
             return Ok(None);
         }
-        let replaces_archived = self.replaces_images()
+        let replaces_archived = lookup.replaces_images(self)
             && match self.archive_tier().await? {
                 Some(tier) => tier.has(keys.keys.image, platform).await,
                 None => false,
@@ -110,12 +97,12 @@ impl Job<'_> {
         if !self.should_archive(ArchivePolicy { replaces_archived, ..self.archive_policy(is_in_registry) }) {
             return Ok(None);
         }
-        match engine.image(&id).await {
-            Ok(Some(image)) => self.keep(image, keys).await,
+        match engine.image(id).await {
+            Ok(Some(image)) => self.keep(image, keys, lookup).await,
             // It was removed as soon as it was there.
             Ok(None) => Ok(None),
             Err(error) => {
-                self.cache_fault(&error)?;
+                self.faults.report(&error)?;
                 Ok(None)
             }
         }
@@ -123,9 +110,10 @@ impl Job<'_> {
 
     /// Begins to keep an image, where that is allowed.
     pub(super) async fn keep(
-        &mut self,
+        &self,
         image: Image,
         keys: &BuildKeys,
+        lookup: &Lookup,
     ) -> Result<Option<Keeping>, CommandError> {
         let Some(platform) = keys.sole_platform().map(str::to_owned) else { return Ok(None) };
         if self.settings.saves_nothing().is_some() {
@@ -135,12 +123,12 @@ impl Job<'_> {
         let subject = self.subject(&keys.published(&self.settings.seal).await);
         let key = keys.keys.image;
         // What cannot be loaded is not to be taken over.
-        let anew = self.is_refused;
-        self.notes.note_archiving(key, true).or_else(|fault| self.notes_fault(&fault))?;
+        let anew = lookup.is_unloadable;
+        self.notes.note_archiving(key, true).or_else(|fault| self.faults.report_notes(&fault))?;
         let meter = Arc::new(Meter::default());
         let counter = Arc::clone(&meter);
         let keep = async move { tier.keep(key, &platform, &image, subject, anew, &counter).await };
-        Ok(Some(Keeping { task: tokio::spawn(keep), meter, started: Instant::now() }))
+        Ok(Some(Keeping { key, task: tokio::spawn(keep), meter, started: Instant::now() }))
     }
 
     /// Returns `true` if the image is to be archived; one that is not, although it was requested, is reported.
@@ -158,7 +146,7 @@ impl Job<'_> {
 
     /// What the image's entry is called.
     pub(super) fn subject(&self, inputs: &[Input]) -> Subject {
-        let mut names = self.record.names.iter().cloned();
+        let mut names = self.build.tags.iter().map(ImageRef::familiar);
         let title = names.next().unwrap_or_else(|| "an image without a name".to_owned());
         let tags = names.chain(self.build.source.key_tags.iter().cloned()).collect();
         let mut inputs = key_inputs(inputs);
@@ -170,20 +158,58 @@ impl Job<'_> {
         let run = run.filter(|run| !run.flags.is_empty() || !run.command.is_empty());
         Subject { title, tags, nodes, run, inputs, ..Subject::default() }
     }
+}
+
+/// What archiving an image came to.
+#[derive(Default)]
+pub(super) struct Archived {
+    pub(super) record: Option<KeptRecord>,
+    /// The entry that holds the image.
+    pub(super) entry: Option<Entry>,
+}
+
+impl Archived {
+    /// Finds the entry of an image that the engine has, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a cache at fault under `--strict`, or when the user interrupts.
+    pub(super) async fn find(
+        &mut self,
+        job: &Job<'_>,
+        image: &Image,
+        keys: &BuildKeys,
+        lookup: &Lookup,
+    ) -> Result<(), CommandError> {
+        let (Some(tier), Some(platform)) = (job.archive_tier().await?, keys.sole_platform()) else {
+            return Ok(());
+        };
+        self.entry = tier.entry_of(keys.keys.image, platform, image).await;
+        if self.entry.is_none() {
+            let keeping = job.keep(image.clone(), keys, lookup).await?;
+            self.finish(job, keeping).await?;
+        }
+        Ok(())
+    }
 
     /// Waits until the image is kept.
-    pub(super) async fn finish_keeping(&mut self, keeping: Option<Keeping>) -> Result<(), CommandError> {
+    ///
+    /// # Errors
+    ///
+    /// Fails with a cache at fault under `--strict`, or when the user interrupts.
+    pub(super) async fn finish(
+        &mut self,
+        job: &Job<'_>,
+        keeping: Option<Keeping>,
+    ) -> Result<(), CommandError> {
         let Some(mut keeping) = keeping else { return Ok(()) };
         let meter = Arc::clone(&keeping.meter);
-        let keep = &mut keeping.task;
-        let kept = transfer("keeping the image", keep, &meter, self.session, self.printer).await?;
-        if let Some(key) = self.record.image_key {
-            self.notes.note_archiving(key, false).or_else(|fault| self.notes_fault(&fault))?;
-        }
+        let kept = transfer("keeping the image", &mut keeping.task, &meter, job.session, job.printer).await?;
+        job.notes.note_archiving(keeping.key, false).or_else(|fault| job.faults.report_notes(&fault))?;
         let kept = match kept {
             Ok(Ok(kept)) => kept,
-            Ok(Err(error)) => return self.cache_fault(&error),
-            Err(error) => return self.cache_fault(&error),
+            Ok(Err(error)) => return job.faults.report(&error),
+            Err(error) => return job.faults.report(&error),
         };
         let record = KeptRecord {
             entry: kept.saved.entry.short_id(),
@@ -191,12 +217,12 @@ impl Job<'_> {
             added_bytes: kept.saved.added_bytes,
             millis: millis(keeping.started.elapsed()),
         };
-        self.printer.note(&summary::kept(&record));
-        self.record.kept = Some(record);
+        job.printer.note(&summary::kept(&record));
+        self.record = Some(record);
         self.entry = Some(kept.saved.entry);
         let mut faults = kept.saved.faults;
-        faults.extend(send_unsent(&self.session.store()?, self.printer));
-        faults.extend(keep_within(&self.session.store()?, &self.settings.store, self.printer));
-        faults.iter().try_for_each(|fault| self.cache_fault(fault))
+        faults.extend(send_unsent(&job.session.store()?, job.printer));
+        faults.extend(keep_within(&job.session.store()?, &job.settings.store, job.printer));
+        faults.iter().try_for_each(|fault| job.faults.report(fault))
     }
 }

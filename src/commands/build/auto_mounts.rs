@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bases::Lookup;
+use super::bases::BaseLookup;
 use super::blocking::blocking;
 use super::inputs::{Context, Inputs, ignore_files};
 use super::keys::{build_platform, options, patterns};
@@ -28,7 +28,7 @@ const READ: u64 = 1 << 20;
 pub(crate) async fn add(
     inputs: &mut Inputs,
     build: &BuildSettings,
-    lookup: &Lookup<'_>,
+    lookup: &BaseLookup<'_>,
     client: &Client,
     printer: Printer,
 ) -> Result<(), CommandError> {
@@ -100,7 +100,7 @@ async fn on_platform(
     dockerfile: &Dockerfile,
     mut options: Options,
     inputs: &Inputs,
-    lookup: &Lookup<'_>,
+    lookup: &BaseLookup<'_>,
 ) -> Option<AutoMounts> {
     let resolution = dockerfile.resolve(&options).ok()?;
     if !has_candidates(&resolution) {

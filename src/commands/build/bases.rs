@@ -61,7 +61,7 @@ impl Base {
 }
 
 /// Where base images are looked up.
-pub(crate) struct Lookup<'a> {
+pub(crate) struct BaseLookup<'a> {
     /// The engine to ask; a buildkitd cannot be asked.
     pub(crate) engine: Option<&'a Engine>,
     pub(crate) registries: &'a Registries,
@@ -69,7 +69,7 @@ pub(crate) struct Lookup<'a> {
     pub(crate) pull: bool,
 }
 
-impl<'a> Lookup<'a> {
+impl<'a> BaseLookup<'a> {
     /// Returns what finds the base images of `build`.
     pub(in crate::commands) fn of(connection: &'a EngineConnection, build: &BuildSettings) -> Self {
         let pull = build.source.pull;
@@ -77,7 +77,7 @@ impl<'a> Lookup<'a> {
     }
 }
 
-impl Lookup<'_> {
+impl BaseLookup<'_> {
     /// Looks up every reference with its platform (`OS/ARCHITECTURE[/VARIANT]`), all at once.
     pub(super) async fn all(&self, wanted: &[(String, String)]) -> Vec<Base> {
         let deadline = Instant::now() + DEADLINE;
@@ -178,7 +178,7 @@ mod tests {
         let host = silent.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let registries = Registries::with(Login::new(directory.path()));
-        let lookup = Lookup { engine: None, registries: &registries, pull: false };
+        let lookup = BaseLookup { engine: None, registries: &registries, pull: false };
         let wanted = |name: &str| (format!("{host}/{name}"), "linux/amd64".to_owned());
         let clock = Instant::now();
         let found = lookup.all(&[wanted("a"), wanted("b"), wanted("c")]).await;

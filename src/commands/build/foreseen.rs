@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::job::Job;
 use super::registry::LOGIN_DEADLINE;
-use super::{BuildKeys, Inputs, Job, Purpose};
+use super::{BuildKeys, Deadline, Inputs, Purpose};
 use crate::commands::error::{CommandError, chain};
 use crate::commands::session::{EngineConnection, Session};
 use crate::registry::{ImageRef, within};
@@ -42,15 +43,16 @@ pub(in crate::commands) async fn foresee(
     keys: &BuildKeys,
     printer: crate::output::Printer,
 ) -> Result<Foreseen, CommandError> {
-    let purpose = Purpose::default();
-    Box::pin(Job::new(build, &purpose, session, inputs, connection, printer).foresee(keys)).await
+    let (purpose, deadline) = (Purpose::default(), Deadline::after(build.timeout));
+    let job = Job::new(build, &purpose, session, inputs, connection, printer, deadline);
+    Box::pin(job.foresee(keys)).await
 }
 
 impl Job<'_> {
-    async fn foresee(&mut self, keys: &BuildKeys) -> Result<Foreseen, CommandError> {
+    async fn foresee(&self, keys: &BuildKeys) -> Result<Foreseen, CommandError> {
         let is_off = self.whole_images_are_off().is_some();
         let mut foreseen = Foreseen::default();
-        if let Some(engine) = self.engine.as_ref().filter(|_| self.build.tiers.engine && !is_off) {
+        if let Some(engine) = self.engine().filter(|_| self.build.tiers.engine && !is_off) {
             let found = EngineTier::new(&self.notes, engine).find(keys.keys.image, self.youngest()).await;
             self.warn_of(&found.faults);
             let hit = |(_, built)| ForeseenHit { tier: EngineTier::NAME, built: Some(built) };
@@ -59,7 +61,7 @@ impl Job<'_> {
         if foreseen.hit.is_none() && self.build.tiers.registry {
             self.foresee_in_registries(keys, is_off, &mut foreseen).await?;
         }
-        if foreseen.hit.is_none() && self.build.tiers.archive && self.engine.is_some() && !is_off {
+        if foreseen.hit.is_none() && self.build.tiers.archive && self.engine().is_some() && !is_off {
             foreseen.hit = self.foresee_in_store(keys).await?;
         }
         Ok(foreseen)
@@ -67,7 +69,7 @@ impl Job<'_> {
 
     /// Asks the registries of the names, also where the build would not.
     async fn foresee_in_registries(
-        &mut self,
+        &self,
         keys: &BuildKeys,
         is_off: bool,
         foreseen: &mut Foreseen,
@@ -102,7 +104,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    async fn foresee_in_store(&mut self, keys: &BuildKeys) -> Result<Option<ForeseenHit>, CommandError> {
+    async fn foresee_in_store(&self, keys: &BuildKeys) -> Result<Option<ForeseenHit>, CommandError> {
         let Some(platform) = keys.sole_platform().map(str::to_owned) else { return Ok(None) };
         let (store, key) = (self.session.store()?, keys.keys.image.digest());
         let find = move || store.find(EntryKind::Image, &platform, key, false);

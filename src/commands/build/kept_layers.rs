@@ -17,18 +17,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::BuildKeys;
 use super::borrowed_name::BorrowedName;
 use super::exports::Exports;
-use super::layers::MARK;
+use super::job::Job;
+use super::keyed::Keyed;
+use super::layers::{LayerCaches, MARK};
 use super::request::{self, Conditions};
-use super::{BuildKeys, Job, steps};
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::{CacheEntry, Exporter};
 use crate::buildkit::trace::StepKind;
 use crate::commands::error::{CommandError, chain};
 use crate::commands::registries::PushError;
 use crate::engine::{EngineError, ImageStore};
-use crate::ledger::{KeptLayersRecord, millis};
+use crate::ledger::{KeptLayersRecord, StepEntry, millis};
 use crate::output::summary;
 use crate::registry::{ImageRef, RegistryError};
 use crate::store::Meter;
@@ -89,40 +91,56 @@ impl KeepLayersError {
     }
 }
 
-impl Job<'_> {
-    /// Whether the engine writes BuildKit's registry caches.
-    async fn writes_registry_caches(&mut self) -> Result<bool, CommandError> {
-        let is_able = self.engine.is_none() || self.connection.image_store().await? == ImageStore::Containerd;
-        Ok(is_able && self.reads_registry_caches())
-    }
+/// An image whose layers are to be left for others.
+pub(super) struct LayersOf<'a> {
+    /// Its id; absent where the build made none.
+    pub(super) image: Option<&'a str>,
+    /// The steps that were run or found cached, if it was built.
+    pub(super) steps: &'a [StepEntry],
+    /// The caches that the registry had before.
+    pub(super) layers: &'a LayerCaches,
+}
 
-    /// The build leaves its layers elsewhere, or nowhere.
-    fn leaves_no_layers(&self) -> bool {
-        let has_own = self.build.cache_to.iter().any(|cache| cache.kind != "inline");
-        has_own || self.registry_is_down || self.settings.store.terms.read_only
-    }
+/// What leaving the layers in a registry came to.
+#[derive(Default)]
+pub(super) struct KeptLayers {
+    pub(super) record: Option<KeptLayersRecord>,
+    /// Why they were not kept, and what would help.
+    pub(super) fault: Option<String>,
+}
 
-    /// Leaves the layers of what was built for others. Nothing is left of inputs that have changed meanwhile.
-    pub(super) async fn keep_layers(&mut self, keys: Option<&BuildKeys>) -> Result<(), CommandError> {
-        let Some(place) = self.layers.place.clone().filter(|_| !self.leaves_no_layers()) else {
+impl KeptLayers {
+    /// Leaves the layers of an image for others.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a registry at fault under `--strict`, or when the user interrupts.
+    pub(super) async fn keep(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        of: LayersOf<'_>,
+    ) -> Result<(), CommandError> {
+        let has_own = job.build.cache_to.iter().any(|cache| cache.kind != "inline");
+        let (false, false, Some(place)) =
+            (has_own, job.settings.store.terms.read_only, of.layers.place.clone())
+        else {
             return Ok(());
         };
-        if keys.is_some() && !self.is_of_key {
-            return Ok(());
-        }
-        let tags = self.registry_tags(keys).await;
+        let keys = keyed.keys();
+        let tags = job.registry_tags(keys).await;
         let named = |tags: Vec<String>| tags.first().and_then(|tag| place.with_tag(tag));
         let Some(inline) = named(tags.inline_caches()) else { return Ok(()) };
-        let full = if self.writes_registry_caches().await? { named(tags.registry_caches()) } else { None };
+        let full = if job.writes_registry_caches().await? { named(tags.registry_caches()) } else { None };
         // Not over what the user calls so.
-        if [Some(&inline), full.as_ref()].into_iter().flatten().any(|name| self.build.tags.contains(name)) {
+        if [Some(&inline), full.as_ref()].into_iter().flatten().any(|name| job.build.tags.contains(name)) {
             return Ok(());
         }
         let clock = Instant::now();
-        let deadline = self.build.tiers.archive_timeout;
+        let deadline = job.build.tiers.archive_timeout;
         let mark = match keys {
             Some(keys) if !keys.keys.layers.runs.is_empty() => {
-                Some(self.layers_mark(keys, full.is_some()).await?)
+                Some(job.layers_mark(keys, full.is_some()).await?)
             }
             _ => None,
         };
@@ -131,17 +149,17 @@ impl Job<'_> {
         let (mut alone, mut borrowed) = (None, None);
         let keeping = async {
             alone = Some(KEEPING.lock().await);
-            if self.are_layers_kept(&inline, full.as_ref(), &place).await? {
+            if of.are_kept(job, &inline, full.as_ref(), &place).await? {
                 return Ok(false);
             }
             if let Some(full) = &full {
-                self.export_cache(full, keys).await?;
+                job.export_cache(full, keys, of.layers).await?;
             }
-            if let Some(engine) = &self.engine {
+            if let Some(engine) = job.engine() {
                 borrowed.insert(BorrowedName::new(engine, &inline)).borrow().await?;
             }
             let mut pause = PAUSE;
-            while let Err(error) = self.push_inline_cache(&inline, mark.clone(), keys).await {
+            while let Err(error) = job.push_inline_cache(&inline, mark.clone(), keys).await {
                 if !error.is_of_another_job() || pause > PAUSE * 4 {
                     return Err(error);
                 }
@@ -150,39 +168,74 @@ impl Job<'_> {
             }
             Ok(true)
         };
-        let kept = self.session.interrupts().bound(tokio::time::timeout(deadline, Box::pin(keeping))).await;
+        let kept = job.session.interrupts().bound(tokio::time::timeout(deadline, Box::pin(keeping))).await;
         if let Some(borrowed) = borrowed
             && let Err(error) = borrowed.give_back().await
         {
-            self.cache_fault(&error)?;
+            job.faults.report(&error)?;
         }
         drop(alone);
-        let kept = kept?;
-        match kept.unwrap_or(Err(KeepLayersError::Late(deadline))) {
+        match kept?.unwrap_or(Err(KeepLayersError::Late(deadline))) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 if full.is_none() && keys.is_some_and(|keys| keys.target > 0) {
-                    self.tell_what_is_left_out().await?;
+                    job.tell_what_is_left_out().await?;
                 }
                 let references = full.into_iter().chain([inline]).map(|name| name.familiar()).collect();
                 let record = KeptLayersRecord { references, millis: millis(clock.elapsed()) };
-                self.printer.note(&summary::kept_layers(&record));
-                self.record.kept_layers = Some(record);
+                job.printer.note(&summary::kept_layers(&record));
+                self.record = Some(record);
                 Ok(())
             }
             Err(error) => {
-                let told = format!("; not kept: {}; {}", chain(&error), error.remedy(&place));
-                let mut tiers = self.record.tiers.iter_mut();
-                if let Some(tier) = tiers.find(|tier| tier.tier == steps::LAYERS) {
-                    tier.reason.push_str(&told);
-                }
-                self.cache_fault(&error)
+                self.fault = Some(format!("not kept: {}; {}", chain(&error), error.remedy(&place)));
+                job.faults.report(&error)
             }
         }
     }
+}
+
+impl LayersOf<'_> {
+    /// Returns `true` if the registry has all layers that are worth fetching: nothing ran but COPY, and an image with the
+    /// layers below is there. Another agent copies its own files in less time than it takes to leave these for it.
+    async fn are_kept(
+        &self,
+        job: &Job<'_>,
+        inline: &ImageRef,
+        full: Option<&ImageRef>,
+        place: &ImageRef,
+    ) -> Result<bool, KeepLayersError> {
+        let ran: Vec<_> = self.steps.iter().filter(|step| !step.cached).collect();
+        let is_copied = ran.iter().all(|step| StepKind::of(&step.name) == StepKind::Copy);
+        let has = |wanted: &ImageRef| self.layers.found.iter().any(|cache| cache.name == *wanted);
+        if !is_copied || !full.is_none_or(has) || !has(inline) {
+            return Ok(false);
+        }
+        let (Some(engine), Some(id)) = (job.engine(), self.image) else { return Ok(false) };
+        let Some(image) = engine.image(id).await? else { return Ok(false) };
+        let own = &image.config.layers;
+        let below = own.len().saturating_sub(ran.len());
+        let mut repository = job.registries().repository(place).await?;
+        for cache in self.layers.found.iter().filter(|cache| cache.is_inline) {
+            let known = repository.image(&cache.manifest, &image.platform).await?;
+            if known.is_some_and(|known| known.config.layers.get(..below) == Some(&own[..below])) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Job<'_> {
+    /// Whether the engine writes BuildKit's registry caches.
+    async fn writes_registry_caches(&self) -> Result<bool, CommandError> {
+        let is_able =
+            self.engine().is_none() || self.connection.image_store().await? == ImageStore::Containerd;
+        Ok(is_able && self.reads_registry_caches())
+    }
 
     /// Says once of a builder that it leaves no layers of the stages before the last one.
-    async fn tell_what_is_left_out(&mut self) -> Result<(), CommandError> {
+    async fn tell_what_is_left_out(&self) -> Result<(), CommandError> {
         let told = match self.known_builder().await {
             Ok(mut builder) => builder.tell().map_err(Into::into),
             Err(error) => Err(error),
@@ -193,41 +246,18 @@ impl Job<'_> {
                  (\"features\": {\"containerd-snapshotter\": true} in daemon.json) keeps those of all stages\n",
             ),
             Ok(false) => {}
-            Err(error) => return self.cache_fault(&error),
+            Err(error) => return self.faults.report(&error),
         }
         Ok(())
     }
 
-    /// Returns `true` if the registry has all layers that are worth fetching: nothing ran but COPY, and an image with the
-    /// layers below is there. Another agent copies its own files in less time than it takes to leave these for it.
-    async fn are_layers_kept(
-        &self,
-        inline: &ImageRef,
-        full: Option<&ImageRef>,
-        place: &ImageRef,
-    ) -> Result<bool, KeepLayersError> {
-        let ran: Vec<_> = self.record.step_list.iter().filter(|step| !step.cached).collect();
-        let is_copied = ran.iter().all(|step| StepKind::of(&step.name) == StepKind::Copy);
-        let has = |wanted: &ImageRef| self.layers.found.iter().any(|cache| cache.name == *wanted);
-        if !is_copied || !full.is_none_or(has) || !has(inline) {
-            return Ok(false);
-        }
-        let (Some(engine), Some(id)) = (&self.engine, &self.record.image_id) else { return Ok(false) };
-        let Some(image) = engine.image(id).await? else { return Ok(false) };
-        let own = &image.config.layers;
-        let below = own.len().saturating_sub(ran.len());
-        let mut repository = self.registries.repository(place).await?;
-        for cache in self.layers.found.iter().filter(|cache| cache.is_inline) {
-            let known = repository.image(&cache.manifest, &image.platform).await?;
-            if known.is_some_and(|known| known.config.layers.get(..below) == Some(&own[..below])) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Writes a registry cache of all stages, on top of the last one.
-    async fn export_cache(&self, name: &ImageRef, keys: Option<&BuildKeys>) -> Result<(), KeepLayersError> {
+    async fn export_cache(
+        &self,
+        name: &ImageRef,
+        keys: Option<&BuildKeys>,
+        layers: &LayerCaches,
+    ) -> Result<(), KeepLayersError> {
         let name = name.to_string();
         let attributes = [
             ("ref", name.as_str()),
@@ -238,7 +268,7 @@ impl Job<'_> {
         ];
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let cache = CacheEntry { kind: "registry".to_owned(), attributes };
-        self.solve_again(keys, cache, self.layers.imports(), Exports::none(), None).await
+        self.solve_again(keys, cache, layers.imports(), Exports::none(), None).await
     }
 
     /// Makes the image once more, with an inline cache and the mark of its layers, and pushes it.
@@ -249,8 +279,8 @@ impl Job<'_> {
         keys: Option<&BuildKeys>,
     ) -> Result<(), KeepLayersError> {
         let mut attributes = BTreeMap::from([("name".to_owned(), name.to_string())]);
-        let kind = if self.engine.is_some() { "moby" } else { "image" };
-        if self.engine.is_none() {
+        let kind = if self.engine().is_some() { "moby" } else { "image" };
+        if self.engine().is_none() {
             attributes.insert("push".to_owned(), "true".to_owned());
         }
         let exporters = vec![Exporter { kind: kind.to_owned(), attributes }];
@@ -258,8 +288,8 @@ impl Job<'_> {
         // Also without a mark: the label tells the image from the user's while it has its name in the engine.
         let mark = Some(mark.unwrap_or_default());
         self.solve_again(keys, inline, Vec::new(), Exports { exporters, ..Exports::none() }, mark).await?;
-        if let Some(engine) = &self.engine {
-            self.registries.push(engine, name, &Meter::default()).await?;
+        if let Some(engine) = self.engine() {
+            self.registries().push(engine, name, &Meter::default()).await?;
         }
         Ok(())
     }
@@ -277,11 +307,11 @@ impl Job<'_> {
             // As in the build: otherwise the context would be sent again, and an older upload be taken for it.
             ambiguous: keys.and_then(|keys| keys.ambiguous),
             every_step: false,
-            engine_images: self.engine.is_some(),
+            engine_images: self.engine().is_some(),
             attestations: false,
             cache_imports: Vec::new(),
         };
-        let login = self.registries.login().clone();
+        let login = self.registries().login().clone();
         let (mut request, attachments) =
             request::request(self.build, self.inputs, exports, login, &conditions);
         request.attributes.retain(|name, _| name != "no-cache" && !name.starts_with("attest:"));
@@ -290,7 +320,7 @@ impl Job<'_> {
         request.cache_exports = vec![cache];
         let (status, mut updates) = mpsc::channel(WAITING);
         let dropping = tokio::spawn(async move { while updates.recv().await.is_some() {} });
-        let solved = self.client.solve(request, attachments, status, CancellationToken::new()).await;
+        let solved = self.client().solve(request, attachments, status, CancellationToken::new()).await;
         drop(dropping);
         solved?;
         Ok(())

@@ -7,7 +7,8 @@
 
 use std::path::PathBuf;
 
-use super::Job;
+use super::Purpose;
+use super::job::Job;
 use super::keys::BuildKeys;
 use crate::commands::error::{CommandError, ErrorKind, chain};
 use crate::digest::Digest;
@@ -67,33 +68,29 @@ impl<'a> Job<'a> {
         self.purpose.keyed.as_deref().map_or(self.build, |keyed| &keyed.nameless)
     }
 
-    /// Lets the image have a name without a key from now on if inputs have changed since the key of its names was computed.
-    pub(super) async fn check_names(&mut self) {
-        let purpose = self.purpose;
-        let Some(keyed) = purpose.keyed.as_deref() else { return };
-        if self.build.tags == keyed.unkeyed.tags {
-            return;
-        }
+    /// Returns the build with a name without a key, if inputs have changed since the key of its names was computed.
+    pub(super) async fn renamed(&self) -> Option<Self> {
+        let purpose: &'a Purpose = self.purpose;
+        let keyed = purpose.keyed.as_deref().filter(|keyed| self.build.tags != keyed.unkeyed.tags)?;
         let changed = keyed.changed().await;
         if changed.is_empty() {
-            return;
+            return None;
         }
-        self.build = &keyed.unkeyed;
-        self.record.names = self.build.tags.iter().map(ImageRef::familiar).collect();
+        let names: Vec<String> = keyed.unkeyed.tags.iter().map(ImageRef::familiar).collect();
         self.printer.warn(&format!(
             "files changed while the base image was built ({}): it is named {} and not by its key, and the next \
              build makes it anew",
             changes::first_names(&changed),
-            self.record.names.join(", "),
+            names.join(", "),
         ));
+        Some(Self { build: &keyed.unkeyed, ..self.clone() })
     }
 
-    /// Gives what was built its names, if they were left out of the build.
-    pub(super) async fn give_names(&mut self) -> Result<(), CommandError> {
-        self.check_names().await;
-        let (Some(_), Some(id)) = (&self.purpose.keyed, &self.record.image_id) else { return Ok(()) };
+    /// Gives the image `id` its names, if they were left out of the build.
+    pub(super) async fn give_names(&self, id: Option<&str>) -> Result<(), CommandError> {
+        let (Some(_), Some(id)) = (&self.purpose.keyed, id) else { return Ok(()) };
         for tag in &self.build.tags {
-            match &self.engine {
+            match self.engine() {
                 Some(engine) => {
                     engine.tag(id, tag).await.map_err(|error| CommandError::build(chain(&error)))?;
                 }
@@ -108,7 +105,7 @@ impl<'a> Job<'a> {
 
     /// Names an image in the registry that it was pushed to by its digest.
     async fn tag_pushed(&self, digest: &str, tag: &ImageRef) -> Result<(), RegistryError> {
-        let mut repository = self.registries.repository(tag).await?;
+        let mut repository = self.registries().repository(tag).await?;
         let Some(manifest) = repository.manifest(digest).await? else { return Ok(()) };
         repository.put(tag.tag().unwrap_or("latest"), &manifest).await
     }

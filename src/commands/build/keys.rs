@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::bases::{Base, Lookup};
+use super::bases::{Base, BaseLookup};
 use super::blocking::blocking;
 use super::files::Files;
 use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs, ignore_files};
@@ -103,7 +103,7 @@ pub(crate) enum NoKeys {
 pub(crate) async fn compute(
     settings: &BuildSettings,
     inputs: &Inputs,
-    lookup: &Lookup<'_>,
+    lookup: &BaseLookup<'_>,
     client: &Client,
     notes: &Notes,
     seal: &Seal,
@@ -172,7 +172,7 @@ pub(crate) async fn compute(
 struct Keying<'a> {
     settings: Arc<BuildSettings>,
     inputs: &'a Inputs,
-    lookup: &'a Lookup<'a>,
+    lookup: &'a BaseLookup<'a>,
     seal: &'a Seal,
     text: &'a Arc<str>,
     dockerfile: Arc<Dockerfile>,
@@ -309,7 +309,7 @@ async fn pin(
     dockerfile: &Dockerfile,
     resolution: &Resolution,
     options: &mut Options,
-    lookup: &Lookup<'_>,
+    lookup: &BaseLookup<'_>,
 ) -> Vec<BasePin> {
     let mut wanted: Vec<(String, String)> =
         (resolution.bases.iter()).map(|base| (base.reference.clone(), base.platform.to_string())).collect();
@@ -398,7 +398,7 @@ async fn named_contexts(
     (settings, inputs): (&BuildSettings, &Inputs),
     resolution: &Resolution,
     seen: &Seen,
-    lookup: &Lookup<'_>,
+    lookup: &BaseLookup<'_>,
     files: &mut Files<'_>,
 ) -> Result<BTreeMap<String, NamedInput>, NoKeys> {
     let mut contexts = BTreeMap::new();

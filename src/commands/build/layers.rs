@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::BuildKeys;
+use super::job::Job;
+use super::keyed::Keyed;
+use super::lookup::Lookup;
 use super::run::Ended;
-use super::{BuildKeys, Job};
 use crate::buildkit::solve::{CacheEntry, ExporterResponse};
 use crate::buildkit::{Ability, SolveError};
 use crate::commands::error::CommandError;
@@ -28,6 +31,8 @@ pub(super) struct LayerCaches {
     fault: Option<String>,
     /// The builder has no layers of its own.
     only_source: bool,
+    /// `true` if the registry cannot be reached: nothing is left there either.
+    pub(super) is_unreachable: bool,
     /// How long looking took.
     elapsed: Duration,
 }
@@ -102,6 +107,97 @@ impl LayerCaches {
         self.found.iter().filter(|cache| cache.is_taken)
     }
 
+    /// Looks for caches of layers.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a registry at fault under `--strict`, when the user interrupts, or the time of the build is over.
+    pub(super) async fn look_for(
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+    ) -> Result<Self, CommandError> {
+        let Some(place) = job.layers_place() else { return Ok(Self::default()) };
+        if lookup.runs_every_step(job).is_some() {
+            // None are taken; what is made anew stands in for what is there.
+            return Ok(Self { place: Some(place), ..Self::default() });
+        }
+        let unsigned = job.settings.store.terms.trust.is_strict();
+        if lookup.has_registry_failed || unsigned {
+            let reason = if unsigned {
+                "caches of layers have no signatures"
+            } else {
+                "the registry has failed before"
+            };
+            let is_unreachable = lookup.is_registry_unreachable;
+            let fault = Some(reason.to_owned());
+            return Ok(Self { place: Some(place), fault, is_unreachable, ..Self::default() });
+        }
+        let clock = Instant::now();
+        let tags = job.registry_tags(keyed.keys()).await;
+        let full = tags.registry_caches().into_iter();
+        let full = full.map(|tag| Some(tag).filter(|_| job.reads_registry_caches()));
+        let wanted: Vec<_> = full.zip(tags.inline_caches()).collect();
+        // Only mounts are spared by what the marks say.
+        let keys = keyed.keys().filter(|keys| !keys.keys.layers.runs.is_empty() && job.build.tiers.mounts);
+        let platform = keys.and_then(BuildKeys::sole_platform);
+        let looking = within(place.host(), DEADLINE, Box::pin(job.found_layers(&place, wanted, platform)));
+        let mut caches = match job.bound(async { Ok(looking.await) }).await? {
+            Ok((found, marks)) => Self { found, marks, ..Self::default() },
+            Err(error) => {
+                job.faults.report(&error)?;
+                let is_unreachable = error.is_of_reach();
+                let fault = Some(format!("{error}; {}", error.remedy()));
+                Self { fault, is_unreachable, ..Self::default() }
+            }
+        };
+        if !caches.found.is_empty() {
+            // A builder that cannot be asked is assumed to have layers.
+            caches.only_source = !job.client().has_layers().await.unwrap_or(true);
+        }
+        Ok(Self { place: Some(place), elapsed: clock.elapsed(), ..caches })
+    }
+
+    /// Returns the stages whose layers of dependencies are to be taken from a registry, if there are such.
+    pub(super) async fn stages(
+        &self,
+        job: &Job<'_>,
+        keys: &BuildKeys,
+    ) -> Result<Option<Stages>, CommandError> {
+        for is_full in [true, false] {
+            let mark = job.layers_mark(keys, is_full).await?;
+            if self.marks.contains(&(mark, is_full)) {
+                return Ok(Some(if is_full { Stages::All } else { Stages::Last }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Marks the cached steps that the registry had: those that the builder is not known to have had before.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a cache at fault under `--strict`.
+    pub(super) async fn mark_imported(
+        &self,
+        job: &Job<'_>,
+        steps: &mut [StepEntry],
+    ) -> Result<(), CommandError> {
+        if self.place.is_none() {
+            return Ok(());
+        }
+        let mut builder = match job.known_builder().await {
+            Ok(builder) => builder,
+            Err(error) => return job.faults.report(&error),
+        };
+        let mark = |step: &StepEntry| step.digest.parse().ok();
+        for step in steps.iter_mut().filter(|step| step.cached && !self.found.is_empty()) {
+            step.imported = self.only_source || !mark(step).is_some_and(|mark| builder.has_had_step(mark));
+        }
+        let noted = builder.note_steps(steps.iter().filter_map(mark));
+        noted.or_else(|fault| job.faults.report_notes(&fault))
+    }
+
     /// How long it took to find out.
     pub(super) fn elapsed(&self) -> Duration {
         self.elapsed
@@ -124,59 +220,14 @@ impl LayerCaches {
 
 impl Job<'_> {
     /// The repository that layers are kept in.
-    fn layers_place(&self) -> Option<ImageRef> {
+    pub(super) fn layers_place(&self) -> Option<ImageRef> {
         let first = || self.build.tags.first().filter(|_| self.wants_push());
         self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| self.build.tiers.layers).cloned()
     }
 
     /// Whether the engine reads BuildKit's registry caches.
     pub(super) fn reads_registry_caches(&self) -> bool {
-        self.client.product().can(Ability::RegistryCaches)
-    }
-
-    /// Looks for caches of layers.
-    pub(super) async fn look_for_layers(&mut self, keys: Option<&BuildKeys>) -> Result<(), CommandError> {
-        let Some(place) = self.layers_place() else { return Ok(()) };
-        if self.runs_every_step().is_some() {
-            // None are taken; what is made anew stands in for what is there.
-            self.layers = LayerCaches { place: Some(place), ..LayerCaches::default() };
-            return Ok(());
-        }
-        let unsigned = self.settings.store.terms.trust.is_strict();
-        if self.registry_is_faulty || unsigned {
-            let reason = if unsigned {
-                "caches of layers have no signatures"
-            } else {
-                "the registry has failed before"
-            };
-            let fault = Some(reason.to_owned());
-            self.layers = LayerCaches { place: Some(place), fault, ..LayerCaches::default() };
-            return Ok(());
-        }
-        let clock = Instant::now();
-        let tags = self.registry_tags(keys).await;
-        let full = tags.registry_caches().into_iter();
-        let full = full.map(|tag| Some(tag).filter(|_| self.reads_registry_caches()));
-        let wanted: Vec<_> = full.zip(tags.inline_caches()).collect();
-        // Only mounts are spared by what the marks say.
-        let keys = keys.filter(|keys| !keys.keys.layers.runs.is_empty() && self.build.tiers.mounts);
-        let platform = keys.and_then(BuildKeys::sole_platform);
-        let looking = within(place.host(), DEADLINE, Box::pin(self.found_layers(&place, wanted, platform)));
-        let mut caches = match self.session.interrupts().bound(looking).await? {
-            Ok((found, marks)) => LayerCaches { found, marks, ..LayerCaches::default() },
-            Err(error) => {
-                self.cache_fault(&error)?;
-                self.registry_is_down |= error.is_of_reach();
-                self.registry_is_faulty = true;
-                LayerCaches { fault: Some(format!("{error}; {}", error.remedy())), ..LayerCaches::default() }
-            }
-        };
-        if !caches.found.is_empty() {
-            // Who cannot be asked is taken to have some.
-            caches.only_source = !self.client.has_layers().await.unwrap_or(true);
-        }
-        self.layers = LayerCaches { place: Some(place), elapsed: clock.elapsed(), ..caches };
-        Ok(())
+        self.client().product().can(Ability::RegistryCaches)
     }
 
     /// Of each lane the registry cache is taken, or else the image with an inline cache: with both BuildKit takes a step
@@ -187,7 +238,7 @@ impl Job<'_> {
         wanted: Vec<(Option<String>, String)>,
         marked_for: Option<&str>,
     ) -> Result<(Vec<LayerCache>, Vec<(String, bool)>), RegistryError> {
-        let mut repository = self.registries.repository(place).await?;
+        let mut repository = self.registries().repository(place).await?;
         let (mut found, mut marks) = (Vec::new(), Vec::new());
         for (full, inline) in wanted {
             let mut is_taken = true;
@@ -209,52 +260,9 @@ impl Job<'_> {
 
     /// What the layers that the dependency key decides are marked with, in a registry cache of all stages or an inline cache
     /// of the last one. Another builder knows them by other keys.
-    pub(super) async fn layers_mark(
-        &mut self,
-        keys: &BuildKeys,
-        is_full: bool,
-    ) -> Result<String, CommandError> {
+    pub(super) async fn layers_mark(&self, keys: &BuildKeys, is_full: bool) -> Result<String, CommandError> {
         let store = self.connection.image_store().await?;
-        let text = format!("{}\n{}\n{store:?}\n{is_full}", keys.layers(), self.client.product());
+        let text = format!("{}\n{}\n{store:?}\n{is_full}", keys.layers(), self.client().product());
         Ok(Digest::of(text.as_bytes()).hex())
-    }
-
-    /// The stages whose layers of dependencies are to be taken from a registry, if there are such.
-    pub(super) async fn layers_there(&mut self, keys: &BuildKeys) -> Result<Option<Stages>, CommandError> {
-        for is_full in [true, false] {
-            let mark = self.layers_mark(keys, is_full).await?;
-            if self.layers.marks.contains(&(mark, is_full)) {
-                return Ok(Some(if is_full { Stages::All } else { Stages::Last }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Notes which of the cached steps the registry had: those that the builder is not known to have had before.
-    pub(super) async fn note_imported_steps(&mut self) -> Result<(), CommandError> {
-        if self.layers.place.is_none() {
-            return Ok(());
-        }
-        let mut builder = match self.known_builder().await {
-            Ok(builder) => builder,
-            Err(error) => return self.cache_fault(&error),
-        };
-        let mark = |step: &StepEntry| step.digest.parse().ok();
-        let (is_any, only_source) = (!self.layers.found.is_empty(), self.layers.only_source);
-        let mut imported = Vec::new();
-        for (index, step) in
-            self.record.step_list.iter().enumerate().filter(|(_, step)| step.cached && is_any)
-        {
-            if only_source || !mark(step).is_some_and(|mark| builder.has_had_step(mark)) {
-                imported.push(index);
-            }
-        }
-        let noted = builder.note_steps(self.record.step_list.iter().filter_map(mark));
-        // Builds of several images at once may share a step.
-        self.record.steps.imported = imported.len().min(self.record.steps.cached);
-        for index in imported {
-            self.record.step_list[index].imported = true;
-        }
-        noted.or_else(|fault| self.notes_fault(&fault))
     }
 }

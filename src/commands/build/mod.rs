@@ -5,7 +5,6 @@ mod auto_mounts;
 mod bases;
 mod blocking;
 mod borrowed_name;
-mod closing;
 mod confidential;
 mod explain;
 mod exports;
@@ -13,60 +12,58 @@ mod files;
 mod foreseen;
 mod import_watch;
 mod inputs;
+mod job;
 mod kept_layers;
+mod keyed;
 mod keyed_names;
 mod keys;
 mod layers;
+mod lookup;
+mod made;
 mod mounts;
 mod own_files;
 mod place;
 mod push;
+mod record;
 mod registry;
 mod request;
 mod result_file;
 mod run;
+mod served;
 mod several;
-mod solving;
+mod solved;
 mod steps;
 mod unneeded;
 mod unnoticed;
 mod visited;
-mod whole;
 mod witness;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use jiff::Timestamp;
-use serde_json::json;
-
 use super::base::{args_of_base, ensure};
-use super::error::{CommandError, ErrorKind, chain};
-use super::registries::Registries;
+use super::error::CommandError;
 use super::session::{EngineConnection, Session};
 use super::speak;
-use super::store::{is_news, warn_of_unknown_branch};
-use crate::buildkit::Client;
-use crate::buildkit::trace::Trace;
+use super::store::warn_of_unknown_branch;
 use crate::cli::{BuildArgs, BuildCommandArgs};
-use crate::context::ContextError;
-use crate::dockerfile::{Dockerfile, InstructionKind, ResolveError};
-use crate::engine::Engine;
-use crate::ledger::{BaseRecord, BuildRecord, TierOutcome, TierRecord, millis};
-use crate::mounts::TargetMount;
-use crate::notes::Notes;
+use crate::dockerfile::{Dockerfile, InstructionKind};
+use crate::ledger::{BaseRecord, BuildRecord, millis};
 use crate::output::Printer;
 use crate::registry::ImageRef;
 use crate::settings::{BuildSettings, ProgressMode, Settings, base_repository};
-use crate::store::{Entry, RunFlags, StoreError};
-use closing::{lanes_record, record_failed_base};
+use crate::store::{Entry, RunFlags};
 use inputs::InputError;
-use layers::LayerCaches;
+use job::Job;
+use keyed::Keyed;
+use lookup::Lookup;
+use made::Made;
 use own_files::withhold;
-use whole::Hit;
+use record::{Finished, Way, record_failed_base};
+use served::Served;
 
-pub(super) use bases::{Base, Lookup};
+pub(super) use bases::{Base, BaseLookup};
 pub(super) use explain::{Explanation, Identity, Past};
 pub(super) use foreseen::{Foreseen, ForeseenHit, foresee};
 pub(super) use inputs::Inputs;
@@ -189,15 +186,13 @@ pub(super) async fn image(
     }
     let connecting = Box::pin(connected(&mut inputs, build, session, *printer));
     let connection = deadline.bound(connecting).await??;
-    let mut job = Job::new(build, purpose, session, &inputs, &connection, *printer);
-    job.deadline = deadline;
-    job.record.base.clone_from(&purpose.base);
-    job.record.lanes = Some(lanes_record(&settings.lanes));
-    job.record.names = build.tags.iter().map(ImageRef::familiar).collect();
-    let result = Box::pin(job.run()).await;
-    let closed = job.close(&result, millis(clock.elapsed()));
-    result.and(closed)?;
-    Ok(Built { record: job.record, entry: job.entry, names: job.build.tags.clone() })
+    let job = Job::new(build, purpose, session, &inputs, &connection, *printer, deadline);
+    let (job, mut finished) = Box::pin(flow(job)).await;
+    let record = finished.record(&job, millis(clock.elapsed()));
+    let written = record::write(&record, &job, &finished.end);
+    let (entry, names) = (finished.take_entry(), finished.names(&job));
+    finished.end.and(written)?;
+    Ok(Built { record, entry, names })
 }
 
 /// Returns the connection to the engine, after adding the mounts of `--auto-mounts` to the Dockerfile: they depend on the base
@@ -209,7 +204,7 @@ pub(super) async fn connected(
     printer: Printer,
 ) -> Result<Arc<EngineConnection>, CommandError> {
     let connection = session.connection(Some(printer)).await?;
-    let lookup = Lookup::of(&connection, build);
+    let lookup = BaseLookup::of(&connection, build);
     auto_mounts::add(inputs, build, &lookup, &connection.client, printer).await?;
     Ok(connection)
 }
@@ -257,258 +252,37 @@ fn input_error(error: &InputError) -> CommandError {
     CommandError::config(error).hint(hint)
 }
 
-/// One `larder build` in the making.
-struct Job<'a> {
-    session: &'a Session<'a>,
-    settings: &'a Settings,
-    build: &'a BuildSettings,
-    purpose: &'a Purpose,
-    inputs: &'a Inputs,
-    connection: &'a EngineConnection,
-    client: &'a Client,
-    engine: Option<Engine>,
-    notes: Notes,
-    registries: &'a Registries,
-    record: BuildRecord,
-    printer: Printer,
-    /// When the build is given up; what comes after it is not.
-    deadline: Deadline,
-    /// What larder's own reading of the Dockerfile has to say, should the build fail.
-    finding: Option<String>,
-    /// The faults of the cache that were told.
-    told: Vec<String>,
-    /// What was built before the build itself, for the mounts' sake.
-    prepared: Trace,
-    /// Mounts whose steps are expected to be layers of the builder.
-    unneeded: Vec<TargetMount>,
-    /// The steps with mounts that ran, by their names.
-    mounting_steps: Vec<String>,
-    /// Those of them that were killed.
-    killed_steps: Vec<String>,
-    /// Why the keys cannot be known, if they cannot.
-    no_keys: Option<String>,
-    /// The entry that holds the image, once it is known.
-    entry: Option<Entry>,
-    /// A registry could not be reached when whole images were looked for.
-    registry_is_down: bool,
-    /// A registry has failed: nothing more is taken from it.
-    registry_is_faulty: bool,
-    /// What a registry has of its layers.
-    layers: LayerCaches,
-    /// What was built, or found, is known to be the image of the key.
-    is_of_key: bool,
-    /// There was one of this key that could not be loaded.
-    is_refused: bool,
-    /// There is an image of this key, but an older one than is wanted.
-    is_expired: bool,
-    /// The cache's directory cannot be used.
-    cache_is_down: bool,
-}
-
-impl<'a> Job<'a> {
-    fn new(
-        build: &'a BuildSettings,
-        purpose: &'a Purpose,
-        session: &'a Session<'a>,
-        inputs: &'a Inputs,
-        connection: &'a EngineConnection,
-        printer: Printer,
-    ) -> Self {
-        let settings = session.settings;
-        Self {
-            notes: settings.notes(),
-            registries: &connection.registries,
-            engine: connection.engine.clone(),
-            record: BuildRecord::started(Timestamp::now()),
-            session,
-            settings,
-            connection,
-            build,
-            purpose,
-            inputs,
-            client: &connection.client,
-            printer,
-            deadline: Deadline::after(build.timeout),
-            finding: None,
-            told: Vec::new(),
-            prepared: Trace::default(),
-            unneeded: Vec::new(),
-            mounting_steps: Vec::new(),
-            killed_steps: Vec::new(),
-            no_keys: None,
-            entry: None,
-            is_refused: false,
-            is_of_key: false,
-            registry_is_down: false,
-            registry_is_faulty: false,
-            layers: LayerCaches::default(),
-            is_expired: false,
-            cache_is_down: false,
-        }
+/// The flow of a build: each stage takes what the ones before it came to.
+async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
+    if let Some(fault) = &job.settings.cache_fault
+        && let Err(error) = job.faults.report(&**fault)
+    {
+        return (job, Finished::early(error));
     }
-}
-
-impl Job<'_> {
-    async fn run(&mut self) -> Result<(), CommandError> {
-        if let Some(fault) = &self.settings.cache_fault {
-            self.cache_fault(&**fault)?;
+    let keyed = match Keyed::of(&job).await {
+        Ok(keyed) => keyed,
+        Err(error) => return (job, Finished::early(error)),
+    };
+    let job = job.renamed().await.unwrap_or(job);
+    let mut lookup = Lookup::default();
+    let looked = async {
+        keyed.report(&job)?;
+        job.bound(Box::pin(job.create_repositories())).await?;
+        lookup.ask(&job, &keyed).await
+    };
+    let looked = Box::pin(looked).await;
+    let (way, end) = match (looked, lookup.hit.take(), keyed.keys()) {
+        (Err(error), ..) => (Way::None, Err(error)),
+        (Ok(()), Some(hit), Some(keys)) => {
+            let mut served = Box::new(Served::new(hit));
+            let end = Box::pin(served.serve(&job, &keyed, keys, &lookup)).await;
+            (Way::Served(served), end)
         }
-        let (deadline, interrupts) = (self.deadline, self.session.interrupts());
-        let (keys, hit) = deadline.bound(interrupts.clone().bound(Box::pin(self.look()))).await???;
-        if let (Some(hit), Some(keys)) = (hit, &keys) {
-            return Box::pin(self.finish_hit(hit, keys)).await;
+        (Ok(()), ..) => {
+            let mut made = Box::<Made>::default();
+            let end = Box::pin(made.make(&job, &keyed, &lookup)).await;
+            (Way::Made(made), end)
         }
-        // Visits of mounts know the deadline, so that they can leave the builder in order.
-        let mounts = self.restore_mounts(keys.as_ref()).await?;
-        if interrupts.has_come() {
-            return Err(CommandError::interrupted("interrupted"));
-        }
-        let mut built = self.build_it(keys.as_ref()).await;
-        if built.is_ok()
-            && let Err(error) = self.give_names().await
-        {
-            built = Err(error);
-        }
-        let keeping = match (&built, &keys) {
-            (Ok(_), Some(keys)) => self.note_built(keys).await,
-            _ => Ok(None),
-        };
-        // Also of a build that failed: what it has downloaded is of use to the next one.
-        let is_over = matches!(&built, Err(error) if error.kind == ErrorKind::Interrupted);
-        let saved =
-            if is_over { Ok(()) } else { self.save_mounts(mounts, keys.as_ref(), built.is_err()).await };
-        let (mut keeping, wants_push) = (keeping?, built?);
-        let mut pushed = self.push(wants_push).await;
-        let mut is_published = false;
-        if let (true, true, Some(keys)) = (self.wants_push(), pushed.is_ok(), &keys) {
-            pushed = self.publish(keys).await.map(|is| is_published = is);
-        }
-        if pushed.is_ok() {
-            pushed = self.keep_layers(keys.as_ref()).await;
-        }
-        if !matches!(&pushed, Err(error) if error.kind == ErrorKind::Interrupted) {
-            // An image that was left to its registry, which refused it.
-            if let (false, None, true, Some(keys)) =
-                (is_published, &keeping, self.will_be_in_registry(), &keys)
-            {
-                keeping = self.keep_built(keys, false).await?;
-            }
-            self.finish_keeping(keeping).await?;
-        }
-        pushed.and(saved)
-    }
-
-    /// Looks for the image in the caches, and if there is none for its layers.
-    async fn look(&mut self) -> Result<(Option<BuildKeys>, Option<Hit>), CommandError> {
-        let keys = self.keys().await?;
-        self.printer.event("keys", &json!({
-            "image_key": self.record.image_key, "dependency_key": self.record.dependency_key, "reason": self.no_keys,
-        }));
-        self.create_repositories().await?;
-        self.check_names().await;
-        let hit = self.lookup(keys.as_ref()).await?;
-        if hit.is_none() {
-            self.look_for_layers(keys.as_ref()).await?;
-        }
-        Ok((keys, hit))
-    }
-
-    /// The keys, if they can be known beforehand; why not goes into the record.
-    async fn keys(&mut self) -> Result<Option<BuildKeys>, CommandError> {
-        let lookup = Lookup {
-            engine: self.engine.as_ref(),
-            registries: self.registries,
-            pull: self.build.source.pull,
-        };
-        let seal = &self.settings.seal;
-        match compute_keys(self.build, self.inputs, &lookup, self.client, &self.notes, seal).await {
-            Ok(keys) => {
-                self.record.image_key = Some(keys.keys.image);
-                self.record.dependency_key = Some(keys.keys.dependency);
-                if !keys.unpinned.is_empty() {
-                    self.printer.warn(&format!(
-                        "no digest is known of the base image {}: a newer one would go unnoticed",
-                        keys.unpinned.join(", ")
-                    ));
-                }
-                for fault in &keys.faults {
-                    self.cache_fault(fault)?;
-                }
-                if !keys.withheld.is_empty() {
-                    self.printer.note(&format!(
-                        "left out of the build context, for larder wrote it: {}\n",
-                        keys.withheld.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
-                    ));
-                }
-                Ok(Some(keys))
-            }
-            Err(error) => {
-                let reason = chain(&error);
-                match &error {
-                    // The build itself will say that.
-                    NoKeys::Context(ContextError::NotUtf8 { .. }) => {}
-                    NoKeys::Context(_) if self.build.strict => return Err(CommandError::cache(&error)),
-                    NoKeys::Resolve(error @ ResolveError::UnknownTarget { .. }) => {
-                        self.finding = Some(chain(error));
-                    }
-                    NoKeys::Syntax(error) => self.finding = Some(chain(error)),
-                    NoKeys::Context(error) => self.finding = Some(chain(error)),
-                    _ => {}
-                }
-                self.no_keys = Some(reason);
-                Ok(None)
-            }
-        }
-    }
-
-    /// What this build is compared with others by.
-    fn identity(&self) -> Identity<'_> {
-        Identity { names: &self.build.tags, lane: self.settings.lanes.lanes.own(), seal: &self.settings.seal }
-    }
-
-    /// A warning, once for each fault, or the end under `--strict`.
-    fn cache_fault(&mut self, fault: &(dyn std::error::Error + 'static)) -> Result<(), CommandError> {
-        if self.build.strict {
-            return Err(CommandError::cache(fault));
-        }
-        if std::iter::successors(Some(fault), |error| error.source())
-            .find_map(|error| error.downcast_ref::<StoreError>())
-            .is_some_and(|fault| !is_news(fault))
-        {
-            return Ok(());
-        }
-        let fault = chain(fault);
-        if !self.told.contains(&fault) {
-            self.printer.warn(&format!("{fault}; going on without it"));
-            self.told.push(fault);
-        }
-        Ok(())
-    }
-
-    fn skip(&mut self, tier: &str, reason: &str) {
-        self.answered(TierRecord {
-            tier: tier.to_owned(),
-            outcome: TierOutcome::Skipped,
-            reason: reason.to_owned(),
-            bytes: 0,
-            millis: 0,
-        });
-    }
-
-    /// Records what a tier has answered.
-    fn answered(&mut self, answer: TierRecord) {
-        self.printer.event("tier", &answer);
-        self.record.tiers.push(answer);
-    }
-
-    /// The flag that makes BuildKit run every step, if one does.
-    fn runs_every_step(&self) -> Option<&'static str> {
-        // Layers of an image that is too old would make just that image again.
-        self.build.runs_every_step().or(self.is_expired.then_some("--max-age"))
-    }
-
-    /// Whether what the engine says can hold the value of a build argument.
-    fn shows_values(&self) -> bool {
-        !self.build.source.build_args.is_empty()
-    }
+    };
+    (job, Finished { keyed: Some(keyed), lookup, way, end })
 }

@@ -2,54 +2,80 @@
 
 use serde_json::json;
 
+use super::job::Job;
+use super::keyed::Keyed;
+use super::layers::LayerCaches;
+use super::lookup::Lookup;
 use super::run::Deadline;
+use super::unneeded::{MountingSteps, judge, set_aside};
 use super::visited::VisitedBuild;
-use super::{BuildKeys, Job};
+use crate::buildkit::trace::Trace;
 use crate::commands::carry::Carrier;
 use crate::commands::error::CommandError;
 use crate::commands::mount::reached;
 use crate::ledger::{MountRecord, TierOutcome, TierRecord};
-use crate::mounts::{Mounts, Passed};
+use crate::mounts::{Mounts, Passed, TargetMount};
 use crate::output::mounts::{Amount, MountAction, MountOutcome, MountsReport};
 
 /// The name of the cache mounts in records and summaries.
 const MOUNTS: &str = "mounts";
 
-impl Job<'_> {
-    /// The mounts that the build reaches; none where that cannot be known, of which the build itself will speak.
-    async fn mounts(&self) -> Mounts {
-        match self.inputs.built_text() {
-            Some(text) => reached(self.client, &self.build.source, text).await.unwrap_or_default(),
-            None => Mounts::default(),
-        }
-    }
+/// What bringing the mounts into the builder came to.
+#[derive(Default)]
+pub(super) struct Restored {
+    /// The mounts that the build reaches, but for those that are not needed.
+    mounts: Mounts,
+    /// Mounts whose steps are expected to be layers of the builder.
+    unneeded: Vec<TargetMount>,
+    /// What was built before the build itself, for the mounts' sake.
+    pub(super) prepared: Trace,
+    pub(super) records: Vec<MountRecord>,
+    pub(super) tier: Option<TierRecord>,
+}
 
-    /// Brings the mounts into the builder; which ones there are.
-    pub(super) async fn restore_mounts(&mut self, keys: Option<&BuildKeys>) -> Result<Mounts, CommandError> {
-        if !self.build.tiers.mounts {
-            self.skip(MOUNTS, self.build.tiers.switch);
-            return Ok(Mounts::default());
+impl Restored {
+    /// Brings the mounts into the builder.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a cache at fault under `--strict`, or when the user interrupts.
+    pub(super) async fn restore(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+        layers: &LayerCaches,
+    ) -> Result<(), CommandError> {
+        if !job.build.tiers.mounts {
+            self.tier = Some(job.skipped(MOUNTS, job.build.tiers.switch));
+            return Ok(());
         }
-        let mut mounts = self.mounts().await;
+        // Of what is wrong with a Dockerfile the build itself will speak.
+        if let Some(text) = job.inputs.built_text() {
+            self.mounts = reached(job.client(), &job.build.source, text).await.unwrap_or_default();
+        }
+        let mounts = &mut self.mounts;
         if mounts.carried.is_empty() && mounts.passed.is_empty() {
-            return Ok(mounts);
+            return Ok(());
         }
-        if let Some(flag) = self.runs_every_step() {
-            self.skip(MOUNTS, &format!("{flag} makes BuildKit empty them"));
-            return Ok(mounts);
+        if let Some(flag) = lookup.runs_every_step(job) {
+            self.tier = Some(job.skipped(MOUNTS, &format!("{flag} makes BuildKit empty them")));
+            return Ok(());
         }
-        if !self.build.no_cache_filter.is_empty() {
+        if !job.build.no_cache_filter.is_empty() {
             // Stages that are made anew are other ones to BuildKit, and mounts made from them other mounts.
             let reason = "--no-cache-filter may make anew what it is made from";
             for mount in mounts.carried.extract_if(.., |mount| mount.id.origin.is_some()) {
                 mounts.passed.extend(mount.uses.into_iter().map(|used| Passed { used, reason }));
             }
         }
-        self.set_unneeded_aside(&mut mounts, keys).await?;
-        let (report, prepared) =
-            self.carrier(MountAction::Restore, keys)?.ahead_of_build().restore(&mounts).await?;
+        if let Some(keys) = keyed.keys() {
+            self.unneeded = set_aside(mounts, job, keys, layers).await?;
+        }
+        let restoring = job.carrier(MountAction::Restore, keyed)?.ahead_of_build();
+        let (report, prepared) = restoring.restore(&self.mounts).await?;
         self.prepared = prepared;
-        self.tell(&report, &[MountOutcome::Hit, MountOutcome::Passed]);
+        job.report_mounts(&report, &[MountOutcome::Hit, MountOutcome::Passed]);
         let restored = |record: &crate::output::mounts::MountRecord| MountRecord {
             restored_files: record.moved.files,
             restored_bytes: record.moved.bytes,
@@ -60,92 +86,106 @@ impl Job<'_> {
             )
         };
         let carried = || report.mounts.iter().filter(|record| record.outcome != MountOutcome::Passed);
-        self.record.mounts = carried().map(restored).collect();
+        self.records = carried().map(restored).collect();
         let hits = carried().filter(|record| record.outcome == MountOutcome::Hit).count();
-        self.answered(TierRecord {
+        let count = self.records.len();
+        self.tier = Some(job.answered(TierRecord {
             tier: MOUNTS.to_owned(),
-            outcome: match (hits, self.record.mounts.len()) {
+            outcome: match (hits, count) {
                 (0, 0) => TierOutcome::Skipped,
                 (0, _) => TierOutcome::Miss,
                 _ => TierOutcome::Hit,
             },
             reason: match self.unneeded.len() {
-                0 => format!("{hits} of {} restored", self.record.mounts.len()),
+                0 => format!("{hits} of {count} restored"),
                 unneeded => {
-                    let all = self.record.mounts.len() + unneeded;
+                    let all = count + unneeded;
                     format!("{hits} of {all} restored, {unneeded} not needed: their steps are layers here")
                 }
             },
-            bytes: self.record.mounts.iter().map(|mount| mount.restored_bytes).sum(),
+            bytes: self.records.iter().map(|mount| mount.restored_bytes).sum(),
             millis: report.millis,
-        });
-        self.account(report)?;
-        Ok(mounts)
+        }));
+        job.account(report)
     }
+}
 
+/// What keeping the mounts after the build came to.
+#[derive(Default)]
+pub(super) struct SavedMounts {
+    /// What is new beside the records of [`Restored`].
+    more: Vec<MountRecord>,
+    saved: Vec<crate::output::mounts::MountRecord>,
+    /// How long it took.
+    millis: u64,
+}
+
+impl SavedMounts {
     /// Keeps what the builder has now, unless no step has run that could have changed it.
-    pub(super) async fn save_mounts(
+    ///
+    /// # Errors
+    ///
+    /// Fails with a cache at fault under `--strict`, or when the user interrupts.
+    pub(super) async fn save(
         &mut self,
-        mut mounts: Mounts,
-        keys: Option<&BuildKeys>,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        restored: &Restored,
+        steps: &MountingSteps,
         has_failed: bool,
     ) -> Result<(), CommandError> {
-        self.judge_unneeded(keys, has_failed).await?;
+        self.more = judge(&restored.unneeded, job, keyed, steps, has_failed).await?;
+        let mut mounts = restored.mounts.clone();
         if has_failed {
             // To visit such a mount is to build what it is made from, which may be what failed.
             mounts.carried.retain(|mount| mount.id.origin.is_none());
         }
-        for torn in mounts.carried.extract_if(.., |mount| self.is_torn(mount)) {
-            self.printer
+        for torn in mounts.carried.extract_if(.., |mount| steps.tear(mount)) {
+            job.printer
                 .note(&format!("the cache mount {} is not saved: a step that uses it was killed\n", torn.id));
         }
-        if mounts.carried.is_empty()
-            || self.mounting_steps.is_empty()
-            || self.settings.saves_nothing().is_some()
-        {
+        if mounts.carried.is_empty() || steps.is_empty() || job.settings.saves_nothing().is_some() {
             return Ok(());
         }
-        let report = self.carrier(MountAction::Save, keys)?.save(&mounts).await?;
-        self.tell(&report, &[MountOutcome::Saved, MountOutcome::Unchanged]);
-        for saved in &report.mounts {
-            let Some(record) = self.record.mounts.iter_mut().find(|record| record.id == saved.id) else {
-                continue;
-            };
+        let report = job.carrier(MountAction::Save, keyed)?.save(&mounts).await?;
+        job.report_mounts(&report, &[MountOutcome::Saved, MountOutcome::Unchanged]);
+        self.saved.clone_from(&report.mounts);
+        self.millis = report.millis;
+        job.account(report)
+    }
+
+    /// Returns what the mounts came to in all, and the tier's record.
+    pub(super) fn records(&self, restored: &Restored) -> (Vec<MountRecord>, Option<TierRecord>) {
+        let mut records = restored.records.clone();
+        records.extend(self.more.iter().cloned());
+        for saved in &self.saved {
+            let Some(record) = records.iter_mut().find(|record| record.id == saved.id) else { continue };
             let files = |of: Option<Amount>| of.map_or(0, |of| of.files);
             (record.used_files, record.added_files) = (files(saved.used), files(saved.added));
             if saved.outcome == MountOutcome::Saved {
                 (record.saved_files, record.saved_bytes) = (saved.kept.files, saved.kept.bytes);
             }
         }
-        if let Some(tier) = self.record.tiers.iter_mut().find(|tier| tier.tier == MOUNTS) {
-            tier.millis += report.millis;
-        }
-        self.account(report)
+        let tier = restored.tier.clone();
+        (records, tier.map(|tier| TierRecord { millis: tier.millis + self.millis, ..tier }))
     }
+}
 
-    pub(super) fn carrier(
-        &self,
-        action: MountAction,
-        keys: Option<&BuildKeys>,
-    ) -> Result<Carrier<'_>, CommandError> {
-        let ambiguous = keys.and_then(|keys| keys.ambiguous);
+impl Job<'_> {
+    pub(super) fn carrier(&self, action: MountAction, keyed: &Keyed) -> Result<Carrier<'_>, CommandError> {
+        let ambiguous = keyed.keys().and_then(|keys| keys.ambiguous);
         let deadline = match action {
             // The build is over, in time.
             MountAction::Save => Deadline::after(Some(self.build.mounts.timeout)),
             MountAction::Restore | MountAction::List => self.deadline,
         };
         let conditions = (ambiguous, deadline);
-        let build = VisitedBuild::new(self.build, self.inputs, self.client, self.settings, conditions);
+        let build = VisitedBuild::new(self.build, self.inputs, self.client(), self.settings, conditions);
         Carrier::new(action, self.connection, self.session, build, self.printer)
     }
 
-    fn tell(&mut self, report: &MountsReport, outcomes: &[MountOutcome]) {
-        for warning in &report.warnings {
-            if !self.told.contains(warning) {
-                self.printer.warn(warning);
-                self.told.push(warning.clone());
-            }
-        }
+    fn report_mounts(&self, report: &MountsReport, outcomes: &[MountOutcome]) {
+        report.warnings.iter().for_each(|warning| self.faults.warn(warning));
         for record in &report.mounts {
             self.printer.event("mount", &json!({ "action": report.action, "mount": record }));
         }
@@ -154,7 +194,7 @@ impl Job<'_> {
         }
     }
 
-    /// What went wrong was told as it happened; under `--strict` it is the end.
+    /// Fails under `--strict` with what went wrong, which was reported as it happened.
     pub(super) fn account(&self, report: MountsReport) -> Result<(), CommandError> {
         match report.faults.into_iter().next() {
             Some(fault) if self.build.strict => {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Job;
+use super::job::Job;
 use crate::commands::ecr::{create_repository, fault};
 use crate::commands::error::{CommandError, ErrorKind, chain};
 use crate::commands::registries::PushError;
@@ -17,7 +17,7 @@ const UNREACHED: [&str; 5] =
 
 impl Job<'_> {
     /// Creates what is missing of the repositories that are pushed to, where that is asked for.
-    pub(super) async fn create_repositories(&mut self) -> Result<(), CommandError> {
+    pub(super) async fn create_repositories(&self) -> Result<(), CommandError> {
         if !self.build.create_repository {
             return Ok(());
         }
@@ -29,18 +29,18 @@ impl Job<'_> {
         let caches = self.build.tiers.cache_repo.iter().filter(|_| !self.settings.store.terms.read_only);
         for place in caches {
             if let Err(error) = Box::pin(create_repository(place, self.settings, self.printer)).await {
-                self.cache_fault(&error)?;
+                self.faults.report(&error)?;
             }
         }
         Ok(())
     }
 
     /// Pushes the image under each of its names.
-    pub(super) async fn push(&mut self, wanted: bool) -> Result<(), CommandError> {
-        let (true, Some(engine)) = (wanted, &self.engine) else { return Ok(()) };
+    pub(super) async fn push(&self) -> Result<(), CommandError> {
+        let Some(engine) = self.engine() else { return Ok(()) };
         for tag in &self.build.tags {
             let (clock, meter) = (Instant::now(), Meter::default());
-            let pushing = Box::pin(self.registries.push(engine, tag, &meter));
+            let pushing = Box::pin(self.registries().push(engine, tag, &meter));
             let pushed = transfer("pushing the image", pushing, &meter, self.session, self.printer).await?;
             let pushed = match pushed {
                 Ok(pushed) => pushed,

@@ -2,36 +2,46 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::BuildKeys;
+use super::job::Job;
 use super::keys::build_platform;
-use super::whole::{Elsewhere, Hit};
-use super::{BuildKeys, Job};
 use crate::commands::error::CommandError;
 use crate::commands::transfers::transfer;
 use crate::engine::ImageStore;
 use crate::output::summary;
 use crate::platform::{self, Platform};
 use crate::registry::{ImageRef, RegistryError, within};
-use crate::settings::OutputKind;
 use crate::store::Meter;
 use crate::tiers::{Answer, Fault, RegistryTier, Tags, Taken, Target, TransferError};
 
 /// How long looking up logins may take.
 pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
 
-impl Job<'_> {
-    /// The image is to be pushed.
-    pub(super) fn wants_push(&self) -> bool {
-        self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true })
-    }
+/// Whether a registry or a shared store has a newer image of a key than the engine.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Newer {
+    /// It has, for this reason.
+    Yes(&'static str),
+    /// As far as is known it has not; perhaps it has the very same, and gave it its names.
+    No { is_named: bool },
+}
 
-    /// The image is to be in the engine.
-    fn wants_image_here(&self) -> bool {
+/// Reports which names the image has got without a push.
+pub(super) fn report_named(job: &Job<'_>) {
+    for tag in job.build.tags.iter().filter(|_| job.wants_push()) {
+        job.printer.note(&summary::named(&tag.familiar()));
+    }
+}
+
+impl Job<'_> {
+    /// Returns `true` if the image is to be in the engine.
+    pub(super) fn wants_image_here(&self) -> bool {
         let is_loaded = self.build.load || !self.wants_push() || self.purpose.run.is_some();
-        self.engine.is_some() && is_loaded
+        self.engine().is_some() && is_loaded
     }
 
     /// Why no registry is asked for whole images, if none is.
@@ -43,7 +53,7 @@ impl Job<'_> {
     /// Returns the tags that larder keeps in registries for this job and its platforms: those of the keys, or of the flags or
     /// the builder if the keys are unknown.
     pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
-        let builder = build_platform(self.client).await;
+        let builder = build_platform(self.client()).await;
         let builder = builder.unwrap_or_else(|_| platform::own());
         let default: Option<Platform> = builder.parse().ok();
         let mut names = keys.map_or(&*self.build.source.platforms, |keys| &*keys.platforms);
@@ -89,12 +99,12 @@ impl Job<'_> {
     }
 
     async fn target(&self, place: &ImageRef, names: Vec<ImageRef>) -> Result<Target, RegistryError> {
-        let credentials = self.registries.credentials(place.host()).await?;
-        Ok(Target { repository: self.registries.repository(place).await?, credentials, names })
+        let credentials = self.registries().credentials(place.host()).await?;
+        Ok(Target { repository: self.registries().repository(place).await?, credentials, names })
     }
 
     /// The tier for this image, which wants it nowhere yet.
-    pub(super) async fn registry_tier(&mut self, keys: &BuildKeys) -> Result<RegistryTier, CommandError> {
+    pub(super) async fn registry_tier(&self, keys: &BuildKeys) -> Result<RegistryTier, CommandError> {
         let vouched_by =
             if self.settings.store.terms.trust.is_strict() { Some(self.session.store()?) } else { None };
         Ok(RegistryTier {
@@ -102,7 +112,7 @@ impl Job<'_> {
             key: keys.keys.image,
             platforms: keys.platforms.clone(),
             // A buildkitd knows what it pushes by its manifest.
-            images: if self.engine.is_some() {
+            images: if self.engine().is_some() {
                 self.connection.image_store().await?
             } else {
                 ImageStore::Containerd
@@ -116,8 +126,8 @@ impl Job<'_> {
     }
 
     /// Whether the engine has something under a name of the image, which would not be what the registry has.
-    async fn has_other_images(&self) -> bool {
-        let Some(engine) = &self.engine else { return false };
+    pub(super) async fn has_other_images(&self) -> bool {
+        let Some(engine) = self.engine() else { return false };
         let found = self.build.tags.iter().map(|tag| async {
             let name = tag.familiar();
             engine.image(&name).await.ok().flatten().is_some()
@@ -125,74 +135,32 @@ impl Job<'_> {
         futures_util::future::join_all(found).await.contains(&true)
     }
 
-    /// Looks for the image in the registries that it is to be pushed to, names it there, and pulls it where it is wanted.
-    pub(super) async fn lookup_in_registry(&mut self, keys: &BuildKeys) -> Result<Option<Hit>, CommandError> {
-        let clock = Instant::now();
-        let is_wanted = self.wants_image_here() || self.has_other_images().await;
-        let wanted_in = self.engine.clone().filter(|_| is_wanted);
-        let tier = RegistryTier { wanted_in, ..self.registry_tier(keys).await? };
-        let meter = Arc::new(Meter::default());
-        let mut answer = self.ask_registries(&tier, keys, &meter).await?;
-        if self.forgets_logins(&answer) {
-            answer = self.ask_registries(&tier, keys, &meter).await?;
-        }
-        self.is_expired |= answer.is_too_old();
-        self.answered(answer.record(RegistryTier::NAME, clock.elapsed()));
-        self.registry_faults(&answer.faults)?;
-        if answer.found.is_some() {
-            self.tell_named();
-        }
-        Ok(answer.found.map(|taken| {
-            let digest = taken.digest.to_string();
-            self.record.more.insert("containerimage.digest".to_owned(), digest.into());
-            let Taken { id, image, built, .. } = taken;
-            Hit { id, tier: RegistryTier::NAME, image, built, is_named: true }
-        }))
-    }
-
-    /// Reports what went wrong in registries, from which nothing more is taken then.
-    fn registry_faults(&mut self, faults: &[Fault]) -> Result<(), CommandError> {
-        for fault in faults {
-            let is_down = fault.downcast_ref().is_some_and(TransferError::is_of_reach);
-            self.registry_is_down |= is_down;
-            self.registry_is_faulty = true;
-            self.cache_fault(fault.as_ref())?;
-        }
-        Ok(())
-    }
-
-    /// Gives the engine's image `id`, built at `built`, its names in the registries if these have the very same.
+    /// Gives the engine's image `id`, built at `built`, its names in the registries if these have the very same. Returns whether
+    /// they have a newer one, and what went wrong.
     pub(super) async fn place_in_registry(
-        &mut self,
+        &self,
         keys: &BuildKeys,
         id: &str,
         built: Timestamp,
-    ) -> Result<Elsewhere, CommandError> {
+    ) -> Result<(Newer, Vec<Fault>), CommandError> {
         if !self.build.tiers.registry {
-            return Ok(Elsewhere::Unknown);
+            return Ok((Newer::No { is_named: false }, Vec::new()));
         }
         let tier = RegistryTier { only: Some((id.to_owned(), built)), ..self.registry_tier(keys).await? };
         let answer = self.ask_registries(&tier, keys, &Arc::default()).await?;
-        if !self.wants_push() {
-            // Otherwise the push reports them.
-            self.registry_faults(&answer.faults)?;
+        let is_named = answer.found.is_some();
+        if is_named {
+            report_named(self);
         }
-        if answer.found.is_some() {
-            self.tell_named();
-            return Ok(Elsewhere::Named);
-        }
-        let newer = Elsewhere::Newer("a registry has a newer image of this key");
-        Ok(if answer.is_newer() { newer } else { Elsewhere::Unknown })
+        let newer = if answer.is_newer() && !is_named {
+            Newer::Yes("a registry has a newer image of this key")
+        } else {
+            Newer::No { is_named }
+        };
+        Ok((newer, answer.faults))
     }
 
-    /// Says which names the image has got without a push.
-    fn tell_named(&self) {
-        for tag in self.build.tags.iter().filter(|_| self.wants_push()) {
-            self.printer.note(&summary::named(&tag.familiar()));
-        }
-    }
-
-    async fn ask_registries(
+    pub(super) async fn ask_registries(
         &self,
         tier: &RegistryTier,
         keys: &BuildKeys,
@@ -209,7 +177,7 @@ impl Job<'_> {
     }
 
     /// Forgets kept tokens of Amazon's that a registry did not take; whether there are any.
-    fn forgets_logins(&self, answer: &Answer<Taken>) -> bool {
+    pub(super) fn forgets_logins(&self, answer: &Answer<Taken>) -> bool {
         let faults = answer.faults.iter().filter_map(|fault| fault.downcast_ref::<TransferError>());
         if !faults.into_iter().any(TransferError::is_of_login) {
             return false;
@@ -217,26 +185,24 @@ impl Job<'_> {
         let places = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
         let hosts: BTreeSet<&str> = places.map(ImageRef::host).collect();
         let amazons = hosts.into_iter().filter(|host| self.settings.ecr.host(host).is_some());
-        amazons.map(|host| self.registries.forget(host)).count() > 0
+        amazons.map(|host| self.registries().forget(host)).count() > 0
     }
 
-    /// Lets the image, which was pushed, be found again by its key; whether it is.
-    pub(super) async fn publish(&mut self, keys: &BuildKeys) -> Result<bool, CommandError> {
-        let Some(id) = self.record.image_id.clone() else { return Ok(false) };
-        let is_allowed = self.is_of_key && !self.registry_is_down && !self.settings.store.terms.read_only;
-        if !self.build.tiers.registry || !is_allowed {
+    /// Lets the image `id`, which was pushed, be found again by its key. Returns `true` if it is.
+    pub(super) async fn publish(&self, keys: &BuildKeys, id: &str) -> Result<bool, CommandError> {
+        if !self.build.tiers.registry || self.settings.store.terms.read_only {
             return Ok(false);
         }
         let tier = self.registry_tier(keys).await?;
-        let layers = match &self.engine {
-            Some(engine) => engine.image(&id).await.ok().flatten().map(|image| image.config.layers),
+        let layers = match self.engine() {
+            Some(engine) => engine.image(id).await.ok().flatten().map(|image| image.config.layers),
             None => None,
         };
         let published = match self.timely_targets().await? {
             Ok(mut targets) => {
                 self.session
                     .interrupts()
-                    .bound(Box::pin(tier.publish(&mut targets, &id, layers.as_deref())))
+                    .bound(Box::pin(tier.publish(&mut targets, id, layers.as_deref())))
                     .await?
             }
             Err(error) => Err(error),
@@ -249,7 +215,7 @@ impl Job<'_> {
                 );
                 Ok(false)
             }
-            Err(error) => self.cache_fault(&error).map(|()| false),
+            Err(error) => self.faults.report(&error).map(|()| false),
         }
     }
 }

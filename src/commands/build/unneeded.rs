@@ -5,14 +5,17 @@
 //! there; or such a builder has left them in the registry. A wrong one costs
 //! what the mount would have saved, and is told.
 
-use super::layers::Stages;
-use super::{BuildKeys, Job};
+use super::BuildKeys;
+use super::job::Job;
+use super::keyed::Keyed;
+use super::layers::{LayerCaches, Stages};
 use crate::buildkit::trace::{StepKind, StepRecord, Trace};
 use crate::commands::error::CommandError;
 use crate::commands::known_builder::{KnownBuilder, UnknownBuilder};
 use crate::context::clean_path;
 use crate::ledger::{MountRecord, Prediction};
 use crate::mounts::{Mounts, TargetMount};
+use crate::notes::NotesError;
 use crate::output::mounts::MountAction;
 
 /// Whether a step, by its words, has this mount.
@@ -28,102 +31,137 @@ fn has_mount(step: &str, mount: &TargetMount) -> bool {
     mount.uses.iter().any(|used| says(&used.target) && (id == clean_path(&used.target) || says(id)))
 }
 
-impl Job<'_> {
-    /// Takes those mounts out.
-    pub(super) async fn set_unneeded_aside(
-        &mut self,
-        mounts: &mut Mounts,
-        keys: Option<&BuildKeys>,
-    ) -> Result<(), CommandError> {
-        let Some(keys) = keys else { return Ok(()) };
-        let decided = &keys.keys.layers.runs;
-        let is_decided =
-            |mount: &TargetMount| mount.uses.iter().all(|used| decided.contains(&(used.stage, used.line)));
-        if !mounts.carried.iter().any(is_decided) || !self.build.no_cache_filter.is_empty() {
-            return Ok(());
-        }
-        let has_layers = match self.known_builder().await {
-            Ok(builder) => builder.has_layers(keys.layers()).await,
-            Err(error) => Err(error),
-        };
-        let of_builder = match has_layers {
-            Ok(has_layers) => has_layers.then_some(Stages::All),
-            Err(error) => {
-                self.cache_fault(&error)?;
-                None
-            }
-        };
-        let Some(stages) = of_builder.or(self.layers_there(keys).await?) else { return Ok(()) };
-        let is_there = |mount: &TargetMount| {
-            let is_last = mount.uses.iter().all(|used| used.stage == keys.target);
-            is_decided(mount) && (stages == Stages::All || is_last)
-        };
-        (self.unneeded, mounts.carried) = std::mem::take(&mut mounts.carried).into_iter().partition(is_there);
-        Ok(())
-    }
+/// The steps with mounts that ran, by their names.
+#[derive(Default)]
+pub(super) struct MountingSteps {
+    ran: Vec<String>,
+    /// Those that were killed.
+    killed: Vec<String>,
+}
 
-    /// Notes which steps ran that have mounts, and which of them were killed.
-    pub(super) fn note_mounting_steps(&mut self, trace: &Trace) {
+impl MountingSteps {
+    pub(super) fn of(trace: &Trace) -> Self {
         let ran = trace
             .steps()
             .into_iter()
             .filter(|step| step.kind() == StepKind::Run && !step.cached && step.name.contains("--mount"));
         let (killed, ended): (Vec<_>, Vec<_>) = ran.partition(StepRecord::is_killed);
-        self.killed_steps = killed.iter().map(|step| step.name.clone()).collect();
-        self.mounting_steps = ended.into_iter().chain(killed).map(|step| step.name).collect();
+        let killed: Vec<String> = killed.into_iter().map(|step| step.name).collect();
+        let ran = ended.into_iter().map(|step| step.name).chain(killed.iter().cloned()).collect();
+        Self { ran, killed }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ran.is_empty()
+    }
+
+    /// Returns `true` if a step with this mount ran.
+    pub(super) fn use_mount(&self, mount: &TargetMount) -> bool {
+        self.ran.iter().any(|step| has_mount(step, mount))
     }
 
     /// Returns `true` if a step with this mount was killed, so that what it was about to write may be there in part.
-    pub(super) fn is_torn(&self, mount: &TargetMount) -> bool {
-        self.killed_steps.iter().any(|step| has_mount(step, mount))
+    pub(super) fn tear(&self, mount: &TargetMount) -> bool {
+        self.killed.iter().any(|step| has_mount(step, mount))
     }
+}
 
-    /// Judges the guess by the steps that ran. What is kept of the mounts stays as it is: one that was needed has had
-    /// nothing but what its step has fetched since.
-    pub(super) async fn judge_unneeded(
-        &mut self,
-        keys: Option<&BuildKeys>,
-        has_failed: bool,
+/// Takes the mounts out that no step will use.
+///
+/// # Errors
+///
+/// Fails with a cache at fault under `--strict`.
+pub(super) async fn set_aside(
+    mounts: &mut Mounts,
+    job: &Job<'_>,
+    keys: &BuildKeys,
+    layers: &LayerCaches,
+) -> Result<Vec<TargetMount>, CommandError> {
+    let decided = &keys.keys.layers.runs;
+    let is_decided =
+        |mount: &TargetMount| mount.uses.iter().all(|used| decided.contains(&(used.stage, used.line)));
+    if !mounts.carried.iter().any(is_decided) || !job.build.no_cache_filter.is_empty() {
+        return Ok(Vec::new());
+    }
+    let has_layers = match job.known_builder().await {
+        Ok(builder) => builder.has_layers(keys.layers()).await,
+        Err(error) => Err(error),
+    };
+    let of_builder = match has_layers {
+        Ok(has_layers) => has_layers.then_some(Stages::All),
+        Err(error) => {
+            job.faults.report(&error)?;
+            None
+        }
+    };
+    let Some(stages) = of_builder.or(layers.stages(job, keys).await?) else { return Ok(Vec::new()) };
+    let is_there = |mount: &TargetMount| {
+        let is_last = mount.uses.iter().all(|used| used.stage == keys.target);
+        is_decided(mount) && (stages == Stages::All || is_last)
+    };
+    let (unneeded, carried) = std::mem::take(&mut mounts.carried).into_iter().partition(is_there);
+    mounts.carried = carried;
+    Ok(unneeded)
+}
+
+/// Judges the guess by the steps that ran. What is kept of the mounts stays as it is: one that was needed has had nothing but
+/// what its step has fetched since. Returns the mounts' records.
+///
+/// # Errors
+///
+/// Fails with a cache at fault under `--strict`.
+pub(super) async fn judge(
+    unneeded: &[TargetMount],
+    job: &Job<'_>,
+    keyed: &Keyed,
+    steps: &MountingSteps,
+    has_failed: bool,
+) -> Result<Vec<MountRecord>, CommandError> {
+    let (needed, unneeded): (Vec<_>, Vec<_>) =
+        unneeded.iter().cloned().partition(|mount| steps.use_mount(mount));
+    // A build that failed may not have come to the steps.
+    let right = (!has_failed).then_some(Prediction::Right);
+    let mut records = Vec::new();
+    for (mounts, prediction) in [(&needed, Some(Prediction::Wrong)), (&unneeded, right)] {
+        records.extend(mounts.iter().map(|mount| MountRecord {
+            prediction,
+            ..MountRecord::of(mount.id.to_string(), &mount.uses[0].target, &mount.kind.to_string())
+        }));
+    }
+    for mount in &needed {
+        job.printer.warn(&format!(
+            "the cache mount {} was not restored, for the layer of line {} was expected in the builder or a registry, and it is gone",
+            mount.id, mount.uses[0].line
+        ));
+    }
+    if let (false, Some(keys)) = (needed.is_empty(), keyed.keys()) {
+        job.change_known_builder(|builder| builder.forget_layers(keys.layers())).await?;
+    }
+    if !unneeded.is_empty() {
+        let report = job.carrier(MountAction::Restore, keyed)?.keep(&unneeded).await?;
+        job.account(report)?;
+    }
+    Ok(records)
+}
+
+impl Job<'_> {
+    /// Notes that the builder has made the image, and, if it `has_mounts`, the layers of these dependencies.
+    pub(super) async fn note_layers(
+        &self,
+        keys: &BuildKeys,
+        image: &str,
+        has_mounts: bool,
     ) -> Result<(), CommandError> {
-        let ran = |mount: &TargetMount| self.mounting_steps.iter().any(|step| has_mount(step, mount));
-        let (needed, unneeded): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.unneeded).into_iter().partition(ran);
-        // A build that failed may not have come to the steps.
-        let right = (!has_failed).then_some(Prediction::Right);
-        for (mounts, prediction) in [(&needed, Some(Prediction::Wrong)), (&unneeded, right)] {
-            self.record.mounts.extend(mounts.iter().map(|mount| MountRecord {
-                prediction,
-                ..MountRecord::of(mount.id.to_string(), &mount.uses[0].target, &mount.kind.to_string())
-            }));
-        }
-        if !needed.is_empty() {
-            for mount in &needed {
-                self.printer.warn(&format!(
-                    "the cache mount {} was not restored, for the layer of line {} was expected in the builder or a registry, and it is gone",
-                    mount.id, mount.uses[0].line
-                ));
-            }
-            self.change_known_builder(keys, |builder, keys| builder.forget_layers(keys.layers())).await?;
-        }
-        if unneeded.is_empty() {
-            return Ok(());
-        }
-        let report = self.carrier(MountAction::Restore, keys)?.keep(&unneeded).await?;
-        self.account(report)
-    }
-
-    /// Notes that the builder has made the image, and has the layers of these dependencies.
-    pub(super) async fn note_layers(&mut self, keys: &BuildKeys, image: &str) -> Result<(), CommandError> {
-        if self.cache_is_down {
+        if self.faults.is_cache_down() {
             return Ok(());
         }
         if let Ok(id) = image.parse() {
-            self.change_known_builder(Some(keys), |builder, _| builder.note_image(id)).await?;
+            self.change_known_builder(|builder| builder.note_image(id)).await?;
         }
-        if keys.keys.layers.runs.is_empty() || self.record.mounts.is_empty() {
+        if keys.keys.layers.runs.is_empty() || !has_mounts {
             return Ok(());
         }
-        self.change_known_builder(Some(keys), |builder, keys| builder.note_layers(keys.layers(), image)).await
+        self.change_known_builder(|builder| builder.note_layers(keys.layers(), image)).await
     }
 
     pub(super) async fn known_builder(&self) -> Result<KnownBuilder<'_>, UnknownBuilder> {
@@ -131,19 +169,14 @@ impl Job<'_> {
     }
 
     async fn change_known_builder(
-        &mut self,
-        keys: Option<&BuildKeys>,
-        change: impl FnOnce(&mut KnownBuilder<'_>, &BuildKeys) -> Result<(), crate::notes::NotesError>,
+        &self,
+        change: impl FnOnce(&mut KnownBuilder<'_>) -> Result<(), NotesError>,
     ) -> Result<(), CommandError> {
-        let Some(keys) = keys else { return Ok(()) };
         let changed = match self.known_builder().await {
-            Ok(mut builder) => change(&mut builder, keys).map_err(Into::into),
+            Ok(mut builder) => change(&mut builder).map_err(Into::into),
             Err(error) => Err(error),
         };
-        match changed {
-            Ok(()) => Ok(()),
-            Err(error) => self.cache_fault(&error),
-        }
+        changed.or_else(|error: UnknownBuilder| self.faults.report(&error))
     }
 }
 

@@ -1,0 +1,191 @@
+//! The build itself: what BuildKit is asked, what it did, and what is told when it fails.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::exports::{self, Abilities, Exports};
+use super::import_watch::ImportWatch;
+use super::job::Job;
+use super::keyed::Keyed;
+use super::layers::{self, LayerCaches};
+use super::lookup::Lookup;
+use super::mounts::Restored;
+use super::own_files::is_own_directory;
+use super::run::{self, Ended};
+use super::unneeded::MountingSteps;
+use super::{inputs, request, steps};
+use crate::buildkit::session::FileTarget;
+use crate::buildkit::solve::ExporterResponse;
+use crate::buildkit::trace::{Trace, VertexTrace};
+use crate::buildkit::{Ability, SolveError};
+use crate::commands::error::{Circumstances, CommandError};
+use crate::engine::ImageStore;
+use crate::ledger::{self, StepCounts, StepEntry, TierRecord};
+use crate::registry::ImageRef;
+use crate::settings::OutputKind;
+
+/// What the build itself came to.
+#[derive(Default)]
+pub(super) struct Solved {
+    pub(super) steps: StepCounts,
+    pub(super) step_list: Vec<StepEntry>,
+    /// What the layers of the builder and of a registry were worth.
+    pub(super) tier: Option<TierRecord>,
+    pub(super) mounting_steps: MountingSteps,
+    /// The caches that layers were taken from.
+    pub(super) layers: LayerCaches,
+    /// What the exporters answered.
+    response: ExporterResponse,
+    /// `true` if the engine's image is to be pushed.
+    pub(super) is_to_be_pushed: bool,
+}
+
+impl Solved {
+    /// Runs the build.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the build does, the user interrupts, or its time is over; and with a cache at fault under `--strict`.
+    pub(super) async fn solve(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+        restored: &Restored,
+    ) -> Result<(), CommandError> {
+        let attestable = job.client().product().can(Ability::Attestations);
+        let store = job.connection.image_store().await?;
+        let abilities = Abilities { product: job.client().product(), store };
+        let exported = job.exported();
+        let plan = || {
+            exports::plan(exported, &abilities)
+                .map_err(|error| CommandError::config(&error).hint(error.hint()))
+        };
+        let exports = plan()?;
+        if job.engine().is_none() && exports.exporters.is_empty() && job.build.default_output {
+            job.printer.warn(
+                "buildkitd keeps no images: the result stays in its build cache (--push or --output keep it)",
+            );
+        }
+        let Exports { push_after, engine_image, .. } = exports;
+        let ignored = lookup.runs_every_step(job);
+        let mut conditions = request::Conditions {
+            ambiguous: keyed.keys().and_then(|keys| keys.ambiguous),
+            every_step: ignored.is_some(),
+            engine_images: job.engine().is_some(),
+            attestations: attestable && (job.engine().is_none() || store == ImageStore::Containerd),
+            cache_imports: self.layers.imports(),
+        };
+        let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
+            && job.build.outputs.iter().any(|output| output.kind.is_stdout());
+        let progress = run::Progress::new(job.build.progress, job.settings, to_stdout, job.printer);
+        let made: Vec<PathBuf> = (job.build.outputs.iter())
+            .filter_map(|output| match &output.kind {
+                OutputKind::Local(directory) => Some(directory),
+                _ => None,
+            })
+            .filter(|directory| is_own_directory(directory, &job.notes))
+            .cloned()
+            .collect();
+        let builds = || ledger::last_builds(&job.notes.ledger_path()).unwrap_or_default();
+        let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
+        let watch = ImportWatch::new(&conditions.cache_imports, builds, &names);
+        let (mut result, mut trace) = job.solve(exports, &conditions, &progress, watch).await;
+        if let Some(fault) = layers::import_fault(&conditions.cache_imports, &result) {
+            job.faults.report(&fault)?;
+            conditions.cache_imports.clear();
+            self.layers.give_up();
+            (result, trace) = job.solve(plan()?, &conditions, &progress, None).await;
+        }
+        trace.credit(&restored.prepared);
+        self.note_steps(job, &trace, ignored).await?;
+        self.mounting_steps = MountingSteps::of(&trace);
+        self.response = result.map_err(|error| job.explain(error, &trace, keyed.finding()))?;
+        if engine_image && self.image_id().is_none() {
+            return Err(CommandError::build("the engine built, but named no image"));
+        }
+        made.iter().try_for_each(|directory| job.note_result(directory))?;
+        self.is_to_be_pushed = push_after;
+        Ok(())
+    }
+
+    async fn note_steps(
+        &mut self,
+        job: &Job<'_>,
+        trace: &Trace,
+        ignored: Option<&str>,
+    ) -> Result<(), CommandError> {
+        let secret = match job.notes.secret() {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                job.faults.report(&error)?;
+                None
+            }
+        };
+        self.steps = steps::counts(trace);
+        let repositories = job.identity().repositories();
+        self.step_list = steps::entries(trace, secret, &repositories, job.shows_values());
+        let noted = self.layers.mark_imported(job, &mut self.step_list).await;
+        // Builds of several images at once may share a step.
+        let imported = self.step_list.iter().filter(|step| step.imported).count();
+        self.steps.imported = imported.min(self.steps.cached);
+        noted?;
+        self.tier = Some(job.answered(steps::layers(trace, self.steps, ignored, &self.layers)));
+        Ok(())
+    }
+
+    /// Returns the id of the image that was built.
+    pub(super) fn image_id(&self) -> Option<&str> {
+        self.response.get("containerimage.digest").map(String::as_str)
+    }
+
+    /// Returns what the exporters answered, without what holds the values of build arguments.
+    pub(super) fn answers(&self) -> BTreeMap<String, Value> {
+        let answers = self.response.iter().filter(|(name, _)| name.as_str() != "containerimage.buildinfo");
+        answers.map(|(name, value)| (name.clone(), value.clone().into())).collect()
+    }
+}
+
+impl Job<'_> {
+    async fn solve(
+        &self,
+        exports: Exports,
+        conditions: &request::Conditions,
+        progress: &run::Progress,
+        watch: Option<ImportWatch>,
+    ) -> (Result<ExporterResponse, Ended>, Trace) {
+        let login = self.registries().login().clone();
+        let (request, attachments) = request::request(self.build, self.inputs, exports, login, conditions);
+        let interrupts = self.session.interrupts();
+        let limits = run::Limits { deadline: self.deadline, watch, interrupts };
+        run::solve(self.client(), request, attachments, progress, limits, self.printer).await
+    }
+
+    /// Turns a failed solve into what the user is told, after showing the step that failed.
+    fn explain(&self, ended: Ended, trace: &Trace, finding: Option<String>) -> CommandError {
+        let error = match ended {
+            Ended::TimedOut(limit) => return run::took_longer(limit),
+            Ended::Import(error) => return CommandError::cache(&error),
+            Ended::Solve(error) => error,
+        };
+        let SolveError::Build(failure) = &error else { return error.into() };
+        let failed = run::failed_vertex(failure, trace);
+        if let Some(report) = run::failure_report(failure, failed, self.inputs) {
+            self.printer.message(&format!("{}\n", report.trim_end()));
+        }
+        let output: Vec<&str> =
+            failed.iter().flat_map(|vertex| vertex.last_lines()).map(|line| line.text.as_str()).collect();
+        let circumstances = Circumstances {
+            vertex: failed.map(VertexTrace::name),
+            output: output.join("\n"),
+            context: match &self.inputs.context {
+                inputs::Context::Directory(directory) => Some(directory),
+                _ => None,
+            },
+            finding,
+        };
+        CommandError::failed_build(failure, &circumstances)
+    }
+}
