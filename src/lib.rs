@@ -3,6 +3,7 @@
 //! The rooms, from the top down (`ARCHITECTURE.md` says which may use which):
 //!
 //! - [`commands`] runs a subcommand; [`cli`] is what was typed, [`settings`] what it means, [`output`] what is shown.
+//! - [`plan`] is what a build is to do, [`pipeline`] what it reads, is known by and asks an engine for.
 //! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it, [`images`] makes entries of it.
 //! - [`dockerfile`], [`requirements`] and [`context`] are what goes into a [`key`]; [`store`] keeps content,
 //!   [`archive`] makes entries of directories, [`notes`] and [`ledger`] remember.
@@ -79,6 +80,8 @@ pub mod ledger;
 pub mod mounts;
 pub mod notes;
 pub mod output;
+pub mod pipeline;
+pub mod plan;
 pub mod platform;
 pub mod registry;
 pub mod requirements;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may use; `settings`, `commands` and the crate's root stand above all.
-const DOMAIN: [(&str, &[&str]); 19] = [
+const DOMAIN: [(&str, &[&str]); 21] = [
     ("digest", &[]),
     ("platform", &[]),
     ("endpoint", &["digest"]),
@@ -38,8 +38,37 @@ const DOMAIN: [(&str, &[&str]); 19] = [
         ],
     ),
     ("tiers", &["digest", "engine", "images", "key", "ledger", "notes", "platform", "registry", "store"]),
+    ("plan", &["buildkit", "registry", "tiers"]),
+    (
+        "pipeline",
+        &[
+            "buildkit",
+            "context",
+            "digest",
+            "dockerfile",
+            "endpoint",
+            "engine",
+            "key",
+            "ledger",
+            "mounts",
+            "notes",
+            "plan",
+            "platform",
+            "registry",
+            "requirements",
+            "store",
+            "tiers",
+        ],
+    ),
     ("cli", &[]),
 ];
+
+/// The rooms above those, and what they do not use.
+const ABOVE: [(&str, &[&str]); 2] =
+    [("settings", &["commands", "output"]), ("output", &["cli", "commands", "settings"])];
+
+/// The most fields that a struct has in rooms that run a build: more would be the working memory of several stages.
+const MOST_FIELDS: usize = 12;
 
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -79,10 +108,46 @@ fn rooms() -> BTreeMap<String, Vec<(PathBuf, String)>> {
     rooms
 }
 
-/// The rooms named after `crate::` in a piece of code.
-fn used(code: &str) -> BTreeSet<String> {
-    let names = code.split("crate::").skip(1);
-    names.map(|rest| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect()).collect()
+/// Returns the rooms that the code of a file names, by `crate::` or by as many `super::` as lead out of its own.
+fn used(file: &Path, code: &str) -> BTreeSet<String> {
+    let name =
+        |rest: &str| -> String { rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect() };
+    let mut names: BTreeSet<String> = code.split("crate::").skip(1).map(name).collect();
+    let is_module = file.file_stem().is_some_and(|stem| stem == "mod");
+    let depth = file.components().count() - usize::from(is_module);
+    let out = "super::".repeat(depth);
+    names.extend(code.split(&out).skip(1).map(name));
+    names
+}
+
+/// Returns the structs of some code with the numbers of their fields.
+fn structs(code: &str) -> Vec<(String, usize)> {
+    let mut found = Vec::new();
+    for (head, rest) in code
+        .match_indices("struct ")
+        .map(|(at, word)| code[at + word.len()..].split_at(0))
+        .map(|(_, rest)| {
+            let end = rest.find(['{', ';', '(']).unwrap_or(rest.len());
+            rest.split_at(end)
+        })
+    {
+        if let Some(body) = rest.strip_prefix('{') {
+            let body = body.split("\n}").next().unwrap_or_default();
+            let is_field = |line: &&str| {
+                let line =
+                    line.trim_start().trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
+                let line = line.trim_start_matches("pub(in crate::commands) ").trim_start_matches("pub ");
+                line.split_once(": ").is_some_and(|(name, _)| {
+                    !name.is_empty()
+                        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+                })
+            };
+            let is_outermost = |line: &&str| line.starts_with("    ") && !line.starts_with("     ");
+            let count = body.lines().filter(is_outermost).filter(is_field).count();
+            found.push((head.trim().to_owned(), count));
+        }
+    }
+    found
 }
 
 #[test]
@@ -90,11 +155,51 @@ fn rooms_use_only_what_stands_below_them() {
     let rooms = rooms();
     for (room, allowed) in DOMAIN {
         for (file, code) in &rooms[room] {
-            let others = used(code).into_iter().filter(|name| name != room && rooms.contains_key(name));
+            let others = used(file, code).into_iter().filter(|name| name != room && rooms.contains_key(name));
             let strangers: Vec<String> = others.filter(|name| !allowed.contains(&name.as_str())).collect();
             assert!(strangers.is_empty(), "{} may not use {strangers:?}", file.display());
         }
     }
+}
+
+#[test]
+fn settings_and_output_use_nothing_above_them() {
+    let rooms = rooms();
+    for (room, forbidden) in ABOVE {
+        for (file, code) in &rooms[room] {
+            let strangers: Vec<String> =
+                used(file, code).into_iter().filter(|name| forbidden.contains(&name.as_str())).collect();
+            assert!(strangers.is_empty(), "{} may not use {strangers:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn paths_out_of_a_room_are_seen_however_they_are_written() {
+    for (file, code, expected) in [
+        ("tiers/engine.rs", "use super::super::settings::Settings;", "settings"),
+        ("tiers/archive/mod.rs", "super::super::output::count(1)", "output"),
+        ("tiers/mod.rs", "use super::settings::Settings;", "settings"),
+        ("tiers/archive/policy.rs", "use crate::{cli, settings};", ""),
+    ] {
+        assert!(used(Path::new(file), code).contains(expected), "{file}: {code}");
+    }
+}
+
+#[test]
+fn no_struct_is_the_working_memory_of_several_stages() {
+    for (room, files) in rooms() {
+        for (file, code) in
+            files.iter().filter(|_| ["commands", "pipeline", "tiers"].contains(&room.as_str()))
+        {
+            for (name, fields) in structs(code) {
+                assert!(fields <= MOST_FIELDS, "{}: {name} has {fields} fields", file.display());
+            }
+        }
+    }
+    let code =
+        "struct Small {\n    one: u8,\n    /// Two.\n    pub(super) two: Vec<u8>,\n}\npub struct Unit;\n";
+    assert_eq!(structs(code), [("Small".to_owned(), 2)]);
 }
 
 #[test]

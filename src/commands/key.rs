@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::build::{BaseLookup, BuildKeys, Inputs, NoKeys, compute_keys, connected, read_inputs};
+use super::build::{BuildKeys, Inputs, NoKeys, compute_keys, connected, read_inputs};
 use super::error::{CommandError, chain};
 use super::session::{EngineConnection, Session};
 use super::{print_json, print_text};
@@ -102,7 +102,7 @@ pub(super) async fn keyed(
     let build = BuildSettings::resolve(args, settings, session.environment)?;
     let mut inputs = read_inputs(&build, settings)?;
     let connection = connected(&mut inputs, &build, session, printer).await?;
-    let (lookup, notes) = (BaseLookup::of(&connection, &build), settings.notes());
+    let (lookup, notes) = (connection.base_lookup(&build), settings.notes());
     let keys = compute_keys(&build, &inputs, &lookup, &connection.client, &notes, &settings.seal)
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;

@@ -8,13 +8,16 @@ use tokio::sync::OnceCell;
 use super::connecting::connect;
 use super::error::{CommandError, chain};
 use super::interrupts::Interrupts;
-use super::registries::Registries;
 use super::store::open;
 use crate::buildkit::{Ability, Client, EngineProduct};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, ImageStore};
+use crate::notes::Notes;
 use crate::output::Printer;
-use crate::settings::{Environment, Settings};
+use crate::pipeline::bases::BaseLookup;
+use crate::pipeline::known_builder::{KnownBuilder, UnknownBuilder};
+use crate::pipeline::registries::Registries;
+use crate::settings::{BuildSettings, Environment, Settings};
 use crate::store::Store;
 
 /// What the commands of a process share. A copy for another engine is made with [`Session::on`].
@@ -146,8 +149,26 @@ impl EngineConnection {
             }
             EngineProduct::Buildkitd => None,
         };
-        let registries = Registries::new(settings, engine.as_ref());
+        let registries =
+            Registries::new(settings.login.clone(), settings.certificates.clone(), engine.as_ref());
         Ok(Self { client, engine, registries, image_store: OnceCell::new() })
+    }
+
+    /// Returns what finds the base images of a build.
+    pub(super) fn base_lookup(&self, build: &BuildSettings) -> BaseLookup<'_> {
+        BaseLookup::of(&build.source, self.engine.as_ref(), &self.registries)
+    }
+
+    /// Returns the builder with what is noted of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be asked who it is, or the notes cannot be read.
+    pub(super) async fn known_builder<'a>(
+        &'a self,
+        notes: &'a Notes,
+    ) -> Result<KnownBuilder<'a>, UnknownBuilder> {
+        KnownBuilder::meet(&self.client, self.engine.as_ref(), notes).await
     }
 
     /// Returns how the engine keeps images; a buildkitd counts as a graph driver.

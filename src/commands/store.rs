@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use jiff::Timestamp;
 
 use super::error::{CommandError, chain};
-use crate::key::Input;
 use crate::output::{Printer, count, size};
 use crate::settings::{Settings, StoreSettings};
 use crate::store::backend::remote::OpenRemoteFault;
 use crate::store::backend::{Backend, Directory, Fused, Reason};
-use crate::store::{KeyInput, LAYOUT, Place, Sent, Store, StoreError, Terms};
+use crate::store::{LAYOUT, Place, Sent, Store, StoreError, Terms};
 
 /// The remote of this process: one that fails is left alone by all of it.
 static REMOTE: Mutex<Option<Arc<Fused>>> = Mutex::new(None);
@@ -53,25 +52,6 @@ pub(super) fn warn_of_unknown_branch(settings: &Settings, printer: Printer) {
     if let Some(warning) = settings.lanes.warning() {
         WARNED.call_once(|| printer.warn(&warning));
     }
-}
-
-/// What a key was made of, as an entry keeps it.
-pub(super) fn key_inputs(inputs: &[Input]) -> Vec<KeyInput> {
-    let kept = |input: &Input| KeyInput {
-        kind: input.kind.name().to_owned(),
-        name: input.name.clone(),
-        digest: input.digest,
-    };
-    inputs.iter().map(kept).collect()
-}
-
-/// The inputs of an entry's key. Those of a kind that this larder does not know are left out.
-pub(super) fn inputs_of(kept: &[KeyInput]) -> Vec<Input> {
-    let input = |input: &KeyInput| {
-        let kind = serde_json::from_value(input.kind.clone().into()).ok()?;
-        Some(Input::with_digest(kind, &input.name, input.digest))
-    };
-    kept.iter().filter_map(input).collect()
 }
 
 /// How a workflow of GitHub's gives a step this variable.

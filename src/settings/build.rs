@@ -1,31 +1,14 @@
 //! What `larder build` is to do.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use super::{
-    Environment, MountSettings, Output, Settings, SettingsError, SourceSettings, TierSettings, duration,
-    env_vars, fields, named_image, output,
+    BuildSettings, Environment, MountSettings, ProgressMode, Settings, SettingsError, SourceSettings,
+    TierSettings, duration, env_vars, fields, named_image, output,
 };
 use crate::buildkit::solve::CacheEntry;
 use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
 use crate::registry::{ImageRef, InvalidImageRef};
-
-/// How progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProgressMode {
-    /// `Tty` on a terminal that can redraw, else `Plain`.
-    Auto,
-    /// Line by line.
-    Plain,
-    /// Live.
-    Tty,
-    /// Nothing.
-    Quiet,
-    /// JSON lines.
-    Json,
-}
 
 impl ProgressMode {
     /// Resolves the form from the flags, the environment and `larder.yaml`.
@@ -70,63 +53,7 @@ impl ProgressMode {
     }
 }
 
-/// `larder build`, resolved.
-#[derive(Debug, Clone)]
-pub struct BuildSettings {
-    /// What is built.
-    pub source: SourceSettings,
-    /// Names of the image.
-    pub tags: Vec<ImageRef>,
-    /// What becomes of the result; never empty.
-    pub outputs: Vec<Output>,
-    /// The image is wanted in the engine, even where it is pushed.
-    pub load: bool,
-    /// Repositories in Amazon's registry that do not exist are created.
-    pub create_repository: bool,
-    /// No output was asked for by name: the image is wanted where the engine can keep one.
-    pub default_output: bool,
-    /// Caches to take layers from.
-    pub cache_from: Vec<CacheEntry>,
-    /// Caches to put layers into.
-    pub cache_to: Vec<CacheEntry>,
-    /// Run every step.
-    pub no_cache: bool,
-    /// Run every step of these stages.
-    pub no_cache_filter: Vec<String>,
-    /// Ignore every hit and keep the new result.
-    pub force_rebuild: bool,
-    /// How progress is shown.
-    pub progress: ProgressMode,
-    /// Print the image's id only.
-    pub quiet: bool,
-    /// File for the image's id.
-    pub iid_file: Option<PathBuf>,
-    /// File for the record of the build.
-    pub metadata_file: Option<PathBuf>,
-    /// Attributes of the exporter that come from `--annotation`.
-    pub annotations: BTreeMap<String, String>,
-    /// Attestations by kind, with their attributes; `None` switches the kind off.
-    pub attestations: BTreeMap<String, Option<String>>,
-    /// Give up after this long.
-    pub timeout: Option<Duration>,
-    /// A cache at fault fails the build.
-    pub strict: bool,
-    /// Which tiers are used.
-    pub tiers: TierSettings,
-    /// How cache mounts are carried.
-    pub mounts: MountSettings,
-}
-
 impl BuildSettings {
-    /// The flag that makes BuildKit run every step, if one was given.
-    pub fn runs_every_step(&self) -> Option<&'static str> {
-        match (self.no_cache, self.force_rebuild) {
-            (true, _) => Some("--no-cache"),
-            (false, true) => Some("--force-rebuild"),
-            (false, false) => None,
-        }
-    }
-
     /// Resolves `larder build`'s flags; a context that is the name of an image in `larder.yaml` stands for that.
     ///
     /// # Errors

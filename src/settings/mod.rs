@@ -36,15 +36,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use build::{BuildSettings, ProgressMode};
 pub use container::RunSettings;
 pub use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
 pub use lanes::JobLanes;
-pub use mounts::MountSettings;
-pub use output::{Destination, Output, OutputKind};
-pub use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
 pub use store::StoreSettings;
-pub use tiers::{TierSettings, base_repository, parse_repository};
+pub use tiers::{base_repository, parse_repository};
+
+pub use crate::plan::{
+    BuildSettings, ContextSource, Destination, DockerfileSource, MountSettings, NamedContext, Output,
+    OutputKind, ProgressMode, SourceSettings, TierSettings,
+};
 
 use self::docker_config::DockerConfig;
 use self::precedence::Behind;

@@ -4,28 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::precedence::Behind;
-use super::{ContextSource, Environment, Settings, SettingsError, SourceSettings, duration, env_vars, size};
+use super::{
+    ContextSource, Environment, MountSettings, Settings, SettingsError, SourceSettings, duration, env_vars,
+    size,
+};
 use crate::cli::CarryArgs;
 
 const DEFAULT_UNUSED_BUILDS: u32 = 5;
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
-
-/// How cache mounts are carried.
-#[derive(Debug, Clone)]
-pub struct MountSettings {
-    /// Add mounts to RUNs that could use one.
-    pub auto: bool,
-    /// Whose mounts these are.
-    pub scope: String,
-    /// Bytes that the entry of a mount may have.
-    pub max_size: Option<u64>,
-    /// A file goes after so many builds in a row that did not read it.
-    pub unused_builds: Option<u32>,
-    /// How long carrying them in or out may take.
-    pub timeout: Duration,
-    /// Save whatever is left of a mount.
-    pub allow_shrink: bool,
-}
 
 impl MountSettings {
     /// Resolves the flags about cache mounts for a build of `source`.

@@ -3,74 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{SettingsError, fields};
-
-/// What becomes of the result of a build.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
-    /// The kind of result.
-    pub kind: OutputKind,
-    /// Further attributes, handed on to the exporter.
-    pub attributes: BTreeMap<String, String>,
-}
-
-/// The kinds of result that docker build knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutputKind {
-    /// An image in the engine's store, pushed or not.
-    Image {
-        /// Push it under its names.
-        push: bool,
-    },
-    /// The files of the result, in a directory.
-    Local(PathBuf),
-    /// The files of the result, as a tar archive.
-    Tar(Destination),
-    /// An image as an OCI archive.
-    Oci(Destination),
-    /// An image as `docker load` takes it.
-    Docker(Destination),
-    /// Nothing but what stays in the build cache.
-    CacheOnly,
-}
-
-/// Where an archive goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// A file.
-    File(PathBuf),
-    /// Standard output.
-    Stdout,
-}
-
-impl OutputKind {
-    /// The name of the kind in `--output type=…`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Image { .. } => "image",
-            Self::Local(_) => "local",
-            Self::Tar(_) => "tar",
-            Self::Oci(_) => "oci",
-            Self::Docker(_) => "docker",
-            Self::CacheOnly => "cacheonly",
-        }
-    }
-
-    /// Whether the result is an image in the engine's store.
-    pub fn is_image(&self) -> bool {
-        matches!(self, Self::Image { .. })
-    }
-
-    /// Whether the result goes to standard output.
-    pub fn is_stdout(&self) -> bool {
-        matches!(
-            self,
-            Self::Tar(Destination::Stdout)
-                | Self::Oci(Destination::Stdout)
-                | Self::Docker(Destination::Stdout)
-        )
-    }
-}
+use super::{Destination, Output, OutputKind, SettingsError, fields};
 
 /// Resolves the flags; without any the result is an image in the engine.
 pub(super) fn resolve(flags: &[String], push: bool, load: bool) -> Result<Vec<Output>, SettingsError> {

@@ -1,82 +1,17 @@
 //! What is built: the context, the Dockerfile, arguments, secrets, and the conditions of RUN steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::step_options::{entitlements, options};
-use super::{Environment, Settings, SettingsError, additional_context, env_vars, fields};
+use super::{
+    ContextSource, DockerfileSource, Environment, NamedContext, Settings, SettingsError, SourceSettings,
+    additional_context, env_vars, fields,
+};
 use crate::buildkit::session::{SecretSource, SshAgent};
 use crate::cli::BuildArgs;
 use crate::platform::Platform;
 use crate::registry::{ImageRef, InvalidImageRef};
-
-/// Where the build context comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ContextSource {
-    /// A directory of this machine.
-    Directory(PathBuf),
-    /// A git or http(s) address that the engine fetches.
-    Remote(String),
-    /// A tar archive, or a bare Dockerfile, on stdin.
-    Stdin,
-}
-
-/// Where the Dockerfile comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DockerfileSource {
-    /// `Dockerfile` of the context.
-    Default,
-    /// A file; below a remote or stdin context when relative, else of this machine.
-    File(PathBuf),
-    /// Stdin.
-    Stdin,
-}
-
-/// What a named context stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NamedContext {
-    /// A directory of this machine.
-    Directory(PathBuf),
-    /// `docker-image://`, `target:`, git or http(s): resolved by the engine.
-    Reference(String),
-}
-
-/// What goes into an image and therefore into its key.
-#[derive(Debug, Clone)]
-pub struct SourceSettings {
-    /// The build context.
-    pub context: ContextSource,
-    /// The Dockerfile.
-    pub dockerfile: DockerfileSource,
-    /// Build arguments: those given, and the proxies of Docker's configuration.
-    pub build_args: BTreeMap<String, String>,
-    /// The stage asked for.
-    pub target: Option<String>,
-    /// The platforms asked for; none means the engine's.
-    pub platforms: Vec<String>,
-    /// Named contexts.
-    pub named_contexts: BTreeMap<String, NamedContext>,
-    /// Secrets by id.
-    pub secrets: BTreeMap<String, SecretSource>,
-    /// SSH agents by id.
-    pub ssh: BTreeMap<String, SshAgent>,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// Options of the frontend beyond these, by their names there (`force-network-mode`, `add-hosts`, …).
-    pub options: BTreeMap<String, String>,
-    /// Rights beyond the usual.
-    pub entitlements: Vec<String>,
-    /// Base images are to be looked up anew.
-    pub pull: bool,
-    /// The user's own inputs to the key.
-    pub key_extra: BTreeMap<String, String>,
-    /// The user's own tags in the key.
-    pub key_tags: BTreeSet<String>,
-    /// The user's own text in the key.
-    pub additional_context: Option<String>,
-    /// The names in that with their values: build arguments, and the environment of a run.
-    pub variables: BTreeMap<String, String>,
-}
 
 impl SourceSettings {
     /// Resolves the flags that say what is built.

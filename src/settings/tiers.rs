@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::precedence::Behind;
-use super::{Environment, Settings, SettingsError, duration, env_vars};
+use super::{Environment, Settings, SettingsError, TierSettings, duration, env_vars};
 use crate::cli::TierArgs;
 use crate::registry::{ImageRef, InvalidImageRef};
 use crate::tiers::ArchiveRequest;
@@ -12,35 +12,7 @@ use crate::tiers::ArchiveRequest;
 const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
 const NAMES: [&str; 5] = ["engine", "registry", "archive", "layers", "mounts"];
 
-/// Which tiers a build uses.
-#[derive(Debug, Clone)]
-pub struct TierSettings {
-    /// Look for the image in the engine.
-    pub engine: bool,
-    /// Let pushed images be found again in their registry.
-    pub registry: bool,
-    /// Load whole images from the store, and archive them there where that is requested.
-    pub archive: bool,
-    /// Whether, and how, the flags, the environment or the file request that images are archived.
-    pub archive_request: ArchiveRequest,
-    /// Keep layers in a registry, and take them from there.
-    pub layers: bool,
-    /// Carry cache mounts.
-    pub mounts: bool,
-    /// What switched off those that are not used.
-    pub switch: &'static str,
-    /// How long moving a whole image, or layers, may take.
-    pub archive_timeout: Duration,
-    /// The repository for what is kept in a registry, where that is not the one that is pushed to. Its tag says nothing.
-    pub cache_repo: Option<ImageRef>,
-}
-
 impl TierSettings {
-    /// Whether any tier is used.
-    pub fn are_any(&self) -> bool {
-        self.engine || self.registry || self.archive || self.layers || self.mounts
-    }
-
     /// Resolves the flags about tiers.
     ///
     /// # Errors

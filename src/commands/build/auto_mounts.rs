@@ -2,11 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bases::BaseLookup;
-use super::blocking::blocking;
-use super::inputs::{Context, Inputs, ignore_files};
-use super::keys::{build_platform, options, patterns};
-use super::witness::Witness;
 use crate::buildkit::Client;
 use crate::commands::error::CommandError;
 use crate::context::{Entry, EntryKind, Filter, walk_selected};
@@ -14,6 +9,11 @@ use crate::dockerfile::{Dockerfile, Options, Resolution, with_flags};
 use crate::key::reads_docker_syntax;
 use crate::mounts::{AutoMounts, Surroundings, auto_mounts, has_candidates};
 use crate::output::Printer;
+use crate::pipeline::bases::BaseLookup;
+use crate::pipeline::blocking::blocking;
+use crate::pipeline::inputs::{Context, Inputs, ignore_files};
+use crate::pipeline::keys::{build_platform, options, patterns};
+use crate::pipeline::witness::Witness;
 use crate::platform;
 use crate::settings::BuildSettings;
 

@@ -12,13 +12,13 @@ use super::lookup::Lookup;
 use super::{BuildKeys, Deadline, Identity, Inputs, Purpose};
 use crate::buildkit::Client;
 use crate::commands::error::{CommandError, chain};
-use crate::commands::registries::Registries;
 use crate::commands::session::{EngineConnection, Session};
 use crate::commands::store::is_news;
 use crate::engine::Engine;
 use crate::ledger::{TierOutcome, TierRecord};
 use crate::notes::{Notes, NotesError};
 use crate::output::Printer;
+use crate::pipeline::registries::Registries;
 use crate::settings::{BuildSettings, OutputKind, Settings};
 use crate::store::StoreError;
 

@@ -18,20 +18,20 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::BuildKeys;
-use super::borrowed_name::BorrowedName;
-use super::exports::Exports;
 use super::job::Job;
 use super::keyed::Keyed;
-use super::layers::{LayerCaches, MARK};
-use super::request::{self, Conditions};
+use super::layers::LayerCaches;
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::{CacheEntry, Exporter};
 use crate::buildkit::trace::StepKind;
 use crate::commands::error::{CommandError, chain};
-use crate::commands::registries::PushError;
 use crate::engine::{EngineError, ImageStore};
 use crate::ledger::{KeptLayersRecord, StepEntry, millis};
 use crate::output::summary;
+use crate::pipeline::borrowed_name::{BorrowedName, MARK};
+use crate::pipeline::exports::Exports;
+use crate::pipeline::registries::PushError;
+use crate::pipeline::request::{self, Conditions};
 use crate::registry::{ImageRef, RegistryError};
 use crate::store::Meter;
 

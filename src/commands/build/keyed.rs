@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
-use super::bases::BaseLookup;
 use super::job::Job;
-use super::keys::{BuildKeys, NoKeys, compute};
 use crate::commands::error::{CommandError, chain};
 use crate::context::ContextError;
 use crate::dockerfile::ResolveError;
+use crate::pipeline::keys::{BuildKeys, NoKeys, compute};
 
 /// What is known of the keys.
 pub(super) enum Keyed {
@@ -24,7 +23,7 @@ impl Keyed {
     /// Fails when the user interrupts, or the time of the build is over.
     pub(super) async fn of(job: &Job<'_>) -> Result<Self, CommandError> {
         let computing = async {
-            let lookup = BaseLookup::of(job.connection, job.build);
+            let lookup = job.connection.base_lookup(job.build);
             let (client, seal) = (job.client(), &job.settings.seal);
             Ok(compute(job.build, job.inputs, &lookup, client, &job.notes, seal).await)
         };

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 use super::Purpose;
 use super::job::Job;
-use super::keys::BuildKeys;
 use crate::commands::error::{CommandError, ErrorKind, chain};
 use crate::digest::Digest;
 use crate::output::changes;
+use crate::pipeline::keys::BuildKeys;
 use crate::registry::{ImageRef, RegistryError};
 use crate::settings::{BuildSettings, OutputKind};
 

@@ -12,12 +12,12 @@ use crate::buildkit::{Ability, SolveError};
 use crate::commands::error::CommandError;
 use crate::digest::Digest;
 use crate::ledger::StepEntry;
+use crate::pipeline::borrowed_name::MARK;
+use crate::pipeline::import_watch::ImportError;
 use crate::registry::{ImageRef, RegistryError, StoredManifest, within};
 
 /// How long a registry may take to tell which caches it has.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// What the image with an inline cache says of the layers in it, or in the registry cache beside it: their mark.
-pub(super) const MARK: &str = "larder.layers";
 /// What a registry has of the layers of a build.
 #[derive(Default)]
 pub(super) struct LayerCaches {
@@ -53,11 +53,6 @@ pub(super) struct LayerCache {
     /// BuildKit is to take layers from it.
     is_taken: bool,
 }
-
-/// Layers that a registry has cannot be taken.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("layers of the registry cannot be taken: {0}")]
-pub(super) struct ImportError(pub(super) String);
 
 /// How BuildKit fails on a layer that it has imported and cannot fetch: an import is resolved up front, a layer where it is
 /// needed.

@@ -2,31 +2,19 @@
 
 mod archiving;
 mod auto_mounts;
-mod bases;
-mod blocking;
-mod borrowed_name;
-mod confidential;
-mod explain;
-mod exports;
-mod files;
 mod foreseen;
-mod import_watch;
-mod inputs;
 mod job;
 mod kept_layers;
 mod keyed;
 mod keyed_names;
-mod keys;
 mod layers;
 mod lookup;
 mod made;
 mod mounts;
-mod own_files;
 mod place;
 mod push;
 mod record;
 mod registry;
-mod request;
 mod result_file;
 mod run;
 mod served;
@@ -34,9 +22,7 @@ mod several;
 mod solved;
 mod steps;
 mod unneeded;
-mod unnoticed;
 mod visited;
-mod witness;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -51,24 +37,23 @@ use crate::cli::{BuildArgs, BuildCommandArgs};
 use crate::dockerfile::{Dockerfile, InstructionKind};
 use crate::ledger::{BaseRecord, BuildRecord, millis};
 use crate::output::Printer;
+use crate::pipeline::inputs::InputError;
+use crate::pipeline::own_files::withhold;
 use crate::registry::ImageRef;
 use crate::settings::{BuildSettings, ProgressMode, Settings, base_repository};
 use crate::store::{Entry, RunFlags};
-use inputs::InputError;
 use job::Job;
 use keyed::Keyed;
 use lookup::Lookup;
 use made::Made;
-use own_files::withhold;
 use record::{Finished, Way, record_failed_base};
 use served::Served;
 
-pub(super) use bases::{Base, BaseLookup};
-pub(super) use explain::{Explanation, Identity, Past};
+pub(super) use crate::pipeline::explain::{Explanation, Identity, Past};
+pub(super) use crate::pipeline::inputs::Inputs;
+pub(super) use crate::pipeline::keys::{BuildKeys, NoKeys, compute as compute_keys, options};
 pub(super) use foreseen::{Foreseen, ForeseenHit, foresee};
-pub(super) use inputs::Inputs;
 pub(super) use keyed_names::KeyedNames;
-pub(super) use keys::{BuildKeys, NoKeys, compute as compute_keys, options};
 pub(super) use run::{Deadline, Progress, show};
 pub(super) use several::{NamedBuild, images, known_images};
 pub(super) use visited::{VisitedBuild, is_of_visit};
@@ -204,7 +189,7 @@ pub(super) async fn connected(
     printer: Printer,
 ) -> Result<Arc<EngineConnection>, CommandError> {
     let connection = session.connection(Some(printer)).await?;
-    let lookup = BaseLookup::of(&connection, build);
+    let lookup = connection.base_lookup(build);
     auto_mounts::add(inputs, build, &lookup, &connection.client, printer).await?;
     Ok(connection)
 }
@@ -228,7 +213,7 @@ fn takes_base(inputs: &Inputs) -> bool {
 /// Finds what a build reads, without files of larder.
 pub(super) fn read_inputs(build: &BuildSettings, settings: &Settings) -> Result<Inputs, CommandError> {
     let mut inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
-    withhold(&mut inputs, build, settings).map_err(|error| {
+    withhold(&mut inputs, build, (&settings.cache_dir, &settings.notes())).map_err(|error| {
         CommandError::config(&error)
             .hint("leave it out of COPY, ADD and mounts, or move it out of the build context")
     })?;

@@ -5,9 +5,9 @@ use std::time::Instant;
 use super::job::Job;
 use crate::commands::ecr::{create_repository, fault};
 use crate::commands::error::{CommandError, ErrorKind, chain};
-use crate::commands::registries::PushError;
 use crate::commands::transfers::transfer;
 use crate::output::summary;
+use crate::pipeline::registries::PushError;
 use crate::registry::ImageRef;
 use crate::store::Meter;
 

@@ -5,7 +5,6 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::confidential::kept_words;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
@@ -17,6 +16,7 @@ use crate::commands::print_text;
 use crate::commands::store::remote_fault;
 use crate::ledger::{self, BuildRecord, LanesRecord, Outcome, RemoteRecord, StepCounts};
 use crate::output::summary;
+use crate::pipeline::confidential::kept_words;
 use crate::registry::ImageRef;
 use crate::settings::JobLanes;
 use crate::store::{Entry, Lane};

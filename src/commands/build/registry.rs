@@ -8,11 +8,11 @@ use jiff::Timestamp;
 
 use super::BuildKeys;
 use super::job::Job;
-use super::keys::build_platform;
 use crate::commands::error::CommandError;
 use crate::commands::transfers::transfer;
 use crate::engine::ImageStore;
 use crate::output::summary;
+use crate::pipeline::keys::build_platform;
 use crate::platform::{self, Platform};
 use crate::registry::{ImageRef, RegistryError, within};
 use crate::store::Meter;

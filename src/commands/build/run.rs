@@ -7,9 +7,6 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::import_watch::ImportWatch;
-use super::inputs::Inputs;
-use super::layers::ImportError;
 use super::place;
 use crate::buildkit::session::Attachments;
 use crate::buildkit::solve::{ExporterResponse, SolveRequest};
@@ -22,6 +19,8 @@ use crate::dockerfile::Dockerfile;
 use crate::output::progress::failure::{self, Failure};
 use crate::output::progress::{Display, Mode, Options};
 use crate::output::{Printer, terminal_size};
+use crate::pipeline::import_watch::{ImportError, ImportWatch};
+use crate::pipeline::inputs::Inputs;
 use crate::settings::{ProgressMode, Settings};
 
 /// How often the display is brought up to date without news.

@@ -5,17 +5,14 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::exports::{self, Abilities, Exports};
-use super::import_watch::ImportWatch;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::layers::{self, LayerCaches};
 use super::lookup::Lookup;
 use super::mounts::Restored;
-use super::own_files::is_own_directory;
 use super::run::{self, Ended};
+use super::steps;
 use super::unneeded::MountingSteps;
-use super::{inputs, request, steps};
 use crate::buildkit::session::FileTarget;
 use crate::buildkit::solve::ExporterResponse;
 use crate::buildkit::trace::{Trace, VertexTrace};
@@ -23,6 +20,10 @@ use crate::buildkit::{Ability, SolveError};
 use crate::commands::error::{Circumstances, CommandError};
 use crate::engine::ImageStore;
 use crate::ledger::{self, StepCounts, StepEntry, TierRecord};
+use crate::pipeline::exports::{self, Abilities, Exports};
+use crate::pipeline::import_watch::ImportWatch;
+use crate::pipeline::own_files::is_own_directory;
+use crate::pipeline::{inputs, request};
 use crate::registry::ImageRef;
 use crate::settings::OutputKind;
 
@@ -60,7 +61,7 @@ impl Solved {
         let abilities = Abilities { product: job.client().product(), store };
         let exported = job.exported();
         let plan = || {
-            exports::plan(exported, &abilities)
+            exports::plan(exported, &abilities, &|| job.printer.stdout())
                 .map_err(|error| CommandError::config(&error).hint(error.hint()))
         };
         let exports = plan()?;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::confidential::mark;
 use super::layers::LayerCaches;
 use crate::buildkit::trace::{StepKind, StepRecord, Trace};
 use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord, millis};
 use crate::output::count;
+use crate::pipeline::confidential::mark;
 use crate::requirements::without_secrets;
 
 /// The name of BuildKit's own cache in records and summaries.

@@ -11,12 +11,12 @@ use super::keyed::Keyed;
 use super::layers::{LayerCaches, Stages};
 use crate::buildkit::trace::{StepKind, StepRecord, Trace};
 use crate::commands::error::CommandError;
-use crate::commands::known_builder::{KnownBuilder, UnknownBuilder};
 use crate::context::clean_path;
 use crate::ledger::{MountRecord, Prediction};
 use crate::mounts::{Mounts, TargetMount};
 use crate::notes::NotesError;
 use crate::output::mounts::MountAction;
+use crate::pipeline::known_builder::{KnownBuilder, UnknownBuilder};
 
 /// Whether a step, by its words, has this mount.
 fn has_mount(step: &str, mount: &TargetMount) -> bool {
@@ -165,7 +165,7 @@ impl Job<'_> {
     }
 
     pub(super) async fn known_builder(&self) -> Result<KnownBuilder<'_>, UnknownBuilder> {
-        KnownBuilder::meet(self.connection, &self.notes).await
+        self.connection.known_builder(&self.notes).await
     }
 
     async fn change_known_builder(

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::inputs::Inputs;
-use super::request::{Conditions, request_of_stage};
 use super::run::Deadline;
 use crate::buildkit::Client;
 use crate::buildkit::session::new_id;
 use crate::buildkit::status::StatusUpdate;
 use crate::digest::Digest;
 use crate::mounts::{BuildWithin, TargetMount, Within, with_visit};
+use crate::pipeline::inputs::Inputs;
+use crate::pipeline::request::{Conditions, request_of_stage};
 use crate::registry::Login;
 use crate::settings::{BuildSettings, Settings};
 

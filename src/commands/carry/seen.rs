@@ -2,7 +2,6 @@
 
 use super::Carrier;
 use crate::commands::error::chain;
-use crate::commands::known_builder::KnownBuilder;
 use crate::digest::Digest;
 use crate::mounts::TargetMount;
 
@@ -27,7 +26,7 @@ impl Carrier<'_> {
         if seen.is_empty() {
             return;
         }
-        let mut builder = match KnownBuilder::meet(self.connection, &self.notes).await {
+        let mut builder = match self.connection.known_builder(&self.notes).await {
             Ok(builder) => builder,
             Err(error) => return self.trouble(chain(&error)),
         };

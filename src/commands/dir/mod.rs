@@ -80,15 +80,20 @@ async fn at_work(
     result.and_then(|()| job.finish())
 }
 
+/// The key of a directory, and what it is made of.
+struct DirKey {
+    digest: Digest,
+    inputs: Vec<Input>,
+    /// The key files that are not there; the directory has no key then.
+    missing: Vec<String>,
+}
+
 /// A save or restore: what it needs, and what is to be told of it.
 struct Job {
     dir: DirSettings,
     /// The directory, absolute.
     place: PathBuf,
-    key: Digest,
-    inputs: Vec<Input>,
-    /// The key files that are not there; the directory has no key then.
-    missing: Vec<String>,
+    key: DirKey,
     store: Store,
     /// How the store is used.
     terms: StoreSettings,
@@ -140,9 +145,7 @@ impl Job {
         let mut job = Self {
             dir: dir.clone(),
             place,
-            key,
-            inputs,
-            missing: missing.iter().map(ToString::to_string).collect(),
+            key: DirKey { digest: key, inputs, missing: missing.iter().map(ToString::to_string).collect() },
             store: session.store()?,
             terms: settings.store.clone(),
             notes: settings.notes(),
@@ -166,10 +169,10 @@ impl Job {
 
     /// Warns of key files that are not there; returns `true` if the directory has no key because of them.
     fn lacks_key(&mut self) -> bool {
-        if self.missing.is_empty() {
+        if self.key.missing.is_empty() {
             return false;
         }
-        let missing = self.missing.join(", ");
+        let missing = self.key.missing.join(", ");
         let place = std::env::current_dir().map(|place| format!(" (looked for in {})", place.display()));
         self.printer.warn(&format!("--key-files: {missing}{}", place.unwrap_or_default()));
         self.report.reason = Some(missing);
@@ -224,7 +227,7 @@ impl Job {
     /// What of the key is otherwise than that of another entry: `requirements.txt changed since the entry of 2026-03-01`.
     fn difference(&self, entry: &Entry) -> Option<String> {
         let before: Vec<Input> = entry.manifest.subject.inputs.iter().filter_map(input).collect();
-        let brief = changes::brief(&difference(&before, &self.inputs))?;
+        let brief = changes::brief(&difference(&before, &self.key.inputs))?;
         let day = entry.manifest.created.strftime("%Y-%m-%d");
         Some(format!("{brief} since the entry of {day}"))
     }

@@ -13,7 +13,7 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Co
         return Ok(());
     }
     // Also where the newest one will not do, it tells what has changed since.
-    let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key, true);
+    let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
     for fault in &found.faults {
         job.fault(fault);
     }

@@ -11,9 +11,9 @@ use crate::archive::{
     walk,
 };
 use crate::commands::error::{CommandError, chain};
-use crate::commands::store::key_inputs;
 use crate::output::dir::DirOutcome;
 use crate::output::{count, size};
+use crate::pipeline::explain::key_inputs;
 use crate::settings::DirSaveSettings;
 use crate::store::{Entry, EntryKind, Subject};
 
@@ -37,7 +37,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
             return Ok(());
         }
     };
-    let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key, true);
+    let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
     for fault in &found.faults {
         job.fault(fault);
     }
@@ -80,7 +80,8 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
         return Ok(());
     }
     let replaces = before.filter(|_| !settings.allow_shrink && !trimmed);
-    let destination = Destination { family: &job.dir.family, key: job.key, subject: subject(job), replaces };
+    let destination =
+        Destination { family: &job.dir.family, key: job.key.digest, subject: subject(job), replaces };
     match save(&job.store, &root, walked, base.as_ref(), destination, &job.meter) {
         Ok(saved) => {
             let left_out: Vec<String> = saved.left_out.iter().map(ToString::to_string).collect();
@@ -216,9 +217,11 @@ fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
 /// Whether an entry is what a save would replace.
 fn is_current(job: &Job, base: &Base) -> bool {
     let address = &base.entry.manifest.address;
-    address.key == job.key && address.family == job.dir.family && address.lane == *job.store.lanes().own()
+    address.key == job.key.digest
+        && address.family == job.dir.family
+        && address.lane == *job.store.lanes().own()
 }
 
 fn subject(job: &Job) -> Subject {
-    Subject { title: job.path(), inputs: key_inputs(&job.inputs), ..Subject::default() }
+    Subject { title: job.path(), inputs: key_inputs(&job.key.inputs), ..Subject::default() }
 }

@@ -16,11 +16,11 @@ use crate::digest::Digest;
 
 /// What has been seen of it.
 #[derive(Debug, Default)]
-pub(super) struct Unnoticed(Vec<u8>);
+pub(crate) struct Unnoticed(Vec<u8>);
 
 impl Unnoticed {
     /// Takes in what counts of a directory; both lists are of the same entries.
-    pub(super) fn look_at(&mut self, entries: &[Entry], digests: &[FileDigest]) {
+    pub(crate) fn look_at(&mut self, entries: &[Entry], digests: &[FileDigest]) {
         let directories = digests.iter().filter(|file| file.kind == FileKind::Directory);
         let mut modes: BTreeMap<u32, usize> = BTreeMap::new();
         for directory in directories {
@@ -44,7 +44,7 @@ impl Unnoticed {
     }
 
     /// One digest of it with the Dockerfile's text; `None` if there is nothing of that kind.
-    pub(super) fn digest(&self, text: &str) -> Option<Digest> {
+    pub(crate) fn digest(&self, text: &str) -> Option<Digest> {
         (!self.0.is_empty()).then(|| Digest::of(&[&self.0, text.as_bytes()].concat()))
     }
 }

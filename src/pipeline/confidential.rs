@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::requirements::without_secrets;
 
 /// The mark of a step: the same for the same step in one cache, and nothing to anyone without `secret`.
-pub(super) fn mark(secret: &[u8; 32], step: &str) -> Digest {
+pub(crate) fn mark(secret: &[u8; 32], step: &str) -> Digest {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
     mac.update(step.as_bytes());
     let bytes: [u8; 32] = mac.finalize().into_bytes().into();
@@ -20,7 +20,7 @@ pub(super) fn mark(secret: &[u8; 32], step: &str) -> Digest {
 
 /// What is kept of an engine's words. Beside build arguments that is none of them: an engine quotes a value whole, in
 /// part or changed.
-pub(super) fn kept_words(words: &str, shows_values: bool) -> String {
+pub(crate) fn kept_words(words: &str, shows_values: bool) -> String {
     if shows_values {
         return "the build failed; what the engine said is in its log alone, since it may quote a build argument".to_owned();
     }

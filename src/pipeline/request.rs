@@ -10,28 +10,28 @@ use super::inputs::{Context, Dockerfile, Inputs};
 use crate::buildkit::session::{Attachments, SharedDirectory, Upload};
 use crate::buildkit::solve::{CacheEntry, SolveRequest};
 use crate::digest::Digest;
+use crate::plan::{BuildSettings, NamedContext};
 use crate::registry::Login;
-use crate::settings::{BuildSettings, NamedContext};
 
 /// The name under which a tar archive from stdin is fetched from the session.
 const UPLOAD: &str = "context.tar";
 
 /// What decides a request beside the settings.
-pub(super) struct Conditions {
+pub(crate) struct Conditions {
     /// Set where an earlier upload of the context must not be built upon, unless it had this very content.
-    pub(super) ambiguous: Option<Digest>,
+    pub(crate) ambiguous: Option<Digest>,
     /// No layer that the builder has is good enough.
-    pub(super) every_step: bool,
+    pub(crate) every_step: bool,
     /// A base is looked for in the engine first.
-    pub(super) engine_images: bool,
+    pub(crate) engine_images: bool,
     /// The engine can attach attestations, so that `docker build` would attach a provenance.
-    pub(super) attestations: bool,
+    pub(crate) attestations: bool,
     /// Caches to take layers from, beside those of the settings.
-    pub(super) cache_imports: Vec<CacheEntry>,
+    pub(crate) cache_imports: Vec<CacheEntry>,
 }
 
 /// Puts the request and what the session serves for it together.
-pub(super) fn request(
+pub(crate) fn request(
     settings: &BuildSettings,
     inputs: &Inputs,
     exports: Exports,
@@ -72,7 +72,7 @@ pub(super) fn request(
 
 /// The same build for `stage` alone, which stands in a Dockerfile with more stages than the user's; nothing becomes of the
 /// result.
-pub(super) fn request_of_stage(
+pub(crate) fn request_of_stage(
     settings: &BuildSettings,
     inputs: &Inputs,
     (stage, directory): (&str, &Path),

@@ -6,11 +6,10 @@ use std::sync::Mutex;
 
 use tokio::sync::OnceCell;
 
-use super::build::Base;
+use super::bases::Base;
 use crate::engine::{Engine, EngineError, PushProgress};
 use crate::registry::ecr::EcrError;
 use crate::registry::{Credentials, ImageRef, Login, Reach, RegistryError, Repository};
-use crate::settings::Settings;
 use crate::store::Meter;
 
 /// Registries, the engine's rules looked up once.
@@ -33,9 +32,9 @@ pub(crate) enum PushError {
 }
 
 impl Registries {
-    pub(crate) fn new(settings: &Settings, engine: Option<&Engine>) -> Self {
-        let base = Self::with(settings.login.clone());
-        Self { certificates: settings.certificates.clone(), engine: engine.cloned(), ..base }
+    /// Returns registries as `engine` reaches them too, with certificates from these directories.
+    pub(crate) fn new(login: Login, certificates: Vec<PathBuf>, engine: Option<&Engine>) -> Self {
+        Self { certificates, engine: engine.cloned(), ..Self::with(login) }
     }
 
     /// Those that these logins reach by themselves.

@@ -2,12 +2,11 @@
 
 use jiff::Timestamp;
 
-use crate::commands::store::inputs_of;
 use crate::digest::Digest;
 use crate::key::{CacheKey, Change, Input, InputKind, Keys, Seal, difference};
 use crate::notes::{Notes, NotesError, RecordHead};
 use crate::registry::ImageRef;
-use crate::store::{Entry, EntryKind, Lane, Manifest, Store, Subject};
+use crate::store::{Entry, EntryKind, KeyInput, Lane, Manifest, Store, Subject};
 
 /// Archived images that are looked at for one of the name.
 const MOST_ENTRIES: usize = 64;
@@ -42,6 +41,25 @@ impl From<&RecordHead> for Past {
     }
 }
 
+/// What a key was made of, as an entry keeps it.
+pub(crate) fn key_inputs(inputs: &[Input]) -> Vec<KeyInput> {
+    let kept = |input: &Input| KeyInput {
+        kind: input.kind.name().to_owned(),
+        name: input.name.clone(),
+        digest: input.digest,
+    };
+    inputs.iter().map(kept).collect()
+}
+
+/// The inputs of an entry's key. Those of a kind that this larder does not know are left out.
+pub(crate) fn inputs_of(kept: &[KeyInput]) -> Vec<Input> {
+    let input = |input: &KeyInput| {
+        let kind = serde_json::from_value(input.kind.clone().into()).ok()?;
+        Some(Input::with_digest(kind, &input.name, input.digest))
+    };
+    kept.iter().filter_map(input).collect()
+}
+
 /// What builds are compared by.
 pub(crate) struct Identity<'a> {
     pub(crate) names: &'a [ImageRef],
@@ -51,7 +69,7 @@ pub(crate) struct Identity<'a> {
 
 impl Identity<'_> {
     /// The repositories of the image's names; a tag is often the number of the build.
-    pub(super) fn repositories(&self) -> Vec<String> {
+    pub(crate) fn repositories(&self) -> Vec<String> {
         let mut names: Vec<String> = self.names.iter().map(ImageRef::repository).collect();
         names.sort_unstable();
         names.dedup();
@@ -59,7 +77,7 @@ impl Identity<'_> {
     }
 
     /// Keeps what the keys of a build were made of, as [`Keys::published`].
-    pub(super) fn record(
+    pub(crate) fn record(
         &self,
         notes: &Notes,
         keys: &Keys,
@@ -73,7 +91,7 @@ impl Identity<'_> {
     }
 
     /// Keeps that a build was a hit, and what its keys were made of where that is not known here.
-    pub(super) fn record_hit(
+    pub(crate) fn record_hit(
         &self,
         notes: &Notes,
         keys: &Keys,

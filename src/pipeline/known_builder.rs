@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::session::EngineConnection;
-use crate::buildkit::ConnectError;
+use crate::buildkit::{Client, ConnectError};
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::notes::{BuilderEntry, Notes, NotesError};
@@ -12,7 +11,7 @@ use crate::notes::{BuilderEntry, Notes, NotesError};
 const NAMELESS: &str = "moby";
 
 /// A builder, and what is noted of it.
-pub(super) struct KnownBuilder<'a> {
+pub(crate) struct KnownBuilder<'a> {
     engine: Option<&'a Engine>,
     notes: &'a Notes,
     entry: BuilderEntry,
@@ -20,7 +19,7 @@ pub(super) struct KnownBuilder<'a> {
 
 /// What is noted of a builder cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UnknownBuilder {
+pub(crate) enum UnknownBuilder {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -30,11 +29,11 @@ pub(super) enum UnknownBuilder {
 }
 
 impl<'a> KnownBuilder<'a> {
-    pub(super) async fn meet(
-        EngineConnection { client, engine, .. }: &'a EngineConnection,
+    pub(crate) async fn meet(
+        client: &Client,
+        engine: Option<&'a Engine>,
         notes: &'a Notes,
     ) -> Result<Self, UnknownBuilder> {
-        let engine = engine.as_ref();
         let mut identity = client.worker().await?.id.clone();
         if let (NAMELESS, Some(engine)) = (identity.as_str(), engine) {
             identity = engine.identity().await?;
@@ -44,29 +43,29 @@ impl<'a> KnownBuilder<'a> {
 
     /// Whether it has these layers, as far as can be told: it has made them, and the image that stands on
     /// them is still there.
-    pub(super) async fn has_layers(&self, layers: Digest) -> Result<bool, UnknownBuilder> {
+    pub(crate) async fn has_layers(&self, layers: Digest) -> Result<bool, UnknownBuilder> {
         let (Some(image), Some(engine)) = (self.entry.image_on(layers), self.engine) else {
             return Ok(false);
         };
         Ok(engine.image(image).await?.is_some())
     }
 
-    pub(super) fn note_layers(&mut self, layers: Digest, image: &str) -> Result<(), NotesError> {
+    pub(crate) fn note_layers(&mut self, layers: Digest, image: &str) -> Result<(), NotesError> {
         self.entry.note_layers(layers, image, Timestamp::now());
         self.notes.note_builder(&self.entry)
     }
 
-    pub(super) fn has_made(&self, image: Digest) -> bool {
+    pub(crate) fn has_made(&self, image: Digest) -> bool {
         self.entry.has_made(image)
     }
 
-    pub(super) fn note_image(&mut self, image: Digest) -> Result<(), NotesError> {
+    pub(crate) fn note_image(&mut self, image: Digest) -> Result<(), NotesError> {
         self.entry.note_image(image, Timestamp::now());
         self.notes.note_builder(&self.entry)
     }
 
     /// Whether its user was not told yet what it cannot do, and is now.
-    pub(super) fn tell(&mut self) -> Result<bool, NotesError> {
+    pub(crate) fn tell(&mut self) -> Result<bool, NotesError> {
         let is_first = self.entry.tell();
         if is_first {
             self.notes.note_builder(&self.entry)?;
@@ -74,27 +73,27 @@ impl<'a> KnownBuilder<'a> {
         Ok(is_first)
     }
 
-    pub(super) fn has_had_step(&self, mark: Digest) -> bool {
+    pub(crate) fn has_had_step(&self, mark: Digest) -> bool {
         self.entry.has_had_step(mark)
     }
 
-    pub(super) fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>) -> Result<(), NotesError> {
+    pub(crate) fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>) -> Result<(), NotesError> {
         self.entry.note_steps(marks, Timestamp::now());
         self.notes.note_builder(&self.entry)
     }
 
-    pub(super) fn forget_layers(&mut self, layers: Digest) -> Result<(), NotesError> {
+    pub(crate) fn forget_layers(&mut self, layers: Digest) -> Result<(), NotesError> {
         self.entry.forget_layers(layers);
         self.notes.note_builder(&self.entry)
     }
 
     /// When the mount with this key was last seen with something in it.
-    pub(super) fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
+    pub(crate) fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
         self.entry.mount_seen(key)
     }
 
     /// Notes that these mounts have something in them.
-    pub(super) fn note_mounts(&mut self, keys: &[Digest]) -> Result<(), NotesError> {
+    pub(crate) fn note_mounts(&mut self, keys: &[Digest]) -> Result<(), NotesError> {
         for key in keys {
             self.entry.note_mount(*key, Timestamp::now());
         }

@@ -1,34 +1,35 @@
 //! What becomes of the result: outputs → exporters, as far as the engine can.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use crate::buildkit::session::{FileTarget, OutputFile};
 use crate::buildkit::solve::Exporter;
 use crate::buildkit::{Ability, EngineProduct};
 use crate::engine::ImageStore;
-use crate::settings::{BuildSettings, Destination, Output, OutputKind};
+use crate::plan::{BuildSettings, Destination, Output, OutputKind};
 
 /// How the outputs are made.
-pub(super) struct Exports {
-    pub(super) exporters: Vec<Exporter>,
+pub(crate) struct Exports {
+    pub(crate) exporters: Vec<Exporter>,
     /// Where files of the result go.
-    pub(super) target: Option<FileTarget>,
+    pub(crate) target: Option<FileTarget>,
     /// The result becomes an image of a Docker engine.
-    pub(super) engine_image: bool,
+    pub(crate) engine_image: bool,
     /// The engine's image is to be pushed afterwards.
-    pub(super) push_after: bool,
+    pub(crate) push_after: bool,
 }
 
 impl Exports {
     /// Nothing becomes of the result.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { exporters: Vec::new(), target: None, engine_image: false, push_after: false }
     }
 }
 
 /// An output that this engine cannot make.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(super) enum ExportError {
+pub(crate) enum ExportError {
     #[error("{engine} cannot export type={output} with its image store")]
     Unsupported { engine: String, output: &'static str },
     #[error("{engine} keeps no images, so there is nowhere to load this one")]
@@ -43,7 +44,7 @@ pub(super) enum ExportError {
 
 impl ExportError {
     /// What would do it.
-    pub(super) fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Unsupported { .. } | Self::OnePlatform { .. } => {
                 "switch the engine to containerd's image store (\"features\": {\"containerd-snapshotter\": true} \
@@ -59,9 +60,9 @@ impl ExportError {
 }
 
 /// What the engine can do.
-pub(super) struct Abilities<'a> {
-    pub(super) product: &'a EngineProduct,
-    pub(super) store: ImageStore,
+pub(crate) struct Abilities<'a> {
+    pub(crate) product: &'a EngineProduct,
+    pub(crate) store: ImageStore,
 }
 
 impl Abilities<'_> {
@@ -75,7 +76,16 @@ impl Abilities<'_> {
     }
 }
 
-pub(super) fn plan(settings: &BuildSettings, can: &Abilities<'_>) -> Result<Exports, ExportError> {
+/// Returns how the outputs of `settings` are made; `stdout` opens standard output.
+///
+/// # Errors
+///
+/// Fails when this engine cannot make one of them.
+pub(crate) fn plan(
+    settings: &BuildSettings,
+    can: &Abilities<'_>,
+    stdout: &dyn Fn() -> Box<dyn Write + Send>,
+) -> Result<Exports, ExportError> {
     let engine = || can.product.to_string();
     let mut exports = Exports { exporters: Vec::new(), target: None, engine_image: false, push_after: false };
     let mut targets = 0;
@@ -113,7 +123,7 @@ pub(super) fn plan(settings: &BuildSettings, can: &Abilities<'_>) -> Result<Expo
                 "local"
             }
             OutputKind::Tar(destination) => {
-                exports.target = Some(file_target(destination));
+                exports.target = Some(file_target(destination, stdout));
                 targets += 1;
                 "tar"
             }
@@ -123,7 +133,7 @@ pub(super) fn plan(settings: &BuildSettings, can: &Abilities<'_>) -> Result<Expo
                 }
                 attributes.extend(settings.annotations.clone());
                 name(&mut attributes, settings);
-                exports.target = Some(file_target(destination));
+                exports.target = Some(file_target(destination, stdout));
                 targets += 1;
                 kind.name()
             }
@@ -151,9 +161,9 @@ fn name(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
     }
 }
 
-fn file_target(destination: &Destination) -> FileTarget {
+fn file_target(destination: &Destination, stdout: &dyn Fn() -> Box<dyn Write + Send>) -> FileTarget {
     FileTarget::File(match destination {
         Destination::File(path) => OutputFile::Path(path.clone()),
-        Destination::Stdout => OutputFile::Stream(Box::new(std::io::stdout())),
+        Destination::Stdout => OutputFile::Stream(stdout()),
     })
 }

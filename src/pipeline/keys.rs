@@ -19,7 +19,7 @@ use crate::key::{
     BasePin, ContextFile, ImageInputs, Input, Keys, NamedContext as NamedInput, Seal, reads_docker_syntax,
 };
 use crate::notes::{Notes, NotesError};
-use crate::settings::{BuildSettings, NamedContext, SourceSettings};
+use crate::plan::{BuildSettings, NamedContext, SourceSettings};
 
 /// The keys of a build and what is worth saying about them.
 #[derive(Debug)]
@@ -299,7 +299,7 @@ pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Option
 
 /// Returns the platform that the builder builds for by itself. A socket of this machine says nothing of it: it may be
 /// forwarded from another one. The client asks once.
-pub(super) async fn build_platform(client: &Client) -> Result<String, NoKeys> {
+pub(crate) async fn build_platform(client: &Client) -> Result<String, NoKeys> {
     let worker = client.worker().await;
     worker.map(Worker::platform).map_err(|error| NoKeys::Platform(Box::new(error)))
 }
@@ -356,7 +356,7 @@ async fn visible_files(
 }
 
 /// Returns the patterns of the first of some ignore files that is there; `witness` remembers what was seen of them.
-pub(super) fn patterns(
+pub(crate) fn patterns(
     candidates: impl IntoIterator<Item = PathBuf>,
     witness: &mut Witness,
 ) -> Result<Vec<String>, ContextError> {

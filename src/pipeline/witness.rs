@@ -15,7 +15,7 @@ use crate::dockerfile::ContextPaths;
 
 /// The inputs as they were.
 #[derive(Debug, Default)]
-pub(super) struct Witness {
+pub(crate) struct Witness {
     directories: Vec<Sight>,
     /// By path, the digest of the content; `None` where there was no file that can be read.
     files: BTreeMap<PathBuf, Option<Digest>>,
@@ -32,7 +32,7 @@ struct Sight {
 
 impl Witness {
     /// Remembers the entries of a directory that were digested.
-    pub(super) fn directory(
+    pub(crate) fn directory(
         &mut self,
         directory: &Path,
         filter: Filter,
@@ -45,12 +45,12 @@ impl Witness {
     }
 
     /// Remembers a file by its content, or that it is missing. What was seen of it first counts.
-    pub(super) fn file(&mut self, path: PathBuf, content: Option<&[u8]>) {
+    pub(crate) fn file(&mut self, path: PathBuf, content: Option<&[u8]>) {
         self.files.entry(path).or_insert_with(|| content.map(Digest::of));
     }
 
     /// Returns the names of what is not as it was.
-    pub(super) fn changed(&self) -> Vec<String> {
+    pub(crate) fn changed(&self) -> Vec<String> {
         let digest = |path: &Path| std::fs::read(path).ok().map(|content| Digest::of(&content));
         let files = self.files.iter().filter(|(path, before)| digest(path) != **before);
         let mut changed: Vec<String> = files.map(|(path, _)| path.display().to_string()).collect();

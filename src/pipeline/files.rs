@@ -12,19 +12,19 @@ use crate::dockerfile::ContextPaths;
 use crate::notes::{Notes, NotesError};
 
 /// Digests directories and remembers what it saw.
-pub(super) struct Files<'a> {
+pub(crate) struct Files<'a> {
     notes: &'a Notes,
-    pub(super) witness: Witness,
+    pub(crate) witness: Witness,
     /// Stat indices that could not be kept.
-    pub(super) faults: Vec<NotesError>,
+    pub(crate) faults: Vec<NotesError>,
     /// What would count if it were not withheld.
-    pub(super) withheld: BTreeSet<String>,
+    pub(crate) withheld: BTreeSet<String>,
     /// What BuildKit could take for unchanged although it is not.
-    pub(super) unnoticed: Unnoticed,
+    pub(crate) unnoticed: Unnoticed,
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(notes: &'a Notes) -> Self {
+    pub(crate) fn new(notes: &'a Notes) -> Self {
         Self {
             notes,
             witness: Witness::default(),
@@ -35,7 +35,7 @@ impl<'a> Files<'a> {
     }
 
     /// Digests what counts of `directory` for `paths`, under the names that it counts under.
-    pub(super) async fn digest(
+    pub(crate) async fn digest(
         &mut self,
         directory: &Path,
         filter: Filter,

@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::layers::ImportError;
 use crate::buildkit::solve::CacheEntry;
 use crate::buildkit::trace::{StepKind, Trace};
 use crate::ledger::{BuildRecord, Outcome};
@@ -16,8 +15,13 @@ const UNKNOWN_COST: Duration = Duration::from_mins(1);
 /// How long it may take at least.
 const LEAST: Duration = Duration::from_secs(10);
 
+/// Layers that a registry has cannot be taken.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("layers of the registry cannot be taken: {0}")]
+pub(crate) struct ImportError(pub(crate) String);
+
 /// Watches one solve.
-pub(super) struct ImportWatch {
+pub(crate) struct ImportWatch {
     limit: Duration,
     /// How long layers have been fetched so far.
     spent: Duration,
@@ -27,7 +31,7 @@ pub(super) struct ImportWatch {
 
 impl ImportWatch {
     /// A watch over `imports`, if there are any. `builds` reads the ledger; the image has these `names`.
-    pub(super) fn new(
+    pub(crate) fn new(
         imports: &[CacheEntry],
         builds: impl FnOnce() -> Vec<BuildRecord>,
         names: &[String],
@@ -37,7 +41,7 @@ impl ImportWatch {
     }
 
     /// Returns what is wrong with the imported layers, as far as `trace` shows it at `now`.
-    pub(super) fn check(&mut self, trace: &Trace, now: Instant) -> Option<ImportError> {
+    pub(crate) fn check(&mut self, trace: &Trace, now: Instant) -> Option<ImportError> {
         let steps = || trace.vertexes().filter(|(_, vertex)| StepKind::of(vertex.name()).is_counted());
         if let Some(layer) = steps().find_map(|(_, vertex)| vertex.pulled_again()) {
             return Some(ImportError(format!("the engine fails to pull the layer {layer}")));

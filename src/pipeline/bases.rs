@@ -23,12 +23,11 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::commands::registries::Registries;
-use crate::commands::session::EngineConnection;
+use super::registries::Registries;
 use crate::dockerfile::BaseStart;
 use crate::engine::Engine;
+use crate::plan::SourceSettings;
 use crate::registry::{ImageConfig, ImageRef, remote_image, serves};
-use crate::settings::BuildSettings;
 
 /// How long all look-ups together may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -39,11 +38,11 @@ const HEAD_START: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Base {
     /// What names its content; `None` when neither the engine nor the registry told.
-    pub(super) digest: Option<String>,
+    pub(crate) digest: Option<String>,
     /// Its ONBUILD triggers; `None` when only its digest is known.
-    pub(super) triggers: Option<Vec<String>>,
+    pub(crate) triggers: Option<Vec<String>>,
     /// What RUNs on top of it start with; `None` when only its digest is known.
-    pub(super) start: Option<BaseStart>,
+    pub(crate) start: Option<BaseStart>,
 }
 
 impl Base {
@@ -70,16 +69,19 @@ pub(crate) struct BaseLookup<'a> {
 }
 
 impl<'a> BaseLookup<'a> {
-    /// Returns what finds the base images of `build`.
-    pub(in crate::commands) fn of(connection: &'a EngineConnection, build: &BuildSettings) -> Self {
-        let pull = build.source.pull;
-        Self { engine: connection.engine.as_ref(), registries: &connection.registries, pull }
+    /// Returns what finds the base images of a build.
+    pub(crate) fn of(
+        source: &SourceSettings,
+        engine: Option<&'a Engine>,
+        registries: &'a Registries,
+    ) -> Self {
+        Self { engine, registries, pull: source.pull }
     }
 }
 
 impl BaseLookup<'_> {
     /// Looks up every reference with its platform (`OS/ARCHITECTURE[/VARIANT]`), all at once.
-    pub(super) async fn all(&self, wanted: &[(String, String)]) -> Vec<Base> {
+    pub(crate) async fn all(&self, wanted: &[(String, String)]) -> Vec<Base> {
         let deadline = Instant::now() + DEADLINE;
         let names: Vec<Option<ImageRef>> =
             wanted.iter().map(|(reference, _)| reference.parse().ok()).collect();

@@ -12,15 +12,16 @@
 
 use std::time::Duration;
 
-use super::layers::MARK;
 use crate::engine::{Engine, EngineError, Image};
 use crate::registry::ImageRef;
 
+/// What the image with an inline cache says of the layers in it, or in the registry cache beside it: their mark.
+pub(crate) const MARK: &str = "larder.layers";
 /// How long giving a name back may take; after an interrupt the user waits for that.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The local name of an image that is pushed.
-pub(super) struct BorrowedName {
+pub(crate) struct BorrowedName {
     engine: Engine,
     name: ImageRef,
     aside: ImageRef,
@@ -32,7 +33,7 @@ pub(super) struct BorrowedName {
 /// The name is not as it was in the engine.
 #[derive(Debug, thiserror::Error)]
 #[error("the local name {name} is not as it was before its image was pushed{remedy}")]
-pub(super) struct GiveBackError {
+pub(crate) struct GiveBackError {
     name: String,
     remedy: String,
     source: Option<EngineError>,
@@ -40,7 +41,7 @@ pub(super) struct GiveBackError {
 
 impl BorrowedName {
     /// Returns the name before anything was done with it.
-    pub(super) fn new(engine: &Engine, name: &ImageRef) -> Self {
+    pub(crate) fn new(engine: &Engine, name: &ImageRef) -> Self {
         let aside = format!("larder-aside-{}", name.tag().unwrap_or("latest"));
         let aside = name.with_tag(&aside).expect("tags of caches have less than 115 letters");
         Self { engine: engine.clone(), name: name.clone(), aside, held: None, is_borrowed: false }
@@ -51,7 +52,7 @@ impl BorrowedName {
     /// # Errors
     ///
     /// Fails when the engine cannot be asked or refuses; the name is then as it was.
-    pub(super) async fn borrow(&mut self) -> Result<(), EngineError> {
+    pub(crate) async fn borrow(&mut self) -> Result<(), EngineError> {
         let named = self.engine.image(&self.name.familiar()).await?;
         self.held = match named {
             Some(image) if !is_larders(&image) => Some(image.id),
@@ -74,7 +75,7 @@ impl BorrowedName {
     /// # Errors
     ///
     /// Fails when the engine refuses or does not answer in time; the message says how to restore the name.
-    pub(super) async fn give_back(self) -> Result<(), GiveBackError> {
+    pub(crate) async fn give_back(self) -> Result<(), GiveBackError> {
         let failed = |source| {
             let (name, aside) = (self.name.familiar(), self.aside.familiar());
             let remedy = self.held.as_ref().map(|_| format!(" (`docker tag {aside} {name}` restores it)"));

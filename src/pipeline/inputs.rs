@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::context::{archive, ignorefile};
-use crate::settings::{ContextSource, DockerfileSource, SourceSettings};
+use crate::plan::{ContextSource, DockerfileSource, SourceSettings};
 
 /// What a build reads.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl Inputs {
 }
 
 /// The places of the ignore file of a directory, the one that comes first in front.
-pub(super) fn ignore_files(directory: &Path, dockerfile: &Dockerfile) -> Vec<PathBuf> {
+pub(crate) fn ignore_files(directory: &Path, dockerfile: &Dockerfile) -> Vec<PathBuf> {
     let beside = match dockerfile {
         Dockerfile::Local { directory, name, changed, .. } => {
             // The engine reads the one beside the Dockerfile that it is sent.

@@ -14,8 +14,8 @@ use super::inputs::{Context, Inputs};
 use super::keys::options;
 use crate::dockerfile::{ContextPaths, ContextSelector, Dockerfile};
 use crate::notes::Notes;
+use crate::plan::{BuildSettings, Destination, NamedContext, OutputKind};
 use crate::platform;
-use crate::settings::{BuildSettings, Destination, NamedContext, OutputKind, Settings};
 
 /// A file or directory that larder writes.
 #[derive(Debug, Clone)]
@@ -36,18 +36,18 @@ struct OwnPlaces(Vec<OwnPlace>);
 /// An instruction takes what no build can take.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the Dockerfile takes `{path}` from the build context, which is {what}")]
-pub(super) struct TakesOwn {
+pub(crate) struct TakesOwn {
     path: String,
     what: &'static str,
 }
 
 /// Decides which files of larder are left out of the directories that a build reads.
-pub(super) fn withhold(
+pub(crate) fn withhold(
     inputs: &mut Inputs,
     build: &BuildSettings,
-    settings: &Settings,
+    (cache_dir, notes): (&Path, &Notes),
 ) -> Result<(), TakesOwn> {
-    let own = OwnPlaces::of(build, settings, &settings.notes());
+    let own = OwnPlaces::of(build, cache_dir, notes);
     let dockerfile = inputs.built_text().and_then(|text| Dockerfile::parse(text).ok());
     // Which base it is on makes no difference to what is named; a mistake is for the build to report.
     let resolution = dockerfile.and_then(|file| file.resolve(&options(&build.source, platform::own())).ok());
@@ -70,14 +70,14 @@ pub(super) fn withhold(
 }
 
 impl OwnPlaces {
-    fn of(build: &BuildSettings, settings: &Settings, notes: &Notes) -> Self {
+    fn of(build: &BuildSettings, cache_dir: &Path, notes: &Notes) -> Self {
         let mut places = Vec::new();
         let mut add = |path: &Path, what, can_be_named, makes_parents| {
             if let Some(path) = resolved(path) {
                 places.push(OwnPlace { path, what, can_be_named, makes_parents });
             }
         };
-        add(&settings.cache_dir, "the cache", false, true);
+        add(cache_dir, "the cache", false, true);
         // Where the context is the cache's directory itself.
         add(&notes.content(), "the cache", false, true);
         let files = [("the --metadata-file", &build.metadata_file), ("the --iidfile", &build.iid_file)];
@@ -129,7 +129,7 @@ impl OwnPlaces {
 }
 
 /// `true` if larder made the directory, or will.
-pub(super) fn is_own_directory(directory: &Path, notes: &Notes) -> bool {
+pub(crate) fn is_own_directory(directory: &Path, notes: &Notes) -> bool {
     match fs::read_dir(directory) {
         Ok(mut entries) => {
             let is_noted = || fs::canonicalize(directory).is_ok_and(|real| notes.results().contains(&real));
