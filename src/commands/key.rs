@@ -116,7 +116,7 @@ pub(super) async fn keyed(
 }
 
 fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {
-    let dockerfile = inputs.dockerfile_text();
+    let dockerfile = inputs.written().map(|(name, text)| (name, text.as_str()));
     let mistake = match error {
         NoKeys::Syntax(mistake) => Some(mistake.clone()),
         NoKeys::Resolve(fault) => dockerfile.and_then(|(_, text)| fault.place(text)),

@@ -8,10 +8,11 @@ use super::session::Session;
 use super::store::warn_of_unknown_branch;
 use crate::buildkit::{Ability, Client, ConnectError, EngineProduct};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
-use crate::dockerfile::{Dockerfile, SyntaxError};
+use crate::dockerfile::SyntaxError;
 use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
 use crate::output::Printer;
 use crate::output::mounts::{MountAction, MountsReport};
+use crate::pipeline::inputs::DockerfileText;
 use crate::settings::{BuildSettings, ProgressMode, SourceSettings};
 
 pub(super) async fn run(
@@ -55,7 +56,7 @@ async fn targets(
     client: &Client,
     printer: Printer,
 ) -> Result<Mounts, CommandError> {
-    let (Some((name, written)), Some(text)) = (inputs.dockerfile_text(), inputs.built_text()) else {
+    let (Some((name, written)), Some(text)) = (inputs.written(), inputs.built()) else {
         return Err(CommandError::config_line(
             "the Dockerfile is in a context that only the engine can read",
         )
@@ -65,7 +66,7 @@ async fn targets(
         Unreached::Builder(error) => (*error).into(),
         Unreached::Dockerfile(cause, place) => {
             if let Some(mistake) = place {
-                printer.message(&format!("{}\n", mistake.caret(name, written)));
+                printer.message(&format!("{}\n", mistake.caret(name, written.as_str())));
             }
             CommandError::config_line(cause)
         }
@@ -84,7 +85,7 @@ pub(super) enum Unreached {
 pub(super) async fn reached(
     client: &Client,
     source: &SourceSettings,
-    text: &str,
+    text: &DockerfileText,
 ) -> Result<Mounts, Unreached> {
     let on = |platform: &str| resolved(source, text, client.product(), platform.to_owned());
     let mounts = on("linux/amd64")?;
@@ -98,14 +99,15 @@ pub(super) async fn reached(
 /// The same on a builder of `platform`.
 fn resolved(
     source: &SourceSettings,
-    text: &str,
+    text: &DockerfileText,
     engine: &EngineProduct,
     platform: String,
 ) -> Result<Mounts, Unreached> {
     let options = options(source, platform);
-    let dockerfile = Dockerfile::parse(text).map_err(|error| {
-        Unreached::Dockerfile(format!("the Dockerfile has an error: {}", chain(&error)), Some(error))
+    let dockerfile = text.parsed().map_err(|error| {
+        Unreached::Dockerfile(format!("the Dockerfile has an error: {}", chain(error)), Some(error.clone()))
     })?;
+    let text = text.as_str();
     let resolution = dockerfile
         .resolve(&options)
         .map_err(|error| Unreached::Dockerfile(chain(&error), error.place(text)))?;

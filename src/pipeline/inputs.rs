@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::context::{archive, ignorefile};
+use crate::dockerfile::{Dockerfile, SyntaxError};
 use crate::plan::{ContextSource, DockerfileSource, SourceSettings};
 
 /// What a build reads.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) context: Context,
-    pub(crate) dockerfile: Dockerfile,
+    pub(crate) dockerfile: DockerfileInput,
     /// By directory, the files of larder that are left out of it.
     pub(crate) withheld: BTreeMap<PathBuf, Vec<String>>,
 }
@@ -34,7 +36,7 @@ pub(crate) enum Context {
 
 /// The Dockerfile.
 #[derive(Debug)]
-pub(crate) enum Dockerfile {
+pub(crate) enum DockerfileInput {
     /// A file of this machine, sent as the only interesting one of its directory.
     Local {
         /// The directory to send it from.
@@ -42,7 +44,7 @@ pub(crate) enum Dockerfile {
         /// Its name there.
         name: String,
         /// Its content.
-        text: String,
+        text: DockerfileText,
         /// What is built in its place, where larder has added to it.
         changed: Option<Changed>,
         /// Keeps the directory of a Dockerfile that came on stdin.
@@ -58,7 +60,34 @@ pub(crate) struct Changed {
     /// Holds it under the name of the user's, with the ignore file that goes with that.
     pub(crate) directory: TempDir,
     /// Its content: the same lines, some of them longer.
-    pub(crate) text: String,
+    pub(crate) text: DockerfileText,
+}
+
+/// The text of a Dockerfile, which is parsed once.
+#[derive(Debug)]
+pub(crate) struct DockerfileText {
+    text: String,
+    parsed: OnceLock<Result<Arc<Dockerfile>, Box<SyntaxError>>>,
+}
+
+impl DockerfileText {
+    fn new(text: String) -> Self {
+        Self { text, parsed: OnceLock::new() }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns what is in it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it has a mistake.
+    pub(crate) fn parsed(&self) -> Result<&Arc<Dockerfile>, &SyntaxError> {
+        let parse = || Dockerfile::parse(&self.text).map(Arc::new).map_err(Box::new);
+        self.parsed.get_or_init(parse).as_ref().map_err(|error| &**error)
+    }
 }
 
 /// The context or the Dockerfile cannot be read.
@@ -102,10 +131,10 @@ impl Inputs {
             }
             ContextSource::Remote(address) => Ok(Self {
                 dockerfile: match &source.dockerfile {
-                    DockerfileSource::Default => Dockerfile::InContext(DEFAULT_NAME.to_owned()),
+                    DockerfileSource::Default => DockerfileInput::InContext(DEFAULT_NAME.to_owned()),
                     DockerfileSource::File(path) if path.is_absolute() => local_path(path)?,
                     DockerfileSource::File(path) => {
-                        Dockerfile::InContext(path.to_string_lossy().into_owned())
+                        DockerfileInput::InContext(path.to_string_lossy().into_owned())
                     }
                     DockerfileSource::Stdin => from_stdin(&mut io::stdin().lock())?,
                 },
@@ -121,13 +150,13 @@ impl Inputs {
         self.withheld.get(directory).cloned().unwrap_or_default()
     }
 
-    /// What is built of the Dockerfile, if that is on this machine: its text, with what larder has added.
-    pub(crate) fn built_text(&self) -> Option<&str> {
+    /// Returns what is built of the Dockerfile, if that is on this machine: its text, with what larder has added.
+    pub(crate) fn built(&self) -> Option<&DockerfileText> {
         match &self.dockerfile {
-            Dockerfile::Local { text, changed, .. } => {
+            DockerfileInput::Local { text, changed, .. } => {
                 Some(changed.as_ref().map_or(text, |changed| &changed.text))
             }
-            Dockerfile::InContext(_) => None,
+            DockerfileInput::InContext(_) => None,
         }
     }
 
@@ -138,8 +167,8 @@ impl Inputs {
     /// Fails when it cannot be written to a directory of its own.
     pub(crate) fn build_instead(&mut self, text: String) -> io::Result<()> {
         let written = self.with_text(&text)?;
-        if let (Dockerfile::Local { changed, .. }, Some(directory)) = (&mut self.dockerfile, written) {
-            *changed = Some(Changed { directory, text });
+        if let (DockerfileInput::Local { changed, .. }, Some(directory)) = (&mut self.dockerfile, written) {
+            *changed = Some(Changed { directory, text: DockerfileText::new(text) });
         }
         Ok(())
     }
@@ -150,7 +179,7 @@ impl Inputs {
     ///
     /// Fails when it cannot be written.
     pub(crate) fn with_text(&self, text: &str) -> io::Result<Option<TempDir>> {
-        let Dockerfile::Local { directory, name, .. } = &self.dockerfile else { return Ok(None) };
+        let DockerfileInput::Local { directory, name, .. } = &self.dockerfile else { return Ok(None) };
         let own = TempDir::new()?;
         std::fs::write(own.path().join(name), text)?;
         let ignored = format!("{name}.dockerignore");
@@ -161,29 +190,29 @@ impl Inputs {
     }
 
     /// The Dockerfile's name for messages and its text as the user wrote it, if it is on this machine.
-    pub(crate) fn dockerfile_text(&self) -> Option<(&str, &str)> {
+    pub(crate) fn written(&self) -> Option<(&str, &DockerfileText)> {
         match &self.dockerfile {
-            Dockerfile::Local { name, text, .. } => Some((name, text)),
-            Dockerfile::InContext(_) => None,
+            DockerfileInput::Local { name, text, .. } => Some((name, text)),
+            DockerfileInput::InContext(_) => None,
         }
     }
 }
 
 /// The places of the ignore file of a directory, the one that comes first in front.
-pub(crate) fn ignore_files(directory: &Path, dockerfile: &Dockerfile) -> Vec<PathBuf> {
+pub(crate) fn ignore_files(directory: &Path, dockerfile: &DockerfileInput) -> Vec<PathBuf> {
     let beside = match dockerfile {
-        Dockerfile::Local { directory, name, changed, .. } => {
+        DockerfileInput::Local { directory, name, changed, .. } => {
             // The engine reads the one beside the Dockerfile that it is sent.
             let directory = changed.as_ref().map_or(directory.as_path(), |changed| changed.directory.path());
             Some(directory.join(format!("{name}.dockerignore")))
         }
-        Dockerfile::InContext(_) => None,
+        DockerfileInput::InContext(_) => None,
     };
     beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]).collect()
 }
 
 /// Fails where an ignore file cannot be read: the engine would take it for missing, and what it keeps out would be built in.
-fn check_ignore_file(directory: &Path, dockerfile: &Dockerfile) -> Result<(), InputError> {
+fn check_ignore_file(directory: &Path, dockerfile: &DockerfileInput) -> Result<(), InputError> {
     for path in ignore_files(directory, dockerfile) {
         match File::open(&path) {
             Ok(_) => break,
@@ -219,11 +248,11 @@ fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
         DockerfileSource::File(path) => path.to_string_lossy().into_owned(),
         DockerfileSource::Default | DockerfileSource::Stdin => DEFAULT_NAME.to_owned(),
     };
-    let (context, dockerfile) = (Context::Archive(file), Dockerfile::InContext(name));
+    let (context, dockerfile) = (Context::Archive(file), DockerfileInput::InContext(name));
     Ok(Inputs { context, dockerfile, withheld: BTreeMap::new() })
 }
 
-fn from_stdin(stdin: &mut dyn Read) -> Result<Dockerfile, InputError> {
+fn from_stdin(stdin: &mut dyn Read) -> Result<DockerfileInput, InputError> {
     let mut bytes = Vec::new();
     stdin.read_to_end(&mut bytes).map_err(InputError::Stdin)?;
     if bytes.is_empty() {
@@ -236,23 +265,23 @@ fn from_stdin(stdin: &mut dyn Read) -> Result<Dockerfile, InputError> {
         Ok(directory)
     };
     let directory = keep().map_err(InputError::Stdin)?;
-    Ok(Dockerfile::Local {
+    Ok(DockerfileInput::Local {
         directory: directory.path().to_owned(),
         name: DEFAULT_NAME.to_owned(),
-        text,
+        text: DockerfileText::new(text),
         changed: None,
         _temporary: Some(directory),
     })
 }
 
-fn local_path(path: &Path) -> Result<Dockerfile, InputError> {
+fn local_path(path: &Path) -> Result<DockerfileInput, InputError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| InputError::NoDockerfile(path.to_owned()))?;
     local(directory, &name.to_string_lossy())
 }
 
 /// Reads `name` of `directory`; for `Dockerfile` also in lower case, as Docker does.
-fn local(directory: &Path, name: &str) -> Result<Dockerfile, InputError> {
+fn local(directory: &Path, name: &str) -> Result<DockerfileInput, InputError> {
     let lower = directory.join(name.to_ascii_lowercase());
     let (path, name) = match directory.join(name) {
         path if !path.exists() && name == DEFAULT_NAME && lower.is_file() => {
@@ -265,5 +294,11 @@ fn local(directory: &Path, name: &str) -> Result<Dockerfile, InputError> {
         _ => InputError::Dockerfile(path.clone(), error),
     })?;
     let text = String::from_utf8(bytes).map_err(|_| InputError::NotText(path))?;
-    Ok(Dockerfile::Local { directory: directory.to_owned(), name, text, changed: None, _temporary: None })
+    Ok(DockerfileInput::Local {
+        directory: directory.to_owned(),
+        name,
+        text: DockerfileText::new(text),
+        changed: None,
+        _temporary: None,
+    })
 }

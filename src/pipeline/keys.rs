@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::bases::{Base, BaseLookup};
 use super::blocking::blocking;
 use super::files::Files;
-use super::inputs::{Context, Dockerfile as DockerfileInput, Inputs, ignore_files};
+use super::inputs::{Context, DockerfileInput, Inputs, ignore_files};
 use super::witness::Witness;
 use crate::buildkit::{Client, ConnectError, Worker};
 use crate::context::{self, ContextError, FileKind, Filter, archive, ignorefile};
@@ -116,19 +116,23 @@ pub(crate) async fn compute(
         }
         Context::Directory(_) | Context::Empty(_) => None,
     };
-    let text = match &inputs.dockerfile {
-        DockerfileInput::Local { .. } => inputs.built_text().unwrap_or_default().to_owned(),
-        DockerfileInput::InContext(name) => {
-            let wanted = archived.as_ref().and_then(|archive| archive.wanted.clone());
-            let missing = || io::Error::other(format!("there is no {name} in it"));
-            let bytes = wanted.ok_or_else(missing).map_err(NoKeys::Archive)?;
-            String::from_utf8(bytes).map_err(|error| NoKeys::Archive(io::Error::other(error)))?
+    let (text, dockerfile) = match (inputs.built(), &inputs.dockerfile) {
+        (Some(text), _) => {
+            let dockerfile = text.parsed().map_err(|error| NoKeys::Syntax(error.clone()))?;
+            (text.as_str().to_owned(), Arc::clone(dockerfile))
+        }
+        (None, dockerfile) => {
+            let bytes = archived.as_ref().and_then(|archive| archive.wanted.clone());
+            let missing = || io::Error::other(format!("there is no {} in it", wanted(dockerfile)));
+            let bytes = bytes.ok_or_else(missing).map_err(NoKeys::Archive)?;
+            let text = String::from_utf8(bytes).map_err(|error| NoKeys::Archive(io::Error::other(error)))?;
+            let dockerfile = Dockerfile::parse(&text).map_err(NoKeys::Syntax)?;
+            (text, Arc::new(dockerfile))
         }
     };
-    let dockerfile = Arc::new(Dockerfile::parse(&text).map_err(NoKeys::Syntax)?);
     let mut reader = Files::new(notes);
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
-        reader.witness.file(directory.join(name), Some(text.as_bytes()));
+        reader.witness.file(directory.join(name), Some(text.as_str().as_bytes()));
     }
     let options = options(&settings.source, build_platform(client).await?);
     let text: Arc<str> = text.into();

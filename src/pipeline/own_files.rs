@@ -12,7 +12,7 @@ use std::{fs, io};
 
 use super::inputs::{Context, Inputs};
 use super::keys::options;
-use crate::dockerfile::{ContextPaths, ContextSelector, Dockerfile};
+use crate::dockerfile::{ContextPaths, ContextSelector};
 use crate::notes::Notes;
 use crate::plan::{BuildSettings, Destination, NamedContext, OutputKind};
 use crate::platform;
@@ -48,7 +48,7 @@ pub(crate) fn withhold(
     (cache_dir, notes): (&Path, &Notes),
 ) -> Result<(), TakesOwn> {
     let own = OwnPlaces::of(build, cache_dir, notes);
-    let dockerfile = inputs.built_text().and_then(|text| Dockerfile::parse(text).ok());
+    let dockerfile = inputs.built().and_then(|text| text.parsed().ok());
     // Which base it is on makes no difference to what is named; a mistake is for the build to report.
     let resolution = dockerfile.and_then(|file| file.resolve(&options(&build.source, platform::own())).ok());
     let taken = |name: Option<&String>| match (&resolution, name) {

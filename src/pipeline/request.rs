@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::exports::Exports;
-use super::inputs::{Context, Dockerfile, Inputs};
+use super::inputs::{Context, DockerfileInput, Inputs};
 use crate::buildkit::session::{Attachments, SharedDirectory, Upload};
 use crate::buildkit::solve::{CacheEntry, SolveRequest};
 use crate::digest::Digest;
@@ -114,7 +114,7 @@ fn context(
         Context::Remote(address) => set("context", address),
     }
     match &inputs.dockerfile {
-        Dockerfile::Local { directory, name, changed, .. } => {
+        DockerfileInput::Local { directory, name, changed, .. } => {
             let directory = changed.as_ref().map_or(directory.as_path(), |changed| changed.directory.path());
             attachments.directories.insert("dockerfile".to_owned(), directory.into());
             set("filename", name);
@@ -123,7 +123,7 @@ fn context(
                 set("dockerfilekey", "dockerfile");
             }
         }
-        Dockerfile::InContext(name) => set("filename", name),
+        DockerfileInput::InContext(name) => set("filename", name),
     }
 }
 

@@ -35,11 +35,12 @@ pub(crate) async fn add(
     if !build.mounts.auto {
         return Ok(());
     }
-    let Some((_, text)) = inputs.dockerfile_text() else {
+    let Some((_, text)) = inputs.written() else {
         printer.warn("--auto-mounts: the Dockerfile is in a context that only the engine can read; nothing is added to it");
         return Ok(());
     };
-    let Ok(dockerfile) = Dockerfile::parse(text) else { return Ok(()) };
+    let Ok(dockerfile) = text.parsed().cloned() else { return Ok(()) };
+    let text = text.as_str().to_owned();
     let source = &build.source;
     let reason = if !reads_docker_syntax(&dockerfile, &source.build_args) || !knows_mounts(&dockerfile) {
         "the frontend that reads the Dockerfile may not know cache mounts"
@@ -78,7 +79,7 @@ pub(crate) async fn add(
     if flags.is_empty() {
         return Ok(());
     }
-    let changed = with_flags(text, &flags);
+    let changed = with_flags(&text, &flags);
     inputs.build_instead(changed).map_err(|error| {
         CommandError::config_line(format!("the Dockerfile with cache mounts cannot be written: {error}"))
             .hint("make room in the directory for temporary files")

@@ -34,7 +34,7 @@ use super::session::{EngineConnection, Session};
 use super::speak;
 use super::store::warn_of_unknown_branch;
 use crate::cli::{BuildArgs, BuildCommandArgs};
-use crate::dockerfile::{Dockerfile, InstructionKind};
+use crate::dockerfile::InstructionKind;
 use crate::ledger::{BaseRecord, BuildRecord, millis};
 use crate::output::Printer;
 use crate::pipeline::inputs::InputError;
@@ -199,11 +199,10 @@ fn is_like_a_name(tag: &str) -> bool {
     tag.contains([':', '/']) && tag.parse::<ImageRef>().is_ok()
 }
 
-/// Whether a Dockerfile that larder can read has the argument for a base image where `FROM` sees it.
+/// Returns `false` if larder can read the Dockerfile and it has no argument for a base image where `FROM` sees it.
 fn takes_base(inputs: &Inputs) -> bool {
-    let Some((_, text)) = inputs.dockerfile_text() else { return true };
-    // What is wrong with it is told by the build.
-    let Ok(dockerfile) = Dockerfile::parse(text) else { return true };
+    // What is wrong with it the build reports.
+    let Some(Ok(dockerfile)) = inputs.written().map(|(_, text)| text.parsed()) else { return true };
     dockerfile.global_args.iter().any(|instruction| match &instruction.kind {
         InstructionKind::Arg(declared) => declared.iter().any(|(name, _)| name == BASE_IMAGE),
         _ => false,

@@ -51,7 +51,7 @@ impl Restored {
             return Ok(());
         }
         // Of what is wrong with a Dockerfile the build itself will speak.
-        if let Some(text) = job.inputs.built_text() {
+        if let Some(text) = job.inputs.built() {
             self.mounts = reached(job.client(), &job.build.source, text).await.unwrap_or_default();
         }
         let mounts = &mut self.mounts;

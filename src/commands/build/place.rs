@@ -6,25 +6,26 @@
 use crate::buildkit::BuildFailure;
 use crate::dockerfile::Dockerfile;
 use crate::output::progress::failure::Source;
+use crate::pipeline::inputs::DockerfileText;
 
 /// The place of a failure, told by the engine or found in `dockerfile` (its name and text).
 pub(super) fn find<'a>(
     failure: &'a BuildFailure,
     vertex: Option<&str>,
-    dockerfile: Option<(&'a str, &'a str)>,
+    dockerfile: Option<(&'a str, &'a DockerfileText)>,
 ) -> Option<Source<'a>> {
     if let Some(location) = &failure.location {
         // As the user wrote it: what was built may have more in a line, and has no other lines.
         let written = dockerfile.filter(|(name, text)| {
-            *name == location.file && text.lines().count() == location.text.lines().count()
+            *name == location.file && text.as_str().lines().count() == location.text.lines().count()
         });
-        let text = written.map_or(location.text.as_str(), |(_, text)| text);
+        let text = written.map_or(location.text.as_str(), |(_, text)| text.as_str());
         return Some(Source { file: &location.file, text, lines: location.lines });
     }
     let (file, text) = dockerfile?;
     let syntax_error = parse_error_line(&failure.message).map(|line| (line, line));
-    let lines = syntax_error.or_else(|| step_lines(&Dockerfile::parse(text).ok()?, vertex?))?;
-    Some(Source { file, text, lines })
+    let lines = syntax_error.or_else(|| step_lines(text.parsed().ok()?, vertex?))?;
+    Some(Source { file, text: text.as_str(), lines })
 }
 
 /// The line in `dockerfile parse error line 2: …` or `… on line 2: …`.

@@ -15,7 +15,6 @@ use crate::buildkit::trace::{Trace, VertexTrace};
 use crate::buildkit::{BuildFailure, Client, SolveError};
 use crate::commands::error::CommandError;
 use crate::commands::interrupts::Interrupts;
-use crate::dockerfile::Dockerfile;
 use crate::output::progress::failure::{self, Failure};
 use crate::output::progress::{Display, Mode, Options};
 use crate::output::{Printer, terminal_size};
@@ -220,13 +219,13 @@ pub(super) fn failure_report(
     failed: Option<&VertexTrace>,
     inputs: &Inputs,
 ) -> Option<String> {
-    let dockerfile = inputs.dockerfile_text();
-    if let Some((name, text)) = dockerfile
-        && let Err(error) = Dockerfile::parse(text)
+    let written = inputs.written();
+    if let Some((name, text)) = written
+        && let Err(error) = text.parsed()
     {
-        return Some(error.caret(name, text));
+        return Some(error.caret(name, text.as_str()));
     }
-    let source = place::find(failure, failed.map(VertexTrace::name), dockerfile);
+    let source = place::find(failure, failed.map(VertexTrace::name), written);
     match failed {
         Some(vertex) => Some(failure::report(&Failure::of(vertex, source))),
         None => source.as_ref().and_then(failure::excerpt),

@@ -74,7 +74,7 @@ impl<'a> VisitedBuild<'a> {
     ) -> io::Result<(Within, TempDir)> {
         let missing = || io::Error::other("the Dockerfile is in a context that only the engine can read");
         let stage = format!("{STAGE}{}", new_id()?);
-        let text = with_visit(self.inputs.built_text().ok_or_else(missing)?, &stage, mounts);
+        let text = with_visit(self.inputs.built().ok_or_else(missing)?.as_str(), &stage, mounts);
         let directory = self.inputs.with_text(&text)?.ok_or_else(missing)?;
         let (request, attachments) = request_of_stage(
             self.settings,
