@@ -145,6 +145,14 @@ impl Inputs {
         }
     }
 
+    /// Returns where the Dockerfile is, if that is on this machine.
+    pub(crate) fn dockerfile_path(&self) -> Option<PathBuf> {
+        match &self.dockerfile {
+            DockerfileInput::Local { directory, name, .. } => Some(directory.join(name)),
+            DockerfileInput::InContext(_) => None,
+        }
+    }
+
     /// Returns the files of larder that are left out of `directory`.
     pub(crate) fn withheld(&self, directory: &Path) -> Vec<String> {
         self.withheld.get(directory).cloned().unwrap_or_default()

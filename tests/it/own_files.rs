@@ -140,6 +140,20 @@ fn an_instruction_that_names_what_cannot_be_meant_is_refused_and_a_noted_result_
 }
 
 #[test]
+fn a_file_that_the_build_takes_is_not_removed_for_a_result_of_its_name() {
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY app.py /\n")).write("app.py", "mine\n");
+    for (flag, name, cause) in [
+        ("--metadata-file", "app.py", "which is the --metadata-file"),
+        ("--iidfile", "./app.py", "which is the --iidfile"),
+        ("--metadata-file", "Dockerfile", "Dockerfile is the Dockerfile"),
+    ] {
+        context.larder(&["build", flag, name, "."]).failure(2, cause);
+        assert!(context.project().join(name).exists(), "{flag} {name}");
+    }
+}
+
+#[test]
 fn the_rows_about_runs_are_no_input_of_the_image_that_runs() {
     let context = TestContext::copies_all(&any_engine());
     for outcome in ["miss", "hit", "hit"] {

@@ -160,14 +160,16 @@ pub(super) async fn image(
             "--tags {tag} names no image, but is a word in its key and what larder.yaml's images are selected by: did you mean --tag {tag}?"
         ));
     }
-    for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
-        path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path))?;
-    }
     warn_of_unknown_branch(settings, *printer);
     let mut inputs = read_inputs(build, settings)?;
     if purpose.base.is_some() && !takes_base(&inputs) {
         return Err(CommandError::config_line("the Dockerfile does not take the base image")
             .hint("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"));
+    }
+    // Only now: what the Dockerfile takes is not removed, but refused above.
+    let dockerfile = inputs.dockerfile_path();
+    for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
+        path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path, dockerfile.as_deref()))?;
     }
     let connecting = Box::pin(connected(&mut inputs, build, session, *printer));
     let connection = deadline.bound(connecting).await??;

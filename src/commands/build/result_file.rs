@@ -10,7 +10,16 @@ use std::path::Path;
 use crate::commands::error::{CommandError, ErrorKind, chain};
 
 /// Makes sure that a file can be written at the end, and that none of an earlier run is taken for this one's.
-pub(super) fn clear(flag: &str, path: &Path) -> Result<(), CommandError> {
+///
+/// # Errors
+///
+/// Fails when it is the Dockerfile, or cannot be written.
+pub(super) fn clear(flag: &str, path: &Path, dockerfile: Option<&Path>) -> Result<(), CommandError> {
+    let place = |path: &Path| path.canonicalize().ok();
+    if dockerfile.and_then(place).is_some_and(|dockerfile| place(path) == Some(dockerfile)) {
+        return Err(CommandError::config_line(format!("--{flag}: {} is the Dockerfile", path.display()))
+            .hint("name another file: it is written anew by each build"));
+    }
     let is_device = path.metadata().is_ok_and(|metadata| !metadata.is_file());
     let cleared = OpenOptions::new().append(true).create(true).open(path);
     let cleared = cleared.and_then(|_| if is_device { Ok(()) } else { std::fs::remove_file(path) });
@@ -36,9 +45,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_earlier_run_left_is_gone_and_devices_stay() {
+    fn what_an_earlier_run_left_is_gone_and_devices_and_the_dockerfile_stay() {
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("iid");
+        let at = |name: &str| directory.path().join(name);
+        let (file, dockerfile) = (at("iid"), at("Dockerfile"));
+        std::fs::write(&dockerfile, "FROM scratch\n").unwrap();
+        let clear = |flag: &str, path: &Path| super::clear(flag, path, Some(&dockerfile));
         std::fs::write(&file, "sha256:old").unwrap();
         clear("iidfile", &file).unwrap();
         assert!(!file.exists());
@@ -47,5 +59,7 @@ mod tests {
         let error = clear("iidfile", &directory.path().join("none/iid")).unwrap_err();
         assert!(error.cause.starts_with("--iidfile: cannot write "), "{}", error.cause);
         assert_eq!(error.kind, ErrorKind::Config);
+        let error = clear("metadata-file", &at("./Dockerfile")).unwrap_err();
+        assert!(error.cause.contains("is the Dockerfile") && dockerfile.exists(), "{}", error.cause);
     }
 }
