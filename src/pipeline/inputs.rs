@@ -153,6 +153,12 @@ impl Inputs {
         }
     }
 
+    /// Returns the names of the Dockerfile's stages, if it can be read.
+    pub(crate) fn stages(&self) -> Vec<&str> {
+        let dockerfile = self.written().and_then(|(_, text)| text.parsed().ok());
+        dockerfile.iter().flat_map(|file| &file.stages).filter_map(|stage| stage.name.as_deref()).collect()
+    }
+
     /// Returns the files of larder that are left out of `directory`.
     pub(crate) fn withheld(&self, directory: &Path) -> Vec<String> {
         self.withheld.get(directory).cloned().unwrap_or_default()

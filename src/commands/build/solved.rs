@@ -185,6 +185,7 @@ impl Job<'_> {
                 inputs::Context::Directory(directory) => Some(directory),
                 _ => None,
             },
+            stages: self.inputs.stages(),
             finding,
         };
         CommandError::failed_build(failure, &circumstances)

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{CommandError, one_line};
 use crate::buildkit::BuildFailure;
+use crate::dockerfile::nearest;
 
 /// What is known of a failed build beside BuildKit's message.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) output: String,
     /// The directory that is the build context, if it is one.
     pub(crate) context: Option<&'a Path>,
+    /// The names of the Dockerfile's stages.
+    pub(crate) stages: Vec<&'a str>,
     /// What larder's own reading of the Dockerfile has to say.
     pub(crate) finding: Option<String>,
 }
@@ -82,7 +85,13 @@ fn unavailable_image(message: &str, circumstances: &Circumstances<'_>) -> Option
     } else {
         "the engine itself fetches it: check the image's name, and the engine's network, DNS and proxy"
     };
-    Some(CommandError::build(format!("the engine cannot get {image}: {reason}")).hint(hint))
+    let error = CommandError::build(format!("the engine cannot get {image}: {reason}"));
+    // What names no stage is taken for an image of Docker Hub.
+    let name = image.strip_prefix("docker.io/library/").and_then(|name| name.split([':', '@']).next());
+    Some(match name.and_then(|name| Some((name, nearest(name, circumstances.stages.iter().copied())?))) {
+        Some((name, stage)) => error.hint(format!("no stage is called `{name}`; did you mean `{stage}`?")),
+        None => error.hint(hint),
+    })
 }
 
 /// A name in the context that no engine could be told of.
@@ -268,6 +277,23 @@ mod tests {
             assert!(told.starts_with(message), "{told}");
         }
         assert_eq!(failed("process \"make\" did not complete successfully: exit code: 2", &none).1, "");
+    }
+
+    #[test]
+    fn a_stage_that_is_misspelt_is_not_taken_for_an_image_of_the_hub() {
+        let vertex = |image: &str| format!("[internal] load metadata for docker.io/library/{image}");
+        for (image, hint) in [
+            ("biulder:latest", "no stage is called `biulder`; did you mean `builder`?"),
+            ("python:3.12", "check the image's name and tag"),
+        ] {
+            let vertex = vertex(image);
+            let circumstances = Circumstances {
+                vertex: Some(&vertex),
+                stages: vec!["builder", "test"],
+                ..Circumstances::default()
+            };
+            assert_eq!(failed("manifest not found", &circumstances).1, hint);
+        }
     }
 
     #[test]
