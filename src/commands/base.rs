@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::build::{BuildKeys, KeyedNames, Purpose, image};
 use super::error::{CommandError, ErrorKind, chain};
 use super::key::{Keyed, keyed};
 use super::session::{EngineConnection, Session};
+use super::stages::{BuildKeys, KeyedNames, Purpose, image};
 use super::{print_json, print_text, speak};
 use crate::buildkit::session::new_id;
 use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, Format, ProgressArg};

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use self::record::{amount, names, passed, record};
 use self::seen::Seen;
-use super::build::VisitedBuild;
 use super::error::{CommandError, chain};
 use super::session::{EngineConnection, Session};
+use super::stages::VisitedBuild;
 use super::store::{is_news, keep_within, send_unsent};
 use crate::archive::UnlistedError;
 use crate::buildkit::trace::Trace;

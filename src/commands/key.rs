@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::build::{BuildKeys, Inputs, NoKeys, compute_keys, connected, read_inputs};
 use super::error::{CommandError, chain};
 use super::session::{EngineConnection, Session};
+use super::stages::{BuildKeys, Inputs, NoKeys, compute_keys, connected, read_inputs};
 use super::{print_json, print_text};
 use crate::cli::{BuildArgs, Format, KeyArgs};
 use crate::key::{CacheKey, Input, InputKind};

@@ -15,6 +15,8 @@ mod nodes;
 mod places;
 mod run;
 mod session;
+mod several;
+mod stages;
 mod stats;
 mod store;
 mod transfers;

@@ -1,10 +1,10 @@
 //! `larder mount`: carrying cache mounts around a build by any command.
 
-use super::build::{Deadline, Inputs, VisitedBuild, connected, options, read_inputs};
 use super::carry::Carrier;
 use super::error::{CommandError, chain};
 use super::print_json;
 use super::session::Session;
+use super::stages::{Deadline, Inputs, VisitedBuild, connected, options, read_inputs};
 use super::store::warn_of_unknown_branch;
 use crate::buildkit::{Ability, Client, ConnectError, EngineProduct};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};

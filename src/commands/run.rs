@@ -12,12 +12,13 @@ use serde_json::json;
 
 use self::container::End;
 use self::row::Row;
-use super::build::{Built, NamedBuild, Purpose, images, known_images};
 use super::cache::Cache;
 use super::error::{CommandError, ErrorKind, chain};
 use super::nodes::{Handed, Names, Nodes};
 use super::session::Session;
+use super::several::{NamedBuild, images, known_images};
 use super::speak;
+use super::stages::{Built, Purpose};
 use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RENAMED, RunArgs};
 use crate::ledger::millis;
 use crate::output::Printer;

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::build::{BuildKeys, Explanation, Foreseen, ForeseenHit, Identity, Past, foresee};
 use super::error::{CommandError, chain};
 use super::key::{Keyed, keyed};
 use super::session::Session;
+use super::stages::{BuildKeys, Explanation, Foreseen, ForeseenHit, Identity, Past, foresee};
 use super::{print_json, print_text};
 use crate::cli::{Format, WhyArgs};
 use crate::key::{CacheKey, Change};

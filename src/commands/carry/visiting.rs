@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Carrier;
 use crate::buildkit::trace::Trace;
-use crate::commands::build::{Progress, is_of_visit, show};
 use crate::commands::error::{CommandError, chain};
+use crate::commands::stages::{Progress, is_of_visit, show};
 use crate::commands::transfers::progress;
 use crate::mounts::{Conversation, TargetMount, VisitError, VisitTerms, Within, visit};
 use crate::output::dir::FaultRecord;

@@ -6,7 +6,7 @@ use super::BuildKeys;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
-use super::run::Ended;
+use super::solving::Ended;
 use crate::buildkit::solve::{CacheEntry, ExporterResponse};
 use crate::buildkit::{Ability, SolveError};
 use crate::commands::error::CommandError;

@@ -22,7 +22,7 @@ use crate::settings::JobLanes;
 use crate::store::{Entry, Lane};
 
 /// Writes what became of a build that came no further than its base.
-pub(super) fn record_failed_base(path: &Path, error: &CommandError) -> Result<(), CommandError> {
+pub(in crate::commands) fn record_failed_base(path: &Path, error: &CommandError) -> Result<(), CommandError> {
     let mut record = BuildRecord::started(Timestamp::now());
     record.outcome = outcome_of(error);
     record.error = Some(kept_words(&error.cause, true));

@@ -1,7 +1,10 @@
-//! `larder build`: settings → inputs → keys → tiers → BuildKit → ledger → summary.
+//! The stages of a build: settings → inputs → keys → tiers → BuildKit → ledger → summary.
+//!
+//! Each takes what the ones before it came to and returns an outcome of its own; [`flow`] is their order.
 
 mod archiving;
 mod auto_mounts;
+mod deadline;
 mod foreseen;
 mod job;
 mod kept_layers;
@@ -16,10 +19,9 @@ mod push;
 mod record;
 mod registry;
 mod result_file;
-mod run;
 mod served;
-mod several;
 mod solved;
+mod solving;
 mod steps;
 mod unneeded;
 mod visited;
@@ -28,98 +30,37 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::base::{args_of_base, ensure};
 use super::error::CommandError;
 use super::session::{EngineConnection, Session};
 use super::speak;
 use super::store::warn_of_unknown_branch;
-use crate::cli::{BuildArgs, BuildCommandArgs};
 use crate::dockerfile::InstructionKind;
 use crate::ledger::{BaseRecord, BuildRecord, millis};
 use crate::output::Printer;
 use crate::pipeline::inputs::InputError;
 use crate::pipeline::own_files::withhold;
 use crate::registry::ImageRef;
-use crate::settings::{BuildSettings, ProgressMode, Settings, base_repository};
+use crate::settings::{BuildSettings, Settings};
 use crate::store::{Entry, RunFlags};
 use job::Job;
 use keyed::Keyed;
 use lookup::Lookup;
 use made::Made;
-use record::{Finished, Way, record_failed_base};
+use record::{Finished, Way};
 use served::Served;
 
 pub(super) use crate::pipeline::explain::{Explanation, Identity, Past};
 pub(super) use crate::pipeline::inputs::Inputs;
 pub(super) use crate::pipeline::keys::{BuildKeys, NoKeys, compute as compute_keys, options};
+pub(super) use deadline::Deadline;
 pub(super) use foreseen::{Foreseen, ForeseenHit, foresee};
 pub(super) use keyed_names::KeyedNames;
-pub(super) use run::{Deadline, Progress, show};
-pub(super) use several::{NamedBuild, images, known_images};
+pub(super) use record::record_failed_base;
+pub(super) use solving::{Progress, show};
 pub(super) use visited::{VisitedBuild, is_of_visit};
 
 /// The build argument that a base image is handed on by.
-const BASE_IMAGE: &str = "BASE_IMAGE";
-
-pub(super) async fn run(
-    args: &BuildCommandArgs,
-    session: &Session<'_>,
-    printer: &mut Printer,
-) -> Result<(), CommandError> {
-    let (settings, environment) = (session.settings, session.environment);
-    let BuildCommandArgs { build, more, base, base_repo, base_requirements } = args;
-    if more.is_empty() {
-        let mut build = build.clone();
-        let mut purpose = Purpose::default();
-        if let Some(dockerfile) = base {
-            speak(printer, ProgressMode::resolve(&build, settings, environment)?);
-            let repository = base_repository(("base-repo", base_repo.as_deref()), settings, environment)?;
-            let of_base = args_of_base(dockerfile, &build);
-            if build.source.build_arg.iter().any(|given| is_base_image(given)) {
-                return Err(CommandError::config_line(format!("--base, and --build-arg {BASE_IMAGE}"))
-                    .hint("--base hands its image on as BASE_IMAGE: leave one of the two out"));
-            }
-            let making = ensure(&of_base, repository, base_requirements, session, *printer);
-            let (base, failed) = match Box::pin(making).await {
-                Ok(made) => made,
-                Err(error) => {
-                    if let Some(path) =
-                        build.metadata_file.as_deref().filter(|_| !error.kind.is_before_build())
-                    {
-                        record_failed_base(path, &error)?;
-                    }
-                    return Err(error);
-                }
-            };
-            if let Some(error) = failed {
-                // An image that is built and cannot be pushed is of use here all the same.
-                printer.warn(&format!("{}; going on with what the engine has", error.cause));
-            }
-            build.source.build_arg.push(format!("{BASE_IMAGE}={}", base.reference));
-            purpose.base = Some(base);
-        }
-        let build = BuildSettings::resolve(&build, settings, environment)?;
-        return image(&build, &purpose, session, printer).await.map(drop);
-    }
-    if base.is_some() {
-        return Err(CommandError::config_line("--base is for one image, and several are named")
-            .hint("larder base build prints a reference that --build-arg BASE_IMAGE=… takes"));
-    }
-    let names: Vec<&str> = [&build.context].into_iter().chain(more).map(String::as_str).collect();
-    several::check(&names, build, settings)?;
-    let mut builds = Vec::new();
-    for name in names {
-        let args = BuildArgs { context: name.to_owned(), ..build.clone() };
-        let build = BuildSettings::resolve(&args, settings, environment)?;
-        builds.push(NamedBuild { name: name.to_owned(), build, purpose: Purpose::default() });
-    }
-    images(&builds, session, *printer).await.map(drop)
-}
-
-/// Whether a build argument, as it was typed, is the base image.
-fn is_base_image(given: &str) -> bool {
-    given.split('=').next() == Some(BASE_IMAGE)
-}
+pub(super) const BASE_IMAGE: &str = "BASE_IMAGE";
 
 /// What an image is built for.
 #[derive(Debug, Clone, Default)]

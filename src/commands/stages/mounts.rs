@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
+use super::Deadline;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::layers::LayerCaches;
 use super::lookup::Lookup;
-use super::run::Deadline;
 use super::unneeded::{MountingSteps, judge, set_aside};
 use super::visited::VisitedBuild;
 use crate::buildkit::trace::Trace;

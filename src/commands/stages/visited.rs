@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::run::Deadline;
+use super::Deadline;
 use crate::buildkit::Client;
 use crate::buildkit::session::new_id;
 use crate::buildkit::status::StatusUpdate;

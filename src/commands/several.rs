@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 
-use super::{Built, Purpose, image};
+use super::error::CommandError;
+use super::session::Session;
+use super::stages::{Built, Purpose, image};
 use crate::cli::BuildArgs;
-use crate::commands::error::CommandError;
-use crate::commands::session::Session;
 use crate::output::Printer;
 use crate::settings::{BuildSettings, ProgressMode, Settings};
 
 /// An image of `larder.yaml` that is to be built.
-pub(in crate::commands) struct NamedBuild {
-    pub(in crate::commands) name: String,
-    pub(in crate::commands) build: BuildSettings,
-    pub(in crate::commands) purpose: Purpose,
+pub(super) struct NamedBuild {
+    pub(super) name: String,
+    pub(super) build: BuildSettings,
+    pub(super) purpose: Purpose,
 }
 
 /// Builds images; each tells of itself under its name, if there are several.
@@ -23,7 +23,7 @@ pub(in crate::commands) struct NamedBuild {
 /// # Errors
 ///
 /// Fails when one of them does; the others are finished first.
-pub(in crate::commands) async fn images(
+pub(super) async fn images(
     builds: &[NamedBuild],
     session: &Session<'_>,
     printer: Printer,
@@ -96,7 +96,7 @@ fn for_one(what: &str, count: usize) -> CommandError {
 }
 
 /// What could have been meant.
-pub(in crate::commands) fn known_images(settings: &Settings) -> String {
+pub(super) fn known_images(settings: &Settings) -> String {
     let known: Vec<&str> = settings.image_names().collect();
     if known.is_empty() {
         "images are described under `images` in larder.yaml; none are".to_owned()

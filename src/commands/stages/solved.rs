@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::deadline::took_longer;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::layers::{self, LayerCaches};
 use super::lookup::Lookup;
 use super::mounts::Restored;
-use super::run::{self, Ended};
+use super::solving::{self, Ended};
 use super::steps;
 use super::unneeded::MountingSteps;
 use crate::buildkit::session::FileTarget;
@@ -81,7 +82,7 @@ impl Solved {
         };
         let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
             && job.build.outputs.iter().any(|output| output.kind.is_stdout());
-        let progress = run::Progress::new(job.build.progress, job.settings, to_stdout, job.printer);
+        let progress = solving::Progress::new(job.build.progress, job.settings, to_stdout, job.printer);
         let made: Vec<PathBuf> = (job.build.outputs.iter())
             .filter_map(|output| match &output.kind {
                 OutputKind::Local(directory) => Some(directory),
@@ -154,26 +155,26 @@ impl Job<'_> {
         &self,
         exports: Exports,
         conditions: &request::Conditions,
-        progress: &run::Progress,
+        progress: &solving::Progress,
         watch: Option<ImportWatch>,
     ) -> (Result<ExporterResponse, Ended>, Trace) {
         let login = self.registries().login().clone();
         let (request, attachments) = request::request(self.build, self.inputs, exports, login, conditions);
         let interrupts = self.session.interrupts();
-        let limits = run::Limits { deadline: self.deadline, watch, interrupts };
-        run::solve(self.client(), request, attachments, progress, limits, self.printer).await
+        let limits = solving::Limits { deadline: self.deadline, watch, interrupts };
+        solving::solve(self.client(), request, attachments, progress, limits, self.printer).await
     }
 
     /// Turns a failed solve into what the user is told, after showing the step that failed.
     fn explain(&self, ended: Ended, trace: &Trace, finding: Option<String>) -> CommandError {
         let error = match ended {
-            Ended::TimedOut(limit) => return run::took_longer(limit),
+            Ended::TimedOut(limit) => return took_longer(limit),
             Ended::Import(error) => return CommandError::cache(&error),
             Ended::Solve(error) => error,
         };
         let SolveError::Build(failure) = &error else { return error.into() };
-        let failed = run::failed_vertex(failure, trace);
-        if let Some(report) = run::failure_report(failure, failed, self.inputs) {
+        let failed = solving::failed_vertex(failure, trace);
+        if let Some(report) = solving::failure_report(failure, failed, self.inputs) {
             self.printer.message(&format!("{}\n", report.trim_end()));
         }
         let output: Vec<&str> =

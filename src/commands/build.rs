@@ -1,0 +1,71 @@
+//! `larder build`: one image, perhaps on a base that is built before, or several of `larder.yaml`.
+
+use super::base::{args_of_base, ensure};
+use super::error::CommandError;
+use super::session::Session;
+use super::several::{self, NamedBuild, images};
+use super::speak;
+use super::stages::{BASE_IMAGE, Purpose, image, record_failed_base};
+use crate::cli::{BuildArgs, BuildCommandArgs};
+use crate::output::Printer;
+use crate::settings::{BuildSettings, ProgressMode, base_repository};
+
+pub(super) async fn run(
+    args: &BuildCommandArgs,
+    session: &Session<'_>,
+    printer: &mut Printer,
+) -> Result<(), CommandError> {
+    let (settings, environment) = (session.settings, session.environment);
+    let BuildCommandArgs { build, more, base, base_repo, base_requirements } = args;
+    if more.is_empty() {
+        let mut build = build.clone();
+        let mut purpose = Purpose::default();
+        if let Some(dockerfile) = base {
+            speak(printer, ProgressMode::resolve(&build, settings, environment)?);
+            let repository = base_repository(("base-repo", base_repo.as_deref()), settings, environment)?;
+            let of_base = args_of_base(dockerfile, &build);
+            if build.source.build_arg.iter().any(|given| is_base_image(given)) {
+                return Err(CommandError::config_line(format!("--base, and --build-arg {BASE_IMAGE}"))
+                    .hint("--base hands its image on as BASE_IMAGE: leave one of the two out"));
+            }
+            let making = ensure(&of_base, repository, base_requirements, session, *printer);
+            let (base, failed) = match Box::pin(making).await {
+                Ok(made) => made,
+                Err(error) => {
+                    if let Some(path) =
+                        build.metadata_file.as_deref().filter(|_| !error.kind.is_before_build())
+                    {
+                        record_failed_base(path, &error)?;
+                    }
+                    return Err(error);
+                }
+            };
+            if let Some(error) = failed {
+                // An image that is built and cannot be pushed is of use here all the same.
+                printer.warn(&format!("{}; going on with what the engine has", error.cause));
+            }
+            build.source.build_arg.push(format!("{BASE_IMAGE}={}", base.reference));
+            purpose.base = Some(base);
+        }
+        let build = BuildSettings::resolve(&build, settings, environment)?;
+        return image(&build, &purpose, session, printer).await.map(drop);
+    }
+    if base.is_some() {
+        return Err(CommandError::config_line("--base is for one image, and several are named")
+            .hint("larder base build prints a reference that --build-arg BASE_IMAGE=… takes"));
+    }
+    let names: Vec<&str> = [&build.context].into_iter().chain(more).map(String::as_str).collect();
+    several::check(&names, build, settings)?;
+    let mut builds = Vec::new();
+    for name in names {
+        let args = BuildArgs { context: name.to_owned(), ..build.clone() };
+        let build = BuildSettings::resolve(&args, settings, environment)?;
+        builds.push(NamedBuild { name: name.to_owned(), build, purpose: Purpose::default() });
+    }
+    images(&builds, session, *printer).await.map(drop)
+}
+
+/// Returns `true` if a build argument, as it was typed, is the base image.
+fn is_base_image(given: &str) -> bool {
+    given.split('=').next() == Some(BASE_IMAGE)
+}
