@@ -23,7 +23,7 @@ use crate::mounts::{
 use crate::notes::Notes;
 use crate::output::Printer;
 use crate::output::dir::FaultRecord;
-use crate::output::mounts::{Amount, MountAction, MountOutcome, MountRecord, MountsReport};
+use crate::output::mounts::{Amount, CarriedMount, MountAction, MountOutcome, MountsReport};
 use crate::settings::{MountSettings, Settings};
 use crate::store::{Entry, EntryKind, Found, Store, StoreError, Subject};
 
@@ -154,7 +154,7 @@ impl<'a> Carrier<'a> {
     /// Tells what a restore came to.
     fn restored(
         &mut self,
-        record: &mut MountRecord,
+        record: &mut CarriedMount,
         mount: &TargetMount,
         entry: &Entry,
         done: Option<Result<RestoredMount, MountError>>,
@@ -181,7 +181,7 @@ impl<'a> Carrier<'a> {
             let records = mounts
                 .carried
                 .iter()
-                .map(|mount| MountRecord { reason: Some(reason.to_owned()), ..record(mount) });
+                .map(|mount| CarriedMount { reason: Some(reason.to_owned()), ..record(mount) });
             self.report.mounts.extend(records);
             return Ok(self.finish(mounts));
         }
@@ -237,7 +237,7 @@ impl<'a> Carrier<'a> {
     }
 
     /// Tells what a save came to.
-    fn saved(&mut self, record: &mut MountRecord, before: Option<&Entry>, saved: SavedMount) {
+    fn saved(&mut self, record: &mut CarriedMount, before: Option<&Entry>, saved: SavedMount) {
         if !matches!(saved.outcome, SaveOutcome::Incomplete(_)) {
             self.tell("left out", &saved.notes);
         }
@@ -341,7 +341,7 @@ impl<'a> Carrier<'a> {
     }
 
     /// Tells why a mount was not carried, or not all of it.
-    fn failed(&mut self, record: &mut MountRecord, error: &MountError) {
+    fn failed(&mut self, record: &mut CarriedMount, error: &MountError) {
         record.reason = Some(chain(error));
         match error {
             MountError::Store(fault) | MountError::Unlisted(UnlistedError::Store(fault)) => self.fault(fault),

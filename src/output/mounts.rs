@@ -57,7 +57,7 @@ pub struct Amount {
 
 /// One mount.
 #[derive(Debug, Clone, Serialize)]
-pub struct MountRecord {
+pub struct CarriedMount {
     /// What BuildKit knows it by.
     pub id: String,
     /// Whose cache it is: `pip`, `apt`, …, `plain`.
@@ -101,7 +101,7 @@ pub struct MountsReport {
     /// What was to be done.
     pub action: MountAction,
     /// The mounts, in the order of the Dockerfile.
-    pub mounts: Vec<MountRecord>,
+    pub mounts: Vec<CarriedMount>,
     /// What keeps mounts from being of use, for people.
     pub warnings: Vec<String>,
     /// What the cache did wrong.
@@ -150,7 +150,7 @@ impl MountsReport {
             ("entry", Align::Left),
             ("lane", Align::Left),
         ];
-        let row = |mount: &MountRecord| {
+        let row = |mount: &CarriedMount| {
             let lines: Vec<String> = mount.lines.iter().map(ToString::to_string).collect();
             let (kept, files) = match mount.entry {
                 Some(_) => (size(mount.kept.bytes), mount.kept.files.to_string()),
@@ -175,7 +175,7 @@ impl MountsReport {
     }
 }
 
-impl MountRecord {
+impl CarriedMount {
     /// A record of which nothing is known yet but what is mounted, and where.
     pub fn new(id: String, kind: String, targets: Vec<String>, lines: Vec<usize>) -> Self {
         Self {

@@ -15,7 +15,7 @@ use crate::commands::error::CommandError;
 use crate::commands::mount::reached;
 use crate::ledger::{MountRecord, TierOutcome, TierRecord};
 use crate::mounts::{Mounts, Passed, TargetMount};
-use crate::output::mounts::{Amount, MountAction, MountOutcome, MountsReport};
+use crate::output::mounts::{Amount, CarriedMount, MountAction, MountOutcome, MountsReport};
 
 /// The name of the cache mounts in records and summaries.
 const MOUNTS: &str = "mounts";
@@ -76,17 +76,8 @@ impl Restored {
         let (report, prepared) = restoring.restore(&self.mounts).await?;
         self.prepared = prepared;
         job.report_mounts(&report, &[MountOutcome::Hit, MountOutcome::Passed]);
-        let restored = |record: &crate::output::mounts::MountRecord| MountRecord {
-            restored_files: record.moved.files,
-            restored_bytes: record.moved.bytes,
-            ..MountRecord::of(
-                record.id.clone(),
-                record.targets.first().map(String::as_str).unwrap_or_default(),
-                &record.kind,
-            )
-        };
         let carried = || report.mounts.iter().filter(|record| record.outcome != MountOutcome::Passed);
-        self.records = carried().map(restored).collect();
+        self.records = carried().map(record_of).collect();
         let hits = carried().filter(|record| record.outcome == MountOutcome::Hit).count();
         let count = self.records.len();
         self.tier = Some(job.answered(TierRecord {
@@ -110,12 +101,22 @@ impl Restored {
     }
 }
 
+/// Returns what the ledger keeps of a mount that was restored, or of which nothing was.
+fn record_of(mount: &CarriedMount) -> MountRecord {
+    let target = mount.targets.first().map(String::as_str).unwrap_or_default();
+    MountRecord {
+        restored_files: mount.moved.files,
+        restored_bytes: mount.moved.bytes,
+        ..MountRecord::of(mount.id.clone(), target, &mount.kind)
+    }
+}
+
 /// What keeping the mounts after the build came to.
 #[derive(Default)]
 pub(super) struct SavedMounts {
     /// What is new beside the records of [`Restored`].
     more: Vec<MountRecord>,
-    saved: Vec<crate::output::mounts::MountRecord>,
+    saved: Vec<CarriedMount>,
     /// How long it took.
     millis: u64,
 }
@@ -203,5 +204,52 @@ impl Job<'_> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mounts_record_has_what_was_restored_used_and_saved() {
+        let (amount, none) = (|files, bytes| Amount { files, bytes }, Amount::default());
+        let mount = |id: &str, outcome, moved, kept| CarriedMount {
+            outcome,
+            kept,
+            moved,
+            ..CarriedMount::new(id.to_owned(), "pip".to_owned(), vec!["/c".to_owned()], vec![2])
+        };
+        let tier = TierRecord {
+            tier: MOUNTS.to_owned(),
+            outcome: TierOutcome::Hit,
+            reason: String::new(),
+            bytes: 7,
+            millis: 5,
+        };
+        let before = mount("a", MountOutcome::Hit, amount(2, 7), amount(2, 7));
+        let restored = Restored {
+            records: vec![record_of(&before), record_of(&mount("b", MountOutcome::Miss, none, none))],
+            tier: Some(tier),
+            ..Restored::default()
+        };
+        let (records, tier) = SavedMounts::default().records(&restored);
+        assert_eq!((records[0].restored_files, records[0].saved_files), (2, 0));
+        assert_eq!(tier.unwrap().millis, 5);
+
+        let after = CarriedMount {
+            used: Some(amount(1, 3)),
+            added: Some(amount(1, 4)),
+            ..mount("a", MountOutcome::Saved, amount(1, 4), amount(3, 11))
+        };
+        let unchanged = mount("b", MountOutcome::Unchanged, none, amount(9, 9));
+        let unneeded = MountRecord::of("c".to_owned(), "/d", "apt");
+        let saved = SavedMounts { more: vec![unneeded], saved: vec![after, unchanged], millis: 3 };
+        let (records, tier) = saved.records(&restored);
+        let counts = |record: &MountRecord| {
+            [record.restored_files, record.used_files, record.added_files, record.saved_files]
+        };
+        assert_eq!(records.iter().map(counts).collect::<Vec<_>>(), [[2, 1, 1, 3], [0; 4], [0; 4]]);
+        assert_eq!(tier.unwrap().millis, 8, "saving is part of the price");
     }
 }
