@@ -197,6 +197,13 @@ impl Client {
         matches!(self.endpoint, Endpoint::Unix(_))
     }
 
+    /// Returns `true` if the builder still answers on this connection.
+    pub async fn is_alive(&self) -> bool {
+        let asking = self.control.clone();
+        let ask = async move { { asking }.list_workers(ListWorkersRequest::default()).await.is_ok() };
+        tokio::time::timeout(CONNECT_TIMEOUT, ask).await.unwrap_or(false)
+    }
+
     /// The worker that definitions without a platform run on.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ struct Output<'a> {
 pub(super) async fn run(
     args: &BaseArgs,
     session: &Session<'_>,
-    printer: Printer,
+    printer: &mut Printer,
 ) -> Result<(), CommandError> {
     let (settings, environment) = (session.settings, session.environment);
     let BaseCommand::Build(args) = &args.command;
@@ -47,8 +47,8 @@ pub(super) async fn run(
     refuse_ends(build)?;
     let repository = base_repository(("repo", repo.as_deref()), settings, environment)?;
     let is_kept = repository.is_some() && !settings.store.terms.read_only;
-    let mut printer = printer;
-    speak(&mut printer, ProgressMode::resolve(build, settings, environment)?);
+    speak(printer, ProgressMode::resolve(build, settings, environment)?);
+    let printer = *printer;
     let (base, failed) = ensure(build, repository, requirements, session, printer).await?;
     if let Some(error) = failed {
         return Err(error);
@@ -137,7 +137,9 @@ pub(super) async fn ensure(
     let is_pushed = !settings.store.terms.read_only;
     let name = match build_as((&name, &unkeyed), is_pushed, args, inputs, session, printer).await {
         Ok(name) => name,
-        Err(error) if build.strict || error.kind != ErrorKind::Push => return Err(error),
+        Err(error) if build.strict || error.kind != ErrorKind::Push || connection.engine.is_none() => {
+            return Err(error);
+        }
         Err(error) => {
             for name in [unkeyed, name] {
                 if engine_image(&name, &connection).await?.is_some() {

@@ -52,7 +52,7 @@ impl ErrorKind {
 }
 
 /// An error on its way to the user.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct CommandError {
     pub(crate) kind: ErrorKind,
     /// One line.

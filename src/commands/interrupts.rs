@@ -1,5 +1,9 @@
 //! The user's wish to stop.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -11,7 +15,12 @@ use super::error::CommandError;
 pub(super) struct Interrupts {
     count: watch::Receiver<u32>,
     seen: u32,
+    /// The last one that somebody has noticed.
+    noticed: Arc<AtomicU32>,
 }
+
+/// How long an interrupt may be noticed by nobody before it ends the command.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Interrupts {
     /// Starts to watch the signals. Where they cannot be watched, they end the process as usual.
@@ -32,12 +41,16 @@ impl Interrupts {
             std::future::pending::<()>().await;
             drop(counter);
         });
-        Self { count, seen: 0 }
+        Self { count, seen: 0, noticed: Arc::default() }
     }
 
     /// Returns `true` if there was one that [`next`](Self::next) has not returned.
     pub(super) fn has_come(&self) -> bool {
-        *self.count.borrow() > self.seen
+        let count = *self.count.borrow();
+        if count > self.seen {
+            self.noticed.fetch_max(count, Ordering::Relaxed);
+        }
+        count > self.seen
     }
 
     /// Ends with the next one.
@@ -48,6 +61,22 @@ impl Interrupts {
             std::future::pending::<()>().await;
         }
         self.seen += 1;
+        self.noticed.fetch_max(self.seen, Ordering::Relaxed);
+    }
+
+    /// Ends with an interrupt that nobody else notices for a second, or at once with a second one.
+    pub(super) async fn unnoticed(&mut self) {
+        loop {
+            let noticed = self.noticed.load(Ordering::Relaxed);
+            if self.count.wait_for(|count| *count > noticed).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            let again = self.count.wait_for(|count| *count > noticed + 1);
+            drop(tokio::time::timeout(PATIENCE, again).await);
+            if self.noticed.load(Ordering::Relaxed) <= noticed {
+                return;
+            }
+        }
     }
 
     /// Runs `work` unless the user interrupts.
@@ -67,14 +96,12 @@ impl Interrupts {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]
     async fn an_interrupt_between_two_stages_ends_the_second() {
         let (counter, count) = watch::channel(0);
-        let interrupts = Interrupts { count, seen: 0 };
+        let interrupts = Interrupts { count, seen: 0, noticed: Arc::default() };
         assert!(interrupts.clone().bound(std::future::ready(())).await.is_ok());
         counter.send_modify(|count| *count += 1);
         let endless = std::future::pending::<()>();
@@ -86,5 +113,19 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(50), handled.next()).await.is_err());
         counter.send_modify(|count| *count += 1);
         handled.next().await;
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_that_nobody_notices_ends_the_command() {
+        let (counter, count) = watch::channel(0);
+        let interrupts = Interrupts { count, seen: 0, noticed: Arc::default() };
+        let mut listener = interrupts.clone();
+        let listening = tokio::spawn(async move { listener.next().await });
+        let mut command = interrupts.clone();
+        counter.send_modify(|count| *count += 1);
+        assert!(tokio::time::timeout(PATIENCE * 2, command.unnoticed()).await.is_err(), "it was noticed");
+        listening.await.unwrap();
+        counter.send_modify(|count| *count += 1);
+        tokio::time::timeout(PATIENCE * 2, command.unnoticed()).await.unwrap();
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::error::{CommandError, chain};
 use super::session::{EngineConnection, Session};
 use super::stages::{BuildKeys, Inputs, NoKeys, compute_keys, connected, read_inputs};
-use super::{print_json, print_text};
+use super::{print_json, print_text, speak};
 use crate::cli::{BuildArgs, Format, KeyArgs};
 use crate::key::{CacheKey, Input, InputKind};
 use crate::output::Printer;
@@ -100,9 +100,11 @@ pub(super) async fn keyed(
 ) -> Result<Keyed, CommandError> {
     let settings = session.settings;
     let build = BuildSettings::resolve(args, settings, session.environment)?;
-    let mut inputs = read_inputs(&build, settings)?;
+    let mut printer = printer;
+    speak(&mut printer, build.progress);
+    let mut inputs = read_inputs(&build, settings).await?;
     let connection = connected(&mut inputs, &build, session, printer).await?;
-    let (lookup, notes) = (connection.base_lookup(&build), settings.notes());
+    let (lookup, notes) = (connection.base_lookup(&build, &inputs), settings.notes());
     let keys = compute_keys(&build, &inputs, &lookup, &connection.client, &notes, &settings.seal)
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;

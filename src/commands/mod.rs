@@ -100,7 +100,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Cache(args) => cache::run(args, &session, *printer),
         Command::Stats(args) => stats::run(args, &settings, *printer),
         Command::Mount(args) => session.block_on(mount::run(args, &session, *printer)),
-        Command::Base(args) => session.block_on(base::run(args, &session, *printer)),
+        Command::Base(args) => session.block_on(base::run(args, &session, printer)),
         Command::Ecr(args) => session.block_on(ecr::run(args, &session, *printer)),
         Command::Dir(args) => session.block_on(dir::run(args, &session, *printer)),
     };

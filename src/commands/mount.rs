@@ -2,10 +2,10 @@
 
 use super::carry::Carrier;
 use super::error::{CommandError, chain};
-use super::print_json;
 use super::session::Session;
 use super::stages::{Deadline, Inputs, VisitedBuild, connected, options, read_inputs};
 use super::store::warn_of_unknown_branch;
+use super::{print_json, speak};
 use crate::buildkit::{Ability, Client, ConnectError, EngineProduct};
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
 use crate::dockerfile::SyntaxError;
@@ -13,7 +13,7 @@ use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
 use crate::output::Printer;
 use crate::output::mounts::{MountAction, MountsReport};
 use crate::pipeline::inputs::DockerfileText;
-use crate::settings::{BuildSettings, ProgressMode, SourceSettings};
+use crate::settings::{BuildSettings, SourceSettings};
 
 pub(super) async fn run(
     args: &MountArgs,
@@ -29,14 +29,13 @@ pub(super) async fn run(
     let MountBuildArgs { build, format } = &**args;
     let build = BuildSettings::resolve(build, settings, environment)?;
     warn_of_unknown_branch(settings, printer);
-    if build.progress == ProgressMode::Plain {
-        printer.speak_plain();
-    }
+    speak(&mut printer, build.progress);
     if let Some(fault) = &settings.cache_fault {
         printer.warn(&format!("{}; going on without it", chain(&**fault)));
     }
-    let deadline = Deadline::after(build.timeout);
-    let mut inputs = read_inputs(&build, settings)?;
+    // What is saved has its own limit, --mount-timeout.
+    let deadline = Deadline::after(build.timeout.filter(|_| action != MountAction::Save));
+    let mut inputs = read_inputs(&build, settings).await?;
     let connection = connected(&mut inputs, &build, session, printer).await?;
     let mounts = targets(&build.source, &inputs, &connection.client, printer).await?;
     let visited = VisitedBuild::new(&build, &inputs, &connection.client, settings, (None, deadline));

@@ -156,7 +156,7 @@ impl Node {
         session: &Session<'_>,
     ) -> Result<Handed, CommandError> {
         let clock = Instant::now();
-        let images = self.connection.image_store().await?;
+        let images = self.connection.image_store().await.map_err(|error| unloadable_for(&error.cause))?;
         let tier = ArchiveTier::new(store.clone(), self.engine.clone(), images, deadline);
         let handed = |image, tier| Handed { image, tier, elapsed: clock.elapsed() };
         if let Some(image) = tier.present(entry).await.map_err(|error| unloadable(&error))? {
@@ -195,6 +195,10 @@ impl Node {
 }
 
 fn unloadable(error: &(dyn std::error::Error + 'static)) -> CommandError {
-    CommandError::build(format!("the image cannot be loaded from the cache: {}", chain(error)))
+    unloadable_for(&chain(error))
+}
+
+fn unloadable_for(cause: &str) -> CommandError {
+    CommandError::build(format!("the image cannot be loaded from the cache: {cause}"))
         .hint("larder build and larder run make it anew")
 }

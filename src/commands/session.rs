@@ -1,6 +1,6 @@
 //! What one run of larder works with, opened once: engines, the store, and the user's interrupts.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
@@ -15,6 +15,7 @@ use crate::engine::{Engine, ImageStore};
 use crate::notes::Notes;
 use crate::output::Printer;
 use crate::pipeline::bases::BaseLookup;
+use crate::pipeline::inputs::Inputs;
 use crate::pipeline::known_builder::{KnownBuilder, UnknownBuilder};
 use crate::pipeline::registries::Registries;
 use crate::settings::{BuildSettings, Environment, Settings};
@@ -37,7 +38,7 @@ struct Shared {
 }
 
 /// A connection that is made once; others wait for it.
-type Connecting = Arc<OnceCell<Arc<EngineConnection>>>;
+type Connecting = Arc<OnceCell<Result<Arc<EngineConnection>, CommandError>>>;
 
 impl Drop for Shared {
     fn drop(&mut self) {
@@ -78,8 +79,12 @@ impl<'a> Session<'a> {
             self.shared.runtime.get_or_init(|| made)
         };
         runtime.block_on(async {
-            self.interrupts();
-            command.await
+            let mut interrupts = self.interrupts();
+            tokio::select! {
+                biased;
+                result = command => result,
+                () = interrupts.unnoticed() => Err(CommandError::interrupted("interrupted")),
+            }
         })
     }
 
@@ -107,27 +112,39 @@ impl<'a> Session<'a> {
         self.connection_to(&self.settings.endpoint, printer).await
     }
 
-    /// Returns the connection to the engine at `endpoint`.
+    /// Returns the connection to the engine at `endpoint`. One that was used before is made anew if it is broken.
     pub(super) async fn connection_to(
         &self,
         endpoint: &Endpoint,
         printer: Option<Printer>,
     ) -> Result<Arc<EngineConnection>, CommandError> {
-        let cell = {
-            let mut connections = self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, known)) = connections.iter().find(|(known, _)| known == endpoint) {
-                Arc::clone(known)
-            } else {
-                let new = Connecting::default();
-                connections.push((endpoint.clone(), Arc::clone(&new)));
-                new
+        let known = self.connecting(endpoint).get().and_then(|made| made.as_ref().ok()).map(Arc::clone);
+        if let Some(known) = known {
+            if known.client.is_alive().await {
+                return Ok(known);
             }
-        };
+            self.connections().retain(|(other, _)| other != endpoint);
+        }
         let connecting = || async {
             let client = connect(endpoint, self.settings.engine_wait, printer).await?;
             EngineConnection::new(client, self.settings).map(Arc::new)
         };
-        cell.get_or_try_init(connecting).await.map(Arc::clone)
+        // Who waits for the same engine fails with it.
+        self.connecting(endpoint).get_or_init(connecting).await.clone()
+    }
+
+    fn connecting(&self, endpoint: &Endpoint) -> Connecting {
+        let mut connections = self.connections();
+        if let Some((_, known)) = connections.iter().find(|(known, _)| known == endpoint) {
+            return Arc::clone(known);
+        }
+        let new = Connecting::default();
+        connections.push((endpoint.clone(), Arc::clone(&new)));
+        new
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Vec<(Endpoint, Connecting)>> {
+        self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,8 +172,8 @@ impl EngineConnection {
     }
 
     /// Returns what finds the base images of a build.
-    pub(super) fn base_lookup(&self, build: &BuildSettings) -> BaseLookup<'_> {
-        BaseLookup::of(&build.source, self.engine.as_ref(), &self.registries)
+    pub(super) fn base_lookup(&self, build: &BuildSettings, inputs: &Inputs) -> BaseLookup<'_> {
+        BaseLookup::of(&build.source, inputs, self.engine.as_ref(), &self.registries)
     }
 
     /// Returns the builder with what is noted of it.

@@ -37,6 +37,8 @@ pub(super) async fn transfer<T>(
     tokio::pin!(work);
     let done = loop {
         tokio::select! {
+            // What is done is done, whenever the user interrupted.
+            biased;
             done = &mut work => break Ok(done),
             () = interrupts.next() => {
                 meter.stop();

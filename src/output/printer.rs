@@ -92,7 +92,7 @@ impl Printer {
     }
 
     /// Returns `true` if notes are printed. Among progress in JSON they are not: events have what they say.
-    fn shows_notes(self) -> bool {
+    pub fn shows_notes(self) -> bool {
         !self.is_quiet && self.form != Form::Json
     }
 

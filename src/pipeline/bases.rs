@@ -18,11 +18,14 @@
 //! find there. Such a base is pinned only while the registry has the same
 //! under its name.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::inputs::Inputs;
 use super::registries::Registries;
 use crate::dockerfile::BaseStart;
 use crate::engine::Engine;
@@ -59,6 +62,20 @@ impl Base {
     }
 }
 
+/// What a build has found of its base images, by reference and platform, so that it sees the same ones throughout.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KnownBases(Arc<Mutex<BTreeMap<(String, String), Base>>>);
+
+impl KnownBases {
+    fn get(&self, base: &(String, String)) -> Option<Base> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(base).cloned()
+    }
+
+    fn note(&self, base: (String, String), found: Base) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(base, found);
+    }
+}
+
 /// Where base images are looked up.
 pub(crate) struct BaseLookup<'a> {
     /// The engine to ask; a buildkitd cannot be asked.
@@ -66,16 +83,19 @@ pub(crate) struct BaseLookup<'a> {
     pub(crate) registries: &'a Registries,
     /// `--pull`: what the engine has does not count.
     pub(crate) pull: bool,
+    /// What the same build has found.
+    pub(crate) known: KnownBases,
 }
 
 impl<'a> BaseLookup<'a> {
     /// Returns what finds the base images of a build.
     pub(crate) fn of(
         source: &SourceSettings,
+        inputs: &Inputs,
         engine: Option<&'a Engine>,
         registries: &'a Registries,
     ) -> Self {
-        Self { engine, registries, pull: source.pull }
+        Self { engine, registries, pull: source.pull, known: inputs.known_bases.clone() }
     }
 }
 
@@ -88,14 +108,14 @@ impl BaseLookup<'_> {
         let lookups = wanted.iter().zip(&names).map(|(base, name)| async move {
             // What is no reference fails in the build, with the engine's words.
             let Some(name) = name else { return Base::default() };
-            if let Some(found) = self.registries.base(base, self.pull) {
+            if let Some(found) = self.known.get(base) {
                 return found;
             }
             let digest = name.digest().map(str::to_owned);
             let lookup = self.one(&base.0, name, &base.1, deadline);
             let found = timeout_at(deadline, lookup).await.unwrap_or_default();
             let found = Base { digest: digest.or(found.digest), ..found };
-            self.registries.note_base(base.clone(), self.pull, found.clone());
+            self.known.note(base.clone(), found.clone());
             found
         });
         join_all(lookups).await
@@ -180,7 +200,8 @@ mod tests {
         let host = silent.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let registries = Registries::with(Login::new(directory.path()));
-        let lookup = BaseLookup { engine: None, registries: &registries, pull: false };
+        let lookup =
+            BaseLookup { engine: None, registries: &registries, pull: false, known: KnownBases::default() };
         let wanted = |name: &str| (format!("{host}/{name}"), "linux/amd64".to_owned());
         let clock = Instant::now();
         let found = lookup.all(&[wanted("a"), wanted("b"), wanted("c")]).await;

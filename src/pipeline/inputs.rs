@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use tempfile::{NamedTempFile, TempDir};
 
+use super::bases::KnownBases;
 use crate::context::{archive, ignorefile};
 use crate::dockerfile::{Dockerfile, SyntaxError};
 use crate::plan::{ContextSource, DockerfileSource, SourceSettings};
@@ -19,6 +20,8 @@ pub(crate) struct Inputs {
     pub(crate) dockerfile: DockerfileInput,
     /// By directory, the files of larder that are left out of it.
     pub(crate) withheld: BTreeMap<PathBuf, Vec<String>>,
+    /// What was found of the base images.
+    pub(crate) known_bases: KnownBases,
 }
 
 /// The build context.
@@ -127,7 +130,12 @@ impl Inputs {
                 };
                 check_ignore_file(directory, &dockerfile)?;
                 let context = Context::Directory(directory.clone());
-                Ok(Self { context, dockerfile, withheld: BTreeMap::new() })
+                Ok(Self {
+                    context,
+                    dockerfile,
+                    withheld: BTreeMap::new(),
+                    known_bases: KnownBases::default(),
+                })
             }
             ContextSource::Remote(address) => Ok(Self {
                 dockerfile: match &source.dockerfile {
@@ -140,6 +148,7 @@ impl Inputs {
                 },
                 context: Context::Remote(address.clone()),
                 withheld: BTreeMap::new(),
+                known_bases: KnownBases::default(),
             }),
             ContextSource::Stdin => read_stdin(&source.dockerfile),
         }
@@ -249,7 +258,12 @@ fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
             return Err(InputError::TwoDockerfiles);
         }
         let context = Context::Empty(TempDir::new().map_err(InputError::Stdin)?);
-        return Ok(Inputs { context, dockerfile: from_stdin(&mut whole)?, withheld: BTreeMap::new() });
+        return Ok(Inputs {
+            context,
+            dockerfile: from_stdin(&mut whole)?,
+            withheld: BTreeMap::new(),
+            known_bases: KnownBases::default(),
+        });
     }
     let mut spool = || {
         let mut file = NamedTempFile::new()?;
@@ -263,7 +277,7 @@ fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
         DockerfileSource::Default | DockerfileSource::Stdin => DEFAULT_NAME.to_owned(),
     };
     let (context, dockerfile) = (Context::Archive(file), DockerfileInput::InContext(name));
-    Ok(Inputs { context, dockerfile, withheld: BTreeMap::new() })
+    Ok(Inputs { context, dockerfile, withheld: BTreeMap::new(), known_bases: KnownBases::default() })
 }
 
 fn from_stdin(stdin: &mut dyn Read) -> Result<DockerfileInput, InputError> {

@@ -1,12 +1,9 @@
 //! Registries as a job reaches them: with the user's logins, this machine's certificates and the engine's rules.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use tokio::sync::OnceCell;
 
-use super::bases::Base;
 use crate::engine::{Engine, EngineError, PushProgress};
 use crate::registry::ecr::EcrError;
 use crate::registry::{Credentials, ImageRef, Login, Reach, RegistryError, Repository};
@@ -18,8 +15,6 @@ pub(crate) struct Registries {
     certificates: Vec<PathBuf>,
     engine: Option<Engine>,
     reach: OnceCell<Reach>,
-    /// The base images that were looked up, by reference and platform, and by whether what the engine has counted.
-    bases: Mutex<BTreeMap<(String, String, bool), Base>>,
 }
 
 /// An image was not pushed.
@@ -39,19 +34,7 @@ impl Registries {
 
     /// Those that these logins reach by themselves.
     pub(crate) fn with(login: Login) -> Self {
-        let (reach, bases) = (OnceCell::new(), Mutex::default());
-        Self { login, certificates: Vec::new(), engine: None, reach, bases }
-    }
-
-    /// Returns what was found of a base image by its reference and platform, with or without `--pull`.
-    pub(crate) fn base(&self, (reference, platform): &(String, String), pull: bool) -> Option<Base> {
-        let bases = self.bases.lock().expect("no panic");
-        bases.get(&(reference.clone(), platform.clone(), pull)).cloned()
-    }
-
-    /// Notes what was found of a base image, so that a build sees the same one throughout.
-    pub(crate) fn note_base(&self, (reference, platform): (String, String), pull: bool, found: Base) {
-        self.bases.lock().expect("no panic").insert((reference, platform, pull), found);
+        Self { login, certificates: Vec::new(), engine: None, reach: OnceCell::new() }
     }
 
     pub(crate) fn login(&self) -> &Login {

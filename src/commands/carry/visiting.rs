@@ -87,6 +87,9 @@ impl Carrier<'_> {
             let progress = Progress::new(self.build.settings.progress, self.settings, false, self.printer);
             shown = Shown::Steps(tokio::spawn(show(progress.display(), updates, |_| ())));
         }
+        if self.session.interrupts().has_come() {
+            return Err(CommandError::interrupted("interrupted"));
+        }
         let (mut interrupts, mut ticks) = (self.session.interrupts(), tokio::time::interval(TICK));
         let (working, numbers) = (Arc::clone(&meters), places.to_owned());
         let visiting = visit(

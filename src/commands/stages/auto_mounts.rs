@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::json;
+
 use crate::buildkit::Client;
 use crate::commands::error::CommandError;
 use crate::context::{Entry, EntryKind, Filter, walk_selected};
@@ -68,6 +70,8 @@ pub(crate) async fn add(
         });
     }
     let AutoMounts { flags, left } = found.unwrap_or_default();
+    let lines: Vec<&usize> = flags.keys().collect();
+    printer.event("auto_mounts", &json!({ "lines": lines, "left": left }));
     let lines: Vec<String> = flags.keys().map(ToString::to_string).collect();
     let what = if lines.len() == 1 { "the RUN in line" } else { "the RUNs in lines" };
     if !lines.is_empty() {

@@ -39,6 +39,8 @@ use crate::store::Meter;
 static KEEPING: Mutex<()> = Mutex::const_new(());
 /// The pause before layers are pushed again, after another job has taken the name away; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long an engine may take to stop exporting.
+const CANCELLING: Duration = Duration::from_secs(10);
 /// What an engine says when another job gives the same name to its image, or removes it.
 const TAKEN: [&str; 4] = ["No such image", "tag does not exist", "does not exist locally", "already exists"];
 /// Status messages waiting to be dropped.
@@ -146,33 +148,41 @@ impl KeptLayers {
         };
         // Until the name is given back: builds of several images at once may have one repository, and the next one would take
         // what has the name for the user's.
-        let (mut alone, mut borrowed) = (None, None);
-        let keeping = async {
-            alone = Some(KEEPING.lock().await);
-            if of.are_kept(job, &inline, full.as_ref(), &place).await? {
-                return Ok(false);
-            }
-            if let Some(full) = &full {
-                job.export_cache(full, keys, of.layers).await?;
-            }
-            if let Some(engine) = job.engine() {
-                borrowed.insert(BorrowedName::new(engine, &inline)).borrow().await?;
-            }
-            let mut pause = PAUSE;
-            while let Err(error) = job.push_inline_cache(&inline, mark.clone(), keys).await {
-                if !error.is_of_another_job() || pause > PAUSE * 4 {
-                    return Err(error);
+        let alone = job.session.interrupts().bound(KEEPING.lock()).await?;
+        let (mut borrowed, cancel) = (None, CancellationToken::new());
+        let kept = {
+            let mut keeping = Box::pin(async {
+                if of.are_kept(job, &inline, full.as_ref(), &place).await? {
+                    return Ok(false);
                 }
-                tokio::time::sleep(pause).await;
-                pause *= 2;
+                if let Some(full) = &full {
+                    job.export_cache(full, keys, of.layers, &cancel).await?;
+                }
+                if let Some(engine) = job.engine() {
+                    borrowed.insert(BorrowedName::new(engine, &inline)).borrow().await?;
+                }
+                let mut pause = PAUSE;
+                while let Err(error) = job.push_inline_cache(&inline, mark.clone(), keys, &cancel).await {
+                    if !error.is_of_another_job() || pause > PAUSE * 4 {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                Ok(true)
+            });
+            let kept = job.session.interrupts().bound(tokio::time::timeout(deadline, &mut keeping)).await;
+            if !matches!(kept, Ok(Ok(_))) {
+                // An engine that still exports would take the name once more.
+                cancel.cancel();
+                drop(tokio::time::timeout(CANCELLING, keeping).await);
             }
-            Ok(true)
+            kept
         };
-        let kept = job.session.interrupts().bound(tokio::time::timeout(deadline, Box::pin(keeping))).await;
         if let Some(borrowed) = borrowed
             && let Err(error) = borrowed.give_back().await
         {
-            job.faults.report(&error)?;
+            job.printer.warn(&chain(&error));
         }
         drop(alone);
         match kept?.unwrap_or(Err(KeepLayersError::Late(deadline))) {
@@ -236,6 +246,9 @@ impl Job<'_> {
 
     /// Says once of a builder that it leaves no layers of the stages before the last one.
     async fn tell_what_is_left_out(&self) -> Result<(), CommandError> {
+        if !self.printer.shows_notes() {
+            return Ok(());
+        }
         let told = match self.known_builder().await {
             Ok(mut builder) => builder.tell().map_err(Into::into),
             Err(error) => Err(error),
@@ -257,6 +270,7 @@ impl Job<'_> {
         name: &ImageRef,
         keys: Option<&BuildKeys>,
         layers: &LayerCaches,
+        cancel: &CancellationToken,
     ) -> Result<(), KeepLayersError> {
         let name = name.to_string();
         let attributes = [
@@ -268,7 +282,7 @@ impl Job<'_> {
         ];
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let cache = CacheEntry { kind: "registry".to_owned(), attributes };
-        self.solve_again(keys, cache, layers.imports(), Exports::none(), None).await
+        self.solve_again(keys, cache, layers.imports(), (Exports::none(), None), cancel).await
     }
 
     /// Makes the image once more, with an inline cache and the mark of its layers, and pushes it.
@@ -277,6 +291,7 @@ impl Job<'_> {
         name: &ImageRef,
         mark: Option<String>,
         keys: Option<&BuildKeys>,
+        cancel: &CancellationToken,
     ) -> Result<(), KeepLayersError> {
         let mut attributes = BTreeMap::from([("name".to_owned(), name.to_string())]);
         let kind = if self.engine().is_some() { "moby" } else { "image" };
@@ -287,7 +302,8 @@ impl Job<'_> {
         let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
         // Also without a mark: the label tells the image from the user's while it has its name in the engine.
         let mark = Some(mark.unwrap_or_default());
-        self.solve_again(keys, inline, Vec::new(), Exports { exporters, ..Exports::none() }, mark).await?;
+        let exports = Exports { exporters, ..Exports::none() };
+        self.solve_again(keys, inline, Vec::new(), (exports, mark), cancel).await?;
         if let Some(engine) = self.engine() {
             self.registries().push(engine, name, &Meter::default()).await?;
         }
@@ -300,8 +316,8 @@ impl Job<'_> {
         keys: Option<&BuildKeys>,
         cache: CacheEntry,
         imports: Vec<CacheEntry>,
-        exports: Exports,
-        mark: Option<String>,
+        (exports, mark): (Exports, Option<String>),
+        cancel: &CancellationToken,
     ) -> Result<(), KeepLayersError> {
         let conditions = Conditions {
             // As in the build: otherwise the context would be sent again, and an older upload be taken for it.
@@ -320,7 +336,7 @@ impl Job<'_> {
         request.cache_exports = vec![cache];
         let (status, mut updates) = mpsc::channel(WAITING);
         let dropping = tokio::spawn(async move { while updates.recv().await.is_some() {} });
-        let solved = self.client().solve(request, attachments, status, CancellationToken::new()).await;
+        let solved = self.client().solve(request, attachments, status, cancel.clone()).await;
         drop(dropping);
         solved?;
         Ok(())

@@ -23,7 +23,7 @@ impl Keyed {
     /// Fails when the user interrupts, or the time of the build is over.
     pub(super) async fn of(job: &Job<'_>) -> Result<Self, CommandError> {
         let computing = async {
-            let lookup = job.connection.base_lookup(job.build);
+            let lookup = job.connection.base_lookup(job.build, job.inputs);
             let (client, seal) = (job.client(), &job.settings.seal);
             Ok(compute(job.build, job.inputs, &lookup, client, &job.notes, seal).await)
         };

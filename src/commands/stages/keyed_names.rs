@@ -90,23 +90,27 @@ impl<'a> Job<'a> {
     pub(super) async fn give_names(&self, id: Option<&str>) -> Result<(), CommandError> {
         let (Some(_), Some(id)) = (&self.purpose.keyed, id) else { return Ok(()) };
         for tag in &self.build.tags {
-            match self.engine() {
-                Some(engine) => {
-                    engine.tag(id, tag).await.map_err(|error| CommandError::build(chain(&error)))?;
-                }
-                None => self.tag_pushed(id, tag).await.map_err(|error| {
-                    let cause = format!("cannot push {}: {}", tag.familiar(), chain(&error));
-                    CommandError { kind: ErrorKind::Push, ..CommandError::build(cause) }.hint(error.remedy())
-                })?,
+            if let Some(engine) = self.engine() {
+                engine.tag(id, tag).await.map_err(|error| CommandError::build(chain(&error)))?;
+                continue;
+            }
+            let failed = |reason: String| {
+                let cause = format!("cannot push {}: {reason}", tag.familiar());
+                CommandError { kind: ErrorKind::Push, ..CommandError::build(cause) }
+            };
+            let tagged = self.tag_pushed(id, tag).await;
+            if !tagged.map_err(|error| failed(chain(&error)).hint(error.remedy()))? {
+                return Err(failed("its registry does not have what was pushed".to_owned())
+                    .hint("push once more; another job may have removed it"));
             }
         }
         Ok(())
     }
 
-    /// Names an image in the registry that it was pushed to by its digest.
-    async fn tag_pushed(&self, digest: &str, tag: &ImageRef) -> Result<(), RegistryError> {
+    /// Names an image in the registry that it was pushed to by its digest. Returns `false` if it is not there.
+    async fn tag_pushed(&self, digest: &str, tag: &ImageRef) -> Result<bool, RegistryError> {
         let mut repository = self.registries().repository(tag).await?;
-        let Some(manifest) = repository.manifest(digest).await? else { return Ok(()) };
-        repository.put(tag.tag().unwrap_or("latest"), &manifest).await
+        let Some(manifest) = repository.manifest(digest).await? else { return Ok(false) };
+        repository.put(tag.tag().unwrap_or("latest"), &manifest).await.map(|()| true)
     }
 }

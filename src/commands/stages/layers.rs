@@ -112,10 +112,15 @@ impl LayerCaches {
         keyed: &Keyed,
         lookup: &Lookup,
     ) -> Result<Self, CommandError> {
+        job.bound(Box::pin(Self::found_for(job, keyed, lookup))).await
+    }
+
+    async fn found_for(job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<Self, CommandError> {
+        let is_unreachable = lookup.is_registry_unreachable;
         let Some(place) = job.layers_place() else { return Ok(Self::default()) };
         if lookup.runs_every_step(job).is_some() {
             // None are taken; what is made anew stands in for what is there.
-            return Ok(Self { place: Some(place), ..Self::default() });
+            return Ok(Self { place: Some(place), is_unreachable, ..Self::default() });
         }
         let unsigned = job.settings.store.terms.trust.is_strict();
         if lookup.has_registry_failed || unsigned {
@@ -124,7 +129,6 @@ impl LayerCaches {
             } else {
                 "the registry has failed before"
             };
-            let is_unreachable = lookup.is_registry_unreachable;
             let fault = Some(reason.to_owned());
             return Ok(Self { place: Some(place), fault, is_unreachable, ..Self::default() });
         }
@@ -137,7 +141,7 @@ impl LayerCaches {
         let keys = keyed.keys().filter(|keys| !keys.keys.layers.runs.is_empty() && job.build.tiers.mounts);
         let platform = keys.and_then(BuildKeys::sole_platform);
         let looking = within(place.host(), DEADLINE, Box::pin(job.found_layers(&place, wanted, platform)));
-        let mut caches = match job.bound(async { Ok(looking.await) }).await? {
+        let mut caches = match looking.await {
             Ok((found, marks)) => Self { found, marks, ..Self::default() },
             Err(error) => {
                 job.faults.report(&error)?;

@@ -22,6 +22,8 @@ pub(super) struct Made {
     pub(super) kept_layers: KeptLayers,
     /// The names that it got, if they are not those of the settings.
     pub(super) names: Option<Vec<ImageRef>>,
+    /// `true` if the image is found by its key in the registry.
+    is_published: bool,
     /// `true` if the inputs were the same until the end, so that this is the image of its keys.
     is_of_key: bool,
 }
@@ -68,8 +70,7 @@ impl Made {
         match pushed {
             Err(error) if error.kind == ErrorKind::Interrupted => Err(error),
             pushed => {
-                let is_published = matches!(pushed, Ok(true));
-                self.finish_keeping(job, keyed, lookup, (keeping, is_published)).await?;
+                self.finish_keeping(job, keyed, lookup, keeping).await?;
                 pushed.and(saved)
             }
         }
@@ -106,25 +107,26 @@ impl Made {
         job.keep_built((keys, id), lookup, job.will_be_in_registry()).await
     }
 
-    /// Pushes the image and leaves its layers for others. Returns `true` if it is found by its key in the registry.
-    async fn push(&mut self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<bool, CommandError> {
+    /// Pushes the image, lets it be found by its key, and leaves its layers for others.
+    async fn push(&mut self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<(), CommandError> {
         if self.solved.is_to_be_pushed {
             job.push().await?;
         }
         let is_unreachable = lookup.is_registry_unreachable || self.solved.layers.is_unreachable;
-        let is_published = match (keyed.keys(), self.solved.image_id()) {
-            (Some(keys), Some(id)) if job.wants_push() && self.is_of_key && !is_unreachable => {
-                job.publish(keys, id).await?
-            }
-            _ => false,
-        };
+        if let (Some(keys), Some(id)) = (keyed.keys(), self.solved.image_id())
+            && job.wants_push()
+            && self.is_of_key
+            && !is_unreachable
+        {
+            self.is_published = job.publish(keys, id).await?;
+        }
         // Nothing is left of inputs that have changed meanwhile.
         if !is_unreachable && (keyed.keys().is_none() || self.is_of_key) {
             let Solved { step_list: steps, layers, .. } = &self.solved;
             let of = LayersOf { image: self.solved.image_id(), steps, layers };
             self.kept_layers.keep(job, keyed, of).await?;
         }
-        Ok(is_published)
+        Ok(())
     }
 
     /// Waits until the image is kept; one that was left to its registry, which refused it, is kept now.
@@ -133,10 +135,10 @@ impl Made {
         job: &Job<'_>,
         keyed: &Keyed,
         lookup: &Lookup,
-        (mut keeping, is_published): (Option<Keeping>, bool),
+        mut keeping: Option<Keeping>,
     ) -> Result<(), CommandError> {
         if let (false, None, true, true, Some(keys), Some(id)) = (
-            is_published,
+            self.is_published,
             &keeping,
             self.is_of_key,
             job.will_be_in_registry(),

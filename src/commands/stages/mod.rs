@@ -37,6 +37,7 @@ use super::store::warn_of_unknown_branch;
 use crate::dockerfile::InstructionKind;
 use crate::ledger::{BaseRecord, BuildRecord, millis};
 use crate::output::Printer;
+use crate::pipeline::blocking::blocking;
 use crate::pipeline::inputs::InputError;
 use crate::pipeline::own_files::withhold;
 use crate::registry::ImageRef;
@@ -102,7 +103,7 @@ pub(super) async fn image(
         ));
     }
     warn_of_unknown_branch(settings, *printer);
-    let mut inputs = read_inputs(build, settings)?;
+    let mut inputs = read_inputs(build, settings).await?;
     if purpose.base.is_some() && !takes_base(&inputs) {
         return Err(CommandError::config_line("the Dockerfile does not take the base image")
             .hint("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"));
@@ -132,7 +133,7 @@ pub(super) async fn connected(
     printer: Printer,
 ) -> Result<Arc<EngineConnection>, CommandError> {
     let connection = session.connection(Some(printer)).await?;
-    let lookup = connection.base_lookup(build);
+    let lookup = connection.base_lookup(build, inputs);
     auto_mounts::add(inputs, build, &lookup, &connection.client, printer).await?;
     Ok(connection)
 }
@@ -153,8 +154,10 @@ fn takes_base(inputs: &Inputs) -> bool {
 }
 
 /// Finds what a build reads, without files of larder.
-pub(super) fn read_inputs(build: &BuildSettings, settings: &Settings) -> Result<Inputs, CommandError> {
-    let mut inputs = Inputs::read(&build.source).map_err(|error| input_error(&error))?;
+pub(super) async fn read_inputs(build: &BuildSettings, settings: &Settings) -> Result<Inputs, CommandError> {
+    // Standard input may take its time.
+    let source = build.source.clone();
+    let mut inputs = blocking(move || Inputs::read(&source)).await.map_err(|error| input_error(&error))?;
     withhold(&mut inputs, build, (&settings.cache_dir, &settings.notes())).map_err(|error| {
         CommandError::config(&error)
             .hint("leave it out of COPY, ADD and mounts, or move it out of the build context")
@@ -190,8 +193,11 @@ async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
         Ok(keyed) => keyed,
         Err(error) => return (job, Finished::early(error)),
     };
-    let job = job.renamed().await.unwrap_or(job);
     let mut lookup = Lookup::default();
+    let job = match job.bound(async { Ok(job.renamed().await) }).await {
+        Ok(renamed) => renamed.unwrap_or(job),
+        Err(error) => return (job, Finished { keyed: Some(keyed), lookup, way: Way::None, end: Err(error) }),
+    };
     let looked = async {
         keyed.report(&job)?;
         job.bound(Box::pin(job.create_repositories())).await?;
@@ -202,7 +208,9 @@ async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
         (Err(error), ..) => (Way::None, Err(error)),
         (Ok(()), Some(hit), Some(keys)) => {
             let mut served = Box::new(Served::new(hit));
-            let end = Box::pin(served.serve(&job, &keyed, keys, &lookup)).await;
+            // --timeout bounds what comes before an image is there.
+            let in_time = Job { deadline: Deadline::after(None), ..job.clone() };
+            let end = Box::pin(served.serve(&in_time, &keyed, keys, &lookup)).await;
             (Way::Served(served), end)
         }
         (Ok(()), ..) => {

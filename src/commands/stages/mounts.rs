@@ -135,7 +135,7 @@ impl SavedMounts {
         steps: &MountingSteps,
         has_failed: bool,
     ) -> Result<(), CommandError> {
-        self.more = judge(&restored.unneeded, job, keyed, steps, has_failed).await?;
+        judge(&restored.unneeded, &mut self.more, job, keyed, steps, has_failed).await?;
         let mut mounts = restored.mounts.clone();
         if has_failed {
             // To visit such a mount is to build what it is made from, which may be what failed.

@@ -104,24 +104,24 @@ pub(super) async fn set_aside(
     Ok(unneeded)
 }
 
-/// Judges the guess by the steps that ran. What is kept of the mounts stays as it is: one that was needed has had nothing but
-/// what its step has fetched since. Returns the mounts' records.
+/// Judges the guess by the steps that ran, and adds the mounts' records to `records`. What is kept of the mounts stays as it
+/// is: one that was needed has had nothing but what its step has fetched since.
 ///
 /// # Errors
 ///
 /// Fails with a cache at fault under `--strict`.
 pub(super) async fn judge(
     unneeded: &[TargetMount],
+    records: &mut Vec<MountRecord>,
     job: &Job<'_>,
     keyed: &Keyed,
     steps: &MountingSteps,
     has_failed: bool,
-) -> Result<Vec<MountRecord>, CommandError> {
+) -> Result<(), CommandError> {
     let (needed, unneeded): (Vec<_>, Vec<_>) =
         unneeded.iter().cloned().partition(|mount| steps.use_mount(mount));
     // A build that failed may not have come to the steps.
     let right = (!has_failed).then_some(Prediction::Right);
-    let mut records = Vec::new();
     for (mounts, prediction) in [(&needed, Some(Prediction::Wrong)), (&unneeded, right)] {
         records.extend(mounts.iter().map(|mount| MountRecord {
             prediction,
@@ -141,7 +141,7 @@ pub(super) async fn judge(
         let report = job.carrier(MountAction::Restore, keyed)?.keep(&unneeded).await?;
         job.account(report)?;
     }
-    Ok(records)
+    Ok(())
 }
 
 impl Job<'_> {
