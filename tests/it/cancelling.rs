@@ -219,3 +219,37 @@ fn a_build_whose_engine_goes_away_ends_with_an_error() {
         sleeper.assert_stopped();
     }
 }
+
+#[test]
+fn an_interrupt_ends_what_waits_for_an_engine_or_for_standard_input() {
+    // It takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let context = TestContext::new(&any_engine());
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\n"));
+    for arguments in [&["build", "."][..], &["key", "."], &["why", "."], &["mount", "restore", "."]] {
+        let mut command = context.command(arguments);
+        let running =
+            Running::start(command.env("DOCKER_HOST", format!("tcp://{}", silent.local_addr().unwrap())));
+        await_true(SOON, "larder connects", || is_connected_to(&silent));
+        running.signal(Signal::INT);
+        running.end(SOON).failure(130, "interrupted");
+    }
+    let mut command = context.command(&["build", "-"]);
+    let running = Running::start(command.stdin(std::process::Stdio::piped()));
+    // Handlers of signals are there from the first moment on; before, a signal ends the process by itself.
+    await_true(SOON, "larder handles signals", || running.handles_interrupts());
+    running.signal(Signal::INT);
+    running.end(SOON).failure(130, "interrupted");
+}
+
+/// Returns `true` once somebody has connected, and keeps that connection open.
+fn is_connected_to(listener: &std::net::TcpListener) -> bool {
+    listener.set_nonblocking(true).unwrap();
+    match listener.accept() {
+        Ok((stream, _)) => {
+            std::mem::forget(stream);
+            true
+        }
+        Err(_) => false,
+    }
+}

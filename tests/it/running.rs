@@ -45,6 +45,14 @@ impl Running {
         await_true(Duration::from_mins(1), text, || self.said().contains(text));
     }
 
+    /// Returns `true` once it has a handler for SIGINT.
+    pub(crate) fn handles_interrupts(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+        caught & (1 << (Signal::INT.as_raw() - 1)) != 0
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(id, signal).expect("it still runs");
