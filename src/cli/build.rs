@@ -76,7 +76,7 @@ pub struct BuildArgs {
     /// Form of the progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
     #[arg(long, value_enum, value_name = "FORM")]
     pub progress: Option<ProgressArg>,
-    /// Print nothing but the image's id
+    /// Print the image's id, and nothing else but warnings and errors
     #[arg(long, short)]
     pub quiet: bool,
     /// Write the image's id to a file
@@ -142,7 +142,7 @@ pub enum ProgressArg {
     Plain,
     /// Live, for a terminal
     Tty,
-    /// Nothing
+    /// Nothing but warnings and errors
     Quiet,
     /// One JSON object a line
     #[value(alias = "rawjson")]

@@ -17,11 +17,12 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let (settings, environment) = (session.settings, session.environment);
     let BuildCommandArgs { build, more, base, base_repo, base_requirements } = args;
+    // Also for what is wrong with the other flags.
+    speak(printer, ProgressMode::resolve(build, settings, environment)?);
     if more.is_empty() {
         let mut build = build.clone();
         let mut purpose = Purpose::default();
         if let Some(dockerfile) = base {
-            speak(printer, ProgressMode::resolve(&build, settings, environment)?);
             let repository = base_repository(("base-repo", base_repo.as_deref()), settings, environment)?;
             let of_base = args_of_base(dockerfile, &build);
             if build.source.build_arg.iter().any(|given| is_base_image(given)) {

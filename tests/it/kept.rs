@@ -516,6 +516,18 @@ fn an_image_of_the_engine_is_archived_once_that_is_typed() {
 }
 
 #[test]
+fn an_export_by_an_images_name_takes_the_entry_of_its_build() {
+    let context = TestContext::new(&any_engine());
+    project(&context);
+    let (tag, file) = (context.tag("app"), context.path("app.larder"));
+    context.build(&["-t", &tag, "--enable-cache", "--tags", "bert", "."]);
+    let before = entries(&context);
+    context.larder(&["cache", "export", &tag, "-o", file.to_str().unwrap()]).success();
+    assert_eq!(entries(&context)[0]["id"], before[0]["id"]);
+    assert_eq!(entries(&context)[0]["tags"], before[0]["tags"]);
+}
+
+#[test]
 fn an_archived_image_is_found_by_a_build_that_archives_none() {
     let engine = any_engine();
     let context = TestContext::new(&engine);

@@ -13,7 +13,7 @@ use crate::store::{Entry, Meter, Subject};
 use crate::tiers::ArchiveTier;
 
 impl Cache<'_> {
-    /// Archives the image that the engine has under this name; `None` if no engine has one.
+    /// Returns the entry of the image that the engine has under this name, archived if it is not yet; `None` if no engine has one.
     pub(super) fn archive(&self, name: &str) -> Result<Option<Entry>, CommandError> {
         let tiers = TierSettings::resolve(&TierArgs::default(), self.settings, self.session.environment)?;
         let Ok(name) = name.parse::<ImageRef>() else { return Ok(None) };
@@ -32,6 +32,10 @@ impl Cache<'_> {
             })?;
             let images = connection.image_store().await?;
             let tier = ArchiveTier::new(self.store.clone(), engine, images, tiers.archive_timeout);
+            // An entry of the build that made it has more to say than the engine.
+            if let Some(entry) = tier.entry_of(key, &image.platform, &image).await {
+                return Ok(Some(entry));
+            }
             let subject = Subject { title: familiar, ..Subject::default() };
             let meter = Arc::new(Meter::default());
             let archiving = tier.keep(key, &image.platform, &image, subject, false, &meter);

@@ -234,3 +234,12 @@ fn a_name_that_was_given_as_tags_is_asked_about() {
         assert_eq!(warned(&[command, "--tags", &tag, "--tag", &tag]), None);
     }
 }
+
+#[test]
+fn an_error_among_progress_in_json_is_json() {
+    let run = context().larder(&["build", "--progress", "json", "nowhere"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    let lines: Vec<serde_json::Value> =
+        run.stderr.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    assert!(lines.iter().any(|line| line["level"] == "error"), "{}", run.stderr);
+}
