@@ -25,10 +25,9 @@ impl TestContext {
 
     /// What an image has below /all.
     fn copied(&self, image: &str) -> BTreeSet<String> {
-        let find = ["run", "--rm", "--network", "none", image, "find", "/all", "-mindepth", "1"];
-        let listed = self.engine.docker().args(find).output().unwrap();
-        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
-        String::from_utf8_lossy(&listed.stdout).lines().map(|path| path["/all/".len()..].to_owned()).collect()
+        let entries = self.engine.entries(image, "/all");
+        let path = |rest: &str| rest.split(' ').next()?.strip_prefix("all/").map(str::to_owned);
+        entries.iter().filter_map(|entry| path(&entry.rest)).collect()
     }
 }
 
