@@ -149,16 +149,14 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
         context.larder(&[command, "bertt"]).failure(2, none);
     }
     context.larder(&["build", "bert", "bert"]).failure(2, "bert and bert would both be called").hint("names");
-    for flag in [
-        &["-t", "x"][..],
-        &["--iidfile", "x"],
-        &["--metadata-file", "x"],
-        &["--progress", "json"],
-        &["-f", "x"],
-        &["-o", "x"],
-    ] {
+    for flag in [&["-t", "x"][..], &["--iidfile", "x"], &["--metadata-file", "x"], &["-f", "x"], &["-o", "x"]]
+    {
         context.larder(&[&["build", "bert", "gpt"], flag].concat()).failure(2, "is for one image, not for 2");
     }
+    let run = context.larder(&["build", "bert", "gpt", "--progress", "json"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    let error = r#""level":"error","text":"progress in JSON is for one image, not for 2""#;
+    assert!(run.stderr.contains(error), "{}", run.stderr);
     for (text, cause) in [
         ("images:\n  a:\n    contexxt: .\n", "images.a: unknown field `contexxt`"),
         ("images:\n  a:\n    contexxt: .\n", "line 3"),
