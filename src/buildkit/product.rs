@@ -1,6 +1,6 @@
 //! Which product answers, and what its version can do.
 //!
-//! A buildkitd is taken for a new one: its protocol tells no version.
+//! A buildkitd is assumed to be recent: its protocol reports no version.
 
 use std::fmt;
 

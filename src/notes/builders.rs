@@ -85,8 +85,8 @@ impl BuilderEntry {
         forget_oldest(&mut self.images, MOST, |made| *made);
     }
 
-    /// Notes that its user is told what it cannot do; whether that is the first time.
-    pub fn tell(&mut self) -> bool {
+    /// Records that the limits of the builder were reported. Returns `true` the first time.
+    pub fn note_limits_reported(&mut self) -> bool {
         !std::mem::replace(&mut self.is_told, true)
     }
 

@@ -92,7 +92,7 @@ impl BorrowedName {
             // An interrupt came before anything was done with the name.
             return Ok(());
         }
-        // Otherwise it would stand before the registry's in later builds, and keep its layers.
+        // Otherwise later builds would prefer it to the registry's, and its layers would be kept.
         self.engine.remove_name(&self.name).await?;
         if let Some(id) = &self.held {
             self.engine.tag(id, &self.name).await?;

@@ -64,9 +64,9 @@ impl<'a> KnownBuilder<'a> {
         self.notes.note_builder(&self.entry)
     }
 
-    /// Whether its user was not told yet what it cannot do, and is now.
-    pub(crate) fn tell(&mut self) -> Result<bool, NotesError> {
-        let is_first = self.entry.tell();
+    /// Records that the limits of the builder were reported. Returns `true` the first time.
+    pub(crate) fn note_limits_reported(&mut self) -> Result<bool, NotesError> {
+        let is_first = self.entry.note_limits_reported();
         if is_first {
             self.notes.note_builder(&self.entry)?;
         }

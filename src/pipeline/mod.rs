@@ -21,4 +21,5 @@ pub(crate) mod own_files;
 pub(crate) mod registries;
 pub(crate) mod request;
 pub(crate) mod unnoticed;
+pub(crate) mod visible;
 pub(crate) mod witness;

@@ -27,7 +27,7 @@ pub enum DockerfileSource {
     Stdin,
 }
 
-/// What a named context stands for.
+/// The source of a named context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamedContext {
     /// A directory of this machine.

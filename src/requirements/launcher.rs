@@ -1,4 +1,4 @@
-//! Words and programs that stand before the program that a command line is about.
+//! Words and programs that precede the program that a command line runs.
 
 /// Words that may be before a command.
 pub const PREFIXES: [&str; 16] = [

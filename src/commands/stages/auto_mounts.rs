@@ -14,7 +14,8 @@ use crate::output::Printer;
 use crate::pipeline::bases::BaseLookup;
 use crate::pipeline::blocking::blocking;
 use crate::pipeline::inputs::{Context, Inputs, ignore_files};
-use crate::pipeline::keys::{build_platform, options, patterns};
+use crate::pipeline::keys::{build_platform, options};
+use crate::pipeline::visible::patterns;
 use crate::pipeline::witness::Witness;
 use crate::platform;
 use crate::settings::BuildSettings;
@@ -139,7 +140,7 @@ async fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<Strin
         Context::Archive(_) | Context::Remote(_) => return None,
         Context::Directory(directory) => directory,
     };
-    // What is built is told by the text; that the ignore files stay the same is seen to with the keys.
+    // The text says what is built; the keys' witness watches the ignore files.
     let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut Witness::default()).ok()?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
     let (directory, context) = (directory.clone(), resolution.context.clone());

@@ -13,7 +13,7 @@ pub(in crate::commands) struct Deadline {
 }
 
 impl Deadline {
-    /// Returns the deadline so long from now; without a limit there is none.
+    /// Returns the time after which the limit is reached, or `None` without a limit.
     pub(in crate::commands) fn after(limit: Option<Duration>) -> Self {
         let limit = limit.unwrap_or(Duration::MAX);
         Self { limit, end: Instant::now().checked_add(limit) }

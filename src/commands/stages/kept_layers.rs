@@ -189,7 +189,7 @@ impl KeptLayers {
             Ok(false) => Ok(()),
             Ok(true) => {
                 if full.is_none() && keys.is_some_and(|keys| keys.target > 0) {
-                    job.tell_what_is_left_out().await?;
+                    job.report_omitted_layers().await?;
                 }
                 let references = full.into_iter().chain([inline]).map(|name| name.familiar()).collect();
                 let record = KeptLayersRecord { references, millis: millis(clock.elapsed()) };
@@ -244,16 +244,16 @@ impl Job<'_> {
         Ok(is_able && self.reads_registry_caches())
     }
 
-    /// Says once of a builder that it leaves no layers of the stages before the last one.
-    async fn tell_what_is_left_out(&self) -> Result<(), CommandError> {
+    /// Reports once for each builder that it keeps no layers of the stages before the last one.
+    async fn report_omitted_layers(&self) -> Result<(), CommandError> {
         if !self.printer.shows_notes() {
             return Ok(());
         }
-        let told = match self.known_builder().await {
-            Ok(mut builder) => builder.tell().map_err(Into::into),
+        let is_first = match self.known_builder().await {
+            Ok(mut builder) => builder.note_limits_reported().map_err(Into::into),
             Err(error) => Err(error),
         };
-        match told {
+        match is_first {
             Ok(true) => self.printer.note(
                 "only the last stage's layers are kept: Docker 25.0 and newer with containerd's image store \
                  (\"features\": {\"containerd-snapshotter\": true} in daemon.json) keeps those of all stages\n",
@@ -300,7 +300,7 @@ impl Job<'_> {
         }
         let exporters = vec![Exporter { kind: kind.to_owned(), attributes }];
         let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
-        // Also without a mark: the label tells the image from the user's while it has its name in the engine.
+        // Also without a mark: the label distinguishes the image from the user's while it has its name in the engine.
         let mark = Some(mark.unwrap_or_default());
         let exports = Exports { exporters, ..Exports::none() };
         self.solve_again(keys, inline, Vec::new(), (exports, mark), cancel).await?;

@@ -119,7 +119,7 @@ impl LayerCaches {
         let is_unreachable = lookup.is_registry_unreachable;
         let Some(place) = job.layers_place() else { return Ok(Self::default()) };
         if lookup.runs_every_step(job).is_some() {
-            // None are taken; what is made anew stands in for what is there.
+            // No cache is imported; the new one replaces the old one.
             return Ok(Self { place: Some(place), is_unreachable, ..Self::default() });
         }
         let unsigned = job.settings.store.terms.trust.is_strict();

@@ -89,7 +89,7 @@ impl Lookup {
         {
             self.in_engine(job, keys).await?;
         }
-        // A build that has nothing to do with a registry is not told about one.
+        // A build that uses no registry gets no message about one.
         if self.hit.is_none()
             && job.registry_is_off().is_none()
             && let Some(keys) = self.asked(job, keyed, RegistryTier::NAME, wanted(tiers.registry, None))

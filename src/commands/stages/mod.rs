@@ -66,9 +66,9 @@ pub(super) const BASE_IMAGE: &str = "BASE_IMAGE";
 /// What an image is built for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Purpose {
-    /// The image that it stands on, if that was made before.
+    /// The base image, if larder built it before.
     pub(super) base: Option<BaseRecord>,
-    /// How it is to be run, which its entry is to tell.
+    /// How the image is run, as its entry records it.
     pub(super) run: Option<RunFlags>,
     /// The number of engines that it is to be run on, if there are several: then it is handed to them by its entry.
     pub(super) nodes: Option<NonZeroU32>,

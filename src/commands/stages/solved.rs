@@ -1,4 +1,4 @@
-//! The build itself: what BuildKit is asked, what it did, and what is told when it fails.
+//! The build itself: the request to BuildKit, its result, and the error when it fails.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -165,7 +165,7 @@ impl Job<'_> {
         solving::solve(self.client(), request, attachments, progress, limits, self.printer).await
     }
 
-    /// Turns a failed solve into what the user is told, after showing the step that failed.
+    /// Converts a failed solve into an error for the user, after showing the step that failed.
     fn explain(&self, ended: Ended, trace: &Trace, finding: Option<String>) -> CommandError {
         let error = match ended {
             Ended::TimedOut(limit) => return took_longer(limit),

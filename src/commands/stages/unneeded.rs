@@ -3,7 +3,7 @@
 //! That is a guess: the dependency key says all that those layers depend on,
 //! the builder has made them under this key, and an image on them is still
 //! there; or such a builder has left them in the registry. A wrong one costs
-//! what the mount would have saved, and is told.
+//! what the mount would have saved, and is reported.
 
 use super::BuildKeys;
 use super::job::Job;

@@ -15,7 +15,7 @@ use crate::registry_tiers::front::{Front, Seen};
 use crate::running::Running;
 use crate::support::{BUSYBOX, Run, TestContext, finish, json};
 
-/// Replaced in this order: a regular expression and what stands for it.
+/// Replaced in this order: a regular expression and its replacement.
 const FILTERS: [(&str, &str); 21] = [
     (r"sha256:[0-9a-f]{64}", "sha256:DIGEST"),
     (r"sha256:[0-9a-f]{12}\b", "sha256:ID"),

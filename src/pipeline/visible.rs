@@ -1,0 +1,167 @@
+//! What a build can see of its contexts: the files that count, ignore files applied, and the named contexts in use.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::bases::BaseLookup;
+use super::files::Files;
+use super::inputs::{Inputs, ignore_files};
+use super::keys::NoKeys;
+use super::witness::Witness;
+use crate::context::{self, ContextError, FileKind, Filter, ignorefile};
+use crate::digest::Digest;
+use crate::dockerfile::{ContextPaths, Dockerfile, Resolution};
+use crate::key::{ContextFile, NamedContext as NamedInput, reads_docker_syntax};
+use crate::plan::{BuildSettings, NamedContext, SourceSettings};
+
+/// Paths of the contexts that the reached steps can see.
+pub(super) struct Seen {
+    pub(super) context: ContextPaths,
+    /// Of the named contexts that are in use.
+    named: BTreeMap<String, ContextPaths>,
+}
+
+impl Seen {
+    pub(super) fn of(dockerfile: &Dockerfile, resolution: &Resolution, source: &SourceSettings) -> Self {
+        // Another frontend may read whatever it is given.
+        let foreign = !reads_docker_syntax(dockerfile, &source.build_args);
+        let any = foreign || !resolution.untold_triggers.is_empty();
+        let in_use =
+            source.named_contexts.keys().filter(|name| any || resolution.named_contexts.contains(*name));
+        let named = in_use.map(|name| {
+            let known = || resolution.named_paths.get(name).cloned().unwrap_or_default();
+            (name.clone(), if foreign { ContextPaths::everything() } else { known() })
+        });
+        let context = if foreign { ContextPaths::everything() } else { resolution.context.clone() };
+        Self { context, named: named.collect() }
+    }
+}
+
+/// Digests the files that the reached steps can see, `.dockerignore` applied.
+pub(super) async fn visible_files(
+    directory: &Path,
+    inputs: &Inputs,
+    seen: &ContextPaths,
+    files: &mut Files<'_>,
+) -> Result<Vec<ContextFile>, ContextError> {
+    if seen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut files.witness)?;
+    let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
+    let digests = files.digest(directory, filter, seen.clone()).await?;
+    Ok(digests.into_iter().map(context_file).collect())
+}
+
+/// Returns the patterns of the first of some ignore files that is there; `witness` remembers what was seen of them.
+pub(crate) fn patterns(
+    candidates: impl IntoIterator<Item = PathBuf>,
+    witness: &mut Witness,
+) -> Result<Vec<String>, ContextError> {
+    for path in candidates {
+        let read = std::fs::read(&path);
+        witness.file(path.clone(), read.as_deref().ok());
+        match read {
+            Ok(text) => return Ok(ignorefile::parse(&text)),
+            // What it keeps out would count, and be sent.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(ContextError::unreadable(&path, error));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(Vec::new())
+}
+
+pub(super) fn context_file(file: context::FileDigest) -> ContextFile {
+    let kind = match file.kind {
+        FileKind::File => "file",
+        FileKind::Directory => "dir",
+        FileKind::Symlink => "symlink",
+        FileKind::Fifo => "fifo",
+        FileKind::CharDevice => "char-device",
+        FileKind::BlockDevice => "block-device",
+    };
+    ContextFile {
+        path: file.path,
+        kind: kind.to_owned(),
+        mode: file.mode,
+        digest: file.digest,
+        xattrs: file.xattrs,
+    }
+}
+
+/// What the named contexts in use are: of a directory what counts, its own `.dockerignore` applied.
+pub(super) async fn named_contexts(
+    (settings, inputs): (&BuildSettings, &Inputs),
+    resolution: &Resolution,
+    seen: &Seen,
+    lookup: &BaseLookup<'_>,
+    files: &mut Files<'_>,
+) -> Result<BTreeMap<String, NamedInput>, NoKeys> {
+    let mut contexts = BTreeMap::new();
+    for (name, context) in &settings.source.named_contexts {
+        let Some(paths) = seen.named.get(name) else { continue };
+        let input = match context {
+            NamedContext::Directory(directory) => {
+                let ignore_file = directory.join(ignorefile::FILE_NAME);
+                let filter = Filter {
+                    exclude: patterns([ignore_file], &mut files.witness)?,
+                    withheld: inputs.withheld(directory),
+                    ..Filter::default()
+                };
+                NamedInput::Files(digest_of(&files.digest(directory, filter, paths.clone()).await?))
+            }
+            NamedContext::Reference(address) => {
+                let Some(image) = address.strip_prefix("docker-image://") else {
+                    return Err(NoKeys::RemoteNamedContext(name.clone()));
+                };
+                let wanted = [(image.to_owned(), resolution.platform.to_string())];
+                let digest = lookup.all(&wanted).await.into_iter().next().and_then(|base| base.digest);
+                NamedInput::Address { address: address.clone(), digest }
+            }
+        };
+        contexts.insert(name.clone(), input);
+    }
+    Ok(contexts)
+}
+
+/// One digest over a list of files, each field with its length.
+fn digest_of(files: &[context::FileDigest]) -> Digest {
+    let mut bytes = Vec::new();
+    for file in files {
+        bytes.extend((file.path.len() as u64).to_le_bytes());
+        bytes.extend(file.path.as_bytes());
+        bytes.push(file.kind as u8);
+        bytes.extend(file.mode.to_le_bytes());
+        bytes.extend(file.digest.as_bytes());
+        bytes.push(u8::from(file.xattrs.is_some()));
+        bytes.extend(file.xattrs.iter().flat_map(Digest::as_bytes));
+    }
+    Digest::of(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignore_file_that_is_edited_removed_or_appears_is_named() {
+        let base = tempfile::tempdir().unwrap();
+        let candidates = ["Dockerfile.dockerignore", ".dockerignore"].map(|name| base.path().join(name));
+        let [beside, common] = &candidates;
+        let changed = |change: &dyn Fn()| {
+            std::fs::write(common, "*.log\n").unwrap();
+            let mut witness = Witness::default();
+            assert_eq!(patterns(candidates.clone(), &mut witness).unwrap(), ["*.log"]);
+            change();
+            witness.changed()
+        };
+        assert!(changed(&|| ()).is_empty());
+        let name = |path: &Path| [path.display().to_string()];
+        assert_eq!(changed(&|| std::fs::write(common, "*.txt\n").unwrap()), name(common));
+        assert_eq!(changed(&|| std::fs::remove_file(common).unwrap()), name(common));
+        assert_eq!(changed(&|| std::fs::write(beside, "").unwrap()), name(beside));
+    }
+}
