@@ -8,18 +8,23 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::error::{CommandError, ErrorKind, chain};
+use super::built;
+use super::error::{CommandError, ErrorKind};
 use super::key::{Keyed, keyed};
-use super::session::{EngineConnection, Session};
-use super::stages::{BuildKeys, KeyedNames, Purpose, image};
-use super::{print_json, print_text, speak};
+use super::{print_json, print_text};
 use crate::buildkit::session::new_id;
 use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, Format, ProgressArg};
+use crate::commands::Invocation;
 use crate::digest::Digest;
 use crate::engine::Image;
+use crate::error_chain::chain;
 use crate::key::{Input, InputKind};
 use crate::ledger::{BaseOutcome, BaseRecord, millis};
 use crate::output::Printer;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::session::EngineConnection;
+use crate::pipeline::stages::{KeyedNames, Purpose};
 use crate::registry::{ImageRef, RegistryError, within};
 use crate::settings::{BuildSettings, ContextSource, ProgressMode, base_repository};
 use crate::tiers::Tags;
@@ -38,18 +43,18 @@ struct Output<'a> {
 
 pub(super) async fn run(
     args: &BaseArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let (settings, environment) = (session.settings, session.environment);
+    let (settings, environment) = (command.settings, command.environment);
     let BaseCommand::Build(args) = &args.command;
     let BaseBuildArgs { build, repo, requirements, format } = &**args;
     refuse_ends(build)?;
     let repository = base_repository(("repo", repo.as_deref()), settings, environment)?;
-    let is_kept = repository.is_some() && !settings.store.terms.read_only;
-    speak(printer, ProgressMode::resolve(build, settings, environment)?);
+    let is_kept = repository.is_some() && !settings.job.store.terms.read_only;
+    printer.speak(ProgressMode::resolve(build, settings, environment)?);
     let printer = *printer;
-    let (base, failed) = ensure(build, repository, requirements, session, printer).await?;
+    let (base, failed) = ensure(build, repository, requirements, command, printer).await?;
     if let Some(error) = failed {
         return Err(error);
     }
@@ -85,22 +90,22 @@ pub(super) async fn ensure(
     args: &BuildArgs,
     repository: Option<ImageRef>,
     requirements: &[String],
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: Printer,
 ) -> Result<(BaseRecord, Option<CommandError>), CommandError> {
-    let (clock, settings) = (Instant::now(), session.settings);
-    let Keyed { build, keys, connection, .. } = keyed(args, session, printer).await?;
+    let (clock, settings) = (Instant::now(), command.settings);
+    let Keyed { build, keys, connection, .. } = keyed(args, command, printer).await?;
     let files = if requirements.is_empty() { None } else { named_files(requirements, &build, printer)? };
     let inputs = files.as_ref().map(|files| files.iter().map(NamedFile::input).collect());
-    let key = keys.keys.base(inputs, &settings.seal).map_err(|error| CommandError::config(&error))?;
+    let key = keys.keys.base(inputs, &settings.job.seal).map_err(|error| CommandError::config(&error))?;
     let platform = keys.platforms[0].clone();
     let files = files.into_iter().flatten().map(|file| (file.place, file.digest)).collect();
     let inputs = BaseInputs { keys, files, has_images: connection.engine.is_some() };
     let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
     let done = |reference, outcome| (record(reference, outcome), None);
-    let tags = Tags::of(&settings.lanes.lanes).of_base(key);
+    let tags = Tags::of(&settings.job.lanes.lanes).of_base(key);
     // Neither an age nor a signature is known of what is found.
-    let is_strict = settings.store.terms.trust.is_strict() || settings.store.limits.max_age.is_some();
+    let is_strict = settings.job.store.terms.trust.is_strict() || settings.job.store.limits.max_age.is_some();
     let takes_found = build.runs_every_step().is_none() && !is_strict;
     let Some(repository) = repository else {
         let local: ImageRef = LOCAL.parse().expect("it is a name");
@@ -117,7 +122,7 @@ pub(super) async fn ensure(
             return Ok(done(name.familiar(), BaseOutcome::Found));
         }
         let name = tagged(&local, &tags[0])?;
-        let name = build_as((&name, &unkeyed(&local)?), false, args, inputs, session, printer).await?;
+        let name = build_as((&name, &unkeyed(&local)?), false, args, inputs, command, printer).await?;
         return Ok(done(name.familiar(), BaseOutcome::Built));
     };
     if takes_found {
@@ -127,15 +132,15 @@ pub(super) async fn ensure(
                 return Ok(done(name.familiar(), BaseOutcome::Found));
             }
             Ok(None) => {}
-            Err(error) if build.strict => return Err(CommandError::cache(&error)),
+            Err(error) if build.strict => return Err(PipelineError::cache(&error).into()),
             Err(error) => {
                 printer.warn(&format!("{}; {}; building the base image", chain(&error), error.remedy()));
             }
         }
     }
     let (name, unkeyed) = (tagged(&repository, &tags[0])?, unkeyed(&repository)?);
-    let is_pushed = !settings.store.terms.read_only;
-    let name = match build_as((&name, &unkeyed), is_pushed, args, inputs, session, printer).await {
+    let is_pushed = !settings.job.store.terms.read_only;
+    let name = match build_as((&name, &unkeyed), is_pushed, args, inputs, command, printer).await {
         Ok(name) => name,
         Err(error) if build.strict || error.kind != ErrorKind::Push || connection.engine.is_none() => {
             return Err(error);
@@ -206,7 +211,7 @@ async fn build_as(
     push: bool,
     args: &BuildArgs,
     BaseInputs { keys, files, has_images }: BaseInputs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: Printer,
 ) -> Result<ImageRef, CommandError> {
     let progress = if args.quiet { Some(ProgressArg::Quiet) } else { args.progress };
@@ -217,12 +222,11 @@ async fn build_as(
         // Who pushes nothing takes layers from there all the same.
         args.tiers.cache_repo = Some(name.repository());
     }
-    let build = BuildSettings::resolve(&args, session.settings, session.environment)?;
-    let mut printer = printer;
+    let build = BuildSettings::resolve(&args, command.settings, command.environment)?;
     printer.note(&format!("building the base image {}\n", name.familiar()));
     let names = KeyedNames::new(&build, unkeyed.clone(), (keys, files), has_images);
     let purpose = Purpose { keyed: Some(Arc::new(names)), ..Purpose::default() };
-    let given = Box::pin(image(&build, &purpose, session, &mut printer)).await?.names;
+    let given = Box::pin(built(&build, &purpose, command.session, printer)).await?.names;
     Ok(given.into_iter().next().unwrap_or_else(|| name.clone()))
 }
 

@@ -1,24 +1,25 @@
 //! `larder build`: one image, perhaps on a base that is built before, or several of `larder.yaml`.
 
 use super::base::{args_of_base, ensure};
-use super::error::CommandError;
-use super::session::Session;
+use super::built;
+use super::error::{CommandError, ErrorKind};
 use super::several::{self, NamedBuild, images};
-use super::speak;
-use super::stages::{BASE_IMAGE, Purpose, image, record_failed_base};
 use crate::cli::{BuildArgs, BuildCommandArgs};
+use crate::commands::Invocation;
+use crate::ledger::Outcome;
 use crate::output::Printer;
+use crate::pipeline::stages::{BASE_IMAGE, Purpose, record_failed_base};
 use crate::settings::{BuildSettings, ProgressMode, base_repository};
 
 pub(super) async fn run(
     args: &BuildCommandArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let (settings, environment) = (session.settings, session.environment);
+    let (settings, environment) = (command.settings, command.environment);
     let BuildCommandArgs { build, more, base, base_repo, base_requirements } = args;
     // Also for what is wrong with the other flags.
-    speak(printer, ProgressMode::resolve(build, settings, environment)?);
+    printer.speak(ProgressMode::resolve(build, settings, environment)?);
     if more.is_empty() {
         let mut build = build.clone();
         let mut purpose = Purpose::default();
@@ -29,14 +30,18 @@ pub(super) async fn run(
                 return Err(CommandError::config_line(format!("--base, and --build-arg {BASE_IMAGE}"))
                     .hint("--base hands its image on as BASE_IMAGE: leave one of the two out"));
             }
-            let making = ensure(&of_base, repository, base_requirements, session, *printer);
+            let making = ensure(&of_base, repository, base_requirements, command, *printer);
             let (base, failed) = match Box::pin(making).await {
                 Ok(made) => made,
                 Err(error) => {
                     if let Some(path) =
                         build.metadata_file.as_deref().filter(|_| !error.kind.is_before_build())
                     {
-                        record_failed_base(path, &error)?;
+                        let outcome = match error.kind {
+                            ErrorKind::Interrupted => Outcome::Interrupted,
+                            _ => Outcome::Failed,
+                        };
+                        record_failed_base(path, &error.cause, outcome)?;
                     }
                     return Err(error);
                 }
@@ -49,7 +54,7 @@ pub(super) async fn run(
             purpose.base = Some(base);
         }
         let build = BuildSettings::resolve(&build, settings, environment)?;
-        return image(&build, &purpose, session, printer).await.map(drop);
+        return built(&build, &purpose, command.session, *printer).await.map(drop);
     }
     if base.is_some() {
         return Err(CommandError::config_line("--base is for one image, and several are named")
@@ -63,7 +68,7 @@ pub(super) async fn run(
         let build = BuildSettings::resolve(&args, settings, environment)?;
         builds.push(NamedBuild { name: name.to_owned(), build, purpose: Purpose::default() });
     }
-    images(&builds, session, *printer).await.map(drop)
+    images(&builds, command.session, *printer).await.map(drop)
 }
 
 /// Returns `true` if a build argument, as it was typed, is the base image.

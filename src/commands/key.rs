@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::error::{CommandError, chain};
-use super::session::{EngineConnection, Session};
-use super::stages::{BuildKeys, Inputs, NoKeys, compute_keys, connected, read_inputs};
-use super::{print_json, print_text, speak};
+use super::error::CommandError;
+use super::{print_json, print_text};
 use crate::cli::{BuildArgs, Format, KeyArgs};
+use crate::commands::Invocation;
+use crate::error_chain::chain;
 use crate::key::{CacheKey, Input, InputKind};
 use crate::output::Printer;
-use crate::output::progress::screen_text;
+use crate::pipeline::inputs::Inputs;
+use crate::pipeline::keys::{BuildKeys, NoKeys, compute};
+use crate::pipeline::session::EngineConnection;
+use crate::pipeline::stages::{connected, read_inputs};
+use crate::screen_text::screen_text;
 use crate::settings::BuildSettings;
 
 #[derive(Serialize)]
@@ -27,12 +31,16 @@ struct Output {
     dependency_inputs: Option<Vec<Input>>,
 }
 
-pub(super) async fn run(args: &KeyArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
-    let settings = session.settings;
-    let keyed = keyed(&args.build, session, printer).await?;
+pub(super) async fn run(
+    args: &KeyArgs,
+    command: &Invocation<'_>,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let settings = command.settings;
+    let keyed = keyed(&args.build, command, printer).await?;
     let BuildKeys { keys, unpinned, .. } = keyed.keys;
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
-        args.explain.then(|| in_order(inputs.iter().map(|input| settings.seal.publish(input)).collect()))
+        args.explain.then(|| in_order(inputs.iter().map(|input| settings.job.seal.publish(input)).collect()))
     };
     let output = Output {
         schema: "larder.key.v1",
@@ -95,17 +103,17 @@ pub(super) struct Keyed {
 /// The keys of the build that `args` describe; what is worth a warning is told.
 pub(super) async fn keyed(
     args: &BuildArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: Printer,
 ) -> Result<Keyed, CommandError> {
-    let settings = session.settings;
-    let build = BuildSettings::resolve(args, settings, session.environment)?;
+    let settings = command.settings;
+    let build = BuildSettings::resolve(args, settings, command.environment)?;
     let mut printer = printer;
-    speak(&mut printer, build.progress);
-    let mut inputs = read_inputs(&build, settings).await?;
-    let connection = connected(&mut inputs, &build, session, printer).await?;
-    let (lookup, notes) = (connection.base_lookup(&build, &inputs), settings.notes());
-    let keys = compute_keys(&build, &inputs, &lookup, &connection.client, &notes, &settings.seal)
+    printer.speak(build.progress);
+    let mut inputs = read_inputs(&build, &settings.job).await?;
+    let connection = connected(&mut inputs, &build, command.session, &printer).await?;
+    let (lookup, notes) = (connection.base_lookup(&build, &inputs), settings.job.notes());
+    let keys = compute(&build, &inputs, &lookup, &connection.client, &notes, &settings.job.seal)
         .await
         .map_err(|error| no_keys(&error, &inputs, printer))?;
     if !keys.unpinned.is_empty() {

@@ -13,17 +13,17 @@ use serde_json::json;
 use self::container::End;
 use self::row::Row;
 use super::cache::Cache;
-use super::error::{CommandError, ErrorKind, chain};
+use super::error::{CommandError, ErrorKind};
 use super::nodes::{Handed, Names, Nodes};
-use super::session::Session;
 use super::several::{NamedBuild, images, known_images};
-use super::speak;
-use super::stages::{Built, Purpose};
 use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RENAMED, RunArgs};
+use crate::commands::Invocation;
+use crate::error_chain::chain;
 use crate::ledger::millis;
 use crate::output::Printer;
 use crate::output::entries::EntryInfo;
 use crate::output::summary;
+use crate::pipeline::stages::{Built, Purpose};
 use crate::settings::{BuildSettings, Environment, RunSettings, Settings, SettingsError};
 
 /// The context where none is named.
@@ -31,14 +31,14 @@ const HERE: &str = ".";
 
 pub(super) async fn run(
     args: &RunArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let settings = session.settings;
+    let settings = command.settings;
     RunSettings::refuse(&args.container)?;
     let warned = *printer;
     let note_row = |path: &Path| {
-        if let Err(fault) = settings.notes().note_result(path) {
+        if let Err(fault) = settings.job.notes().note_result(path) {
             warned.warn(&chain(&fault));
         }
     };
@@ -50,8 +50,8 @@ pub(super) async fn run(
         }
     }
     let result = match &args.from_cache {
-        Some(named) => run_kept(named, args, session, printer).await,
-        None => Box::pin(run_built(args, session, printer)).await,
+        Some(named) => run_kept(named, args, command, printer).await,
+        None => Box::pin(run_built(args, command, printer)).await,
     };
     if let Some(path) = &args.container.output {
         note_row(path);
@@ -63,14 +63,14 @@ pub(super) async fn run(
 async fn run_kept(
     wanted: &str,
     args: &RunArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let (settings, environment) = (session.settings, session.environment);
+    let (settings, environment) = (command.settings, command.environment);
     let build = resolve(&args.build(HERE), settings, environment)?;
-    speak(printer, build.progress);
+    printer.speak(build.progress);
     let printer = *printer;
-    let cache = Cache::open(PlaceArg::Local, session, printer)?;
+    let cache = Cache::open(PlaceArg::Local, command, printer)?;
     let listed = cache.image(wanted)?;
     let (entry, subject) = (&listed.entry, &listed.entry.manifest.subject);
     printer.note(&format!("running from the cache\n{}", EntryInfo::new(&listed).brief()));
@@ -96,13 +96,14 @@ async fn run_kept(
             missing.join(", ")
         ));
     }
-    let mut nodes = Nodes::connect(session, printer).await?;
+    let mut nodes = Nodes::connect(command.session, printer).await?;
     let names = Names::IfFree(&subject.title);
-    let handed = nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, session, 0).await?;
+    let handed =
+        nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, command.session, 0).await?;
     let told = |handed: &Handed| (handed.image.clone(), Row::of_entry(entry, handed.tier, handed.elapsed));
     let images = handed.iter().map(told).collect();
     let mut outcome = Outcome::default();
-    run_everywhere(&mut nodes, images, &run, args, session, &mut outcome).await?;
+    run_everywhere(&mut nodes, images, &run, args, command, &mut outcome).await?;
     outcome.end(&nodes, printer)
 }
 
@@ -122,10 +123,14 @@ fn resolve(
 }
 
 /// Builds images, unless a cache has them, and runs one after the other.
-async fn run_built(args: &RunArgs, session: &Session<'_>, printer: &mut Printer) -> Result<(), CommandError> {
-    let (settings, environment) = (session.settings, session.environment);
+async fn run_built(
+    args: &RunArgs,
+    command: &Invocation<'_>,
+    printer: &mut Printer,
+) -> Result<(), CommandError> {
+    let (settings, environment) = (command.settings, command.environment);
     let (names, args_of_build) = subjects(args, settings)?;
-    let nodes = NonZeroU32::new(u32::try_from(settings.endpoints.len()).unwrap_or(u32::MAX));
+    let nodes = NonZeroU32::new(u32::try_from(settings.job.endpoints.len()).unwrap_or(u32::MAX));
     let nodes = nodes.filter(|nodes| nodes.get() > 1);
     let (mut builds, mut runs) = (Vec::new(), Vec::new());
     for name in names {
@@ -137,22 +142,22 @@ async fn run_built(args: &RunArgs, session: &Session<'_>, printer: &mut Printer)
         if nodes.is_some() {
             check_handing_on(&build, settings)?;
         }
-        speak(printer, build.progress);
+        printer.speak(build.progress);
         let purpose = Purpose { run: Some(run.kept.clone()), nodes, ..Purpose::default() };
         builds.push(NamedBuild { name, build, purpose });
         runs.push(run);
     }
-    let mut nodes = Nodes::connect(session, *printer).await?;
-    let first = settings.on(&nodes.up[0].endpoint);
-    let built = images(&builds, &session.on(&first), *printer).await?;
+    let mut nodes = Nodes::connect(command.session, *printer).await?;
+    let first = settings.job.on(&nodes.up[0].endpoint);
+    let built = images(&builds, &command.session.on(&first), *printer).await?;
     let mut outcome = Outcome::default();
     for ((NamedBuild { name, build, .. }, run), image) in builds.iter().zip(&runs).zip(built) {
         if builds.len() > 1 {
             printer.note(&format!("running {name}\n"));
         }
         let ran = async {
-            let images = handed_on(&image, build, &mut nodes, session).await?;
-            run_everywhere(&mut nodes, images, run, args, session, &mut outcome).await
+            let images = handed_on(&image, build, &mut nodes, command).await?;
+            run_everywhere(&mut nodes, images, run, args, command, &mut outcome).await
         };
         match ran.await {
             Err(error) if builds.len() == 1 || error.kind == ErrorKind::Interrupted => return Err(error),
@@ -172,7 +177,7 @@ fn check_handing_on(build: &BuildSettings, settings: &Settings) -> Result<(), Co
         return Err(CommandError::config_line(format!("{cause}, and its archive tier is off: {why}"))
             .hint("leave out what says so, or name one engine"));
     }
-    if settings.store.terms.read_only {
+    if settings.job.store.terms.read_only {
         return Err(CommandError::config_line(format!("{cause}, which is read-only"))
             .hint("leave out --read-only (LARDER_READ_ONLY, read_only in larder.yaml), or name one engine"));
     }
@@ -206,7 +211,7 @@ async fn handed_on(
     image: &Built,
     build: &BuildSettings,
     nodes: &mut Nodes,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
 ) -> Result<Vec<(String, Row)>, CommandError> {
     let record = &image.record;
     let id = record.image_id.clone().ok_or_else(|| CommandError::build("the build made no image"))?;
@@ -220,8 +225,8 @@ async fn handed_on(
         ));
         return Ok(images);
     };
-    let (store, names) = (session.store()?, Names::These(&build.tags));
-    let handed = nodes.hand(entry, names, &store, build.tiers.archive_timeout, session, 1).await?;
+    let (store, names) = (command.session.store()?, Names::These(&build.tags));
+    let handed = nodes.hand(entry, names, &store, build.tiers.archive_timeout, command.session, 1).await?;
     for Handed { image, tier, elapsed } in handed {
         images.push((image, Row::of(record).handed(tier, elapsed)));
     }
@@ -241,7 +246,7 @@ struct Outcome {
 impl Outcome {
     /// Tells of an image that was not run.
     fn fails(&mut self, name: &str, error: &CommandError, printer: Printer) {
-        error.tell(printer);
+        error.print(printer);
         self.failed.push(name.to_owned());
     }
 
@@ -258,7 +263,7 @@ impl Outcome {
         if self.status == 0 {
             return failures;
         }
-        failures.err().into_iter().for_each(|error| error.tell(printer));
+        failures.err().into_iter().for_each(|error| error.print(printer));
         Err(CommandError::exit(u8::try_from(self.status).unwrap_or(u8::MAX)))
     }
 }
@@ -269,10 +274,10 @@ async fn run_everywhere(
     images: Vec<(String, Row)>,
     run: &RunSettings,
     args: &RunArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
-    if session.interrupts().has_come() {
+    if command.session.interrupts().has_come() {
         return Err(CommandError::interrupted("interrupted"));
     }
     let running = nodes.up.iter().zip(images).map(|(node, (image, row))| async move {
@@ -280,7 +285,7 @@ async fn run_everywhere(
         let clock = Instant::now();
         let end = {
             let keep = args.container.keep_alive;
-            container::run(&node.engine, &spec, keep, session.interrupts(), node.printer).await
+            container::run(&node.engine, &spec, keep, command.session.interrupts(), node.printer).await
         };
         (row, end, clock.elapsed())
     });
@@ -297,7 +302,7 @@ async fn run_everywhere(
             }
         };
         if let Some(path) = &args.container.output {
-            row.ended(elapsed, status, &node.endpoint, args.context.as_deref(), session.environment);
+            row.ended(elapsed, status, &node.endpoint, args.context.as_deref(), command.environment);
             row.append(path)?;
         }
         let (host, millis) = (node.endpoint.to_string(), millis(elapsed));

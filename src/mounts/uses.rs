@@ -1,12 +1,13 @@
 //! What a build used of a mount: pure.
 
+use serde::Serialize;
 use std::collections::HashMap;
 
 use super::conversation::Found;
 use crate::archive::{FileData, Listing, Node, NodeKind};
 
 /// Files and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// How many.
     pub files: u64,

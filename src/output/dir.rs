@@ -3,14 +3,15 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::progress::screen_text;
 use super::summary::duration;
-use super::{count, size};
+use crate::amounts::{count, size};
+use crate::screen_text::screen_text;
+use crate::store::FaultRecord;
 
 /// What was to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum DirAction {
+pub(crate) enum DirAction {
     /// To keep the directory.
     Save,
     /// To bring it back.
@@ -20,7 +21,7 @@ pub enum DirAction {
 /// What became of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum DirOutcome {
+pub(crate) enum DirOutcome {
     /// Restored from the entry of this very key.
     Hit,
     /// Restored from the newest entry of the directory.
@@ -37,54 +38,45 @@ pub enum DirOutcome {
 
 /// What a save or restore came to; serializes to its JSON.
 #[derive(Debug, Clone, Serialize)]
-pub struct DirReport {
+pub(crate) struct DirReport {
     schema: &'static str,
     /// What was to be done.
-    pub action: DirAction,
+    pub(crate) action: DirAction,
     /// What became of it.
-    pub outcome: DirOutcome,
+    pub(crate) outcome: DirOutcome,
     /// The directory, as typed.
-    pub path: String,
+    pub(crate) path: String,
     /// The key.
-    pub key: String,
+    pub(crate) key: String,
     /// The entry's id.
-    pub entry: Option<String>,
+    pub(crate) entry: Option<String>,
     /// The entry's lane.
-    pub lane: Option<String>,
+    pub(crate) lane: Option<String>,
     /// When the entry was saved.
-    pub created: Option<Timestamp>,
+    pub(crate) created: Option<Timestamp>,
     /// Files and links of the entry.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Bytes of its files.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Files that were written into the entry or the directory.
-    pub written: u64,
+    pub(crate) written: u64,
     /// Files that were left as they are.
-    pub unchanged: u64,
+    pub(crate) unchanged: u64,
     /// What of the directory is not in the entry though it could be.
-    pub skipped: u64,
+    pub(crate) skipped: u64,
     /// Bytes that the entry added to the store.
-    pub added_bytes: u64,
+    pub(crate) added_bytes: u64,
     /// Why there is no hit, for people.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// What the cache did wrong.
-    pub faults: Vec<FaultRecord>,
+    pub(crate) faults: Vec<FaultRecord>,
     /// How long it took.
-    pub millis: u64,
-}
-
-/// A fault of the cache.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FaultRecord {
-    /// Its kind, as it is counted.
-    pub reason: String,
-    /// What happened.
-    pub message: String,
+    pub(crate) millis: u64,
 }
 
 impl DirReport {
     /// A report on the directory typed as `path` with this key, on which nothing is known yet.
-    pub fn new(action: DirAction, path: String, key: String) -> Self {
+    pub(crate) fn new(action: DirAction, path: String, key: String) -> Self {
         Self {
             schema: "larder.dir.v1",
             action,
@@ -107,7 +99,7 @@ impl DirReport {
     }
 
     /// The report for people, on one line.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Self { written, unchanged, .. } = self;
         let path = screen_text(&self.path);
         let time = duration(self.millis);

@@ -10,39 +10,39 @@ use crate::context::clean_path;
 
 /// A directory and the key of its entry.
 #[derive(Debug, Clone)]
-pub struct DirSettings {
+pub(crate) struct DirSettings {
     /// As typed.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What entries of the directory have in common.
-    pub family: String,
+    pub(crate) family: String,
     /// Names and patterns of the files that the key is made of.
-    pub key_files: Vec<String>,
+    pub(crate) key_files: Vec<String>,
     /// The user's own inputs of the key.
-    pub key_extra: BTreeMap<String, String>,
+    pub(crate) key_extra: BTreeMap<String, String>,
     /// A cache at fault fails the command.
-    pub strict: bool,
+    pub(crate) strict: bool,
 }
 
 /// `larder dir save`, resolved.
 #[derive(Debug, Clone)]
-pub struct DirSaveSettings {
+pub(crate) struct DirSaveSettings {
     /// The directory.
-    pub dir: DirSettings,
+    pub(crate) dir: DirSettings,
     /// Bytes that the entry may have.
-    pub max_size: Option<u64>,
+    pub(crate) max_size: Option<u64>,
     /// Save whatever is left of the directory.
-    pub allow_shrink: bool,
+    pub(crate) allow_shrink: bool,
 }
 
 /// `larder dir restore`, resolved.
 #[derive(Debug, Clone)]
-pub struct DirRestoreSettings {
+pub(crate) struct DirRestoreSettings {
     /// The directory.
-    pub dir: DirSettings,
+    pub(crate) dir: DirSettings,
     /// The newest entry of the family will do.
-    pub fallback: bool,
+    pub(crate) fallback: bool,
     /// Links may lead out of the directory.
-    pub outside_links: bool,
+    pub(crate) outside_links: bool,
 }
 
 impl DirSettings {
@@ -79,7 +79,7 @@ impl DirSaveSettings {
     /// # Errors
     ///
     /// Fails on malformed flags.
-    pub fn resolve(
+    pub(crate) fn resolve(
         args: &DirSaveArgs,
         settings: &Settings,
         environment: &Environment,
@@ -103,7 +103,7 @@ impl DirRestoreSettings {
     /// # Errors
     ///
     /// Fails on malformed flags.
-    pub fn resolve(
+    pub(crate) fn resolve(
         args: &DirRestoreArgs,
         settings: &Settings,
         environment: &Environment,

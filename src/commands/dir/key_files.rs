@@ -11,9 +11,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::commands::error::chain;
 use crate::context::{clean_path, glob};
 use crate::dockerfile::nearest;
+use crate::error_chain::chain;
 use crate::key::DirectoryInputs;
 use crate::requirements::{FileUse, Format, Found, View, is_requirements_name};
 

@@ -8,41 +8,46 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::error::{CommandError, chain};
-use super::interrupts::Interrupts;
-use super::print_json;
-use super::session::Session;
-use super::store::{is_news, keep_within, send_unsent, warn_of_unknown_branch};
-use super::transfers::progress;
+use super::error::CommandError;
+use super::{print_json, warn_of_unknown_branch};
 use crate::archive::Index;
 use crate::cli::{DirArgs, DirCommand, Format};
+use crate::commands::Invocation;
 use crate::digest::Digest;
+use crate::error_chain::chain;
 use crate::key::{DirectoryInputs, Input, difference, directory_key};
 use crate::ledger::millis;
 use crate::notes::Notes;
-use crate::output::dir::{DirAction, DirOutcome, DirReport, FaultRecord};
+use crate::output::Printer;
+use crate::output::dir::{DirAction, DirOutcome, DirReport};
 use crate::output::transfer::Transfer;
-use crate::output::{Printer, changes};
+use crate::pipeline::changes;
+use crate::pipeline::session::interrupts::Interrupts;
+use crate::pipeline::session::store::{is_news, keep_within, send_unsent};
 use crate::settings::{DirRestoreSettings, DirSaveSettings, DirSettings, StoreSettings};
-use crate::store::{Entry, KeyInput, Meter, Store, StoreError};
+use crate::store::{Entry, FaultRecord, KeyInput, Meter, Store, StoreError};
 
 /// How often progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
 
-pub(super) async fn run(args: &DirArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
-    let (settings, environment) = (session.settings, session.environment);
+pub(super) async fn run(
+    args: &DirArgs,
+    command: &Invocation<'_>,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let (settings, environment) = (command.settings, command.environment);
     match &args.command {
         DirCommand::Save(args) => {
             let save = DirSaveSettings::resolve(args, settings, environment)?;
-            let job = Job::new(DirAction::Save, &save.dir, session, args.key.format, printer)?;
-            let progress = progress(&format!("saving {}", job.path()), session, printer);
-            at_work(job, session.interrupts(), progress, move |job| save::run(&save, job)).await
+            let job = Job::new(DirAction::Save, &save.dir, command, args.key.format, printer)?;
+            let progress = Transfer::new(format!("saving {}", job.path()), printer);
+            at_work(job, command.session.interrupts(), progress, move |job| save::run(&save, job)).await
         }
         DirCommand::Restore(args) => {
             let restore = DirRestoreSettings::resolve(args, settings, environment)?;
-            let job = Job::new(DirAction::Restore, &restore.dir, session, args.key.format, printer)?;
-            let progress = progress(&format!("restoring {}", job.path()), session, printer);
-            at_work(job, session.interrupts(), progress, move |job| restore::run(&restore, job)).await
+            let job = Job::new(DirAction::Restore, &restore.dir, command, args.key.format, printer)?;
+            let progress = Transfer::new(format!("restoring {}", job.path()), printer);
+            at_work(job, command.session.interrupts(), progress, move |job| restore::run(&restore, job)).await
         }
     }
 }
@@ -111,21 +116,21 @@ impl Job {
     fn new(
         action: DirAction,
         dir: &DirSettings,
-        session: &Session<'_>,
+        command: &Invocation<'_>,
         format: Format,
         printer: Printer,
     ) -> Result<Self, CommandError> {
-        let (started, settings) = (Instant::now(), session.settings);
-        warn_of_unknown_branch(settings, printer);
+        let (started, settings) = (Instant::now(), command.settings);
+        warn_of_unknown_branch(command.session, printer);
         let absolute =
             |path: &std::path::Path| std::path::absolute(path).map_err(|e| CommandError::config(&e));
-        let (place, cache) = (absolute(&dir.path)?, absolute(&settings.cache_dir)?);
+        let (place, cache) = (absolute(&dir.path)?, absolute(&settings.job.cache_dir)?);
         if cache.starts_with(&place) || place.starts_with(&cache) {
             let relation = if cache.starts_with(&place) { "holds" } else { "lies in" };
             return Err(CommandError::config_line(format!(
                 "{} {relation} the cache's own directory {}",
                 dir.path.display(),
-                settings.cache_dir.display()
+                settings.job.cache_dir.display()
             ))
             .hint("name a directory of its own for the cache with --cache-dir, or keep a part of this one"));
         }
@@ -146,17 +151,17 @@ impl Job {
             dir: dir.clone(),
             place,
             key: DirKey { digest: key, inputs, missing: missing.iter().map(ToString::to_string).collect() },
-            store: session.store()?,
-            terms: settings.store.clone(),
-            notes: settings.notes(),
-            saves_nothing: settings.saves_nothing(),
+            store: command.session.store()?,
+            terms: settings.job.store.clone(),
+            notes: settings.job.notes(),
+            saves_nothing: settings.job.saves_nothing(),
             meter: Arc::default(),
             report,
             format,
             printer,
             started,
         };
-        if let Some(fault) = &settings.cache_fault {
+        if let Some(fault) = &settings.job.cache_fault {
             job.trouble("denied", format!("{}; going on without it", chain(&**fault)));
         }
         Ok(job)
@@ -181,10 +186,10 @@ impl Job {
 
     /// Sends what an outage of the remote held back, then evicts what is beyond the limits.
     fn make_room(&mut self) {
-        for fault in send_unsent(&self.store, self.printer) {
+        for fault in send_unsent(&self.store, &self.printer) {
             self.fault(&fault);
         }
-        for fault in keep_within(&self.store, &self.terms, self.printer) {
+        for fault in keep_within(&self.store, &self.terms, &self.printer) {
             self.fault(&fault);
         }
     }

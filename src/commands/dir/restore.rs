@@ -2,7 +2,8 @@
 
 use super::Job;
 use crate::archive::{Fault, Options, RestoreError, UnlistedError, restore};
-use crate::commands::error::{CommandError, chain};
+use crate::commands::error::CommandError;
+use crate::error_chain::chain;
 use crate::output::dir::DirOutcome;
 use crate::settings::DirRestoreSettings;
 use crate::store::EntryKind;

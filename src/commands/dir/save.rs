@@ -6,13 +6,14 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
 use super::Job;
+use crate::amounts::{count, size};
 use crate::archive::{
     Base, Destination, Reason, SaveError, Shrunk, Walked, read_listing, remove_stale, save, shrunk, trim,
     walk,
 };
-use crate::commands::error::{CommandError, chain};
+use crate::commands::error::CommandError;
+use crate::error_chain::chain;
 use crate::output::dir::DirOutcome;
-use crate::output::{count, size};
 use crate::pipeline::explain::key_inputs;
 use crate::settings::DirSaveSettings;
 use crate::store::{Entry, EntryKind, Subject};

@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::commands::error::{CommandError, ErrorKind, chain};
-use crate::commands::interrupts::Interrupts;
+use crate::commands::error::{CommandError, ErrorKind};
 use crate::engine::{Container, ContainerSpec, Engine, EngineError, Stream};
+use crate::error_chain::chain;
 use crate::output::Printer;
+use crate::pipeline::session::interrupts::Interrupts;
 
 /// What a container does whose user did not wait for its end.
 const INTERRUPTED: i64 = 130;

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::commands::error::{CommandError, chain};
+use crate::commands::error::CommandError;
 use crate::endpoint::Endpoint;
+use crate::error_chain::chain;
 use crate::ledger::{BuildRecord, Outcome, millis};
 use crate::settings::{Environment, env_vars};
 use crate::store::Entry;
