@@ -24,6 +24,32 @@ pub(crate) async fn transfer<T>(
     session: &Session<'_>,
     reporter: &dyn Reporter,
 ) -> Result<T, PipelineError> {
+    until_interrupts(1, what, work, meter, session, reporter).await
+}
+
+/// Waits for `work`, also for its end after the user has interrupted it.
+///
+/// # Errors
+///
+/// Fails when the user interrupts a second time.
+pub(crate) async fn transfer_to_its_end<T>(
+    what: &str,
+    work: impl Future<Output = T>,
+    meter: &Meter,
+    session: &Session<'_>,
+    reporter: &dyn Reporter,
+) -> Result<T, PipelineError> {
+    until_interrupts(2, what, work, meter, session, reporter).await
+}
+
+async fn until_interrupts<T>(
+    mut count: u32,
+    what: &str,
+    work: impl Future<Output = T>,
+    meter: &Meter,
+    session: &Session<'_>,
+    reporter: &dyn Reporter,
+) -> Result<T, PipelineError> {
     let mut progress = reporter.transfer(what);
     let (mut interrupts, mut ticks) = (session.interrupts(), tokio::time::interval(TICK));
     tokio::pin!(work);
@@ -34,7 +60,10 @@ pub(crate) async fn transfer<T>(
             done = &mut work => break Ok(done),
             () = interrupts.next() => {
                 meter.stop();
-                break Err(PipelineError::Interrupted);
+                count -= 1;
+                if count == 0 {
+                    break Err(PipelineError::Interrupted);
+                }
             }
             _ = ticks.tick() => progress.show(meter.amounts()),
         }

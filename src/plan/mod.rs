@@ -1,5 +1,6 @@
 //! What a job and its builds are to do, with everything that was typed resolved.
 
+mod dir;
 mod job;
 mod output;
 mod source;
@@ -12,6 +13,7 @@ use crate::buildkit::solve::CacheEntry;
 use crate::registry::ImageRef;
 use crate::tiers::ArchiveRequest;
 
+pub(crate) use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
 pub(crate) use job::{JobLanes, JobSettings, StoreSettings};
 pub(crate) use output::{Destination, Output, OutputKind};
 pub(crate) use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};

@@ -35,12 +35,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use container::RunSettings;
-pub(crate) use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
 pub(crate) use tiers::{base_repository, parse_repository};
 
 pub(crate) use crate::plan::{
-    BuildSettings, ContextSource, Destination, DockerfileSource, JobSettings, MountSettings, NamedContext,
-    Output, OutputKind, ProgressMode, SourceSettings, StoreSettings, TierSettings,
+    BuildSettings, ContextSource, Destination, DirRestoreSettings, DirSaveSettings, DirSettings,
+    DockerfileSource, JobSettings, MountSettings, NamedContext, Output, OutputKind, ProgressMode,
+    SourceSettings, TierSettings,
 };
 
 use self::docker_config::DockerConfig;

@@ -1,19 +1,19 @@
-//! `larder dir restore`.
+//! Restoring a directory.
 
 use super::Job;
+use super::error::DirError;
+use super::report::{DirAmounts, DirOutcome};
 use crate::archive::{Fault, Options, RestoreError, UnlistedError, restore};
-use crate::commands::error::CommandError;
 use crate::error_chain::chain;
-use crate::output::dir::DirOutcome;
-use crate::settings::DirRestoreSettings;
+use crate::plan::DirRestoreSettings;
 use crate::store::EntryKind;
 
-pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), CommandError> {
+pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), DirError> {
     let lacks_key = job.lacks_key();
     if lacks_key && !settings.fallback {
         return Ok(());
     }
-    // Also where the newest one will not do, it tells what has changed since.
+    // The newest entry also shows what has changed since.
     let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
     for fault in &found.faults {
         job.fault(fault);
@@ -46,23 +46,27 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Co
             }
             job.report.outcome = if is_exact { DirOutcome::Hit } else { DirOutcome::Fallback };
             job.report.reason = difference;
-            (job.report.files, job.report.bytes) = (restored.files, restored.bytes);
-            job.report.written = restored.written_files;
-            job.report.unchanged = restored.files - restored.written_files;
+            job.report.amounts = DirAmounts {
+                files: restored.files,
+                bytes: restored.bytes,
+                written: restored.written_files,
+                unchanged: restored.files - restored.written_files,
+                ..DirAmounts::default()
+            };
             job.names(&entry);
             Ok(())
         }
-        Err(RestoreError::Interrupted) => Err(CommandError::interrupted("interrupted; nothing was restored")),
+        Err(RestoreError::Interrupted) => Err(DirError::Interrupted("restored")),
         Err(error) => {
             job.names(&entry);
-            missed(job, &error);
+            report_failure(job, &error);
             Ok(())
         }
     }
 }
 
-/// Tells why there is no hit after all.
-fn missed(job: &mut Job, error: &RestoreError) {
+/// Reports why an entry was not restored.
+fn report_failure(job: &mut Job, error: &RestoreError) {
     let reason = chain(error);
     let id = job.report.entry.as_deref().unwrap_or_default();
     let entry = format!("entry {}", &id[..id.len().min(12)]);
@@ -74,7 +78,7 @@ fn missed(job: &mut Job, error: &RestoreError) {
                 Fault::LeadsOut(_) => "; --outside-links restores it all the same",
                 _ => "",
             };
-            job.printer.warn(&format!("{entry} is refused: {refused}{hint}; nothing was restored"));
+            job.reporter.warn(&format!("{entry} is refused: {refused}{hint}; nothing was restored"));
             job.report.reason = Some(format!("{entry} is refused: {refused}"));
             return;
         }

@@ -17,9 +17,9 @@ use crate::error_chain::chain;
 use crate::key::DirectoryInputs;
 use crate::requirements::{FileUse, Format, Found, View, is_requirements_name};
 
-/// A name cannot be that of a key file.
+/// A name that cannot be that of a key file.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeyFileError {
+pub(crate) enum KeyFileError {
     /// A directory has that name.
     #[error("--key-files: {0} is a directory")]
     Directory(String),
@@ -139,7 +139,7 @@ fn expand(names: &[String], kept: &Path) -> Result<(BTreeSet<String>, Vec<Missin
     Ok((files, missing))
 }
 
-/// A file beside `path` whose name is nearly the same.
+/// Returns a file beside `path` with a similar name.
 fn similar(path: &str) -> Option<String> {
     let path = Path::new(path);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -1,4 +1,4 @@
-//! `larder dir save`.
+//! Saving a directory.
 
 use std::io;
 
@@ -6,22 +6,22 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
 use super::Job;
+use super::error::DirError;
+use super::report::DirOutcome;
 use crate::amounts::{count, size};
 use crate::archive::{
     Base, Destination, Reason, SaveError, Shrunk, Walked, read_listing, remove_stale, save, shrunk, trim,
     walk,
 };
-use crate::commands::error::CommandError;
 use crate::error_chain::chain;
-use crate::output::dir::DirOutcome;
 use crate::pipeline::explain::key_inputs;
-use crate::settings::DirSaveSettings;
+use crate::plan::DirSaveSettings;
 use crate::store::{Entry, EntryKind, Subject};
 
-/// Paths that are named of what is left out.
+/// The most paths that a message names.
 const NAMED: usize = 5;
 
-pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), CommandError> {
+pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirError> {
     if let Some(reason) = job.saves_nothing {
         job.report.reason = Some(reason.to_owned());
         return Ok(());
@@ -75,9 +75,8 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
         }
         job.report.outcome = DirOutcome::Unchanged;
         job.names(&base.entry);
-        let subject = &base.entry.manifest.subject;
-        (job.report.files, job.report.bytes, job.report.unchanged) =
-            (subject.files, subject.bytes, subject.files);
+        let (subject, amounts) = (&base.entry.manifest.subject, &mut job.report.amounts);
+        (amounts.files, amounts.bytes, amounts.unchanged) = (subject.files, subject.bytes, subject.files);
         return Ok(());
     }
     let replaces = before.filter(|_| !settings.allow_shrink && !trimmed);
@@ -86,25 +85,23 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
     match save(&job.store, &root, walked, base.as_ref(), destination, &job.meter) {
         Ok(saved) => {
             let left_out: Vec<String> = saved.left_out.iter().map(ToString::to_string).collect();
-            tell_left_out(job, &left_out);
+            warn_of_left_out(job, &left_out);
             job.keep_index(&saved.index);
             for fault in &saved.saved.faults {
                 job.fault(fault);
             }
-            let subject = &saved.saved.entry.manifest.subject;
-            (job.report.files, job.report.bytes) = (subject.files, subject.bytes);
-            (job.report.written, job.report.unchanged) = (saved.read_files, saved.known_files);
-            job.report.added_bytes = saved.saved.added_bytes;
+            let (subject, amounts) = (&saved.saved.entry.manifest.subject, &mut job.report.amounts);
+            (amounts.files, amounts.bytes) = (subject.files, subject.bytes);
+            (amounts.written, amounts.unchanged) = (saved.read_files, saved.known_files);
+            amounts.added_bytes = saved.saved.added_bytes;
             job.report.outcome = DirOutcome::Saved;
             job.names(&saved.saved.entry);
             job.make_room();
         }
-        Err(SaveError::Interrupted) => {
-            return Err(CommandError::interrupted("interrupted; nothing was saved"));
-        }
+        Err(SaveError::Interrupted) => return Err(DirError::Interrupted("saved")),
         Err(SaveError::Shrunk { shrunk, left_out }) => {
             let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-            tell_left_out(job, &left_out);
+            warn_of_left_out(job, &left_out);
             refuse(job, &shrunk);
         }
         Err(SaveError::Incomplete(left_out)) => {
@@ -121,7 +118,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), Comma
     Ok(())
 }
 
-/// Tells that good is not replaced by nearly nothing.
+/// Reports that an entry is not replaced by nearly nothing.
 fn refuse(job: &mut Job, shrunk: &Shrunk) {
     let hint = if *shrunk == Shrunk::Missing { "" } else { "; --allow-shrink saves it all the same" };
     not_saved(job, &shrunk.to_string(), hint);
@@ -130,17 +127,17 @@ fn refuse(job: &mut Job, shrunk: &Shrunk) {
 fn not_saved(job: &mut Job, reason: &str, hint: &str) {
     job.report.outcome = DirOutcome::Refused;
     job.report.reason = Some(reason.to_owned());
-    job.printer.warn(&format!("{} is not saved: {reason}{hint}", job.path()));
+    job.reporter.warn(&format!("{} is not saved: {reason}{hint}", job.path()));
 }
 
-/// Warns that something could not be read that the rest may be of no use without.
+/// Reports that something cannot be read without which the rest may be useless.
 fn incomplete(job: &mut Job, reason: &str) {
     job.report.outcome = DirOutcome::Refused;
     job.report.reason = Some(reason.to_owned());
     job.trouble("other", format!("{} is not saved: {reason}", job.path()));
 }
 
-/// The directory and what is in it; `None` where there is none.
+/// Returns the directory and what is in it, or `None` if it does not exist.
 fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
     let root = match Dir::open_ambient_dir(&job.dir.path, ambient_authority()) {
         Ok(root) => root,
@@ -156,9 +153,9 @@ fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
 fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) -> bool {
     let mut is_trimmed = false;
     let expected: Vec<String> = walked.left_out.iter().map(ToString::to_string).collect();
-    job.report.skipped += expected.len() as u64;
+    job.report.amounts.skipped += expected.len() as u64;
     if let Some((named, more)) = named(&expected) {
-        job.printer.note(&format!("not saved: {named}{more}\n"));
+        job.reporter.note(&format!("not saved: {named}{more}\n"));
     }
     if let Some(limit) = settings.max_size {
         let by_use = rustix::fs::fstatvfs(root)
@@ -166,9 +163,9 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
         let trimmed = trim(&mut walked.found, limit, by_use);
         if trimmed.files > 0 {
             is_trimmed = true;
-            job.report.skipped += trimmed.files;
+            job.report.amounts.skipped += trimmed.files;
             let size = size(trimmed.bytes);
-            job.printer.note(&format!(
+            job.reporter.note(&format!(
                 "not saved: {} used least recently, {size}, to stay within --max-size\n",
                 count(trimmed.files, "file that was", "files that were")
             ));
@@ -176,7 +173,7 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
     }
     let outside = walked.outside_links();
     if let Some((named, more)) = named(&outside) {
-        job.printer.note(&format!(
+        job.reporter.note(&format!(
             "links that lead out of the directory: {named}{more}; restoring the entry takes --outside-links\n"
         ));
     }
@@ -184,14 +181,14 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
 }
 
 /// Warns of what should have been saved.
-fn tell_left_out(job: &mut Job, left_out: &[String]) {
-    job.report.skipped += left_out.len() as u64;
+fn warn_of_left_out(job: &mut Job, left_out: &[String]) {
+    job.report.amounts.skipped += left_out.len() as u64;
     if let Some((named, more)) = named(left_out) {
         job.trouble("other", format!("left out of the entry: {named}{more}"));
     }
 }
 
-/// The first few, and how many there are beside.
+/// Returns the first few, and how many more there are.
 fn named(all: &[String]) -> Option<(String, String)> {
     let first: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
     let more = all.len() - first.len();
@@ -199,7 +196,7 @@ fn named(all: &[String]) -> Option<(String, String)> {
     (!first.is_empty()).then(|| (first.join(", "), more))
 }
 
-/// The entry that the directory was last saved to or restored from, if it is still there.
+/// Returns the entry that the directory was last saved to or restored from, if it still exists.
 fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
     let index = job.index()?;
     let entry = newest.filter(|entry| entry.id == index.entry).or_else(|| {
@@ -215,7 +212,7 @@ fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
     }
 }
 
-/// Whether an entry is what a save would replace.
+/// Returns `true` if a save would replace this entry.
 fn is_current(job: &Job, base: &Base) -> bool {
     let address = &base.entry.manifest.address;
     address.key == job.key.digest
