@@ -1,6 +1,7 @@
 //! How an error reaches the user: one line of cause, hints, and the exit code. All three are decided here.
 
 mod connect;
+mod container;
 mod dir;
 mod pipeline;
 mod settings;

@@ -1,17 +1,14 @@
 //! `larder run`: images are built or taken from a cache, then run, on one engine or on several.
 
-mod container;
-mod row;
-
+use std::io;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde_json::json;
 
-use self::container::End;
-use self::row::Row;
 use super::cache::Cache;
 use super::error::{CommandError, ErrorKind};
 use super::nodes::{Handed, Names, Nodes};
@@ -22,9 +19,11 @@ use crate::error_chain::chain;
 use crate::ledger::millis;
 use crate::output::Printer;
 use crate::output::entries::EntryInfo;
+use crate::output::row::Row;
 use crate::output::summary;
+use crate::pipeline::container::{self, End};
 use crate::pipeline::stages::{Built, Purpose};
-use crate::settings::{BuildSettings, Environment, RunSettings, Settings, SettingsError};
+use crate::settings::{BuildSettings, Environment, RunSettings, Settings, SettingsError, env_vars};
 
 /// The context where none is named.
 const HERE: &str = ".";
@@ -34,17 +33,16 @@ pub(super) async fn run(
     command: &Invocation<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let settings = command.settings;
     RunSettings::refuse(&args.container)?;
-    let warned = *printer;
+    let (notes, warned) = (command.settings.job.notes(), *printer);
     let note_row = |path: &Path| {
-        if let Err(fault) = settings.job.notes().note_result(path) {
+        if let Err(fault) = notes.note_result(path) {
             warned.warn(&chain(&fault));
         }
     };
     if let Some(path) = &args.container.output {
-        Row::check(path)?;
-        // The build that comes first is not to take it for input.
+        Row::check(path).map_err(|error| unwritable(path, &error))?;
+        // The build must not take it for input.
         if path.metadata().is_ok_and(|file| file.len() == 0) {
             note_row(path);
         }
@@ -59,7 +57,7 @@ pub(super) async fn run(
     result
 }
 
-/// Runs an image that is kept; nothing is read but the store.
+/// Runs an image that the store has.
 async fn run_kept(
     wanted: &str,
     args: &RunArgs,
@@ -100,14 +98,14 @@ async fn run_kept(
     let names = Names::IfFree(&subject.title);
     let handed =
         nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, command.session, 0).await?;
-    let told = |handed: &Handed| (handed.image.clone(), Row::of_entry(entry, handed.tier, handed.elapsed));
-    let images = handed.iter().map(told).collect();
+    let row = |handed: Handed| (handed.image, Row::of_entry(entry, handed.tier, handed.elapsed));
+    let images = handed.into_iter().map(row).collect();
     let mut outcome = Outcome::default();
     run_everywhere(&mut nodes, images, &run, args, command, &mut outcome).await?;
     outcome.end(&nodes, printer)
 }
 
-/// The build of the image; what is wrong with a flag is reported by the name that it has here.
+/// Resolves the build of an image. Errors name flags as `larder run` does.
 fn resolve(
     args: &BuildArgs,
     settings: &Settings,
@@ -161,7 +159,10 @@ async fn run_built(
         };
         match ran.await {
             Err(error) if builds.len() == 1 || error.kind == ErrorKind::Interrupted => return Err(error),
-            Err(error) => outcome.fails(name, &error, *printer),
+            Err(error) => {
+                error.print(*printer);
+                outcome.failed.push(name.clone());
+            }
             Ok(()) if outcome.is_interrupted => break,
             Ok(()) => {}
         }
@@ -184,9 +185,9 @@ fn check_handing_on(build: &BuildSettings, settings: &Settings) -> Result<(), Co
     Ok(())
 }
 
-/// What is built, and with which flags: the context, or the images of `larder.yaml` that the tags select.
+/// Returns what is built, and with which flags: the context, or the images of `larder.yaml` that the tags select.
 fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildArgs), CommandError> {
-    let build = args.build(HERE);
+    let mut build = args.build(HERE);
     if let Some(context) = &args.context {
         return Ok((vec![context.clone()], build));
     }
@@ -200,13 +201,12 @@ fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildAr
         return Err(CommandError::config_line(format!("no image of larder.yaml has the tag {tags}"))
             .hint(known_images(settings)));
     }
-    // They select, and are no part of a key by that.
-    let mut build = build;
+    // Tags that select images are not part of their keys.
     build.source.tags.clear();
     Ok((found, build))
 }
 
-/// The image in each engine, handed on by the one that built it, and what is known of that.
+/// Hands an image on from the engine that built it; returns its id in each engine.
 async fn handed_on(
     image: &Built,
     build: &BuildSettings,
@@ -227,16 +227,15 @@ async fn handed_on(
     };
     let (store, names) = (command.session.store()?, Names::These(&build.tags));
     let handed = nodes.hand(entry, names, &store, build.tiers.archive_timeout, command.session, 1).await?;
-    for Handed { image, tier, elapsed } in handed {
-        images.push((image, Row::of(record).handed(tier, elapsed)));
-    }
+    let row = |handed: Handed| (handed.image, Row::of(record).handed(handed.tier, handed.elapsed));
+    images.extend(handed.into_iter().map(row));
     Ok(images)
 }
 
-/// What runs came to, all together.
+/// The common result of several runs.
 #[derive(Default)]
 struct Outcome {
-    /// The first exit status that is none of success.
+    /// The first exit status that is not 0.
     status: i64,
     is_interrupted: bool,
     /// Images that were not run.
@@ -244,12 +243,6 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Tells of an image that was not run.
-    fn fails(&mut self, name: &str, error: &CommandError, printer: Printer) {
-        error.print(printer);
-        self.failed.push(name.to_owned());
-    }
-
     fn end(self, nodes: &Nodes, printer: Printer) -> Result<(), CommandError> {
         if self.is_interrupted {
             return Err(CommandError::interrupted("interrupted; the container was stopped"));
@@ -259,7 +252,7 @@ impl Outcome {
         } else {
             Err(CommandError::build(format!("not run: {}", self.failed.join(", "))))
         };
-        let failures = [nodes.failures(), images].into_iter().find(Result::is_err).unwrap_or(Ok(()));
+        let failures = nodes.failures().and(images);
         if self.status == 0 {
             return failures;
         }
@@ -268,7 +261,7 @@ impl Outcome {
     }
 }
 
-/// Runs an image on every engine, of which each has it under an id.
+/// Runs an image on every engine; `images` has its id in each.
 async fn run_everywhere(
     nodes: &mut Nodes,
     images: Vec<(String, Row)>,
@@ -283,27 +276,27 @@ async fn run_everywhere(
     let running = nodes.up.iter().zip(images).map(|(node, (image, row))| async move {
         let spec = run.of(&image);
         let clock = Instant::now();
-        let end = {
-            let keep = args.container.keep_alive;
-            container::run(&node.engine, &spec, keep, command.session.interrupts(), node.printer).await
-        };
+        let (keep, interrupts) = (args.container.keep_alive, command.session.interrupts());
+        let end = container::run(&node.engine, &spec, keep, interrupts, &node.printer).await;
         (row, end, clock.elapsed())
     });
     let done = join_all(running).await;
     let mut failed = Vec::new();
-    for (place, (mut row, end, elapsed)) in done.into_iter().enumerate() {
+    for (place, (row, end, elapsed)) in done.into_iter().enumerate() {
         let node = &nodes.up[place];
         let End { status, is_interrupted } = match end {
             Ok(end) => end,
-            Err(error) if !nodes.are_several() => return Err(error),
+            Err(error) if !nodes.are_several() => return Err(error.into()),
             Err(error) => {
-                failed.push((node.endpoint.clone(), error, node.printer));
+                failed.push((node.endpoint.clone(), error.into(), node.printer));
                 continue;
             }
         };
         if let Some(path) = &args.container.output {
-            row.ended(elapsed, status, &node.endpoint, args.context.as_deref(), command.environment);
-            row.append(path)?;
+            let context = args.context.as_deref().filter(|context| Path::new(context).is_dir());
+            let revision = revision(context.unwrap_or(HERE), command.environment);
+            let row = row.ended(elapsed, status, &node.endpoint, revision);
+            row.append(path).map_err(|error| unwritable(path, &error))?;
         }
         let (host, millis) = (node.endpoint.to_string(), millis(elapsed));
         node.printer.event("ran", &json!({ "host": host, "exit": status, "millis": millis }));
@@ -318,4 +311,24 @@ async fn run_everywhere(
         nodes.fails(&endpoint, &error, printer);
     }
     Ok(())
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::config_line(format!("cannot write to {}: {}", path.display(), chain(error)))
+        .hint("--output names the file")
+}
+
+/// Returns the revision of a directory from the CI system or git, or an empty string if neither has one.
+fn revision(directory: &str, environment: &Environment) -> String {
+    let variables = [env_vars::GIT_COMMIT, env_vars::CI_COMMIT_SHA, env_vars::GITHUB_SHA];
+    if let Some(revision) = variables.iter().find_map(|variable| environment.get(variable)) {
+        return revision.to_owned();
+    }
+    let git = Command::new("git")
+        .args(["-C", directory, "rev-parse", "HEAD"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let printed = git.ok().filter(|git| git.status.success()).map(|git| git.stdout);
+    printed.map(|text| String::from_utf8_lossy(&text).trim().to_owned()).unwrap_or_default()
 }

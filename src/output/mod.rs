@@ -8,6 +8,7 @@ mod prefixed;
 mod printer;
 pub(crate) mod progress;
 mod reporting;
+pub(crate) mod row;
 pub(crate) mod stats;
 pub(crate) mod summary;
 mod table;

@@ -90,6 +90,10 @@ impl Reporter for Printer {
     fn stdout(&self) -> Box<dyn Write + Send> {
         Self::stdout(*self)
     }
+
+    fn stderr(&self) -> Box<dyn Write + Send> {
+        Self::stderr(*self)
+    }
 }
 
 // Whoever read the progress may be gone; the build goes on all the same.

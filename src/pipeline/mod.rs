@@ -13,6 +13,7 @@ pub(crate) mod borrowed_name;
 pub(crate) mod carrier;
 pub(crate) mod changes;
 pub(crate) mod confidential;
+pub(crate) mod container;
 pub(crate) mod dir;
 pub(crate) mod error;
 pub(crate) mod explain;

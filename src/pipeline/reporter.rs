@@ -38,6 +38,9 @@ pub(crate) trait Reporter: Send + Sync {
 
     /// Returns the writer for results on standard output.
     fn stdout(&self) -> Box<dyn Write + Send>;
+
+    /// Returns the writer for what a container writes to standard error.
+    fn stderr(&self) -> Box<dyn Write + Send>;
 }
 
 /// Shows how far a transfer is.
