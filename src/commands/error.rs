@@ -34,11 +34,6 @@ pub(crate) enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Returns `true` if nothing was built because nothing could be.
-    pub(crate) fn is_before_build(self) -> bool {
-        matches!(self, Self::Config | Self::Engine)
-    }
-
     /// The process's exit code, as the command-line help lists them.
     pub(crate) fn exit_code(self) -> u8 {
         match self {

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::key::{Keyed, keyed};
 use super::{print_json, print_text};
 use crate::cli::{Format, WhyArgs};
 use crate::commands::Invocation;
@@ -16,6 +15,7 @@ use crate::notes::NotesError;
 use crate::output::Printer;
 use crate::pipeline::changes;
 use crate::pipeline::explain::{Explanation, Identity, Past};
+use crate::pipeline::keyed_build::KeyedBuild;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::stages::{Foreseen, ForeseenHit, foresee};
 use crate::registry::ImageRef;
@@ -55,10 +55,12 @@ struct LastImage {
 pub(super) async fn run(
     args: &WhyArgs,
     command: &Invocation<'_>,
-    printer: Printer,
+    mut printer: Printer,
 ) -> Result<(), CommandError> {
     let settings = command.settings;
-    let Keyed { build, inputs, connection, keys } = keyed(&args.build, command, printer).await?;
+    let build = BuildSettings::resolve(&args.build, settings, command.environment)?;
+    printer.speak(build.progress);
+    let KeyedBuild { inputs, connection, keys } = KeyedBuild::of(&build, command.session, &printer).await?;
     let notes = settings.job.notes();
     let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));
     let known = notes.image(keys.keys.image).map_err(fault).ok().flatten();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::exports::ExportError;
 use super::failed_build::FailedBuild;
 use super::inputs::InputError;
+use super::keys::NoKeys;
 use super::own_files::TakesOwn;
 use super::registries::PushError;
 use crate::buildkit::{ConnectError, SolveError};
@@ -63,6 +64,16 @@ pub(crate) enum PipelineError {
     #[error("the Dockerfile with cache mounts cannot be written")]
     AutoMounts(#[source] Arc<io::Error>),
     #[error(transparent)]
+    NoKeys(Arc<NoKeys>),
+    #[error("a buildkitd keeps no images for others to stand on")]
+    NoEngineForBase,
+    #[error("{0} cannot be a tag")]
+    InvalidTag(String),
+    #[error("--requirements names files of a directory, and the context is none")]
+    RequirementsContext,
+    #[error("--requirements: cannot read {}", path.display())]
+    Requirements { path: PathBuf, source: Arc<io::Error> },
+    #[error(transparent)]
     Export(Arc<ExportError>),
     /// A file that is to be written at the end is the Dockerfile.
     #[error("--{flag}: {} is the Dockerfile", path.display())]
@@ -96,6 +107,11 @@ impl PipelineError {
             | Self::TakesOwn(_)
             | Self::TakesNoBase
             | Self::AutoMounts(_)
+            | Self::NoKeys(_)
+            | Self::NoEngineForBase
+            | Self::InvalidTag(_)
+            | Self::RequirementsContext
+            | Self::Requirements { .. }
             | Self::Export(_)
             | Self::ResultIsDockerfile { .. }
             | Self::ResultFile { .. }

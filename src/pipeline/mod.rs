@@ -7,6 +7,7 @@
 //!
 //! Nothing here prints, or reads flags or the environment: a [`reporter`] learns what happens.
 
+pub(crate) mod base_image;
 pub(crate) mod bases;
 pub(crate) mod blocking;
 pub(crate) mod borrowed_name;
@@ -22,6 +23,7 @@ pub(crate) mod failed_build;
 pub(crate) mod files;
 pub(crate) mod import_watch;
 pub(crate) mod inputs;
+pub(crate) mod keyed_build;
 pub(crate) mod keys;
 pub(crate) mod known_builder;
 pub(crate) mod own_files;

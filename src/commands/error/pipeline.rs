@@ -5,6 +5,7 @@ use crate::error_chain::chain;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::failed_build::FailedBuild;
 use crate::pipeline::inputs::InputError;
+use crate::pipeline::keys::NoKeys;
 use crate::pipeline::registries::PushError;
 use crate::store::backend::remote::OpenRemoteFault;
 
@@ -47,6 +48,15 @@ impl From<PipelineError> for CommandError {
             PipelineError::AutoMounts(_) => {
                 of_kind(ErrorKind::Config).hint("make room in the directory for temporary files")
             }
+            PipelineError::NoKeys(error) => {
+                of_kind(ErrorKind::Config).hints(keys_hint(error).map(str::to_owned))
+            }
+            PipelineError::NoEngineForBase => {
+                of_kind(ErrorKind::Config).hint("name a repository: --repo, or --base-repo of larder build")
+            }
+            PipelineError::Requirements { .. } => {
+                of_kind(ErrorKind::Config).hint("paths are relative to the build context")
+            }
             PipelineError::Export(error) => of_kind(ErrorKind::Config).hint(error.hint()),
             PipelineError::ResultIsDockerfile { .. } => {
                 of_kind(ErrorKind::Config).hint("name another file: it is written anew by each build")
@@ -64,8 +74,18 @@ impl From<PipelineError> for CommandError {
                     "correct --remote or LARDER_REMOTE, or leave it out to use this machine's cache alone",
                 )
             }
-            PipelineError::Machine(_) => of_kind(ErrorKind::Config),
+            PipelineError::InvalidTag(_) | PipelineError::RequirementsContext | PipelineError::Machine(_) => {
+                of_kind(ErrorKind::Config)
+            }
         }
+    }
+}
+
+fn keys_hint(error: &NoKeys) -> Option<&'static str> {
+    match error {
+        NoKeys::Syntax(_) | NoKeys::Resolve(_) => None,
+        NoKeys::Context(_) => Some("a build reads the same files"),
+        _ => Some("a build of this can work, but is never an exact hit"),
     }
 }
 

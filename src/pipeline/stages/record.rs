@@ -18,15 +18,18 @@ use crate::registry::ImageRef;
 use crate::store::{Entry, Lane};
 use jiff::Timestamp;
 
-/// Writes the record of a build whose base image failed, for this reason.
+/// Writes the record of a build whose base image failed, unless nothing could be built.
 ///
 /// # Errors
 ///
 /// Fails when the file cannot be written.
-pub(crate) fn record_failed_base(path: &Path, cause: &str, outcome: Outcome) -> Result<(), PipelineError> {
+pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<(), PipelineError> {
+    if error.is_before_build() {
+        return Ok(());
+    }
     let mut record = BuildRecord::started(Timestamp::now());
-    record.outcome = outcome;
-    record.error = Some(kept_words(cause, true));
+    record.outcome = outcome_of(error);
+    record.error = Some(kept_words(&chain(error), true));
     let json = serde_json::to_vec_pretty(&record).map_err(|error| PipelineError::Machine(chain(&error)))?;
     result_file::write(path, &json)
 }
