@@ -15,7 +15,7 @@ use crate::pipeline::session::Session;
 use crate::pipeline::transfers::transfer;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter, Store};
-use crate::tiers::{ArchiveTier, EngineTier};
+use crate::tiers::{ArchiveTier, EngineTier, ImageTier};
 
 /// An engine that images are handed to.
 pub(super) struct Node {

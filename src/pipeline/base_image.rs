@@ -189,8 +189,8 @@ impl Base<'_> {
         self.reporter.note(&format!("building the base image {}\n", name.familiar()));
         let names = KeyedNames::new(&build, unkeyed.clone(), (self.keys, self.files), self.has_images);
         let purpose = Purpose { keyed: Some(Arc::new(names)), ..Purpose::default() };
-        let built = Box::pin(build_image(&build, &purpose, self.session, self.reporter)).await?;
-        Ok(built.names.into_iter().next().unwrap_or_else(|| name.clone()))
+        let done = Box::pin(build_image(&build, &purpose, self.session, self.reporter)).await?;
+        Ok(done.names.into_iter().next().unwrap_or_else(|| name.clone()))
     }
 }
 

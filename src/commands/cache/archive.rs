@@ -38,7 +38,7 @@ impl Cache<'_> {
             }
             let subject = Subject { title: familiar, ..Subject::default() };
             let meter = Arc::new(Meter::default());
-            let archiving = tier.keep(key, &image.platform, &image, subject, false, &meter);
+            let archiving = tier.save(key, &image.platform, &image, subject, false, &meter);
             let kept = transfer("archiving", archiving, &meter, self.command.session, &self.printer).await?;
             let kept = kept.map_err(|error| CommandError::config(&error))?;
             warn_of(&kept.saved.faults, &self.printer);

@@ -129,7 +129,7 @@ impl Job<'_> {
         self.notes.note_archiving(key, true).or_else(|fault| self.faults.report_notes(&fault))?;
         let meter = Arc::new(Meter::default());
         let counter = Arc::clone(&meter);
-        let keep = async move { tier.keep(key, &platform, &image, subject, anew, &counter).await };
+        let keep = async move { tier.save(key, &platform, &image, subject, anew, &counter).await };
         Ok(Some(Keeping { key, task: tokio::spawn(keep), meter, started: Instant::now() }))
     }
 

@@ -14,8 +14,7 @@ use crate::pipeline::reporter::Reporter;
 use crate::pipeline::session::{EngineConnection, Session};
 use crate::plan::BuildSettings;
 use crate::registry::{ImageRef, within};
-use crate::store::EntryKind;
-use crate::tiers::{ArchiveTier, EngineTier, Fault, RegistryTier, Target};
+use crate::tiers::{Accepted, EngineTier, Fault, ImageTier, RegistryTier};
 
 /// Docker Hub, which is not asked for what has no registry in its name.
 const DOCKER_HUB: &str = "docker.io";
@@ -57,10 +56,9 @@ impl Job<'_> {
         let is_off = self.whole_images_are_off().is_some();
         let mut foreseen = Foreseen::default();
         if let Some(engine) = self.engine().filter(|_| self.build.tiers.engine && !is_off) {
-            let found = EngineTier::new(&self.notes, engine).find(keys.keys.image, self.youngest()).await;
-            self.warn_of(&found.faults);
-            let hit = |(_, built)| ForeseenHit { tier: EngineTier::NAME, built: Some(built) };
-            foreseen.hit = found.found.map(hit);
+            let accepted = Accepted { since: self.youngest(), noted: None };
+            foreseen.hit =
+                self.foresee_in(&mut EngineTier::new(&self.notes, engine), keys, &accepted).await.0;
         }
         if foreseen.hit.is_none() && self.build.tiers.registry {
             self.foresee_in_registries(keys, is_off, &mut foreseen).await?;
@@ -83,24 +81,22 @@ impl Job<'_> {
         let host = names.iter().chain(&self.build.tiers.cache_repo).map(ImageRef::host).next();
         let Some(host) = host.map(str::to_owned) else { return Ok(()) };
         let targets = within(&host, LOGIN_DEADLINE, Box::pin(self.targets_of(names.iter()))).await;
-        let mut targets: Vec<Target> = match targets {
+        let targets = match targets {
             Ok(targets) => targets,
             Err(error) => {
                 self.warn_of(&[error.into()]);
                 return Ok(());
             }
         };
-        let tier = self.registry_tier(keys).await?;
-        let answer = tier.find(&mut targets, &self.accepted(keys)).await;
-        self.warn_of(&answer.faults);
-        let hit = answer.found.map(|built| ForeseenHit { tier: RegistryTier::NAME, built });
+        let mut tier = RegistryTier::new(self.registry_terms(keys).await?, targets);
+        let (hit, is_sound) = self.foresee_in(&mut tier, keys, &self.accepted(keys)).await;
         if is_off || self.registry_is_off().is_some() {
             foreseen.elsewhere = hit;
         } else {
             foreseen.hit = hit;
         }
-        if answer.faults.is_empty() {
-            match tier.last_built(&mut targets).await {
+        if let (true, Some(platform)) = (is_sound, keys.platforms.first()) {
+            match tier.last_built(platform).await {
                 Ok(last) => foreseen.last = last,
                 Err(error) => self.warn_of(&[error.into()]),
             }
@@ -109,14 +105,21 @@ impl Job<'_> {
     }
 
     async fn foresee_in_store(&self, keys: &BuildKeys) -> Result<Option<ForeseenHit>, PipelineError> {
-        let Some(platform) = keys.sole_platform().map(str::to_owned) else { return Ok(None) };
-        let (store, key) = (self.session.store()?, keys.keys.image.digest());
-        let find = move || store.find(EntryKind::Image, &platform, key, false);
-        let found = tokio::task::spawn_blocking(find).await?;
-        self.warn_of(&found.faults.into_iter().map(Into::into).collect::<Vec<Fault>>());
-        let built = found.entry.map(|entry| entry.manifest.created);
-        let built = built.filter(|built| self.accepted(keys).accepts(None, *built));
-        Ok(built.map(|built| ForeseenHit { tier: ArchiveTier::NAME, built: Some(built) }))
+        let Some(mut tier) = self.archive_tier().await? else { return Ok(None) };
+        Ok(self.foresee_in(&mut tier, keys, &self.accepted(keys)).await.0)
+    }
+
+    /// Looks for the image in one tier. Also returns `true` if nothing went wrong.
+    async fn foresee_in<T: ImageTier>(
+        &self,
+        tier: &mut T,
+        keys: &BuildKeys,
+        accepted: &Accepted,
+    ) -> (Option<ForeseenHit>, bool) {
+        let answer = tier.look(&self.wanted(keys, accepted)).await;
+        self.warn_of(&answer.faults);
+        let hit = answer.found.map(|hit| ForeseenHit { tier: hit.tier, built: hit.built });
+        (hit, answer.faults.is_empty())
     }
 
     fn warn_of(&self, faults: &[Fault]) {

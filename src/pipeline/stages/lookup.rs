@@ -9,44 +9,20 @@ use tokio::time::timeout;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::registry::{Newer, report_named};
-use crate::engine::Image;
 use crate::ledger::TierRecord;
 use crate::pipeline::changes;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::transfers::transfer;
 use crate::plan::OutputKind;
-use crate::store::{Entry, Meter};
+use crate::store::Meter;
 use crate::tiers::{
-    Accepted, Answer, ArchiveTier, EngineTier, Fault, Kept, RegistryTier, Taken, TransferError,
+    Accepted, Answer, ArchiveTier, EngineTier, Fault, Hit, ImageTier, RegistryTerms, RegistryTier,
+    TransferError, Wanted,
 };
 
 /// How long an image of the engine waits for what a remote store, or a registry that it is not pushed to, has.
 const MOST_ASKING: Duration = Duration::from_secs(2);
-
-/// An image that a tier had.
-pub(super) struct Hit {
-    pub(super) id: String,
-    /// The tier that had it.
-    pub(super) tier: &'static str,
-    /// The image in the engine, if it is there.
-    pub(super) image: Option<Image>,
-    /// When it was built, as far as is known.
-    pub(super) built: Option<Timestamp>,
-    /// `true` if it has its names in the registries that it is to be pushed to.
-    pub(super) is_named: bool,
-    /// The digest of what its names mean in a registry.
-    pub(super) digest: Option<String>,
-    /// The entry that holds it.
-    pub(super) entry: Option<Entry>,
-}
-
-impl Hit {
-    fn of(image: Image, tier: &'static str, built: Timestamp) -> Self {
-        let id = image.id.clone();
-        Self { id, tier, image: Some(image), built: Some(built), is_named: false, digest: None, entry: None }
-    }
-}
 
 /// What the tiers of whole images answered.
 #[derive(Default)]
@@ -139,7 +115,7 @@ impl Lookup {
         self.runs_every_step(job).is_some() || !job.build.no_cache_filter.is_empty()
     }
 
-    fn note<T>(&mut self, job: &Job<'_>, tier: &str, answer: &Answer<T>, clock: Instant) {
+    fn note(&mut self, job: &Job<'_>, tier: &str, answer: &Answer<Hit>, clock: Instant) {
         self.is_expired |= answer.is_too_old();
         self.tiers.push(job.answered(answer.record(tier, clock.elapsed())));
     }
@@ -147,19 +123,15 @@ impl Lookup {
     async fn in_engine(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
         let Some(engine) = job.engine() else { return Ok(()) };
         let clock = Instant::now();
-        let tier = EngineTier::new(&job.notes, engine);
-        let mut answer = job.bound(async { Ok(tier.find(keys.keys.image, job.youngest()).await) }).await?;
-        let mut is_named = false;
-        if let Some((image, built)) = &answer.found {
-            match job.bound(Box::pin(self.elsewhere(job, keys, image, *built))).await? {
-                Newer::Yes(reason) => answer = Answer::miss(reason),
-                Newer::No { is_named: named } => is_named = named,
-            }
-        }
-        if let Some((image, _)) = &answer.found
-            && let Err(error) = tier.name(image, &job.build.tags).await
-        {
-            answer = Answer::fault(error, "the engine cannot name the image");
+        let mut tier = EngineTier::new(&job.notes, engine);
+        let accepted = Accepted { since: job.youngest(), noted: None };
+        let wanted = job.wanted(keys, &accepted);
+        let mut answer = job.bound(async { Ok(tier.look(&wanted).await) }).await?;
+        if let Some(hit) = answer.found.take() {
+            answer = match job.bound(Box::pin(self.elsewhere(job, keys, &hit))).await? {
+                Newer::Yes(reason) => Answer::miss(reason),
+                Newer::No { is_named } => tier.fetch(Hit { is_named, ..hit }, &wanted, &Arc::default()).await,
+            };
         }
         if answer.is_unknown() {
             match job.identity().explain(&job.notes, &keys.keys) {
@@ -177,8 +149,7 @@ impl Lookup {
                 None => job.faults.report(fault.as_ref())?,
             }
         }
-        self.hit =
-            answer.found.map(|(image, built)| Hit { is_named, ..Hit::of(image, EngineTier::NAME, built) });
+        self.hit = answer.found;
         Ok(())
     }
 
@@ -187,9 +158,9 @@ impl Lookup {
         &mut self,
         job: &Job<'_>,
         keys: &BuildKeys,
-        image: &Image,
-        built: Timestamp,
+        hit: &Hit,
     ) -> Result<Newer, PipelineError> {
+        let built = hit.built.unwrap_or(Timestamp::UNIX_EPOCH);
         let late = |what: &str| {
             format!(
                 "{what} does not say in {MOST_ASKING:?} if it has a newer image; going on with the engine's"
@@ -197,7 +168,7 @@ impl Lookup {
         };
         if job.registry_is_off().is_none() {
             let wants_push = job.wants_push();
-            let asking = Box::pin(job.place_in_registry(keys, &image.id, built));
+            let asking = Box::pin(job.place_in_registry(keys, &hit.id, built));
             let asked = if wants_push { Ok(asking.await) } else { timeout(MOST_ASKING, asking).await };
             match asked {
                 Ok(answer) => {
@@ -218,7 +189,7 @@ impl Lookup {
             && !job.faults.is_cache_down()
             && let (Some(tier), Some(platform)) = (job.archive_tier().await?, keys.sole_platform())
         {
-            let asking = tier.has_newer(keys.keys.image, platform, image, built);
+            let asking = tier.has_newer(keys.keys.image, platform, &hit.id, built);
             let Ok((is_newer, faults)) = timeout(MOST_ASKING, asking).await else {
                 job.reporter.warn(&late("the remote store"));
                 return Ok(Newer::No { is_named: false });
@@ -237,11 +208,11 @@ impl Lookup {
         let asking = async {
             let is_wanted = job.wants_image_here() || job.has_other_images().await;
             let wanted_in = job.engine().cloned().filter(|_| is_wanted);
-            let tier = RegistryTier { wanted_in, ..job.registry_tier(keys).await? };
+            let terms = RegistryTerms { wanted_in, ..job.registry_terms(keys).await? };
             let meter = Arc::new(Meter::default());
-            let answer = job.ask_registries(&tier, keys, &meter).await?;
+            let answer = job.ask_registries(&terms, keys, &meter).await?;
             if job.forgets_logins(&answer) {
-                job.ask_registries(&tier, keys, &meter).await
+                job.ask_registries(&terms, keys, &meter).await
             } else {
                 Ok(answer)
             }
@@ -249,12 +220,10 @@ impl Lookup {
         let answer = job.bound(Box::pin(asking)).await?;
         self.note(job, RegistryTier::NAME, &answer, clock);
         self.registry_faults(job, &answer.faults)?;
-        if let Some(Taken { id, image, built, digest }) = answer.found {
+        if answer.found.is_some() {
             report_named(job);
-            let digest = Some(digest.to_string());
-            self.hit =
-                Some(Hit { id, tier: RegistryTier::NAME, image, built, is_named: true, digest, entry: None });
         }
+        self.hit = answer.found;
         Ok(())
     }
 
@@ -270,11 +239,10 @@ impl Lookup {
 
     async fn in_store(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
         let clock = Instant::now();
-        let Some(tier) = job.archive_tier().await? else { return Ok(()) };
-        let Some(platform) = keys.sole_platform() else { return Ok(()) };
-        let meter = Arc::new(Meter::default());
-        let accepted = job.accepted(keys);
-        let taking = tier.take((keys.keys.image, platform), &job.build.tags, &accepted, &meter);
+        let Some(mut tier) = job.archive_tier().await? else { return Ok(()) };
+        let (meter, accepted) = (Arc::new(Meter::default()), job.accepted(keys));
+        let wanted = job.wanted(keys, &accepted);
+        let taking = tier.take(&wanted, &meter);
         let loading = Box::pin(transfer("loading the image", taking, &meter, job.session, job.reporter));
         let answer = job.bound(loading).await?;
         self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
@@ -284,10 +252,7 @@ impl Lookup {
             self.note(job, ArchiveTier::NAME, &answer, clock);
         }
         answer.faults.iter().try_for_each(|fault| job.faults.report(fault.as_ref()))?;
-        self.hit = answer.found.map(|Kept { image, entry }| {
-            let hit = Hit::of(image, ArchiveTier::NAME, entry.manifest.created);
-            Hit { entry: Some(entry), ..hit }
-        });
+        self.hit = answer.found;
         Ok(())
     }
 }
@@ -315,6 +280,11 @@ impl Job<'_> {
         Timestamp::now().checked_sub(age).ok()
     }
 
+    /// Returns the image that tiers are asked for.
+    pub(super) fn wanted<'w>(&'w self, keys: &'w BuildKeys, accepted: &'w Accepted) -> Wanted<'w> {
+        Wanted { key: keys.keys.image, platforms: &keys.platforms, names: &self.build.tags, accepted }
+    }
+
     /// Returns which images of the key may be hits.
     pub(super) fn accepted(&self, keys: &BuildKeys) -> Accepted {
         // What cannot be read was reported when the engine's image was looked for.
@@ -335,7 +305,7 @@ impl Job<'_> {
     ) -> Result<(), PipelineError> {
         let Some(engine) = self.engine() else { return Ok(()) };
         let noted =
-            EngineTier::new(&self.notes, engine).note(keys.keys.image, keys.keys.dependency, id, built);
+            EngineTier::new(&self.notes, engine).save(keys.keys.image, keys.keys.dependency, id, built);
         noted.or_else(|fault| self.faults.report_notes(&fault))
     }
 }

@@ -16,12 +16,14 @@ use crate::pipeline::transfers::transfer;
 use crate::platform::{self, Platform};
 use crate::registry::{ImageRef, RegistryError, within};
 use crate::store::Meter;
-use crate::tiers::{Answer, Fault, RegistryTier, Tags, Taken, Target, TransferError};
+use crate::tiers::{
+    Accepted, Answer, Fault, Hit, ImageTier, RegistryTerms, RegistryTier, Tags, Target, TransferError,
+};
 
 /// How long looking up logins may take.
 pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
 
-/// Whether a registry or a shared store has a newer image of a key than the engine.
+/// The answer to the question if a registry or a remote store has a newer image of a key than the engine.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Newer {
     /// It has, for this reason.
@@ -44,7 +46,7 @@ impl Job<'_> {
         self.engine().is_some() && is_loaded
     }
 
-    /// Why no registry is asked for whole images, if none is.
+    /// Returns why no registry is asked for whole images, if that is so.
     pub(super) fn registry_is_off(&self) -> Option<&'static str> {
         let is_asked = self.wants_push() || self.build.tiers.cache_repo.is_some();
         (!is_asked).then_some("nothing is pushed, and no --cache-repo is given")
@@ -103,14 +105,12 @@ impl Job<'_> {
         Ok(Target { repository: self.registries().repository(place).await?, credentials, names })
     }
 
-    /// The tier for this image, which wants it nowhere yet.
-    pub(super) async fn registry_tier(&self, keys: &BuildKeys) -> Result<RegistryTier, PipelineError> {
+    /// Returns how registries are used for this image, which is not wanted in the engine yet.
+    pub(super) async fn registry_terms(&self, keys: &BuildKeys) -> Result<RegistryTerms, PipelineError> {
         let vouched_by =
             if self.settings.store.terms.trust.is_strict() { Some(self.session.store()?) } else { None };
-        Ok(RegistryTier {
+        Ok(RegistryTerms {
             tags: self.registry_tags(Some(keys)).await,
-            key: keys.keys.image,
-            platforms: keys.platforms.clone(),
             // A buildkitd knows what it pushes by its manifest.
             images: if self.engine().is_some() {
                 self.connection.image_store().await?
@@ -125,7 +125,7 @@ impl Job<'_> {
         })
     }
 
-    /// Whether the engine has something under a name of the image, which would not be what the registry has.
+    /// Returns `true` if the engine has an image under one of the names; the registry may have a different one.
     pub(super) async fn has_other_images(&self) -> bool {
         let Some(engine) = self.engine() else { return false };
         let found = self.build.tags.iter().map(|tag| async {
@@ -146,8 +146,9 @@ impl Job<'_> {
         if !self.build.tiers.registry {
             return Ok((Newer::No { is_named: false }, Vec::new()));
         }
-        let tier = RegistryTier { only: Some((id.to_owned(), built)), ..self.registry_tier(keys).await? };
-        let answer = self.ask_registries(&tier, keys, &Arc::default()).await?;
+        let only = Some((id.to_owned(), built));
+        let terms = RegistryTerms { only, ..self.registry_terms(keys).await? };
+        let answer = self.ask_registries(&terms, keys, &Arc::default()).await?;
         let is_named = answer.found.is_some();
         if is_named {
             report_named(self);
@@ -162,14 +163,15 @@ impl Job<'_> {
 
     pub(super) async fn ask_registries(
         &self,
-        tier: &RegistryTier,
+        terms: &RegistryTerms,
         keys: &BuildKeys,
         meter: &Arc<Meter>,
-    ) -> Result<Answer<Taken>, PipelineError> {
+    ) -> Result<Answer<Hit>, PipelineError> {
         match self.timely_targets().await? {
-            Ok(mut targets) => {
-                let accepted = self.accepted(keys);
-                let taking = Box::pin(tier.take(&mut targets, &self.build.tags, &accepted, meter));
+            Ok(targets) => {
+                let (mut tier, accepted) = (RegistryTier::new(terms.clone(), targets), self.accepted(keys));
+                let wanted = self.wanted(keys, &accepted);
+                let taking = Box::pin(tier.take(&wanted, meter));
                 transfer("fetching the image", taking, meter, self.session, self.reporter).await
             }
             Err(error) => Ok(TransferError::from(error).into()),
@@ -177,7 +179,7 @@ impl Job<'_> {
     }
 
     /// Forgets kept tokens of Amazon's that a registry did not take; whether there are any.
-    pub(super) fn forgets_logins(&self, answer: &Answer<Taken>) -> bool {
+    pub(super) fn forgets_logins(&self, answer: &Answer<Hit>) -> bool {
         let faults = answer.faults.iter().filter_map(|fault| fault.downcast_ref::<TransferError>());
         if !faults.into_iter().any(TransferError::is_of_login) {
             return false;
@@ -193,17 +195,17 @@ impl Job<'_> {
         if !self.build.tiers.registry || self.settings.store.terms.read_only {
             return Ok(false);
         }
-        let tier = self.registry_tier(keys).await?;
+        let terms = self.registry_terms(keys).await?;
         let layers = match self.engine() {
             Some(engine) => engine.image(id).await.ok().flatten().map(|image| image.config.layers),
             None => None,
         };
         let published = match self.timely_targets().await? {
-            Ok(mut targets) => {
-                self.session
-                    .interrupts()
-                    .bound(Box::pin(tier.publish(&mut targets, id, layers.as_deref())))
-                    .await?
+            Ok(targets) => {
+                let (mut tier, accepted) = (RegistryTier::new(terms, targets), Accepted::default());
+                let wanted = self.wanted(keys, &accepted);
+                let saving = Box::pin(tier.save(&wanted, id, layers.as_deref()));
+                self.session.interrupts().bound(saving).await?
             }
             Err(error) => Err(error),
         };

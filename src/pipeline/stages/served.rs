@@ -7,11 +7,11 @@ use super::job::Job;
 use super::kept_layers::{KeptLayers, LayersOf};
 use super::keyed::Keyed;
 use super::layers::LayerCaches;
-use super::lookup::{Hit, Lookup};
+use super::lookup::Lookup;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::store::EntryKind;
-use crate::tiers::{ArchiveTier, EngineTier, RegistryTier};
+use crate::tiers::{ArchiveTier, EngineTier, Hit, ImageTier, RegistryTier};
 
 /// What handing on an image that was found came to.
 pub(super) struct Served {
