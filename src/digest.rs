@@ -30,7 +30,7 @@ impl Digest {
     /// # Errors
     ///
     /// Fails when the reader does.
-    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+    pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<Self> {
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 256 * 1024];
         loop {

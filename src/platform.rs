@@ -10,17 +10,17 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
     /// Such as `linux`.
-    pub os: String,
+    pub(crate) os: String,
     /// Such as `10.0.17763`, for Windows.
-    pub os_version: String,
+    pub(crate) os_version: String,
     /// Such as `amd64`.
-    pub architecture: String,
+    pub(crate) architecture: String,
     /// Such as `v7`, or empty.
-    pub variant: String,
+    pub(crate) variant: String,
 }
 
 /// The platform of this very machine's containers: Linux, and its architecture.
-pub fn own() -> String {
+pub(crate) fn own() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -88,7 +88,7 @@ impl Platform {
     ///
     /// Fails for a text of more than three parts, with odd characters, or of
     /// one part that is neither a known system nor a known architecture.
-    pub fn parse(text: &str, default: Option<&Self>) -> Result<Self, InvalidPlatform> {
+    pub(crate) fn parse(text: &str, default: Option<&Self>) -> Result<Self, InvalidPlatform> {
         let invalid = || InvalidPlatform(text.to_owned());
         let parts: Vec<&str> = text.trim().split('/').collect();
         let (system, version) = match parts[0].split_once('(') {

@@ -54,20 +54,20 @@ pub struct Client {
 
 /// What runs the steps of a BuildKit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worker {
+pub(crate) struct Worker {
     /// Its name: of its data from Docker 26 and in a buildkitd; every older Docker engine's is `moby`.
-    pub id: String,
+    pub(crate) id: String,
     /// The system of its own programs, e.g. `linux`.
-    pub os: String,
+    pub(crate) os: String,
     /// Their architecture, e.g. `amd64`.
-    pub architecture: String,
+    pub(crate) architecture: String,
     /// The variant of that, e.g. `v7`; mostly empty.
-    pub variant: String,
+    pub(crate) variant: String,
 }
 
 impl Worker {
     /// Returns the platform that is built for when none is asked for.
-    pub fn platform(&self) -> String {
+    pub(crate) fn platform(&self) -> String {
         let Self { os, architecture, variant, .. } = self;
         let text = format!("{os}/{architecture}/{variant}");
         let text = text.trim_end_matches('/');
@@ -102,7 +102,7 @@ impl Client {
     }
 
     /// Where it answered.
-    pub fn endpoint(&self) -> &Endpoint {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
@@ -114,7 +114,7 @@ impl Client {
     /// # Errors
     ///
     /// Fails when it gives no answer.
-    pub async fn build_cache_bytes(&self) -> Result<u64, ConnectError> {
+    pub(crate) async fn build_cache_bytes(&self) -> Result<u64, ConnectError> {
         let records = self.usage(&[]).await?;
         Ok(records.iter().map(|record| u64::try_from(record.size).unwrap_or_default()).sum())
     }
@@ -124,7 +124,7 @@ impl Client {
     /// # Errors
     ///
     /// Fails when it gives no answer.
-    pub async fn has_layers(&self) -> Result<bool, ConnectError> {
+    pub(crate) async fn has_layers(&self) -> Result<bool, ConnectError> {
         Ok(!self.usage(&["regular"]).await?.is_empty())
     }
 
@@ -134,7 +134,7 @@ impl Client {
     /// # Errors
     ///
     /// Fails when it gives no answer.
-    pub async fn has_cache_since(&self, moment: Timestamp) -> Result<bool, ConnectError> {
+    pub(crate) async fn has_cache_since(&self, moment: Timestamp) -> Result<bool, ConnectError> {
         // Without mounts: see `build_cache_bytes`.
         let kinds = ["regular", "internal", "frontend", "source.local", "source.git.checkout"];
         Ok(self.usage(&kinds).await?.iter().any(|record| is_since(record, moment)))
@@ -193,12 +193,12 @@ impl Client {
     }
 
     /// Whether the engine is reached over a socket of this machine. It may be elsewhere all the same.
-    pub fn seems_near(&self) -> bool {
+    pub(crate) fn seems_near(&self) -> bool {
         matches!(self.endpoint, Endpoint::Unix(_))
     }
 
     /// Returns `true` if the builder still answers on this connection.
-    pub async fn is_alive(&self) -> bool {
+    pub(crate) async fn is_alive(&self) -> bool {
         let asking = self.control.clone();
         let ask = async move { { asking }.list_workers(ListWorkersRequest::default()).await.is_ok() };
         tokio::time::timeout(CONNECT_TIMEOUT, ask).await.unwrap_or(false)
@@ -209,7 +209,7 @@ impl Client {
     /// # Errors
     ///
     /// Fails when the builder does not answer, or has no worker.
-    pub async fn worker(&self) -> Result<&Worker, ConnectError> {
+    pub(crate) async fn worker(&self) -> Result<&Worker, ConnectError> {
         self.worker.get_or_try_init(|| self.ask_for_worker()).await
     }
 

@@ -56,7 +56,7 @@ pub enum ConnectError {
 impl ConnectError {
     /// Returns `true` if the engine cannot be reached, or is not up; `false` if something is wrong with its address, with
     /// the certificates, or with what listens there.
-    pub fn is_of_reach(&self) -> bool {
+    pub(crate) fn is_of_reach(&self) -> bool {
         match self {
             Self::Dial(error) => !matches!(error, DialError::NoSsh(..) | DialError::Tls(..)),
             Self::TimedOut(..) | Self::Broken(..) | Self::Unhealthy { .. } => true,
@@ -90,22 +90,22 @@ pub enum SolveError {
 #[error("{message}")]
 pub struct BuildFailure {
     /// BuildKit's message, e.g. `process "/bin/sh -c false" did not complete successfully: exit code: 1`.
-    pub message: String,
+    pub(crate) message: String,
     /// Digest of the vertex that failed, where the engine names it.
-    pub vertex: Option<String>,
+    pub(crate) vertex: Option<String>,
     /// The Dockerfile lines at fault, where the engine names them.
-    pub location: Option<SourceLocation>,
+    pub(crate) location: Option<SourceLocation>,
 }
 
 /// A range of lines in a source file that BuildKit read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceLocation {
+pub(crate) struct SourceLocation {
     /// File name as the build knows it.
-    pub file: String,
+    pub(crate) file: String,
     /// The whole text of the file.
-    pub text: String,
+    pub(crate) text: String,
     /// First and last line, 1-based.
-    pub lines: (u32, u32),
+    pub(crate) lines: (u32, u32),
 }
 
 impl SolveError {

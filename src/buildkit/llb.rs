@@ -23,49 +23,49 @@ const NO_TIME: i64 = -1;
 
 /// Operations that build upon each other.
 #[derive(Debug, Clone, Default)]
-pub struct Graph {
+pub(crate) struct Graph {
     operations: Vec<Vec<u8>>,
     metadata: BTreeMap<String, pb::OpMetadata>,
 }
 
 /// What an operation makes: a file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output(String);
+pub(crate) struct Output(String);
 
 /// A graph and which of its outputs is wanted.
 #[derive(Debug, Clone)]
-pub struct Definition(pb::Definition);
+pub(crate) struct Definition(pb::Definition);
 
 /// A command and what it sees.
 #[derive(Debug, Clone)]
-pub struct Exec {
+pub(crate) struct Exec {
     /// Its file system; what it writes is thrown away with the result.
-    pub root: Output,
+    pub(crate) root: Output,
     /// The program and its arguments.
-    pub arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     /// `NAME=value`.
-    pub environment: Vec<String>,
+    pub(crate) environment: Vec<String>,
     /// Cache mounts.
-    pub caches: Vec<CacheMount>,
+    pub(crate) caches: Vec<CacheMount>,
     /// Where the socket of the session's stream `id` is: `(id, path)`.
-    pub socket: Option<(String, String)>,
+    pub(crate) socket: Option<(String, String)>,
     /// What it is called in the progress.
-    pub name: String,
+    pub(crate) name: String,
     /// Whether it is in the network of the builder's machine, which takes the right to that; else it has none.
-    pub host_network: bool,
+    pub(crate) host_network: bool,
 }
 
 /// A cache mount of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheMount {
+pub(crate) struct CacheMount {
     /// By which BuildKit knows it, its namespace included.
-    pub id: String,
+    pub(crate) id: String,
     /// What it is made from when it is new, and the directory of that; part of what it is known by.
-    pub parent: Option<(Output, String)>,
+    pub(crate) parent: Option<(Output, String)>,
     /// What becomes of several users at once.
-    pub sharing: Sharing,
+    pub(crate) sharing: Sharing,
     /// Where it stands.
-    pub target: String,
+    pub(crate) target: String,
 }
 
 /// What becomes of a cache mount that several commands use at once.
@@ -82,7 +82,7 @@ pub enum Sharing {
 
 impl Graph {
     /// A file in an otherwise empty file system.
-    pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> Output {
+    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> Output {
         self.action(Action::Mkfile(pb::FileActionMkFile {
             path: path.to_owned(),
             mode: mode.cast_signed(),
@@ -93,7 +93,7 @@ impl Graph {
     }
 
     /// An empty directory in an otherwise empty file system. Of `mode` the permission bits count.
-    pub fn directory(&mut self, path: &str, mode: u32, uid: u32, gid: u32) -> Output {
+    pub(crate) fn directory(&mut self, path: &str, mode: u32, uid: u32, gid: u32) -> Output {
         let by_id = |id| Some(pb::UserOpt { user: Some(User::ById(id)) });
         self.action(Action::Mkdir(pb::FileActionMkDir {
             path: path.to_owned(),
@@ -105,7 +105,7 @@ impl Graph {
     }
 
     /// What a command leaves behind.
-    pub fn exec(&mut self, exec: Exec) -> Output {
+    pub(crate) fn exec(&mut self, exec: Exec) -> Output {
         let mut inputs = vec![exec.root];
         let mut mounts =
             vec![pb::Mount { input: 0, dest: "/".to_owned(), output: 0, ..pb::Mount::default() }];
@@ -159,7 +159,7 @@ impl Graph {
     }
 
     /// The graph up to `wanted`.
-    pub fn define(mut self, wanted: Output) -> Definition {
+    pub(crate) fn define(mut self, wanted: Output) -> Definition {
         // The last operation is none: its input is what is wanted.
         self.add(vec![wanted], None, None);
         Definition(pb::Definition { def: self.operations, metadata: self.metadata, source: None })

@@ -18,13 +18,16 @@
 mod client;
 mod error;
 mod http1;
-pub mod llb;
+pub(crate) mod llb;
 mod product;
-pub mod session;
-pub mod solve;
-pub mod status;
-pub mod trace;
+pub(crate) mod session;
+pub(crate) mod solve;
+pub(crate) mod status;
+pub(crate) mod trace;
 
-pub use client::{Client, Worker};
-pub use error::{BuildFailure, ConnectError, SolveError, SourceLocation};
-pub use product::{Ability, ApiVersion, EngineProduct};
+pub use client::Client;
+pub(crate) use client::Worker;
+pub use error::ConnectError;
+pub(crate) use error::{BuildFailure, SolveError};
+pub(crate) use product::Ability;
+pub use product::{ApiVersion, EngineProduct};

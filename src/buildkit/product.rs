@@ -51,7 +51,7 @@ impl fmt::Display for EngineProduct {
 
 /// What not every version can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ability {
+pub(crate) enum Ability {
     /// Expands variables in the options of cache mounts without a `# syntax=` line. Docker 23.0.
     ExpandedMounts,
     /// Attaches attestations, and may keep images in containerd's store. Docker 23.0, BuildKit 0.11.
@@ -78,7 +78,7 @@ impl Ability {
 
 impl EngineProduct {
     /// Returns `true` if this version has the ability.
-    pub fn can(&self, ability: Ability) -> bool {
+    pub(crate) fn can(&self, ability: Ability) -> bool {
         match self {
             Self::Docker { api, .. } => *api >= ApiVersion { major: 1, minor: ability.since() },
             Self::Buildkitd => true,
@@ -86,7 +86,7 @@ impl EngineProduct {
     }
 
     /// Returns `true` for a Docker engine, which keeps images.
-    pub fn is_docker(&self) -> bool {
+    pub(crate) fn is_docker(&self) -> bool {
         matches!(self, Self::Docker { .. })
     }
 }

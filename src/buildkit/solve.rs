@@ -35,41 +35,41 @@ const SESSION_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default)]
 pub struct SolveRequest {
     /// Frontend, e.g. `dockerfile.v0` or `gateway.v0`; empty where there is a definition.
-    pub frontend: String,
+    pub(crate) frontend: String,
     /// What no frontend has to make.
-    pub definition: Option<Definition>,
+    pub(crate) definition: Option<Definition>,
     /// The frontend's options (`target`, `build-arg:NAME`, `context:NAME`, …).
-    pub attributes: BTreeMap<String, String>,
+    pub(crate) attributes: BTreeMap<String, String>,
     /// What becomes of the result; none keeps it in the build cache only.
-    pub exporters: Vec<Exporter>,
+    pub(crate) exporters: Vec<Exporter>,
     /// Where to take layers from.
-    pub cache_imports: Vec<CacheEntry>,
+    pub(crate) cache_imports: Vec<CacheEntry>,
     /// Where to put layers.
-    pub cache_exports: Vec<CacheEntry>,
+    pub(crate) cache_exports: Vec<CacheEntry>,
     /// Rights that the build needs beyond the usual (`network.host`, `security.insecure`).
-    pub entitlements: Vec<String>,
+    pub(crate) entitlements: Vec<String>,
 }
 
 /// An exporter and its attributes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Exporter {
+pub(crate) struct Exporter {
     /// `moby`, `image`, `local`, `tar`, `oci` or `docker`.
-    pub kind: String,
+    pub(crate) kind: String,
     /// E.g. `name`, `push`.
-    pub attributes: BTreeMap<String, String>,
+    pub(crate) attributes: BTreeMap<String, String>,
 }
 
 /// A cache backend and its attributes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheEntry {
     /// `registry`, `inline`, `local`, `gha`, `s3`, `azblob`.
-    pub kind: String,
+    pub(crate) kind: String,
     /// E.g. `ref`, `mode`.
-    pub attributes: BTreeMap<String, String>,
+    pub(crate) attributes: BTreeMap<String, String>,
 }
 
 /// What a finished solve answered: `containerimage.digest`, `containerimage.config.digest`, ….
-pub type ExporterResponse = BTreeMap<String, String>;
+pub(crate) type ExporterResponse = BTreeMap<String, String>;
 
 impl Client {
     /// Runs a solve to its end, serving `attachments`, and passes every status message to `status`.
@@ -78,7 +78,7 @@ impl Client {
     ///
     /// Tells a failed build from a lost session or connection and from the
     /// caller's own cancelling. When it returns, nothing of the build runs on.
-    pub async fn solve(
+    pub(crate) async fn solve(
         &self,
         request: SolveRequest,
         attachments: Attachments,

@@ -12,81 +12,81 @@ use jiff::Timestamp;
 #[derive(Debug, Clone, Default)]
 pub struct StatusUpdate {
     /// Vertexes that appeared or changed.
-    pub vertexes: Vec<Vertex>,
+    pub(crate) vertexes: Vec<Vertex>,
     /// Progress rows (layers pulled, bytes transferred) that changed.
-    pub statuses: Vec<VertexStatus>,
+    pub(crate) statuses: Vec<VertexStatus>,
     /// Output of the steps, as it came.
-    pub logs: Vec<VertexLog>,
+    pub(crate) logs: Vec<VertexLog>,
     /// Warnings of the frontend and its checks.
-    pub warnings: Vec<VertexWarning>,
+    pub(crate) warnings: Vec<VertexWarning>,
 }
 
 /// A node of the build graph: a step, or one of BuildKit's own jobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Vertex {
+pub(crate) struct Vertex {
     /// The node's content address, `sha256:…`; identifies it across messages.
-    pub digest: String,
+    pub(crate) digest: String,
     /// Digests of the nodes it needs.
-    pub inputs: Vec<String>,
+    pub(crate) inputs: Vec<String>,
     /// What to show: `[builder 2/3] RUN make`, `[internal] load build context`.
-    pub name: String,
+    pub(crate) name: String,
     /// The result came from a cache.
-    pub cached: bool,
+    pub(crate) cached: bool,
     /// When the current run of this node started.
-    pub started: Option<Timestamp>,
+    pub(crate) started: Option<Timestamp>,
     /// When it ended; absent while it runs.
-    pub completed: Option<Timestamp>,
+    pub(crate) completed: Option<Timestamp>,
     /// Why it failed; empty when it did not. `context canceled` at the end means cancelled.
-    pub error: String,
+    pub(crate) error: String,
     /// The group (id, name) that the frontend wants it shown as part of.
-    pub progress_group: Option<(String, String)>,
+    pub(crate) progress_group: Option<(String, String)>,
 }
 
 /// A row of progress inside a vertex.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VertexStatus {
+pub(crate) struct VertexStatus {
     /// What it is about: `sha256:…`, `transferring context:`, `exporting layers`.
-    pub id: String,
+    pub(crate) id: String,
     /// Digest of the vertex it belongs to.
-    pub vertex: String,
+    pub(crate) vertex: String,
     /// Bytes done.
-    pub current: i64,
+    pub(crate) current: i64,
     /// Bytes in all; 0 when unknown.
-    pub total: i64,
+    pub(crate) total: i64,
     /// When the row was reported.
-    pub timestamp: Option<Timestamp>,
+    pub(crate) timestamp: Option<Timestamp>,
     /// When the work began.
-    pub started: Option<Timestamp>,
+    pub(crate) started: Option<Timestamp>,
     /// When it ended; absent while it goes on.
-    pub completed: Option<Timestamp>,
+    pub(crate) completed: Option<Timestamp>,
 }
 
 /// Bytes that a step wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VertexLog {
+pub(crate) struct VertexLog {
     /// Digest of the vertex that wrote them.
-    pub vertex: String,
+    pub(crate) vertex: String,
     /// 1 for stdout, 2 for stderr.
-    pub stream: i64,
+    pub(crate) stream: i64,
     /// The bytes, split at any point.
-    pub data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
     /// When they were written.
-    pub timestamp: Option<Timestamp>,
+    pub(crate) timestamp: Option<Timestamp>,
 }
 
 /// A warning of the frontend.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VertexWarning {
+pub(crate) struct VertexWarning {
     /// Digest of the vertex it belongs to.
-    pub vertex: String,
+    pub(crate) vertex: String,
     /// One line.
-    pub short: String,
+    pub(crate) short: String,
     /// More lines, if any.
-    pub detail: Vec<String>,
+    pub(crate) detail: Vec<String>,
     /// Where to read on; may be empty.
-    pub url: String,
+    pub(crate) url: String,
     /// Source position in the Dockerfile: first and last line, 1-based.
-    pub lines: Option<(u32, u32)>,
+    pub(crate) lines: Option<(u32, u32)>,
 }
 
 impl From<control::StatusResponse> for StatusUpdate {

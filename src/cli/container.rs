@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 /// How often an option can be given, and with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arity {
+pub(crate) enum Arity {
     /// On or off: `--init`, `--init=false`.
     Switch,
     /// One value; what is typed replaces what is written elsewhere.
@@ -21,11 +21,11 @@ pub enum Arity {
 
 /// An option of `docker run` that `larder run` takes.
 #[derive(Debug)]
-pub struct ContainerOption {
+pub(crate) struct ContainerOption {
     /// Its name, without dashes.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// How often it can be given.
-    pub arity: Arity,
+    pub(crate) arity: Arity,
     value: &'static str,
     short: Option<char>,
     alias: Option<&'static str>,
@@ -45,8 +45,8 @@ impl ContainerOption {
         Self { alias: Some(alias), ..self }
     }
 
-    /// Its help text.
-    pub fn help(&self) -> &'static str {
+    #[cfg(test)]
+    pub(crate) fn help(&self) -> &'static str {
         self.help
     }
 
@@ -87,7 +87,7 @@ const fn many(name: &'static str, value: &'static str, help: &'static str) -> Co
 }
 
 /// The options of `docker run` that describe a container.
-pub static OPTIONS: &[ContainerOption] = &[
+pub(crate) static OPTIONS: &[ContainerOption] = &[
     many("env-file", "FILE", "Set the variables that a file lists, one a line"),
     many("env", "NAME[=VALUE]", "Set a variable; without a value it comes from the environment").short('e'),
     many("volume", "SOURCE:PATH[:OPTIONS]", "Mount a directory or a volume").short('v'),
@@ -179,14 +179,14 @@ pub static OPTIONS: &[ContainerOption] = &[
 
 /// An option of `docker run` that is refused.
 #[derive(Debug)]
-pub struct RefusedOption {
+pub(crate) struct RefusedOption {
     /// Its name, without dashes.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     short: Option<char>,
     /// Why.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// What to do instead.
-    pub instead: &'static str,
+    pub(crate) instead: &'static str,
 }
 
 const fn refused(name: &'static str, reason: &'static str, instead: &'static str) -> RefusedOption {
@@ -198,7 +198,7 @@ const NO_TERMINAL: &str = "a container of larder run has no terminal and no inpu
 const WINDOWS: &str = "it exists for Windows containers only";
 
 /// The options of `docker run` that `larder run` refuses, each with the reason.
-pub static REFUSED: &[RefusedOption] = &[
+pub(crate) static REFUSED: &[RefusedOption] = &[
     RefusedOption {
         short: Some('a'),
         ..refused("attach", "standard output and error are always attached", LEAVE_IT_OUT)
@@ -248,25 +248,25 @@ pub static REFUSED: &[RefusedOption] = &[
 
 /// The options that were given, with their values as typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ContainerOptions {
+pub(crate) struct ContainerOptions {
     values: BTreeMap<&'static str, Vec<String>>,
     refused: Option<&'static str>,
 }
 
 impl ContainerOptions {
     /// The values of an option.
-    pub fn get(&self, name: &str) -> &[String] {
+    pub(crate) fn get(&self, name: &str) -> &[String] {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Adds a value of an option.
-    pub fn add(&mut self, name: &'static str, value: String) {
+    pub(crate) fn add(&mut self, name: &'static str, value: String) {
         self.values.entry(name).or_default().push(value);
     }
 
     /// The same without some values of an option.
     #[must_use]
-    pub fn without(mut self, name: &str, is_unwanted: impl Fn(&String) -> bool) -> Self {
+    pub(crate) fn without(mut self, name: &str, is_unwanted: impl Fn(&String) -> bool) -> Self {
         if let Some(values) = self.values.get_mut(name) {
             values.retain(|value| !is_unwanted(value));
         }
@@ -275,7 +275,7 @@ impl ContainerOptions {
 
     /// These options before those that are `written` elsewhere.
     #[must_use]
-    pub fn over(&self, written: &Self) -> Self {
+    pub(crate) fn over(&self, written: &Self) -> Self {
         let mut both = Self { refused: self.refused, ..written.clone() };
         for option in OPTIONS {
             match (self.get(option.name), option.arity) {
@@ -288,7 +288,7 @@ impl ContainerOptions {
     }
 
     /// The first option that was given and is refused.
-    pub fn refused(&self) -> Option<&'static RefusedOption> {
+    pub(crate) fn refused(&self) -> Option<&'static RefusedOption> {
         REFUSED.iter().find(|option| Some(option.name) == self.refused)
     }
 }

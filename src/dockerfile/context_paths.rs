@@ -18,14 +18,14 @@ pub struct ContextPaths {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContextSelector {
     /// The path from the context's root, cleaned; empty for the root.
-    pub path: String,
+    pub(crate) path: String,
     /// Whether `path` is a pattern of Go's `path.Match`, else it is a name.
-    pub is_pattern: bool,
+    pub(crate) is_pattern: bool,
     /// Only what this pattern of an ignore file matches, seen from `path`:
     /// what `--parents` makes of a source.
-    pub include: Option<String>,
+    pub(crate) include: Option<String>,
     /// Not what these patterns of an ignore file match, seen from `path`.
-    pub exclude: Vec<String>,
+    pub(crate) exclude: Vec<String>,
 }
 
 impl ContextSelector {
@@ -48,7 +48,7 @@ impl ContextSelector {
 
 impl ContextPaths {
     /// Everything counts.
-    pub fn everything() -> Self {
+    pub(crate) fn everything() -> Self {
         Self { everything: true, ..Self::default() }
     }
 
@@ -73,7 +73,7 @@ impl ContextPaths {
     }
 
     /// The sources, each once.
-    pub fn selectors(&self) -> impl Iterator<Item = &ContextSelector> {
+    pub(crate) fn selectors(&self) -> impl Iterator<Item = &ContextSelector> {
         self.selectors.iter()
     }
 }

@@ -21,7 +21,7 @@ const KNOWN_FRONTENDS: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upst
 
 impl Directives {
     /// Whether `frontend` (an image reference) is one whose rules this room knows.
-    pub fn is_known_frontend(frontend: &str) -> bool {
+    pub(crate) fn is_known_frontend(frontend: &str) -> bool {
         let name = frontend.split_whitespace().next().unwrap_or_default();
         let name = name.split_once('@').map_or(name, |(name, _)| name);
         let name = name.strip_prefix("docker.io/").unwrap_or(name);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Adds `flags` behind the keywords of the instructions that begin at these lines, counted from 1.
-pub fn with_flags(text: &str, flags: &BTreeMap<usize, Vec<String>>) -> String {
+pub(crate) fn with_flags(text: &str, flags: &BTreeMap<usize, Vec<String>>) -> String {
     let mut changed = String::with_capacity(text.len() + 256);
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let keyword = line.trim_start();

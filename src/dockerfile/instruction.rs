@@ -24,7 +24,7 @@ pub struct Instruction {
     /// alone, except inside here-documents, where a `\r` is content.
     pub text: String,
     /// What of it decides what it does, as fields; see `canonical.rs`.
-    pub canonical: Vec<String>,
+    pub(crate) canonical: Vec<String>,
     /// Its source lines, counted from 1.
     pub lines: RangeInclusive<usize>,
 }
@@ -112,7 +112,7 @@ pub struct Onbuild {
     /// image stands on this one.
     pub instruction: Box<Instruction>,
     /// That instruction as an image would record it.
-    pub expression: String,
+    pub(crate) expression: String,
 }
 
 impl Run {
@@ -133,7 +133,7 @@ impl Run {
 
 impl Transfer {
     /// The value of a flag, as written.
-    pub fn flag(&self, name: &str) -> Option<&str> {
+    pub(crate) fn flag(&self, name: &str) -> Option<&str> {
         self.flags.iter().rev().find(|flag| flag.name == name).and_then(|flag| flag.value.as_deref())
     }
 }
@@ -162,7 +162,7 @@ impl Instruction {
     }
 
     /// Whether the engine counts it as a step of its own: RUN, COPY, ADD.
-    pub fn is_step(&self) -> bool {
+    pub(crate) fn is_step(&self) -> bool {
         matches!(self.kind, InstructionKind::Run(_) | InstructionKind::Copy(_) | InstructionKind::Add(_))
     }
 }

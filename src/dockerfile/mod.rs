@@ -44,17 +44,19 @@ pub(crate) use context_paths::clean;
 pub use context_paths::{ContextPaths, ContextSelector};
 pub use directives::Directives;
 pub use error::SyntaxError;
-pub use expand::{ExpandError, Expanded, expand};
+pub use expand::ExpandError;
+pub(crate) use expand::expand;
 pub use heredoc::Heredoc;
-pub use insert::with_flags;
+pub(crate) use insert::with_flags;
 pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
-pub use mount::{Mount, MountKind};
+pub use mount::Mount;
+pub(crate) use mount::MountKind;
 pub use resolve::{
     BaseImage, BaseStart, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
     ResolvedInstruction, ResolvedStage, Source,
 };
 pub use scope::Scope;
-pub use suggest::nearest;
+pub(crate) use suggest::nearest;
 pub use words::Flag;
 
 /// A parsed Dockerfile.

@@ -9,7 +9,7 @@ use super::mount_rules;
 
 /// What a mount mounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MountKind {
+pub(crate) enum MountKind {
     /// Files of the context, a stage or an image (the default).
     Bind,
     /// A directory that outlives the build.
@@ -116,12 +116,12 @@ impl Mount {
     }
 
     /// The last value of an option, as written.
-    pub fn get(&self, key: &str) -> Option<&str> {
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.options.iter().rev().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
     }
 
     /// What it mounts, as written; `None` if a variable says that.
-    pub fn kind(&self) -> Option<MountKind> {
+    pub(crate) fn kind(&self) -> Option<MountKind> {
         self.get("type").map_or(Some(MountKind::Bind), MountKind::of)
     }
 

@@ -62,18 +62,18 @@ impl Scope {
     }
 
     /// All variables with their values.
-    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         self.variables.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
 
     /// The value of a variable.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(AsRef::as_ref)
     }
 
     /// Expands `word`, or says `None` if that fails or a base image could
     /// make it something else.
-    pub fn known(&self, word: &str, escape: char) -> Option<String> {
+    pub(crate) fn known(&self, word: &str, escape: char) -> Option<String> {
         self.expand(word, escape).ok().filter(|word| word.certain).map(|word| word.text)
     }
 

@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of some names.
 
 /// The name nearest to `typed`, if one is near enough to be meant.
-pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     let bound = (typed.chars().count() / 3).max(1);
     names

@@ -21,13 +21,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 6;
 
 /// A two-way byte stream to an engine.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What will be spoken on a stream; TLS announces it (ALPN), other transports need not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// HTTP/1.1, upgraded or not.
     Http1,
     /// HTTP/2 from the first byte.
@@ -65,7 +65,7 @@ impl Endpoint {
     /// Tells a missing socket, missing permission, nobody listening and TLS
     /// faults apart, since each has another remedy. An `ssh` that fails says so
     /// only when the stream is read.
-    pub async fn dial(&self, protocol: Protocol) -> Result<Box<dyn Stream>, DialError> {
+    pub(crate) async fn dial(&self, protocol: Protocol) -> Result<Box<dyn Stream>, DialError> {
         let failed = |source: io::Error| match (source.kind(), self) {
             (io::ErrorKind::NotFound, Self::Unix(path)) => DialError::NoSocket(path.clone()),
             (io::ErrorKind::PermissionDenied, Self::Unix(path)) => DialError::Forbidden(path.clone()),

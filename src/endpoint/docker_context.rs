@@ -19,7 +19,7 @@ use crate::digest::Digest;
 
 /// The context store in one Docker configuration directory.
 #[derive(Debug, Clone)]
-pub struct DockerContexts {
+pub(crate) struct DockerContexts {
     directory: PathBuf,
 }
 
@@ -80,7 +80,7 @@ struct DockerEndpoint {
 
 impl DockerContexts {
     /// The contexts kept under `docker_config` (usually `~/.docker`).
-    pub fn new(docker_config: &Path) -> Self {
+    pub(crate) fn new(docker_config: &Path) -> Self {
         Self { directory: docker_config.join("contexts") }
     }
 
@@ -89,7 +89,7 @@ impl DockerContexts {
     /// # Errors
     ///
     /// Fails when there is no such context or its metadata is unusable.
-    pub fn endpoint(&self, name: &str) -> Result<Endpoint, DockerContextError> {
+    pub(crate) fn endpoint(&self, name: &str) -> Result<Endpoint, DockerContextError> {
         let id = Digest::of(name.as_bytes()).hex();
         let path = self.directory.join("meta").join(&id).join("meta.json");
         if !path.is_file() {

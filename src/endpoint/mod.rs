@@ -17,9 +17,10 @@ use std::path::PathBuf;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use dial::{DialError, Protocol, Stream};
-pub use docker_context::{DockerContextError, DockerContexts};
-pub use tls::{TlsError, TlsFiles};
+pub(crate) use dial::{DialError, Protocol, Stream};
+pub(crate) use docker_context::{DockerContextError, DockerContexts};
+pub(crate) use tls::TlsError;
+pub use tls::TlsFiles;
 
 /// An engine's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub enum EndpointError {
 impl Endpoint {
     /// The same with these headers in its HTTP requests, where it is a TCP port.
     #[must_use]
-    pub fn with_headers(self, headers: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn with_headers(self, headers: &BTreeMap<String, String>) -> Self {
         match self {
             Self::Tcp { host, port, tls, .. } => Self::Tcp { host, port, tls, headers: headers.clone() },
             other => other,

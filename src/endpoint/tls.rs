@@ -17,11 +17,11 @@ use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStor
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// Certificate authority of the server; the system's when absent.
-    pub ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// The client's certificate chain and key.
-    pub client: Option<(PathBuf, PathBuf)>,
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
     /// Accept any server certificate (Docker's `--tls` without `--tlsverify`).
-    pub skip_verify: bool,
+    pub(crate) skip_verify: bool,
 }
 
 /// TLS could not be set up from the files given.
@@ -60,7 +60,7 @@ impl TlsFiles {
     /// The files of a directory laid out as Docker's `DOCKER_CERT_PATH`; those that exist.
     ///
     /// Of a certificate and its key both count when one exists, so that the lack of the other shows.
-    pub fn in_directory(directory: &Path, skip_verify: bool) -> Self {
+    pub(crate) fn in_directory(directory: &Path, skip_verify: bool) -> Self {
         let [ca, certificate, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| directory.join(name));
         let client = (certificate.is_file() || key.is_file()).then_some((certificate, key));
         Self { ca: Some(ca).filter(|path| path.is_file()), client, skip_verify }

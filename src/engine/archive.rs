@@ -23,7 +23,11 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine has no such image or breaks off.
-    pub async fn save_image(&self, id: &str, archive: mpsc::Sender<Vec<Bytes>>) -> Result<(), EngineError> {
+    pub(crate) async fn save_image(
+        &self,
+        id: &str,
+        archive: mpsc::Sender<Vec<Bytes>>,
+    ) -> Result<(), EngineError> {
         let docker = self.docker.clone().with_timeout(PATIENCE);
         // Parts are small, and handing one to another thread takes as long as reading it.
         let mut parts = Box::pin(docker.export_image(id).ready_chunks(GATHERED));
@@ -44,7 +48,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine refuses the archive, with its words, and when `archive` breaks off.
-    pub async fn load_image(
+    pub(crate) async fn load_image(
         &self,
         archive: mpsc::Receiver<io::Result<Bytes>>,
     ) -> Result<String, EngineError> {

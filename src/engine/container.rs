@@ -43,19 +43,19 @@ pub struct ContainerSpec {
 
 impl ContainerSpec {
     /// A container of this name and this body of `POST /containers/create`, which is an object.
-    pub fn new(name: Option<String>, request: Value) -> Self {
+    pub(crate) fn new(name: Option<String>, request: Value) -> Self {
         Self { name, request }
     }
 
     /// The same, of the image with this id.
     #[must_use]
-    pub fn of_image(mut self, image: &str) -> Self {
+    pub(crate) fn of_image(mut self, image: &str) -> Self {
         self.request["Image"] = image.into();
         self
     }
 
     /// Puts texts in front of those in a field.
-    pub fn put_first(&mut self, field: &str, texts: Vec<String>) {
+    pub(crate) fn put_first(&mut self, field: &str, texts: Vec<String>) {
         let all: Vec<String> = texts.into_iter().chain(self.texts(field).map(str::to_owned)).collect();
         if !all.is_empty() {
             self.request[field] = all.into();
@@ -63,7 +63,7 @@ impl ContainerSpec {
     }
 
     /// The texts in a field.
-    pub fn texts(&self, field: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn texts(&self, field: &str) -> impl Iterator<Item = &str> {
         self.request[field].as_array().into_iter().flatten().filter_map(Value::as_str)
     }
 
@@ -92,7 +92,7 @@ impl ContainerSpec {
 
 /// Where a container writes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Standard output.
     Out,
     /// Standard error.
@@ -101,11 +101,11 @@ pub enum Stream {
 
 /// A container.
 #[derive(Debug)]
-pub struct Container {
+pub(crate) struct Container {
     docker: Docker,
     id: String,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl Engine {
@@ -114,7 +114,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine refuses, with its words.
-    pub async fn create_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
+    pub(crate) async fn create_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
         let failed = |error| EngineError::new("to making a container", error);
         let options = match &spec.name {
             Some(name) => CreateContainerOptionsBuilder::default().name(name).build(),
@@ -139,7 +139,7 @@ impl Container {
     /// # Errors
     ///
     /// Fails when the engine cannot start it or loses it.
-    pub async fn run(&self, mut output: impl FnMut(Stream, &[u8])) -> Result<i64, EngineError> {
+    pub(crate) async fn run(&self, mut output: impl FnMut(Stream, &[u8])) -> Result<i64, EngineError> {
         let failed = |error| EngineError::new("to running a container", error);
         let everything =
             AttachContainerOptionsBuilder::default().stream(true).stdout(true).stderr(true).build();
@@ -170,7 +170,7 @@ impl Container {
     /// # Errors
     ///
     /// Fails when the engine refuses.
-    pub async fn stop(&self) -> Result<(), EngineError> {
+    pub(crate) async fn stop(&self) -> Result<(), EngineError> {
         let stopped = self.docker.stop_container(&self.id, None::<StopContainerOptions>).await;
         stopped.map_err(|error| EngineError::new("to stopping a container", error))
     }
@@ -180,7 +180,7 @@ impl Container {
     /// # Errors
     ///
     /// Fails when the engine refuses.
-    pub async fn remove(self) -> Result<(), EngineError> {
+    pub(crate) async fn remove(self) -> Result<(), EngineError> {
         let all = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removed = self.docker.remove_container(&self.id, Some(all)).await;
         removed.map_err(|error| EngineError::new("to removing a container", error))

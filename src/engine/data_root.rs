@@ -35,10 +35,10 @@ const DRIVER: &str = "overlay2";
 
 /// The data root of an engine.
 #[derive(Debug, Clone)]
-pub struct DataRoot(PathBuf);
+pub(crate) struct DataRoot(PathBuf);
 
 /// The archive of a layer, put together while it is read.
-pub struct LayerReader {
+pub(crate) struct LayerReader {
     pieces: Pieces,
     files: Dir,
     /// The piece that is being read.
@@ -79,7 +79,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine cannot be asked.
-    pub async fn data_root(&self) -> Result<Option<DataRoot>, EngineError> {
+    pub(crate) async fn data_root(&self) -> Result<Option<DataRoot>, EngineError> {
         let info = self.info().await?;
         let root = info.docker_root_dir.filter(|_| info.driver.as_deref() == Some(DRIVER));
         Ok(root.map(PathBuf::from).filter(|root| root.join("image").join(DRIVER).is_dir()).map(DataRoot))
@@ -92,7 +92,7 @@ impl DataRoot {
     /// # Errors
     ///
     /// Fails if it is not there, or may not be read by this user.
-    pub fn config(&self, hex: &str) -> io::Result<Vec<u8>> {
+    pub(crate) fn config(&self, hex: &str) -> io::Result<Vec<u8>> {
         fs::read(self.0.join("image").join(DRIVER).join("imagedb/content/sha256").join(hex))
     }
 
@@ -102,7 +102,7 @@ impl DataRoot {
     /// # Errors
     ///
     /// Fails if it is not there, or may not be read by this user.
-    pub fn layer(&self, chain: &str) -> io::Result<(LayerReader, u64)> {
+    pub(crate) fn layer(&self, chain: &str) -> io::Result<(LayerReader, u64)> {
         let layer = self.0.join("image").join(DRIVER).join("layerdb/sha256").join(chain);
         let directory = fs::read_to_string(layer.join("cache-id"))?;
         let files = self.0.join(DRIVER).join(directory.trim()).join("diff");

@@ -14,24 +14,24 @@ pub struct Image {
     /// Its id, `sha256:…`.
     pub id: String,
     /// Its names as the engine prints them.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// `REPOSITORY@sha256:…` for each repository it came from or went to.
-    pub repository_digests: Vec<String>,
+    pub(crate) repository_digests: Vec<String>,
     /// Bytes of its layers.
-    pub size: u64,
+    pub(crate) size: u64,
     /// `OS/ARCHITECTURE[/VARIANT]`.
-    pub platform: String,
+    pub(crate) platform: String,
     /// What a build on top of it takes over.
-    pub config: ImageConfig,
+    pub(crate) config: ImageConfig,
     /// When it was built, as far as it says.
-    pub created: Option<Timestamp>,
+    pub(crate) created: Option<Timestamp>,
 }
 
 impl Image {
     /// The digest under which the image stands in its registry, where it is
     /// this image's id: containerd's store names an image by what was pulled,
     /// which may be an index with images of other platforms.
-    pub fn target(&self) -> Option<&str> {
+    pub(crate) fn target(&self) -> Option<&str> {
         let digests = self.repository_digests.iter().filter_map(|known| known.rsplit_once('@'));
         digests.map(|(_, digest)| digest).find(|digest| *digest == self.id)
     }
@@ -55,7 +55,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine cannot be asked.
-    pub async fn image(&self, name: &str) -> Result<Option<Image>, EngineError> {
+    pub(crate) async fn image(&self, name: &str) -> Result<Option<Image>, EngineError> {
         let found = match self.docker.inspect_image(name).await {
             Ok(found) => found,
             Err(error) if is_not_found(&error) => return Ok(None),
@@ -78,7 +78,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the image is gone or the engine refuses.
-    pub async fn tag(&self, id: &str, name: &ImageRef) -> Result<(), EngineError> {
+    pub(crate) async fn tag(&self, id: &str, name: &ImageRef) -> Result<(), EngineError> {
         let options = TagImageOptionsBuilder::default()
             .repo(&name.repository())
             .tag(name.tag().unwrap_or("latest"))
@@ -94,7 +94,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine cannot be asked.
-    pub async fn common_layers(&self, layers: &[String], name: &str) -> Result<usize, EngineError> {
+    pub(crate) async fn common_layers(&self, layers: &[String], name: &str) -> Result<usize, EngineError> {
         let mut common = 0;
         for filter in [Some(("reference", name)), Some(("dangling", "true")), None] {
             if common * 2 < layers.len() {
@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// Whether the engine tells which content of an image it has: from API 1.47 on (Docker 27.2).
-    pub fn tells_content(&self) -> bool {
+    pub(crate) fn tells_content(&self) -> bool {
         let version = self.docker.client_version();
         (version.major_version, version.minor_version) >= (1, 47)
     }
@@ -131,7 +131,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine cannot be asked.
-    pub async fn has_all_of(&self, id: &str) -> Result<bool, EngineError> {
+    pub(crate) async fn has_all_of(&self, id: &str) -> Result<bool, EngineError> {
         let names = self.image(id).await?.unwrap_or_default().names;
         let filter = names.first().map_or(("dangling", "true"), |name| ("reference", name));
         let images = self.listed(Some(filter), true).await?;
@@ -164,7 +164,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine refuses, as it does while a container has the image.
-    pub async fn remove_image(&self, id: &str) -> Result<(), EngineError> {
+    pub(crate) async fn remove_image(&self, id: &str) -> Result<(), EngineError> {
         let removed = self.docker.remove_image(id, None::<RemoveImageOptions>, None).await;
         removed.map(drop).map_err(|error| EngineError::new("to removing an image", error))
     }
@@ -174,7 +174,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine refuses, as it does while a container has the image.
-    pub async fn remove_name(&self, name: &ImageRef) -> Result<(), EngineError> {
+    pub(crate) async fn remove_name(&self, name: &ImageRef) -> Result<(), EngineError> {
         match self.docker.remove_image(&name.familiar(), None::<RemoveImageOptions>, None).await {
             Err(error) if !is_not_found(&error) => Err(EngineError::new("to removing a name", error)),
             _ => Ok(()),
@@ -186,7 +186,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the registry cannot be reached or refuses.
-    pub async fn registry_digest(
+    pub(crate) async fn registry_digest(
         &self,
         name: &ImageRef,
         credentials: &Credentials,
@@ -216,7 +216,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine cannot be asked.
-    pub async fn identity(&self) -> Result<String, EngineError> {
+    pub(crate) async fn identity(&self) -> Result<String, EngineError> {
         let info = self.info().await?;
         let text = |text: Option<String>| text.unwrap_or_default();
         Ok(format!("{} {}", text(info.id), text(info.docker_root_dir)))
@@ -227,7 +227,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine cannot be asked.
-    pub async fn reach(&self) -> Result<Reach, EngineError> {
+    pub(crate) async fn reach(&self) -> Result<Reach, EngineError> {
         let config = self.info().await?.registry_config.unwrap_or_default();
         let hosts = config.index_configs.unwrap_or_default().into_iter();
         let hosts = hosts.filter(|(_, index)| index.secure == Some(false)).map(|(host, _)| host);
@@ -245,7 +245,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine cannot be asked.
-    pub async fn platform(&self) -> Result<String, EngineError> {
+    pub(crate) async fn platform(&self) -> Result<String, EngineError> {
         let version = self.docker.version().await.map_err(|error| EngineError::new("what it is", error))?;
         let os = version.os.unwrap_or_else(|| "linux".to_owned());
         Ok(format!("{os}/{}", version.arch.unwrap_or_else(|| "amd64".to_owned())))

@@ -17,10 +17,9 @@ use std::time::Duration;
 use bollard::errors::Error as ApiError;
 use bollard::{ClientVersion, Docker};
 
-pub use container::{Container, ContainerSpec, Stream};
-pub use data_root::{DataRoot, LayerReader};
+pub(crate) use container::{Container, ContainerSpec, Stream};
 pub use image::{Image, ImageStore};
-pub use push::PushProgress;
+pub(crate) use push::PushProgress;
 
 use crate::endpoint::Endpoint;
 
@@ -90,7 +89,7 @@ const OF_LOGIN: [&str; 5] =
 
 impl EngineError {
     /// Whether the registry takes the login for nobody's, or for one that has ended.
-    pub fn is_of_login(&self) -> bool {
+    pub(crate) fn is_of_login(&self) -> bool {
         let Self::Refused(words) = self else { return false };
         let words = words.to_lowercase();
         OF_LOGIN.iter().any(|known| words.contains(known))

@@ -27,7 +27,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine or the registry refuses, with its words, and when nothing moves for a while.
-    pub async fn pull(
+    pub(crate) async fn pull(
         &self,
         name: &ImageRef,
         platform: &str,

@@ -14,9 +14,9 @@ use crate::registry::{Credentials, ImageRef};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PushProgress {
     /// Layers sent.
-    pub sent: usize,
+    pub(crate) sent: usize,
     /// Layers that the registry had already.
-    pub present: usize,
+    pub(crate) present: usize,
 }
 
 impl Engine {
@@ -25,7 +25,7 @@ impl Engine {
     /// # Errors
     ///
     /// Fails when the engine or the registry refuses, with its words.
-    pub async fn push(
+    pub(crate) async fn push(
         &self,
         name: &ImageRef,
         credentials: &Credentials,

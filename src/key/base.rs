@@ -14,7 +14,7 @@ impl Keys {
     /// # Errors
     ///
     /// Fails if one file is given twice.
-    pub fn base(&self, files: Option<Vec<Input>>, seal: &Seal) -> Result<CacheKey, DuplicateInput> {
+    pub(crate) fn base(&self, files: Option<Vec<Input>>, seal: &Seal) -> Result<CacheKey, DuplicateInput> {
         let is_requirement =
             |input: &&Input| matches!(input.kind, InputKind::Requirement | InputKind::MissingRequirement);
         let requirements = || self.dependency_inputs.iter().filter(is_requirement);

@@ -32,15 +32,15 @@ use crate::dockerfile::{
 use crate::requirements::{self, Closure};
 
 /// A RUN, by its stage's index in the Dockerfile and its first line.
-pub type RunPlace = (usize, usize);
+pub(crate) type RunPlace = (usize, usize);
 
 /// The layers of which a dependency key says all that they depend on, but for the form of its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DependencyLayers {
+pub(crate) struct DependencyLayers {
     /// The dependency files as they are: what the key leaves out of them, and their modes.
     files: Digest,
     /// The RUNs that make them.
-    pub runs: BTreeSet<RunPlace>,
+    pub(crate) runs: BTreeSet<RunPlace>,
 }
 
 impl DependencyLayers {
@@ -50,7 +50,7 @@ impl DependencyLayers {
     }
 
     /// What these layers are under a dependency key: whoever has built one of equal ones has the other.
-    pub fn digest(&self, dependency_key: CacheKey) -> Digest {
+    pub(crate) fn digest(&self, dependency_key: CacheKey) -> Digest {
         Digest::of(format!("larder-layers-v1\n{dependency_key}\n{}", self.files).as_bytes())
     }
 }

@@ -15,16 +15,16 @@ use crate::requirements;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The kind of both sides.
-    pub kind: InputKind,
+    pub(crate) kind: InputKind,
     /// The input as it was; absent for an addition.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Input>,
+    pub(crate) before: Option<Input>,
     /// The input as it is; absent for a removal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Input>,
+    pub(crate) after: Option<Input>,
     /// What a dependency file pins otherwise than before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub pins: Vec<requirements::Change>,
+    pub(crate) pins: Vec<requirements::Change>,
 }
 
 impl Change {
@@ -38,13 +38,13 @@ impl Change {
     }
 
     /// The name of what changed, as it is now where it still is.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.after.as_ref().or(self.before.as_ref()).map_or("", |input| &input.name)
     }
 
     /// Returns `true` if another stage is built. One without a name has its number for one, which changes with the stages
     /// before it.
-    pub fn is_other_target(&self) -> bool {
+    pub(crate) fn is_other_target(&self) -> bool {
         let (InputKind::Target, Some(was), Some(is)) = (self.kind, &self.before, &self.after) else {
             return false;
         };
@@ -54,14 +54,14 @@ impl Change {
     }
 
     /// Whether it is the same content under another name.
-    pub fn is_move(&self) -> bool {
+    pub(crate) fn is_move(&self) -> bool {
         let sides = self.before.as_ref().zip(self.after.as_ref());
         self.kind == InputKind::File && sides.is_some_and(|(before, after)| before.name != after.name)
     }
 }
 
 /// The differences from `before` to `after`, the ones with most consequences first.
-pub fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
+pub(crate) fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
     let mut changes = plain(before, after);
     changes.extend(instructions(before, after));
     let mut changes = with_moves(changes);

@@ -49,7 +49,7 @@ impl From<Digest> for CacheKey {
 
 impl CacheKey {
     /// The digest that it is.
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         self.0
     }
 }
@@ -92,9 +92,9 @@ impl<'de> Deserialize<'de> for CacheKey {
 #[error("two key inputs of kind {kind} are named `{name}`")]
 pub struct DuplicateInput {
     /// The kind.
-    pub kind: InputKind,
+    pub(crate) kind: InputKind,
     /// The name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// Collects inputs, in any order.
@@ -125,7 +125,7 @@ impl KeyBuilder {
     /// # Errors
     ///
     /// As [`KeyBuilder::add`].
-    pub fn add_values(
+    pub(crate) fn add_values(
         &mut self,
         kind: InputKind,
         name: impl Into<String>,
@@ -155,7 +155,7 @@ impl KeyBuilder {
     }
 
     /// The inputs, sorted by kind and name.
-    pub fn into_inputs(self) -> Vec<Input> {
+    pub(crate) fn into_inputs(self) -> Vec<Input> {
         self.inputs.into_values().collect()
     }
 

@@ -52,7 +52,7 @@ pub enum NamedContext {
 
 /// Whether the frontend that will read a Dockerfile is one whose rules are known. Where it is not, whatever is
 /// given can be seen.
-pub fn reads_docker_syntax(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> bool {
+pub(crate) fn reads_docker_syntax(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> bool {
     let asked = build_args.get("BUILDKIT_SYNTAX").map(String::as_str);
     asked.or(dockerfile.directives.syntax.as_deref()).is_none_or(Directives::is_known_frontend)
 }

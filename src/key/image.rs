@@ -25,27 +25,27 @@ pub struct Keys {
     /// The key of the whole image.
     pub image: CacheKey,
     /// The key of its dependencies.
-    pub dependency: CacheKey,
+    pub(crate) dependency: CacheKey,
     /// What the image key is made of, sorted by kind and name. The digests of
     /// confidential ones stay in the process; what is stored or shown is
     /// [`Seal::publish`].
-    pub inputs: Vec<Input>,
+    pub(crate) inputs: Vec<Input>,
     /// What the dependency key is made of.
-    pub dependency_inputs: Vec<Input>,
+    pub(crate) dependency_inputs: Vec<Input>,
     /// The layers that the dependency key decides.
-    pub layers: DependencyLayers,
+    pub(crate) layers: DependencyLayers,
 }
 
 impl Keys {
     /// All that can be told of the keys: what the image key is made of, and the dependency files.
-    pub fn told(&self) -> impl Iterator<Item = &Input> {
+    pub(crate) fn told(&self) -> impl Iterator<Item = &Input> {
         let is_dependency =
             |input: &&Input| matches!(input.kind, InputKind::Requirement | InputKind::MissingRequirement);
         self.inputs.iter().chain(self.dependency_inputs.iter().filter(is_dependency))
     }
 
     /// The same as it may be stored; confidential digests are sealed, which takes tens of milliseconds for each.
-    pub fn published(&self, seal: &Seal) -> Vec<Input> {
+    pub(crate) fn published(&self, seal: &Seal) -> Vec<Input> {
         self.told().map(|input| seal.publish(input)).collect()
     }
 }

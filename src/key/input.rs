@@ -64,7 +64,7 @@ pub enum InputKind {
 
 impl InputKind {
     /// Its stable name.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Dockerfile => "dockerfile",
             Self::Directive => "directive",
@@ -95,7 +95,7 @@ impl InputKind {
 
     /// Whether the digest of such an input is to stay inside the process,
     /// because its value could be guessed from it.
-    pub fn is_confidential(self) -> bool {
+    pub(crate) fn is_confidential(self) -> bool {
         matches!(self, Self::BuildArg | Self::StageArg | Self::BaseName)
     }
 }
@@ -110,20 +110,20 @@ impl fmt::Display for InputKind {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Input {
     /// What it is.
-    pub kind: InputKind,
+    pub(crate) kind: InputKind,
     /// Its name, unique in its kind.
-    pub name: String,
+    pub(crate) name: String,
     /// The digest of its value.
     pub digest: Digest,
     /// What people are told of the value; no part of a key, and empty where it cannot be told.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub about: String,
+    pub(crate) about: String,
     /// The line of the Dockerfile that it stands on, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
+    pub(crate) line: Option<usize>,
     /// What a dependency file pins; no part of a key either.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pins: Vec<Line>,
+    pub(crate) pins: Vec<Line>,
 }
 
 impl PartialEq for Input {
@@ -148,14 +148,14 @@ impl Input {
 
     /// Returns the numbers of an input's stage and of its place there: `2/7 RUN` is (2, 7), and `2` (2, [`usize::MAX`]).
     /// What is not numbered comes last.
-    pub fn stage_and_number(&self) -> (usize, usize) {
+    pub(crate) fn stage_and_number(&self) -> (usize, usize) {
         let place = self.name.split(' ').next().unwrap_or_default();
         let (stage, number) = place.split_once('/').unwrap_or((place, ""));
         (stage.parse().unwrap_or(usize::MAX), number.parse().unwrap_or(usize::MAX))
     }
 
     /// The input of which only the digest is known.
-    pub fn with_digest(kind: InputKind, name: impl Into<String>, digest: Digest) -> Self {
+    pub(crate) fn with_digest(kind: InputKind, name: impl Into<String>, digest: Digest) -> Self {
         Self { kind, name: name.into(), digest, about: String::new(), line: None, pins: Vec::new() }
     }
 

@@ -38,11 +38,11 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
-pub use dependency::{DependencyLayers, RunPlace};
-pub use difference::{Change, difference};
+pub(crate) use difference::{Change, difference};
 pub use directory::{DirectoryInputs, directory_key};
-pub use encoding::{CacheKey, DuplicateInput, InvalidKey, KeyBuilder, KeyRole};
-pub use given::{BasePin, ContextFile, ImageInputs, NamedContext, reads_docker_syntax};
+pub use encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
+pub(crate) use given::reads_docker_syntax;
+pub use given::{BasePin, ContextFile, ImageInputs, NamedContext};
 pub use image::Keys;
 pub use input::{Input, InputKind};
 pub use seal::Seal;

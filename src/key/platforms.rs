@@ -17,7 +17,7 @@ impl Keys {
     /// # Errors
     ///
     /// Fails if one platform is given twice.
-    pub fn of_platforms(platforms: &[(String, Self)], seal: &Seal) -> Result<Self, DuplicateInput> {
+    pub(crate) fn of_platforms(platforms: &[(String, Self)], seal: &Seal) -> Result<Self, DuplicateInput> {
         let image = joined(platforms, |keys| &keys.inputs)?;
         let dependency = joined(platforms, |keys| &keys.dependency_inputs)?;
         Ok(Self {

@@ -40,7 +40,7 @@ impl fmt::Debug for Seal {
 impl Seal {
     /// A seal with a secret that all who are to compute the same keys share;
     /// an empty one is none.
-    pub fn new(secret: &[u8]) -> Self {
+    pub(crate) fn new(secret: &[u8]) -> Self {
         // A digest, since Argon2 bounds the length of a secret.
         let secret = if secret.is_empty() { Vec::new() } else { Digest::of(secret).as_bytes().to_vec() };
         Self { secret, cost: COST }
@@ -66,7 +66,7 @@ impl Seal {
     /// The input as it may be stored and shown: the digest of a confidential one is sealed, the same wherever
     /// kind, name and value are. That takes tens of milliseconds for each.
     #[must_use]
-    pub fn publish(&self, input: &Input) -> Input {
+    pub(crate) fn publish(&self, input: &Input) -> Input {
         let mut published = input.clone();
         if input.kind.is_confidential() {
             published.digest = self.close(std::iter::once(input), Digest::of(input.name.as_bytes()));

@@ -58,7 +58,7 @@ impl Challenge {
                 // A registry that hands out its own tokens is known by the same certificates.
                 let own = request.is_of(name.host()).then_some(client);
                 let token = request.fetch_with(own, credentials).await?;
-                format!("Bearer {}", token.token)
+                format!("Bearer {}", token.value)
             }
         };
         let mut header = HeaderValue::try_from(value).ok();

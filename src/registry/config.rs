@@ -25,85 +25,85 @@ use crate::digest::Digest;
 
 /// The part of an image that a build inherits. What is absent is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ImageConfig {
+pub(crate) struct ImageConfig {
     /// Operating system.
-    pub os: String,
+    pub(crate) os: String,
     /// Its version, for Windows.
-    pub os_version: String,
+    pub(crate) os_version: String,
     /// Architecture as the config spells it.
-    pub architecture: String,
+    pub(crate) architecture: String,
     /// Its variant.
-    pub variant: String,
+    pub(crate) variant: String,
     /// Who made it.
-    pub author: String,
+    pub(crate) author: String,
     /// The digests of the uncompressed layers, the lowest first.
-    pub layers: Vec<String>,
+    pub(crate) layers: Vec<String>,
     /// What containers of it, and steps on top of it, start with.
-    pub settings: ImageSettings,
+    pub(crate) settings: ImageSettings,
 }
 
 /// What containers of an image, and steps on top of it, start with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub struct ImageSettings {
+pub(crate) struct ImageSettings {
     /// User and perhaps group.
     #[serde(deserialize_with = "or_empty")]
-    pub user: String,
+    pub(crate) user: String,
     /// `NAME=VALUE`, in order.
     #[serde(deserialize_with = "or_empty")]
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// The command's first words.
     #[serde(deserialize_with = "or_empty")]
-    pub entrypoint: Vec<String>,
+    pub(crate) entrypoint: Vec<String>,
     /// The command's further words.
     #[serde(deserialize_with = "or_empty")]
-    pub cmd: Vec<String>,
+    pub(crate) cmd: Vec<String>,
     /// The working directory.
     #[serde(deserialize_with = "or_empty")]
-    pub working_dir: String,
+    pub(crate) working_dir: String,
     /// `PORT/PROTOCOL`.
     #[serde(deserialize_with = "names")]
-    pub exposed_ports: BTreeSet<String>,
+    pub(crate) exposed_ports: BTreeSet<String>,
     /// Paths of volumes.
     #[serde(deserialize_with = "names")]
-    pub volumes: BTreeSet<String>,
+    pub(crate) volumes: BTreeSet<String>,
     /// Labels.
     #[serde(deserialize_with = "or_empty")]
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     /// The signal that ends it.
     #[serde(deserialize_with = "or_empty")]
-    pub stop_signal: String,
+    pub(crate) stop_signal: String,
     /// Whether the command is escaped already, for Windows.
     #[serde(deserialize_with = "or_empty")]
-    pub args_escaped: bool,
+    pub(crate) args_escaped: bool,
     /// How its health is checked.
     #[serde(deserialize_with = "or_empty")]
-    pub healthcheck: Healthcheck,
+    pub(crate) healthcheck: Healthcheck,
     /// Instructions that run in a build on top of it.
     #[serde(deserialize_with = "or_empty")]
-    pub on_build: Vec<String>,
+    pub(crate) on_build: Vec<String>,
     /// The shell of RUN, CMD and ENTRYPOINT.
     #[serde(deserialize_with = "or_empty")]
-    pub shell: Vec<String>,
+    pub(crate) shell: Vec<String>,
 }
 
 /// How an image's health is checked; times in nanoseconds, 0 for the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub struct Healthcheck {
+pub(crate) struct Healthcheck {
     /// The command.
     #[serde(deserialize_with = "or_empty")]
-    pub test: Vec<String>,
+    pub(crate) test: Vec<String>,
     /// Between two checks.
-    pub interval: i64,
+    pub(crate) interval: i64,
     /// Until a check has failed.
-    pub timeout: i64,
+    pub(crate) timeout: i64,
     /// For the container to start.
-    pub start_period: i64,
+    pub(crate) start_period: i64,
     /// Between two checks while it starts.
-    pub start_interval: i64,
+    pub(crate) start_interval: i64,
     /// Failures until it is unhealthy.
-    pub retries: i64,
+    pub(crate) retries: i64,
 }
 
 /// The config file of an image (OCI image specification, with Docker's additions).
@@ -159,7 +159,7 @@ impl ImageConfig {
     /// # Errors
     ///
     /// Fails for what is no image's config.
-    pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let File { os, os_version, architecture, variant, author, config, rootfs } =
             serde_json::from_slice(json)?;
         let layers = rootfs.diff_ids;
@@ -171,7 +171,7 @@ impl ImageConfig {
     /// # Panics
     ///
     /// Never: all of it can be written as JSON.
-    pub fn identity(&self) -> Digest {
+    pub(crate) fn identity(&self) -> Digest {
         let mut bytes = b"larder-base-v1\n".to_vec();
         // Every field stands there, in the order in which it is declared.
         serde_json::to_writer(&mut bytes, self).expect("strings, numbers and maps of strings make JSON");
@@ -179,7 +179,7 @@ impl ImageConfig {
     }
 
     /// `OS/ARCHITECTURE[/VARIANT]`.
-    pub fn platform(&self) -> String {
+    pub(crate) fn platform(&self) -> String {
         let parts = [self.os.as_str(), &self.architecture, &self.variant];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
     }

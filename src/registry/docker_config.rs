@@ -13,11 +13,11 @@ use serde_json::{Deserializer, Value};
 
 /// A JSON object with the fields of one of Docker's types.
 #[derive(Default, Clone)]
-pub struct DockerConfigFile(BTreeMap<String, Value>);
+pub(crate) struct DockerConfigFile(BTreeMap<String, Value>);
 
 /// A configuration that cannot be read at all.
 #[derive(Debug, thiserror::Error)]
-pub enum DockerConfigError {
+pub(crate) enum DockerConfigError {
     /// The file is there, but cannot be read.
     #[error("cannot be read")]
     File(#[from] io::Error),
@@ -35,7 +35,7 @@ impl DockerConfigFile {
     /// # Errors
     ///
     /// Fails when it cannot be read or is no JSON object.
-    pub fn read(path: &Path) -> Result<Self, DockerConfigError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, DockerConfigError> {
         match std::fs::read(path) {
             Ok(text) => Self::parse(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -48,7 +48,7 @@ impl DockerConfigFile {
     /// # Errors
     ///
     /// Fails when it is no JSON object.
-    pub fn parse(text: &[u8]) -> Result<Self, DockerConfigError> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, DockerConfigError> {
         match Deserializer::from_slice(text).into_iter().next() {
             None => Ok(Self::default()),
             Some(value) => Self::of(value?).ok_or(DockerConfigError::NoObject),
@@ -67,23 +67,23 @@ impl DockerConfigFile {
     }
 
     /// The value of a field; `None` where it is absent or of another type.
-    pub fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+    pub(crate) fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_value(self.0.get(&name.to_lowercase())?.clone()).ok()
     }
 
     /// The text of a field; empty where it is absent or no text.
-    pub fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.field(name).unwrap_or_default()
     }
 
     /// The objects in a field, by their names.
-    pub fn objects(&self, name: &str) -> BTreeMap<String, Self> {
+    pub(crate) fn objects(&self, name: &str) -> BTreeMap<String, Self> {
         let values: BTreeMap<String, Value> = self.field(name).unwrap_or_default();
         values.into_iter().filter_map(|(name, value)| Some((name, Self::of(value)?))).collect()
     }
 
     /// Returns `true` if a field is there, but not of type `T`.
-    pub fn is_other<T: DeserializeOwned>(&self, name: &str) -> bool {
+    pub(crate) fn is_other<T: DeserializeOwned>(&self, name: &str) -> bool {
         let value = self.0.get(&name.to_lowercase()).cloned();
         value.is_some_and(|value| serde_json::from_value::<Option<T>>(value).is_err())
     }

@@ -108,7 +108,7 @@ pub(super) fn words(body: &[u8]) -> String {
 
 impl RegistryError {
     /// What would help, in a line.
-    pub fn remedy(&self) -> String {
+    pub(crate) fn remedy(&self) -> String {
         match self {
             Self::Late { host, .. } => slow(host),
             Self::Http { host, source } if source.is_timeout() => slow(host),
@@ -125,7 +125,7 @@ impl RegistryError {
     }
 
     /// Whether the registry cannot be reached or is out of order, so that nothing else need be asked of it.
-    pub fn is_of_reach(&self) -> bool {
+    pub(crate) fn is_of_reach(&self) -> bool {
         match self {
             Self::Http { .. } | Self::Late { .. } => true,
             Self::Refused { status, .. } => status.is_server_error(),
@@ -143,7 +143,7 @@ impl RegistryError {
     }
 
     /// Whether the registry takes this login for nobody's, or for one that has ended.
-    pub fn is_of_login(&self) -> bool {
+    pub(crate) fn is_of_login(&self) -> bool {
         match self {
             Self::Refused { status, message, .. } => {
                 *status == StatusCode::UNAUTHORIZED || message.contains("token has expired")
@@ -159,7 +159,7 @@ impl RegistryError {
 /// # Errors
 ///
 /// Fails as what is asked does, and when it takes longer.
-pub async fn within<T>(
+pub(crate) async fn within<T>(
     host: &str,
     patience: Duration,
     asking: impl Future<Output = Result<T, RegistryError>>,

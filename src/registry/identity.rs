@@ -5,7 +5,7 @@ use super::{Credentials, Login};
 
 /// Whose calls these are.
 #[derive(Debug, Clone)]
-pub enum Identity {
+pub(crate) enum Identity {
     /// Who has this login.
     Known(Credentials),
     /// Who has the login that is looked up once the registry asks for one.

@@ -47,9 +47,9 @@ pub struct Login {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// User name; empty with an identity token.
-    pub username: String,
+    pub(crate) username: String,
     /// Password or identity token.
-    pub secret: String,
+    pub(crate) secret: String,
 }
 
 impl fmt::Debug for Credentials {
@@ -66,14 +66,14 @@ impl fmt::Debug for Login {
 
 impl Credentials {
     /// Nobody in particular.
-    pub fn is_anonymous(&self) -> bool {
+    pub(crate) fn is_anonymous(&self) -> bool {
         self.secret.is_empty()
     }
 }
 
 impl Login {
     /// Looks logins up in the `config.json` of `docker_config` (usually `~/.docker`).
-    pub fn new(docker_config: &Path) -> Self {
+    pub(crate) fn new(docker_config: &Path) -> Self {
         Self {
             config: docker_config.join("config.json"),
             given: DockerConfigFile::default(),
@@ -85,13 +85,13 @@ impl Login {
 
     /// The same, where these logins come before those of the file.
     #[must_use]
-    pub fn with_given(self, given: DockerConfigFile) -> Self {
+    pub(crate) fn with_given(self, given: DockerConfigFile) -> Self {
         Self { given, ..self }
     }
 
     /// The same, which also knows Amazon's registries.
     #[must_use]
-    pub fn with_ecr(self, ecr: EcrLogin) -> Self {
+    pub(crate) fn with_ecr(self, ecr: EcrLogin) -> Self {
         Self { ecr: Some(ecr), ..self }
     }
 
@@ -105,7 +105,7 @@ impl Login {
     /// # Panics
     ///
     /// Never: no other thread panics while it looks one up.
-    pub async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
+    pub(crate) async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
         let kept = self.kept(host).await;
         let is_usable = !kept.is_anonymous() && !has_ended(&kept.secret);
         let Some(ecr) = self.ecr.as_ref().filter(|_| !is_usable) else { return Ok(kept) };
@@ -118,7 +118,7 @@ impl Login {
     }
 
     /// Whether a registry is Amazon's.
-    pub fn is_amazons(&self, host: &str) -> bool {
+    pub(crate) fn is_amazons(&self, host: &str) -> bool {
         self.ecr.as_ref().and_then(|ecr| ecr.host(host)).is_some()
     }
 
@@ -127,7 +127,7 @@ impl Login {
     /// # Panics
     ///
     /// Never: no other thread panics while it looks one up.
-    pub fn forget(&self, host: &str) {
+    pub(crate) fn forget(&self, host: &str) {
         self.known.lock().expect("no panic").remove(key_of(host));
         if let Some(ecr) = &self.ecr {
             ecr.forget(host);
@@ -139,7 +139,7 @@ impl Login {
     /// # Panics
     ///
     /// Never: no other thread panics while it adds one.
-    pub fn take_faults(&self) -> Vec<String> {
+    pub(crate) fn take_faults(&self) -> Vec<String> {
         std::mem::take(&mut self.faults.lock().expect("no panic"))
     }
 

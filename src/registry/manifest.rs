@@ -38,26 +38,26 @@ const ATTESTATION: &str = "vnd.docker.reference.type";
 
 /// An image as its registry has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteImage {
+pub(crate) struct RemoteImage {
     /// The digest of what the name stands for: an index, or the manifest itself.
-    pub target: Digest,
+    pub(crate) target: Digest,
     /// The digest of the platform's manifest.
-    pub manifest: Digest,
+    pub(crate) manifest: Digest,
     /// The digest of its config, by which engines with a graph driver know the image.
-    pub id: Digest,
+    pub(crate) id: Digest,
     /// Its config.
-    pub config: ImageConfig,
+    pub(crate) config: ImageConfig,
     /// When it was built, as far as it says.
-    pub created: Option<Timestamp>,
+    pub(crate) created: Option<Timestamp>,
     /// Its name stands for no other image.
-    pub is_alone: bool,
+    pub(crate) is_alone: bool,
 }
 
 /// A manifest or index, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredManifest {
+pub(crate) struct StoredManifest {
     /// Its digest.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// What the registry says that it is.
     told: Option<String>,
     bytes: Bytes,
@@ -129,7 +129,7 @@ impl Platform {
 /// # Errors
 ///
 /// Fails when the registry cannot be asked, refuses, or sends what makes no sense.
-pub async fn remote_image(
+pub(crate) async fn remote_image(
     name: &ImageRef,
     platform: &str,
     identity: impl Into<Identity>,
@@ -159,7 +159,11 @@ impl Repository {
     /// # Errors
     ///
     /// Fails when certificates of this machine for the registry are unusable.
-    pub fn new(name: &ImageRef, identity: impl Into<Identity>, reach: &Reach) -> Result<Self, RegistryError> {
+    pub(crate) fn new(
+        name: &ImageRef,
+        identity: impl Into<Identity>,
+        reach: &Reach,
+    ) -> Result<Self, RegistryError> {
         Ok(Self { connection: Connection::new(name, identity.into(), reach)? })
     }
 
@@ -174,12 +178,12 @@ impl Repository {
     }
 
     /// `HOST/PATH`.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.connection.name.repository()
     }
 
     /// The name that it was made of.
-    pub fn image_name(&self) -> &ImageRef {
+    pub(crate) fn image_name(&self) -> &ImageRef {
         &self.connection.name
     }
 
@@ -198,7 +202,10 @@ impl Repository {
     /// # Errors
     ///
     /// Fails when the registry cannot be asked, refuses, or sends what makes no sense.
-    pub async fn manifest(&mut self, reference: &str) -> Result<Option<StoredManifest>, RegistryError> {
+    pub(crate) async fn manifest(
+        &mut self,
+        reference: &str,
+    ) -> Result<Option<StoredManifest>, RegistryError> {
         let call = Call::new(Method::GET, format!("manifests/{reference}")).header(ACCEPT, ANY);
         let Some(Answer { headers, body, .. }) = self.found(&call).await? else { return Ok(None) };
         let digest = Digest::of(&body);
@@ -216,7 +223,7 @@ impl Repository {
     /// # Errors
     ///
     /// Fails when the registry cannot be asked or refuses.
-    pub async fn put(&mut self, tag: &str, manifest: &StoredManifest) -> Result<(), RegistryError> {
+    pub(crate) async fn put(&mut self, tag: &str, manifest: &StoredManifest) -> Result<(), RegistryError> {
         let parsed = self.parsed(&manifest.bytes)?;
         let media_type = manifest.media_type(&parsed);
         let media_type =
@@ -238,7 +245,7 @@ impl Repository {
     /// # Errors
     ///
     /// Fails when it makes no sense.
-    pub fn entries(&self, manifest: &StoredManifest) -> Result<Vec<Digest>, RegistryError> {
+    pub(crate) fn entries(&self, manifest: &StoredManifest) -> Result<Vec<Digest>, RegistryError> {
         Ok(self.parts(manifest)?.0.into_iter().map(|entry| entry.digest).collect())
     }
 
@@ -256,7 +263,7 @@ impl Repository {
     /// # Errors
     ///
     /// Fails when the registry cannot be asked, refuses, or sends what makes no sense.
-    pub async fn image(
+    pub(crate) async fn image(
         &mut self,
         stored: &StoredManifest,
         platform: &str,

@@ -8,7 +8,7 @@ use crate::platform::Platform;
 /// How well an image of platform `has` serves where `wanted` is: 0 for the best, `None` for not at all.
 ///
 /// Both are `OS[(VERSION)]/ARCHITECTURE[/VARIANT]`; the version counts where both have one.
-pub fn serves(has: &str, wanted: &str) -> Option<usize> {
+pub(crate) fn serves(has: &str, wanted: &str) -> Option<usize> {
     let mut has = Platform::parse(has, None).ok()?;
     let mut wanted = Platform::parse(wanted, None).ok()?;
     let (version, least) = (std::mem::take(&mut has.os_version), std::mem::take(&mut wanted.os_version));

@@ -11,14 +11,14 @@ use super::connection::patient;
 
 /// How registries are reached from here, as Docker would.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reach {
+pub(crate) struct Reach {
     /// Directories like Docker's `certs.d`: in `HOST[:PORT]/` the registry's CAs (`*.crt`), and what larder is known by
     /// there (`*.cert`, each with its `*.key`).
-    pub certificates: Vec<PathBuf>,
+    pub(crate) certificates: Vec<PathBuf>,
     /// Registries that are spoken to in plain HTTP, or whatever their certificate is: `HOST[:PORT]` or `ADDRESS/BITS`.
-    pub insecure: Vec<String>,
+    pub(crate) insecure: Vec<String>,
     /// Registries that are asked before Docker Hub, `http(s)://HOST[:PORT]`.
-    pub mirrors: Vec<String>,
+    pub(crate) mirrors: Vec<String>,
 }
 
 impl Reach {

@@ -33,50 +33,50 @@ const TAG_RULE: &str = "a tag has letters, digits, `_`, `.` and `-`, at most 128
 
 impl ImageRef {
     /// The registry's host, `docker.io` for Docker Hub.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// The repository below the host, e.g. `library/python`.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// The tag; `latest` when neither tag nor digest was given.
-    pub fn tag(&self) -> Option<&str> {
+    pub(crate) fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
     /// The digest it is pinned to.
-    pub fn digest(&self) -> Option<&str> {
+    pub(crate) fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
     }
 
     /// `HOST/PATH` without tag and digest.
-    pub fn repository(&self) -> String {
+    pub(crate) fn repository(&self) -> String {
         format!("{}/{}", self.host, self.path)
     }
 
     /// The same repository's image under another tag; `None` for what cannot be a tag.
-    pub fn with_tag(&self, tag: &str) -> Option<Self> {
+    pub(crate) fn with_tag(&self, tag: &str) -> Option<Self> {
         is_tag(tag).then(|| Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
     /// The same repository's image of this digest, whatever the tag stands for by then.
     #[must_use]
-    pub fn pinned(&self, digest: Digest) -> Self {
+    pub(crate) fn pinned(&self, digest: Digest) -> Self {
         Self { digest: Some(digest.to_string()), ..self.clone() }
     }
 
     /// The same in another registry (`HOST[:PORT]`); `None` for what cannot be one.
-    pub fn in_registry(&self, host: &str) -> Option<Self> {
+    pub(crate) fn in_registry(&self, host: &str) -> Option<Self> {
         let is_host =
             !host.is_empty() && !host.contains(['/', '@', '?', '#']) && !host.contains(char::is_whitespace);
         is_host.then(|| Self { host: host.to_owned(), ..self.clone() })
     }
 
     /// The name as people write it: no `docker.io/`, no `library/`.
-    pub fn familiar(&self) -> String {
+    pub(crate) fn familiar(&self) -> String {
         let full = self.to_string();
         let Some(short) = full.strip_prefix("docker.io/") else { return full };
         short.strip_prefix("library/").unwrap_or(short).to_owned()

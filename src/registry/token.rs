@@ -19,24 +19,24 @@ const DEFAULT_LIFETIME: i64 = 60;
 
 /// What a token is wanted for: the registry's RFC 6750 challenge.
 #[derive(Debug, Clone)]
-pub struct TokenRequest {
+pub(crate) struct TokenRequest {
     /// Where to ask, an http(s) address.
-    pub realm: String,
+    pub(crate) realm: String,
     /// The service named in the challenge.
-    pub service: String,
+    pub(crate) service: String,
     /// `repository:NAME:pull,push` and the like.
-    pub scopes: Vec<String>,
+    pub(crate) scopes: Vec<String>,
 }
 
 /// A registry token.
 #[derive(Clone)]
-pub struct Token {
+pub(crate) struct Token {
     /// The bearer token.
-    pub token: String,
+    pub(crate) value: String,
     /// Lifetime in seconds from its issue.
-    pub expires_in: i64,
+    pub(crate) expires_in: i64,
     /// When it was issued, if the server said so.
-    pub issued_at: Option<Timestamp>,
+    pub(crate) issued_at: Option<Timestamp>,
 }
 
 /// A token server gave no token.
@@ -81,7 +81,7 @@ impl TokenRequest {
     /// # Errors
     ///
     /// Fails when the server cannot be asked, refuses, or sends no token.
-    pub async fn fetch(&self, credentials: &Credentials) -> Result<Token, TokenError> {
+    pub(crate) async fn fetch(&self, credentials: &Credentials) -> Result<Token, TokenError> {
         self.fetch_with(None, credentials).await
     }
 
@@ -155,12 +155,12 @@ impl TokenRequest {
             return Err(TokenError::Refused { realm: self.realm.clone(), status });
         }
         let answer: Answer = response.json().await.map_err(|source| self.http(source))?;
-        let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
-        if token.is_empty() {
+        let value = if answer.token.is_empty() { answer.access_token } else { answer.token };
+        if value.is_empty() {
             return Err(TokenError::Empty(self.realm.clone()));
         }
         let expires_in = if answer.expires_in > 0 { answer.expires_in } else { DEFAULT_LIFETIME };
-        Ok(Token { token, expires_in, issued_at: answer.issued_at })
+        Ok(Token { value, expires_in, issued_at: answer.issued_at })
     }
 
     fn http(&self, source: reqwest::Error) -> TokenError {
@@ -229,7 +229,7 @@ mod tests {
         let (realm, asked) =
             server(&[("405 Method Not Allowed", ""), ("200 OK", r#"{"token":"t","expires_in":300}"#)]).await;
         let token = request(realm).fetch(&login()).await.unwrap();
-        assert_eq!((token.token.as_str(), token.expires_in), ("t", 300));
+        assert_eq!((token.value.as_str(), token.expires_in), ("t", 300));
         let asked = asked.await.unwrap();
         assert!(asked[0].starts_with("POST /token") && asked[0].contains("grant_type=password"), "{asked:?}");
         assert!(
@@ -243,7 +243,7 @@ mod tests {
     async fn without_a_login_a_token_is_asked_for_anonymously() {
         let (realm, asked) = server(&[("200 OK", r#"{"access_token":"t"}"#)]).await;
         let token = request(realm).fetch(&Credentials::default()).await.unwrap();
-        assert_eq!((token.token.as_str(), token.expires_in), ("t", DEFAULT_LIFETIME));
+        assert_eq!((token.value.as_str(), token.expires_in), ("t", DEFAULT_LIFETIME));
         assert!(!asked.await.unwrap()[0].to_lowercase().contains("authorization"));
     }
 

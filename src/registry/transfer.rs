@@ -23,7 +23,7 @@ const BLOB: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const LOST: &str = "a part of the image is not there";
 
 /// Told how many bytes have moved, and how many are known to have to.
-pub type Moved<'a> = dyn FnMut(u64, u64) + Send + 'a;
+pub(crate) type Moved<'a> = dyn FnMut(u64, u64) + Send + 'a;
 
 impl Repository {
     /// Takes over all parts of a manifest or index that the repository `from` has. Answers the bytes that moved.
@@ -31,7 +31,7 @@ impl Repository {
     /// # Errors
     ///
     /// Fails when a registry cannot be asked, refuses, or sends what makes no sense; then nothing has a name yet.
-    pub async fn take_over(
+    pub(crate) async fn take_over(
         &mut self,
         from: &mut Self,
         manifest: &StoredManifest,

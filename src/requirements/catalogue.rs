@@ -5,7 +5,7 @@
 use super::{Format, pip};
 
 /// Variables that name files for every pip, uv or npm that runs.
-pub const FILE_VARIABLES: [(&str, Format); 11] = [
+pub(crate) const FILE_VARIABLES: [(&str, Format); 11] = [
     ("PIP_CONSTRAINT", Format::PipRequirements),
     ("PIP_REQUIREMENT", Format::PipRequirements),
     ("PIP_BUILD_CONSTRAINT", Format::PipRequirements),
@@ -183,7 +183,7 @@ pub(super) const INSTALLERS: &[(&str, &[&str])] = &[
 ];
 
 /// Whether a file's name says that it holds pip requirements.
-pub fn is_requirements_name(name: &str) -> bool {
+pub(crate) fn is_requirements_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let Some((stem, extension)) = lower.rsplit_once('.') else { return false };
     matches!(extension, "txt" | "in" | "pip")

@@ -11,16 +11,16 @@ use super::listing::Line;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The package or option concerned, as it is written.
-    pub name: String,
+    pub(crate) name: String,
     /// What was asked for; `None` for what is new.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<String>,
+    pub(crate) before: Option<String>,
     /// What is asked for now; `None` for what is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
+    pub(crate) after: Option<String>,
     /// Whether `before` and `after` are whole lines, which name themselves, and not versions.
     #[serde(skip)]
-    pub lines: bool,
+    pub(crate) lines: bool,
 }
 
 /// `pandas 2.1.4 → 2.2.0`, `flask>=2 → flask>=3`, `added httpx 0.27`, `removed six 1.16`.
@@ -100,7 +100,7 @@ fn change(before: Option<&Line>, after: Option<&Line>) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::requirements::{LISTED, listing};
+    use crate::requirements::listing::{LISTED, listing};
 
     fn told(path: &str, before: &str, after: &str) -> Vec<String> {
         let changes = changes(&listing(path, before.as_bytes()), &listing(path, after.as_bytes()));

@@ -15,9 +15,9 @@ pub struct Named {
     /// files that a tool reads only if they are there as well.
     pub uses: Vec<FileUse>,
     /// What the command line runs that the project may hold, in the order in which it is run.
-    pub scripts: Vec<Script>,
+    pub(crate) scripts: Vec<Script>,
     /// The words of all commands that may be paths, relative as those of `uses`.
-    pub words: BTreeSet<String>,
+    pub(crate) words: BTreeSet<String>,
     /// The values that the command line itself gives to variables.
     variables: BTreeMap<String, Vec<String>>,
 }
@@ -27,7 +27,7 @@ const SPELLINGS: usize = 64;
 
 impl Named {
     /// A path as it stands, and with what the command line gives its variables.
-    pub fn spellings(&self, path: &str) -> Vec<String> {
+    pub(crate) fn spellings(&self, path: &str) -> Vec<String> {
         let mut spellings = vec![path.to_owned()];
         for (name, values) in &self.variables {
             for reference in [format!("${{{name}}}"), format!("${name}")] {
@@ -47,7 +47,7 @@ pub fn named_by(command: &str) -> Named {
 }
 
 /// What a script that runs in `directory` names, and whether it installs dependencies.
-pub fn read_script(script: &str, directory: &str) -> (Named, bool) {
+pub(crate) fn read_script(script: &str, directory: &str) -> (Named, bool) {
     let mut reading = Reading { directory: directory.to_owned(), ..Reading::default() };
     reading.script(script);
     let reading = reading.finish();
@@ -55,7 +55,7 @@ pub fn read_script(script: &str, directory: &str) -> (Named, bool) {
 }
 
 /// As [`named_by`], for a program and its arguments.
-pub fn named_by_argv(argv: &[String]) -> Named {
+pub(crate) fn named_by_argv(argv: &[String]) -> Named {
     Reading::of_argv(argv).named
 }
 
@@ -65,7 +65,7 @@ pub fn installs(command: &str) -> bool {
 }
 
 /// As [`installs`], for a program and its arguments.
-pub fn installs_argv(argv: &[String]) -> bool {
+pub(crate) fn installs_argv(argv: &[String]) -> bool {
     Reading::of_argv(argv).installs
 }
 

@@ -12,7 +12,7 @@ use super::catalogue::is_requirements_name;
 use super::{address, locks, text};
 
 /// How many lines of a file are listed at most.
-pub const LISTED: usize = 20_000;
+pub(crate) const LISTED: usize = 20_000;
 /// Beyond this a file is not read at all: in bytes.
 const LARGEST: usize = 64 << 20;
 
@@ -22,21 +22,21 @@ pub struct Line {
     /// What two lines have in common that ask for the same in two ways: a
     /// package's normal name, an option, else the line itself. Empty at the
     /// end of a listing that was cut.
-    pub name: String,
+    pub(crate) name: String,
     /// The name as it is written.
-    pub shown: String,
+    pub(crate) shown: String,
     /// The version, where the line asks for just one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
     /// The whole line without hashes, where there is more to it than the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
+    pub(crate) text: Option<String>,
     /// How many hashes it allows.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub hashes: usize,
+    pub(crate) hashes: usize,
     /// What tells its hashes from others.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub fold: String,
+    pub(crate) fold: String,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -69,12 +69,12 @@ impl Line {
     }
 
     /// Whether it is no line, but says that more follow which are not listed.
-    pub fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.name.is_empty()
     }
 
     /// The line as it is shown alone.
-    pub fn whole(&self) -> String {
+    pub(crate) fn whole(&self) -> String {
         match (&self.text, &self.version) {
             (Some(text), _) => text.clone(),
             (None, Some(version)) => format!("{} {version}", self.shown),

@@ -31,14 +31,15 @@ mod text;
 #[cfg(test)]
 mod properties;
 
-pub use catalogue::{FILE_VARIABLES, is_requirements_name};
+pub(crate) use catalogue::{FILE_VARIABLES, is_requirements_name};
 pub use change::{Change, changes};
 pub use closure::{Closure, Found, View};
-pub use command::{Named, installs, installs_argv, named_by, named_by_argv, read_script};
-pub use launcher::{PREFIXES, RUNNERS, is_versioned, program, wrapper};
-pub use listing::{LISTED, Line, listing};
-pub use script::{Language, Script};
-pub use shell::{Command, commands, simple_commands};
+pub use command::{Named, installs, named_by};
+pub(crate) use command::{installs_argv, named_by_argv, read_script};
+pub(crate) use launcher::{PREFIXES, RUNNERS, is_versioned, program, wrapper};
+pub use listing::{Line, listing};
+pub(crate) use script::{Language, Script};
+pub(crate) use shell::{Command, commands};
 
 /// How a dependency file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,13 +70,13 @@ impl FileUse {
     }
 
     /// A file whose every byte counts.
-    pub fn verbatim(path: impl Into<String>) -> Self {
+    pub(crate) fn verbatim(path: impl Into<String>) -> Self {
         Self { path: path.into(), format: Format::Verbatim, directory: String::new() }
     }
 }
 
 /// A text with the credentials and queries of the addresses in it removed.
-pub fn without_secrets(text: &str) -> String {
+pub(crate) fn without_secrets(text: &str) -> String {
     address::without_secrets(text, false)
 }
 

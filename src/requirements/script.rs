@@ -6,18 +6,18 @@ use super::join;
 
 /// Something that a command runs and the project may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Script {
+pub(crate) struct Script {
     /// The paths at which it may be, relative as those of a [`super::FileUse`]; of a program its name alone.
-    pub paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
     /// How it is read.
-    pub language: Language,
+    pub(crate) language: Language,
     /// Where it runs.
-    pub directory: String,
+    pub(crate) directory: String,
 }
 
 /// How a script is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Language {
+pub(crate) enum Language {
     /// A program that is looked for in `PATH`; read as its first line says.
     Program,
     /// A file that is run; read as its first line says.
@@ -118,7 +118,7 @@ impl Script {
     }
 
     /// The commands that it runs, as a shell script; `None` where they cannot be known.
-    pub fn commands(&self, text: &str) -> Option<String> {
+    pub(crate) fn commands(&self, text: &str) -> Option<String> {
         match &self.language {
             Language::Shell => Some(text.to_owned()),
             Language::File | Language::Program => {

@@ -13,9 +13,9 @@ use std::str::Chars;
 
 /// A simple command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Command {
+pub(crate) struct Command {
     /// Its words.
-    pub words: Vec<String>,
+    pub(crate) words: Vec<String>,
     /// Those of the words that are files redirected into it.
     pub(super) inputs: Vec<String>,
     /// Whether another command reads what it writes, through a pipe or a substitution.
@@ -25,23 +25,18 @@ pub struct Command {
     /// How many parentheses are open around it.
     pub(super) depth: usize,
     /// The files that its output is redirected to.
-    pub outputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
 }
 
 impl Command {
     /// A program with its arguments.
-    pub fn of_words(words: &[String]) -> Self {
+    pub(crate) fn of_words(words: &[String]) -> Self {
         Self { words: words.to_owned(), ..Self::default() }
     }
 }
 
-/// The words of each simple command of a shell script.
-pub fn simple_commands(script: &str) -> Vec<Vec<String>> {
-    commands(script).into_iter().map(|command| command.words).collect()
-}
-
 /// The simple commands of `script`.
-pub fn commands(script: &str) -> Vec<Command> {
+pub(crate) fn commands(script: &str) -> Vec<Command> {
     let mut splitter = Splitter::default();
     let mut chars = script.chars().peekable();
     while let Some(char) = chars.next() {

@@ -78,7 +78,7 @@ impl Auth for Provider {
             Status::unauthenticated(format!("{error}{}", source.unwrap_or_default()))
         })?;
         Ok(Response::new(FetchTokenResponse {
-            token: token.token,
+            token: token.value,
             expires_in: token.expires_in,
             issued_at: token.issued_at.map_or(0, jiff::Timestamp::as_second),
         }))

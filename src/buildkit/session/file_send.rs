@@ -28,7 +28,7 @@ pub(super) const METHODS: [&str; 1] = ["/moby.filesync.v1.FileSend/DiffCopy"];
 const MAX_MESSAGE: usize = 16 << 20;
 
 /// Where the result of a build goes that is not an image in the engine.
-pub enum FileTarget {
+pub(crate) enum FileTarget {
     /// A directory that receives the tree of `type=local`.
     Directory(PathBuf),
     /// A file that receives the archive of `type=tar`, `oci` or `docker`.
@@ -36,7 +36,7 @@ pub enum FileTarget {
 }
 
 /// A file to be written whole.
-pub enum OutputFile {
+pub(crate) enum OutputFile {
     /// A path: complete once the build is, untouched otherwise.
     Path(PathBuf),
     /// A stream, e.g. stdout.

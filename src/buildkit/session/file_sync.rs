@@ -46,11 +46,11 @@ type PacketStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
 
 /// A directory that the engine may read.
 #[derive(Debug, Clone)]
-pub struct SharedDirectory {
+pub(crate) struct SharedDirectory {
     /// Where it is.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What of it is never sent, see [`Filter::withheld`].
-    pub withheld: Vec<String>,
+    pub(crate) withheld: Vec<String>,
 }
 
 impl From<&Path> for SharedDirectory {

@@ -32,30 +32,30 @@ use super::client::{CONNECTION_WINDOW, STREAM_WINDOW};
 use super::error::ConnectError;
 use crate::registry::Login;
 
-pub use file_send::{FileTarget, OutputFile};
-pub use file_sync::SharedDirectory;
-pub use secrets::SecretSource;
-pub use ssh::SshAgent;
-pub use step_stream::{StepReader, StepStream, StepWriter};
-pub use upload::Upload;
+pub(crate) use file_send::{FileTarget, OutputFile};
+pub(crate) use file_sync::SharedDirectory;
+pub(crate) use secrets::SecretSource;
+pub(crate) use ssh::SshAgent;
+pub(crate) use step_stream::StepStream;
+pub(crate) use upload::Upload;
 
 /// What a build may ask of the client.
 #[derive(Default)]
 pub struct Attachments {
     /// Directories by the name that the build uses: `context`, `dockerfile`, named contexts.
-    pub directories: BTreeMap<String, SharedDirectory>,
+    pub(crate) directories: BTreeMap<String, SharedDirectory>,
     /// Secrets by id.
-    pub secrets: BTreeMap<String, SecretSource>,
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// SSH agents, or streams to this process, by id; `default` is the one that an unnamed mount uses.
-    pub ssh: BTreeMap<String, SshAgent>,
+    pub(crate) ssh: BTreeMap<String, SshAgent>,
     /// Logins for registries, looked up when asked for.
-    pub login: Option<Login>,
+    pub(crate) login: Option<Login>,
     /// Where the result of a file exporter goes.
-    pub target: Option<FileTarget>,
+    pub(crate) target: Option<FileTarget>,
     /// What can be fetched from `http://buildkit-session/<name>`, by that name.
-    pub uploads: BTreeMap<String, Upload>,
+    pub(crate) uploads: BTreeMap<String, Upload>,
     /// A hint that lets BuildKit reuse what an earlier session of the same client sent.
-    pub shared_key: String,
+    pub(crate) shared_key: String,
 }
 
 /// An open session. Dropping it closes the connection.
@@ -106,7 +106,7 @@ impl Drop for Session {
 /// # Errors
 ///
 /// Fails when the system has no randomness to give.
-pub fn new_id() -> io::Result<String> {
+pub(crate) fn new_id() -> io::Result<String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
     Ok(format!("{:032x}", u128::from_be_bytes(random)))

@@ -23,21 +23,21 @@ const MESSAGE: usize = 256 << 10;
 #[derive(Debug)]
 pub struct StepStream {
     /// What comes from the step.
-    pub reader: StepReader,
+    pub(crate) reader: StepReader,
     /// What goes to the step.
-    pub writer: StepWriter,
+    pub(crate) writer: StepWriter,
 }
 
 /// The bytes that come from a step.
 #[derive(Debug)]
-pub struct StepReader {
+pub(crate) struct StepReader {
     messages: mpsc::Receiver<Vec<u8>>,
     current: Bytes,
 }
 
 /// The bytes that go to a step, in large messages; the last of them when it is flushed.
 #[derive(Debug)]
-pub struct StepWriter {
+pub(crate) struct StepWriter {
     messages: mpsc::Sender<Vec<u8>>,
     waiting: Vec<u8>,
 }

@@ -22,7 +22,7 @@ const CHUNK: usize = 256 << 10;
 
 /// What is fetched.
 #[derive(Debug, Clone)]
-pub enum Upload {
+pub(crate) enum Upload {
     /// A file of this machine.
     File(PathBuf),
     /// Part of this program.

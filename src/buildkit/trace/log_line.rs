@@ -18,11 +18,11 @@ const LONGEST: usize = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
     /// 1 for stdout, 2 for stderr.
-    pub stream: i64,
+    pub(crate) stream: i64,
     /// How long the vertex had been running when the line began.
-    pub since_start: Duration,
+    pub(crate) since_start: Duration,
     /// The line without its end; escape sequences are still in it.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// Prints `0.412 text`, with three significant digits below 100 seconds as docker does.

@@ -19,18 +19,18 @@ use jiff::Timestamp;
 
 use super::status::{StatusUpdate, Vertex};
 
-pub use log_line::LogLine;
+pub(crate) use log_line::LogLine;
 pub(crate) use runs::elapsed;
-pub use step::{StepCounts, StepKind, StepRecord};
-pub use vertex::{REMEMBERED_LINES, State, VertexTrace};
+pub(crate) use step::{StepKind, StepRecord};
+pub(crate) use vertex::{State, VertexTrace};
 
 /// Names a vertex (or group) of one [`Trace`]; they count up in the order of first sight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VertexId(usize);
+pub(crate) struct VertexId(usize);
 
 /// One thing that a message changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// The vertex was announced, started, ended or was renamed.
     Vertex(VertexId),
     /// The progress row with this index in [`VertexTrace::statuses`] is new or moved.
@@ -43,7 +43,7 @@ pub enum Change {
 
 impl Change {
     /// The vertex that it is about.
-    pub fn vertex(&self) -> VertexId {
+    pub(crate) fn vertex(&self) -> VertexId {
         match self {
             Self::Vertex(id) | Self::Status(id, _) | Self::Warning(id, _) | Self::Line(id, _) => *id,
         }
@@ -51,7 +51,7 @@ impl Change {
 }
 
 /// What one message changed: vertexes first, then rows, warnings and lines.
-pub type Changes = Vec<Change>;
+pub(crate) type Changes = Vec<Change>;
 
 /// All that a status stream has said.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +65,7 @@ pub struct Trace {
 
 impl Trace {
     /// Takes one message of the stream.
-    pub fn apply(&mut self, update: StatusUpdate) -> Changes {
+    pub(crate) fn apply(&mut self, update: StatusUpdate) -> Changes {
         let mut changes = Vec::new();
         for vertex in update.vertexes {
             self.started = self.started.or(vertex.started);
@@ -100,14 +100,14 @@ impl Trace {
     }
 
     /// Ends every line that a vertex is still in the middle of, for when the stream has ended.
-    pub fn close(&mut self) -> Changes {
+    pub(crate) fn close(&mut self) -> Changes {
         (0..self.vertexes.len()).flat_map(|index| self.close_lines(VertexId(index))).collect()
     }
 
     /// Counts as run what ran in an earlier solve of the same Dockerfile and is cached since.
     ///
     /// Steps are known by their names, for some engines digest the session with them.
-    pub fn credit(&mut self, earlier: &Self) {
+    pub(crate) fn credit(&mut self, earlier: &Self) {
         let ran: HashMap<&str, &VertexTrace> = (earlier.vertexes.iter())
             .filter(|vertex| vertex.state() == State::Done)
             .map(|vertex| (vertex.name(), vertex))
@@ -120,12 +120,12 @@ impl Trace {
     }
 
     /// The vertexes and groups in the order of first sight.
-    pub fn vertexes(&self) -> impl Iterator<Item = (VertexId, &VertexTrace)> {
+    pub(crate) fn vertexes(&self) -> impl Iterator<Item = (VertexId, &VertexTrace)> {
         self.vertexes.iter().enumerate().map(|(index, vertex)| (VertexId(index), vertex))
     }
 
     /// The vertex with this digest, or the group that it is shown in.
-    pub fn vertex(&self, digest: &str) -> Option<&VertexTrace> {
+    pub(crate) fn vertex(&self, digest: &str) -> Option<&VertexTrace> {
         self.by_digest.get(digest).map(|id| &self[*id])
     }
 
@@ -133,17 +133,17 @@ impl Trace {
     ///
     /// An unusable cache import fails its vertex and not the build, so that a
     /// build with failures may still have succeeded.
-    pub fn failures(&self) -> impl Iterator<Item = &VertexTrace> {
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &VertexTrace> {
         self.vertexes.iter().filter(|vertex| vertex.state() == State::Failed)
     }
 
     /// When the first vertex started, by the builder's clock.
-    pub fn started(&self) -> Option<Timestamp> {
+    pub(crate) fn started(&self) -> Option<Timestamp> {
         self.started
     }
 
     /// The latest time that the stream mentioned, by the builder's clock.
-    pub fn latest(&self) -> Option<Timestamp> {
+    pub(crate) fn latest(&self) -> Option<Timestamp> {
         self.latest
     }
 

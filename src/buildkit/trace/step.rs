@@ -16,7 +16,7 @@ use super::vertex::{State, VertexTrace, is_cancellation};
 
 /// The work behind a vertex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepKind {
+pub(crate) enum StepKind {
     /// `FROM`: pulling or naming a base image.
     From,
     /// `RUN`.
@@ -55,7 +55,7 @@ const JOBS: [(&str, StepKind); 8] = [
 
 impl StepKind {
     /// Tells the kind from a vertex's name.
-    pub fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         let Some((bracket, rest)) = name.strip_prefix('[').and_then(|name| name.split_once(']')) else {
             let job = JOBS.iter().find(|(start, _)| name.starts_with(start));
             return job.map_or(Self::Other, |(_, kind)| *kind);
@@ -70,7 +70,7 @@ impl StepKind {
     }
 
     /// Whether hit statistics count it: RUN, COPY and ADD.
-    pub fn is_counted(self) -> bool {
+    pub(crate) fn is_counted(self) -> bool {
         matches!(self, Self::Run | Self::Copy | Self::Add)
     }
 
@@ -95,22 +95,22 @@ fn is_step_number(text: &str) -> bool {
 
 /// How one vertex went, for the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepRecord {
+pub(crate) struct StepRecord {
     /// The vertex; of a group, its first one.
-    pub digest: String,
+    pub(crate) digest: String,
     /// The name that was shown.
-    pub name: String,
+    pub(crate) name: String,
     /// The result came from a cache.
-    pub cached: bool,
+    pub(crate) cached: bool,
     /// The time it was at work; overlapping runs count once.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// Why it failed or was cancelled.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 impl StepRecord {
     /// Returns `true` if it did not end by itself: it was cancelled, or a signal ended it.
-    pub fn is_killed(&self) -> bool {
+    pub(crate) fn is_killed(&self) -> bool {
         let by_signal = |error: &str| {
             let (_, code) = error.rsplit_once("exit code: ")?;
             Some(code.trim().parse::<u32>().ok()? > 128)
@@ -120,25 +120,25 @@ impl StepRecord {
     }
 
     /// The kind of work, told from the name.
-    pub fn kind(&self) -> StepKind {
+    pub(crate) fn kind(&self) -> StepKind {
         StepKind::of(&self.name)
     }
 }
 
 /// How many instructions ran or were looked up, and how many of them a cache answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StepCounts {
+pub(crate) struct StepCounts {
     /// RUN, COPY and ADD instructions that were reached.
-    pub total: usize,
+    pub(crate) total: usize,
     /// Those whose result came from a cache.
-    pub cached: usize,
+    pub(crate) cached: usize,
 }
 
 impl Trace {
     /// The vertexes that were reached, in the order of first sight.
     ///
     /// One still at work is counted up to the latest time in the stream.
-    pub fn steps(&self) -> Vec<StepRecord> {
+    pub(crate) fn steps(&self) -> Vec<StepRecord> {
         self.reached()
             .map(|vertex| StepRecord {
                 digest: vertex.digest().to_owned(),
@@ -154,7 +154,7 @@ impl Trace {
     ///
     /// An instruction may be several vertexes of one name (`ADD` of a URL is a
     /// download and a copy): it counts once, as cached when all of them are.
-    pub fn counted_steps(&self) -> StepCounts {
+    pub(crate) fn counted_steps(&self) -> StepCounts {
         let mut instructions: Vec<(&str, bool)> = self
             .reached()
             .filter(|vertex| StepKind::of(vertex.name()).is_counted())

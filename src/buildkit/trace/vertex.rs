@@ -15,11 +15,11 @@ use super::runs::{Runs, covered, elapsed};
 use crate::buildkit::status::{Vertex, VertexLog, VertexStatus, VertexWarning};
 
 /// How many of its last lines a vertex keeps for the failure report.
-pub const REMEMBERED_LINES: usize = 20;
+const REMEMBERED_LINES: usize = 20;
 
 /// How far a vertex has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// Part of the graph, not started.
     Waiting,
     /// At work.
@@ -36,7 +36,7 @@ pub enum State {
 
 impl State {
     /// Whether the vertex has come to an end.
-    pub fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         !matches!(self, Self::Waiting | Self::Running)
     }
 }
@@ -81,12 +81,12 @@ impl VertexTrace {
     }
 
     /// The digest; of a group, the digest of its first vertex.
-    pub fn digest(&self) -> &str {
+    pub(crate) fn digest(&self) -> &str {
         self.members.first().map_or(&self.key, |member| &member.vertex.digest)
     }
 
     /// The name to show; the digest when none was reported.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         let own = || self.members.first().map(|member| member.vertex.name.as_str());
         match self.group_name.as_deref().or_else(own) {
             Some(name) if !name.is_empty() => name,
@@ -95,7 +95,7 @@ impl VertexTrace {
     }
 
     /// Whether the result came from a cache, so far as it is known.
-    pub fn is_cached(&self) -> bool {
+    pub(crate) fn is_cached(&self) -> bool {
         let mut started = self.members.iter().filter(|member| member.runs.first_start().is_some()).peekable();
         // A result from a registry that is needed after all is fetched in a further run, which is not called cached.
         let has_fetched = || self.statuses.iter().any(|status| is_fetched_layer(&status.id));
@@ -106,13 +106,13 @@ impl VertexTrace {
     }
 
     /// Why it failed or was cancelled; a failure goes before a cancellation.
-    pub fn error(&self) -> Option<&str> {
+    pub(crate) fn error(&self) -> Option<&str> {
         let errors = || self.members.iter().map(|member| member.vertex.error.as_str());
         errors().filter(|error| !error.is_empty()).min_by_key(|error| is_cancellation(error))
     }
 
     /// How far it has come.
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         let ended = match self.error() {
             Some(error) if is_cancellation(error) => State::Cancelled,
             Some(_) => State::Failed,
@@ -124,47 +124,47 @@ impl VertexTrace {
     }
 
     /// When it first started.
-    pub fn first_start(&self) -> Option<Timestamp> {
+    pub(crate) fn first_start(&self) -> Option<Timestamp> {
         self.members.iter().filter_map(|member| member.runs.first_start()).min()
     }
 
     /// When it last ended.
-    pub fn last_stop(&self) -> Option<Timestamp> {
+    pub(crate) fn last_stop(&self) -> Option<Timestamp> {
         self.members.iter().filter_map(|member| member.runs.last_stop()).max()
     }
 
     /// The time it was at work up to `at`; overlapping runs count once.
-    pub fn duration(&self, at: Timestamp) -> Duration {
+    pub(crate) fn duration(&self, at: Timestamp) -> Duration {
         covered(self.members.iter().flat_map(|member| member.runs.spans(at)))
     }
 
     /// The progress rows in the order in which they first came.
-    pub fn statuses(&self) -> &[VertexStatus] {
+    pub(crate) fn statuses(&self) -> &[VertexStatus] {
         &self.statuses
     }
 
     /// The digest of a layer that was pulled again after a pull of it had ended: graph drivers retry so, for minutes.
-    pub fn pulled_again(&self) -> Option<&str> {
+    pub(crate) fn pulled_again(&self) -> Option<&str> {
         self.pulled_again.as_deref()
     }
 
     /// Returns `true` if a layer is being fetched.
-    pub fn is_fetching(&self) -> bool {
+    pub(crate) fn is_fetching(&self) -> bool {
         self.statuses.iter().any(|status| status.completed.is_none() && is_fetched_layer(&status.id))
     }
 
     /// The warnings in the order in which they came.
-    pub fn warnings(&self) -> &[VertexWarning] {
+    pub(crate) fn warnings(&self) -> &[VertexWarning] {
         &self.warnings
     }
 
     /// The last lines that ended, oldest first; at most [`REMEMBERED_LINES`].
-    pub fn last_lines(&self) -> impl DoubleEndedIterator<Item = &LogLine> {
+    pub(crate) fn last_lines(&self) -> impl DoubleEndedIterator<Item = &LogLine> {
         self.lines.iter()
     }
 
     /// The lines that it is in the middle of, one a stream at most.
-    pub fn open_lines(&self) -> impl Iterator<Item = LogLine> {
+    pub(crate) fn open_lines(&self) -> impl Iterator<Item = LogLine> {
         self.open
             .iter()
             .filter_map(|(stream, open)| open.so_far().map(|dated| self.line(&self.key, *stream, dated)))

@@ -35,11 +35,11 @@ const LONGEST: usize = 128 * 1024;
 
 /// What a word expands to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expanded {
+pub(crate) struct Expanded {
     /// The word with its variables replaced and its quotes removed.
-    pub text: String,
+    pub(crate) text: String,
     /// The variables that were looked up in vain.
-    pub unmatched: BTreeSet<String>,
+    pub(crate) unmatched: BTreeSet<String>,
 }
 
 /// A word cannot be expanded.
@@ -89,7 +89,7 @@ pub enum ExpandError {
 /// Fails where the frontend would: unbalanced quotes and braces, unknown
 /// modifiers, invalid patterns, and `${x?message}` of an unset `x`; and where
 /// a word is out of all bounds.
-pub fn expand(
+pub(crate) fn expand(
     word: &str,
     escape: char,
     lookup: &dyn Fn(&str) -> Option<String>,

@@ -36,13 +36,13 @@ pub struct Options {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BaseStart {
     /// `NAME=VALUE`, in order.
-    pub environment: Vec<String>,
+    pub(crate) environment: Vec<String>,
     /// User and perhaps group; empty for root.
-    pub user: String,
+    pub(crate) user: String,
     /// The working directory; empty for the root.
-    pub workdir: String,
+    pub(crate) workdir: String,
     /// The shell of RUN; empty for `/bin/sh`.
-    pub shell: Vec<String>,
+    pub(crate) shell: Vec<String>,
 }
 
 impl Default for Options {

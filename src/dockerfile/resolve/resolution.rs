@@ -14,7 +14,7 @@ pub struct Resolution {
     /// The platform to build for.
     pub platform: Platform,
     /// Whether the platform was asked for, or is just the builder's own.
-    pub platform_is_explicit: bool,
+    pub(crate) platform_is_explicit: bool,
     /// The reached stages in file order.
     pub stages: Vec<ResolvedStage>,
     /// The images from elsewhere that the reached stages stand on, copy from
@@ -26,7 +26,7 @@ pub struct Resolution {
     /// The named contexts in use, as [`super::Options`] names them.
     pub named_contexts: BTreeSet<String>,
     /// What the reached stages can see of each named context.
-    pub named_paths: BTreeMap<String, ContextPaths>,
+    pub(crate) named_paths: BTreeMap<String, ContextPaths>,
     /// The bases whose ONBUILD triggers are unknown. If there are any, all
     /// build arguments count as visible and all of the context as read.
     pub untold_triggers: BTreeSet<String>,
@@ -52,7 +52,7 @@ pub struct ResolvedStage {
     /// Its index among the Dockerfile's stages.
     pub index: usize,
     /// Its name in lower case.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// What it stands on. A [`Source::Context`] with no instructions below is
     /// a stage that a named context replaces.
     pub base: Source,
@@ -88,10 +88,10 @@ pub struct ResolvedInstruction {
     /// What it takes from the main context.
     pub context: Vec<ContextSource>,
     /// The variables behind it.
-    pub scope: Scope,
+    pub(crate) scope: Scope,
     /// The working directory at it, cleaned and without a leading slash. The
     /// working directory of a base image is taken for the root.
-    pub workdir: String,
+    pub(crate) workdir: String,
 }
 
 /// A source in the main context and where it goes.
@@ -176,7 +176,7 @@ impl Resolution {
     ///
     /// A proxy cannot. `BUILDKIT_*`, `SOURCE_DATE_EPOCH` and the platform
     /// arguments always can.
-    pub fn sees_undeclared_arg(&self, name: &str) -> bool {
+    pub(crate) fn sees_undeclared_arg(&self, name: &str) -> bool {
         !Self::is_proxy_arg(name)
             && (self.any_arg
                 || !self.untold_triggers.is_empty()
@@ -186,12 +186,12 @@ impl Resolution {
     }
 
     /// Whether `name` is one under which a proxy is passed.
-    pub fn is_proxy_arg(name: &str) -> bool {
+    pub(crate) fn is_proxy_arg(name: &str) -> bool {
         PROXY_ARGS.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
     }
 
     /// The reached stage of this index and the place in it of the instruction of its own that begins at `line`.
-    pub fn own_instruction(&self, stage: usize, line: usize) -> Option<(&ResolvedStage, usize)> {
+    pub(crate) fn own_instruction(&self, stage: usize, line: usize) -> Option<(&ResolvedStage, usize)> {
         let stage = self.stages.iter().find(|reached| reached.index == stage)?;
         let begins = |at: &ResolvedInstruction| !at.triggered && *at.instruction.lines.start() == line;
         Some((stage, stage.instructions.iter().position(begins)?))
@@ -199,13 +199,13 @@ impl Resolution {
 
     /// The user of the instruction at `place` of a reached stage, without its group; `None` where no USER before it
     /// says who that is.
-    pub fn user_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
+    pub(crate) fn user_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
         let user = self.user_and_group_at(stage, place)?;
         Some(user.split(':').next().unwrap_or(&user).to_owned())
     }
 
     /// As [`Self::user_at`], with the group if there is one.
-    pub fn user_and_group_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
+    pub(crate) fn user_and_group_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
         let (mut stage, mut before) = (stage, &stage.instructions[..place]);
         loop {
             let user = before.iter().rev().find_map(|at| match &at.instruction.kind {

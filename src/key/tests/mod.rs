@@ -7,6 +7,7 @@ mod properties;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::dependency::DependencyLayers;
 use super::*;
 use crate::digest::Digest;
 use crate::dockerfile::{ContextPaths, ContextSelector, Dockerfile, Options};

@@ -30,7 +30,7 @@ const REPLACED: [&str; 3] = ["cache*", "buildcache*", "larder-*"];
 
 /// A registry of Amazon's.
 #[derive(Debug, Clone)]
-pub struct Ecr {
+pub(crate) struct Ecr {
     config: SdkConfig,
     client: Client,
     account: Option<String>,
@@ -40,45 +40,42 @@ pub struct Ecr {
 
 /// An image of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EcrImage {
+pub(crate) struct EcrImage {
     /// `sha256:…`.
-    pub digest: String,
+    pub(crate) digest: String,
     /// Its tags.
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// It is an index, which names other images.
-    pub is_index: bool,
+    pub(crate) is_index: bool,
     /// Bytes of its layers, as they are stored.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// When it was pushed.
-    pub pushed: Option<Timestamp>,
+    pub(crate) pushed: Option<Timestamp>,
     /// When it was last pulled, on the day.
-    pub pulled: Option<Timestamp>,
+    pub(crate) pulled: Option<Timestamp>,
 }
-
-/// The images of a repository.
-pub type EcrImages = Vec<EcrImage>;
 
 /// What a new repository is to be like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NewRepository {
+pub(crate) struct NewRepository {
     /// Images are scanned when they are pushed.
-    pub scan_on_push: bool,
+    pub(crate) scan_on_push: bool,
     /// Tags cannot be replaced, but for those that larder keeps.
-    pub immutable: bool,
+    pub(crate) immutable: bool,
 }
 
 /// What a removal came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Removal {
+pub(crate) struct Removal {
     /// What is gone.
-    pub removed: Vec<Doomed>,
+    pub(crate) removed: Vec<Doomed>,
     /// What stays, and why.
-    pub refused: Vec<(Doomed, String)>,
+    pub(crate) refused: Vec<(Doomed, String)>,
 }
 
 impl Ecr {
     /// The registry `host`, which is a `kind` of Amazon's. Nothing is asked yet but for what the environment says.
-    pub async fn of(kind: &EcrHost, host: &str) -> Self {
+    pub(crate) async fn of(kind: &EcrHost, host: &str) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
         let mut account = None;
@@ -133,7 +130,7 @@ impl Ecr {
     /// # Errors
     ///
     /// Fails when AWS refuses or cannot be asked.
-    pub async fn create(&self, repository: &str, new: NewRepository) -> Result<bool, EcrError> {
+    pub(crate) async fn create(&self, repository: &str, new: NewRepository) -> Result<bool, EcrError> {
         let place = self.place(repository)?;
         let mut call = self
             .client
@@ -169,9 +166,9 @@ impl Ecr {
     /// # Errors
     ///
     /// Fails when AWS refuses or cannot be asked.
-    pub async fn images(&self, repository: &str) -> Result<EcrImages, EcrError> {
+    pub(crate) async fn images(&self, repository: &str) -> Result<Vec<EcrImage>, EcrError> {
         let place = self.place(repository)?;
-        let (mut images, mut next): (EcrImages, Option<String>) = (Vec::new(), None);
+        let (mut images, mut next): (Vec<EcrImage>, Option<String>) = (Vec::new(), None);
         loop {
             let call = self.client.describe_images().repository_name(repository);
             let call = call.set_registry_id(self.account.clone()).set_next_token(next);
@@ -196,7 +193,7 @@ impl Ecr {
     /// # Errors
     ///
     /// Fails when AWS refuses or cannot be asked; then a part may be gone.
-    pub async fn remove(&self, repository: &str, doomed: &[Doomed]) -> Result<Removal, EcrError> {
+    pub(crate) async fn remove(&self, repository: &str, doomed: &[Doomed]) -> Result<Removal, EcrError> {
         let place = self.place(repository)?;
         let mut removal = Removal::default();
         for batch in doomed.chunks(BATCH) {
@@ -236,7 +233,7 @@ impl Ecr {
     /// # Errors
     ///
     /// Fails when AWS refuses or cannot be asked, and for a policy that makes no sense.
-    pub async fn lifecycle(&self, repository: &str) -> Result<LifecyclePolicy, EcrError> {
+    pub(crate) async fn lifecycle(&self, repository: &str) -> Result<LifecyclePolicy, EcrError> {
         let place = self.place(repository)?;
         let call = self.client.get_lifecycle_policy().repository_name(repository);
         let call = call.set_registry_id(self.account.clone()).send();
@@ -253,7 +250,11 @@ impl Ecr {
     /// # Errors
     ///
     /// Fails when AWS refuses or cannot be asked.
-    pub async fn set_lifecycle(&self, repository: &str, policy: &LifecyclePolicy) -> Result<(), EcrError> {
+    pub(crate) async fn set_lifecycle(
+        &self,
+        repository: &str,
+        policy: &LifecyclePolicy,
+    ) -> Result<(), EcrError> {
         let place = self.place(repository)?;
         let call = self.client.put_lifecycle_policy().repository_name(repository);
         let call = call.set_registry_id(self.account.clone()).lifecycle_policy_text(policy.json());

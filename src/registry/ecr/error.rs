@@ -77,7 +77,7 @@ pub enum EcrError {
 
 impl EcrError {
     /// What would help, in a line.
-    pub fn remedy(&self) -> String {
+    pub(crate) fn remedy(&self) -> String {
         match self {
             Self::Denied { action, place, .. } => {
                 format!("allow {action} on {place} to this identity (IAM policy)")

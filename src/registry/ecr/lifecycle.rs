@@ -21,18 +21,18 @@ const NEVER: u32 = 100_000;
 
 /// What is wanted of a repository's policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LifecycleRules {
+pub(crate) struct LifecycleRules {
     /// Images without a tag go after so many days.
-    pub untagged_days: u32,
+    pub(crate) untagged_days: u32,
     /// Of images that have a tag of a key, so many stay; none go where this is not given.
-    pub keep: Option<u32>,
+    pub(crate) keep: Option<u32>,
     /// Images with such a tag never go; `*` stands for anything.
-    pub protected: Vec<String>,
+    pub(crate) protected: Vec<String>,
 }
 
 impl LifecycleRules {
     /// Returns a tag that is not a key's and would go one day, for its image has a key's tag too and nothing protects it.
-    pub fn endangered<'a>(&self, images: &'a [EcrImage]) -> Option<&'a str> {
+    pub(crate) fn endangered<'a>(&self, images: &'a [EcrImage]) -> Option<&'a str> {
         let has = |image: &EcrImage, pattern: &str| image.tags.iter().any(|tag| is_like(tag, pattern));
         let may_go = |image: &&EcrImage| {
             has(image, OF_KEYS) && !self.protected.iter().any(|pattern| has(image, pattern))
@@ -44,7 +44,7 @@ impl LifecycleRules {
 
 /// A repository's policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LifecyclePolicy {
+pub(crate) struct LifecyclePolicy {
     rules: Vec<Value>,
 }
 
@@ -54,7 +54,7 @@ impl LifecyclePolicy {
     /// # Errors
     ///
     /// Fails with what is wrong.
-    pub fn parse(text: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn parse(text: Option<&str>) -> Result<Self, String> {
         let Some(text) = text else { return Ok(Self { rules: Vec::new() }) };
         let mut policy: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         match policy.get_mut("rules").map(Value::take) {
@@ -66,7 +66,7 @@ impl LifecyclePolicy {
     /// The same with `wanted` instead of what larder has written before. Rules of others stay, in their order: in front, but
     /// for those about any image, which AWS wants to be the last. It takes one rule about images without a tag; theirs counts.
     #[must_use]
-    pub fn with(&self, wanted: &LifecycleRules) -> Self {
+    pub(crate) fn with(&self, wanted: &LifecycleRules) -> Self {
         let is_own = |rule: &&Value| rule["description"].as_str().is_some_and(|text| text.starts_with(MARK));
         let others: Vec<Value> = self.rules.iter().filter(|rule| !is_own(rule)).cloned().collect();
         let status = |rule: &Value, status: &str| rule["selection"]["tagStatus"] == status;
@@ -81,12 +81,12 @@ impl LifecyclePolicy {
     }
 
     /// As AWS takes it.
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         json!({ "rules": self.rules }).to_string()
     }
 
     /// The lines of both, `-` before those that only `self` has, `+` before those that only `other` has.
-    pub fn diff(&self, other: &Self) -> String {
+    pub(crate) fn diff(&self, other: &Self) -> String {
         let mut text = String::new();
         for rule in self.rules.iter().filter(|rule| !other.rules.contains(rule)) {
             let _ = writeln!(text, "- {rule}");

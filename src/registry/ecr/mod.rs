@@ -20,16 +20,16 @@ mod lifecycle;
 mod token;
 mod wanted;
 
-pub use client::{Ecr, EcrImage, EcrImages, NewRepository, Removal};
-pub use error::EcrError;
-pub use lifecycle::{LifecyclePolicy, LifecycleRules};
-pub use token::EcrLogin;
+pub(crate) use client::{Ecr, EcrImage, NewRepository, Removal};
+pub(crate) use error::EcrError;
+pub(crate) use lifecycle::{LifecyclePolicy, LifecycleRules};
+pub(crate) use token::EcrLogin;
 pub(super) use token::has_ended;
-pub use wanted::{Doomed, Wanted};
+pub(crate) use wanted::{Doomed, Wanted};
 
 /// A registry of Amazon's, by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EcrHost {
+pub(crate) enum EcrHost {
     /// An account's.
     Private {
         /// The account's number.
@@ -47,7 +47,7 @@ pub enum EcrHost {
 
 impl EcrHost {
     /// Reads the name of a registry; `None` for one that is not Amazon's.
-    pub fn parse(host: &str) -> Option<Self> {
+    pub(crate) fn parse(host: &str) -> Option<Self> {
         if host == "public.ecr.aws" {
             return Some(Self::Public);
         }

@@ -66,7 +66,7 @@ impl Token {
 impl EcrLogin {
     /// Logins that are kept in `directory`, for who has this `identity`: whatever tells one identity from another, secret or
     /// not. `endpoint` is the address that stands for AWS's, if one does.
-    pub fn new(directory: &Path, identity: &str, endpoint: Option<&str>) -> Self {
+    pub(crate) fn new(directory: &Path, identity: &str, endpoint: Option<&str>) -> Self {
         Self {
             directory: directory.to_owned(),
             identity: Digest::of(identity.as_bytes()),
@@ -76,7 +76,7 @@ impl EcrLogin {
     }
 
     /// What `host` is; `None` for a registry that is not Amazon's, and that nothing stands for.
-    pub fn host(&self, host: &str) -> Option<EcrHost> {
+    pub(crate) fn host(&self, host: &str) -> Option<EcrHost> {
         EcrHost::parse(host).or_else(|| self.endpoint.is_some().then_some(EcrHost::Elsewhere))
     }
 
@@ -85,7 +85,7 @@ impl EcrLogin {
     /// # Errors
     ///
     /// Fails when AWS hands out no token.
-    pub async fn credentials(&self, host: &str) -> Result<Option<(Credentials, Timestamp)>, EcrError> {
+    pub(crate) async fn credentials(&self, host: &str) -> Result<Option<(Credentials, Timestamp)>, EcrError> {
         let Some(kind) = self.host(host) else { return Ok(None) };
         if let Some(endpoint) = self.endpoint.as_deref().filter(|address| !address.starts_with("http")) {
             return Err(EcrError::Endpoint(endpoint.to_owned()));
@@ -119,7 +119,7 @@ impl EcrLogin {
     /// # Errors
     ///
     /// Fails when that takes a token and AWS hands out none.
-    pub async fn registry(&self, host: &str) -> Result<Option<Ecr>, EcrError> {
+    pub(crate) async fn registry(&self, host: &str) -> Result<Option<Ecr>, EcrError> {
         let Some(kind) = self.host(host) else { return Ok(None) };
         // Who hands out no token for a registry has no say in it.
         let is_told = kind != EcrHost::Elsewhere || self.is_endpoint(host);
@@ -135,7 +135,7 @@ impl EcrLogin {
     }
 
     /// Forgets the login for `host`, which the registry takes no more.
-    pub fn forget(&self, host: &str) {
+    pub(crate) fn forget(&self, host: &str) {
         // What is not there is forgotten.
         drop(fs::remove_file(self.path(host)));
     }

@@ -6,31 +6,31 @@ use super::EcrImage;
 
 /// What is to be removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Tags that fit one of these; `*` stands for anything.
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// Images without a tag.
-    pub untagged: bool,
+    pub(crate) untagged: bool,
     /// Only what was pushed before this.
-    pub before: Option<Timestamp>,
+    pub(crate) before: Option<Timestamp>,
     /// Of what has such a tag, the newest stay.
-    pub keep: usize,
+    pub(crate) keep: usize,
 }
 
 /// Something that goes: an image without a tag by its digest, or a tag. With its last tag an image goes, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doomed {
+pub(crate) struct Doomed {
     /// The image.
-    pub digest: String,
+    pub(crate) digest: String,
     /// The tag; none for an image without one.
-    pub tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// Bytes that go with it: nothing while the image has other tags.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Wanted {
     /// What of `images` goes, the oldest first.
-    pub fn of(&self, images: &[EcrImage]) -> Vec<Doomed> {
+    pub(crate) fn of(&self, images: &[EcrImage]) -> Vec<Doomed> {
         let mut images: Vec<&EcrImage> = images.iter().collect();
         images.sort_by_key(|image| std::cmp::Reverse(image.pushed));
         let fits = |tag: &&String| self.tags.iter().any(|pattern| is_like(tag, pattern));
