@@ -1,4 +1,4 @@
-//! What larder knows of registries: image references, logins, tokens, manifests.
+//! Registries: image references, credentials, tokens, manifests and transfers.
 //!
 //! Passwords and tokens never appear in an error, a log or a `Debug` output.
 

@@ -19,16 +19,16 @@ use super::token::Token;
 use super::{Doomed, EcrError, EcrHost, LifecyclePolicy};
 use crate::registry::manifest::is_index;
 
-/// How long one answer may take, with all that is asked for an identity.
+/// Timeout of one call, including the lookup of an identity.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The most that AWS removes in one call.
+/// The most images that AWS removes in one call.
 const BATCH: usize = 100;
-/// Where the public registry hands out its tokens.
+/// The region that issues the public registry's tokens.
 const PUBLIC_REGION: &str = "us-east-1";
-/// Tags that larder replaces, also where no other tag may be.
+/// Tags that larder replaces, even in a repository with immutable tags.
 const REPLACED: [&str; 3] = ["cache*", "buildcache*", "larder-*"];
 
-/// A registry of Amazon's.
+/// A client of an ECR registry.
 #[derive(Debug, Clone)]
 pub(crate) struct Ecr {
     config: SdkConfig,
@@ -43,38 +43,33 @@ pub(crate) struct Ecr {
 pub(crate) struct EcrImage {
     /// `sha256:…`.
     pub(crate) digest: String,
-    /// Its tags.
     pub(crate) tags: Vec<String>,
-    /// It is an index, which names other images.
     pub(crate) is_index: bool,
-    /// Bytes of its layers, as they are stored.
+    /// Size of the compressed layers.
     pub(crate) bytes: u64,
-    /// When it was pushed.
     pub(crate) pushed: Option<Timestamp>,
-    /// When it was last pulled, on the day.
+    /// The last pull, with a resolution of one day.
     pub(crate) pulled: Option<Timestamp>,
 }
 
-/// What a new repository is to be like.
+/// Settings of a new repository.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct NewRepository {
-    /// Images are scanned when they are pushed.
     pub(crate) scan_on_push: bool,
-    /// Tags cannot be replaced, but for those that larder keeps.
+    /// Tags cannot be replaced, except those that larder maintains.
     pub(crate) immutable: bool,
 }
 
-/// What a removal came to.
+/// The result of a removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Removal {
-    /// What is gone.
     pub(crate) removed: Vec<Doomed>,
-    /// What stays, and why.
+    /// Images that were not removed, with AWS's reason.
     pub(crate) refused: Vec<(Doomed, String)>,
 }
 
 impl Ecr {
-    /// The registry `host`, which is a `kind` of Amazon's. Nothing is asked yet but for what the environment says.
+    /// Creates a client for the registry `host` of this `kind`. Reads the environment, but calls nothing yet.
     pub(crate) async fn of(kind: &EcrHost, host: &str) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
@@ -89,14 +84,14 @@ impl Ecr {
         }
         let mut config = loader.load().await;
         if config.region().is_none() {
-            // Whatever stands for AWS elsewhere does not mind.
+            // A server that replaces AWS accepts any region.
             config = config.into_builder().region(Region::new(PUBLIC_REGION)).build();
         }
         let client = Client::new(&config);
         Self { config, client, account, is_public: *kind == EcrHost::Public, host: host.to_owned() }
     }
 
-    /// A token for the registry. `endpoint` is what stands for AWS, if something does.
+    /// Fetches a token for the registry. `endpoint` is the server that replaces AWS, if there is one.
     pub(super) async fn token(&self, host: &str, endpoint: Option<&str>) -> Result<Token, EcrError> {
         const UNUSABLE: &str = "the answer has no token";
         let (action, place) = ("ecr:GetAuthorizationToken", self.host.clone());
@@ -125,11 +120,7 @@ impl Ecr {
         Token::read(host, token, time(expires).ok_or_else(refused)?).ok_or_else(refused)
     }
 
-    /// Creates a repository unless it is there; whether it was not.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS refuses or cannot be asked.
+    /// Creates a repository. Returns `false` if it existed.
     pub(crate) async fn create(&self, repository: &str, new: NewRepository) -> Result<bool, EcrError> {
         let place = self.place(repository)?;
         let mut call = self
@@ -161,11 +152,7 @@ impl Ecr {
         }
     }
 
-    /// The images of a repository.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS refuses or cannot be asked.
+    /// Returns the images of a repository.
     pub(crate) async fn images(&self, repository: &str) -> Result<Vec<EcrImage>, EcrError> {
         let place = self.place(repository)?;
         let (mut images, mut next): (Vec<EcrImage>, Option<String>) = (Vec::new(), None);
@@ -188,11 +175,7 @@ impl Ecr {
         }
     }
 
-    /// Removes images and tags.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS refuses or cannot be asked; then a part may be gone.
+    /// Removes images and tags. After an error, some of them may have been removed.
     pub(crate) async fn remove(&self, repository: &str, doomed: &[Doomed]) -> Result<Removal, EcrError> {
         let place = self.place(repository)?;
         let mut removal = Removal::default();
@@ -228,11 +211,7 @@ impl Ecr {
         Ok(removal)
     }
 
-    /// The lifecycle policy of a repository.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS refuses or cannot be asked, and for a policy that makes no sense.
+    /// Returns the lifecycle policy of a repository.
     pub(crate) async fn lifecycle(&self, repository: &str) -> Result<LifecyclePolicy, EcrError> {
         let place = self.place(repository)?;
         let call = self.client.get_lifecycle_policy().repository_name(repository);
@@ -245,11 +224,7 @@ impl Ecr {
         LifecyclePolicy::parse(text.as_deref()).map_err(|reason| EcrError::Policy(place, reason))
     }
 
-    /// Gives a repository a lifecycle policy.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS refuses or cannot be asked.
+    /// Sets the lifecycle policy of a repository.
     pub(crate) async fn set_lifecycle(
         &self,
         repository: &str,
@@ -261,7 +236,7 @@ impl Ecr {
         within("ecr:PutLifecyclePolicy", &place, call.send()).await.map(drop)
     }
 
-    /// A repository of an account; the public registry is not administered here.
+    /// Returns `HOST/REPOSITORY` for messages. Fails for the public registry, which larder does not administer.
     fn place(&self, repository: &str) -> Result<String, EcrError> {
         if self.is_public {
             return Err(EcrError::Public("way to look after repositories that larder knows"));
@@ -282,7 +257,7 @@ async fn within<T, E: ProvideErrorMetadata + std::error::Error + 'static>(
     }
 }
 
-/// What AWS's codes mean, by what helps.
+/// Maps AWS's error codes to errors, by their remedy.
 fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
     action: &'static str,
     place: &str,
@@ -292,7 +267,7 @@ fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
     let Some(refusal) = error.as_service_error() else {
         let message = DisplayErrorContext(error).to_string();
         let message = message.split(" (").next().unwrap_or_default().trim_end_matches('.').to_owned();
-        // No provider of the chain has any, or the last one, the machine's own, refuses.
+        // No provider of the chain has credentials, or the last one, the instance metadata service, refuses.
         return if format!("{error:?} {message}").to_lowercase().contains("credentials") {
             EcrError::NoIdentity { place, message: "none was found".to_owned() }
         } else {
@@ -325,7 +300,7 @@ fn time(time: &aws_sdk_ecr::primitives::DateTime) -> Option<Timestamp> {
     Timestamp::from_second(time.secs()).ok()
 }
 
-/// `HOST[:PORT]` of an address.
+/// Returns `HOST[:PORT]` of an address.
 pub(super) fn authority(address: &str) -> &str {
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
     address.split('/').next().unwrap_or(address)
