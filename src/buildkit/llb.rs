@@ -1,10 +1,9 @@
-//! LLB: what BuildKit is asked to solve where no frontend makes it out of a Dockerfile.
+//! LLB definitions: solves without a frontend.
 //!
-//! As much of it as larder needs: a file, a directory, and a command with
-//! mounts. An operation is known by the digest of its encoding, so that two
-//! definitions of the same operations are the same to BuildKit.
+//! Supports what larder needs: a file, a directory, and a command with mounts. An operation is identified by the digest
+//! of its encoding, so two definitions of the same operations are identical for BuildKit.
 //!
-//! After moby/buildkit, `solver/pb/ops.proto` and `client/llb/`.
+//! Based on moby/buildkit, `solver/pb/ops.proto` and `client/llb/`.
 
 use std::collections::BTreeMap;
 
@@ -16,72 +15,69 @@ use prost::Message;
 
 use crate::digest::Digest;
 
-/// An input that is nothing, and an output that nobody takes.
+/// No input, or an output that is not used.
 const NONE: i64 = -1;
-/// A time that is left to the engine.
+/// A timestamp that the engine chooses.
 const NO_TIME: i64 = -1;
 
-/// Operations that build upon each other.
+/// A graph of operations.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Graph {
     operations: Vec<Vec<u8>>,
     metadata: BTreeMap<String, pb::OpMetadata>,
 }
 
-/// What an operation makes: a file system.
+/// The file system that an operation produces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Output(String);
 
-/// A graph and which of its outputs is wanted.
+/// A graph with its requested output.
 #[derive(Debug, Clone)]
 pub(crate) struct Definition(pb::Definition);
 
-/// A command and what it sees.
+/// A command and its environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Exec {
-    /// Its file system; what it writes is thrown away with the result.
+    /// The root file system; changes to it are discarded with the result.
     pub(crate) root: Output,
-    /// The program and its arguments.
     pub(crate) arguments: Vec<String>,
     /// `NAME=value`.
     pub(crate) environment: Vec<String>,
-    /// Cache mounts.
     pub(crate) caches: Vec<CacheMount>,
-    /// Where the socket of the session's stream `id` is: `(id, path)`.
+    /// The id of a stream of the session, and the path of its socket.
     pub(crate) socket: Option<(String, String)>,
-    /// What it is called in the progress.
+    /// The name shown in the progress output.
     pub(crate) name: String,
-    /// Whether it is in the network of the builder's machine, which takes the right to that; else it has none.
+    /// `true` to use the network of the builder's machine, which requires an entitlement; otherwise there is no
+    /// network.
     pub(crate) host_network: bool,
 }
 
 /// A cache mount of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CacheMount {
-    /// By which BuildKit knows it, its namespace included.
+    /// BuildKit's id of the mount, including its namespace.
     pub(crate) id: String,
-    /// What it is made from when it is new, and the directory of that; part of what it is known by.
+    /// The initial content: an output and a directory in it. Part of the mount's identity.
     pub(crate) parent: Option<(Output, String)>,
-    /// What becomes of several users at once.
     pub(crate) sharing: Sharing,
-    /// Where it stands.
     pub(crate) target: String,
 }
 
-/// What becomes of a cache mount that several commands use at once.
+/// How a cache mount handles concurrent commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Sharing {
-    /// They write to the same one.
+    /// All use the same mount.
     #[default]
     Shared,
-    /// Others get an empty one.
+    /// Each further one gets an empty mount.
     Private,
     /// They wait for each other.
     Locked,
 }
 
 impl Graph {
-    /// A file in an otherwise empty file system.
+    /// Creates a file in an otherwise empty file system.
     pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> Output {
         self.action(Action::Mkfile(pb::FileActionMkFile {
             path: path.to_owned(),
@@ -92,7 +88,7 @@ impl Graph {
         }))
     }
 
-    /// An empty directory in an otherwise empty file system. Of `mode` the permission bits count.
+    /// Creates an empty directory in an otherwise empty file system. Only the permission bits of `mode` are used.
     pub(crate) fn directory(&mut self, path: &str, mode: u32, uid: u32, gid: u32) -> Output {
         let by_id = |id| Some(pb::UserOpt { user: Some(User::ById(id)) });
         self.action(Action::Mkdir(pb::FileActionMkDir {
@@ -104,7 +100,7 @@ impl Graph {
         }))
     }
 
-    /// What a command leaves behind.
+    /// Returns the root file system after a command.
     pub(crate) fn exec(&mut self, exec: Exec) -> Output {
         let mut inputs = vec![exec.root];
         let mut mounts =
@@ -158,9 +154,9 @@ impl Graph {
         self.add(inputs, Some(operation), Some(exec.name))
     }
 
-    /// The graph up to `wanted`.
+    /// Creates the definition that computes `wanted`.
     pub(crate) fn define(mut self, wanted: Output) -> Definition {
-        // The last operation is none: its input is what is wanted.
+        // The last operation has no content: its input is the requested output.
         self.add(vec![wanted], None, None);
         Definition(pb::Definition { def: self.operations, metadata: self.metadata, source: None })
     }
@@ -194,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_operations_are_one() {
+    fn equal_operations_are_merged() {
         let mut graph = Graph::default();
         let first = graph.directory("/cache", 0o7755, 1000, 0);
         assert_eq!(first, graph.directory("/cache", 0o755, 1000, 0), "only permission bits count");

@@ -7,13 +7,12 @@
 //!     file sync · secrets · ssh · registry auth · upload · file send
 //! ```
 //!
-//! Two transports carry this. Docker engines up to API 1.52 upgrade an HTTP/1
-//! request to HTTP/2 on `POST /grpc` (control) and `POST /session` (session);
-//! newer engines and buildkitd speak gRPC at once and carry the session as the
-//! stream of `Control.Session`. [`Client::connect`] finds out which by asking.
+//! There are two transports. Docker engines up to API 1.52 upgrade an HTTP/1 request to HTTP/2 on `POST /grpc`
+//! (control) and `POST /session` (session); newer engines and buildkitd speak gRPC directly and carry the session as
+//! the stream of `Control.Session`. [`Client::connect`] probes which one to use.
 //!
-//! The client serves the session for as long as a solve runs; when the session
-//! dies the solve is given up, since BuildKit itself may then wait for ever.
+//! The client serves the session while a solve runs. If the session ends, the solve is aborted, because BuildKit itself
+//! might wait for it forever.
 
 mod client;
 mod error;

@@ -1,8 +1,7 @@
-//! What a running solve reports: vertexes, their progress, logs and warnings.
+//! Reports of a running solve: vertexes, their progress, logs and warnings.
 //!
-//! The plain form of `moby.buildkit.v1.StatusResponse`. Every message is a
-//! delta: a vertex comes again, whole, each time it changes; a status row is
-//! identified by its vertex and id; log bytes come once, split anywhere.
+//! A plain form of `moby.buildkit.v1.StatusResponse`. Every message is a delta: a vertex is sent again in full each
+//! time it changes; a status row is identified by its vertex and id; log bytes are sent once, split at any point.
 
 use bollard_buildkit_proto::google::protobuf::Timestamp as ProtoTimestamp;
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
@@ -11,81 +10,74 @@ use jiff::Timestamp;
 /// One message of the status stream.
 #[derive(Debug, Clone, Default)]
 pub struct StatusUpdate {
-    /// Vertexes that appeared or changed.
     pub(crate) vertexes: Vec<Vertex>,
     /// Progress rows (layers pulled, bytes transferred) that changed.
     pub(crate) statuses: Vec<VertexStatus>,
-    /// Output of the steps, as it came.
     pub(crate) logs: Vec<VertexLog>,
-    /// Warnings of the frontend and its checks.
     pub(crate) warnings: Vec<VertexWarning>,
 }
 
-/// A node of the build graph: a step, or one of BuildKit's own jobs.
+/// A node of the build graph: a step, or one of BuildKit's internal jobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Vertex {
     /// The node's content address, `sha256:…`; identifies it across messages.
     pub(crate) digest: String,
-    /// Digests of the nodes it needs.
+    /// Digests of its dependencies.
     pub(crate) inputs: Vec<String>,
-    /// What to show: `[builder 2/3] RUN make`, `[internal] load build context`.
+    /// The display name: `[builder 2/3] RUN make`, `[internal] load build context`.
     pub(crate) name: String,
-    /// The result came from a cache.
     pub(crate) cached: bool,
-    /// When the current run of this node started.
+    /// Start of the node's current run.
     pub(crate) started: Option<Timestamp>,
-    /// When it ended; absent while it runs.
+    /// End of the current run; `None` while it is running.
     pub(crate) completed: Option<Timestamp>,
-    /// Why it failed; empty when it did not. `context canceled` at the end means cancelled.
+    /// Empty unless the node failed. `context canceled` at the end means cancelled.
     pub(crate) error: String,
-    /// The group (id, name) that the frontend wants it shown as part of.
+    /// The group (id, name) that the frontend wants it displayed in.
     pub(crate) progress_group: Option<(String, String)>,
 }
 
 /// A row of progress inside a vertex.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VertexStatus {
-    /// What it is about: `sha256:…`, `transferring context:`, `exporting layers`.
+    /// The subject: `sha256:…`, `transferring context:`, `exporting layers`.
     pub(crate) id: String,
-    /// Digest of the vertex it belongs to.
+    /// Digest of its vertex.
     pub(crate) vertex: String,
     /// Bytes done.
     pub(crate) current: i64,
-    /// Bytes in all; 0 when unknown.
+    /// Total bytes; 0 if unknown.
     pub(crate) total: i64,
-    /// When the row was reported.
+    /// Time of the report.
     pub(crate) timestamp: Option<Timestamp>,
-    /// When the work began.
     pub(crate) started: Option<Timestamp>,
-    /// When it ended; absent while it goes on.
+    /// `None` while it is in progress.
     pub(crate) completed: Option<Timestamp>,
 }
 
 /// Bytes that a step wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VertexLog {
-    /// Digest of the vertex that wrote them.
+    /// Digest of its vertex.
     pub(crate) vertex: String,
     /// 1 for stdout, 2 for stderr.
     pub(crate) stream: i64,
-    /// The bytes, split at any point.
     pub(crate) data: Vec<u8>,
-    /// When they were written.
     pub(crate) timestamp: Option<Timestamp>,
 }
 
 /// A warning of the frontend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VertexWarning {
-    /// Digest of the vertex it belongs to.
+    /// Digest of its vertex.
     pub(crate) vertex: String,
     /// One line.
     pub(crate) short: String,
-    /// More lines, if any.
+    /// Further lines.
     pub(crate) detail: Vec<String>,
-    /// Where to read on; may be empty.
+    /// A link to documentation; may be empty.
     pub(crate) url: String,
-    /// Source position in the Dockerfile: first and last line, 1-based.
+    /// First and last line in the Dockerfile, 1-based.
     pub(crate) lines: Option<(u32, u32)>,
 }
 

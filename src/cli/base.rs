@@ -8,7 +8,6 @@ use super::{BuildArgs, Format};
 /// `larder base`.
 #[derive(Debug, Args)]
 pub(crate) struct BaseArgs {
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: BaseCommand,
 }
@@ -24,7 +23,6 @@ pub(crate) enum BaseCommand {
 /// `larder base build`.
 #[derive(Debug, Args)]
 pub(crate) struct BaseBuildArgs {
-    /// The build.
     #[command(flatten)]
     pub(crate) build: BuildArgs,
     /// Repository that it is kept in [env: LARDER_BASE_REPO] [default: none, it stays in the engine]

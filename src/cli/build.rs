@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{CarryArgs, SourceArgs, StepArgs};
 
-/// Where the flags for base images stand.
+/// The help heading of the flags for base images.
 pub(super) const BASE: &str = "Base image";
 
 /// `larder build`.
@@ -14,7 +14,6 @@ pub(super) const BASE: &str = "Base image";
 #[command(after_help = "Flags of docker build that BuildKit does not know (--squash, --compress, --memory, \
                         --cpu-*, --isolation, --security-opt) are refused with the reason")]
 pub(crate) struct BuildCommandArgs {
-    /// The one build, or the first.
     #[command(flatten)]
     pub(crate) build: BuildArgs,
     /// Build this Dockerfile first, once for each set of dependencies, and hand its image on as the build argument BASE_IMAGE
@@ -37,10 +36,8 @@ pub struct BuildArgs {
     /// Build context: a directory, a git or http(s) address, - for a tar or Dockerfile on stdin, or an image of larder.yaml by its name
     #[arg(value_name = "PATH | URL | - | NAME")]
     pub(crate) context: String,
-    /// What is built.
     #[command(flatten)]
     pub(crate) source: SourceArgs,
-    /// What RUN steps run in.
     #[command(flatten)]
     pub(crate) steps: StepArgs,
     /// Name the image
@@ -105,13 +102,10 @@ pub struct BuildArgs {
     /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Which tiers are used.
     #[command(flatten)]
     pub(crate) tiers: TierArgs,
-    /// How cache mounts are carried.
     #[command(flatten)]
     pub(crate) carry: CarryArgs,
-    /// Flags that cannot be honoured.
     #[command(flatten)]
     pub(crate) refused: RefusedArgs,
 }

@@ -9,7 +9,6 @@ use super::Format;
 /// `larder cache`.
 #[derive(Debug, Args)]
 pub(crate) struct CacheArgs {
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: CacheCommand,
 }
@@ -65,7 +64,6 @@ pub(crate) struct ReadArgs {
 pub(crate) struct InfoArgs {
     /// Id of the entry, or its first digits
     pub(crate) id: String,
-    /// Where to look.
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 }
@@ -87,7 +85,6 @@ pub(crate) struct ClearArgs {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Where to look.
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 }
@@ -100,7 +97,6 @@ pub(crate) struct EvictArgs {
     /// Show what would go, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Where to look.
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 }
@@ -111,7 +107,6 @@ pub(crate) struct VerifyArgs {
     /// Bring what is damaged from the other place, and set aside what cannot be mended
     #[arg(long)]
     pub(crate) repair: bool,
-    /// Where to look.
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 }
@@ -133,7 +128,6 @@ pub(crate) struct ExportArgs {
     /// File to write; - is standard output
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// Where to look.
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 }
@@ -144,7 +138,6 @@ pub(crate) struct ImportArgs {
     /// File that export wrote; - is standard input
     #[arg(value_name = "FILE")]
     pub(crate) input: PathBuf,
-    /// Where to look.
     #[command(flatten)]
     pub(crate) read: ReadArgs,
 }

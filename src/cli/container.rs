@@ -1,30 +1,29 @@
-//! The container of `larder run`: `docker run`'s options, as a table.
+//! The container options of `larder run`: those of `docker run`, as a table.
 //!
-//! The names, short forms and arities are those of docker/cli's `cli/command/container/opts.go`. What each value means
-//! is decided by `settings::container`; `docs/run.md` lists all of them.
+//! Names, short forms and arities are those of docker/cli's `cli/command/container/opts.go`. The values are interpreted
+//! by `settings::container`; `docs/run.md` lists all options.
 
 use std::collections::BTreeMap;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-/// How often an option can be given, and with what.
+/// The number of values that an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arity {
     /// On or off: `--init`, `--init=false`.
     Switch,
-    /// One value; what is typed replaces what is written elsewhere.
+    /// One value; the command line replaces the configuration file.
     Once,
-    /// Any number of values; what is typed is added to what is written elsewhere.
+    /// Any number of values; the command line adds to the configuration file.
     Many,
 }
 
-/// An option of `docker run` that `larder run` takes.
+/// An option of `docker run` that `larder run` supports.
 #[derive(Debug)]
 pub(crate) struct ContainerOption {
-    /// Its name, without dashes.
+    /// Without dashes.
     pub(crate) name: &'static str,
-    /// How often it can be given.
     pub(crate) arity: Arity,
     value: &'static str,
     short: Option<char>,
@@ -180,12 +179,10 @@ pub(crate) static OPTIONS: &[ContainerOption] = &[
 /// An option of `docker run` that is refused.
 #[derive(Debug)]
 pub(crate) struct RefusedOption {
-    /// Its name, without dashes.
+    /// Without dashes.
     pub(crate) name: &'static str,
     short: Option<char>,
-    /// Why.
     pub(crate) reason: &'static str,
-    /// What to do instead.
     pub(crate) instead: &'static str,
 }
 
@@ -197,7 +194,7 @@ const LEAVE_IT_OUT: &str = "leave it out";
 const NO_TERMINAL: &str = "a container of larder run has no terminal and no input";
 const WINDOWS: &str = "it exists for Windows containers only";
 
-/// The options of `docker run` that `larder run` refuses, each with the reason.
+/// The options of `docker run` that `larder run` refuses, with the reasons.
 pub(crate) static REFUSED: &[RefusedOption] = &[
     RefusedOption {
         short: Some('a'),
@@ -254,17 +251,16 @@ pub(crate) struct ContainerOptions {
 }
 
 impl ContainerOptions {
-    /// The values of an option.
+    /// Returns the values of an option.
     pub(crate) fn get(&self, name: &str) -> &[String] {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Adds a value of an option.
     pub(crate) fn add(&mut self, name: &'static str, value: String) {
         self.values.entry(name).or_default().push(value);
     }
 
-    /// The same without some values of an option.
+    /// Removes some values of an option.
     #[must_use]
     pub(crate) fn without(mut self, name: &str, is_unwanted: impl Fn(&String) -> bool) -> Self {
         if let Some(values) = self.values.get_mut(name) {
@@ -273,7 +269,7 @@ impl ContainerOptions {
         self
     }
 
-    /// These options before those that are `written` elsewhere.
+    /// Combines these options with those of `written`, which have lower precedence.
     #[must_use]
     pub(crate) fn over(&self, written: &Self) -> Self {
         let mut both = Self { refused: self.refused, ..written.clone() };
@@ -287,7 +283,7 @@ impl ContainerOptions {
         both
     }
 
-    /// The first option that was given and is refused.
+    /// Returns the first given option that is refused.
     pub(crate) fn refused(&self) -> Option<&'static RefusedOption> {
         REFUSED.iter().find(|option| Some(option.name) == self.refused)
     }
@@ -297,7 +293,7 @@ impl Args for ContainerOptions {
     fn augment_args(command: Command) -> Command {
         let hidden = REFUSED.iter().map(|option| {
             let arg = Arg::new(option.name).long(option.name).hide(true).num_args(0..=1);
-            // A value that follows would else be taken for the context.
+            // Otherwise a value that follows would be taken for the context.
             let arg =
                 if option.short.is_some() || option.name == "tty" { arg.require_equals(true) } else { arg };
             let arg = arg.default_missing_value("true").action(ArgAction::Append);
@@ -333,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_typed_comes_before_what_is_written() {
+    fn the_command_line_takes_precedence_over_the_file() {
         let with = |given: &[(&'static str, &str)]| {
             let mut options = ContainerOptions::default();
             for (name, value) in given {

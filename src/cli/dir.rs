@@ -10,7 +10,6 @@ use super::Format;
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct DirArgs {
-    /// What to do with the directory.
     #[command(subcommand)]
     pub(crate) command: DirCommand,
 }
@@ -50,7 +49,6 @@ pub(crate) struct DirKeyArgs {
 /// `larder dir save`.
 #[derive(Debug, Args)]
 pub struct DirSaveArgs {
-    /// The directory and its key.
     #[command(flatten)]
     pub(crate) key: DirKeyArgs,
     /// Leave out what was used longest ago and can go alone until the rest has this size, e.g. 500MB or 2GB
@@ -64,7 +62,6 @@ pub struct DirSaveArgs {
 /// `larder dir restore`.
 #[derive(Debug, Args)]
 pub struct DirRestoreArgs {
-    /// The directory and its key.
     #[command(flatten)]
     pub(crate) key: DirKeyArgs,
     /// Take the newest entry of the directory where there is none of this very key

@@ -8,7 +8,6 @@ use super::Format;
 /// `larder ecr`.
 #[derive(Debug, Args)]
 pub(crate) struct EcrArgs {
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: EcrCommand,
 }
@@ -58,7 +57,6 @@ pub(crate) struct EcrPushArgs {
     /// Images that the engine has
     #[arg(required = true)]
     pub(crate) image: Vec<String>,
-    /// How repositories that do not exist are made.
     #[command(flatten)]
     pub(crate) create: CreateArgs,
 }

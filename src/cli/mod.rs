@@ -1,6 +1,6 @@
-//! What can be typed: clap types and their help texts, nothing else.
+//! The command line: clap types and their help texts, nothing else.
 //!
-//! Values stay as typed; `settings` gives them their meaning, once.
+//! Values stay as typed; `settings` interprets them once.
 
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, shown as they are")]
 
@@ -52,10 +52,8 @@ pub(crate) use store::StoreArgs;
                   the container's own, 125 to 127 where it cannot be started"
 )]
 pub(crate) struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Options of every command.
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
 }
@@ -86,7 +84,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Returns `true` if the command speaks to an engine.
+    /// Returns `true` if the command uses an engine.
     pub(crate) fn needs_engine(&self) -> bool {
         match self {
             Self::Cache(args) => matches!(args.command, CacheCommand::Load(_) | CacheCommand::Export(_)),
@@ -118,7 +116,6 @@ pub struct GlobalArgs {
     /// Configuration file [env: LARDER_CONFIG] [default: larder.yaml, where there is one]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Options of everything that uses the store.
     #[command(flatten)]
     pub(crate) store: StoreArgs,
 }
@@ -126,7 +123,6 @@ pub struct GlobalArgs {
 /// `larder key`.
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
-    /// The flags of the build whose keys are wanted.
     #[command(flatten)]
     pub(crate) build: BuildArgs,
     /// List every input of the keys with its digest
@@ -140,7 +136,6 @@ pub(crate) struct KeyArgs {
 /// `larder why`.
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// The flags of the build that was no exact hit.
     #[command(flatten)]
     pub(crate) build: BuildArgs,
     /// Form of the output

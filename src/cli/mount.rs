@@ -32,7 +32,6 @@ pub struct CarryArgs {
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct MountArgs {
-    /// What to do with the mounts.
     #[command(subcommand)]
     pub(crate) command: MountCommand,
 }
@@ -51,7 +50,6 @@ pub(crate) enum MountCommand {
 /// The build whose mounts are meant.
 #[derive(Debug, Args)]
 pub(crate) struct MountBuildArgs {
-    /// The flags of the build.
     #[command(flatten)]
     pub(crate) build: BuildArgs,
     /// Form of the output

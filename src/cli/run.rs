@@ -1,4 +1,4 @@
-//! `larder run`: docker run's flags by their names, and where the image comes from.
+//! `larder run`: docker run's flags by their names, and the source of the image.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 
 use super::{BuildArgs, CarryArgs, ContainerOptions, ProgressArg, SourceArgs, StepArgs, TierArgs};
 
-/// Arguments of a build that `docker run` has as well, by the names that they have beside those: the container's keep
+/// Build options whose names `docker run` also has, with their names in `larder run`; the container's options keep
 /// docker's names.
 pub(crate) const RENAMED: [(&str, &str); 6] = [
     ("label", "build-label"),
@@ -17,7 +17,7 @@ pub(crate) const RENAMED: [(&str, &str); 6] = [
     ("cgroup-parent", "build-cgroup-parent"),
 ];
 
-/// Networks of a container that RUN steps can have, too: where `--build-network` is not given, they have it.
+/// Container networks that RUN steps can use, too: without `--build-network`, RUN steps use the same network.
 const BUILD_NETWORKS: [&str; 3] = ["default", "host", "none"];
 
 /// `larder run`.
@@ -43,22 +43,16 @@ pub(crate) struct RunArgs {
         "build-cgroup-parent", "allow",
     ])]
     pub(crate) from_cache: Option<String>,
-    /// The container.
     #[command(flatten)]
     pub(crate) container: ContainerArgs,
-    /// What is built.
     #[command(flatten)]
     pub(crate) source: SourceArgs,
-    /// What its RUN steps run in.
     #[command(flatten)]
     pub(crate) steps: StepArgs,
-    /// How the image is built.
     #[command(flatten)]
     pub(crate) how: ImageArgs,
-    /// Which tiers are used.
     #[command(flatten)]
     pub(crate) tiers: TierArgs,
-    /// How cache mounts are carried.
     #[command(flatten)]
     pub(crate) carry: CarryArgs,
 }
@@ -106,13 +100,12 @@ pub struct ContainerArgs {
     /// Name of the container
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// What it is made of.
     #[command(flatten)]
     pub(crate) options: ContainerOptions,
 }
 
 impl ContainerArgs {
-    /// Reads flags as they are typed; `None` where one is unknown or malformed.
+    /// Parses flags as they are typed; returns `None` if one is unknown or malformed.
     pub(crate) fn of_flags(flags: &[String]) -> Option<Self> {
         #[derive(Parser)]
         #[command(no_binary_name = true)]
@@ -125,11 +118,11 @@ impl ContainerArgs {
 }
 
 impl RunArgs {
-    /// The build of the image from that context.
+    /// Returns the build of the image from that context.
     pub(crate) fn build(&self, context: &str) -> BuildArgs {
         let Self { source, how, tiers, carry, .. } = self;
         let mut steps = self.steps.clone();
-        // The same flags as those of a build mean the same image.
+        // The same flags as in `larder build` must produce the same image.
         let network = self.container.options.get("network").first();
         let of_both = network.filter(|network| BUILD_NETWORKS.contains(&network.as_str()));
         steps.network = steps.network.or_else(|| of_both.cloned());

@@ -1,4 +1,4 @@
-//! The flags that say what is built, shared by every command that computes a key.
+//! The flags that define what is built, shared by every command that computes a key.
 
 use clap::Args;
 

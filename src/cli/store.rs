@@ -1,4 +1,4 @@
-//! Options of everything that uses the store.
+//! Options of every command that uses the store.
 
 use clap::Args;
 
