@@ -5,14 +5,12 @@ use clap::{Args, Subcommand};
 use super::build::BASE;
 use super::{BuildArgs, Format};
 
-/// `larder base`.
 #[derive(Debug, Args)]
 pub(crate) struct BaseArgs {
     #[command(subcommand)]
     pub(crate) command: BaseCommand,
 }
 
-/// The subcommands of `larder base`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BaseCommand {
     /// Build an image for others to stand on, unless its registry has it, and print its reference
@@ -20,7 +18,6 @@ pub(crate) enum BaseCommand {
     Build(Box<BaseBuildArgs>),
 }
 
-/// `larder base build`.
 #[derive(Debug, Args)]
 pub(crate) struct BaseBuildArgs {
     #[command(flatten)]

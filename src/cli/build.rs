@@ -9,7 +9,6 @@ use super::{CarryArgs, SourceArgs, StepArgs};
 /// The help heading of the flags for base images.
 pub(super) const BASE: &str = "Base image";
 
-/// `larder build`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Flags of docker build that BuildKit does not know (--squash, --compress, --memory, \
                         --cpu-*, --isolation, --security-opt) are refused with the reason")]
@@ -30,7 +29,6 @@ pub(crate) struct BuildCommandArgs {
     pub(crate) more: Vec<String>,
 }
 
-/// A build.
 #[derive(Debug, Clone, Default, Args)]
 pub struct BuildArgs {
     /// Build context: a directory, a git or http(s) address, - for a tar or Dockerfile on stdin, or an image of larder.yaml by its name
@@ -110,7 +108,6 @@ pub struct BuildArgs {
     pub(crate) refused: RefusedArgs,
 }
 
-/// Which tiers are used.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TierArgs {
     /// Archive the image in the store, even if it is pushed; =false builds without any of larder's caches [env: LARDER_ENABLED]
@@ -127,7 +124,7 @@ pub struct TierArgs {
     pub(crate) cache_repo: Option<String>,
 }
 
-/// How progress is shown.
+/// The form of the progress output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressArg {
     /// tty on a terminal, else plain
@@ -143,7 +140,7 @@ pub(crate) enum ProgressArg {
     Json,
 }
 
-/// Flags of docker build that are known in order to be answered.
+/// Flags of docker build that are accepted without effect or refused.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RefusedArgs {
     /// Always so with BuildKit

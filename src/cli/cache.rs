@@ -6,14 +6,12 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::Format;
 
-/// `larder cache`.
 #[derive(Debug, Args)]
 pub(crate) struct CacheArgs {
     #[command(subcommand)]
     pub(crate) command: CacheCommand,
 }
 
-/// The subcommands of `larder cache`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
     /// List the entries, the most recently used first
@@ -39,7 +37,7 @@ pub(crate) enum CacheCommand {
     Import(ImportArgs),
 }
 
-/// Which of the store's places is meant.
+/// A place of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlaceArg {
     /// The cache's directory
@@ -48,7 +46,7 @@ pub(crate) enum PlaceArg {
     Remote,
 }
 
-/// Where to look, and how to show it.
+/// Options of commands that read the store.
 #[derive(Debug, Args)]
 pub(crate) struct ReadArgs {
     /// Place to look at
@@ -59,7 +57,6 @@ pub(crate) struct ReadArgs {
     pub(crate) format: Format,
 }
 
-/// `larder cache info`.
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
     /// Id of the entry, or its first digits
@@ -68,7 +65,6 @@ pub(crate) struct InfoArgs {
     pub(crate) read: ReadArgs,
 }
 
-/// `larder cache load`.
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
     /// Id of the entry, or its first digits; or a file that larder cache export wrote
@@ -79,7 +75,6 @@ pub(crate) struct LoadArgs {
     pub(crate) archive_timeout: Option<String>,
 }
 
-/// `larder cache clear`.
 #[derive(Debug, Args)]
 pub(crate) struct ClearArgs {
     /// Do not ask
@@ -89,7 +84,6 @@ pub(crate) struct ClearArgs {
     pub(crate) read: ReadArgs,
 }
 
-/// `larder cache evict`.
 #[derive(Debug, Args)]
 pub(crate) struct EvictArgs {
     /// Ids of entries, or their first digits; without any, what is beyond the limits goes
@@ -101,7 +95,6 @@ pub(crate) struct EvictArgs {
     pub(crate) read: ReadArgs,
 }
 
-/// `larder cache verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// Bring what is damaged from the other place, and set aside what cannot be mended
@@ -111,7 +104,6 @@ pub(crate) struct VerifyArgs {
     pub(crate) read: ReadArgs,
 }
 
-/// `larder cache push`.
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
     /// Form of the output
@@ -119,7 +111,6 @@ pub(crate) struct PushArgs {
     pub(crate) format: Format,
 }
 
-/// `larder cache export`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// Ids of entries, or their first digits; or images of the engine that larder has built, which are archived first
@@ -132,7 +123,6 @@ pub(crate) struct ExportArgs {
     pub(crate) read: ReadArgs,
 }
 
-/// `larder cache import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// File that export wrote; - is standard input

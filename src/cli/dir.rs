@@ -6,7 +6,6 @@ use clap::{Args, Subcommand};
 
 use super::Format;
 
-/// `larder dir`.
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct DirArgs {
@@ -14,7 +13,6 @@ pub(crate) struct DirArgs {
     pub(crate) command: DirCommand,
 }
 
-/// What can be done with a directory.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DirCommand {
     /// Keep a directory under a key
@@ -23,7 +21,7 @@ pub(crate) enum DirCommand {
     Restore(DirRestoreArgs),
 }
 
-/// What says which entry of which directory is meant.
+/// Options that identify an entry of a directory.
 #[derive(Debug, Args)]
 pub(crate) struct DirKeyArgs {
     /// Directory
@@ -46,7 +44,6 @@ pub(crate) struct DirKeyArgs {
     pub(crate) format: Format,
 }
 
-/// `larder dir save`.
 #[derive(Debug, Args)]
 pub struct DirSaveArgs {
     #[command(flatten)]
@@ -59,7 +56,6 @@ pub struct DirSaveArgs {
     pub(crate) allow_shrink: bool,
 }
 
-/// `larder dir restore`.
 #[derive(Debug, Args)]
 pub struct DirRestoreArgs {
     #[command(flatten)]

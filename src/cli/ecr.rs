@@ -5,14 +5,12 @@ use clap::{Args, Subcommand};
 
 use super::Format;
 
-/// `larder ecr`.
 #[derive(Debug, Args)]
 pub(crate) struct EcrArgs {
     #[command(subcommand)]
     pub(crate) command: EcrCommand,
 }
 
-/// The subcommands of `larder ecr`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum EcrCommand {
     /// Get a token for a registry; every other command gets its own
@@ -27,7 +25,6 @@ pub(crate) enum EcrCommand {
     Lifecycle(EcrLifecycleArgs),
 }
 
-/// `larder ecr login`.
 #[derive(Debug, Args)]
 pub(crate) struct EcrLoginArgs {
     /// Registry, such as 123456789012.dkr.ecr.eu-north-1.amazonaws.com or public.ecr.aws
@@ -40,7 +37,6 @@ pub(crate) struct EcrLoginArgs {
     pub(crate) print: bool,
 }
 
-/// `larder ecr pull`.
 #[derive(Debug, Args)]
 pub(crate) struct EcrPullArgs {
     /// Images; one that is not there is told and no error
@@ -51,7 +47,6 @@ pub(crate) struct EcrPullArgs {
     pub(crate) strict: bool,
 }
 
-/// `larder ecr push`.
 #[derive(Debug, Args)]
 pub(crate) struct EcrPushArgs {
     /// Images that the engine has
@@ -61,7 +56,7 @@ pub(crate) struct EcrPushArgs {
     pub(crate) create: CreateArgs,
 }
 
-/// How repositories that do not exist are made.
+/// Options for creating missing repositories.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct CreateArgs {
     /// Create repositories that do not exist
@@ -75,7 +70,6 @@ pub(crate) struct CreateArgs {
     pub(crate) immutable: bool,
 }
 
-/// `larder ecr clean`.
 #[derive(Debug, Args)]
 pub(crate) struct EcrCleanArgs {
     /// Repository, such as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/app
@@ -100,7 +94,6 @@ pub(crate) struct EcrCleanArgs {
     pub(crate) format: Format,
 }
 
-/// `larder ecr lifecycle`.
 #[derive(Debug, Args)]
 pub(crate) struct EcrLifecycleArgs {
     /// Repository, such as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/app

@@ -58,7 +58,6 @@ pub(crate) struct Cli {
     pub(crate) global: GlobalArgs,
 }
 
-/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build an image, or take it from a cache when nothing has changed
@@ -94,7 +93,6 @@ impl Command {
     }
 }
 
-/// Options that every command takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
@@ -120,7 +118,6 @@ pub struct GlobalArgs {
     pub(crate) store: StoreArgs,
 }
 
-/// `larder key`.
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
     #[command(flatten)]
@@ -133,7 +130,6 @@ pub(crate) struct KeyArgs {
     pub(crate) format: Format,
 }
 
-/// `larder why`.
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
     #[command(flatten)]
@@ -143,7 +139,7 @@ pub(crate) struct WhyArgs {
     pub(crate) format: Format,
 }
 
-/// How something that is read comes out.
+/// The form of a command's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people

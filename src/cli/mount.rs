@@ -4,7 +4,6 @@ use clap::{Args, Subcommand};
 
 use super::{BuildArgs, Format};
 
-/// How cache mounts are carried.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cache mounts")]
 pub struct CarryArgs {
@@ -28,7 +27,6 @@ pub struct CarryArgs {
     pub(crate) allow_shrink: bool,
 }
 
-/// `larder mount`.
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct MountArgs {
@@ -36,7 +34,6 @@ pub(crate) struct MountArgs {
     pub(crate) command: MountCommand,
 }
 
-/// What can be done with cache mounts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum MountCommand {
     /// List the cache mounts that a build reaches, and what is kept of each
@@ -47,7 +44,7 @@ pub(crate) enum MountCommand {
     Save(Box<MountBuildArgs>),
 }
 
-/// The build whose mounts are meant.
+/// A build whose mounts are listed, restored or saved.
 #[derive(Debug, Args)]
 pub(crate) struct MountBuildArgs {
     #[command(flatten)]

@@ -20,7 +20,6 @@ pub(crate) const RENAMED: [(&str, &str); 6] = [
 /// Container networks that RUN steps can use, too: without `--build-network`, RUN steps use the same network.
 const BUILD_NETWORKS: [&str; 3] = ["default", "host", "none"];
 
-/// `larder run`.
 #[derive(Debug, Clone, Args)]
 #[command(
     mut_args(|arg| match RENAMED.iter().find(|(_, name)| arg.get_id() == name) {
@@ -81,7 +80,6 @@ pub(crate) struct ImageArgs {
     pub(crate) strict: bool,
 }
 
-/// The container of `larder run`.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Container")]
 pub struct ContainerArgs {

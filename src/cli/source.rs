@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-/// What goes into an image.
+/// The inputs of an image.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SourceArgs {
     /// Dockerfile, or - to read it from stdin [default: PATH/Dockerfile]
@@ -43,7 +43,7 @@ pub(crate) struct SourceArgs {
     pub(crate) additional_context: Option<String>,
 }
 
-/// What RUN steps run in. Arguments that the container of `larder run` has as well are called `--build-…` there.
+/// The environment of RUN steps. Arguments that the container of `larder run` has as well are called `--build-…` there.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct StepArgs {
     /// Network of RUN steps: default, none or host

@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::Format;
 
-/// `larder stats`.
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {
     /// Form of the output

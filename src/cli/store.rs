@@ -2,7 +2,6 @@
 
 use clap::Args;
 
-/// Options of everything that uses the store.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Cache options")]
 pub(crate) struct StoreArgs {
