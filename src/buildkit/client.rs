@@ -66,7 +66,6 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Returns the worker's default platform.
     pub(crate) fn platform(&self) -> String {
         let Self { os, architecture, variant, .. } = self;
         let text = format!("{os}/{architecture}/{variant}");

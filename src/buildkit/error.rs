@@ -29,16 +29,9 @@ pub enum ConnectError {
     #[error("the engine at {endpoint} is not healthy: it answered {status} to /_ping")]
     Unhealthy { endpoint: Endpoint, status: http::StatusCode },
     #[error("{product} at {endpoint} has no BuildKit ({reason})")]
-    NoBuildKit {
-        endpoint: Endpoint,
-        /// The engine's name and version.
-        product: String,
-        /// The engine's message.
-        reason: String,
-    },
+    NoBuildKit { endpoint: Endpoint, product: String, reason: String },
     #[error("the engine at {0} did not answer in {1:?}")]
     TimedOut(Endpoint, std::time::Duration),
-    /// The stream broke during connection set-up.
     #[error("the connection to {0} broke")]
     Broken(Endpoint, #[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -88,7 +81,6 @@ pub struct BuildFailure {
 pub(crate) struct SourceLocation {
     /// The file name as the build knows it.
     pub(crate) file: String,
-    /// The complete text of the file.
     pub(crate) text: String,
     /// First and last line, 1-based.
     pub(crate) lines: (u32, u32),

@@ -20,7 +20,6 @@ const NONE: i64 = -1;
 /// A timestamp that the engine chooses.
 const NO_TIME: i64 = -1;
 
-/// A graph of operations.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Graph {
     operations: Vec<Vec<u8>>,
@@ -31,11 +30,9 @@ pub(crate) struct Graph {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Output(String);
 
-/// A graph with its requested output.
 #[derive(Debug, Clone)]
 pub(crate) struct Definition(pb::Definition);
 
-/// A command and its environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Exec {
     /// The root file system; changes to it are discarded with the result.
@@ -53,7 +50,6 @@ pub(crate) struct Exec {
     pub(crate) host_network: bool,
 }
 
-/// A cache mount of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CacheMount {
     /// BuildKit's id of the mount, including its namespace.
@@ -72,7 +68,6 @@ pub enum Sharing {
     Shared,
     /// Each further one gets an empty mount.
     Private,
-    /// They wait for each other.
     Locked,
 }
 
@@ -154,7 +149,6 @@ impl Graph {
         self.add(inputs, Some(operation), Some(exec.name))
     }
 
-    /// Creates the definition that computes `wanted`.
     pub(crate) fn define(mut self, wanted: Output) -> Definition {
         // The last operation has no content: its input is the requested output.
         self.add(vec![wanted], None, None);

@@ -29,12 +29,10 @@ const STATUS_LIMIT: Duration = Duration::from_secs(10);
 /// How long a solve may take to answer after its session has ended.
 const SESSION_GRACE: Duration = Duration::from_secs(5);
 
-/// The parameters of a solve.
 #[derive(Debug, Clone, Default)]
 pub struct SolveRequest {
     /// For example `dockerfile.v0` or `gateway.v0`; empty if there is a definition.
     pub(crate) frontend: String,
-    /// A solve without a frontend.
     pub(crate) definition: Option<Definition>,
     /// The frontend's options (`target`, `build-arg:NAME`, `context:NAME`, …).
     pub(crate) attributes: BTreeMap<String, String>,

@@ -27,7 +27,6 @@ pub(crate) struct Vertex {
     /// The display name: `[builder 2/3] RUN make`, `[internal] load build context`.
     pub(crate) name: String,
     pub(crate) cached: bool,
-    /// Start of the node's current run.
     pub(crate) started: Option<Timestamp>,
     /// End of the current run; `None` while it is running.
     pub(crate) completed: Option<Timestamp>,
@@ -44,18 +43,15 @@ pub(crate) struct VertexStatus {
     pub(crate) id: String,
     /// Digest of its vertex.
     pub(crate) vertex: String,
-    /// Bytes done.
     pub(crate) current: i64,
     /// Total bytes; 0 if unknown.
     pub(crate) total: i64,
-    /// Time of the report.
     pub(crate) timestamp: Option<Timestamp>,
     pub(crate) started: Option<Timestamp>,
     /// `None` while it is in progress.
     pub(crate) completed: Option<Timestamp>,
 }
 
-/// Bytes that a step wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VertexLog {
     /// Digest of its vertex.
@@ -66,14 +62,12 @@ pub(crate) struct VertexLog {
     pub(crate) timestamp: Option<Timestamp>,
 }
 
-/// A warning of the frontend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VertexWarning {
     /// Digest of its vertex.
     pub(crate) vertex: String,
     /// One line.
     pub(crate) short: String,
-    /// Further lines.
     pub(crate) detail: Vec<String>,
     /// A link to documentation; may be empty.
     pub(crate) url: String,

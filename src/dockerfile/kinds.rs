@@ -69,7 +69,6 @@ fn fault<T>(message: impl Into<String>) -> Result<T, Fault> {
     Err(message.into().into())
 }
 
-/// Parses a command to its kind.
 pub(super) fn kind(
     command: &Command,
     heredocs: Vec<Heredoc>,

@@ -17,7 +17,6 @@ use super::error::SyntaxError;
 use super::heredoc::Heredoc;
 use super::words::{self, Command};
 
-/// The lines of one instruction.
 #[derive(Debug)]
 pub(super) struct Line {
     /// The first source line, from 1.
@@ -33,7 +32,6 @@ pub(super) struct Line {
 /// The engine's limit on the length of a line in bytes.
 const LONGEST: usize = 65_535;
 
-/// Splits `text` into instructions.
 pub(super) fn lines(text: &str, escape: char) -> Result<Vec<Line>, SyntaxError> {
     let too_long = |line: &&str| line.strip_suffix('\n').unwrap_or(line).len() > LONGEST;
     if let Some((line, number)) = text.split_inclusive('\n').zip(1..).find(|(line, _)| too_long(line)) {

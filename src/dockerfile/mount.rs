@@ -48,7 +48,6 @@ pub struct Mount {
     pub options: Vec<(String, Option<String>)>,
 }
 
-/// The known keys.
 const KEYS: [&str; 14] = [
     "type",
     "from",
@@ -125,7 +124,6 @@ impl Mount {
         self.options.iter().map(|(key, text)| (key.clone(), value(text))).collect()
     }
 
-    /// Applies `expand` to every value.
     pub(super) fn expand<E>(
         &self,
         mut expand: impl FnMut(&str) -> Result<String, E>,
@@ -139,7 +137,6 @@ impl Mount {
     }
 }
 
-/// A mount whose variables are expanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ExpandedMount {
     pub(super) options: BTreeMap<String, String>,

@@ -32,7 +32,6 @@ pub(super) struct Word {
     pub(super) certain: bool,
 }
 
-/// A word that cannot be expanded.
 #[derive(Debug)]
 pub(super) struct Unexpandable {
     pub(super) word: String,

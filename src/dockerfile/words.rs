@@ -11,7 +11,6 @@ pub struct Flag {
     pub value: Option<String>,
 }
 
-/// The parts of a joined line.
 #[derive(Debug, Clone)]
 pub(super) struct Command {
     /// The keyword in upper case.

@@ -1,7 +1,7 @@
 //! Engine addresses, and byte streams to them.
 //!
 //! An [`Endpoint`] is an address in Docker's notation (`unix://`, `tcp://`, `ssh://`) with its TLS files.
-//! [`Endpoint::dial`] opens one stream; HTTP, gRPC and the session are implemented by the modules above. Which endpoint
+//! `Endpoint::dial` opens one stream; HTTP, gRPC and the session are implemented by the modules above. Which endpoint
 //! the user means (flag, variable, context) is decided in `settings`; this module never reads the environment.
 
 mod dial;

@@ -89,7 +89,6 @@ impl ContainerSpec {
     }
 }
 
-/// An output stream of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     Out,
@@ -104,7 +103,6 @@ pub(crate) struct Container {
 }
 
 impl Engine {
-    /// Creates a container without starting it.
     pub(crate) async fn create_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
         let failed = |error| EngineError::new("to making a container", error);
         let options = match &spec.name {

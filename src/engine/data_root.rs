@@ -37,7 +37,6 @@ pub(crate) struct DataRoot(PathBuf);
 pub(crate) struct LayerReader {
     pieces: Pieces,
     files: Dir,
-    /// The piece that is being read.
     current: Box<dyn Read>,
 }
 

@@ -20,7 +20,6 @@ impl Moving {
         known.1 = known.1.max(bytes(told.total)).max(known.0);
     }
 
-    /// Marks a layer as fully transferred.
     pub(super) fn complete(&mut self, layer: &str) {
         let known = self.layers.entry(layer.to_owned()).or_default();
         known.0 = known.1;

@@ -142,7 +142,6 @@ impl KeyBuilder {
         self.inputs.get(&(kind.name(), name.to_owned()))
     }
 
-    /// Returns the inputs, sorted by kind and name.
     pub(crate) fn into_inputs(self) -> Vec<Input> {
         self.inputs.into_values().collect()
     }

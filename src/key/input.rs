@@ -63,7 +63,6 @@ pub enum InputKind {
 }
 
 impl InputKind {
-    /// Returns the stable name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Dockerfile => "dockerfile",

@@ -22,7 +22,6 @@ const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr
 
 #[derive(Debug, Default)]
 pub(super) struct Installation {
-    /// `true` if the RUN installs dependencies.
     pub(super) installs: bool,
     /// The files that the RUN and its scripts name.
     pub(super) named: Vec<Named>,

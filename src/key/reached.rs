@@ -61,7 +61,7 @@ impl<'a> Reached<'a> {
         let [kind, name] = self.described(&stage.base);
         let replaced: &[u8] = if stage.instructions.is_empty() { b"replaced" } else { b"" };
         let mut values = vec![kind.as_bytes(), name.as_bytes(), replaced];
-        // An image's platform is part of the image; otherwise the platform is written into the stage's image.
+        // The platform of a base image is part of its own input; for any other base it ends up in the config of the image.
         let asked = stage.platform.as_ref().filter(|_| !matches!(stage.base, Source::Image(_)));
         let asked = asked.map(ToString::to_string);
         values.extend(asked.iter().map(String::as_bytes));

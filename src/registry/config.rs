@@ -136,7 +136,6 @@ fn names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<String>, D::Erro
 }
 
 impl ImageConfig {
-    /// Parses a config file.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let File { os, os_version, architecture, variant, author, config, rootfs } =
             serde_json::from_slice(json)?;

@@ -16,17 +16,14 @@ use super::{Challenge, Identity, ImageRef, Reach, RegistryError};
 
 /// Maximum size of a response body in bytes: that of a manifest or a config.
 pub(super) const LARGEST: usize = 8 << 20;
-/// Maximum number of attempts.
 pub(super) const TRIES: u32 = 4;
 /// The pause before the second attempt; it doubles with each further one.
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// The longest `Retry-After` that is honoured.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Timeout of opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client of one repository.
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) name: ImageRef,
@@ -38,7 +35,6 @@ pub(super) struct Connection {
     authorization: Option<HeaderValue>,
 }
 
-/// A request to a repository.
 pub(super) struct Call {
     method: Method,
     /// Relative to the repository, or an address from the registry, which starts with a slash or a protocol.
@@ -108,7 +104,6 @@ impl Connection {
         self.once(call).await
     }
 
-    /// Makes a call without retrying it.
     pub(super) async fn once(&mut self, call: &Call) -> Result<Answer, RegistryError> {
         let response = self.open(call).await?;
         self.read(response).await

@@ -23,12 +23,7 @@ pub enum RegistryError {
     #[error("the registry {host} did not answer in {patience:?}")]
     Late { host: String, patience: Duration },
     #[error("the registry answered {status} for {repository}{}", said(message))]
-    Refused {
-        repository: String,
-        status: StatusCode,
-        /// The registry's message; may be empty.
-        message: String,
-    },
+    Refused { repository: String, status: StatusCode, message: String },
     #[error("no token for {repository}")]
     Token {
         repository: String,

@@ -88,7 +88,6 @@ impl Login {
         Self { given, ..self }
     }
 
-    /// Adds credentials for ECR.
     #[must_use]
     pub(crate) fn with_ecr(self, ecr: EcrLogin) -> Self {
         Self { ecr: Some(ecr), ..self }

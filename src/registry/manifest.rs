@@ -18,7 +18,6 @@ use crate::digest::Digest;
 
 /// Docker Hub as the host of an image reference.
 const HUB: &str = "docker.io";
-/// Maximum nesting depth of indexes.
 const DEPTH: usize = 3;
 /// Maximum number of manifests without a platform whose configs are read.
 const LOOKED_INTO: usize = 4;
@@ -35,12 +34,10 @@ const ANY: HeaderValue = HeaderValue::from_static(
 /// Marks an index entry that is not an image.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
-/// An image in its registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteImage {
     /// The digest that the tag resolves to: of an index, or of the manifest itself.
     pub(crate) target: Digest,
-    /// The digest of the platform's manifest.
     pub(crate) manifest: Digest,
     /// The digest of the config, by which engines with a graph driver identify the image.
     pub(crate) id: Digest,

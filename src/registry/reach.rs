@@ -40,7 +40,6 @@ impl Reach {
         is_loopback(host) || self.insecure.iter().any(is_named)
     }
 
-    /// Creates an HTTP client for `host`.
     pub(super) fn client(&self, host: &str) -> Result<Client, RegistryError> {
         // This fails if a provider is installed already, which is then the same one.
         drop(rustls::crypto::ring::default_provider().install_default());

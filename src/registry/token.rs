@@ -12,7 +12,6 @@ use serde::Deserialize;
 
 use super::Credentials;
 
-/// Timeout of a token server.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The lifetime of a token that does not state one, in seconds (distribution's specification).
 const DEFAULT_LIFETIME: i64 = 60;

@@ -49,7 +49,6 @@ struct Open {
     /// The path relative to the including file's location in the project.
     beside: Option<String>,
     format: Format,
-    /// The working directory of the command.
     directory: String,
 }
 

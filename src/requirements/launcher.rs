@@ -1,6 +1,5 @@
 //! Words and programs that precede the actual program of a command line.
 
-/// Words that may precede a command.
 pub(crate) const PREFIXES: [&str; 16] = [
     "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "exec", "command", "builtin",
     "nohup", "noglob", "setsid",

@@ -135,7 +135,6 @@ fn group(value: &str, directory: &str, uses: &mut Vec<FileUse>) {
     uses.push(FileUse::verbatim(join(directory, path)));
 }
 
-/// The meaning of positional arguments.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Positional {
     /// Packages, local projects and archives (`pip install`).

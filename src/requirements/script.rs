@@ -10,11 +10,9 @@ pub(crate) struct Script {
     /// The possible paths, relative like those of a [`super::FileUse`]; for a program, only its name.
     pub(crate) paths: Vec<String>,
     pub(crate) language: Language,
-    /// The working directory.
     pub(crate) directory: String,
 }
 
-/// The format of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Language {
     /// A program in `PATH`, interpreted by its shebang line.
@@ -25,7 +23,6 @@ pub(crate) enum Language {
     Shell,
     /// The targets of a Makefile or justfile.
     Recipes(Vec<String>),
-    /// A Taskfile.
     Tasks,
     /// Scripts in a `package.json`, by name.
     Package(Vec<String>),

@@ -30,7 +30,6 @@ impl Command {
     }
 }
 
-/// Returns the simple commands of `script`.
 pub(crate) fn commands(script: &str) -> Vec<Command> {
     let mut splitter = Splitter::default();
     let mut chars = script.chars().peekable();

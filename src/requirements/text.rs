@@ -74,7 +74,6 @@ pub(super) fn logical_lines(text: &str) -> Vec<String> {
     kept.filter(|line| !line.is_empty()).collect()
 }
 
-/// The byte order mark.
 const MARK: char = '\u{feff}';
 
 /// Returns the canonical text of all files with these logical lines.
@@ -86,7 +85,7 @@ pub(super) fn canonical(lines: &[String]) -> String {
     }
     for line in lines {
         text.push_str(line);
-        // If a trailing comment was removed, the line must not be joined with the next one.
+        // A backslash was followed by a comment that was removed, so the line must not be joined with the next one.
         text.push_str(if line.ends_with('\\') { " #\n" } else { "\n" });
     }
     text

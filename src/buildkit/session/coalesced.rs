@@ -13,7 +13,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Maximum number of bytes in one write.
 const LARGEST: usize = 128 << 10;
 
-/// A connection whose writes are coalesced.
 pub(super) struct Coalesced<S> {
     inner: S,
     waiting: Vec<u8>,

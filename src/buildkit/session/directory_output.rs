@@ -20,7 +20,6 @@ use rustix::fs::{FileType, Mode};
 
 use crate::context::{mode_bits, set_xattrs};
 
-/// The directory and its unfinished files.
 pub(super) struct DirectoryOutput {
     root: Dir,
     pending: HashMap<u32, (PathBuf, Stat, Option<File>)>,

@@ -34,7 +34,6 @@ pub(crate) enum FileTarget {
     File(OutputFile),
 }
 
-/// The destination of an archive.
 pub(crate) enum OutputFile {
     /// A path, which is replaced only after the build has succeeded.
     Path(PathBuf),

@@ -44,13 +44,11 @@ pub(crate) use upload::Upload;
 pub struct Attachments {
     /// Directories by the name that the build uses: `context`, `dockerfile`, named contexts.
     pub(crate) directories: BTreeMap<String, SharedDirectory>,
-    /// Secrets by id.
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// SSH agents, or streams to this process, by id; an unnamed mount uses `default`.
     pub(crate) ssh: BTreeMap<String, SshAgent>,
     /// Registry credentials, looked up on request.
     pub(crate) login: Option<Login>,
-    /// The destination of a file exporter.
     pub(crate) target: Option<FileTarget>,
     /// Files served at `http://buildkit-session/<name>`, by name.
     pub(crate) uploads: BTreeMap<String, Upload>,
@@ -87,7 +85,6 @@ impl Session {
         &self.id
     }
 
-    /// Waits until the connection has ended.
     pub(super) async fn closed(&mut self) {
         // A panic in a handler ends the connection like any other error.
         drop((&mut self.serving).await);

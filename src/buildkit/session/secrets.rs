@@ -13,7 +13,6 @@ pub(super) const METHODS: [&str; 1] = ["/moby.buildkit.secrets.v1.Secrets/GetSec
 /// BuildKit's own limit on a secret, in bytes (`secretsprovider.MaxSecretSize`).
 const MAX_SECRET: usize = 500 * 1024;
 
-/// The source of a secret's value.
 #[derive(Clone)]
 pub enum SecretSource {
     /// A file, read on each request.

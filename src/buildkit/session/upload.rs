@@ -20,7 +20,6 @@ pub(super) const METHODS: [&str; 1] = ["/moby.upload.v1.Upload/Pull"];
 /// Size of a message in bytes.
 const CHUNK: usize = 256 << 10;
 
-/// The data of an upload.
 #[derive(Debug, Clone)]
 pub(crate) enum Upload {
     File(PathBuf),

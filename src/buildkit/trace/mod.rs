@@ -27,7 +27,6 @@ pub(crate) use vertex::{State, VertexTrace};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct VertexId(usize);
 
-/// A change caused by a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     /// The vertex was announced, started, ended or renamed.
@@ -62,7 +61,6 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Applies one message of the stream.
     pub(crate) fn apply(&mut self, update: StatusUpdate) -> Changes {
         let mut changes = Vec::new();
         for vertex in update.vertexes {

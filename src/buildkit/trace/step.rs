@@ -24,11 +24,8 @@ pub(crate) enum StepKind {
     Internal,
     /// Fetching a registry token.
     Auth,
-    /// Reading a cache manifest.
     CacheImport,
-    /// Writing a cache.
     CacheExport,
-    /// Writing the image.
     Export,
     Other,
 }
@@ -90,7 +87,6 @@ fn is_step_number(text: &str) -> bool {
 pub(crate) struct StepRecord {
     /// The digest of the vertex; for a group, of its first one.
     pub(crate) digest: String,
-    /// The display name.
     pub(crate) name: String,
     pub(crate) cached: bool,
     /// The time it was running; overlapping runs count once.

@@ -11,7 +11,6 @@ pub(crate) fn at(millis: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000) + SignedDuration::from_millis(millis)
 }
 
-/// Builds one message.
 #[derive(Default)]
 pub(crate) struct Script(StatusUpdate);
 

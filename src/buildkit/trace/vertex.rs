@@ -17,7 +17,6 @@ const REMEMBERED_LINES: usize = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Not started.
     Waiting,
     Running,
     /// Ended with a result from a cache.

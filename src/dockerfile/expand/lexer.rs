@@ -27,7 +27,6 @@ impl Words {
     }
 }
 
-/// The state of the pass.
 pub(super) struct Lexer<'a> {
     pub(super) chars: std::iter::Peekable<std::str::Chars<'a>>,
     escape: char,
@@ -127,7 +126,6 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Looks up a variable.
     pub(super) fn get(&mut self, name: &str) -> Option<String> {
         let value = (self.lookup)(name);
         if value.is_none() {

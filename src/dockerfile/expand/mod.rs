@@ -25,13 +25,11 @@ use std::collections::BTreeSet;
 
 use lexer::Lexer;
 
-/// Maximum nesting depth of substitutions.
 const DEEPEST: usize = 64;
 
 /// Maximum length of an expanded word in bytes: Linux accepts no longer argument or variable.
 const LONGEST: usize = 128 * 1024;
 
-/// An expanded word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expanded {
     /// The word with variables replaced and quotes removed.
@@ -42,8 +40,8 @@ pub(crate) struct Expanded {
 
 /// A word that cannot be expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ExpandError {
-    /// A quote without its closing quote.
     #[error("unclosed quote {0}")]
     UnclosedQuote(char),
     /// `${` is never closed, or a `${x/…` lacks its second slash.
@@ -60,22 +58,12 @@ pub enum ExpandError {
     DollarInReplacement,
     /// `${x?…}` of an unset variable.
     #[error("{name}: {message}")]
-    Required {
-        /// The name of the variable.
-        name: String,
-        /// The message in the Dockerfile.
-        message: String,
-    },
+    Required { name: String, message: String },
     /// A pattern with an escape of a character that cannot be escaped.
     #[error("invalid pattern `{pattern}` in a substitution")]
-    InvalidPattern {
-        /// The pattern as written.
-        pattern: String,
-    },
-    /// Substitutions are nested too deeply.
+    InvalidPattern { pattern: String },
     #[error("substitutions are nested more than {DEEPEST} deep")]
     TooDeep,
-    /// The result, or the work to compute it, is too large.
     #[error("the word expands to more than {} kB", LONGEST / 1000)]
     TooLong,
 }

@@ -18,14 +18,12 @@ pub(super) enum Origin {
     Scratch,
 }
 
-/// A stage with its resolved base.
 pub(super) struct StagePlan {
     pub(super) base: Origin,
     /// The platform requested by its FROM.
     pub(super) asked: Option<Platform>,
     /// The named context that replaces the whole stage.
     pub(super) replaced: Option<String>,
-    /// The triggers of its base.
     pub(super) triggers: Vec<Instruction>,
     /// The base whose triggers are unknown.
     pub(super) untold: Option<String>,

@@ -38,7 +38,6 @@ pub(crate) struct Ecr {
     host: String,
 }
 
-/// An image of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EcrImage {
     /// `sha256:…`.
@@ -52,7 +51,6 @@ pub(crate) struct EcrImage {
     pub(crate) pulled: Option<Timestamp>,
 }
 
-/// Settings of a new repository.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct NewRepository {
     pub(crate) scan_on_push: bool,
@@ -60,7 +58,6 @@ pub(crate) struct NewRepository {
     pub(crate) immutable: bool,
 }
 
-/// The result of a removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Removal {
     pub(crate) removed: Vec<Doomed>,
@@ -152,7 +149,6 @@ impl Ecr {
         }
     }
 
-    /// Returns the images of a repository.
     pub(crate) async fn images(&self, repository: &str) -> Result<Vec<EcrImage>, EcrError> {
         let place = self.place(repository)?;
         let (mut images, mut next): (Vec<EcrImage>, Option<String>) = (Vec::new(), None);
@@ -211,7 +207,6 @@ impl Ecr {
         Ok(removal)
     }
 
-    /// Returns the lifecycle policy of a repository.
     pub(crate) async fn lifecycle(&self, repository: &str) -> Result<LifecyclePolicy, EcrError> {
         let place = self.place(repository)?;
         let call = self.client.get_lifecycle_policy().repository_name(repository);
@@ -224,7 +219,6 @@ impl Ecr {
         LifecyclePolicy::parse(text.as_deref()).map_err(|reason| EcrError::Policy(place, reason))
     }
 
-    /// Sets the lifecycle policy of a repository.
     pub(crate) async fn set_lifecycle(
         &self,
         repository: &str,

@@ -18,7 +18,6 @@ const OF_KEYS: &str = "larder-*";
 /// More images than a repository can have.
 const NEVER: u32 = 100_000;
 
-/// The desired rules of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LifecycleRules {
     /// Days after which untagged images are removed.
@@ -42,7 +41,6 @@ impl LifecycleRules {
     }
 }
 
-/// The lifecycle policy of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LifecyclePolicy {
     rules: Vec<Value>,

@@ -30,7 +30,6 @@ pub(crate) use wanted::{Doomed, Wanted};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EcrHost {
     Private {
-        /// The account number.
         account: String,
         /// For example `eu-north-1`.
         region: String,

@@ -33,7 +33,6 @@ pub struct EcrLogin {
     asking: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// A cached token.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Token {
     schema: String,

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use super::EcrImage;
 
-/// The selection criteria.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// Patterns of tags; `*` matches anything.
