@@ -1,4 +1,4 @@
-//! SHA-256 digests, the one content address that every room shares.
+//! SHA-256 digests, the one content address that all modules share.
 //!
 //! A [`Digest`] prints as `sha256:<64 hex digits>` (the OCI image
 //! specification's form, section "Digests") and parses from the same.
