@@ -54,7 +54,7 @@ pub(crate) struct Exporter {
 
 /// A cache backend and its attributes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CacheEntry {
+pub(crate) struct CacheEntry {
     /// `registry`, `inline`, `local`, `gha`, `s3`, `azblob`.
     pub(crate) kind: String,
     /// For example `ref`, `mode`.

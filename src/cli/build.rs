@@ -30,7 +30,7 @@ pub(crate) struct BuildCommandArgs {
 }
 
 #[derive(Debug, Clone, Default, Args)]
-pub struct BuildArgs {
+pub(crate) struct BuildArgs {
     /// Build context: a directory, a git or http(s) address, - for a tar or Dockerfile on stdin, or an image of larder.yaml by its name
     #[arg(value_name = "PATH | URL | - | NAME")]
     pub(crate) context: String,
@@ -109,7 +109,7 @@ pub struct BuildArgs {
 }
 
 #[derive(Debug, Clone, Default, Args)]
-pub struct TierArgs {
+pub(crate) struct TierArgs {
     /// Archive the image in the store, even if it is pushed; =false builds without any of larder's caches [env: LARDER_ENABLED]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) enable_cache: Option<bool>,

@@ -45,7 +45,7 @@ pub(crate) struct DirKeyArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct DirSaveArgs {
+pub(crate) struct DirSaveArgs {
     #[command(flatten)]
     pub(crate) key: DirKeyArgs,
     /// Leave out what was used longest ago and can go alone until the rest has this size, e.g. 500MB or 2GB
@@ -57,7 +57,7 @@ pub struct DirSaveArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct DirRestoreArgs {
+pub(crate) struct DirRestoreArgs {
     #[command(flatten)]
     pub(crate) key: DirKeyArgs,
     /// Take the newest entry of the directory where there is none of this very key

@@ -95,7 +95,7 @@ impl Command {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
-pub struct GlobalArgs {
+pub(crate) struct GlobalArgs {
     /// Address of the engine: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST; larder run and larder cache load take several [env: DOCKER_HOST]
     #[arg(long, short = 'H', global = true, value_name = "ADDRESS", conflicts_with = "context_name")]
     pub(crate) host: Vec<String>,

@@ -6,7 +6,7 @@ use super::{BuildArgs, Format};
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cache mounts")]
-pub struct CarryArgs {
+pub(crate) struct CarryArgs {
     /// Add cache mounts to RUNs that install packages without one, where the image stays the same [env: LARDER_AUTO_MOUNTS]
     #[arg(long)]
     pub(crate) auto_mounts: bool,

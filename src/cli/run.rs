@@ -82,7 +82,7 @@ pub(crate) struct ImageArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Container")]
-pub struct ContainerArgs {
+pub(crate) struct ContainerArgs {
     /// Show the output as it comes; it always is
     #[arg(long)]
     pub(crate) live_output: bool,

@@ -25,7 +25,7 @@ pub(crate) struct DockerContexts {
 
 /// A context that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum DockerContextError {
+pub(crate) enum DockerContextError {
     #[error("there is no Docker context named `{name}`{}", listed(.known))]
     Unknown { name: String, known: Vec<String> },
     #[error("cannot read Docker context {}", .path.display())]

@@ -35,7 +35,7 @@ const NEWER_IN_NETWORKS: [(&str, (usize, usize), &str); 1] = [("MacAddress", (1,
 
 /// The definition of a container. Omitted values come from the image or the engine.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ContainerSpec {
+pub(crate) struct ContainerSpec {
     name: Option<String>,
     /// The body of `POST /containers/create`.
     request: Value,

@@ -12,7 +12,7 @@ use crate::registry::{Credentials, ImageRef};
 
 /// The result of a push in layers. A layer that occurs several times in the image counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PushProgress {
+pub(crate) struct PushProgress {
     pub(crate) sent: usize,
     /// Layers that the registry already had.
     pub(crate) present: usize,

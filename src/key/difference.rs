@@ -13,7 +13,7 @@ use crate::requirements;
 
 /// One difference. At least one side is present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub(crate) struct Change {
     pub(crate) kind: InputKind,
     /// `None` for an addition.
     #[serde(skip_serializing_if = "Option::is_none")]

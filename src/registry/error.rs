@@ -13,7 +13,7 @@ const MOST_WORDS: usize = 300;
 
 /// A failed call to a registry. It never contains credentials or tokens.
 #[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
+pub(crate) enum RegistryError {
     #[error("cannot ask the registry {host}")]
     Http {
         host: String,

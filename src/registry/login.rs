@@ -33,7 +33,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Looks up credentials once per registry; clones share the results.
 #[derive(Clone)]
-pub struct Login {
+pub(crate) struct Login {
     config: PathBuf,
     /// `DOCKER_AUTH_CONFIG`, which takes precedence over the file.
     given: DockerConfigFile,
@@ -45,7 +45,7 @@ pub struct Login {
 
 /// Credentials for a registry. Both strings are empty for anonymous access.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// Empty for an identity token.
     pub(crate) username: String,
     /// The password or identity token.

@@ -140,7 +140,7 @@ pub(crate) async fn remote_image(
 
 /// A client of a repository.
 #[derive(Clone)]
-pub struct Repository {
+pub(crate) struct Repository {
     pub(super) connection: Connection,
 }
 

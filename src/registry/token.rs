@@ -36,7 +36,7 @@ pub(crate) struct Token {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum TokenError {
+pub(crate) enum TokenError {
     #[error("cannot ask {realm} for a token")]
     Http {
         realm: String,

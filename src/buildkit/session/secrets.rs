@@ -14,7 +14,7 @@ pub(super) const METHODS: [&str; 1] = ["/moby.buildkit.secrets.v1.Secrets/GetSec
 const MAX_SECRET: usize = 500 * 1024;
 
 #[derive(Clone)]
-pub enum SecretSource {
+pub(crate) enum SecretSource {
     /// A file, read on each request.
     File(PathBuf),
     /// The value itself, from the environment.

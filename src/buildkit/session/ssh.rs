@@ -29,7 +29,7 @@ const DEFAULT_ID: &str = "default";
 
 /// An agent that the build may use.
 #[derive(Debug, Clone)]
-pub enum SshAgent {
+pub(crate) enum SshAgent {
     /// The user's agent, by its socket.
     Socket(PathBuf),
     /// An agent of the session that holds these private keys.

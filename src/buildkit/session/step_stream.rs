@@ -21,7 +21,7 @@ const MESSAGE: usize = 256 << 10;
 ///
 /// Reading and writing block, so they need a thread of their own.
 #[derive(Debug)]
-pub struct StepStream {
+pub(crate) struct StepStream {
     pub(crate) reader: StepReader,
     pub(crate) writer: StepWriter,
 }

@@ -14,7 +14,7 @@ const LONGEST: usize = 64 * 1024;
 
 /// One line of a step's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
+pub(crate) struct LogLine {
     /// 1 for stdout, 2 for stderr.
     pub(crate) stream: i64,
     /// Time from the start of the vertex to the start of the line.

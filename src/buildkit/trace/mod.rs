@@ -52,7 +52,7 @@ pub(crate) type Changes = Vec<Change>;
 
 /// The accumulated state of a status stream.
 #[derive(Debug, Clone, Default)]
-pub struct Trace {
+pub(crate) struct Trace {
     vertexes: Vec<VertexTrace>,
     by_digest: HashMap<String, VertexId>,
     by_group: HashMap<String, VertexId>,

@@ -36,7 +36,7 @@ impl State {
 
 /// A vertex of the build graph, or a group of them, with everything reported about it.
 #[derive(Debug, Clone)]
-pub struct VertexTrace {
+pub(crate) struct VertexTrace {
     key: String,
     group_name: Option<String>,
     members: Vec<Member>,

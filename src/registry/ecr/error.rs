@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A failed call to AWS. `action` is the name in IAM policies, such as `ecr:BatchDeleteImage`; `place` is the registry
 /// or repository; `message` is AWS's own text.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum EcrError {
+pub(crate) enum EcrError {
     #[error("AWS denies {action} on {place}: {message}")]
     Denied { action: &'static str, place: String, message: String },
     /// There is no identity, or it has expired.

@@ -24,7 +24,7 @@ const MARGIN: SignedDuration = SignedDuration::from_hours(2);
 
 /// Obtains credentials for ECR registries.
 #[derive(Debug, Clone)]
-pub struct EcrLogin {
+pub(crate) struct EcrLogin {
     directory: PathBuf,
     identity: Digest,
     endpoint: Option<String>,
