@@ -12,7 +12,7 @@ use crate::store::{Entry, Store, StoreError};
 
 /// The list of an entry cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum UnlistedError {
+pub(crate) enum UnlistedError {
     /// The store is at fault.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -26,7 +26,11 @@ pub enum UnlistedError {
 /// # Errors
 ///
 /// Fails when it cannot be read, and on what may not be restored.
-pub fn read_listing(store: &Store, entry: &Entry, outside_links: bool) -> Result<Listing, UnlistedError> {
+pub(crate) fn read_listing(
+    store: &Store,
+    entry: &Entry,
+    outside_links: bool,
+) -> Result<Listing, UnlistedError> {
     let span = entry.manifest.listing;
     if span.size > LARGEST_LISTING {
         let path = entry.manifest.subject.title.clone();
@@ -40,18 +44,18 @@ pub fn read_listing(store: &Store, entry: &Entry, outside_links: bool) -> Result
 
 /// An entry that holds files of the directory as they still are.
 #[derive(Debug)]
-pub struct Base {
+pub(crate) struct Base {
     /// The entry.
-    pub entry: Entry,
+    pub(crate) entry: Entry,
     /// Its list, checked.
-    pub listing: Listing,
+    pub(crate) listing: Listing,
     /// The stamps of the files that are known to be in it.
-    pub index: Index,
+    pub(crate) index: Index,
 }
 
 impl Base {
     /// Where the entry holds the content of a file that was found, if that is known.
-    pub fn known(&self, found: &Found) -> Option<&FileData> {
+    pub(crate) fn known(&self, found: &Found) -> Option<&FileData> {
         let (stamp, file) = (found.stamp.as_ref()?, found.file()?);
         if self.index.stamp(&found.node.path) != Some(stamp) {
             return None;
@@ -63,7 +67,7 @@ impl Base {
     }
 
     /// Whether the directory is just what the entry holds, times of use aside.
-    pub fn is_all(&self, walked: &Walked) -> bool {
+    pub(crate) fn is_all(&self, walked: &Walked) -> bool {
         let nodes = &self.listing.nodes;
         nodes.len() == walked.found.len()
             && nodes.iter().zip(&walked.found).all(|(node, found)| match &found.node.kind {
@@ -79,7 +83,7 @@ impl Base {
 
 /// Why a directory is not saved over what is there of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Shrunk {
+pub(crate) enum Shrunk {
     /// It is not there.
     #[error("it is not there")]
     Missing,
@@ -100,7 +104,7 @@ pub enum Shrunk {
 const SMALL: u64 = 1 << 20;
 
 /// Whether what was found (`None` where no directory is) looks like an accident beside an entry of `before` bytes.
-pub fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shrunk> {
+pub(crate) fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shrunk> {
     let Some(walked) = walked else { return Some(Shrunk::Missing) };
     if walked.is_empty() {
         return Some(Shrunk::Empty);
@@ -110,7 +114,7 @@ pub fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shrunk> {
 
 impl Shrunk {
     /// Whether `now` bytes look like an accident beside an entry of `before` bytes.
-    pub fn to(now: u64, before: Option<u64>) -> Option<Self> {
+    pub(crate) fn to(now: u64, before: Option<u64>) -> Option<Self> {
         let before = before.filter(|before| *before > SMALL)?;
         (now < before / 10).then_some(Self::Smaller { now, before })
     }
@@ -119,12 +123,12 @@ impl Shrunk {
 /// An error of the file system at a path of the directory.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}")]
-pub struct PlaceError {
+pub(crate) struct PlaceError {
     /// A verb.
-    pub action: &'static str,
+    pub(crate) action: &'static str,
     /// Where, from the directory on.
-    pub path: String,
+    pub(crate) path: String,
     /// Why.
     #[source]
-    pub source: io::Error,
+    pub(crate) source: io::Error,
 }

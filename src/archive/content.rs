@@ -19,7 +19,7 @@ use crate::context::Stamp;
 use crate::store::{CopyError, Counted, Meter, Save, StoreError};
 
 /// Files below this many bytes share chunks.
-pub const SMALL: u64 = 256 * 1024;
+pub(crate) const SMALL: u64 = 256 * 1024;
 /// How often a file that changes meanwhile is read.
 const ATTEMPTS: usize = 3;
 

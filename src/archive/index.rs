@@ -24,45 +24,40 @@ const MAGIC: &[u8] = b"larder-dir-index-v1\n";
 
 /// The stamps of files whose content stands in an entry under their paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Index {
+pub(crate) struct Index {
     /// The entry's id.
-    pub entry: Digest,
+    pub(crate) entry: Digest,
     /// The entry's key.
-    pub key: Digest,
+    pub(crate) key: Digest,
     /// The entry's family.
-    pub family: String,
+    pub(crate) family: String,
     stamps: BTreeMap<OsString, Stamp>,
 }
 
 impl Index {
     /// An index of the entry that knows no file yet.
-    pub fn of(entry: &Entry) -> Self {
+    pub(crate) fn of(entry: &Entry) -> Self {
         let Address { key, family, .. } = &entry.manifest.address;
         Self { entry: entry.id, key: *key, family: family.clone(), stamps: BTreeMap::new() }
     }
 
     /// Notes a file of the entry.
-    pub fn insert(&mut self, path: OsString, stamp: Stamp) {
+    pub(crate) fn insert(&mut self, path: OsString, stamp: Stamp) {
         self.stamps.insert(path, stamp);
     }
 
     /// The stamp that the file had.
-    pub fn stamp(&self, path: &OsStr) -> Option<&Stamp> {
+    pub(crate) fn stamp(&self, path: &OsStr) -> Option<&Stamp> {
         self.stamps.get(path)
     }
 
     /// How many files it knows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.stamps.len()
     }
 
-    /// Whether it knows none.
-    pub fn is_empty(&self) -> bool {
-        self.stamps.is_empty()
-    }
-
     /// The index as bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.entry.as_bytes());
         bytes.extend(self.key.as_bytes());
@@ -78,7 +73,7 @@ impl Index {
     }
 
     /// The index that `bytes` are; `None` if they are none.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, seal) = bytes.split_last_chunk::<32>()?;
         if Digest::of(body).as_bytes() != seal {
             return None;

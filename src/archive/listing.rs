@@ -25,9 +25,9 @@ use super::path;
 use super::validate::{Fault, Refused};
 
 /// The first line's schema.
-pub const SCHEMA: &str = "larder.dir-listing.v1";
+pub(crate) const SCHEMA: &str = "larder.dir-listing.v1";
 /// Nodes of one list, at most.
-pub const MOST_NODES: usize = 10_000_000;
+pub(crate) const MOST_NODES: usize = 10_000_000;
 
 /// What an entry holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,20 +44,20 @@ pub struct Node {
     /// What it is.
     pub kind: NodeKind,
     /// Permission bits with setuid, setgid and sticky; 0 of a hard link, whose file has them.
-    pub mode: u32,
+    pub(crate) mode: u32,
     /// Its owner.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Its owner's group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// When it was modified.
-    pub mtime: Time,
+    pub(crate) mtime: Time,
     /// Extended attributes.
-    pub xattrs: BTreeMap<String, Vec<u8>>,
+    pub(crate) xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 /// Seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Time(pub i64, pub u32);
+pub(crate) struct Time(pub(crate) i64, pub(crate) u32);
 
 /// What a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,17 +82,17 @@ pub enum NodeKind {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileData {
     /// Its size, holes included.
-    pub size: u64,
+    pub(crate) size: u64,
     /// When it was last read, in seconds since 1970.
-    pub used: i64,
+    pub(crate) used: i64,
     /// Where its bytes begin in the entry's content.
-    pub at: u64,
+    pub(crate) at: u64,
     /// Offset and size of each part that is no hole; `None` where all of it is one.
-    pub data: Option<Vec<(u64, u64)>>,
+    pub(crate) data: Option<Vec<(u64, u64)>>,
     /// How many builds in a row did not read it; of a cache mount only.
-    pub unused: u32,
+    pub(crate) unused: u32,
     /// Whether its content is a package, as a wheel is; of a cache mount only.
-    pub package: bool,
+    pub(crate) package: bool,
 }
 
 impl FileData {
@@ -105,7 +105,7 @@ impl FileData {
     }
 
     /// Offset and size of each part that is no hole.
-    pub fn segments(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+    pub(crate) fn segments(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let dense = self.data.is_none().then_some((0, self.size)).filter(|(_, size)| *size > 0);
         dense.into_iter().chain(self.data.iter().flatten().copied())
     }
@@ -195,7 +195,7 @@ impl Listing {
     }
 
     /// What is no directory, and the bytes of all files.
-    pub fn counts(&self) -> (u64, u64) {
+    pub(crate) fn counts(&self) -> (u64, u64) {
         self.nodes.iter().fold((0, 0), |(files, bytes), node| match &node.kind {
             NodeKind::Directory => (files, bytes),
             NodeKind::File(file) => (files + 1, bytes.saturating_add(file.size)),
@@ -288,7 +288,7 @@ impl Line {
 
 impl NodeKind {
     /// Its name in lists.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Directory => "directory",
             Self::File(_) => "file",

@@ -24,33 +24,34 @@ mod base;
 mod beneath;
 mod content;
 mod index;
-pub mod listing;
-pub mod path;
+pub(crate) mod listing;
+pub(crate) mod path;
 mod plan;
 mod restore;
 mod save;
 mod trim;
 mod units;
-pub mod validate;
+pub(crate) mod validate;
 mod walk;
 mod xattrs;
 
 #[cfg(test)]
 mod tests;
 
-pub use base::{Base, PlaceError, Shrunk, UnlistedError, read_listing, shrunk};
-pub use content::SMALL as SMALL_FILE;
-pub use index::Index;
-pub use listing::{FileData, Listing, Node, NodeKind, Time};
-pub use plan::Plan;
-pub use restore::{Options, Piece, Pieces, RestoreError, Restored, remove_stale, restore};
-pub use save::{CommitError, Destination, SaveError, SavedDirectory, commit, save, take_over};
-pub use trim::{Bounds, Trimmed, Use, left_out, trim};
+pub(crate) use base::{Base, Shrunk, UnlistedError, read_listing, shrunk};
+pub(crate) use content::SMALL as SMALL_FILE;
+pub(crate) use index::Index;
+pub(crate) use listing::Time;
+pub use listing::{FileData, Listing, Node, NodeKind};
+pub(crate) use restore::{Options, Pieces, RestoreError, remove_stale, restore};
+pub(crate) use save::{CommitError, Destination, SaveError, commit, save, take_over};
+pub(crate) use trim::{Bounds, Use, left_out, trim};
 #[cfg(test)]
 pub(crate) use units::{response, wheel};
-pub use units::{units, whole_units};
-pub use validate::{Fault, Limits, Refused};
-pub use walk::{Found, LeftOut, Reason, Walked, walk};
+pub(crate) use units::{units, whole_units};
+pub(crate) use validate::Fault;
+pub use validate::{Limits, Refused};
+pub(crate) use walk::{Reason, Walked, walk};
 
 /// How the names of directories begin in which a restore stages files; they are never part of an entry.
-pub const STAGING: &str = ".larder-restore-";
+pub(crate) const STAGING: &str = ".larder-restore-";

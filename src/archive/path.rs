@@ -11,13 +11,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// The order of an entry's nodes: by component, so that a directory comes right before what is in it.
-pub fn order(one: &OsStr, other: &OsStr) -> Ordering {
+pub(crate) fn order(one: &OsStr, other: &OsStr) -> Ordering {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
     one.as_bytes().iter().map(rank).cmp(other.as_bytes().iter().map(rank))
 }
 
 /// The directory that a path stands in, empty at the top, and its name there.
-pub fn split(path: &OsStr) -> (&OsStr, &OsStr) {
+pub(crate) fn split(path: &OsStr) -> (&OsStr, &OsStr) {
     let bytes = path.as_bytes();
     match bytes.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (OsStr::from_bytes(&bytes[..slash]), OsStr::from_bytes(&bytes[slash + 1..])),
@@ -26,12 +26,12 @@ pub fn split(path: &OsStr) -> (&OsStr, &OsStr) {
 }
 
 /// The components of a path.
-pub fn components(path: &OsStr) -> impl Iterator<Item = &OsStr> {
+pub(crate) fn components(path: &OsStr) -> impl Iterator<Item = &OsStr> {
     path.as_bytes().split(|byte| *byte == b'/').map(OsStr::from_bytes)
 }
 
 /// The path of `name` in `directory`.
-pub fn join(directory: &OsStr, name: &OsStr) -> OsString {
+pub(crate) fn join(directory: &OsStr, name: &OsStr) -> OsString {
     if directory.is_empty() {
         return name.to_owned();
     }
@@ -43,7 +43,7 @@ pub fn join(directory: &OsStr, name: &OsStr) -> OsString {
 }
 
 /// A path as people read it, on one line.
-pub fn shown(path: &OsStr) -> String {
+pub(crate) fn shown(path: &OsStr) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
 

@@ -6,11 +6,11 @@
 
 /// What a new entry takes over from an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The indices of the chunks, ascending.
-    pub chunks: Vec<usize>,
+    pub(crate) chunks: Vec<usize>,
     /// Whether each span stands in those chunks in whole.
-    pub kept: Vec<bool>,
+    pub(crate) kept: Vec<bool>,
     /// Where each chunk of the earlier entry begins, and where the last one ends.
     starts: Vec<u64>,
     /// Where each chunk that is taken over begins among those.
@@ -21,7 +21,7 @@ impl Plan {
     /// Decides for chunks of these sizes and for spans (first byte, bytes) of wanted content.
     ///
     /// Spans lie in the chunks and do not overlap.
-    pub fn new(sizes: &[u32], spans: &[(u64, u64)]) -> Self {
+    pub(crate) fn new(sizes: &[u32], spans: &[(u64, u64)]) -> Self {
         let mut starts = vec![0_u64];
         starts.extend(sizes.iter().scan(0_u64, |end, size| {
             *end += u64::from(*size);
@@ -78,7 +78,7 @@ impl Plan {
     }
 
     /// Where a byte of a kept span stands among the chunks that are taken over.
-    pub fn moved(&self, at: u64) -> Option<u64> {
+    pub(crate) fn moved(&self, at: u64) -> Option<u64> {
         let chunk = self.starts.partition_point(|start| *start <= at).checked_sub(1)?;
         let place = self.chunks.binary_search(&chunk).ok()?;
         Some(self.places[place] + (at - self.starts[chunk]))

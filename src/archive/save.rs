@@ -18,35 +18,35 @@ use crate::store::{Entry, EntryKind, Meter, Save, Saved, Span, Store, StoreError
 
 /// Where an entry is to stand, and what it is called.
 #[derive(Debug)]
-pub struct Destination<'a> {
+pub(crate) struct Destination<'a> {
     /// Entries of one directory.
-    pub family: &'a str,
+    pub(crate) family: &'a str,
     /// What it was made for.
-    pub key: Digest,
+    pub(crate) key: Digest,
     /// Title, tags and inputs; what is counted is filled in.
-    pub subject: Subject,
+    pub(crate) subject: Subject,
     /// Bytes of the entry before, if it may not be replaced by far less.
-    pub replaces: Option<u64>,
+    pub(crate) replaces: Option<u64>,
 }
 
 /// A saved directory.
 #[derive(Debug)]
-pub struct SavedDirectory {
+pub(crate) struct SavedDirectory {
     /// The entry.
-    pub saved: Saved,
+    pub(crate) saved: Saved,
     /// What of the directory is now known to be in it.
-    pub index: Index,
+    pub(crate) index: Index,
     /// Files that were read.
-    pub read_files: u64,
+    pub(crate) read_files: u64,
     /// Files that were known to be unchanged.
-    pub known_files: u64,
+    pub(crate) known_files: u64,
     /// What could not be read, and was left out with its unit.
-    pub left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 /// Why a directory was not saved.
 #[derive(Debug, thiserror::Error)]
-pub enum SaveError {
+pub(crate) enum SaveError {
     /// The store is at fault.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,7 +74,7 @@ pub enum SaveError {
 /// # Errors
 ///
 /// Fails when the store does, and when the meter stops it; then nothing is saved.
-pub fn save(
+pub(crate) fn save(
     store: &Store,
     root: &Dir,
     walked: Walked,
@@ -153,7 +153,7 @@ pub fn save(
 
 /// Why an entry was not completed.
 #[derive(Debug, thiserror::Error)]
-pub enum CommitError {
+pub(crate) enum CommitError {
     /// The store is at fault.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -167,7 +167,7 @@ pub enum CommitError {
 /// # Errors
 ///
 /// Fails when the store does, and when the entry would replace one of `replaces` bytes by far less.
-pub fn commit(
+pub(crate) fn commit(
     mut save: Save,
     listing: &Listing,
     subject: Subject,
@@ -194,7 +194,7 @@ pub fn commit(
 /// # Errors
 ///
 /// Fails when the store does.
-pub fn take_over(
+pub(crate) fn take_over(
     save: &mut Save,
     entry: &Entry,
     known: &[Option<&FileData>],

@@ -8,37 +8,41 @@ use super::walk::Found;
 
 /// What was left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Trimmed {
+pub(crate) struct Trimmed {
     /// Files, each counted once.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Their bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// What counts of a file.
 #[derive(Debug, Clone, Copy)]
-pub struct Use {
+pub(crate) struct Use {
     /// How many builds in a row did not use it.
-    pub unused: u32,
+    pub(crate) unused: u32,
     /// When it was last used.
-    pub used: i64,
+    pub(crate) used: i64,
     /// Its bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// What an entry may hold.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// A unit goes after so many builds in a row that did not use it.
-    pub unused_builds: Option<u32>,
+    pub(crate) unused_builds: Option<u32>,
     /// Bytes of all files.
-    pub bytes: Option<u64>,
+    pub(crate) bytes: Option<u64>,
 }
 
 /// Decides for each node whether it is left out; `units` says what belongs together, and `file` what is known of a file.
 ///
 /// If all units together make too little room, everything is left out: half a cache may be worse than none.
-pub fn left_out(units: &[Option<u32>], file: impl Fn(usize) -> Option<Use>, bounds: Bounds) -> Vec<bool> {
+pub(crate) fn left_out(
+    units: &[Option<u32>],
+    file: impl Fn(usize) -> Option<Use>,
+    bounds: Bounds,
+) -> Vec<bool> {
     struct Unit {
         number: u32,
         uses: Option<Use>,
@@ -89,7 +93,7 @@ pub fn left_out(units: &[Option<u32>], file: impl Fn(usize) -> Option<Use>, boun
 /// Leaves out units until the rest has no more than `limit` bytes; `by_use` says that times of use are kept.
 ///
 /// The least recently used go first; where use is not kept, the least recently modified.
-pub fn trim(found: &mut Vec<Found>, limit: u64, by_use: bool) -> Trimmed {
+pub(crate) fn trim(found: &mut Vec<Found>, limit: u64, by_use: bool) -> Trimmed {
     // Holes are not kept; but some file systems do not report how much a file takes.
     let size = |one: &Found, file: &FileData| match one.allocated {
         0 => file.size,

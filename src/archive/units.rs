@@ -61,14 +61,17 @@ const SHAPES: [Shape; 6] = [
 /// For each node of a list the unit that it is part of; `None` for what stays as long as anything does.
 ///
 /// Where what belongs together is not known, nothing has a unit.
-pub fn units<'a>(nodes: impl Iterator<Item = &'a Node> + Clone) -> Vec<Option<u32>> {
+pub(crate) fn units<'a>(nodes: impl Iterator<Item = &'a Node> + Clone) -> Vec<Option<u32>> {
     let known = SHAPES.iter().find_map(|shape| shape.units(nodes.clone()));
     known.unwrap_or_else(|| vec![None; nodes.count()])
 }
 
 /// Returns for each node whether its unit has all of its files, if those at the `missing` places could not be had; fails
 /// with the first that no unit has, so that nothing is whole without it.
-pub fn whole_units<'a, T>(units: &[Option<u32>], missing: &'a [(usize, T)]) -> Result<Vec<bool>, &'a T> {
+pub(crate) fn whole_units<'a, T>(
+    units: &[Option<u32>],
+    missing: &'a [(usize, T)],
+) -> Result<Vec<bool>, &'a T> {
     let broken: HashSet<u32> =
         missing.iter().map(|(place, what)| units[*place].ok_or(what)).collect::<Result<_, _>>()?;
     Ok(units.iter().map(|unit| unit.is_none_or(|unit| !broken.contains(&unit))).collect())

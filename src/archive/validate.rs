@@ -11,9 +11,9 @@ use super::listing::{FileData, Listing, MOST_NODES, Node, NodeKind, Time};
 use super::{STAGING, path};
 
 /// Bytes of a list, at most.
-pub const LARGEST_LISTING: u64 = 1 << 30;
+pub(crate) const LARGEST_LISTING: u64 = 1 << 30;
 /// Bytes of a file, at most, holes included.
-pub const LARGEST_FILE: u64 = 1 << 40;
+const LARGEST_FILE: u64 = 1 << 40;
 /// Bytes of a name and of a path, at most.
 const LONGEST_NAME: usize = 255;
 const LONGEST_PATH: usize = 4095;
@@ -32,14 +32,14 @@ pub struct Limits {
 #[error("{path}: {fault}")]
 pub struct Refused {
     /// What is at fault: a path of the list, or a line of it.
-    pub path: String,
+    pub(crate) path: String,
     /// What is wrong with it.
-    pub fault: Fault,
+    pub(crate) fault: Fault,
 }
 
 /// What is wrong with a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// A line is no node.
     #[error("{0}")]
     Malformed(String),
@@ -267,7 +267,7 @@ pub(super) fn leads_out(path: &OsStr, target: &OsStr) -> bool {
 
 impl Time {
     /// As seconds and nanoseconds that the system takes.
-    pub fn of(seconds: i64, nanos: i64) -> Self {
+    pub(crate) fn of(seconds: i64, nanos: i64) -> Self {
         Self(seconds, u32::try_from(nanos).unwrap_or_default())
     }
 }

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::time::SystemTime;
 
 use cap_fs_ext::DirExt;
 use cap_std::fs::{Dir, FileTypeExt, Metadata, MetadataExt};
@@ -20,38 +19,36 @@ use crate::context::Stamp;
 
 /// What was found.
 #[derive(Debug)]
-pub struct Walked {
+pub(crate) struct Walked {
     /// In order; a file's `at` and `data` are still unknown.
-    pub found: Vec<Found>,
+    pub(crate) found: Vec<Found>,
     /// What is left out, each with the reason.
-    pub left_out: Vec<LeftOut>,
-    /// When the walk began.
-    pub began: SystemTime,
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 /// A node, and of a file what tells whether it has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// The node.
-    pub node: Node,
+    pub(crate) node: Node,
     /// The stamp of a file.
-    pub stamp: Option<Stamp>,
+    pub(crate) stamp: Option<Stamp>,
     /// Bytes that a file takes on the disk.
-    pub allocated: u64,
+    pub(crate) allocated: u64,
 }
 
 /// Something that is not saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     /// Where it stands.
-    pub path: OsString,
+    pub(crate) path: OsString,
     /// Why.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
 }
 
 /// Why something is not saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// It is a socket, a pipe or a device, as this says.
     Kind(&'static str),
     /// It cannot be read.
@@ -66,12 +63,12 @@ pub enum Reason {
 
 impl Walked {
     /// The bytes of all files, each counted once.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.found.iter().filter_map(|found| found.file()).map(|file| file.size).sum()
     }
 
     /// The paths of links that lead out of the directory.
-    pub fn outside_links(&self) -> Vec<String> {
+    pub(crate) fn outside_links(&self) -> Vec<String> {
         let links = self.found.iter().filter(|found| match &found.node.kind {
             NodeKind::Symlink { target } => leads_out(&found.node.path, target),
             _ => false,
@@ -80,14 +77,14 @@ impl Walked {
     }
 
     /// Whether there is nothing but directories.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.found.iter().all(|found| found.node.kind == NodeKind::Directory)
     }
 }
 
 impl Found {
     /// What is known of a file.
-    pub fn file(&self) -> Option<&FileData> {
+    pub(crate) fn file(&self) -> Option<&FileData> {
         match &self.node.kind {
             NodeKind::File(file) => Some(file),
             _ => None,
@@ -100,11 +97,9 @@ impl Found {
 /// # Errors
 ///
 /// Fails when the directory itself cannot be read; what cannot be read in it is left out.
-pub fn walk(root: &Dir) -> io::Result<Walked> {
-    let mut walk = Walk {
-        walked: Walked { found: Vec::new(), left_out: Vec::new(), began: SystemTime::now() },
-        linked: HashMap::new(),
-    };
+pub(crate) fn walk(root: &Dir) -> io::Result<Walked> {
+    let mut walk =
+        Walk { walked: Walked { found: Vec::new(), left_out: Vec::new() }, linked: HashMap::new() };
     walk.enter(root, OsStr::new(""))?;
     Ok(walk.walked)
 }

@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::dockerfile::ContextPaths;
 
 /// Bytes at the start of a stream that tell an archive from a Dockerfile.
-pub const HEADER: usize = 512;
+pub(crate) const HEADER: usize = 512;
 
 const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
 const BZIP2: &[u8] = b"BZh";
@@ -27,18 +27,18 @@ const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 
 /// What an archive holds.
 #[derive(Debug, Default)]
-pub struct Archive {
+pub(crate) struct Archive {
     /// Its entries, sorted by path.
-    pub files: Vec<FileDigest>,
+    pub(crate) files: Vec<FileDigest>,
     /// The content of the one file that was asked for.
-    pub wanted: Option<Vec<u8>>,
+    pub(crate) wanted: Option<Vec<u8>>,
     /// The targets of its symbolic links, by their paths.
     targets: BTreeMap<String, String>,
 }
 
 impl Archive {
     /// The entries that count for `paths`, under the names that they count under.
-    pub fn select(&self, paths: &ContextPaths) -> Vec<FileDigest> {
+    pub(crate) fn select(&self, paths: &ContextPaths) -> Vec<FileDigest> {
         let shape = |file: &FileDigest| match (file.kind, self.targets.get(&file.path)) {
             (FileKind::Directory, _) => Shape::Directory,
             (FileKind::Symlink, Some(target)) => Shape::Link(target),
@@ -51,7 +51,7 @@ impl Archive {
 }
 
 /// Whether a stream that starts with `header` is an archive that BuildKit unpacks.
-pub fn is_archive(header: &[u8]) -> bool {
+pub(crate) fn is_archive(header: &[u8]) -> bool {
     [GZIP, BZIP2, XZ].iter().any(|magic| header.starts_with(magic)) || is_tar(header)
 }
 
@@ -60,7 +60,7 @@ pub fn is_archive(header: &[u8]) -> bool {
 /// # Errors
 ///
 /// Fails when the archive is damaged.
-pub fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<Archive>> {
+pub(crate) fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<Archive>> {
     let mut header = vec![0; HEADER];
     let read = fill(&mut stream, &mut header)?;
     header.truncate(read);

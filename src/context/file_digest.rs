@@ -6,22 +6,22 @@ use crate::digest::Digest;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDigest {
     /// The path below the context, slash-separated.
-    pub path: String,
+    pub(crate) path: String,
     /// What it is to the build.
-    pub kind: FileKind,
+    pub(crate) kind: FileKind,
     /// The permission bits with setuid, setgid and sticky; 0777 for a link.
-    pub mode: u32,
+    pub(crate) mode: u32,
     /// Of the content, the link target, or `major:minor`; of nothing otherwise.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Of the extended attributes, if there are any.
-    pub xattrs: Option<Digest>,
+    pub(crate) xattrs: Option<Digest>,
     /// Bytes that were digested, of content or link target; 0 otherwise.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// What an entry is to the build, however it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FileKind {
+pub(crate) enum FileKind {
     /// Content; also any further name of it, and a socket.
     File,
     /// A directory.

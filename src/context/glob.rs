@@ -10,7 +10,7 @@ use super::lexical::decode;
 /// The pattern's syntax is wrong: an unclosed or empty class, a range without
 /// an end, or a backslash with nothing behind it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct BadPattern;
+pub(crate) struct BadPattern;
 
 #[derive(Debug)]
 enum Token {
@@ -21,7 +21,7 @@ enum Token {
 }
 
 /// Whether `pattern` matches all of `name`, a name or a path.
-pub fn matches(pattern: &str, name: &[u8]) -> Result<bool, BadPattern> {
+pub(crate) fn matches(pattern: &str, name: &[u8]) -> Result<bool, BadPattern> {
     Ok(run(&parse(pattern)?, name))
 }
 
@@ -31,7 +31,7 @@ pub(super) fn validate(pattern: &str) -> Result<(), BadPattern> {
 }
 
 /// Whether some character of `name` is special, not counting escaped ones.
-pub fn has_wildcards(name: &str) -> bool {
+pub(crate) fn has_wildcards(name: &str) -> bool {
     let mut bytes = name.bytes();
     while let Some(byte) = bytes.next() {
         match byte {

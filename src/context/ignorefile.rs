@@ -4,7 +4,7 @@ use super::lexical::{clean, decode};
 
 /// The name of the ignore file of a context (a Dockerfile's own,
 /// `<Dockerfile>.dockerignore`, goes before it).
-pub const FILE_NAME: &str = ".dockerignore";
+pub(crate) const FILE_NAME: &str = ".dockerignore";
 
 /// The patterns of an ignore file, in its order, ready for a matcher.
 ///

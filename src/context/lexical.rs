@@ -7,7 +7,7 @@
 ///
 /// Repeated slashes, `.` and inner `..` go; leading `..` of a relative path
 /// stay; the empty path is `.`.
-pub fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut kept: Vec<&str> = Vec::new();
     for element in path.split('/') {

@@ -29,36 +29,36 @@
 //!   a file but refuses to open it, so that the build gets it empty; here it has
 //!   its content. A file that may not be read is an error, not an empty file.
 
-pub mod archive;
+pub(crate) mod archive;
 mod error;
 mod file_digest;
 mod filter;
 mod follow;
-pub mod glob;
-pub mod hash;
+pub(crate) mod glob;
+pub(crate) mod hash;
 pub mod ignorefile;
 mod lexical;
-pub mod patterns;
+pub(crate) mod patterns;
 mod regexp;
-pub mod select;
+pub(crate) mod select;
 mod stamp;
-pub mod stat;
+pub(crate) mod stat;
 mod stat_index;
 mod tree;
-pub mod walk;
+pub(crate) mod walk;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::ContextError;
-pub use file_digest::{FileDigest, FileKind};
+pub(crate) use file_digest::{FileDigest, FileKind};
 pub use filter::Filter;
 pub use hash::digest_entries;
-pub use lexical::clean as clean_path;
+pub(crate) use lexical::clean as clean_path;
 pub use patterns::{MatchState, PatternError, PatternMatcher};
-pub use select::{Selected, select, walk_selected};
-pub use stamp::Stamp;
-pub use stat::{go_mode, mode_bits, set_xattrs, xattrs};
+pub(crate) use select::{Selected, select, walk_selected};
+pub(crate) use stamp::Stamp;
+pub(crate) use stat::{go_mode, mode_bits, set_xattrs, xattrs};
 pub use stat_index::StatIndex;
-pub use tree::Shape;
+pub(crate) use tree::Shape;
 pub use walk::{Entry, EntryKind, Walk, walk};

@@ -130,7 +130,7 @@ impl PatternMatcher {
 
     /// Whether an exception might match something inside `directory`, in the
     /// same sense.
-    pub fn may_except_below(&self, directory: &str) -> bool {
+    pub(crate) fn may_except_below(&self, directory: &str) -> bool {
         self.exceptions.may_lie_below(directory)
     }
 

@@ -32,18 +32,21 @@ use crate::dockerfile::{ContextPaths, ContextSelector};
 
 /// The entries that count, by their paths and under their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selected {
+pub(crate) struct Selected {
     /// `None` where all of them count under their own paths.
     names: Option<BTreeMap<String, Vec<String>>>,
     /// The paths that would count if they were not withheld.
-    pub withheld: Vec<String>,
+    pub(crate) withheld: Vec<String>,
 }
 
 /// Decides which of a context's entries count for `paths`.
 ///
 /// All of them do where that cannot be told: for a malformed pattern, and
 /// where an entry lies in another one that is no directory.
-pub fn select<'a>(entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>, paths: &ContextPaths) -> Selected {
+pub(crate) fn select<'a>(
+    entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>,
+    paths: &ContextPaths,
+) -> Selected {
     if paths.is_everything() {
         return Selected::default();
     }
@@ -67,7 +70,7 @@ pub fn select<'a>(entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>, paths
 /// # Errors
 ///
 /// Fails as a [`walk`] does, but not for an entry that does not count.
-pub fn walk_selected(
+pub(crate) fn walk_selected(
     root: &Path,
     filter: &Filter,
     paths: &ContextPaths,
@@ -102,19 +105,19 @@ pub fn walk_selected(
 
 impl Selected {
     /// Whether the entry at `path` counts.
-    pub fn holds(&self, path: &str) -> bool {
+    pub(crate) fn holds(&self, path: &str) -> bool {
         self.names.as_ref().is_none_or(|names| names.contains_key(path))
     }
 
     /// The names that the entry at `path` counts under.
-    pub fn names<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn names<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
         let own = self.names.is_none().then_some(path);
         let given = self.names.as_ref().and_then(|names| names.get(path));
         own.into_iter().chain(given.into_iter().flatten().map(String::as_str))
     }
 
     /// The entries that count, under their names and sorted by them.
-    pub fn named(&self, digests: Vec<FileDigest>) -> Vec<FileDigest> {
+    pub(crate) fn named(&self, digests: Vec<FileDigest>) -> Vec<FileDigest> {
         if self.names.is_none() {
             return digests;
         }

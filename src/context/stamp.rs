@@ -13,7 +13,7 @@ const GRANULARITY: Duration = Duration::from_secs(2);
 /// of metadata, so an edit whose time of modification is set back shows, too.
 /// The device is left out: its number moves when a disk is mounted again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// The inode.
     pub(super) inode: u64,
     /// Bytes; 0 for a directory.
@@ -31,7 +31,7 @@ impl Stamp {
     ///
     /// A directory's times and size move with every temporary file in it and
     /// say nothing that its entries' own stamps do not.
-    pub fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         let (inode, mode) = (metadata.ino(), metadata.mode());
         if metadata.is_dir() {
             return Self { inode, size: 0, mode, modified: (0, 0), changed: (0, 0) };
@@ -46,12 +46,18 @@ impl Stamp {
     }
 
     /// The stamp of a regular file whose metadata do not come as the standard library's.
-    pub fn of_file(inode: u64, size: u64, mode: u32, modified: (i64, i64), changed: (i64, i64)) -> Self {
+    pub(crate) fn of_file(
+        inode: u64,
+        size: u64,
+        mode: u32,
+        modified: (i64, i64),
+        changed: (i64, i64),
+    ) -> Self {
         Self { inode, size, mode, modified, changed }
     }
 
     /// Adds its bytes: inode and size, mode, then seconds and nanoseconds of both times, little-endian.
-    pub fn encode(&self, bytes: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
         bytes.extend(self.inode.to_le_bytes());
         bytes.extend(self.size.to_le_bytes());
         bytes.extend(self.mode.to_le_bytes());
@@ -61,7 +67,7 @@ impl Stamp {
     }
 
     /// Takes a stamp off the front of `bytes`; `None` where they are too few.
-    pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         Some(Self {
             inode: u64::from_le_bytes(take(bytes)?),
             size: u64::from_le_bytes(take(bytes)?),
@@ -73,7 +79,7 @@ impl Stamp {
 
     /// Whether any write from `moment` on would show in the time of modification, unless that is set back to what it
     /// was to the nanosecond.
-    pub fn tells_writes_from(&self, moment: SystemTime) -> bool {
+    pub(crate) fn tells_writes_from(&self, moment: SystemTime) -> bool {
         settled(self.modified, moment)
     }
 
@@ -81,7 +87,7 @@ impl Stamp {
     ///
     /// A file written just before `moment` can be written again within the same
     /// tick of the clock, with the same stamp.
-    pub fn tells_changes_from(&self, moment: SystemTime) -> bool {
+    pub(crate) fn tells_changes_from(&self, moment: SystemTime) -> bool {
         settled(self.changed, moment)
     }
 }

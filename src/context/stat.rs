@@ -9,30 +9,30 @@ use std::path::Path;
 use xattr::FileExt as _;
 
 /// Bits of Go's `os.FileMode` above the nine permission bits.
-pub mod mode_bits {
+pub(crate) mod mode_bits {
     /// A directory.
-    pub const DIRECTORY: u32 = 1 << 31;
+    pub(crate) const DIRECTORY: u32 = 1 << 31;
     /// A symbolic link.
-    pub const SYMLINK: u32 = 1 << 27;
+    pub(crate) const SYMLINK: u32 = 1 << 27;
     /// A device file; a block device unless [`CHAR_DEVICE`] says otherwise.
-    pub const DEVICE: u32 = 1 << 26;
+    pub(crate) const DEVICE: u32 = 1 << 26;
     /// A FIFO.
-    pub const NAMED_PIPE: u32 = 1 << 25;
+    pub(crate) const NAMED_PIPE: u32 = 1 << 25;
     /// A socket.
-    pub const SOCKET: u32 = 1 << 24;
+    pub(crate) const SOCKET: u32 = 1 << 24;
     /// Runs as its owner.
-    pub const SETUID: u32 = 1 << 23;
+    pub(crate) const SETUID: u32 = 1 << 23;
     /// Runs as its group.
-    pub const SETGID: u32 = 1 << 22;
+    pub(crate) const SETGID: u32 = 1 << 22;
     /// With [`DEVICE`]: a character device.
-    pub const CHAR_DEVICE: u32 = 1 << 21;
+    pub(crate) const CHAR_DEVICE: u32 = 1 << 21;
     /// The sticky bit.
-    pub const STICKY: u32 = 1 << 20;
+    pub(crate) const STICKY: u32 = 1 << 20;
     /// The bits that make it something else than a plain file.
-    pub const TYPE: u32 = DIRECTORY | SYMLINK | DEVICE | NAMED_PIPE | SOCKET | CHAR_DEVICE;
+    pub(crate) const TYPE: u32 = DIRECTORY | SYMLINK | DEVICE | NAMED_PIPE | SOCKET | CHAR_DEVICE;
 
     /// The permission bits as Unix has them, with setuid, setgid and sticky.
-    pub fn to_unix_permissions(mode: u32) -> u32 {
+    pub(crate) fn to_unix_permissions(mode: u32) -> u32 {
         [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)]
             .into_iter()
             .filter(|(_, go)| mode & go != 0)
@@ -42,7 +42,7 @@ pub mod mode_bits {
 
 /// The mode as Go's `os.FileMode`, but never with its bit for sockets: `fsutil`
 /// clears that, so an engine takes a socket for an empty file.
-pub fn go_mode(metadata: &Metadata) -> u32 {
+pub(crate) fn go_mode(metadata: &Metadata) -> u32 {
     let file_type = metadata.file_type();
     let kind = if file_type.is_dir() {
         mode_bits::DIRECTORY
@@ -69,7 +69,7 @@ pub fn go_mode(metadata: &Metadata) -> u32 {
 /// None where the file system has none, or where nothing is at `path` any more.
 /// An attribute that cannot be read, whose name is not UTF-8 or that belongs to
 /// macOS (`com.apple.…`) is left out, as `fsutil` leaves it out.
-pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let Ok(names) = xattr::list(path) else { return BTreeMap::new() };
     names
         .filter_map(|name| {
@@ -85,7 +85,7 @@ pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
 /// # Errors
 ///
 /// Fails when one that can be set is not, for want of room for instance.
-pub fn set_xattrs<'a>(
+pub(crate) fn set_xattrs<'a>(
     file: &File,
     xattrs: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>,
 ) -> io::Result<()> {

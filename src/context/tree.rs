@@ -10,7 +10,7 @@ use std::ops::Bound;
 
 /// What matters of an entry to a path that leads through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape<'a> {
+pub(crate) enum Shape<'a> {
     /// A directory.
     Directory,
     /// A symbolic link and its target.

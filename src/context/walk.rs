@@ -32,7 +32,7 @@ pub struct Entry {
     /// The path below the context, slash-separated.
     pub path: String,
     /// Where to open it.
-    pub absolute: PathBuf,
+    pub(crate) absolute: PathBuf,
     /// Its metadata (of a link itself) when the walk came by.
     pub metadata: Metadata,
     /// What it is.
@@ -73,7 +73,7 @@ pub enum EntryKind {
 
 impl Entry {
     /// The path, and what matters to a path that leads through it.
-    pub fn shape(&self) -> (&str, Shape<'_>) {
+    pub(crate) fn shape(&self) -> (&str, Shape<'_>) {
         let shape = match &self.kind {
             EntryKind::Directory => Shape::Directory,
             EntryKind::Symlink(target) => Shape::Link(target),
@@ -84,7 +84,7 @@ impl Entry {
 
     /// The size to announce: that of the file, also for a further name of it;
     /// 0 for a directory.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         if self.metadata.is_dir() { 0 } else { self.metadata.len() }
     }
 }

@@ -10,13 +10,8 @@ pub mod protocol;
 include!(concat!(env!("OUT_DIR"), "/courier_programs.rs"));
 
 /// The program for builders of this architecture, as BuildKit names it (`amd64`, `arm64`), if this larder has one.
-pub fn program(architecture: &str) -> Option<&'static [u8]> {
+pub(crate) fn program(architecture: &str) -> Option<&'static [u8]> {
     PROGRAMS.iter().find(|(name, _)| *name == architecture).map(|(_, program)| *program)
-}
-
-/// The architectures that there is a program for.
-pub fn architectures() -> impl Iterator<Item = &'static str> {
-    PROGRAMS.iter().map(|(name, _)| *name)
 }
 
 #[cfg(test)]

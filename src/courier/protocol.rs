@@ -34,22 +34,23 @@ mod frames;
 
 use std::ffi::{OsStr, OsString};
 
-pub use self::frames::{receive, send, send_content, send_piece, size_of};
+pub use self::frames::{receive, send};
+pub(crate) use self::frames::{send_content, send_piece, size_of};
 
 /// What is spoken; another number is another language.
-pub const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 1;
 /// The variable with the name of an abstract socket, the courier's secret and larder's: spaces in between.
-pub const DIRECT: &str = "DIRECT";
+pub(crate) const DIRECT: &str = "DIRECT";
 /// Bytes of a secret.
-pub const SECRET: usize = 32;
+pub(crate) const SECRET: usize = 32;
 /// Bytes of a frame's rest, at most.
-pub const LARGEST: usize = 1 << 20;
+pub(crate) const LARGEST: usize = 1 << 20;
 /// Bytes of content that go into one frame.
-pub const PIECE: usize = 256 << 10;
+pub(crate) const PIECE: usize = 256 << 10;
 /// Bytes of a path and of a link's target, at most.
-pub const LONGEST_PATH: usize = 4095;
+pub(crate) const LONGEST_PATH: usize = 4095;
 /// Nodes that are listed of one mount, at most.
-pub const MOST_NODES: usize = 2_000_000;
+pub(crate) const MOST_NODES: usize = 2_000_000;
 /// Notes of what went wrong that are told word by word.
 const MOST_NOTES: usize = 20;
 /// Bytes of a note, at most.
@@ -120,44 +121,44 @@ pub enum Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundNode {
     /// What it is.
-    pub kind: FoundKind,
+    pub(crate) kind: FoundKind,
     /// From the mount on: names separated by slashes.
-    pub path: OsString,
+    pub(crate) path: OsString,
     /// Permission bits with setuid, setgid and sticky.
-    pub mode: u32,
+    pub(crate) mode: u32,
     /// Its owner.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Its owner's group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// When it was modified.
-    pub modified: Moment,
+    pub(crate) modified: Moment,
     /// When it was last read.
-    pub used: Moment,
+    pub(crate) used: Moment,
 }
 
 /// Whose a directory is, and who may write to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Owner {
     /// Its owner.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Its owner's group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// Permission bits with setuid, setgid and sticky.
-    pub mode: u32,
+    pub(crate) mode: u32,
 }
 
 /// Seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// Seconds.
-    pub seconds: i64,
+    pub(crate) seconds: i64,
     /// Nanoseconds.
-    pub nanoseconds: u32,
+    pub(crate) nanoseconds: u32,
 }
 
 /// What a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FoundKind {
+pub(crate) enum FoundKind {
     /// A directory.
     Directory,
     /// A regular file of so many bytes.
@@ -183,14 +184,14 @@ pub enum ReadOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Notes {
     /// How often.
-    pub count: u64,
+    pub(crate) count: u64,
     /// In words.
-    pub first: Vec<String>,
+    pub(crate) first: Vec<String>,
 }
 
 impl Notes {
     /// Adds one.
-    pub fn add(&mut self, path: &OsStr, reason: &dyn std::fmt::Display) {
+    pub(crate) fn add(&mut self, path: &OsStr, reason: &dyn std::fmt::Display) {
         self.count += 1;
         if self.first.len() < MOST_NOTES {
             let mut note = format!("{}: {reason}", path.to_string_lossy());

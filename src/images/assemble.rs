@@ -12,11 +12,11 @@ use crate::registry::ImageConfig;
 use crate::store::{EntryKind, Save, Store, StoreError};
 
 /// The uncompressed archive of a layer.
-pub struct LayerArchive<'a> {
+pub(crate) struct LayerArchive<'a> {
     /// Its bytes, which end after `size`.
-    pub reader: Box<dyn Read + 'a>,
+    pub(crate) reader: Box<dyn Read + 'a>,
     /// How many there are.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// Saves the image with the content of an earlier entry of the same id; `None` if none has it.
@@ -24,7 +24,10 @@ pub struct LayerArchive<'a> {
 /// # Errors
 ///
 /// Fails when the store does; then nothing is saved.
-pub fn copy_earlier(store: &Store, destination: &Destination) -> Result<Option<SavedImage>, StoreError> {
+pub(crate) fn copy_earlier(
+    store: &Store,
+    destination: &Destination,
+) -> Result<Option<SavedImage>, StoreError> {
     let Destination { key, id, platform, subject, .. } = destination;
     for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
         // An entry that cannot be read is reported when it is looked for.
@@ -46,7 +49,7 @@ pub fn copy_earlier(store: &Store, destination: &Destination) -> Result<Option<S
 ///
 /// Fails when the store does, when a layer cannot be read, and when config or layers are not those of the image; then
 /// nothing is saved.
-pub fn assemble<'a>(
+pub(crate) fn assemble<'a>(
     store: &Store,
     destination: Destination,
     config: &[u8],

@@ -16,49 +16,49 @@ const MOST_LAYERS: usize = 1000;
 
 /// What an entry holds of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// `larder.image-content.v1`.
     schema: String,
     /// The id that the engine had it under.
-    pub id: Digest,
+    pub(crate) id: Digest,
     /// `OS/ARCHITECTURE[/VARIANT]`.
-    pub platform: String,
+    pub(crate) platform: String,
     /// The blob that is its config.
-    pub config: Digest,
+    pub(crate) config: Digest,
     /// The blobs that are its layers, the lowest first; one blob may be several of them.
-    pub layers: Vec<Digest>,
+    pub(crate) layers: Vec<Digest>,
     /// Its layers uncompressed.
-    pub diff_ids: Vec<String>,
+    pub(crate) diff_ids: Vec<String>,
     /// What an OCI layout's index names: an index or a manifest, if the engine wrote one.
-    pub root: Option<Descriptor>,
+    pub(crate) root: Option<Descriptor>,
     /// Where each blob stands, in the order of the content.
-    pub blobs: Vec<Blob>,
+    pub(crate) blobs: Vec<Blob>,
     /// Layers by the names of their files in the engine's archive, where those do not tell their digests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub files: BTreeMap<String, Digest>,
+    pub(crate) files: BTreeMap<String, Digest>,
 }
 
 /// A reference to a blob, in the form of the OCI image specification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Descriptor {
+pub(crate) struct Descriptor {
     /// What it is.
-    pub media_type: String,
+    pub(crate) media_type: String,
     /// Its digest.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Its bytes.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// Where a blob stands in the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Blob {
+pub(crate) struct Blob {
     /// Its digest.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Its first byte.
-    pub at: u64,
+    pub(crate) at: u64,
     /// Its bytes.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// The list of an entry cannot be had.
@@ -77,7 +77,7 @@ pub enum UnlistedError {
 /// # Errors
 ///
 /// Fails when it cannot be read or makes no sense.
-pub fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, UnlistedError> {
+pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, UnlistedError> {
     let span = entry.manifest.listing;
     let unusable = |reason: &str| UnlistedError::Unusable(reason.to_owned());
     if span.size > LARGEST {
@@ -111,7 +111,7 @@ impl Listing {
     }
 
     /// Bytes of all blobs.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.blobs.iter().map(|blob| blob.size).sum()
     }
 

@@ -24,10 +24,10 @@ mod outline;
 mod parcel;
 mod save;
 
-pub use assemble::{LayerArchive, assemble, copy_earlier};
-pub use listing::{Blob, Descriptor, Listing, UnlistedError, read_listing};
-pub use parcel::{Form, Parcel};
-pub use save::{Destination, SaveError, SavedImage, save};
+pub(crate) use assemble::{LayerArchive, assemble, copy_earlier};
+pub(crate) use listing::{Listing, UnlistedError, read_listing};
+pub(crate) use parcel::{Form, Parcel};
+pub(crate) use save::{Destination, SaveError, SavedImage, save};
 
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ const BLOCK: usize = 512;
 
 /// The layout of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// Docker's: for engines with a graph driver. Layers that the engine has need not be in it.
     Docker,
     /// OCI's: for containerd's store, which keeps the image as it was.
@@ -30,7 +30,7 @@ pub enum Form {
 
 /// An archive that is put together while it is sent.
 #[derive(Debug)]
-pub struct Parcel {
+pub(crate) struct Parcel {
     listing: Arc<Listing>,
     segments: Vec<Segment>,
     bytes: u64,
@@ -47,7 +47,7 @@ enum Segment {
 
 impl Listing {
     /// The id that an engine gives the image when it gets it in this form.
-    pub fn id_in(&self, form: Form) -> Digest {
+    pub(crate) fn id_in(&self, form: Form) -> Digest {
         match (form, &self.root) {
             (Form::Docker, _) => self.config,
             (Form::Oci, Some(root)) => root.digest,
@@ -57,7 +57,7 @@ impl Listing {
 
     /// Where to part the layers from `present` on so that the parts are of about the same size; nowhere if one of them
     /// would have fewer than `least` bytes.
-    pub fn middle(&self, present: usize, least: u64) -> Option<usize> {
+    pub(crate) fn middle(&self, present: usize, least: u64) -> Option<usize> {
         let size = |layer: &Digest| self.blob(layer).map_or(0, |blob| blob.size);
         let bytes = |layers: &[Digest]| layers.iter().map(size).sum::<u64>();
         let middle = (present + 1..self.layers.len()).min_by_key(|middle| {
@@ -95,26 +95,26 @@ impl Listing {
 impl Parcel {
     /// Layers of the image in Docker's form, for an engine that has those below; if some above are left out, too, it is
     /// another image, which consists of the lower ones.
-    pub fn docker(listing: Arc<Listing>, layers: Range<usize>) -> Self {
+    pub(crate) fn docker(listing: Arc<Listing>, layers: Range<usize>) -> Self {
         let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
         parcel.put_docker(layers);
         parcel
     }
 
     /// The image in OCI's form without the content of its lowest `present` layers.
-    pub fn oci(listing: Arc<Listing>, present: usize) -> Self {
+    pub(crate) fn oci(listing: Arc<Listing>, present: usize) -> Self {
         let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
         parcel.put_oci(present);
         parcel
     }
 
     /// What comes behind all that [`Self::send`] sends.
-    pub fn end() -> Bytes {
+    pub(crate) fn end() -> Bytes {
         Bytes::from_static(&[0; 2 * BLOCK])
     }
 
     /// Bytes of the layers and descriptions in it.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
@@ -123,7 +123,7 @@ impl Parcel {
     /// # Errors
     ///
     /// Fails when the store or `sink` does.
-    pub fn send(
+    pub(crate) fn send(
         &self,
         store: &Store,
         entry: &Entry,

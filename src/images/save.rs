@@ -22,28 +22,28 @@ const LARGEST_JSON: u64 = 8 << 20;
 
 /// Where an entry is to stand, and what it is called.
 #[derive(Debug, Clone)]
-pub struct Destination {
+pub(crate) struct Destination {
     /// The image's key.
-    pub key: Digest,
+    pub(crate) key: Digest,
     /// The id that the engine has it under.
-    pub id: Digest,
+    pub(crate) id: Digest,
     /// `OS/ARCHITECTURE[/VARIANT]`.
-    pub platform: String,
+    pub(crate) platform: String,
     /// Title, tags and inputs; what is counted is filled in.
-    pub subject: Subject,
+    pub(crate) subject: Subject,
     /// Its layers uncompressed, as the engine tells them: those that earlier entries have are not read again.
-    pub diff_ids: Vec<String>,
+    pub(crate) diff_ids: Vec<String>,
     /// The engine hands its layers out as they are, and not compressed.
-    pub plain: bool,
+    pub(crate) plain: bool,
 }
 
 /// A saved image.
 #[derive(Debug)]
 pub struct SavedImage {
     /// The entry.
-    pub saved: Saved,
+    pub(crate) saved: Saved,
     /// Bytes of its layers and descriptions.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Why an image was not saved.
@@ -78,7 +78,11 @@ impl From<CopyError> for SaveError {
 /// # Panics
 ///
 /// Never: a list can be written as JSON.
-pub fn save(store: &Store, archive: impl Read, destination: Destination) -> Result<SavedImage, SaveError> {
+pub(crate) fn save(
+    store: &Store,
+    archive: impl Read,
+    destination: Destination,
+) -> Result<SavedImage, SaveError> {
     let Destination { key, id, platform, subject, diff_ids, plain } = destination;
     let mut save = store.save(EntryKind::Image, &platform, key)?;
     let known = KnownLayers::take_over(store, &platform, (&diff_ids, plain), &mut save)?;

@@ -13,11 +13,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use record::{
+pub(crate) use record::{
     BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, MountRecord, Outcome,
     Prediction, RemoteRecord, StepCounts, StepEntry, TierOutcome, TierRecord,
 };
-pub use sums::Sums;
+pub(crate) use sums::Sums;
 
 /// Where the last builds of a ledger stand: a build takes one or two kilobytes.
 const LAST_BYTES: u64 = 128 << 10;
@@ -25,7 +25,7 @@ const LAST_BYTES: u64 = 128 << 10;
 /// The ledger's file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} the ledger {}", .path.display())]
-pub struct LedgerError {
+pub(crate) struct LedgerError {
     action: &'static str,
     path: PathBuf,
     #[source]
@@ -34,15 +34,15 @@ pub struct LedgerError {
 
 /// What a ledger holds.
 #[derive(Debug, Clone, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// The builds, oldest first.
-    pub builds: Vec<BuildRecord>,
+    pub(crate) builds: Vec<BuildRecord>,
     /// Lines that could not be read.
-    pub unreadable: usize,
+    pub(crate) unreadable: usize,
 }
 
 /// A duration as records have it, in milliseconds.
-pub fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -51,7 +51,7 @@ pub fn millis(duration: Duration) -> u64 {
 /// # Errors
 ///
 /// Fails when the file cannot be written.
-pub fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
+pub(crate) fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
     let append = || {
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
@@ -66,7 +66,7 @@ pub fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
 /// # Errors
 ///
 /// Fails when the file is there and cannot be read.
-pub fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> {
+pub(crate) fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> {
     let read = || {
         let mut file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -88,7 +88,7 @@ pub fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> {
 /// # Errors
 ///
 /// Fails when the file is there and cannot be read.
-pub fn read(path: &Path) -> Result<Ledger, LedgerError> {
+pub(crate) fn read(path: &Path) -> Result<Ledger, LedgerError> {
     let failed = |source| LedgerError { action: "read", path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => BufReader::new(file),

@@ -15,60 +15,60 @@ const SCHEMA: &str = "larder.build.v1";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BuildRecord {
     /// `larder.build.v1`.
-    pub schema: String,
+    pub(crate) schema: String,
     /// When it started.
-    pub started: Timestamp,
+    pub(crate) started: Timestamp,
     /// How it ended.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// The tier that had the image (`engine`, `registry`, `archive`), for an image hit.
-    pub hit_tier: Option<String>,
+    pub(crate) hit_tier: Option<String>,
     /// The image's id, `sha256:…`; absent when the build made none.
-    pub image_id: Option<String>,
+    pub(crate) image_id: Option<String>,
     /// The image's names.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// The image key; absent when the inputs cannot be known beforehand.
-    pub image_key: Option<CacheKey>,
+    pub(crate) image_key: Option<CacheKey>,
     /// The dependency key; likewise.
-    pub dependency_key: Option<CacheKey>,
+    pub(crate) dependency_key: Option<CacheKey>,
     /// The lane that it wrote, and the trunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lanes: Option<LanesRecord>,
+    pub(crate) lanes: Option<LanesRecord>,
     /// RUN, COPY and ADD steps of the target; all of them cached for an image hit.
-    pub steps: StepCounts,
+    pub(crate) steps: StepCounts,
     /// Each step that BuildKit ran or found cached.
     #[serde(default)]
-    pub step_list: Vec<StepEntry>,
+    pub(crate) step_list: Vec<StepEntry>,
     /// The tiers in the order they were tried.
-    pub tiers: Vec<TierRecord>,
+    pub(crate) tiers: Vec<TierRecord>,
     /// The cache mounts.
-    pub mounts: Vec<MountRecord>,
+    pub(crate) mounts: Vec<MountRecord>,
     /// The base image that was found or built before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<BaseRecord>,
+    pub(crate) base: Option<BaseRecord>,
     /// What keeping the image in the store came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<KeptRecord>,
+    pub(crate) kept: Option<KeptRecord>,
     /// What leaving its layers in a registry came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept_layers: Option<KeptLayersRecord>,
+    pub(crate) kept_layers: Option<KeptLayersRecord>,
     /// What was wrong with the store that machines share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remote: Option<RemoteRecord>,
+    pub(crate) remote: Option<RemoteRecord>,
     /// How long it took in all, milliseconds.
-    pub millis: u64,
+    pub(crate) millis: u64,
     /// What BuildKit's exporters answered (`containerimage.digest`, …), beside the fields above as docker
     /// build's own metadata file has them; also fields that a newer larder added.
     #[serde(default, flatten)]
-    pub more: BTreeMap<String, Value>,
+    pub(crate) more: BTreeMap<String, Value>,
     /// Why it failed, one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// How a build ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The image was there; no build was needed.
     ImageHit,
     /// It was built.
@@ -81,99 +81,99 @@ pub enum Outcome {
 
 /// The lanes of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LanesRecord {
+pub(crate) struct LanesRecord {
     /// The lane that it wrote.
-    pub own: String,
+    pub(crate) own: String,
     /// The flag, variable or reference that names it.
-    pub own_from: String,
+    pub(crate) own_from: String,
     /// The trunk; several names where the default branch is not known.
-    pub trunk: Vec<String>,
+    pub(crate) trunk: Vec<String>,
     /// The flag, variable or reference that names it.
-    pub trunk_from: String,
+    pub(crate) trunk_from: String,
 }
 
 /// A remote store that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteRecord {
+pub(crate) struct RemoteRecord {
     /// Where it is, without credentials.
-    pub place: String,
+    pub(crate) place: String,
     /// What went wrong first.
-    pub fault: String,
+    pub(crate) fault: String,
 }
 
 /// Counts of RUN, COPY and ADD steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepCounts {
+pub(crate) struct StepCounts {
     /// All of them.
-    pub total: usize,
+    pub(crate) total: usize,
     /// Those answered by a cache.
-    pub cached: usize,
+    pub(crate) cached: usize,
     /// Those of them whose layers a registry had and, as far as is known, not the builder.
     #[serde(default)]
-    pub imported: usize,
+    pub(crate) imported: usize,
 }
 
 /// A step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepEntry {
+pub(crate) struct StepEntry {
     /// The mark by which this cache knows the step again, `sha256:…`; empty where none could be made.
-    pub digest: String,
+    pub(crate) digest: String,
     /// Its name, e.g. `[builder 2/3] RUN make`; without the command when build arguments could show in it.
-    pub name: String,
+    pub(crate) name: String,
     /// Answered by a cache.
-    pub cached: bool,
+    pub(crate) cached: bool,
     /// By one in a registry, as far as is known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub imported: bool,
+    pub(crate) imported: bool,
     /// How long it ran, milliseconds.
-    pub millis: u64,
+    pub(crate) millis: u64,
 }
 
 /// What a tier did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierRecord {
     /// Its name.
-    pub tier: String,
+    pub(crate) tier: String,
     /// How it went.
-    pub outcome: TierOutcome,
+    pub(crate) outcome: TierOutcome,
     /// Why, in a few words.
-    pub reason: String,
+    pub(crate) reason: String,
     /// Bytes it moved.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Time it took, milliseconds.
-    pub millis: u64,
+    pub(crate) millis: u64,
 }
 
 /// An image that was kept in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptRecord {
     /// The first digits of the entry's id.
-    pub entry: String,
+    pub(crate) entry: String,
     /// Bytes of the image.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Bytes that it added to the store.
-    pub added_bytes: u64,
+    pub(crate) added_bytes: u64,
     /// Time it took, milliseconds, from the end of the build on.
-    pub millis: u64,
+    pub(crate) millis: u64,
 }
 
 /// The image that the Dockerfile was handed to stand on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BaseRecord {
+pub(crate) struct BaseRecord {
     /// What it is called, by its digest where a registry has it.
-    pub reference: String,
+    pub(crate) reference: String,
     /// Its key.
-    pub key: CacheKey,
+    pub(crate) key: CacheKey,
     /// Whether it was there.
-    pub outcome: BaseOutcome,
+    pub(crate) outcome: BaseOutcome,
     /// How long finding or building it took, milliseconds.
-    pub millis: u64,
+    pub(crate) millis: u64,
 }
 
 /// How a base image came to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum BaseOutcome {
+pub(crate) enum BaseOutcome {
     /// It was there.
     Found,
     /// It was built.
@@ -184,15 +184,15 @@ pub enum BaseOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptLayersRecord {
     /// The names that they are found by.
-    pub references: Vec<String>,
+    pub(crate) references: Vec<String>,
     /// Time it took, milliseconds.
-    pub millis: u64,
+    pub(crate) millis: u64,
 }
 
 /// How a tier went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum TierOutcome {
+pub(crate) enum TierOutcome {
     /// It had what was wanted.
     Hit,
     /// It had not.
@@ -203,34 +203,34 @@ pub enum TierOutcome {
 
 /// What a cache mount was worth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MountRecord {
+pub(crate) struct MountRecord {
     /// Its identity in the builder.
-    pub id: String,
+    pub(crate) id: String,
     /// Where the step sees it.
-    pub target: String,
+    pub(crate) target: String,
     /// What it holds: `pip`, `apt`, ….
-    pub kind: String,
+    pub(crate) kind: String,
     /// Files restored before the build.
-    pub restored_files: u64,
+    pub(crate) restored_files: u64,
     /// Their bytes.
-    pub restored_bytes: u64,
+    pub(crate) restored_bytes: u64,
     /// Files that the build read.
-    pub used_files: u64,
+    pub(crate) used_files: u64,
     /// Files that the build added.
-    pub added_files: u64,
+    pub(crate) added_files: u64,
     /// Files saved after the build.
-    pub saved_files: u64,
+    pub(crate) saved_files: u64,
     /// Their bytes.
-    pub saved_bytes: u64,
+    pub(crate) saved_bytes: u64,
     /// Set where the mount was not restored since its steps were expected to be cached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prediction: Option<Prediction>,
+    pub(crate) prediction: Option<Prediction>,
 }
 
 /// Whether what was expected of a mount's steps came true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Prediction {
+pub(crate) enum Prediction {
     /// They were cached.
     Right,
     /// One of them ran, without what was kept of the mount.
@@ -239,7 +239,7 @@ pub enum Prediction {
 
 impl MountRecord {
     /// A mount of which nothing was moved yet.
-    pub fn of(id: String, target: &str, kind: &str) -> Self {
+    pub(crate) fn of(id: String, target: &str, kind: &str) -> Self {
         Self {
             id,
             target: target.to_owned(),
@@ -257,7 +257,7 @@ impl MountRecord {
 
 impl BuildRecord {
     /// A record of a build that has just started and knows nothing yet.
-    pub fn started(at: Timestamp) -> Self {
+    pub(crate) fn started(at: Timestamp) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
             started: at,

@@ -9,43 +9,43 @@ use crate::key::CacheKey;
 
 /// What a number of builds come to. Rates are between 0 and 1, and absent where there is nothing to divide by.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Sums {
+pub(crate) struct Sums {
     /// Builds counted.
-    pub builds: usize,
+    pub(crate) builds: usize,
     /// Builds in which the image was there and nothing was built.
-    pub image_hits: usize,
+    pub(crate) image_hits: usize,
     /// Builds that ran.
-    pub built: usize,
+    pub(crate) built: usize,
     /// Builds that failed.
-    pub failed: usize,
+    pub(crate) failed: usize,
     /// Builds that the user interrupted.
-    pub interrupted: usize,
+    pub(crate) interrupted: usize,
     /// `image_hits` / (`image_hits` + `built`).
-    pub image_hit_rate: Option<f64>,
+    pub(crate) image_hit_rate: Option<f64>,
     /// RUN, COPY and ADD steps of the builds that came to an end and did not fail.
-    pub steps: StepCounts,
+    pub(crate) steps: StepCounts,
     /// Cached / all RUN, COPY and ADD steps; in an image hit every step counts as cached.
-    pub step_hit_rate: Option<f64>,
+    pub(crate) step_hit_rate: Option<f64>,
     /// The same, each step weighted by the last time it was seen to take; steps never seen running do not count.
-    pub time_weighted_hit_rate: Option<f64>,
+    pub(crate) time_weighted_hit_rate: Option<f64>,
     /// Files of cache mounts that steps used and that were there before / all that they used or added.
-    pub mount_hit_rate: Option<f64>,
+    pub(crate) mount_hit_rate: Option<f64>,
     /// Cache mounts that were not restored since their steps were expected to be cached, and were.
-    pub mounts_rightly_unneeded: usize,
+    pub(crate) mounts_rightly_unneeded: usize,
     /// The same, but a step of theirs ran.
-    pub mounts_wrongly_unneeded: usize,
+    pub(crate) mounts_wrongly_unneeded: usize,
     /// Median duration of an image hit, milliseconds.
-    pub median_hit_millis: Option<u64>,
+    pub(crate) median_hit_millis: Option<u64>,
     /// Median duration of a build that ran, milliseconds.
-    pub median_built_millis: Option<u64>,
+    pub(crate) median_built_millis: Option<u64>,
     /// Measured time saved, milliseconds: the last known duration of each step that did not have to run,
     /// less what asking the tiers took. Negative when the caches cost more than they saved.
-    pub saved_millis: i64,
+    pub(crate) saved_millis: i64,
 }
 
 impl Sums {
     /// Sums up the last `last` of `builds` (oldest first). Older ones still tell how long a step takes.
-    pub fn of(builds: &[BuildRecord], last: usize) -> Self {
+    pub(crate) fn of(builds: &[BuildRecord], last: usize) -> Self {
         let counted_from = builds.len().saturating_sub(last);
         let mut known = KnownDurations::default();
         let mut sums = Self::default();

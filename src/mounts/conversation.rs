@@ -59,13 +59,13 @@ pub struct Found {
     /// In order; where a file's bytes are is not known yet, and its `data` says nothing.
     pub listing: Listing,
     /// When each of the nodes was last read.
-    pub used: Vec<Time>,
+    pub(crate) used: Vec<Time>,
     /// Whether the file system notes that a file was read.
-    pub notes_uses: bool,
+    pub(crate) notes_uses: bool,
     /// Whose the mount's own directory is.
-    pub root: Owner,
+    pub(crate) root: Owner,
     /// What could not be listed.
-    pub notes: Notes,
+    pub(crate) notes: Notes,
 }
 
 impl Conversation {
@@ -166,7 +166,7 @@ impl Conversation {
     /// # Errors
     ///
     /// Fails when the connection does.
-    pub fn make(&mut self, number: u32, node: &Node) -> Result<(), ConversationError> {
+    pub(crate) fn make(&mut self, number: u32, node: &Node) -> Result<(), ConversationError> {
         self.say(&Message::Make { number, node: found(node) })
     }
 
@@ -175,7 +175,7 @@ impl Conversation {
     /// # Errors
     ///
     /// Fails when the connection does.
-    pub fn piece(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), ConversationError> {
+    pub(crate) fn piece(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), ConversationError> {
         for (place, part) in bytes.chunks(PIECE).enumerate() {
             let offset = offset + (place * PIECE) as u64;
             send_piece(&mut self.writer, number, offset, part)?;
@@ -188,7 +188,7 @@ impl Conversation {
     /// # Errors
     ///
     /// Fails when the connection does.
-    pub fn finish(&mut self) -> Result<(u64, Notes), ConversationError> {
+    pub(crate) fn finish(&mut self) -> Result<(u64, Notes), ConversationError> {
         self.say(&Message::Finish)?;
         self.writer.flush()?;
         match self.hear()? {
@@ -202,7 +202,7 @@ impl Conversation {
     /// # Errors
     ///
     /// Fails when the connection does.
-    pub fn bye(mut self) -> Result<(), ConversationError> {
+    pub(crate) fn bye(mut self) -> Result<(), ConversationError> {
         self.say(&Message::Bye)?;
         Ok(self.writer.flush()?)
     }

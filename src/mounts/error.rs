@@ -7,7 +7,7 @@ use crate::store::StoreError;
 
 /// Why a mount was not saved, or not restored, or not all of it.
 #[derive(Debug, thiserror::Error)]
-pub enum MountError {
+pub(crate) enum MountError {
     /// The entry's list cannot be read or is refused.
     #[error(transparent)]
     Unlisted(#[from] UnlistedError),

@@ -8,7 +8,7 @@ use super::kinds::Kind;
 use crate::courier::protocol::Owner;
 
 /// Why a RUN cannot use the mount, whose own directory is `root`'s; `None` where it can, or where only the image could tell.
-pub fn misfit(at: &MountUse, kind: Kind, root: Owner) -> Option<String> {
+pub(crate) fn misfit(at: &MountUse, kind: Kind, root: Owner) -> Option<String> {
     let user = at.user.as_deref()?;
     let cannot = match user.parse::<u32>() {
         _ if at.readonly => false,

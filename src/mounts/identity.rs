@@ -23,91 +23,91 @@ const NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
 /// A cache mount as BuildKit knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MountId {
+pub(crate) struct MountId {
     /// Namespace, a slash, and the id: `/pip`, `//root/.cache/pip`.
-    pub wire: String,
+    pub(crate) wire: String,
     /// Files that it is made from, if it is not made from nothing.
-    pub origin: Option<Origin>,
+    pub(crate) origin: Option<Origin>,
     /// The directory that it is made from, or that is made for it beside its files, if that has an owner or a mode of its
     /// own.
-    pub directory: Option<Directory>,
+    pub(crate) directory: Option<Directory>,
 }
 
 /// The files that a mount is made from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The stage, the image or the named context that holds them, as the Dockerfile writes it.
-    pub from: String,
+    pub(crate) from: String,
     /// The stage's index in the Dockerfile, if it is one.
-    pub stage: Option<usize>,
+    pub(crate) stage: Option<usize>,
     /// The directory in it, cleaned: `/` or `/seed`.
-    pub source: String,
+    pub(crate) source: String,
     /// The mount's id without the namespace.
-    pub id: String,
+    pub(crate) id: String,
 }
 
 /// The directory that a mount is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Directory {
+pub(crate) struct Directory {
     /// Its owner.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Its owner's group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// Its permission bits.
-    pub mode: u32,
+    pub(crate) mode: u32,
 }
 
 /// A cache mount that the target of a build reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetMount {
+pub(crate) struct TargetMount {
     /// What BuildKit knows it by.
-    pub id: MountId,
+    pub(crate) id: MountId,
     /// Whose cache it is.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// What becomes of several users at once; the strictest of its uses.
-    pub sharing: Sharing,
+    pub(crate) sharing: Sharing,
     /// Where it is used, in the order of the Dockerfile; never empty.
-    pub uses: Vec<MountUse>,
+    pub(crate) uses: Vec<MountUse>,
 }
 
 /// A RUN that mounts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountUse {
+pub(crate) struct MountUse {
     /// The stage's index in the Dockerfile.
-    pub stage: usize,
+    pub(crate) stage: usize,
     /// The RUN's first line.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Where it stands in that RUN, as written but for variables.
-    pub target: String,
+    pub(crate) target: String,
     /// Whether the RUN can only read it.
-    pub readonly: bool,
+    pub(crate) readonly: bool,
     /// The last USER before the RUN, without its group; `None` where the base image says who it is.
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
 }
 
 /// A cache mount that is not carried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passed {
+pub(crate) struct Passed {
     /// Where it is used.
-    pub used: MountUse,
+    pub(crate) used: MountUse,
     /// Why it is not carried.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// The cache mounts of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mounts {
+pub(crate) struct Mounts {
     /// Those that can be carried, each once.
-    pub carried: Vec<TargetMount>,
+    pub(crate) carried: Vec<TargetMount>,
     /// Those that cannot.
-    pub passed: Vec<Passed>,
+    pub(crate) passed: Vec<Passed>,
     /// What keeps those that are carried from being of use, a line each.
-    pub defeats: Vec<String>,
+    pub(crate) defeats: Vec<String>,
 }
 
 /// What a frontend makes of variables in the options of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variables {
+pub(crate) enum Variables {
     /// Their values, from Dockerfile 1.3 on.
     Expanded,
     /// Nothing: before, a dollar sign was a dollar sign.
@@ -115,7 +115,7 @@ pub enum Variables {
 }
 
 /// The cache mounts that a target reaches; of the build's arguments the namespace counts.
-pub fn mounts(
+pub(crate) fn mounts(
     resolution: &Resolution,
     build_args: &BTreeMap<String, String>,
     variables: Variables,
@@ -220,7 +220,7 @@ fn is_readonly(options: &BTreeMap<String, String>) -> bool {
 
 impl MountId {
     /// What an entry of the mount is made for: everything that BuildKit knows it by.
-    pub fn key(&self) -> Digest {
+    pub(crate) fn key(&self) -> Digest {
         Digest::of(format!("larder-mount-v1\n{self}").as_bytes())
     }
 }

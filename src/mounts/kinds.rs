@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A program that keeps a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// pip, with what it downloads and builds.
     Pip,
     /// uv.
@@ -117,7 +117,7 @@ const COMMANDS: [(&str, Kind); 27] = [
 
 impl Kind {
     /// The kind of a mount at `target` of a RUN that runs `script`.
-    pub fn of(target: &str, script: &str) -> Self {
+    pub(crate) fn of(target: &str, script: &str) -> Self {
         let target = target.trim_end_matches('/');
         let by_place = PLACES.iter().find(|(end, _)| target.ends_with(end)).map(|(_, kind)| *kind);
         let by_place = by_place.or_else(|| target.ends_with("/bundle").then_some(Self::Bundler));
@@ -131,7 +131,7 @@ impl Kind {
     }
 
     /// Its name in reports.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Pip => "pip",
             Self::Uv => "uv",

@@ -33,17 +33,17 @@ mod stage;
 mod uses;
 mod visit;
 
-pub use auto::{AutoMounts, Surroundings, auto_mounts, has_candidates};
+pub(crate) use auto::{AutoMounts, Surroundings, auto_mounts, has_candidates};
 pub use conversation::{Conversation, ConversationError, Found, Taken};
-pub use error::MountError;
-pub use fit::misfit;
-pub use identity::{Directory, MountId, MountUse, Mounts, Origin, Passed, TargetMount, Variables, mounts};
-pub use kinds::Kind;
-pub use restore::{Present, RestoredMount, restore};
-pub use save::{SaveOutcome, SaveTerms, SavedMount, save};
-pub use stage::{can_be_visited, with_visit};
-pub use uses::Tally;
-pub use visit::{BuildWithin, VisitError, VisitTerms, Within, visit};
+pub(crate) use error::MountError;
+pub(crate) use fit::misfit;
+pub(crate) use identity::{Mounts, Passed, TargetMount, Variables, mounts};
+pub(crate) use kinds::Kind;
+pub(crate) use restore::{Present, RestoredMount, restore};
+pub(crate) use save::{SaveOutcome, SaveTerms, SavedMount, save};
+pub(crate) use stage::{can_be_visited, with_visit};
+pub(crate) use uses::Tally;
+pub(crate) use visit::{BuildWithin, VisitError, VisitTerms, Within, visit};
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use crate::store::{Entry, Meter, Store, StoreError};
 
 /// What becomes of a file of the mount that is another than the entry's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Present {
+pub(crate) enum Present {
     /// The entry's takes its place.
     Replaced,
     /// It stays: the mount was made from files that may be newer than the entry.
@@ -23,21 +23,19 @@ pub enum Present {
 
 /// A restored mount.
 #[derive(Debug)]
-pub struct RestoredMount {
+pub(crate) struct RestoredMount {
     /// Files and links that were sent.
-    pub sent_files: u64,
+    pub(crate) sent_files: u64,
     /// Bytes that were sent.
-    pub sent_bytes: u64,
+    pub(crate) sent_bytes: u64,
     /// Whether there was nothing in it.
-    pub was_empty: bool,
-    /// Whether the builder notes which files are read.
-    pub notes_uses: bool,
+    pub(crate) was_empty: bool,
     /// Whose the mount's own directory is.
-    pub root: Owner,
+    pub(crate) root: Owner,
     /// What of the mount could not be looked at.
-    pub notes: Notes,
+    pub(crate) notes: Notes,
     /// What went wrong in the store without harm.
-    pub faults: Vec<StoreError>,
+    pub(crate) faults: Vec<StoreError>,
 }
 
 /// Restores `entry`, and makes all of the mount look unused.
@@ -45,7 +43,7 @@ pub struct RestoredMount {
 /// # Errors
 ///
 /// Fails when the store or the builder does, and when something cannot be made; then the mount is as it was.
-pub fn restore(
+pub(crate) fn restore(
     store: &Store,
     entry: &Entry,
     present: Present,
@@ -87,7 +85,6 @@ pub fn restore(
         sent_files,
         sent_bytes: pieces.bytes,
         was_empty: found.listing.nodes.is_empty(),
-        notes_uses: found.notes_uses,
         root: found.root,
         notes: found.notes,
         faults,

@@ -20,47 +20,47 @@ const ASKED: usize = 8192;
 
 /// How a mount is saved.
 #[derive(Debug, Clone)]
-pub struct SaveTerms {
+pub(crate) struct SaveTerms {
     /// Entries of one mount in one project.
-    pub family: String,
+    pub(crate) family: String,
     /// What the entry is made for.
-    pub key: Digest,
+    pub(crate) key: Digest,
     /// Title and tags; what is counted is filled in.
-    pub subject: Subject,
+    pub(crate) subject: Subject,
     /// A unit goes after so many builds in a row that did not read it; `None` keeps all.
-    pub unused_builds: Option<u32>,
+    pub(crate) unused_builds: Option<u32>,
     /// Bytes that the entry may have; the least recently used units go, and if that is not enough, everything.
-    pub max_size: Option<u64>,
+    pub(crate) max_size: Option<u64>,
     /// Save whatever is left of the mount.
-    pub allow_shrink: bool,
+    pub(crate) allow_shrink: bool,
 }
 
 /// A mount that was looked at, and what became of it.
 #[derive(Debug)]
-pub struct SavedMount {
+pub(crate) struct SavedMount {
     /// What became of it.
-    pub outcome: SaveOutcome,
+    pub(crate) outcome: SaveOutcome,
     /// Files of the mount that the build read and that were there before it.
-    pub used: Tally,
+    pub(crate) used: Tally,
     /// Files that the build added.
-    pub added: Tally,
+    pub(crate) added: Tally,
     /// Packages, such as wheels, among the files that were used.
-    pub packages_used: Tally,
+    pub(crate) packages_used: Tally,
     /// Packages among the files that were added.
-    pub packages_added: Tally,
+    pub(crate) packages_added: Tally,
     /// Files that are left out of the entry since nobody uses them, or since it would be too large.
-    pub trimmed: Tally,
+    pub(crate) trimmed: Tally,
     /// Whether the builder notes which files are read; else `used` says nothing.
-    pub notes_uses: bool,
+    pub(crate) notes_uses: bool,
     /// Whose the mount's own directory is.
-    pub root: Owner,
+    pub(crate) root: Owner,
     /// What could not be read.
-    pub notes: Notes,
+    pub(crate) notes: Notes,
 }
 
 /// What became of a mount.
 #[derive(Debug)]
-pub enum SaveOutcome {
+pub(crate) enum SaveOutcome {
     /// It is in the store, as this entry.
     Saved(Box<Saved>),
     /// The store has it already.
@@ -86,7 +86,7 @@ pub enum SaveOutcome {
 /// # Errors
 ///
 /// Fails when the store or the builder does, and when the meter stops it; then nothing is saved.
-pub fn save(
+pub(crate) fn save(
     store: &Store,
     before: Option<&Entry>,
     mut conversation: Conversation,

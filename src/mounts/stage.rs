@@ -14,7 +14,7 @@ use crate::dockerfile::{Dockerfile, Options};
 /// `dockerfile` with a stage `name` at its end in which a visit has these mounts, if it ends between two instructions.
 ///
 /// Whether each mount is what it was there, [`can_be_visited`] tells.
-pub fn with_visit(dockerfile: &str, name: &str, mounts: &[TargetMount]) -> String {
+pub(crate) fn with_visit(dockerfile: &str, name: &str, mounts: &[TargetMount]) -> String {
     // Old frontends know no mode for what is fetched, but one for what is copied.
     let courier = courier_stage(name);
     let mut text = format!(
@@ -43,7 +43,7 @@ fn courier_stage(name: &str) -> String {
 
 /// Whether a stage behind `dockerfile` can have this very mount. It cannot where an instruction goes on at the end of the
 /// text, and where a value would be taken for something else.
-pub fn can_be_visited(
+pub(crate) fn can_be_visited(
     mount: &TargetMount,
     dockerfile: &str,
     options: &Options,

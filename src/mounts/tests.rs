@@ -49,7 +49,7 @@ impl Bench {
         self.restore_beside(mount, entry, Present::Replaced)
     }
 
-    pub(super) fn restore_beside(&self, mount: &Path, entry: &Entry, present: Present) -> RestoredMount {
+    fn restore_beside(&self, mount: &Path, entry: &Entry, present: Present) -> RestoredMount {
         talk(mount, |talk| restore(&self.store, entry, present, talk, &Meter::default())).unwrap()
     }
 

@@ -44,7 +44,7 @@ const BUFFER: usize = 256 << 10;
 const LONGEST_OUTPUT: usize = 2000;
 
 /// What the step of a visit is part of.
-pub enum Within {
+pub(crate) enum Within {
     /// Nothing else.
     Nothing,
     /// A build, whose other steps may take their time.
@@ -52,31 +52,31 @@ pub enum Within {
 }
 
 /// A build with a stage at its end in which the mounts are: see [`super::with_visit`].
-pub struct BuildWithin {
+pub(crate) struct BuildWithin {
     /// The build of that stage.
-    pub request: SolveRequest,
+    pub(crate) request: SolveRequest,
     /// What the session has for it.
-    pub attachments: Attachments,
+    pub(crate) attachments: Attachments,
     /// Is told how the build goes.
-    pub status: mpsc::Sender<StatusUpdate>,
+    pub(crate) status: mpsc::Sender<StatusUpdate>,
     /// How long it may take until the mounts are there.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// What a visit may take.
 #[derive(Debug, Clone)]
-pub struct VisitTerms {
+pub(crate) struct VisitTerms {
     /// After this long it is given up; in a build the time counts from when its step is there, and ends with the build's.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
     /// Gives it up.
-    pub cancel: CancellationToken,
+    pub(crate) cancel: CancellationToken,
     /// What the step is called in the engine's own words of it.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// Why the mounts of a builder cannot be reached.
 #[derive(Debug, thiserror::Error)]
-pub enum VisitError {
+pub(crate) enum VisitError {
     /// The builder cannot be asked.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -120,7 +120,7 @@ fn in_brackets(text: &str) -> String {
 /// # Errors
 ///
 /// Fails when the step cannot be run.
-pub async fn visit<T: Send + 'static>(
+pub(crate) async fn visit<T: Send + 'static>(
     client: &Client,
     mounts: &[TargetMount],
     within: Within,

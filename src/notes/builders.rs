@@ -17,7 +17,7 @@ const MOST_STEPS: usize = 1024;
 
 /// What is known of one builder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BuilderEntry {
+pub(crate) struct BuilderEntry {
     /// `larder.builder.v1`.
     schema: String,
     /// Who it is, in the engine's words.
@@ -48,55 +48,55 @@ struct BuiltLayers {
 
 impl BuilderEntry {
     /// The image that this builder made on these layers.
-    pub fn image_on(&self, layers: Digest) -> Option<&str> {
+    pub(crate) fn image_on(&self, layers: Digest) -> Option<&str> {
         self.layers.get(&layers).map(|layers| layers.image.as_str())
     }
 
     /// Notes that it made `image` on these layers.
-    pub fn note_layers(&mut self, layers: Digest, image: &str, now: Timestamp) {
+    pub(crate) fn note_layers(&mut self, layers: Digest, image: &str, now: Timestamp) {
         self.layers.insert(layers, BuiltLayers { image: image.to_owned(), built: now });
         forget_oldest(&mut self.layers, MOST, |layers| layers.built);
     }
 
     /// Notes that it has those layers no more.
-    pub fn forget_layers(&mut self, layers: Digest) {
+    pub(crate) fn forget_layers(&mut self, layers: Digest) {
         self.layers.remove(&layers);
     }
 
     /// When a mount was last seen with something in it.
-    pub fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
+    pub(crate) fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
         self.mounts.get(&key).copied()
     }
 
     /// Notes that a mount has something in it.
-    pub fn note_mount(&mut self, key: Digest, now: Timestamp) {
+    pub(crate) fn note_mount(&mut self, key: Digest, now: Timestamp) {
         self.mounts.insert(key, now);
         forget_oldest(&mut self.mounts, MOST, |seen| *seen);
     }
 
     /// Whether it has made an image.
-    pub fn has_made(&self, image: Digest) -> bool {
+    pub(crate) fn has_made(&self, image: Digest) -> bool {
         self.images.contains_key(&image)
     }
 
     /// Notes that it made an image.
-    pub fn note_image(&mut self, image: Digest, now: Timestamp) {
+    pub(crate) fn note_image(&mut self, image: Digest, now: Timestamp) {
         self.images.insert(image, now);
         forget_oldest(&mut self.images, MOST, |made| *made);
     }
 
     /// Records that the limits of the builder were reported. Returns `true` the first time.
-    pub fn note_limits_reported(&mut self) -> bool {
+    pub(crate) fn note_limits_reported(&mut self) -> bool {
         !std::mem::replace(&mut self.is_told, true)
     }
 
     /// Whether it has had a step.
-    pub fn has_had_step(&self, mark: Digest) -> bool {
+    pub(crate) fn has_had_step(&self, mark: Digest) -> bool {
         self.steps.contains_key(&mark)
     }
 
     /// Notes that it has these steps.
-    pub fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>, now: Timestamp) {
+    pub(crate) fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>, now: Timestamp) {
         self.steps.extend(marks.into_iter().map(|mark| (mark, now)));
         forget_oldest(&mut self.steps, MOST_STEPS, |seen| *seen);
     }
@@ -116,7 +116,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the file cannot be read. A damaged one is set aside first.
-    pub fn builder(&self, builder: &str) -> Result<BuilderEntry, NotesError> {
+    pub(crate) fn builder(&self, builder: &str) -> Result<BuilderEntry, NotesError> {
         let entry = self.entry(self.builder_path(builder), |entry: &BuilderEntry| {
             let is_right = entry.schema == SCHEMA && entry.builder == builder;
             (!is_right).then(|| format!("it holds {} {}", entry.schema, entry.builder))
@@ -137,7 +137,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the file cannot be written.
-    pub fn note_builder(&self, entry: &BuilderEntry) -> Result<(), NotesError> {
+    pub(crate) fn note_builder(&self, entry: &BuilderEntry) -> Result<(), NotesError> {
         self.write_entry(&self.builder_path(&entry.builder), entry)
     }
 

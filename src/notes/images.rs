@@ -17,24 +17,24 @@ const MAX_IMAGES: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageEntry {
     /// `larder.image.v1`.
-    pub schema: String,
+    pub(crate) schema: String,
     /// The image key.
-    pub image_key: CacheKey,
+    pub(crate) image_key: CacheKey,
     /// The dependency key of the same build.
-    pub dependency_key: CacheKey,
+    pub(crate) dependency_key: CacheKey,
     /// The images, the last one used first; at most eight.
-    pub images: Vec<EngineImage>,
+    pub(crate) images: Vec<EngineImage>,
     /// When a build of the key last ran every step. Images that were built before, and are not listed, were replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rebuilt: Option<Timestamp>,
+    pub(crate) rebuilt: Option<Timestamp>,
     /// `true` from the start of archiving the image to its end, so also after an interrupt in between.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub archiving: bool,
+    pub(crate) archiving: bool,
 }
 
 impl ImageEntry {
     /// Returns `true` if a rebuild has replaced the image `id`, which was built at `built`.
-    pub fn has_replaced(&self, id: Option<&str>, built: Timestamp) -> bool {
+    pub(crate) fn has_replaced(&self, id: Option<&str>, built: Timestamp) -> bool {
         let is_listed = self.images.iter().any(|image| Some(&*image.id) == id);
         self.rebuilt.is_some_and(|rebuilt| built < rebuilt) && !is_listed
     }
@@ -42,13 +42,13 @@ impl ImageEntry {
 
 /// An image that some engine built for a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EngineImage {
+pub(crate) struct EngineImage {
     /// Its id in that engine, `sha256:…`.
-    pub id: String,
+    pub(crate) id: String,
     /// When it was built last.
-    pub created: Timestamp,
+    pub(crate) created: Timestamp,
     /// When it was built or hit last.
-    pub last_used: Timestamp,
+    pub(crate) last_used: Timestamp,
 }
 
 impl Notes {
@@ -58,7 +58,7 @@ impl Notes {
     ///
     /// Fails when the entry cannot be read. A damaged one is set aside first,
     /// so that the next look finds nothing.
-    pub fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, NotesError> {
+    pub(crate) fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, NotesError> {
         self.entry(self.image_path(key), |entry: &ImageEntry| {
             let is_right = entry.schema == SCHEMA && entry.image_key == key;
             (!is_right).then(|| format!("it holds {} {}", entry.schema, entry.image_key))
@@ -70,7 +70,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the directory cannot be read. Entries that cannot be read are passed over.
-    pub fn key_of(&self, id: &str) -> Result<Option<CacheKey>, NotesError> {
+    pub(crate) fn key_of(&self, id: &str) -> Result<Option<CacheKey>, NotesError> {
         let directory = self.root.join(LAYOUT).join("image");
         let files = match std::fs::read_dir(&directory) {
             Ok(files) => files,
@@ -91,7 +91,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the entry cannot be written. A damaged older entry is replaced.
-    pub fn note_image(
+    pub(crate) fn note_image(
         &self,
         key: CacheKey,
         dependency_key: CacheKey,
@@ -122,7 +122,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the entry cannot be written.
-    pub fn note_rebuild(
+    pub(crate) fn note_rebuild(
         &self,
         key: CacheKey,
         dependency_key: CacheKey,
@@ -138,7 +138,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the entry cannot be read or written.
-    pub fn note_archiving(&self, key: CacheKey, archiving: bool) -> Result<(), NotesError> {
+    pub(crate) fn note_archiving(&self, key: CacheKey, archiving: bool) -> Result<(), NotesError> {
         match self.image(key)? {
             Some(entry) if entry.archiving != archiving => {
                 self.write_entry(&self.image_path(key), &ImageEntry { archiving, ..entry })

@@ -26,30 +26,30 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// Whose inputs they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordHead {
+pub(crate) struct RecordHead {
     /// `larder.inputs.v1`.
-    pub schema: String,
+    pub(crate) schema: String,
     /// The image key.
-    pub image_key: CacheKey,
+    pub(crate) image_key: CacheKey,
     /// The dependency key of the same build.
-    pub dependency_key: CacheKey,
+    pub(crate) dependency_key: CacheKey,
     /// The repositories that the image was named in, without tags.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Whose build it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lane: Option<Lane>,
+    pub(crate) lane: Option<Lane>,
     /// When it was built.
-    pub created: Timestamp,
+    pub(crate) created: Timestamp,
     /// When a build hit it last, by the lane of the build.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub hits: BTreeMap<Lane, Timestamp>,
+    pub(crate) hits: BTreeMap<Lane, Timestamp>,
     /// How many inputs follow.
-    pub inputs: usize,
+    pub(crate) inputs: usize,
 }
 
 impl RecordHead {
     /// The head of a record.
-    pub fn new(
+    pub(crate) fn new(
         keys: (CacheKey, CacheKey),
         names: Vec<String>,
         lane: Option<Lane>,
@@ -62,18 +62,18 @@ impl RecordHead {
     }
 
     /// Returns when it was built or hit last.
-    pub fn last_used(&self) -> Timestamp {
+    pub(crate) fn last_used(&self) -> Timestamp {
         self.hits.values().copied().fold(self.created, Timestamp::max)
     }
 
     /// Returns when it was built or hit last in a lane.
-    pub fn last_used_in(&self, lane: &Lane) -> Option<Timestamp> {
+    pub(crate) fn last_used_in(&self, lane: &Lane) -> Option<Timestamp> {
         let built = (self.lane.as_ref() == Some(lane)).then_some(self.created);
         built.max(self.hits.get(lane).copied())
     }
 
     /// Notes a hit of an image that has these names.
-    pub fn note_hit(&mut self, names: &[String], lane: &Lane, now: Timestamp) {
+    pub(crate) fn note_hit(&mut self, names: &[String], lane: &Lane, now: Timestamp) {
         self.hits.insert(lane.clone(), now);
         while self.hits.len() > MAX_LANES
             && let Some(oldest) = self.hits.iter().min_by_key(|(_, at)| **at).map(|(lane, _)| lane.clone())
@@ -92,7 +92,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the record cannot be written.
-    pub fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
+    pub(crate) fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
         let path = self.inputs_path(head.image_key);
         let failed =
             |error: serde_json::Error| NotesError::Write { path: path.clone(), source: error.into() };
@@ -112,7 +112,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the record cannot be written.
-    pub fn note_hit(
+    pub(crate) fn note_hit(
         &self,
         key: CacheKey,
         names: &[String],
@@ -136,7 +136,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the directory is there and cannot be read.
-    pub fn records(&self) -> Result<Vec<RecordHead>, NotesError> {
+    pub(crate) fn records(&self) -> Result<Vec<RecordHead>, NotesError> {
         let directory = self.root.join(LAYOUT).join("inputs");
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
@@ -153,7 +153,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when it cannot be read. A damaged one is set aside first.
-    pub fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, NotesError> {
+    pub(crate) fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, NotesError> {
         let path = self.inputs_path(key);
         let text = match Self::read(&path) {
             Ok(text) => String::from_utf8_lossy(&text).into_owned(),

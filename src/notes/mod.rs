@@ -32,9 +32,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use builders::BuilderEntry;
-pub use images::{EngineImage, ImageEntry};
-pub use inputs::RecordHead;
+pub(crate) use builders::BuilderEntry;
+pub(crate) use images::ImageEntry;
+pub(crate) use inputs::RecordHead;
 
 const LAYOUT: &str = "v1";
 
@@ -81,32 +81,32 @@ pub enum NotesError {
 
 impl Notes {
     /// The cache below `directory`; nothing is created yet.
-    pub fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         Self { root: directory.to_owned(), is_read_only: false }
     }
 
     /// The cache below `directory`, which is only read: what is to be noted there is forgotten.
-    pub fn read_only(directory: &Path) -> Self {
+    pub(crate) fn read_only(directory: &Path) -> Self {
         Self { root: directory.to_owned(), is_read_only: true }
     }
 
     /// `true` if nothing is written.
-    pub fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         self.is_read_only
     }
 
     /// The directory that holds all that is in the cache.
-    pub fn content(&self) -> PathBuf {
+    pub(crate) fn content(&self) -> PathBuf {
         self.root.join(LAYOUT)
     }
 
     /// The cache's directory.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.root
     }
 
     /// The file that the ledger is kept in.
-    pub fn ledger_path(&self) -> PathBuf {
+    pub(crate) fn ledger_path(&self) -> PathBuf {
         self.root.join(LAYOUT).join("ledger.jsonl")
     }
 
@@ -115,7 +115,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when it cannot be created.
-    pub fn prepare(&self, path: &Path) -> Result<(), NotesError> {
+    pub(crate) fn prepare(&self, path: &Path) -> Result<(), NotesError> {
         let directory = path.parent().unwrap_or(&self.root);
         DirBuilder::new()
             .recursive(true)
@@ -129,7 +129,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the directory cannot be read.
-    pub fn bytes(&self) -> Result<u64, NotesError> {
+    pub(crate) fn bytes(&self) -> Result<u64, NotesError> {
         let mut bytes = 0;
         for entry in walkdir::WalkDir::new(&self.root) {
             match entry.and_then(|entry| entry.metadata()) {

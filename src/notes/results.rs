@@ -28,7 +28,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when the note cannot be written.
-    pub fn note_result(&self, path: &Path) -> Result<(), NotesError> {
+    pub(crate) fn note_result(&self, path: &Path) -> Result<(), NotesError> {
         let (Some(stamp), Ok(path)) = (stamp(path), fs::canonicalize(path)) else { return Ok(()) };
         if self.is_read_only || self.results().contains(&path) {
             return Ok(());
@@ -45,7 +45,7 @@ impl Notes {
     }
 
     /// Returns what is still as larder has written it, by its resolved path.
-    pub fn results(&self) -> Vec<PathBuf> {
+    pub(crate) fn results(&self) -> Vec<PathBuf> {
         let noted = Self::read(&self.results_path()).unwrap_or_default();
         let lines = noted.split(|byte| *byte == b'\n');
         let last: BTreeMap<PathBuf, Vec<u8>> = lines

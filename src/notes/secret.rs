@@ -12,7 +12,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when it can be neither read nor written.
-    pub fn secret(&self) -> Result<[u8; LENGTH], NotesError> {
+    pub(crate) fn secret(&self) -> Result<[u8; LENGTH], NotesError> {
         let path = self.root.join(LAYOUT).join("secret");
         let known = || Self::read(&path).ok().and_then(|bytes| <[u8; LENGTH]>::try_from(bytes).ok());
         if let Some(secret) = known() {

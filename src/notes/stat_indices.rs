@@ -18,7 +18,7 @@ const ARCHIVES: &str = "dir";
 
 impl Notes {
     /// The bytes of the stat index of `directory`, which is absolute; `None` where there is none.
-    pub fn stat_index(&self, directory: &Path) -> Option<Vec<u8>> {
+    pub(crate) fn stat_index(&self, directory: &Path) -> Option<Vec<u8>> {
         Self::read(&self.index_path(CONTEXTS, directory)).ok()
     }
 
@@ -27,12 +27,12 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when it cannot be written.
-    pub fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+    pub(crate) fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         self.keep_index(CONTEXTS, directory, index)
     }
 
     /// The bytes of what is known of `directory`, which is absolute, as an entry; `None` where nothing is.
-    pub fn archive_index(&self, directory: &Path) -> Option<Vec<u8>> {
+    pub(crate) fn archive_index(&self, directory: &Path) -> Option<Vec<u8>> {
         Self::read(&self.index_path(ARCHIVES, directory)).ok()
     }
 
@@ -41,7 +41,7 @@ impl Notes {
     /// # Errors
     ///
     /// Fails when it cannot be written.
-    pub fn keep_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+    pub(crate) fn keep_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         self.keep_index(ARCHIVES, directory, index)
     }
 

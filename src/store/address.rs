@@ -24,7 +24,7 @@ pub enum EntryKind {
 
 impl EntryKind {
     /// Its name in paths, output and manifests.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
             Self::Mount => "mount",
@@ -43,23 +43,23 @@ impl fmt::Display for EntryKind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address {
     /// Whose it is.
-    pub lane: Lane,
+    pub(crate) lane: Lane,
     /// What it holds.
     pub kind: EntryKind,
     /// Entries of one kind and family can stand in for each other: a directory's path, a mount's id.
-    pub family: String,
+    pub(crate) family: String,
     /// What exactly it was made for.
-    pub key: Digest,
+    pub(crate) key: Digest,
 }
 
 impl Address {
     /// The prefix of all entries of `kind` and `family` in `lane`, without a slash at its end.
-    pub fn place_of(lane: &Lane, kind: EntryKind, family: &str) -> String {
+    pub(crate) fn place_of(lane: &Lane, kind: EntryKind, family: &str) -> String {
         format!("entries/{}/{kind}/{}", path_name(&lane.to_string()), path_name(family))
     }
 
     /// The prefix of all entries of its family.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         Self::place_of(&self.lane, self.kind, &self.family)
     }
 }

@@ -23,11 +23,11 @@ pub struct Listed {
     /// The entry.
     pub entry: Entry,
     /// When it was used last; never is when it was saved.
-    pub last_used: Timestamp,
+    pub(crate) last_used: Timestamp,
     /// Bytes of its chunks' objects, those that it shares among them.
-    pub stored_bytes: u64,
+    pub(crate) stored_bytes: u64,
     /// Bytes that evicting it alone would free.
-    pub own_bytes: u64,
+    pub(crate) own_bytes: u64,
 }
 
 /// What a place holds.
@@ -36,13 +36,13 @@ pub struct Census {
     /// The entries, the most recently used first.
     pub entries: Vec<Listed>,
     /// Bytes of all chunks' objects; a shared one counts once.
-    pub bytes_stored: u64,
+    pub(crate) bytes_stored: u64,
     /// Bytes of all entries' contents, as if nothing were shared or compressed.
-    pub bytes_logical: u64,
+    pub(crate) bytes_logical: u64,
     /// Bytes of chunks that no entry needs; the next sweep removes them.
-    pub bytes_unused: u64,
+    pub(crate) bytes_unused: u64,
     /// All chunks.
-    pub chunks: usize,
+    pub(crate) chunks: usize,
 }
 
 impl Store {
@@ -55,7 +55,7 @@ impl Store {
     }
 
     /// Where `place` is, for people; `None` where there is no remote.
-    pub fn place(&self, place: Place) -> Option<String> {
+    pub(crate) fn place(&self, place: Place) -> Option<String> {
         self.repository(place).map(Repository::place)
     }
 
@@ -74,7 +74,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails when the store is read-only or its backend fails; what was removed until then is gone.
-    pub fn evict(
+    pub(crate) fn evict(
         &self,
         place: Place,
         victims: sweep::Victims<'_>,

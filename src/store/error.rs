@@ -97,7 +97,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// The kind of fault, as it is counted.
-    pub fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Backend(error) => error.reason,
             Self::Damaged { .. } => Reason::Damaged,

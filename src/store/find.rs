@@ -11,18 +11,18 @@ use crate::digest::Digest;
 
 /// What a look into the store gave.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The entry, if there is one that can be used.
-    pub entry: Option<Entry>,
+    pub(crate) entry: Option<Entry>,
     /// It was made for the very key.
-    pub exact: bool,
+    pub(crate) exact: bool,
     /// What was in the way: each is a reason why an entry was passed over.
-    pub faults: Vec<StoreError>,
+    pub(crate) faults: Vec<StoreError>,
 }
 
 impl Store {
     /// Looks for the entry of `key`; with `fallback` also for the newest one of the family.
-    pub fn find(&self, kind: EntryKind, family: &str, key: Digest, fallback: bool) -> Found {
+    pub(crate) fn find(&self, kind: EntryKind, family: &str, key: Digest, fallback: bool) -> Found {
         let repositories = self.repositories().collect();
         let (tried, faults) = (HashSet::new(), Vec::new());
         let mut search = Search { store: self, kind, family, repositories, tried, faults };
@@ -44,7 +44,7 @@ impl Store {
 
     /// The entries of a family that were saved here last, at most so many. Passed over is what cannot be read, and, where
     /// what is saved is signed, what no trusted key has signed.
-    pub fn recent(&self, kind: EntryKind, family: &str, most: usize) -> Vec<Entry> {
+    pub(crate) fn recent(&self, kind: EntryKind, family: &str, most: usize) -> Vec<Entry> {
         let trust = self.trust.as_strict_as_signed();
         let places = self.lanes.reads().iter().map(|lane| Address::place_of(lane, kind, family));
         let names = places.flat_map(|place| self.local.names(&place).unwrap_or_default());
@@ -56,7 +56,7 @@ impl Store {
 
     /// The newest entry of a family, here or in the remote, that is wanted: of this job's lane, else of the others that it
     /// reads. Of each lane at most `most` are read, and what cannot be read is passed over.
-    pub fn newest_of(
+    pub(crate) fn newest_of(
         &self,
         kind: EntryKind,
         family: &str,
@@ -85,7 +85,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails when none has, and when it cannot be read.
-    pub fn vouch_for(&self, entry: &Entry) -> Result<(), StoreError> {
+    pub(crate) fn vouch_for(&self, entry: &Entry) -> Result<(), StoreError> {
         let mut told = Ok(());
         for repository in self.repositories() {
             match repository.entry(&entry.name(), &self.trust) {
@@ -98,7 +98,7 @@ impl Store {
     }
 
     /// Whether this job looks for entries in that lane.
-    pub fn reads(&self, lane: &Lane) -> bool {
+    pub(crate) fn reads(&self, lane: &Lane) -> bool {
         self.lanes.reads().contains(lane)
     }
 }

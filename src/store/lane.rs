@@ -49,7 +49,7 @@ pub struct Lanes {
 impl Lanes {
     /// The lanes of a job that writes `own` and reads it first, then that of the branch that it would be merged into, then
     /// the trunk, which has several names where the default branch is not known.
-    pub fn new(own: Lane, target: Option<Lane>, trunk: Vec<Lane>) -> Self {
+    pub(crate) fn new(own: Lane, target: Option<Lane>, trunk: Vec<Lane>) -> Self {
         let mut reads = vec![own.clone()];
         for lane in target.into_iter().chain(trunk.iter().cloned()) {
             if !reads.contains(&lane) {
@@ -60,22 +60,22 @@ impl Lanes {
     }
 
     /// The lanes of a job of the trunk, which is called `lane`.
-    pub fn of_trunk(lane: Lane) -> Self {
+    pub(crate) fn of_trunk(lane: Lane) -> Self {
         Self::new(lane.clone(), None, vec![lane])
     }
 
     /// The lane that is written.
-    pub fn own(&self) -> &Lane {
+    pub(crate) fn own(&self) -> &Lane {
         &self.own
     }
 
     /// The names of the trunk.
-    pub fn trunk(&self) -> &[Lane] {
+    pub(crate) fn trunk(&self) -> &[Lane] {
         &self.trunk
     }
 
     /// The lanes that are read, each once, the first of them first.
-    pub fn reads(&self) -> &[Lane] {
+    pub(crate) fn reads(&self) -> &[Lane] {
         &self.reads
     }
 }

@@ -20,7 +20,7 @@ const WAITING_THREADS: usize = 2;
 const MOST_THREADS: usize = 12;
 
 /// Takes the verified bytes of a chunk by its place in the entry; called from several threads, in no order.
-pub type Sink<'a> = dyn Fn(usize, &[u8]) -> io::Result<()> + Sync + 'a;
+pub(crate) type Sink<'a> = dyn Fn(usize, &[u8]) -> io::Result<()> + Sync + 'a;
 
 impl Store {
     /// Hands the chunks of `entry` at `places` to `sink`; answers the faults that cost nothing but time.
@@ -30,7 +30,7 @@ impl Store {
     /// Fails with the first fault that cannot be healed, and when `sink`
     /// fails. An entry that lacks content then is set aside, so that the next
     /// look does not find it.
-    pub fn load(
+    pub(crate) fn load(
         &self,
         entry: &Entry,
         places: &[usize],
@@ -48,7 +48,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::load`].
-    pub fn load_in_order(
+    pub(crate) fn load_in_order(
         &self,
         entry: &Entry,
         places: &[usize],
@@ -115,7 +115,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::load`].
-    pub fn read(&self, entry: &Entry, span: Span) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn read(&self, entry: &Entry, span: Span) -> Result<Vec<u8>, StoreError> {
         let starts = entry.starts();
         let end = span.at.saturating_add(span.size);
         let places: Vec<usize> = (0..entry.manifest.chunks.len())

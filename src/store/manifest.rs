@@ -15,7 +15,7 @@ use super::chunk::LARGEST;
 use crate::digest::Digest;
 
 /// The schema that this larder writes and understands.
-pub const SCHEMA: &str = "larder.entry.v1";
+pub(crate) const SCHEMA: &str = "larder.entry.v1";
 /// A time as it stands in a manifest's name: sorts as text.
 const TIME_IN_NAMES: &str = "%Y%m%dT%H%M%S.%3fZ";
 /// Digits of a digest in a manifest's name: file systems and servers bound the length of names.
@@ -30,21 +30,21 @@ const SHORT_ID: usize = 12;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// `larder.entry.v1`.
-    pub schema: String,
+    pub(crate) schema: String,
     /// Where it stands.
     #[serde(flatten)]
     pub address: Address,
     /// When it was saved.
-    pub created: Timestamp,
+    pub(crate) created: Timestamp,
     /// What was saved.
     #[serde(flatten)]
     pub subject: Subject,
     /// Where in the content the list of what it holds stands.
-    pub listing: Span,
+    pub(crate) listing: Span,
     /// Bytes that saving it added to the store.
-    pub added_bytes: u64,
+    pub(crate) added_bytes: u64,
     /// What the content is made of, in order.
-    pub chunks: Vec<ChunkRef>,
+    pub(crate) chunks: Vec<ChunkRef>,
 }
 
 impl Manifest {
@@ -83,21 +83,21 @@ pub struct Subject {
 pub struct RunFlags {
     /// Flags, of variables their names alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
+    pub(crate) flags: Vec<String>,
     /// The command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
 }
 
 /// One input of an entry's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInput {
     /// What kind of input it is.
-    pub kind: String,
+    pub(crate) kind: String,
     /// Its name among its kind.
-    pub name: String,
+    pub(crate) name: String,
     /// Its digest.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
 }
 
 /// A range of an entry's content.
@@ -112,13 +112,13 @@ pub struct Span {
 /// A chunk of an entry's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "(String, u32, u32)", try_from = "(String, u32, u32)")]
-pub struct ChunkRef {
+pub(crate) struct ChunkRef {
     /// The digest of its bytes.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Its bytes.
     pub size: u32,
     /// The bytes of the object that holds it.
-    pub stored: u32,
+    pub(crate) stored: u32,
 }
 
 impl From<ChunkRef> for (String, u32, u32) {
@@ -137,7 +137,7 @@ impl TryFrom<(String, u32, u32)> for ChunkRef {
 
 impl ChunkRef {
     /// The path of the object that holds `digest`.
-    pub fn path(digest: &Digest) -> String {
+    pub(crate) fn path(digest: &Digest) -> String {
         let hex = digest.hex();
         format!("chunks/{}/{hex}", &hex[..2])
     }
@@ -147,7 +147,7 @@ impl ChunkRef {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The digest of the manifest.
-    pub id: Digest,
+    pub(crate) id: Digest,
     /// The manifest's path in the backend.
     pub(super) path: String,
     /// The manifest.
@@ -211,7 +211,7 @@ impl Entry {
     }
 
     /// Where in the content each chunk begins, and where the last one ends.
-    pub fn starts(&self) -> Vec<u64> {
+    pub(crate) fn starts(&self) -> Vec<u64> {
         let mut at = 0;
         let mut starts = vec![0];
         starts.extend(self.manifest.chunks.iter().map(|chunk| {

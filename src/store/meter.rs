@@ -13,17 +13,17 @@ pub struct Meter {
 
 impl Meter {
     /// Bytes done, and bytes in all, as far as known.
-    pub fn amounts(&self) -> (u64, u64) {
+    pub(crate) fn amounts(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }
 
     /// Asks the work to stop at its next step.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Whether the work is to stop.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
@@ -48,11 +48,11 @@ impl Meter {
 }
 
 /// Counts what is read, and ends it once the work is to stop.
-pub struct Counted<'a, R> {
+pub(crate) struct Counted<'a, R> {
     /// Where it is read from.
-    pub inner: R,
+    pub(crate) inner: R,
     /// Who counts it.
-    pub meter: &'a Meter,
+    pub(crate) meter: &'a Meter,
 }
 
 impl<R: Read> Read for Counted<'_, R> {

@@ -49,20 +49,22 @@ pub use address::{Address, EntryKind};
 use backend::Backend;
 pub use census::{Census, Listed, Place};
 pub use error::StoreError;
-pub use find::Found;
-pub use lane::{InvalidLane, Lane, Lanes};
-pub use load::Sink;
-pub use manifest::{ChunkRef, Entry, KeyInput, Manifest, RunFlags, SCHEMA, Span, Subject};
-pub use meter::{Counted, Meter};
-pub use portable::{Carried, PortableError};
+pub(crate) use find::Found;
+pub(crate) use lane::Lanes;
+pub use lane::{InvalidLane, Lane};
+pub(crate) use manifest::ChunkRef;
+pub use manifest::{Entry, KeyInput, Manifest, RunFlags, Span, Subject};
+pub(crate) use meter::{Counted, Meter};
+pub(crate) use portable::{Carried, PortableError};
 use repository::Repository;
-pub use retention::{Cause, Limits};
-pub use room::{Floor, Space};
-pub use save::{CopyError, Save, Saved};
-pub use signature::{InvalidKey, Trust};
-pub use sweep::{Evicted, Swept, Victims};
-pub use unsent::Sent;
-pub use verify::Verified;
+pub(crate) use retention::{Cause, Limits};
+pub(crate) use room::Floor;
+pub(crate) use save::CopyError;
+pub use save::{Save, Saved};
+pub(crate) use signature::Trust;
+pub(crate) use sweep::{Evicted, Swept, Victims};
+pub(crate) use unsent::Sent;
+pub(crate) use verify::Verified;
 
 use crate::digest::Digest;
 
@@ -85,15 +87,15 @@ pub struct Store {
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// Where entries are saved, and looked for.
-    pub lanes: Lanes,
+    pub(crate) lanes: Lanes,
     /// Save nothing, move nothing, remove nothing.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
     /// Whose entries are used, and how new ones are signed.
-    pub trust: Trust,
+    pub(crate) trust: Trust,
     /// An entry that is larger alone is not saved.
-    pub max_bytes: Option<u64>,
+    pub(crate) max_bytes: Option<u64>,
     /// Room that saving leaves free.
-    pub floor: Floor,
+    pub(crate) floor: Floor,
 }
 
 impl Terms {
@@ -114,7 +116,7 @@ impl Store {
     }
 
     /// Where entries are saved, and looked for.
-    pub fn lanes(&self) -> &Lanes {
+    pub(crate) fn lanes(&self) -> &Lanes {
         &self.lanes
     }
 
@@ -128,7 +130,7 @@ impl Store {
     }
 
     /// Whether an entry is in the remote, too; also where there is none, or where it does not tell.
-    pub fn is_everywhere(&self, entry: &Entry) -> bool {
+    pub(crate) fn is_everywhere(&self, entry: &Entry) -> bool {
         let found = self.remote.as_ref().map(|remote| remote.backend.size(&entry.path));
         !matches!(found, Some(Ok(None)))
     }
@@ -138,7 +140,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails when that cannot be written.
-    pub fn touch(&self, entry: &Entry) -> Result<(), StoreError> {
+    pub(crate) fn touch(&self, entry: &Entry) -> Result<(), StoreError> {
         if self.read_only {
             return Ok(());
         }
@@ -152,7 +154,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails when that cannot be looked up or written.
-    pub fn touch_here(&self, kind: EntryKind, family: &str, key: Digest) -> Result<(), StoreError> {
+    pub(crate) fn touch_here(&self, kind: EntryKind, family: &str, key: Digest) -> Result<(), StoreError> {
         if self.read_only {
             return Ok(());
         }
@@ -184,7 +186,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails with [`StoreError::TooLarge`] alone.
-    pub fn check_size(&self, bytes: u64) -> Result<(), StoreError> {
+    pub(crate) fn check_size(&self, bytes: u64) -> Result<(), StoreError> {
         match self.max_bytes {
             Some(limit) if bytes > limit => Err(StoreError::TooLarge { bytes, limit }),
             _ => Ok(()),

@@ -30,7 +30,7 @@ struct Head {
 
 /// Entries cannot be carried.
 #[derive(Debug, thiserror::Error)]
-pub enum PortableError {
+pub(crate) enum PortableError {
     /// The store is at fault.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -49,13 +49,13 @@ pub enum PortableError {
 
 /// What was carried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Carried {
+pub(crate) struct Carried {
     /// Entries.
-    pub entries: usize,
+    pub(crate) entries: usize,
     /// Chunks; those that were there already do not count.
-    pub chunks: usize,
+    pub(crate) chunks: usize,
     /// Bytes of those chunks' objects.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl std::ops::AddAssign for Carried {
@@ -72,7 +72,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails when a chunk is missing or damaged, or the file cannot be written.
-    pub fn export(
+    pub(crate) fn export(
         &self,
         place: Place,
         entries: &[Entry],
@@ -117,7 +117,7 @@ impl Store {
     ///
     /// Fails at the first thing that is not what it should be; entries are
     /// taken over only when everything was.
-    pub fn import(
+    pub(crate) fn import(
         &self,
         place: Place,
         file: impl Read,

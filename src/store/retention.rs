@@ -12,17 +12,17 @@ use crate::digest::Digest;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of all chunks together; a chunk that several entries share counts once.
-    pub max_bytes: Option<u64>,
+    pub(crate) max_bytes: Option<u64>,
     /// Entries.
-    pub max_entries: Option<usize>,
+    pub(crate) max_entries: Option<usize>,
     /// Time since an entry was used last.
-    pub max_age: Option<Duration>,
+    pub(crate) max_age: Option<Duration>,
 }
 
 /// Why an entry goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Cause {
+pub(crate) enum Cause {
     /// It was asked for.
     Asked,
     /// A newer one has its lane, kind, family and key.

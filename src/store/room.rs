@@ -4,14 +4,14 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     /// Bytes that this user may still write.
-    pub free: u64,
+    pub(crate) free: u64,
     /// Bytes of all of it.
-    pub total: u64,
+    pub(crate) total: u64,
 }
 
 /// Bytes that are to stay free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Floor {
+pub(crate) enum Floor {
     /// 5 % of the disk or 1 GB, whichever is larger.
     #[default]
     Share,

@@ -101,14 +101,14 @@ pub struct Saved {
     /// The entry.
     pub entry: Entry,
     /// Bytes that it added to the local store.
-    pub added_bytes: u64,
+    pub(crate) added_bytes: u64,
     /// What went wrong beside it: the remote that could not take it, old versions that stayed.
-    pub faults: Vec<StoreError>,
+    pub(crate) faults: Vec<StoreError>,
 }
 
 /// Copying from a reader failed.
 #[derive(Debug, thiserror::Error)]
-pub enum CopyError {
+pub(crate) enum CopyError {
     /// The reader failed or ended early; what it gave is part of the content.
     #[error("cannot read what is to be saved")]
     Reader(#[source] io::Error),
@@ -174,7 +174,7 @@ impl Save {
     /// # Errors
     ///
     /// Fails when the store cannot tell.
-    pub fn reuse(&mut self, chunks: &[ChunkRef]) -> Result<Option<u64>, StoreError> {
+    pub(crate) fn reuse(&mut self, chunks: &[ChunkRef]) -> Result<Option<u64>, StoreError> {
         let digests: Vec<Digest> = chunks.iter().map(|chunk| chunk.digest).collect();
         let registration = &self.shared.registration;
         registration.announce(&digests)?;
@@ -201,7 +201,7 @@ impl Save {
     }
 
     /// Where in the content the next byte will stand.
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.cutter.position()
     }
 
@@ -210,7 +210,7 @@ impl Save {
     /// # Errors
     ///
     /// Fails when the store does.
-    pub fn boundary(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn boundary(&mut self) -> Result<(), StoreError> {
         let Self { cutter, queue, handed, shared, .. } = self;
         cutter.flush(&mut |chunk| hand(chunk, queue.as_ref(), handed, shared))
     }
@@ -233,7 +233,7 @@ impl Save {
     /// # Errors
     ///
     /// Fails when the reader fails or has fewer bytes, or when the store fails.
-    pub fn copy_from(&mut self, reader: &mut dyn Read, size: u64) -> Result<(), CopyError> {
+    pub(crate) fn copy_from(&mut self, reader: &mut dyn Read, size: u64) -> Result<(), CopyError> {
         let Self { cutter, queue, handed, shared, .. } = self;
         let mut left = size;
         while left > 0 {

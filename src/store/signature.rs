@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 /// A text is no key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("it is not the base64 of 32 bytes")]
-pub struct InvalidKey;
+pub(crate) struct InvalidKey;
 
 /// Whose entries are trusted, and with whose name new ones are signed.
 #[derive(Clone, Default)]
-pub struct Trust {
+pub(crate) struct Trust {
     signer: Option<SigningKey>,
     trusted: Vec<VerifyingKey>,
     required: bool,
@@ -36,7 +36,7 @@ impl Trust {
     }
 
     /// Whether what is unsigned must not get into what this makes: signatures are required, or it signs itself.
-    pub fn is_strict(&self) -> bool {
+    pub(crate) fn is_strict(&self) -> bool {
         self.as_strict_as_signed().required
     }
 
@@ -47,7 +47,7 @@ impl Trust {
     /// # Errors
     ///
     /// Fails when one of them is no key.
-    pub fn new(signer: Option<&str>, trusted: &[String], required: bool) -> Result<Self, InvalidKey> {
+    pub(crate) fn new(signer: Option<&str>, trusted: &[String], required: bool) -> Result<Self, InvalidKey> {
         let signer = signer.map(|text| Ok(SigningKey::from_bytes(&key_bytes(text)?))).transpose()?;
         let mut keys: Vec<VerifyingKey> = signer.iter().map(SigningKey::verifying_key).collect();
         for text in trusted {
@@ -57,7 +57,7 @@ impl Trust {
     }
 
     /// The public key that new entries are signed with, in base64.
-    pub fn public_key(&self) -> Option<String> {
+    pub(crate) fn public_key(&self) -> Option<String> {
         self.signer.as_ref().map(|signer| BASE64.encode(signer.verifying_key().as_bytes()))
     }
 

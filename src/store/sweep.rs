@@ -35,7 +35,7 @@ const DAMAGED_KEPT: u64 = 64 << 20;
 
 /// Which entries are to go.
 #[derive(Debug, Clone, Copy)]
-pub enum Victims<'a> {
+pub(crate) enum Victims<'a> {
     /// What is beyond the limits.
     Beyond(Limits),
     /// The same, and where all take too many bytes so much that the next save need not sweep.
@@ -48,28 +48,28 @@ pub enum Victims<'a> {
 
 /// An entry that goes, or has gone.
 #[derive(Debug, Clone)]
-pub struct Evicted {
+pub(crate) struct Evicted {
     /// The entry.
-    pub entry: Entry,
+    pub(crate) entry: Entry,
     /// When it was used last.
-    pub last_used: Timestamp,
+    pub(crate) last_used: Timestamp,
     /// Why it goes.
-    pub cause: Cause,
+    pub(crate) cause: Cause,
 }
 
 /// What a sweep did, or would do.
 #[derive(Debug, Clone, Default)]
 pub struct Swept {
     /// The entries that go.
-    pub evicted: Vec<Evicted>,
+    pub(crate) evicted: Vec<Evicted>,
     /// Bytes of the chunks that go, those that nobody needed before among them.
-    pub freed_bytes: u64,
+    pub(crate) freed_bytes: u64,
     /// Chunks that go.
-    pub freed_chunks: usize,
+    pub(crate) freed_chunks: usize,
     /// Entries that stay.
-    pub kept_entries: usize,
+    pub(crate) kept_entries: usize,
     /// Bytes of the chunks that stay.
-    pub kept_bytes: u64,
+    pub(crate) kept_bytes: u64,
 }
 
 /// What is in a repository, as one look found it.

@@ -14,11 +14,11 @@ const DIRECTORY: &str = "unsent";
 
 /// What became of entries that the remote lacked.
 #[derive(Debug, Default)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// What was sent.
-    pub carried: Carried,
+    pub(crate) carried: Carried,
     /// Why other entries were not.
-    pub faults: Vec<StoreError>,
+    pub(crate) faults: Vec<StoreError>,
 }
 
 impl Store {
@@ -33,7 +33,7 @@ impl Store {
     }
 
     /// Sends entries of this job's lane that earlier saves could not bring to the remote.
-    pub fn send_unsent(&self) -> Sent {
+    pub(crate) fn send_unsent(&self) -> Sent {
         let mut sent = Sent::default();
         let Some(remote) = self.remote.as_ref().filter(|_| !self.read_only) else { return sent };
         let notes = match self.local.backend.list(DIRECTORY) {
@@ -75,7 +75,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails when nothing may be written, or the entries here cannot be listed.
-    pub fn send_all(&self, progress: &dyn Fn(&Entry)) -> Result<Sent, StoreError> {
+    pub(crate) fn send_all(&self, progress: &dyn Fn(&Entry)) -> Result<Sent, StoreError> {
         if self.read_only {
             return Err(StoreError::ReadOnly);
         }

@@ -26,7 +26,7 @@ struct Usage {
 impl Store {
     /// Removes what is beyond `limits` here and beyond `remote_limits` in the remote, if there may be anything; what was
     /// removed, and the faults on the way.
-    pub fn keep_within(
+    pub(crate) fn keep_within(
         &self,
         limits: Limits,
         remote_limits: Limits,

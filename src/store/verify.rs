@@ -17,17 +17,17 @@ use crate::digest::Digest;
 #[derive(Debug, Default)]
 pub struct Verified {
     /// Entries that are whole.
-    pub whole: usize,
+    pub(crate) whole: usize,
     /// Entries that lack content.
-    pub broken: Vec<Entry>,
+    pub(crate) broken: Vec<Entry>,
     /// Chunks that were read.
-    pub chunks: usize,
+    pub(crate) chunks: usize,
     /// Bytes of their objects.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Chunks that were brought from the other place.
-    pub healed: usize,
+    pub(crate) healed: usize,
     /// Everything that is wrong.
-    pub faults: Vec<StoreError>,
+    pub(crate) faults: Vec<StoreError>,
 }
 
 impl Store {
@@ -40,7 +40,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails when the place cannot be listed, and when it is to be repaired and is read-only.
-    pub fn verify(
+    pub(crate) fn verify(
         &self,
         place: Place,
         repair: bool,

@@ -33,38 +33,36 @@ use aside::Aside;
 use compare::Present;
 use staging::Staging;
 
-pub use pieces::{Piece, Pieces};
-pub use staging::remove_stale;
+pub(crate) use pieces::Pieces;
+pub(crate) use staging::remove_stale;
 
 /// How an entry is restored.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options<'a> {
+pub(crate) struct Options<'a> {
     /// Links may lead out of the directory.
-    pub outside_links: bool,
+    pub(crate) outside_links: bool,
     /// What of the directory is known to be in which entry.
-    pub index: Option<&'a Index>,
+    pub(crate) index: Option<&'a Index>,
 }
 
 /// A restored directory.
 #[derive(Debug)]
-pub struct Restored {
+pub(crate) struct Restored {
     /// Files and links of the entry.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Bytes of the files.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Files and links that were written.
-    pub written_files: u64,
-    /// Bytes that were written.
-    pub written_bytes: u64,
+    pub(crate) written_files: u64,
     /// What of the directory is now known to be in the entry; `None` where what was known before still tells more.
-    pub index: Option<Index>,
+    pub(crate) index: Option<Index>,
     /// What went wrong on the way without harm.
-    pub faults: Vec<StoreError>,
+    pub(crate) faults: Vec<StoreError>,
 }
 
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
+pub(crate) enum RestoreError {
     /// The entry's list cannot be read or is refused.
     #[error(transparent)]
     Unlisted(#[from] UnlistedError),
@@ -105,7 +103,7 @@ pub enum RestoreError {
 ///
 /// Fails when the entry, the store or the directory is at fault; but for [`RestoreError::Partial`] the directory is
 /// then as it was.
-pub fn restore(
+pub(crate) fn restore(
     store: &Store,
     entry: &Entry,
     path: &Path,
@@ -159,7 +157,6 @@ fn restore_into(
         files: listing.counts().0,
         bytes: listing.counts().1,
         written_files: 0,
-        written_bytes: pieces.bytes,
         index: None,
         faults: Vec::new(),
     };

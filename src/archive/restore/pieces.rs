@@ -4,33 +4,33 @@ use crate::archive::listing::{Listing, NodeKind};
 
 /// A range of the content that is a range of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Its first byte in the content.
-    pub at: u64,
+    pub(crate) at: u64,
     /// Its bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// The file, as its place in the list.
-    pub node: usize,
+    pub(crate) node: usize,
     /// Its first byte in the file.
-    pub offset: u64,
+    pub(crate) offset: u64,
 }
 
 /// What of the content is needed.
 #[derive(Debug)]
-pub struct Pieces {
+pub(crate) struct Pieces {
     /// In the order of the content; no two overlap.
     cuts: Vec<Piece>,
     /// Where each chunk begins, and where the last one ends.
     starts: Vec<u64>,
     /// The chunks that hold one of them, ascending.
-    pub chunks: Vec<usize>,
+    pub(crate) chunks: Vec<usize>,
     /// Bytes of all of them.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Pieces {
     /// The pieces of the files that are needed, in chunks that begin at `starts`.
-    pub fn new(listing: &Listing, needed: &[bool], starts: &[u64]) -> Self {
+    pub(crate) fn new(listing: &Listing, needed: &[bool], starts: &[u64]) -> Self {
         let mut pieces = Vec::new();
         for (node, _) in listing.nodes.iter().enumerate().zip(needed).filter(|(_, needed)| **needed) {
             let (place, node) = node;
@@ -59,7 +59,7 @@ impl Pieces {
     /// # Panics
     ///
     /// Where a chunk is larger than memory can be.
-    pub fn within(&self, chunk: usize) -> impl Iterator<Item = (usize, Piece)> + '_ {
+    pub(crate) fn within(&self, chunk: usize) -> impl Iterator<Item = (usize, Piece)> + '_ {
         let (start, end) = (self.starts[chunk], self.starts[chunk + 1]);
         let first = self.cuts.partition_point(|piece| piece.at + piece.size <= start);
         self.cuts[first..].iter().take_while(move |piece| piece.at < end).map(move |piece| {
@@ -71,7 +71,7 @@ impl Pieces {
     }
 
     /// The bytes that a chunk has of pieces.
-    pub fn bytes_of(&self, chunk: usize) -> u64 {
+    pub(crate) fn bytes_of(&self, chunk: usize) -> u64 {
         self.within(chunk).map(|(_, piece)| piece.size).sum()
     }
 }

@@ -234,7 +234,7 @@ pub(super) fn modified(node: &Node) -> Timespec {
 /// # Errors
 ///
 /// Fails when the directory cannot be read; what cannot be removed stays.
-pub fn remove_stale(root: &Dir) -> io::Result<()> {
+pub(crate) fn remove_stale(root: &Dir) -> io::Result<()> {
     for entry in root.entries()? {
         let name = entry?.file_name();
         if !name.as_bytes().starts_with(STAGING.as_bytes()) {

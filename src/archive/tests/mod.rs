@@ -12,6 +12,11 @@ use std::sync::Arc;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+use super::plan::Plan;
+use super::restore::Restored;
+use super::save::SavedDirectory;
+use super::trim::Trimmed;
+use super::walk::{Found, LeftOut};
 use super::*;
 use crate::digest::Digest;
 use crate::store::backend::Directory;

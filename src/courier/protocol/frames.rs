@@ -36,7 +36,7 @@ pub fn send(to: &mut impl Write, message: &Message) -> io::Result<()> {
 /// # Errors
 ///
 /// Fails when the connection does.
-pub fn send_content(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn send_content(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     send_frame(to, CONTENT, &[], bytes)
 }
 
@@ -45,7 +45,7 @@ pub fn send_content(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 ///
 /// Fails when the connection does.
-pub fn send_piece(to: &mut impl Write, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn send_piece(to: &mut impl Write, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let mut head = [0; PIECE_HEAD];
     head[..4].copy_from_slice(&number.to_le_bytes());
     head[4..].copy_from_slice(&offset.to_le_bytes());
@@ -106,7 +106,7 @@ pub fn receive(from: &mut impl Read) -> io::Result<Option<Message>> {
 }
 
 /// How many bytes a node takes in a frame.
-pub fn size_of(node: &FoundNode) -> usize {
+pub(crate) fn size_of(node: &FoundNode) -> usize {
     let target = match &node.kind {
         FoundKind::Symlink(target) | FoundKind::HardLink(target) => target.len(),
         FoundKind::Directory | FoundKind::File(_) => 0,

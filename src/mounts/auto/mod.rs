@@ -27,26 +27,26 @@ use programs::{PROGRAMS, Program};
 use step::{Left, Step};
 
 /// What is known beside the Dockerfile.
-pub struct Surroundings<'a> {
+pub(crate) struct Surroundings<'a> {
     /// What RUNs on top of base images start with, by the expanded reference.
-    pub starts: &'a BTreeMap<String, BaseStart>,
+    pub(crate) starts: &'a BTreeMap<String, BaseStart>,
     /// The files of the main context that the build sees; `None` if they are not known.
-    pub files: Option<&'a [String]>,
+    pub(crate) files: Option<&'a [String]>,
     /// Reads one of them.
-    pub read: &'a dyn Fn(&str) -> Option<String>,
+    pub(crate) read: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// What can be added to the RUNs of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AutoMounts {
+pub(crate) struct AutoMounts {
     /// The `--mount` flags, by the line at which the RUN begins.
-    pub flags: BTreeMap<usize, Vec<String>>,
+    pub(crate) flags: BTreeMap<usize, Vec<String>>,
     /// The RUNs that are left as they are although a program of theirs keeps a cache, and why, a line each.
-    pub left: Vec<String>,
+    pub(crate) left: Vec<String>,
 }
 
 /// Returns `true` if a RUN starts a program that could use a cache mount.
-pub fn has_candidates(resolution: &Resolution) -> bool {
+pub(crate) fn has_candidates(resolution: &Resolution) -> bool {
     let instructions = resolution.stages.iter().flat_map(|stage| &stage.instructions);
     instructions.filter(|at| !at.triggered).any(|at| match &at.instruction.kind {
         InstructionKind::Run(run) => {
@@ -57,7 +57,7 @@ pub fn has_candidates(resolution: &Resolution) -> bool {
 }
 
 /// The cache mounts that RUNs lack, and could have without a difference.
-pub fn auto_mounts(resolution: &Resolution, surroundings: &Surroundings<'_>) -> AutoMounts {
+pub(crate) fn auto_mounts(resolution: &Resolution, surroundings: &Surroundings<'_>) -> AutoMounts {
     let mut found = AutoMounts::default();
     for stage in &resolution.stages {
         for (place, at) in stage.instructions.iter().enumerate() {

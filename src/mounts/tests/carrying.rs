@@ -76,6 +76,14 @@ fn use_file(mount: &Path, path: &str) {
     assert!(!fs::read(mount.join(path)).unwrap().is_empty());
 }
 
+fn records_access_times(directory: &Path) -> bool {
+    let (file, old) = (directory.join("file"), filetime::FileTime::from_unix_time(1, 0));
+    fs::write(&file, "x").unwrap();
+    filetime::set_file_times(&file, old, old).unwrap();
+    fs::read(&file).unwrap();
+    filetime::FileTime::from_last_access_time(&fs::metadata(&file).unwrap()) != old
+}
+
 #[test]
 fn a_mount_comes_back_as_it_was_and_only_what_is_missing_or_different_is_sent() {
     let bench = Bench::new();
@@ -130,13 +138,13 @@ fn what_no_build_reads_any_more_is_left_out_and_a_body_stays_with_its_header() {
     let bench = Bench::new();
     let mount = bench.mount("mount");
     fill_pip(&mount);
+    if !records_access_times(&bench.mount("probe")) {
+        // The courier guesses nothing on such a file system.
+        return;
+    }
     let mut kept = entry(bench.save(&mount, None, &terms()));
     for build in 1..=3 {
-        let restored = bench.restore(&mount, &kept);
-        if !restored.notes_uses {
-            // A file system that does not note what is read: nothing is guessed then.
-            return;
-        }
+        bench.restore(&mount, &kept);
         use_file(&mount, &response(1));
         let saved = bench.save(&mount, Some(&kept), &terms());
         assert_eq!(saved.used, Tally { files: 1, bytes: 6 }, "build {build}");
@@ -270,9 +278,10 @@ fn packages_are_counted_among_what_a_build_used_and_added() {
         (Tally { files: 2, bytes: 905_008 }, Tally::default())
     );
     let first = entry(saved);
-    if !bench.restore(&mount, &first).notes_uses {
+    if !records_access_times(&bench.mount("probe")) {
         return;
     }
+    bench.restore(&mount, &first);
     use_file(&mount, "large.body");
     use_file(&mount, "page");
     fs::write(mount.join("new.body"), wheel(4, 7000)).unwrap();

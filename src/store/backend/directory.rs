@@ -39,7 +39,7 @@ impl Directory {
     }
 
     /// A backend below `root` in a directory that others share, which has to be there.
-    pub fn shared(share: &Path, root: &Path) -> Self {
+    pub(crate) fn shared(share: &Path, root: &Path) -> Self {
         Self { root: root.to_owned(), share: Some(share.to_owned()) }
     }
 

@@ -8,7 +8,7 @@ use super::{Backend, BackendError, Mark, Object, Reason, Space};
 
 /// Passes operations on until one is not answered or not allowed; from then on each fails at once.
 #[derive(Debug)]
-pub struct Fused {
+pub(crate) struct Fused {
     inner: Arc<dyn Backend>,
     blown: AtomicBool,
     first_fault: OnceLock<String>,
@@ -27,12 +27,12 @@ impl std::error::Error for GivenUp {}
 
 impl Fused {
     /// The same backend with a fuse.
-    pub fn new(inner: Arc<dyn Backend>) -> Self {
+    pub(crate) fn new(inner: Arc<dyn Backend>) -> Self {
         Self { inner, blown: AtomicBool::new(false), first_fault: OnceLock::new() }
     }
 
     /// What went wrong first, without the object that it went wrong with.
-    pub fn first_fault(&self) -> Option<String> {
+    pub(crate) fn first_fault(&self) -> Option<String> {
         self.first_fault.get().cloned()
     }
 

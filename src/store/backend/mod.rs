@@ -21,7 +21,7 @@ use super::room::Space;
 
 pub use directory::Directory;
 pub use error::{BackendError, Reason};
-pub use fuse::Fused;
+pub(crate) use fuse::Fused;
 
 /// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

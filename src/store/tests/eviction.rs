@@ -1,6 +1,7 @@
 //! What goes, what stays, and what that frees.
 
 use super::*;
+use crate::store::manifest::SCHEMA;
 
 fn limits(max_bytes: u64) -> Limits {
     Limits { max_bytes: Some(max_bytes), ..Limits::default() }

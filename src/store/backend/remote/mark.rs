@@ -24,7 +24,7 @@ use crate::store::backend::{BackendError, Mark};
 
 /// How long a mark is believed after the last addition to it: 6 hours, so that clocks that differ by minutes, or by a
 /// time zone's mistaken hour, do not matter.
-pub const MARK_LIFETIME: Duration = Duration::from_hours(6);
+pub(crate) const MARK_LIFETIME: Duration = Duration::from_hours(6);
 
 /// How large an object of a mark may be.
 const LARGEST: u64 = 64 << 20;

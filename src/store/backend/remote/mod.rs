@@ -25,7 +25,6 @@ use jiff::Timestamp;
 use opendal::Operator;
 
 pub use self::actions_cache::ActionsJob;
-pub use self::mark::MARK_LIFETIME;
 pub use self::open::{OpenRemoteError, OpenRemoteFault};
 pub use self::settings::RemoteSettings;
 pub use self::url::{InvalidRemoteUrl, RemoteUrl, RemoteUrlFault};
@@ -37,7 +36,7 @@ use super::{Backend, BackendError, Mark, Object};
 
 /// Objects kept by a service that OpenDAL speaks to.
 #[derive(Clone)]
-pub struct Remote {
+pub(crate) struct Remote {
     objects: Arc<Objects>,
     place: String,
     settings: RemoteSettings,

@@ -25,10 +25,10 @@ use crate::store::backend::{Backend, Directory};
 #[error("cannot open {place}")]
 pub struct OpenRemoteError {
     /// Its address, without credentials.
-    pub place: String,
+    pub(crate) place: String,
     /// Why.
     #[source]
-    pub reason: OpenRemoteFault,
+    pub(crate) reason: OpenRemoteFault,
 }
 
 /// Why a remote store cannot be opened.

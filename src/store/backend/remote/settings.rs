@@ -32,7 +32,7 @@ pub struct RemoteSettings {
 
 impl RemoteSettings {
     /// The size that [`Self::deadline`] is meant for: 4 MiB.
-    pub const UNIT: u64 = 4 << 20;
+    const UNIT: u64 = 4 << 20;
 
     /// What writing an object of this size may take.
     pub(super) fn allowance(&self, size: u64) -> Allowance {

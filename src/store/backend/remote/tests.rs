@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use opendal::services::Memory;
 
+use super::mark::MARK_LIFETIME;
 use super::*;
 use crate::store::backend::{Reason, conformance};
 

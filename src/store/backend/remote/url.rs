@@ -57,10 +57,10 @@ pub(super) enum Service {
 #[error("`{url}` is no address of a remote store")]
 pub struct InvalidRemoteUrl {
     /// The text, without what could be a password.
-    pub url: String,
+    pub(crate) url: String,
     /// What is wrong with it.
     #[source]
-    pub reason: RemoteUrlFault,
+    pub(crate) reason: RemoteUrlFault,
 }
 
 /// What is wrong with the address of a remote store.
@@ -177,7 +177,7 @@ impl Service {
 impl RemoteUrl {
     /// The address one component further down.
     #[must_use]
-    pub fn below(&self, component: &str) -> Self {
+    pub(crate) fn below(&self, component: &str) -> Self {
         let prefix = [self.prefix.as_str(), component].into_iter().filter(|part| !part.is_empty());
         Self { prefix: prefix.collect::<Vec<_>>().join("/"), ..self.clone() }
     }
