@@ -1,4 +1,4 @@
-//! Which entries go: a pure function of what there is, the limits and the time.
+//! Decides which entries to evict: a pure function of the entries, the limits and the time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,30 +8,30 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 
-/// How much is kept. `None` is no limit.
+/// The limits of a store; `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "each is a maximum")]
 pub struct Limits {
-    /// Bytes of all chunks together; a chunk that several entries share counts once.
+    /// Bytes of the objects of all chunks; a shared chunk counts once.
     pub(crate) max_bytes: Option<u64>,
-    /// Entries.
     pub(crate) max_entries: Option<usize>,
-    /// Time since an entry was used last.
+    /// Time since the last use of an entry.
     pub(crate) max_age: Option<Duration>,
 }
 
-/// Why an entry goes.
+/// Why an entry is evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Cause {
-    /// It was asked for.
+    /// Its removal was requested.
     Asked,
-    /// A newer one has its lane, kind, family and key.
+    /// A newer entry has the same lane, kind, family and key.
     Superseded,
     /// It was not used for longer than the limit.
     Unused,
-    /// There are more entries than the limit, and the others were used later.
+    /// There are more entries than the limit, and this one is the least recently used.
     TooMany,
-    /// All take more bytes than the limit, and the others were used later.
+    /// The entries take more bytes than the limit, and this one is the least recently used.
     TooLarge,
 }
 
@@ -39,12 +39,12 @@ pub(crate) enum Cause {
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) last_used: Timestamp,
-    /// A newer entry has the same address.
+    /// `true` if a newer entry has the same address.
     pub(super) superseded: bool,
     pub(super) chunks: Vec<Digest>,
 }
 
-/// What goes, by the candidates' places, the least recently used first.
+/// Returns the indices of the candidates to evict, least recently used first.
 pub(super) fn plan(
     candidates: &[Candidate],
     stored: &HashMap<Digest, u64>,
@@ -116,7 +116,7 @@ mod tests {
         Candidate { last_used: at(last_used), superseded: false, chunks }
     }
 
-    /// Every chunk takes ten bytes.
+    /// Every chunk has ten bytes.
     fn stored() -> HashMap<Digest, u64> {
         (0..=255).map(|number| (chunk(number), 10)).collect()
     }

@@ -1,4 +1,4 @@
-//! A backend that is left alone once it does not answer, which would cost its deadline each time, or refuses.
+//! A backend that is not used again once it does not respond or denies access, because every try would cost a deadline.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Backend, BackendError, Mark, Object, Reason, Space};
 
-/// Passes operations on until one is not answered or not allowed; from then on each fails at once.
+/// Passes operations on until one is unanswered or denied; after that, all operations fail at once.
 #[derive(Debug)]
 pub(crate) struct Fused {
     inner: Arc<dyn Backend>,
@@ -26,12 +26,11 @@ impl fmt::Display for GivenUp {
 impl std::error::Error for GivenUp {}
 
 impl Fused {
-    /// The same backend with a fuse.
     pub(crate) fn new(inner: Arc<dyn Backend>) -> Self {
         Self { inner, blown: AtomicBool::new(false), first_fault: OnceLock::new() }
     }
 
-    /// What went wrong first, without the object that it went wrong with.
+    /// Returns the message of the first fault, without the path of the object.
     pub(crate) fn first_fault(&self) -> Option<String> {
         self.first_fault.get().cloned()
     }

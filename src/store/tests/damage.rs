@@ -1,11 +1,12 @@
-//! Whatever happens to files, an entry is right or absent, and the fault is counted with its reason.
+//! Tests that an entry is correct or absent whatever happens to its files, and that the fault is counted with its
+//! reason.
 
 use super::*;
 use crate::store::backend::Reason;
 
 type Harm = fn(&Path);
 
-/// Every kind of harm that a disk or a person does to a file.
+/// Returns all kinds of damage that can happen to a file.
 fn harms() -> Vec<(&'static str, Harm)> {
     vec![
         ("emptied", |path| std::fs::write(path, "").unwrap()),
@@ -70,7 +71,7 @@ fn a_damaged_manifest_makes_a_counted_miss_once() {
         apply(&files(&base.path().join("entries"))[0]);
         let found = store.find(EntryKind::Dir, "family", key("entry"), true);
         assert_eq!(found.entry, None, "{harm}");
-        // A pipe or directory of that name is listed by some file systems only.
+        // Some file systems list a pipe or directory of this name, and some do not.
         if !harm.starts_with("replaced by a directory") {
             assert_eq!(
                 found.faults.iter().map(StoreError::reason).collect::<Vec<_>>(),

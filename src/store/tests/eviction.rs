@@ -1,4 +1,4 @@
-//! What goes, what stays, and what that frees.
+//! Tests of what is evicted, what is kept, and how many bytes that frees.
 
 use super::*;
 use crate::store::manifest::SCHEMA;
@@ -7,7 +7,7 @@ fn limits(max_bytes: u64) -> Limits {
     Limits { max_bytes: Some(max_bytes), ..Limits::default() }
 }
 
-/// Bytes of all chunk files.
+/// Returns the bytes of all chunk files.
 fn on_disk(base: &Path) -> u64 {
     files(&base.join("chunks")).iter().map(|path| path.metadata().unwrap().len()).sum()
 }
@@ -157,7 +157,7 @@ fn what_an_evicted_entry_had_replaced_does_not_come_back() {
     let text = std::fs::read(base.path().join(&old.path)).unwrap();
     next_moment();
     let new = save(&store, "same", b"new").entry;
-    // A job that was killed right after its save has not removed what it replaced.
+    // A job that was killed right after its save has not removed the old version.
     std::fs::write(base.path().join(&old.path), text).unwrap();
     let swept = store.evict(Place::Local, Victims::Ids(&[new.id]), false, Timestamp::now()).unwrap();
     assert_eq!(swept.evicted.len(), 2);

@@ -1,4 +1,4 @@
-//! Who sees whose entries, and whose word counts.
+//! Tests of which entries a job sees, and which signatures it accepts.
 
 use super::*;
 use crate::store::backend::Reason;

@@ -1,4 +1,4 @@
-//! Entries as a file.
+//! Tests of export and import.
 
 use std::io;
 
@@ -60,7 +60,7 @@ fn a_file_that_is_not_what_export_writes_is_refused_and_leaves_no_entry() {
         for (path, content) in members {
             let mut header = tar::Header::new_gnu();
             header.set_size(content.len() as u64);
-            // `append_data` would refuse a path that leads out.
+            // `append_data` refuses paths that lead outside.
             header.as_gnu_mut().unwrap().name[..path.len().min(100)]
                 .copy_from_slice(&path.as_bytes()[..path.len().min(100)]);
             if path.len() > 100 {

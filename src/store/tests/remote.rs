@@ -1,4 +1,4 @@
-//! A local store before a remote one.
+//! Tests of a local store with a remote.
 
 use super::*;
 

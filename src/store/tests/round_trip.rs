@@ -1,4 +1,4 @@
-//! What is saved comes back, and what is alike is kept once.
+//! Tests that saved content is restored, and that equal content is stored once.
 
 use super::*;
 
@@ -99,7 +99,7 @@ fn an_entry_larger_than_the_limit_is_refused_and_evicts_nothing() {
     let store = open(base.path(), None, Terms { max_bytes: Some(5_000_000), ..terms("main") });
     save(&store, "small", &noise(7, 1_000_000));
     let mut save = store.save(EntryKind::Dir, "family", key("large")).unwrap();
-    // The limit may be reported while it is written.
+    // The error may occur during a write or at the commit.
     let written = save.write(&noise(8, 6_000_000));
     let error = written.and_then(|()| save.commit(Subject::default(), Span { at: 0, size: 0 })).unwrap_err();
     assert!(

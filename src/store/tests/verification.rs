@@ -1,4 +1,4 @@
-//! Reading everything again.
+//! Tests of verification and repair.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! `Remote` over OpenDAL's memory service, and what never shows.
+//! Tests of `Remote` over OpenDAL's memory service, and of what errors must not contain.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -38,7 +38,7 @@ fn an_operation_may_be_started_from_any_thread() {
     assert_eq!(backend.list("").unwrap().len(), 3);
 }
 
-/// Writes a mark of that age as another process would, and says whether it is believed.
+/// Writes a mark of this age as a different process would; returns `true` if it is alive.
 fn is_believed(age: Duration) -> bool {
     let backend = in_memory(&memory());
     let time = Timestamp::now() - jiff::SignedDuration::try_from(age).unwrap();
@@ -67,7 +67,7 @@ fn what_larder_did_not_write_is_no_mark() {
     assert_eq!(backend.list("m").unwrap().len(), 1);
 }
 
-/// Everything that can be seen of an error.
+/// Returns all text that an error contains.
 fn shown(error: &BackendError) -> String {
     let mut shown = format!("{error}\n{error:?}\n{error:#?}");
     let mut source = error.source();
@@ -78,12 +78,12 @@ fn shown(error: &BackendError) -> String {
     shown
 }
 
-/// A port that nobody listens on.
+/// Returns a port on which nothing listens.
 fn closed_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A deadline that is long enough for the last attempt to end in time on a busy machine.
+/// Returns a deadline that is long enough for the last attempt to end in time on a busy machine.
 fn brief() -> RemoteSettings {
     RemoteSettings { deadline: Duration::from_millis(2500), ..RemoteSettings::default() }
 }

@@ -1,24 +1,24 @@
-//! Paths as keys of the cache, and back.
+//! Encodes paths as keys of the cache, and decodes them.
 //!
 //! ```text
 //! chunks/3f/3f9A  below  team/x   ─▶  team/x/chunks/3f/3f9%41!
 //! ```
 //!
-//! One to one, whatever the service makes of keys: it compares them without regard to case, so capitals are escaped; it
-//! takes no commas; and where no entry has a key it answers one that begins with it, so each ends with what is nowhere
-//! else in any.
+//! The encoding is one to one in spite of the rules of the service: it compares keys without regard to case, so
+//! capitals are escaped. It does not allow commas. If no entry has a key, it returns an entry whose key begins with it,
+//! so each key ends with a character that occurs nowhere else.
 
 use std::fmt::Write as _;
 
 use crate::store::backend::remote::url::decoded;
 
-/// At the end of each key, and nowhere else in one.
+/// The last character of each key, which occurs nowhere else in a key.
 const END: char = '!';
 
-/// The names below a prefix.
+/// The keys below a prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    /// Escaped, with a slash at its end unless it is empty.
+    /// The escaped prefix, with a trailing slash unless it is empty.
     prefix: String,
 }
 
@@ -28,17 +28,17 @@ impl Names {
         Self { prefix: format!("{}{slash}", escaped(prefix)) }
     }
 
-    /// The key of the object at `path`.
+    /// Returns the key of the object at `path`.
     pub(super) fn key(&self, path: &str) -> String {
         format!("{}{END}", self.keys_below(path))
     }
 
-    /// What the keys of all objects in `directory` begin with; it is empty or ends with a slash.
+    /// Returns the prefix of the keys of all objects in `directory`; it is empty or ends with a slash.
     pub(super) fn keys_below(&self, directory: &str) -> String {
         format!("{}{}", self.prefix, escaped(directory))
     }
 
-    /// The path of the object with this key, if it is one of ours.
+    /// Returns the path of the object with this key, if the key is valid and below the prefix.
     pub(super) fn path(&self, key: &str) -> Option<String> {
         let path = decoded(key.strip_prefix(&self.prefix)?.strip_suffix(END)?).ok()?;
         (self.key(&path) == key).then_some(path)
@@ -80,7 +80,7 @@ mod tests {
     }
 
     proptest! {
-        /// In one repository there may be several stores, and any prefix may be given.
+        /// One repository can contain several stores with any prefixes.
         #[test]
         fn no_key_begins_with_another_even_without_regard_to_case(
             prefixes in prop::array::uniform2("[aA!%/,]{0,4}"),
