@@ -1,11 +1,11 @@
-//! A directory as an entry of the store: saved, and restored where another run wants it.
+//! Saves a directory as an entry of the store, and restores it.
 //!
 //! ```text
 //!  save:    walk ─▶ trim ─▶ plan (what an earlier entry has already) ─▶ content ─▶ listing
-//!  restore: listing ─▶ validate ─▶ compare with what is there ─▶ stage ─▶ install
+//!  restore: listing ─▶ validate ─▶ compare with the directory ─▶ stage ─▶ install
 //! ```
 //!
-//! An entry's content, from its first byte on:
+//! The content of an entry, from its first byte:
 //!
 //! ```text
 //!  chunks taken over from an earlier entry | small files, one after the other | large files | listing
@@ -15,10 +15,10 @@
 //!
 //! Invariants:
 //!
-//! - No link is followed, neither when saving nor when restoring; nothing outside of the directory is written.
-//! - What an entry says is hostile until `validate` has passed all of it.
-//! - A restore changes nothing before all content has arrived and was verified.
-//! - A file is not read again only if its stamp proves that it is unchanged.
+//! - No link is followed, neither by a save nor by a restore. Nothing outside of the directory is written.
+//! - The listing of an entry is untrusted until `validate` has accepted all of it.
+//! - A restore changes nothing until all content has arrived and been verified.
+//! - Reading a file is skipped only if its stamp proves that it is unchanged.
 
 mod base;
 mod beneath;
@@ -53,5 +53,5 @@ pub(crate) use validate::Fault;
 pub use validate::{Limits, Refused};
 pub(crate) use walk::{Reason, Walked, walk};
 
-/// How the names of directories begin in which a restore stages files; they are never part of an entry.
+/// The prefix of the names of staging directories, which are never part of an entry.
 pub(crate) const STAGING: &str = ".larder-restore-";

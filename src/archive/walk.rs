@@ -1,7 +1,6 @@
-//! What a directory holds: every file, directory and link in it, in the order of a list.
+//! Lists every file, directory and link of a directory, in the order of a listing.
 //!
-//! No link is followed, and no file opened. Sockets, pipes and devices are
-//! left out, as are directories in which a restore stages files.
+//! No link is followed, and no file is opened. Sockets, pipes, devices and staging directories are left out.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -17,57 +16,50 @@ use super::validate::leads_out;
 use super::{STAGING, path, xattrs};
 use crate::context::Stamp;
 
-/// What was found.
 #[derive(Debug)]
 pub(crate) struct Walked {
-    /// In order; a file's `at` and `data` are still unknown.
+    /// Sorted by path; `at` and `data` of a file are not known yet.
     pub(crate) found: Vec<Found>,
-    /// What is left out, each with the reason.
     pub(crate) left_out: Vec<LeftOut>,
 }
 
-/// A node, and of a file what tells whether it has changed.
+/// A node, with the data that shows whether a file has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// The node.
     pub(crate) node: Node,
-    /// The stamp of a file.
+    /// The stamp of a regular file.
     pub(crate) stamp: Option<Stamp>,
-    /// Bytes that a file takes on the disk.
+    /// Bytes that the file occupies on the disk.
     pub(crate) allocated: u64,
 }
 
-/// Something that is not saved.
+/// A file that is not saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeftOut {
-    /// Where it stands.
     pub(crate) path: OsString,
-    /// Why.
     pub(crate) reason: Reason,
 }
 
-/// Why something is not saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// It is a socket, a pipe or a device, as this says.
+    /// It is a socket, a pipe or a device.
     Kind(&'static str),
-    /// It cannot be read.
     Unreadable(String),
     /// It changed each time it was read.
     Changing,
     /// It was removed before it was read.
     Vanished,
-    /// Its name or path is longer than a list takes.
+    /// Its path exceeds the limit of a listing.
     LongName,
 }
 
 impl Walked {
-    /// The bytes of all files, each counted once.
+    /// Returns the bytes of all files, each counted once.
     pub(crate) fn bytes(&self) -> u64 {
         self.found.iter().filter_map(|found| found.file()).map(|file| file.size).sum()
     }
 
-    /// The paths of links that lead out of the directory.
+    /// Returns the paths of links that lead out of the directory.
     pub(crate) fn outside_links(&self) -> Vec<String> {
         let links = self.found.iter().filter(|found| match &found.node.kind {
             NodeKind::Symlink { target } => leads_out(&found.node.path, target),
@@ -76,14 +68,13 @@ impl Walked {
         links.map(|found| path::shown(&found.node.path)).collect()
     }
 
-    /// Whether there is nothing but directories.
+    /// Returns `true` if there are only directories.
     pub(crate) fn is_empty(&self) -> bool {
         self.found.iter().all(|found| found.node.kind == NodeKind::Directory)
     }
 }
 
 impl Found {
-    /// What is known of a file.
     pub(crate) fn file(&self) -> Option<&FileData> {
         match &self.node.kind {
             NodeKind::File(file) => Some(file),
@@ -96,7 +87,7 @@ impl Found {
 ///
 /// # Errors
 ///
-/// Fails when the directory itself cannot be read; what cannot be read in it is left out.
+/// Fails if the directory itself cannot be read. Anything in it that cannot be read is left out.
 pub(crate) fn walk(root: &Dir) -> io::Result<Walked> {
     let mut walk =
         Walk { walked: Walked { found: Vec::new(), left_out: Vec::new() }, linked: HashMap::new() };
@@ -203,7 +194,7 @@ impl Walk {
     }
 }
 
-/// The node that something with these metadata is.
+/// Creates a node from metadata.
 pub(super) fn node(
     path: &OsStr,
     kind: NodeKind,
@@ -217,7 +208,7 @@ pub(super) fn node(
     Node {
         path,
         mode: match kind {
-            // That of a link means nothing and cannot be set.
+            // The mode of a link has no effect and cannot be set.
             NodeKind::Symlink { .. } => 0o777,
             _ => metadata.mode() & 0o7777,
         },

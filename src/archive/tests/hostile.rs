@@ -1,4 +1,4 @@
-//! Whatever an entry says and whatever stands in the directory: it comes whole or not at all, and nothing else changes.
+//! Tests that an entry is restored completely or not at all, whatever it contains and whatever is in the directory.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};

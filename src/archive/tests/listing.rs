@@ -1,4 +1,4 @@
-//! Lists: what they keep, and what is refused of them.
+//! Tests of the encoding and validation of listings.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -1,4 +1,4 @@
-//! Decisions that need no file system: what is taken over, what is left out, what an index keeps.
+//! Tests of pure functions: the plan, trimming, and the index.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ fn a_chunk_is_taken_over_while_half_of_it_is_wanted() {
         (&[(0, 100), (100, 300)][..], &[0, 1, 2, 3][..], &[true, true][..]),
         (&[(0, 50)], &[0], &[true]),
         (&[(0, 49)], &[], &[false]),
-        // The large file alone would keep its chunks, but it ends in one that is not worth it.
+        // The large file would keep its chunks, but the last of them is mostly unwanted.
         (&[(0, 210)], &[], &[false]),
         (&[(0, 210), (210, 40)], &[0, 1, 2], &[true, true]),
-        // What is read again makes its neighbour unwanted, too.
+        // A file that is read again makes the next chunk unwanted as well.
         (&[(60, 50), (110, 45), (155, 50)], &[], &[false, false, false]),
         (&[(0, 0), (300, 100)], &[3], &[true, true]),
     ] {
@@ -110,13 +110,13 @@ fn the_least_recently_used_files_go_first_and_what_belongs_together_goes_togethe
     let kept = |limit: u64, by_use: bool| kept(files(), limit, by_use);
     let all: Vec<_> = files().iter().map(|found| found.node.path.to_str().unwrap().to_owned()).collect();
     assert_eq!(kept(219, true), (all.join(" "), Trimmed { files: 0, bytes: 0 }));
-    // A directory is left out with its links.
+    // A directory is left out together with links in it.
     let all_but_wheel = format!("http-v2 {old} {new} {head} {body} {unused} wheels");
     assert_eq!(kept(218, true), (all_but_wheel, Trimmed { files: 2, bytes: 2 }));
-    // A header that was not used stays for its body's sake.
+    // An unused header is kept for its body.
     assert_eq!(kept(110, true).0, format!("http-v2 {head} {body} wheels"));
     assert_eq!(kept(0, true).0, "http-v2 wheels");
-    // Where use is not kept, the time of modification decides.
+    // Without access times, the modification time decides.
     assert_eq!(kept(50, false).0, format!("http-v2 {new} wheels"));
 }
 
