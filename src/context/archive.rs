@@ -1,8 +1,7 @@
-//! A build context that comes as a tar archive, as far as its key needs it.
+//! Reads a build context that is a tar archive, as far as its key needs.
 //!
-//! BuildKit unpacks such a context itself and applies no `.dockerignore` to
-//! it, so a step sees every entry that it names. The last of several entries
-//! with one path wins, as it does in tar.
+//! BuildKit unpacks such a context itself and does not apply `.dockerignore`, so a step sees every entry. If several
+//! entries have the same path, the last one is used, as in tar.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -18,26 +17,26 @@ use super::{Shape, select};
 use crate::digest::Digest;
 use crate::dockerfile::ContextPaths;
 
-/// Bytes at the start of a stream that tell an archive from a Dockerfile.
+/// The bytes at the start of a stream that distinguish an archive from a Dockerfile.
 pub(crate) const HEADER: usize = 512;
 
 const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
 const BZIP2: &[u8] = b"BZh";
 const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 
-/// What an archive holds.
+/// The content of an archive.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
-    /// Its entries, sorted by path.
+    /// The entries, sorted by path.
     pub(crate) files: Vec<FileDigest>,
-    /// The content of the one file that was asked for.
+    /// The content of the requested file.
     pub(crate) wanted: Option<Vec<u8>>,
-    /// The targets of its symbolic links, by their paths.
+    /// The targets of symbolic links by path.
     targets: BTreeMap<String, String>,
 }
 
 impl Archive {
-    /// The entries that count for `paths`, under the names that they count under.
+    /// Returns the entries that `paths` select, under the names that they have in the key.
     pub(crate) fn select(&self, paths: &ContextPaths) -> Vec<FileDigest> {
         let shape = |file: &FileDigest| match (file.kind, self.targets.get(&file.path)) {
             (FileKind::Directory, _) => Shape::Directory,
@@ -50,16 +49,16 @@ impl Archive {
     }
 }
 
-/// Whether a stream that starts with `header` is an archive that BuildKit unpacks.
+/// Returns `true` if a stream that starts with `header` is an archive that BuildKit unpacks.
 pub(crate) fn is_archive(header: &[u8]) -> bool {
     [GZIP, BZIP2, XZ].iter().any(|magic| header.starts_with(magic)) || is_tar(header)
 }
 
-/// Reads an archive, plain or gzip; `None` for another compression.
+/// Reads a plain or gzip archive, with the content of the file `wanted`; returns `None` for other compressions.
 ///
 /// # Errors
 ///
-/// Fails when the archive is damaged.
+/// Fails if the archive is damaged.
 pub(crate) fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<Archive>> {
     let mut header = vec![0; HEADER];
     let read = fill(&mut stream, &mut header)?;
@@ -85,7 +84,7 @@ fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Whether the block is a tar header: its checksum says so, in any dialect of tar.
+/// Returns `true` if the block is a tar header of any format, by its checksum.
 fn is_tar(block: &[u8]) -> bool {
     let Some(block) = block.get(..HEADER) else { return false };
     let field = &block[148..156];
@@ -115,7 +114,7 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
             EntryType::Block => (FileKind::BlockDevice, device(&entry)?),
             EntryType::Link => {
                 let first = clean(Path::new(&link))?;
-                // A further name is the very file that it names, which comes before it.
+                // A hard link is the same file as its target, which comes earlier.
                 if let Some(first) = files.get(&first).cloned() {
                     files.insert(path.clone(), FileDigest { path, ..first });
                     continue;
@@ -142,7 +141,7 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
     Ok(Archive { files: files.into_values().collect(), wanted: found, targets })
 }
 
-/// The digest of the extended attributes that the archive gives an entry.
+/// Returns the digest of the extended attributes of an entry.
 fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest>> {
     let mut attributes = BTreeMap::new();
     for extension in entry.pax_extensions()?.into_iter().flatten() {
@@ -154,9 +153,9 @@ fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest
     Ok(digest_attributes(attributes))
 }
 
-/// The digest with the owner: unlike that of a directory's files, an engine keeps an archive's.
+/// Returns the digest combined with the owner. An engine keeps the owners of an archive, but not those of a directory.
 fn owned(digest: Digest, header: &tar::Header) -> Digest {
-    // A field that was never written is root's.
+    // An empty field means root.
     match (header.uid().unwrap_or_default(), header.gid().unwrap_or_default()) {
         (0, 0) => digest,
         (user, group) => {
@@ -180,7 +179,7 @@ fn clean(path: &Path) -> io::Result<String> {
     Ok(normal.collect::<io::Result<Vec<_>>>()?.join("/"))
 }
 
-/// A name as text. Names that are not must not be taken for each other.
+/// Returns a name as text. Invalid UTF-8 is an error, because a lossy conversion could make different names equal.
 fn text(name: &OsStr) -> io::Result<&str> {
     let error = || {
         io::Error::new(io::ErrorKind::InvalidData, format!("the name {} in it is not UTF-8", name.display()))

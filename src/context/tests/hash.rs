@@ -70,7 +70,7 @@ fn a_further_name_has_the_content_digest_even_where_the_first_is_not_asked_for()
 
 #[test]
 fn attributes_count_and_the_label_of_a_place_does_not() {
-    // Beside the crate, since a temporary file system may know no attributes.
+    // The file system of the temporary directory may not support attributes.
     let root = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     write_files(root.path(), &[("file", "content")]);
     let attributes = || digests(root.path())[0].xattrs;
@@ -87,7 +87,7 @@ fn attributes_count_and_the_label_of_a_place_does_not() {
     assert_eq!(super::super::hash::digest_attributes(label), None);
 }
 
-/// What happens to a file between the walk and the digest.
+/// A change of a file between the walk and the digest.
 type Change = fn(&Path);
 
 #[test]
@@ -126,7 +126,7 @@ fn a_file_that_is_not_the_one_walked_is_named() {
     }
 }
 
-/// A small tree as paths with content, no path inside another.
+/// Generates a small tree as paths with content, without a path below a file.
 fn files() -> impl Strategy<Value = Vec<(String, String)>> {
     let directory = prop::sample::select(vec!["", "a/", "b/", "a.b/", "a/b/c/"]);
     let file = (directory, "[a-z]{3}", "[a-z]{0,9}")

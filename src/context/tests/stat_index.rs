@@ -20,7 +20,7 @@ fn keyed(root: &Path, index: &StatIndex, walked: SystemTime) -> (Vec<FileDigest>
     (digests, learnt)
 }
 
-/// A moment at which everything written so far has long settled.
+/// Returns a time at which everything written so far is older than the resolution of the clock.
 fn later() -> SystemTime {
     SystemTime::now() + Duration::from_mins(1)
 }
@@ -33,7 +33,7 @@ fn an_unchanged_file_is_not_read_again_and_a_changed_one_is() {
     let (first, index) = keyed(root.path(), &StatIndex::default(), later());
     let index = index.unwrap();
 
-    // What the index says is taken, so nothing was read: "a" is known by another digest.
+    // The index has a different digest for "a", which shows that the file is not read.
     let mut lying = first.clone();
     lying[0].digest = Digest::of(b"from the index");
     let told = StatIndex::default().learn(&entries(root.path()), &lying, later()).unwrap();
@@ -41,7 +41,7 @@ fn an_unchanged_file_is_not_read_again_and_a_changed_one_is() {
 
     assert_eq!(keyed(root.path(), &index, later()), (first.clone(), None));
 
-    // Same size, time of modification set back: only the time of change tells.
+    // Only the change time shows a write of the same size with a reset modification time.
     let modified = FileTime::from_last_modification_time(&fs::metadata(at("b")).unwrap());
     fs::write(at("b"), "TWO").unwrap();
     filetime::set_file_mtime(at("b"), modified).unwrap();
