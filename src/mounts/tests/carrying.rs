@@ -1,4 +1,4 @@
-//! What comes back, what is left alone, and what is forgotten.
+//! Tests of what is restored, kept, and left out.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::archive::{Shrunk, response, wheel};
 
-/// Bytes that do not compress.
+/// Returns incompressible bytes.
 fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..size)
@@ -33,7 +33,7 @@ fn fill(mount: &Path) {
     fs::File::open(mount.join("http-v2/two")).unwrap().set_modified(old).unwrap();
 }
 
-/// A cache of pip's: two responses, the first with its body, and a wheel.
+/// Creates a cache of pip: two responses, the first with its body, and a wheel.
 fn fill_pip(mount: &Path) {
     for (path, content) in [
         (response(1), b"header".to_vec()),
@@ -51,7 +51,7 @@ fn write(mount: &Path, path: &str, content: &[u8]) {
     fs::write(mount.join(path), content).unwrap();
 }
 
-/// Path, kind, mode, owner, time and content of everything in a directory.
+/// Returns path, kind, mode, owner, time and content of everything in a directory.
 fn content(mount: &Path) -> Vec<String> {
     let mut all = Vec::new();
     for found in walkdir::WalkDir::new(mount).sort_by_file_name().min_depth(1) {
@@ -117,7 +117,7 @@ fn what_the_entry_before_has_is_not_read_again() {
     let same = bench.save(&mount, Some(&first), &terms());
     assert!(matches!(same.outcome, SaveOutcome::Unchanged), "{:?}", same.outcome);
     fs::write(mount.join("three"), noise(3, 400_000)).unwrap();
-    // Who would read it would see that it was tampered with behind its time.
+    // The content is changed without its time, so that reading it again would be noticed.
     let body = mount.join("http-v2/a/b/one.body");
     let time = fs::metadata(&body).unwrap().modified().unwrap();
     fs::write(&body, noise(4, 700_000)).unwrap();
@@ -139,7 +139,7 @@ fn what_no_build_reads_any_more_is_left_out_and_a_body_stays_with_its_header() {
     let mount = bench.mount("mount");
     fill_pip(&mount);
     if !records_access_times(&bench.mount("probe")) {
-        // The courier guesses nothing on such a file system.
+        // Without access times, the courier does not guess.
         return;
     }
     let mut kept = entry(bench.save(&mount, None, &terms()));
@@ -239,7 +239,7 @@ fn good_is_not_replaced_by_empty_or_by_far_less() {
     let refused = bench.save(&empty, Some(&kept), &terms());
     let expected = Shrunk::Smaller { now: 1, before: 2_000_000 };
     assert!(matches!(refused.outcome, SaveOutcome::Refused(it) if it == expected), "{:?}", refused.outcome);
-    // Nor because the little is too much as well.
+    // This also applies if the remaining files exceed the limit.
     let trimming = SaveTerms { max_size: Some(2), ..terms() };
     fs::write(empty.join("more"), "yy").unwrap();
     let refused = bench.save(&empty, Some(&kept), &trimming);
@@ -305,7 +305,7 @@ fn a_restore_that_does_not_come_to_its_end_changes_nothing() {
     let before = content(&to);
     let listing = crate::archive::read_listing(&bench.store, &entry, true).unwrap();
 
-    // The connection breaks when all but the last word is said.
+    // The connection breaks before the last message.
     talk(&to, |mut talk| {
         talk.list().unwrap();
         for (number, node) in (0..).zip(&listing.nodes) {
@@ -320,7 +320,7 @@ fn a_restore_that_does_not_come_to_its_end_changes_nothing() {
     assert_eq!(content(&to), before);
     assert_eq!(fs::read_dir(&to).unwrap().count(), 1, "nothing is left over");
 
-    // Something is in the way of one file of many.
+    // A directory is in the place of one of many files.
     fs::create_dir_all(to.join("http-v2/two")).unwrap();
     let before = content(&to);
     let refused = bench.try_restore(&to, &entry).unwrap_err().to_string();

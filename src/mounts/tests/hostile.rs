@@ -1,4 +1,4 @@
-//! A courier that lies gets nothing past the bounds.
+//! Tests that an untrusted courier cannot exceed any limit.
 
 use std::io::{Cursor, Read};
 
@@ -15,7 +15,7 @@ fn listed(nodes: u64) -> Message {
     Message::Listed { nodes, notes_uses: true, root: Owner::default(), notes: Notes::default() }
 }
 
-/// Saves what a courier tells that says just this, whatever it is asked.
+/// Saves the mount of a courier that sends exactly these messages.
 fn told(messages: &[Message]) -> Result<SavedMount, MountError> {
     let bench = Bench::new();
     let mut bytes = Vec::new();
@@ -87,7 +87,7 @@ fn nothing_is_saved_without_a_file_that_the_rest_may_need() {
     };
     let saved = |paths, outcome| told(&[tell(paths).as_slice(), &said(outcome)].concat()).unwrap();
     for outcome in [ReadOutcome::Changed, ReadOutcome::Unreadable] {
-        // In pip's cache a response and its body are one unit.
+        // In pip's cache, a response and its body are one unit.
         let SaveOutcome::Saved(entry) = saved([&first, &head, &body, &last], outcome).outcome else {
             panic!("{outcome:?}")
         };

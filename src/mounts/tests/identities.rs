@@ -1,4 +1,4 @@
-//! Which mount a RUN means.
+//! Tests of the identity of mounts.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ fn found(text: &str, args: &[(&str, &str)]) -> Mounts {
     mounts(&Dockerfile::parse(text).unwrap().resolve(&options).unwrap(), &build_args, Variables::Expanded)
 }
 
-/// The one mount of a RUN with these options.
+/// Returns the only mount of a RUN with these options.
 fn id(options: &str) -> String {
     let text = format!(
         "FROM scratch AS seed\nFROM scratch\nWORKDIR /app\nARG NAME=pip\nENV DIR=/srv/x\nRUN --mount=type=cache,{options} true\n"
