@@ -1,4 +1,4 @@
-//! What holds of the protocol, whoever is at the other end.
+//! Tests of the protocol with any peer.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,4 @@
-//! Saving an image without its engine's archive: from an earlier entry of the same image, or layer by layer.
+//! Saves an image without the engine's archive: from an earlier entry of the same image, or layer by layer.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,24 +13,23 @@ use crate::store::{EntryKind, Save, Store, StoreError};
 
 /// The uncompressed archive of a layer.
 pub(crate) struct LayerArchive<'a> {
-    /// Its bytes, which end after `size`.
+    /// Ends after `size` bytes.
     pub(crate) reader: Box<dyn Read + 'a>,
-    /// How many there are.
     pub(crate) size: u64,
 }
 
-/// Saves the image with the content of an earlier entry of the same id; `None` if none has it.
+/// Saves the image with the content of an earlier entry of the same id; returns `None` if there is none.
 ///
 /// # Errors
 ///
-/// Fails when the store does; then nothing is saved.
+/// Fails if the store fails. No entry is created then.
 pub(crate) fn copy_earlier(
     store: &Store,
     destination: &Destination,
 ) -> Result<Option<SavedImage>, StoreError> {
     let Destination { key, id, platform, subject, .. } = destination;
     for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
-        // An entry that cannot be read is reported when it is looked for.
+        // An entry that cannot be read is reported when it is searched for.
         let Ok(listing) = read_listing(store, &entry) else { continue };
         let blobs = entry.starts().binary_search(&entry.manifest.listing.at).ok();
         let (true, Some(blobs)) = (listing.id == *id, blobs) else { continue };
@@ -42,13 +41,13 @@ pub(crate) fn copy_earlier(
     Ok(None)
 }
 
-/// Saves the image whose config is `config`. `open` opens a layer by its place, the lowest first; it is called for
-/// layers only that no earlier entry has.
+/// Saves the image whose config is `config`. `open` opens a layer by its index, lowest first. It is called only for
+/// layers that no earlier entry has.
 ///
 /// # Errors
 ///
-/// Fails when the store does, when a layer cannot be read, and when config or layers are not those of the image; then
-/// nothing is saved.
+/// Fails if the store fails, if a layer cannot be read, or if config or layers are not those of the image. No entry is
+/// created then.
 pub(crate) fn assemble<'a>(
     store: &Store,
     destination: Destination,
@@ -83,7 +82,7 @@ pub(crate) fn assemble<'a>(
     Ok(finish(save, &listing, subject)?)
 }
 
-/// Writes a layer; a large one gets chunks of its own, so that later entries can take them over.
+/// Writes a layer. A large one gets separate chunks, so that later entries can take them over.
 fn write(layer: LayerArchive<'_>, digest: Digest, save: &mut Save) -> Result<Blob, SaveError> {
     let LayerArchive { reader, size } = layer;
     let is_large = size > SMALL;

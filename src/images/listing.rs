@@ -1,4 +1,4 @@
-//! The list of what an entry holds of an image, written behind the blobs as JSON.
+//! The listing of an entry of an image: JSON that follows the blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,33 +7,31 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::store::{Entry, Store, StoreError};
 
-/// The version of the list's shape.
 const SCHEMA: &str = "larder.image-content.v1";
-/// The largest list that is read, in bytes.
+/// The limit of a listing, in bytes.
 const LARGEST: u64 = 16 << 20;
-/// Engines take no more layers than this in one image.
+/// The limit of layers in one image, as in engines.
 const MOST_LAYERS: usize = 1000;
 
-/// What an entry holds of an image.
+/// The content of an entry of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listing {
-    /// `larder.image-content.v1`.
     schema: String,
-    /// The id that the engine had it under.
+    /// The id in the engine that the image was saved from.
     pub(crate) id: Digest,
     /// `OS/ARCHITECTURE[/VARIANT]`.
     pub(crate) platform: String,
-    /// The blob that is its config.
+    /// The blob of the config.
     pub(crate) config: Digest,
-    /// The blobs that are its layers, the lowest first; one blob may be several of them.
+    /// The blobs of the layers, lowest first. A blob can occur several times.
     pub(crate) layers: Vec<Digest>,
-    /// Its layers uncompressed.
+    /// The digests of the uncompressed layers.
     pub(crate) diff_ids: Vec<String>,
-    /// What an OCI layout's index names: an index or a manifest, if the engine wrote one.
+    /// The index or manifest that the index of an OCI layout names, if the engine wrote one.
     pub(crate) root: Option<Descriptor>,
-    /// Where each blob stands, in the order of the content.
+    /// The location of each blob, in the order of the content.
     pub(crate) blobs: Vec<Blob>,
-    /// Layers by the names of their files in the engine's archive, where those do not tell their digests.
+    /// Layers by the names of their files in the engine's archive, if these do not contain the digests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) files: BTreeMap<String, Digest>,
 }
@@ -42,41 +40,34 @@ pub(crate) struct Listing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
-    /// What it is.
     pub(crate) media_type: String,
-    /// Its digest.
     pub(crate) digest: Digest,
-    /// Its bytes.
     pub(crate) size: u64,
 }
 
-/// Where a blob stands in the content.
+/// The location of a blob in the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Blob {
-    /// Its digest.
     pub(crate) digest: Digest,
-    /// Its first byte.
     pub(crate) at: u64,
-    /// Its bytes.
     pub(crate) size: u64,
 }
 
-/// The list of an entry cannot be had.
+/// The listing of an entry cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum UnlistedError {
-    /// The store is at fault.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It does not hold an image.
+    /// The listing is invalid.
     #[error("the entry's list of blobs is unusable: {0}")]
     Unusable(String),
 }
 
-/// The list of `entry`, checked.
+/// Reads and checks the listing of `entry`.
 ///
 /// # Errors
 ///
-/// Fails when it cannot be read or makes no sense.
+/// Fails if the listing cannot be read or is invalid.
 pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, UnlistedError> {
     let span = entry.manifest.listing;
     let unusable = |reason: &str| UnlistedError::Unusable(reason.to_owned());
@@ -90,7 +81,7 @@ pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, Unli
 }
 
 impl Listing {
-    /// A list of nothing yet.
+    /// Creates an empty listing.
     pub(super) fn new(id: Digest, platform: &str) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
@@ -105,17 +96,15 @@ impl Listing {
         }
     }
 
-    /// Where a blob stands.
     pub(super) fn blob(&self, digest: &Digest) -> Option<&Blob> {
         self.blobs.iter().find(|blob| blob.digest == *digest)
     }
 
-    /// Bytes of all blobs.
     pub(crate) fn bytes(&self) -> u64 {
         self.blobs.iter().map(|blob| blob.size).sum()
     }
 
-    /// Checks it against a content of which `bytes` are blobs.
+    /// Checks the listing against a content with `bytes` bytes of blobs.
     fn check(&self, bytes: u64) -> Result<(), &'static str> {
         if self.schema != SCHEMA {
             return Err("it has another schema");

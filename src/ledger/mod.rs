@@ -1,8 +1,7 @@
-//! What happened: one JSON object a build, appended to a file and never changed.
+//! The history of builds: one JSON object for each build, appended to a file and never changed.
 //!
-//! A line is written with a single append, so that jobs that share the cache
-//! do not tear each other's lines. A line that cannot be read is skipped and
-//! counted. What the sums mean is defined in [`Sums`].
+//! A line is written with a single append, so that jobs that share the cache do not interleave their lines. An
+//! unreadable line is skipped and counted. [`Sums`] defines the statistics.
 
 mod record;
 mod sums;
@@ -19,10 +18,10 @@ pub(crate) use record::{
 };
 pub(crate) use sums::Sums;
 
-/// Where the last builds of a ledger stand: a build takes one or two kilobytes.
+/// The bytes at the end of a ledger that contain its last builds; a build has one or two kilobytes.
 const LAST_BYTES: u64 = 128 << 10;
 
-/// The ledger's file cannot be used.
+/// The file of the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} the ledger {}", .path.display())]
 pub(crate) struct LedgerError {
@@ -32,16 +31,16 @@ pub(crate) struct LedgerError {
     source: io::Error,
 }
 
-/// What a ledger holds.
+/// The content of a ledger.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
     /// The builds, oldest first.
     pub(crate) builds: Vec<BuildRecord>,
-    /// Lines that could not be read.
+    /// The number of unreadable lines.
     pub(crate) unreadable: usize,
 }
 
-/// A duration as records have it, in milliseconds.
+/// Converts a duration to milliseconds, as in records.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -50,7 +49,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 ///
 /// # Errors
 ///
-/// Fails when the file cannot be written.
+/// Fails if the file cannot be written.
 pub(crate) fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
     let append = || {
         let mut line = serde_json::to_vec(record)?;
@@ -61,11 +60,11 @@ pub(crate) fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerErro
     append().map_err(|source| LedgerError { action: "write to", path: path.to_owned(), source })
 }
 
-/// The last builds of the ledger at `path`, as many as its last bytes hold; one that does not exist is empty.
+/// Returns the builds in the last bytes of the ledger at `path`; a missing ledger is empty.
 ///
 /// # Errors
 ///
-/// Fails when the file is there and cannot be read.
+/// Fails if the file exists but cannot be read.
 pub(crate) fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> {
     let read = || {
         let mut file = match File::open(path) {
@@ -76,18 +75,18 @@ pub(crate) fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> 
         file.seek(SeekFrom::Start(start))?;
         let mut text = Vec::new();
         file.take(LAST_BYTES).read_to_end(&mut text)?;
-        // The first line may have begun before.
+        // The first line may be incomplete.
         let whole = text.split(|byte| *byte == b'\n').skip(usize::from(start > 0));
         Ok(whole.filter_map(|line| serde_json::from_slice(line).ok()).collect())
     };
     read().map_err(|source| LedgerError { action: "read", path: path.to_owned(), source })
 }
 
-/// Reads the ledger at `path`; one that does not exist is empty.
+/// Reads the ledger at `path`; a missing ledger is empty.
 ///
 /// # Errors
 ///
-/// Fails when the file is there and cannot be read.
+/// Fails if the file exists but cannot be read.
 pub(crate) fn read(path: &Path) -> Result<Ledger, LedgerError> {
     let failed = |source| LedgerError { action: "read", path: path.to_owned(), source };
     let file = match File::open(path) {

@@ -1,4 +1,4 @@
-//! Which image a key has built.
+//! Records which images were built for a key.
 
 use std::path::PathBuf;
 
@@ -10,24 +10,23 @@ use crate::digest::Digest;
 use crate::key::CacheKey;
 
 const SCHEMA: &str = "larder.image.v1";
-/// Images kept for one key; each engine that shares the cache has its own.
+/// The limit of images for one key; each engine that shares the cache has its own.
 const MAX_IMAGES: usize = 8;
 
-/// What is known of one image key.
+/// The notes about one image key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageEntry {
-    /// `larder.image.v1`.
     pub(crate) schema: String,
-    /// The image key.
     pub(crate) image_key: CacheKey,
     /// The dependency key of the same build.
     pub(crate) dependency_key: CacheKey,
-    /// The images, the last one used first; at most eight.
+    /// The images, last used first; at most eight.
     pub(crate) images: Vec<EngineImage>,
-    /// When a build of the key last ran every step. Images that were built before, and are not listed, were replaced.
+    /// When a build of the key last ran every step. Images that were built before that and are not listed were
+    /// replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rebuilt: Option<Timestamp>,
-    /// `true` from the start of archiving the image to its end, so also after an interrupt in between.
+    /// `true` while the image is being archived, and also after an interrupt during that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) archiving: bool,
 }
@@ -40,24 +39,23 @@ impl ImageEntry {
     }
 }
 
-/// An image that some engine built for a key.
+/// An image that an engine built for a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EngineImage {
-    /// Its id in that engine, `sha256:…`.
+    /// The id in that engine, `sha256:…`.
     pub(crate) id: String,
-    /// When it was built last.
+    /// When it was last built.
     pub(crate) created: Timestamp,
-    /// When it was built or hit last.
+    /// When it was last built or hit.
     pub(crate) last_used: Timestamp,
 }
 
 impl Notes {
-    /// What is kept for `key`.
+    /// Returns the notes about `key`.
     ///
     /// # Errors
     ///
-    /// Fails when the entry cannot be read. A damaged one is set aside first,
-    /// so that the next look finds nothing.
+    /// Fails if the entry cannot be read. A damaged entry is set aside first, so that it is absent later.
     pub(crate) fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, NotesError> {
         self.entry(self.image_path(key), |entry: &ImageEntry| {
             let is_right = entry.schema == SCHEMA && entry.image_key == key;
@@ -65,11 +63,11 @@ impl Notes {
         })
     }
 
-    /// Returns the key that has built the image `id`, the one used last if there are several.
+    /// Returns the key for which the image `id` was built, or the last used one of several.
     ///
     /// # Errors
     ///
-    /// Fails when the directory cannot be read. Entries that cannot be read are passed over.
+    /// Fails if the directory cannot be read. Entries that cannot be read are skipped.
     pub(crate) fn key_of(&self, id: &str) -> Result<Option<CacheKey>, NotesError> {
         let directory = self.root.join(LAYOUT).join("image");
         let files = match std::fs::read_dir(&directory) {
@@ -86,11 +84,11 @@ impl Notes {
         Ok(keys.max_by_key(|(used, _)| *used).map(|(_, key)| key))
     }
 
-    /// Notes that `id` is an image of `key`, used at `now` and built at `built`, if that is known.
+    /// Records that `id` is an image of `key` that was used at `now`, and built at `built` if that is known.
     ///
     /// # Errors
     ///
-    /// Fails when the entry cannot be written. A damaged older entry is replaced.
+    /// Fails if the entry cannot be written. A damaged earlier entry is replaced.
     pub(crate) fn note_image(
         &self,
         key: CacheKey,
@@ -116,12 +114,12 @@ impl Notes {
         self.write_entry(&self.image_path(key), &entry)
     }
 
-    /// Notes that a build of `key` that began at `started` ran every step: what was built before is not an image of the
-    /// key any more.
+    /// Records that a build of `key` that started at `started` ran every step, so that earlier images are not images of
+    /// the key any more.
     ///
     /// # Errors
     ///
-    /// Fails when the entry cannot be written.
+    /// Fails if the entry cannot be written.
     pub(crate) fn note_rebuild(
         &self,
         key: CacheKey,
@@ -133,11 +131,11 @@ impl Notes {
         self.write_entry(&self.image_path(key), &entry)
     }
 
-    /// Notes that archiving the image of `key` begins (`true`) or has ended; a key without an entry has nothing to archive.
+    /// Records that archiving the image of `key` begins (`true`) or has ended. A key without an entry is ignored.
     ///
     /// # Errors
     ///
-    /// Fails when the entry cannot be read or written.
+    /// Fails if the entry cannot be read or written.
     pub(crate) fn note_archiving(&self, key: CacheKey, archiving: bool) -> Result<(), NotesError> {
         match self.image(key)? {
             Some(entry) if entry.archiving != archiving => {

@@ -1,8 +1,7 @@
-//! What the keys of recent builds were made of, so that a miss can be explained.
+//! Records the inputs of the keys of recent builds, to explain misses.
 //!
-//! A record is one file of JSON lines: a [`RecordHead`], then one input a line.
-//! It is written when an image is noted under its key. Records are for people:
-//! the most recent ones are kept, and no lookup depends on them.
+//! A record is a file of JSON lines: a [`RecordHead`], then one input on each line. It is written together with the
+//! image of its key. Records only serve explanations: the most recent ones are kept, and no lookup depends on them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,38 +16,35 @@ use crate::key::{CacheKey, Input};
 use crate::store::Lane;
 
 const SCHEMA: &str = "larder.inputs.v1";
-/// Records kept.
+/// The limit of records.
 const MAX_RECORDS: usize = 64;
-/// Lanes whose last hit is known of one record.
+/// The limit of lanes whose last hit is kept in one record.
 const MAX_LANES: usize = 16;
-/// Bytes that they may take together; those of 10 000 files take about two megabytes.
+/// The limit of all records in bytes; a record of 10 000 files has about two megabytes.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Whose inputs they are.
+/// The first line of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RecordHead {
-    /// `larder.inputs.v1`.
     pub(crate) schema: String,
-    /// The image key.
     pub(crate) image_key: CacheKey,
     /// The dependency key of the same build.
     pub(crate) dependency_key: CacheKey,
-    /// The repositories that the image was named in, without tags.
+    /// The repositories of the image's names, without tags.
     pub(crate) names: Vec<String>,
-    /// Whose build it was.
+    /// The lane of the build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lane: Option<Lane>,
-    /// When it was built.
+    /// When the image was built.
     pub(crate) created: Timestamp,
-    /// When a build hit it last, by the lane of the build.
+    /// When a build last hit the image, by the lane of the build.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) hits: BTreeMap<Lane, Timestamp>,
-    /// How many inputs follow.
+    /// The number of inputs that follow.
     pub(crate) inputs: usize,
 }
 
 impl RecordHead {
-    /// The head of a record.
     pub(crate) fn new(
         keys: (CacheKey, CacheKey),
         names: Vec<String>,
@@ -61,18 +57,18 @@ impl RecordHead {
         Self { schema: SCHEMA.to_owned(), image_key, dependency_key, names, lane, created, hits, inputs }
     }
 
-    /// Returns when it was built or hit last.
+    /// Returns when the image was last built or hit.
     pub(crate) fn last_used(&self) -> Timestamp {
         self.hits.values().copied().fold(self.created, Timestamp::max)
     }
 
-    /// Returns when it was built or hit last in a lane.
+    /// Returns when the image was last built or hit in a lane.
     pub(crate) fn last_used_in(&self, lane: &Lane) -> Option<Timestamp> {
         let built = (self.lane.as_ref() == Some(lane)).then_some(self.created);
         built.max(self.hits.get(lane).copied())
     }
 
-    /// Notes a hit of an image that has these names.
+    /// Records a hit of the image under these names.
     pub(crate) fn note_hit(&mut self, names: &[String], lane: &Lane, now: Timestamp) {
         self.hits.insert(lane.clone(), now);
         while self.hits.len() > MAX_LANES
@@ -87,11 +83,11 @@ impl RecordHead {
 }
 
 impl Notes {
-    /// Keeps what the key of `head` was made of; `inputs` are published ones.
+    /// Writes the record of the key in `head`; `inputs` must not contain secret values.
     ///
     /// # Errors
     ///
-    /// Fails when the record cannot be written.
+    /// Fails if the record cannot be written.
     pub(crate) fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
         let path = self.inputs_path(head.image_key);
         let failed =
@@ -107,11 +103,11 @@ impl Notes {
         Ok(())
     }
 
-    /// Notes a hit in the record of `key`. Returns `false` if there is no record.
+    /// Records a hit in the record of `key`. Returns `false` if there is no record.
     ///
     /// # Errors
     ///
-    /// Fails when the record cannot be written.
+    /// Fails if the record cannot be written.
     pub(crate) fn note_hit(
         &self,
         key: CacheKey,
@@ -131,11 +127,11 @@ impl Notes {
         Ok(true)
     }
 
-    /// The heads of all records, the most recent first. What is damaged is left out.
+    /// Returns the heads of all records, most recently used first. Damaged records are left out.
     ///
     /// # Errors
     ///
-    /// Fails when the directory is there and cannot be read.
+    /// Fails if the directory exists but cannot be read.
     pub(crate) fn records(&self) -> Result<Vec<RecordHead>, NotesError> {
         let directory = self.root.join(LAYOUT).join("inputs");
         let entries = match fs::read_dir(&directory) {
@@ -148,11 +144,11 @@ impl Notes {
         Ok(heads)
     }
 
-    /// The inputs of the record of `key`, if there is one.
+    /// Returns the inputs of the record of `key`, if there is one.
     ///
     /// # Errors
     ///
-    /// Fails when it cannot be read. A damaged one is set aside first.
+    /// Fails if the record cannot be read. A damaged record is set aside first.
     pub(crate) fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, NotesError> {
         let path = self.inputs_path(key);
         let text = match Self::read(&path) {
@@ -180,14 +176,14 @@ impl Notes {
     }
 }
 
-/// The first line of a record.
+/// Reads the first line of a record.
 fn head(path: &Path) -> Option<RecordHead> {
     let mut line = String::new();
     BufReader::new(Notes::open(path).ok()?).read_line(&mut line).ok()?;
     serde_json::from_str::<RecordHead>(&line).ok().filter(|head| head.schema == SCHEMA)
 }
 
-/// Removes the oldest records beyond the bounds, as far as that is possible.
+/// Removes the oldest records beyond the limits, as far as possible.
 fn make_room(directory: &Path) {
     let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
     let mut records: Vec<_> = entries
@@ -200,7 +196,7 @@ fn make_room(directory: &Path) {
     let mut bytes = 0;
     for (place, (_, size, path)) in records.iter().rev().enumerate() {
         bytes += size;
-        // The last one stays, however large it is.
+        // The latest record is kept, whatever its size.
         if place >= MAX_RECORDS || (place > 0 && bytes > MAX_BYTES) {
             let _ = fs::remove_file(path);
         }

@@ -1,4 +1,4 @@
-//! The cache's own secret: 32 random bytes that never leave its directory.
+//! The secret of the cache: 32 random bytes that never leave its directory.
 
 use std::io::{self, Write};
 
@@ -7,11 +7,11 @@ use super::{LAYOUT, Notes, NotesError};
 const LENGTH: usize = 32;
 
 impl Notes {
-    /// The secret; made when first asked for.
+    /// Returns the secret, which is created when it is first needed.
     ///
     /// # Errors
     ///
-    /// Fails when it can be neither read nor written.
+    /// Fails if it can be neither read nor written.
     pub(crate) fn secret(&self) -> Result<[u8; LENGTH], NotesError> {
         let path = self.root.join(LAYOUT).join("secret");
         let known = || Self::read(&path).ok().and_then(|bytes| <[u8; LENGTH]>::try_from(bytes).ok());
@@ -35,10 +35,10 @@ impl Notes {
             match file.persist_noclobber(&path) {
                 Ok(_) => Ok(secret),
                 Err(error) => match known() {
-                    // Another job was faster.
+                    // A concurrent job has created it.
                     Some(secret) => Ok(secret),
                     None if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                        // What is there is no secret: cut short by a full disk, or someone's note.
+                        // The file is not a secret: it was truncated by a full disk, or a user wrote it.
                         error.file.persist(&path).map(|_| secret).map_err(|error| error.error)
                     }
                     None => Err(error.error),
