@@ -20,11 +20,7 @@ pub(crate) enum UnlistedError {
     Refused(#[from] Refused),
 }
 
-/// Reads and validates the listing of an entry.
-///
-/// # Errors
-///
-/// Fails if the listing cannot be read, or if it must not be restored.
+/// Reads and validates the listing of an entry. Fails if the listing cannot be read, or if it must not be restored.
 pub(crate) fn read_listing(
     store: &Store,
     entry: &Entry,

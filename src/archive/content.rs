@@ -60,10 +60,6 @@ impl From<CopyError> for Failed {
 }
 
 /// Adds the file at `path` to the content.
-///
-/// # Errors
-///
-/// Fails if the store fails.
 pub(super) fn add(
     save: &mut Save,
     beneath: &mut Beneath,

@@ -62,11 +62,8 @@ pub(crate) enum SaveError {
     Directory(#[from] std::io::Error),
 }
 
-/// Saves the nodes found in `root`, without reading files that are unchanged since `base`.
-///
-/// # Errors
-///
-/// Fails if the store fails or the meter stops the save. No entry is created then.
+/// Saves the nodes found in `root`, without reading files that are unchanged since `base`. Fails if the store fails or
+/// the meter stops the save. No entry is created then.
 pub(crate) fn save(
     store: &Store,
     root: &Dir,
@@ -154,11 +151,8 @@ pub(crate) enum CommitError {
     Shrunk(Shrunk),
 }
 
-/// Appends the listing to the content and commits the entry.
-///
-/// # Errors
-///
-/// Fails if the store fails, or if the entry would replace one of `replaces` bytes with far fewer.
+/// Appends the listing to the content and commits the entry. Fails if the store fails, or if the entry would replace
+/// one of `replaces` bytes with far fewer.
 pub(crate) fn commit(
     mut save: Save,
     listing: &Listing,
@@ -182,10 +176,6 @@ pub(crate) fn commit(
 
 /// Takes over chunks of `entry` as the start of the content. Returns the new location of each known file that is
 /// completely in these chunks.
-///
-/// # Errors
-///
-/// Fails if the store fails.
 pub(crate) fn take_over(
     save: &mut Save,
     entry: &Entry,

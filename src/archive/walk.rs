@@ -83,11 +83,7 @@ impl Found {
     }
 }
 
-/// Walks through `root`.
-///
-/// # Errors
-///
-/// Fails if the directory itself cannot be read. Anything in it that cannot be read is left out.
+/// Walks through `root`. Fails if the directory itself cannot be read. Anything in it that cannot be read is left out.
 pub(crate) fn walk(root: &Dir) -> io::Result<Walked> {
     let mut walk =
         Walk { walked: Walked { found: Vec::new(), left_out: Vec::new() }, linked: HashMap::new() };

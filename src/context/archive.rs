@@ -55,10 +55,6 @@ pub(crate) fn is_archive(header: &[u8]) -> bool {
 }
 
 /// Reads a plain or gzip archive, with the content of the file `wanted`; returns `None` for other compressions.
-///
-/// # Errors
-///
-/// Fails if the archive is damaged.
 pub(crate) fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<Archive>> {
     let mut header = vec![0; HEADER];
     let read = fill(&mut stream, &mut header)?;

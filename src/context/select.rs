@@ -62,11 +62,8 @@ pub(crate) fn select<'a>(
     Selected { names: Some(found.by_path()), withheld: Vec::new() }
 }
 
-/// Walks the entries of the directory `root` that `filter` selects, and keeps those that count for `paths`.
-///
-/// # Errors
-///
-/// Fails like [`walk`], except for an entry that does not count.
+/// Walks the entries of the directory `root` that `filter` selects, and keeps those that count for `paths`. Fails like
+/// [`walk`], except for an entry that does not count.
 pub(crate) fn walk_selected(
     root: &Path,
     filter: &Filter,

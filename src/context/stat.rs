@@ -72,11 +72,8 @@ pub(crate) fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Sets attributes of an open file as far as the file system and the user allow.
-///
-/// # Errors
-///
-/// Fails if an allowed attribute cannot be set, for example because there is no space.
+/// Sets attributes of an open file as far as the file system and the user allow. Fails if an allowed attribute cannot
+/// be set, for example because there is no space.
 pub(crate) fn set_xattrs<'a>(
     file: &File,
     xattrs: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>,

@@ -18,11 +18,8 @@ pub(crate) struct LayerArchive<'a> {
     pub(crate) size: u64,
 }
 
-/// Saves the image with the content of an earlier entry of the same id; returns `None` if there is none.
-///
-/// # Errors
-///
-/// Fails if the store fails. No entry is created then.
+/// Saves the image with the content of an earlier entry of the same id; returns `None` if there is none. Fails if the
+/// store fails. No entry is created then.
 pub(crate) fn copy_earlier(
     store: &Store,
     destination: &Destination,
@@ -42,12 +39,8 @@ pub(crate) fn copy_earlier(
 }
 
 /// Saves the image whose config is `config`. `open` opens a layer by its index, lowest first. It is called only for
-/// layers that no earlier entry has.
-///
-/// # Errors
-///
-/// Fails if the store fails, if a layer cannot be read, or if config or layers are not those of the image. No entry is
-/// created then.
+/// layers that no earlier entry has. Fails if the store fails, if a layer cannot be read, or if config or layers are
+/// not those of the image. No entry is created then.
 pub(crate) fn assemble<'a>(
     store: &Store,
     destination: Destination,

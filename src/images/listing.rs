@@ -63,11 +63,7 @@ pub enum UnlistedError {
     Unusable(String),
 }
 
-/// Reads and checks the listing of `entry`.
-///
-/// # Errors
-///
-/// Fails if the listing cannot be read or is invalid.
+/// Reads and checks the listing of `entry`. Fails if the listing cannot be read or is invalid.
 pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, UnlistedError> {
     let span = entry.manifest.listing;
     let unusable = |reason: &str| UnlistedError::Unusable(reason.to_owned());

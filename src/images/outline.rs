@@ -43,11 +43,8 @@ struct Node {
 }
 
 impl Outline {
-    /// Parses the descriptions in an archive; `file` returns the content of a small file.
-    ///
-    /// # Errors
-    ///
-    /// Fails if they do not describe exactly one image.
+    /// Parses the descriptions in an archive; `file` returns the content of a small file. Fails if they do not describe
+    /// exactly one image.
     pub(super) fn read<'a>(file: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, String> {
         let docker = file("manifest.json").ok_or("there is no manifest.json")?;
         let mut images: Vec<DockerImage> =

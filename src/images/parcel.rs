@@ -121,10 +121,6 @@ impl Parcel {
     }
 
     /// Sends everything except the end; returns faults of the store that were recovered from.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store or `sink` fails.
     pub(crate) fn send(
         &self,
         store: &Store,

@@ -66,11 +66,8 @@ impl From<CopyError> for SaveError {
     }
 }
 
-/// Saves an image from an archive as `docker save ID` writes it.
-///
-/// # Errors
-///
-/// Fails if the store fails, or if the archive is incomplete or not that of the image. No entry is created then.
+/// Saves an image from an archive as `docker save ID` writes it. Fails if the store fails, or if the archive is
+/// incomplete or not that of the image. No entry is created then.
 pub(crate) fn save(
     store: &Store,
     archive: impl Read,

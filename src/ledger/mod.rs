@@ -46,10 +46,6 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 }
 
 /// Appends a build to the ledger at `path`, whose directory must exist.
-///
-/// # Errors
-///
-/// Fails if the file cannot be written.
 pub(crate) fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
     let append = || {
         let mut line = serde_json::to_vec(record)?;
@@ -60,11 +56,8 @@ pub(crate) fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerErro
     append().map_err(|source| LedgerError { action: "write to", path: path.to_owned(), source })
 }
 
-/// Returns the builds in the last bytes of the ledger at `path`; a missing ledger is empty.
-///
-/// # Errors
-///
-/// Fails if the file exists but cannot be read.
+/// Returns the builds in the last bytes of the ledger at `path`; a missing ledger is empty. Fails if the file exists
+/// but cannot be read.
 pub(crate) fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> {
     let read = || {
         let mut file = match File::open(path) {
@@ -82,11 +75,7 @@ pub(crate) fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> 
     read().map_err(|source| LedgerError { action: "read", path: path.to_owned(), source })
 }
 
-/// Reads the ledger at `path`; a missing ledger is empty.
-///
-/// # Errors
-///
-/// Fails if the file exists but cannot be read.
+/// Reads the ledger at `path`; a missing ledger is empty. Fails if the file exists but cannot be read.
 pub(crate) fn read(path: &Path) -> Result<Ledger, LedgerError> {
     let failed = |source| LedgerError { action: "read", path: path.to_owned(), source };
     let file = match File::open(path) {

@@ -38,11 +38,8 @@ pub(crate) struct RestoredMount {
     pub(crate) faults: Vec<StoreError>,
 }
 
-/// Restores `entry`, and resets the access times of the whole mount.
-///
-/// # Errors
-///
-/// Fails if the store or the builder fails, or if something cannot be created. The mount is unchanged then.
+/// Restores `entry`, and resets the access times of the whole mount. Fails if the store or the builder fails, or if
+/// something cannot be created. The mount is unchanged then.
 pub(crate) fn restore(
     store: &Store,
     entry: &Entry,

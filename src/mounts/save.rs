@@ -80,11 +80,8 @@ pub(crate) enum SaveOutcome {
     Incomplete(String),
 }
 
-/// Saves the content of the mount, without reading files that are in the entry `before`.
-///
-/// # Errors
-///
-/// Fails if the store or the builder fails, or if the meter stops the save. No entry is created then.
+/// Saves the content of the mount, without reading files that are in the entry `before`. Fails if the store or the
+/// builder fails, or if the meter stops the save. No entry is created then.
 pub(crate) fn save(
     store: &Store,
     before: Option<&Entry>,

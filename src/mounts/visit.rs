@@ -107,8 +107,6 @@ fn in_brackets(text: &str) -> String {
 ///
 /// When it returns, the builder no longer uses these mounts. It may still remove the step of mounts that can be shared.
 ///
-/// # Errors
-///
 /// Fails if the step cannot be run.
 pub(crate) async fn visit<T: Send + 'static>(
     client: &Client,

@@ -110,11 +110,8 @@ fn forget_oldest<K: Ord + Copy, V>(known: &mut BTreeMap<K, V>, most: usize, at: 
 }
 
 impl Notes {
-    /// Returns the notes about `builder`, which are empty if it is not known.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the file cannot be read. A damaged file is set aside first.
+    /// Returns the notes about `builder`, which are empty if it is not known. Fails if the file cannot be read. A
+    /// damaged file is set aside first.
     pub(crate) fn builder(&self, builder: &str) -> Result<BuilderEntry, NotesError> {
         let entry = self.entry(self.builder_path(builder), |entry: &BuilderEntry| {
             let is_right = entry.schema == SCHEMA && entry.builder == builder;
@@ -133,10 +130,6 @@ impl Notes {
 
     /// Writes the notes about a builder. If two jobs do so at the same time, the last one wins, because these are only
     /// guesses.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the file cannot be written.
     pub(crate) fn note_builder(&self, entry: &BuilderEntry) -> Result<(), NotesError> {
         self.write_entry(&self.builder_path(&entry.builder), entry)
     }

@@ -51,11 +51,8 @@ pub(crate) struct EngineImage {
 }
 
 impl Notes {
-    /// Returns the notes about `key`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the entry cannot be read. A damaged entry is set aside first, so that it is absent later.
+    /// Returns the notes about `key`. Fails if the entry cannot be read. A damaged entry is set aside first, so that it
+    /// is absent later.
     pub(crate) fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, NotesError> {
         self.entry(self.image_path(key), |entry: &ImageEntry| {
             let is_right = entry.schema == SCHEMA && entry.image_key == key;
@@ -63,11 +60,8 @@ impl Notes {
         })
     }
 
-    /// Returns the key for which the image `id` was built, or the last used one of several.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the directory cannot be read. Entries that cannot be read are skipped.
+    /// Returns the key for which the image `id` was built, or the last used one of several. Fails if the directory
+    /// cannot be read. Entries that cannot be read are skipped.
     pub(crate) fn key_of(&self, id: &str) -> Result<Option<CacheKey>, NotesError> {
         let directory = self.root.join(LAYOUT).join("image");
         let files = match std::fs::read_dir(&directory) {
@@ -84,11 +78,8 @@ impl Notes {
         Ok(keys.max_by_key(|(used, _)| *used).map(|(_, key)| key))
     }
 
-    /// Records that `id` is an image of `key` that was used at `now`, and built at `built` if that is known.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the entry cannot be written. A damaged earlier entry is replaced.
+    /// Records that `id` is an image of `key` that was used at `now`, and built at `built` if that is known. Fails if
+    /// the entry cannot be written. A damaged earlier entry is replaced.
     pub(crate) fn note_image(
         &self,
         key: CacheKey,
@@ -116,10 +107,6 @@ impl Notes {
 
     /// Records that a build of `key` that started at `started` ran every step, so that earlier images are not images of
     /// the key any more.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the entry cannot be written.
     pub(crate) fn note_rebuild(
         &self,
         key: CacheKey,
@@ -132,10 +119,6 @@ impl Notes {
     }
 
     /// Records that archiving the image of `key` begins (`true`) or has ended. A key without an entry is ignored.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the entry cannot be read or written.
     pub(crate) fn note_archiving(&self, key: CacheKey, archiving: bool) -> Result<(), NotesError> {
         match self.image(key)? {
             Some(entry) if entry.archiving != archiving => {

@@ -84,10 +84,6 @@ impl RecordHead {
 
 impl Notes {
     /// Writes the record of the key in `head`; `inputs` must not contain secret values.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the record cannot be written.
     pub(crate) fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
         let path = self.inputs_path(head.image_key);
         let failed =
@@ -104,10 +100,6 @@ impl Notes {
     }
 
     /// Records a hit in the record of `key`. Returns `false` if there is no record.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the record cannot be written.
     pub(crate) fn note_hit(
         &self,
         key: CacheKey,
@@ -127,11 +119,8 @@ impl Notes {
         Ok(true)
     }
 
-    /// Returns the heads of all records, most recently used first. Damaged records are left out.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the directory exists but cannot be read.
+    /// Returns the heads of all records, most recently used first. Damaged records are left out. Fails if the directory
+    /// exists but cannot be read.
     pub(crate) fn records(&self) -> Result<Vec<RecordHead>, NotesError> {
         let directory = self.root.join(LAYOUT).join("inputs");
         let entries = match fs::read_dir(&directory) {
@@ -144,11 +133,8 @@ impl Notes {
         Ok(heads)
     }
 
-    /// Returns the inputs of the record of `key`, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the record cannot be read. A damaged record is set aside first.
+    /// Returns the inputs of the record of `key`, if there is one. Fails if the record cannot be read. A damaged record
+    /// is set aside first.
     pub(crate) fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, NotesError> {
         let path = self.inputs_path(key);
         let text = match Self::read(&path) {

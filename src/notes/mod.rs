@@ -101,10 +101,6 @@ impl Notes {
     }
 
     /// Creates the directory of `path`, without access for other users.
-    ///
-    /// # Errors
-    ///
-    /// Fails if it cannot be created.
     pub(crate) fn prepare(&self, path: &Path) -> Result<(), NotesError> {
         let directory = path.parent().unwrap_or(&self.root);
         DirBuilder::new()
@@ -115,10 +111,6 @@ impl Notes {
     }
 
     /// Returns the bytes of all files of the cache. Files that vanish meanwhile do not count.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the directory cannot be read.
     pub(crate) fn bytes(&self) -> Result<u64, NotesError> {
         let mut bytes = 0;
         for entry in walkdir::WalkDir::new(&self.root) {

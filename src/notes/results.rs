@@ -24,10 +24,6 @@ struct ResultEntry {
 
 impl Notes {
     /// Records that larder has written `path`. If it cannot be recorded, it is an input like any other file.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the record cannot be written.
     pub(crate) fn note_result(&self, path: &Path) -> Result<(), NotesError> {
         let (Some(stamp), Ok(path)) = (stamp(path), fs::canonicalize(path)) else { return Ok(()) };
         if self.is_read_only || self.results().contains(&path) {

@@ -8,10 +8,6 @@ const LENGTH: usize = 32;
 
 impl Notes {
     /// Returns the secret, which is created when it is first needed.
-    ///
-    /// # Errors
-    ///
-    /// Fails if it can be neither read nor written.
     pub(crate) fn secret(&self) -> Result<[u8; LENGTH], NotesError> {
         let path = self.root.join(LAYOUT).join("secret");
         let known = || Self::read(&path).ok().and_then(|bytes| <[u8; LENGTH]>::try_from(bytes).ok());

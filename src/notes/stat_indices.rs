@@ -23,10 +23,6 @@ impl Notes {
     }
 
     /// Replaces the stat index of `directory`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if it cannot be written.
     pub(crate) fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         self.keep_index(CONTEXTS, directory, index)
     }
@@ -37,10 +33,6 @@ impl Notes {
     }
 
     /// Replaces the archive index of `directory`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if it cannot be written.
     pub(crate) fn keep_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         self.keep_index(ARCHIVES, directory, index)
     }

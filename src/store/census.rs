@@ -69,9 +69,6 @@ impl Store {
     }
 
     /// Removes entries of `place` and the chunks that no entry needs afterwards. With `dry_run`, only reports them.
-    ///
-    /// # Errors
-    ///
     /// Fails if the store is read-only or the backend fails; what was removed before that stays removed.
     pub(crate) fn evict(
         &self,

@@ -81,11 +81,7 @@ impl Store {
     }
 
     /// Checks that an entry that was not found by its key may be used: if signatures are required, a trusted key must
-    /// have signed it.
-    ///
-    /// # Errors
-    ///
-    /// Fails if no trusted key has signed the entry, or if it cannot be read.
+    /// have signed it. Fails if no trusted key has signed the entry, or if it cannot be read.
     pub(crate) fn vouch_for(&self, entry: &Entry) -> Result<(), StoreError> {
         let mut told = Ok(());
         for repository in self.repositories() {

@@ -23,11 +23,8 @@ const MOST_THREADS: usize = 12;
 pub(crate) type Sink<'a> = dyn Fn(usize, &[u8]) -> io::Result<()> + Sync + 'a;
 
 impl Store {
-    /// Passes the chunks of `entry` at the indices `places` to `sink`. Returns faults that were recovered from.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the first fault that cannot be recovered from, and if `sink` fails. An entry with missing or damaged
+    /// Passes the chunks of `entry` at the indices `places` to `sink`. Returns faults that were recovered from. Fails
+    /// with the first fault that cannot be recovered from, and if `sink` fails. An entry with missing or damaged
     /// content is set aside, so that the next search does not find it.
     pub(crate) fn load(
         &self,
@@ -43,10 +40,6 @@ impl Store {
     }
 
     /// Does the same as [`Store::load`], but calls `sink` in the order of `places`.
-    ///
-    /// # Errors
-    ///
-    /// Fails like [`Store::load`].
     pub(crate) fn load_in_order(
         &self,
         entry: &Entry,
@@ -110,10 +103,6 @@ impl Store {
     }
 
     /// Reads a range of the content.
-    ///
-    /// # Errors
-    ///
-    /// Fails like [`Store::load`].
     pub(crate) fn read(&self, entry: &Entry, span: Span) -> Result<Vec<u8>, StoreError> {
         let starts = entry.starts();
         let end = span.at.saturating_add(span.size);

@@ -134,10 +134,6 @@ impl Store {
     }
 
     /// Records that an entry was used now, so that it is evicted later.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the record cannot be written.
     pub(crate) fn touch(&self, entry: &Entry) -> Result<(), StoreError> {
         if self.read_only {
             return Ok(());
@@ -147,11 +143,8 @@ impl Store {
         self.remote.as_ref().map_or(Ok(()), |remote| remote.touch(&entry.digits(), now))
     }
 
-    /// Records that the local entry of `key` was used now, if there is one. The remote is not queried.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the entry cannot be looked up or the record cannot be written.
+    /// Records that the local entry of `key` was used now, if there is one. The remote is not queried. Fails if the
+    /// entry cannot be looked up or the record cannot be written.
     pub(crate) fn touch_here(&self, kind: EntryKind, family: &str, key: Digest) -> Result<(), StoreError> {
         if self.read_only {
             return Ok(());
@@ -179,11 +172,8 @@ impl Store {
         std::iter::once(&self.local).chain(&self.remote)
     }
 
-    /// Checks that content of `bytes` does not exceed the limit of the whole store.
-    ///
-    /// # Errors
-    ///
-    /// Fails with [`StoreError::TooLarge`].
+    /// Checks that content of `bytes` does not exceed the limit of the whole store. Fails with
+    /// [`StoreError::TooLarge`].
     pub(crate) fn check_size(&self, bytes: u64) -> Result<(), StoreError> {
         match self.max_bytes {
             Some(limit) if bytes > limit => Err(StoreError::TooLarge { bytes, limit }),

@@ -20,11 +20,8 @@ pub(super) fn unlocked<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `work` for each item on up to `threads` threads, in any order.
-///
-/// # Errors
-///
-/// Returns the first error; items that were not started by then are skipped.
+/// Runs `work` for each item on up to `threads` threads, in any order. Returns the first error; items that were not
+/// started by then are skipped.
 pub(super) fn each<T: Sync, E: Send>(
     items: &[T],
     threads: usize,
@@ -52,8 +49,6 @@ pub(super) fn each<T: Sync, E: Send>(
 /// Runs `work` for each item on up to `threads` threads and passes the results to `take` in the order of the items.
 ///
 /// Each thread holds at most one result that waits for its turn.
-///
-/// # Errors
 ///
 /// Returns the first error of `work` or `take`.
 pub(super) fn each_in_order<T: Sync, R, E: Send>(

@@ -63,11 +63,8 @@ impl std::ops::AddAssign for Carried {
 }
 
 impl Store {
-    /// Writes entries of `place` to `file` and calls `progress` with the bytes of each chunk.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a chunk is missing or damaged, or if the file cannot be written.
+    /// Writes entries of `place` to `file` and calls `progress` with the bytes of each chunk. Fails if a chunk is
+    /// missing or damaged, or if the file cannot be written.
     pub(crate) fn export(
         &self,
         place: Place,
@@ -107,11 +104,8 @@ impl Store {
         Ok(carried)
     }
 
-    /// Imports the entries of `file` into `place`, under the lanes in which they were saved, and returns them.
-    ///
-    /// # Errors
-    ///
-    /// Fails at the first invalid member. No entry is imported then.
+    /// Imports the entries of `file` into `place`, under the lanes in which they were saved, and returns them. Fails at
+    /// the first invalid member. No entry is imported then.
     pub(crate) fn import(
         &self,
         place: Place,

@@ -167,11 +167,8 @@ impl Save {
     }
 
     /// Starts the content with chunks of an earlier entry, without reading them, and returns their offset. Returns
-    /// `None` and takes over nothing if one of them no longer exists. Must be called before anything is written.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store cannot be queried.
+    /// `None` and takes over nothing if one of them no longer exists. Must be called before anything is written. Fails
+    /// if the store cannot be queried.
     pub(crate) fn reuse(&mut self, chunks: &[ChunkRef]) -> Result<Option<u64>, StoreError> {
         let digests: Vec<Digest> = chunks.iter().map(|chunk| chunk.digest).collect();
         let registration = &self.shared.registration;
@@ -204,10 +201,6 @@ impl Save {
     }
 
     /// Ends the current chunk, so that the next byte starts a new one.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a chunk cannot be stored.
     pub(crate) fn boundary(&mut self) -> Result<(), StoreError> {
         let Self { cutter, queue, handed, shared, .. } = self;
         cutter.flush(&mut |chunk| hand(chunk, queue.as_ref(), handed, shared))
@@ -226,11 +219,8 @@ impl Save {
         }
     }
 
-    /// Appends exactly `size` bytes of `reader` to the content.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the reader fails or ends early, or if a chunk cannot be stored.
+    /// Appends exactly `size` bytes of `reader` to the content. Fails if the reader fails or ends early, or if a chunk
+    /// cannot be stored.
     pub(crate) fn copy_from(&mut self, reader: &mut dyn Read, size: u64) -> Result<(), CopyError> {
         let Self { cutter, queue, handed, shared, .. } = self;
         let mut left = size;

@@ -42,11 +42,8 @@ impl Trust {
     }
 
     /// Signs new entries with the Ed25519 seed `signer`, and trusts its public key and the public keys `trusted`, all
-    /// in base64. With `required`, entries that none of these keys has signed count as absent.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a key is invalid.
+    /// in base64. With `required`, entries that none of these keys has signed count as absent. Fails if a key is
+    /// invalid.
     pub(crate) fn new(signer: Option<&str>, trusted: &[String], required: bool) -> Result<Self, InvalidKey> {
         let signer = signer.map(|text| Ok(SigningKey::from_bytes(&key_bytes(text)?))).transpose()?;
         let mut keys: Vec<VerifyingKey> = signer.iter().map(SigningKey::verifying_key).collect();

@@ -69,11 +69,8 @@ impl Store {
         Ok(carried)
     }
 
-    /// Sends every local entry that the remote lacks, of any lane, and calls `progress` with each.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store is read-only, or if the local entries cannot be listed.
+    /// Sends every local entry that the remote lacks, of any lane, and calls `progress` with each. Fails if the store
+    /// is read-only, or if the local entries cannot be listed.
     pub(crate) fn send_all(&self, progress: &dyn Fn(&Entry)) -> Result<Sent, StoreError> {
         if self.read_only {
             return Err(StoreError::ReadOnly);

@@ -35,8 +35,6 @@ impl Store {
     /// With `repair`, damaged and missing chunks are copied from the other place of the store, and damaged objects and
     /// entries that still lack content are set aside. Otherwise nothing is changed.
     ///
-    /// # Errors
-    ///
     /// Fails if the place cannot be listed, or if it should be repaired but is read-only.
     pub(crate) fn verify(
         &self,

@@ -90,12 +90,8 @@ pub(crate) enum RestoreError {
     },
 }
 
-/// Restores `entry` into the directory at `path`, which is created if it is missing.
-///
-/// # Errors
-///
-/// Fails if the entry, the store or the directory is at fault. The directory is unchanged then, except with
-/// [`RestoreError::Partial`].
+/// Restores `entry` into the directory at `path`, which is created if it is missing. Fails if the entry, the store or
+/// the directory is at fault. The directory is unchanged then, except with [`RestoreError::Partial`].
 pub(crate) fn restore(
     store: &Store,
     entry: &Entry,

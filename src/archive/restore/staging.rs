@@ -228,11 +228,8 @@ pub(super) fn modified(node: &Node) -> Timespec {
     Timespec { tv_sec: node.mtime.0, tv_nsec: i64::from(node.mtime.1) }
 }
 
-/// Removes the staging directories of interrupted restores.
-///
-/// # Errors
-///
-/// Fails if the directory cannot be read. A staging directory that cannot be removed is kept.
+/// Removes the staging directories of interrupted restores. Fails if the directory cannot be read. A staging directory
+/// that cannot be removed is kept.
 pub(crate) fn remove_stale(root: &Dir) -> io::Result<()> {
     for entry in root.entries()? {
         let name = entry?.file_name();

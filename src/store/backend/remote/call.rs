@@ -95,11 +95,8 @@ pub(super) async fn unnoted<T>(cleaning: impl Future<Output = T>) -> T {
     }
 }
 
-/// Runs an operation to its end on the runtime; returns `None` if the object does not exist.
-///
-/// # Errors
-///
-/// Fails if the operation fails or exceeds its allowance, or if the runtime cannot be started.
+/// Runs an operation to its end on the runtime; returns `None` if the object does not exist. Fails if the operation
+/// fails or exceeds its allowance, or if the runtime cannot be started.
 pub(super) fn run<T: Send + 'static>(
     allowance: Allowance,
     operation: impl Future<Output = opendal::Result<T>> + Send + 'static,

@@ -47,11 +47,7 @@ struct Answer {
 }
 
 impl Transport {
-    /// Creates a client with these deadlines.
-    ///
-    /// # Errors
-    ///
-    /// Fails if TLS cannot be initialised.
+    /// Creates a client with these deadlines. Fails if TLS cannot be initialised.
     pub(super) fn new(settings: &RemoteSettings) -> reqwest::Result<Self> {
         // Fails if the process has installed a provider already.
         drop(rustls::crypto::ring::default_provider().install_default());

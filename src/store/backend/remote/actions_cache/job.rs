@@ -70,11 +70,7 @@ pub(super) struct Repository {
 }
 
 impl CacheJob {
-    /// Creates the job that `given` describes.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a variable is missing.
+    /// Creates the job that `given` describes. Fails if a variable is missing.
     pub(in crate::store::backend::remote) fn new(given: &ActionsJob) -> Result<Self, OpenRemoteFault> {
         let need =
             |value: &Option<String>, variable| value.clone().ok_or(OpenRemoteFault::NotGiven(variable));
