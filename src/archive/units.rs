@@ -291,7 +291,7 @@ mod tests {
     const HASH: &str = "ab00000000000000000000000000000000000000000000000000000000000000";
 
     #[test]
-    fn what_belongs_together_is_known_of_some_caches() {
+    fn files_of_known_caches_are_grouped_into_units() {
         let (action, data) = (format!("ab/{HASH}-a"), format!("ab/{HASH}-d"));
         let (program, inside) = (format!("ab/{HASH}-d/"), format!("ab/{HASH}-d/tool"));
         let object = format!("a/b/{HASH}");
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn in_doubt_all_belongs_together() {
+    fn an_unknown_cache_is_a_single_unit() {
         let response = response(1);
         for paths in [
             // Unknown programs, and one whose files refer to each other.

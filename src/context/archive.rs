@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dockerfile_is_not_taken_for_an_archive_and_an_archive_is() {
+    fn archives_are_distinguished_from_dockerfiles() {
         let tar = tarball(&[("Dockerfile", "FROM scratch\n", 1)]);
         let mut gzip = Vec::new();
         GzEncoder::new(tar.as_slice(), Compression::fast()).read_to_end(&mut gzip).unwrap();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_not_utf_8_are_not_taken_for_each_other() {
+    fn names_that_are_not_utf_8_are_refused() {
         for (path, kind, link) in
             [(&b"caf\xe9"[..], EntryType::Regular, &b""[..]), (b"link", EntryType::Symlink, b"caf\xe9")]
         {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_build_sees_makes_two_archives_differ() {
+    fn only_what_the_build_sees_changes_the_digests_of_an_archive() {
         let files = |archive: &[u8]| read(archive, "").unwrap().unwrap().files;
         let first = files(&tarball(&[("./a", "1", 1), ("b", "2", 1)]));
         assert_eq!(first, files(&tarball(&[("b", "2", 9), ("a", "1", 9)])));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_step_takes_of_an_archive_counts() {
+    fn only_the_entries_that_a_step_copies_count() {
         let mut builder = tar::Builder::new(Vec::new());
         let mut add = |path: &str, kind: EntryType, link: &str, content: &str| {
             let mut header = tar::Header::new_gnu();

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_patterns_are_refused_whatever_the_name() {
+    fn malformed_patterns_are_refused_for_any_name() {
         for pattern in
             ["[", "[]", "[]a]", "[a", "[a-]", "[-a]", "[^]", "[^-a]", "[a-b-c]", "\\", "a[", "*[", "[\\"]
         {

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_trusted_only_when_its_time_of_change_has_passed() {
+    fn a_stamp_is_trusted_only_if_its_change_time_is_old_enough() {
         let moment = SystemTime::UNIX_EPOCH + Duration::new(1000, 500);
         let changed_at = |changed| Stamp { inode: 1, size: 1, mode: 0, modified: (0, 0), changed };
         for (changed, trusted) in [

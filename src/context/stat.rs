@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_are_spelled_as_go_spells_them() {
+    fn modes_are_encoded_as_in_go() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let mode = |name: &str| go_mode(&fs::symlink_metadata(at(name)).unwrap());

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_makes_no_sense_is_refused() {
+    fn an_inconsistent_listing_is_refused() {
         type Harm = fn(&mut Listing);
         assert_eq!(listing().check(17), Ok(()));
         let harms: [(Harm, &str); 7] = [

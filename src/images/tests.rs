@@ -186,7 +186,7 @@ fn text(files: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
 }
 
 #[test]
-fn an_archive_of_dockers_layout_comes_back_with_the_layers_that_are_wanted() {
+fn an_archive_in_dockers_layout_is_restored_with_the_missing_layers() {
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
     let (id, archive) = docker_archive();
@@ -221,7 +221,7 @@ fn an_archive_of_dockers_layout_comes_back_with_the_layers_that_are_wanted() {
 }
 
 #[test]
-fn an_archive_of_containerds_store_comes_back_as_it_was() {
+fn an_archive_of_containerds_store_is_restored_unchanged() {
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
     let (id, archive) = containerd_archive();
@@ -242,7 +242,7 @@ fn an_archive_of_containerds_store_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_large_image_is_parted_where_both_parts_are_large() {
+fn a_large_image_is_split_into_two_large_parts() {
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
     let (id, archive) = docker_archive();
@@ -271,7 +271,7 @@ fn a_large_image_is_parted_where_both_parts_are_large() {
 }
 
 #[test]
-fn images_that_share_layers_keep_them_once() {
+fn shared_layers_are_stored_once() {
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
     let [a, b, _] = layers();
@@ -303,7 +303,7 @@ fn images_that_share_layers_keep_them_once() {
 }
 
 #[test]
-fn what_is_not_the_image_is_not_kept() {
+fn an_archive_of_a_different_image_is_refused() {
     type Harm = fn(&mut Files);
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
@@ -351,7 +351,7 @@ fn what_is_not_the_image_is_not_kept() {
 }
 
 #[test]
-fn layers_of_earlier_entries_are_taken_over_without_a_look_at_the_engines_copy() {
+fn layers_of_earlier_entries_are_taken_over_without_reading_the_archive() {
     for (plain, (id, mut files)) in [(true, docker_archive()), (false, containerd_archive())] {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
@@ -380,7 +380,7 @@ fn layers_of_earlier_entries_are_taken_over_without_a_look_at_the_engines_copy()
 }
 
 #[test]
-fn a_layer_that_is_not_as_an_earlier_entry_has_it_is_read() {
+fn a_layer_that_differs_from_the_earlier_entry_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(directory.path());
     let (id, mut files) = docker_archive();
@@ -398,7 +398,7 @@ fn a_layer_that_is_not_as_an_earlier_entry_has_it_is_read() {
 }
 
 #[test]
-fn who_signs_takes_over_only_what_is_signed() {
+fn a_job_that_signs_takes_over_signed_layers_only() {
     let directory = tempfile::tempdir().unwrap();
     let unsigned = store(directory.path());
     let seed = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -421,7 +421,7 @@ fn who_signs_takes_over_only_what_is_signed() {
 }
 
 #[test]
-fn an_image_is_assembled_from_those_layers_that_no_earlier_entry_has() {
+fn only_layers_that_no_earlier_entry_has_are_opened() {
     let [a, b, c] = layers();
     let config = config(&[&a, &b, &c, &a]);
     let id = id_of(&config);
@@ -459,7 +459,7 @@ fn an_image_is_assembled_from_those_layers_that_no_earlier_entry_has() {
 }
 
 #[test]
-fn an_image_that_an_earlier_entry_holds_is_not_read_at_all() {
+fn an_image_in_an_earlier_entry_is_not_read() {
     for (id, archive) in [docker_archive(), containerd_archive()] {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_costs_that_line_only() {
+    fn an_incomplete_line_does_not_affect_other_lines() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.jsonl");
         assert!(read(&path).unwrap().builds.is_empty());

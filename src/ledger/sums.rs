@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn time_saved_is_what_the_steps_took_when_they_last_ran_less_the_tiers() {
+    fn the_time_saved_is_the_last_duration_of_cached_steps_less_that_of_the_tiers() {
         let builds = [
             build("k", Outcome::Built, 9000, &[("install", false, 8000), ("copy", false, 1000)]),
             build("l", Outcome::Built, 1200, &[("install", true, 0), ("copy2", false, 1000)]),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn older_builds_teach_durations_but_are_not_counted() {
+    fn older_builds_contribute_durations_but_are_not_counted() {
         let builds = [
             build("k", Outcome::Built, 9000, &[("install", false, 8000)]),
             build("l", Outcome::Built, 100, &[("install", true, 0)]),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_rates() {
+    fn an_empty_ledger_has_no_rates() {
         assert_eq!(Sums::of(&[], 5), Sums::default());
     }
 }

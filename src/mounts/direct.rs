@@ -85,7 +85,7 @@ mod tests {
     use crate::mounts::Conversation;
 
     #[tokio::test]
-    async fn only_who_knows_the_secret_gets_through_and_learns_the_other_one() {
+    async fn only_a_courier_with_the_secret_is_accepted_and_receives_the_other_one() {
         let direct = Direct::open().unwrap();
         let told = direct.environment();
         let told: Vec<String> = told.trim_start_matches("DIRECT=").split(' ').map(str::to_owned).collect();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_courier_that_is_sent_takes_the_short_cut() {
+    async fn the_courier_uses_the_direct_connection() {
         let base = tempfile::tempdir().unwrap();
         let own = crate::platform::own();
         let program = crate::courier::program(own.split('/').nth(1).unwrap()).unwrap();

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_that_its_user_cannot_write_to_does_not_fit() {
+    fn a_mount_that_its_user_cannot_write_to_is_reported() {
         let owner = |uid, mode| Owner { uid, gid: 0, mode };
         for (user, kind, root, fits) in [
             (None, Kind::Pip, owner(0, 0o755), true),

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cache_is_known_by_its_place_and_else_by_who_uses_it() {
+    fn the_kind_follows_from_the_target_or_else_from_the_command() {
         for (target, script, kind) in [
             ("/root/.cache/pip", "pip install -r requirements.txt", Kind::Pip),
             ("/root/.cache/pip/", "", Kind::Pip),

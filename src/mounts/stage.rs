@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stage_has_the_mount_with_all_that_it_is_known_by() {
+    fn the_stage_has_the_mount_with_the_same_identity() {
         let (can_be, text) = visited(
             "FROM x AS seed\nFROM y AS used\nARG N=a\nWORKDIR /w\n\
              RUN --mount=type=cache,id=$N-b,target=c,from=seed,uid=7,mode=0700,sharing=locked true",
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_that_would_be_another_one_behind_the_dockerfile_is_known() {
+    fn a_mount_that_would_differ_in_the_appended_stage_cannot_be_visited() {
         let run = |options: &str| {
             format!(
                 "FROM x AS seed\nFROM y AS used\nARG N='a$b'\nRUN --mount=type=cache,target=/c,from=seed,{options} true\n"

@@ -396,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_courier_speaks_once_for_each_mount_and_for_no_other() {
+    fn each_mount_accepts_one_courier_and_unknown_mounts_none() {
         let seats = Seats(Mutex::new(vec![false; 2]));
         assert!(seats.take(1).is_ok() && seats.take(0).is_ok());
         assert_eq!(

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_builder_has_had_is_kept_for_it_alone_and_not_for_ever() {
+    fn notes_are_separate_for_each_builder_and_limited() {
         let directory = tempfile::tempdir().unwrap();
         let notes = Notes::new(directory.path());
         let key = |number: i64| Digest::of(&number.to_le_bytes());

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_image_used_comes_first_and_keeps_its_birthday() {
+    fn the_last_used_image_comes_first_and_keeps_its_creation_time() {
         let (_directory, notes) = notes();
         assert_eq!(notes.image(key("a")).unwrap(), None);
         for (second, id) in [(1, "one"), (2, "two"), (3, "one")] {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn archiving_that_was_begun_is_remembered_until_it_ends() {
+    fn archiving_is_recorded_until_it_ends() {
         let (_directory, notes) = notes();
         let archiving = || notes.image(key("a")).unwrap().is_some_and(|entry| entry.archiving);
         notes.note_archiving(key("a"), true).unwrap();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_can_look_into_the_cache() {
+    fn other_users_cannot_read_the_cache() {
         let (_directory, notes) = notes();
         notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
         let mode = std::fs::metadata(notes.directory()).unwrap().permissions().mode();

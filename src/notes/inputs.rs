@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn records_come_back_whole_and_the_most_recent_first() {
+    fn records_are_read_unchanged_and_most_recent_first() {
         let (_directory, notes) = notes();
         assert_eq!(notes.records().unwrap(), []);
         for number in [2, 3, 1] {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_records_make_room() {
+    fn the_oldest_records_are_removed() {
         let (_directory, notes) = notes();
         for number in 0..i64::try_from(MAX_RECORDS).unwrap() + 3 {
             let (head, inputs) = record(number);

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_still_as_larder_wrote_it_is_known() {
+    fn unchanged_results_are_listed() {
         let base = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(base.path()).unwrap();
         let notes = Notes::new(&root.join("cache"));

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cache_has_one_secret_and_another_cache_another() {
+    fn each_cache_has_its_own_secret() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let secret = Notes::new(one.path()).secret().unwrap();
         assert_eq!(Notes::new(one.path()).secret().unwrap(), secret);

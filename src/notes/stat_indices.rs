@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_directory_has_an_index_and_the_oldest_make_room() {
+    fn each_directory_has_an_index_and_the_oldest_are_removed() {
         let base = tempfile::tempdir().unwrap();
         let notes = Notes::new(base.path());
         let directory = |number: usize| PathBuf::from(format!("/contexts/{number}"));

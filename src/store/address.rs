@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_names_never_share_a_path_and_none_leads_elsewhere() {
+    fn different_names_have_different_paths_below_the_store() {
         let long = "x".repeat(300);
         let longer = "x".repeat(301);
         let names =

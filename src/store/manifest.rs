@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_the_future_are_passed_over_and_schemas_of_the_future_refused() {
+    fn unknown_fields_are_ignored_and_unknown_schemas_are_refused() {
         let (entry, line) = Entry::new(manifest());
         let text = String::from_utf8(line).unwrap();
         let more = text.replacen('{', "{\"mood\":[1,{\"x\":null}],", 1);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_contradicts_itself_is_damaged() {
+    fn an_inconsistent_manifest_is_damaged() {
         let too_long = Manifest { listing: Span { at: 3, size: 3 }, ..manifest() };
         let overflow = Manifest { listing: Span { at: u64::MAX, size: 2 }, ..manifest() };
         let chunk = manifest().chunks[0];
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_names_are_no_entries() {
+    fn foreign_names_are_not_parsed() {
         for path in ["", "x.json", "a/b.c.d.json", ".json", "entries/main/dir/x/README"] {
             assert!(path.parse::<EntryName>().is_err(), "{path}");
         }

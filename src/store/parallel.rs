@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_come_in_order_whoever_is_done_first_and_errors_end_it() {
+    fn results_are_passed_on_in_order_until_the_first_error() {
         let items: Vec<usize> = (0..200).collect();
         let slow = |item: &usize| {
             thread::sleep(std::time::Duration::from_micros((200 - *item as u64) * 7 % 300));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn each_item_is_done_once_and_an_error_ends_it() {
+    fn each_item_is_processed_once_until_the_first_error() {
         let items: Vec<usize> = (0..1000).collect();
         let done = Mutex::new(Vec::new());
         each(&items, 8, |item| {

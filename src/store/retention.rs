@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_go_until_the_limits_are_met() {
+    fn the_least_recently_used_entries_are_evicted_until_the_limits_are_met() {
         let candidates = [candidate(3, &[1]), candidate(1, &[2]), candidate(2, &[3])];
         let plan = |limits| plan(&candidates, &stored(), limits, at(100));
         assert_eq!(plan(Limits::default()), []);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_chunk_counts_once_and_frees_nothing_until_its_last_user_goes() {
+    fn a_shared_chunk_counts_once_and_is_freed_with_its_last_entry() {
         let candidates = [candidate(1, &[1, 2, 2]), candidate(2, &[2, 3]), candidate(3, &[3])];
         let plan = |limits| plan(&candidates, &stored(), limits, at(100));
         assert_eq!(plan(bytes(30)), []);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_entry_replaces_goes_first() {
+    fn superseded_entries_are_evicted_first() {
         let mut candidates = [candidate(1, &[1]), candidate(9, &[2])];
         candidates[1].superseded = true;
         let going = plan(&candidates, &stored(), bytes(10), at(100));
@@ -158,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_stays_meets_every_limit_and_nothing_goes_without_need(
+        fn the_kept_entries_meet_every_limit_and_no_more_than_needed_are_evicted(
             entries in prop::collection::vec((0..50_i64, prop::collection::vec(0..12_u8, 0..5)), 0..12),
             max_bytes in prop::option::of(0..200_u64),
             max_entries in prop::option::of(0..12_usize),

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_of_the_disk_stays_free_and_a_gigabyte_at_least() {
+    fn a_share_of_the_disk_stays_free_but_at_least_a_gigabyte() {
         const GB: u64 = 1_000_000_000;
         for (floor, free, total, expected) in [
             (Floor::Share, 2 * GB, 10 * GB, None),

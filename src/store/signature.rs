@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_trusted_key_has_signed_is_used_where_that_is_demanded() {
+    fn only_entries_signed_by_a_trusted_key_pass_if_signatures_are_required() {
         let seed = |byte: u8| BASE64.encode([byte; 32]);
         let ours = Trust::new(Some(&seed(1)), &[], true).unwrap();
         let theirs = Trust::new(Some(&seed(2)), &[], true).unwrap();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn an_invalid_key_is_refused() {
         for text in ["", "x", "AAAA"] {
             assert_eq!(Trust::new(Some(text), &[], false).err(), Some(InvalidKey));
             assert_eq!(Trust::new(None, &[text.to_owned()], false).err(), Some(InvalidKey));

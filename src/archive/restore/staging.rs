@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_that_is_staged_in_is_never_taken_for_one_that_was_left() {
+    fn a_staging_directory_in_use_is_never_removed_as_stale() {
         let place = tempfile::tempdir().unwrap();
         let root = Dir::open_ambient_dir(place.path(), ambient_authority()).unwrap();
         let listing = Listing::default();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_chunk_is_taken_over_while_half_of_it_is_wanted() {
+fn a_chunk_is_taken_over_if_half_of_it_is_wanted() {
     // Four chunks of 100 bytes.
     let sizes = [100; 4];
     for (spans, chunks, kept) in [
@@ -30,7 +30,7 @@ fn a_chunk_is_taken_over_while_half_of_it_is_wanted() {
 
 proptest! {
     #[test]
-    fn what_is_kept_stands_whole_in_chunks_that_are_half_wanted(
+    fn kept_spans_are_completely_in_chunks_that_are_half_wanted(
         sizes in proptest::collection::vec(1_u32..50, 1..12),
         cuts in proptest::collection::vec((0_u64..60, any::<bool>()), 0..20),
     ) {
@@ -87,7 +87,7 @@ fn kept(mut found: Vec<Found>, limit: u64, by_use: bool) -> (String, Trimmed) {
 }
 
 #[test]
-fn the_least_recently_used_files_go_first_and_what_belongs_together_goes_together() {
+fn the_least_recently_used_units_are_left_out_first() {
     let names = [response(0), response(1), response(2), response(2) + ".body", response(3) + ".body"];
     let [old, new, head, body, unused] = names.each_ref().map(String::as_str);
     let in_wheel = |name: &str| format!("{}/{name}", wheel());
@@ -122,7 +122,7 @@ fn the_least_recently_used_files_go_first_and_what_belongs_together_goes_togethe
 
 proptest! {
     #[test]
-    fn of_a_directory_whose_parts_are_not_known_all_is_left_out_or_nothing(
+    fn an_unknown_directory_is_left_out_completely_or_not_at_all(
         files in proptest::collection::btree_map("[a-c](/[a-d]){0,3}", (0_u64..100, 0_i64..10), 1..20),
         limit in 0_u64..1000,
     ) {
@@ -139,7 +139,7 @@ proptest! {
 }
 
 #[test]
-fn an_index_reads_as_it_was_written_and_a_damaged_one_is_none() {
+fn a_decoded_index_equals_the_encoded_one_and_a_damaged_one_is_refused() {
     let bench = Bench::new();
     bench.write("file", b"x");
     let saved = bench.save(None);

@@ -16,7 +16,7 @@ fn xattr(path: &Path, name: &str, value: &[u8]) {
 }
 
 #[test]
-fn modes_times_owners_links_attributes_holes_and_odd_names_come_back() {
+fn modes_times_owners_links_attributes_holes_and_odd_names_are_restored() {
     let bench = Bench::new();
     bench.write("bin/run", b"#!");
     bench.write("bin/large", &noise(1, 3_000_000));
@@ -70,7 +70,7 @@ fn modes_times_owners_links_attributes_holes_and_odd_names_come_back() {
 }
 
 #[test]
-fn whatever_of_a_file_was_changed_is_put_right_and_nothing_else_is_touched() {
+fn changed_files_are_restored_and_others_are_not_touched() {
     let bench = Bench::new();
     for path in ["content", "mode", "time", "attribute", "owner", "same", "names/one"] {
         bench.write(path, path.as_bytes());
@@ -108,7 +108,7 @@ fn whatever_of_a_file_was_changed_is_put_right_and_nothing_else_is_touched() {
 }
 
 #[test]
-fn what_is_neither_file_nor_directory_nor_link_is_left_out_by_name() {
+fn sockets_and_pipes_are_left_out_and_reported() {
     let bench = Bench::new();
     bench.write("file", b"x");
     let pipe = rustix::fs::FileType::Fifo;
@@ -185,7 +185,7 @@ fn make(root: &Path, tree: &[(Vec<u8>, Made)]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
-    fn any_tree_comes_back_over_any_older_one_and_a_second_restore_has_nothing_to_do(
+    fn any_tree_is_restored_over_any_other_and_a_second_restore_writes_nothing(
         before in proptest::collection::vec(made(), 0..12),
         after in proptest::collection::vec(made(), 0..12),
     ) {
@@ -231,7 +231,7 @@ proptest! {
 }
 
 #[test]
-fn a_directory_that_is_missing_or_empty_is_never_seen_half_restored() {
+fn a_missing_or_empty_directory_is_never_visible_half_restored() {
     let bench = Bench::new();
     for number in 0..400 {
         bench.write(&format!("lib/{}/{number}", number % 7), &noise(number, 3000));

@@ -15,7 +15,7 @@ fn settled(bench: &Bench, base: &mut Base) {
 }
 
 #[test]
-fn files_that_were_just_written_are_not_trusted_and_others_are() {
+fn stamps_of_recently_written_files_are_not_trusted() {
     let bench = Bench::new();
     bench.write("young", b"1");
     let saved = bench.save(None);
@@ -82,7 +82,7 @@ fn unchanged_files_are_not_read_and_their_chunks_are_taken_over() {
 }
 
 #[test]
-fn a_restore_that_changes_little_does_not_forget_what_is_known_of_the_rest() {
+fn a_restore_that_changes_little_keeps_the_larger_index() {
     let bench = Bench::new();
     for path in ["a", "b", "c"] {
         bench.write(path, path.as_bytes());
@@ -106,7 +106,7 @@ fn a_restore_that_changes_little_does_not_forget_what_is_known_of_the_rest() {
 }
 
 #[test]
-fn a_file_that_vanishes_meanwhile_is_left_out_with_all_that_may_need_it() {
+fn a_file_that_vanishes_is_left_out_with_its_unit() {
     let bench = Bench::new();
     let (gone, here) = (response(1), response(2));
     let save = || {
@@ -135,7 +135,7 @@ fn a_file_that_vanishes_meanwhile_is_left_out_with_all_that_may_need_it() {
 }
 
 #[test]
-fn an_entry_whose_chunks_have_gone_costs_time_and_nothing_else() {
+fn files_are_read_again_if_chunks_of_the_earlier_entry_are_missing() {
     let bench = Bench::new();
     bench.write("large", &noise(1, 2_000_000));
     let first = bench.save(None);
@@ -149,7 +149,7 @@ fn an_entry_whose_chunks_have_gone_costs_time_and_nothing_else() {
 }
 
 #[test]
-fn files_that_are_the_same_keep_their_inode_when_others_are_restored() {
+fn unchanged_files_keep_their_inode_in_a_restore() {
     let bench = Bench::new();
     bench.write("same", b"same");
     bench.write("edited", b"edited");
@@ -167,7 +167,7 @@ fn files_that_are_the_same_keep_their_inode_when_others_are_restored() {
 }
 
 #[test]
-fn saving_is_no_use_of_a_file_and_restoring_keeps_when_it_was_used() {
+fn saving_does_not_update_access_times_and_restoring_sets_them() {
     let bench = Bench::new();
     bench.write("file", &noise(1, 300_000));
     let used = filetime::FileTime::from_unix_time(1_600_000_000, 0);
@@ -182,7 +182,7 @@ fn saving_is_no_use_of_a_file_and_restoring_keeps_when_it_was_used() {
 }
 
 #[test]
-fn a_file_that_never_holds_still_is_left_out_by_name_and_the_rest_is_saved() {
+fn a_file_that_keeps_changing_is_left_out_and_reported() {
     let bench = Bench::new();
     let (still, moving) = (response(1), response(2));
     bench.write(&still, b"still");
@@ -210,7 +210,7 @@ fn a_file_that_never_holds_still_is_left_out_by_name_and_the_rest_is_saved() {
 }
 
 #[test]
-fn good_is_not_replaced_by_empty() {
+fn an_entry_is_not_replaced_by_an_empty_one() {
     let bench = Bench::new();
     assert_eq!(shrunk(None, None), Some(Shrunk::Missing));
     fs::create_dir_all(bench.path("from/only/directories")).unwrap();

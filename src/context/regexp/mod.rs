@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_refuses_is_refused() {
+    fn expressions_that_go_refuses_are_refused() {
         let table = [
             "[a",
             "[b-a]",

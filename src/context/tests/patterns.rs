@@ -154,7 +154,7 @@ fn patterns_match_as_in_moby() {
 }
 
 #[test]
-fn malformed_patterns_are_named() {
+fn malformed_patterns_are_reported() {
     for pattern in ["[", "a[", "[]", "[a-]", "[-a]", "a\\", "!a\\", "[^]", "[z-a]", "a\\c", "*{2}", "[?[]"] {
         let text = pattern.trim_start_matches('!').to_owned();
         let error = PatternMatcher::new(["ok", pattern]).unwrap_err();
@@ -166,7 +166,7 @@ fn malformed_patterns_are_named() {
 }
 
 #[test]
-fn a_walk_forgets_patterns_that_did_not_matter_to_the_directory() {
+fn a_walk_ignores_patterns_that_did_not_affect_the_directory() {
     // The original has the same difference between whole paths and walks.
     for (patterns, path, walked) in [(["a/b", "!a", "z"], "a/b", true), (["a", "!a/b", "a"], "a/b", false)] {
         let matcher = PatternMatcher::new(patterns).unwrap();
@@ -176,7 +176,7 @@ fn a_walk_forgets_patterns_that_did_not_matter_to_the_directory() {
 }
 
 #[test]
-fn a_directory_is_ruled_out_only_by_literal_patterns() {
+fn only_literal_patterns_rule_out_a_directory() {
     // Pattern, directory, and whether something in the directory may match.
     let table = [
         ("a/b/c", "a", true),
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn without_a_known_parent_all_parents_are_looked_at(
+    fn without_a_parents_state_all_parents_are_checked(
         patterns in prop::collection::vec((any::<bool>(), pattern()), 0..6),
         path in path(),
     ) {
@@ -235,7 +235,7 @@ proptest! {
     }
 
     #[test]
-    fn a_ruled_out_directory_holds_no_match(pattern in pattern(), path in path()) {
+    fn a_ruled_out_directory_contains_no_match(pattern in pattern(), path in path()) {
         // The original strips both globs of these.
         prop_assume!(!pattern.ends_with("/*/**"));
         let matcher = PatternMatcher::new([&pattern]).unwrap();

@@ -69,7 +69,7 @@ fn counted(selected: &Selected, tree: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn what_a_source_stands_for_counts_and_nothing_else() {
+fn only_the_entries_of_a_source_count() {
     let table: &[(&str, &[&str])] = &[
         ("a.txt", &["a.txt"]),
         ("./dir/../a.txt", &["a.txt"]),
@@ -183,7 +183,7 @@ fn what_a_source_stands_for_counts_and_nothing_else() {
 }
 
 #[test]
-fn everything_counts_where_it_cannot_be_told() {
+fn everything_counts_if_the_selection_is_unknown() {
     let all: Vec<String> = {
         let mut paths: Vec<String> = TREE.iter().map(|line| entry(line).0.to_owned()).collect();
         paths.sort();
@@ -200,7 +200,7 @@ fn everything_counts_where_it_cannot_be_told() {
 }
 
 #[test]
-fn directories_that_an_archive_leaves_out_are_there() {
+fn directories_missing_from_an_archive_are_implied() {
     let archived = ["dir/sub/x", "other"];
     let selected = select(archived.iter().map(|line| entry(line)), &paths("dir"));
     assert!(selected.holds("dir/sub/x") && !selected.holds("other"));
@@ -268,7 +268,7 @@ proptest! {
     }
 
     #[test]
-    fn what_does_not_count_can_go_without_a_difference(tree in tree(), paths in selectors()) {
+    fn removing_entries_that_do_not_count_changes_nothing(tree in tree(), paths in selectors()) {
         let lines: Vec<&str> = tree.iter().map(String::as_str).collect();
         let selected = select(lines.iter().map(|line| entry(line)), &paths);
         // Links on the way do not count, but lead to entries that do.

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_leads_to_a_cache_or_is_made_with_it_is_told_from_others() {
+    fn paths_are_related_to_the_cache_directory() {
         let present = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
         for (cache, there, path, relation) in [
             ("/root/.cache/pip", &[][..], "/root/.cache/pip", Relation::Within),

@@ -45,7 +45,7 @@ fn of(run: &str) -> String {
 }
 
 #[test]
-fn the_mount_is_where_the_program_keeps_its_cache() {
+fn the_mount_is_at_the_cache_directory_of_the_program() {
     let pip = "/root/.cache/pip";
     for (run, place) in [
         ("RUN pip install -r requirements.txt", pip),
@@ -110,7 +110,7 @@ fn the_mount_is_where_the_program_keeps_its_cache() {
 }
 
 #[test]
-fn a_run_that_wants_no_cache_or_has_one_is_left_alone_without_a_word() {
+fn a_run_that_disables_its_cache_or_has_a_mount_is_left_unchanged_silently() {
     for run in [
         "RUN pip install --no-cache-dir flask",
         "RUN PIP_NO_CACHE_DIR=1 pip install flask",
@@ -137,7 +137,7 @@ fn a_run_that_wants_no_cache_or_has_one_is_left_alone_without_a_word() {
 }
 
 #[test]
-fn a_run_whose_image_could_differ_is_left_alone_and_the_reason_is_said() {
+fn a_run_whose_image_could_differ_is_left_unchanged_with_a_reason() {
     for (text, reason) in [
         ("FROM unknown\nRUN pip install a", "the settings of its base image `unknown` are not known"),
         ("FROM of-app\nRUN pip install a", "it runs as `app`"),
@@ -226,7 +226,7 @@ fn a_run_whose_image_could_differ_is_left_alone_and_the_reason_is_said() {
 }
 
 #[test]
-fn configuration_files_of_the_context_count_if_they_speak_of_the_cache() {
+fn configuration_files_count_if_they_mention_the_cache() {
     for (text, file, content, gets) in [
         ("RUN npm ci", ".npmrc", "cache=/x\n", false),
         ("RUN npm ci", "app/.npmrc", "registry=https://npm.example\n", true),
@@ -247,7 +247,7 @@ fn configuration_files_of_the_context_count_if_they_speak_of_the_cache() {
 }
 
 #[test]
-fn images_of_different_bases_share_no_cache_of_what_is_built_for_them() {
+fn images_with_different_bases_do_not_share_a_cache_of_builds() {
     let text = "FROM python:3 AS one\nRUN pip install a\nFROM python:3-alpine\nRUN pip install a\nRUN npm ci\nCOPY --from=one /x /x\n";
     let flags: Vec<String> = planned(text, &[]).flags.into_values().flatten().collect();
     assert_eq!(
@@ -261,7 +261,7 @@ fn images_of_different_bases_share_no_cache_of_what_is_built_for_them() {
 }
 
 #[test]
-fn apt_gets_a_mount_for_its_packages_where_the_dockerfile_keeps_them_and_never_for_its_lists() {
+fn apt_gets_a_mount_for_kept_packages_and_never_for_its_lists() {
     let text = "FROM debian AS base\nUSER 0\nRUN rm -f /etc/apt/apt.conf.d/docker-clean\n\
                 FROM base\nRUN apt-get update && \\\n apt-get install -y git\nRUN apt-get update\n";
     let flags = planned(text, &[]).flags;

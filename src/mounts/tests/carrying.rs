@@ -85,7 +85,7 @@ fn records_access_times(directory: &Path) -> bool {
 }
 
 #[test]
-fn a_mount_comes_back_as_it_was_and_only_what_is_missing_or_different_is_sent() {
+fn a_mount_is_restored_by_sending_only_missing_or_different_files() {
     let bench = Bench::new();
     let (from, to) = (bench.mount("from"), bench.mount("to"));
     fill(&from);
@@ -109,7 +109,7 @@ fn a_mount_comes_back_as_it_was_and_only_what_is_missing_or_different_is_sent() 
 }
 
 #[test]
-fn what_the_entry_before_has_is_not_read_again() {
+fn files_of_the_earlier_entry_are_not_read_again() {
     let bench = Bench::new();
     let mount = bench.mount("mount");
     fill(&mount);
@@ -134,7 +134,7 @@ fn what_the_entry_before_has_is_not_read_again() {
 }
 
 #[test]
-fn what_no_build_reads_any_more_is_left_out_and_a_body_stays_with_its_header() {
+fn files_that_builds_no_longer_read_are_left_out_by_unit() {
     let bench = Bench::new();
     let mount = bench.mount("mount");
     fill_pip(&mount);
@@ -161,7 +161,7 @@ fn what_no_build_reads_any_more_is_left_out_and_a_body_stays_with_its_header() {
 }
 
 #[test]
-fn a_file_that_no_build_reads_stays_with_what_may_need_it() {
+fn an_unused_file_is_kept_with_its_unit() {
     let bench = Bench::new();
     let mount = bench.mount("mount");
     fill(&mount);
@@ -182,7 +182,7 @@ fn a_file_that_no_build_reads_stays_with_what_may_need_it() {
 }
 
 #[test]
-fn a_mount_that_is_too_large_loses_what_was_used_longest_ago() {
+fn a_mount_that_is_too_large_loses_the_least_recently_used_units() {
     let bench = Bench::new();
     let mount = bench.mount("mount");
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
@@ -200,7 +200,7 @@ fn a_mount_that_is_too_large_loses_what_was_used_longest_ago() {
 }
 
 #[test]
-fn a_mount_that_outgrows_its_size_begins_anew_where_no_part_of_it_can_go() {
+fn a_single_unit_that_is_too_large_is_replaced_by_an_empty_entry() {
     let bench = Bench::new();
     let mount = bench.mount("mount");
     fs::write(mount.join("index"), "a").unwrap();
@@ -226,7 +226,7 @@ fn a_mount_that_outgrows_its_size_begins_anew_where_no_part_of_it_can_go() {
 }
 
 #[test]
-fn good_is_not_replaced_by_empty_or_by_far_less() {
+fn an_entry_is_not_replaced_by_an_empty_or_far_smaller_one() {
     let bench = Bench::new();
     let (full, empty) = (bench.mount("full"), bench.mount("empty"));
     fs::write(full.join("wheel"), noise(1, 2_000_000)).unwrap();
@@ -252,7 +252,7 @@ fn good_is_not_replaced_by_empty_or_by_far_less() {
 }
 
 #[test]
-fn a_link_on_the_way_is_not_followed() {
+fn a_link_in_a_path_is_not_followed() {
     let bench = Bench::new();
     let (from, to, outside) = (bench.mount("from"), bench.mount("to"), bench.mount("outside"));
     fs::create_dir(from.join("d")).unwrap();
@@ -296,7 +296,7 @@ fn packages_are_counted_among_what_a_build_used_and_added() {
 }
 
 #[test]
-fn a_restore_that_does_not_come_to_its_end_changes_nothing() {
+fn an_incomplete_restore_changes_nothing() {
     let bench = Bench::new();
     let (from, to) = (bench.mount("from"), bench.mount("to"));
     fill(&from);
@@ -329,7 +329,7 @@ fn a_restore_that_does_not_come_to_its_end_changes_nothing() {
 }
 
 #[test]
-fn what_a_killed_courier_has_left_is_removed_by_the_next_and_what_a_living_one_stages_is_not() {
+fn abandoned_staging_directories_are_removed_and_those_in_use_are_kept() {
     let bench = Bench::new();
     let mount = bench.mount("mount");
     for name in ["killed", "living"] {

@@ -306,14 +306,14 @@ mod tests {
     use crate::store::backend::conformance;
 
     #[test]
-    fn a_directory_does_what_every_backend_does() {
+    fn a_directory_passes_the_conformance_suite() {
         let base = tempfile::tempdir().unwrap();
         let backend: Arc<dyn Backend> = Arc::new(Directory::new(base.path()));
         conformance::check(&backend, &Directory::new(base.path()));
     }
 
     #[test]
-    fn what_is_no_file_is_damage_and_never_waited_for() {
+    fn a_pipe_or_directory_in_place_of_a_file_counts_as_damaged_and_does_not_block() {
         let base = tempfile::tempdir().unwrap();
         let backend = Directory::new(base.path());
         let pipe = rustix::fs::FileType::Fifo;

@@ -130,7 +130,7 @@ mod tests {
     use crate::store::backend::{Directory, conformance};
 
     #[test]
-    fn what_does_not_answer_is_asked_once() {
+    fn a_backend_that_does_not_respond_is_tried_once() {
         let base = tempfile::tempdir().unwrap();
         let share = base.path().join("share");
         let backend = Fused::new(Arc::new(Directory::shared(&share, &share.join("v1"))));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn while_it_answers_it_is_as_every_backend() {
+    fn a_fused_backend_passes_the_conformance_suite() {
         let base = tempfile::tempdir().unwrap();
         let backend = || Fused::new(Arc::new(Directory::new(base.path())));
         let shared: Arc<dyn Backend> = Arc::new(backend());

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_depend_on_the_content_alone() {
+    fn cuts_depend_only_on_the_content() {
         let content = noise(20_000_000);
         let whole = chunks(&content, 100_000_000);
         assert!((10..60).contains(&whole.len()), "{}", whole.len());

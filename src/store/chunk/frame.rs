@@ -92,7 +92,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn what_was_framed_comes_back(size in 1..600_000_usize, random in any::<bool>()) {
+        fn a_decoded_frame_equals_the_chunk(size in 1..600_000_usize, random in any::<bool>()) {
             let chunk = if random { noise(size) } else { vec![7; size] };
             let frame = Encoder::new().unwrap().encode(&chunk).unwrap();
             prop_assert_eq!(decode(&frame).unwrap(), chunk);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_get_smaller_costs_next_to_nothing() {
+    fn incompressible_content_has_almost_no_overhead() {
         for size in [1, 100, BLOCK, BLOCK + 1, LARGEST] {
             let frame = Encoder::new().unwrap().encode(&noise(size)).unwrap();
             assert!(frame.len() <= size + 12 + 3 * (size / BLOCK), "{size}: {}", frame.len());
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_or_a_missing_end_is_noticed_by_frame_or_content() {
+    fn a_flipped_bit_or_a_truncated_frame_is_detected() {
         let chunk = b"some words that zstd makes smaller, ".repeat(50);
         let frame = Encoder::new().unwrap().encode(&chunk).unwrap();
         for bit in 0..frame.len() * 8 {

@@ -6,7 +6,7 @@ use std::thread;
 use super::*;
 
 #[test]
-fn jobs_that_save_the_same_at_once_all_succeed() {
+fn concurrent_saves_of_the_same_content_succeed() {
     let base = tempfile::tempdir().unwrap();
     let bytes = noise(41, 6_000_000);
     let jobs: Vec<_> = (0..6)
@@ -24,7 +24,7 @@ fn jobs_that_save_the_same_at_once_all_succeed() {
 /// Runs savers and sweepers at the same time on contents that are removed and saved again, so that sweepers condemn
 /// chunks that savers are about to need.
 #[test]
-fn what_was_acknowledged_stays_whole_beside_sweeps() {
+fn committed_entries_stay_complete_during_sweeps() {
     const ROUNDS: u64 = 12;
     let base = tempfile::tempdir().unwrap();
     let (saves, sweeps) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -21,7 +21,7 @@ fn import(file: &[u8]) -> (tempfile::TempDir, Result<Carried, PortableError>) {
 }
 
 #[test]
-fn entries_go_from_one_machine_to_another_in_a_file() {
+fn exported_entries_can_be_imported_on_a_different_machine() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let bytes = noise(71, 3_000_000);
@@ -40,7 +40,7 @@ fn entries_go_from_one_machine_to_another_in_a_file() {
 }
 
 #[test]
-fn a_file_that_is_not_what_export_writes_is_refused_and_leaves_no_entry() {
+fn an_invalid_file_is_refused_and_imports_no_entry() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     save(&store, "entry", &noise(72, 3_000_000));

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart_by_what_can_be_done_about_them() {
+    fn faults_are_classified_by_reason_and_by_whether_a_retry_helps() {
         for (status, code, reason, temporary) in [
             (400, Some("ExpiredToken"), Reason::Denied, false),
             (400, None, Reason::Other, false),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_services_own_words_are_shown_and_not_what_a_library_makes_of_them() {
+    fn the_message_of_the_service_is_shown_without_the_librarys_additions() {
         for (body, message) in [
             (
                 "<?xml version=\"1.0\"?>\n<Error><Code>A</Code><Message>You &amp; I may not.</Message><Id>1</Id></Error>",
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_services_code_is_found_in_what_it_answers() {
+    fn the_error_code_is_found_in_the_response() {
         let none = HeaderMap::new();
         for (body, code) in [
             ("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", Some("AccessDenied")),

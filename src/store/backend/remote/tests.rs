@@ -19,7 +19,7 @@ fn memory() -> Operator {
 }
 
 #[test]
-fn an_object_store_does_what_every_backend_does() {
+fn an_object_store_passes_the_conformance_suite() {
     let operator = memory();
     let backend: Arc<dyn Backend> = Arc::new(in_memory(&operator));
     conformance::check(&backend, &in_memory(&operator));
@@ -51,7 +51,7 @@ fn is_believed(age: Duration) -> bool {
 }
 
 #[test]
-fn a_mark_lives_for_hours_after_its_last_addition() {
+fn a_mark_is_alive_for_hours_after_its_last_addition() {
     assert!(is_believed(Duration::ZERO));
     let minute = Duration::from_mins(1);
     assert!(is_believed(MARK_LIFETIME.saturating_sub(minute)));
@@ -59,7 +59,7 @@ fn a_mark_lives_for_hours_after_its_last_addition() {
 }
 
 #[test]
-fn what_larder_did_not_write_is_no_mark() {
+fn foreign_objects_are_not_marks() {
     let backend = in_memory(&memory());
     backend.write("m/readme", b"hello").unwrap();
     backend.write("m/1/00000000", b"without a time").unwrap();
@@ -89,7 +89,7 @@ fn brief() -> RemoteSettings {
 }
 
 #[test]
-fn what_a_service_is_asked_with_is_in_no_error() {
+fn no_error_contains_a_part_of_a_request() {
     let port = closed_port();
     let key = "c2VjcmV0LWtleQ==";
     for (url, secrets) in [
@@ -124,7 +124,7 @@ fn open_fault(url: &str) -> OpenRemoteFault {
 }
 
 #[test]
-fn what_is_missing_is_said_when_a_store_is_opened() {
+fn opening_a_store_reports_missing_settings() {
     assert!(matches!(open_fault("azblob://container"), OpenRemoteFault::NoAccount));
     let wrong = RemoteSettings { password: Some("no base64!".to_owned()), ..RemoteSettings::default() };
     let url: RemoteUrl = "azblob://container?account=a".parse().unwrap();

@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_that_ends_by_itself_is_a_limit_and_lasts_as_long_as_it_says() {
+    fn a_403_with_a_retry_time_is_a_rate_limit_with_that_pause() {
         let in_an_hour = (Timestamp::now().as_second() + 3600).to_string();
         for (status, headers, reason, seconds) in [
             (403, &[][..], Reason::Denied, None),

@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_says_where_and_how() {
+    fn addresses_are_parsed_with_their_options() {
         for (text, name, prefix, options) in [
             ("s3://bucket", "bucket", "", ""),
             ("s3://my.bucket/team/larder/", "my.bucket", "team/larder", ""),
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_means_nothing_is_refused_for_its_reason() {
+    fn an_invalid_address_is_refused_with_the_reason() {
         use RemoteUrlFault as Fault;
         for (text, reason) in [
             ("", Fault::Scheme),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_a_password_is_never_shown() {
+    fn a_possible_password_is_never_shown() {
         for text in [
             "webdav://user:SECRET@host/p?x=SECRET",
             "webdav://user:SEC/SECRET@host:x/p",

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_read_as_the_path_that_it_was_made_of_and_nothing_else_is() {
+    fn only_keys_of_paths_are_decoded_and_to_the_same_path() {
         let names = Names::below("Team, x");
         assert_eq!(names.key("a/B-c_~2f.json"), "%54eam%2c%20x/a/%42-c_~2f.json!");
         assert_eq!(names.path("%54eam%2c%20x/a/%42-c_~2f.json!").as_deref(), Some("a/B-c_~2f.json"));
@@ -82,7 +82,7 @@ mod tests {
     proptest! {
         /// One repository can contain several stores with any prefixes.
         #[test]
-        fn no_key_begins_with_another_even_without_regard_to_case(
+        fn no_key_is_a_prefix_of_a_different_one_in_any_case(
             prefixes in prop::array::uniform2("[aA!%/,]{0,4}"),
             paths in prop::array::uniform2("[aA~]{1,3}"),
         ) {
