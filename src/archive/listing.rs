@@ -31,7 +31,7 @@ pub(crate) const MOST_NODES: usize = 10_000_000;
 /// The nodes of an entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Sorted by [`path::order`]: a directory comes before its children.
+    /// Sorted by path components: a directory comes before its children.
     pub nodes: Vec<Node>,
 }
 

@@ -20,7 +20,7 @@
 //!                                 ◀─ Bye      and both close
 //! ```
 //!
-//! If the courier's environment has [`DIRECT`], it first tries a connection over that: it sends its secret, larder
+//! If the courier's environment has `DIRECT`, it first tries a connection over that: it sends its secret, larder
 //! responds with the other secret, and the conversation starts. Otherwise the connection goes through the engine.
 //!
 //! A number is the index of a node in the listing that was sent (`Read`), or in the listing that is restored (`Make`,

@@ -39,7 +39,7 @@ impl fmt::Display for EntryKind {
     }
 }
 
-/// What identifies an entry, but for its age.
+/// Everything that identifies an entry, except its age.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address {
     pub(crate) lane: Lane,
