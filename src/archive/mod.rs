@@ -41,8 +41,8 @@ mod tests;
 pub(crate) use base::{Base, Shrunk, UnlistedError, read_listing, shrunk};
 pub(crate) use content::SMALL as SMALL_FILE;
 pub(crate) use index::Index;
-pub(crate) use listing::Time;
-pub use listing::{FileData, Listing, Node, NodeKind};
+pub(crate) use listing::{FileData, Node, Time};
+pub use listing::{Listing, NodeKind};
 pub(crate) use restore::{Options, Pieces, RestoreError, remove_stale, restore};
 pub(crate) use save::{CommitError, Destination, SaveError, commit, save, take_over};
 pub(crate) use trim::{Bounds, Use, left_out, trim};
@@ -50,7 +50,7 @@ pub(crate) use trim::{Bounds, Use, left_out, trim};
 pub(crate) use units::{response, wheel};
 pub(crate) use units::{units, whole_units};
 pub(crate) use validate::Fault;
-pub use validate::{Limits, Refused};
+pub use validate::Limits;
 pub(crate) use walk::{Reason, Walked, walk};
 
 /// The prefix of the names of staging directories, which are never part of an entry.

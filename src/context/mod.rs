@@ -49,15 +49,15 @@ pub(crate) mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use error::ContextError;
+pub(crate) use error::ContextError;
 pub(crate) use file_digest::{FileDigest, FileKind};
 pub use filter::Filter;
 pub use hash::digest_entries;
 pub(crate) use lexical::clean as clean_path;
-pub use patterns::{MatchState, PatternError, PatternMatcher};
+pub use patterns::{MatchState, PatternMatcher};
 pub(crate) use select::{Selected, select, walk_selected};
 pub(crate) use stamp::Stamp;
 pub(crate) use stat::{go_mode, mode_bits, set_xattrs, xattrs};
 pub use stat_index::StatIndex;
 pub(crate) use tree::Shape;
-pub use walk::{Entry, EntryKind, Walk, walk};
+pub use walk::{Entry, EntryKind, walk};

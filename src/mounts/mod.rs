@@ -31,7 +31,7 @@ mod uses;
 mod visit;
 
 pub(crate) use auto::{AutoMounts, Surroundings, auto_mounts, has_candidates};
-pub use conversation::{Conversation, ConversationError, Found, Taken};
+pub use conversation::{Conversation, ConversationError, Taken};
 pub(crate) use error::MountError;
 pub(crate) use fit::misfit;
 pub(crate) use identity::{Mounts, Passed, TargetMount, Variables, mounts};

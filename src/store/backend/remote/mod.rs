@@ -24,9 +24,9 @@ use jiff::Timestamp;
 use opendal::Operator;
 
 pub use self::actions_cache::ActionsJob;
-pub use self::open::{OpenRemoteError, OpenRemoteFault};
+pub(crate) use self::open::OpenRemoteFault;
 pub use self::settings::RemoteSettings;
-pub use self::url::{InvalidRemoteUrl, RemoteUrl, RemoteUrlFault};
+pub use self::url::RemoteUrl;
 
 use self::call::Allowance;
 use self::fault::Fault;

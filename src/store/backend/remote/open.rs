@@ -30,7 +30,7 @@ pub struct OpenRemoteError {
 
 /// Why a remote store cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenRemoteFault {
+pub(crate) enum OpenRemoteFault {
     /// The region of the bucket is unknown.
     #[error("its region is not known: neither the option `region` nor AWS_REGION says it")]
     NoRegion,

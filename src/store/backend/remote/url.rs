@@ -63,7 +63,7 @@ pub struct InvalidRemoteUrl {
 
 /// What is wrong with the address of a remote store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RemoteUrlFault {
+pub(crate) enum RemoteUrlFault {
     /// The scheme is unknown.
     #[error("it does not begin with one of {}", known_schemes())]
     Scheme,
