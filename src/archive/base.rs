@@ -10,7 +10,6 @@ use super::validate::{Fault, LARGEST_LISTING, Limits, Refused};
 use super::walk::{Found, Walked};
 use crate::store::{Entry, Store, StoreError};
 
-/// The listing of an entry cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnlistedError {
     #[error(transparent)]
@@ -115,7 +114,6 @@ impl Shrunk {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}")]
 pub(crate) struct PlaceError {
-    /// A verb.
     pub(crate) action: &'static str,
     /// The path, relative to the directory.
     pub(crate) path: String,

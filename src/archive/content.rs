@@ -23,14 +23,12 @@ pub(crate) const SMALL: u64 = 256 * 1024;
 /// How often a file that changes during reading is read.
 const ATTEMPTS: usize = 3;
 
-/// The result of adding a file.
 pub(super) enum Kept {
     /// The file was added: its node as it was read, and its stamp if that can be trusted.
     File(Box<Node>, Option<Stamp>),
     LeftOut(Reason),
 }
 
-/// A failed attempt.
 enum Failed {
     Changed,
     Read(io::Error),
@@ -59,7 +57,6 @@ impl From<CopyError> for Failed {
     }
 }
 
-/// Adds the file at `path` to the content.
 pub(super) fn add(
     save: &mut Save,
     beneath: &mut Beneath,

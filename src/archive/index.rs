@@ -24,11 +24,8 @@ const MAGIC: &[u8] = b"larder-dir-index-v1\n";
 /// The stamps of files whose content is in an entry under the same paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Index {
-    /// The id of the entry.
     pub(crate) entry: Digest,
-    /// The key of the entry.
     pub(crate) key: Digest,
-    /// The family of the entry.
     pub(crate) family: String,
     stamps: BTreeMap<OsString, Stamp>,
 }

@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use super::path;
 use super::validate::{Fault, Refused};
 
-/// The schema in the first line.
 pub(crate) const SCHEMA: &str = "larder.dir-listing.v1";
 /// The limit of nodes in one listing.
 pub(crate) const MOST_NODES: usize = 10_000_000;
@@ -35,7 +34,6 @@ pub struct Listing {
     pub nodes: Vec<Node>,
 }
 
-/// A file, directory or link of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// The path, relative to the directory.
@@ -111,7 +109,6 @@ struct Head {
     schema: String,
 }
 
-/// The JSON form of a node.
 #[derive(Serialize, Deserialize)]
 struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]

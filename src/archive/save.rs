@@ -28,7 +28,6 @@ pub(crate) struct Destination<'a> {
     pub(crate) replaces: Option<u64>,
 }
 
-/// The result of a save.
 #[derive(Debug)]
 pub(crate) struct SavedDirectory {
     pub(crate) saved: Saved,
@@ -41,7 +40,6 @@ pub(crate) struct SavedDirectory {
     pub(crate) left_out: Vec<LeftOut>,
 }
 
-/// Why a directory was not saved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SaveError {
     #[error(transparent)]
@@ -50,11 +48,7 @@ pub(crate) enum SaveError {
     Interrupted,
     /// Far less than in the earlier entry exists or could be read.
     #[error("{shrunk}")]
-    Shrunk {
-        shrunk: Shrunk,
-        /// The files that could not be read.
-        left_out: Vec<LeftOut>,
-    },
+    Shrunk { shrunk: Shrunk, left_out: Vec<LeftOut> },
     /// A file could not be read that the others may depend on.
     #[error("{0}")]
     Incomplete(LeftOut),
@@ -141,7 +135,6 @@ pub(crate) fn save(
     Ok(SavedDirectory { saved, index, read_files, known_files, left_out })
 }
 
-/// Why an entry was not committed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitError {
     #[error(transparent)]

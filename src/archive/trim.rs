@@ -6,7 +6,6 @@ use super::listing::FileData;
 use super::units::units;
 use super::walk::Found;
 
-/// The amount that was left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Trimmed {
     /// The number of files; hard links do not count.
@@ -14,7 +13,6 @@ pub(crate) struct Trimmed {
     pub(crate) bytes: u64,
 }
 
-/// The size and use of a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Use {
     /// The number of consecutive builds that did not use the file.
@@ -24,12 +22,10 @@ pub(crate) struct Use {
     pub(crate) bytes: u64,
 }
 
-/// The limits of an entry.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Bounds {
     /// The number of consecutive builds without use after which a unit is left out.
     pub(crate) unused_builds: Option<u32>,
-    /// Bytes of all files.
     pub(crate) bytes: Option<u64>,
 }
 

@@ -21,16 +21,12 @@ use std::path::{Component, Path};
 
 use super::listing::{Node, NodeKind};
 
-/// What a path of a cache belongs to.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
-    /// The cache as a whole.
     Whole,
-    /// The unit of this name.
     Unit(String),
 }
 
-/// The shape of a cache.
 struct Shape {
     /// Returns what a file, link or directory belongs to; `None` if the cache cannot contain it. Every directory may be
     /// the parent of a part.
@@ -144,7 +140,6 @@ fn unit(names: &[&str]) -> Part {
     Part::Unit(names.join("/"))
 }
 
-/// Returns a file name without this extension.
 fn stem<'a>(name: &'a str, extension: &str) -> Option<&'a str> {
     name.strip_suffix(extension)?.strip_suffix('.')
 }

@@ -36,7 +36,6 @@ pub struct Refused {
     pub(crate) fault: Fault,
 }
 
-/// What is wrong with a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     /// A line is not a valid node.

@@ -27,13 +27,11 @@ pub(crate) struct Walked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) node: Node,
-    /// The stamp of a regular file.
     pub(crate) stamp: Option<Stamp>,
     /// Bytes that the file occupies on the disk.
     pub(crate) allocated: u64,
 }
 
-/// A file that is not saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeftOut {
     pub(crate) path: OsString,
@@ -47,7 +45,6 @@ pub(crate) enum Reason {
     Unreadable(String),
     /// It changed each time it was read.
     Changing,
-    /// It was removed before it was read.
     Vanished,
     /// Its path exceeds the limit of a listing.
     LongName,
@@ -190,7 +187,6 @@ impl Walk {
     }
 }
 
-/// Creates a node from metadata.
 pub(super) fn node(
     path: &OsStr,
     kind: NodeKind,

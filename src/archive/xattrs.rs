@@ -21,7 +21,6 @@ pub(super) fn read(directory: impl AsFd, name: &OsStr) -> BTreeMap<String, Vec<u
     portable(context::xattrs(&path.join(name)))
 }
 
-/// Returns the attributes of an open file.
 pub(super) fn of(file: &File) -> BTreeMap<String, Vec<u8>> {
     let names = file.list_xattr().into_iter().flatten();
     portable(

@@ -24,7 +24,6 @@ const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
 const BZIP2: &[u8] = b"BZh";
 const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 
-/// The content of an archive.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
     /// The entries, sorted by path.

@@ -5,39 +5,29 @@ use std::path::{Path, PathBuf};
 
 use super::patterns::PatternError;
 
-/// A context that cannot be walked or digested.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
     /// The context directory does not exist or cannot be resolved.
     #[error("cannot open the build context {}", path.display())]
     Root {
-        /// The directory as it was given.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The context is not a directory.
     #[error("the build context {} is not a directory", path.display())]
-    NotADirectory {
-        /// The path as it was given.
-        path: PathBuf,
-    },
+    NotADirectory { path: PathBuf },
     /// A pattern of the include or exclude list is malformed.
     #[error("invalid {list} pattern")]
     Pattern {
         /// `include` or `exclude`.
         list: &'static str,
-        /// The pattern and its error.
         #[source]
         source: PatternError,
     },
     /// An entry that the build would see cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// The path of the entry.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -51,16 +41,10 @@ pub enum ContextError {
     },
     /// A file was removed between the walk and the read.
     #[error("{} vanished while it was read", path.display())]
-    Vanished {
-        /// The path of the file.
-        path: PathBuf,
-    },
+    Vanished { path: PathBuf },
     /// A file changed between the walk and the read.
     #[error("{} changed while it was read", path.display())]
-    Changed {
-        /// The path of the file.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
 }
 
 impl ContextError {

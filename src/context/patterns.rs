@@ -19,7 +19,6 @@ use super::glob;
 use super::lexical::clean;
 use super::regexp::Regexp;
 
-/// An invalid pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// An exception without a path.

@@ -32,7 +32,6 @@ pub struct StatIndex {
     records: BTreeMap<String, Record>,
 }
 
-/// A file as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     stamp: Stamp,

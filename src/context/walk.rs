@@ -93,7 +93,6 @@ pub struct Walk {
     ready: VecDeque<Result<Entry, ContextError>>,
     /// The first path of each inode with several names.
     linked: HashMap<(u64, u64), String>,
-    /// Paths to skip.
     withheld: Vec<String>,
     /// The skipped places, if the walk continues after errors.
     unread: Option<Vec<Unread>>,

@@ -49,7 +49,6 @@ pub(crate) const PIECE: usize = 256 << 10;
 pub(crate) const LONGEST_PATH: usize = 4095;
 /// The limit of nodes in the listing of one mount.
 pub(crate) const MOST_NODES: usize = 2_000_000;
-/// The limit of notes with text.
 const MOST_NOTES: usize = 20;
 /// The limit of a note, in bytes.
 const LONGEST_NOTE: usize = 4096;
@@ -124,9 +123,7 @@ pub struct FoundNode {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// The modification time.
     pub(crate) modified: Moment,
-    /// The access time.
     pub(crate) used: Moment,
 }
 
@@ -146,7 +143,6 @@ pub(crate) struct Moment {
     pub(crate) nanoseconds: u32,
 }
 
-/// The kind of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FoundKind {
     Directory,

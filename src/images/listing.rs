@@ -13,7 +13,6 @@ const LARGEST: u64 = 16 << 20;
 /// The limit of layers in one image, as in engines.
 const MOST_LAYERS: usize = 1000;
 
-/// The content of an entry of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listing {
     schema: String,
@@ -53,12 +52,10 @@ pub(crate) struct Blob {
     pub(crate) size: u64,
 }
 
-/// The listing of an entry cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum UnlistedError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The listing is invalid.
     #[error("the entry's list of blobs is unusable: {0}")]
     Unusable(String),
 }
@@ -77,7 +74,6 @@ pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, Unli
 }
 
 impl Listing {
-    /// Creates an empty listing.
     pub(super) fn new(id: Digest, platform: &str) -> Self {
         Self {
             schema: SCHEMA.to_owned(),

@@ -24,7 +24,6 @@ pub(super) struct Outline {
     pub(super) blobs: BTreeSet<Digest>,
 }
 
-/// An image in Docker's `manifest.json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct DockerImage {
@@ -32,7 +31,6 @@ struct DockerImage {
     layers: Vec<String>,
 }
 
-/// An OCI index or manifest.
 #[derive(Deserialize)]
 struct Node {
     #[serde(default)]

@@ -19,7 +19,6 @@ const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// The block size of tar.
 const BLOCK: usize = 512;
 
-/// The layout of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Docker's layout, for engines with a graph driver. Layers that the engine has may be missing.
@@ -36,7 +35,6 @@ pub(crate) struct Parcel {
     bytes: u64,
 }
 
-/// A part of the archive.
 #[derive(Debug)]
 enum Segment {
     Text(Bytes),
@@ -115,7 +113,6 @@ impl Parcel {
         Bytes::from_static(&[0; 2 * BLOCK])
     }
 
-    /// Returns the bytes of all files in the archive.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

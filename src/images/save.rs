@@ -40,11 +40,9 @@ pub(crate) struct Destination {
 #[derive(Debug)]
 pub struct SavedImage {
     pub(crate) saved: Saved,
-    /// Bytes of all blobs.
     pub(crate) bytes: u64,
 }
 
-/// Why an image was not saved.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
     #[error(transparent)]

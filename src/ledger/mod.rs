@@ -21,7 +21,6 @@ pub(crate) use sums::Sums;
 /// The bytes at the end of a ledger that contain its last builds; a build has one or two kilobytes.
 const LAST_BYTES: u64 = 128 << 10;
 
-/// The file of the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} the ledger {}", .path.display())]
 pub(crate) struct LedgerError {
@@ -31,16 +30,13 @@ pub(crate) struct LedgerError {
     source: io::Error,
 }
 
-/// The content of a ledger.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
     /// The builds, oldest first.
     pub(crate) builds: Vec<BuildRecord>,
-    /// The number of unreadable lines.
     pub(crate) unreadable: usize,
 }
 
-/// Converts a duration to milliseconds, as in records.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

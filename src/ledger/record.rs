@@ -80,12 +80,10 @@ pub(crate) struct LanesRecord {
     pub(crate) trunk_from: String,
 }
 
-/// A remote store that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RemoteRecord {
     /// The location without credentials.
     pub(crate) place: String,
-    /// The first fault.
     pub(crate) fault: String,
 }
 
@@ -93,7 +91,6 @@ pub(crate) struct RemoteRecord {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StepCounts {
     pub(crate) total: usize,
-    /// The cached steps.
     pub(crate) cached: usize,
     /// The cached steps whose layers came, as far as known, from a registry and not from the builder.
     #[serde(default)]
@@ -106,7 +103,6 @@ pub(crate) struct StepEntry {
     pub(crate) digest: String,
     /// The name, for example `[builder 2/3] RUN make`; without the command if that could contain build arguments.
     pub(crate) name: String,
-    /// `true` if the step was cached.
     pub(crate) cached: bool,
     /// `true` if the layer came, as far as known, from a registry.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -115,12 +111,10 @@ pub(crate) struct StepEntry {
     pub(crate) millis: u64,
 }
 
-/// The result of a tier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierRecord {
     pub(crate) tier: String,
     pub(crate) outcome: TierOutcome,
-    /// Why, in a few words.
     pub(crate) reason: String,
     /// The number of bytes that were transferred.
     pub(crate) bytes: u64,

@@ -51,12 +51,10 @@ pub struct Conversation {
     writer: Writer,
 }
 
-/// The content of a mount.
 #[derive(Debug)]
 pub struct Found {
     /// The nodes in order, without the location of files in the content.
     pub listing: Listing,
-    /// The access time of each node.
     pub(crate) used: Vec<Time>,
     /// `true` if the file system records access times.
     pub(crate) notes_uses: bool,
@@ -183,7 +181,6 @@ impl Conversation {
         }
     }
 
-    /// Ends the communication.
     pub(crate) fn bye(mut self) -> Result<(), ConversationError> {
         self.say(&Message::Bye)?;
         Ok(self.writer.flush()?)

@@ -5,7 +5,6 @@ use crate::archive::UnlistedError;
 use crate::courier::protocol::Notes;
 use crate::store::StoreError;
 
-/// Why a mount was not saved or restored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MountError {
     #[error(transparent)]

@@ -49,7 +49,6 @@ pub(crate) struct Origin {
 pub(crate) struct Directory {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// The permission bits.
     pub(crate) mode: u32,
 }
 
@@ -87,12 +86,10 @@ pub(crate) struct Passed {
     pub(crate) reason: &'static str,
 }
 
-/// The cache mounts of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mounts {
     /// The mounts that can be saved and restored, without duplicates.
     pub(crate) carried: Vec<TargetMount>,
-    /// The other mounts.
     pub(crate) passed: Vec<Passed>,
     /// What prevents the carried mounts from being useful, one line each.
     pub(crate) defeats: Vec<String>,

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-/// A program with a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Pip,
@@ -118,7 +117,6 @@ impl Kind {
         COMMANDS.iter().find(|(command, _)| words.contains(command)).map(|(_, kind)| *kind)
     }
 
-    /// Returns the name of the kind in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Pip => "pip",

@@ -16,13 +16,11 @@ use crate::store::{Entry, Meter, Store, StoreError};
 /// How a file of the mount that differs from the entry is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Present {
-    /// It is replaced.
     Replaced,
     /// It is kept, because the origin of the mount may be newer than the entry.
     Kept,
 }
 
-/// The result of a restore.
 #[derive(Debug)]
 pub(crate) struct RestoredMount {
     /// Files and links that were sent.

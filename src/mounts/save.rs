@@ -36,7 +36,6 @@ pub(crate) struct SaveTerms {
     pub(crate) allow_shrink: bool,
 }
 
-/// The result of saving a mount.
 #[derive(Debug)]
 pub(crate) struct SavedMount {
     pub(crate) outcome: SaveOutcome,
@@ -186,7 +185,6 @@ pub(crate) fn save(
     Ok(saved)
 }
 
-/// Saves an empty entry.
 fn begin_anew(store: &Store, terms: &SaveTerms) -> Result<Box<Saved>, MountError> {
     let save = store.save(EntryKind::Mount, &terms.family, terms.key)?;
     match commit(save, &Listing::default(), terms.subject.clone(), None) {
@@ -221,7 +219,6 @@ fn is_package(bytes: &[u8]) -> bool {
     bytes.starts_with(ZIP) || bytes.starts_with(GZIP)
 }
 
-/// An entry that is being written.
 struct Writing<'a> {
     save: Save,
     nodes: Vec<Option<Node>>,

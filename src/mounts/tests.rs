@@ -69,7 +69,6 @@ pub(super) fn terms() -> SaveTerms {
     }
 }
 
-/// Returns the saved entry.
 pub(super) fn entry(saved: SavedMount) -> Entry {
     match saved.outcome {
         SaveOutcome::Saved(saved) => saved.entry,

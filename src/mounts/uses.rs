@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use super::conversation::Found;
 use crate::archive::{FileData, Listing, Node, NodeKind};
 
-/// A number of files and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) files: u64,

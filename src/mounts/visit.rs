@@ -32,7 +32,6 @@ pub(super) const SOCKET: &str = "/larder.sock";
 const MOUNTS: &str = "/mounts";
 /// The name by which the builder fetches the courier from the session.
 pub(super) const UPLOAD: &str = "larder-courier";
-/// The directory in the parent of a mount.
 const PARENT: &str = "/cache";
 /// The number of queued status messages.
 const WAITING: usize = 64;
@@ -53,11 +52,8 @@ pub(crate) enum Within {
 
 /// A build with an appended stage that has the mounts: see [`super::with_visit`].
 pub(crate) struct BuildWithin {
-    /// The request for that stage.
     pub(crate) request: SolveRequest,
-    /// The attachments of the build's session.
     pub(crate) attachments: Attachments,
-    /// Receives the status of the build.
     pub(crate) status: mpsc::Sender<StatusUpdate>,
     /// The time limit of the steps before the visit.
     pub(crate) timeout: Option<Duration>,
@@ -86,13 +82,11 @@ pub(crate) enum VisitError {
     Solve {
         #[source]
         source: SolveError,
-        /// The output of the step.
         output: String,
     },
     /// The courier violated the protocol, or sent an unknown mount.
     #[error(transparent)]
     Courier(ConversationError),
-    /// The time limit was exceeded.
     #[error("it took longer than {} s", .0.as_secs())]
     TimedOut(Duration),
     #[error("interrupted")]
@@ -147,7 +141,6 @@ pub(crate) async fn visit<T: Send + 'static>(
     }
 }
 
-/// Returns the courier for the builder's platform.
 async fn program_for(client: &Client, terms: &VisitTerms) -> Result<&'static [u8], VisitError> {
     let Worker { os, architecture, .. } = tokio::select! {
         worker = client.worker() => worker?,
@@ -172,12 +165,10 @@ fn short_cut(client: &Client) -> Option<(&'static [u8], Direct)> {
 /// Handles the mount at an index.
 type Work<T> = dyn Fn(usize, Conversation) -> T + Send + Sync;
 
-/// A running visit.
 struct Visit<'a> {
     mounts: &'a [TargetMount],
     terms: &'a VisitTerms,
     limit: Duration,
-    /// The end of the time limit.
     ends: Instant,
     /// `true` once a courier has connected.
     is_there: bool,

@@ -15,7 +15,6 @@ const MOST: usize = 64;
 /// The limit of steps for one builder.
 const MOST_STEPS: usize = 1024;
 
-/// The notes about one builder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BuilderEntry {
     schema: String,
@@ -36,12 +35,9 @@ pub(crate) struct BuilderEntry {
     is_told: bool,
 }
 
-/// A set of dependency layers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct BuiltLayers {
-    /// An image that is built on the layers.
     image: String,
-    /// When the image was built.
     built: Timestamp,
 }
 
@@ -51,7 +47,6 @@ impl BuilderEntry {
         self.layers.get(&layers).map(|layers| layers.image.as_str())
     }
 
-    /// Records that the builder built `image` on these layers.
     pub(crate) fn note_layers(&mut self, layers: Digest, image: &str, now: Timestamp) {
         self.layers.insert(layers, BuiltLayers { image: image.to_owned(), built: now });
         forget_oldest(&mut self.layers, MOST, |layers| layers.built);
@@ -78,7 +73,6 @@ impl BuilderEntry {
         self.images.contains_key(&image)
     }
 
-    /// Records that the builder has built an image.
     pub(crate) fn note_image(&mut self, image: Digest, now: Timestamp) {
         self.images.insert(image, now);
         forget_oldest(&mut self.images, MOST, |made| *made);

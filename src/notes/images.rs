@@ -13,7 +13,6 @@ const SCHEMA: &str = "larder.image.v1";
 /// The limit of images for one key; each engine that shares the cache has its own.
 const MAX_IMAGES: usize = 8;
 
-/// The notes about one image key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageEntry {
     pub(crate) schema: String,

@@ -16,7 +16,6 @@ use crate::key::{CacheKey, Input};
 use crate::store::Lane;
 
 const SCHEMA: &str = "larder.inputs.v1";
-/// The limit of records.
 const MAX_RECORDS: usize = 64;
 /// The limit of lanes whose last hit is kept in one record.
 const MAX_LANES: usize = 16;
@@ -35,7 +34,6 @@ pub(crate) struct RecordHead {
     /// The lane of the build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lane: Option<Lane>,
-    /// When the image was built.
     pub(crate) created: Timestamp,
     /// When a build last hit the image, by the lane of the build.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

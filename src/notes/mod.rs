@@ -45,7 +45,6 @@ pub struct Notes {
     is_read_only: bool,
 }
 
-/// The directory of the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NotesError {
     #[error("cannot read the cache at {}", .path.display())]
@@ -90,12 +89,10 @@ impl Notes {
         self.root.join(LAYOUT)
     }
 
-    /// Returns the directory of the cache.
     pub(crate) fn directory(&self) -> &Path {
         &self.root
     }
 
-    /// Returns the file of the ledger.
     pub(crate) fn ledger_path(&self) -> PathBuf {
         self.root.join(LAYOUT).join("ledger.jsonl")
     }

@@ -22,7 +22,6 @@ impl Notes {
         Self::read(&self.index_path(CONTEXTS, directory)).ok()
     }
 
-    /// Replaces the stat index of `directory`.
     pub(crate) fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         self.keep_index(CONTEXTS, directory, index)
     }
@@ -32,7 +31,6 @@ impl Notes {
         Self::read(&self.index_path(ARCHIVES, directory)).ok()
     }
 
-    /// Replaces the archive index of `directory`.
     pub(crate) fn keep_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         self.keep_index(ARCHIVES, directory, index)
     }

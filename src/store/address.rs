@@ -43,7 +43,6 @@ impl fmt::Display for EntryKind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address {
     pub(crate) lane: Lane,
-    /// What the entry holds.
     pub kind: EntryKind,
     /// What entries of one kind must share to substitute for each other: a directory's path or a mount's id.
     pub(crate) family: String,

@@ -17,10 +17,8 @@ pub enum Place {
     Remote,
 }
 
-/// An entry and its size.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// The entry itself.
     pub entry: Entry,
     /// When the entry was last used, or saved if it was never used.
     pub(crate) last_used: Timestamp,
@@ -30,7 +28,6 @@ pub struct Listed {
     pub(crate) own_bytes: u64,
 }
 
-/// The content of one place of a store.
 #[derive(Debug, Clone, Default)]
 pub struct Census {
     /// The entries, most recently used first.

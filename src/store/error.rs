@@ -9,55 +9,23 @@ use super::backend::{BackendError, Reason};
 /// An operation of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The backend failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// An object fails verification. Unless the store is read-only, the object has been moved to `damaged/`.
     #[error("{path} in {place} is damaged: {reason}")]
-    Damaged {
-        /// The path of the object.
-        path: String,
-        /// The location of the backend.
-        place: String,
-        /// What is wrong with the object.
-        reason: String,
-    },
+    Damaged { path: String, place: String, reason: String },
     /// A chunk that an entry needs does not exist.
     #[error("{path}, which entry {entry} needs, is missing in {place}")]
-    Missing {
-        /// The path of the chunk's object.
-        path: String,
-        /// The short id of the entry.
-        entry: String,
-        /// The location of the backend.
-        place: String,
-    },
+    Missing { path: String, entry: String, place: String },
     /// An entry has a schema that this version does not know.
     #[error("entry {path} in {place} is {schema}, which a newer larder wrote")]
-    Newer {
-        /// The path of the manifest.
-        path: String,
-        /// The location of the backend.
-        place: String,
-        /// The schema of the manifest.
-        schema: String,
-    },
+    Newer { path: String, place: String, schema: String },
     /// An entry has no valid signature of a trusted key although one is required.
     #[error("entry {path} in {place} {reason}")]
-    Unsigned {
-        /// The path of the manifest.
-        path: String,
-        /// The location of the backend.
-        place: String,
-        /// What is wrong with the signature.
-        reason: &'static str,
-    },
+    Unsigned { path: String, place: String, reason: &'static str },
     /// A sweep of a different job that removes what is needed did not end in time.
     #[error("another job that tidies {place} was in the way for too long")]
-    Busy {
-        /// The location of the backend.
-        place: String,
-    },
+    Busy { place: String },
     /// The entry alone is larger than the limit of the whole cache.
     #[error(
         "{} to keep, more than the limit of {} for the whole cache",
@@ -67,7 +35,6 @@ pub enum StoreError {
     TooLarge {
         /// Bytes that the entry needs, as far as they were counted.
         bytes: u64,
-        /// The limit in bytes.
         limit: u64,
     },
     /// Writing would leave less free space on the disk than requested.
@@ -76,15 +43,7 @@ pub enum StoreError {
         format_size(*free, DECIMAL),
         format_size(*floor, DECIMAL)
     )]
-    NoRoom {
-        /// The location of the backend.
-        place: String,
-        /// Free bytes.
-        free: u64,
-        /// Bytes that must stay free.
-        floor: u64,
-    },
-    /// The store is read-only.
+    NoRoom { place: String, free: u64, floor: u64 },
     #[error("the cache is read-only here")]
     ReadOnly,
     /// The consumer of the loaded content failed.

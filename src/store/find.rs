@@ -9,7 +9,6 @@ use super::repository::Repository;
 use super::{Address, EntryKind, Lane, Store, StoreError};
 use crate::digest::Digest;
 
-/// The result of a search.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// The entry, if a usable one exists.

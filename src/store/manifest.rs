@@ -34,7 +34,6 @@ pub struct Manifest {
     #[serde(flatten)]
     pub address: Address,
     pub(crate) created: Timestamp,
-    /// What was saved.
     #[serde(flatten)]
     pub subject: Subject,
     /// The range of the content that holds the listing.
@@ -86,7 +85,6 @@ pub struct RunFlags {
     pub(crate) command: Vec<String>,
 }
 
-/// One input of the key of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInput {
     pub(crate) kind: String,
@@ -103,7 +101,6 @@ pub struct Span {
     pub size: u64,
 }
 
-/// A chunk of the content of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "(String, u32, u32)", try_from = "(String, u32, u32)")]
 pub(crate) struct ChunkRef {
@@ -137,14 +134,12 @@ impl ChunkRef {
     }
 }
 
-/// A manifest and its path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The digest of the manifest.
     pub(crate) id: Digest,
     /// The path of the manifest in the backend.
     pub(super) path: String,
-    /// The content of the manifest.
     pub manifest: Manifest,
 }
 

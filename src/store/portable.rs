@@ -16,7 +16,6 @@ use super::repository::LARGEST_MANIFEST;
 use super::{Entry, Store, StoreError};
 use crate::digest::Digest;
 
-/// The name of the first member.
 const HEAD: &str = "export.json";
 const SCHEMA: &str = "larder.export.v1";
 
@@ -26,22 +25,15 @@ struct Head {
     entries: usize,
 }
 
-/// An export or import failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PortableError {
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The file cannot be read or written.
     #[error("cannot read or write the file of entries")]
     File(#[from] io::Error),
     /// The file was not written by `export`.
     #[error("{member} {reason}")]
-    Foreign {
-        /// The name of the invalid member.
-        member: String,
-        reason: String,
-    },
+    Foreign { member: String, reason: String },
 }
 
 /// The amounts that were transferred.

@@ -16,7 +16,6 @@ const ANNOUNCED_AT_ONCE: usize = 8;
 /// The limit on uploads, because each holds a chunk and its frame in memory.
 const MOST_UPLOADS: usize = 12;
 
-/// Uploads of chunks from the local store.
 #[derive(Debug)]
 pub(super) struct Push {
     queue: Sender<Digest>,

@@ -59,7 +59,6 @@ impl Registration {
         Ok(size.filter(|size| (SMALLEST_FRAME..=frame::LARGEST_FRAME as u64).contains(size)))
     }
 
-    /// Writes the frame of an announced chunk.
     pub(super) fn put(&self, digest: &Digest, frame: &[u8]) -> Result<(), StoreError> {
         self.repository.put_chunk(digest, frame)
     }

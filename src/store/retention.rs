@@ -19,11 +19,9 @@ pub struct Limits {
     pub(crate) max_age: Option<Duration>,
 }
 
-/// Why an entry is evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Cause {
-    /// Its removal was requested.
     Asked,
     /// A newer entry has the same lane, kind, family and key.
     Superseded,
@@ -35,7 +33,6 @@ pub(crate) enum Cause {
     TooLarge,
 }
 
-/// An entry as the policy sees it.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) last_used: Timestamp,

@@ -1,11 +1,9 @@
 //! The free disk space that a save preserves. Pure.
 
-/// The space of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     /// Bytes that this user may still write.
     pub(crate) free: u64,
-    /// Bytes of the whole disk.
     pub(crate) total: u64,
 }
 

@@ -68,7 +68,6 @@ impl Drop for Leftovers {
     }
 }
 
-/// The state that the workers share.
 #[derive(Debug)]
 struct Shared {
     registration: Registration,
@@ -94,10 +93,8 @@ impl Done {
     }
 }
 
-/// A committed entry.
 #[derive(Debug)]
 pub struct Saved {
-    /// The saved entry.
     pub entry: Entry,
     /// Bytes that the entry added to the local store.
     pub(crate) added_bytes: u64,

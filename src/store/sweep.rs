@@ -33,7 +33,6 @@ const LEFT: u64 = 90;
 /// Bytes of damaged objects that are kept for inspection.
 const DAMAGED_KEPT: u64 = 64 << 20;
 
-/// The entries to remove.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Victims<'a> {
     /// The entries that exceed the limits.
@@ -63,7 +62,6 @@ pub struct Swept {
     pub(crate) kept_bytes: u64,
 }
 
-/// The content of a repository.
 #[derive(Default)]
 struct Inventory {
     names: HashSet<String>,

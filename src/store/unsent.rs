@@ -12,7 +12,6 @@ use super::{Carried, Store, StoreError};
 
 const DIRECTORY: &str = "unsent";
 
-/// The result of sending entries to the remote.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) carried: Carried,

@@ -15,7 +15,6 @@ use super::{Store, StoreError};
 const PATH: &str = "usage.json";
 const LONGEST_WITHOUT_A_LOOK: SignedDuration = SignedDuration::from_hours(24);
 
-/// The usage after the last sweep.
 #[derive(Debug, Serialize, Deserialize)]
 struct Usage {
     bytes: u64,

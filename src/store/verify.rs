@@ -13,7 +13,6 @@ use super::repository::Repository;
 use super::{Entry, Store, StoreError, parallel};
 use crate::digest::Digest;
 
-/// The result of a verification.
 #[derive(Debug, Default)]
 pub struct Verified {
     /// The number of complete entries.

@@ -43,7 +43,6 @@ pub(crate) struct Options<'a> {
     pub(crate) index: Option<&'a Index>,
 }
 
-/// The result of a restore.
 #[derive(Debug)]
 pub(crate) struct Restored {
     /// Files and links of the entry.
@@ -58,7 +57,6 @@ pub(crate) struct Restored {
     pub(crate) faults: Vec<StoreError>,
 }
 
-/// Why an entry was not restored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RestoreError {
     #[error(transparent)]
@@ -70,20 +68,13 @@ pub(crate) enum RestoreError {
     /// A directory is in the place of a file.
     #[error("{0} is a directory here and none in the entry")]
     InTheWay(String),
-    /// The file system has too little free space.
     #[error("{} are needed, and the file system has {} left", format_size(*needed, DECIMAL), format_size(*free, DECIMAL))]
-    NoRoom {
-        /// Bytes to write.
-        needed: u64,
-        /// Free bytes.
-        free: u64,
-    },
+    NoRoom { needed: u64, free: u64 },
     #[error("interrupted")]
     Interrupted,
     /// Only a part of the files could be moved into place.
     #[error("{path} is restored in part")]
     Partial {
-        /// The path of the directory.
         path: String,
         #[source]
         source: PlaceError,

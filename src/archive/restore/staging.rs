@@ -38,7 +38,6 @@ pub(super) struct Staging<'a> {
     owner: bool,
 }
 
-/// An incomplete file.
 #[derive(Debug)]
 struct Open {
     /// Bytes that have not been written yet.

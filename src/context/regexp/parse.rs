@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::context) struct SyntaxError;
 
-/// An element of a sequence.
 #[derive(Debug, Clone)]
 pub(super) enum Node {
     Set(Set),
@@ -55,7 +54,6 @@ impl Assertion {
     }
 }
 
-/// Parses `expression` into its alternatives.
 pub(super) fn parse(expression: &str) -> Result<Vec<Vec<Node>>, SyntaxError> {
     let mut parser = Parser { rest: expression };
     let alternatives = parser.alternatives()?;

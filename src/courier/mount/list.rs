@@ -13,7 +13,6 @@ use super::super::protocol::{FoundKind, FoundNode, LONGEST_PATH, MOST_NODES, Not
 use super::STAGING;
 use super::file::{accessed, forget_use, modified, open, unique};
 
-/// A listing in progress.
 pub(super) struct Walk<'a> {
     root: &'a Path,
     pub(super) found: Vec<FoundNode>,

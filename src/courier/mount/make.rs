@@ -29,7 +29,6 @@ const TREE: &str = "tree";
 /// How many names are tried, because each new courier may remove a staging directory before it is locked.
 const ATTEMPTS: usize = 64;
 
-/// The nodes in progress.
 pub(super) struct Making<'a> {
     root: &'a Path,
     staging: Option<Staging>,
@@ -301,12 +300,9 @@ fn in_the_way() -> io::Error {
     io::Error::other("there is something other than a directory")
 }
 
-/// How a tree is merged.
 #[derive(Clone, Copy, PartialEq)]
 enum Act {
-    /// Checks whether everything can be moved.
     Check,
-    /// Moves everything.
     Move,
 }
 

@@ -15,7 +15,6 @@ const PIECE_KIND: u8 = 35;
 /// Bytes of the number and offset of a piece.
 const PIECE_HEAD: usize = 12;
 
-/// Creates the error for an invalid message.
 fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the other side sent {what}"))
 }
@@ -236,7 +235,6 @@ fn encode_text(text: &[u8], body: &mut Vec<u8>) {
     body.extend(&text[..usize::from(size)]);
 }
 
-/// The rest of a frame.
 struct Body<'a>(&'a [u8]);
 
 impl<'a> Body<'a> {

@@ -12,7 +12,6 @@ pub(super) struct CacheDirectory {
     kept: usize,
 }
 
-/// The relation of a path to a cache directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
     /// It is a parent of the directories that are created for the cache.

@@ -2,7 +2,6 @@
 
 use super::super::kinds::Kind;
 
-/// A program with a cache.
 pub(super) struct Program {
     pub(super) kind: Kind,
     pub(super) names: &'static [&'static str],
@@ -180,7 +179,6 @@ pub(super) const PROGRAMS: [Program; 8] = [
 ];
 
 impl Program {
-    /// Returns the program of this kind.
     pub(super) fn of(kind: Kind) -> Option<&'static Self> {
         PROGRAMS.iter().find(|program| program.kind == kind)
     }

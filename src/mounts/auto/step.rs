@@ -83,7 +83,6 @@ impl Step<'_> {
         Ok(directories)
     }
 
-    /// Returns the `--mount` flag for a directory.
     pub(super) fn flag(&self, program: &Program, directory: &str) -> String {
         let base = match &self.chain()[0].base {
             Source::Image(index) => self.resolution.bases[*index].written.as_str(),

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::archive::{Shrunk, response, wheel};
 
-/// Returns incompressible bytes.
 fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..size)

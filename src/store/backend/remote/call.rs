@@ -17,7 +17,6 @@ tokio::task_local! {
     static CURRENT: Arc<Call>;
 }
 
-/// The limits of an operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowance {
     /// The duration of the whole operation.
@@ -28,10 +27,8 @@ pub(super) struct Allowance {
     pub(super) limit: u64,
 }
 
-/// A running operation.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// The deadline.
     pub(super) until: Instant,
     pub(super) allowance: Allowance,
     noted: Mutex<Noted>,

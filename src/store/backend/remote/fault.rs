@@ -19,7 +19,6 @@ const LONGEST: usize = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Needs(pub(super) &'static str);
 
-/// Why an operation on an object store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     /// The service responded with an error status.
@@ -28,7 +27,6 @@ pub(super) enum Fault {
         status: StatusCode,
         /// The error code of the service, such as `NoSuchBucket`.
         code: Option<String>,
-        /// The error message of the service.
         message: Option<String>,
         /// The missing permission, if it is known.
         needs: Option<Needs>,
@@ -39,24 +37,19 @@ pub(super) enum Fault {
     /// The response is missing or incomplete after this time.
     #[error("it did not answer within {} s", .0.as_secs_f32())]
     Silent(Duration),
-    /// No connection could be established.
     #[error("no connection could be made: {0}")]
     Unconnected(String),
     /// A connection was closed early.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The object is larger than this limit.
     #[error("it has more than {0} bytes")]
     TooLarge(u64),
-    /// There are no credentials to sign requests with.
     #[error("there are no usable credentials for it{}", in_brackets(.0.as_deref()))]
     NoCredentials(Option<String>),
-    /// Any other fault.
     #[error("{text}")]
     Other {
         /// The reason under which it is counted.
         reason: Reason,
-        /// The message.
         text: String,
     },
 }
@@ -99,12 +92,10 @@ impl Fault {
         Self::Other { reason, text: said.unwrap_or_else(|| excerpt(&format!("{}: {message}", error.kind()))) }
     }
 
-    /// Creates a fault with this message.
     pub(super) fn other(text: &str) -> Self {
         Self::Other { reason: Reason::Other, text: text.to_owned() }
     }
 
-    /// Returns `true` if the fault may be temporary.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Answered { status, .. } => {

@@ -21,7 +21,6 @@ const WRITING_LIFETIME: Duration = Duration::from_hours(6);
 /// The largest damaged object that is downloaded and uploaded to move it, if the service cannot copy.
 pub(super) const LARGEST_CARRIED: u64 = 64 << 20;
 
-/// A handle on the objects of a service.
 #[derive(Debug)]
 pub(super) struct Objects {
     operator: Operator,
@@ -29,7 +28,6 @@ pub(super) struct Objects {
     pub(super) parallelism: usize,
 }
 
-/// Returns a unique name.
 pub(super) fn random_id() -> String {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).expect("every system that larder runs on has random numbers");

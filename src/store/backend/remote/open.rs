@@ -18,7 +18,6 @@ use super::url::{RemoteUrl, Service};
 use super::{Remote, RemoteSettings};
 use crate::store::backend::{Backend, Directory};
 
-/// A remote store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open {place}")]
 pub struct OpenRemoteError {
@@ -28,16 +27,12 @@ pub struct OpenRemoteError {
     pub(crate) reason: OpenRemoteFault,
 }
 
-/// Why a remote store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenRemoteFault {
-    /// The region of the bucket is unknown.
     #[error("its region is not known: neither the option `region` nor AWS_REGION says it")]
     NoRegion,
-    /// The storage account is unknown.
     #[error("its storage account is not known: neither the option `account` nor `endpoint` says it")]
     NoAccount,
-    /// The account key is not valid base64.
     #[error("the account key that was given is no base64")]
     AccountKey,
     /// A variable that GitHub's cache needs is not set.
@@ -46,7 +41,6 @@ pub(crate) enum OpenRemoteFault {
     /// OpenDAL rejects the address.
     #[error("its address means nothing to the service")]
     Misconfigured,
-    /// The HTTP client cannot be created.
     #[error("there can be no HTTP client")]
     Client(#[source] reqwest::Error),
 }

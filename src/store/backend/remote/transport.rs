@@ -20,7 +20,6 @@ use super::call::{Allowance, Call};
 use super::fault::{Fault, Needs, service_code, service_message};
 use super::settings::RemoteSettings;
 
-/// The maximum number of attempts.
 const ATTEMPTS: u32 = 5;
 /// The mean pause before the second attempt; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -33,7 +32,6 @@ const SILENCES: u32 = 2;
 /// The limit of responses other than objects, in bytes.
 const LARGEST_ANSWER: u64 = 256 << 20;
 
-/// The HTTP client for object stores.
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
     client: reqwest::Client,
@@ -58,7 +56,6 @@ impl Transport {
         Ok(Self { client, otherwise: settings.allowance(0) })
     }
 
-    /// Sends a request once.
     async fn ask(
         &self,
         head: &request::Parts,

@@ -64,10 +64,8 @@ pub struct InvalidRemoteUrl {
 /// What is wrong with the address of a remote store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RemoteUrlFault {
-    /// The scheme is unknown.
     #[error("it does not begin with one of {}", known_schemes())]
     Scheme,
-    /// It is not a URL.
     #[error("it is no URL: {0}")]
     Syntax(String),
     /// It lacks a part that the service needs.
@@ -79,16 +77,13 @@ pub(crate) enum RemoteUrlFault {
     /// A segment of its path is not valid.
     #[error("its path has a segment that is empty, `.` or `..`, or a control character")]
     Path,
-    /// It contains credentials, which the service does not support.
     #[error("credentials do not belong into it; they are taken from the environment")]
     Credentials,
-    /// It has a fragment.
     #[error("it holds a `#`, which is written `%23`")]
     Fragment,
     /// It has an option that the service does not support.
     #[error("{scheme}:// has no option{}; {}", quoted(option.as_deref()), known_options(scheme))]
     UnknownOption {
-        /// The scheme of the service.
         scheme: &'static str,
         /// The option, unless it could be a secret.
         option: Option<String>,
@@ -96,10 +91,8 @@ pub(crate) enum RemoteUrlFault {
     /// It contains this option twice.
     #[error("the option `{0}` stands in it twice")]
     Repeated(&'static str),
-    /// The value of an option is invalid.
     #[error("the option `{option}` is to be {expected}")]
     Value {
-        /// The name of the option.
         option: &'static str,
         /// The valid values.
         expected: &'static str,

@@ -59,7 +59,6 @@ impl Layer for ActionsCacheLayer {
     }
 }
 
-/// The service with this layer.
 #[derive(Debug)]
 struct ActionsCache {
     names: Names,

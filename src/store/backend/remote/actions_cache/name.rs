@@ -28,7 +28,6 @@ impl Names {
         Self { prefix: format!("{}{slash}", escaped(prefix)) }
     }
 
-    /// Returns the key of the object at `path`.
     pub(super) fn key(&self, path: &str) -> String {
         format!("{}{END}", self.keys_below(path))
     }
