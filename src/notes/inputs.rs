@@ -81,7 +81,7 @@ impl RecordHead {
 }
 
 impl Notes {
-    /// Writes the record of the key in `head`; `inputs` must not contain secret values.
+    /// Writes the record of the key in `head`; `inputs` are those of `Seal::publish`, without values.
     pub(crate) fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
         let path = self.inputs_path(head.image_key);
         let failed =

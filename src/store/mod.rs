@@ -191,7 +191,7 @@ impl Store {
 
     /// Removes all but the newest entry of an address and returns the faults. Concurrent readers keep working: they
     /// have read the manifest, and its chunks stay until they are swept. Signed entries are only removed by jobs that
-    /// require signatures.
+    /// sign.
     fn forget_old_versions(&self, address: &Address) -> Vec<StoreError> {
         let is_signed = self.trust.public_key().is_some();
         let forget = |repository: &Repository| {
