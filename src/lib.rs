@@ -64,6 +64,7 @@
 //! assert_ne!(directory_key(&inputs).0, key);
 //! ```
 
+mod amounts;
 pub mod archive;
 pub mod buildkit;
 pub mod cli;
@@ -74,17 +75,19 @@ pub mod digest;
 pub mod dockerfile;
 pub mod endpoint;
 pub mod engine;
-pub(crate) mod images;
+mod error_chain;
+mod images;
 pub mod key;
-pub(crate) mod ledger;
+mod ledger;
 pub mod mounts;
-pub(crate) mod notes;
-pub mod output;
-pub mod pipeline;
-pub mod plan;
+mod notes;
+mod output;
+mod pipeline;
+mod plan;
 pub mod platform;
 pub mod registry;
 pub mod requirements;
-pub mod settings;
+mod screen_text;
+mod settings;
 pub mod store;
 pub mod tiers;

@@ -1,55 +1,53 @@
 //! `larder build`: one image, perhaps on a base that is built before, or several of `larder.yaml`.
 
-use super::base::{args_of_base, ensure};
+use super::base::args_of_base;
 use super::error::CommandError;
-use super::session::Session;
 use super::several::{self, NamedBuild, images};
-use super::speak;
-use super::stages::{BASE_IMAGE, Purpose, image, record_failed_base};
+use super::{Invocation, built};
 use crate::cli::{BuildArgs, BuildCommandArgs};
+use crate::error_chain::chain;
 use crate::output::Printer;
+use crate::pipeline::base_image::{WantedBase, ensure_base};
+use crate::pipeline::stages::{BASE_IMAGE, Purpose, record_failed_base};
 use crate::settings::{BuildSettings, ProgressMode, base_repository};
 
 pub(super) async fn run(
     args: &BuildCommandArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let (settings, environment) = (session.settings, session.environment);
+    let (settings, environment) = (command.settings, command.environment);
     let BuildCommandArgs { build, more, base, base_repo, base_requirements } = args;
     // Also for what is wrong with the other flags.
-    speak(printer, ProgressMode::resolve(build, settings, environment)?);
+    printer.speak(ProgressMode::resolve(build, settings, environment)?);
     if more.is_empty() {
-        let mut build = build.clone();
+        let mut resolved = BuildSettings::resolve(build, settings, environment)?;
         let mut purpose = Purpose::default();
         if let Some(dockerfile) = base {
             let repository = base_repository(("base-repo", base_repo.as_deref()), settings, environment)?;
-            let of_base = args_of_base(dockerfile, &build);
             if build.source.build_arg.iter().any(|given| is_base_image(given)) {
                 return Err(CommandError::config_line(format!("--base, and --build-arg {BASE_IMAGE}"))
                     .hint("--base hands its image on as BASE_IMAGE: leave one of the two out"));
             }
-            let making = ensure(&of_base, repository, base_requirements, session, *printer);
-            let (base, failed) = match Box::pin(making).await {
+            let of_base = BuildSettings::resolve(&args_of_base(dockerfile, build), settings, environment)?;
+            let wanted = WantedBase { build: &of_base, repository, requirements: base_requirements };
+            let (base, failed) = match Box::pin(ensure_base(wanted, command.session, printer)).await {
                 Ok(made) => made,
                 Err(error) => {
-                    if let Some(path) =
-                        build.metadata_file.as_deref().filter(|_| !error.kind.is_before_build())
-                    {
+                    if let Some(path) = &resolved.metadata_file {
                         record_failed_base(path, &error)?;
                     }
-                    return Err(error);
+                    return Err(error.into());
                 }
             };
             if let Some(error) = failed {
                 // An image that is built and cannot be pushed is of use here all the same.
-                printer.warn(&format!("{}; going on with what the engine has", error.cause));
+                printer.warn(&format!("{}; going on with what the engine has", chain(&error)));
             }
-            build.source.build_arg.push(format!("{BASE_IMAGE}={}", base.reference));
+            resolved.source.build_args.insert(BASE_IMAGE.to_owned(), base.reference.clone());
             purpose.base = Some(base);
         }
-        let build = BuildSettings::resolve(&build, settings, environment)?;
-        return image(&build, &purpose, session, printer).await.map(drop);
+        return built(&resolved, &purpose, command.session, *printer).await.map(drop);
     }
     if base.is_some() {
         return Err(CommandError::config_line("--base is for one image, and several are named")
@@ -63,7 +61,7 @@ pub(super) async fn run(
         let build = BuildSettings::resolve(&args, settings, environment)?;
         builds.push(NamedBuild { name: name.to_owned(), build, purpose: Purpose::default() });
     }
-    images(&builds, session, *printer).await.map(drop)
+    images(&builds, command.session, *printer).await.map(drop)
 }
 
 /// Returns `true` if a build argument, as it was typed, is the base image.

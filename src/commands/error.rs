@@ -1,15 +1,16 @@
 //! How an error reaches the user: one line of cause, hints, and the exit code. All three are decided here.
 
 mod connect;
-mod failed_build;
+mod container;
+mod dir;
+mod pipeline;
 mod settings;
 pub(crate) mod usage;
 
 use std::error::Error;
 
+use crate::error_chain::chain;
 use crate::output::Printer;
-
-pub(crate) use failed_build::Circumstances;
 
 /// What kind of thing went wrong; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +34,6 @@ pub(crate) enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Returns `true` if nothing was built because nothing could be.
-    pub(crate) fn is_before_build(self) -> bool {
-        matches!(self, Self::Config | Self::Engine)
-    }
-
     /// The process's exit code, as the command-line help lists them.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
@@ -63,7 +59,7 @@ pub(crate) struct CommandError {
 
 impl CommandError {
     /// Prints it with its hints.
-    pub(crate) fn tell(&self, printer: Printer) {
+    pub(crate) fn print(&self, printer: Printer) {
         if !self.cause.is_empty() {
             printer.error(&self.cause);
         }
@@ -78,12 +74,6 @@ impl CommandError {
     /// The same in words of its own.
     pub(crate) fn config_line(cause: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Config, cause: cause.into(), hints: Vec::new() }
-    }
-
-    /// A cache at fault, where that is not tolerated.
-    pub(crate) fn cache(error: &(dyn Error + 'static)) -> Self {
-        let hints = vec!["without --strict the build goes on without the cache".to_owned()];
-        Self { kind: ErrorKind::Cache, cause: chain(error), hints }
     }
 
     /// A cache that is not to be used as it is, where that is not tolerated.
@@ -117,33 +107,6 @@ impl CommandError {
     }
 }
 
-/// An error and its sources on one line; a source that the message repeats is left out.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut line = message(error);
-    let mut source = error.source();
-    while let Some(error) = source {
-        let message = message(error);
-        if !line.contains(&message) {
-            line = format!("{line}: {message}");
-        }
-        source = error.source();
-    }
-    line
-}
-
-/// One error's own words on one line, without the number of an error of the system.
-fn message(error: &(dyn Error + 'static)) -> String {
-    let line = one_line(&error.to_string());
-    match line.rfind(" (os error ") {
-        Some(at) if line.ends_with(')') => line[..at].to_owned(),
-        _ => line,
-    }
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -161,16 +124,5 @@ mod tests {
         let listed: BTreeSet<u8> = numbers.filter_map(|number| number.parse().ok()).collect();
         let kinds = [Build, Push, Config, Cache, Engine, Interrupted, Container(125), Container(127)];
         assert_eq!(listed, [0].into_iter().chain(kinds.map(ErrorKind::exit_code)).collect());
-    }
-
-    #[test]
-    fn a_cause_is_one_line_and_says_nothing_twice() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("cannot read\n  the file")]
-        struct Outer(#[source] std::io::Error);
-        let error = Outer(std::io::Error::other("disk on fire"));
-        assert_eq!(chain(&error), "cannot read the file: disk on fire");
-        let error = Outer(std::io::Error::from_raw_os_error(2));
-        assert_eq!(chain(&error), "cannot read the file: No such file or directory");
     }
 }

@@ -1,18 +1,18 @@
 //! `larder key`: the keys that a build with these flags has, and what they are made of.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::error::{CommandError, chain};
-use super::session::{EngineConnection, Session};
-use super::stages::{BuildKeys, Inputs, NoKeys, compute_keys, connected, read_inputs};
-use super::{print_json, print_text, speak};
-use crate::cli::{BuildArgs, Format, KeyArgs};
+use super::error::CommandError;
+use super::{print_json, print_text};
+use crate::cli::{Format, KeyArgs};
+use crate::commands::Invocation;
 use crate::key::{CacheKey, Input, InputKind};
 use crate::output::Printer;
-use crate::output::progress::screen_text;
+use crate::pipeline::keyed_build::KeyedBuild;
+use crate::pipeline::keys::BuildKeys;
+use crate::screen_text::screen_text;
 use crate::settings::BuildSettings;
 
 #[derive(Serialize)]
@@ -27,12 +27,18 @@ struct Output {
     dependency_inputs: Option<Vec<Input>>,
 }
 
-pub(super) async fn run(args: &KeyArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
-    let settings = session.settings;
-    let keyed = keyed(&args.build, session, printer).await?;
+pub(super) async fn run(
+    args: &KeyArgs,
+    command: &Invocation<'_>,
+    mut printer: Printer,
+) -> Result<(), CommandError> {
+    let settings = command.settings;
+    let build = BuildSettings::resolve(&args.build, settings, command.environment)?;
+    printer.speak(build.progress);
+    let keyed = KeyedBuild::of(&build, command.session, &printer).await?;
     let BuildKeys { keys, unpinned, .. } = keyed.keys;
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
-        args.explain.then(|| in_order(inputs.iter().map(|input| settings.seal.publish(input)).collect()))
+        args.explain.then(|| in_order(inputs.iter().map(|input| settings.job.seal.publish(input)).collect()))
     };
     let output = Output {
         schema: "larder.key.v1",
@@ -82,53 +88,6 @@ fn in_order(mut inputs: Vec<Input>) -> Vec<Input> {
         }
     }
     inputs
-}
-
-/// A build whose keys are known.
-pub(super) struct Keyed {
-    pub(super) build: BuildSettings,
-    pub(super) inputs: Inputs,
-    pub(super) connection: Arc<EngineConnection>,
-    pub(super) keys: BuildKeys,
-}
-
-/// The keys of the build that `args` describe; what is worth a warning is told.
-pub(super) async fn keyed(
-    args: &BuildArgs,
-    session: &Session<'_>,
-    printer: Printer,
-) -> Result<Keyed, CommandError> {
-    let settings = session.settings;
-    let build = BuildSettings::resolve(args, settings, session.environment)?;
-    let mut printer = printer;
-    speak(&mut printer, build.progress);
-    let mut inputs = read_inputs(&build, settings).await?;
-    let connection = connected(&mut inputs, &build, session, printer).await?;
-    let (lookup, notes) = (connection.base_lookup(&build, &inputs), settings.notes());
-    let keys = compute_keys(&build, &inputs, &lookup, &connection.client, &notes, &settings.seal)
-        .await
-        .map_err(|error| no_keys(&error, &inputs, printer))?;
-    if !keys.unpinned.is_empty() {
-        printer.warn(&format!("no digest is known of the base image {}", keys.unpinned.join(", ")));
-    }
-    for fault in &keys.faults {
-        printer.warn(&format!("{}; going on without it", chain(fault)));
-    }
-    Ok(Keyed { build, inputs, connection, keys })
-}
-
-fn no_keys(error: &NoKeys, inputs: &Inputs, printer: Printer) -> CommandError {
-    let dockerfile = inputs.written().map(|(name, text)| (name, text.as_str()));
-    let mistake = match error {
-        NoKeys::Syntax(mistake) => Some(mistake.clone()),
-        NoKeys::Resolve(fault) => dockerfile.and_then(|(_, text)| fault.place(text)),
-        NoKeys::Context(_) => return CommandError::config(error).hint("a build reads the same files"),
-        _ => return CommandError::config(error).hint("a build of this can work, but is never an exact hit"),
-    };
-    if let (Some(mistake), Some((name, text))) = (mistake, dockerfile) {
-        printer.message(&format!("{}\n", mistake.caret(name, text)));
-    }
-    CommandError::config(error)
 }
 
 #[cfg(test)]

@@ -1,39 +1,38 @@
-//! The subcommands, one file each: they put the rooms to work and decide nothing that a room could.
+//! The subcommands, one file each: settings in, a call to the domain, and its result printed.
 
 mod base;
 mod build;
 mod cache;
-mod carry;
-mod connecting;
 mod dir;
 mod ecr;
 mod error;
-mod interrupts;
 mod key;
 mod mount;
 mod nodes;
 mod places;
 mod run;
-mod session;
 mod several;
-mod stages;
 mod stats;
-mod store;
-mod transfers;
+mod threads;
 mod why;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
+use std::sync::Once;
 
 use clap::Parser;
 use serde::Serialize;
 
 use crate::cli::{CacheCommand, Cli, Command};
+use crate::error_chain::chain;
 use crate::output::Printer;
-use crate::settings::{Environment, ProgressMode, Settings, env_vars};
+use crate::pipeline::session::Session;
+use crate::pipeline::stages::{Built, Purpose, build_image};
+use crate::registry::ImageRef;
+use crate::settings::{BuildSettings, Environment, Settings, env_vars};
 use error::{CommandError, usage};
-use session::Session;
+use threads::Threads;
 
 /// Runs larder with the process's arguments and environment; answers its exit code.
 pub fn main() -> ExitCode {
@@ -48,7 +47,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error.tell(printer);
+            error.print(printer);
             ExitCode::from(error.kind.exit_code())
         }
     }
@@ -80,42 +79,85 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Cache(args) => matches!(args.command, CacheCommand::Load(_)),
         _ => false,
     };
-    if settings.endpoints.len() > 1 && !takes_several {
+    if settings.job.endpoints.len() > 1 && !takes_several {
         return Err(CommandError::config_line("several engines are for larder run and larder cache load")
             .hint("name one with --host"));
     }
-    let session = Session::new(&settings, environment);
+    if settings.no_redraw {
+        printer.never_redraw();
+    }
+    let (session, threads) = (Session::new(&settings.job), Threads::default());
+    let command = Invocation { settings: &settings, environment, session: &session, threads: &threads };
     let result = match &cli.command {
-        Command::Build(args) => session.block_on(build::run(args, &session, printer)),
+        Command::Build(args) => command.block_on(build::run(args, &command, printer)),
         Command::Run(args) => {
             let mut args = args.clone();
             if cli.global.store.read_only {
                 // docker run says so of the container's files.
                 args.container.options.add("read-only-rootfs", "true".to_owned());
             }
-            session.block_on(run::run(&args, &session, printer))
+            command.block_on(run::run(&args, &command, printer))
         }
-        Command::Key(args) => session.block_on(key::run(args, &session, *printer)),
-        Command::Why(args) => session.block_on(why::run(args, &session, *printer)),
-        Command::Cache(args) => cache::run(args, &session, *printer),
+        Command::Key(args) => command.block_on(key::run(args, &command, *printer)),
+        Command::Why(args) => command.block_on(why::run(args, &command, *printer)),
+        Command::Cache(args) => cache::run(args, &command, *printer),
         Command::Stats(args) => stats::run(args, &settings, *printer),
-        Command::Mount(args) => session.block_on(mount::run(args, &session, *printer)),
-        Command::Base(args) => session.block_on(base::run(args, &session, printer)),
-        Command::Ecr(args) => session.block_on(ecr::run(args, &session, *printer)),
-        Command::Dir(args) => session.block_on(dir::run(args, &session, *printer)),
+        Command::Mount(args) => command.block_on(mount::run(args, &command, *printer)),
+        Command::Base(args) => command.block_on(base::run(args, &command, printer)),
+        Command::Ecr(args) => command.block_on(ecr::run(args, &command, *printer)),
+        Command::Dir(args) => command.block_on(dir::run(args, &command, *printer)),
     };
     // Not before the command, which decides whether messages are JSON.
-    settings.warnings.iter().chain(&settings.login.take_faults()).for_each(|warning| printer.warn(warning));
+    settings
+        .warnings
+        .iter()
+        .chain(&settings.job.login.take_faults())
+        .for_each(|warning| printer.warn(warning));
     result
 }
 
-/// Makes a printer speak in the form that progress is wanted in.
-fn speak(printer: &mut Printer, progress: ProgressMode) {
-    match progress {
-        ProgressMode::Json => printer.speak_json(),
-        ProgressMode::Plain => printer.speak_plain(),
-        ProgressMode::Quiet => printer.speak_quiet(),
-        ProgressMode::Auto | ProgressMode::Tty => {}
+/// What a command works with.
+#[derive(Clone, Copy)]
+struct Invocation<'a> {
+    settings: &'a Settings,
+    environment: &'a Environment,
+    session: &'a Session<'a>,
+    threads: &'a Threads,
+}
+
+impl Invocation<'_> {
+    fn block_on<T>(&self, command: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+        self.threads.block_on(self.session, command)
+    }
+}
+
+/// Builds an image, unless a cache has it, and prints its id where that was asked for.
+async fn built(
+    build: &BuildSettings,
+    purpose: &Purpose,
+    session: &Session<'_>,
+    mut printer: Printer,
+) -> Result<Built, CommandError> {
+    printer.speak(build.progress);
+    let is_like_a_name = |tag: &&String| tag.contains([':', '/']) && tag.parse::<ImageRef>().is_ok();
+    if let (Some(tag), true) = (build.source.key_tags.iter().find(is_like_a_name), build.tags.is_empty()) {
+        printer.warn(&format!(
+            "--tags {tag} names no image, but is a word in its key and what larder.yaml's images are selected by: did you mean --tag {tag}?"
+        ));
+    }
+    warn_of_unknown_branch(session, printer);
+    let result = build_image(build, purpose, session, &printer).await?;
+    if let (true, Some(id)) = (build.quiet, &result.record.image_id) {
+        print_text(printer, &format!("{id}\n"))?;
+    }
+    Ok(result)
+}
+
+/// Warns, once, if it is not known which branch this job builds.
+fn warn_of_unknown_branch(session: &Session<'_>, printer: Printer) {
+    static WARNED: Once = Once::new();
+    if let Some(warning) = session.settings.lanes.warning() {
+        WARNED.call_once(|| printer.warn(&warning));
     }
 }
 
@@ -128,7 +170,7 @@ fn print_json(printer: Printer, object: &impl Serialize) -> Result<(), CommandEr
 /// Prints what was asked for.
 fn print_text(printer: Printer, text: &str) -> Result<(), CommandError> {
     printer.out(text).map_err(|error| {
-        CommandError::config_line(format!("cannot write to standard output: {}", error::chain(&error)))
+        CommandError::config_line(format!("cannot write to standard output: {}", chain(&error)))
             .hint("make room where it goes, or send it elsewhere")
     })
 }

@@ -1,26 +1,26 @@
 //! `larder mount`: carrying cache mounts around a build by any command.
 
-use super::carry::Carrier;
-use super::error::{CommandError, chain};
-use super::session::Session;
-use super::stages::{Deadline, Inputs, VisitedBuild, connected, options, read_inputs};
-use super::store::warn_of_unknown_branch;
-use super::{print_json, speak};
-use crate::buildkit::{Ability, Client, ConnectError, EngineProduct};
+use super::error::CommandError;
+use super::print_json;
+use super::warn_of_unknown_branch;
+use crate::buildkit::Client;
 use crate::cli::{Format, MountArgs, MountBuildArgs, MountCommand};
-use crate::dockerfile::SyntaxError;
-use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
+use crate::commands::Invocation;
+use crate::error_chain::chain;
+use crate::mounts::{MountAction, Mounts, MountsReport};
 use crate::output::Printer;
-use crate::output::mounts::{MountAction, MountsReport};
-use crate::pipeline::inputs::DockerfileText;
+use crate::pipeline::carrier::Carrier;
+use crate::pipeline::inputs::Inputs;
+use crate::pipeline::reached_mounts::{Unreached, reached};
+use crate::pipeline::stages::{Deadline, VisitedBuild, connected, read_inputs};
 use crate::settings::{BuildSettings, SourceSettings};
 
 pub(super) async fn run(
     args: &MountArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     mut printer: Printer,
 ) -> Result<(), CommandError> {
-    let (settings, environment) = (session.settings, session.environment);
+    let (settings, environment) = (command.settings, command.environment);
     let (action, args) = match &args.command {
         MountCommand::List(args) => (MountAction::List, args),
         MountCommand::Restore(args) => (MountAction::Restore, args),
@@ -28,18 +28,18 @@ pub(super) async fn run(
     };
     let MountBuildArgs { build, format } = &**args;
     let build = BuildSettings::resolve(build, settings, environment)?;
-    warn_of_unknown_branch(settings, printer);
-    speak(&mut printer, build.progress);
-    if let Some(fault) = &settings.cache_fault {
+    warn_of_unknown_branch(command.session, printer);
+    printer.speak(build.progress);
+    if let Some(fault) = &settings.job.cache_fault {
         printer.warn(&format!("{}; going on without it", chain(&**fault)));
     }
     // What is saved has its own limit, --mount-timeout.
     let deadline = Deadline::after(build.timeout.filter(|_| action != MountAction::Save));
-    let mut inputs = read_inputs(&build, settings).await?;
-    let connection = connected(&mut inputs, &build, session, printer).await?;
+    let mut inputs = read_inputs(&build, &settings.job).await?;
+    let connection = connected(&mut inputs, &build, command.session, &printer).await?;
     let mounts = targets(&build.source, &inputs, &connection.client, printer).await?;
-    let visited = VisitedBuild::new(&build, &inputs, &connection.client, settings, (None, deadline));
-    let carrier = Carrier::new(action, &connection, session, visited, printer)?;
+    let visited = VisitedBuild::new(&build, &inputs, &connection.client, &settings.job, (None, deadline));
+    let carrier = Carrier::new(action, &connection, command.session, visited, &printer)?;
     let report = match action {
         MountAction::List => carrier.list(&mounts).await?,
         MountAction::Restore => carrier.restore(&mounts).await?.0,
@@ -62,7 +62,7 @@ async fn targets(
         .hint("name a Dockerfile of this machine with --file"));
     };
     reached(client, source, text).await.map_err(|error| match error {
-        Unreached::Builder(error) => (*error).into(),
+        Unreached::Builder(error) => (&*error).into(),
         Unreached::Dockerfile(cause, place) => {
             if let Some(mistake) = place {
                 printer.message(&format!("{}\n", mistake.caret(name, written.as_str())));
@@ -70,83 +70,6 @@ async fn targets(
             CommandError::config_line(cause)
         }
     })
-}
-
-/// Why the mounts of a build are not known.
-pub(super) enum Unreached {
-    /// The builder cannot be asked.
-    Builder(Box<ConnectError>),
-    /// Something is wrong with the Dockerfile, at a place if it has one.
-    Dockerfile(String, Option<SyntaxError>),
-}
-
-/// The cache mounts that a Dockerfile's target reaches. The builder is asked for its platform only if they depend on it.
-pub(super) async fn reached(
-    client: &Client,
-    source: &SourceSettings,
-    text: &DockerfileText,
-) -> Result<Mounts, Unreached> {
-    let on = |platform: &str| resolved(source, text, client.product(), platform.to_owned());
-    let mounts = on("linux/amd64")?;
-    if mounts == on("linux/arm64")? {
-        return Ok(mounts);
-    }
-    let worker = client.worker().await.map_err(|error| Unreached::Builder(Box::new(error)))?;
-    on(&worker.platform())
-}
-
-/// The same on a builder of `platform`.
-fn resolved(
-    source: &SourceSettings,
-    text: &DockerfileText,
-    engine: &EngineProduct,
-    platform: String,
-) -> Result<Mounts, Unreached> {
-    let options = options(source, platform);
-    let dockerfile = text.parsed().map_err(|error| {
-        Unreached::Dockerfile(format!("the Dockerfile has an error: {}", chain(error)), Some(error.clone()))
-    })?;
-    let text = text.as_str();
-    let resolution = dockerfile
-        .resolve(&options)
-        .map_err(|error| Unreached::Dockerfile(chain(&error), error.place(text)))?;
-    let syntax = source.build_args.get("BUILDKIT_SYNTAX").or(dockerfile.directives.syntax.as_ref());
-    let variables = variables(syntax.map(String::as_str), engine);
-    let mut found = mounts(&resolution, &source.build_args, variables);
-    for mount in std::mem::take(&mut found.carried) {
-        let has_origin = mount.id.origin.is_some();
-        let reason = if has_origin && source.platforms.len() > 1 {
-            Some("it is made from other files on each platform")
-        } else if has_origin && !can_be_visited(&mount, text, &options, variables) {
-            Some("its options cannot be written again behind this Dockerfile")
-        } else {
-            None
-        };
-        match reason {
-            None => found.carried.push(mount),
-            Some(reason) => {
-                found.passed.extend(mount.uses.into_iter().map(|used| Passed { used, reason }));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// What the frontend of a build makes of variables in the options of mounts: the one that the Dockerfile names, else the
-/// engine's own.
-fn variables(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
-    let is_old = match (syntax, engine) {
-        (Some(image), _) => {
-            let tag =
-                image.split_whitespace().next().unwrap_or_default().split('@').next().unwrap_or_default();
-            let tag = tag.rsplit_once(':').map_or("", |(_, tag)| tag);
-            ["1.0", "1.1", "1.2"].iter().any(|old| {
-                tag.strip_prefix(old).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
-            })
-        }
-        (None, engine) => !engine.can(Ability::ExpandedMounts),
-    };
-    if is_old { Variables::AsWritten } else { Variables::Expanded }
 }
 
 fn finish(report: &MountsReport, format: Format, strict: bool, printer: Printer) -> Result<(), CommandError> {
@@ -162,30 +85,5 @@ fn finish(report: &MountsReport, format: Format, strict: bool, printer: Printer)
         Some(fault) if strict => Err(CommandError::cache_line(fault.message.clone())
             .hint("without --strict the cache is done without")),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::buildkit::ApiVersion;
-
-    #[test]
-    fn variables_are_expanded_by_frontends_from_dockerfile_1_3_on() {
-        let docker =
-            |minor| EngineProduct::Docker { api: ApiVersion { major: 1, minor }, server: String::new() };
-        for (syntax, engine, expected) in [
-            (None, docker(41), Variables::AsWritten),
-            (None, docker(43), Variables::Expanded),
-            (None, EngineProduct::Buildkitd, Variables::Expanded),
-            (Some("docker/dockerfile:1"), docker(41), Variables::Expanded),
-            (Some("docker/dockerfile"), docker(41), Variables::Expanded),
-            (Some("docker/dockerfile:1.2"), docker(43), Variables::AsWritten),
-            (Some("host:5000/dockerfile:1.2.1-labs@sha256:0"), docker(43), Variables::AsWritten),
-            (Some("docker/dockerfile:1.20 x"), docker(43), Variables::Expanded),
-            (Some("host:1.2/dockerfile"), docker(43), Variables::Expanded),
-        ] {
-            assert_eq!(variables(syntax, &engine), expected, "{syntax:?}");
-        }
     }
 }

@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::error::{CommandError, ErrorKind, chain};
-use super::session::{EngineConnection, Session};
-use super::transfers::transfer;
+use super::error::{CommandError, ErrorKind};
 use crate::endpoint::Endpoint;
 use crate::engine::Engine;
+use crate::error_chain::chain;
 use crate::output::{Printer, summary};
+use crate::pipeline::session::EngineConnection;
+use crate::pipeline::session::Session;
+use crate::pipeline::transfers::transfer;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter, Store};
-use crate::tiers::{ArchiveTier, EngineTier};
+use crate::tiers::{ArchiveTier, EngineTier, ImageTier};
 
 /// An engine that images are handed to.
 pub(super) struct Node {
@@ -119,7 +121,7 @@ impl Nodes {
 
     /// Tells of one that failed.
     pub(super) fn fails(&mut self, endpoint: &Endpoint, error: &CommandError, printer: Printer) {
-        error.tell(printer);
+        error.print(printer);
         let name = endpoint.to_string();
         if !self.failed.contains(&name) {
             self.failed.push(name);
@@ -137,7 +139,7 @@ impl Nodes {
 }
 
 async fn node(endpoint: &Endpoint, session: &Session<'_>, printer: Printer) -> Result<Node, CommandError> {
-    let connection = session.connection_to(endpoint, Some(printer)).await?;
+    let connection = session.connection_to(endpoint, Some(&printer)).await?;
     let engine = connection.engine.clone().ok_or_else(|| {
         CommandError::config_line("buildkitd runs no images")
             .hint("name a Docker engine with --host or DOCKER_HOST")
@@ -156,7 +158,7 @@ impl Node {
         session: &Session<'_>,
     ) -> Result<Handed, CommandError> {
         let clock = Instant::now();
-        let images = self.connection.image_store().await.map_err(|error| unloadable_for(&error.cause))?;
+        let images = self.connection.image_store().await.map_err(|error| unloadable(&error))?;
         let tier = ArchiveTier::new(store.clone(), self.engine.clone(), images, deadline);
         let handed = |image, tier| Handed { image, tier, elapsed: clock.elapsed() };
         if let Some(image) = tier.present(entry).await.map_err(|error| unloadable(&error))? {
@@ -179,7 +181,7 @@ impl Node {
             }
         };
         let loading = tier.load(entry, names, &meter);
-        let loaded = transfer("loading the image", loading, &meter, session, self.printer);
+        let loaded = transfer("loading the image", loading, &meter, session, &self.printer);
         let loaded = loaded.await?.map_err(|error| unloadable(&error))?;
         loaded.faults.iter().for_each(|fault| self.printer.warn(&chain(fault)));
         self.printer.note(&format!("  {}\n", summary::loaded(loaded.bytes, clock.elapsed())));

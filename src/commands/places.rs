@@ -8,6 +8,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
+use crate::error_chain::chain;
 use crate::notes::NotesError;
 use crate::output::Printer;
 use crate::settings::Settings;
@@ -37,16 +38,17 @@ fn choose_temporary(cache: &Path, printer: Printer) {
 /// written. A cache directory that cannot be read either, or that has a remote store, is replaced by the temporary directory
 /// that this returns.
 pub(super) fn make_do(settings: &mut Settings, printer: Printer) -> Option<TempDir> {
-    choose_temporary(&settings.cache_dir, printer);
-    let content = settings.notes().content();
+    choose_temporary(&settings.job.cache_dir, printer);
+    let content = settings.job.notes().content();
     let fault = access_nearest(&content).err()?;
     let source = std::io::Error::from(fault);
-    settings.cache_fault = Some(Arc::new(NotesError::Write { path: settings.cache_dir.clone(), source }));
-    if access(&content, READABLE).is_ok() && settings.store.remote.is_none() {
+    settings.job.cache_fault =
+        Some(Arc::new(NotesError::Write { path: settings.job.cache_dir.clone(), source }));
+    if access(&content, READABLE).is_ok() && settings.job.store.remote.is_none() {
         return None;
     }
     let temporary = TempDir::with_prefix("larder-cache-").ok()?;
-    temporary.path().clone_into(&mut settings.cache_dir);
+    temporary.path().clone_into(&mut settings.job.cache_dir);
     Some(temporary)
 }
 
@@ -64,5 +66,5 @@ fn access_nearest(directory: &Path) -> Result<(), Errno> {
 }
 
 fn reason(fault: Errno) -> String {
-    super::error::chain(&std::io::Error::from(fault))
+    chain(&std::io::Error::from(fault))
 }

@@ -1,57 +1,55 @@
 //! `larder run`: images are built or taken from a cache, then run, on one engine or on several.
 
-mod container;
-mod row;
-
+use std::io;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde_json::json;
 
-use self::container::End;
-use self::row::Row;
 use super::cache::Cache;
-use super::error::{CommandError, ErrorKind, chain};
+use super::error::{CommandError, ErrorKind};
 use super::nodes::{Handed, Names, Nodes};
-use super::session::Session;
 use super::several::{NamedBuild, images, known_images};
-use super::speak;
-use super::stages::{Built, Purpose};
 use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RENAMED, RunArgs};
+use crate::commands::Invocation;
+use crate::error_chain::chain;
 use crate::ledger::millis;
 use crate::output::Printer;
 use crate::output::entries::EntryInfo;
+use crate::output::row::Row;
 use crate::output::summary;
-use crate::settings::{BuildSettings, Environment, RunSettings, Settings, SettingsError};
+use crate::pipeline::container::{self, End};
+use crate::pipeline::stages::{Built, Purpose};
+use crate::settings::{BuildSettings, Environment, RunSettings, Settings, SettingsError, env_vars};
 
 /// The context where none is named.
 const HERE: &str = ".";
 
 pub(super) async fn run(
     args: &RunArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let settings = session.settings;
     RunSettings::refuse(&args.container)?;
-    let warned = *printer;
+    let (notes, warned) = (command.settings.job.notes(), *printer);
     let note_row = |path: &Path| {
-        if let Err(fault) = settings.notes().note_result(path) {
+        if let Err(fault) = notes.note_result(path) {
             warned.warn(&chain(&fault));
         }
     };
     if let Some(path) = &args.container.output {
-        Row::check(path)?;
-        // The build that comes first is not to take it for input.
+        Row::check(path).map_err(|error| unwritable(path, &error))?;
+        // The build must not take it for input.
         if path.metadata().is_ok_and(|file| file.len() == 0) {
             note_row(path);
         }
     }
     let result = match &args.from_cache {
-        Some(named) => run_kept(named, args, session, printer).await,
-        None => Box::pin(run_built(args, session, printer)).await,
+        Some(named) => run_kept(named, args, command, printer).await,
+        None => Box::pin(run_built(args, command, printer)).await,
     };
     if let Some(path) = &args.container.output {
         note_row(path);
@@ -59,18 +57,18 @@ pub(super) async fn run(
     result
 }
 
-/// Runs an image that is kept; nothing is read but the store.
+/// Runs an image that the store has.
 async fn run_kept(
     wanted: &str,
     args: &RunArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let (settings, environment) = (session.settings, session.environment);
+    let (settings, environment) = (command.settings, command.environment);
     let build = resolve(&args.build(HERE), settings, environment)?;
-    speak(printer, build.progress);
+    printer.speak(build.progress);
     let printer = *printer;
-    let cache = Cache::open(PlaceArg::Local, session, printer)?;
+    let cache = Cache::open(PlaceArg::Local, command, printer)?;
     let listed = cache.image(wanted)?;
     let (entry, subject) = (&listed.entry, &listed.entry.manifest.subject);
     printer.note(&format!("running from the cache\n{}", EntryInfo::new(&listed).brief()));
@@ -96,17 +94,18 @@ async fn run_kept(
             missing.join(", ")
         ));
     }
-    let mut nodes = Nodes::connect(session, printer).await?;
+    let mut nodes = Nodes::connect(command.session, printer).await?;
     let names = Names::IfFree(&subject.title);
-    let handed = nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, session, 0).await?;
-    let told = |handed: &Handed| (handed.image.clone(), Row::of_entry(entry, handed.tier, handed.elapsed));
-    let images = handed.iter().map(told).collect();
+    let handed =
+        nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, command.session, 0).await?;
+    let row = |handed: Handed| (handed.image, Row::of_entry(entry, handed.tier, handed.elapsed));
+    let images = handed.into_iter().map(row).collect();
     let mut outcome = Outcome::default();
-    run_everywhere(&mut nodes, images, &run, args, session, &mut outcome).await?;
+    run_everywhere(&mut nodes, images, &run, args, command, &mut outcome).await?;
     outcome.end(&nodes, printer)
 }
 
-/// The build of the image; what is wrong with a flag is reported by the name that it has here.
+/// Resolves the build of an image. Errors name flags as `larder run` does.
 fn resolve(
     args: &BuildArgs,
     settings: &Settings,
@@ -122,10 +121,14 @@ fn resolve(
 }
 
 /// Builds images, unless a cache has them, and runs one after the other.
-async fn run_built(args: &RunArgs, session: &Session<'_>, printer: &mut Printer) -> Result<(), CommandError> {
-    let (settings, environment) = (session.settings, session.environment);
+async fn run_built(
+    args: &RunArgs,
+    command: &Invocation<'_>,
+    printer: &mut Printer,
+) -> Result<(), CommandError> {
+    let (settings, environment) = (command.settings, command.environment);
     let (names, args_of_build) = subjects(args, settings)?;
-    let nodes = NonZeroU32::new(u32::try_from(settings.endpoints.len()).unwrap_or(u32::MAX));
+    let nodes = NonZeroU32::new(u32::try_from(settings.job.endpoints.len()).unwrap_or(u32::MAX));
     let nodes = nodes.filter(|nodes| nodes.get() > 1);
     let (mut builds, mut runs) = (Vec::new(), Vec::new());
     for name in names {
@@ -137,26 +140,29 @@ async fn run_built(args: &RunArgs, session: &Session<'_>, printer: &mut Printer)
         if nodes.is_some() {
             check_handing_on(&build, settings)?;
         }
-        speak(printer, build.progress);
+        printer.speak(build.progress);
         let purpose = Purpose { run: Some(run.kept.clone()), nodes, ..Purpose::default() };
         builds.push(NamedBuild { name, build, purpose });
         runs.push(run);
     }
-    let mut nodes = Nodes::connect(session, *printer).await?;
-    let first = settings.on(&nodes.up[0].endpoint);
-    let built = images(&builds, &session.on(&first), *printer).await?;
+    let mut nodes = Nodes::connect(command.session, *printer).await?;
+    let first = settings.job.on(&nodes.up[0].endpoint);
+    let built = images(&builds, &command.session.on(&first), *printer).await?;
     let mut outcome = Outcome::default();
     for ((NamedBuild { name, build, .. }, run), image) in builds.iter().zip(&runs).zip(built) {
         if builds.len() > 1 {
             printer.note(&format!("running {name}\n"));
         }
         let ran = async {
-            let images = handed_on(&image, build, &mut nodes, session).await?;
-            run_everywhere(&mut nodes, images, run, args, session, &mut outcome).await
+            let images = handed_on(&image, build, &mut nodes, command).await?;
+            run_everywhere(&mut nodes, images, run, args, command, &mut outcome).await
         };
         match ran.await {
             Err(error) if builds.len() == 1 || error.kind == ErrorKind::Interrupted => return Err(error),
-            Err(error) => outcome.fails(name, &error, *printer),
+            Err(error) => {
+                error.print(*printer);
+                outcome.failed.push(name.clone());
+            }
             Ok(()) if outcome.is_interrupted => break,
             Ok(()) => {}
         }
@@ -172,16 +178,16 @@ fn check_handing_on(build: &BuildSettings, settings: &Settings) -> Result<(), Co
         return Err(CommandError::config_line(format!("{cause}, and its archive tier is off: {why}"))
             .hint("leave out what says so, or name one engine"));
     }
-    if settings.store.terms.read_only {
+    if settings.job.store.terms.read_only {
         return Err(CommandError::config_line(format!("{cause}, which is read-only"))
             .hint("leave out --read-only (LARDER_READ_ONLY, read_only in larder.yaml), or name one engine"));
     }
     Ok(())
 }
 
-/// What is built, and with which flags: the context, or the images of `larder.yaml` that the tags select.
+/// Returns what is built, and with which flags: the context, or the images of `larder.yaml` that the tags select.
 fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildArgs), CommandError> {
-    let build = args.build(HERE);
+    let mut build = args.build(HERE);
     if let Some(context) = &args.context {
         return Ok((vec![context.clone()], build));
     }
@@ -195,18 +201,17 @@ fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildAr
         return Err(CommandError::config_line(format!("no image of larder.yaml has the tag {tags}"))
             .hint(known_images(settings)));
     }
-    // They select, and are no part of a key by that.
-    let mut build = build;
+    // Tags that select images are not part of their keys.
     build.source.tags.clear();
     Ok((found, build))
 }
 
-/// The image in each engine, handed on by the one that built it, and what is known of that.
+/// Hands an image on from the engine that built it; returns its id in each engine.
 async fn handed_on(
     image: &Built,
     build: &BuildSettings,
     nodes: &mut Nodes,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
 ) -> Result<Vec<(String, Row)>, CommandError> {
     let record = &image.record;
     let id = record.image_id.clone().ok_or_else(|| CommandError::build("the build made no image"))?;
@@ -220,18 +225,17 @@ async fn handed_on(
         ));
         return Ok(images);
     };
-    let (store, names) = (session.store()?, Names::These(&build.tags));
-    let handed = nodes.hand(entry, names, &store, build.tiers.archive_timeout, session, 1).await?;
-    for Handed { image, tier, elapsed } in handed {
-        images.push((image, Row::of(record).handed(tier, elapsed)));
-    }
+    let (store, names) = (command.session.store()?, Names::These(&build.tags));
+    let handed = nodes.hand(entry, names, &store, build.tiers.archive_timeout, command.session, 1).await?;
+    let row = |handed: Handed| (handed.image, Row::of(record).handed(handed.tier, handed.elapsed));
+    images.extend(handed.into_iter().map(row));
     Ok(images)
 }
 
-/// What runs came to, all together.
+/// The common result of several runs.
 #[derive(Default)]
 struct Outcome {
-    /// The first exit status that is none of success.
+    /// The first exit status that is not 0.
     status: i64,
     is_interrupted: bool,
     /// Images that were not run.
@@ -239,12 +243,6 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Tells of an image that was not run.
-    fn fails(&mut self, name: &str, error: &CommandError, printer: Printer) {
-        error.tell(printer);
-        self.failed.push(name.to_owned());
-    }
-
     fn end(self, nodes: &Nodes, printer: Printer) -> Result<(), CommandError> {
         if self.is_interrupted {
             return Err(CommandError::interrupted("interrupted; the container was stopped"));
@@ -254,51 +252,51 @@ impl Outcome {
         } else {
             Err(CommandError::build(format!("not run: {}", self.failed.join(", "))))
         };
-        let failures = [nodes.failures(), images].into_iter().find(Result::is_err).unwrap_or(Ok(()));
+        let failures = nodes.failures().and(images);
         if self.status == 0 {
             return failures;
         }
-        failures.err().into_iter().for_each(|error| error.tell(printer));
+        failures.err().into_iter().for_each(|error| error.print(printer));
         Err(CommandError::exit(u8::try_from(self.status).unwrap_or(u8::MAX)))
     }
 }
 
-/// Runs an image on every engine, of which each has it under an id.
+/// Runs an image on every engine; `images` has its id in each.
 async fn run_everywhere(
     nodes: &mut Nodes,
     images: Vec<(String, Row)>,
     run: &RunSettings,
     args: &RunArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
-    if session.interrupts().has_come() {
+    if command.session.interrupts().has_come() {
         return Err(CommandError::interrupted("interrupted"));
     }
     let running = nodes.up.iter().zip(images).map(|(node, (image, row))| async move {
         let spec = run.of(&image);
         let clock = Instant::now();
-        let end = {
-            let keep = args.container.keep_alive;
-            container::run(&node.engine, &spec, keep, session.interrupts(), node.printer).await
-        };
+        let (keep, interrupts) = (args.container.keep_alive, command.session.interrupts());
+        let end = container::run(&node.engine, &spec, keep, interrupts, &node.printer).await;
         (row, end, clock.elapsed())
     });
     let done = join_all(running).await;
     let mut failed = Vec::new();
-    for (place, (mut row, end, elapsed)) in done.into_iter().enumerate() {
+    for (place, (row, end, elapsed)) in done.into_iter().enumerate() {
         let node = &nodes.up[place];
         let End { status, is_interrupted } = match end {
             Ok(end) => end,
-            Err(error) if !nodes.are_several() => return Err(error),
+            Err(error) if !nodes.are_several() => return Err(error.into()),
             Err(error) => {
-                failed.push((node.endpoint.clone(), error, node.printer));
+                failed.push((node.endpoint.clone(), error.into(), node.printer));
                 continue;
             }
         };
         if let Some(path) = &args.container.output {
-            row.ended(elapsed, status, &node.endpoint, args.context.as_deref(), session.environment);
-            row.append(path)?;
+            let context = args.context.as_deref().filter(|context| Path::new(context).is_dir());
+            let revision = revision(context.unwrap_or(HERE), command.environment);
+            let row = row.ended(elapsed, status, &node.endpoint, revision);
+            row.append(path).map_err(|error| unwritable(path, &error))?;
         }
         let (host, millis) = (node.endpoint.to_string(), millis(elapsed));
         node.printer.event("ran", &json!({ "host": host, "exit": status, "millis": millis }));
@@ -313,4 +311,24 @@ async fn run_everywhere(
         nodes.fails(&endpoint, &error, printer);
     }
     Ok(())
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::config_line(format!("cannot write to {}: {}", path.display(), chain(error)))
+        .hint("--output names the file")
+}
+
+/// Returns the revision of a directory from the CI system or git, or an empty string if neither has one.
+fn revision(directory: &str, environment: &Environment) -> String {
+    let variables = [env_vars::GIT_COMMIT, env_vars::CI_COMMIT_SHA, env_vars::GITHUB_SHA];
+    if let Some(revision) = variables.iter().find_map(|variable| environment.get(variable)) {
+        return revision.to_owned();
+    }
+    let git = Command::new("git")
+        .args(["-C", directory, "rev-parse", "HEAD"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let printed = git.ok().filter(|git| git.status.success()).map(|git| git.stdout);
+    printed.map(|text| String::from_utf8_lossy(&text).trim().to_owned()).unwrap_or_default()
 }

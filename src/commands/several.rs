@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 
+use super::built;
 use super::error::CommandError;
-use super::session::Session;
-use super::stages::{Built, Purpose, image};
 use crate::cli::BuildArgs;
 use crate::output::Printer;
+use crate::pipeline::session::Session;
+use crate::pipeline::stages::{Built, Purpose};
 use crate::settings::{BuildSettings, ProgressMode, Settings};
 
 /// An image of `larder.yaml` that is to be built.
@@ -44,8 +45,8 @@ pub(super) async fn images(
         }
     }
     let running = builds.iter().map(|NamedBuild { name, build, purpose }| async move {
-        let mut printer = if builds.len() > 1 { printer.for_part(name) } else { printer };
-        image(build, purpose, session, &mut printer).await.map_err(|error| (printer, error))
+        let printer = if builds.len() > 1 { printer.for_part(name) } else { printer };
+        built(build, purpose, session, printer).await.map_err(|error| (printer, error))
     });
     let done = join_all(running).await;
     let (mut built, mut failed, mut kind) = (Vec::new(), Vec::new(), None);
@@ -54,7 +55,7 @@ pub(super) async fn images(
             Ok(image) => built.push(image),
             Err((_, error)) if builds.len() == 1 => return Err(error),
             Err((printer, error)) => {
-                error.tell(printer);
+                error.print(printer);
                 failed.push(name.as_str());
                 kind.get_or_insert(error.kind);
             }

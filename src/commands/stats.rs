@@ -2,14 +2,15 @@
 
 use super::error::CommandError;
 use super::{print_json, print_text};
+use crate::amounts::count;
 use crate::cli::{Format, StatsArgs};
 use crate::ledger;
+use crate::output::Printer;
 use crate::output::stats::Stats;
-use crate::output::{Printer, count};
 use crate::settings::Settings;
 
 pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
-    let notes = settings.notes();
+    let notes = settings.job.notes();
     let ledger = ledger::read(&notes.ledger_path()).map_err(|error| CommandError::config(&error))?;
     if ledger.unreadable > 0 {
         let unreadable = count(ledger.unreadable, "line of the ledger is", "lines of the ledger are");

@@ -5,15 +5,19 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::error::{CommandError, chain};
-use super::key::{Keyed, keyed};
-use super::session::Session;
-use super::stages::{BuildKeys, Explanation, Foreseen, ForeseenHit, Identity, Past, foresee};
+use super::error::CommandError;
 use super::{print_json, print_text};
 use crate::cli::{Format, WhyArgs};
+use crate::commands::Invocation;
+use crate::error_chain::chain;
 use crate::key::{CacheKey, Change};
 use crate::notes::NotesError;
-use crate::output::{Printer, changes};
+use crate::output::Printer;
+use crate::pipeline::changes;
+use crate::pipeline::explain::{Explanation, Identity, Past};
+use crate::pipeline::keyed_build::KeyedBuild;
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::stages::{Foreseen, ForeseenHit, foresee};
 use crate::registry::ImageRef;
 use crate::settings::BuildSettings;
 
@@ -48,19 +52,26 @@ struct LastImage {
     created: Timestamp,
 }
 
-pub(super) async fn run(args: &WhyArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
-    let settings = session.settings;
-    let Keyed { build, inputs, connection, keys } = keyed(&args.build, session, printer).await?;
-    let notes = settings.notes();
+pub(super) async fn run(
+    args: &WhyArgs,
+    command: &Invocation<'_>,
+    mut printer: Printer,
+) -> Result<(), CommandError> {
+    let settings = command.settings;
+    let build = BuildSettings::resolve(&args.build, settings, command.environment)?;
+    printer.speak(build.progress);
+    let KeyedBuild { inputs, connection, keys } = KeyedBuild::of(&build, command.session, &printer).await?;
+    let notes = settings.job.notes();
     let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));
     let known = notes.image(keys.keys.image).map_err(fault).ok().flatten();
     let Foreseen { hit, elsewhere, last } =
-        foresee(&build, session, &inputs, &connection, &keys, printer).await?;
-    let identity = Identity { names: &build.tags, lane: settings.lanes.lanes.own(), seal: &settings.seal };
+        foresee(&build, command.session, &inputs, &connection, &keys, &printer).await?;
+    let identity =
+        Identity { names: &build.tags, lane: settings.job.lanes.lanes.own(), seal: &settings.job.seal };
     let local = identity.explain(&notes, &keys.keys).map_err(fault).ok().flatten();
     let since = local.as_ref().map(|local| local.before.last_used);
-    let stored = explain_by_store(&build, session, &keys, since).await?;
-    let is_own = |found: &Explanation| found.before.lane.as_ref() == Some(settings.lanes.lanes.own());
+    let stored = explain_by_store(&build, command, &keys, since).await?;
+    let is_own = |found: &Explanation| found.before.lane.as_ref() == Some(settings.job.lanes.lanes.own());
     let explanation = match (local, stored) {
         (local, Some(stored)) if local.is_none() || is_own(&stored) => Some(stored),
         (local, _) => local,
@@ -95,16 +106,17 @@ pub(super) async fn run(args: &WhyArgs, session: &Session<'_>, printer: Printer)
 /// Compares with what the store knows of an image that was built after `since`.
 async fn explain_by_store(
     build: &BuildSettings,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     keys: &BuildKeys,
     since: Option<Timestamp>,
 ) -> Result<Option<Explanation>, CommandError> {
     let Some(platform) = keys.sole_platform().filter(|_| build.tiers.archive).map(str::to_owned) else {
         return Ok(None);
     };
-    let settings = session.settings;
-    let (store, notes, keys) = (session.store()?, settings.notes(), keys.keys.clone());
-    let (names, lane, seal) = (build.tags.clone(), settings.lanes.lanes.own().clone(), settings.seal.clone());
+    let settings = command.settings;
+    let (store, notes, keys) = (command.session.store()?, settings.job.notes(), keys.keys.clone());
+    let (names, lane, seal) =
+        (build.tags.clone(), settings.job.lanes.lanes.own().clone(), settings.job.seal.clone());
     let explain = move || {
         let identity = Identity { names: &names, lane: &lane, seal: &seal };
         identity.explain_by_store((&store, &notes), &keys, &platform, since)

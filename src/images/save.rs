@@ -38,13 +38,13 @@ pub(crate) struct Destination {
 }
 
 #[derive(Debug)]
-pub struct SavedImage {
+pub(crate) struct SavedImage {
     pub(crate) saved: Saved,
     pub(crate) bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum SaveError {
+pub(crate) enum SaveError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The archive ended early or cannot be read.

@@ -12,7 +12,7 @@ use crate::key::CacheKey;
 const SCHEMA: &str = "larder.build.v1";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BuildRecord {
+pub(crate) struct BuildRecord {
     pub(crate) schema: String,
     pub(crate) started: Timestamp,
     pub(crate) outcome: Outcome,
@@ -124,7 +124,7 @@ pub struct TierRecord {
 
 /// An image that was saved to the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptRecord {
+pub(crate) struct KeptRecord {
     /// The first digits of the entry's id.
     pub(crate) entry: String,
     /// Bytes of the image.
@@ -155,7 +155,7 @@ pub(crate) enum BaseOutcome {
 
 /// Layers that were saved to a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptLayersRecord {
+pub(crate) struct KeptLayersRecord {
     /// The references of the layers.
     pub(crate) references: Vec<String>,
     /// The duration in milliseconds.

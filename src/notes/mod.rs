@@ -39,14 +39,14 @@ const LAYOUT: &str = "v1";
 
 /// The directory of the cache, which is created on the first write.
 #[derive(Debug, Clone)]
-pub struct Notes {
+pub(crate) struct Notes {
     root: PathBuf,
     /// `true` if nothing is written or set aside.
     is_read_only: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum NotesError {
+pub(crate) enum NotesError {
     #[error("cannot read the cache at {}", .path.display())]
     Read {
         path: PathBuf,

@@ -1,117 +1,17 @@
-//! What a save or restore of a directory came to: one line for people, one object for programs.
+//! The report on a saved or restored directory, as one line of text.
 
-use jiff::Timestamp;
-use serde::Serialize;
-
-use super::progress::screen_text;
 use super::summary::duration;
-use super::{count, size};
-
-/// What was to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DirAction {
-    /// To keep the directory.
-    Save,
-    /// To bring it back.
-    Restore,
-}
-
-/// What became of the directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DirOutcome {
-    /// Restored from the entry of this very key.
-    Hit,
-    /// Restored from the newest entry of the directory.
-    Fallback,
-    /// Not restored, or not saved: there is no entry that can be used, or the cache is at fault.
-    Miss,
-    /// Saved.
-    Saved,
-    /// The entry of this very key is just what the directory is.
-    Unchanged,
-    /// Not done because it could do harm.
-    Refused,
-}
-
-/// What a save or restore came to; serializes to its JSON.
-#[derive(Debug, Clone, Serialize)]
-pub struct DirReport {
-    schema: &'static str,
-    /// What was to be done.
-    pub action: DirAction,
-    /// What became of it.
-    pub outcome: DirOutcome,
-    /// The directory, as typed.
-    pub path: String,
-    /// The key.
-    pub key: String,
-    /// The entry's id.
-    pub entry: Option<String>,
-    /// The entry's lane.
-    pub lane: Option<String>,
-    /// When the entry was saved.
-    pub created: Option<Timestamp>,
-    /// Files and links of the entry.
-    pub files: u64,
-    /// Bytes of its files.
-    pub bytes: u64,
-    /// Files that were written into the entry or the directory.
-    pub written: u64,
-    /// Files that were left as they are.
-    pub unchanged: u64,
-    /// What of the directory is not in the entry though it could be.
-    pub skipped: u64,
-    /// Bytes that the entry added to the store.
-    pub added_bytes: u64,
-    /// Why there is no hit, for people.
-    pub reason: Option<String>,
-    /// What the cache did wrong.
-    pub faults: Vec<FaultRecord>,
-    /// How long it took.
-    pub millis: u64,
-}
-
-/// A fault of the cache.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FaultRecord {
-    /// Its kind, as it is counted.
-    pub reason: String,
-    /// What happened.
-    pub message: String,
-}
+use crate::amounts::{count, size};
+use crate::pipeline::dir::report::{DirAction, DirAmounts, DirOutcome, DirReport};
+use crate::screen_text::screen_text;
 
 impl DirReport {
-    /// A report on the directory typed as `path` with this key, on which nothing is known yet.
-    pub fn new(action: DirAction, path: String, key: String) -> Self {
-        Self {
-            schema: "larder.dir.v1",
-            action,
-            outcome: DirOutcome::Miss,
-            path,
-            key,
-            entry: None,
-            lane: None,
-            created: None,
-            files: 0,
-            bytes: 0,
-            written: 0,
-            unchanged: 0,
-            skipped: 0,
-            added_bytes: 0,
-            reason: None,
-            faults: Vec::new(),
-            millis: 0,
-        }
-    }
-
-    /// The report for people, on one line.
-    pub fn text(&self) -> String {
-        let Self { written, unchanged, .. } = self;
+    /// Returns the report as text, in one line.
+    pub(crate) fn text(&self) -> String {
+        let DirAmounts { files, bytes, written, unchanged, .. } = self.amounts;
         let path = screen_text(&self.path);
         let time = duration(self.millis);
-        let amount = format!("{}, {}", count(self.files, "file", "files"), size(self.bytes));
+        let amount = format!("{}, {}", count(files, "file", "files"), size(bytes));
         let entry = self.entry.as_deref().map_or("", |id| &id[..id.len().min(12)]);
         let lane = screen_text(self.lane.as_deref().unwrap_or_default());
         let reason = screen_text(self.reason.as_deref().unwrap_or_default());
@@ -125,7 +25,7 @@ impl DirReport {
                 )
             }
             DirOutcome::Saved => {
-                let added = size(self.added_bytes);
+                let added = size(self.amounts.added_bytes);
                 format!(
                     "saved {path}: {amount} ({written} read, {unchanged} unchanged, {added} added to the cache) as \
                      {entry} (lane {lane}) in {time}\n"
@@ -149,17 +49,18 @@ mod tests {
 
     #[test]
     fn reports_read_like_this() {
-        let mut report = DirReport {
-            entry: Some("3f9ac2".repeat(10)),
-            lane: Some("main".to_owned()),
+        let mut report = DirReport::new(DirAction::Restore, ".pip-cache".to_owned(), "0".repeat(64));
+        report.entry = Some("3f9ac2".repeat(10));
+        report.lane = Some("main".to_owned());
+        report.amounts = DirAmounts {
             files: 232,
             bytes: 186_400_000,
             written: 12,
             unchanged: 220,
             added_bytes: 14_200_000,
-            millis: 412,
-            ..DirReport::new(DirAction::Restore, ".pip-cache".to_owned(), "0".repeat(64))
+            ..DirAmounts::default()
         };
+        report.millis = 412;
         let mut text = String::new();
         for (outcome, reason) in [
             (DirOutcome::Hit, None),

@@ -6,9 +6,9 @@ use std::num::NonZeroU32;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::progress::screen_text;
-use super::size;
+use crate::amounts::size;
 use crate::digest::Digest;
+use crate::screen_text::screen_text;
 use crate::store::{Census, EntryKind, KeyInput, Lane, Listed, RunFlags};
 
 /// Digits of a digest that are shown.
@@ -16,7 +16,7 @@ const SHORT: usize = 12;
 
 /// What `larder cache list` shows; serializes to its JSON.
 #[derive(Debug, Serialize)]
-pub struct Entries<'a> {
+pub(crate) struct Entries<'a> {
     schema: &'static str,
     place: &'a str,
     #[serde(rename = "entries")]
@@ -102,13 +102,13 @@ impl<'a> Row<'a> {
 
 impl<'a> Entries<'a> {
     /// The entries of a census of `place`.
-    pub fn new(census: &'a Census, place: &'a str) -> Self {
+    pub(crate) fn new(census: &'a Census, place: &'a str) -> Self {
         let rows = census.entries.iter().map(Row::new).collect();
         Self { schema: "larder.cache-list.v1", place, rows }
     }
 
     /// The list for people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = match self.rows.len() {
             0 => format!("No cache entries in {}\n", self.place),
             1 => format!("1 cache entry in {}:\n", self.place),
@@ -124,7 +124,7 @@ impl<'a> Entries<'a> {
 
 /// What `larder cache info` shows; serializes to its JSON.
 #[derive(Debug, Serialize)]
-pub struct EntryInfo<'a> {
+pub(crate) struct EntryInfo<'a> {
     schema: &'static str,
     #[serde(flatten)]
     entry: Row<'a>,
@@ -138,7 +138,7 @@ pub struct EntryInfo<'a> {
 
 impl<'a> EntryInfo<'a> {
     /// All that is known of an entry.
-    pub fn new(listed: &'a Listed) -> Self {
+    pub(crate) fn new(listed: &'a Listed) -> Self {
         let manifest = &listed.entry.manifest;
         Self {
             schema: "larder.cache-info.v1",
@@ -151,7 +151,7 @@ impl<'a> EntryInfo<'a> {
     }
 
     /// What the entry is, for people.
-    pub fn brief(&self) -> String {
+    pub(crate) fn brief(&self) -> String {
         let mut text = String::new();
         self.entry.text(&mut text);
         if let Some(RunFlags { flags, command }) = self.run {
@@ -164,7 +164,7 @@ impl<'a> EntryInfo<'a> {
     }
 
     /// The entry for people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = self.brief();
         let mut line = |label: &str, value: &str| {
             let _ = writeln!(text, "  {label:<10} {value}");

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::progress::screen_text;
-use super::{count, size};
+use crate::amounts::{count, size};
+use crate::screen_text::screen_text;
 use crate::store::{Cause, EntryKind, Evicted, Lane, Swept};
 
 /// What went, or would go; serializes to the commands' JSON.
 #[derive(Debug, Serialize)]
-pub struct Eviction<'a> {
+pub(crate) struct Eviction<'a> {
     schema: &'static str,
     dry_run: bool,
     evicted: Vec<Row<'a>>,
@@ -33,7 +33,7 @@ struct Row<'a> {
 
 impl<'a> Eviction<'a> {
     /// What a sweep did, or with `dry_run` would do.
-    pub fn new(swept: &'a Swept, dry_run: bool) -> Self {
+    pub(crate) fn new(swept: &'a Swept, dry_run: bool) -> Self {
         let row = |evicted: &'a Evicted| {
             let manifest = &evicted.entry.manifest;
             Row {
@@ -57,7 +57,7 @@ impl<'a> Eviction<'a> {
     }
 
     /// The same for people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for row in &self.evicted {
             let cause = match row.cause {

@@ -1,21 +1,19 @@
 //! What larder shows: the printer, progress, and renderings for people and programs.
 
-mod amounts;
-pub mod changes;
-pub mod dir;
-pub mod entries;
-pub mod eviction;
-pub mod mounts;
+pub(crate) mod dir;
+pub(crate) mod entries;
+pub(crate) mod eviction;
+pub(crate) mod mounts;
 mod prefixed;
 mod printer;
-pub mod progress;
-pub mod stats;
-pub mod summary;
+pub(crate) mod progress;
+mod reporting;
+pub(crate) mod row;
+pub(crate) mod stats;
+pub(crate) mod summary;
 mod table;
-pub mod transfer;
-pub mod usage;
-pub mod verification;
+pub(crate) mod transfer;
+pub(crate) mod usage;
+pub(crate) mod verification;
 
-pub use amounts::{count, size};
-pub use prefixed::Prefixed;
-pub use printer::{Printer, terminal_size};
+pub(crate) use printer::Printer;

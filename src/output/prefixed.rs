@@ -6,7 +6,7 @@ use std::io::{self, Write};
 const LONGEST: usize = 16 << 10;
 
 /// Writes whole lines, each behind a name. What has no end yet waits, or is given one when it is dropped.
-pub struct Prefixed<W: Write> {
+pub(crate) struct Prefixed<W: Write> {
     name: String,
     out: W,
     line: Vec<u8>,
@@ -14,7 +14,7 @@ pub struct Prefixed<W: Write> {
 
 impl<W: Write> Prefixed<W> {
     /// Lines of `name`.
-    pub fn new(name: &str, out: W) -> Self {
+    pub(crate) fn new(name: &str, out: W) -> Self {
         Self { name: name.to_owned(), out, line: Vec::new() }
     }
 

@@ -8,62 +8,64 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use super::prefixed::Prefixed;
-use super::progress::{self, Size};
+use super::progress::{self, Display, Mode, Options, Size};
+use crate::plan::ProgressMode;
 
 /// Writes to this process's standard output and standard error.
 #[derive(Debug, Clone, Copy)]
-pub struct Printer {
-    form: Form,
-    /// Lines are never redrawn, whatever standard error is.
-    is_plain: bool,
-    /// Notes are dropped.
-    is_quiet: bool,
-    /// What each line begins with, so that one of several tells whose it is.
+pub(crate) struct Printer {
+    color: bool,
+    /// The terminal can redraw lines.
+    can_redraw: bool,
+    progress: ProgressMode,
+    /// The name of one of several parts that run at once; each of its lines begins with it.
     part: Option<&'static str>,
 }
 
-/// What messages on standard error look like.
+/// The form of messages on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Text,
     Colored,
-    /// Objects as [`super::progress::SCHEMA`] has them, so that all of standard error is JSON.
+    /// Objects as [`super::progress::json::SCHEMA`] has them, so that all of standard error is JSON.
     Json,
 }
 
 impl Printer {
-    /// A printer that colours what goes to a terminal, if `color` is wanted.
-    pub fn new(color: bool) -> Self {
-        let form = if color && io::stderr().is_terminal() { Form::Colored } else { Form::Text };
-        Self { form, is_plain: false, is_quiet: false, part: None }
+    /// Returns a printer that colours what goes to a terminal, if `color` is wanted.
+    pub(crate) fn new(color: bool) -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        Self {
+            color: color && is_terminal,
+            can_redraw: is_terminal,
+            progress: ProgressMode::Auto,
+            part: None,
+        }
     }
 
     /// The same for one of several that are at work at once: each line begins with its name, but for those in JSON.
     #[must_use]
-    pub fn for_part(self, name: &str) -> Self {
+    pub(crate) fn for_part(self, name: &str) -> Self {
         // A process has a handful of them, and none goes before it.
         Self { part: Some(Box::leak(name.to_owned().into_boxed_str())), ..self }
     }
 
     /// Returns `true` if what was printed may be redrawn: nothing else writes to the terminal, and no log is wanted.
-    pub fn may_redraw(self) -> bool {
-        !self.is_plain && self.part.is_none() && self.shows_notes()
-    }
-
-    /// Whether others are at work at the same time.
-    pub fn is_of_part(self) -> bool {
-        self.part.is_some()
+    pub(crate) fn may_redraw(self) -> bool {
+        self.can_redraw
+            && self.part.is_none()
+            && matches!(self.progress, ProgressMode::Auto | ProgressMode::Tty)
     }
 
     /// Where others write their own lines for standard output.
-    pub fn stdout(self) -> Box<dyn Write + Send> {
+    pub(crate) fn stdout(self) -> Box<dyn Write + Send> {
         Self::lines_of(io::stdout(), self.part)
     }
 
     /// Where others write their own lines for standard error.
-    pub fn stderr(self) -> Box<dyn Write + Send> {
+    pub(crate) fn stderr(self) -> Box<dyn Write + Send> {
         // In JSON the messages tell it themselves.
-        Self::lines_of(io::stderr(), self.part.filter(|_| self.form != Form::Json))
+        Self::lines_of(io::stderr(), self.part.filter(|_| self.form() != Form::Json))
     }
 
     fn lines_of(out: impl Write + Send + 'static, part: Option<&str>) -> Box<dyn Write + Send> {
@@ -73,27 +75,41 @@ impl Printer {
         }
     }
 
-    /// Prints as for a log from now on, also on a terminal: no colours, and nothing is redrawn.
-    pub fn speak_plain(&mut self) {
-        self.is_plain = true;
-        if self.form == Form::Colored {
-            self.form = Form::Text;
+    /// Prints every later message in the form of this kind of progress.
+    pub(crate) fn speak(&mut self, progress: ProgressMode) {
+        self.progress = progress;
+    }
+
+    /// Redraws nothing from now on.
+    pub(crate) fn never_redraw(&mut self) {
+        self.can_redraw = false;
+    }
+
+    fn form(self) -> Form {
+        match self.progress {
+            ProgressMode::Json => Form::Json,
+            ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Quiet if self.color => Form::Colored,
+            ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty | ProgressMode::Quiet => Form::Text,
         }
     }
 
-    /// Turns every later message on standard error into JSON, to stand among progress in JSON.
-    pub fn speak_json(&mut self) {
-        self.form = Form::Json;
-    }
-
-    /// Drops every later note.
-    pub fn speak_quiet(&mut self) {
-        self.is_quiet = true;
-    }
-
     /// Returns `true` if notes are printed. Among progress in JSON they are not: events have what they say.
-    pub fn shows_notes(self) -> bool {
-        !self.is_quiet && self.form != Form::Json
+    pub(crate) fn shows_notes(self) -> bool {
+        !matches!(self.progress, ProgressMode::Quiet | ProgressMode::Json)
+    }
+
+    /// Returns the display of a solve. `auto` is live on a terminal that can redraw and shares nothing with the result, which
+    /// goes `to_stdout`, or with another build.
+    pub(super) fn display(self, to_stdout: bool) -> Display {
+        let is_shared = to_stdout && io::stdout().is_terminal() || self.part.is_some();
+        let mode = match self.progress {
+            ProgressMode::Auto if self.can_redraw && !is_shared => Mode::Tty,
+            ProgressMode::Tty if self.part.is_none() => Mode::Tty,
+            ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty => Mode::Plain,
+            ProgressMode::Quiet => Mode::Quiet,
+            ProgressMode::Json => Mode::Json,
+        };
+        Display::new(mode, Options { color: self.color, size: Box::new(terminal_size) }, self.stderr())
     }
 
     /// Prints what was asked for, as it is.
@@ -101,7 +117,7 @@ impl Printer {
     /// # Errors
     ///
     /// Fails when it cannot be written, but not because whoever asked is gone.
-    pub fn out(self, text: &str) -> io::Result<()> {
+    pub(crate) fn out(self, text: &str) -> io::Result<()> {
         let mut stdout = self.stdout();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
@@ -110,44 +126,44 @@ impl Printer {
     }
 
     /// Prints a note on what is being done, as it is. Nothing is printed where progress is quiet or JSON.
-    pub fn note(self, text: &str) {
+    pub(crate) fn note(self, text: &str) {
         if self.shows_notes() {
             self.write(text);
         }
     }
 
     /// Prints a message that is shown in any case, as it is: what explains an error, answers an interrupt, or was asked for.
-    pub fn message(self, text: &str) {
-        match self.form {
+    pub(crate) fn message(self, text: &str) {
+        match self.form() {
             Form::Json => self.write(&progress::message("note", text.trim(), self.part)),
             Form::Text | Form::Colored => self.write(text),
         }
     }
 
     /// Prints something that happened, with its fields, among progress in JSON; otherwise nothing.
-    pub fn event(self, name: &str, fields: &impl Serialize) {
-        if self.form == Form::Json {
+    pub(crate) fn event(self, name: &str, fields: &impl Serialize) {
+        if self.form() == Form::Json {
             self.write(&progress::event(name, fields, self.part));
         }
     }
 
     /// Prints a warning of one line.
-    pub fn warn(self, text: &str) {
+    pub(crate) fn warn(self, text: &str) {
         self.labelled("warning", "33", text);
     }
 
     /// Prints a hint of one line.
-    pub fn hint(self, text: &str) {
+    pub(crate) fn hint(self, text: &str) {
         self.labelled("hint", "36", text);
     }
 
     /// Prints an error of one line.
-    pub fn error(self, text: &str) {
+    pub(crate) fn error(self, text: &str) {
         self.labelled("error", "31;1", text);
     }
 
     fn labelled(self, label: &str, style: &str, text: &str) {
-        self.write(&match self.form {
+        self.write(&match self.form() {
             Form::Text => format!("{label}: {text}\n"),
             Form::Colored => format!("\x1b[{style}m{label}:\x1b[0m {text}\n"),
             Form::Json => progress::message(label, text, self.part),
@@ -161,11 +177,32 @@ impl Printer {
     }
 }
 
-/// The size of the terminal on standard error; zeros when there is none.
-pub fn terminal_size() -> Size {
+/// Returns the size of the terminal on standard error; zeros without one.
+fn terminal_size() -> Size {
     let size = rustix::termios::tcgetwinsize(io::stderr());
     size.map_or(Size { cols: 0, rows: 0 }, |size| Size {
         cols: usize::from(size.ws_col),
         rows: usize::from(size.ws_row),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_terminal_without_a_log_is_redrawn() {
+        let terminal = Printer { can_redraw: true, ..Printer::new(false) };
+        for (progress, is_redrawn) in [
+            (ProgressMode::Auto, true),
+            (ProgressMode::Tty, true),
+            (ProgressMode::Plain, false),
+            (ProgressMode::Quiet, false),
+            (ProgressMode::Json, false),
+        ] {
+            assert_eq!(Printer { progress, ..terminal }.may_redraw(), is_redrawn, "{progress:?}");
+            assert!(!Printer { progress, ..terminal }.for_part("a").may_redraw());
+        }
+        assert!(!Printer { can_redraw: false, ..terminal }.may_redraw());
+    }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::summary::duration;
 use super::table::{self, Align};
-use super::{count, size};
+use crate::amounts::{count, size};
 use crate::ledger::{BuildRecord, Outcome, Sums};
 
 /// Builds listed one by one in the text.
@@ -15,7 +15,7 @@ const LISTED: usize = 10;
 
 /// What `larder stats` shows; serializes to its JSON.
 #[derive(Debug, Serialize)]
-pub struct Stats<'a> {
+pub(crate) struct Stats<'a> {
     schema: &'static str,
     cache: Cache<'a>,
     sums: Sums,
@@ -30,7 +30,7 @@ struct Cache<'a> {
 
 impl<'a> Stats<'a> {
     /// Statistics over the last `last` of `builds` and a cache of `bytes` in `directory`.
-    pub fn new(builds: &'a [BuildRecord], last: usize, directory: &'a Path, bytes: u64) -> Self {
+    pub(crate) fn new(builds: &'a [BuildRecord], last: usize, directory: &'a Path, bytes: u64) -> Self {
         Self {
             schema: "larder.stats.v1",
             cache: Cache { directory, bytes_stored: bytes },
@@ -40,7 +40,7 @@ impl<'a> Stats<'a> {
     }
 
     /// The statistics for people, newest build last.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Self { cache, sums, builds, .. } = self;
         let size = size(cache.bytes_stored);
         let mut text = format!("Cache: {size} in {}\n", cache.directory.display());

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::table::{self, Align};
-use super::{count, size};
+use crate::amounts::{count, size};
 use crate::engine::PushProgress;
 use crate::ledger::{
     BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, Outcome, RemoteRecord,
@@ -12,7 +12,7 @@ use crate::ledger::{
 };
 
 /// Renders what a build hit and how long it took, for people.
-pub fn render(record: &BuildRecord) -> String {
+pub(crate) fn render(record: &BuildRecord) -> String {
     let rows: Vec<[String; 5]> = (record.tiers.iter())
         .map(|tier| {
             let outcome = match tier.outcome {
@@ -78,12 +78,12 @@ pub fn render(record: &BuildRecord) -> String {
 }
 
 /// Tells what bringing an image into the engine came to.
-pub fn loaded(bytes: u64, elapsed: Duration) -> String {
+pub(crate) fn loaded(bytes: u64, elapsed: Duration) -> String {
     format!("the image was loaded: {} in {}", size(bytes), duration(millis(elapsed)))
 }
 
 /// Tells where an image is kept.
-pub fn kept(record: &KeptRecord) -> String {
+pub(crate) fn kept(record: &KeptRecord) -> String {
     format!(
         "the image is kept as entry {}: {}, {} of them new, in {}\n",
         record.entry,
@@ -94,17 +94,17 @@ pub fn kept(record: &KeptRecord) -> String {
 }
 
 /// Tells of an image that was pulled.
-pub fn pulled(name: &str, bytes: u64, elapsed: Duration) -> String {
+pub(crate) fn pulled(name: &str, bytes: u64, elapsed: Duration) -> String {
     format!("pulled {name} in {}: {}\n", duration(millis(elapsed)), size(bytes))
 }
 
 /// Tells of an image that is called `name` in its registry now, which has all of it.
-pub fn named(name: &str) -> String {
+pub(crate) fn named(name: &str) -> String {
     format!("pushed {name}: its registry has all of it\n")
 }
 
 /// Tells of an image that was pushed.
-pub fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> String {
+pub(crate) fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> String {
     let PushProgress { sent, present } = progress;
     let seconds = elapsed.as_secs_f64();
     let sent = count(sent, "layer", "layers");
@@ -112,7 +112,7 @@ pub fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> String {
 }
 
 /// Tells where layers are kept.
-pub fn kept_layers(record: &KeptLayersRecord) -> String {
+pub(crate) fn kept_layers(record: &KeptLayersRecord) -> String {
     format!("the layers are kept as {} in {}\n", record.references.join(" and "), duration(record.millis))
 }
 
@@ -122,7 +122,7 @@ fn short(id: &str) -> &str {
 }
 
 /// A duration as people read it: `12ms`, `3.4s`, `2m 05s`.
-pub fn duration(millis: u64) -> String {
+pub(crate) fn duration(millis: u64) -> String {
     let seconds = Duration::from_millis(millis).as_secs();
     match millis {
         0..1000 => format!("{millis}ms"),

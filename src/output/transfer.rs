@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Printer, size};
+use super::Printer;
+use crate::amounts::size;
 
 /// Nothing is shown of what takes no longer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -15,7 +16,7 @@ const BAR_PATIENCE: Duration = Duration::from_millis(300);
 
 /// What is shown while bytes are moved.
 #[derive(Debug)]
-pub struct Transfer {
+pub(crate) struct Transfer {
     what: String,
     printer: Printer,
     started: Instant,
@@ -25,14 +26,14 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Shows `what`, such as `saving .pip-cache`; `live` where standard error can be redrawn.
-    pub fn new(what: String, printer: Printer, live: bool) -> Self {
-        let live = live && printer.may_redraw();
+    /// Shows `what`, such as `saving .pip-cache`.
+    pub(crate) fn new(what: String, printer: Printer) -> Self {
+        let live = printer.may_redraw();
         Self { what, printer, started: Instant::now(), last: None, live, bar: None }
     }
 
     /// Brings what is shown up to date; to be called several times a second.
-    pub fn show(&mut self, (done, total): (u64, u64)) {
+    pub(crate) fn show(&mut self, (done, total): (u64, u64)) {
         let elapsed = self.started.elapsed();
         if (done, total) == (0, 0) {
             // Nothing is known yet.
@@ -61,29 +62,9 @@ impl Transfer {
     }
 
     /// Takes the bar away.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bar_is_shown_only_on_a_terminal_without_a_log() {
-        let mut plain = Printer::new(false);
-        plain.speak_plain();
-        let mut json = Printer::new(false);
-        json.speak_json();
-        let mut quiet = Printer::new(false);
-        quiet.speak_quiet();
-        let part = Printer::new(false).for_part("a");
-        let logs = [plain, json, quiet, part].map(|printer| (printer, false));
-        for (printer, has_bar) in logs.into_iter().chain([(Printer::new(false), true)]) {
-            assert_eq!(Transfer::new("saving".to_owned(), printer, true).live, has_bar, "{printer:?}");
         }
     }
 }

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::table::{self, Align};
-use super::{count, size};
+use crate::amounts::{count, size};
 use crate::store::{Census, EntryKind, Lane, Limits};
 
 /// What `larder cache stats` shows; serializes to its JSON.
 #[derive(Debug, Serialize)]
-pub struct Usage<'a> {
+pub(crate) struct Usage<'a> {
     schema: &'static str,
     place: &'a str,
     entries: usize,
@@ -37,15 +37,15 @@ pub struct Usage<'a> {
 
 /// What a repository holds.
 #[derive(Debug, Serialize)]
-pub struct RegistryUsage {
+pub(crate) struct RegistryUsage {
     /// `HOST/PATH`.
-    pub repository: String,
+    pub(crate) repository: String,
     /// Its images, tagged or not.
-    pub images: usize,
+    pub(crate) images: usize,
     /// Bytes of them, as if no layers were shared.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// When one of them was last pulled, to the day, if ever.
-    pub last_pull: Option<Timestamp>,
+    pub(crate) last_pull: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,7 +59,7 @@ struct LaneUsage<'a> {
 
 impl<'a> Usage<'a> {
     /// The usage of `place`, and of the engine's own cache if that is known.
-    pub fn new(census: &'a Census, place: &'a str, limits: Limits, build_cache: Option<u64>) -> Self {
+    pub(crate) fn new(census: &'a Census, place: &'a str, limits: Limits, build_cache: Option<u64>) -> Self {
         let mut lanes: BTreeMap<(EntryKind, &Lane), (usize, u64)> = BTreeMap::new();
         for listed in &census.entries {
             let manifest = &listed.entry.manifest;
@@ -86,18 +86,18 @@ impl<'a> Usage<'a> {
 
     /// Tells the public key that new entries are signed with.
     #[must_use]
-    pub fn signed_with(self, public_key: Option<String>) -> Self {
+    pub(crate) fn signed_with(self, public_key: Option<String>) -> Self {
         Self { public_key, ..self }
     }
 
     /// Tells what repositories hold.
     #[must_use]
-    pub fn with_registries(self, registries: Vec<RegistryUsage>) -> Self {
+    pub(crate) fn with_registries(self, registries: Vec<RegistryUsage>) -> Self {
         Self { registries, ..self }
     }
 
     /// The usage for people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let of = |value: String, limit: Option<String>| match limit {
             Some(limit) => format!("{value} / {limit}"),
             None => format!("{value}, no limit"),

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{count, size};
+use crate::amounts::{count, size};
 use crate::store::Verified;
 use crate::store::backend::Reason;
 
 /// What a verification found; serializes to the command's JSON.
 #[derive(Debug, Serialize)]
-pub struct Verification {
+pub(crate) struct Verification {
     schema: &'static str,
     repaired: bool,
     entries_whole: usize,
@@ -29,7 +29,7 @@ struct Fault {
 
 impl Verification {
     /// A verification whose faults read like `faults`; `repaired` if it was to repair them.
-    pub fn new(verified: &Verified, faults: Vec<(Reason, String)>, repaired: bool) -> Self {
+    pub(crate) fn new(verified: &Verified, faults: Vec<(Reason, String)>, repaired: bool) -> Self {
         let title = |entry: &crate::store::Entry| {
             format!("{} {} {}", entry.short_id(), entry.manifest.address.kind, entry.manifest.subject.title)
         };
@@ -46,17 +46,17 @@ impl Verification {
     }
 
     /// Whether nothing was wrong.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.entries_broken.is_empty() && self.faults.is_empty()
     }
 
     /// Whether every entry is whole now.
-    pub fn has_lost_nothing(&self) -> bool {
+    pub(crate) fn has_lost_nothing(&self) -> bool {
         self.entries_broken.is_empty()
     }
 
     /// The same for people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for Fault { message, .. } in &self.faults {
             let _ = writeln!(text, "  {message}");

@@ -24,6 +24,11 @@ pub(crate) enum PushError {
     Login(#[from] EcrError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The registry does not give the name to what was pushed by its digest.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error("its registry does not have what was pushed")]
+    Gone,
 }
 
 impl Registries {

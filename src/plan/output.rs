@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 /// What becomes of the result of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
+pub(crate) struct Output {
     /// The kind of result.
-    pub kind: OutputKind,
+    pub(crate) kind: OutputKind,
     /// Further attributes, handed on to the exporter.
-    pub attributes: BTreeMap<String, String>,
+    pub(crate) attributes: BTreeMap<String, String>,
 }
 
 /// The kinds of result that docker build knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutputKind {
+pub(crate) enum OutputKind {
     /// An image in the engine's store, pushed or not.
     Image {
         /// Push it under its names.
@@ -34,7 +34,7 @@ pub enum OutputKind {
 
 /// Where an archive goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
+pub(crate) enum Destination {
     /// A file.
     File(PathBuf),
     /// Standard output.
@@ -43,7 +43,7 @@ pub enum Destination {
 
 impl OutputKind {
     /// The name of the kind in `--output type=…`.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Image { .. } => "image",
             Self::Local(_) => "local",
@@ -55,12 +55,12 @@ impl OutputKind {
     }
 
     /// Whether the result is an image in the engine's store.
-    pub fn is_image(&self) -> bool {
+    pub(crate) fn is_image(&self) -> bool {
         matches!(self, Self::Image { .. })
     }
 
     /// Whether the result goes to standard output.
-    pub fn is_stdout(&self) -> bool {
+    pub(crate) fn is_stdout(&self) -> bool {
         matches!(
             self,
             Self::Tar(Destination::Stdout)

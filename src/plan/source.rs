@@ -7,7 +7,7 @@ use crate::buildkit::session::{SecretSource, SshAgent};
 
 /// Where the build context comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ContextSource {
+pub(crate) enum ContextSource {
     /// A directory of this machine.
     Directory(PathBuf),
     /// A git or http(s) address that the engine fetches.
@@ -18,7 +18,7 @@ pub enum ContextSource {
 
 /// Where the Dockerfile comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DockerfileSource {
+pub(crate) enum DockerfileSource {
     /// `Dockerfile` of the context.
     Default,
     /// A file; below a remote or stdin context when relative, else of this machine.
@@ -29,7 +29,7 @@ pub enum DockerfileSource {
 
 /// The source of a named context.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NamedContext {
+pub(crate) enum NamedContext {
     /// A directory of this machine.
     Directory(PathBuf),
     /// `docker-image://`, `target:`, git or http(s): resolved by the engine.
@@ -38,37 +38,37 @@ pub enum NamedContext {
 
 /// What goes into an image and therefore into its key.
 #[derive(Debug, Clone)]
-pub struct SourceSettings {
+pub(crate) struct SourceSettings {
     /// The build context.
-    pub context: ContextSource,
+    pub(crate) context: ContextSource,
     /// The Dockerfile.
-    pub dockerfile: DockerfileSource,
+    pub(crate) dockerfile: DockerfileSource,
     /// Build arguments: those given, and the proxies of Docker's configuration.
-    pub build_args: BTreeMap<String, String>,
+    pub(crate) build_args: BTreeMap<String, String>,
     /// The stage asked for.
-    pub target: Option<String>,
+    pub(crate) target: Option<String>,
     /// The platforms asked for; none means the engine's.
-    pub platforms: Vec<String>,
+    pub(crate) platforms: Vec<String>,
     /// Named contexts.
-    pub named_contexts: BTreeMap<String, NamedContext>,
+    pub(crate) named_contexts: BTreeMap<String, NamedContext>,
     /// Secrets by id.
-    pub secrets: BTreeMap<String, SecretSource>,
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// SSH agents by id.
-    pub ssh: BTreeMap<String, SshAgent>,
+    pub(crate) ssh: BTreeMap<String, SshAgent>,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     /// Options of the frontend beyond these, by their names there (`force-network-mode`, `add-hosts`, …).
-    pub options: BTreeMap<String, String>,
+    pub(crate) options: BTreeMap<String, String>,
     /// Rights beyond the usual.
-    pub entitlements: Vec<String>,
+    pub(crate) entitlements: Vec<String>,
     /// Base images are to be looked up anew.
-    pub pull: bool,
+    pub(crate) pull: bool,
     /// The user's own inputs to the key.
-    pub key_extra: BTreeMap<String, String>,
+    pub(crate) key_extra: BTreeMap<String, String>,
     /// The user's own tags in the key.
-    pub key_tags: BTreeSet<String>,
+    pub(crate) key_tags: BTreeSet<String>,
     /// The user's own text in the key.
-    pub additional_context: Option<String>,
+    pub(crate) additional_context: Option<String>,
     /// The names in that with their values: build arguments, and the environment of a run.
-    pub variables: BTreeMap<String, String>,
+    pub(crate) variables: BTreeMap<String, String>,
 }

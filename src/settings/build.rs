@@ -59,7 +59,7 @@ impl BuildSettings {
     /// # Errors
     ///
     /// Fails on malformed and on refused flags, each with its reason.
-    pub fn resolve(
+    pub(crate) fn resolve(
         args: &BuildArgs,
         settings: &Settings,
         environment: &Environment,

@@ -1,49 +1,9 @@
 //! What `larder dir` is to do.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use super::source::key_extra;
-use super::{Environment, Settings, SettingsError, size};
+use super::{DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings, SettingsError, size};
 use crate::cli::{DirKeyArgs, DirRestoreArgs, DirSaveArgs};
 use crate::context::clean_path;
-
-/// A directory and the key of its entry.
-#[derive(Debug, Clone)]
-pub struct DirSettings {
-    /// As typed.
-    pub path: PathBuf,
-    /// What entries of the directory have in common.
-    pub family: String,
-    /// Names and patterns of the files that the key is made of.
-    pub key_files: Vec<String>,
-    /// The user's own inputs of the key.
-    pub key_extra: BTreeMap<String, String>,
-    /// A cache at fault fails the command.
-    pub strict: bool,
-}
-
-/// `larder dir save`, resolved.
-#[derive(Debug, Clone)]
-pub struct DirSaveSettings {
-    /// The directory.
-    pub dir: DirSettings,
-    /// Bytes that the entry may have.
-    pub max_size: Option<u64>,
-    /// Save whatever is left of the directory.
-    pub allow_shrink: bool,
-}
-
-/// `larder dir restore`, resolved.
-#[derive(Debug, Clone)]
-pub struct DirRestoreSettings {
-    /// The directory.
-    pub dir: DirSettings,
-    /// The newest entry of the family will do.
-    pub fallback: bool,
-    /// Links may lead out of the directory.
-    pub outside_links: bool,
-}
 
 impl DirSettings {
     fn resolve(
@@ -79,7 +39,7 @@ impl DirSaveSettings {
     /// # Errors
     ///
     /// Fails on malformed flags.
-    pub fn resolve(
+    pub(crate) fn resolve(
         args: &DirSaveArgs,
         settings: &Settings,
         environment: &Environment,
@@ -103,7 +63,7 @@ impl DirRestoreSettings {
     /// # Errors
     ///
     /// Fails on malformed flags.
-    pub fn resolve(
+    pub(crate) fn resolve(
         args: &DirRestoreArgs,
         settings: &Settings,
         environment: &Environment,

@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 /// # Errors
 ///
 /// Fails with what is wrong.
-pub fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let failed = || format!("`{text}` is no duration such as 90s, 30m, 1h30m or 7d");
     let duration = if let Ok(seconds) = text.parse::<u64>() {
         Duration::from_secs(seconds)

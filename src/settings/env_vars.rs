@@ -62,112 +62,112 @@ pub(super) fn unknown(environment: &Environment) -> Vec<String> {
 }
 
 /// Directory of the cache; default `$XDG_CACHE_HOME/larder`, else `~/.cache/larder`.
-pub const LARDER_CACHE_DIR: &str = "LARDER_CACHE_DIR";
+pub(crate) const LARDER_CACHE_DIR: &str = "LARDER_CACHE_DIR";
 /// Configuration file; default `larder.yaml` in the working directory, where there is one.
-pub const LARDER_CONFIG: &str = "LARDER_CONFIG";
+pub(crate) const LARDER_CONFIG: &str = "LARDER_CONFIG";
 /// Form of the progress: `auto`, `plain`, `tty`, `quiet` or `json`.
-pub const LARDER_PROGRESS: &str = "LARDER_PROGRESS";
+pub(crate) const LARDER_PROGRESS: &str = "LARDER_PROGRESS";
 /// `1` fails the build when a cache is at fault.
-pub const LARDER_STRICT: &str = "LARDER_STRICT";
+pub(crate) const LARDER_STRICT: &str = "LARDER_STRICT";
 /// How long a build may take, e.g. `30m`.
-pub const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
+pub(crate) const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
 /// `1` archives images in the store, `0` builds without any of larder's caches.
-pub const LARDER_ENABLED: &str = "LARDER_ENABLED";
+pub(crate) const LARDER_ENABLED: &str = "LARDER_ENABLED";
 /// Tiers to use: some of `engine`, `registry`, `archive`, `layers` and `mounts`, separated by commas.
-pub const LARDER_TIERS: &str = "LARDER_TIERS";
+pub(crate) const LARDER_TIERS: &str = "LARDER_TIERS";
 /// How long moving a whole image into or out of the store may take, e.g. `10m`.
-pub const LARDER_ARCHIVE_TIMEOUT: &str = "LARDER_ARCHIVE_TIMEOUT";
+pub(crate) const LARDER_ARCHIVE_TIMEOUT: &str = "LARDER_ARCHIVE_TIMEOUT";
 /// Lane of this job; default what the CI system says of its branch, tag or pull request.
-pub const LARDER_LANE: &str = "LARDER_LANE";
+pub(crate) const LARDER_LANE: &str = "LARDER_LANE";
 /// A secret that keeps values of build arguments from being guessed; the same for all who share keys.
-pub const LARDER_KEY_SECRET: &str = "LARDER_KEY_SECRET";
+pub(crate) const LARDER_KEY_SECRET: &str = "LARDER_KEY_SECRET";
 /// Address of the store that machines share, e.g. `s3://bucket/prefix`.
-pub const LARDER_REMOTE: &str = "LARDER_REMOTE";
+pub(crate) const LARDER_REMOTE: &str = "LARDER_REMOTE";
 /// User of that store: of a WebDAV server, an access key's id, a storage account.
-pub const LARDER_REMOTE_USER: &str = "LARDER_REMOTE_USER";
+pub(crate) const LARDER_REMOTE_USER: &str = "LARDER_REMOTE_USER";
 /// The password, secret access key or account key that goes with it.
-pub const LARDER_REMOTE_PASSWORD: &str = "LARDER_REMOTE_PASSWORD";
+pub(crate) const LARDER_REMOTE_PASSWORD: &str = "LARDER_REMOTE_PASSWORD";
 /// How long a request to that store may take, e.g. `30s`; default a minute.
-pub const LARDER_REMOTE_TIMEOUT: &str = "LARDER_REMOTE_TIMEOUT";
+pub(crate) const LARDER_REMOTE_TIMEOUT: &str = "LARDER_REMOTE_TIMEOUT";
 /// Lane of the default branch, which all read; default what the CI system or the checkout says.
-pub const LARDER_TRUNK: &str = "LARDER_TRUNK";
+pub(crate) const LARDER_TRUNK: &str = "LARDER_TRUNK";
 /// `1` saves nothing and removes nothing.
-pub const LARDER_READ_ONLY: &str = "LARDER_READ_ONLY";
+pub(crate) const LARDER_READ_ONLY: &str = "LARDER_READ_ONLY";
 /// Ed25519 seed that entries are signed with, in base64.
-pub const LARDER_SIGNING_KEY: &str = "LARDER_SIGNING_KEY";
+pub(crate) const LARDER_SIGNING_KEY: &str = "LARDER_SIGNING_KEY";
 /// Public keys whose signatures are trusted, in base64, separated by commas.
-pub const LARDER_TRUSTED_KEYS: &str = "LARDER_TRUSTED_KEYS";
+pub(crate) const LARDER_TRUSTED_KEYS: &str = "LARDER_TRUSTED_KEYS";
 /// `1` uses only entries that a trusted key has signed.
-pub const LARDER_REQUIRE_SIGNATURE: &str = "LARDER_REQUIRE_SIGNATURE";
+pub(crate) const LARDER_REQUIRE_SIGNATURE: &str = "LARDER_REQUIRE_SIGNATURE";
 /// Gigabytes that the cache may take; 0 is no limit.
-pub const LARDER_MAX_SIZE_GB: &str = "LARDER_MAX_SIZE_GB";
+pub(crate) const LARDER_MAX_SIZE_GB: &str = "LARDER_MAX_SIZE_GB";
 /// Gigabytes that a save leaves free on the cache's disk; 0 fills it.
-pub const LARDER_MIN_FREE_GB: &str = "LARDER_MIN_FREE_GB";
+pub(crate) const LARDER_MIN_FREE_GB: &str = "LARDER_MIN_FREE_GB";
 /// Gigabytes that the shared store may take; 0 is no limit.
-pub const LARDER_REMOTE_MAX_SIZE_GB: &str = "LARDER_REMOTE_MAX_SIZE_GB";
+pub(crate) const LARDER_REMOTE_MAX_SIZE_GB: &str = "LARDER_REMOTE_MAX_SIZE_GB";
 /// Entries that the cache may have; 0 is no limit.
-pub const LARDER_MAX_ENTRIES: &str = "LARDER_MAX_ENTRIES";
+pub(crate) const LARDER_MAX_ENTRIES: &str = "LARDER_MAX_ENTRIES";
 /// How long an entry may be unused before it is evicted, e.g. `30d`.
-pub const LARDER_MAX_AGE: &str = "LARDER_MAX_AGE";
+pub(crate) const LARDER_MAX_AGE: &str = "LARDER_MAX_AGE";
 /// `1` adds cache mounts to RUNs that could use one.
-pub const LARDER_AUTO_MOUNTS: &str = "LARDER_AUTO_MOUNTS";
+pub(crate) const LARDER_AUTO_MOUNTS: &str = "LARDER_AUTO_MOUNTS";
 /// Whose cache mounts these are.
-pub const LARDER_MOUNT_SCOPE: &str = "LARDER_MOUNT_SCOPE";
+pub(crate) const LARDER_MOUNT_SCOPE: &str = "LARDER_MOUNT_SCOPE";
 /// Size that an entry of a cache mount may have, e.g. `2GB`.
-pub const LARDER_MAX_MOUNT_SIZE: &str = "LARDER_MAX_MOUNT_SIZE";
+pub(crate) const LARDER_MAX_MOUNT_SIZE: &str = "LARDER_MAX_MOUNT_SIZE";
 /// How many builds in a row need not read a file of a cache mount before it is left out; 0 keeps it.
-pub const LARDER_MOUNT_UNUSED_BUILDS: &str = "LARDER_MOUNT_UNUSED_BUILDS";
+pub(crate) const LARDER_MOUNT_UNUSED_BUILDS: &str = "LARDER_MOUNT_UNUSED_BUILDS";
 /// How long carrying cache mounts in or out may take, e.g. `5m`.
-pub const LARDER_MOUNT_TIMEOUT: &str = "LARDER_MOUNT_TIMEOUT";
+pub(crate) const LARDER_MOUNT_TIMEOUT: &str = "LARDER_MOUNT_TIMEOUT";
 /// Repository for what larder keeps in a registry, e.g. `registry.example/app`.
-pub const LARDER_CACHE_REPO: &str = "LARDER_CACHE_REPO";
+pub(crate) const LARDER_CACHE_REPO: &str = "LARDER_CACHE_REPO";
 /// Repository for base images, e.g. `registry.example/app-base`.
-pub const LARDER_BASE_REPO: &str = "LARDER_BASE_REPO";
+pub(crate) const LARDER_BASE_REPO: &str = "LARDER_BASE_REPO";
 /// Directory like Docker's `certs.d`; default those of Docker.
-pub const LARDER_CERTS_DIR: &str = "LARDER_CERTS_DIR";
+pub(crate) const LARDER_CERTS_DIR: &str = "LARDER_CERTS_DIR";
 /// How long to wait for an engine that does not answer yet, e.g. `60s`.
-pub const LARDER_WAIT_FOR_ENGINE: &str = "LARDER_WAIT_FOR_ENGINE";
+pub(crate) const LARDER_WAIT_FOR_ENGINE: &str = "LARDER_WAIT_FOR_ENGINE";
 
 /// Jenkins': the job, with the folders that it is in; of a job for branches its last part is the branch.
-pub const JOB_NAME: &str = "JOB_NAME";
+pub(crate) const JOB_NAME: &str = "JOB_NAME";
 /// GitLab's: the project, with its groups.
-pub const CI_PROJECT_PATH: &str = "CI_PROJECT_PATH";
+pub(crate) const CI_PROJECT_PATH: &str = "CI_PROJECT_PATH";
 /// Jenkins': the branch.
-pub const BRANCH_NAME: &str = "BRANCH_NAME";
+pub(crate) const BRANCH_NAME: &str = "BRANCH_NAME";
 /// GitHub's: the branch that a pull request is to be merged into.
-pub const GITHUB_BASE_REF: &str = "GITHUB_BASE_REF";
+pub(crate) const GITHUB_BASE_REF: &str = "GITHUB_BASE_REF";
 /// GitHub's: the branch, tag or pull request.
-pub const GITHUB_REF: &str = "GITHUB_REF";
+pub(crate) const GITHUB_REF: &str = "GITHUB_REF";
 
 /// GitHub's: owner and name of the repository.
-pub const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
+pub(crate) const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
 /// GitHub's: address of the REST API; default that of github.com.
-pub const GITHUB_API_URL: &str = "GITHUB_API_URL";
+pub(crate) const GITHUB_API_URL: &str = "GITHUB_API_URL";
 /// GitHub's: the file that says what started the job.
-pub const GITHUB_EVENT_PATH: &str = "GITHUB_EVENT_PATH";
+pub(crate) const GITHUB_EVENT_PATH: &str = "GITHUB_EVENT_PATH";
 /// TeamCity's: the file that names the one with the configuration parameters.
-pub const TEAMCITY_BUILD_PROPERTIES_FILE: &str = "TEAMCITY_BUILD_PROPERTIES_FILE";
+pub(crate) const TEAMCITY_BUILD_PROPERTIES_FILE: &str = "TEAMCITY_BUILD_PROPERTIES_FILE";
 /// GitHub's: lets a job use the REST API, where its workflow hands it on.
-pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
+pub(crate) const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
 /// GitHub's: address of its cache, for actions.
-pub const ACTIONS_RESULTS_URL: &str = "ACTIONS_RESULTS_URL";
+pub(crate) const ACTIONS_RESULTS_URL: &str = "ACTIONS_RESULTS_URL";
 /// GitHub's: lets actions use its cache.
-pub const ACTIONS_RUNTIME_TOKEN: &str = "ACTIONS_RUNTIME_TOKEN";
+pub(crate) const ACTIONS_RUNTIME_TOKEN: &str = "ACTIONS_RUNTIME_TOKEN";
 
 /// Jenkins': the revision that is built.
-pub const GIT_COMMIT: &str = "GIT_COMMIT";
+pub(crate) const GIT_COMMIT: &str = "GIT_COMMIT";
 /// GitLab's: the revision that is built.
-pub const CI_COMMIT_SHA: &str = "CI_COMMIT_SHA";
+pub(crate) const CI_COMMIT_SHA: &str = "CI_COMMIT_SHA";
 /// GitHub's: the revision that is built.
-pub const GITHUB_SHA: &str = "GITHUB_SHA";
+pub(crate) const GITHUB_SHA: &str = "GITHUB_SHA";
 
 /// AWS's: address that stands for that of its registries.
-pub const AWS_ENDPOINT_URL_ECR: &str = "AWS_ENDPOINT_URL_ECR";
+pub(crate) const AWS_ENDPOINT_URL_ECR: &str = "AWS_ENDPOINT_URL_ECR";
 /// AWS's: address that stands for all of its own.
-pub const AWS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
+pub(crate) const AWS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
 /// AWS's: what tells one identity from another. A token that was handed out to one is not used for the other; its SDK
 /// reads these, and more, by itself.
-pub const AWS_IDENTITY: [&str; 8] = [
+pub(crate) const AWS_IDENTITY: [&str; 8] = [
     "AWS_PROFILE",
     "AWS_ACCESS_KEY_ID",
     "AWS_ROLE_ARN",
@@ -178,40 +178,40 @@ pub const AWS_IDENTITY: [&str; 8] = [
     "AWS_CONFIG_FILE",
 ];
 /// AWS's: the file with keys; default `~/.aws/credentials`.
-pub const AWS_SHARED_CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
+pub(crate) const AWS_SHARED_CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
 
 /// Docker's: address of the engine.
-pub const DOCKER_HOST: &str = "DOCKER_HOST";
+pub(crate) const DOCKER_HOST: &str = "DOCKER_HOST";
 /// Docker's: name of the context, unless an address is given.
-pub const DOCKER_CONTEXT: &str = "DOCKER_CONTEXT";
+pub(crate) const DOCKER_CONTEXT: &str = "DOCKER_CONTEXT";
 /// Docker's: directory of `config.json`; default `~/.docker`.
-pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+pub(crate) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 /// Docker's, and GitLab's: logins, as the `auths` of `config.json`; before those of the file.
-pub const DOCKER_AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
+pub(crate) const DOCKER_AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
 /// Docker's: use TLS, without looking at the server's certificate.
-pub const DOCKER_TLS: &str = "DOCKER_TLS";
+pub(crate) const DOCKER_TLS: &str = "DOCKER_TLS";
 /// Docker's: use TLS and check the server's certificate.
-pub const DOCKER_TLS_VERIFY: &str = "DOCKER_TLS_VERIFY";
+pub(crate) const DOCKER_TLS_VERIFY: &str = "DOCKER_TLS_VERIFY";
 /// Docker's: directory of `ca.pem`, `cert.pem`, `key.pem`; default Docker's configuration directory.
-pub const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
+pub(crate) const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
 /// Docker's: platform of the image.
-pub const DOCKER_DEFAULT_PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
+pub(crate) const DOCKER_DEFAULT_PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
 /// Docker's: form of the progress.
-pub const BUILDKIT_PROGRESS: &str = "BUILDKIT_PROGRESS";
+pub(crate) const BUILDKIT_PROGRESS: &str = "BUILDKIT_PROGRESS";
 /// Reproducible builds: handed on as the build argument of that name.
-pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// Socket of the user's SSH agent.
-pub const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
+pub(crate) const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
 /// Any value turns colours off (no-color.org).
-pub const NO_COLOR: &str = "NO_COLOR";
+pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// `dumb` stands for a terminal that cannot redraw.
-pub const TERM: &str = "TERM";
+pub(crate) const TERM: &str = "TERM";
 /// Any value but `false` marks a CI job: progress is then never redrawn.
-pub const CI: &str = "CI";
+pub(crate) const CI: &str = "CI";
 /// Home directory; without it the user's in the list of users.
-pub const HOME: &str = "HOME";
+pub(crate) const HOME: &str = "HOME";
 /// Base directory of caches.
-pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+pub(crate) const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 
 #[cfg(test)]
 mod tests {
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn every_variable_of_this_file_is_known() {
         let file = include_str!("env_vars.rs").split("#[cfg(test)]").next().unwrap_or_default();
-        let named = file.split("pub const LARDER_").skip(1);
+        let named = file.split("pub(crate) const LARDER_").skip(1);
         let named: Vec<String> =
             named.filter_map(|rest| Some(format!("LARDER_{}", rest.split_once(": &str")?.0))).collect();
         assert_eq!(named, OWN);

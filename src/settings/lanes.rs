@@ -15,6 +15,7 @@ use super::checkout::{CUSTOMARY, Checkout};
 use super::ci::{Built, Texts, java_properties};
 use super::precedence::Behind;
 use super::{Environment, SettingsError, env_vars};
+use crate::plan::JobLanes;
 use crate::store::{Lane, Lanes};
 
 /// The lane of everything that no branch is known of.
@@ -22,22 +23,9 @@ const LOCAL: &str = "local";
 /// What the lanes of other things than branches begin with.
 const RESERVED: [&str; 3] = ["pr-", "tag-", "branch-"];
 
-/// The lanes of this job, and where each was learned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobLanes {
-    /// The lanes.
-    pub lanes: Lanes,
-    /// The flag, variable or reference that names its own lane.
-    pub own_from: &'static str,
-    /// The same of the trunk.
-    pub trunk_from: &'static str,
-    /// This is a CI job, and nothing says what it builds.
-    pub is_unknown: bool,
-}
-
 impl JobLanes {
-    /// What to say of a CI job that could be anybody's; `None` for others.
-    pub fn warning(&self) -> Option<String> {
+    /// Returns the warning for a CI job whose branch is not known.
+    pub(crate) fn warning(&self) -> Option<String> {
         let trunk: Vec<String> = self.lanes.trunk().iter().map(Lane::to_string).collect();
         let warning = || {
             format!(

@@ -13,9 +13,9 @@ mod config_file;
 mod container;
 mod dir;
 mod docker_config;
-pub mod duration;
+pub(crate) mod duration;
 mod engine;
-pub mod env_vars;
+pub(crate) mod env_vars;
 mod fields;
 mod home;
 mod lanes;
@@ -33,26 +33,21 @@ mod tiers;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-pub use container::RunSettings;
-pub use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
-pub use lanes::JobLanes;
-pub use store::StoreSettings;
-pub use tiers::{base_repository, parse_repository};
+pub(crate) use container::RunSettings;
+pub(crate) use tiers::{base_repository, parse_repository};
 
-pub use crate::plan::{
-    BuildSettings, ContextSource, Destination, DockerfileSource, MountSettings, NamedContext, Output,
-    OutputKind, ProgressMode, SourceSettings, TierSettings,
+pub(crate) use crate::plan::{
+    BuildSettings, ContextSource, Destination, DirRestoreSettings, DirSaveSettings, DirSettings,
+    DockerfileSource, JobSettings, MountSettings, NamedContext, Output, OutputKind, ProgressMode,
+    SourceSettings, TierSettings,
 };
 
 use self::docker_config::DockerConfig;
 use self::precedence::Behind;
 use crate::cli::GlobalArgs;
-use crate::endpoint::{DockerContextError, Endpoint, EndpointError};
+use crate::endpoint::{DockerContextError, EndpointError};
 use crate::key::Seal;
-use crate::notes::{Notes, NotesError};
 use crate::registry::Login;
 use crate::registry::ecr::EcrLogin;
 
@@ -61,7 +56,7 @@ const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d
 
 /// The environment, captured once.
 #[derive(Debug, Clone, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     values: BTreeMap<String, String>,
     /// The values that are not UTF-8, byte for byte.
     bytes: BTreeMap<String, Vec<u8>>,
@@ -70,7 +65,7 @@ pub struct Environment {
 impl Environment {
     /// Captures this process's environment; values that are not UTF-8 are taken as far as they are. Without HOME the user's
     /// home is looked up.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
         let mut environment = Self::default();
         for (name, value) in std::env::vars_os() {
@@ -87,12 +82,12 @@ impl Environment {
     }
 
     /// The value of `name`; an empty one counts as absent.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.raw(name).filter(|value| !value.is_empty())
     }
 
     /// The value of `name`, empty or not.
-    pub fn raw(&self, name: &str) -> Option<&str> {
+    pub(crate) fn raw(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
 
@@ -119,13 +114,13 @@ impl Environment {
     }
 
     /// The variables that begin like this and are empty.
-    pub fn empty(&self, start: &str) -> Vec<&str> {
+    pub(crate) fn empty(&self, start: &str) -> Vec<&str> {
         let empty = self.values.iter().filter(|(name, value)| name.starts_with(start) && value.is_empty());
         empty.map(|(name, _)| name.as_str()).collect()
     }
 
     /// Whether `name`, a variable of another program, is switched on: set, and not to one of the words for no.
-    pub fn is_on(&self, name: &str) -> bool {
+    pub(crate) fn is_on(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| switch(value) != Some(false))
     }
 
@@ -134,7 +129,7 @@ impl Environment {
     /// # Errors
     ///
     /// Fails on other words, which could mean either.
-    pub fn switch(&self, variable: &'static str) -> Result<Option<bool>, SettingsError> {
+    pub(crate) fn switch(&self, variable: &'static str) -> Result<Option<bool>, SettingsError> {
         let read = |value| {
             switch(value).ok_or_else(|| {
                 let reason = format!("`{value}` is neither true nor false");
@@ -162,7 +157,7 @@ fn switch(value: &str) -> Option<bool> {
 
 /// A flag, a variable or the configuration file says something that cannot be done.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub(crate) enum SettingsError {
     /// A flag's value is malformed.
     #[error("--{flag}: {reason}")]
     Flag {
@@ -242,39 +237,17 @@ impl SettingsError {
 
 /// What every command needs to know.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// The engine to use; of several, the first.
-    pub endpoint: Endpoint,
-    /// All of them; never empty.
-    pub endpoints: Vec<Endpoint>,
-    /// How long an engine that cannot be reached is waited for.
-    pub engine_wait: Option<Duration>,
+pub(crate) struct Settings {
+    /// What all builds of the job share.
+    pub(crate) job: JobSettings,
     /// Docker's configuration directory: logins, contexts, proxies.
-    pub docker_config: PathBuf,
-    /// Directories like Docker's `certs.d`.
-    pub certificates: Vec<PathBuf>,
-    /// Logins for registries.
-    pub login: Login,
-    /// Logins for Amazon's registries.
-    pub ecr: EcrLogin,
+    pub(crate) docker_config: PathBuf,
     /// What Docker's `config.json` says beside logins.
     docker: DockerConfig,
     /// What is odd in the environment and in Docker's configuration, and does not stop a command.
-    pub warnings: Vec<String>,
-    /// The cache's directory.
-    pub cache_dir: PathBuf,
-    /// Why the cache's directory cannot be written, if it cannot. Then it is only read, or `cache_dir` is temporary.
-    pub cache_fault: Option<Arc<NotesError>>,
-    /// Whose builds these are, and how that is known; the store's terms have the same lanes.
-    pub lanes: JobLanes,
-    /// How the store is used.
-    pub store: StoreSettings,
-    /// How values of build arguments are sealed.
-    pub seal: Seal,
-    /// Colours are wanted where the output is a terminal.
-    pub color: bool,
+    pub(crate) warnings: Vec<String>,
     /// This is a CI job or a terminal that cannot redraw.
-    pub no_redraw: bool,
+    pub(crate) no_redraw: bool,
     /// What `larder.yaml` says.
     file: config_file::ConfigFile,
 }
@@ -300,39 +273,13 @@ impl Settings {
         behind.switched_on(typed, env_vars::LARDER_STRICT, self.file.strict)
     }
 
-    /// The notes in the cache's directory.
-    pub fn notes(&self) -> Notes {
-        if self.cache_fault.is_some() {
-            Notes::read_only(&self.cache_dir)
-        } else {
-            Notes::new(&self.cache_dir)
-        }
-    }
-
-    /// Why nothing that is saved in the cache would be there for a later command, if that is so.
-    pub fn saves_nothing(&self) -> Option<&'static str> {
-        if self.store.terms.read_only {
-            Some("the cache is read-only here")
-        } else if self.cache_fault.is_some() && self.store.remote.is_none() {
-            Some("the cache's directory cannot be written")
-        } else {
-            None
-        }
-    }
-
-    /// The same for that engine.
-    #[must_use]
-    pub fn on(&self, endpoint: &Endpoint) -> Self {
-        Self { endpoint: endpoint.clone(), endpoints: vec![endpoint.clone()], ..self.clone() }
-    }
-
     /// The names of the images in `larder.yaml`.
-    pub fn image_names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn image_names(&self) -> impl Iterator<Item = &str> {
         self.file.images.keys().map(String::as_str)
     }
 
     /// The names of the images in `larder.yaml` that have one of these tags, or one of them as their name.
-    pub fn images_tagged(&self, tags: &[String]) -> Vec<&str> {
+    pub(crate) fn images_tagged(&self, tags: &[String]) -> Vec<&str> {
         let images = self.file.images.iter();
         let fits = |tag: &String, name: &str, own: &[String]| tag == name || own.contains(tag);
         let tagged = images.filter(|(name, image)| tags.iter().any(|tag| fits(tag, name, &image.tags)));
@@ -346,7 +293,7 @@ impl Settings {
     /// # Errors
     ///
     /// Fails when an address, a context or the configuration file is unusable.
-    pub fn resolve(
+    pub(crate) fn resolve(
         global: &GlobalArgs,
         environment: &Environment,
         needs_engine: bool,
@@ -401,22 +348,24 @@ impl Settings {
         let behind = Behind { environment, file: &file };
         let lanes = lanes::resolve(global.lane.as_deref(), global.store.trunk.as_deref(), behind, &facts)?;
         let ecr = ecr_login(&docker_config, environment);
-        Ok(Self {
+        let job = JobSettings {
             endpoint: endpoints[0].clone(),
             endpoints,
             engine_wait,
             login: Login::new(&docker_config).with_given(given_logins).with_ecr(ecr.clone()),
             ecr,
-            docker,
-            warnings,
-            docker_config,
             certificates,
             cache_dir,
             cache_fault: None,
-            store: StoreSettings::resolve(&global.store, &lanes.lanes, environment, &file)?,
+            store: store::resolve(&global.store, &lanes.lanes, environment, &file)?,
             lanes,
             seal: Seal::new(environment.get(env_vars::LARDER_KEY_SECRET).unwrap_or_default().as_bytes()),
-            color: environment.get(env_vars::NO_COLOR).is_none(),
+        };
+        Ok(Self {
+            job,
+            docker,
+            warnings,
+            docker_config,
             no_redraw: environment.is_on(env_vars::CI)
                 || environment.get(env_vars::TERM).is_none_or(|terminal| terminal == "dumb"),
             file,

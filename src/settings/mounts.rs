@@ -19,7 +19,7 @@ impl MountSettings {
     /// # Errors
     ///
     /// Fails on malformed values.
-    pub fn resolve(
+    pub(crate) fn resolve(
         args: &CarryArgs,
         source: &SourceSettings,
         settings: &Settings,

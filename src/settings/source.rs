@@ -19,7 +19,7 @@ impl SourceSettings {
     /// # Errors
     ///
     /// Fails on a malformed flag, and on a directory or file that is not there.
-    pub fn resolve(
+    pub(crate) fn resolve(
         build: &BuildArgs,
         environment: &Environment,
         settings: &Settings,
@@ -65,7 +65,7 @@ impl SourceSettings {
             }
             build_args.entry(env_vars::SOURCE_DATE_EPOCH.to_owned()).or_insert_with(|| epoch.to_owned());
         }
-        let mut proxies = settings.docker.proxy_args(&settings.endpoint);
+        let mut proxies = settings.docker.proxy_args(&settings.job.endpoint);
         proxies.retain(|name, _| !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)));
         build_args.append(&mut proxies);
         // A platform may leave out what the engine knows of itself.

@@ -6,24 +6,13 @@ use std::str::FromStr;
 use super::precedence::Behind;
 use super::{Environment, SettingsError, duration, env_vars};
 use crate::cli::StoreArgs;
+use crate::error_chain::chain;
+use crate::plan::StoreSettings;
 use crate::settings::config_file::ConfigFile;
 use crate::store::backend::remote::{ActionsJob, RemoteSettings, RemoteUrl};
 use crate::store::{Floor, Lanes, Limits, Terms, Trust};
 
 const DEFAULT_SIZE_GB: f64 = 100.0;
-
-/// How the store is used.
-#[derive(Debug, Clone)]
-pub struct StoreSettings {
-    /// The store that machines share, if there is one, and how to talk to it.
-    pub remote: Option<(RemoteUrl, RemoteSettings)>,
-    /// Lanes, signatures, and whether anything may be written.
-    pub terms: Terms,
-    /// How much is kept.
-    pub limits: Limits,
-    /// How much is kept in the store that machines share.
-    pub remote_limits: Limits,
-}
 
 /// Where a value comes from, to be told when it is malformed.
 struct Given<'a> {
@@ -32,23 +21,20 @@ struct Given<'a> {
     file: &'a ConfigFile,
 }
 
-impl StoreSettings {
-    /// Resolves the options of the store for a job with these lanes.
-    pub(super) fn resolve(
-        args: &StoreArgs,
-        lanes: &Lanes,
-        environment: &Environment,
-        file: &ConfigFile,
-    ) -> Result<Self, SettingsError> {
-        let given = Given { args, environment, file };
-        let limits = given.limits()?;
-        let remote_limits = Limits { max_bytes: given.remote_size()?, ..limits };
-        let read_only =
-            given.behind().switched_on(args.read_only, env_vars::LARDER_READ_ONLY, file.read_only)?;
-        let (lanes, trust, floor) = (lanes.clone(), given.trust()?, given.floor()?);
-        let terms = Terms { lanes, read_only, trust, max_bytes: limits.max_bytes, floor };
-        Ok(Self { remote: given.remote()?, terms, limits, remote_limits })
-    }
+/// Resolves the options of the store for a job with these lanes.
+pub(super) fn resolve(
+    args: &StoreArgs,
+    lanes: &Lanes,
+    environment: &Environment,
+    file: &ConfigFile,
+) -> Result<StoreSettings, SettingsError> {
+    let given = Given { args, environment, file };
+    let limits = given.limits()?;
+    let remote_limits = Limits { max_bytes: given.remote_size()?, ..limits };
+    let read_only = given.behind().switched_on(args.read_only, env_vars::LARDER_READ_ONLY, file.read_only)?;
+    let (lanes, trust, floor) = (lanes.clone(), given.trust()?, given.floor()?);
+    let terms = Terms { lanes, read_only, trust, max_bytes: limits.max_bytes, floor };
+    Ok(StoreSettings { remote: given.remote()?, terms, limits, remote_limits })
 }
 
 impl Given<'_> {
@@ -203,14 +189,6 @@ fn gigabytes(text: &str) -> Result<Option<u64>, String> {
     Ok((bytes > 0).then_some(bytes))
 }
 
-/// An error and its source on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,7 +201,7 @@ mod tests {
     fn resolve(args: &StoreArgs, variables: &[(&str, &str)]) -> Result<StoreSettings, SettingsError> {
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        StoreSettings::resolve(args, &lanes(), &environment, &ConfigFile::default())
+        super::resolve(args, &lanes(), &environment, &ConfigFile::default())
     }
 
     #[test]
@@ -268,7 +246,7 @@ mod tests {
     fn a_switch_is_on_or_off_and_a_variable_comes_before_the_file() {
         let read_only = |text: &str, file: &ConfigFile| {
             let environment = [("LARDER_READ_ONLY".to_owned(), text.to_owned())].into_iter().collect();
-            let settings = StoreSettings::resolve(&StoreArgs::default(), &lanes(), &environment, file);
+            let settings = super::resolve(&StoreArgs::default(), &lanes(), &environment, file);
             settings.map(|settings| settings.terms.read_only)
         };
         let (unsaid, mut on) = (ConfigFile::default(), ConfigFile::default());

@@ -18,7 +18,7 @@ impl TierSettings {
     /// # Errors
     ///
     /// Fails on malformed values and unknown names.
-    pub fn resolve(
+    pub(crate) fn resolve(
         args: &TierArgs,
         settings: &Settings,
         environment: &Environment,
@@ -84,7 +84,7 @@ fn names(text: &str) -> Result<Vec<&'static str>, String> {
 /// # Errors
 ///
 /// Fails on malformed names.
-pub fn base_repository(
+pub(crate) fn base_repository(
     flag: (&'static str, Option<&str>),
     settings: &Settings,
     environment: &Environment,
@@ -99,7 +99,7 @@ pub fn base_repository(
 /// # Errors
 ///
 /// Fails on what is no name, and on the name of an image, with what is wrong.
-pub fn parse_repository(text: &str) -> Result<ImageRef, String> {
+pub(crate) fn parse_repository(text: &str) -> Result<ImageRef, String> {
     let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
     let has_tag = text.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
     if has_tag { Err(format!("`{text}` names an image: leave the tag out")) } else { Ok(name) }

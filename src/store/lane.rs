@@ -40,7 +40,7 @@ impl fmt::Display for Lane {
 
 /// The lanes of one job, used for both the store and registries.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lanes {
+pub(crate) struct Lanes {
     own: Lane,
     trunk: Vec<Lane>,
     reads: Vec<Lane>,

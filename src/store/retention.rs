@@ -11,7 +11,7 @@ use crate::digest::Digest;
 /// The limits of a store; `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "each is a maximum")]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Bytes of the objects of all chunks; a shared chunk counts once.
     pub(crate) max_bytes: Option<u64>,
     pub(crate) max_entries: Option<usize>,

@@ -53,7 +53,7 @@ pub(crate) struct Evicted {
 
 /// The effects of a sweep, or of a dry run.
 #[derive(Debug, Clone, Default)]
-pub struct Swept {
+pub(crate) struct Swept {
     pub(crate) evicted: Vec<Evicted>,
     /// Bytes of the removed chunks, including those that were unused before.
     pub(crate) freed_bytes: u64,

@@ -14,7 +14,7 @@ use super::{Entry, Store, StoreError, parallel};
 use crate::digest::Digest;
 
 #[derive(Debug, Default)]
-pub struct Verified {
+pub(crate) struct Verified {
     /// The number of complete entries.
     pub(crate) whole: usize,
     /// Entries with missing or damaged content.

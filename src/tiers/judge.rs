@@ -1,6 +1,7 @@
 //! Whether a tier is worth its time here, by what the ledger tells.
 
 use super::ArchiveTier;
+use super::ImageTier;
 use crate::ledger::{BuildRecord, Outcome};
 
 /// Images that may be kept in a row without one of them being of use.

@@ -1,8 +1,8 @@
-//! The tiers: places where an image may already be, asked from the cheapest to the dearest.
+//! The tiers: places where an image may already be, asked from the cheapest to the most expensive.
 //!
-//! A tier answers a lookup with an image, with a reasoned miss, or with a fault
-//! that counts as a miss. A fault never fails a build by itself; whether it
-//! does is decided above (`--strict`).
+//! A tier answers a lookup with an image, with a reasoned miss, or with a fault that counts as a miss. A fault never fails a
+//! build by itself; `--strict` is decided above. Tiers of whole images share one interface, [`ImageTier`], and each has a
+//! `save` through which later builds find what was built.
 
 mod archive;
 mod engine;
@@ -10,22 +10,87 @@ mod judge;
 mod registry;
 mod tags;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::engine::Image;
+use crate::key::CacheKey;
 use crate::ledger::{TierOutcome, TierRecord, millis};
 use crate::notes::ImageEntry;
+use crate::registry::ImageRef;
+use crate::store::{Entry, Meter};
 
-pub use archive::{
-    ArchiveDecision, ArchivePolicy, ArchiveRequest, ArchiveTier, KeepError, Kept, LoadError, Loaded,
-};
-pub use engine::EngineTier;
-pub use registry::{RegistryTier, Taken, Target, TransferError};
-pub use tags::Tags;
+pub(crate) use archive::{ArchiveDecision, ArchivePolicy, ArchiveRequest, KeepError};
+pub use archive::{ArchiveTier, LoadError, Loaded};
+pub(crate) use engine::EngineTier;
+pub(crate) use registry::{RegistryTerms, RegistryTier, Target, TransferError};
+pub(crate) use tags::Tags;
 
-/// Something went wrong in a tier.
-pub type Fault = Box<dyn std::error::Error + Send + Sync>;
+/// A fault of a tier.
+pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// A tier of whole images.
+pub(crate) trait ImageTier {
+    /// The tier's name in records and summaries.
+    const NAME: &'static str;
+
+    /// Looks for an image that would be a hit. Nothing is moved or named.
+    async fn look(&mut self, wanted: &Wanted<'_>) -> Answer<Hit>;
+
+    /// Brings the image that [`look`](Self::look) has found where it is wanted, and gives it its names.
+    async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit>;
+
+    /// Looks for the image and fetches it.
+    async fn take(&mut self, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit> {
+        let mut looked = self.look(wanted).await;
+        let Some(hit) = looked.found.take() else { return looked };
+        let mut fetched = self.fetch(hit, wanted, meter).await;
+        fetched.faults.splice(..0, looked.faults);
+        fetched
+    }
+}
+
+/// The image that is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) key: CacheKey,
+    /// `OS/ARCHITECTURE[/VARIANT]`; at least one.
+    pub(crate) platforms: &'a [String],
+    pub(crate) names: &'a [ImageRef],
+    pub(crate) accepted: &'a Accepted,
+}
+
+/// An image that a tier has.
+#[derive(Debug, Clone)]
+pub(crate) struct Hit {
+    /// The id that the engine has it under, or would have.
+    pub(crate) id: String,
+    /// The name of the tier.
+    pub(crate) tier: &'static str,
+    /// The image in the engine, if it is there.
+    pub(crate) image: Option<Image>,
+    /// When it was built, if that is known.
+    pub(crate) built: Option<Timestamp>,
+    /// `true` if it has its names in the registries that it is to be pushed to.
+    pub(crate) is_named: bool,
+    /// The digest that its names stand for in a registry.
+    pub(crate) digest: Option<String>,
+    /// The entry that holds it.
+    pub(crate) entry: Option<Entry>,
+}
+
+impl Hit {
+    fn of(tier: &'static str, id: String, built: Option<Timestamp>) -> Self {
+        Self { id, tier, image: None, built, is_named: false, digest: None, entry: None }
+    }
+
+    /// Returns the hit with its image in the engine.
+    fn in_engine(self, image: Image) -> Self {
+        Self { id: image.id.clone(), image: Some(image), ..self }
+    }
+}
 
 /// Which images of a key may be hits.
 #[derive(Debug, Clone, Default)]

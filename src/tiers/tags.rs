@@ -31,7 +31,7 @@ const USUAL_PLATFORM: &str = "linux/amd64";
 
 /// The endings of the tags of one job, its own first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tags {
+pub(crate) struct Tags {
     endings: Vec<String>,
     /// What the tags of caches of layers have after their first word: `_PLATFORM`, or nothing.
     platforms: String,
@@ -39,7 +39,7 @@ pub struct Tags {
 
 impl Tags {
     /// The tags of a job with these lanes.
-    pub fn of(lanes: &Lanes) -> Self {
+    pub(crate) fn of(lanes: &Lanes) -> Self {
         let mut endings = Vec::new();
         for lane in lanes.reads() {
             let is_trunk = lanes.trunk().contains(lane);
@@ -53,29 +53,29 @@ impl Tags {
 
     /// Returns the same tags for a build for these platforms.
     #[must_use]
-    pub fn on(self, platforms: &BTreeSet<Platform>) -> Self {
+    pub(crate) fn on(self, platforms: &BTreeSet<Platform>) -> Self {
         let names: Vec<String> = platforms.iter().map(Platform::to_string).collect();
         let is_usual = names.is_empty() || names == [USUAL_PLATFORM];
         Self { platforms: if is_usual { String::new() } else { format!("_{}", joined(&names)) }, ..self }
     }
 
     /// Those of an image, the job's own first.
-    pub fn of_image(&self, key: CacheKey) -> Vec<String> {
+    pub(crate) fn of_image(&self, key: CacheKey) -> Vec<String> {
         self.all(&format!("larder-{key}"))
     }
 
     /// Those of an image that others stand on, the job's own first.
-    pub fn of_base(&self, key: CacheKey) -> Vec<String> {
+    pub(crate) fn of_base(&self, key: CacheKey) -> Vec<String> {
         self.all(&key.to_string())
     }
 
     /// Those of images with an inline cache, the job's own first.
-    pub fn inline_caches(&self) -> Vec<String> {
+    pub(crate) fn inline_caches(&self) -> Vec<String> {
         self.all(&format!("cache{}", self.platforms))
     }
 
     /// Those of registry caches, the job's own first.
-    pub fn registry_caches(&self) -> Vec<String> {
+    pub(crate) fn registry_caches(&self) -> Vec<String> {
         self.all(&format!("buildcache{}", self.platforms))
     }
 

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::super::error::{CommandError, chain};
+use super::super::error::CommandError;
 use super::super::print_json;
-use super::super::store::{keep_within, warn_of};
-use super::super::transfers::transfer_on_thread;
 use super::{Cache, fault};
+use crate::amounts::{count, size};
 use crate::cli::{ExportArgs, Format, ImportArgs};
-use crate::output::{count, size};
+use crate::error_chain::chain;
+use crate::pipeline::session::store::{keep_within, warn_of};
+use crate::pipeline::transfers::transfer_on_thread;
 use crate::store::{Carried, Entry, PortableError, Victims};
 
 pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
@@ -31,7 +32,7 @@ pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), Command
     let total = named.iter().map(|listed| listed.stored_bytes).sum();
     let entries: Vec<Entry> = named.into_iter().map(|listed| listed.entry.clone()).collect();
     let export = |file: &mut (dyn Write + Send)| {
-        transfer_on_thread("exporting", total, cache.session, cache.printer, |progress| {
+        transfer_on_thread("exporting", total, &cache.printer, |progress| {
             cache.store.export(cache.place, &entries, BufWriter::new(file), progress).map_err(failed)
         })
     };
@@ -47,7 +48,7 @@ pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), Command
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(write)?;
     let carried = export(&mut file)?;
     file.persist(&args.output).map_err(|error| write(error.error))?;
-    if let Err(fault) = cache.settings.notes().note_result(&args.output) {
+    if let Err(fault) = cache.settings.job.notes().note_result(&args.output) {
         cache.printer.warn(&chain(&fault));
     }
     let said = format!("exported {} to {}", amounts(carried), args.output.display());
@@ -74,16 +75,16 @@ impl Cache<'_> {
         file: impl Read + Send,
         total: u64,
     ) -> Result<(Carried, Vec<Entry>), CommandError> {
-        let imported = transfer_on_thread("importing", total, self.session, self.printer, |progress| {
+        let imported = transfer_on_thread("importing", total, &self.printer, |progress| {
             self.store.import(self.place, file, progress)
         });
         let imported = imported.map_err(|error| {
             // What came before the fault is of no use.
             let swept = self.store.evict(self.place, Victims::Ids(&[]), false, Timestamp::now());
-            warn_of(swept.err().as_slice(), self.printer);
+            warn_of(swept.err().as_slice(), &self.printer);
             failed(error)
         })?;
-        warn_of(&keep_within(&self.store, &self.settings.store, self.printer), self.printer);
+        warn_of(&keep_within(&self.store, &self.settings.job.store, &self.printer), &self.printer);
         Ok(imported)
     }
 }
@@ -107,11 +108,7 @@ pub(super) fn amounts(carried: Carried) -> String {
 }
 
 pub(in crate::commands) fn unusable(path: &Path, action: &str, error: &io::Error) -> CommandError {
-    CommandError::config_line(format!(
-        "cannot {action} {}: {}",
-        path.display(),
-        super::super::error::chain(error)
-    ))
+    CommandError::config_line(format!("cannot {action} {}: {}", path.display(), chain(error)))
 }
 
 fn failed(error: PortableError) -> CommandError {

@@ -10,13 +10,13 @@ use crate::settings::TierSettings;
 
 pub(super) async fn run(args: &LoadArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
     let tiers = TierArgs { archive_timeout: args.archive_timeout.clone(), ..TierArgs::default() };
-    let deadline = TierSettings::resolve(&tiers, cache.settings, cache.session.environment)?.archive_timeout;
+    let deadline = TierSettings::resolve(&tiers, cache.settings, cache.command.environment)?.archive_timeout;
     let listed = cache.image(&args.id)?;
     let entry = &listed.entry;
     cache.printer.note(&format!("loading from the cache\n{}", EntryInfo::new(&listed).brief()));
-    let mut nodes = Nodes::connect(cache.session, cache.printer).await?;
+    let mut nodes = Nodes::connect(cache.command.session, cache.printer).await?;
     let names = Names::IfFree(&entry.manifest.subject.title);
-    let handed = nodes.hand(entry, names, &cache.store, deadline, cache.session, 0).await?;
+    let handed = nodes.hand(entry, names, &cache.store, deadline, cache.command.session, 0).await?;
     for (node, handed) in nodes.up.iter().zip(&handed) {
         let place = if nodes.are_several() { format!("{} ", node.endpoint) } else { String::new() };
         print_text(cache.printer, &format!("{place}{}\n", handed.image))?;

@@ -14,10 +14,10 @@ mod verify;
 use carry::unusable;
 
 use super::error::CommandError;
-use super::session::Session;
-use super::store::warn_of;
 use crate::cli::{CacheArgs, CacheCommand, PlaceArg};
+use crate::commands::Invocation;
 use crate::output::Printer;
+use crate::pipeline::session::store::warn_of;
 use crate::settings::Settings;
 use crate::store::{Census, Limits, Listed, Place, Store, StoreError};
 
@@ -26,7 +26,7 @@ const TOLD: usize = 10;
 
 /// What every subcommand works on.
 pub(super) struct Cache<'a> {
-    session: &'a Session<'a>,
+    command: Invocation<'a>,
     settings: &'a Settings,
     pub(super) store: Store,
     place: Place,
@@ -35,12 +35,12 @@ pub(super) struct Cache<'a> {
     printer: Printer,
 }
 
-pub(super) fn run(args: &CacheArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
-    let open = |at| Cache::open(at, session, printer);
+pub(super) fn run(args: &CacheArgs, command: &Invocation<'_>, printer: Printer) -> Result<(), CommandError> {
+    let open = |at| Cache::open(at, command, printer);
     match &args.command {
         CacheCommand::List(args) => list::run(args.format, &open(args.at)?),
         CacheCommand::Info(args) => info::run(args, &open(args.read.at)?),
-        CacheCommand::Load(args) => session.block_on(load::run(args, &open(PlaceArg::Local)?)),
+        CacheCommand::Load(args) => command.block_on(load::run(args, &open(PlaceArg::Local)?)),
         CacheCommand::Stats(args) => stats::run(args.format, &open(args.at)?),
         CacheCommand::Clear(args) => evict::clear(args, &open(args.read.at)?),
         CacheCommand::Evict(args) => evict::run(args, &open(args.read.at)?),
@@ -54,10 +54,10 @@ pub(super) fn run(args: &CacheArgs, session: &Session<'_>, printer: Printer) -> 
 impl<'a> Cache<'a> {
     pub(super) fn open(
         at: PlaceArg,
-        session: &'a Session<'a>,
+        command: &Invocation<'a>,
         printer: Printer,
     ) -> Result<Self, CommandError> {
-        let store = session.store()?;
+        let store = command.session.store()?;
         let place = match at {
             PlaceArg::Local => Place::Local,
             PlaceArg::Remote => Place::Remote,
@@ -67,20 +67,20 @@ impl<'a> Cache<'a> {
                 .hint("name it with --remote URL, LARDER_REMOTE or `remote` in larder.yaml")
         };
         let name = store.place(place).ok_or_else(missing)?;
-        Ok(Self { session, settings: session.settings, store, place, name, printer })
+        Ok(Self { command: *command, settings: command.settings, store, place, name, printer })
     }
 
     /// How much is kept there: without a limit of its own the shared store is looked at with that of this machine.
     fn limits(&self) -> Limits {
-        let own = self.settings.store.limits;
-        let max_bytes = self.settings.store.remote_limits.max_bytes.or(own.max_bytes);
+        let own = self.settings.job.store.limits;
+        let max_bytes = self.settings.job.store.remote_limits.max_bytes.or(own.max_bytes);
         if self.place == Place::Remote { Limits { max_bytes, ..own } } else { own }
     }
 
     /// Counts what there is; warns of what cannot be counted.
     pub(super) fn census(&self) -> Result<Census, CommandError> {
         let (census, faults) = self.store.census(self.place).map_err(|error| fault(&error))?;
-        warn_of(&faults, self.printer);
+        warn_of(&faults, &self.printer);
         Ok(census)
     }
 

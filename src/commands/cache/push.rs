@@ -2,11 +2,11 @@
 
 use super::super::error::CommandError;
 use super::super::print_json;
-use super::super::store::warn_of;
 use super::carry::amounts;
 use super::{Cache, fault};
+use crate::amounts::count;
 use crate::cli::Format;
-use crate::output::count;
+use crate::pipeline::session::store::warn_of;
 use crate::store::Sent;
 
 pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
@@ -16,7 +16,7 @@ pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError>
         cache.printer.note(&format!("{} has {}: {kind} {title}\n", cache.name, entry.short_id()));
     });
     let Sent { carried, faults } = sent.map_err(|error| fault(&error))?;
-    warn_of(&faults, cache.printer);
+    warn_of(&faults, &cache.printer);
     cache.printer.note(&format!("sent {} to {}\n", amounts(carried), cache.name));
     if format == Format::Json {
         print_json(cache.printer, &carried)?;

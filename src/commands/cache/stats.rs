@@ -15,7 +15,7 @@ pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError>
     let census = cache.census()?;
     let registries = registries(cache)?;
     let usage = Usage::new(&census, &cache.name, cache.limits(), build_cache(cache))
-        .signed_with(cache.settings.store.terms.trust.public_key())
+        .signed_with(cache.settings.job.store.terms.trust.public_key())
         .with_registries(registries);
     match format {
         Format::Text => print_text(cache.printer, &usage.text())?,
@@ -26,14 +26,14 @@ pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError>
 
 /// What the repositories hold that are set for caches and base images, of those that tell: Amazon's.
 fn registries(cache: &Cache<'_>) -> Result<Vec<RegistryUsage>, CommandError> {
-    let (settings, environment) = (cache.settings, cache.session.environment);
+    let (settings, environment) = (cache.settings, cache.command.environment);
     let kept = TierSettings::resolve(&TierArgs::default(), settings, environment)?.cache_repo;
     let base = base_repository(("base-repo", None), settings, environment)?;
     let mut usages = Vec::new();
     for place in kept.into_iter().chain(base) {
-        cache.session.block_on(async {
+        cache.command.block_on(async {
             let asked = async {
-                match settings.ecr.registry(place.host()).await? {
+                match settings.job.ecr.registry(place.host()).await? {
                     Some(ecr) => ecr.images(place.path()).await.map(Some),
                     None => Ok(None),
                 }
@@ -57,8 +57,8 @@ fn registries(cache: &Cache<'_>) -> Result<Vec<RegistryUsage>, CommandError> {
 /// Bytes of the engine's own build cache; `None` where no engine tells.
 fn build_cache(cache: &Cache<'_>) -> Option<u64> {
     let mut bytes = None;
-    let ask = async { Client::connect(&cache.settings.endpoint).await?.build_cache_bytes().await };
-    let asked = cache.session.block_on(async {
+    let ask = async { Client::connect(&cache.settings.job.endpoint).await?.build_cache_bytes().await };
+    let asked = cache.command.block_on(async {
         bytes = tokio::time::timeout(PATIENCE, ask).await.ok().and_then(Result::ok);
         Ok(())
     });

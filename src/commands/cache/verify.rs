@@ -1,16 +1,17 @@
 //! `larder cache verify`.
 
-use super::super::error::{CommandError, chain};
-use super::super::transfers::transfer_on_thread;
+use super::super::error::CommandError;
 use super::super::{print_json, print_text};
 use super::{Cache, fault};
 use crate::cli::{Format, VerifyArgs};
+use crate::error_chain::chain;
 use crate::output::verification::Verification;
+use crate::pipeline::transfers::transfer_on_thread;
 
 pub(super) fn run(args: &VerifyArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
     let total = cache.census()?.bytes_stored;
     let what = format!("verifying {}", cache.name);
-    let verified = transfer_on_thread(&what, total, cache.session, cache.printer, |progress| {
+    let verified = transfer_on_thread(&what, total, &cache.printer, |progress| {
         cache.store.verify(cache.place, args.repair, progress)
     });
     let verified = verified.map_err(|error| fault(&error))?;

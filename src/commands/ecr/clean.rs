@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{fault, may_write, repository};
+use crate::amounts::{count, size};
 use crate::cli::{EcrCleanArgs, Format};
-use crate::commands::error::{CommandError, chain};
+use crate::commands::error::CommandError;
 use crate::commands::{print_json, print_text};
-use crate::output::{Printer, count, size};
+use crate::error_chain::chain;
+use crate::output::Printer;
 use crate::pipeline::registries::Registries;
 use crate::registry::ecr::{Doomed, EcrImage, Removal, Wanted};
 use crate::registry::{ImageRef, RegistryError, within};
@@ -94,8 +96,9 @@ async fn parts_of_tagged(
     images: &[EcrImage],
     settings: &Settings,
 ) -> Result<BTreeSet<String>, RegistryError> {
-    let mut repository =
-        Registries::new(settings.login.clone(), settings.certificates.clone(), None).repository(name).await?;
+    let mut repository = Registries::new(settings.job.login.clone(), settings.job.certificates.clone(), None)
+        .repository(name)
+        .await?;
     let mut parts = BTreeSet::new();
     for image in images.iter().filter(|image| image.is_index && !image.tags.is_empty()) {
         if let Some(index) = repository.manifest(&image.digest).await? {

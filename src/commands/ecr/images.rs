@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::{create, fault, image, image_name};
 use crate::cli::{EcrPullArgs, EcrPushArgs};
-use crate::commands::error::{CommandError, chain};
-use crate::commands::session::{EngineConnection, Session};
-use crate::commands::transfers::transfer;
+use crate::commands::Invocation;
+use crate::commands::error::CommandError;
 use crate::engine::Engine;
+use crate::error_chain::chain;
 use crate::output::{Printer, summary};
 use crate::pipeline::registries::{PushError, Registries};
+use crate::pipeline::session::EngineConnection;
+use crate::pipeline::transfers::transfer;
 use crate::registry::ecr::NewRepository;
 use crate::registry::{Credentials, ImageRef, RegistryError, within};
 use crate::store::Meter;
@@ -20,15 +22,15 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) async fn pull(
     args: &EcrPullArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     // What is typed wrong is found before anything is moved.
     args.image.iter().try_for_each(|text| image_name(text).map(drop))?;
-    let (connection, engine) = connected(session).await?;
+    let (connection, engine) = connected(command).await?;
     let registries = &connection.registries;
     for text in &args.image {
-        let (name, _) = image(text, session.settings).await?;
+        let (name, _) = image(text, command.settings).await?;
         let refused = |error: RegistryError| CommandError::build(chain(&error)).hint(error.remedy());
         let mut repository = registries.repository(&name).await.map_err(refused)?;
         let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
@@ -45,7 +47,7 @@ pub(super) async fn pull(
         let platform = engine.platform().await.map_err(|error| CommandError::build(chain(&error)))?;
         let (clock, meter) = (Instant::now(), Arc::new(Meter::default()));
         let pulling = engine.pull(&name, &platform, &credentials, |done, total| meter.set(done, total));
-        let pulled = transfer("pulling", pulling, &meter, session, printer).await?;
+        let pulled = transfer("pulling", pulling, &meter, command.session, &printer).await?;
         let bytes = pulled.map_err(|error| {
             CommandError::build(format!("cannot pull {}: {}", name.familiar(), chain(&error)))
         })?;
@@ -56,16 +58,16 @@ pub(super) async fn pull(
 
 pub(super) async fn push(
     args: &EcrPushArgs,
-    session: &Session<'_>,
+    command: &Invocation<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     // What is typed wrong is found before anything is moved.
     args.image.iter().try_for_each(|text| image_name(text).map(drop))?;
-    let (connection, engine) = connected(session).await?;
+    let (connection, engine) = connected(command).await?;
     let registries = &connection.registries;
     let mut images = Vec::new();
     for text in &args.image {
-        let (name, ecr) = image(text, session.settings).await?;
+        let (name, ecr) = image(text, command.settings).await?;
         let found = engine.image(&name.familiar()).await;
         let found = found.map_err(|error| CommandError::build(chain(&error)))?;
         if found.is_none() {
@@ -86,10 +88,10 @@ pub(super) async fn push(
         }
         let (clock, meter) = (Instant::now(), Meter::default());
         let pushing = Box::pin(registries.push(&engine, &name, &meter));
-        let pushed = transfer("pushing", pushing, &meter, session, printer).await?;
+        let pushed = transfer("pushing", pushing, &meter, command.session, &printer).await?;
         let pushed = pushed.map_err(|error| match error {
             PushError::Login(error) => CommandError::config(&error).hint(error.remedy()),
-            PushError::Engine(error) => CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error)))
+            error => CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error)))
                 .hint("--create makes a repository that does not exist; pushing takes ecr:PutImage and ecr:UploadLayerPart"),
         })?;
         printer.note(&summary::pushed(&name.familiar(), pushed, clock.elapsed()));
@@ -111,8 +113,8 @@ async fn check_login(registries: &Registries, name: &ImageRef) -> Result<(), Com
     }
 }
 
-async fn connected(session: &Session<'_>) -> Result<(Arc<EngineConnection>, Engine), CommandError> {
-    let connection = session.connection(None).await?;
+async fn connected(command: &Invocation<'_>) -> Result<(Arc<EngineConnection>, Engine), CommandError> {
+    let connection = command.session.connection(None).await?;
     let engine = connection.engine.clone().ok_or_else(|| {
         CommandError::config_line("a buildkitd keeps no images").hint("name a Docker engine with --host")
     })?;

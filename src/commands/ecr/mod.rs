@@ -7,19 +7,23 @@ mod lifecycle;
 
 use super::error::CommandError;
 use super::print_text;
-use super::session::Session;
 use crate::cli::{EcrArgs, EcrCommand, EcrLoginArgs};
+use crate::commands::Invocation;
 use crate::output::Printer;
 use crate::registry::ecr::{Ecr, EcrError, NewRepository};
 use crate::registry::{ImageRef, InvalidImageRef};
 use crate::settings::{Settings, parse_repository};
 
-pub(super) async fn run(args: &EcrArgs, session: &Session<'_>, printer: Printer) -> Result<(), CommandError> {
-    let settings = session.settings;
+pub(super) async fn run(
+    args: &EcrArgs,
+    command: &Invocation<'_>,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let settings = command.settings;
     match &args.command {
         EcrCommand::Login(args) => login(args, settings, printer).await,
-        EcrCommand::Pull(args) => images::pull(args, session, printer).await,
-        EcrCommand::Push(args) => images::push(args, session, printer).await,
+        EcrCommand::Pull(args) => images::pull(args, command, printer).await,
+        EcrCommand::Push(args) => images::push(args, command, printer).await,
         EcrCommand::Clean(args) => clean::run(args, settings, printer).await,
         EcrCommand::Lifecycle(args) => lifecycle::run(args, settings, printer).await,
     }
@@ -31,7 +35,7 @@ const NAME_HINT: &str = "images and repositories are named as REGISTRY/NAME, e.g
 
 async fn login(args: &EcrLoginArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
     let registry = args.registry.trim_start_matches("https://").trim_end_matches('/');
-    let found = settings.ecr.credentials(registry).await.map_err(|error| fault(&error))?;
+    let found = settings.job.ecr.credentials(registry).await.map_err(|error| fault(&error))?;
     let (credentials, ends) = found.ok_or_else(|| not_amazons(registry))?;
     if args.print {
         return print_text(printer, &format!("{}\n", credentials.secret));
@@ -44,16 +48,6 @@ async fn login(args: &EcrLoginArgs, settings: &Settings, printer: Printer) -> Re
     }
     printer.note(&format!("logged in to {registry} until {}\n", ends.strftime("%Y-%m-%d %H:%M UTC")));
     Ok(())
-}
-
-/// Creates the repository of `name`, unless it is there or not in a registry of Amazon's.
-pub(super) async fn create_repository(
-    name: &ImageRef,
-    settings: &Settings,
-    printer: Printer,
-) -> Result<(), EcrError> {
-    let Some(ecr) = settings.ecr.registry(name.host()).await? else { return Ok(()) };
-    create(&ecr, name, NewRepository::default(), printer).await
 }
 
 async fn create(ecr: &Ecr, name: &ImageRef, new: NewRepository, printer: Printer) -> Result<(), EcrError> {
@@ -71,7 +65,7 @@ fn image_name(text: &str) -> Result<ImageRef, CommandError> {
 /// The name of an image, and the registry that it is in.
 async fn image(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
     let name = image_name(text)?;
-    let ecr = settings.ecr.registry(name.host()).await.map_err(|error| fault(&error))?;
+    let ecr = settings.job.ecr.registry(name.host()).await.map_err(|error| fault(&error))?;
     let ecr = ecr.ok_or_else(|| not_amazons(name.host()))?;
     Ok((name, ecr))
 }
@@ -84,7 +78,7 @@ async fn repository(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), 
 
 /// Refuses to change what the job may only read.
 fn may_write(settings: &Settings, hint: &'static str) -> Result<(), CommandError> {
-    if settings.store.terms.read_only {
+    if settings.job.store.terms.read_only {
         return Err(CommandError::config_line("--read-only, and this changes a repository").hint(hint));
     }
     Ok(())

@@ -1,22 +1,22 @@
-//! No engine, or one that went away.
+//! Engines that cannot be used.
 
-use super::{CommandError, ErrorKind, chain};
-use crate::buildkit::{ConnectError, SolveError};
+use super::{CommandError, ErrorKind};
+use crate::buildkit::ConnectError;
 use crate::endpoint::{DialError, Endpoint, TlsError};
 
 /// How to have larder wait for an engine that is about to start.
 const WAIT: &str =
     "--wait-for-engine 60s waits for an engine that is about to start, such as docker-in-docker";
 
-impl From<ConnectError> for CommandError {
-    fn from(error: ConnectError) -> Self {
+impl From<&ConnectError> for CommandError {
+    fn from(error: &ConnectError) -> Self {
         let kind = if error.is_of_reach() { ErrorKind::Engine } else { ErrorKind::Config };
-        let hint = match &error {
+        let hint = match error {
             ConnectError::Dial(error) => dial_hint(error),
             ConnectError::Broken(Endpoint::Ssh { user, host, .. }, _) => {
                 let login = user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
                 let hint = format!("`ssh {login}{host} docker version` must work without a password prompt");
-                return Self { kind, ..Self::config(&error) }.hint(hint);
+                return Self { kind, ..Self::config(error) }.hint(hint);
             }
             ConnectError::TimedOut(..) | ConnectError::Broken(..) => {
                 "check the address and that the engine can be reached from here"
@@ -32,7 +32,7 @@ impl From<ConnectError> for CommandError {
                 "use Docker 20.10 or newer, or a buildkitd; Podman has no BuildKit"
             }
         };
-        let error = Self { kind, ..Self::config(&error) }.hint(hint);
+        let error = Self { kind, ..Self::config(error) }.hint(hint);
         if kind == ErrorKind::Engine { error.hint(WAIT) } else { error }
     }
 }
@@ -59,22 +59,5 @@ fn dial_hint(error: &DialError) -> &'static str {
             "ca.pem in DOCKER_CERT_PATH must have signed the engine's certificate, which must name this very host"
         }
         DialError::Io(..) => "check the address and that the engine can be reached from here",
-    }
-}
-
-impl From<SolveError> for CommandError {
-    fn from(error: SolveError) -> Self {
-        match error {
-            SolveError::Build(failure) => Self::failed_build(&failure, &super::Circumstances::default()),
-            SolveError::Cancelled => Self {
-                kind: ErrorKind::Interrupted,
-                cause: "interrupted; the build was cancelled".to_owned(),
-                hints: Vec::new(),
-            },
-            SolveError::SessionLost | SolveError::Connection(_) => Self::build(chain(&error)).hint(
-                "look at the engine's log: it may have been stopped, or have run out of memory or disk",
-            ),
-            SolveError::Connect(error) => error.into(),
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! What is wrong with a flag, a variable, a file or an address.
 
+use super::CommandError;
 use super::usage::{help_of, help_of_command};
-use super::{CommandError, chain};
+use crate::error_chain::chain;
 use crate::settings::SettingsError;
 
 impl CommandError {

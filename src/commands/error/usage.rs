@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use clap::error::ErrorKind as Mistake;
 use clap::{Arg, Command, CommandFactory};
 
-use super::{CommandError, ErrorKind, one_line};
+use super::{CommandError, ErrorKind};
 use crate::cli::Cli;
+use crate::error_chain::one_line;
 
 /// Answers what clap ended with: help and version are printed, a mistake becomes an error.
 pub(crate) fn answer(answer: &clap::Error, arguments: &[OsString]) -> Result<(), CommandError> {

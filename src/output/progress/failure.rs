@@ -15,37 +15,27 @@
 //! --------------------
 //! ```
 
-use super::screen_text::{one_line, screen_text};
 use crate::buildkit::trace::{LogLine, VertexTrace};
+use crate::pipeline::reporter::Source;
+use crate::screen_text::{one_line, screen_text};
 
 /// The lines shown before and after those that failed.
 const CONTEXT: usize = 2;
 
 /// A step that failed.
 #[derive(Debug, Clone)]
-pub struct Failure<'a> {
+pub(crate) struct Failure<'a> {
     /// The vertex's name.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// Its last lines of output, oldest first.
-    pub lines: Vec<&'a LogLine>,
+    pub(crate) lines: Vec<&'a LogLine>,
     /// Where the step stands, when that is known.
-    pub source: Option<Source<'a>>,
-}
-
-/// A place in a Dockerfile.
-#[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
-    /// What to call the file.
-    pub file: &'a str,
-    /// The whole text of the file.
-    pub text: &'a str,
-    /// The first and the last line of the place, 1-based.
-    pub lines: (u32, u32),
+    pub(crate) source: Option<Source<'a>>,
 }
 
 impl<'a> Failure<'a> {
     /// Takes name and output from a failed vertex.
-    pub fn of(vertex: &'a VertexTrace, source: Option<Source<'a>>) -> Self {
+    pub(crate) fn of(vertex: &'a VertexTrace, source: Option<Source<'a>>) -> Self {
         Self { name: vertex.name(), lines: vertex.last_lines().collect(), source }
     }
 }
@@ -54,7 +44,7 @@ impl<'a> Failure<'a> {
 ///
 /// A place outside the text is left out: a Dockerfile that the frontend
 /// rewrote need not have the lines that it reports.
-pub fn report(failure: &Failure<'_>) -> String {
+pub(crate) fn report(failure: &Failure<'_>) -> String {
     let mut report = format!("------\n > {}:\n", one_line(failure.name));
     for line in &failure.lines {
         push_line(&mut report, &screen_text(&line.to_string()));
@@ -67,7 +57,7 @@ pub fn report(failure: &Failure<'_>) -> String {
 }
 
 /// The place alone, its lines marked; nothing when it is outside the text.
-pub fn excerpt(source: &Source<'_>) -> Option<String> {
+pub(crate) fn excerpt(source: &Source<'_>) -> Option<String> {
     let lines: Vec<&str> = source.text.lines().collect();
     let first = usize::try_from(source.lines.0).ok().filter(|first| (1..=lines.len()).contains(first))?;
     let last = usize::try_from(source.lines.1).ok()?.clamp(first, lines.len());

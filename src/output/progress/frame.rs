@@ -19,9 +19,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::amount::amount;
-use super::screen_text::{columns, cut, screen_text};
 use crate::buildkit::status::VertexStatus;
 use crate::buildkit::trace::{LogLine, State, Trace, VertexTrace, elapsed};
+use crate::screen_text::{columns, cut, screen_text};
 
 /// How many of its last lines a vertex at work shows.
 const SHOWN_LINES: usize = 6;
@@ -35,16 +35,16 @@ const ROOM_FOR_TIME: usize = 24;
 
 /// A terminal's size in cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
+pub(crate) struct Size {
     /// Columns.
-    pub cols: usize,
+    pub(crate) cols: usize,
     /// Rows.
-    pub rows: usize,
+    pub(crate) rows: usize,
 }
 
 /// What a line says about its vertex; the painter gives each tone a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// The header, and what is at work.
     Plain,
     /// Ended well.
@@ -59,11 +59,11 @@ pub enum Tone {
 
 /// One line of the table; its text holds no control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     /// What it says.
-    pub text: String,
+    pub(crate) text: String,
     /// What it means.
-    pub tone: Tone,
+    pub(crate) tone: Tone,
 }
 
 /// A vertex's line and the lines of detail below it.
@@ -79,7 +79,7 @@ struct Block {
 type Rank = (u8, usize);
 
 /// The table as it stands at `now`, which is by the builder's clock.
-pub fn frame(trace: &Trace, now: Timestamp, size: Size) -> Vec<Line> {
+pub(crate) fn frame(trace: &Trace, now: Timestamp, size: Size) -> Vec<Line> {
     let Some(rows) = size.rows.checked_sub(2) else {
         return Vec::new();
     };
@@ -94,7 +94,7 @@ pub fn frame(trace: &Trace, now: Timestamp, size: Size) -> Vec<Line> {
 }
 
 /// The table that is left when all is over: every vertex and warning, however many rows that takes.
-pub fn summary(trace: &Trace, now: Timestamp, cols: usize) -> Vec<Line> {
+pub(crate) fn summary(trace: &Trace, now: Timestamp, cols: usize) -> Vec<Line> {
     let all_over = trace.vertexes().all(|(_, vertex)| vertex.state().is_over());
     let mut lines = vec![header(trace, now, cols, if all_over { " FINISHED" } else { "" })];
     for vertex in reached(trace) {

@@ -33,7 +33,7 @@ use crate::buildkit::status::{StatusUpdate, Vertex, VertexLog, VertexStatus, Ver
 use crate::buildkit::trace::{Changes, Trace};
 
 /// The value of `schema` in every object.
-pub const SCHEMA: &str = "larder.progress.v1";
+pub(crate) const SCHEMA: &str = "larder.progress.v1";
 
 /// Writes one object a line.
 #[derive(Default)]
@@ -206,7 +206,7 @@ fn write_output(
 /// # Panics
 ///
 /// Never: text always becomes JSON.
-pub fn message(level: &str, text: &str, part: Option<&str>) -> String {
+pub(crate) fn message(level: &str, text: &str, part: Option<&str>) -> String {
     let record = Record { schema: SCHEMA, event: Event::Message { level, text, part } };
     let mut line = serde_json::to_string(&record).expect("strings alone always become JSON");
     line.push('\n');
@@ -218,7 +218,7 @@ pub fn message(level: &str, text: &str, part: Option<&str>) -> String {
 /// # Panics
 ///
 /// Never: records always become JSON.
-pub fn event(name: &str, fields: &impl Serialize, part: Option<&str>) -> String {
+pub(crate) fn event(name: &str, fields: &impl Serialize, part: Option<&str>) -> String {
     #[derive(Serialize)]
     struct Own<'a, T> {
         schema: &'static str,

@@ -26,21 +26,19 @@ use crate::buildkit::trace::{Changes, Trace};
 mod amount;
 #[cfg(test)]
 mod captured;
-pub mod failure;
+pub(crate) mod failure;
 mod frame;
 mod json;
 mod plain;
 mod quiet;
-mod screen_text;
 mod tty;
 
-pub use frame::{Line, Size, Tone, frame, summary};
-pub use json::{SCHEMA, event, message};
-pub use screen_text::screen_text;
+pub(crate) use frame::Size;
+pub(crate) use json::{event, message};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Line after line, as for a log.
     Plain,
     /// A live table on a terminal.
@@ -52,23 +50,24 @@ pub enum Mode {
 }
 
 /// What a display may assume about where it writes.
-pub struct Options {
+pub(crate) struct Options {
     /// Whether the live table is coloured.
-    pub color: bool,
+    pub(crate) color: bool,
     /// Asks for the terminal's size; called before each redraw of the live table.
     /// Zero columns or rows mean that it is unknown.
-    pub size: Box<dyn Fn() -> Size + Send>,
+    pub(crate) size: Box<dyn Fn() -> Size + Send>,
 }
 
+#[cfg(test)]
 impl Options {
     /// A terminal that keeps its size.
-    pub fn fixed(color: bool, size: Size) -> Self {
+    fn fixed(color: bool, size: Size) -> Self {
         Self { color, size: Box::new(move || size) }
     }
 }
 
 /// Shows one solve.
-pub struct Display {
+pub(crate) struct Display {
     trace: Trace,
     renderer: Box<dyn Renderer>,
     /// One write a message: the terminal or pipe behind it has no buffer of its own.
@@ -77,7 +76,7 @@ pub struct Display {
 
 impl Display {
     /// Shows in the manner of `mode` on `out`.
-    pub fn new(mode: Mode, options: Options, out: Box<dyn Write + Send>) -> Self {
+    pub(crate) fn new(mode: Mode, options: Options, out: Box<dyn Write + Send>) -> Self {
         let renderer: Box<dyn Renderer> = match mode {
             Mode::Plain => Box::new(plain::Plain::default()),
             Mode::Tty => Box::new(tty::Tty::new(options)),
@@ -92,7 +91,7 @@ impl Display {
     /// # Errors
     ///
     /// Fails when the writer does.
-    pub fn update(&mut self, update: StatusUpdate, now: Timestamp) -> io::Result<()> {
+    pub(crate) fn update(&mut self, update: StatusUpdate, now: Timestamp) -> io::Result<()> {
         self.renderer.message(&update, &mut self.out)?;
         let changes = self.trace.apply(update);
         self.renderer.changed(&self.trace, changes, now, &mut self.out)?;
@@ -104,7 +103,7 @@ impl Display {
     /// # Errors
     ///
     /// Fails when the writer does.
-    pub fn tick(&mut self, now: Timestamp) -> io::Result<()> {
+    pub(crate) fn tick(&mut self, now: Timestamp) -> io::Result<()> {
         self.renderer.tick(&self.trace, now, &mut self.out)?;
         self.out.flush()
     }
@@ -116,7 +115,7 @@ impl Display {
     /// # Errors
     ///
     /// Fails when the writer does.
-    pub fn finish(&mut self, now: Timestamp) -> io::Result<Trace> {
+    pub(crate) fn finish(&mut self, now: Timestamp) -> io::Result<Trace> {
         let changes = self.trace.close();
         self.renderer.finish(&self.trace, changes, now, &mut self.out)?;
         self.out.flush()?;
@@ -124,7 +123,7 @@ impl Display {
     }
 
     /// What was learned so far.
-    pub fn trace(&self) -> &Trace {
+    pub(crate) fn trace(&self) -> &Trace {
         &self.trace
     }
 }

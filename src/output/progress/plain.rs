@@ -29,9 +29,9 @@ use jiff::Timestamp;
 
 use super::Renderer;
 use super::amount::amount;
-use super::screen_text::one_line;
 use crate::buildkit::status::VertexStatus;
 use crate::buildkit::trace::{Change, Changes, LogLine, State, Trace, VertexId, VertexTrace, elapsed};
+use crate::screen_text::one_line;
 
 /// How long a vertex keeps the turn while others have something to say.
 const TURN: Duration = Duration::from_secs(5);

@@ -13,9 +13,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::frame::{Line, Size, Tone, frame, summary};
-use super::screen_text::columns;
 use super::{Options, Renderer};
 use crate::buildkit::trace::{Changes, Trace, elapsed};
+use crate::screen_text::columns;
 
 /// The least time between two frames.
 const FRAME: Duration = Duration::from_millis(100);

@@ -21,11 +21,11 @@ use crate::store::RunFlags;
 
 /// A run, resolved.
 #[derive(Debug, Clone)]
-pub struct RunSettings {
+pub(crate) struct RunSettings {
     /// The container; its image is filled in once it is known.
-    pub container: ContainerSpec,
+    pub(crate) container: ContainerSpec,
     /// What an entry keeps of it, so that it can be run so again.
-    pub kept: RunFlags,
+    pub(crate) kept: RunFlags,
 }
 
 impl RunSettings {
@@ -34,7 +34,7 @@ impl RunSettings {
     /// # Errors
     ///
     /// Fails with the reason of the first one.
-    pub fn refuse(args: &ContainerArgs) -> Result<(), SettingsError> {
+    pub(crate) fn refuse(args: &ContainerArgs) -> Result<(), SettingsError> {
         match args.options.refused() {
             Some(option) => {
                 let (flag, reason, instead) = (option.name, option.reason, option.instead);
@@ -49,7 +49,7 @@ impl RunSettings {
     /// # Errors
     ///
     /// Fails on malformed flags.
-    pub fn of_image(
+    pub(crate) fn of_image(
         args: &ContainerArgs,
         command: &[String],
         name: &str,
@@ -79,7 +79,7 @@ impl RunSettings {
     /// # Errors
     ///
     /// Fails on malformed flags.
-    pub fn of_entry(
+    pub(crate) fn of_entry(
         args: &ContainerArgs,
         command: &[String],
         kept: &RunFlags,
@@ -108,7 +108,7 @@ impl RunSettings {
     }
 
     /// The names of variables that an earlier run had and this one has no value of.
-    pub fn missing_variables(&self) -> Vec<&str> {
+    pub(crate) fn missing_variables(&self) -> Vec<&str> {
         let names = self.kept.flags.iter().filter_map(|flag| flag.strip_prefix("--env="));
         let names = names.filter(|name| !name.contains('='));
         let is_set = |name: &str| self.container.texts("Env").any(|set| set.split('=').next() == Some(name));
@@ -116,7 +116,7 @@ impl RunSettings {
     }
 
     /// The container of an image, by its id.
-    pub fn of(&self, image: &str) -> ContainerSpec {
+    pub(crate) fn of(&self, image: &str) -> ContainerSpec {
         self.container.clone().of_image(image)
     }
 

@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, spawn_blocking};
 
 use self::handover::Handover;
-pub use self::policy::{ArchiveDecision, ArchivePolicy, ArchiveRequest};
-use super::{Accepted, Answer, Fault};
+pub(crate) use self::policy::{ArchiveDecision, ArchivePolicy, ArchiveRequest};
+use super::{Answer, Fault, Hit, ImageTier, Wanted};
 use crate::digest::{Digest, InvalidDigest};
 use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::{
@@ -64,7 +64,7 @@ pub enum LoadError {
 
 /// An image was not kept.
 #[derive(Debug, thiserror::Error)]
-pub enum KeepError {
+pub(crate) enum KeepError {
     /// The engine's archive or the store is at fault.
     #[error("the image is not kept")]
     Save(#[from] SaveError),
@@ -82,15 +82,6 @@ pub enum KeepError {
     Thread(#[from] JoinError),
 }
 
-/// An image that was kept.
-#[derive(Debug)]
-pub struct Kept {
-    /// The image.
-    pub image: Image,
-    /// The entry that has it.
-    pub entry: Entry,
-}
-
 /// An entry's image as it was loaded.
 #[derive(Debug)]
 pub struct Loaded {
@@ -103,49 +94,9 @@ pub struct Loaded {
 }
 
 impl ArchiveTier {
-    /// The tier's name in records and summaries.
-    pub const NAME: &'static str = "archive";
-
     /// A tier between `store` and `engine`, which keeps its images in the way of `images`.
     pub fn new(store: Store, engine: Engine, images: ImageStore, deadline: Duration) -> Self {
         Self { store, engine, images, deadline }
-    }
-
-    /// Looks for the image of `key` for `platform`, loads it and gives it these names.
-    pub async fn take(
-        &self,
-        (key, platform): (CacheKey, &str),
-        names: &[ImageRef],
-        accepted: &Accepted,
-        meter: &Arc<Meter>,
-    ) -> Answer<Kept> {
-        let (store, key, family) = (self.store.clone(), key.digest(), platform.to_owned());
-        let found = spawn_blocking(move || store.find(EntryKind::Image, &family, key, false));
-        let found = match found.await {
-            Ok(found) => found,
-            Err(error) => return Answer::fault(error, "the cache cannot be read"),
-        };
-        let mut faults: Vec<Fault> = found.faults.into_iter().map(Into::into).collect();
-        let Some(entry) = found.entry else {
-            let reason =
-                if faults.is_empty() { "no image of this key is kept" } else { "the cache cannot be read" };
-            return Answer { faults, ..Answer::miss(reason) };
-        };
-        if let Some(refusal) = accepted.refusal(None, entry.manifest.created) {
-            return Answer { faults, ..refusal };
-        }
-        let answer = match self.load(&entry, names, meter).await {
-            Ok(loaded) => {
-                faults.extend(loaded.faults.into_iter().map(Into::into));
-                let reason = format!("loaded from entry {}", entry.short_id());
-                Answer { bytes: loaded.bytes, ..Answer::hit(Kept { image: loaded.image, entry }, reason) }
-            }
-            Err(error) => {
-                faults.push(error.into());
-                Answer::miss(format!("entry {} cannot be loaded", entry.short_id()))
-            }
-        };
-        Answer { faults, ..answer }
     }
 
     /// Brings the image of `entry` into the engine and gives it these names.
@@ -168,7 +119,7 @@ impl ArchiveTier {
     /// # Errors
     ///
     /// Fails when the store or the engine does.
-    pub async fn present(&self, entry: &Entry) -> Result<Option<Image>, LoadError> {
+    pub(crate) async fn present(&self, entry: &Entry) -> Result<Option<Image>, LoadError> {
         let (store, entry) = (self.store.clone(), entry.clone());
         let listing = spawn_blocking(move || read_listing(&store, &entry)).await??;
         Ok(self.engine.image(&listing.id_in(self.form()).to_string()).await?)
@@ -211,23 +162,23 @@ impl ArchiveTier {
     }
 
     /// Returns `true` if the store has an image of `key` for `platform`, of any age.
-    pub async fn has(&self, key: CacheKey, platform: &str) -> bool {
+    pub(crate) async fn has(&self, key: CacheKey, platform: &str) -> bool {
         let (store, family) = (self.store.clone(), platform.to_owned());
         let find = move || store.find(EntryKind::Image, &family, key.digest(), false).entry.is_some();
         spawn_blocking(find).await.unwrap_or_default()
     }
 
-    /// Returns `true` if the store has another image of `key` for `platform` than the engine's `image`, which was built at
-    /// `built`, and a newer one; also what could not be read, which is not newer.
-    pub async fn has_newer(
+    /// Returns `true` if the store has another image of `key` for `platform` than the engine's `id`, which was built at `built`,
+    /// and a newer one. Also returns what could not be read, which counts as not newer.
+    pub(crate) async fn has_newer(
         &self,
         key: CacheKey,
         platform: &str,
-        image: &Image,
+        id: &str,
         built: Timestamp,
     ) -> (bool, Vec<StoreError>) {
         let (store, family, form) = (self.store.clone(), platform.to_owned(), self.form());
-        let id = image.id.clone();
+        let id = id.to_owned();
         let find = move || {
             let found = store.find(EntryKind::Image, &family, key.digest(), false);
             let newer = found.entry.filter(|entry| entry.manifest.created > built);
@@ -238,7 +189,7 @@ impl ArchiveTier {
     }
 
     /// The entry of `key` for `platform`, if it holds this image of the engine's.
-    pub async fn entry_of(&self, key: CacheKey, platform: &str, image: &Image) -> Option<Entry> {
+    pub(crate) async fn entry_of(&self, key: CacheKey, platform: &str, image: &Image) -> Option<Entry> {
         let (store, family, form) = (self.store.clone(), platform.to_owned(), self.form());
         let id = image.id.clone();
         let find = move || {
@@ -254,7 +205,7 @@ impl ArchiveTier {
     /// # Errors
     ///
     /// Fails when the engine or the store does, and when it takes too long; then the store has no such entry.
-    pub async fn keep(
+    pub(crate) async fn save(
         &self,
         key: CacheKey,
         platform: &str,
@@ -344,6 +295,47 @@ impl ArchiveTier {
         let (handed_out, saved) = (self.engine.save_image(&image.id, parts).await, saving.await);
         handed_out.map_err(KeepError::Engine)?;
         Ok(saved??)
+    }
+}
+
+impl ImageTier for ArchiveTier {
+    const NAME: &'static str = "archive";
+
+    async fn look(&mut self, wanted: &Wanted<'_>) -> Answer<Hit> {
+        let [platform] = wanted.platforms else {
+            return Answer::miss("an image for several platforms is not kept");
+        };
+        let (store, key, family) = (self.store.clone(), wanted.key.digest(), platform.clone());
+        let found = match spawn_blocking(move || store.find(EntryKind::Image, &family, key, false)).await {
+            Ok(found) => found,
+            Err(error) => return Answer::fault(error, "the cache cannot be read"),
+        };
+        let faults: Vec<Fault> = found.faults.into_iter().map(Into::into).collect();
+        let answer = match found.entry {
+            None if faults.is_empty() => Answer::miss("no image of this key is kept"),
+            None => Answer::miss("the cache cannot be read"),
+            Some(entry) => {
+                let built = entry.manifest.created;
+                wanted.accepted.refusal(None, built).unwrap_or_else(|| {
+                    let hit = Hit::of(Self::NAME, String::new(), Some(built));
+                    Answer::hit(Hit { entry: Some(entry), ..hit }, "the image is kept")
+                })
+            }
+        };
+        Answer { faults, ..answer }
+    }
+
+    async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit> {
+        let Some(entry) = &hit.entry else { return Answer::miss("no image of this key is kept") };
+        let id = entry.short_id();
+        match self.load(entry, wanted.names, meter).await {
+            Ok(loaded) => {
+                let faults = loaded.faults.into_iter().map(Into::into).collect();
+                let answer = Answer::hit(hit.in_engine(loaded.image), format!("loaded from entry {id}"));
+                Answer { bytes: loaded.bytes, faults, ..answer }
+            }
+            Err(error) => Answer::fault(error, format!("entry {id} cannot be loaded")),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::ledger::BuildRecord;
 
 /// How the user requested that images are archived.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ArchiveRequest {
+pub(crate) enum ArchiveRequest {
     /// Nothing requests it.
     #[default]
     None,
@@ -17,24 +17,24 @@ pub enum ArchiveRequest {
 
 /// What decides whether an image that was built is archived.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ArchivePolicy {
+pub(crate) struct ArchivePolicy {
     /// The request.
-    pub request: ArchiveRequest,
+    pub(crate) request: ArchiveRequest,
     /// The store has a remote, so that other machines can load the image.
-    pub has_remote: bool,
+    pub(crate) has_remote: bool,
     /// Other engines of this run load the image from the store.
-    pub is_for_several_engines: bool,
+    pub(crate) is_for_several_engines: bool,
     /// Only images with a signed entry can be hits.
-    pub needs_signature: bool,
+    pub(crate) needs_signature: bool,
     /// A registry has the image under its key, or will have it after the push.
-    pub is_in_registry: bool,
+    pub(crate) is_in_registry: bool,
     /// The build ran every step, and the store may have an image of the key that this one replaces.
-    pub replaces_archived: bool,
+    pub(crate) replaces_archived: bool,
 }
 
 /// Whether an image is archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArchiveDecision {
+pub(crate) enum ArchiveDecision {
     /// It is.
     Archive,
     /// Nothing requests it, or a registry serves the same purpose.
@@ -45,7 +45,7 @@ pub enum ArchiveDecision {
 
 impl ArchivePolicy {
     /// Returns `true` if anything requests that images are archived, whatever becomes of this one.
-    pub fn is_requested(&self) -> bool {
+    pub(crate) fn is_requested(self) -> bool {
         self.request != ArchiveRequest::None
             || self.has_remote
             || self.is_for_several_engines
@@ -55,7 +55,7 @@ impl ArchivePolicy {
     /// Decides for an image. `builds` reads the ledger and is called only if the decision depends on it.
     ///
     /// What other machines use of a remote is not in this ledger, so it is not asked then.
-    pub fn decide(&self, builds: impl FnOnce() -> Vec<BuildRecord>) -> ArchiveDecision {
+    pub(crate) fn decide(self, builds: impl FnOnce() -> Vec<BuildRecord>) -> ArchiveDecision {
         if self.request == ArchiveRequest::Typed || self.is_for_several_engines || self.replaces_archived {
             ArchiveDecision::Archive
         } else if !self.is_requested() || self.is_in_registry && !self.needs_signature {

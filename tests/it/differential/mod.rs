@@ -8,7 +8,7 @@
 //!
 //! The peer builds a copy of the project in a new place each time, as on a fresh
 //! agent: in the same place it compares times with what it was sent before, and
-//! takes some edits for none (`commands/stages/unnoticed.rs`).
+//! takes some edits for none (`pipeline/unnoticed.rs`).
 //!
 //! A walk is determined by its seed, which a failure names with all its edits.
 

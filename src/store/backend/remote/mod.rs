@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use opendal::Operator;
 
 pub use self::actions_cache::ActionsJob;
-pub(crate) use self::open::OpenRemoteFault;
+pub(crate) use self::open::{OpenRemoteError, OpenRemoteFault};
 pub use self::settings::RemoteSettings;
 pub use self::url::RemoteUrl;
 

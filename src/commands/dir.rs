@@ -1,0 +1,50 @@
+//! `larder dir`: keeping a directory, such as a package manager's cache, from one run to the next.
+
+use std::sync::Arc;
+
+use super::error::CommandError;
+use super::{print_json, warn_of_unknown_branch};
+use crate::cli::{DirArgs, DirCommand, Format};
+use crate::commands::Invocation;
+use crate::output::Printer;
+use crate::pipeline::dir::report::DirOutcome;
+use crate::pipeline::dir::{restore, save};
+use crate::settings::{DirRestoreSettings, DirSaveSettings};
+
+pub(super) async fn run(
+    args: &DirArgs,
+    command: &Invocation<'_>,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let (settings, environment) = (command.settings, command.environment);
+    let (report, format, is_strict) = match &args.command {
+        DirCommand::Save(args) => {
+            let settings = DirSaveSettings::resolve(args, settings, environment)?;
+            warn_of_unknown_branch(command.session, printer);
+            let is_strict = settings.dir.strict;
+            (save(settings, command.session, Arc::new(printer)).await?, args.key.format, is_strict)
+        }
+        DirCommand::Restore(args) => {
+            let settings = DirRestoreSettings::resolve(args, settings, environment)?;
+            warn_of_unknown_branch(command.session, printer);
+            let is_strict = settings.dir.strict;
+            (restore(settings, command.session, Arc::new(printer)).await?, args.key.format, is_strict)
+        }
+    };
+    let is_refused = report.outcome == DirOutcome::Refused;
+    match format {
+        // A warning has given the reason.
+        Format::Text if is_refused => {}
+        Format::Text => printer.note(&report.text()),
+        Format::Json => print_json(printer, &report)?,
+    }
+    match report.faults.first() {
+        Some(fault) if is_strict => Err(CommandError::cache_line(fault.message.clone())
+            .hint("without --strict the cache is done without")),
+        None if is_strict && is_refused => {
+            let reason = report.reason.as_deref().unwrap_or_default();
+            Err(CommandError::cache_line(format!("{}: {reason}", report.path)))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,44 @@
+//! Containers that cannot be run.
+
+use super::{CommandError, ErrorKind};
+use crate::error_chain::chain;
+use crate::pipeline::container::ContainerError;
+
+/// The engine is at fault, or what the container was given.
+const NOT_STARTED: u8 = 125;
+/// The command cannot be invoked.
+const NOT_INVOKED: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+impl From<ContainerError> for CommandError {
+    fn from(error: ContainerError) -> Self {
+        let cause = chain(&error);
+        if let ContainerError::OutputLost(_) = error {
+            return Self::build(cause)
+                .hint("the container was stopped; make room where its output goes, or send it elsewhere");
+        }
+        let status = status_of(&cause);
+        let hint = match status {
+            NOT_FOUND => "name a program that the image has; --entrypoint replaces the image's own",
+            NOT_INVOKED => "a program has to be a file that the container's user may execute",
+            _ => "larder run --help lists what a container can be given",
+        };
+        Self { kind: ErrorKind::Container(status), cause, hints: vec![hint.to_owned()] }
+    }
+}
+
+/// Returns the exit code of docker run for this error, which only its message shows (`runStartContainerErr` of docker/cli).
+fn status_of(error: &str) -> u8 {
+    let says = |words: &[&str]| words.iter().any(|words| error.contains(words));
+    if says(&[
+        "executable file not found",
+        "no such file or directory",
+        "system cannot find the file specified",
+    ]) {
+        NOT_FOUND
+    } else if says(&["permission denied", "is a directory"]) {
+        NOT_INVOKED
+    } else {
+        NOT_STARTED
+    }
+}

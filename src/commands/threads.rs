@@ -1,0 +1,51 @@
+//! The threads that commands run on.
+
+use std::sync::OnceLock;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::error::CommandError;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::session::Session;
+
+/// The threads of a process, started by the first command that needs them.
+#[derive(Default)]
+pub(super) struct Threads(OnceLock<Runtime>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // A blocking read of a file or of stdin must not hold up the end.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Threads {
+    /// Runs a command to its end. From its first moment on an interrupt is noticed, and ends what runs in order.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the command does, or no threads can be started.
+    pub(super) fn block_on<T>(
+        &self,
+        session: &Session<'_>,
+        command: impl Future<Output = Result<T, CommandError>>,
+    ) -> Result<T, CommandError> {
+        let runtime = if let Some(runtime) = self.0.get() {
+            runtime
+        } else {
+            let made = Builder::new_multi_thread().enable_all().build();
+            let made = made.map_err(|error| CommandError::config(&error))?;
+            self.0.get_or_init(|| made)
+        };
+        runtime.block_on(async {
+            let mut interrupts = session.interrupts();
+            tokio::select! {
+                biased;
+                result = command => result,
+                () = interrupts.unnoticed() => Err(PipelineError::Interrupted.into()),
+            }
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! The printer as the reporter of a pipeline: each event as text or as JSON.
+
+use std::io::Write;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::progress::Display;
+use super::progress::failure::{self, Failure};
+use super::transfer::Transfer;
+use super::{Printer, summary};
+use crate::buildkit::status::StatusUpdate;
+use crate::buildkit::trace::Trace;
+use crate::mounts::{MountAction, MountOutcome};
+use crate::pipeline::reporter::{Event, Reporter, StepProgress, TransferProgress};
+
+impl Reporter for Printer {
+    fn report(&self, event: &Event<'_>) {
+        match event {
+            Event::Keys { image, dependency, reason } => self.event(
+                "keys",
+                &json!({ "image_key": image, "dependency_key": dependency, "reason": reason }),
+            ),
+            Event::Tier(tier) => self.event("tier", tier),
+            Event::AutoMounts { lines, left } => {
+                self.event("auto_mounts", &json!({ "lines": lines, "left": left }));
+                let what = if lines.len() == 1 { "the RUN in line" } else { "the RUNs in lines" };
+                if !lines.is_empty() {
+                    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+                    self.note(&format!("cache mounts are added to {what} {}\n", lines.join(", ")));
+                }
+                left.iter().for_each(|line| self.note(&format!("{line}\n")));
+            }
+            Event::Mount(action, mount) => {
+                self.event("mount", &json!({ "action": action, "mount": mount }));
+                let is_shown = match action {
+                    MountAction::Save => [MountOutcome::Saved, MountOutcome::Unchanged],
+                    MountAction::Restore | MountAction::List => [MountOutcome::Hit, MountOutcome::Passed],
+                };
+                if is_shown.contains(&mount.outcome) {
+                    self.note(&format!("{}\n", mount.line(*action)));
+                }
+            }
+            Event::Archived(record) => self.note(&summary::kept(record)),
+            Event::LayersKept(record) => self.note(&summary::kept_layers(record)),
+            Event::Pushed { name, pushed, elapsed } => {
+                self.note(&summary::pushed(&name.familiar(), *pushed, *elapsed));
+            }
+            Event::Named(name) => self.note(&summary::named(&name.familiar())),
+            Event::StepFailed { vertex, source } => {
+                let report = match vertex {
+                    Some(vertex) => Some(failure::report(&Failure::of(vertex, *source))),
+                    None => source.as_ref().and_then(failure::excerpt),
+                };
+                if let Some(report) = report {
+                    self.message(&format!("{}\n", report.trim_end()));
+                }
+            }
+            Event::Ended(record) => {
+                self.event("build", &json!({ "record": record }));
+                self.note(&summary::render(record));
+            }
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        Self::warn(*self, text);
+    }
+
+    fn note(&self, text: &str) {
+        Self::note(*self, text);
+    }
+
+    fn message(&self, text: &str) {
+        Self::message(*self, text);
+    }
+
+    fn shows_notes(&self) -> bool {
+        Self::shows_notes(*self)
+    }
+
+    fn transfer(&self, what: &str) -> Box<dyn TransferProgress> {
+        Box::new(Transfer::new(what.to_owned(), *self))
+    }
+
+    fn steps(&self, to_stdout: bool) -> Box<dyn StepProgress> {
+        Box::new(self.display(to_stdout))
+    }
+
+    fn stdout(&self) -> Box<dyn Write + Send> {
+        Self::stdout(*self)
+    }
+
+    fn stderr(&self) -> Box<dyn Write + Send> {
+        Self::stderr(*self)
+    }
+}
+
+// Whoever read the progress may be gone; the build goes on all the same.
+impl StepProgress for Display {
+    fn update(&mut self, update: StatusUpdate, now: Timestamp) {
+        drop(Self::update(self, update, now));
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        drop(Self::tick(self, now));
+    }
+
+    fn trace(&self) -> &Trace {
+        Self::trace(self)
+    }
+
+    fn finish(mut self: Box<Self>, now: Timestamp) -> Trace {
+        let known = Self::trace(&self).clone();
+        Self::finish(&mut self, now).unwrap_or(known)
+    }
+}
+
+impl TransferProgress for Transfer {
+    fn show(&mut self, amounts: (u64, u64)) {
+        Self::show(self, amounts);
+    }
+
+    fn finish(self: Box<Self>) {
+        Self::finish(*self);
+    }
+}

@@ -1,0 +1,120 @@
+//! A row about a run, for a CSV file that benchmarks are read from.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::endpoint::Endpoint;
+use crate::ledger::{BuildRecord, Outcome, millis};
+use crate::store::Entry;
+
+const HEAD: &str = "image,key,hit,tier,build_s,load_s,run_s,exit,git_revision,host";
+
+/// The fields that describe a run.
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    image: String,
+    key: String,
+    hit: bool,
+    tier: String,
+    build_millis: u64,
+    load_millis: u64,
+    run_millis: u64,
+    exit: i64,
+    revision: String,
+    host: String,
+}
+
+impl Row {
+    /// Returns the fields that the record of a build has.
+    pub(crate) fn of(record: &BuildRecord) -> Self {
+        let hit = record.outcome == Outcome::ImageHit;
+        let name = record.names.first().or(record.image_id.as_ref()).cloned().unwrap_or_default();
+        Self {
+            image: name,
+            key: record.image_key.map(|key| key.to_string()).unwrap_or_default(),
+            hit,
+            tier: record.hit_tier.clone().unwrap_or_default(),
+            build_millis: if hit { 0 } else { record.millis },
+            load_millis: if hit { record.millis } else { 0 },
+            ..Self::default()
+        }
+    }
+
+    /// Returns the fields that an entry has whose image a tier handed to the engine.
+    pub(crate) fn of_entry(entry: &Entry, tier: &str, loading: Duration) -> Self {
+        Self {
+            image: entry.manifest.subject.title.clone(),
+            key: entry.manifest.address.key.hex(),
+            hit: true,
+            tier: tier.to_owned(),
+            load_millis: millis(loading),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the same for an engine that a tier handed the image to.
+    pub(crate) fn handed(self, tier: &str, loading: Duration) -> Self {
+        Self { hit: true, tier: tier.to_owned(), build_millis: 0, load_millis: millis(loading), ..self }
+    }
+
+    pub(crate) fn ended(self, elapsed: Duration, exit: i64, host: &Endpoint, revision: String) -> Self {
+        Self { run_millis: millis(elapsed), exit, host: host.to_string(), revision, ..self }
+    }
+
+    /// Creates the file, and fails if rows cannot be appended to it.
+    pub(crate) fn check(path: &Path) -> io::Result<()> {
+        open(path).map(drop)
+    }
+
+    /// Appends the row to a file, after a head if the file is new.
+    pub(crate) fn append(&self, path: &Path) -> io::Result<()> {
+        let mut file = open(path)?;
+        let head = if file.metadata()?.len() == 0 { format!("{HEAD}\n") } else { String::new() };
+        file.write_all(format!("{head}{}\n", self.text()).as_bytes())
+    }
+
+    fn text(&self) -> String {
+        let seconds = |millis: u64| format!("{}.{:03}", millis / 1000, millis % 1000);
+        [
+            quoted(&self.image),
+            self.key.clone(),
+            if self.hit { "hit" } else { "miss" }.to_owned(),
+            self.tier.clone(),
+            seconds(self.build_millis),
+            seconds(self.load_millis),
+            seconds(self.run_millis),
+            self.exit.to_string(),
+            quoted(&self.revision),
+            quoted(&self.host),
+        ]
+        .join(",")
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// Returns a field as in RFC 4180.
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_a_field_for_each_name_in_the_head() {
+        let row = Row { image: "a,\"b\"".to_owned(), build_millis: 1234, ..Row::default() };
+        assert_eq!(row.text(), "\"a,\"\"b\"\"\",,miss,,1.234,0.000,0.000,0,,");
+        let plain = Row { image: "app:1".to_owned(), ..Row::default() };
+        assert_eq!(plain.text().split(',').count(), HEAD.split(',').count());
+    }
+}

@@ -1,0 +1,250 @@
+//! Base images: an image with the dependencies, built once for all images that are built on it, and found again by its key.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::error::PipelineError;
+use super::keyed_build::KeyedBuild;
+use super::keys::BuildKeys;
+use super::reporter::Reporter;
+use super::session::{EngineConnection, Session};
+use super::stages::{KeyedNames, Purpose, build_image};
+use crate::buildkit::session::new_id;
+use crate::digest::Digest;
+use crate::engine::Image;
+use crate::error_chain::chain;
+use crate::key::{Input, InputKind};
+use crate::ledger::{BaseOutcome, BaseRecord, millis};
+use crate::plan::{BuildSettings, ContextSource, Output, OutputKind};
+use crate::registry::{ImageRef, RegistryError, within};
+use crate::tiers::Tags;
+
+/// How long a registry may take to say whether it has a base.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The name of a base image without a repository.
+const LOCAL: &str = "larder-base";
+
+/// A base image that is wanted.
+pub(crate) struct WantedBase<'a> {
+    /// The build of the base; its names and outputs are ignored.
+    pub(crate) build: &'a BuildSettings,
+    /// Where others find it; `None` for the engine alone.
+    pub(crate) repository: Option<ImageRef>,
+    /// The files of the context that its key is made of; empty for all that the Dockerfile takes.
+    pub(crate) requirements: &'a [String],
+}
+
+/// Finds a base image, or builds it and puts it where others find it. Also returns why it could not be pushed, if it is in the
+/// engine all the same.
+///
+/// # Errors
+///
+/// Fails when its key cannot be known, when its build fails, and when it cannot be pushed and is not in the engine.
+pub(crate) async fn ensure_base(
+    WantedBase { build, repository, requirements }: WantedBase<'_>,
+    session: &Session<'_>,
+    reporter: &dyn Reporter,
+) -> Result<(BaseRecord, Option<PipelineError>), PipelineError> {
+    let (clock, settings) = (Instant::now(), session.settings);
+    let KeyedBuild { keys, connection, .. } = KeyedBuild::of(build, session, reporter).await?;
+    let files = if requirements.is_empty() { None } else { named_files(requirements, build, reporter)? };
+    let inputs = files.as_ref().map(|files| files.iter().map(NamedFile::input).collect());
+    let key = keys.keys.base(inputs, &settings.seal);
+    let key = key.map_err(|error| PipelineError::NoKeys(Arc::new(error.into())))?;
+    let platform = keys.platforms[0].clone();
+    let files = files.into_iter().flatten().map(|file| (file.place, file.digest)).collect();
+    let base = Base { build, keys, files, has_images: connection.engine.is_some(), session, reporter };
+    let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
+    let done = |reference, outcome| (record(reference, outcome), None);
+    let tags = Tags::of(&settings.lanes.lanes).of_base(key);
+    // Neither an age nor a signature is known of what is found.
+    let is_strict = settings.store.terms.trust.is_strict() || settings.store.limits.max_age.is_some();
+    let takes_found = build.runs_every_step().is_none() && !is_strict;
+    let Some(repository) = repository else {
+        let local = local();
+        let mut newest: Option<(Option<Timestamp>, ImageRef)> = None;
+        for tag in tags.iter().filter(|_| takes_found) {
+            let name = tagged(&local, tag)?;
+            let found = engine_image(&name, &connection).await?;
+            if let Some(image) = found.filter(|image| is_newer(image.created, newest.as_ref())) {
+                newest = Some((image.created, name));
+            }
+        }
+        if let Some((_, name)) = newest {
+            reporter.note(&format!("the base image is in the engine: {}\n", name.familiar()));
+            return Ok(done(name.familiar(), BaseOutcome::Found));
+        }
+        let name = base.build_as((&tagged(&local, &tags[0])?, &unkeyed(&local)?), false).await?;
+        return Ok(done(name.familiar(), BaseOutcome::Built));
+    };
+    if takes_found {
+        match found(&repository, &tags, &platform, &connection).await {
+            Ok(Some(name)) => {
+                reporter.note(&format!("the base image is in its registry: {}\n", name.familiar()));
+                return Ok(done(name.familiar(), BaseOutcome::Found));
+            }
+            Ok(None) => {}
+            Err(error) if build.strict => return Err(PipelineError::cache(&error)),
+            Err(error) => {
+                reporter.warn(&format!("{}; {}; building the base image", chain(&error), error.remedy()));
+            }
+        }
+    }
+    let (name, unkeyed) = (tagged(&repository, &tags[0])?, unkeyed(&repository)?);
+    let is_pushed = !settings.store.terms.read_only;
+    let name = match base.build_as((&name, &unkeyed), is_pushed).await {
+        Ok(name) => name,
+        Err(error @ PipelineError::Push { .. }) if !build.strict && connection.engine.is_some() => {
+            for name in [unkeyed, name] {
+                if engine_image(&name, &connection).await?.is_some() {
+                    return Ok((record(name.familiar(), BaseOutcome::Built), Some(error)));
+                }
+            }
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    };
+    // By its digest, so that images on it do not change with what is pushed later.
+    let pinned = match name.tag().map(str::to_owned) {
+        Some(tag) if is_pushed => found(&repository, &[tag], &platform, &connection).await.ok().flatten(),
+        _ => None,
+    };
+    Ok(done(pinned.unwrap_or(name).familiar(), BaseOutcome::Built))
+}
+
+fn local() -> ImageRef {
+    LOCAL.parse().expect("it is a name")
+}
+
+/// Returns `true` if a base that was built at `built` is newer than the newest one so far. A rebuild by the trunk replaces the
+/// job's own base.
+fn is_newer<T>(built: Option<Timestamp>, newest: Option<&(Option<Timestamp>, T)>) -> bool {
+    newest.is_none_or(|(newest, _)| *newest < built)
+}
+
+/// Returns the newest base in a repository under one of these tags, by its digest.
+async fn found(
+    repository: &ImageRef,
+    tags: &[String],
+    platform: &str,
+    connection: &EngineConnection,
+) -> Result<Option<ImageRef>, RegistryError> {
+    let look = async {
+        let mut place = connection.registries.repository(repository).await?;
+        let mut newest = None;
+        for tag in tags {
+            let Some(manifest) = place.manifest(tag).await? else { continue };
+            let built = place.image(&manifest, platform).await?.and_then(|image| image.created);
+            if is_newer(built, newest.as_ref()) {
+                newest = repository.with_tag(tag).map(|name| (built, name.pinned(manifest.digest)));
+            }
+        }
+        Ok(newest.map(|(_, name)| name))
+    };
+    within(repository.host(), DEADLINE, Box::pin(look)).await
+}
+
+async fn engine_image(
+    name: &ImageRef,
+    connection: &EngineConnection,
+) -> Result<Option<Image>, PipelineError> {
+    let engine = connection.engine.as_ref().ok_or(PipelineError::NoEngineForBase)?;
+    Ok(engine.image(&name.familiar()).await?)
+}
+
+/// A base image that is to be built, and what its key was computed from.
+struct Base<'a> {
+    build: &'a BuildSettings,
+    keys: BuildKeys,
+    files: Vec<(PathBuf, Digest)>,
+    has_images: bool,
+    session: &'a Session<'a>,
+    reporter: &'a dyn Reporter,
+}
+
+impl Base<'_> {
+    /// Builds the image as `name`, or as `unkeyed` if the inputs change meanwhile; returns which of them it is.
+    async fn build_as(
+        self,
+        (name, unkeyed): (&ImageRef, &ImageRef),
+        push: bool,
+    ) -> Result<ImageRef, PipelineError> {
+        let output = Output { kind: OutputKind::Image { push }, attributes: [].into() };
+        let mut build = BuildSettings {
+            tags: vec![name.clone()],
+            outputs: vec![output],
+            load: !push,
+            default_output: false,
+            quiet: false,
+            ..self.build.clone()
+        };
+        if name.repository() != local().repository() && build.tiers.cache_repo.is_none() {
+            // A job that pushes nothing takes layers from there, too.
+            build.tiers.cache_repo = Some(name.clone());
+        }
+        self.reporter.note(&format!("building the base image {}\n", name.familiar()));
+        let names = KeyedNames::new(&build, unkeyed.clone(), (self.keys, self.files), self.has_images);
+        let purpose = Purpose { keyed: Some(Arc::new(names)), ..Purpose::default() };
+        let done = Box::pin(build_image(&build, &purpose, self.session, self.reporter)).await?;
+        Ok(done.names.into_iter().next().unwrap_or_else(|| name.clone()))
+    }
+}
+
+/// Returns a name that no other image has and that carries no key.
+fn unkeyed(repository: &ImageRef) -> Result<ImageRef, PipelineError> {
+    let id = new_id().map_err(|error| PipelineError::Machine(chain(&error)))?;
+    tagged(repository, &format!("unkeyed-{}", &id[..16]))
+}
+
+fn tagged(repository: &ImageRef, tag: &str) -> Result<ImageRef, PipelineError> {
+    repository.with_tag(tag).ok_or_else(|| PipelineError::InvalidTag(tag.to_owned()))
+}
+
+/// A file that counts because it was named.
+struct NamedFile {
+    name: String,
+    place: PathBuf,
+    digest: Digest,
+}
+
+impl NamedFile {
+    fn input(&self) -> Input {
+        Input::with_digest(InputKind::File, &self.name, self.digest)
+    }
+}
+
+/// Reads the files that alone count. Returns `None`, after a warning, if one of them cannot be read.
+fn named_files(
+    paths: &[String],
+    build: &BuildSettings,
+    reporter: &dyn Reporter,
+) -> Result<Option<Vec<NamedFile>>, PipelineError> {
+    let ContextSource::Directory(directory) = &build.source.context else {
+        return Err(PipelineError::RequirementsContext);
+    };
+    let mut files = Vec::new();
+    for path in paths {
+        let file = Path::new(directory).join(path);
+        match std::fs::read(&file) {
+            Ok(bytes) => {
+                files.push(NamedFile { name: path.clone(), place: file, digest: Digest::of(&bytes) });
+            }
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+            {
+                reporter.warn(&format!(
+                    "--requirements: cannot read {}: {}; all that the Dockerfile takes of the context decides",
+                    file.display(),
+                    chain(&error)
+                ));
+                return Ok(None);
+            }
+            Err(error) => return Err(PipelineError::Requirements { path: file, source: Arc::new(error) }),
+        }
+    }
+    Ok(Some(files))
+}

@@ -1,0 +1,387 @@
+//! Carrying the cache mounts of a build between a builder and the store.
+
+mod record;
+mod seen;
+mod visiting;
+
+use std::time::{Duration, Instant};
+
+use self::record::{passed, record, set_entry};
+use self::seen::Seen;
+use super::session::store::{is_news, keep_within, send_unsent};
+use super::session::{EngineConnection, Session};
+use super::stages::VisitedBuild;
+use crate::archive::UnlistedError;
+use crate::buildkit::trace::Trace;
+use crate::courier::protocol::{Notes as Remarks, Owner};
+use crate::error_chain::chain;
+use crate::ledger::millis;
+use crate::mounts::{
+    CarriedMount, MountAction, MountError, MountOutcome, Mounts, MountsReport, Present, RestoredMount,
+    SaveOutcome, SaveTerms, SavedMount, Tally, TargetMount, misfit, restore, save,
+};
+use crate::notes::Notes;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::reporter::Reporter;
+use crate::plan::{JobSettings, MountSettings};
+use crate::store::{Entry, EntryKind, FaultRecord, Found, Store, StoreError, Subject};
+
+/// What becomes of other files that stand where those of an entry belong.
+fn present(mount: &TargetMount) -> Present {
+    if mount.id.origin.is_some() { Present::Kept } else { Present::Replaced }
+}
+
+/// Why nothing is restored of a mount whose last entry is an empty one.
+const OUTGROWN: &str = "it was larger than --max-mount-size when it was saved last";
+
+/// Returns `true` for the empty entry of a mount that was too large.
+fn is_outgrown(entry: &Entry) -> bool {
+    entry.manifest.subject.files == 0
+}
+
+/// Carries mounts, and keeps the account of it.
+pub(crate) struct Carrier<'a> {
+    connection: &'a EngineConnection,
+    session: &'a Session<'a>,
+    settings: &'a JobSettings,
+    build: VisitedBuild<'a>,
+    store: Store,
+    reporter: &'a dyn Reporter,
+    started: Instant,
+    report: MountsReport,
+    /// What a visit had built.
+    prepared: Trace,
+    /// How long that took.
+    preparing: Duration,
+    notes: Notes,
+    /// A build comes next, and will say by itself what cannot be built.
+    build_follows: bool,
+}
+
+impl<'a> Carrier<'a> {
+    pub(crate) fn new(
+        action: MountAction,
+        connection: &'a EngineConnection,
+        session: &'a Session<'a>,
+        build: VisitedBuild<'a>,
+        reporter: &'a dyn Reporter,
+    ) -> Result<Self, PipelineError> {
+        let (store, settings) = (session.store()?, session.settings);
+        let report = MountsReport::new(action);
+        Ok(Self {
+            connection,
+            session,
+            settings,
+            build,
+            store,
+            reporter,
+            started: Instant::now(),
+            report,
+            prepared: Trace::default(),
+            preparing: Duration::ZERO,
+            notes: settings.notes(),
+            build_follows: false,
+        })
+    }
+
+    /// The same right before the build.
+    pub(crate) fn ahead_of_build(self) -> Self {
+        Self { build_follows: true, ..self }
+    }
+
+    /// Tells which mounts there are, and what is kept of each.
+    pub(crate) async fn list(mut self, mounts: &Mounts) -> Result<MountsReport, PipelineError> {
+        self.report.warnings.clone_from(&mounts.defeats);
+        let found = self.find(&mounts.carried).await?;
+        for (mount, entry) in mounts.carried.iter().zip(found) {
+            let mut record = record(mount);
+            match entry {
+                Some(entry) if is_outgrown(&entry) => record.reason = Some(OUTGROWN.to_owned()),
+                Some(entry) => {
+                    set_entry(&mut record, &entry);
+                    record.outcome = MountOutcome::Hit;
+                }
+                None => record.reason = Some(self.nothing()),
+            }
+            self.report.mounts.push(record);
+        }
+        Ok(self.finish(mounts))
+    }
+
+    /// Brings what is kept into the builder; also answers what was built for that.
+    pub(crate) async fn restore(mut self, mounts: &Mounts) -> Result<(MountsReport, Trace), PipelineError> {
+        self.report.warnings.clone_from(&mounts.defeats);
+        let found = self.find(&mounts.carried).await?;
+        let (mut wanted, mut entries) = (Vec::new(), Vec::new());
+        for (mount, entry) in mounts.carried.iter().zip(&found) {
+            if let Some(entry) = entry.as_ref().filter(|entry| !is_outgrown(entry)) {
+                wanted.push(mount.clone());
+                entries.push(entry.clone());
+            }
+        }
+        let store = self.store.clone();
+        let presents: Vec<Present> = wanted.iter().map(present).collect();
+        let done = self
+            .visit("restoring cache mounts", &wanted, move |place, conversation, meter| {
+                restore(&store, &entries[place], presents[place], conversation, meter)
+            })
+            .await?;
+        let (mut done, mut seen) = (done.into_iter(), Vec::new());
+        for (mount, entry) in mounts.carried.iter().zip(found) {
+            let mut record = record(mount);
+            match entry {
+                None => record.reason = Some(self.nothing()),
+                Some(entry) if is_outgrown(&entry) => record.reason = Some(OUTGROWN.to_owned()),
+                Some(entry) => {
+                    set_entry(&mut record, &entry);
+                    let done = done.next().flatten();
+                    if let Some(Ok(restored)) = &done
+                        && restored.sent_files > 0
+                    {
+                        seen.push(Seen::of(mount, restored.was_empty));
+                    }
+                    self.restored(&mut record, mount, &entry, done);
+                }
+            }
+            self.report.mounts.push(record);
+        }
+        self.remember(&seen).await;
+        let prepared = std::mem::take(&mut self.prepared);
+        Ok((self.finish(mounts), prepared))
+    }
+
+    /// Tells what a restore came to.
+    fn restored(
+        &mut self,
+        record: &mut CarriedMount,
+        mount: &TargetMount,
+        entry: &Entry,
+        done: Option<Result<RestoredMount, MountError>>,
+    ) {
+        match done {
+            // Why the builder could not be visited has been told.
+            None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
+            Some(Ok(restored)) => {
+                for fault in restored.faults.iter().chain(self.store.touch(entry).err().as_ref()) {
+                    self.fault(fault);
+                }
+                self.tell("not looked at", &restored.notes);
+                self.note_misfits(mount, restored.root);
+                record.outcome = MountOutcome::Hit;
+                record.moved = Tally { files: restored.sent_files, bytes: restored.sent_bytes };
+            }
+            Some(Err(error)) => self.failed(record, &error),
+        }
+    }
+
+    /// Keeps what the builder has.
+    pub(crate) async fn save(mut self, mounts: &Mounts) -> Result<MountsReport, PipelineError> {
+        if let Some(reason) = self.settings.saves_nothing() {
+            let records = mounts
+                .carried
+                .iter()
+                .map(|mount| CarriedMount { reason: Some(reason.to_owned()), ..record(mount) });
+            self.report.mounts.extend(records);
+            return Ok(self.finish(mounts));
+        }
+        let found = self.find(&mounts.carried).await?;
+        let terms: Vec<SaveTerms> = mounts.carried.iter().map(|mount| self.terms(mount)).collect();
+        let (store, entries) = (self.store.clone(), found.clone());
+        let done = self
+            .visit("saving cache mounts", &mounts.carried, move |place, conversation, meter| {
+                save(&store, entries[place].as_ref(), conversation, &terms[place], meter)
+            })
+            .await?;
+        let (mut done, mut seen) = (done.into_iter(), Vec::new());
+        let mut has_grown = false;
+        for (mount, before) in mounts.carried.iter().zip(&found) {
+            let mut record = record(mount);
+            if let Some(before) = before {
+                set_entry(&mut record, before);
+            }
+            match done.next().flatten() {
+                None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
+                Some(Ok(saved)) => {
+                    has_grown |= matches!(saved.outcome, SaveOutcome::Saved(_));
+                    if matches!(saved.outcome, SaveOutcome::Saved(_)) {
+                        seen.push(Seen::of(mount, false));
+                    }
+                    self.note_misfits(mount, saved.root);
+                    self.saved(&mut record, before.as_ref(), saved);
+                }
+                Some(Err(error)) => self.failed(&mut record, &error),
+            }
+            self.report.mounts.push(record);
+        }
+        self.remember(&seen).await;
+        for fault in send_unsent(&self.store, self.reporter) {
+            self.fault(&fault);
+        }
+        if has_grown {
+            for fault in keep_within(&self.store, &self.settings.store, self.reporter) {
+                self.fault(&fault);
+            }
+        }
+        Ok(self.finish(mounts))
+    }
+
+    /// Notes that what is kept of these mounts is of use, so that it is not the first to go.
+    pub(crate) async fn keep(mut self, mounts: &[TargetMount]) -> Result<MountsReport, PipelineError> {
+        for entry in self.find(mounts).await?.into_iter().flatten() {
+            if let Err(fault) = self.store.touch(&entry) {
+                self.fault(&fault);
+            }
+        }
+        Ok(self.report)
+    }
+
+    /// Tells what a save came to.
+    fn saved(&mut self, record: &mut CarriedMount, before: Option<&Entry>, saved: SavedMount) {
+        if !matches!(saved.outcome, SaveOutcome::Incomplete(_)) {
+            self.tell("left out", &saved.notes);
+        }
+        record.used = saved.notes_uses.then_some(saved.used);
+        record.added = Some(saved.added);
+        record.packages_used = saved.notes_uses.then_some(saved.packages_used);
+        record.packages_added = Some(saved.packages_added);
+        record.trimmed = Some(saved.trimmed);
+        match saved.outcome {
+            SaveOutcome::Saved(entry) => {
+                for fault in &entry.faults {
+                    self.fault(fault);
+                }
+                set_entry(record, &entry.entry);
+                record.added_bytes = entry.added_bytes;
+                record.outcome = MountOutcome::Saved;
+            }
+            SaveOutcome::Unchanged => {
+                if let Some(Err(fault)) = before.map(|entry| self.store.touch(entry)) {
+                    self.fault(&fault);
+                }
+                record.outcome = MountOutcome::Unchanged;
+            }
+            SaveOutcome::Empty => record.outcome = MountOutcome::Empty,
+            SaveOutcome::Outgrown { saved, bytes } => {
+                for fault in saved.iter().flat_map(|saved| &saved.faults) {
+                    self.fault(fault);
+                }
+                if let Some(saved) = saved {
+                    set_entry(record, &saved.entry);
+                }
+                record.outcome = MountOutcome::Refused;
+                let size = humansize::format_size(bytes, humansize::DECIMAL);
+                record.reason = Some(format!("{size} are more than --max-mount-size"));
+                self.reporter.warn(&format!(
+                    "the cache mount {} is not saved: its {size} are more than --max-mount-size, and no part of it can be \
+                     left out without the rest; an empty builder will begin anew",
+                    record.id
+                ));
+            }
+            SaveOutcome::Incomplete(reason) => {
+                record.outcome = MountOutcome::Refused;
+                self.trouble(format!("the cache mount {} is not saved: {reason}", record.id));
+                record.reason = Some(reason);
+            }
+            SaveOutcome::Refused(shrunk) => {
+                record.outcome = MountOutcome::Refused;
+                record.reason = Some(shrunk.to_string());
+                self.reporter.warn(&format!(
+                    "the cache mount {} is not saved: {shrunk}; --allow-shrink saves it all the same",
+                    record.id
+                ));
+            }
+        }
+    }
+
+    fn how(&self) -> &'a MountSettings {
+        &self.build.settings.mounts
+    }
+
+    fn terms(&self, mount: &TargetMount) -> SaveTerms {
+        SaveTerms {
+            family: self.family(mount),
+            key: mount.id.key(),
+            subject: Subject {
+                title: mount.id.to_string(),
+                tags: vec![mount.kind.to_string(), self.how().scope.clone()],
+                ..Subject::default()
+            },
+            unused_builds: self.how().unused_builds,
+            max_size: self.how().max_size,
+            allow_shrink: self.how().allow_shrink,
+        }
+    }
+
+    fn family(&self, mount: &TargetMount) -> String {
+        format!("{}: {}", self.how().scope, mount.id)
+    }
+
+    fn nothing(&self) -> String {
+        format!("nothing is kept of it for {} in {}", self.how().scope, self.store.lanes())
+    }
+
+    /// What is kept of each mount.
+    async fn find(&mut self, mounts: &[TargetMount]) -> Result<Vec<Option<Entry>>, PipelineError> {
+        let wanted: Vec<_> = mounts.iter().map(|mount| (self.family(mount), mount.id.key())).collect();
+        let store = self.store.clone();
+        let look = move || -> Vec<Found> {
+            wanted.iter().map(|(family, key)| store.find(EntryKind::Mount, family, *key, false)).collect()
+        };
+        let found = tokio::task::spawn_blocking(look).await?;
+        Ok(found
+            .into_iter()
+            .map(|found| {
+                for fault in &found.faults {
+                    self.fault(fault);
+                }
+                found.entry
+            })
+            .collect())
+    }
+
+    /// Tells why a mount was not carried, or not all of it.
+    fn failed(&mut self, record: &mut CarriedMount, error: &MountError) {
+        record.reason = Some(chain(error));
+        match error {
+            MountError::Store(fault) | MountError::Unlisted(UnlistedError::Store(fault)) => self.fault(fault),
+            error => self.trouble(format!("{}: {}", record.id, chain(error))),
+        }
+    }
+
+    /// Counts and tells a fault of the store.
+    fn fault(&mut self, fault: &StoreError) {
+        let message = chain(fault);
+        if is_news(fault) {
+            self.reporter.warn(&message);
+        }
+        self.report.faults.push(FaultRecord { reason: fault.reason().to_string(), message });
+    }
+
+    /// Counts and tells what is no fault of the store but keeps the mounts from being carried.
+    fn trouble(&mut self, message: String) {
+        self.reporter.warn(&message);
+        self.report.faults.push(FaultRecord { reason: "other".to_owned(), message });
+    }
+
+    fn note_misfits(&mut self, mount: &TargetMount, root: Owner) {
+        let misfits = mount.uses.iter().filter_map(|used| misfit(used, mount.kind, root));
+        self.report.warnings.extend(misfits);
+    }
+
+    fn tell(&mut self, what: &str, notes: &Remarks) {
+        if notes.count == 0 {
+            return;
+        }
+        let (first, more) = (&notes.first, notes.count.saturating_sub(notes.first.len() as u64));
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        self.trouble(format!("{what}: {}{more}", first.join(", ")));
+    }
+
+    fn finish(mut self, mounts: &Mounts) -> MountsReport {
+        self.report.mounts.extend(mounts.passed.iter().map(passed));
+        // What was built on the way is no cost of the mounts: the build finds it done.
+        let own = self.started.elapsed().saturating_sub(self.preparing);
+        self.report.millis = millis(own);
+        self.report
+    }
+}

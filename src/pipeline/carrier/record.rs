@@ -1,0 +1,30 @@
+//! The record of a mount.
+
+use crate::mounts::{CarriedMount, Kind, MountOutcome, Passed, Tally, TargetMount};
+use crate::store::Entry;
+
+/// Returns the record of a mount before it is carried.
+pub(super) fn record(mount: &TargetMount) -> CarriedMount {
+    let mut targets: Vec<String> = mount.uses.iter().map(|used| used.target.clone()).collect();
+    targets.dedup();
+    let lines = mount.uses.iter().map(|used| used.line).collect();
+    CarriedMount::new(mount.id.to_string(), mount.kind.to_string(), targets, lines)
+}
+
+/// Returns the record of a mount that is not carried.
+pub(super) fn passed(passed: &Passed) -> CarriedMount {
+    let target = passed.used.target.clone();
+    CarriedMount {
+        outcome: MountOutcome::Passed,
+        reason: Some(passed.reason.to_owned()),
+        ..CarriedMount::new(target.clone(), Kind::Plain.to_string(), vec![target], vec![passed.used.line])
+    }
+}
+
+/// Adds the entry of a mount to its record.
+pub(super) fn set_entry(record: &mut CarriedMount, entry: &Entry) {
+    record.entry = Some(entry.id.hex());
+    record.lane = Some(entry.manifest.address.lane.to_string());
+    record.created = Some(entry.manifest.created);
+    record.kept = Tally { files: entry.manifest.subject.files, bytes: entry.manifest.subject.bytes };
+}

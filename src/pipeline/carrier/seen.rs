@@ -1,0 +1,53 @@
+//! What a builder had when it was visited last: a mount that has become empty since was dropped.
+
+use super::Carrier;
+use crate::digest::Digest;
+use crate::error_chain::chain;
+use crate::mounts::TargetMount;
+
+/// A mount that was visited.
+pub(super) struct Seen {
+    /// What people know it by.
+    id: String,
+    key: Digest,
+    /// There was nothing in it.
+    was_empty: bool,
+}
+
+impl Seen {
+    pub(super) fn of(mount: &TargetMount, was_empty: bool) -> Self {
+        Self { id: mount.id.to_string(), key: mount.id.key(), was_empty }
+    }
+}
+
+impl Carrier<'_> {
+    /// Tells which of the mounts the builder has dropped, and notes that all of them have something in them now.
+    pub(super) async fn remember(&mut self, seen: &[Seen]) {
+        if seen.is_empty() {
+            return;
+        }
+        let mut builder = match self.connection.known_builder(&self.notes).await {
+            Ok(builder) => builder,
+            Err(error) => return self.trouble(chain(&error)),
+        };
+        // A new engine can have the identity of the one before, and never had the mounts.
+        let known =
+            seen.iter().filter(|mount| mount.was_empty).filter_map(|mount| builder.mount_seen(mount.key));
+        let is_same = match known.min() {
+            Some(last) => self.connection.client.has_cache_since(last).await.unwrap_or_default(),
+            None => false,
+        };
+        let dropped = seen.iter().filter(|_| is_same).filter(|mount| mount.was_empty).filter_map(|mount| {
+            let last = builder.mount_seen(mount.key)?.strftime("%Y-%m-%d %H:%M:%SZ");
+            Some(format!(
+                "the builder has dropped the cache mount {} that was filled there {last}: its garbage collector did, or a prune",
+                mount.id
+            ))
+        });
+        self.report.warnings.extend(dropped);
+        let keys: Vec<Digest> = seen.iter().map(|mount| mount.key).collect();
+        if let Err(error) = builder.note_mounts(&keys) {
+            self.trouble(chain(&error));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Visits on behalf of a carrier: which mounts go together, progress, and interrupts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Carrier;
+use crate::buildkit::trace::Trace;
+use crate::error_chain::chain;
+use crate::mounts::{Conversation, TargetMount, VisitError, VisitTerms, Within, visit};
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::reporter::TransferProgress;
+use crate::pipeline::stages::{is_of_visit, show};
+use crate::store::{FaultRecord, Meter};
+
+/// How often progress is brought up to date.
+const TICK: Duration = Duration::from_millis(100);
+/// Status messages waiting to be shown.
+const WAITING: usize = 256;
+
+/// What is done in the mount at a place among those that are carried.
+type Work<T> = dyn Fn(usize, Conversation, &Meter) -> T + Send + Sync;
+
+/// What is shown of a visit.
+enum Shown {
+    /// The bytes that are carried.
+    Bytes(Box<dyn TransferProgress>),
+    /// The steps of the build that the visit is part of.
+    Steps(JoinHandle<Trace>),
+}
+
+impl Carrier<'_> {
+    /// Does `work` in each mount; nothing where the builder cannot be visited, which is told.
+    pub(super) async fn visit<T: Send + 'static>(
+        &mut self,
+        what: &str,
+        mounts: &[TargetMount],
+        work: impl Fn(usize, Conversation, &Meter) -> T + Send + Sync + 'static,
+    ) -> Result<Vec<Option<T>>, PipelineError> {
+        let work: Arc<Work<T>> = Arc::new(work);
+        let mut done: Vec<Option<T>> = mounts.iter().map(|_| None).collect();
+        let (own, of_build): (Vec<usize>, Vec<usize>) =
+            (0..mounts.len()).partition(|place| mounts[*place].id.origin.is_none());
+        // The steps that make what the others are made from may have mounts of their own.
+        for places in [own, of_build].into_iter().filter(|places| !places.is_empty()) {
+            let values = self.visit_some(what, mounts, &places, Arc::clone(&work)).await?;
+            for (place, value) in places.into_iter().zip(values) {
+                done[place] = Some(value);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Visits the mounts at `places`, which are all made alike.
+    async fn visit_some<T: Send + 'static>(
+        &mut self,
+        what: &str,
+        mounts: &[TargetMount],
+        places: &[usize],
+        work: Arc<Work<T>>,
+    ) -> Result<Vec<T>, PipelineError> {
+        let visited: Vec<TargetMount> = places.iter().map(|place| mounts[*place].clone()).collect();
+        let meters: Arc<Vec<Meter>> = Arc::new(places.iter().map(|_| Meter::default()).collect());
+        let terms = VisitTerms {
+            deadline: self.build.visit_limit(),
+            cancel: CancellationToken::new(),
+            name: format!("[larder] {what}"),
+        };
+        let mut shown = Shown::Bytes(self.reporter.transfer(what));
+        let mut within = Within::Nothing;
+        // Holds what the build reads until the visit is over.
+        let mut _files = None;
+        let is_of_build = visited.iter().any(|mount| mount.id.origin.is_some());
+        if is_of_build {
+            let (status, updates) = mpsc::channel(WAITING);
+            match self.build.up_to(&visited, status) {
+                Ok((build, files)) => (within, _files) = (build, Some(files)),
+                Err(error) => {
+                    self.trouble(format!("{what} failed: {error}; going on without them"));
+                    return Ok(Vec::new());
+                }
+            }
+            shown = Shown::Steps(tokio::spawn(show(self.reporter.steps(false), updates, |_| ())));
+        }
+        if self.session.interrupts().has_come() {
+            return Err(PipelineError::Interrupted);
+        }
+        let (mut interrupts, mut ticks) = (self.session.interrupts(), tokio::time::interval(TICK));
+        let (working, numbers) = (Arc::clone(&meters), places.to_owned());
+        let visiting = visit(
+            &self.connection.client,
+            &visited,
+            within,
+            move |number, conversation| work(numbers[number], conversation, &working[number]),
+            &terms,
+        );
+        tokio::pin!(visiting);
+        // Whoever interrupts twice waits for nothing.
+        let mut is_left = false;
+        let done = loop {
+            tokio::select! {
+                done = &mut visiting => break done,
+                () = interrupts.next() => {
+                    if terms.cancel.is_cancelled() {
+                        is_left = true;
+                        break Err(VisitError::Interrupted);
+                    }
+                    meters.iter().for_each(Meter::stop);
+                    terms.cancel.cancel();
+                }
+                _ = ticks.tick() => if let Shown::Bytes(progress) = &mut shown {
+                    let sum = |(done, total): (u64, u64), meter: &Meter| {
+                        let (more_done, more) = meter.amounts();
+                        (done + more_done, total + more)
+                    };
+                    progress.show(meters.iter().fold((0, 0), sum));
+                }
+            }
+        };
+        match shown {
+            Shown::Bytes(progress) => progress.finish(),
+            Shown::Steps(showing) if is_left => showing.abort(),
+            Shown::Steps(showing) => {
+                // It ends with the visit; a panic there would be a bug of its own, and what was carried stands.
+                self.prepared = showing.await.unwrap_or_default();
+                let steps = self.prepared.steps().into_iter();
+                self.preparing =
+                    steps.filter(|step| !is_of_visit(&step.name)).map(|step| step.duration).sum();
+            }
+        }
+        match done {
+            Ok(done) => Ok(done),
+            Err(VisitError::Interrupted) => Err(PipelineError::Interrupted),
+            Err(error @ VisitError::Solve { .. }) if is_of_build => {
+                // What the user's own steps said may hold a build argument's value: it is shown, and not kept.
+                let message = format!("{what} failed: what some are made from cannot be built");
+                if self.build_follows {
+                    self.reporter.warn(&format!("{message}; going on without those"));
+                } else {
+                    self.reporter.warn(&format!("{message}: {}; going on without those", chain(&error)));
+                    self.report.faults.push(FaultRecord { reason: "other".to_owned(), message });
+                }
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                self.trouble(format!("{what} failed: {}; going on without them", chain(&error)));
+                Ok(Vec::new())
+            }
+        }
+    }
+}

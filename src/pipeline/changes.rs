@@ -1,0 +1,165 @@
+//! What has changed between two keys, for people.
+//!
+//! Names of files are someone else's text: none of it reaches a terminal as it is.
+
+use std::fmt::Write as _;
+
+use crate::key::{Change, Input, InputKind};
+use crate::screen_text::screen_text;
+
+/// Changes shown one by one; the rest is counted.
+const MOST: usize = 40;
+/// Changes shown of one dependency file.
+const MOST_PINS: usize = 20;
+
+/// Renders the changes one a line, the subject before what became of it.
+pub(crate) fn render(changes: &[Change]) -> String {
+    let shown: Vec<(String, String)> = changes
+        .iter()
+        .take(MOST)
+        .map(|change| (screen_text(&subject(change)), screen_text(&outcome(change))))
+        .collect();
+    let width = shown.iter().map(|(subject, _)| subject.chars().count()).max().unwrap_or_default().min(40);
+    let mut text = String::new();
+    for ((subject, outcome), change) in shown.iter().zip(changes) {
+        let _ = writeln!(text, "  {subject:<width$}  {outcome}");
+        for pin in change.pins.iter().take(MOST_PINS) {
+            let _ = writeln!(text, "      {}", screen_text(&pin.to_string()));
+        }
+        if change.pins.len() > MOST_PINS {
+            let _ = writeln!(text, "      … and {} more", change.pins.len() - MOST_PINS);
+        }
+    }
+    if changes.len() > MOST {
+        let _ = writeln!(text, "  … and {} more (--format json has all)", changes.len() - MOST);
+    }
+    text
+}
+
+/// The first change and how many there are, on one line.
+pub(crate) fn brief(changes: &[Change]) -> Option<String> {
+    let first = changes.first()?;
+    let more = match changes.len() {
+        1 => String::new(),
+        count => format!(", and {} more", count - 1),
+    };
+    let outcome = first.pins.first().map_or_else(|| outcome(first), ToString::to_string);
+    let outcome = if outcome.chars().count() <= 60 { outcome } else { "changed".to_owned() };
+    Some(screen_text(&format!("{} {outcome}{more}", subject(first))))
+}
+
+/// Names the first of some files, and counts the others.
+pub(crate) fn first_names(names: &[String]) -> String {
+    const MOST: usize = 3;
+    let shown: Vec<String> = names.iter().take(MOST).map(|name| screen_text(name)).collect();
+    let more = match names.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    shown.join(", ") + &more
+}
+
+fn subject(change: &Change) -> String {
+    let name = change.name();
+    let line = change.after.as_ref().or(change.before.as_ref()).and_then(|input| input.line);
+    match change.kind {
+        InputKind::Dockerfile => "Dockerfile".to_owned(),
+        InputKind::Directive => format!("directive {name}"),
+        InputKind::Stage => match line {
+            Some(line) => format!("Dockerfile line {line}"),
+            None => format!("base of stage {name}"),
+        },
+        InputKind::Instruction => match line {
+            Some(line) => format!("Dockerfile line {line}"),
+            // An entry of the store keeps neither lines nor texts.
+            None if change.before.as_ref().is_some_and(|was| was.about.is_empty()) => {
+                format!("instruction {name}")
+            }
+            None => format!("trigger of the base image, {name}"),
+        },
+        InputKind::BaseImage => format!("base image {name}"),
+        InputKind::BaseName => format!("name of the base image {name}"),
+        InputKind::File | InputKind::Requirement => name.to_owned(),
+        InputKind::BuildArg => format!("build argument {name}"),
+        InputKind::StageArg => match name.split_once('/') {
+            Some((stage, name)) => format!("argument {name} of stage {stage}"),
+            None => format!("argument {name}"),
+        },
+        InputKind::Target => "target".to_owned(),
+        InputKind::Platform => "platform".to_owned(),
+        InputKind::PlatformInputs => format!("what counts on {name}"),
+        InputKind::SecretId => format!("secret {name}"),
+        InputKind::SshId => format!("ssh agent {name}"),
+        InputKind::NamedContext => format!("context {name}"),
+        InputKind::Label => format!("label {name}"),
+        InputKind::Network => "network".to_owned(),
+        InputKind::Option => format!("option {name}"),
+        InputKind::Extra => format!("key extra {name}"),
+        InputKind::Tag => format!("tag {name}"),
+        InputKind::AdditionalContext => "additional context".to_owned(),
+        InputKind::MissingRequirement => format!("{name}, which is not in the context,"),
+        InputKind::Sealed => "sealed values".to_owned(),
+    }
+}
+
+fn outcome(change: &Change) -> String {
+    match (&change.before, &change.after) {
+        (None, Some(is)) => with_text("added", is),
+        (Some(was), None) => with_text("removed", was),
+        (Some(was), Some(_)) if change.is_move() => format!("moved from {}", was.name),
+        (Some(was), Some(is)) => between(change.kind, was, is),
+        (None, None) => String::new(),
+    }
+}
+
+/// `added`, and what was added where the name alone does not say it.
+fn with_text(what: &str, input: &Input) -> String {
+    match input.kind {
+        InputKind::File => what.to_owned(),
+        _ if input.about.is_empty() => what.to_owned(),
+        _ => format!("{what}: {}", input.about),
+    }
+}
+
+fn between(kind: InputKind, was: &Input, is: &Input) -> String {
+    if was.about.is_empty() && !is.about.is_empty() {
+        // Of an entry of the store only the digest is known.
+        return if kind == InputKind::File {
+            "changed".to_owned()
+        } else {
+            format!("changed to {}", is.about)
+        };
+    }
+    if kind == InputKind::File {
+        // Kind and mode are told; where they are the same it is the content.
+        return if was.about == is.about {
+            "changed".to_owned()
+        } else {
+            format!("changed: {} → {}", was.about, is.about)
+        };
+    }
+    if was.about == is.about { "changed".to_owned() } else { format!("{} → {}", was.about, is.about) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::difference;
+
+    #[test]
+    fn a_files_name_forges_no_line_and_moves_no_cursor() {
+        let file = |name: &str| Input::of_values(InputKind::File, name, &[name.as_bytes()]);
+        let changes = difference(&[], &[file("a\n  other  added"), file("b\x1b[31mred")]);
+        assert_eq!(render(&changes), "  a   other  added  added\n  bred              added\n");
+        assert_eq!(brief(&changes).unwrap(), "a   other  added added, and 1 more");
+    }
+
+    #[test]
+    fn the_first_names_are_shown_and_the_others_counted() {
+        for (count, expected) in [(1, "f1"), (3, "f1, f2, f3"), (12, "f1, f2, f3 and 9 more")] {
+            let names: Vec<String> = (1..=count).map(|number| format!("f{number}")).collect();
+            assert_eq!(first_names(&names), expected);
+        }
+        assert_eq!(first_names(&["a\nb".to_owned()]), "a b");
+    }
+}

@@ -1,0 +1,114 @@
+//! Runs a container to its end, and passes its output on.
+
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::reporter::Reporter;
+use super::session::interrupts::Interrupts;
+use crate::engine::{Container, ContainerSpec, Engine, EngineError, Stream};
+use crate::error_chain::chain;
+
+/// The exit status of a container whose end the user did not wait for.
+const INTERRUPTED: i64 = 130;
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) status: i64,
+    /// `true` if the user interrupted it.
+    pub(crate) is_interrupted: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ContainerError {
+    #[error("the container cannot be run")]
+    Engine(#[from] EngineError),
+    /// Standard output takes no more; the container was stopped.
+    #[error("cannot write the container's output")]
+    OutputLost(#[source] io::Error),
+}
+
+/// Where the output of a container goes.
+struct Output {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    /// Why standard output takes no more.
+    fault: Option<io::Error>,
+}
+
+impl Output {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        match stream {
+            Stream::Out if self.fault.is_none() => {
+                self.fault = self.out.write_all(bytes).and_then(|()| self.out.flush()).err();
+            }
+            Stream::Out => {}
+            // Without standard error there is no way to report that.
+            Stream::Err => drop(self.err.write_all(bytes).and_then(|()| self.err.flush())),
+        }
+    }
+}
+
+/// Runs a container to its end, unless the user interrupts.
+pub(crate) async fn run(
+    engine: &Engine,
+    spec: &ContainerSpec,
+    keep: bool,
+    mut interrupts: Interrupts,
+    reporter: &dyn Reporter,
+) -> Result<End, ContainerError> {
+    let container = engine.create_container(spec).await?;
+    let done = attended(&container, &mut interrupts, reporter).await;
+    if keep {
+        reporter.message(&format!("the container is kept as {}\n", container.name));
+    } else if let Err(error) = container.remove().await {
+        reporter.warn(&format!("the container stays: {}", chain(&error)));
+    }
+    done
+}
+
+/// The first interrupt asks the container to end, a second one waits for nothing.
+async fn attended(
+    container: &Container,
+    interrupts: &mut Interrupts,
+    reporter: &dyn Reporter,
+) -> Result<End, ContainerError> {
+    let output = Mutex::new(Output { out: reporter.stdout(), err: reporter.stderr(), fault: None });
+    let is_lost = Notify::new();
+    let locked = || output.lock().unwrap_or_else(PoisonError::into_inner);
+    let running = container.run(|stream, bytes| {
+        let mut output = locked();
+        output.write(stream, bytes);
+        if output.fault.is_some() {
+            is_lost.notify_one();
+        }
+    });
+    tokio::pin!(running);
+    tokio::select! {
+        status = &mut running => {
+            let status = status?;
+            return match locked().fault.take() {
+                Some(fault) => Err(ContainerError::OutputLost(fault)),
+                None => Ok(End { status, is_interrupted: false }),
+            };
+        }
+        () = is_lost.notified() => {
+            // It may have ended by itself just now, and is removed in any case.
+            let _ = tokio::join!(container.stop(), &mut running);
+            let fault = locked().fault.take();
+            return Err(ContainerError::OutputLost(fault.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())));
+        }
+        () = interrupts.next() => {}
+    }
+    reporter.message("\nlarder: stopping the container; interrupt again to leave at once\n");
+    let ending = async { tokio::join!(container.stop(), &mut running) };
+    tokio::select! {
+        (stopped, status) = ending => {
+            stopped?;
+            Ok(End { status: status?, is_interrupted: true })
+        }
+        () = interrupts.next() => Ok(End { status: INTERRUPTED, is_interrupted: true }),
+    }
+}

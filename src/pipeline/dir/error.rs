@@ -1,0 +1,23 @@
+//! Why the save or restore of a directory ended without a report.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::key_files::KeyFileError;
+use crate::pipeline::error::PipelineError;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DirError {
+    #[error(transparent)]
+    Path(#[from] io::Error),
+    /// The directory contains the cache's, or is in it.
+    #[error("{} {relation} the cache's own directory {}", path.display(), cache.display())]
+    Cache { path: PathBuf, relation: &'static str, cache: PathBuf },
+    #[error(transparent)]
+    KeyFiles(#[from] KeyFileError),
+    /// The work has cleaned up after an interrupt.
+    #[error("interrupted; nothing was {0}")]
+    Interrupted(&'static str),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}

@@ -1,0 +1,96 @@
+//! Restoring a directory.
+
+use super::Job;
+use super::error::DirError;
+use super::report::{DirAmounts, DirOutcome};
+use crate::archive::{Fault, Options, RestoreError, UnlistedError, restore};
+use crate::error_chain::chain;
+use crate::plan::DirRestoreSettings;
+use crate::store::EntryKind;
+
+pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), DirError> {
+    let lacks_key = job.lacks_key();
+    if lacks_key && !settings.fallback {
+        return Ok(());
+    }
+    // The newest entry also shows what has changed since.
+    let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
+    for fault in &found.faults {
+        job.fault(fault);
+    }
+    let Some(entry) = found.entry else {
+        let fault = job.report.faults.first().map(|fault| fault.message.clone());
+        let none = || format!("nothing is kept of {} in {}", job.dir.family, job.store.lanes());
+        let missing = job.report.reason.take().map(|missing| format!("{missing}; "));
+        job.report.reason = Some(missing.unwrap_or_default() + &fault.unwrap_or_else(none));
+        return Ok(());
+    };
+    let is_exact = found.exact && !lacks_key;
+    let difference = if is_exact { None } else { job.difference(&entry) };
+    if !is_exact && !settings.fallback {
+        job.report.reason = Some(difference.unwrap_or_else(|| "no entry has this key".to_owned()));
+        return Ok(());
+    }
+    let index = job.index();
+    let options = Options { outside_links: settings.outside_links, index: index.as_ref() };
+    match restore(&job.store, &entry, &job.dir.path, options, &job.meter) {
+        Ok(restored) => {
+            for fault in &restored.faults {
+                job.fault(fault);
+            }
+            if let Err(fault) = job.store.touch(&entry) {
+                job.fault(&fault);
+            }
+            if let Some(known) = restored.index.filter(|known| index.as_ref() != Some(known)) {
+                job.keep_index(&known);
+            }
+            job.report.outcome = if is_exact { DirOutcome::Hit } else { DirOutcome::Fallback };
+            job.report.reason = difference;
+            job.report.amounts = DirAmounts {
+                files: restored.files,
+                bytes: restored.bytes,
+                written: restored.written_files,
+                unchanged: restored.files - restored.written_files,
+                ..DirAmounts::default()
+            };
+            job.names(&entry);
+            Ok(())
+        }
+        Err(RestoreError::Interrupted) => Err(DirError::Interrupted("restored")),
+        Err(error) => {
+            job.names(&entry);
+            report_failure(job, &error);
+            Ok(())
+        }
+    }
+}
+
+/// Reports why an entry was not restored.
+fn report_failure(job: &mut Job, error: &RestoreError) {
+    let reason = chain(error);
+    let id = job.report.entry.as_deref().unwrap_or_default();
+    let entry = format!("entry {}", &id[..id.len().min(12)]);
+    match error {
+        RestoreError::Store(fault) | RestoreError::Unlisted(UnlistedError::Store(fault)) => job.fault(fault),
+        RestoreError::Unlisted(UnlistedError::Refused(refused)) => {
+            job.report.outcome = DirOutcome::Refused;
+            let hint = match refused.fault {
+                Fault::LeadsOut(_) => "; --outside-links restores it all the same",
+                _ => "",
+            };
+            job.reporter.warn(&format!("{entry} is refused: {refused}{hint}; nothing was restored"));
+            job.report.reason = Some(format!("{entry} is refused: {refused}"));
+            return;
+        }
+        RestoreError::Partial { .. } => {
+            job.trouble("other", format!("{reason}; what is there may be of two times"));
+        }
+        RestoreError::Place(_)
+        | RestoreError::InTheWay(_)
+        | RestoreError::NoRoom { .. }
+        | RestoreError::Interrupted => {
+            job.trouble("other", format!("{entry} cannot be restored: {reason}"));
+        }
+    }
+    job.report.reason = Some(reason);
+}

@@ -1,0 +1,225 @@
+//! Saving a directory.
+
+use std::io;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use super::Job;
+use super::error::DirError;
+use super::report::DirOutcome;
+use crate::amounts::{count, size};
+use crate::archive::{
+    Base, Destination, Reason, SaveError, Shrunk, Walked, read_listing, remove_stale, save, shrunk, trim,
+    walk,
+};
+use crate::error_chain::chain;
+use crate::pipeline::explain::key_inputs;
+use crate::plan::DirSaveSettings;
+use crate::store::{Entry, EntryKind, Subject};
+
+/// The most paths that a message names.
+const NAMED: usize = 5;
+
+pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirError> {
+    if let Some(reason) = job.saves_nothing {
+        job.report.reason = Some(reason.to_owned());
+        return Ok(());
+    }
+    if job.lacks_key() {
+        return Ok(());
+    }
+    let opened = match open(job) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let message = format!("cannot read {}: {error}; nothing is saved", job.path());
+            job.report.reason = Some("the directory cannot be read".to_owned());
+            job.trouble("denied", message);
+            return Ok(());
+        }
+    };
+    let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
+    for fault in &found.faults {
+        job.fault(fault);
+    }
+    let before = found.entry.as_ref().map(|entry| entry.manifest.subject.bytes);
+    if let Some(shrunk) = shrunk(opened.as_ref().map(|(_, walked)| walked), before)
+        && !settings.allow_shrink
+    {
+        refuse(job, &shrunk);
+        return Ok(());
+    }
+    let Some((root, mut walked)) = opened else {
+        not_saved(job, &Shrunk::Missing.to_string(), "");
+        return Ok(());
+    };
+    let unreadable = walked.left_out.iter().find(|left_out| !matches!(left_out.reason, Reason::Kind(_)));
+    if let Some(unreadable) = unreadable {
+        incomplete(job, &unreadable.to_string());
+        return Ok(());
+    }
+    let trimmed = leave_out(settings, job, &root, &mut walked);
+    if trimmed && walked.bytes() == 0 {
+        let reason = "it is larger than --max-size, and no part of it can be left out without the rest";
+        not_saved(job, reason, "");
+        return Ok(());
+    }
+    let base = base(job, found.entry);
+    if let Some(base) = &base
+        && is_current(job, base)
+        && base.is_all(&walked)
+        && job.store.is_everywhere(&base.entry)
+    {
+        if let Err(fault) = job.store.touch(&base.entry) {
+            job.fault(&fault);
+        }
+        job.report.outcome = DirOutcome::Unchanged;
+        job.names(&base.entry);
+        let (subject, amounts) = (&base.entry.manifest.subject, &mut job.report.amounts);
+        (amounts.files, amounts.bytes, amounts.unchanged) = (subject.files, subject.bytes, subject.files);
+        return Ok(());
+    }
+    let replaces = before.filter(|_| !settings.allow_shrink && !trimmed);
+    let destination =
+        Destination { family: &job.dir.family, key: job.key.digest, subject: subject(job), replaces };
+    match save(&job.store, &root, walked, base.as_ref(), destination, &job.meter) {
+        Ok(saved) => {
+            let left_out: Vec<String> = saved.left_out.iter().map(ToString::to_string).collect();
+            warn_of_left_out(job, &left_out);
+            job.keep_index(&saved.index);
+            for fault in &saved.saved.faults {
+                job.fault(fault);
+            }
+            let (subject, amounts) = (&saved.saved.entry.manifest.subject, &mut job.report.amounts);
+            (amounts.files, amounts.bytes) = (subject.files, subject.bytes);
+            (amounts.written, amounts.unchanged) = (saved.read_files, saved.known_files);
+            amounts.added_bytes = saved.saved.added_bytes;
+            job.report.outcome = DirOutcome::Saved;
+            job.names(&saved.saved.entry);
+            job.make_room();
+        }
+        Err(SaveError::Interrupted) => return Err(DirError::Interrupted("saved")),
+        Err(SaveError::Shrunk { shrunk, left_out }) => {
+            let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+            warn_of_left_out(job, &left_out);
+            refuse(job, &shrunk);
+        }
+        Err(SaveError::Incomplete(left_out)) => {
+            incomplete(job, &left_out.to_string());
+        }
+        Err(error) => {
+            job.report.reason = Some(chain(&error));
+            match &error {
+                SaveError::Store(fault) => job.fault(fault),
+                error => job.trouble("other", chain(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reports that an entry is not replaced by nearly nothing.
+fn refuse(job: &mut Job, shrunk: &Shrunk) {
+    let hint = if *shrunk == Shrunk::Missing { "" } else { "; --allow-shrink saves it all the same" };
+    not_saved(job, &shrunk.to_string(), hint);
+}
+
+fn not_saved(job: &mut Job, reason: &str, hint: &str) {
+    job.report.outcome = DirOutcome::Refused;
+    job.report.reason = Some(reason.to_owned());
+    job.reporter.warn(&format!("{} is not saved: {reason}{hint}", job.path()));
+}
+
+/// Reports that something cannot be read without which the rest may be useless.
+fn incomplete(job: &mut Job, reason: &str) {
+    job.report.outcome = DirOutcome::Refused;
+    job.report.reason = Some(reason.to_owned());
+    job.trouble("other", format!("{} is not saved: {reason}", job.path()));
+}
+
+/// Returns the directory and what is in it, or `None` if it does not exist.
+fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
+    let root = match Dir::open_ambient_dir(&job.dir.path, ambient_authority()) {
+        Ok(root) => root,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    remove_stale(&root)?;
+    let walked = walk(&root)?;
+    Ok(Some((root, walked)))
+}
+
+/// Leaves out what makes the entry too large, and reports that and the sockets and the like. Returns `true` if it was too large.
+fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) -> bool {
+    let mut is_trimmed = false;
+    let expected: Vec<String> = walked.left_out.iter().map(ToString::to_string).collect();
+    job.report.amounts.skipped += expected.len() as u64;
+    if let Some((named, more)) = named(&expected) {
+        job.reporter.note(&format!("not saved: {named}{more}\n"));
+    }
+    if let Some(limit) = settings.max_size {
+        let by_use = rustix::fs::fstatvfs(root)
+            .is_ok_and(|system| !system.f_flag.contains(rustix::fs::StatVfsMountFlags::NOATIME));
+        let trimmed = trim(&mut walked.found, limit, by_use);
+        if trimmed.files > 0 {
+            is_trimmed = true;
+            job.report.amounts.skipped += trimmed.files;
+            let size = size(trimmed.bytes);
+            job.reporter.note(&format!(
+                "not saved: {} used least recently, {size}, to stay within --max-size\n",
+                count(trimmed.files, "file that was", "files that were")
+            ));
+        }
+    }
+    let outside = walked.outside_links();
+    if let Some((named, more)) = named(&outside) {
+        job.reporter.note(&format!(
+            "links that lead out of the directory: {named}{more}; restoring the entry takes --outside-links\n"
+        ));
+    }
+    is_trimmed
+}
+
+/// Warns of what should have been saved.
+fn warn_of_left_out(job: &mut Job, left_out: &[String]) {
+    job.report.amounts.skipped += left_out.len() as u64;
+    if let Some((named, more)) = named(left_out) {
+        job.trouble("other", format!("left out of the entry: {named}{more}"));
+    }
+}
+
+/// Returns the first few, and how many more there are.
+fn named(all: &[String]) -> Option<(String, String)> {
+    let first: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
+    let more = all.len() - first.len();
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    (!first.is_empty()).then(|| (first.join(", "), more))
+}
+
+/// Returns the entry that the directory was last saved to or restored from, if it still exists.
+fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
+    let index = job.index()?;
+    let entry = newest.filter(|entry| entry.id == index.entry).or_else(|| {
+        let found = job.store.find(EntryKind::Dir, &index.family, index.key, false);
+        found.entry.filter(|entry| entry.id == index.entry)
+    })?;
+    match read_listing(&job.store, &entry, true) {
+        Ok(listing) => Some(Base { entry, listing, index }),
+        Err(error) => {
+            job.trouble("damaged", format!("{}; all files are read", chain(&error)));
+            None
+        }
+    }
+}
+
+/// Returns `true` if a save would replace this entry.
+fn is_current(job: &Job, base: &Base) -> bool {
+    let address = &base.entry.manifest.address;
+    address.key == job.key.digest
+        && address.family == job.dir.family
+        && address.lane == *job.store.lanes().own()
+}
+
+fn subject(job: &Job) -> Subject {
+    Subject { title: job.path(), inputs: key_inputs(&job.key.inputs), ..Subject::default() }
+}

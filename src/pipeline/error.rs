@@ -1,0 +1,168 @@
+//! Why a build, or other work on an engine, ended without its result. Hints and exit codes are `commands/error`'s.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::exports::ExportError;
+use super::failed_build::FailedBuild;
+use super::inputs::InputError;
+use super::keys::NoKeys;
+use super::own_files::TakesOwn;
+use super::registries::PushError;
+use crate::buildkit::{ConnectError, SolveError};
+use crate::engine::EngineError;
+use crate::error_chain::chain;
+use crate::registry::ecr::EcrError;
+use crate::store::backend::remote::OpenRemoteError;
+
+/// An error of the pipeline. It is cloned where several builds wait for the same connection.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum PipelineError {
+    #[error("interrupted")]
+    Interrupted,
+    /// The user interrupted a solve, and the engine has stopped its steps.
+    #[error("interrupted; the build was cancelled")]
+    Cancelled,
+    #[error("the build took longer than {0:?} and was cancelled")]
+    TimedOut(Duration),
+    #[error(transparent)]
+    Connect(Arc<ConnectError>),
+    /// The connection to the engine broke during a solve.
+    #[error(transparent)]
+    Broken(Arc<SolveError>),
+    #[error("{}", .0.cause)]
+    Build(FailedBuild),
+    #[error("the engine built, but named no image")]
+    NoImage,
+    #[error(transparent)]
+    Engine(Arc<EngineError>),
+    /// A result of the build cannot be written to this file.
+    #[error("cannot write {}", path.display())]
+    Result { path: PathBuf, source: Arc<io::Error> },
+    #[error("cannot push {name}")]
+    Push {
+        name: String,
+        source: Arc<PushError>,
+        /// The host of the registry.
+        host: String,
+        is_ecr: bool,
+    },
+    /// A cache is at fault, and `--strict` was given.
+    #[error("{0}")]
+    Cache(String),
+    /// The same for cache mounts, whose faults were reported as they occurred.
+    #[error("{0}")]
+    Mounts(String),
+    #[error(transparent)]
+    Inputs(Arc<InputError>),
+    #[error(transparent)]
+    TakesOwn(Arc<TakesOwn>),
+    #[error("the Dockerfile does not take the base image")]
+    TakesNoBase,
+    #[error("the Dockerfile with cache mounts cannot be written")]
+    AutoMounts(#[source] Arc<io::Error>),
+    #[error(transparent)]
+    NoKeys(Arc<NoKeys>),
+    #[error("a buildkitd keeps no images for others to stand on")]
+    NoEngineForBase,
+    #[error("{0} cannot be a tag")]
+    InvalidTag(String),
+    #[error("--requirements names files of a directory, and the context is none")]
+    RequirementsContext,
+    #[error("--requirements: cannot read {}", path.display())]
+    Requirements { path: PathBuf, source: Arc<io::Error> },
+    #[error(transparent)]
+    Export(Arc<ExportError>),
+    /// A file that is to be written at the end is the Dockerfile.
+    #[error("--{flag}: {} is the Dockerfile", path.display())]
+    ResultIsDockerfile { flag: &'static str, path: PathBuf },
+    #[error("--{flag}: cannot write {}", path.display())]
+    ResultFile { flag: &'static str, path: PathBuf, source: Arc<io::Error> },
+    #[error(transparent)]
+    Repository(Arc<EcrError>),
+    #[error(transparent)]
+    Remote(Arc<OpenRemoteError>),
+    /// This machine has no room for what larder itself needs: threads, memory.
+    #[error("{0}")]
+    Machine(String),
+}
+
+impl PipelineError {
+    /// Returns the error of a cache under `--strict`.
+    pub(crate) fn cache(fault: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Cache(chain(fault))
+    }
+
+    pub(crate) fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Cancelled)
+    }
+
+    /// Returns `true` if nothing was built because nothing could be: such a build is not counted.
+    pub(crate) fn is_before_build(&self) -> bool {
+        match self {
+            Self::Connect(_)
+            | Self::Inputs(_)
+            | Self::TakesOwn(_)
+            | Self::TakesNoBase
+            | Self::AutoMounts(_)
+            | Self::NoKeys(_)
+            | Self::NoEngineForBase
+            | Self::InvalidTag(_)
+            | Self::RequirementsContext
+            | Self::Requirements { .. }
+            | Self::Export(_)
+            | Self::ResultIsDockerfile { .. }
+            | Self::ResultFile { .. }
+            | Self::Repository(_)
+            | Self::Remote(_)
+            | Self::Machine(_) => true,
+            Self::Interrupted
+            | Self::Cancelled
+            | Self::TimedOut(_)
+            | Self::Broken(_)
+            | Self::Build(_)
+            | Self::NoImage
+            | Self::Engine(_)
+            | Self::Result { .. }
+            | Self::Push { .. }
+            | Self::Cache(_)
+            | Self::Mounts(_) => false,
+        }
+    }
+
+    /// Returns `true` if the message may repeat what the engine said, such as values of build arguments.
+    pub(crate) fn repeats_the_engine(&self) -> bool {
+        !self.is_before_build() && !self.is_interrupt() && !matches!(self, Self::Cache(_) | Self::Mounts(_))
+    }
+}
+
+impl From<ConnectError> for PipelineError {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(Arc::new(error))
+    }
+}
+
+impl From<EngineError> for PipelineError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(Arc::new(error))
+    }
+}
+
+impl From<SolveError> for PipelineError {
+    fn from(error: SolveError) -> Self {
+        match error {
+            SolveError::Cancelled => Self::Cancelled,
+            SolveError::Connect(error) => error.into(),
+            SolveError::Build(failure) => Self::Build(FailedBuild::of(&failure)),
+            error @ (SolveError::SessionLost | SolveError::Connection(_)) => Self::Broken(Arc::new(error)),
+        }
+    }
+}
+
+impl From<tokio::task::JoinError> for PipelineError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Machine(chain(&error))
+    }
+}

@@ -1,0 +1,332 @@
+//! A build that failed: BuildKit's message without its wrapping, and what would help.
+
+use std::path::Path;
+
+use crate::buildkit::BuildFailure;
+use crate::dockerfile::nearest;
+use crate::error_chain::one_line;
+
+/// What is known of a failed build beside BuildKit's message.
+#[derive(Debug, Default)]
+pub(crate) struct Circumstances<'a> {
+    /// The vertex that failed: `[builder 2/3] COPY app /app`.
+    pub(crate) vertex: Option<&'a str>,
+    /// Its last output.
+    pub(crate) output: String,
+    /// The directory that is the build context, if it is one.
+    pub(crate) context: Option<&'a Path>,
+    /// The names of the Dockerfile's stages.
+    pub(crate) stages: Vec<&'a str>,
+    /// What larder's own reading of the Dockerfile has to say.
+    pub(crate) finding: Option<String>,
+}
+
+/// Why a build failed, in one line, and what would help.
+#[derive(Debug, Clone)]
+pub(crate) struct FailedBuild {
+    pub(crate) cause: String,
+    pub(crate) hints: Vec<String>,
+}
+
+impl FailedBuild {
+    fn new(cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), hints: Vec::new() }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Returns what BuildKit's message says by itself.
+    pub(crate) fn of(failure: &BuildFailure) -> Self {
+        Self::explained(failure, &Circumstances::default())
+    }
+
+    /// Returns what BuildKit's message and these circumstances say.
+    pub(crate) fn explained(failure: &BuildFailure, circumstances: &Circumstances<'_>) -> Self {
+        let message = one_line(plain_message(&failure.message));
+        let explanations = [missing_file, unavailable_image, bad_name, not_given, full_disk, exit_code];
+        let explained = explanations.iter().find_map(|explain| explain(&message, circumstances));
+        let finding = circumstances.finding.as_ref().filter(|finding| !message.contains(*finding));
+        let mut failed = explained.unwrap_or_else(|| Self::new(message.clone()));
+        failed.hints.extend(finding.cloned().or_else(|| newer_frontend(&message)));
+        failed
+    }
+}
+
+/// `COPY` of something that is not there.
+fn missing_file(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
+    if !message.contains("not found") || !(message.contains("cache key") || message.contains("checksum")) {
+        return None;
+    }
+    let path = message.split('"').nth(1)?.trim_start_matches('/');
+    let instruction = instruction(circumstances.vertex.unwrap_or_default());
+    let from = instruction.split_whitespace().find_map(|word| word.strip_prefix("--from="));
+    let place = from.unwrap_or("the build context");
+    let cause = if instruction.is_empty() {
+        format!("there is no {path} in {place}")
+    } else {
+        format!("{instruction}: there is no {path} in {place}")
+    };
+    let hint = match (from, circumstances.context) {
+        (Some(from), _) => format!("check the path, and that `{from}` has it at its end"),
+        (None, Some(context)) if context.join(path).symlink_metadata().is_ok() => {
+            format!("{} is there, but .dockerignore keeps it out", context.join(path).display())
+        }
+        (None, Some(context)) => {
+            let context = std::path::absolute(context).unwrap_or_else(|_| context.to_owned());
+            format!("sources are looked for below {}", context.display())
+        }
+        (None, None) => {
+            "sources are looked for in the build context, where .dockerignore may keep them out".to_owned()
+        }
+    };
+    Some(FailedBuild::new(cause).hint(hint))
+}
+
+/// The engine could not get a base image.
+fn unavailable_image(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
+    let vertex = circumstances.vertex.unwrap_or_default();
+    let image = vertex
+        .strip_prefix("[internal] load metadata for ")
+        .or_else(|| instruction(vertex).strip_prefix("FROM "))
+        .map(|image| image.split_whitespace().next().unwrap_or_default());
+    let image = image?;
+    let reason = ["failed to resolve source metadata for ", "failed to load cache key: "]
+        .iter()
+        .find_map(|prefix| message.split_once(prefix))
+        .map_or(message, |(_, rest)| rest);
+    let reason = reason.strip_prefix(image).map_or(reason, |rest| rest.trim_start_matches(": "));
+    let hint = if ["denied", "nauthorized", "authorization"].iter().any(|word| reason.contains(word)) {
+        "check the name; if the repository is private, log in first (docker login)"
+    } else if reason.contains("no match for platform") || reason.contains("no matching manifest") {
+        "the image is not made for this platform: --platform names another one"
+    } else if reason.contains("not found") {
+        "check the image's name and tag"
+    } else {
+        "the engine itself fetches it: check the image's name, and the engine's network, DNS and proxy"
+    };
+    let error = FailedBuild::new(format!("the engine cannot get {image}: {reason}"));
+    // What names no stage is taken for an image of Docker Hub.
+    let name = image.strip_prefix("docker.io/library/").and_then(|name| name.split([':', '@']).next());
+    Some(match name.and_then(|name| Some((name, nearest(name, circumstances.stages.iter().copied())?))) {
+        Some((name, stage)) => error.hint(format!("no stage is called `{name}`; did you mean `{stage}`?")),
+        None => error.hint(hint),
+    })
+}
+
+/// A name in the context that no engine could be told of.
+fn bad_name(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
+    let told = message.strip_prefix("error from sender: ").unwrap_or(message);
+    let bad = told.contains("is not valid UTF-8");
+    bad.then(|| FailedBuild::new(told).hint("rename it, or exclude it with .dockerignore"))
+}
+
+/// A secret or an agent that a step requires.
+fn not_given(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
+    let hint = if let Some(rest) = message.strip_prefix("secret ").filter(|rest| rest.contains("not found")) {
+        let id = rest.split([' ', ':']).next()?;
+        format!("give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE")
+    } else if message.to_lowercase().contains("no ssh ") {
+        "give the step an agent with --ssh default, or a key with --ssh default=KEY".to_owned()
+    } else {
+        return None;
+    };
+    Some(FailedBuild::new(message).hint(hint))
+}
+
+/// The engine's disk is full, as BuildKit or the step's own program says.
+fn full_disk(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
+    const FULL: &str = "no space left on device";
+    let cause = if message.contains(FULL) {
+        message.to_owned()
+    } else if circumstances.output.to_lowercase().contains(FULL) {
+        format!("{message}: {FULL}")
+    } else {
+        return None;
+    };
+    Some(FailedBuild::new(cause).hint(
+        "the engine's disk is full: docker system df shows what fills it, docker builder prune frees the build cache",
+    ))
+}
+
+/// Exit codes with a meaning of their own.
+fn exit_code(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
+    let hint = match message.rsplit_once("exit code: ")?.1.trim() {
+        "137" => "the step was killed, most often for want of memory: look at the engine's log",
+        "127" => "a program that the step runs is not in the image: the output above names it",
+        "126" => {
+            "a program that the step runs may not be executed: chmod +x, or a binary for another platform"
+        }
+        _ => return None,
+    };
+    Some(FailedBuild::new(message).hint(hint))
+}
+
+/// A flag or instruction that the engine does not know may be too new for it.
+fn newer_frontend(message: &str) -> Option<String> {
+    let lower = message.to_lowercase();
+    let unknown = lower.contains("unknown flag") || lower.contains("unknown instruction");
+    unknown.then(|| {
+        "if it is newer than the engine: `# syntax=docker/dockerfile:1` as the first line gets a newer frontend".to_owned()
+    })
+}
+
+/// `COPY app /app` of `[builder 2/3] COPY app /app`.
+fn instruction(vertex: &str) -> &str {
+    vertex
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+        .map_or(vertex, |(_, instruction)| instruction)
+}
+
+/// BuildKit's message without the layers that wrap it.
+fn plain_message(message: &str) -> &str {
+    let mut message = message.trim();
+    loop {
+        let stripped = [
+            "failed to solve: ",
+            "failed to solve with frontend dockerfile.v0: ",
+            "rpc error: code = Unknown desc = ",
+            "failed to create LLB definition: ",
+            "failed to read dockerfile: ",
+        ]
+        .iter()
+        .find_map(|prefix| message.strip_prefix(prefix));
+        match stripped {
+            Some(rest) => message = rest,
+            None => return message,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(message: &str, circumstances: &Circumstances<'_>) -> (String, String) {
+        let failure = BuildFailure { message: message.to_owned(), vertex: None, location: None };
+        let error = FailedBuild::explained(&failure, circumstances);
+        (error.cause, error.hints.join("; "))
+    }
+
+    #[test]
+    fn buildkits_wrapping_is_taken_off() {
+        let message = "failed to solve with frontend dockerfile.v0: failed to create LLB definition: \
+                       dockerfile parse error line 2: unknown instruction: RUNN";
+        assert_eq!(plain_message(message), "dockerfile parse error line 2: unknown instruction: RUNN");
+    }
+
+    #[test]
+    fn a_missing_file_is_told_by_its_instruction_in_the_words_of_every_engine() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("kept-out"), "").unwrap();
+        for (message, vertex, cause, hint) in [
+            (
+                "failed to compute cache key: \"/nope\" not found: not found",
+                "[2/2] COPY nope /x",
+                "COPY nope /x: there is no nope in the build context",
+                "below ",
+            ),
+            (
+                "failed to compute cache key: failed to calculate checksum of ref a::b: \"/kept-out\": not found",
+                "[app 2/2] COPY kept-out /x",
+                "COPY kept-out /x: there is no kept-out in the build context",
+                ".dockerignore keeps it out",
+            ),
+            (
+                "failed to compute cache key: \"/a\" not found: not found",
+                "[2/2] COPY --from=build /a /b",
+                "COPY --from=build /a /b: there is no a in build",
+                "`build`",
+            ),
+        ] {
+            let circumstances = Circumstances {
+                vertex: Some(vertex),
+                context: Some(directory.path()),
+                ..Circumstances::default()
+            };
+            let (told, hinted) = failed(message, &circumstances);
+            assert_eq!(told, cause);
+            assert!(hinted.contains(hint), "{hinted}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_had_is_named_once() {
+        let newer = "a.example/b:1: failed to resolve source metadata for a.example/b:1: no such host";
+        let load = "[internal] load metadata for a.example/b:1";
+        for (message, vertex, cause, hint) in [
+            (newer, load, "the engine cannot get a.example/b:1: no such host", "network"),
+            ("no such host", load, "the engine cannot get a.example/b:1: no such host", "network"),
+            (
+                "failed to load cache key: pull access denied",
+                "FROM a.example/b:1",
+                "the engine cannot get a.example/b:1: pull access denied",
+                "log in",
+            ),
+            (
+                "a.example/b:1: not found",
+                load,
+                "the engine cannot get a.example/b:1: not found",
+                "name and tag",
+            ),
+        ] {
+            let circumstances = Circumstances { vertex: Some(vertex), ..Circumstances::default() };
+            let (told, hinted) = failed(message, &circumstances);
+            assert_eq!(told, cause);
+            assert!(hinted.contains(hint), "{hinted}");
+        }
+    }
+
+    #[test]
+    fn what_would_help_is_said() {
+        let full =
+            Circumstances { output: "dd: No space left on device".to_owned(), ..Circumstances::default() };
+        let none = Circumstances::default();
+        for (message, circumstances, hint) in [
+            ("write /x: no space left on device", &none, "docker builder prune"),
+            ("process \"dd\" did not complete successfully: exit code: 1", &full, "docker builder prune"),
+            ("secret tok not found: not found", &none, "--secret id=tok,src=FILE"),
+            ("secret tok: not found", &none, "--secret id=tok,src=FILE"),
+            ("no SSH key \"\" forwarded from the client", &none, "--ssh default"),
+            ("process \"x\" did not complete successfully: exit code: 137", &none, "memory"),
+            ("dockerfile parse error line 2: Unknown flag: mont", &none, "# syntax="),
+        ] {
+            let (told, hinted) = failed(message, circumstances);
+            assert!(hinted.contains(hint), "{message}: {hinted}");
+            assert!(told.starts_with(message), "{told}");
+        }
+        assert_eq!(failed("process \"make\" did not complete successfully: exit code: 2", &none).1, "");
+    }
+
+    #[test]
+    fn a_stage_that_is_misspelt_is_not_taken_for_an_image_of_the_hub() {
+        let vertex = |image: &str| format!("[internal] load metadata for docker.io/library/{image}");
+        for (image, hint) in [
+            ("biulder:latest", "no stage is called `biulder`; did you mean `builder`?"),
+            ("python:3.12", "check the image's name and tag"),
+        ] {
+            let vertex = vertex(image);
+            let circumstances = Circumstances {
+                vertex: Some(&vertex),
+                stages: vec!["builder", "test"],
+                ..Circumstances::default()
+            };
+            assert_eq!(failed("manifest not found", &circumstances).1, hint);
+        }
+    }
+
+    #[test]
+    fn larders_own_finding_is_a_hint_unless_the_engine_said_it() {
+        let finding =
+            |text: &str| Circumstances { finding: Some(text.to_owned()), ..Circumstances::default() };
+        let circumstances = finding("no stage `b`; there are `a`");
+        assert_eq!(
+            failed("target stage b could not be found", &circumstances).1,
+            "no stage `b`; there are `a`"
+        );
+        assert_eq!(failed("no stage `b`; there are `a`", &circumstances).1, "");
+    }
+}

@@ -1,0 +1,62 @@
+//! A build whose keys must be known: for commands that print or compare them, and for base images, which are named by theirs.
+
+use std::sync::Arc;
+
+use super::error::PipelineError;
+use super::inputs::Inputs;
+use super::keys::{BuildKeys, NoKeys, compute};
+use super::reporter::Reporter;
+use super::session::{EngineConnection, Session};
+use super::stages::{connected, read_inputs};
+use crate::error_chain::chain;
+use crate::plan::BuildSettings;
+
+/// What a build reads, where it runs, and its keys.
+pub(crate) struct KeyedBuild {
+    pub(crate) inputs: Inputs,
+    pub(crate) connection: Arc<EngineConnection>,
+    pub(crate) keys: BuildKeys,
+}
+
+impl KeyedBuild {
+    /// Computes the keys of a build, and warns of what could not be taken into account.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the keys cannot be known; the place in the Dockerfile is reported.
+    pub(crate) async fn of(
+        build: &BuildSettings,
+        session: &Session<'_>,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, PipelineError> {
+        let settings = session.settings;
+        let mut inputs = read_inputs(build, settings).await?;
+        let connection = connected(&mut inputs, build, session, reporter).await?;
+        let (lookup, notes) = (connection.base_lookup(build, &inputs), settings.notes());
+        let computed = compute(build, &inputs, &lookup, &connection.client, &notes, &settings.seal).await;
+        let keys = computed.map_err(|error| {
+            report_place(&error, &inputs, reporter);
+            PipelineError::NoKeys(Arc::new(error))
+        })?;
+        if !keys.unpinned.is_empty() {
+            reporter.warn(&format!("no digest is known of the base image {}", keys.unpinned.join(", ")));
+        }
+        for fault in &keys.faults {
+            reporter.warn(&format!("{}; going on without it", chain(fault)));
+        }
+        Ok(Self { inputs, connection, keys })
+    }
+}
+
+/// Reports the place in the Dockerfile that keeps the keys from being known, if there is one.
+fn report_place(error: &NoKeys, inputs: &Inputs, reporter: &dyn Reporter) {
+    let Some((name, text)) = inputs.written() else { return };
+    let mistake = match error {
+        NoKeys::Syntax(mistake) => Some(mistake.clone()),
+        NoKeys::Resolve(fault) => fault.place(text.as_str()),
+        _ => None,
+    };
+    if let Some(mistake) = mistake {
+        reporter.message(&format!("{}\n", mistake.caret(name, text.as_str())));
+    }
+}

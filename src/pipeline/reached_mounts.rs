@@ -1,0 +1,111 @@
+//! The cache mounts that the target of a build reaches, and whether larder can carry them.
+
+use super::inputs::DockerfileText;
+use super::keys::options;
+use crate::buildkit::{Ability, Client, ConnectError, EngineProduct};
+use crate::dockerfile::SyntaxError;
+use crate::error_chain::chain;
+use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
+use crate::plan::SourceSettings;
+
+/// Why the mounts of a build are not known.
+pub(crate) enum Unreached {
+    /// The builder cannot be asked.
+    Builder(Box<ConnectError>),
+    /// Something is wrong with the Dockerfile, at a place if it has one.
+    Dockerfile(String, Option<SyntaxError>),
+}
+
+/// The cache mounts that a Dockerfile's target reaches. The builder is asked for its platform only if they depend on it.
+pub(crate) async fn reached(
+    client: &Client,
+    source: &SourceSettings,
+    text: &DockerfileText,
+) -> Result<Mounts, Unreached> {
+    let on = |platform: &str| resolved(source, text, client.product(), platform.to_owned());
+    let mounts = on("linux/amd64")?;
+    if mounts == on("linux/arm64")? {
+        return Ok(mounts);
+    }
+    let worker = client.worker().await.map_err(|error| Unreached::Builder(Box::new(error)))?;
+    on(&worker.platform())
+}
+
+/// The same on a builder of `platform`.
+fn resolved(
+    source: &SourceSettings,
+    text: &DockerfileText,
+    engine: &EngineProduct,
+    platform: String,
+) -> Result<Mounts, Unreached> {
+    let options = options(source, platform);
+    let dockerfile = text.parsed().map_err(|error| {
+        Unreached::Dockerfile(format!("the Dockerfile has an error: {}", chain(error)), Some(error.clone()))
+    })?;
+    let text = text.as_str();
+    let resolution = dockerfile
+        .resolve(&options)
+        .map_err(|error| Unreached::Dockerfile(chain(&error), error.place(text)))?;
+    let syntax = source.build_args.get("BUILDKIT_SYNTAX").or(dockerfile.directives.syntax.as_ref());
+    let variables = variables(syntax.map(String::as_str), engine);
+    let mut found = mounts(&resolution, &source.build_args, variables);
+    for mount in std::mem::take(&mut found.carried) {
+        let has_origin = mount.id.origin.is_some();
+        let reason = if has_origin && source.platforms.len() > 1 {
+            Some("it is made from other files on each platform")
+        } else if has_origin && !can_be_visited(&mount, text, &options, variables) {
+            Some("its options cannot be written again behind this Dockerfile")
+        } else {
+            None
+        };
+        match reason {
+            None => found.carried.push(mount),
+            Some(reason) => {
+                found.passed.extend(mount.uses.into_iter().map(|used| Passed { used, reason }));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What the frontend of a build makes of variables in the options of mounts: the one that the Dockerfile names, else the
+/// engine's own.
+fn variables(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
+    let is_old = match (syntax, engine) {
+        (Some(image), _) => {
+            let tag =
+                image.split_whitespace().next().unwrap_or_default().split('@').next().unwrap_or_default();
+            let tag = tag.rsplit_once(':').map_or("", |(_, tag)| tag);
+            ["1.0", "1.1", "1.2"].iter().any(|old| {
+                tag.strip_prefix(old).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
+            })
+        }
+        (None, engine) => !engine.can(Ability::ExpandedMounts),
+    };
+    if is_old { Variables::AsWritten } else { Variables::Expanded }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buildkit::ApiVersion;
+
+    #[test]
+    fn variables_are_expanded_by_frontends_from_dockerfile_1_3_on() {
+        let docker =
+            |minor| EngineProduct::Docker { api: ApiVersion { major: 1, minor }, server: String::new() };
+        for (syntax, engine, expected) in [
+            (None, docker(41), Variables::AsWritten),
+            (None, docker(43), Variables::Expanded),
+            (None, EngineProduct::Buildkitd, Variables::Expanded),
+            (Some("docker/dockerfile:1"), docker(41), Variables::Expanded),
+            (Some("docker/dockerfile"), docker(41), Variables::Expanded),
+            (Some("docker/dockerfile:1.2"), docker(43), Variables::AsWritten),
+            (Some("host:5000/dockerfile:1.2.1-labs@sha256:0"), docker(43), Variables::AsWritten),
+            (Some("docker/dockerfile:1.20 x"), docker(43), Variables::Expanded),
+            (Some("host:1.2/dockerfile"), docker(43), Variables::Expanded),
+        ] {
+            assert_eq!(variables(syntax, &engine), expected, "{syntax:?}");
+        }
+    }
+}

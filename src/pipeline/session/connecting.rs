@@ -1,0 +1,32 @@
+//! Connecting to an engine, which may take a while to come up.
+
+use std::time::{Duration, Instant};
+
+use crate::buildkit::{Client, ConnectError};
+use crate::endpoint::Endpoint;
+use crate::error_chain::chain;
+use crate::pipeline::reporter::Reporter;
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Connects to an engine; one that cannot be reached is tried again for so long.
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    wait: Option<Duration>,
+    reporter: Option<&dyn Reporter>,
+) -> Result<Client, ConnectError> {
+    let begin = Instant::now();
+    let mut is_told = false;
+    loop {
+        match (Client::connect(endpoint).await, wait) {
+            (Err(error), Some(wait)) if error.is_of_reach() && begin.elapsed() < wait => {
+                if let Some(reporter) = reporter.filter(|_| !std::mem::replace(&mut is_told, true)) {
+                    reporter.note(&format!("waiting up to {wait:?} for the engine: {}\n", chain(&error)));
+                }
+                tokio::time::sleep(PAUSE.min(wait.saturating_sub(begin.elapsed()))).await;
+            }
+            (result, _) => return result,
+        }
+    }
+}

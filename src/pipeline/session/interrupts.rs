@@ -1,0 +1,131 @@
+//! The user's wish to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::pipeline::error::PipelineError;
+
+/// SIGINTs and SIGTERMs of the whole process. Each clone sees all of them, also those that came before it was made: an
+/// interrupt that comes between two stages ends the second one.
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupts {
+    count: watch::Receiver<u32>,
+    seen: u32,
+    /// The last one that somebody has noticed.
+    noticed: Arc<AtomicU32>,
+}
+
+/// How long an interrupt may be noticed by nobody before it ends the command.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Interrupts {
+    /// Starts to watch the signals. Where they cannot be watched, they end the process as usual.
+    pub(crate) fn start() -> Self {
+        let (counter, count) = watch::channel(0);
+        let watched = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        tokio::spawn(async move {
+            if let [Ok(mut interrupt), Ok(mut terminate)] = watched {
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                    }
+                    counter.send_modify(|count| *count += 1);
+                }
+            }
+            // The channel stays open: nobody is woken.
+            std::future::pending::<()>().await;
+            drop(counter);
+        });
+        Self { count, seen: 0, noticed: Arc::default() }
+    }
+
+    /// Returns `true` if there was one that [`next`](Self::next) has not returned.
+    pub(crate) fn has_come(&self) -> bool {
+        let count = *self.count.borrow();
+        if count > self.seen {
+            self.noticed.fetch_max(count, Ordering::Relaxed);
+        }
+        count > self.seen
+    }
+
+    /// Ends with the next one.
+    pub(crate) async fn next(&mut self) {
+        let seen = self.seen;
+        if self.count.wait_for(|count| *count > seen).await.is_err() {
+            // The runtime ends.
+            std::future::pending::<()>().await;
+        }
+        self.seen += 1;
+        self.noticed.fetch_max(self.seen, Ordering::Relaxed);
+    }
+
+    /// Ends with an interrupt that nobody else notices for a second, or at once with a second one.
+    pub(crate) async fn unnoticed(&mut self) {
+        loop {
+            let noticed = self.noticed.load(Ordering::Relaxed);
+            if self.count.wait_for(|count| *count > noticed).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            let again = self.count.wait_for(|count| *count > noticed + 1);
+            drop(tokio::time::timeout(PATIENCE, again).await);
+            if self.noticed.load(Ordering::Relaxed) <= noticed {
+                return;
+            }
+        }
+    }
+
+    /// Runs `work` unless the user interrupts.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the user interrupts.
+    pub(crate) async fn bound<T>(mut self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
+        tokio::select! {
+            // Work that notices by itself also stops what it has begun.
+            biased;
+            result = work => Ok(result),
+            () = self.next() => Err(PipelineError::Interrupted),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interrupt_between_two_stages_ends_the_second() {
+        let (counter, count) = watch::channel(0);
+        let interrupts = Interrupts { count, seen: 0, noticed: Arc::default() };
+        assert!(interrupts.clone().bound(std::future::ready(())).await.is_ok());
+        counter.send_modify(|count| *count += 1);
+        let endless = std::future::pending::<()>();
+        assert!(interrupts.clone().bound(endless).await.is_err());
+        // Whoever handles the first waits for the second.
+        let mut handled = interrupts.clone();
+        handled.next().await;
+        assert!(interrupts.has_come() && !handled.has_come());
+        assert!(tokio::time::timeout(Duration::from_millis(50), handled.next()).await.is_err());
+        counter.send_modify(|count| *count += 1);
+        handled.next().await;
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_that_nobody_notices_ends_the_command() {
+        let (counter, count) = watch::channel(0);
+        let interrupts = Interrupts { count, seen: 0, noticed: Arc::default() };
+        let mut listener = interrupts.clone();
+        let listening = tokio::spawn(async move { listener.next().await });
+        let mut command = interrupts.clone();
+        counter.send_modify(|count| *count += 1);
+        assert!(tokio::time::timeout(PATIENCE * 2, command.unnoticed()).await.is_err(), "it was noticed");
+        listening.await.unwrap();
+        counter.send_modify(|count| *count += 1);
+        tokio::time::timeout(PATIENCE * 2, command.unnoticed()).await.unwrap();
+    }
+}

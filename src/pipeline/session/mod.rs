@@ -1,0 +1,181 @@
+//! What one run of larder works with, opened once: engines, the store, and the user's interrupts.
+
+mod connecting;
+pub(crate) mod interrupts;
+pub(crate) mod store;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use self::connecting::connect;
+use self::interrupts::Interrupts;
+use self::store::Opened;
+use super::bases::BaseLookup;
+use super::error::PipelineError;
+use super::inputs::Inputs;
+use super::known_builder::{KnownBuilder, UnknownBuilder};
+use super::registries::Registries;
+use super::reporter::Reporter;
+use crate::buildkit::{Ability, Client, EngineProduct};
+use crate::endpoint::Endpoint;
+use crate::engine::{Engine, ImageStore};
+use crate::notes::Notes;
+use crate::plan::{BuildSettings, JobSettings};
+use crate::store::Store;
+
+/// What the commands of a process share. A copy for another engine is made with [`Session::on`].
+#[derive(Clone)]
+pub(crate) struct Session<'a> {
+    pub(crate) settings: &'a JobSettings,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    interrupts: OnceLock<Interrupts>,
+    store: Mutex<Option<Opened>>,
+    connections: Mutex<Vec<(Endpoint, Connecting)>>,
+}
+
+/// A connection that is made once; others wait for it.
+type Connecting = Arc<OnceCell<Result<Arc<EngineConnection>, PipelineError>>>;
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(settings: &'a JobSettings) -> Self {
+        Self { settings, shared: Arc::default() }
+    }
+
+    /// Returns the same session with other settings, which name another engine for instance.
+    pub(crate) fn on<'b>(&self, settings: &'b JobSettings) -> Session<'b>
+    where
+        'a: 'b,
+    {
+        Session { settings, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Returns a view of the user's interrupts, of which it sees all. Takes a runtime.
+    pub(crate) fn interrupts(&self) -> Interrupts {
+        self.shared.interrupts.get_or_init(Interrupts::start).clone()
+    }
+
+    /// Returns the store; nothing of it is read yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the address of the remote is of no use.
+    pub(crate) fn store(&self) -> Result<Store, PipelineError> {
+        let mut opened = self.opened();
+        if let Some(opened) = &*opened {
+            return Ok(opened.store.clone());
+        }
+        let new = Opened::open(self.settings)?;
+        Ok(opened.insert(new).store.clone())
+    }
+
+    /// Returns the place of the remote store and what went wrong there first, if anything did.
+    pub(crate) fn remote_fault(&self) -> Option<(String, String)> {
+        self.opened().as_ref().and_then(Opened::remote_fault)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
+        self.shared.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the connection to the engine of the settings; `reporter` learns if larder waits for it.
+    pub(crate) async fn connection(
+        &self,
+        reporter: Option<&dyn Reporter>,
+    ) -> Result<Arc<EngineConnection>, PipelineError> {
+        self.connection_to(&self.settings.endpoint, reporter).await
+    }
+
+    /// Returns the connection to the engine at `endpoint`. One that was used before is made anew if it is broken.
+    pub(crate) async fn connection_to(
+        &self,
+        endpoint: &Endpoint,
+        reporter: Option<&dyn Reporter>,
+    ) -> Result<Arc<EngineConnection>, PipelineError> {
+        let known = self.connecting(endpoint).get().and_then(|made| made.as_ref().ok()).map(Arc::clone);
+        if let Some(known) = known {
+            if known.client.is_alive().await {
+                return Ok(known);
+            }
+            self.connections().retain(|(other, _)| other != endpoint);
+        }
+        let connecting = || async {
+            let client = connect(endpoint, self.settings.engine_wait, reporter).await?;
+            EngineConnection::new(client, self.settings).map(Arc::new)
+        };
+        // Who waits for the same engine fails with it.
+        self.connecting(endpoint).get_or_init(connecting).await.clone()
+    }
+
+    fn connecting(&self, endpoint: &Endpoint) -> Connecting {
+        let mut connections = self.connections();
+        if let Some((_, known)) = connections.iter().find(|(known, _)| known == endpoint) {
+            return Arc::clone(known);
+        }
+        let new = Connecting::default();
+        connections.push((endpoint.clone(), Arc::clone(&new)));
+        new
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Vec<(Endpoint, Connecting)>> {
+        self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An engine: its builder, its API, and registries as they are reached from there.
+pub(crate) struct EngineConnection {
+    pub(crate) client: Client,
+    /// The API of a Docker engine; buildkitd has none.
+    pub(crate) engine: Option<Engine>,
+    pub(crate) registries: Registries,
+    image_store: OnceCell<ImageStore>,
+}
+
+impl EngineConnection {
+    fn new(client: Client, settings: &JobSettings) -> Result<Self, PipelineError> {
+        let engine = match client.product() {
+            EngineProduct::Docker { api, .. } => {
+                Some(Engine::new(client.endpoint(), (api.major, api.minor))?)
+            }
+            EngineProduct::Buildkitd => None,
+        };
+        let registries =
+            Registries::new(settings.login.clone(), settings.certificates.clone(), engine.as_ref());
+        Ok(Self { client, engine, registries, image_store: OnceCell::new() })
+    }
+
+    /// Returns what finds the base images of a build.
+    pub(crate) fn base_lookup(&self, build: &BuildSettings, inputs: &Inputs) -> BaseLookup<'_> {
+        BaseLookup::of(&build.source, inputs, self.engine.as_ref(), &self.registries)
+    }
+
+    /// Returns the builder with what is noted of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be asked who it is, or the notes cannot be read.
+    pub(crate) async fn known_builder<'a>(
+        &'a self,
+        notes: &'a Notes,
+    ) -> Result<KnownBuilder<'a>, UnknownBuilder> {
+        KnownBuilder::meet(&self.client, self.engine.as_ref(), notes).await
+    }
+
+    /// Returns how the engine keeps images; a buildkitd counts as a graph driver.
+    pub(crate) async fn image_store(&self) -> Result<ImageStore, PipelineError> {
+        let ask = || async {
+            match &self.engine {
+                // Engines that attach no attestations know graph drivers alone.
+                Some(engine) if self.client.product().can(Ability::Attestations) => {
+                    Ok(engine.image_store().await?)
+                }
+                _ => Ok(ImageStore::GraphDriver),
+            }
+        };
+        self.image_store.get_or_try_init(ask).await.copied()
+    }
+}

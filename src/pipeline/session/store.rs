@@ -1,0 +1,87 @@
+//! The store that the settings name.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::amounts::{count, size};
+use crate::error_chain::chain;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::reporter::Reporter;
+use crate::plan::{JobSettings, StoreSettings};
+use crate::store::backend::{Backend, Directory, Fused, Reason};
+use crate::store::{LAYOUT, Place, Sent, Store, StoreError, Terms};
+
+/// The open store, and its remote: one that fails is left alone for the rest of the process.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    remote: Option<Arc<Fused>>,
+}
+
+impl Opened {
+    /// Opens the store; nothing is read yet.
+    pub(super) fn open(settings: &JobSettings) -> Result<Self, PipelineError> {
+        let local = Arc::new(Directory::new(&settings.cache_dir.join(LAYOUT)));
+        let remote = settings.store.remote.as_ref().map(|(url, how)| url.below(LAYOUT).open(how)).transpose();
+        let remote = remote.map_err(|error| PipelineError::Remote(Arc::new(error)))?;
+        let remote = remote.map(|remote| Arc::new(Fused::new(remote)));
+        let backend = remote.clone().map(|remote| remote as Arc<dyn Backend>);
+        let read_only = settings.saves_nothing().is_some();
+        let store = Store::new(local, backend, Terms { read_only, ..settings.store.terms.clone() });
+        Ok(Self { store, remote })
+    }
+
+    /// Returns the place of the remote and what went wrong there first, if anything did.
+    pub(super) fn remote_fault(&self) -> Option<(String, String)> {
+        let remote = self.remote.as_ref()?;
+        Some((remote.place(), remote.first_fault()?))
+    }
+}
+
+/// Returns `true` if a fault is to be reported, beside being counted: once in a run, however many objects it concerns, and
+/// not that a remote was given up.
+pub(crate) fn is_news(fault: &StoreError) -> bool {
+    static REPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let what = match fault {
+        StoreError::Backend(error) => format!("{}: {}", error.place, chain(error.source.as_ref())),
+        fault => chain(fault),
+    };
+    let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    fault.reason() != Reason::GivenUp && reported.insert(what)
+}
+
+/// Sends what earlier saves could not bring to the remote, and reports that; returns the faults.
+pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreError> {
+    let Sent { carried, faults } = store.send_unsent();
+    if let (1.., Some(place)) = (carried.entries, store.place(Place::Remote)) {
+        let (entries, bytes) = (count(carried.entries, "entry", "entries"), size(carried.bytes));
+        reporter.note(&format!("sent {entries} that {place} lacked since an earlier run: {bytes}\n"));
+    }
+    faults
+}
+
+/// Evicts what a save has brought beyond the limits; tells what went, and answers the faults.
+pub(crate) fn keep_within(
+    store: &Store,
+    settings: &StoreSettings,
+    reporter: &dyn Reporter,
+) -> Vec<StoreError> {
+    let (swept, faults) = store.keep_within(settings.limits, settings.remote_limits, Timestamp::now());
+    let entries: usize = swept.iter().map(|swept| swept.evicted.len()).sum();
+    if entries > 0 {
+        let bytes = size(swept.iter().map(|swept| swept.freed_bytes).sum::<u64>());
+        reporter.note(&format!(
+            "evicted {} used least recently, {bytes}, to stay within the limits\n",
+            count(entries, "entry that was", "entries that were")
+        ));
+    }
+    faults
+}
+
+/// Warns of what went wrong in the store beside what was done.
+pub(crate) fn warn_of(faults: &[StoreError], reporter: &dyn Reporter) {
+    for fault in faults.iter().filter(|fault| is_news(fault)) {
+        reporter.warn(&chain(fault));
+    }
+}

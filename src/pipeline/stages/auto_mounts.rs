@@ -1,0 +1,153 @@
+//! `--auto-mounts`: cache mounts for RUNs that could use one, added in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::buildkit::Client;
+use crate::context::{Entry, EntryKind, Filter, walk_selected};
+use crate::dockerfile::{Dockerfile, Options, Resolution, with_flags};
+use crate::key::reads_docker_syntax;
+use crate::mounts::{AutoMounts, Surroundings, auto_mounts, has_candidates};
+use crate::pipeline::bases::BaseLookup;
+use crate::pipeline::blocking::blocking;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::inputs::{Context, Inputs, ignore_files};
+use crate::pipeline::keys::{build_platform, options};
+use crate::pipeline::reporter::{Event, Reporter};
+use crate::pipeline::visible::patterns;
+use crate::pipeline::witness::Witness;
+use crate::plan::BuildSettings;
+use crate::platform;
+
+/// Larger files are taken for data.
+const READ: u64 = 1 << 20;
+
+/// Adds them if that is asked for, and says to which lines. Of a Dockerfile with a mistake the build itself will speak.
+///
+/// # Errors
+///
+/// Fails when the changed Dockerfile cannot be written.
+pub(crate) async fn add(
+    inputs: &mut Inputs,
+    build: &BuildSettings,
+    lookup: &BaseLookup<'_>,
+    client: &Client,
+    reporter: &dyn Reporter,
+) -> Result<(), PipelineError> {
+    if !build.mounts.auto {
+        return Ok(());
+    }
+    let Some((_, text)) = inputs.written() else {
+        reporter.warn("--auto-mounts: the Dockerfile is in a context that only the engine can read; nothing is added to it");
+        return Ok(());
+    };
+    let Ok(dockerfile) = text.parsed().cloned() else { return Ok(()) };
+    let text = text.as_str().to_owned();
+    let source = &build.source;
+    let reason = if !reads_docker_syntax(&dockerfile, &source.build_args) || !knows_mounts(&dockerfile) {
+        "the frontend that reads the Dockerfile may not know cache mounts"
+    } else if source.options.get("force-network-mode").is_some_and(|mode| mode == "none") {
+        "without network, steps need what earlier ones left in their caches"
+    } else {
+        ""
+    };
+    if !reason.is_empty() {
+        reporter.warn(&format!("--auto-mounts: {reason}; none is added"));
+        return Ok(());
+    }
+    let own = build_platform(client).await.unwrap_or_else(|_| platform::own());
+    let mut platforms: BTreeSet<Option<&String>> = source.platforms.iter().map(Some).collect();
+    if platforms.is_empty() {
+        platforms.insert(None);
+    }
+    let mut found: Option<AutoMounts> = None;
+    for platform in platforms {
+        let options = Options { platform: platform.cloned(), ..options(source, own.clone()) };
+        let Some(here) = on_platform(&dockerfile, options, inputs, lookup).await else { return Ok(()) };
+        found = Some(match found {
+            Some(others) => in_both(others, here),
+            None => here,
+        });
+    }
+    let AutoMounts { flags, left } = found.unwrap_or_default();
+    let lines: Vec<usize> = flags.keys().copied().collect();
+    reporter.report(&Event::AutoMounts { lines: &lines, left: &left });
+    if flags.is_empty() {
+        return Ok(());
+    }
+    let changed = with_flags(&text, &flags);
+    inputs.build_instead(changed).map_err(|error| PipelineError::AutoMounts(Arc::new(error)))
+}
+
+/// Returns `true` if the frontend of a Dockerfile takes `--mount`, which 1.0 and 1.1 do not.
+fn knows_mounts(dockerfile: &Dockerfile) -> bool {
+    let syntax = dockerfile.directives.syntax.as_deref().unwrap_or_default();
+    let version = syntax.split_once("dockerfile:").map_or("", |(_, version)| version);
+    !["1.0", "1.1"].iter().any(|old| {
+        let rest = version.strip_prefix(old);
+        rest.is_some_and(|rest| !rest.starts_with(|char: char| char.is_ascii_digit()))
+    })
+}
+
+/// What can be added for one platform; `None` where the build itself will fail.
+async fn on_platform(
+    dockerfile: &Dockerfile,
+    mut options: Options,
+    inputs: &Inputs,
+    lookup: &BaseLookup<'_>,
+) -> Option<AutoMounts> {
+    let resolution = dockerfile.resolve(&options).ok()?;
+    if !has_candidates(&resolution) {
+        return Some(AutoMounts::default());
+    }
+    let bases = resolution.bases.iter();
+    let wanted: Vec<(String, String)> =
+        bases.map(|base| (base.reference.clone(), base.platform.to_string())).collect();
+    for ((reference, _), base) in wanted.iter().zip(lookup.all(&wanted).await) {
+        options.triggers.extend(base.triggers.map(|triggers| (reference.clone(), triggers)));
+        options.starts.extend(base.start.map(|start| (reference.clone(), start)));
+    }
+    let resolution = dockerfile.resolve(&options).ok()?;
+    let seen = seen(inputs, &resolution).await;
+    let paths: Option<Vec<String>> = seen.as_ref().map(|seen| seen.keys().cloned().collect());
+    let read = |path: &str| {
+        let entry = seen.as_ref()?.get(path)?;
+        let metadata = std::fs::metadata(&entry.absolute).ok().filter(std::fs::Metadata::is_file)?;
+        let bytes = if metadata.len() <= READ { std::fs::read(&entry.absolute).ok()? } else { Vec::new() };
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let surroundings = Surroundings { starts: &options.starts, files: paths.as_deref(), read: &read };
+    Some(auto_mounts(&resolution, &surroundings))
+}
+
+/// The files of the context that the build sees; `None` where only the engine can read them.
+async fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<String, Entry>> {
+    let directory = match &inputs.context {
+        _ if resolution.context.is_empty() => return Some(BTreeMap::new()),
+        Context::Empty(_) => return Some(BTreeMap::new()),
+        Context::Archive(_) | Context::Remote(_) => return None,
+        Context::Directory(directory) => directory,
+    };
+    // The text says what is built; the keys' witness watches the ignore files.
+    let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut Witness::default()).ok()?;
+    let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
+    let (directory, context) = (directory.clone(), resolution.context.clone());
+    let (entries, _) = blocking(move || walk_selected(&directory, &filter, &context)).await.ok()?;
+    let files = entries.into_iter().filter(|entry| entry.kind != EntryKind::Directory);
+    Some(files.map(|entry| (entry.path.clone(), entry)).collect())
+}
+
+/// What can be added on both of two platforms, which build the same Dockerfile.
+fn in_both(mut one: AutoMounts, other: AutoMounts) -> AutoMounts {
+    let AutoMounts { flags, left } = &mut one;
+    flags.retain(|line, here| {
+        let is_same = other.flags.get(line) == Some(here);
+        if !is_same && !other.left.iter().any(|left| left.starts_with(&format!("line {line}:"))) {
+            left.push(format!("line {line}: no cache mount: its place depends on the platform"));
+        }
+        is_same
+    });
+    let more: Vec<String> = other.left.into_iter().filter(|line| !left.contains(line)).collect();
+    left.extend(more);
+    one
+}

@@ -1,0 +1,227 @@
+//! A build and what it works with. Nothing here changes while it runs: what a stage comes to is in its outcome.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use super::lookup::Lookup;
+use super::{Deadline, Purpose};
+use crate::buildkit::Client;
+use crate::engine::Engine;
+use crate::error_chain::chain;
+use crate::ledger::{TierOutcome, TierRecord};
+use crate::notes::{Notes, NotesError};
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::explain::Identity;
+use crate::pipeline::inputs::Inputs;
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::registries::Registries;
+use crate::pipeline::reporter::{Event, Reporter};
+use crate::pipeline::session::store::is_news;
+use crate::pipeline::session::{EngineConnection, Session};
+use crate::plan::{BuildSettings, JobSettings, OutputKind};
+use crate::store::StoreError;
+
+/// One `larder build`.
+#[derive(Clone)]
+pub(super) struct Job<'a> {
+    pub(super) session: &'a Session<'a>,
+    pub(super) settings: &'a JobSettings,
+    pub(super) build: &'a BuildSettings,
+    pub(super) purpose: &'a Purpose,
+    pub(super) inputs: &'a Inputs,
+    pub(super) connection: &'a EngineConnection,
+    pub(super) notes: Notes,
+    pub(super) reporter: &'a dyn Reporter,
+    /// When the build is given up; what comes after it is not.
+    pub(super) deadline: Deadline,
+    pub(super) started: Timestamp,
+    pub(super) faults: Arc<Faults<'a>>,
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn new(
+        build: &'a BuildSettings,
+        purpose: &'a Purpose,
+        session: &'a Session<'a>,
+        inputs: &'a Inputs,
+        connection: &'a EngineConnection,
+        reporter: &'a dyn Reporter,
+        deadline: Deadline,
+    ) -> Self {
+        let (settings, strict) = (session.settings, build.strict);
+        let faults =
+            Faults { strict, reporter, reported: Mutex::default(), has_no_notes: AtomicBool::new(false) };
+        Self {
+            session,
+            settings,
+            build,
+            purpose,
+            inputs,
+            connection,
+            notes: settings.notes(),
+            reporter,
+            deadline,
+            started: Timestamp::now(),
+            faults: Arc::new(faults),
+        }
+    }
+
+    pub(super) fn client(&self) -> &'a Client {
+        &self.connection.client
+    }
+
+    /// Returns the API of a Docker engine; buildkitd has none.
+    pub(super) fn engine(&self) -> Option<&'a Engine> {
+        self.connection.engine.as_ref()
+    }
+
+    pub(super) fn registries(&self) -> &'a Registries {
+        &self.connection.registries
+    }
+
+    /// Returns what this build is compared with others by.
+    pub(super) fn identity(&self) -> Identity<'_> {
+        Identity { names: &self.build.tags, lane: self.settings.lanes.lanes.own(), seal: &self.settings.seal }
+    }
+
+    /// Returns `true` if the image is to be pushed.
+    pub(super) fn wants_push(&self) -> bool {
+        self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true })
+    }
+
+    /// Returns `true` if the image will be found by its key in the registry that it is pushed to.
+    pub(super) fn will_be_in_registry(&self) -> bool {
+        self.wants_push() && self.build.tiers.registry && !self.settings.store.terms.read_only
+    }
+
+    /// Returns `true` if what the engine says can hold the value of a build argument.
+    pub(super) fn shows_values(&self) -> bool {
+        !self.build.source.build_args.is_empty()
+    }
+
+    /// Notes what the keys of an image that was built are made of, and which images it replaces.
+    ///
+    /// # Errors
+    ///
+    /// Fails under `--strict` if that cannot be written.
+    pub(super) async fn note_inputs(&self, keys: &BuildKeys, lookup: &Lookup) -> Result<(), PipelineError> {
+        if lookup.replaces_images(self) {
+            let noted = self.notes.note_rebuild(keys.keys.image, keys.keys.dependency, self.started);
+            noted.or_else(|fault| self.faults.report_notes(&fault))?;
+        }
+        let inputs = keys.published(&self.settings.seal).await;
+        let noted = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now());
+        noted.or_else(|fault| self.faults.report_notes(&fault))
+    }
+
+    /// Returns `true` if the builder has made the image, and still has what it made of it, as far as is known.
+    pub(super) async fn is_made_here(&self, id: &str) -> bool {
+        let made = match (self.known_builder().await, id.parse()) {
+            (Ok(builder), Ok(id)) => builder.has_made(id),
+            _ => false,
+        };
+        made && self.client().has_layers().await.unwrap_or(false)
+    }
+
+    /// Notes that larder has written what is there.
+    ///
+    /// # Errors
+    ///
+    /// Fails under `--strict` if that cannot be written.
+    pub(super) fn note_result(&self, path: &Path) -> Result<(), PipelineError> {
+        self.notes.note_result(path).or_else(|fault| self.faults.report(&fault))
+    }
+
+    /// Runs `work` unless the user interrupts or the time of the build is over.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the work does or is given up.
+    pub(super) async fn bound<T>(
+        &self,
+        work: impl Future<Output = Result<T, PipelineError>>,
+    ) -> Result<T, PipelineError> {
+        self.deadline.bound(self.session.interrupts().bound(work)).await??
+    }
+
+    /// Reports what a tier has answered; returns its record.
+    pub(super) fn answered(&self, answer: TierRecord) -> TierRecord {
+        self.reporter.report(&Event::Tier(&answer));
+        answer
+    }
+
+    /// Reports that a tier is not asked; returns its record.
+    pub(super) fn skipped(&self, tier: &str, reason: &str) -> TierRecord {
+        self.answered(TierRecord {
+            tier: tier.to_owned(),
+            outcome: TierOutcome::Skipped,
+            reason: reason.to_owned(),
+            bytes: 0,
+            millis: 0,
+        })
+    }
+}
+
+/// Reports what is wrong with the caches of a build: each fault once.
+pub(super) struct Faults<'a> {
+    strict: bool,
+    reporter: &'a dyn Reporter,
+    reported: Mutex<BTreeSet<String>>,
+    has_no_notes: AtomicBool,
+}
+
+impl Faults<'_> {
+    /// Warns of a fault of a cache.
+    ///
+    /// # Errors
+    ///
+    /// Fails with it under `--strict`.
+    pub(super) fn report(&self, fault: &(dyn Error + 'static)) -> Result<(), PipelineError> {
+        if self.strict {
+            return Err(PipelineError::cache(fault));
+        }
+        let is_known = std::iter::successors(Some(fault), |error| (**error).source())
+            .find_map(|error| error.downcast_ref::<StoreError>())
+            .is_some_and(|fault| !is_news(fault));
+        if !is_known {
+            let fault = chain(fault);
+            if self.is_first(&fault) {
+                self.reporter.warn(&format!("{fault}; going on without it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports a fault of the notes. Where they can be neither read nor written, nothing else can be in that directory.
+    ///
+    /// # Errors
+    ///
+    /// Fails with it under `--strict`.
+    pub(super) fn report_notes(&self, fault: &NotesError) -> Result<(), PipelineError> {
+        if !matches!(fault, NotesError::Damaged { .. }) {
+            self.has_no_notes.store(true, Ordering::Relaxed);
+        }
+        self.report(fault)
+    }
+
+    /// Returns `true` if the cache's directory cannot be used.
+    pub(super) fn is_cache_down(&self) -> bool {
+        self.has_no_notes.load(Ordering::Relaxed)
+    }
+
+    /// Prints a warning, unless it was printed before.
+    pub(super) fn warn(&self, warning: &str) {
+        if self.is_first(warning) {
+            self.reporter.warn(warning);
+        }
+    }
+
+    fn is_first(&self, text: &str) -> bool {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned())
+    }
+}

@@ -1,0 +1,345 @@
+//! Layers that a build leaves in a registry for others.
+//!
+//! The image that is left with an inline cache is not the user's: that is as
+//! `docker build` makes it. Its steps are those that just ran, so the builder
+//! makes both of the same layers, and a registry takes each layer once.
+//!
+//! Both caches are exported by solves of their own, after the build: then their
+//! failure is none of the build. Of steps that a cache had spared, BuildKit
+//! exports what it knows from where it found them (seen on 20.10 and 28.5): a
+//! registry cache that is written without taking the last one up again loses
+//! the stages below a hit, and an inline cache that is written with it loses
+//! the steps before a hit.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::job::Job;
+use super::keyed::Keyed;
+use super::layers::LayerCaches;
+use crate::buildkit::SolveError;
+use crate::buildkit::solve::{CacheEntry, Exporter};
+use crate::buildkit::trace::StepKind;
+use crate::engine::{EngineError, ImageStore};
+use crate::error_chain::chain;
+use crate::ledger::{KeptLayersRecord, StepEntry, millis};
+use crate::pipeline::borrowed_name::{BorrowedName, MARK};
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::exports::Exports;
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::registries::PushError;
+use crate::pipeline::reporter::Event;
+use crate::pipeline::request::{self, Conditions};
+use crate::registry::{ImageRef, RegistryError};
+use crate::store::Meter;
+
+/// One build of this process at a time leaves layers.
+static KEEPING: Mutex<()> = Mutex::const_new(());
+/// The pause before layers are pushed again, after another job has taken the name away; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long an engine may take to stop exporting.
+const CANCELLING: Duration = Duration::from_secs(10);
+/// What an engine says when another job gives the same name to its image, or removes it.
+const TAKEN: [&str; 4] = ["No such image", "tag does not exist", "does not exist locally", "already exists"];
+/// Status messages waiting to be dropped.
+const WAITING: usize = 256;
+
+/// Layers are not left for others.
+#[derive(Debug, thiserror::Error)]
+enum KeepLayersError {
+    #[error("the layers are not kept in the registry")]
+    Solve(#[from] SolveError),
+    #[error("the layers are not kept in the registry")]
+    Engine(#[from] EngineError),
+    #[error("the layers are not kept in the registry")]
+    Push(#[from] PushError),
+    #[error("the layers are not kept in the registry")]
+    Registry(#[from] RegistryError),
+    #[error("the layers are not kept in the registry: that took longer than {0:?}")]
+    Late(Duration),
+}
+
+impl KeepLayersError {
+    /// Whether another job on this engine came in between.
+    fn is_of_another_job(&self) -> bool {
+        let said = chain(self);
+        matches!(self, Self::Solve(_) | Self::Engine(_) | Self::Push(_))
+            && TAKEN.iter().any(|words| said.contains(words))
+    }
+
+    /// What would help, in a line; `place` is the repository.
+    fn remedy(&self, place: &ImageRef) -> String {
+        let place = place.repository();
+        match self {
+            Self::Registry(error) => error.remedy(),
+            Self::Late(_) => "--archive-timeout sets how long that may take".to_owned(),
+            Self::Push(PushError::Login(error)) => error.remedy(),
+            Self::Solve(_) | Self::Engine(_) | Self::Push(_) => {
+                let said = chain(self);
+                if said.contains("immutable") {
+                    format!("let tags of {place} that begin with `cache` and `buildcache` be replaced")
+                } else if ["not known", "name unknown", "does not exist"]
+                    .iter()
+                    .any(|words| said.contains(words))
+                {
+                    format!("create the repository {place} (--create-repository does on Amazon's)")
+                } else {
+                    format!("let this login push to {place}, or use --read-only")
+                }
+            }
+        }
+    }
+}
+
+/// An image whose layers are to be left for others.
+pub(super) struct LayersOf<'a> {
+    /// Its id; absent where the build made none.
+    pub(super) image: Option<&'a str>,
+    /// The steps that were run or found cached, if it was built.
+    pub(super) steps: &'a [StepEntry],
+    /// The caches that the registry had before.
+    pub(super) layers: &'a LayerCaches,
+}
+
+/// What leaving the layers in a registry came to.
+#[derive(Default)]
+pub(super) struct KeptLayers {
+    pub(super) record: Option<KeptLayersRecord>,
+    /// Why they were not kept, and what would help.
+    pub(super) fault: Option<String>,
+}
+
+impl KeptLayers {
+    /// Leaves the layers of an image for others.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a registry at fault under `--strict`, or when the user interrupts.
+    pub(super) async fn keep(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        of: LayersOf<'_>,
+    ) -> Result<(), PipelineError> {
+        let has_own = job.build.cache_to.iter().any(|cache| cache.kind != "inline");
+        let (false, false, Some(place)) =
+            (has_own, job.settings.store.terms.read_only, of.layers.place.clone())
+        else {
+            return Ok(());
+        };
+        let keys = keyed.keys();
+        let tags = job.registry_tags(keys).await;
+        let named = |tags: Vec<String>| tags.first().and_then(|tag| place.with_tag(tag));
+        let Some(inline) = named(tags.inline_caches()) else { return Ok(()) };
+        let full = if job.writes_registry_caches().await? { named(tags.registry_caches()) } else { None };
+        // Not over what the user calls so.
+        if [Some(&inline), full.as_ref()].into_iter().flatten().any(|name| job.build.tags.contains(name)) {
+            return Ok(());
+        }
+        let clock = Instant::now();
+        let deadline = job.build.tiers.archive_timeout;
+        let mark = match keys {
+            Some(keys) if !keys.keys.layers.runs.is_empty() => {
+                Some(job.layers_mark(keys, full.is_some()).await?)
+            }
+            _ => None,
+        };
+        // Until the name is given back: builds of several images at once may have one repository, and the next one would take
+        // what has the name for the user's.
+        let alone = job.session.interrupts().bound(KEEPING.lock()).await?;
+        let (mut borrowed, cancel) = (None, CancellationToken::new());
+        let kept = {
+            let mut keeping = Box::pin(async {
+                if of.are_kept(job, &inline, full.as_ref(), &place).await? {
+                    return Ok(false);
+                }
+                if let Some(full) = &full {
+                    job.export_cache(full, keys, of.layers, &cancel).await?;
+                }
+                if let Some(engine) = job.engine() {
+                    borrowed.insert(BorrowedName::new(engine, &inline)).borrow().await?;
+                }
+                let mut pause = PAUSE;
+                while let Err(error) = job.push_inline_cache(&inline, mark.clone(), keys, &cancel).await {
+                    if !error.is_of_another_job() || pause > PAUSE * 4 {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                Ok(true)
+            });
+            let kept = job.session.interrupts().bound(tokio::time::timeout(deadline, &mut keeping)).await;
+            if !matches!(kept, Ok(Ok(_))) {
+                // An engine that still exports would take the name once more.
+                cancel.cancel();
+                drop(tokio::time::timeout(CANCELLING, keeping).await);
+            }
+            kept
+        };
+        if let Some(borrowed) = borrowed
+            && let Err(error) = borrowed.give_back().await
+        {
+            job.reporter.warn(&chain(&error));
+        }
+        drop(alone);
+        match kept?.unwrap_or(Err(KeepLayersError::Late(deadline))) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                if full.is_none() && keys.is_some_and(|keys| keys.target > 0) {
+                    job.report_omitted_layers().await?;
+                }
+                let references = full.into_iter().chain([inline]).map(|name| name.familiar()).collect();
+                let record = KeptLayersRecord { references, millis: millis(clock.elapsed()) };
+                job.reporter.report(&Event::LayersKept(&record));
+                self.record = Some(record);
+                Ok(())
+            }
+            Err(error) => {
+                self.fault = Some(format!("not kept: {}; {}", chain(&error), error.remedy(&place)));
+                job.faults.report(&error)
+            }
+        }
+    }
+}
+
+impl LayersOf<'_> {
+    /// Returns `true` if the registry has all layers that are worth fetching: nothing ran but COPY, and an image with the
+    /// layers below is there. Another agent copies its own files in less time than it takes to leave these for it.
+    async fn are_kept(
+        &self,
+        job: &Job<'_>,
+        inline: &ImageRef,
+        full: Option<&ImageRef>,
+        place: &ImageRef,
+    ) -> Result<bool, KeepLayersError> {
+        let ran: Vec<_> = self.steps.iter().filter(|step| !step.cached).collect();
+        let is_copied = ran.iter().all(|step| StepKind::of(&step.name) == StepKind::Copy);
+        let has = |wanted: &ImageRef| self.layers.found.iter().any(|cache| cache.name == *wanted);
+        if !is_copied || !full.is_none_or(has) || !has(inline) {
+            return Ok(false);
+        }
+        let (Some(engine), Some(id)) = (job.engine(), self.image) else { return Ok(false) };
+        let Some(image) = engine.image(id).await? else { return Ok(false) };
+        let own = &image.config.layers;
+        let below = own.len().saturating_sub(ran.len());
+        let mut repository = job.registries().repository(place).await?;
+        for cache in self.layers.found.iter().filter(|cache| cache.is_inline) {
+            let known = repository.image(&cache.manifest, &image.platform).await?;
+            if known.is_some_and(|known| known.config.layers.get(..below) == Some(&own[..below])) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Job<'_> {
+    /// Whether the engine writes BuildKit's registry caches.
+    async fn writes_registry_caches(&self) -> Result<bool, PipelineError> {
+        let is_able =
+            self.engine().is_none() || self.connection.image_store().await? == ImageStore::Containerd;
+        Ok(is_able && self.reads_registry_caches())
+    }
+
+    /// Reports once for each builder that it keeps no layers of the stages before the last one.
+    async fn report_omitted_layers(&self) -> Result<(), PipelineError> {
+        if !self.reporter.shows_notes() {
+            return Ok(());
+        }
+        let is_first = match self.known_builder().await {
+            Ok(mut builder) => builder.note_limits_reported().map_err(Into::into),
+            Err(error) => Err(error),
+        };
+        match is_first {
+            Ok(true) => self.reporter.note(
+                "only the last stage's layers are kept: Docker 25.0 and newer with containerd's image store \
+                 (\"features\": {\"containerd-snapshotter\": true} in daemon.json) keeps those of all stages\n",
+            ),
+            Ok(false) => {}
+            Err(error) => return self.faults.report(&error),
+        }
+        Ok(())
+    }
+
+    /// Writes a registry cache of all stages, on top of the last one.
+    async fn export_cache(
+        &self,
+        name: &ImageRef,
+        keys: Option<&BuildKeys>,
+        layers: &LayerCaches,
+        cancel: &CancellationToken,
+    ) -> Result<(), KeepLayersError> {
+        let name = name.to_string();
+        let attributes = [
+            ("ref", name.as_str()),
+            ("mode", "max"),
+            ("image-manifest", "true"),
+            ("oci-mediatypes", "true"),
+            ("compression", "zstd"),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let cache = CacheEntry { kind: "registry".to_owned(), attributes };
+        self.solve_again(keys, cache, layers.imports(), (Exports::none(), None), cancel).await
+    }
+
+    /// Makes the image once more, with an inline cache and the mark of its layers, and pushes it.
+    async fn push_inline_cache(
+        &self,
+        name: &ImageRef,
+        mark: Option<String>,
+        keys: Option<&BuildKeys>,
+        cancel: &CancellationToken,
+    ) -> Result<(), KeepLayersError> {
+        let mut attributes = BTreeMap::from([("name".to_owned(), name.to_string())]);
+        let kind = if self.engine().is_some() { "moby" } else { "image" };
+        if self.engine().is_none() {
+            attributes.insert("push".to_owned(), "true".to_owned());
+        }
+        let exporters = vec![Exporter { kind: kind.to_owned(), attributes }];
+        let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
+        // Also without a mark: the label distinguishes the image from the user's while it has its name in the engine.
+        let mark = Some(mark.unwrap_or_default());
+        let exports = Exports { exporters, ..Exports::none() };
+        self.solve_again(keys, inline, Vec::new(), (exports, mark), cancel).await?;
+        if let Some(engine) = self.engine() {
+            self.registries().push(engine, name, &Meter::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// Repeats the build, whose steps the builder now has, with another export.
+    async fn solve_again(
+        &self,
+        keys: Option<&BuildKeys>,
+        cache: CacheEntry,
+        imports: Vec<CacheEntry>,
+        (exports, mark): (Exports, Option<String>),
+        cancel: &CancellationToken,
+    ) -> Result<(), KeepLayersError> {
+        let conditions = Conditions {
+            // As in the build: otherwise the context would be sent again, and an older upload be taken for it.
+            ambiguous: keys.and_then(|keys| keys.ambiguous),
+            every_step: false,
+            engine_images: self.engine().is_some(),
+            attestations: false,
+            cache_imports: Vec::new(),
+        };
+        let login = self.registries().login().clone();
+        let (mut request, attachments) =
+            request::request(self.build, self.inputs, exports, login, &conditions);
+        request.attributes.retain(|name, _| name != "no-cache" && !name.starts_with("attest:"));
+        request.attributes.extend(mark.map(|mark| (format!("label:{MARK}"), mark)));
+        request.cache_imports = imports;
+        request.cache_exports = vec![cache];
+        let (status, mut updates) = mpsc::channel(WAITING);
+        let dropping = tokio::spawn(async move { while updates.recv().await.is_some() {} });
+        let solved = self.client().solve(request, attachments, status, cancel.clone()).await;
+        drop(dropping);
+        solved?;
+        Ok(())
+    }
+}

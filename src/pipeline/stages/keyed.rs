@@ -1,0 +1,101 @@
+//! The keys of a build, if they can be known before it runs.
+
+use super::job::Job;
+use crate::context::ContextError;
+use crate::dockerfile::ResolveError;
+use crate::error_chain::chain;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::keys::{BuildKeys, NoKeys, compute};
+use crate::pipeline::reporter::Event;
+
+/// What is known of the keys.
+pub(super) enum Keyed {
+    Known(Box<BuildKeys>),
+    /// The build itself may well work.
+    Unknown(NoKeys),
+}
+
+impl Keyed {
+    /// Computes the keys and reports what is worth saying about them.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the user interrupts, or the time of the build is over.
+    pub(super) async fn of(job: &Job<'_>) -> Result<Self, PipelineError> {
+        let computing = async {
+            let lookup = job.connection.base_lookup(job.build, job.inputs);
+            let (client, seal) = (job.client(), &job.settings.seal);
+            Ok(compute(job.build, job.inputs, &lookup, client, &job.notes, seal).await)
+        };
+        let keyed = match job.bound(Box::pin(computing)).await? {
+            Ok(keys) => Self::Known(Box::new(keys)),
+            Err(error) => Self::Unknown(error),
+        };
+        let keys = keyed.keys().map(|keys| &keys.keys);
+        job.reporter.report(&Event::Keys {
+            image: keys.map(|keys| keys.image),
+            dependency: keys.map(|keys| keys.dependency),
+            reason: keyed.reason(),
+        });
+        Ok(keyed)
+    }
+
+    /// Reports what is worth saying about the keys.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a fault of the cache under `--strict`.
+    pub(super) fn report(&self, job: &Job<'_>) -> Result<(), PipelineError> {
+        let keys = match self {
+            Self::Known(keys) => keys,
+            // The build itself will say that.
+            Self::Unknown(NoKeys::Context(ContextError::NotUtf8 { .. })) => return Ok(()),
+            Self::Unknown(error @ NoKeys::Context(_)) if job.build.strict => {
+                return Err(PipelineError::cache(error));
+            }
+            Self::Unknown(_) => return Ok(()),
+        };
+        if !keys.unpinned.is_empty() {
+            job.reporter.warn(&format!(
+                "no digest is known of the base image {}: a newer one would go unnoticed",
+                keys.unpinned.join(", ")
+            ));
+        }
+        for fault in &keys.faults {
+            job.faults.report(fault)?;
+        }
+        if !keys.withheld.is_empty() {
+            job.reporter.note(&format!(
+                "left out of the build context, for larder wrote it: {}\n",
+                keys.withheld.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn keys(&self) -> Option<&BuildKeys> {
+        match self {
+            Self::Known(keys) => Some(keys),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// Returns why the keys are unknown.
+    pub(super) fn reason(&self) -> Option<String> {
+        match self {
+            Self::Known(_) => None,
+            Self::Unknown(error) => Some(chain(error)),
+        }
+    }
+
+    /// Returns what larder's own reading of the inputs says, for a build that fails.
+    pub(super) fn finding(&self) -> Option<String> {
+        match self {
+            Self::Unknown(NoKeys::Context(ContextError::NotUtf8 { .. })) => None,
+            Self::Unknown(NoKeys::Resolve(error @ ResolveError::UnknownTarget { .. })) => Some(chain(error)),
+            Self::Unknown(NoKeys::Syntax(error)) => Some(chain(error)),
+            Self::Unknown(NoKeys::Context(error)) => Some(chain(error)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Names that carry a key: those of base images.
+//!
+//! Such a key is computed before the build, and whoever looks for it later takes
+//! the image for one of these very inputs. So the image is built without a name,
+//! and gets the names once it is known that the inputs still hold. If they do
+//! not, it gets a name without a key, so that what was built is of use.
+
+use std::path::PathBuf;
+
+use super::Purpose;
+use super::job::Job;
+use crate::digest::Digest;
+use crate::pipeline::changes;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::registries::PushError;
+use crate::plan::{BuildSettings, OutputKind};
+use crate::registry::{ImageRef, RegistryError};
+
+/// The names of an image that carry its key, and what they depend on.
+#[derive(Debug)]
+pub(crate) struct KeyedNames {
+    /// The keys that the names were made from.
+    keys: BuildKeys,
+    /// Files that count beside those of the keys, as they were.
+    files: Vec<(PathBuf, Digest)>,
+    /// The build without a name.
+    nameless: BuildSettings,
+    /// The build with a name that carries no key.
+    unkeyed: BuildSettings,
+}
+
+impl KeyedNames {
+    /// Returns the names of `build`, which were made from `keys` and `files`, with `unkeyed` to fall back to. `has_images` is
+    /// `true` if the engine keeps images.
+    pub(crate) fn new(
+        build: &BuildSettings,
+        unkeyed: ImageRef,
+        (keys, files): (BuildKeys, Vec<(PathBuf, Digest)>),
+        has_images: bool,
+    ) -> Self {
+        let mut nameless = BuildSettings { tags: Vec::new(), ..build.clone() };
+        for output in nameless.outputs.iter_mut().filter(|_| !has_images) {
+            if output.kind == (OutputKind::Image { push: true }) {
+                // A buildkitd pushes by itself, and has no image that could be named later.
+                output.attributes.insert("name".to_owned(), unkeyed.repository());
+                output.attributes.insert("push-by-digest".to_owned(), "true".to_owned());
+            }
+        }
+        let unkeyed = BuildSettings { tags: vec![unkeyed], ..build.clone() };
+        Self { keys, files, nameless, unkeyed }
+    }
+
+    /// Returns the names of the inputs that have changed since the keys were computed.
+    async fn changed(&self) -> Vec<String> {
+        let is_same = |path: &PathBuf, digest: &Digest| {
+            std::fs::read(path).is_ok_and(|content| Digest::of(&content) == *digest)
+        };
+        let files = self.files.iter().filter(|(path, digest)| !is_same(path, digest));
+        let mut changed: Vec<String> = files.map(|(path, _)| path.display().to_string()).collect();
+        changed.extend(self.keys.changed().await);
+        changed
+    }
+}
+
+impl<'a> Job<'a> {
+    /// Returns the settings that decide what is exported: without names that are given after the build.
+    pub(super) fn exported(&self) -> &'a BuildSettings {
+        self.purpose.keyed.as_deref().map_or(self.build, |keyed| &keyed.nameless)
+    }
+
+    /// Returns the build with a name without a key, if inputs have changed since the key of its names was computed.
+    pub(super) async fn renamed(&self) -> Option<Self> {
+        let purpose: &'a Purpose = self.purpose;
+        let keyed = purpose.keyed.as_deref().filter(|keyed| self.build.tags != keyed.unkeyed.tags)?;
+        let changed = keyed.changed().await;
+        if changed.is_empty() {
+            return None;
+        }
+        let names: Vec<String> = keyed.unkeyed.tags.iter().map(ImageRef::familiar).collect();
+        self.reporter.warn(&format!(
+            "files changed while the base image was built ({}): it is named {} and not by its key, and the next \
+             build makes it anew",
+            changes::first_names(&changed),
+            names.join(", "),
+        ));
+        Some(Self { build: &keyed.unkeyed, ..self.clone() })
+    }
+
+    /// Gives the image `id` its names, if they were left out of the build.
+    pub(super) async fn give_names(&self, id: Option<&str>) -> Result<(), PipelineError> {
+        let (Some(_), Some(id)) = (&self.purpose.keyed, id) else { return Ok(()) };
+        for tag in &self.build.tags {
+            if let Some(engine) = self.engine() {
+                engine.tag(id, tag).await?;
+                continue;
+            }
+            let error = match self.tag_pushed(id, tag).await {
+                Ok(true) => continue,
+                Ok(false) => PushError::Gone,
+                Err(error) => error.into(),
+            };
+            return Err(self.push_error(tag, error).await);
+        }
+        Ok(())
+    }
+
+    /// Names an image in the registry that it was pushed to by its digest. Returns `false` if it is not there.
+    async fn tag_pushed(&self, digest: &str, tag: &ImageRef) -> Result<bool, RegistryError> {
+        let mut repository = self.registries().repository(tag).await?;
+        let Some(manifest) = repository.manifest(digest).await? else { return Ok(false) };
+        repository.put(tag.tag().unwrap_or("latest"), &manifest).await.map(|()| true)
+    }
+}

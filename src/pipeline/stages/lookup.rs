@@ -1,0 +1,311 @@
+//! Whole images: looked for in one tier after the other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use super::job::Job;
+use super::keyed::Keyed;
+use super::registry::{Newer, report_named};
+use crate::ledger::TierRecord;
+use crate::pipeline::changes;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::transfers::transfer;
+use crate::plan::OutputKind;
+use crate::store::Meter;
+use crate::tiers::{
+    Accepted, Answer, ArchiveTier, EngineTier, Fault, Hit, ImageTier, RegistryTerms, RegistryTier,
+    TransferError, Wanted,
+};
+
+/// How long an image of the engine waits for what a remote store, or a registry that it is not pushed to, has.
+const MOST_ASKING: Duration = Duration::from_secs(2);
+
+/// What the tiers of whole images answered.
+#[derive(Default)]
+pub(super) struct Lookup {
+    /// The tiers in the order in which they were asked.
+    pub(super) tiers: Vec<TierRecord>,
+    pub(super) hit: Option<Hit>,
+    /// `true` if a tier has an image of the key that is older than wanted.
+    is_expired: bool,
+    /// `true` if the store has an image of the key that cannot be loaded.
+    pub(super) is_unloadable: bool,
+    /// `true` if a registry failed: nothing more is taken from it.
+    pub(super) has_registry_failed: bool,
+    /// `true` if a registry cannot be reached: nothing is left there either.
+    pub(super) is_registry_unreachable: bool,
+}
+
+impl Lookup {
+    /// Asks the tiers for the image of these keys, and gives it its names.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a cache at fault under `--strict`, when the user interrupts, or the time of the build is over. What was
+    /// answered until then stays.
+    pub(super) async fn ask(&mut self, job: &Job<'_>, keyed: &Keyed) -> Result<(), PipelineError> {
+        let off = job.whole_images_are_off().map(str::to_owned).or_else(|| keyed.reason());
+        let tiers = &job.build.tiers;
+        let no_images = job.engine().is_none().then_some("buildkitd keeps no images");
+        let is_one = keyed.keys().is_none_or(|keys| keys.sole_platform().is_some());
+        let no_archive = no_images.or((!is_one).then_some("an image for several platforms is not kept"));
+        let wanted = |is_used, reason: Option<&'static str>| {
+            if is_used {
+                reason.map(str::to_owned).or_else(|| off.clone())
+            } else {
+                Some(tiers.switch.to_owned())
+            }
+        };
+        if let Some(keys) = self.asked(job, keyed, EngineTier::NAME, wanted(tiers.engine, no_images))
+            && !job.faults.is_cache_down()
+        {
+            self.in_engine(job, keys).await?;
+        }
+        // A build that uses no registry gets no message about one.
+        if self.hit.is_none()
+            && job.registry_is_off().is_none()
+            && let Some(keys) = self.asked(job, keyed, RegistryTier::NAME, wanted(tiers.registry, None))
+        {
+            self.in_registry(job, keys).await?;
+        }
+        let is_requested = job.archive_policy(false).is_requested();
+        let no_archive = wanted(tiers.archive, no_archive);
+        if self.hit.is_none()
+            && (is_requested || no_archive.is_none())
+            && let Some(keys) = self.asked(job, keyed, ArchiveTier::NAME, no_archive)
+            && !job.faults.is_cache_down()
+        {
+            self.in_store(job, keys).await?;
+        }
+        if let (Some(hit), Some(keys)) = (&self.hit, keyed.keys())
+            && hit.image.is_some()
+        {
+            job.note(keys, &hit.id, hit.built)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the keys to ask a tier with, unless there is a reason not to.
+    fn asked<'k>(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &'k Keyed,
+        tier: &str,
+        reason: Option<String>,
+    ) -> Option<&'k BuildKeys> {
+        if let Some(reason) = reason {
+            self.tiers.push(job.skipped(tier, &reason));
+            return None;
+        }
+        keyed.keys()
+    }
+
+    /// Returns the flag that makes BuildKit run every step, if one does.
+    pub(super) fn runs_every_step(&self, job: &Job<'_>) -> Option<&'static str> {
+        // Layers of an image that is too old would make just that image again.
+        job.build.runs_every_step().or(self.is_expired.then_some("--max-age"))
+    }
+
+    /// Returns `true` if the image that is built replaces those of its key, because the user wanted every step to run.
+    pub(super) fn replaces_images(&self, job: &Job<'_>) -> bool {
+        self.runs_every_step(job).is_some() || !job.build.no_cache_filter.is_empty()
+    }
+
+    fn note(&mut self, job: &Job<'_>, tier: &str, answer: &Answer<Hit>, clock: Instant) {
+        self.is_expired |= answer.is_too_old();
+        self.tiers.push(job.answered(answer.record(tier, clock.elapsed())));
+    }
+
+    async fn in_engine(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+        let Some(engine) = job.engine() else { return Ok(()) };
+        let clock = Instant::now();
+        let mut tier = EngineTier::new(&job.notes, engine);
+        let accepted = Accepted { since: job.youngest(), noted: None };
+        let wanted = job.wanted(keys, &accepted);
+        let mut answer = job.bound(async { Ok(tier.look(&wanted).await) }).await?;
+        if let Some(hit) = answer.found.take() {
+            answer = match job.bound(Box::pin(self.elsewhere(job, keys, &hit))).await? {
+                Newer::Yes(reason) => Answer::miss(reason),
+                Newer::No { is_named } => tier.fetch(Hit { is_named, ..hit }, &wanted, &Arc::default()).await,
+            };
+        }
+        if answer.is_unknown() {
+            match job.identity().explain(&job.notes, &keys.keys) {
+                Ok(explanation) => {
+                    let changes = explanation.and_then(|found| changes::brief(&found.changes));
+                    answer.reason.extend(changes.map(|changes| format!(": {changes}")));
+                }
+                Err(error) => job.faults.report(&error)?,
+            }
+        }
+        self.note(job, EngineTier::NAME, &answer, clock);
+        for fault in &answer.faults {
+            match fault.downcast_ref() {
+                Some(fault) => job.faults.report_notes(fault)?,
+                None => job.faults.report(fault.as_ref())?,
+            }
+        }
+        self.hit = answer.found;
+        Ok(())
+    }
+
+    /// Asks if a registry or the remote store has a newer image of the key: another machine may have rebuilt it.
+    async fn elsewhere(
+        &mut self,
+        job: &Job<'_>,
+        keys: &BuildKeys,
+        hit: &Hit,
+    ) -> Result<Newer, PipelineError> {
+        let built = hit.built.unwrap_or(Timestamp::UNIX_EPOCH);
+        let late = |what: &str| {
+            format!(
+                "{what} does not say in {MOST_ASKING:?} if it has a newer image; going on with the engine's"
+            )
+        };
+        if job.registry_is_off().is_none() {
+            let wants_push = job.wants_push();
+            let asking = Box::pin(job.place_in_registry(keys, &hit.id, built));
+            let asked = if wants_push { Ok(asking.await) } else { timeout(MOST_ASKING, asking).await };
+            match asked {
+                Ok(answer) => {
+                    let (newer, faults) = answer?;
+                    if !wants_push {
+                        // Otherwise the push reports them.
+                        self.registry_faults(job, &faults)?;
+                    }
+                    if !matches!(newer, Newer::No { is_named: false }) {
+                        return Ok(newer);
+                    }
+                }
+                Err(_) => job.reporter.warn(&late("the registry")),
+            }
+        }
+        if job.settings.store.remote.is_some()
+            && job.build.tiers.archive
+            && !job.faults.is_cache_down()
+            && let (Some(tier), Some(platform)) = (job.archive_tier().await?, keys.sole_platform())
+        {
+            let asking = tier.has_newer(keys.keys.image, platform, &hit.id, built);
+            let Ok((is_newer, faults)) = timeout(MOST_ASKING, asking).await else {
+                job.reporter.warn(&late("the remote store"));
+                return Ok(Newer::No { is_named: false });
+            };
+            faults.iter().try_for_each(|fault| job.faults.report(fault))?;
+            if is_newer {
+                return Ok(Newer::Yes("the store has a newer image of this key"));
+            }
+        }
+        Ok(Newer::No { is_named: false })
+    }
+
+    /// Looks for the image in the registries that it is to be pushed to, names it there, and pulls it where it is wanted.
+    async fn in_registry(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+        let clock = Instant::now();
+        let asking = async {
+            let is_wanted = job.wants_image_here() || job.has_other_images().await;
+            let wanted_in = job.engine().cloned().filter(|_| is_wanted);
+            let terms = RegistryTerms { wanted_in, ..job.registry_terms(keys).await? };
+            let meter = Arc::new(Meter::default());
+            let answer = job.ask_registries(&terms, keys, &meter).await?;
+            if job.forgets_logins(&answer) {
+                job.ask_registries(&terms, keys, &meter).await
+            } else {
+                Ok(answer)
+            }
+        };
+        let answer = job.bound(Box::pin(asking)).await?;
+        self.note(job, RegistryTier::NAME, &answer, clock);
+        self.registry_faults(job, &answer.faults)?;
+        if answer.found.is_some() {
+            report_named(job);
+        }
+        self.hit = answer.found;
+        Ok(())
+    }
+
+    /// Reports what went wrong in registries, from which nothing more is taken then.
+    fn registry_faults(&mut self, job: &Job<'_>, faults: &[Fault]) -> Result<(), PipelineError> {
+        for fault in faults {
+            self.has_registry_failed = true;
+            self.is_registry_unreachable |= fault.downcast_ref().is_some_and(TransferError::is_of_reach);
+            job.faults.report(fault.as_ref())?;
+        }
+        Ok(())
+    }
+
+    async fn in_store(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+        let clock = Instant::now();
+        let Some(mut tier) = job.archive_tier().await? else { return Ok(()) };
+        let (meter, accepted) = (Arc::new(Meter::default()), job.accepted(keys));
+        let wanted = job.wanted(keys, &accepted);
+        let taking = tier.take(&wanted, &meter);
+        let loading = Box::pin(transfer("loading the image", taking, &meter, job.session, job.reporter));
+        let answer = job.bound(loading).await?;
+        self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
+        // Images are only looked for where nothing requests more: that is worth a line if it found something.
+        let is_news = answer.found.is_some() || !answer.faults.is_empty() || answer.is_too_old();
+        if is_news || job.archive_policy(false).is_requested() {
+            self.note(job, ArchiveTier::NAME, &answer, clock);
+        }
+        answer.faults.iter().try_for_each(|fault| job.faults.report(fault.as_ref()))?;
+        self.hit = answer.found;
+        Ok(())
+    }
+}
+
+impl Job<'_> {
+    /// Returns why no whole image is looked for, if none is.
+    pub(super) fn whole_images_are_off(&self) -> Option<&'static str> {
+        let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));
+        if !images {
+            Some("the result is not just an image")
+        } else if let Some(flag) = self.build.runs_every_step() {
+            Some(flag)
+        } else if !self.build.no_cache_filter.is_empty() {
+            Some("--no-cache-filter")
+        } else if self.build.cache_to.iter().any(|cache| cache.kind != "inline") {
+            Some("--cache-to wants a build")
+        } else {
+            None
+        }
+    }
+
+    /// Returns when an image must have been built to be a hit, at the earliest.
+    pub(super) fn youngest(&self) -> Option<Timestamp> {
+        let age = self.settings.store.limits.max_age?;
+        Timestamp::now().checked_sub(age).ok()
+    }
+
+    /// Returns the image that tiers are asked for.
+    pub(super) fn wanted<'w>(&'w self, keys: &'w BuildKeys, accepted: &'w Accepted) -> Wanted<'w> {
+        Wanted { key: keys.keys.image, platforms: &keys.platforms, names: &self.build.tags, accepted }
+    }
+
+    /// Returns which images of the key may be hits.
+    pub(super) fn accepted(&self, keys: &BuildKeys) -> Accepted {
+        // What cannot be read was reported when the engine's image was looked for.
+        let noted = self.notes.image(keys.keys.image).ok().flatten();
+        Accepted { since: self.youngest(), noted }
+    }
+
+    /// Notes the image under its key, and when it was built if that is known.
+    ///
+    /// # Errors
+    ///
+    /// Fails under `--strict` if that cannot be written.
+    pub(super) fn note(
+        &self,
+        keys: &BuildKeys,
+        id: &str,
+        built: Option<Timestamp>,
+    ) -> Result<(), PipelineError> {
+        let Some(engine) = self.engine() else { return Ok(()) };
+        let noted =
+            EngineTier::new(&self.notes, engine).save(keys.keys.image, keys.keys.dependency, id, built);
+        noted.or_else(|fault| self.faults.report_notes(&fault))
+    }
+}

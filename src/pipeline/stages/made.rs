@@ -1,0 +1,152 @@
+//! A build that no tier had the image of.
+
+use super::archiving::{Archived, Keeping};
+use super::job::Job;
+use super::kept_layers::{KeptLayers, LayersOf};
+use super::keyed::Keyed;
+use super::layers::LayerCaches;
+use super::lookup::Lookup;
+use super::mounts::{Restored, SavedMounts};
+use super::solved::Solved;
+use crate::pipeline::changes;
+use crate::pipeline::error::PipelineError;
+use crate::registry::ImageRef;
+
+/// What building, and keeping what was built, came to.
+#[derive(Default)]
+pub(super) struct Made {
+    pub(super) restored: Restored,
+    pub(super) solved: Solved,
+    pub(super) saved_mounts: SavedMounts,
+    pub(super) archived: Archived,
+    pub(super) kept_layers: KeptLayers,
+    /// The names that it got, if they are not those of the settings.
+    pub(super) names: Option<Vec<ImageRef>>,
+    /// `true` if the image is found by its key in the registry.
+    is_published: bool,
+    /// `true` if the inputs were the same until the end, so that this is the image of its keys.
+    is_of_key: bool,
+}
+
+impl Made {
+    /// Brings the builder what is known, builds, and keeps what is new.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the build or a push does, when the user interrupts, and with a cache at fault under `--strict`. What was done
+    /// until then stays.
+    pub(super) async fn make(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+    ) -> Result<(), PipelineError> {
+        self.solved.layers = LayerCaches::look_for(job, keyed, lookup).await?;
+        // Visits of mounts know the deadline, so that they can leave the builder in order.
+        self.restored.restore(job, keyed, lookup, &self.solved.layers).await?;
+        if job.session.interrupts().has_come() {
+            return Err(PipelineError::Interrupted);
+        }
+        let built = self.solved.solve(job, keyed, lookup, &self.restored).await;
+        let renamed = if built.is_ok() { job.renamed().await } else { None };
+        self.names = renamed.as_ref().map(|job| job.build.tags.clone());
+        let job = renamed.as_ref().unwrap_or(job);
+        let built = match built {
+            Ok(()) => job.give_names(self.solved.image_id()).await,
+            Err(error) => Err(error),
+        };
+        let keeping = if built.is_ok() { self.note(job, keyed, lookup).await } else { Ok(None) };
+        // Also of a build that failed: what it has downloaded is of use to the next one.
+        let saved = match &built {
+            Err(error) if error.is_interrupt() => Ok(()),
+            built => {
+                let (restored, steps) = (&self.restored, &self.solved.mounting_steps);
+                self.saved_mounts.save(job, keyed, restored, steps, built.is_err()).await
+            }
+        };
+        let keeping = keeping?;
+        built?;
+        let pushed = self.push(job, keyed, lookup).await;
+        match pushed {
+            Err(error) if error.is_interrupt() => Err(error),
+            pushed => {
+                self.finish_keeping(job, keyed, lookup, keeping).await?;
+                pushed.and(saved)
+            }
+        }
+    }
+
+    /// Notes the image that was built, and begins to keep it.
+    async fn note(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+    ) -> Result<Option<Keeping>, PipelineError> {
+        let has_image = job.build.outputs.iter().any(|output| output.kind.is_image());
+        let (Some(keys), Some(id), true) =
+            (keyed.keys(), self.solved.image_id(), has_image && job.build.tiers.are_any())
+        else {
+            return Ok(None);
+        };
+        let changed = keys.changed().await;
+        if !changed.is_empty() {
+            let names = changes::first_names(&changed);
+            job.reporter.warn(&format!(
+                "files of the context changed while the image was built ({names}): it is not kept as a hit"
+            ));
+            return Ok(None);
+        }
+        self.is_of_key = true;
+        job.note_inputs(keys, lookup).await?;
+        if job.engine().is_none() {
+            return Ok(None);
+        }
+        job.note(keys, id, Some(jiff::Timestamp::now()))?;
+        job.note_layers(keys, id, !self.restored.carried.is_empty()).await?;
+        job.keep_built((keys, id), lookup, job.will_be_in_registry()).await
+    }
+
+    /// Pushes the image, lets it be found by its key, and leaves its layers for others.
+    async fn push(&mut self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<(), PipelineError> {
+        if self.solved.is_to_be_pushed {
+            job.push().await?;
+        }
+        let is_unreachable = lookup.is_registry_unreachable || self.solved.layers.is_unreachable;
+        if let (Some(keys), Some(id)) = (keyed.keys(), self.solved.image_id())
+            && job.wants_push()
+            && self.is_of_key
+            && !is_unreachable
+        {
+            self.is_published = job.publish(keys, id).await?;
+        }
+        // Nothing is left of inputs that have changed meanwhile.
+        if !is_unreachable && (keyed.keys().is_none() || self.is_of_key) {
+            let Solved { step_list: steps, layers, .. } = &self.solved;
+            let of = LayersOf { image: self.solved.image_id(), steps, layers };
+            self.kept_layers.keep(job, keyed, of).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the image is kept; one that was left to its registry, which refused it, is kept now.
+    async fn finish_keeping(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+        mut keeping: Option<Keeping>,
+    ) -> Result<(), PipelineError> {
+        if let (false, None, true, true, Some(keys), Some(id)) = (
+            self.is_published,
+            &keeping,
+            self.is_of_key,
+            job.will_be_in_registry(),
+            keyed.keys(),
+            self.solved.image_id(),
+        ) {
+            keeping = job.keep_built((keys, id), lookup, false).await?;
+        }
+        self.archived.finish(job, keeping).await
+    }
+}

@@ -1,0 +1,196 @@
+//! The stages of a build: inputs → keys → tiers → BuildKit → ledger.
+//!
+//! Each takes what the ones before it came to and returns an outcome of its own; [`flow`] is their order.
+
+mod archiving;
+mod auto_mounts;
+mod deadline;
+mod foreseen;
+mod job;
+mod kept_layers;
+mod keyed;
+mod keyed_names;
+mod layers;
+mod lookup;
+mod made;
+mod mounts;
+mod place;
+mod push;
+mod record;
+mod registry;
+mod result_file;
+mod served;
+mod skipped_mounts;
+mod solved;
+mod solving;
+mod steps;
+mod visited;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use self::job::Job;
+use self::keyed::Keyed;
+use self::lookup::Lookup;
+use self::made::Made;
+use self::record::{Finished, Way};
+use self::served::Served;
+use super::blocking::blocking;
+use super::error::PipelineError;
+use super::inputs::Inputs;
+use super::own_files::withhold;
+use super::reporter::Reporter;
+use super::session::{EngineConnection, Session};
+use crate::dockerfile::InstructionKind;
+use crate::ledger::{BaseRecord, BuildRecord, millis};
+use crate::plan::{BuildSettings, JobSettings};
+use crate::registry::ImageRef;
+use crate::store::{Entry, RunFlags};
+
+pub(crate) use deadline::Deadline;
+pub(crate) use foreseen::{Foreseen, ForeseenHit, foresee};
+pub(crate) use keyed_names::KeyedNames;
+pub(crate) use record::record_failed_base;
+pub(super) use solving::show;
+pub(crate) use visited::{VisitedBuild, is_of_visit};
+
+/// The build argument that a base image is handed on by.
+pub(crate) const BASE_IMAGE: &str = "BASE_IMAGE";
+
+/// What an image is built for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Purpose {
+    /// The base image, if larder built it before.
+    pub(crate) base: Option<BaseRecord>,
+    /// How the image is run, as its entry records it.
+    pub(crate) run: Option<RunFlags>,
+    /// The number of engines that it is to be run on, if there are several: then it is handed to them by its entry.
+    pub(crate) nodes: Option<NonZeroU32>,
+    /// Its names carry a key, and are given after the build.
+    pub(crate) keyed: Option<Arc<KeyedNames>>,
+}
+
+/// What a build came to.
+pub(crate) struct Built {
+    pub(crate) record: BuildRecord,
+    /// The entry that holds the image, where it was kept or looked for.
+    pub(crate) entry: Option<Entry>,
+    /// The names that it has.
+    pub(crate) names: Vec<ImageRef>,
+}
+
+/// Builds an image, unless a cache has it.
+///
+/// # Errors
+///
+/// Fails when the build or a push does, when the user interrupts, and with a cache at fault under `--strict`. The record is
+/// written in any case, unless nothing could be built.
+pub(crate) async fn build_image(
+    build: &BuildSettings,
+    purpose: &Purpose,
+    session: &Session<'_>,
+    reporter: &dyn Reporter,
+) -> Result<Built, PipelineError> {
+    let (clock, deadline) = (Instant::now(), Deadline::after(build.timeout));
+    let mut inputs = read_inputs(build, session.settings).await?;
+    if purpose.base.is_some() && !takes_base(&inputs) {
+        return Err(PipelineError::TakesNoBase);
+    }
+    // Only now: what the Dockerfile takes is not removed, but refused above.
+    let dockerfile = inputs.dockerfile_path();
+    for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
+        path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path, dockerfile.as_deref()))?;
+    }
+    let connecting = Box::pin(connected(&mut inputs, build, session, reporter));
+    let connection = deadline.bound(connecting).await??;
+    let job = Job::new(build, purpose, session, &inputs, &connection, reporter, deadline);
+    let (job, mut finished) = Box::pin(flow(job)).await;
+    let record = finished.record(&job, millis(clock.elapsed()));
+    let written = record::write(&record, &job, &finished.end);
+    let (entry, names) = (finished.take_entry(), finished.names(&job));
+    finished.end.and(written)?;
+    Ok(Built { record, entry, names })
+}
+
+/// Returns the connection to the engine, after adding the mounts of `--auto-mounts` to the Dockerfile: they depend on the base
+/// images.
+pub(crate) async fn connected(
+    inputs: &mut Inputs,
+    build: &BuildSettings,
+    session: &Session<'_>,
+    reporter: &dyn Reporter,
+) -> Result<Arc<EngineConnection>, PipelineError> {
+    let connection = session.connection(Some(reporter)).await?;
+    let lookup = connection.base_lookup(build, inputs);
+    auto_mounts::add(inputs, build, &lookup, &connection.client, reporter).await?;
+    Ok(connection)
+}
+
+/// Returns `false` if larder can read the Dockerfile and it has no argument for a base image where `FROM` sees it.
+fn takes_base(inputs: &Inputs) -> bool {
+    // What is wrong with it the build reports.
+    let Some(Ok(dockerfile)) = inputs.written().map(|(_, text)| text.parsed()) else { return true };
+    dockerfile.global_args.iter().any(|instruction| match &instruction.kind {
+        InstructionKind::Arg(declared) => declared.iter().any(|(name, _)| name == BASE_IMAGE),
+        _ => false,
+    })
+}
+
+/// Finds what a build reads, without the files that larder writes.
+///
+/// # Errors
+///
+/// Fails when a file cannot be read, or the Dockerfile takes one that larder writes.
+pub(crate) async fn read_inputs(
+    build: &BuildSettings,
+    settings: &JobSettings,
+) -> Result<Inputs, PipelineError> {
+    // Standard input may take its time.
+    let source = build.source.clone();
+    let inputs = blocking(move || Inputs::read(&source)).await;
+    let mut inputs = inputs.map_err(|error| PipelineError::Inputs(Arc::new(error)))?;
+    withhold(&mut inputs, build, (&settings.cache_dir, &settings.notes()))
+        .map_err(|error| PipelineError::TakesOwn(Arc::new(error)))?;
+    Ok(inputs)
+}
+
+/// The flow of a build: each stage takes what the ones before it came to.
+async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
+    if let Some(fault) = &job.settings.cache_fault
+        && let Err(error) = job.faults.report(&**fault)
+    {
+        return (job, Finished::early(error));
+    }
+    let keyed = match Keyed::of(&job).await {
+        Ok(keyed) => keyed,
+        Err(error) => return (job, Finished::early(error)),
+    };
+    let mut lookup = Lookup::default();
+    let job = match job.bound(async { Ok(job.renamed().await) }).await {
+        Ok(renamed) => renamed.unwrap_or(job),
+        Err(error) => return (job, Finished { keyed: Some(keyed), lookup, way: Way::None, end: Err(error) }),
+    };
+    let looked = async {
+        keyed.report(&job)?;
+        job.bound(Box::pin(job.create_repositories())).await?;
+        lookup.ask(&job, &keyed).await
+    };
+    let looked = Box::pin(looked).await;
+    let (way, end) = match (looked, lookup.hit.take(), keyed.keys()) {
+        (Err(error), ..) => (Way::None, Err(error)),
+        (Ok(()), Some(hit), Some(keys)) => {
+            let mut served = Box::new(Served::new(hit));
+            // --timeout bounds what comes before an image is there.
+            let in_time = Job { deadline: Deadline::after(None), ..job.clone() };
+            let end = Box::pin(served.serve(&in_time, &keyed, keys, &lookup)).await;
+            (Way::Served(served), end)
+        }
+        (Ok(()), ..) => {
+            let mut made = Box::<Made>::default();
+            let end = Box::pin(made.make(&job, &keyed, &lookup)).await;
+            (Way::Made(made), end)
+        }
+    };
+    (job, Finished { keyed: Some(keyed), lookup, way, end })
+}

@@ -1,0 +1,246 @@
+//! Cache mounts around a build: into the builder before it, out of it afterwards.
+
+use super::Deadline;
+use super::job::Job;
+use super::keyed::Keyed;
+use super::layers::LayerCaches;
+use super::lookup::Lookup;
+use super::skipped_mounts::{Judged, MountingSteps, judge, skip_cached};
+use super::visited::VisitedBuild;
+use crate::buildkit::trace::Trace;
+use crate::ledger::{MountRecord, TierOutcome, TierRecord};
+use crate::mounts::{
+    CarriedMount, MountAction, MountOutcome, Mounts, MountsReport, Passed, Tally, TargetMount,
+};
+use crate::pipeline::carrier::Carrier;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::reached_mounts::reached;
+use crate::pipeline::reporter::Event;
+
+/// The name of the cache mounts in records and summaries.
+const MOUNTS: &str = "mounts";
+
+/// What bringing the mounts into the builder came to.
+#[derive(Default)]
+pub(super) struct Restored {
+    /// The mounts that the build reaches, without those that are skipped.
+    mounts: Mounts,
+    /// Mounts whose steps are expected to be cached.
+    skipped: Vec<TargetMount>,
+    /// The steps that were built ahead of the build because mounts depend on them.
+    pub(super) prepared: Trace,
+    /// The mounts that were to be restored.
+    pub(super) carried: Vec<CarriedMount>,
+    pub(super) tier: Option<TierRecord>,
+}
+
+impl Restored {
+    /// Brings the mounts into the builder.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a cache at fault under `--strict`, or when the user interrupts.
+    pub(super) async fn restore(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+        layers: &LayerCaches,
+    ) -> Result<(), PipelineError> {
+        if !job.build.tiers.mounts {
+            self.tier = Some(job.skipped(MOUNTS, job.build.tiers.switch));
+            return Ok(());
+        }
+        // Of what is wrong with a Dockerfile the build itself will speak.
+        if let Some(text) = job.inputs.built() {
+            self.mounts = reached(job.client(), &job.build.source, text).await.unwrap_or_default();
+        }
+        let mounts = &mut self.mounts;
+        if mounts.carried.is_empty() && mounts.passed.is_empty() {
+            return Ok(());
+        }
+        if let Some(flag) = lookup.runs_every_step(job) {
+            self.tier = Some(job.skipped(MOUNTS, &format!("{flag} makes BuildKit empty them")));
+            return Ok(());
+        }
+        if !job.build.no_cache_filter.is_empty() {
+            // Stages that are made anew are other ones to BuildKit, and mounts made from them other mounts.
+            let reason = "--no-cache-filter may make anew what it is made from";
+            for mount in mounts.carried.extract_if(.., |mount| mount.id.origin.is_some()) {
+                mounts.passed.extend(mount.uses.into_iter().map(|used| Passed { used, reason }));
+            }
+        }
+        if let Some(keys) = keyed.keys() {
+            self.skipped = skip_cached(mounts, job, keys, layers).await?;
+        }
+        let restoring = job.carrier(MountAction::Restore, keyed)?.ahead_of_build();
+        let (report, prepared) = restoring.restore(&self.mounts).await?;
+        self.prepared = prepared;
+        job.report_mounts(&report);
+        let is_carried = |mount: &&CarriedMount| mount.outcome != MountOutcome::Passed;
+        self.carried = report.mounts.iter().filter(is_carried).cloned().collect();
+        let hits = self.carried.iter().filter(|mount| mount.outcome == MountOutcome::Hit).count();
+        let count = self.carried.len();
+        self.tier = Some(job.answered(TierRecord {
+            tier: MOUNTS.to_owned(),
+            outcome: match (hits, count) {
+                (0, 0) => TierOutcome::Skipped,
+                (0, _) => TierOutcome::Miss,
+                _ => TierOutcome::Hit,
+            },
+            reason: match self.skipped.len() {
+                0 => format!("{hits} of {count} restored"),
+                skipped => {
+                    let all = count + skipped;
+                    format!("{hits} of {all} restored, {skipped} not needed: their steps are layers here")
+                }
+            },
+            bytes: self.carried.iter().map(|mount| mount.moved.bytes).sum(),
+            millis: report.millis,
+        }));
+        job.account(report)
+    }
+}
+
+/// What keeping the mounts after the build came to.
+#[derive(Default)]
+pub(super) struct SavedMounts {
+    skipped: Vec<Judged>,
+    saved: Vec<CarriedMount>,
+    millis: u64,
+}
+
+impl SavedMounts {
+    /// Keeps what the builder has now, unless no step has run that could have changed it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a cache at fault under `--strict`, or when the user interrupts.
+    pub(super) async fn save(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        restored: &Restored,
+        steps: &MountingSteps,
+        has_failed: bool,
+    ) -> Result<(), PipelineError> {
+        self.skipped = judge(&restored.skipped, job, keyed, steps, has_failed).await?;
+        let mut mounts = restored.mounts.clone();
+        if has_failed {
+            // To visit such a mount is to build what it is made from, which may be what failed.
+            mounts.carried.retain(|mount| mount.id.origin.is_none());
+        }
+        for torn in mounts.carried.extract_if(.., |mount| steps.tear(mount)) {
+            job.reporter
+                .note(&format!("the cache mount {} is not saved: a step that uses it was killed\n", torn.id));
+        }
+        if mounts.carried.is_empty() || steps.is_empty() || job.settings.saves_nothing().is_some() {
+            return Ok(());
+        }
+        let report = job.carrier(MountAction::Save, keyed)?.save(&mounts).await?;
+        job.report_mounts(&report);
+        self.saved.clone_from(&report.mounts);
+        self.millis = report.millis;
+        job.account(report)
+    }
+
+    /// Returns the mounts' records for the ledger, and the tier's.
+    pub(super) fn records(&self, restored: &Restored) -> (Vec<MountRecord>, Option<TierRecord>) {
+        let files = |of: Option<Tally>| of.map_or(0, |of| of.files);
+        let carried = restored.carried.iter().map(|mount| {
+            let target = mount.targets.first().map(String::as_str).unwrap_or_default();
+            let saved = self.saved.iter().find(|saved| saved.id == mount.id);
+            let kept = saved.filter(|saved| saved.outcome == MountOutcome::Saved).map(|saved| saved.kept);
+            let kept = kept.unwrap_or_default();
+            MountRecord {
+                restored_files: mount.moved.files,
+                restored_bytes: mount.moved.bytes,
+                used_files: saved.map_or(0, |saved| files(saved.used)),
+                added_files: saved.map_or(0, |saved| files(saved.added)),
+                saved_files: kept.files,
+                saved_bytes: kept.bytes,
+                ..MountRecord::of(mount.id.clone(), target, &mount.kind)
+            }
+        });
+        let skipped = self.skipped.iter().map(|(mount, prediction)| MountRecord {
+            prediction: *prediction,
+            ..MountRecord::of(mount.id.to_string(), &mount.uses[0].target, &mount.kind.to_string())
+        });
+        let tier = restored.tier.clone();
+        let tier = tier.map(|tier| TierRecord { millis: tier.millis + self.millis, ..tier });
+        (carried.chain(skipped).collect(), tier)
+    }
+}
+
+impl Job<'_> {
+    pub(super) fn carrier(&self, action: MountAction, keyed: &Keyed) -> Result<Carrier<'_>, PipelineError> {
+        let ambiguous = keyed.keys().and_then(|keys| keys.ambiguous);
+        let deadline = match action {
+            // The build is over, in time.
+            MountAction::Save => Deadline::after(Some(self.build.mounts.timeout)),
+            MountAction::Restore | MountAction::List => self.deadline,
+        };
+        let conditions = (ambiguous, deadline);
+        let build = VisitedBuild::new(self.build, self.inputs, self.client(), self.settings, conditions);
+        Carrier::new(action, self.connection, self.session, build, self.reporter)
+    }
+
+    fn report_mounts(&self, report: &MountsReport) {
+        report.warnings.iter().for_each(|warning| self.faults.warn(warning));
+        report.mounts.iter().for_each(|mount| self.reporter.report(&Event::Mount(report.action, mount)));
+    }
+
+    /// Fails under `--strict` with what went wrong, which was reported as it happened.
+    pub(super) fn account(&self, report: MountsReport) -> Result<(), PipelineError> {
+        match report.faults.into_iter().next() {
+            Some(fault) if self.build.strict => Err(PipelineError::Mounts(fault.message)),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mounts_record_has_what_was_restored_used_and_saved() {
+        let (amount, none) = (|files, bytes| Tally { files, bytes }, Tally::default());
+        let mount = |id: &str, outcome, moved, kept| CarriedMount {
+            outcome,
+            kept,
+            moved,
+            ..CarriedMount::new(id.to_owned(), "pip".to_owned(), vec!["/c".to_owned()], vec![2])
+        };
+        let tier = TierRecord {
+            tier: MOUNTS.to_owned(),
+            outcome: TierOutcome::Hit,
+            reason: String::new(),
+            bytes: 7,
+            millis: 5,
+        };
+        let before = mount("a", MountOutcome::Hit, amount(2, 7), amount(2, 7));
+        let restored = Restored {
+            carried: vec![before, mount("b", MountOutcome::Miss, none, none)],
+            tier: Some(tier),
+            ..Restored::default()
+        };
+        let (records, tier) = SavedMounts::default().records(&restored);
+        assert_eq!((records[0].restored_files, records[0].saved_files), (2, 0));
+        assert_eq!(tier.unwrap().millis, 5);
+
+        let after = CarriedMount {
+            used: Some(amount(1, 3)),
+            added: Some(amount(1, 4)),
+            ..mount("a", MountOutcome::Saved, amount(1, 4), amount(3, 11))
+        };
+        let unchanged = mount("b", MountOutcome::Unchanged, none, amount(9, 9));
+        let saved = SavedMounts { skipped: Vec::new(), saved: vec![after, unchanged], millis: 3 };
+        let (records, tier) = saved.records(&restored);
+        let counts = |record: &MountRecord| {
+            [record.restored_files, record.used_files, record.added_files, record.saved_files]
+        };
+        assert_eq!(records.iter().map(counts).collect::<Vec<_>>(), [[2, 1, 1, 3], [0; 4]]);
+        assert_eq!(tier.unwrap().millis, 8, "saving is part of the price");
+    }
+}

@@ -1,0 +1,58 @@
+//! Where in the Dockerfile a failed build went wrong.
+//!
+//! Newer engines say it with the failure. Docker 20.10 tells the line of a
+//! syntax error in words, and of a step only its name: `[builder 2/3] RUN make`.
+
+use crate::buildkit::BuildFailure;
+use crate::dockerfile::Dockerfile;
+use crate::pipeline::inputs::DockerfileText;
+use crate::pipeline::reporter::Source;
+
+/// The place of a failure, told by the engine or found in `dockerfile` (its name and text).
+pub(super) fn find<'a>(
+    failure: &'a BuildFailure,
+    vertex: Option<&str>,
+    dockerfile: Option<(&'a str, &'a DockerfileText)>,
+) -> Option<Source<'a>> {
+    if let Some(location) = &failure.location {
+        // As the user wrote it: what was built may have more in a line, and has no other lines.
+        let written = dockerfile.filter(|(name, text)| {
+            *name == location.file && text.as_str().lines().count() == location.text.lines().count()
+        });
+        let text = written.map_or(location.text.as_str(), |(_, text)| text.as_str());
+        return Some(Source { file: &location.file, text, lines: location.lines });
+    }
+    let (file, text) = dockerfile?;
+    let syntax_error = parse_error_line(&failure.message).map(|line| (line, line));
+    let lines = syntax_error.or_else(|| step_lines(text.parsed().ok()?, vertex?))?;
+    Some(Source { file, text: text.as_str(), lines })
+}
+
+/// The line in `dockerfile parse error line 2: …` or `… on line 2: …`.
+fn parse_error_line(message: &str) -> Option<u32> {
+    let (_, rest) = message.split_once("parse error ")?;
+    let rest = rest.strip_prefix("on ").unwrap_or(rest).strip_prefix("line ")?;
+    rest.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// The lines of the step that a vertex is named after.
+fn step_lines(dockerfile: &Dockerfile, vertex: &str) -> Option<(u32, u32)> {
+    let lines = dockerfile.step_lines(vertex)?;
+    Some((u32::try_from(*lines.start()).ok()?, u32::try_from(*lines.end()).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_parse_error_is_found_in_either_wording() {
+        for (message, line) in [
+            ("dockerfile parse error line 12: Unknown flag: mont", Some(12)),
+            ("failed to solve: dockerfile parse error on line 2: unknown flag: --mont", Some(2)),
+            ("the Dockerfile cannot be empty", None),
+        ] {
+            assert_eq!(parse_error_line(message), line, "{message}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The end of a build: its record in the ledger and in the files that were asked for, and the summary.
+
+use std::path::Path;
+
+use super::job::Job;
+use super::keyed::Keyed;
+use super::lookup::Lookup;
+use super::made::Made;
+use super::result_file;
+use super::served::Served;
+use crate::error_chain::chain;
+use crate::ledger::{self, BuildRecord, LanesRecord, Outcome, RemoteRecord, StepCounts};
+use crate::pipeline::confidential::kept_words;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::reporter::Event;
+use crate::plan::JobLanes;
+use crate::registry::ImageRef;
+use crate::store::{Entry, Lane};
+use jiff::Timestamp;
+
+/// Writes the record of a build whose base image failed, unless nothing could be built.
+///
+/// # Errors
+///
+/// Fails when the file cannot be written.
+pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<(), PipelineError> {
+    if error.is_before_build() {
+        return Ok(());
+    }
+    let mut record = BuildRecord::started(Timestamp::now());
+    record.outcome = outcome_of(error);
+    record.error = Some(kept_words(&chain(error), true));
+    let json = serde_json::to_vec_pretty(&record).map_err(|error| PipelineError::Machine(chain(&error)))?;
+    result_file::write(path, &json)
+}
+
+/// Returns how a build ended that ended with this error.
+fn outcome_of(error: &PipelineError) -> Outcome {
+    if error.is_interrupt() { Outcome::Interrupted } else { Outcome::Failed }
+}
+
+pub(super) fn lanes_record(job: &JobLanes) -> LanesRecord {
+    LanesRecord {
+        own: job.lanes.own().to_string(),
+        own_from: job.own_from.to_owned(),
+        trunk: job.lanes.trunk().iter().map(Lane::to_string).collect(),
+        trunk_from: job.trunk_from.to_owned(),
+    }
+}
+
+/// The way that a build took after the keys were known.
+pub(super) enum Way {
+    /// It ended before a tier had the image or it was built.
+    None,
+    Served(Box<Served>),
+    Made(Box<Made>),
+}
+
+/// What a build came to, stage by stage.
+pub(super) struct Finished {
+    pub(super) keyed: Option<Keyed>,
+    pub(super) lookup: Lookup,
+    pub(super) way: Way,
+    pub(super) end: Result<(), PipelineError>,
+}
+
+impl Finished {
+    /// Returns what ended before the keys were known.
+    pub(super) fn early(error: PipelineError) -> Self {
+        Self { keyed: None, lookup: Lookup::default(), way: Way::None, end: Err(error) }
+    }
+
+    /// Returns the names that the image has.
+    pub(super) fn names(&self, job: &Job<'_>) -> Vec<ImageRef> {
+        match &self.way {
+            Way::Made(made) => made.names.clone().unwrap_or_else(|| job.build.tags.clone()),
+            _ => job.build.tags.clone(),
+        }
+    }
+
+    /// Takes the entry that holds the image, if it was kept or looked for.
+    pub(super) fn take_entry(&mut self) -> Option<Entry> {
+        match &mut self.way {
+            Way::None => None,
+            Way::Served(served) => served.archived.entry.take(),
+            Way::Made(made) => made.archived.entry.take(),
+        }
+    }
+
+    /// Returns the record of the build, which took so many milliseconds.
+    pub(super) fn record(&self, job: &Job<'_>, millis: u64) -> BuildRecord {
+        let mut record = BuildRecord::started(job.started);
+        record.base.clone_from(&job.purpose.base);
+        record.lanes = Some(lanes_record(&job.settings.lanes));
+        record.names = self.names(job).iter().map(ImageRef::familiar).collect();
+        record.millis = millis;
+        record.remote = job.session.remote_fault().map(|(place, fault)| RemoteRecord { place, fault });
+        record.tiers.clone_from(&self.lookup.tiers);
+        let keys = self.keyed.as_ref().and_then(Keyed::keys);
+        record.image_key = keys.map(|keys| keys.keys.image);
+        record.dependency_key = keys.map(|keys| keys.keys.dependency);
+        match &self.way {
+            Way::None => {}
+            Way::Served(served) => {
+                let Served { hit, archived, kept_layers } = &**served;
+                let total = keys.map_or(0, |keys| keys.steps);
+                record.steps = StepCounts { total, cached: total, imported: 0 };
+                record.outcome = Outcome::ImageHit;
+                record.hit_tier = Some(hit.tier.to_owned());
+                record.image_id = Some(hit.id.clone());
+                let digest =
+                    hit.digest.clone().map(|digest| ("containerimage.digest".to_owned(), digest.into()));
+                record.more = digest.into_iter().collect();
+                record.kept.clone_from(&archived.record);
+                record.kept_layers.clone_from(&kept_layers.record);
+            }
+            Way::Made(made) => {
+                let Made { restored, solved, saved_mounts, archived, kept_layers, .. } = &**made;
+                let (mounts, of_mounts) = saved_mounts.records(restored);
+                let of_layers = solved.tier.clone().map(|mut tier| {
+                    tier.reason.extend(kept_layers.fault.iter().map(|fault| format!("; {fault}")));
+                    tier
+                });
+                record.tiers.extend(of_mounts.into_iter().chain(of_layers));
+                record.mounts = mounts;
+                record.steps = solved.steps;
+                record.step_list.clone_from(&solved.step_list);
+                record.outcome = Outcome::Built;
+                record.image_id = solved.image_id().map(str::to_owned);
+                record.more = solved.answers();
+                record.kept.clone_from(&archived.record);
+                record.kept_layers.clone_from(&kept_layers.record);
+            }
+        }
+        if let Err(error) = &self.end {
+            record.outcome = outcome_of(error);
+            let shows_values = error.repeats_the_engine() && job.shows_values();
+            record.error = Some(kept_words(&chain(error), shows_values));
+        }
+        record
+    }
+}
+
+/// Writes the record to the ledger and the files asked for, and prints the summary.
+///
+/// # Errors
+///
+/// Fails when a file that was asked for cannot be written, and with a cache at fault under `--strict`.
+pub(super) fn write(
+    record: &BuildRecord,
+    job: &Job<'_>,
+    end: &Result<(), PipelineError>,
+) -> Result<(), PipelineError> {
+    if end.as_ref().is_err_and(PipelineError::is_before_build) {
+        // Nothing was built because nothing could be; that is no build to count.
+        return Ok(());
+    }
+    if !job.notes.is_read_only() {
+        let path = job.notes.ledger_path();
+        let written = job.notes.prepare(&path).map_err(|error| Box::new(error) as Box<dyn std::error::Error>);
+        let written = written.and_then(|()| ledger::append(&path, record).map_err(Into::into));
+        if let Err(error) = written {
+            job.faults.report(error.as_ref())?;
+        }
+    }
+    job.reporter.report(&Event::Ended(record));
+    if let Some(path) = &job.build.metadata_file {
+        let json =
+            serde_json::to_vec_pretty(record).map_err(|error| PipelineError::Machine(chain(&error)))?;
+        result_file::write(path, &json)?;
+        job.note_result(path)?;
+    }
+    if let (Some(path), Some(id)) = (&job.build.iid_file, &record.image_id) {
+        result_file::write(path, id.as_bytes())?;
+        job.note_result(path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! Whole images in registries: looked for before a build, and found again after a push.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::job::Job;
+use crate::engine::ImageStore;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::keys::build_platform;
+use crate::pipeline::reporter::Event;
+use crate::pipeline::transfers::transfer;
+use crate::platform::{self, Platform};
+use crate::registry::{ImageRef, RegistryError, within};
+use crate::store::Meter;
+use crate::tiers::{
+    Accepted, Answer, Fault, Hit, ImageTier, RegistryTerms, RegistryTier, Tags, Target, TransferError,
+};
+
+/// How long looking up logins may take.
+pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
+
+/// The answer to the question if a registry or a remote store has a newer image of a key than the engine.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Newer {
+    /// It has, for this reason.
+    Yes(&'static str),
+    /// As far as is known it has not; perhaps it has the very same, and gave it its names.
+    No { is_named: bool },
+}
+
+/// Reports which names the image has got without a push.
+pub(super) fn report_named(job: &Job<'_>) {
+    for tag in job.build.tags.iter().filter(|_| job.wants_push()) {
+        job.reporter.report(&Event::Named(tag));
+    }
+}
+
+impl Job<'_> {
+    /// Returns `true` if the image is to be in the engine.
+    pub(super) fn wants_image_here(&self) -> bool {
+        let is_loaded = self.build.load || !self.wants_push() || self.purpose.run.is_some();
+        self.engine().is_some() && is_loaded
+    }
+
+    /// Returns why no registry is asked for whole images, if that is so.
+    pub(super) fn registry_is_off(&self) -> Option<&'static str> {
+        let is_asked = self.wants_push() || self.build.tiers.cache_repo.is_some();
+        (!is_asked).then_some("nothing is pushed, and no --cache-repo is given")
+    }
+
+    /// Returns the tags that larder keeps in registries for this job and its platforms: those of the keys, or of the flags or
+    /// the builder if the keys are unknown.
+    pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
+        let builder = build_platform(self.client()).await;
+        let builder = builder.unwrap_or_else(|_| platform::own());
+        let default: Option<Platform> = builder.parse().ok();
+        let mut names = keys.map_or(&*self.build.source.platforms, |keys| &*keys.platforms);
+        if names.is_empty() {
+            names = std::slice::from_ref(&builder);
+        }
+        let parsed = names.iter().filter_map(|name| Platform::parse(name, default.as_ref()).ok());
+        Tags::of(&self.settings.lanes.lanes).on(&parsed.collect())
+    }
+
+    /// The repositories that the image is pushed to with its names there, or the one that is asked anyway.
+    async fn targets(&self) -> Result<Vec<Target>, RegistryError> {
+        self.targets_of(self.build.tags.iter().filter(|_| self.wants_push())).await
+    }
+
+    /// The repositories of these names, or the one that is asked anyway.
+    pub(super) async fn targets_of(
+        &self,
+        tags: impl Iterator<Item = &ImageRef>,
+    ) -> Result<Vec<Target>, RegistryError> {
+        let mut grouped: Vec<Vec<ImageRef>> = Vec::new();
+        for tag in tags {
+            match grouped.iter_mut().find(|names| names[0].repository() == tag.repository()) {
+                Some(names) => names.push(tag.clone()),
+                None => grouped.push(vec![tag.clone()]),
+            }
+        }
+        let mut targets = Vec::new();
+        for names in grouped {
+            targets.push(self.target(&names[0].clone(), names).await?);
+        }
+        if let (true, Some(asked)) = (targets.is_empty(), &self.build.tiers.cache_repo) {
+            targets.push(self.target(asked, Vec::new()).await?);
+        }
+        Ok(targets)
+    }
+
+    /// The same, unless the user interrupts or logins take too long.
+    async fn timely_targets(&self) -> Result<Result<Vec<Target>, RegistryError>, PipelineError> {
+        let names = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
+        let host = names.map(ImageRef::host).next().unwrap_or_default();
+        self.session.interrupts().bound(within(host, LOGIN_DEADLINE, Box::pin(self.targets()))).await
+    }
+
+    async fn target(&self, place: &ImageRef, names: Vec<ImageRef>) -> Result<Target, RegistryError> {
+        let credentials = self.registries().credentials(place.host()).await?;
+        Ok(Target { repository: self.registries().repository(place).await?, credentials, names })
+    }
+
+    /// Returns how registries are used for this image, which is not wanted in the engine yet.
+    pub(super) async fn registry_terms(&self, keys: &BuildKeys) -> Result<RegistryTerms, PipelineError> {
+        let vouched_by =
+            if self.settings.store.terms.trust.is_strict() { Some(self.session.store()?) } else { None };
+        Ok(RegistryTerms {
+            tags: self.registry_tags(Some(keys)).await,
+            // A buildkitd knows what it pushes by its manifest.
+            images: if self.engine().is_some() {
+                self.connection.image_store().await?
+            } else {
+                ImageStore::Containerd
+            },
+            only: None,
+            wanted_in: None,
+            deadline: self.build.tiers.archive_timeout,
+            read_only: self.settings.store.terms.read_only,
+            vouched_by,
+        })
+    }
+
+    /// Returns `true` if the engine has an image under one of the names; the registry may have a different one.
+    pub(super) async fn has_other_images(&self) -> bool {
+        let Some(engine) = self.engine() else { return false };
+        let found = self.build.tags.iter().map(|tag| async {
+            let name = tag.familiar();
+            engine.image(&name).await.ok().flatten().is_some()
+        });
+        futures_util::future::join_all(found).await.contains(&true)
+    }
+
+    /// Gives the engine's image `id`, built at `built`, its names in the registries if these have the very same. Returns whether
+    /// they have a newer one, and what went wrong.
+    pub(super) async fn place_in_registry(
+        &self,
+        keys: &BuildKeys,
+        id: &str,
+        built: Timestamp,
+    ) -> Result<(Newer, Vec<Fault>), PipelineError> {
+        if !self.build.tiers.registry {
+            return Ok((Newer::No { is_named: false }, Vec::new()));
+        }
+        let only = Some((id.to_owned(), built));
+        let terms = RegistryTerms { only, ..self.registry_terms(keys).await? };
+        let answer = self.ask_registries(&terms, keys, &Arc::default()).await?;
+        let is_named = answer.found.is_some();
+        if is_named {
+            report_named(self);
+        }
+        let newer = if answer.is_newer() && !is_named {
+            Newer::Yes("a registry has a newer image of this key")
+        } else {
+            Newer::No { is_named }
+        };
+        Ok((newer, answer.faults))
+    }
+
+    pub(super) async fn ask_registries(
+        &self,
+        terms: &RegistryTerms,
+        keys: &BuildKeys,
+        meter: &Arc<Meter>,
+    ) -> Result<Answer<Hit>, PipelineError> {
+        match self.timely_targets().await? {
+            Ok(targets) => {
+                let (mut tier, accepted) = (RegistryTier::new(terms.clone(), targets), self.accepted(keys));
+                let wanted = self.wanted(keys, &accepted);
+                let taking = Box::pin(tier.take(&wanted, meter));
+                transfer("fetching the image", taking, meter, self.session, self.reporter).await
+            }
+            Err(error) => Ok(TransferError::from(error).into()),
+        }
+    }
+
+    /// Forgets kept tokens of Amazon's that a registry did not take; whether there are any.
+    pub(super) fn forgets_logins(&self, answer: &Answer<Hit>) -> bool {
+        let faults = answer.faults.iter().filter_map(|fault| fault.downcast_ref::<TransferError>());
+        if !faults.into_iter().any(TransferError::is_of_login) {
+            return false;
+        }
+        let places = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
+        let hosts: BTreeSet<&str> = places.map(ImageRef::host).collect();
+        let amazons = hosts.into_iter().filter(|host| self.settings.ecr.host(host).is_some());
+        amazons.map(|host| self.registries().forget(host)).count() > 0
+    }
+
+    /// Lets the image `id`, which was pushed, be found again by its key. Returns `true` if it is.
+    pub(super) async fn publish(&self, keys: &BuildKeys, id: &str) -> Result<bool, PipelineError> {
+        if !self.build.tiers.registry || self.settings.store.terms.read_only {
+            return Ok(false);
+        }
+        let terms = self.registry_terms(keys).await?;
+        let layers = match self.engine() {
+            Some(engine) => engine.image(id).await.ok().flatten().map(|image| image.config.layers),
+            None => None,
+        };
+        let published = match self.timely_targets().await? {
+            Ok(targets) => {
+                let (mut tier, accepted) = (RegistryTier::new(terms, targets), Accepted::default());
+                let wanted = self.wanted(keys, &accepted);
+                let saving = Box::pin(tier.save(&wanted, id, layers.as_deref()));
+                self.session.interrupts().bound(saving).await?
+            }
+            Err(error) => Err(error),
+        };
+        match published {
+            Ok(true) => Ok(true),
+            Ok(false) => {
+                self.reporter.warn(
+                    "another job has pushed under the image's name meanwhile: its key's tag is left out",
+                );
+                Ok(false)
+            }
+            Err(error) => self.faults.report(&error).map(|()| false),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Files for later steps of a CI pipeline: `--iidfile`, `--metadata-file`.
+//!
+//! They are checked before the build, so that half an hour's work does not end
+//! with a directory that is missing, and removed, so that a build that fails
+//! leaves none of an earlier run behind.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::pipeline::error::PipelineError;
+
+/// Makes sure that a file can be written at the end, and that none of an earlier run is taken for this one's.
+///
+/// # Errors
+///
+/// Fails when it is the Dockerfile, or cannot be written.
+pub(super) fn clear(flag: &'static str, path: &Path, dockerfile: Option<&Path>) -> Result<(), PipelineError> {
+    let place = |path: &Path| path.canonicalize().ok();
+    if dockerfile.and_then(place).is_some_and(|dockerfile| place(path) == Some(dockerfile)) {
+        return Err(PipelineError::ResultIsDockerfile { flag, path: path.to_owned() });
+    }
+    let is_device = path.metadata().is_ok_and(|metadata| !metadata.is_file());
+    let cleared = OpenOptions::new().append(true).create(true).open(path);
+    let cleared = cleared.and_then(|_| if is_device { Ok(()) } else { std::fs::remove_file(path) });
+    cleared.map_err(|error| PipelineError::ResultFile {
+        flag,
+        path: path.to_owned(),
+        source: Arc::new(error),
+    })
+}
+
+/// Writes a result.
+///
+/// # Errors
+///
+/// Fails when the file cannot be written.
+pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), PipelineError> {
+    std::fs::write(path, content)
+        .map_err(|error| PipelineError::Result { path: path.to_owned(), source: Arc::new(error) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_run_left_is_gone_and_devices_and_the_dockerfile_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (file, dockerfile) = (at("iid"), at("Dockerfile"));
+        std::fs::write(&dockerfile, "FROM scratch\n").unwrap();
+        let clear = |flag: &'static str, path: &Path| super::clear(flag, path, Some(&dockerfile));
+        std::fs::write(&file, "sha256:old").unwrap();
+        clear("iidfile", &file).unwrap();
+        assert!(!file.exists());
+        clear("iidfile", Path::new("/dev/null")).unwrap();
+        assert!(Path::new("/dev/null").exists());
+        let error = clear("iidfile", &directory.path().join("none/iid")).unwrap_err();
+        assert!(
+            error.to_string().starts_with("--iidfile: cannot write ") && error.is_before_build(),
+            "{error}"
+        );
+        let error = clear("metadata-file", &at("./Dockerfile")).unwrap_err();
+        assert!(error.to_string().ends_with("is the Dockerfile") && dockerfile.exists(), "{error}");
+    }
+}

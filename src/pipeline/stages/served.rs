@@ -1,0 +1,94 @@
+//! A build whose image a tier had.
+
+use jiff::Timestamp;
+
+use super::archiving::Archived;
+use super::job::Job;
+use super::kept_layers::{KeptLayers, LayersOf};
+use super::keyed::Keyed;
+use super::layers::LayerCaches;
+use super::lookup::Lookup;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::keys::BuildKeys;
+use crate::store::EntryKind;
+use crate::tiers::{ArchiveTier, EngineTier, Hit, ImageTier, RegistryTier};
+
+/// What handing on an image that was found came to.
+pub(super) struct Served {
+    pub(super) hit: Hit,
+    pub(super) archived: Archived,
+    pub(super) kept_layers: KeptLayers,
+}
+
+impl Served {
+    pub(super) fn new(mut hit: Hit) -> Self {
+        let archived = Archived { entry: hit.entry.take(), record: None };
+        Self { hit, archived, kept_layers: KeptLayers::default() }
+    }
+
+    /// Notes the hit, and brings the image where it is to be and is not yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a push does, when the user interrupts, and with a cache at fault under `--strict`.
+    pub(super) async fn serve(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        keys: &BuildKeys,
+        lookup: &Lookup,
+    ) -> Result<(), PipelineError> {
+        let noted = job.identity().record_hit(&job.notes, &keys.keys, self.hit.built, Timestamp::now());
+        noted.or_else(|fault| job.faults.report_notes(&fault))?;
+        if let (Some(image), Some(platform)) = (&self.hit.image, keys.sole_platform())
+            && self.hit.tier != ArchiveTier::NAME
+            && job.build.tiers.archive
+            && !job.faults.is_cache_down()
+        {
+            // What is kept of it is of use, too, and not to be the first to go.
+            let touched =
+                job.session.store()?.touch_here(EntryKind::Image, platform, keys.keys.image.digest());
+            touched.or_else(|fault| job.faults.report(&fault))?;
+            if job.purpose.nodes.is_some() {
+                self.archived.find(job, image, keys, lookup).await?;
+            }
+        }
+        let is_missed =
+            self.hit.tier == EngineTier::NAME && (job.was_archiving(keys) || job.lacks_archive(keys).await?);
+        let keeping = if is_missed {
+            job.keep_built((keys, &self.hit.id), lookup, job.will_be_in_registry()).await?
+        } else {
+            None
+        };
+        self.push(job, keyed, keys, lookup).await?;
+        self.archived.finish(job, keeping).await
+    }
+
+    /// Pushes the image, where it is to be pushed and the registry does not have it.
+    async fn push(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        keys: &BuildKeys,
+        lookup: &Lookup,
+    ) -> Result<(), PipelineError> {
+        let Hit { id, tier, is_named, .. } = &self.hit;
+        if *tier == RegistryTier::NAME || !job.wants_push() {
+            return Ok(());
+        }
+        if !is_named {
+            job.push().await?;
+            if !lookup.is_registry_unreachable {
+                job.publish(keys, id).await?;
+            }
+        }
+        if job.is_made_here(id).await {
+            let layers = LayerCaches::look_for(job, keyed, lookup).await?;
+            if !layers.is_unreachable {
+                let of = LayersOf { image: Some(id), steps: &[], layers: &layers };
+                self.kept_layers.keep(job, keyed, of).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! Mounts that are skipped because the steps that use them are expected to be cached, in the builder or in a registry.
+//!
+//! That is a prediction: the dependency key covers everything that those layers depend on, the builder has made them under
+//! this key and still has an image on top of them, or such a builder has pushed them to the registry. A wrong prediction
+//! costs what the mount would have saved, and is reported.
+
+use super::job::Job;
+use super::keyed::Keyed;
+use super::layers::{LayerCaches, Stages};
+use crate::buildkit::trace::{StepKind, StepRecord, Trace};
+use crate::context::clean_path;
+use crate::ledger::Prediction;
+use crate::mounts::{MountAction, Mounts, TargetMount};
+use crate::notes::NotesError;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::known_builder::{KnownBuilder, UnknownBuilder};
+
+/// Whether a step, by its words, has this mount.
+fn has_mount(step: &str, mount: &TargetMount) -> bool {
+    // As a whole word: a path may begin like another one.
+    let says = |word: &str| {
+        step.match_indices(word).any(|(at, _)| {
+            let next = step[at + word.len()..].chars().next();
+            next.is_none_or(|next| matches!(next, ',' | ' ' | '"' | '/'))
+        })
+    };
+    let (_, id) = mount.id.wire.split_once('/').unwrap_or_default();
+    mount.uses.iter().any(|used| says(&used.target) && (id == clean_path(&used.target) || says(id)))
+}
+
+/// The steps with mounts that ran, by their names.
+#[derive(Default)]
+pub(super) struct MountingSteps {
+    ran: Vec<String>,
+    /// Those that were killed.
+    killed: Vec<String>,
+}
+
+impl MountingSteps {
+    pub(super) fn of(trace: &Trace) -> Self {
+        let ran = trace
+            .steps()
+            .into_iter()
+            .filter(|step| step.kind() == StepKind::Run && !step.cached && step.name.contains("--mount"));
+        let (killed, ended): (Vec<_>, Vec<_>) = ran.partition(StepRecord::is_killed);
+        let killed: Vec<String> = killed.into_iter().map(|step| step.name).collect();
+        let ran = ended.into_iter().map(|step| step.name).chain(killed.iter().cloned()).collect();
+        Self { ran, killed }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ran.is_empty()
+    }
+
+    /// Returns `true` if a step with this mount ran.
+    pub(super) fn use_mount(&self, mount: &TargetMount) -> bool {
+        self.ran.iter().any(|step| has_mount(step, mount))
+    }
+
+    /// Returns `true` if a step with this mount was killed, so that what it was about to write may be there in part.
+    pub(super) fn tear(&self, mount: &TargetMount) -> bool {
+        self.killed.iter().any(|step| has_mount(step, mount))
+    }
+}
+
+/// Takes the mounts out of `mounts` whose steps are expected to be cached, and returns them.
+///
+/// # Errors
+///
+/// Fails with a cache at fault under `--strict`.
+pub(super) async fn skip_cached(
+    mounts: &mut Mounts,
+    job: &Job<'_>,
+    keys: &BuildKeys,
+    layers: &LayerCaches,
+) -> Result<Vec<TargetMount>, PipelineError> {
+    let decided = &keys.keys.layers.runs;
+    let is_decided =
+        |mount: &TargetMount| mount.uses.iter().all(|used| decided.contains(&(used.stage, used.line)));
+    if !mounts.carried.iter().any(is_decided) || !job.build.no_cache_filter.is_empty() {
+        return Ok(Vec::new());
+    }
+    let has_layers = match job.known_builder().await {
+        Ok(builder) => builder.has_layers(keys.layers()).await,
+        Err(error) => Err(error),
+    };
+    let of_builder = match has_layers {
+        Ok(has_layers) => has_layers.then_some(Stages::All),
+        Err(error) => {
+            job.faults.report(&error)?;
+            None
+        }
+    };
+    let Some(stages) = of_builder.or(layers.stages(job, keys).await?) else { return Ok(Vec::new()) };
+    let is_there = |mount: &TargetMount| {
+        let is_last = mount.uses.iter().all(|used| used.stage == keys.target);
+        is_decided(mount) && (stages == Stages::All || is_last)
+    };
+    let (skipped, carried) = std::mem::take(&mut mounts.carried).into_iter().partition(is_there);
+    mounts.carried = carried;
+    Ok(skipped)
+}
+
+/// A mount that was skipped, and if that was right; `None` where the build failed before its steps.
+pub(super) type Judged = (TargetMount, Option<Prediction>);
+
+/// Judges by the steps that ran if the mounts were rightly skipped. Their entries stay as they are: a mount that was needed
+/// after all holds only what its step has fetched since.
+///
+/// # Errors
+///
+/// Fails with a cache at fault under `--strict`.
+pub(super) async fn judge(
+    skipped: &[TargetMount],
+    job: &Job<'_>,
+    keyed: &Keyed,
+    steps: &MountingSteps,
+    has_failed: bool,
+) -> Result<Vec<Judged>, PipelineError> {
+    let (needed, unused): (Vec<_>, Vec<_>) =
+        skipped.iter().cloned().partition(|mount| steps.use_mount(mount));
+    for mount in &needed {
+        job.reporter.warn(&format!(
+            "the cache mount {} was not restored, for the layer of line {} was expected in the builder or a registry, and it is gone",
+            mount.id, mount.uses[0].line
+        ));
+    }
+    if let (false, Some(keys)) = (needed.is_empty(), keyed.keys()) {
+        job.change_known_builder(|builder| builder.forget_layers(keys.layers())).await?;
+    }
+    if !unused.is_empty() {
+        let report = job.carrier(MountAction::Restore, keyed)?.keep(&unused).await?;
+        job.account(report)?;
+    }
+    let right = (!has_failed).then_some(Prediction::Right);
+    let judged =
+        |mounts: Vec<TargetMount>, prediction| mounts.into_iter().map(move |mount| (mount, prediction));
+    Ok(judged(needed, Some(Prediction::Wrong)).chain(judged(unused, right)).collect())
+}
+
+impl Job<'_> {
+    /// Notes that the builder has made the image, and, if it `has_mounts`, the layers of these dependencies.
+    pub(super) async fn note_layers(
+        &self,
+        keys: &BuildKeys,
+        image: &str,
+        has_mounts: bool,
+    ) -> Result<(), PipelineError> {
+        if self.faults.is_cache_down() {
+            return Ok(());
+        }
+        if let Ok(id) = image.parse() {
+            self.change_known_builder(|builder| builder.note_image(id)).await?;
+        }
+        if keys.keys.layers.runs.is_empty() || !has_mounts {
+            return Ok(());
+        }
+        self.change_known_builder(|builder| builder.note_layers(keys.layers(), image)).await
+    }
+
+    pub(super) async fn known_builder(&self) -> Result<KnownBuilder<'_>, UnknownBuilder> {
+        self.connection.known_builder(&self.notes).await
+    }
+
+    async fn change_known_builder(
+        &self,
+        change: impl FnOnce(&mut KnownBuilder<'_>) -> Result<(), NotesError>,
+    ) -> Result<(), PipelineError> {
+        let changed = match self.known_builder().await {
+            Ok(mut builder) => change(&mut builder).map_err(Into::into),
+            Err(error) => Err(error),
+        };
+        changed.or_else(|error: UnknownBuilder| self.faults.report(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dockerfile::{Dockerfile, Options};
+    use crate::mounts::{Variables, mounts};
+
+    #[test]
+    fn a_step_has_a_mount_whose_target_and_id_it_names() {
+        let text = "FROM x\nRUN --mount=type=cache,target=/c a\nRUN --mount=type=cache,id=pip,target=/p b\n";
+        let resolution = Dockerfile::parse(text).unwrap().resolve(&Options::default()).unwrap();
+        let carried = mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded).carried;
+        for (step, expected) in [
+            ("RUN --mount=type=cache,target=/c a", [true, false]),
+            ("RUN --mount=target=/c,type=cache a", [true, false]),
+            ("RUN --mount=type=cache,target=/cc a", [false, false]),
+            ("RUN --mount=type=cache,target=/p b", [false, false]),
+            ("RUN --mount=type=cache,id=pip,target=/p b", [false, true]),
+            ("RUN --mount=type=cache,id=pipx,target=/p b", [false, false]),
+        ] {
+            assert_eq!([has_mount(step, &carried[0]), has_mount(step, &carried[1])], expected, "{step}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The build itself: the request to BuildKit, its result, and the error when it fails.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::job::Job;
+use super::keyed::Keyed;
+use super::layers::{self, LayerCaches};
+use super::lookup::Lookup;
+use super::mounts::Restored;
+use super::skipped_mounts::MountingSteps;
+use super::solving::{self, Ended};
+use super::steps;
+use crate::buildkit::session::FileTarget;
+use crate::buildkit::solve::ExporterResponse;
+use crate::buildkit::trace::{Trace, VertexTrace};
+use crate::buildkit::{Ability, SolveError};
+use crate::engine::ImageStore;
+use crate::ledger::{self, StepCounts, StepEntry, TierRecord};
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::exports::{self, Abilities, Exports};
+use crate::pipeline::failed_build::{Circumstances, FailedBuild};
+use crate::pipeline::import_watch::ImportWatch;
+use crate::pipeline::own_files::is_own_directory;
+use crate::pipeline::{inputs, request};
+use crate::plan::OutputKind;
+use crate::registry::ImageRef;
+
+/// What the build itself came to.
+#[derive(Default)]
+pub(super) struct Solved {
+    pub(super) steps: StepCounts,
+    pub(super) step_list: Vec<StepEntry>,
+    /// What the layers of the builder and of a registry were worth.
+    pub(super) tier: Option<TierRecord>,
+    pub(super) mounting_steps: MountingSteps,
+    /// The caches that layers were taken from.
+    pub(super) layers: LayerCaches,
+    /// What the exporters answered.
+    response: ExporterResponse,
+    /// `true` if the engine's image is to be pushed.
+    pub(super) is_to_be_pushed: bool,
+}
+
+impl Solved {
+    /// Runs the build.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the build does, the user interrupts, or its time is over; and with a cache at fault under `--strict`.
+    pub(super) async fn solve(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+        restored: &Restored,
+    ) -> Result<(), PipelineError> {
+        let attestable = job.client().product().can(Ability::Attestations);
+        let store = job.connection.image_store().await?;
+        let abilities = Abilities { product: job.client().product(), store };
+        let exported = job.exported();
+        let plan = || {
+            exports::plan(exported, &abilities, &|| job.reporter.stdout())
+                .map_err(|error| PipelineError::Export(Arc::new(error)))
+        };
+        let exports = plan()?;
+        if job.engine().is_none() && exports.exporters.is_empty() && job.build.default_output {
+            job.reporter.warn(
+                "buildkitd keeps no images: the result stays in its build cache (--push or --output keep it)",
+            );
+        }
+        let Exports { push_after, engine_image, .. } = exports;
+        let ignored = lookup.runs_every_step(job);
+        let mut conditions = request::Conditions {
+            ambiguous: keyed.keys().and_then(|keys| keys.ambiguous),
+            every_step: ignored.is_some(),
+            engine_images: job.engine().is_some(),
+            attestations: attestable && (job.engine().is_none() || store == ImageStore::Containerd),
+            cache_imports: self.layers.imports(),
+        };
+        let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
+            && job.build.outputs.iter().any(|output| output.kind.is_stdout());
+        let made: Vec<PathBuf> = (job.build.outputs.iter())
+            .filter_map(|output| match &output.kind {
+                OutputKind::Local(directory) => Some(directory),
+                _ => None,
+            })
+            .filter(|directory| is_own_directory(directory, &job.notes))
+            .cloned()
+            .collect();
+        let builds = || ledger::last_builds(&job.notes.ledger_path()).unwrap_or_default();
+        let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
+        let watch = ImportWatch::new(&conditions.cache_imports, builds, &names);
+        let (mut result, mut trace) = job.solve(exports, &conditions, to_stdout, watch).await;
+        if let Some(fault) = layers::import_fault(&conditions.cache_imports, &result) {
+            job.faults.report(&fault)?;
+            conditions.cache_imports.clear();
+            self.layers.give_up();
+            (result, trace) = job.solve(plan()?, &conditions, to_stdout, None).await;
+        }
+        trace.credit(&restored.prepared);
+        self.note_steps(job, &trace, ignored).await?;
+        self.mounting_steps = MountingSteps::of(&trace);
+        self.response = result.map_err(|error| job.explain(error, &trace, keyed.finding()))?;
+        if engine_image && self.image_id().is_none() {
+            return Err(PipelineError::NoImage);
+        }
+        made.iter().try_for_each(|directory| job.note_result(directory))?;
+        self.is_to_be_pushed = push_after;
+        Ok(())
+    }
+
+    async fn note_steps(
+        &mut self,
+        job: &Job<'_>,
+        trace: &Trace,
+        ignored: Option<&str>,
+    ) -> Result<(), PipelineError> {
+        let secret = match job.notes.secret() {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                job.faults.report(&error)?;
+                None
+            }
+        };
+        self.steps = steps::counts(trace);
+        let repositories = job.identity().repositories();
+        self.step_list = steps::entries(trace, secret, &repositories, job.shows_values());
+        let noted = self.layers.mark_imported(job, &mut self.step_list).await;
+        // Builds of several images at once may share a step.
+        let imported = self.step_list.iter().filter(|step| step.imported).count();
+        self.steps.imported = imported.min(self.steps.cached);
+        noted?;
+        self.tier = Some(job.answered(steps::layers(trace, self.steps, ignored, &self.layers)));
+        Ok(())
+    }
+
+    /// Returns the id of the image that was built.
+    pub(super) fn image_id(&self) -> Option<&str> {
+        self.response.get("containerimage.digest").map(String::as_str)
+    }
+
+    /// Returns what the exporters answered, without what holds the values of build arguments.
+    pub(super) fn answers(&self) -> BTreeMap<String, Value> {
+        let answers = self.response.iter().filter(|(name, _)| name.as_str() != "containerimage.buildinfo");
+        answers.map(|(name, value)| (name.clone(), value.clone().into())).collect()
+    }
+}
+
+impl Job<'_> {
+    async fn solve(
+        &self,
+        exports: Exports,
+        conditions: &request::Conditions,
+        to_stdout: bool,
+        watch: Option<ImportWatch>,
+    ) -> (Result<ExporterResponse, Ended>, Trace) {
+        let login = self.registries().login().clone();
+        let (request, attachments) = request::request(self.build, self.inputs, exports, login, conditions);
+        let interrupts = self.session.interrupts();
+        let limits = solving::Limits { deadline: self.deadline, watch, interrupts };
+        let display = self.reporter.steps(to_stdout);
+        solving::solve(self.client(), request, attachments, limits, display, self.reporter).await
+    }
+
+    /// Converts a failed solve into an error for the user, after showing the step that failed.
+    fn explain(&self, ended: Ended, trace: &Trace, finding: Option<String>) -> PipelineError {
+        let error = match ended {
+            Ended::TimedOut(limit) => return PipelineError::TimedOut(limit),
+            Ended::Import(error) => return PipelineError::cache(&error),
+            Ended::Solve(error) => error,
+        };
+        let SolveError::Build(failure) = &error else { return error.into() };
+        let failed = solving::failed_vertex(failure, trace);
+        solving::report_failure(failure, failed, self.inputs, self.reporter);
+        let output: Vec<&str> =
+            failed.iter().flat_map(|vertex| vertex.last_lines()).map(|line| line.text.as_str()).collect();
+        let circumstances = Circumstances {
+            vertex: failed.map(VertexTrace::name),
+            output: output.join("\n"),
+            context: match &self.inputs.context {
+                inputs::Context::Directory(directory) => Some(directory),
+                _ => None,
+            },
+            stages: self.inputs.stages(),
+            finding,
+        };
+        PipelineError::Build(FailedBuild::explained(failure, &circumstances))
+    }
+}

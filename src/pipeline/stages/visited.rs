@@ -1,0 +1,89 @@
+//! A build that visits to its mounts can be part of.
+
+use std::io;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::Deadline;
+use crate::buildkit::Client;
+use crate::buildkit::session::new_id;
+use crate::buildkit::status::StatusUpdate;
+use crate::digest::Digest;
+use crate::mounts::{BuildWithin, TargetMount, Within, with_visit};
+use crate::pipeline::inputs::Inputs;
+use crate::pipeline::request::{Conditions, request_of_stage};
+use crate::plan::{BuildSettings, JobSettings};
+use crate::registry::Login;
+
+/// What the names of larder's own stages begin with.
+const STAGE: &str = "larder-visit-";
+
+/// Whether a step, by its name, is one of larder's own stages'.
+pub(crate) fn is_of_visit(name: &str) -> bool {
+    name.strip_prefix('[').is_some_and(|name| name.contains(STAGE))
+}
+
+/// A build whose mounts are carried.
+pub(crate) struct VisitedBuild<'a> {
+    pub(crate) settings: &'a BuildSettings,
+    inputs: &'a Inputs,
+    login: Login,
+    conditions: Conditions,
+    /// When building up to a visit is given up.
+    deadline: Deadline,
+}
+
+impl<'a> VisitedBuild<'a> {
+    /// Returns the build that visits until `deadline` are part of; `ambiguous` as in [`Conditions`].
+    pub(crate) fn new(
+        build: &'a BuildSettings,
+        inputs: &'a Inputs,
+        client: &Client,
+        settings: &JobSettings,
+        (ambiguous, deadline): (Option<Digest>, Deadline),
+    ) -> Self {
+        let engine_images = client.product().is_docker();
+        Self {
+            settings: build,
+            inputs,
+            login: settings.login.clone(),
+            deadline,
+            conditions: Conditions {
+                ambiguous,
+                every_step: build.runs_every_step().is_some(),
+                engine_images,
+                attestations: false,
+                cache_imports: Vec::new(),
+            },
+        }
+    }
+
+    /// Returns how long a visit may take: as long as mounts may take, and no longer than until the deadline.
+    pub(crate) fn visit_limit(&self) -> Duration {
+        let limit = self.settings.mounts.timeout;
+        self.deadline.remaining().map_or(limit, |remaining| limit.min(remaining))
+    }
+
+    /// The build up to a visit of `mounts`, and the directory that it needs until then.
+    pub(crate) fn up_to(
+        &self,
+        mounts: &[TargetMount],
+        status: mpsc::Sender<StatusUpdate>,
+    ) -> io::Result<(Within, TempDir)> {
+        let missing = || io::Error::other("the Dockerfile is in a context that only the engine can read");
+        let stage = format!("{STAGE}{}", new_id()?);
+        let text = with_visit(self.inputs.built().ok_or_else(missing)?.as_str(), &stage, mounts);
+        let directory = self.inputs.with_text(&text)?.ok_or_else(missing)?;
+        let (request, attachments) = request_of_stage(
+            self.settings,
+            self.inputs,
+            (&stage, directory.path()),
+            self.login.clone(),
+            &self.conditions,
+        );
+        let timeout = self.deadline.remaining();
+        Ok((Within::Build(Box::new(BuildWithin { request, attachments, status, timeout })), directory))
+    }
+}

@@ -1,0 +1,101 @@
+//! Work that moves bytes, with its progress shown.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::session::Session;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::reporter::Reporter;
+use crate::store::Meter;
+
+/// How often progress is brought up to date.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Waits for `work`, whose progress `meter` has.
+///
+/// # Errors
+///
+/// Fails when the user interrupts; the work is asked to stop, and not waited for.
+pub(crate) async fn transfer<T>(
+    what: &str,
+    work: impl Future<Output = T>,
+    meter: &Meter,
+    session: &Session<'_>,
+    reporter: &dyn Reporter,
+) -> Result<T, PipelineError> {
+    until_interrupts(1, what, work, meter, session, reporter).await
+}
+
+/// Waits for `work`, also for its end after the user has interrupted it.
+///
+/// # Errors
+///
+/// Fails when the user interrupts a second time.
+pub(crate) async fn transfer_to_its_end<T>(
+    what: &str,
+    work: impl Future<Output = T>,
+    meter: &Meter,
+    session: &Session<'_>,
+    reporter: &dyn Reporter,
+) -> Result<T, PipelineError> {
+    until_interrupts(2, what, work, meter, session, reporter).await
+}
+
+async fn until_interrupts<T>(
+    mut count: u32,
+    what: &str,
+    work: impl Future<Output = T>,
+    meter: &Meter,
+    session: &Session<'_>,
+    reporter: &dyn Reporter,
+) -> Result<T, PipelineError> {
+    let mut progress = reporter.transfer(what);
+    let (mut interrupts, mut ticks) = (session.interrupts(), tokio::time::interval(TICK));
+    tokio::pin!(work);
+    let done = loop {
+        tokio::select! {
+            // What is done is done, whenever the user interrupted.
+            biased;
+            done = &mut work => break Ok(done),
+            () = interrupts.next() => {
+                meter.stop();
+                count -= 1;
+                if count == 0 {
+                    break Err(PipelineError::Interrupted);
+                }
+            }
+            _ = ticks.tick() => progress.show(meter.amounts()),
+        }
+    };
+    progress.finish();
+    done
+}
+
+/// Runs `work` on a thread of its own; it calls its argument with the bytes that it has done, of `total`.
+pub(crate) fn transfer_on_thread<T: Send>(
+    what: &str,
+    total: u64,
+    reporter: &dyn Reporter,
+    work: impl FnOnce(&(dyn Fn(u64) + Sync)) -> T + Send,
+) -> T {
+    let mut progress = reporter.transfer(what);
+    let done = AtomicU64::new(0);
+    let watcher = thread::current();
+    let result = thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            let result = work(&|bytes| {
+                done.fetch_add(bytes, Ordering::Relaxed);
+            });
+            watcher.unpark();
+            result
+        });
+        while !working.is_finished() {
+            thread::park_timeout(TICK);
+            progress.show((done.load(Ordering::Relaxed), total));
+        }
+        working.join()
+    });
+    progress.finish();
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

@@ -1,0 +1,168 @@
+//! Text of others, made safe and measured for a terminal's screen.
+//!
+//! A step's output may hold anything: colours, cursor movements, window titles,
+//! bells. Here only what takes up cells on a line survives, so that a step
+//! cannot garble a screen that it does not own.
+
+use unicode_width::UnicodeWidthChar;
+
+/// The columns between two tab stops.
+const TAB: usize = 8;
+
+/// What the reader of a text is in the middle of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Text,
+    /// After ESC.
+    Escape,
+    /// `ESC [ … final`, a control sequence.
+    Control,
+    /// `ESC ] … BEL`, or one of the other strings that end with `ESC \`.
+    String,
+    /// After ESC within such a string.
+    StringEscape,
+}
+
+impl Within {
+    /// Where `character` leads to.
+    fn after(self, character: char) -> Self {
+        match (self, character) {
+            (Self::Text | Self::Escape | Self::Control, '\u{1b}') | (Self::Escape, ' '..='/') => Self::Escape,
+            (Self::Text, '\u{9b}') | (Self::Escape, '[') => Self::Control,
+            (Self::Text, '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}')
+            | (Self::Escape, ']' | 'P' | 'X' | '^' | '_') => Self::String,
+            (Self::Text | Self::Escape, _)
+            | (Self::Control, '@'..='~')
+            | (Self::String, '\u{7}' | '\u{9c}')
+            | (Self::StringEscape, '\\') => Self::Text,
+            (Self::Control, _) => Self::Control,
+            (Self::String | Self::StringEscape, '\u{1b}') => Self::StringEscape,
+            (Self::String | Self::StringEscape, _) => Self::String,
+        }
+    }
+}
+
+/// Leaves of `text` what shows: no escape sequences (ECMA-48), no control
+/// characters, spaces for tabs and line ends, no overrides of the writing direction.
+///
+/// A backspace takes back the character before it, as on a terminal.
+pub(crate) fn screen_text(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut column = 0;
+    let mut within = Within::Text;
+    for character in text.chars() {
+        let before = within;
+        within = before.after(character);
+        if (before, within) != (Within::Text, Within::Text) {
+            continue;
+        }
+        match character {
+            '\t' => {
+                let gap = TAB - column % TAB;
+                shown.extend(std::iter::repeat_n(' ', gap));
+                column += gap;
+            }
+            '\n' | '\r' | '\u{2028}' | '\u{2029}' => {
+                shown.push(' ');
+                column += 1;
+            }
+            '\u{8}' => column -= shown.pop().map_or(0, cells),
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
+            control if control.is_control() => {}
+            visible => {
+                shown.push(visible);
+                column += cells(visible);
+            }
+        }
+    }
+    shown
+}
+
+/// Puts a name on one line, its runs of line ends and tabs made one space; the rest stays.
+pub(crate) fn one_line(text: &str) -> String {
+    let parts: Vec<_> = text.split(['\n', '\r', '\t']).filter(|part| !part.is_empty()).collect();
+    parts.join(" ")
+}
+
+/// The columns that `text` takes up, or a little more: what a terminal joins
+/// into one glyph (emoji sequences) counts piece by piece.
+pub(crate) fn columns(text: &str) -> usize {
+    text.chars().map(cells).sum()
+}
+
+/// The longest start of `text` that fits into `limit` columns.
+pub(crate) fn cut(text: &str, limit: usize) -> &str {
+    let mut used = 0;
+    let end = text.char_indices().find(|(_, character)| {
+        used += cells(*character);
+        used > limit
+    });
+    end.map_or(text, |(index, _)| &text[..index])
+}
+
+fn cells(character: char) -> usize {
+    match character {
+        // The emoji selector takes no cell itself but may widen what precedes it.
+        '\u{fe0f}' => 1,
+        other => other.width().unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use unicode_width::UnicodeWidthStr;
+
+    #[test]
+    fn only_what_takes_up_cells_survives() {
+        for (written, shown) in [
+            ("plain", "plain"),
+            ("\u{1b}[1;31mred\u{1b}[0m", "red"),
+            ("\u{1b}[2J\u{1b}[Hhome", "home"),
+            ("\u{1b}]0;title\u{7}after", "after"),
+            ("\u{1b}]8;;https://example.org\u{1b}\\link\u{1b}]8;;\u{1b}\\", "link"),
+            ("\u{1b}Psixel\u{1b}\\after", "after"),
+            ("\u{1b}(Bcharset", "charset"),
+            ("\u{1b}7saved\u{1b}8", "saved"),
+            ("\u{9b}31mred", "red"),
+            ("a\tb\tc", "a       b       c"),
+            ("€\tb", "€       b"),
+            ("bell\u{7}", "bell"),
+            ("spin|\u{8}/\u{8}-", "spin-"),
+            ("\u{8}x", "x"),
+            ("cut off \u{1b}[3", "cut off "),
+            ("nul\0 del\u{7f}", "nul del"),
+            ("two\nlines", "two lines"),
+            ("\u{202e}reversed", "reversed"),
+            ("naïve 漢字 🦀", "naïve 漢字 🦀"),
+        ] {
+            assert_eq!(screen_text(written), shown, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn a_wide_character_is_not_cut_in_half() {
+        assert_eq!(cut("漢字", 3), "漢");
+        assert_eq!(cut("漢字", 4), "漢字");
+        assert_eq!(cut("ab", 0), "");
+        // A combining mark stays with its letter.
+        assert_eq!(cut("e\u{301}x", 1), "e\u{301}");
+    }
+
+    #[test]
+    fn a_name_of_several_lines_becomes_one() {
+        assert_eq!(one_line("RUN a \\\n\tb"), "RUN a \\ b");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_leaves_a_control_character_or_exceeds_its_columns(text in any::<String>(), limit in 0usize..40) {
+            let shown = screen_text(&text);
+            prop_assert!(!shown.chars().any(char::is_control), "{shown:?}");
+            let cut = cut(&shown, limit);
+            prop_assert!(columns(cut) <= limit);
+            prop_assert!(cut.width() <= columns(cut));
+        }
+    }
+}
