@@ -1,4 +1,4 @@
-//! SHA-256 digests, the one content address that every room shares.
+//! SHA-256 digests, the one content address that all modules share.
 //!
 //! A [`Digest`] prints as `sha256:<64 hex digits>` (the OCI image
 //! specification's form, section "Digests") and parses from the same.
@@ -14,23 +14,19 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
-/// A string that should have been `sha256:<64 hex digits>` is not.
+/// A string that is not `sha256:<64 hex digits>`.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a sha256 digest")]
 pub struct InvalidDigest(String);
 
 impl Digest {
-    /// Digests `bytes` as they are, with no framing.
+    /// Returns the digest of `bytes`, with no framing.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Digests everything `reader` yields, in constant memory.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the reader does.
-    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+    /// Returns the digest of everything that `reader` yields, in constant memory.
+    pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<Self> {
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 256 * 1024];
         loop {
@@ -43,12 +39,12 @@ impl Digest {
         }
     }
 
-    /// The 32 bytes themselves.
+    /// Returns the 32 bytes of the digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The 64 lower-case hex digits without the algorithm.
+    /// Returns the 64 lower-case hex digits, without the algorithm.
     pub fn hex(&self) -> String {
         use fmt::Write as _;
         self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
@@ -75,7 +71,7 @@ impl<R> DigestingReader<R> {
         Self { reader, state: Sha256::new() }
     }
 
-    /// Returns the digest of everything that was read.
+    /// Returns the digest of everything that was read so far.
     pub(crate) fn digest(self) -> Digest {
         Digest(self.state.finalize().into())
     }
@@ -147,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_sha256_digest() {
+    fn refuses_invalid_digests() {
         for text in ["", "sha256:", "sha256:E3B0", "sha512:00", &format!("sha256:{}", "G".repeat(64))] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }

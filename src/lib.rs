@@ -67,7 +67,7 @@
 mod amounts;
 pub mod archive;
 pub mod buildkit;
-pub mod cli;
+mod cli;
 pub mod commands;
 pub mod context;
 pub mod courier;
@@ -84,7 +84,7 @@ mod notes;
 mod output;
 mod pipeline;
 mod plan;
-pub mod platform;
+mod platform;
 pub mod registry;
 pub mod requirements;
 mod screen_text;

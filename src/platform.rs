@@ -1,26 +1,26 @@
-//! Platforms: `os/architecture[/variant]`, in one spelling each.
+//! Platforms: `os/architecture[/variant]`, normalised to one spelling each.
 //!
-//! Spellings after containerd's `platforms` package: `x86_64` is `amd64`,
-//! `aarch64` and `arm64/v8` are `arm64`, a bare `arm` is `arm/v7`.
+//! Spellings follow containerd's `platforms` package: `x86_64` is `amd64`, `aarch64` and `arm64/v8` are `arm64`, a bare
+//! `arm` is `arm/v7`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A platform in its normal spelling.
+/// A platform in its normalised spelling.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
-    /// Such as `linux`.
-    pub os: String,
-    /// Such as `10.0.17763`, for Windows.
-    pub os_version: String,
-    /// Such as `amd64`.
-    pub architecture: String,
-    /// Such as `v7`, or empty.
-    pub variant: String,
+    /// For example `linux`.
+    pub(crate) os: String,
+    /// For example `10.0.17763`; Windows only.
+    pub(crate) os_version: String,
+    /// For example `amd64`.
+    pub(crate) architecture: String,
+    /// For example `v7`, or empty.
+    pub(crate) variant: String,
 }
 
-/// The platform of this very machine's containers: Linux, and its architecture.
-pub fn own() -> String {
+/// Returns the platform of containers on this machine: Linux with the machine's architecture.
+pub(crate) fn own() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -29,7 +29,7 @@ pub fn own() -> String {
     format!("linux/{architecture}")
 }
 
-/// A text that names no platform.
+/// A text that is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a platform: expected os/architecture or os/architecture/variant")]
 pub struct InvalidPlatform(String);
@@ -82,13 +82,11 @@ const ARCHITECTURES: [&str; 24] = [
 ];
 
 impl Platform {
-    /// Parses `text`; what it leaves out is taken from `default`.
+    /// Parses `text`; parts that it omits are taken from `default`.
     ///
-    /// # Errors
-    ///
-    /// Fails for a text of more than three parts, with odd characters, or of
-    /// one part that is neither a known system nor a known architecture.
-    pub fn parse(text: &str, default: Option<&Self>) -> Result<Self, InvalidPlatform> {
+    /// Rejects more than three parts, invalid characters, and a single part that is neither a known system nor a known
+    /// architecture.
+    pub(crate) fn parse(text: &str, default: Option<&Self>) -> Result<Self, InvalidPlatform> {
         let invalid = || InvalidPlatform(text.to_owned());
         let parts: Vec<&str> = text.trim().split('/').collect();
         let (system, version) = match parts[0].split_once('(') {

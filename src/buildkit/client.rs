@@ -1,4 +1,4 @@
-//! Finding out what an engine speaks, and the control connection to it.
+//! Detects the protocol of an engine and opens the control connection.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,15 +22,15 @@ use super::product::{Ability, ApiVersion, EngineProduct};
 use crate::endpoint::{DialError, Endpoint, Protocol, Stream, TlsError};
 use crate::platform::Platform;
 
-/// How long an engine may take to answer a ping or an upgrade.
+/// Timeout of a ping or an upgrade.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// BuildKit's own limit on a message, in bytes; an answer may be as large.
+/// BuildKit's own limit on a message in bytes, which responses may reach.
 const MAX_MESSAGE: usize = 16 << 20;
-/// Flow-control window of a stream that is offered to the engine, in bytes; below 1 MiB streams stall.
+/// Flow-control window of a single stream, in bytes; streams stall below 1 MiB.
 pub(super) const STREAM_WINDOW: u32 = 4 << 20;
-/// The same for all streams of a connection, the largest that HTTP/2 knows. h2 ends a connection whose small frames wait for
-/// more than half of it, each counted as 256 bytes (`proto/streams/counts.rs`): that of every file's request and end would,
-/// with a smaller one. What waits is bounded by the streams' own windows.
+/// Flow-control window of a connection, the largest that HTTP/2 permits. h2 closes a connection whose queued small
+/// frames, each counted as 256 bytes, exceed half of it (`proto/streams/counts.rs`); with a smaller window the requests
+/// and ends of many files would. The streams' own windows bound the queue.
 pub(super) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Size of the coalesced writes in a session carried by `Control.Session`, in bytes.
 const SESSION_WRITE: usize = 64 << 10;
@@ -41,33 +41,32 @@ enum Transport {
     Direct,
 }
 
-/// A connection to one BuildKit.
+/// A connection to one BuildKit instance.
 #[derive(Debug, Clone)]
 pub struct Client {
     endpoint: Endpoint,
     product: EngineProduct,
     transport: Transport,
     pub(super) control: ControlClient<Channel>,
-    /// Asked for once.
+    /// Queried once.
     worker: Arc<OnceCell<Worker>>,
 }
 
-/// What runs the steps of a BuildKit.
+/// The BuildKit component that runs the steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worker {
-    /// Its name: of its data from Docker 26 and in a buildkitd; every older Docker engine's is `moby`.
-    pub id: String,
-    /// The system of its own programs, e.g. `linux`.
-    pub os: String,
-    /// Their architecture, e.g. `amd64`.
-    pub architecture: String,
-    /// The variant of that, e.g. `v7`; mostly empty.
-    pub variant: String,
+pub(crate) struct Worker {
+    /// Identifies the worker's data from Docker 26 on and in a buildkitd; `moby` for every older Docker engine.
+    pub(crate) id: String,
+    /// The worker's native operating system, for example `linux`.
+    pub(crate) os: String,
+    /// The worker's native architecture, for example `amd64`.
+    pub(crate) architecture: String,
+    /// The variant of the architecture, for example `v7`; usually empty.
+    pub(crate) variant: String,
 }
 
 impl Worker {
-    /// Returns the platform that is built for when none is asked for.
-    pub fn platform(&self) -> String {
+    pub(crate) fn platform(&self) -> String {
         let Self { os, architecture, variant, .. } = self;
         let text = format!("{os}/{architecture}/{variant}");
         let text = text.trim_end_matches('/');
@@ -76,12 +75,11 @@ impl Worker {
 }
 
 impl Client {
-    /// Reaches the BuildKit behind `endpoint`, whichever transport it speaks.
+    /// Connects to the BuildKit behind `endpoint`, over whichever transport it supports.
     ///
     /// # Errors
     ///
-    /// Fails when nothing answers there, what answers is no engine, or the
-    /// engine has no BuildKit.
+    /// Fails if nothing answers, if what answers is not an engine, or if the engine has no BuildKit.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
         let connecting = async {
             let mut headers = HeaderMap::new();
@@ -96,51 +94,38 @@ impl Client {
             .map_err(|_| ConnectError::TimedOut(endpoint.clone(), CONNECT_TIMEOUT))?
     }
 
-    /// What answered.
+    /// Returns the product that answered.
     pub fn product(&self) -> &EngineProduct {
         &self.product
     }
 
-    /// Where it answered.
-    pub fn endpoint(&self) -> &Endpoint {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Bytes of its build cache, mounts included; what images and the cache share counts, too.
+    /// Returns the size of the build cache in bytes, including mounts and layers shared with images.
     ///
-    /// Not to be asked beside builds without need: to find out what a cache mount takes BuildKit holds it for a moment, and
-    /// a RUN that begins just then gets an empty one. (`docker system df` asks the same.)
-    ///
-    /// # Errors
-    ///
-    /// Fails when it gives no answer.
-    pub async fn build_cache_bytes(&self) -> Result<u64, ConnectError> {
+    /// Avoid this while builds run: to measure a cache mount, BuildKit locks it for a moment, and a RUN that starts
+    /// just then gets an empty one. (`docker system df` has the same effect.)
+    pub(crate) async fn build_cache_bytes(&self) -> Result<u64, ConnectError> {
         let records = self.usage(&[]).await?;
         Ok(records.iter().map(|record| u64::try_from(record.size).unwrap_or_default()).sum())
     }
 
-    /// Whether there are layers in its build cache. Cache mounts are not looked at.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it gives no answer.
-    pub async fn has_layers(&self) -> Result<bool, ConnectError> {
+    /// Returns `true` if the build cache has layers. Cache mounts are not queried.
+    pub(crate) async fn has_layers(&self) -> Result<bool, ConnectError> {
         Ok(!self.usage(&["regular"]).await?.is_empty())
     }
 
-    /// Returns `true` if its build cache is known to be older than `moment`. Neither is known of a new builder, whatever
-    /// identity it has, nor of one of which everything was removed.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it gives no answer.
-    pub async fn has_cache_since(&self, moment: Timestamp) -> Result<bool, ConnectError> {
-        // Without mounts: see `build_cache_bytes`.
+    /// Returns `true` if the build cache is known to be older than `moment`. This is never known of a new builder, even
+    /// if it has the same identity, or of one whose cache was cleared.
+    pub(crate) async fn has_cache_since(&self, moment: Timestamp) -> Result<bool, ConnectError> {
+        // Mounts are not queried, see `build_cache_bytes`.
         let kinds = ["regular", "internal", "frontend", "source.local", "source.git.checkout"];
         Ok(self.usage(&kinds).await?.iter().any(|record| is_since(record, moment)))
     }
 
-    /// The records of its build cache of these kinds, or of all.
+    /// Returns the build cache records of these kinds; of all kinds if `kinds` is empty.
     async fn usage(&self, kinds: &[&str]) -> Result<Vec<UsageRecord>, ConnectError> {
         let filter = kinds.iter().map(|kind| format!("type=={kind}")).collect();
         let request = DiskUsageRequest { filter, ..DiskUsageRequest::default() };
@@ -173,14 +158,14 @@ impl Client {
         Ok(Self::new(endpoint, product, Transport::Upgrade, channel))
     }
 
-    /// Something listens that does not answer in HTTP/1: buildkitd, or no engine at all.
+    /// Handles a listener that does not speak HTTP/1: buildkitd, or no engine at all.
     async fn connect_otherwise(endpoint: &Endpoint, error: PingError) -> Result<Self, ConnectError> {
         if let Some(alert) = error.tls_alert() {
             return Err(DialError::Tls(endpoint.clone(), TlsError::handshake(alert)).into());
         }
         let reason = error.to_string();
         if let Endpoint::Ssh { .. } = endpoint {
-            // What ssh reaches is a Docker engine or nothing.
+            // ssh can only reach a Docker engine.
             let source = error.stream_fault().map_or_else(Into::into, Into::into);
             return Err(ConnectError::Broken(endpoint.clone(), source));
         }
@@ -192,24 +177,21 @@ impl Client {
         Err(ConnectError::NotAnEngine { endpoint: endpoint.clone(), reason })
     }
 
-    /// Whether the engine is reached over a socket of this machine. It may be elsewhere all the same.
-    pub fn seems_near(&self) -> bool {
+    /// Returns `true` if the engine is reached over a local socket. The socket may still be forwarded to a remote
+    /// engine.
+    pub(crate) fn seems_near(&self) -> bool {
         matches!(self.endpoint, Endpoint::Unix(_))
     }
 
     /// Returns `true` if the builder still answers on this connection.
-    pub async fn is_alive(&self) -> bool {
+    pub(crate) async fn is_alive(&self) -> bool {
         let asking = self.control.clone();
         let ask = async move { { asking }.list_workers(ListWorkersRequest::default()).await.is_ok() };
         tokio::time::timeout(CONNECT_TIMEOUT, ask).await.unwrap_or(false)
     }
 
-    /// The worker that definitions without a platform run on.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the builder does not answer, or has no worker.
-    pub async fn worker(&self) -> Result<&Worker, ConnectError> {
+    /// Returns the worker that runs definitions without a platform.
+    pub(crate) async fn worker(&self) -> Result<&Worker, ConnectError> {
         self.worker.get_or_try_init(|| self.ask_for_worker()).await
     }
 
@@ -221,7 +203,7 @@ impl Client {
         let answer = control.list_workers(ListWorkersRequest::default()).await;
         let workers = answer.map_err(|status| broken(status.message().into()))?.into_inner().record;
         let worker = workers.into_iter().find_map(|worker| {
-            // The first platform of the first worker is what counts.
+            // BuildKit uses the first platform of the first worker.
             let platform = worker.platforms.into_iter().next()?;
             Some(Worker {
                 id: worker.id,
@@ -246,7 +228,7 @@ impl Client {
         Self { endpoint: endpoint.clone(), product, transport, control, worker }
     }
 
-    /// Opens the stream on which BuildKit will call the services that `headers` announce.
+    /// Opens the stream on which BuildKit calls the services that `headers` announce.
     pub(super) async fn open_session(&self, headers: HeaderMap) -> Result<Box<dyn Stream>, ConnectError> {
         match self.transport {
             Transport::Upgrade => upgrade(&self.endpoint, &self.product, "/session", headers).await,
@@ -287,7 +269,7 @@ async fn receive(
             return;
         }
     }
-    // A failed shutdown means that the session is gone already.
+    // If the shutdown fails, the session has already ended.
     drop(stream.shutdown().await);
 }
 
@@ -309,7 +291,7 @@ async fn upgrade(
     })
 }
 
-/// A gRPC channel over the one stream given; when that ends, so does the channel.
+/// Creates a gRPC channel over this one stream; the channel ends with the stream.
 async fn channel(endpoint: &Endpoint, stream: Box<dyn Stream>) -> Result<Channel, ConnectError> {
     let stream = Mutex::new(Some(TokioIo::new(stream)));
     let connector = tower::service_fn(move |_: Uri| {
@@ -324,8 +306,8 @@ async fn channel(endpoint: &Endpoint, stream: Box<dyn Stream>) -> Result<Channel
         .map_err(|error| ConnectError::Broken(endpoint.clone(), error.into()))
 }
 
-/// Returns `true` if a record shows that its builder was at work at `moment` or before. A layer that was imported or pulled
-/// says when somebody else created it, but never that it was used.
+/// Returns `true` if a record shows that its builder was in use at `moment` or before. A layer that was imported or
+/// pulled has the creation time of its origin, but its last use is always local.
 fn is_since(record: &UsageRecord, moment: Timestamp) -> bool {
     let created = record.created_at.as_ref().filter(|_| record.record_type != "regular");
     let mut times = created.into_iter().chain(&record.last_used_at);
@@ -337,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workers_platform_has_its_usual_spelling() {
+    fn a_workers_platform_is_normalised() {
         for (architecture, variant, platform) in [
             ("amd64", "", "linux/amd64"),
             ("arm64", "v8", "linux/arm64"),
@@ -355,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_builder_is_known_to_have_been_there_by_what_it_made_or_used() {
+    fn the_age_of_a_builder_is_known_from_what_it_created_or_used() {
         use bollard_buildkit_proto::google::protobuf;
         let time = |seconds: i64| (seconds > 0).then_some(protobuf::Timestamp { seconds, nanos: 0 });
         let moment = Timestamp::from_second(100).unwrap();

@@ -1,4 +1,4 @@
-//! What can go wrong between larder and BuildKit.
+//! Errors between larder and BuildKit.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,51 +12,34 @@ use crate::endpoint::{DialError, Endpoint};
 
 /// No usable BuildKit was reached.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ConnectError {
-    /// No stream could be opened.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// Something listens, but it speaks neither Docker's API nor gRPC.
+    /// A listener that speaks neither Docker's API nor gRPC.
     #[error("what listens at {endpoint} is neither a Docker engine nor buildkitd: {reason}")]
     NotAnEngine {
-        /// Where.
         endpoint: Endpoint,
-        /// What it did instead, as a clause.
+        /// What it does instead, as a clause.
         reason: String,
     },
-    /// The port speaks TLS, and larder was told of none.
+    /// The port requires TLS, but none was configured.
     #[error("the engine at {0} takes TLS connections only")]
     TlsWanted(Endpoint),
-    /// The engine answered the ping with an error.
     #[error("the engine at {endpoint} is not healthy: it answered {status} to /_ping")]
-    Unhealthy {
-        /// Where.
-        endpoint: Endpoint,
-        /// HTTP status.
-        status: http::StatusCode,
-    },
-    /// The engine has no BuildKit.
+    Unhealthy { endpoint: Endpoint, status: http::StatusCode },
     #[error("{product} at {endpoint} has no BuildKit ({reason})")]
-    NoBuildKit {
-        /// Where.
-        endpoint: Endpoint,
-        /// What the engine calls itself.
-        product: String,
-        /// What it said instead.
-        reason: String,
-    },
-    /// It did not answer in time.
+    NoBuildKit { endpoint: Endpoint, product: String, reason: String },
     #[error("the engine at {0} did not answer in {1:?}")]
     TimedOut(Endpoint, std::time::Duration),
-    /// The stream broke while being set up.
     #[error("the connection to {0} broke")]
     Broken(Endpoint, #[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl ConnectError {
-    /// Returns `true` if the engine cannot be reached, or is not up; `false` if something is wrong with its address, with
-    /// the certificates, or with what listens there.
-    pub fn is_of_reach(&self) -> bool {
+    /// Returns `true` if the engine is unreachable or not running; `false` if the address, the certificates or the
+    /// listener are wrong.
+    pub(crate) fn is_of_reach(&self) -> bool {
         match self {
             Self::Dial(error) => !matches!(error, DialError::NoSsh(..) | DialError::Tls(..)),
             Self::TimedOut(..) | Self::Broken(..) | Self::Unhealthy { .. } => true,
@@ -65,47 +48,42 @@ impl ConnectError {
     }
 }
 
-/// A solve ended without its result.
+/// A solve that ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum SolveError {
     /// BuildKit ran the build and it failed.
     #[error(transparent)]
     Build(#[from] BuildFailure),
-    /// The caller cancelled it.
     #[error("the build was cancelled")]
     Cancelled,
-    /// The session connection ended while the solve ran.
     #[error("the engine closed the session in the middle of the build")]
     SessionLost,
-    /// The control connection broke.
     #[error("the connection to the engine broke in the middle of the build: {}", .0.message())]
     Connection(Status),
-    /// A session could not be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),
 }
 
-/// The engine's account of a failed build.
+/// A failed build as the engine reports it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct BuildFailure {
-    /// BuildKit's message, e.g. `process "/bin/sh -c false" did not complete successfully: exit code: 1`.
-    pub message: String,
-    /// Digest of the vertex that failed, where the engine names it.
-    pub vertex: Option<String>,
-    /// The Dockerfile lines at fault, where the engine names them.
-    pub location: Option<SourceLocation>,
+    /// BuildKit's message, for example `process "/bin/sh -c false" did not complete successfully: exit code: 1`.
+    pub(crate) message: String,
+    /// Digest of the vertex that failed, if the engine names it.
+    pub(crate) vertex: Option<String>,
+    /// The Dockerfile lines that caused the failure, if the engine names them.
+    pub(crate) location: Option<SourceLocation>,
 }
 
 /// A range of lines in a source file that BuildKit read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceLocation {
-    /// File name as the build knows it.
-    pub file: String,
-    /// The whole text of the file.
-    pub text: String,
+pub(crate) struct SourceLocation {
+    /// The file name as the build knows it.
+    pub(crate) file: String,
+    pub(crate) text: String,
     /// First and last line, 1-based.
-    pub lines: (u32, u32),
+    pub(crate) lines: (u32, u32),
 }
 
 impl SolveError {
@@ -124,8 +102,8 @@ impl SolveError {
     }
 }
 
-/// The details that BuildKit attaches to a status are Go values as JSON, each under the name of its type
-/// (moby/buildkit, `util/grpcerrors`, `solver/errdefs/errdefs.proto`).
+/// Decodes a status detail. BuildKit attaches Go values as JSON under the name of their type (moby/buildkit,
+/// `util/grpcerrors`, `solver/errdefs/errdefs.proto`).
 fn detail<T: DeserializeOwned>(status: &rpc::Status, name: &str) -> Option<T> {
     let detail = status.details.iter().find(|detail| detail.type_url.contains(name))?;
     serde_json::from_slice(&detail.value).ok()
@@ -147,7 +125,7 @@ struct SourceDetail {
 struct SourceInfo {
     #[serde(default)]
     filename: String,
-    /// The text in base64, as Go writes bytes.
+    /// The text in base64, as Go encodes bytes.
     #[serde(default)]
     data: String,
 }
@@ -212,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn details_of_another_shape_are_left_out() {
+    fn details_of_an_unknown_shape_are_ignored() {
         let status = Status::with_details(Code::Unknown, "failed", b"\xff\xff".to_vec().into());
         let SolveError::Build(failure) = SolveError::from_status(status) else {
             panic!("not a failed build")

@@ -1,4 +1,4 @@
-//! The HTTP/1.1 part of talking to a Docker engine: the ping and the upgrade.
+//! The HTTP/1.1 requests to a Docker engine: the ping and the upgrade.
 
 use std::error::Error as _;
 use std::io;
@@ -11,25 +11,24 @@ use hyper_util::rt::TokioIo;
 
 use crate::endpoint::Stream;
 
-/// How much of an error's text is read, in bytes.
+/// Maximum size of an error response in bytes.
 const MAX_MESSAGE: usize = 4096;
 
-/// What `GET /_ping` answered.
+/// The response to `GET /_ping`.
 #[derive(Debug, Clone)]
 pub(super) struct Ping {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// What it said, where that was no success.
+    /// The error message; empty for a successful status.
     pub(super) message: String,
 }
 
-/// A ping got no answer in HTTP/1.
+/// A ping without a valid HTTP/1 response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PingError {
-    /// Bytes came that are none.
     #[error("it does not answer in HTTP")]
     NotHttp(#[source] hyper::Error),
-    /// The stream ended or broke.
+    /// The stream ended or broke before a response.
     #[error("it closes the connection without an answer")]
     Closed(#[source] hyper::Error),
 }
@@ -41,7 +40,7 @@ impl PingError {
         if ended || fault_of(&error).is_some() { Self::Closed(error) } else { Self::NotHttp(error) }
     }
 
-    /// The fault of the stream itself, if that is why there was no answer.
+    /// Returns the I/O error of the stream, if that is the reason.
     pub(super) fn stream_fault(self) -> Result<io::Error, Self> {
         match &self {
             Self::Closed(error) => match fault_of(error) {
@@ -52,7 +51,7 @@ impl PingError {
         }
     }
 
-    /// The alert with which the other side ended TLS, if it did.
+    /// Returns the alert with which the peer closed TLS, if it did.
     pub(super) fn tls_alert(&self) -> Option<io::Error> {
         let Self::Closed(error) = self else { return None };
         let alert = fault_of(error)?.get_ref()?.downcast_ref::<rustls::Error>()?;
@@ -60,7 +59,6 @@ impl PingError {
     }
 }
 
-/// An upgrade was refused or broke.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UpgradeError {
     #[error("the engine answered {status} to POST {path}{}", detail(.message))]
@@ -73,12 +71,12 @@ fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
-/// The stream's own error below hyper's.
+/// Returns the stream's own error below hyper's.
 fn fault_of(error: &hyper::Error) -> Option<&io::Error> {
     innermost(error).source()?.downcast_ref()
 }
 
-/// A request is cancelled because of an error of the connection.
+/// Returns the cause: hyper reports a request as cancelled because of an error of its connection.
 fn innermost(mut error: &hyper::Error) -> &hyper::Error {
     while let Some(cause) = error.source().and_then(|source| source.downcast_ref()) {
         error = cause;
@@ -93,7 +91,7 @@ pub(super) async fn ping(stream: Box<dyn Stream>, headers: HeaderMap) -> Result<
         Ok(response) => response,
         Err(error) => {
             drop(sender);
-            // A request that was cancelled does not say why; the connection's own end does.
+            // A cancelled request does not contain the reason; the connection's result does.
             let cause = if error.is_canceled() { connection.await.ok().and_then(Result::err) } else { None };
             return Err(PingError::new(cause.unwrap_or(error)));
         }
@@ -102,7 +100,7 @@ pub(super) async fn ping(stream: Box<dyn Stream>, headers: HeaderMap) -> Result<
     let message = if status.is_success() {
         String::new()
     } else {
-        // An answer without a readable body still has its status.
+        // An unreadable body still leaves the status.
         let body = Limited::new(response.into_body(), MAX_MESSAGE).collect().await.unwrap_or_default();
         engine_message(&body.to_bytes())
     };
@@ -110,7 +108,7 @@ pub(super) async fn ping(stream: Box<dyn Stream>, headers: HeaderMap) -> Result<
     Ok(Ping { status, headers, message })
 }
 
-/// Turns `stream` into a plain HTTP/2 stream by `POST path` with `Upgrade: h2c`.
+/// Upgrades `stream` to a plain HTTP/2 stream by `POST path` with `Upgrade: h2c`.
 pub(super) async fn upgrade(
     stream: Box<dyn Stream>,
     path: &'static str,
@@ -140,7 +138,7 @@ fn request(method: Method, path: &'static str, headers: HeaderMap) -> Request<Em
     request
 }
 
-/// The `message` of Docker's JSON errors, else the first line of the body.
+/// Returns the `message` of Docker's JSON errors, else the first line of the body.
 fn engine_message(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     serde_json::from_str::<serde_json::Value>(&text)

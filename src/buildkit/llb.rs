@@ -1,10 +1,9 @@
-//! LLB: what BuildKit is asked to solve where no frontend makes it out of a Dockerfile.
+//! LLB definitions: solves without a frontend.
 //!
-//! As much of it as larder needs: a file, a directory, and a command with
-//! mounts. An operation is known by the digest of its encoding, so that two
-//! definitions of the same operations are the same to BuildKit.
+//! Supports what larder needs: a file, a directory, and a command with mounts. An operation is identified by the digest
+//! of its encoding, so two definitions of the same operations are identical for BuildKit.
 //!
-//! After moby/buildkit, `solver/pb/ops.proto` and `client/llb/`.
+//! Based on moby/buildkit, `solver/pb/ops.proto` and `client/llb/`.
 
 use std::collections::BTreeMap;
 
@@ -16,73 +15,65 @@ use prost::Message;
 
 use crate::digest::Digest;
 
-/// An input that is nothing, and an output that nobody takes.
+/// No input, or an output that is not used.
 const NONE: i64 = -1;
-/// A time that is left to the engine.
+/// A timestamp that the engine chooses.
 const NO_TIME: i64 = -1;
 
-/// Operations that build upon each other.
 #[derive(Debug, Clone, Default)]
-pub struct Graph {
+pub(crate) struct Graph {
     operations: Vec<Vec<u8>>,
     metadata: BTreeMap<String, pb::OpMetadata>,
 }
 
-/// What an operation makes: a file system.
+/// The file system that an operation produces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output(String);
+pub(crate) struct Output(String);
 
-/// A graph and which of its outputs is wanted.
 #[derive(Debug, Clone)]
-pub struct Definition(pb::Definition);
+pub(crate) struct Definition(pb::Definition);
 
-/// A command and what it sees.
 #[derive(Debug, Clone)]
-pub struct Exec {
-    /// Its file system; what it writes is thrown away with the result.
-    pub root: Output,
-    /// The program and its arguments.
-    pub arguments: Vec<String>,
+pub(crate) struct Exec {
+    /// The root file system; changes to it are discarded with the result.
+    pub(crate) root: Output,
+    pub(crate) arguments: Vec<String>,
     /// `NAME=value`.
-    pub environment: Vec<String>,
-    /// Cache mounts.
-    pub caches: Vec<CacheMount>,
-    /// Where the socket of the session's stream `id` is: `(id, path)`.
-    pub socket: Option<(String, String)>,
-    /// What it is called in the progress.
-    pub name: String,
-    /// Whether it is in the network of the builder's machine, which takes the right to that; else it has none.
-    pub host_network: bool,
+    pub(crate) environment: Vec<String>,
+    pub(crate) caches: Vec<CacheMount>,
+    /// The id of a stream of the session, and the path of its socket.
+    pub(crate) socket: Option<(String, String)>,
+    /// The name shown in the progress output.
+    pub(crate) name: String,
+    /// `true` to use the network of the builder's machine, which requires an entitlement; otherwise there is no
+    /// network.
+    pub(crate) host_network: bool,
 }
 
-/// A cache mount of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheMount {
-    /// By which BuildKit knows it, its namespace included.
-    pub id: String,
-    /// What it is made from when it is new, and the directory of that; part of what it is known by.
-    pub parent: Option<(Output, String)>,
-    /// What becomes of several users at once.
-    pub sharing: Sharing,
-    /// Where it stands.
-    pub target: String,
+pub(crate) struct CacheMount {
+    /// BuildKit's id of the mount, including its namespace.
+    pub(crate) id: String,
+    /// The initial content: an output and a directory in it. Part of the mount's identity.
+    pub(crate) parent: Option<(Output, String)>,
+    pub(crate) sharing: Sharing,
+    pub(crate) target: String,
 }
 
-/// What becomes of a cache mount that several commands use at once.
+/// How a cache mount handles concurrent commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Sharing {
-    /// They write to the same one.
+    /// All use the same mount.
     #[default]
     Shared,
-    /// Others get an empty one.
+    /// Each further one gets an empty mount.
     Private,
-    /// They wait for each other.
     Locked,
 }
 
 impl Graph {
-    /// A file in an otherwise empty file system.
-    pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> Output {
+    /// Creates a file in an otherwise empty file system.
+    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> Output {
         self.action(Action::Mkfile(pb::FileActionMkFile {
             path: path.to_owned(),
             mode: mode.cast_signed(),
@@ -92,8 +83,8 @@ impl Graph {
         }))
     }
 
-    /// An empty directory in an otherwise empty file system. Of `mode` the permission bits count.
-    pub fn directory(&mut self, path: &str, mode: u32, uid: u32, gid: u32) -> Output {
+    /// Creates an empty directory in an otherwise empty file system. Only the permission bits of `mode` are used.
+    pub(crate) fn directory(&mut self, path: &str, mode: u32, uid: u32, gid: u32) -> Output {
         let by_id = |id| Some(pb::UserOpt { user: Some(User::ById(id)) });
         self.action(Action::Mkdir(pb::FileActionMkDir {
             path: path.to_owned(),
@@ -104,8 +95,8 @@ impl Graph {
         }))
     }
 
-    /// What a command leaves behind.
-    pub fn exec(&mut self, exec: Exec) -> Output {
+    /// Returns the root file system after a command.
+    pub(crate) fn exec(&mut self, exec: Exec) -> Output {
         let mut inputs = vec![exec.root];
         let mut mounts =
             vec![pb::Mount { input: 0, dest: "/".to_owned(), output: 0, ..pb::Mount::default() }];
@@ -158,9 +149,8 @@ impl Graph {
         self.add(inputs, Some(operation), Some(exec.name))
     }
 
-    /// The graph up to `wanted`.
-    pub fn define(mut self, wanted: Output) -> Definition {
-        // The last operation is none: its input is what is wanted.
+    pub(crate) fn define(mut self, wanted: Output) -> Definition {
+        // The last operation has no content: its input is the requested output.
         self.add(vec![wanted], None, None);
         Definition(pb::Definition { def: self.operations, metadata: self.metadata, source: None })
     }
@@ -194,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_operations_are_one() {
+    fn equal_operations_are_merged() {
         let mut graph = Graph::default();
         let first = graph.directory("/cache", 0o7755, 1000, 0);
         assert_eq!(first, graph.directory("/cache", 0o755, 1000, 0), "only permission bits count");

@@ -7,24 +7,26 @@
 //!     file sync · secrets · ssh · registry auth · upload · file send
 //! ```
 //!
-//! Two transports carry this. Docker engines up to API 1.52 upgrade an HTTP/1
-//! request to HTTP/2 on `POST /grpc` (control) and `POST /session` (session);
-//! newer engines and buildkitd speak gRPC at once and carry the session as the
-//! stream of `Control.Session`. [`Client::connect`] finds out which by asking.
+//! There are two transports. Docker engines up to API 1.52 upgrade an HTTP/1 request to HTTP/2 on `POST /grpc`
+//! (control) and `POST /session` (session); newer engines and buildkitd speak gRPC directly and carry the session as
+//! the stream of `Control.Session`. [`Client::connect`] probes which one to use.
 //!
-//! The client serves the session for as long as a solve runs; when the session
-//! dies the solve is given up, since BuildKit itself may then wait for ever.
+//! The client serves the session while a solve runs. If the session ends, the solve is aborted, because BuildKit itself
+//! might wait for it forever.
 
 mod client;
 mod error;
 mod http1;
-pub mod llb;
+pub(crate) mod llb;
 mod product;
-pub mod session;
-pub mod solve;
-pub mod status;
-pub mod trace;
+pub(crate) mod session;
+pub(crate) mod solve;
+pub(crate) mod status;
+pub(crate) mod trace;
 
-pub use client::{Client, Worker};
-pub use error::{BuildFailure, ConnectError, SolveError, SourceLocation};
-pub use product::{Ability, ApiVersion, EngineProduct};
+pub use client::Client;
+pub(crate) use client::Worker;
+pub use error::ConnectError;
+pub(crate) use error::{BuildFailure, SolveError};
+pub(crate) use product::Ability;
+pub use product::{ApiVersion, EngineProduct};

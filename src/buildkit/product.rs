@@ -1,6 +1,6 @@
-//! Which product answers, and what its version can do.
+//! Engine products and the abilities of their versions.
 //!
-//! A buildkitd is assumed to be recent: its protocol reports no version.
+//! A buildkitd is assumed to be recent, because its protocol reports no version.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use std::fmt;
 pub struct ApiVersion {
     /// Always 1 so far.
     pub major: u32,
-    /// Grows with each engine release.
+    /// Increases with engine releases.
     pub minor: u32,
 }
 
@@ -26,17 +26,17 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-/// Which product answered.
+/// The product behind an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineProduct {
-    /// A Docker engine, which has an image store and an API beside BuildKit.
+    /// A Docker engine, which has an image store and an API besides BuildKit.
     Docker {
-        /// Its newest API.
+        /// The newest API version it supports.
         api: ApiVersion,
-        /// Its `Server` header, e.g. `Docker/28.5.2 (linux)`.
+        /// The `Server` header, for example `Docker/28.5.2 (linux)`.
         server: String,
     },
-    /// A stand-alone buildkitd: no image store, no API.
+    /// A stand-alone buildkitd, without image store and API.
     Buildkitd,
 }
 
@@ -49,23 +49,23 @@ impl fmt::Display for EngineProduct {
     }
 }
 
-/// What not every version can do.
+/// A feature that not every version has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ability {
-    /// Expands variables in the options of cache mounts without a `# syntax=` line. Docker 23.0.
+pub(crate) enum Ability {
+    /// Variables in the options of cache mounts are expanded without a `# syntax=` line. Docker 23.0.
     ExpandedMounts,
-    /// Attaches attestations, and may keep images in containerd's store. Docker 23.0, BuildKit 0.11.
+    /// Attestations are attached, and images may be in containerd's store. Docker 23.0, BuildKit 0.11.
     Attestations,
-    /// Reads and writes registry caches that are images. Docker 25.0, BuildKit 0.12.
+    /// Registry caches that are images are read and written. Docker 25.0, BuildKit 0.12.
     RegistryCaches,
-    /// Runs several exporters in a solve; older versions ignore all but one. Docker 26.0, BuildKit 0.13.
+    /// A solve may have several exporters; older versions ignore all but one. Docker 26.0, BuildKit 0.13.
     SeveralExporters,
-    /// Serves gRPC at once; the upgrades of HTTP/1 are deprecated. Docker 29.2.
+    /// gRPC is served directly; the HTTP/1 upgrades are deprecated. Docker 29.2.
     DirectTransport,
 }
 
 impl Ability {
-    /// Returns the minor version of Docker's API 1 that it came with.
+    /// Returns the minor version of Docker's API 1 that introduced the ability.
     fn since(self) -> u32 {
         match self {
             Self::ExpandedMounts | Self::Attestations => 42,
@@ -77,16 +77,15 @@ impl Ability {
 }
 
 impl EngineProduct {
-    /// Returns `true` if this version has the ability.
-    pub fn can(&self, ability: Ability) -> bool {
+    pub(crate) fn can(&self, ability: Ability) -> bool {
         match self {
             Self::Docker { api, .. } => *api >= ApiVersion { major: 1, minor: ability.since() },
             Self::Buildkitd => true,
         }
     }
 
-    /// Returns `true` for a Docker engine, which keeps images.
-    pub fn is_docker(&self) -> bool {
+    /// Returns `true` for a Docker engine, which has an image store.
+    pub(crate) fn is_docker(&self) -> bool {
         matches!(self, Self::Docker { .. })
     }
 }
@@ -96,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn abilities_come_with_versions() {
+    fn abilities_depend_on_the_version() {
         let docker =
             |major, minor| EngineProduct::Docker { api: ApiVersion { major, minor }, server: String::new() };
         for (product, expected) in [

@@ -1,10 +1,8 @@
 //! One solve: the request, its status stream, its session, and its end.
 //!
-//! The order of ends matters. The answer to `Solve` is the result; the status
-//! stream may still hold log lines then, so it is drained for a moment longer.
-//! Cancelling drops the call, which BuildKit takes as the order to stop every
-//! step; the status stream is drained then as well, so that the caller can see
-//! that the steps have stopped.
+//! The response to `Solve` is the result. The status stream may still contain log lines at that point, so it is drained
+//! for a moment longer. Cancelling drops the call, upon which BuildKit stops every step; the status stream is drained
+//! then as well, so that the caller sees that the steps have stopped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,64 +19,57 @@ use super::llb::Definition;
 use super::session::{Attachments, Session, new_id};
 use super::status::StatusUpdate;
 
-/// How long a status stream may be silent after the solve has ended.
+/// How long the status stream may be silent after the solve has ended.
 const STATUS_GRACE: Duration = Duration::from_secs(2);
-/// The same after a failure of which the stream never said anything: for a solve that BuildKit refused it
-/// takes seconds to say that it does not know it.
+/// As [`STATUS_GRACE`], after a failure that the stream never mentioned: if BuildKit rejected the solve, it takes
+/// seconds to report that it does not know it.
 const SILENT_GRACE: Duration = Duration::from_millis(500);
-/// How long a status stream is read at all after the solve has ended.
+/// How long the status stream is read in total after the solve has ended.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
-/// How long after the end of its session a solve may still answer.
+/// How long a solve may take to answer after its session has ended.
 const SESSION_GRACE: Duration = Duration::from_secs(5);
 
-/// What to solve.
 #[derive(Debug, Clone, Default)]
 pub struct SolveRequest {
-    /// Frontend, e.g. `dockerfile.v0` or `gateway.v0`; empty where there is a definition.
-    pub frontend: String,
-    /// What no frontend has to make.
-    pub definition: Option<Definition>,
+    /// For example `dockerfile.v0` or `gateway.v0`; empty if there is a definition.
+    pub(crate) frontend: String,
+    pub(crate) definition: Option<Definition>,
     /// The frontend's options (`target`, `build-arg:NAME`, `context:NAME`, …).
-    pub attributes: BTreeMap<String, String>,
-    /// What becomes of the result; none keeps it in the build cache only.
-    pub exporters: Vec<Exporter>,
-    /// Where to take layers from.
-    pub cache_imports: Vec<CacheEntry>,
-    /// Where to put layers.
-    pub cache_exports: Vec<CacheEntry>,
-    /// Rights that the build needs beyond the usual (`network.host`, `security.insecure`).
-    pub entitlements: Vec<String>,
+    pub(crate) attributes: BTreeMap<String, String>,
+    /// The outputs; if empty, the result stays in the build cache only.
+    pub(crate) exporters: Vec<Exporter>,
+    pub(crate) cache_imports: Vec<CacheEntry>,
+    pub(crate) cache_exports: Vec<CacheEntry>,
+    /// Permissions beyond the default (`network.host`, `security.insecure`).
+    pub(crate) entitlements: Vec<String>,
 }
 
-/// An exporter and its attributes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Exporter {
+pub(crate) struct Exporter {
     /// `moby`, `image`, `local`, `tar`, `oci` or `docker`.
-    pub kind: String,
-    /// E.g. `name`, `push`.
-    pub attributes: BTreeMap<String, String>,
+    pub(crate) kind: String,
+    /// For example `name`, `push`.
+    pub(crate) attributes: BTreeMap<String, String>,
 }
 
 /// A cache backend and its attributes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheEntry {
     /// `registry`, `inline`, `local`, `gha`, `s3`, `azblob`.
-    pub kind: String,
-    /// E.g. `ref`, `mode`.
-    pub attributes: BTreeMap<String, String>,
+    pub(crate) kind: String,
+    /// For example `ref`, `mode`.
+    pub(crate) attributes: BTreeMap<String, String>,
 }
 
-/// What a finished solve answered: `containerimage.digest`, `containerimage.config.digest`, ….
-pub type ExporterResponse = BTreeMap<String, String>;
+/// The response of a successful solve: `containerimage.digest`, `containerimage.config.digest`, ….
+pub(crate) type ExporterResponse = BTreeMap<String, String>;
 
 impl Client {
-    /// Runs a solve to its end, serving `attachments`, and passes every status message to `status`.
+    /// Runs a solve to its end, serves `attachments`, and passes every status message to `status`.
     ///
-    /// # Errors
-    ///
-    /// Tells a failed build from a lost session or connection and from the
-    /// caller's own cancelling. When it returns, nothing of the build runs on.
-    pub async fn solve(
+    /// A failed build, a lost session or connection, and cancelling are separate errors. When this returns, nothing of
+    /// the build is running.
+    pub(crate) async fn solve(
         &self,
         request: SolveRequest,
         attachments: Attachments,
@@ -90,7 +81,7 @@ impl Client {
         let reference = new_id().map_err(broken)?;
         let (end, ended) = watch::channel(None);
         let following = follow(self.clone(), reference.clone(), status, ended);
-        // A caller who waits no longer must not be held up by a stream that never ends.
+        // If the caller drops this future, the stream must not keep the task alive.
         let watching = AbortOnDropHandle::new(tokio::spawn(following));
 
         let mut control = self.control.clone();
@@ -109,7 +100,7 @@ impl Client {
         };
         let silence = if matches!(answer, Ok(Ok(_))) { STATUS_GRACE } else { SILENT_GRACE };
         end.send_replace(Some(silence));
-        // A panic there would be a bug in the caller's channel; the solve's answer stands all the same.
+        // A panic in the task does not affect the result of the solve.
         drop(watching.await);
         answer?.map(exporter_response).map_err(SolveError::from_status)
     }
@@ -119,10 +110,10 @@ fn exporter_response(response: Response<control::SolveResponse>) -> ExporterResp
     response.into_inner().exporter_response.into_iter().collect()
 }
 
-/// Forwards the status stream until it ends, or is silent for too long after the solve has ended, or
-/// [`STATUS_LIMIT`] is over by then.
+/// Forwards the status stream until it ends, is silent for too long after the end of the solve, or exceeds
+/// [`STATUS_LIMIT`].
 ///
-/// `ended` tells that it has, and how long to wait then for a first message.
+/// `ended` reports the end of the solve, and how long to wait then for a first message.
 async fn follow(
     client: Client,
     reference: String,
@@ -133,7 +124,7 @@ async fn follow(
     let request = control::StatusRequest { r#ref: reference };
     let too_late = async |heard: bool| {
         let mut ended = ended.clone();
-        // The sender outlives this task; were it gone, the solve would have ended as well.
+        // The sender outlives this task.
         let silence = ended.wait_for(Option::is_some).await.ok().and_then(|silence| *silence);
         tokio::time::sleep(if heard { STATUS_GRACE } else { silence.unwrap_or_default() }).await;
     };
@@ -141,7 +132,7 @@ async fn follow(
         stream = control.status(request) => stream,
         () = too_late(false) => return,
     };
-    // Without a status stream the solve still tells how it ended.
+    // Without a status stream the solve still returns its result.
     let Ok(mut stream) = stream.map(Response::into_inner) else { return };
     let limit = async {
         let mut ended = ended.clone();
@@ -167,7 +158,7 @@ async fn follow(
 fn message(request: SolveRequest, reference: String, session: &str) -> control::SolveRequest {
     let mut attributes = request.attributes;
     if !request.cache_imports.is_empty() {
-        // The frontend imports caches itself, and reads which ones from here.
+        // The frontend imports caches itself and reads this attribute.
         let imports: Vec<_> = (request.cache_imports.iter())
             .map(|cache| serde_json::json!({ "Type": cache.kind, "Attrs": cache.attributes }))
             .collect();

@@ -1,8 +1,7 @@
-//! What a running solve reports: vertexes, their progress, logs and warnings.
+//! Reports of a running solve: vertexes, their progress, logs and warnings.
 //!
-//! The plain form of `moby.buildkit.v1.StatusResponse`. Every message is a
-//! delta: a vertex comes again, whole, each time it changes; a status row is
-//! identified by its vertex and id; log bytes come once, split anywhere.
+//! A plain form of `moby.buildkit.v1.StatusResponse`. Every message is a delta: a vertex is sent again in full each
+//! time it changes; a status row is identified by its vertex and id; log bytes are sent once, split at any point.
 
 use bollard_buildkit_proto::google::protobuf::Timestamp as ProtoTimestamp;
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
@@ -11,82 +10,69 @@ use jiff::Timestamp;
 /// One message of the status stream.
 #[derive(Debug, Clone, Default)]
 pub struct StatusUpdate {
-    /// Vertexes that appeared or changed.
-    pub vertexes: Vec<Vertex>,
+    pub(crate) vertexes: Vec<Vertex>,
     /// Progress rows (layers pulled, bytes transferred) that changed.
-    pub statuses: Vec<VertexStatus>,
-    /// Output of the steps, as it came.
-    pub logs: Vec<VertexLog>,
-    /// Warnings of the frontend and its checks.
-    pub warnings: Vec<VertexWarning>,
+    pub(crate) statuses: Vec<VertexStatus>,
+    pub(crate) logs: Vec<VertexLog>,
+    pub(crate) warnings: Vec<VertexWarning>,
 }
 
-/// A node of the build graph: a step, or one of BuildKit's own jobs.
+/// A node of the build graph: a step, or one of BuildKit's internal jobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Vertex {
+pub(crate) struct Vertex {
     /// The node's content address, `sha256:…`; identifies it across messages.
-    pub digest: String,
-    /// Digests of the nodes it needs.
-    pub inputs: Vec<String>,
-    /// What to show: `[builder 2/3] RUN make`, `[internal] load build context`.
-    pub name: String,
-    /// The result came from a cache.
-    pub cached: bool,
-    /// When the current run of this node started.
-    pub started: Option<Timestamp>,
-    /// When it ended; absent while it runs.
-    pub completed: Option<Timestamp>,
-    /// Why it failed; empty when it did not. `context canceled` at the end means cancelled.
-    pub error: String,
-    /// The group (id, name) that the frontend wants it shown as part of.
-    pub progress_group: Option<(String, String)>,
+    pub(crate) digest: String,
+    /// Digests of its dependencies.
+    pub(crate) inputs: Vec<String>,
+    /// The display name: `[builder 2/3] RUN make`, `[internal] load build context`.
+    pub(crate) name: String,
+    pub(crate) cached: bool,
+    pub(crate) started: Option<Timestamp>,
+    /// End of the current run; `None` while it is running.
+    pub(crate) completed: Option<Timestamp>,
+    /// Empty unless the node failed. `context canceled` at the end means cancelled.
+    pub(crate) error: String,
+    /// The group (id, name) that the frontend wants it displayed in.
+    pub(crate) progress_group: Option<(String, String)>,
 }
 
 /// A row of progress inside a vertex.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VertexStatus {
-    /// What it is about: `sha256:…`, `transferring context:`, `exporting layers`.
-    pub id: String,
-    /// Digest of the vertex it belongs to.
-    pub vertex: String,
-    /// Bytes done.
-    pub current: i64,
-    /// Bytes in all; 0 when unknown.
-    pub total: i64,
-    /// When the row was reported.
-    pub timestamp: Option<Timestamp>,
-    /// When the work began.
-    pub started: Option<Timestamp>,
-    /// When it ended; absent while it goes on.
-    pub completed: Option<Timestamp>,
+pub(crate) struct VertexStatus {
+    /// The subject: `sha256:…`, `transferring context:`, `exporting layers`.
+    pub(crate) id: String,
+    /// Digest of its vertex.
+    pub(crate) vertex: String,
+    pub(crate) current: i64,
+    /// Total bytes; 0 if unknown.
+    pub(crate) total: i64,
+    pub(crate) timestamp: Option<Timestamp>,
+    pub(crate) started: Option<Timestamp>,
+    /// `None` while it is in progress.
+    pub(crate) completed: Option<Timestamp>,
 }
 
-/// Bytes that a step wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VertexLog {
-    /// Digest of the vertex that wrote them.
-    pub vertex: String,
+pub(crate) struct VertexLog {
+    /// Digest of its vertex.
+    pub(crate) vertex: String,
     /// 1 for stdout, 2 for stderr.
-    pub stream: i64,
-    /// The bytes, split at any point.
-    pub data: Vec<u8>,
-    /// When they were written.
-    pub timestamp: Option<Timestamp>,
+    pub(crate) stream: i64,
+    pub(crate) data: Vec<u8>,
+    pub(crate) timestamp: Option<Timestamp>,
 }
 
-/// A warning of the frontend.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VertexWarning {
-    /// Digest of the vertex it belongs to.
-    pub vertex: String,
+pub(crate) struct VertexWarning {
+    /// Digest of its vertex.
+    pub(crate) vertex: String,
     /// One line.
-    pub short: String,
-    /// More lines, if any.
-    pub detail: Vec<String>,
-    /// Where to read on; may be empty.
-    pub url: String,
-    /// Source position in the Dockerfile: first and last line, 1-based.
-    pub lines: Option<(u32, u32)>,
+    pub(crate) short: String,
+    pub(crate) detail: Vec<String>,
+    /// A link to documentation; may be empty.
+    pub(crate) url: String,
+    /// First and last line in the Dockerfile, 1-based.
+    pub(crate) lines: Option<(u32, u32)>,
 }
 
 impl From<control::StatusResponse> for StatusUpdate {

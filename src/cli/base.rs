@@ -5,35 +5,30 @@ use clap::{Args, Subcommand};
 use super::build::BASE;
 use super::{BuildArgs, Format};
 
-/// `larder base`.
 #[derive(Debug, Args)]
-pub struct BaseArgs {
-    /// What to do.
+pub(crate) struct BaseArgs {
     #[command(subcommand)]
-    pub command: BaseCommand,
+    pub(crate) command: BaseCommand,
 }
 
-/// The subcommands of `larder base`.
 #[derive(Debug, Subcommand)]
-pub enum BaseCommand {
+pub(crate) enum BaseCommand {
     /// Build an image for others to stand on, unless its registry has it, and print its reference
     #[command(mut_arg("context", |context| context.required(false).default_value(".")))]
     Build(Box<BaseBuildArgs>),
 }
 
-/// `larder base build`.
 #[derive(Debug, Args)]
-pub struct BaseBuildArgs {
-    /// The build.
+pub(crate) struct BaseBuildArgs {
     #[command(flatten)]
-    pub build: BuildArgs,
+    pub(crate) build: BuildArgs,
     /// Repository that it is kept in [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
     #[arg(long, value_name = "REPOSITORY", help_heading = BASE)]
-    pub repo: Option<String>,
+    pub(crate) repo: Option<String>,
     /// Let of the context these files alone decide whether it is built anew
     #[arg(long, value_name = "FILE", value_delimiter = ',', help_heading = BASE)]
-    pub requirements: Vec<String>,
+    pub(crate) requirements: Vec<String>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text, help_heading = BASE)]
-    pub format: Format,
+    pub(crate) format: Format,
 }

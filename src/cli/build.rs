@@ -6,136 +6,127 @@ use clap::{Args, ValueEnum};
 
 use super::{CarryArgs, SourceArgs, StepArgs};
 
-/// Where the flags for base images stand.
+/// The help heading of the flags for base images.
 pub(super) const BASE: &str = "Base image";
 
-/// `larder build`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Flags of docker build that BuildKit does not know (--squash, --compress, --memory, \
                         --cpu-*, --isolation, --security-opt) are refused with the reason")]
-pub struct BuildCommandArgs {
-    /// The one build, or the first.
+pub(crate) struct BuildCommandArgs {
     #[command(flatten)]
-    pub build: BuildArgs,
+    pub(crate) build: BuildArgs,
     /// Build this Dockerfile first, once for each set of dependencies, and hand its image on as the build argument BASE_IMAGE
     #[arg(long, value_name = "FILE", help_heading = BASE)]
-    pub base: Option<String>,
+    pub(crate) base: Option<String>,
     /// Repository that the base image is kept in [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
     #[arg(long, value_name = "REPOSITORY", requires = "base", help_heading = BASE)]
-    pub base_repo: Option<String>,
+    pub(crate) base_repo: Option<String>,
     /// Let of the context these files alone decide whether the base image is built anew
     #[arg(long, value_name = "FILE", value_delimiter = ',', requires = "base", help_heading = BASE)]
-    pub base_requirements: Vec<String>,
+    pub(crate) base_requirements: Vec<String>,
     /// Further images of larder.yaml, built at the same time
     #[arg(value_name = "NAME")]
-    pub more: Vec<String>,
+    pub(crate) more: Vec<String>,
 }
 
-/// A build.
 #[derive(Debug, Clone, Default, Args)]
 pub struct BuildArgs {
     /// Build context: a directory, a git or http(s) address, - for a tar or Dockerfile on stdin, or an image of larder.yaml by its name
     #[arg(value_name = "PATH | URL | - | NAME")]
-    pub context: String,
-    /// What is built.
+    pub(crate) context: String,
     #[command(flatten)]
-    pub source: SourceArgs,
-    /// What RUN steps run in.
+    pub(crate) source: SourceArgs,
     #[command(flatten)]
-    pub steps: StepArgs,
+    pub(crate) steps: StepArgs,
     /// Name the image
     #[arg(long, short, value_name = "NAME[:TAG]")]
-    pub tag: Vec<String>,
+    pub(crate) tag: Vec<String>,
     /// Where the result goes: type=image|local|tar|oci|docker|registry|cacheonly,…; or a directory; or -
     #[arg(long, short, value_name = "OUTPUT")]
-    pub output: Vec<String>,
+    pub(crate) output: Vec<String>,
     /// Push the image to its registry
     #[arg(long)]
-    pub push: bool,
+    pub(crate) push: bool,
     /// Create repositories in Amazon's registry that do not exist
     #[arg(long)]
-    pub create_repository: bool,
+    pub(crate) create_repository: bool,
     /// Put the image into the engine (the default with a Docker engine)
     #[arg(long)]
-    pub load: bool,
+    pub(crate) load: bool,
     /// Take layers from an image or another cache: REF or type=registry,ref=REF
     #[arg(long, value_name = "CACHE")]
-    pub cache_from: Vec<String>,
+    pub(crate) cache_from: Vec<String>,
     /// Put layers into a cache: type=inline or type=registry,ref=REF,mode=max
     #[arg(long, value_name = "CACHE")]
-    pub cache_to: Vec<String>,
+    pub(crate) cache_to: Vec<String>,
     /// Run every step again
     #[arg(long)]
-    pub no_cache: bool,
+    pub(crate) no_cache: bool,
     /// Run every step of these stages again
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
-    pub no_cache_filter: Vec<String>,
+    pub(crate) no_cache_filter: Vec<String>,
     /// Ignore every cache hit, build anew, and keep the result
     #[arg(long)]
-    pub force_rebuild: bool,
+    pub(crate) force_rebuild: bool,
     /// Form of the progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
     #[arg(long, value_enum, value_name = "FORM")]
-    pub progress: Option<ProgressArg>,
+    pub(crate) progress: Option<ProgressArg>,
     /// Print the image's id, and nothing else but warnings and errors
     #[arg(long, short)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
-    pub iidfile: Option<PathBuf>,
+    pub(crate) iidfile: Option<PathBuf>,
     /// Write what the build did, its keys and hits, to a JSON file
     #[arg(long, value_name = "FILE")]
-    pub metadata_file: Option<PathBuf>,
+    pub(crate) metadata_file: Option<PathBuf>,
     /// Annotate the image's manifest
     #[arg(long, value_name = "[TYPE:]NAME=VALUE")]
-    pub annotation: Vec<String>,
+    pub(crate) annotation: Vec<String>,
     /// Attach an attestation: type=sbom|provenance,…
     #[arg(long, value_name = "ATTESTATION")]
-    pub attest: Vec<String>,
+    pub(crate) attest: Vec<String>,
     /// Short for --attest=type=provenance
     #[arg(long, value_name = "BOOL | ATTRIBUTES", num_args = 0..=1, default_missing_value = "true",
           require_equals = true)]
-    pub provenance: Option<String>,
+    pub(crate) provenance: Option<String>,
     /// Short for --attest=type=sbom
     #[arg(long, value_name = "BOOL | ATTRIBUTES", num_args = 0..=1, default_missing_value = "true",
           require_equals = true)]
-    pub sbom: Option<String>,
+    pub(crate) sbom: Option<String>,
     /// Give the build of an image up after this long, counted from its start, e.g. 30m; pushing and saving come after it [env: LARDER_TIMEOUT]
     #[arg(long, value_name = "DURATION")]
-    pub timeout: Option<String>,
+    pub(crate) timeout: Option<String>,
     /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]
     #[arg(long)]
-    pub strict: bool,
-    /// Which tiers are used.
+    pub(crate) strict: bool,
     #[command(flatten)]
-    pub tiers: TierArgs,
-    /// How cache mounts are carried.
+    pub(crate) tiers: TierArgs,
     #[command(flatten)]
-    pub carry: CarryArgs,
-    /// Flags that cannot be honoured.
+    pub(crate) carry: CarryArgs,
     #[command(flatten)]
-    pub refused: RefusedArgs,
+    pub(crate) refused: RefusedArgs,
 }
 
-/// Which tiers are used.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TierArgs {
     /// Archive the image in the store, even if it is pushed; =false builds without any of larder's caches [env: LARDER_ENABLED]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    pub enable_cache: Option<bool>,
+    pub(crate) enable_cache: Option<bool>,
     /// Tiers to use: some of engine, registry, archive, layers, mounts [env: LARDER_TIERS] [default: all]
     #[arg(long, value_name = "TIER", value_delimiter = ',')]
-    pub tiers: Vec<String>,
+    pub(crate) tiers: Vec<String>,
     /// How long moving a whole image into or out of the store, or layers to a registry, may take [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]
     #[arg(long, value_name = "DURATION")]
-    pub archive_timeout: Option<String>,
+    pub(crate) archive_timeout: Option<String>,
     /// Repository for what is kept in a registry [env: LARDER_CACHE_REPO] [default: the one that is pushed to]
     #[arg(long, value_name = "REPOSITORY")]
-    pub cache_repo: Option<String>,
+    pub(crate) cache_repo: Option<String>,
 }
 
-/// How progress is shown.
+/// The form of the progress output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ProgressArg {
+pub(crate) enum ProgressArg {
     /// tty on a terminal, else plain
     Auto,
     /// Line by line, for logs
@@ -149,61 +140,61 @@ pub enum ProgressArg {
     Json,
 }
 
-/// Flags of docker build that are known in order to be answered.
+/// Flags of docker build that are accepted without effect or refused.
 #[derive(Debug, Clone, Default, Args)]
-pub struct RefusedArgs {
+pub(crate) struct RefusedArgs {
     /// Always so with BuildKit
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub rm: Option<String>,
+    pub(crate) rm: Option<String>,
     /// Always so with BuildKit
     #[arg(long, hide = true)]
-    pub force_rm: bool,
+    pub(crate) force_rm: bool,
     /// Always so with BuildKit
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub disable_content_trust: Option<String>,
+    pub(crate) disable_content_trust: Option<String>,
     /// Refused
     #[arg(long, hide = true)]
-    pub squash: bool,
+    pub(crate) squash: bool,
     /// Refused
     #[arg(long, hide = true)]
-    pub compress: bool,
+    pub(crate) compress: bool,
     /// Refused
     #[arg(long, hide = true)]
-    pub isolation: Option<String>,
+    pub(crate) isolation: Option<String>,
     /// Refused
     #[arg(long, hide = true)]
-    pub security_opt: Vec<String>,
+    pub(crate) security_opt: Vec<String>,
     /// Refused
     #[arg(long, short, hide = true)]
-    pub memory: Option<String>,
+    pub(crate) memory: Option<String>,
     /// Refused
     #[arg(long, hide = true, allow_hyphen_values = true)]
-    pub memory_swap: Option<String>,
+    pub(crate) memory_swap: Option<String>,
     /// Refused
     #[arg(long, short, hide = true)]
-    pub cpu_shares: Option<String>,
+    pub(crate) cpu_shares: Option<String>,
     /// Refused
     #[arg(long, hide = true)]
-    pub cpu_period: Option<String>,
+    pub(crate) cpu_period: Option<String>,
     /// Refused
     #[arg(long, hide = true)]
-    pub cpu_quota: Option<String>,
+    pub(crate) cpu_quota: Option<String>,
     /// Refused
     #[arg(long, hide = true)]
-    pub cpuset_cpus: Option<String>,
+    pub(crate) cpuset_cpus: Option<String>,
     /// Refused
     #[arg(long, hide = true)]
-    pub cpuset_mems: Option<String>,
+    pub(crate) cpuset_mems: Option<String>,
     /// Refused
     #[arg(long, hide = true)]
-    pub builder: Option<String>,
+    pub(crate) builder: Option<String>,
     /// Refused
     #[arg(long, hide = true)]
-    pub call: Option<String>,
+    pub(crate) call: Option<String>,
     /// Refused
     #[arg(long, hide = true)]
-    pub check: bool,
+    pub(crate) check: bool,
     /// Refused
     #[arg(long, hide = true)]
-    pub policy: Vec<String>,
+    pub(crate) policy: Vec<String>,
 }

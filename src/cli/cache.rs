@@ -6,17 +6,14 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::Format;
 
-/// `larder cache`.
 #[derive(Debug, Args)]
-pub struct CacheArgs {
-    /// What to do.
+pub(crate) struct CacheArgs {
     #[command(subcommand)]
-    pub command: CacheCommand,
+    pub(crate) command: CacheCommand,
 }
 
-/// The subcommands of `larder cache`.
 #[derive(Debug, Subcommand)]
-pub enum CacheCommand {
+pub(crate) enum CacheCommand {
     /// List the entries, the most recently used first
     #[command(visible_alias = "ls")]
     List(ReadArgs),
@@ -40,111 +37,97 @@ pub enum CacheCommand {
     Import(ImportArgs),
 }
 
-/// Which of the store's places is meant.
+/// A place of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PlaceArg {
+pub(crate) enum PlaceArg {
     /// The cache's directory
     Local,
     /// What --remote names
     Remote,
 }
 
-/// Where to look, and how to show it.
+/// Options of commands that read the store.
 #[derive(Debug, Args)]
-pub struct ReadArgs {
+pub(crate) struct ReadArgs {
     /// Place to look at
     #[arg(long, value_enum, default_value_t = PlaceArg::Local)]
-    pub at: PlaceArg,
+    pub(crate) at: PlaceArg,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
-/// `larder cache info`.
 #[derive(Debug, Args)]
-pub struct InfoArgs {
+pub(crate) struct InfoArgs {
     /// Id of the entry, or its first digits
-    pub id: String,
-    /// Where to look.
+    pub(crate) id: String,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub(crate) read: ReadArgs,
 }
 
-/// `larder cache load`.
 #[derive(Debug, Args)]
-pub struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// Id of the entry, or its first digits; or a file that larder cache export wrote
     #[arg(value_name = "ENTRY | FILE")]
-    pub id: String,
+    pub(crate) id: String,
     /// How long it may take [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]
     #[arg(long, value_name = "DURATION")]
-    pub archive_timeout: Option<String>,
+    pub(crate) archive_timeout: Option<String>,
 }
 
-/// `larder cache clear`.
 #[derive(Debug, Args)]
-pub struct ClearArgs {
+pub(crate) struct ClearArgs {
     /// Do not ask
     #[arg(long, short)]
-    pub yes: bool,
-    /// Where to look.
+    pub(crate) yes: bool,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub(crate) read: ReadArgs,
 }
 
-/// `larder cache evict`.
 #[derive(Debug, Args)]
-pub struct EvictArgs {
+pub(crate) struct EvictArgs {
     /// Ids of entries, or their first digits; without any, what is beyond the limits goes
-    pub ids: Vec<String>,
+    pub(crate) ids: Vec<String>,
     /// Show what would go, and remove nothing
     #[arg(long)]
-    pub dry_run: bool,
-    /// Where to look.
+    pub(crate) dry_run: bool,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub(crate) read: ReadArgs,
 }
 
-/// `larder cache verify`.
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// Bring what is damaged from the other place, and set aside what cannot be mended
     #[arg(long)]
-    pub repair: bool,
-    /// Where to look.
+    pub(crate) repair: bool,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub(crate) read: ReadArgs,
 }
 
-/// `larder cache push`.
 #[derive(Debug, Args)]
-pub struct PushArgs {
+pub(crate) struct PushArgs {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
-/// `larder cache export`.
 #[derive(Debug, Args)]
-pub struct ExportArgs {
+pub(crate) struct ExportArgs {
     /// Ids of entries, or their first digits; or images of the engine that larder has built, which are archived first
     #[arg(required = true, value_name = "ENTRY | IMAGE")]
-    pub ids: Vec<String>,
+    pub(crate) ids: Vec<String>,
     /// File to write; - is standard output
     #[arg(long, short, value_name = "FILE")]
-    pub output: PathBuf,
-    /// Where to look.
+    pub(crate) output: PathBuf,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub(crate) read: ReadArgs,
 }
 
-/// `larder cache import`.
 #[derive(Debug, Args)]
-pub struct ImportArgs {
+pub(crate) struct ImportArgs {
     /// File that export wrote; - is standard input
     #[arg(value_name = "FILE")]
-    pub input: PathBuf,
-    /// Where to look.
+    pub(crate) input: PathBuf,
     #[command(flatten)]
-    pub read: ReadArgs,
+    pub(crate) read: ReadArgs,
 }

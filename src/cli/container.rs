@@ -1,31 +1,30 @@
-//! The container of `larder run`: `docker run`'s options, as a table.
+//! The container options of `larder run`: those of `docker run`, as a table.
 //!
-//! The names, short forms and arities are those of docker/cli's `cli/command/container/opts.go`. What each value means
-//! is decided by `settings::container`; `docs/run.md` lists all of them.
+//! Names, short forms and arities are those of docker/cli's `cli/command/container/opts.go`. The values are interpreted
+//! by `settings::container`; `docs/run.md` lists all options.
 
 use std::collections::BTreeMap;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-/// How often an option can be given, and with what.
+/// The number of values that an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arity {
+pub(crate) enum Arity {
     /// On or off: `--init`, `--init=false`.
     Switch,
-    /// One value; what is typed replaces what is written elsewhere.
+    /// One value; the command line replaces the configuration file.
     Once,
-    /// Any number of values; what is typed is added to what is written elsewhere.
+    /// Any number of values; the command line adds to the configuration file.
     Many,
 }
 
-/// An option of `docker run` that `larder run` takes.
+/// An option of `docker run` that `larder run` supports.
 #[derive(Debug)]
-pub struct ContainerOption {
-    /// Its name, without dashes.
-    pub name: &'static str,
-    /// How often it can be given.
-    pub arity: Arity,
+pub(crate) struct ContainerOption {
+    /// Without dashes.
+    pub(crate) name: &'static str,
+    pub(crate) arity: Arity,
     value: &'static str,
     short: Option<char>,
     alias: Option<&'static str>,
@@ -45,8 +44,8 @@ impl ContainerOption {
         Self { alias: Some(alias), ..self }
     }
 
-    /// Its help text.
-    pub fn help(&self) -> &'static str {
+    #[cfg(test)]
+    pub(crate) fn help(&self) -> &'static str {
         self.help
     }
 
@@ -87,7 +86,7 @@ const fn many(name: &'static str, value: &'static str, help: &'static str) -> Co
 }
 
 /// The options of `docker run` that describe a container.
-pub static OPTIONS: &[ContainerOption] = &[
+pub(crate) static OPTIONS: &[ContainerOption] = &[
     many("env-file", "FILE", "Set the variables that a file lists, one a line"),
     many("env", "NAME[=VALUE]", "Set a variable; without a value it comes from the environment").short('e'),
     many("volume", "SOURCE:PATH[:OPTIONS]", "Mount a directory or a volume").short('v'),
@@ -179,14 +178,12 @@ pub static OPTIONS: &[ContainerOption] = &[
 
 /// An option of `docker run` that is refused.
 #[derive(Debug)]
-pub struct RefusedOption {
-    /// Its name, without dashes.
-    pub name: &'static str,
+pub(crate) struct RefusedOption {
+    /// Without dashes.
+    pub(crate) name: &'static str,
     short: Option<char>,
-    /// Why.
-    pub reason: &'static str,
-    /// What to do instead.
-    pub instead: &'static str,
+    pub(crate) reason: &'static str,
+    pub(crate) instead: &'static str,
 }
 
 const fn refused(name: &'static str, reason: &'static str, instead: &'static str) -> RefusedOption {
@@ -197,8 +194,8 @@ const LEAVE_IT_OUT: &str = "leave it out";
 const NO_TERMINAL: &str = "a container of larder run has no terminal and no input";
 const WINDOWS: &str = "it exists for Windows containers only";
 
-/// The options of `docker run` that `larder run` refuses, each with the reason.
-pub static REFUSED: &[RefusedOption] = &[
+/// The options of `docker run` that `larder run` refuses, with the reasons.
+pub(crate) static REFUSED: &[RefusedOption] = &[
     RefusedOption {
         short: Some('a'),
         ..refused("attach", "standard output and error are always attached", LEAVE_IT_OUT)
@@ -248,34 +245,33 @@ pub static REFUSED: &[RefusedOption] = &[
 
 /// The options that were given, with their values as typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ContainerOptions {
+pub(crate) struct ContainerOptions {
     values: BTreeMap<&'static str, Vec<String>>,
     refused: Option<&'static str>,
 }
 
 impl ContainerOptions {
-    /// The values of an option.
-    pub fn get(&self, name: &str) -> &[String] {
+    /// Returns the values of an option.
+    pub(crate) fn get(&self, name: &str) -> &[String] {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Adds a value of an option.
-    pub fn add(&mut self, name: &'static str, value: String) {
+    pub(crate) fn add(&mut self, name: &'static str, value: String) {
         self.values.entry(name).or_default().push(value);
     }
 
-    /// The same without some values of an option.
+    /// Removes some values of an option.
     #[must_use]
-    pub fn without(mut self, name: &str, is_unwanted: impl Fn(&String) -> bool) -> Self {
+    pub(crate) fn without(mut self, name: &str, is_unwanted: impl Fn(&String) -> bool) -> Self {
         if let Some(values) = self.values.get_mut(name) {
             values.retain(|value| !is_unwanted(value));
         }
         self
     }
 
-    /// These options before those that are `written` elsewhere.
+    /// Combines these options with those of `written`, which have lower precedence.
     #[must_use]
-    pub fn over(&self, written: &Self) -> Self {
+    pub(crate) fn over(&self, written: &Self) -> Self {
         let mut both = Self { refused: self.refused, ..written.clone() };
         for option in OPTIONS {
             match (self.get(option.name), option.arity) {
@@ -287,8 +283,8 @@ impl ContainerOptions {
         both
     }
 
-    /// The first option that was given and is refused.
-    pub fn refused(&self) -> Option<&'static RefusedOption> {
+    /// Returns the first given option that is refused.
+    pub(crate) fn refused(&self) -> Option<&'static RefusedOption> {
         REFUSED.iter().find(|option| Some(option.name) == self.refused)
     }
 }
@@ -297,7 +293,7 @@ impl Args for ContainerOptions {
     fn augment_args(command: Command) -> Command {
         let hidden = REFUSED.iter().map(|option| {
             let arg = Arg::new(option.name).long(option.name).hide(true).num_args(0..=1);
-            // A value that follows would else be taken for the context.
+            // Otherwise a value that follows would be taken for the context.
             let arg =
                 if option.short.is_some() || option.name == "tty" { arg.require_equals(true) } else { arg };
             let arg = arg.default_missing_value("true").action(ArgAction::Append);
@@ -333,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_typed_comes_before_what_is_written() {
+    fn the_command_line_takes_precedence_over_the_file() {
         let with = |given: &[(&'static str, &str)]| {
             let mut options = ContainerOptions::default();
             for (name, value) in given {

@@ -6,71 +6,64 @@ use clap::{Args, Subcommand};
 
 use super::Format;
 
-/// `larder dir`.
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
-pub struct DirArgs {
-    /// What to do with the directory.
+pub(crate) struct DirArgs {
     #[command(subcommand)]
-    pub command: DirCommand,
+    pub(crate) command: DirCommand,
 }
 
-/// What can be done with a directory.
 #[derive(Debug, Subcommand)]
-pub enum DirCommand {
+pub(crate) enum DirCommand {
     /// Keep a directory under a key
     Save(DirSaveArgs),
     /// Bring a directory back that was kept under a key
     Restore(DirRestoreArgs),
 }
 
-/// What says which entry of which directory is meant.
+/// Options that identify an entry of a directory.
 #[derive(Debug, Args)]
-pub struct DirKeyArgs {
+pub(crate) struct DirKeyArgs {
     /// Directory
     #[arg(value_name = "PATH")]
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Files that the key is made of, e.g. requirements.txt or 'services/**/poetry.lock'
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
-    pub key_files: Vec<String>,
+    pub(crate) key_files: Vec<String>,
     /// Add an input of your own to the key, e.g. python=3.12
     #[arg(long, value_name = "NAME=VALUE")]
-    pub key_extra: Vec<String>,
+    pub(crate) key_extra: Vec<String>,
     /// What the directory is called, so that entries of it are found under another path [default: PATH]
     #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Fail with exit code 3 when the cache is at fault [env: LARDER_STRICT]
     #[arg(long)]
-    pub strict: bool,
+    pub(crate) strict: bool,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
-/// `larder dir save`.
 #[derive(Debug, Args)]
 pub struct DirSaveArgs {
-    /// The directory and its key.
     #[command(flatten)]
-    pub key: DirKeyArgs,
+    pub(crate) key: DirKeyArgs,
     /// Leave out what was used longest ago and can go alone until the rest has this size, e.g. 500MB or 2GB
     #[arg(long, value_name = "SIZE")]
-    pub max_size: Option<String>,
+    pub(crate) max_size: Option<String>,
     /// Save the directory even if it is empty or much smaller than what was saved last
     #[arg(long)]
-    pub allow_shrink: bool,
+    pub(crate) allow_shrink: bool,
 }
 
-/// `larder dir restore`.
 #[derive(Debug, Args)]
 pub struct DirRestoreArgs {
-    /// The directory and its key.
     #[command(flatten)]
-    pub key: DirKeyArgs,
+    pub(crate) key: DirKeyArgs,
     /// Take the newest entry of the directory where there is none of this very key
     #[arg(long)]
-    pub fallback: bool,
+    pub(crate) fallback: bool,
     /// Restore symbolic links that lead out of the directory, too
     #[arg(long)]
-    pub outside_links: bool,
+    pub(crate) outside_links: bool,
 }

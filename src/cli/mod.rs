@@ -1,6 +1,6 @@
-//! What can be typed: clap types and their help texts, nothing else.
+//! The command line: clap types and their help texts, nothing else.
 //!
-//! Values stay as typed; `settings` gives them their meaning, once.
+//! Values stay as typed; `settings` interprets them once.
 
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, shown as they are")]
 
@@ -20,22 +20,24 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use base::{BaseArgs, BaseBuildArgs, BaseCommand};
-pub use build::{BuildArgs, BuildCommandArgs, ProgressArg, RefusedArgs, TierArgs};
-pub use cache::{
+pub(crate) use base::{BaseArgs, BaseBuildArgs, BaseCommand};
+pub(crate) use build::{BuildArgs, BuildCommandArgs, ProgressArg, RefusedArgs, TierArgs};
+pub(crate) use cache::{
     CacheArgs, CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, LoadArgs, PlaceArg,
-    ReadArgs, VerifyArgs,
+    VerifyArgs,
 };
-pub use container::{Arity, ContainerOption, ContainerOptions, OPTIONS, REFUSED, RefusedOption};
-pub use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
-pub use ecr::{
-    CreateArgs, EcrArgs, EcrCleanArgs, EcrCommand, EcrLifecycleArgs, EcrLoginArgs, EcrPullArgs, EcrPushArgs,
+#[cfg(test)]
+pub(crate) use container::REFUSED;
+pub(crate) use container::{Arity, ContainerOption, ContainerOptions, OPTIONS};
+pub(crate) use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
+pub(crate) use ecr::{
+    EcrArgs, EcrCleanArgs, EcrCommand, EcrLifecycleArgs, EcrLoginArgs, EcrPullArgs, EcrPushArgs,
 };
-pub use mount::{CarryArgs, MountArgs, MountBuildArgs, MountCommand};
-pub use run::{ContainerArgs, ImageArgs, RENAMED, RunArgs};
-pub use source::{SourceArgs, StepArgs};
-pub use stats::StatsArgs;
-pub use store::StoreArgs;
+pub(crate) use mount::{CarryArgs, MountArgs, MountBuildArgs, MountCommand};
+pub(crate) use run::{ContainerArgs, RENAMED, RunArgs};
+pub(crate) use source::{SourceArgs, StepArgs};
+pub(crate) use stats::StatsArgs;
+pub(crate) use store::StoreArgs;
 
 /// Keep what a Docker build already cooked
 ///
@@ -49,18 +51,15 @@ pub use store::StoreArgs;
                   --strict, or found by cache verify; 5 engine unreachable; 130 interrupted; of run \
                   the container's own, 125 to 127 where it cannot be started"
 )]
-pub struct Cli {
-    /// What to do.
+pub(crate) struct Cli {
     #[command(subcommand)]
-    pub command: Command,
-    /// Options of every command.
+    pub(crate) command: Command,
     #[command(flatten)]
-    pub global: GlobalArgs,
+    pub(crate) global: GlobalArgs,
 }
 
-/// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Build an image, or take it from a cache when nothing has changed
     Build(Box<BuildCommandArgs>),
     /// Run an image, built or taken from a cache before
@@ -84,8 +83,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// Returns `true` if the command speaks to an engine.
-    pub fn needs_engine(&self) -> bool {
+    /// Returns `true` if the command uses an engine.
+    pub(crate) fn needs_engine(&self) -> bool {
         match self {
             Self::Cache(args) => matches!(args.command, CacheCommand::Load(_) | CacheCommand::Export(_)),
             Self::Stats(_) | Self::Dir(_) => false,
@@ -94,61 +93,55 @@ impl Command {
     }
 }
 
-/// Options that every command takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
     /// Address of the engine: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST; larder run and larder cache load take several [env: DOCKER_HOST]
     #[arg(long, short = 'H', global = true, value_name = "ADDRESS", conflicts_with = "context_name")]
-    pub host: Vec<String>,
+    pub(crate) host: Vec<String>,
     /// Docker context whose engine to use [env: DOCKER_CONTEXT]
     #[arg(long = "context", global = true, value_name = "NAME", id = "context_name")]
-    pub context: Option<String>,
+    pub(crate) context: Option<String>,
     /// Wait this long for an engine that cannot be reached yet, e.g. 60s [env: LARDER_WAIT_FOR_ENGINE]
     #[arg(long, global = true, value_name = "DURATION")]
-    pub wait_for_engine: Option<String>,
+    pub(crate) wait_for_engine: Option<String>,
     /// Directory of the cache [env: LARDER_CACHE_DIR] [default: ~/.cache/larder]
     #[arg(long, global = true, value_name = "DIR")]
-    pub cache_dir: Option<PathBuf>,
+    pub(crate) cache_dir: Option<PathBuf>,
     /// Whose builds these are [env: LARDER_LANE] [default: the CI job's pull request, tag or branch, else local]
     #[arg(long, global = true, value_name = "NAME")]
-    pub lane: Option<String>,
+    pub(crate) lane: Option<String>,
     /// Configuration file [env: LARDER_CONFIG] [default: larder.yaml, where there is one]
     #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Options of everything that uses the store.
+    pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub store: StoreArgs,
+    pub(crate) store: StoreArgs,
 }
 
-/// `larder key`.
 #[derive(Debug, Args)]
-pub struct KeyArgs {
-    /// The flags of the build whose keys are wanted.
+pub(crate) struct KeyArgs {
     #[command(flatten)]
-    pub build: BuildArgs,
+    pub(crate) build: BuildArgs,
     /// List every input of the keys with its digest
     #[arg(long)]
-    pub explain: bool,
+    pub(crate) explain: bool,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
-/// `larder why`.
 #[derive(Debug, Args)]
-pub struct WhyArgs {
-    /// The flags of the build that was no exact hit.
+pub(crate) struct WhyArgs {
     #[command(flatten)]
-    pub build: BuildArgs,
+    pub(crate) build: BuildArgs,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
-/// How something that is read comes out.
+/// The form of a command's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people
     Text,
     /// For programs; the schema is named in the output

@@ -4,42 +4,38 @@ use clap::{Args, Subcommand};
 
 use super::{BuildArgs, Format};
 
-/// How cache mounts are carried.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cache mounts")]
 pub struct CarryArgs {
     /// Add cache mounts to RUNs that install packages without one, where the image stays the same [env: LARDER_AUTO_MOUNTS]
     #[arg(long)]
-    pub auto_mounts: bool,
+    pub(crate) auto_mounts: bool,
     /// Whose cache mounts these are; mounts of one name in two projects are kept apart [env: LARDER_MOUNT_SCOPE] [default: the CI system's name of the project, else the directory of larder.yaml for its images, else the context's]
     #[arg(long, value_name = "NAME")]
-    pub mount_scope: Option<String>,
+    pub(crate) mount_scope: Option<String>,
     /// Leave out what was used longest ago of a mount until the rest has this size, e.g. 2GB; the whole mount if no part can go alone [env: LARDER_MAX_MOUNT_SIZE]
     #[arg(long, value_name = "SIZE")]
-    pub max_mount_size: Option<String>,
+    pub(crate) max_mount_size: Option<String>,
     /// Leave out what so many builds in a row did not read and can go alone; 0 keeps all [env: LARDER_MOUNT_UNUSED_BUILDS] [default: 5]
     #[arg(long, value_name = "BUILDS")]
-    pub mount_unused_builds: Option<String>,
+    pub(crate) mount_unused_builds: Option<String>,
     /// How long carrying mounts in or out may take before it is given up [env: LARDER_MOUNT_TIMEOUT] [default: 5m]
     #[arg(long, value_name = "DURATION")]
-    pub mount_timeout: Option<String>,
+    pub(crate) mount_timeout: Option<String>,
     /// Save a mount even if it is empty or much smaller than what was saved last
     #[arg(long)]
-    pub allow_shrink: bool,
+    pub(crate) allow_shrink: bool,
 }
 
-/// `larder mount`.
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
-pub struct MountArgs {
-    /// What to do with the mounts.
+pub(crate) struct MountArgs {
     #[command(subcommand)]
-    pub command: MountCommand,
+    pub(crate) command: MountCommand,
 }
 
-/// What can be done with cache mounts.
 #[derive(Debug, Subcommand)]
-pub enum MountCommand {
+pub(crate) enum MountCommand {
     /// List the cache mounts that a build reaches, and what is kept of each
     List(Box<MountBuildArgs>),
     /// Bring what is kept into the builder, before a build by any command
@@ -48,13 +44,12 @@ pub enum MountCommand {
     Save(Box<MountBuildArgs>),
 }
 
-/// The build whose mounts are meant.
+/// A build whose mounts are listed, restored or saved.
 #[derive(Debug, Args)]
-pub struct MountBuildArgs {
-    /// The flags of the build.
+pub(crate) struct MountBuildArgs {
     #[command(flatten)]
-    pub build: BuildArgs,
+    pub(crate) build: BuildArgs,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    pub(crate) format: Format,
 }

@@ -1,4 +1,4 @@
-//! `larder run`: docker run's flags by their names, and where the image comes from.
+//! `larder run`: docker run's flags by their names, and the source of the image.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,9 @@ use clap::{Args, Parser};
 
 use super::{BuildArgs, CarryArgs, ContainerOptions, ProgressArg, SourceArgs, StepArgs, TierArgs};
 
-/// Arguments of a build that `docker run` has as well, by the names that they have beside those: the container's keep
+/// Build options whose names `docker run` also has, with their names in `larder run`; the container's options keep
 /// docker's names.
-pub const RENAMED: [(&str, &str); 6] = [
+pub(crate) const RENAMED: [(&str, &str); 6] = [
     ("label", "build-label"),
     ("network", "build-network"),
     ("add-host", "build-add-host"),
@@ -17,10 +17,9 @@ pub const RENAMED: [(&str, &str); 6] = [
     ("cgroup-parent", "build-cgroup-parent"),
 ];
 
-/// Networks of a container that RUN steps can have, too: where `--build-network` is not given, they have it.
+/// Container networks that RUN steps can use, too: without `--build-network`, RUN steps use the same network.
 const BUILD_NETWORKS: [&str; 3] = ["default", "host", "none"];
 
-/// `larder run`.
 #[derive(Debug, Clone, Args)]
 #[command(
     mut_args(|arg| match RENAMED.iter().find(|(_, name)| arg.get_id() == name) {
@@ -29,91 +28,83 @@ const BUILD_NETWORKS: [&str; 3] = ["default", "host", "none"];
     }),
     override_usage = "larder run [OPTIONS] [PATH] [-- COMMAND...]\n       larder run [OPTIONS] --from-cache ENTRY [-- COMMAND...]"
 )]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Build context of the image: a directory, a git or http(s) address, -, or an image of larder.yaml by its name [default: those that --tags selects, else .]
     #[arg(value_name = "PATH | URL | - | NAME", conflicts_with = "from_cache")]
-    pub context: Option<String>,
+    pub(crate) context: Option<String>,
     /// The command to run in the container, or the arguments of the image's entrypoint
     #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// Run an image that is kept, by its entry's id or from a file that larder cache export wrote; nothing is built
     #[arg(long, value_name = "ENTRY | FILE", conflicts_with_all = [
         "tag", "force_rebuild", "no_cache", "file", "build_arg", "target", "platform", "build_context", "secret", "ssh",
         "build-label", "pull", "key_extra", "build-network", "build-add-host", "build-shm-size", "build-ulimit",
         "build-cgroup-parent", "allow",
     ])]
-    pub from_cache: Option<String>,
-    /// The container.
+    pub(crate) from_cache: Option<String>,
     #[command(flatten)]
-    pub container: ContainerArgs,
-    /// What is built.
+    pub(crate) container: ContainerArgs,
     #[command(flatten)]
-    pub source: SourceArgs,
-    /// What its RUN steps run in.
+    pub(crate) source: SourceArgs,
     #[command(flatten)]
-    pub steps: StepArgs,
-    /// How the image is built.
+    pub(crate) steps: StepArgs,
     #[command(flatten)]
-    pub how: ImageArgs,
-    /// Which tiers are used.
+    pub(crate) how: ImageArgs,
     #[command(flatten)]
-    pub tiers: TierArgs,
-    /// How cache mounts are carried.
+    pub(crate) tiers: TierArgs,
     #[command(flatten)]
-    pub carry: CarryArgs,
+    pub(crate) carry: CarryArgs,
 }
 
 /// How the image of `larder run` is built.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Image")]
-pub struct ImageArgs {
+pub(crate) struct ImageArgs {
     /// Name the image
     #[arg(long, short, value_name = "NAME[:TAG]")]
-    pub tag: Vec<String>,
+    pub(crate) tag: Vec<String>,
     /// Ignore every cache hit, build anew, and keep the result
     #[arg(long)]
-    pub force_rebuild: bool,
+    pub(crate) force_rebuild: bool,
     /// Run every step again
     #[arg(long)]
-    pub no_cache: bool,
+    pub(crate) no_cache: bool,
     /// Form of the build's progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
     #[arg(long, value_enum, value_name = "FORM")]
-    pub progress: Option<ProgressArg>,
+    pub(crate) progress: Option<ProgressArg>,
     /// Give the build of an image up after this long, counted from its start, e.g. 30m; pushing and saving come after it [env: LARDER_TIMEOUT]
     #[arg(long, value_name = "DURATION")]
-    pub timeout: Option<String>,
+    pub(crate) timeout: Option<String>,
     /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]
     #[arg(long)]
-    pub strict: bool,
+    pub(crate) strict: bool,
 }
 
-/// The container of `larder run`.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Container")]
 pub struct ContainerArgs {
     /// Show the output as it comes; it always is
     #[arg(long)]
-    pub live_output: bool,
+    pub(crate) live_output: bool,
     /// Leave the container where it is, and print its name
     #[arg(long, conflicts_with = "rm")]
-    pub keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// Remove the container when it has ended, which is the default
     #[arg(long)]
-    pub rm: bool,
+    pub(crate) rm: bool,
     /// Append a row about this run to a CSV file
     #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Name of the container
     #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-    /// What it is made of.
+    pub(crate) name: Option<String>,
     #[command(flatten)]
-    pub options: ContainerOptions,
+    pub(crate) options: ContainerOptions,
 }
 
 impl ContainerArgs {
-    /// Reads flags as they are typed; `None` where one is unknown or malformed.
-    pub fn of_flags(flags: &[String]) -> Option<Self> {
+    /// Parses flags as they are typed; returns `None` if one is unknown or malformed.
+    pub(crate) fn of_flags(flags: &[String]) -> Option<Self> {
         #[derive(Parser)]
         #[command(no_binary_name = true)]
         struct Flags {
@@ -125,11 +116,11 @@ impl ContainerArgs {
 }
 
 impl RunArgs {
-    /// The build of the image from that context.
-    pub fn build(&self, context: &str) -> BuildArgs {
+    /// Returns the build of the image from that context.
+    pub(crate) fn build(&self, context: &str) -> BuildArgs {
         let Self { source, how, tiers, carry, .. } = self;
         let mut steps = self.steps.clone();
-        // The same flags as those of a build mean the same image.
+        // The same flags as in `larder build` must produce the same image.
         let network = self.container.options.get("network").first();
         let of_both = network.filter(|network| BUILD_NETWORKS.contains(&network.as_str()));
         steps.network = steps.network.or_else(|| of_both.cloned());

@@ -1,67 +1,67 @@
-//! The flags that say what is built, shared by every command that computes a key.
+//! The flags that define what is built, shared by every command that computes a key.
 
 use clap::Args;
 
-/// What goes into an image.
+/// The inputs of an image.
 #[derive(Debug, Clone, Default, Args)]
-pub struct SourceArgs {
+pub(crate) struct SourceArgs {
     /// Dockerfile, or - to read it from stdin [default: PATH/Dockerfile]
     #[arg(long, short, value_name = "FILE")]
-    pub file: Option<String>,
+    pub(crate) file: Option<String>,
     /// Set a build argument; without a value it comes from the environment
     #[arg(long, value_name = "NAME[=VALUE]")]
-    pub build_arg: Vec<String>,
+    pub(crate) build_arg: Vec<String>,
     /// Build up to this stage
     #[arg(long, value_name = "STAGE")]
-    pub target: Option<String>,
+    pub(crate) target: Option<String>,
     /// Platform of the image, e.g. linux/amd64 [env: DOCKER_DEFAULT_PLATFORM]
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
-    pub platform: Vec<String>,
+    pub(crate) platform: Vec<String>,
     /// Name another context: a directory, docker-image://REF, or a git or http(s) address
     #[arg(long, value_name = "NAME=CONTEXT")]
-    pub build_context: Vec<String>,
+    pub(crate) build_context: Vec<String>,
     /// Hand a secret to RUN --mount=type=secret: id=NAME[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SECRET")]
-    pub secret: Vec<String>,
+    pub(crate) secret: Vec<String>,
     /// Hand an SSH agent to RUN --mount=type=ssh: default or ID[=SOCKET|KEY[,KEY]]
     #[arg(long, value_name = "AGENT")]
-    pub ssh: Vec<String>,
+    pub(crate) ssh: Vec<String>,
     /// Set a label of the image
     #[arg(long = "label", id = "build-label", value_name = "NAME=VALUE")]
-    pub label: Vec<String>,
+    pub(crate) label: Vec<String>,
     /// Look up newer base images, even where the engine has one
     #[arg(long)]
-    pub pull: bool,
+    pub(crate) pull: bool,
     /// Add an input of your own to the key
     #[arg(long, value_name = "NAME=VALUE")]
-    pub key_extra: Vec<String>,
+    pub(crate) key_extra: Vec<String>,
     /// Add tags of your own to the key, in any order; with larder run and no PATH, the images of larder.yaml that have one of them
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// What the image is made for, such as "{'guest_os': 'CENTOS'}": part of the key, arguments of the build, environment of a run; also a plain text for the key alone
     #[arg(long, value_name = "MAPPING | TEXT")]
-    pub additional_context: Option<String>,
+    pub(crate) additional_context: Option<String>,
 }
 
-/// What RUN steps run in. Arguments that the container of `larder run` has as well are called `--build-…` there.
+/// The environment of RUN steps. Arguments that the container of `larder run` has as well are called `--build-…` there.
 #[derive(Debug, Clone, Default, Args)]
-pub struct StepArgs {
+pub(crate) struct StepArgs {
     /// Network of RUN steps: default, none or host
     #[arg(long = "network", id = "build-network", value_name = "MODE")]
-    pub network: Option<String>,
+    pub(crate) network: Option<String>,
     /// Add a host to /etc/hosts of RUN steps
     #[arg(long = "add-host", id = "build-add-host", value_name = "HOST:IP")]
-    pub add_host: Vec<String>,
+    pub(crate) add_host: Vec<String>,
     /// Size of /dev/shm in RUN steps, e.g. 64m
     #[arg(long = "shm-size", id = "build-shm-size", value_name = "SIZE")]
-    pub shm_size: Option<String>,
+    pub(crate) shm_size: Option<String>,
     /// Set a limit of RUN steps
     #[arg(long = "ulimit", id = "build-ulimit", value_name = "NAME=SOFT[:HARD]")]
-    pub ulimit: Vec<String>,
+    pub(crate) ulimit: Vec<String>,
     /// Parent cgroup of RUN steps
     #[arg(long = "cgroup-parent", id = "build-cgroup-parent", value_name = "CGROUP")]
-    pub cgroup_parent: Option<String>,
+    pub(crate) cgroup_parent: Option<String>,
     /// Allow what a build may not do by itself: network.host or security.insecure
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
-    pub allow: Vec<String>,
+    pub(crate) allow: Vec<String>,
 }

@@ -4,13 +4,12 @@ use clap::Args;
 
 use super::Format;
 
-/// `larder stats`.
 #[derive(Debug, Args)]
-pub struct StatsArgs {
+pub(crate) struct StatsArgs {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    pub(crate) format: Format,
     /// How many of the last builds to count
     #[arg(long, value_name = "BUILDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub last: u32,
+    pub(crate) last: u32,
 }

@@ -9,7 +9,6 @@ mod error;
 mod key;
 mod mount;
 mod nodes;
-mod places;
 mod run;
 mod several;
 mod stats;
@@ -73,7 +72,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
     let mut settings = Settings::resolve(&cli.global, environment, cli.command.needs_engine())?;
     // These are about what is in that very directory.
     let is_about_cache = matches!(cli.command, Command::Cache(_) | Command::Stats(_) | Command::Why(_));
-    let _temporary = if is_about_cache { None } else { places::make_do(&mut settings, *printer) };
+    let _temporary = if is_about_cache { None } else { settings.use_other_places() };
     let takes_several = match &cli.command {
         Command::Run(_) => true,
         Command::Cache(args) => matches!(args.command, CacheCommand::Load(_)),

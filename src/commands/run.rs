@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::cache::Cache;
 use super::error::{CommandError, ErrorKind};
-use super::nodes::{Handed, Names, Nodes};
+use super::nodes::Nodes;
 use super::several::{NamedBuild, images, known_images};
 use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RENAMED, RunArgs};
 use crate::commands::Invocation;
@@ -22,6 +22,7 @@ use crate::output::entries::EntryInfo;
 use crate::output::row::Row;
 use crate::output::summary;
 use crate::pipeline::container::{self, End};
+use crate::pipeline::handing::{Handed, Names};
 use crate::pipeline::stages::{Built, Purpose};
 use crate::settings::{BuildSettings, Environment, RunSettings, Settings, SettingsError, env_vars};
 

@@ -1,23 +1,21 @@
-//! What an instruction says, without what does not change what it does.
+//! The canonical form of an instruction: its text without anything that does not affect the result.
 //!
-//! Two instructions with the same canonical form, the same sources (see
-//! [`super::ResolvedInstruction::sources`]) and the same variables do the same.
-//! Left out are comments and line continuations, the spelling of the keyword,
-//! blanks between words (never those of a shell's command), and the names by
-//! which stages are referred to.
+//! Two instructions with the same canonical form, the same sources (see [`super::ResolvedInstruction::sources`]) and
+//! the same variables are equivalent. The form omits comments and line continuations, the spelling of the keyword,
+//! blanks between words (but not within a shell command), and the names of stages.
 //!
-//! Invariant: whatever this room does not know stays in, as written.
+//! Invariant: whatever this module does not know stays in, as written.
 
 use super::heredoc::Heredoc;
 use super::mount::Mount;
 use super::words::{self, Command};
 
-/// The fields of an instruction, whose order and number are part of it.
+/// Returns the fields of the canonical form; their order and number are part of it.
 pub(super) fn canonical(command: &Command, heredocs: &[Heredoc], escape: char) -> Vec<String> {
     let Command { keyword, flags, arguments, .. } = command;
     let mut fields = vec![keyword.clone()];
     if keyword == "FROM" {
-        // What a stage stands on is resolved, and its name is nothing to the image.
+        // The base is compared by its resolution, and the name of a stage does not affect the image.
         return fields;
     }
     for flag in flags {
@@ -37,7 +35,7 @@ pub(super) fn canonical(command: &Command, heredocs: &[Heredoc], escape: char) -
     fields
 }
 
-/// The options of a mount; where it takes its files from is resolved.
+/// Returns the options of a mount without the value of `from`, which is compared by its resolution.
 fn mount(value: &str) -> Vec<String> {
     let Ok(mount) = Mount::parse(value) else { return vec![value.to_owned()] };
     let options = mount.options.iter().map(|(key, value)| match value {
@@ -73,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_the_same_has_one_form() {
+    fn equivalent_instructions_have_one_form() {
         let table = [
             ("run make", "RUN make"),
             ("RUN make \\\n  all", "RUN make \\\n  # why\n\n  all"),
@@ -92,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_do_something_else_has_another_form() {
+    fn instructions_that_may_differ_have_different_forms() {
         let table = [
             ("RUN echo a  b", "RUN echo a b"),
             ("RUN [\"a\"]", "RUN a"),

@@ -1,9 +1,8 @@
-//! What a build names of a context, as the instructions name it.
+//! The parts of a build context that instructions refer to.
 //!
-//! Plain data: which entries of a directory a selector stands for is decided
-//! where the entries are known, since links and wildcards are resolved there.
-//! Where a name cannot be known (a variable that a base image may set, an
-//! ONBUILD trigger that nobody told) everything counts.
+//! Plain data: which entries a selector matches is decided where the directory is read, because links and wildcards are
+//! resolved there. If a name cannot be known (a variable that a base image may set, an unknown ONBUILD trigger),
+//! everything is included.
 
 use std::collections::BTreeSet;
 
@@ -18,27 +17,26 @@ pub struct ContextPaths {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContextSelector {
     /// The path from the context's root, cleaned; empty for the root.
-    pub path: String,
-    /// Whether `path` is a pattern of Go's `path.Match`, else it is a name.
-    pub is_pattern: bool,
-    /// Only what this pattern of an ignore file matches, seen from `path`:
-    /// what `--parents` makes of a source.
-    pub include: Option<String>,
-    /// Not what these patterns of an ignore file match, seen from `path`.
-    pub exclude: Vec<String>,
+    pub(crate) path: String,
+    /// `true` if `path` is a pattern of Go's `path.Match`, `false` if it is a literal path.
+    pub(crate) is_pattern: bool,
+    /// Only entries that match this ignore-file pattern, relative to `path`: the effect of `--parents`.
+    pub(crate) include: Option<String>,
+    /// Not entries that match these ignore-file patterns, relative to `path`.
+    pub(crate) exclude: Vec<String>,
 }
 
 impl ContextSelector {
-    /// The path of a mount, in which no character is special.
+    /// Creates the selector of a mount, in which no character is special.
     pub(super) fn mounted(path: &str) -> Self {
         Self { path: clean(path), ..Self::default() }
     }
 
-    /// A source of COPY or ADD with its flags, variables expanded.
+    /// Creates the selector of a COPY or ADD source whose variables are expanded.
     pub(super) fn copied(source: &str, parents: bool, exclude: Vec<String>) -> Self {
         let (path, include) = match source.split_once("/./") {
             _ if !parents => (clean(source), None),
-            // What stands before the pivot is not made again at the destination.
+            // The part before the pivot is not recreated at the destination.
             Some((parent, below)) => (clean(parent), Some(clean(below))),
             None => (String::new(), Some(clean(source))),
         };
@@ -47,33 +45,30 @@ impl ContextSelector {
 }
 
 impl ContextPaths {
-    /// Everything counts.
-    pub fn everything() -> Self {
+    pub(crate) fn everything() -> Self {
         Self { everything: true, ..Self::default() }
     }
 
-    /// Adds a source.
     pub(super) fn add(&mut self, selector: ContextSelector) {
         self.selectors.insert(selector);
     }
 
-    /// Adds everything.
     pub(super) fn add_everything(&mut self) {
         self.everything = true;
     }
 
-    /// Whether nothing of the context is read.
+    /// Returns `true` if nothing of the context is read.
     pub fn is_empty(&self) -> bool {
         !self.everything && self.selectors.is_empty()
     }
 
-    /// Whether all of the context counts.
+    /// Returns `true` if the whole context is included.
     pub fn is_everything(&self) -> bool {
         self.everything || self.selectors.contains(&ContextSelector::default())
     }
 
-    /// The sources, each once.
-    pub fn selectors(&self) -> impl Iterator<Item = &ContextSelector> {
+    /// Returns the selectors, each once.
+    pub(crate) fn selectors(&self) -> impl Iterator<Item = &ContextSelector> {
         self.selectors.iter()
     }
 }
@@ -84,7 +79,7 @@ impl FromIterator<ContextSelector> for ContextPaths {
     }
 }
 
-/// Whether some character is special to `path.Match`, not counting escaped ones.
+/// Returns `true` if an unescaped character is special to `path.Match`.
 fn has_wildcards(path: &str) -> bool {
     let mut chars = path.chars();
     while let Some(char) = chars.next() {
@@ -97,8 +92,7 @@ fn has_wildcards(path: &str) -> bool {
     false
 }
 
-/// A path relative to the root, without `.`, `..`, doubled or outer slashes;
-/// `..` cannot leave the root.
+/// Returns a path relative to the root, without `.`, `..`, doubled or outer slashes; `..` cannot leave the root.
 pub(crate) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -119,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_source_is_a_name_or_a_pattern_and_may_have_a_pivot() {
-        // Source, with --parents, path, whether a pattern, what is included.
+        // Source, with --parents, path, is a pattern, included pattern.
         let table = [
             ("./src/app/", false, "src/app", false, None),
             ("../c", false, "c", false, None),

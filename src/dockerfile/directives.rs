@@ -1,27 +1,27 @@
 //! Parser directives: `# syntax=…`, `# escape=…`, `# check=…`.
 //!
-//! They stand at the very top, one a line; the first line that is none ends
-//! them. Behaviour after `BuildKit`'s `frontend/dockerfile/parser/directives.go`.
+//! They are at the very top, one per line; the first other line ends them. Behaviour after `BuildKit`'s
+//! `frontend/dockerfile/parser/directives.go`.
 
 use super::error::SyntaxError;
 
 /// The parser directives of a Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directives {
-    /// The frontend image that `# syntax=` names, as written.
+    /// The frontend image of `# syntax=`, as written.
     pub syntax: Option<String>,
-    /// The escape character: `\`, or the backtick.
+    /// The escape character: `\` or the backtick.
     pub escape: char,
     /// The linter settings of `# check=`.
     pub check: Option<String>,
 }
 
-/// Names under which Docker publishes the frontend whose rules this room knows.
+/// Names under which Docker publishes the frontend whose rules this module implements.
 const KNOWN_FRONTENDS: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
 
 impl Directives {
-    /// Whether `frontend` (an image reference) is one whose rules this room knows.
-    pub fn is_known_frontend(frontend: &str) -> bool {
+    /// Returns `true` if this module implements the rules of `frontend` (an image reference).
+    pub(crate) fn is_known_frontend(frontend: &str) -> bool {
         let name = frontend.split_whitespace().next().unwrap_or_default();
         let name = name.split_once('@').map_or(name, |(name, _)| name);
         let name = name.strip_prefix("docker.io/").unwrap_or(name);
@@ -29,11 +29,10 @@ impl Directives {
         KNOWN_FRONTENDS.contains(&name)
     }
 
-    /// Reads the directives of `text`.
+    /// Parses the directives of `text`.
     ///
-    /// The engine reads them twice. Who looks for `syntax` and `check` skips a
-    /// shebang line before them, but takes a line that begins with a blank for
-    /// their end; who looks for `escape` does it the other way round.
+    /// The engine parses them twice. The parser of `syntax` and `check` skips a shebang line before them but ends at a
+    /// line that starts with a blank; the parser of `escape` does the opposite.
     pub(super) fn parse(text: &str) -> Result<Self, SyntaxError> {
         let mut directives = Self { syntax: None, escape: '\\', check: None };
         let mut seen = Vec::new();

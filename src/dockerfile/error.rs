@@ -1,8 +1,8 @@
-//! What is wrong with a Dockerfile, and where.
+//! Dockerfile errors with their position.
 
 use std::fmt::Write as _;
 
-/// A Dockerfile that cannot be read.
+/// A Dockerfile that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} (line {line}, column {column})")]
 pub struct SyntaxError {
@@ -10,22 +10,22 @@ pub struct SyntaxError {
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
-    /// What is wrong, as a lower-case fragment.
+    /// A lower-case fragment.
     pub message: String,
 }
 
-/// How many characters of a line are shown.
+/// Maximum number of characters of a line that are shown.
 const WIDEST: usize = 200;
 
 impl SyntaxError {
-    /// Points at the first of `parts` that stands in `source`, the text from
-    /// line `first` on; else at where that text begins.
+    /// Points at the first of `parts` that is found in `source`, the text from line `first` on; else at the start of
+    /// that text.
     pub(super) fn within(first: usize, source: &str, parts: &[&str], message: impl Into<String>) -> Self {
         let found = parts.iter().find_map(|part| locate(source, part, 0));
         Self::found(first, source, found, message)
     }
 
-    /// Points at where `part` stands in `source` for the second time.
+    /// Points at the second occurrence of `part` in `source`.
     pub(super) fn again(first: usize, source: &str, part: &str, message: impl Into<String>) -> Self {
         Self::found(first, source, locate(source, part, 1), message)
     }
@@ -39,12 +39,12 @@ impl SyntaxError {
         Self { line: first + line, column: before.chars().count() + 1, message: message.into() }
     }
 
-    /// Points at where `line` begins.
+    /// Points at the start of `line`.
     pub(super) fn at(line: usize, source: &str, message: impl Into<String>) -> Self {
         Self::within(line, source, &[], message)
     }
 
-    /// Renders the error with its source line and a caret below the place.
+    /// Renders the error with its source line and a caret below the position.
     ///
     /// ```text
     /// Dockerfile:2:1: unknown instruction `RNU`; did you mean `RUN`?
@@ -53,18 +53,18 @@ impl SyntaxError {
     ///   | ^
     /// ```
     ///
-    /// `file` is the name to show and `text` what was parsed.
+    /// `file` is the name to show and `text` the parsed text.
     pub fn caret(&self, file: &str, text: &str) -> String {
         let Self { line, column, message } = self;
         let mut shown = format!("{file}:{line}:{column}: {message}");
         if let Some(source) = text.lines().nth(line.saturating_sub(1)) {
-            // Of a line without end, what stands around the place.
+            // Show only the part of an overlong line around the position.
             let source = source.trim_start_matches('\u{feff}').trim_end();
             let skipped = if source.len() > WIDEST { column.saturating_sub(WIDEST / 2) } else { 0 };
             let source: String = source.chars().skip(skipped).take(WIDEST).collect();
             let number = line.to_string();
             let margin = " ".repeat(number.len());
-            // Tabs stay tabs below a tab, so that the caret lines up.
+            // A tab is indented with a tab, so that the caret lines up.
             let before = source.chars().chain(std::iter::repeat(' ')).take(column - 1 - skipped);
             let indent: String = before.map(|char| if char == '\t' { '\t' } else { ' ' }).collect();
             let _ = write!(shown, "\n{margin} |\n{number} | {source}\n{margin} | {indent}^");
@@ -73,10 +73,10 @@ impl SyntaxError {
     }
 }
 
-/// Where `part` stands in `source` once more than `before` times: lines before
-/// it, and bytes before it in its line.
+/// Returns the position of `part` in `source` after skipping `before` occurrences: lines before it, and bytes before it
+/// in its line.
 ///
-/// A part that is continued on the next line is found by how it begins.
+/// A part that continues on the next line is found by its beginning.
 fn locate(source: &str, part: &str, before: usize) -> Option<(usize, usize)> {
     if part.is_empty() {
         return None;

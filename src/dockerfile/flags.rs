@@ -1,7 +1,7 @@
-//! Which flags an instruction takes, and what is wrong with those it has.
+//! The flags of each instruction, and mistakes in them.
 //!
-//! A flag that is unknown here, and near no known one, is let through: a newer
-//! frontend may know it, and an older one says itself that it does not.
+//! An unknown flag that is not similar to a known one is accepted: a newer frontend may support it, and an older one
+//! reports it itself.
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/bflag.go`.
 
@@ -20,7 +20,7 @@ enum Kind {
 
 use Kind::{Switch, Text, Texts};
 
-/// The flags of an instruction; `None` where the engine looks at none.
+/// Returns the flags of an instruction, or `None` if the engine does not parse its flags.
 fn known(keyword: &str) -> Option<&'static [(&'static str, Kind)]> {
     Some(match keyword {
         "ADD" => &[
@@ -54,16 +54,15 @@ fn known(keyword: &str) -> Option<&'static [(&'static str, Kind)]> {
     })
 }
 
-/// A mistake in a command's flags.
 pub(super) struct Mistake {
     pub(super) message: String,
-    /// The flag as written, up to its name's end.
+    /// The flag as written, up to the end of its name.
     pub(super) flag: String,
-    /// Whether the mistake is that it is there a second time.
+    /// `true` if the mistake is the repetition of the flag.
     pub(super) again: bool,
 }
 
-/// The first mistake in a command's flags.
+/// Returns the first mistake in a command's flags.
 pub(super) fn mistake(command: &Command) -> Option<Mistake> {
     let known = known(&command.keyword)?;
     let flags = &command.flags;

@@ -1,9 +1,8 @@
-//! What a HEALTHCHECK may say.
+//! Validates HEALTHCHECK instructions.
 
 use super::words::{self, Command, Flag};
 
-/// What is wrong with a HEALTHCHECK whose flags are known ones, and with which
-/// of them, if it is one.
+/// Returns the mistake in a HEALTHCHECK whose flags are known, and the flag that contains it, if one does.
 pub(super) fn mistake(command: &Command) -> Option<(String, Option<&Flag>)> {
     let wrong_value = || command.flags.iter().find_map(|flag| Some((wrong_value(flag)?, Some(flag))));
     match test_mistake(command) {
@@ -42,7 +41,7 @@ fn wrong_value(flag: &Flag) -> Option<String> {
     (!sound).then(|| format!("`--{name}` is {wanted}, not `{value}`"))
 }
 
-/// A duration as Go writes it: `1h30m`, `1.5s`, `0`.
+/// Parses a duration in Go's notation: `1h30m`, `1.5s`, `0`.
 fn nanoseconds(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };

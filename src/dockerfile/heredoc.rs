@@ -5,19 +5,18 @@ use super::expand;
 /// A here-document of a RUN, COPY or ADD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heredoc {
-    /// The word that ends it; for COPY and ADD also the name of the file.
+    /// The delimiter; for COPY and ADD also the name of the file.
     pub name: String,
-    /// Whether variables in it are expanded (its word is not quoted).
+    /// `true` if variables in it are expanded (the delimiter is not quoted).
     pub expand: bool,
-    /// Whether leading tabs are removed (`<<-`).
+    /// `true` if leading tabs are removed (`<<-`).
     pub strip_tabs: bool,
-    /// Its lines as they stand in the file.
+    /// The lines as in the file.
     pub content: String,
 }
 
 impl Heredoc {
-    /// Reads a word such as `<<EOF`, `<<-'EOF'` or `3<<EOF`; `None` if it is
-    /// something else.
+    /// Parses a word such as `<<EOF`, `<<-'EOF'` or `3<<EOF`; returns `None` for any other.
     pub(super) fn of_word(word: &str) -> Result<Option<Self>, expand::ExpandError> {
         let rest = word.trim_start_matches(|char: char| char.is_ascii_digit());
         let Some(rest) = rest.strip_prefix("<<") else { return Ok(None) };
@@ -37,14 +36,14 @@ impl Heredoc {
         Ok(Some(Self { name, expand, strip_tabs, content: String::new() }))
     }
 
-    /// The here-documents that a joined line opens, in order.
+    /// Returns the here-documents that a joined line opens, in order.
     pub(super) fn of_line(line: &str) -> Result<Vec<Self>, expand::ExpandError> {
-        // A line that does not lex, say for a lone apostrophe, opens none.
+        // A line that cannot be lexed, for example because of a lone apostrophe, opens none.
         let words = expand::words(line, true).unwrap_or_default();
         words.iter().filter_map(|word| Self::of_word(word).transpose()).collect()
     }
 
-    /// Whether `line` (without its line end) closes this here-document.
+    /// Returns `true` if `line` (without its line end) closes this here-document.
     pub(super) fn ends_with(&self, line: &str) -> bool {
         let line = if self.strip_tabs { line.trim_start_matches('\t') } else { line };
         line == self.name

@@ -1,9 +1,9 @@
-//! Adding flags to instructions of a Dockerfile, in memory: nothing else changes, no line moves. Pure.
+//! Adds flags to the instructions of a Dockerfile in memory; all lines keep their numbers. Pure.
 
 use std::collections::BTreeMap;
 
-/// Adds `flags` behind the keywords of the instructions that begin at these lines, counted from 1.
-pub fn with_flags(text: &str, flags: &BTreeMap<usize, Vec<String>>) -> String {
+/// Adds `flags` after the keywords of the instructions that start at these lines, counted from 1.
+pub(crate) fn with_flags(text: &str, flags: &BTreeMap<usize, Vec<String>>) -> String {
     let mut changed = String::with_capacity(text.len() + 256);
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let keyword = line.trim_start();
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_stand_behind_the_keyword_and_every_line_stays_where_it_is() {
+    fn flags_are_added_after_the_keyword_and_lines_keep_their_numbers() {
         let text = "FROM a\r\n  run\tpip install \\\n  x\nRUN <<E\nRUN\nE\nRUN\n";
         let flags = |lines: &[usize]| {
             lines.iter().map(|line| (*line, vec!["--x=1".to_owned(), "--y".to_owned()])).collect()

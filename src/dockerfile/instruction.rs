@@ -1,7 +1,6 @@
 //! One instruction: its kind and its parts, before any variable is expanded.
 //!
-//! All flags are kept, known ones or not: the instruction's text is part of
-//! every key anyway.
+//! All flags are kept, known or not: the instruction's text is part of every key anyway.
 
 use std::ops::RangeInclusive;
 
@@ -13,23 +12,23 @@ use super::line::{self, Line};
 use super::mount::Mount;
 use super::words::Flag;
 
-/// One instruction of a Dockerfile.
+/// An instruction with its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instruction {
     /// The keyword in upper case.
     pub keyword: String,
-    /// What it says.
+    /// The parsed instruction.
     pub kind: InstructionKind,
-    /// Its source as written, here-documents included; lines end in `\n`
-    /// alone, except inside here-documents, where a `\r` is content.
+    /// The source as written, including here-documents; lines end in `\n` only, except inside here-documents, where a
+    /// `\r` is content.
     pub text: String,
-    /// What of it decides what it does, as fields; see `canonical.rs`.
-    pub canonical: Vec<String>,
-    /// Its source lines, counted from 1.
+    /// The fields that determine its effect, see `canonical.rs`.
+    pub(crate) canonical: Vec<String>,
+    /// The source lines, counted from 1.
     pub lines: RangeInclusive<usize>,
 }
 
-/// The kinds of instruction that matter to larder.
+/// The kinds of instruction that larder distinguishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InstructionKind {
     /// `FROM [--platform=p] base [AS name]`
@@ -56,7 +55,7 @@ pub enum InstructionKind {
     Other(String),
 }
 
-/// A FROM.
+/// A `FROM`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct From {
     /// The base as written.
@@ -67,7 +66,7 @@ pub struct From {
     pub platform: Option<String>,
 }
 
-/// A RUN.
+/// A `RUN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// The `--mount` flags in order.
@@ -76,16 +75,16 @@ pub struct Run {
     pub network: Option<String>,
     /// `--security`.
     pub security: Option<String>,
-    /// The command.
+    /// The command without flags.
     pub command: RunCommand,
-    /// Here-documents.
+    /// The here-documents in order.
     pub heredocs: Vec<Heredoc>,
 }
 
-/// A RUN's command.
+/// The command of a `RUN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunCommand {
-    /// For the shell: the joined line without flags.
+    /// A command for the shell: the joined line without flags.
     Shell(String),
     /// A program and its arguments (JSON form).
     Exec(Vec<String>),
@@ -104,20 +103,18 @@ pub struct Transfer {
     pub destination: String,
 }
 
-/// An ONBUILD.
+/// An `ONBUILD`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Onbuild {
-    /// The instruction it holds back; what cannot be read is
-    /// [`InstructionKind::Other`], since the engine does not mind before an
-    /// image stands on this one.
+    /// The deferred instruction. One that cannot be parsed is [`InstructionKind::Other`], because the engine accepts it
+    /// until an image is based on this one.
     pub instruction: Box<Instruction>,
-    /// That instruction as an image would record it.
-    pub expression: String,
+    /// The instruction as an image would record it.
+    pub(crate) expression: String,
 }
 
 impl Run {
-    /// What the shell gets to read: the command, or the script that a
-    /// here-document holds.
+    /// Returns the script for the shell: the command with its here-documents, or the here-document that is the script.
     pub fn script(&self) -> Option<String> {
         let RunCommand::Shell(command) = &self.command else { return None };
         let mut script = command.clone();
@@ -132,8 +129,8 @@ impl Run {
 }
 
 impl Transfer {
-    /// The value of a flag, as written.
-    pub fn flag(&self, name: &str) -> Option<&str> {
+    /// Returns the value of a flag, as written.
+    pub(crate) fn flag(&self, name: &str) -> Option<&str> {
         self.flags.iter().rev().find(|flag| flag.name == name).and_then(|flag| flag.value.as_deref())
     }
 }
@@ -150,8 +147,7 @@ impl Instruction {
         }
     }
 
-    /// Reads an ONBUILD trigger as an image's configuration records it, for
-    /// the FROM that stands on these lines.
+    /// Parses an ONBUILD trigger from an image's configuration, for the FROM at these lines.
     pub(super) fn of_trigger(expression: &str, from: &RangeInclusive<usize>) -> Result<Self, SyntaxError> {
         let mut lines = line::lines(expression, '\\')?;
         if lines.len() != 1 {
@@ -161,8 +157,8 @@ impl Instruction {
         Ok(Self { lines: from.clone(), ..Self::of_line(lines.remove(0), '\\')? })
     }
 
-    /// Whether the engine counts it as a step of its own: RUN, COPY, ADD.
-    pub fn is_step(&self) -> bool {
+    /// Returns `true` for the instructions that the engine counts as steps: RUN, COPY, ADD.
+    pub(crate) fn is_step(&self) -> bool {
         matches!(self.kind, InstructionKind::Run(_) | InstructionKind::Copy(_) | InstructionKind::Add(_))
     }
 }

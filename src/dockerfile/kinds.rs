@@ -1,4 +1,4 @@
-//! From the words of a line to the kind of its instruction.
+//! Converts the words of a line to a typed instruction.
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/parse.go`.
 
@@ -36,11 +36,11 @@ const KEYWORDS: [&str; 18] = [
 /// The keywords whose arguments can be a JSON array.
 const TAKES_JSON: [&str; 7] = ["ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"];
 
-/// What is wrong, and which parts of the line it is about, the aptest first.
+/// A mistake, and the parts of the line that it concerns, the most specific first.
 pub(super) struct Fault {
     message: String,
     parts: Vec<String>,
-    /// Whether it is about where the first part stands a second time.
+    /// `true` to point at the second occurrence of the first part.
     again: bool,
 }
 
@@ -51,7 +51,7 @@ impl From<String> for Fault {
 }
 
 impl Fault {
-    /// The mistake at its place in `source`, the text from line `first` on.
+    /// Locates the mistake in `source`, the text from line `first` on.
     pub(super) fn within(self, first: usize, source: &str) -> SyntaxError {
         let parts: Vec<&str> = self.parts.iter().map(String::as_str).collect();
         match parts.first() {
@@ -69,7 +69,6 @@ fn fault<T>(message: impl Into<String>) -> Result<T, Fault> {
     Err(message.into().into())
 }
 
-/// What a command says.
 pub(super) fn kind(
     command: &Command,
     heredocs: Vec<Heredoc>,
@@ -253,7 +252,7 @@ fn onbuild(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<On
         expression.push_str(&heredoc.name);
     }
     let canonical = canonical(&inner, &heredocs, escape);
-    // The engine looks closer only when an image stands on this one.
+    // The engine validates it only when an image is based on this one.
     let kind = kind(&inner, heredocs, escape).unwrap_or(InstructionKind::Other(inner.arguments));
     let text = expression.clone();
     let instruction = Instruction { keyword: inner.keyword, kind, text, canonical, lines: 0..=0 };

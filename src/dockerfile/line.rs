@@ -1,4 +1,4 @@
-//! From text to joined lines: comments, continuations, here-documents.
+//! Splits text into joined lines: comments, continuations, here-documents.
 //!
 //! ```text
 //!  # comment              not part of a line
@@ -9,36 +9,29 @@
 //!  EOF                    ─┘ last
 //! ```
 //!
-//! Behaviour after `BuildKit`'s `frontend/dockerfile/parser/parser.go`. The
-//! lexer of crate `parse-dockerfile` serves only as a second opinion in the
-//! tests: up to 0.1.9 it knows a RUN's here-document only as its first and only
-//! one, does not unquote flags, refuses two stages of one name, and takes a
-//! doubled escape at a line's end for a continuation.
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/parser/parser.go`. The crate `parse-dockerfile` is only compared
+//! with in the tests: up to 0.1.9 it supports a here-document of a RUN only as its first and only one, does not unquote
+//! flags, refuses two stages with one name, and takes a doubled escape at a line's end for a continuation.
 
 use super::error::SyntaxError;
 use super::heredoc::Heredoc;
 use super::words::{self, Command};
 
-/// One instruction's lines.
 #[derive(Debug)]
 pub(super) struct Line {
     /// The first source line, from 1.
     pub(super) first: usize,
-    /// The last source line, here-documents included.
+    /// The last source line, including here-documents.
     pub(super) last: usize,
-    /// The source as written; line ends are `\n`, but inside here-documents
-    /// as they are, since there they are content.
+    /// The source as written; line ends are `\n`, but unchanged inside here-documents, where they are content.
     pub(super) source: String,
-    /// The joined line, taken apart.
     pub(super) command: Command,
-    /// The here-documents with their content.
     pub(super) heredocs: Vec<Heredoc>,
 }
 
-/// How many bytes the engine reads of a line at most.
+/// The engine's limit on the length of a line in bytes.
 const LONGEST: usize = 65_535;
 
-/// Cuts `text` into instructions.
 pub(super) fn lines(text: &str, escape: char) -> Result<Vec<Line>, SyntaxError> {
     let too_long = |line: &&str| line.strip_suffix('\n').unwrap_or(line).len() > LONGEST;
     if let Some((line, number)) = text.split_inclusive('\n').zip(1..).find(|(line, _)| too_long(line)) {
@@ -102,7 +95,7 @@ fn trim_line_end(line: &str) -> &str {
     line.trim_end_matches(['\r', '\n'])
 }
 
-/// What a line contributes, and whether the next line goes on with it.
+/// Returns the content of a line, and `true` if the next line continues it.
 fn continuation(line: &str, escape: char) -> (&str, bool) {
     match line.trim_end_matches([' ', '\t']).strip_suffix(escape) {
         Some(rest) if !rest.ends_with(escape) => (rest, true),
@@ -111,7 +104,7 @@ fn continuation(line: &str, escape: char) -> (&str, bool) {
 }
 
 impl Command {
-    /// Whether it is a RUN, COPY or ADD, held back or not, and not in JSON form.
+    /// Returns `true` for a RUN, COPY or ADD, also in ONBUILD, that is not in JSON form.
     fn may_open_heredoc(&self, escape: char) -> bool {
         let opens = |command: &Self| {
             matches!(command.keyword.as_str(), "ADD" | "COPY" | "RUN")

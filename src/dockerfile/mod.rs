@@ -1,6 +1,6 @@
-//! Dockerfiles: text → instructions → what a build of one target reaches.
+//! Dockerfiles: text → instructions → the parts that a build of one target reaches.
 //!
-//! Pure: nothing here reads a file, an environment or a clock.
+//! Pure: nothing here reads files, the environment or the clock.
 //!
 //! ```text
 //!  text ─▶ Directives   # syntax, # escape
@@ -10,11 +10,9 @@
 //!       ─▶ resolve      + Options: expanded bases, reached stages, context  ─▶ Resolution
 //! ```
 //!
-//! Invariants: what the frontend accepts is accepted (flags of a newer one too);
-//! where only the engine could know better, because a variable may come from
-//! a base image or a base image may bring ONBUILD triggers, [`Resolution`]
-//! errs on the side of *used*: a key that holds too much costs a miss, a key
-//! that holds too little ships a stale image.
+//! Invariants: everything that the frontend accepts is accepted, including flags of newer versions. Where only the
+//! engine can know, because a base image may set a variable or have ONBUILD triggers, [`Resolution`] assumes that
+//! things are *used*: a key with too many inputs costs a miss, a key with too few ships a stale image.
 
 mod canonical;
 mod context_paths;
@@ -44,23 +42,25 @@ pub(crate) use context_paths::clean;
 pub use context_paths::{ContextPaths, ContextSelector};
 pub use directives::Directives;
 pub use error::SyntaxError;
-pub use expand::{ExpandError, Expanded, expand};
+pub use expand::ExpandError;
+pub(crate) use expand::expand;
 pub use heredoc::Heredoc;
-pub use insert::with_flags;
+pub(crate) use insert::with_flags;
 pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
-pub use mount::{Mount, MountKind};
+pub use mount::Mount;
+pub(crate) use mount::MountKind;
 pub use resolve::{
     BaseImage, BaseStart, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
     ResolvedInstruction, ResolvedStage, Source,
 };
 pub use scope::Scope;
-pub use suggest::nearest;
+pub(crate) use suggest::nearest;
 pub use words::Flag;
 
 /// A parsed Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dockerfile {
-    /// The parser directives.
+    /// The parser directives at the top.
     pub directives: Directives,
     /// The ARGs before the first FROM.
     pub global_args: Vec<Instruction>,
@@ -68,20 +68,20 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
 }
 
-/// One stage: a FROM and what follows it.
+/// One stage: a FROM and the instructions after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stage {
-    /// Its position, from 0.
+    /// The position among the stages, from 0.
     pub index: usize,
-    /// Its name in lower case.
+    /// The name in lower case.
     pub name: Option<String>,
-    /// Its base as written.
+    /// The base as written.
     pub base: String,
-    /// Its FROM's `--platform`, as written.
+    /// The `--platform` of the FROM, as written.
     pub platform: Option<String>,
-    /// Its instructions; the first is its FROM.
+    /// The instructions, starting with the FROM.
     pub instructions: Vec<Instruction>,
-    /// Its source lines, from its FROM to its last instruction's end.
+    /// The source lines from the FROM to the end of the last instruction, counted from 1.
     pub lines: std::ops::RangeInclusive<usize>,
 }
 

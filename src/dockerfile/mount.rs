@@ -1,24 +1,19 @@
 //! `RUN --mount=…`: its options, before and after variable expansion.
 //!
-//! Behaviour after `BuildKit`'s
-//! `frontend/dockerfile/instructions/commands_runmount.go`.
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/commands_runmount.go`.
 
 use std::collections::BTreeMap;
 
 use super::mount_rules;
 
-/// What a mount mounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MountKind {
+pub(crate) enum MountKind {
     /// Files of the context, a stage or an image (the default).
     Bind,
-    /// A directory that outlives the build.
+    /// A directory that persists after the build.
     Cache,
-    /// Memory.
     Tmpfs,
-    /// A secret's value.
     Secret,
-    /// An SSH agent's socket.
     Ssh,
 }
 
@@ -48,13 +43,11 @@ impl MountKind {
 /// One `--mount` flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// The options in order, as written, but keys in lower case and by their
-    /// first name (`source` for `src`, `target` for `dst` and `destination`,
-    /// `readonly` for `ro`, `readwrite` for `rw`).
+    /// The options in order, as written, but with normalised keys: in lower case and without aliases (`source` for
+    /// `src`, `target` for `dst` and `destination`, `readonly` for `ro`, `readwrite` for `rw`).
     pub options: Vec<(String, Option<String>)>,
 }
 
-/// The keys that a mount may have.
 const KEYS: [&str; 14] = [
     "type",
     "from",
@@ -73,7 +66,7 @@ const KEYS: [&str; 14] = [
 ];
 
 impl Mount {
-    /// Reads what stands behind `--mount=`; a mistake comes with the field it is in.
+    /// Parses the value of `--mount=`. The error is a message and the field that it concerns.
     pub(super) fn parse(text: &str) -> Result<Self, (String, String)> {
         let fields = fields(text).map_err(|message| (message, text.to_owned()))?;
         let mut options = Vec::new();
@@ -115,23 +108,22 @@ impl Mount {
         }
     }
 
-    /// The last value of an option, as written.
-    pub fn get(&self, key: &str) -> Option<&str> {
+    /// Returns the last value of an option, as written.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.options.iter().rev().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
     }
 
-    /// What it mounts, as written; `None` if a variable says that.
-    pub fn kind(&self) -> Option<MountKind> {
+    /// Returns the type, or `None` if it contains a variable.
+    pub(crate) fn kind(&self) -> Option<MountKind> {
         self.get("type").map_or(Some(MountKind::Bind), MountKind::of)
     }
 
-    /// The options as written, each once: the last one counts.
+    /// Returns the options as written, each once: the last one takes precedence.
     pub(super) fn written(&self) -> BTreeMap<String, String> {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "true".to_owned());
         self.options.iter().map(|(key, text)| (key.clone(), value(text))).collect()
     }
 
-    /// The mount with every value replaced by what `expand` makes of it.
     pub(super) fn expand<E>(
         &self,
         mut expand: impl FnMut(&str) -> Result<String, E>,
@@ -145,7 +137,6 @@ impl Mount {
     }
 }
 
-/// A mount whose variables are expanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ExpandedMount {
     pub(super) options: BTreeMap<String, String>,
@@ -156,25 +147,25 @@ impl ExpandedMount {
         self.options.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// What it mounts; an unknown type counts as a bind mount, which may read most.
+    /// Returns the type; an unknown one is treated as a bind mount, which can read the most.
     pub(super) fn kind(&self) -> MountKind {
         self.get("type").and_then(MountKind::of).unwrap_or(MountKind::Bind)
     }
 
-    /// A secret's id: `source`, else `id`, else the last part of `target`.
+    /// Returns the id of a secret: `source`, else `id`, else the last part of `target`.
     pub(super) fn secret_id(&self) -> Option<&str> {
         let target = self.get("target").map(|target| target.trim_end_matches('/'));
         let last = target.map(|target| target.rsplit('/').next().unwrap_or(target));
         self.get("source").or_else(|| self.get("id")).or(last)
     }
 
-    /// An SSH socket's id.
+    /// Returns the id of an SSH socket.
     pub(super) fn ssh_id(&self) -> &str {
         self.get("id").unwrap_or("default")
     }
 }
 
-/// The fields of one comma-separated line, quoted as in RFC 4180.
+/// Splits a comma-separated line with quotes as in RFC 4180.
 fn fields(text: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut rest = text;

@@ -1,35 +1,33 @@
-//! What the options of a mount may say.
+//! Validates the options of a mount.
 //!
-//! The engine judges them when it runs the instruction, variables expanded.
-//! Here only what holds no variable is judged, so that a mistake is told
-//! before anything runs.
+//! The engine validates them when it runs the instruction, after expanding variables. Here only options without
+//! variables are validated, so that mistakes are reported before anything runs.
 //!
-//! Behaviour after `BuildKit`'s
-//! `frontend/dockerfile/instructions/commands_runmount.go`.
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/commands_runmount.go`.
 
 use super::mount::MountKind;
 
-/// One option: its key by its first name, its value, and the field as written.
+/// One option: its normalised key, its value, and the field as written.
 pub(super) struct Field<'a> {
     pub(super) key: &'a str,
     pub(super) value: Option<&'a str>,
     pub(super) written: &'a str,
 }
 
-/// What the fields so far amount to.
+/// The properties of the fields read so far.
 struct Sum<'a> {
-    /// `None` if a variable says it.
+    /// `None` if it depends on a variable.
     kind: Option<MountKind>,
-    /// The fields that only some kinds may have.
+    /// Fields that only some kinds of mount may have.
     restricted: Vec<&'a Field<'a>>,
     has_id: bool,
     has_source: bool,
     has_target: bool,
-    /// A field whose value a variable says.
+    /// `true` if the value of a field depends on a variable.
     open: bool,
 }
 
-/// The first mistake, with the field that makes it.
+/// Returns the first mistake, with the field that contains it.
 pub(super) fn mistake(fields: &[Field<'_>]) -> Option<(String, String)> {
     let mut sum = Sum {
         kind: Some(MountKind::Bind),
@@ -123,7 +121,7 @@ fn all<'a>(sum: &Sum<'a>) -> Option<(String, Option<&'a Field<'a>>)> {
     (!named).then(|| ("a secret mount needs an id or a target".to_owned(), None))
 }
 
-/// As Go's `strconv.ParseBool`.
+/// Behaves like Go's `strconv.ParseBool`.
 fn is_boolean(value: &str) -> bool {
     matches!(
         value,
@@ -135,7 +133,7 @@ fn is_number(value: &str, radix: u32) -> bool {
     !value.starts_with('+') && u32::from_str_radix(value, radix).is_ok()
 }
 
-/// As `units.RAMInBytes` of `docker/go-units`.
+/// Behaves like `units.RAMInBytes` of `docker/go-units`.
 fn is_size(value: &str) -> bool {
     let Some(last) = value.rfind(|char: char| char.is_ascii_digit() || matches!(char, '.' | ' ')) else {
         return false;
@@ -155,7 +153,7 @@ mod tests {
     use super::super::mount::Mount;
 
     #[test]
-    fn options_are_judged_as_the_frontend_judges_them() {
+    fn options_are_validated_as_in_the_frontend() {
         for sound in [
             "target=/x,readonly=1,rw=False",
             "type=tmpfs,target=/x,size=1.5 GiB",
@@ -164,7 +162,7 @@ mod tests {
             "type=secret,id=a,required,mode=0400,env=A",
             "type=secret,target=/run/secrets/a",
             "type=ssh,required=true,uid=1000",
-            // A variable may say anything.
+            // A variable may have any value.
             "type=$T,required,size=1",
             "type=cache,target=/x,mode=$M,sharing=${S:-shared}",
             "type=secret,source=$S,id=$I",

@@ -1,9 +1,8 @@
 //! Image references, as far as named contexts need them.
 
-/// The familiar spelling under which a named context is looked up:
-/// `docker.io/library/alpine:latest` is `alpine`.
+/// Returns the familiar form under which a named context is looked up: `docker.io/library/alpine:latest` is `alpine`.
 ///
-/// After `BuildKit`'s `frontend/dockerui/config.go` (`NamedContext`).
+/// Behaviour after `BuildKit`'s `frontend/dockerui/config.go` (`NamedContext`).
 pub(super) fn familiar(name: &str) -> &str {
     let name = name.strip_suffix(":latest").unwrap_or(name);
     let hub = ["docker.io/", "index.docker.io/"].iter().find_map(|domain| name.strip_prefix(domain));
@@ -11,13 +10,13 @@ pub(super) fn familiar(name: &str) -> &str {
     name.strip_prefix("library/").filter(|rest| !rest.contains('/')).unwrap_or(name)
 }
 
-/// Whether an ADD source is fetched from elsewhere: HTTP(S) or git.
+/// Returns `true` if an ADD source is remote: HTTP(S) or git.
 pub(super) fn is_remote(source: &str) -> bool {
     let scheme = ["http://", "https://", "git://", "ssh://"];
     scheme.iter().any(|scheme| source.starts_with(scheme)) || is_scp_like(source)
 }
 
-/// `user@host:path`, as git takes it; it could also be an odd file name.
+/// Returns `true` for `user@host:path`, which git accepts; it could also be an odd file name.
 pub(super) fn is_scp_like(source: &str) -> bool {
     let Some((user, rest)) = source.split_once('@') else { return false };
     let Some((host, _)) = rest.split_once(':') else { return false };
@@ -41,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn remote_sources_are_told_from_paths() {
+    fn remote_sources_are_distinguished_from_paths() {
         for remote in ["https://x/y.tgz", "http://x", "git://x/y", "git@github.com:a/b.git#v1"] {
             assert!(is_remote(remote), "{remote}");
         }

@@ -1,23 +1,21 @@
-//! From the name that BuildKit shows for a step to the lines it stands on.
+//! Maps BuildKit's name of a step to its source lines.
 //!
-//! A name is `[STAGE I/N] INSTRUCTION`: step I of the N that the stage named
-//! STAGE has, counting its base (unless that is a stage or `scratch`), and
-//! its RUN, COPY, ADD and WORKDIR (moby/buildkit, `dockerfile2llb/convert.go`,
-//! `prefixCommand`). A stage without a name is `stage-K`; the only stage of a
-//! file, in older frontends, is not named at all.
+//! A name is `[STAGE I/N] INSTRUCTION`: step I of the N steps of the stage STAGE, which are its base (unless that is a
+//! stage or `scratch`) and its RUN, COPY, ADD and WORKDIR instructions (moby/buildkit, `dockerfile2llb/convert.go`,
+//! `prefixCommand`). A stage without a name is `stage-K`; older frontends omit the name of the only stage of a file.
 
 use std::ops::RangeInclusive;
 
 use super::{Dockerfile, Instruction, InstructionKind, Stage};
 
 impl Dockerfile {
-    /// The source lines (from 1) of the step that BuildKit calls `name`; `None` where that is not certain.
+    /// Returns the source lines (from 1) of the step that BuildKit calls `name`, or `None` if they are not certain.
     pub fn step_lines(&self, name: &str) -> Option<RangeInclusive<usize>> {
         let (prefix, shown) = name.strip_prefix('[')?.split_once(']')?;
         let mut words = prefix.split_whitespace().rev();
         let (index, total) = words.next()?.split_once('/')?;
         let (index, total): (usize, usize) = (index.parse().ok()?, total.parse().ok()?);
-        // Padding may stand between the stage and the number; a platform may stand before the stage.
+        // There may be padding between the stage and the number, and a platform before the stage.
         let stage = words.next().filter(|word| !word.contains('/'));
         let mut candidates = self.stages.iter().filter(|candidate| match stage {
             Some(stage) => {
@@ -53,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_steps_name_leads_to_its_lines() {
+    fn a_steps_name_is_mapped_to_its_lines() {
         let text = "FROM alpine AS build\nENV A=1\nWORKDIR /w\nRUN one && \\\n    two\n\
                     FROM build\nCOPY a /\nRUN three\nFROM scratch\nCOPY --from=build /w /\n";
         let dockerfile = Dockerfile::parse(text).unwrap();

@@ -1,7 +1,7 @@
-//! "Did you mean": the nearest of some names.
+//! "Did you mean": suggests the nearest of some names.
 
-/// The name nearest to `typed`, if one is near enough to be meant.
-pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// Returns the name nearest to `typed`, if it is similar enough.
+pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     let bound = (typed.chars().count() / 3).max(1);
     names
@@ -12,7 +12,7 @@ pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
-/// Edits (insert, delete, replace, swap of neighbours) from `a` to `b`.
+/// Returns the number of edits (insert, delete, replace, swap of neighbours) from `a` to `b`.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];

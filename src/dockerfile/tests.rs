@@ -1,10 +1,10 @@
-//! Dockerfiles of the shapes that people write, and the mistakes they make.
+//! Dockerfiles as people write them, and their mistakes.
 
 mod mistakes;
 
 use super::*;
 
-/// One line an instruction: its source lines, keyword, and what was read.
+/// Renders one line per instruction: its source lines, keyword, and parsed parts.
 fn shown(text: &str) -> String {
     let dockerfile = Dockerfile::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
@@ -129,7 +129,7 @@ const PLAIN: &[(&str, &str)] = &[
     ("FROM\ta  AS\tb\nCOPY\tx\t\ty", "1 FROM a as b\n2 COPY [\"x\"] -> y"),
 ];
 
-/// Files that need the engine's own reading.
+/// Files that require the engine's rules.
 const ENGINES_OWN: &[(&str, &str)] = &[
     // Here-documents anywhere in the line, several, and after `<<-`.
     (
@@ -141,11 +141,11 @@ const ENGINES_OWN: &[(&str, &str)] = &[
         "1 FROM a\n2-6 COPY chmod=755 [] -> /etc/app/ <<run.sh \"#!/bin/sh\\n\" <<conf.ini \"k=v\\n\"",
     ),
     ("FROM a\nONBUILD RUN cat <<E\nx\nE\nRUN y", "1 FROM a\n2-4 ONBUILD (RUN cat <<E <<E \"x\\n\")\n5 RUN y"),
-    // The end of a here-document's line is its content.
+    // A line end in a here-document is content.
     ("FROM a\nCOPY <<E /x\r\nline\r\nE\r\n", "1 FROM a\n2-4 COPY [] -> /x <<E \"line\\r\\n\""),
     // An apostrophe that never closes: no here-document.
     ("FROM a\nRUN echo don't <<EOF\n", "1 FROM a\n2 RUN echo don't <<EOF"),
-    // A doubled escape at the end is no continuation.
+    // A doubled escape at the end is not a continuation.
     ("FROM a\nENV A=b\\\\\nENV C=d", "1 FROM a\n2 ENV A:b\\\\\n3 ENV C:d"),
     // Quotes in flags.
     (
@@ -157,17 +157,17 @@ const ENGINES_OWN: &[(&str, &str)] = &[
         "FROM a\nENV A some  text\nENV B=\"x y\" C=d\\ e F='g'\nENV G=$B${C:-1}",
         "1 FROM a\n2 ENV A:some  text\n3 ENV B:\"x y\" | C:d\\ e | F:'g'\n4 ENV G:$B${C:-1}",
     ),
-    // Not JSON after all: the shell form.
+    // Not valid JSON: the shell form.
     ("FROM a\nRUN [ -f x ] && y\nCMD ['a']", "1 FROM a\n2 RUN [ -f x ] && y\n3 CMD ['a']"),
-    // Two stages of one name.
+    // Two stages with one name.
     ("FROM a AS x\nFROM b AS x", "1 FROM a as x\n2 FROM b as x"),
-    // What is held back is read when an image stands on it, and not before.
+    // A trigger is validated only when an image is based on this one.
     ("FROM a\nONBUILD RNU x\nONBUILD COPY x", "1 FROM a\n2 ONBUILD (RNU x)\n3 ONBUILD (COPY x)"),
-    // A RUN of nothing; flags where the engine looks at none.
+    // An empty RUN; flags of an instruction whose flags the engine does not parse.
     ("FROM a\nRUN\nARG --x A\nHEALTHCHECK --x NONE", "1 FROM a\n2 RUN\n3 ARG A\n4 HEALTHCHECK NONE"),
-    // Flags are read byte by byte.
+    // Flags are parsed byte by byte.
     ("FROM a\nCOPY --chown=ü --new=à b c", "1 FROM a\n2 COPY chown=Ã¼ new=Ã [\"b\"] -> c"),
-    // A flag of a frontend yet to come.
+    // A flag of a future frontend.
     (
         "FROM a\nCOPY --parents --new-thing=1 a b c",
         "1 FROM a\n2 COPY parents new-thing=1 [\"a\", \"b\"] -> c",
@@ -227,7 +227,7 @@ fn an_instruction_keeps_its_source() {
 }
 
 #[test]
-fn directives_stand_at_the_top() {
+fn directives_are_at_the_top() {
     let read = |text: &str| Dockerfile::parse(text).unwrap().directives;
     let all = read("# Syntax = docker/dockerfile:1.7\n#escape=`\n# check=skip=all\nFROM a");
     assert_eq!(all.syntax.as_deref(), Some("docker/dockerfile:1.7"));
@@ -235,7 +235,7 @@ fn directives_stand_at_the_top() {
     for text in ["# a comment\n# syntax=x\nFROM a", "\n# syntax=x\nFROM a", "FROM a\n# syntax=x"] {
         assert_eq!(read(text).syntax, None, "{text}");
     }
-    // Before a directive a blank is allowed for `escape` alone.
+    // A blank before a directive is allowed for `escape` only.
     let indented = read(" # escape=`\n# syntax=x\nFROM a");
     assert_eq!((indented.escape, indented.syntax), ('`', None));
     let shebang = read("#!/usr/bin/env docker\n# syntax=x/y\n# escape=`\nFROM a");

@@ -1,25 +1,22 @@
 //! The words of one joined line: keyword, flags, arguments, pairs, JSON.
 //!
-//! Behaviour after `BuildKit`'s `frontend/dockerfile/parser/line_parsers.go`
-//! and `split_command.go`.
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/parser/line_parsers.go` and `split_command.go`.
 
 /// A flag such as `--from=builder` or `--link`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flag {
-    /// The name without its dashes.
+    /// The name without dashes.
     pub name: String,
-    /// What stands behind the `=`, unquoted.
+    /// The part after `=`, unquoted.
     pub value: Option<String>,
 }
 
-/// A joined line taken apart.
 #[derive(Debug, Clone)]
 pub(super) struct Command {
     /// The keyword in upper case.
     pub(super) keyword: String,
     /// The keyword as written.
     pub(super) written: String,
-    /// The flags before the arguments.
     pub(super) flags: Vec<Flag>,
     /// The rest, trimmed.
     pub(super) arguments: String,
@@ -45,8 +42,8 @@ impl Command {
 
 /// Takes the `--` words off the front of `line`. A bare `--` ends them.
 ///
-/// The engine reads flags byte by byte, as if they were in Latin-1: `id=ü`
-/// names the mount `Ã¼`, and a letter with the byte 85 or A0 ends its flag.
+/// The engine reads flags byte by byte, as if they were in Latin-1: `id=ü` names the mount `Ã¼`, and a letter that
+/// contains the byte 85 or A0 ends its flag.
 fn flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
     let mut flags = Vec::new();
     let mut rest = line;
@@ -92,17 +89,17 @@ fn flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
     }
 }
 
-/// The bytes of a character, each for a character of its own.
+/// Returns the bytes of a character as one character each.
 fn bytes(char: char) -> impl Iterator<Item = char> {
     char.encode_utf8(&mut [0; 4]).bytes().collect::<Vec<_>>().into_iter().map(char::from)
 }
 
-/// Words split at blanks alone, as COPY and FROM take theirs.
+/// Splits words at blanks only, as in COPY and FROM.
 pub(super) fn blank_separated(text: &str) -> Vec<String> {
     text.split(is_blank).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// Words split at blanks outside quotes; quotes and escapes stay.
+/// Splits words at blanks outside quotes; quotes and escapes are kept.
 pub(super) fn quoted(text: &str, escape: char) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
@@ -121,7 +118,7 @@ pub(super) fn quoted(text: &str, escape: char) -> Vec<String> {
             _ => {}
         }
         if char == escape && quote != Some('\'') {
-            // At the very end there is nothing to escape: it is dropped.
+            // An escape at the very end is dropped.
             let Some(escaped) = chars.next() else { continue };
             word.push(char);
             word.push(escaped);
@@ -135,7 +132,7 @@ pub(super) fn quoted(text: &str, escape: char) -> Vec<String> {
     words
 }
 
-/// The pairs of ENV and LABEL: `a=1 b="2 3"`, or the old `name value`.
+/// Parses the pairs of ENV and LABEL: `a=1 b="2 3"`, or the old form `name value`.
 pub(super) fn pairs(text: &str, escape: char, keyword: &str) -> Result<Vec<(String, String)>, String> {
     let words = quoted(text, escape);
     let Some(first) = words.first() else {
@@ -156,7 +153,7 @@ pub(super) fn pairs(text: &str, escape: char, keyword: &str) -> Result<Vec<(Stri
         .collect()
 }
 
-/// `text` as a JSON array: `Some(Err)` if it is one, but not of strings alone.
+/// Parses `text` as a JSON array; returns `Some(Err)` for an array that contains anything but strings.
 pub(super) fn json_array(text: &str) -> Option<Result<Vec<String>, String>> {
     if !text.starts_with('[') {
         return None;

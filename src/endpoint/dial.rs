@@ -1,4 +1,4 @@
-//! Opening one byte stream to an engine.
+//! Opens a byte stream to an engine.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,59 +13,50 @@ use tokio_rustls::TlsConnector;
 
 use super::{Endpoint, TlsError, ssh, tls};
 
-/// How long a TCP connection may be silent before it is probed.
+/// Idle time of a TCP connection before the first keep-alive probe.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// How long after a probe that was not answered the next one goes out.
+/// Time between keep-alive probes that are not answered.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// How many probes may go unanswered before the connection is broken.
+/// Number of unanswered probes after which the connection is closed.
 const KEEPALIVE_PROBES: u32 = 6;
 
 /// A two-way byte stream to an engine.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// What will be spoken on a stream; TLS announces it (ALPN), other transports need not know.
+/// The protocol spoken on a stream. TLS announces it (ALPN); other transports do not need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1, upgraded or not.
+pub(crate) enum Protocol {
+    /// HTTP/1.1, with or without an upgrade.
     Http1,
-    /// HTTP/2 from the first byte.
+    /// HTTP/2 with prior knowledge.
     Http2,
 }
 
-/// No stream to the engine could be opened.
+/// A stream to the engine could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// No socket file stands at that path.
     #[error("there is no socket at {}", .0.display())]
     NoSocket(PathBuf),
-    /// The socket file is there, but this user may not use it.
     #[error("permission denied on the socket {}", .0.display())]
     Forbidden(PathBuf),
-    /// Nothing listens there.
     #[error("nothing listens at {0}")]
     Refused(Endpoint),
-    /// There is no `ssh` to run.
     #[error("cannot run ssh to reach {0}")]
     NoSsh(Endpoint, #[source] io::Error),
-    /// TLS failed.
     #[error("no TLS connection to {0}")]
     Tls(Endpoint, #[source] TlsError),
-    /// Anything else.
     #[error("cannot connect to {0}")]
     Io(Endpoint, #[source] io::Error),
 }
 
 impl Endpoint {
-    /// Opens one stream; a second call opens a second one.
+    /// Opens a new stream on each call.
     ///
-    /// # Errors
-    ///
-    /// Tells a missing socket, missing permission, nobody listening and TLS
-    /// faults apart, since each has another remedy. An `ssh` that fails says so
-    /// only when the stream is read.
-    pub async fn dial(&self, protocol: Protocol) -> Result<Box<dyn Stream>, DialError> {
+    /// A missing socket, missing permission, a refused connection and TLS failures are separate errors, because each
+    /// has a different remedy. If `ssh` fails, the error occurs only when the stream is read.
+    pub(crate) async fn dial(&self, protocol: Protocol) -> Result<Box<dyn Stream>, DialError> {
         let failed = |source: io::Error| match (source.kind(), self) {
             (io::ErrorKind::NotFound, Self::Unix(path)) => DialError::NoSocket(path.clone()),
             (io::ErrorKind::PermissionDenied, Self::Unix(path)) => DialError::Forbidden(path.clone()),
@@ -92,7 +83,7 @@ impl Endpoint {
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
-    // A step may be silent for an hour; an engine or a network that is gone must show all the same.
+    // A step may be silent for an hour, but a lost engine or network must still be detected.
     sockopt::set_socket_keepalive(&stream, true)?;
     sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;

@@ -1,4 +1,4 @@
-//! Docker contexts: named engine addresses kept by Docker's client.
+//! Docker contexts: named engine addresses stored by Docker's client.
 //!
 //! ```text
 //! ~/.docker/
@@ -7,7 +7,7 @@
 //!   contexts/tls/<sha256(name)>/docker/{ca,cert,key}.pem
 //! ```
 //!
-//! The layout is that of docker/cli, `cli/context/store`.
+//! The layout is defined by docker/cli, `cli/context/store`.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -17,41 +17,31 @@ use serde::Deserialize;
 use super::{Endpoint, EndpointError, TlsFiles};
 use crate::digest::Digest;
 
-/// The context store in one Docker configuration directory.
+/// The context store of one Docker configuration directory.
 #[derive(Debug, Clone)]
-pub struct DockerContexts {
+pub(crate) struct DockerContexts {
     directory: PathBuf,
 }
 
-/// A context cannot be used.
+/// A context that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DockerContextError {
-    /// No context has that name.
     #[error("there is no Docker context named `{name}`{}", listed(.known))]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// The names that exist.
-        known: Vec<String>,
-    },
-    /// Its metadata cannot be read.
+    Unknown { name: String, known: Vec<String> },
     #[error("cannot read Docker context {}", .path.display())]
     Unreadable {
-        /// The metadata file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// It has no Docker endpoint (a Kubernetes-only context, say).
+    /// The context has no Docker endpoint, for example because it is for Kubernetes only.
     #[error("Docker context `{0}` has no engine address")]
     NoEngine(String),
-    /// Its address is none.
     #[error("Docker context `{0}` has an invalid address")]
     Address(String, #[source] EndpointError),
 }
 
-/// `default` stands for the default socket and is always there.
+/// Lists the known contexts. `default` is the default socket and always exists.
 fn listed(known: &[String]) -> String {
     let all: Vec<&str> = std::iter::once("default").chain(known.iter().map(String::as_str)).collect();
     format!(" (there are: {})", all.join(", "))
@@ -79,17 +69,13 @@ struct DockerEndpoint {
 }
 
 impl DockerContexts {
-    /// The contexts kept under `docker_config` (usually `~/.docker`).
-    pub fn new(docker_config: &Path) -> Self {
+    /// Creates the store under `docker_config` (usually `~/.docker`).
+    pub(crate) fn new(docker_config: &Path) -> Self {
         Self { directory: docker_config.join("contexts") }
     }
 
-    /// The endpoint of the context called `name`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when there is no such context or its metadata is unusable.
-    pub fn endpoint(&self, name: &str) -> Result<Endpoint, DockerContextError> {
+    /// Returns the endpoint of the context `name`.
+    pub(crate) fn endpoint(&self, name: &str) -> Result<Endpoint, DockerContextError> {
         let id = Digest::of(name.as_bytes()).hex();
         let path = self.directory.join("meta").join(&id).join("meta.json");
         if !path.is_file() {

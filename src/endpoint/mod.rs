@@ -1,10 +1,8 @@
-//! Where an engine listens, and how a byte stream to it is opened.
+//! Engine addresses, and byte streams to them.
 //!
-//! An [`Endpoint`] is an address in Docker's notation (`unix://`, `tcp://`,
-//! `ssh://`) with the TLS files that go with it. [`Endpoint::dial`] opens one
-//! stream; HTTP, gRPC and the session are spoken by the rooms above. Which
-//! endpoint a user means (flag, variable, context) is decided in `settings`;
-//! this room never reads the environment.
+//! An [`Endpoint`] is an address in Docker's notation (`unix://`, `tcp://`, `ssh://`) with its TLS files.
+//! `Endpoint::dial` opens one stream; HTTP, gRPC and the session are implemented by the modules above. Which endpoint
+//! the user means (flag, variable, context) is decided in `settings`; this module never reads the environment.
 
 mod dial;
 mod docker_context;
@@ -17,67 +15,66 @@ use std::path::PathBuf;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use dial::{DialError, Protocol, Stream};
-pub use docker_context::{DockerContextError, DockerContexts};
-pub use tls::{TlsError, TlsFiles};
+pub(crate) use dial::{DialError, Protocol, Stream};
+pub(crate) use docker_context::{DockerContextError, DockerContexts};
+pub(crate) use tls::TlsError;
+pub use tls::TlsFiles;
 
 /// An engine's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A Unix domain socket.
     Unix(PathBuf),
-    /// A TCP port, in the clear or with TLS.
+    /// A TCP port, with or without TLS.
     Tcp {
         /// Host name or address, without brackets.
         host: String,
-        /// Port.
+        /// The port, with Docker's default applied.
         port: u16,
-        /// Present when the connection is TLS.
+        /// `Some` if the connection uses TLS.
         tls: Option<TlsFiles>,
-        /// Headers that its HTTP requests have besides, by their names; for a proxy before it.
+        /// Additional headers of HTTP requests by name, for a proxy in front of the engine.
         headers: BTreeMap<String, String>,
     },
-    /// A remote machine whose `docker system dial-stdio` reaches its engine.
+    /// A remote machine whose engine is reached through `docker system dial-stdio`.
     Ssh {
-        /// Login name, if one was given.
+        /// The login name, if given.
         user: Option<String>,
-        /// Host as `ssh` understands it.
+        /// The host as `ssh` interprets it.
         host: String,
-        /// Port, if one was given.
+        /// The port, if given.
         port: Option<u16>,
-        /// The engine's socket there, when it is not the default one.
+        /// The path of the engine's socket on the host, if it is not the default.
         socket: Option<String>,
     },
 }
 
-/// An address that no engine can have.
+/// An invalid engine address.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum EndpointError {
-    /// The scheme is missing or none that can be dialled.
     #[error("`{0}` is not an engine address: use unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST")]
     Scheme(String),
-    /// The part after the scheme is not what the scheme needs.
     #[error("`{0}` names no {1}")]
     Incomplete(String, &'static str),
-    /// The port is no number from 1 to 65535.
     #[error("`{0}` has an invalid port")]
     Port(String),
-    /// An ssh address carries a password, which `ssh` would not take.
     #[error("an ssh address must not contain a password")]
     Password,
 }
 
 impl Endpoint {
-    /// The same with these headers in its HTTP requests, where it is a TCP port.
+    /// Replaces the HTTP headers of a TCP endpoint; other endpoints are unchanged.
     #[must_use]
-    pub fn with_headers(self, headers: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn with_headers(self, headers: &BTreeMap<String, String>) -> Self {
         match self {
             Self::Tcp { host, port, tls, .. } => Self::Tcp { host, port, tls, headers: headers.clone() },
             other => other,
         }
     }
 
-    /// Adds its own headers to those of a request, which come first. One that HTTP cannot have is left out.
+    /// Adds the endpoint's headers to a request. Headers that the request already has take precedence; invalid ones are
+    /// skipped.
     pub(crate) fn add_headers(&self, request: &mut HeaderMap) {
         let Self::Tcp { headers, .. } = self else { return };
         for (name, value) in headers {
@@ -89,11 +86,11 @@ impl Endpoint {
 
     /// Parses Docker's notation; `tls` is used for `tcp://` and `https://` only.
     ///
-    /// Without a port, `tcp://` means 2376 with TLS and 2375 without (as Docker's).
+    /// Without a port, `tcp://` means 2376 with TLS and 2375 without, as in Docker.
     ///
     /// # Errors
     ///
-    /// Fails when the text is no address.
+    /// Fails if the text is not an engine address.
     pub fn parse(text: &str, tls: Option<TlsFiles>) -> Result<Self, EndpointError> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| EndpointError::Scheme(text.to_owned()))?;
         match scheme {
@@ -185,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_its_reason() {
+    fn invalid_addresses_are_refused_with_a_reason() {
         for (text, reason) in [
             ("/var/run/docker.sock", "is not an engine address"),
             ("npipe:////./pipe/docker_engine", "is not an engine address"),

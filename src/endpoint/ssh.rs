@@ -1,7 +1,7 @@
 //! A stream through `ssh HOST docker system dial-stdio`.
 //!
-//! The user's own `ssh` is run, so that their configuration, agent, jump hosts
-//! and known hosts count, as with Docker's client. It dies with the stream.
+//! The user's own `ssh` is run, so that their configuration, agent, jump hosts and known hosts apply, as with Docker's
+//! client. The process ends with the stream.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-/// Where and how to log in.
 pub(super) struct Login<'a> {
     pub(super) user: Option<&'a str>,
     pub(super) host: &'a str,
@@ -27,7 +26,7 @@ pub(super) struct SshStream {
     failure: Failure,
 }
 
-/// Collects what `ssh` says on stderr, to become the error when stdout ends unread.
+/// Collects what `ssh` writes to stderr; it becomes the error if stdout ends before anything was read.
 enum Failure {
     Waiting { stderr: ChildStderr, text: Vec<u8> },
     Healthy,
@@ -110,7 +109,7 @@ impl AsyncRead for SshStream {
 impl AsyncWrite for SshStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stdin).poll_write(cx, data) {
-            // An ssh that failed before it read anything: reading from it tells why.
+            // `ssh` failed before it read anything: the next read reports the reason.
             Poll::Ready(Err(error))
                 if error.kind() == io::ErrorKind::BrokenPipe
                     && matches!(self.failure, Failure::Waiting { .. }) =>

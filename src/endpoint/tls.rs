@@ -1,7 +1,7 @@
-//! TLS to an engine, mutual where it asks for a client certificate.
+//! TLS to an engine, mutual if it requires a client certificate.
 //!
-//! Docker keeps `ca.pem`, `cert.pem` and `key.pem` in one directory. A missing
-//! `ca.pem` means the system's certificate authorities.
+//! Docker keeps `ca.pem`, `cert.pem` and `key.pem` in one directory. Without `ca.pem`, the system's certificate
+//! authorities apply.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,51 +16,43 @@ use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStor
 /// The certificate files of one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Certificate authority of the server; the system's when absent.
-    pub ca: Option<PathBuf>,
-    /// The client's certificate chain and key.
-    pub client: Option<(PathBuf, PathBuf)>,
+    /// Certificate authority of the server; `None` means the system's.
+    pub(crate) ca: Option<PathBuf>,
+    /// The client's certificate chain and its key.
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
     /// Accept any server certificate (Docker's `--tls` without `--tlsverify`).
-    pub skip_verify: bool,
+    pub(crate) skip_verify: bool,
 }
 
-/// TLS could not be set up from the files given.
+/// TLS could not be set up or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is missing or is not PEM.
     #[error("cannot read certificate or key {}", .path.display())]
     File {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    /// The files are PEM, but not a usable certificate, key, or pair of them.
     #[error("unusable certificate or key")]
     Config(#[source] rustls::Error),
-    /// The host cannot be a TLS server name.
     #[error("`{0}` is not a name that a certificate can have")]
     ServerName(String),
-    /// The file is PEM, or at least text, but holds no certificate.
     #[error("there is no certificate in {}", .0.display())]
     NoCertificate(PathBuf),
-    /// The other side does not speak TLS.
     #[error("what listens there does not speak TLS")]
     NotTls(#[source] io::Error),
-    /// The other side did not accept this client: its certificate, or that it has none.
+    /// The engine rejected the client's certificate, or the lack of one.
     #[error("the engine did not accept the client certificate")]
     Rejected(#[source] rustls::Error),
-    /// The handshake failed.
     #[error("TLS handshake failed")]
     Handshake(#[source] io::Error),
 }
 
 impl TlsFiles {
-    /// The files of a directory laid out as Docker's `DOCKER_CERT_PATH`; those that exist.
+    /// Returns the files of a directory laid out as Docker's `DOCKER_CERT_PATH`; only those that exist.
     ///
-    /// Of a certificate and its key both count when one exists, so that the lack of the other shows.
-    pub fn in_directory(directory: &Path, skip_verify: bool) -> Self {
+    /// If either the certificate or the key exists, both are returned, so that the missing one is reported.
+    pub(crate) fn in_directory(directory: &Path, skip_verify: bool) -> Self {
         let [ca, certificate, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| directory.join(name));
         let client = (certificate.is_file() || key.is_file()).then_some((certificate, key));
         Self { ca: Some(ca).filter(|path| path.is_file()), client, skip_verify }
@@ -107,9 +99,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 impl TlsError {
-    /// Tells why a handshake failed.
+    /// Returns the reason why a handshake failed.
     ///
-    /// With TLS 1.3 the client's certificate is judged only after its handshake: the first read fails then.
+    /// With TLS 1.3 the client's certificate is checked only after the handshake, so the first read fails instead.
     pub(crate) fn handshake(error: io::Error) -> Self {
         match error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::InvalidMessage(_)) => Self::NotTls(error),
@@ -129,7 +121,7 @@ impl TlsError {
     }
 }
 
-/// Accepts every certificate, but only from a peer that holds its key.
+/// Accepts every certificate, provided that the peer holds its key.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Images as archives: out of the engine and into it, as streams.
+//! Image archives: streamed out of the engine and into it.
 
 use std::io;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Engine, EngineError};
 
-/// How long a single answer may take while an archive is moved; who moves it has a deadline for all of it.
+/// Timeout of a request that moves an archive; the caller has its own deadline for the whole transfer.
 const PATIENCE: Duration = Duration::from_hours(6);
 
-/// Parts of an archive that are handed on together, if they are there.
+/// Maximum number of available archive parts that are sent together.
 const GATHERED: usize = 64;
 
 impl Engine {
-    /// Sends the image `id`, as `docker save` writes it, to `archive`; ends early when nobody takes it any more.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine has no such image or breaks off.
-    pub async fn save_image(&self, id: &str, archive: mpsc::Sender<Vec<Bytes>>) -> Result<(), EngineError> {
+    /// Sends the image `id`, as `docker save` writes it, to `archive`; ends early if the receiver is dropped.
+    pub(crate) async fn save_image(
+        &self,
+        id: &str,
+        archive: mpsc::Sender<Vec<Bytes>>,
+    ) -> Result<(), EngineError> {
         let docker = self.docker.clone().with_timeout(PATIENCE);
-        // Parts are small, and handing one to another thread takes as long as reading it.
+        // Parts are small, and sending one to another thread takes as long as reading it.
         let mut parts = Box::pin(docker.export_image(id).ready_chunks(GATHERED));
         while let Some(ready) = parts.next().await {
             let mut gathered = Vec::with_capacity(ready.len());
@@ -39,12 +39,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Hands an archive to the engine as `docker load` does; the id of the image in it.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine refuses the archive, with its words, and when `archive` breaks off.
-    pub async fn load_image(
+    /// Loads an archive into the engine as `docker load` does and returns the id of its image.
+    pub(crate) async fn load_image(
         &self,
         archive: mpsc::Receiver<io::Result<Bytes>>,
     ) -> Result<String, EngineError> {
@@ -57,7 +53,7 @@ impl Engine {
             let message = message.map_err(|error| EngineError::new("to an image's archive", error))?;
             said.extend(message.stream);
         }
-        // containerd's store has the image then, but not in a form that runs.
+        // containerd's store then has the image, but in a form that cannot run.
         let failed = said.lines().find(|line| line.starts_with("Error "));
         match (failed, loaded_id(&said)) {
             (None, Some(id)) => Ok(id),
@@ -68,7 +64,7 @@ impl Engine {
     }
 }
 
-/// The id in `Loaded image ID: sha256:…`.
+/// Returns the id from `Loaded image ID: sha256:…`.
 fn loaded_id(said: &str) -> Option<String> {
     let line = said.lines().find(|line| line.starts_with("Loaded image"))?;
     let id = &line[line.find("sha256:")?..];
@@ -81,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_id_stands_in_what_the_engine_says() {
+    fn the_image_id_is_read_from_the_engines_message() {
         let id = format!("sha256:{}", "0a".repeat(32));
         assert_eq!(loaded_id(&format!("x\nLoaded image ID: {id}\n")), Some(id.clone()));
         assert_eq!(loaded_id(&format!("Loaded image: moby-dangling@{id}\n")), Some(id));

@@ -1,4 +1,4 @@
-//! Containers: made of an image, run with their output, ended.
+//! Containers: created from an image, run with their output, stopped and removed.
 
 use std::time::Duration;
 
@@ -15,59 +15,58 @@ use serde_json::Value;
 
 use super::{Engine, EngineError};
 
-/// How long a container may run.
+/// Timeout of requests on a running container.
 const PATIENCE: Duration = Duration::from_hours(24 * 365);
 
-/// Fields of the request that engines ignore before some version of the API, `major.minor`, and what they are.
+/// Request fields that engines ignore before an API version (`major.minor`), with their descriptions.
 const NEWER: [(&str, (usize, usize), &str); 3] = [
     ("/HostConfig/Annotations", (1, 43), "annotations"),
     ("/Healthcheck/StartInterval", (1, 44), "an interval of health checks while a container starts"),
     ("/HostConfig/CgroupnsMode", (1, 41), "a choice of the cgroup namespace"),
 ];
-/// The same of a mount.
+/// As [`NEWER`], for the fields of a mount.
 const NEWER_IN_MOUNTS: [(&str, (usize, usize), &str); 3] = [
     ("/VolumeOptions/Subpath", (1, 45), "a part of a volume"),
     ("/BindOptions/ReadOnlyForceRecursive", (1, 44), "bind-recursive=readonly"),
     ("/BindOptions/ReadOnlyNonRecursive", (1, 44), "bind-recursive=writable"),
 ];
-/// The same of what a container has in its network.
+/// As [`NEWER`], for the fields of a network endpoint.
 const NEWER_IN_NETWORKS: [(&str, (usize, usize), &str); 1] = [("MacAddress", (1, 44), "a MAC address")];
 
-/// What a container is made of. What is not given comes from the image or the engine.
+/// The definition of a container. Omitted values come from the image or the engine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContainerSpec {
     name: Option<String>,
-    /// The body of `POST /containers/create`, in the words of the Engine API.
+    /// The body of `POST /containers/create`.
     request: Value,
 }
 
 impl ContainerSpec {
-    /// A container of this name and this body of `POST /containers/create`, which is an object.
-    pub fn new(name: Option<String>, request: Value) -> Self {
+    /// Creates a definition; `request` is the body of `POST /containers/create` and must be an object.
+    pub(crate) fn new(name: Option<String>, request: Value) -> Self {
         Self { name, request }
     }
 
-    /// The same, of the image with this id.
     #[must_use]
-    pub fn of_image(mut self, image: &str) -> Self {
+    pub(crate) fn of_image(mut self, image: &str) -> Self {
         self.request["Image"] = image.into();
         self
     }
 
-    /// Puts texts in front of those in a field.
-    pub fn put_first(&mut self, field: &str, texts: Vec<String>) {
+    /// Prepends strings to those in an array field.
+    pub(crate) fn put_first(&mut self, field: &str, texts: Vec<String>) {
         let all: Vec<String> = texts.into_iter().chain(self.texts(field).map(str::to_owned)).collect();
         if !all.is_empty() {
             self.request[field] = all.into();
         }
     }
 
-    /// The texts in a field.
-    pub fn texts(&self, field: &str) -> impl Iterator<Item = &str> {
+    /// Returns the strings in an array field.
+    pub(crate) fn texts(&self, field: &str) -> impl Iterator<Item = &str> {
         self.request[field].as_array().into_iter().flatten().filter_map(Value::as_str)
     }
 
-    /// What of it the engine is sent.
+    /// Returns the request as it is sent to the engine.
     #[cfg(test)]
     pub(crate) fn sent(&self) -> Value {
         let sent = body(self).unwrap();
@@ -75,7 +74,7 @@ impl ContainerSpec {
         serde_json::to_value(ContainerCreateBody { attach_stdout, attach_stderr, ..sent }).unwrap()
     }
 
-    /// What an engine with this API would ignore.
+    /// Returns the first given option that an engine with this API version would ignore.
     fn ignored_by(&self, api: (usize, usize)) -> Option<&'static str> {
         let of_networks = self.request["NetworkingConfig"]["EndpointsConfig"].as_object();
         let in_networks =
@@ -90,31 +89,21 @@ impl ContainerSpec {
     }
 }
 
-/// Where a container writes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
+pub(crate) enum Stream {
     Out,
-    /// Standard error.
     Err,
 }
 
-/// A container.
 #[derive(Debug)]
-pub struct Container {
+pub(crate) struct Container {
     docker: Docker,
     id: String,
-    /// Its name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl Engine {
-    /// Makes a container, which does not run yet.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine refuses, with its words.
-    pub async fn create_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
+    pub(crate) async fn create_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
         let failed = |error| EngineError::new("to making a container", error);
         let options = match &spec.name {
             Some(name) => CreateContainerOptionsBuilder::default().name(name).build(),
@@ -134,12 +123,8 @@ impl Engine {
 }
 
 impl Container {
-    /// Runs it to its end; `output` gets what it writes, as it comes. Answers its exit code.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine cannot start it or loses it.
-    pub async fn run(&self, mut output: impl FnMut(Stream, &[u8])) -> Result<i64, EngineError> {
+    /// Starts the container and returns its exit code; `output` receives its output as it arrives.
+    pub(crate) async fn run(&self, mut output: impl FnMut(Stream, &[u8])) -> Result<i64, EngineError> {
         let failed = |error| EngineError::new("to running a container", error);
         let everything =
             AttachContainerOptionsBuilder::default().stream(true).stdout(true).stderr(true).build();
@@ -165,29 +150,21 @@ impl Container {
         }
     }
 
-    /// Asks it to end, and ends it after ten seconds, or as many as it was made with.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine refuses.
-    pub async fn stop(&self) -> Result<(), EngineError> {
+    /// Stops the container; it is killed after the stop timeout it was created with, ten seconds by default.
+    pub(crate) async fn stop(&self) -> Result<(), EngineError> {
         let stopped = self.docker.stop_container(&self.id, None::<StopContainerOptions>).await;
         stopped.map_err(|error| EngineError::new("to stopping a container", error))
     }
 
-    /// Removes it with the volumes that have no name, running or not.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine refuses.
-    pub async fn remove(self) -> Result<(), EngineError> {
+    /// Removes the container with its anonymous volumes, whether it is running or not.
+    pub(crate) async fn remove(self) -> Result<(), EngineError> {
         let all = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removed = self.docker.remove_container(&self.id, Some(all)).await;
         removed.map_err(|error| EngineError::new("to removing a container", error))
     }
 }
 
-/// The request with what larder itself needs.
+/// Returns the request body with the fields that larder itself needs.
 fn body(spec: &ContainerSpec) -> Result<ContainerCreateBody, ApiError> {
     let body: ContainerCreateBody = serde_json::from_value(spec.request.clone())?;
     Ok(ContainerCreateBody { attach_stdout: Some(true), attach_stderr: Some(true), ..body })

@@ -1,10 +1,8 @@
 //! Images in the data root of an engine on this machine.
 //!
-//! `docker save` writes every layer of an image to the disk before it sends the
-//! first byte. Where larder may read the files of the engine, a layer can be
-//! had alone: Docker keeps it unpacked, and beside it what its archive holds
-//! besides the content of its files (tar-split), so that the archive can be put
-//! together again byte for byte.
+//! `docker save` writes every layer of an image to the disk before it sends the first byte. If larder may read the
+//! engine's files, it can read a single layer: Docker keeps it unpacked, and beside it everything of its archive except
+//! file contents (tar-split), so that the archive can be reassembled byte for byte.
 //!
 //! ```text
 //!  ROOT/image/overlay2/imagedb/content/sha256/ID                 the config
@@ -13,9 +11,8 @@
 //!  ROOT/overlay2/CACHE-ID/diff/…                                 its files
 //! ```
 //!
-//! That layout is Docker's own affair (`layer/filestore.go`, `image/fs.go`). It
-//! has been the same from 1.10 to 29, but whoever reads it must check all digests,
-//! and must be able to do without.
+//! That layout is internal to Docker (`layer/filestore.go`, `image/fs.go`). It has been the same from 1.10 to 29, but
+//! its readers must verify all digests and have a fallback.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Cursor, Read};
@@ -33,15 +30,13 @@ use super::{Engine, EngineError};
 /// The storage driver whose layout is known.
 const DRIVER: &str = "overlay2";
 
-/// The data root of an engine.
 #[derive(Debug, Clone)]
-pub struct DataRoot(PathBuf);
+pub(crate) struct DataRoot(PathBuf);
 
-/// The archive of a layer, put together while it is read.
-pub struct LayerReader {
+/// The archive of a layer, reassembled while it is read.
+pub(crate) struct LayerReader {
     pieces: Pieces,
     files: Dir,
-    /// The piece that is being read.
     current: Box<dyn Read>,
 }
 
@@ -50,36 +45,29 @@ pub struct LayerReader {
 struct Line {
     #[serde(rename = "type")]
     kind: u8,
-    /// The name of a file.
     name: Option<String>,
-    /// The same in base64, if it is not UTF-8.
+    /// The file name in base64, if it is not UTF-8.
     name_raw: Option<String>,
-    /// Bytes of its content.
+    /// Size of the file's content in bytes.
     #[serde(default)]
     size: u64,
-    /// The bytes of a segment in base64; of a file a checksum.
+    /// The bytes of a segment in base64, or the checksum of a file.
     payload: Option<String>,
 }
 
-/// A piece of an archive.
 enum Piece {
     /// Headers and padding.
     Segment(Vec<u8>),
-    /// The content of a file of the layer, and its size.
+    /// A file of the layer, and the size of its content.
     File(PathBuf, u64),
 }
 
-/// The pieces of an archive, in order.
 struct Pieces(Box<dyn Iterator<Item = serde_json::Result<Line>>>);
 
 impl Engine {
-    /// Returns the data root of an engine with the overlay2 driver, if a directory of that name is on this machine.
-    /// Whether it is the engine's shows when an image is found in it.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine cannot be asked.
-    pub async fn data_root(&self) -> Result<Option<DataRoot>, EngineError> {
+    /// Returns the data root of an engine with the overlay2 driver, if that directory exists on this machine. Whether
+    /// it belongs to the engine is known only when an image is found in it.
+    pub(crate) async fn data_root(&self) -> Result<Option<DataRoot>, EngineError> {
         let info = self.info().await?;
         let root = info.docker_root_dir.filter(|_| info.driver.as_deref() == Some(DRIVER));
         Ok(root.map(PathBuf::from).filter(|root| root.join("image").join(DRIVER).is_dir()).map(DataRoot))
@@ -87,22 +75,14 @@ impl Engine {
 }
 
 impl DataRoot {
-    /// Reads the config of the image with the id `sha256:ID`; `hex` are the digits.
-    ///
-    /// # Errors
-    ///
-    /// Fails if it is not there, or may not be read by this user.
-    pub fn config(&self, hex: &str) -> io::Result<Vec<u8>> {
+    /// Reads the config of the image `sha256:HEX`.
+    pub(crate) fn config(&self, hex: &str) -> io::Result<Vec<u8>> {
         fs::read(self.0.join("image").join(DRIVER).join("imagedb/content/sha256").join(hex))
     }
 
-    /// Opens the uncompressed archive of the layer with this chain id, given by its digits. Returns it with its size in
+    /// Opens the uncompressed archive of the layer with the chain id `chain` (hex digits). Returns it with its size in
     /// bytes.
-    ///
-    /// # Errors
-    ///
-    /// Fails if it is not there, or may not be read by this user.
-    pub fn layer(&self, chain: &str) -> io::Result<(LayerReader, u64)> {
+    pub(crate) fn layer(&self, chain: &str) -> io::Result<(LayerReader, u64)> {
         let layer = self.0.join("image").join(DRIVER).join("layerdb/sha256").join(chain);
         let directory = fs::read_to_string(layer.join("cache-id"))?;
         let files = self.0.join(DRIVER).join(directory.trim()).join("diff");
@@ -165,7 +145,7 @@ impl Read for LayerReader {
             self.current = match self.pieces.next().transpose()? {
                 None => return Ok(0),
                 Some(Piece::Segment(bytes)) => Box::new(Cursor::new(bytes)),
-                // Of directories, links and devices the archive has nothing but the header.
+                // Directories, links and devices have only a header in the archive.
                 Some(Piece::File(_, 0)) => Box::new(io::empty()),
                 Some(Piece::File(path, size)) => Box::new(self.files.open(path)?.take(size)),
             };
@@ -186,7 +166,7 @@ mod tests {
 
     const CHAIN: &str = "c0ffee";
 
-    /// A data root with one layer, whose archive consists of these lines, and the layer's directory.
+    /// Creates a data root with one layer and these lines of tar-split; returns it with the layer's directory.
     fn root(lines: &[serde_json::Value]) -> (tempfile::TempDir, PathBuf) {
         let root = tempfile::tempdir().unwrap();
         let layer = root.path().join("image/overlay2/layerdb/sha256").join(CHAIN);

@@ -1,4 +1,4 @@
-//! Images of the engine: finding, naming, and what a registry says of a name.
+//! Images of the engine: finding, tagging and removing them.
 
 use bollard::auth::DockerCredentials;
 use bollard::models::{ImageInspect, ImageManifestSummaryKindEnum, ImageSummary, SystemInfo};
@@ -8,54 +8,49 @@ use jiff::Timestamp;
 use super::{Engine, EngineError, is_not_found};
 use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSettings, Reach};
 
-/// An image that the engine has.
+/// An image in the engine.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
-    /// Its id, `sha256:…`.
+    /// `sha256:…`
     pub id: String,
     /// Its names as the engine prints them.
-    pub names: Vec<String>,
-    /// `REPOSITORY@sha256:…` for each repository it came from or went to.
-    pub repository_digests: Vec<String>,
-    /// Bytes of its layers.
-    pub size: u64,
+    pub(crate) names: Vec<String>,
+    /// `REPOSITORY@sha256:…` for each repository that it was pulled from or pushed to.
+    pub(crate) repository_digests: Vec<String>,
+    /// Size of its layers in bytes.
+    pub(crate) size: u64,
     /// `OS/ARCHITECTURE[/VARIANT]`.
-    pub platform: String,
-    /// What a build on top of it takes over.
-    pub config: ImageConfig,
-    /// When it was built, as far as it says.
-    pub created: Option<Timestamp>,
+    pub(crate) platform: String,
+    /// The settings that a build based on the image inherits.
+    pub(crate) config: ImageConfig,
+    /// The build time, if the image states it.
+    pub(crate) created: Option<Timestamp>,
 }
 
 impl Image {
-    /// The digest under which the image stands in its registry, where it is
-    /// this image's id: containerd's store names an image by what was pulled,
-    /// which may be an index with images of other platforms.
-    pub fn target(&self) -> Option<&str> {
+    /// Returns the image's digest in its registry if it equals the id. containerd's store identifies an image by what
+    /// was pulled, which may be an index with images of other platforms.
+    pub(crate) fn target(&self) -> Option<&str> {
         let digests = self.repository_digests.iter().filter_map(|known| known.rsplit_once('@'));
         digests.map(|(_, digest)| digest).find(|digest| *digest == self.id)
     }
 }
 
-/// Images that are asked for their layers.
+/// Maximum number of images whose layers are queried.
 const MOST_ASKED: usize = 32;
 
-/// How the engine keeps images.
+/// The kind of image store that an engine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageStore {
-    /// Docker's own store over a graph driver.
+    /// Docker's own store, based on a graph driver.
     GraphDriver,
-    /// containerd's.
+    /// containerd's image store.
     Containerd,
 }
 
 impl Engine {
-    /// The image called `name`, which may be an id; `None` when the engine has none.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine cannot be asked.
-    pub async fn image(&self, name: &str) -> Result<Option<Image>, EngineError> {
+    /// Returns the image with this name or id, or `None` if the engine does not have it.
+    pub(crate) async fn image(&self, name: &str) -> Result<Option<Image>, EngineError> {
         let found = match self.docker.inspect_image(name).await {
             Ok(found) => found,
             Err(error) if is_not_found(&error) => return Ok(None),
@@ -73,12 +68,8 @@ impl Engine {
         }))
     }
 
-    /// Gives the image `id` a further name, taking the name from whatever had it.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the image is gone or the engine refuses.
-    pub async fn tag(&self, id: &str, name: &ImageRef) -> Result<(), EngineError> {
+    /// Tags the image `id` with `name`, removing the tag from any other image.
+    pub(crate) async fn tag(&self, id: &str, name: &ImageRef) -> Result<(), EngineError> {
         let options = TagImageOptionsBuilder::default()
             .repo(&name.repository())
             .tag(name.tag().unwrap_or("latest"))
@@ -87,14 +78,10 @@ impl Engine {
         tagged.map_err(|error| EngineError::new("to naming an image", error))
     }
 
-    /// How many of `layers` (digests of uncompressed layers, the lowest first) the newest images of the engine begin with.
-    /// All images are asked only if neither those of the repository `name` nor those without a name have half of the
-    /// layers: containerd's store needs milliseconds for each image that it lists.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine cannot be asked.
-    pub async fn common_layers(&self, layers: &[String], name: &str) -> Result<usize, EngineError> {
+    /// Returns how many of `layers` (digests of uncompressed layers, lowest first) the newest images of the engine
+    /// start with. All images are queried only if neither those of the repository `name` nor untagged ones have half of
+    /// the layers, because containerd's store needs milliseconds for each image that it lists.
+    pub(crate) async fn common_layers(&self, layers: &[String], name: &str) -> Result<usize, EngineError> {
         let mut common = 0;
         for filter in [Some(("reference", name)), Some(("dangling", "true")), None] {
             if common * 2 < layers.len() {
@@ -120,18 +107,14 @@ impl Engine {
         Ok(common.max().unwrap_or_default())
     }
 
-    /// Whether the engine tells which content of an image it has: from API 1.47 on (Docker 27.2).
-    pub fn tells_content(&self) -> bool {
+    /// Returns `true` if the engine reports which content of an image it has: API 1.47 and later (Docker 27.2).
+    pub(crate) fn tells_content(&self) -> bool {
         let version = self.docker.client_version();
         (version.major_version, version.minor_version) >= (1, 47)
     }
 
-    /// Whether containerd's store has all content of the image `id`; of an engine that tells.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine cannot be asked.
-    pub async fn has_all_of(&self, id: &str) -> Result<bool, EngineError> {
+    /// Returns `true` if containerd's store has all content of the image `id`. Requires [`Engine::tells_content`].
+    pub(crate) async fn has_all_of(&self, id: &str) -> Result<bool, EngineError> {
         let names = self.image(id).await?.unwrap_or_default().names;
         let filter = names.first().map_or(("dangling", "true"), |name| ("reference", name));
         let images = self.listed(Some(filter), true).await?;
@@ -140,7 +123,7 @@ impl Engine {
         Ok(!manifests.is_empty() && manifests.iter().all(|manifest| manifest.available))
     }
 
-    /// Returns the number of platforms that the image called `name` has content of, if the engine reports it.
+    /// Returns the number of platforms for which the engine has content of the image `name`, if it reports that.
     pub(super) async fn platforms_of(&self, name: &ImageRef) -> Result<usize, EngineError> {
         let familiar = name.familiar();
         let images = self.listed(Some(("reference", &familiar)), true).await?;
@@ -159,34 +142,23 @@ impl Engine {
         self.docker.list_images(Some(options)).await.map_err(not_listed)
     }
 
-    /// Removes an image by its id, with its names and the layers that no other image has.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine refuses, as it does while a container has the image.
-    pub async fn remove_image(&self, id: &str) -> Result<(), EngineError> {
+    /// Removes an image by its id, with all its names and the layers that no other image uses. Fails if a container
+    /// uses it.
+    pub(crate) async fn remove_image(&self, id: &str) -> Result<(), EngineError> {
         let removed = self.docker.remove_image(id, None::<RemoveImageOptions>, None).await;
         removed.map(drop).map_err(|error| EngineError::new("to removing an image", error))
     }
 
-    /// Removes a name of an image, and the image with its last name; a name that does not exist is no error.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine refuses, as it does while a container has the image.
-    pub async fn remove_name(&self, name: &ImageRef) -> Result<(), EngineError> {
+    /// Removes a name of an image, and the image with its last name. An unknown name is not an error.
+    pub(crate) async fn remove_name(&self, name: &ImageRef) -> Result<(), EngineError> {
         match self.docker.remove_image(&name.familiar(), None::<RemoveImageOptions>, None).await {
             Err(error) if !is_not_found(&error) => Err(EngineError::new("to removing a name", error)),
             _ => Ok(()),
         }
     }
 
-    /// The digest that `name` has in its registry, asked through the engine; `None` when it is unknown there.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the registry cannot be reached or refuses.
-    pub async fn registry_digest(
+    /// Returns the digest of `name` in its registry, queried through the engine, or `None` if it does not exist there.
+    pub(crate) async fn registry_digest(
         &self,
         name: &ImageRef,
         credentials: &Credentials,
@@ -199,11 +171,11 @@ impl Engine {
         }
     }
 
-    /// How this engine keeps its images.
+    /// Returns the store in which this engine keeps its images.
     ///
     /// # Errors
     ///
-    /// Fails when the engine cannot be asked.
+    /// Fails if the engine cannot be queried.
     pub async fn image_store(&self) -> Result<ImageStore, EngineError> {
         let info = self.info().await?;
         let containerd = info.driver_status.into_iter().flatten().flatten();
@@ -211,23 +183,16 @@ impl Engine {
         Ok(if containerd { ImageStore::Containerd } else { ImageStore::GraphDriver })
     }
 
-    /// Who the engine is: its id, and where it keeps what it builds. An old engine keeps its id when that is wiped.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine cannot be asked.
-    pub async fn identity(&self) -> Result<String, EngineError> {
+    /// Returns the engine's id and its data root. The id alone is not enough: old engines keep it when the data root is
+    /// wiped.
+    pub(crate) async fn identity(&self) -> Result<String, EngineError> {
         let info = self.info().await?;
         let text = |text: Option<String>| text.unwrap_or_default();
         Ok(format!("{} {}", text(info.id), text(info.docker_root_dir)))
     }
 
-    /// How the engine reaches registries: those that it takes as insecure, and its mirrors of Docker Hub.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine cannot be asked.
-    pub async fn reach(&self) -> Result<Reach, EngineError> {
+    /// Returns the insecure registries and the mirrors of Docker Hub that the engine is configured with.
+    pub(crate) async fn reach(&self) -> Result<Reach, EngineError> {
         let config = self.info().await?.registry_config.unwrap_or_default();
         let hosts = config.index_configs.unwrap_or_default().into_iter();
         let hosts = hosts.filter(|(_, index)| index.secure == Some(false)).map(|(host, _)| host);
@@ -240,12 +205,8 @@ impl Engine {
         self.docker.info().await.map_err(|error| EngineError::new("what it is", error))
     }
 
-    /// The platform that the engine builds for when none is asked for: `OS/ARCHITECTURE`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine cannot be asked.
-    pub async fn platform(&self) -> Result<String, EngineError> {
+    /// Returns the engine's default platform, `OS/ARCHITECTURE`.
+    pub(crate) async fn platform(&self) -> Result<String, EngineError> {
         let version = self.docker.version().await.map_err(|error| EngineError::new("what it is", error))?;
         let os = version.os.unwrap_or_else(|| "linux".to_owned());
         Ok(format!("{os}/{}", version.arch.unwrap_or_else(|| "amd64".to_owned())))

@@ -1,7 +1,6 @@
 //! The Docker Engine API: images, names, pulls, pushes. The only user of bollard.
 //!
-//! Streams are opened by `endpoint`, so that Unix sockets, TLS and ssh are the
-//! same ones that BuildKit is reached by.
+//! Streams are opened by `endpoint`, so that Unix sockets, TLS and ssh are the same for the engine and for BuildKit.
 
 mod archive;
 mod container;
@@ -17,62 +16,49 @@ use std::time::Duration;
 use bollard::errors::Error as ApiError;
 use bollard::{ClientVersion, Docker};
 
-pub use container::{Container, ContainerSpec, Stream};
-pub use data_root::{DataRoot, LayerReader};
+pub(crate) use container::{Container, ContainerSpec, Stream};
 pub use image::{Image, ImageStore};
-pub use push::PushProgress;
+pub(crate) use push::PushProgress;
 
 use crate::endpoint::Endpoint;
 
-/// How long a single answer of the engine may take, in seconds; pushes stream and may take longer.
+/// Timeout of a single response in seconds. Pushes are streams and may take longer.
 const TIMEOUT_SECONDS: u64 = 60;
 
-/// A Docker engine.
+/// A client of a Docker engine.
 #[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
 }
 
-/// The engine refused or could not be asked.
+/// The engine refused a request or could not be reached.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum EngineError {
-    /// It answered with an error.
     #[error("the engine says: {0}")]
     Refused(String),
-    /// It cannot fetch a layer from a registry.
+    /// The engine cannot fetch a layer from a registry; `layer` is the start of its digest.
     #[error("the engine cannot fetch the layer {layer}")]
-    Unfetched {
-        /// The first digits of the layer's digest.
-        layer: String,
-    },
-    /// Nothing has moved for a while.
+    Unfetched { layer: String },
     #[error("{what} has not moved for {after:?}")]
-    Stalled {
-        /// What it is.
-        what: &'static str,
-        /// How long.
-        after: Duration,
-    },
-    /// It would ignore something.
+    Stalled { what: &'static str, after: Duration },
+    /// The engine would silently ignore an option.
     #[error("the engine is too old for {0}")]
     TooOld(&'static str),
-    /// It gave no answer that makes sense.
     #[error("the engine did not answer {what}")]
     Failed {
-        /// What was asked.
         what: &'static str,
-        /// Why.
         #[source]
         source: ApiError,
     },
 }
 
 impl Engine {
-    /// The engine at `endpoint`, spoken to in API `major.minor` or older.
+    /// Creates a client for the engine at `endpoint` that uses API version `major.minor` or older.
     ///
     /// # Errors
     ///
-    /// Fails when the client cannot be set up; nothing is sent yet.
+    /// Fails if the client cannot be set up; nothing is sent yet.
     pub fn new(endpoint: &Endpoint, (major, minor): (u32, u32)) -> Result<Self, EngineError> {
         let known = bollard::API_DEFAULT_VERSION;
         let asked = (major as usize, minor as usize);
@@ -84,13 +70,13 @@ impl Engine {
     }
 }
 
-/// How engines say that a registry does not take a login.
+/// Phrases with which engines report that a registry rejected the credentials.
 const OF_LOGIN: [&str; 5] =
     ["unauthorized", "authentication required", "no basic auth", "token has expired", "authorization failed"];
 
 impl EngineError {
-    /// Whether the registry takes the login for nobody's, or for one that has ended.
-    pub fn is_of_login(&self) -> bool {
+    /// Returns `true` if the registry rejected the credentials, or if they have expired.
+    pub(crate) fn is_of_login(&self) -> bool {
         let Self::Refused(words) = self else { return false };
         let words = words.to_lowercase();
         OF_LOGIN.iter().any(|known| words.contains(known))

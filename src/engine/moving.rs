@@ -1,17 +1,17 @@
-//! How far the layers are that an engine pulls or pushes.
+//! Progress of the layers that an engine pulls or pushes.
 
 use std::collections::BTreeMap;
 
 use bollard::models::ProgressDetail;
 
-/// Bytes moved and bytes in all, by layer.
+/// Transferred and total bytes by layer.
 #[derive(Debug, Default)]
 pub(super) struct Moving {
     layers: BTreeMap<String, (u64, u64)>,
 }
 
 impl Moving {
-    /// Notes what is told of a layer; it never goes back.
+    /// Records the progress of a layer; it never decreases.
     pub(super) fn note(&mut self, layer: &str, told: &ProgressDetail) {
         let bytes =
             |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
@@ -20,13 +20,12 @@ impl Moving {
         known.1 = known.1.max(bytes(told.total)).max(known.0);
     }
 
-    /// Notes that all of a layer has moved.
     pub(super) fn complete(&mut self, layer: &str) {
         let known = self.layers.entry(layer.to_owned()).or_default();
         known.0 = known.1;
     }
 
-    /// Of all layers.
+    /// Returns the transferred and total bytes of all layers.
     pub(super) fn sum(&self) -> (u64, u64) {
         self.layers.values().fold((0, 0), |(done, total), (moved, all)| (done + moved, total + all))
     }

@@ -1,4 +1,4 @@
-//! Pulling an image into the engine.
+//! Pulls images into the engine.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,21 +13,18 @@ use super::moving::Moving;
 use super::{Engine, EngineError};
 use crate::registry::{Credentials, ImageRef};
 
-/// How long a pull may make no progress.
+/// Maximum time without progress.
 const STALLED: Duration = Duration::from_secs(30);
-/// What is said of a layer that has come.
+/// Status messages of a layer that was downloaded.
 const COME: [&str; 4] = ["Download complete", "Already exists", "Extracting", "Pull complete"];
 
 impl Engine {
-    /// Pulls `name` for `platform` (`OS/ARCHITECTURE[/VARIANT]`); `progress` is told the bytes so far, and those known of
-    /// in all. Answers the bytes that came.
+    /// Pulls `name` for `platform` (`OS/ARCHITECTURE[/VARIANT]`) and returns the number of bytes downloaded; `progress`
+    /// receives the bytes so far and the total known so far.
     ///
-    /// A layer that the engine fails to fetch ends the pull: it would try again for minutes.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine or the registry refuses, with its words, and when nothing moves for a while.
-    pub async fn pull(
+    /// If the engine fails to fetch a layer, the pull ends at once: the engine would retry for minutes. It also ends
+    /// after [`STALLED`] without progress.
+    pub(crate) async fn pull(
         &self,
         name: &ImageRef,
         platform: &str,
@@ -46,7 +43,7 @@ impl Engine {
         let mut latest: HashMap<String, CreateImageInfo> = HashMap::new();
         let mut last_change = Instant::now();
         let stalled = || EngineError::Stalled { what: "the pull", after: STALLED };
-        // Before Docker 28 containerd's store says nothing while it unpacks what has come.
+        // Before Docker 28, containerd's store reports nothing while it unpacks downloaded layers.
         let is_unpacking = |latest: &HashMap<String, CreateImageInfo>| {
             let has_come = |message: &CreateImageInfo| {
                 message
@@ -71,7 +68,7 @@ impl Engine {
             if status.starts_with("Retrying") {
                 return Err(EngineError::Unfetched { layer });
             }
-            // containerd's store repeats itself while it waits.
+            // containerd's store repeats messages while it waits.
             if latest.get(&layer) != Some(&message) {
                 latest.insert(layer.clone(), message.clone());
                 last_change = Instant::now();

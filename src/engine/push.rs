@@ -1,4 +1,4 @@
-//! Pushing an image that the engine has.
+//! Pushes images from the engine.
 
 use std::collections::HashSet;
 
@@ -10,22 +10,17 @@ use super::moving::Moving;
 use super::{Engine, EngineError};
 use crate::registry::{Credentials, ImageRef};
 
-/// What a push came to, in layers. One that the image has several times counts once.
+/// The result of a push in layers. A layer that occurs several times in the image counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PushProgress {
-    /// Layers sent.
-    pub sent: usize,
-    /// Layers that the registry had already.
-    pub present: usize,
+    pub(crate) sent: usize,
+    /// Layers that the registry already had.
+    pub(crate) present: usize,
 }
 
 impl Engine {
-    /// Pushes the image called `name` to its registry; `progress` is told the bytes so far, and those known of in all.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine or the registry refuses, with its words.
-    pub async fn push(
+    /// Pushes the image `name` to its registry; `progress` receives the bytes so far and the total known so far.
+    pub(crate) async fn push(
         &self,
         name: &ImageRef,
         credentials: &Credentials,
@@ -48,7 +43,7 @@ impl Engine {
                 _ => {}
             }
             if let (Some("Pushing"), Some(told)) = (message.status.as_deref(), message.progress_detail) {
-                // bollard hands on no names of layers; their sizes tell them apart well enough for a progress bar.
+                // bollard does not expose the layers' ids; their sizes distinguish them well enough for a progress bar.
                 moving.note(&told.total.unwrap_or_default().to_string(), &told);
                 let (done, total) = moving.sum();
                 progress(done, total);
@@ -60,9 +55,9 @@ impl Engine {
         Ok(state)
     }
 
-    /// Returns the number of different layers of the image called `name`, if that is known: not for several platforms.
+    /// Returns the number of distinct layers of the image `name`, or `None` if it has several platforms.
     ///
-    /// containerd's store reports the statements of attestations like layers, as `Pushed`.
+    /// containerd's store reports attestation statements like layers, as `Pushed`.
     async fn layers_of(&self, name: &ImageRef) -> Option<usize> {
         let image = self.image(&name.familiar()).await.ok()??;
         let layers: HashSet<&String> = image.config.layers.iter().collect();

@@ -1,4 +1,4 @@
-//! bollard over the streams that `endpoint` opens.
+//! Connects bollard to the streams that `endpoint` opens.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::endpoint::{DialError, Endpoint, Protocol, Stream};
 
-/// What stands for the engine's host in requests, whatever its real address.
+/// Placeholder for the engine's host in requests, whatever its real address.
 const HOST: &str = "http://docker";
 
 pub(super) fn docker(endpoint: &Endpoint, timeout: u64, version: &ClientVersion) -> Result<Docker, ApiError> {
@@ -35,7 +35,7 @@ pub(super) fn docker(endpoint: &Endpoint, timeout: u64, version: &ClientVersion)
     Docker::connect_with_custom_transport(transport, Some(HOST), timeout, version)
 }
 
-/// A stream in the form that hyper's pooling client takes.
+/// A stream as hyper's pooling client expects it.
 struct Dialled(TokioIo<Box<dyn Stream>>);
 
 impl Connection for Dialled {

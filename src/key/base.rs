@@ -1,4 +1,4 @@
-//! The key of an image that others are built on: the image key, but for the form of its dependency files.
+//! The key of a base image: the image key, with dependency files in canonical form.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,9 @@ use super::input::{Input, InputKind};
 use super::seal::Seal;
 
 impl Keys {
-    /// The key of the image as a base of others: a dependency file counts by what it asks for, not by its bytes. Where
-    /// `files` are given, of the context these alone count.
-    ///
-    /// # Errors
-    ///
-    /// Fails if one file is given twice.
-    pub fn base(&self, files: Option<Vec<Input>>, seal: &Seal) -> Result<CacheKey, DuplicateInput> {
+    /// Returns the key of the image as a base of others. A dependency file is included in its canonical form, not by
+    /// its bytes. If `files` are given, they are the only included files of the context.
+    pub(crate) fn base(&self, files: Option<Vec<Input>>, seal: &Seal) -> Result<CacheKey, DuplicateInput> {
         let is_requirement =
             |input: &&Input| matches!(input.kind, InputKind::Requirement | InputKind::MissingRequirement);
         let requirements = || self.dependency_inputs.iter().filter(is_requirement);

@@ -1,20 +1,16 @@
-//! The dependency key: same key, same dependencies installed the same way.
+//! The dependency key: two builds with the same key install the same dependencies in the same way.
 //!
-//! Counted of each reached stage that installs dependencies: everything up to
-//! and with its last installing RUN. A stage that such a part stands on or
-//! copies from counts in full. If no stage installs anything, each reached
-//! stage counts up to before its first instruction that reads the context.
+//! Of each reached stage that installs dependencies, it includes everything up to and including its last installing
+//! RUN. A stage that such a part is based on or copies from is included in full. If no stage installs anything, each
+//! reached stage is included up to its first instruction that reads the context.
 //!
-//! Of the context only dependency files count: those that the counted RUNs
-//! name, with their includes, found through the COPY, ADD or bind mount that
-//! brings them; files that a counted instruction copies one by one, since
-//! a script or a lock file in front of an installation belongs to it; and what
-//! a RUN that installs through a script runs, names and mounts (see `installer`). Other
-//! files that a `COPY . .` brings along do not count, so the key says nothing
-//! about the bytes of a layer; the image key does.
+//! Of the context it includes only dependency files: those that the included RUNs name, with their includes, found
+//! through the COPY, ADD or bind mount that provides them; files that an included instruction copies one by one,
+//! because a script or a lock file before an installation belongs to it; and the scripts, names and mounts of a RUN
+//! that installs through a script (see `installer`). Other files of a `COPY . .` are not included, so the key does not
+//! determine the bytes of a layer; the image key does.
 //!
-//! A named file that is nowhere in the context counts as missing, under the
-//! name that the command gives it.
+//! A named file that is not in the context is included as missing, under the name that the command uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -32,30 +28,29 @@ use crate::dockerfile::{
 use crate::requirements::{self, Closure};
 
 /// A RUN, by its stage's index in the Dockerfile and its first line.
-pub type RunPlace = (usize, usize);
+pub(crate) type RunPlace = (usize, usize);
 
-/// The layers of which a dependency key says all that they depend on, but for the form of its files.
+/// The layers that a dependency key determines completely, except for the exact form of its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DependencyLayers {
-    /// The dependency files as they are: what the key leaves out of them, and their modes.
+pub(crate) struct DependencyLayers {
+    /// The exact dependency files: what the key omits of them, and their modes.
     files: Digest,
-    /// The RUNs that make them.
-    pub runs: BTreeSet<RunPlace>,
+    /// The RUNs that create the layers.
+    pub(crate) runs: BTreeSet<RunPlace>,
 }
 
 impl DependencyLayers {
-    /// None.
     pub(super) fn none() -> Self {
         Self { files: Digest::of(b""), runs: BTreeSet::new() }
     }
 
-    /// What these layers are under a dependency key: whoever has built one of equal ones has the other.
-    pub fn digest(&self, dependency_key: CacheKey) -> Digest {
+    /// Returns a digest of the layers under a dependency key: equal digests mean equal layers.
+    pub(crate) fn digest(&self, dependency_key: CacheKey) -> Digest {
         Digest::of(format!("larder-layers-v1\n{dependency_key}\n{}", self.files).as_bytes())
     }
 }
 
-/// The key, and the layers that it decides.
+/// Returns the key, and the layers that it determines.
 pub(super) fn dependency(
     inputs: &ImageInputs<'_>,
     dockerfile: &Dockerfile,
@@ -95,7 +90,7 @@ pub(super) fn dependency(
         name.starts_with("BUILDKIT_") || (untold && resolution.sees_undeclared_arg(name))
     })?;
     if untold {
-        // A trigger may copy and install whatever it likes.
+        // A trigger may copy and install anything.
         inputs.add_files(&mut key)?;
     }
     let mut closure = Closure::default();
@@ -119,7 +114,7 @@ pub(super) fn dependency(
         file.kind != "dir" && copied.contains(path) && !closure.files.contains_key(path)
     };
     for file in inputs.files.iter().filter(alone).filter(|_| !untold) {
-        // By digest: such a file may be too large to be read for this.
+        // By digest, because such a file may be too large to be read here.
         let content = if file.kind == "file" { None } else { read(&file.path) };
         let digest = content.map_or(file.digest, |content| Digest::of(&content));
         key.add_values(InputKind::File, &file.path, &[file.kind.as_bytes(), digest.as_bytes()])?;
@@ -141,7 +136,7 @@ pub(super) fn dependency(
     Ok((key, DependencyLayers { files: Digest::of(written.as_bytes()), runs }))
 }
 
-/// How many instructions of which reached stages count.
+/// The number of instructions of each reached stage that are included.
 struct Counted<'a> {
     resolution: &'a Resolution,
     /// By index in the Dockerfile.
@@ -181,11 +176,11 @@ impl<'a> Counted<'a> {
         }
     }
 
-    /// The RUNs before which nothing is read from the context but files that are `known`.
+    /// Returns the RUNs before which only `known` files of the context are read.
     fn decided(&self, known: &dyn Fn(&str) -> bool) -> BTreeSet<RunPlace> {
         let mut decided = BTreeSet::new();
         let mut whole = BTreeSet::new();
-        // A stage stands below those that it uses.
+        // Stages come after those that they use.
         for (stage, instructions) in self.stages() {
             let is_known =
                 |source: &Source| !matches!(source, Source::Stage(index) if !whole.contains(index));
@@ -215,7 +210,7 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// What the counted part of a stage stands on and takes files from.
+/// Returns the base of a stage and the sources of its included part.
 fn sources<'a>(
     stage: &'a ResolvedStage,
     instructions: &'a [ResolvedInstruction],

@@ -1,8 +1,8 @@
-//! What differs between two keys, in terms of their inputs.
+//! Compares two keys by their inputs.
 //!
-//! Inputs are compared by digest. Instructions are aligned stage by stage, so
-//! that one more line is one addition and not a change of all that follow; a
-//! file that is gone under one name and new under another is one that moved.
+//! Inputs are compared by digest. Instructions are aligned stage by stage, so that an inserted line is one addition and
+//! not a change of all that follow. A file that disappeared under one name and appeared under a different one was
+//! moved.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,19 @@ use serde::Serialize;
 use super::input::{Input, InputKind};
 use crate::requirements;
 
-/// One difference. At least one side is there.
+/// One difference. At least one side is present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// The kind of both sides.
-    pub kind: InputKind,
-    /// The input as it was; absent for an addition.
+    pub(crate) kind: InputKind,
+    /// `None` for an addition.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Input>,
-    /// The input as it is; absent for a removal.
+    pub(crate) before: Option<Input>,
+    /// `None` for a removal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Input>,
-    /// What a dependency file pins otherwise than before.
+    pub(crate) after: Option<Input>,
+    /// The changed pins of a dependency file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub pins: Vec<requirements::Change>,
+    pub(crate) pins: Vec<requirements::Change>,
 }
 
 impl Change {
@@ -32,19 +31,19 @@ impl Change {
         let kind = before.or(after)?.kind;
         let pins = |input: Option<&Input>| input.map(|input| input.pins.clone()).unwrap_or_default();
         let changed = requirements::changes(&pins(before), &pins(after));
-        // The whole listings would say it all again.
+        // The full listings would repeat everything.
         let side = |input: Option<&Input>| input.map(|input| Input { pins: Vec::new(), ..input.clone() });
         Some(Self { kind, before: side(before), after: side(after), pins: changed })
     }
 
-    /// The name of what changed, as it is now where it still is.
-    pub fn name(&self) -> &str {
+    /// Returns the name of the input, preferring the current one.
+    pub(crate) fn name(&self) -> &str {
         self.after.as_ref().or(self.before.as_ref()).map_or("", |input| &input.name)
     }
 
-    /// Returns `true` if another stage is built. One without a name has its number for one, which changes with the stages
-    /// before it.
-    pub fn is_other_target(&self) -> bool {
+    /// Returns `true` if a different stage is built. A stage without a name is identified by its number, which changes
+    /// with the stages before it.
+    pub(crate) fn is_other_target(&self) -> bool {
         let (InputKind::Target, Some(was), Some(is)) = (self.kind, &self.before, &self.after) else {
             return false;
         };
@@ -53,19 +52,19 @@ impl Change {
         is_known && was.about != is.about && !(is_number(was) && is_number(is))
     }
 
-    /// Whether it is the same content under another name.
-    pub fn is_move(&self) -> bool {
+    /// Returns `true` if the same content has a new name.
+    pub(crate) fn is_move(&self) -> bool {
         let sides = self.before.as_ref().zip(self.after.as_ref());
         self.kind == InputKind::File && sides.is_some_and(|(before, after)| before.name != after.name)
     }
 }
 
-/// The differences from `before` to `after`, the ones with most consequences first.
-pub fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
+/// Returns the differences from `before` to `after`, those with most consequences first.
+pub(crate) fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
     let mut changes = plain(before, after);
     changes.extend(instructions(before, after));
     let mut changes = with_moves(changes);
-    // What a requirement file says goes before the fact that its bytes differ.
+    // The changed contents of a requirement file replace the fact that its bytes differ.
     let told: Vec<String> = changes
         .iter()
         .filter(|change| change.kind == InputKind::Requirement)
@@ -73,12 +72,12 @@ pub fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
         .collect();
     changes.retain(|change| match change.kind {
         InputKind::File => !told.iter().any(|name| name == change.name()),
-        // They follow from the others.
+        // They follow from the other changes.
         InputKind::PlatformInputs => false,
         _ => true,
     });
     if let Some(target) = other_target(before, after) {
-        // Its stages are others, and so is all that they are made of.
+        // The stages differ, and so does everything in them.
         changes.retain(|change| !is_of_stages(change.kind));
         changes.push(target);
     }
@@ -86,7 +85,7 @@ pub fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
     changes
 }
 
-/// The change from one target to another.
+/// Returns the change of the target, if there is one.
 fn other_target(before: &[Input], after: &[Input]) -> Option<Change> {
     let target = |inputs| <[Input]>::iter(inputs).find(|input| input.kind == InputKind::Target);
     let (was, is) = (target(before)?, target(after)?);
@@ -112,7 +111,7 @@ fn is_of_stages(kind: InputKind) -> bool {
     )
 }
 
-/// Everything but instructions, matched by kind and name.
+/// Compares everything except instructions, matched by kind and name.
 fn plain(before: &[Input], after: &[Input]) -> Vec<Change> {
     let index = |inputs| -> BTreeMap<(&'static str, &str), &Input> {
         let counted = <[Input]>::iter(inputs).filter(|input| input.kind != InputKind::Instruction);
@@ -153,8 +152,8 @@ fn instructions(before: &[Input], after: &[Input]) -> Vec<Change> {
     stages.into_iter().flat_map(|stage| aligned(&of(stage, &before), &of(stage, &after))).collect()
 }
 
-/// Aligns along a longest common subsequence; between two anchors, an
-/// instruction gone and a new one of the same keyword are one that changed.
+/// Aligns instructions along a longest common subsequence; between two anchors, a removed and an added instruction with
+/// the same keyword are one change.
 fn aligned(before: &[Input], after: &[Input]) -> Vec<Change> {
     let same = |one: &Input, other: &Input| one.digest == other.digest;
     let mut lengths = vec![vec![0_usize; after.len() + 1]; before.len() + 1];
@@ -217,7 +216,7 @@ fn with_moves(changes: Vec<Change>) -> Vec<Change> {
     changes
 }
 
-/// What is likely to be the cause before what is likely to be a consequence.
+/// Ranks likely causes before likely consequences.
 fn rank(kind: InputKind) -> usize {
     const ORDER: [InputKind; 12] = [
         InputKind::Dockerfile,
@@ -233,7 +232,7 @@ fn rank(kind: InputKind) -> usize {
         InputKind::Requirement,
         InputKind::MissingRequirement,
     ];
-    // Files come last: there are many.
+    // Files come last because there are many.
     let last = if kind == InputKind::File { ORDER.len() + 1 } else { ORDER.len() };
     ORDER.iter().position(|known| *known == kind).unwrap_or(last)
 }
@@ -261,7 +260,7 @@ mod tests {
         inputs.collect()
     }
 
-    /// `+name`, `-name`, `~name`, or `old>new`.
+    /// Renders changes as `+name`, `-name`, `~name`, or `old>new`.
     fn shown(before: &[Input], after: &[Input]) -> Vec<String> {
         let changes = difference(before, after);
         let shown = changes.iter().map(|change| match (&change.before, &change.after) {
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn files_move_and_requirements_speak_for_their_file() {
+    fn moved_files_are_detected_and_requirements_replace_their_file() {
         let file = |name: &str, value: &str| input(InputKind::File, name, value);
         let requirement = |value: &str| input(InputKind::Requirement, "r.txt", value);
         let before = [file("a", "1"), file("b", "2"), file("c", "3"), file("r.txt", "4"), requirement("x")];
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn another_target_is_one_change_and_a_stage_without_a_name_is_none() {
+    fn a_changed_target_is_one_change_and_the_number_of_an_unnamed_stage_is_not() {
         let target = |place: &str, name: &str| input(InputKind::Target, "stage", place).about(name);
         let with = |target: Input, more: &[Input]| [&[target], more].concat();
         let (file, label) = (input(InputKind::File, "a", "1"), input(InputKind::Label, "l", "1"));

@@ -1,12 +1,11 @@
-//! The key of a directory that is kept for itself, such as a package manager's cache.
+//! The key of a directory that is saved by itself, such as a package manager's cache.
 //!
 //! ```text
-//!  key   = SHA-256( field("larder-dir-v1") · count · input* )      inputs and fields as `larder-key-v1` has them
+//!  key   = SHA-256( field("larder-dir-v1") · count · input* )      inputs and fields as in `larder-key-v1`
 //! ```
 //!
-//! Counted are the platform, the key files by name and content, and what the
-//! user adds. Of a pip requirements file the canonical form counts, and with
-//! it whatever it includes.
+//! It includes the platform, the key files by name and content, and the user's additions. A pip requirements file is
+//! included in its canonical form, with all files that it includes.
 
 use std::collections::BTreeMap;
 
@@ -16,24 +15,24 @@ use super::input::{Input, InputKind};
 use crate::digest::Digest;
 use crate::requirements::Closure;
 
-/// What a directory's key is made of.
+/// The inputs of a directory's key.
 #[derive(Debug, Clone, Default)]
 pub struct DirectoryInputs {
-    /// `os/architecture` of this machine.
+    /// The `os/architecture` of this machine.
     pub platform: String,
-    /// Files whose every byte counts, by name.
+    /// Files that are included byte for byte, by name.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Requirement files, with all that they include.
+    /// Requirement files with their includes.
     pub requirements: Closure,
-    /// What the user adds.
+    /// Additional inputs from the user.
     pub extra: BTreeMap<String, String>,
 }
 
-/// The key and its inputs, sorted by kind and name.
+/// Returns the key and its inputs, sorted by kind and name.
 ///
 /// # Panics
 ///
-/// Does not: it would if two inputs of a kind could have one name.
+/// Never: the names of a map differ, so no input occurs twice.
 pub fn directory_key(inputs: &DirectoryInputs) -> (Digest, Vec<Input>) {
     let mut key = KeyBuilder::default();
     let mut add = |kind, name: &str, values: &[&[u8]]| {
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn every_input_counts_and_none_can_pass_for_another() {
+    fn every_input_matters_and_inputs_cannot_be_confused() {
         let changes: [fn(&mut DirectoryInputs); 7] = [
             |inputs| inputs.platform = "linux/arm64".to_owned(),
             |inputs| _ = inputs.files.insert("poetry.lock".to_owned(), b"other".to_vec()),

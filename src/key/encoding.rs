@@ -1,4 +1,4 @@
-//! The bytes that are hashed, and the key that comes out.
+//! The hashed encoding, and the resulting key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,14 +11,14 @@ use crate::digest::Digest;
 use crate::requirements::without_secrets;
 use serde::{Deserialize, Serialize};
 
-/// What a key is a key of.
+/// The purpose of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyRole {
     /// A whole image.
     Image,
-    /// An image's dependencies.
+    /// The dependencies of an image.
     Dependency,
-    /// An image that others stand on.
+    /// A base image.
     Base,
 }
 
@@ -36,7 +36,7 @@ impl KeyRole {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey(Digest);
 
-/// A text that is no key.
+/// A string that is not a key.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a cache key: expected 64 lower-case hex digits")]
 pub struct InvalidKey(String);
@@ -48,8 +48,7 @@ impl From<Digest> for CacheKey {
 }
 
 impl CacheKey {
-    /// The digest that it is.
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         self.0
     }
 }
@@ -87,14 +86,12 @@ impl<'de> Deserialize<'de> for CacheKey {
     }
 }
 
-/// Two inputs of one kind have the same name.
+/// Two inputs of one kind with the same name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("two key inputs of kind {kind} are named `{name}`")]
 pub struct DuplicateInput {
-    /// The kind.
-    pub kind: InputKind,
-    /// The name.
-    pub name: String,
+    pub(crate) kind: InputKind,
+    pub(crate) name: String,
 }
 
 /// Collects inputs, in any order.
@@ -108,7 +105,7 @@ impl KeyBuilder {
     ///
     /// # Errors
     ///
-    /// Fails if its kind has one of that name already, even an equal one.
+    /// Fails if the kind already has an input with this name, even an equal one.
     pub fn add(&mut self, input: Input) -> Result<(), DuplicateInput> {
         use std::collections::btree_map::Entry;
         match self.inputs.entry((input.kind.name(), input.name.clone())) {
@@ -121,11 +118,7 @@ impl KeyBuilder {
     }
 
     /// Adds an input whose value is a list of fields.
-    ///
-    /// # Errors
-    ///
-    /// As [`KeyBuilder::add`].
-    pub fn add_values(
+    pub(crate) fn add_values(
         &mut self,
         kind: InputKind,
         name: impl Into<String>,
@@ -134,11 +127,7 @@ impl KeyBuilder {
         self.add(Input::of_values(kind, name, values))
     }
 
-    /// Adds an input whose value is a list of fields and may be told as `about`.
-    ///
-    /// # Errors
-    ///
-    /// As [`KeyBuilder::add`].
+    /// Adds an input whose value is a list of fields and may be shown as `about`.
     pub(super) fn add_told(
         &mut self,
         kind: InputKind,
@@ -149,17 +138,15 @@ impl KeyBuilder {
         self.add(Input::of_values(kind, name, values).about(without_secrets(about)))
     }
 
-    /// The input of a kind that has this name.
     pub(super) fn get(&self, kind: InputKind, name: &str) -> Option<&Input> {
         self.inputs.get(&(kind.name(), name.to_owned()))
     }
 
-    /// The inputs, sorted by kind and name.
-    pub fn into_inputs(self) -> Vec<Input> {
+    pub(crate) fn into_inputs(self) -> Vec<Input> {
         self.inputs.into_values().collect()
     }
 
-    /// The key of everything added, for one role.
+    /// Returns the key of all added inputs for one role.
     pub fn finish(&self, role: KeyRole, seal: &Seal) -> CacheKey {
         let (confidential, mut open): (Vec<&Input>, Vec<&Input>) =
             self.inputs.values().partition(|input| input.kind.is_confidential());
@@ -174,7 +161,7 @@ impl KeyBuilder {
     }
 }
 
-/// The key as the module's documentation draws it; `inputs` are sorted.
+/// Computes the key as documented in the module; `inputs` must be sorted.
 fn digest(role: KeyRole, inputs: &[&Input]) -> Digest {
     let mut fields = Fields::new("larder-key-v1");
     fields.field(role.name().as_bytes());

@@ -1,14 +1,13 @@
-//! The bytes that are hashed: fields, each behind its length.
+//! The hashed bytes: fields prefixed with their length.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 
-/// A hash over length-prefixed fields.
 pub(super) struct Fields(Sha256);
 
 impl Fields {
-    /// Starts with a field that says what is encoded, and in which version.
+    /// Starts with a field that contains the name and version of the encoding.
     pub(super) fn new(version: &str) -> Self {
         let mut fields = Self(Sha256::new());
         fields.field(version.as_bytes());

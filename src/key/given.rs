@@ -1,5 +1,4 @@
-//! All that a key can be made of, as the caller gives it, and how each part
-//! becomes inputs of a key.
+//! The inputs of a key as the caller provides them, and their conversion to key inputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,61 +9,61 @@ use super::seal::Seal;
 use crate::digest::Digest;
 use crate::dockerfile::{Directives, Dockerfile, Resolution};
 
-/// A base image's digest.
+/// The digest of a base image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BasePin {
     /// The expanded reference, as in [`crate::dockerfile::BaseImage`].
     pub reference: String,
-    /// The platform, as its `Display` spells it.
+    /// The platform in its normalised spelling.
     pub platform: String,
     /// The digest, if one could be resolved.
     pub digest: Option<String>,
 }
 
-/// An entry of the main context that counts.
+/// An entry of the main context that is included in the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextFile {
-    /// The path from the context's root as the instructions name it, `/` between its parts.
+    /// The path from the context's root as the instructions name it, separated by `/`.
     pub path: String,
-    /// `file`, `dir`, or another word.
+    /// `file`, `dir`, or the name of a different kind.
     pub kind: String,
     /// The permission bits.
     pub mode: u32,
-    /// The digest of the content, or of the link's target.
+    /// The digest of the content, or of a link's target.
     pub digest: Digest,
     /// The digest of the extended attributes, if there are any.
     pub xattrs: Option<Digest>,
 }
 
-/// What a named context is.
+/// The source of a named context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamedContext {
     /// An address such as `docker-image://alpine`, with its digest if known.
     Address {
         /// The address as given.
         address: String,
-        /// The digest of what it names.
+        /// The digest of its target.
         digest: Option<String>,
     },
     /// A directory, by a digest over its files.
     Files(Digest),
 }
 
-/// Whether the frontend that will read a Dockerfile is one whose rules are known. Where it is not, whatever is
-/// given can be seen.
-pub fn reads_docker_syntax(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> bool {
+/// Returns `true` if the rules of the Dockerfile's frontend are known. If not, all inputs must be assumed to be
+/// visible.
+pub(crate) fn reads_docker_syntax(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> bool {
     let asked = build_args.get("BUILDKIT_SYNTAX").map(String::as_str);
     asked.or(dockerfile.directives.syntax.as_deref()).is_none_or(Directives::is_known_frontend)
 }
 
-/// All that the keys of an image are made of.
+/// All inputs of the keys of an image.
 ///
 /// `Debug` shows names, never the values of build arguments.
 #[derive(Clone)]
 pub struct ImageInputs<'a> {
-    /// The Dockerfile's text.
+    /// The text of the Dockerfile.
     pub text: &'a str,
-    /// The Dockerfile parsed and resolved, if it could be.
+    /// The Dockerfile parsed and resolved, if possible.
     pub parsed: Option<(&'a Dockerfile, &'a Resolution)>,
     /// The digests of the base images, and of the `syntax` frontend if known.
     pub bases: &'a [BasePin],
@@ -72,7 +71,7 @@ pub struct ImageInputs<'a> {
     pub build_args: &'a BTreeMap<String, String>,
     /// `--target`.
     pub target: Option<&'a str>,
-    /// `--platform`: one platform; each platform has a key of its own.
+    /// `--platform`: one platform; each platform has its own key.
     pub platform: Option<&'a str>,
     /// `--label`.
     pub labels: &'a BTreeMap<String, String>,
@@ -82,15 +81,15 @@ pub struct ImageInputs<'a> {
     pub ssh: &'a BTreeSet<String>,
     /// `--build-context`, by name as given to the resolution.
     pub named_contexts: &'a BTreeMap<String, NamedContext>,
-    /// The entries of the main context that count: those that the reached
-    /// instructions take, or all of them where that is not known.
+    /// The included entries of the main context: those that the reached instructions use, or all if these are not
+    /// known.
     pub files: &'a [ContextFile],
     /// `--network`.
     pub network: Option<&'a str>,
-    /// Other options that RUN steps feel (`add-host`, `shm-size`, `ulimit`,
-    /// `cgroup-parent`), with all their values in order.
+    /// Other options that affect RUN steps (`add-host`, `shm-size`, `ulimit`, `cgroup-parent`), with all their values
+    /// in order.
     pub run_options: &'a BTreeMap<String, Vec<String>>,
-    /// Options that change the image alone, such as exporter attributes.
+    /// Options that affect only the image, such as exporter attributes.
     pub image_options: &'a BTreeMap<String, Vec<String>>,
     /// `--key-extra`.
     pub extra: &'a BTreeMap<String, String>,
@@ -98,7 +97,7 @@ pub struct ImageInputs<'a> {
     pub tags: &'a BTreeSet<String>,
     /// `--additional-context`.
     pub additional_context: Option<&'a str>,
-    /// How values that could be guessed are sealed.
+    /// Protects values that could be guessed.
     pub seal: &'a Seal,
 }
 
@@ -115,7 +114,7 @@ impl fmt::Debug for ImageInputs<'_> {
 }
 
 impl ImageInputs<'_> {
-    /// Whether the frontend that will read the text is one whose rules are known.
+    /// Returns `true` if the rules of the text's frontend are known.
     pub(super) fn reads_docker_syntax(&self) -> bool {
         self.parsed.is_none_or(|(dockerfile, _)| reads_docker_syntax(dockerfile, self.build_args))
     }
@@ -137,8 +136,7 @@ impl ImageInputs<'_> {
 
     pub(super) fn add_platform(key: &mut KeyBuilder, resolution: &Resolution) -> Result<(), DuplicateInput> {
         let platform = resolution.platform.to_string();
-        // An explicit platform is written into the image, the builder's own is
-        // taken from the base.
+        // An explicit platform is written into the image, a default one is inherited from the base.
         let asked: &[u8] = if resolution.platform_is_explicit { b"explicit" } else { b"implicit" };
         key.add_told(InputKind::Platform, "target", &[platform.as_bytes(), asked], &platform)
     }
@@ -220,7 +218,6 @@ impl ImageInputs<'_> {
         Ok(())
     }
 
-    /// Adds the context's entries.
     pub(super) fn add_files(&self, key: &mut KeyBuilder) -> Result<(), DuplicateInput> {
         for file in self.files {
             let mode = file.mode.to_le_bytes();
@@ -245,12 +242,12 @@ fn add_options(
     Ok(())
 }
 
-/// What is told of a base image.
+/// Returns the text that is shown for a base image.
 pub(super) fn told(pin: &BasePin) -> &str {
     pin.digest.as_deref().unwrap_or("unpinned")
 }
 
-/// A digest that may not be known.
+/// Encodes a digest that may be unknown.
 pub(super) fn pinned(digest: Option<&str>) -> [&[u8]; 2] {
     digest.map_or([b"unpinned", b""], |digest| [b"pinned", digest.as_bytes()])
 }

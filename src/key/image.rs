@@ -1,15 +1,12 @@
 //! The image key: everything that can change the image.
 //!
-//! Counted are the reached stages' instructions in their canonical form, the
-//! values of the arguments that they declare, base images by digest (by
-//! reference where none is known), the context files that they can see, and
-//! the options. Not counted are comments, names of stages, stages that are not
-//! reached, build arguments that no reached stage declares, proxies, and the
-//! image's names.
+//! It includes the reached stages' instructions in canonical form, the values of the arguments that they declare, base
+//! images by digest (by reference if it is unknown), the context files that they can see, and the options. It does not
+//! include comments, names of stages, unreached stages, build arguments that no reached stage declares, proxies, and
+//! the image's names.
 //!
-//! Where the instructions cannot be told apart, because the text does not
-//! parse or another frontend than Docker's own reads it, the whole text counts
-//! and everything else that was given with it.
+//! If the instructions are unknown, because the text does not parse or uses a frontend other than Docker's, the whole
+//! text and everything given with it is included.
 
 use super::dependency::{self, DependencyLayers};
 use super::encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
@@ -24,35 +21,33 @@ use crate::dockerfile::{Dockerfile, Resolution};
 pub struct Keys {
     /// The key of the whole image.
     pub image: CacheKey,
-    /// The key of its dependencies.
-    pub dependency: CacheKey,
-    /// What the image key is made of, sorted by kind and name. The digests of
-    /// confidential ones stay in the process; what is stored or shown is
-    /// [`Seal::publish`].
-    pub inputs: Vec<Input>,
-    /// What the dependency key is made of.
-    pub dependency_inputs: Vec<Input>,
-    /// The layers that the dependency key decides.
-    pub layers: DependencyLayers,
+    pub(crate) dependency: CacheKey,
+    /// The inputs of the image key, sorted by kind and name. The digests of confidential ones must stay in the process;
+    /// what is stored or shown is [`Seal::publish`].
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) dependency_inputs: Vec<Input>,
+    /// The layers that the dependency key determines.
+    pub(crate) layers: DependencyLayers,
 }
 
 impl Keys {
-    /// All that can be told of the keys: what the image key is made of, and the dependency files.
-    pub fn told(&self) -> impl Iterator<Item = &Input> {
+    /// Returns the inputs that may be shown: those of the image key, and the dependency files.
+    pub(crate) fn told(&self) -> impl Iterator<Item = &Input> {
         let is_dependency =
             |input: &&Input| matches!(input.kind, InputKind::Requirement | InputKind::MissingRequirement);
         self.inputs.iter().chain(self.dependency_inputs.iter().filter(is_dependency))
     }
 
-    /// The same as it may be stored; confidential digests are sealed, which takes tens of milliseconds for each.
-    pub fn published(&self, seal: &Seal) -> Vec<Input> {
+    /// Returns the inputs in the form that may be stored. Confidential digests are sealed, which takes tens of
+    /// milliseconds each.
+    pub(crate) fn published(&self, seal: &Seal) -> Vec<Input> {
         self.told().map(|input| seal.publish(input)).collect()
     }
 }
 
 impl ImageInputs<'_> {
-    /// Computes both keys. `read` yields a context file's bytes by path, or
-    /// `None` for what is no file; it is asked for dependency files alone.
+    /// Computes both keys. `read` returns a context file's bytes by path, or `None` if the path is not a file; it is
+    /// called for dependency files only.
     ///
     /// # Errors
     ///
@@ -66,7 +61,7 @@ impl ImageInputs<'_> {
             let whole = self.whole()?;
             (whole.clone(), whole, DependencyLayers::none())
         };
-        // Sealing takes a while, so both at once.
+        // Sealing is slow, so both run concurrently.
         let (image_key, dependency_key) = std::thread::scope(|scope| {
             let image = scope.spawn(|| image.finish(KeyRole::Image, self.seal));
             let dependency = dependency.finish(KeyRole::Dependency, self.seal);
@@ -105,7 +100,7 @@ impl ImageInputs<'_> {
         Ok(key)
     }
 
-    /// Everything that was given, for a text that cannot be told apart.
+    /// Includes everything that was given, for a text whose instructions are unknown.
     fn whole(&self) -> Result<KeyBuilder, DuplicateInput> {
         let mut key = KeyBuilder::default();
         key.add_values(InputKind::Dockerfile, "text", &[self.text.as_bytes()])?;

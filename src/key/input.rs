@@ -8,37 +8,37 @@ use super::fields::Fields;
 use crate::digest::Digest;
 use crate::requirements::Line;
 
-/// What an input is. The names are part of the key's encoding.
+/// The kind of an input. The names are part of the key's encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputKind {
-    /// The Dockerfile as a whole text, where its instructions cannot be told apart.
+    /// The whole text of a Dockerfile whose instructions are unknown.
     Dockerfile,
     /// A parser directive: `syntax`, `escape`.
     Directive,
-    /// What a reached stage stands on.
+    /// The base of a reached stage.
     Stage,
-    /// One instruction of a reached stage, with what it takes files from.
+    /// An instruction of a reached stage, with its sources.
     Instruction,
-    /// An image from elsewhere, by its digest if one is known.
+    /// A base image, by its digest if known.
     BaseImage,
-    /// The name, variables expanded, of such an image without a digest.
+    /// The expanded name of a base image without a digest.
     BaseName,
     /// A file, directory or link of the main context.
     File,
-    /// A build argument as it was given.
+    /// A build argument as given.
     BuildArg,
     /// An argument's value as a reached stage sees it.
     StageArg,
     /// The target among the reached stages.
     Target,
-    /// The platform.
+    /// The target platform.
     Platform,
-    /// Which inputs count on one of several platforms.
+    /// The names of the inputs on one of several platforms.
     PlatformInputs,
-    /// A secret, by its id alone.
+    /// A secret, by its id only.
     SecretId,
-    /// An SSH agent, by its id alone.
+    /// An SSH agent, by its id only.
     SshId,
     /// A named context.
     NamedContext,
@@ -46,25 +46,24 @@ pub enum InputKind {
     Label,
     /// The network of RUN steps.
     Network,
-    /// Any other option that can change what is built.
+    /// Any other option that can change the result.
     Option,
-    /// What the user adds with `--key-extra`.
+    /// An addition with `--key-extra`.
     Extra,
-    /// What the user adds with `--tags`.
+    /// An addition with `--tags`.
     Tag,
-    /// What the user adds with `--additional-context`.
+    /// An addition with `--additional-context`.
     AdditionalContext,
-    /// All values that could be guessed, sealed; stands in a key alone.
+    /// The sealed digest of all values that could be guessed; occurs only inside a key.
     Sealed,
     /// A dependency file, in its canonical form.
     Requirement,
-    /// A dependency file that is named and not there.
+    /// A dependency file that is named but does not exist.
     MissingRequirement,
 }
 
 impl InputKind {
-    /// Its stable name.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Dockerfile => "dockerfile",
             Self::Directive => "directive",
@@ -93,9 +92,8 @@ impl InputKind {
         }
     }
 
-    /// Whether the digest of such an input is to stay inside the process,
-    /// because its value could be guessed from it.
-    pub fn is_confidential(self) -> bool {
+    /// Returns `true` if the digest must stay inside the process, because the value could be guessed from it.
+    pub(crate) fn is_confidential(self) -> bool {
         matches!(self, Self::BuildArg | Self::StageArg | Self::BaseName)
     }
 }
@@ -106,24 +104,23 @@ impl fmt::Display for InputKind {
     }
 }
 
-/// One input of a key. Two are equal when their kinds, names and digests are.
+/// One input of a key. Two are equal if their kinds, names and digests are.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Input {
-    /// What it is.
-    pub kind: InputKind,
-    /// Its name, unique in its kind.
-    pub name: String,
-    /// The digest of its value.
+    pub(crate) kind: InputKind,
+    /// Unique within the kind.
+    pub(crate) name: String,
+    /// The digest of the value.
     pub digest: Digest,
-    /// What people are told of the value; no part of a key, and empty where it cannot be told.
+    /// A description of the value for people; not part of a key, and empty if it must not be shown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub about: String,
-    /// The line of the Dockerfile that it stands on, if it does.
+    pub(crate) about: String,
+    /// The line in the Dockerfile, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
-    /// What a dependency file pins; no part of a key either.
+    pub(crate) line: Option<usize>,
+    /// The pins of a dependency file; not part of a key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pins: Vec<Line>,
+    pub(crate) pins: Vec<Line>,
 }
 
 impl PartialEq for Input {
@@ -135,7 +132,7 @@ impl PartialEq for Input {
 impl Eq for Input {}
 
 impl Input {
-    /// An input whose value is a list of fields.
+    /// Creates an input whose value is a list of fields.
     pub fn of_values(kind: InputKind, name: impl Into<String>, values: &[&[u8]]) -> Self {
         let mut fields = Fields::new("larder-input-v1");
         fields.field(kind.name().as_bytes());
@@ -146,34 +143,31 @@ impl Input {
         Self::with_digest(kind, name, fields.digest())
     }
 
-    /// Returns the numbers of an input's stage and of its place there: `2/7 RUN` is (2, 7), and `2` (2, [`usize::MAX`]).
-    /// What is not numbered comes last.
-    pub fn stage_and_number(&self) -> (usize, usize) {
+    /// Returns the numbers of an input's stage and of its position there: `2/7 RUN` is (2, 7), and `2` is (2,
+    /// [`usize::MAX`]). Inputs without numbers come last.
+    pub(crate) fn stage_and_number(&self) -> (usize, usize) {
         let place = self.name.split(' ').next().unwrap_or_default();
         let (stage, number) = place.split_once('/').unwrap_or((place, ""));
         (stage.parse().unwrap_or(usize::MAX), number.parse().unwrap_or(usize::MAX))
     }
 
-    /// The input of which only the digest is known.
-    pub fn with_digest(kind: InputKind, name: impl Into<String>, digest: Digest) -> Self {
+    /// Creates an input with the digest of its value.
+    pub(crate) fn with_digest(kind: InputKind, name: impl Into<String>, digest: Digest) -> Self {
         Self { kind, name: name.into(), digest, about: String::new(), line: None, pins: Vec::new() }
     }
 
-    /// The input with what people are told of its value.
     #[must_use]
     pub(super) fn about(mut self, text: impl Into<String>) -> Self {
         self.about = text.into();
         self
     }
 
-    /// The input with what its file pins.
     #[must_use]
     pub(super) fn pinning(mut self, pins: Vec<Line>) -> Self {
         self.pins = pins;
         self
     }
 
-    /// The input with the line that it stands on.
     #[must_use]
     pub(super) fn on_line(mut self, line: usize) -> Self {
         self.line = Some(line).filter(|line| *line > 0);

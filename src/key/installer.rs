@@ -1,13 +1,13 @@
-//! Finds RUNs that install dependencies, by themselves or through a script or recipe of the project, and what they read for it.
+//! Finds RUNs that install dependencies, directly or through a script or recipe of the project, and the files that they
+//! read for it.
 //!
 //! ```text
 //!  RUN ─▶ commands ─▶ a known installer: it installs
 //!              └────▶ script, Makefile, package.json ─▶ in the context? ─▶ its commands, and so on
 //! ```
 //!
-//! A RUN for which this cannot be decided, since it runs a script that cannot be
-//! read here, or that has a cache mount, counts as installing as long as the
-//! whole context has not been copied: then it can hardly be the build itself.
+//! If this cannot be decided for a RUN, because it runs a script that cannot be read here or has a cache mount, it
+//! counts as installing unless the whole context was copied before: after that it is probably the build itself.
 
 use std::collections::BTreeSet;
 
@@ -15,24 +15,22 @@ use super::project::Project;
 use crate::dockerfile::{InstructionKind, MountKind, ResolvedInstruction, ResolvedStage, Run, RunCommand};
 use crate::requirements::{self, FILE_VARIABLES, FileUse, Found, Language, Named, Script};
 
-/// Scripts that one RUN runs, at most, through others.
+/// Maximum number of nested scripts that are read for one RUN.
 const MOST_SCRIPTS: usize = 64;
-/// Where programs are looked for beside what `PATH` says.
+/// Directories in which programs are searched besides `PATH`.
 const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// What is known of a RUN.
 #[derive(Debug, Default)]
 pub(super) struct Installation {
-    /// It counts as installing dependencies.
     pub(super) installs: bool,
-    /// What it names, and what the scripts name that it runs.
+    /// The files that the RUN and its scripts name.
     pub(super) named: Vec<Named>,
-    /// The context's files that belong to it as they are: scripts that it runs, and what it mounts for them.
+    /// Context files that belong to the RUN: the scripts that it runs, and their mounts.
     pub(super) files: BTreeSet<String>,
 }
 
 impl Installation {
-    /// Reads the RUN at `number` of a stage; nothing of any other instruction.
+    /// Analyses the RUN at `number` of a stage; the result is empty for any other instruction.
     pub(super) fn of(project: &Project<'_>, stage: &ResolvedStage, number: usize) -> Self {
         let at = &stage.instructions[number];
         let InstructionKind::Run(run) = &at.instruction.kind else { return Self::default() };
@@ -96,7 +94,7 @@ impl Installation {
     }
 }
 
-/// The paths at which a script may be.
+/// Returns the possible paths of a script.
 fn paths(at: &ResolvedInstruction, script: &Script) -> Vec<String> {
     if script.language != Language::Program {
         return script.paths.clone();
@@ -115,7 +113,7 @@ fn installs(run: &Run) -> bool {
     }
 }
 
-/// What one RUN names, on its command line or in its environment.
+/// Returns the files that one RUN names on its command line or in its environment.
 fn named_by(at: &ResolvedInstruction, run: &Run) -> Named {
     let mut named = match &run.command {
         RunCommand::Exec(argv) => requirements::named_by_argv(argv),

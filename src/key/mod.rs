@@ -1,12 +1,12 @@
 //! Cache keys: named, typed inputs → 32 bytes.
 //!
-//! Two builds with the same key are interchangeable; everything that can
-//! change what is built is an [`Input`] of it. The encoding, `larder-key-v1`:
+//! Two builds with the same key are interchangeable; everything that can change the result is an [`Input`]. The
+//! encoding, `larder-key-v1`:
 //!
 //! ```text
 //!  key    = SHA-256( field("larder-key-v1") · field(role) · count · input* )
 //!  input  = field(kind) · field(name) · field(digest)       sorted by (kind, name); the confidential ones
-//!           are left out, and one input of kind "sealed" stands for all of them
+//!           are left out, and one input of kind "sealed" replaces all of them
 //!  digest = SHA-256( field("larder-input-v1") · field(kind) · count · field* )
 //!           over the input's own values, or the digest of a file's bytes as it is
 //!  field  = length · bytes
@@ -15,10 +15,10 @@
 //!  role   = "image" | "dependency" | "base";  kind = one of InputKind's names
 //! ```
 //!
-//! Invariants: every field carries its length, so no two sequences of fields
-//! encode to the same bytes; the order in which inputs are added never
-//! matters; a name stands once in a kind; names hold no value of a build
-//! argument; none can be guessed from a key (see `seal`). Changing what is encoded needs a new version in its first field.
+//! Invariants: every field carries its length, so no two sequences of fields encode to the same bytes; the order in
+//! which inputs are added never matters; a name is unique within its kind; names contain no value of a build argument;
+//! no such value can be guessed from a key (see `seal`). A change of the encoding needs a new version in its first
+//! field.
 
 mod base;
 mod dependency;
@@ -38,11 +38,11 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
-pub use dependency::{DependencyLayers, RunPlace};
-pub use difference::{Change, difference};
+pub(crate) use difference::{Change, difference};
 pub use directory::{DirectoryInputs, directory_key};
-pub use encoding::{CacheKey, DuplicateInput, InvalidKey, KeyBuilder, KeyRole};
-pub use given::{BasePin, ContextFile, ImageInputs, NamedContext, reads_docker_syntax};
+pub use encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
+pub(crate) use given::reads_docker_syntax;
+pub use given::{BasePin, ContextFile, ImageInputs, NamedContext};
 pub use image::Keys;
 pub use input::{Input, InputKind};
 pub use seal::Seal;

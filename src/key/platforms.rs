@@ -1,9 +1,8 @@
-//! The keys of an image for several platforms at once.
+//! The keys of an image for several platforms.
 //!
-//! It is made of all that it is made of on any of them. What stands for
-//! something else on a further platform has a name that ends in `on PLATFORM`.
-//! For each platform one more input lists the names of what it is made of
-//! there, but for files: which of these it sees, its instructions decide.
+//! Their inputs are the union of the inputs on each platform. An input that differs on a further platform gets a name
+//! that ends in `on PLATFORM`. For each platform one more input lists the names of its inputs, except files, which its
+//! instructions determine.
 
 use super::dependency::DependencyLayers;
 use super::encoding::{DuplicateInput, KeyBuilder, KeyRole};
@@ -12,12 +11,8 @@ use super::input::{Input, InputKind};
 use super::seal::Seal;
 
 impl Keys {
-    /// The keys of the image for all of these platforms, in their order. No layers are decided by its dependency key.
-    ///
-    /// # Errors
-    ///
-    /// Fails if one platform is given twice.
-    pub fn of_platforms(platforms: &[(String, Self)], seal: &Seal) -> Result<Self, DuplicateInput> {
+    /// Combines the keys for these platforms, in their order. The dependency key then determines no layers.
+    pub(crate) fn of_platforms(platforms: &[(String, Self)], seal: &Seal) -> Result<Self, DuplicateInput> {
         let image = joined(platforms, |keys| &keys.inputs)?;
         let dependency = joined(platforms, |keys| &keys.dependency_inputs)?;
         Ok(Self {
@@ -58,7 +53,7 @@ mod tests {
     use super::*;
     use crate::key::CacheKey;
 
-    /// Keys of which the inputs have these names and values.
+    /// Returns keys whose inputs have these names and values.
     fn keys(inputs: &[(&str, &str)]) -> Keys {
         let inputs = inputs.iter().map(|(name, value)| {
             let kind = if name.contains('/') { InputKind::Instruction } else { InputKind::File };
@@ -84,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_on_all_platforms_stands_once() {
+    fn inputs_that_are_the_same_on_all_platforms_occur_once() {
         let joined =
             both(&[("app.py", "1"), ("0/1 RUN", "a")], &[("app.py", "1"), ("0/1 RUN", "b"), ("more", "2")]);
         let names: Vec<&str> = joined.inputs.iter().map(|input| input.name.as_str()).collect();
@@ -95,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_tells_which_part_is_of_which_platform() {
+    fn the_key_contains_which_input_belongs_to_which_platform() {
         let (one, two): (&[_], &[_]) = (&[("0/1 RUN", "a")], &[("0/1 RUN", "a"), ("0/2 RUN", "b")]);
         let digests: std::collections::BTreeSet<CacheKey> =
             [both(one, two), both(two, one), both(two, two)].iter().map(|keys| keys.image).collect();

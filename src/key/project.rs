@@ -1,13 +1,11 @@
-//! The context's files as a RUN sees them: which file of the context stands
-//! at a path inside a stage.
+//! The context's files as a RUN sees them: maps a path inside a stage to files of the context.
 //!
-//! A file is found through the COPY, ADD or bind mount that brings it. Where
-//! commands or other stages moved it about, or a pattern names it, its name
-//! decides; then several files can be meant, and all count. Only what the build can see of the
-//! context is found.
+//! A file is found through the COPY, ADD or bind mount that provides it. If commands or other stages moved it, or if it
+//! is named by a pattern, it is found by name; then all matching files are included. Only files that the build can see
+//! are found.
 //!
-//! A path with variables is looked for expanded, and never shown so: a value
-//! may be that of a build argument.
+//! A path with variables is searched in its expanded form, but never shown like that, because it may contain the value
+//! of a build argument.
 
 use std::collections::BTreeSet;
 
@@ -17,15 +15,14 @@ use crate::dockerfile::{
 };
 use crate::requirements::{Format, Found, Named, View};
 
-/// Yields a context file's bytes by path.
+/// Returns a context file's bytes by path.
 pub(super) type Read<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
 
-/// The context of a build.
 pub(super) struct Project<'a> {
     resolution: &'a Resolution,
     read: Read<'a>,
     files: BTreeSet<&'a str>,
-    /// The entries that may be links, through which other paths lead.
+    /// The entries that may be links, below which other paths may exist.
     links: Vec<&'a str>,
 }
 
@@ -40,7 +37,7 @@ impl<'a> Project<'a> {
         }
     }
 
-    /// The context as the RUN at `number` of `stage` sees it.
+    /// Returns the context as the RUN at `number` of `stage` sees it.
     pub(super) fn seen_by(&'a self, stage: &'a ResolvedStage, number: usize, named: &'a Named) -> Sight<'a> {
         Sight { project: self, at: &stage.instructions[number], near: self.visible(stage, number), named }
     }
@@ -51,7 +48,7 @@ impl<'a> Project<'a> {
         if seen { (self.read)(path) } else { None }
     }
 
-    /// The context's paths at and below `path`; all of them for the empty one.
+    /// Returns the context's paths at and below `path`; all of them if it is empty.
     pub(super) fn below(&self, path: &str) -> impl Iterator<Item = &'a str> {
         let is_below = move |file: &&str| {
             path.is_empty()
@@ -60,7 +57,7 @@ impl<'a> Project<'a> {
         self.files.iter().copied().filter(is_below).collect::<Vec<_>>().into_iter()
     }
 
-    /// The sources that a RUN can see in its own file system.
+    /// Returns the sources that a RUN can see in its own file system.
     pub(super) fn visible(&self, stage: &'a ResolvedStage, number: usize) -> Vec<&'a ContextSource> {
         let mut visible: Vec<&ContextSource> = Vec::new();
         let earlier = stage.instructions[..number].iter();
@@ -110,13 +107,13 @@ impl View for Sight<'_> {
 }
 
 impl Sight<'_> {
-    /// The context's files that a COPY, ADD or bind mount has put at `path`.
+    /// Returns the context's files that a COPY, ADD or bind mount provides at `path`.
     pub(super) fn placed_files(&self, path: &str) -> Vec<Found> {
         let inside = self.spellings(path).into_iter().map(|path| absolute(&self.at.workdir, &path));
         self.read(inside.flat_map(|inside| self.placed(&inside)).collect())
     }
 
-    /// The path with its variables expanded, in each way that they may have been set.
+    /// Returns the path with its variables expanded, once for each possible value.
     fn spellings(&self, path: &str) -> Vec<String> {
         if !path.contains('$') {
             return vec![path.to_owned()];
@@ -135,13 +132,13 @@ impl Sight<'_> {
         expanded.collect()
     }
 
-    /// Pairs of a context path and the path inside at which it is seen.
+    /// Returns pairs of a context path and the path inside at which it is visible.
     fn placed(&self, inside: &str) -> Vec<(String, String)> {
         let paths = self.near.iter().flat_map(|source| placed(inside, source));
         paths.map(|path| (path, inside.to_owned())).collect()
     }
 
-    /// Moved about by a command or by another stage: all that the file's name can mean.
+    /// Finds files that were moved by a command or a different stage: all possible paths with that name.
     fn by_name(&self, inside: &str) -> Vec<(String, String)> {
         let (_, name) = split(inside);
         let stages = self.project.resolution.stages.iter();
@@ -157,7 +154,7 @@ impl Sight<'_> {
         paths.into_iter().map(|path| (path, inside.to_owned())).collect()
     }
 
-    /// Named by a pattern of the shell, or moved from deeper in a directory: whatever has such a name.
+    /// Finds files named by a shell pattern or moved from a subdirectory: all files with a matching name.
     fn anywhere(&self, inside: &str) -> Vec<(String, String)> {
         let pattern = split(inside).1;
         let named = self.project.files.iter().filter(|path| matches(pattern, split(path).1));
@@ -172,7 +169,7 @@ impl Sight<'_> {
         found.collect()
     }
 }
-/// The context paths that a source can have put at `inside`.
+/// Returns the context paths that a source may provide at `inside`.
 fn placed(inside: &str, source: &ContextSource) -> Vec<String> {
     let ContextSource { path, destination } = source;
     if inside == destination {
@@ -196,12 +193,12 @@ fn placed(inside: &str, source: &ContextSource) -> Vec<String> {
     paths
 }
 
-/// Whether a pattern of the shell can stand for a name; brackets count as any character. Linear in both.
+/// Returns `true` if a shell pattern may match a name; brackets match any character. Takes linear time.
 fn matches(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut at, mut done) = (0, 0);
-    // Where the last `*` stands, and how much of the name it has taken.
+    // Position of the last `*`, and how much of the name it has matched.
     let mut star = None;
     while done < name.len() {
         let (fits, next) = match pattern.get(at) {
@@ -237,7 +234,7 @@ fn below(directory: &str, path: &str) -> String {
     if directory.is_empty() { path.to_owned() } else { format!("{directory}/{path}") }
 }
 
-/// A path inside a stage, cleaned and without its leading slash.
+/// Returns a path inside a stage, cleaned and without its leading slash.
 fn absolute(workdir: &str, path: &str) -> String {
     let path = if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") };
     clean(&path)
@@ -248,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_of_the_shell_stands_for_names() {
+    fn shell_patterns_match_names() {
         for (pattern, name, expected) in [
             ("*.txt", "base.txt", true),
             ("*.txt", "base.in", false),

@@ -1,8 +1,7 @@
-//! The reached stages as key inputs: stages, instructions, arguments, images.
+//! Converts the reached stages to key inputs: stages, instructions, arguments, images.
 //!
-//! Stages are counted among the reached ones and instructions within their
-//! stage, never by line, by name or by place in the file: a comment, another
-//! name of a stage, or a stage that is not reached moves nothing.
+//! Stages are numbered among the reached ones and instructions within their stage, never by line, name or position in
+//! the file, so that comments, stage names and unreached stages do not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +11,12 @@ use super::input::{Input, InputKind};
 use crate::dockerfile::{InstructionKind, Resolution, ResolvedStage, Source};
 use crate::requirements::without_secrets;
 
-/// A resolution with the names that its parts have in a key.
+/// A resolution with the names of its parts in a key.
 pub(super) struct Reached<'a> {
     resolution: &'a Resolution,
-    /// Index in the Dockerfile → place among the reached stages.
+    /// Index in the Dockerfile → position among the reached stages.
     places: BTreeMap<usize, usize>,
-    /// Per base image: its name in the key.
+    /// The name of each base image in the key.
     bases: Vec<String>,
 }
 
@@ -28,16 +27,16 @@ impl<'a> Reached<'a> {
         let bases = resolution.bases.iter().map(|base| {
             let seen: &mut usize = times.entry(&base.written).or_default();
             *seen += 1;
-            // The same words can mean two images, on two platforms.
+            // The same reference can mean two images, on two platforms.
             if *seen == 1 { base.written.clone() } else { format!("{} #{seen}", base.written) }
         });
         let bases = bases.collect();
         Self { resolution, places: places.collect(), bases }
     }
 
-    /// The place of a stage among the reached ones.
+    /// Returns the position of a stage among the reached ones.
     pub(super) fn place(&self, index: usize) -> usize {
-        // What a reached stage refers to is reached too.
+        // Stages that a reached stage refers to are reached, too.
         self.places.get(&index).copied().unwrap_or(usize::MAX)
     }
 
@@ -50,8 +49,8 @@ impl<'a> Reached<'a> {
         }
     }
 
-    /// Adds a stage: its base, and the first `count` of its instructions with
-    /// the values of the arguments that they declare.
+    /// Adds a stage: its base, and the first `count` of its instructions with the values of the arguments that they
+    /// declare.
     pub(super) fn add_stage(
         &self,
         key: &mut KeyBuilder,
@@ -62,7 +61,7 @@ impl<'a> Reached<'a> {
         let [kind, name] = self.described(&stage.base);
         let replaced: &[u8] = if stage.instructions.is_empty() { b"replaced" } else { b"" };
         let mut values = vec![kind.as_bytes(), name.as_bytes(), replaced];
-        // An image's platform counts with the image; without one it is what the stage's image says of itself.
+        // The platform of a base image is part of its own input; for any other base it ends up in the config of the image.
         let asked = stage.platform.as_ref().filter(|_| !matches!(stage.base, Source::Image(_)));
         let asked = asked.map(ToString::to_string);
         values.extend(asked.iter().map(String::as_bytes));
@@ -72,7 +71,7 @@ impl<'a> Reached<'a> {
         };
         key.add(Input::of_values(InputKind::Stage, &label, &values).about(from).on_line(line))?;
         let mut declared: BTreeMap<&str, Vec<Option<&str>>> = BTreeMap::new();
-        // The first one is the FROM, which says what the stage stands on.
+        // The first one is the FROM, which is the base of the stage.
         for (number, resolved) in stage.instructions.iter().take(count).enumerate().skip(1) {
             let instruction = &resolved.instruction;
             let sources: Vec<[String; 2]> =
@@ -84,7 +83,7 @@ impl<'a> Reached<'a> {
             let name = format!("{label}/{number} {}", instruction.keyword);
             let about = told_text(&instruction.text);
             let input = Input::of_values(InputKind::Instruction, name, &values).about(about);
-            // A trigger stands in another file.
+            // A trigger is not in this file.
             key.add(if resolved.triggered { input } else { input.on_line(*instruction.lines.start()) })?;
             if let InstructionKind::Arg(args) = &instruction.kind {
                 for (name, _) in args {
@@ -103,7 +102,7 @@ impl<'a> Reached<'a> {
         Ok(())
     }
 
-    /// Adds the base images whose indices are wanted.
+    /// Adds the base images with the `wanted` indices.
     pub(super) fn add_bases(
         &self,
         key: &mut KeyBuilder,
@@ -125,13 +124,13 @@ impl<'a> Reached<'a> {
     }
 }
 
-/// An instruction's source for people: without comments, continuations and credentials, and not too long.
+/// Returns an instruction's source for display: shortened, without comments, continuations and credentials.
 fn told_text(source: &str) -> String {
     const MOST: usize = 2000;
     let lines = source.lines().filter(|line| !line.trim_start().starts_with('#'));
     let mut joined = String::new();
     for line in lines {
-        // Joined as the parser joins them: an address may go on in the next line.
+        // Joined as the parser does it, because an address may continue on the next line.
         match line.trim_end().strip_suffix(['\\', '`']) {
             Some(continued) => joined.push_str(continued),
             None => joined.extend([line, " "]),

@@ -1,11 +1,9 @@
-//! Sealing: digests of values that could be guessed.
+//! Sealing: protects digests of values that could be guessed.
 //!
-//! A build argument can be as short as `1` or a four-digit PIN. Whoever holds
-//! a plain digest of it, or of a key in which all else is known, could try all
-//! candidates in no time. So such values go through Argon2id (RFC 9106) first,
-//! with OWASP's least cost for passwords: one guess takes 19 MiB and tens of
-//! milliseconds. With a secret of the user's own, guessing is out of reach for
-//! all who lack it.
+//! A build argument can be as short as `1` or a four-digit PIN. Anyone with a plain digest of it, or of a key whose
+//! other inputs are known, could try all candidates quickly. Such values therefore go through Argon2id (RFC 9106), with
+//! OWASP's minimum parameters for passwords: one guess takes 19 MiB and tens of milliseconds. With a secret from the
+//! user, guessing is infeasible without it.
 
 use std::fmt;
 
@@ -18,7 +16,7 @@ use crate::digest::Digest;
 /// Memory in KiB, passes, lanes.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 
-/// How values are sealed.
+/// The parameters of sealing.
 #[derive(Clone)]
 pub struct Seal {
     secret: Vec<u8>,
@@ -38,21 +36,20 @@ impl fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// A seal with a secret that all who are to compute the same keys share;
-    /// an empty one is none.
-    pub fn new(secret: &[u8]) -> Self {
-        // A digest, since Argon2 bounds the length of a secret.
+    /// Creates a seal with a secret that everyone who computes the same keys must share; an empty one means no secret.
+    pub(crate) fn new(secret: &[u8]) -> Self {
+        // A digest, because Argon2 bounds the length of a secret.
         let secret = if secret.is_empty() { Vec::new() } else { Digest::of(secret).as_bytes().to_vec() };
         Self { secret, cost: COST }
     }
 
-    /// A seal that costs next to nothing.
+    /// Creates a seal with minimal cost.
     #[cfg(test)]
     pub(super) fn cheap() -> Self {
         Self { secret: Vec::new(), cost: (8, 1, 1) }
     }
 
-    /// One sealed digest over `inputs`, salted with the digest of what stands beside them in the open.
+    /// Returns one sealed digest over `inputs`, salted with `beside`, the digest of the open inputs.
     pub(super) fn close<'a>(&self, inputs: impl Iterator<Item = &'a Input>, beside: Digest) -> Digest {
         let mut fields = Fields::new("larder-seal-v1");
         for input in inputs {
@@ -63,10 +60,10 @@ impl Seal {
         self.stretch(&fields.digest(), &beside)
     }
 
-    /// The input as it may be stored and shown: the digest of a confidential one is sealed, the same wherever
-    /// kind, name and value are. That takes tens of milliseconds for each.
+    /// Returns the input in the form that may be stored and shown: a confidential digest is sealed, deterministically
+    /// for kind, name and value. That takes tens of milliseconds each.
     #[must_use]
-    pub fn publish(&self, input: &Input) -> Input {
+    pub(crate) fn publish(&self, input: &Input) -> Input {
         let mut published = input.clone();
         if input.kind.is_confidential() {
             published.digest = self.close(std::iter::once(input), Digest::of(input.name.as_bytes()));

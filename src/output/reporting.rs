@@ -46,6 +46,9 @@ impl Reporter for Printer {
             Event::Pushed { name, pushed, elapsed } => {
                 self.note(&summary::pushed(&name.familiar(), *pushed, *elapsed));
             }
+            Event::Loaded { bytes, elapsed } => {
+                self.note(&format!("  {}\n", summary::loaded(*bytes, *elapsed)));
+            }
             Event::Named(name) => self.note(&summary::named(&name.familiar())),
             Event::StepFailed { vertex, source } => {
                 let report = match vertex {

@@ -36,6 +36,10 @@ pub(crate) enum PipelineError {
     Build(FailedBuild),
     #[error("the engine built, but named no image")]
     NoImage,
+    #[error("the image cannot be loaded from the cache: {0}")]
+    Unloadable(String),
+    #[error("buildkitd runs no images")]
+    NoEngine,
     #[error(transparent)]
     Engine(Arc<EngineError>),
     /// A result of the build cannot be written to this file.
@@ -107,6 +111,7 @@ impl PipelineError {
             | Self::TakesOwn(_)
             | Self::TakesNoBase
             | Self::AutoMounts(_)
+            | Self::NoEngine
             | Self::NoKeys(_)
             | Self::NoEngineForBase
             | Self::InvalidTag(_)
@@ -124,6 +129,7 @@ impl PipelineError {
             | Self::Broken(_)
             | Self::Build(_)
             | Self::NoImage
+            | Self::Unloadable(_)
             | Self::Engine(_)
             | Self::Result { .. }
             | Self::Push { .. }

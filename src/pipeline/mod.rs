@@ -21,6 +21,7 @@ pub(crate) mod explain;
 pub(crate) mod exports;
 pub(crate) mod failed_build;
 pub(crate) mod files;
+pub(crate) mod handing;
 pub(crate) mod import_watch;
 pub(crate) mod inputs;
 pub(crate) mod keyed_build;

@@ -90,6 +90,11 @@ pub(crate) enum Event<'a> {
     },
     /// The image got this name in a registry that has all of it.
     Named(&'a ImageRef),
+    /// The image of an entry was loaded into an engine.
+    Loaded {
+        bytes: u64,
+        elapsed: Duration,
+    },
     StepFailed {
         vertex: Option<&'a VertexTrace>,
         source: Option<Source<'a>>,

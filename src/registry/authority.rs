@@ -1,9 +1,8 @@
-//! Certificates that a registry is known by, and those that larder is known by there.
+//! Certificates that registries and larder authenticate with.
 //!
-//! Many a registry has one certificate that signs itself and says that it is an
-//! authority, as `openssl req -x509` makes it. Docker takes it for both; what
-//! larder verifies with does not take an authority for a server. So a server's
-//! certificate that is one of those given is known, if it is for that name.
+//! Many registries use a single self-signed certificate that claims to be an authority, as `openssl req -x509` creates
+//! it. Docker accepts it both as authority and as server certificate; rustls does not accept an authority as a server.
+//! Therefore a server's certificate that is one of the given ones is accepted if it is valid for the host name.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 
 use super::RegistryError;
 
-/// What a directory of Docker's `certs.d` has for one registry.
+/// The certificates for one registry from a directory like Docker's `certs.d`.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     authorities: Vec<CertificateDer<'static>>,
@@ -45,12 +44,11 @@ impl Certificates {
         Ok(())
     }
 
-    /// Whether there is nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.authorities.is_empty() && self.client.is_none()
     }
 
-    /// How TLS is spoken with these, and with the authorities that the system knows.
+    /// Returns a TLS configuration with these certificates and the system's authorities.
     pub(super) fn config(self, host: &str) -> Result<ClientConfig, RegistryError> {
         let failed = |error: &dyn std::fmt::Display| unusable(Path::new(host), error);
         let provider = Arc::new(ring::default_provider());
@@ -84,7 +82,7 @@ fn unusable(path: &Path, reason: impl std::fmt::Display) -> RegistryError {
     RegistryError::Certificate { path: path.display().to_string(), reason: reason.to_string() }
 }
 
-/// Knows servers as usual, and those whose very certificate was given.
+/// Verifies servers as usual, and accepts those whose own certificate was given.
 #[derive(Debug)]
 struct Known {
     usual: Arc<WebPkiServerVerifier>,
@@ -103,7 +101,7 @@ impl ServerCertVerifier for Known {
         let verified =
             self.usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // What has no reason of its own there: an authority in a server's place.
+            // rustls has no specific error for an authority used as a server.
             Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.given.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())

@@ -1,4 +1,4 @@
-//! A registry's challenge and the header that answers it (RFC 7235, RFC 6750).
+//! A registry's authentication challenge, and the header that answers it (RFC 7235, RFC 6750).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,17 +7,17 @@ use reqwest::header::HeaderValue;
 
 use super::{Credentials, ImageRef, TokenError, TokenRequest};
 
-/// What a registry asks for. The better way is the greater one.
+/// The authentication that a registry requires. The preferred scheme is the greater one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Challenge {
-    /// The login itself.
+    /// Basic authentication with the credentials themselves.
     Basic,
-    /// A token from a server.
+    /// A token from a token server.
     Bearer { realm: String, service: String, scope: String },
 }
 
 impl Challenge {
-    /// Reads a `WWW-Authenticate` header; `None` for a way that is not known.
+    /// Parses a `WWW-Authenticate` header; returns `None` for an unknown scheme.
     pub(super) fn parse(header: &str) -> Option<Self> {
         let (scheme, parameters) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
         if scheme.eq_ignore_ascii_case("basic") {
@@ -38,7 +38,7 @@ impl Challenge {
         (!realm.is_empty()).then_some(Self::Bearer { realm, service, scope })
     }
 
-    /// The `Authorization` header; `None` when there is nothing to answer with.
+    /// Returns the `Authorization` header, or `None` if there are no credentials.
     pub(super) async fn answer(
         self,
         name: &ImageRef,
@@ -55,10 +55,10 @@ impl Challenge {
                 let pull = format!("repository:{}:pull", name.path());
                 let scopes = vec![if scope.is_empty() { pull } else { scope }];
                 let request = TokenRequest { realm, service, scopes };
-                // A registry that hands out its own tokens is known by the same certificates.
+                // A registry that is its own token server uses the same certificates for it.
                 let own = request.is_of(name.host()).then_some(client);
                 let token = request.fetch_with(own, credentials).await?;
-                format!("Bearer {}", token.token)
+                format!("Bearer {}", token.value)
             }
         };
         let mut header = HeaderValue::try_from(value).ok();
@@ -69,7 +69,7 @@ impl Challenge {
     }
 }
 
-/// `name="value", name=value`; in quotes a backslash escapes.
+/// Parses `name="value", name=value`; in quotes a backslash escapes.
 fn pairs(text: &str) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut chars = text.chars().peekable();
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn challenges_are_read_as_registries_write_them() {
+    fn challenges_are_parsed_as_registries_send_them() {
         let bearer = |realm: &str, service: &str, scope: &str| {
             Some(Challenge::Bearer {
                 realm: realm.to_owned(),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_login_is_answered_and_nobody_is_not() {
+    async fn challenges_are_answered_only_with_credentials() {
         let name: ImageRef = "reg.example/app".parse().unwrap();
         let login = Credentials { username: "ci".to_owned(), secret: "s3cret".to_owned() };
         let client = crate::registry::Reach::default().client("reg.example").unwrap();

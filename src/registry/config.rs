@@ -1,20 +1,18 @@
-//! Image configs: what a build takes over from the image that it stands on.
+//! Image configs: what a build inherits from its base image.
 //!
-//! [`ImageConfig::identity`] names a base image by just that: its layers,
-//! uncompressed, and the settings that a build inherits. It is the one name
-//! that every place which knows an image can compute:
+//! [`ImageConfig::identity`] identifies a base image by its uncompressed layers and the settings that a build inherits.
+//! It is the only identifier that every source of an image can compute:
 //!
-//! | place | knows |
+//! | source | knows |
 //! |---|---|
 //! | engine, graph driver store | the config, its digest (the id), the digest that the tag had when pulled |
-//! | engine, containerd store | the config, the digests of index and manifest, not that of the config |
+//! | engine, containerd store | the config, the digests of index and manifest, but not that of the config |
 //! | registry | all of them |
 //!
-//! The digest of the index, on the other hand, changes with the image of any
-//! platform, and is not known of an image that was loaded or built here; the
-//! manifest's digest is unknown to the first place and the config's to the
-//! second. Not part of the identity are the history and the times of an image:
-//! what has the same layers and settings is the same base.
+//! The digest of the index changes with the image of any platform, and is unknown for an image that was loaded or built
+//! locally; the graph driver store does not know the manifest's digest, and the containerd store does not know the
+//! config's. History and times of an image are not part of the identity: images with the same layers and settings are
+//! the same base.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,87 +21,71 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::Digest;
 
-/// The part of an image that a build inherits. What is absent is empty.
+/// The part of an image that a build inherits. Absent values are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ImageConfig {
-    /// Operating system.
-    pub os: String,
-    /// Its version, for Windows.
-    pub os_version: String,
-    /// Architecture as the config spells it.
-    pub architecture: String,
-    /// Its variant.
-    pub variant: String,
-    /// Who made it.
-    pub author: String,
-    /// The digests of the uncompressed layers, the lowest first.
-    pub layers: Vec<String>,
-    /// What containers of it, and steps on top of it, start with.
-    pub settings: ImageSettings,
+pub(crate) struct ImageConfig {
+    pub(crate) os: String,
+    /// The version of the operating system; Windows only.
+    pub(crate) os_version: String,
+    /// The architecture as the config spells it.
+    pub(crate) architecture: String,
+    pub(crate) variant: String,
+    pub(crate) author: String,
+    /// Digests of the uncompressed layers, lowest first.
+    pub(crate) layers: Vec<String>,
+    pub(crate) settings: ImageSettings,
 }
 
-/// What containers of an image, and steps on top of it, start with.
+/// The initial settings of containers of an image, and of steps based on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub struct ImageSettings {
-    /// User and perhaps group.
+pub(crate) struct ImageSettings {
+    /// `USER[:GROUP]`.
     #[serde(deserialize_with = "or_empty")]
-    pub user: String,
+    pub(crate) user: String,
     /// `NAME=VALUE`, in order.
     #[serde(deserialize_with = "or_empty")]
-    pub env: Vec<String>,
-    /// The command's first words.
+    pub(crate) env: Vec<String>,
     #[serde(deserialize_with = "or_empty")]
-    pub entrypoint: Vec<String>,
-    /// The command's further words.
+    pub(crate) entrypoint: Vec<String>,
     #[serde(deserialize_with = "or_empty")]
-    pub cmd: Vec<String>,
-    /// The working directory.
+    pub(crate) cmd: Vec<String>,
     #[serde(deserialize_with = "or_empty")]
-    pub working_dir: String,
+    pub(crate) working_dir: String,
     /// `PORT/PROTOCOL`.
     #[serde(deserialize_with = "names")]
-    pub exposed_ports: BTreeSet<String>,
-    /// Paths of volumes.
+    pub(crate) exposed_ports: BTreeSet<String>,
     #[serde(deserialize_with = "names")]
-    pub volumes: BTreeSet<String>,
-    /// Labels.
+    pub(crate) volumes: BTreeSet<String>,
     #[serde(deserialize_with = "or_empty")]
-    pub labels: BTreeMap<String, String>,
-    /// The signal that ends it.
+    pub(crate) labels: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_empty")]
-    pub stop_signal: String,
-    /// Whether the command is escaped already, for Windows.
+    pub(crate) stop_signal: String,
+    /// `true` if the command is already escaped; Windows only.
     #[serde(deserialize_with = "or_empty")]
-    pub args_escaped: bool,
-    /// How its health is checked.
+    pub(crate) args_escaped: bool,
     #[serde(deserialize_with = "or_empty")]
-    pub healthcheck: Healthcheck,
-    /// Instructions that run in a build on top of it.
+    pub(crate) healthcheck: Healthcheck,
+    /// Instructions to run in a build based on this image.
     #[serde(deserialize_with = "or_empty")]
-    pub on_build: Vec<String>,
-    /// The shell of RUN, CMD and ENTRYPOINT.
+    pub(crate) on_build: Vec<String>,
     #[serde(deserialize_with = "or_empty")]
-    pub shell: Vec<String>,
+    pub(crate) shell: Vec<String>,
 }
 
-/// How an image's health is checked; times in nanoseconds, 0 for the default.
+/// A health check; times are in nanoseconds, 0 means the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub struct Healthcheck {
-    /// The command.
+pub(crate) struct Healthcheck {
     #[serde(deserialize_with = "or_empty")]
-    pub test: Vec<String>,
-    /// Between two checks.
-    pub interval: i64,
-    /// Until a check has failed.
-    pub timeout: i64,
-    /// For the container to start.
-    pub start_period: i64,
-    /// Between two checks while it starts.
-    pub start_interval: i64,
-    /// Failures until it is unhealthy.
-    pub retries: i64,
+    pub(crate) test: Vec<String>,
+    pub(crate) interval: i64,
+    pub(crate) timeout: i64,
+    pub(crate) start_period: i64,
+    /// The interval during the start period.
+    pub(crate) start_interval: i64,
+    /// The number of failures after which the container is unhealthy.
+    pub(crate) retries: i64,
 }
 
 /// The config file of an image (OCI image specification, with Docker's additions).
@@ -133,7 +115,7 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-/// When an image was built, by its config file; nothing where that is no time.
+/// Returns the build time that a config file states, if it is valid.
 pub(super) fn creation_time(json: &[u8]) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct Times {
@@ -142,44 +124,35 @@ pub(super) fn creation_time(json: &[u8]) -> Option<Timestamp> {
     serde_json::from_slice::<Times>(json).ok()?.created?.parse().ok()
 }
 
-/// `null` counts as absent.
+/// Treats `null` as absent.
 fn or_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// The names of an object whose values say nothing.
+/// Reads the keys of an object whose values are meaningless.
 fn names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<String>, D::Error> {
     let object: BTreeMap<String, serde_json::Value> = or_empty(from)?;
     Ok(object.into_keys().collect())
 }
 
 impl ImageConfig {
-    /// Reads a config file.
-    ///
-    /// # Errors
-    ///
-    /// Fails for what is no image's config.
-    pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let File { os, os_version, architecture, variant, author, config, rootfs } =
             serde_json::from_slice(json)?;
         let layers = rootfs.diff_ids;
         Ok(Self { os, os_version, architecture, variant, author, layers, settings: config })
     }
 
-    /// The name of this as a base image.
-    ///
-    /// # Panics
-    ///
-    /// Never: all of it can be written as JSON.
-    pub fn identity(&self) -> Digest {
+    /// Returns the digest that identifies this as a base image.
+    pub(crate) fn identity(&self) -> Digest {
         let mut bytes = b"larder-base-v1\n".to_vec();
-        // Every field stands there, in the order in which it is declared.
+        // Includes every field, in the order of declaration.
         serde_json::to_writer(&mut bytes, self).expect("strings, numbers and maps of strings make JSON");
         Digest::of(&bytes)
     }
 
-    /// `OS/ARCHITECTURE[/VARIANT]`.
-    pub fn platform(&self) -> String {
+    /// Returns `OS/ARCHITECTURE[/VARIANT]`.
+    pub(crate) fn platform(&self) -> String {
         let parts = [self.os.as_str(), &self.architecture, &self.variant];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
     }

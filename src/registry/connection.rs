@@ -1,8 +1,7 @@
-//! Calls to one repository: which protocol, who asks, and how often.
+//! Calls to one repository: protocol, authentication and retries.
 //!
-//! What passes is asked for again, with growing pauses of random length, or
-//! after as long as the registry says (`Retry-After`): 408, 429, 5xx, and
-//! connections that break. A registry that cannot be connected to is down.
+//! Transient failures (408, 429, 5xx and broken connections) are retried after increasing, randomised pauses, or after
+//! `Retry-After`. A registry to which no connection can be opened counts as down and is not retried.
 
 use std::time::Duration;
 
@@ -15,40 +14,36 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use super::error::{may_pass, words};
 use super::{Challenge, Identity, ImageRef, Reach, RegistryError};
 
-/// The largest body that is read, in bytes: that of a manifest or a config.
+/// Maximum size of a response body in bytes: that of a manifest or a config.
 pub(super) const LARGEST: usize = 8 << 20;
-/// How often a call is made at most.
 pub(super) const TRIES: u32 = 4;
-/// The pause before the second try; each further one is twice as long.
+/// The pause before the second attempt; it doubles with each further one.
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
-/// The longest that a registry is waited for because it says so.
+/// The longest `Retry-After` that is honoured.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a connection may take, and then each part of an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A repository as it is spoken to.
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) name: ImageRef,
     identity: Identity,
     client: Client,
-    /// What is spoken, the better first; one, once it is known.
+    /// The protocols to try, preferred first; only one once it is known.
     schemes: Vec<&'static str>,
-    /// What the registry asked for, answered.
+    /// The header that answers the registry's challenge.
     authorization: Option<HeaderValue>,
 }
 
-/// What is asked of a repository.
 pub(super) struct Call {
     method: Method,
-    /// Below the repository; or an address of the registry's choice, which begins with a slash or a protocol.
+    /// Relative to the repository, or an address from the registry, which starts with a slash or a protocol.
     path: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
 }
 
-/// An answer, whatever its status.
+/// A response with any status.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -76,7 +71,7 @@ impl Connection {
         Self::speaking(name, schemes, identity, reach)
     }
 
-    /// The same in these protocols alone.
+    /// Creates a connection that uses only the protocols `schemes`.
     pub(super) fn speaking(
         name: &ImageRef,
         schemes: Vec<&'static str>,
@@ -87,7 +82,7 @@ impl Connection {
         Ok(Self { name: name.clone(), identity, client, schemes, authorization: None })
     }
 
-    /// Makes a call, as often as it takes; any status is an answer.
+    /// Makes a call and retries transient failures; returns a response of any status.
     pub(super) async fn call(&mut self, call: &Call) -> Result<Answer, RegistryError> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
@@ -109,26 +104,26 @@ impl Connection {
         self.once(call).await
     }
 
-    /// Makes a call that is not to be repeated as it is.
     pub(super) async fn once(&mut self, call: &Call) -> Result<Answer, RegistryError> {
         let response = self.open(call).await?;
         self.read(response).await
     }
 
-    /// Makes a call whose answer may be long.
+    /// Makes a call and returns the response unread, because its body may be long.
     pub(super) async fn open(&mut self, call: &Call) -> Result<Response, RegistryError> {
         let response = self.send(call).await?;
-        // What was answered for another call may not do for this one, or no more. Who asks elsewhere learns nothing of a login.
+        // The header from another call may not be valid for this one, or may have expired. A different host never
+        // receives credentials.
         let is_asked = response.status() == StatusCode::UNAUTHORIZED && self.is_own(&call.path);
         if is_asked && self.authorize(&response).await? { self.send(call).await } else { Ok(response) }
     }
 
-    /// The next bytes of an answer; `None` at its end.
+    /// Returns the next bytes of a response, or `None` at its end.
     pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, RegistryError> {
         response.chunk().await.map_err(|source| self.http(source))
     }
 
-    /// The refusal that an answer is.
+    /// Converts a response to the error it represents.
     pub(super) fn refused(&self, answer: &Answer) -> RegistryError {
         let (repository, status) = (self.name.repository(), answer.status);
         RegistryError::Refused { repository, status, message: words(&answer.body) }
@@ -176,7 +171,7 @@ impl Connection {
         request.send().await
     }
 
-    /// The registry's name on the network.
+    /// Returns the registry's host name on the network.
     fn authority(&self) -> &str {
         match self.name.host() {
             "docker.io" => "registry-1.docker.io",
@@ -184,11 +179,11 @@ impl Connection {
         }
     }
 
-    /// Returns the address of a call, in this protocol unless it leads elsewhere.
+    /// Returns the address of a call, with this protocol unless it leads to another host.
     fn address(&self, scheme: &str, path: &str) -> String {
         let host = self.authority();
         match path.split_once("://") {
-            // A registry behind a proxy that ends TLS may know no other protocol than its own.
+            // A registry behind a proxy that terminates TLS may not know the outer protocol.
             Some((_, rest)) if authority_of(rest) == host => format!("{scheme}://{rest}"),
             Some(_) => path.to_owned(),
             None if path.starts_with('/') => format!("{scheme}://{host}{path}"),
@@ -196,7 +191,7 @@ impl Connection {
         }
     }
 
-    /// Returns `true` if a call stays with the registry.
+    /// Returns `true` if a call goes to the registry itself.
     fn is_own(&self, path: &str) -> bool {
         let Some((_, rest)) = path.split_once("://") else { return true };
         authority_of(rest) == self.authority()
@@ -205,7 +200,7 @@ impl Connection {
             })
     }
 
-    /// Answers the registry's challenge; whether there is anything new to try.
+    /// Answers the registry's challenge. Returns `true` if the call should be tried again.
     async fn authorize(&mut self, response: &Response) -> Result<bool, RegistryError> {
         let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter();
         let challenges = challenges.filter_map(|value| Challenge::parse(value.to_str().ok()?));
@@ -228,20 +223,21 @@ fn authority_of(address: &str) -> &str {
     address.split(['/', '?']).next().unwrap_or(address)
 }
 
-/// Returns `true` if both addresses have the same protocol, host and port, written or not; `None` if one is malformed.
+/// Returns `true` if both addresses have the same protocol, host and port, which may be implied by the protocol; `None`
+/// if one is malformed.
 fn is_same_origin(one: &str, other: &str) -> Option<bool> {
     let (one, other) = (Url::parse(one).ok()?, Url::parse(other).ok()?);
-    // A name in an address is a login of its own.
+    // An address with a user name carries credentials of its own.
     let has_login = !one.username().is_empty() || one.password().is_some();
     Some(!has_login && one.origin() == other.origin())
 }
 
-/// Limits that every client of a registry has.
+/// Applies the time limits of every registry client.
 pub(super) fn patient(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     client.connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT)
 }
 
-/// The pause that a registry asks for: seconds, or a date.
+/// Parses `Retry-After`: seconds, or a date.
 fn told_pause(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -251,10 +247,11 @@ fn told_pause(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
-/// Half of a pause to one and a half, so that jobs that were refused together do not come together again.
+/// Returns between half and one and a half times `pause`, so that jobs that were refused together do not retry
+/// together.
 pub(super) fn jittered(pause: Duration) -> Duration {
     let mut byte = [0];
-    // Without randomness the pause is the shortest.
+    // If no randomness is available, the pause is the shortest.
     let random = getrandom::fill(&mut byte).map_or(0, |()| u32::from(byte[0]));
     pause / 2 + pause * random / 255
 }
@@ -264,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_registry_says_how_long_to_wait_in_seconds_or_by_a_date() {
+    fn retry_after_is_parsed_as_seconds_or_a_date() {
         let now: Timestamp = "2024-11-06T08:49:30Z".parse().unwrap();
         for (text, seconds) in [
             ("7", Some(7)),
@@ -278,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_the_registrys_by_protocol_host_and_port_written_or_not() {
+    fn addresses_are_compared_by_protocol_host_and_port() {
         const HTTP: &str = "http";
         const HTTPS: &str = "https";
         for (host, spoken, path, goes_to, is_own) in [
@@ -288,7 +285,7 @@ mod tests {
             ("r.example:443", HTTPS, "https://r.example/u/1", "https://r.example/u/1", true),
             ("r.example:80", HTTP, "http://r.example/u/1", "http://r.example/u/1", true),
             ("r.example:5000", HTTPS, "https://r.example:5000/u/1", "https://r.example:5000/u/1", true),
-            // Never without TLS where the registry has it.
+            // A registry with TLS is never used without it.
             ("r.example", HTTPS, "http://r.example/u/1", "https://r.example/u/1", true),
             ("r.example", HTTPS, "http://r.example:80/u/1", "http://r.example:80/u/1", false),
             ("r.example", HTTPS, "http://r.example:443/u/1", "http://r.example:443/u/1", false),
@@ -315,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_differ_and_stay_near_what_was_meant() {
+    fn pauses_are_randomised_around_the_intended_length() {
         let pauses: std::collections::BTreeSet<Duration> = (0..64).map(|_| jittered(PAUSE)).collect();
         assert!(pauses.len() > 1);
         assert!(pauses.iter().all(|pause| *pause >= PAUSE / 2 && *pause <= PAUSE * 3 / 2), "{pauses:?}");

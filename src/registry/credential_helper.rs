@@ -1,4 +1,4 @@
-//! Docker's credential helpers: programs that keep logins (docker/docker-credential-helpers).
+//! Docker's credential helpers: programs that store credentials (docker/docker-credential-helpers).
 
 use std::io;
 use std::process::Stdio;
@@ -11,14 +11,13 @@ use tokio::time::timeout;
 use super::Credentials;
 use super::docker_config::DockerConfigFile;
 
-/// The user name of an identity token.
+/// The user name that marks an identity token.
 const TOKEN_USER: &str = "<token>";
-/// What every helper prints when it keeps nothing for a registry.
+/// What every helper prints if it has no credentials for a registry.
 const NOT_FOUND: &str = "credentials not found";
-/// The most that is shown of a helper's own words, in characters.
+/// Maximum length of a helper's message, in characters.
 const MOST_WORDS: usize = 300;
 
-/// A helper that gives no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HelperError {
     #[error("docker-credential-{0} is not in PATH")]
@@ -33,7 +32,7 @@ pub(super) enum HelperError {
     Malformed(String),
 }
 
-/// Asks `docker-credential-HELPER` for the login of `registry`, which may take so long; `None` where it keeps none.
+/// Asks `docker-credential-HELPER` for the credentials of `registry`; returns `None` if it has none.
 pub(super) async fn ask(
     helper: &str,
     registry: &str,
@@ -49,7 +48,7 @@ pub(super) async fn ask(
             .kill_on_drop(true)
             .spawn()?;
         if let Some(mut input) = process.stdin.take() {
-            // One that reads nothing may answer all the same.
+            // A helper that does not read its input may still answer.
             drop(input.write_all(registry.as_bytes()).await);
         }
         process.wait_with_output().await

@@ -1,8 +1,8 @@
 //! Docker's `config.json`, read as Docker's client reads it.
 //!
-//! Names of fields count without regard to case, `null` counts as absent, what follows the first JSON value is ignored, and an
-//! empty file is an empty configuration (docker/cli, `cli/config/configfile`, with Go's `encoding/json`). A field of another
-//! type than Docker's is absent, and the others count all the same.
+//! Field names are case-insensitive, `null` counts as absent, anything after the first JSON value is ignored, and an
+//! empty file is an empty configuration (docker/cli, `cli/config/configfile`, with Go's `encoding/json`). A field of
+//! the wrong type counts as absent without affecting the others.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,31 +11,24 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Deserializer, Value};
 
-/// A JSON object with the fields of one of Docker's types.
+/// A JSON object whose fields are read with Go's rules.
 #[derive(Default, Clone)]
-pub struct DockerConfigFile(BTreeMap<String, Value>);
+pub(crate) struct DockerConfigFile(BTreeMap<String, Value>);
 
 /// A configuration that cannot be read at all.
 #[derive(Debug, thiserror::Error)]
-pub enum DockerConfigError {
-    /// The file is there, but cannot be read.
+pub(crate) enum DockerConfigError {
     #[error("cannot be read")]
     File(#[from] io::Error),
-    /// It is no JSON.
     #[error("is no JSON")]
     Json(#[from] serde_json::Error),
-    /// It is JSON, but no object.
     #[error("is no JSON object")]
     NoObject,
 }
 
 impl DockerConfigFile {
-    /// Reads the file; one that is missing is empty.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be read or is no JSON object.
-    pub fn read(path: &Path) -> Result<Self, DockerConfigError> {
+    /// Reads the file; a missing file is an empty configuration.
+    pub(crate) fn read(path: &Path) -> Result<Self, DockerConfigError> {
         match std::fs::read(path) {
             Ok(text) => Self::parse(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -43,19 +36,15 @@ impl DockerConfigFile {
         }
     }
 
-    /// Reads the text of such a file.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it is no JSON object.
-    pub fn parse(text: &[u8]) -> Result<Self, DockerConfigError> {
+    /// Parses the text of a configuration file.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, DockerConfigError> {
         match Deserializer::from_slice(text).into_iter().next() {
             None => Ok(Self::default()),
             Some(value) => Self::of(value?).ok_or(DockerConfigError::NoObject),
         }
     }
 
-    /// The fields of an object; `null` has none.
+    /// Converts an object; `null` is an empty one.
     pub(super) fn of(value: Value) -> Option<Self> {
         match value {
             Value::Null => Some(Self::default()),
@@ -66,24 +55,24 @@ impl DockerConfigFile {
         }
     }
 
-    /// The value of a field; `None` where it is absent or of another type.
-    pub fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+    /// Returns the value of a field, or `None` if it is absent or of another type.
+    pub(crate) fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_value(self.0.get(&name.to_lowercase())?.clone()).ok()
     }
 
-    /// The text of a field; empty where it is absent or no text.
-    pub fn text(&self, name: &str) -> String {
+    /// Returns the string in a field, or an empty one if it is absent or of another type.
+    pub(crate) fn text(&self, name: &str) -> String {
         self.field(name).unwrap_or_default()
     }
 
-    /// The objects in a field, by their names.
-    pub fn objects(&self, name: &str) -> BTreeMap<String, Self> {
+    /// Returns the objects in a field by name.
+    pub(crate) fn objects(&self, name: &str) -> BTreeMap<String, Self> {
         let values: BTreeMap<String, Value> = self.field(name).unwrap_or_default();
         values.into_iter().filter_map(|(name, value)| Some((name, Self::of(value)?))).collect()
     }
 
-    /// Returns `true` if a field is there, but not of type `T`.
-    pub fn is_other<T: DeserializeOwned>(&self, name: &str) -> bool {
+    /// Returns `true` if a field exists but is not of type `T`.
+    pub(crate) fn is_other<T: DeserializeOwned>(&self, name: &str) -> bool {
         let value = self.0.get(&name.to_lowercase()).cloned();
         value.is_some_and(|value| serde_json::from_value::<Option<T>>(value).is_err())
     }

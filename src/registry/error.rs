@@ -1,4 +1,4 @@
-//! Why a registry did not do what it was asked, and what would help.
+//! Registry errors and their remedies.
 
 use std::time::Duration;
 
@@ -8,75 +8,43 @@ use serde::Deserialize;
 use super::TokenError;
 use super::ecr::EcrError;
 
-/// The most that is told of a registry's own words, in characters.
+/// Maximum length of a registry's message, in characters.
 const MOST_WORDS: usize = 300;
 
-/// A registry did not do what it was asked. Neither logins nor tokens are told.
+/// A failed call to a registry. It never contains credentials or tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// It could not be asked.
     #[error("cannot ask the registry {host}")]
     Http {
-        /// The registry.
         host: String,
-        /// Why.
         #[source]
         source: reqwest::Error,
     },
-    /// It took too long.
     #[error("the registry {host} did not answer in {patience:?}")]
-    Late {
-        /// The registry.
-        host: String,
-        /// So long.
-        patience: Duration,
-    },
-    /// It refused.
+    Late { host: String, patience: Duration },
     #[error("the registry answered {status} for {repository}{}", said(message))]
-    Refused {
-        /// `HOST/PATH`.
-        repository: String,
-        /// HTTP status.
-        status: StatusCode,
-        /// The registry's words; empty where it had none.
-        message: String,
-    },
-    /// It wants a token that cannot be had.
+    Refused { repository: String, status: StatusCode, message: String },
     #[error("no token for {repository}")]
     Token {
-        /// `HOST/PATH`.
         repository: String,
-        /// Why.
         #[source]
         source: TokenError,
     },
-    /// The login for it cannot be looked up.
+    /// The ECR credentials cannot be obtained.
     #[error(transparent)]
     Login(#[from] EcrError),
-    /// What it sent makes no sense.
     #[error("the registry's answer for {repository} is unusable: {reason}")]
-    Unusable {
-        /// `HOST/PATH`.
-        repository: String,
-        /// Why.
-        reason: &'static str,
-    },
-    /// A certificate of this machine for it is unusable.
+    Unusable { repository: String, reason: &'static str },
     #[error("the certificate {path} cannot be used: {reason}")]
-    Certificate {
-        /// The file.
-        path: String,
-        /// Why.
-        reason: String,
-    },
+    Certificate { path: String, reason: String },
 }
 
-/// What registries say beside a status (OCI distribution specification, "Error Codes").
+/// The body of an error response (OCI distribution specification, "Error Codes").
 #[derive(Default, Deserialize)]
 struct Words {
     #[serde(default)]
     errors: Vec<Word>,
-    /// ECR's own API.
+    /// Used by ECR's API.
     #[serde(default)]
     message: String,
 }
@@ -93,7 +61,7 @@ fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
-/// The words in the body of a refusal, on one line.
+/// Returns the messages in the body of an error response, on one line.
 pub(super) fn words(body: &[u8]) -> String {
     let Words { errors, message } = serde_json::from_slice(body).unwrap_or_default();
     let said: Vec<String> = errors
@@ -107,8 +75,8 @@ pub(super) fn words(body: &[u8]) -> String {
 }
 
 impl RegistryError {
-    /// What would help, in a line.
-    pub fn remedy(&self) -> String {
+    /// Returns one line that says how to fix the error.
+    pub(crate) fn remedy(&self) -> String {
         match self {
             Self::Late { host, .. } => slow(host),
             Self::Http { host, source } if source.is_timeout() => slow(host),
@@ -124,8 +92,8 @@ impl RegistryError {
         }
     }
 
-    /// Whether the registry cannot be reached or is out of order, so that nothing else need be asked of it.
-    pub fn is_of_reach(&self) -> bool {
+    /// Returns `true` if the registry is unreachable or out of order, so that further calls are pointless.
+    pub(crate) fn is_of_reach(&self) -> bool {
         match self {
             Self::Http { .. } | Self::Late { .. } => true,
             Self::Refused { status, .. } => status.is_server_error(),
@@ -133,7 +101,7 @@ impl RegistryError {
         }
     }
 
-    /// Whether the same may succeed a little later: connections that broke, and what registries answer in passing.
+    /// Returns `true` if the call may succeed a little later.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Http { source, .. } => !source.is_connect(),
@@ -142,8 +110,8 @@ impl RegistryError {
         }
     }
 
-    /// Whether the registry takes this login for nobody's, or for one that has ended.
-    pub fn is_of_login(&self) -> bool {
+    /// Returns `true` if the registry rejected the credentials, or if they have expired.
+    pub(crate) fn is_of_login(&self) -> bool {
         match self {
             Self::Refused { status, message, .. } => {
                 *status == StatusCode::UNAUTHORIZED || message.contains("token has expired")
@@ -154,12 +122,8 @@ impl RegistryError {
     }
 }
 
-/// Asks a registry, which may take that long.
-///
-/// # Errors
-///
-/// Fails as what is asked does, and when it takes longer.
-pub async fn within<T>(
+/// Limits the duration of a call to a registry.
+pub(crate) async fn within<T>(
     host: &str,
     patience: Duration,
     asking: impl Future<Output = Result<T, RegistryError>>,
@@ -168,7 +132,7 @@ pub async fn within<T>(
     answered.unwrap_or_else(|_| Err(RegistryError::Late { host: host.to_owned(), patience }))
 }
 
-/// Whether the same call may succeed a little later.
+/// Returns `true` if a call with this status may succeed a little later.
 pub(super) fn may_pass(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502..=504)
 }
@@ -220,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_registrys_words_are_told_on_one_line() {
+    fn a_registrys_messages_are_shown_on_one_line() {
         for (body, line) in [
             (
                 &br#"{"errors":[{"code":"DENIED","message":"not\nyours"},{"code":"NAME_UNKNOWN"}]}"#[..],

@@ -1,14 +1,12 @@
-//! Whose calls to a registry are.
+//! The identity that calls to a registry are made with.
 
 use super::ecr::EcrError;
 use super::{Credentials, Login};
 
-/// Whose calls these are.
 #[derive(Debug, Clone)]
-pub enum Identity {
-    /// Who has this login.
+pub(crate) enum Identity {
     Known(Credentials),
-    /// Who has the login that is looked up once the registry asks for one.
+    /// Credentials that are looked up once the registry asks for them.
     LookedUp(Login),
 }
 

@@ -1,7 +1,7 @@
-//! Logins as Docker keeps them: `DOCKER_AUTH_CONFIG`, `config.json`, and credential helpers.
+//! Credentials as Docker stores them: `DOCKER_AUTH_CONFIG`, `config.json` and credential helpers.
 //!
-//! If a login cannot be looked up, larder goes on without one: the registry decides if it needs one. The reason is kept, to be
-//! shown once.
+//! If credentials cannot be looked up, larder continues without: the registry decides whether it needs them. The reason
+//! is kept, to be shown once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,37 +19,37 @@ use super::credential_helper;
 use super::docker_config::DockerConfigFile;
 use super::ecr::{EcrError, EcrHost, EcrLogin, has_ended};
 
-/// The key under which Docker keeps the login for Docker Hub.
+/// The key under which Docker stores the credentials for Docker Hub.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
-/// Docker Hub by its other names; the second is the one that engines connect to.
+/// The names of Docker Hub; the second is the one that engines connect to.
 const HUB_HOSTS: [&str; 3] = ["docker.io", "registry-1.docker.io", "index.docker.io"];
-/// How long a credential helper may take. Some ask a server of their own.
+/// Timeout of a credential helper. Some call a server.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Docker wants padding; what other programs write need not have it.
+/// Docker requires padding, but other programs omit it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Where logins are looked up. Each is looked up once; clones share what was found.
+/// Looks up credentials once per registry; clones share the results.
 #[derive(Clone)]
 pub struct Login {
     config: PathBuf,
-    /// `DOCKER_AUTH_CONFIG`, whose logins come before those of the file.
+    /// `DOCKER_AUTH_CONFIG`, which takes precedence over the file.
     given: DockerConfigFile,
-    /// Those of Amazon's registries, where Docker keeps none.
+    /// Credentials for ECR, used if Docker stores none.
     ecr: Option<EcrLogin>,
     known: Arc<Mutex<BTreeMap<String, Shared<BoxFuture<'static, Credentials>>>>>,
     faults: Arc<Mutex<Vec<String>>>,
 }
 
-/// A login for a registry. Both strings are empty for an anonymous one.
+/// Credentials for a registry. Both strings are empty for anonymous access.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// User name; empty with an identity token.
-    pub username: String,
-    /// Password or identity token.
-    pub secret: String,
+    /// Empty for an identity token.
+    pub(crate) username: String,
+    /// The password or identity token.
+    pub(crate) secret: String,
 }
 
 impl fmt::Debug for Credentials {
@@ -65,15 +65,14 @@ impl fmt::Debug for Login {
 }
 
 impl Credentials {
-    /// Nobody in particular.
-    pub fn is_anonymous(&self) -> bool {
+    pub(crate) fn is_anonymous(&self) -> bool {
         self.secret.is_empty()
     }
 }
 
 impl Login {
-    /// Looks logins up in the `config.json` of `docker_config` (usually `~/.docker`).
-    pub fn new(docker_config: &Path) -> Self {
+    /// Creates a lookup in the `config.json` of `docker_config` (usually `~/.docker`).
+    pub(crate) fn new(docker_config: &Path) -> Self {
         Self {
             config: docker_config.join("config.json"),
             given: DockerConfigFile::default(),
@@ -83,67 +82,55 @@ impl Login {
         }
     }
 
-    /// The same, where these logins come before those of the file.
+    /// Adds a configuration that takes precedence over the file.
     #[must_use]
-    pub fn with_given(self, given: DockerConfigFile) -> Self {
+    pub(crate) fn with_given(self, given: DockerConfigFile) -> Self {
         Self { given, ..self }
     }
 
-    /// The same, which also knows Amazon's registries.
     #[must_use]
-    pub fn with_ecr(self, ecr: EcrLogin) -> Self {
+    pub(crate) fn with_ecr(self, ecr: EcrLogin) -> Self {
         Self { ecr: Some(ecr), ..self }
     }
 
-    /// Returns the login for `host` (`host[:port]`): what Docker keeps, or a token for ECR; an anonymous one if there is no
-    /// login, or if it cannot be looked up.
+    /// Returns the credentials for `host` (`host[:port]`): those that Docker stores, or a token for ECR; anonymous ones
+    /// if there are none or if they cannot be looked up.
     ///
     /// # Errors
     ///
-    /// Fails when AWS refuses a token.
-    ///
-    /// # Panics
-    ///
-    /// Never: no other thread panics while it looks one up.
-    pub async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
+    /// Fails if AWS refuses a token.
+    pub(crate) async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
         let kept = self.kept(host).await;
         let is_usable = !kept.is_anonymous() && !has_ended(&kept.secret);
         let Some(ecr) = self.ecr.as_ref().filter(|_| !is_usable) else { return Ok(kept) };
         match Box::pin(ecr.credentials(host)).await {
             Ok(found) => Ok(found.map_or(kept, |(credentials, _)| credentials)),
-            // Anybody may pull from the public one.
+            // Pulling from the public registry needs no credentials.
             Err(_) if ecr.host(host) == Some(EcrHost::Public) => Ok(kept),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether a registry is Amazon's.
-    pub fn is_amazons(&self, host: &str) -> bool {
+    /// Returns `true` if the registry belongs to ECR.
+    pub(crate) fn is_amazons(&self, host: &str) -> bool {
         self.ecr.as_ref().and_then(|ecr| ecr.host(host)).is_some()
     }
 
-    /// Forgets the login for `host`, which does not take it; what Docker keeps is left alone.
-    ///
-    /// # Panics
-    ///
-    /// Never: no other thread panics while it looks one up.
-    pub fn forget(&self, host: &str) {
+    /// Forgets the credentials for `host` after the registry rejected them; Docker's own storage is not changed.
+    pub(crate) fn forget(&self, host: &str) {
         self.known.lock().expect("no panic").remove(key_of(host));
         if let Some(ecr) = &self.ecr {
             ecr.forget(host);
         }
     }
 
-    /// Takes the reasons for which logins could not be looked up.
-    ///
-    /// # Panics
-    ///
-    /// Never: no other thread panics while it adds one.
-    pub fn take_faults(&self) -> Vec<String> {
+    /// Returns the reasons why lookups failed, and clears them.
+    pub(crate) fn take_faults(&self) -> Vec<String> {
         std::mem::take(&mut self.faults.lock().expect("no panic"))
     }
 
-    /// The login that Docker keeps. Whoever asks first may give up before a helper has answered; the others get the answer.
+    /// Returns the credentials that Docker stores. The first caller may give up before a helper has answered; the
+    /// others still get the result.
     async fn kept(&self, host: &str) -> Credentials {
         let host = key_of(host);
         let looking = {
@@ -162,22 +149,22 @@ impl Login {
         if let Some(found) = self.entry(&self.given, key, "DOCKER_AUTH_CONFIG") {
             return found;
         }
-        // A file that cannot be read at all is reported where the rest of it is read.
+        // An unreadable file is reported where the rest of it is read.
         let Ok(config) = DockerConfigFile::read(&self.config) else { return Credentials::default() };
-        // One for the registry comes before the one for all; an empty one means the file.
+        // A helper for the registry takes precedence over the general one; an empty name means the file.
         let helpers: BTreeMap<String, String> = config.field("credHelpers").unwrap_or_default();
         let helper = helpers.get(key).cloned().unwrap_or_else(|| config.text("credsStore"));
         if !helper.is_empty() {
             match credential_helper::ask(&helper, key, PATIENCE).await {
                 Ok(found) => return found.unwrap_or_default(),
-                // As `docker push`, which goes on with what the file has.
+                // Like `docker push`, continue with the contents of the file.
                 Err(error) => self.note_fault(host_of(key), &error),
             }
         }
         self.entry(&config, key, &self.config.display().to_string()).unwrap_or_default()
     }
 
-    /// The login for a registry in `auths`, by its key there or by the host in that.
+    /// Returns the credentials for a registry in `auths`, by its key or by the host in the key.
     fn entry(&self, config: &DockerConfigFile, key: &str, place: &str) -> Option<Credentials> {
         let auths = config.objects("auths");
         let is_meant = |name: &str| {
@@ -209,17 +196,17 @@ impl Login {
     }
 }
 
-/// What Docker's configuration calls a registry.
+/// Returns the key of a registry in Docker's configuration.
 fn key_of(host: &str) -> &str {
     if HUB_HOSTS.contains(&host) { HUB_KEY } else { host }
 }
 
-/// An `auth` that is no login.
+/// An `auth` field that cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("its auth in {0} is not the base64 of USER:PASSWORD")]
 struct Undecodable(String);
 
-/// The registry that a key of `auths` names: without protocol and path (docker/cli, `ConvertToHostname`).
+/// Returns the host in a key of `auths`, without protocol and path (docker/cli, `ConvertToHostname`).
 fn host_of(key: &str) -> &str {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     bare.split('/').next().unwrap_or(bare)

@@ -1,9 +1,8 @@
-//! What a registry has of an image: its manifest for one platform, and its config; and what its tags stand for.
+//! Manifests, configs and tags of images in a registry.
 //!
-//! Plain HTTP is spoken to insecure registries alone, and only after HTTPS
-//! failed, as Docker does. Whatever is fetched by digest is checked against
-//! it, and nothing larger than a manifest or a config is read. Errors name the
-//! registry and the repository, never a login or a token.
+//! Plain HTTP is used only for insecure registries, and only after HTTPS failed, as in Docker. Everything fetched by
+//! digest is verified, and nothing larger than a manifest or a config is read. Errors name the registry and the
+//! repository, never credentials or tokens.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,59 +16,54 @@ use super::platform::serves;
 use super::{Credentials, Identity, ImageConfig, ImageRef, Reach, RegistryError};
 use crate::digest::Digest;
 
-/// Docker Hub, as names have it.
+/// Docker Hub as the host of an image reference.
 const HUB: &str = "docker.io";
-/// How deep an index may stand in an index.
 const DEPTH: usize = 3;
-/// How many manifests that do not say their platform are looked into.
+/// Maximum number of manifests without a platform whose configs are read.
 const LOOKED_INTO: usize = 4;
 
 const INDEX: [&str; 2] =
     ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 const MANIFEST: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-/// All of them.
+/// The `Accept` header for all of them.
 const ANY: HeaderValue = HeaderValue::from_static(
     "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json",
 );
-/// Marks what is in an index and is no image.
+/// Marks an index entry that is not an image.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
-/// An image as its registry has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteImage {
-    /// The digest of what the name stands for: an index, or the manifest itself.
-    pub target: Digest,
-    /// The digest of the platform's manifest.
-    pub manifest: Digest,
-    /// The digest of its config, by which engines with a graph driver know the image.
-    pub id: Digest,
-    /// Its config.
-    pub config: ImageConfig,
-    /// When it was built, as far as it says.
-    pub created: Option<Timestamp>,
-    /// Its name stands for no other image.
-    pub is_alone: bool,
+pub(crate) struct RemoteImage {
+    /// The digest that the tag resolves to: of an index, or of the manifest itself.
+    pub(crate) target: Digest,
+    pub(crate) manifest: Digest,
+    /// The digest of the config, by which engines with a graph driver identify the image.
+    pub(crate) id: Digest,
+    pub(crate) config: ImageConfig,
+    /// The build time, if the image states it.
+    pub(crate) created: Option<Timestamp>,
+    /// `true` if the name resolves to no other image.
+    pub(crate) is_alone: bool,
 }
 
-/// A manifest or index, byte for byte.
+/// The exact bytes of a manifest or index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredManifest {
-    /// Its digest.
-    pub digest: Digest,
-    /// What the registry says that it is.
+pub(crate) struct StoredManifest {
+    pub(crate) digest: Digest,
+    /// The `Content-Type` of the response.
     told: Option<String>,
     bytes: Bytes,
 }
 
-/// Whether a media type is that of an index.
+/// Returns `true` for the media type of an index.
 pub(super) fn is_index(media_type: &str) -> bool {
     INDEX.contains(&media_type)
 }
 
 impl StoredManifest {
-    /// Its media type: what it says, what the registry says, or what it looks like.
+    /// Returns the media type: as stated in the manifest, else by the registry, else inferred from the fields.
     fn media_type(&self, parsed: &Manifest) -> String {
         let told = self.told.clone().filter(|told| INDEX.iter().chain(&MANIFEST).any(|known| known == told));
         let looks = if parsed.config.is_some() { MANIFEST[0] } else { INDEX[0] };
@@ -90,12 +84,12 @@ struct Manifest {
     manifests: Vec<Descriptor>,
 }
 
-/// What a manifest or index says of a part.
+/// An entry of a manifest or index.
 #[derive(Deserialize, Clone)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
     pub(super) digest: Digest,
-    /// Bytes.
+    /// Size in bytes.
     #[serde(default)]
     pub(super) size: u64,
     #[serde(default)]
@@ -122,14 +116,11 @@ impl Platform {
     }
 }
 
-/// Asks the registry of `name` for its image of `platform` (`OS/ARCHITECTURE[/VARIANT]`); for Docker Hub its mirrors first.
+/// Queries the registry of `name` for its image of `platform` (`OS/ARCHITECTURE[/VARIANT]`); for Docker Hub, its
+/// mirrors first.
 ///
-/// `None` when it has no such name, or no image for the platform under it.
-///
-/// # Errors
-///
-/// Fails when the registry cannot be asked, refuses, or sends what makes no sense.
-pub async fn remote_image(
+/// Returns `None` if the name does not exist or has no image for the platform.
+pub(crate) async fn remote_image(
     name: &ImageRef,
     platform: &str,
     identity: impl Into<Identity>,
@@ -137,7 +128,7 @@ pub async fn remote_image(
 ) -> Result<Option<RemoteImage>, RegistryError> {
     let mirrors = if name.host() == HUB { reach.mirrors.as_slice() } else { &[] };
     for mirror in mirrors {
-        // The hub itself has the last word, whatever a mirror says.
+        // If a mirror fails or has no such image, the hub itself is queried.
         if let Some(mut mirror) = Repository::of_mirror(mirror, name, reach)
             && let Ok(Some(found)) = mirror.tagged(name, platform).await
         {
@@ -147,23 +138,24 @@ pub async fn remote_image(
     Repository::new(name, identity, reach)?.tagged(name, platform).await
 }
 
-/// A repository of a registry.
+/// A client of a repository.
 #[derive(Clone)]
 pub struct Repository {
     pub(super) connection: Connection,
 }
 
 impl Repository {
-    /// The repository of `name`. Nothing is sent yet.
-    ///
-    /// # Errors
-    ///
-    /// Fails when certificates of this machine for the registry are unusable.
-    pub fn new(name: &ImageRef, identity: impl Into<Identity>, reach: &Reach) -> Result<Self, RegistryError> {
+    /// Creates a client for the repository of `name`; nothing is sent yet. Fails if this machine's certificates for the
+    /// registry are unusable.
+    pub(crate) fn new(
+        name: &ImageRef,
+        identity: impl Into<Identity>,
+        reach: &Reach,
+    ) -> Result<Self, RegistryError> {
         Ok(Self { connection: Connection::new(name, identity.into(), reach)? })
     }
 
-    /// The repository of Docker Hub's `name` in a mirror, if that has a usable address.
+    /// Creates a client for Docker Hub's `name` in a mirror, if the mirror's address is usable.
     fn of_mirror(mirror: &str, name: &ImageRef, reach: &Reach) -> Option<Self> {
         let (scheme, host) = mirror.trim_end_matches('/').split_once("://")?;
         let scheme = ["https", "http"].into_iter().find(|known| *known == scheme)?;
@@ -173,13 +165,13 @@ impl Repository {
         Some(Self { connection })
     }
 
-    /// `HOST/PATH`.
-    pub fn name(&self) -> String {
+    /// Returns `HOST/PATH`.
+    pub(crate) fn name(&self) -> String {
         self.connection.name.repository()
     }
 
-    /// The name that it was made of.
-    pub fn image_name(&self) -> &ImageRef {
+    /// Returns the name that the client was created with.
+    pub(crate) fn image_name(&self) -> &ImageRef {
         &self.connection.name
     }
 
@@ -193,12 +185,11 @@ impl Repository {
         self.image(&stored, platform).await
     }
 
-    /// What stands under a tag or digest; `None` where nothing does.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the registry cannot be asked, refuses, or sends what makes no sense.
-    pub async fn manifest(&mut self, reference: &str) -> Result<Option<StoredManifest>, RegistryError> {
+    /// Returns the manifest of a tag or digest, or `None` if it does not exist.
+    pub(crate) async fn manifest(
+        &mut self,
+        reference: &str,
+    ) -> Result<Option<StoredManifest>, RegistryError> {
         let call = Call::new(Method::GET, format!("manifests/{reference}")).header(ACCEPT, ANY);
         let Some(Answer { headers, body, .. }) = self.found(&call).await? else { return Ok(None) };
         let digest = Digest::of(&body);
@@ -210,13 +201,9 @@ impl Repository {
         Ok(Some(StoredManifest { digest, told, bytes: body.into() }))
     }
 
-    /// Lets `tag` stand for a manifest that the repository has all parts of. Where it does so already, a registry whose
-    /// tags are immutable is satisfied, too.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the registry cannot be asked or refuses.
-    pub async fn put(&mut self, tag: &str, manifest: &StoredManifest) -> Result<(), RegistryError> {
+    /// Tags a manifest whose parts are all in the repository. If immutable tags are enabled, a tag that already refers
+    /// to this manifest is accepted.
+    pub(crate) async fn put(&mut self, tag: &str, manifest: &StoredManifest) -> Result<(), RegistryError> {
         let parsed = self.parsed(&manifest.bytes)?;
         let media_type = manifest.media_type(&parsed);
         let media_type =
@@ -233,16 +220,12 @@ impl Repository {
         }
     }
 
-    /// What an index names; nothing for a manifest.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it makes no sense.
-    pub fn entries(&self, manifest: &StoredManifest) -> Result<Vec<Digest>, RegistryError> {
+    /// Returns the digests of an index's entries; none for a manifest.
+    pub(crate) fn entries(&self, manifest: &StoredManifest) -> Result<Vec<Digest>, RegistryError> {
         Ok(self.parts(manifest)?.0.into_iter().map(|entry| entry.digest).collect())
     }
 
-    /// What a manifest or index is made of: the entries of an index, or config and layers.
+    /// Returns the entries of an index, and the config and layers of a manifest.
     pub(super) fn parts(
         &self,
         manifest: &StoredManifest,
@@ -251,12 +234,8 @@ impl Repository {
         Ok((manifests, config.into_iter().chain(layers).collect()))
     }
 
-    /// The image of `platform` that a manifest or index of this repository stands for.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the registry cannot be asked, refuses, or sends what makes no sense.
-    pub async fn image(
+    /// Returns the image of `platform` that a manifest or index of this repository refers to.
+    pub(crate) async fn image(
         &mut self,
         stored: &StoredManifest,
         platform: &str,
@@ -310,7 +289,7 @@ impl Repository {
         let manifest: Manifest = serde_json::from_slice(bytes)
             .map_err(|_| self.connection.unusable("a manifest is no manifest"))?;
         let known = INDEX.iter().chain(&MANIFEST).any(|known| *known == manifest.media_type);
-        // OCI manifests need not say what they are; Docker's first format has neither config nor entries.
+        // OCI manifests may omit their media type; Docker's first format has neither config nor entries.
         if known || manifest.media_type.is_empty() {
             Ok(manifest)
         } else {
@@ -318,7 +297,7 @@ impl Repository {
         }
     }
 
-    /// A blob or manifest by its digest.
+    /// Returns a blob or manifest after verifying its digest.
     async fn checked(&mut self, kind: &str, digest: &Digest) -> Result<Option<Vec<u8>>, RegistryError> {
         let call = Call::new(Method::GET, format!("{kind}/{digest}")).header(ACCEPT, ANY);
         let Some(answer) = self.found(&call).await? else { return Ok(None) };
@@ -328,7 +307,7 @@ impl Repository {
         Ok(Some(answer.body))
     }
 
-    /// The answer to a call; `None` for what is not there.
+    /// Returns a successful response, or `None` for 404.
     async fn found(&mut self, call: &Call) -> Result<Option<Answer>, RegistryError> {
         let answer = self.connection.call(call).await?;
         match answer.status {
@@ -339,7 +318,7 @@ impl Repository {
     }
 }
 
-/// The entries of an index that can be the platform's image, the best first; then some that do not say.
+/// Returns the index entries that may be the platform's image, best first, followed by some without a platform.
 fn candidates(entries: &[Descriptor], platform: &str) -> Vec<Descriptor> {
     let images = || entries.iter().filter(|entry| !entry.annotations.contains_key(ATTESTATION));
     let ranked = images().filter_map(|entry| {

@@ -1,4 +1,4 @@
-//! What larder knows of registries: image references, logins, tokens, manifests.
+//! Registries: image references, credentials, tokens, manifests and transfers.
 //!
 //! Passwords and tokens never appear in an error, a log or a `Debug` output.
 
@@ -8,7 +8,7 @@ mod config;
 mod connection;
 mod credential_helper;
 mod docker_config;
-pub mod ecr;
+pub(crate) mod ecr;
 mod error;
 mod identity;
 mod login;
@@ -21,14 +21,13 @@ mod transfer;
 
 use challenge::Challenge;
 
-pub use config::{Healthcheck, ImageConfig, ImageSettings};
-pub use docker_config::{DockerConfigError, DockerConfigFile};
-pub use error::{RegistryError, within};
-pub use identity::Identity;
-pub use login::{Credentials, Login};
-pub use manifest::{RemoteImage, Repository, StoredManifest, remote_image};
-pub use platform::serves;
-pub use reach::Reach;
+pub(crate) use config::{Healthcheck, ImageConfig, ImageSettings};
+pub(crate) use docker_config::DockerConfigFile;
+pub(crate) use error::{RegistryError, within};
+pub(crate) use identity::Identity;
+pub(crate) use login::{Credentials, Login};
+pub(crate) use manifest::{RemoteImage, Repository, StoredManifest, remote_image};
+pub(crate) use platform::serves;
+pub(crate) use reach::Reach;
 pub use reference::{ImageRef, InvalidImageRef};
-pub use token::{Token, TokenError, TokenRequest};
-pub use transfer::Moved;
+pub(crate) use token::{TokenError, TokenRequest};

@@ -1,14 +1,15 @@
-//! Which platform's image serves where another is asked for.
+//! Compatibility of an image's platform with the requested one.
 //!
-//! Rules after containerd's `platforms.Only`: an image of an older variant
-//! serves, the nearest first; 386 serves amd64, and 32-bit ARM arm64.
+//! The rules follow containerd's `platforms.Only`: an image of an older variant is compatible, the closest first; so is
+//! 386 with amd64, and 32-bit ARM with arm64.
 
 use crate::platform::Platform;
 
-/// How well an image of platform `has` serves where `wanted` is: 0 for the best, `None` for not at all.
+/// Returns the rank of an image of platform `has` where `wanted` is requested: 0 for the best, `None` if it is not
+/// compatible.
 ///
-/// Both are `OS[(VERSION)]/ARCHITECTURE[/VARIANT]`; the version counts where both have one.
-pub fn serves(has: &str, wanted: &str) -> Option<usize> {
+/// Both are `OS[(VERSION)]/ARCHITECTURE[/VARIANT]`; the version is compared if both have one.
+pub(crate) fn serves(has: &str, wanted: &str) -> Option<usize> {
     let mut has = Platform::parse(has, None).ok()?;
     let mut wanted = Platform::parse(wanted, None).ok()?;
     let (version, least) = (std::mem::take(&mut has.os_version), std::mem::take(&mut wanted.os_version));
@@ -18,7 +19,7 @@ pub fn serves(has: &str, wanted: &str) -> Option<usize> {
     served(&wanted).iter().position(|platform| *platform == has)
 }
 
-/// The platforms that serve, the best first.
+/// Returns the compatible platforms, best first.
 fn served(wanted: &Platform) -> Vec<Platform> {
     let of = |architecture: &str, variant: String| Platform {
         architecture: architecture.to_owned(),
@@ -46,7 +47,7 @@ fn served(wanted: &Platform) -> Vec<Platform> {
             let variant = if wanted.variant.is_empty() { "v8" } else { &wanted.variant };
             let (major, minor) = variant.split_once('.').unwrap_or((variant, "0"));
             let minor: u8 = minor.parse().unwrap_or_default();
-            // ARMv9.N has all of ARMv8.(N+5).
+            // ARMv9.N includes ARMv8.(N+5).
             let eighth = match major {
                 "v8" => {
                     served.extend((1..minor).rev().map(|minor| of("arm64", format!("v8.{minor}"))));

@@ -1,4 +1,4 @@
-//! How registries are reached from here: certificates, insecure ones, mirrors.
+//! Network access to registries: certificates, insecure registries, mirrors.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,21 +9,21 @@ use super::RegistryError;
 use super::authority::Certificates;
 use super::connection::patient;
 
-/// How registries are reached from here, as Docker would.
+/// The registry settings of this machine, as Docker has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reach {
-    /// Directories like Docker's `certs.d`: in `HOST[:PORT]/` the registry's CAs (`*.crt`), and what larder is known by
-    /// there (`*.cert`, each with its `*.key`).
-    pub certificates: Vec<PathBuf>,
-    /// Registries that are spoken to in plain HTTP, or whatever their certificate is: `HOST[:PORT]` or `ADDRESS/BITS`.
-    pub insecure: Vec<String>,
-    /// Registries that are asked before Docker Hub, `http(s)://HOST[:PORT]`.
-    pub mirrors: Vec<String>,
+pub(crate) struct Reach {
+    /// Directories like Docker's `certs.d`: `HOST[:PORT]/` contains the registry's CAs (`*.crt`) and larder's client
+    /// certificates (`*.cert`, each with its `*.key`).
+    pub(crate) certificates: Vec<PathBuf>,
+    /// Registries that may be used with plain HTTP or with any certificate: `HOST[:PORT]` or `ADDRESS/BITS`.
+    pub(crate) insecure: Vec<String>,
+    /// Mirrors of Docker Hub, `http(s)://HOST[:PORT]`.
+    pub(crate) mirrors: Vec<String>,
 }
 
 impl Reach {
-    /// Whether `host` is spoken to in plain HTTP if need be: an insecure registry, or one of this very machine. Whose CA is
-    /// given is held to that.
+    /// Returns `true` if plain HTTP is allowed for `host`: an insecure registry, or one on this machine. A registry
+    /// with a given CA always requires TLS.
     pub(super) fn is_insecure(&self, host: &str) -> bool {
         let has_authority = |directory: &PathBuf| {
             let files = std::fs::read_dir(directory.join(host)).into_iter().flatten().flatten();
@@ -40,15 +40,14 @@ impl Reach {
         is_loopback(host) || self.insecure.iter().any(is_named)
     }
 
-    /// A client that speaks to `host`.
     pub(super) fn client(&self, host: &str) -> Result<Client, RegistryError> {
-        // The one TLS stack's provider; whoever installed it first in this process installed the same.
+        // This fails if a provider is installed already, which is then the same one.
         drop(rustls::crypto::ring::default_provider().install_default());
         let mut client = patient(Client::builder())
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
             .tls_danger_accept_invalid_certs(self.is_insecure(host));
         if is_loopback(host) {
-            // No proxy stands between a machine and itself.
+            // Never use a proxy to reach this machine.
             client = client.no_proxy();
         }
         let mut certificates = Certificates::default();
@@ -62,7 +61,7 @@ impl Reach {
     }
 }
 
-/// The address that a registry is named by, if it is named by one.
+/// Parses the IP address that a registry is named by, if any.
 fn address(host: &str) -> Option<IpAddr> {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -71,7 +70,7 @@ fn address(host: &str) -> Option<IpAddr> {
     name.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// Whether `address` is within `ADDRESS/BITS`.
+/// Returns `true` if `address` is in `network` (`ADDRESS/BITS`).
 fn is_within(address: IpAddr, network: &str) -> bool {
     let bits = |address: IpAddr| match address {
         IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
@@ -83,7 +82,7 @@ fn is_within(address: IpAddr, network: &str) -> bool {
     width == other && length <= width && (base ^ address).leading_zeros() >= length
 }
 
-/// Whether a registry runs on this very machine, by its name.
+/// Returns `true` if the name of a registry refers to this machine.
 fn is_loopback(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     name == "localhost" || address(host).is_some_and(|address| address.is_loopback())
@@ -94,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_http_is_for_this_machine_and_what_is_named_insecure() {
+    fn plain_http_is_only_for_this_machine_and_insecure_registries() {
         let reach = Reach {
             insecure: ["10.1.0.0/16", "registry:5000", "fd00::/8"].map(str::to_owned).to_vec(),
             ..Reach::default()
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_none_is_named() {
+    fn an_invalid_certificate_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let of_host = directory.path().join("reg.example:5000");
         std::fs::create_dir(&of_host).unwrap();

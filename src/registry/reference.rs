@@ -1,15 +1,14 @@
-//! Image references, normalised as Docker does it.
+//! Image references, normalised as in Docker.
 //!
-//! `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`; without a host `docker.io` is meant,
-//! without a namespace there `library`, without a tag `latest`
-//! (distribution/reference, "normalized named").
+//! `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`; the default host is `docker.io`, its default namespace `library`, the default
+//! tag `latest` (distribution/reference, "normalized named").
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Digest;
 
-/// A fully named image.
+/// A normalised image reference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageRef {
     host: String,
@@ -18,7 +17,7 @@ pub struct ImageRef {
     digest: Option<String>,
 }
 
-/// A string that cannot name an image.
+/// A string that is not an image reference.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid image reference `{text}`: {reason}")]
 pub struct InvalidImageRef {
@@ -32,51 +31,51 @@ const MAX_NAME: usize = 255;
 const TAG_RULE: &str = "a tag has letters, digits, `_`, `.` and `-`, at most 128 of them";
 
 impl ImageRef {
-    /// The registry's host, `docker.io` for Docker Hub.
-    pub fn host(&self) -> &str {
+    /// Returns the registry's host, `docker.io` for Docker Hub.
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    /// The repository below the host, e.g. `library/python`.
-    pub fn path(&self) -> &str {
+    /// Returns the repository below the host, for example `library/python`.
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
-    /// The tag; `latest` when neither tag nor digest was given.
-    pub fn tag(&self) -> Option<&str> {
+    /// Returns the tag; `latest` if neither tag nor digest was given.
+    pub(crate) fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The digest it is pinned to.
-    pub fn digest(&self) -> Option<&str> {
+    /// Returns the digest that the reference is pinned to.
+    pub(crate) fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
     }
 
-    /// `HOST/PATH` without tag and digest.
-    pub fn repository(&self) -> String {
+    /// Returns `HOST/PATH` without tag and digest.
+    pub(crate) fn repository(&self) -> String {
         format!("{}/{}", self.host, self.path)
     }
 
-    /// The same repository's image under another tag; `None` for what cannot be a tag.
-    pub fn with_tag(&self, tag: &str) -> Option<Self> {
+    /// Returns the same repository with this tag and no digest, or `None` if the tag is invalid.
+    pub(crate) fn with_tag(&self, tag: &str) -> Option<Self> {
         is_tag(tag).then(|| Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
-    /// The same repository's image of this digest, whatever the tag stands for by then.
+    /// Pins the reference to a digest.
     #[must_use]
-    pub fn pinned(&self, digest: Digest) -> Self {
+    pub(crate) fn pinned(&self, digest: Digest) -> Self {
         Self { digest: Some(digest.to_string()), ..self.clone() }
     }
 
-    /// The same in another registry (`HOST[:PORT]`); `None` for what cannot be one.
-    pub fn in_registry(&self, host: &str) -> Option<Self> {
+    /// Returns the same name in another registry (`HOST[:PORT]`), or `None` if the host is invalid.
+    pub(crate) fn in_registry(&self, host: &str) -> Option<Self> {
         let is_host =
             !host.is_empty() && !host.contains(['/', '@', '?', '#']) && !host.contains(char::is_whitespace);
         is_host.then(|| Self { host: host.to_owned(), ..self.clone() })
     }
 
-    /// The name as people write it: no `docker.io/`, no `library/`.
-    pub fn familiar(&self) -> String {
+    /// Returns the short form without `docker.io/` and `library/`.
+    pub(crate) fn familiar(&self) -> String {
         let full = self.to_string();
         let Some(short) = full.strip_prefix("docker.io/") else { return full };
         short.strip_prefix("library/").unwrap_or(short).to_owned()
@@ -103,7 +102,7 @@ impl FromStr for ImageRef {
             return Err(invalid("it begins with a protocol, which is no part of a name"));
         }
         let (host, path) = match name.split_once('/') {
-            // Else the engine would take what follows the colon for a port.
+            // Otherwise the engine would take what follows the colon for a port.
             Some((host, _)) if is_tag_with_slash(host) => {
                 return Err(invalid(TAG_RULE));
             }
@@ -149,14 +148,14 @@ impl FromStr for ImageRef {
     }
 }
 
-/// `NAME:TAG` before a slash, where only a port can follow the colon.
+/// Returns `true` for `NAME:TAG` before a slash, where only a port can follow the colon.
 fn is_tag_with_slash(host: &str) -> bool {
     host.rsplit_once(':').is_some_and(|(name, tag)| {
         !name.contains(['.', '[']) && name != "localhost" && tag.parse::<u16>().is_err()
     })
 }
 
-/// `HOST[:PORT]` (distribution/reference, `domain`).
+/// Returns `true` for `HOST[:PORT]` (distribution/reference, `domain`).
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -176,7 +175,7 @@ fn is_host(text: &str) -> bool {
         && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-/// Letters and digits with one separator between them: `.`, `_`, `__`, or any number of `-`.
+/// Returns `true` for letters and digits with one separator between them: `.`, `_`, `__`, or any number of `-`.
 fn is_path_component(component: &str) -> bool {
     let alphanumeric = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit();
     let is_separator =

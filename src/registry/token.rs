@@ -1,8 +1,8 @@
-//! Fetching registry tokens, so that no password has to leave the client.
+//! Fetches registry tokens, so that passwords need not be sent to the registry.
 //!
-//! Two dialects (distribution's "Token Authentication" and "`OAuth2` Token
-//! Authentication"): a form POST with credentials, and for registries that do
-//! not know it, or for anonymous access, a GET with basic authentication.
+//! There are two protocols (distribution's "Token Authentication" and "`OAuth2` Token Authentication"): a form POST
+//! with credentials, and, for registries that do not support it or for anonymous access, a GET with basic
+//! authentication.
 
 use std::time::Duration;
 
@@ -12,54 +12,39 @@ use serde::Deserialize;
 
 use super::Credentials;
 
-/// How long a token server may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A token without a stated lifetime lives this long, in seconds (distribution's specification).
+/// The lifetime of a token that does not state one, in seconds (distribution's specification).
 const DEFAULT_LIFETIME: i64 = 60;
 
-/// What a token is wanted for: the registry's RFC 6750 challenge.
+/// The parameters of a registry's RFC 6750 challenge.
 #[derive(Debug, Clone)]
-pub struct TokenRequest {
-    /// Where to ask, an http(s) address.
-    pub realm: String,
-    /// The service named in the challenge.
-    pub service: String,
-    /// `repository:NAME:pull,push` and the like.
-    pub scopes: Vec<String>,
+pub(crate) struct TokenRequest {
+    /// The token server's http(s) address.
+    pub(crate) realm: String,
+    pub(crate) service: String,
+    /// For example `repository:NAME:pull,push`.
+    pub(crate) scopes: Vec<String>,
 }
 
-/// A registry token.
 #[derive(Clone)]
-pub struct Token {
-    /// The bearer token.
-    pub token: String,
+pub(crate) struct Token {
+    pub(crate) value: String,
     /// Lifetime in seconds from its issue.
-    pub expires_in: i64,
-    /// When it was issued, if the server said so.
-    pub issued_at: Option<Timestamp>,
+    pub(crate) expires_in: i64,
+    /// The time of issue, if the server states it.
+    pub(crate) issued_at: Option<Timestamp>,
 }
 
-/// A token server gave no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It could not be asked.
     #[error("cannot ask {realm} for a token")]
     Http {
-        /// The token server.
         realm: String,
-        /// Why.
         #[source]
         source: reqwest::Error,
     },
-    /// It refused.
     #[error("{realm} answered {status} to the request for a token")]
-    Refused {
-        /// The token server.
-        realm: String,
-        /// HTTP status.
-        status: StatusCode,
-    },
-    /// Its answer holds none.
+    Refused { realm: String, status: StatusCode },
     #[error("{0} answered without a token")]
     Empty(String),
 }
@@ -77,21 +62,17 @@ struct Answer {
 
 impl TokenRequest {
     /// Fetches a token with `credentials`, or anonymously.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the server cannot be asked, refuses, or sends no token.
-    pub async fn fetch(&self, credentials: &Credentials) -> Result<Token, TokenError> {
+    pub(crate) async fn fetch(&self, credentials: &Credentials) -> Result<Token, TokenError> {
         self.fetch_with(None, credentials).await
     }
 
-    /// Whether the server is the registry `host` itself.
+    /// Returns `true` if the token server is the registry `host` itself.
     pub(super) fn is_of(&self, host: &str) -> bool {
         let address = self.realm.split_once("://").map_or("", |(_, rest)| rest);
         address.split('/').next() == Some(host)
     }
 
-    /// The same by this client, if there is one.
+    /// Fetches a token with `client` if given, else with a default client.
     pub(super) async fn fetch_with(
         &self,
         client: Option<&Client>,
@@ -100,7 +81,7 @@ impl TokenRequest {
         if let Some(client) = client {
             return self.fetch_by(client, credentials).await;
         }
-        // The one TLS stack's provider; whoever installed it first in this process installed the same.
+        // This fails if a provider is installed already, which is then the same one.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
             .timeout(TIMEOUT)
@@ -155,12 +136,12 @@ impl TokenRequest {
             return Err(TokenError::Refused { realm: self.realm.clone(), status });
         }
         let answer: Answer = response.json().await.map_err(|source| self.http(source))?;
-        let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
-        if token.is_empty() {
+        let value = if answer.token.is_empty() { answer.access_token } else { answer.token };
+        if value.is_empty() {
             return Err(TokenError::Empty(self.realm.clone()));
         }
         let expires_in = if answer.expires_in > 0 { answer.expires_in } else { DEFAULT_LIFETIME };
-        Ok(Token { token, expires_in, issued_at: answer.issued_at })
+        Ok(Token { value, expires_in, issued_at: answer.issued_at })
     }
 
     fn http(&self, source: reqwest::Error) -> TokenError {
@@ -175,7 +156,8 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request after another with these status lines and bodies; tells what it was asked.
+    /// Starts a server that answers requests in turn with these status lines and bodies, and sends the requests to the
+    /// channel.
     async fn server(
         answers: &'static [(&'static str, &'static str)],
     ) -> (String, tokio::task::JoinHandle<Vec<String>>) {
@@ -225,11 +207,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_login_is_posted_and_where_that_is_not_known_sent_as_basic() {
+    async fn credentials_are_posted_or_sent_as_basic_if_that_is_unsupported() {
         let (realm, asked) =
             server(&[("405 Method Not Allowed", ""), ("200 OK", r#"{"token":"t","expires_in":300}"#)]).await;
         let token = request(realm).fetch(&login()).await.unwrap();
-        assert_eq!((token.token.as_str(), token.expires_in), ("t", 300));
+        assert_eq!((token.value.as_str(), token.expires_in), ("t", 300));
         let asked = asked.await.unwrap();
         assert!(asked[0].starts_with("POST /token") && asked[0].contains("grant_type=password"), "{asked:?}");
         assert!(
@@ -243,7 +225,7 @@ mod tests {
     async fn without_a_login_a_token_is_asked_for_anonymously() {
         let (realm, asked) = server(&[("200 OK", r#"{"access_token":"t"}"#)]).await;
         let token = request(realm).fetch(&Credentials::default()).await.unwrap();
-        assert_eq!((token.token.as_str(), token.expires_in), ("t", DEFAULT_LIFETIME));
+        assert_eq!((token.value.as_str(), token.expires_in), ("t", DEFAULT_LIFETIME));
         assert!(!asked.await.unwrap()[0].to_lowercase().contains("authorization"));
     }
 

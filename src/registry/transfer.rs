@@ -1,9 +1,8 @@
-//! An image from one repository to another.
+//! Copies an image from one repository to another.
 //!
-//! What is missing is mounted where the registry is the same, so that nothing
-//! moves; else it is uploaded in parts as it comes. When a connection breaks,
-//! the registry is asked how much it has, and the upload goes on from there;
-//! one that has forgotten it gets the blob from its beginning.
+//! Within a registry, missing blobs are mounted and no data moves; otherwise they are streamed in parts. If a
+//! connection breaks, the upload continues after what the registry has received; if the registry has lost the upload,
+//! the blob is sent again from its beginning.
 
 use std::mem;
 
@@ -17,21 +16,18 @@ use super::manifest::Descriptor;
 use super::{RegistryError, Repository, StoredManifest};
 use crate::digest::Digest;
 
-/// The bytes of one part; registries over S3 take none under 5 MiB but the last one.
+/// Size of one part in bytes. Registries backed by S3 reject parts under 5 MiB except the last one.
 const PART: usize = 8 << 20;
 const BLOB: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const LOST: &str = "a part of the image is not there";
 
-/// Told how many bytes have moved, and how many are known to have to.
-pub type Moved<'a> = dyn FnMut(u64, u64) + Send + 'a;
+/// Receives the number of bytes transferred and the total known so far.
+pub(crate) type Moved<'a> = dyn FnMut(u64, u64) + Send + 'a;
 
 impl Repository {
-    /// Takes over all parts of a manifest or index that the repository `from` has. Answers the bytes that moved.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a registry cannot be asked, refuses, or sends what makes no sense; then nothing has a name yet.
-    pub async fn take_over(
+    /// Copies all missing parts of a manifest or index from the repository `from` and returns the number of bytes
+    /// transferred. After an error, nothing is tagged.
+    pub(crate) async fn take_over(
         &mut self,
         from: &mut Self,
         manifest: &StoredManifest,
@@ -93,23 +89,23 @@ impl Repository {
     }
 }
 
-/// A blob on its way to a repository.
+/// A blob that is being uploaded to a repository.
 struct Upload<'a> {
     to: &'a mut Repository,
-    /// Where the next part goes.
+    /// The address for the next part.
     location: String,
-    /// Bytes that the registry has.
+    /// Bytes that the registry has received.
     sent: u64,
 }
 
 impl<'a> Upload<'a> {
-    /// The one that an answer opens.
+    /// Creates an upload from the response that opened it.
     fn of(to: &'a mut Repository, answer: &Answer) -> Result<Self, RegistryError> {
         let location = location(answer).ok_or_else(|| to.connection.unusable("an upload has no address"))?;
         Ok(Self { to, location, sent: 0 })
     }
 
-    /// Sends the blob that the repository `from` has.
+    /// Sends a blob of the repository `from`.
     async fn fill(
         mut self,
         from: &mut Repository,
@@ -120,7 +116,7 @@ impl<'a> Upload<'a> {
             Source { from, blob, taken: 0, skip: 0, response: None, rest: Bytes::new(), hash: Sha256::new() };
         let mut part = source.part().await?;
         if source.is_at_end() {
-            // Whatever a registry makes of parts, it takes a blob in one piece.
+            // A blob that fits into one part is sent in a single request, which every registry supports.
             return self.close(blob, part).await;
         }
         loop {
@@ -133,7 +129,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Sends a part, as often as it takes; what the registry has got of it is not sent again.
+    /// Sends a part with retries, without what the registry has already received of it.
     async fn send(&mut self, part: Bytes) -> Result<(), RegistryError> {
         let start = self.sent;
         let end = start + part.len() as u64;
@@ -162,14 +158,14 @@ impl<'a> Upload<'a> {
                     return Ok(());
                 }
                 Some(received) if (start..end).contains(&received) => self.sent = received,
-                // It has forgotten the upload, or lost of it: from the beginning.
+                // The registry has lost the upload or a part of it: start again from the beginning.
                 _ => return Err(failed),
             }
         }
         unreachable!("the last try is answered")
     }
 
-    /// How many bytes the registry says that it has; `None` where it does not say.
+    /// Queries how many bytes the registry has received; `None` if it does not say.
     async fn received(&mut self) -> Result<Option<u64>, RegistryError> {
         let answer = self.to.connection.call(&Call::new(Method::GET, self.location.clone())).await?;
         if !answer.status.is_success() {
@@ -178,11 +174,11 @@ impl<'a> Upload<'a> {
         self.location = location(&answer).unwrap_or(mem::take(&mut self.location));
         let range = answer.headers.get(RANGE).and_then(|range| range.to_str().ok());
         let last = range.and_then(|range| range.trim_start_matches("bytes=").strip_prefix("0-"));
-        // Some say 0-0 of an upload that has nothing.
+        // Some registries report 0-0 for an empty upload.
         Ok(last.and_then(|last| last.parse().ok()).map(|last: u64| if last == 0 { 0 } else { last + 1 }))
     }
 
-    /// Ends the upload with what is left of it.
+    /// Completes the upload with the remaining bytes.
     async fn close(self, blob: &Descriptor, rest: Bytes) -> Result<(), RegistryError> {
         let mark = if self.location.contains('?') { '&' } else { '?' };
         let address = format!("{}{mark}digest={}", self.location, blob.digest);
@@ -192,27 +188,28 @@ impl<'a> Upload<'a> {
     }
 }
 
-/// Whether a blob may come through from its beginning: a connection broke, or the registry does not know the upload any more.
+/// Returns `true` if sending the blob again from its beginning may succeed: the connection broke, or the registry does
+/// not know the upload any more.
 fn is_lost(error: &RegistryError) -> bool {
     let unknown = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
     error.may_pass() || matches!(error, RegistryError::Refused { status, .. } if unknown.contains(status))
 }
 
-/// Where an answer says that an upload goes on.
+/// Returns the address in the `Location` header.
 fn location(answer: &Answer) -> Option<String> {
     answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// A blob of a repository, as it comes.
+/// A blob that is being downloaded from a repository.
 struct Source<'a> {
     from: &'a mut Repository,
     blob: &'a Descriptor,
-    /// Bytes that came.
+    /// Bytes received.
     taken: u64,
-    /// Bytes that come once more.
+    /// Bytes to discard because they are sent a second time.
     skip: u64,
     response: Option<Response>,
-    /// What came and belongs to the next part.
+    /// Bytes received that belong to the next part.
     rest: Bytes,
     hash: Sha256,
 }
@@ -222,7 +219,7 @@ impl Source<'_> {
         self.taken == self.blob.size && self.rest.is_empty()
     }
 
-    /// The next part, shorter than others at the end.
+    /// Returns the next part; the last one may be shorter.
     async fn part(&mut self) -> Result<Bytes, RegistryError> {
         let mut part = BytesMut::from(mem::take(&mut self.rest));
         let mut pause = PAUSE;
@@ -250,7 +247,7 @@ impl Source<'_> {
         Digest::from(<[u8; 32]>::from(self.hash.clone().finalize()))
     }
 
-    /// What comes next, where the last connection broke from there on.
+    /// Returns the next bytes, reconnecting if the last connection broke.
     async fn chunk(&mut self) -> Result<Bytes, RegistryError> {
         if self.response.is_none() {
             self.response = Some(self.open().await?);
@@ -271,7 +268,7 @@ impl Source<'_> {
         Ok(chunk)
     }
 
-    /// Asks for what has not come yet.
+    /// Requests the bytes that are still missing.
     async fn open(&mut self) -> Result<Response, RegistryError> {
         let mut call = Call::new(Method::GET, format!("blobs/{}", self.blob.digest));
         if self.taken > 0 {
@@ -287,7 +284,7 @@ impl Source<'_> {
                 return Err(connection.refused(&answer));
             }
             StatusCode::PARTIAL_CONTENT => {}
-            // All of it comes again.
+            // The registry ignored the range and sends the whole blob.
             _ => self.skip = self.taken,
         }
         Ok(response)

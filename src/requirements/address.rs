@@ -1,13 +1,12 @@
-//! Addresses without what could be a secret in them.
+//! Removes possible secrets from addresses.
 //!
-//! Of an address remain its scheme, host and path, and of its fragment what
-//! pip gives a meaning. Gone are user and password, the query, and the parts
-//! of an index's path that look like a token.
+//! Kept are scheme, host and path, and the parts of the fragment that pip interprets. Removed are user and password,
+//! the query, and parts of an index's path that look like a token.
 
-/// The parts of a fragment that pip knows (packaging specifications, "Direct URL").
+/// The parts of a fragment that pip interprets (packaging specifications, "Direct URL").
 const FRAGMENTS: [&str; 8] = ["egg", "subdirectory", "md5", "sha1", "sha224", "sha256", "sha384", "sha512"];
 
-/// A text with every address in it cleaned. `index` says that they are those of indexes, whose paths can hold tokens.
+/// Cleans every address in a text. `index` means that they are addresses of indexes, whose paths may contain tokens.
 pub(super) fn without_secrets(text: &str, index: bool) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
@@ -23,13 +22,13 @@ pub(super) fn without_secrets(text: &str, index: bool) -> String {
     clean
 }
 
-/// An address behind its `://`.
+/// Cleans the part of an address after `://`.
 fn without_secret(address: &str, index: bool) -> String {
     let (address, fragment) =
         address.split_once('#').map_or((address, None), |(address, fragment)| (address, Some(fragment)));
     let address = address.split_once('?').map_or(address, |(address, _)| address);
-    // A password may hold a slash where nobody encoded it: all up to the last `@` of the host goes, and of
-    // a path only what stands behind its last `@`, a revision, is kept apart.
+    // A password may contain an unescaped slash: everything up to the last `@` of the host is removed, and of a path
+    // only the part after its last `@`, a revision, is kept separate.
     let (authority, path) = address.split_once('/').unwrap_or((address, ""));
     let (host, path) = match authority.rsplit_once('@') {
         Some((_, host)) => (host, path),
@@ -57,13 +56,13 @@ fn without_secret(address: &str, index: bool) -> String {
     clean
 }
 
-/// `host:PORT` and nothing else behind the colon; a bracketed host has colons of its own.
+/// Returns `true` for `host:PORT`; a bracketed host contains colons itself.
 fn has_port(authority: &str) -> bool {
     let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
     authority.starts_with('[') || port.chars().all(|char| char.is_ascii_digit())
 }
 
-/// Long, and of letters and digits mixed: no word that anybody would choose for a path.
+/// Returns `true` for long mixtures of letters and digits, which are unlikely as a path.
 fn is_token(part: &str) -> bool {
     const SHORTEST: usize = 16;
     part.len() >= SHORTEST
@@ -76,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_could_be_a_secret_stays_in_an_address() {
+    fn possible_secrets_are_removed_from_addresses() {
         let table = [
             ("x @ https://user:pass@host/a.whl", "x @ https://host/a.whl"),
             ("https://user:p@ss@host:8080/simple/", "https://host:8080/simple/"),

@@ -1,11 +1,11 @@
 //! The tools that install dependencies, and the names of their files.
 //!
-//! A tool is listed with all files that it may read, there or not.
+//! A tool is listed with all files that it may read, whether they exist or not.
 
 use super::{Format, pip};
 
-/// Variables that name files for every pip, uv or npm that runs.
-pub const FILE_VARIABLES: [(&str, Format); 11] = [
+/// Environment variables of pip, uv and npm that name files.
+pub(crate) const FILE_VARIABLES: [(&str, Format); 11] = [
     ("PIP_CONSTRAINT", Format::PipRequirements),
     ("PIP_REQUIREMENT", Format::PipRequirements),
     ("PIP_BUILD_CONSTRAINT", Format::PipRequirements),
@@ -22,7 +22,7 @@ pub const FILE_VARIABLES: [(&str, Format); 11] = [
 /// A tool whose files have fixed names in one directory.
 pub(super) struct Tool {
     pub(super) programs: &'static [&'static str],
-    /// The first arguments that install; empty: any, even none.
+    /// The subcommands that install; if empty, the tool always does.
     pub(super) verbs: &'static [&'static str],
     pub(super) files: &'static [&'static str],
     /// Options that name the directory.
@@ -33,7 +33,6 @@ pub(super) struct Tool {
 
 const NODE: &[&str] = &["package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"];
 
-/// The tools.
 pub(super) const TOOLS: &[Tool] = &[
     Tool {
         programs: &["uv"],
@@ -164,7 +163,7 @@ pub(super) const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Tools that install what their command line names, from no file of the project.
+/// Tools that install what their command line names, without files of the project.
 pub(super) const INSTALLERS: &[(&str, &[&str])] = &[
     ("apt-get", &["install", "build-dep", "upgrade", "dist-upgrade"]),
     ("apt", &["install", "build-dep", "upgrade", "full-upgrade"]),
@@ -182,22 +181,22 @@ pub(super) const INSTALLERS: &[(&str, &[&str])] = &[
     ("easy_install", &[]),
 ];
 
-/// Whether a file's name says that it holds pip requirements.
-pub fn is_requirements_name(name: &str) -> bool {
+/// Returns `true` if a file's name indicates pip requirements.
+pub(crate) fn is_requirements_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let Some((stem, extension)) = lower.rsplit_once('.') else { return false };
     matches!(extension, "txt" | "in" | "pip")
         && ["req", "constraint", "deps", "dependenc", "packages"].iter().any(|part| stem.contains(part))
 }
 
-/// Whether a file's name says that it lists dependencies.
+/// Returns `true` if a file's name indicates a list of dependencies.
 pub(super) fn is_manifest_name(name: &str) -> bool {
     let known = || TOOLS.iter().flat_map(|tool| tool.files).chain(&pip::PROJECT_FILES);
     known().any(|file| *file == name)
         || name.rsplit_once('.').is_some_and(|(_, extension)| extension == "lock")
 }
 
-/// Whether a file's name is that of a lock file in the standard format (PEP 751): `pylock.toml`, `pylock.dev.toml`.
+/// Returns `true` for the name of a lock file in the standard format (PEP 751): `pylock.toml`, `pylock.dev.toml`.
 pub(super) fn is_pylock(name: &str) -> bool {
     name.starts_with("pylock.") && matches!(name.rsplit_once('.'), Some((_, "toml")))
 }

@@ -1,4 +1,4 @@
-//! What differs between two listings of one dependency file.
+//! Compares two listings of one dependency file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,17 +10,17 @@ use super::listing::Line;
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// The package or option concerned, as it is written.
-    pub name: String,
-    /// What was asked for; `None` for what is new.
+    /// The package or option, as written.
+    pub(crate) name: String,
+    /// `None` for an addition.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<String>,
-    /// What is asked for now; `None` for what is gone.
+    pub(crate) before: Option<String>,
+    /// `None` for a removal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
-    /// Whether `before` and `after` are whole lines, which name themselves, and not versions.
+    pub(crate) after: Option<String>,
+    /// `true` if `before` and `after` are whole lines, which include the name, and not versions.
     #[serde(skip)]
-    pub lines: bool,
+    pub(crate) lines: bool,
 }
 
 /// `pandas 2.1.4 → 2.2.0`, `flask>=2 → flask>=3`, `added httpx 0.27`, `removed six 1.16`.
@@ -36,10 +36,10 @@ impl fmt::Display for Change {
     }
 }
 
-/// The differences between two listings, by name.
+/// Returns the differences between two listings.
 ///
-/// Lines are paired by name, whatever their order. Where a listing was cut,
-/// only what both have is compared: what one lacks may stand behind the cut.
+/// Lines are paired by name, whatever their order. If a listing was truncated, only lines that both have are compared:
+/// a missing line may be after the cut.
 pub fn changes(before: &[Line], after: &[Line]) -> Vec<Change> {
     let cut = before.iter().chain(after).any(Line::is_cut);
     let mut by_name: BTreeMap<&str, [Vec<&Line>; 2]> = BTreeMap::new();
@@ -74,13 +74,13 @@ fn change(before: Option<&Line>, after: Option<&Line>) -> Option<Change> {
     let lines = !sides().all(|line| line.version.is_some());
     let value = |line: &Line| match &line.version {
         Some(version) if !lines => version.clone(),
-        // Beside a line, a version is written as the line that it was.
+        // Next to a line, a version is written as the line that it was.
         Some(version) => format!("{}=={version}", line.shown),
         None => line.whole(),
     };
     let (mut old, mut new) = (before.map(value), after.map(value));
     if old == new {
-        // The same in other hashes, or in another spelling of the name.
+        // Only the hashes or the spelling of the name differ.
         let hashes = |line: &Line| match line.hashes {
             0 => " without hashes".to_owned(),
             1 => " with 1 hash".to_owned(),
@@ -100,7 +100,7 @@ fn change(before: Option<&Line>, after: Option<&Line>) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::requirements::{LISTED, listing};
+    use crate::requirements::listing::{LISTED, listing};
 
     fn told(path: &str, before: &str, after: &str) -> Vec<String> {
         let changes = changes(&listing(path, before.as_bytes()), &listing(path, after.as_bytes()));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_as_people_say_it() {
+    fn a_change_is_shown_as_people_write_it() {
         let table: &[(&str, &str, &[&str])] = &[
             ("pandas==2.1.4", "pandas==2.2.0", &["pandas 2.1.4 → 2.2.0"]),
             ("flask>=2", "flask>=3", &["flask>=2 → flask>=3"]),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_cut_nothing_is_said_to_be_gone() {
+    fn nothing_after_a_cut_is_reported_as_removed() {
         let many = |first: &str| {
             let lines = (1..=LISTED).map(|n| format!("p{n}==1\n"));
             first.to_owned() + &lines.collect::<Vec<_>>().concat()

@@ -7,59 +7,55 @@ use super::{FileUse, Format, includes, join, text};
 
 /// The project as one command sees it.
 pub trait View {
-    /// The project's files that `path` can be.
+    /// Returns the project's files that `path` may refer to.
     ///
-    /// `path` is as the command or a file names it: relative to the working
-    /// directory unless it starts with `/`, with variables as written. For
-    /// what a file includes, `beside` is the path with that file's own place
-    /// in the project for its start: a guess, where the files were moved
-    /// about before the command ran.
+    /// `path` is as the command or a file names it: relative to the working directory unless it starts with `/`, with
+    /// variables as written. For an included file, `beside` is the path relative to the including file's location in
+    /// the project: a guess, in case files were moved before the command ran.
     ///
-    /// `format` says how the file is read: requirements are named by whoever
-    /// wrote the command, many other files by what a tool looks for.
+    /// `format` is the format of the file: requirements are named explicitly by the command, many other files
+    /// implicitly by a tool.
     fn find(&self, path: &str, beside: Option<&str>, format: Format) -> Vec<Found>;
 }
 
 /// A file of the project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its path in the project.
+    /// The path in the project.
     pub path: String,
-    /// The path at which the command sees it, variables expanded.
+    /// The expanded path at which the command sees it.
     pub seen: String,
-    /// Its bytes.
+    /// The exact bytes.
     pub content: Vec<u8>,
 }
 
-/// The files that decide what is installed.
+/// The files that determine what is installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Closure {
-    /// The canonical content of each file that is there, by its path in the project.
+    /// The canonical content of each existing file, by its path in the project.
     ///
-    /// Of a pip requirements file: its logical lines in order, without
-    /// comments, blank lines and outer blanks. Of any other: its bytes.
+    /// For a pip requirements file: its logical lines in order, without comments, blank lines and outer blanks. For any
+    /// other file: its bytes.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// The paths that are named and not there, as they are written; included
-    /// ones behind the directory of the file that names them.
+    /// The named paths that do not exist, as written; included ones are prefixed with the directory of the including
+    /// file.
     pub missing: BTreeSet<String>,
 }
 
-/// What is still to be read.
+/// A file that is still to be read.
 struct Open {
     /// The path as the command would name it.
     path: String,
-    /// The path from the place in the project of the file that names it.
+    /// The path relative to the including file's location in the project.
     beside: Option<String>,
     format: Format,
-    /// Where the command runs.
     directory: String,
 }
 
 impl Closure {
-    /// Adds what a command reads, and through that what is included.
+    /// Adds the files that a command reads, and everything that they include.
     ///
-    /// An include is relative to the file that names it, a local project to
-    /// where the command runs. A cycle ends where it closes.
+    /// An include is relative to the including file, a local project to the working directory. Cycles are detected.
     pub fn add(&mut self, uses: &[FileUse], view: &dyn View) {
         let mut open: Vec<Open> = uses.iter().rev().map(Open::of).collect();
         let mut seen = BTreeSet::new();
@@ -80,7 +76,7 @@ impl Closure {
     fn insert(&mut self, file: Found, format: Format) {
         let Found { path, content, .. } = file;
         match format {
-            // Read both ways, the file counts with every byte.
+            // If a file is read in both formats, its exact bytes are used.
             Format::Verbatim => _ = self.files.insert(path, content),
             Format::PipRequirements => {
                 let content = text::decode(&content)
@@ -97,9 +93,10 @@ impl Open {
         Self { path, beside: None, format, directory }
     }
 
-    /// What the file names that was found for this.
+    /// Returns the files that `file`, found for this request, includes.
     fn included(&self, file: &Found) -> Vec<Self> {
-        // From where the command sees the file, and from where the project has it: alike but for where paths start.
+        // Includes are resolved relative to where the command sees the file, and to its location in the project; only
+        // the prefixes of the paths differ.
         let (seen, name) = split(&file.seen);
         let (kept, _) = split(&file.path);
         let from = |directory: &str| match self.format {
@@ -120,7 +117,7 @@ impl Open {
     }
 }
 
-/// A path's directory and its last part.
+/// Splits a path into its directory and its last part.
 fn split(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
         Some(("", name)) => ("/", name),
@@ -129,7 +126,7 @@ fn split(path: &str) -> (&str, &str) {
     }
 }
 
-/// A cleaned path; unlike a cleaned source it can lead outside.
+/// Returns a cleaned path; unlike a cleaned source it may lead outside.
 fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -177,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_blank_lines_and_continuations_do_not_count() {
+    fn comments_blank_lines_and_continuations_do_not_matter() {
         let text = "# top\n\nflask==3.0  # web\n  # indented\npandas==2.2 \\\n    --hash=sha256:a \\\n    --hash=sha256:b\n\
                     a @ https://x/a.zip#sha256=c\nb \\\n# ends it\n  c\t\r\n";
         let read = closed(&[FileUse::requirements("r.txt")], &[("r.txt", text)]);
@@ -188,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_lines_counts() {
+    fn the_order_of_lines_matters() {
         let read = |text| closed(&[FileUse::requirements("r.txt")], &[("r.txt", text)]);
         assert_ne!(read("a\nb\n"), read("b\na\n"));
         assert_eq!(read("a\nb\n"), read("a # x\n\nb"));
     }
 
     #[test]
-    fn other_files_count_byte_for_byte() {
+    fn every_byte_of_other_files_matters() {
         let read = closed(&[FileUse::verbatim("uv.lock")], &[("uv.lock", "# a\nb \n")]);
         assert_eq!(content(&read, "uv.lock"), "# a\nb \n");
         let both = [FileUse::requirements("r.txt"), FileUse::verbatim("r.txt")];
@@ -232,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_missing() {
+    fn a_file_that_does_not_exist_is_missing() {
         let read = closed(&[FileUse::requirements("../up.txt"), FileUse::verbatim("/abs/x")], &[]);
         assert!(read.files.is_empty());
         assert_eq!(read.missing, BTreeSet::from(["../up.txt".to_owned(), "/abs/x".to_owned()]));

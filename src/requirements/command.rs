@@ -1,4 +1,4 @@
-//! What a command line installs, and from which files.
+//! Finds what a command line installs, and from which files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,26 +8,26 @@ use super::pip::{self, Places, Positional};
 use super::script::{Language, Script};
 use super::{FileUse, join, shell};
 
-/// What a command line names.
+/// The files and programs that a command line names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named {
-    /// The dependency files, each once, in the order in which they are named;
-    /// files that a tool reads only if they are there as well.
+    /// The dependency files, each once, in the order in which they are named; includes files that a tool reads only if
+    /// they exist.
     pub uses: Vec<FileUse>,
-    /// What the command line runs that the project may hold, in the order in which it is run.
-    pub scripts: Vec<Script>,
-    /// The words of all commands that may be paths, relative as those of `uses`.
-    pub words: BTreeSet<String>,
-    /// The values that the command line itself gives to variables.
+    /// Scripts that the command line runs and the project may contain, in order of execution.
+    pub(crate) scripts: Vec<Script>,
+    /// The words of all commands that may be paths, relative like those of `uses`.
+    pub(crate) words: BTreeSet<String>,
+    /// The values that the command line itself assigns to variables.
     variables: BTreeMap<String, Vec<String>>,
 }
 
-/// How many spellings a path can have through the command line's variables.
+/// Maximum number of expansions of a path through the command line's variables.
 const SPELLINGS: usize = 64;
 
 impl Named {
-    /// A path as it stands, and with what the command line gives its variables.
-    pub fn spellings(&self, path: &str) -> Vec<String> {
+    /// Returns a path as written, and with the variables that the command line assigns expanded.
+    pub(crate) fn spellings(&self, path: &str) -> Vec<String> {
         let mut spellings = vec![path.to_owned()];
         for (name, values) in &self.variables {
             for reference in [format!("${{{name}}}"), format!("${name}")] {
@@ -41,13 +41,13 @@ impl Named {
     }
 }
 
-/// The dependency files that a shell command line names.
+/// Returns the dependency files that a shell command line names.
 pub fn named_by(command: &str) -> Named {
     Reading::of_script(command).named
 }
 
-/// What a script that runs in `directory` names, and whether it installs dependencies.
-pub fn read_script(script: &str, directory: &str) -> (Named, bool) {
+/// Returns what a script that runs in `directory` names, and `true` if it installs dependencies.
+pub(crate) fn read_script(script: &str, directory: &str) -> (Named, bool) {
     let mut reading = Reading { directory: directory.to_owned(), ..Reading::default() };
     reading.script(script);
     let reading = reading.finish();
@@ -55,17 +55,17 @@ pub fn read_script(script: &str, directory: &str) -> (Named, bool) {
 }
 
 /// As [`named_by`], for a program and its arguments.
-pub fn named_by_argv(argv: &[String]) -> Named {
+pub(crate) fn named_by_argv(argv: &[String]) -> Named {
     Reading::of_argv(argv).named
 }
 
-/// Whether a shell command line installs dependencies, from files or by name.
+/// Returns `true` if a shell command line installs dependencies, from files or by name.
 pub fn installs(command: &str) -> bool {
     Reading::of_script(command).installs
 }
 
 /// As [`installs`], for a program and its arguments.
-pub fn installs_argv(argv: &[String]) -> bool {
+pub(crate) fn installs_argv(argv: &[String]) -> bool {
     Reading::of_argv(argv).installs
 }
 
@@ -73,9 +73,9 @@ pub fn installs_argv(argv: &[String]) -> bool {
 struct Reading {
     named: Named,
     installs: bool,
-    /// The working directory, relative to that of the whole command.
+    /// The current directory, relative to the initial one.
     directory: String,
-    /// Where `pushd` and `cd` came from.
+    /// The directories that `pushd` and `cd` left.
     left: Vec<String>,
 }
 
@@ -102,7 +102,7 @@ impl Reading {
 
     fn script(&mut self, script: &str) {
         let commands = shell::commands(script);
-        // Directories of the open parentheses: what `cd` does in them ends with them.
+        // Directories of the open parentheses: a `cd` inside them ends with them.
         let mut outer: Vec<String> = Vec::new();
         let mut fed = false;
         for command in &commands {
@@ -121,13 +121,13 @@ impl Reading {
         for command in commands.iter().filter(|command| fed && command.feeds) {
             command.words[1..].iter().filter(|word| is_path(word)).for_each(|file| self.list(file));
         }
-        // Whatever else is done with a dependency file (`sed -i … requirements.txt`) decides what is installed.
+        // Any other command on a dependency file (`sed -i … requirements.txt`) affects what is installed.
         for command in &commands {
             self.mentions(&command.words);
         }
     }
 
-    /// A file whose words become arguments of an installer: every byte counts, and what it includes.
+    /// Adds a file whose words become arguments of an installer: its exact bytes, and its includes.
     fn list(&mut self, file: &str) {
         if pip::is_address(file) || file.starts_with("/dev/") {
             return;
@@ -154,7 +154,7 @@ impl Reading {
         }
     }
 
-    /// Reads one command; whether it installs.
+    /// Reads one command. Returns `true` if it installs.
     fn command(&mut self, words: &[String]) -> bool {
         let before = std::mem::take(&mut self.installs);
         let known = self.named.uses.len();
@@ -174,7 +174,7 @@ impl Reading {
         installs
     }
 
-    /// Takes off what stands before a command, and reads the command; the files that `xargs` reads.
+    /// Strips the prefixes of a command and reads the command. Returns the files that `xargs` reads.
     fn behind_prefixes(&mut self, words: &[String]) -> Vec<String> {
         let mut words = words;
         let mut lists = Vec::new();
@@ -183,7 +183,7 @@ impl Reading {
             let program = program(first);
             let skip = match program {
                 _ if PREFIXES.contains(&program) => 1,
-                // `su -c SCRIPT` is read as a shell is.
+                // `su -c SCRIPT` is read like a shell.
                 "su" | "runuser" => break,
                 _ if self.assigns(first) => 1,
                 _ => {
@@ -208,7 +208,7 @@ impl Reading {
         lists
     }
 
-    /// Notes `NAME=value`; whether it is one.
+    /// Records `NAME=value`. Returns `true` if the word is an assignment.
     fn assigns(&mut self, word: &str) -> bool {
         let Some((name, value)) = word.split_once('=').filter(|(name, _)| is_name(name)) else {
             return false;
@@ -228,7 +228,7 @@ impl Reading {
         }
     }
 
-    /// A command without anything before it.
+    /// Reads a command without prefixes.
     fn bare(&mut self, program: &str, arguments: &[String]) {
         match program {
             "cd" | "pushd" => {
@@ -334,7 +334,7 @@ impl Reading {
         if RUNNERS.contains(&program)
             && let Some(run) = arguments.iter().position(|argument| argument == "run")
         {
-            // How many words of options stand between is each tool's own: look for a program that is known.
+            // The number of option words differs between tools: search for a known program.
             let rest = &arguments[run + 1..];
             let known = |word: &String| {
                 let name = self::program(word);
@@ -382,7 +382,7 @@ impl Reading {
     }
 }
 
-/// The values of `names` among `arguments`: `--name value`, `--name=value`, `-nvalue`.
+/// Returns the values of the options `names` in `arguments`: `--name value`, `--name=value`, `-nvalue`.
 fn valued(arguments: &[String], names: &[&str]) -> Vec<String> {
     let mut values = Vec::new();
     for (index, argument) in arguments.iter().enumerate() {
@@ -400,7 +400,7 @@ fn valued(arguments: &[String], names: &[&str]) -> Vec<String> {
     values
 }
 
-/// Whether a word can be a file's path, and not a pattern or an option.
+/// Returns `true` if a word may be the path of a file, and not a pattern or an option.
 fn is_path(word: &str) -> bool {
     word.contains(['.', '/', '$'])
         && word != "$"

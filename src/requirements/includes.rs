@@ -1,14 +1,13 @@
-//! What a dependency file names itself: other requirement files, local
-//! projects, lists that a project's metadata is read from.
+//! Finds the files that a dependency file refers to: other requirement files, local projects, lists that a project's
+//! metadata is read from.
 //!
-//! Errs on the side of naming: what is not there changes nothing but the list
-//! of what is missing.
+//! When in doubt a file is included: one that does not exist only extends the list of missing files.
 
 use super::catalogue::is_requirements_name;
 use super::pip::{self, Places, Positional};
 use super::{FileUse, join, text};
 
-/// What a requirement file's logical lines name. `places` says where its paths start.
+/// Returns the files that a requirement file's logical lines name. Paths are relative to `places`.
 pub(super) fn of_lines(lines: &[String], places: Places<'_>) -> Vec<FileUse> {
     lines.iter().flat_map(|line| of_line(line, places)).collect()
 }
@@ -18,13 +17,13 @@ fn of_line(line: &str, places: Places<'_>) -> Vec<FileUse> {
     if requirement.is_empty() {
         return pip::named(&options, places, Positional::Packages);
     }
-    // Beside a requirement pip looks at no option that names a file.
+    // After a requirement, pip ignores options that name a file.
     let mut uses = Vec::new();
     pip::package(&requirement, places.projects, &mut uses);
     uses
 }
 
-/// What any other file names, by what its own name says that it is.
+/// Returns the files that any other file names; its format is derived from its name.
 pub(super) fn of_other(directory: &str, name: &str, bytes: &[u8]) -> Vec<FileUse> {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     let read: fn(&str, &str) -> Vec<FileUse> = match (name, extension) {
@@ -36,7 +35,7 @@ pub(super) fn of_other(directory: &str, name: &str, bytes: &[u8]) -> Vec<FileUse
     std::str::from_utf8(bytes).map(|text| read(text, directory)).unwrap_or_default()
 }
 
-/// A `pyproject.toml`: lists that setuptools reads, and projects beside it (`path = "../lib"`).
+/// Reads a `pyproject.toml`: lists that setuptools reads, and neighbouring projects (`path = "../lib"`).
 fn of_project(text: &str, directory: &str) -> Vec<FileUse> {
     let mut uses = requirement_lists(text, directory);
     for (before, value) in strings(text) {
@@ -52,7 +51,7 @@ fn of_project(text: &str, directory: &str) -> Vec<FileUse> {
     uses
 }
 
-/// The requirement files that a project's metadata is read from, by their names.
+/// Returns the requirement files that a project's metadata is read from, recognised by name.
 fn requirement_lists(text: &str, directory: &str) -> Vec<FileUse> {
     let quoted = strings(text).into_iter().map(|(_, value)| value);
     // `setup.cfg` has no quotes: `install_requires = file: requirements.txt, more.txt`.
@@ -63,16 +62,17 @@ fn requirement_lists(text: &str, directory: &str) -> Vec<FileUse> {
     lists.map(|path| FileUse::requirements(join(directory, path))).collect()
 }
 
-/// A conda environment: the items of its `pip:` list are lines of a requirement file, and pip runs beside it.
+/// Reads a conda environment: the items of its `pip:` list are lines of a requirement file, and pip runs in its
+/// directory.
 fn of_environment(text: &str, directory: &str) -> Vec<FileUse> {
     let items = text.lines().filter_map(|line| line.trim().strip_prefix("- "));
     let items = items.map(|item| item.trim().trim_matches(['"', '\'']).to_owned());
-    // Elsewhere in YAML, a list of paths is nothing that is installed.
+    // Elsewhere in YAML, a list of paths is not a list of packages.
     let items = items.filter(|item| item.starts_with('-') || item.contains("file:") || item.starts_with('.'));
     of_lines(&items.collect::<Vec<_>>(), Places::at(directory))
 }
 
-/// The quoted strings of a text on one line each, and what stands on the line in front of each.
+/// Returns the quoted strings of a text, each within one line, with the text before it on that line.
 fn strings(text: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     for line in text.lines() {
@@ -97,12 +97,12 @@ mod tests {
             Format::PipRequirements => format!("-r {}", found.path),
             Format::Verbatim => found.path,
         };
-        // Of a project one file stands for all.
+        // One file represents a project.
         uses.into_iter().map(shown).filter(|path| !path.contains("setup.")).collect()
     }
 
     #[test]
-    fn a_line_names_what_pip_would_open() {
+    fn a_line_names_the_files_that_pip_would_open() {
         let table: &[(&str, &[&str])] = &[
             ("-r base.txt", &["-r d/base.txt"]),
             ("--requirem=base.txt", &["-r d/base.txt"]),

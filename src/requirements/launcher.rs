@@ -1,25 +1,24 @@
-//! Words and programs that precede the program that a command line runs.
+//! Words and programs that precede the actual program of a command line.
 
-/// Words that may be before a command.
-pub const PREFIXES: [&str; 16] = [
+pub(crate) const PREFIXES: [&str; 16] = [
     "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "exec", "command", "builtin",
     "nohup", "noglob", "setsid",
 ];
 
-/// Tools that run another program in their environment: `conda run -n web pip install …`.
-pub const RUNNERS: [&str; 9] =
+/// Tools that run a program in their environment: `conda run -n web pip install …`.
+pub(crate) const RUNNERS: [&str; 9] =
     ["conda", "mamba", "micromamba", "poetry", "uv", "pipenv", "pdm", "hatch", "rye"];
 
-/// A program that starts another one.
+/// A program that starts a further program.
 #[derive(Debug)]
-pub struct Wrapper {
+pub(crate) struct Wrapper {
     name: &'static str,
     /// Its options that take a value.
     valued: &'static [&'static str],
-    /// Words between its options and the other program: a duration, a directory, a user.
+    /// Number of words between its options and the further program: a duration, a directory, a user.
     words: usize,
-    /// The other program may run as a different user or see other files.
-    pub is_foreign: bool,
+    /// `true` if the further program may run as a different user or see different files.
+    pub(crate) is_foreign: bool,
 }
 
 const fn wrapper_of(name: &'static str, valued: &'static [&'static str], words: usize) -> Wrapper {
@@ -50,14 +49,14 @@ const WRAPPERS: [Wrapper; 17] = [
     foreign("fakechroot", &[], 0),
 ];
 
-/// Returns what is known of a program that starts another one.
-pub fn wrapper(program: &str) -> Option<&'static Wrapper> {
+/// Returns the description of a program that starts a further one.
+pub(crate) fn wrapper(program: &str) -> Option<&'static Wrapper> {
     WRAPPERS.iter().find(|wrapper| wrapper.name == program)
 }
 
 impl Wrapper {
-    /// Returns how many of `words`, which begin with the wrapper, are before the other program.
-    pub fn length(&self, words: &[String]) -> usize {
+    /// Returns the number of `words`, which begin with the wrapper, before the further program.
+    pub(crate) fn length(&self, words: &[String]) -> usize {
         let mut taken = 1;
         while let Some(word) = words.get(taken).filter(|word| word.starts_with('-')) {
             taken += if self.valued.contains(&word.as_str()) { 2 } else { 1 };
@@ -67,13 +66,13 @@ impl Wrapper {
 }
 
 /// Returns the name of a program without its directory.
-pub fn program(word: &str) -> &str {
+pub(crate) fn program(word: &str) -> &str {
     let name = word.rsplit('/').next().unwrap_or(word);
     name.strip_suffix(".exe").unwrap_or(name)
 }
 
 /// Returns `true` for `pip`, `pip3`, `pip3.11` if `name` is `pip`.
-pub fn is_versioned(program: &str, name: &str) -> bool {
+pub(crate) fn is_versioned(program: &str, name: &str) -> bool {
     program
         .strip_prefix(name)
         .is_some_and(|version| version.chars().all(|char| char.is_ascii_digit() || char == '.'))

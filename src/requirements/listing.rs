@@ -1,9 +1,7 @@
-//! What a dependency file pins, line by line, in a form that can be kept,
-//! shown and compared.
+//! Lists what a dependency file pins, line by line, in a form that can be stored, shown and compared.
 //!
-//! Of a pip requirements file every logical line is listed, of a lock file
-//! every package with its version, of any other file nothing. No secret is
-//! kept: addresses lose their credentials, and variables stay as written.
+//! A pip requirements file is listed by logical lines, a lock file by packages with their versions; other files are not
+//! listed. No secrets are kept: addresses lose their credentials, and variables stay as written.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -11,32 +9,31 @@ use sha2::{Digest as _, Sha256};
 use super::catalogue::is_requirements_name;
 use super::{address, locks, text};
 
-/// How many lines of a file are listed at most.
-pub const LISTED: usize = 20_000;
-/// Beyond this a file is not read at all: in bytes.
+/// Maximum number of listed lines of a file.
+pub(crate) const LISTED: usize = 20_000;
+/// Maximum size of a file that is read, in bytes.
 const LARGEST: usize = 64 << 20;
 
-/// A line of a dependency file: what it is about and what it asks for.
+/// A line of a dependency file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Line {
-    /// What two lines have in common that ask for the same in two ways: a
-    /// package's normal name, an option, else the line itself. Empty at the
-    /// end of a listing that was cut.
-    pub name: String,
-    /// The name as it is written.
-    pub shown: String,
-    /// The version, where the line asks for just one.
+    /// Identifies the subject across changes: a package's normalised name, an option, or else the line itself. Empty
+    /// for the end of a truncated listing.
+    pub(crate) name: String,
+    /// The name as written.
+    pub(crate) shown: String,
+    /// The version, if the line pins exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// The whole line without hashes, where there is more to it than the version.
+    pub(crate) version: Option<String>,
+    /// The whole line without hashes, if it contains more than the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// How many hashes it allows.
+    pub(crate) text: Option<String>,
+    /// Number of hashes that it allows.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub hashes: usize,
-    /// What tells its hashes from others.
+    pub(crate) hashes: usize,
+    /// A digest that distinguishes the hashes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub fold: String,
+    pub(crate) fold: String,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -45,7 +42,7 @@ fn is_zero(count: &usize) -> bool {
 }
 
 impl Line {
-    /// A package of a lock file.
+    /// Creates the line of a package in a lock file.
     pub(super) fn pinned(name: &str, version: &str) -> Self {
         let version = Some(address::without_secrets(version, false));
         Self {
@@ -58,23 +55,23 @@ impl Line {
         }
     }
 
-    /// A Python package of a lock file.
+    /// Creates the line of a Python package in a lock file.
     pub(super) fn of_python(name: &str, version: &str) -> Self {
         Self { name: normal(name), ..Self::pinned(name, version) }
     }
 
-    /// The mark at the end of a listing that was cut.
+    /// Creates the mark at the end of a truncated listing.
     fn cut() -> Self {
         Self { name: String::new(), shown: "…".to_owned(), ..Self::pinned("", "") }
     }
 
-    /// Whether it is no line, but says that more follow which are not listed.
-    pub fn is_cut(&self) -> bool {
+    /// Returns `true` for the mark at the end of a truncated listing.
+    pub(crate) fn is_cut(&self) -> bool {
         self.name.is_empty()
     }
 
-    /// The line as it is shown alone.
-    pub fn whole(&self) -> String {
+    /// Returns the line as it is shown by itself.
+    pub(crate) fn whole(&self) -> String {
         match (&self.text, &self.version) {
             (Some(text), _) => text.clone(),
             (None, Some(version)) => format!("{} {version}", self.shown),
@@ -82,7 +79,7 @@ impl Line {
         }
     }
 
-    /// A logical line of a pip requirements file.
+    /// Creates the line for a logical line of a pip requirements file.
     fn of_pip(line: &str) -> Self {
         let (requirement, options) = text::parts(line);
         let (hashes, options) = without_hashes(options);
@@ -102,7 +99,7 @@ impl Line {
         if requirement.is_empty() {
             let option = options.first().map(String::as_str).unwrap_or_default();
             let option = option.split_once('=').map_or(option, |(option, _)| option);
-            // An index or a switch is one; included files, projects and hosts can be many.
+            // An index or a switch occurs once; included files, projects and hosts may occur several times.
             let single = [
                 "-i",
                 "--index-url",
@@ -128,7 +125,7 @@ impl Line {
     }
 }
 
-/// What the file at `path` with this content pins.
+/// Lists what the file at `path` with this content pins.
 pub fn listing(path: &str, content: &[u8]) -> Vec<Line> {
     if content.len() > LARGEST {
         return vec![Line::cut()];
@@ -149,7 +146,7 @@ pub fn listing(path: &str, content: &[u8]) -> Vec<Line> {
     lines
 }
 
-/// Whether a file of this name is read as pip requirements once a command names it so.
+/// Returns `true` if a file with this name is read as pip requirements once a command names it so.
 fn is_pip(name: &str) -> bool {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     is_requirements_name(name)
@@ -157,7 +154,7 @@ fn is_pip(name: &str) -> bool {
         || (name.starts_with("requirements") && extension == "lock")
 }
 
-/// The hashes and the other options.
+/// Splits options into the hashes and the others.
 fn without_hashes(options: Vec<String>) -> (Vec<String>, Vec<String>) {
     let (mut hashes, mut others) = (Vec::new(), Vec::new());
     let mut options = options.into_iter();
@@ -172,7 +169,7 @@ fn without_hashes(options: Vec<String>) -> (Vec<String>, Vec<String>) {
     (hashes, others)
 }
 
-/// A short digest over hashes: they are public, and long.
+/// Returns a short digest over hashes.
 fn fold(hashes: &[String]) -> String {
     if hashes.is_empty() {
         return String::new();
@@ -183,7 +180,7 @@ fn fold(hashes: &[String]) -> String {
     bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
-/// The name at the start of a requirement (PEP 508), or nothing where a path or an address stands.
+/// Returns the name at the start of a requirement (PEP 508); empty if it is a path or an address.
 fn name_of(requirement: &str) -> &str {
     let end = requirement.find(|char: char| !(char.is_ascii_alphanumeric() || "-_.".contains(char)));
     let name = &requirement[..end.unwrap_or(requirement.len())];
@@ -194,7 +191,7 @@ fn name_of(requirement: &str) -> &str {
     if is_name { name } else { "" }
 }
 
-/// The name that an address is given with `#egg=`.
+/// Returns the name that `#egg=` gives to an address.
 fn egg(text: &str) -> Option<&str> {
     let name = text.split_once("#egg=").or_else(|| text.split_once("&egg="))?.1;
     Some(name.split(['&', '[', ' ']).next().unwrap_or(name)).filter(|name| !name.is_empty())
@@ -204,7 +201,7 @@ fn is_version(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|char| char.is_ascii_alphanumeric() || ".+!-_".contains(char))
 }
 
-/// A Python package's normal name (PEP 503).
+/// Returns a Python package's normalised name (PEP 503).
 pub(super) fn normal(name: &str) -> String {
     let mut normal = String::with_capacity(name.len());
     for char in name.chars() {
@@ -266,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_is_bounded_and_says_so() {
+    fn a_listing_is_bounded_and_marked_as_truncated() {
         let text = (0..=LISTED).map(|n| format!("p{n}==1\n")).collect::<Vec<_>>().concat();
         let lines = listing("requirements.txt", text.as_bytes());
         assert_eq!(lines.len(), LISTED + 1);

@@ -1,18 +1,16 @@
-//! The packages and versions of lock files.
+//! Reads the packages and versions of lock files.
 //!
-//! Lock files are written by machines, so those in TOML, YAML and the formats
-//! of yarn, bundler and go are scanned by line, for the few lines that every
-//! version of their tools writes alike. What is not understood is left out.
+//! Lock files are generated, so those in TOML, YAML and the formats of yarn, bundler and go are scanned by line, for
+//! the few lines that all versions of their tools write alike. Anything else is ignored.
 
 use serde_json::Value;
 
 use super::catalogue::is_pylock;
 use super::listing::{LISTED, Line};
 
-/// Reads a lock file's text.
 pub(super) type Reader = fn(&str) -> Vec<Line>;
 
-/// The reader for a file of this name, if it is a lock file.
+/// Returns the reader for a file with this name, if it is a lock file.
 pub(super) fn reader(name: &str) -> Option<Reader> {
     Some(match name {
         "poetry.lock" | "uv.lock" | "pdm.lock" => |text| toml(text, Line::of_python),
@@ -29,12 +27,12 @@ pub(super) fn reader(name: &str) -> Option<Reader> {
     })
 }
 
-/// One more than are listed, so that a cut shows.
+/// Limits the lines to one more than are listed, so that a cut is detected.
 fn bounded(lines: impl Iterator<Item = Line>) -> Vec<Line> {
     lines.take(LISTED + 1).collect()
 }
 
-/// `[[package]]` tables (`[[packages]]` in PEP 751) with `name` and `version`.
+/// Reads `[[package]]` tables (`[[packages]]` in PEP 751) with `name` and `version`.
 fn toml(text: &str, line: fn(&str, &str) -> Line) -> Vec<Line> {
     #[derive(Default)]
     struct Package<'a> {
@@ -43,7 +41,7 @@ fn toml(text: &str, line: fn(&str, &str) -> Line) -> Vec<Line> {
         commit: &'a str,
     }
     let mut packages: Vec<Package<'_>> = Vec::new();
-    // Whether the table is a package's own, or its `source`.
+    // Whether the current table is a package, or its `source`.
     let (mut own, mut source) = (false, false);
     for text in text.lines() {
         if text.starts_with('[') {
@@ -72,7 +70,7 @@ fn toml(text: &str, line: fn(&str, &str) -> Line) -> Vec<Line> {
     }))
 }
 
-/// The commit behind an address, or in a table's `commit-id`.
+/// Returns the commit after an address, or in a table's `commit-id`.
 fn commit(value: &str) -> &str {
     let behind = value.rsplit_once('#').or_else(|| value.split_once("commit-id = \""));
     let rest = behind.map_or("", |(_, rest)| rest);
@@ -111,7 +109,7 @@ fn pipfile(text: &str) -> Vec<Line> {
     }))
 }
 
-/// `packages` by path since npm 7, before that `dependencies` in each other.
+/// Reads `packages` by path since npm 7, before that nested `dependencies`.
 fn npm(text: &str) -> Vec<Line> {
     fn nested(dependencies: &Value, lines: &mut Vec<Line>) {
         for (name, package) in entries(dependencies).take(LISTED) {
@@ -132,13 +130,13 @@ fn npm(text: &str) -> Vec<Line> {
     lines
 }
 
-/// Blocks under `"name@range", name@range:` with a `version` (classic: `version "1"`; since 2: `version: 1`).
+/// Reads blocks under `"name@range", name@range:` with a `version` (classic: `version "1"`; since 2: `version: 1`).
 fn yarn(text: &str) -> Vec<Line> {
     let mut name = "";
     let lines = text.lines().filter_map(move |line| {
         if !line.starts_with([' ', '#', '\t']) {
             let first = line.split(',').next().unwrap_or_default().trim_matches(['"', ':']);
-            // A scope starts with the same sign as the range.
+            // A scope starts with the same character as the range.
             let at = first.get(1..).and_then(|rest| rest.find('@')).map_or(first.len(), |at| at + 1);
             name = &first[..at];
             return None;
@@ -150,7 +148,7 @@ fn yarn(text: &str) -> Vec<Line> {
     bounded(lines)
 }
 
-/// Keys of `packages:`: `name@1`, `/name@1`, and `/name/1` before version 6; without what is behind `(`.
+/// Reads the keys of `packages:`: `name@1`, `/name@1`, and `/name/1` before version 6; without the part after `(`.
 fn pnpm(text: &str) -> Vec<Line> {
     let mut inside = false;
     let lines = text.lines().filter_map(|line| {
@@ -168,7 +166,7 @@ fn pnpm(text: &str) -> Vec<Line> {
     bounded(lines)
 }
 
-/// `module version hash`; what only has the hash of its `go.mod` is not built.
+/// Reads `module version hash`; a module with only the hash of its `go.mod` is not built.
 fn go(text: &str) -> Vec<Line> {
     let lines = text.lines().filter_map(|line| {
         let (module, rest) = line.split_once(' ')?;
@@ -178,7 +176,7 @@ fn go(text: &str) -> Vec<Line> {
     bounded(lines)
 }
 
-/// Under `specs:`, with four blanks: `name (version)`.
+/// Reads `name (version)` under `specs:`, indented by four blanks.
 fn bundler(text: &str) -> Vec<Line> {
     let mut inside = false;
     let lines = text.lines().filter_map(|line| {

@@ -1,18 +1,17 @@
-//! Dependency files: which ones a command line names, and what they say.
+//! Dependency files: which ones a command line names, and their contents.
 //!
-//! Pure: files are read through a function that the caller gives.
+//! Pure: files are read through a function from the caller.
 //!
 //! ```text
 //!  RUN text ─▶ shell    simple commands, quotes removed
 //!           ─▶ command  pip, uv, poetry, npm, …       ─▶ FileUse: path, format
 //!  FileUse  ─▶ closure  follows -r, -c and local projects ─▶ canonical contents
-//!  content  ─▶ listing  what it pins ─▶ changes: what differs between two
+//!  content  ─▶ listing  the pins ─▶ changes: the differences between two
 //! ```
 //!
-//! Invariants: detection errs on the side of naming a file. A path with a
-//! shell variable in it is named as it stands (`$REQS/base.txt`): the caller
-//! may know the variable. Nothing here tells whether a package changes; it
-//! only says which bytes decide that.
+//! Invariants: when in doubt, a file is named. A path with a shell variable is named as written (`$REQS/base.txt`),
+//! because the caller may know the variable. Nothing here determines whether a package changes, only which bytes decide
+//! that.
 
 mod address;
 mod catalogue;
@@ -31,22 +30,22 @@ mod text;
 #[cfg(test)]
 mod properties;
 
-pub use catalogue::{FILE_VARIABLES, is_requirements_name};
+pub(crate) use catalogue::{FILE_VARIABLES, is_requirements_name};
 pub use change::{Change, changes};
 pub use closure::{Closure, Found, View};
-pub use command::{Named, installs, installs_argv, named_by, named_by_argv, read_script};
-pub use launcher::{PREFIXES, RUNNERS, is_versioned, program, wrapper};
-pub use listing::{LISTED, Line, listing};
-pub use script::{Language, Script};
-pub use shell::{Command, commands, simple_commands};
+pub use command::{Named, installs, named_by};
+pub(crate) use command::{installs_argv, named_by_argv, read_script};
+pub(crate) use launcher::{PREFIXES, RUNNERS, is_versioned, program, wrapper};
+pub use listing::{Line, listing};
+pub(crate) use script::{Language, Script};
+pub(crate) use shell::{Command, commands};
 
-/// How a dependency file is read.
+/// The format of a dependency file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
-    /// A pip requirements or constraints file: comments do not count, `-r`
-    /// and `-c` are followed.
+    /// A pip requirements or constraints file: comments are ignored, `-r` and `-c` are followed.
     PipRequirements,
-    /// Anything else: every byte counts.
+    /// Any other file: every byte matters.
     Verbatim,
 }
 
@@ -55,31 +54,31 @@ pub enum Format {
 pub struct FileUse {
     /// The path, relative to the working directory unless it starts with `/`.
     pub path: String,
-    /// How it is read.
+    /// The format in which it is read.
     pub format: Format,
-    /// Where the command runs, relative as the path is: local projects that a
-    /// requirement file names are found from there.
+    /// The directory in which the command runs, relative like the path: the base of local projects in a requirement
+    /// file.
     pub directory: String,
 }
 
 impl FileUse {
-    /// A pip requirements or constraints file.
+    /// Creates the use of a pip requirements or constraints file.
     pub fn requirements(path: impl Into<String>) -> Self {
         Self { path: path.into(), format: Format::PipRequirements, directory: String::new() }
     }
 
-    /// A file whose every byte counts.
-    pub fn verbatim(path: impl Into<String>) -> Self {
+    /// Creates the use of a file whose every byte matters.
+    pub(crate) fn verbatim(path: impl Into<String>) -> Self {
         Self { path: path.into(), format: Format::Verbatim, directory: String::new() }
     }
 }
 
-/// A text with the credentials and queries of the addresses in it removed.
-pub fn without_secrets(text: &str) -> String {
+/// Removes the credentials and queries of the addresses in a text.
+pub(crate) fn without_secrets(text: &str) -> String {
     address::without_secrets(text, false)
 }
 
-/// Joins two paths; an absolute `path` stands alone.
+/// Joins two paths; an absolute `path` is returned as it is.
 fn join(directory: &str, path: &str) -> String {
     let path = path.strip_prefix("./").unwrap_or(path);
     match directory {

@@ -1,14 +1,14 @@
-//! What a pip command line reads: `-r`, `-c`, `-e` and local projects.
+//! Reads pip command lines: `-r`, `-c`, `-e` and local projects.
 //!
-//! The same rules serve `uv pip`, `pip-sync` and `pip-compile`.
+//! The same rules apply to `uv pip`, `pip-sync` and `pip-compile`.
 
 use super::catalogue::is_pylock;
 use super::{FileUse, join};
 
-/// The files that decide what installing a local project installs.
+/// The files that determine what installing a local project installs.
 pub(super) const PROJECT_FILES: [&str; 3] = ["pyproject.toml", "setup.py", "setup.cfg"];
 
-/// Options that take a value which is no dependency file.
+/// Options whose value is not a dependency file.
 const VALUED: [&str; 42] = [
     "--index-url",
     "--extra-index-url",
@@ -54,24 +54,24 @@ const VALUED: [&str; 42] = [
     "--output-file",
 ];
 
-/// Where relative paths start.
+/// The directories that relative paths start from.
 #[derive(Clone, Copy)]
 pub(super) struct Places<'a> {
-    /// Those of requirement files: the working directory, or that of the file that names them.
+    /// For requirement files: the working directory, or that of the including file.
     pub(super) files: &'a str,
-    /// Those of local projects and archives: the working directory.
+    /// For local projects and archives: the working directory.
     pub(super) projects: &'a str,
 }
 
 impl<'a> Places<'a> {
-    /// Everything starts in the working directory, as on a command line.
+    /// Everything is relative to the working directory, as on a command line.
     pub(super) fn at(directory: &'a str) -> Self {
         Self { files: directory, projects: directory }
     }
 }
 
-/// Names the files of one command line, its program and verb taken off.
-/// `positional` says what a bare argument is.
+/// Returns the files of one command line without its program and subcommand. `positional` is the meaning of its
+/// positional arguments.
 pub(super) fn named(arguments: &[String], places: Places<'_>, positional: Positional) -> Vec<FileUse> {
     let mut uses = Vec::new();
     let mut arguments = arguments.iter().map(String::as_str);
@@ -96,7 +96,7 @@ pub(super) fn named(arguments: &[String], places: Places<'_>, positional: Positi
                 _ => {}
             }
         } else if let Some(short) = argument.strip_prefix('-').filter(|short| !short.is_empty()) {
-            // Short options can be run together: `-qr reqs.txt`, `-rreqs.txt`.
+            // Short options can be combined: `-qr reqs.txt`, `-rreqs.txt`.
             for (index, option) in short.char_indices() {
                 let rest = &short[index + option.len_utf8()..];
                 let rest = rest.strip_prefix('=').unwrap_or(rest);
@@ -121,21 +121,20 @@ pub(super) fn named(arguments: &[String], places: Places<'_>, positional: Positi
     uses
 }
 
-/// The full name of an option whose value is a file: pip takes a unique beginning for the whole.
+/// Returns the full name of an option whose value is a file: pip accepts unique prefixes.
 fn unabbreviated(name: &str) -> &str {
     let shortest = [("requirement", "requirem"), ("constraint", "const"), ("editable", "ed")];
     let full = shortest.iter().find(|(full, least)| full.starts_with(name) && name.len() >= least.len());
     full.map_or(name, |(full, _)| full)
 }
 
-/// `NAME` or `PATH:NAME`: a dependency group of a project (PEP 735).
+/// Adds `NAME` or `PATH:NAME`: a dependency group of a project (PEP 735).
 fn group(value: &str, directory: &str, uses: &mut Vec<FileUse>) {
     let path = value.rsplit_once(':').map_or("", |(path, _)| path);
     let path = if path.is_empty() { PROJECT_FILES[0] } else { path };
     uses.push(FileUse::verbatim(join(directory, path)));
 }
 
-/// What a bare argument of a command is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Positional {
     /// Packages, local projects and archives (`pip install`).
@@ -149,10 +148,10 @@ fn requirement(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
     if is_address(path) || matches!(path, "" | "-") || path.starts_with("/dev/") {
         return;
     }
-    // Of a lock file the extras may be chosen: `pylock.toml[dev]`.
+    // Extras of a lock file may be selected: `pylock.toml[dev]`.
     let bare = path.split_once('[').map_or(path, |(bare, _)| bare);
     let name = bare.rsplit('/').next().unwrap_or(bare);
-    // `uv pip` and pip-compile take project files where others take requirements.
+    // `uv pip` and pip-compile accept project files as requirements.
     uses.push(if PROJECT_FILES.contains(&name) || is_pylock(name) {
         FileUse::verbatim(join(directory, bare))
     } else {
@@ -160,13 +159,13 @@ fn requirement(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
     });
 }
 
-/// The path of a `file:` address; any other text as it is.
+/// Returns the path of a `file:` address; any other text unchanged.
 fn local_path(path: &str) -> &str {
     let path = path.strip_prefix("file:").unwrap_or(path);
     path.strip_prefix("//localhost").or_else(|| path.strip_prefix("//")).unwrap_or(path)
 }
 
-/// What a bare argument, or the requirement on a line, takes from the project.
+/// Adds the local files of a positional argument or of the requirement on a line.
 pub(super) fn package(argument: &str, directory: &str, uses: &mut Vec<FileUse>) {
     let path = argument.split_once('@').map_or(argument, |(name, address)| {
         let is_name = name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.[], ".contains(char));
@@ -187,7 +186,7 @@ pub(super) fn package(argument: &str, directory: &str, uses: &mut Vec<FileUse>) 
     }
 }
 
-/// A local project, perhaps with extras: `.`, `./lib[dev]`.
+/// Adds a local project, possibly with extras: `.`, `./lib[dev]`.
 pub(super) fn local(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
     if is_address(path) {
         return;
@@ -200,7 +199,7 @@ pub(super) fn local(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
     uses.extend(PROJECT_FILES.iter().map(|file| FileUse::verbatim(join(project, file))));
 }
 
-/// Whether a path is an address: nothing of the context.
+/// Returns `true` if a path is a remote address, and not in the context.
 pub(super) fn is_address(path: &str) -> bool {
     path.contains("://") && !path.starts_with("file://")
         || path.starts_with("git+")

@@ -1,11 +1,10 @@
-//! What holds of every requirement file: what pip does not see changes
-//! nothing, and what it sees does.
+//! Properties of requirement files: changes that pip ignores do not matter, and all others do.
 
 use proptest::prelude::*;
 
 use super::text::{canonical, decode, logical_lines};
 
-/// One requirement: its words, and for each of them whether a line ends before it.
+/// One requirement: its words, and for each `true` if a line ends before it.
 type Entry = Vec<(String, bool)>;
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
@@ -14,10 +13,10 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
     prop::collection::vec(entry, 0..8)
 }
 
-/// What can stand between two requirements, and behind one.
+/// Returns text that may occur between two requirements, and after one.
 fn noise() -> impl Strategy<Value = Vec<(String, String)>> {
     let between = "(\r?\n|[ \t]+\r?\n|[ \t]*#[ a-z=\\\\'\"-]{0,10}\r?\n){0,3}";
-    // Behind a requirement even a comment can be continued; one that stands alone cannot.
+    // After a requirement even a comment can be continued; a separate comment line cannot.
     let behind = "[ \t]{0,3}|[ \t]{1,3}#[ a-z=\\\\'\"-]{0,10}[a-z ]";
     prop::collection::vec((between, behind), 9)
 }
@@ -52,7 +51,7 @@ fn canon(text: &str) -> String {
 
 proptest! {
     #[test]
-    fn comments_blank_lines_and_outer_blanks_never_count(entries in entries(), noise in noise()) {
+    fn comments_blank_lines_and_outer_blanks_never_matter(entries in entries(), noise in noise()) {
         let (plain, noisy) = (written(&entries, None), written(&entries, Some(&noise)));
         prop_assert_eq!(canon(&plain), canon(&noisy), "{:?} {:?}", plain, noisy);
         let crlf = plain.replace('\n', "\r\n");
@@ -62,7 +61,7 @@ proptest! {
     }
 
     #[test]
-    fn every_word_counts(mut entries in entries(), line: prop::sample::Index, word: prop::sample::Index, to in "[a-z]{1,5}") {
+    fn every_word_matters(mut entries in entries(), line: prop::sample::Index, word: prop::sample::Index, to in "[a-z]{1,5}") {
         prop_assume!(!entries.is_empty());
         let before = canon(&written(&entries, None));
         let line = line.index(entries.len());
@@ -73,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn a_requirement_more_or_less_and_their_order_count(mut entries in entries(), line: prop::sample::Index) {
+    fn adding_removing_and_reordering_requirements_matters(mut entries in entries(), line: prop::sample::Index) {
         prop_assume!(entries.len() > 1);
         let before = canon(&written(&entries, None));
         let line = line.index(entries.len() - 1);

@@ -1,38 +1,34 @@
-//! Scripts and recipes that a command runs: where they may be, and which commands they hold.
+//! Scripts and recipes that a command runs: their possible paths, and their commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::join;
 
-/// Something that a command runs and the project may hold.
+/// A script that a command runs and the project may contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Script {
-    /// The paths at which it may be, relative as those of a [`super::FileUse`]; of a program its name alone.
-    pub paths: Vec<String>,
-    /// How it is read.
-    pub language: Language,
-    /// Where it runs.
-    pub directory: String,
+pub(crate) struct Script {
+    /// The possible paths, relative like those of a [`super::FileUse`]; for a program, only its name.
+    pub(crate) paths: Vec<String>,
+    pub(crate) language: Language,
+    pub(crate) directory: String,
 }
 
-/// How a script is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Language {
-    /// A program that is looked for in `PATH`; read as its first line says.
+pub(crate) enum Language {
+    /// A program in `PATH`, interpreted by its shebang line.
     Program,
-    /// A file that is run; read as its first line says.
+    /// An executable file, interpreted by its shebang line.
     File,
-    /// A shell script, whatever its first line says.
+    /// A shell script, whatever its shebang line.
     Shell,
-    /// A Makefile or justfile, for these targets.
+    /// The targets of a Makefile or justfile.
     Recipes(Vec<String>),
-    /// A Taskfile.
     Tasks,
-    /// The scripts of these names in a `package.json`.
+    /// Scripts in a `package.json`, by name.
     Package(Vec<String>),
 }
 
-/// Runs of make may be nested in one file; deeper ones are not followed.
+/// Maximum nesting depth of make calls within one file.
 const DEEPEST: usize = 32;
 
 impl Script {
@@ -53,7 +49,7 @@ impl Script {
         }
     }
 
-    /// What a run of a recipe program such as make reads; `None` if `program` is not one or names nothing to run.
+    /// Returns what a recipe program such as make runs, or `None` if `program` is not one or runs nothing.
     pub(super) fn recipes(program: &str, arguments: &[String], directory: &str) -> Option<Self> {
         let valued: &[&str] = match program {
             "make" | "gmake" => &["-f", "--file", "--makefile", "-C", "--directory", "-j", "-o", "-W", "-I"],
@@ -75,7 +71,7 @@ impl Script {
             let (name, value) = match argument.split_once('=') {
                 Some((name, value)) => (name, Some(value)),
                 None if valued.contains(&argument.as_str()) => {
-                    // How many jobs there are need not be said.
+                    // The number of jobs may be omitted.
                     (
                         argument.as_str(),
                         if argument == "-j" { None } else { arguments.next().map(String::as_str) },
@@ -92,7 +88,7 @@ impl Script {
                 _ => {}
             }
         }
-        // Variables of make, and the number of jobs.
+        // Skips variables of make and the number of jobs.
         let mut targets: Vec<String> = (words.iter())
             .filter(|word| !word.contains('=') && !word.bytes().all(|byte| byte.is_ascii_digit()))
             .map(|word| (*word).to_owned())
@@ -117,8 +113,8 @@ impl Script {
         Some(Self { paths, language, directory: inside })
     }
 
-    /// The commands that it runs, as a shell script; `None` where they cannot be known.
-    pub fn commands(&self, text: &str) -> Option<String> {
+    /// Returns the commands as a shell script, or `None` if they cannot be determined.
+    pub(crate) fn commands(&self, text: &str) -> Option<String> {
         match &self.language {
             Language::Shell => Some(text.to_owned()),
             Language::File | Language::Program => {
@@ -136,7 +132,7 @@ impl Script {
     }
 }
 
-/// The commands of targets and of what they need; without targets, of the first one.
+/// Returns the commands of targets and their prerequisites; without targets, of the first one.
 fn recipes(text: &str, targets: &[String]) -> Option<String> {
     let text = text.replace("\\\r\n", " ").replace("\\\n", " ");
     let mut variables: BTreeMap<&str, String> = BTreeMap::new();
@@ -198,7 +194,7 @@ fn recipes(text: &str, targets: &[String]) -> Option<String> {
             continue;
         }
         let Some((needs, commands)) = rules.get(&target) else {
-            // What a target needs may be a file; what is asked for has to be known.
+            // A prerequisite may be a file, but a requested target must exist.
             if asked.contains(&target) {
                 return None;
             }
@@ -217,7 +213,7 @@ fn recipes(text: &str, targets: &[String]) -> Option<String> {
     Some(script)
 }
 
-/// Splits `NAME = value` with any of the operators, of which what is before the `=` is returned.
+/// Splits `NAME = value` into name, operator without the `=`, and value.
 fn assignment(line: &str) -> Option<(&str, &str, &str)> {
     let line = line.strip_prefix("export ").unwrap_or(line);
     let (left, value) = line.split_once('=')?;
@@ -228,7 +224,7 @@ fn assignment(line: &str) -> Option<(&str, &str, &str)> {
     is_name.then(|| (name, operator, value.trim().trim_matches(['"', '\''])))
 }
 
-/// A text with the variables of a Makefile replaced; make itself is called by its name.
+/// Replaces the variables of a Makefile; `$(MAKE)` becomes `make`.
 fn expanded(text: &str, variables: &BTreeMap<&str, String>) -> String {
     let mut text = text.replace("$(MAKE)", "make").replace("${MAKE}", "make").replace("$@", "");
     for _ in 0..4 {
@@ -247,7 +243,7 @@ fn expanded(text: &str, variables: &BTreeMap<&str, String>) -> String {
     text
 }
 
-/// All commands of a Taskfile, whatever their task.
+/// Returns the commands of all tasks in a Taskfile.
 fn tasks(text: &str) -> String {
     let command = |line: &str| {
         let item = line.trim().strip_prefix("- ");
@@ -264,7 +260,7 @@ fn tasks(text: &str) -> String {
     text.lines().filter_map(command).collect::<Vec<_>>().join("\n")
 }
 
-/// The scripts of these names, with what runs before and after them.
+/// Returns the scripts with these names, with their pre and post scripts.
 fn package(text: &str, names: &[String]) -> Option<String> {
     let package: serde_json::Value = serde_json::from_str(text).ok()?;
     let scripts = package.get("scripts")?.as_object()?;
@@ -283,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_of_a_script_are_those_of_what_is_asked_for() {
+    fn the_commands_of_a_script_are_those_of_the_requested_targets() {
         let make = "PIP ?= pip\nREQS = -r a.txt \\\n  -r b.txt\n.PHONY: deps build\n\nall: build\n\n\
                     deps: venv\n\t@$(PIP) install $(REQS)\n\t-$(MAKE) tools\n\nvenv: ; python -m venv v\n\
                     build: main.c\n\tcc -o $$OUT main.c\ninclude more.mk\nodd:\n\t$(shell date)\n";
@@ -330,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_line_names_the_recipes_that_it_runs() {
+    fn a_command_line_names_its_recipes() {
         for (line, expected) in [
             ("make", "GNUmakefile makefile Makefile"),
             ("make -C sub deps", "sub/GNUmakefile sub/makefile sub/Makefile: deps"),

@@ -1,54 +1,43 @@
-//! Just enough of the shell to find its simple commands.
+//! A minimal shell parser that finds simple commands.
 //!
-//! Quotes and escapes are removed, variables stay as written. Everything that
-//! separates commands separates here too: `&&`, `||`, `;`, `|`, `&`, line
-//! ends and parentheses. What `$(…)` or back quotes hold comes out as commands
-//! of their own, in front of the command they are part of. An output
-//! redirection and its file are dropped; an input file is kept as a word, since
-//! it may be a list of packages. Of each command it is told whether it reads
-//! what another one writes, and how deep in parentheses it stands.
+//! Quotes and escapes are removed, variables stay as written. Commands are separated by `&&`, `||`, `;`, `|`, `&`, line
+//! ends and parentheses. The contents of `$(…)` and back quotes are separate commands before the command that contains
+//! them. An output redirection and its file are dropped; an input file is kept as a word, because it may be a list of
+//! packages. For each command, the parser records whether it reads a different one's output, and its nesting depth in
+//! parentheses.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// A simple command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Command {
-    /// Its words.
-    pub words: Vec<String>,
-    /// Those of the words that are files redirected into it.
+pub(crate) struct Command {
+    pub(crate) words: Vec<String>,
+    /// The words that are files redirected into it.
     pub(super) inputs: Vec<String>,
-    /// Whether another command reads what it writes, through a pipe or a substitution.
+    /// `true` if a different command reads its output, through a pipe or a substitution.
     pub(super) feeds: bool,
-    /// Whether it reads what another one writes.
+    /// `true` if it reads the output of a different command.
     pub(super) takes: bool,
-    /// How many parentheses are open around it.
+    /// Number of open parentheses around it.
     pub(super) depth: usize,
     /// The files that its output is redirected to.
-    pub outputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
 }
 
 impl Command {
-    /// A program with its arguments.
-    pub fn of_words(words: &[String]) -> Self {
+    pub(crate) fn of_words(words: &[String]) -> Self {
         Self { words: words.to_owned(), ..Self::default() }
     }
 }
 
-/// The words of each simple command of a shell script.
-pub fn simple_commands(script: &str) -> Vec<Vec<String>> {
-    commands(script).into_iter().map(|command| command.words).collect()
-}
-
-/// The simple commands of `script`.
-pub fn commands(script: &str) -> Vec<Command> {
+pub(crate) fn commands(script: &str) -> Vec<Command> {
     let mut splitter = Splitter::default();
     let mut chars = script.chars().peekable();
     while let Some(char) = chars.next() {
         match char {
             '\\' => match chars.next() {
                 Some('\n') | None => {}
-                // A carriage return stands before the line feed of a CRLF file.
+                // A carriage return precedes the line feed in a CRLF file.
                 Some('\r') if chars.peek() == Some(&'\n') => {
                     chars.next();
                 }
@@ -130,13 +119,13 @@ struct Splitter {
     command: Command,
     depth: usize,
     word: String,
-    /// Whether a word is being read, even an empty one in quotes.
+    /// `true` while a word is being read, even an empty one in quotes.
     started: bool,
-    /// Whether the word is a redirection's file, to be dropped.
+    /// `true` if the word is the file of an output redirection, which is dropped.
     redirects: bool,
-    /// Returns `true` if the word is the end of a here-document.
+    /// `true` if the word is the delimiter of a here-document.
     is_heredoc: bool,
-    /// Whether the word is a file that is redirected into the command.
+    /// `true` if the word is the file of an input redirection.
     reads: bool,
 }
 
@@ -146,7 +135,7 @@ impl Splitter {
         self.started = true;
     }
 
-    /// Reads a command substitution that starts with `char`, if one does.
+    /// Reads a command substitution that starts with `char`. Returns `true` if there is one.
     fn substitutes(&mut self, char: char, chars: &mut Peekable<Chars<'_>>) -> bool {
         let mut inner = String::new();
         match char {
@@ -200,7 +189,7 @@ impl Splitter {
         let mut command = std::mem::take(&mut self.command);
         self.reads = false;
         if command.words.is_empty() && !command.outputs.is_empty() {
-            // A redirection alone is what `:` with it is.
+            // A redirection alone is equivalent to `:` with it.
             command.words.push(":".to_owned());
         }
         if !command.words.is_empty() {
@@ -212,7 +201,7 @@ impl Splitter {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn scripts_fall_apart_into_their_simple_commands() {
+    fn scripts_are_split_into_their_simple_commands() {
         let table: &[(&str, &[&[&str]])] = &[
             ("a b && c; d | e || f & g", &[&["a", "b"], &["c"], &["d"], &["e"], &["f"], &["g"]]),
             (
@@ -237,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_who_reads_from_whom() {
+    fn commands_record_who_reads_from_whom() {
         let shown = |script: &str| {
             let commands = super::commands(script).into_iter().map(|command| {
                 let reads = if command.takes { "<" } else { "" };

@@ -1,17 +1,16 @@
 //! The text of a pip requirements file, as pip reads it.
 //!
-//! Behaviour after pip's `req_file.py`: a byte order mark or an encoding named
-//! in the first two lines decides, else UTF-8; lines end wherever Python's
-//! `splitlines` ends them.
+//! Behaviour after pip's `req_file.py`: the encoding is determined by a byte order mark or named in the first two
+//! lines, else UTF-8; lines end wherever Python's `splitlines` ends them.
 
-/// Decodes a file; `None` for an encoding that is not known here.
+/// Decodes a file; returns `None` for an encoding that is not supported.
 pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     if let Some(rest) = bytes.strip_prefix(b"\xef\xbb\xbf") {
         return String::from_utf8(rest.to_vec()).ok();
     }
-    // In pip's order, in which the mark of UTF-32 in little-endian is never looked at.
+    // In pip's order, in which the little-endian mark of UTF-32 is never tested.
     if let Some(rest) = bytes.strip_prefix(b"\xff\xfe") {
-        // Python's codec takes off a second mark.
+        // Python's codec removes a second mark.
         return utf16(rest.strip_prefix(b"\xff\xfe").unwrap_or(rest), u16::from_le_bytes);
     }
     if let Some(rest) = bytes.strip_prefix(b"\xfe\xff") {
@@ -26,7 +25,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// Every byte as the character of that number: what reads the ASCII part of most encodings.
+/// Decodes every byte as the character with that number, which is correct for the ASCII part of most encodings.
 pub(super) fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
@@ -37,7 +36,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
     String::from_utf16(&units).ok().filter(|_| rest.is_empty())
 }
 
-/// The encoding that a comment in the first two lines names (PEP 263), without separators.
+/// Returns the encoding that a comment in the first two lines names (PEP 263), without separators.
 fn declared(bytes: &[u8]) -> Option<String> {
     let comments = bytes.split(|byte| *byte == b'\n').take(2).filter(|line| line.starts_with(b"#"));
     let found = comments.filter_map(|line| {
@@ -52,7 +51,7 @@ fn declared(bytes: &[u8]) -> Option<String> {
     found.into_iter().next()
 }
 
-/// The lines as pip joins them: without comments, blank lines and outer blanks.
+/// Returns the lines as pip joins them: without comments, blank lines and outer blanks.
 ///
 /// A comment line ends a continuation.
 pub(super) fn logical_lines(text: &str) -> Vec<String> {
@@ -75,25 +74,24 @@ pub(super) fn logical_lines(text: &str) -> Vec<String> {
     kept.filter(|line| !line.is_empty()).collect()
 }
 
-/// What may stand at the start of a file to tell its encoding.
 const MARK: char = '\u{feff}';
 
-/// The one text that stands for all files whose logical lines are these.
+/// Returns the canonical text of all files with these logical lines.
 pub(super) fn canonical(lines: &[String]) -> String {
     let mut text = String::new();
-    // A line that begins with the file's mark would lose it when it is read again.
+    // A line that begins with the mark would lose it when it is read again.
     if lines.first().is_some_and(|line| line.starts_with(MARK)) {
         text.push(MARK);
     }
     for line in lines {
         text.push_str(line);
-        // Left open by a comment that was behind it, the line must not be joined with the next.
+        // A backslash was followed by a comment that was removed, so the line must not be joined with the next one.
         text.push_str(if line.ends_with('\\') { " #\n" } else { "\n" });
     }
     text
 }
 
-/// The lines as Python's `splitlines` parts them.
+/// Returns the lines as Python's `splitlines` splits them.
 fn text_lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -114,26 +112,27 @@ fn is_line_end(char: char) -> bool {
     matches!(char, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// What Python takes for white space.
+/// Returns `true` for Python's white space.
 fn is_blank(char: char) -> bool {
     char.is_whitespace() || matches!(char, '\x1c'..='\x1f')
 }
 
-/// A `#` starts a comment at the start of a line and behind a blank.
+/// Removes a comment, which starts with a `#` at the start of a line or after a blank.
 fn without_comment(line: &str) -> &str {
     let starts = |index: usize| index == 0 || line[..index].ends_with(is_blank);
     let comment = line.match_indices('#').map(|(index, _)| index).find(|index| starts(*index));
     comment.map_or(line, |index| &line[..index])
 }
 
-/// A line's requirement and its options, as pip parts them: the options start with the first word that has a dash.
+/// Splits a line into its requirement and its options as pip does: the options start with the first word that starts
+/// with a dash.
 pub(super) fn parts(line: &str) -> (String, Vec<String>) {
     let words: Vec<&str> = line.split(' ').collect();
     let options = words.iter().position(|word| word.starts_with('-')).unwrap_or(words.len());
     (words[..options].join(" "), quoted_words(&words[options..].join(" ")))
 }
 
-/// Words as Python's `shlex` splits them; an open quote reaches to the end.
+/// Splits words like Python's `shlex`; an open quote extends to the end.
 fn quoted_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn every_encoding_that_pip_reads_says_the_same() {
+    fn every_encoding_that_pip_reads_gives_the_same_text() {
         let text = "# -*- coding: latin-1 -*-\nflask==3.0 # caf\u{e9}\nna\u{ef}ve @ file:///\u{e9}.whl\n";
         let expected = ["flask==3.0", "na\u{ef}ve @ file:///\u{e9}.whl"];
         let units = |unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();

@@ -22,6 +22,7 @@ mod lanes;
 mod mounts;
 mod named_image;
 mod output;
+mod places;
 mod precedence;
 mod run_of_image;
 mod size;

@@ -1,10 +1,8 @@
-//! `moby.filesync.v1.Auth`: registry credentials, or better a token, for a pull or push of the build.
+//! `moby.filesync.v1.Auth`: registry tokens or credentials for a pull or push of the build.
 //!
-//! BuildKit prefers tokens that the client fetched: then no password leaves the
-//! client. Before it trusts a client with that it asks it to prove, by a
-//! signature, that it holds credentials for the host (`GetTokenAuthority`,
-//! `VerifyTokenAuthority`), so that two sessions with the same credentials
-//! share a token and others do not.
+//! BuildKit prefers tokens that the client fetched, so that passwords stay in the client. To let only sessions with the
+//! same credentials share a token, it first asks the client to prove with a signature that it has credentials for the
+//! host (`GetTokenAuthority`, `VerifyTokenAuthority`).
 
 use std::io;
 
@@ -35,7 +33,7 @@ pub(super) fn service(login: Login) -> io::Result<AuthServer<Provider>> {
 
 pub(super) struct Provider {
     login: Login,
-    /// Mixed into the signing key, so that an engine that chose the salt cannot learn of the password.
+    /// Mixed into the signing key, so that an engine that chooses the salt cannot derive the password.
     seed: [u8; 32],
 }
 
@@ -78,7 +76,7 @@ impl Auth for Provider {
             Status::unauthenticated(format!("{error}{}", source.unwrap_or_default()))
         })?;
         Ok(Response::new(FetchTokenResponse {
-            token: token.token,
+            token: token.value,
             expires_in: token.expires_in,
             issued_at: token.issued_at.map_or(0, jiff::Timestamp::as_second),
         }))
@@ -100,7 +98,7 @@ impl Auth for Provider {
     ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
         let VerifyTokenAuthorityRequest { host, payload, salt } = request.into_inner();
         let key = self.authority(&host, &salt).await?;
-        // NaCl's `crypto_sign` form, which BuildKit opens: signature, then message.
+        // The form of NaCl's `crypto_sign` that BuildKit expects: signature, then message.
         let mut signed = key.sign(&payload).to_bytes().to_vec();
         signed.extend_from_slice(&payload);
         Ok(Response::new(VerifyTokenAuthorityResponse { signed }))

@@ -1,9 +1,8 @@
-//! Writes that are gathered before they reach the connection.
+//! Coalesces small writes to a connection.
 //!
-//! The HTTP/2 server writes and flushes each frame of 16 KiB by itself, and
-//! each wakes the engine's reader, which costs more than the bytes do. Here a
-//! flush right behind a write only asks to be called again: by then there is
-//! either more to write, or nothing, and then it is done.
+//! The HTTP/2 server writes and flushes each frame of 16 KiB separately, and each wakes the engine's reader, which
+//! costs more than the transfer. Here a flush directly after a write only asks to be polled again: at that point there
+//! is either more to write, or the buffer is written out.
 
 use std::io;
 use std::pin::Pin;
@@ -11,16 +10,15 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that are written at once.
+/// Maximum number of bytes in one write.
 const LARGEST: usize = 128 << 10;
 
-/// A connection whose writes are gathered.
 pub(super) struct Coalesced<S> {
     inner: S,
     waiting: Vec<u8>,
-    /// How many of them the connection has taken.
+    /// Number of bytes of `waiting` that the connection has accepted.
     taken: usize,
-    /// Something was written since the last flush was asked for.
+    /// `true` if something was written since the last flush request.
     is_fresh: bool,
 }
 
@@ -92,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// Notes the size of each write.
+    /// Records the size of each write.
     #[derive(Clone, Default)]
     struct Noted(Arc<Mutex<Vec<usize>>>);
 
@@ -112,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_follow_each_other_are_one_write_and_the_last_is_not_kept() {
+    fn consecutive_frames_are_one_write_and_the_last_is_not_held_back() {
         let noted = Noted::default();
         let mut stream = Coalesced::new(noted.clone());
         let mut context = Context::from_waker(Waker::noop());

@@ -1,9 +1,8 @@
-//! A tree received from BuildKit, written below one directory and nowhere else.
+//! Writes a tree received from BuildKit below one directory.
 //!
-//! What the engine sends is not trusted: every path is resolved by cap-std
-//! below the open directory, so neither `..` nor a link in the tree leads out.
-//! What stood there before and is not in the result stays. Owner is whoever
-//! runs larder; mode, times, links and extended attributes are the result's.
+//! The engine is not trusted: cap-std resolves every path below the open directory, so neither `..` nor a link in the
+//! tree leads out of it. Existing files that are not in the result are kept. The owner is the user who runs larder;
+//! mode, times, links and extended attributes come from the result.
 
 use std::collections::HashMap;
 use std::fs::{File, Permissions};
@@ -21,11 +20,10 @@ use rustix::fs::{FileType, Mode};
 
 use crate::context::{mode_bits, set_xattrs};
 
-/// The directory and what is still open in it.
 pub(super) struct DirectoryOutput {
     root: Dir,
     pending: HashMap<u32, (PathBuf, Stat, Option<File>)>,
-    /// Their modes and times are set last, the deepest first.
+    /// Directories whose modes and times are set at the end, deepest first.
     directories: Vec<(PathBuf, Stat)>,
 }
 
@@ -36,7 +34,7 @@ impl DirectoryOutput {
         Ok(Self { root, pending: HashMap::new(), directories: Vec::new() })
     }
 
-    /// Creates the entry; answers whether its content has to be asked for.
+    /// Creates the entry. Returns `true` if its content must be requested.
     pub(super) fn add(&mut self, id: u32, stat: Stat) -> io::Result<bool> {
         let path = relative(&stat.path)?;
         let existing = self.root.symlink_metadata(&path).ok();
@@ -67,13 +65,13 @@ impl DirectoryOutput {
             self.make_node(&path, &stat)?;
             return Ok(false);
         }
-        // Further names of the file may come before its content.
+        // Hard links to the file may arrive before its content.
         self.root.create(&path)?;
         self.pending.insert(id, (path, stat, None));
         Ok(true)
     }
 
-    /// Writes a piece of a file; an empty one ends it. Answers whether the file is complete.
+    /// Writes a piece of a file; an empty one ends it. Returns `true` if the file is complete.
     pub(super) fn write(&mut self, id: u32, data: &[u8]) -> io::Result<bool> {
         let unknown = || io::Error::other("the engine sent a file that was not asked for");
         let (path, _, file) = self.pending.get_mut(&id).ok_or_else(unknown)?;
@@ -92,7 +90,7 @@ impl DirectoryOutput {
         Ok(true)
     }
 
-    /// Sets the modes and times of the directories, after all their entries are there.
+    /// Sets the modes and times of directories after all entries were written.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         let mut readable = OpenOptions::new();
         readable.read(true).maybe_dir(true);
@@ -124,7 +122,7 @@ impl DirectoryOutput {
     }
 }
 
-/// A path that stays below: no root, no `..`, not empty.
+/// Validates a path: no root, no `..`, not empty.
 fn relative(path: &str) -> io::Result<PathBuf> {
     let path = PathBuf::from(path);
     let below = path.components().all(|component| matches!(component, Component::Normal(_)));
@@ -171,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_outside_whatever_the_engine_sends() {
+    fn nothing_is_written_outside_the_directory_whatever_the_engine_sends() {
         let outside = tempfile::tempdir().unwrap();
         let inside = outside.path().join("out");
         let mut output = DirectoryOutput::open(&inside).unwrap();
@@ -186,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_keeps_modes_times_and_links_and_leaves_strangers_alone() {
+    fn a_tree_keeps_modes_times_and_links_and_other_files_are_kept() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("stranger"), "mine").unwrap();
         std::fs::write(directory.path().join("d"), "was a file").unwrap();

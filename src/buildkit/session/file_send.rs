@@ -1,8 +1,7 @@
-//! `moby.filesync.v1.FileSend`: receives what a file exporter produces.
+//! `moby.filesync.v1.FileSend`: receives the output of a file exporter.
 //!
-//! One method serves two languages: the `tar`, `oci` and `docker` exporters
-//! send plain bytes, the `local` exporter sends a tree in the fsutil protocol
-//! (see `file_sync`). Which one it is follows from the exporter asked for.
+//! One method carries two protocols: the `tar`, `oci` and `docker` exporters send plain bytes, the `local` exporter
+//! sends a tree in the fsutil protocol (see `file_sync`). The requested exporter determines which.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,19 +26,18 @@ pub(super) const METHODS: [&str; 1] = ["/moby.filesync.v1.FileSend/DiffCopy"];
 /// BuildKit sends up to 3 MiB in one message.
 const MAX_MESSAGE: usize = 16 << 20;
 
-/// Where the result of a build goes that is not an image in the engine.
-pub enum FileTarget {
-    /// A directory that receives the tree of `type=local`.
+/// The destination of a file exporter.
+pub(crate) enum FileTarget {
+    /// The directory for `type=local`.
     Directory(PathBuf),
-    /// A file that receives the archive of `type=tar`, `oci` or `docker`.
+    /// The file for `type=tar`, `oci` or `docker`.
     File(OutputFile),
 }
 
-/// A file to be written whole.
-pub enum OutputFile {
-    /// A path: complete once the build is, untouched otherwise.
+pub(crate) enum OutputFile {
+    /// A path, which is replaced only after the build has succeeded.
     Path(PathBuf),
-    /// A stream, e.g. stdout.
+    /// A stream, for example stdout.
     Stream(Box<dyn Write + Send>),
 }
 
@@ -67,7 +65,7 @@ impl bytes::FileSend for FileReceiver {
         let mut sink = Sink::open(file.ok_or_else(|| Status::already_exists("the output was sent twice"))?)?;
         let mut incoming = request.into_inner();
         while let Some(message) = incoming.message().await? {
-            // Blocking writes: the next message is wanted only when this one is on disk.
+            // Blocking writes: the next message is read only when this one was written.
             sink.writer().write_all(&message.data).map_err(|error| sink.failed(&error))?;
         }
         sink.finish()?;
@@ -138,7 +136,7 @@ impl tree::FileSend for TreeReceiver {
         request: Request<Streaming<Packet>>,
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let output = DirectoryOutput::open(&self.0).map_err(|error| failed(&self.0, &error))?;
-        // Reading never waits for writing: the engine may read no request before what it sends is taken.
+        // Reading must not wait for writing: the engine may not read requests until its data is received.
         let (outgoing, answers) = mpsc::unbounded_channel();
         let (root, incoming) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move {
@@ -146,7 +144,7 @@ impl tree::FileSend for TreeReceiver {
                 let message = status.message().as_bytes().to_vec();
                 let error =
                     Packet { r#type: PacketType::PacketErr.into(), data: message, ..Packet::default() };
-                // The sender may be gone; then nobody is left to be told.
+                // The sender may have disconnected.
                 drop(outgoing.send(Ok(error)));
                 drop(outgoing.send(Err(status)));
             }

@@ -1,16 +1,15 @@
-//! `moby.filesync.v1.FileSync`: directories of the client, sent as far as BuildKit asks.
+//! `moby.filesync.v1.FileSync`: sends the files of local directories that BuildKit requests.
 //!
 //! The fsutil protocol (tonistiigi/fsutil, `send.go`, `receive.go`), on one stream:
 //!
 //! ```text
-//!   ──▶ STAT STAT STAT … STAT(empty)     every entry that the filters leave, in walk order
-//!   ◀── REQ id, REQ id …                 files whose content BuildKit lacks; id = place in that order
+//!   ──▶ STAT STAT STAT … STAT(empty)     every entry that passes the filters, in walk order
+//!   ◀── REQ id, REQ id …                 files whose content BuildKit lacks; id = index in that order
 //!   ──▶ DATA id, … DATA id (empty)       their content, interleaved, each ended by an empty packet
 //!   ◀── FIN ──▶ FIN                      or ERR with a message from either side
 //! ```
 //!
-//! Owners are sent as root, as Docker's client does, so that who checked the
-//! project out never shows in the image.
+//! Owners are sent as root, as Docker's client does, so that the local user never affects the image.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -36,9 +35,9 @@ pub(super) const METHODS: [&str; 2] =
 
 /// Bytes of content in one packet.
 const CHUNK: usize = 128 << 10;
-/// Files read at once.
+/// Number of files read concurrently.
 const READERS: usize = 4;
-/// Packets waiting to be sent.
+/// Number of packets queued for sending.
 const OUTGOING: usize = 64;
 
 type Outgoing = mpsc::Sender<Result<Packet, Status>>;
@@ -46,11 +45,10 @@ type PacketStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
 
 /// A directory that the engine may read.
 #[derive(Debug, Clone)]
-pub struct SharedDirectory {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What of it is never sent, see [`Filter::withheld`].
-    pub withheld: Vec<String>,
+pub(crate) struct SharedDirectory {
+    pub(crate) path: PathBuf,
+    /// Patterns of files that are never sent, see [`Filter::withheld`].
+    pub(crate) withheld: Vec<String>,
 }
 
 impl From<&Path> for SharedDirectory {
@@ -90,7 +88,7 @@ impl FileSync for Directories {
                 let message = status.message().as_bytes().to_vec();
                 let error =
                     Packet { r#type: PacketType::PacketErr.into(), data: message, ..Packet::default() };
-                // The receiver may be gone; then nobody is left to be told.
+                // The receiver may have disconnected.
                 drop(outgoing.send(Ok(error)).await);
                 drop(outgoing.send(Err(status)).await);
             }
@@ -108,7 +106,7 @@ impl FileSync for Directories {
     }
 }
 
-/// The files announced so far and not yet asked for, by their id.
+/// Files that were announced but not requested yet, by id.
 type Announced = Arc<Mutex<HashMap<u32, PathBuf>>>;
 
 async fn send(
@@ -144,7 +142,7 @@ async fn send(
                         let mut announced = announced.lock().unwrap_or_else(PoisonError::into_inner);
                         let path = announced.remove(&packet.id);
                         let path = path.ok_or_else(|| Status::invalid_argument("invalid file id"))?;
-                        // The readers live as long as this loop; they fail only together with it.
+                        // The readers live as long as this loop and fail only together with it.
                         drop(requests.send((packet.id, path)));
                     }
                     PacketType::PacketFin => break,
@@ -172,7 +170,7 @@ fn announce(root: &Path, filter: &Filter, announced: &Announced, outgoing: &Outg
     };
     for (id, entry) in (0..).zip(context::walk(root, filter).map_err(failed)?) {
         let entry = entry.map_err(failed)?;
-        // A socket goes for an empty file, and a further name of a file may be asked for as well.
+        // A socket is sent as an empty file, and a hard link may be requested as well.
         if matches!(entry.kind, EntryKind::File | EntryKind::HardLink(_) | EntryKind::Socket) {
             let mut announced = announced.lock().unwrap_or_else(PoisonError::into_inner);
             announced.insert(id, entry.absolute.clone());
@@ -202,8 +200,8 @@ fn stat(entry: context::Entry) -> Stat {
     stat
 }
 
-/// Sends a file's content. A file that vanished since it was announced is sent as empty, as fsutil does; one that may not
-/// be read, which fsutil sends as empty, too, is an error.
+/// Sends a file's content. Like fsutil, a file that vanished since it was announced is sent as empty. An unreadable
+/// file is an error, whereas fsutil sends it as empty, too.
 fn send_file(id: u32, path: &Path, outgoing: &Outgoing) -> Result<(), Status> {
     let data =
         |data: Vec<u8>| Packet { r#type: PacketType::PacketData.into(), id, data, ..Packet::default() };

@@ -1,19 +1,13 @@
-//! Texts in the headers of BuildKit's calls.
+//! Text in the headers of BuildKit's calls.
 //!
-//! gRPC's headers are ASCII. BuildKit of Docker 23.0 and later escapes other
-//! letters and says so in `<name>-encoded`; older ones send them as they are
-//! (`session/filesync/filesync.go`, `encodeOpts`). A text that is read otherwise
-//! than it was meant would let a file into the image that was to be left out, so
-//! what cannot be read is an error.
+//! gRPC headers are ASCII. BuildKit of Docker 23.0 and later escapes other characters and marks that in
+//! `<name>-encoded`; older versions send them unescaped (`session/filesync/filesync.go`, `encodeOpts`). Misreading an
+//! exclude pattern would let a file into the image, so undecodable text is an error.
 
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-/// Returns the texts in all headers called `name`.
-///
-/// # Errors
-///
-/// Fails if one is not UTF-8.
+/// Returns the texts in all headers called `name`; fails if one is not UTF-8.
 pub(super) fn texts(metadata: &MetadataMap, name: &str) -> Result<Vec<String>, Status> {
     let is_escaped = metadata.get(format!("{name}-encoded").as_str()).is_some_and(|flag| flag == "1");
     let values = metadata.get_all(name).iter().map(|value| {
@@ -25,16 +19,12 @@ pub(super) fn texts(metadata: &MetadataMap, name: &str) -> Result<Vec<String>, S
     values.collect()
 }
 
-/// Returns the text in the header called `name`; empty if it is absent.
-///
-/// # Errors
-///
-/// Fails if it is not UTF-8.
+/// Returns the text in the header called `name`, empty if it is absent; fails if it is not UTF-8.
 pub(super) fn text(metadata: &MetadataMap, name: &str) -> Result<String, Status> {
     Ok(texts(metadata, name)?.into_iter().next().unwrap_or_default())
 }
 
-/// Undoes Go's `url.QueryEscape`.
+/// Decodes Go's `url.QueryEscape`.
 fn unescape(mut rest: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(rest.len());
     while let [first, tail @ ..] = rest {
@@ -73,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_comes_back_escaped_or_not() {
+    fn text_is_decoded_escaped_or_not() {
         let mut escaped = metadata(&[b"na%C3%AFve+file", b"100%25"]);
         assert_eq!(texts(&escaped, NAME).unwrap(), ["na%C3%AFve+file", "100%25"]);
         escaped.append("exclude-patterns-encoded", "1".parse().unwrap());
@@ -85,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_cannot_be_read_is_never_left_out() {
+    fn undecodable_text_is_an_error() {
         assert!(texts(&metadata(&[b"a", b"\xff"]), NAME).is_err());
         let mut escaped = metadata(&[b"%ff"]);
         escaped.append("exclude-patterns-encoded", "1".parse().unwrap());
@@ -93,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_escape_stands_for_itself() {
+    fn an_invalid_escape_is_kept_as_it_is() {
         assert_eq!(unescape(b"50%"), b"50%");
         assert_eq!(unescape(b"%zz%4"), b"%zz%4");
     }

@@ -1,4 +1,4 @@
-//! `grpc.health.v1.Health`: without an answer BuildKit ends the session in seconds.
+//! `grpc.health.v1.Health`: without responses BuildKit ends the session within seconds.
 
 use bollard_buildkit_proto::health::health_check_response::ServingStatus;
 use bollard_buildkit_proto::health::health_server::{Health, HealthServer};
@@ -14,7 +14,7 @@ pub(super) fn service() -> HealthServer<Alive> {
     HealthServer::new(Alive)
 }
 
-/// Serves as long as it can answer at all.
+/// Reports itself as serving as long as it is able to answer.
 pub(super) struct Alive;
 
 const SERVING: HealthCheckResponse = HealthCheckResponse { status: ServingStatus::Serving as i32 };

@@ -1,7 +1,7 @@
-//! The session: gRPC services that the client serves to BuildKit during a solve.
+//! The session: gRPC services that the client provides to BuildKit during a solve.
 //!
-//! BuildKit calls only what was announced when the session was opened, and
-//! takes the session for dead when the health service does not answer.
+//! BuildKit calls only the methods that were announced when the session was opened, and considers the session dead if
+//! the health service does not answer.
 
 mod auth;
 mod coalesced;
@@ -32,30 +32,28 @@ use super::client::{CONNECTION_WINDOW, STREAM_WINDOW};
 use super::error::ConnectError;
 use crate::registry::Login;
 
-pub use file_send::{FileTarget, OutputFile};
-pub use file_sync::SharedDirectory;
-pub use secrets::SecretSource;
-pub use ssh::SshAgent;
-pub use step_stream::{StepReader, StepStream, StepWriter};
-pub use upload::Upload;
+pub(crate) use file_send::{FileTarget, OutputFile};
+pub(crate) use file_sync::SharedDirectory;
+pub(crate) use secrets::SecretSource;
+pub(crate) use ssh::SshAgent;
+pub(crate) use step_stream::StepStream;
+pub(crate) use upload::Upload;
 
-/// What a build may ask of the client.
+/// The resources that a build may request from the client.
 #[derive(Default)]
 pub struct Attachments {
     /// Directories by the name that the build uses: `context`, `dockerfile`, named contexts.
-    pub directories: BTreeMap<String, SharedDirectory>,
-    /// Secrets by id.
-    pub secrets: BTreeMap<String, SecretSource>,
-    /// SSH agents, or streams to this process, by id; `default` is the one that an unnamed mount uses.
-    pub ssh: BTreeMap<String, SshAgent>,
-    /// Logins for registries, looked up when asked for.
-    pub login: Option<Login>,
-    /// Where the result of a file exporter goes.
-    pub target: Option<FileTarget>,
-    /// What can be fetched from `http://buildkit-session/<name>`, by that name.
-    pub uploads: BTreeMap<String, Upload>,
-    /// A hint that lets BuildKit reuse what an earlier session of the same client sent.
-    pub shared_key: String,
+    pub(crate) directories: BTreeMap<String, SharedDirectory>,
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
+    /// SSH agents, or streams to this process, by id; an unnamed mount uses `default`.
+    pub(crate) ssh: BTreeMap<String, SshAgent>,
+    /// Registry credentials, looked up on request.
+    pub(crate) login: Option<Login>,
+    pub(crate) target: Option<FileTarget>,
+    /// Files served at `http://buildkit-session/<name>`, by name.
+    pub(crate) uploads: BTreeMap<String, Upload>,
+    /// A hint that lets BuildKit reuse files sent by an earlier session of the same client.
+    pub(crate) shared_key: String,
 }
 
 /// An open session. Dropping it closes the connection.
@@ -77,20 +75,18 @@ impl Session {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .serve_connection(TokioIo::new(Coalesced::new(stream)), TowerToHyperService::new(routes));
         let serving = tokio::spawn(async move {
-            // How the connection ends does not matter: the solve tells whether that was too early.
+            // How the connection ends does not matter: the solve reports if that was too early.
             drop(serving.await);
         });
         Ok(Self { id, serving })
     }
 
-    /// The id under which BuildKit knows this session.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
-    /// Waits until the connection has ended.
     pub(super) async fn closed(&mut self) {
-        // A panic in a handler ends the connection like any other fault.
+        // A panic in a handler ends the connection like any other error.
         drop((&mut self.serving).await);
     }
 }
@@ -101,12 +97,8 @@ impl Drop for Session {
     }
 }
 
-/// A name that no other session, solve or step has, and that nobody can guess.
-///
-/// # Errors
-///
-/// Fails when the system has no randomness to give.
-pub fn new_id() -> io::Result<String> {
+/// Returns a unique, unguessable id for a session, solve or step.
+pub(crate) fn new_id() -> io::Result<String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
     Ok(format!("{:032x}", u128::from_be_bytes(random)))
@@ -115,7 +107,7 @@ pub fn new_id() -> io::Result<String> {
 fn headers(id: &str, shared_key: &str, methods: &[&'static str]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: &str| {
-        // Ids and digests, in ASCII: nothing of the user's.
+        // Only ids and digests in ASCII, no user input.
         let value = HeaderValue::from_str(value).expect("it is made of digits and names of methods");
         headers.append(HeaderName::from_static(name), value);
     };

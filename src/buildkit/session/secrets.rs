@@ -1,4 +1,4 @@
-//! `moby.buildkit.secrets.v1.Secrets`: secrets of the build, read when a step asks.
+//! `moby.buildkit.secrets.v1.Secrets`: secrets of the build, read when a step requests them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,12 +13,11 @@ pub(super) const METHODS: [&str; 1] = ["/moby.buildkit.secrets.v1.Secrets/GetSec
 /// BuildKit's own limit on a secret, in bytes (`secretsprovider.MaxSecretSize`).
 const MAX_SECRET: usize = 500 * 1024;
 
-/// Where a secret's value comes from.
 #[derive(Clone)]
 pub enum SecretSource {
-    /// A file, read each time a step asks.
+    /// A file, read on each request.
     File(PathBuf),
-    /// The value itself, taken from the environment.
+    /// The value itself, from the environment.
     Value(Vec<u8>),
 }
 

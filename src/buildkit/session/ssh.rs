@@ -1,7 +1,7 @@
 //! `moby.sshforward.v1.SSH`: an SSH agent for steps with `RUN --mount=type=ssh`.
 //!
-//! Bytes between the step and the agent's socket are passed on as they are. What stands behind an id need not be an agent:
-//! a step can as well be given a stream to this process.
+//! Bytes between the step and the agent's socket are forwarded unchanged. An id need not refer to an agent: it can also
+//! give a step a stream to this process.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,17 +24,17 @@ use super::step_stream::{self, StepStream};
 pub(super) const METHODS: [&str; 2] =
     ["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"];
 
-/// The id of the agent that a mount without `id=` uses.
+/// The id that a mount without `id=` uses.
 const DEFAULT_ID: &str = "default";
 
-/// An agent that the build may talk to.
+/// An agent that the build may use.
 #[derive(Debug, Clone)]
 pub enum SshAgent {
     /// The user's agent, by its socket.
     Socket(PathBuf),
-    /// An agent of the session's own that holds these private keys.
+    /// An agent of the session that holds these private keys.
     Keys(Vec<PathBuf>),
-    /// This process: each connection is sent here, and refused when nobody takes it.
+    /// This process: each connection is sent here, and refused if nobody receives it.
     Streams(mpsc::Sender<StepStream>),
 }
 
@@ -50,7 +50,7 @@ pub(super) fn service(agents: BTreeMap<String, SshAgent>) -> io::Result<SshServe
     Ok(SshServer::new(Agents(agents.into_iter().map(serve).collect::<io::Result<_>>()?)))
 }
 
-/// By id; they end with the session.
+/// The agents by id; they end with the session.
 pub(super) struct Agents(BTreeMap<String, Agent>);
 
 enum Agent {
@@ -102,7 +102,7 @@ impl Ssh for Agents {
                     return;
                 }
             }
-            // The agent may have closed first.
+            // The agent may have closed the connection first.
             drop(to_agent.shutdown().await);
         });
         let answers = ReaderStream::new(from_agent).map(|chunk| Ok(BytesMessage { data: chunk?.to_vec() }));

@@ -1,7 +1,6 @@
 //! An SSH agent for builds that were given private key files instead of an agent.
 //!
-//! It answers on a socket in a directory of its own, readable by this user
-//! only, and holds nothing but the keys it was given.
+//! It listens on a socket in a private temporary directory and holds only the given keys.
 
 use std::io;
 use std::path::PathBuf;
@@ -31,7 +30,7 @@ impl KeyAgent {
         let directory = tempfile::Builder::new().prefix("larder-ssh-").tempdir()?;
         let listener = UnixListener::bind(directory.path().join("agent"))?;
         let serving = tokio::spawn(async move {
-            // It ends only by being dropped; a broken listener shows in the step that uses it.
+            // The task ends only when it is dropped; a broken listener fails the step that uses it.
             drop(listen(listener, Keys(keys)).await);
         });
         Ok(Self { directory, serving })
@@ -84,9 +83,9 @@ impl Session for Keys {
     }
 }
 
-/// Signs with SHA-512 or SHA-256, whichever is asked for; SHA-1, the default of the protocol, is refused.
+/// Signs with SHA-512 or SHA-256, as requested; SHA-1, the protocol's default, is refused.
 ///
-/// ssh-key 0.6 converts no RSA key (it hands on one prime twice), so it is done here.
+/// ssh-key 0.6 cannot convert RSA keys (it passes one prime twice), so the key is converted here.
 fn sign_rsa(pair: &RsaKeypair, data: &[u8], asked: u32) -> Result<Signature, AgentError> {
     let number = |number: &Mpint| BigUint::try_from(number).map_err(AgentError::other);
     let (public, private) = (&pair.public, &pair.private);

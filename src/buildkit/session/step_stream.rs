@@ -1,7 +1,7 @@
-//! Byte streams between a step and this process, carried as an SSH agent's.
+//! Byte streams between a step and this process, carried by SSH agent forwarding.
 //!
-//! A step that mounts `type=ssh` gets a socket, and BuildKit forwards each
-//! connection to it to the session. Nothing in that is particular to SSH.
+//! A step that mounts `type=ssh` gets a socket, and BuildKit forwards each connection to the session. Nothing in that
+//! is specific to SSH.
 
 use std::io::{self, Read, Write};
 
@@ -12,32 +12,29 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Status, Streaming};
 
-/// Messages that wait on either side.
+/// Number of messages queued in each direction.
 const WAITING: usize = 8;
-/// Bytes of one message to the step.
+/// Size of a message to the step in bytes.
 const MESSAGE: usize = 256 << 10;
 
-/// A connection that a step has made. It ends when the solve does.
+/// A connection that a step opened. It ends with the solve.
 ///
-/// Reading and writing block, so they belong on a thread of their own.
+/// Reading and writing block, so they need a thread of their own.
 #[derive(Debug)]
 pub struct StepStream {
-    /// What comes from the step.
-    pub reader: StepReader,
-    /// What goes to the step.
-    pub writer: StepWriter,
+    pub(crate) reader: StepReader,
+    pub(crate) writer: StepWriter,
 }
 
-/// The bytes that come from a step.
 #[derive(Debug)]
-pub struct StepReader {
+pub(crate) struct StepReader {
     messages: mpsc::Receiver<Vec<u8>>,
     current: Bytes,
 }
 
-/// The bytes that go to a step, in large messages; the last of them when it is flushed.
+/// Buffers bytes into large messages; flushing sends the last one.
 #[derive(Debug)]
-pub struct StepWriter {
+pub(crate) struct StepWriter {
     messages: mpsc::Sender<Vec<u8>>,
     waiting: Vec<u8>,
 }
@@ -76,7 +73,7 @@ impl Write for StepWriter {
     }
 }
 
-/// Hands a connection of a step to who waits for it; what is to be sent to the step.
+/// Sends a step's connection to `streams` and returns the messages for the step.
 pub(super) fn connect(
     streams: &mpsc::Sender<StepStream>,
     mut from_step: Streaming<BytesMessage>,

@@ -1,7 +1,7 @@
-//! `moby.upload.v1.Upload`: hands something to BuildKit as if it were fetched by HTTP.
+//! `moby.upload.v1.Upload`: provides data to BuildKit as if it were fetched by HTTP.
 //!
-//! A build context that came as a tar stream is given to the frontend as the
-//! address `http://buildkit-session/<name>`; BuildKit then pulls it from here.
+//! A build context from a tar stream is passed to the frontend as the address `http://buildkit-session/<name>`;
+//! BuildKit then pulls it from here.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,15 +17,13 @@ use super::header_text::text;
 
 pub(super) const METHODS: [&str; 1] = ["/moby.upload.v1.Upload/Pull"];
 
-/// Size of a message, in bytes.
+/// Size of a message in bytes.
 const CHUNK: usize = 256 << 10;
 
-/// What is fetched.
 #[derive(Debug, Clone)]
-pub enum Upload {
-    /// A file of this machine.
+pub(crate) enum Upload {
     File(PathBuf),
-    /// Part of this program.
+    /// Data embedded in this program.
     Bytes(&'static [u8]),
 }
 

@@ -1,28 +1,26 @@
-//! Output lines, put together from bytes that were split anywhere.
+//! Output lines, assembled from bytes that were split at any point.
 //!
-//! A line depends on the bytes alone, never on how they were cut into messages.
-//! A carriage return starts the line over, as it does on a terminal, so that a
-//! progress bar leaves its last state and not its history; `\r\n` ends a line
-//! as `\n` does. What is not UTF-8 becomes U+FFFD.
+//! A line depends only on the bytes, not on the message boundaries. A carriage return restarts the line, as on a
+//! terminal, so that a progress bar leaves only its last state; `\r\n` ends a line like `\n`. Invalid UTF-8 becomes
+//! U+FFFD.
 
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// A line longer than this many bytes is broken, so that a step that never
-/// ends its lines cannot fill the memory.
+/// Length in bytes at which a line is broken, so that a step that never ends its lines cannot exhaust memory.
 const LONGEST: usize = 64 * 1024;
 
-/// One line that a step wrote.
+/// One line of a step's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
     /// 1 for stdout, 2 for stderr.
-    pub stream: i64,
-    /// How long the vertex had been running when the line began.
-    pub since_start: Duration,
-    /// The line without its end; escape sequences are still in it.
-    pub text: String,
+    pub(crate) stream: i64,
+    /// Time from the start of the vertex to the start of the line.
+    pub(crate) since_start: Duration,
+    /// The line without its terminator, but with escape sequences.
+    pub(crate) text: String,
 }
 
 /// Prints `0.412 text`, with three significant digits below 100 seconds as docker does.
@@ -38,7 +36,7 @@ impl fmt::Display for LogLine {
     }
 }
 
-/// The line that one stream of one vertex is in the middle of.
+/// The unfinished line of one stream of one vertex.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OpenLine {
     bytes: Vec<u8>,
@@ -46,11 +44,11 @@ pub(super) struct OpenLine {
     returned: bool,
 }
 
-/// A line with the time at which its first byte was written.
+/// A line with the time of its first byte.
 pub(super) type Dated = (Option<Timestamp>, String);
 
 impl OpenLine {
-    /// Adds bytes and returns the lines that they ended.
+    /// Adds bytes and returns the lines that they completed.
     pub(super) fn push(&mut self, mut data: &[u8], at: Option<Timestamp>) -> Vec<Dated> {
         let mut lines = Vec::new();
         while let Some(&first) = data.first() {
@@ -84,12 +82,12 @@ impl OpenLine {
         lines
     }
 
-    /// Ends the line where it is; nothing when nothing was written.
+    /// Ends the unfinished line and returns it, if there is one.
     pub(super) fn close(&mut self) -> Option<Dated> {
         (!self.bytes.is_empty()).then(|| self.take(None))
     }
 
-    /// What the line shows so far, if anything.
+    /// Returns the unfinished line, if there is one.
     pub(super) fn so_far(&self) -> Option<Dated> {
         (!self.bytes.is_empty()).then(|| (self.began, String::from_utf8_lossy(&self.bytes).into_owned()))
     }
@@ -100,7 +98,7 @@ impl OpenLine {
         (self.began.take().or(at), line)
     }
 
-    /// Ends an overlong line, but not in the middle of a character.
+    /// Breaks an overlong line, but not in the middle of a character.
     fn break_off(&mut self) -> Dated {
         let whole = match std::str::from_utf8(&self.bytes) {
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
@@ -146,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf8_is_marked_and_the_rest_kept() {
+    fn invalid_utf8_is_replaced_and_the_rest_kept() {
         assert_eq!(lines([b"caf\xe9 au lait\n".as_slice()]), ["caf\u{fffd} au lait"]);
     }
 
@@ -172,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn where_the_bytes_were_split_does_not_matter(
+        fn message_boundaries_do_not_matter(
             text in "[a-c€é\r\n]{0,60}", cuts in prop::collection::vec(0usize..200, 0..8)
         ) {
             let bytes = text.as_bytes();

@@ -1,9 +1,8 @@
-//! The model of a running solve: what the status stream has said so far.
+//! The state of a running solve, built from its status stream.
 //!
-//! [`Trace::apply`] takes one message and says what it changed, so that a
-//! renderer need not compare. The trace reads no clock and prints nothing; the
-//! same messages give the same trace. A row of progress, a warning or output of
-//! a vertex that was never announced is kept under its digest, not dropped.
+//! [`Trace::apply`] takes one message and returns the changes, so that a renderer need not compare. The trace reads no
+//! clock and prints nothing; the same messages give the same trace. Progress rows, warnings and output of an
+//! unannounced vertex are kept under its digest.
 
 mod log_line;
 mod runs;
@@ -19,41 +18,39 @@ use jiff::Timestamp;
 
 use super::status::{StatusUpdate, Vertex};
 
-pub use log_line::LogLine;
+pub(crate) use log_line::LogLine;
 pub(crate) use runs::elapsed;
-pub use step::{StepCounts, StepKind, StepRecord};
-pub use vertex::{REMEMBERED_LINES, State, VertexTrace};
+pub(crate) use step::{StepKind, StepRecord};
+pub(crate) use vertex::{State, VertexTrace};
 
-/// Names a vertex (or group) of one [`Trace`]; they count up in the order of first sight.
+/// Identifies a vertex or group of one [`Trace`]; ids increase in the order of first appearance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VertexId(usize);
+pub(crate) struct VertexId(usize);
 
-/// One thing that a message changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// The vertex was announced, started, ended or was renamed.
+pub(crate) enum Change {
+    /// The vertex was announced, started, ended or renamed.
     Vertex(VertexId),
-    /// The progress row with this index in [`VertexTrace::statuses`] is new or moved.
+    /// The progress row with this index in [`VertexTrace::statuses`] is new or changed.
     Status(VertexId, usize),
     /// The warning with this index in [`VertexTrace::warnings`] is new.
     Warning(VertexId, usize),
-    /// The vertex ended a line of output.
+    /// The vertex completed a line of output.
     Line(VertexId, LogLine),
 }
 
 impl Change {
-    /// The vertex that it is about.
-    pub fn vertex(&self) -> VertexId {
+    pub(crate) fn vertex(&self) -> VertexId {
         match self {
             Self::Vertex(id) | Self::Status(id, _) | Self::Warning(id, _) | Self::Line(id, _) => *id,
         }
     }
 }
 
-/// What one message changed: vertexes first, then rows, warnings and lines.
-pub type Changes = Vec<Change>;
+/// The changes of one message: vertexes first, then rows, warnings and lines.
+pub(crate) type Changes = Vec<Change>;
 
-/// All that a status stream has said.
+/// The accumulated state of a status stream.
 #[derive(Debug, Clone, Default)]
 pub struct Trace {
     vertexes: Vec<VertexTrace>,
@@ -64,8 +61,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Takes one message of the stream.
-    pub fn apply(&mut self, update: StatusUpdate) -> Changes {
+    pub(crate) fn apply(&mut self, update: StatusUpdate) -> Changes {
         let mut changes = Vec::new();
         for vertex in update.vertexes {
             self.started = self.started.or(vertex.started);
@@ -91,23 +87,23 @@ impl Trace {
             touched.insert(id);
             changes.extend(self.vertexes[id.0].write(&log).into_iter().map(|line| Change::Line(id, line)));
         }
-        // A message may carry the end of a vertex together with its last output,
-        // so that only now a line without an end is known to stay so.
+        // A message may contain the end of a vertex together with its last output; only after that is an unfinished
+        // line known to be final.
         for id in touched.into_iter().filter(|id| self[*id].state().is_over()).collect::<Vec<_>>() {
             changes.extend(self.close_lines(id));
         }
         changes
     }
 
-    /// Ends every line that a vertex is still in the middle of, for when the stream has ended.
-    pub fn close(&mut self) -> Changes {
+    /// Ends the unfinished lines of all vertexes after the end of the stream.
+    pub(crate) fn close(&mut self) -> Changes {
         (0..self.vertexes.len()).flat_map(|index| self.close_lines(VertexId(index))).collect()
     }
 
-    /// Counts as run what ran in an earlier solve of the same Dockerfile and is cached since.
+    /// Marks steps as run that ran in an earlier solve of the same Dockerfile and are cached since.
     ///
-    /// Steps are known by their names, for some engines digest the session with them.
-    pub fn credit(&mut self, earlier: &Self) {
+    /// Steps are identified by name, because some engines include the session in their digests.
+    pub(crate) fn credit(&mut self, earlier: &Self) {
         let ran: HashMap<&str, &VertexTrace> = (earlier.vertexes.iter())
             .filter(|vertex| vertex.state() == State::Done)
             .map(|vertex| (vertex.name(), vertex))
@@ -119,31 +115,30 @@ impl Trace {
         }
     }
 
-    /// The vertexes and groups in the order of first sight.
-    pub fn vertexes(&self) -> impl Iterator<Item = (VertexId, &VertexTrace)> {
+    /// Returns the vertexes and groups in the order of first appearance.
+    pub(crate) fn vertexes(&self) -> impl Iterator<Item = (VertexId, &VertexTrace)> {
         self.vertexes.iter().enumerate().map(|(index, vertex)| (VertexId(index), vertex))
     }
 
-    /// The vertex with this digest, or the group that it is shown in.
-    pub fn vertex(&self, digest: &str) -> Option<&VertexTrace> {
+    /// Returns the vertex with this digest, or its group.
+    pub(crate) fn vertex(&self, digest: &str) -> Option<&VertexTrace> {
         self.by_digest.get(digest).map(|id| &self[*id])
     }
 
-    /// The vertexes that failed, those that were merely cancelled left out.
+    /// Returns the vertexes that failed, without those that were cancelled.
     ///
-    /// An unusable cache import fails its vertex and not the build, so that a
-    /// build with failures may still have succeeded.
-    pub fn failures(&self) -> impl Iterator<Item = &VertexTrace> {
+    /// An unusable cache import fails its vertex but not the build, so a build with failures may still have succeeded.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &VertexTrace> {
         self.vertexes.iter().filter(|vertex| vertex.state() == State::Failed)
     }
 
-    /// When the first vertex started, by the builder's clock.
-    pub fn started(&self) -> Option<Timestamp> {
+    /// Returns the start of the first vertex, by the builder's clock.
+    pub(crate) fn started(&self) -> Option<Timestamp> {
         self.started
     }
 
-    /// The latest time that the stream mentioned, by the builder's clock.
-    pub fn latest(&self) -> Option<Timestamp> {
+    /// Returns the latest time in the stream, by the builder's clock.
+    pub(crate) fn latest(&self) -> Option<Timestamp> {
         self.latest
     }
 
@@ -216,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_is_ended_with_its_vertex() {
+    fn an_unfinished_line_ends_with_its_vertex() {
         let mut trace = Trace::default();
         trace.apply(Script::new().start("a", "RUN a", 0).log("a", 10, "half").update());
         assert_eq!(lines(&trace, "a"), [""; 0]);
@@ -240,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ran_just_before_and_is_cached_since_has_run() {
+    fn a_step_that_ran_in_an_earlier_solve_counts_as_run() {
         let (mut before, mut trace) = (Trace::default(), Trace::default());
         before.apply(Script::new().done("a", "[2/3] RUN a", 0, 500).cached("b", "[3/3] RUN b", 0).update());
         let again = Script::new().cached("x", "[2/3] RUN a", 0).cached("y", "[3/3] RUN b", 0);
@@ -266,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_vertex_is_no_failure() {
+    fn a_cancelled_vertex_is_not_a_failure() {
         let mut trace = Trace::default();
         trace.apply(Script::new().failed("a", "RUN a", 0, 5, "solve: context canceled").update());
         trace.apply(Script::new().failed("b", "RUN b", 0, 5, "exit code: 1").update());

@@ -1,9 +1,8 @@
-//! The times at which a vertex was at work.
+//! The periods during which a vertex was running.
 //!
-//! BuildKit may start a vertex several times: once to compute a cache key, once
-//! to load the result. Runs are keyed by their start, so a later message about
-//! the same run replaces the earlier one. Only the latest run can be open: an
-//! older one whose end never came is taken to have ended when the next began.
+//! BuildKit may start a vertex several times: once to compute a cache key, once to load the result. Runs are keyed by
+//! their start, so a later message about the same run replaces the earlier one. Only the latest run can be open: an
+//! older one without an end is assumed to have ended when the next began.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use jiff::Timestamp;
 pub(super) struct Runs(BTreeMap<Timestamp, Option<Timestamp>>);
 
 impl Runs {
-    /// Notes that a run began and, when `stop` is given, ended.
+    /// Records the start of a run and, if `stop` is given, its end.
     pub(super) fn record(&mut self, start: Timestamp, stop: Option<Timestamp>) {
         self.0.insert(start, stop);
     }
@@ -28,24 +27,24 @@ impl Runs {
         self.0.keys().next_back().copied()
     }
 
-    /// Whether the latest run goes on.
+    /// Returns `true` if the latest run has not ended.
     pub(super) fn is_open(&self) -> bool {
         self.0.values().next_back().is_some_and(Option::is_none)
     }
 
-    /// When the latest run ended.
+    /// Returns the end of the latest run.
     pub(super) fn last_stop(&self) -> Option<Timestamp> {
         self.0.values().next_back().copied().flatten()
     }
 
-    /// The runs as (start, stop) pairs, with an open one reaching up to `at`.
+    /// Returns the runs as (start, stop) pairs; an open one ends at `at`.
     pub(super) fn spans(&self, at: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
         let ends = self.0.keys().skip(1).copied().chain([at]);
         self.0.iter().zip(ends).map(|((&start, &stop), end)| (start, stop.unwrap_or(end)))
     }
 }
 
-/// The time that `spans` cover together; what overlaps counts once.
+/// Returns the total time that `spans` cover; overlaps count once.
 pub(super) fn covered(spans: impl IntoIterator<Item = (Timestamp, Timestamp)>) -> Duration {
     let mut spans: Vec<_> = spans.into_iter().collect();
     spans.sort_unstable();
@@ -58,7 +57,7 @@ pub(super) fn covered(spans: impl IntoIterator<Item = (Timestamp, Timestamp)>) -
     total
 }
 
-/// The time from `start` to `stop`, none when they come the other way round.
+/// Returns the time from `start` to `stop`, or zero if `stop` is earlier.
 pub(crate) fn elapsed(start: Timestamp, stop: Timestamp) -> Duration {
     Duration::try_from(stop.duration_since(start)).unwrap_or_default()
 }
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_whose_end_never_came_ends_when_the_next_begins() {
+    fn a_run_without_an_end_ends_when_the_next_begins() {
         let mut runs = Runs::default();
         runs.record(at(0), None);
         assert!(runs.is_open());

@@ -1,47 +1,36 @@
-//! What kind of work a vertex is, and which of it came from a cache.
+//! The kind of work of a vertex, and cache hits by kind.
 //!
-//! BuildKit tells a Dockerfile instruction from its own jobs only by the name:
-//! `[builder 2/3] RUN make` against `[internal] load build context`. The form
-//! is `prefixCommand` of BuildKit's `dockerfile2llb`: in the brackets an
-//! optional platform, an optional stage and the step's number, which is padded
-//! (`[ 2/10]`); after them an optional `ONBUILD`.
+//! BuildKit distinguishes Dockerfile instructions from its internal jobs only by name: `[builder 2/3] RUN make` and
+//! `[internal] load build context`. The form is defined by `prefixCommand` in BuildKit's `dockerfile2llb`: in the
+//! brackets an optional platform, an optional stage and the padded number of the step (`[ 2/10]`); after them an
+//! optional `ONBUILD`.
 //!
-//! Hit statistics count RUN, COPY and ADD alone: FROM and WORKDIR cost next to
-//! nothing and would flatter them.
+//! Hit statistics count only RUN, COPY and ADD: FROM and WORKDIR take almost no time and would inflate the rate.
 
 use std::time::Duration;
 
 use super::Trace;
 use super::vertex::{State, VertexTrace, is_cancellation};
 
-/// The work behind a vertex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepKind {
-    /// `FROM`: pulling or naming a base image.
+pub(crate) enum StepKind {
+    /// Pulling or resolving a base image.
     From,
-    /// `RUN`.
     Run,
-    /// `COPY`.
     Copy,
-    /// `ADD`.
     Add,
-    /// `WORKDIR`.
     Workdir,
-    /// The frontend's own jobs: loading the Dockerfile, the context, metadata.
+    /// The frontend's internal jobs: loading the Dockerfile, the context, metadata.
     Internal,
     /// Fetching a registry token.
     Auth,
-    /// Reading a cache manifest.
     CacheImport,
-    /// Writing a cache.
     CacheExport,
-    /// Writing the image.
     Export,
-    /// Anything else.
     Other,
 }
 
-/// The first words by which BuildKit's unbracketed jobs are known; the first match counts.
+/// Prefixes of BuildKit's jobs without brackets; the first match counts.
 const JOBS: [(&str, StepKind); 8] = [
     ("importing cache manifest", StepKind::CacheImport),
     ("inferred cache manifest", StepKind::CacheImport),
@@ -54,8 +43,8 @@ const JOBS: [(&str, StepKind); 8] = [
 ];
 
 impl StepKind {
-    /// Tells the kind from a vertex's name.
-    pub fn of(name: &str) -> Self {
+    /// Derives the kind from a vertex's name.
+    pub(crate) fn of(name: &str) -> Self {
         let Some((bracket, rest)) = name.strip_prefix('[').and_then(|name| name.split_once(']')) else {
             let job = JOBS.iter().find(|(start, _)| name.starts_with(start));
             return job.map_or(Self::Other, |(_, kind)| *kind);
@@ -69,13 +58,13 @@ impl StepKind {
         }
     }
 
-    /// Whether hit statistics count it: RUN, COPY and ADD.
-    pub fn is_counted(self) -> bool {
+    /// Returns `true` for the kinds in hit statistics: RUN, COPY and ADD.
+    pub(crate) fn is_counted(self) -> bool {
         matches!(self, Self::Run | Self::Copy | Self::Add)
     }
 
     fn of_instruction(text: &str) -> Self {
-        // `LINK COPY …` is the merge behind a `COPY --link`.
+        // `LINK COPY …` is the merge step of a `COPY --link`.
         let mut words = text.split_whitespace().skip_while(|word| matches!(*word, "ONBUILD" | "LINK"));
         match words.next() {
             Some("FROM") => Self::From,
@@ -93,24 +82,22 @@ fn is_step_number(text: &str) -> bool {
     text.split_once('/').is_some_and(|(step, total)| is_number(step) && is_number(total))
 }
 
-/// How one vertex went, for the ledger.
+/// The outcome of one vertex, for the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepRecord {
-    /// The vertex; of a group, its first one.
-    pub digest: String,
-    /// The name that was shown.
-    pub name: String,
-    /// The result came from a cache.
-    pub cached: bool,
-    /// The time it was at work; overlapping runs count once.
-    pub duration: Duration,
-    /// Why it failed or was cancelled.
-    pub error: Option<String>,
+pub(crate) struct StepRecord {
+    /// The digest of the vertex; for a group, of its first one.
+    pub(crate) digest: String,
+    pub(crate) name: String,
+    pub(crate) cached: bool,
+    /// The time it was running; overlapping runs count once.
+    pub(crate) duration: Duration,
+    /// The reason for a failure or cancellation.
+    pub(crate) error: Option<String>,
 }
 
 impl StepRecord {
-    /// Returns `true` if it did not end by itself: it was cancelled, or a signal ended it.
-    pub fn is_killed(&self) -> bool {
+    /// Returns `true` if it was cancelled or ended by a signal.
+    pub(crate) fn is_killed(&self) -> bool {
         let by_signal = |error: &str| {
             let (_, code) = error.rsplit_once("exit code: ")?;
             Some(code.trim().parse::<u32>().ok()? > 128)
@@ -119,26 +106,23 @@ impl StepRecord {
         is_cancellation(error) || by_signal(error).unwrap_or_default()
     }
 
-    /// The kind of work, told from the name.
-    pub fn kind(&self) -> StepKind {
+    pub(crate) fn kind(&self) -> StepKind {
         StepKind::of(&self.name)
     }
 }
 
-/// How many instructions ran or were looked up, and how many of them a cache answered.
+/// Counts of the RUN, COPY and ADD instructions that were reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StepCounts {
-    /// RUN, COPY and ADD instructions that were reached.
-    pub total: usize,
-    /// Those whose result came from a cache.
-    pub cached: usize,
+pub(crate) struct StepCounts {
+    pub(crate) total: usize,
+    pub(crate) cached: usize,
 }
 
 impl Trace {
-    /// The vertexes that were reached, in the order of first sight.
+    /// Returns the vertexes that were reached, in the order of first appearance.
     ///
-    /// One still at work is counted up to the latest time in the stream.
-    pub fn steps(&self) -> Vec<StepRecord> {
+    /// The duration of a running one ends at the latest time in the stream.
+    pub(crate) fn steps(&self) -> Vec<StepRecord> {
         self.reached()
             .map(|vertex| StepRecord {
                 digest: vertex.digest().to_owned(),
@@ -152,15 +136,15 @@ impl Trace {
 
     /// Counts the RUN, COPY and ADD instructions that were reached.
     ///
-    /// An instruction may be several vertexes of one name (`ADD` of a URL is a
-    /// download and a copy): it counts once, as cached when all of them are.
-    pub fn counted_steps(&self) -> StepCounts {
+    /// An instruction may consist of several vertexes with one name (`ADD` of a URL is a download and a copy): it
+    /// counts once, and as cached only if all of them are.
+    pub(crate) fn counted_steps(&self) -> StepCounts {
         let mut instructions: Vec<(&str, bool)> = self
             .reached()
             .filter(|vertex| StepKind::of(vertex.name()).is_counted())
             .map(|vertex| (vertex.name(), vertex.is_cached()))
             .collect();
-        // `false` sorts first, so the vertex that was not cached speaks for the name.
+        // `false` sorts first, so deduplication keeps the vertex that was not cached.
         instructions.sort_unstable();
         instructions.dedup_by_key(|(name, _)| *name);
         StepCounts {
@@ -180,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_tells_the_kind() {
+    fn the_kind_is_derived_from_the_name() {
         for (name, kind) in [
             ("[1/3] FROM docker.io/library/python:3.12@sha256:abc", StepKind::From),
             ("[2/5] COPY . .", StepKind::Copy),
@@ -246,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_lasts_as_long_as_its_runs_together() {
+    fn the_duration_of_a_step_is_that_of_all_its_runs() {
         let mut trace = trace(Script::new().done("a", "[2/2] RUN a", 0, 1_000));
         trace.apply(Script::new().failed("a", "[2/2] RUN a", 5_000, 5_500, "exit code: 1").update());
         let [step] = trace.steps().try_into().unwrap();

@@ -1,4 +1,4 @@
-//! Status messages written by hand, for tests.
+//! Builders of status messages for tests.
 //!
 //! Times are milliseconds after [`at`]`(0)`.
 
@@ -6,12 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::buildkit::status::{StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning};
 
-/// The time `millis` after the start of the tests' epoch.
+/// Returns the time `millis` after the start of the tests' epoch.
 pub(crate) fn at(millis: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000) + SignedDuration::from_millis(millis)
 }
 
-/// Builds one message.
 #[derive(Default)]
 pub(crate) struct Script(StatusUpdate);
 
@@ -73,7 +72,7 @@ impl Script {
         self
     }
 
-    /// A row that started at `when.0`, was reported at `when.1` and, if `over`, ended then.
+    /// Adds a row that started at `when.0` and was reported at `when.1`, which is also its end if `over`.
     pub(crate) fn status(
         mut self,
         digest: &str,
@@ -94,7 +93,7 @@ impl Script {
         self
     }
 
-    /// A layer that a graph driver pulled from `start` to `stop`.
+    /// Adds a layer that a graph driver pulled from `start` to `stop`.
     pub(crate) fn pulling(self, digest: &str, start: i64, stop: i64) -> Self {
         self.status(digest, "pulling sha256:1", (0, 0), (start, start), false).status(
             digest,

@@ -1,9 +1,7 @@
-//! What is known about one vertex, or about a group shown as one.
+//! The state of one vertex, or of a group displayed as one.
 //!
-//! The frontend may ask for several vertexes to be shown as one (`COPY --link`
-//! is a copy and a merge): they become one [`VertexTrace`] whose time is the
-//! time of all, which is cached when all that ran were, and which failed when
-//! one did.
+//! The frontend may ask for several vertexes to be displayed as one (`COPY --link` is a copy and a merge). They become
+//! one [`VertexTrace`], which covers the time of all, is cached if all that ran were, and failed if one did.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,34 +12,29 @@ use super::log_line::{Dated, LogLine, OpenLine};
 use super::runs::{Runs, covered, elapsed};
 use crate::buildkit::status::{Vertex, VertexLog, VertexStatus, VertexWarning};
 
-/// How many of its last lines a vertex keeps for the failure report.
-pub const REMEMBERED_LINES: usize = 20;
+/// Number of last lines that a vertex keeps for the failure report.
+const REMEMBERED_LINES: usize = 20;
 
-/// How far a vertex has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Part of the graph, not started.
+pub(crate) enum State {
     Waiting,
-    /// At work.
     Running,
-    /// Ended, with a result from a cache.
+    /// Ended with a result from a cache.
     Cached,
-    /// Ended, with a result of its own.
+    /// Ended with a new result.
     Done,
-    /// Given up because something else failed or the user interrupted.
+    /// Stopped because of a failure elsewhere or an interrupt.
     Cancelled,
-    /// Ended with an error.
     Failed,
 }
 
 impl State {
-    /// Whether the vertex has come to an end.
-    pub fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         !matches!(self, Self::Waiting | Self::Running)
     }
 }
 
-/// A vertex of the build graph (or a group of them) and all that was reported about it.
+/// A vertex of the build graph, or a group of them, with everything reported about it.
 #[derive(Debug, Clone)]
 pub struct VertexTrace {
     key: String,
@@ -58,15 +51,15 @@ pub struct VertexTrace {
 #[derive(Debug, Clone, Default)]
 struct Member {
     vertex: Vertex,
-    /// It was told once that a cache had the result.
+    /// `true` if it was ever reported as cached.
     was_cached: bool,
-    /// An error was reported once: what a cache had could not be fetched, even if the step ran afterwards.
+    /// `true` if an error was ever reported: the cached result could not be fetched, even if the step ran afterwards.
     has_failed: bool,
     runs: Runs,
 }
 
 impl VertexTrace {
-    /// Makes the trace of the vertex with digest `key`, or of the group `key` called `group_name`.
+    /// Creates the trace of the vertex with digest `key`, or of the group `key` with the name `group_name`.
     pub(super) fn new(key: String, group_name: Option<String>) -> Self {
         Self {
             key,
@@ -80,13 +73,13 @@ impl VertexTrace {
         }
     }
 
-    /// The digest; of a group, the digest of its first vertex.
-    pub fn digest(&self) -> &str {
+    /// Returns the digest; for a group, that of its first vertex.
+    pub(crate) fn digest(&self) -> &str {
         self.members.first().map_or(&self.key, |member| &member.vertex.digest)
     }
 
-    /// The name to show; the digest when none was reported.
-    pub fn name(&self) -> &str {
+    /// Returns the display name, or the digest if no name was reported.
+    pub(crate) fn name(&self) -> &str {
         let own = || self.members.first().map(|member| member.vertex.name.as_str());
         match self.group_name.as_deref().or_else(own) {
             Some(name) if !name.is_empty() => name,
@@ -94,10 +87,11 @@ impl VertexTrace {
         }
     }
 
-    /// Whether the result came from a cache, so far as it is known.
-    pub fn is_cached(&self) -> bool {
+    /// Returns `true` if the result came from a cache, as far as known.
+    pub(crate) fn is_cached(&self) -> bool {
         let mut started = self.members.iter().filter(|member| member.runs.first_start().is_some()).peekable();
-        // A result from a registry that is needed after all is fetched in a further run, which is not called cached.
+        // If a result from a registry is needed after all, it is fetched in a further run that is not reported as
+        // cached.
         let has_fetched = || self.statuses.iter().any(|status| is_fetched_layer(&status.id));
         let cached = |member: &Member| {
             !member.has_failed && (member.vertex.cached || member.was_cached && has_fetched())
@@ -105,14 +99,13 @@ impl VertexTrace {
         started.peek().is_some() && started.all(cached)
     }
 
-    /// Why it failed or was cancelled; a failure goes before a cancellation.
-    pub fn error(&self) -> Option<&str> {
+    /// Returns the reason for a failure or cancellation; failures take precedence.
+    pub(crate) fn error(&self) -> Option<&str> {
         let errors = || self.members.iter().map(|member| member.vertex.error.as_str());
         errors().filter(|error| !error.is_empty()).min_by_key(|error| is_cancellation(error))
     }
 
-    /// How far it has come.
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         let ended = match self.error() {
             Some(error) if is_cancellation(error) => State::Cancelled,
             Some(_) => State::Failed,
@@ -123,54 +116,53 @@ impl VertexTrace {
         if self.members.iter().any(|member| member.runs.is_open()) { State::Running } else { ended }
     }
 
-    /// When it first started.
-    pub fn first_start(&self) -> Option<Timestamp> {
+    pub(crate) fn first_start(&self) -> Option<Timestamp> {
         self.members.iter().filter_map(|member| member.runs.first_start()).min()
     }
 
-    /// When it last ended.
-    pub fn last_stop(&self) -> Option<Timestamp> {
+    pub(crate) fn last_stop(&self) -> Option<Timestamp> {
         self.members.iter().filter_map(|member| member.runs.last_stop()).max()
     }
 
-    /// The time it was at work up to `at`; overlapping runs count once.
-    pub fn duration(&self, at: Timestamp) -> Duration {
+    /// Returns the time it was running up to `at`; overlapping runs count once.
+    pub(crate) fn duration(&self, at: Timestamp) -> Duration {
         covered(self.members.iter().flat_map(|member| member.runs.spans(at)))
     }
 
-    /// The progress rows in the order in which they first came.
-    pub fn statuses(&self) -> &[VertexStatus] {
+    /// Returns the progress rows in the order of first appearance.
+    pub(crate) fn statuses(&self) -> &[VertexStatus] {
         &self.statuses
     }
 
-    /// The digest of a layer that was pulled again after a pull of it had ended: graph drivers retry so, for minutes.
-    pub fn pulled_again(&self) -> Option<&str> {
+    /// Returns the digest of a layer that was pulled again after its pull had ended: graph drivers retry like that for
+    /// minutes.
+    pub(crate) fn pulled_again(&self) -> Option<&str> {
         self.pulled_again.as_deref()
     }
 
     /// Returns `true` if a layer is being fetched.
-    pub fn is_fetching(&self) -> bool {
+    pub(crate) fn is_fetching(&self) -> bool {
         self.statuses.iter().any(|status| status.completed.is_none() && is_fetched_layer(&status.id))
     }
 
-    /// The warnings in the order in which they came.
-    pub fn warnings(&self) -> &[VertexWarning] {
+    /// Returns the warnings in order of arrival.
+    pub(crate) fn warnings(&self) -> &[VertexWarning] {
         &self.warnings
     }
 
-    /// The last lines that ended, oldest first; at most [`REMEMBERED_LINES`].
-    pub fn last_lines(&self) -> impl DoubleEndedIterator<Item = &LogLine> {
+    /// Returns the last complete lines, oldest first; at most [`REMEMBERED_LINES`].
+    pub(crate) fn last_lines(&self) -> impl DoubleEndedIterator<Item = &LogLine> {
         self.lines.iter()
     }
 
-    /// The lines that it is in the middle of, one a stream at most.
-    pub fn open_lines(&self) -> impl Iterator<Item = LogLine> {
+    /// Returns the unfinished lines, at most one per stream.
+    pub(crate) fn open_lines(&self) -> impl Iterator<Item = LogLine> {
         self.open
             .iter()
             .filter_map(|(stream, open)| open.so_far().map(|dated| self.line(&self.key, *stream, dated)))
     }
 
-    /// Takes a vertex message; returns whether it changed anything.
+    /// Applies a vertex message and returns `true` if it changed anything.
     pub(super) fn put(&mut self, vertex: Vertex) -> bool {
         let known = self.members.iter().position(|member| member.vertex.digest == vertex.digest);
         let index = known.unwrap_or_else(|| {
@@ -178,7 +170,7 @@ impl VertexTrace {
             self.members.len() - 1
         });
         let member = &mut self.members[index];
-        // A second request for a vertex announces it anew; it does not undo its start.
+        // A second request for a vertex announces it again, which does not undo its start.
         let announced_anew = vertex.started.is_none() && member.runs.first_start().is_some();
         if announced_anew || member.vertex == vertex {
             return false;
@@ -192,7 +184,7 @@ impl VertexTrace {
         true
     }
 
-    /// Takes over the work of a vertex that did the same just before.
+    /// Copies the runs of a vertex that did the same work in an earlier solve.
     pub(super) fn ran_before(&mut self, before: &Self) {
         for (member, worked) in self.members.iter_mut().zip(&before.members) {
             member.runs.clone_from(&worked.runs);
@@ -202,7 +194,7 @@ impl VertexTrace {
         }
     }
 
-    /// Takes a progress row; returns its index unless nothing changed.
+    /// Applies a progress row and returns its index if it changed.
     pub(super) fn put_status(&mut self, status: VertexStatus) -> Option<usize> {
         match self.statuses.iter().position(|known| known.id == status.id) {
             Some(index) if self.statuses[index] == status => None,
@@ -222,13 +214,13 @@ impl VertexTrace {
         }
     }
 
-    /// Takes a warning and returns its index.
+    /// Adds a warning and returns its index.
     pub(super) fn put_warning(&mut self, warning: VertexWarning) -> usize {
         self.warnings.push(warning);
         self.warnings.len() - 1
     }
 
-    /// Takes output and returns the lines that it ended.
+    /// Adds output and returns the lines that it completed.
     pub(super) fn write(&mut self, log: &VertexLog) -> Vec<LogLine> {
         let index = self.open.iter().position(|(stream, _)| *stream == log.stream).unwrap_or_else(|| {
             self.open.push((log.stream, OpenLine::default()));
@@ -241,7 +233,7 @@ impl VertexTrace {
         lines
     }
 
-    /// Ends the lines that it is in the middle of.
+    /// Ends the unfinished lines and returns them.
     pub(super) fn close_lines(&mut self) -> Vec<LogLine> {
         let closed: Vec<_> =
             self.open.iter_mut().filter_map(|(stream, open)| Some((*stream, open.close()?))).collect();
@@ -268,10 +260,10 @@ impl VertexTrace {
     }
 }
 
-/// How the row of progress of a layer begins that a graph driver pulls (moby `builder/builder-next/worker`).
+/// Prefix of the progress row of a layer that a graph driver pulls (moby `builder/builder-next/worker`).
 const PULLING: &str = "pulling ";
 
-/// Whether a row of progress is about a layer that is fetched (BuildKit `util/pull/pullprogress`, `cache/refs.go`).
+/// Returns `true` for the progress row of a layer that is fetched (BuildKit `util/pull/pullprogress`, `cache/refs.go`).
 fn is_fetched_layer(id: &str) -> bool {
     ["sha256:", "extracting sha256:", "pulling sha256:"].iter().any(|start| id.starts_with(start))
 }

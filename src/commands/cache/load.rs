@@ -3,9 +3,10 @@
 use super::Cache;
 use crate::cli::{LoadArgs, TierArgs};
 use crate::commands::error::CommandError;
-use crate::commands::nodes::{Names, Nodes};
+use crate::commands::nodes::Nodes;
 use crate::commands::print_text;
 use crate::output::entries::EntryInfo;
+use crate::pipeline::handing::Names;
 use crate::settings::TierSettings;
 
 pub(super) async fn run(args: &LoadArgs, cache: &Cache<'_>) -> Result<(), CommandError> {

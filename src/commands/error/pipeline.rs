@@ -30,6 +30,12 @@ impl From<PipelineError> for CommandError {
             PipelineError::NoImage | PipelineError::Engine(_) | PipelineError::Result { .. } => {
                 of_kind(ErrorKind::Build)
             }
+            PipelineError::Unloadable(_) => {
+                of_kind(ErrorKind::Build).hint("larder build and larder run make it anew")
+            }
+            PipelineError::NoEngine => {
+                of_kind(ErrorKind::Config).hint("name a Docker engine with --host or DOCKER_HOST")
+            }
             PipelineError::Push { name, source, host, is_ecr } => {
                 of_kind(ErrorKind::Push).hint(push_hint(source, name, host, *is_ecr, &cause))
             }

@@ -27,16 +27,15 @@ impl Words {
     }
 }
 
-/// Where the pass stands.
 pub(super) struct Lexer<'a> {
     pub(super) chars: std::iter::Peekable<std::str::Chars<'a>>,
     escape: char,
     lookup: &'a dyn Fn(&str) -> Option<String>,
     pub(super) keep_quotes: bool,
     pub(super) keep_escapes: bool,
-    /// Leaves `$x` as it stands where nothing is known of `x`.
+    /// Keeps `$x` as written if `x` is unset.
     pub(super) keep_unset: bool,
-    /// The variables that were looked up in vain.
+    /// Unset variables that were looked up.
     pub(super) unmatched: BTreeSet<String>,
     depth: usize,
 }
@@ -55,7 +54,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Reads up to and with `stop`, or to the end.
+    /// Reads up to and including `stop`, or to the end.
     pub(super) fn run(
         &mut self,
         stop: Option<char>,
@@ -127,7 +126,6 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// The value of a variable.
     pub(super) fn get(&mut self, name: &str) -> Option<String> {
         let value = (self.lookup)(name);
         if value.is_none() {
@@ -136,7 +134,7 @@ impl<'a> Lexer<'a> {
         value
     }
 
-    /// Everything between single quotes stands for itself.
+    /// Everything between single quotes is literal.
     fn single_quoted(&mut self) -> Result<String, ExpandError> {
         self.chars.next();
         let mut text = String::new();
@@ -156,8 +154,7 @@ impl<'a> Lexer<'a> {
         Ok(text)
     }
 
-    /// Between double quotes only variables are special, and the escape
-    /// before `"`, `$` and itself.
+    /// Between double quotes only variables are special, and the escape before `"`, `$` and itself.
     fn double_quoted(&mut self) -> Result<String, ExpandError> {
         self.chars.next();
         let mut text = String::new();
@@ -201,7 +198,7 @@ impl<'a> Lexer<'a> {
         Ok(text)
     }
 
-    /// `<<` keeps the blanks behind it, so that `<< EOF` is one word.
+    /// `<<` keeps the blanks after it, so that `<< EOF` is one word.
     fn angle(&mut self) -> String {
         self.chars.next();
         let mut text = String::from('<');

@@ -1,4 +1,4 @@
-//! Variable expansion as the Dockerfile frontend does it.
+//! Variable expansion as in the Dockerfile frontend.
 //!
 //! ```text
 //!  lexer         quotes, escapes, words      ┐ one left-to-right pass
@@ -6,13 +6,11 @@
 //!  pattern       the wildcards of ${x#p} ${x%p} ${x/p/r}
 //! ```
 //!
-//! It is a pure function of the word and a lookup. The same lexer splits a
-//! line into words for the here-document detection, with quotes, escapes and
-//! variables left as they stand.
+//! A pure function of the word and a lookup. The same lexer splits a line into words to detect here-documents, keeping
+//! quotes, escapes and variables.
 //!
-//! Bounded, unlike the original: substitutions nest [`DEEPEST`] levels, and no
-//! word becomes longer than [`LONGEST`], which no process could be started
-//! with either.
+//! Unlike the original it is bounded: substitutions nest at most [`DEEPEST`] levels, and a word is at most [`LONGEST`]
+//! bytes long, which is also the limit for starting a process.
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/shell/lex.go`.
 
@@ -27,25 +25,23 @@ use std::collections::BTreeSet;
 
 use lexer::Lexer;
 
-/// How deep substitutions may nest.
 const DEEPEST: usize = 64;
 
-/// How long a word may become, in bytes: Linux takes no longer argument or variable.
+/// Maximum length of an expanded word in bytes: Linux accepts no longer argument or variable.
 const LONGEST: usize = 128 * 1024;
 
-/// What a word expands to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expanded {
-    /// The word with its variables replaced and its quotes removed.
-    pub text: String,
-    /// The variables that were looked up in vain.
-    pub unmatched: BTreeSet<String>,
+pub(crate) struct Expanded {
+    /// The word with variables replaced and quotes removed.
+    pub(crate) text: String,
+    /// Unset variables that were looked up.
+    pub(crate) unmatched: BTreeSet<String>,
 }
 
-/// A word cannot be expanded.
+/// A word that cannot be expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ExpandError {
-    /// A quote is opened and never closed.
     #[error("unclosed quote {0}")]
     UnclosedQuote(char),
     /// `${` is never closed, or a `${x/…` lacks its second slash.
@@ -54,42 +50,29 @@ pub enum ExpandError {
     /// `${}`, `${:…}` or `${{…}`.
     #[error("bad substitution")]
     BadSubstitution,
-    /// `${x…}` with a modifier that the frontend does not know.
+    /// `${x…}` with a modifier that the frontend does not support.
     #[error("unsupported modifier `{0}` in a substitution")]
     UnsupportedModifier(String),
-    /// `${x//…/…}` with a `$` in what it puts in place.
+    /// `${x//…/…}` with a `$` in the replacement.
     #[error("a `$` in what replaces all matches of a pattern")]
     DollarInReplacement,
     /// `${x?…}` of an unset variable.
     #[error("{name}: {message}")]
-    Required {
-        /// The variable.
-        name: String,
-        /// What the Dockerfile says about it.
-        message: String,
-    },
-    /// A pattern escapes what cannot be escaped.
+    Required { name: String, message: String },
+    /// A pattern with an escape of a character that cannot be escaped.
     #[error("invalid pattern `{pattern}` in a substitution")]
-    InvalidPattern {
-        /// The pattern as written.
-        pattern: String,
-    },
-    /// Substitutions in substitutions, beyond all reason.
+    InvalidPattern { pattern: String },
     #[error("substitutions are nested more than {DEEPEST} deep")]
     TooDeep,
-    /// What comes out, or the work for it, is beyond all reason.
     #[error("the word expands to more than {} kB", LONGEST / 1000)]
     TooLong,
 }
 
 /// Expands `word`, with `escape` as the escape character.
 ///
-/// # Errors
-///
-/// Fails where the frontend would: unbalanced quotes and braces, unknown
-/// modifiers, invalid patterns, and `${x?message}` of an unset `x`; and where
-/// a word is out of all bounds.
-pub fn expand(
+/// Fails where the frontend would: unbalanced quotes and braces, unknown modifiers, invalid patterns, and
+/// `${x?message}` of an unset `x`; and for a word that exceeds the bounds.
+pub(crate) fn expand(
     word: &str,
     escape: char,
     lookup: &dyn Fn(&str) -> Option<String>,
@@ -99,8 +82,7 @@ pub fn expand(
     Ok(Expanded { text, unmatched: lexer.unmatched })
 }
 
-/// Splits `line` into words; quotes and escapes stay when `raw`, unset
-/// variables always do.
+/// Splits `line` into words; quotes and escapes are kept if `raw`, unset variables always are.
 pub(super) fn words(line: &str, raw: bool) -> Result<Vec<String>, ExpandError> {
     let mut lexer = Lexer::new(line, '\\', &|_| None);
     lexer.keep_quotes = raw;

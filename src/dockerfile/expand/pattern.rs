@@ -1,12 +1,11 @@
 //! The wildcard patterns of `${x#p}`, `${x%p}` and `${x/p/r}`.
 //!
-//! A pattern knows `*`, `?` and the escapes `\*`, `\?`, `\\`, `\}` and `\/`;
-//! it has no bracket expressions. No wildcard matches a line feed. Matching
-//! is linear in pattern × text, and that is bounded.
+//! A pattern supports `*`, `?` and the escapes `\*`, `\?`, `\\`, `\}` and `\/`, but no bracket expressions. No wildcard
+//! matches a line feed. The time is proportional to pattern × text, which is bounded.
 
 use super::{ExpandError, LONGEST};
 
-/// Characters of a pattern times characters of a text.
+/// Maximum of pattern length × text length, in characters.
 const MOST_STEPS: usize = 1 << 26;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,11 +15,9 @@ enum Token {
     AnyRun,
 }
 
-/// A compiled pattern.
 pub(super) struct Pattern(Vec<Token>);
 
 impl Pattern {
-    /// Compiles `text`.
     pub(super) fn compile(text: &str) -> Result<Self, ExpandError> {
         let invalid = || ExpandError::InvalidPattern { pattern: text.to_owned() };
         let mut tokens = Vec::new();
@@ -39,14 +36,14 @@ impl Pattern {
         Ok(Self(tokens))
     }
 
-    /// `text` without the shortest (or longest) prefix that matches.
+    /// Returns `text` without the shortest (or longest) prefix that matches.
     pub(super) fn trim_prefix(&self, text: &str, longest: bool) -> Result<String, ExpandError> {
         let chars: Vec<char> = text.chars().collect();
         let end = ends(&self.0, &chars, longest)?[0].unwrap_or(0);
         Ok(chars[end..].iter().collect())
     }
 
-    /// `text` without the shortest (or longest) suffix that matches.
+    /// Returns `text` without the shortest (or longest) suffix that matches.
     pub(super) fn trim_suffix(&self, text: &str, longest: bool) -> Result<String, ExpandError> {
         let tokens: Vec<Token> = self.0.iter().rev().copied().collect();
         let reversed: Vec<char> = text.chars().rev().collect();
@@ -54,10 +51,9 @@ impl Pattern {
         Ok(reversed[end..].iter().rev().collect())
     }
 
-    /// `text` with the first match (or all matches) replaced.
+    /// Returns `text` with the first match (or all matches) replaced.
     ///
-    /// Matches are leftmost and as long as possible; an empty match right
-    /// behind another match does not count.
+    /// Matches are leftmost and as long as possible; an empty match directly after another match is ignored.
     pub(super) fn replace(&self, text: &str, replacement: &str, all: bool) -> Result<String, ExpandError> {
         let chars: Vec<char> = text.chars().collect();
         let ends = ends(&self.0, &chars, true)?;
@@ -92,7 +88,7 @@ impl Pattern {
     }
 }
 
-/// For every start the end of its shortest or longest match, if it has one.
+/// Returns for every start position the end of its shortest or longest match, if there is one.
 fn ends(tokens: &[Token], text: &[char], longest: bool) -> Result<Vec<Option<usize>>, ExpandError> {
     if tokens.len().saturating_mul(text.len()) > MOST_STEPS {
         return Err(ExpandError::TooLong);
@@ -101,7 +97,7 @@ fn ends(tokens: &[Token], text: &[char], longest: bool) -> Result<Vec<Option<usi
         (Some(one), Some(other)) => Some(if longest { one.max(other) } else { one.min(other) }),
         (one, other) => one.or(other),
     };
-    // Of the tokens from the last on: where a match that begins here ends.
+    // Computed from the last token backwards: the end of a match that starts at each position.
     let mut ends: Vec<Option<usize>> = (0..=text.len()).map(Some).collect();
     for token in tokens.iter().rev() {
         match token {

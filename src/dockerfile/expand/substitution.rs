@@ -1,12 +1,11 @@
-//! `$name`, `${name}` and the forms with a modifier: `:-` `-` `:+` `+` `:?` `?`
-//! `#` `##` `%` `%%` `/` `//`.
+//! `$name`, `${name}` and the forms with a modifier: `:-` `-` `:+` `+` `:?` `?` `#` `##` `%` `%%` `/` `//`.
 
 use super::ExpandError;
 use super::lexer::Lexer;
 use super::pattern::Pattern;
 
 impl Lexer<'_> {
-    /// Reads from a `$` on.
+    /// Reads a substitution that starts with `$`.
     pub(super) fn dollar(&mut self) -> Result<String, ExpandError> {
         self.chars.next();
         if self.chars.next_if_eq(&'{').is_none() {
@@ -58,7 +57,7 @@ impl Lexer<'_> {
         let unset = value.is_none();
         let value = value.filter(|value| !(empty_is_unset && value.is_empty()));
         if !matches!(modifier, '-' | '+' | '?') {
-            // Bash's `${x:0:3}`: for the shell to read, and an error anywhere else.
+            // Bash's `${x:0:3}`: valid for the shell, but an error anywhere else.
             return Err(ExpandError::UnsupportedModifier(format!(":{modifier}")));
         }
         match (modifier, value) {
@@ -97,14 +96,14 @@ impl Lexer<'_> {
             value => value.unwrap_or_default(),
         };
         if all && replacement.contains('$') {
-            // The frontend reads `$` in there as its regular expression
-            // library's template. Nobody means that: refuse, do not guess.
+            // The frontend interprets this `$` as its regular expression library's template, which is never intended:
+            // refuse it.
             return Err(ExpandError::DollarInReplacement);
         }
         Pattern::compile(&pattern)?.replace(&value, &replacement, all)
     }
 
-    /// A name, a run of digits, or one of the shell's special parameters.
+    /// Reads a name, a run of digits, or one of the shell's special parameters.
     fn name(&mut self) -> String {
         let mut name = String::new();
         while let Some(&char) = self.chars.peek() {

@@ -1,4 +1,4 @@
-//! Words and what the frontend makes of them.
+//! Words and their expansion by the frontend.
 
 use super::*;
 
@@ -48,7 +48,7 @@ fn words_expand_as_the_frontend_expands_them() {
         (r"he\\$PWD", r"he\/home"),
         ("${aaa}}", "}"),
         ("안녕$KOREAN", "안녕한국어"),
-        // defaults, alternatives, demands
+        // defaults, alternatives, required variables
         ("${XXX:-000}", "000"),
         ("${XXX-000}", "000"),
         ("${NULL:-000}", "000"),
@@ -124,20 +124,20 @@ fn the_escape_character_can_be_the_backtick() {
 }
 
 #[test]
-fn variables_that_nobody_set_are_named() {
+fn unset_variables_are_named() {
     let expanded = expand("$PWD ${A:-x} $B", '\\', &lookup).unwrap();
     assert_eq!(expanded.text, "/home x ");
     assert_eq!(expanded.unmatched, BTreeSet::from(["A".to_owned(), "B".to_owned()]));
 }
 
 #[test]
-fn a_demand_says_what_the_dockerfile_says() {
+fn a_required_variable_fails_with_the_dockerfiles_message() {
     let error = expand("${TOKEN:?pass --build-arg TOKEN}", '\\', &lookup).unwrap_err();
     assert_eq!(error.to_string(), "TOKEN: pass --build-arg TOKEN");
 }
 
 #[test]
-fn what_only_a_shell_can_read_is_left_to_it() {
+fn substitutions_that_only_a_shell_supports_are_left_to_it() {
     let words = words("cat >/x-${V:0:3} <<EOF", true).unwrap();
     assert_eq!(words, ["cat", ">/x-${V:0:3}", "<<EOF"]);
 }

@@ -1,11 +1,11 @@
-//! The variables that FROM lines see.
+//! The variables visible in FROM lines.
 
 use super::options::{Options, ResolveError};
 use crate::dockerfile::scope::Scope;
 use crate::dockerfile::{Dockerfile, InstructionKind};
 use crate::platform::Platform;
 
-/// The names of the arguments that the frontend sets by itself.
+/// The arguments that the frontend sets by itself.
 pub(super) const PLATFORM_ARGS: [&str; 11] = [
     "BUILDPLATFORM",
     "BUILDOS",

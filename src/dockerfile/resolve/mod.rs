@@ -1,4 +1,4 @@
-//! What a build of one target reaches: stages, images, files, arguments.
+//! Resolves what a build of one target reaches: stages, images, files, arguments.
 //!
 //! ```text
 //!  globals   platform arguments, ARGs before FROM
@@ -30,11 +30,9 @@ impl Dockerfile {
     ///
     /// # Errors
     ///
-    /// Fails for an unknown target, and where the frontend would fail before
-    /// it ran anything: a word that does not expand, a blank base, a `--from`
-    /// with a variable or an index that is out of range, an invalid platform.
-    /// All but the unknown target are the engine's to report: it knows its
-    /// own version's rules, and a caller should let it.
+    /// Fails for an unknown target, and where the frontend would fail before it ran anything: a word that cannot be
+    /// expanded, a blank base, a `--from` with a variable or an index out of range, an invalid platform. Callers should
+    /// leave all errors except the unknown target to the engine, which knows the rules of its own version.
     pub fn resolve(&self, options: &Options) -> Result<Resolution, ResolveError> {
         let globals = globals::Globals::of(self, options)?;
         let plan = plan::Plan::of(self, options, &globals)?;

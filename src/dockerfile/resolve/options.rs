@@ -1,4 +1,4 @@
-//! What a resolution is asked, and how it can fail.
+//! The options and errors of a resolution.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,42 +7,40 @@ use crate::dockerfile::scope::Unexpandable;
 use crate::dockerfile::{ExpandError, SyntaxError};
 use crate::platform::InvalidPlatform;
 
-/// What the build was asked for, as far as it decides what is reached.
+/// The options of a build that determine what is reached.
 ///
 /// `Debug` shows the names of build arguments, never their values.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
-    /// `--target`: a stage's name in any case; the last stage if `None`.
+    /// `--target`: a stage's name in any case; `None` means the last stage.
     pub target: Option<String>,
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
-    /// `--platform`: one platform. A build for several is several resolutions.
+    /// `--platform`: one platform. A build for several platforms is several resolutions.
     pub platform: Option<String>,
-    /// The builder's own platform.
+    /// The builder's default platform.
     pub build_platform: String,
     /// The names given with `--build-context`.
     pub named_contexts: BTreeSet<String>,
-    /// The ONBUILD triggers of base images, by the expanded reference (or the
-    /// context's name); an empty list says that there are none. For a base
-    /// that is not listed the resolution assumes that triggers may read all of
-    /// the context and see all build arguments.
+    /// The ONBUILD triggers of base images, by expanded reference (or context name); an empty list means that there are
+    /// none. For a base that is not listed, triggers are assumed to read the whole context and all build arguments.
     pub triggers: BTreeMap<String, Vec<String>>,
-    /// What RUNs on top of base images start with, by the expanded reference. Of a base that is not listed, any variable
-    /// may be set, and its working directory is taken for the root.
+    /// The initial settings of RUNs by expanded reference of the base image. For a base that is not listed, any
+    /// variable may be set, and the working directory is assumed to be the root.
     pub starts: BTreeMap<String, BaseStart>,
 }
 
-/// What a RUN on top of a base image starts with.
+/// The initial settings of a RUN based on an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BaseStart {
     /// `NAME=VALUE`, in order.
-    pub environment: Vec<String>,
-    /// User and perhaps group; empty for root.
-    pub user: String,
-    /// The working directory; empty for the root.
-    pub workdir: String,
+    pub(crate) environment: Vec<String>,
+    /// `USER[:GROUP]`; empty for root.
+    pub(crate) user: String,
+    /// Empty for the root directory.
+    pub(crate) workdir: String,
     /// The shell of RUN; empty for `/bin/sh`.
-    pub shell: Vec<String>,
+    pub(crate) shell: Vec<String>,
 }
 
 impl Default for Options {
@@ -75,72 +73,35 @@ impl fmt::Debug for Options {
 
 /// A target that cannot be resolved.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ResolveError {
-    /// No stage has the target's name.
     #[error("no stage `{target}`; {}{}", named(stages), meant(suggestion.as_ref()))]
-    UnknownTarget {
-        /// What was asked for.
-        target: String,
-        /// The names of the stages that have one.
-        stages: Vec<String>,
-        /// The name that was probably meant.
-        suggestion: Option<String>,
-    },
-    /// A word does not expand.
+    UnknownTarget { target: String, stages: Vec<String>, suggestion: Option<String> },
     #[error("line {line}: cannot expand a variable")]
     Expand {
-        /// The instruction's first line.
         line: usize,
-        /// The word as written.
         written: String,
-        /// Why not.
         #[source]
         source: ExpandError,
     },
-    /// A FROM whose base or platform expands to nothing.
     #[error("line {line}: `{written}` expands to nothing")]
-    Blank {
-        /// The FROM's line.
-        line: usize,
-        /// The word as written.
-        written: String,
-    },
-    /// A platform that was asked for is not one.
+    Blank { line: usize, written: String },
     #[error("invalid platform")]
     Platform(#[from] InvalidPlatform),
-    /// A FROM's platform is not one.
     #[error("line {line}: invalid platform")]
     FromPlatform {
-        /// The FROM's line.
         line: usize,
-        /// The platform as written.
         written: String,
-        /// What it expands to.
         #[source]
         source: InvalidPlatform,
     },
-    /// `COPY --from=` with a variable.
     #[error("line {line}: --from takes no variable: name a stage and use that")]
-    VariableInFrom {
-        /// The instruction's first line.
-        line: usize,
-        /// The word as written.
-        written: String,
-    },
-    /// `COPY --from=` with a number that no stage has.
+    VariableInFrom { line: usize, written: String },
     #[error("line {line}: there is no stage {written}")]
-    NoSuchStage {
-        /// The instruction's first line.
-        line: usize,
-        /// The number as written.
-        written: String,
-    },
-    /// An ONBUILD trigger is no instruction.
+    NoSuchStage { line: usize, written: String },
     #[error("an ONBUILD trigger of `{base}` cannot be read")]
     Trigger {
-        /// The base that brings it.
         base: String,
-        /// What is wrong with it.
         #[source]
         source: SyntaxError,
     },
@@ -163,7 +124,7 @@ impl ResolveError {
         Self::Expand { line, written: fault.word, source: fault.source }
     }
 
-    /// Where in `text`, the Dockerfile, it is; `None` if it is in what was asked.
+    /// Returns the position in `text`, the Dockerfile, or `None` if the error is in the options.
     pub fn place(&self, text: &str) -> Option<SyntaxError> {
         let (line, written, message) = match self {
             Self::UnknownTarget { .. } | Self::Platform(_) | Self::Trigger { .. } => return None,

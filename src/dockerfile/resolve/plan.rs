@@ -1,4 +1,4 @@
-//! Each stage's base, the target, and which stages the target reaches.
+//! Resolves the base of each stage, the target, and the stages that it reaches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::dockerfile::reference::familiar;
 use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, suggest};
 use crate::platform::Platform;
 
-/// What a name stands for, before images are numbered.
+/// The source that a name refers to, before images are numbered.
 #[derive(Clone)]
 pub(super) enum Origin {
     Stage(usize),
@@ -18,25 +18,23 @@ pub(super) enum Origin {
     Scratch,
 }
 
-/// A stage with its base.
 pub(super) struct StagePlan {
     pub(super) base: Origin,
-    /// The platform that its FROM asks for.
+    /// The platform requested by its FROM.
     pub(super) asked: Option<Platform>,
-    /// The named context that stands in for the whole stage.
+    /// The named context that replaces the whole stage.
     pub(super) replaced: Option<String>,
-    /// The triggers that its base brings.
     pub(super) triggers: Vec<Instruction>,
-    /// The base whose triggers nobody told.
+    /// The base whose triggers are unknown.
     pub(super) untold: Option<String>,
 }
 
-/// The whole file's stages, and those that count.
+/// All stages of the file, and those that are reached.
 pub(super) struct Plan {
     pub(super) stages: Vec<StagePlan>,
     pub(super) target: usize,
     pub(super) reached: BTreeSet<usize>,
-    /// Whether the image's time stamps come from a stage or a context.
+    /// `true` if the image's timestamps come from a stage or a context.
     pub(super) epoch_from_elsewhere: bool,
     names: BTreeMap<String, usize>,
     platform: Platform,
@@ -68,7 +66,7 @@ impl Plan {
             }
         }
         plan.target = plan.find_target(dockerfile, options)?;
-        // A wrong `--from` is wrong in a stage that is not reached, too.
+        // An invalid `--from` is an error even in a stage that is not reached.
         for instruction in dockerfile.stages.iter().flat_map(|stage| &stage.instructions) {
             plan.sources(instruction, dockerfile.directives.escape)?;
         }
@@ -128,7 +126,7 @@ impl Plan {
         Ok(StagePlan { base, asked, replaced, triggers: triggers.collect::<Result<_, _>>()?, untold })
     }
 
-    /// A name that is no stage's.
+    /// Resolves a name that is not a stage.
     fn elsewhere(&self, written: String, reference: String, platform: Platform) -> Origin {
         if reference == "scratch" {
             return Origin::Scratch;
@@ -139,7 +137,7 @@ impl Plan {
         }
     }
 
-    /// The named context that stands for `name`, as it was given.
+    /// Returns the named context that replaces `name`, as it was given.
     fn context(&self, name: &str, platform: &Platform) -> Option<String> {
         if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
             return None;
@@ -198,7 +196,7 @@ impl Plan {
         Ok(reached)
     }
 
-    /// What an instruction takes files from, besides the main context.
+    /// Returns the sources of an instruction other than the main context.
     pub(super) fn sources(
         &self,
         instruction: &Instruction,
@@ -235,7 +233,7 @@ impl Plan {
         }
     }
 
-    /// The named context that something is, or that stands in for it.
+    /// Returns the named context that `origin` is or is replaced by.
     pub(super) fn context_of<'a>(&'a self, origin: &'a Origin) -> Option<&'a str> {
         match origin {
             Origin::Context(name) => Some(name),
@@ -244,7 +242,7 @@ impl Plan {
         }
     }
 
-    /// A stage of that name anywhere in the file, or something from elsewhere.
+    /// Resolves a name to a stage anywhere in the file, or to an image or context.
     pub(super) fn named(&self, name: &str) -> Origin {
         match self.names.get(&name.to_lowercase()) {
             Some(stage) => Origin::Stage(*stage),

@@ -1,4 +1,4 @@
-//! What a target reaches, as plain values.
+//! The result of a resolution, as plain values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,95 +6,91 @@ use std::fmt;
 use crate::dockerfile::{ContextPaths, Instruction, InstructionKind, Scope};
 use crate::platform::Platform;
 
-/// What a build of one target reaches.
+/// The parts of a Dockerfile that a build of one target reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolution {
     /// The target's index among the Dockerfile's stages.
     pub target: usize,
     /// The platform to build for.
     pub platform: Platform,
-    /// Whether the platform was asked for, or is just the builder's own.
-    pub platform_is_explicit: bool,
+    /// `true` if the platform was requested, `false` if it is the builder's default.
+    pub(crate) platform_is_explicit: bool,
     /// The reached stages in file order.
     pub stages: Vec<ResolvedStage>,
-    /// The images from elsewhere that the reached stages stand on, copy from
-    /// or mount, each once, in the order of their first use. A base that a
-    /// named context replaces is none, nor is `scratch`.
+    /// The images that the reached stages are based on, copy from or mount, each once, in the order of first use. Bases
+    /// that a named context replaces and `scratch` are not included.
     pub bases: Vec<BaseImage>,
-    /// What the reached stages can see of the main context.
+    /// The parts of the main context that the reached stages can see.
     pub context: ContextPaths,
     /// The named contexts in use, as [`super::Options`] names them.
     pub named_contexts: BTreeSet<String>,
-    /// What the reached stages can see of each named context.
-    pub named_paths: BTreeMap<String, ContextPaths>,
-    /// The bases whose ONBUILD triggers are unknown. If there are any, all
-    /// build arguments count as visible and all of the context as read.
+    /// The parts of each named context that the reached stages can see.
+    pub(crate) named_paths: BTreeMap<String, ContextPaths>,
+    /// The bases whose ONBUILD triggers are unknown. If there are any, all build arguments count as visible and the
+    /// whole context as read.
     pub untold_triggers: BTreeSet<String>,
     /// The ids of the secrets that RUNs mount.
     pub secrets: BTreeSet<String>,
     /// The ids of the SSH agents that RUNs mount.
     pub ssh: BTreeSet<String>,
-    /// Whether a mount's type or id depends on a variable that a base image
-    /// may set: then any secret and any SSH agent may be in use.
+    /// `true` if a mount's type or id depends on a variable that a base image may set: then any secret and any SSH
+    /// agent may be in use.
     pub any_secret: bool,
-    /// Whether anything is fetched from elsewhere by ADD, so that it can age
-    /// while every input stays the same.
+    /// `true` if an ADD fetches something remote, which can change while every input stays the same.
     pub remote: bool,
     /// The cache mounts of the reached RUNs, in order.
     pub cache_mounts: Vec<CacheMount>,
-    /// Whether an ARG's name holds a variable, as old frontends allow.
+    /// `true` if an ARG's name contains a variable, as old frontends allow.
     pub(super) any_arg: bool,
 }
 
-/// One reached stage.
+/// A reached stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedStage {
-    /// Its index among the Dockerfile's stages.
+    /// The index among the Dockerfile's stages.
     pub index: usize,
-    /// Its name in lower case.
-    pub name: Option<String>,
-    /// What it stands on. A [`Source::Context`] with no instructions below is
-    /// a stage that a named context replaces.
+    pub(crate) name: Option<String>,
+    /// The base. A [`Source::Context`] without instructions is a stage that a named context replaces.
     pub base: Source,
-    /// The platform that its FROM asks for, variables expanded.
+    /// The platform requested by its FROM, expanded.
     pub platform: Option<Platform>,
-    /// What runs in it: first its FROM, then the triggers of its base, then
-    /// its own instructions. Empty for a stage that a named context replaces.
+    /// The FROM, then the triggers of the base, then the other instructions of the stage. Empty for a stage that a
+    /// named context replaces.
     pub instructions: Vec<ResolvedInstruction>,
 }
 
-/// Where files come from.
+/// A source of files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// A stage, by its index in the Dockerfile.
     Stage(usize),
-    /// An image from elsewhere, by its index in [`Resolution::bases`].
+    /// An image, by its index in [`Resolution::bases`].
     Image(usize),
     /// A named context, as [`super::Options`] names it.
     Context(String),
-    /// Nothing.
+    /// The empty image.
     Scratch,
 }
 
-/// An instruction with what its variables expand to.
+/// An instruction with the expanded values of its variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedInstruction {
-    /// The instruction.
+    /// The instruction as written.
     pub instruction: Instruction,
-    /// Whether it is a trigger of the stage's base.
+    /// `true` if it is a trigger of the stage's base.
     pub triggered: bool,
-    /// What it takes files from, besides the main context.
+    /// The sources other than the main context.
     pub sources: Vec<Source>,
-    /// What it takes from the main context.
+    /// The sources in the main context.
     pub context: Vec<ContextSource>,
-    /// The variables behind it.
-    pub scope: Scope,
-    /// The working directory at it, cleaned and without a leading slash. The
-    /// working directory of a base image is taken for the root.
-    pub workdir: String,
+    /// The variables after the instruction.
+    pub(crate) scope: Scope,
+    /// The working directory of the instruction, cleaned and without a leading slash. That of a base image is assumed
+    /// to be the root.
+    pub(crate) workdir: String,
 }
 
-/// A source in the main context and where it goes.
+/// A source in the main context and its destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextSource {
     /// The source, cleaned; empty for the whole context.
@@ -103,33 +99,33 @@ pub struct ContextSource {
     pub destination: String,
 }
 
-/// What a base image is used for.
+/// The use of a base image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BaseUse {
-    /// A stage stands on it.
+    /// The base of a stage.
     From,
-    /// COPY --from.
+    /// `COPY --from`.
     Copy,
-    /// A mount's `from`.
+    /// `from` of a mount.
     Mount,
 }
 
-/// An image from elsewhere.
+/// An image that is not built by the Dockerfile.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseImage {
     /// The reference as the Dockerfile writes it.
     pub written: String,
-    /// The reference with its variables expanded.
+    /// The expanded reference.
     pub reference: String,
-    /// The platform that is wanted of it.
+    /// The requested platform.
     pub platform: Platform,
-    /// What it is used for.
+    /// All uses of the image.
     pub uses: BTreeSet<BaseUse>,
 }
 
 impl fmt::Debug for BaseImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the expanded reference: it may hold a build argument's value.
+        // The expanded reference may contain a build argument's value.
         let mut shown = f.debug_struct("BaseImage");
         shown.field("written", &self.written).field("uses", &self.uses).finish_non_exhaustive()
     }
@@ -140,25 +136,25 @@ impl fmt::Debug for BaseImage {
 pub struct CacheMount {
     /// The stage's index in the Dockerfile.
     pub stage: usize,
-    /// The RUN's first source line; for a trigger its FROM's.
+    /// The first source line of the RUN; for a trigger, of the FROM.
     pub line: usize,
     /// `id`, expanded.
     pub id: Option<String>,
     /// `target`, expanded.
     pub target: String,
-    /// All options, expanded, under their first names.
+    /// All options, expanded, by normalised key.
     pub options: BTreeMap<String, String>,
-    /// The same as written; so frontends before Dockerfile 1.3 take them.
+    /// All options as written, which is how frontends before Dockerfile 1.3 use them.
     pub written: BTreeMap<String, String>,
-    /// What its content starts from.
+    /// The source of the initial content.
     pub from: Option<Source>,
-    /// Whether a base image's variables could make it another mount.
+    /// `false` if a variable of a base image could change the mount.
     pub certain: bool,
 }
 
 impl fmt::Debug for CacheMount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the expanded options: they may hold a build argument's value.
+        // The expanded options may contain a build argument's value.
         f.debug_struct("CacheMount")
             .field("stage", &self.stage)
             .field("line", &self.line)
@@ -167,16 +163,15 @@ impl fmt::Debug for CacheMount {
     }
 }
 
-/// Names under which proxies are passed; any case.
+/// Arguments that pass proxies, in any case.
 const PROXY_ARGS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 impl Resolution {
-    /// Whether a build argument of that name can change what is built in other
-    /// ways than through an ARG of a reached stage or a FROM's variables.
+    /// Returns `true` if a build argument can affect the build other than through an ARG of a reached stage or a
+    /// variable in a FROM.
     ///
-    /// A proxy cannot. `BUILDKIT_*`, `SOURCE_DATE_EPOCH` and the platform
-    /// arguments always can.
-    pub fn sees_undeclared_arg(&self, name: &str) -> bool {
+    /// A proxy cannot. `BUILDKIT_*`, `SOURCE_DATE_EPOCH` and the platform arguments always can.
+    pub(crate) fn sees_undeclared_arg(&self, name: &str) -> bool {
         !Self::is_proxy_arg(name)
             && (self.any_arg
                 || !self.untold_triggers.is_empty()
@@ -185,27 +180,27 @@ impl Resolution {
                 || super::globals::PLATFORM_ARGS.contains(&name))
     }
 
-    /// Whether `name` is one under which a proxy is passed.
-    pub fn is_proxy_arg(name: &str) -> bool {
+    /// Returns `true` if an argument passes a proxy.
+    pub(crate) fn is_proxy_arg(name: &str) -> bool {
         PROXY_ARGS.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
     }
 
-    /// The reached stage of this index and the place in it of the instruction of its own that begins at `line`.
-    pub fn own_instruction(&self, stage: usize, line: usize) -> Option<(&ResolvedStage, usize)> {
+    /// Returns the reached stage with this index, and the position in it of its own instruction that starts at `line`.
+    pub(crate) fn own_instruction(&self, stage: usize, line: usize) -> Option<(&ResolvedStage, usize)> {
         let stage = self.stages.iter().find(|reached| reached.index == stage)?;
         let begins = |at: &ResolvedInstruction| !at.triggered && *at.instruction.lines.start() == line;
         Some((stage, stage.instructions.iter().position(begins)?))
     }
 
-    /// The user of the instruction at `place` of a reached stage, without its group; `None` where no USER before it
-    /// says who that is.
-    pub fn user_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
+    /// Returns the user of the instruction at `place` of a reached stage, without its group, or `None` if no USER
+    /// before it defines one.
+    pub(crate) fn user_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
         let user = self.user_and_group_at(stage, place)?;
         Some(user.split(':').next().unwrap_or(&user).to_owned())
     }
 
     /// As [`Self::user_at`], with the group if there is one.
-    pub fn user_and_group_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
+    pub(crate) fn user_and_group_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
         let (mut stage, mut before) = (stage, &stage.instructions[..place]);
         loop {
             let user = before.iter().rev().find_map(|at| match &at.instruction.kind {
@@ -221,7 +216,7 @@ impl Resolution {
         }
     }
 
-    /// How many RUN, COPY and ADD steps the reached stages have.
+    /// Returns the number of RUN, COPY and ADD steps of the reached stages.
     pub fn steps(&self) -> usize {
         let instructions = self.stages.iter().flat_map(|stage| &stage.instructions);
         instructions.filter(|resolved| resolved.instruction.is_step()).count()

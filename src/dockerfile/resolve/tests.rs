@@ -1,5 +1,3 @@
-//! What targets reach.
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -9,7 +7,7 @@ fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     items.into_iter().map(str::to_owned).collect()
 }
 
-/// Options under which none of the usual bases has a trigger.
+/// Returns options under which none of the usual bases has a trigger.
 fn told() -> Options {
     let names = ["a", "b", "c", "python:3.11", "python:3.12", "golang", "alpine"];
     let triggers = names.map(|name| (name.to_owned(), Vec::new()));
@@ -34,7 +32,7 @@ fn bases(resolution: &Resolution) -> Vec<String> {
 }
 
 #[test]
-fn a_target_reaches_what_it_stands_on_copies_from_and_mounts() {
+fn a_target_reaches_its_bases_copies_and_mounts() {
     let text = "FROM a AS base\nFROM base AS test\nRUN t\nFROM b AS deps\nFROM c AS tools\n\
                 FROM base AS app\nCOPY --from=deps /x /x\nRUN --mount=from=tools,target=/t,source=/t make\n\
                 FROM base AS last\nCOPY --from=0 /y /y\n";
@@ -52,7 +50,7 @@ fn a_target_reaches_what_it_stands_on_copies_from_and_mounts() {
 }
 
 #[test]
-fn an_unknown_target_is_answered_with_the_stages_there_are() {
+fn an_unknown_target_lists_the_existing_stages() {
     let dockerfile = Dockerfile::parse("FROM a AS builder\nFROM b\nFROM c AS runtime").unwrap();
     let options = Options { target: Some("biulder".to_owned()), ..told() };
     let error = dockerfile.resolve(&options).unwrap_err();
@@ -63,7 +61,7 @@ fn an_unknown_target_is_answered_with_the_stages_there_are() {
 }
 
 #[test]
-fn images_from_elsewhere_are_listed_once_with_variables_and_platform_expanded() {
+fn images_are_listed_once_with_variables_and_platform_expanded() {
     let text = "ARG PY=3.11\nARG BASE=python:${PY}\nFROM ${BASE} AS x\nFROM --platform=$BUILDPLATFORM golang AS y\n\
                 FROM scratch\nCOPY --from=x /a /a\nCOPY --from=y /b /b\nCOPY --from=alpine /c /c\n\
                 RUN --mount=from=alpine,target=/m true\nRUN --mount=type=bind,from=y,target=/n true";
@@ -77,7 +75,7 @@ fn images_from_elsewhere_are_listed_once_with_variables_and_platform_expanded() 
 }
 
 #[test]
-fn global_arguments_expand_in_order_and_give_way_to_build_arguments() {
+fn global_arguments_expand_in_order_and_build_arguments_override_them() {
     let base = |text: &str, options: &Options| resolved(text, options).bases[0].reference.clone();
     assert_eq!(base("ARG A=1\nARG A=${A}2\nFROM a:$A", &told()), "a:12");
     assert_eq!(base("ARG A=1 B=$A\nFROM a:$B", &with_args([("A", "9")])), "a:9");
@@ -86,18 +84,18 @@ fn global_arguments_expand_in_order_and_give_way_to_build_arguments() {
     assert_eq!(base("FROM a-$TARGETARCH", &told()), "a-amd64");
     assert_eq!(base("FROM a-$TARGETARCH", &with_args([("TARGETARCH", "riscv64")])), "a-riscv64");
     assert_eq!(base("FROM a-$TARGETSTAGE AS x", &told()), "a-x");
-    // Not declared, so not seen.
+    // Not declared, so not visible.
     assert_eq!(base("FROM a:${V:-latest}", &with_args([("V", "1")])), "a:latest");
 }
 
 #[test]
-fn a_stage_can_be_picked_by_an_argument() {
+fn a_stage_can_be_selected_by_an_argument() {
     let text = "ARG VARIANT=slim\nFROM a AS slim\nFROM b AS full\nFROM $VARIANT\nRUN x";
     assert_eq!(stages(&resolved(text, &told())), [0, 2]);
     assert_eq!(stages(&resolved(text, &with_args([("VARIANT", "full")]))), [1, 2]);
 }
 
-/// The selectors as text: what is a pattern, included or excluded stands behind the path.
+/// Renders the selectors as text: the path, followed by whether it is a pattern, and by included and excluded patterns.
 fn selectors(paths: &ContextPaths) -> Vec<String> {
     if paths.is_everything() {
         return vec!["everything".to_owned()];
@@ -132,7 +130,7 @@ fn the_context_is_read_only_where_files_come_from_it() {
         ("RUN --mount=type=secret,id=s x", &[]),
         ("ARG D=dir\nCOPY $D/x /", &["dir/x"]),
         ("ENV D=dir\nCOPY ${D} /", &["dir"]),
-        // Set by the base image, perhaps: then anything can be read.
+        // A variable that the base image may set: any path can be read.
         ("COPY $D /", &["everything"]),
         ("COPY *.txt d?r/x /", &["*.txt pattern", "d?r/x pattern"]),
         ("COPY --exclude=*.md --exclude=$V . /", &[" -*.md -$V"]),
@@ -158,7 +156,7 @@ fn a_named_context_is_read_only_where_files_come_from_it() {
         ("FROM a\nCOPY --from=data $UNKNOWN /", &["everything"]),
         ("FROM data\nRUN x", &["everything"]),
         ("FROM data AS x\nFROM a\nCOPY --from=x f /", &["everything"]),
-        // It stands in for the stage.
+        // The context replaces the stage.
         ("FROM b AS data\nRUN x\nFROM a\nCOPY --from=data f /", &["f"]),
         ("FROM b AS data\nFROM a\nCOPY --from=0 f /", &["f"]),
         ("FROM b AS data\nFROM data\nRUN x", &["everything"]),
@@ -205,7 +203,7 @@ fn an_unknown_trigger_may_read_everything_and_a_known_one_is_run() {
 }
 
 #[test]
-fn triggers_of_a_stage_run_in_the_stages_on_top_of_it() {
+fn triggers_of_a_stage_run_in_the_stages_based_on_it() {
     let text = "FROM a AS base\nONBUILD COPY --from=tools /t /t\nONBUILD COPY f /f\nFROM b AS tools\nFROM base\nRUN x";
     let found = resolved(text, &told());
     assert_eq!(stages(&found), [0, 1, 2]);
@@ -217,7 +215,7 @@ fn triggers_of_a_stage_run_in_the_stages_on_top_of_it() {
 }
 
 #[test]
-fn named_contexts_stand_in_for_stages_and_images() {
+fn named_contexts_replace_stages_and_images() {
     let text = "FROM alpine AS base\nRUN expensive\nFROM base\nCOPY --from=docker.io/library/golang:latest /x /x\nCOPY --from=data /y /y";
     let given = |names: &[&str]| Options { named_contexts: strings(names.iter().copied()), ..told() };
     let none = resolved(text, &given(&[]));
@@ -235,7 +233,7 @@ fn named_contexts_stand_in_for_stages_and_images() {
 }
 
 #[test]
-fn some_arguments_count_though_nothing_declares_them() {
+fn some_arguments_count_without_a_declaration() {
     let found = resolved("ARG G\nFROM a AS x\nARG ONLY_X\nFROM b\nARG S\nRUN y", &told());
     for seen in ["BUILDKIT_INLINE_CACHE", "SOURCE_DATE_EPOCH", "TARGETARCH"] {
         assert!(found.sees_undeclared_arg(seen), "{seen}");
@@ -316,13 +314,13 @@ fn what_the_frontend_refuses_is_refused() {
 }
 
 #[test]
-fn stages_that_copy_from_each_other_end() {
+fn stages_that_copy_from_each_other_terminate() {
     let found = resolved("FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nCOPY --from=x / /", &told());
     assert_eq!(stages(&found), [0, 1]);
 }
 
 #[test]
-fn a_time_stamp_taken_from_elsewhere_counts_everything() {
+fn a_timestamp_from_a_stage_or_context_includes_everything() {
     let found = resolved("FROM a\nRUN x", &with_args([("SOURCE_DATE_EPOCH", "context")]));
     assert!(found.context.is_everything() && found.remote);
     let plain = resolved("FROM a\nRUN x", &with_args([("SOURCE_DATE_EPOCH", "0")]));
@@ -330,7 +328,7 @@ fn a_time_stamp_taken_from_elsewhere_counts_everything() {
 }
 
 #[test]
-fn debug_output_holds_no_build_argument_value() {
+fn debug_output_contains_no_build_argument_value() {
     let options = with_args([("TOKEN", "hunter2")]);
     let text = "ARG TOKEN\nFROM a\nARG TOKEN\nENV T=$TOKEN\nADD https://$TOKEN@x/y /\nRUN --mount=type=cache,target=/$TOKEN x";
     let dockerfile = Dockerfile::parse(text).unwrap();

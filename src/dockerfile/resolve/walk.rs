@@ -1,4 +1,4 @@
-//! The reached instructions in order, with the variables that they see.
+//! Walks the reached instructions in order, with the variables that they see.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,7 +65,7 @@ pub(super) fn walk(
     Ok(walk.found)
 }
 
-/// Where a stage stands: its variables and its working directory.
+/// The variables and working directory at some point of a stage.
 #[derive(Clone)]
 struct Place {
     scope: Scope,
@@ -113,7 +113,7 @@ impl Walk<'_> {
             };
         }
         if let Source::Stage(base) = base {
-            // A stage stands on an earlier one only, which is walked already.
+            // A stage can only be based on an earlier one, which was walked already.
             place = ends.get(&base).cloned().unwrap_or(place);
         }
         let mut instructions = Vec::new();
@@ -224,7 +224,7 @@ impl Walk<'_> {
         Ok(context)
     }
 
-    /// Notes what a COPY takes from a named context.
+    /// Records the sources that a COPY takes from a named context.
     fn copy(&mut self, transfer: &Transfer, place: &Place, context: &str) -> Result<(), Fault> {
         for source in &transfer.sources {
             let Word { text, certain } = place.scope.expand(source, self.escape)?;
@@ -233,7 +233,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Notes what is taken from a named context, or the main one; `None` if that is not certain.
+    /// Records a source in a named context, or in the main one; `None` if the source is not certain.
     fn select(&mut self, context: Option<&str>, selector: Option<ContextSelector>) {
         let paths = self.paths(context);
         match selector {
@@ -318,7 +318,7 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    /// Numbers an image, and notes what is in use.
+    /// Numbers an image, and records its use.
     fn source(&mut self, origin: Origin, used_as: BaseUse) -> Source {
         match origin {
             Origin::Stage(index) => Source::Stage(index),
@@ -340,8 +340,8 @@ impl Walk<'_> {
     }
 }
 
-/// A COPY's or an ADD's source with what its flags say of it. Old frontends know
-/// neither flag, and refuse them; no frontend expands a variable in one.
+/// Creates the selector of a COPY's or ADD's source from its flags. Old frontends refuse both flags, and no frontend
+/// expands variables in them.
 fn copied(transfer: &Transfer, source: &str) -> ContextSelector {
     let given = |name: &'static str| transfer.flags.iter().filter(move |flag| flag.name == name);
     let parents = given("parents").next_back().is_some_and(|flag| flag.value.as_deref() != Some("false"));
@@ -349,7 +349,7 @@ fn copied(transfer: &Transfer, source: &str) -> ContextSelector {
     ContextSelector::copied(source, parents, exclude.collect())
 }
 
-/// `path` seen from `directory`, cleaned.
+/// Resolves `path` relative to `directory`, cleaned.
 fn join(directory: &str, path: &str) -> String {
     if path.starts_with('/') { clean(path) } else { clean(&format!("{directory}/{path}")) }
 }

@@ -1,4 +1,4 @@
-//! Mistakes, each shown where it is.
+//! Mistakes and their positions.
 
 use super::*;
 
@@ -75,14 +75,14 @@ const UNREADABLE: &[&str] = &[
     "FROM a\nCOPY <<EOF /x\n  EOF\n",
     "FROM a\nCOPY x <<EOF\nEOF",
     "FROM a\nRUN cat <<${x \nEOF",
-    // Where columns are not bytes.
+    // Columns that differ from bytes.
     "FROM a\n\t\tCOPY\t--lnk x y",
     "FROM a\nCOPY été.txt <<EOF\nEOF",
     "\u{feff}FORM a",
     "FROM a\r\nCOPY --link \\\r\n  --form=b x y\r\n",
 ];
 
-/// Files that can be read, but not resolved.
+/// Files that can be parsed, but not resolved.
 const UNRESOLVABLE: &[&str] = &[
     "FROM a:${TAG",
     "ARG A=${}\nFROM a",
@@ -123,7 +123,7 @@ fn mistakes_are_shown_where_they_are() {
 }
 
 #[test]
-fn of_a_line_without_end_only_the_place_is_shown() {
+fn an_overlong_line_is_shown_only_around_the_mistake() {
     let longest = format!("FROM a\nRUN {}", "x".repeat(65_531));
     assert!(Dockerfile::parse(&longest).is_ok());
     let longer = longest.clone() + "x";

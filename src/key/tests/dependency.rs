@@ -1,5 +1,3 @@
-//! What the dependency key follows.
-
 use super::*;
 
 #[test]
@@ -34,7 +32,7 @@ fn the_dependency_key_follows_the_installation_and_its_files() {
     }
 }
 
-/// The dependency files that a Dockerfile's key holds; missing ones with a `?`.
+/// Returns the dependency files in a Dockerfile's key; missing ones with a `?`.
 fn dependency_files(body: &str, files: &[&str]) -> Vec<String> {
     let case = Case {
         text: format!("FROM scratch AS first\n{body}"),
@@ -53,7 +51,7 @@ fn dependency_files(body: &str, files: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn dependency_files_are_found_where_the_context_has_them() {
+fn dependency_files_are_found_in_the_context() {
     let table: &[(&str, &[&str], &[&str])] = &[
         (
             "COPY requirements.txt more.txt /app/\nRUN pip install -r /app/requirements.txt",
@@ -78,7 +76,7 @@ fn dependency_files_are_found_where_the_context_has_them() {
             &["svc/r.txt"],
         ),
         ("WORKDIR /w\nRUN --mount=target=. pip install -r a/r.txt", &["a/r.txt"], &["a/r.txt"]),
-        // Named by a pattern, moved by a command, or a directory out of another stage: by name.
+        // By name: named by a pattern, moved by a command, or a directory from a different stage.
         (
             "COPY reqs /r\nRUN for f in /r/*.txt; do pip install -r $f; done",
             &["reqs/a.txt", "reqs/b.txt", "reqs/c.md"],
@@ -94,24 +92,24 @@ fn dependency_files_are_found_where_the_context_has_them() {
             &["reqs/prod.txt", "app.py"],
             &["reqs/prod.txt"],
         ),
-        // Through another stage: by name.
+        // By name: through a different stage.
         (
             "COPY deep/r.txt /x/\nFROM scratch\nCOPY --from=first /x /y\nRUN pip install -r /y/r.txt",
             &["deep/r.txt", "other.txt"],
             &["deep/r.txt"],
         ),
-        // On top of the stage that copied it.
+        // Based on the stage that copied it.
         ("COPY a/r.txt /x/\nFROM first\nRUN pip install -r /x/r.txt", &["a/r.txt"], &["a/r.txt"]),
         ("RUN pip install -r /opt/r.txt", &["other"], &["/opt/r.txt?"]),
         ("ARG R=dev\nCOPY . /s\nRUN pip install -r /s/$R.txt", &["dev.txt"], &["dev.txt"]),
         ("COPY . /s\nRUN pip install -r /s/$(arch).txt", &["dev.txt"], &["/s/$.txt?"]),
         ("ENV PIP_CONSTRAINT=/s/c.txt\nCOPY . /s\nRUN pip install flask", &["c.txt"], &["c.txt"]),
-        // A script in front of an installation belongs to it.
+        // A script before an installation belongs to it.
         ("COPY setup.sh /\nRUN /setup.sh && apt-get install -y x", &["setup.sh", "b"], &["setup.sh"]),
         ("COPY . /s\nRUN [\"pip\", \"install\", \"-r\", \"/s/r.txt\"]", &["r.txt"], &["r.txt"]),
         ("COPY . /s\nRUN <<E\ncd /s\npip install -r r.txt\nE", &["r.txt"], &["r.txt"]),
         ("RUN make\nCOPY a /a", &["a"], &[]),
-        // What the build cannot see of the context is not found.
+        // A file that the build cannot see is not found.
         ("COPY a /a\nRUN pip install -r /r.txt", &["a"], &["/r.txt?", "a"]),
         (
             "ARG D=reqs\nCOPY . /s\nRUN for f in a b; do pip install -r /s/$D/$f.txt; done",
@@ -152,7 +150,7 @@ fn included_files(body: &str, build_args: &[(&str, &str)], files: &[(&str, &str)
 fn includes_are_found_where_the_command_sees_them() {
     let base = ("reqs/base.txt", "flask\n");
     for (body, files, found) in [
-        // Copied side by side, they lie apart in the context.
+        // Copied to one directory, they are in different directories of the context.
         (
             "COPY requirements.txt reqs/base.txt /app/\nWORKDIR /app\nRUN pip install -r requirements.txt",
             &[("requirements.txt", "-r base.txt\n"), base][..],
@@ -163,13 +161,13 @@ fn includes_are_found_where_the_command_sees_them() {
             &[("r.txt", "-r reqs/base.txt"), base],
             &["r.txt", "reqs/base.txt"],
         ),
-        // Moved by a command: from where the context has the naming file.
+        // Moved by a command: relative to the including file in the context.
         (
             "COPY . /app\nRUN mv /app /b && pip install -r /b/r.txt",
             &[("r.txt", "-c reqs/base.txt"), base],
             &["r.txt", "reqs/base.txt"],
         ),
-        // A local project is relative to where pip runs.
+        // A local project is relative to pip's working directory.
         (
             "WORKDIR /w\nCOPY . .\nRUN pip install -r reqs/base.txt",
             &[("reqs/base.txt", "-e ./lib"), ("lib/pyproject.toml", ""), ("reqs/lib/pyproject.toml", "")],
@@ -209,14 +207,14 @@ fn a_variable_in_an_include_is_looked_up_and_its_value_is_not_shown() {
 }
 
 #[test]
-fn without_an_installation_what_stands_before_the_context_counts() {
+fn without_an_installation_everything_before_the_context_is_included() {
     let key = |body: &str| keys(&Case { text: format!("FROM scratch\n{body}"), ..case() }).dependency;
     assert_eq!(key("RUN a\nCOPY src /\nRUN b"), key("RUN a\nCOPY src /\nRUN c"));
     assert_ne!(key("RUN a\nCOPY src /\nRUN b"), key("RUN z\nCOPY src /\nRUN b"));
 }
 
 #[test]
-fn a_stage_that_an_installation_takes_from_counts_in_full() {
+fn a_stage_that_an_installation_copies_from_is_included_in_full() {
     let key = |step: &str| {
         let text = format!(
             "FROM scratch AS tools\nRUN pip install x\n{step}\nFROM scratch\n\
@@ -228,7 +226,7 @@ fn a_stage_that_an_installation_takes_from_counts_in_full() {
 }
 
 #[test]
-fn the_key_decides_a_layer_where_nothing_else_of_the_context_comes_before_it() {
+fn the_key_determines_a_layer_if_no_other_part_of_the_context_precedes_it() {
     let decided = |body: &str| -> Vec<usize> {
         let case = Case {
             text: format!("FROM scratch AS first\n{body}"),
@@ -262,12 +260,12 @@ fn the_key_decides_a_layer_where_nothing_else_of_the_context_comes_before_it() {
     assert_eq!(digest(&rewritten("src/app.py", "print(1)")), before);
 }
 
-/// Which of these files a Dockerfile's dependency key depends on.
+/// Returns which of these files a Dockerfile's dependency key depends on.
 fn files_that_count(body: &str, files: &[(&str, &str)]) -> Vec<String> {
     let case = |changed: &str| {
         let text = |path: &str, text: &str| match path {
             path if path != changed => text.to_owned(),
-            // It is to stay JSON.
+            // Must remain valid JSON.
             "package.json" => format!("{text}\n"),
             _ => format!("{text}more==1\n"),
         };
@@ -280,7 +278,7 @@ fn files_that_count(body: &str, files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn what_a_script_or_recipe_installs_counts_as_if_it_stood_in_the_run() {
+fn the_installations_of_a_script_or_recipe_are_those_of_the_run() {
     let files = [
         (
             "Makefile",
@@ -312,7 +310,7 @@ fn what_a_script_or_recipe_installs_counts_as_if_it_stood_in_the_run() {
         ("COPY . .\nRUN make deps", with(&["Makefile", "bin/setup.sh"])),
         ("COPY . .\nRUN make -f Makefile tools deps", with(&["Makefile", "bin/setup.sh"])),
         ("COPY package.json .\nRUN npm run deps\nCOPY . .", vec!["package.json"]),
-        // The words of the command line and what is mounted for it.
+        // The words of the command line and its mounts.
         (
             "COPY bin/* /usr/local/bin/\nRUN --mount=src=reqs/,dst=reqs/ pip-install -r reqs/main.txt\nCOPY src /src",
             with(&["bin/pip-install", "reqs/lint.txt"]),
@@ -325,7 +323,7 @@ fn what_a_script_or_recipe_installs_counts_as_if_it_stood_in_the_run() {
             "COPY bin bin\nCOPY deps.lst reqs/ ./\nRUN bin/pip-install deps.lst --file=main.txt",
             with(&["bin/pip-install", "deps.lst"]),
         ),
-        // What these do is unknown: before the code is copied they may install.
+        // Unknown scripts may install before the code is copied.
         (
             "COPY bin bin\nCOPY deps.lst .\nRUN bin/setup.py deps.lst\nCOPY . .",
             vec!["bin/setup.py", "deps.lst"],
@@ -336,7 +334,7 @@ fn what_a_script_or_recipe_installs_counts_as_if_it_stood_in_the_run() {
         ),
         ("COPY Makefile deps.lst ./\nRUN make of-more\nCOPY . .", vec!["Makefile", "deps.lst"]),
         ("RUN --mount=type=cache,target=/c --mount=src=deps.lst,dst=d fetch d\nCOPY . .", vec!["deps.lst"]),
-        // These are the build itself, or install nothing.
+        // The build itself, or commands that install nothing.
         ("RUN apk add x\nCOPY . .\nRUN make of-more", vec![]),
         ("RUN apk add x\nCOPY . .\nRUN --mount=type=cache,target=/c make build", vec![]),
         ("RUN apk add x\nCOPY package.json src ./\nRUN npm run lint", vec![]),

@@ -1,10 +1,8 @@
-//! The bytes behind a key.
-
 use super::*;
 
 #[test]
 fn the_encoding_is_the_documented_one() {
-    // Computed by a separate program from the drawing in the module's documentation.
+    // Computed by a separate program from the module's documentation.
     let input = |kind, name, values: &[&[u8]]| Input::of_values(kind, name, values);
     let app = input(
         InputKind::File,
@@ -29,8 +27,8 @@ fn the_encoding_is_the_documented_one() {
 }
 
 #[test]
-fn the_keys_of_a_known_build_stay_what_they_are() {
-    // A change here makes every stored image a miss: raise the version, and say so.
+fn the_keys_of_a_known_build_are_stable() {
+    // A change here makes every stored image a miss: raise the version and announce it.
     let keys = keys(&case());
     assert_eq!(keys.image.to_string(), "9ad2127de8f6f8b678164b34ca49a111cf5d37c86ca667af62fb2a828bd4daf0");
     assert_eq!(
@@ -61,7 +59,7 @@ fn kinds_are_stored_under_the_names_that_are_hashed() {
 }
 
 #[test]
-fn two_inputs_of_one_name_are_refused() {
+fn two_inputs_with_one_name_are_refused() {
     let mut key = KeyBuilder::default();
     key.add_values(InputKind::File, "a", &[b"1"]).unwrap();
     key.add_values(InputKind::Label, "a", &[b"1"]).unwrap();

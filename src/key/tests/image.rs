@@ -1,8 +1,6 @@
-//! What the image key follows.
-
 use super::*;
 
-/// Changes after which the image may be another.
+/// Returns changes that may change the image.
 fn relevant() -> Vec<(&'static str, Case)> {
     let context = |text: &str| NamedContext::Files(Digest::of(text.as_bytes()));
     vec![
@@ -91,7 +89,7 @@ fn relevant() -> Vec<(&'static str, Case)> {
 }
 
 #[test]
-fn every_relevant_change_makes_an_image_key_of_its_own() {
+fn every_relevant_change_makes_a_different_image_key() {
     let mut seen: BTreeMap<CacheKey, &str> = BTreeMap::new();
     for (what, case) in relevant() {
         let other = seen.insert(keys(&case).image, what);
@@ -100,7 +98,7 @@ fn every_relevant_change_makes_an_image_key_of_its_own() {
 }
 
 #[test]
-fn irrelevant_changes_leave_both_keys() {
+fn irrelevant_changes_keep_both_keys() {
     let before = anywhere(keys(&case()));
     let table = [
         ("a comment", edited("FROM deps", "# about deps\n\nFROM deps")),
@@ -140,12 +138,12 @@ fn irrelevant_changes_leave_both_keys() {
 }
 
 #[test]
-fn no_value_of_a_build_argument_leaves_the_keys() {
+fn no_value_of_a_build_argument_can_be_read_from_the_keys() {
     let keys = keys(&case());
     assert!(!format!("{keys:?}").contains("hunter2"));
     let all = keys.inputs.iter().chain(&keys.dependency_inputs);
     assert!(all.clone().all(|input| !input.name.contains("hunter2")));
-    // What is published tells values apart and is no plain digest of them.
+    // Published digests distinguish values but are not plain digests of them.
     let seal = Seal::default();
     let published = |case: &Case| -> Vec<(String, Digest, Digest)> {
         let arguments = super::keys(case).inputs.into_iter();
@@ -162,7 +160,7 @@ fn no_value_of_a_build_argument_leaves_the_keys() {
 }
 
 #[test]
-fn a_key_with_values_is_sealed_and_another_secret_gives_another_key() {
+fn a_key_with_values_is_sealed_and_depends_on_the_secret() {
     let mut key = KeyBuilder::default();
     key.add_values(InputKind::File, "a", &[b"1"]).unwrap();
     let finish = |key: &KeyBuilder, seal: &Seal| key.finish(KeyRole::Image, seal);

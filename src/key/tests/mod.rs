@@ -1,4 +1,4 @@
-//! What changes a key, and what does not.
+//! Changes that affect a key, and changes that do not.
 
 mod dependency;
 mod encoding;
@@ -7,6 +7,7 @@ mod properties;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::dependency::DependencyLayers;
 use super::*;
 use crate::digest::Digest;
 use crate::dockerfile::{ContextPaths, ContextSelector, Dockerfile, Options};
@@ -34,14 +35,14 @@ RUN echo $VERSION > version
 CMD [\"python\", \"-m\", \"app\"]
 ";
 
-/// A build whose every part a test can change.
+/// A build whose parts tests can change.
 #[derive(Clone)]
 struct Case {
     text: String,
     build_args: BTreeMap<String, String>,
     target: Option<String>,
     platform: Option<String>,
-    /// Digest of each base, by the start of its reference.
+    /// Digest of each base, by the prefix of its reference.
     pins: BTreeMap<String, String>,
     labels: BTreeMap<String, String>,
     secrets: BTreeSet<String>,
@@ -95,7 +96,7 @@ fn case() -> Case {
     }
 }
 
-/// Keys that are compared whole: where a RUN stands is no part of them.
+/// Removes the positions of RUNs, so that keys can be compared.
 fn anywhere(keys: Keys) -> Keys {
     Keys { layers: DependencyLayers::none(), ..keys }
 }
@@ -110,7 +111,7 @@ fn keys(case: &Case) -> Keys {
     };
     let dockerfile = Dockerfile::parse(&case.text).ok();
     if case.triggers {
-        // As a caller does: resolve, look at the bases, resolve again.
+        // As a caller does: resolve, inspect the bases, resolve again.
         let first = dockerfile.as_ref().and_then(|file| file.resolve(&options).ok());
         let bases = first.into_iter().flat_map(|found| found.bases);
         options.triggers = bases.map(|base| (base.reference, Vec::new())).collect();
@@ -166,7 +167,7 @@ fn keys(case: &Case) -> Keys {
     inputs.keys(&read).unwrap()
 }
 
-/// Whether a step takes the file, in a context without links.
+/// Returns `true` if a step reads the file, in a context without links.
 fn sees(paths: &ContextPaths, path: &str) -> bool {
     let below = |selector: &ContextSelector| {
         path.strip_prefix(selector.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,10 +1,10 @@
-//! What holds for any input.
+//! Properties of keys.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A build argument's or file's name.
+/// The name of a build argument or file.
 const NAME: &str = "[A-Z][A-Z0-9_]{0,8}";
 
 proptest! {
@@ -15,7 +15,7 @@ proptest! {
     ) {
         let mut lines: Vec<String> = TEXT.lines().map(str::to_owned).collect();
         for (comment, place) in comments {
-            // Anywhere behind the directive, into an instruction that goes over several lines, too.
+            // At any position after the directive, also within an instruction of several lines.
             lines.insert(place % lines.len() + 1, comment);
         }
         lines.insert(blank % lines.len() + 1, String::new());
@@ -99,7 +99,7 @@ proptest! {
     }
 
     #[test]
-    fn a_value_moved_to_the_next_input_makes_another_key(
+    fn a_value_moved_to_the_next_input_changes_the_key(
         which in 0..SETTERS.len(),
         to in 0..SETTERS.len(),
         value in "[a-z]{1,8}",
@@ -109,7 +109,7 @@ proptest! {
     }
 }
 
-/// Each gives one relevant input a value.
+/// Each sets one relevant input.
 const SETTERS: [fn(&mut Case, &str); 11] = [
     |case, value| case.build_args.extend(map([("INDEX", value)])),
     |case, value| case.build_args.extend(map([("VERSION", value)])),

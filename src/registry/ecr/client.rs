@@ -19,18 +19,18 @@ use super::token::Token;
 use super::{Doomed, EcrError, EcrHost, LifecyclePolicy};
 use crate::registry::manifest::is_index;
 
-/// How long one answer may take, with all that is asked for an identity.
+/// Timeout of one call, including the lookup of an identity.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The most that AWS removes in one call.
+/// The most images that AWS removes in one call.
 const BATCH: usize = 100;
-/// Where the public registry hands out its tokens.
+/// The region that issues the public registry's tokens.
 const PUBLIC_REGION: &str = "us-east-1";
-/// Tags that larder replaces, also where no other tag may be.
+/// Tags that larder replaces, even in a repository with immutable tags.
 const REPLACED: [&str; 3] = ["cache*", "buildcache*", "larder-*"];
 
-/// A registry of Amazon's.
+/// A client of an ECR registry.
 #[derive(Debug, Clone)]
-pub struct Ecr {
+pub(crate) struct Ecr {
     config: SdkConfig,
     client: Client,
     account: Option<String>,
@@ -38,47 +38,36 @@ pub struct Ecr {
     host: String,
 }
 
-/// An image of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EcrImage {
+pub(crate) struct EcrImage {
     /// `sha256:…`.
-    pub digest: String,
-    /// Its tags.
-    pub tags: Vec<String>,
-    /// It is an index, which names other images.
-    pub is_index: bool,
-    /// Bytes of its layers, as they are stored.
-    pub bytes: u64,
-    /// When it was pushed.
-    pub pushed: Option<Timestamp>,
-    /// When it was last pulled, on the day.
-    pub pulled: Option<Timestamp>,
+    pub(crate) digest: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) is_index: bool,
+    /// Size of the compressed layers.
+    pub(crate) bytes: u64,
+    pub(crate) pushed: Option<Timestamp>,
+    /// The last pull, with a resolution of one day.
+    pub(crate) pulled: Option<Timestamp>,
 }
 
-/// The images of a repository.
-pub type EcrImages = Vec<EcrImage>;
-
-/// What a new repository is to be like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NewRepository {
-    /// Images are scanned when they are pushed.
-    pub scan_on_push: bool,
-    /// Tags cannot be replaced, but for those that larder keeps.
-    pub immutable: bool,
+pub(crate) struct NewRepository {
+    pub(crate) scan_on_push: bool,
+    /// Tags cannot be replaced, except those that larder maintains.
+    pub(crate) immutable: bool,
 }
 
-/// What a removal came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Removal {
-    /// What is gone.
-    pub removed: Vec<Doomed>,
-    /// What stays, and why.
-    pub refused: Vec<(Doomed, String)>,
+pub(crate) struct Removal {
+    pub(crate) removed: Vec<Doomed>,
+    /// Images that were not removed, with AWS's reason.
+    pub(crate) refused: Vec<(Doomed, String)>,
 }
 
 impl Ecr {
-    /// The registry `host`, which is a `kind` of Amazon's. Nothing is asked yet but for what the environment says.
-    pub async fn of(kind: &EcrHost, host: &str) -> Self {
+    /// Creates a client for the registry `host` of this `kind`. Reads the environment, but calls nothing yet.
+    pub(crate) async fn of(kind: &EcrHost, host: &str) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
         let mut account = None;
@@ -92,14 +81,14 @@ impl Ecr {
         }
         let mut config = loader.load().await;
         if config.region().is_none() {
-            // Whatever stands for AWS elsewhere does not mind.
+            // A server that replaces AWS accepts any region.
             config = config.into_builder().region(Region::new(PUBLIC_REGION)).build();
         }
         let client = Client::new(&config);
         Self { config, client, account, is_public: *kind == EcrHost::Public, host: host.to_owned() }
     }
 
-    /// A token for the registry. `endpoint` is what stands for AWS, if something does.
+    /// Fetches a token for the registry. `endpoint` is the server that replaces AWS, if there is one.
     pub(super) async fn token(&self, host: &str, endpoint: Option<&str>) -> Result<Token, EcrError> {
         const UNUSABLE: &str = "the answer has no token";
         let (action, place) = ("ecr:GetAuthorizationToken", self.host.clone());
@@ -128,12 +117,8 @@ impl Ecr {
         Token::read(host, token, time(expires).ok_or_else(refused)?).ok_or_else(refused)
     }
 
-    /// Creates a repository unless it is there; whether it was not.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS refuses or cannot be asked.
-    pub async fn create(&self, repository: &str, new: NewRepository) -> Result<bool, EcrError> {
+    /// Creates a repository. Returns `false` if it existed.
+    pub(crate) async fn create(&self, repository: &str, new: NewRepository) -> Result<bool, EcrError> {
         let place = self.place(repository)?;
         let mut call = self
             .client
@@ -164,14 +149,9 @@ impl Ecr {
         }
     }
 
-    /// The images of a repository.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS refuses or cannot be asked.
-    pub async fn images(&self, repository: &str) -> Result<EcrImages, EcrError> {
+    pub(crate) async fn images(&self, repository: &str) -> Result<Vec<EcrImage>, EcrError> {
         let place = self.place(repository)?;
-        let (mut images, mut next): (EcrImages, Option<String>) = (Vec::new(), None);
+        let (mut images, mut next): (Vec<EcrImage>, Option<String>) = (Vec::new(), None);
         loop {
             let call = self.client.describe_images().repository_name(repository);
             let call = call.set_registry_id(self.account.clone()).set_next_token(next);
@@ -191,12 +171,8 @@ impl Ecr {
         }
     }
 
-    /// Removes images and tags.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS refuses or cannot be asked; then a part may be gone.
-    pub async fn remove(&self, repository: &str, doomed: &[Doomed]) -> Result<Removal, EcrError> {
+    /// Removes images and tags. After an error, some of them may have been removed.
+    pub(crate) async fn remove(&self, repository: &str, doomed: &[Doomed]) -> Result<Removal, EcrError> {
         let place = self.place(repository)?;
         let mut removal = Removal::default();
         for batch in doomed.chunks(BATCH) {
@@ -231,12 +207,7 @@ impl Ecr {
         Ok(removal)
     }
 
-    /// The lifecycle policy of a repository.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS refuses or cannot be asked, and for a policy that makes no sense.
-    pub async fn lifecycle(&self, repository: &str) -> Result<LifecyclePolicy, EcrError> {
+    pub(crate) async fn lifecycle(&self, repository: &str) -> Result<LifecyclePolicy, EcrError> {
         let place = self.place(repository)?;
         let call = self.client.get_lifecycle_policy().repository_name(repository);
         let call = call.set_registry_id(self.account.clone()).send();
@@ -248,19 +219,18 @@ impl Ecr {
         LifecyclePolicy::parse(text.as_deref()).map_err(|reason| EcrError::Policy(place, reason))
     }
 
-    /// Gives a repository a lifecycle policy.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS refuses or cannot be asked.
-    pub async fn set_lifecycle(&self, repository: &str, policy: &LifecyclePolicy) -> Result<(), EcrError> {
+    pub(crate) async fn set_lifecycle(
+        &self,
+        repository: &str,
+        policy: &LifecyclePolicy,
+    ) -> Result<(), EcrError> {
         let place = self.place(repository)?;
         let call = self.client.put_lifecycle_policy().repository_name(repository);
         let call = call.set_registry_id(self.account.clone()).lifecycle_policy_text(policy.json());
         within("ecr:PutLifecyclePolicy", &place, call.send()).await.map(drop)
     }
 
-    /// A repository of an account; the public registry is not administered here.
+    /// Returns `HOST/REPOSITORY` for messages. Fails for the public registry, which larder does not administer.
     fn place(&self, repository: &str) -> Result<String, EcrError> {
         if self.is_public {
             return Err(EcrError::Public("way to look after repositories that larder knows"));
@@ -281,7 +251,7 @@ async fn within<T, E: ProvideErrorMetadata + std::error::Error + 'static>(
     }
 }
 
-/// What AWS's codes mean, by what helps.
+/// Maps AWS's error codes to errors, by their remedy.
 fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
     action: &'static str,
     place: &str,
@@ -291,7 +261,7 @@ fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
     let Some(refusal) = error.as_service_error() else {
         let message = DisplayErrorContext(error).to_string();
         let message = message.split(" (").next().unwrap_or_default().trim_end_matches('.').to_owned();
-        // No provider of the chain has any, or the last one, the machine's own, refuses.
+        // No provider of the chain has credentials, or the last one, the instance metadata service, refuses.
         return if format!("{error:?} {message}").to_lowercase().contains("credentials") {
             EcrError::NoIdentity { place, message: "none was found".to_owned() }
         } else {
@@ -324,7 +294,7 @@ fn time(time: &aws_sdk_ecr::primitives::DateTime) -> Option<Timestamp> {
     Timestamp::from_second(time.secs()).ok()
 }
 
-/// `HOST[:PORT]` of an address.
+/// Returns `HOST[:PORT]` of an address.
 pub(super) fn authority(address: &str) -> &str {
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
     address.split('/').next().unwrap_or(address)

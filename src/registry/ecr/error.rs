@@ -1,83 +1,39 @@
-//! Why AWS did not do what it was asked, and what would help.
+//! AWS errors and their remedies.
 
 use std::time::Duration;
 
-/// AWS did not do what it was asked.
+/// A failed call to AWS. `action` is the name in IAM policies, such as `ecr:BatchDeleteImage`; `place` is the registry
+/// or repository; `message` is AWS's own text.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EcrError {
-    /// This identity may not do that.
     #[error("AWS denies {action} on {place}: {message}")]
-    Denied {
-        /// The action as policies name it, e.g. `ecr:BatchDeleteImage`.
-        action: &'static str,
-        /// The registry or repository.
-        place: String,
-        /// In AWS's words.
-        message: String,
-    },
-    /// There is no identity, or none that AWS knows any more.
+    Denied { action: &'static str, place: String, message: String },
+    /// There is no identity, or it has expired.
     #[error("there is no usable AWS identity for {place}: {message}")]
-    NoIdentity {
-        /// The registry or repository.
-        place: String,
-        /// In AWS's words.
-        message: String,
-    },
-    /// The repository does not exist.
+    NoIdentity { place: String, message: String },
     #[error("the repository {0} does not exist")]
     NoRepository(String),
-    /// It refused for another reason.
     #[error("AWS refuses {action} on {place}: {message}")]
-    Refused {
-        /// The action as policies name it.
-        action: &'static str,
-        /// The registry or repository.
-        place: String,
-        /// In AWS's words.
-        message: String,
-    },
-    /// It could not be asked.
+    Refused { action: &'static str, place: String, message: String },
     #[error("cannot ask AWS for {action} on {place}: {message}")]
-    Unreachable {
-        /// The action as policies name it.
-        action: &'static str,
-        /// The registry or repository.
-        place: String,
-        /// Why.
-        message: String,
-    },
-    /// It took too long.
+    Unreachable { action: &'static str, place: String, message: String },
     #[error("AWS did not answer to {action} on {place} in {patience:?}")]
-    Late {
-        /// The action as policies name it.
-        action: &'static str,
-        /// The registry or repository.
-        place: String,
-        /// So long.
-        patience: Duration,
-    },
-    /// The registry's tokens are for another one.
+    Late { action: &'static str, place: String, patience: Duration },
+    /// The tokens are for the registry `told`, not for `host`.
     #[error("the tokens of AWS_ENDPOINT_URL are for {told}, not for {host}")]
-    OfAnother {
-        /// The registry that was asked for.
-        host: String,
-        /// The one that the tokens are for.
-        told: String,
-    },
-    /// What is to stand for AWS has no usable address.
+    OfAnother { host: String, told: String },
     #[error("`{0}` is no address of a server")]
     Endpoint(String),
-    /// The policy that the repository has cannot be read.
     #[error("the lifecycle policy of {0} makes no sense: {1}")]
     Policy(String, String),
-    /// The public registry has nothing like it.
+    /// The public registry does not support an operation.
     #[error("the public registry has no {0}")]
     Public(&'static str),
 }
 
 impl EcrError {
-    /// What would help, in a line.
-    pub fn remedy(&self) -> String {
+    /// Returns one line that says how to fix the error.
+    pub(crate) fn remedy(&self) -> String {
         match self {
             Self::Denied { action, place, .. } => {
                 format!("allow {action} on {place} to this identity (IAM policy)")

@@ -1,9 +1,8 @@
-//! Lifecycle policies: what ECR removes by itself.
+//! Lifecycle policies: images that ECR removes by itself.
 //!
-//! ECR removes images, not tags: a rule for `larder-*` would also remove the
-//! image that a release stands for, since the same image has both tags. What a
-//! rule of higher priority is about no later rule removes; therefore the tags
-//! that must stay come first, in a rule that never comes to act.
+//! ECR removes images, not tags: a rule for `larder-*` would also remove the image of a release, because one image has
+//! both tags. A rule does not apply to images that a rule of higher priority selects; therefore the protected tags come
+//! first, in a rule that never expires anything.
 
 use std::fmt::Write as _;
 
@@ -12,27 +11,27 @@ use serde_json::{Value, json};
 use super::EcrImage;
 use super::wanted::is_like;
 
-/// Marks rules that larder has written.
+/// Marks rules written by larder.
 const MARK: &str = "larder: ";
-/// The tags that images have for their keys.
+/// The pattern of tags that contain a cache key.
 const OF_KEYS: &str = "larder-*";
-/// A rule about more images than a repository can have.
+/// More images than a repository can have.
 const NEVER: u32 = 100_000;
 
-/// What is wanted of a repository's policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LifecycleRules {
-    /// Images without a tag go after so many days.
-    pub untagged_days: u32,
-    /// Of images that have a tag of a key, so many stay; none go where this is not given.
-    pub keep: Option<u32>,
-    /// Images with such a tag never go; `*` stands for anything.
-    pub protected: Vec<String>,
+pub(crate) struct LifecycleRules {
+    /// Days after which untagged images are removed.
+    pub(crate) untagged_days: u32,
+    /// How many images with a key's tag are kept; `None` keeps all.
+    pub(crate) keep: Option<u32>,
+    /// Tags whose images are never removed; `*` matches anything.
+    pub(crate) protected: Vec<String>,
 }
 
 impl LifecycleRules {
-    /// Returns a tag that is not a key's and would go one day, for its image has a key's tag too and nothing protects it.
-    pub fn endangered<'a>(&self, images: &'a [EcrImage]) -> Option<&'a str> {
+    /// Returns a tag, other than a key's, whose image would be removed some day because it also has a key's tag and is
+    /// not protected.
+    pub(crate) fn endangered<'a>(&self, images: &'a [EcrImage]) -> Option<&'a str> {
         let has = |image: &EcrImage, pattern: &str| image.tags.iter().any(|tag| is_like(tag, pattern));
         let may_go = |image: &&EcrImage| {
             has(image, OF_KEYS) && !self.protected.iter().any(|pattern| has(image, pattern))
@@ -42,19 +41,14 @@ impl LifecycleRules {
     }
 }
 
-/// A repository's policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LifecyclePolicy {
+pub(crate) struct LifecyclePolicy {
     rules: Vec<Value>,
 }
 
 impl LifecyclePolicy {
-    /// Reads a policy as AWS has it; none is one without rules.
-    ///
-    /// # Errors
-    ///
-    /// Fails with what is wrong.
-    pub fn parse(text: Option<&str>) -> Result<Self, String> {
+    /// Parses a policy; `None` is one without rules. The error is a message.
+    pub(crate) fn parse(text: Option<&str>) -> Result<Self, String> {
         let Some(text) = text else { return Ok(Self { rules: Vec::new() }) };
         let mut policy: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         match policy.get_mut("rules").map(Value::take) {
@@ -63,10 +57,11 @@ impl LifecyclePolicy {
         }
     }
 
-    /// The same with `wanted` instead of what larder has written before. Rules of others stay, in their order: in front, but
-    /// for those about any image, which AWS wants to be the last. It takes one rule about images without a tag; theirs counts.
+    /// Returns the policy with `wanted` instead of larder's earlier rules. The user's rules are kept in their order and
+    /// come first, except for rules about any image, which AWS requires to be last. AWS allows one rule for untagged
+    /// images; the user's takes precedence.
     #[must_use]
-    pub fn with(&self, wanted: &LifecycleRules) -> Self {
+    pub(crate) fn with(&self, wanted: &LifecycleRules) -> Self {
         let is_own = |rule: &&Value| rule["description"].as_str().is_some_and(|text| text.starts_with(MARK));
         let others: Vec<Value> = self.rules.iter().filter(|rule| !is_own(rule)).cloned().collect();
         let status = |rule: &Value, status: &str| rule["selection"]["tagStatus"] == status;
@@ -80,13 +75,13 @@ impl LifecyclePolicy {
         Self { rules }
     }
 
-    /// As AWS takes it.
-    pub fn json(&self) -> String {
+    /// Returns the policy as AWS expects it.
+    pub(crate) fn json(&self) -> String {
         json!({ "rules": self.rules }).to_string()
     }
 
-    /// The lines of both, `-` before those that only `self` has, `+` before those that only `other` has.
-    pub fn diff(&self, other: &Self) -> String {
+    /// Returns the differing rules, prefixed with `-` if only `self` has them and with `+` if only `other` has them.
+    pub(crate) fn diff(&self, other: &Self) -> String {
         let mut text = String::new();
         for rule in self.rules.iter().filter(|rule| !other.rules.contains(rule)) {
             let _ = writeln!(text, "- {rule}");
@@ -102,7 +97,7 @@ fn own_rules(wanted: &LifecycleRules) -> Vec<Value> {
     let mut rules = Vec::new();
     let expire = json!({ "type": "expire" });
     if let Some(keep) = wanted.keep {
-        // A rule names at most four patterns, and all of them must be met by one image: each has a rule of its own.
+        // A rule has at most four patterns, and an image must match all of them; so each pattern gets its own rule.
         for pattern in &wanted.protected {
             rules.push(json!({
                 "description": format!("{MARK}images tagged {pattern} stay"),
@@ -136,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_stay_stands_before_what_may_go() {
+    fn rules_that_protect_come_before_rules_that_remove() {
         let policy = LifecyclePolicy::parse(None).unwrap().with(&wanted(Some(50)));
         let patterns: Vec<&Value> =
             policy.rules.iter().map(|rule| &rule["selection"]["tagPatternList"]).collect();
@@ -173,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_of_others_stay_and_our_own_are_replaced() {
+    fn the_users_rules_are_kept_and_larders_are_replaced() {
         let theirs = r#"{"rules":[{"rulePriority":5,"description":"theirs","selection":{},"action":{}}]}"#;
         let before = LifecyclePolicy::parse(Some(theirs)).unwrap();
         let first = before.with(&wanted(Some(50)));

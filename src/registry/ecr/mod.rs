@@ -1,18 +1,17 @@
-//! Amazon's registry: what only it has, beside what every registry has.
+//! Amazon ECR: the features that other registries do not have.
 //!
-//! A login is a token that AWS hands out to who has an identity there (keys,
-//! profiles, roles, SSO, a pod's or a job's web identity), for twelve hours.
-//! Account and region are told by the registry's name:
+//! AWS issues login tokens, valid for twelve hours, to any identity it knows (keys, profiles, roles, SSO, a pod's or a
+//! job's web identity). The registry's name contains account and region:
 //!
-//! | registry | is |
+//! | name | registry |
 //! |---|---|
-//! | `ACCOUNT.dkr.ecr.REGION.amazonaws.com[.cn]` | an account's |
-//! | `ACCOUNT.dkr.ecr-fips.REGION.amazonaws.com` | the same by endpoints that are validated for FIPS |
-//! | `ACCOUNT.dkr-ecr.REGION.on.aws` | the same over IPv6, too |
-//! | `public.ecr.aws` | the public one; its tokens come from `us-east-1` |
+//! | `ACCOUNT.dkr.ecr.REGION.amazonaws.com[.cn]` | private |
+//! | `ACCOUNT.dkr.ecr-fips.REGION.amazonaws.com` | private, through endpoints validated for FIPS |
+//! | `ACCOUNT.dkr-ecr.REGION.on.aws` | private, also over IPv6 |
+//! | `public.ecr.aws` | public; its tokens come from `us-east-1` |
 //!
-//! Where `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_ECR` names another server, the
-//! registry that this hands out tokens for is one as well.
+//! If `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_ECR` names a different server, any registry for which that server issues
+//! tokens counts as ECR, too.
 
 mod client;
 mod error;
@@ -20,34 +19,31 @@ mod lifecycle;
 mod token;
 mod wanted;
 
-pub use client::{Ecr, EcrImage, EcrImages, NewRepository, Removal};
-pub use error::EcrError;
-pub use lifecycle::{LifecyclePolicy, LifecycleRules};
-pub use token::EcrLogin;
+pub(crate) use client::{Ecr, EcrImage, NewRepository, Removal};
+pub(crate) use error::EcrError;
+pub(crate) use lifecycle::{LifecyclePolicy, LifecycleRules};
+pub(crate) use token::EcrLogin;
 pub(super) use token::has_ended;
-pub use wanted::{Doomed, Wanted};
+pub(crate) use wanted::{Doomed, Wanted};
 
-/// A registry of Amazon's, by its name.
+/// The kind of an ECR registry, derived from its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EcrHost {
-    /// An account's.
+pub(crate) enum EcrHost {
     Private {
-        /// The account's number.
         account: String,
-        /// Where it is, e.g. `eu-north-1`.
+        /// For example `eu-north-1`.
         region: String,
-        /// Whether it is reached by endpoints that are validated for FIPS.
+        /// `true` if its endpoints are validated for FIPS.
         fips: bool,
     },
-    /// The public one.
     Public,
-    /// One that another server stands for; account and region are those of the environment.
+    /// A registry of a server that replaces AWS; account and region come from the environment.
     Elsewhere,
 }
 
 impl EcrHost {
-    /// Reads the name of a registry; `None` for one that is not Amazon's.
-    pub fn parse(host: &str) -> Option<Self> {
+    /// Parses the name of a registry; returns `None` if it is not an ECR registry.
+    pub(crate) fn parse(host: &str) -> Option<Self> {
         if host == "public.ecr.aws" {
             return Some(Self::Public);
         }

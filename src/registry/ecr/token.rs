@@ -1,4 +1,4 @@
-//! Tokens as logins, kept until they end.
+//! ECR tokens as credentials, cached until they expire.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -19,33 +19,31 @@ use crate::digest::Digest;
 use crate::registry::Credentials;
 
 const SCHEMA: &str = "larder.ecr-token.v1";
-/// A token is not used in its last hours, since what it is for may take long: a build, and then a push.
+/// A token is not used in its last hours, because its use may take long: a build followed by a push.
 const MARGIN: SignedDuration = SignedDuration::from_hours(2);
 
-/// Logins for Amazon's registries.
+/// Obtains credentials for ECR registries.
 #[derive(Debug, Clone)]
 pub struct EcrLogin {
     directory: PathBuf,
     identity: Digest,
     endpoint: Option<String>,
-    /// The registries that no token is for. One request at a time: AWS limits them, and the next finds what the first brought.
+    /// Registries for which no tokens are issued. The lock permits one request at a time: AWS limits the rate, and the
+    /// next caller finds the cached token.
     asking: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// A token as it is kept.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Token {
     schema: String,
-    /// The registry.
     host: String,
     pub(super) username: String,
     pub(super) secret: String,
-    /// When it ends.
     pub(super) expires: Timestamp,
 }
 
 impl Token {
-    /// Reads what AWS hands out: the base64 of `USER:PASSWORD`.
+    /// Decodes AWS's token: the base64 of `USER:PASSWORD`.
     pub(super) fn read(host: &str, token: &str, expires: Timestamp) -> Option<Self> {
         let text = String::from_utf8(STANDARD.decode(token).ok()?).ok()?;
         let (username, secret) = text.split_once(':')?;
@@ -64,9 +62,9 @@ impl Token {
 }
 
 impl EcrLogin {
-    /// Logins that are kept in `directory`, for who has this `identity`: whatever tells one identity from another, secret or
-    /// not. `endpoint` is the address that stands for AWS's, if one does.
-    pub fn new(directory: &Path, identity: &str, endpoint: Option<&str>) -> Self {
+    /// Creates a source of credentials that are cached in `directory`. `identity` is any text that distinguishes AWS
+    /// identities; it may be secret. `endpoint` is the address of a server that replaces AWS, if there is one.
+    pub(crate) fn new(directory: &Path, identity: &str, endpoint: Option<&str>) -> Self {
         Self {
             directory: directory.to_owned(),
             identity: Digest::of(identity.as_bytes()),
@@ -75,17 +73,13 @@ impl EcrLogin {
         }
     }
 
-    /// What `host` is; `None` for a registry that is not Amazon's, and that nothing stands for.
-    pub fn host(&self, host: &str) -> Option<EcrHost> {
+    /// Returns the kind of the registry `host`, or `None` if it is not an ECR registry and no server replaces AWS.
+    pub(crate) fn host(&self, host: &str) -> Option<EcrHost> {
         EcrHost::parse(host).or_else(|| self.endpoint.is_some().then_some(EcrHost::Elsewhere))
     }
 
-    /// A login for `host`, and when it ends; `None` for a registry that is not Amazon's.
-    ///
-    /// # Errors
-    ///
-    /// Fails when AWS hands out no token.
-    pub async fn credentials(&self, host: &str) -> Result<Option<(Credentials, Timestamp)>, EcrError> {
+    /// Returns the credentials for `host` with their expiry, or `None` if it is not an ECR registry.
+    pub(crate) async fn credentials(&self, host: &str) -> Result<Option<(Credentials, Timestamp)>, EcrError> {
         let Some(kind) = self.host(host) else { return Ok(None) };
         if let Some(endpoint) = self.endpoint.as_deref().filter(|address| !address.starts_with("http")) {
             return Err(EcrError::Endpoint(endpoint.to_owned()));
@@ -99,14 +93,14 @@ impl EcrLogin {
             token
         } else {
             let token = match Ecr::of(&kind, host).await.token(host, self.endpoint.as_deref()).await {
-                // With another server in the environment most registries are nobody's, and it need not be one of tokens.
+                // If a server replaces AWS, most registries are unrelated to it, and it may not issue tokens at all.
                 Err(_) if kind == EcrHost::Elsewhere && !self.is_endpoint(host) => {
                     asking.insert(host.to_owned());
                     return Ok(None);
                 }
                 token => token?,
             };
-            // A token that cannot be kept is asked for again the next time.
+            // A token that cannot be cached is requested again the next time.
             drop(keep(&path, &token));
             token
         };
@@ -114,14 +108,11 @@ impl EcrLogin {
         Ok(Some((Credentials { username, secret }, expires)))
     }
 
-    /// The registry `host`; `None` for one that is not Amazon's, and that nothing stands for.
-    ///
-    /// # Errors
-    ///
-    /// Fails when that takes a token and AWS hands out none.
-    pub async fn registry(&self, host: &str) -> Result<Option<Ecr>, EcrError> {
+    /// Returns a client for the registry `host`, or `None` if it is not an ECR registry. May request a token to find
+    /// out.
+    pub(crate) async fn registry(&self, host: &str) -> Result<Option<Ecr>, EcrError> {
         let Some(kind) = self.host(host) else { return Ok(None) };
-        // Who hands out no token for a registry has no say in it.
+        // A server that issues no token for a registry does not administer it.
         let is_told = kind != EcrHost::Elsewhere || self.is_endpoint(host);
         if !is_told && self.credentials(host).await?.is_none() {
             return Ok(None);
@@ -129,14 +120,14 @@ impl EcrLogin {
         Ok(Some(Ecr::of(&kind, host).await))
     }
 
-    /// Whether a registry has the address that stands for AWS's.
+    /// Returns `true` if the registry is at the address of the server that replaces AWS.
     fn is_endpoint(&self, host: &str) -> bool {
         self.endpoint.as_deref().is_some_and(|endpoint| authority(endpoint) == host)
     }
 
-    /// Forgets the login for `host`, which the registry takes no more.
-    pub fn forget(&self, host: &str) {
-        // What is not there is forgotten.
+    /// Removes the cached token for `host` after the registry rejected it.
+    pub(crate) fn forget(&self, host: &str) {
+        // The token may not exist.
         drop(fs::remove_file(self.path(host)));
     }
 
@@ -147,7 +138,7 @@ impl EcrLogin {
     }
 }
 
-/// Whether Docker keeps a login of ECR's that has ended: its password says when it does.
+/// Returns `true` if a password stored by Docker is an expired ECR token; such a password contains its expiry.
 pub(in crate::registry) fn has_ended(password: &str) -> bool {
     #[derive(Deserialize)]
     struct Password {
@@ -161,7 +152,7 @@ fn kept(path: &Path) -> Option<Token> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Written aside and renamed, and for its owner alone.
+/// Writes the token atomically, readable by its owner only.
 fn keep(path: &Path, token: &Token) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
@@ -177,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_kept_for_its_owner_until_shortly_before_its_end() {
+    fn a_token_is_cached_for_its_owner_until_shortly_before_it_expires() {
         let directory = tempfile::tempdir().unwrap();
         let login = EcrLogin::new(&directory.path().join("kept"), "profile", None);
         let path = login.path("reg.example");
@@ -199,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_says_that_it_has_ended_is_not_used() {
+    fn an_expired_password_is_not_used() {
         let password =
             |expiration: i64| STANDARD.encode(format!("{{\"payload\":\"x\",\"expiration\":{expiration}}}"));
         let now = Timestamp::now().as_second();

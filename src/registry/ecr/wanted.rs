@@ -1,36 +1,34 @@
-//! Which images of a repository are to be removed.
+//! Selects the images of a repository to remove.
 
 use jiff::Timestamp;
 
 use super::EcrImage;
 
-/// What is to be removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Tags that fit one of these; `*` stands for anything.
-    pub tags: Vec<String>,
-    /// Images without a tag.
-    pub untagged: bool,
-    /// Only what was pushed before this.
-    pub before: Option<Timestamp>,
-    /// Of what has such a tag, the newest stay.
-    pub keep: usize,
+pub(crate) struct Wanted {
+    /// Patterns of tags; `*` matches anything.
+    pub(crate) tags: Vec<String>,
+    /// Includes untagged images.
+    pub(crate) untagged: bool,
+    /// Only images pushed before this time.
+    pub(crate) before: Option<Timestamp>,
+    /// The number of newest images with a matching tag that are kept.
+    pub(crate) keep: usize,
 }
 
-/// Something that goes: an image without a tag by its digest, or a tag. With its last tag an image goes, too.
+/// A tag to remove, or the digest of an untagged image. An image is removed with its last tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doomed {
-    /// The image.
-    pub digest: String,
-    /// The tag; none for an image without one.
-    pub tag: Option<String>,
-    /// Bytes that go with it: nothing while the image has other tags.
-    pub bytes: u64,
+pub(crate) struct Doomed {
+    pub(crate) digest: String,
+    /// `None` for an untagged image.
+    pub(crate) tag: Option<String>,
+    /// Bytes freed: 0 while the image has other tags.
+    pub(crate) bytes: u64,
 }
 
 impl Wanted {
-    /// What of `images` goes, the oldest first.
-    pub fn of(&self, images: &[EcrImage]) -> Vec<Doomed> {
+    /// Returns what to remove of `images`, oldest first.
+    pub(crate) fn of(&self, images: &[EcrImage]) -> Vec<Doomed> {
         let mut images: Vec<&EcrImage> = images.iter().collect();
         images.sort_by_key(|image| std::cmp::Reverse(image.pushed));
         let fits = |tag: &&String| self.tags.iter().any(|pattern| is_like(tag, pattern));
@@ -66,7 +64,7 @@ impl Wanted {
     }
 }
 
-/// Returns `true` if a tag is like a pattern, in which `*` matches anything.
+/// Returns `true` if a tag matches a pattern, in which `*` matches anything.
 pub(super) fn is_like(tag: &str, pattern: &str) -> bool {
     let Some((start, mut rest)) = pattern.split_once('*') else { return tag == pattern };
     let Some(mut tag) = tag.strip_prefix(start) else { return false };
@@ -105,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_go_and_with_the_last_one_the_image() {
+    fn an_image_is_removed_with_its_last_tag() {
         let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect();
         let row = |digest: &str, tag: &str, bytes| (digest.to_owned(), tag.to_owned(), bytes);
         let keys = Wanted { tags: tags(&["larder-*"]), ..Wanted::default() };
@@ -127,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_anything() {
+    fn a_star_matches_anything() {
         for (tag, pattern, like) in [
             ("larder-1-pr", "larder-*-pr", true),
             ("larder-1", "larder-*-pr", false),

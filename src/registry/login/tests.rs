@@ -1,6 +1,6 @@
 use super::*;
 
-/// What is found in a configuration, and the faults that were met.
+/// Returns the credentials found in a configuration, and the reasons of failed lookups.
 async fn looked_up(config: &str, host: &str) -> (Credentials, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("config.json"), config).unwrap();
@@ -19,7 +19,7 @@ fn login(username: &str, secret: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_login_is_found_under_every_spelling_of_its_registry() {
+async fn credentials_are_found_under_every_spelling_of_their_registry() {
     // base64 of "ci:s3cret"
     let entry = r#"{"auth":"Y2k6czNjcmV0"}"#;
     for (host, keys) in [
@@ -67,7 +67,7 @@ async fn a_login_is_found_under_every_spelling_of_its_registry() {
 }
 
 #[tokio::test]
-async fn a_login_is_found_in_every_form_that_docker_writes() {
+async fn credentials_are_read_in_every_form_that_docker_writes() {
     for (entry, expected) in [
         (r#"{"auth":"Y2k6czNjcmV0"}"#, login("ci", "s3cret")),
         (r#"{"auth":"Y2k6czNjcmV0Cg"}"#, login("ci", "s3cret\n")),
@@ -97,7 +97,7 @@ async fn a_login_is_found_in_every_form_that_docker_writes() {
 }
 
 #[tokio::test]
-async fn no_directory_and_a_directory_in_the_files_place_mean_anonymous() {
+async fn a_missing_or_unreadable_config_means_anonymous() {
     let directory = tempfile::tempdir().unwrap();
     assert!(Login::new(&directory.path().join("missing")).kept("r").await.is_anonymous());
     std::fs::create_dir(directory.path().join("config.json")).unwrap();
@@ -105,7 +105,7 @@ async fn no_directory_and_a_directory_in_the_files_place_mean_anonymous() {
 }
 
 #[tokio::test]
-async fn what_the_environment_gives_comes_before_the_file() {
+async fn the_environment_takes_precedence_over_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let config =
         r#"{"auths":{"r":{"username":"file","password":"x"},"s":{"username":"file","password":"x"}}}"#;
@@ -120,9 +120,9 @@ async fn what_the_environment_gives_comes_before_the_file() {
 }
 
 #[tokio::test]
-async fn the_public_registry_of_aws_is_anybodys() {
+async fn the_public_ecr_registry_needs_no_credentials() {
     let directory = tempfile::tempdir().unwrap();
-    // Nobody hands out tokens there.
+    // No server issues tokens there.
     let ecr = EcrLogin::new(directory.path(), "", Some("http://127.0.0.1:9"));
     let login = Login::new(directory.path()).with_ecr(ecr);
     assert!(login.credentials("registry.example").await.unwrap().is_anonymous());

@@ -1,5 +1,3 @@
-//! What is read of a registry, against a small one.
-
 use std::collections::BTreeMap;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,7 +8,7 @@ use crate::registry::connection::LARGEST;
 
 const TOKEN: &str = "t0ken";
 
-/// A registry and token server with these files by path; those under `/v2/` are shown with a token only.
+/// Starts a registry and token server with these files by path; those under `/v2/` require a token.
 async fn registry(files: BTreeMap<String, Vec<u8>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
@@ -18,7 +16,7 @@ async fn registry(files: BTreeMap<String, Vec<u8>>) -> String {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = Vec::new();
-            // What starts like TLS is hung up on.
+            // Hang up on a TLS client hello.
             while !head.ends_with(b"\r\n\r\n") && head.first() != Some(&0x16) {
                 match stream.read_u8().await {
                     Ok(byte) => head.push(byte),
@@ -63,7 +61,7 @@ fn manifest(config: &Digest) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Asks a registry that has `tagged` under `app:1`, and these other files.
+/// Queries a registry that has `tagged` under `app:1`, and these other files.
 async fn asked(tagged: &[u8], others: &[(String, Vec<u8>)]) -> Result<Option<RemoteImage>, RegistryError> {
     let mut files: BTreeMap<String, Vec<u8>> = others.iter().cloned().collect();
     files.insert("/v2/app/manifests/1".to_owned(), tagged.to_vec());
@@ -84,7 +82,7 @@ async fn behind_a_token_the_manifest_and_its_config_are_read() {
 }
 
 #[tokio::test]
-async fn of_an_index_the_platforms_image_is_read_and_no_attestation() {
+async fn an_index_yields_the_platforms_image_and_never_an_attestation() {
     let (path, digest) = blob(CONFIG);
     let ours = manifest(&digest);
     let entry = |platform: &str, more: &str| {
@@ -99,7 +97,7 @@ async fn of_an_index_the_platforms_image_is_read_and_no_attestation() {
     );
     for (entries, found) in [
         (format!("{arm64},{amd64}"), true),
-        // One that does not say is looked into.
+        // The config of an entry without a platform is read.
         (entry("null", ""), true),
         (format!("{arm64},{attested}"), false),
     ] {
@@ -113,7 +111,7 @@ async fn of_an_index_the_platforms_image_is_read_and_no_attestation() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused_and_no_secret_is_told() {
+async fn malformed_answers_are_refused_and_no_secret_is_shown() {
     let (path, digest) = blob(CONFIG);
     let whole = manifest(&digest);
     let wrong = [(path, b"{}".to_vec())];

@@ -1,8 +1,6 @@
-//! What command lines name.
-
 use super::*;
 
-/// The named paths; pip requirements are marked with `-r`.
+/// Returns the named paths; pip requirements are marked with `-r`.
 fn named(command: &str) -> Vec<String> {
     let shown = |found: FileUse| match found.format {
         crate::requirements::Format::PipRequirements => format!("-r {}", found.path),
@@ -38,7 +36,7 @@ fn pip_command_lines_name_their_requirement_files() {
         ("set -ex && apt-get update && pip install \\\n  -r a.txt \\\n  && rm -rf /x", &["-r a.txt"]),
         ("bash -euc 'pip install -r a.txt'", &["-r a.txt"]),
         ("if [ -f a.txt ]; then pip install -r a.txt; fi", &["-r a.txt"]),
-        // Given as arguments, comments are no comments.
+        // In arguments, `#` does not start a comment.
         ("cat requirements.txt | xargs -n 1 pip install", &["-r requirements.txt", "requirements.txt"]),
         ("xargs pip install < deps.lst", &["-r deps.lst", "deps.lst"]),
         ("xargs -a deps.lst pip install", &["-r deps.lst", "deps.lst"]),
@@ -131,7 +129,7 @@ fn other_tools_name_their_manifests_and_locks() {
 }
 
 #[test]
-fn a_path_is_spelled_with_what_the_command_line_gives_its_variables() {
+fn a_path_is_expanded_with_the_variables_of_the_command_line() {
     let named = named_by("DIR=reqs; for f in a b; do pip install -r ${DIR}/$f.txt; done; X=1 true");
     assert_eq!(named.uses[0].path, "${DIR}/$f.txt");
     let spellings = named.spellings("${DIR}/$f.txt");
@@ -147,7 +145,7 @@ fn a_path_is_spelled_with_what_the_command_line_gives_its_variables() {
 }
 
 #[test]
-fn a_use_knows_where_its_command_runs() {
+fn a_use_contains_the_directory_of_its_command() {
     let uses = named_by("pip install -r a.txt && cd svc && pip install -r ../b.txt").uses;
     let shown: Vec<_> = uses.iter().map(|found| (found.path.as_str(), found.directory.as_str())).collect();
     assert_eq!(shown, [("a.txt", ""), ("svc/../b.txt", "svc")]);

@@ -8,48 +8,48 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
+use super::Settings;
 use crate::error_chain::chain;
 use crate::notes::NotesError;
-use crate::output::Printer;
-use crate::settings::Settings;
 
 /// Where temporary files go if TMPDIR cannot be used.
 const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 const WRITABLE: Access = Access::READ_OK.union(Access::WRITE_OK).union(Access::EXEC_OK);
 const READABLE: Access = Access::READ_OK.union(Access::EXEC_OK);
 
-/// Chooses another directory for temporary files if the system's cannot be written.
-fn choose_temporary(cache: &Path, printer: Printer) {
-    let usual = std::env::temp_dir();
-    let Err(fault) = access(&usual, WRITABLE) else { return };
-    let other = TEMPORARY.map(PathBuf::from).into_iter().chain([cache.to_owned(), PathBuf::from(".")]);
-    let Some(other) = other.into_iter().find(|place| access(place, WRITABLE).is_ok()) else { return };
-    printer.warn(&format!(
-        "cannot write to the directory for temporary files, {}: {}; using {} (TMPDIR names another one)",
-        usual.display(),
-        reason(fault),
-        other.display()
-    ));
-    // Nothing has asked for one so far.
-    drop(tempfile::env::override_temp_dir(&other));
+impl Settings {
+    /// Chooses other directories where those of the settings cannot be used, and adds warnings. A cache directory that cannot
+    /// be read either, or that has a remote store, is replaced by the temporary directory that this returns.
+    pub(crate) fn use_other_places(&mut self) -> Option<TempDir> {
+        self.warnings.extend(choose_temporary(&self.job.cache_dir));
+        let content = self.job.notes().content();
+        let fault = access_nearest(&content).err()?;
+        let source = std::io::Error::from(fault);
+        self.job.cache_fault = Some(Arc::new(NotesError::Write { path: self.job.cache_dir.clone(), source }));
+        if access(&content, READABLE).is_ok() && self.job.store.remote.is_none() {
+            return None;
+        }
+        let temporary = TempDir::with_prefix("larder-cache-").ok()?;
+        temporary.path().clone_into(&mut self.job.cache_dir);
+        Some(temporary)
+    }
 }
 
-/// Chooses another directory for temporary files if need be, and notes in the settings that the cache's directory cannot be
-/// written. A cache directory that cannot be read either, or that has a remote store, is replaced by the temporary directory
-/// that this returns.
-pub(super) fn make_do(settings: &mut Settings, printer: Printer) -> Option<TempDir> {
-    choose_temporary(&settings.job.cache_dir, printer);
-    let content = settings.job.notes().content();
-    let fault = access_nearest(&content).err()?;
-    let source = std::io::Error::from(fault);
-    settings.job.cache_fault =
-        Some(Arc::new(NotesError::Write { path: settings.job.cache_dir.clone(), source }));
-    if access(&content, READABLE).is_ok() && settings.job.store.remote.is_none() {
-        return None;
-    }
-    let temporary = TempDir::with_prefix("larder-cache-").ok()?;
-    temporary.path().clone_into(&mut settings.job.cache_dir);
-    Some(temporary)
+/// Chooses another directory for temporary files if the system's cannot be written, and returns a warning.
+fn choose_temporary(cache: &Path) -> Option<String> {
+    let usual = std::env::temp_dir();
+    let fault = access(&usual, WRITABLE).err()?;
+    let other = TEMPORARY.map(PathBuf::from).into_iter().chain([cache.to_owned(), PathBuf::from(".")]);
+    let other = other.into_iter().find(|place| access(place, WRITABLE).is_ok())?;
+    let warning = format!(
+        "cannot write to the directory for temporary files, {}: {}; using {} (TMPDIR names another one)",
+        usual.display(),
+        chain(&std::io::Error::from(fault)),
+        other.display()
+    );
+    // Nothing has asked for one so far.
+    drop(tempfile::env::override_temp_dir(&other));
+    Some(warning)
 }
 
 /// Checks that a directory can be written or, where it does not exist, created.
@@ -63,8 +63,4 @@ fn access_nearest(directory: &Path) -> Result<(), Errno> {
         }
     }
     Err(Errno::NOENT)
-}
-
-fn reason(fault: Errno) -> String {
-    chain(&std::io::Error::from(fault))
 }

@@ -1,0 +1,85 @@
+//! An entry's image, brought into an engine that did not build it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::PipelineError;
+use super::reporter::{Event, Reporter};
+use super::session::{EngineConnection, Session};
+use super::transfers::transfer;
+use crate::engine::Engine;
+use crate::error_chain::chain;
+use crate::registry::ImageRef;
+use crate::store::{Entry, Meter, Store};
+use crate::tiers::{ArchiveTier, EngineTier, ImageTier};
+
+/// An image in an engine.
+pub(crate) struct Handed {
+    pub(crate) image: String,
+    /// The name of the tier that had it.
+    pub(crate) tier: &'static str,
+    pub(crate) elapsed: Duration,
+}
+
+/// The names that an image gets.
+#[derive(Clone, Copy)]
+pub(crate) enum Names<'a> {
+    These(&'a [ImageRef]),
+    /// This one, unless another image has it.
+    IfFree(&'a str),
+}
+
+/// Brings the image of `entry` into an engine, unless it is there.
+///
+/// # Errors
+///
+/// Fails when it cannot be loaded within `deadline`, or the user interrupts.
+pub(crate) async fn hand(
+    entry: &Entry,
+    names: Names<'_>,
+    (store, deadline): (&Store, Duration),
+    (connection, reporter): (&EngineConnection, &dyn Reporter),
+    session: &Session<'_>,
+) -> Result<Handed, PipelineError> {
+    let clock = Instant::now();
+    let engine = connection.engine.as_ref().ok_or(PipelineError::NoEngine)?;
+    let images = connection.image_store().await.map_err(|error| unloadable(&error))?;
+    let tier = ArchiveTier::new(store.clone(), engine.clone(), images, deadline);
+    let handed = |image, tier| Handed { image, tier, elapsed: clock.elapsed() };
+    if let Some(image) = tier.present(entry).await.map_err(|error| unloadable(&error))? {
+        reporter.note("  the image is in the engine already\n");
+        store.touch(entry).err().into_iter().for_each(|fault| reporter.warn(&chain(&fault)));
+        if let Names::These(names) = names {
+            for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
+                engine.tag(&image.id, name).await.map_err(|error| unloadable(&error))?;
+            }
+        }
+        return Ok(handed(image.id, EngineTier::NAME));
+    }
+    let meter = Arc::new(Meter::default());
+    let free;
+    let names = match names {
+        Names::These(names) => names,
+        Names::IfFree(name) => {
+            free = free_name(name, engine).await;
+            &free[..]
+        }
+    };
+    let loading = tier.load(entry, names, &meter);
+    let loaded = transfer("loading the image", loading, &meter, session, reporter);
+    let loaded = loaded.await?.map_err(|error| unloadable(&error))?;
+    loaded.faults.iter().for_each(|fault| reporter.warn(&chain(fault)));
+    reporter.report(&Event::Loaded { bytes: loaded.bytes, elapsed: clock.elapsed() });
+    Ok(handed(loaded.image.id, ArchiveTier::NAME))
+}
+
+/// Returns the name that the image had, unless another image in the engine has it by now.
+async fn free_name(name: &str, engine: &Engine) -> Vec<ImageRef> {
+    let reference = name.parse::<ImageRef>().ok().filter(|reference| reference.familiar() == *name);
+    let is_free = matches!(engine.image(name).await, Ok(None));
+    reference.filter(|_| is_free).into_iter().collect()
+}
+
+fn unloadable(error: &(dyn std::error::Error + 'static)) -> PipelineError {
+    PipelineError::Unloadable(chain(error))
+}
