@@ -4,9 +4,9 @@
 //!
 //! - [`commands`] runs a subcommand; [`cli`] is what was typed, [`settings`] what it means, [`output`] what is shown.
 //! - [`plan`] is what a build is to do, [`pipeline`] what it reads, is known by and asks an engine for.
-//! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it, [`images`] makes entries of it.
+//! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it, `images` makes entries of it.
 //! - [`dockerfile`], [`requirements`] and [`context`] are what goes into a [`key`]; [`store`] keeps content,
-//!   [`archive`] makes entries of directories, [`notes`] and [`ledger`] remember.
+//!   [`archive`] makes entries of directories, `notes` and `ledger` remember.
 //! - [`mounts`] carries cache mounts between a builder and the store; [`courier`] is its half there.
 //! - [`endpoint`], [`registry`], [`platform`] and [`digest`] are the ground.
 //!
@@ -76,11 +76,11 @@ pub mod dockerfile;
 pub mod endpoint;
 pub mod engine;
 mod error_chain;
-pub mod images;
+mod images;
 pub mod key;
-pub mod ledger;
+mod ledger;
 pub mod mounts;
-pub mod notes;
+mod notes;
 mod output;
 mod pipeline;
 mod plan;

@@ -1,4 +1,4 @@
-//! An earlier entry of a directory, and what of the directory is known to be in it.
+//! The earlier entry of a directory, and which files of the directory are known to be in it.
 
 use std::io;
 
@@ -10,23 +10,21 @@ use super::validate::{Fault, LARGEST_LISTING, Limits, Refused};
 use super::walk::{Found, Walked};
 use crate::store::{Entry, Store, StoreError};
 
-/// The list of an entry cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum UnlistedError {
-    /// The store is at fault.
+pub(crate) enum UnlistedError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What the list says is not to be done.
+    /// The listing is invalid or not allowed.
     #[error("the entry is refused")]
     Refused(#[from] Refused),
 }
 
-/// The entry's list, checked.
-///
-/// # Errors
-///
-/// Fails when it cannot be read, and on what may not be restored.
-pub fn read_listing(store: &Store, entry: &Entry, outside_links: bool) -> Result<Listing, UnlistedError> {
+/// Reads and validates the listing of an entry. Fails if the listing cannot be read, or if it must not be restored.
+pub(crate) fn read_listing(
+    store: &Store,
+    entry: &Entry,
+    outside_links: bool,
+) -> Result<Listing, UnlistedError> {
     let span = entry.manifest.listing;
     if span.size > LARGEST_LISTING {
         let path = entry.manifest.subject.title.clone();
@@ -38,20 +36,18 @@ pub fn read_listing(store: &Store, entry: &Entry, outside_links: bool) -> Result
     Ok(listing)
 }
 
-/// An entry that holds files of the directory as they still are.
+/// An entry that contains files of the directory in their current state.
 #[derive(Debug)]
-pub struct Base {
-    /// The entry.
-    pub entry: Entry,
-    /// Its list, checked.
-    pub listing: Listing,
-    /// The stamps of the files that are known to be in it.
-    pub index: Index,
+pub(crate) struct Base {
+    pub(crate) entry: Entry,
+    pub(crate) listing: Listing,
+    /// The stamps of the files that are known to be in the entry.
+    pub(crate) index: Index,
 }
 
 impl Base {
-    /// Where the entry holds the content of a file that was found, if that is known.
-    pub fn known(&self, found: &Found) -> Option<&FileData> {
+    /// Returns where the entry has the content of a file, if the file is known to be unchanged.
+    pub(crate) fn known(&self, found: &Found) -> Option<&FileData> {
         let (stamp, file) = (found.stamp.as_ref()?, found.file()?);
         if self.index.stamp(&found.node.path) != Some(stamp) {
             return None;
@@ -62,8 +58,8 @@ impl Base {
         }
     }
 
-    /// Whether the directory is just what the entry holds, times of use aside.
-    pub fn is_all(&self, walked: &Walked) -> bool {
+    /// Returns `true` if the entry has exactly the content of the directory, apart from access times.
+    pub(crate) fn is_all(&self, walked: &Walked) -> bool {
         let nodes = &self.listing.nodes;
         nodes.len() == walked.found.len()
             && nodes.iter().zip(&walked.found).all(|(node, found)| match &found.node.kind {
@@ -77,30 +73,28 @@ impl Base {
     }
 }
 
-/// Why a directory is not saved over what is there of it.
+/// Why a directory must not replace its earlier entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Shrunk {
-    /// It is not there.
+pub(crate) enum Shrunk {
     #[error("it is not there")]
     Missing,
-    /// There is nothing in it.
     #[error("it is empty")]
     Empty,
-    /// It has far fewer bytes than before.
     #[error("it has {}, and the last entry {}", format_size(*now, DECIMAL), format_size(*before, DECIMAL))]
     Smaller {
-        /// Bytes of its files.
+        /// Bytes of the files.
         now: u64,
-        /// Bytes of the last entry's.
+        /// Bytes of the files of the earlier entry.
         before: u64,
     },
 }
 
-/// Entries of fewer bytes may shrink to anything.
+/// Entries below this size may shrink without limit, in bytes.
 const SMALL: u64 = 1 << 20;
 
-/// Whether what was found (`None` where no directory is) looks like an accident beside an entry of `before` bytes.
-pub fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shrunk> {
+/// Checks whether a directory (`None` if it does not exist) looks accidentally emptied in comparison to an entry of
+/// `before` bytes.
+pub(crate) fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shrunk> {
     let Some(walked) = walked else { return Some(Shrunk::Missing) };
     if walked.is_empty() {
         return Some(Shrunk::Empty);
@@ -109,22 +103,20 @@ pub fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shrunk> {
 }
 
 impl Shrunk {
-    /// Whether `now` bytes look like an accident beside an entry of `before` bytes.
-    pub fn to(now: u64, before: Option<u64>) -> Option<Self> {
+    /// Checks whether `now` bytes look like an accident in comparison to an entry of `before` bytes.
+    pub(crate) fn to(now: u64, before: Option<u64>) -> Option<Self> {
         let before = before.filter(|before| *before > SMALL)?;
         (now < before / 10).then_some(Self::Smaller { now, before })
     }
 }
 
-/// An error of the file system at a path of the directory.
+/// An I/O error at a path of the directory.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}")]
-pub struct PlaceError {
-    /// A verb.
-    pub action: &'static str,
-    /// Where, from the directory on.
-    pub path: String,
-    /// Why.
+pub(crate) struct PlaceError {
+    pub(crate) action: &'static str,
+    /// The path, relative to the directory.
+    pub(crate) path: String,
     #[source]
-    pub source: io::Error,
+    pub(crate) source: io::Error,
 }

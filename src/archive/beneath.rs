@@ -1,7 +1,6 @@
-//! Directories below one directory, opened name by name, never through a link.
+//! Opens directories below a root one name at a time, and never through a link.
 //!
-//! Whatever others do with links meanwhile, what is opened here is below the
-//! directory that was opened first.
+//! Whatever other processes do with links meanwhile, everything that is opened here is below the root.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,7 +12,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 use super::path;
 use crate::context::Stamp;
 
-/// A directory, with those below it that are on the way to the path that was asked for last.
+/// A root, and the open directories on the way to the last requested path.
 #[derive(Debug)]
 pub(super) struct Beneath {
     root: Dir,
@@ -25,13 +24,13 @@ impl Beneath {
         Self { root, open: Vec::new() }
     }
 
-    /// The directory that `path` stands in, and its name there.
+    /// Returns the parent directory of `path`, and the last component of `path`.
     pub(super) fn parent<'a, 'p>(&'a mut self, path: &'p OsStr) -> io::Result<(&'a Dir, &'p OsStr)> {
         let (parent, name) = path::split(path);
         Ok((self.directory(parent)?, name))
     }
 
-    /// The directory at `path`; the empty path is the directory itself.
+    /// Opens the directory at `path`; the empty path is the root.
     pub(super) fn directory(&mut self, path: &OsStr) -> io::Result<&Dir> {
         let names = || path::components(path).filter(|name| !name.is_empty());
         let known = self.open.iter().zip(names()).take_while(|((open, _), name)| open == name).count();
@@ -44,7 +43,7 @@ impl Beneath {
         Ok(self.open.last().map_or(&self.root, |(_, directory)| directory))
     }
 
-    /// What stands at `path`, a link itself; `None` where nothing does or no directory leads there.
+    /// Returns the metadata at `path`, without following a link, or `None` if it does not exist.
     pub(super) fn look(&mut self, path: &OsStr) -> io::Result<Option<Metadata>> {
         let (parent, name) = match self.parent(path) {
             Ok(found) => found,
@@ -59,20 +58,20 @@ impl Beneath {
     }
 }
 
-/// An open directory in a form that can be locked, and whose metadata can be set.
+/// Opens a directory as a file, which can be locked and whose metadata can be set.
 pub(super) fn readable(directory: &Dir) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).maybe_dir(true);
     Ok(directory.open_with(".", &options)?.into_std())
 }
 
-/// Nothing is there, or something that is no directory, a link among them, is on the way.
+/// Returns `true` if the path does not exist, or if a parent is not a directory, for example a link.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
     is_link || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// The stamp of a regular file.
+/// Returns the stamp of a regular file.
 pub(super) fn stamp(metadata: &Metadata) -> Stamp {
     let (modified, changed) =
         ((metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec()));

@@ -1,4 +1,4 @@
-//! Reading a file for an entry, so that what is kept of it was there at one time.
+//! Reads the content of files, and ensures that each file did not change while it was read.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,20 +18,17 @@ use super::xattrs;
 use crate::context::Stamp;
 use crate::store::{CopyError, Counted, Meter, Save, StoreError};
 
-/// Files below this many bytes share chunks.
-pub const SMALL: u64 = 256 * 1024;
-/// How often a file that changes meanwhile is read.
+/// Files with fewer bytes share chunks.
+pub(crate) const SMALL: u64 = 256 * 1024;
+/// How often a file that changes during reading is read.
 const ATTEMPTS: usize = 3;
 
-/// What became of a file.
 pub(super) enum Kept {
-    /// It is in the content: the node as it was read, and its stamp where that can be trusted.
+    /// The file was added: its node as it was read, and its stamp if that can be trusted.
     File(Box<Node>, Option<Stamp>),
-    /// It is left out.
     LeftOut(Reason),
 }
 
-/// An attempt that came to nothing.
 enum Failed {
     Changed,
     Read(io::Error),
@@ -60,11 +57,6 @@ impl From<CopyError> for Failed {
     }
 }
 
-/// Adds the file at `path` to the content.
-///
-/// # Errors
-///
-/// Fails when the store does.
 pub(super) fn add(
     save: &mut Save,
     beneath: &mut Beneath,
@@ -92,7 +84,7 @@ pub(super) fn add(
     Ok(Kept::LeftOut(Reason::Changing))
 }
 
-/// The file, opened, if it still is one.
+/// Opens the file; returns `None` if it no longer is a regular file.
 fn open(beneath: &mut Beneath, path: &OsStr) -> io::Result<Option<(File, Metadata)>> {
     let open = |flags: OFlags, beneath: &mut Beneath| {
         let (parent, name) = beneath.parent(path)?;
@@ -100,7 +92,7 @@ fn open(beneath: &mut Beneath, path: &OsStr) -> io::Result<Option<(File, Metadat
         options.read(true).follow(FollowSymlinks::No).custom_flags(flags.bits().cast_signed());
         parent.open_with(name, &options)
     };
-    // Reading for an entry is no use of the file; that is for its owner to ask for.
+    // Saving must not update the access time. Only the owner of a file may request that.
     let opened = match open(OFlags::NONBLOCK | OFlags::NOATIME, beneath) {
         Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
             open(OFlags::NONBLOCK, beneath)
@@ -126,7 +118,7 @@ fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Re
         Ok(stamp(&now) == stamp(metadata))
     };
     if size < SMALL {
-        // Read first, so that a torn one is not written.
+        // The file is read completely first, so that an inconsistent one is not written.
         let mut bytes = Vec::new();
         for (offset, size) in kept.segments() {
             meter.check()?;
@@ -155,7 +147,7 @@ fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Re
     if unchanged()? { Ok(kept) } else { Err(Failed::Changed) }
 }
 
-/// The parts of a file between its holes; `None` where it has none.
+/// Returns the parts of a file between its holes; `None` if it has no holes.
 fn segments(file: &File, metadata: &Metadata) -> io::Result<Option<Vec<(u64, u64)>>> {
     use rustix::fs::SeekFrom::{Data, Hole};
     let size = metadata.len();
@@ -167,9 +159,9 @@ fn segments(file: &File, metadata: &Metadata) -> io::Result<Option<Vec<(u64, u64
     while end < size {
         let start = match rustix::fs::seek(file, Data(end)) {
             Ok(start) => start,
-            // Behind the last part.
+            // There is no data after this offset.
             Err(Errno::NXIO) => break,
-            // A file system that knows of no holes.
+            // The file system does not report holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(None),
             Err(error) => return Err(error.into()),
         };

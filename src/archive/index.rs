@@ -1,6 +1,6 @@
-//! What of a directory is in an entry already: the stamps that its files had when they were saved or restored.
+//! Records which files of a directory are in an entry, by the stamps of the files when they were saved or restored.
 //!
-//! Bytes of the index; numbers are little-endian:
+//! The encoding of an index; numbers are little-endian:
 //!
 //! ```text
 //!  "larder-dir-index-v1\n" · id of the entry: 32 bytes · its key: 32 bytes · its family: text
@@ -9,8 +9,7 @@
 //!  text   = length: u32 · bytes
 //! ```
 //!
-//! Invariant: bytes that are not exactly those of an index are none. A damaged
-//! index costs time and never a wrong content.
+//! Invariant: only an exact encoding is decoded. A damaged index costs time, but never yields wrong content.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -22,47 +21,36 @@ use crate::store::{Address, Entry};
 
 const MAGIC: &[u8] = b"larder-dir-index-v1\n";
 
-/// The stamps of files whose content stands in an entry under their paths.
+/// The stamps of files whose content is in an entry under the same paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Index {
-    /// The entry's id.
-    pub entry: Digest,
-    /// The entry's key.
-    pub key: Digest,
-    /// The entry's family.
-    pub family: String,
+pub(crate) struct Index {
+    pub(crate) entry: Digest,
+    pub(crate) key: Digest,
+    pub(crate) family: String,
     stamps: BTreeMap<OsString, Stamp>,
 }
 
 impl Index {
-    /// An index of the entry that knows no file yet.
-    pub fn of(entry: &Entry) -> Self {
+    /// Creates an index of the entry without any files.
+    pub(crate) fn of(entry: &Entry) -> Self {
         let Address { key, family, .. } = &entry.manifest.address;
         Self { entry: entry.id, key: *key, family: family.clone(), stamps: BTreeMap::new() }
     }
 
-    /// Notes a file of the entry.
-    pub fn insert(&mut self, path: OsString, stamp: Stamp) {
+    /// Records that a file is in the entry.
+    pub(crate) fn insert(&mut self, path: OsString, stamp: Stamp) {
         self.stamps.insert(path, stamp);
     }
 
-    /// The stamp that the file had.
-    pub fn stamp(&self, path: &OsStr) -> Option<&Stamp> {
+    pub(crate) fn stamp(&self, path: &OsStr) -> Option<&Stamp> {
         self.stamps.get(path)
     }
 
-    /// How many files it knows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.stamps.len()
     }
 
-    /// Whether it knows none.
-    pub fn is_empty(&self) -> bool {
-        self.stamps.is_empty()
-    }
-
-    /// The index as bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.entry.as_bytes());
         bytes.extend(self.key.as_bytes());
@@ -77,8 +65,8 @@ impl Index {
         bytes
     }
 
-    /// The index that `bytes` are; `None` if they are none.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Decodes an index; returns `None` if the bytes are invalid.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, seal) = bytes.split_last_chunk::<32>()?;
         if Digest::of(body).as_bytes() != seal {
             return None;
@@ -99,7 +87,7 @@ impl Index {
 }
 
 fn put(bytes: &mut Vec<u8>, text: &[u8]) {
-    // No file system has paths of four gigabytes.
+    // No file system has paths of 4 GiB.
     bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend(text);
 }

@@ -1,4 +1,4 @@
-//! The list of what an entry holds: JSON, one object a line, readable with `jq`.
+//! The listing of an entry: JSON, one object on each line, readable with `jq`.
 //!
 //! ```text
 //!  {"schema":"larder.dir-listing.v1"}
@@ -9,10 +9,9 @@
 //!  {"path_base64":"/w==","kind":"symlink",…,"target":"a/b","xattrs":{"user.x":"dmFsdWU="}}
 //! ```
 //!
-//! A file's bytes stand in the entry's content from `at` on, without its
-//! holes: `data` lists offset and size of what lies between them, and is left
-//! out where there are none. Reading a list only makes nodes of lines; what
-//! they say is checked by `validate`.
+//! The bytes of a file start at offset `at` of the entry's content and exclude its holes. `data` lists offset and size
+//! of the parts between the holes; it is absent if there are no holes. Parsing only checks the format; `validate`
+//! checks the meaning.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,42 +23,36 @@ use serde::{Deserialize, Serialize};
 use super::path;
 use super::validate::{Fault, Refused};
 
-/// The first line's schema.
-pub const SCHEMA: &str = "larder.dir-listing.v1";
-/// Nodes of one list, at most.
-pub const MOST_NODES: usize = 10_000_000;
+pub(crate) const SCHEMA: &str = "larder.dir-listing.v1";
+/// The limit of nodes in one listing.
+pub(crate) const MOST_NODES: usize = 10_000_000;
 
-/// What an entry holds.
+/// The nodes of an entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// A directory before what is in it; see [`path::order`].
+    /// Sorted by path components: a directory comes before its children.
     pub nodes: Vec<Node>,
 }
 
-/// A file, directory or link of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Where it stands, from the directory on.
+    /// The path, relative to the directory.
     pub path: OsString,
-    /// What it is.
+    /// The kind with its data.
     pub kind: NodeKind,
-    /// Permission bits with setuid, setgid and sticky; 0 of a hard link, whose file has them.
-    pub mode: u32,
-    /// Its owner.
-    pub uid: u32,
-    /// Its owner's group.
-    pub gid: u32,
-    /// When it was modified.
-    pub mtime: Time,
-    /// Extended attributes.
-    pub xattrs: BTreeMap<String, Vec<u8>>,
+    /// Permission bits with setuid, setgid and sticky; 0 for a hard link, which shares those of its target.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Time,
+    pub(crate) xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 /// Seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Time(pub i64, pub u32);
+pub(crate) struct Time(pub(crate) i64, pub(crate) u32);
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeKind {
     /// A directory.
@@ -68,35 +61,35 @@ pub enum NodeKind {
     File(FileData),
     /// A symbolic link.
     Symlink {
-        /// What it says.
+        /// The text of the link.
         target: OsString,
     },
     /// A further name of a file.
     HardLink {
-        /// The file's path in the list.
+        /// The path of the file in the listing.
         target: OsString,
     },
 }
 
-/// Where a file's bytes are.
+/// The location of a file's bytes in the content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileData {
-    /// Its size, holes included.
-    pub size: u64,
-    /// When it was last read, in seconds since 1970.
-    pub used: i64,
-    /// Where its bytes begin in the entry's content.
-    pub at: u64,
-    /// Offset and size of each part that is no hole; `None` where all of it is one.
-    pub data: Option<Vec<(u64, u64)>>,
-    /// How many builds in a row did not read it; of a cache mount only.
-    pub unused: u32,
-    /// Whether its content is a package, as a wheel is; of a cache mount only.
-    pub package: bool,
+    /// The size in bytes, including holes.
+    pub(crate) size: u64,
+    /// The access time, in seconds since 1970.
+    pub(crate) used: i64,
+    /// The offset of the first byte in the entry's content.
+    pub(crate) at: u64,
+    /// Offset and size of each part between holes; `None` if the file has no holes.
+    pub(crate) data: Option<Vec<(u64, u64)>>,
+    /// The number of consecutive builds that did not read the file; for cache mounts only.
+    pub(crate) unused: u32,
+    /// `true` if the content is a package, such as a wheel; for cache mounts only.
+    pub(crate) package: bool,
 }
 
 impl FileData {
-    /// The bytes that the content holds of it; `None` if they are beyond counting.
+    /// Returns the number of bytes in the content, or `None` if it overflows.
     pub fn stored(&self) -> Option<u64> {
         match &self.data {
             None => Some(self.size),
@@ -104,8 +97,8 @@ impl FileData {
         }
     }
 
-    /// Offset and size of each part that is no hole.
-    pub fn segments(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+    /// Returns offset and size of each part between holes.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let dense = self.data.is_none().then_some((0, self.size)).filter(|(_, size)| *size > 0);
         dense.into_iter().chain(self.data.iter().flatten().copied())
     }
@@ -116,7 +109,6 @@ struct Head {
     schema: String,
 }
 
-/// A node as it is written.
 #[derive(Serialize, Deserialize)]
 struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,11 +141,11 @@ struct Line {
 }
 
 impl Listing {
-    /// The list as bytes.
+    /// Encodes the listing as JSON lines.
     pub fn encode(&self) -> Vec<u8> {
         let mut text = Vec::new();
         let mut line = |value: &dyn Fn(&mut Vec<u8>) -> serde_json::Result<()>| {
-            // Writing to memory does not fail, and every field has a form in JSON.
+            // Writing to memory does not fail, and every field can be encoded as JSON.
             drop(value(&mut text));
             text.push(b'\n');
         };
@@ -164,12 +156,11 @@ impl Listing {
         text
     }
 
-    /// The list that `bytes` are; nothing of what it says is checked beyond its form.
+    /// Parses a listing and checks its format only.
     ///
     /// # Errors
     ///
-    /// Fails on a schema that is not [`SCHEMA`], on more than [`MOST_NODES`] nodes, and names the path of the first
-    /// malformed node.
+    /// Fails if the schema is unknown, if there are more than ten million nodes, or at the first malformed node.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refused> {
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
         let malformed = |path: String, reason: String| Refused { path, fault: Fault::Malformed(reason) };
@@ -194,8 +185,8 @@ impl Listing {
         Ok(Self { nodes })
     }
 
-    /// What is no directory, and the bytes of all files.
-    pub fn counts(&self) -> (u64, u64) {
+    /// Returns the number of files and links, and the bytes of all files.
+    pub(crate) fn counts(&self) -> (u64, u64) {
         self.nodes.iter().fold((0, 0), |(files, bytes), node| match &node.kind {
             NodeKind::Directory => (files, bytes),
             NodeKind::File(file) => (files + 1, bytes.saturating_add(file.size)),
@@ -203,7 +194,7 @@ impl Listing {
         })
     }
 
-    /// The node at `path`; the list is in order.
+    /// Returns the node at `path`.
     pub fn find(&self, path: &std::ffi::OsStr) -> Option<&Node> {
         let found = self.nodes.binary_search_by(|node| path::order(&node.path, path));
         found.ok().map(|place| &self.nodes[place])
@@ -287,8 +278,8 @@ impl Line {
 }
 
 impl NodeKind {
-    /// Its name in lists.
-    pub fn name(&self) -> &'static str {
+    /// Returns the name of the kind in listings.
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Directory => "directory",
             Self::File(_) => "file",

@@ -1,11 +1,11 @@
-//! A directory as an entry of the store: saved, and restored where another run wants it.
+//! Saves a directory as an entry of the store, and restores it.
 //!
 //! ```text
 //!  save:    walk ─▶ trim ─▶ plan (what an earlier entry has already) ─▶ content ─▶ listing
-//!  restore: listing ─▶ validate ─▶ compare with what is there ─▶ stage ─▶ install
+//!  restore: listing ─▶ validate ─▶ compare with the directory ─▶ stage ─▶ install
 //! ```
 //!
-//! An entry's content, from its first byte on:
+//! The content of an entry, from its first byte:
 //!
 //! ```text
 //!  chunks taken over from an earlier entry | small files, one after the other | large files | listing
@@ -15,42 +15,43 @@
 //!
 //! Invariants:
 //!
-//! - No link is followed, neither when saving nor when restoring; nothing outside of the directory is written.
-//! - What an entry says is hostile until `validate` has passed all of it.
-//! - A restore changes nothing before all content has arrived and was verified.
-//! - A file is not read again only if its stamp proves that it is unchanged.
+//! - No link is followed, neither by a save nor by a restore. Nothing outside of the directory is written.
+//! - The listing of an entry is untrusted until `validate` has accepted all of it.
+//! - A restore changes nothing until all content has arrived and been verified.
+//! - Reading a file is skipped only if its stamp proves that it is unchanged.
 
 mod base;
 mod beneath;
 mod content;
 mod index;
-pub mod listing;
-pub mod path;
+pub(crate) mod listing;
+pub(crate) mod path;
 mod plan;
 mod restore;
 mod save;
 mod trim;
 mod units;
-pub mod validate;
+pub(crate) mod validate;
 mod walk;
 mod xattrs;
 
 #[cfg(test)]
 mod tests;
 
-pub use base::{Base, PlaceError, Shrunk, UnlistedError, read_listing, shrunk};
-pub use content::SMALL as SMALL_FILE;
-pub use index::Index;
-pub use listing::{FileData, Listing, Node, NodeKind, Time};
-pub use plan::Plan;
-pub use restore::{Options, Piece, Pieces, RestoreError, Restored, remove_stale, restore};
-pub use save::{CommitError, Destination, SaveError, SavedDirectory, commit, save, take_over};
-pub use trim::{Bounds, Trimmed, Use, left_out, trim};
+pub(crate) use base::{Base, Shrunk, UnlistedError, read_listing, shrunk};
+pub(crate) use content::SMALL as SMALL_FILE;
+pub(crate) use index::Index;
+pub(crate) use listing::{FileData, Node, Time};
+pub use listing::{Listing, NodeKind};
+pub(crate) use restore::{Options, Pieces, RestoreError, remove_stale, restore};
+pub(crate) use save::{CommitError, Destination, SaveError, commit, save, take_over};
+pub(crate) use trim::{Bounds, Use, left_out, trim};
 #[cfg(test)]
 pub(crate) use units::{response, wheel};
-pub use units::{units, whole_units};
-pub use validate::{Fault, Limits, Refused};
-pub use walk::{Found, LeftOut, Reason, Walked, walk};
+pub(crate) use units::{units, whole_units};
+pub(crate) use validate::Fault;
+pub use validate::Limits;
+pub(crate) use walk::{Reason, Walked, walk};
 
-/// How the names of directories begin in which a restore stages files; they are never part of an entry.
-pub const STAGING: &str = ".larder-restore-";
+/// The prefix of the names of staging directories, which are never part of an entry.
+pub(crate) const STAGING: &str = ".larder-restore-";

@@ -1,7 +1,6 @@
 //! Paths of an entry: bytes, separated by slashes, relative to the directory.
 //!
-//! They need not be UTF-8, so JSON has two fields for one: `path` for text,
-//! `path_base64` for anything else.
+//! Paths need not be UTF-8, so JSON has two fields: `path` for text, and `path_base64` otherwise.
 
 use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
@@ -10,14 +9,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The order of an entry's nodes: by component, so that a directory comes right before what is in it.
-pub fn order(one: &OsStr, other: &OsStr) -> Ordering {
+/// Compares paths in the order of an entry's nodes: by component, so that a directory comes right before its content.
+pub(crate) fn order(one: &OsStr, other: &OsStr) -> Ordering {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
     one.as_bytes().iter().map(rank).cmp(other.as_bytes().iter().map(rank))
 }
 
-/// The directory that a path stands in, empty at the top, and its name there.
-pub fn split(path: &OsStr) -> (&OsStr, &OsStr) {
+/// Splits a path into its parent, which is empty at the top, and its last component.
+pub(crate) fn split(path: &OsStr) -> (&OsStr, &OsStr) {
     let bytes = path.as_bytes();
     match bytes.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (OsStr::from_bytes(&bytes[..slash]), OsStr::from_bytes(&bytes[slash + 1..])),
@@ -25,13 +24,11 @@ pub fn split(path: &OsStr) -> (&OsStr, &OsStr) {
     }
 }
 
-/// The components of a path.
-pub fn components(path: &OsStr) -> impl Iterator<Item = &OsStr> {
+pub(crate) fn components(path: &OsStr) -> impl Iterator<Item = &OsStr> {
     path.as_bytes().split(|byte| *byte == b'/').map(OsStr::from_bytes)
 }
 
-/// The path of `name` in `directory`.
-pub fn join(directory: &OsStr, name: &OsStr) -> OsString {
+pub(crate) fn join(directory: &OsStr, name: &OsStr) -> OsString {
     if directory.is_empty() {
         return name.to_owned();
     }
@@ -42,12 +39,12 @@ pub fn join(directory: &OsStr, name: &OsStr) -> OsString {
     path
 }
 
-/// A path as people read it, on one line.
-pub fn shown(path: &OsStr) -> String {
+/// Formats a path on one line for output.
+pub(crate) fn shown(path: &OsStr) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
 
-/// The text of a path, or its bytes in base64 where it is none.
+/// Returns the path as text, or in base64 if it is not UTF-8.
 pub(super) fn to_text(path: &OsStr) -> (Option<String>, Option<String>) {
     match path.to_str() {
         Some(text) => (Some(text.to_owned()), None),
@@ -55,7 +52,7 @@ pub(super) fn to_text(path: &OsStr) -> (Option<String>, Option<String>) {
     }
 }
 
-/// The path that just one of text and base64 gives.
+/// Returns the path from either text or base64; returns `None` if both or neither are given.
 pub(super) fn of_text(text: Option<String>, base64: Option<String>) -> Option<OsString> {
     match (text, base64) {
         (Some(text), None) => Some(OsString::from(text)),

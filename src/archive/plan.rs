@@ -1,27 +1,26 @@
-//! Which chunks of an earlier entry a new one takes over.
+//! Decides which chunks of an earlier entry a new one takes over.
 //!
-//! Pure. A chunk is taken over while at least half of its bytes are still
-//! wanted; files in a chunk that is not are read again, which may make others
-//! less wanted.
+//! Pure. A chunk is taken over if at least half of its bytes are still wanted. Files in other chunks are read again,
+//! which may reduce the wanted bytes of further chunks.
 
-/// What a new entry takes over from an earlier one.
+/// The chunks that a new entry takes over from an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The indices of the chunks, ascending.
-    pub chunks: Vec<usize>,
-    /// Whether each span stands in those chunks in whole.
-    pub kept: Vec<bool>,
-    /// Where each chunk of the earlier entry begins, and where the last one ends.
+    pub(crate) chunks: Vec<usize>,
+    /// For each span, `true` if it is completely in these chunks.
+    pub(crate) kept: Vec<bool>,
+    /// The offset of each chunk of the earlier entry, and the end of the last one.
     starts: Vec<u64>,
-    /// Where each chunk that is taken over begins among those.
+    /// The offset of each taken chunk in their concatenation.
     places: Vec<u64>,
 }
 
 impl Plan {
-    /// Decides for chunks of these sizes and for spans (first byte, bytes) of wanted content.
+    /// Plans for chunks of these sizes and for spans (offset, size) of wanted content.
     ///
-    /// Spans lie in the chunks and do not overlap.
-    pub fn new(sizes: &[u32], spans: &[(u64, u64)]) -> Self {
+    /// Spans are within the chunks and do not overlap.
+    pub(crate) fn new(sizes: &[u32], spans: &[(u64, u64)]) -> Self {
         let mut starts = vec![0_u64];
         starts.extend(sizes.iter().scan(0_u64, |end, size| {
             *end += u64::from(*size);
@@ -77,8 +76,8 @@ impl Plan {
         Self { places: places.collect(), chunks, kept, starts }
     }
 
-    /// Where a byte of a kept span stands among the chunks that are taken over.
-    pub fn moved(&self, at: u64) -> Option<u64> {
+    /// Returns the new offset of a byte of a kept span, relative to the first taken chunk.
+    pub(crate) fn moved(&self, at: u64) -> Option<u64> {
         let chunk = self.starts.partition_point(|start| *start <= at).checked_sub(1)?;
         let place = self.chunks.binary_search(&chunk).ok()?;
         Some(self.places[place] + (at - self.starts[chunk]))

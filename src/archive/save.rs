@@ -1,4 +1,4 @@
-//! Saving a directory as an entry.
+//! Saves a directory as an entry.
 
 use std::ffi::OsString;
 
@@ -16,65 +16,49 @@ use crate::context::Stamp;
 use crate::digest::Digest;
 use crate::store::{Entry, EntryKind, Meter, Save, Saved, Span, Store, StoreError, Subject};
 
-/// Where an entry is to stand, and what it is called.
+/// The address and description of a new entry.
 #[derive(Debug)]
-pub struct Destination<'a> {
-    /// Entries of one directory.
-    pub family: &'a str,
-    /// What it was made for.
-    pub key: Digest,
-    /// Title, tags and inputs; what is counted is filled in.
-    pub subject: Subject,
-    /// Bytes of the entry before, if it may not be replaced by far less.
-    pub replaces: Option<u64>,
+pub(crate) struct Destination<'a> {
+    pub(crate) family: &'a str,
+    /// The digest of everything that the content depends on.
+    pub(crate) key: Digest,
+    /// Title, tags and inputs; the counts are filled in.
+    pub(crate) subject: Subject,
+    /// Bytes of the earlier entry, if it must not be replaced by far fewer.
+    pub(crate) replaces: Option<u64>,
 }
 
-/// A saved directory.
 #[derive(Debug)]
-pub struct SavedDirectory {
-    /// The entry.
-    pub saved: Saved,
-    /// What of the directory is now known to be in it.
-    pub index: Index,
-    /// Files that were read.
-    pub read_files: u64,
-    /// Files that were known to be unchanged.
-    pub known_files: u64,
-    /// What could not be read, and was left out with its unit.
-    pub left_out: Vec<LeftOut>,
+pub(crate) struct SavedDirectory {
+    pub(crate) saved: Saved,
+    /// The files that are now known to be in the entry.
+    pub(crate) index: Index,
+    pub(crate) read_files: u64,
+    /// Files that were not read because they are unchanged.
+    pub(crate) known_files: u64,
+    /// Files that could not be read; each is left out with the rest of its unit.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
-/// Why a directory was not saved.
 #[derive(Debug, thiserror::Error)]
-pub enum SaveError {
-    /// The store is at fault.
+pub(crate) enum SaveError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The user interrupted.
     #[error("interrupted")]
     Interrupted,
-    /// Little of what was there before is left, or could be read.
+    /// Far less than in the earlier entry exists or could be read.
     #[error("{shrunk}")]
-    Shrunk {
-        /// How little.
-        shrunk: Shrunk,
-        /// What was left out while reading.
-        left_out: Vec<LeftOut>,
-    },
-    /// A file could not be read that the rest may be of no use without.
+    Shrunk { shrunk: Shrunk, left_out: Vec<LeftOut> },
+    /// A file could not be read that the others may depend on.
     #[error("{0}")]
     Incomplete(LeftOut),
-    /// The directory is at fault.
     #[error("cannot read the directory")]
     Directory(#[from] std::io::Error),
 }
 
-/// Saves what was found in `root`; what `base` has of it already is not read.
-///
-/// # Errors
-///
-/// Fails when the store does, and when the meter stops it; then nothing is saved.
-pub fn save(
+/// Saves the nodes found in `root`, without reading files that are unchanged since `base`. Fails if the store fails or
+/// the meter stops the save. No entry is created then.
+pub(crate) fn save(
     store: &Store,
     root: &Dir,
     walked: Walked,
@@ -151,30 +135,25 @@ pub fn save(
     Ok(SavedDirectory { saved, index, read_files, known_files, left_out })
 }
 
-/// Why an entry was not completed.
 #[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// The store is at fault.
+pub(crate) enum CommitError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Little is left of what was there before.
+    /// The entry has far less than the earlier one.
     #[error("{0}")]
     Shrunk(Shrunk),
 }
 
-/// Writes the list behind the content: from then on the entry is there.
-///
-/// # Errors
-///
-/// Fails when the store does, and when the entry would replace one of `replaces` bytes by far less.
-pub fn commit(
+/// Appends the listing to the content and commits the entry. Fails if the store fails, or if the entry would replace
+/// one of `replaces` bytes with far fewer.
+pub(crate) fn commit(
     mut save: Save,
     listing: &Listing,
     subject: Subject,
     replaces: Option<u64>,
 ) -> Result<Saved, CommitError> {
     let subject = counted(subject, listing);
-    // What could not be read is not in it: good must not be replaced by that.
+    // The listing lacks files that could not be read, so it may be far smaller than the directory.
     if let Some(before) = replaces {
         let empty = (subject.files == 0).then_some(Shrunk::Empty);
         if let Some(shrunk) = empty.or_else(|| Shrunk::to(subject.bytes, Some(before))) {
@@ -188,13 +167,9 @@ pub fn commit(
     Ok(save.commit(subject, span)?)
 }
 
-/// Takes chunks of `entry` over, the first ones of the content; answers where each file that is known to be in it stands
-/// now, if it came along.
-///
-/// # Errors
-///
-/// Fails when the store does.
-pub fn take_over(
+/// Takes over chunks of `entry` as the start of the content. Returns the new location of each known file that is
+/// completely in these chunks.
+pub(crate) fn take_over(
     save: &mut Save,
     entry: &Entry,
     known: &[Option<&FileData>],
@@ -215,7 +190,7 @@ pub fn take_over(
     Ok(moved.collect())
 }
 
-/// The list of these nodes, and the stamps of its files.
+/// Returns a listing of the nodes, and the stamps of the files.
 fn listing(nodes: impl Iterator<Item = (Node, Option<Stamp>)>) -> (Listing, Vec<(OsString, Stamp)>) {
     let mut listing = Listing::default();
     let mut stamps = Vec::new();

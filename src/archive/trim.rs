@@ -1,44 +1,43 @@
-//! What is left out of an entry: unused units and, if it would be too large, those used longest ago.
+//! Decides what to leave out of an entry: unused units and, if the entry is too large, the least recently used units.
 //!
-//! Pure. What belongs together is decided by [`units`].
+//! Pure. [`units`] decides which files form a unit.
 
 use super::listing::FileData;
 use super::units::units;
 use super::walk::Found;
 
-/// What was left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Trimmed {
-    /// Files, each counted once.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
+pub(crate) struct Trimmed {
+    /// The number of files; hard links do not count.
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
 }
 
-/// What counts of a file.
 #[derive(Debug, Clone, Copy)]
-pub struct Use {
-    /// How many builds in a row did not use it.
-    pub unused: u32,
-    /// When it was last used.
-    pub used: i64,
-    /// Its bytes.
-    pub bytes: u64,
+pub(crate) struct Use {
+    /// The number of consecutive builds that did not use the file.
+    pub(crate) unused: u32,
+    /// The access time, in seconds since 1970.
+    pub(crate) used: i64,
+    pub(crate) bytes: u64,
 }
 
-/// What an entry may hold.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Bounds {
-    /// A unit goes after so many builds in a row that did not use it.
-    pub unused_builds: Option<u32>,
-    /// Bytes of all files.
-    pub bytes: Option<u64>,
+pub(crate) struct Bounds {
+    /// The number of consecutive builds without use after which a unit is left out.
+    pub(crate) unused_builds: Option<u32>,
+    pub(crate) bytes: Option<u64>,
 }
 
-/// Decides for each node whether it is left out; `units` says what belongs together, and `file` what is known of a file.
+/// Returns for each node `true` if it is left out. `units` has the unit of each node, and `file` returns size and use
+/// of a file.
 ///
-/// If all units together make too little room, everything is left out: half a cache may be worse than none.
-pub fn left_out(units: &[Option<u32>], file: impl Fn(usize) -> Option<Use>, bounds: Bounds) -> Vec<bool> {
+/// If leaving out all units is not enough, everything is left out, because a part of a cache may be worse than none.
+pub(crate) fn left_out(
+    units: &[Option<u32>],
+    file: impl Fn(usize) -> Option<Use>,
+    bounds: Bounds,
+) -> Vec<bool> {
     struct Unit {
         number: u32,
         uses: Option<Use>,
@@ -86,11 +85,12 @@ pub fn left_out(units: &[Option<u32>], file: impl Fn(usize) -> Option<Use>, boun
     units.iter().map(goes).collect()
 }
 
-/// Leaves out units until the rest has no more than `limit` bytes; `by_use` says that times of use are kept.
+/// Leaves out units until the rest has at most `limit` bytes.
 ///
-/// The least recently used go first; where use is not kept, the least recently modified.
-pub fn trim(found: &mut Vec<Found>, limit: u64, by_use: bool) -> Trimmed {
-    // Holes are not kept; but some file systems do not report how much a file takes.
+/// The least recently used units are left out first. If `by_use` is `false` because access times are not recorded, the
+/// least recently modified are.
+pub(crate) fn trim(found: &mut Vec<Found>, limit: u64, by_use: bool) -> Trimmed {
+    // Holes are not saved. Some file systems do not report allocated blocks.
     let size = |one: &Found, file: &FileData| match one.allocated {
         0 => file.size,
         allocated => file.size.min(allocated),

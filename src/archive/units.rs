@@ -1,10 +1,9 @@
-//! Which files of a cache belong together, so that none of them is left out without the others.
+//! Determines which files of a cache depend on each other and must be kept or left out together.
 //!
-//! Pure. Programs take a directory that is there for whole, so single files go
-//! only where the whole content has the shape of a cache whose parts are known
-//! to be fetched or made again, each on its own:
+//! Pure. Programs assume that a directory is complete. Single files are left out only if the whole content has the
+//! shape of a cache whose parts are known to be fetched or created again independently:
 //!
-//! | cache           | recognised by               | a unit                                                  | never goes alone        |
+//! | cache           | recognised by               | a unit                                                  | never left out alone    |
 //! |-----------------|-----------------------------|---------------------------------------------------------|-------------------------|
 //! | pip             | `http`, `http-v2`, `wheels` | a response with its `.body`; a directory with wheels    | `selfcheck`             |
 //! | apt packages    | `lock`, `partial`           | a `.deb`                                                | the rest                |
@@ -13,8 +12,8 @@
 //! | Cargo registry  | `cache/HOST/*.crate`        | a `.crate` with its unpacked directory                  | the index               |
 //! | ccache, sccache | `a/b/HASH`                  | an entry                                                | statistics, settings    |
 //!
-//! All else is one unit, as is a cache with a file, or a link between units,
-//! that its program is not known to make.
+//! Any other directory is a single unit. So is a cache with a file that its program is not known to create, or with a
+//! link between units.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -22,21 +21,17 @@ use std::path::{Component, Path};
 
 use super::listing::{Node, NodeKind};
 
-/// What a path of a cache belongs to.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
-    /// The cache as a whole.
     Whole,
-    /// The unit of this name.
     Unit(String),
 }
 
-/// The shape of a cache.
 struct Shape {
-    /// Returns what a file, link or directory is part of; `None` for what the cache does not have. Every directory may lead
-    /// to a part.
+    /// Returns what a file, link or directory belongs to; `None` if the cache cannot contain it. Every directory may be
+    /// the parent of a part.
     part: fn(&[&str]) -> Option<Part>,
-    /// Returns `true` for a path that only this cache has; one for each of these.
+    /// Each returns `true` for a path that only this cache has; the cache is recognised if each matches a path.
     marks: &'static [fn(&[&str]) -> bool],
 }
 
@@ -58,17 +53,20 @@ const SHAPES: [Shape; 6] = [
     Shape { part: compiler_cache, marks: &[|names| matches!(compiler_cache(names), Some(Part::Unit(_)))] },
 ];
 
-/// For each node of a list the unit that it is part of; `None` for what stays as long as anything does.
+/// Returns the unit of each node; `None` for nodes that are kept as long as anything is.
 ///
-/// Where what belongs together is not known, nothing has a unit.
-pub fn units<'a>(nodes: impl Iterator<Item = &'a Node> + Clone) -> Vec<Option<u32>> {
+/// If the dependencies are not known, no node has a unit.
+pub(crate) fn units<'a>(nodes: impl Iterator<Item = &'a Node> + Clone) -> Vec<Option<u32>> {
     let known = SHAPES.iter().find_map(|shape| shape.units(nodes.clone()));
     known.unwrap_or_else(|| vec![None; nodes.count()])
 }
 
-/// Returns for each node whether its unit has all of its files, if those at the `missing` places could not be had; fails
-/// with the first that no unit has, so that nothing is whole without it.
-pub fn whole_units<'a, T>(units: &[Option<u32>], missing: &'a [(usize, T)]) -> Result<Vec<bool>, &'a T> {
+/// Returns for each node `true` if no file of its unit is among the `missing` places. Fails with the first missing node
+/// without a unit, because everything may depend on it.
+pub(crate) fn whole_units<'a, T>(
+    units: &[Option<u32>],
+    missing: &'a [(usize, T)],
+) -> Result<Vec<bool>, &'a T> {
     let broken: HashSet<u32> =
         missing.iter().map(|(place, what)| units[*place].ok_or(what)).collect::<Result<_, _>>()?;
     Ok(units.iter().map(|unit| unit.is_none_or(|unit| !broken.contains(&unit))).collect())
@@ -97,11 +95,11 @@ impl Shape {
             }
             units.push(Some(number));
         }
-        // A directory above units is not one itself.
+        // A directory that only contains directories of units is not part of a unit.
         Some(units.into_iter().map(|unit| unit.filter(|unit| with_files.contains(unit))).collect())
     }
 
-    /// What a node is part of; `None` if it is not known, or links to another part.
+    /// Returns what a node belongs to; `None` if it is unknown or links to a different part.
     fn part_of(&self, node: &Node) -> Option<Part> {
         let names = names(&node.path)?;
         let part = (self.part)(&names);
@@ -120,12 +118,11 @@ impl Shape {
     }
 }
 
-/// The names in a path.
 fn names(path: &OsStr) -> Option<Vec<&str>> {
     Some(path.to_str()?.split('/').collect())
 }
 
-/// Returns the path that a link leads to by its text; `None` if it leads out.
+/// Resolves a link by its text; returns `None` if it leads outside.
 fn follow<'a>(link: &[&'a str], target: &'a OsStr) -> Option<Vec<&'a str>> {
     let mut names = link[..link.len() - 1].to_vec();
     for component in Path::new(target).components() {
@@ -143,7 +140,6 @@ fn unit(names: &[&str]) -> Part {
     Part::Unit(names.join("/"))
 }
 
-/// A file's name without this extension.
 fn stem<'a>(name: &'a str, extension: &str) -> Option<&'a str> {
     name.strip_suffix(extension)?.strip_suffix('.')
 }
@@ -156,13 +152,13 @@ fn pip(names: &[&str]) -> Option<Part> {
     match names {
         ["selfcheck.json" | "CACHEDIR.TAG"] | ["selfcheck", _] => Some(Part::Whole),
         ["http" | "http-v2", start @ .., name] if start.len() == 5 => {
-            // A file that is still being written has more behind its hash.
+            // The name of a file that is still being written has a suffix after the hash.
             let hash = name.get(..56)?;
             let is_response = is_hex(hash, 56) && hash.starts_with(&start.concat());
             let response = name.strip_suffix(".body").unwrap_or(name);
             is_response.then(|| unit(&[&names[..6], &[response]].concat()))
         }
-        // The hash of a source in four parts, then what was built of it.
+        // The hash of a source distribution in four parts, then the wheel built from it.
         ["wheels", start @ .., rest, _] if start.len() == 3 => {
             let is_hash = start.iter().all(|part| is_hex(part, 2)) && is_hex(rest, 50);
             is_hash.then(|| unit(&names[..5]))
@@ -202,7 +198,7 @@ fn go_modules(names: &[&str]) -> Option<Part> {
 fn go_build(names: &[&str]) -> Option<Part> {
     match names {
         ["README" | "trim.txt" | "testexpire.txt"] | ["fuzz", ..] => Some(Part::Whole),
-        // Of a program that was built to be run the entry is a directory.
+        // The entry of an executable built by `go run` is a directory.
         [start, name, ..] if is_hex(start, 2) => {
             let (hash, kind) = name.rsplit_once('-')?;
             let is_entry = is_hex(hash, 64) && hash.starts_with(start) && matches!(kind, "a" | "d");
@@ -228,7 +224,7 @@ fn compiler_cache(names: &[&str]) -> Option<Part> {
         [one, other, "stats"] if is_hex(one, 1) && is_hex(other, 1) => Some(Part::Whole),
         ["preprocessor", one, other, name] | [one, other, name] if is_hex(one, 1) && is_hex(other, 1) => {
             let is_sha256 = is_hex(name, 64) && name.starts_with(&format!("{one}{other}"));
-            // ccache's hashes are in base 32, with what they are of at the end: a result or a manifest.
+            // Hashes of ccache are in base 32, followed by their type: result or manifest.
             let is_base32 = name.len() > 20
                 && name
                     .strip_suffix(['R', 'M'])
@@ -239,13 +235,13 @@ fn compiler_cache(names: &[&str]) -> Option<Part> {
     }
 }
 
-/// The path of a response in pip's cache, for tests.
+/// Returns the path of a response in pip's cache.
 #[cfg(test)]
 pub(crate) fn response(number: u8) -> String {
     format!("http-v2/0/0/0/{:x}/{:x}/000{number:02x}{:051}", number / 16, number % 16, 0)
 }
 
-/// The directory of a wheel that pip has built, for tests.
+/// Returns the directory of a wheel that pip has built.
 #[cfg(test)]
 pub(crate) fn wheel() -> String {
     format!("wheels/00/00/00/{:050}", 0)
@@ -258,7 +254,8 @@ mod tests {
     use super::*;
     use crate::archive::{FileData, Time};
 
-    /// `a/` is a directory, `a -> b` a link, `a = b` a further name of `b`, all else a file.
+    /// Parses a node: `a/` is a directory, `a -> b` a symbolic link, `a = b` a hard link to `b`, and anything else a
+    /// file.
     fn node(text: &str) -> Node {
         let (path, kind) = if let Some((path, target)) = text.split_once(" -> ") {
             (path, NodeKind::Symlink { target: target.into() })
@@ -272,7 +269,7 @@ mod tests {
         Node { path: path.into(), kind, mode: 0, uid: 0, gid: 0, mtime: Time(0, 0), xattrs: BTreeMap::new() }
     }
 
-    /// The units of a list, each with its paths; what has none comes last.
+    /// Returns the paths of each unit; those without a unit come last.
     fn shown(paths: &[&str]) -> Vec<String> {
         let nodes: Vec<Node> = paths.iter().map(|path| node(path)).collect();
         let units = units(nodes.iter());
@@ -289,7 +286,7 @@ mod tests {
     const HASH: &str = "ab00000000000000000000000000000000000000000000000000000000000000";
 
     #[test]
-    fn what_belongs_together_is_known_of_some_caches() {
+    fn files_of_known_caches_are_grouped_into_units() {
         let (action, data) = (format!("ab/{HASH}-a"), format!("ab/{HASH}-d"));
         let (program, inside) = (format!("ab/{HASH}-d/"), format!("ab/{HASH}-d/tool"));
         let object = format!("a/b/{HASH}");
@@ -369,10 +366,10 @@ mod tests {
     }
 
     #[test]
-    fn in_doubt_all_belongs_together() {
+    fn an_unknown_cache_is_a_single_unit() {
         let response = response(1);
         for paths in [
-            // Programs whose files refer to each other, and unknown ones.
+            // Unknown programs, and one whose files refer to each other.
             &["_cacache/content-v2/sha512/a/b/c", "_cacache/index-v5/a/b/c"][..],
             &["archive-v0/x/a.py", "wheels-v5/pypi/a -> ../../archive-v0/x"],
             &["caches/modules-2/files-2.1/g/a/1/h/a.jar", "caches/journal-1/file-access.bin"],
@@ -382,12 +379,12 @@ mod tests {
             &["a.deb", "b.deb"],
             &["x", "x.body"],
             &["http/index.html", "http-v2/x"],
-            // Of one that is known, with something that it does not make.
+            // A known program, with a file that it does not create.
             &[&response, &(response.clone() + ".body"), "mine/y"],
             &["lock", "partial/", "a.deb", "Packages"],
             &["cache/download/h/m/@v/v1.mod", "bin/tool"],
             &["cache/h/a-1.crate", "src/h/loose", "git/db"],
-            // Linked across units.
+            // A known program, with a link between units.
             &[&response, &format!("{} = {response}", self::response(2))],
             &[&response, &format!("{} -> {}", self::response(2), &response[response.len() - 56..])],
             &["cache/h/a-1.crate", "src/h/a-1/x -> ../b-1/x", "src/h/b-1/x"],

@@ -1,8 +1,8 @@
-//! Whether what an entry's list says may be done: checked in whole before anything is written.
+//! Checks a whole listing before anything is written.
 //!
-//! Pure. A list that passes names each path once, in order, below directories
-//! of its own; its files' bytes lie in the content, no byte in two files; no
-//! node stands below a link, and no link leads out unless that is allowed.
+//! Pure. In a valid listing, each path is listed once, in order, below a directory of the listing. The bytes of its
+//! files are within the content, and no byte is in two files. No node is below a link, and no link leads outside unless
+//! that is allowed.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,112 +10,100 @@ use std::os::unix::ffi::OsStrExt;
 use super::listing::{FileData, Listing, MOST_NODES, Node, NodeKind, Time};
 use super::{STAGING, path};
 
-/// Bytes of a list, at most.
-pub const LARGEST_LISTING: u64 = 1 << 30;
-/// Bytes of a file, at most, holes included.
-pub const LARGEST_FILE: u64 = 1 << 40;
-/// Bytes of a name and of a path, at most.
+/// The limit of a listing, in bytes.
+pub(crate) const LARGEST_LISTING: u64 = 1 << 30;
+/// The limit of a file including holes, in bytes.
+const LARGEST_FILE: u64 = 1 << 40;
+/// The limits of a name and of a path, in bytes.
 const LONGEST_NAME: usize = 255;
 const LONGEST_PATH: usize = 4095;
 
-/// What a list is checked against.
+/// The limits of a listing.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of the entry's content.
     pub content: u64,
-    /// Links may lead out of the directory.
+    /// `true` if links may lead out of the directory.
     pub outside_links: bool,
 }
 
-/// A list that nothing is restored from.
+/// An invalid listing; nothing is restored from it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {fault}")]
 pub struct Refused {
-    /// What is at fault: a path of the list, or a line of it.
-    pub path: String,
-    /// What is wrong with it.
-    pub fault: Fault,
+    /// The path of a node, or a line of the listing.
+    pub(crate) path: String,
+    pub(crate) fault: Fault,
 }
 
-/// What is wrong with a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// A line is no node.
+pub(crate) enum Fault {
+    /// A line is not a valid node.
     #[error("{0}")]
     Malformed(String),
-    /// Not a file, directory or link.
+    /// The kind is not file, directory or link.
     #[error("`{0}` is no kind that is restored")]
     Kind(String),
-    /// It begins with a slash.
     #[error("the path is absolute")]
     Absolute,
-    /// An empty path, or an empty name in one.
     #[error("the path has an empty name")]
     Empty,
-    /// `.` or `..`.
     #[error("the path has `.` or `..` in it")]
     Dots,
-    /// A zero byte in a path or target.
     #[error("a zero byte stands in it")]
     Nul,
-    /// More than a file system takes.
     #[error("the name is too long")]
     LongName,
-    /// The name of a restore's own directory.
+    /// The path is that of a staging directory.
     #[error("the name is larder's own")]
     Reserved,
-    /// A path that is there already, or stands before its place.
+    /// The path was listed already, or out of order.
     #[error("it is listed twice or out of order")]
     Order,
-    /// Nothing, or no directory, is where it should stand.
+    /// The parent was not listed as a directory.
     #[error("no directory of the list is its parent")]
     Parent,
-    /// A hard link to something that is no file before it.
+    /// The target of a hard link is not a file that is listed earlier.
     #[error("the hard link's target `{0}` is no file listed before it")]
     HardLink(String),
-    /// A symbolic link to somewhere outside.
     #[error("the link leads out of the directory, to `{0}`")]
     LeadsOut(String),
-    /// A link that says nothing.
     #[error("the link has no target")]
     NoTarget,
-    /// Nanoseconds that are none.
+    /// The nanoseconds are out of range.
     #[error("the time is none")]
     Time,
-    /// The name of an extended attribute that no file can have.
+    /// The name of an extended attribute is invalid.
     #[error("`{0}` is no name of an attribute")]
     Attribute(String),
-    /// A size beyond bounds.
     #[error("{0} bytes are more than a file may have")]
     TooLarge(u64),
-    /// Parts that overlap or are not in the file.
+    /// The parts between holes overlap or exceed the file.
     #[error("the parts of the file overlap or do not lie in it")]
     Segments,
-    /// Bytes that the content does not have.
+    /// The bytes of a file exceed the content.
     #[error("its bytes do not lie in the content")]
     OutsideContent,
-    /// Bytes that another file has, too.
+    /// A byte belongs to two files.
     #[error("its bytes are those of `{0}`, too")]
     Shared(String),
-    /// More nodes than are restored.
     #[error("the list has more than {MOST_NODES} nodes")]
     TooMany,
-    /// A list that is too large to be read.
     #[error("the list has {0} bytes, more than {LARGEST_LISTING}")]
     LargeListing(u64),
 }
 
 impl Listing {
-    /// Checks everything that the list says.
+    /// Checks the whole listing.
     ///
     /// # Errors
     ///
-    /// Fails with the first node that is at fault.
+    /// Fails at the first invalid node.
     pub fn validate(&self, limits: Limits) -> Result<(), Refused> {
         if self.nodes.len() > MOST_NODES {
             return Err(Refused { path: String::new(), fault: Fault::TooMany });
         }
-        // The directories on the way to the present node.
+        // The directories on the path to the current node.
         let mut parents: Vec<&OsStr> = Vec::new();
         let mut before: Option<&OsStr> = None;
         for (place, node) in self.nodes.iter().enumerate() {
@@ -150,7 +138,7 @@ impl Listing {
         self.check_shared()
     }
 
-    /// No byte of the content is in two files, so that a small entry cannot become a large directory.
+    /// Checks that no byte of the content is in two files, so that a small entry cannot become a large directory.
     fn check_shared(&self) -> Result<(), Refused> {
         let mut spans: Vec<(u64, u64, &Node)> = Vec::new();
         for node in &self.nodes {
@@ -246,7 +234,7 @@ fn check_file(file: &FileData, limits: Limits) -> Result<(), Fault> {
     if within || stored == 0 { Ok(()) } else { Err(Fault::OutsideContent) }
 }
 
-/// Whether a link at `path` leads out of the directory, by its text alone.
+/// Returns `true` if the link at `path` leads out of the directory, by its text alone.
 pub(super) fn leads_out(path: &OsStr, target: &OsStr) -> bool {
     if target.as_bytes().starts_with(b"/") {
         return true;
@@ -266,8 +254,8 @@ pub(super) fn leads_out(path: &OsStr, target: &OsStr) -> bool {
 }
 
 impl Time {
-    /// As seconds and nanoseconds that the system takes.
-    pub fn of(seconds: i64, nanos: i64) -> Self {
+    /// Converts seconds and nanoseconds as the system returns them.
+    pub(crate) fn of(seconds: i64, nanos: i64) -> Self {
         Self(seconds, u32::try_from(nanos).unwrap_or_default())
     }
 }

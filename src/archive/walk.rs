@@ -1,13 +1,11 @@
-//! What a directory holds: every file, directory and link in it, in the order of a list.
+//! Lists every file, directory and link of a directory, in the order of a listing.
 //!
-//! No link is followed, and no file opened. Sockets, pipes and devices are
-//! left out, as are directories in which a restore stages files.
+//! No link is followed, and no file is opened. Sockets, pipes, devices and staging directories are left out.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::time::SystemTime;
 
 use cap_fs_ext::DirExt;
 use cap_std::fs::{Dir, FileTypeExt, Metadata, MetadataExt};
@@ -18,60 +16,48 @@ use super::validate::leads_out;
 use super::{STAGING, path, xattrs};
 use crate::context::Stamp;
 
-/// What was found.
 #[derive(Debug)]
-pub struct Walked {
-    /// In order; a file's `at` and `data` are still unknown.
-    pub found: Vec<Found>,
-    /// What is left out, each with the reason.
-    pub left_out: Vec<LeftOut>,
-    /// When the walk began.
-    pub began: SystemTime,
+pub(crate) struct Walked {
+    /// Sorted by path; `at` and `data` of a file are not known yet.
+    pub(crate) found: Vec<Found>,
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
-/// A node, and of a file what tells whether it has changed.
+/// A node, with the data that shows whether a file has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// The node.
-    pub node: Node,
-    /// The stamp of a file.
-    pub stamp: Option<Stamp>,
-    /// Bytes that a file takes on the disk.
-    pub allocated: u64,
+pub(crate) struct Found {
+    pub(crate) node: Node,
+    pub(crate) stamp: Option<Stamp>,
+    /// Bytes that the file occupies on the disk.
+    pub(crate) allocated: u64,
 }
 
-/// Something that is not saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Where it stands.
-    pub path: OsString,
-    /// Why.
-    pub reason: Reason,
+pub(crate) struct LeftOut {
+    pub(crate) path: OsString,
+    pub(crate) reason: Reason,
 }
 
-/// Why something is not saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// It is a socket, a pipe or a device, as this says.
+pub(crate) enum Reason {
+    /// It is a socket, a pipe or a device.
     Kind(&'static str),
-    /// It cannot be read.
     Unreadable(String),
     /// It changed each time it was read.
     Changing,
-    /// It was removed before it was read.
     Vanished,
-    /// Its name or path is longer than a list takes.
+    /// Its path exceeds the limit of a listing.
     LongName,
 }
 
 impl Walked {
-    /// The bytes of all files, each counted once.
-    pub fn bytes(&self) -> u64 {
+    /// Returns the bytes of all files, each counted once.
+    pub(crate) fn bytes(&self) -> u64 {
         self.found.iter().filter_map(|found| found.file()).map(|file| file.size).sum()
     }
 
-    /// The paths of links that lead out of the directory.
-    pub fn outside_links(&self) -> Vec<String> {
+    /// Returns the paths of links that lead out of the directory.
+    pub(crate) fn outside_links(&self) -> Vec<String> {
         let links = self.found.iter().filter(|found| match &found.node.kind {
             NodeKind::Symlink { target } => leads_out(&found.node.path, target),
             _ => false,
@@ -79,15 +65,14 @@ impl Walked {
         links.map(|found| path::shown(&found.node.path)).collect()
     }
 
-    /// Whether there is nothing but directories.
-    pub fn is_empty(&self) -> bool {
+    /// Returns `true` if there are only directories.
+    pub(crate) fn is_empty(&self) -> bool {
         self.found.iter().all(|found| found.node.kind == NodeKind::Directory)
     }
 }
 
 impl Found {
-    /// What is known of a file.
-    pub fn file(&self) -> Option<&FileData> {
+    pub(crate) fn file(&self) -> Option<&FileData> {
         match &self.node.kind {
             NodeKind::File(file) => Some(file),
             _ => None,
@@ -95,16 +80,10 @@ impl Found {
     }
 }
 
-/// Walks through `root`.
-///
-/// # Errors
-///
-/// Fails when the directory itself cannot be read; what cannot be read in it is left out.
-pub fn walk(root: &Dir) -> io::Result<Walked> {
-    let mut walk = Walk {
-        walked: Walked { found: Vec::new(), left_out: Vec::new(), began: SystemTime::now() },
-        linked: HashMap::new(),
-    };
+/// Walks through `root`. Fails if the directory itself cannot be read. Anything in it that cannot be read is left out.
+pub(crate) fn walk(root: &Dir) -> io::Result<Walked> {
+    let mut walk =
+        Walk { walked: Walked { found: Vec::new(), left_out: Vec::new() }, linked: HashMap::new() };
     walk.enter(root, OsStr::new(""))?;
     Ok(walk.walked)
 }
@@ -208,7 +187,6 @@ impl Walk {
     }
 }
 
-/// The node that something with these metadata is.
 pub(super) fn node(
     path: &OsStr,
     kind: NodeKind,
@@ -222,7 +200,7 @@ pub(super) fn node(
     Node {
         path,
         mode: match kind {
-            // That of a link means nothing and cannot be set.
+            // The mode of a link has no effect and cannot be set.
             NodeKind::Symlink { .. } => 0o777,
             _ => metadata.mode() & 0o7777,
         },

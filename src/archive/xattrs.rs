@@ -1,4 +1,4 @@
-//! Extended attributes, read without following a link and set as far as this user and file system can.
+//! Reads extended attributes without following links, and sets them as far as the user and the file system allow.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,17 +11,16 @@ use xattr::FileExt;
 
 use crate::context;
 
-/// Attributes that this machine's security modules give out; they mean nothing on another.
+/// Attributes that are specific to the security modules of one machine.
 const LOCAL: [&str; 3] = ["security.selinux", "security.ima", "security.evm"];
 
-/// The attributes of what stands at `name` in an open directory, of a link itself.
+/// Returns the attributes of `name` in an open directory, without following a link.
 pub(super) fn read(directory: impl AsFd, name: &OsStr) -> BTreeMap<String, Vec<u8>> {
-    // There is no system call for a name in an open directory; this names the very directory that is open.
+    // There is no system call for a name in an open directory. This path refers to the directory that is open.
     let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd()));
     portable(context::xattrs(&path.join(name)))
 }
 
-/// The attributes of an open file.
 pub(super) fn of(file: &File) -> BTreeMap<String, Vec<u8>> {
     let names = file.list_xattr().into_iter().flatten();
     portable(
@@ -34,16 +33,16 @@ fn portable(mut xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> 
     xattrs
 }
 
-/// Sets the attributes that can be set; privileged ones are left out for others.
+/// Sets the attributes that can be set.
 pub(super) fn set(file: &File, xattrs: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
     context::set_xattrs(file, xattrs.iter().filter(|(name, _)| !LOCAL.contains(&name.as_str())))
 }
 
-/// Makes the attributes these: sets them, and removes others that can be removed.
+/// Sets these attributes, and removes others that can be removed.
 pub(super) fn replace(file: &File, xattrs: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
     for name in file.list_xattr().into_iter().flatten() {
         if name.to_str().is_some_and(|name| !LOCAL.contains(&name) && !xattrs.contains_key(name)) {
-            // One that cannot be removed is not this user's to remove.
+            // The user may lack the permission.
             let _ = file.remove_xattr(&name);
         }
     }

@@ -1,8 +1,7 @@
-//! A build context that comes as a tar archive, as far as its key needs it.
+//! Reads a build context that is a tar archive, as far as its key needs.
 //!
-//! BuildKit unpacks such a context itself and applies no `.dockerignore` to
-//! it, so a step sees every entry that it names. The last of several entries
-//! with one path wins, as it does in tar.
+//! BuildKit unpacks such a context itself and does not apply `.dockerignore`, so a step sees every entry. If several
+//! entries have the same path, the last one is used, as in tar.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -18,27 +17,26 @@ use super::{Shape, select};
 use crate::digest::Digest;
 use crate::dockerfile::ContextPaths;
 
-/// Bytes at the start of a stream that tell an archive from a Dockerfile.
-pub const HEADER: usize = 512;
+/// The bytes at the start of a stream that distinguish an archive from a Dockerfile.
+pub(crate) const HEADER: usize = 512;
 
 const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
 const BZIP2: &[u8] = b"BZh";
 const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 
-/// What an archive holds.
 #[derive(Debug, Default)]
-pub struct Archive {
-    /// Its entries, sorted by path.
-    pub files: Vec<FileDigest>,
-    /// The content of the one file that was asked for.
-    pub wanted: Option<Vec<u8>>,
-    /// The targets of its symbolic links, by their paths.
+pub(crate) struct Archive {
+    /// The entries, sorted by path.
+    pub(crate) files: Vec<FileDigest>,
+    /// The content of the requested file.
+    pub(crate) wanted: Option<Vec<u8>>,
+    /// The targets of symbolic links by path.
     targets: BTreeMap<String, String>,
 }
 
 impl Archive {
-    /// The entries that count for `paths`, under the names that they count under.
-    pub fn select(&self, paths: &ContextPaths) -> Vec<FileDigest> {
+    /// Returns the entries that `paths` select, under the names that they have in the key.
+    pub(crate) fn select(&self, paths: &ContextPaths) -> Vec<FileDigest> {
         let shape = |file: &FileDigest| match (file.kind, self.targets.get(&file.path)) {
             (FileKind::Directory, _) => Shape::Directory,
             (FileKind::Symlink, Some(target)) => Shape::Link(target),
@@ -50,17 +48,13 @@ impl Archive {
     }
 }
 
-/// Whether a stream that starts with `header` is an archive that BuildKit unpacks.
-pub fn is_archive(header: &[u8]) -> bool {
+/// Returns `true` if a stream that starts with `header` is an archive that BuildKit unpacks.
+pub(crate) fn is_archive(header: &[u8]) -> bool {
     [GZIP, BZIP2, XZ].iter().any(|magic| header.starts_with(magic)) || is_tar(header)
 }
 
-/// Reads an archive, plain or gzip; `None` for another compression.
-///
-/// # Errors
-///
-/// Fails when the archive is damaged.
-pub fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<Archive>> {
+/// Reads a plain or gzip archive, with the content of the file `wanted`; returns `None` for other compressions.
+pub(crate) fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<Archive>> {
     let mut header = vec![0; HEADER];
     let read = fill(&mut stream, &mut header)?;
     header.truncate(read);
@@ -85,7 +79,7 @@ fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Whether the block is a tar header: its checksum says so, in any dialect of tar.
+/// Returns `true` if the block is a tar header of any format, by its checksum.
 fn is_tar(block: &[u8]) -> bool {
     let Some(block) = block.get(..HEADER) else { return false };
     let field = &block[148..156];
@@ -115,7 +109,7 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
             EntryType::Block => (FileKind::BlockDevice, device(&entry)?),
             EntryType::Link => {
                 let first = clean(Path::new(&link))?;
-                // A further name is the very file that it names, which comes before it.
+                // A hard link is the same file as its target, which comes earlier.
                 if let Some(first) = files.get(&first).cloned() {
                     files.insert(path.clone(), FileDigest { path, ..first });
                     continue;
@@ -142,7 +136,7 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
     Ok(Archive { files: files.into_values().collect(), wanted: found, targets })
 }
 
-/// The digest of the extended attributes that the archive gives an entry.
+/// Returns the digest of the extended attributes of an entry.
 fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest>> {
     let mut attributes = BTreeMap::new();
     for extension in entry.pax_extensions()?.into_iter().flatten() {
@@ -154,9 +148,9 @@ fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest
     Ok(digest_attributes(attributes))
 }
 
-/// The digest with the owner: unlike that of a directory's files, an engine keeps an archive's.
+/// Returns the digest combined with the owner. An engine keeps the owners of an archive, but not those of a directory.
 fn owned(digest: Digest, header: &tar::Header) -> Digest {
-    // A field that was never written is root's.
+    // An empty field means root.
     match (header.uid().unwrap_or_default(), header.gid().unwrap_or_default()) {
         (0, 0) => digest,
         (user, group) => {
@@ -180,7 +174,7 @@ fn clean(path: &Path) -> io::Result<String> {
     Ok(normal.collect::<io::Result<Vec<_>>>()?.join("/"))
 }
 
-/// A name as text. Names that are not must not be taken for each other.
+/// Returns a name as text. Invalid UTF-8 is an error, because a lossy conversion could make different names equal.
 fn text(name: &OsStr) -> io::Result<&str> {
     let error = || {
         io::Error::new(io::ErrorKind::InvalidData, format!("the name {} in it is not UTF-8", name.display()))
@@ -207,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dockerfile_is_not_taken_for_an_archive_and_an_archive_is() {
+    fn archives_are_distinguished_from_dockerfiles() {
         let tar = tarball(&[("Dockerfile", "FROM scratch\n", 1)]);
         let mut gzip = Vec::new();
         GzEncoder::new(tar.as_slice(), Compression::fast()).read_to_end(&mut gzip).unwrap();
@@ -223,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_not_utf_8_are_not_taken_for_each_other() {
+    fn names_that_are_not_utf_8_are_refused() {
         for (path, kind, link) in
             [(&b"caf\xe9"[..], EntryType::Regular, &b""[..]), (b"link", EntryType::Symlink, b"caf\xe9")]
         {
@@ -242,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_build_sees_makes_two_archives_differ() {
+    fn only_what_the_build_sees_changes_the_digests_of_an_archive() {
         let files = |archive: &[u8]| read(archive, "").unwrap().unwrap().files;
         let first = files(&tarball(&[("./a", "1", 1), ("b", "2", 1)]));
         assert_eq!(first, files(&tarball(&[("b", "2", 9), ("a", "1", 9)])));
@@ -275,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_step_takes_of_an_archive_counts() {
+    fn only_the_entries_that_a_step_copies_count() {
         let mut builder = tar::Builder::new(Vec::new());
         let mut add = |path: &str, kind: EntryType, link: &str, content: &str| {
             let mut header = tar::Header::new_gnu();

@@ -5,33 +5,27 @@ use crate::digest::Digest;
 /// What a build can see of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDigest {
-    /// The path below the context, slash-separated.
-    pub path: String,
-    /// What it is to the build.
-    pub kind: FileKind,
+    /// The path below the context, separated by slashes.
+    pub(crate) path: String,
+    pub(crate) kind: FileKind,
     /// The permission bits with setuid, setgid and sticky; 0777 for a link.
-    pub mode: u32,
-    /// Of the content, the link target, or `major:minor`; of nothing otherwise.
-    pub digest: Digest,
-    /// Of the extended attributes, if there are any.
-    pub xattrs: Option<Digest>,
-    /// Bytes that were digested, of content or link target; 0 otherwise.
-    pub size: u64,
+    pub(crate) mode: u32,
+    /// The digest of the content, of the link target, or of `major:minor`; otherwise that of nothing.
+    pub(crate) digest: Digest,
+    /// The digest of the extended attributes, if there are any.
+    pub(crate) xattrs: Option<Digest>,
+    /// The bytes of the content or the link target; 0 otherwise.
+    pub(crate) size: u64,
 }
 
-/// What an entry is to the build, however it is stored.
+/// The kind of an entry as the build sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FileKind {
-    /// Content; also any further name of it, and a socket.
+pub(crate) enum FileKind {
+    /// A regular file, a hard link, or a socket.
     File,
-    /// A directory.
     Directory,
-    /// A symbolic link.
     Symlink,
-    /// A named pipe.
     Fifo,
-    /// A character device.
     CharDevice,
-    /// A block device.
     BlockDevice,
 }

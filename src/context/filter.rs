@@ -1,4 +1,4 @@
-//! Which entries of a context are wanted, decided as BuildKit's `fsutil` does.
+//! Selects the entries of a context, as BuildKit's `fsutil` does.
 
 use std::path::Path;
 
@@ -6,51 +6,51 @@ use super::error::ContextError;
 use super::follow::{follow_links, without_nested};
 use super::patterns::{MatchState, PatternError, PatternMatcher};
 
-/// What an engine asks for when it asks for a directory.
+/// The entries of a directory that an engine requests.
 ///
-/// All lists empty, it asks for everything.
+/// If all lists are empty, it requests everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only what these patterns match; nothing listed means no restriction.
+    /// Patterns of paths to include; an empty list means no restriction.
     pub include: Vec<String>,
-    /// Not what these patterns match; the lines of a `.dockerignore`.
+    /// Patterns of paths to exclude; the lines of a `.dockerignore`.
     pub exclude: Vec<String>,
-    /// Paths that are included together with everything that symbolic links on
-    /// the way to them lead to. `.` lifts the restriction that others make.
+    /// Paths to include together with the targets of symbolic links on the way. `.` removes the restriction of other
+    /// paths.
     pub follow: Vec<String>,
-    /// Paths, not patterns, that are left out with all that is below them, whatever the lists say.
+    /// Paths, not patterns, that are left out with everything below them, whatever the lists contain.
     pub withheld: Vec<String>,
 }
 
-/// A filter whose links are followed and whose patterns are compiled.
+/// A filter with resolved links and compiled patterns.
 #[derive(Debug)]
 pub(super) struct Selection {
     include: Option<PatternMatcher>,
     exclude: Option<PatternMatcher>,
 }
 
-/// What is known of a directory by both lists.
+/// The match states of a directory.
 #[derive(Debug, Default)]
 pub(super) struct SelectionState {
     include: MatchState,
     exclude: MatchState,
 }
 
-/// What a directory's place in the walk is.
+/// How the walk handles a directory.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Unwanted, as is everything that could be in there.
+    /// Skip it, because nothing in it can be wanted.
     Prune,
-    /// To be looked into.
+    /// List it.
     Enter {
-        /// The directory itself is wanted, whatever is in there.
+        /// `true` if the directory itself is wanted, even if it is empty.
         wanted: bool,
         state: SelectionState,
     },
 }
 
 impl Selection {
-    /// Compiles `filter` for the directory `root`, which is resolved already.
+    /// Compiles `filter` for the directory `root`, whose links are resolved already.
     pub(super) fn new(root: &Path, filter: &Filter) -> Result<Self, ContextError> {
         let mut include = filter.include.clone();
         if !filter.follow.is_empty()
@@ -62,14 +62,14 @@ impl Selection {
         Ok(Self { include: compile("include", &include)?, exclude: compile("exclude", &filter.exclude)? })
     }
 
-    /// Whether something that is not a directory is wanted.
+    /// Returns `true` if an entry other than a directory is wanted.
     pub(super) fn wants(&self, path: &str, parent: &SelectionState) -> bool {
         let matches = |matcher: &PatternMatcher, state| matcher.matches_leaf(path, state);
         self.include.as_ref().is_none_or(|include| matches(include, &parent.include))
             && !self.exclude.as_ref().is_some_and(|exclude| matches(exclude, &parent.exclude))
     }
 
-    /// Whether a directory is wanted, and whether something in it may be.
+    /// Decides if a directory is wanted, and if something in it may be.
     pub(super) fn judge_directory(&self, path: &str, parent: &SelectionState) -> Verdict {
         let mut wanted = true;
         let mut state = SelectionState::default();

@@ -1,10 +1,9 @@
-//! Paths resolved through symbolic links into the patterns that include all of
-//! what lies on the way, as `fsutil`'s `FollowLinks` does it.
+//! Resolves paths through symbolic links into patterns that include everything on the way, as `fsutil`'s `FollowLinks`
+//! does.
 //!
-//! A target is taken relative to the context, absolute ones too, and never
-//! leads out of it. A link is followed once, under the name it has: a second
-//! path through the same link adds nothing, as in the original. Wildcards are
-//! expanded in the element being looked at, for links among the matches only.
+//! Targets are relative to the context, even absolute ones, and never lead out of it. Each link is followed once, under
+//! its name: a second path through the same link adds nothing, as in the original. Wildcards are expanded in the
+//! current element, for links only.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,8 +14,8 @@ use super::error::{ContextError, is_absent};
 use super::glob;
 use super::lexical::{clean, decode, join, split};
 
-/// The patterns that include `paths` and the targets of links on the way,
-/// sorted; `None` when one of them is the context itself.
+/// Returns the sorted patterns that include `paths` and the targets of links on the way, or `None` if one of them is
+/// the context itself.
 pub(super) fn follow_links(root: &Path, paths: &[String]) -> Result<Option<Vec<String>>, ContextError> {
     let mut resolved = BTreeSet::new();
     let mut open: Vec<String> = paths.iter().rev().cloned().collect();
@@ -41,8 +40,8 @@ pub(super) fn follow_links(root: &Path, paths: &[String]) -> Result<Option<Vec<S
     Ok(without_nested(resolved.into_iter().collect()))
 }
 
-/// Drops each path that lies in the one kept before it; `None` when the
-/// context itself is among them, since then nothing is left out.
+/// Removes each path that is below the previously kept one. Returns `None` if the context itself is among them, because
+/// everything is included then.
 pub(super) fn without_nested(paths: Vec<String>) -> Option<Vec<String>> {
     let mut kept: Vec<String> = Vec::with_capacity(paths.len());
     for path in paths {
@@ -57,7 +56,7 @@ pub(super) fn without_nested(paths: Vec<String>) -> Option<Vec<String>> {
     Some(kept)
 }
 
-/// Where the links that `path` names lead to; nothing when it names none.
+/// Returns the targets of the links that `path` names.
 fn targets_of(root: &Path, path: &str) -> Result<Vec<String>, ContextError> {
     let (directory, base) = split(path);
     if !glob::has_wildcards(base) {
@@ -82,7 +81,7 @@ fn targets_of(root: &Path, path: &str) -> Result<Vec<String>, ContextError> {
     links.iter().filter_map(|link| target_of(link, directory).transpose()).collect()
 }
 
-/// Where the link `absolute`, an entry of `directory`, leads to.
+/// Returns the target of the link `absolute`, an entry of `directory`; `None` if it is not a link.
 fn target_of(absolute: &Path, directory: &str) -> Result<Option<String>, ContextError> {
     let target = match fs::symlink_metadata(absolute) {
         Ok(metadata) if !metadata.is_symlink() => return Ok(None),

@@ -1,16 +1,14 @@
-//! Shell patterns, as Go's `filepath.Match` defines them.
+//! Matches shell patterns as Go's `filepath.Match` does.
 //!
-//! Few things use these and not the richer patterns of ignore files: the check
-//! of an ignore pattern's syntax, wildcards in the last element of a path whose
-//! links are followed, those in a source, and those that name key files.
-//! Neither `*` nor `?` matches a slash; a class does, as in the original.
+//! They are used instead of the more powerful patterns of ignore files for the syntax check of ignore patterns,
+//! wildcards in the last element of followed paths, wildcards in sources, and the names of key files. `*` and `?` do
+//! not match a slash; a class does, as in the original.
 
 use super::lexical::decode;
 
-/// The pattern's syntax is wrong: an unclosed or empty class, a range without
-/// an end, or a backslash with nothing behind it.
+/// A syntax error: an unclosed or empty class, a range without an end, or a trailing backslash.
 #[derive(Debug, PartialEq, Eq)]
-pub struct BadPattern;
+pub(crate) struct BadPattern;
 
 #[derive(Debug)]
 enum Token {
@@ -20,18 +18,18 @@ enum Token {
     Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// Whether `pattern` matches all of `name`, a name or a path.
-pub fn matches(pattern: &str, name: &[u8]) -> Result<bool, BadPattern> {
+/// Returns `true` if `pattern` matches all of `name`, a name or a path.
+pub(crate) fn matches(pattern: &str, name: &[u8]) -> Result<bool, BadPattern> {
     Ok(run(&parse(pattern)?, name))
 }
 
-/// Checks the syntax alone.
+/// Checks the syntax only.
 pub(super) fn validate(pattern: &str) -> Result<(), BadPattern> {
     parse(pattern).map(drop)
 }
 
-/// Whether some character of `name` is special, not counting escaped ones.
-pub fn has_wildcards(name: &str) -> bool {
+/// Returns `true` if `name` has a wildcard that is not escaped.
+pub(crate) fn has_wildcards(name: &str) -> bool {
     let mut bytes = name.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
@@ -68,7 +66,7 @@ fn parse(pattern: &str) -> Result<Vec<Token>, BadPattern> {
     Ok(tokens)
 }
 
-/// Parses what follows a `[`, the closing bracket included.
+/// Parses what follows a `[`, including the closing bracket.
 fn parse_class(text: &str) -> Result<(Token, &str), BadPattern> {
     let stripped = text.strip_prefix('^');
     let negated = stripped.is_some();
@@ -88,7 +86,7 @@ fn parse_class(text: &str) -> Result<(Token, &str), BadPattern> {
     }
 }
 
-/// Parses one end of a range, which something has to follow.
+/// Parses one end of a range, after which the text must continue.
 fn parse_bound(text: &str) -> Result<(char, &str), BadPattern> {
     let mut chars = text.chars();
     let bound = match chars.next().ok_or(BadPattern)? {
@@ -99,7 +97,7 @@ fn parse_bound(text: &str) -> Result<(char, &str), BadPattern> {
     if chars.as_str().is_empty() { Err(BadPattern) } else { Ok((bound, chars.as_str())) }
 }
 
-/// Matches with one point to return to: the last star and where it stood.
+/// Matches with backtracking to the last star only.
 fn run(tokens: &[Token], name: &[u8]) -> bool {
     let (mut token, mut at) = (0, 0);
     let mut retry = None;
@@ -128,7 +126,7 @@ fn run(tokens: &[Token], name: &[u8]) -> bool {
     }
 }
 
-/// How many bytes of `name` the token takes, or `None` when it does not fit.
+/// Returns the number of bytes of `name` that the token consumes, or `None` if it does not match.
 fn consume(token: &Token, name: &[u8]) -> Option<usize> {
     match token {
         Token::Byte(byte) => (name.first() == Some(byte)).then_some(1),
@@ -188,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_patterns_are_refused_whatever_the_name() {
+    fn malformed_patterns_are_refused_for_any_name() {
         for pattern in
             ["[", "[]", "[]a]", "[a", "[a-]", "[-a]", "[^]", "[^-a]", "[a-b-c]", "\\", "a[", "*[", "[\\"]
         {

@@ -1,14 +1,11 @@
-//! Digests of everything a build can see, computed on all cores.
+//! Digests everything that a build can see, on all cores.
 //!
-//! A digest covers what would end up in an image: the content of a file, the
-//! target of a link, the numbers of a device; beside it stand kind, permission
-//! bits and extended attributes. It covers no time stamp, owner or order. A
-//! further name of a file counts as a file of its own, a socket as the empty
-//! file that an engine makes of it.
+//! A digest covers what is copied into an image: the content of a file, the target of a link, or the numbers of a
+//! device. Kind, permission bits and extended attributes are kept beside it. Time stamps, owners and order are not
+//! covered. A hard link counts as a separate file, and a socket as the empty file that an engine makes of it.
 //!
-//! The label that a security module keeps in an attribute does not count: it
-//! comes with the place where a file lies, differs from container to container,
-//! and never reaches a layer.
+//! The label that a security module keeps in an attribute does not count: it depends on the location of the file,
+//! differs between containers, and is never copied to a layer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, Metadata, OpenOptions};
@@ -30,20 +27,18 @@ use super::stat_index::StatIndex;
 use super::walk::{Entry, EntryKind};
 use crate::digest::Digest;
 
-/// Room for most source files, so that one read gets all, and small enough to
-/// stay in a core's cache until it is digested.
+/// Large enough to read most source files at once, and small enough to stay in a core's cache until it is digested.
 const BUFFER: usize = 256 * 1024;
 
-/// The attributes that hold labels of a place.
+/// The attributes with labels of security modules.
 const LABELS: [&str; 2] = ["security.selinux", "security.SMACK64"];
 
-/// Sorts `entries` by path and digests them, in that order; what `index` knows
-/// is not read again.
+/// Sorts `entries` by path and digests them in that order, without reading files that `index` knows.
 ///
 /// # Errors
 ///
-/// Fails with the path of a file that cannot be read, that is gone, or that is
-/// not the one the walk saw (by inode, size and time of modification).
+/// Fails with the path of a file that cannot be read, or that was removed or changed since the walk (by inode, size and
+/// modification time).
 pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<FileDigest>, ContextError> {
     entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let mut digests: Vec<FileDigest> = entries.iter().map(describe).collect();
@@ -59,7 +54,7 @@ pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<Fi
             None => {}
         }
     }
-    // The largest first, so that no core is left with one at the end.
+    // The largest files come first, so that no core is left with one at the end.
     files.sort_by_key(|number| std::cmp::Reverse(entries[*number].size()));
     for (number, digest) in digest_files(entries, &files)? {
         digests[number].digest = digest;
@@ -70,8 +65,7 @@ pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<Fi
     Ok(digests)
 }
 
-/// One digest over all extended attributes that count, each field with its
-/// length; `None` if there are none.
+/// Returns one digest of all extended attributes that count, each field with its length, or `None` if there are none.
 pub(super) fn digest_attributes(mut attributes: BTreeMap<String, Vec<u8>>) -> Option<Digest> {
     attributes.retain(|name, _| !LABELS.contains(&name.as_str()));
     if attributes.is_empty() {
@@ -85,11 +79,11 @@ pub(super) fn digest_attributes(mut attributes: BTreeMap<String, Vec<u8>>) -> Op
     Some(Digest::of(&bytes))
 }
 
-/// All that the metadata tell: everything but a file's content and attributes.
+/// Returns everything that the metadata contain: all but the content and attributes of a file.
 fn describe(entry: &Entry) -> FileDigest {
     let numbers = |major: u32, minor: u32| Digest::of(format!("{major}:{minor}").as_bytes());
     let nothing = Digest::of(b"");
-    // A further name of something is described by the metadata it shares.
+    // A hard link is described by the metadata that it shares.
     let kind = match &entry.kind {
         EntryKind::HardLink(_) => &EntryKind::of(&entry.metadata),
         kind => kind,
@@ -107,8 +101,7 @@ fn describe(entry: &Entry) -> FileDigest {
     FileDigest { path: entry.path.clone(), kind, mode, digest, xattrs: None, size }
 }
 
-/// Further names of files whose first name is among `entries` too, which are
-/// sorted: number to number.
+/// Returns the hard links whose first name is in the sorted `entries` as well, as index to index.
 fn twins(entries: &[Entry]) -> HashMap<usize, usize> {
     let find = |path: &String| entries.binary_search_by(|entry| entry.path.cmp(path)).ok();
     entries
@@ -121,7 +114,7 @@ fn twins(entries: &[Entry]) -> HashMap<usize, usize> {
         .collect()
 }
 
-/// Digests the content of the `files` among `entries`, taken in that order.
+/// Digests the content of the `files` among `entries`, started in that order.
 fn digest_files(entries: &[Entry], files: &[usize]) -> Result<Vec<(usize, Digest)>, ContextError> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let workers = cores.min(files.len());
@@ -165,14 +158,14 @@ fn digest_files(entries: &[Entry], files: &[usize]) -> Result<Vec<(usize, Digest
     done.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Digests a file's content and makes sure that it is the file the walk saw.
+/// Digests the content of a file, and checks that it did not change since the walk.
 fn content(entry: &Entry, buffer: &mut [u8]) -> Result<Digest, ContextError> {
     let path = || entry.absolute.clone();
     let failed = |error: io::Error| {
         if is_absent(&error) {
             ContextError::Vanished { path: path() }
         } else if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
-            // It has become a link, which must not be followed.
+            // The file has been replaced by a link, which must not be followed.
             ContextError::Changed { path: path() }
         } else {
             ContextError::unreadable(&entry.absolute, error)
@@ -193,7 +186,7 @@ fn content(entry: &Entry, buffer: &mut [u8]) -> Result<Digest, ContextError> {
             Some(0) => break,
             _ => return Err(ContextError::Changed { path: path() }),
         }
-        // All that was expected, though there was room for more.
+        // A short read of the expected size: skip the read at the end of the file.
         if left == 0 && read < buffer.len() {
             break;
         }
@@ -206,7 +199,7 @@ fn content(entry: &Entry, buffer: &mut [u8]) -> Result<Digest, ContextError> {
     }
 }
 
-/// Opens without following a link and without waiting for a pipe's other end.
+/// Opens a file without following a link, and without waiting for the other end of a pipe.
 fn open(entry: &Entry) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&entry.absolute)

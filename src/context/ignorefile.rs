@@ -1,17 +1,15 @@
-//! The text of a `.dockerignore`, read as moby's `ignorefile` reads it.
+//! Parses a `.dockerignore` as moby's `ignorefile` does.
 
 use super::lexical::{clean, decode};
 
-/// The name of the ignore file of a context (a Dockerfile's own,
-/// `<Dockerfile>.dockerignore`, goes before it).
-pub const FILE_NAME: &str = ".dockerignore";
+/// The ignore file of a context, which `<Dockerfile>.dockerignore` overrides.
+pub(crate) const FILE_NAME: &str = ".dockerignore";
 
-/// The patterns of an ignore file, in its order, ready for a matcher.
+/// Returns the patterns of an ignore file in their order, for a [`PatternMatcher`](super::PatternMatcher).
 ///
-/// A byte order mark and lines whose first byte is `#` are skipped; white space
-/// around a pattern (and behind its `!`) is dropped, the path cleaned, and one
-/// leading slash removed. Bytes that are not UTF-8 become U+FFFD, which is how
-/// the walk spells them in names, too.
+/// A byte order mark and lines that start with `#` are skipped. White space around a pattern (and after its `!`) is
+/// removed, the path is cleaned, and one leading slash is removed. Bytes that are not UTF-8 become U+FFFD, as in the
+/// names of a walk.
 pub fn parse(content: &[u8]) -> Vec<String> {
     let content = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);
     content.split(|byte| *byte == b'\n').filter_map(parse_line).collect()

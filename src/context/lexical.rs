@@ -1,13 +1,13 @@
-//! Paths as text: cleaned and joined as Go's `path/filepath` does on Unix, and
-//! decoded as Go's `range` over a string does.
+//! Paths as text: cleaned and joined as Go's `path/filepath` does on Unix, and decoded as Go's `range` over a string
+//! does.
 //!
-//! Nothing here looks at the file system.
+//! Nothing here accesses the file system.
 
-/// The shortest path that means the same, as Go's `filepath.Clean` defines it.
+/// Returns the shortest equivalent path, as Go's `filepath.Clean` defines it.
 ///
-/// Repeated slashes, `.` and inner `..` go; leading `..` of a relative path
-/// stay; the empty path is `.`.
-pub fn clean(path: &str) -> String {
+/// Repeated slashes, `.` and inner `..` are removed. A leading `..` of a relative path is kept. The empty path becomes
+/// `.`.
+pub(crate) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut kept: Vec<&str> = Vec::new();
     for element in path.split('/') {
@@ -28,7 +28,7 @@ pub fn clean(path: &str) -> String {
     }
 }
 
-/// `base` and `path` as one cleaned path; empty ones do not count.
+/// Joins `base` and `path` and cleans the result; an empty path is ignored.
 pub(super) fn join(base: &str, path: &str) -> String {
     match (base, path) {
         ("", only) | (only, "") => clean(only),
@@ -36,7 +36,7 @@ pub(super) fn join(base: &str, path: &str) -> String {
     }
 }
 
-/// A cleaned path's directory and last element.
+/// Returns the directory and the last element of a cleaned path.
 pub(super) fn split(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
         None => (".", path),
@@ -45,10 +45,10 @@ pub(super) fn split(path: &str) -> (&str, &str) {
     }
 }
 
-/// `bytes` as text, every single byte that is not UTF-8 as one U+FFFD.
+/// Decodes `bytes`, with one U+FFFD for each byte that is not UTF-8.
 ///
-/// That is how Go counts characters, so a `?` matches one such byte.
-/// (`String::from_utf8_lossy` merges neighbours.)
+/// Go counts characters in this way, so that `?` matches one such byte. (`String::from_utf8_lossy` merges adjacent
+/// ones.)
 pub(super) fn decode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

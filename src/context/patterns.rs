@@ -1,8 +1,7 @@
-//! The patterns of ignore files, matched as moby's `patternmatcher` does.
+//! Matches the patterns of ignore files as moby's `patternmatcher` does.
 //!
-//! A pattern is a cleaned path with wildcards, `!` before an exception; the
-//! last pattern that matches a path or a parent of it decides. A pattern takes
-//! one of four forms, and the form decides what its characters mean:
+//! A pattern is a cleaned path with wildcards, with a leading `!` for an exception. The last pattern that matches a
+//! path or one of its parents decides. A pattern has one of four forms, which determine the meaning of its characters:
 //!
 //! | form | pattern | matches |
 //! |---|---|---|
@@ -11,23 +10,21 @@
 //! | suffix | `**text` | paths that end with `text`; `**/x` also `x` |
 //! | expression | the rest | the regular expression it is rewritten to |
 //!
-//! In an expression `**` (with a slash behind it) is any directories or none,
-//! `*` and `?` do not match a slash, `[^a]` is a negated class, and a backslash
-//! takes the next character literally, unless it is one of the letters that
-//! make `\d`, `\b` and the like. `^`, `|`, `{` and `}` keep their meaning in Go's
-//! regular expressions there, which is an oddity of the original.
+//! In an expression, `**` (with a following slash) matches any number of directories, `*` and `?` do not match a slash,
+//! and `[^a]` is a negated class. A backslash quotes the next character, unless it is a letter of `\d`, `\b` and
+//! similar escapes. `^`, `|`, `{` and `}` keep their meaning in Go's regular expressions, which is an oddity of the
+//! original.
 
 use super::glob;
 use super::lexical::clean;
 use super::regexp::Regexp;
 
-/// A pattern that no path can be matched against.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// An exception of nothing.
+    /// An exception without a path.
     #[error("illegal exclusion pattern: \"!\"")]
     LoneExclamation,
-    /// Syntax: an unclosed class, a trailing backslash, an unknown escape.
+    /// A syntax error: an unclosed class, a trailing backslash, or an unknown escape.
     #[error("syntax error in pattern `{0}`")]
     Syntax(String),
 }
@@ -40,10 +37,9 @@ pub struct PatternMatcher {
     exceptions: Reach,
 }
 
-/// Which patterns matched a directory; hand it on to what is in there.
+/// The patterns that matched a directory, used to match its content.
 ///
-/// The default knows nothing of the directory: matching below it looks at all
-/// parents of a path.
+/// The default value knows nothing of the directory; matching with it checks all parents of a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MatchState(Vec<bool>);
 
@@ -62,22 +58,21 @@ enum Form {
     Expression(Regexp),
 }
 
-/// Where the matches of some patterns can lie, as far as their text tells.
+/// Where the matches of some patterns can be, as far as their text shows.
 #[derive(Debug, Clone)]
 struct Reach {
-    /// No pattern has a wildcard but a trailing `/*` or `/**`.
+    /// `true` if no pattern has a wildcard except a trailing `/*` or `/**`.
     literal: bool,
-    /// The patterns without that, each with a slash at its end.
+    /// The patterns without these suffixes, each with a trailing slash.
     roots: Vec<String>,
 }
 
 impl PatternMatcher {
-    /// Takes `patterns` in their order; white space around one and empty ones
-    /// do not count.
+    /// Creates a matcher of `patterns` in their order. Surrounding white space and empty patterns are ignored.
     ///
     /// # Errors
     ///
-    /// Fails when a pattern is `!` alone or its syntax is wrong.
+    /// Fails if a pattern is only `!` or has a syntax error.
     pub fn new(patterns: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, PatternError> {
         let patterns = patterns
             .into_iter()
@@ -89,48 +84,45 @@ impl PatternMatcher {
         Ok(Self { patterns, rules, exceptions })
     }
 
-    /// Whether the list as a whole matches `path`: the last pattern that
-    /// matches it or one of its parents is no exception.
+    /// Returns `true` if the last pattern that matches `path` or one of its parents is not an exception.
     ///
-    /// `path` is relative, clean and slash-separated.
+    /// `path` is relative, clean and separated by slashes.
     pub fn matches(&self, path: &str) -> bool {
         self.matches_leaf(path, &MatchState::default())
     }
 
-    /// [`matches`](Self::matches) for a walk: uses what is known of the
-    /// directory that `path` is in, and gives what is known of `path`.
+    /// Does the same as [`matches`](Self::matches) in a walk: uses the state of the parent of `path`, and returns the
+    /// state of `path`.
     ///
-    /// It is the original's shortcut with the original's one gap: a pattern
-    /// that could not change the directory's outcome is not remembered as
-    /// matching it, so a later pattern naming the directory again may be
-    /// missed below it. `docker build` walks contexts in this way.
+    /// This is the optimisation of the original with its gap: a pattern that could not change the result for the
+    /// directory is not recorded as a match, so that a later pattern that names the directory again may be missed below
+    /// it. `docker build` walks contexts in this way.
     pub fn matches_below(&self, path: &str, parent: &MatchState) -> (bool, MatchState) {
         let mut state = vec![false; self.patterns.len()];
         let matched = self.decide(path, parent, |index| state[index] = true);
         (matched, MatchState(state))
     }
 
-    /// [`matches_below`](Self::matches_below) where nothing is below `path`.
+    /// Does the same as [`matches_below`](Self::matches_below) for a path without children.
     pub(super) fn matches_leaf(&self, path: &str, parent: &MatchState) -> bool {
         self.decide(path, parent, |_| {})
     }
 
-    /// Whether there are exceptions.
+    /// Returns `true` if there are exceptions.
     pub fn has_exclusions(&self) -> bool {
         self.patterns.iter().any(|pattern| pattern.exception)
     }
 
-    /// Whether a pattern, exceptions aside, might match something inside
-    /// `directory`. A wildcard makes everything possible, so that a `false` is
-    /// certain, unless a pattern uses what only Go's expressions know (`|`,
-    /// `{}`), or ends in `/*/**`, of which the original takes off both.
+    /// Returns `true` if a pattern other than an exception may match something inside of `directory`. With wildcards,
+    /// anything is possible. `false` is certain, unless a pattern uses syntax of Go's expressions only (`|`, `{}`), or
+    /// ends in `/*/**`, both of which the original strips.
     pub fn may_match_below(&self, directory: &str) -> bool {
         self.rules.may_lie_below(directory)
     }
 
-    /// Whether an exception might match something inside `directory`, in the
-    /// same sense.
-    pub fn may_except_below(&self, directory: &str) -> bool {
+    /// Returns `true` if an exception may match something inside of `directory`, like
+    /// [`may_match_below`](Self::may_match_below).
+    pub(crate) fn may_except_below(&self, directory: &str) -> bool {
         self.exceptions.may_lie_below(directory)
     }
 
@@ -139,7 +131,7 @@ impl PatternMatcher {
         let mut matched = false;
         for (index, pattern) in self.patterns.iter().enumerate() {
             if !(known && parent.0[index]) {
-                // An exception matters only to what is matched, and a rule to what is not.
+                // An exception only affects a matched path, and other patterns only an unmatched one.
                 if pattern.exception != matched {
                     continue;
                 }
@@ -175,7 +167,7 @@ impl Pattern {
     fn matches(&self, path: &str) -> bool {
         match &self.form {
             Form::Exact => path == self.text,
-            // Cut by bytes as the original cuts: two of them can be part of a character.
+            // Cut by bytes as in the original: two bytes may be a part of a character.
             Form::Prefix => path.as_bytes().starts_with(&self.text.as_bytes()[..self.text.len() - 2]),
             Form::Suffix => {
                 let suffix = &self.text.as_bytes()[2..];
@@ -191,10 +183,9 @@ impl Pattern {
 }
 
 impl Form {
-    /// The form of a cleaned pattern, or `None` when Go would not compile the
-    /// expression it is rewritten to.
+    /// Returns the form of a cleaned pattern, or `None` if Go would not compile its expression.
     fn of(pattern: &str) -> Option<Self> {
-        // The scanner that the original reads with drops a byte order mark.
+        // The scanner of the original drops a byte order mark.
         let mut chars = pattern.strip_prefix('\u{FEFF}').unwrap_or(pattern).chars().peekable();
         let mut expression = String::from("^");
         let mut form = Some(Self::Exact);

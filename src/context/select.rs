@@ -1,22 +1,19 @@
-//! Which entries of a context count, for what a build names of it.
+//! Selects the entries of a context that count for the sources of a build.
 //!
-//! An entry counts for a build's key if it counts for the content checksums by
-//! which BuildKit finds a COPY, an ADD or a bind mount in its cache
-//! (`cache/contenthash/checksum.go`), and under the name that it has there:
+//! An entry counts for the key of a build if it counts for the content checksums with which BuildKit finds a COPY, an
+//! ADD or a bind mount in its cache (`cache/contenthash/checksum.go`), and under the name that it has there:
 //!
-//! - a source's own name and what is below it, the links on its way followed,
-//!   so neither such a link nor its target's place counts, only what is there;
-//! - a directory counts with its mode, but neither the root nor a parent does;
-//! - a link inside a copied directory counts as the link that it is;
-//! - wildcards match whole paths, none of them matches a slash;
-//! - the name of a single match is the pattern's, if its last part is literal.
+//! - A source counts under its own name with everything below it. Links on the way are followed; neither the link nor
+//!   the location of its target counts.
+//! - A directory counts with its mode, but the root and parents do not count.
+//! - A link inside a copied directory counts as a link.
+//! - Wildcards match whole paths and do not match a slash.
+//! - A single match has the name of the pattern if the last part of the pattern is literal.
 //!
-//! Where BuildKit's checksums leave out what the step really copies, it counts
-//! here all the same: what is behind a link that `--parents` starts from, a
-//! file that is a source of its own though a pattern would exclude it, and
-//! (before BuildKit 0.10) what a wildcard matches behind a link. Where they
-//! hold what the step does not copy, it does not count: what is behind a link
-//! right below the root under `--exclude`, and (before 0.13) behind links inside.
+//! Some files are copied but missing from BuildKit's checksums. They count here: files behind a link from which
+//! `--parents` starts, a file that is a source itself although a pattern excludes it, and (before BuildKit 0.10)
+//! matches of a wildcard behind a link. Some files are in the checksums but not copied. They do not count here: files
+//! behind a link directly below the root with `--exclude`, and (before 0.13) files behind links inside.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -30,20 +27,23 @@ use super::tree::{Shape, Tree, parents};
 use super::walk::{Entry, Unread, walk};
 use crate::dockerfile::{ContextPaths, ContextSelector};
 
-/// The entries that count, by their paths and under their names.
+/// The entries that count, by path, with their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selected {
-    /// `None` where all of them count under their own paths.
+pub(crate) struct Selected {
+    /// `None` if all entries count under their own paths.
     names: Option<BTreeMap<String, Vec<String>>>,
     /// The paths that would count if they were not withheld.
-    pub withheld: Vec<String>,
+    pub(crate) withheld: Vec<String>,
 }
 
-/// Decides which of a context's entries count for `paths`.
+/// Selects the entries of a context that count for `paths`.
 ///
-/// All of them do where that cannot be told: for a malformed pattern, and
-/// where an entry lies in another one that is no directory.
-pub fn select<'a>(entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>, paths: &ContextPaths) -> Selected {
+/// All of them count if the selection cannot be computed: for a malformed pattern, and if an entry is below something
+/// that is not a directory.
+pub(crate) fn select<'a>(
+    entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>,
+    paths: &ContextPaths,
+) -> Selected {
     if paths.is_everything() {
         return Selected::default();
     }
@@ -62,12 +62,9 @@ pub fn select<'a>(entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>, paths
     Selected { names: Some(found.by_path()), withheld: Vec::new() }
 }
 
-/// Walks what `filter` selects of the directory `root`, and keeps what counts for `paths`.
-///
-/// # Errors
-///
-/// Fails as a [`walk`] does, but not for an entry that does not count.
-pub fn walk_selected(
+/// Walks the entries of the directory `root` that `filter` selects, and keeps those that count for `paths`. Fails like
+/// [`walk`], except for an entry that does not count.
+pub(crate) fn walk_selected(
     root: &Path,
     filter: &Filter,
     paths: &ContextPaths,
@@ -79,7 +76,7 @@ pub fn walk_selected(
         (unread.path.as_str(), if unread.is_directory { Shape::Directory } else { Shape::Other })
     });
     let mut selected = select(entries.iter().map(Entry::shape).chain(unread_shapes), paths);
-    // A source that is named as something in it is not to be taken for one that is missing.
+    // A source inside of an unread directory must not be reported as missing.
     let holds_source = |directory: &Unread| {
         paths.selectors().any(|selector| {
             let below = selector.path.strip_prefix(&directory.path);
@@ -101,20 +98,20 @@ pub fn walk_selected(
 }
 
 impl Selected {
-    /// Whether the entry at `path` counts.
-    pub fn holds(&self, path: &str) -> bool {
+    /// Returns `true` if the entry at `path` counts.
+    pub(crate) fn holds(&self, path: &str) -> bool {
         self.names.as_ref().is_none_or(|names| names.contains_key(path))
     }
 
-    /// The names that the entry at `path` counts under.
-    pub fn names<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
+    /// Returns the names under which the entry at `path` counts.
+    pub(crate) fn names<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
         let own = self.names.is_none().then_some(path);
         let given = self.names.as_ref().and_then(|names| names.get(path));
         own.into_iter().chain(given.into_iter().flatten().map(String::as_str))
     }
 
-    /// The entries that count, under their names and sorted by them.
-    pub fn named(&self, digests: Vec<FileDigest>) -> Vec<FileDigest> {
+    /// Returns the entries that count, under their names and sorted by them.
+    pub(crate) fn named(&self, digests: Vec<FileDigest>) -> Vec<FileDigest> {
         if self.names.is_none() {
             return digests;
         }
@@ -129,8 +126,8 @@ impl Selected {
     }
 }
 
-/// Name → the paths of the entries that have it. One name can have two: a link
-/// that is a source of its own and lies in a copied directory as well.
+/// Name → the paths of its entries. A name can have two: a link that is a source itself and is in a copied directory as
+/// well.
 #[derive(Debug, Default)]
 struct Found(BTreeMap<String, BTreeSet<String>>);
 
@@ -144,7 +141,7 @@ impl Found {
     fn by_path(self) -> BTreeMap<String, Vec<String>> {
         let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, paths) in self.0 {
-            // The entry that is really called so keeps the name.
+            // The entry whose path is the name keeps it.
             let (own, led_to): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| *path == name);
             let mut name = name;
             for path in own.into_iter().chain(led_to) {
@@ -156,13 +153,13 @@ impl Found {
     }
 }
 
-/// What a source is narrowed to.
+/// The patterns that restrict a source.
 struct Filters {
     include: Option<PatternMatcher>,
     exclude: Option<PatternMatcher>,
 }
 
-/// What is known of a directory by both lists.
+/// The match states of a directory.
 #[derive(Default)]
 struct Known {
     include: MatchState,
@@ -178,7 +175,7 @@ impl Filters {
         })
     }
 
-    /// Whether what is at `path`, seen from the source, is taken.
+    /// Returns `true` if the entry at `path`, relative to the source, is copied.
     fn take(&self, path: &str, parent: &Known) -> (bool, Known) {
         let mut known = Known::default();
         if let Some(include) = &self.include {
@@ -201,7 +198,7 @@ impl Filters {
     }
 }
 
-/// Name and path of what the source called `name`, which is at `base`, stands for.
+/// Returns name and path of the entries of the source `name` at `base`.
 fn taken(tree: &Tree<'_>, name: &str, base: &str, filters: &Filters) -> Vec<(String, String)> {
     let below = |directory: &str, rest: &str| {
         if directory.is_empty() { rest.to_owned() } else { format!("{directory}/{rest}") }
@@ -223,7 +220,7 @@ fn taken(tree: &Tree<'_>, name: &str, base: &str, filters: &Filters) -> Vec<(Str
             let parent = parents(rest).next().and_then(|parent| known.get(parent)).unwrap_or(&top);
             let (wants, state) = filters.take(rest, parent);
             if wants {
-                // What is not taken itself is made for what is taken in it.
+                // Parents of a copied entry are created even if they do not match.
                 wanted.extend(parents(rest).chain([rest]));
             }
             if shape == Shape::Directory {
@@ -235,7 +232,7 @@ fn taken(tree: &Tree<'_>, name: &str, base: &str, filters: &Filters) -> Vec<(Str
     taken
 }
 
-/// Adds what a pattern matches.
+/// Adds the matches of a pattern.
 fn wildcard(tree: &Tree<'_>, selector: &ContextSelector, filters: &Filters, found: &mut Found) {
     let pattern = selector.path.as_str();
     let literal: Vec<&str> = pattern.split('/').take_while(|part| !glob::has_wildcards(part)).collect();
@@ -260,7 +257,7 @@ fn wildcard(tree: &Tree<'_>, selector: &ContextSelector, filters: &Filters, foun
         && last(name) == last(pattern)
     {
         let taken = taken(tree, pattern, base, filters);
-        // Of a directory every entry is listed by name, so its own place counts.
+        // The entries of a directory are listed by name, so that the location of the directory counts.
         if *shape != Shape::Directory || taken.len() == 1 {
             found.extend(taken);
             return;

@@ -1,37 +1,35 @@
-//! The marks that tell whether a file may have changed since it was looked at.
+//! Stamps, which show if a file may have changed since it was read.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime};
 
-/// Time stamps are set from clocks as coarse as this; two seconds on FAT.
+/// The resolution of time stamps: two seconds on FAT.
 const GRANULARITY: Duration = Duration::from_secs(2);
 
-/// What the file system tells of an entry without opening it.
+/// The metadata of an entry that show changes.
 ///
-/// The kernel sets the time of change itself at every write, rename or change
-/// of metadata, so an edit whose time of modification is set back shows, too.
-/// The device is left out: its number moves when a disk is mounted again.
+/// The kernel sets the change time at every write, rename or change of metadata, so that an edit is noticed even if its
+/// modification time is reset. The device is not included, because its number changes when a disk is mounted again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// The inode.
+pub(crate) struct Stamp {
     pub(super) inode: u64,
     /// Bytes; 0 for a directory.
     pub(super) size: u64,
     /// Kind and permission bits.
     pub(super) mode: u32,
-    /// Time of modification: seconds and nanoseconds; 0 for a directory.
+    /// The modification time in seconds and nanoseconds; 0 for a directory.
     pub(super) modified: (i64, i64),
-    /// Time of change: seconds and nanoseconds; 0 for a directory.
+    /// The change time in seconds and nanoseconds; 0 for a directory.
     pub(super) changed: (i64, i64),
 }
 
 impl Stamp {
-    /// The stamp of an entry.
+    /// Returns the stamp of an entry.
     ///
-    /// A directory's times and size move with every temporary file in it and
-    /// say nothing that its entries' own stamps do not.
-    pub fn of(metadata: &Metadata) -> Self {
+    /// The times and size of a directory change with every temporary file in it, and add nothing to the stamps of its
+    /// entries.
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         let (inode, mode) = (metadata.ino(), metadata.mode());
         if metadata.is_dir() {
             return Self { inode, size: 0, mode, modified: (0, 0), changed: (0, 0) };
@@ -45,13 +43,19 @@ impl Stamp {
         }
     }
 
-    /// The stamp of a regular file whose metadata do not come as the standard library's.
-    pub fn of_file(inode: u64, size: u64, mode: u32, modified: (i64, i64), changed: (i64, i64)) -> Self {
+    /// Returns the stamp of a regular file whose metadata are not of the standard library's type.
+    pub(crate) fn of_file(
+        inode: u64,
+        size: u64,
+        mode: u32,
+        modified: (i64, i64),
+        changed: (i64, i64),
+    ) -> Self {
         Self { inode, size, mode, modified, changed }
     }
 
-    /// Adds its bytes: inode and size, mode, then seconds and nanoseconds of both times, little-endian.
-    pub fn encode(&self, bytes: &mut Vec<u8>) {
+    /// Appends the encoding: inode and size, mode, then seconds and nanoseconds of both times, little-endian.
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
         bytes.extend(self.inode.to_le_bytes());
         bytes.extend(self.size.to_le_bytes());
         bytes.extend(self.mode.to_le_bytes());
@@ -60,8 +64,8 @@ impl Stamp {
         }
     }
 
-    /// Takes a stamp off the front of `bytes`; `None` where they are too few.
-    pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
+    /// Removes a stamp from the front of `bytes`; returns `None` if there are too few bytes.
+    pub(crate) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         Some(Self {
             inode: u64::from_le_bytes(take(bytes)?),
             size: u64::from_le_bytes(take(bytes)?),
@@ -71,29 +75,29 @@ impl Stamp {
         })
     }
 
-    /// Whether any write from `moment` on would show in the time of modification, unless that is set back to what it
-    /// was to the nanosecond.
-    pub fn tells_writes_from(&self, moment: SystemTime) -> bool {
+    /// Returns `true` if any write after `moment` changes the modification time, unless that is reset to exactly the
+    /// same value.
+    pub(crate) fn tells_writes_from(&self, moment: SystemTime) -> bool {
         settled(self.modified, moment)
     }
 
-    /// Whether any change from `moment` on would give the file another stamp.
+    /// Returns `true` if any change after `moment` changes the stamp.
     ///
-    /// A file written just before `moment` can be written again within the same
-    /// tick of the clock, with the same stamp.
-    pub fn tells_changes_from(&self, moment: SystemTime) -> bool {
+    /// A file that was written just before `moment` can be written again within the resolution of the clock, with the
+    /// same stamp.
+    pub(crate) fn tells_changes_from(&self, moment: SystemTime) -> bool {
         settled(self.changed, moment)
     }
 }
 
-/// Whether a time has passed at `moment`, even by a coarse clock.
+/// Returns `true` if `time` is before `moment` by more than the resolution of the clock.
 fn settled(time: (i64, i64), moment: SystemTime) -> bool {
     let Ok(now) = moment.duration_since(SystemTime::UNIX_EPOCH) else { return false };
     let Some(settled) = now.checked_sub(GRANULARITY) else { return false };
     time < (i64::try_from(settled.as_secs()).unwrap_or(i64::MAX), i64::from(settled.subsec_nanos()))
 }
 
-/// Takes an array off the front of `bytes`.
+/// Removes an array from the front of `bytes`.
 pub(super) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, behind) = bytes.split_first_chunk::<N>()?;
     *bytes = behind;
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_trusted_only_when_its_time_of_change_has_passed() {
+    fn a_stamp_is_trusted_only_if_its_change_time_is_old_enough() {
         let moment = SystemTime::UNIX_EPOCH + Duration::new(1000, 500);
         let changed_at = |changed| Stamp { inode: 1, size: 1, mode: 0, modified: (0, 0), changed };
         for (changed, trusted) in [

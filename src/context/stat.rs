@@ -1,4 +1,4 @@
-//! Metadata as the wire of a file sync spells it.
+//! Metadata in the form of the file sync protocol.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -9,30 +9,23 @@ use std::path::Path;
 use xattr::FileExt as _;
 
 /// Bits of Go's `os.FileMode` above the nine permission bits.
-pub mod mode_bits {
-    /// A directory.
-    pub const DIRECTORY: u32 = 1 << 31;
-    /// A symbolic link.
-    pub const SYMLINK: u32 = 1 << 27;
-    /// A device file; a block device unless [`CHAR_DEVICE`] says otherwise.
-    pub const DEVICE: u32 = 1 << 26;
-    /// A FIFO.
-    pub const NAMED_PIPE: u32 = 1 << 25;
-    /// A socket.
-    pub const SOCKET: u32 = 1 << 24;
-    /// Runs as its owner.
-    pub const SETUID: u32 = 1 << 23;
-    /// Runs as its group.
-    pub const SETGID: u32 = 1 << 22;
-    /// With [`DEVICE`]: a character device.
-    pub const CHAR_DEVICE: u32 = 1 << 21;
-    /// The sticky bit.
-    pub const STICKY: u32 = 1 << 20;
-    /// The bits that make it something else than a plain file.
-    pub const TYPE: u32 = DIRECTORY | SYMLINK | DEVICE | NAMED_PIPE | SOCKET | CHAR_DEVICE;
+pub(crate) mod mode_bits {
+    pub(crate) const DIRECTORY: u32 = 1 << 31;
+    pub(crate) const SYMLINK: u32 = 1 << 27;
+    /// A device; a block device without [`CHAR_DEVICE`].
+    pub(crate) const DEVICE: u32 = 1 << 26;
+    pub(crate) const NAMED_PIPE: u32 = 1 << 25;
+    pub(crate) const SOCKET: u32 = 1 << 24;
+    pub(crate) const SETUID: u32 = 1 << 23;
+    pub(crate) const SETGID: u32 = 1 << 22;
+    /// A character device, together with [`DEVICE`].
+    pub(crate) const CHAR_DEVICE: u32 = 1 << 21;
+    pub(crate) const STICKY: u32 = 1 << 20;
+    /// The bits of every kind but a regular file.
+    pub(crate) const TYPE: u32 = DIRECTORY | SYMLINK | DEVICE | NAMED_PIPE | SOCKET | CHAR_DEVICE;
 
-    /// The permission bits as Unix has them, with setuid, setgid and sticky.
-    pub fn to_unix_permissions(mode: u32) -> u32 {
+    /// Returns the Unix permission bits with setuid, setgid and sticky.
+    pub(crate) fn to_unix_permissions(mode: u32) -> u32 {
         [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)]
             .into_iter()
             .filter(|(_, go)| mode & go != 0)
@@ -40,9 +33,9 @@ pub mod mode_bits {
     }
 }
 
-/// The mode as Go's `os.FileMode`, but never with its bit for sockets: `fsutil`
-/// clears that, so an engine takes a socket for an empty file.
-pub fn go_mode(metadata: &Metadata) -> u32 {
+/// Returns the mode as Go's `os.FileMode`, but never with its bit for sockets: `fsutil` clears it, so that an engine
+/// treats a socket as an empty file.
+pub(crate) fn go_mode(metadata: &Metadata) -> u32 {
     let file_type = metadata.file_type();
     let kind = if file_type.is_dir() {
         mode_bits::DIRECTORY
@@ -64,12 +57,11 @@ pub fn go_mode(metadata: &Metadata) -> u32 {
         .fold(mode & 0o777 | kind, |go, (_, bit)| go | bit)
 }
 
-/// The extended attributes of what is at `path`, of a link itself.
+/// Returns the extended attributes at `path`, without following a link.
 ///
-/// None where the file system has none, or where nothing is at `path` any more.
-/// An attribute that cannot be read, whose name is not UTF-8 or that belongs to
-/// macOS (`com.apple.…`) is left out, as `fsutil` leaves it out.
-pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
+/// The result is empty if the file system has none, or if `path` does not exist any more. As in `fsutil`, an attribute
+/// is left out if it cannot be read, if its name is not UTF-8, or if it belongs to macOS (`com.apple.…`).
+pub(crate) fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let Ok(names) = xattr::list(path) else { return BTreeMap::new() };
     names
         .filter_map(|name| {
@@ -80,12 +72,9 @@ pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Sets attributes of an open file as far as this file system and user can; privileged ones are left out for others.
-///
-/// # Errors
-///
-/// Fails when one that can be set is not, for want of room for instance.
-pub fn set_xattrs<'a>(
+/// Sets attributes of an open file as far as the file system and the user allow. Fails if an allowed attribute cannot
+/// be set, for example because there is no space.
+pub(crate) fn set_xattrs<'a>(
     file: &File,
     xattrs: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>,
 ) -> io::Result<()> {
@@ -102,8 +91,7 @@ pub fn set_xattrs<'a>(
     Ok(())
 }
 
-/// The major and minor number of a device file, cut from the kernel's number as
-/// `fsutil` cuts them.
+/// Returns the major and minor number of a device, computed from the kernel's number as `fsutil` does.
 pub(super) fn device(metadata: &Metadata) -> (u32, u32) {
     let number = metadata.rdev();
     let narrow = |bits: u64| u32::try_from(bits).unwrap_or(u32::MAX);
@@ -119,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_are_spelled_as_go_spells_them() {
+    fn modes_are_encoded_as_in_go() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let mode = |name: &str| go_mode(&fs::symlink_metadata(at(name)).unwrap());
@@ -146,7 +134,7 @@ mod tests {
 
     #[test]
     fn attributes_are_those_of_a_link_not_of_its_target() {
-        // Beside the crate, since a temporary file system may know no attributes.
+        // The file system of the temporary directory may not support attributes.
         let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();

@@ -1,11 +1,10 @@
 //! The stat index: digests of files that need not be read again.
 //!
-//! As git's index does, it keeps for each file the [`Stamp`] it had when it was
-//! read and what was read. A file with the very same stamp is taken for
-//! unchanged. A stamp is kept only if it was old enough when the walk began
-//! that no later write could bear it too (git's "racily clean" entries).
+//! Like git's index, it has for each file the [`Stamp`] at the time of reading, and the digests. A file with the same
+//! stamp counts as unchanged. A stamp is recorded only if it was old enough when the walk began that no later write
+//! could have the same stamp (git's "racily clean" entries).
 //!
-//! Bytes of the index; numbers are little-endian:
+//! The encoding of an index; numbers are little-endian:
 //!
 //! ```text
 //!  "larder-stat-index-v1\n" · records: u64 · record* · SHA-256 of all before it
@@ -14,8 +13,7 @@
 //!           · digest: 32 bytes · xattrs: 0u8 | 1u8 · 32 bytes           sorted by path
 //! ```
 //!
-//! Invariant: bytes that are not exactly those of an index are none. A damaged
-//! index costs time and never a wrong digest.
+//! Invariant: only an exact encoding is decoded. A damaged index costs time, but never yields a wrong digest.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -28,34 +26,33 @@ use crate::digest::Digest;
 const MAGIC: &[u8] = b"larder-stat-index-v1\n";
 const DIGEST: usize = 32;
 
-/// What is known of the files of one directory, by path below it.
+/// The known files of one directory, by path below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatIndex {
     records: BTreeMap<String, Record>,
 }
 
-/// A file as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     stamp: Stamp,
-    /// Of its content.
+    /// The digest of the content.
     pub(super) digest: Digest,
-    /// Of its extended attributes.
+    /// The digest of the extended attributes.
     pub(super) xattrs: Option<Digest>,
 }
 
 impl StatIndex {
-    /// What was read of the file, if it cannot have changed since.
+    /// Returns the record of the file if the file cannot have changed since.
     pub(super) fn known(&self, entry: &Entry) -> Option<&Record> {
         let record = self.records.get(&entry.path)?;
         (record.stamp == Stamp::of(&entry.metadata)).then_some(record)
     }
 
-    /// The index with what was learnt of `entries`, which were walked from
-    /// `walked` on and have these `digests`; `None` if that is nothing new.
+    /// Returns the index updated with `entries`, which have these `digests` and were walked from `walked` on; `None` if
+    /// nothing is new.
     ///
-    /// Files that were not looked at stay, since another build of the same
-    /// directory may see them, as long as they are not more than those that were.
+    /// Other files stay in the index, because a different build of the same directory may see them, but not more of
+    /// them than there are files in `entries`.
     pub fn learn(&self, entries: &[Entry], digests: &[FileDigest], walked: SystemTime) -> Option<Self> {
         let mut learnt = BTreeMap::new();
         let mut news = false;
@@ -78,12 +75,12 @@ impl StatIndex {
         Some(Self { records: learnt })
     }
 
-    /// The index as bytes.
+    /// Encodes the index.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend((self.records.len() as u64).to_le_bytes());
         for (path, Record { stamp, digest, xattrs }) in &self.records {
-            // No file system has names of four gigabytes.
+            // No file system has names of 4 GiB.
             bytes.extend(u32::try_from(path.len()).unwrap_or(u32::MAX).to_le_bytes());
             bytes.extend(path.as_bytes());
             stamp.encode(&mut bytes);
@@ -96,7 +93,7 @@ impl StatIndex {
         bytes
     }
 
-    /// The index that `bytes` are; `None` if they are none.
+    /// Decodes an index; returns `None` if the bytes are invalid.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, seal) = bytes.split_last_chunk::<DIGEST>()?;
         if Digest::of(body).as_bytes() != seal {

@@ -1,35 +1,32 @@
-//! The entries of a context as one tree, in which links lead somewhere.
+//! The entries of a context as a tree in which links can be followed.
 //!
-//! Links are followed as BuildKit's content checksums follow them
-//! (`cache/contenthash/checksum.go`): a target is taken relative to the link's
-//! directory, an absolute one relative to the context, `..` never leads out,
-//! and after a bounded number of links the path leads nowhere.
+//! Links are followed as BuildKit's content checksums follow them (`cache/contenthash/checksum.go`): a target is
+//! relative to the directory of the link, an absolute one to the context. `..` never leads outside. A path with too
+//! many links leads nowhere.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// What matters of an entry to a path that leads through it.
+/// The kind of an entry, as far as it matters for resolving paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape<'a> {
-    /// A directory.
+pub(crate) enum Shape<'a> {
     Directory,
     /// A symbolic link and its target.
     Link(&'a str),
-    /// Anything else.
     Other,
 }
 
-/// Links on the way of one path.
+/// The limit of links in one path.
 const MAX_LINKS: usize = 255;
 
 #[derive(Debug)]
 pub(super) struct Tree<'a>(BTreeMap<&'a str, Shape<'a>>);
 
 impl<'a> Tree<'a> {
-    /// The tree of `entries` and of the directories that they imply; `None`
-    /// when one of them lies in something that is no directory.
+    /// Creates the tree of `entries` and the directories that they imply; returns `None` if an entry is below something
+    /// that is not a directory.
     pub(super) fn of(entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>) -> Option<Self> {
-        // An archive may hold its root.
+        // An archive may contain its root.
         let mut tree: BTreeMap<&str, Shape<'_>> =
             entries.into_iter().filter(|(path, _)| !path.is_empty()).collect();
         let paths: Vec<&str> = tree.keys().copied().collect();
@@ -44,8 +41,7 @@ impl<'a> Tree<'a> {
         Some(Self(tree))
     }
 
-    /// Where `path` leads; `None` when nothing is there. The root is the empty
-    /// path. A link at its very end is followed, too.
+    /// Resolves `path`, including a link at its end; returns `None` if nothing is there. The empty path is the root.
     pub(super) fn resolve(&self, path: &str) -> Option<String> {
         let mut current = String::new();
         let mut rest = path.to_owned();
@@ -74,7 +70,7 @@ impl<'a> Tree<'a> {
         if path.is_empty() { Some(Shape::Directory) } else { self.0.get(path).copied() }
     }
 
-    /// What is below `directory`, by the path from there; parents come first.
+    /// Returns everything below `directory` with relative paths; parents come first.
     pub(super) fn below(&self, directory: &str) -> impl Iterator<Item = (&'a str, Shape<'a>)> {
         let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
         let from = self.0.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
@@ -82,12 +78,12 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The directories that `path` lies in, the nearest first; not the root.
+/// Returns the parents of `path`, nearest first, without the root.
 pub(super) fn parents(path: &str) -> impl Iterator<Item = &str> {
     path.rmatch_indices('/').map(|(at, _)| &path[..at])
 }
 
-/// One step from a directory without links on its way.
+/// Returns the path of `part` in the directory `current`.
 fn step(current: &str, part: &str) -> String {
     match part {
         "" | "." => current.to_owned(),

@@ -1,15 +1,11 @@
-//! The walk of a build context, in the order and with the contents of
-//! `fsutil`'s sender.
+//! Walks a build context in the order and with the contents of `fsutil`'s sender.
 //!
-//! Names of a directory come in byte order, depth first. A directory that is
-//! not wanted itself comes right before the first wanted thing in it. The names
-//! of one directory a level are held at a time, nothing else grows but the
-//! memory of hard links met.
+//! The names of a directory come in byte order, depth first. A directory that is not wanted itself comes right before
+//! the first wanted entry in it. The memory holds the names of one directory for each level, and the hard links found
+//! so far.
 //!
-//! What vanishes between being listed and being looked at is left out. What may
-//! not be read is an error where it is wanted, and left out where it is not.
-//! [`Walk::tolerant`] collects such errors, for a caller that knows more exactly
-//! what is wanted.
+//! A file that vanishes between being listed and being read is left out. A file that cannot be read is an error if it
+//! is wanted. [`Walk::tolerant`] collects such errors, for a caller that decides later which files are wanted.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
@@ -26,30 +22,29 @@ use super::lexical::decode;
 use super::stat;
 use super::tree::Shape;
 
-/// Something in a context that the build can see.
+/// An entry of a context that the build can see.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// The path below the context, slash-separated.
+    /// The path below the context, separated by slashes.
     pub path: String,
-    /// Where to open it.
-    pub absolute: PathBuf,
-    /// Its metadata (of a link itself) when the walk came by.
+    /// The path to open.
+    pub(crate) absolute: PathBuf,
+    /// The metadata at the time of the walk, of a link itself.
     pub metadata: Metadata,
-    /// What it is.
+    /// The kind with its data.
     pub kind: EntryKind,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A file with content.
+    /// A regular file.
     File,
     /// A directory.
     Directory,
-    /// A symbolic link and its target as it is written.
+    /// A symbolic link with its target as written.
     Symlink(String),
-    /// Another name of what came before under this path: a file, or one of the
-    /// special files below (the metadata tell).
+    /// A further name of a file or special file that came earlier under this path.
     HardLink(String),
     /// A named pipe.
     Fifo,
@@ -57,23 +52,23 @@ pub enum EntryKind {
     Socket,
     /// A character device.
     CharDevice {
-        /// The driver's number.
+        /// The number of the driver.
         major: u32,
-        /// The device's number within its driver.
+        /// The number of the device within its driver.
         minor: u32,
     },
     /// A block device.
     BlockDevice {
-        /// The driver's number.
+        /// The number of the driver.
         major: u32,
-        /// The device's number within its driver.
+        /// The number of the device within its driver.
         minor: u32,
     },
 }
 
 impl Entry {
-    /// The path, and what matters to a path that leads through it.
-    pub fn shape(&self) -> (&str, Shape<'_>) {
+    /// Returns the path, and the kind as far as it matters for resolving paths.
+    pub(crate) fn shape(&self) -> (&str, Shape<'_>) {
         let shape = match &self.kind {
             EntryKind::Directory => Shape::Directory,
             EntryKind::Symlink(target) => Shape::Link(target),
@@ -82,44 +77,42 @@ impl Entry {
         (&self.path, shape)
     }
 
-    /// The size to announce: that of the file, also for a further name of it;
-    /// 0 for a directory.
-    pub fn size(&self) -> u64 {
+    /// Returns the size to announce: that of the file, also for a hard link; 0 for a directory.
+    pub(crate) fn size(&self) -> u64 {
         if self.metadata.is_dir() { 0 } else { self.metadata.len() }
     }
 }
 
-/// The entries of a context, found as they are asked for; ends at the first error.
+/// An iterator over the entries of a context, which ends at the first error.
 #[derive(Debug)]
 pub struct Walk {
     selection: Selection,
-    /// From the context's root down to the directory being listed.
+    /// The directories from the root of the context to the one being listed.
     levels: Vec<Level>,
-    /// Found, not handed out yet.
+    /// Found entries that have not been returned yet.
     ready: VecDeque<Result<Entry, ContextError>>,
-    /// The first path met of each inode with several names.
+    /// The first path of each inode with several names.
     linked: HashMap<(u64, u64), String>,
-    /// Paths that are passed by.
     withheld: Vec<String>,
-    /// Set where the walk goes on behind what it cannot read.
+    /// The skipped places, if the walk continues after errors.
     unread: Option<Vec<Unread>>,
 }
 
 /// A place that a tolerant walk did not read.
 #[derive(Debug)]
 pub(super) struct Unread {
-    /// The path below the context, each invalid byte as U+FFFD.
+    /// The path below the context, with U+FFFD for each invalid byte.
     pub(super) path: String,
     pub(super) is_directory: bool,
-    /// `None` where it is withheld.
+    /// `None` if the path is withheld.
     pub(super) error: Option<ContextError>,
 }
 
-/// A directory that the walk is in.
+/// A directory that is being listed.
 #[derive(Debug)]
 struct Level {
     place: Place,
-    /// Handed out, or the root, which never is.
+    /// `true` if the directory has been returned, and for the root, which is never returned.
     announced: bool,
     state: SelectionState,
     names: vec::IntoIter<(OsString, FileType)>,
@@ -127,20 +120,19 @@ struct Level {
 
 #[derive(Debug, Clone)]
 struct Place {
-    /// Below the context; empty for the root. Invalid bytes are U+FFFD.
+    /// The path below the context, empty for the root, with U+FFFD for invalid bytes.
     path: String,
     absolute: PathBuf,
-    /// `path` is what the name really is.
+    /// `true` if `path` has no replaced bytes.
     exact: bool,
 }
 
-/// Walks what `filter` selects of the directory `root`.
+/// Walks the entries of the directory `root` that `filter` selects.
 ///
 /// # Errors
 ///
-/// Fails at once when `root` is no directory, a pattern is malformed, or a link
-/// to follow cannot be read; later, through the iterator, when a wanted entry
-/// cannot be read or its name or target is not UTF-8.
+/// Fails if `root` is not a directory, if a pattern is malformed, or if a followed link cannot be read. The iterator
+/// fails if a wanted entry cannot be read or if its name or target is not UTF-8.
 pub fn walk(root: &Path, filter: &Filter) -> Result<Walk, ContextError> {
     let absolute =
         fs::canonicalize(root).map_err(|source| ContextError::Root { path: root.to_owned(), source })?;
@@ -188,18 +180,18 @@ impl Iterator for Walk {
 }
 
 impl Walk {
-    /// The same walk, which goes on behind what it cannot read.
+    /// Makes the walk continue after errors.
     pub(super) fn tolerant(self) -> Self {
         Self { unread: Some(Vec::new()), ..self }
     }
 
-    /// What a tolerant walk did not read so far.
+    /// Returns what a tolerant walk has not read so far.
     pub(super) fn unread(&mut self) -> Vec<Unread> {
         self.unread.take().unwrap_or_default()
     }
 
     fn visit(&mut self, place: Place, file_type: FileType) -> Result<(), ContextError> {
-        // Invariant of `next`: it visits names of the last level only.
+        // `next` visits names of the last level only.
         let Some(parent) = self.levels.last() else { return Ok(()) };
         if self.withheld.contains(&place.path) {
             let is_wanted = if file_type.is_dir() {
@@ -239,8 +231,8 @@ impl Walk {
         }
     }
 
-    /// Hands out an entry, after those of its parents that were not handed out
-    /// yet; `false` when one of them is gone.
+    /// Queues an entry, after those of its parents that have not been queued yet. Returns `false` if one of them no
+    /// longer exists.
     fn announce(&mut self, place: &Place) -> Result<bool, ContextError> {
         let waiting: Vec<Place> =
             self.levels.iter().filter(|level| !level.announced).map(|level| level.place.clone()).collect();
@@ -254,7 +246,7 @@ impl Walk {
         Ok(true)
     }
 
-    /// Looks at a place; `None` when nothing is there any more.
+    /// Reads an entry; returns `None` if it no longer exists.
     fn entry(&mut self, place: &Place) -> Result<Option<Entry>, ContextError> {
         let failed = |error| ContextError::unreadable(&place.absolute, error);
         let metadata = match fs::symlink_metadata(&place.absolute) {
@@ -283,7 +275,7 @@ impl Walk {
         Ok(Some(Entry { path, absolute, metadata, kind }))
     }
 
-    /// The path under which the same file was handed out before, if it was.
+    /// Returns the earlier path of the same file, if it has one.
     fn first_name(&mut self, path: &str, metadata: &Metadata) -> Option<String> {
         if metadata.is_dir() || metadata.nlink() < 2 {
             return None;
@@ -298,7 +290,7 @@ impl Walk {
 }
 
 impl EntryKind {
-    /// The kind of anything but a link.
+    /// Returns the kind of anything but a link.
     pub(super) fn of(metadata: &Metadata) -> Self {
         let file_type = metadata.file_type();
         let (major, minor) = stat::device(metadata);
@@ -327,7 +319,7 @@ impl Place {
     }
 }
 
-/// The names in a directory, in byte order, with their types.
+/// Returns the names in a directory with their types, in byte order.
 fn list(directory: &Path) -> io::Result<vec::IntoIter<(OsString, FileType)>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {

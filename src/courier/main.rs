@@ -1,11 +1,11 @@
-//! The courier: runs in the builder, beside the mounts, and does there what larder asks for.
+//! The courier: runs in the builder with the mounts, and serves larder's requests.
 //!
 //! ```text
 //!  courier SOCKET MOUNT …
 //! ```
 //!
-//! One connection to the socket a mount; which is which it says itself. It is
-//! compiled by `build.rs`, statically, and knows nothing but std.
+//! It opens one connection to the socket for each mount, and sends the number of the mount first. `build.rs` compiles
+//! it as a static program that depends on std only.
 
 #![forbid(unsafe_code)]
 
@@ -21,10 +21,10 @@ use std::thread;
 
 use protocol::{DIRECT, SECRET};
 
-/// Bytes that are received or sent at once, where they come in small messages.
+/// The buffer size of a connection, in bytes.
 const BUFFER: usize = 128 << 10;
 
-/// A connection to a larder on this very machine, if there is one.
+/// Connects to a larder on the same machine, if there is one.
 fn connect(direct: &str) -> Option<UnixStream> {
     let mut words = direct.split(' ');
     let (name, ours, theirs) = (words.next()?, words.next()?, words.next()?);

@@ -1,22 +1,16 @@
-//! The courier: a small static program that runs in the builder, beside cache mounts.
+//! The courier: a small static program that runs in the builder with cache mounts.
 //!
-//! `protocol` is what both sides say; `mount` is what the courier does. The
-//! program itself is `main.rs`, which `build.rs` compiles of these files and
-//! std alone; it runs in an empty file system, without network.
+//! `protocol` has the messages of both sides, and `mount` serves them. The program is `main.rs`, which `build.rs`
+//! compiles from these files with std only. It runs in an empty file system, without network.
 
 pub mod mount;
 pub mod protocol;
 
 include!(concat!(env!("OUT_DIR"), "/courier_programs.rs"));
 
-/// The program for builders of this architecture, as BuildKit names it (`amd64`, `arm64`), if this larder has one.
-pub fn program(architecture: &str) -> Option<&'static [u8]> {
+/// Returns the program for builders of this architecture in BuildKit's notation (`amd64`, `arm64`), if it is included.
+pub(crate) fn program(architecture: &str) -> Option<&'static [u8]> {
     PROGRAMS.iter().find(|(name, _)| *name == architecture).map(|(_, program)| *program)
-}
-
-/// The architectures that there is a program for.
-pub fn architectures() -> impl Iterator<Item = &'static str> {
-    PROGRAMS.iter().map(|(name, _)| *name)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! What the courier does in a mount: lists it, reads its files, and makes what is missing.
+//! Serves a mount: lists it, reads its files, and creates missing files.
 //!
-//! Nothing that stands in the mount is deleted, no link in it is followed, and
-//! nothing of what is made is seen before all of it is there.
+//! Existing files are never deleted, links are never followed, and new files become visible only when all of them are
+//! complete.
 
 mod file;
 mod list;
@@ -21,18 +21,18 @@ use super::protocol::{
     self, FoundKind, FoundNode, Message, Notes, PIECE, ReadOutcome, VERSION, send, send_content, size_of,
 };
 
-/// How the names of directories begin in which files are staged; they are in no list.
+/// The prefix of the names of staging directories, which are never listed.
 const STAGING: &str = ".larder-restore-";
-/// Bytes of nodes that go into one frame.
+/// Bytes of nodes in one frame.
 const NODES: usize = 64 << 10;
-/// Messages that wait to be acted upon.
+/// The number of queued messages.
 const WAITING: usize = 16;
 
-/// Serves one mount until the other side says goodbye or is gone.
+/// Serves one mount until the other side ends the conversation or the connection.
 ///
 /// # Errors
 ///
-/// Fails when the connection does, and when the other side says what it may not.
+/// Fails if the connection fails or the other side violates the protocol.
 pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     send(to, &Message::Hello { version: VERSION, mount: number })?;
     to.flush()?;
@@ -75,7 +75,7 @@ pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write
     })
 }
 
-/// A thread that makes what is asked for, so that the next bytes are received meanwhile.
+/// A thread that creates nodes, so that the next bytes can be received at the same time.
 struct Maker<'scope> {
     messages: SyncSender<Message>,
     thread: ScopedJoinHandle<'scope, io::Result<(u64, Notes)>>,
@@ -99,20 +99,20 @@ impl<'scope> Maker<'scope> {
                     _ => return Err(unexpected()),
                 }
             }
-            // Cut off: what has come is thrown away.
+            // The connection was closed early; everything received is discarded.
             Err(io::ErrorKind::UnexpectedEof.into())
         });
         Self { messages, thread }
     }
 
     fn take(&self, message: Message) -> io::Result<()> {
-        // It has ended early only where it was told what it may not be.
+        // The thread ends early only after a protocol violation.
         self.messages.send(message).map_err(|_| unexpected())
     }
 
-    /// Puts all that was made into place; what was made, and what not.
+    /// Moves everything into place; returns the number of files, and what could not be created.
     fn finish(self) -> io::Result<(u64, Notes)> {
-        // If the thread has ended early, its own error says why.
+        // If the thread has ended early, it returns its own error.
         let _ = self.messages.send(Message::Finish);
         self.thread.join().unwrap_or_else(|_| Err(unexpected()))
     }
@@ -136,7 +136,7 @@ fn send_nodes(to: &mut impl Write, nodes: &[FoundNode]) -> io::Result<()> {
     if frame.is_empty() { Ok(()) } else { send(to, &Message::Nodes(frame)) }
 }
 
-/// Sends the bytes of a file that was listed.
+/// Sends the bytes of a listed file.
 fn read(root: &Path, node: &FoundNode, to: &mut impl Write) -> io::Result<ReadOutcome> {
     let FoundKind::File(size) = node.kind else { return Err(unexpected()) };
     let place = root.join(&node.path);
@@ -164,7 +164,7 @@ fn read(root: &Path, node: &FoundNode, to: &mut impl Write) -> io::Result<ReadOu
         send_content(to, bytes)?;
     }
     let is_whole = is_same(&file.metadata()?);
-    // It was not the build that read it just now. Where that cannot be undone it counts as used once more.
+    // This read was not a use by the build. If the access time cannot be reset, the file counts as used.
     let _ = forget_use(&file, node.modified);
     Ok(if is_whole { ReadOutcome::Whole } else { ReadOutcome::Changed })
 }

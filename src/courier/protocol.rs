@@ -1,6 +1,6 @@
-//! What larder and its courier say to each other over one connection a mount.
+//! The protocol between larder and a courier, over one connection for each mount.
 //!
-//! Both sides are made of these files. Every number is little-endian.
+//! Both sides are compiled from these files. All numbers are little-endian.
 //!
 //! ```text
 //!  frame    kind u8 | bytes of the rest u32, at most LARGEST | the rest
@@ -8,11 +8,11 @@
 //!  courier                          larder
 //!  Hello   version u16, mount u32 ─▶
 //!                                 ◀─ List
-//!  Nodes   node …                 ─▶          as often as it takes
+//!  Nodes   node …                 ─▶          repeated
 //!  Listed  nodes u64, root, notes ─▶
 //!                                 ◀─ Read     number u32 …
-//!  Content bytes                  ─▶          as often as it takes
-//!  Done    outcome u8             ─▶          once a number, in their order
+//!  Content bytes                  ─▶          repeated
+//!  Done    outcome u8             ─▶          once for each number, in order
 //!                                 ◀─ Make     number u32, node
 //!                                 ◀─ Piece    number u32, offset u64, bytes
 //!                                 ◀─ Finish
@@ -20,177 +20,160 @@
 //!                                 ◀─ Bye      and both close
 //! ```
 //!
-//! Where the courier's environment has [`DIRECT`], a connection is first tried
-//! over that: the courier says its secret, larder answers with the
-//! other one, and the conversation begins. Else it goes through the engine.
+//! If the courier's environment has `DIRECT`, it first tries a connection over that: it sends its secret, larder
+//! responds with the other secret, and the conversation starts. Otherwise the connection goes through the engine.
 //!
-//! A number is a node's place in the list that was sent (`Read`), or in the
-//! list that is being restored (`Make`, `Piece`). Who is asked says nothing
-//! but the answer, so neither waits for the other with full pipes. Each side
-//! takes what the other says as if it were hostile: lengths are checked before
-//! anything is reserved, and a path leads nowhere but below the mount.
+//! A number is the index of a node in the listing that was sent (`Read`), or in the listing that is restored (`Make`,
+//! `Piece`). The side that serves a request only sends the response, so that the sides never block each other with full
+//! pipes. Neither side trusts the other: lengths are checked before memory is reserved, and a path is always below the
+//! mount.
 
 mod frames;
 
 use std::ffi::{OsStr, OsString};
 
-pub use self::frames::{receive, send, send_content, send_piece, size_of};
+pub use self::frames::{receive, send};
+pub(crate) use self::frames::{send_content, send_piece, size_of};
 
-/// What is spoken; another number is another language.
-pub const VERSION: u16 = 1;
-/// The variable with the name of an abstract socket, the courier's secret and larder's: spaces in between.
-pub const DIRECT: &str = "DIRECT";
-/// Bytes of a secret.
-pub const SECRET: usize = 32;
-/// Bytes of a frame's rest, at most.
-pub const LARGEST: usize = 1 << 20;
-/// Bytes of content that go into one frame.
-pub const PIECE: usize = 256 << 10;
-/// Bytes of a path and of a link's target, at most.
-pub const LONGEST_PATH: usize = 4095;
-/// Nodes that are listed of one mount, at most.
-pub const MOST_NODES: usize = 2_000_000;
-/// Notes of what went wrong that are told word by word.
+/// The version of the protocol; different versions are incompatible.
+pub(crate) const VERSION: u16 = 1;
+/// The variable with the name of an abstract socket, the courier's secret and larder's secret, separated by spaces.
+pub(crate) const DIRECT: &str = "DIRECT";
+/// The length of a secret in bytes.
+pub(crate) const SECRET: usize = 32;
+/// The limit of a frame without kind and length, in bytes.
+pub(crate) const LARGEST: usize = 1 << 20;
+/// Bytes of content in one frame.
+pub(crate) const PIECE: usize = 256 << 10;
+/// The limit of a path and of the target of a link, in bytes.
+pub(crate) const LONGEST_PATH: usize = 4095;
+/// The limit of nodes in the listing of one mount.
+pub(crate) const MOST_NODES: usize = 2_000_000;
 const MOST_NOTES: usize = 20;
-/// Bytes of a note, at most.
+/// The limit of a note, in bytes.
 const LONGEST_NOTE: usize = 4096;
 
-/// One message.
+/// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// The courier is there, for the mount of this number.
+    /// The courier is ready to serve this mount.
     Hello {
-        /// What it speaks.
+        /// The version of the protocol.
         version: u16,
-        /// The mount.
+        /// The number of the mount.
         mount: u32,
     },
-    /// Asks for what the mount holds; from then on all of it looks unused, so that the next list tells what was read
-    /// meanwhile.
+    /// Requests the listing, and resets all access times, so that the next listing shows which files were read.
     List,
-    /// Some of what the mount holds, in order.
+    /// Nodes of the mount, in order.
     Nodes(Vec<FoundNode>),
-    /// That was all.
+    /// The end of the listing.
     Listed {
-        /// How many nodes were sent.
+        /// The number of nodes.
         nodes: u64,
-        /// Whether the file system notes that a file was read.
+        /// `true` if the file system records access times.
         notes_uses: bool,
-        /// Whose the mount's own directory is.
+        /// The owner and mode of the mount's root directory.
         root: Owner,
         /// What could not be listed.
         notes: Notes,
     },
-    /// Asks for the content of files.
+    /// Requests the content of files.
     Read(Vec<u32>),
-    /// The next bytes of the file under way.
+    /// The next bytes of the current file.
     Content(Vec<u8>),
-    /// That file is over.
+    /// The end of the current file.
     Done(ReadOutcome),
-    /// Asks for a node; a file is there when all of its bytes have come.
+    /// Requests that a node is created. A file is complete when all of its bytes have arrived.
     Make {
-        /// Its number.
+        /// The number of the node.
         number: u32,
-        /// What it is to be.
+        /// The node to create.
         node: FoundNode,
     },
-    /// Bytes of a file that is being made.
+    /// Bytes of a file to create.
     Piece {
-        /// Its number.
+        /// The number of the file.
         number: u32,
-        /// Where they belong.
+        /// The offset of the bytes in the file.
         offset: u64,
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// Nothing more is to be made.
+    /// The end of the nodes to create.
     Finish,
-    /// What was asked for is made.
+    /// The result of creating the nodes.
     Made {
-        /// Files and links that were made.
+        /// The number of files and links.
         files: u64,
-        /// What could not be made.
+        /// What could not be created.
         notes: Notes,
     },
-    /// Nothing more is wanted.
+    /// The end of the conversation.
     Bye,
 }
 
 /// A file, directory or link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundNode {
-    /// What it is.
-    pub kind: FoundKind,
-    /// From the mount on: names separated by slashes.
-    pub path: OsString,
+    pub(crate) kind: FoundKind,
+    /// The path below the mount: names separated by slashes.
+    pub(crate) path: OsString,
     /// Permission bits with setuid, setgid and sticky.
-    pub mode: u32,
-    /// Its owner.
-    pub uid: u32,
-    /// Its owner's group.
-    pub gid: u32,
-    /// When it was modified.
-    pub modified: Moment,
-    /// When it was last read.
-    pub used: Moment,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) modified: Moment,
+    pub(crate) used: Moment,
 }
 
-/// Whose a directory is, and who may write to it.
+/// The owner and mode of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Owner {
-    /// Its owner.
-    pub uid: u32,
-    /// Its owner's group.
-    pub gid: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Permission bits with setuid, setgid and sticky.
-    pub mode: u32,
+    pub(crate) mode: u32,
 }
 
-/// Seconds and nanoseconds since 1970.
+/// A time since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Moment {
-    /// Seconds.
-    pub seconds: i64,
-    /// Nanoseconds.
-    pub nanoseconds: u32,
+pub(crate) struct Moment {
+    pub(crate) seconds: i64,
+    pub(crate) nanoseconds: u32,
 }
 
-/// What a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FoundKind {
-    /// A directory.
+pub(crate) enum FoundKind {
     Directory,
-    /// A regular file of so many bytes.
+    /// A regular file of this size.
     File(u64),
-    /// A symbolic link that says this.
+    /// A symbolic link with this target.
     Symlink(OsString),
-    /// A further name of the file at this path.
+    /// A hard link to the file at this path.
     HardLink(OsString),
 }
 
-/// How reading a file ended.
+/// The result of reading a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// All bytes that the list told were sent, and the file is as it was then.
+    /// All bytes were sent, and the file has not changed since the listing.
     Whole,
-    /// It is not what it was when it was listed.
+    /// The file has changed since the listing.
     Changed,
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable,
 }
 
-/// What went wrong: how often, and the first few in words.
+/// Failures: their number, and the text of the first few.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Notes {
-    /// How often.
-    pub count: u64,
-    /// In words.
-    pub first: Vec<String>,
+    pub(crate) count: u64,
+    pub(crate) first: Vec<String>,
 }
 
 impl Notes {
-    /// Adds one.
-    pub fn add(&mut self, path: &OsStr, reason: &dyn std::fmt::Display) {
+    pub(crate) fn add(&mut self, path: &OsStr, reason: &dyn std::fmt::Display) {
         self.count += 1;
         if self.first.len() < MOST_NOTES {
             let mut note = format!("{}: {reason}", path.to_string_lossy());

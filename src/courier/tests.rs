@@ -1,4 +1,4 @@
-//! What holds of the protocol, whoever is at the other end.
+//! Tests of the protocol with any peer.
 
 use std::ffi::OsString;
 
@@ -21,7 +21,7 @@ fn sent(message: &Message) -> Vec<u8> {
 }
 
 #[test]
-fn every_message_arrives_as_it_was_sent() {
+fn a_received_message_equals_the_sent_one() {
     let nodes = vec![
         node("a", FoundKind::Directory),
         node("a/b", FoundKind::File(u64::MAX)),
@@ -54,7 +54,7 @@ fn every_message_arrives_as_it_was_sent() {
 }
 
 #[test]
-fn what_leads_out_of_the_mount_is_no_message() {
+fn a_message_with_a_path_outside_of_the_mount_is_refused() {
     for path in ["", "/a", "../a", "a/../../b", "a//b", "./a", "a/", "a\0b"] {
         let lies = [node(path, FoundKind::Directory), node("a", FoundKind::HardLink(path.into()))];
         for lie in lies {
@@ -67,7 +67,7 @@ fn what_leads_out_of_the_mount_is_no_message() {
 }
 
 #[test]
-fn a_frame_that_is_announced_too_large_is_refused_before_anything_is_reserved_for_it() {
+fn a_frame_that_is_too_large_is_refused_before_memory_is_reserved() {
     let mut frame = vec![4];
     frame.extend(u32::MAX.to_le_bytes());
     assert!(receive(&mut frame.as_slice()).is_err());
@@ -77,7 +77,7 @@ fn a_frame_that_is_announced_too_large_is_refused_before_anything_is_reserved_fo
 
 proptest! {
     #[test]
-    fn no_bytes_are_too_much_for_a_reader(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut from = bytes.as_slice();
         while let Ok(Some(message)) = receive(&mut from) {
             let again = sent(&message);

@@ -1,4 +1,4 @@
-//! Saving an image without its engine's archive: from an earlier entry of the same image, or layer by layer.
+//! Saves an image without the engine's archive: from an earlier entry of the same image, or layer by layer.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,22 +12,21 @@ use crate::registry::ImageConfig;
 use crate::store::{EntryKind, Save, Store, StoreError};
 
 /// The uncompressed archive of a layer.
-pub struct LayerArchive<'a> {
-    /// Its bytes, which end after `size`.
-    pub reader: Box<dyn Read + 'a>,
-    /// How many there are.
-    pub size: u64,
+pub(crate) struct LayerArchive<'a> {
+    /// Ends after `size` bytes.
+    pub(crate) reader: Box<dyn Read + 'a>,
+    pub(crate) size: u64,
 }
 
-/// Saves the image with the content of an earlier entry of the same id; `None` if none has it.
-///
-/// # Errors
-///
-/// Fails when the store does; then nothing is saved.
-pub fn copy_earlier(store: &Store, destination: &Destination) -> Result<Option<SavedImage>, StoreError> {
+/// Saves the image with the content of an earlier entry of the same id; returns `None` if there is none. Fails if the
+/// store fails. No entry is created then.
+pub(crate) fn copy_earlier(
+    store: &Store,
+    destination: &Destination,
+) -> Result<Option<SavedImage>, StoreError> {
     let Destination { key, id, platform, subject, .. } = destination;
     for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
-        // An entry that cannot be read is reported when it is looked for.
+        // An entry that cannot be read is reported when it is searched for.
         let Ok(listing) = read_listing(store, &entry) else { continue };
         let blobs = entry.starts().binary_search(&entry.manifest.listing.at).ok();
         let (true, Some(blobs)) = (listing.id == *id, blobs) else { continue };
@@ -39,14 +38,10 @@ pub fn copy_earlier(store: &Store, destination: &Destination) -> Result<Option<S
     Ok(None)
 }
 
-/// Saves the image whose config is `config`. `open` opens a layer by its place, the lowest first; it is called for
-/// layers only that no earlier entry has.
-///
-/// # Errors
-///
-/// Fails when the store does, when a layer cannot be read, and when config or layers are not those of the image; then
-/// nothing is saved.
-pub fn assemble<'a>(
+/// Saves the image whose config is `config`. `open` opens a layer by its index, lowest first. It is called only for
+/// layers that no earlier entry has. Fails if the store fails, if a layer cannot be read, or if config or layers are
+/// not those of the image. No entry is created then.
+pub(crate) fn assemble<'a>(
     store: &Store,
     destination: Destination,
     config: &[u8],
@@ -80,7 +75,7 @@ pub fn assemble<'a>(
     Ok(finish(save, &listing, subject)?)
 }
 
-/// Writes a layer; a large one gets chunks of its own, so that later entries can take them over.
+/// Writes a layer. A large one gets separate chunks, so that later entries can take them over.
 fn write(layer: LayerArchive<'_>, digest: Digest, save: &mut Save) -> Result<Blob, SaveError> {
     let LayerArchive { reader, size } = layer;
     let is_large = size > SMALL;

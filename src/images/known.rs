@@ -1,4 +1,4 @@
-//! Layers that earlier entries hold already: their chunks are taken over, and the engine's copy is not looked at.
+//! Finds layers in earlier entries: their chunks are taken over, and the engine's copy is not read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use super::save::SMALL;
 use crate::digest::Digest;
 use crate::store::{ChunkRef, Entry, EntryKind, Save, Store, StoreError};
 
-/// Earlier entries that are looked at.
+/// The number of earlier entries to check.
 pub(super) const MOST_ENTRIES: usize = 8;
 
-/// Layers that are in the content before anything is read, by the names that their files have in the archive.
+/// Layers that were added to the content before the archive is read, by the names of their files in the archive.
 #[derive(Default)]
 pub(super) struct KnownLayers(BTreeMap<String, Blob>);
 
 impl KnownLayers {
-    /// Takes over what the latest entries have of the layers that are `diff_ids` uncompressed, in the form in which
-    /// they will come. Nothing may be in the content yet.
+    /// Takes over the layers with these uncompressed digests from the latest entries, if they have the form of the
+    /// archive (`plain` or compressed). The content must be empty.
     pub(super) fn take_over(
         store: &Store,
         platform: &str,
@@ -28,7 +28,7 @@ impl KnownLayers {
         let mut known = Self::default();
         let mut taken: BTreeMap<Digest, Option<Blob>> = BTreeMap::new();
         for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
-            // What cannot be read is found out by who looks for it.
+            // An entry that cannot be read is reported when it is searched for.
             let Ok(listing) = read_listing(store, &entry) else { continue };
             for digest in listing.large_layers(&wanted, plain) {
                 let blob = match taken.get(&digest) {
@@ -45,19 +45,18 @@ impl KnownLayers {
         Ok(known)
     }
 
-    /// Returns the layer with this digest.
     pub(super) fn layer(&self, digest: &Digest) -> Option<Blob> {
         self.0.get(&blob_path(digest)).copied()
     }
 
-    /// The layer that a file of that name and size is.
+    /// Returns the layer that a file of this name and size has.
     pub(super) fn get(&self, path: &str, size: u64) -> Option<Blob> {
         self.0.get(path).copied().filter(|blob| blob.size == size)
     }
 }
 
 impl Listing {
-    /// Its layers of which no copy needs to be read, among those wanted.
+    /// Returns the wanted layers that are large enough to have separate chunks.
     fn large_layers(&self, wanted: &BTreeSet<&str>, plain: bool) -> BTreeSet<Digest> {
         let layers = self.layers.iter().zip(&self.diff_ids);
         let layers = layers.filter(|(layer, diff_id)| {
@@ -68,7 +67,7 @@ impl Listing {
     }
 }
 
-/// Takes over a blob, if its chunks are its alone and still there; where it stands now.
+/// Takes over a blob and returns its new location, if it has separate chunks that still exist.
 fn take(
     entry: &Entry,
     listing: &Listing,
@@ -82,7 +81,7 @@ fn take(
     Ok(save.reuse(chunks)?.map(|at| Blob { at, ..*blob }))
 }
 
-/// The chunks that a blob is made of, if it begins and ends with one.
+/// Returns the chunks of a blob, if it starts and ends at chunk boundaries.
 fn chunks<'a>(entry: &'a Entry, blob: &Blob) -> Option<&'a [ChunkRef]> {
     let starts = entry.starts();
     let place = |at: u64| starts.binary_search(&at).ok();

@@ -1,4 +1,4 @@
-//! The list of what an entry holds of an image, written behind the blobs as JSON.
+//! The listing of an entry of an image: JSON that follows the blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,77 +7,61 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::store::{Entry, Store, StoreError};
 
-/// The version of the list's shape.
 const SCHEMA: &str = "larder.image-content.v1";
-/// The largest list that is read, in bytes.
+/// The limit of a listing, in bytes.
 const LARGEST: u64 = 16 << 20;
-/// Engines take no more layers than this in one image.
+/// The limit of layers in one image, as in engines.
 const MOST_LAYERS: usize = 1000;
 
-/// What an entry holds of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listing {
-    /// `larder.image-content.v1`.
+pub(crate) struct Listing {
     schema: String,
-    /// The id that the engine had it under.
-    pub id: Digest,
+    /// The id in the engine that the image was saved from.
+    pub(crate) id: Digest,
     /// `OS/ARCHITECTURE[/VARIANT]`.
-    pub platform: String,
-    /// The blob that is its config.
-    pub config: Digest,
-    /// The blobs that are its layers, the lowest first; one blob may be several of them.
-    pub layers: Vec<Digest>,
-    /// Its layers uncompressed.
-    pub diff_ids: Vec<String>,
-    /// What an OCI layout's index names: an index or a manifest, if the engine wrote one.
-    pub root: Option<Descriptor>,
-    /// Where each blob stands, in the order of the content.
-    pub blobs: Vec<Blob>,
-    /// Layers by the names of their files in the engine's archive, where those do not tell their digests.
+    pub(crate) platform: String,
+    /// The blob of the config.
+    pub(crate) config: Digest,
+    /// The blobs of the layers, lowest first. A blob can occur several times.
+    pub(crate) layers: Vec<Digest>,
+    /// The digests of the uncompressed layers.
+    pub(crate) diff_ids: Vec<String>,
+    /// The index or manifest that the index of an OCI layout names, if the engine wrote one.
+    pub(crate) root: Option<Descriptor>,
+    /// The location of each blob, in the order of the content.
+    pub(crate) blobs: Vec<Blob>,
+    /// Layers by the names of their files in the engine's archive, if these do not contain the digests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub files: BTreeMap<String, Digest>,
+    pub(crate) files: BTreeMap<String, Digest>,
 }
 
 /// A reference to a blob, in the form of the OCI image specification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Descriptor {
-    /// What it is.
-    pub media_type: String,
-    /// Its digest.
-    pub digest: Digest,
-    /// Its bytes.
-    pub size: u64,
+pub(crate) struct Descriptor {
+    pub(crate) media_type: String,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
 }
 
-/// Where a blob stands in the content.
+/// The location of a blob in the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Blob {
-    /// Its digest.
-    pub digest: Digest,
-    /// Its first byte.
-    pub at: u64,
-    /// Its bytes.
-    pub size: u64,
+pub(crate) struct Blob {
+    pub(crate) digest: Digest,
+    pub(crate) at: u64,
+    pub(crate) size: u64,
 }
 
-/// The list of an entry cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum UnlistedError {
-    /// The store is at fault.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It does not hold an image.
     #[error("the entry's list of blobs is unusable: {0}")]
     Unusable(String),
 }
 
-/// The list of `entry`, checked.
-///
-/// # Errors
-///
-/// Fails when it cannot be read or makes no sense.
-pub fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, UnlistedError> {
+/// Reads and checks the listing of `entry`. Fails if the listing cannot be read or is invalid.
+pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, UnlistedError> {
     let span = entry.manifest.listing;
     let unusable = |reason: &str| UnlistedError::Unusable(reason.to_owned());
     if span.size > LARGEST {
@@ -90,7 +74,6 @@ pub fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, UnlistedErr
 }
 
 impl Listing {
-    /// A list of nothing yet.
     pub(super) fn new(id: Digest, platform: &str) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
@@ -105,17 +88,15 @@ impl Listing {
         }
     }
 
-    /// Where a blob stands.
     pub(super) fn blob(&self, digest: &Digest) -> Option<&Blob> {
         self.blobs.iter().find(|blob| blob.digest == *digest)
     }
 
-    /// Bytes of all blobs.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.blobs.iter().map(|blob| blob.size).sum()
     }
 
-    /// Checks it against a content of which `bytes` are blobs.
+    /// Checks the listing against a content with `bytes` bytes of blobs.
     fn check(&self, bytes: u64) -> Result<(), &'static str> {
         if self.schema != SCHEMA {
             return Err("it has another schema");
@@ -160,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_makes_no_sense_is_refused() {
+    fn an_inconsistent_listing_is_refused() {
         type Harm = fn(&mut Listing);
         assert_eq!(listing().check(17), Ok(()));
         let harms: [(Harm, &str); 7] = [

@@ -1,15 +1,14 @@
-//! A whole image as an entry: its layers, its config, and what else an engine needs to have it again.
+//! Saves a whole image as an entry: its layers, its config, and what else an engine needs to load it.
 //!
 //! ```text
-//!  engine ─▶ archive as `docker save` writes it ─▶ blobs, the large ones as they come ─▶ what they are to each other ─▶ entry
+//!  engine ─▶ archive as `docker save` writes it ─▶ blobs, the large ones as they arrive ─▶ listing ─▶ entry
 //!  entry  ─▶ blobs that the engine lacks ─▶ archive as `docker load` reads it ─▶ engine
 //! ```
 //!
-//! An entry's content is its blobs, each known by its digest, and behind them
-//! a [`Listing`]. Layers stay byte for byte what the engine wrote: an image's
-//! id is the digest of a config or a manifest that names them by theirs.
-//! Nothing is written to a file on the way. Every chunk is verified as it
-//! leaves the store, and every layer, as a whole, by the engine that gets it.
+//! The content of an entry is its blobs, each identified by its digest, followed by a [`Listing`]. Layers are kept byte
+//! for byte, because the id of an image is the digest of a config or a manifest that contains the digests of the
+//! layers. No temporary files are written. Every chunk is verified when it is read from the store, and every layer as a
+//! whole by the engine that loads it.
 //!
 //! | engine's store | what it writes | layers are |
 //! |---|---|---|
@@ -24,10 +23,10 @@ mod outline;
 mod parcel;
 mod save;
 
-pub use assemble::{LayerArchive, assemble, copy_earlier};
-pub use listing::{Blob, Descriptor, Listing, UnlistedError, read_listing};
-pub use parcel::{Form, Parcel};
-pub use save::{Destination, SaveError, SavedImage, save};
+pub(crate) use assemble::{LayerArchive, assemble, copy_earlier};
+pub(crate) use listing::{Listing, UnlistedError, read_listing};
+pub(crate) use parcel::{Form, Parcel};
+pub(crate) use save::{Destination, SaveError, SavedImage, save};
 
 #[cfg(test)]
 mod tests;

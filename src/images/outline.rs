@@ -1,4 +1,5 @@
-//! What the JSON files in an engine's archive say: which file is the config, which are the layers, what belongs to it.
+//! Parses the JSON files in an engine's archive: which files are the config and the layers, and which blobs belong to
+//! the image.
 
 use std::collections::BTreeSet;
 
@@ -7,23 +8,22 @@ use serde::Deserialize;
 use super::listing::Descriptor;
 use crate::digest::Digest;
 
-/// How deep an index may stand in an index.
+/// The limit of nested indexes.
 const DEPTH: usize = 4;
 
 /// An image as its archive describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outline {
-    /// The file that is its config.
+    /// The file of the config.
     pub(super) config: String,
-    /// The files that are its layers, the lowest first.
+    /// The files of the layers, lowest first.
     pub(super) layers: Vec<String>,
-    /// What the OCI layout names, if there is one.
+    /// The root of the OCI layout, if there is one.
     pub(super) root: Option<Descriptor>,
-    /// The blobs that belong to it by the OCI layout.
+    /// The blobs that belong to the image in the OCI layout.
     pub(super) blobs: BTreeSet<Digest>,
 }
 
-/// An image in Docker's `manifest.json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct DockerImage {
@@ -31,7 +31,6 @@ struct DockerImage {
     layers: Vec<String>,
 }
 
-/// An OCI index or manifest.
 #[derive(Deserialize)]
 struct Node {
     #[serde(default)]
@@ -42,11 +41,8 @@ struct Node {
 }
 
 impl Outline {
-    /// Reads the descriptions among the files of an archive; `file` answers a small file's content.
-    ///
-    /// # Errors
-    ///
-    /// Fails when they do not describe exactly one image.
+    /// Parses the descriptions in an archive; `file` returns the content of a small file. Fails if they do not describe
+    /// exactly one image.
     pub(super) fn read<'a>(file: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, String> {
         let docker = file("manifest.json").ok_or("there is no manifest.json")?;
         let mut images: Vec<DockerImage> =
@@ -68,7 +64,7 @@ impl Outline {
         Ok(outline)
     }
 
-    /// Notes a node and what is below it, as far as the archive has it: other platforms may be missing.
+    /// Collects a node and everything below it, as far as it is in the archive: other platforms may be missing.
     fn walk<'a>(
         &mut self,
         node: &Descriptor,
@@ -85,12 +81,12 @@ impl Outline {
     }
 }
 
-/// The file of an OCI layout that holds a blob.
+/// Returns the file of a blob in an OCI layout.
 pub(super) fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-/// The digest that the path of a blob tells.
+/// Returns the digest in the path of a blob.
 pub(super) fn blob_digest(path: &str) -> Option<Digest> {
     format!("sha256:{}", path.strip_prefix("blobs/sha256/")?).parse().ok()
 }

@@ -1,4 +1,4 @@
-//! What is sent to an engine: an archive as `docker load` reads it, of all of an image or of what the engine lacks.
+//! The archive that is sent to an engine, as `docker load` reads it: a whole image, or the parts that the engine lacks.
 
 use std::io;
 use std::ops::Range;
@@ -16,38 +16,38 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-/// tar's unit.
+/// The block size of tar.
 const BLOCK: usize = 512;
 
-/// The layout of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Docker's: for engines with a graph driver. Layers that the engine has need not be in it.
+pub(crate) enum Form {
+    /// Docker's layout, for engines with a graph driver. Layers that the engine has may be missing.
     Docker,
-    /// OCI's: for containerd's store, which keeps the image as it was.
+    /// The OCI layout, for containerd's store, which keeps the image unchanged.
     Oci,
 }
 
-/// An archive that is put together while it is sent.
+/// An archive that is created while it is sent.
 #[derive(Debug)]
-pub struct Parcel {
+pub(crate) struct Parcel {
     listing: Arc<Listing>,
     segments: Vec<Segment>,
     bytes: u64,
 }
 
-/// A piece of the archive.
 #[derive(Debug)]
 enum Segment {
-    /// These bytes.
     Text(Bytes),
     /// A range of the entry's content.
-    Content { at: u64, size: u64 },
+    Content {
+        at: u64,
+        size: u64,
+    },
 }
 
 impl Listing {
-    /// The id that an engine gives the image when it gets it in this form.
-    pub fn id_in(&self, form: Form) -> Digest {
+    /// Returns the id that an engine assigns to the image in this form.
+    pub(crate) fn id_in(&self, form: Form) -> Digest {
         match (form, &self.root) {
             (Form::Docker, _) => self.config,
             (Form::Oci, Some(root)) => root.digest,
@@ -55,9 +55,9 @@ impl Listing {
         }
     }
 
-    /// Where to part the layers from `present` on so that the parts are of about the same size; nowhere if one of them
-    /// would have fewer than `least` bytes.
-    pub fn middle(&self, present: usize, least: u64) -> Option<usize> {
+    /// Returns where to split the layers from `present` on into parts of about the same size, or `None` if a part would
+    /// have fewer than `least` bytes.
+    pub(crate) fn middle(&self, present: usize, least: u64) -> Option<usize> {
         let size = |layer: &Digest| self.blob(layer).map_or(0, |blob| blob.size);
         let bytes = |layers: &[Digest]| layers.iter().map(size).sum::<u64>();
         let middle = (present + 1..self.layers.len()).min_by_key(|middle| {
@@ -67,7 +67,7 @@ impl Listing {
         parts.iter().all(|part| *part >= least).then_some(middle)
     }
 
-    /// The config of an image of the lowest `layers` layers.
+    /// Returns a config for an image of the lowest `layers` layers.
     fn lower_config(&self, layers: usize) -> Vec<u8> {
         let mut platform = self.platform.split('/');
         let (os, architecture) = (platform.next().unwrap_or("linux"), platform.next().unwrap_or("amd64"));
@@ -76,7 +76,7 @@ impl Listing {
         json!({ "os": os, "architecture": architecture, "rootfs": files }).to_string().into_bytes()
     }
 
-    /// The manifest of an image whose engine had none: its layers are plain.
+    /// Returns a manifest for an image whose engine had none, with uncompressed layers.
     fn manifest(&self) -> Vec<u8> {
         let descriptor = |media_type: &str, digest: &Digest| Descriptor {
             media_type: media_type.to_owned(),
@@ -93,37 +93,32 @@ impl Listing {
 }
 
 impl Parcel {
-    /// Layers of the image in Docker's form, for an engine that has those below; if some above are left out, too, it is
-    /// another image, which consists of the lower ones.
-    pub fn docker(listing: Arc<Listing>, layers: Range<usize>) -> Self {
+    /// Creates an archive of these layers in Docker's layout, for an engine that has the layers below. If layers above
+    /// are left out, the archive is a different image of the lower layers.
+    pub(crate) fn docker(listing: Arc<Listing>, layers: Range<usize>) -> Self {
         let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
         parcel.put_docker(layers);
         parcel
     }
 
-    /// The image in OCI's form without the content of its lowest `present` layers.
-    pub fn oci(listing: Arc<Listing>, present: usize) -> Self {
+    /// Creates an archive in the OCI layout without the content of the lowest `present` layers.
+    pub(crate) fn oci(listing: Arc<Listing>, present: usize) -> Self {
         let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
         parcel.put_oci(present);
         parcel
     }
 
-    /// What comes behind all that [`Self::send`] sends.
-    pub fn end() -> Bytes {
+    /// Returns the end of the archive, after everything that [`Self::send`] sends.
+    pub(crate) fn end() -> Bytes {
         Bytes::from_static(&[0; 2 * BLOCK])
     }
 
-    /// Bytes of the layers and descriptions in it.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Sends all but its end; answers the faults of the store that cost nothing but time.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the store or `sink` does.
-    pub fn send(
+    /// Sends everything except the end; returns faults of the store that were recovered from.
+    pub(crate) fn send(
         &self,
         store: &Store,
         entry: &Entry,
@@ -169,7 +164,7 @@ impl Parcel {
         Ok(faults)
     }
 
-    /// Config and layers under their digests; the image has no name.
+    /// Adds config and layers under their digests; the image has no name.
     fn put_docker(&mut self, sent: Range<usize>) {
         let Listing { config, layers, blobs, .. } = &*Arc::clone(&self.listing);
         let is_whole = sent.end == layers.len();
@@ -189,7 +184,7 @@ impl Parcel {
         self.put_text("manifest.json", image.to_string().into_bytes());
     }
 
-    /// Everything under its digest, with an index over it; the image has no name.
+    /// Adds everything under its digest, with an index; the image has no name.
     fn put_oci(&mut self, present: usize) {
         let Listing { layers, blobs, .. } = &*Arc::clone(&self.listing);
         let (left_out, sent) = layers.split_at(present);

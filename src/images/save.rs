@@ -1,4 +1,4 @@
-//! Saving an image: an engine's archive is read as it comes, and what belongs to the image is kept.
+//! Saves an image from an engine's archive, which is read as a stream.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -13,49 +13,44 @@ use crate::digest::Digest;
 use crate::registry::ImageConfig;
 use crate::store::{CopyError, EntryKind, Save, Saved, Span, Store, StoreError, Subject};
 
-/// Files up to this many bytes wait until it is known whether they belong to the image, and share chunks.
+/// Files up to this size, in bytes, are kept in memory until it is known whether they belong to the image, and share
+/// chunks.
 pub(super) const SMALL: u64 = 1 << 20;
-/// Bytes of such files that may wait, in all.
+/// The limit of such files in total, in bytes.
 const MOST_WAITING: u64 = 32 << 20;
-/// The largest description that is read; it may come last.
+/// The largest description that is read, in bytes, in addition to that limit because it may come last.
 const LARGEST_JSON: u64 = 8 << 20;
 
-/// Where an entry is to stand, and what it is called.
+/// The key and description of a new entry.
 #[derive(Debug, Clone)]
-pub struct Destination {
-    /// The image's key.
-    pub key: Digest,
-    /// The id that the engine has it under.
-    pub id: Digest,
+pub(crate) struct Destination {
+    pub(crate) key: Digest,
+    /// The id of the image in the engine.
+    pub(crate) id: Digest,
     /// `OS/ARCHITECTURE[/VARIANT]`.
-    pub platform: String,
-    /// Title, tags and inputs; what is counted is filled in.
-    pub subject: Subject,
-    /// Its layers uncompressed, as the engine tells them: those that earlier entries have are not read again.
-    pub diff_ids: Vec<String>,
-    /// The engine hands its layers out as they are, and not compressed.
-    pub plain: bool,
+    pub(crate) platform: String,
+    /// Title, tags and inputs; the counts are filled in.
+    pub(crate) subject: Subject,
+    /// The digests of the uncompressed layers. Layers that earlier entries have are not read again.
+    pub(crate) diff_ids: Vec<String>,
+    /// `true` if the archive has uncompressed layers.
+    pub(crate) plain: bool,
 }
 
-/// A saved image.
 #[derive(Debug)]
-pub struct SavedImage {
-    /// The entry.
-    pub saved: Saved,
-    /// Bytes of its layers and descriptions.
-    pub bytes: u64,
+pub(crate) struct SavedImage {
+    pub(crate) saved: Saved,
+    pub(crate) bytes: u64,
 }
 
-/// Why an image was not saved.
 #[derive(Debug, thiserror::Error)]
-pub enum SaveError {
-    /// The store is at fault.
+pub(crate) enum SaveError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The archive ended early or cannot be read.
     #[error("the engine's archive of the image cannot be read")]
     Archive(#[from] io::Error),
-    /// It is not the archive of that image.
+    /// It is not the archive of the image.
     #[error("the engine's archive of the image is unusable: {0}")]
     Unusable(String),
 }
@@ -69,16 +64,13 @@ impl From<CopyError> for SaveError {
     }
 }
 
-/// Saves the image whose archive `archive` is, as `docker save ID` writes it.
-///
-/// # Errors
-///
-/// Fails when the store does, and when the archive is not whole or not the one of that image; then nothing is saved.
-///
-/// # Panics
-///
-/// Never: a list can be written as JSON.
-pub fn save(store: &Store, archive: impl Read, destination: Destination) -> Result<SavedImage, SaveError> {
+/// Saves an image from an archive as `docker save ID` writes it. Fails if the store fails, or if the archive is
+/// incomplete or not that of the image. No entry is created then.
+pub(crate) fn save(
+    store: &Store,
+    archive: impl Read,
+    destination: Destination,
+) -> Result<SavedImage, SaveError> {
     let Destination { key, id, platform, subject, diff_ids, plain } = destination;
     let mut save = store.save(EntryKind::Image, &platform, key)?;
     let known = KnownLayers::take_over(store, &platform, (&diff_ids, plain), &mut save)?;
@@ -88,7 +80,7 @@ pub fn save(store: &Store, archive: impl Read, destination: Destination) -> Resu
     Ok(finish(save, &listing, subject)?)
 }
 
-/// Writes the list behind the blobs and commits the entry.
+/// Appends the listing to the blobs and commits the entry.
 pub(super) fn finish(mut save: Save, listing: &Listing, subject: Subject) -> Result<SavedImage, StoreError> {
     let bytes = listing.bytes();
     let text = serde_json::to_vec(listing).expect("a list has text keys only");
@@ -99,23 +91,23 @@ pub(super) fn finish(mut save: Save, listing: &Listing, subject: Subject) -> Res
     Ok(SavedImage { saved: save.commit(subject, span)?, bytes })
 }
 
-/// The files of an archive by their paths.
+/// The files of an archive by path.
 #[derive(Default)]
 struct Members(BTreeMap<String, Member>);
 
 enum Member {
-    /// In the content already, at this place with this size.
+    /// Written to the content already.
     Written { at: u64, size: u64 },
-    /// A layer that an earlier entry has.
+    /// A layer in an earlier entry.
     Known(Blob),
-    /// Small enough to wait.
+    /// A small file in memory.
     Waiting { digest: Digest, bytes: Vec<u8> },
-    /// Another name of a file.
+    /// A link to a file.
     Link(String),
 }
 
 impl Members {
-    /// Reads an archive to its end; large files go into the content at once, unless they are there.
+    /// Reads a whole archive; large files that are not known are written to the content at once.
     fn read(archive: impl Read, known: &KnownLayers, save: &mut Save) -> Result<Self, SaveError> {
         let mut members = Self::default();
         let mut waiting = 0;
@@ -140,7 +132,7 @@ impl Members {
                     }
                 }
                 kind @ (EntryType::Symlink | EntryType::Link) => {
-                    // A link is relative to its own directory, a further name to the archive's root.
+                    // A symbolic link is relative to its directory, and a hard link to the root of the archive.
                     let from = if kind == EntryType::Symlink { Path::new(&path).parent() } else { None };
                     let target = entry.link_name()?.and_then(|to| plain(from.unwrap_or(Path::new("")), &to));
                     let Some(target) = target else { continue };
@@ -153,7 +145,7 @@ impl Members {
         Ok(members)
     }
 
-    /// The file at a path, or the one that a link there leads to.
+    /// Returns the file at a path, or the target of a link there.
     fn at(&self, path: &str) -> Option<&Member> {
         let found = self.0.get(&plain(Path::new(""), Path::new(path))?)?;
         match found {
@@ -170,7 +162,8 @@ impl Members {
         }
     }
 
-    /// The digest of the file at a path. A large one has that which its name or its image claims; who loads it finds out.
+    /// Returns the digest of the file at a path. For a large file, this is the digest in its name or its image, which
+    /// the engine verifies when it loads the image.
     fn digest(&self, path: &str, claimed: Option<Digest>) -> Option<Digest> {
         match self.at(path)? {
             Member::Waiting { digest, .. } | Member::Known(Blob { digest, .. }) => Some(*digest),
@@ -179,7 +172,7 @@ impl Members {
         }
     }
 
-    /// Checks that the files are the image's, and brings those into the content that are not there yet.
+    /// Checks that the files belong to the image, and writes those that are still in memory.
     fn keep(self, outline: Outline, mut listing: Listing, save: &mut Save) -> Result<Listing, SaveError> {
         let unusable = |reason: &str| SaveError::Unusable(reason.to_owned());
         let mut files: BTreeMap<Digest, String> = BTreeMap::new();
@@ -188,7 +181,7 @@ impl Members {
             match self.digest(&path, None) {
                 Some(found) if found == *digest => drop(files.insert(found, path)),
                 Some(_) => return Err(unusable("a blob is not the one that it is named after")),
-                // It may be of another platform; what is needed is looked for below.
+                // It may belong to a different platform; required files are checked below.
                 None => {}
             }
         }
@@ -224,7 +217,7 @@ impl Members {
         Ok(listing)
     }
 
-    /// Where each of these files stands in the content; those that waited are written now.
+    /// Returns the location of each of these files, and writes those that are still in memory.
     fn place(&self, files: &BTreeMap<Digest, String>, save: &mut Save) -> Result<Vec<Blob>, SaveError> {
         save.boundary()?;
         let mut blobs = Vec::new();
@@ -245,7 +238,7 @@ impl Members {
     }
 }
 
-/// Writes a large file, with chunks of its own.
+/// Writes a large file to separate chunks.
 fn write(mut file: impl Read, size: u64, save: &mut Save) -> Result<Member, SaveError> {
     save.boundary()?;
     let at = save.position();
@@ -254,7 +247,7 @@ fn write(mut file: impl Read, size: u64, save: &mut Save) -> Result<Member, Save
     Ok(Member::Written { at, size })
 }
 
-/// A path of an archive in its plain form; `None` for one that leads out of it or is no text.
+/// Normalises a path of an archive; returns `None` if it leads outside or is not UTF-8.
 fn plain(directory: &Path, path: &Path) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for component in directory.components().chain(path.components()) {

@@ -1,4 +1,4 @@
-//! Archives of every layout, whole and harmed, into a store and out of it again.
+//! Tests of archives of every layout, complete and damaged.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::store::backend::Directory;
 use crate::store::{ChunkRef, Entry, EntryKind, Lane, Store, Subject, Terms, Trust};
 
-/// Larger than what waits.
+/// Larger than files that are kept in memory.
 const LARGE: usize = 3 << 20;
 
 /// Files of an archive, in order.
@@ -62,7 +62,7 @@ fn files(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// The content of the file at a path.
+/// Returns the content of the file at a path.
 fn file<'a>(files: &'a mut Files, path: &str) -> &'a mut Vec<u8> {
     &mut files.iter_mut().find(|(known, _)| known == path).unwrap().1
 }
@@ -81,7 +81,8 @@ fn layers() -> [Vec<u8>; 3] {
     [noise(1, LARGE), b"a small layer".to_vec(), noise(2, LARGE + 1)]
 }
 
-/// As engines before 25 write it: layers first, descriptions last; the last layer is the first one once more.
+/// Returns an archive as engines before 25 write it: layers first, descriptions last. The last layer is the first one
+/// again.
 fn docker_archive() -> (Digest, Files) {
     let [a, b, c] = layers();
     let config = config(&[&a, &b, &c, &a]);
@@ -100,8 +101,8 @@ fn docker_archive() -> (Digest, Files) {
     (id, files)
 }
 
-/// As containerd's store writes it: compressed layers, an index in the index, an attestation, another platform's
-/// manifest without its content.
+/// Returns an archive as containerd's store writes it: compressed layers, an index in the index, an attestation, and
+/// the manifest of a different platform without its content.
 fn containerd_archive() -> (Digest, Files) {
     let [a, b, c] = layers();
     let config = config(&[b"plain a", b"plain b", b"plain c"]);
@@ -143,7 +144,7 @@ fn saved(store: &Store, id: Digest, archive: &[u8]) -> Result<Entry, SaveError> 
     saved_with(store, id, archive, (&[], true))
 }
 
-/// The same where the engine tells which layers it has.
+/// Saves an image whose layers the engine reports.
 fn saved_with(
     store: &Store,
     id: Digest,
@@ -185,7 +186,7 @@ fn text(files: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
 }
 
 #[test]
-fn an_archive_of_dockers_layout_comes_back_with_the_layers_that_are_wanted() {
+fn an_archive_in_dockers_layout_is_restored_with_the_missing_layers() {
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
     let (id, archive) = docker_archive();
@@ -208,7 +209,7 @@ fn an_archive_of_dockers_layout_comes_back_with_the_layers_that_are_wanted() {
         assert_eq!(manifest[0]["Layers"], json!(layers));
         assert_eq!(manifest[0]["RepoTags"], Value::Null, "a load must not take names from other images");
     }
-    // containerd's store wants a manifest, which such an archive lacks.
+    // containerd's store requires a manifest, which such an archive lacks.
     let files = sent(&store, &entry, Form::Oci, 0);
     let root = text(&files, "index.json")["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
     let manifest = text(&files, &format!("blobs/{root}"));
@@ -220,7 +221,7 @@ fn an_archive_of_dockers_layout_comes_back_with_the_layers_that_are_wanted() {
 }
 
 #[test]
-fn an_archive_of_containerds_store_comes_back_as_it_was() {
+fn an_archive_of_containerds_store_is_restored_unchanged() {
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
     let (id, archive) = containerd_archive();
@@ -231,23 +232,23 @@ fn an_archive_of_containerds_store_comes_back_as_it_was() {
         let is_wanted = content != b"of no image";
         assert!((files.get(path) == Some(content)) == is_wanted, "{path}");
     }
-    // Of layers that the engine has it gets the names alone.
+    // Layers that the engine has are not sent.
     let lower = sent(&store, &entry, Form::Oci, 2);
     assert_eq!(lower.len(), files.len() - 2);
     assert_eq!(lower["index.json"], files["index.json"]);
-    // A graph driver takes its layers as they are.
+    // A graph driver accepts the layers as they are.
     let files = sent(&store, &entry, Form::Docker, 0);
     assert_eq!(files.len(), 3 + 2);
 }
 
 #[test]
-fn a_large_image_is_parted_where_both_parts_are_large() {
+fn a_large_image_is_split_into_two_large_parts() {
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
     let (id, archive) = docker_archive();
     let entry = saved(&store, id, &tar(&archive)).unwrap();
     let listing = Arc::new(read_listing(&store, &entry).unwrap());
-    // Of large, small, large, and the first once more.
+    // The layers are large, small, large, and the first one again.
     assert_eq!(listing.middle(0, 1), Some(2));
     assert_eq!(listing.middle(1, 1), Some(3));
     assert_eq!(listing.middle(0, 2 * LARGE as u64 + 100), None);
@@ -270,7 +271,7 @@ fn a_large_image_is_parted_where_both_parts_are_large() {
 }
 
 #[test]
-fn images_that_share_layers_keep_them_once() {
+fn shared_layers_are_stored_once() {
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
     let [a, b, _] = layers();
@@ -302,7 +303,7 @@ fn images_that_share_layers_keep_them_once() {
 }
 
 #[test]
-fn what_is_not_the_image_is_not_kept() {
+fn an_archive_of_a_different_image_is_refused() {
     type Harm = fn(&mut Files);
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
@@ -340,7 +341,7 @@ fn what_is_not_the_image_is_not_kept() {
     let (_, files) = containerd_archive();
     let error = saved(&store, Digest::of(b"another"), &tar(&files)).unwrap_err().to_string();
     assert!(error.contains("another image"), "{error}");
-    // An archive that ends early, at any place, is none.
+    // A truncated archive is invalid, wherever it ends.
     let (id, files) = docker_archive();
     let whole = tar(&files);
     for part in [0, 100, 2000, LARGE / 2, LARGE + 5000, 2 * LARGE + 6000] {
@@ -350,24 +351,24 @@ fn what_is_not_the_image_is_not_kept() {
 }
 
 #[test]
-fn layers_of_earlier_entries_are_taken_over_without_a_look_at_the_engines_copy() {
+fn layers_of_earlier_entries_are_taken_over_without_reading_the_archive() {
     for (plain, (id, mut files)) in [(true, docker_archive()), (false, containerd_archive())] {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
         let first = saved(&store, id, &tar(&files)).unwrap();
         let whole = sent(&store, &first, Form::Docker, 0);
         let diff_ids = read_listing(&store, &first).unwrap().diff_ids;
-        // Nobody could load these: if they were read, they would be sent.
+        // These layers are invalid; reading them would be noticed.
         for (_, content) in files.iter_mut().filter(|(_, content)| content.len() > LARGE - 1) {
             content.fill(0);
         }
         let second = saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
         assert_eq!(sent(&store, &second, Form::Docker, 0), whole);
         assert_eq!(second.manifest.added_bytes, 0);
-        // From the second one as well as from the first.
+        // From the second entry as well as from the first.
         let third = saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
         assert_eq!(sent(&store, &third, Form::Docker, 0), whole);
-        // Not those of other images, nor those that will come in another form: they would be of no use.
+        // Layers of other images and layers in a different form are not taken over.
         for known in [(&["another".to_owned()][..], plain), (&diff_ids[..], !plain)] {
             let own = saved_with(&store, id, &tar(&files), known).unwrap();
             assert_ne!(sent(&store, &own, Form::Docker, 0), whole);
@@ -379,25 +380,25 @@ fn layers_of_earlier_entries_are_taken_over_without_a_look_at_the_engines_copy()
 }
 
 #[test]
-fn a_layer_that_is_not_as_an_earlier_entry_has_it_is_read() {
+fn a_layer_that_differs_from_the_earlier_entry_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(directory.path());
     let (id, mut files) = docker_archive();
     let first = saved(&store, id, &tar(&files)).unwrap();
     let diff_ids = read_listing(&store, &first).unwrap().diff_ids;
     let whole = sent(&store, &first, Form::Docker, 0);
-    // A chunk of it has gone.
+    // A chunk of the layer is missing.
     std::fs::remove_file(directory.path().join(ChunkRef::path(&first.manifest.chunks[0].digest))).unwrap();
     let second = saved_with(&store, id, &tar(&files), (&diff_ids, true)).unwrap();
     assert_eq!(sent(&store, &second, Form::Docker, 0), whole);
-    // It has another size.
+    // The layer has a different size.
     file(&mut files, "1/layer.tar").push(0);
     let third = saved_with(&store, id, &tar(&files), (&diff_ids, true)).unwrap();
     assert_ne!(sent(&store, &third, Form::Docker, 0), whole);
 }
 
 #[test]
-fn who_signs_takes_over_only_what_is_signed() {
+fn a_job_that_signs_takes_over_signed_layers_only() {
     let directory = tempfile::tempdir().unwrap();
     let unsigned = store(directory.path());
     let seed = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -420,7 +421,7 @@ fn who_signs_takes_over_only_what_is_signed() {
 }
 
 #[test]
-fn an_image_is_assembled_from_those_layers_that_no_earlier_entry_has() {
+fn only_layers_that_no_earlier_entry_has_are_opened() {
     let [a, b, c] = layers();
     let config = config(&[&a, &b, &c, &a]);
     let id = id_of(&config);
@@ -458,7 +459,7 @@ fn an_image_is_assembled_from_those_layers_that_no_earlier_entry_has() {
 }
 
 #[test]
-fn an_image_that_an_earlier_entry_holds_is_not_read_at_all() {
+fn an_image_in_an_earlier_entry_is_not_read() {
     for (id, archive) in [docker_archive(), containerd_archive()] {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());

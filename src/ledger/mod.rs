@@ -1,8 +1,7 @@
-//! What happened: one JSON object a build, appended to a file and never changed.
+//! The history of builds: one JSON object for each build, appended to a file and never changed.
 //!
-//! A line is written with a single append, so that jobs that share the cache
-//! do not tear each other's lines. A line that cannot be read is skipped and
-//! counted. What the sums mean is defined in [`Sums`].
+//! A line is written with a single append, so that jobs that share the cache do not interleave their lines. An
+//! unreadable line is skipped and counted. [`Sums`] defines the statistics.
 
 mod record;
 mod sums;
@@ -13,45 +12,37 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use record::{
+pub(crate) use record::{
     BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, MountRecord, Outcome,
     Prediction, RemoteRecord, StepCounts, StepEntry, TierOutcome, TierRecord,
 };
-pub use sums::Sums;
+pub(crate) use sums::Sums;
 
-/// Where the last builds of a ledger stand: a build takes one or two kilobytes.
+/// The bytes at the end of a ledger that contain its last builds; a build has one or two kilobytes.
 const LAST_BYTES: u64 = 128 << 10;
 
-/// The ledger's file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} the ledger {}", .path.display())]
-pub struct LedgerError {
+pub(crate) struct LedgerError {
     action: &'static str,
     path: PathBuf,
     #[source]
     source: io::Error,
 }
 
-/// What a ledger holds.
 #[derive(Debug, Clone, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// The builds, oldest first.
-    pub builds: Vec<BuildRecord>,
-    /// Lines that could not be read.
-    pub unreadable: usize,
+    pub(crate) builds: Vec<BuildRecord>,
+    pub(crate) unreadable: usize,
 }
 
-/// A duration as records have it, in milliseconds.
-pub fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Appends a build to the ledger at `path`, whose directory must exist.
-///
-/// # Errors
-///
-/// Fails when the file cannot be written.
-pub fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
+pub(crate) fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
     let append = || {
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
@@ -61,12 +52,9 @@ pub fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
     append().map_err(|source| LedgerError { action: "write to", path: path.to_owned(), source })
 }
 
-/// The last builds of the ledger at `path`, as many as its last bytes hold; one that does not exist is empty.
-///
-/// # Errors
-///
-/// Fails when the file is there and cannot be read.
-pub fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> {
+/// Returns the builds in the last bytes of the ledger at `path`; a missing ledger is empty. Fails if the file exists
+/// but cannot be read.
+pub(crate) fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> {
     let read = || {
         let mut file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -76,19 +64,15 @@ pub fn last_builds(path: &Path) -> Result<Vec<BuildRecord>, LedgerError> {
         file.seek(SeekFrom::Start(start))?;
         let mut text = Vec::new();
         file.take(LAST_BYTES).read_to_end(&mut text)?;
-        // The first line may have begun before.
+        // The first line may be incomplete.
         let whole = text.split(|byte| *byte == b'\n').skip(usize::from(start > 0));
         Ok(whole.filter_map(|line| serde_json::from_slice(line).ok()).collect())
     };
     read().map_err(|source| LedgerError { action: "read", path: path.to_owned(), source })
 }
 
-/// Reads the ledger at `path`; one that does not exist is empty.
-///
-/// # Errors
-///
-/// Fails when the file is there and cannot be read.
-pub fn read(path: &Path) -> Result<Ledger, LedgerError> {
+/// Reads the ledger at `path`; a missing ledger is empty. Fails if the file exists but cannot be read.
+pub(crate) fn read(path: &Path) -> Result<Ledger, LedgerError> {
     let failed = |source| LedgerError { action: "read", path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => BufReader::new(file),
@@ -120,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_costs_that_line_only() {
+    fn an_incomplete_line_does_not_affect_other_lines() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger.jsonl");
         assert!(read(&path).unwrap().builds.is_empty());

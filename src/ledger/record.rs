@@ -1,4 +1,4 @@
-//! The record of one build; also what `larder build --metadata-file` writes.
+//! The record of one build, which `larder build --metadata-file` writes as well.
 
 use std::collections::BTreeMap;
 
@@ -8,238 +8,210 @@ use serde_json::Value;
 
 use crate::key::CacheKey;
 
-/// The version of the record's shape. Fields may be added under the same name, never changed.
+/// The version of the format. Fields may be added without a new version, but not changed.
 const SCHEMA: &str = "larder.build.v1";
 
-/// One build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BuildRecord {
-    /// `larder.build.v1`.
-    pub schema: String,
-    /// When it started.
-    pub started: Timestamp,
-    /// How it ended.
-    pub outcome: Outcome,
+pub(crate) struct BuildRecord {
+    pub(crate) schema: String,
+    pub(crate) started: Timestamp,
+    pub(crate) outcome: Outcome,
     /// The tier that had the image (`engine`, `registry`, `archive`), for an image hit.
-    pub hit_tier: Option<String>,
-    /// The image's id, `sha256:…`; absent when the build made none.
-    pub image_id: Option<String>,
-    /// The image's names.
-    pub names: Vec<String>,
-    /// The image key; absent when the inputs cannot be known beforehand.
-    pub image_key: Option<CacheKey>,
-    /// The dependency key; likewise.
-    pub dependency_key: Option<CacheKey>,
-    /// The lane that it wrote, and the trunk.
+    pub(crate) hit_tier: Option<String>,
+    /// The id of the image, `sha256:…`; absent if the build created none.
+    pub(crate) image_id: Option<String>,
+    pub(crate) names: Vec<String>,
+    /// The image key; absent if the inputs are not known in advance.
+    pub(crate) image_key: Option<CacheKey>,
+    /// The dependency key; absent if the inputs are not known in advance.
+    pub(crate) dependency_key: Option<CacheKey>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lanes: Option<LanesRecord>,
-    /// RUN, COPY and ADD steps of the target; all of them cached for an image hit.
-    pub steps: StepCounts,
-    /// Each step that BuildKit ran or found cached.
+    pub(crate) lanes: Option<LanesRecord>,
+    /// The RUN, COPY and ADD steps of the target; all of them are cached for an image hit.
+    pub(crate) steps: StepCounts,
+    /// The steps that BuildKit ran or found in its cache.
     #[serde(default)]
-    pub step_list: Vec<StepEntry>,
-    /// The tiers in the order they were tried.
-    pub tiers: Vec<TierRecord>,
-    /// The cache mounts.
-    pub mounts: Vec<MountRecord>,
+    pub(crate) step_list: Vec<StepEntry>,
+    /// The tiers, in the order in which they were tried.
+    pub(crate) tiers: Vec<TierRecord>,
+    pub(crate) mounts: Vec<MountRecord>,
     /// The base image that was found or built before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<BaseRecord>,
-    /// What keeping the image in the store came to.
+    pub(crate) base: Option<BaseRecord>,
+    /// The result of saving the image to the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<KeptRecord>,
-    /// What leaving its layers in a registry came to.
+    pub(crate) kept: Option<KeptRecord>,
+    /// The result of saving its layers to a registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept_layers: Option<KeptLayersRecord>,
-    /// What was wrong with the store that machines share.
+    pub(crate) kept_layers: Option<KeptLayersRecord>,
+    /// The failure of the remote store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remote: Option<RemoteRecord>,
-    /// How long it took in all, milliseconds.
-    pub millis: u64,
-    /// What BuildKit's exporters answered (`containerimage.digest`, …), beside the fields above as docker
-    /// build's own metadata file has them; also fields that a newer larder added.
+    pub(crate) remote: Option<RemoteRecord>,
+    /// The duration in milliseconds.
+    pub(crate) millis: u64,
+    /// The response of BuildKit's exporters (`containerimage.digest`, …), in the same place as in docker build's
+    /// metadata file, and fields of newer versions of larder.
     #[serde(default, flatten)]
-    pub more: BTreeMap<String, Value>,
-    /// Why it failed, one line.
+    pub(crate) more: BTreeMap<String, Value>,
+    /// Why the build failed, as one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
-/// How a build ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// The image was there; no build was needed.
+pub(crate) enum Outcome {
+    /// The image existed, so that no build was needed.
     ImageHit,
-    /// It was built.
     Built,
-    /// The build failed.
     Failed,
-    /// The user interrupted it.
     Interrupted,
 }
 
-/// The lanes of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LanesRecord {
-    /// The lane that it wrote.
-    pub own: String,
-    /// The flag, variable or reference that names it.
-    pub own_from: String,
-    /// The trunk; several names where the default branch is not known.
-    pub trunk: Vec<String>,
-    /// The flag, variable or reference that names it.
-    pub trunk_from: String,
+pub(crate) struct LanesRecord {
+    /// The lane that the build writes.
+    pub(crate) own: String,
+    /// The flag, variable or reference that names the lane.
+    pub(crate) own_from: String,
+    /// The names of the trunk; several if the default branch is unknown.
+    pub(crate) trunk: Vec<String>,
+    /// The flag, variable or reference that names the trunk.
+    pub(crate) trunk_from: String,
 }
 
-/// A remote store that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteRecord {
-    /// Where it is, without credentials.
-    pub place: String,
-    /// What went wrong first.
-    pub fault: String,
+pub(crate) struct RemoteRecord {
+    /// The location without credentials.
+    pub(crate) place: String,
+    pub(crate) fault: String,
 }
 
 /// Counts of RUN, COPY and ADD steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepCounts {
-    /// All of them.
-    pub total: usize,
-    /// Those answered by a cache.
-    pub cached: usize,
-    /// Those of them whose layers a registry had and, as far as is known, not the builder.
+pub(crate) struct StepCounts {
+    pub(crate) total: usize,
+    pub(crate) cached: usize,
+    /// The cached steps whose layers came, as far as known, from a registry and not from the builder.
     #[serde(default)]
-    pub imported: usize,
+    pub(crate) imported: usize,
 }
 
-/// A step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepEntry {
-    /// The mark by which this cache knows the step again, `sha256:…`; empty where none could be made.
-    pub digest: String,
-    /// Its name, e.g. `[builder 2/3] RUN make`; without the command when build arguments could show in it.
-    pub name: String,
-    /// Answered by a cache.
-    pub cached: bool,
-    /// By one in a registry, as far as is known.
+pub(crate) struct StepEntry {
+    /// The mark that identifies the step in this cache, `sha256:…`; empty if there is none.
+    pub(crate) digest: String,
+    /// The name, for example `[builder 2/3] RUN make`; without the command if that could contain build arguments.
+    pub(crate) name: String,
+    pub(crate) cached: bool,
+    /// `true` if the layer came, as far as known, from a registry.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub imported: bool,
-    /// How long it ran, milliseconds.
-    pub millis: u64,
+    pub(crate) imported: bool,
+    /// The duration in milliseconds.
+    pub(crate) millis: u64,
 }
 
-/// What a tier did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierRecord {
-    /// Its name.
-    pub tier: String,
-    /// How it went.
-    pub outcome: TierOutcome,
-    /// Why, in a few words.
-    pub reason: String,
-    /// Bytes it moved.
-    pub bytes: u64,
-    /// Time it took, milliseconds.
-    pub millis: u64,
+    pub(crate) tier: String,
+    pub(crate) outcome: TierOutcome,
+    pub(crate) reason: String,
+    /// The number of bytes that were transferred.
+    pub(crate) bytes: u64,
+    /// The duration in milliseconds.
+    pub(crate) millis: u64,
 }
 
-/// An image that was kept in the store.
+/// An image that was saved to the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptRecord {
+pub(crate) struct KeptRecord {
     /// The first digits of the entry's id.
-    pub entry: String,
+    pub(crate) entry: String,
     /// Bytes of the image.
-    pub bytes: u64,
-    /// Bytes that it added to the store.
-    pub added_bytes: u64,
-    /// Time it took, milliseconds, from the end of the build on.
-    pub millis: u64,
+    pub(crate) bytes: u64,
+    /// Bytes that the image added to the store.
+    pub(crate) added_bytes: u64,
+    /// The duration in milliseconds, from the end of the build.
+    pub(crate) millis: u64,
 }
 
-/// The image that the Dockerfile was handed to stand on.
+/// The image that the Dockerfile was given as its base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BaseRecord {
-    /// What it is called, by its digest where a registry has it.
-    pub reference: String,
-    /// Its key.
-    pub key: CacheKey,
-    /// Whether it was there.
-    pub outcome: BaseOutcome,
-    /// How long finding or building it took, milliseconds.
-    pub millis: u64,
+pub(crate) struct BaseRecord {
+    /// The reference, with a digest if the image is in a registry.
+    pub(crate) reference: String,
+    pub(crate) key: CacheKey,
+    pub(crate) outcome: BaseOutcome,
+    /// The duration of finding or building it, in milliseconds.
+    pub(crate) millis: u64,
 }
 
-/// How a base image came to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum BaseOutcome {
-    /// It was there.
+pub(crate) enum BaseOutcome {
     Found,
-    /// It was built.
     Built,
 }
 
-/// Layers that were left in a registry.
+/// Layers that were saved to a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptLayersRecord {
-    /// The names that they are found by.
-    pub references: Vec<String>,
-    /// Time it took, milliseconds.
-    pub millis: u64,
+pub(crate) struct KeptLayersRecord {
+    /// The references of the layers.
+    pub(crate) references: Vec<String>,
+    /// The duration in milliseconds.
+    pub(crate) millis: u64,
 }
 
-/// How a tier went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum TierOutcome {
-    /// It had what was wanted.
+pub(crate) enum TierOutcome {
+    /// It had what was requested.
     Hit,
-    /// It had not.
+    /// It did not have what was requested.
     Miss,
-    /// It was not asked.
+    /// It was not queried.
     Skipped,
 }
 
-/// What a cache mount was worth.
+/// The benefit of a cache mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MountRecord {
-    /// Its identity in the builder.
-    pub id: String,
-    /// Where the step sees it.
-    pub target: String,
-    /// What it holds: `pip`, `apt`, ….
-    pub kind: String,
+pub(crate) struct MountRecord {
+    /// The identity in the builder.
+    pub(crate) id: String,
+    /// The path in the step.
+    pub(crate) target: String,
+    /// The kind of cache: `pip`, `apt`, ….
+    pub(crate) kind: String,
     /// Files restored before the build.
-    pub restored_files: u64,
-    /// Their bytes.
-    pub restored_bytes: u64,
+    pub(crate) restored_files: u64,
+    /// Bytes of these files.
+    pub(crate) restored_bytes: u64,
     /// Files that the build read.
-    pub used_files: u64,
+    pub(crate) used_files: u64,
     /// Files that the build added.
-    pub added_files: u64,
+    pub(crate) added_files: u64,
     /// Files saved after the build.
-    pub saved_files: u64,
-    /// Their bytes.
-    pub saved_bytes: u64,
-    /// Set where the mount was not restored since its steps were expected to be cached.
+    pub(crate) saved_files: u64,
+    /// Bytes of these files.
+    pub(crate) saved_bytes: u64,
+    /// Set if the mount was not restored because its steps were expected to be cached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prediction: Option<Prediction>,
+    pub(crate) prediction: Option<Prediction>,
 }
 
-/// Whether what was expected of a mount's steps came true.
+/// Whether the steps of a mount were cached as expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Prediction {
+pub(crate) enum Prediction {
     /// They were cached.
     Right,
-    /// One of them ran, without what was kept of the mount.
+    /// One of them ran, without the saved content of the mount.
     Wrong,
 }
 
 impl MountRecord {
-    /// A mount of which nothing was moved yet.
-    pub fn of(id: String, target: &str, kind: &str) -> Self {
+    /// Creates a record of a mount without any transfers.
+    pub(crate) fn of(id: String, target: &str, kind: &str) -> Self {
         Self {
             id,
             target: target.to_owned(),
@@ -256,8 +228,8 @@ impl MountRecord {
 }
 
 impl BuildRecord {
-    /// A record of a build that has just started and knows nothing yet.
-    pub fn started(at: Timestamp) -> Self {
+    /// Creates the record of a build that has just started.
+    pub(crate) fn started(at: Timestamp) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
             started: at,

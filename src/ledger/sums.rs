@@ -1,4 +1,4 @@
-//! Sums over the builds of a ledger.
+//! Statistics of the builds of a ledger.
 
 use std::collections::HashMap;
 
@@ -7,45 +7,44 @@ use serde::Serialize;
 use super::{BuildRecord, Outcome, Prediction, StepCounts};
 use crate::key::CacheKey;
 
-/// What a number of builds come to. Rates are between 0 and 1, and absent where there is nothing to divide by.
+/// The statistics of a number of builds. Rates are between 0 and 1, and `None` if the divisor is 0.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Sums {
-    /// Builds counted.
-    pub builds: usize,
-    /// Builds in which the image was there and nothing was built.
-    pub image_hits: usize,
-    /// Builds that ran.
-    pub built: usize,
-    /// Builds that failed.
-    pub failed: usize,
-    /// Builds that the user interrupted.
-    pub interrupted: usize,
+pub(crate) struct Sums {
+    pub(crate) builds: usize,
+    /// Builds that were not needed because the image existed.
+    pub(crate) image_hits: usize,
+    /// Builds that ran successfully.
+    pub(crate) built: usize,
+    pub(crate) failed: usize,
+    pub(crate) interrupted: usize,
     /// `image_hits` / (`image_hits` + `built`).
-    pub image_hit_rate: Option<f64>,
-    /// RUN, COPY and ADD steps of the builds that came to an end and did not fail.
-    pub steps: StepCounts,
+    pub(crate) image_hit_rate: Option<f64>,
+    /// The RUN, COPY and ADD steps of successful builds.
+    pub(crate) steps: StepCounts,
     /// Cached / all RUN, COPY and ADD steps; in an image hit every step counts as cached.
-    pub step_hit_rate: Option<f64>,
-    /// The same, each step weighted by the last time it was seen to take; steps never seen running do not count.
-    pub time_weighted_hit_rate: Option<f64>,
-    /// Files of cache mounts that steps used and that were there before / all that they used or added.
-    pub mount_hit_rate: Option<f64>,
-    /// Cache mounts that were not restored since their steps were expected to be cached, and were.
-    pub mounts_rightly_unneeded: usize,
-    /// The same, but a step of theirs ran.
-    pub mounts_wrongly_unneeded: usize,
-    /// Median duration of an image hit, milliseconds.
-    pub median_hit_millis: Option<u64>,
-    /// Median duration of a build that ran, milliseconds.
-    pub median_built_millis: Option<u64>,
-    /// Measured time saved, milliseconds: the last known duration of each step that did not have to run,
-    /// less what asking the tiers took. Negative when the caches cost more than they saved.
-    pub saved_millis: i64,
+    pub(crate) step_hit_rate: Option<f64>,
+    /// Like `step_hit_rate`, with each step weighted by its last known duration; steps without a known duration do not
+    /// count.
+    pub(crate) time_weighted_hit_rate: Option<f64>,
+    /// Files of cache mounts that existed before and were used / all files that were used or added.
+    pub(crate) mount_hit_rate: Option<f64>,
+    /// Cache mounts that were not restored because their steps were expected to be cached, which was right.
+    pub(crate) mounts_rightly_unneeded: usize,
+    /// Cache mounts that were not restored for the same reason, but one of their steps ran.
+    pub(crate) mounts_wrongly_unneeded: usize,
+    /// The median duration of an image hit, in milliseconds.
+    pub(crate) median_hit_millis: Option<u64>,
+    /// The median duration of a successful build, in milliseconds.
+    pub(crate) median_built_millis: Option<u64>,
+    /// The measured time saved, in milliseconds: the last known duration of each step that did not run, less the time
+    /// of querying the tiers. Negative if the caches cost more than they saved.
+    pub(crate) saved_millis: i64,
 }
 
 impl Sums {
-    /// Sums up the last `last` of `builds` (oldest first). Older ones still tell how long a step takes.
-    pub fn of(builds: &[BuildRecord], last: usize) -> Self {
+    /// Computes the statistics of the last `last` of `builds` (oldest first). Older ones only contribute durations of
+    /// steps.
+    pub(crate) fn of(builds: &[BuildRecord], last: usize) -> Self {
         let counted_from = builds.len().saturating_sub(last);
         let mut known = KnownDurations::default();
         let mut sums = Self::default();
@@ -106,7 +105,7 @@ impl Sums {
     }
 }
 
-/// How long each step took when it last ran, and which steps a key's build has.
+/// The last known duration of each step, and the steps of the build of each key.
 #[derive(Default)]
 struct KnownDurations {
     steps: HashMap<String, u64>,
@@ -147,7 +146,7 @@ fn rate(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// The middle value, or the mean of the two middle ones.
+/// Returns the middle value, or the mean of the two middle ones.
 fn median(mut values: Vec<u64>) -> Option<u64> {
     values.sort_unstable();
     let middle = values.len() / 2;
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn time_saved_is_what_the_steps_took_when_they_last_ran_less_the_tiers() {
+    fn the_time_saved_is_the_last_duration_of_cached_steps_less_that_of_the_tiers() {
         let builds = [
             build("k", Outcome::Built, 9000, &[("install", false, 8000), ("copy", false, 1000)]),
             build("l", Outcome::Built, 1200, &[("install", true, 0), ("copy2", false, 1000)]),
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn older_builds_teach_durations_but_are_not_counted() {
+    fn older_builds_contribute_durations_but_are_not_counted() {
         let builds = [
             build("k", Outcome::Built, 9000, &[("install", false, 8000)]),
             build("l", Outcome::Built, 100, &[("install", true, 0)]),
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_rates() {
+    fn an_empty_ledger_has_no_rates() {
         assert_eq!(Sums::of(&[], 5), Sums::default());
     }
 }

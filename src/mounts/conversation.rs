@@ -1,7 +1,7 @@
-//! larder's half of what is said with a courier.
+//! The protocol with a courier, on larder's side.
 //!
-//! A builder may be another's, so every answer is checked: as large as was
-//! announced at most, as many as were asked for, and in their order.
+//! The builder is not trusted, so every response is checked: its size and number must be as announced, and its order as
+//! requested.
 
 use std::io::{self, Read, Write};
 
@@ -11,19 +11,19 @@ use crate::courier::protocol::{
     send_piece,
 };
 
-/// Bytes of all paths of one mount, at most.
+/// The limit of all paths of one mount, in bytes.
 const MOST_NAMES: usize = 512 << 20;
 
-/// Talking with a courier about one mount failed.
+/// An error of the communication with a courier about one mount.
 #[derive(Debug, thiserror::Error)]
 pub enum ConversationError {
-    /// It ended in the middle.
+    /// The connection was closed early.
     #[error("the connection to the builder ended too early")]
     Ended,
     /// The connection failed.
     #[error("the connection to the builder broke")]
     Broken(#[source] io::Error),
-    /// The courier says what none says.
+    /// The courier violated the protocol.
     #[error("the builder's answer is refused: {0}")]
     Refused(String),
 }
@@ -42,9 +42,7 @@ fn refused(what: impl Into<String>) -> ConversationError {
     ConversationError::Refused(what.into())
 }
 
-/// What comes from a courier.
 pub(super) type Reader = Box<dyn Read + Send>;
-/// What goes to a courier.
 pub(super) type Writer = Box<dyn Write + Send>;
 
 /// A connection to a courier.
@@ -53,27 +51,25 @@ pub struct Conversation {
     writer: Writer,
 }
 
-/// What a mount holds.
 #[derive(Debug)]
 pub struct Found {
-    /// In order; where a file's bytes are is not known yet, and its `data` says nothing.
+    /// The nodes in order, without the location of files in the content.
     pub listing: Listing,
-    /// When each of the nodes was last read.
-    pub used: Vec<Time>,
-    /// Whether the file system notes that a file was read.
-    pub notes_uses: bool,
-    /// Whose the mount's own directory is.
-    pub root: Owner,
+    pub(crate) used: Vec<Time>,
+    /// `true` if the file system records access times.
+    pub(crate) notes_uses: bool,
+    /// The owner and mode of the mount's root directory.
+    pub(crate) root: Owner,
     /// What could not be listed.
-    pub notes: Notes,
+    pub(crate) notes: Notes,
 }
 
 impl Conversation {
-    /// Waits for the courier; answers which mount it stands in.
+    /// Waits for the courier, and returns the number of its mount.
     ///
     /// # Errors
     ///
-    /// Fails when the connection does, and when the courier speaks another language.
+    /// Fails if the connection fails, or if the courier has a different version of the protocol.
     pub fn greet(
         reader: impl Read + Send + 'static,
         writer: impl Write + Send + 'static,
@@ -87,11 +83,11 @@ impl Conversation {
         }
     }
 
-    /// Asks what the mount holds; from then on all of it looks unused.
+    /// Requests the content of the mount, and resets its access times.
     ///
     /// # Errors
     ///
-    /// Fails when the connection does, and on a list that is none.
+    /// Fails if the connection fails or the listing is invalid.
     pub fn list(&mut self) -> Result<Found, ConversationError> {
         self.say(&Message::List)?;
         self.writer.flush()?;
@@ -112,7 +108,7 @@ impl Conversation {
                     if nodes != used.len() as u64 {
                         return Err(refused("it lists another number of files than it says"));
                     }
-                    // A link in a mount may say anything: nobody here follows it.
+                    // Links may have any target, because they are never followed here.
                     let limits = Limits { content: 0, outside_links: true };
                     return match listing.validate(limits) {
                         Ok(()) => Ok(Found { listing, used, notes_uses, root, notes }),
@@ -124,12 +120,12 @@ impl Conversation {
         }
     }
 
-    /// Asks for the content of the files at these places of the last list. For each the bytes go to `content` as they
-    /// come, then how it ended to `end`; of a whole one all of its `size` bytes have come.
+    /// Requests the content of files by their numbers in the last listing, with their sizes. For each file, calls
+    /// `take` with the bytes as they arrive and then with the result. A complete file has exactly its size.
     ///
     /// # Errors
     ///
-    /// Fails when the connection does, on more or less bytes than were listed, and with what `content` or `end` fails.
+    /// Fails if the connection fails, if the number of bytes differs from the listing, or if `take` fails.
     pub fn read<E: From<ConversationError>>(
         &mut self,
         files: &[(u32, u64)],
@@ -161,21 +157,13 @@ impl Conversation {
         Ok(())
     }
 
-    /// Asks for a node.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the connection does.
-    pub fn make(&mut self, number: u32, node: &Node) -> Result<(), ConversationError> {
+    /// Requests that a node is created.
+    pub(crate) fn make(&mut self, number: u32, node: &Node) -> Result<(), ConversationError> {
         self.say(&Message::Make { number, node: found(node) })
     }
 
-    /// Sends bytes of a file that was asked for.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the connection does.
-    pub fn piece(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), ConversationError> {
+    /// Sends bytes of a file whose creation was requested.
+    pub(crate) fn piece(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), ConversationError> {
         for (place, part) in bytes.chunks(PIECE).enumerate() {
             let offset = offset + (place * PIECE) as u64;
             send_piece(&mut self.writer, number, offset, part)?;
@@ -183,12 +171,8 @@ impl Conversation {
         Ok(())
     }
 
-    /// Waits until all that was asked for is there; how many files were made, and what could not be.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the connection does.
-    pub fn finish(&mut self) -> Result<(u64, Notes), ConversationError> {
+    /// Waits until all requested nodes are created; returns the number of files, and what could not be created.
+    pub(crate) fn finish(&mut self) -> Result<(u64, Notes), ConversationError> {
         self.say(&Message::Finish)?;
         self.writer.flush()?;
         match self.hear()? {
@@ -197,12 +181,7 @@ impl Conversation {
         }
     }
 
-    /// Ends the conversation.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the connection does.
-    pub fn bye(mut self) -> Result<(), ConversationError> {
+    pub(crate) fn bye(mut self) -> Result<(), ConversationError> {
         self.say(&Message::Bye)?;
         Ok(self.writer.flush()?)
     }
@@ -216,12 +195,12 @@ impl Conversation {
     }
 }
 
-/// What comes of a file.
+/// A part of a file's content.
 #[derive(Debug)]
 pub enum Taken {
-    /// Its next bytes.
+    /// The next bytes.
     Bytes(Vec<u8>),
-    /// It is over.
+    /// The end, with the result.
     End(ReadOutcome),
 }
 
@@ -251,7 +230,7 @@ fn node(found: FoundNode) -> Node {
         mode,
         uid: owner(found.uid),
         gid: owner(found.gid),
-        // Nothing sets the time of a link.
+        // The time of a link cannot be set.
         mtime: match kind {
             NodeKind::Directory | NodeKind::File(_) => time(found.modified),
             NodeKind::Symlink { .. } | NodeKind::HardLink { .. } => Time::default(),

@@ -1,11 +1,11 @@
-//! What keeps a cache mount from being of use, as far as the Dockerfile says it: pure.
+//! Finds what prevents a cache mount from being useful, as far as the Dockerfile shows it. Pure.
 
 use super::auto::turned_off;
 use super::identity::{MountUse, TargetMount};
 use crate::buildkit::llb::Sharing;
 use crate::dockerfile::Resolution;
 
-/// A line for each.
+/// Returns a line for each.
 pub(super) fn defeats(resolution: &Resolution, mounts: &[TargetMount]) -> Vec<String> {
     let mut lines = Vec::new();
     for mount in mounts {

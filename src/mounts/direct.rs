@@ -1,12 +1,10 @@
-//! A short cut: a courier on this very machine speaks to larder over a socket of the machine, and not through the engine,
-//! which takes more time over bytes than both of them.
+//! A direct connection from a courier on the same machine, which avoids the engine because it copies bytes slower than
+//! both ends.
 //!
-//! The socket has no path but a name that only this machine's own network
-//! namespace knows; a courier elsewhere does not find it, and takes the stream
-//! through the engine. Anyone on the machine may connect, so each side proves
-//! itself by a secret of this visit, that the engine tells the courier: first
-//! the courier, then larder. Whoever takes over the name of a larder that is
-//! gone learns the one and not the other.
+//! The socket has an abstract name in the network namespace of the machine. A courier elsewhere does not find it and
+//! uses the stream through the engine. Any process on the machine can connect, so each side proves its identity with a
+//! secret of this visit, which the courier receives through the engine: first the courier, then larder. A process that
+//! takes over the name after larder has exited learns only the first secret.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -21,9 +19,9 @@ use tokio::task::JoinSet;
 use crate::buildkit::session::new_id;
 use crate::courier::protocol::{DIRECT, SECRET};
 
-/// How long a courier may take to prove itself.
+/// The time limit for the courier's secret.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Connections that may be about to prove themselves.
+/// The limit of connections without a verified secret.
 const MOST: usize = 256;
 
 /// A socket for the couriers of one visit.
@@ -43,13 +41,13 @@ impl Direct {
         Ok(Self { listener, name, couriers: new_id()?, larders: new_id()? })
     }
 
-    /// What the courier finds in its environment.
+    /// Returns the environment variable of the courier.
     pub(super) fn environment(&self) -> String {
         let Self { name, couriers, larders, .. } = self;
         format!("{DIRECT}={name} {couriers} {larders}")
     }
 
-    /// Hands on the connections of couriers.
+    /// Passes on the verified connections of couriers.
     pub(super) async fn serve(self, connections: mpsc::Sender<UnixStream>) {
         let Self { listener, couriers, larders, .. } = self;
         let mut proving = JoinSet::new();
@@ -68,7 +66,7 @@ impl Direct {
                 stream.write_all(larders.as_bytes()).await?;
                 let stream = stream.into_std()?;
                 stream.set_nonblocking(false)?;
-                // Whoever visits may be done.
+                // The visit may have ended.
                 drop(connections.send(stream).await);
                 Ok::<(), io::Error>(())
             }));
@@ -87,7 +85,7 @@ mod tests {
     use crate::mounts::Conversation;
 
     #[tokio::test]
-    async fn only_who_knows_the_secret_gets_through_and_learns_the_other_one() {
+    async fn only_a_courier_with_the_secret_is_accepted_and_receives_the_other_one() {
         let direct = Direct::open().unwrap();
         let told = direct.environment();
         let told: Vec<String> = told.trim_start_matches("DIRECT=").split(' ').map(str::to_owned).collect();
@@ -112,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_courier_that_is_sent_takes_the_short_cut() {
+    async fn the_courier_uses_the_direct_connection() {
         let base = tempfile::tempdir().unwrap();
         let own = crate::platform::own();
         let program = crate::courier::program(own.split('/').nth(1).unwrap()).unwrap();
@@ -127,7 +125,7 @@ mod tests {
             .unwrap();
         let (sender, mut connections) = mpsc::channel(1);
         let serving = tokio::spawn(direct.serve(sender));
-        // The way through the engine is closed.
+        // The connection through the engine is closed.
         let mut courier =
             Command::new(&path).arg("/nonexistent").arg(base.path()).env(name, value).spawn().unwrap();
         let stream = connections.recv().await.unwrap();

@@ -1,21 +1,22 @@
-//! Whether the user that a RUN runs as can use its cache mount: pure.
+//! Checks whether the user of a RUN can use its cache mount. Pure.
 //!
-//! Programs go without a cache that they cannot write to, most of them in
-//! silence; pip also without one that belongs to somebody else.
+//! Most programs silently ignore a cache that they cannot write to, and pip also ignores one that belongs to a
+//! different user.
 
 use super::identity::MountUse;
 use super::kinds::Kind;
 use crate::courier::protocol::Owner;
 
-/// Why a RUN cannot use the mount, whose own directory is `root`'s; `None` where it can, or where only the image could tell.
-pub fn misfit(at: &MountUse, kind: Kind, root: Owner) -> Option<String> {
+/// Returns why a RUN cannot use the mount with the given root directory; `None` if it can, or if that depends on the
+/// image.
+pub(crate) fn misfit(at: &MountUse, kind: Kind, root: Owner) -> Option<String> {
     let user = at.user.as_deref()?;
     let cannot = match user.parse::<u32>() {
         _ if at.readonly => false,
         Ok(0) => kind == Kind::Pip && root.uid != 0,
         Ok(uid) => !(uid == root.uid && root.mode & 0o200 != 0) && root.mode & 0o022 == 0,
         Err(_) if user == "root" => kind == Kind::Pip && root.uid != 0,
-        // Whoever that is, it is not root.
+        // An unknown user name is not root.
         Err(_) => root.uid == 0 && root.mode & 0o022 == 0,
     };
     let fix = if matches!(user, "root" | "0") {
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_that_its_user_cannot_write_to_does_not_fit() {
+    fn a_mount_that_its_user_cannot_write_to_is_reported() {
         let owner = |uid, mode| Owner { uid, gid: 0, mode };
         for (user, kind, root, fits) in [
             (None, Kind::Pip, owner(0, 0o755), true),

@@ -1,8 +1,7 @@
-//! Which cache mount a RUN means: pure.
+//! Determines the identity of the cache mounts of RUN instructions. Pure.
 //!
-//! BuildKit knows a cache mount by its namespace and id, and by what it is made
-//! from, if that is not nothing: a directory of a certain owner and mode, or
-//! files of a stage or an image. Stage, platform and Dockerfile do not matter.
+//! BuildKit identifies a cache mount by its namespace and id, and by its origin if it has one: a directory of a certain
+//! owner and mode, or files of a stage or an image. Stage, platform and Dockerfile do not matter.
 //!
 //! After moby/buildkit, `frontend/dockerfile/dockerfile2llb/convert_runmount.go`.
 
@@ -21,101 +20,92 @@ use crate::dockerfile::{
 /// The build argument that sets the namespace.
 const NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
-/// A cache mount as BuildKit knows it.
+/// The identity of a cache mount in BuildKit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MountId {
-    /// Namespace, a slash, and the id: `/pip`, `//root/.cache/pip`.
-    pub wire: String,
-    /// Files that it is made from, if it is not made from nothing.
-    pub origin: Option<Origin>,
-    /// The directory that it is made from, or that is made for it beside its files, if that has an owner or a mode of its
-    /// own.
-    pub directory: Option<Directory>,
+pub(crate) struct MountId {
+    /// The namespace, a slash, and the id: `/pip`, `//root/.cache/pip`.
+    pub(crate) wire: String,
+    /// The files that a new mount starts with, if any.
+    pub(crate) origin: Option<Origin>,
+    /// The initial root directory of the mount, if its owner or mode is set.
+    pub(crate) directory: Option<Directory>,
 }
 
-/// The files that a mount is made from.
+/// The files that a new mount starts with.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
-    /// The stage, the image or the named context that holds them, as the Dockerfile writes it.
-    pub from: String,
-    /// The stage's index in the Dockerfile, if it is one.
-    pub stage: Option<usize>,
-    /// The directory in it, cleaned: `/` or `/seed`.
-    pub source: String,
-    /// The mount's id without the namespace.
-    pub id: String,
+pub(crate) struct Origin {
+    /// The stage, image or named context of the files, as written in the Dockerfile.
+    pub(crate) from: String,
+    /// The index of the stage in the Dockerfile, if it is a stage.
+    pub(crate) stage: Option<usize>,
+    /// The cleaned path of the directory: `/` or `/seed`.
+    pub(crate) source: String,
+    /// The id of the mount without the namespace.
+    pub(crate) id: String,
 }
 
-/// The directory that a mount is made from.
+/// The initial root directory of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Directory {
-    /// Its owner.
-    pub uid: u32,
-    /// Its owner's group.
-    pub gid: u32,
-    /// Its permission bits.
-    pub mode: u32,
+pub(crate) struct Directory {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u32,
 }
 
 /// A cache mount that the target of a build reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetMount {
-    /// What BuildKit knows it by.
-    pub id: MountId,
-    /// Whose cache it is.
-    pub kind: Kind,
-    /// What becomes of several users at once; the strictest of its uses.
-    pub sharing: Sharing,
-    /// Where it is used, in the order of the Dockerfile; never empty.
-    pub uses: Vec<MountUse>,
+pub(crate) struct TargetMount {
+    pub(crate) id: MountId,
+    /// The program whose cache it is.
+    pub(crate) kind: Kind,
+    /// How concurrent users are handled: the strictest of the uses.
+    pub(crate) sharing: Sharing,
+    /// The uses, in the order of the Dockerfile; never empty.
+    pub(crate) uses: Vec<MountUse>,
 }
 
-/// A RUN that mounts it.
+/// A RUN that uses the mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountUse {
-    /// The stage's index in the Dockerfile.
-    pub stage: usize,
-    /// The RUN's first line.
-    pub line: usize,
-    /// Where it stands in that RUN, as written but for variables.
-    pub target: String,
-    /// Whether the RUN can only read it.
-    pub readonly: bool,
-    /// The last USER before the RUN, without its group; `None` where the base image says who it is.
-    pub user: Option<String>,
+pub(crate) struct MountUse {
+    /// The index of the stage in the Dockerfile.
+    pub(crate) stage: usize,
+    /// The first line of the RUN.
+    pub(crate) line: usize,
+    /// The target as written, with variables expanded.
+    pub(crate) target: String,
+    /// `true` if the RUN cannot write to the mount.
+    pub(crate) readonly: bool,
+    /// The last USER before the RUN, without its group; `None` if the base image sets it.
+    pub(crate) user: Option<String>,
 }
 
-/// A cache mount that is not carried.
+/// A cache mount that cannot be saved and restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passed {
-    /// Where it is used.
-    pub used: MountUse,
-    /// Why it is not carried.
-    pub reason: &'static str,
+pub(crate) struct Passed {
+    pub(crate) used: MountUse,
+    pub(crate) reason: &'static str,
 }
 
-/// The cache mounts of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mounts {
-    /// Those that can be carried, each once.
-    pub carried: Vec<TargetMount>,
-    /// Those that cannot.
-    pub passed: Vec<Passed>,
-    /// What keeps those that are carried from being of use, a line each.
-    pub defeats: Vec<String>,
+pub(crate) struct Mounts {
+    /// The mounts that can be saved and restored, without duplicates.
+    pub(crate) carried: Vec<TargetMount>,
+    pub(crate) passed: Vec<Passed>,
+    /// What prevents the carried mounts from being useful, one line each.
+    pub(crate) defeats: Vec<String>,
 }
 
-/// What a frontend makes of variables in the options of a mount.
+/// How a frontend handles variables in the options of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variables {
-    /// Their values, from Dockerfile 1.3 on.
+pub(crate) enum Variables {
+    /// It expands them, since Dockerfile 1.3.
     Expanded,
-    /// Nothing: before, a dollar sign was a dollar sign.
+    /// It keeps them as written, before Dockerfile 1.3.
     AsWritten,
 }
 
-/// The cache mounts that a target reaches; of the build's arguments the namespace counts.
-pub fn mounts(
+/// Returns the cache mounts that a target reaches. Only the namespace is taken from `build_args`.
+pub(crate) fn mounts(
     resolution: &Resolution,
     build_args: &BTreeMap<String, String>,
     variables: Variables,
@@ -156,7 +146,7 @@ pub fn mounts(
     mounts
 }
 
-/// What a RUN runs, for people.
+/// Returns the command of a RUN as text.
 fn script(run: &ResolvedInstruction) -> String {
     match &run.instruction.kind {
         InstructionKind::Run(Run { command: RunCommand::Exec(words), .. }) => words.join(" "),
@@ -196,7 +186,7 @@ fn identify(
             id: id.clone(),
         }),
     };
-    // Owner and mode are not for a directory that is there.
+    // Owner and mode are ignored for an existing directory.
     let directory = (is_whole && uid.or(gid).or(mode).is_some()).then(|| Directory {
         uid: uid.unwrap_or_default(),
         gid: gid.unwrap_or_default(),
@@ -211,7 +201,7 @@ fn identify(
 }
 
 fn is_readonly(options: &BTreeMap<String, String>) -> bool {
-    // As Go's `strconv.ParseBool` reads them.
+    // The values that Go's `strconv.ParseBool` accepts.
     let says =
         |name: &str, words: [&str; 6]| options.get(name).is_some_and(|text| words.contains(&text.as_str()));
     says("readonly", ["1", "t", "T", "true", "TRUE", "True"])
@@ -219,8 +209,8 @@ fn is_readonly(options: &BTreeMap<String, String>) -> bool {
 }
 
 impl MountId {
-    /// What an entry of the mount is made for: everything that BuildKit knows it by.
-    pub fn key(&self) -> Digest {
+    /// Returns the key of entries of the mount: a digest of its whole identity.
+    pub(crate) fn key(&self) -> Digest {
         Digest::of(format!("larder-mount-v1\n{self}").as_bytes())
     }
 }

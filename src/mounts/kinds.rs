@@ -1,49 +1,36 @@
-//! Whose cache a mount is: known by where it stands, else by the commands of the RUN that uses it. Pure.
+//! Determines the program whose cache a mount is, by its target or else by the commands of its RUN. Pure.
 
 use std::fmt;
 
-/// A program that keeps a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// pip, with what it downloads and builds.
+pub(crate) enum Kind {
     Pip,
-    /// uv.
     Uv,
-    /// Poetry.
     Poetry,
-    /// PDM.
     Pdm,
-    /// conda, mamba and micromamba.
+    /// conda, mamba or micromamba.
     Conda,
-    /// apt's packages or lists.
+    /// Packages or lists of apt.
     Apt,
-    /// npm.
     Npm,
-    /// Yarn.
     Yarn,
-    /// pnpm.
     Pnpm,
-    /// What the Go compiler has built.
+    /// The build cache of the Go compiler.
     GoBuild,
-    /// Go's modules.
+    /// The modules of Go.
     GoModules,
-    /// Cargo's registry or git checkouts.
+    /// The registry or git checkouts of Cargo.
     Cargo,
-    /// ccache.
     Ccache,
-    /// sccache.
     Sccache,
-    /// Maven.
     Maven,
-    /// Gradle.
     Gradle,
-    /// Bundler.
     Bundler,
-    /// Any other directory.
+    /// Any other program.
     Plain,
 }
 
-/// The ends of the directories in which programs keep their caches, as far as nobody tells them otherwise.
+/// The suffixes of the default cache directories of programs.
 const PLACES: [(&str, Kind); 37] = [
     ("/.cache/pip", Kind::Pip),
     ("/pip-cache", Kind::Pip),
@@ -84,7 +71,7 @@ const PLACES: [(&str, Kind); 37] = [
     ("/.gradle/caches", Kind::Gradle),
 ];
 
-/// The commands that use a cache; where several do, the first of this list counts.
+/// The commands that use a cache; the first one of this list is used if several match.
 const COMMANDS: [(&str, Kind); 27] = [
     ("uv", Kind::Uv),
     ("poetry", Kind::Poetry),
@@ -116,8 +103,8 @@ const COMMANDS: [(&str, Kind); 27] = [
 ];
 
 impl Kind {
-    /// The kind of a mount at `target` of a RUN that runs `script`.
-    pub fn of(target: &str, script: &str) -> Self {
+    /// Returns the kind of a mount at `target` in a RUN with `script`.
+    pub(crate) fn of(target: &str, script: &str) -> Self {
         let target = target.trim_end_matches('/');
         let by_place = PLACES.iter().find(|(end, _)| target.ends_with(end)).map(|(_, kind)| *kind);
         let by_place = by_place.or_else(|| target.ends_with("/bundle").then_some(Self::Bundler));
@@ -130,8 +117,7 @@ impl Kind {
         COMMANDS.iter().find(|(command, _)| words.contains(command)).map(|(_, kind)| *kind)
     }
 
-    /// Its name in reports.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Pip => "pip",
             Self::Uv => "uv",
@@ -166,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cache_is_known_by_its_place_and_else_by_who_uses_it() {
+    fn the_kind_follows_from_the_target_or_else_from_the_command() {
         for (target, script, kind) in [
             ("/root/.cache/pip", "pip install -r requirements.txt", Kind::Pip),
             ("/root/.cache/pip/", "", Kind::Pip),

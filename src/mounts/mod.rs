@@ -1,23 +1,20 @@
-//! Cache mounts that survive their builder: what they are, and carrying their content in and out.
+//! Saves and restores cache mounts, so that they survive their builder.
 //!
 //! ```text
 //!  Dockerfile ─▶ identity ─▶ visit: one step with the mounts, and the courier in it ─▶ conversation ─▶ restore ◀─ store
 //!                                                                                                   ─▶ save    ─▶
 //! ```
 //!
-//! A cache mount lives in one builder, under a name that BuildKit makes of its
-//! options (`identity`). To get at it, larder solves a definition of its own
-//! with the very same mounts (`visit`): an otherwise empty file system with the
-//! courier in it, which speaks to this process over a forwarded socket
-//! (`conversation`). Content streams between there and the store; nothing else
-//! is kept on the way.
+//! A cache mount exists in one builder, under a name that BuildKit derives from its options (`identity`). To access it,
+//! larder solves a definition with the same mounts (`visit`): an otherwise empty file system with the courier, which
+//! communicates with this process over a forwarded socket (`conversation`). Content is streamed between the builder and
+//! the store without temporary copies.
 //!
 //! Invariants:
 //!
-//! - Nothing in a mount is deleted, and a restore is there as a whole or not at all.
-//! - What a courier says is hostile, as a builder may be another's: sizes,
-//!   counts and paths are checked before they are acted upon.
-//! - Good is not replaced by empty, or by far less.
+//! - Nothing in a mount is deleted, and a restore is applied completely or not at all.
+//! - The courier is not trusted, because the builder is not: sizes, counts and paths are checked before they are used.
+//! - An entry is not replaced by an empty or a far smaller one.
 
 mod auto;
 mod conversation;
@@ -34,18 +31,18 @@ mod stage;
 mod uses;
 mod visit;
 
-pub use auto::{AutoMounts, Surroundings, auto_mounts, has_candidates};
-pub use conversation::{Conversation, ConversationError, Found, Taken};
-pub use error::MountError;
-pub use fit::misfit;
-pub use identity::{Directory, MountId, MountUse, Mounts, Origin, Passed, TargetMount, Variables, mounts};
-pub use kinds::Kind;
+pub(crate) use auto::{AutoMounts, Surroundings, auto_mounts, has_candidates};
+pub use conversation::{Conversation, ConversationError, Taken};
+pub(crate) use error::MountError;
+pub(crate) use fit::misfit;
+pub(crate) use identity::{Mounts, Passed, TargetMount, Variables, mounts};
+pub(crate) use kinds::Kind;
 pub(crate) use report::{CarriedMount, MountAction, MountOutcome, MountsReport};
-pub use restore::{Present, RestoredMount, restore};
-pub use save::{SaveOutcome, SaveTerms, SavedMount, save};
-pub use stage::{can_be_visited, with_visit};
-pub use uses::Tally;
-pub use visit::{BuildWithin, VisitError, VisitTerms, Within, visit};
+pub(crate) use restore::{Present, RestoredMount, restore};
+pub(crate) use save::{SaveOutcome, SaveTerms, SavedMount, save};
+pub(crate) use stage::{can_be_visited, with_visit};
+pub(crate) use uses::Tally;
+pub(crate) use visit::{BuildWithin, VisitError, VisitTerms, Within, visit};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! What carrying cache mounts came to: one record per mount, for people, for programs and for the ledger.
+//! The report of saving or restoring cache mounts: one record for each mount, for text output, JSON and the ledger.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -6,95 +6,87 @@ use serde::Serialize;
 use super::Tally;
 use crate::store::FaultRecord;
 
-/// What was to be done with cache mounts.
+/// What was requested for cache mounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum MountAction {
-    /// To list them.
     List,
-    /// To bring them into the builder.
     Restore,
-    /// To keep what the builder has.
     Save,
 }
 
-/// What became of a mount.
+/// The result for a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum MountOutcome {
-    /// There is an entry of it; restored where that was to be done.
+    /// There is a usable entry, which was restored if that was requested.
     Hit,
-    /// There is none, or it cannot be used.
+    /// There is no usable entry.
     Miss,
-    /// Saved.
     Saved,
-    /// The store has just that.
+    /// The store has the same entry already.
     Unchanged,
-    /// There is nothing in it.
+    /// The mount is empty.
     Empty,
-    /// Not saved since far less is in it than before.
+    /// Not saved, because it has far less than before.
     Refused,
-    /// It is not carried.
+    /// The mount cannot be saved and restored.
     Passed,
 }
 
-/// One mount.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct CarriedMount {
-    /// What BuildKit knows it by.
+    /// The identity in BuildKit.
     pub(crate) id: String,
-    /// Whose cache it is: `pip`, `apt`, …, `plain`.
+    /// The kind of cache: `pip`, `apt`, …, `plain`.
     pub(crate) kind: String,
-    /// Where RUNs mount it.
+    /// The targets in RUN instructions.
     pub(crate) targets: Vec<String>,
-    /// The lines of those RUNs in the Dockerfile.
+    /// The lines of these instructions in the Dockerfile.
     pub(crate) lines: Vec<usize>,
-    /// What became of it.
     pub(crate) outcome: MountOutcome,
-    /// The entry.
     pub(crate) entry: Option<String>,
-    /// The entry's lane.
+    /// The lane of the entry.
     pub(crate) lane: Option<String>,
     /// When the entry was saved.
     pub(crate) created: Option<Timestamp>,
-    /// What the entry holds.
+    /// The content of the entry.
     pub(crate) kept: Tally,
-    /// What was sent to the builder, or read from it.
+    /// The files that were sent to the builder or read from it.
     pub(crate) moved: Tally,
-    /// What the build used of what was there before; `None` where the builder does not note what is read.
+    /// The files that existed before and that the build used; `None` if the builder does not record access times.
     pub(crate) used: Option<Tally>,
-    /// What the build added.
+    /// The files that the build added.
     pub(crate) added: Option<Tally>,
-    /// Packages, such as wheels, that the build took from the mount; `None` as for `used`.
+    /// Packages, such as wheels, that the build used from the mount; `None` like `used`.
     pub(crate) packages_used: Option<Tally>,
     /// Packages that the build added.
     pub(crate) packages_added: Option<Tally>,
-    /// What is left out of the entry: nobody used it, or it would be too large.
+    /// The files that were left out of the entry, because they are unused or the entry would be too large.
     pub(crate) trimmed: Option<Tally>,
     /// Bytes that the entry added to the store.
     pub(crate) added_bytes: u64,
-    /// Why there is no hit, or why nothing is saved.
+    /// Why there is no hit, or why nothing was saved.
     pub(crate) reason: Option<String>,
 }
 
-/// All mounts of a build; serializes to its JSON.
+/// All mounts of a build; serialized as the JSON output.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct MountsReport {
     schema: &'static str,
-    /// What was to be done.
     pub(crate) action: MountAction,
     /// The mounts, in the order of the Dockerfile.
     pub(crate) mounts: Vec<CarriedMount>,
-    /// What keeps mounts from being of use, for people.
+    /// What prevents mounts from being useful.
     pub(crate) warnings: Vec<String>,
-    /// What the cache did wrong.
+    /// Faults of the cache.
     pub(crate) faults: Vec<FaultRecord>,
-    /// How long it took.
+    /// The duration in milliseconds.
     pub(crate) millis: u64,
 }
 
 impl MountsReport {
-    /// A report on which nothing is known yet.
+    /// Creates an empty report.
     pub(crate) fn new(action: MountAction) -> Self {
         Self {
             schema: "larder.mounts.v1",
@@ -108,7 +100,7 @@ impl MountsReport {
 }
 
 impl CarriedMount {
-    /// A record of which nothing is known yet but what is mounted, and where.
+    /// Creates a record of a mount without a result.
     pub(crate) fn new(id: String, kind: String, targets: Vec<String>, lines: Vec<usize>) -> Self {
         Self {
             id,

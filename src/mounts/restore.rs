@@ -1,4 +1,5 @@
-//! Restoring an entry into a mount: what is missing or different is sent, nothing is taken away. All of it comes, or nothing.
+//! Restores an entry into a mount: sends what is missing or different, and removes nothing. The restore is applied
+//! completely or not at all.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -12,40 +13,32 @@ use crate::archive::{Listing, Node, NodeKind, Pieces, read_listing};
 use crate::courier::protocol::{Notes, Owner};
 use crate::store::{Entry, Meter, Store, StoreError};
 
-/// What becomes of a file of the mount that is another than the entry's.
+/// How a file of the mount that differs from the entry is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Present {
-    /// The entry's takes its place.
+pub(crate) enum Present {
     Replaced,
-    /// It stays: the mount was made from files that may be newer than the entry.
+    /// It is kept, because the origin of the mount may be newer than the entry.
     Kept,
 }
 
-/// A restored mount.
 #[derive(Debug)]
-pub struct RestoredMount {
+pub(crate) struct RestoredMount {
     /// Files and links that were sent.
-    pub sent_files: u64,
-    /// Bytes that were sent.
-    pub sent_bytes: u64,
-    /// Whether there was nothing in it.
-    pub was_empty: bool,
-    /// Whether the builder notes which files are read.
-    pub notes_uses: bool,
-    /// Whose the mount's own directory is.
-    pub root: Owner,
-    /// What of the mount could not be looked at.
-    pub notes: Notes,
-    /// What went wrong in the store without harm.
-    pub faults: Vec<StoreError>,
+    pub(crate) sent_files: u64,
+    pub(crate) sent_bytes: u64,
+    /// `true` if the mount was empty before.
+    pub(crate) was_empty: bool,
+    /// The owner and mode of the mount's root directory.
+    pub(crate) root: Owner,
+    /// What could not be listed in the mount.
+    pub(crate) notes: Notes,
+    /// Faults of the store that were recovered from.
+    pub(crate) faults: Vec<StoreError>,
 }
 
-/// Restores `entry`, and makes all of the mount look unused.
-///
-/// # Errors
-///
-/// Fails when the store or the builder does, and when something cannot be made; then the mount is as it was.
-pub fn restore(
+/// Restores `entry`, and resets the access times of the whole mount. Fails if the store or the builder fails, or if
+/// something cannot be created. The mount is unchanged then.
+pub(crate) fn restore(
     store: &Store,
     entry: &Entry,
     present: Present,
@@ -59,7 +52,7 @@ pub fn restore(
     meter.expect(pieces.bytes);
     let wanted = || listing.nodes.iter().enumerate().filter(|(place, _)| needed[*place]);
     let sent_files = wanted().filter(|(_, node)| node.kind != NodeKind::Directory).count() as u64;
-    // What has no bytes comes first, the directories before what is in them.
+    // Nodes without bytes come first, with directories before their content.
     for (place, node) in wanted() {
         if !matches!(&node.kind, NodeKind::File(file) if file.stored().unwrap_or_default() > 0) {
             conversation.make(number(place)?, node)?;
@@ -87,14 +80,13 @@ pub fn restore(
         sent_files,
         sent_bytes: pieces.bytes,
         was_empty: found.listing.nodes.is_empty(),
-        notes_uses: found.notes_uses,
         root: found.root,
         notes: found.notes,
         faults,
     })
 }
 
-/// What several threads send over one connection.
+/// The connection that several threads share.
 struct Sending {
     conversation: Conversation,
     announced: Vec<bool>,
@@ -114,7 +106,7 @@ fn number(place: usize) -> Result<u32, ConversationError> {
     u32::try_from(place).map_err(|_| ConversationError::Refused("the entry has too many files".to_owned()))
 }
 
-/// For each node of an entry whether the mount lacks it, or has another in its place.
+/// Returns for each node of an entry `true` if the mount lacks it or has a different one.
 fn needed(listing: &Listing, found: &Found, present: Present) -> Vec<bool> {
     let there: HashMap<&OsStr, &Node> =
         found.listing.nodes.iter().map(|node| (node.path.as_os_str(), node)).collect();
@@ -122,7 +114,7 @@ fn needed(listing: &Listing, found: &Found, present: Present) -> Vec<bool> {
         let Some(other) = there.get(node.path.as_os_str()) else { return false };
         match (&node.kind, &other.kind) {
             _ if present == Present::Kept => true,
-            // What its owner made of it since is left alone.
+            // Changes of its mode or owner are kept.
             (NodeKind::Directory, NodeKind::Directory) => true,
             (NodeKind::File(wanted), NodeKind::File(file)) => {
                 wanted.size == file.size
@@ -134,7 +126,7 @@ fn needed(listing: &Listing, found: &Found, present: Present) -> Vec<bool> {
     };
     let mut needed: Vec<bool> = listing.nodes.iter().map(|node| !is_there(node)).collect();
     if present == Present::Kept {
-        // Below what is no directory, and stays, there is no room.
+        // A node cannot be created below something that is kept and is not a directory.
         let is_blocked = |node: &Node| {
             let above = Path::new(&node.path).ancestors().skip(1);
             let mut known = above.filter_map(|path| there.get(path.as_os_str()));

@@ -1,6 +1,6 @@
-//! Saving a mount: only what is new or changed is read, and what no build uses any more is left out.
+//! Saves a mount: reads only what is new or changed, and leaves out what builds no longer use.
 //!
-//! What is left out is left out in whole units (see [`units`]): no entry holds a part of what a program takes for whole.
+//! Whole units are left out (see [`units`]), because programs assume that a unit is complete.
 
 use std::ffi::OsString;
 
@@ -15,78 +15,73 @@ use crate::courier::protocol::{Notes, Owner, ReadOutcome};
 use crate::digest::Digest;
 use crate::store::{Entry, EntryKind, Meter, Save, Saved, Store, Subject};
 
-/// Files that are asked for at once.
+/// The number of files in one request.
 const ASKED: usize = 8192;
 
-/// How a mount is saved.
+/// The description and limits of a saved mount.
 #[derive(Debug, Clone)]
-pub struct SaveTerms {
-    /// Entries of one mount in one project.
-    pub family: String,
-    /// What the entry is made for.
-    pub key: Digest,
-    /// Title and tags; what is counted is filled in.
-    pub subject: Subject,
-    /// A unit goes after so many builds in a row that did not read it; `None` keeps all.
-    pub unused_builds: Option<u32>,
-    /// Bytes that the entry may have; the least recently used units go, and if that is not enough, everything.
-    pub max_size: Option<u64>,
-    /// Save whatever is left of the mount.
-    pub allow_shrink: bool,
+pub(crate) struct SaveTerms {
+    /// Entries with the same family are of the same mount in the same project.
+    pub(crate) family: String,
+    /// The digest of the mount's identity.
+    pub(crate) key: Digest,
+    /// Title and tags; the counts are filled in.
+    pub(crate) subject: Subject,
+    /// The number of consecutive builds without use after which a unit is left out; `None` keeps all.
+    pub(crate) unused_builds: Option<u32>,
+    /// The limit of the entry in bytes. The least recently used units are left out, or everything if that is not
+    /// enough.
+    pub(crate) max_size: Option<u64>,
+    /// `true` if an entry may be replaced by a far smaller one.
+    pub(crate) allow_shrink: bool,
 }
 
-/// A mount that was looked at, and what became of it.
 #[derive(Debug)]
-pub struct SavedMount {
-    /// What became of it.
-    pub outcome: SaveOutcome,
-    /// Files of the mount that the build read and that were there before it.
-    pub used: Tally,
+pub(crate) struct SavedMount {
+    pub(crate) outcome: SaveOutcome,
+    /// Files that existed before the build and that the build read.
+    pub(crate) used: Tally,
     /// Files that the build added.
-    pub added: Tally,
-    /// Packages, such as wheels, among the files that were used.
-    pub packages_used: Tally,
-    /// Packages among the files that were added.
-    pub packages_added: Tally,
-    /// Files that are left out of the entry since nobody uses them, or since it would be too large.
-    pub trimmed: Tally,
-    /// Whether the builder notes which files are read; else `used` says nothing.
-    pub notes_uses: bool,
-    /// Whose the mount's own directory is.
-    pub root: Owner,
+    pub(crate) added: Tally,
+    /// Packages, such as wheels, among the used files.
+    pub(crate) packages_used: Tally,
+    /// Packages among the added files.
+    pub(crate) packages_added: Tally,
+    /// Files that were left out because they are unused, or because the entry would be too large.
+    pub(crate) trimmed: Tally,
+    /// `true` if the builder records access times; otherwise `used` is meaningless.
+    pub(crate) notes_uses: bool,
+    /// The owner and mode of the mount's root directory.
+    pub(crate) root: Owner,
     /// What could not be read.
-    pub notes: Notes,
+    pub(crate) notes: Notes,
 }
 
-/// What became of a mount.
+/// How saving a mount ended.
 #[derive(Debug)]
-pub enum SaveOutcome {
-    /// It is in the store, as this entry.
+pub(crate) enum SaveOutcome {
     Saved(Box<Saved>),
-    /// The store has it already.
+    /// The store has the same entry already.
     Unchanged,
-    /// There is nothing in it, and was nothing before.
+    /// The mount is empty, and so was the earlier entry.
     Empty,
-    /// Far less is in it than in the entry before: that is an accident.
+    /// The mount has far less than the earlier entry, which looks like an accident.
     Refused(Shrunk),
-    /// It is larger than it may be, and no part of it can go without the rest. If there was an entry before, this empty one
-    /// has taken its place, so that the next builder begins anew.
+    /// The mount exceeds the limit and consists of a single unit. If there is an earlier entry, an empty one replaces
+    /// it, so that the next builder starts with an empty mount.
     Outgrown {
         /// The empty entry.
         saved: Option<Box<Saved>>,
-        /// The bytes of the mount.
+        /// Bytes of the mount.
         bytes: u64,
     },
-    /// Something of it could not be read, as this says, and the rest may be of no use without that.
+    /// A file could not be read, for this reason, and the others may depend on it.
     Incomplete(String),
 }
 
-/// Saves what the mount holds; what `before` has of it already is not read again.
-///
-/// # Errors
-///
-/// Fails when the store or the builder does, and when the meter stops it; then nothing is saved.
-pub fn save(
+/// Saves the content of the mount, without reading files that are in the entry `before`. Fails if the store or the
+/// builder fails, or if the meter stops the save. No entry is created then.
+pub(crate) fn save(
     store: &Store,
     before: Option<&Entry>,
     mut conversation: Conversation,
@@ -190,7 +185,6 @@ pub fn save(
     Ok(saved)
 }
 
-/// Saves that nothing is kept of the mount any more.
 fn begin_anew(store: &Store, terms: &SaveTerms) -> Result<Box<Saved>, MountError> {
     let save = store.save(EntryKind::Mount, &terms.family, terms.key)?;
     match commit(save, &Listing::default(), terms.subject.clone(), None) {
@@ -200,7 +194,7 @@ fn begin_anew(store: &Store, terms: &SaveTerms) -> Result<Box<Saved>, MountError
     }
 }
 
-/// Whether the entry holds just this, counts of use included.
+/// Returns `true` if the entry has exactly these nodes, including the counts of unused builds.
 fn is_all(wanted: &[(u32, Node)], known: &[Option<&FileData>], listed: &Listing) -> bool {
     wanted.len() == listed.nodes.len()
         && wanted.iter().zip(known).zip(&listed.nodes).all(|(((_, node), known), before)| {
@@ -210,25 +204,25 @@ fn is_all(wanted: &[(u32, Node)], known: &[Option<&FileData>], listed: &Listing)
                     file.unused == known.unused && same == *before
                 }
                 (NodeKind::File(_), None) => false,
-                // What happens in a directory sets its time, and tells nothing.
+                // Changes in a directory update its modification time, which carries no information.
                 (NodeKind::Directory, _) => Node { mtime: before.mtime, ..node.clone() } == *before,
                 _ => node == before,
             }
         })
 }
 
-/// Whether bytes are the first of a package: a wheel is a zip archive, a source distribution a compressed tar.
+/// Returns `true` if bytes are the start of a package: a wheel is a zip archive, and a source distribution is a
+/// compressed tar archive.
 fn is_package(bytes: &[u8]) -> bool {
     const ZIP: &[u8] = b"PK\x03\x04";
     const GZIP: &[u8] = &[0x1f, 0x8b];
     bytes.starts_with(ZIP) || bytes.starts_with(GZIP)
 }
 
-/// An entry that is being written.
 struct Writing<'a> {
     save: Save,
     nodes: Vec<Option<Node>>,
-    /// Places and paths of files that did not come whole.
+    /// Indices and paths of files that could not be read completely.
     missing: Vec<(usize, OsString)>,
     /// Packages among the files that were read.
     packages: Tally,
@@ -237,7 +231,7 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Takes what the entry before has, and asks the builder for the rest.
+    /// Takes over chunks of the earlier entry, and requests the other files from the builder.
     fn take(
         &mut self,
         before: Option<&Entry>,
@@ -275,7 +269,7 @@ impl Writing<'_> {
         conversation: &mut Conversation,
     ) -> Result<(), MountError> {
         let asked: Vec<(u32, u64)> = files.iter().map(|(_, number, size)| (*number, *size)).collect();
-        // Of a small file, that shares its chunks with others: so that a torn one is not written.
+        // The content of a small file, which shares its chunks with others. It is written when it is complete.
         let mut waiting: Vec<u8> = Vec::new();
         let mut begun: Option<u64> = None;
         let mut package = None;

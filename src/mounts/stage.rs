@@ -1,8 +1,7 @@
-//! A stage behind a Dockerfile's own that has cache mounts which are made from these: pure.
+//! Appends a stage to a Dockerfile to visit cache mounts whose origin is a stage or an image of it. Pure.
 //!
-//! Such a mount is known by what its stage or image *became* in the builder.
-//! Only the frontend that makes that for the build makes it for a visit alike,
-//! so that the step of the visit is written as a RUN and left to the frontend.
+//! Such a mount is identified by the result of its stage or image in the builder. Only the frontend of the build
+//! produces the same result, so the step of the visit is a RUN of the same Dockerfile.
 
 use std::fmt::Write as _;
 
@@ -11,11 +10,11 @@ use super::visit::{PROGRAM, SOCKET, STREAM, UPLOAD, target};
 use crate::buildkit::llb::Sharing;
 use crate::dockerfile::{Dockerfile, Options};
 
-/// `dockerfile` with a stage `name` at its end in which a visit has these mounts, if it ends between two instructions.
+/// Returns `dockerfile` with an appended stage `name` in which a visit has these mounts.
 ///
-/// Whether each mount is what it was there, [`can_be_visited`] tells.
-pub fn with_visit(dockerfile: &str, name: &str, mounts: &[TargetMount]) -> String {
-    // Old frontends know no mode for what is fetched, but one for what is copied.
+/// [`can_be_visited`] checks that each mount is the same there.
+pub(crate) fn with_visit(dockerfile: &str, name: &str, mounts: &[TargetMount]) -> String {
+    // Old frontends support a mode for copied files, but not for downloads.
     let courier = courier_stage(name);
     let mut text = format!(
         "{dockerfile}\nFROM scratch AS {courier}\n\
@@ -36,14 +35,14 @@ pub fn with_visit(dockerfile: &str, name: &str, mounts: &[TargetMount]) -> Strin
     text
 }
 
-/// The name of the stage with the courier, for a visit in a stage `name`.
+/// Returns the name of the stage with the courier for a visit in the stage `name`.
 fn courier_stage(name: &str) -> String {
     format!("{name}-courier")
 }
 
-/// Whether a stage behind `dockerfile` can have this very mount. It cannot where an instruction goes on at the end of the
-/// text, and where a value would be taken for something else.
-pub fn can_be_visited(
+/// Returns `true` if a stage after `dockerfile` can have the same mount. It cannot if an instruction continues at the
+/// end of the text, or if a value would be parsed differently.
+pub(crate) fn can_be_visited(
     mount: &TargetMount,
     dockerfile: &str,
     options: &Options,
@@ -83,7 +82,7 @@ fn options(MountId { origin, directory, .. }: &MountId, sharing: Sharing, target
 mod tests {
     use super::*;
 
-    /// Of the one mount of a Dockerfile whether it can be visited, and the text for that.
+    /// Returns for the only mount of a Dockerfile if it can be visited, and the text for the visit.
     fn visited(dockerfile: &str) -> (bool, String) {
         let options = Options {
             target: Some("used".to_owned()),
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stage_has_the_mount_with_all_that_it_is_known_by() {
+    fn the_stage_has_the_mount_with_the_same_identity() {
         let (can_be, text) = visited(
             "FROM x AS seed\nFROM y AS used\nARG N=a\nWORKDIR /w\n\
              RUN --mount=type=cache,id=$N-b,target=c,from=seed,uid=7,mode=0700,sharing=locked true",
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_that_would_be_another_one_behind_the_dockerfile_is_known() {
+    fn a_mount_that_would_differ_in_the_appended_stage_cannot_be_visited() {
         let run = |options: &str| {
             format!(
                 "FROM x AS seed\nFROM y AS used\nARG N='a$b'\nRUN --mount=type=cache,target=/c,from=seed,{options} true\n"

@@ -1,4 +1,4 @@
-//! What holds of mounts, with a courier in a directory of this machine.
+//! Tests of mounts with a courier in a local directory.
 
 mod carrying;
 mod hostile;
@@ -17,7 +17,7 @@ use crate::store::Meter;
 use crate::store::backend::Directory as LocalDirectory;
 use crate::store::{Entry, Lane, Store, Subject, Terms, Trust};
 
-/// A store, and directories that stand for mounts.
+/// A store, and directories in the role of mounts.
 pub(super) struct Bench {
     base: tempfile::TempDir,
     pub(super) store: Store,
@@ -25,7 +25,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
-        // Beside the crate: a temporary file system may not note what is read.
+        // The file system of the temporary directory may not record access times.
         let base = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let lane = Lane::try_from("main".to_owned()).unwrap();
         let trust = Trust::default();
@@ -34,7 +34,7 @@ impl Bench {
         Self { base, store }
     }
 
-    /// The directory that stands for a mount.
+    /// Creates a directory in the role of a mount.
     pub(super) fn mount(&self, name: &str) -> PathBuf {
         let path = self.base.path().join(name);
         std::fs::create_dir_all(&path).unwrap();
@@ -49,7 +49,7 @@ impl Bench {
         self.restore_beside(mount, entry, Present::Replaced)
     }
 
-    pub(super) fn restore_beside(&self, mount: &Path, entry: &Entry, present: Present) -> RestoredMount {
+    fn restore_beside(&self, mount: &Path, entry: &Entry, present: Present) -> RestoredMount {
         talk(mount, |talk| restore(&self.store, entry, present, talk, &Meter::default())).unwrap()
     }
 
@@ -69,7 +69,6 @@ pub(super) fn terms() -> SaveTerms {
     }
 }
 
-/// What was saved.
 pub(super) fn entry(saved: SavedMount) -> Entry {
     match saved.outcome {
         SaveOutcome::Saved(saved) => saved.entry,
@@ -77,13 +76,13 @@ pub(super) fn entry(saved: SavedMount) -> Entry {
     }
 }
 
-/// Talks with a courier that stands in `mount`.
+/// Communicates with a courier in `mount`.
 pub(super) fn talk<T>(mount: &Path, work: impl FnOnce(Conversation) -> T) -> T {
     let (ours, theirs) = UnixStream::pair().unwrap();
     thread::scope(|scope| {
         scope.spawn(move || {
             let mut to = BufWriter::new(&theirs);
-            // When larder leaves early the courier's connection breaks.
+            // The connection breaks if the test ends it early.
             drop(courier::mount::serve(0, mount, &mut &theirs, &mut to));
         });
         let reader = BufReader::new(ours.try_clone().unwrap());

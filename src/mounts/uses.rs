@@ -1,18 +1,16 @@
-//! What a build used of a mount: pure.
+//! Counts what a build used of a mount. Pure.
+
+use std::collections::HashMap;
 
 use serde::Serialize;
-use std::collections::HashMap;
 
 use super::conversation::Found;
 use crate::archive::{FileData, Listing, Node, NodeKind};
 
-/// Files and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
-    /// How many.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
+pub(crate) struct Tally {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Tally {
@@ -29,27 +27,27 @@ pub(super) fn file(node: &Node) -> Option<&FileData> {
     }
 }
 
-/// Where the entry holds a file as it stands in the mount, if it does.
+/// Returns where the entry has the content of a file, if the file is unchanged.
 pub(super) fn known<'a>(node: &Node, listed: &'a Listing) -> Option<&'a FileData> {
     let size = file(node)?.size;
     let before = listed.find(&node.path)?;
     file(before).filter(|file| file.size == size && before.mtime == node.mtime)
 }
 
-/// What the build used and added.
+/// The files that the build used and added.
 pub(super) struct Counted {
     pub(super) used: Tally,
     pub(super) added: Tally,
-    /// Packages among those used.
+    /// Packages among the used files.
     pub(super) packages: Tally,
 }
 
 impl Counted {
-    /// Counts for each file how many builds in a row have not read its unit.
+    /// Counts the uses, and updates for each file the number of consecutive builds that did not read its unit.
     pub(super) fn of(found: &mut Found, listed: Option<&Listing>, units: &[Option<u32>]) -> Self {
         let mut counted =
             Self { used: Tally::default(), added: Tally::default(), packages: Tally::default() };
-        // For each unit, whether a file of it was read, and for how many builds none was.
+        // For each unit: `true` if a file of it was read, and the number of builds that read none.
         let mut uses: HashMap<Option<u32>, (bool, u32)> = HashMap::new();
         for ((node, time), unit) in found.listing.nodes.iter().zip(&found.used).zip(units) {
             let Some(file) = file(node) else { continue };
@@ -71,7 +69,7 @@ impl Counted {
             *is_one_used |= is_used;
             *unused = known.map_or(0, |known| known.unused).min(*unused);
         }
-        // A build that did not touch the mount, since its layer was at hand, says nothing about what it needs.
+        // A build that did not touch the mount, because the layer was cached, does not show which files are needed.
         let counts = found.notes_uses && counted.used.files + counted.added.files > 0;
         for (node, unit) in found.listing.nodes.iter_mut().zip(units) {
             if let NodeKind::File(file) = &mut node.kind {

@@ -1,7 +1,7 @@
-//! A visit: one step in the builder that has the mounts, with the courier in it.
+//! A visit: one step in the builder with the mounts and the courier.
 //!
-//! Mostly the step is a definition of larder's own. For mounts that are made
-//! from what a build makes it is the last one of that build.
+//! Usually the step is a separate definition. For mounts whose origin is a result of a build, it is the last step of
+//! that build.
 
 use std::io::{BufReader, BufWriter};
 use std::net::Shutdown;
@@ -26,84 +26,69 @@ use crate::{courier, platform};
 
 /// The id of the stream between the step and this process.
 pub(super) const STREAM: &str = "larder-visit";
-/// Where the program, its socket and the mounts stand in the step.
+/// The paths of the program, its socket and the mounts in the step.
 pub(super) const PROGRAM: &str = "/courier";
 pub(super) const SOCKET: &str = "/larder.sock";
 const MOUNTS: &str = "/mounts";
 /// The name by which the builder fetches the courier from the session.
 pub(super) const UPLOAD: &str = "larder-courier";
-/// The directory of a parent in which a mount stands.
 const PARENT: &str = "/cache";
-/// Status messages that wait to be read.
+/// The number of queued status messages.
 const WAITING: usize = 64;
-/// The right to use the network of the builder's machine.
+/// The entitlement to use the network of the builder's host.
 const HOST_NETWORK: &str = "network.host";
-/// Bytes that are received or sent at once over a connection of this machine.
+/// The buffer size of direct connections, in bytes.
 const BUFFER: usize = 256 << 10;
-/// Bytes of the step's output that are told of when it fails.
+/// The bytes of the step's output that are reported when it fails.
 const LONGEST_OUTPUT: usize = 2000;
 
-/// What the step of a visit is part of.
-pub enum Within {
-    /// Nothing else.
+/// The solve that the step of a visit belongs to.
+pub(crate) enum Within {
+    /// A separate solve.
     Nothing,
-    /// A build, whose other steps may take their time.
+    /// A build, whose other steps are not limited by the deadline of the visit.
     Build(Box<BuildWithin>),
 }
 
-/// A build with a stage at its end in which the mounts are: see [`super::with_visit`].
-pub struct BuildWithin {
-    /// The build of that stage.
-    pub request: SolveRequest,
-    /// What the session has for it.
-    pub attachments: Attachments,
-    /// Is told how the build goes.
-    pub status: mpsc::Sender<StatusUpdate>,
-    /// How long it may take until the mounts are there.
-    pub timeout: Option<Duration>,
+/// A build with an appended stage that has the mounts: see [`super::with_visit`].
+pub(crate) struct BuildWithin {
+    pub(crate) request: SolveRequest,
+    pub(crate) attachments: Attachments,
+    pub(crate) status: mpsc::Sender<StatusUpdate>,
+    /// The time limit of the steps before the visit.
+    pub(crate) timeout: Option<Duration>,
 }
 
-/// What a visit may take.
+/// The limits and the name of a visit.
 #[derive(Debug, Clone)]
-pub struct VisitTerms {
-    /// After this long it is given up; in a build the time counts from when its step is there, and ends with the build's.
-    pub deadline: Duration,
-    /// Gives it up.
-    pub cancel: CancellationToken,
-    /// What the step is called in the engine's own words of it.
-    pub name: String,
+pub(crate) struct VisitTerms {
+    /// The time limit of the visit. In a build, it starts when the step runs, and ends with that of the build.
+    pub(crate) deadline: Duration,
+    pub(crate) cancel: CancellationToken,
+    /// The name of the step in the engine's progress.
+    pub(crate) name: String,
 }
 
-/// Why the mounts of a builder cannot be reached.
+/// Why the mounts of a builder cannot be accessed.
 #[derive(Debug, thiserror::Error)]
-pub enum VisitError {
-    /// The builder cannot be asked.
+pub(crate) enum VisitError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// There is no courier for it.
+    /// There is no courier for the builder's platform.
     #[error("this larder has no courier for a builder of {os}/{architecture}")]
-    NoCourier {
-        /// Its system.
-        os: String,
-        /// Its architecture.
-        architecture: String,
-    },
+    NoCourier { os: String, architecture: String },
     /// The step failed.
     #[error("the step that carries cache mounts failed{}", in_brackets(output))]
     Solve {
-        /// Why.
         #[source]
         source: SolveError,
-        /// What it said.
         output: String,
     },
-    /// The courier speaks for no mount, or not to this larder.
+    /// The courier violated the protocol, or sent an unknown mount.
     #[error(transparent)]
     Courier(ConversationError),
-    /// It took longer than it may.
     #[error("it took longer than {} s", .0.as_secs())]
     TimedOut(Duration),
-    /// The user interrupted.
     #[error("interrupted")]
     Interrupted,
 }
@@ -112,15 +97,12 @@ fn in_brackets(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(" ({text})") }
 }
 
-/// Visits `mounts`, and does `work` in each, by its place among them; all at once, on threads of their own.
+/// Visits `mounts`, and calls `work` for each by its index, concurrently and on separate threads.
 ///
-/// When it returns the builder has nothing to do with these mounts any more, but that it may still clear away the step of
-/// mounts that it lets others use at the same time.
+/// When it returns, the builder no longer uses these mounts. It may still remove the step of mounts that can be shared.
 ///
-/// # Errors
-///
-/// Fails when the step cannot be run.
-pub async fn visit<T: Send + 'static>(
+/// Fails if the step cannot be run.
+pub(crate) async fn visit<T: Send + 'static>(
     client: &Client,
     mounts: &[TargetMount],
     within: Within,
@@ -146,7 +128,7 @@ pub async fn visit<T: Send + 'static>(
                 request.entitlements.push(HOST_NETWORK.to_owned());
                 let done =
                     visit.run(client, request, Attachments::default(), None, Some(direct), &work).await;
-                // It may be elsewhere, on another kind of machine, or grant nobody its machine's network.
+                // The engine may be on a different machine or platform, or deny access to its network.
                 if visit.is_there || !matches!(done, Err(VisitError::Solve { .. })) {
                     return done;
                 }
@@ -159,7 +141,6 @@ pub async fn visit<T: Send + 'static>(
     }
 }
 
-/// The courier for the builder's platform.
 async fn program_for(client: &Client, terms: &VisitTerms) -> Result<&'static [u8], VisitError> {
     let Worker { os, architecture, .. } = tokio::select! {
         worker = client.worker() => worker?,
@@ -172,8 +153,8 @@ async fn program_for(client: &Client, terms: &VisitTerms) -> Result<&'static [u8
     program.ok_or_else(|| VisitError::NoCourier { os: os.clone(), architecture: architecture.clone() })
 }
 
-/// A way around an engine that seems to be on this very machine, and the courier for this machine. A Docker engine lets
-/// steps use its machine's network unless it is told otherwise, a buildkitd does not.
+/// Returns the courier and a socket for a direct connection if the engine seems to be on this machine. A Docker engine
+/// usually allows steps to use the host's network, a buildkitd does not.
 fn short_cut(client: &Client) -> Option<(&'static [u8], Direct)> {
     let is_docker = client.product().is_docker();
     let own = platform::own();
@@ -181,18 +162,15 @@ fn short_cut(client: &Client) -> Option<(&'static [u8], Direct)> {
     courier::program(architecture).zip(Direct::open().ok())
 }
 
-/// What is done in the mount at a place.
+/// Handles the mount at an index.
 type Work<T> = dyn Fn(usize, Conversation) -> T + Send + Sync;
 
-/// A visit under way.
 struct Visit<'a> {
     mounts: &'a [TargetMount],
     terms: &'a VisitTerms,
-    /// How long it may take.
     limit: Duration,
-    /// When that is over.
     ends: Instant,
-    /// A courier has come.
+    /// `true` once a courier has connected.
     is_there: bool,
 }
 
@@ -201,7 +179,7 @@ impl<'a> Visit<'a> {
         Self { mounts, terms, limit: terms.deadline, ends: after(terms.deadline), is_there: false }
     }
 
-    /// Runs the step, and does the work in each mount whose courier comes.
+    /// Runs the step, and handles each mount whose courier connects.
     async fn run<T: Send + 'static>(
         &mut self,
         client: &Client,
@@ -260,7 +238,7 @@ impl<'a> Visit<'a> {
                     continue;
                 }
                 () = &mut deadline, if !give_up.is_cancelled() => {
-                    // Where all is done the step only has to end.
+                    // If all mounts are done, only the end of the step is missing.
                     late = done.values.iter().any(Option::is_none);
                     give_up.cancel();
                     continue;
@@ -277,7 +255,7 @@ impl<'a> Visit<'a> {
                 Ok((place, work(place, conversation)))
             });
         };
-        // The step has ended, and with it every connection.
+        // The end of the step closes all connections.
         drop(connections);
         for stream in near_streams {
             drop(stream.shutdown(Shutdown::Both));
@@ -293,7 +271,7 @@ impl<'a> Visit<'a> {
             return Err(VisitError::TimedOut(self.limit));
         }
         if let Some(values) = done.take_all() {
-            // What was done counts: a step also fails when larder leaves one of several mounts early.
+            // A step also fails if larder ends one of several connections early, so finished work counts as success.
             return Ok(values);
         }
         match solved {
@@ -304,17 +282,17 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// The time so long from now, or in ten years: there is no time for any duration.
+/// Returns the time after `limit`, limited to ten years because `Instant` overflows.
 fn after(limit: Duration) -> Instant {
     const YEARS: Duration = Duration::from_hours(24 * 365 * 10);
     Instant::now() + limit.min(YEARS)
 }
 
-/// Which mounts a courier has spoken for.
+/// The mounts for which a courier has connected.
 struct Seats(Mutex<Vec<bool>>);
 
 impl Seats {
-    /// Speaks for the mount at `place`, which is the courier's word.
+    /// Claims the mount at `place`, a number that is not trusted.
     fn take(&self, place: usize) -> Result<(), ConversationError> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match taken.get_mut(place) {
@@ -328,15 +306,15 @@ impl Seats {
     }
 }
 
-/// What came of the mounts so far.
+/// The results of the mounts so far.
 struct Done<T> {
     values: Vec<Option<T>>,
-    /// What was wrong with a courier that spoke for none of them.
+    /// The error of a courier for none of the mounts.
     fault: Option<ConversationError>,
 }
 
 impl<T> Done<T> {
-    /// What came of all of them, once that is known.
+    /// Returns the results once all are available.
     fn take_all(&mut self) -> Option<Vec<T>> {
         let is_all = self.values.iter().all(Option::is_some);
         is_all.then(|| std::mem::take(&mut self.values).into_iter().flatten().collect())
@@ -346,7 +324,7 @@ impl<T> Done<T> {
         match ended {
             Ok(Ok((place, value))) => self.values[place] = Some(value),
             Ok(Err(fault)) => self.fault = Some(fault),
-            // Work that panicked has no value, and is told by the panic.
+            // A panic is reported by the thread itself.
             Err(_) => {}
         }
     }
@@ -366,7 +344,7 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str, short_cut: Opt
         target: target(number),
     });
     let caches = caches.collect();
-    // So that no two visits are the same to BuildKit, which would not run the second one.
+    // A nonce, because BuildKit would not run an identical step again.
     let nonce = new_id().unwrap_or_default();
     let step = graph.exec(Exec {
         root,
@@ -380,12 +358,12 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str, short_cut: Opt
     graph.define(step)
 }
 
-/// Where a mount stands in the step.
+/// Returns the path of a mount in the step.
 pub(super) fn target(number: usize) -> String {
     format!("{MOUNTS}/{number}")
 }
 
-/// Reads the status to its end, and passes it on; the last that the steps said.
+/// Forwards the status until its end; returns the last output of the steps.
 async fn listen(
     mut updates: mpsc::Receiver<StatusUpdate>,
     told: Option<mpsc::Sender<StatusUpdate>>,
@@ -397,7 +375,7 @@ async fn listen(
             output.drain(..output.len().saturating_sub(LONGEST_OUTPUT));
         }
         if let Some(told) = &told {
-            // Whoever shows it may be gone; the visit goes on all the same.
+            // The receiver may be closed; the visit continues.
             drop(told.send(update).await);
         }
     }
@@ -409,7 +387,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_courier_speaks_once_for_each_mount_and_for_no_other() {
+    fn each_mount_accepts_one_courier_and_unknown_mounts_none() {
         let seats = Seats(Mutex::new(vec![false; 2]));
         assert!(seats.take(1).is_ok() && seats.take(0).is_ok());
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What a builder has had: guesses about what it still has.
+//! Guesses what a builder still has, from what it had before.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,93 +10,86 @@ use super::{LAYOUT, Notes, NotesError};
 use crate::digest::Digest;
 
 const SCHEMA: &str = "larder.builder.v1";
-/// Layers, mounts and images that are known of one builder; beyond that the oldest go.
+/// The limit of layers, mounts and images for one builder; the oldest are removed.
 const MOST: usize = 64;
-/// Steps that are known of one builder.
+/// The limit of steps for one builder.
 const MOST_STEPS: usize = 1024;
 
-/// What is known of one builder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BuilderEntry {
-    /// `larder.builder.v1`.
+pub(crate) struct BuilderEntry {
     schema: String,
-    /// Who it is, in the engine's words.
+    /// The id of the builder in the engine.
     builder: String,
-    /// The dependency layers that it has made, see `key::DependencyLayers`.
+    /// The dependency layers that it has built, see `key::DependencyLayers`.
     layers: BTreeMap<Digest, BuiltLayers>,
-    /// When a cache mount, by its key, was last seen with something in it.
+    /// By the key of a cache mount: when it was last seen not empty.
     mounts: BTreeMap<Digest, Timestamp>,
-    /// When a step, by its mark, was last seen there, run or cached.
+    /// By the mark of a step: when the step was last run or cached.
     #[serde(default)]
     steps: BTreeMap<Digest, Timestamp>,
-    /// When it made an image, by its id.
+    /// By the id of an image: when it was built.
     #[serde(default)]
     images: BTreeMap<Digest, Timestamp>,
-    /// Its user was told what it cannot do.
+    /// `true` if the user was informed of the builder's limits.
     #[serde(default)]
     is_told: bool,
 }
 
-/// Layers of dependencies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct BuiltLayers {
-    /// An image that stands on them.
     image: String,
-    /// When that was built.
     built: Timestamp,
 }
 
 impl BuilderEntry {
-    /// The image that this builder made on these layers.
-    pub fn image_on(&self, layers: Digest) -> Option<&str> {
+    /// Returns the image that this builder has built on these layers.
+    pub(crate) fn image_on(&self, layers: Digest) -> Option<&str> {
         self.layers.get(&layers).map(|layers| layers.image.as_str())
     }
 
-    /// Notes that it made `image` on these layers.
-    pub fn note_layers(&mut self, layers: Digest, image: &str, now: Timestamp) {
+    pub(crate) fn note_layers(&mut self, layers: Digest, image: &str, now: Timestamp) {
         self.layers.insert(layers, BuiltLayers { image: image.to_owned(), built: now });
         forget_oldest(&mut self.layers, MOST, |layers| layers.built);
     }
 
-    /// Notes that it has those layers no more.
-    pub fn forget_layers(&mut self, layers: Digest) {
+    /// Records that the builder no longer has these layers.
+    pub(crate) fn forget_layers(&mut self, layers: Digest) {
         self.layers.remove(&layers);
     }
 
-    /// When a mount was last seen with something in it.
-    pub fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
+    /// Returns when a mount was last seen not empty.
+    pub(crate) fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
         self.mounts.get(&key).copied()
     }
 
-    /// Notes that a mount has something in it.
-    pub fn note_mount(&mut self, key: Digest, now: Timestamp) {
+    /// Records that a mount is not empty.
+    pub(crate) fn note_mount(&mut self, key: Digest, now: Timestamp) {
         self.mounts.insert(key, now);
         forget_oldest(&mut self.mounts, MOST, |seen| *seen);
     }
 
-    /// Whether it has made an image.
-    pub fn has_made(&self, image: Digest) -> bool {
+    /// Returns `true` if the builder has built this image.
+    pub(crate) fn has_made(&self, image: Digest) -> bool {
         self.images.contains_key(&image)
     }
 
-    /// Notes that it made an image.
-    pub fn note_image(&mut self, image: Digest, now: Timestamp) {
+    pub(crate) fn note_image(&mut self, image: Digest, now: Timestamp) {
         self.images.insert(image, now);
         forget_oldest(&mut self.images, MOST, |made| *made);
     }
 
     /// Records that the limits of the builder were reported. Returns `true` the first time.
-    pub fn note_limits_reported(&mut self) -> bool {
+    pub(crate) fn note_limits_reported(&mut self) -> bool {
         !std::mem::replace(&mut self.is_told, true)
     }
 
-    /// Whether it has had a step.
-    pub fn has_had_step(&self, mark: Digest) -> bool {
+    /// Returns `true` if the builder has run or cached a step.
+    pub(crate) fn has_had_step(&self, mark: Digest) -> bool {
         self.steps.contains_key(&mark)
     }
 
-    /// Notes that it has these steps.
-    pub fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>, now: Timestamp) {
+    /// Records that the builder has run or cached these steps.
+    pub(crate) fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>, now: Timestamp) {
         self.steps.extend(marks.into_iter().map(|mark| (mark, now)));
         forget_oldest(&mut self.steps, MOST_STEPS, |seen| *seen);
     }
@@ -111,12 +104,9 @@ fn forget_oldest<K: Ord + Copy, V>(known: &mut BTreeMap<K, V>, most: usize, at: 
 }
 
 impl Notes {
-    /// What is known of `builder`; of one that is not known, nothing.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the file cannot be read. A damaged one is set aside first.
-    pub fn builder(&self, builder: &str) -> Result<BuilderEntry, NotesError> {
+    /// Returns the notes about `builder`, which are empty if it is not known. Fails if the file cannot be read. A
+    /// damaged file is set aside first.
+    pub(crate) fn builder(&self, builder: &str) -> Result<BuilderEntry, NotesError> {
         let entry = self.entry(self.builder_path(builder), |entry: &BuilderEntry| {
             let is_right = entry.schema == SCHEMA && entry.builder == builder;
             (!is_right).then(|| format!("it holds {} {}", entry.schema, entry.builder))
@@ -132,12 +122,9 @@ impl Notes {
         }))
     }
 
-    /// Writes what is known of a builder. Of two jobs that do so at once the last one's word stands: these are guesses.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the file cannot be written.
-    pub fn note_builder(&self, entry: &BuilderEntry) -> Result<(), NotesError> {
+    /// Writes the notes about a builder. If two jobs do so at the same time, the last one wins, because these are only
+    /// guesses.
+    pub(crate) fn note_builder(&self, entry: &BuilderEntry) -> Result<(), NotesError> {
         self.write_entry(&self.builder_path(&entry.builder), entry)
     }
 
@@ -152,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_builder_has_had_is_kept_for_it_alone_and_not_for_ever() {
+    fn notes_are_separate_for_each_builder_and_limited() {
         let directory = tempfile::tempdir().unwrap();
         let notes = Notes::new(directory.path());
         let key = |number: i64| Digest::of(&number.to_le_bytes());

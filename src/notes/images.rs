@@ -1,4 +1,4 @@
-//! Which image a key has built.
+//! Records which images were built for a key.
 
 use std::path::PathBuf;
 
@@ -10,67 +10,58 @@ use crate::digest::Digest;
 use crate::key::CacheKey;
 
 const SCHEMA: &str = "larder.image.v1";
-/// Images kept for one key; each engine that shares the cache has its own.
+/// The limit of images for one key; each engine that shares the cache has its own.
 const MAX_IMAGES: usize = 8;
 
-/// What is known of one image key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageEntry {
-    /// `larder.image.v1`.
-    pub schema: String,
-    /// The image key.
-    pub image_key: CacheKey,
+    pub(crate) schema: String,
+    pub(crate) image_key: CacheKey,
     /// The dependency key of the same build.
-    pub dependency_key: CacheKey,
-    /// The images, the last one used first; at most eight.
-    pub images: Vec<EngineImage>,
-    /// When a build of the key last ran every step. Images that were built before, and are not listed, were replaced.
+    pub(crate) dependency_key: CacheKey,
+    /// The images, last used first; at most eight.
+    pub(crate) images: Vec<EngineImage>,
+    /// When a build of the key last ran every step. Images that were built before that and are not listed were
+    /// replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rebuilt: Option<Timestamp>,
-    /// `true` from the start of archiving the image to its end, so also after an interrupt in between.
+    pub(crate) rebuilt: Option<Timestamp>,
+    /// `true` while the image is being archived, and also after an interrupt during that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub archiving: bool,
+    pub(crate) archiving: bool,
 }
 
 impl ImageEntry {
     /// Returns `true` if a rebuild has replaced the image `id`, which was built at `built`.
-    pub fn has_replaced(&self, id: Option<&str>, built: Timestamp) -> bool {
+    pub(crate) fn has_replaced(&self, id: Option<&str>, built: Timestamp) -> bool {
         let is_listed = self.images.iter().any(|image| Some(&*image.id) == id);
         self.rebuilt.is_some_and(|rebuilt| built < rebuilt) && !is_listed
     }
 }
 
-/// An image that some engine built for a key.
+/// An image that an engine built for a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EngineImage {
-    /// Its id in that engine, `sha256:…`.
-    pub id: String,
-    /// When it was built last.
-    pub created: Timestamp,
-    /// When it was built or hit last.
-    pub last_used: Timestamp,
+pub(crate) struct EngineImage {
+    /// The id in that engine, `sha256:…`.
+    pub(crate) id: String,
+    /// When it was last built.
+    pub(crate) created: Timestamp,
+    /// When it was last built or hit.
+    pub(crate) last_used: Timestamp,
 }
 
 impl Notes {
-    /// What is kept for `key`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the entry cannot be read. A damaged one is set aside first,
-    /// so that the next look finds nothing.
-    pub fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, NotesError> {
+    /// Returns the notes about `key`. Fails if the entry cannot be read. A damaged entry is set aside first, so that it
+    /// is absent later.
+    pub(crate) fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, NotesError> {
         self.entry(self.image_path(key), |entry: &ImageEntry| {
             let is_right = entry.schema == SCHEMA && entry.image_key == key;
             (!is_right).then(|| format!("it holds {} {}", entry.schema, entry.image_key))
         })
     }
 
-    /// Returns the key that has built the image `id`, the one used last if there are several.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the directory cannot be read. Entries that cannot be read are passed over.
-    pub fn key_of(&self, id: &str) -> Result<Option<CacheKey>, NotesError> {
+    /// Returns the key for which the image `id` was built, or the last used one of several. Fails if the directory
+    /// cannot be read. Entries that cannot be read are skipped.
+    pub(crate) fn key_of(&self, id: &str) -> Result<Option<CacheKey>, NotesError> {
         let directory = self.root.join(LAYOUT).join("image");
         let files = match std::fs::read_dir(&directory) {
             Ok(files) => files,
@@ -86,12 +77,9 @@ impl Notes {
         Ok(keys.max_by_key(|(used, _)| *used).map(|(_, key)| key))
     }
 
-    /// Notes that `id` is an image of `key`, used at `now` and built at `built`, if that is known.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the entry cannot be written. A damaged older entry is replaced.
-    pub fn note_image(
+    /// Records that `id` is an image of `key` that was used at `now`, and built at `built` if that is known. Fails if
+    /// the entry cannot be written. A damaged earlier entry is replaced.
+    pub(crate) fn note_image(
         &self,
         key: CacheKey,
         dependency_key: CacheKey,
@@ -116,13 +104,9 @@ impl Notes {
         self.write_entry(&self.image_path(key), &entry)
     }
 
-    /// Notes that a build of `key` that began at `started` ran every step: what was built before is not an image of the
-    /// key any more.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the entry cannot be written.
-    pub fn note_rebuild(
+    /// Records that a build of `key` that started at `started` ran every step, so that earlier images are not images of
+    /// the key any more.
+    pub(crate) fn note_rebuild(
         &self,
         key: CacheKey,
         dependency_key: CacheKey,
@@ -133,12 +117,8 @@ impl Notes {
         self.write_entry(&self.image_path(key), &entry)
     }
 
-    /// Notes that archiving the image of `key` begins (`true`) or has ended; a key without an entry has nothing to archive.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the entry cannot be read or written.
-    pub fn note_archiving(&self, key: CacheKey, archiving: bool) -> Result<(), NotesError> {
+    /// Records that archiving the image of `key` begins (`true`) or has ended. A key without an entry is ignored.
+    pub(crate) fn note_archiving(&self, key: CacheKey, archiving: bool) -> Result<(), NotesError> {
         match self.image(key)? {
             Some(entry) if entry.archiving != archiving => {
                 self.write_entry(&self.image_path(key), &ImageEntry { archiving, ..entry })
@@ -172,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_image_used_comes_first_and_keeps_its_birthday() {
+    fn the_last_used_image_comes_first_and_keeps_its_creation_time() {
         let (_directory, notes) = notes();
         assert_eq!(notes.image(key("a")).unwrap(), None);
         for (second, id) in [(1, "one"), (2, "two"), (3, "one")] {
@@ -210,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn archiving_that_was_begun_is_remembered_until_it_ends() {
+    fn archiving_is_recorded_until_it_ends() {
         let (_directory, notes) = notes();
         let archiving = || notes.image(key("a")).unwrap().is_some_and(|entry| entry.archiving);
         notes.note_archiving(key("a"), true).unwrap();
@@ -245,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_can_look_into_the_cache() {
+    fn other_users_cannot_read_the_cache() {
         let (_directory, notes) = notes();
         notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
         let mode = std::fs::metadata(notes.directory()).unwrap().permissions().mode();

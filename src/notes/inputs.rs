@@ -1,8 +1,7 @@
-//! What the keys of recent builds were made of, so that a miss can be explained.
+//! Records the inputs of the keys of recent builds, to explain misses.
 //!
-//! A record is one file of JSON lines: a [`RecordHead`], then one input a line.
-//! It is written when an image is noted under its key. Records are for people:
-//! the most recent ones are kept, and no lookup depends on them.
+//! A record is a file of JSON lines: a [`RecordHead`], then one input on each line. It is written together with the
+//! image of its key. Records only serve explanations: the most recent ones are kept, and no lookup depends on them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,39 +16,34 @@ use crate::key::{CacheKey, Input};
 use crate::store::Lane;
 
 const SCHEMA: &str = "larder.inputs.v1";
-/// Records kept.
 const MAX_RECORDS: usize = 64;
-/// Lanes whose last hit is known of one record.
+/// The limit of lanes whose last hit is kept in one record.
 const MAX_LANES: usize = 16;
-/// Bytes that they may take together; those of 10 000 files take about two megabytes.
+/// The limit of all records in bytes; a record of 10 000 files has about two megabytes.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Whose inputs they are.
+/// The first line of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordHead {
-    /// `larder.inputs.v1`.
-    pub schema: String,
-    /// The image key.
-    pub image_key: CacheKey,
+pub(crate) struct RecordHead {
+    pub(crate) schema: String,
+    pub(crate) image_key: CacheKey,
     /// The dependency key of the same build.
-    pub dependency_key: CacheKey,
-    /// The repositories that the image was named in, without tags.
-    pub names: Vec<String>,
-    /// Whose build it was.
+    pub(crate) dependency_key: CacheKey,
+    /// The repositories of the image's names, without tags.
+    pub(crate) names: Vec<String>,
+    /// The lane of the build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lane: Option<Lane>,
-    /// When it was built.
-    pub created: Timestamp,
-    /// When a build hit it last, by the lane of the build.
+    pub(crate) lane: Option<Lane>,
+    pub(crate) created: Timestamp,
+    /// When a build last hit the image, by the lane of the build.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub hits: BTreeMap<Lane, Timestamp>,
-    /// How many inputs follow.
-    pub inputs: usize,
+    pub(crate) hits: BTreeMap<Lane, Timestamp>,
+    /// The number of inputs that follow.
+    pub(crate) inputs: usize,
 }
 
 impl RecordHead {
-    /// The head of a record.
-    pub fn new(
+    pub(crate) fn new(
         keys: (CacheKey, CacheKey),
         names: Vec<String>,
         lane: Option<Lane>,
@@ -61,19 +55,19 @@ impl RecordHead {
         Self { schema: SCHEMA.to_owned(), image_key, dependency_key, names, lane, created, hits, inputs }
     }
 
-    /// Returns when it was built or hit last.
-    pub fn last_used(&self) -> Timestamp {
+    /// Returns when the image was last built or hit.
+    pub(crate) fn last_used(&self) -> Timestamp {
         self.hits.values().copied().fold(self.created, Timestamp::max)
     }
 
-    /// Returns when it was built or hit last in a lane.
-    pub fn last_used_in(&self, lane: &Lane) -> Option<Timestamp> {
+    /// Returns when the image was last built or hit in a lane.
+    pub(crate) fn last_used_in(&self, lane: &Lane) -> Option<Timestamp> {
         let built = (self.lane.as_ref() == Some(lane)).then_some(self.created);
         built.max(self.hits.get(lane).copied())
     }
 
-    /// Notes a hit of an image that has these names.
-    pub fn note_hit(&mut self, names: &[String], lane: &Lane, now: Timestamp) {
+    /// Records a hit of the image under these names.
+    pub(crate) fn note_hit(&mut self, names: &[String], lane: &Lane, now: Timestamp) {
         self.hits.insert(lane.clone(), now);
         while self.hits.len() > MAX_LANES
             && let Some(oldest) = self.hits.iter().min_by_key(|(_, at)| **at).map(|(lane, _)| lane.clone())
@@ -87,12 +81,8 @@ impl RecordHead {
 }
 
 impl Notes {
-    /// Keeps what the key of `head` was made of; `inputs` are published ones.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the record cannot be written.
-    pub fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
+    /// Writes the record of the key in `head`; `inputs` are those of `Seal::publish`, without values.
+    pub(crate) fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
         let path = self.inputs_path(head.image_key);
         let failed =
             |error: serde_json::Error| NotesError::Write { path: path.clone(), source: error.into() };
@@ -107,12 +97,8 @@ impl Notes {
         Ok(())
     }
 
-    /// Notes a hit in the record of `key`. Returns `false` if there is no record.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the record cannot be written.
-    pub fn note_hit(
+    /// Records a hit in the record of `key`. Returns `false` if there is no record.
+    pub(crate) fn note_hit(
         &self,
         key: CacheKey,
         names: &[String],
@@ -131,12 +117,9 @@ impl Notes {
         Ok(true)
     }
 
-    /// The heads of all records, the most recent first. What is damaged is left out.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the directory is there and cannot be read.
-    pub fn records(&self) -> Result<Vec<RecordHead>, NotesError> {
+    /// Returns the heads of all records, most recently used first. Damaged records are left out. Fails if the directory
+    /// exists but cannot be read.
+    pub(crate) fn records(&self) -> Result<Vec<RecordHead>, NotesError> {
         let directory = self.root.join(LAYOUT).join("inputs");
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
@@ -148,12 +131,9 @@ impl Notes {
         Ok(heads)
     }
 
-    /// The inputs of the record of `key`, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be read. A damaged one is set aside first.
-    pub fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, NotesError> {
+    /// Returns the inputs of the record of `key`, if there is one. Fails if the record cannot be read. A damaged record
+    /// is set aside first.
+    pub(crate) fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, NotesError> {
         let path = self.inputs_path(key);
         let text = match Self::read(&path) {
             Ok(text) => String::from_utf8_lossy(&text).into_owned(),
@@ -180,14 +160,14 @@ impl Notes {
     }
 }
 
-/// The first line of a record.
+/// Reads the first line of a record.
 fn head(path: &Path) -> Option<RecordHead> {
     let mut line = String::new();
     BufReader::new(Notes::open(path).ok()?).read_line(&mut line).ok()?;
     serde_json::from_str::<RecordHead>(&line).ok().filter(|head| head.schema == SCHEMA)
 }
 
-/// Removes the oldest records beyond the bounds, as far as that is possible.
+/// Removes the oldest records beyond the limits, as far as possible.
 fn make_room(directory: &Path) {
     let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
     let mut records: Vec<_> = entries
@@ -200,7 +180,7 @@ fn make_room(directory: &Path) {
     let mut bytes = 0;
     for (place, (_, size, path)) in records.iter().rev().enumerate() {
         bytes += size;
-        // The last one stays, however large it is.
+        // The latest record is kept, whatever its size.
         if place >= MAX_RECORDS || (place > 0 && bytes > MAX_BYTES) {
             let _ = fs::remove_file(path);
         }
@@ -231,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn records_come_back_whole_and_the_most_recent_first() {
+    fn records_are_read_unchanged_and_most_recent_first() {
         let (_directory, notes) = notes();
         assert_eq!(notes.records().unwrap(), []);
         for number in [2, 3, 1] {
@@ -268,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_records_make_room() {
+    fn the_oldest_records_are_removed() {
         let (_directory, notes) = notes();
         for number in 0..i64::try_from(MAX_RECORDS).unwrap() + 3 {
             let (head, inputs) = record(number);

@@ -1,21 +1,20 @@
-//! What larder notes on this machine, for itself: nothing here is shared or content of an image.
+//! Notes that larder keeps on this machine for itself; they are not shared, and contain no content of images.
 //!
 //! ```text
 //! ~/.cache/larder/            mode 0700
 //!   v1/
-//!     image/<image key>.json      which images of which engines a key has built (ImageEntry)
-//!     builder/<digest of its id>.json      which layers and cache mounts a builder has had (BuilderEntry)
-//!     inputs/<image key>.jsonl    what the keys of recent builds were made of (RecordHead, then Inputs)
-//!     context/<digest of its path>.index   stat index of a context, see `context::StatIndex`
-//!     dir/<digest of its path>.index       what of a directory is in which entry, see `archive::Index`
+//!     image/<image key>.json      the images that engines have built for a key (ImageEntry)
+//!     builder/<digest of its id>.json      the layers and cache mounts that a builder has had (BuilderEntry)
+//!     inputs/<image key>.jsonl    the inputs of the keys of recent builds (RecordHead, then Inputs)
+//!     context/<digest of its path>.index   the stat index of a context, see `context::StatIndex`
+//!     dir/<digest of its path>.index       which files of a directory are in an entry, see `archive::Index`
 //!     results.jsonl               the files that larder has written for its user, by path and stamp
-//!     secret                      32 random bytes that mark what is confidential in the ledger
-//!     ledger.jsonl                one line a build, see `ledger`
+//!     secret                      32 random bytes that mark confidential values in the ledger
+//!     ledger.jsonl                one line for each build, see `ledger`
 //! ```
 //!
-//! The `store` shares the directory. Files are written whole: to a temporary
-//! name, synced, then renamed. What cannot be read is set aside under
-//! `damaged/` and counts as absent.
+//! The `store` shares the directory. Files are written atomically: to a temporary name, synced, then renamed. A file
+//! that cannot be read is moved to `damaged/` and counts as absent.
 
 mod builders;
 mod images;
@@ -32,90 +31,74 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use builders::BuilderEntry;
-pub use images::{EngineImage, ImageEntry};
-pub use inputs::RecordHead;
+pub(crate) use builders::BuilderEntry;
+pub(crate) use images::ImageEntry;
+pub(crate) use inputs::RecordHead;
 
 const LAYOUT: &str = "v1";
 
-/// The cache's directory. Created when first written to.
+/// The directory of the cache, which is created on the first write.
 #[derive(Debug, Clone)]
-pub struct Notes {
+pub(crate) struct Notes {
     root: PathBuf,
-    /// Nothing is written, and nothing set aside.
+    /// `true` if nothing is written or set aside.
     is_read_only: bool,
 }
 
-/// The cache's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum NotesError {
-    /// A file or directory of the cache cannot be read.
+pub(crate) enum NotesError {
     #[error("cannot read the cache at {}", .path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A file or directory of the cache cannot be written.
     #[error("cannot write to the cache at {}", .path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// A file of the cache was damaged and has been set aside.
     #[error("{} was damaged ({reason}) and has been moved to {}", .path.display(), .aside.display())]
     Damaged {
-        /// The file.
         path: PathBuf,
-        /// Where it is now.
+        /// The new path of the file.
         aside: PathBuf,
-        /// What is wrong with it.
         reason: String,
     },
 }
 
 impl Notes {
-    /// The cache below `directory`; nothing is created yet.
-    pub fn new(directory: &Path) -> Self {
+    /// Opens the cache below `directory`; nothing is created yet.
+    pub(crate) fn new(directory: &Path) -> Self {
         Self { root: directory.to_owned(), is_read_only: false }
     }
 
-    /// The cache below `directory`, which is only read: what is to be noted there is forgotten.
-    pub fn read_only(directory: &Path) -> Self {
+    /// Opens the cache below `directory` for reading only; notes are discarded.
+    pub(crate) fn read_only(directory: &Path) -> Self {
         Self { root: directory.to_owned(), is_read_only: true }
     }
 
-    /// `true` if nothing is written.
-    pub fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         self.is_read_only
     }
 
-    /// The directory that holds all that is in the cache.
-    pub fn content(&self) -> PathBuf {
+    /// Returns the directory with the content of the cache.
+    pub(crate) fn content(&self) -> PathBuf {
         self.root.join(LAYOUT)
     }
 
-    /// The cache's directory.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.root
     }
 
-    /// The file that the ledger is kept in.
-    pub fn ledger_path(&self) -> PathBuf {
+    pub(crate) fn ledger_path(&self) -> PathBuf {
         self.root.join(LAYOUT).join("ledger.jsonl")
     }
 
-    /// Makes sure that the directory of `path` is there, closed to other users.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be created.
-    pub fn prepare(&self, path: &Path) -> Result<(), NotesError> {
+    /// Creates the directory of `path`, without access for other users.
+    pub(crate) fn prepare(&self, path: &Path) -> Result<(), NotesError> {
         let directory = path.parent().unwrap_or(&self.root);
         DirBuilder::new()
             .recursive(true)
@@ -124,12 +107,8 @@ impl Notes {
             .map_err(|source| NotesError::Write { path: directory.to_owned(), source })
     }
 
-    /// The bytes that all files of the cache take; what vanishes meanwhile does not count.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the directory cannot be read.
-    pub fn bytes(&self) -> Result<u64, NotesError> {
+    /// Returns the bytes of all files of the cache. Files that vanish meanwhile do not count.
+    pub(crate) fn bytes(&self) -> Result<u64, NotesError> {
         let mut bytes = 0;
         for entry in walkdir::WalkDir::new(&self.root) {
             match entry.and_then(|entry| entry.metadata()) {
@@ -144,7 +123,7 @@ impl Notes {
         Ok(bytes)
     }
 
-    /// Opens a file of the cache. Something else in its place, such as a pipe that nobody writes to, is invalid data.
+    /// Opens a regular file of the cache. Anything else, such as a pipe without a writer, is invalid data.
     fn open(path: &Path) -> io::Result<fs::File> {
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -154,8 +133,8 @@ impl Notes {
         Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"))
     }
 
-    /// What the JSON file at `path` holds, if it is there; `mistake` says what is wrong with it. What is wrong is set aside,
-    /// so that the next look finds nothing.
+    /// Reads the JSON file at `path`, if it exists. `mistake` returns what is wrong with it. A wrong file is set aside,
+    /// so that it is absent later.
     fn entry<T: DeserializeOwned>(
         &self,
         path: PathBuf,

@@ -1,6 +1,6 @@
-//! The files and directories that larder has written for its user: they are not input of a later build.
+//! Records the files and directories that larder has written for its user, because they are not inputs of later builds.
 //!
-//! A line is appended for each; the last one of a path counts, as long as what is there has the same stamp.
+//! Each one is appended as a line. The last line of a path counts, as long as the stamp is unchanged.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{LAYOUT, Notes, NotesError};
 use crate::context::Stamp;
 
-/// From this size on, in bytes, what no longer holds is removed.
+/// The size in bytes from which outdated lines are removed.
 const LARGE: usize = 64 << 10;
 
 #[derive(Serialize, Deserialize)]
@@ -23,12 +23,8 @@ struct ResultEntry {
 }
 
 impl Notes {
-    /// Notes that what is at `path` was written by larder. What cannot be noted is input like any other file.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the note cannot be written.
-    pub fn note_result(&self, path: &Path) -> Result<(), NotesError> {
+    /// Records that larder has written `path`. If it cannot be recorded, it is an input like any other file.
+    pub(crate) fn note_result(&self, path: &Path) -> Result<(), NotesError> {
         let (Some(stamp), Ok(path)) = (stamp(path), fs::canonicalize(path)) else { return Ok(()) };
         if self.is_read_only || self.results().contains(&path) {
             return Ok(());
@@ -44,8 +40,8 @@ impl Notes {
         self.tidy_results()
     }
 
-    /// Returns what is still as larder has written it, by its resolved path.
-    pub fn results(&self) -> Vec<PathBuf> {
+    /// Returns the resolved paths that are unchanged since larder has written them.
+    pub(crate) fn results(&self) -> Vec<PathBuf> {
         let noted = Self::read(&self.results_path()).unwrap_or_default();
         let lines = noted.split(|byte| *byte == b'\n');
         let last: BTreeMap<PathBuf, Vec<u8>> = lines
@@ -80,7 +76,7 @@ impl Notes {
     }
 }
 
-/// The stamp of a file or directory, as it is noted.
+/// Returns the encoded stamp of a file or directory.
 fn stamp(path: &Path) -> Option<Vec<u8>> {
     let metadata = fs::symlink_metadata(path).ok().filter(|found| found.is_file() || found.is_dir())?;
     let mut bytes = Vec::new();
@@ -93,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_still_as_larder_wrote_it_is_known() {
+    fn unchanged_results_are_listed() {
         let base = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(base.path()).unwrap();
         let notes = Notes::new(&root.join("cache"));

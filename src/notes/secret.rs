@@ -1,4 +1,4 @@
-//! The cache's own secret: 32 random bytes that never leave its directory.
+//! The secret of the cache: 32 random bytes that never leave its directory.
 
 use std::io::{self, Write};
 
@@ -7,12 +7,8 @@ use super::{LAYOUT, Notes, NotesError};
 const LENGTH: usize = 32;
 
 impl Notes {
-    /// The secret; made when first asked for.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it can be neither read nor written.
-    pub fn secret(&self) -> Result<[u8; LENGTH], NotesError> {
+    /// Returns the secret, which is created when it is first needed.
+    pub(crate) fn secret(&self) -> Result<[u8; LENGTH], NotesError> {
         let path = self.root.join(LAYOUT).join("secret");
         let known = || Self::read(&path).ok().and_then(|bytes| <[u8; LENGTH]>::try_from(bytes).ok());
         if let Some(secret) = known() {
@@ -35,10 +31,10 @@ impl Notes {
             match file.persist_noclobber(&path) {
                 Ok(_) => Ok(secret),
                 Err(error) => match known() {
-                    // Another job was faster.
+                    // A concurrent job has created it.
                     Some(secret) => Ok(secret),
                     None if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                        // What is there is no secret: cut short by a full disk, or someone's note.
+                        // The file is not a secret: it was truncated by a full disk, or a user wrote it.
                         error.file.persist(&path).map(|_| secret).map_err(|error| error.error)
                     }
                     None => Err(error.error),
@@ -57,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cache_has_one_secret_and_another_cache_another() {
+    fn each_cache_has_its_own_secret() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let secret = Notes::new(one.path()).secret().unwrap();
         assert_eq!(Notes::new(one.path()).secret().unwrap(), secret);

@@ -1,8 +1,8 @@
-//! The indices of directories that were looked at here: of contexts that were keyed (`context::StatIndex`), and of
-//! those that were saved or restored (`archive::Index`).
+//! The indices of directories on this machine: of contexts (`context::StatIndex`), and of directories that were saved
+//! or restored (`archive::Index`).
 //!
-//! An index only saves time: it is not synced, one that cannot be read counts
-//! as absent, and the least recently written ones make room.
+//! An index only saves time: it is not synced, an unreadable one counts as absent, and the least recently written ones
+//! are removed.
 
 use std::fs;
 use std::io::Write;
@@ -11,37 +11,27 @@ use std::path::{Path, PathBuf};
 use super::{LAYOUT, Notes, NotesError};
 use crate::digest::Digest;
 
-/// Directories whose index is kept; CI agents that work in ever new ones leave indices behind.
+/// The limit of indices, because CI agents that always work in new directories leave indices behind.
 const MAX_INDICES: usize = 32;
 const CONTEXTS: &str = "context";
 const ARCHIVES: &str = "dir";
 
 impl Notes {
-    /// The bytes of the stat index of `directory`, which is absolute; `None` where there is none.
-    pub fn stat_index(&self, directory: &Path) -> Option<Vec<u8>> {
+    /// Returns the encoded stat index of the absolute path `directory`, if there is one.
+    pub(crate) fn stat_index(&self, directory: &Path) -> Option<Vec<u8>> {
         Self::read(&self.index_path(CONTEXTS, directory)).ok()
     }
 
-    /// Replaces the stat index of `directory`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be written.
-    pub fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+    pub(crate) fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         self.keep_index(CONTEXTS, directory, index)
     }
 
-    /// The bytes of what is known of `directory`, which is absolute, as an entry; `None` where nothing is.
-    pub fn archive_index(&self, directory: &Path) -> Option<Vec<u8>> {
+    /// Returns the encoded archive index of the absolute path `directory`, if there is one.
+    pub(crate) fn archive_index(&self, directory: &Path) -> Option<Vec<u8>> {
         Self::read(&self.index_path(ARCHIVES, directory)).ok()
     }
 
-    /// Replaces what is known of `directory` as an entry.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be written.
-    pub fn keep_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+    pub(crate) fn keep_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         self.keep_index(ARCHIVES, directory, index)
     }
 
@@ -71,7 +61,7 @@ fn make_room(place: &Path) -> std::io::Result<()> {
     let mut indices = Vec::new();
     for entry in fs::read_dir(place)? {
         let entry = entry?;
-        // What another process removed meanwhile needs no room.
+        // A file that another process removed meanwhile is ignored.
         if let Ok(metadata) = entry.metadata() {
             indices.push((metadata.modified()?, entry.path()));
         }
@@ -88,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_directory_has_an_index_and_the_oldest_make_room() {
+    fn each_directory_has_an_index_and_the_oldest_are_removed() {
         let base = tempfile::tempdir().unwrap();
         let notes = Notes::new(base.path());
         let directory = |number: usize| PathBuf::from(format!("/contexts/{number}"));

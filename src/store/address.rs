@@ -1,4 +1,4 @@
-//! Where an entry stands: lane, kind, family, key.
+//! The address of an entry: lane, kind, family and key.
 
 use std::fmt::{self, Write as _};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Lane;
 use crate::digest::Digest;
 
-/// Characters of a name that stand in a path as they are, at most.
+/// The length above which [`path_name`] abbreviates a name.
 const LONGEST_NAME: usize = 100;
 
 /// What an entry holds.
@@ -23,8 +23,8 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// Its name in paths, output and manifests.
-    pub fn name(self) -> &'static str {
+    /// Returns the name of the kind in paths, output and manifests.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
             Self::Mount => "mount",
@@ -39,35 +39,33 @@ impl fmt::Display for EntryKind {
     }
 }
 
-/// Where an entry stands.
+/// Everything that identifies an entry, except its age.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address {
-    /// Whose it is.
-    pub lane: Lane,
-    /// What it holds.
+    pub(crate) lane: Lane,
     pub kind: EntryKind,
-    /// Entries of one kind and family can stand in for each other: a directory's path, a mount's id.
-    pub family: String,
-    /// What exactly it was made for.
-    pub key: Digest,
+    /// What entries of one kind must share to substitute for each other: a directory's path or a mount's id.
+    pub(crate) family: String,
+    /// The digest of everything that the content depends on.
+    pub(crate) key: Digest,
 }
 
 impl Address {
-    /// The prefix of all entries of `kind` and `family` in `lane`, without a slash at its end.
-    pub fn place_of(lane: &Lane, kind: EntryKind, family: &str) -> String {
+    /// Returns the prefix of all entries of `kind` and `family` in `lane`, without a trailing slash.
+    pub(crate) fn place_of(lane: &Lane, kind: EntryKind, family: &str) -> String {
         format!("entries/{}/{kind}/{}", path_name(&lane.to_string()), path_name(family))
     }
 
-    /// The prefix of all entries of its family.
-    pub fn place(&self) -> String {
+    /// Returns the prefix of all entries of the same lane, kind and family, without a trailing slash.
+    pub(crate) fn place(&self) -> String {
         Self::place_of(&self.lane, self.kind, &self.family)
     }
 }
 
-/// A name as one component of a path, the same on disks and in buckets.
+/// Encodes a name as one path component that is valid on disks and in buckets.
 ///
-/// Letters, digits, `-`, `_` and inner dots stand as they are, other bytes as
-/// `~` and two hex digits; what is long ends in a digest of the whole.
+/// Letters, digits, `-`, `_` and inner dots are kept. Other bytes become `~` and two hex digits. A long name is cut and
+/// ends in a digest of the whole name.
 fn path_name(name: &str) -> String {
     let mut path = String::new();
     for (place, byte) in name.bytes().enumerate() {
@@ -89,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_names_never_share_a_path_and_none_leads_elsewhere() {
+    fn different_names_have_different_paths_below_the_store() {
         let long = "x".repeat(300);
         let longer = "x".repeat(301);
         let names =

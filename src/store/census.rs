@@ -1,4 +1,4 @@
-//! What a store holds, counted.
+//! Lists and counts what a store holds.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,45 +8,41 @@ use super::repository::Repository;
 use super::{Entry, Store, StoreError, sweep};
 use crate::digest::Digest;
 
-/// Which of a store's two places is meant.
+/// One of the two places of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// What is on this machine.
+    /// The store on this machine.
     Local,
-    /// What machines share.
+    /// The store that machines share.
     Remote,
 }
 
-/// An entry and what it takes.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// The entry.
     pub entry: Entry,
-    /// When it was used last; never is when it was saved.
-    pub last_used: Timestamp,
-    /// Bytes of its chunks' objects, those that it shares among them.
-    pub stored_bytes: u64,
+    /// When the entry was last used, or saved if it was never used.
+    pub(crate) last_used: Timestamp,
+    /// Bytes of the objects of its chunks, including shared ones.
+    pub(crate) stored_bytes: u64,
     /// Bytes that evicting it alone would free.
-    pub own_bytes: u64,
+    pub(crate) own_bytes: u64,
 }
 
-/// What a place holds.
 #[derive(Debug, Clone, Default)]
 pub struct Census {
-    /// The entries, the most recently used first.
+    /// The entries, most recently used first.
     pub entries: Vec<Listed>,
-    /// Bytes of all chunks' objects; a shared one counts once.
-    pub bytes_stored: u64,
-    /// Bytes of all entries' contents, as if nothing were shared or compressed.
-    pub bytes_logical: u64,
+    /// Bytes of the objects of all chunks; a shared chunk counts once.
+    pub(crate) bytes_stored: u64,
+    /// Bytes of the content of all entries, as if nothing were shared or compressed.
+    pub(crate) bytes_logical: u64,
     /// Bytes of chunks that no entry needs; the next sweep removes them.
-    pub bytes_unused: u64,
-    /// All chunks.
-    pub chunks: usize,
+    pub(crate) bytes_unused: u64,
+    pub(crate) chunks: usize,
 }
 
 impl Store {
-    /// The repository of `place`; `None` where there is no remote.
+    /// Returns the repository of `place`, or `None` if there is no remote.
     pub(super) fn repository(&self, place: Place) -> Option<&Repository> {
         match place {
             Place::Local => Some(&self.local),
@@ -54,27 +50,24 @@ impl Store {
         }
     }
 
-    /// Where `place` is, for people; `None` where there is no remote.
-    pub fn place(&self, place: Place) -> Option<String> {
+    /// Returns the location of `place` for messages, or `None` if there is no remote.
+    pub(crate) fn place(&self, place: Place) -> Option<String> {
         self.repository(place).map(Repository::place)
     }
 
-    /// Counts what `place` holds; entries that cannot be read are left out and told as faults.
+    /// Lists and counts the content of `place`. Entries that cannot be read are left out and returned as faults.
     ///
     /// # Errors
     ///
-    /// Fails when it cannot be listed.
+    /// Fails if the place cannot be listed.
     pub fn census(&self, place: Place) -> Result<(Census, Vec<StoreError>), StoreError> {
         self.repository(place)
             .map_or_else(|| Ok(Default::default()), |repository| census(&repository.to_look_at()))
     }
 
-    /// Removes entries of `place` and what nobody needs then; with `dry_run` only says what would go.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the store is read-only or its backend fails; what was removed until then is gone.
-    pub fn evict(
+    /// Removes entries of `place` and the chunks that no entry needs afterwards. With `dry_run`, only reports them.
+    /// Fails if the store is read-only or the backend fails; what was removed before that stays removed.
+    pub(crate) fn evict(
         &self,
         place: Place,
         victims: sweep::Victims<'_>,

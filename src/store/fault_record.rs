@@ -1,12 +1,11 @@
-//! A fault of the cache, as reports have it.
+//! Faults of the cache in reports.
 
 use serde::Serialize;
 
 /// A fault of the cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct FaultRecord {
-    /// Its kind, as it is counted.
+    /// The kind, as counted.
     pub(crate) reason: String,
-    /// What happened.
     pub(crate) message: String,
 }

@@ -1,6 +1,6 @@
-//! Finding an entry: this job's lane before the others that it reads, what is here before what is far.
+//! Finds entries: the job's own lane is searched before the others, and the local store before the remote.
 //!
-//! Of whole images the newest counts, in whichever of the lanes and wherever it is: a rebuild replaces what was there.
+//! Of images, the newest entry in any of these lanes and places is used, because a rebuild replaces earlier images.
 
 use std::collections::HashSet;
 
@@ -9,20 +9,19 @@ use super::repository::Repository;
 use super::{Address, EntryKind, Lane, Store, StoreError};
 use crate::digest::Digest;
 
-/// What a look into the store gave.
 #[derive(Debug, Default)]
-pub struct Found {
-    /// The entry, if there is one that can be used.
-    pub entry: Option<Entry>,
-    /// It was made for the very key.
-    pub exact: bool,
-    /// What was in the way: each is a reason why an entry was passed over.
-    pub faults: Vec<StoreError>,
+pub(crate) struct Found {
+    /// The entry, if a usable one exists.
+    pub(crate) entry: Option<Entry>,
+    /// `true` if the entry was made for exactly the key that was searched for.
+    pub(crate) exact: bool,
+    /// Why entries or repositories were skipped.
+    pub(crate) faults: Vec<StoreError>,
 }
 
 impl Store {
-    /// Looks for the entry of `key`; with `fallback` also for the newest one of the family.
-    pub fn find(&self, kind: EntryKind, family: &str, key: Digest, fallback: bool) -> Found {
+    /// Finds the entry of `key`. With `fallback`, uses the newest entry of the family if there is none of `key`.
+    pub(crate) fn find(&self, kind: EntryKind, family: &str, key: Digest, fallback: bool) -> Found {
         let repositories = self.repositories().collect();
         let (tried, faults) = (HashSet::new(), Vec::new());
         let mut search = Search { store: self, kind, family, repositories, tried, faults };
@@ -42,9 +41,9 @@ impl Store {
         Found { entry, exact, faults: search.faults }
     }
 
-    /// The entries of a family that were saved here last, at most so many. Passed over is what cannot be read, and, where
-    /// what is saved is signed, what no trusted key has signed.
-    pub fn recent(&self, kind: EntryKind, family: &str, most: usize) -> Vec<Entry> {
+    /// Returns the latest `most` entries of a family in the local store. Skips unreadable entries and, if this store
+    /// signs its entries, those that no trusted key has signed.
+    pub(crate) fn recent(&self, kind: EntryKind, family: &str, most: usize) -> Vec<Entry> {
         let trust = self.trust.as_strict_as_signed();
         let places = self.lanes.reads().iter().map(|lane| Address::place_of(lane, kind, family));
         let names = places.flat_map(|place| self.local.names(&place).unwrap_or_default());
@@ -54,9 +53,9 @@ impl Store {
         entries.take(most).collect()
     }
 
-    /// The newest entry of a family, here or in the remote, that is wanted: of this job's lane, else of the others that it
-    /// reads. Of each lane at most `most` are read, and what cannot be read is passed over.
-    pub fn newest_of(
+    /// Returns the newest entry of a family for which `is_wanted` is `true`, local or remote, from the first lane that
+    /// has one. Reads at most `most` entries of each lane and skips those that cannot be read.
+    pub(crate) fn newest_of(
         &self,
         kind: EntryKind,
         family: &str,
@@ -80,12 +79,9 @@ impl Store {
         })
     }
 
-    /// Whether an entry that was not looked for by its key may be used: a trusted key has signed it, where that is wanted.
-    ///
-    /// # Errors
-    ///
-    /// Fails when none has, and when it cannot be read.
-    pub fn vouch_for(&self, entry: &Entry) -> Result<(), StoreError> {
+    /// Checks that an entry that was not found by its key may be used: if signatures are required, a trusted key must
+    /// have signed it. Fails if no trusted key has signed the entry, or if it cannot be read.
+    pub(crate) fn vouch_for(&self, entry: &Entry) -> Result<(), StoreError> {
         let mut told = Ok(());
         for repository in self.repositories() {
             match repository.entry(&entry.name(), &self.trust) {
@@ -97,26 +93,26 @@ impl Store {
         told
     }
 
-    /// Whether this job looks for entries in that lane.
-    pub fn reads(&self, lane: &Lane) -> bool {
+    /// Returns `true` if this job searches `lane` for entries.
+    pub(crate) fn reads(&self, lane: &Lane) -> bool {
         self.lanes.reads().contains(lane)
     }
 }
 
-/// One look into the store: what fails is asked once and told once.
+/// One search: a repository or entry that fails is tried only once and reported only once.
 struct Search<'a> {
     store: &'a Store,
     kind: EntryKind,
     family: &'a str,
-    /// Those that have answered so far.
+    /// The repositories that have not failed so far.
     repositories: Vec<&'a Repository>,
-    /// Entries that could not be used.
+    /// The entries that have been tried, as place and path.
     tried: HashSet<String>,
     faults: Vec<StoreError>,
 }
 
 impl<'a> Search<'a> {
-    /// The newest entry of the family in these lanes that can be used, of `key` if that is given.
+    /// Returns the newest usable entry of the family in these lanes, restricted to `key` if it is given.
     fn newest(&mut self, lanes: &[&Lane], key: Option<Digest>) -> Option<Entry> {
         let mut names: Vec<(EntryName, &Repository)> = Vec::new();
         for repository in self.repositories.clone() {
@@ -129,7 +125,7 @@ impl<'a> Search<'a> {
                 }
             }
             names.retain(|(name, _)| key.is_none_or(|key| name.is_for(&key)));
-            // An exact one here is as good as a newer one elsewhere.
+            // An exact match in an earlier repository is as good as a newer one in a later repository.
             if key.is_some()
                 && self.kind != EntryKind::Image
                 && let Some(entry) = self.first_usable(std::mem::take(&mut names))
@@ -140,9 +136,9 @@ impl<'a> Search<'a> {
         self.first_usable(names)
     }
 
-    /// The newest of `names` that can be used.
+    /// Returns the newest of `names` that can be used.
     fn first_usable(&mut self, mut names: Vec<(EntryName, &'a Repository)>) -> Option<Entry> {
-        // Of the same entry here and there, the one here comes first: sorting keeps their order.
+        // The sort is stable, so a local copy of an entry stays before the remote one.
         names.sort_by(|(a, _), (b, _)| b.cmp_age(a));
         for (name, repository) in names {
             if !self.tried.insert(format!("{} {}", repository.place(), name.path())) {

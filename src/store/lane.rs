@@ -1,4 +1,4 @@
-//! Lanes: whose builds an entry belongs to, usually a branch or a pull request.
+//! Lanes: the branch or pull request whose builds an entry belongs to.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Lane(String);
 
-/// A text that names no lane.
+/// A text that is not a valid name of a lane.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` is not the name of a lane: it is empty or holds control characters", .0.escape_debug())]
 pub struct InvalidLane(String);
@@ -38,18 +38,18 @@ impl fmt::Display for Lane {
     }
 }
 
-/// The lanes of one job, the same for the store and for registries.
+/// The lanes of one job, used for both the store and registries.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lanes {
+pub(crate) struct Lanes {
     own: Lane,
     trunk: Vec<Lane>,
     reads: Vec<Lane>,
 }
 
 impl Lanes {
-    /// The lanes of a job that writes `own` and reads it first, then that of the branch that it would be merged into, then
-    /// the trunk, which has several names where the default branch is not known.
-    pub fn new(own: Lane, target: Option<Lane>, trunk: Vec<Lane>) -> Self {
+    /// Returns the lanes of a job that writes `own`. It reads `own` first, then the target branch of the merge, then
+    /// the trunk, which has several possible names if the default branch is unknown.
+    pub(crate) fn new(own: Lane, target: Option<Lane>, trunk: Vec<Lane>) -> Self {
         let mut reads = vec![own.clone()];
         for lane in target.into_iter().chain(trunk.iter().cloned()) {
             if !reads.contains(&lane) {
@@ -59,28 +59,26 @@ impl Lanes {
         Self { own, trunk, reads }
     }
 
-    /// The lanes of a job of the trunk, which is called `lane`.
-    pub fn of_trunk(lane: Lane) -> Self {
+    /// Returns the lanes of a job that builds the trunk `lane`.
+    pub(crate) fn of_trunk(lane: Lane) -> Self {
         Self::new(lane.clone(), None, vec![lane])
     }
 
-    /// The lane that is written.
-    pub fn own(&self) -> &Lane {
+    pub(crate) fn own(&self) -> &Lane {
         &self.own
     }
 
-    /// The names of the trunk.
-    pub fn trunk(&self) -> &[Lane] {
+    pub(crate) fn trunk(&self) -> &[Lane] {
         &self.trunk
     }
 
-    /// The lanes that are read, each once, the first of them first.
-    pub fn reads(&self) -> &[Lane] {
+    /// Returns the lanes to read, in the order of precedence and without duplicates.
+    pub(crate) fn reads(&self) -> &[Lane] {
         &self.reads
     }
 }
 
-/// The lanes that are read: `lane pr-7 or main`.
+/// Formats the lanes to read, like `lane pr-7 or main`.
 impl fmt::Display for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.reads.iter().map(Lane::to_string).collect();

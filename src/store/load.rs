@@ -1,6 +1,6 @@
-//! Loading an entry's content: chunks are read, unpacked and verified on all cores.
+//! Loads the content of entries: chunks are read, unpacked and verified on all cores.
 //!
-//! What the local store lacks, or has damaged, comes from the remote and stays.
+//! Chunks that are missing or damaged in the local store come from the remote and are kept locally.
 
 use std::collections::HashSet;
 use std::io;
@@ -14,23 +14,19 @@ use super::repository::{LARGEST_MANIFEST, StoredChunk};
 use super::{Store, StoreError, parallel};
 use crate::digest::Digest;
 
-/// Threads beyond those that compute: they wait for the disk.
+/// Threads in addition to one for each core: these wait for the disk.
 const WAITING_THREADS: usize = 2;
-/// Each thread holds a chunk and its frame in memory.
+/// The limit on threads, because each holds a chunk and its frame in memory.
 const MOST_THREADS: usize = 12;
 
-/// Takes the verified bytes of a chunk by its place in the entry; called from several threads, in no order.
-pub type Sink<'a> = dyn Fn(usize, &[u8]) -> io::Result<()> + Sync + 'a;
+/// Receives the verified bytes of a chunk and its index in the entry. It is called from several threads, in any order.
+pub(crate) type Sink<'a> = dyn Fn(usize, &[u8]) -> io::Result<()> + Sync + 'a;
 
 impl Store {
-    /// Hands the chunks of `entry` at `places` to `sink`; answers the faults that cost nothing but time.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the first fault that cannot be healed, and when `sink`
-    /// fails. An entry that lacks content then is set aside, so that the next
-    /// look does not find it.
-    pub fn load(
+    /// Passes the chunks of `entry` at the indices `places` to `sink`. Returns faults that were recovered from. Fails
+    /// with the first fault that cannot be recovered from, and if `sink` fails. An entry with missing or damaged
+    /// content is set aside, so that the next search does not find it.
+    pub(crate) fn load(
         &self,
         entry: &Entry,
         places: &[usize],
@@ -43,12 +39,8 @@ impl Store {
         })
     }
 
-    /// The same in the order of `places`, for a sink that is a stream.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::load`].
-    pub fn load_in_order(
+    /// Does the same as [`Store::load`], but calls `sink` in the order of `places`.
+    pub(crate) fn load_in_order(
         &self,
         entry: &Entry,
         places: &[usize],
@@ -87,19 +79,19 @@ impl Store {
         }
     }
 
-    /// Moves all of an entry's chunks out of the way that are damaged here, so that the next save writes them anew. What
-    /// cannot be read or moved is left for then.
+    /// Sets aside all damaged local chunks of an entry, so that the next save writes them again. Chunks that cannot be
+    /// read or moved are left in place.
     fn set_damage_aside(&self, entry: &Entry) {
         let threads = (parallel::cores() + WAITING_THREADS).min(MOST_THREADS);
         let done = parallel::each::<_, std::convert::Infallible>(&entry.manifest.chunks, threads, |chunk| {
-            // Reading one that is damaged moves it.
+            // Reading a damaged chunk sets it aside.
             drop(self.local.chunk(&chunk.digest));
             Ok(())
         });
         let Ok(()) = done;
     }
 
-    /// Keeps the manifest of an entry that came from the remote.
+    /// Stores the manifest of an entry that came from the remote locally.
     fn adopt(&self, entry: &Entry) -> Result<(), StoreError> {
         let Some(remote) = self.remote.as_ref().filter(|_| !self.read_only) else { return Ok(()) };
         if self.local.backend.size(&entry.path)?.is_none()
@@ -110,12 +102,8 @@ impl Store {
         Ok(())
     }
 
-    /// The bytes of a range of the content.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::load`].
-    pub fn read(&self, entry: &Entry, span: Span) -> Result<Vec<u8>, StoreError> {
+    /// Reads a range of the content.
+    pub(crate) fn read(&self, entry: &Entry, span: Span) -> Result<Vec<u8>, StoreError> {
         let starts = entry.starts();
         let end = span.at.saturating_add(span.size);
         let places: Vec<usize> = (0..entry.manifest.chunks.len())
@@ -133,7 +121,7 @@ impl Store {
         Ok(unlocked(bytes))
     }
 
-    /// Announces what may have to be fetched from the remote, so that what arrives stays.
+    /// Announces the chunks that may be fetched from the remote, so that a sweep spares them.
     fn register_fetches(&self, entry: &Entry, places: &[usize]) -> Result<Option<Registration>, StoreError> {
         if self.remote.is_none() || self.read_only {
             return Ok(None);
@@ -146,11 +134,11 @@ impl Store {
     }
 }
 
-/// Where chunks come from.
+/// The sources of the chunks of an entry.
 struct Fetch<'a> {
     store: &'a Store,
     entry: &'a Entry,
-    /// Keeps what came from the remote, where it may be kept.
+    /// Stores chunks from the remote locally; `None` without a remote or in a read-only store.
     fetched: Option<Registration>,
     faults: Mutex<Vec<StoreError>>,
 }

@@ -1,9 +1,9 @@
-//! An entry's manifest: what it is, what it was made for, and the chunks that it is made of.
+//! Manifests: what an entry is, what it was made for, and the chunks of its content.
 //!
-//! A manifest is one line of JSON (and a second one where it is signed), named
-//! `<key>.<created>.<id>.json`, of key and id the first half; its id is the
-//! digest of the line. It never changes. Whatever schema a manifest in `v1/` has, its `chunks` are what it
-//! needs, so that any larder can tell what may go.
+//! A manifest is one line of JSON, followed by a second line if it is signed. It is named `<key>.<created>.<id>.json`,
+//! with the first half of the digits of key and id; the id is the digest of the first line. A manifest never changes.
+//! Every schema in `v1/` lists the needed chunks as `chunks`, so that any version of larder can tell which chunks are
+//! unused.
 
 use std::num::NonZeroU32;
 
@@ -14,111 +14,102 @@ use super::Address;
 use super::chunk::LARGEST;
 use crate::digest::Digest;
 
-/// The schema that this larder writes and understands.
-pub const SCHEMA: &str = "larder.entry.v1";
-/// A time as it stands in a manifest's name: sorts as text.
+/// The schema that this version reads and writes.
+pub(crate) const SCHEMA: &str = "larder.entry.v1";
+/// The format of times in the names of manifests, which sort as text.
 const TIME_IN_NAMES: &str = "%Y%m%dT%H%M%S.%3fZ";
-/// Digits of a digest in a manifest's name: file systems and servers bound the length of names.
+/// The number of digits of a digest in the name of a manifest, because file systems and servers limit names.
 const DIGITS_IN_NAMES: usize = 32;
-/// Digits of an id that are shown.
+/// The number of digits of an id in output.
 const SHORT_ID: usize = 12;
 
-/// What is kept of an entry beside its chunks.
+/// The description of an entry.
 ///
-/// An entry's content is one stream of bytes: that of its chunks, one after
-/// the other. What it means is up to the entry's kind.
+/// The content of an entry is the concatenation of its chunks. Its meaning depends on the kind of the entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// `larder.entry.v1`.
-    pub schema: String,
-    /// Where it stands.
+    /// Always [`SCHEMA`].
+    pub(crate) schema: String,
+    /// Lane, kind, family and key.
     #[serde(flatten)]
     pub address: Address,
-    /// When it was saved.
-    pub created: Timestamp,
-    /// What was saved.
+    pub(crate) created: Timestamp,
     #[serde(flatten)]
     pub subject: Subject,
-    /// Where in the content the list of what it holds stands.
-    pub listing: Span,
-    /// Bytes that saving it added to the store.
-    pub added_bytes: u64,
-    /// What the content is made of, in order.
-    pub chunks: Vec<ChunkRef>,
+    /// The range of the content that holds the listing.
+    pub(crate) listing: Span,
+    /// Bytes that saving the entry added to the store.
+    pub(crate) added_bytes: u64,
+    /// The chunks of the content, in order.
+    pub(crate) chunks: Vec<ChunkRef>,
 }
 
 impl Manifest {
-    /// Where the manifest stands whose digest is `id`.
+    /// Returns the path of the manifest, whose digest is `id`.
     fn path(&self, id: &Digest) -> String {
         let (key, time) = (in_names(&self.address.key), self.created.strftime(TIME_IN_NAMES));
         format!("{}/{key}.{time}.{}.json", self.address.place(), in_names(id))
     }
 }
 
-/// What an entry was saved from, for people and for comparing.
+/// What an entry was saved from, for output and for comparison.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
-    /// What it is, for people: a path, the name of an image.
+    /// A title for output: a path or the name of an image.
     pub title: String,
-    /// The image's names or the user's own words.
+    /// The names of an image, or labels that the user gave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// Machines that one run took.
+    /// The number of machines of one run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NonZeroU32>,
-    /// How it was to be run, for an image that was made for a run.
+    /// How an image that was made for a run is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunFlags>,
-    /// What its key was made of.
+    /// The inputs of the key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<KeyInput>,
-    /// Files in it.
+    /// The number of files.
     pub files: u64,
-    /// Bytes of those files.
+    /// Bytes of these files.
     pub bytes: u64,
 }
 
-/// How an image was run, in the words of docker run.
+/// How an image is run, as arguments of `docker run`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunFlags {
-    /// Flags, of variables their names alone.
+    /// Flags; of variables, only the names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
-    /// The command.
+    pub(crate) flags: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
 }
 
-/// One input of an entry's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInput {
-    /// What kind of input it is.
-    pub kind: String,
-    /// Its name among its kind.
-    pub name: String,
-    /// Its digest.
-    pub digest: Digest,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) digest: Digest,
 }
 
-/// A range of an entry's content.
+/// A range of the content of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
-    /// Its first byte.
+    /// The offset of the first byte.
     pub at: u64,
-    /// Its bytes.
+    /// The length in bytes.
     pub size: u64,
 }
 
-/// A chunk of an entry's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "(String, u32, u32)", try_from = "(String, u32, u32)")]
-pub struct ChunkRef {
-    /// The digest of its bytes.
-    pub digest: Digest,
-    /// Its bytes.
-    pub size: u32,
-    /// The bytes of the object that holds it.
-    pub stored: u32,
+pub(crate) struct ChunkRef {
+    /// The digest of the uncompressed bytes.
+    pub(crate) digest: Digest,
+    /// The number of uncompressed bytes.
+    pub(crate) size: u32,
+    /// Bytes of the object that holds the chunk.
+    pub(crate) stored: u32,
 }
 
 impl From<ChunkRef> for (String, u32, u32) {
@@ -136,42 +127,40 @@ impl TryFrom<(String, u32, u32)> for ChunkRef {
 }
 
 impl ChunkRef {
-    /// The path of the object that holds `digest`.
-    pub fn path(digest: &Digest) -> String {
+    /// Returns the path of the object that holds the chunk `digest`.
+    pub(crate) fn path(digest: &Digest) -> String {
         let hex = digest.hex();
         format!("chunks/{}/{hex}", &hex[..2])
     }
 }
 
-/// An entry: its manifest and where that stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The digest of the manifest.
-    pub id: Digest,
-    /// The manifest's path in the backend.
+    pub(crate) id: Digest,
+    /// The path of the manifest in the backend.
     pub(super) path: String,
-    /// The manifest.
     pub manifest: Manifest,
 }
 
-/// A manifest cannot be used.
+/// A manifest that cannot be used.
 #[derive(Debug)]
 pub(super) enum Unreadable {
-    /// It has this schema.
+    /// The manifest has this unknown schema.
     Newer(String),
-    /// It is none.
+    /// The manifest is invalid for this reason.
     Damaged(String),
 }
 
 impl Entry {
-    /// A new entry and the line that is its manifest.
+    /// Creates an entry and returns it with its manifest as a line.
     pub(super) fn new(manifest: Manifest) -> (Self, Vec<u8>) {
         let line = serde_json::to_vec(&manifest).expect("a manifest has text keys only");
         let id = Digest::of(&line);
         (Self { id, path: manifest.path(&id), manifest }, line)
     }
 
-    /// The manifest's line and, if it is signed, the signature's.
+    /// Splits a manifest into its line and, if it is signed, its signature.
     pub(super) fn split(text: &[u8]) -> (&[u8], Option<&[u8]>) {
         match text.iter().position(|byte| *byte == b'\n') {
             Some(end) => {
@@ -182,7 +171,7 @@ impl Entry {
         }
     }
 
-    /// Reads a manifest whose digest has been checked.
+    /// Parses a manifest whose digest has been checked.
     pub(super) fn read(name: &EntryName, line: &[u8]) -> Result<Self, Unreadable> {
         let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
         let schema: Schema = serde_json::from_slice(line).map_err(damaged)?;
@@ -205,13 +194,13 @@ impl Entry {
         Ok(Self { id, path: name.path.clone(), manifest })
     }
 
-    /// The digits of its id that are shown.
+    /// Returns the digits of the id that are shown in output.
     pub fn short_id(&self) -> String {
         short(&self.id)
     }
 
-    /// Where in the content each chunk begins, and where the last one ends.
-    pub fn starts(&self) -> Vec<u64> {
+    /// Returns the offset of each chunk in the content, followed by the length of the content.
+    pub(crate) fn starts(&self) -> Vec<u64> {
         let mut at = 0;
         let mut starts = vec![0];
         starts.extend(self.manifest.chunks.iter().map(|chunk| {
@@ -221,23 +210,22 @@ impl Entry {
         starts
     }
 
-    /// The name that its manifest has.
     pub(super) fn name(&self) -> EntryName {
         self.path.parse().expect("an entry's path is that of its manifest")
     }
 
-    /// Its id as it stands in names.
+    /// Returns the digits of the id that are used in names.
     pub(super) fn digits(&self) -> String {
         in_names(&self.id)
     }
 }
 
-/// What is shown of an id.
+/// Returns the digits of an id that are shown in output.
 pub(super) fn short(id: &Digest) -> String {
     id.hex()[..SHORT_ID].to_owned()
 }
 
-/// What stands for a digest in a manifest's name.
+/// Returns the digits of a digest that are used in the name of a manifest.
 fn in_names(digest: &Digest) -> String {
     digest.hex()[..DIGITS_IN_NAMES].to_owned()
 }
@@ -247,15 +235,15 @@ struct Schema {
     schema: String,
 }
 
-/// What a manifest's path tells without reading it.
+/// The parts of a manifest's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EntryName {
     path: String,
     /// The first digits of the manifest's digest.
     pub(super) id: String,
-    /// The first digits of what the entry was made for.
+    /// The first digits of the entry's key.
     key: String,
-    /// When it was saved; sorts as text.
+    /// The time of saving; sorts as text.
     created: String,
 }
 
@@ -264,22 +252,22 @@ impl EntryName {
         &self.path
     }
 
-    /// Whether `line` is the manifest of that name.
+    /// Returns `true` if `line` is the manifest of this name.
     pub(super) fn is_of(&self, line: &[u8]) -> bool {
         in_names(&Digest::of(line)) == self.id
     }
 
-    /// Whether it is the name of an entry that was made for `key`.
+    /// Returns `true` if the entry was made for `key`.
     pub(super) fn is_for(&self, key: &Digest) -> bool {
         in_names(key) == self.key
     }
 
-    /// Whether it was saved at `time` or later.
+    /// Returns `true` if the entry was saved at `time` or later.
     pub(super) fn is_since(&self, time: Timestamp) -> bool {
         self.created >= time.strftime(TIME_IN_NAMES).to_string()
     }
 
-    /// Older ones come first; of two that are as old, the order is the same everywhere.
+    /// Compares by age, older entries first. Entries of the same age have the same order everywhere.
     pub(super) fn cmp_age(&self, other: &Self) -> std::cmp::Ordering {
         (&self.created, &self.id).cmp(&(&other.created, &other.id))
     }
@@ -337,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_the_future_are_passed_over_and_schemas_of_the_future_refused() {
+    fn unknown_fields_are_ignored_and_unknown_schemas_are_refused() {
         let (entry, line) = Entry::new(manifest());
         let text = String::from_utf8(line).unwrap();
         let more = text.replacen('{', "{\"mood\":[1,{\"x\":null}],", 1);
@@ -352,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_contradicts_itself_is_damaged() {
+    fn an_inconsistent_manifest_is_damaged() {
         let too_long = Manifest { listing: Span { at: 3, size: 3 }, ..manifest() };
         let overflow = Manifest { listing: Span { at: u64::MAX, size: 2 }, ..manifest() };
         let chunk = manifest().chunks[0];
@@ -365,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_names_are_no_entries() {
+    fn foreign_names_are_not_parsed() {
         for path in ["", "x.json", "a/b.c.d.json", ".json", "entries/main/dir/x/README"] {
             assert!(path.parse::<EntryName>().is_err(), "{path}");
         }

@@ -1,9 +1,9 @@
-//! How far a save or a restore has come, and whether it is to stop.
+//! The progress of a save or a restore, and the request to stop it.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Counted by whoever works, read by whoever shows it.
+/// Counters that the worker writes and the progress display reads.
 #[derive(Debug, Default)]
 pub struct Meter {
     done: AtomicU64,
@@ -12,18 +12,17 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Bytes done, and bytes in all, as far as known.
-    pub fn amounts(&self) -> (u64, u64) {
+    /// Returns the bytes done and the bytes in total, as far as they are known.
+    pub(crate) fn amounts(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }
 
-    /// Asks the work to stop at its next step.
-    pub fn stop(&self) {
+    /// Requests that the work stops at its next step.
+    pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the work is to stop.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
@@ -31,7 +30,7 @@ impl Meter {
         self.total.store(bytes, Ordering::Relaxed);
     }
 
-    /// Takes over what somebody else counts.
+    /// Takes over counts from elsewhere.
     pub(crate) fn set(&self, done: u64, total: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.expect(total);
@@ -41,18 +40,16 @@ impl Meter {
         self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Fails once the work is to stop.
+    /// Fails if the work was requested to stop.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.is_stopped() { Err(io::Error::other("interrupted")) } else { Ok(()) }
     }
 }
 
-/// Counts what is read, and ends it once the work is to stop.
-pub struct Counted<'a, R> {
-    /// Where it is read from.
-    pub inner: R,
-    /// Who counts it.
-    pub meter: &'a Meter,
+/// A reader that counts the bytes read, and that fails if the work was requested to stop.
+pub(crate) struct Counted<'a, R> {
+    pub(crate) inner: R,
+    pub(crate) meter: &'a Meter,
 }
 
 impl<R: Read> Read for Counted<'_, R> {

@@ -1,21 +1,21 @@
-//! Content by address, in entries, in lanes; on this machine's disk and in a bucket that machines share.
+//! A content-addressed store of entries, divided into lanes, on the local disk and in a bucket that machines share.
 //!
-//! The same tree on a disk and in a bucket; `v1` is its version:
+//! The layout is the same on a disk and in a bucket; `v1` is its version:
 //!
 //! ```text
 //! v1/
 //!   entries/<lane>/<kind>/<family>/<key>.<created>.<id>.json   a manifest, see `manifest`
 //!   used/<id>/<time>     when the entry was last used
-//!   chunks/<ab>/<abcd…>  a chunk by the SHA-256 of its bytes, as one zstd frame
+//!   chunks/<ab>/<abcd…>  a chunk, named by the SHA-256 of its bytes, as one zstd frame
 //!   unsent/<id>          entries that the remote may lack
-//!   usage.json           what the last sweep left
-//!   saving/…             marks: who is saving, and which chunks that needs
-//!   sweeping/…           marks: who is removing, and which chunks
-//!   damaged/…            what failed verification; nobody reads it
+//!   usage.json           usage after the last sweep
+//!   saving/…             marks of savers: the chunks that they need
+//!   sweeping/…           marks of sweepers: the chunks that they remove
+//!   damaged/…            what failed verification; never read
 //! ```
 //!
-//! Chunks are written before the manifest that needs them, and manifests
-//! removed before their chunks. Every chunk is verified whenever it is read.
+//! Chunks are written before the manifest that needs them, and manifests are removed before their chunks. Every chunk
+//! is verified whenever it is read.
 
 mod address;
 pub mod backend;
@@ -46,36 +46,38 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use address::{Address, EntryKind};
+pub(crate) use address::Address;
+pub use address::EntryKind;
 use backend::Backend;
-pub use census::{Census, Listed, Place};
-pub use error::StoreError;
+pub use census::Place;
+pub(crate) use census::{Census, Listed};
+pub(crate) use error::StoreError;
 pub(crate) use fault_record::FaultRecord;
-pub use find::Found;
-pub use lane::{InvalidLane, Lane, Lanes};
-pub use load::Sink;
-pub use manifest::{ChunkRef, Entry, KeyInput, Manifest, RunFlags, SCHEMA, Span, Subject};
-pub use meter::{Counted, Meter};
-pub use portable::{Carried, PortableError};
+pub(crate) use find::Found;
+pub use lane::Lane;
+pub(crate) use lane::Lanes;
+pub(crate) use manifest::{ChunkRef, Entry, KeyInput, Manifest, RunFlags};
+pub use manifest::{Span, Subject};
+pub(crate) use meter::{Counted, Meter};
+pub(crate) use portable::{Carried, PortableError};
 use repository::Repository;
-pub use retention::{Cause, Limits};
-pub use room::{Floor, Space};
-pub use save::{CopyError, Save, Saved};
-pub use signature::{InvalidKey, Trust};
-pub use sweep::{Evicted, Swept, Victims};
-pub use unsent::Sent;
-pub use verify::Verified;
+pub(crate) use retention::{Cause, Limits};
+pub(crate) use room::Floor;
+pub(crate) use save::{CopyError, Save, Saved};
+pub(crate) use signature::Trust;
+pub(crate) use sweep::{Evicted, Swept, Victims};
+pub(crate) use unsent::Sent;
+pub(crate) use verify::Verified;
 
 use crate::digest::Digest;
 
 /// The version of the layout, the first component of every path.
 pub const LAYOUT: &str = "v1";
 
-/// A store: what is here, and what machines share.
+/// A local store, optionally backed by a remote that machines share.
 #[derive(Debug, Clone)]
 pub struct Store {
     local: Repository,
-    /// The slower one that others share, if there is one.
     remote: Option<Repository>,
     lanes: Lanes,
     read_only: bool,
@@ -83,23 +85,23 @@ pub struct Store {
     max_bytes: Option<u64>,
 }
 
-/// How a store is to be used.
+/// How a store is used.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// Where entries are saved, and looked for.
-    pub lanes: Lanes,
-    /// Save nothing, move nothing, remove nothing.
-    pub read_only: bool,
-    /// Whose entries are used, and how new ones are signed.
-    pub trust: Trust,
-    /// An entry that is larger alone is not saved.
-    pub max_bytes: Option<u64>,
-    /// Room that saving leaves free.
-    pub floor: Floor,
+    /// The lanes in which entries are saved and searched.
+    pub(crate) lanes: Lanes,
+    /// `true` if nothing is saved, moved or removed.
+    pub(crate) read_only: bool,
+    /// The keys whose entries are used, and the key that signs new entries.
+    pub(crate) trust: Trust,
+    /// The limit of the whole cache; an entry that is larger is not saved.
+    pub(crate) max_bytes: Option<u64>,
+    /// The disk space that a save leaves free.
+    pub(crate) floor: Floor,
 }
 
 impl Terms {
-    /// Those of a job of `lane` alone: it may write, trusts every entry, and saves one of any size.
+    /// Returns the terms of a job of `lane` that may write, trusts every entry and has no size limits.
     pub fn of(lane: Lane) -> Self {
         let (lanes, floor) = (Lanes::of_trunk(lane), Floor::Bytes(0));
         Self { lanes, read_only: false, trust: Trust::default(), max_bytes: None, floor }
@@ -107,7 +109,7 @@ impl Terms {
 }
 
 impl Store {
-    /// A store in `local`, behind which `remote` may stand. Nothing is read or created yet.
+    /// Creates a store in `local`, optionally backed by `remote`. Nothing is read or written yet.
     pub fn new(local: Arc<dyn Backend>, remote: Option<Arc<dyn Backend>>, terms: Terms) -> Self {
         let Terms { lanes, read_only, trust, max_bytes, floor } = terms;
         let remote = remote.map(|remote| Repository::new(remote, read_only, floor));
@@ -115,32 +117,27 @@ impl Store {
         Self { local, remote, lanes, read_only, trust, max_bytes }
     }
 
-    /// Where entries are saved, and looked for.
-    pub fn lanes(&self) -> &Lanes {
+    pub(crate) fn lanes(&self) -> &Lanes {
         &self.lanes
     }
 
-    /// Begins an entry of this job's lane.
+    /// Starts to save an entry in this job's lane.
     ///
     /// # Errors
     ///
-    /// Fails when nothing may or can be written.
+    /// Fails if the store is read-only or the backend fails.
     pub fn save(&self, kind: EntryKind, family: &str, key: Digest) -> Result<Save, StoreError> {
         Save::new(self, Address { lane: self.lanes.own().clone(), kind, family: family.to_owned(), key })
     }
 
-    /// Whether an entry is in the remote, too; also where there is none, or where it does not tell.
-    pub fn is_everywhere(&self, entry: &Entry) -> bool {
+    /// Returns `false` if the remote is known to lack an entry, and `true` otherwise, also if there is no remote.
+    pub(crate) fn is_everywhere(&self, entry: &Entry) -> bool {
         let found = self.remote.as_ref().map(|remote| remote.backend.size(&entry.path));
         !matches!(found, Some(Ok(None)))
     }
 
-    /// Notes that an entry was used now, so that it is not among the first to go.
-    ///
-    /// # Errors
-    ///
-    /// Fails when that cannot be written.
-    pub fn touch(&self, entry: &Entry) -> Result<(), StoreError> {
+    /// Records that an entry was used now, so that it is evicted later.
+    pub(crate) fn touch(&self, entry: &Entry) -> Result<(), StoreError> {
         if self.read_only {
             return Ok(());
         }
@@ -149,12 +146,9 @@ impl Store {
         self.remote.as_ref().map_or(Ok(()), |remote| remote.touch(&entry.digits(), now))
     }
 
-    /// The same of the entry of `key` that would be found here, if there is one; the remote is not asked.
-    ///
-    /// # Errors
-    ///
-    /// Fails when that cannot be looked up or written.
-    pub fn touch_here(&self, kind: EntryKind, family: &str, key: Digest) -> Result<(), StoreError> {
+    /// Records that the local entry of `key` was used now, if there is one. The remote is not queried. Fails if the
+    /// entry cannot be looked up or the record cannot be written.
+    pub(crate) fn touch_here(&self, kind: EntryKind, family: &str, key: Digest) -> Result<(), StoreError> {
         if self.read_only {
             return Ok(());
         }
@@ -167,11 +161,11 @@ impl Store {
         Ok(())
     }
 
-    /// Moves an entry that lacks content out of the way, as far as that is possible.
+    /// Sets aside an entry with missing content, as far as possible.
     fn set_aside(&self, entry: &Entry) {
         if !self.read_only {
             for repository in self.repositories() {
-                // What stays where it is shows again.
+                // If the entry cannot be moved, the next load reports it again.
                 let _ = repository.backend.set_aside(&entry.path);
             }
         }
@@ -181,12 +175,9 @@ impl Store {
         std::iter::once(&self.local).chain(&self.remote)
     }
 
-    /// Fails for content of so many bytes, if that is more than the whole store may hold.
-    ///
-    /// # Errors
-    ///
-    /// Fails with [`StoreError::TooLarge`] alone.
-    pub fn check_size(&self, bytes: u64) -> Result<(), StoreError> {
+    /// Checks that content of `bytes` does not exceed the limit of the whole store. Fails with
+    /// [`StoreError::TooLarge`].
+    pub(crate) fn check_size(&self, bytes: u64) -> Result<(), StoreError> {
         match self.max_bytes {
             Some(limit) if bytes > limit => Err(StoreError::TooLarge { bytes, limit }),
             _ => Ok(()),
@@ -200,8 +191,9 @@ impl Store {
         self.check_size(chunks.iter().map(|chunk| u64::from(chunk.stored)).sum())
     }
 
-    /// Removes all but the newest entry of an address; the faults that left some. Who reads one of them has its
-    /// manifest, and its chunks stay until they are swept. What somebody has signed is left to who demands that.
+    /// Removes all but the newest entry of an address and returns the faults. Concurrent readers keep working: they
+    /// have read the manifest, and its chunks stay until they are swept. Signed entries are only removed by jobs that
+    /// sign.
     fn forget_old_versions(&self, address: &Address) -> Vec<StoreError> {
         let is_signed = self.trust.public_key().is_some();
         let forget = |repository: &Repository| {

@@ -1,30 +1,27 @@
-//! The same work for each of many, by several threads.
+//! Runs the same work for many items on several threads.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// How many threads the machine can keep computing.
+/// Returns the number of threads that the machine can run at the same time.
 pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// What a mutex guards; a thread that failed while it held it has left nothing half done.
+/// Locks a mutex. A poisoned one is used as well, because no holder leaves its data half changed.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a mutex guarded that nobody else has any more.
+/// Returns the content of a mutex; a poisoned one is handled as in [`lock`].
 pub(super) fn unlocked<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does `work` for each item, in no order, by up to `threads` threads.
-///
-/// # Errors
-///
-/// Ends with the first error; items that nobody has begun with then stay undone.
+/// Runs `work` for each item on up to `threads` threads, in any order. Returns the first error; items that were not
+/// started by then are skipped.
 pub(super) fn each<T: Sync, E: Send>(
     items: &[T],
     threads: usize,
@@ -49,13 +46,11 @@ pub(super) fn each<T: Sync, E: Send>(
     unlocked(failed).map_or(Ok(()), Err)
 }
 
-/// Does `work` for each item by up to `threads` threads, and hands what comes of it to `take` in the items' order.
+/// Runs `work` for each item on up to `threads` threads and passes the results to `take` in the order of the items.
 ///
-/// Each thread holds one result that waits for its turn.
+/// Each thread holds at most one result that waits for its turn.
 ///
-/// # Errors
-///
-/// Ends with the first error of either.
+/// Returns the first error of `work` or `take`.
 pub(super) fn each_in_order<T: Sync, R, E: Send>(
     items: &[T],
     threads: usize,
@@ -63,7 +58,7 @@ pub(super) fn each_in_order<T: Sync, R, E: Send>(
     take: impl FnMut(&T, R) -> Result<(), E> + Send,
 ) -> Result<(), E> {
     struct Turns<F> {
-        /// The place whose turn it is; `None` once something has failed.
+        /// The index whose turn it is; `None` after a failure.
         next: Option<usize>,
         take: F,
     }
@@ -78,7 +73,7 @@ pub(super) fn each_in_order<T: Sync, R, E: Send>(
         let waiting = |turns: &mut Turns<_>| turns.next.is_some_and(|next| next != *place);
         let mut turns = moved.wait_while(lock(&turns), waiting).unwrap_or_else(PoisonError::into_inner);
         if turns.next.is_none() {
-            // Who has failed says so.
+            // The thread that failed returns the error.
             return Ok(());
         }
         let taken = (turns.take)(&items[*place], result);
@@ -94,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_come_in_order_whoever_is_done_first_and_errors_end_it() {
+    fn results_are_passed_on_in_order_until_the_first_error() {
         let items: Vec<usize> = (0..200).collect();
         let slow = |item: &usize| {
             thread::sleep(std::time::Duration::from_micros((200 - *item as u64) * 7 % 300));
@@ -114,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn each_item_is_done_once_and_an_error_ends_it() {
+    fn each_item_is_processed_once_until_the_first_error() {
         let items: Vec<usize> = (0..1000).collect();
         let done = Mutex::new(Vec::new());
         each(&items, 8, |item| {

@@ -1,8 +1,7 @@
-//! Entries as one file, to carry them between machines that share no store.
+//! Exports entries to a file and imports them, for machines that share no store.
 //!
-//! The file is a tar archive: `export.json`, which tells how many entries
-//! there are, then the store's own objects: the chunks, each once, then the
-//! manifests. Whoever imports it believes nothing in it.
+//! The file is a tar archive: `export.json` with the number of entries, then objects of the store: all chunks, each
+//! once, then the manifests. An import verifies everything in it.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
@@ -17,45 +16,34 @@ use super::repository::LARGEST_MANIFEST;
 use super::{Entry, Store, StoreError};
 use crate::digest::Digest;
 
-/// The name of the first member.
 const HEAD: &str = "export.json";
 const SCHEMA: &str = "larder.export.v1";
 
-/// The first member.
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
     schema: String,
     entries: usize,
 }
 
-/// Entries cannot be carried.
 #[derive(Debug, thiserror::Error)]
-pub enum PortableError {
-    /// The store is at fault.
+pub(crate) enum PortableError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The file cannot be read or written.
     #[error("cannot read or write the file of entries")]
     File(#[from] io::Error),
-    /// The file is not what `export` writes.
+    /// The file was not written by `export`.
     #[error("{member} {reason}")]
-    Foreign {
-        /// The name of what is wrong in it.
-        member: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    Foreign { member: String, reason: String },
 }
 
-/// What was carried.
+/// The amounts that were transferred.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Carried {
-    /// Entries.
-    pub entries: usize,
-    /// Chunks; those that were there already do not count.
-    pub chunks: usize,
-    /// Bytes of those chunks' objects.
-    pub bytes: u64,
+pub(crate) struct Carried {
+    pub(crate) entries: usize,
+    /// Chunks that the destination lacked.
+    pub(crate) chunks: usize,
+    /// Bytes of the objects of these chunks.
+    pub(crate) bytes: u64,
 }
 
 impl std::ops::AddAssign for Carried {
@@ -67,12 +55,9 @@ impl std::ops::AddAssign for Carried {
 }
 
 impl Store {
-    /// Writes entries of `place` to `file`; `progress` is told of each chunk's bytes.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a chunk is missing or damaged, or the file cannot be written.
-    pub fn export(
+    /// Writes entries of `place` to `file` and calls `progress` with the bytes of each chunk. Fails if a chunk is
+    /// missing or damaged, or if the file cannot be written.
+    pub(crate) fn export(
         &self,
         place: Place,
         entries: &[Entry],
@@ -111,13 +96,9 @@ impl Store {
         Ok(carried)
     }
 
-    /// Takes the entries of `file` into `place`, into the lanes that they were saved in; which ones these are.
-    ///
-    /// # Errors
-    ///
-    /// Fails at the first thing that is not what it should be; entries are
-    /// taken over only when everything was.
-    pub fn import(
+    /// Imports the entries of `file` into `place`, under the lanes in which they were saved, and returns them. Fails at
+    /// the first invalid member. No entry is imported then.
+    pub(crate) fn import(
         &self,
         place: Place,
         file: impl Read,
@@ -190,7 +171,7 @@ impl Store {
     }
 }
 
-/// The entry of a manifest that nobody vouches for: its name and its place are those that it tells itself.
+/// Parses a manifest from an untrusted file and checks it against its name.
 fn checked(name: &EntryName, text: &[u8]) -> Result<Entry, String> {
     let (line, _) = Entry::split(text);
     if !name.is_of(line) {
@@ -207,7 +188,7 @@ fn chunk_at(path: &str) -> Option<Digest> {
     (ChunkRef::path(&digest) == path).then_some(digest)
 }
 
-/// The whole of a member; `None` where it is larger than `limit`.
+/// Reads a whole member; returns `None` if it is larger than `limit`.
 fn read(member: &mut impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     member.take(limit + 1).read_to_end(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! Bringing an entry to the remote while it is still being saved.
+//! Uploads an entry to the remote while it is still being saved.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -11,12 +11,11 @@ use super::repository::Repository;
 use super::{Carried, StoreError, parallel};
 use crate::digest::Digest;
 
-/// Chunks that are announced at once, so that few marks are written.
+/// The number of chunks that are announced together, to write fewer marks.
 const ANNOUNCED_AT_ONCE: usize = 8;
-/// Each upload holds a chunk and its frame in memory.
+/// The limit on uploads, because each holds a chunk and its frame in memory.
 const MOST_UPLOADS: usize = 12;
 
-/// Uploads of chunks that are in the local store.
 #[derive(Debug)]
 pub(super) struct Push {
     queue: Sender<Digest>,
@@ -29,9 +28,9 @@ struct Shared {
     local: Repository,
     remote: Repository,
     registration: Registration,
-    /// The first fault; the rest is not worth doing.
+    /// The first fault; uploads stop after it.
     fault: Mutex<Option<StoreError>>,
-    /// What the remote lacked.
+    /// The chunks that the remote lacked.
     sent: Mutex<Carried>,
 }
 
@@ -56,18 +55,18 @@ impl Push {
         Ok(Self { queue, uploads, shared })
     }
 
-    /// Where others can put the chunks to bring.
+    /// Returns a queue to which other threads can add chunks to upload.
     pub(super) fn sender(&self) -> Sender<Digest> {
         self.queue.clone()
     }
 
-    /// Brings a chunk; it is announced and looked for in the remote first.
+    /// Queues a chunk for upload, unless the remote turns out to have it.
     pub(super) fn send(&self, digest: Digest) {
-        // Nobody takes it once an upload has failed: the fault tells.
+        // The channel is closed only after an upload has failed, and that fault is reported.
         let _ = self.queue.send(digest);
     }
 
-    /// Whether the remote has these chunks; they stay there until the entry is whole.
+    /// Returns `true` if the remote has these chunks; a sweep spares them until the entry is complete.
     pub(super) fn has(&self, digests: &[Digest]) -> bool {
         let Shared { registration, remote, .. } = self.shared.as_ref();
         let is_there = |digest: &Digest| match registration.stored(digest) {
@@ -78,7 +77,7 @@ impl Push {
             && parallel::each(digests, remote.backend.parallelism(), is_there).is_ok()
     }
 
-    /// Waits for the chunks and writes the manifest behind them; returns what the remote lacked.
+    /// Waits for the uploads, writes the manifest and returns what the remote lacked.
     pub(super) fn finish(self, entry: &Entry, text: &[u8]) -> Result<Carried, StoreError> {
         drop(self.queue);
         for upload in self.uploads {

@@ -1,11 +1,9 @@
-//! How savers and sweepers keep out of each other's way, without locks and without waiting for each other.
+//! Coordinates savers and sweepers without locks.
 //!
-//! A saver *announces* each chunk that it needs before it looks whether the
-//! chunk is there. A sweeper *condemns* the chunks that it is going to remove
-//! before it looks at what was announced. Either the sweeper sees the
-//! announcement, and spares the chunk; or the saver sees that the chunk is
-//! condemned, waits until that sweep is over, and writes the chunk if it has
-//! gone. Both kinds of marks go with their process.
+//! A saver *announces* each chunk that it needs before it checks whether the chunk exists. A sweeper *condemns* the
+//! chunks that it is going to remove before it reads the announcements. Either the sweeper sees the announcement and
+//! spares the chunk, or the saver sees that the chunk is condemned, waits for the end of that sweep, and writes the
+//! chunk if it was removed. Marks of both kinds end with their process.
 
 use std::collections::HashSet;
 use std::thread;
@@ -20,13 +18,13 @@ use crate::digest::Digest;
 
 const SAVING: &str = "saving";
 const SWEEPING: &str = "sweeping";
-/// How long a saver waits for a sweep that is about to remove what it needs.
+/// How long a saver waits for a sweep that removes what it needs.
 const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
-/// The least bytes of a frame with anything in it; less was left behind by a crash of the machine.
+/// The smallest size of a valid frame. Smaller files are left behind by a crash of the machine.
 const SMALLEST_FRAME: u64 = 10;
 
-/// Announces what is needed until it is dropped, which is after the manifest that needs it is there.
+/// Announces chunks until it is dropped, after the manifest that needs them has been written.
 #[derive(Debug)]
 pub(super) struct Registration {
     repository: Repository,
@@ -39,7 +37,7 @@ impl Registration {
         Ok(Self { repository: repository.clone(), mark })
     }
 
-    /// Announces that these chunks are needed; none of them is removed from then on.
+    /// Announces these chunks; a sweep spares them from then on.
     pub(super) fn announce(&self, digests: &[Digest]) -> Result<(), StoreError> {
         self.mark.add(&lines(digests))?;
         let start = Instant::now();
@@ -55,19 +53,18 @@ impl Registration {
         Ok(())
     }
 
-    /// The bytes that an announced chunk's object takes, if it is there.
+    /// Returns the size of the object of an announced chunk, if it exists.
     pub(super) fn stored(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
         let size = self.repository.backend.size(&ChunkRef::path(digest))?;
         Ok(size.filter(|size| (SMALLEST_FRAME..=frame::LARGEST_FRAME as u64).contains(size)))
     }
 
-    /// Writes the frame of an announced chunk.
     pub(super) fn put(&self, digest: &Digest, frame: &[u8]) -> Result<(), StoreError> {
         self.repository.put_chunk(digest, frame)
     }
 }
 
-/// Says which chunks are about to be removed until it is dropped.
+/// Marks chunks that are about to be removed until it is dropped.
 #[derive(Debug)]
 pub(super) struct Condemnation {
     _mark: Box<dyn Mark>,
@@ -79,12 +76,12 @@ impl Condemnation {
     }
 }
 
-/// What living sweepers are about to remove.
+/// Returns the chunks that running sweepers are about to remove.
 fn condemned(repository: &Repository) -> Result<HashSet<Digest>, StoreError> {
     Ok(digests(&repository.backend.marks(SWEEPING)?))
 }
 
-/// What living savers need.
+/// Returns the chunks that running savers need.
 pub(super) fn announced(repository: &Repository) -> Result<HashSet<Digest>, StoreError> {
     Ok(digests(&repository.backend.marks(SAVING)?))
 }

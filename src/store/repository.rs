@@ -1,4 +1,4 @@
-//! Entries and chunks in one backend: what is read is verified, what fails is set aside.
+//! Entries and chunks in one backend. What is read is verified, and what fails is set aside.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,21 +16,20 @@ use super::signature::Trust;
 use super::{Address, StoreError, parallel};
 use crate::digest::Digest;
 
-/// Bytes of the largest manifest; that of an entry of 1 TiB has about 100 MB.
+/// The largest manifest in bytes; that of an entry of 1 TiB has about 100 MB.
 pub(super) const LARGEST_MANIFEST: u64 = 256 << 20;
 
-/// A chunk and the object that holds it.
+/// A chunk and its compressed frame.
 #[derive(Debug)]
 pub(super) struct StoredChunk {
     pub(super) frame: Vec<u8>,
     pub(super) chunk: Vec<u8>,
 }
 
-/// Entries and chunks in one backend.
 #[derive(Debug, Clone)]
 pub(super) struct Repository {
     pub(super) backend: Arc<dyn Backend>,
-    /// Nothing is moved, whatever is wrong with it.
+    /// `true` if damaged objects are left in place.
     read_only: bool,
     floor: Floor,
 }
@@ -40,7 +39,7 @@ impl Repository {
         Self { backend, read_only, floor }
     }
 
-    /// Writes a chunk's frame, as long as enough stays free.
+    /// Writes the frame of a chunk unless that would leave too little free space.
     pub(super) fn put_chunk(&self, digest: &Digest, frame: &[u8]) -> Result<(), StoreError> {
         if let Some(space) = self.backend.space()
             && let Some(floor) = self.floor.broken_by(frame.len() as u64, space)
@@ -50,7 +49,7 @@ impl Repository {
         Ok(self.backend.write(&ChunkRef::path(digest), frame)?)
     }
 
-    /// The same, to be looked at and not touched.
+    /// Returns the same repository, which leaves damaged objects in place.
     pub(super) fn to_look_at(&self) -> Self {
         Self { read_only: true, ..self.clone() }
     }
@@ -59,7 +58,7 @@ impl Repository {
         self.backend.place()
     }
 
-    /// A chunk and its frame, verified; `None` where it is absent.
+    /// Reads and verifies a chunk; returns `None` if it does not exist.
     pub(super) fn chunk(&self, digest: &Digest) -> Result<Option<StoredChunk>, StoreError> {
         let path = ChunkRef::path(digest);
         let stored = match self.backend.read(&path, frame::LARGEST_FRAME as u64) {
@@ -77,13 +76,13 @@ impl Repository {
         }
     }
 
-    /// The names of all entries below `place`, a prefix of `entries`.
+    /// Returns the names of all entries below `place`, a prefix of `entries`.
     pub(super) fn names(&self, place: &str) -> Result<Vec<EntryName>, StoreError> {
         let objects = self.backend.list(place)?;
         Ok(objects.iter().filter_map(|object| EntryName::from_str(&object.path).ok()).collect())
     }
 
-    /// The entry of that name; `None` where it has gone meanwhile.
+    /// Reads the entry of `name`; returns `None` if it was removed meanwhile.
     pub(super) fn entry(&self, name: &EntryName, trust: &Trust) -> Result<Option<Entry>, StoreError> {
         let path = name.path();
         let text = match self.backend.read(path, LARGEST_MANIFEST) {
@@ -113,7 +112,7 @@ impl Repository {
         }
     }
 
-    /// All entries that can be read, whoever vouches for them, by their names; and why others cannot.
+    /// Returns all readable entries in the order of their paths, trusted or not, and the faults of the others.
     pub(super) fn entries(&self) -> Result<(Vec<Entry>, Vec<StoreError>), StoreError> {
         let names = self.names("entries")?;
         let read = Mutex::new((Vec::new(), Vec::new()));
@@ -132,19 +131,19 @@ impl Repository {
         Ok((entries, faults))
     }
 
-    /// Whether anyone has signed the entry of that name.
+    /// Returns `true` if the entry of this name has any signature.
     pub(super) fn is_signed(&self, name: &EntryName) -> Result<bool, StoreError> {
         let text = self.backend.read(name.path(), LARGEST_MANIFEST)?.unwrap_or_default();
         Ok(Entry::split(&text).1.is_some())
     }
 
-    /// Writes a manifest: from then on the entry is there.
+    /// Writes a manifest, which makes the entry visible.
     pub(super) fn put_entry(&self, entry: &Entry, text: &[u8]) -> Result<(), StoreError> {
         self.backend.write(&entry.path, text)?;
         Ok(self.backend.settle(&entry.manifest.address.place())?)
     }
 
-    /// Notes that the entry whose id has these digits in names was used at `now`.
+    /// Records that the entry with these digits of its id was used at `now`.
     pub(super) fn touch(&self, digits: &str, now: Timestamp) -> Result<(), StoreError> {
         let place = format!("used/{digits}");
         let older = self.backend.list(&place)?;
@@ -156,7 +155,7 @@ impl Repository {
         Ok(())
     }
 
-    /// When each entry was used last, by the digits of its id in names; those never used are not in it.
+    /// Returns when each entry was last used, by the digits of its id; entries that were never used are absent.
     pub(super) fn last_uses(&self) -> Result<HashMap<String, Timestamp>, StoreError> {
         let mut uses = HashMap::new();
         for object in self.backend.list("used")? {
@@ -179,7 +178,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Moves what failed verification out of the way, where that is allowed, and says what is wrong with it.
+    /// Sets aside an object that failed verification, if allowed, and returns the error to report.
     pub(super) fn set_aside(&self, path: &str, reason: String) -> StoreError {
         let moved = if self.read_only { Ok(()) } else { self.backend.set_aside(path) };
         match moved {
@@ -188,7 +187,7 @@ impl Repository {
         }
     }
 
-    /// The names of the entries of `address`, the newest first.
+    /// Returns the names of the entries of `address`, newest first.
     pub(super) fn versions(&self, address: &Address) -> Result<Vec<EntryName>, StoreError> {
         let mut names = self.names(&address.place())?;
         names.retain(|name| name.is_for(&address.key));

@@ -1,4 +1,4 @@
-//! Which entries go: a pure function of what there is, the limits and the time.
+//! Decides which entries to evict: a pure function of the entries, the limits and the time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,43 +8,40 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 
-/// How much is kept. `None` is no limit.
+/// The limits of a store; `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of all chunks together; a chunk that several entries share counts once.
-    pub max_bytes: Option<u64>,
-    /// Entries.
-    pub max_entries: Option<usize>,
-    /// Time since an entry was used last.
-    pub max_age: Option<Duration>,
+#[expect(clippy::struct_field_names, reason = "each is a maximum")]
+pub(crate) struct Limits {
+    /// Bytes of the objects of all chunks; a shared chunk counts once.
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) max_entries: Option<usize>,
+    /// Time since the last use of an entry.
+    pub(crate) max_age: Option<Duration>,
 }
 
-/// Why an entry goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    /// It was asked for.
+pub(crate) enum Cause {
     Asked,
-    /// A newer one has its lane, kind, family and key.
+    /// A newer entry has the same lane, kind, family and key.
     Superseded,
     /// It was not used for longer than the limit.
     Unused,
-    /// There are more entries than the limit, and the others were used later.
+    /// There are more entries than the limit, and this one is the least recently used.
     TooMany,
-    /// All take more bytes than the limit, and the others were used later.
+    /// The entries take more bytes than the limit, and this one is the least recently used.
     TooLarge,
 }
 
-/// An entry as the policy sees it.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) last_used: Timestamp,
-    /// A newer entry has the same address.
+    /// `true` if a newer entry has the same address.
     pub(super) superseded: bool,
     pub(super) chunks: Vec<Digest>,
 }
 
-/// What goes, by the candidates' places, the least recently used first.
+/// Returns the indices of the candidates to evict, least recently used first.
 pub(super) fn plan(
     candidates: &[Candidate],
     stored: &HashMap<Digest, u64>,
@@ -116,7 +113,7 @@ mod tests {
         Candidate { last_used: at(last_used), superseded: false, chunks }
     }
 
-    /// Every chunk takes ten bytes.
+    /// Every chunk has ten bytes.
     fn stored() -> HashMap<Digest, u64> {
         (0..=255).map(|number| (chunk(number), 10)).collect()
     }
@@ -126,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_go_until_the_limits_are_met() {
+    fn the_least_recently_used_entries_are_evicted_until_the_limits_are_met() {
         let candidates = [candidate(3, &[1]), candidate(1, &[2]), candidate(2, &[3])];
         let plan = |limits| plan(&candidates, &stored(), limits, at(100));
         assert_eq!(plan(Limits::default()), []);
@@ -140,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_chunk_counts_once_and_frees_nothing_until_its_last_user_goes() {
+    fn a_shared_chunk_counts_once_and_is_freed_with_its_last_entry() {
         let candidates = [candidate(1, &[1, 2, 2]), candidate(2, &[2, 3]), candidate(3, &[3])];
         let plan = |limits| plan(&candidates, &stored(), limits, at(100));
         assert_eq!(plan(bytes(30)), []);
@@ -149,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_entry_replaces_goes_first() {
+    fn superseded_entries_are_evicted_first() {
         let mut candidates = [candidate(1, &[1]), candidate(9, &[2])];
         candidates[1].superseded = true;
         let going = plan(&candidates, &stored(), bytes(10), at(100));
@@ -158,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_stays_meets_every_limit_and_nothing_goes_without_need(
+        fn the_kept_entries_meet_every_limit_and_no_more_than_needed_are_evicted(
             entries in prop::collection::vec((0..50_i64, prop::collection::vec(0..12_u8, 0..5)), 0..12),
             max_bytes in prop::option::of(0..200_u64),
             max_entries in prop::option::of(0..12_usize),

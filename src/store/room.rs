@@ -1,21 +1,19 @@
-//! Room that a save leaves free on the disk of a store. Pure.
+//! The free disk space that a save preserves. Pure.
 
-/// What is there of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     /// Bytes that this user may still write.
-    pub free: u64,
-    /// Bytes of all of it.
-    pub total: u64,
+    pub(crate) free: u64,
+    pub(crate) total: u64,
 }
 
-/// Bytes that are to stay free.
+/// The disk space that must stay free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Floor {
+pub(crate) enum Floor {
     /// 5 % of the disk or 1 GB, whichever is larger.
     #[default]
     Share,
-    /// So many; with 0 a save goes on until the disk is full.
+    /// This many bytes; with 0 a save continues until the disk is full.
     Bytes(u64),
 }
 
@@ -23,7 +21,7 @@ const SHARE: u64 = 20;
 const LEAST: u64 = 1_000_000_000;
 
 impl Floor {
-    /// Returns the bytes to stay free if writing `bytes` would leave less than that.
+    /// Returns the bytes that must stay free if writing `bytes` would leave less.
     pub(super) fn broken_by(self, bytes: u64, space: Space) -> Option<u64> {
         let floor = match self {
             Self::Share => (space.total / SHARE).max(LEAST),
@@ -38,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_of_the_disk_stays_free_and_a_gigabyte_at_least() {
+    fn a_share_of_the_disk_stays_free_but_at_least_a_gigabyte() {
         const GB: u64 = 1_000_000_000;
         for (floor, free, total, expected) in [
             (Floor::Share, 2 * GB, 10 * GB, None),

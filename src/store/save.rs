@@ -1,13 +1,12 @@
-//! Saving an entry: a stream is cut, and its chunks are digested, compressed and written on all cores.
+//! Saves an entry: a stream is cut into chunks, which are digested, compressed and written on all cores.
 //!
 //! ```text
-//!  write ──▶ cutter ──▶ queue ──▶ workers: digest, announce, there already?, else compress and write
+//!  write ──▶ cutter ──▶ queue ──▶ workers: digest, announce, skip if stored, else compress and write
 //!                                    └──▶ uploads, see `push`
-//!  commit: manifest, when all chunks are there
+//!  commit: writes the manifest after all chunks
 //! ```
 //!
-//! What waits in the queue and in the workers is all the memory that a save
-//! takes, whatever the size of the entry.
+//! The memory of a save is limited to the chunks in the queue and in the workers, whatever the size of the entry.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,32 +27,32 @@ use super::sweep::{Victims, sweep};
 use super::{Address, Store, StoreError, parallel};
 use crate::digest::Digest;
 
-/// Threads beyond those that compute: they wait for the disk.
+/// Threads in addition to one for each core: these wait for the disk.
 const WAITING_THREADS: usize = 2;
 const MOST_THREADS: usize = 10;
-/// Chunks that wait for a thread.
+/// The capacity of the queue, in chunks.
 const QUEUED: usize = 2;
-/// An entry that is being saved. Dropping it leaves nothing that anyone sees.
+/// An entry that is being saved. It becomes visible with [`Save::commit`] only.
 #[derive(Debug)]
 pub struct Save {
     store: Store,
     address: Address,
     cutter: Cutter,
     reused: Vec<ChunkRef>,
-    /// Chunks handed to the workers.
+    /// The number of chunks passed to the workers.
     handed: usize,
     queue: Option<SyncSender<(usize, Vec<u8>)>>,
     workers: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
     push: Option<Push>,
     faults: Vec<StoreError>,
-    /// Its manifest is written.
+    /// `true` once the manifest has been written.
     is_whole: bool,
-    /// The last to be dropped: when nothing announces any more that its chunks are needed.
+    /// Declared last, so that it is dropped when the chunks are no longer announced.
     leftovers: Leftovers,
 }
 
-/// The chunks of a save that has not come to its end, which are removed when this is dropped.
+/// Removes the chunks of an incomplete save when it is dropped.
 #[derive(Debug)]
 struct Leftovers {
     local: Repository,
@@ -63,28 +62,27 @@ struct Leftovers {
 impl Drop for Leftovers {
     fn drop(&mut self) {
         if self.are_there {
-            // What remains is removed by the next sweep.
+            // Chunks that cannot be removed now are removed by the next sweep.
             let _ = sweep(&self.local, Victims::Ids(&[]), false, Timestamp::now());
         }
     }
 }
 
-/// What the workers share.
 #[derive(Debug)]
 struct Shared {
     registration: Registration,
     done: Mutex<Done>,
     added_bytes: AtomicU64,
-    /// Bytes that the whole store may hold.
+    /// The limit of the whole store.
     max_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Done {
     chunks: Vec<Option<ChunkRef>>,
-    /// A chunk could not be kept: the rest is not worth doing.
+    /// `true` if a chunk could not be stored; the other chunks are then skipped.
     failed: bool,
-    /// Why, until someone was told.
+    /// Why a chunk could not be stored, until it is returned once.
     fault: Option<StoreError>,
 }
 
@@ -95,24 +93,22 @@ impl Done {
     }
 }
 
-/// A saved entry.
 #[derive(Debug)]
 pub struct Saved {
-    /// The entry.
     pub entry: Entry,
-    /// Bytes that it added to the local store.
-    pub added_bytes: u64,
-    /// What went wrong beside it: the remote that could not take it, old versions that stayed.
-    pub faults: Vec<StoreError>,
+    /// Bytes that the entry added to the local store.
+    pub(crate) added_bytes: u64,
+    /// Faults that did not prevent the save: failed uploads, and old versions that could not be removed.
+    pub(crate) faults: Vec<StoreError>,
 }
 
-/// Copying from a reader failed.
+/// An error of copying from a reader.
 #[derive(Debug, thiserror::Error)]
-pub enum CopyError {
-    /// The reader failed or ended early; what it gave is part of the content.
+pub(crate) enum CopyError {
+    /// The reader failed or ended early. The bytes it returned are part of the content.
     #[error("cannot read what is to be saved")]
     Reader(#[source] io::Error),
-    /// The store is at fault; the save is over.
+    /// The store failed; the save cannot continue.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -167,14 +163,10 @@ impl Save {
         })
     }
 
-    /// Begins the content with chunks of an earlier entry, without reading
-    /// them; answers where they begin. `None` when one of them has gone: then
-    /// nothing is taken over. To be called before anything is written.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the store cannot tell.
-    pub fn reuse(&mut self, chunks: &[ChunkRef]) -> Result<Option<u64>, StoreError> {
+    /// Starts the content with chunks of an earlier entry, without reading them, and returns their offset. Returns
+    /// `None` and takes over nothing if one of them no longer exists. Must be called before anything is written. Fails
+    /// if the store cannot be queried.
+    pub(crate) fn reuse(&mut self, chunks: &[ChunkRef]) -> Result<Option<u64>, StoreError> {
         let digests: Vec<Digest> = chunks.iter().map(|chunk| chunk.digest).collect();
         let registration = &self.shared.registration;
         registration.announce(&digests)?;
@@ -184,7 +176,7 @@ impl Save {
                 elsewhere.push(*digest);
             }
         }
-        // What is only in the remote stays there and is fetched from there.
+        // Chunks that exist only in the remote are not copied to the local store.
         if !elsewhere.is_empty() && !self.push.as_ref().is_some_and(|push| push.has(&elsewhere)) {
             return Ok(None);
         }
@@ -200,26 +192,22 @@ impl Save {
         Ok(Some(at))
     }
 
-    /// Where in the content the next byte will stand.
-    pub fn position(&self) -> u64 {
+    /// Returns the offset in the content of the next byte.
+    pub(crate) fn position(&self) -> u64 {
         self.cutter.position()
     }
 
-    /// Ends the chunk that is being gathered: the next byte begins one.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the store does.
-    pub fn boundary(&mut self) -> Result<(), StoreError> {
+    /// Ends the current chunk, so that the next byte starts a new one.
+    pub(crate) fn boundary(&mut self) -> Result<(), StoreError> {
         let Self { cutter, queue, handed, shared, .. } = self;
         cutter.flush(&mut |chunk| hand(chunk, queue.as_ref(), handed, shared))
     }
 
-    /// Goes on with these bytes.
+    /// Appends bytes to the content.
     ///
     /// # Errors
     ///
-    /// Fails when the store does.
+    /// Fails if a chunk cannot be stored.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         match self.copy_from(&mut &*bytes, bytes.len() as u64) {
             Ok(()) => Ok(()),
@@ -228,12 +216,9 @@ impl Save {
         }
     }
 
-    /// Goes on with exactly `size` bytes of `reader`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the reader fails or has fewer bytes, or when the store fails.
-    pub fn copy_from(&mut self, reader: &mut dyn Read, size: u64) -> Result<(), CopyError> {
+    /// Appends exactly `size` bytes of `reader` to the content. Fails if the reader fails or ends early, or if a chunk
+    /// cannot be stored.
+    pub(crate) fn copy_from(&mut self, reader: &mut dyn Read, size: u64) -> Result<(), CopyError> {
         let Self { cutter, queue, handed, shared, .. } = self;
         let mut left = size;
         while left > 0 {
@@ -248,11 +233,11 @@ impl Save {
         Ok(())
     }
 
-    /// Writes the manifest: from then on the entry is there, and survives a crash.
+    /// Writes the manifest. After that the entry is visible and survives a crash.
     ///
     /// # Errors
     ///
-    /// Fails when the store does; then the entry is absent.
+    /// Fails if the store fails; the entry does not exist then.
     pub fn commit(mut self, subject: Subject, listing: Span) -> Result<Saved, StoreError> {
         self.boundary()?;
         let chunks = self.finish()?;
@@ -282,7 +267,7 @@ impl Save {
             .take()
             .map(|push| push.finish(&entry, &text).and_then(|_| Ok(self.store.note_sent(&entry)?)));
         if self.store.remote.is_some() && !matches!(sent, Some(Ok(()))) {
-            // Another process may have removed the first note, since the entry was not there yet.
+            // Another process may have removed the first note, because the entry did not exist yet.
             faults.extend(self.store.note_unsent(&entry).err().map(StoreError::from));
         }
         faults.extend(sent.and_then(Result::err));
@@ -290,7 +275,7 @@ impl Save {
         Ok(Saved { entry, added_bytes, faults })
     }
 
-    /// Waits for the workers; the whole content's chunks.
+    /// Waits for the workers and returns the chunks of the whole content.
     fn finish(&mut self) -> Result<Vec<ChunkRef>, StoreError> {
         drop(self.queue.take());
         for worker in self.workers.drain(..) {
@@ -308,7 +293,7 @@ impl Save {
 
 impl Drop for Save {
     fn drop(&mut self) {
-        // The workers end when nothing more can come.
+        // The workers end when the queue is closed.
         drop(self.queue.take());
         for worker in self.workers.drain(..) {
             let _ = worker.join();
@@ -317,7 +302,7 @@ impl Drop for Save {
     }
 }
 
-/// Hands a chunk to the workers, unless one of them has failed.
+/// Passes a chunk to the workers, unless one of them has failed.
 fn hand(
     chunk: &[u8],
     queue: Option<&SyncSender<(usize, Vec<u8>)>>,
@@ -327,7 +312,7 @@ fn hand(
     lock(&shared.done).check()?;
     let sent = queue.is_some_and(|queue| queue.send((*handed, chunk.to_vec())).is_ok());
     *handed += 1;
-    // Where nobody takes it, all have failed.
+    // The queue is closed only after all workers have failed.
     if sent { Ok(()) } else { lock(&shared.done).check() }
 }
 
@@ -355,7 +340,7 @@ fn work(
                 }
                 done.chunks[place] = Some(chunk);
                 drop(done);
-                // The uploads may have been given up.
+                // The uploads may have failed and stopped.
                 let _ = pushed.map(|pushed| pushed.send(chunk.digest));
             }
             Err(fault) => {
@@ -367,7 +352,7 @@ fn work(
     }
 }
 
-/// Makes sure that a chunk is in the store; tells the bytes that it added.
+/// Ensures that a chunk is in the store; returns the bytes that were added.
 fn keep(
     chunk: &[u8],
     registration: &Registration,

@@ -1,8 +1,7 @@
-//! Signatures: who vouches for an entry.
+//! Signatures of entries.
 //!
-//! A signature covers the manifest's line: the key, the lane and, through the
-//! chunks' digests, every byte of the content. It stands in the line after it,
-//! as JSON: `{"ed25519": "<public key>", "signature": "<signature>"}`, both in
+//! A signature covers the line of the manifest: the key, the lane and, through the digests of the chunks, every byte of
+//! the content. It is the next line, as JSON: `{"ed25519": "<public key>", "signature": "<signature>"}`, both in
 //! base64.
 
 use base64::Engine as _;
@@ -10,14 +9,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-/// A text is no key.
+/// A text that is not a valid key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("it is not the base64 of 32 bytes")]
-pub struct InvalidKey;
+pub(crate) struct InvalidKey;
 
-/// Whose entries are trusted, and with whose name new ones are signed.
+/// The keys whose entries are trusted, and the key that signs new entries.
 #[derive(Clone, Default)]
-pub struct Trust {
+pub(crate) struct Trust {
     signer: Option<SigningKey>,
     trusted: Vec<VerifyingKey>,
     required: bool,
@@ -30,24 +29,22 @@ struct Line {
 }
 
 impl Trust {
-    /// The same, which wants signatures if it makes any: what it signs may then be made of what it finds.
+    /// Returns the same keys. Signatures are also required if new entries are signed, because these may be derived from
+    /// entries that were found.
     pub(super) fn as_strict_as_signed(&self) -> Self {
         Self { required: self.required || self.signer.is_some(), ..self.clone() }
     }
 
-    /// Whether what is unsigned must not get into what this makes: signatures are required, or it signs itself.
-    pub fn is_strict(&self) -> bool {
+    /// Returns `true` if unsigned entries must not be used for new ones: signatures are required, or new entries are
+    /// signed.
+    pub(crate) fn is_strict(&self) -> bool {
         self.as_strict_as_signed().required
     }
 
-    /// Signs new entries with the Ed25519 seed `signer` and trusts the public
-    /// keys `trusted` and the signer's own; all in base64. With `required`,
-    /// entries that none of these has signed count as absent.
-    ///
-    /// # Errors
-    ///
-    /// Fails when one of them is no key.
-    pub fn new(signer: Option<&str>, trusted: &[String], required: bool) -> Result<Self, InvalidKey> {
+    /// Signs new entries with the Ed25519 seed `signer`, and trusts its public key and the public keys `trusted`, all
+    /// in base64. With `required`, entries that none of these keys has signed count as absent. Fails if a key is
+    /// invalid.
+    pub(crate) fn new(signer: Option<&str>, trusted: &[String], required: bool) -> Result<Self, InvalidKey> {
         let signer = signer.map(|text| Ok(SigningKey::from_bytes(&key_bytes(text)?))).transpose()?;
         let mut keys: Vec<VerifyingKey> = signer.iter().map(SigningKey::verifying_key).collect();
         for text in trusted {
@@ -56,12 +53,12 @@ impl Trust {
         Ok(Self { signer, trusted: keys, required })
     }
 
-    /// The public key that new entries are signed with, in base64.
-    pub fn public_key(&self) -> Option<String> {
+    /// Returns the public key of the key that signs new entries, in base64.
+    pub(crate) fn public_key(&self) -> Option<String> {
         self.signer.as_ref().map(|signer| BASE64.encode(signer.verifying_key().as_bytes()))
     }
 
-    /// The line that vouches for `manifest`, if there is a key to sign with.
+    /// Returns the signature line of `manifest`, if there is a key to sign with.
     pub(super) fn sign(&self, manifest: &[u8]) -> Option<Vec<u8>> {
         let signer = self.signer.as_ref()?;
         let line = Line {
@@ -71,7 +68,7 @@ impl Trust {
         Some(serde_json::to_vec(&line).expect("two texts"))
     }
 
-    /// Whether `manifest` may be used; the reason if it may not.
+    /// Checks that `manifest` may be used; returns the reason if it may not.
     pub(super) fn check(&self, manifest: &[u8], signature: Option<&[u8]>) -> Result<(), &'static str> {
         if !self.required {
             return Ok(());
@@ -107,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_trusted_key_has_signed_is_used_where_that_is_demanded() {
+    fn only_entries_signed_by_a_trusted_key_pass_if_signatures_are_required() {
         let seed = |byte: u8| BASE64.encode([byte; 32]);
         let ours = Trust::new(Some(&seed(1)), &[], true).unwrap();
         let theirs = Trust::new(Some(&seed(2)), &[], true).unwrap();
@@ -130,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn an_invalid_key_is_refused() {
         for text in ["", "x", "AAAA"] {
             assert_eq!(Trust::new(Some(text), &[], false).err(), Some(InvalidKey));
             assert_eq!(Trust::new(None, &[text.to_owned()], false).err(), Some(InvalidKey));

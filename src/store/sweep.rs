@@ -1,13 +1,13 @@
-//! Removing entries, and the chunks that none needs any more.
+//! Removes entries, and the chunks that no entry needs any more.
 //!
-//! 1. look: chunks, entries, what savers need;
-//! 2. plan: which entries go, which chunks are left without a user;
-//! 3. condemn those chunks (see `registration`), remove the entries;
-//! 4. look again: what was announced or saved meanwhile is spared;
-//! 5. remove the rest.
+//! 1. List the chunks, the entries and what savers need.
+//! 2. Plan which entries to remove, and find the chunks that become unused.
+//! 3. Condemn these chunks (see `registration`) and remove the entries.
+//! 4. List again, and spare what was announced or saved meanwhile.
+//! 5. Remove the rest.
 //!
-//! Nobody waits for a sweep but a saver that needs a chunk which is just being
-//! removed. A sweep that dies leaves chunks behind that the next one removes.
+//! Only a saver that needs a chunk that is being removed waits for a sweep. The next sweep removes what an interrupted
+//! sweep left behind.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -26,66 +26,55 @@ use super::signature::Trust;
 use super::{Address, Entry, parallel};
 use crate::digest::Digest;
 
-/// After this long a sweep gives up: a saver that waits for it would think that it is dead.
+/// The limit of the duration of a sweep, because savers do not wait for longer.
 const LONGEST: Duration = Duration::from_secs(45);
-/// Hundredths of the limit that are left where there was too much.
+/// The percentage of the limit that [`Victims::BeyondWithRoom`] leaves.
 const LEFT: u64 = 90;
-/// Bytes of damaged objects that are kept for who wants to look at them.
+/// Bytes of damaged objects that are kept for inspection.
 const DAMAGED_KEPT: u64 = 64 << 20;
 
-/// Which entries are to go.
 #[derive(Debug, Clone, Copy)]
-pub enum Victims<'a> {
-    /// What is beyond the limits.
+pub(crate) enum Victims<'a> {
+    /// The entries that exceed the limits.
     Beyond(Limits),
-    /// The same, and where all take too many bytes so much that the next save need not sweep.
+    /// Like `Beyond`, but if there are too many bytes, removes enough that the next save need not sweep.
     BeyondWithRoom(Limits),
-    /// These.
     Ids(&'a [Digest]),
-    /// All.
     All,
 }
 
-/// An entry that goes, or has gone.
+/// An entry that is removed, or would be.
 #[derive(Debug, Clone)]
-pub struct Evicted {
-    /// The entry.
-    pub entry: Entry,
-    /// When it was used last.
-    pub last_used: Timestamp,
-    /// Why it goes.
-    pub cause: Cause,
+pub(crate) struct Evicted {
+    pub(crate) entry: Entry,
+    pub(crate) last_used: Timestamp,
+    pub(crate) cause: Cause,
 }
 
-/// What a sweep did, or would do.
+/// The effects of a sweep, or of a dry run.
 #[derive(Debug, Clone, Default)]
-pub struct Swept {
-    /// The entries that go.
-    pub evicted: Vec<Evicted>,
-    /// Bytes of the chunks that go, those that nobody needed before among them.
-    pub freed_bytes: u64,
-    /// Chunks that go.
-    pub freed_chunks: usize,
-    /// Entries that stay.
-    pub kept_entries: usize,
-    /// Bytes of the chunks that stay.
-    pub kept_bytes: u64,
+pub(crate) struct Swept {
+    pub(crate) evicted: Vec<Evicted>,
+    /// Bytes of the removed chunks, including those that were unused before.
+    pub(crate) freed_bytes: u64,
+    pub(crate) freed_chunks: usize,
+    pub(crate) kept_entries: usize,
+    pub(crate) kept_bytes: u64,
 }
 
-/// What is in a repository, as one look found it.
 #[derive(Default)]
 struct Inventory {
     names: HashSet<String>,
     entries: Vec<Entry>,
-    /// Chunks of entries that this larder cannot use.
+    /// Chunks of entries whose schema is unknown.
     foreign: HashSet<Digest>,
     stored: HashMap<Digest, u64>,
     uses: HashMap<String, Timestamp>,
-    /// Entries that newer ones have replaced.
+    /// Entries that newer ones replace.
     superseded: HashSet<Digest>,
 }
 
-/// Removes `victims` and what nobody needs; with `dry_run` only says what would go.
+/// Removes `victims` and all unused chunks; with `dry_run`, only returns what would be removed.
 pub(super) fn sweep(
     repository: &Repository,
     victims: Victims<'_>,
@@ -128,13 +117,13 @@ impl Inventory {
         Ok(inventory)
     }
 
-    /// Reads the entries that were not there before.
+    /// Reads the entries that are not known yet.
     fn look_again(&mut self, repository: &Repository) -> Result<(), StoreError> {
         let mut names = repository.names("entries")?;
         names.retain(|name| self.names.insert(name.path().to_owned()));
         let found = Mutex::new((Vec::new(), Vec::new()));
         parallel::each(&names, repository.backend.parallelism(), |name| {
-            // Whose word counts is not the question here: what is there needs its chunks.
+            // Entries that are not trusted need their chunks as well.
             let read = repository.entry(name, &Trust::default());
             let foreign = match &read {
                 Err(StoreError::Newer { .. }) => chunks_of_any_schema(repository, name)?,
@@ -175,7 +164,7 @@ impl Inventory {
         retention::plan(&self.candidates(), &self.stored, limits, now)
     }
 
-    /// The entries of these ids, and what they have replaced: it must not come back.
+    /// Selects the entries with these ids and older versions of them, which would otherwise be found again.
     fn with_older_versions(&self, ids: &[Digest]) -> Vec<(usize, Cause)> {
         let asked: Vec<&Entry> = self.entries.iter().filter(|entry| ids.contains(&entry.id)).collect();
         let replaced = |entry: &Entry| {
@@ -211,7 +200,7 @@ impl Inventory {
         Evicted { last_used: self.last_used(&entry), entry, cause }
     }
 
-    /// Removes entries, then as many of the condemned chunks as nobody needs after all; answers which.
+    /// Removes the entries, then the condemned chunks that are still unused; returns the removed chunks.
     fn remove(
         &self,
         repository: &Repository,
@@ -223,7 +212,7 @@ impl Inventory {
         for Evicted { entry, .. } in evicted {
             repository.remove_entry(&entry.name())?;
         }
-        // A saver that has ended meanwhile is in the second look if it is not in the first.
+        // A saver that ended in between is missing from the announcements, but its entry is in this second listing.
         let mut needed = announced(repository)?;
         let mut later = Self { names: self.names.clone(), ..Self::default() };
         later.look_again(repository)?;
@@ -244,8 +233,8 @@ impl Inventory {
     }
 }
 
-/// The entries that newer ones have replaced. What is not signed replaces nothing that is: who demands signatures still
-/// needs the older one.
+/// Returns the entries that newer ones replace. An unsigned entry never replaces a signed one, because jobs that
+/// require signatures still use the older one.
 fn superseded(repository: &Repository, entries: &[Entry]) -> Result<HashSet<Digest>, StoreError> {
     let mut versions: HashMap<&Address, Vec<&Entry>> = HashMap::new();
     for entry in entries {
@@ -266,7 +255,7 @@ fn superseded(repository: &Repository, entries: &[Entry]) -> Result<HashSet<Dige
     Ok(superseded)
 }
 
-/// The chunks that are there, and the bytes that each takes; what has no business among them is set aside.
+/// Returns all chunks with the sizes of their objects; sets aside other objects among them.
 pub(super) fn chunks(repository: &Repository) -> Result<HashMap<Digest, u64>, StoreError> {
     let mut stored = HashMap::new();
     for Object { path, size } in repository.backend.list("chunks")? {
@@ -281,7 +270,7 @@ pub(super) fn chunks(repository: &Repository) -> Result<HashMap<Digest, u64>, St
     Ok(stored)
 }
 
-/// The chunks of an entry whose schema is unknown: they stand where they always stand.
+/// Returns the chunks of an entry whose schema is unknown; their field is the same in every schema.
 fn chunks_of_any_schema(repository: &Repository, name: &EntryName) -> Result<Vec<Digest>, StoreError> {
     #[derive(serde::Deserialize)]
     struct Chunks {
@@ -291,7 +280,7 @@ fn chunks_of_any_schema(repository: &Repository, name: &EntryName) -> Result<Vec
     let (line, _) = Entry::split(&text);
     match serde_json::from_slice::<Chunks>(line) {
         Ok(Chunks { chunks }) => Ok(chunks.into_iter().map(|chunk| chunk.digest).collect()),
-        // Who cannot tell what an entry needs must not remove anything.
+        // Without knowing what an entry needs, nothing may be removed.
         Err(_) => Err(StoreError::Newer {
             path: name.path().to_owned(),
             place: repository.place(),
@@ -300,12 +289,12 @@ fn chunks_of_any_schema(repository: &Repository, name: &EntryName) -> Result<Vec
     }
 }
 
-/// Removes what belongs to nothing: marks of use, what dead processes were writing, old damage.
+/// Removes use records of removed entries, temporary files of dead processes, and old damaged objects.
 fn tidy(repository: &Repository, inventory: &Inventory) -> Result<(), BackendError> {
     let known: HashSet<String> = inventory.entries.iter().map(Entry::digits).collect();
     for object in repository.backend.list("used")? {
         let id = object.path.split('/').nth(1).unwrap_or_default();
-        // An entry that was saved meanwhile is not in the inventory: its mark is young.
+        // The record of an entry that was saved meanwhile is not in the inventory either.
         if !known.contains(id) && inventory.uses.contains_key(id) {
             repository.backend.remove(&object.path)?;
         }

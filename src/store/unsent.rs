@@ -1,6 +1,6 @@
-//! Entries that the remote lacks: an outage kept them from it, or they were saved without it.
+//! Entries that the remote lacks, because of an outage or because they were saved without it.
 //!
-//! Whoever saves an entry while a remote is set notes it in `unsent` first, and takes the note back when the remote has it.
+//! A save with a remote first records the entry in `unsent`, and removes the record when the remote has the entry.
 
 use super::backend::BackendError;
 use super::census::Place;
@@ -12,28 +12,26 @@ use super::{Carried, Store, StoreError};
 
 const DIRECTORY: &str = "unsent";
 
-/// What became of entries that the remote lacked.
 #[derive(Debug, Default)]
-pub struct Sent {
-    /// What was sent.
-    pub carried: Carried,
-    /// Why other entries were not.
-    pub faults: Vec<StoreError>,
+pub(crate) struct Sent {
+    pub(crate) carried: Carried,
+    /// Why other entries could not be sent.
+    pub(crate) faults: Vec<StoreError>,
 }
 
 impl Store {
-    /// Notes that the remote may lack an entry.
+    /// Records that the remote may lack an entry.
     pub(super) fn note_unsent(&self, entry: &Entry) -> Result<(), BackendError> {
         self.local.backend.write(&note(&entry.digits()), entry.path.as_bytes())
     }
 
-    /// Takes that back.
+    /// Removes the record of an entry.
     pub(super) fn note_sent(&self, entry: &Entry) -> Result<(), BackendError> {
         self.local.backend.remove(&note(&entry.digits()))
     }
 
-    /// Sends entries of this job's lane that earlier saves could not bring to the remote.
-    pub fn send_unsent(&self) -> Sent {
+    /// Sends entries of this job's lane that earlier saves could not send to the remote.
+    pub(crate) fn send_unsent(&self) -> Sent {
         let mut sent = Sent::default();
         let Some(remote) = self.remote.as_ref().filter(|_| !self.read_only) else { return sent };
         let notes = match self.local.backend.list(DIRECTORY) {
@@ -63,19 +61,16 @@ impl Store {
         let carried = match entry {
             Some(entry) if entry.manifest.address.lane != *self.lanes.own() => return Ok(Carried::default()),
             Some(entry) => self.send(&entry, remote)?,
-            // It was evicted meanwhile.
+            // The entry was evicted meanwhile.
             None => Carried::default(),
         };
         self.local.backend.remove(note)?;
         Ok(carried)
     }
 
-    /// Sends every entry of this machine that the remote lacks, whatever its lane, and calls `progress` with each.
-    ///
-    /// # Errors
-    ///
-    /// Fails when nothing may be written, or the entries here cannot be listed.
-    pub fn send_all(&self, progress: &dyn Fn(&Entry)) -> Result<Sent, StoreError> {
+    /// Sends every local entry that the remote lacks, of any lane, and calls `progress` with each. Fails if the store
+    /// is read-only, or if the local entries cannot be listed.
+    pub(crate) fn send_all(&self, progress: &dyn Fn(&Entry)) -> Result<Sent, StoreError> {
         if self.read_only {
             return Err(StoreError::ReadOnly);
         }
@@ -95,7 +90,7 @@ impl Store {
         Ok(sent)
     }
 
-    /// Sends an entry unless the remote has it, or one that replaces it.
+    /// Sends an entry unless the remote has it or a newer version of it.
     fn send(&self, entry: &Entry, remote: &Repository) -> Result<Carried, StoreError> {
         let (address, name) = (&entry.manifest.address, entry.name());
         let newest = remote.versions(address)?.into_iter().next();

@@ -1,8 +1,7 @@
-//! Staying within the limits after each save, without looking at everything each time.
+//! Keeps the store within its limits after each save, without listing everything each time.
 //!
-//! `usage.json` tells what a sweep found. What entries saved since then have
-//! added bounds what there is now from above: nothing is looked at until that
-//! bound is beyond the limit, or a day has passed.
+//! `usage.json` records the result of the last sweep. That result and the bytes added by later entries are an upper
+//! bound of the current usage. The next sweep runs when this bound exceeds the limit, or after a day.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,6 @@ use super::{Store, StoreError};
 const PATH: &str = "usage.json";
 const LONGEST_WITHOUT_A_LOOK: SignedDuration = SignedDuration::from_hours(24);
 
-/// What a sweep left.
 #[derive(Debug, Serialize, Deserialize)]
 struct Usage {
     bytes: u64,
@@ -24,9 +22,9 @@ struct Usage {
 }
 
 impl Store {
-    /// Removes what is beyond `limits` here and beyond `remote_limits` in the remote, if there may be anything; what was
-    /// removed, and the faults on the way.
-    pub fn keep_within(
+    /// Removes what exceeds `limits` locally and `remote_limits` in the remote, if the limits may be exceeded. Returns
+    /// what was removed, and the faults.
+    pub(crate) fn keep_within(
         &self,
         limits: Limits,
         remote_limits: Limits,

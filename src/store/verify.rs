@@ -1,4 +1,4 @@
-//! Reading everything again: is each entry whole, and every byte what was written?
+//! Verifies that each entry is complete and that every chunk has its digest.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -13,34 +13,29 @@ use super::repository::Repository;
 use super::{Entry, Store, StoreError, parallel};
 use crate::digest::Digest;
 
-/// What a verification found.
 #[derive(Debug, Default)]
-pub struct Verified {
-    /// Entries that are whole.
-    pub whole: usize,
-    /// Entries that lack content.
-    pub broken: Vec<Entry>,
-    /// Chunks that were read.
-    pub chunks: usize,
-    /// Bytes of their objects.
-    pub bytes: u64,
-    /// Chunks that were brought from the other place.
-    pub healed: usize,
-    /// Everything that is wrong.
-    pub faults: Vec<StoreError>,
+pub(crate) struct Verified {
+    /// The number of complete entries.
+    pub(crate) whole: usize,
+    /// Entries with missing or damaged content.
+    pub(crate) broken: Vec<Entry>,
+    /// The number of verified chunks.
+    pub(crate) chunks: usize,
+    /// Bytes of the objects of these chunks.
+    pub(crate) bytes: u64,
+    /// The number of chunks that were copied from the other place.
+    pub(crate) healed: usize,
+    pub(crate) faults: Vec<StoreError>,
 }
 
 impl Store {
-    /// Reads every entry and chunk of `place`; `progress` is told of each chunk's bytes, from several threads.
+    /// Reads every entry and chunk of `place`, and calls `progress` with the bytes of each chunk, from several threads.
     ///
-    /// With `repair` a chunk that is damaged or missing is brought from the
-    /// store's other place, damaged objects are set aside, and so are entries
-    /// that still lack content. Otherwise nothing is changed.
+    /// With `repair`, damaged and missing chunks are copied from the other place of the store, and damaged objects and
+    /// entries that still lack content are set aside. Otherwise nothing is changed.
     ///
-    /// # Errors
-    ///
-    /// Fails when the place cannot be listed, and when it is to be repaired and is read-only.
-    pub fn verify(
+    /// Fails if the place cannot be listed, or if it should be repaired but is read-only.
+    pub(crate) fn verify(
         &self,
         place: Place,
         repair: bool,
@@ -69,7 +64,7 @@ impl Store {
                 verified.whole += 1;
                 continue;
             }
-            // A chunk that is only in the remote is fetched when it is needed.
+            // A chunk that exists only in the remote is fetched on demand.
             let elsewhere = |digest: &Digest| {
                 place == Place::Local
                     && bad.get(digest) == Some(&Bad::Missing)
@@ -99,13 +94,13 @@ enum Bad {
 
 struct Check<'a> {
     repository: &'a Repository,
-    /// Where what is brought is kept; only to repair.
+    /// Stores repaired chunks; `None` without repair.
     registration: Option<Registration>,
     other: Option<&'a Repository>,
 }
 
 impl Check<'_> {
-    /// Reads all chunks on all cores; answers the bad ones.
+    /// Reads all chunks on all cores and returns the bad ones.
     fn all(
         &self,
         wanted: &[Digest],
@@ -158,7 +153,7 @@ impl Check<'_> {
     }
 }
 
-/// The chunks that entries need, each once.
+/// Returns the chunks that entries need, without duplicates.
 fn wanted(entries: &[Entry]) -> Vec<Digest> {
     let all: HashSet<Digest> =
         entries.iter().flat_map(|entry| &entry.manifest.chunks).map(|chunk| chunk.digest).collect();

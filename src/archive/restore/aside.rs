@@ -1,11 +1,11 @@
-//! A directory that is not there yet, or empty: made aside and put into place as one.
+//! Restores a missing or empty directory in a separate place and moves it into place at once.
 //!
 //! ```text
 //!  missing   <parent>/.larder-restore-<random>      ─▶ renamed to the directory
-//!  empty     <directory>/.larder-restore-<random>/… ─▶ what is in it is renamed into the directory
+//!  empty     <directory>/.larder-restore-<random>/… ─▶ its content is renamed into the directory
 //! ```
 //!
-//! A restore that is killed before that leaves a directory that is missing or empty, and therefore not used as a whole one.
+//! An interrupted restore leaves the directory missing or empty, so that it is not mistaken for a complete one.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -17,24 +17,24 @@ use cap_std::fs::Dir;
 
 use super::staging::{lock_new, remove_stale};
 
-/// Permission bits before the process's mask.
+/// The permission bits before the umask.
 const MODE: u32 = 0o777;
 
-/// A directory that is being made; removed with all that is in it when dropped.
+/// A temporary directory, which is removed with its content when dropped.
 #[derive(Debug)]
 pub(super) struct Aside {
-    /// Where it is made.
+    /// The parent of the temporary directory.
     root: Dir,
     name: String,
     directory: Dir,
     _lock: File,
-    /// Where it goes, if it goes there as a whole.
+    /// The destination, if it does not exist yet.
     missing: Option<PathBuf>,
 }
 
 impl Aside {
-    /// Makes a directory aside for the one at `path`; `None` if something is there that it would be mixed with. The parent
-    /// of a missing one has to be there.
+    /// Creates a temporary directory for the one at `path`; returns `None` if that is not empty. The parent of a
+    /// missing directory must exist.
     pub(super) fn of(path: &Path) -> io::Result<Option<Self>> {
         let is_missing = match path.symlink_metadata() {
             Ok(_) => false,
@@ -57,7 +57,7 @@ impl Aside {
         self.directory.try_clone()
     }
 
-    /// Moves what was made into place. Returns `false` if another process has made something there meanwhile.
+    /// Moves the content into place. Returns `false` if another process has created something there meanwhile.
     pub(super) fn put(self) -> io::Result<bool> {
         if let Some(path) = &self.missing {
             let Some(name) = path.file_name() else { return Ok(false) };
@@ -65,7 +65,7 @@ impl Aside {
         }
         for entry in self.directory.entries()? {
             let name = entry?.file_name();
-            // A file would replace one of the same name.
+            // Renaming a file would replace one of the same name.
             if self.root.symlink_metadata(&name).is_ok() || !self.put_part(&name)? {
                 return Ok(false);
             }
@@ -97,7 +97,7 @@ fn is_put(renamed: io::Result<()>) -> io::Result<bool> {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        // What stays is removed by the next save or restore.
+        // If this fails, the next save or restore removes it.
         let _ = self.root.remove_dir_all(&self.name);
     }
 }

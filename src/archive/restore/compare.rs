@@ -1,4 +1,4 @@
-//! What of an entry stands in the directory already.
+//! Compares an entry with the directory.
 
 use std::ffi::OsStr;
 
@@ -11,15 +11,14 @@ use crate::archive::index::Index;
 use crate::archive::listing::{Listing, Node, NodeKind, Time};
 use crate::archive::{path, xattrs};
 
-/// For each node of a list whether it has to be made.
 #[derive(Debug)]
 pub(super) struct Present {
-    /// A directory is needed if none is there; its metadata are another matter.
+    /// For each node, `true` if it must be created. The metadata of an existing directory do not count.
     pub(super) needed: Vec<bool>,
 }
 
 impl Present {
-    /// Looks at each node's place; a file is the same by kind, size, time, mode, owner and attributes.
+    /// Compares each node with its path. Files are equal if kind, size, time, mode, owner and attributes are.
     pub(super) fn compare(
         listing: &Listing,
         beneath: &mut Beneath,
@@ -28,7 +27,7 @@ impl Present {
         let owner = rustix::process::geteuid().is_root();
         let mut needed: Vec<bool> = Vec::with_capacity(listing.nodes.len());
         let mut inodes = Vec::with_capacity(listing.nodes.len());
-        // What stands below a directory that is not there is not there either.
+        // Everything below a missing directory is missing as well.
         let mut absent: Option<&OsStr> = None;
         for node in &listing.nodes {
             let below_absent = absent.is_some_and(|absent| is_below(&node.path, absent));
@@ -66,7 +65,7 @@ impl Present {
                 && match &node.kind {
                     NodeKind::HardLink { target } => {
                         let first = listing.nodes.binary_search_by(|node| path::order(&node.path, target));
-                        // A file that is written anew is another one than this is a name of.
+                        // The link must be a name of the present file, not of one that will be replaced.
                         first.is_ok_and(|first| !needed[first] && inodes[first] == inode)
                     }
                     _ => true,
@@ -80,7 +79,7 @@ impl Present {
         Ok(Self { needed })
     }
 
-    /// How many files and links have to be made.
+    /// Returns the number of files and links that must be created.
     pub(super) fn needed_files(&self, listing: &Listing) -> u64 {
         let needed = listing.nodes.iter().zip(&self.needed).filter(|(_, needed)| **needed);
         needed.filter(|(node, _)| node.kind != NodeKind::Directory).count() as u64
@@ -119,7 +118,7 @@ fn is_same(
     }
 }
 
-/// Whether time and owner are the node's.
+/// Returns `true` if time and owner are those of the node.
 fn is_marked(node: &Node, metadata: &Metadata, owner: bool) -> bool {
     Time::of(metadata.mtime(), metadata.mtime_nsec()) == node.mtime
         && (!owner || (metadata.uid(), metadata.gid()) == (node.uid, node.gid))

@@ -1,4 +1,4 @@
-//! Moving what was staged into place, once all of it is there.
+//! Moves staged files into place after all of them are complete.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,7 +14,7 @@ use crate::archive::beneath::{Beneath, readable};
 use crate::archive::listing::{Listing, Node, NodeKind, Time};
 use crate::archive::{path, xattrs};
 
-/// Makes the directories, renames the rest, and sets the directories' metadata at last.
+/// Creates the directories, renames everything else, and sets the metadata of directories last.
 pub(super) fn install(
     listing: &Listing,
     present: &Present,
@@ -48,14 +48,14 @@ pub(super) fn install(
             }
         }
     }
-    // The deepest first, since what happens in a directory sets its time.
+    // The deepest directories come first, because changes in a directory update its modification time.
     for node in listing.nodes.iter().rev().filter(|node| node.kind == NodeKind::Directory) {
         dress_directory(beneath, node, root).map_err(failed("finish", node))?;
     }
     Ok(())
 }
 
-/// Makes a directory in place of whatever else stands there; a link is removed, not followed.
+/// Creates a directory and removes a file or link in its place.
 fn make_directory(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
     let (parent, name) = beneath.parent(path)?;
     match parent.symlink_metadata(name) {
@@ -66,7 +66,7 @@ fn make_directory(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
     }
     let mut builder = cap_std::fs::DirBuilder::new();
     match parent.create_dir_with(name, cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700)) {
-        // Another restore has just made it.
+        // A concurrent restore has just created it.
         Err(error)
             if error.kind() == io::ErrorKind::AlreadyExists && parent.symlink_metadata(name)?.is_dir() =>
         {
@@ -76,7 +76,7 @@ fn make_directory(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
     }
 }
 
-/// Lets this user work in a directory of the entry whose mode does not; it gets its own at the end.
+/// Makes a directory of the entry writable for this user; its own mode is set at the end.
 fn make_writable(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
     let directory = beneath.directory(path)?;
     let mode = directory.dir_metadata()?.mode() & 0o7777;

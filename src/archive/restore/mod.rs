@@ -1,13 +1,12 @@
-//! Restoring an entry into a directory.
+//! Restores an entry into a directory.
 //!
 //! ```text
-//!  list ─▶ compare ─▶ what is needed ─▶ <directory>/.larder-restore-<random>/<number> ─▶ rename into place
-//!                                        written as chunks arrive, in any order
+//!  listing ─▶ compare ─▶ missing files ─▶ <directory>/.larder-restore-<random>/<number> ─▶ rename into place
+//!                                         written as chunks arrive, in any order
 //! ```
 //!
-//! Nothing but the staging directory changes before all content has arrived
-//! and was verified. What is in the directory and not in the entry stays. A
-//! directory that is missing or empty gets all of it at once (`aside`).
+//! Only the staging directory changes until all content has arrived and been verified. Files that are not in the entry
+//! are kept. A missing or empty directory is moved into place at once (`aside`).
 
 mod aside;
 mod compare;
@@ -33,79 +32,58 @@ use aside::Aside;
 use compare::Present;
 use staging::Staging;
 
-pub use pieces::{Piece, Pieces};
-pub use staging::remove_stale;
+pub(crate) use pieces::Pieces;
+pub(crate) use staging::remove_stale;
 
-/// How an entry is restored.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options<'a> {
-    /// Links may lead out of the directory.
-    pub outside_links: bool,
-    /// What of the directory is known to be in which entry.
-    pub index: Option<&'a Index>,
+pub(crate) struct Options<'a> {
+    /// `true` if links may lead out of the directory.
+    pub(crate) outside_links: bool,
+    /// The files of the directory that are known to be in an entry.
+    pub(crate) index: Option<&'a Index>,
 }
 
-/// A restored directory.
 #[derive(Debug)]
-pub struct Restored {
+pub(crate) struct Restored {
     /// Files and links of the entry.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Bytes of the files.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Files and links that were written.
-    pub written_files: u64,
-    /// Bytes that were written.
-    pub written_bytes: u64,
-    /// What of the directory is now known to be in the entry; `None` where what was known before still tells more.
-    pub index: Option<Index>,
-    /// What went wrong on the way without harm.
-    pub faults: Vec<StoreError>,
+    pub(crate) written_files: u64,
+    /// The files that are now known to be in the entry; `None` if the earlier index covers more.
+    pub(crate) index: Option<Index>,
+    /// Faults that were recovered from.
+    pub(crate) faults: Vec<StoreError>,
 }
 
-/// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The entry's list cannot be read or is refused.
+pub(crate) enum RestoreError {
     #[error(transparent)]
     Unlisted(#[from] UnlistedError),
-    /// The store is at fault.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The directory is at fault.
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// A directory stands where a file is to be.
+    /// A directory is in the place of a file.
     #[error("{0} is a directory here and none in the entry")]
     InTheWay(String),
-    /// The file system has less room than is needed.
     #[error("{} are needed, and the file system has {} left", format_size(*needed, DECIMAL), format_size(*free, DECIMAL))]
-    NoRoom {
-        /// Bytes to be written.
-        needed: u64,
-        /// Bytes that are free.
-        free: u64,
-    },
-    /// The user interrupted.
+    NoRoom { needed: u64, free: u64 },
     #[error("interrupted")]
     Interrupted,
-    /// All content had arrived, but not all of it could be put into place.
+    /// Only a part of the files could be moved into place.
     #[error("{path} is restored in part")]
     Partial {
-        /// The directory.
         path: String,
-        /// What could not be done.
         #[source]
         source: PlaceError,
     },
 }
 
-/// Restores `entry` into the directory at `path`, which is made if it is missing.
-///
-/// # Errors
-///
-/// Fails when the entry, the store or the directory is at fault; but for [`RestoreError::Partial`] the directory is
-/// then as it was.
-pub fn restore(
+/// Restores `entry` into the directory at `path`, which is created if it is missing. Fails if the entry, the store or
+/// the directory is at fault. The directory is unchanged then, except with [`RestoreError::Partial`].
+pub(crate) fn restore(
     store: &Store,
     entry: &Entry,
     path: &Path,
@@ -119,7 +97,7 @@ pub fn restore(
         let root = aside.directory().map_err(place("open"))?;
         let restored = restore_into(store, entry, &listing, (path, root), options, meter);
         let restored = restored.map_err(|error| match error {
-            // It is removed again.
+            // The temporary directory is removed again.
             RestoreError::Partial { source, .. } => RestoreError::Place(source),
             error => error,
         })?;
@@ -159,7 +137,6 @@ fn restore_into(
         files: listing.counts().0,
         bytes: listing.counts().1,
         written_files: 0,
-        written_bytes: pieces.bytes,
         index: None,
         faults: Vec::new(),
     };
@@ -190,7 +167,8 @@ fn restore_into(
     Ok(restored)
 }
 
-/// Notes which files are now known to be in the entry, unless more are still known to be in another.
+/// Returns an index of the files that are now known to be in the entry, unless the earlier index still covers more
+/// files.
 fn note(
     entry: &Entry,
     listing: &Listing,
@@ -209,7 +187,7 @@ fn note(
         let stamp = stamp(&metadata);
         let known = before.and_then(|before| before.stamp(&node.path)) == Some(&stamp);
         still_known += usize::from(known);
-        // Who writes to what was just restored gives it a new time of modification.
+        // A later write to a file that was just restored changes its modification time.
         let trusted = if *needed {
             stamp.tells_changes_from(now) || stamp.tells_writes_from(now)
         } else {
@@ -223,13 +201,13 @@ fn note(
 }
 
 fn enough_room(root: &Dir, needed: u64) -> Result<(), RestoreError> {
-    // A file system that does not tell is full when a write says so.
+    // If free space is not reported, a write fails instead.
     let Ok(space) = rustix::fs::fstatvfs(root) else { return Ok(()) };
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     if needed > free { Err(RestoreError::NoRoom { needed, free }) } else { Ok(()) }
 }
 
-/// Directories that were made for a restore; gone again if it fails.
+/// Directories that were created for a restore, and are removed again if it fails.
 struct Made(Vec<PathBuf>);
 
 impl Made {
@@ -250,7 +228,7 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         for path in &self.0 {
-            // Others may have put something there.
+            // The directory may have content of other processes.
             let _ = std::fs::remove_dir(path);
         }
     }

@@ -1,36 +1,35 @@
-//! Which bytes of an entry's chunks go where: pure.
+//! Maps the chunks of an entry to ranges of files. Pure.
 
 use crate::archive::listing::{Listing, NodeKind};
 
-/// A range of the content that is a range of a file.
+/// A range of the content that belongs to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
-    /// Its first byte in the content.
-    pub at: u64,
-    /// Its bytes.
-    pub size: u64,
-    /// The file, as its place in the list.
-    pub node: usize,
-    /// Its first byte in the file.
-    pub offset: u64,
+pub(crate) struct Piece {
+    /// The offset in the content.
+    pub(crate) at: u64,
+    pub(crate) size: u64,
+    /// The index of the file in the listing.
+    pub(crate) node: usize,
+    /// The offset in the file.
+    pub(crate) offset: u64,
 }
 
-/// What of the content is needed.
+/// The ranges of the content that are needed.
 #[derive(Debug)]
-pub struct Pieces {
-    /// In the order of the content; no two overlap.
+pub(crate) struct Pieces {
+    /// Sorted by offset, without overlaps.
     cuts: Vec<Piece>,
-    /// Where each chunk begins, and where the last one ends.
+    /// The offset of each chunk, and the end of the last one.
     starts: Vec<u64>,
-    /// The chunks that hold one of them, ascending.
-    pub chunks: Vec<usize>,
-    /// Bytes of all of them.
-    pub bytes: u64,
+    /// The chunks with needed ranges, ascending.
+    pub(crate) chunks: Vec<usize>,
+    /// The sum of all ranges.
+    pub(crate) bytes: u64,
 }
 
 impl Pieces {
-    /// The pieces of the files that are needed, in chunks that begin at `starts`.
-    pub fn new(listing: &Listing, needed: &[bool], starts: &[u64]) -> Self {
+    /// Creates the ranges of the needed files. `starts` are the offsets of the chunks.
+    pub(crate) fn new(listing: &Listing, needed: &[bool], starts: &[u64]) -> Self {
         let mut pieces = Vec::new();
         for (node, _) in listing.nodes.iter().enumerate().zip(needed).filter(|(_, needed)| **needed) {
             let (place, node) = node;
@@ -54,12 +53,8 @@ impl Pieces {
         Self { cuts: pieces, starts: starts.to_owned(), chunks, bytes }
     }
 
-    /// The parts of pieces in a chunk, each with where it begins in the chunk.
-    ///
-    /// # Panics
-    ///
-    /// Where a chunk is larger than memory can be.
-    pub fn within(&self, chunk: usize) -> impl Iterator<Item = (usize, Piece)> + '_ {
+    /// Returns the ranges of a chunk, each with its offset in the chunk.
+    pub(crate) fn within(&self, chunk: usize) -> impl Iterator<Item = (usize, Piece)> + '_ {
         let (start, end) = (self.starts[chunk], self.starts[chunk + 1]);
         let first = self.cuts.partition_point(|piece| piece.at + piece.size <= start);
         self.cuts[first..].iter().take_while(move |piece| piece.at < end).map(move |piece| {
@@ -70,8 +65,8 @@ impl Pieces {
         })
     }
 
-    /// The bytes that a chunk has of pieces.
-    pub fn bytes_of(&self, chunk: usize) -> u64 {
+    /// Returns the number of needed bytes of a chunk.
+    pub(crate) fn bytes_of(&self, chunk: usize) -> u64 {
         self.within(chunk).map(|(_, piece)| piece.size).sum()
     }
 }

@@ -1,8 +1,7 @@
-//! Files on their way: written aside, each under its number in the list, until all are complete.
+//! Writes files to a staging directory, each under its number in the listing, until all are complete.
 //!
-//! The directory is locked as long as its restore runs; one that is not is
-//! left from a run that was killed. Whatever others put in there meanwhile, a
-//! file is written only if it is the very one that was made here.
+//! The directory is locked while its restore runs; an unlocked one is left from an interrupted run. A file is written
+//! only if it is the one that was created here, whatever other processes put there.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -22,10 +21,10 @@ use crate::archive::beneath::readable;
 use crate::archive::listing::{FileData, Listing, Node, NodeKind};
 use crate::archive::{STAGING, xattrs};
 
-/// How often another name is tried: each restore that starts may remove one before it is locked.
+/// How many names are tried, because each concurrent restore may remove a directory before it is locked.
 const ATTEMPTS: usize = 64;
 
-/// A directory of files that are being written; removed with all that is left in it when dropped.
+/// A staging directory, which is removed with its remaining content when dropped.
 #[derive(Debug)]
 pub(super) struct Staging<'a> {
     root: Dir,
@@ -34,22 +33,20 @@ pub(super) struct Staging<'a> {
     _lock: File,
     listing: &'a Listing,
     pieces: &'a Pieces,
-    /// The files with content, by their place in the list.
+    /// The files with content, by their index in the listing.
     open: HashMap<usize, Open>,
     owner: bool,
 }
 
-/// A file that is not complete yet.
 #[derive(Debug)]
 struct Open {
-    /// Bytes that are still to come.
+    /// Bytes that have not been written yet.
     left: AtomicU64,
-    /// Its inode, once it was made; 0 for one that is written in one go.
+    /// The inode of a file that was created; 0 for a file that is written at once.
     inode: AtomicU64,
 }
 
 impl<'a> Staging<'a> {
-    /// Makes the directory.
     pub(super) fn new(root: &Dir, listing: &'a Listing, pieces: &'a Pieces) -> io::Result<Self> {
         let (name, directory, lock) = lock_new(root, 0o700)?;
         let owner = rustix::process::geteuid().is_root();
@@ -61,7 +58,7 @@ impl<'a> Staging<'a> {
         &self.directory
     }
 
-    /// Makes what is needed and has no content to wait for, and all files that come in several parts.
+    /// Creates all needed nodes without content, and all files that span several chunks.
     pub(super) fn prepare(&mut self, needed: &[bool]) -> io::Result<()> {
         let mut chunks_of: HashMap<usize, usize> = HashMap::new();
         for chunk in &self.pieces.chunks {
@@ -93,7 +90,7 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    /// Writes what a chunk has of the files.
+    /// Writes the ranges of a chunk to their files.
     pub(super) fn write(&self, chunk: usize, bytes: &[u8]) -> io::Result<()> {
         for (start, piece) in self.pieces.within(chunk) {
             let size = usize::try_from(piece.size).map_err(io::Error::other)?;
@@ -119,7 +116,7 @@ impl<'a> Staging<'a> {
             }
         };
         file.write_all_at(bytes, piece.offset)?;
-        // Who brings the last bytes sees all others written.
+        // The thread that writes the last bytes must see all other writes.
         if open.left.fetch_sub(piece.size, Ordering::AcqRel) == piece.size {
             let node = &self.listing.nodes[piece.node];
             if let NodeKind::File(data) = &node.kind {
@@ -141,7 +138,7 @@ impl<'a> Staging<'a> {
         Ok(self.directory.open_with(place.to_string(), &options)?.into_std())
     }
 
-    /// Gives a file whose content is complete its size, owner, attributes, mode and times.
+    /// Sets size, owner, attributes, mode and times of a file with complete content.
     fn finish(&self, file: &File, node: &Node, data: &FileData) -> io::Result<()> {
         if data.data.is_some() {
             file.set_len(data.size)?;
@@ -171,12 +168,12 @@ impl<'a> Staging<'a> {
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        // What stays is removed by the next save or restore.
+        // If this fails, the next save or restore removes it.
         let _ = self.root.remove_dir_all(&self.name);
     }
 }
 
-/// Makes a directory in `root` that [`remove_stale`] leaves alone as long as its lock is held.
+/// Creates a directory in `root` that [`remove_stale`] keeps while the lock is held.
 pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)> {
     for _ in 0..ATTEMPTS {
         let mut random = [0; 8];
@@ -186,13 +183,14 @@ pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)>
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             created => created?,
         }
-        // Until it is locked, another restore may take it for one that was left.
+        // Until the directory is locked, a concurrent restore may take it for a stale one.
         let opened = root.open_dir_nofollow(&name).and_then(|made| Ok((readable(&made)?, made)));
         let (lock, directory) = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened?,
         };
-        // Without locks it is never removed by others; whoever holds this one is about to remove it.
+        // On a file system without locks, stale directories are never removed. If another process holds this lock, it
+        // is about to remove the directory.
         if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
             continue;
         }
@@ -204,7 +202,7 @@ pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)>
     Err(io::ErrorKind::ResourceBusy.into())
 }
 
-/// Sets owner (as root), attributes and mode, in an order in which none undoes another.
+/// Sets owner (as root), attributes and mode, in an order in which none resets another.
 pub(super) fn dress(file: &File, node: &Node, owner: bool) -> io::Result<()> {
     if owner {
         tolerate(std::os::unix::fs::fchown(file, Some(node.uid), Some(node.gid)))?;
@@ -213,7 +211,7 @@ pub(super) fn dress(file: &File, node: &Node, owner: bool) -> io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(node.mode))
 }
 
-/// A root without the right to give files away keeps them.
+/// Ignores that the user may not change the owner.
 pub(super) fn tolerate(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error)
@@ -229,12 +227,9 @@ pub(super) fn modified(node: &Node) -> Timespec {
     Timespec { tv_sec: node.mtime.0, tv_nsec: i64::from(node.mtime.1) }
 }
 
-/// Removes what restores that were killed have left in a directory.
-///
-/// # Errors
-///
-/// Fails when the directory cannot be read; what cannot be removed stays.
-pub fn remove_stale(root: &Dir) -> io::Result<()> {
+/// Removes the staging directories of interrupted restores. Fails if the directory cannot be read. A staging directory
+/// that cannot be removed is kept.
+pub(crate) fn remove_stale(root: &Dir) -> io::Result<()> {
     for entry in root.entries()? {
         let name = entry?.file_name();
         if !name.as_bytes().starts_with(STAGING.as_bytes()) {
@@ -257,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_that_is_staged_in_is_never_taken_for_one_that_was_left() {
+    fn a_staging_directory_in_use_is_never_removed_as_stale() {
         let place = tempfile::tempdir().unwrap();
         let root = Dir::open_ambient_dir(place.path(), ambient_authority()).unwrap();
         let listing = Listing::default();

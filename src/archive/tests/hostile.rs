@@ -1,4 +1,4 @@
-//! Whatever an entry says and whatever stands in the directory: it comes whole or not at all, and nothing else changes.
+//! Tests that an entry is restored completely or not at all, whatever it contains and whatever is in the directory.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -40,7 +40,7 @@ fn a_refused_list_changes_nothing_and_makes_no_directory() {
 }
 
 #[test]
-fn a_damaged_chunk_leaves_the_directory_as_it_was() {
+fn a_damaged_chunk_leaves_the_directory_unchanged() {
     let bench = Bench::new();
     for number in 0..6 {
         bench.write(&format!("d/{number}"), &noise(number, 700_000));
@@ -88,7 +88,7 @@ fn links_in_the_directory_are_replaced_and_never_followed() {
 }
 
 #[test]
-fn a_further_name_of_a_file_elsewhere_is_replaced_and_that_file_untouched() {
+fn a_hard_link_to_a_file_outside_is_replaced_and_that_file_is_unchanged() {
     let bench = Bench::new();
     bench.write("plain", &noise(1, 3_000_000));
     let entry = bench.save(None).saved.entry;
@@ -100,7 +100,7 @@ fn a_further_name_of_a_file_elsewhere_is_replaced_and_that_file_untouched() {
 }
 
 #[test]
-fn a_directory_in_the_way_of_a_file_is_refused_and_a_file_in_the_way_of_a_directory_replaced() {
+fn a_directory_in_place_of_a_file_is_refused_and_a_file_in_place_of_a_directory_is_replaced() {
     let bench = Bench::new();
     bench.write("a/b", b"new");
     bench.write("c", b"new");
@@ -117,7 +117,7 @@ fn a_directory_in_the_way_of_a_file_is_refused_and_a_file_in_the_way_of_a_direct
 }
 
 #[test]
-fn what_a_killed_restore_left_goes_and_what_another_is_at_work_on_stays() {
+fn stale_staging_directories_are_removed_and_those_in_use_are_kept() {
     let bench = Bench::new();
     bench.write("a", b"new");
     let entry = bench.save(None).saved.entry;
@@ -133,7 +133,7 @@ fn what_a_killed_restore_left_goes_and_what_another_is_at_work_on_stays() {
 }
 
 #[test]
-fn a_stop_removes_what_was_staged() {
+fn stopping_a_restore_removes_its_staging_directory() {
     let bench = Bench::new();
     bench.write("a", &noise(1, 2_000_000));
     let entry = bench.save(None).saved.entry;

@@ -1,4 +1,4 @@
-//! Lists: what they keep, and what is refused of them.
+//! Tests of the encoding and validation of listings.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -50,7 +50,7 @@ fn fault(nodes: &[Node]) -> Option<(String, Fault)> {
 }
 
 #[test]
-fn what_a_saved_directory_can_hold_is_restored() {
+fn listings_of_saved_directories_are_valid() {
     let nodes = [
         directory("a"),
         file("a/b", 0, 10),
@@ -67,7 +67,7 @@ fn what_a_saved_directory_can_hold_is_restored() {
 }
 
 #[test]
-fn what_could_lead_elsewhere_or_grow_is_refused_by_name() {
+fn listings_that_lead_outside_or_grow_are_refused_with_the_path() {
     let long = "x".repeat(256);
     let deep = "x/".repeat(2048) + "x";
     let huge = (1 << 40) + 1;
@@ -128,7 +128,7 @@ fn what_could_lead_elsewhere_or_grow_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_list_is_refused_where_it_goes_wrong() {
+fn an_invalid_listing_is_refused_with_the_line() {
     let head = "{\"schema\":\"larder.dir-listing.v1\"}\n";
     let fields = "\"mode\":\"0644\",\"uid\":0,\"gid\":0,\"mtime\":[0,0]";
     for (text, place, reason) in [
@@ -200,7 +200,7 @@ fn any_node() -> impl Strategy<Value = Node> {
 
 proptest! {
     #[test]
-    fn a_list_reads_as_it_was_written_whatever_the_names(nodes in proptest::collection::vec(any_node(), 0..6)) {
+    fn a_parsed_listing_equals_the_encoded_one_for_any_names(nodes in proptest::collection::vec(any_node(), 0..6)) {
         let listing = Listing { nodes };
         let bytes = listing.encode();
         prop_assert_eq!(String::from_utf8_lossy(&bytes).lines().count(), listing.nodes.len() + 1);
@@ -208,7 +208,7 @@ proptest! {
     }
 
     #[test]
-    fn a_directory_comes_right_before_what_is_in_it(mut paths in proptest::collection::vec("[a/.-]{1,6}", 2..8)) {
+    fn a_directory_comes_right_before_its_content(mut paths in proptest::collection::vec("[a/.-]{1,6}", 2..8)) {
         paths.sort_by(|one, other| path::order(one.as_ref(), other.as_ref()));
         for (place, path) in paths.iter().enumerate() {
             let below: Vec<bool> =

@@ -1,4 +1,4 @@
-//! What holds of entries of directories.
+//! Tests of entries of directories.
 
 mod hostile;
 mod listing;
@@ -12,12 +12,17 @@ use std::sync::Arc;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+use super::plan::Plan;
+use super::restore::Restored;
+use super::save::SavedDirectory;
+use super::trim::Trimmed;
+use super::walk::{Found, LeftOut};
 use super::*;
 use crate::digest::Digest;
 use crate::store::backend::Directory;
 use crate::store::{Entry, EntryKind, Lane, Meter, Store, Subject, Terms};
 
-/// A store, and a directory to save from and to restore into.
+/// A store, a directory `from` to save and a directory `to` to restore into.
 pub(super) struct Bench {
     base: tempfile::TempDir,
     pub(super) store: Store,
@@ -25,7 +30,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
-        // Beside the crate, since a temporary file system may know no attributes.
+        // The file system of the temporary directory may not support attributes.
         let base = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let lane = Lane::try_from("main".to_owned()).unwrap();
         let terms = Terms::of(lane);
@@ -37,7 +42,7 @@ impl Bench {
         self.base.path().join(path)
     }
 
-    /// A file of the directory `from`, with the directories on the way.
+    /// Writes a file below `from`, with its parents.
     pub(super) fn write(&self, path: &str, content: &[u8]) {
         let path = self.path("from").join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -52,7 +57,6 @@ impl Bench {
         Dir::open_ambient_dir(self.path(path), ambient_authority()).unwrap()
     }
 
-    /// Saves `from`.
     pub(super) fn save(&self, base: Option<&Base>) -> SavedDirectory {
         let subject = Subject { title: "from".to_owned(), ..Subject::default() };
         let destination = Destination { family: "from", key: Digest::of(b"key"), subject, replaces: None };
@@ -65,12 +69,11 @@ impl Bench {
         Base { entry, listing, index: saved.index.clone() }
     }
 
-    /// Restores into `to`.
     pub(super) fn restore(&self, entry: &Entry) -> Result<Restored, RestoreError> {
         restore(&self.store, entry, &self.path("to"), Options::default(), &Meter::default())
     }
 
-    /// An entry with this list over this content, whatever it says.
+    /// Creates an entry with this listing and content, without validation.
     pub(super) fn forge(&self, nodes: Vec<Node>, content: &[u8]) -> Entry {
         let mut save = self.store.save(EntryKind::Dir, "from", Digest::of(b"forged")).unwrap();
         save.write(content).unwrap();
@@ -82,7 +85,7 @@ impl Bench {
     }
 }
 
-/// Everything that a directory holds, as a walk sees it, without times of use.
+/// Returns the content of a directory without access times.
 pub(super) fn tree(path: &Path) -> Vec<(Node, Vec<u8>)> {
     let root = Dir::open_ambient_dir(path, ambient_authority()).unwrap();
     let walked = walk(&root).unwrap();
@@ -103,7 +106,7 @@ pub(super) fn tree(path: &Path) -> Vec<(Node, Vec<u8>)> {
         .collect()
 }
 
-/// Sets the time of modification of everything in a directory to times long past, so that stamps differ by that alone.
+/// Sets the modification times of all files to the distant past.
 pub(super) fn age(path: &Path) {
     for (number, entry) in walkdir::WalkDir::new(path).contents_first(true).into_iter().enumerate() {
         let time =
@@ -112,7 +115,7 @@ pub(super) fn age(path: &Path) {
     }
 }
 
-/// Bytes that no compression makes smaller, the same for the same seed.
+/// Returns incompressible bytes that depend on the seed only.
 pub(super) fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let words = std::iter::repeat_with(move || {

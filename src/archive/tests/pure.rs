@@ -1,4 +1,4 @@
-//! Decisions that need no file system: what is taken over, what is left out, what an index keeps.
+//! Tests of pure functions: the plan, trimming, and the index.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_chunk_is_taken_over_while_half_of_it_is_wanted() {
+fn a_chunk_is_taken_over_if_half_of_it_is_wanted() {
     // Four chunks of 100 bytes.
     let sizes = [100; 4];
     for (spans, chunks, kept) in [
         (&[(0, 100), (100, 300)][..], &[0, 1, 2, 3][..], &[true, true][..]),
         (&[(0, 50)], &[0], &[true]),
         (&[(0, 49)], &[], &[false]),
-        // The large file alone would keep its chunks, but it ends in one that is not worth it.
+        // The large file would keep its chunks, but the last of them is mostly unwanted.
         (&[(0, 210)], &[], &[false]),
         (&[(0, 210), (210, 40)], &[0, 1, 2], &[true, true]),
-        // What is read again makes its neighbour unwanted, too.
+        // A file that is read again makes the next chunk unwanted as well.
         (&[(60, 50), (110, 45), (155, 50)], &[], &[false, false, false]),
         (&[(0, 0), (300, 100)], &[3], &[true, true]),
     ] {
@@ -30,7 +30,7 @@ fn a_chunk_is_taken_over_while_half_of_it_is_wanted() {
 
 proptest! {
     #[test]
-    fn what_is_kept_stands_whole_in_chunks_that_are_half_wanted(
+    fn kept_spans_are_completely_in_chunks_that_are_half_wanted(
         sizes in proptest::collection::vec(1_u32..50, 1..12),
         cuts in proptest::collection::vec((0_u64..60, any::<bool>()), 0..20),
     ) {
@@ -87,7 +87,7 @@ fn kept(mut found: Vec<Found>, limit: u64, by_use: bool) -> (String, Trimmed) {
 }
 
 #[test]
-fn the_least_recently_used_files_go_first_and_what_belongs_together_goes_together() {
+fn the_least_recently_used_units_are_left_out_first() {
     let names = [response(0), response(1), response(2), response(2) + ".body", response(3) + ".body"];
     let [old, new, head, body, unused] = names.each_ref().map(String::as_str);
     let in_wheel = |name: &str| format!("{}/{name}", wheel());
@@ -110,19 +110,19 @@ fn the_least_recently_used_files_go_first_and_what_belongs_together_goes_togethe
     let kept = |limit: u64, by_use: bool| kept(files(), limit, by_use);
     let all: Vec<_> = files().iter().map(|found| found.node.path.to_str().unwrap().to_owned()).collect();
     assert_eq!(kept(219, true), (all.join(" "), Trimmed { files: 0, bytes: 0 }));
-    // A directory is left out with its links.
+    // A directory is left out together with links in it.
     let all_but_wheel = format!("http-v2 {old} {new} {head} {body} {unused} wheels");
     assert_eq!(kept(218, true), (all_but_wheel, Trimmed { files: 2, bytes: 2 }));
-    // A header that was not used stays for its body's sake.
+    // An unused header is kept for its body.
     assert_eq!(kept(110, true).0, format!("http-v2 {head} {body} wheels"));
     assert_eq!(kept(0, true).0, "http-v2 wheels");
-    // Where use is not kept, the time of modification decides.
+    // Without access times, the modification time decides.
     assert_eq!(kept(50, false).0, format!("http-v2 {new} wheels"));
 }
 
 proptest! {
     #[test]
-    fn of_a_directory_whose_parts_are_not_known_all_is_left_out_or_nothing(
+    fn an_unknown_directory_is_left_out_completely_or_not_at_all(
         files in proptest::collection::btree_map("[a-c](/[a-d]){0,3}", (0_u64..100, 0_i64..10), 1..20),
         limit in 0_u64..1000,
     ) {
@@ -139,7 +139,7 @@ proptest! {
 }
 
 #[test]
-fn an_index_reads_as_it_was_written_and_a_damaged_one_is_none() {
+fn a_decoded_index_equals_the_encoded_one_and_a_damaged_one_is_refused() {
     let bench = Bench::new();
     bench.write("file", b"x");
     let saved = bench.save(None);

@@ -1,4 +1,4 @@
-//! What was saved comes back with everything that is kept of it.
+//! Tests that a restore reproduces what was saved.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -16,7 +16,7 @@ fn xattr(path: &Path, name: &str, value: &[u8]) {
 }
 
 #[test]
-fn modes_times_owners_links_attributes_holes_and_odd_names_come_back() {
+fn modes_times_owners_links_attributes_holes_and_odd_names_are_restored() {
     let bench = Bench::new();
     bench.write("bin/run", b"#!");
     bench.write("bin/large", &noise(1, 3_000_000));
@@ -59,7 +59,7 @@ fn modes_times_owners_links_attributes_holes_and_odd_names_come_back() {
     let at = |path: &str| fs::metadata(bench.path("to").join(path)).unwrap();
     assert_eq!(at("bin/run").ino(), at("bin/same").ino());
     assert!(at("sparse").blocks() * 512 < 1 << 20 && at("hole").blocks() == 0, "holes are no content");
-    // Two equal files are one content, wherever they stand.
+    // Two equal files are stored once.
     let stored: u64 = walkdir::WalkDir::new(bench.path("store/chunks"))
         .into_iter()
         .map(|entry| entry.unwrap().metadata().unwrap())
@@ -70,7 +70,7 @@ fn modes_times_owners_links_attributes_holes_and_odd_names_come_back() {
 }
 
 #[test]
-fn whatever_of_a_file_was_changed_is_put_right_and_nothing_else_is_touched() {
+fn changed_files_are_restored_and_others_are_not_touched() {
     let bench = Bench::new();
     for path in ["content", "mode", "time", "attribute", "owner", "same", "names/one"] {
         bench.write(path, path.as_bytes());
@@ -108,7 +108,7 @@ fn whatever_of_a_file_was_changed_is_put_right_and_nothing_else_is_touched() {
 }
 
 #[test]
-fn what_is_neither_file_nor_directory_nor_link_is_left_out_by_name() {
+fn sockets_and_pipes_are_left_out_and_reported() {
     let bench = Bench::new();
     bench.write("file", b"x");
     let pipe = rustix::fs::FileType::Fifo;
@@ -121,7 +121,7 @@ fn what_is_neither_file_nor_directory_nor_link_is_left_out_by_name() {
     assert_eq!(walked.found.len(), 1, "a directory that a restore left is no content");
 }
 
-/// A tree as a list of what to make: path components by number, and what stands there.
+/// A tree as a list of nodes to create: path components, and the node.
 #[derive(Debug, Clone)]
 enum Made {
     File(Vec<u8>, u32),
@@ -131,7 +131,7 @@ enum Made {
 }
 
 fn made() -> impl Strategy<Value = (Vec<u8>, Made)> {
-    // Names of few bytes, so that they meet.
+    // Few different names, so that paths collide.
     let name = proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'-'), Just(0xff), Just(b'\n')], 1..3);
     let path = proptest::collection::vec(name, 1..4).prop_map(|names| names.join(&b'/'));
     let content = prop_oneof![
@@ -147,7 +147,7 @@ fn made() -> impl Strategy<Value = (Vec<u8>, Made)> {
     (path, made)
 }
 
-/// Makes what can be made of the list; modes of directories come last.
+/// Creates all nodes that can be created; sets the modes of directories last.
 fn make(root: &Path, tree: &[(Vec<u8>, Made)]) {
     fs::create_dir_all(root).unwrap();
     let mut modes = Vec::new();
@@ -185,7 +185,7 @@ fn make(root: &Path, tree: &[(Vec<u8>, Made)]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
-    fn any_tree_comes_back_over_any_older_one_and_a_second_restore_has_nothing_to_do(
+    fn any_tree_is_restored_over_any_other_and_a_second_restore_writes_nothing(
         before in proptest::collection::vec(made(), 0..12),
         after in proptest::collection::vec(made(), 0..12),
     ) {
@@ -231,7 +231,7 @@ proptest! {
 }
 
 #[test]
-fn a_directory_that_is_missing_or_empty_is_never_seen_half_restored() {
+fn a_missing_or_empty_directory_is_never_visible_half_restored() {
     let bench = Bench::new();
     for number in 0..400 {
         bench.write(&format!("lib/{}/{number}", number % 7), &noise(number, 3000));

@@ -1,11 +1,11 @@
-//! What a save reads, takes over, leaves out and refuses.
+//! Tests of what a save reads, takes over, leaves out and refuses.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
 
-/// An index of all files that a walk finds: as one would be that was made when all had settled.
+/// Adds all files of a walk to the index, as if they had been saved long after their last change.
 fn settled(bench: &Bench, base: &mut Base) {
     for found in bench.walk().found {
         if let Some(stamp) = found.stamp {
@@ -15,12 +15,12 @@ fn settled(bench: &Bench, base: &mut Base) {
 }
 
 #[test]
-fn files_that_were_just_written_are_not_trusted_and_others_are() {
+fn stamps_of_recently_written_files_are_not_trusted() {
     let bench = Bench::new();
     bench.write("young", b"1");
     let saved = bench.save(None);
-    assert!(saved.index.is_empty(), "a later write could leave the same stamp");
-    // Restored files are trusted: what was written there is known, and their time of modification is long past.
+    assert!(saved.index.len() == 0, "a later write could leave the same stamp");
+    // Restored files are trusted: their content is known, and their modification times are old.
     age(&bench.path("from"));
     let entry = bench.save(None).saved.entry;
     let restored = bench.restore(&entry).unwrap();
@@ -55,7 +55,7 @@ fn unchanged_files_are_not_read_and_their_chunks_are_taken_over() {
     bench.write("new", b"new");
     fs::remove_file(bench.path("from/small/3")).unwrap();
     assert!(!base.is_all(&bench.walk()));
-    // Not even root reads what is not there: the other files are gone while their entry is written.
+    // The other files are removed during the save, so that reading them would fail.
     let walked = bench.walk();
     for path in ["large/0", "large/3", "small/7"] {
         fs::rename(bench.path("from").join(path), bench.path("aside").with_extension(path.replace('/', "-")))
@@ -82,7 +82,7 @@ fn unchanged_files_are_not_read_and_their_chunks_are_taken_over() {
 }
 
 #[test]
-fn a_restore_that_changes_little_does_not_forget_what_is_known_of_the_rest() {
+fn a_restore_that_changes_little_keeps_the_larger_index() {
     let bench = Bench::new();
     for path in ["a", "b", "c"] {
         bench.write(path, path.as_bytes());
@@ -99,14 +99,14 @@ fn a_restore_that_changes_little_does_not_forget_what_is_known_of_the_rest() {
     let options = Options { index: Some(&base.index), outside_links: false };
     let restored = restore(&bench.store, &second, &into, options, &Meter::default()).unwrap();
     assert_eq!((restored.written_files, restored.files), (1, 3));
-    // `a` and `c` have the stamps that the first entry's index has.
+    // `a` and `c` have the stamps of the first entry's index.
     assert_eq!(restored.index, None);
     let fresh = restore(&bench.store, &second, &bench.path("to"), options, &Meter::default()).unwrap();
     assert_eq!(fresh.index.map(|index| (index.entry, index.len())), Some((second.id, 3)));
 }
 
 #[test]
-fn a_file_that_vanishes_meanwhile_is_left_out_with_all_that_may_need_it() {
+fn a_file_that_vanishes_is_left_out_with_its_unit() {
     let bench = Bench::new();
     let (gone, here) = (response(1), response(2));
     let save = || {
@@ -135,7 +135,7 @@ fn a_file_that_vanishes_meanwhile_is_left_out_with_all_that_may_need_it() {
 }
 
 #[test]
-fn an_entry_whose_chunks_have_gone_costs_time_and_nothing_else() {
+fn files_are_read_again_if_chunks_of_the_earlier_entry_are_missing() {
     let bench = Bench::new();
     bench.write("large", &noise(1, 2_000_000));
     let first = bench.save(None);
@@ -149,7 +149,7 @@ fn an_entry_whose_chunks_have_gone_costs_time_and_nothing_else() {
 }
 
 #[test]
-fn files_that_are_the_same_keep_their_inode_when_others_are_restored() {
+fn unchanged_files_keep_their_inode_in_a_restore() {
     let bench = Bench::new();
     bench.write("same", b"same");
     bench.write("edited", b"edited");
@@ -167,7 +167,7 @@ fn files_that_are_the_same_keep_their_inode_when_others_are_restored() {
 }
 
 #[test]
-fn saving_is_no_use_of_a_file_and_restoring_keeps_when_it_was_used() {
+fn saving_does_not_update_access_times_and_restoring_sets_them() {
     let bench = Bench::new();
     bench.write("file", &noise(1, 300_000));
     let used = filetime::FileTime::from_unix_time(1_600_000_000, 0);
@@ -182,7 +182,7 @@ fn saving_is_no_use_of_a_file_and_restoring_keeps_when_it_was_used() {
 }
 
 #[test]
-fn a_file_that_never_holds_still_is_left_out_by_name_and_the_rest_is_saved() {
+fn a_file_that_keeps_changing_is_left_out_and_reported() {
     let bench = Bench::new();
     let (still, moving) = (response(1), response(2));
     bench.write(&still, b"still");
@@ -194,7 +194,7 @@ fn a_file_that_never_holds_still_is_left_out_by_name_and_the_rest_is_saved() {
             let file = fs::File::options().write(true).open(&path).unwrap();
             let mut length = 8_000_000;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                // Another size each time, so that the clock's tick does not matter.
+                // The size changes each time, so that the resolution of time stamps does not matter.
                 length = if length == 8_000_000 { 7_999_000 } else { length + 1 };
                 file.set_len(length).unwrap();
                 std::thread::yield_now();
@@ -210,7 +210,7 @@ fn a_file_that_never_holds_still_is_left_out_by_name_and_the_rest_is_saved() {
 }
 
 #[test]
-fn good_is_not_replaced_by_empty() {
+fn an_entry_is_not_replaced_by_an_empty_one() {
     let bench = Bench::new();
     assert_eq!(shrunk(None, None), Some(Shrunk::Missing));
     fs::create_dir_all(bench.path("from/only/directories")).unwrap();

@@ -1,29 +1,25 @@
-//! The part of Go's regular expressions that an ignore pattern can turn into.
+//! The subset of Go's regular expressions that ignore patterns can produce.
 //!
-//! moby's matcher rewrites a pattern with wildcards into a regular expression,
-//! leaving some characters as they are (`^ | { } \d \b`, classes). What those
-//! then mean is decided by Go's `regexp` package (RE2 syntax), so this room has
-//! the same syntax: literals, escapes, classes, `^ $ \b`, `|`, repetition and
-//! groups. Unicode classes (`\p{Greek}`) are the one thing refused that Go
-//! would accept. `.` does not match a newline.
+//! moby's matcher rewrites a pattern with wildcards into a regular expression and keeps some characters as they are (`^
+//! | { } \d \b`, classes). Go's `regexp` package (RE2 syntax) determines their meaning, so this module has the same
+//! syntax: literals, escapes, classes, `^ $ \b`, `|`, repetition and groups. Only Unicode classes (`\p{Greek}`) are
+//! refused here and accepted by Go. `.` does not match a newline.
 //!
-//! An expression is run as a set of threads over a small program (Thompson's
-//! construction), so matching takes at most the program's length for each
-//! character of the text, never more.
+//! An expression runs as a set of threads over a small program (Thompson's construction), so that matching takes at
+//! most one step for each instruction and character.
 
 mod parse;
 
 pub(super) use parse::SyntaxError;
 use parse::{Assertion, Node, Set};
 
-/// A compiled expression; like Go's `MatchString` it may match anywhere.
+/// A compiled expression. Like Go's `MatchString`, it may match anywhere.
 #[derive(Debug, Clone)]
 pub(super) struct Regexp {
     program: Vec<Instruction>,
-    /// Every alternative starts with `^`.
+    /// `true` if every alternative starts with `^`.
     anchored: bool,
-    /// Three things that any match has, to reject most paths at once: what the
-    /// text starts with, what it ends with, and the longest text in between.
+    /// Quick checks that reject most paths: the start, the end, and the longest literal text of any match.
     prefix: String,
     suffix: String,
     inside: String,
@@ -31,11 +27,11 @@ pub(super) struct Regexp {
 
 #[derive(Debug, Clone)]
 enum Instruction {
-    /// Takes one character.
+    /// Consumes one character.
     Consume(Set),
-    /// Takes none, but the position has to be right.
+    /// Checks a condition at the position.
     Assert(Assertion),
-    /// Goes on at both places.
+    /// Continues at both places.
     Split(usize, usize),
     Jump(usize),
     Accept,
@@ -97,8 +93,8 @@ impl Regexp {
         }
     }
 
-    /// Adds every thread reachable from `start` without taking a character;
-    /// says whether one of them accepts.
+    /// Adds every thread that is reachable from `start` without consuming a character; returns `true` if one of them
+    /// accepts.
     fn follow(&self, start: usize, threads: &mut Threads, around: (Option<char>, Option<char>)) -> bool {
         let mut open = vec![start];
         while let Some(at) = open.pop() {
@@ -118,7 +114,7 @@ impl Regexp {
     }
 }
 
-/// The threads alive at one position of the text, each once.
+/// The threads at one position of the text, without duplicates.
 struct Threads {
     list: Vec<usize>,
     seen: Vec<u32>,
@@ -255,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_refuses_is_refused() {
+    fn expressions_that_go_refuses_are_refused() {
         let table = [
             "[a",
             "[b-a]",

@@ -1,12 +1,11 @@
-//! Expression text to syntax tree, by the rules of Go's `regexp/syntax`.
+//! Parses expressions into syntax trees, by the rules of Go's `regexp/syntax`.
 
 use std::ops::RangeInclusive;
 
-/// The expression is not one that Go would compile (or names a Unicode class).
+/// An expression that Go would not compile, or that uses a Unicode class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::context) struct SyntaxError;
 
-/// One element of a sequence.
 #[derive(Debug, Clone)]
 pub(super) enum Node {
     Set(Set),
@@ -15,7 +14,7 @@ pub(super) enum Node {
     Repeat { node: Box<Node>, min: u32, max: Option<u32> },
 }
 
-/// A set of characters, one of which is taken.
+/// A set of characters, of which one is consumed.
 #[derive(Debug, Clone)]
 pub(super) enum Set {
     One(char),
@@ -55,14 +54,13 @@ impl Assertion {
     }
 }
 
-/// Parses `expression` into its alternatives.
 pub(super) fn parse(expression: &str) -> Result<Vec<Vec<Node>>, SyntaxError> {
     let mut parser = Parser { rest: expression };
     let alternatives = parser.alternatives()?;
     if parser.rest.is_empty() { Ok(alternatives) } else { Err(SyntaxError) }
 }
 
-/// Repetition counts beyond this are refused, as Go does.
+/// The limit of repetition counts, as in Go.
 const MOST_REPEATS: u32 = 1000;
 
 struct Parser<'a> {
@@ -85,7 +83,7 @@ impl Parser<'_> {
         self.rest.strip_prefix(text).map(|rest| self.rest = rest).is_some()
     }
 
-    /// Parses up to the end or a closing parenthesis, which is left.
+    /// Parses up to the end or a closing parenthesis, which is not consumed.
     fn alternatives(&mut self) -> Result<Vec<Vec<Node>>, SyntaxError> {
         let mut alternatives = Vec::new();
         let mut sequence = Vec::new();
@@ -119,7 +117,7 @@ impl Parser<'_> {
         Ok(alternatives)
     }
 
-    /// Parses `*`, `+`, `?` or a well-formed `{n,m}`, if one comes next.
+    /// Parses `*`, `+`, `?` or a well-formed `{n,m}`, if it comes next.
     fn repetition(&mut self) -> Result<Option<(u32, Option<u32>)>, SyntaxError> {
         let bounds = match self.peek() {
             Some('*') => (0, None),
@@ -137,12 +135,12 @@ impl Parser<'_> {
             _ => return Ok(None),
         };
         self.next();
-        // Lazy or greedy: whether there is a match is the same.
+        // Laziness does not affect whether there is a match.
         self.eat("?");
         Ok(Some(bounds))
     }
 
-    /// Parses what follows a backslash outside a class.
+    /// Parses what follows a backslash outside of a class.
     fn escape(&mut self, sequence: &mut Vec<Node>) -> Result<(), SyntaxError> {
         if self.eat("Q") {
             let (quoted, rest) = self.rest.split_once("\\E").unwrap_or((self.rest, ""));
@@ -168,7 +166,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Parses the letter of `\d`, `\s`, `\w` or their opposites.
+    /// Parses the letter of `\d`, `\s`, `\w` or their negations.
     fn perl_class(&mut self) -> Option<(Vec<RangeInclusive<char>>, bool)> {
         let letter = self.peek()?;
         let ranges = match letter {
@@ -181,7 +179,7 @@ impl Parser<'_> {
         Some((ranges, letter.is_ascii_uppercase()))
     }
 
-    /// Parses what follows a backslash where it stands for one character.
+    /// Parses what follows a backslash that escapes one character.
     fn escaped_char(&mut self) -> Result<char, SyntaxError> {
         let char = self.next().ok_or(SyntaxError)?;
         let octal = |char: char| char.to_digit(8);
@@ -194,7 +192,7 @@ impl Parser<'_> {
             'v' => Ok('\x0B'),
             'x' => self.hexadecimal(),
             '0'..='7' => {
-                // A lone non-zero digit would be a back reference.
+                // A single non-zero digit would be a back reference.
                 if char != '0' && self.peek().and_then(octal).is_none() {
                     return Err(SyntaxError);
                 }
@@ -211,7 +209,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses the `41` or `{1F600}` behind `\x`.
+    /// Parses the `41` or `{1F600}` after `\x`.
     fn hexadecimal(&mut self) -> Result<char, SyntaxError> {
         let digits = if self.eat("{") {
             let (digits, rest) = self.rest.split_once('}').ok_or(SyntaxError)?;
@@ -228,7 +226,7 @@ impl Parser<'_> {
         u32::from_str_radix(digits, 16).ok().and_then(char::from_u32).ok_or(SyntaxError)
     }
 
-    /// Parses a class behind its `[`, the closing bracket included.
+    /// Parses a class after its `[`, including the closing bracket.
     fn class(&mut self) -> Result<Set, SyntaxError> {
         let negated = self.eat("^");
         let mut ranges = Vec::new();
@@ -254,7 +252,7 @@ impl Parser<'_> {
         Ok(Set::Class { negated, ranges })
     }
 
-    /// Parses `[:alpha:]` or `\d` inside a class, if one comes next.
+    /// Parses `[:alpha:]` or `\d` inside of a class, if it comes next.
     fn named_member(&mut self, ranges: &mut Vec<RangeInclusive<char>>) -> Result<bool, SyntaxError> {
         let (members, negated) =
             if let Some((name, rest)) = self.rest.strip_prefix("[:").and_then(|rest| rest.split_once(":]")) {
@@ -282,8 +280,8 @@ impl Parser<'_> {
     }
 }
 
-/// Reads `{n}`, `{n,}` or `{n,m}` off the front of `text`; anything else is
-/// plain text to Go. Numbers too large to hold saturate.
+/// Parses `{n}`, `{n,}` or `{n,m}` at the front of `text`; Go treats anything else as literal text. Numbers that are
+/// too large saturate.
 fn counts(text: &str) -> Option<(u32, Option<u32>, &str)> {
     fn number(text: &str) -> Option<(u32, &str)> {
         let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
@@ -300,7 +298,7 @@ fn counts(text: &str) -> Option<(u32, Option<u32>, &str)> {
     Some((min, max, rest.strip_prefix('}')?))
 }
 
-/// The ASCII classes by their POSIX names, their ranges sorted.
+/// Returns the sorted ranges of an ASCII class by its POSIX name.
 fn named_class(name: &str) -> Option<Vec<RangeInclusive<char>>> {
     let ranges: &[RangeInclusive<char>] = match name {
         "alnum" => &['0'..='9', 'A'..='Z', 'a'..='z'],
@@ -322,7 +320,7 @@ fn named_class(name: &str) -> Option<Vec<RangeInclusive<char>>> {
     Some(ranges.to_vec())
 }
 
-/// Everything that sorted ASCII `ranges` leave out.
+/// Returns all characters outside of the sorted ASCII `ranges`.
 fn complement(ranges: Vec<RangeInclusive<char>>) -> Vec<RangeInclusive<char>> {
     let mut gaps = Vec::new();
     let mut from = '\0';

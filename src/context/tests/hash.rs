@@ -19,7 +19,7 @@ fn digests(root: &Path) -> Vec<FileDigest> {
 }
 
 #[test]
-fn every_kind_is_digested_as_the_build_sees_it() {
+fn every_kind_of_file_is_digested_as_the_build_sees_it() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     let large = "0123456789abcdef".repeat(100_000);
@@ -60,7 +60,7 @@ fn every_kind_is_digested_as_the_build_sees_it() {
 }
 
 #[test]
-fn a_further_name_has_the_content_digest_even_where_the_first_is_not_asked_for() {
+fn a_hard_link_has_the_digest_of_the_content_even_without_its_first_name() {
     let root = tempfile::tempdir().unwrap();
     write_files(root.path(), &[("first", "content")]);
     fs::hard_link(root.path().join("first"), root.path().join("second")).unwrap();
@@ -69,8 +69,8 @@ fn a_further_name_has_the_content_digest_even_where_the_first_is_not_asked_for()
 }
 
 #[test]
-fn attributes_count_and_the_label_of_a_place_does_not() {
-    // Beside the crate, since a temporary file system may know no attributes.
+fn attributes_count_except_for_labels_of_security_modules() {
+    // The file system of the temporary directory may not support attributes.
     let root = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     write_files(root.path(), &[("file", "content")]);
     let attributes = || digests(root.path())[0].xattrs;
@@ -87,11 +87,11 @@ fn attributes_count_and_the_label_of_a_place_does_not() {
     assert_eq!(super::super::hash::digest_attributes(label), None);
 }
 
-/// What happens to a file between the walk and the digest.
+/// A change of a file between the walk and the digest.
 type Change = fn(&Path);
 
 #[test]
-fn a_file_that_is_not_the_one_walked_is_named() {
+fn a_file_that_changed_since_the_walk_is_reported() {
     let root = tempfile::tempdir().unwrap();
     let changes: [(&str, Change); 6] = [
         ("grown", |path| fs::write(path, "more content").unwrap()),
@@ -126,7 +126,7 @@ fn a_file_that_is_not_the_one_walked_is_named() {
     }
 }
 
-/// A small tree as paths with content, no path inside another.
+/// Generates a small tree as paths with content, without a path below a file.
 fn files() -> impl Strategy<Value = Vec<(String, String)>> {
     let directory = prop::sample::select(vec!["", "a/", "b/", "a.b/", "a/b/c/"]);
     let file = (directory, "[a-z]{3}", "[a-z]{0,9}")
@@ -138,7 +138,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn neither_order_nor_time_changes_digests_but_any_content_does(
+    fn digests_depend_on_content_and_not_on_order_or_times(
         files in files(),
         seconds in 0..2_000_000_000_i64,
         changed in any::<prop::sample::Index>(),

@@ -1,4 +1,4 @@
-//! Facts about the room as its users see it.
+//! Tests of the build context through its public interface.
 
 mod hash;
 mod patterns;
@@ -9,7 +9,7 @@ mod walk;
 use std::fs;
 use std::path::Path;
 
-/// Writes `files` (path and content) below `root`, with their directories.
+/// Writes `files` (path and content) below `root`, with their parents.
 fn write_files(root: &Path, files: &[(&str, &str)]) {
     for (path, content) in files {
         let path = root.join(path);

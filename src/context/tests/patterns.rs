@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::patterns::{MatchState, PatternError, PatternMatcher};
 
-/// Matches as a walk does, each directory's state handed on to what is in it.
+/// Matches as a walk does, with the state of each directory passed to its content.
 fn matches_in_walk(matcher: &PatternMatcher, path: &str) -> bool {
     let mut state = MatchState::default();
     for (at, _) in path.match_indices('/') {
@@ -11,7 +11,7 @@ fn matches_in_walk(matcher: &PatternMatcher, path: &str) -> bool {
     matcher.matches_below(path, &state).0
 }
 
-/// Patterns, path, whether it is matched.
+/// Patterns, path, and the expected result.
 const MATCHES: &[(&[&str], &str, bool)] = &[
     // `**` alone and at the front.
     (&["**"], "file", true),
@@ -24,7 +24,7 @@ const MATCHES: &[(&[&str], &str, bool)] = &[
     (&["**/file"], "afile", false),
     (&["**/file"], "file/inside", true),
     (&["**file"], "afile", true),
-    // A byte order mark that is no file's first character.
+    // A byte order mark that is not the first character of a file.
     (&["\u{feff}**"], "file", false),
     (&["\u{feff}**"], "\u{feff}**", true),
     (&["\u{feff}a**"], "\u{feff}ab", true),
@@ -104,12 +104,12 @@ const MATCHES: &[(&[&str], &str, bool)] = &[
     (&["a\\\\b"], "a\\b", true),
     (&["\\!a"], "!a", true),
     (&["a]"], "a]", true),
-    // Special to regular expressions, plain here.
+    // Special characters of regular expressions that are literal here.
     (&["a.b*"], "axb", false),
     (&["a+(b)$*"], "a+(b)$x", true),
     (&["*.{js,ts}"], "x.js", false),
     (&["*.{js,ts}"], "x.{js,ts}", true),
-    // Special to regular expressions, and so in moby, once a wildcard is there.
+    // Special characters of regular expressions that moby keeps if there is a wildcard.
     (&["a|b"], "a|b", true),
     (&["a|*b"], "ax", true),
     (&["a^b"], "a^b", true),
@@ -125,7 +125,7 @@ const MATCHES: &[(&[&str], &str, bool)] = &[
     (&["[*]"], "[]", true),
     (&["*x"], "a\nx", true),
     (&["a**x"], "a\n/x", false),
-    // Exceptions: the last one that matches decides.
+    // The last matching pattern decides.
     (&["a", "!a/b"], "a/b", false),
     (&["a", "!a/b"], "a/c", true),
     (&["!a/b", "a"], "a/b", true),
@@ -154,7 +154,7 @@ fn patterns_match_as_in_moby() {
 }
 
 #[test]
-fn malformed_patterns_are_named() {
+fn malformed_patterns_are_reported() {
     for pattern in ["[", "a[", "[]", "[a-]", "[-a]", "a\\", "!a\\", "[^]", "[z-a]", "a\\c", "*{2}", "[?[]"] {
         let text = pattern.trim_start_matches('!').to_owned();
         let error = PatternMatcher::new(["ok", pattern]).unwrap_err();
@@ -166,8 +166,8 @@ fn malformed_patterns_are_named() {
 }
 
 #[test]
-fn a_walk_forgets_patterns_that_did_not_matter_to_the_directory() {
-    // Found in the original, too; whole paths and walks differ there in the same way.
+fn a_walk_ignores_patterns_that_did_not_affect_the_directory() {
+    // The original has the same difference between whole paths and walks.
     for (patterns, path, walked) in [(["a/b", "!a", "z"], "a/b", true), (["a", "!a/b", "a"], "a/b", false)] {
         let matcher = PatternMatcher::new(patterns).unwrap();
         assert_eq!(matches_in_walk(&matcher, path), walked, "{patterns:?}");
@@ -176,8 +176,8 @@ fn a_walk_forgets_patterns_that_did_not_matter_to_the_directory() {
 }
 
 #[test]
-fn a_directory_is_ruled_out_only_by_literal_patterns() {
-    // Pattern, directory, whether something in the directory may match.
+fn only_literal_patterns_rule_out_a_directory() {
+    // Pattern, directory, and whether something in the directory may match.
     let table = [
         ("a/b/c", "a", true),
         ("a/b/c", "a/b", true),
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn without_a_known_parent_all_parents_are_looked_at(
+    fn without_a_parents_state_all_parents_are_checked(
         patterns in prop::collection::vec((any::<bool>(), pattern()), 0..6),
         path in path(),
     ) {
@@ -235,8 +235,8 @@ proptest! {
     }
 
     #[test]
-    fn a_ruled_out_directory_holds_no_match(pattern in pattern(), path in path()) {
-        // Of these the original takes off both globs, and larder with it.
+    fn a_ruled_out_directory_contains_no_match(pattern in pattern(), path in path()) {
+        // The original strips both globs of these.
         prop_assume!(!pattern.ends_with("/*/**"));
         let matcher = PatternMatcher::new([&pattern]).unwrap();
         for (at, _) in path.match_indices('/') {

@@ -38,7 +38,7 @@ fn entry(line: &str) -> (&str, Shape<'_>) {
     }
 }
 
-/// Source words, `--parents` and `--exclude=…` among them.
+/// Parses the words of a source, including `--parents` and `--exclude=…`.
 fn paths(source: &str) -> ContextPaths {
     let (flags, sources): (Vec<&str>, Vec<&str>) = source.split(' ').partition(|word| word.starts_with("--"));
     let exclude = flags.iter().filter_map(|flag| flag.strip_prefix("--exclude=")).map(str::to_owned);
@@ -54,7 +54,7 @@ fn paths(source: &str) -> ContextPaths {
     dockerfile.resolve(&crate::dockerfile::Options::default()).unwrap().context
 }
 
-/// What counts of `tree`, as `name` or, where the entry is elsewhere, `name=path`.
+/// Returns the entries of `tree` that count, as `name` or, if the path differs, `name=path`.
 fn counted(selected: &Selected, tree: &[&str]) -> Vec<String> {
     let paths = tree.iter().map(|line| entry(line).0);
     let mut counted: Vec<String> = paths
@@ -69,7 +69,7 @@ fn counted(selected: &Selected, tree: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn what_a_source_stands_for_counts_and_nothing_else() {
+fn only_the_entries_of_a_source_count() {
     let table: &[(&str, &[&str])] = &[
         ("a.txt", &["a.txt"]),
         ("./dir/../a.txt", &["a.txt"]),
@@ -78,7 +78,7 @@ fn what_a_source_stands_for_counts_and_nothing_else() {
         ("dir/sub/", &["dir/sub", "dir/sub/x", "dir/sub/y.md"]),
         ("dir/empty", &["dir/empty"]),
         ("dir", &["dir", "dir/empty", "dir/link", "dir/sub", "dir/sub/x", "dir/sub/y.md", "dir/x"]),
-        // Wildcards stay within one part of a path.
+        // Wildcards do not match a slash.
         ("*.txt", &["a.txt", "b.txt"]),
         ("?.txt", &["a.txt", "b.txt"]),
         (
@@ -152,7 +152,7 @@ fn what_a_source_stands_for_counts_and_nothing_else() {
                 "dir/x",
             ],
         ),
-        // What is excluded is seen from the source.
+        // Patterns to exclude are relative to the source.
         ("--exclude=*.md dir/sub", &["dir/sub", "dir/sub/x"]),
         ("--exclude=x dir", &["dir", "dir/empty", "dir/link", "dir/sub", "dir/sub/x", "dir/sub/y.md"]),
         ("--exclude=**/x dir", &["dir", "dir/empty", "dir/link", "dir/sub", "dir/sub/y.md"]),
@@ -169,7 +169,7 @@ fn what_a_source_stands_for_counts_and_nothing_else() {
         ("--parents ./dir/./sub/x", &["dir", "dir/sub", "dir/sub/x"]),
         ("--parents dir/sub/./x", &["dir/sub", "dir/sub/x"]),
         ("--parents **/*.md", &["dir", "dir/sub", "dir/sub/y.md"]),
-        // What the pivot stands on is copied, whatever there is in it.
+        // The directory of the pivot is copied, whatever is in it.
         ("--parents b*/./x", &["b-dir", "b-dir/x", "b.txt"]),
         ("--parents dirlink/./x", &["dirlink/x=dir/x", "dirlink=dir"]),
         ("--parents --exclude=**/x dir/sub", &["dir", "dir/sub", "dir/sub/y.md"]),
@@ -183,7 +183,7 @@ fn what_a_source_stands_for_counts_and_nothing_else() {
 }
 
 #[test]
-fn everything_counts_where_it_cannot_be_told() {
+fn everything_counts_if_the_selection_is_unknown() {
     let all: Vec<String> = {
         let mut paths: Vec<String> = TREE.iter().map(|line| entry(line).0.to_owned()).collect();
         paths.sort();
@@ -200,7 +200,7 @@ fn everything_counts_where_it_cannot_be_told() {
 }
 
 #[test]
-fn directories_that_an_archive_leaves_out_are_there() {
+fn directories_missing_from_an_archive_are_implied() {
     let archived = ["dir/sub/x", "other"];
     let selected = select(archived.iter().map(|line| entry(line)), &paths("dir"));
     assert!(selected.holds("dir/sub/x") && !selected.holds("other"));
@@ -214,7 +214,7 @@ fn path() -> impl Strategy<Value = String> {
     prop::collection::vec(name(), 1..4).prop_map(|names| names.join("/"))
 }
 
-/// Lines of a tree: files and links, and the directories that they are in.
+/// Generates the lines of a tree: files and links with their parents.
 fn tree() -> impl Strategy<Value = Vec<String>> {
     let target = prop_oneof![path(), path().prop_map(|path| format!("../{path}")), Just(".".to_owned())];
     let line = (path(), prop::option::weighted(0.3, target));
@@ -268,10 +268,10 @@ proptest! {
     }
 
     #[test]
-    fn what_does_not_count_can_go_without_a_difference(tree in tree(), paths in selectors()) {
+    fn removing_entries_that_do_not_count_changes_nothing(tree in tree(), paths in selectors()) {
         let lines: Vec<&str> = tree.iter().map(String::as_str).collect();
         let selected = select(lines.iter().map(|line| entry(line)), &paths);
-        // Links on the way count for nothing themselves, yet lead the way.
+        // Links on the way do not count, but lead to entries that do.
         let kept = |line: &&String| line.contains(" -> ") || selected.holds(entry(line).0);
         let kept: Vec<String> = tree.iter().filter(kept).cloned().collect();
         prop_assert_eq!(of(&kept, &paths), counted(&selected, &lines));

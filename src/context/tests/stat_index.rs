@@ -20,7 +20,7 @@ fn keyed(root: &Path, index: &StatIndex, walked: SystemTime) -> (Vec<FileDigest>
     (digests, learnt)
 }
 
-/// A moment at which everything written so far has long settled.
+/// Returns a time at which everything written so far is older than the resolution of the clock.
 fn later() -> SystemTime {
     SystemTime::now() + Duration::from_mins(1)
 }
@@ -33,7 +33,7 @@ fn an_unchanged_file_is_not_read_again_and_a_changed_one_is() {
     let (first, index) = keyed(root.path(), &StatIndex::default(), later());
     let index = index.unwrap();
 
-    // What the index says is taken, so nothing was read: "a" is known by another digest.
+    // The index has a different digest for "a", which shows that the file is not read.
     let mut lying = first.clone();
     lying[0].digest = Digest::of(b"from the index");
     let told = StatIndex::default().learn(&entries(root.path()), &lying, later()).unwrap();
@@ -41,7 +41,7 @@ fn an_unchanged_file_is_not_read_again_and_a_changed_one_is() {
 
     assert_eq!(keyed(root.path(), &index, later()), (first.clone(), None));
 
-    // Same size, time of modification set back: only the time of change tells.
+    // Only the change time shows a write of the same size with a reset modification time.
     let modified = FileTime::from_last_modification_time(&fs::metadata(at("b")).unwrap());
     fs::write(at("b"), "TWO").unwrap();
     filetime::set_file_mtime(at("b"), modified).unwrap();
@@ -52,7 +52,7 @@ fn an_unchanged_file_is_not_read_again_and_a_changed_one_is() {
 }
 
 #[test]
-fn a_file_that_could_change_without_a_new_stamp_is_read_every_time() {
+fn a_file_with_a_recent_stamp_is_read_every_time() {
     let root = tempfile::tempdir().unwrap();
     write_files(root.path(), &[("just/written", "x")]);
     let (_, learnt) = keyed(root.path(), &StatIndex::default(), SystemTime::now());
@@ -60,7 +60,7 @@ fn a_file_that_could_change_without_a_new_stamp_is_read_every_time() {
 }
 
 #[test]
-fn files_that_another_build_sees_stay_known_but_do_not_pile_up() {
+fn files_of_other_builds_stay_in_the_index_up_to_a_limit() {
     let root = tempfile::tempdir().unwrap();
     write_files(root.path(), &[("a", "1"), ("b", "2")]);
     let (_, both) = keyed(root.path(), &StatIndex::default(), later());
@@ -81,7 +81,7 @@ fn files_that_another_build_sees_stay_known_but_do_not_pile_up() {
 }
 
 #[test]
-fn bytes_that_are_no_index_are_refused() {
+fn an_invalid_index_is_refused() {
     let root = tempfile::tempdir().unwrap();
     write_files(root.path(), &[("a", "1"), ("dir/b", "2")]);
     let (_, index) = keyed(root.path(), &StatIndex::default(), later());
@@ -100,7 +100,7 @@ fn bytes_that_are_no_index_are_refused() {
 
 proptest! {
     #[test]
-    fn sealed_nonsense_is_refused_without_a_panic(mut body in prop::collection::vec(any::<u8>(), 0..200), magic in any::<bool>()) {
+    fn an_invalid_index_with_a_valid_digest_is_refused_without_a_panic(mut body in prop::collection::vec(any::<u8>(), 0..200), magic in any::<bool>()) {
         if magic {
             body.splice(0..0, *b"larder-stat-index-v1\n");
         }

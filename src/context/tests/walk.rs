@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::super::{ContextError, EntryKind, Filter, walk};
 use super::{strings, write_files};
 
-/// A directory with empty files of these names.
+/// Creates a directory with empty files of these names.
 fn tree(files: &[&str]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     write_files(root.path(), &files.iter().map(|path| (*path, "")).collect::<Vec<_>>());
@@ -34,8 +34,7 @@ fn kinds(root: &Path, filter: &Filter) -> Vec<(String, EntryKind)> {
 fn names_come_in_byte_order_and_depth_first() {
     let root = tree(&["b/z", "b/a/x", "b.txt", "b-1/y", "B", "é", "a"]);
     let expected = ["B", "a", "b", "b/a", "b/a/x", "b/z", "b-1", "b-1/y", "b.txt", "é"];
-    // A directory's place is that of its bare name, so `b` and what is in it
-    // come before `b-1` though `/` sorts behind `-`.
+    // `b` is sorted by its name, so `b` and its content come before `b-1` although `/` sorts after `-`.
     assert_eq!(paths(root.path(), &Filter::default()), expected);
 }
 
@@ -89,7 +88,7 @@ fn filters_select_what_fsutil_selects() {
 }
 
 #[test]
-fn followed_paths_bring_what_their_links_lead_to() {
+fn followed_paths_include_the_targets_of_links() {
     let root = tree(&["real/file", "real/other", "deep/down/file", "apps/one/f", "apps/two/f", "plain"]);
     let link = |target: &str, name: &str| symlink(target, root.path().join(name)).unwrap();
     link("real/file", "to-file");
@@ -122,7 +121,7 @@ fn followed_paths_bring_what_their_links_lead_to() {
         (&[], &["apps/l*"], &["apps", "apps/link", "real", "real/other"]),
         (&[], &["apps/*/f"], &["apps", "apps/link", "apps/one", "apps/one/f", "apps/two", "apps/two/f"]),
         (&["plain"], &["to-file"], &["plain", "real", "real/file", "to-file"]),
-        // The context itself among them: no restriction, or only the given one.
+        // The context itself is among them: no restriction, or only the given one.
         (&[], &["."], &everything),
         (&[], &[""], &everything),
         (&[], &["here"], &everything),
@@ -138,7 +137,7 @@ fn followed_paths_bring_what_their_links_lead_to() {
 }
 
 #[test]
-fn further_names_of_a_file_are_links_to_the_first_that_is_wanted() {
+fn hard_links_refer_to_the_first_wanted_name() {
     let root = tree(&["b/first", "other"]);
     write_files(root.path(), &[("b/first", "content")]);
     for name in ["c", "d"] {
@@ -164,7 +163,7 @@ fn further_names_of_a_file_are_links_to_the_first_that_is_wanted() {
 }
 
 #[test]
-fn special_files_are_told_apart_and_links_are_not_followed() {
+fn special_files_are_distinguished_and_links_are_not_followed() {
     let root = tree(&["dir/file"]);
     symlink("dir", root.path().join("link")).unwrap();
     symlink("..", root.path().join("dir/up")).unwrap();
@@ -219,7 +218,7 @@ fn a_name_that_is_not_utf8_is_an_error_unless_it_is_excluded() {
 }
 
 #[test]
-fn what_vanishes_during_the_walk_is_left_out() {
+fn files_that_vanish_during_the_walk_are_left_out() {
     let root = tree(&["a", "b", "c/d", "e"]);
     let mut walk = walk(root.path(), &Filter::default()).unwrap();
     assert_eq!(walk.next().unwrap().unwrap().path, "a");
@@ -229,7 +228,7 @@ fn what_vanishes_during_the_walk_is_left_out() {
 }
 
 #[test]
-fn a_closed_directory_matters_only_where_it_is_wanted() {
+fn an_unreadable_directory_is_an_error_only_if_it_is_wanted() {
     let root = tree(&["closed/file", "open"]);
     let close =
         |mode| fs::set_permissions(root.path().join("closed"), fs::Permissions::from_mode(mode)).unwrap();
@@ -239,7 +238,7 @@ fn a_closed_directory_matters_only_where_it_is_wanted() {
         assert!(
             matches!(found.last(), Some(Err(ContextError::Unreadable { path, .. })) if path.ends_with("closed"))
         );
-        // The exception could lie in there, so it is looked into.
+        // The exception could be in there, so it is listed.
         assert_eq!(paths(root.path(), &filter(&[], &["closed", "!**/x"], &[])), ["open"]);
     }
     assert_eq!(paths(root.path(), &filter(&[], &["closed"], &[])), ["open"]);
@@ -247,9 +246,9 @@ fn a_closed_directory_matters_only_where_it_is_wanted() {
 }
 
 #[test]
-fn a_place_that_cannot_be_read_matters_only_to_a_source_that_takes_it() {
+fn an_unreadable_path_is_an_error_only_for_a_source_that_copies_it() {
     let root = tree(&["src/file", "data/file", "other/file"]);
-    // What is not UTF-8 cannot be read by anybody, root included.
+    // Even root cannot read a name that is not UTF-8.
     fs::create_dir(root.path().join("data").join(OsStr::from_bytes(b"caf\xE9"))).unwrap();
     symlink("data", root.path().join("link")).unwrap();
     let reads = |copied: &str| {

@@ -20,7 +20,7 @@ pub(super) fn moment(seconds: i64, nanoseconds: i64) -> Moment {
     Moment { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or_default() }
 }
 
-/// As the clock tells it; what is beyond its reach is its beginning.
+/// Converts a moment; one out of range becomes 1970.
 pub(super) fn time(moment: Moment) -> SystemTime {
     let fraction = Duration::from_nanos(u64::from(moment.nanoseconds));
     let whole = Duration::from_secs(moment.seconds.unsigned_abs());
@@ -29,7 +29,7 @@ pub(super) fn time(moment: Moment) -> SystemTime {
     seconds.and_then(|seconds| seconds.checked_add(fraction)).unwrap_or(UNIX_EPOCH)
 }
 
-/// Opens the file that was looked at; something else in its place is an error.
+/// Opens the file with the expected metadata; fails if it was replaced.
 pub(super) fn open(place: &Path, expected: &Metadata) -> io::Result<File> {
     let file = File::open(place)?;
     let found = file.metadata()?;
@@ -39,12 +39,12 @@ pub(super) fn open(place: &Path, expected: &Metadata) -> io::Result<File> {
     Err(io::Error::other("it changed meanwhile"))
 }
 
-/// Makes a file look as if nobody had read it since it was written.
+/// Resets the access time of a file, as if it had not been read since it was written.
 pub(super) fn forget_use(file: &File, modified: Moment) -> io::Result<()> {
     file.set_times(FileTimes::new().set_accessed(time(modified)))
 }
 
-/// A name that no other courier has taken.
+/// Returns a name that no other courier uses.
 pub(super) fn unique() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}", std::process::id(), now.as_nanos())

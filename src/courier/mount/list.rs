@@ -1,4 +1,4 @@
-//! What a mount holds, in the order of names.
+//! Lists a mount in the order of names.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,6 @@ use super::super::protocol::{FoundKind, FoundNode, LONGEST_PATH, MOST_NODES, Not
 use super::STAGING;
 use super::file::{accessed, forget_use, modified, open, unique};
 
-/// A list that is being made.
 pub(super) struct Walk<'a> {
     root: &'a Path,
     pub(super) found: Vec<FoundNode>,
@@ -65,7 +64,7 @@ impl<'a> Walk<'a> {
         } else if metadata.is_file() {
             self.file(path, &place, &metadata)?
         } else {
-            // A socket, a pipe or a device is of no use to another builder.
+            // Sockets, pipes and devices are useless in a different builder.
             return Ok(());
         };
         let is_directory = kind == FoundKind::Directory;
@@ -108,7 +107,7 @@ fn node(path: &OsStr, kind: FoundKind, metadata: &Metadata) -> FoundNode {
     }
 }
 
-/// Whether reading a file changes its time of use.
+/// Returns `true` if reading a file changes its access time.
 pub(super) fn notes_uses(root: &Path) -> bool {
     let path = root.join(format!("{STAGING}probe-{}", unique()));
     let try_it = || -> io::Result<bool> {

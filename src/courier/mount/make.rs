@@ -1,17 +1,16 @@
-//! Making what a mount lacks: all of it, or nothing.
+//! Creates what a mount lacks, completely or not at all.
 //!
 //! ```text
-//!  <mount>/.larder-restore-<random>/<number>   a file whose bytes are still coming
-//!                                  /tree/…     what is made already, where it will be
+//!  <mount>/.larder-restore-<random>/<number>   a file whose bytes are still arriving
+//!                                  /tree/…     complete nodes, under their final paths
 //! ```
 //!
-//! Programs take a directory that is there for whole. So nothing of the mount
-//! changes before all has come, and then a directory that it lacks is renamed
-//! into place with all that is in it. If the courier is killed or cut off
-//! before, the mount is as it was, but for the staging directory, which the
-//! next courier removes: it is locked as long as its own one lives.
+//! Programs assume that a directory is complete. The mount therefore does not change until everything has arrived. Then
+//! each directory that the mount lacks is renamed into place with its content. If the courier is killed or disconnected
+//! earlier, the mount is unchanged except for the staging directory. It is locked while its courier runs, and the next
+//! courier removes an unlocked one.
 //!
-//! A path whose way leads over anything but directories is not made.
+//! A path with a parent that is not a directory is not created.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -25,30 +24,29 @@ use super::super::protocol::{FoundKind, FoundNode, Notes};
 use super::file::{time, unique};
 use super::{STAGING, unexpected};
 
-/// The directory in a staging directory that holds what is made already.
+/// The directory of complete nodes in a staging directory.
 const TREE: &str = "tree";
-/// How often another name is tried: each courier that comes may remove a staging directory before it is locked.
+/// How many names are tried, because each new courier may remove a staging directory before it is locked.
 const ATTEMPTS: usize = 64;
 
-/// What is being made.
 pub(super) struct Making<'a> {
     root: &'a Path,
     staging: Option<Staging>,
-    /// Files whose bytes are still coming.
+    /// Files whose bytes are still arriving.
     open: HashMap<u32, Incoming>,
-    /// Files that cannot be made; their bytes are thrown away.
+    /// Files that cannot be created; their bytes are discarded.
     given_up: HashSet<u32>,
-    /// Directories of the mount or the tree that are known to be ones.
+    /// Paths in the mount or the tree that are known to be directories.
     ways: HashSet<PathBuf>,
-    /// Directories that get their metadata at the end.
+    /// Directories whose metadata are set at the end.
     directories: Vec<FoundNode>,
-    /// Hard links, which need their files first.
+    /// Hard links, which are created after their targets.
     links: Vec<FoundNode>,
     files: u64,
     pub(super) notes: Notes,
 }
 
-/// A staging directory; removed with all that is left in it when dropped.
+/// A staging directory, which is removed with its content when dropped.
 struct Staging {
     path: PathBuf,
     tree: PathBuf,
@@ -106,7 +104,8 @@ impl<'a> Making<'a> {
                         return Err(error);
                     }
                 };
-                // So many at once that another process' limit is not reached; the rest is opened for each piece.
+                // Limits the open files, to stay below the limits of other processes. Further files are opened for each
+                // piece.
                 let keep = self.open.len() < 64;
                 let known = self.open.insert(number, Incoming { node, file: keep.then_some(file), left });
                 if known.is_some() {
@@ -120,7 +119,7 @@ impl<'a> Making<'a> {
         }
     }
 
-    /// Takes bytes of a file; only what nobody may say is an error.
+    /// Writes bytes of a file; fails only on a protocol violation.
     pub(super) fn add(&mut self, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if self.given_up.contains(&number) {
             return Ok(());
@@ -152,7 +151,7 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    /// Throws away what has come of a file, and what is still to come.
+    /// Discards a file, including bytes that are still to arrive.
     fn give_up(&mut self, number: u32) -> Option<Incoming> {
         self.given_up.insert(number);
         if let Ok(staged) = self.staged(number) {
@@ -161,7 +160,7 @@ impl<'a> Making<'a> {
         self.open.remove(&number)
     }
 
-    /// Gives a file whose bytes are there its metadata, and its place in the tree.
+    /// Sets the metadata of a complete file, and moves it to its place in the tree.
     fn complete(&mut self, number: u32) -> io::Result<()> {
         let staged = self.staged(number)?;
         let Some(incoming) = self.open.get_mut(&number) else { return Err(unexpected()) };
@@ -188,7 +187,7 @@ impl<'a> Making<'a> {
         Ok(self.staging()?.path.join(number.to_string()))
     }
 
-    /// Renames what was staged into the tree.
+    /// Renames a staged file into the tree.
     fn put(&mut self, staged: &Path, path: &OsStr) -> io::Result<()> {
         let tree = self.staging()?.tree.clone();
         let place = tree.join(path);
@@ -200,7 +199,7 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    /// Makes sure that a place below `top` is reached over directories only, and is one.
+    /// Ensures that a path below `top` is a directory, and that all of its parents are.
     fn way(&mut self, top: &Path, place: &Path) -> io::Result<()> {
         if place == top || self.ways.contains(place) {
             return Ok(());
@@ -218,7 +217,8 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    /// Moves all that was made into place, if all of it could be made. Returns how much that is, and what could not be made.
+    /// Moves everything into place if all of it could be created. Returns the number of files, and what could not be
+    /// created.
     pub(super) fn finish(mut self) -> (u64, Notes) {
         for (number, link) in std::mem::take(&mut self.links).into_iter().enumerate() {
             if let Err(error) = self.link(number, &link) {
@@ -229,7 +229,7 @@ impl<'a> Making<'a> {
             self.notes.add(&incoming.node.path, &"not all of it has come");
         }
         let Some(Staging { tree, .. }) = &self.staging else { return (0, self.notes) };
-        // The deepest first: what happens in a directory sets its time.
+        // The deepest directories come first, because changes in a directory update its modification time.
         for node in self.directories.iter().rev() {
             let dressed = File::open(tree.join(&node.path)).and_then(|directory| dress(&directory, node));
             if let Err(error) = dressed {
@@ -250,7 +250,7 @@ impl<'a> Making<'a> {
         let FoundKind::HardLink(target) = &link.kind else { return Err(unexpected()) };
         let Staging { path, tree, .. } = self.staging()?;
         let (staged, made) = (path.join(format!("link-{number}")), tree.join(target));
-        // Its file may be in the mount already.
+        // The target may be in the mount already.
         let (top, first) = match fs::symlink_metadata(&made) {
             Ok(_) => (tree.clone(), made),
             Err(_) => (self.root.to_owned(), self.root.join(target)),
@@ -270,7 +270,7 @@ impl Staging {
         for _ in 0..ATTEMPTS {
             let path = root.join(format!("{STAGING}{}", unique()));
             fs::create_dir(&path)?;
-            // Until it is locked, another courier may take it for abandoned.
+            // Until the directory is locked, another courier may take it for abandoned.
             let lock = match File::open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened?,
@@ -300,17 +300,14 @@ fn in_the_way() -> io::Error {
     io::Error::other("there is something other than a directory")
 }
 
-/// What is done with each part of a tree.
 #[derive(Clone, Copy, PartialEq)]
 enum Act {
-    /// Sees whether it can be moved.
     Check,
-    /// Moves it.
     Move,
 }
 
-/// Moves what is in the directory `from` into the directory `to`: a directory that `to` lacks as one, and what is in others
-/// piece by piece. Fails with the place of what cannot be moved.
+/// Moves the content of the directory `from` into the directory `to`. Directories that `to` lacks are moved at once,
+/// and the content of others piece by piece. Fails with the path that cannot be moved.
 fn merge(from: &Path, to: &Path, act: Act) -> Result<(), (PathBuf, io::Error)> {
     let at = |place: &Path| {
         let place = place.to_owned();
@@ -333,7 +330,7 @@ fn merge(from: &Path, to: &Path, act: Act) -> Result<(), (PathBuf, io::Error)> {
             }
             _ if act == Act::Check => {}
             _ => match fs::rename(&part, &place) {
-                // Another courier was faster.
+                // A concurrent courier has created it.
                 Err(error)
                     if is_directory
                         && matches!(
@@ -350,7 +347,7 @@ fn merge(from: &Path, to: &Path, act: Act) -> Result<(), (PathBuf, io::Error)> {
     Ok(())
 }
 
-/// Removes staging directories whose courier is no more.
+/// Removes the staging directories of couriers that have ended.
 pub(super) fn remove_abandoned(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let is_staging = entry.file_name().as_bytes().starts_with(STAGING.as_bytes());
@@ -358,7 +355,7 @@ pub(super) fn remove_abandoned(root: &Path) {
         if !is_staging || !is_directory() {
             continue;
         }
-        // Held until all is removed, so that no courier begins to use it meanwhile.
+        // The lock is held during the removal, so that no courier starts to use the directory.
         let Ok(lock) = File::open(entry.path()) else { continue };
         if lock.try_lock().is_ok() {
             let _ = fs::remove_dir_all(entry.path());
@@ -366,7 +363,7 @@ pub(super) fn remove_abandoned(root: &Path) {
     }
 }
 
-/// Owner, mode and times; the time of use is made old.
+/// Sets owner, mode and times, with an access time that shows no use.
 fn dress(file: &File, node: &FoundNode) -> io::Result<()> {
     fchown(file, Some(node.uid), Some(node.gid))?;
     file.set_permissions(Permissions::from_mode(node.mode))?;

@@ -1,4 +1,4 @@
-//! Messages as bytes, and back.
+//! Encodes and decodes messages.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -9,13 +9,12 @@ use super::{
     ReadOutcome,
 };
 
-/// The kinds of the messages that hold content.
+/// The kinds of messages with content.
 const CONTENT: u8 = 4;
 const PIECE_KIND: u8 = 35;
-/// Bytes of a piece's number and offset.
+/// Bytes of the number and offset of a piece.
 const PIECE_HEAD: usize = 12;
 
-/// What was received is no message.
 fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the other side sent {what}"))
 }
@@ -24,28 +23,20 @@ fn malformed(what: &str) -> io::Error {
 ///
 /// # Errors
 ///
-/// Fails when the connection does.
+/// Fails if the connection fails.
 pub fn send(to: &mut impl Write, message: &Message) -> io::Result<()> {
     let mut head = Vec::new();
     let (kind, bytes) = encode(message, &mut head);
     send_frame(to, kind, &head, bytes)
 }
 
-/// Sends [`Message::Content`] of bytes that stand elsewhere.
-///
-/// # Errors
-///
-/// Fails when the connection does.
-pub fn send_content(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+/// Sends [`Message::Content`] without copying the bytes.
+pub(crate) fn send_content(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     send_frame(to, CONTENT, &[], bytes)
 }
 
-/// Sends [`Message::Piece`] of bytes that stand elsewhere.
-///
-/// # Errors
-///
-/// Fails when the connection does.
-pub fn send_piece(to: &mut impl Write, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+/// Sends [`Message::Piece`] without copying the bytes.
+pub(crate) fn send_piece(to: &mut impl Write, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let mut head = [0; PIECE_HEAD];
     head[..4].copy_from_slice(&number.to_le_bytes());
     head[4..].copy_from_slice(&offset.to_le_bytes());
@@ -63,11 +54,11 @@ fn send_frame(to: &mut impl Write, kind: u8, head: &[u8], bytes: &[u8]) -> io::R
     to.write_all(bytes)
 }
 
-/// Receives a message; `None` where the connection ended before one began.
+/// Receives a message; returns `None` if the connection was closed before a message.
 ///
 /// # Errors
 ///
-/// Fails when the connection does, and on what is no message.
+/// Fails if the connection fails or the message is invalid.
 pub fn receive(from: &mut impl Read) -> io::Result<Option<Message>> {
     let mut kind = [0];
     loop {
@@ -84,7 +75,7 @@ pub fn receive(from: &mut impl Read) -> io::Result<Option<Message>> {
     if size > LARGEST {
         return Err(malformed("a frame that is too large"));
     }
-    // What is large is read to where it stays.
+    // Content is read directly into its final buffer.
     let mut head = [0; PIECE_HEAD];
     let head = match kind[0] {
         PIECE_KIND => head.get_mut(..PIECE_HEAD.min(size)).unwrap_or_default(),
@@ -105,8 +96,8 @@ pub fn receive(from: &mut impl Read) -> io::Result<Option<Message>> {
     if body.0.is_empty() { Ok(Some(message)) } else { Err(malformed("more than its message has")) }
 }
 
-/// How many bytes a node takes in a frame.
-pub fn size_of(node: &FoundNode) -> usize {
+/// Returns an upper bound of the bytes of a node in a frame.
+pub(crate) fn size_of(node: &FoundNode) -> usize {
     let target = match &node.kind {
         FoundKind::Symlink(target) | FoundKind::HardLink(target) => target.len(),
         FoundKind::Directory | FoundKind::File(_) => 0,
@@ -114,7 +105,7 @@ pub fn size_of(node: &FoundNode) -> usize {
     64 + node.path.len() + target
 }
 
-/// The kind of a message; what is written to `body` goes before the bytes that it answers.
+/// Returns the kind of a message, and the bytes that follow `body`.
 fn encode<'a>(message: &'a Message, body: &mut Vec<u8>) -> (u8, &'a [u8]) {
     let kind = match message {
         Message::Hello { version, mount } => {
@@ -237,14 +228,13 @@ fn encode_notes(notes: &Notes, body: &mut Vec<u8>) {
     }
 }
 
-/// Bytes behind their number; what is longer than any that may be received is cut off.
+/// Encodes text after its length; truncates it at the maximum length.
 fn encode_text(text: &[u8], body: &mut Vec<u8>) {
     let size = u16::try_from(text.len()).unwrap_or(u16::MAX);
     body.extend(size.to_le_bytes());
     body.extend(&text[..usize::from(size)]);
 }
 
-/// What is left to be read of a frame.
 struct Body<'a>(&'a [u8]);
 
 impl<'a> Body<'a> {
@@ -324,7 +314,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Whether a path leads from the mount down, by names that a file can have.
+/// Returns `true` if a path leads below the mount, with names that a file can have.
 fn is_below(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/')
         .all(|name| !matches!(name, b"" | b"." | b"..") && name.len() <= 255 && !name.contains(&0))

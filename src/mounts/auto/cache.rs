@@ -1,28 +1,27 @@
-//! A directory that would be mounted, and how other paths of the image relate to it.
+//! A directory that may be mounted as a cache, and its relation to other paths of the image.
 
 use crate::context::clean_path;
 
-/// A directory of a cache that would be mounted.
+/// A cache directory that may be mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CacheDirectory {
     /// Absolute and cleaned.
     pub(super) path: String,
-    /// How many of its components the image has anyhow: the others are made for the cache, and with a mount newer
-    /// builders take them away again.
+    /// The number of leading components that exist in the image anyway. The others are created for the cache, and newer
+    /// builders remove them again after a mount.
     kept: usize,
 }
 
-/// What a path is to a cache directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
-    /// It is above what is made for the cache.
+    /// It is a parent of the directories that are created for the cache.
     Above,
-    /// It is one of the directories that are made for the cache, or beside or below these.
+    /// It is one of the directories that are created for the cache, or beside or below one.
     Within,
     Unrelated,
 }
 
-/// Directories that an image has.
+/// Directories that exist in any image.
 const ALWAYS: [&str; 13] = [
     "/root",
     "/home",
@@ -40,7 +39,8 @@ const ALWAYS: [&str; 13] = [
 ];
 
 impl CacheDirectory {
-    /// The cache directory at `path`, in an image that has the directories `present`, too; why it is unfit for a mount, else.
+    /// Creates the cache directory `path` in an image that also has the directories `present`; returns why it cannot be
+    /// mounted otherwise.
     pub(super) fn new(path: &str, present: &[String]) -> Result<Self, String> {
         if !path.starts_with('/') {
             return Err(format!("its cache `{path}` is not an absolute path"));
@@ -58,31 +58,31 @@ impl CacheDirectory {
         Ok(Self { path, kept })
     }
 
-    /// Notes a directory that the image has from here on.
+    /// Records a directory that exists in the image from here on.
     pub(super) fn note_present(&mut self, path: &str) {
         self.kept = self.kept.max(common(path, &self.path));
     }
 
-    /// How an absolute path, which may end in a pattern, relates to it.
+    /// Returns the relation of an absolute path, which may end in a pattern.
     pub(super) fn relation(&self, path: &str) -> Relation {
         let path = absolute(path);
         let own: Vec<&str> = components(&self.path);
         let theirs: Vec<&str> = components(&path);
         let same = own.iter().zip(&theirs).take_while(|(own, pattern)| matches(pattern, own)).count();
         match same {
-            // The last directory that is there anyhow is not made for it.
+            // The last existing directory is not created for the cache.
             _ if same == theirs.len() && same < self.first_made() => Relation::Above,
             _ if same >= self.first_made() => Relation::Within,
             _ => Relation::Unrelated,
         }
     }
 
-    /// The number of components of the topmost directory that is made for it.
+    /// Returns the number of components of the topmost directory that is created for the cache.
     fn first_made(&self) -> usize {
         (self.kept + 1).min(components(&self.path).len())
     }
 
-    /// What marks it in a text: its path, and its part below a home directory.
+    /// Returns `true` if `text` contains the path, or its part below a home directory.
     pub(super) fn is_mentioned(&self, text: &str) -> bool {
         let hidden = components(&self.path).into_iter().find(|part| part.starts_with('.') && part.len() > 1);
         text.contains(&self.path)
@@ -94,12 +94,12 @@ impl CacheDirectory {
     }
 }
 
-/// An absolute path, cleaned.
+/// Cleans a path and makes it absolute.
 pub(super) fn absolute(path: &str) -> String {
     format!("/{}", clean_path(path).trim_start_matches('/'))
 }
 
-/// Returns `true` if `upper` is `lower` or a directory above it.
+/// Returns `true` if `upper` is `lower` or a parent of it.
 pub(super) fn relation_of(upper: &str, lower: &str) -> bool {
     let below = lower.strip_prefix(upper.trim_end_matches('/'));
     below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -114,7 +114,7 @@ fn common(known: &str, path: &str) -> usize {
     known.iter().zip(&path).take_while(|(a, b)| a == b).count()
 }
 
-/// Returns `true` if a component of a path with `*`, `?`, `[…]` or `{…}` could be `name`.
+/// Returns `true` if a component with `*`, `?`, `[…]` or `{…}` may match `name`.
 fn matches(pattern: &str, name: &str) -> bool {
     let is_special = |char: char| matches!(char, '*' | '?' | '[' | ']' | '{' | '}');
     let (Some(first), Some(last)) = (pattern.find(is_special), pattern.rfind(is_special)) else {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_leads_to_a_cache_or_is_made_with_it_is_told_from_others() {
+    fn paths_are_related_to_the_cache_directory() {
         let present = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
         for (cache, there, path, relation) in [
             ("/root/.cache/pip", &[][..], "/root/.cache/pip", Relation::Within),

@@ -8,16 +8,16 @@ use crate::requirements::{Command, PREFIXES, RUNNERS, commands, is_versioned, pr
 /// A program that a RUN starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Invocation {
-    /// Its path as written.
+    /// The path as written.
     pub(super) program: String,
     pub(super) arguments: Vec<String>,
     /// The variables that the RUN sets for it; `None` for a value that only the shell knows.
     pub(super) variables: BTreeMap<String, Option<String>>,
-    /// What starts it as a different user or in a different environment.
+    /// The command that starts it as a different user or in a different environment.
     pub(super) foreign: Option<String>,
 }
 
-/// The commands of a RUN in order; of a here-document those that a shell reads.
+/// Returns the commands of a RUN in order, including those of a here-document that a shell reads.
 pub(super) fn of_run(run: &Run) -> Vec<Command> {
     match &run.command {
         RunCommand::Exec(words) => vec![Command::of_words(words)],
@@ -25,7 +25,7 @@ pub(super) fn of_run(run: &Run) -> Vec<Command> {
     }
 }
 
-/// Reads the programs that a RUN starts, in order.
+/// Returns the programs that a RUN starts, in order.
 pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
     let mut reading = Reading::new(scope);
     match &run.command {
@@ -37,7 +37,7 @@ pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
                 })
             };
             let script = run.script().unwrap_or_default();
-            // What is written to a file, or read by another program, is no command of this one.
+            // A here-document that is written to a file or read by a different program is not a command.
             let is_whole = run.heredocs.first().is_some_and(|heredoc| heredoc.content == script);
             if run.heredocs.is_empty() || is_whole {
                 if is_shell(&script) {
@@ -57,12 +57,12 @@ pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
     reading.found
 }
 
-/// Shells that read what `simple_commands` reads.
+/// Shells whose syntax [`commands`] supports.
 pub(super) const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"];
 
 struct Reading<'a> {
     scope: &'a Scope,
-    /// What the script has exported so far, and what it has only set.
+    /// The variables that the script has exported so far, and those that it has only set.
     exported: BTreeMap<String, Option<String>>,
     set: BTreeMap<String, Option<String>>,
     exports_all: bool,
@@ -103,7 +103,7 @@ impl<'a> Reading<'a> {
             }
         }
         let Some((first, arguments)) = words.split_first() else {
-            // Assignments alone count for the rest of the script.
+            // A command that consists of assignments affects the rest of the script.
             for (name, value) in own {
                 let is_exported = self.exports_all
                     || self.exported.contains_key(&name)
@@ -180,7 +180,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// `sh -c SCRIPT`, in which nothing that the script exports outlives it.
+    /// Reads `sh -c SCRIPT`. Its exports do not affect the outer script.
     fn shell(
         &mut self,
         arguments: &[String],
@@ -214,14 +214,14 @@ fn is_python(program: &str) -> bool {
     ["python", "pypy"].iter().any(|known| is_versioned(program, known))
 }
 
-/// `NAME=value`, if a word is that.
+/// Splits a word of the form `NAME=value`.
 pub(super) fn assignment(word: &str) -> Option<(&str, &str)> {
     let is_name =
         |name: &str| !name.is_empty() && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_');
     word.split_once('=').filter(|(name, _)| is_name(name))
 }
 
-/// Puts in the values of `$NAME` and `${NAME}`, and `HOME` for a tilde at the beginning; `None` where one is not known.
+/// Expands `$NAME`, `${NAME}` and a leading tilde; returns `None` if a value is unknown.
 pub(super) fn expanded(word: &str, value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let mut expanded = String::new();
     let mut rest = word;
@@ -239,7 +239,7 @@ pub(super) fn expanded(word: &str, value: &dyn Fn(&str) -> Option<String>) -> Op
             Some(braced) => braced.split_once('}')?,
             None => behind.split_at(behind.find(|char| !is_part(char)).unwrap_or(behind.len())),
         };
-        // `${NAME:-default}`: what the shell makes of it.
+        // `${NAME:-default}`, as the shell expands it.
         let (name, default) = match name.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (name, None),

@@ -1,4 +1,5 @@
-//! What decides over a program's cache beside its arguments and variables: configuration files, commands that write them, scripts.
+//! Configuration files, commands that write them, and scripts that affect the cache of a program, besides its arguments
+//! and variables.
 
 use super::Surroundings;
 use super::cache::CacheDirectory;
@@ -9,7 +10,7 @@ use super::step::is_program;
 use crate::dockerfile::{InstructionKind, ResolvedInstruction, Scope, Transfer};
 use crate::requirements::program as name;
 
-/// Why what a call installs may point into its cache.
+/// Returns why installed files may be links into the cache.
 pub(super) fn links(program: &Program, calls: &[Invocation], scope: &Scope) -> Option<String> {
     let is_symlink = |value: &str| value.eq_ignore_ascii_case("symlink");
     calls.iter().find_map(|call| {
@@ -31,7 +32,7 @@ pub(super) fn links(program: &Program, calls: &[Invocation], scope: &Scope) -> O
     })
 }
 
-/// The configuration file that says, or may say, something of the program's cache, as a reason.
+/// Returns the configuration file that sets, or may set, the cache of the program, as a reason.
 pub(super) fn set_by_files<'a>(
     program: &Program,
     surroundings: &Surroundings<'_>,
@@ -129,7 +130,7 @@ pub(super) fn set_by_files<'a>(
     None
 }
 
-/// The command of a RUN that asks a program for its cache, or empties it.
+/// Returns the command of a RUN that queries or clears the cache of a program.
 pub(super) fn of_cache(program: &Program, at: &ResolvedInstruction) -> Option<String> {
     let InstructionKind::Run(run) = &at.instruction.kind else { return None };
     invocations(run, &at.scope).into_iter().find_map(|call| {
@@ -140,7 +141,7 @@ pub(super) fn of_cache(program: &Program, at: &ResolvedInstruction) -> Option<St
     })
 }
 
-/// A file of the context that a RUN names and that speaks of the cache.
+/// Returns a file of the context that a RUN names and that mentions the cache.
 pub(super) fn in_named_files(
     cache: &CacheDirectory,
     program: &Program,
@@ -171,7 +172,7 @@ pub(super) fn in_named_files(
         .cloned()
 }
 
-/// Why the Yarn of a stage may be one that links what it installs into its cache, as those from 2 on do.
+/// Returns why a stage may use Yarn 2 or later, which links installed files into its cache.
 pub(super) fn yarn<'a>(
     surroundings: &Surroundings<'_>,
     instructions: impl Iterator<Item = &'a ResolvedInstruction>,

@@ -1,4 +1,5 @@
-//! What in a stage depends on a program's cache directory, so that the image could differ, or the build fail, if it were mounted.
+//! Finds what depends on the cache directory of a program in a stage, so that a mount could change the image or fail
+//! the build.
 
 use super::cache::{CacheDirectory, Relation, absolute};
 use super::commands::{assignment, expanded, of_run};
@@ -7,7 +8,7 @@ use crate::dockerfile::{InstructionKind, ResolvedInstruction, Run};
 use crate::requirements::program as name;
 use crate::requirements::{Command, commands};
 
-/// When an instruction runs, seen from the RUN that would have the mount.
+/// The position of an instruction relative to the RUN that would have the mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
     Before,
@@ -15,7 +16,7 @@ pub(super) enum When {
     After,
 }
 
-/// Commands that do not look into the directories above a cache that they name.
+/// Commands that do not read the parents of a cache that they name.
 const SHALLOW: [&str; 38] = [
     "cd", "pushd", "mkdir", "echo", "printf", "export", "ln", "touch", "install", "unzip", "useradd",
     "adduser", "usermod", "groupadd", "addgroup", "git", "curl", "wget", "test", "[", "[[", "set", "make",
@@ -23,7 +24,7 @@ const SHALLOW: [&str; 38] = [
     "source", ".",
 ];
 
-/// What an instruction's commands do with a cache directory, quoted, if anything.
+/// Returns the command of an instruction that uses a cache directory, if there is one.
 pub(super) fn in_commands(
     cache: &CacheDirectory,
     program: &Program,
@@ -60,7 +61,7 @@ pub(super) fn in_commands(
         let Some(path) = expanded(word, &value) else {
             return word.to_lowercase().contains("cache") || cache.is_mentioned(word);
         };
-        // A bare word may be no path at all.
+        // A bare word may not be a path.
         let is_deep =
             *is_deep && when != When::Before && (path.contains(['/', '*']) || path.starts_with('.'));
         let whole = [String::new()];
@@ -76,7 +77,7 @@ pub(super) fn in_commands(
     Some(shortened(&used.words.iter().cloned().chain(outputs).collect::<Vec<_>>().join(" ")))
 }
 
-/// The beginning of a command, as a message can hold it.
+/// Returns the start of a command for a message.
 pub(super) fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(60) {
@@ -85,7 +86,7 @@ pub(super) fn shortened(text: &str) -> String {
     }
 }
 
-/// The words of a command that may be paths which it needs, and whether it looks below them.
+/// Returns the words of a command that may be paths that it depends on, with `true` if it reads below them.
 fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)> {
     let mut named: Vec<(String, bool)> = command.outputs.iter().map(|file| (file.clone(), false)).collect();
     let Some(start) = command.words.iter().position(|word| assignment(word).is_none()) else { return named };
@@ -97,7 +98,7 @@ fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)
             .any(|word| word.starts_with('-') && !word.starts_with("--") && word.contains(letter))
     };
     let is_harmless = match own {
-        // What is not there is removed as well; a mount is not.
+        // Missing files count as removed, but a mount cannot be removed.
         "rm" => when != When::Same && has('f'),
         "mkdir" => words[1..].iter().all(|word| word == "-p" || !word.starts_with('-')) && has('p'),
         "export" => true,
@@ -119,7 +120,7 @@ fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)
     for (index, word) in words.iter().enumerate() {
         let option = word.split_once('=').map_or(word.as_str(), |(option, _)| option);
         let is_place = program.place_options.contains(&option);
-        // A program without a directory is looked for elsewhere.
+        // A program without a directory is searched elsewhere.
         let is_program = index == 0 && !word.contains('/');
         let places = |name: &str| {
             matches!(name, "HOME" | "XDG_CACHE_HOME")
@@ -144,7 +145,7 @@ fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)
     named
 }
 
-/// The word of a command, or the variable, that makes a program do with what its cache has.
+/// Returns the word of a command, or the variable, that restricts a program to its cache.
 pub(super) fn offline(program: &Program, at: &ResolvedInstruction) -> Option<String> {
     let commands = match &at.instruction.kind {
         InstructionKind::Run(run) => of_run(run),
@@ -175,7 +176,7 @@ pub(super) fn offline(program: &Program, at: &ResolvedInstruction) -> Option<Str
         .find_map(|(name, value)| found(name, value))
 }
 
-/// Returns `true` if a RUN has no network, so that programs can only use what is there.
+/// Returns `true` if a RUN has no network, so that programs depend on existing files.
 pub(super) fn is_cut_off(run: &Run) -> bool {
     run.network.as_deref() == Some("none")
 }

@@ -1,15 +1,14 @@
-//! Cache mounts for RUNs that could use one: pure.
+//! Adds cache mounts to RUN instructions that can use them. Pure.
 //!
 //! ```text
 //!  RUN ─▶ commands    which programs it starts, with which variables
-//!      ─▶ programs    where each keeps its cache, and what says otherwise
-//!      ─▶ step        is the image the same with a mount there?  ◀─ dependence: who else uses that directory
+//!      ─▶ programs    where each has its cache, and what changes that
+//!      ─▶ step        is the image the same with a mount there?  ◀─ dependence: what else uses that directory
 //! ```
 //!
-//! The image with a mount has the same files as the one without, but for what is
-//! in the cache directory itself and for directories that exist only to hold
-//! it. Where the Dockerfile, the files of the context and the settings of the
-//! base image do not show that, the RUN is left as it is, with the reason.
+//! The image with a mount has the same files as the image without it, except for the cache directory itself and for
+//! directories that only exist to hold it. If the Dockerfile, the files of the context and the settings of the base
+//! image do not prove that, the RUN is left unchanged, with a reason.
 
 mod cache;
 mod commands;
@@ -26,27 +25,27 @@ use commands::{assignment, of_run};
 use programs::{PROGRAMS, Program};
 use step::{Left, Step};
 
-/// What is known beside the Dockerfile.
-pub struct Surroundings<'a> {
-    /// What RUNs on top of base images start with, by the expanded reference.
-    pub starts: &'a BTreeMap<String, BaseStart>,
+/// What is known besides the Dockerfile.
+pub(crate) struct Surroundings<'a> {
+    /// The settings of base images, by the expanded reference.
+    pub(crate) starts: &'a BTreeMap<String, BaseStart>,
     /// The files of the main context that the build sees; `None` if they are not known.
-    pub files: Option<&'a [String]>,
-    /// Reads one of them.
-    pub read: &'a dyn Fn(&str) -> Option<String>,
+    pub(crate) files: Option<&'a [String]>,
+    /// Reads one of these files.
+    pub(crate) read: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// What can be added to the RUNs of a build.
+/// The mounts that can be added to a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AutoMounts {
-    /// The `--mount` flags, by the line at which the RUN begins.
-    pub flags: BTreeMap<usize, Vec<String>>,
-    /// The RUNs that are left as they are although a program of theirs keeps a cache, and why, a line each.
-    pub left: Vec<String>,
+pub(crate) struct AutoMounts {
+    /// The `--mount` flags, by the first line of the RUN.
+    pub(crate) flags: BTreeMap<usize, Vec<String>>,
+    /// The RUNs that are left unchanged although a program in them has a cache, and why, one line each.
+    pub(crate) left: Vec<String>,
 }
 
 /// Returns `true` if a RUN starts a program that could use a cache mount.
-pub fn has_candidates(resolution: &Resolution) -> bool {
+pub(crate) fn has_candidates(resolution: &Resolution) -> bool {
     let instructions = resolution.stages.iter().flat_map(|stage| &stage.instructions);
     instructions.filter(|at| !at.triggered).any(|at| match &at.instruction.kind {
         InstructionKind::Run(run) => {
@@ -56,8 +55,8 @@ pub fn has_candidates(resolution: &Resolution) -> bool {
     })
 }
 
-/// The cache mounts that RUNs lack, and could have without a difference.
-pub fn auto_mounts(resolution: &Resolution, surroundings: &Surroundings<'_>) -> AutoMounts {
+/// Returns the cache mounts that can be added to RUNs without changing the image.
+pub(crate) fn auto_mounts(resolution: &Resolution, surroundings: &Surroundings<'_>) -> AutoMounts {
     let mut found = AutoMounts::default();
     for stage in &resolution.stages {
         for (place, at) in stage.instructions.iter().enumerate() {
@@ -88,7 +87,7 @@ pub fn auto_mounts(resolution: &Resolution, surroundings: &Surroundings<'_>) -> 
     found
 }
 
-/// What in a RUN turns off the cache of a mount's program, as written; the mount is of no use to it then.
+/// Returns the option or command, as written, that disables the cache of a mount's program in a RUN.
 pub(super) fn turned_off(kind: Kind, at: &ResolvedInstruction) -> Option<String> {
     let InstructionKind::Run(run) = &at.instruction.kind else { return None };
     let program = Program::of(kind)?;
@@ -104,7 +103,7 @@ pub(super) fn turned_off(kind: Kind, at: &ResolvedInstruction) -> Option<String>
     })
 }
 
-/// The variable or the option that turns the program's cache off.
+/// Returns the variable or option that disables the cache of the program.
 fn switched_off(program: &Program, at: &ResolvedInstruction) -> Option<String> {
     let InstructionKind::Run(run) = &at.instruction.kind else { return None };
     let is_set = |variable: &&&str| at.scope.get(variable).is_some_and(|value| !value.is_empty());

@@ -1,8 +1,7 @@
-//! The programs whose RUNs get cache mounts: where each keeps its cache, and what says otherwise.
+//! The programs whose RUNs get cache mounts: where each has its cache, and what changes that.
 
 use super::super::kinds::Kind;
 
-/// A program that could use a cache.
 pub(super) struct Program {
     pub(super) kind: Kind,
     pub(super) names: &'static [&'static str],
@@ -11,37 +10,38 @@ pub(super) struct Program {
     /// Actions that get no mount, and why.
     pub(super) unsafe_actions: &'static [(&'static [&'static str], &'static str)],
     pub(super) place: Place,
-    /// The directories below that place that hold nothing else than what can be fetched again.
+    /// The directories below `place` that contain only what can be fetched again.
     pub(super) parts: &'static [&'static str],
-    /// Variables and options that name another place. Variables of npm are read in any case.
+    /// Variables and options that set a different directory. Variables of npm are case-insensitive.
     pub(super) place_variables: &'static [&'static str],
     pub(super) place_options: &'static [&'static str],
-    /// Options and variables that turn the cache off.
+    /// Options and variables that disable the cache.
     pub(super) off: &'static [&'static str],
     pub(super) off_variables: &'static [&'static str],
-    /// Options and variables with which it needs what is in the cache.
+    /// Options and variables that restrict it to the content of the cache.
     pub(super) offline: &'static [&'static str],
     pub(super) offline_variables: &'static [&'static str],
-    /// Options and variables whose value `symlink` makes what it installs point into the cache.
+    /// Options and variables whose value `symlink` makes installed files links into the cache.
     pub(super) link_settings: &'static [&'static str],
-    /// Its configuration files, variables that name one, and words with which one decides over the cache.
+    /// Its configuration files, variables that name one, and words of settings that affect the cache.
     pub(super) config_files: &'static [&'static str],
     pub(super) config_variables: &'static [&'static str],
     pub(super) config_words: &'static [&'static str],
-    /// What it builds depends on the libraries of the image, so that images of different bases share no cache.
+    /// `true` if its builds depend on the libraries of the image, so that images with different bases must not share a
+    /// cache.
     pub(super) builds: bool,
 }
 
-/// Where a program keeps its cache as root.
+/// The cache directory of a program that runs as root.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
     /// Below `XDG_CACHE_HOME`, else below this directory of `HOME`, under this name.
     Cache(&'static str, &'static str),
     /// Below `HOME`.
     Home(&'static str),
-    /// Below `XDG_CACHE_HOME` under this name, else here, whatever `HOME` is.
+    /// Below `XDG_CACHE_HOME` under this name, else this path, whatever `HOME` is.
     CacheOr(&'static str, &'static str),
-    /// Here.
+    /// This path.
     Fixed(&'static str),
 }
 
@@ -109,7 +109,7 @@ pub(super) const PROGRAMS: [Program; 8] = [
         names: &["poetry"],
         actions: &[&["install"], &["sync"], &["update"], &["add"]],
         place: Place::Cache(".cache", "pypoetry"),
-        // Beside them are the virtual environments.
+        // The other directories are virtual environments.
         parts: &["cache", "artifacts"],
         place_variables: &["POETRY_CACHE_DIR"],
         off: &["--no-cache"],
@@ -136,7 +136,7 @@ pub(super) const PROGRAMS: [Program; 8] = [
         names: &["npm"],
         actions: &[&["ci"], &["install"], &["i"]],
         place: Place::Home(".npm"),
-        // Beside it are the packages of npx.
+        // The other directory has the packages of npx.
         parts: &["_cacache"],
         place_variables: &["npm_config_cache"],
         place_options: &["--cache"],
@@ -168,7 +168,7 @@ pub(super) const PROGRAMS: [Program; 8] = [
         kind: Kind::Apt,
         names: &["apt-get", "apt"],
         actions: &[&["install"], &["upgrade"], &["dist-upgrade"], &["full-upgrade"], &["build-dep"]],
-        // Not the package lists, which later steps may need, nor the state, which is part of the image.
+        // Neither the package lists, which later steps may need, nor the state, which is part of the image.
         place: Place::Fixed("/var/cache/apt/archives"),
         offline: &["--no-download", "--download-only", "-d"],
         config_files: &["apt.conf"],
@@ -179,7 +179,6 @@ pub(super) const PROGRAMS: [Program; 8] = [
 ];
 
 impl Program {
-    /// The program that a mount of this kind belongs to.
     pub(super) fn of(kind: Kind) -> Option<&'static Self> {
         PROGRAMS.iter().find(|program| program.kind == kind)
     }
@@ -193,13 +192,13 @@ impl Program {
         })
     }
 
-    /// Returns `true` if `name` is this variable, for npm in any case.
+    /// Returns `true` if `name` is this variable; names are case-insensitive for npm.
     pub(super) fn is_variable(&self, known: &str, name: &str) -> bool {
         known == name || (self.kind == Kind::Npm && known.eq_ignore_ascii_case(name))
     }
 }
 
-/// Returns `true` if these arguments begin with the action, options and their values aside.
+/// Returns `true` if these arguments start with the action, apart from options and their values.
 pub(super) fn acts(arguments: &[String], action: &[&str]) -> bool {
     if arguments.iter().any(|word| matches!(word.as_str(), "--help" | "-h" | "--version")) {
         return false;

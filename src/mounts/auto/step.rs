@@ -1,4 +1,4 @@
-//! One RUN: the directories that it could have as cache mounts without a difference to the image.
+//! Determines the directories that one RUN can have as cache mounts without changing the image.
 
 use super::cache::{CacheDirectory, Relation, absolute, relation_of};
 use super::commands::{Invocation, SHELLS, invocations};
@@ -12,7 +12,7 @@ use crate::dockerfile::{
 use crate::mounts::kinds::Kind;
 use crate::requirements::program as name;
 
-/// A RUN and where it is.
+/// A RUN and its position.
 pub(super) struct Step<'a> {
     pub(super) resolution: &'a Resolution,
     pub(super) surroundings: &'a Surroundings<'a>,
@@ -24,9 +24,9 @@ pub(super) struct Step<'a> {
 
 /// Why a RUN gets no mount for a program.
 pub(super) enum Left {
-    /// It does not use the program's cache, or has a mount for it.
+    /// It does not use the cache of the program, or has a mount for it.
     Silently,
-    /// The image could differ.
+    /// The image may change, for this reason.
     Because(String),
 }
 
@@ -35,7 +35,7 @@ fn because<T>(reason: impl Into<String>) -> Result<T, Left> {
 }
 
 impl Step<'_> {
-    /// How a RUN calls the program where it fills its cache, or would.
+    /// Returns the calls of the program in a RUN that fill its cache, or would.
     pub(super) fn called(run: &Run, at: &ResolvedInstruction, program: &Program) -> Vec<Invocation> {
         let mut calls = invocations(run, &at.scope);
         calls.retain(|call| {
@@ -50,7 +50,7 @@ impl Step<'_> {
         calls
     }
 
-    /// The directories to mount for a program beside those that are mounted for others.
+    /// Returns the directories to mount for a program, besides those `mounted` for other programs.
     pub(super) fn directories(&self, program: &Program, mounted: &[String]) -> Result<Vec<String>, Left> {
         let calls = Self::called(self.run, self.at, program);
         if calls.is_empty() || switched_off(program, self.at).is_some() || self.has_mount_of(program.kind) {
@@ -83,7 +83,6 @@ impl Step<'_> {
         Ok(directories)
     }
 
-    /// The `--mount` flag for a directory.
     pub(super) fn flag(&self, program: &Program, directory: &str) -> String {
         let base = match &self.chain()[0].base {
             Source::Image(index) => self.resolution.bases[*index].written.as_str(),
@@ -95,12 +94,12 @@ impl Step<'_> {
         format!("--mount=type=cache,{id}target={directory}{sharing}")
     }
 
-    /// Returns the stages that this one is built on, the lowest first, and itself.
+    /// Returns this stage and the stages that it is built on, lowest first.
     fn chain(&self) -> Vec<&ResolvedStage> {
         chain(self.resolution, self.stage)
     }
 
-    /// The instructions before it in its stage and below.
+    /// Returns the instructions before the RUN in its stage and in lower stages.
     fn before(&self) -> impl DoubleEndedIterator<Item = &ResolvedInstruction> {
         let chain = self.chain();
         let own = self.stage.index;
@@ -120,7 +119,7 @@ impl Step<'_> {
         self.resolution.stages.iter().filter(is_on_it).collect()
     }
 
-    /// What the base image says.
+    /// Returns the settings of the base image.
     fn start(&self) -> Result<&BaseStart, Left> {
         static SCRATCH: BaseStart = BaseStart {
             environment: Vec::new(),
@@ -143,7 +142,7 @@ impl Step<'_> {
         }
     }
 
-    /// Returns `true` if what the program does depends only on its arguments, variables and known files.
+    /// Checks that the behaviour of the program depends only on its arguments, variables and known files.
     fn is_plain(&self, program: &Program, calls: &[Invocation], start: &BaseStart) -> Result<(), Left> {
         let user =
             self.resolution.user_and_group_at(self.stage, self.place).unwrap_or_else(|| start.user.clone());
@@ -179,7 +178,7 @@ impl Step<'_> {
         configuration::links(program, calls, &self.at.scope).map_or(Ok(()), because)
     }
 
-    /// Where a call keeps its cache.
+    /// Returns the cache directories of a call.
     fn places(&self, program: &Program, call: &Invocation) -> Result<Vec<String>, Left> {
         let place = match self.given_place(program, call)? {
             Some(place) => place,
@@ -244,7 +243,7 @@ impl Step<'_> {
         self.variable(call, "HOME").filter(|home| !home.is_empty()).unwrap_or_else(|| "/root".to_owned())
     }
 
-    /// Directories that the image has before the RUN.
+    /// Returns the directories that exist in the image before the RUN.
     fn present(&self, start: &BaseStart) -> Vec<String> {
         let mut present = vec![absolute(&start.workdir)];
         present.extend(self.before().chain([self.at]).flat_map(made));
@@ -270,7 +269,7 @@ impl Step<'_> {
         relation_of(&target, directory) || relation_of(directory, &target)
     }
 
-    /// Returns `true` if nothing else reads or writes the cache.
+    /// Checks that nothing else reads or writes the cache.
     fn is_independent(&self, program: &Program, cache: &CacheDirectory, home: &str) -> Result<(), Left> {
         let path = &cache.path;
         let line = |at: &ResolvedInstruction| *at.instruction.lines.start();
@@ -316,7 +315,7 @@ impl Step<'_> {
         self.is_not_copied(cache)
     }
 
-    /// Returns `true` if an instruction before the RUN puts files into the cache, which a mount would hide.
+    /// Checks that an instruction before the RUN does not add files to the cache, which a mount would hide.
     fn puts(&self, at: &ResolvedInstruction, cache: &CacheDirectory) -> Result<(), Left> {
         let (InstructionKind::Copy(transfer) | InstructionKind::Add(transfer)) = &at.instruction.kind else {
             return Ok(());
@@ -325,7 +324,7 @@ impl Step<'_> {
         let destination =
             if destination.starts_with('/') { destination } else { format!("/{}/{destination}", at.workdir) };
         let destination = absolute(&destination);
-        // A destination is no pattern, whatever characters it has.
+        // A destination is not a pattern, whatever its characters.
         let brings = match cache.path.strip_prefix(destination.trim_end_matches('/')) {
             Some(below) if below.starts_with('/') && at.context.is_empty() => !at.sources.is_empty(),
             Some(below) if below.starts_with('/') => {
@@ -352,7 +351,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Returns `true` if no other stage copies the cache or a directory above it.
+    /// Checks that no other stage copies the cache or a parent of it.
     fn is_not_copied(&self, cache: &CacheDirectory) -> Result<(), Left> {
         let mut stages: Vec<usize> = self.above().iter().map(|stage| stage.index).collect();
         stages.push(self.stage.index);
@@ -389,7 +388,7 @@ impl Step<'_> {
     }
 }
 
-/// Returns `true` if an instruction after the RUN does not use the cache.
+/// Checks that an instruction after the RUN does not depend on the cache.
 fn needs_it(program: &Program, at: &ResolvedInstruction, cache: &CacheDirectory) -> Result<(), Left> {
     let line = at.instruction.lines.start();
     match &at.instruction.kind {
@@ -421,7 +420,7 @@ fn chain<'a>(resolution: &'a Resolution, stage: &'a ResolvedStage) -> Vec<&'a Re
     chain
 }
 
-/// The directories that the image has after an instruction that makes some.
+/// Returns the directories that an instruction creates.
 fn made(at: &ResolvedInstruction) -> Vec<String> {
     match &at.instruction.kind {
         InstructionKind::Workdir(_) => vec![absolute(&at.workdir)],
@@ -435,7 +434,7 @@ fn made(at: &ResolvedInstruction) -> Vec<String> {
     }
 }
 
-/// Returns `true` if a word is the name of a program that keeps a cache.
+/// Returns `true` if a word is the name of a program with a cache.
 pub(super) fn is_program(word: &str) -> bool {
     PROGRAMS.iter().any(|program| program.is_named(word))
 }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::dockerfile::{Dockerfile, Options};
 
-/// What is added to a Dockerfile with these files beside it, on bases that set no variable but those of `ENV`.
+/// Plans mounts for a Dockerfile with these files in its context, on bases that set no variables other than those of
+/// `ENV`.
 fn planned(text: &str, files: &[(&str, &str)]) -> AutoMounts {
     let start = |reference: &str| {
         let environment = reference.strip_prefix("env/").map(|variable| variable.replace("--", "="));
@@ -26,7 +27,7 @@ fn planned(text: &str, files: &[(&str, &str)]) -> AutoMounts {
     auto_mounts(&resolution, &Surroundings { starts: &options.starts, files: Some(&paths), read: &read })
 }
 
-/// The directories that are mounted, by line.
+/// Returns the mounted directories by line.
 fn added(text: &str, files: &[(&str, &str)]) -> Vec<(usize, Vec<String>)> {
     let target = |flag: String| {
         let (_, target) = flag.split_once("target=").unwrap();
@@ -36,7 +37,7 @@ fn added(text: &str, files: &[(&str, &str)]) -> Vec<(usize, Vec<String>)> {
     planned.map(|(line, flags)| (line, flags.into_iter().map(target).collect())).collect()
 }
 
-/// The directories that are mounted in the last RUN that has some, with a space between.
+/// Returns the mounted directories of the last RUN that has some, separated by spaces.
 fn of(run: &str) -> String {
     let from = if run.starts_with("FROM") { "" } else { "FROM python:3\n" };
     let files = [("package.json", "{}"), ("requirements.txt", "flask\n")];
@@ -44,7 +45,7 @@ fn of(run: &str) -> String {
 }
 
 #[test]
-fn the_mount_is_where_the_program_keeps_its_cache() {
+fn the_mount_is_at_the_cache_directory_of_the_program() {
     let pip = "/root/.cache/pip";
     for (run, place) in [
         ("RUN pip install -r requirements.txt", pip),
@@ -64,7 +65,7 @@ fn the_mount_is_where_the_program_keeps_its_cache() {
         ("RUN npm ci", "/root/.npm/_cacache"),
         ("RUN npm --prefix /app ci", "/root/.npm/_cacache"),
         ("COPY package.json /\nRUN yarn --frozen-lockfile", "/usr/local/share/.cache/yarn"),
-        // A destination is no pattern, and a RUN may be empty.
+        // A destination is not a pattern, and a RUN may be empty.
         ("COPY a.conf /{{cookiecutter.project_slug}}/\nRUN pip install flask", pip),
         ("COPY a.conf /r*\nRUN pip install flask", pip),
         ("RUN []\nRUN pip install flask", pip),
@@ -92,7 +93,7 @@ fn the_mount_is_where_the_program_keeps_its_cache() {
         ("RUN npm ci --cache /n", "/n/_cacache"),
         ("RUN uv sync --cache-dir /u", "/u"),
         ("RUN yarn install --cache-folder /y", "/y"),
-        // What does not matter to the cache.
+        // Commands that do not affect the cache.
         ("RUN pip install flask && rm -rf /var/lib/apt/lists/* /tmp/x", pip),
         ("RUN pip install flask\nRUN rm -rf /root/.cache", pip),
         ("RUN pip install flask && find /usr/local -name '*.pyc' -delete", pip),
@@ -109,7 +110,7 @@ fn the_mount_is_where_the_program_keeps_its_cache() {
 }
 
 #[test]
-fn a_run_that_wants_no_cache_or_has_one_is_left_alone_without_a_word() {
+fn a_run_that_disables_its_cache_or_has_a_mount_is_left_unchanged_silently() {
     for run in [
         "RUN pip install --no-cache-dir flask",
         "RUN PIP_NO_CACHE_DIR=1 pip install flask",
@@ -136,7 +137,7 @@ fn a_run_that_wants_no_cache_or_has_one_is_left_alone_without_a_word() {
 }
 
 #[test]
-fn a_run_whose_image_could_differ_is_left_alone_and_the_reason_is_said() {
+fn a_run_whose_image_could_differ_is_left_unchanged_with_a_reason() {
     for (text, reason) in [
         ("FROM unknown\nRUN pip install a", "the settings of its base image `unknown` are not known"),
         ("FROM of-app\nRUN pip install a", "it runs as `app`"),
@@ -173,7 +174,7 @@ fn a_run_whose_image_could_differ_is_left_alone_and_the_reason_is_said() {
             "COPY --from=conf /etc/pip.conf /etc/\nRUN pip install a",
             "the configuration file of line 2 is not known",
         ),
-        // Others that use the directory.
+        // Other commands that use the directory.
         ("RUN pip install a && rm -rf /root/.cache", "`rm -rf /root/.cache` in line 2 uses /root/.cache/pip"),
         ("RUN pip install a && rm -rf ~/.cache/pip", "uses /root/.cache/pip"),
         ("RUN pip install a && rm -rf /root/.c*", "uses /root/.cache/pip"),
@@ -225,7 +226,7 @@ fn a_run_whose_image_could_differ_is_left_alone_and_the_reason_is_said() {
 }
 
 #[test]
-fn configuration_files_of_the_context_count_if_they_speak_of_the_cache() {
+fn configuration_files_count_if_they_mention_the_cache() {
     for (text, file, content, gets) in [
         ("RUN npm ci", ".npmrc", "cache=/x\n", false),
         ("RUN npm ci", "app/.npmrc", "registry=https://npm.example\n", true),
@@ -246,7 +247,7 @@ fn configuration_files_of_the_context_count_if_they_speak_of_the_cache() {
 }
 
 #[test]
-fn images_of_different_bases_share_no_cache_of_what_is_built_for_them() {
+fn images_with_different_bases_do_not_share_a_cache_of_builds() {
     let text = "FROM python:3 AS one\nRUN pip install a\nFROM python:3-alpine\nRUN pip install a\nRUN npm ci\nCOPY --from=one /x /x\n";
     let flags: Vec<String> = planned(text, &[]).flags.into_values().flatten().collect();
     assert_eq!(
@@ -260,7 +261,7 @@ fn images_of_different_bases_share_no_cache_of_what_is_built_for_them() {
 }
 
 #[test]
-fn apt_gets_a_mount_for_its_packages_where_the_dockerfile_keeps_them_and_never_for_its_lists() {
+fn apt_gets_a_mount_for_kept_packages_and_never_for_its_lists() {
     let text = "FROM debian AS base\nUSER 0\nRUN rm -f /etc/apt/apt.conf.d/docker-clean\n\
                 FROM base\nRUN apt-get update && \\\n apt-get install -y git\nRUN apt-get update\n";
     let flags = planned(text, &[]).flags;

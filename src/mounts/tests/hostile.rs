@@ -1,4 +1,4 @@
-//! A courier that lies gets nothing past the bounds.
+//! Tests that an untrusted courier cannot exceed any limit.
 
 use std::io::{Cursor, Read};
 
@@ -15,7 +15,7 @@ fn listed(nodes: u64) -> Message {
     Message::Listed { nodes, notes_uses: true, root: Owner::default(), notes: Notes::default() }
 }
 
-/// Saves what a courier tells that says just this, whatever it is asked.
+/// Saves the mount of a courier that sends exactly these messages.
 fn told(messages: &[Message]) -> Result<SavedMount, MountError> {
     let bench = Bench::new();
     let mut bytes = Vec::new();
@@ -34,7 +34,7 @@ fn refusal(messages: &[Message]) -> String {
 }
 
 #[test]
-fn lists_that_no_directory_has_are_refused() {
+fn impossible_listings_are_refused() {
     let file = |path: &str| node(path, FoundKind::File(1));
     for (nodes, count, reason) in [
         (vec![file("b"), file("a")], 2, "twice or out of order"),
@@ -69,7 +69,7 @@ fn content_that_was_not_announced_is_refused() {
 }
 
 #[test]
-fn nothing_is_saved_without_a_file_that_the_rest_may_need() {
+fn an_incomplete_unit_is_not_saved() {
     let tell = |paths: [&str; 4]| {
         let mut nodes: Vec<FoundNode> =
             (paths[0].match_indices('/').map(|(end, _)| node(&paths[0][..end], FoundKind::Directory)))
@@ -87,7 +87,7 @@ fn nothing_is_saved_without_a_file_that_the_rest_may_need() {
     };
     let saved = |paths, outcome| told(&[tell(paths).as_slice(), &said(outcome)].concat()).unwrap();
     for outcome in [ReadOutcome::Changed, ReadOutcome::Unreadable] {
-        // In pip's cache a response and its body are one unit.
+        // In pip's cache, a response and its body are one unit.
         let SaveOutcome::Saved(entry) = saved([&first, &head, &body, &last], outcome).outcome else {
             panic!("{outcome:?}")
         };
@@ -105,7 +105,7 @@ fn nothing_is_saved_without_a_file_that_the_rest_may_need() {
 }
 
 #[test]
-fn a_stream_without_an_end_is_read_no_further_than_a_frame() {
+fn an_endless_stream_is_read_no_further_than_one_frame() {
     let mut bytes = Vec::new();
     send(&mut bytes, &Message::Hello { version: 1, mount: 0 }).unwrap();
     let endless = Cursor::new(bytes).chain(std::io::repeat(0xff));

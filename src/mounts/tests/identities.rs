@@ -1,4 +1,4 @@
-//! Which mount a RUN means.
+//! Tests of the identity of mounts.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ fn found(text: &str, args: &[(&str, &str)]) -> Mounts {
     mounts(&Dockerfile::parse(text).unwrap().resolve(&options).unwrap(), &build_args, Variables::Expanded)
 }
 
-/// The one mount of a RUN with these options.
+/// Returns the only mount of a RUN with these options.
 fn id(options: &str) -> String {
     let text = format!(
         "FROM scratch AS seed\nFROM scratch\nWORKDIR /app\nARG NAME=pip\nENV DIR=/srv/x\nRUN --mount=type=cache,{options} true\n"
@@ -26,7 +26,7 @@ fn id(options: &str) -> String {
 }
 
 #[test]
-fn a_mount_is_known_by_its_id_or_its_target_and_by_what_it_is_made_from() {
+fn a_mount_is_identified_by_its_id_or_target_and_its_origin() {
     for (options, expected) in [
         ("target=/root/.cache/pip", "//root/.cache/pip"),
         ("target=/root/./.cache//pip/", "//root/.cache/pip"),
@@ -58,7 +58,7 @@ fn a_mount_is_known_by_its_id_or_its_target_and_by_what_it_is_made_from() {
 }
 
 #[test]
-fn each_mount_is_carried_once_and_those_of_other_targets_not_at_all() {
+fn each_mount_of_the_target_is_listed_once() {
     let text = "FROM scratch AS unreached\nRUN --mount=type=cache,target=/no true\n\
                 FROM scratch AS base\nRUN --mount=type=cache,target=/c --mount=type=cache,id=o,target=/o true\n\
                 FROM base\nRUN --mount=type=cache,target=/c,sharing=locked true\n\
@@ -78,7 +78,7 @@ fn each_mount_is_carried_once_and_those_of_other_targets_not_at_all() {
 }
 
 #[test]
-fn what_cannot_be_known_or_carried_is_passed_over_with_the_reason() {
+fn mounts_that_cannot_be_identified_are_skipped_with_the_reason() {
     let text = "FROM python:3\nRUN --mount=type=cache,id=$PYTHON_VERSION,target=/c true\n\
                 RUN --mount=type=cache,target=/d,source=/seed true\n";
     let mounts = found(text, &[]);
@@ -94,7 +94,7 @@ fn what_cannot_be_known_or_carried_is_passed_over_with_the_reason() {
 }
 
 #[test]
-fn what_keeps_a_mount_from_being_of_use_is_said() {
+fn options_that_make_a_mount_useless_are_reported() {
     let text = "FROM python:3\nRUN --mount=type=cache,target=/root/.cache/pip pip install --no-cache-dir flask\n\
                 RUN --mount=type=cache,target=/root/.cache/pip pip install flask && rm -rf /root/.cache/pip/x\n\
                 RUN --mount=type=cache,target=/p,sharing=private,readonly make\n\

@@ -1,4 +1,4 @@
-//! What every backend has to do, as one suite.
+//! A test suite for all backends.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ use std::thread;
 
 use super::{Backend, Object};
 
-/// Runs the suite on an empty backend; `again` is a second handle on the same place, as another job has it.
+/// Runs the suite on an empty backend. `again` is a second handle on the same place, like that of a different job.
 pub fn check(backend: &Arc<dyn Backend>, again: &dyn Backend) {
     objects_come_back(backend.as_ref(), again);
     listings_are_whole(backend.as_ref(), again);
@@ -21,7 +21,8 @@ pub fn check(backend: &Arc<dyn Backend>, again: &dyn Backend) {
     backend.tidy().unwrap();
 }
 
-/// Checks that a listing of more than a thousand objects, which most services give in pages, is whole. It leaves them there.
+/// Checks that a listing of more than a thousand objects, which most services split into pages, is complete. The
+/// objects stay there.
 pub fn check_long_listing(backend: &dyn Backend) {
     let objects: Vec<Object> =
         (0..1100).map(|number| Object { path: format!("long/{}/{number}", number % 7), size: 1 }).collect();

@@ -1,13 +1,12 @@
-//! A backend in a directory: a disk of this machine, or a share that several mount.
+//! A backend in a directory: on a local disk, or on a share that several machines mount.
 //!
 //! ```text
 //! <root>/
-//!   tmp/…            objects being written; renamed when they are whole
+//!   tmp/…            objects being written; renamed when they are complete
 //!   <directory>/…    a mark is a file that its owner has locked
 //! ```
 //!
-//! Where the file system has no locks, a mark counts as dead when nothing was
-//! added to it for [`MARK_LIFETIME`].
+//! On a file system without locks, a mark expires when nothing was added to it for [`MARK_LIFETIME`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,31 +18,31 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{Backend, BackendError, Mark, Object, Reason, Space};
 
-/// How long a mark without a lock is believed, and how long what a dead process was writing is kept.
+/// How long a mark without a lock and a temporary file of a dead process are kept.
 const MARK_LIFETIME: Duration = Duration::from_hours(1);
 const TEMPORARY: &str = "tmp";
 const DAMAGED: &str = "damaged";
 
-/// Objects as files below a directory, created when first written to, closed to other users.
+/// Stores objects as files below a directory that is created on the first write, without access for other users.
 #[derive(Debug, Clone)]
 pub struct Directory {
     root: PathBuf,
-    /// What has to be there already: a share that is not mounted must not become a directory of this machine.
+    /// A directory that must exist, so that an unmounted share is not replaced by a local directory.
     share: Option<PathBuf>,
 }
 
 impl Directory {
-    /// A backend below `root`.
+    /// Creates a backend below `root`.
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), share: None }
     }
 
-    /// A backend below `root` in a directory that others share, which has to be there.
-    pub fn shared(share: &Path, root: &Path) -> Self {
+    /// Creates a backend below `root` in the shared directory `share`, which must exist.
+    pub(crate) fn shared(share: &Path, root: &Path) -> Self {
         Self { root: root.to_owned(), share: Some(share.to_owned()) }
     }
 
-    /// Fails where the share is not there.
+    /// Fails if the share is not mounted.
     fn reach(&self, action: &'static str, path: &str) -> Result<(), BackendError> {
         let Some(share) = self.share.as_ref().filter(|share| !share.is_dir()) else { return Ok(()) };
         let source =
@@ -62,7 +61,7 @@ impl Directory {
         }
     }
 
-    /// Calls `create`, and again with its directory made if that was missing.
+    /// Calls `create`; if the directory of `path` is missing, creates it and calls `create` again.
     fn in_directory<T>(path: &Path, create: impl Fn() -> io::Result<T>) -> io::Result<T> {
         match create() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -86,12 +85,12 @@ impl Directory {
         file.as_file().sync_all()?;
         let temporary = file.into_temp_path();
         Self::in_directory(path, || fs::rename(&temporary, path))?;
-        // It has gone: there is nothing to remove.
+        // The temporary file has been renamed.
         drop(temporary.keep());
         Ok(())
     }
 
-    /// Opens what should be a file. Something else in its place, such as a pipe that nobody writes to, is damage.
+    /// Opens a regular file. Anything else, such as a pipe without a writer, counts as damaged.
     fn open(path: &Path) -> io::Result<File> {
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -115,7 +114,7 @@ impl Directory {
         Ok(content)
     }
 
-    /// The text of the mark at `path`, unless its owner is dead; then it is removed.
+    /// Returns the text of the mark at `path`. If its owner is dead, removes the mark and returns `None`.
     fn read_mark(path: &Path) -> io::Result<Option<String>> {
         let mut file = Self::open(path)?;
         let alive = match flock(&file, FlockOperation::NonBlockingLockShared) {
@@ -143,7 +142,7 @@ impl Backend for Directory {
     }
 
     fn space(&self) -> Option<Space> {
-        // It is made when something is written to it.
+        // The root is created on the first write.
         let there = self.root.ancestors().find(|path| path.exists())?;
         let found = rustix::fs::statvfs(there).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
@@ -169,7 +168,7 @@ impl Backend for Directory {
         self.write_file(&self.root.join(path), content).map_err(|error| self.failed("write", path, error))
     }
 
-    /// The names are what is left to be written: renames are journalled in their order.
+    /// Syncs the directory: the contents are synced already, and renames are journalled in order.
     fn settle(&self, directory: &str) -> Result<(), BackendError> {
         self.reach("write to", directory)?;
         let synced = File::open(self.root.join(directory)).and_then(|directory| directory.sync_all());
@@ -189,7 +188,7 @@ impl Backend for Directory {
                 }
                 Ok((metadata, entry)) if !metadata.is_dir() => {
                     let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
-                    // What has another name was not written by larder.
+                    // larder writes UTF-8 names only.
                     if let Some(path) = path.to_str() {
                         objects.push(Object { path: path.to_owned(), size: metadata.len() });
                     }
@@ -220,7 +219,7 @@ impl Backend for Directory {
         self.reach("write to", directory)?;
         let make = || {
             let mut file = self.temporary()?;
-            // Where there are no locks its time stands in for one.
+            // On a file system without locks, the modification time is used.
             let _ = flock(file.as_file(), FlockOperation::NonBlockingLockExclusive);
             file.write_all(text.as_bytes())?;
             let name = file.path().file_name().unwrap_or_default().to_owned();
@@ -277,7 +276,7 @@ fn is_young(metadata: &fs::Metadata) -> bool {
     age.is_ok_and(|age| age < MARK_LIFETIME)
 }
 
-/// A mark: a file whose lock goes with its process.
+/// A mark: a file whose lock ends with its process.
 #[derive(Debug)]
 struct LockedFile {
     backend: Directory,
@@ -294,7 +293,7 @@ impl Mark for LockedFile {
 
 impl Drop for LockedFile {
     fn drop(&mut self) {
-        // Unlocked it counts as dead, and is removed by who finds it.
+        // If this fails, the mark counts as dead without its lock, and the next reader removes it.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -307,14 +306,14 @@ mod tests {
     use crate::store::backend::conformance;
 
     #[test]
-    fn a_directory_does_what_every_backend_does() {
+    fn a_directory_passes_the_conformance_suite() {
         let base = tempfile::tempdir().unwrap();
         let backend: Arc<dyn Backend> = Arc::new(Directory::new(base.path()));
         conformance::check(&backend, &Directory::new(base.path()));
     }
 
     #[test]
-    fn what_is_no_file_is_damage_and_never_waited_for() {
+    fn a_pipe_or_directory_in_place_of_a_file_counts_as_damaged_and_does_not_block() {
         let base = tempfile::tempdir().unwrap();
         let backend = Directory::new(base.path());
         let pipe = rustix::fs::FileType::Fifo;

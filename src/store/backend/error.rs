@@ -1,4 +1,4 @@
-//! What goes wrong between a store and where its objects are kept.
+//! Errors of backends.
 
 use std::error::Error;
 use std::{fmt, io};
@@ -9,50 +9,50 @@ use std::{fmt, io};
 pub struct BackendError {
     /// A verb: read, write, write to, list, remove.
     pub action: &'static str,
-    /// The object or prefix.
+    /// The path of the object, or a prefix.
     pub path: String,
-    /// Where the backend is, without credentials.
+    /// The location of the backend, without credentials.
     pub place: String,
-    /// What kind of fault it is.
+    /// The kind of the error.
     pub reason: Reason,
-    /// The fault itself.
+    /// The cause.
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
 }
 
-/// The kind of a fault, as it is counted.
+/// The kind of an error, for statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// There is no room left.
+    /// No space is left.
     Full,
-    /// It is not allowed.
+    /// Access was denied.
     Denied,
-    /// It does not answer, or not sensibly.
+    /// The service cannot be reached, or its response is invalid.
     Unreachable,
-    /// It did not answer in time.
+    /// A deadline passed.
     TimedOut,
-    /// It holds something that nobody wrote that way.
+    /// The content is not what was written.
     Damaged,
-    /// Something that should be there is not.
+    /// Something that is needed does not exist.
     Missing,
-    /// It is not signed by whom it should be.
+    /// A required signature is missing or invalid.
     Unsigned,
-    /// A newer larder wrote it.
+    /// A newer version of larder wrote it.
     Newer,
-    /// Another job was in the way for too long.
+    /// A different job blocked the operation for too long.
     Busy,
-    /// It did not answer or refused before, and was not asked again.
+    /// The backend failed before and is not used again.
     GivenUp,
-    /// It may not be kept: it is larger than the limit, or nothing may be written.
+    /// The content is larger than the limit, or the store is read-only.
     Refused,
-    /// Anything else.
+    /// Any other kind.
     Other,
 }
 
 impl Reason {
-    /// The kind of an error of the system.
-    pub fn of(error: &io::Error) -> Self {
+    /// Classifies an I/O error.
+    pub(crate) fn of(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Self::Full

@@ -1,4 +1,4 @@
-//! A backend that is left alone once it does not answer, which would cost its deadline each time, or refuses.
+//! A backend that is not used again once it does not respond or denies access, because every try would cost a deadline.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Backend, BackendError, Mark, Object, Reason, Space};
 
-/// Passes operations on until one is not answered or not allowed; from then on each fails at once.
+/// Passes operations on until one is unanswered or denied; after that, all operations fail at once.
 #[derive(Debug)]
-pub struct Fused {
+pub(crate) struct Fused {
     inner: Arc<dyn Backend>,
     blown: AtomicBool,
     first_fault: OnceLock<String>,
@@ -26,13 +26,12 @@ impl fmt::Display for GivenUp {
 impl std::error::Error for GivenUp {}
 
 impl Fused {
-    /// The same backend with a fuse.
-    pub fn new(inner: Arc<dyn Backend>) -> Self {
+    pub(crate) fn new(inner: Arc<dyn Backend>) -> Self {
         Self { inner, blown: AtomicBool::new(false), first_fault: OnceLock::new() }
     }
 
-    /// What went wrong first, without the object that it went wrong with.
-    pub fn first_fault(&self) -> Option<String> {
+    /// Returns the message of the first fault, without the path of the object.
+    pub(crate) fn first_fault(&self) -> Option<String> {
         self.first_fault.get().cloned()
     }
 
@@ -131,7 +130,7 @@ mod tests {
     use crate::store::backend::{Directory, conformance};
 
     #[test]
-    fn what_does_not_answer_is_asked_once() {
+    fn a_backend_that_does_not_respond_is_tried_once() {
         let base = tempfile::tempdir().unwrap();
         let share = base.path().join("share");
         let backend = Fused::new(Arc::new(Directory::shared(&share, &share.join("v1"))));
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn while_it_answers_it_is_as_every_backend() {
+    fn a_fused_backend_passes_the_conformance_suite() {
         let base = tempfile::tempdir().unwrap();
         let backend = || Fused::new(Arc::new(Directory::new(base.path())));
         let shared: Arc<dyn Backend> = Arc::new(backend());

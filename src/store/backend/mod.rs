@@ -1,12 +1,11 @@
-//! Where a store's objects are kept: a directory, or a bucket behind a URL.
+//! Backends: places that keep the objects of a store, such as a directory, or a bucket behind a URL.
 //!
-//! A backend knows paths and bytes, nothing of entries or chunks. Every
-//! backend passes the suite in `conformance`:
+//! A backend handles paths and bytes; it does not know entries or chunks. Every backend passes the suite in
+//! `conformance`:
 //!
-//! - an object is there whole or not at all, whoever dies when;
-//! - what was written can be read, and is listed, by all from then on;
-//! - a [`Mark`] is seen by all from when it was made until it is dropped, and
-//!   that of a process that died is gone sooner or later.
+//! - An object exists completely or not at all, even if a process dies.
+//! - After a write, all jobs can read and list the object.
+//! - All jobs see a [`Mark`] from its creation until it is dropped. The mark of a dead process disappears eventually.
 
 #[doc(hidden)]
 pub mod conformance;
@@ -21,107 +20,108 @@ use super::room::Space;
 
 pub use directory::Directory;
 pub use error::{BackendError, Reason};
-pub use fuse::Fused;
+pub(crate) use fuse::Fused;
 
 /// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Object {
-    /// Its path from the backend's root.
+    /// The path from the root of the backend.
     pub path: String,
-    /// Its bytes.
+    /// The size in bytes.
     pub size: u64,
 }
 
-/// A place for objects. Paths are relative, separated by slashes, of `A-Z a-z 0-9 - _ . ~`.
+/// A place for objects. Paths are relative, separated by slashes, and consist of `A-Z a-z 0-9 - _ . ~`.
 pub trait Backend: fmt::Debug + Send + Sync {
-    /// Where it is, for people; without credentials.
+    /// Returns the location for messages, without credentials.
     fn place(&self) -> String;
 
-    /// How many operations at once are worth while.
+    /// Returns how many concurrent operations are useful.
     fn parallelism(&self) -> usize;
 
-    /// What is there of the disk that it is on; `None` where that is not known.
+    /// Returns the space of the disk, or `None` if it is unknown.
     fn space(&self) -> Option<Space> {
         None
     }
 
-    /// The whole object; `None` where there is none.
+    /// Reads an object; returns `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// Fails when that cannot be told, and when the object is larger than `limit` bytes.
+    /// Fails if the object cannot be read or is larger than `limit` bytes.
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError>;
 
-    /// The bytes of the object; `None` where there is none.
+    /// Returns the size of an object, or `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// Fails when that cannot be told.
+    /// Fails if the backend cannot be queried.
     fn size(&self, path: &str) -> Result<Option<u64>, BackendError>;
 
-    /// Writes the object, in place of an older one if there is one. Whatever crashes, it is whole or absent.
+    /// Writes an object or replaces it, atomically.
     ///
     /// # Errors
     ///
-    /// Fails when it cannot be written; then nothing has changed.
+    /// Fails if the object cannot be written; it is unchanged then.
     fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError>;
 
-    /// Makes sure that what was written to `directory` survives a crash of the machine, and all that was written before.
+    /// Ensures that all earlier writes, in particular those to `directory`, survive a crash of the machine.
     ///
     /// # Errors
     ///
-    /// Fails when that cannot be had.
+    /// Fails if that cannot be ensured.
     fn settle(&self, directory: &str) -> Result<(), BackendError>;
 
-    /// All objects below `prefix` at any depth, in no order; what vanishes meanwhile may be missing.
+    /// Lists all objects below `prefix`, at any depth and in any order. Objects that are removed meanwhile may be
+    /// missing.
     ///
     /// # Errors
     ///
-    /// Fails when the listing would not be whole.
+    /// Fails if the listing would be incomplete.
     fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError>;
 
-    /// Removes the object; that there is none is fine.
+    /// Removes an object if it exists.
     ///
     /// # Errors
     ///
-    /// Fails when it may still be there.
+    /// Fails if the object may still exist.
     fn remove(&self, path: &str) -> Result<(), BackendError>;
 
-    /// Moves the object to `damaged/`, where nobody reads it.
+    /// Moves an object to `damaged/`, where it is not read again.
     ///
     /// # Errors
     ///
-    /// Fails when it may still be where it was.
+    /// Fails if the object may still be at its path.
     fn set_aside(&self, path: &str) -> Result<(), BackendError>;
 
-    /// Makes a mark in `directory` that lasts as long as the value, or its process.
+    /// Creates a mark in `directory` that exists until the value is dropped or the process ends.
     ///
     /// # Errors
     ///
-    /// Fails when it cannot be written.
+    /// Fails if the mark cannot be written.
     fn mark(&self, directory: &str, text: &str) -> Result<Box<dyn Mark>, BackendError>;
 
-    /// The texts of all marks in `directory`; those of dead processes are left out and removed.
+    /// Returns the texts of all marks in `directory`, and removes marks of dead processes.
     ///
     /// # Errors
     ///
-    /// Fails when not all can be told.
+    /// Fails if a mark cannot be read.
     fn marks(&self, directory: &str) -> Result<Vec<String>, BackendError>;
 
-    /// Removes what processes that died were writing.
+    /// Removes temporary files of dead processes.
     ///
     /// # Errors
     ///
-    /// Fails when some of it is still there.
+    /// Fails if a file cannot be removed.
     fn tidy(&self) -> Result<(), BackendError>;
 }
 
-/// Says to everyone that its owner is at work, and on what. Dropping it takes it back.
+/// Announces to all jobs what its owner is working on, until it is dropped.
 pub trait Mark: fmt::Debug + Send + Sync {
-    /// Adds to its text; seen by all when this returns.
+    /// Appends to the text of the mark; all jobs see it when this returns.
     ///
     /// # Errors
     ///
-    /// Fails when it cannot be written.
+    /// Fails if the text cannot be written.
     fn add(&self, text: &str) -> Result<(), BackendError>;
 }

@@ -1,5 +1,5 @@
-//! Where a stream is cut into chunks: by its content (`FastCDC`, Xia et al. 2020), so that an insertion
-//! moves the cuts near it and no others.
+//! Cuts a stream into chunks by its content (`FastCDC`, Xia et al. 2020), so that an insertion moves only the cuts near
+//! it.
 
 use std::io::{self, Read};
 
@@ -9,16 +9,16 @@ use super::LARGEST;
 
 const SMALLEST: usize = 256 << 10;
 const AVERAGE: usize = 1 << 20;
-/// Bytes that are gathered before they are cut; the more, the less is moved.
+/// The size of the buffer. A larger buffer moves fewer bytes.
 const GATHERED: usize = 2 * LARGEST;
 
-/// Gathers a stream and cuts it.
+/// Buffers a stream and cuts it.
 #[derive(Debug)]
 pub(in crate::store) struct Cutter {
-    /// Has always its full length: readers may bring a few bytes at a time.
+    /// Always has its full length, because readers may return a few bytes at a time.
     buffer: Vec<u8>,
     filled: usize,
-    /// Bytes of the stream before the buffer.
+    /// The offset of the buffer in the stream.
     cut: u64,
 }
 
@@ -27,17 +27,18 @@ impl Cutter {
         Self { buffer: vec![0; GATHERED], filled: 0, cut: 0 }
     }
 
-    /// Bytes that came so far.
+    /// Returns the number of bytes taken so far.
     pub(in crate::store) fn position(&self) -> u64 {
         self.cut + self.filled as u64
     }
 
-    /// Begins at another position; nothing may have come yet.
+    /// Starts at a different offset. No bytes may have been taken yet.
     pub(in crate::store) fn start_at(&mut self, position: u64) {
         self.cut = position;
     }
 
-    /// Takes up to `size` bytes from `reader` and hands out the chunks that are whole; 0 at its end.
+    /// Takes up to `size` bytes from `reader` and passes complete chunks to `chunk`. Returns 0 at the end of the
+    /// reader.
     pub(in crate::store) fn fill_from<E: From<io::Error>>(
         &mut self,
         reader: &mut dyn Read,
@@ -59,7 +60,7 @@ impl Cutter {
         Ok(read)
     }
 
-    /// Ends the chunk that is being gathered.
+    /// Ends the current chunk.
     pub(in crate::store) fn flush<E>(
         &mut self,
         chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>,
@@ -67,7 +68,7 @@ impl Cutter {
         self.cut_off(1, chunk)
     }
 
-    /// Cuts while at least `least` bytes are there; a cut depends on up to [`LARGEST`] bytes.
+    /// Cuts while the buffer has at least `least` bytes; a cut depends on up to [`LARGEST`] bytes.
     fn cut_off<E>(&mut self, least: usize, chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let cutter = FastCDC::new(&self.buffer[..self.filled], SMALLEST, AVERAGE, LARGEST);
         let mut done = 0;
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_depend_on_the_content_alone() {
+    fn cuts_depend_only_on_the_content() {
         let content = noise(20_000_000);
         let whole = chunks(&content, 100_000_000);
         assert!((10..60).contains(&whole.len()), "{}", whole.len());
@@ -140,7 +141,7 @@ mod tests {
         }
     }
 
-    /// Entries of different versions of larder share chunks only while this holds.
+    /// Entries of different versions of larder share chunks only if this holds.
     #[test]
     fn the_cuts_are_those_of_every_version() {
         let all: Vec<u8> = chunks(&noise(20_000_000), 1 << 20).iter().flat_map(|d| *d.as_bytes()).collect();

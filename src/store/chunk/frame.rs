@@ -1,29 +1,28 @@
-//! A chunk as an object: one zstd frame that tells its content's size, so that `zstd -d` reads it.
+//! The format of a chunk as an object: one zstd frame with the size of its content, which `zstd -d` can read.
 //!
-//! What zstd does not make smaller (wheels, layers that are compressed
-//! already) stands in the frame as it is, in raw blocks: see RFC 8878,
-//! sections 3.1.1.1 (frame header) and 3.1.1.2 (blocks).
+//! Content that zstd cannot compress (wheels, compressed layers) is stored as raw blocks. See RFC 8878, sections
+//! 3.1.1.1 (frame header) and 3.1.1.2 (blocks).
 
 use std::io;
 
 use super::LARGEST;
 
 const LEVEL: i32 = 1;
-/// Bytes that are tried first: where they do not get smaller, the rest is not tried.
+/// Bytes that are compressed first. If they do not shrink, the rest is not tried.
 const SAMPLE: usize = 64 << 10;
-/// A frame is compressed if that leaves at most this many hundredths.
+/// A frame is compressed if its size is at most this percentage of the content.
 const WORTH_WHILE: usize = 97;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// A single segment whose content's size has four bytes; no checksum, the chunk's address is one.
+/// A single segment with a content size of four bytes, and without a checksum because the chunk's address is one.
 const DESCRIPTOR: u8 = 0b1010_0000;
-/// Bytes of the largest block.
+/// The largest block in bytes.
 const BLOCK: usize = 128 << 10;
 
-/// The bytes that the largest frame takes.
+/// The largest frame in bytes.
 pub(in crate::store) const LARGEST_FRAME: usize = LARGEST + 9 + 3 * (LARGEST / BLOCK + 1);
 
-/// Makes frames. It keeps what compressing needs, so that each thread has one.
+/// Creates frames. Each thread has its own, with the state of the compressor.
 pub(in crate::store) struct Encoder(zstd::bulk::Compressor<'static>);
 
 impl Encoder {
@@ -31,7 +30,7 @@ impl Encoder {
         zstd::bulk::Compressor::new(LEVEL).map(Self)
     }
 
-    /// The frame of a chunk of at least one byte.
+    /// Returns the frame of a chunk of at least one byte.
     pub(in crate::store) fn encode(&mut self, chunk: &[u8]) -> io::Result<Vec<u8>> {
         if chunk.len() > 2 * SAMPLE {
             let middle = (chunk.len() - SAMPLE) / 2;
@@ -64,7 +63,7 @@ fn raw(chunk: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The chunk in a frame. What claims to be larger than a chunk may be is not unpacked.
+/// Returns the chunk of a frame. A frame that declares a size above [`LARGEST`] is not unpacked.
 pub(in crate::store) fn decode(frame: &[u8]) -> io::Result<Vec<u8>> {
     let damaged = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
     let size = match zstd::zstd_safe::get_frame_content_size(frame) {
@@ -93,7 +92,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn what_was_framed_comes_back(size in 1..600_000_usize, random in any::<bool>()) {
+        fn a_decoded_frame_equals_the_chunk(size in 1..600_000_usize, random in any::<bool>()) {
             let chunk = if random { noise(size) } else { vec![7; size] };
             let frame = Encoder::new().unwrap().encode(&chunk).unwrap();
             prop_assert_eq!(decode(&frame).unwrap(), chunk);
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_get_smaller_costs_next_to_nothing() {
+    fn incompressible_content_has_almost_no_overhead() {
         for size in [1, 100, BLOCK, BLOCK + 1, LARGEST] {
             let frame = Encoder::new().unwrap().encode(&noise(size)).unwrap();
             assert!(frame.len() <= size + 12 + 3 * (size / BLOCK), "{size}: {}", frame.len());
@@ -118,7 +117,7 @@ mod tests {
         assert!(bomb.len() < 100_000);
         assert!(decode(&bomb).unwrap_err().to_string().contains("more than a chunk may"));
         let mut liar = bomb.clone();
-        // The content's size stands behind magic and descriptor.
+        // The content size follows the magic number and the descriptor.
         liar[5..9].copy_from_slice(&1000_u32.to_le_bytes());
         assert!(decode(&liar).is_err());
         for frame in [&b""[..], b"text", &MAGIC] {
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_or_a_missing_end_is_noticed_by_frame_or_content() {
+    fn a_flipped_bit_or_a_truncated_frame_is_detected() {
         let chunk = b"some words that zstd makes smaller, ".repeat(50);
         let frame = Encoder::new().unwrap().encode(&chunk).unwrap();
         for bit in 0..frame.len() * 8 {

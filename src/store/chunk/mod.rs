@@ -1,7 +1,7 @@
-//! Chunks: where content is cut, and how a chunk is stored.
+//! Chunks: how content is cut, and how a chunk is stored.
 
 pub(super) mod cutter;
 pub(super) mod frame;
 
-/// Bytes of the largest chunk.
+/// The largest chunk in bytes.
 pub(super) const LARGEST: usize = 4 << 20;

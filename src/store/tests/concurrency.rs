@@ -1,4 +1,4 @@
-//! Many jobs at once.
+//! Tests of concurrent jobs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -6,7 +6,7 @@ use std::thread;
 use super::*;
 
 #[test]
-fn jobs_that_save_the_same_at_once_all_succeed() {
+fn concurrent_saves_of_the_same_content_succeed() {
     let base = tempfile::tempdir().unwrap();
     let bytes = noise(41, 6_000_000);
     let jobs: Vec<_> = (0..6)
@@ -21,10 +21,10 @@ fn jobs_that_save_the_same_at_once_all_succeed() {
     assert!(content(&store, &find(&store, "same").unwrap()).unwrap().0 == bytes);
 }
 
-/// Savers and sweepers at once, with contents that come, go and come again, so that sweepers keep
-/// condemning what savers are about to need.
+/// Runs savers and sweepers at the same time on contents that are removed and saved again, so that sweepers condemn
+/// chunks that savers are about to need.
 #[test]
-fn what_was_acknowledged_stays_whole_beside_sweeps() {
+fn committed_entries_stay_complete_during_sweeps() {
     const ROUNDS: u64 = 12;
     let base = tempfile::tempdir().unwrap();
     let (saves, sweeps) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -35,7 +35,7 @@ fn what_was_acknowledged_stays_whole_beside_sweeps() {
             if is_over() {
                 break;
             }
-            // Three contents only: each is some other job's victim before long.
+            // With three contents only, each one is soon evicted by a different job.
             let bytes = noise(round % 3, 700_000);
             let name = format!("{number}-{round}");
             let entry = save(&store, &name, &bytes).entry;

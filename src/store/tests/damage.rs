@@ -1,11 +1,12 @@
-//! Whatever happens to files, an entry is right or absent, and the fault is counted with its reason.
+//! Tests that an entry is correct or absent whatever happens to its files, and that the fault is counted with its
+//! reason.
 
 use super::*;
 use crate::store::backend::Reason;
 
 type Harm = fn(&Path);
 
-/// Every kind of harm that a disk or a person does to a file.
+/// Returns all kinds of damage that can happen to a file.
 fn harms() -> Vec<(&'static str, Harm)> {
     vec![
         ("emptied", |path| std::fs::write(path, "").unwrap()),
@@ -35,7 +36,7 @@ fn harms() -> Vec<(&'static str, Harm)> {
 }
 
 #[test]
-fn a_damaged_chunk_makes_a_counted_miss_and_the_next_save_heals_it() {
+fn a_damaged_chunk_is_a_counted_miss_and_the_next_save_repairs_it() {
     for (harm, apply) in harms() {
         let base = tempfile::tempdir().unwrap();
         let store = open(base.path(), None, terms("main"));
@@ -52,7 +53,7 @@ fn a_damaged_chunk_makes_a_counted_miss_and_the_next_save_heals_it() {
 }
 
 #[test]
-fn a_missing_chunk_makes_a_counted_miss() {
+fn a_missing_chunk_is_a_counted_miss() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let entry = save(&store, "entry", &noise(12, 3_000_000)).entry;
@@ -62,7 +63,7 @@ fn a_missing_chunk_makes_a_counted_miss() {
 }
 
 #[test]
-fn a_damaged_manifest_makes_a_counted_miss_once() {
+fn a_damaged_manifest_is_counted_as_a_miss_once() {
     for (harm, apply) in harms() {
         let base = tempfile::tempdir().unwrap();
         let store = open(base.path(), None, terms("main"));
@@ -70,7 +71,7 @@ fn a_damaged_manifest_makes_a_counted_miss_once() {
         apply(&files(&base.path().join("entries"))[0]);
         let found = store.find(EntryKind::Dir, "family", key("entry"), true);
         assert_eq!(found.entry, None, "{harm}");
-        // A pipe or directory of that name is listed by some file systems only.
+        // Some file systems list a pipe or directory of this name, and some do not.
         if !harm.starts_with("replaced by a directory") {
             assert_eq!(
                 found.faults.iter().map(StoreError::reason).collect::<Vec<_>>(),
@@ -86,7 +87,7 @@ fn a_damaged_manifest_makes_a_counted_miss_once() {
 }
 
 #[test]
-fn a_manifest_that_was_moved_to_another_place_is_not_believed() {
+fn a_manifest_at_a_wrong_path_is_not_used() {
     let base = tempfile::tempdir().unwrap();
     let theirs = open(base.path(), None, terms("pr-7"));
     save(&theirs, "entry", b"poison");
@@ -99,7 +100,7 @@ fn a_manifest_that_was_moved_to_another_place_is_not_believed() {
 }
 
 #[test]
-fn foreign_files_are_passed_over() {
+fn foreign_files_are_ignored() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     save(&store, "entry", b"content");

@@ -1,12 +1,13 @@
-//! What goes, what stays, and what that frees.
+//! Tests of what is evicted, what is kept, and how many bytes that frees.
 
 use super::*;
+use crate::store::manifest::SCHEMA;
 
 fn limits(max_bytes: u64) -> Limits {
     Limits { max_bytes: Some(max_bytes), ..Limits::default() }
 }
 
-/// Bytes of all chunk files.
+/// Returns the bytes of all chunk files.
 fn on_disk(base: &Path) -> u64 {
     files(&base.join("chunks")).iter().map(|path| path.metadata().unwrap().len()).sum()
 }
@@ -16,7 +17,7 @@ fn ids(swept: &Swept) -> Vec<String> {
 }
 
 #[test]
-fn the_least_recently_used_entries_go_and_their_bytes_with_them() {
+fn the_least_recently_used_entries_are_evicted_with_their_bytes() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     for name in ["a", "b", "c"] {
@@ -38,7 +39,7 @@ fn the_least_recently_used_entries_go_and_their_bytes_with_them() {
 }
 
 #[test]
-fn what_entries_share_stays_until_the_last_of_them_goes() {
+fn shared_chunks_are_kept_until_the_last_entry_is_evicted() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let bytes = noise(51, 3_000_000);
@@ -51,7 +52,7 @@ fn what_entries_share_stays_until_the_last_of_them_goes() {
 }
 
 #[test]
-fn each_save_is_followed_by_no_more_looking_than_is_needed() {
+fn saves_within_the_limits_do_not_sweep() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     save(&store, "a", &noise(52, 2_000_000));
@@ -101,7 +102,7 @@ fn chunks_that_a_killed_save_left_are_swept() {
 }
 
 #[test]
-fn an_entry_of_a_newer_larder_keeps_its_chunks() {
+fn an_entry_with_an_unknown_schema_keeps_its_chunks() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let entry = save(&store, "newer", &noise(56, 2_000_000)).entry;
@@ -121,7 +122,7 @@ fn an_entry_of_a_newer_larder_keeps_its_chunks() {
 }
 
 #[test]
-fn what_is_no_chunk_is_set_aside_by_a_sweep() {
+fn a_sweep_sets_aside_objects_that_are_not_chunks() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     save(&store, "kept", b"kept");
@@ -149,14 +150,14 @@ fn the_census_counts_shared_bytes_once() {
 }
 
 #[test]
-fn what_an_evicted_entry_had_replaced_does_not_come_back() {
+fn evicting_an_entry_also_removes_its_older_versions() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let old = save(&store, "same", b"old").entry;
     let text = std::fs::read(base.path().join(&old.path)).unwrap();
     next_moment();
     let new = save(&store, "same", b"new").entry;
-    // A job that was killed right after its save has not removed what it replaced.
+    // A job that was killed right after its save has not removed the old version.
     std::fs::write(base.path().join(&old.path), text).unwrap();
     let swept = store.evict(Place::Local, Victims::Ids(&[new.id]), false, Timestamp::now()).unwrap();
     assert_eq!(swept.evicted.len(), 2);

@@ -1,10 +1,10 @@
-//! Who sees whose entries, and whose word counts.
+//! Tests of which entries a job sees, and which signatures it accepts.
 
 use super::*;
 use crate::store::backend::Reason;
 
 #[test]
-fn a_job_reads_its_own_lane_then_the_trunks_and_writes_only_its_own() {
+fn a_job_reads_its_own_lane_then_the_trunk_and_writes_only_its_own() {
     let base = tempfile::tempdir().unwrap();
     let (trunk, ours, theirs) = (
         open(base.path(), None, terms("main")),
@@ -22,7 +22,7 @@ fn a_job_reads_its_own_lane_then_the_trunks_and_writes_only_its_own() {
 }
 
 #[test]
-fn without_an_exact_entry_the_newest_of_the_family_stands_in() {
+fn without_an_exact_entry_the_newest_of_the_family_is_found() {
     let base = tempfile::tempdir().unwrap();
     let (trunk, ours) = (open(base.path(), None, terms("main")), open(base.path(), None, terms("pr-1")));
     let fallback = |store: &Store| store.find(EntryKind::Dir, "family", key("new"), true);
@@ -45,7 +45,7 @@ fn without_an_exact_entry_the_newest_of_the_family_stands_in() {
 }
 
 #[test]
-fn where_signatures_are_demanded_an_unsigned_entry_is_a_counted_miss() {
+fn an_unsigned_entry_is_a_counted_miss_if_signatures_are_required() {
     use base64::Engine as _;
     let seed = |byte: u8| base64::engine::general_purpose::STANDARD.encode([byte; 32]);
     let trust = |byte: u8, required| Trust::new(Some(&seed(byte)), &[], required).unwrap();
@@ -74,7 +74,7 @@ fn where_signatures_are_demanded_an_unsigned_entry_is_a_counted_miss() {
 }
 
 #[test]
-fn a_read_only_store_is_not_changed_by_anything() {
+fn nothing_changes_a_read_only_store() {
     let base = tempfile::tempdir().unwrap();
     let writer = open(base.path(), None, terms("main"));
     let entry = save(&writer, "entry", &noise(21, 2_000_000)).entry;

@@ -1,4 +1,4 @@
-//! What a store promises, over backends of every kind that a test can have in its own process.
+//! Tests of a store over all backends that can run within a test process.
 
 mod concurrency;
 mod damage;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use super::backend::Directory;
 use super::*;
 
-/// A stream of bytes that no compression makes smaller, the same for the same seed.
+/// Returns incompressible bytes that depend on the seed only.
 pub(super) fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     std::iter::repeat_with(|| {
@@ -52,7 +52,7 @@ pub(super) fn key(text: &str) -> Digest {
     Digest::of(text.as_bytes())
 }
 
-/// Waits until entries that are saved from now on are told from those before by their time.
+/// Waits until entries have a later timestamp than those saved before.
 pub(super) fn next_moment() {
     let before = Timestamp::now().as_millisecond();
     while Timestamp::now().as_millisecond() == before {
@@ -73,7 +73,7 @@ pub(super) fn find(store: &Store, name: &str) -> Option<Entry> {
     store.find(EntryKind::Dir, "family", key(name), false).entry
 }
 
-/// The whole content of an entry, and the faults on the way.
+/// Returns the whole content of an entry, and the faults.
 pub(super) fn content(store: &Store, entry: &Entry) -> Result<(Vec<u8>, Vec<StoreError>), StoreError> {
     let chunks = Mutex::new(vec![Vec::new(); entry.manifest.chunks.len()]);
     let places: Vec<usize> = (0..entry.manifest.chunks.len()).collect();
@@ -84,7 +84,7 @@ pub(super) fn content(store: &Store, entry: &Entry) -> Result<(Vec<u8>, Vec<Stor
     Ok((chunks.into_inner().unwrap().concat(), faults))
 }
 
-/// The files below a directory, as paths; none where there is no directory.
+/// Returns the paths of all files below a directory, or none if it does not exist.
 pub(super) fn files(directory: &Path) -> Vec<std::path::PathBuf> {
     let entries = walkdir::WalkDir::new(directory).sort_by_file_name().into_iter().filter_map(Result::ok);
     entries.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()

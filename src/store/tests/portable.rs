@@ -1,4 +1,4 @@
-//! Entries as a file.
+//! Tests of export and import.
 
 use std::io;
 
@@ -21,7 +21,7 @@ fn import(file: &[u8]) -> (tempfile::TempDir, Result<Carried, PortableError>) {
 }
 
 #[test]
-fn entries_go_from_one_machine_to_another_in_a_file() {
+fn exported_entries_can_be_imported_on_a_different_machine() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let bytes = noise(71, 3_000_000);
@@ -40,7 +40,7 @@ fn entries_go_from_one_machine_to_another_in_a_file() {
 }
 
 #[test]
-fn a_file_that_is_not_what_export_writes_is_refused_and_leaves_no_entry() {
+fn an_invalid_file_is_refused_and_imports_no_entry() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     save(&store, "entry", &noise(72, 3_000_000));
@@ -60,7 +60,7 @@ fn a_file_that_is_not_what_export_writes_is_refused_and_leaves_no_entry() {
         for (path, content) in members {
             let mut header = tar::Header::new_gnu();
             header.set_size(content.len() as u64);
-            // `append_data` would refuse a path that leads out.
+            // `append_data` refuses paths that lead outside.
             header.as_gnu_mut().unwrap().name[..path.len().min(100)]
                 .copy_from_slice(&path.as_bytes()[..path.len().min(100)]);
             if path.len() > 100 {

@@ -1,9 +1,9 @@
-//! A local store before a remote one.
+//! Tests of a local store with a remote.
 
 use super::*;
 
 #[test]
-fn what_one_machine_saves_another_finds_and_keeps() {
+fn an_entry_of_a_different_machine_is_found_and_kept_locally() {
     let (here, there, remote) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let bytes = noise(31, 9_000_000);
@@ -21,7 +21,7 @@ fn what_one_machine_saves_another_finds_and_keeps() {
 }
 
 #[test]
-fn what_is_damaged_here_comes_from_the_remote_and_is_counted() {
+fn damaged_local_chunks_come_from_the_remote_and_are_counted() {
     let (here, remote) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(here.path(), Some(remote.path()), terms("main"));
     let bytes = noise(32, 5_000_000);
@@ -35,7 +35,7 @@ fn what_is_damaged_here_comes_from_the_remote_and_is_counted() {
 }
 
 #[test]
-fn a_remote_that_takes_nothing_costs_a_fault_and_not_the_entry() {
+fn a_failing_remote_is_a_fault_and_the_entry_is_saved_locally() {
     let (here, remote) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
     let store = open(here.path(), Some(remote.path()), terms("main"));
     let saved = save(&store, "entry", b"content");
@@ -45,7 +45,7 @@ fn a_remote_that_takes_nothing_costs_a_fault_and_not_the_entry() {
 }
 
 #[test]
-fn chunks_that_the_remote_alone_has_are_taken_over() {
+fn chunks_that_exist_only_in_the_remote_are_taken_over() {
     let (here, there, remote) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let bytes = noise(33, 5_000_000);

@@ -1,9 +1,9 @@
-//! What is saved comes back, and what is alike is kept once.
+//! Tests that saved content is restored, and that equal content is stored once.
 
 use super::*;
 
 #[test]
-fn what_was_saved_comes_back_bit_for_bit() {
+fn saved_content_is_loaded_unchanged() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     for (name, bytes) in [
@@ -39,7 +39,7 @@ fn any_range_of_the_content_can_be_read() {
 }
 
 #[test]
-fn what_is_alike_is_kept_once() {
+fn equal_content_is_stored_once() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let bytes = noise(3, 20_000_000);
@@ -52,7 +52,7 @@ fn what_is_alike_is_kept_once() {
 }
 
 #[test]
-fn chunks_of_an_earlier_entry_are_taken_over_unread() {
+fn chunks_of_an_earlier_entry_are_taken_over_without_reading_them() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let bytes = noise(4, 6_000_000);
@@ -71,7 +71,7 @@ fn chunks_of_an_earlier_entry_are_taken_over_unread() {
 }
 
 #[test]
-fn chunks_that_have_gone_are_not_taken_over() {
+fn missing_chunks_are_not_taken_over() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let before = save(&store, "before", &noise(5, 3_000_000)).entry;
@@ -99,7 +99,7 @@ fn an_entry_larger_than_the_limit_is_refused_and_evicts_nothing() {
     let store = open(base.path(), None, Terms { max_bytes: Some(5_000_000), ..terms("main") });
     save(&store, "small", &noise(7, 1_000_000));
     let mut save = store.save(EntryKind::Dir, "family", key("large")).unwrap();
-    // The limit may be reported while it is written.
+    // The error may occur during a write or at the commit.
     let written = save.write(&noise(8, 6_000_000));
     let error = written.and_then(|()| save.commit(Subject::default(), Span { at: 0, size: 0 })).unwrap_err();
     assert!(
@@ -111,7 +111,7 @@ fn an_entry_larger_than_the_limit_is_refused_and_evicts_nothing() {
 }
 
 #[test]
-fn a_reader_that_ends_early_is_told_from_a_store_at_fault() {
+fn a_reader_that_ends_early_is_not_reported_as_a_fault_of_the_store() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let mut save = store.save(EntryKind::Dir, "family", key("short")).unwrap();
@@ -121,7 +121,7 @@ fn a_reader_that_ends_early_is_told_from_a_store_at_fault() {
 }
 
 #[test]
-fn of_the_versions_of_one_key_the_newest_is_found_and_old_ones_go() {
+fn the_newest_version_of_a_key_is_found_and_older_ones_are_removed() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     for version in 0..5 {

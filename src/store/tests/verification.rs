@@ -1,4 +1,4 @@
-//! Reading everything again.
+//! Tests of verification and repair.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn verify(store: &Store, repair: bool) -> Verified {
 }
 
 #[test]
-fn what_is_wrong_is_found_and_nothing_is_touched() {
+fn verification_finds_all_damage_and_changes_nothing() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let broken = save(&store, "broken", &noise(61, 3_000_000)).entry;
@@ -26,7 +26,7 @@ fn what_is_wrong_is_found_and_nothing_is_touched() {
 }
 
 #[test]
-fn a_repair_brings_from_the_remote_what_it_can_and_sets_the_rest_aside() {
+fn a_repair_copies_chunks_from_the_remote_and_sets_incomplete_entries_aside() {
     let (base, remote) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let shared = open(base.path(), Some(remote.path()), terms("main"));
     let alone = open(base.path(), None, terms("main"));
@@ -44,7 +44,7 @@ fn a_repair_brings_from_the_remote_what_it_can_and_sets_the_rest_aside() {
 }
 
 #[test]
-fn what_only_the_remote_has_is_not_lost() {
+fn entries_with_chunks_only_in_the_remote_are_complete() {
     let (here, there, remote) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     save(&open(there.path(), Some(remote.path()), terms("main")), "entry", &noise(65, 5_000_000));

@@ -1,9 +1,8 @@
-//! One operation from a plain thread: its deadline, its limit, and what went wrong on the way.
+//! Runs one operation from a synchronous thread, with a deadline and a size limit.
 //!
-//! OpenDAL is asynchronous and its errors carry addresses and answers as they
-//! came. So operations run on a small runtime of larder's own, whatever thread
-//! they are called from, and the transport notes for each what its last request
-//! came to; that is what is told when the operation fails.
+//! OpenDAL is asynchronous, and its errors contain addresses and responses verbatim. Operations therefore run on a
+//! small runtime of their own, and the transport records the outcome of the last request of each operation. If the
+//! operation fails, that outcome is reported.
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
@@ -18,23 +17,19 @@ tokio::task_local! {
     static CURRENT: Arc<Call>;
 }
 
-/// What an operation may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowance {
-    /// How long it may take in all.
+    /// The duration of the whole operation.
     pub(super) whole: Duration,
-    /// How long each of its requests may be without an answer.
+    /// How long each request may be without a response.
     pub(super) silence: Duration,
-    /// How many bytes of an object it takes.
+    /// The size of an object that is read, in bytes.
     pub(super) limit: u64,
 }
 
-/// An operation under way.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// When it has failed if it is not done.
     pub(super) until: Instant,
-    /// What it may take.
     pub(super) allowance: Allowance,
     noted: Mutex<Noted>,
 }
@@ -46,7 +41,7 @@ struct Noted {
 }
 
 impl Call {
-    /// The one that this task is about, or else one with that allowance.
+    /// Returns the operation of this task, or a new one with the allowance `otherwise`.
     pub(super) fn current(otherwise: Allowance) -> Arc<Self> {
         CURRENT.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Self::new(otherwise)))
     }
@@ -55,13 +50,13 @@ impl Call {
         Self { until: Instant::now() + allowance.whole, allowance, noted: Mutex::default() }
     }
 
-    /// Notes what a request to the service came to. Where an operation makes several at once, it is over as soon as one
-    /// has failed, before another can note its own.
+    /// Records the outcome of a request to the service. An operation with concurrent requests ends at the first
+    /// failure, before a different request can replace that outcome.
     pub(super) fn note(&self, fault: Option<Fault>) {
         self.noted().service = fault;
     }
 
-    /// Notes what a request for credentials to `host` came to.
+    /// Records the outcome of a request for credentials to `host`.
     pub(super) fn note_credentials(&self, host: &str, fault: Option<&Fault>) {
         self.noted().credentials = fault.map(|fault| format!("{host}: {fault}"));
     }
@@ -70,10 +65,10 @@ impl Call {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an error of OpenDAL in this operation means.
+    /// Interprets an error of OpenDAL in this operation.
     fn fault(&self, error: &opendal::Error) -> Fault {
         let mut noted = self.noted();
-        // The words of OpenDAL's `new_request_sign_error` and `new_request_credential_error`.
+        // The messages of OpenDAL's `new_request_sign_error` and `new_request_credential_error`.
         if matches!(error.message(), "signing http request" | "loading credential to sign http request") {
             return Fault::NoCredentials(noted.credentials.take());
         }
@@ -81,12 +76,12 @@ impl Call {
     }
 }
 
-/// Whether the operation that this task is about may go on after a pause.
+/// Returns `true` if the operation of this task can continue after a pause.
 pub(super) fn has_time(pause: Duration) -> bool {
     CURRENT.try_with(|call| Instant::now() + pause < call.until).unwrap_or(true)
 }
 
-/// Runs what cleans up after a failure: what it comes to is not what is told of the operation.
+/// Runs the cleanup after a failure without recording its outcome for the operation.
 pub(super) async fn unnoted<T>(cleaning: impl Future<Output = T>) -> T {
     match CURRENT.try_with(|call| (call.until, call.allowance)) {
         Ok((until, allowance)) => {
@@ -97,11 +92,8 @@ pub(super) async fn unnoted<T>(cleaning: impl Future<Output = T>) -> T {
     }
 }
 
-/// Runs an operation to its end, on the runtime; what is not there is `None`.
-///
-/// # Errors
-///
-/// Fails when the operation does, when it takes more than it may, and where there can be no runtime.
+/// Runs an operation to its end on the runtime; returns `None` if the object does not exist. Fails if the operation
+/// fails or exceeds its allowance, or if the runtime cannot be started.
 pub(super) fn run<T: Send + 'static>(
     allowance: Allowance,
     operation: impl Future<Output = opendal::Result<T>> + Send + 'static,
@@ -112,7 +104,7 @@ pub(super) fn run<T: Send + 'static>(
     let current = Arc::clone(&call);
     runtime.spawn(async move {
         let done = timeout_at(current.until, CURRENT.scope(Arc::clone(&current), operation)).await;
-        // Its receiver waits below, unless that thread is gone.
+        // The receiver waits below, unless its thread has panicked.
         drop(sender.send(done));
     });
     match receiver.recv() {
@@ -124,7 +116,7 @@ pub(super) fn run<T: Send + 'static>(
     }
 }
 
-/// The threads that all remote stores of this process share, started when first needed.
+/// Returns the runtime that all remote stores of this process share; starts it when it is first needed.
 fn runtime() -> Result<&'static Runtime, &'static io::Error> {
     static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
     let start =

@@ -1,9 +1,8 @@
-//! What goes wrong between larder and an object store.
+//! Errors of object stores.
 //!
-//! A fault is told in words of larder's own and what is known to be harmless
-//! (a status, a service's error code and message, the system's error). Nothing of a
-//! request gets into it, for a request holds credentials: in its headers, and
-//! with some services in its address.
+//! A fault contains only larder's own text and parts that are known to be harmless: a status, the error code and
+//! message of the service, the error of the system. It never contains a part of a request, because a request contains
+//! credentials in its headers, and with some services in its address.
 
 use std::error::Error;
 use std::time::Duration;
@@ -13,52 +12,44 @@ use opendal::ErrorKind;
 
 use crate::store::backend::Reason;
 
-/// Longest text that is taken over from elsewhere.
+/// The limit of texts from other sources, in characters.
 const LONGEST: usize = 200;
 
-/// What a request needs to be allowed, in its extensions.
+/// The permission that a request needs, as an extension of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Needs(pub(super) &'static str);
 
-/// Why an operation on an object store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
-    /// The service answered, but not with what was asked for.
+    /// The service responded with an error status.
     #[error("it answered {status}{}{}", in_brackets(said(code.as_deref(), message.as_deref()).as_deref()), after_semicolon(*needs))]
     Answered {
-        /// HTTP status.
         status: StatusCode,
-        /// The service's own code of the error, such as `NoSuchBucket`.
+        /// The error code of the service, such as `NoSuchBucket`.
         code: Option<String>,
-        /// The service's own words.
         message: Option<String>,
-        /// What it takes to be allowed, where that is known and it was not.
+        /// The missing permission, if it is known.
         needs: Option<Needs>,
     },
-    /// It is asked too often, and says so with a 403, as GitHub does.
+    /// The service limits the request rate and responds with 403, like GitHub.
     #[error("it was asked too often, and answered {}", StatusCode::FORBIDDEN)]
     Limited,
-    /// There was no answer, or no more of it.
+    /// The response is missing or incomplete after this time.
     #[error("it did not answer within {} s", .0.as_secs_f32())]
     Silent(Duration),
-    /// No connection could be made.
     #[error("no connection could be made: {0}")]
     Unconnected(String),
-    /// A connection ended too early.
+    /// A connection was closed early.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The object is larger than was allowed.
     #[error("it has more than {0} bytes")]
     TooLarge(u64),
-    /// There is nothing to sign requests with.
     #[error("there are no usable credentials for it{}", in_brackets(.0.as_deref()))]
     NoCredentials(Option<String>),
-    /// Anything else.
     #[error("{text}")]
     Other {
-        /// How it is counted.
+        /// The reason under which it is counted.
         reason: Reason,
-        /// What it is.
         text: String,
     },
 }
@@ -67,7 +58,7 @@ fn in_brackets(text: Option<&str>) -> String {
     text.map(|text| format!(" ({text})")).unwrap_or_default()
 }
 
-/// A service's code and its words.
+/// Joins the error code and the message of a service.
 fn said(code: Option<&str>, message: Option<&str>) -> Option<String> {
     let said: Vec<&str> = [code, message].into_iter().flatten().collect();
     (!said.is_empty()).then(|| said.join(": "))
@@ -78,7 +69,7 @@ fn after_semicolon(needs: Option<Needs>) -> String {
 }
 
 impl Fault {
-    /// What an HTTP client's error comes to after at most `waited`.
+    /// Converts an error of the HTTP client after a request that took `waited`.
     pub(super) fn of_client(error: &reqwest::Error, waited: Duration) -> Self {
         if error.is_timeout() {
             Self::Silent(waited)
@@ -89,7 +80,7 @@ impl Fault {
         }
     }
 
-    /// What an OpenDAL error comes to when the service's answer was none: what OpenDAL makes of it.
+    /// Converts an error of OpenDAL for which no fault of a request is recorded.
     pub(super) fn of_answer(error: &opendal::Error) -> Self {
         let reason = match error.kind() {
             ErrorKind::PermissionDenied => Reason::Denied,
@@ -101,12 +92,10 @@ impl Fault {
         Self::Other { reason, text: said.unwrap_or_else(|| excerpt(&format!("{}: {message}", error.kind()))) }
     }
 
-    /// What has no other words.
     pub(super) fn other(text: &str) -> Self {
         Self::Other { reason: Reason::Other, text: text.to_owned() }
     }
 
-    /// Whether it may be gone a moment later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Answered { status, .. } => {
@@ -117,7 +106,7 @@ impl Fault {
         }
     }
 
-    /// How it is counted.
+    /// Returns the reason under which the fault is counted.
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Answered { status, code, .. } => match (status.as_u16(), code.as_deref()) {
@@ -139,7 +128,8 @@ impl Fault {
     }
 }
 
-/// The innermost cause of an error: the system's, the resolver's, TLS's. Those above it may hold an address.
+/// Returns the message of the innermost cause: that of the system, the resolver or TLS. The outer messages may contain
+/// an address.
 fn cause(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -152,9 +142,9 @@ fn excerpt(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
 }
 
-/// The service's own code in what it answered: Azure's header, `<Code>` in XML, the first `"reason"` in Google's JSON, the
-/// `"code"` of GitHub's cache. With it the region that S3 says the bucket is in, for a signature for another is a common
-/// mistake.
+/// Returns the error code of the service: Azure's header, `<Code>` in XML, the first `"reason"` in Google's JSON, or
+/// the `"code"` of GitHub's cache. Adds the region in which S3 says the bucket is, because a signature for the wrong
+/// region is a common mistake.
 pub(super) fn service_code(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     let body = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -178,7 +168,7 @@ pub(super) fn service_code(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     is_word(code).then(|| format!("{code}{}", region.unwrap_or_default()))
 }
 
-/// The service's words for what is wrong: the first line of `<Message>` in XML, of `"message"` or `"msg"` in JSON.
+/// Returns the first line of the service's error message: `<Message>` in XML, `"message"` or `"msg"` in JSON.
 pub(super) fn service_message(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -198,7 +188,7 @@ pub(super) fn service_message(body: &[u8]) -> Option<String> {
     (!line.is_empty()).then(|| line.to_owned())
 }
 
-/// The text of a field in what Rust's `Debug` makes of a structure, as OpenDAL shows errors of S3.
+/// Returns the value of a field in the `Debug` output of a struct, which is how OpenDAL shows errors of S3.
 fn in_debug(text: &str, field: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!(" {field}: \""))?;
     let (value, _) = rest.split_once('"')?;
@@ -219,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart_by_what_can_be_done_about_them() {
+    fn faults_are_classified_by_reason_and_by_whether_a_retry_helps() {
         for (status, code, reason, temporary) in [
             (400, Some("ExpiredToken"), Reason::Denied, false),
             (400, None, Reason::Other, false),
@@ -244,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_services_own_words_are_shown_and_not_what_a_library_makes_of_them() {
+    fn the_message_of_the_service_is_shown_without_the_librarys_additions() {
         for (body, message) in [
             (
                 "<?xml version=\"1.0\"?>\n<Error><Code>A</Code><Message>You &amp; I may not.</Message><Id>1</Id></Error>",
@@ -274,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_services_code_is_found_in_what_it_answers() {
+    fn the_error_code_is_found_in_the_response() {
         let none = HeaderMap::new();
         for (body, code) in [
             ("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", Some("AccessDenied")),

@@ -1,4 +1,4 @@
-//! Marks in an object store: there are no locks, so what a mark says carries its time.
+//! Marks in an object store. Without locks, each part of a mark contains the time of writing.
 //!
 //! ```text
 //! <directory>/<random id>/<sequence number>
@@ -6,7 +6,7 @@
 //!     …                          what was added
 //! ```
 //!
-//! A mark is dead when nothing was added to it for [`MARK_LIFETIME`].
+//! A mark is dead if nothing was added to it for [`MARK_LIFETIME`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,16 +22,16 @@ use super::objects::{Objects, random_id};
 use super::{Remote, RemoteSettings};
 use crate::store::backend::{BackendError, Mark};
 
-/// How long a mark is believed after the last addition to it: 6 hours, so that clocks that differ by minutes, or by a
-/// time zone's mistaken hour, do not matter.
-pub const MARK_LIFETIME: Duration = Duration::from_hours(6);
+/// How long a mark is valid after the last addition. Six hours, so that clocks that differ by minutes or by a wrong
+/// time zone do not matter.
+pub(crate) const MARK_LIFETIME: Duration = Duration::from_hours(6);
 
-/// How large an object of a mark may be.
+/// The limit of the size of a part.
 const LARGEST: u64 = 64 << 20;
-/// How long taking a mark back may hold up its owner; what is left of it then dies by its age.
+/// The time limit for removing a mark when it is dropped; the rest expires by its age.
 const DROP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A mark: a directory of its own with an object for each addition.
+/// A mark: a directory with one object for each addition.
 pub(super) struct RemoteMark {
     remote: Remote,
     path: String,
@@ -47,7 +47,7 @@ impl fmt::Debug for RemoteMark {
 impl RemoteMark {
     pub(super) fn write(remote: &Remote, directory: &str, text: &str) -> Result<Self, BackendError> {
         let path = format!("{directory}/{}", random_id());
-        // Nothing is taken back of a mark that could not be made: who would wait for that waits long enough already.
+        // If this fails, nothing is cleaned up, because that would take a second deadline.
         write_part(remote, &path, 0, text)?;
         Ok(Self { remote: remote.clone(), path, written: AtomicU64::new(1) })
     }
@@ -70,14 +70,14 @@ impl Drop for RemoteMark {
         let (path, written) = (self.path.clone(), *self.written.get_mut());
         let deadline = self.remote.settings.deadline.min(DROP_DEADLINE);
         let settings = RemoteSettings { deadline, ..self.remote.settings.clone() };
-        // What cannot be removed now is removed by who finds it too old.
+        // Parts that cannot be removed expire and are removed by a reader.
         let _ = self.remote.call(settings.allowance(0), "remove", &self.path, async move {
             objects.remove_marks(&path, 0..written).await
         });
     }
 }
 
-/// The texts of the marks that are alive at `now`; the dead ones are removed.
+/// Returns the texts of the marks that are alive at `now`, and removes dead marks.
 pub(super) async fn read_marks(
     objects: &Objects,
     directory: &str,
@@ -87,7 +87,7 @@ pub(super) async fn read_marks(
     for object in objects.list(directory).await? {
         let below = object.path.strip_prefix(directory).unwrap_or_default().trim_start_matches('/');
         let Some((id, number)) = below.split_once('/') else { continue };
-        // What has another name was not written by larder.
+        // Other names were not written by larder.
         if let Ok(number) = number.parse() {
             marks.entry(id.to_owned()).or_default().insert(number, object.path.clone());
         }
@@ -97,7 +97,7 @@ pub(super) async fn read_marks(
         let read = paths.values().cloned().map(|path| async move { read_part(objects, &path).await });
         let parts: Vec<Option<(Option<Timestamp>, String)>> =
             stream::iter(read).buffered(objects.parallelism).try_collect().await?;
-        // What vanished meanwhile was taken back.
+        // A part that vanished meanwhile belongs to a mark that was dropped.
         let parts: Vec<_> = parts.into_iter().flatten().collect();
         let newest = parts.iter().filter_map(|(time, _)| *time).max();
         if newest.is_some_and(|time| is_alive(time, now)) {
@@ -109,12 +109,12 @@ pub(super) async fn read_marks(
     Ok(texts)
 }
 
-/// A mark from the future was written by a clock that is ahead; it dies as well, later.
+/// Returns `true` if a mark is alive. A mark from the future was written by a clock that is ahead; it expires later.
 fn is_alive(time: Timestamp, now: Timestamp) -> bool {
     now.duration_since(time) < SignedDuration::try_from(MARK_LIFETIME).unwrap_or(SignedDuration::MAX)
 }
 
-/// An object's time, where it has one, and its text; `None` where there is no object.
+/// Reads a part and returns its time, if it is valid, and its text; returns `None` if the part does not exist.
 async fn read_part(objects: &Objects, path: &str) -> opendal::Result<Option<(Option<Timestamp>, String)>> {
     let content = match objects.read(path, LARGEST).await {
         Ok(content) => content,

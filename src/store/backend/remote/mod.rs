@@ -1,12 +1,11 @@
-//! A backend behind a URL: a bucket, a container, a WebDAV server, GitHub's cache.
+//! A backend behind a URL: a bucket, a container, a WebDAV server, or GitHub's cache.
 //!
 //! ```text
 //! Remote ──▶ call ──▶ objects, mark ──▶ OpenDAL's service ──▶ transport ──▶ network
 //! (any thread)        (on a small runtime)                    deadlines, attempts
 //! ```
 //!
-//! A service that stalls, refuses or breaks off costs bounded time. Nothing
-//! that a service was asked with is told in an error.
+//! A service that stalls, refuses or aborts costs a limited time. No part of a request appears in an error.
 
 mod actions_cache;
 mod call;
@@ -25,19 +24,18 @@ use jiff::Timestamp;
 use opendal::Operator;
 
 pub use self::actions_cache::ActionsJob;
-pub use self::mark::MARK_LIFETIME;
-pub use self::open::{OpenRemoteError, OpenRemoteFault};
+pub(crate) use self::open::{OpenRemoteError, OpenRemoteFault};
 pub use self::settings::RemoteSettings;
-pub use self::url::{InvalidRemoteUrl, RemoteUrl, RemoteUrlFault};
+pub use self::url::RemoteUrl;
 
 use self::call::Allowance;
 use self::fault::Fault;
 use self::objects::Objects;
 use super::{Backend, BackendError, Mark, Object};
 
-/// Objects kept by a service that OpenDAL speaks to.
+/// Objects in a service that OpenDAL supports.
 #[derive(Clone)]
-pub struct Remote {
+pub(crate) struct Remote {
     objects: Arc<Objects>,
     place: String,
     settings: RemoteSettings,
@@ -50,13 +48,13 @@ impl fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// A backend over `operator`; `place` is for people and has no credentials.
+    /// Creates a backend over `operator`; `place` is its location for messages, without credentials.
     fn new(operator: Operator, place: String, settings: &RemoteSettings) -> Self {
         let objects = Arc::new(Objects::new(operator, settings.parallelism));
         Self { objects, place, settings: settings.clone() }
     }
 
-    /// Runs an operation; `None` where there is no such object.
+    /// Runs an operation; returns `None` if the object does not exist.
     fn call<T: Send + 'static>(
         &self,
         allowance: Allowance,
@@ -77,7 +75,7 @@ impl Remote {
         }
     }
 
-    /// For operations that are about no single object, or make one: that something is not there is their failure.
+    /// Turns `None` into an error, for operations to which a missing object does not apply.
     fn done<T>(&self, action: &'static str, path: &str, done: Option<T>) -> Result<T, BackendError> {
         done.ok_or_else(|| self.failed(action, path, Fault::other("it is not there")))
     }
@@ -117,7 +115,7 @@ impl Backend for Remote {
         self.write_object(path, content.to_vec())
     }
 
-    /// A service that has answered a write keeps it.
+    /// Services store a write before they respond to it.
     fn settle(&self, _: &str) -> Result<(), BackendError> {
         Ok(())
     }

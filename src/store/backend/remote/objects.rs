@@ -1,10 +1,9 @@
-//! The operations themselves, asynchronous, over OpenDAL.
+//! The operations on objects, asynchronous, over OpenDAL.
 //!
-//! A WebDAV server has directories, and keeps what was half written when its
-//! client died. There objects are written to `tmp/` and moved to where they
-//! belong, and directories are listed each on its own, many at once. Some such
-//! servers remove what is in the way before they move: an object that is
-//! replaced may be absent for a moment, never in part.
+//! A WebDAV server has directories, and keeps partial uploads of clients that died. There, objects are written to
+//! `tmp/` and then moved, and directories are listed one by one, many at the same time. Some of these servers remove
+//! the destination before they move, so that an object that is replaced may be absent for a moment, but never
+//! incomplete.
 
 use std::time::Duration;
 
@@ -17,12 +16,11 @@ use crate::store::backend::Object;
 
 const TEMPORARY: &str = "tmp";
 const DAMAGED: &str = "damaged";
-/// How long what may still be written is kept.
+/// How long temporary objects that may still be in use are kept.
 const WRITING_LIFETIME: Duration = Duration::from_hours(6);
-/// The largest damaged object that is carried over by hand where the service cannot copy.
+/// The largest damaged object that is downloaded and uploaded to move it, if the service cannot copy.
 pub(super) const LARGEST_CARRIED: u64 = 64 << 20;
 
-/// Where the objects are.
 #[derive(Debug)]
 pub(super) struct Objects {
     operator: Operator,
@@ -30,14 +28,13 @@ pub(super) struct Objects {
     pub(super) parallelism: usize,
 }
 
-/// A name that nobody else has.
 pub(super) fn random_id() -> String {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).expect("every system that larder runs on has random numbers");
     format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
-/// That there is none is fine.
+/// Turns the error of a missing object into success.
 fn absent_is_done(done: opendal::Result<()>) -> opendal::Result<()> {
     done.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
@@ -48,7 +45,7 @@ impl Objects {
         Self { operator, has_directories, parallelism: parallelism.max(1) }
     }
 
-    /// Reads an object; the transport minds the limit, and `limit` is for services without one.
+    /// Reads an object. The transport enforces the limit; `limit` is for services without a transport.
     pub(super) async fn read(&self, path: &str, limit: u64) -> opendal::Result<Vec<u8>> {
         let content = self.operator.read(path).await?;
         if u64::try_from(content.len()).is_ok_and(|length| length > limit) {
@@ -68,7 +65,7 @@ impl Objects {
             failed => failed,
         };
         if moved.is_err() {
-            // What is left is removed by `tidy`.
+            // If this fails, `tidy` removes the object later.
             let _ = unnoted(self.operator.delete(&temporary)).await;
         }
         moved
@@ -94,7 +91,7 @@ impl Objects {
         Ok(objects.into_iter().flatten().collect())
     }
 
-    /// What is below a directory, page by page.
+    /// Lists a directory, page by page.
     async fn entries(&self, directory: String, recursive: bool) -> opendal::Result<Vec<Entry>> {
         let lister = self.operator.lister_with(&directory).recursive(recursive).await;
         match lister {
@@ -104,7 +101,7 @@ impl Objects {
         }
     }
 
-    /// What is below a directory at any depth, level by level.
+    /// Lists a directory at any depth, level by level.
     async fn walk(&self, directory: String) -> opendal::Result<Vec<Entry>> {
         let mut found = Vec::new();
         let mut level = vec![directory];
@@ -152,7 +149,7 @@ impl Objects {
             match self.operator.copy(path, &aside).await {
                 Ok(_) => return self.remove(path).await,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                // A service may know the operation and not have it.
+                // A service may announce an operation and not support it.
                 Err(_) => {}
             }
         }
@@ -164,7 +161,7 @@ impl Objects {
         self.remove(path).await
     }
 
-    /// Removes objects of a mark, and its directory where there are any.
+    /// Removes the parts of a mark, and its directory if the service has directories.
     pub(super) async fn remove_marks(
         &self,
         mark: &str,
@@ -181,7 +178,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Removes what nobody writes any more.
+    /// Removes old temporary objects.
     pub(super) async fn tidy(&self, now: Timestamp) -> opendal::Result<()> {
         if !self.has_directories {
             return Ok(());

@@ -1,11 +1,9 @@
-//! From an address to the backend that it means.
+//! Opens the backend of an address.
 //!
-//! Credentials that larder is not given are found by OpenDAL's signers as each
-//! provider's own programs find them: `AWS_*` variables, shared configuration,
-//! web identity, container and instance roles; `GOOGLE_APPLICATION_CREDENTIALS`,
-//! the well-known file, the metadata server; `AZURE_STORAGE_*`, workload and
-//! managed identities. Those read the environment themselves, as OpenDAL's service
-//! for GitHub's cache reads which version of it there is.
+//! OpenDAL's signers find credentials that larder is not given as each provider's own tools do: `AWS_*` variables,
+//! shared configuration, web identity, container and instance roles; `GOOGLE_APPLICATION_CREDENTIALS`, the well-known
+//! file, the metadata server; `AZURE_STORAGE_*`, workload and managed identities. The signers read the environment
+//! themselves, and so does OpenDAL's service for GitHub's cache, for the version of the cache service.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,47 +18,40 @@ use super::url::{RemoteUrl, Service};
 use super::{Remote, RemoteSettings};
 use crate::store::backend::{Backend, Directory};
 
-/// A remote store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open {place}")]
 pub struct OpenRemoteError {
-    /// Its address, without credentials.
-    pub place: String,
-    /// Why.
+    /// The address, without credentials.
+    pub(crate) place: String,
     #[source]
-    pub reason: OpenRemoteFault,
+    pub(crate) reason: OpenRemoteFault,
 }
 
-/// Why a remote store cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenRemoteFault {
-    /// The bucket's region is nowhere to be found.
+pub(crate) enum OpenRemoteFault {
     #[error("its region is not known: neither the option `region` nor AWS_REGION says it")]
     NoRegion,
-    /// The storage account is not named.
     #[error("its storage account is not known: neither the option `account` nor `endpoint` says it")]
     NoAccount,
-    /// The account key is no base64.
     #[error("the account key that was given is no base64")]
     AccountKey,
-    /// GitHub does not say what its cache is used with.
+    /// A variable that GitHub's cache needs is not set.
     #[error("GitHub's cache needs the variable {0}, which is not set")]
     NotGiven(&'static str),
-    /// OpenDAL takes the address for wrong.
+    /// OpenDAL rejects the address.
     #[error("its address means nothing to the service")]
     Misconfigured,
-    /// There can be no HTTP client.
     #[error("there can be no HTTP client")]
     Client(#[source] reqwest::Error),
 }
 
 impl RemoteUrl {
-    /// The backend at this address. Nothing is asked of the service yet. Of a `file://` address all but the last
-    /// component has to be there whenever it is used.
+    /// Opens the backend at this address, without a request to the service. Of a `file://` address, all but the last
+    /// component must exist whenever the backend is used.
     ///
     /// # Errors
     ///
-    /// Fails when something is missing that the service needs.
+    /// Fails if an option or variable that the service needs is missing.
     pub fn open(&self, settings: &RemoteSettings) -> Result<Arc<dyn Backend>, OpenRemoteError> {
         if self.service == Service::File {
             let root = PathBuf::from(format!("/{}", self.prefix));
@@ -73,7 +64,7 @@ impl RemoteUrl {
 
     fn open_remote(&self, settings: &RemoteSettings) -> Result<Remote, OpenRemoteFault> {
         let transport = Transport::new(settings).map_err(OpenRemoteFault::Client)?;
-        // The signer that assumes a role knows no other; the first one stays.
+        // The signer that assumes a role uses the default transport only. Later calls have no effect.
         HttpTransporter::install_default(transport.clone());
         let operator = self.operator(settings)?;
         let operator = operator
@@ -97,7 +88,7 @@ impl RemoteUrl {
         self.options.get(name).map(String::as_str)
     }
 
-    /// The option, or an empty text, which OpenDAL's builders take for none.
+    /// Returns the value of an option, or an empty text, which OpenDAL's builders treat as absent.
     fn option_or_none(&self, name: &str) -> &str {
         self.option(name).unwrap_or_default()
     }
@@ -134,7 +125,7 @@ impl RemoteUrl {
             return build(region).map_err(|_| OpenRemoteFault::Misconfigured);
         }
         match build("") {
-            // Some services do not care for regions, and their signatures still need one.
+            // Some services ignore regions, but their signatures need one.
             Err(_) if self.option("endpoint").is_some() => {
                 build("us-east-1").map_err(|_| OpenRemoteFault::Misconfigured)
             }
@@ -184,8 +175,8 @@ impl RemoteUrl {
             .endpoint(&job.results_url)
             .runtime_token(&job.runtime_token);
         let operator = Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)?;
-        // It says the version that its entries have: a digest, unless it took the service for the first one, which
-        // GitHub has switched off.
+        // The name of the operator is the version of its entries: a digest, unless it uses the first version of the
+        // service, which GitHub has switched off.
         if *operator.info().name() == *actions_cache::VERSION {
             return Err(OpenRemoteFault::NotGiven("ACTIONS_CACHE_SERVICE_V2"));
         }

@@ -1,4 +1,4 @@
-//! What a remote store is opened with beside its address.
+//! The settings of a remote store other than its address.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,49 +6,49 @@ use std::time::Duration;
 use super::actions_cache::ActionsJob;
 use super::call::Allowance;
 
-/// The largest limit that gives a reader more time.
+/// The largest size for which a read gets more time.
 const LARGEST_LIMIT: u64 = 64 << 20;
-/// For how many slow pages of a listing there is time; of those that come quickly, for many more.
+/// The number of slow pages of a listing for which there is time.
 const PAGES: u32 = 10;
 
-/// How to talk to a remote store.
+/// The settings of a remote store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteSettings {
-    /// Who asks: a user (WebDAV), an access key's id (S3) or an account (Azure). What the address says goes first; without
-    /// either the service's own way to find credentials is used.
+    /// A user (WebDAV), the id of an access key (S3) or an account (Azure). A user in the address takes precedence;
+    /// without either, the service finds credentials in its own way.
     pub user: Option<String>,
-    /// The password, secret access key or account key that goes with it.
+    /// The password, secret access key or account key of `user`.
     pub password: Option<String>,
-    /// The job of GitHub Actions that this is, for the cache that only such a job can use.
+    /// The GitHub Actions job, for the cache that only such a job can use.
     pub actions: ActionsJob,
-    /// How long an operation may take with all its attempts: reading or writing an object of up to [`Self::UNIT`] bytes,
-    /// or one page of a listing. Larger objects may take it once for each such unit.
+    /// The time limit of an operation with all its attempts: reading or writing an object of up to `UNIT` bytes, or one
+    /// page of a listing. Larger objects have this time for each such unit.
     pub deadline: Duration,
-    /// How long a connection may take to be there, name look-up and TLS included.
+    /// The time limit for establishing a connection, including name resolution and TLS.
     pub connect_deadline: Duration,
-    /// How many operations at once are worth while.
+    /// The number of concurrent operations.
     pub parallelism: usize,
 }
 
 impl RemoteSettings {
-    /// The size that [`Self::deadline`] is meant for: 4 MiB.
-    pub const UNIT: u64 = 4 << 20;
+    /// The size in bytes for which [`Self::deadline`] is intended.
+    const UNIT: u64 = 4 << 20;
 
-    /// What writing an object of this size may take.
+    /// Returns the allowance for writing an object of `size` bytes.
     pub(super) fn allowance(&self, size: u64) -> Allowance {
         let units = u32::try_from(size.div_ceil(Self::UNIT)).unwrap_or(u32::MAX).max(1);
         let whole = self.deadline.saturating_mul(units);
-        // Half of the time, so that one connection that stalls is not the end.
+        // Half of the time, so that a second connection can be tried if the first one stalls.
         Allowance { whole, silence: whole / 2, limit: u64::MAX }
     }
 
-    /// What reading an object may take that has up to `limit` bytes.
+    /// Returns the allowance for reading an object of up to `limit` bytes.
     pub(super) fn allowance_to_read(&self, limit: u64) -> Allowance {
         let whole = self.allowance(limit.min(LARGEST_LIMIT)).whole;
         Allowance { whole, silence: self.deadline / 2, limit }
     }
 
-    /// What a listing may take.
+    /// Returns the allowance for a listing.
     pub(super) fn allowance_to_list(&self) -> Allowance {
         Allowance { whole: self.deadline.saturating_mul(PAGES), ..self.allowance(0) }
     }

@@ -1,4 +1,4 @@
-//! `Remote` over OpenDAL's memory service, and what never shows.
+//! Tests of `Remote` over OpenDAL's memory service, and of what errors must not contain.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use opendal::services::Memory;
 
+use super::mark::MARK_LIFETIME;
 use super::*;
 use crate::store::backend::{Reason, conformance};
 
@@ -18,7 +19,7 @@ fn memory() -> Operator {
 }
 
 #[test]
-fn an_object_store_does_what_every_backend_does() {
+fn an_object_store_passes_the_conformance_suite() {
     let operator = memory();
     let backend: Arc<dyn Backend> = Arc::new(in_memory(&operator));
     conformance::check(&backend, &in_memory(&operator));
@@ -37,7 +38,7 @@ fn an_operation_may_be_started_from_any_thread() {
     assert_eq!(backend.list("").unwrap().len(), 3);
 }
 
-/// Writes a mark of that age as another process would, and says whether it is believed.
+/// Writes a mark of this age as a different process would; returns `true` if it is alive.
 fn is_believed(age: Duration) -> bool {
     let backend = in_memory(&memory());
     let time = Timestamp::now() - jiff::SignedDuration::try_from(age).unwrap();
@@ -50,7 +51,7 @@ fn is_believed(age: Duration) -> bool {
 }
 
 #[test]
-fn a_mark_lives_for_hours_after_its_last_addition() {
+fn a_mark_is_alive_for_hours_after_its_last_addition() {
     assert!(is_believed(Duration::ZERO));
     let minute = Duration::from_mins(1);
     assert!(is_believed(MARK_LIFETIME.saturating_sub(minute)));
@@ -58,7 +59,7 @@ fn a_mark_lives_for_hours_after_its_last_addition() {
 }
 
 #[test]
-fn what_larder_did_not_write_is_no_mark() {
+fn foreign_objects_are_not_marks() {
     let backend = in_memory(&memory());
     backend.write("m/readme", b"hello").unwrap();
     backend.write("m/1/00000000", b"without a time").unwrap();
@@ -66,7 +67,7 @@ fn what_larder_did_not_write_is_no_mark() {
     assert_eq!(backend.list("m").unwrap().len(), 1);
 }
 
-/// Everything that can be seen of an error.
+/// Returns all text that an error contains.
 fn shown(error: &BackendError) -> String {
     let mut shown = format!("{error}\n{error:?}\n{error:#?}");
     let mut source = error.source();
@@ -77,18 +78,18 @@ fn shown(error: &BackendError) -> String {
     shown
 }
 
-/// A port that nobody listens on.
+/// Returns a port on which nothing listens.
 fn closed_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A deadline that is long enough for the last attempt to end in time on a busy machine.
+/// Returns a deadline that is long enough for the last attempt to end in time on a busy machine.
 fn brief() -> RemoteSettings {
     RemoteSettings { deadline: Duration::from_millis(2500), ..RemoteSettings::default() }
 }
 
 #[test]
-fn what_a_service_is_asked_with_is_in_no_error() {
+fn no_error_contains_a_part_of_a_request() {
     let port = closed_port();
     let key = "c2VjcmV0LWtleQ==";
     for (url, secrets) in [
@@ -123,7 +124,7 @@ fn open_fault(url: &str) -> OpenRemoteFault {
 }
 
 #[test]
-fn what_is_missing_is_said_when_a_store_is_opened() {
+fn opening_a_store_reports_missing_settings() {
     assert!(matches!(open_fault("azblob://container"), OpenRemoteFault::NoAccount));
     let wrong = RemoteSettings { password: Some("no base64!".to_owned()), ..RemoteSettings::default() };
     let url: RemoteUrl = "azblob://container?account=a".parse().unwrap();

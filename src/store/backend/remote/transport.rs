@@ -1,11 +1,9 @@
-//! Requests over HTTP: each with a deadline, tried again where that may help, its answer bounded.
+//! Sends HTTP requests with a deadline, retries, and a limit of the response size.
 //!
-//! It stands below OpenDAL's services, for they differ in what they take for a
-//! temporary fault (WebDAV's tries a 403 again, and a 429 not), and so that
-//! requests for credentials get deadlines as well. Every request that they
-//! make for larder's operations can be made again. Proxies are those of
-//! `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, certificates are checked as the
-//! system does.
+//! The transport is below OpenDAL's services, because they differ in which faults they retry (WebDAV's retries a 403,
+//! but not a 429), and because requests for credentials need deadlines as well. Every request that the services send
+//! for larder can be repeated. Proxies are taken from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`; certificates are
+//! verified as the system does.
 
 use std::time::Duration;
 
@@ -22,24 +20,22 @@ use super::call::{Allowance, Call};
 use super::fault::{Fault, Needs, service_code, service_message};
 use super::settings::RemoteSettings;
 
-/// How often a request is made at most.
 const ATTEMPTS: u32 = 5;
-/// The pause before the second attempt, on average; it doubles with each further one.
+/// The mean pause before the second attempt; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause, unless the service asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How long a machine's metadata service may take to be there; where there is none, nothing answers.
+/// The deadline of a metadata service; elsewhere nothing responds at its address.
 const METADATA_DEADLINE: Duration = Duration::from_secs(2);
-/// How many attempts may end without an answer: with each taking half of the deadline, that is all of it.
+/// How many attempts may end without a response; each takes half of the deadline.
 const SILENCES: u32 = 2;
-/// How large an answer other than an object may be.
+/// The limit of responses other than objects, in bytes.
 const LARGEST_ANSWER: u64 = 256 << 20;
 
-/// larder's HTTP client for object stores.
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
     client: reqwest::Client,
-    /// Of requests that belong to no operation.
+    /// The allowance of requests outside of an operation.
     otherwise: Allowance,
 }
 
@@ -49,13 +45,9 @@ struct Answer {
 }
 
 impl Transport {
-    /// A client with these deadlines.
-    ///
-    /// # Errors
-    ///
-    /// Fails when there can be no TLS.
+    /// Creates a client with these deadlines. Fails if TLS cannot be initialised.
     pub(super) fn new(settings: &RemoteSettings) -> reqwest::Result<Self> {
-        // Another part of the process may have done so already.
+        // Fails if the process has installed a provider already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = reqwest::Client::builder()
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
@@ -64,7 +56,6 @@ impl Transport {
         Ok(Self { client, otherwise: settings.allowance(0) })
     }
 
-    /// Makes the request once.
     async fn ask(
         &self,
         head: &request::Parts,
@@ -88,7 +79,7 @@ impl Transport {
             return Err(Fault::TooLarge(limit));
         }
         let mut body = BytesMut::new();
-        // A large object may take long, as long as it keeps coming; the operation's own deadline stands above.
+        // A large object may take long while data keeps coming; the deadline of the operation still applies.
         while let Some(part) = timeout_at(Instant::now() + (until - started), answer.chunk())
             .await
             .map_err(silent)?
@@ -122,7 +113,7 @@ impl Answer {
         Some(Fault::Answered { status, code, message, needs })
     }
 
-    /// How long the service asks to be left alone. GitHub tells the time at which its limits end.
+    /// Returns the pause that the service asks for. GitHub sends the time at which its limit is reset.
     fn retry_after(&self) -> Option<Duration> {
         let number = |name: &str| self.head.headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
         let until_reset = || {
@@ -134,14 +125,14 @@ impl Answer {
     }
 }
 
-/// The pause after an attempt: exponential, with jitter of a half to either side.
+/// Returns the pause after an attempt: exponential, with a jitter of 50 %.
 pub(super) fn pause_after(attempt: u32) -> Duration {
     let mean = FIRST_PAUSE.saturating_mul(1 << (attempt - 1)).min(LONGEST_PAUSE);
     let jitter = getrandom::u32().unwrap_or(u32::MAX / 2);
     mean.mul_f64(0.5 + f64::from(jitter) / f64::from(u32::MAX))
 }
 
-/// Whether this is where a machine in a cloud asks for credentials of its own.
+/// Returns `true` if `host` is a metadata service, which gives a cloud machine its credentials.
 fn is_metadata_service(host: &str) -> bool {
     host.starts_with("169.254.") || host.starts_with("[fd00:ec2:") || host == "metadata.google.internal"
 }
@@ -153,7 +144,7 @@ impl HttpTransport for Transport {
         let call = Call::current(self.otherwise);
         let host = head.uri.host().unwrap_or_default();
         let operation = head.extensions.get::<Operation>();
-        // Of what reading an object takes, only a GET is for the object itself.
+        // Of the requests that read an object, only the GET returns the object itself.
         let is_object = operation == Some(&Operation::Read) && head.method == Method::GET;
         let limit = if is_object { call.allowance.limit } else { LARGEST_ANSWER };
         let needs = head.extensions.get::<Needs>().copied();
@@ -201,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_that_ends_by_itself_is_a_limit_and_lasts_as_long_as_it_says() {
+    fn a_403_with_a_retry_time_is_a_rate_limit_with_that_pause() {
         let in_an_hour = (Timestamp::now().as_second() + 3600).to_string();
         for (status, headers, reason, seconds) in [
             (403, &[][..], Reason::Denied, None),

@@ -1,4 +1,4 @@
-//! The address of a remote store: what is typed for it, understood once.
+//! Parses the address of a remote store.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
-/// Where a remote store is.
+/// The address of a remote store.
 ///
 /// | address | options after `?` |
 /// |---|---|
@@ -14,33 +14,32 @@ use reqwest::Url;
 /// | `gs://BUCKET/PREFIX` | `endpoint storage_class anonymous` |
 /// | `azblob://CONTAINER/PREFIX` | `account endpoint anonymous` |
 /// | `webdav://HOST/PATH`, `webdavs://` for TLS | – |
-/// | `ghac://`, `ghac:///PREFIX`: the cache of the repository whose job on GitHub Actions this is | – |
+/// | `ghac://`, `ghac:///PREFIX`: the cache of the repository of this GitHub Actions job | – |
 /// | `file:///DIR` | – |
 ///
-/// - `endpoint`: `http://…` or `https://…` of a service that is not the provider's own.
-/// - `region`: by default that of `AWS_REGION` or `AWS_DEFAULT_REGION`, or `us-east-1` where there is an `endpoint`.
-/// - `path_style`: `false` puts the bucket's name into the host's.
-/// - `profile`: of the AWS configuration files.
+/// - `endpoint`: `http://…` or `https://…` of a service other than the provider's own.
+/// - `region`: by default that of `AWS_REGION` or `AWS_DEFAULT_REGION`, or `us-east-1` with an `endpoint`.
+/// - `path_style`: `false` puts the name of the bucket into the host name.
+/// - `profile`: a profile of the AWS configuration files.
 /// - `role_arn`, `external_id`: a role to assume.
-/// - `sse`, `kms_key`: how objects are encrypted where they lie, `AES256` or `aws:kms`.
-/// - `storage_class`: of what is written.
+/// - `sse`, `kms_key`: the server-side encryption, `AES256` or `aws:kms`.
+/// - `storage_class`: the storage class of new objects.
 /// - `anonymous`: `true` sends requests without credentials.
-/// - `account`: the storage account; its endpoint is Azure's then.
+/// - `account`: the storage account, at Azure's endpoint.
 ///
-/// Characters that mean something in URLs are written as `%` and two hexadecimal digits. Only WebDAV takes a user and a
-/// password in its address. Shown, an address has no password and no options but the endpoint.
+/// Reserved characters are written as `%` and two hexadecimal digits. Only WebDAV addresses can contain a user and a
+/// password. `Display` omits the password and all options but the endpoint.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteUrl {
     pub(super) service: Service,
     /// The bucket, container, or host with port.
     pub(super) name: String,
-    /// Below which everything is kept: without slashes around it, empty for none. A directory's path for `file`.
+    /// The prefix of all objects, without slashes at either end; may be empty. For `file`, the path of a directory.
     pub(super) prefix: String,
     pub(super) user: Option<(String, String)>,
     pub(super) options: BTreeMap<&'static str, String>,
 }
 
-/// What keeps the objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Service {
     S3,
@@ -52,58 +51,50 @@ pub(super) enum Service {
     File,
 }
 
-/// A text is no address of a remote store.
+/// A text that is not the address of a remote store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{url}` is no address of a remote store")]
 pub struct InvalidRemoteUrl {
     /// The text, without what could be a password.
-    pub url: String,
-    /// What is wrong with it.
+    pub(crate) url: String,
     #[source]
-    pub reason: RemoteUrlFault,
+    pub(crate) reason: RemoteUrlFault,
 }
 
 /// What is wrong with the address of a remote store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RemoteUrlFault {
-    /// It begins with no known scheme.
+pub(crate) enum RemoteUrlFault {
     #[error("it does not begin with one of {}", known_schemes())]
     Scheme,
-    /// It is no URL.
     #[error("it is no URL: {0}")]
     Syntax(String),
-    /// It lacks what the service needs.
+    /// It lacks a part that the service needs.
     #[error("it names no {0}")]
     Nameless(&'static str),
-    /// It names a host that means nothing for the service.
+    /// It has a host, which the service does not support.
     #[error("{0}:// is followed by a path, not by a host")]
     Host(&'static str),
-    /// Its path has a segment that no path of a store may have.
+    /// A segment of its path is not valid.
     #[error("its path has a segment that is empty, `.` or `..`, or a control character")]
     Path,
-    /// It holds credentials where they do not belong.
     #[error("credentials do not belong into it; they are taken from the environment")]
     Credentials,
-    /// It has a fragment.
     #[error("it holds a `#`, which is written `%23`")]
     Fragment,
-    /// It has an option that the service does not know.
+    /// It has an option that the service does not support.
     #[error("{scheme}:// has no option{}; {}", quoted(option.as_deref()), known_options(scheme))]
     UnknownOption {
-        /// The service's scheme.
         scheme: &'static str,
-        /// The option, unless it does not look like one.
+        /// The option, unless it could be a secret.
         option: Option<String>,
     },
-    /// It has an option twice.
+    /// It contains this option twice.
     #[error("the option `{0}` stands in it twice")]
     Repeated(&'static str),
-    /// An option has a value that it cannot have.
     #[error("the option `{option}` is to be {expected}")]
     Value {
-        /// The option.
         option: &'static str,
-        /// What it may be.
+        /// The valid values.
         expected: &'static str,
     },
 }
@@ -143,7 +134,7 @@ impl Service {
         }
     }
 
-    /// What stands between the scheme and the path, if that is not nothing.
+    /// Returns what the part between the scheme and the path names, or `None` if it must be empty.
     fn named(self) -> Option<&'static str> {
         match self {
             Self::S3 | Self::Gcs => Some("bucket"),
@@ -175,9 +166,9 @@ impl Service {
 }
 
 impl RemoteUrl {
-    /// The address one component further down.
+    /// Returns the address of `component` below this one.
     #[must_use]
-    pub fn below(&self, component: &str) -> Self {
+    pub(crate) fn below(&self, component: &str) -> Self {
         let prefix = [self.prefix.as_str(), component].into_iter().filter(|part| !part.is_empty());
         Self { prefix: prefix.collect::<Vec<_>>().join("/"), ..self.clone() }
     }
@@ -206,7 +197,7 @@ fn parse(text: &str) -> Result<RemoteUrl, RemoteUrlFault> {
         (Some(_), host) => url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
     };
     let user = credentials(service, &url)?;
-    // As it is written: the parser would resolve `..`.
+    // The text as written, because the parser resolves `..`.
     let written = text.split_once("://").map_or("", |(_, rest)| rest).split('?').next().unwrap_or_default();
     let path = decoded(written.split_once('/').map_or("", |(_, path)| path))?;
     let prefix = path.trim_end_matches('/').to_owned();
@@ -235,7 +226,7 @@ fn options(service: Service, url: &Url) -> Result<BTreeMap<&'static str, String>
     let mut options = BTreeMap::new();
     for (name, value) in url.query_pairs() {
         let Some(option) = service.options().iter().find(|option| **option == name) else {
-            // Part of a signed address, it may itself be the secret.
+            // The name of a part of a signed address may itself be the secret.
             let named =
                 name.len() <= 24 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '-');
             let option = named.then(|| name.into_owned());
@@ -276,7 +267,7 @@ fn check(option: &'static str, value: &str) -> Result<(), RemoteUrlFault> {
     if fits { Ok(()) } else { Err(RemoteUrlFault::Value { option, expected }) }
 }
 
-/// Resolves `%` and two hexadecimal digits.
+/// Decodes `%` and two hexadecimal digits.
 pub(super) fn decoded(text: &str) -> Result<String, RemoteUrlFault> {
     let no_url =
         || RemoteUrlFault::Syntax("a % is not followed by two hexadecimal digits of UTF-8".to_owned());
@@ -294,7 +285,7 @@ pub(super) fn decoded(text: &str) -> Result<String, RemoteUrlFault> {
     String::from_utf8(bytes).map_err(|_| no_url())
 }
 
-/// What may be shown of a text that is no address: nothing before an `@`, and nothing after a `?` or `#`.
+/// Returns what may be shown of an invalid address: nothing before an `@`, and nothing after a `?` or `#`.
 fn without_secrets(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let colon = if scheme.is_empty() { "" } else { "://" };
@@ -332,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_says_where_and_how() {
+    fn addresses_are_parsed_with_their_options() {
         for (text, name, prefix, options) in [
             ("s3://bucket", "bucket", "", ""),
             ("s3://my.bucket/team/larder/", "my.bucket", "team/larder", ""),
@@ -367,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_means_nothing_is_refused_for_its_reason() {
+    fn an_invalid_address_is_refused_with_the_reason() {
         use RemoteUrlFault as Fault;
         for (text, reason) in [
             ("", Fault::Scheme),
@@ -406,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_a_password_is_never_shown() {
+    fn a_possible_password_is_never_shown() {
         for text in [
             "webdav://user:SECRET@host/p?x=SECRET",
             "webdav://user:SEC/SECRET@host:x/p",

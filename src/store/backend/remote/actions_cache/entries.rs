@@ -1,4 +1,4 @@
-//! The cache's entries in GitHub's REST API, which alone lists and removes them.
+//! Lists and removes entries of the cache through GitHub's REST API, because the cache service itself cannot.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -13,12 +13,11 @@ use serde::de::DeserializeOwned;
 use super::job::{CacheJob, Repository};
 use crate::store::backend::remote::fault::Needs;
 
-/// Entries in a page, the most that the API gives.
+/// The entries of a page, the maximum of the API.
 const PAGE: u64 = 100;
 const PERMISSION: Needs =
     Needs("GITHUB_TOKEN has to be the job's own, and the job to have `permissions: actions: write`");
 
-/// An entry of the cache.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Entry {
     id: u64,
@@ -35,12 +34,13 @@ struct Page {
     actions_caches: Vec<Entry>,
 }
 
-/// The entries that the job reads, of larder's own version.
+/// The entries with larder's version that the job can read.
 #[derive(Debug)]
 pub(super) struct Entries {
     job: Arc<CacheJob>,
     version: String,
-    /// Asked for by whoever comes before it is known: to wait for somebody who fails would take the time of two.
+    /// The refs that the job reads. Concurrent first users all query them, because waiting for a query that fails would
+    /// take two deadlines.
     refs: OnceLock<Vec<String>>,
 }
 
@@ -49,7 +49,8 @@ impl Entries {
         Self { job, version: version.to_owned(), refs: OnceLock::new() }
     }
 
-    /// The entries whose keys begin with this, by key; of one key the one that is read comes first.
+    /// Returns the entries whose keys begin with `start`, sorted by key. Of the entries of one key, the one that is
+    /// read comes first.
     pub(super) async fn find(&self, context: &OperationContext, start: &str) -> Result<Vec<Entry>> {
         let refs = self.refs(context).await?;
         let rank = |entry: &Entry| refs.iter().position(|reference| *reference == entry.reference);
@@ -66,13 +67,13 @@ impl Entries {
         Ok(found.into_iter().map(|(_, entry)| entry).collect())
     }
 
-    /// The job's own entry of this key.
+    /// Returns the job's own entry of this key.
     pub(super) async fn own(&self, context: &OperationContext, key: &str) -> Result<Option<Entry>> {
         let found = self.find(context, key).await?;
         Ok(found.into_iter().find(|entry| entry.key == key && entry.reference == self.job.reference))
     }
 
-    /// Removes an entry; that it is gone is fine.
+    /// Removes an entry if it still exists.
     pub(super) async fn remove(&self, context: &OperationContext, entry: &Entry) -> Result<()> {
         let url = format!("{}/actions/caches/{}", self.job.repository_url(), entry.id);
         let answer = self.ask(context, Method::DELETE, &url, Operation::Delete).await?;
@@ -93,8 +94,8 @@ impl Entries {
         Ok(self.refs.get_or_init(|| self.job.reads(&branch)))
     }
 
-    /// All pages, of all refs. By time of creation what is new comes last, and what follows an entry that is removed moves
-    /// to the page before; so that no entry slips through, pages are read from the last to the first.
+    /// Lists all pages, of all refs. Sorted by creation time, new entries are added at the end, and the entries after a
+    /// removed one move to the previous page. The pages are read from last to first, so that no entry is missed.
     async fn list(&self, context: &OperationContext, start: &str) -> Result<Vec<Entry>> {
         let first = self.page(context, start, 1).await?;
         if first.total_count <= PAGE {
@@ -147,7 +148,8 @@ impl Entries {
     }
 }
 
-/// Not even a 404 means that there is nothing: there is no such repository for this token.
+/// Converts an error status. A 404 is an error as well, because it means that the token has no access to the
+/// repository.
 fn refused(status: StatusCode) -> Error {
     let kind = if status == StatusCode::FORBIDDEN || status == StatusCode::UNAUTHORIZED {
         ErrorKind::PermissionDenied

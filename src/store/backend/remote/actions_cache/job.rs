@@ -1,4 +1,4 @@
-//! The job that uses the cache: what GitHub tells it in its environment.
+//! The GitHub Actions job that uses the cache, from the variables that GitHub sets.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,24 +9,24 @@ use crate::store::backend::remote::OpenRemoteFault;
 
 const PUBLIC_API: &str = "https://api.github.com";
 
-/// What GitHub tells a job, each by the variable of that name.
+/// The variables that GitHub sets for a job.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ActionsJob {
-    /// `ACTIONS_RESULTS_URL`: where the cache service is.
+    /// `ACTIONS_RESULTS_URL`: the address of the cache service.
     pub results_url: Option<String>,
-    /// `ACTIONS_RUNTIME_TOKEN`: lets the job read and write there.
+    /// `ACTIONS_RUNTIME_TOKEN`: allows to read and write entries.
     pub runtime_token: Option<String>,
-    /// `GITHUB_TOKEN`: lets the job list and remove entries.
+    /// `GITHUB_TOKEN`: allows to list and remove entries.
     pub token: Option<String>,
-    /// `GITHUB_API_URL`; by default that of github.com.
+    /// `GITHUB_API_URL`; that of github.com by default.
     pub api_url: Option<String>,
     /// `GITHUB_REPOSITORY`: owner and name.
     pub repository: Option<String>,
     /// `GITHUB_REF`: in full, such as `refs/heads/main`.
     pub reference: Option<String>,
-    /// `GITHUB_BASE_REF`: the branch that a pull request is to be merged into.
+    /// `GITHUB_BASE_REF`: the target branch of a pull request.
     pub base: Option<String>,
-    /// `GITHUB_EVENT_PATH`: what started the job, as JSON.
+    /// `GITHUB_EVENT_PATH`: the file of the event that started the job, as JSON.
     pub event: Option<PathBuf>,
 }
 
@@ -39,14 +39,14 @@ impl fmt::Debug for ActionsJob {
     }
 }
 
-/// A job that lacks nothing.
+/// A job with all required variables.
 pub(in crate::store::backend::remote) struct CacheJob {
     pub(in crate::store::backend::remote) results_url: String,
     pub(in crate::store::backend::remote) runtime_token: String,
     pub(super) token: String,
     api_url: String,
     repository: String,
-    /// Where it writes.
+    /// The ref whose entries the job writes.
     pub(super) reference: String,
     base: Option<String>,
     event: Option<PathBuf>,
@@ -58,7 +58,7 @@ impl fmt::Debug for CacheJob {
     }
 }
 
-/// As much of an event, and of a repository in the API, as says which branch is the default one.
+/// The part of an event that contains the default branch.
 #[derive(Deserialize)]
 struct Event {
     repository: Repository,
@@ -70,11 +70,7 @@ pub(super) struct Repository {
 }
 
 impl CacheJob {
-    /// The job that `given` describes.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a variable is missing.
+    /// Creates the job that `given` describes. Fails if a variable is missing.
     pub(in crate::store::backend::remote) fn new(given: &ActionsJob) -> Result<Self, OpenRemoteFault> {
         let need =
             |value: &Option<String>, variable| value.clone().ok_or(OpenRemoteFault::NotGiven(variable));
@@ -91,12 +87,12 @@ impl CacheJob {
         })
     }
 
-    /// The address of the job's repository in the REST API.
+    /// Returns the address of the repository in the REST API.
     pub(super) fn repository_url(&self) -> String {
         format!("{}/repos/{}", self.api_url, self.repository)
     }
 
-    /// The refs whose entries the job reads, the first of them first.
+    /// Returns the refs whose entries the job reads, in the order of precedence.
     pub(super) fn reads(&self, default_branch: &str) -> Vec<String> {
         let branches = self.base.as_deref().into_iter().chain([default_branch]);
         let mut refs = vec![self.reference.clone()];
@@ -108,7 +104,7 @@ impl CacheJob {
         refs
     }
 
-    /// The default branch, where the event tells it.
+    /// Returns the default branch if the event contains it.
     pub(super) fn default_branch_of_event(&self) -> Option<String> {
         let event = std::fs::read(self.event.as_ref()?).ok()?;
         serde_json::from_slice::<Event>(&event).ok().map(|event| event.repository.default_branch)

@@ -1,4 +1,4 @@
-//! GitHub's cache of Actions as a place for objects.
+//! The cache of GitHub Actions as a place for objects.
 //!
 //! ```text
 //! read, size ──▶ OpenDAL's ghac ──▶ cache service: key and version → a signed address ──▶ blob
@@ -8,11 +8,12 @@
 //!
 //! OpenDAL's service reads and writes; this layer above it does the rest.
 //!
-//! - An entry belongs to the ref of the job that wrote it. A job reads those of its own ref, of the branch that it merges
-//!   into and of the default branch, in this order; nothing else is listed here, though the API shows it.
-//! - An entry never changes. What replaces one removes it first, so that an object may be absent for a moment.
-//! - The service takes a key for a prefix where no entry has just that key. No key of larder's is a prefix of another
-//!   (`name`), so that no object is read for another.
+//! - An entry belongs to the ref of the job that wrote it. A job reads the entries of its own ref, of the target branch
+//!   of its pull request and of the default branch, in this order. Entries of other refs are not listed, although the
+//!   API returns them.
+//! - An entry is immutable. Replacing an object removes its entry first, so that the object may be absent for a moment.
+//! - If no entry has exactly the requested key, the service uses the key as a prefix. No key of larder is a prefix of a
+//!   different one (see `name`), so that a wrong object is never returned.
 
 mod entries;
 mod job;
@@ -34,10 +35,10 @@ pub(super) use self::job::CacheJob;
 use self::name::Names;
 use self::replacement::Replacement;
 
-/// Of every entry that larder writes, so that it sees no other program's.
+/// The version of all entries that larder writes, which separates them from those of other programs.
 pub(super) const VERSION: &str = "larder";
 
-/// Makes of OpenDAL's service for GitHub's cache one that lists, replaces and removes.
+/// A layer over OpenDAL's service for GitHub's cache that adds listing, replacing and removing.
 #[derive(Debug)]
 pub(super) struct ActionsCacheLayer {
     names: Names,
@@ -45,7 +46,7 @@ pub(super) struct ActionsCacheLayer {
 }
 
 impl ActionsCacheLayer {
-    /// Keeps everything below `prefix`.
+    /// Creates a layer that keeps all objects below `prefix`.
     pub(super) fn new(job: CacheJob, prefix: &str) -> Self {
         Self { names: Names::below(prefix), job: Arc::new(job) }
     }
@@ -58,7 +59,6 @@ impl Layer for ActionsCacheLayer {
     }
 }
 
-/// The service as a whole.
 #[derive(Debug)]
 struct ActionsCache {
     names: Names,
@@ -148,7 +148,7 @@ impl Service for ActionsCache {
     }
 }
 
-/// What is below a directory, asked for when the first of it is.
+/// The listing of a directory, requested when its first entry is needed.
 struct Listing {
     names: Names,
     entries: Arc<Entries>,
@@ -163,7 +163,7 @@ impl Listing {
         let mut objects: Vec<oio::Entry> = Vec::new();
         let mut before = None;
         for entry in self.entries.find(&self.context, &below).await? {
-            // What is read of a key is its first entry.
+            // A job reads the first entry of a key.
             if before.as_ref() == Some(&entry.key) {
                 continue;
             }
@@ -185,7 +185,7 @@ impl oio::List for Listing {
     }
 }
 
-/// Removes objects, whatever refs they belong to of those that the job reads.
+/// Removes objects: their entries of all refs that the job reads.
 struct Removal {
     names: Names,
     entries: Arc<Entries>,

@@ -1,24 +1,24 @@
-//! Paths as keys of the cache, and back.
+//! Encodes paths as keys of the cache, and decodes them.
 //!
 //! ```text
 //! chunks/3f/3f9A  below  team/x   ─▶  team/x/chunks/3f/3f9%41!
 //! ```
 //!
-//! One to one, whatever the service makes of keys: it compares them without regard to case, so capitals are escaped; it
-//! takes no commas; and where no entry has a key it answers one that begins with it, so each ends with what is nowhere
-//! else in any.
+//! The encoding is one to one in spite of the rules of the service: it compares keys without regard to case, so
+//! capitals are escaped. It does not allow commas. If no entry has a key, it returns an entry whose key begins with it,
+//! so each key ends with a character that occurs nowhere else.
 
 use std::fmt::Write as _;
 
 use crate::store::backend::remote::url::decoded;
 
-/// At the end of each key, and nowhere else in one.
+/// The last character of each key, which occurs nowhere else in a key.
 const END: char = '!';
 
-/// The names below a prefix.
+/// The keys below a prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    /// Escaped, with a slash at its end unless it is empty.
+    /// The escaped prefix, with a trailing slash unless it is empty.
     prefix: String,
 }
 
@@ -28,17 +28,16 @@ impl Names {
         Self { prefix: format!("{}{slash}", escaped(prefix)) }
     }
 
-    /// The key of the object at `path`.
     pub(super) fn key(&self, path: &str) -> String {
         format!("{}{END}", self.keys_below(path))
     }
 
-    /// What the keys of all objects in `directory` begin with; it is empty or ends with a slash.
+    /// Returns the prefix of the keys of all objects in `directory`; it is empty or ends with a slash.
     pub(super) fn keys_below(&self, directory: &str) -> String {
         format!("{}{}", self.prefix, escaped(directory))
     }
 
-    /// The path of the object with this key, if it is one of ours.
+    /// Returns the path of the object with this key, if the key is valid and below the prefix.
     pub(super) fn path(&self, key: &str) -> Option<String> {
         let path = decoded(key.strip_prefix(&self.prefix)?.strip_suffix(END)?).ok()?;
         (self.key(&path) == key).then_some(path)
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_read_as_the_path_that_it_was_made_of_and_nothing_else_is() {
+    fn only_keys_of_paths_are_decoded_and_to_the_same_path() {
         let names = Names::below("Team, x");
         assert_eq!(names.key("a/B-c_~2f.json"), "%54eam%2c%20x/a/%42-c_~2f.json!");
         assert_eq!(names.path("%54eam%2c%20x/a/%42-c_~2f.json!").as_deref(), Some("a/B-c_~2f.json"));
@@ -80,9 +79,9 @@ mod tests {
     }
 
     proptest! {
-        /// In one repository there may be several stores, and any prefix may be given.
+        /// One repository can contain several stores with any prefixes.
         #[test]
-        fn no_key_begins_with_another_even_without_regard_to_case(
+        fn no_key_is_a_prefix_of_a_different_one_in_any_case(
             prefixes in prop::array::uniform2("[aA!%/,]{0,4}"),
             paths in prop::array::uniform2("[aA~]{1,3}"),
         ) {

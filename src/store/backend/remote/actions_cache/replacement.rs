@@ -1,8 +1,9 @@
-//! Writing where something may be already.
+//! Writes an object that may exist already.
 //!
-//! The service creates an entry and gives an address to upload it to, and reads it once the upload is said to be whole.
-//! Meanwhile and from then on it creates no other of that key. So who comes second waits for who came first, leaves what
-//! is as it should be, and else removes it. Whoever died while uploading keeps a key from being used for up to a day.
+//! The service creates an entry, returns an address for the upload, and reads the entry after the upload is declared
+//! complete. From its creation on, it rejects other entries of the same key. A second writer therefore waits for the
+//! first one, keeps the entry if its content is the same, and removes it otherwise. A writer that dies during the
+//! upload blocks its key for up to a day.
 
 use std::sync::Arc;
 
@@ -16,10 +17,10 @@ use super::entries::{Entries, Entry};
 use crate::store::backend::remote::call::has_time;
 use crate::store::backend::remote::transport::pause_after;
 
-/// How often an entry is to be created that another job is creating: for some ten seconds.
+/// The attempts to create an entry that a different job is creating, for about ten seconds.
 const ATTEMPTS: u32 = 7;
 
-/// An object on its way into the cache.
+/// An object to write to the cache.
 pub(super) struct Replacement {
     pub(super) inner: Servicer,
     pub(super) entries: Arc<Entries>,
