@@ -50,7 +50,7 @@ impl ConnectError {
 
 /// A solve that ended without a result.
 #[derive(Debug, thiserror::Error)]
-pub enum SolveError {
+pub(crate) enum SolveError {
     /// BuildKit ran the build and it failed.
     #[error(transparent)]
     Build(#[from] BuildFailure),
@@ -67,7 +67,7 @@ pub enum SolveError {
 /// A failed build as the engine reports it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
-pub struct BuildFailure {
+pub(crate) struct BuildFailure {
     /// BuildKit's message, for example `process "/bin/sh -c false" did not complete successfully: exit code: 1`.
     pub(crate) message: String,
     /// Digest of the vertex that failed, if the engine names it.

@@ -62,7 +62,7 @@ pub(crate) struct CacheMount {
 
 /// How a cache mount handles concurrent commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Sharing {
+pub(crate) enum Sharing {
     /// All use the same mount.
     #[default]
     Shared,

@@ -30,7 +30,7 @@ const STATUS_LIMIT: Duration = Duration::from_secs(10);
 const SESSION_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Default)]
-pub struct SolveRequest {
+pub(crate) struct SolveRequest {
     /// For example `dockerfile.v0` or `gateway.v0`; empty if there is a definition.
     pub(crate) frontend: String,
     pub(crate) definition: Option<Definition>,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 /// One message of the status stream.
 #[derive(Debug, Clone, Default)]
-pub struct StatusUpdate {
+pub(crate) struct StatusUpdate {
     pub(crate) vertexes: Vec<Vertex>,
     /// Progress rows (layers pulled, bytes transferred) that changed.
     pub(crate) statuses: Vec<VertexStatus>,

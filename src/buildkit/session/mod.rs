@@ -41,7 +41,7 @@ pub(crate) use upload::Upload;
 
 /// The resources that a build may request from the client.
 #[derive(Default)]
-pub struct Attachments {
+pub(crate) struct Attachments {
     /// Directories by the name that the build uses: `context`, `dockerfile`, named contexts.
     pub(crate) directories: BTreeMap<String, SharedDirectory>,
     pub(crate) secrets: BTreeMap<String, SecretSource>,
