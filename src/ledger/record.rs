@@ -112,7 +112,7 @@ pub(crate) struct StepEntry {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TierRecord {
+pub(crate) struct TierRecord {
     pub(crate) tier: String,
     pub(crate) outcome: TierOutcome,
     pub(crate) reason: String,

@@ -14,7 +14,7 @@ const SCHEMA: &str = "larder.image.v1";
 const MAX_IMAGES: usize = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageEntry {
+pub(crate) struct ImageEntry {
     pub(crate) schema: String,
     pub(crate) image_key: CacheKey,
     /// The dependency key of the same build.

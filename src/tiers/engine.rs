@@ -1,7 +1,7 @@
-//! The engine tier: an image built from this very key is still in the engine.
+//! The engine tier: finds an image of the key that is still in the engine.
 //!
-//! The notes know which image ids were built for a key; the engine knows if it still has one. Ids are content addresses, so an
-//! image with such an id is the one that was built.
+//! The notes record the ids of the images that were built for a key. An id is a content address, so an image with that
+//! id is the image that was built.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,8 @@ use crate::notes::{Notes, NotesError};
 use crate::registry::ImageRef;
 use crate::store::Meter;
 
-/// How long the engine may take to look for images.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Looks for whole images in the engine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EngineTier<'a> {
     notes: &'a Notes,
@@ -26,16 +24,11 @@ pub(crate) struct EngineTier<'a> {
 }
 
 impl<'a> EngineTier<'a> {
-    /// A tier over what `notes` knows and `engine` has.
     pub(crate) fn new(notes: &'a Notes, engine: &'a Engine) -> Self {
         Self { notes, engine }
     }
 
-    /// Notes that `id` is an image of `key`, built at `built` if that is known.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the notes cannot be written.
+    /// Records `id` as an image of `key`, built at `built` if that is known.
     pub(crate) fn save(
         &self,
         key: CacheKey,

@@ -1,24 +1,24 @@
-//! Whether a tier is worth its time here, by what the ledger tells.
+//! Decides from the ledger if archiving images is worth its time on this machine.
 
 use super::ArchiveTier;
 use super::ImageTier;
 use crate::ledger::{BuildRecord, Outcome};
 
-/// Images that may be kept in a row without one of them being of use.
+/// The number of images that are archived in a row without a hit before archiving pauses.
 const PATIENCE: usize = 8;
-/// After that every so-manyth is kept all the same: times change.
+/// While archiving is paused, one image in this many is archived anyway, to notice when that becomes useful again.
 const RETRY: usize = 5;
 
 /// Returns `true` if the next image is worth archiving after these builds, the latest one last.
 ///
-/// An engine that keeps what it has built, or a branch that never builds the
-/// same twice, makes archiving whole images a cost without a gain.
+/// Archiving gains nothing where the engine keeps its images between jobs, or where a branch never builds the same
+/// inputs twice.
 pub(super) fn is_worth_archiving(builds: &[BuildRecord]) -> bool {
     let is_use = |build: &&BuildRecord| build.hit_tier.as_deref() == Some(ArchiveTier::NAME);
     let mut built = builds.iter().rev().take_while(|build| !is_use(build));
     let mut built = built.by_ref().filter(|build| build.outcome == Outcome::Built);
     let since_kept = built.by_ref().take_while(|build| build.kept.is_none()).count();
-    // The one that ended the count is one of them.
+    // `take_while` has consumed the archived build that ended it.
     let kept = 1 + built.filter(|build| build.kept.is_some()).count();
     kept < PATIENCE || since_kept + 1 >= RETRY
 }
@@ -30,8 +30,9 @@ mod tests {
     use super::*;
     use crate::ledger::KeptRecord;
 
-    /// Builds as letters: `k`ept, `b`uilt and not kept, a `h`it of what was kept, an `e`ngine's hit.
-    fn builds(told: &str) -> Vec<BuildRecord> {
+    /// Builds as letters: `k` is built and archived, `b` built and not archived, `h` a hit in the archive, `e` in the
+    /// engine.
+    fn builds(letters: &str) -> Vec<BuildRecord> {
         let build = |letter| {
             let mut build = BuildRecord::started(Timestamp::UNIX_EPOCH);
             build.outcome = if matches!(letter, 'h' | 'e') { Outcome::ImageHit } else { Outcome::Built };
@@ -48,12 +49,12 @@ mod tests {
             });
             build
         };
-        told.chars().map(build).collect()
+        letters.chars().map(build).collect()
     }
 
     #[test]
-    fn what_is_never_of_use_is_kept_now_and_then() {
-        for (told, expected) in [
+    fn archiving_without_hits_pauses_and_is_retried_now_and_then() {
+        for (letters, expected) in [
             ("", true),
             ("kkkkkkk", true),
             ("kkkkkkkk", false),
@@ -65,7 +66,7 @@ mod tests {
             ("kkkkhkkkk", true),
             ("bbbbbbbbbb", true),
         ] {
-            assert_eq!(is_worth_archiving(&builds(told)), expected, "{told}");
+            assert_eq!(is_worth_archiving(&builds(letters)), expected, "{letters}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The tiers: places where an image may already be, asked from the cheapest to the most expensive.
+//! The tiers: places where an image may already exist, asked from the cheapest to the most expensive.
 //!
-//! A tier answers a lookup with an image, with a reasoned miss, or with a fault that counts as a miss. A fault never fails a
-//! build by itself; `--strict` is decided above. Tiers of whole images share one interface, [`ImageTier`], and each has a
-//! `save` through which later builds find what was built.
+//! A tier answers a lookup with an image, with a miss and its reason, or with a fault, which counts as a miss. A fault
+//! never fails a build by itself; `--strict` is decided above. All tiers of whole images implement [`ImageTier`], and
+//! each has a `save` that lets later builds find what was built.
 
 mod archive;
 mod engine;
@@ -22,27 +22,24 @@ use crate::notes::ImageEntry;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter};
 
-pub(crate) use archive::{ArchiveDecision, ArchivePolicy, ArchiveRequest, KeepError};
+pub(crate) use archive::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest};
 pub use archive::{ArchiveTier, LoadError, Loaded};
 pub(crate) use engine::EngineTier;
 pub(crate) use registry::{RegistryTerms, RegistryTier, Target, TransferError};
 pub(crate) use tags::Tags;
 
-/// A fault of a tier.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// A tier of whole images.
 pub(crate) trait ImageTier {
     /// The tier's name in records and summaries.
     const NAME: &'static str;
 
-    /// Looks for an image that would be a hit. Nothing is moved or named.
+    /// Looks for an image that would be a hit, without moving or naming anything.
     async fn look(&mut self, wanted: &Wanted<'_>) -> Answer<Hit>;
 
-    /// Brings the image that [`look`](Self::look) has found where it is wanted, and gives it its names.
+    /// Brings the image that [`look`](Self::look) has found to where it is wanted, and gives it its names.
     async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit>;
 
-    /// Looks for the image and fetches it.
     async fn take(&mut self, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit> {
         let mut looked = self.look(wanted).await;
         let Some(hit) = looked.found.take() else { return looked };
@@ -62,22 +59,18 @@ pub(crate) struct Wanted<'a> {
     pub(crate) accepted: &'a Accepted,
 }
 
-/// An image that a tier has.
 #[derive(Debug, Clone)]
 pub(crate) struct Hit {
-    /// The id that the engine has it under, or would have.
+    /// The id that the image has, or would have, in the engine.
     pub(crate) id: String,
-    /// The name of the tier.
     pub(crate) tier: &'static str,
-    /// The image in the engine, if it is there.
     pub(crate) image: Option<Image>,
-    /// When it was built, if that is known.
     pub(crate) built: Option<Timestamp>,
-    /// `true` if it has its names in the registries that it is to be pushed to.
+    /// `true` if the image already has its names in the registries that it is pushed to.
     pub(crate) is_named: bool,
-    /// The digest that its names stand for in a registry.
+    /// The digest of the manifest that its names refer to in a registry.
     pub(crate) digest: Option<String>,
-    /// The entry that holds it.
+    /// The entry of the store that contains it.
     pub(crate) entry: Option<Entry>,
 }
 
@@ -94,21 +87,16 @@ impl Hit {
 
 /// Which images of a key may be hits.
 #[derive(Debug, Clone, Default)]
-pub struct Accepted {
-    /// Those that were built at this time or later.
-    pub since: Option<Timestamp>,
-    /// What this machine has noted of the key: those that a rebuild has replaced may not.
-    pub noted: Option<ImageEntry>,
+pub(crate) struct Accepted {
+    /// Only images that were built at this time or later.
+    pub(crate) since: Option<Timestamp>,
+    /// What this machine has noted of the key; images that a rebuild has replaced are not accepted.
+    pub(crate) noted: Option<ImageEntry>,
 }
 
 impl Accepted {
-    /// Returns `true` if an image may be a hit that was built at `built`; its id as in [`Self::refusal`].
-    pub fn accepts(&self, id: Option<&str>, built: Timestamp) -> bool {
-        self.refusal::<()>(id, built).is_none()
-    }
-
-    /// Returns the miss that an image is which was built at `built`; `None` if it may be a hit. Its id is given where the
-    /// engine would have it under that.
+    /// Returns the reason not to use an image that was built at `built`, as a miss; `None` if it may be a hit. `id` is
+    /// the id that it has in the engine, if that is known.
     fn refusal<T>(&self, id: Option<&str>, built: Timestamp) -> Option<Answer<T>> {
         if self.since.is_some_and(|since| built < since) {
             Some(Answer::too_old(built))
@@ -120,22 +108,19 @@ impl Accepted {
     }
 }
 
-/// What a tier answered.
 #[derive(Debug)]
-pub struct Answer<T> {
-    /// What was found.
-    pub found: Option<T>,
-    /// Why, in a few words.
-    pub reason: String,
-    /// Bytes that were moved.
-    pub bytes: u64,
-    /// What went wrong, if anything did.
-    pub faults: Vec<Fault>,
-    /// Whether the key was never seen before.
+pub(crate) struct Answer<T> {
+    pub(crate) found: Option<T>,
+    /// Why it is a hit or a miss, in a few words.
+    pub(crate) reason: String,
+    /// The bytes that were moved.
+    pub(crate) bytes: u64,
+    pub(crate) faults: Vec<Fault>,
+    /// The key was never seen before.
     unknown: bool,
-    /// Whether there is an image that is too old.
+    /// There is an image, and it is too old.
     too_old: bool,
-    /// There is an image that is newer than the one that was looked for.
+    /// There is a newer image than the one that was looked for.
     newer: bool,
 }
 
@@ -144,8 +129,7 @@ impl<T> Answer<T> {
         Self { found: Some(found), ..Self::miss(reason) }
     }
 
-    /// A miss, for this reason.
-    pub fn miss(reason: impl Into<String>) -> Self {
+    pub(crate) fn miss(reason: impl Into<String>) -> Self {
         Self {
             found: None,
             reason: reason.into(),
@@ -157,7 +141,7 @@ impl<T> Answer<T> {
         }
     }
 
-    /// An image that was built at `built`, longer ago than is wanted.
+    /// Returns the miss of an image that was built at `built` and is too old.
     fn too_old(built: Timestamp) -> Self {
         let built = built.strftime("%Y-%m-%d %H:%M UTC");
         Self { too_old: true, ..Self::miss(format!("the image was built at {built}, before --max-age")) }
@@ -167,13 +151,13 @@ impl<T> Answer<T> {
         Self { unknown: true, ..Self::miss(reason) }
     }
 
-    /// Whether the key was never seen before, so that something must have changed.
-    pub fn is_unknown(&self) -> bool {
+    /// Returns `true` if the key was never seen before, so that an input must have changed.
+    pub(crate) fn is_unknown(&self) -> bool {
         self.unknown
     }
 
-    /// Whether there is an image that would be a hit if it were younger.
-    pub fn is_too_old(&self) -> bool {
+    /// Returns `true` if there is an image that would be a hit if it were younger.
+    pub(crate) fn is_too_old(&self) -> bool {
         self.too_old
     }
 
@@ -182,17 +166,16 @@ impl<T> Answer<T> {
     }
 
     /// Returns `true` if there is an image of the key that is newer than the one that was looked for.
-    pub fn is_newer(&self) -> bool {
+    pub(crate) fn is_newer(&self) -> bool {
         self.newer
     }
 
-    /// A miss because of `fault`.
-    pub fn fault(fault: impl Into<Fault>, reason: impl Into<String>) -> Self {
+    pub(crate) fn fault(fault: impl Into<Fault>, reason: impl Into<String>) -> Self {
         Self { faults: vec![fault.into()], ..Self::miss(reason) }
     }
 
     /// The ledger's record of this answer of `tier`, which took `duration`.
-    pub fn record(&self, tier: &str, duration: Duration) -> TierRecord {
+    pub(crate) fn record(&self, tier: &str, duration: Duration) -> TierRecord {
         let outcome = if self.found.is_some() { TierOutcome::Hit } else { TierOutcome::Miss };
         TierRecord {
             tier: tier.to_owned(),

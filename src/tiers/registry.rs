@@ -1,8 +1,8 @@
-//! The registry tier: the image of this key is in the registry that it is to be pushed to.
+//! The registry tier: finds the image of the key in the registry that it is pushed to.
 //!
-//! After a push the image also gets a tag with its key ([`Tags`]). A later build of the key finds it there and names it by its
-//! manifest, or its whole index: no layer moves, unless the image is wanted in the engine. The registry itself ensures that a
-//! manifest has all of its parts.
+//! After a push the image also gets a tag with its key ([`Tags`]). A later build with that key finds the tag and names
+//! the image by its manifest, or its whole index: no layer moves, unless the image is wanted in the engine. The
+//! registry itself ensures that all parts of a manifest exist.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,48 +18,44 @@ use crate::registry::{
 };
 use crate::store::{EntryKind, Meter, Store};
 
-/// How long registries may take to find images, and to name them.
+/// The time limit for finding images, and for naming them.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Whole images in registries.
 pub(crate) struct RegistryTier {
     terms: RegistryTerms,
     targets: Vec<Target>,
-    /// The image in each target, once it was looked for.
+    /// The image in each target; empty before the lookup.
     found: Vec<Option<Found>>,
 }
 
-/// How registries are used.
 #[derive(Debug, Clone)]
 pub(crate) struct RegistryTerms {
     pub(crate) tags: Tags,
-    /// How the engine keeps images; an image's id depends on it.
+    /// The engine's image store, on which an image's id depends.
     pub(crate) images: ImageStore,
-    /// The image that the engine has: its id and when it was built. No other is taken.
+    /// The id of the only image that is a hit, which the engine has, and when it was built.
     pub(crate) only: Option<(String, Timestamp)>,
-    /// The engine that the image is wanted in.
+    /// The engine that the image is pulled into.
     pub(crate) wanted_in: Option<Engine>,
-    /// The limit for moving an image.
+    /// The time limit for moving an image.
     pub(crate) deadline: Duration,
-    /// Nothing is written to registries but the image's own names.
+    /// Nothing but the image's own names is written to registries.
     pub(crate) read_only: bool,
-    /// The store that must have a trusted entry with the same image.
+    /// If set, only an image with a trusted entry in this store is a hit.
     pub(crate) vouched_by: Option<Store>,
 }
 
-/// A repository, the login for it, and the names that an image is to have in it; perhaps none.
+/// A repository, the login for it, and the names that the image gets there, if any.
 pub(crate) struct Target {
     pub(crate) repository: Repository,
     pub(crate) credentials: Credentials,
     pub(crate) names: Vec<ImageRef>,
 }
 
-/// An image that a registry has cannot be used, or is not found again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransferError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The engine cannot pull or name it.
     #[error("the engine cannot pull {0}")]
     Pull(ImageRef, #[source] EngineError),
     #[error("the engine has another image than {0}")]
@@ -71,7 +67,7 @@ pub(crate) enum TransferError {
 }
 
 impl TransferError {
-    /// Returns `true` if the registry cannot be reached, so that nothing else need be asked of it.
+    /// Returns `true` if the registry cannot be reached, so that further requests are pointless.
     pub(crate) fn is_of_reach(&self) -> bool {
         matches!(self, Self::Registry(error) if error.is_of_reach())
     }
@@ -81,7 +77,7 @@ impl TransferError {
         matches!(self, Self::Registry(error) if error.is_of_login())
     }
 
-    /// Returns what went wrong and what would help.
+    /// Returns what went wrong and how to fix it.
     fn reason(&self) -> String {
         match self {
             Self::Registry(error) => format!("{error}; {}", error.remedy()),
@@ -93,13 +89,13 @@ impl TransferError {
 /// An image in one of the targets.
 #[derive(Clone)]
 struct Found {
-    /// For each of its platforms.
+    /// One for each platform that was asked for.
     images: Vec<RemoteImage>,
     manifest: StoredManifest,
 }
 
 impl Found {
-    /// Returns when the oldest part was built, if all of them say so.
+    /// Returns when the oldest of the platforms' images was built, if all of them record it.
     fn built(&self) -> Option<Timestamp> {
         self.images.iter().map(|image| image.created).min().flatten()
     }
@@ -121,7 +117,7 @@ impl ImageTier for RegistryTier {
         };
         let hit = Hit::of(Self::NAME, self.id(first), first.built());
         if self.terms.wanted_in.is_some() && wanted.platforms.len() > 1 {
-            // Engines pull one platform, without its attestations, and push no more than that afterwards.
+            // An engine pulls one platform, without attestations, and could push no more than that afterwards.
             return Answer::miss("no engine pulls all of an image for several platforms");
         }
         for found in self.found.iter().flatten() {
@@ -175,11 +171,7 @@ impl RegistryTier {
         Self { terms, targets, found: Vec::new() }
     }
 
-    /// Returns the image that was built last under one of the targets' names, or their tags for the last image, and when.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a registry cannot be asked.
+    /// Returns the newest image under the targets' names and their tags for the last image, and when it was built.
     pub(crate) async fn last_built(
         &mut self,
         platform: &str,
@@ -208,12 +200,8 @@ impl RegistryTier {
         within(&host, DEADLINE, search).await
     }
 
-    /// Lets the image `id` of these `layers`, which was just pushed under the first name of each target, be found by its key.
-    /// Returns `true` if it is in all of them; another job may have pushed meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a registry refuses or takes too long.
+    /// Tags the image `id` of these `layers`, which was just pushed under the first name of each target, with its key.
+    /// Returns `true` if it is in all targets; another job may have pushed in between.
     pub(crate) async fn save(
         &mut self,
         wanted: &Wanted<'_>,
@@ -227,7 +215,7 @@ impl RegistryTier {
                 let Some(tag) = names.first().and_then(ImageRef::tag) else { continue };
                 let Some(manifest) = repository.manifest(tag).await? else { return Ok(false) };
                 let image = repository.image(&manifest, &wanted.platforms[0]).await?;
-                // An engine may push less than an index: the image alone.
+                // Instead of an index, an engine may push the image alone.
                 let is_same = |image: RemoteImage| {
                     image.id.to_string() == id || layers.is_some_and(|layers| layers == image.config.layers)
                 };
@@ -242,7 +230,6 @@ impl RegistryTier {
         within(&host, DEADLINE, publish).await
     }
 
-    /// Returns the image in each target that has it.
     async fn look_everywhere(&mut self, wanted: &Wanted<'_>) -> Result<Vec<Option<Found>>, RegistryError> {
         let (host, tags) = (self.host(), self.terms.tags.of_image(wanted.key));
         let looking = async {
@@ -255,8 +242,8 @@ impl RegistryTier {
         within(&host, DEADLINE, looking).await
     }
 
-    /// Lets the targets that have no image take it over from one that has it, preferably of the same registry. Returns what
-    /// each of them has now, and the bytes that moved.
+    /// Copies the image to the targets that lack it, preferably from the same registry. Returns what each of them has
+    /// now, and the bytes that moved.
     async fn copy(&mut self, wanted: &Wanted<'_>, meter: &Meter) -> Result<(Vec<Found>, u64), TransferError> {
         let (mut all, mut bytes) = (Vec::new(), 0);
         let own_tag = self.own_tag(wanted);
@@ -289,15 +276,15 @@ impl RegistryTier {
         Ok((all, bytes))
     }
 
-    /// Returns the tag that the job gives the image.
+    /// Returns the tag of the key in the job's own lane.
     fn own_tag(&self, wanted: &Wanted<'_>) -> String {
         self.terms.tags.of_image(wanted.key).swap_remove(0)
     }
 
-    /// Returns `true` if no store has to vouch for the image, or one does.
+    /// Returns `true` if no trusted entry is needed, or one exists.
     async fn is_vouched_for(&self, found: &Found, wanted: &Wanted<'_>) -> bool {
         let Some(store) = self.terms.vouched_by.clone() else { return true };
-        // Nobody vouches for further images of an index.
+        // Entries contain one image, so that they prove nothing of an index with more.
         let ([platform], [image]) = (wanted.platforms, &*found.images) else { return false };
         if !image.is_alone {
             return false;
@@ -310,7 +297,7 @@ impl RegistryTier {
         spawn_blocking(look).await.ok().flatten() == Some(id)
     }
 
-    /// Returns the id that the engine has an image under.
+    /// Returns the id that the image has in the engine.
     fn id(&self, found: &Found) -> String {
         match self.terms.images {
             ImageStore::GraphDriver => found.images[0].id.to_string(),
@@ -343,14 +330,14 @@ impl RegistryTier {
         Ok((image, bytes))
     }
 
-    /// Returns the registry of the first target, which is named when one is slow.
+    /// Returns the host of the first target, for messages.
     fn host(&self) -> String {
         let first = self.targets.first();
         first.map(|target| target.repository.image_name().host().to_owned()).unwrap_or_default()
     }
 }
 
-/// Returns the newest image in a repository under one of these tags that is for all of these platforms.
+/// Returns the newest image under one of these tags that is for all of these platforms.
 async fn look_in(
     repository: &mut Repository,
     tags: &[String],
@@ -374,7 +361,6 @@ async fn look_in(
     Ok(newest)
 }
 
-/// Gives the image that was found in each target its names there.
 async fn name(targets: &mut [Target], found: &[Found]) -> Result<(), RegistryError> {
     for (Target { repository, names, .. }, found) in targets.iter_mut().zip(found) {
         for name in names {

@@ -1,20 +1,18 @@
-//! The tags that larder keeps in a repository.
+//! The tags that larder uses in a repository.
 //!
-//! | tag | stands for |
+//! | tag | refers to |
 //! |---|---|
 //! | `larder-KEY` | the image of that key |
-//! | `KEY` | the image that others stand on, in a repository of its own |
-//! | `cache` | the image that was built last, with what BuildKit needs to take its layers |
+//! | `KEY` | the base image of that key, in a separate repository |
+//! | `cache` | the image that was built last, with the metadata that BuildKit needs to import its layers |
 //! | `buildcache` | BuildKit's registry cache: the layers of all stages |
 //!
-//! A job writes under the tags of its own lane, which end in `-LANE`, and also
-//! reads those of the other lanes that it reads. The trunk's tags have no such end.
+//! A job writes tags of its own lane, which end in `-LANE`, and also reads those of the other lanes that it reads. The
+//! trunk's tags have no ending.
 //!
-//! Caches of layers for other platforms than linux/amd64 are kept apart, because
-//! agents of several architectures may push to one repository:
-//! `cache_linux.arm64`, `buildcache_linux.arm64-LANE`, and
-//! `cache_linux.amd64__linux.arm64` for an image for both. The `_` tells them
-//! from lanes, which follow a `-`, and no platform is written with a `-`.
+//! Layer caches for platforms other than linux/amd64 are separate, because agents of several architectures may push to
+//! one repository: `cache_linux.arm64`, `buildcache_linux.arm64-LANE`, and `cache_linux.amd64__linux.arm64` for an
+//! image for both. They cannot be confused with lanes, which follow a `-`: no platform is written with a `-`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -24,21 +22,20 @@ use crate::key::CacheKey;
 use crate::platform::Platform;
 use crate::store::Lanes;
 
-/// The longest ending of a tag that is written out, and the longest set of platforms.
+/// The maximum length of a lane or a set of platforms in a tag; longer ones are shortened to a digest.
 const LONGEST: usize = 48;
-/// The platform whose caches of layers have no platform in their tags.
+/// The platform that is omitted from the tags of layer caches.
 const USUAL_PLATFORM: &str = "linux/amd64";
 
-/// The endings of the tags of one job, its own first.
+/// The endings of one job's tags, its own first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tags {
     endings: Vec<String>,
-    /// What the tags of caches of layers have after their first word: `_PLATFORM`, or nothing.
+    /// The part of a layer cache's tag after its first word: `_PLATFORM`, or nothing.
     platforms: String,
 }
 
 impl Tags {
-    /// The tags of a job with these lanes.
     pub(crate) fn of(lanes: &Lanes) -> Self {
         let mut endings = Vec::new();
         for lane in lanes.reads() {
@@ -51,7 +48,7 @@ impl Tags {
         Self { endings, platforms: String::new() }
     }
 
-    /// Returns the same tags for a build for these platforms.
+    /// Returns the tags with the layer caches of these platforms.
     #[must_use]
     pub(crate) fn on(self, platforms: &BTreeSet<Platform>) -> Self {
         let names: Vec<String> = platforms.iter().map(Platform::to_string).collect();
@@ -59,22 +56,22 @@ impl Tags {
         Self { platforms: if is_usual { String::new() } else { format!("_{}", joined(&names)) }, ..self }
     }
 
-    /// Those of an image, the job's own first.
+    /// Returns the tags of an image, the job's own first.
     pub(crate) fn of_image(&self, key: CacheKey) -> Vec<String> {
         self.all(&format!("larder-{key}"))
     }
 
-    /// Those of an image that others stand on, the job's own first.
+    /// Returns the tags of a base image, the job's own first.
     pub(crate) fn of_base(&self, key: CacheKey) -> Vec<String> {
         self.all(&key.to_string())
     }
 
-    /// Those of images with an inline cache, the job's own first.
+    /// Returns the tags of images with an inline cache, the job's own first.
     pub(crate) fn inline_caches(&self) -> Vec<String> {
         self.all(&format!("cache{}", self.platforms))
     }
 
-    /// Those of registry caches, the job's own first.
+    /// Returns the tags of registry caches, the job's own first.
     pub(crate) fn registry_caches(&self) -> Vec<String> {
         self.all(&format!("buildcache{}", self.platforms))
     }
@@ -84,7 +81,7 @@ impl Tags {
     }
 }
 
-/// A lane in the letters that a tag may have; no two lanes are written alike.
+/// Returns a lane in the characters that a tag allows. The result is different for each lane.
 fn written(lane: &str) -> String {
     let mut text = String::new();
     for byte in lane.bytes() {
@@ -98,12 +95,12 @@ fn written(lane: &str) -> String {
     if text.len() <= LONGEST {
         return text;
     }
-    // Nothing that is written out begins with a `_` before an `h`.
+    // A lane that is not shortened never begins with `_h`: its `_` is followed by a `_` or a hex digit.
     let digest = Digest::of(lane.as_bytes()).hex();
     format!("_h{}-{}", &digest[..24], &text[..LONGEST - 27])
 }
 
-/// Returns platforms in letters and digits, `.` and `_`; no two sets are written alike.
+/// Returns platforms in letters, digits, `.` and `_`. The result is different for each set.
 fn joined(platforms: &[String]) -> String {
     let mut text = String::new();
     for byte in platforms.join(",").bytes() {
@@ -118,7 +115,7 @@ fn joined(platforms: &[String]) -> String {
     if text.len() <= LONGEST {
         return text;
     }
-    // What is written out begins with a letter or digit, or a `_` before a hex digit.
+    // A set that is not shortened never begins with `_h`.
     format!("_h{}", &Digest::of(platforms.join(",").as_bytes()).hex()[..24])
 }
 
@@ -146,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_are_written_apart_and_as_tags() {
+    fn each_lane_has_its_own_valid_tag() {
         let long = "x".repeat(100);
         let names = ["a/b", "a-b", "a_2fb", "a_b", "a__b", "ä", "..", &long, &format!("{long}y")];
         let written: std::collections::BTreeSet<String> = names.iter().map(|name| written(name)).collect();
@@ -162,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn caches_of_layers_of_other_platforms_are_kept_apart_from_each_other_and_from_every_lane() {
+    fn layer_caches_of_other_platforms_differ_from_each_other_and_from_every_lane() {
         let lanes = |own: &str| Lanes::new(lane(own), None, vec![lane("main")]);
         let on = |own: &str, platforms: &[&str]| {
             let platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();

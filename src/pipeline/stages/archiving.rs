@@ -20,7 +20,7 @@ use crate::pipeline::session::store::{keep_within, send_unsent};
 use crate::pipeline::transfers::transfer;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter, Subject};
-use crate::tiers::{ArchiveDecision, ArchivePolicy, ArchiveRequest, ArchiveTier, KeepError};
+use crate::tiers::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest, ArchiveTier};
 
 /// Inputs that an entry names one by one; where there are more, its files are left out: every look at the store reads them.
 const MOST_INPUTS: usize = 500;
@@ -28,7 +28,7 @@ const MOST_INPUTS: usize = 500;
 /// An image that is being kept while other things are done.
 pub(super) struct Keeping {
     key: CacheKey,
-    task: JoinHandle<Result<SavedImage, KeepError>>,
+    task: JoinHandle<Result<SavedImage, ArchiveError>>,
     meter: Arc<Meter>,
     started: Instant,
 }

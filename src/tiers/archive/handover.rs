@@ -1,21 +1,18 @@
-//! Handing an entry's image to an engine.
+//! Transfers an entry's image to an engine.
 //!
-//! A graph driver takes an archive without the layers that it has, and names
-//! the first one that it misses. It is therefore offered the image without any
-//! layer at first, and then those from the missing one on. It reads an archive
-//! to its end before it unpacks the layers, one after the other; so much is
-//! sent in two: an image of the lower layers, and while that is unpacked the
-//! rest.
+//! A graph driver accepts an archive without the layers that it has, and names the first layer that it lacks. The image
+//! is therefore offered without any layers first, then with the layers from the missing one on. The engine reads an
+//! archive to its end before it unpacks the layers one by one, so a large image is sent in two parts: an image of the
+//! lower layers, and, while that is unpacked, the rest.
 //!
 //! ```text
 //!  sent      lower layers ─┬─ upper layers ─┐ waits ┌ end
 //!  unpacked                └─ lower layers ─────────┴─ upper layers
 //! ```
 //!
-//! containerd's store takes an archive without layers that it has, and one
-//! without layers that it lacks, too: that is an image with holes. What other
-//! images there begin with is left out, and if the engine does not say then
-//! that it has everything, all of it is sent.
+//! containerd's store accepts an archive without layers that it has, but also one without layers that it lacks, which
+//! makes an incomplete image. Layers are omitted only if other images in the store begin with them; if the engine does
+//! not report the result as complete, the whole image is sent.
 
 use std::io;
 use std::sync::Arc;
@@ -29,42 +26,40 @@ use crate::engine::EngineError;
 use crate::images::{Form, Listing, Parcel};
 use crate::store::{Entry, Meter, StoreError};
 
-/// Bytes of layers that each of two parts has at least.
+/// The minimum size of each of two parts, in bytes of layers.
 const WORTH_SPLITTING: u64 = 32 << 20;
 
-/// An image on its way to an engine.
 pub(super) struct Handover<'a> {
     pub(super) tier: &'a ArchiveTier,
     pub(super) entry: Arc<Entry>,
     pub(super) listing: Arc<Listing>,
     pub(super) meter: &'a Arc<Meter>,
-    /// Bytes that were sent.
     pub(super) bytes: u64,
 }
 
-/// What an engine made of an archive: the image's id, and faults of the store that cost nothing but time.
+/// The image's id in the engine, and faults of the store that cost nothing but time.
 type Taken = (String, Vec<StoreError>);
 
-/// What one part has to do with the other one.
+/// How one of two parts waits for the other.
 #[derive(Default)]
 struct Ties {
-    /// Told once all of it but the end has been sent.
+    /// Signalled once everything but the end has been sent.
     sent: Option<oneshot::Sender<()>>,
-    /// Waited for before the end is sent.
+    /// Awaited before the end is sent.
     end: Option<oneshot::Receiver<()>>,
 }
 
 impl Handover<'_> {
-    /// Hands over what the engine lacks.
+    /// Sends what the engine lacks.
     pub(super) async fn run(&mut self, form: Form) -> Result<Taken, LoadError> {
         if form == Form::Oci {
             return self.run_oci().await;
         }
         let layers = self.listing.layers.len();
         let mut present = layers;
-        let mut may_part = true;
+        let mut may_split = true;
         loop {
-            let middle = self.listing.middle(present, WORTH_SPLITTING).filter(|_| may_part);
+            let middle = self.listing.middle(present, WORTH_SPLITTING).filter(|_| may_split);
             let taken = if let Some(middle) = middle {
                 self.send_in_two(present, middle).await
             } else {
@@ -72,9 +67,9 @@ impl Handover<'_> {
                 self.send(parcel, Ties::default()).await
             };
             match taken {
-                // Another job may have removed the lower part, which was its own, too.
+                // Another job may have removed the image of the lower part, which was also its own.
                 Err(LoadError::Engine(EngineError::Refused(_))) if middle.is_some() => {
-                    (may_part, present) = (false, 0);
+                    (may_split, present) = (false, 0);
                 }
                 Err(LoadError::Engine(EngineError::Refused(said))) if present > 0 => {
                     let missed = self.listing.layers.iter().position(|layer| said.contains(&layer.hex()));
@@ -87,7 +82,7 @@ impl Handover<'_> {
 
     async fn run_oci(&mut self) -> Result<Taken, LoadError> {
         let engine = &self.tier.engine;
-        // Where that cannot be told, nothing is left out.
+        // If the engine cannot report that, no layer is omitted.
         let present = if engine.tells_content() {
             let title = &self.entry.manifest.subject.title;
             let repository = title.rsplit_once(':').map_or(title.as_str(), |(repository, _)| repository);
@@ -107,7 +102,8 @@ impl Handover<'_> {
         self.send(Parcel::oci(Arc::clone(&self.listing), 0), Ties::default()).await
     }
 
-    /// The layers from `present` on, those below `middle` as an image of their own, which goes again.
+    /// Sends the layers from `present` on in two parts. Those below `middle` become an image of their own, which is
+    /// removed afterwards.
     async fn send_in_two(&mut self, present: usize, middle: usize) -> Result<Taken, LoadError> {
         let layers = self.listing.layers.len();
         let lower = Parcel::docker(Arc::clone(&self.listing), present..middle);
@@ -116,21 +112,21 @@ impl Handover<'_> {
         let ((sent, is_sent), (unpacked, is_unpacked)) = (oneshot::channel(), oneshot::channel());
         let this = &*self;
         let first = async {
-            let taken = this.hand(lower, Ties { sent: Some(sent), end: None }).await;
+            let taken = this.transfer(lower, Ties { sent: Some(sent), end: None }).await;
             if taken.is_ok() {
-                // Who does not wait for it has failed.
+                // The receiver is only dropped if the second part has failed.
                 let _ = unpacked.send(());
             }
             taken
         };
         let second = async {
-            // The first part has failed otherwise, and says why.
+            // An error means that the first part has failed, and the first part returns why.
             let _ = is_sent.await;
-            this.hand(upper, Ties { sent: None, end: Some(is_unpacked) }).await
+            this.transfer(upper, Ties { sent: None, end: Some(is_unpacked) }).await
         };
         let (first, second) = tokio::join!(first, second);
         let (lower_id, mut faults) = first?;
-        // Its layers are those of the whole image, or of no use.
+        // Its layers now belong to the whole image, or are not needed.
         let _ = self.tier.engine.remove_image(&lower_id).await;
         let (id, more) = second?;
         faults.extend(more);
@@ -139,11 +135,10 @@ impl Handover<'_> {
 
     async fn send(&mut self, parcel: Parcel, ties: Ties) -> Result<Taken, LoadError> {
         self.bytes += parcel.bytes();
-        self.hand(parcel, ties).await
+        self.transfer(parcel, ties).await
     }
 
-    /// Sends an archive.
-    async fn hand(&self, parcel: Parcel, ties: Ties) -> Result<Taken, LoadError> {
+    async fn transfer(&self, parcel: Parcel, ties: Ties) -> Result<Taken, LoadError> {
         let (parts, archive) = mpsc::channel(WAITING);
         let (store, entry) = (self.tier.store.clone(), Arc::clone(&self.entry));
         let meter = Arc::clone(self.meter);
@@ -157,7 +152,7 @@ impl Handover<'_> {
             let sent = parcel.send(&store, &entry, sink);
             drop(ties.sent);
             let may_end = ties.end.is_none_or(|end| end.blocking_recv().is_ok());
-            // What ends otherwise would look whole to the engine, or is.
+            // The engine would take a regular end for that of a complete archive.
             let end = match (&sent, may_end) {
                 (Ok(_), true) => Ok(Parcel::end()),
                 _ => Err(io::Error::other("the archive cannot be completed")),
@@ -168,7 +163,7 @@ impl Handover<'_> {
         let loaded = self.tier.engine.load_image(archive).await;
         match sending.await? {
             Ok(faults) => Ok((loaded?, faults)),
-            // The engine hung up, and says why.
+            // The engine closed the connection, and returns why.
             Err(StoreError::Sink(_)) if loaded.is_err() => Ok((loaded?, Vec::new())),
             Err(error) => Err(error.into()),
         }

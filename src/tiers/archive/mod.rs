@@ -1,4 +1,4 @@
-//! The archive tier: the image of this very key is kept in the store, layer by layer.
+//! The archive tier: archives whole images in the store, layer by layer, and loads them from there.
 
 mod handover;
 mod policy;
@@ -25,107 +25,92 @@ use crate::key::CacheKey;
 use crate::registry::ImageRef;
 use crate::store::{Counted, Entry, EntryKind, Meter, Store, StoreError, Subject};
 
-/// Parts of an archive that wait between the engine and the store.
+/// The parts of an archive that are buffered between the engine and the store.
 const WAITING: usize = 16;
 
-/// Looks for whole images in the store, and keeps them there.
+/// Finds whole images in the store, and archives them there.
 #[derive(Debug, Clone)]
 pub struct ArchiveTier {
     store: Store,
     engine: Engine,
-    /// How the engine keeps images.
     images: ImageStore,
-    /// How long moving an image may take.
+    /// The time limit for moving an image.
     deadline: Duration,
 }
 
-/// An image cannot be loaded from the store.
+/// The reason why an image cannot be loaded from the store.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The store is at fault.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The entry does not hold an image.
     #[error(transparent)]
     Unlisted(#[from] UnlistedError),
-    /// The engine does not take it.
+    /// The engine rejects the image.
     #[error("the engine does not take the image")]
     Engine(#[from] EngineError),
-    /// It made something else of it.
+    /// The image in the engine is different from the entry's.
     #[error("the engine has another image than the entry holds")]
     Another,
-    /// It took too long.
+    /// The time limit was exceeded.
     #[error("loading the image took longer than {0:?}")]
     Late(Duration),
-    /// A thread of larder's own failed.
+    /// A background thread failed.
     #[error("a thread of larder's own failed")]
     Thread(#[from] JoinError),
 }
 
-/// An image was not kept.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeepError {
-    /// The engine's archive or the store is at fault.
+pub(crate) enum ArchiveError {
     #[error("the image is not kept")]
     Save(#[from] SaveError),
-    /// The engine does not hand it out.
     #[error("the image is not kept: the engine does not hand it out")]
     Engine(#[source] EngineError),
-    /// Its id is no digest.
     #[error("the image is not kept: its id is none")]
     Id(#[from] InvalidDigest),
-    /// It took too long.
     #[error("the image is not kept: it took longer than {0:?}")]
     Late(Duration),
-    /// A thread of larder's own failed.
     #[error("the image is not kept: a thread of larder's own failed")]
     Thread(#[from] JoinError),
 }
 
-/// An entry's image as it was loaded.
+/// The result of loading an entry's image.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The image.
+    /// The image in the engine.
     pub image: Image,
-    /// Bytes that were sent to the engine.
+    /// The bytes that were sent to the engine.
     pub bytes: u64,
-    /// What went wrong without harm.
+    /// Faults that did not prevent the load.
     pub faults: Vec<StoreError>,
 }
 
 impl ArchiveTier {
-    /// A tier between `store` and `engine`, which keeps its images in the way of `images`.
+    /// Returns a tier between `store` and `engine`, whose image store is `images`. `deadline` limits each transfer.
     pub fn new(store: Store, engine: Engine, images: ImageStore, deadline: Duration) -> Self {
         Self { store, engine, images, deadline }
     }
 
-    /// Brings the image of `entry` into the engine and gives it these names.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the store or the engine does, and when it takes too long.
+    /// Loads the image of `entry` into the engine and gives it these names.
     pub async fn load(
         &self,
         entry: &Entry,
         names: &[ImageRef],
         meter: &Arc<Meter>,
     ) -> Result<Loaded, LoadError> {
-        let loading = self.load_patiently(entry, names, meter);
+        let loading = self.load_without_limit(entry, names, meter);
         tokio::time::timeout(self.deadline, loading).await.unwrap_or(Err(LoadError::Late(self.deadline)))
     }
 
-    /// The image of `entry`, if the engine has it already.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the store or the engine does.
+    /// Returns the image of `entry` if the engine has it already.
     pub(crate) async fn present(&self, entry: &Entry) -> Result<Option<Image>, LoadError> {
         let (store, entry) = (self.store.clone(), entry.clone());
         let listing = spawn_blocking(move || read_listing(&store, &entry)).await??;
         Ok(self.engine.image(&listing.id_in(self.form()).to_string()).await?)
     }
 
-    /// The form in which the engine takes archives.
+    /// Returns the archive format that the engine loads.
     fn form(&self) -> Form {
         match self.images {
             ImageStore::GraphDriver => Form::Docker,
@@ -133,7 +118,7 @@ impl ArchiveTier {
         }
     }
 
-    async fn load_patiently(
+    async fn load_without_limit(
         &self,
         entry: &Entry,
         names: &[ImageRef],
@@ -168,8 +153,8 @@ impl ArchiveTier {
         spawn_blocking(find).await.unwrap_or_default()
     }
 
-    /// Returns `true` if the store has another image of `key` for `platform` than the engine's `id`, which was built at `built`,
-    /// and a newer one. Also returns what could not be read, which counts as not newer.
+    /// Returns `true` if the newest image of `key` for `platform` in the store is newer than `built` and different from
+    /// `id`, which the engine has. Also returns the read faults; what cannot be read counts as not newer.
     pub(crate) async fn has_newer(
         &self,
         key: CacheKey,
@@ -188,7 +173,7 @@ impl ArchiveTier {
         spawn_blocking(find).await.unwrap_or_default()
     }
 
-    /// The entry of `key` for `platform`, if it holds this image of the engine's.
+    /// Returns the entry of `key` for `platform` if it contains this image of the engine.
     pub(crate) async fn entry_of(&self, key: CacheKey, platform: &str, image: &Image) -> Option<Entry> {
         let (store, family, form) = (self.store.clone(), platform.to_owned(), self.form());
         let id = image.id.clone();
@@ -200,11 +185,8 @@ impl ArchiveTier {
         spawn_blocking(find).await.ok().flatten()
     }
 
-    /// Archives the engine's image `image` under `key`. Layers of earlier entries are taken over, unless `anew`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine or the store does, and when it takes too long; then the store has no such entry.
+    /// Archives the engine's `image` under `key`. Reuses the layers of earlier entries, unless `anew`. If this fails or
+    /// exceeds the time limit, the store has no entry.
     pub(crate) async fn save(
         &self,
         key: CacheKey,
@@ -213,7 +195,7 @@ impl ArchiveTier {
         subject: Subject,
         anew: bool,
         meter: &Arc<Meter>,
-    ) -> Result<SavedImage, KeepError> {
+    ) -> Result<SavedImage, ArchiveError> {
         self.store.check_size(image.size).map_err(SaveError::from)?;
         let diff_ids = if anew { Vec::new() } else { image.config.layers.clone() };
         let destination = Destination {
@@ -235,26 +217,27 @@ impl ArchiveTier {
         };
         let Ok(saved) = tokio::time::timeout(self.deadline, archiving).await else {
             meter.stop();
-            return Err(KeepError::Late(self.deadline));
+            return Err(ArchiveError::Late(self.deadline));
         };
         saved
     }
 
-    /// Archives the image from an earlier entry that holds the very same.
-    async fn copy_earlier(&self, destination: &Destination) -> Result<Option<SavedImage>, KeepError> {
+    /// Archives the image by copying an earlier entry of the same image, if there is one.
+    async fn copy_earlier(&self, destination: &Destination) -> Result<Option<SavedImage>, ArchiveError> {
         let (store, destination) = (self.store.clone(), destination.clone());
         let copied = spawn_blocking(move || images::copy_earlier(&store, &destination)).await?;
         Ok(copied.map_err(SaveError::from)?)
     }
 
-    /// Archives the image layer by layer from the data root of an engine on this machine; `None` if that is not possible.
+    /// Archives the image layer by layer from the data root of an engine on this machine. Returns `None` if that is not
+    /// possible.
     async fn save_layers(
         &self,
         destination: &Destination,
         image: &Image,
         meter: &Arc<Meter>,
-    ) -> Result<Option<SavedImage>, KeepError> {
-        // An engine that does not say where it keeps its data is asked for the archive.
+    ) -> Result<Option<SavedImage>, ArchiveError> {
+        // The caller falls back to the engine's archive.
         let Ok(Some(root)) = self.engine.data_root().await else { return Ok(None) };
         let Ok(config) = root.config(&destination.id.hex()) else { return Ok(None) };
         let (store, destination, counter) = (self.store.clone(), destination.clone(), Arc::clone(meter));
@@ -273,7 +256,7 @@ impl ArchiveTier {
             Ok(saved) => Ok(Some(saved)),
             Err(error @ SaveError::Store(_)) => Err(error.into()),
             Err(error) if meter.is_stopped() => Err(error.into()),
-            // It is another engine's directory, or the image is being removed: the engine's archive tells.
+            // The directory is a different engine's, or the image is being removed: fall back to the engine's archive.
             Err(SaveError::Archive(_) | SaveError::Unusable(_)) => Ok(None),
         }
     }
@@ -284,7 +267,7 @@ impl ArchiveTier {
         destination: Destination,
         image: &Image,
         meter: &Arc<Meter>,
-    ) -> Result<SavedImage, KeepError> {
+    ) -> Result<SavedImage, ArchiveError> {
         let (parts, archive) = mpsc::channel(WAITING);
         let (store, counter) = (self.store.clone(), Arc::clone(meter));
         meter.expect(image.size);
@@ -292,8 +275,8 @@ impl ArchiveTier {
             let parts = Parts { archive, ready: VecDeque::new() };
             images::save(&store, Counted { inner: parts, meter: &counter }, destination)
         });
-        let (handed_out, saved) = (self.engine.save_image(&image.id, parts).await, saving.await);
-        handed_out.map_err(KeepError::Engine)?;
+        let (exported, saved) = (self.engine.save_image(&image.id, parts).await, saving.await);
+        exported.map_err(ArchiveError::Engine)?;
         Ok(saved??)
     }
 }
@@ -349,7 +332,7 @@ fn chain_ids(diff_ids: &[String]) -> Vec<Digest> {
     chains
 }
 
-/// The parts of an archive, as they arrive.
+/// An archive whose parts are read as they arrive.
 struct Parts {
     archive: mpsc::Receiver<Vec<Bytes>>,
     ready: VecDeque<Bytes>,

@@ -1,12 +1,11 @@
-//! When whole images are archived. Saving an image costs seconds, so it is done on request only.
+//! Decides which whole images are archived. Saving an image costs seconds, so it is done on request only.
 
 use super::super::judge::is_worth_archiving;
 use crate::ledger::BuildRecord;
 
-/// How the user requested that images are archived.
+/// How archiving was requested.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ArchiveRequest {
-    /// Nothing requests it.
     #[default]
     None,
     /// By `enabled`, `LARDER_ENABLED` or a list of tiers that names the archive.
@@ -15,12 +14,10 @@ pub(crate) enum ArchiveRequest {
     Typed,
 }
 
-/// What decides whether an image that was built is archived.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ArchivePolicy {
-    /// The request.
     pub(crate) request: ArchiveRequest,
-    /// The store has a remote, so that other machines can load the image.
+    /// The store has a remote, from which other machines can load the image.
     pub(crate) has_remote: bool,
     /// Other engines of this run load the image from the store.
     pub(crate) is_for_several_engines: bool,
@@ -28,23 +25,21 @@ pub(crate) struct ArchivePolicy {
     pub(crate) needs_signature: bool,
     /// A registry has the image under its key, or will have it after the push.
     pub(crate) is_in_registry: bool,
-    /// The build ran every step, and the store may have an image of the key that this one replaces.
+    /// The build ran every step, and the store may have an image of the key that this image replaces.
     pub(crate) replaces_archived: bool,
 }
 
-/// Whether an image is archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ArchiveDecision {
-    /// It is.
     Archive,
     /// Nothing requests it, or a registry serves the same purpose.
     Leave,
-    /// It was requested, but no image archived here lately was used again.
+    /// It was requested, but none of the images archived on this machine lately was used again.
     Unused,
 }
 
 impl ArchivePolicy {
-    /// Returns `true` if anything requests that images are archived, whatever becomes of this one.
+    /// Returns `true` if archiving is requested in general, whatever is decided for this image.
     pub(crate) fn is_requested(self) -> bool {
         self.request != ArchiveRequest::None
             || self.has_remote
@@ -52,9 +47,9 @@ impl ArchivePolicy {
             || self.needs_signature
     }
 
-    /// Decides for an image. `builds` reads the ledger and is called only if the decision depends on it.
+    /// Decides for one image. `builds` reads the ledger and is called only if the decision depends on it.
     ///
-    /// What other machines use of a remote is not in this ledger, so it is not asked then.
+    /// With a remote it does not: this machine's ledger does not show what other machines load.
     pub(crate) fn decide(self, builds: impl FnOnce() -> Vec<BuildRecord>) -> ArchiveDecision {
         if self.request == ArchiveRequest::Typed || self.is_for_several_engines || self.replaces_archived {
             ArchiveDecision::Archive
