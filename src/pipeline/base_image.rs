@@ -1,4 +1,4 @@
-//! Base images: an image with the dependencies, built once for all images that are built on it, and found again by its key.
+//! Base images: an image with the dependencies, which is built once for all images on top of it and found by its key.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,27 +23,21 @@ use crate::plan::{BuildSettings, ContextSource, Output, OutputKind};
 use crate::registry::{ImageRef, RegistryError, within};
 use crate::tiers::Tags;
 
-/// How long a registry may take to say whether it has a base.
+/// The time limit for looking up a base in a registry.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The name of a base image without a repository.
+/// The name of a base image for which no repository is set.
 const LOCAL: &str = "larder-base";
 
-/// A base image that is wanted.
 pub(crate) struct WantedBase<'a> {
-    /// The build of the base; its names and outputs are ignored.
+    /// The build of the base image. Its names and outputs are ignored.
     pub(crate) build: &'a BuildSettings,
-    /// Where others find it; `None` for the engine alone.
+    /// The repository of base images; `None` if they are local to the engine.
     pub(crate) repository: Option<ImageRef>,
-    /// The files of the context that its key is made of; empty for all that the Dockerfile takes.
+    /// The files of the context that the key is computed from; if empty, all files that the Dockerfile reads.
     pub(crate) requirements: &'a [String],
 }
 
-/// Finds a base image, or builds it and puts it where others find it. Also returns why it could not be pushed, if it is in the
-/// engine all the same.
-///
-/// # Errors
-///
-/// Fails when its key cannot be known, when its build fails, and when it cannot be pushed and is not in the engine.
+/// Finds a base image, or builds and pushes it. If it cannot be pushed but is in the engine, also returns why.
 pub(crate) async fn ensure_base(
     WantedBase { build, repository, requirements }: WantedBase<'_>,
     session: &Session<'_>,
@@ -61,7 +55,7 @@ pub(crate) async fn ensure_base(
     let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
     let done = |reference, outcome| (record(reference, outcome), None);
     let tags = Tags::of(&settings.lanes.lanes).of_base(key);
-    // Neither an age nor a signature is known of what is found.
+    // The age and the signature of an existing image are unknown.
     let is_strict = settings.store.terms.trust.is_strict() || settings.store.limits.max_age.is_some();
     let takes_found = build.runs_every_step().is_none() && !is_strict;
     let Some(repository) = repository else {
@@ -108,7 +102,7 @@ pub(crate) async fn ensure_base(
         }
         Err(error) => return Err(error),
     };
-    // By its digest, so that images on it do not change with what is pushed later.
+    // The digest keeps images on this base from changing with later pushes.
     let pinned = match name.tag().map(str::to_owned) {
         Some(tag) if is_pushed => found(&repository, &[tag], &platform, &connection).await.ok().flatten(),
         _ => None,
@@ -117,16 +111,16 @@ pub(crate) async fn ensure_base(
 }
 
 fn local() -> ImageRef {
-    LOCAL.parse().expect("it is a name")
+    LOCAL.parse().expect("the name is valid")
 }
 
-/// Returns `true` if a base that was built at `built` is newer than the newest one so far. A rebuild by the trunk replaces the
-/// job's own base.
+/// Returns `true` if a base that was built at `built` is newer than the newest one so far. This makes a rebuild on the
+/// trunk replace the job's own base.
 fn is_newer<T>(built: Option<Timestamp>, newest: Option<&(Option<Timestamp>, T)>) -> bool {
     newest.is_none_or(|(newest, _)| *newest < built)
 }
 
-/// Returns the newest base in a repository under one of these tags, by its digest.
+/// Returns the newest base under one of these tags, pinned to its digest.
 async fn found(
     repository: &ImageRef,
     tags: &[String],
@@ -156,7 +150,7 @@ async fn engine_image(
     Ok(engine.image(&name.familiar()).await?)
 }
 
-/// A base image that is to be built, and what its key was computed from.
+/// A base image to build, and the inputs of its key.
 struct Base<'a> {
     build: &'a BuildSettings,
     keys: BuildKeys,
@@ -167,7 +161,7 @@ struct Base<'a> {
 }
 
 impl Base<'_> {
-    /// Builds the image as `name`, or as `unkeyed` if the inputs change meanwhile; returns which of them it is.
+    /// Builds the image as `name`, or as `unkeyed` if the inputs change during the build. Returns the name that it got.
     async fn build_as(
         self,
         (name, unkeyed): (&ImageRef, &ImageRef),
@@ -183,7 +177,7 @@ impl Base<'_> {
             ..self.build.clone()
         };
         if name.repository() != local().repository() && build.tiers.cache_repo.is_none() {
-            // A job that pushes nothing takes layers from there, too.
+            // Layers are imported from there even if the job does not push.
             build.tiers.cache_repo = Some(name.clone());
         }
         self.reporter.note(&format!("building the base image {}\n", name.familiar()));
@@ -194,7 +188,7 @@ impl Base<'_> {
     }
 }
 
-/// Returns a name that no other image has and that carries no key.
+/// Returns a unique name that contains no key.
 fn unkeyed(repository: &ImageRef) -> Result<ImageRef, PipelineError> {
     let id = new_id().map_err(|error| PipelineError::Machine(chain(&error)))?;
     tagged(repository, &format!("unkeyed-{}", &id[..16]))
@@ -204,7 +198,7 @@ fn tagged(repository: &ImageRef, tag: &str) -> Result<ImageRef, PipelineError> {
     repository.with_tag(tag).ok_or_else(|| PipelineError::InvalidTag(tag.to_owned()))
 }
 
-/// A file that counts because it was named.
+/// A file of `--requirements`.
 struct NamedFile {
     name: String,
     place: PathBuf,
@@ -217,7 +211,7 @@ impl NamedFile {
     }
 }
 
-/// Reads the files that alone count. Returns `None`, after a warning, if one of them cannot be read.
+/// Reads the files that the key is computed from. Warns and returns `None` if one of them cannot be read.
 fn named_files(
     paths: &[String],
     build: &BuildSettings,

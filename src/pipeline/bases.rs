@@ -1,22 +1,17 @@
-//! Base images: from a name to what stands behind it and its ONBUILD triggers.
+//! Looks up base images: the digest of their content and their ONBUILD triggers.
 //!
-//! Asked are, for all images at once: the engine for its own image, as a build
-//! without `--pull` takes that; the registry; and the registry through the
-//! engine, which may know mirrors, proxies and insecure registries that this
-//! process does not. What none of them knows in time stays unpinned.
+//! All images are looked up at once in the engine, whose own image a build without `--pull` uses; in the registry; and
+//! in the registry through the engine, which may know mirrors, proxies and insecure registries that this process does
+//! not. A base that none of them reports in time stays unpinned.
 //!
-//! A base is named by [`ImageConfig::identity`](crate::registry::ImageConfig),
-//! or by the digest that the Dockerfile pins it to. So an agent that has
-//! pulled the image and one that asks the registry get the same key, on every
-//! image store; so do two tags of one image. Where only the engine can reach
-//! the registry, it tells the digest of what the tag stands for, and not what
-//! is in it: there an agent without the image has a key of its own, which is a
-//! miss too much and never a wrong hit.
+//! A base is identified by [`ImageConfig::identity`](crate::registry::ImageConfig), or by the digest that the
+//! Dockerfile pins it to. An agent that has pulled the image and one that asks the registry therefore get the same key
+//! on every image store, and so do two tags of one image. If only the engine can reach the registry, it reports the
+//! digest of the tag, but not the image's config. An agent without the image then gets a different key: that can cost a
+//! miss, but never makes a wrong hit.
 //!
-//! An engine whose store holds the images of several platforms under one name
-//! does not say which of them a build for another platform than its own would
-//! find there. Such a base is pinned only while the registry has the same
-//! under its name.
+//! An engine that stores images of several platforms under one name does not report which of them a build for a foreign
+//! platform would use. Such a base is pinned only while the registry has the same digest under its name.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,26 +20,23 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::inputs::Inputs;
 use super::registries::Registries;
 use crate::dockerfile::BaseStart;
 use crate::engine::Engine;
-use crate::plan::SourceSettings;
 use crate::registry::{ImageConfig, ImageRef, remote_image, serves};
 
-/// How long all look-ups together may take.
+/// The time limit for all lookups together.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How long a registry has before it is asked through the engine as well.
+/// The time before the registry is also asked through the engine.
 const HEAD_START: Duration = Duration::from_secs(2);
 
-/// What is known of a base image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Base {
-    /// What names its content; `None` when neither the engine nor the registry told.
+    /// The identity of its content; `None` if neither the engine nor the registry reported it.
     pub(crate) digest: Option<String>,
-    /// Its ONBUILD triggers; `None` when only its digest is known.
+    /// Its ONBUILD triggers; `None` if only the digest is known.
     pub(crate) triggers: Option<Vec<String>>,
-    /// What RUNs on top of it start with; `None` when only its digest is known.
+    /// The environment that RUN steps on top of it start with; `None` if only the digest is known.
     pub(crate) start: Option<BaseStart>,
 }
 
@@ -62,7 +54,7 @@ impl Base {
     }
 }
 
-/// What a build has found of its base images, by reference and platform, so that it sees the same ones throughout.
+/// The base images that a build has found, by reference and platform, so that it uses the same ones throughout.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KnownBases(Arc<Mutex<BTreeMap<(String, String), Base>>>);
 
@@ -76,37 +68,24 @@ impl KnownBases {
     }
 }
 
-/// Where base images are looked up.
 pub(crate) struct BaseLookup<'a> {
-    /// The engine to ask; a buildkitd cannot be asked.
+    /// The Docker engine; buildkitd has no images to look up.
     pub(crate) engine: Option<&'a Engine>,
     pub(crate) registries: &'a Registries,
-    /// `--pull`: what the engine has does not count.
+    /// `--pull`: images of the engine are ignored.
     pub(crate) pull: bool,
-    /// What the same build has found.
+    /// The results of earlier lookups of the same build.
     pub(crate) known: KnownBases,
 }
 
-impl<'a> BaseLookup<'a> {
-    /// Returns what finds the base images of a build.
-    pub(crate) fn of(
-        source: &SourceSettings,
-        inputs: &Inputs,
-        engine: Option<&'a Engine>,
-        registries: &'a Registries,
-    ) -> Self {
-        Self { engine, registries, pull: source.pull, known: inputs.known_bases.clone() }
-    }
-}
-
 impl BaseLookup<'_> {
-    /// Looks up every reference with its platform (`OS/ARCHITECTURE[/VARIANT]`), all at once.
+    /// Looks up all references with their platforms (`OS/ARCHITECTURE[/VARIANT]`).
     pub(crate) async fn all(&self, wanted: &[(String, String)]) -> Vec<Base> {
         let deadline = Instant::now() + DEADLINE;
         let names: Vec<Option<ImageRef>> =
             wanted.iter().map(|(reference, _)| reference.parse().ok()).collect();
         let lookups = wanted.iter().zip(&names).map(|(base, name)| async move {
-            // What is no reference fails in the build, with the engine's words.
+            // The build fails with the engine's message for an invalid reference.
             let Some(name) = name else { return Base::default() };
             if let Some(found) = self.known.get(base) {
                 return found;
@@ -122,10 +101,10 @@ impl BaseLookup<'_> {
     }
 
     async fn one(&self, reference: &str, name: &ImageRef, platform: &str, deadline: Instant) -> Base {
-        // What the engine's name stands for, where that could be used and cannot be looked into.
+        // The digest of the engine's image, if it could be used but its config is for a different platform.
         let mut held = None;
         if let Some(engine) = self.engine.filter(|_| !self.pull || name.digest().is_some()) {
-            // An engine that cannot be asked leaves the base to the registry.
+            // If the engine fails, the registry decides.
             let found = engine.image(reference).await.ok().flatten();
             if let Some(image) = &found
                 && fits(&image.config.platform(), platform)
@@ -134,31 +113,31 @@ impl BaseLookup<'_> {
             }
             held = found.and_then(|image| image.target().map(str::to_owned));
         }
-        let told = self.ask(name, platform, deadline).await;
-        match told {
-            Some(told) if held.is_none_or(|held| held == told.target) => told.base,
+        let answer = self.ask(name, platform, deadline).await;
+        match answer {
+            Some(answer) if held.is_none_or(|held| held == answer.target) => answer.base,
             _ => Base::default(),
         }
     }
 
-    /// Asks the registry, and when that fails or is slow the engine to ask it.
-    async fn ask(&self, name: &ImageRef, platform: &str, deadline: Instant) -> Option<Told> {
+    /// Asks the registry directly, and through the engine if that fails or is slow.
+    async fn ask(&self, name: &ImageRef, platform: &str, deadline: Instant) -> Option<RegistryAnswer> {
         let mut directly = std::pin::pin!(async {
             let reach = self.registries.reach().await;
             let image = remote_image(name, platform, self.registries.login(), reach).await.ok().flatten()?;
-            Some(Told { target: image.target.to_string(), base: Base::of(&image.config) })
+            Some(RegistryAnswer { target: image.target.to_string(), base: Base::of(&image.config) })
         });
         let through_engine = async {
-            // Nobody's where it cannot be had, so that the registry has the last word.
-            let credentials = self.registries.credentials(name.host()).await.unwrap_or_default();
+            // Without credentials the registry itself decides if it grants access.
+            let credentials = self.registries.login().credentials(name.host()).await.unwrap_or_default();
             let digest = self.engine?.registry_digest(name, &credentials).await.ok().flatten()?;
             let base = Base { digest: Some(digest.clone()), ..Base::default() };
-            Some(Told { target: digest, base })
+            Some(RegistryAnswer { target: digest, base })
         };
-        // A little before the end, so that what came in time counts.
+        // Slightly before the deadline, so that an answer that came in time is used.
         let end = deadline - Duration::from_millis(100);
         match timeout(HEAD_START, &mut directly).await {
-            Ok(Some(told)) => Some(told),
+            Ok(Some(answer)) => Some(answer),
             Ok(None) => timeout_at(end, through_engine).await.ok().flatten(),
             Err(_) => {
                 let (late, other) = join(timeout_at(end, directly), timeout_at(end, through_engine)).await;
@@ -168,14 +147,14 @@ impl BaseLookup<'_> {
     }
 }
 
-/// What a registry told.
-struct Told {
-    /// The digest of what the name stands for there.
+struct RegistryAnswer {
+    /// The digest that the name refers to in the registry.
     target: String,
     base: Base,
 }
 
-/// Whether an engine takes its image of platform `has` where `wanted` is: one without a variant serves any.
+/// Returns `true` if an engine uses its image of platform `has` for `wanted`. An image without a variant serves any
+/// variant.
 fn fits(has: &str, wanted: &str) -> bool {
     let same = |has: &str| wanted.strip_prefix(has).is_some_and(|rest| rest.starts_with('/'));
     serves(has, wanted).is_some() || (has.matches('/').count() == 1 && same(has))

@@ -1,26 +1,24 @@
-//! A local name that an engine needs to push an image by, although the user may call another image so.
+//! A local name that an engine needs to push an image, although the user may have given it to a different image.
 //!
 //! ```text
 //!  REPO:cache ─▶ the user's image          borrow: also REPO:larder-aside-cache ─▶ the user's image
 //!  REPO:cache ─▶ an image of larder        (solve, push)
-//!  REPO:cache ─▶ the user's image          give back: the name aside is removed
+//!  REPO:cache ─▶ the user's image          give back: the second name is removed
 //! ```
 //!
-//! The name aside keeps the image from being removed meanwhile, and is what the
-//! next build gives back if this process is killed. It must be given back after
-//! every end: a failure, a deadline, an interrupt.
+//! The second name keeps the user's image from being removed in the meantime, and lets the next build restore the name
+//! if this process is killed. The name must be given back in any case: after a failure, a deadline or an interrupt.
 
 use std::time::Duration;
 
 use crate::engine::{Engine, EngineError, Image};
 use crate::registry::ImageRef;
 
-/// What the image with an inline cache says of the layers in it, or in the registry cache beside it: their mark.
+/// The label of the image with an inline cache; identifies the layers in it or in the registry cache beside it.
 pub(crate) const MARK: &str = "larder.layers";
-/// How long giving a name back may take; after an interrupt the user waits for that.
+/// The time limit for giving the name back; after an interrupt the user waits for that.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The local name of an image that is pushed.
 pub(crate) struct BorrowedName {
     engine: Engine,
     name: ImageRef,
@@ -30,7 +28,7 @@ pub(crate) struct BorrowedName {
     is_borrowed: bool,
 }
 
-/// The name is not as it was in the engine.
+/// The name was not restored.
 #[derive(Debug, thiserror::Error)]
 #[error("the local name {name} is not as it was before its image was pushed{remedy}")]
 pub(crate) struct GiveBackError {
@@ -40,24 +38,20 @@ pub(crate) struct GiveBackError {
 }
 
 impl BorrowedName {
-    /// Returns the name before anything was done with it.
+    /// Returns the name, not borrowed yet.
     pub(crate) fn new(engine: &Engine, name: &ImageRef) -> Self {
         let aside = format!("larder-aside-{}", name.tag().unwrap_or("latest"));
         let aside = name.with_tag(&aside).expect("tags of caches have less than 115 letters");
         Self { engine: engine.clone(), name: name.clone(), aside, held: None, is_borrowed: false }
     }
 
-    /// Puts the image aside that the user calls so, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine cannot be asked or refuses; the name is then as it was.
+    /// Gives the user's image of that name, if there is one, a second name. If this fails, the name is unchanged.
     pub(crate) async fn borrow(&mut self) -> Result<(), EngineError> {
         let named = self.engine.image(&self.name.familiar()).await?;
         self.held = match named {
-            Some(image) if !is_larders(&image) => Some(image.id),
+            Some(image) if !is_made_by_larder(&image) => Some(image.id),
             named => match self.engine.image(&self.aside.familiar()).await? {
-                // Another job has borrowed the name, or one was killed.
+                // A different job has borrowed the name, or was killed while it had.
                 Some(image) => Some(image.id),
                 None => named.filter(|image| is_from(image, &self.name)).map(|image| image.id),
             },
@@ -69,12 +63,8 @@ impl BorrowedName {
         Ok(())
     }
 
-    /// Removes what was pushed from the engine, and gives the name back to the user's image. Does nothing if the name was not
-    /// borrowed.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the engine refuses or does not answer in time; the message says how to restore the name.
+    /// Removes the pushed image from the engine, and gives the name back to the user's image. Does nothing if the name
+    /// was not borrowed. If this fails, the message says how to restore the name.
     pub(crate) async fn give_back(self) -> Result<(), GiveBackError> {
         let failed = |source| {
             let (name, aside) = (self.name.familiar(), self.aside.familiar());
@@ -89,10 +79,10 @@ impl BorrowedName {
 
     async fn restore(&self) -> Result<(), EngineError> {
         if !self.is_borrowed {
-            // An interrupt came before anything was done with the name.
+            // An interrupt came before the name was borrowed.
             return Ok(());
         }
-        // Otherwise later builds would prefer it to the registry's, and its layers would be kept.
+        // Otherwise later builds would prefer it to the registry's image, and its layers would stay on the disk.
         self.engine.remove_name(&self.name).await?;
         if let Some(id) = &self.held {
             self.engine.tag(id, &self.name).await?;
@@ -102,13 +92,13 @@ impl BorrowedName {
     }
 }
 
-/// Returns `true` if larder has made the image to push it, or somebody has pulled that from a registry.
-fn is_larders(image: &Image) -> bool {
+/// Returns `true` if the image was made by larder for a push, here or on the machine from which it was pulled.
+fn is_made_by_larder(image: &Image) -> bool {
     image.config.settings.labels.contains_key(MARK)
 }
 
-/// Returns `true` if the engine has pulled the image from this repository, or cannot exclude it: containerd's store knows
-/// each image by a digest in its repository.
+/// Returns `true` if the engine may have pulled the image from this repository. containerd's store knows every image by
+/// a digest in its repository.
 fn is_from(image: &Image, name: &ImageRef) -> bool {
     let familiar = name.familiar();
     let repository = familiar.rsplit_once(':').map_or(familiar.as_str(), |(repository, _)| repository);

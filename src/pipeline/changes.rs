@@ -1,18 +1,18 @@
-//! What has changed between two keys, for people.
+//! Describes the changes between two keys.
 //!
-//! Names of files are someone else's text: none of it reaches a terminal as it is.
+//! Names of files are untrusted text: control characters in them never reach a terminal.
 
 use std::fmt::Write as _;
 
 use crate::key::{Change, Input, InputKind};
 use crate::screen_text::screen_text;
 
-/// Changes shown one by one; the rest is counted.
+/// The number of changes that are shown; the rest is counted.
 const MOST: usize = 40;
-/// Changes shown of one dependency file.
+/// The number of changes that are shown of one dependency file.
 const MOST_PINS: usize = 20;
 
-/// Renders the changes one a line, the subject before what became of it.
+/// Renders one change per line.
 pub(crate) fn render(changes: &[Change]) -> String {
     let shown: Vec<(String, String)> = changes
         .iter()
@@ -36,7 +36,7 @@ pub(crate) fn render(changes: &[Change]) -> String {
     text
 }
 
-/// The first change and how many there are, on one line.
+/// Returns the first change and the number of others, on one line.
 pub(crate) fn brief(changes: &[Change]) -> Option<String> {
     let first = changes.first()?;
     let more = match changes.len() {
@@ -48,7 +48,7 @@ pub(crate) fn brief(changes: &[Change]) -> Option<String> {
     Some(screen_text(&format!("{} {outcome}{more}", subject(first))))
 }
 
-/// Names the first of some files, and counts the others.
+/// Returns the first names and the number of others.
 pub(crate) fn first_names(names: &[String]) -> String {
     const MOST: usize = 3;
     let shown: Vec<String> = names.iter().take(MOST).map(|name| screen_text(name)).collect();
@@ -71,7 +71,7 @@ fn subject(change: &Change) -> String {
         },
         InputKind::Instruction => match line {
             Some(line) => format!("Dockerfile line {line}"),
-            // An entry of the store keeps neither lines nor texts.
+            // An entry of the store contains neither lines nor texts.
             None if change.before.as_ref().is_some_and(|was| was.about.is_empty()) => {
                 format!("instruction {name}")
             }
@@ -112,33 +112,28 @@ fn outcome(change: &Change) -> String {
     }
 }
 
-/// `added`, and what was added where the name alone does not say it.
+/// Returns `added`, and the text of the input if the name alone does not identify it.
 fn with_text(what: &str, input: &Input) -> String {
-    match input.kind {
-        InputKind::File => what.to_owned(),
-        _ if input.about.is_empty() => what.to_owned(),
-        _ => format!("{what}: {}", input.about),
+    if input.kind == InputKind::File || input.about.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{what}: {}", input.about)
     }
 }
 
 fn between(kind: InputKind, was: &Input, is: &Input) -> String {
-    if was.about.is_empty() && !is.about.is_empty() {
-        // Of an entry of the store only the digest is known.
-        return if kind == InputKind::File {
-            "changed".to_owned()
-        } else {
-            format!("changed to {}", is.about)
-        };
+    let is_file = kind == InputKind::File;
+    let (was, is) = (&was.about, &is.about);
+    // An entry of the store contains only the digest. The text of a file is its kind and mode, not its content.
+    if was == is || (is_file && was.is_empty()) {
+        "changed".to_owned()
+    } else if was.is_empty() {
+        format!("changed to {is}")
+    } else if is_file {
+        format!("changed: {was} → {is}")
+    } else {
+        format!("{was} → {is}")
     }
-    if kind == InputKind::File {
-        // Kind and mode are told; where they are the same it is the content.
-        return if was.about == is.about {
-            "changed".to_owned()
-        } else {
-            format!("changed: {} → {}", was.about, is.about)
-        };
-    }
-    if was.about == is.about { "changed".to_owned() } else { format!("{} → {}", was.about, is.about) }
 }
 
 #[cfg(test)]
@@ -147,7 +142,7 @@ mod tests {
     use crate::key::difference;
 
     #[test]
-    fn a_files_name_forges_no_line_and_moves_no_cursor() {
+    fn control_characters_in_names_are_not_printed() {
         let file = |name: &str| Input::of_values(InputKind::File, name, &[name.as_bytes()]);
         let changes = difference(&[], &[file("a\n  other  added"), file("b\x1b[31mred")]);
         assert_eq!(render(&changes), "  a   other  added  added\n  bred              added\n");

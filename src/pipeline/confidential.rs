@@ -1,8 +1,7 @@
-//! Keeping values of build arguments out of what is stored.
+//! Keeps values of build arguments out of what is stored.
 //!
-//! A step's words may hold its arguments' values; an engine's error may quote
-//! one. What is kept of the one is a mark under the cache's own secret, of the
-//! other nothing where arguments are given.
+//! The command of a step may contain values of its arguments, and an engine's error may quote them. A step is therefore
+//! stored as a mark under the cache's own secret, and an error is not stored if there are arguments.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -10,7 +9,7 @@ use sha2::Sha256;
 use crate::digest::Digest;
 use crate::requirements::without_secrets;
 
-/// The mark of a step: the same for the same step in one cache, and nothing to anyone without `secret`.
+/// Returns the mark of a step: constant for a step in one cache, and meaningless without `secret`.
 pub(crate) fn mark(secret: &[u8; 32], step: &str) -> Digest {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
     mac.update(step.as_bytes());
@@ -18,13 +17,13 @@ pub(crate) fn mark(secret: &[u8; 32], step: &str) -> Digest {
     Digest::from(bytes)
 }
 
-/// What is kept of an engine's words. Beside build arguments that is none of them: an engine quotes a value whole, in
-/// part or changed.
-pub(crate) fn kept_words(words: &str, shows_values: bool) -> String {
+/// Returns the part of an engine's message that may be stored. With build arguments that is nothing, because the engine
+/// may quote a value completely, in part or changed.
+pub(crate) fn storable_message(message: &str, shows_values: bool) -> String {
     if shows_values {
         return "the build failed; what the engine said is in its log alone, since it may quote a build argument".to_owned();
     }
-    without_secrets(words)
+    without_secrets(message)
 }
 
 #[cfg(test)]
@@ -32,10 +31,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engines_words_are_kept_without_credentials_and_only_where_no_argument_was_given() {
+    fn an_engines_message_is_stored_without_credentials_and_only_without_build_arguments() {
         let said = "cannot fetch https://u:hunter2@h/acme/s3cr3t: refused";
-        assert_eq!(kept_words(said, false), "cannot fetch https://h/acme/s3cr3t: refused");
-        assert!(!kept_words(said, true).contains("s3cr3t"));
+        assert_eq!(storable_message(said, false), "cannot fetch https://h/acme/s3cr3t: refused");
+        assert!(!storable_message(said, true).contains("s3cr3t"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Runs a container to its end, and passes its output on.
+//! Runs a container to its end and forwards its output.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -10,10 +10,9 @@ use super::session::interrupts::Interrupts;
 use crate::engine::{Container, ContainerSpec, Engine, EngineError, Stream};
 use crate::error_chain::chain;
 
-/// The exit status of a container whose end the user did not wait for.
+/// The exit status of a container that the user did not wait for.
 const INTERRUPTED: i64 = 130;
 
-/// How a container ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct End {
     pub(crate) status: i64,
@@ -25,16 +24,15 @@ pub(crate) struct End {
 pub(crate) enum ContainerError {
     #[error("the container cannot be run")]
     Engine(#[from] EngineError),
-    /// Standard output takes no more; the container was stopped.
+    /// Standard output is closed; the container was stopped.
     #[error("cannot write the container's output")]
     OutputLost(#[source] io::Error),
 }
 
-/// Where the output of a container goes.
 struct Output {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
-    /// Why standard output takes no more.
+    /// The error that closed standard output.
     fault: Option<io::Error>,
 }
 
@@ -45,13 +43,12 @@ impl Output {
                 self.fault = self.out.write_all(bytes).and_then(|()| self.out.flush()).err();
             }
             Stream::Out => {}
-            // Without standard error there is no way to report that.
+            // There is no place left to report an error to.
             Stream::Err => drop(self.err.write_all(bytes).and_then(|()| self.err.flush())),
         }
     }
 }
 
-/// Runs a container to its end, unless the user interrupts.
 pub(crate) async fn run(
     engine: &Engine,
     spec: &ContainerSpec,
@@ -60,7 +57,7 @@ pub(crate) async fn run(
     reporter: &dyn Reporter,
 ) -> Result<End, ContainerError> {
     let container = engine.create_container(spec).await?;
-    let done = attended(&container, &mut interrupts, reporter).await;
+    let done = run_attended(&container, &mut interrupts, reporter).await;
     if keep {
         reporter.message(&format!("the container is kept as {}\n", container.name));
     } else if let Err(error) = container.remove().await {
@@ -69,8 +66,8 @@ pub(crate) async fn run(
     done
 }
 
-/// The first interrupt asks the container to end, a second one waits for nothing.
-async fn attended(
+/// Waits for the end of the container. The first interrupt stops it, a second one returns at once.
+async fn run_attended(
     container: &Container,
     interrupts: &mut Interrupts,
     reporter: &dyn Reporter,
@@ -95,7 +92,7 @@ async fn attended(
             };
         }
         () = is_lost.notified() => {
-            // It may have ended by itself just now, and is removed in any case.
+            // The container may have ended by itself, and is removed in any case.
             let _ = tokio::join!(container.stop(), &mut running);
             let fault = locked().fault.take();
             return Err(ContainerError::OutputLost(fault.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())));

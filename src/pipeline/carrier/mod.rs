@@ -1,4 +1,4 @@
-//! Carrying the cache mounts of a build between a builder and the store.
+//! Carries the cache mounts of a build between a builder and the store.
 
 mod record;
 mod seen;
@@ -6,7 +6,7 @@ mod visiting;
 
 use std::time::{Duration, Instant};
 
-use self::record::{passed, record, set_entry};
+use self::record::{passed_record, record, set_entry};
 use self::seen::Seen;
 use super::session::store::{is_news, keep_within, send_unsent};
 use super::session::{EngineConnection, Session};
@@ -26,20 +26,20 @@ use crate::pipeline::reporter::Reporter;
 use crate::plan::{JobSettings, MountSettings};
 use crate::store::{Entry, EntryKind, FaultRecord, Found, Store, StoreError, Subject};
 
-/// What becomes of other files that stand where those of an entry belong.
+/// Returns how a restore treats other files in the place of an entry's.
 fn present(mount: &TargetMount) -> Present {
     if mount.id.origin.is_some() { Present::Kept } else { Present::Replaced }
 }
 
-/// Why nothing is restored of a mount whose last entry is an empty one.
+/// The reason why a mount with an empty entry is not restored.
 const OUTGROWN: &str = "it was larger than --max-mount-size when it was saved last";
 
-/// Returns `true` for the empty entry of a mount that was too large.
+/// Returns `true` if this is the empty entry that is saved for a mount that was too large.
 fn is_outgrown(entry: &Entry) -> bool {
     entry.manifest.subject.files == 0
 }
 
-/// Carries mounts, and keeps the account of it.
+/// Carries mounts and reports on them.
 pub(crate) struct Carrier<'a> {
     connection: &'a EngineConnection,
     session: &'a Session<'a>,
@@ -49,12 +49,12 @@ pub(crate) struct Carrier<'a> {
     reporter: &'a dyn Reporter,
     started: Instant,
     report: MountsReport,
-    /// What a visit had built.
+    /// The steps that were built for a visit.
     prepared: Trace,
-    /// How long that took.
+    /// The time that these steps took.
     preparing: Duration,
     notes: Notes,
-    /// A build comes next, and will say by itself what cannot be built.
+    /// A build follows, and will report by itself what cannot be built.
     build_follows: bool,
 }
 
@@ -84,12 +84,12 @@ impl<'a> Carrier<'a> {
         })
     }
 
-    /// The same right before the build.
+    /// Returns the carrier for the time right before a build.
     pub(crate) fn ahead_of_build(self) -> Self {
         Self { build_follows: true, ..self }
     }
 
-    /// Tells which mounts there are, and what is kept of each.
+    /// Reports the mounts and the entry of each.
     pub(crate) async fn list(mut self, mounts: &Mounts) -> Result<MountsReport, PipelineError> {
         self.report.warnings.clone_from(&mounts.defeats);
         let found = self.find(&mounts.carried).await?;
@@ -101,14 +101,14 @@ impl<'a> Carrier<'a> {
                     set_entry(&mut record, &entry);
                     record.outcome = MountOutcome::Hit;
                 }
-                None => record.reason = Some(self.nothing()),
+                None => record.reason = Some(self.no_entry()),
             }
             self.report.mounts.push(record);
         }
         Ok(self.finish(mounts))
     }
 
-    /// Brings what is kept into the builder; also answers what was built for that.
+    /// Restores the mounts in the builder. Also returns the trace of the steps that were built for that.
     pub(crate) async fn restore(mut self, mounts: &Mounts) -> Result<(MountsReport, Trace), PipelineError> {
         self.report.warnings.clone_from(&mounts.defeats);
         let found = self.find(&mounts.carried).await?;
@@ -130,7 +130,7 @@ impl<'a> Carrier<'a> {
         for (mount, entry) in mounts.carried.iter().zip(found) {
             let mut record = record(mount);
             match entry {
-                None => record.reason = Some(self.nothing()),
+                None => record.reason = Some(self.no_entry()),
                 Some(entry) if is_outgrown(&entry) => record.reason = Some(OUTGROWN.to_owned()),
                 Some(entry) => {
                     set_entry(&mut record, &entry);
@@ -150,7 +150,7 @@ impl<'a> Carrier<'a> {
         Ok((self.finish(mounts), prepared))
     }
 
-    /// Tells what a restore came to.
+    /// Reports the result of a restore.
     fn restored(
         &mut self,
         record: &mut CarriedMount,
@@ -159,13 +159,13 @@ impl<'a> Carrier<'a> {
         done: Option<Result<RestoredMount, MountError>>,
     ) {
         match done {
-            // Why the builder could not be visited has been told.
+            // The reason was reported when the visit failed.
             None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
             Some(Ok(restored)) => {
                 for fault in restored.faults.iter().chain(self.store.touch(entry).err().as_ref()) {
                     self.fault(fault);
                 }
-                self.tell("not looked at", &restored.notes);
+                self.report_remarks("not looked at", &restored.notes);
                 self.note_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
                 record.moved = Tally { files: restored.sent_files, bytes: restored.sent_bytes };
@@ -174,7 +174,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Keeps what the builder has.
+    /// Saves the builder's mounts.
     pub(crate) async fn save(mut self, mounts: &Mounts) -> Result<MountsReport, PipelineError> {
         if let Some(reason) = self.settings.saves_nothing() {
             let records = mounts
@@ -225,8 +225,8 @@ impl<'a> Carrier<'a> {
         Ok(self.finish(mounts))
     }
 
-    /// Notes that what is kept of these mounts is of use, so that it is not the first to go.
-    pub(crate) async fn keep(mut self, mounts: &[TargetMount]) -> Result<MountsReport, PipelineError> {
+    /// Marks the entries of these mounts as used, so that they are not evicted first.
+    pub(crate) async fn touch(mut self, mounts: &[TargetMount]) -> Result<MountsReport, PipelineError> {
         for entry in self.find(mounts).await?.into_iter().flatten() {
             if let Err(fault) = self.store.touch(&entry) {
                 self.fault(&fault);
@@ -235,10 +235,10 @@ impl<'a> Carrier<'a> {
         Ok(self.report)
     }
 
-    /// Tells what a save came to.
+    /// Reports the result of a save.
     fn saved(&mut self, record: &mut CarriedMount, before: Option<&Entry>, saved: SavedMount) {
         if !matches!(saved.outcome, SaveOutcome::Incomplete(_)) {
-            self.tell("left out", &saved.notes);
+            self.report_remarks("left out", &saved.notes);
         }
         record.used = saved.notes_uses.then_some(saved.used);
         record.added = Some(saved.added);
@@ -293,7 +293,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    fn how(&self) -> &'a MountSettings {
+    fn settings(&self) -> &'a MountSettings {
         &self.build.settings.mounts
     }
 
@@ -303,24 +303,24 @@ impl<'a> Carrier<'a> {
             key: mount.id.key(),
             subject: Subject {
                 title: mount.id.to_string(),
-                tags: vec![mount.kind.to_string(), self.how().scope.clone()],
+                tags: vec![mount.kind.to_string(), self.settings().scope.clone()],
                 ..Subject::default()
             },
-            unused_builds: self.how().unused_builds,
-            max_size: self.how().max_size,
-            allow_shrink: self.how().allow_shrink,
+            unused_builds: self.settings().unused_builds,
+            max_size: self.settings().max_size,
+            allow_shrink: self.settings().allow_shrink,
         }
     }
 
     fn family(&self, mount: &TargetMount) -> String {
-        format!("{}: {}", self.how().scope, mount.id)
+        format!("{}: {}", self.settings().scope, mount.id)
     }
 
-    fn nothing(&self) -> String {
-        format!("nothing is kept of it for {} in {}", self.how().scope, self.store.lanes())
+    fn no_entry(&self) -> String {
+        format!("nothing is kept of it for {} in {}", self.settings().scope, self.store.lanes())
     }
 
-    /// What is kept of each mount.
+    /// Returns the entry of each mount.
     async fn find(&mut self, mounts: &[TargetMount]) -> Result<Vec<Option<Entry>>, PipelineError> {
         let wanted: Vec<_> = mounts.iter().map(|mount| (self.family(mount), mount.id.key())).collect();
         let store = self.store.clone();
@@ -339,7 +339,7 @@ impl<'a> Carrier<'a> {
             .collect())
     }
 
-    /// Tells why a mount was not carried, or not all of it.
+    /// Reports why a mount was not carried, or not completely.
     fn failed(&mut self, record: &mut CarriedMount, error: &MountError) {
         record.reason = Some(chain(error));
         match error {
@@ -348,7 +348,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Counts and tells a fault of the store.
+    /// Counts and reports a fault of the store.
     fn fault(&mut self, fault: &StoreError) {
         let message = chain(fault);
         if is_news(fault) {
@@ -357,7 +357,7 @@ impl<'a> Carrier<'a> {
         self.report.faults.push(FaultRecord { reason: fault.reason().to_string(), message });
     }
 
-    /// Counts and tells what is no fault of the store but keeps the mounts from being carried.
+    /// Counts and reports a problem outside the store that keeps the mounts from being carried.
     fn trouble(&mut self, message: String) {
         self.reporter.warn(&message);
         self.report.faults.push(FaultRecord { reason: "other".to_owned(), message });
@@ -368,7 +368,7 @@ impl<'a> Carrier<'a> {
         self.report.warnings.extend(misfits);
     }
 
-    fn tell(&mut self, what: &str, notes: &Remarks) {
+    fn report_remarks(&mut self, what: &str, notes: &Remarks) {
         if notes.count == 0 {
             return;
         }
@@ -378,8 +378,8 @@ impl<'a> Carrier<'a> {
     }
 
     fn finish(mut self, mounts: &Mounts) -> MountsReport {
-        self.report.mounts.extend(mounts.passed.iter().map(passed));
-        // What was built on the way is no cost of the mounts: the build finds it done.
+        self.report.mounts.extend(mounts.passed.iter().map(passed_record));
+        // The steps that were built for a visit cost the build nothing, because it finds them cached.
         let own = self.started.elapsed().saturating_sub(self.preparing);
         self.report.millis = millis(own);
         self.report

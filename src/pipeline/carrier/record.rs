@@ -1,4 +1,4 @@
-//! The record of a mount.
+//! Makes the records of mounts for reports.
 
 use crate::mounts::{CarriedMount, Kind, MountOutcome, Passed, Tally, TargetMount};
 use crate::store::Entry;
@@ -12,7 +12,7 @@ pub(super) fn record(mount: &TargetMount) -> CarriedMount {
 }
 
 /// Returns the record of a mount that is not carried.
-pub(super) fn passed(passed: &Passed) -> CarriedMount {
+pub(super) fn passed_record(passed: &Passed) -> CarriedMount {
     let target = passed.used.target.clone();
     CarriedMount {
         outcome: MountOutcome::Passed,
@@ -21,7 +21,6 @@ pub(super) fn passed(passed: &Passed) -> CarriedMount {
     }
 }
 
-/// Adds the entry of a mount to its record.
 pub(super) fn set_entry(record: &mut CarriedMount, entry: &Entry) {
     record.entry = Some(entry.id.hex());
     record.lane = Some(entry.manifest.address.lane.to_string());

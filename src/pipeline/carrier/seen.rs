@@ -1,4 +1,4 @@
-//! What a builder had when it was visited last: a mount that has become empty since was dropped.
+//! Detects mounts that the builder has dropped: they are empty, but were not at the last visit.
 
 use super::Carrier;
 use crate::digest::Digest;
@@ -7,10 +7,10 @@ use crate::mounts::TargetMount;
 
 /// A mount that was visited.
 pub(super) struct Seen {
-    /// What people know it by.
+    /// The name for messages.
     id: String,
     key: Digest,
-    /// There was nothing in it.
+    /// It was empty at the beginning of the visit.
     was_empty: bool,
 }
 
@@ -21,7 +21,7 @@ impl Seen {
 }
 
 impl Carrier<'_> {
-    /// Tells which of the mounts the builder has dropped, and notes that all of them have something in them now.
+    /// Warns of the mounts that the builder has dropped, and records that all of them have content now.
     pub(super) async fn remember(&mut self, seen: &[Seen]) {
         if seen.is_empty() {
             return;
@@ -30,7 +30,7 @@ impl Carrier<'_> {
             Ok(builder) => builder,
             Err(error) => return self.trouble(chain(&error)),
         };
-        // A new engine can have the identity of the one before, and never had the mounts.
+        // A new engine can have the identity of an earlier one without ever having had its mounts.
         let known =
             seen.iter().filter(|mount| mount.was_empty).filter_map(|mount| builder.mount_seen(mount.key));
         let is_same = match known.min() {

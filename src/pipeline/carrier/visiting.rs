@@ -1,4 +1,4 @@
-//! Visits on behalf of a carrier: which mounts go together, progress, and interrupts.
+//! Visits the mounts of a carrier in groups, with progress and interrupts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,24 +16,23 @@ use crate::pipeline::reporter::TransferProgress;
 use crate::pipeline::stages::{is_of_visit, show};
 use crate::store::{FaultRecord, Meter};
 
-/// How often progress is brought up to date.
+/// The interval between updates of the progress.
 const TICK: Duration = Duration::from_millis(100);
-/// Status messages waiting to be shown.
+/// The number of status messages that are buffered.
 const WAITING: usize = 256;
 
-/// What is done in the mount at a place among those that are carried.
+/// The work in one mount, given by its index among the carried mounts.
 type Work<T> = dyn Fn(usize, Conversation, &Meter) -> T + Send + Sync;
 
-/// What is shown of a visit.
+/// The progress that is shown of a visit.
 enum Shown {
-    /// The bytes that are carried.
     Bytes(Box<dyn TransferProgress>),
     /// The steps of the build that the visit is part of.
     Steps(JoinHandle<Trace>),
 }
 
 impl Carrier<'_> {
-    /// Does `work` in each mount; nothing where the builder cannot be visited, which is told.
+    /// Does `work` in each mount. Where the builder cannot be visited, this is reported and the result is `None`.
     pub(super) async fn visit<T: Send + 'static>(
         &mut self,
         what: &str,
@@ -44,7 +43,7 @@ impl Carrier<'_> {
         let mut done: Vec<Option<T>> = mounts.iter().map(|_| None).collect();
         let (own, of_build): (Vec<usize>, Vec<usize>) =
             (0..mounts.len()).partition(|place| mounts[*place].id.origin.is_none());
-        // The steps that make what the others are made from may have mounts of their own.
+        // The build steps for the second group may have mounts of the first one.
         for places in [own, of_build].into_iter().filter(|places| !places.is_empty()) {
             let values = self.visit_some(what, mounts, &places, Arc::clone(&work)).await?;
             for (place, value) in places.into_iter().zip(values) {
@@ -54,7 +53,7 @@ impl Carrier<'_> {
         Ok(done)
     }
 
-    /// Visits the mounts at `places`, which are all made alike.
+    /// Visits the mounts at `places`, either all with an origin or all without one.
     async fn visit_some<T: Send + 'static>(
         &mut self,
         what: &str,
@@ -71,7 +70,7 @@ impl Carrier<'_> {
         };
         let mut shown = Shown::Bytes(self.reporter.transfer(what));
         let mut within = Within::Nothing;
-        // Holds what the build reads until the visit is over.
+        // The build reads these files until the visit is over.
         let mut _files = None;
         let is_of_build = visited.iter().any(|mount| mount.id.origin.is_some());
         if is_of_build {
@@ -98,7 +97,7 @@ impl Carrier<'_> {
             &terms,
         );
         tokio::pin!(visiting);
-        // Whoever interrupts twice waits for nothing.
+        // `true` after a second interrupt, which leaves without waiting.
         let mut is_left = false;
         let done = loop {
             tokio::select! {
@@ -124,7 +123,7 @@ impl Carrier<'_> {
             Shown::Bytes(progress) => progress.finish(),
             Shown::Steps(showing) if is_left => showing.abort(),
             Shown::Steps(showing) => {
-                // It ends with the visit; a panic there would be a bug of its own, and what was carried stands.
+                // The task ends with the visit; even if it panicked, what was carried counts.
                 self.prepared = showing.await.unwrap_or_default();
                 let steps = self.prepared.steps().into_iter();
                 self.preparing =
@@ -135,7 +134,8 @@ impl Carrier<'_> {
             Ok(done) => Ok(done),
             Err(VisitError::Interrupted) => Err(PipelineError::Interrupted),
             Err(error @ VisitError::Solve { .. }) if is_of_build => {
-                // What the user's own steps said may hold a build argument's value: it is shown, and not kept.
+                // The message of the user's own step may contain the value of a build argument: it is shown but not
+                // recorded.
                 let message = format!("{what} failed: what some are made from cannot be built");
                 if self.build_follows {
                     self.reporter.warn(&format!("{message}; going on without those"));

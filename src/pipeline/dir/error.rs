@@ -1,4 +1,4 @@
-//! Why the save or restore of a directory ended without a report.
+//! Errors that end the save or restore of a directory without a report.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use crate::pipeline::error::PipelineError;
 pub(crate) enum DirError {
     #[error(transparent)]
     Path(#[from] io::Error),
-    /// The directory contains the cache's, or is in it.
+    /// One of the two directories contains the other.
     #[error("{} {relation} the cache's own directory {}", path.display(), cache.display())]
     Cache { path: PathBuf, relation: &'static str, cache: PathBuf },
     #[error(transparent)]
     KeyFiles(#[from] KeyFileError),
-    /// The work has cleaned up after an interrupt.
+    /// The work was undone after an interrupt.
     #[error("interrupted; nothing was {0}")]
     Interrupted(&'static str),
     #[error(transparent)]

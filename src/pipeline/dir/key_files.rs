@@ -1,11 +1,10 @@
-//! The files that a directory's key is made of.
+//! The files that a directory's key is computed from.
 //!
-//! A pattern's `*`, `?` and `[…]` match within a name, `**` any directories.
-//! As in a shell, none of them matches a name that begins with a dot; and what
-//! is in the directory that is kept is no part of its own key.
+//! In a pattern `*`, `?` and `[…]` match within a name, and `**` matches any directories. As in a shell, they do not
+//! match names that begin with a dot. Files in the saved directory are not part of its key.
 //!
-//! A file that is not there yet, as a lock file that the build makes, is no
-//! mistake: then there is no key, and the names are reported.
+//! A missing file, such as a lock file that the build creates, is not an error: the directory then has no key, and the
+//! names are reported.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,25 +16,24 @@ use crate::error_chain::chain;
 use crate::key::DirectoryInputs;
 use crate::requirements::{FileUse, Format, Found, View, is_requirements_name};
 
-/// A name that cannot be that of a key file.
+/// An invalid name of a key file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyFileError {
-    /// A directory has that name.
+    /// The name is that of a directory.
     #[error("--key-files: {0} is a directory")]
     Directory(String),
-    /// The pattern's syntax is wrong.
     #[error("--key-files: `{0}` is no pattern: it has an unclosed class or ends in a backslash")]
     Pattern(String),
 }
 
-/// A name or pattern without a file that can be read.
+/// A name or pattern without a readable file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// As typed, or the path of the file.
+    /// The name as typed, or the path of the file.
     pub(super) name: String,
-    /// Why a file that is there cannot be read.
+    /// The reason why an existing file cannot be read.
     reason: Option<String>,
-    /// A file beside it with a similar name.
+    /// A file in the same directory with a similar name.
     similar: Option<String>,
 }
 
@@ -51,8 +49,8 @@ impl std::fmt::Display for Missing {
     }
 }
 
-/// Reads the files that `names` and patterns match, with what requirement files among them include. Also returns the names
-/// that match nothing.
+/// Reads the files that `names` and patterns match, and the files that requirement files among them include. Also
+/// returns the names without a file.
 pub(super) fn read(
     names: &[String],
     kept: &Path,
@@ -71,7 +69,7 @@ pub(super) fn read(
         if is_requirements_name(name) {
             inputs.requirements.add(&[FileUse::requirements(path)], &WorkingDirectory);
         } else {
-            // Files of other names may be lists of requirements, too: then what they include counts, and every byte of them.
+            // Other text files may also be lists of requirements; then their includes count as well.
             let extension = Path::new(&path).extension().and_then(|extension| extension.to_str());
             if matches!(extension, Some("txt" | "in")) {
                 inputs.requirements.add(&[FileUse::requirements(path.clone())], &WorkingDirectory);
@@ -82,19 +80,19 @@ pub(super) fn read(
     Ok(missing)
 }
 
-/// The working directory, as the commands see it that read requirement files.
+/// The working directory, against which requirement files are resolved.
 struct WorkingDirectory;
 
 impl View for WorkingDirectory {
     fn find(&self, path: &str, _: Option<&str>, _: Format) -> Vec<Found> {
         let path = clean_path(path);
-        // What cannot be read counts as missing.
+        // An unreadable file counts as missing.
         let content = Path::new(&path).is_file().then(|| std::fs::read(&path).ok()).flatten();
         content.into_iter().map(|content| Found { path: path.clone(), seen: path.clone(), content }).collect()
     }
 }
 
-/// Returns the files, sorted, each once, and the names that match nothing.
+/// Returns the sorted files without duplicates, and the names that match nothing.
 fn expand(names: &[String], kept: &Path) -> Result<(BTreeSet<String>, Vec<Missing>), KeyFileError> {
     let kept = clean_path(&kept.to_string_lossy());
     let mut files = BTreeSet::new();
@@ -139,7 +137,7 @@ fn expand(names: &[String], kept: &Path) -> Result<(BTreeSet<String>, Vec<Missin
     Ok((files, missing))
 }
 
-/// Returns a file beside `path` with a similar name.
+/// Returns a file in the directory of `path` with a similar name.
 fn similar(path: &str) -> Option<String> {
     let path = Path::new(path);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -165,7 +163,7 @@ fn matching(
         return visit(&directory.join(part), rest, kept, found);
     }
     let listed = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    // What cannot be listed holds no key files.
+    // A directory that cannot be listed contains no key files.
     for entry in std::fs::read_dir(listed).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let bytes = name.as_encoded_bytes();
@@ -209,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_patterns_stand_for_files_and_never_for_what_is_kept() {
+    fn names_and_patterns_match_files_outside_the_saved_directory() {
         let base = tempfile::tempdir().unwrap();
         for path in [
             "requirements.txt",

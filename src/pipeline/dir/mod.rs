@@ -1,4 +1,4 @@
-//! Keeping a directory, such as a package manager's cache, from one run to the next.
+//! Saves and restores a directory, such as a package manager's cache, between runs.
 
 pub(crate) mod error;
 mod key_files;
@@ -14,6 +14,7 @@ use self::error::DirError;
 use self::report::{DirAction, DirReport};
 use super::changes;
 use super::error::PipelineError;
+use super::explain::inputs_of;
 use super::reporter::Reporter;
 use super::session::Session;
 use super::session::store::{is_news, keep_within, send_unsent};
@@ -25,9 +26,8 @@ use crate::key::{DirectoryInputs, Input, difference, directory_key};
 use crate::ledger::millis;
 use crate::notes::Notes;
 use crate::plan::{DirRestoreSettings, DirSaveSettings, DirSettings, StoreSettings};
-use crate::store::{Entry, FaultRecord, KeyInput, Meter, Store, StoreError};
+use crate::store::{Entry, FaultRecord, Meter, Store, StoreError};
 
-/// Saves a directory.
 pub(crate) async fn save(
     settings: DirSaveSettings,
     session: &Session<'_>,
@@ -35,10 +35,9 @@ pub(crate) async fn save(
 ) -> Result<DirReport, DirError> {
     let job = Job::new(DirAction::Save, &settings.dir, session, reporter)?;
     let what = format!("saving {}", job.path());
-    at_work(&what, job, session, move |job| save::run(&settings, job)).await
+    run(&what, job, session, move |job| save::run(&settings, job)).await
 }
 
-/// Restores a directory.
 pub(crate) async fn restore(
     settings: DirRestoreSettings,
     session: &Session<'_>,
@@ -46,11 +45,11 @@ pub(crate) async fn restore(
 ) -> Result<DirReport, DirError> {
     let job = Job::new(DirAction::Restore, &settings.dir, session, reporter)?;
     let what = format!("restoring {}", job.path());
-    at_work(&what, job, session, move |job| restore::run(&settings, job)).await
+    run(&what, job, session, move |job| restore::run(&settings, job)).await
 }
 
-/// Runs the work on a thread of its own.
-async fn at_work(
+/// Runs the work on a blocking thread.
+async fn run(
     what: &str,
     mut job: Job,
     session: &Session<'_>,
@@ -65,24 +64,23 @@ async fn at_work(
     transfer_to_its_end(what, working, &meter, session, &*reporter).await?.map_err(PipelineError::from)?
 }
 
-/// The key of a directory, and what it is made of.
+/// The key of a directory and its inputs.
 struct DirKey {
     digest: Digest,
     inputs: Vec<Input>,
-    /// Why key files cannot be read. If there are such files, the directory has no key.
+    /// Messages on key files that cannot be read. If there are any, the directory has no key.
     missing: Vec<String>,
 }
 
-/// A save or restore.
 struct Job {
     dir: DirSettings,
-    /// The directory, absolute.
+    /// The absolute path of the directory.
     place: PathBuf,
     key: DirKey,
     store: Store,
     terms: StoreSettings,
     notes: Notes,
-    /// Why nothing is saved, if that is so.
+    /// The reason why nothing is saved, if that is disabled.
     saves_nothing: Option<&'static str>,
     meter: Arc<Meter>,
     report: DirReport,
@@ -110,7 +108,7 @@ impl Job {
             ..DirectoryInputs::default()
         };
         let missing = key_files::read(&dir.key_files, &dir.path, &mut inputs)?;
-        // Nothing is saved under this key; it is only looked for.
+        // This key is only used for lookups: nothing is saved under it.
         inputs.requirements.missing.extend(missing.iter().map(|missing| missing.name.clone()));
         let (key, inputs) = directory_key(&inputs);
         let report = DirReport::new(action, dir.path.display().to_string(), key.hex());
@@ -133,12 +131,12 @@ impl Job {
         Ok(job)
     }
 
-    /// Returns the directory as it was typed.
+    /// Returns the path of the directory as typed.
     fn path(&self) -> String {
         self.dir.path.display().to_string()
     }
 
-    /// Warns of key files that cannot be read; returns `true` if the directory has no key because of them.
+    /// Warns of key files that cannot be read. Returns `true` if the directory has no key because of them.
     fn lacks_key(&mut self) -> bool {
         if self.key.missing.is_empty() {
             return false;
@@ -150,7 +148,7 @@ impl Job {
         true
     }
 
-    /// Sends what an outage of the remote held back, then evicts what is beyond the limits.
+    /// Sends the entries that the remote lacks after an outage, then evicts entries beyond the limits.
     fn make_room(&mut self) {
         for fault in send_unsent(&self.store, &*self.reporter) {
             self.fault(&fault);
@@ -160,12 +158,12 @@ impl Job {
         }
     }
 
-    /// Returns what of the directory is known to be in an entry.
+    /// Returns the index of the last save or restore of the directory.
     fn index(&self) -> Option<Index> {
         Index::decode(&self.notes.archive_index(&self.place)?)
     }
 
-    fn keep_index(&mut self, index: &Index) {
+    fn write_index(&mut self, index: &Index) {
         if self.saves_nothing.is_some() {
             return;
         }
@@ -183,29 +181,23 @@ impl Job {
         self.report.faults.push(FaultRecord { reason: fault.reason().to_string(), message });
     }
 
-    /// Counts and reports what keeps the cache from being used, and is not a fault of the store.
+    /// Counts and reports a problem outside the store that prevents the use of the cache.
     fn trouble(&mut self, reason: &str, message: String) {
         self.reporter.warn(&message);
         self.report.faults.push(FaultRecord { reason: reason.to_owned(), message });
     }
 
-    fn names(&mut self, entry: &Entry) {
+    fn set_entry(&mut self, entry: &Entry) {
         self.report.entry = Some(entry.id.hex());
         self.report.lane = Some(entry.manifest.address.lane.to_string());
         self.report.created = Some(entry.manifest.created);
     }
 
-    /// Returns how the key differs from that of an entry: `requirements.txt changed since the entry of 2026-03-01`.
+    /// Returns how the key differs from an entry's: `requirements.txt changed since the entry of 2026-03-01`.
     fn difference(&self, entry: &Entry) -> Option<String> {
-        let before: Vec<Input> = entry.manifest.subject.inputs.iter().filter_map(input).collect();
+        let before = inputs_of(&entry.manifest.subject.inputs);
         let brief = changes::brief(&difference(&before, &self.key.inputs))?;
         let day = entry.manifest.created.strftime("%Y-%m-%d");
         Some(format!("{brief} since the entry of {day}"))
     }
-}
-
-/// Returns an input that an entry has recorded, or `None` if this version of larder does not know its kind.
-fn input(noted: &KeyInput) -> Option<Input> {
-    let kind = serde_json::from_value(serde_json::Value::String(noted.kind.clone())).ok()?;
-    Some(Input::with_digest(kind, noted.name.clone(), noted.digest))
 }

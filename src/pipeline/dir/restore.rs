@@ -1,4 +1,4 @@
-//! Restoring a directory.
+//! Restores a directory.
 
 use super::Job;
 use super::error::DirError;
@@ -13,16 +13,16 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Di
     if lacks_key && !settings.fallback {
         return Ok(());
     }
-    // The newest entry also shows what has changed since.
+    // Even if only an exact hit counts, the newest entry shows what has changed since.
     let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
     for fault in &found.faults {
         job.fault(fault);
     }
     let Some(entry) = found.entry else {
         let fault = job.report.faults.first().map(|fault| fault.message.clone());
-        let none = || format!("nothing is kept of {} in {}", job.dir.family, job.store.lanes());
+        let no_entry = || format!("nothing is kept of {} in {}", job.dir.family, job.store.lanes());
         let missing = job.report.reason.take().map(|missing| format!("{missing}; "));
-        job.report.reason = Some(missing.unwrap_or_default() + &fault.unwrap_or_else(none));
+        job.report.reason = Some(missing.unwrap_or_default() + &fault.unwrap_or_else(no_entry));
         return Ok(());
     };
     let is_exact = found.exact && !lacks_key;
@@ -42,7 +42,7 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Di
                 job.fault(&fault);
             }
             if let Some(known) = restored.index.filter(|known| index.as_ref() != Some(known)) {
-                job.keep_index(&known);
+                job.write_index(&known);
             }
             job.report.outcome = if is_exact { DirOutcome::Hit } else { DirOutcome::Fallback };
             job.report.reason = difference;
@@ -53,19 +53,18 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Di
                 unchanged: restored.files - restored.written_files,
                 ..DirAmounts::default()
             };
-            job.names(&entry);
+            job.set_entry(&entry);
             Ok(())
         }
         Err(RestoreError::Interrupted) => Err(DirError::Interrupted("restored")),
         Err(error) => {
-            job.names(&entry);
+            job.set_entry(&entry);
             report_failure(job, &error);
             Ok(())
         }
     }
 }
 
-/// Reports why an entry was not restored.
 fn report_failure(job: &mut Job, error: &RestoreError) {
     let reason = chain(error);
     let id = job.report.entry.as_deref().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Saving a directory.
+//! Saves a directory.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use crate::pipeline::explain::key_inputs;
 use crate::plan::DirSaveSettings;
 use crate::store::{Entry, EntryKind, Subject};
 
-/// The most paths that a message names.
+/// The number of paths that a message contains.
 const NAMED: usize = 5;
 
 pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirError> {
@@ -74,7 +74,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
             job.fault(&fault);
         }
         job.report.outcome = DirOutcome::Unchanged;
-        job.names(&base.entry);
+        job.set_entry(&base.entry);
         let (subject, amounts) = (&base.entry.manifest.subject, &mut job.report.amounts);
         (amounts.files, amounts.bytes, amounts.unchanged) = (subject.files, subject.bytes, subject.files);
         return Ok(());
@@ -86,7 +86,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         Ok(saved) => {
             let left_out: Vec<String> = saved.left_out.iter().map(ToString::to_string).collect();
             warn_of_left_out(job, &left_out);
-            job.keep_index(&saved.index);
+            job.write_index(&saved.index);
             for fault in &saved.saved.faults {
                 job.fault(fault);
             }
@@ -95,7 +95,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
             (amounts.written, amounts.unchanged) = (saved.read_files, saved.known_files);
             amounts.added_bytes = saved.saved.added_bytes;
             job.report.outcome = DirOutcome::Saved;
-            job.names(&saved.saved.entry);
+            job.set_entry(&saved.saved.entry);
             job.make_room();
         }
         Err(SaveError::Interrupted) => return Err(DirError::Interrupted("saved")),
@@ -118,7 +118,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
     Ok(())
 }
 
-/// Reports that an entry is not replaced by nearly nothing.
+/// Reports that the entry is not replaced because the directory has shrunk too much.
 fn refuse(job: &mut Job, shrunk: &Shrunk) {
     let hint = if *shrunk == Shrunk::Missing { "" } else { "; --allow-shrink saves it all the same" };
     not_saved(job, &shrunk.to_string(), hint);
@@ -130,14 +130,14 @@ fn not_saved(job: &mut Job, reason: &str, hint: &str) {
     job.reporter.warn(&format!("{} is not saved: {reason}{hint}", job.path()));
 }
 
-/// Reports that something cannot be read without which the rest may be useless.
+/// Reports that a file cannot be read, without which the entry may be useless.
 fn incomplete(job: &mut Job, reason: &str) {
     job.report.outcome = DirOutcome::Refused;
     job.report.reason = Some(reason.to_owned());
     job.trouble("other", format!("{} is not saved: {reason}", job.path()));
 }
 
-/// Returns the directory and what is in it, or `None` if it does not exist.
+/// Returns the directory and its content, or `None` if it does not exist.
 fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
     let root = match Dir::open_ambient_dir(&job.dir.path, ambient_authority()) {
         Ok(root) => root,
@@ -149,7 +149,8 @@ fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
     Ok(Some((root, walked)))
 }
 
-/// Leaves out what makes the entry too large, and reports that and the sockets and the like. Returns `true` if it was too large.
+/// Omits files until the entry is within the limit, and reports these and special files. Returns `true` if it was too
+/// large.
 fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) -> bool {
     let mut is_trimmed = false;
     let expected: Vec<String> = walked.left_out.iter().map(ToString::to_string).collect();
@@ -180,7 +181,7 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
     is_trimmed
 }
 
-/// Warns of what should have been saved.
+/// Warns of files that are missing in the entry.
 fn warn_of_left_out(job: &mut Job, left_out: &[String]) {
     job.report.amounts.skipped += left_out.len() as u64;
     if let Some((named, more)) = named(left_out) {
@@ -188,7 +189,7 @@ fn warn_of_left_out(job: &mut Job, left_out: &[String]) {
     }
 }
 
-/// Returns the first few, and how many more there are.
+/// Returns the first few names and the number of others.
 fn named(all: &[String]) -> Option<(String, String)> {
     let first: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
     let more = all.len() - first.len();

@@ -1,4 +1,4 @@
-//! What one run of larder works with, opened once: engines, the store, and the user's interrupts.
+//! The resources of one run of larder, each opened once: engines, the store, and the user's interrupts.
 
 mod connecting;
 pub(crate) mod interrupts;
@@ -24,7 +24,7 @@ use crate::notes::Notes;
 use crate::plan::{BuildSettings, JobSettings};
 use crate::store::Store;
 
-/// What the commands of a process share. A copy for another engine is made with [`Session::on`].
+/// The state that the commands of a process share. [`Session::on`] makes a copy for a different engine.
 #[derive(Clone)]
 pub(crate) struct Session<'a> {
     pub(crate) settings: &'a JobSettings,
@@ -38,7 +38,7 @@ struct Shared {
     connections: Mutex<Vec<(Endpoint, Connecting)>>,
 }
 
-/// A connection that is made once; others wait for it.
+/// A connection that the first caller makes and the others wait for.
 type Connecting = Arc<OnceCell<Result<Arc<EngineConnection>, PipelineError>>>;
 
 impl<'a> Session<'a> {
@@ -46,7 +46,7 @@ impl<'a> Session<'a> {
         Self { settings, shared: Arc::default() }
     }
 
-    /// Returns the same session with other settings, which name another engine for instance.
+    /// Returns the same session with other settings, for example those of a different engine.
     pub(crate) fn on<'b>(&self, settings: &'b JobSettings) -> Session<'b>
     where
         'a: 'b,
@@ -54,16 +54,12 @@ impl<'a> Session<'a> {
         Session { settings, shared: Arc::clone(&self.shared) }
     }
 
-    /// Returns a view of the user's interrupts, of which it sees all. Takes a runtime.
+    /// Returns a receiver of all the user's interrupts. Requires a runtime.
     pub(crate) fn interrupts(&self) -> Interrupts {
         self.shared.interrupts.get_or_init(Interrupts::start).clone()
     }
 
-    /// Returns the store; nothing of it is read yet.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the address of the remote is of no use.
+    /// Returns the store, without reading it. Fails if the remote's address is invalid.
     pub(crate) fn store(&self) -> Result<Store, PipelineError> {
         let mut opened = self.opened();
         if let Some(opened) = &*opened {
@@ -73,7 +69,7 @@ impl<'a> Session<'a> {
         Ok(opened.insert(new).store.clone())
     }
 
-    /// Returns the place of the remote store and what went wrong there first, if anything did.
+    /// Returns the location of the remote store and its first fault, if there is one.
     pub(crate) fn remote_fault(&self) -> Option<(String, String)> {
         self.opened().as_ref().and_then(Opened::remote_fault)
     }
@@ -82,7 +78,7 @@ impl<'a> Session<'a> {
         self.shared.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the connection to the engine of the settings; `reporter` learns if larder waits for it.
+    /// Returns the connection to the engine of the settings. Reports if larder has to wait for the engine.
     pub(crate) async fn connection(
         &self,
         reporter: Option<&dyn Reporter>,
@@ -90,7 +86,7 @@ impl<'a> Session<'a> {
         self.connection_to(&self.settings.endpoint, reporter).await
     }
 
-    /// Returns the connection to the engine at `endpoint`. One that was used before is made anew if it is broken.
+    /// Returns the connection to the engine at `endpoint`. Reconnects if an earlier connection is broken.
     pub(crate) async fn connection_to(
         &self,
         endpoint: &Endpoint,
@@ -107,7 +103,7 @@ impl<'a> Session<'a> {
             let client = connect(endpoint, self.settings.engine_wait, reporter).await?;
             EngineConnection::new(client, self.settings).map(Arc::new)
         };
-        // Who waits for the same engine fails with it.
+        // All callers that wait for this engine fail with the same error.
         self.connecting(endpoint).get_or_init(connecting).await.clone()
     }
 
@@ -126,10 +122,10 @@ impl<'a> Session<'a> {
     }
 }
 
-/// An engine: its builder, its API, and registries as they are reached from there.
+/// A connected engine: its builder, its API, and the registries as the engine reaches them.
 pub(crate) struct EngineConnection {
     pub(crate) client: Client,
-    /// The API of a Docker engine; buildkitd has none.
+    /// The API of a Docker engine; `None` for buildkitd.
     pub(crate) engine: Option<Engine>,
     pub(crate) registries: Registries,
     image_store: OnceCell<ImageStore>,
@@ -148,16 +144,16 @@ impl EngineConnection {
         Ok(Self { client, engine, registries, image_store: OnceCell::new() })
     }
 
-    /// Returns what finds the base images of a build.
     pub(crate) fn base_lookup(&self, build: &BuildSettings, inputs: &Inputs) -> BaseLookup<'_> {
-        BaseLookup::of(&build.source, inputs, self.engine.as_ref(), &self.registries)
+        BaseLookup {
+            engine: self.engine.as_ref(),
+            registries: &self.registries,
+            pull: build.source.pull,
+            known: inputs.known_bases.clone(),
+        }
     }
 
-    /// Returns the builder with what is noted of it.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be asked who it is, or the notes cannot be read.
+    /// Returns the builder with what earlier builds have noted of it.
     pub(crate) async fn known_builder<'a>(
         &'a self,
         notes: &'a Notes,
@@ -165,11 +161,11 @@ impl EngineConnection {
         KnownBuilder::meet(&self.client, self.engine.as_ref(), notes).await
     }
 
-    /// Returns how the engine keeps images; a buildkitd counts as a graph driver.
+    /// Returns the engine's image store; `GraphDriver` for buildkitd.
     pub(crate) async fn image_store(&self) -> Result<ImageStore, PipelineError> {
         let ask = || async {
             match &self.engine {
-                // Engines that attach no attestations know graph drivers alone.
+                // Engines that do not support attestations only have graph drivers.
                 Some(engine) if self.client.product().can(Ability::Attestations) => {
                     Ok(engine.image_store().await?)
                 }

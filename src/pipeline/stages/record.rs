@@ -10,7 +10,7 @@ use super::result_file;
 use super::served::Served;
 use crate::error_chain::chain;
 use crate::ledger::{self, BuildRecord, LanesRecord, Outcome, RemoteRecord, StepCounts};
-use crate::pipeline::confidential::kept_words;
+use crate::pipeline::confidential::storable_message;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::reporter::Event;
 use crate::plan::JobLanes;
@@ -29,7 +29,7 @@ pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<(
     }
     let mut record = BuildRecord::started(Timestamp::now());
     record.outcome = outcome_of(error);
-    record.error = Some(kept_words(&chain(error), true));
+    record.error = Some(storable_message(&chain(error), true));
     let json = serde_json::to_vec_pretty(&record).map_err(|error| PipelineError::Machine(chain(&error)))?;
     result_file::write(path, &json)
 }
@@ -135,7 +135,7 @@ impl Finished {
         if let Err(error) = &self.end {
             record.outcome = outcome_of(error);
             let shows_values = error.repeats_the_engine() && job.shows_values();
-            record.error = Some(kept_words(&chain(error), shows_values));
+            record.error = Some(storable_message(&chain(error), shows_values));
         }
         record
     }

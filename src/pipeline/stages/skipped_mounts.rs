@@ -1,8 +1,8 @@
 //! Mounts that are skipped because the steps that use them are expected to be cached, in the builder or in a registry.
 //!
-//! That is a prediction: the dependency key covers everything that those layers depend on, the builder has made them under
-//! this key and still has an image on top of them, or such a builder has pushed them to the registry. A wrong prediction
-//! costs what the mount would have saved, and is reported.
+//! That is a prediction: the dependency key covers everything that those layers depend on, the builder has made them
+//! under this key and still has an image on top of them, or such a builder has pushed them to the registry. A wrong
+//! prediction costs what the mount would have saved, and is reported.
 
 use super::job::Job;
 use super::keyed::Keyed;
@@ -105,8 +105,8 @@ pub(super) async fn skip_cached(
 /// A mount that was skipped, and if that was right; `None` where the build failed before its steps.
 pub(super) type Judged = (TargetMount, Option<Prediction>);
 
-/// Judges by the steps that ran if the mounts were rightly skipped. Their entries stay as they are: a mount that was needed
-/// after all holds only what its step has fetched since.
+/// Judges by the steps that ran if the mounts were rightly skipped. Their entries stay as they are: a mount that was
+/// needed after all holds only what its step has fetched since.
 ///
 /// # Errors
 ///
@@ -130,7 +130,7 @@ pub(super) async fn judge(
         job.change_known_builder(|builder| builder.forget_layers(keys.layers())).await?;
     }
     if !unused.is_empty() {
-        let report = job.carrier(MountAction::Restore, keyed)?.keep(&unused).await?;
+        let report = job.carrier(MountAction::Restore, keyed)?.touch(&unused).await?;
         job.account(report)?;
     }
     let right = (!has_failed).then_some(Prediction::Right);
