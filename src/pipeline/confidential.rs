@@ -19,8 +19,8 @@ pub(crate) fn mark(secret: &[u8; 32], step: &str) -> Digest {
 
 /// Returns the part of an engine's message that may be stored. With build arguments that is nothing, because the engine
 /// may quote a value completely, in part or changed.
-pub(crate) fn storable_message(message: &str, shows_values: bool) -> String {
-    if shows_values {
+pub(crate) fn storable_message(message: &str, has_build_args: bool) -> String {
+    if has_build_args {
         return "the build failed; what the engine said is in its log alone, since it may quote a build argument".to_owned();
     }
     without_secrets(message)

@@ -1,4 +1,4 @@
-//! Why a build, or other work on an engine, ended without its result. Hints and exit codes are `commands/error`'s.
+//! Errors of builds and of other work on an engine. `commands/error` adds hints and exit codes.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::error_chain::chain;
 use crate::registry::ecr::EcrError;
 use crate::store::backend::remote::OpenRemoteError;
 
-/// An error of the pipeline. It is cloned where several builds wait for the same connection.
+/// An error of the pipeline. It can be cloned because several builds may wait for one connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum PipelineError {
     #[error("interrupted")]
@@ -46,17 +46,11 @@ pub(crate) enum PipelineError {
     #[error("cannot write {}", path.display())]
     Result { path: PathBuf, source: Arc<io::Error> },
     #[error("cannot push {name}")]
-    Push {
-        name: String,
-        source: Arc<PushError>,
-        /// The host of the registry.
-        host: String,
-        is_ecr: bool,
-    },
-    /// A cache is at fault, and `--strict` was given.
+    Push { name: String, source: Arc<PushError>, host: String, is_ecr: bool },
+    /// A cache failed, and `--strict` was given.
     #[error("{0}")]
     Cache(String),
-    /// The same for cache mounts, whose faults were reported as they occurred.
+    /// Cache mounts failed, and `--strict` was given; the faults were reported as they occurred.
     #[error("{0}")]
     Mounts(String),
     #[error(transparent)]
@@ -88,13 +82,13 @@ pub(crate) enum PipelineError {
     Repository(Arc<EcrError>),
     #[error(transparent)]
     Remote(Arc<OpenRemoteError>),
-    /// This machine has no room for what larder itself needs: threads, memory.
+    /// This machine lacks a resource that larder needs: threads, memory.
     #[error("{0}")]
     Machine(String),
 }
 
 impl PipelineError {
-    /// Returns the error of a cache under `--strict`.
+    /// Returns the error for a fault of a cache under `--strict`.
     pub(crate) fn cache(fault: &(dyn std::error::Error + 'static)) -> Self {
         Self::Cache(chain(fault))
     }
@@ -103,7 +97,7 @@ impl PipelineError {
         matches!(self, Self::Interrupted | Self::Cancelled)
     }
 
-    /// Returns `true` if nothing was built because nothing could be: such a build is not counted.
+    /// Returns `true` if the build could not start; such a build is not counted.
     pub(crate) fn is_before_build(&self) -> bool {
         match self {
             Self::Connect(_)
@@ -138,8 +132,8 @@ impl PipelineError {
         }
     }
 
-    /// Returns `true` if the message may repeat what the engine said, such as values of build arguments.
-    pub(crate) fn repeats_the_engine(&self) -> bool {
+    /// Returns `true` if the message may quote the engine and thus values of build arguments.
+    pub(crate) fn quotes_engine(&self) -> bool {
         !self.is_before_build() && !self.is_interrupt() && !matches!(self, Self::Cache(_) | Self::Mounts(_))
     }
 }

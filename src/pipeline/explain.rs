@@ -1,4 +1,4 @@
-//! Why a key is not that of an earlier build.
+//! Compares a key with the key of an earlier build.
 
 use jiff::Timestamp;
 
@@ -8,24 +8,23 @@ use crate::notes::{Notes, NotesError, RecordHead};
 use crate::registry::ImageRef;
 use crate::store::{Entry, EntryKind, KeyInput, Lane, Manifest, Store, Subject};
 
-/// Archived images that are looked at for one of the name.
+/// The number of archived images that are searched for one of the same name.
 const MOST_ENTRIES: usize = 64;
 
-/// An earlier build and what has changed since.
+/// An earlier build and the changes since then.
 #[derive(Debug)]
 pub(crate) struct Explanation {
     pub(crate) before: Past,
     pub(crate) changes: Vec<Change>,
 }
 
-/// A build of the past.
 #[derive(Debug, Clone)]
 pub(crate) struct Past {
     pub(crate) image_key: CacheKey,
     pub(crate) names: Vec<String>,
     pub(crate) lane: Option<Lane>,
     pub(crate) created: Timestamp,
-    /// When it was built or hit last.
+    /// The time of the last build or hit.
     pub(crate) last_used: Timestamp,
 }
 
@@ -41,26 +40,26 @@ impl From<&RecordHead> for Past {
     }
 }
 
-/// What a key was made of, as an entry keeps it.
+/// Returns the inputs of a key in the form that an entry stores.
 pub(crate) fn key_inputs(inputs: &[Input]) -> Vec<KeyInput> {
-    let kept = |input: &Input| KeyInput {
+    let stored = |input: &Input| KeyInput {
         kind: input.kind.name().to_owned(),
         name: input.name.clone(),
         digest: input.digest,
     };
-    inputs.iter().map(kept).collect()
+    inputs.iter().map(stored).collect()
 }
 
-/// The inputs of an entry's key. Those of a kind that this larder does not know are left out.
-pub(crate) fn inputs_of(kept: &[KeyInput]) -> Vec<Input> {
+/// Returns the inputs of an entry's key, without those of a kind that this version of larder does not know.
+pub(crate) fn inputs_of(stored: &[KeyInput]) -> Vec<Input> {
     let input = |input: &KeyInput| {
         let kind = serde_json::from_value(input.kind.clone().into()).ok()?;
         Some(Input::with_digest(kind, &input.name, input.digest))
     };
-    kept.iter().filter_map(input).collect()
+    stored.iter().filter_map(input).collect()
 }
 
-/// What builds are compared by.
+/// The identity by which builds are compared.
 pub(crate) struct Identity<'a> {
     pub(crate) names: &'a [ImageRef],
     pub(crate) lane: &'a Lane,
@@ -68,7 +67,7 @@ pub(crate) struct Identity<'a> {
 }
 
 impl Identity<'_> {
-    /// The repositories of the image's names; a tag is often the number of the build.
+    /// Returns the repositories of the image's names. Tags are ignored because a tag is often the number of the build.
     pub(crate) fn repositories(&self) -> Vec<String> {
         let mut names: Vec<String> = self.names.iter().map(ImageRef::repository).collect();
         names.sort_unstable();
@@ -76,7 +75,7 @@ impl Identity<'_> {
         names
     }
 
-    /// Keeps what the keys of a build were made of, as [`Keys::published`].
+    /// Records the inputs of a build's keys, as returned by [`Keys::published`].
     pub(crate) fn record(
         &self,
         notes: &Notes,
@@ -90,7 +89,7 @@ impl Identity<'_> {
         notes.keep_inputs(&head, inputs)
     }
 
-    /// Keeps that a build was a hit, and what its keys were made of where that is not known here.
+    /// Records that a build was a hit, and the inputs of its keys if this machine does not know them.
     pub(crate) fn record_hit(
         &self,
         notes: &Notes,
@@ -103,15 +102,15 @@ impl Identity<'_> {
             return Ok(());
         }
         let inputs = keys.published(self.seal);
-        // Whose build it was is not known.
+        // The lane of the build is unknown.
         let ids = (keys.image, keys.dependency);
         let mut head = RecordHead::new(ids, names.clone(), None, built.unwrap_or(now), inputs.len());
         head.note_hit(&names, self.lane, now);
         notes.keep_inputs(&head, &inputs)
     }
 
-    /// Compares `keys` with the newest archived image of the same name for `platform` that has another key, if that is
-    /// newer than `than`. Reads the remote, too.
+    /// Compares `keys` with the newest archived image of the same name for `platform` that has a different key, if that
+    /// image is newer than `than`. Also reads the remote.
     pub(crate) fn explain_by_store(
         &self,
         (store, notes): (&Store, &Notes),
@@ -131,7 +130,7 @@ impl Identity<'_> {
         };
         let entry = store.newest_of(EntryKind::Image, platform, MOST_ENTRIES, is_wanted)?;
         let Manifest { address, created, subject, .. } = &entry.manifest;
-        // Of a build that is noted here more is known than of its entry.
+        // The notes contain more about such a build than its entry does.
         let is_noted = matches!(notes.inputs(CacheKey::from(address.key)), Ok(Some(_)));
         if is_noted || than.is_some_and(|than| *created <= than) {
             return None;
@@ -139,7 +138,7 @@ impl Identity<'_> {
         let before = inputs_of(&subject.inputs);
         let has_files = before.iter().any(|input| input.kind == InputKind::File);
         let mut after = self.published_like(keys, &before);
-        // An entry leaves out files where there are many, and never has what a dependency file pins.
+        // An entry omits the files if there are many, and never contains the pins of a dependency file.
         after.retain(|input| has_files || input.kind != InputKind::File);
         for input in &mut after {
             input.pins.clear();
@@ -155,7 +154,7 @@ impl Identity<'_> {
         Some(Explanation { before: past, changes: difference(&before, &after) })
     }
 
-    /// Compares `keys` with the nearest earlier build that has another key; `None` where there is none.
+    /// Compares `keys` with the nearest earlier build that has a different key.
     pub(crate) fn explain(&self, notes: &Notes, keys: &Keys) -> Result<Option<Explanation>, NotesError> {
         let heads = notes.records()?;
         let Some(before) = nearest(&heads, &self.repositories(), self.lane, keys.image).cloned() else {
@@ -166,8 +165,8 @@ impl Identity<'_> {
         Ok(Some(Explanation { before: Past::from(&before), changes }))
     }
 
-    /// The inputs of `keys`. Confidential ones that have nothing to be compared with are not sealed, which would take
-    /// time, and go without a digest.
+    /// Returns the inputs of `keys`. Confidential inputs without a counterpart in `others` get no digest, because
+    /// sealing them takes time and there is nothing to compare them with.
     fn published_like(&self, keys: &Keys, others: &[Input]) -> Vec<Input> {
         let is_there =
             |input: &Input| others.iter().any(|other| (other.kind, &other.name) == (input.kind, &input.name));
@@ -181,9 +180,10 @@ impl Identity<'_> {
     }
 }
 
-/// The record of the same image with another key that was built or hit last: in this lane, else in any.
+/// Returns the record of the same image with a different key that was last built or hit in this lane, or else in any
+/// lane.
 ///
-/// Builds without a name are compared with one another.
+/// Builds without a name are compared with each other.
 fn nearest<'a>(
     heads: &'a [RecordHead],
     names: &[String],

@@ -1,4 +1,4 @@
-//! What becomes of the result: outputs → exporters, as far as the engine can.
+//! Converts the outputs of a build to exporters of the engine.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,25 +9,24 @@ use crate::buildkit::{Ability, EngineProduct};
 use crate::engine::ImageStore;
 use crate::plan::{BuildSettings, Destination, Output, OutputKind};
 
-/// How the outputs are made.
 pub(crate) struct Exports {
     pub(crate) exporters: Vec<Exporter>,
-    /// Where files of the result go.
+    /// The destination of exported files.
     pub(crate) target: Option<FileTarget>,
-    /// The result becomes an image of a Docker engine.
+    /// The result becomes an image in a Docker engine.
     pub(crate) engine_image: bool,
-    /// The engine's image is to be pushed afterwards.
+    /// The image is pushed from the engine after the build.
     pub(crate) push_after: bool,
 }
 
 impl Exports {
-    /// Nothing becomes of the result.
+    /// Returns no exporters: the result stays in the build cache.
     pub(crate) fn none() -> Self {
         Self { exporters: Vec::new(), target: None, engine_image: false, push_after: false }
     }
 }
 
-/// An output that this engine cannot make.
+/// An output that this engine does not support.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum ExportError {
     #[error("{engine} cannot export type={output} with its image store")]
@@ -43,7 +42,7 @@ pub(crate) enum ExportError {
 }
 
 impl ExportError {
-    /// What would do it.
+    /// Returns how to get the output anyway.
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Unsupported { .. } | Self::OnePlatform { .. } => {
@@ -59,7 +58,6 @@ impl ExportError {
     }
 }
 
-/// What the engine can do.
 pub(crate) struct Abilities<'a> {
     pub(crate) product: &'a EngineProduct,
     pub(crate) store: ImageStore,
@@ -70,24 +68,20 @@ impl Abilities<'_> {
         self.product.is_docker()
     }
 
-    /// buildkitd and containerd's store make archives; Docker's own store cannot.
+    /// Returns `true` for buildkitd and containerd's image store; graph drivers cannot export archives.
     fn makes_archives(&self) -> bool {
         !self.is_docker() || self.store == ImageStore::Containerd
     }
 }
 
-/// Returns how the outputs of `settings` are made; `stdout` opens standard output.
-///
-/// # Errors
-///
-/// Fails when this engine cannot make one of them.
+/// Returns the exporters for the outputs of `settings`. `stdout` opens standard output.
 pub(crate) fn plan(
     settings: &BuildSettings,
     can: &Abilities<'_>,
     stdout: &dyn Fn() -> Box<dyn Write + Send>,
 ) -> Result<Exports, ExportError> {
     let engine = || can.product.to_string();
-    let mut exports = Exports { exporters: Vec::new(), target: None, engine_image: false, push_after: false };
+    let mut exports = Exports::none();
     let mut targets = 0;
     if settings.source.platforms.len() > 1 && !can.makes_archives() {
         return Err(ExportError::OnePlatform { engine: engine() });
@@ -149,7 +143,7 @@ pub(crate) fn plan(
     Ok(exports)
 }
 
-/// Whether the output is the one that a build without `--output` and `--load` has.
+/// Returns `true` for the output of a build without `--output` and `--load`.
 fn is_default(settings: &BuildSettings, output: &Output) -> bool {
     settings.default_output && output.attributes.is_empty()
 }

@@ -1,4 +1,4 @@
-//! A build that failed: BuildKit's message without its wrapping, and what would help.
+//! Explains failed builds: BuildKit's message without its wrapping, and hints.
 
 use std::path::Path;
 
@@ -6,22 +6,22 @@ use crate::buildkit::BuildFailure;
 use crate::dockerfile::nearest;
 use crate::error_chain::one_line;
 
-/// What is known of a failed build beside BuildKit's message.
+/// What is known of a failed build besides BuildKit's message.
 #[derive(Debug, Default)]
 pub(crate) struct Circumstances<'a> {
     /// The vertex that failed: `[builder 2/3] COPY app /app`.
     pub(crate) vertex: Option<&'a str>,
-    /// Its last output.
+    /// The last output of the vertex.
     pub(crate) output: String,
-    /// The directory that is the build context, if it is one.
+    /// The directory of the build context, if it is a directory.
     pub(crate) context: Option<&'a Path>,
     /// The names of the Dockerfile's stages.
     pub(crate) stages: Vec<&'a str>,
-    /// What larder's own reading of the Dockerfile has to say.
+    /// The error that larder itself found in the inputs.
     pub(crate) finding: Option<String>,
 }
 
-/// Why a build failed, in one line, and what would help.
+/// The cause of a failure in one line, and hints.
 #[derive(Debug, Clone)]
 pub(crate) struct FailedBuild {
     pub(crate) cause: String,
@@ -38,15 +38,16 @@ impl FailedBuild {
         self
     }
 
-    /// Returns what BuildKit's message says by itself.
+    /// Explains BuildKit's message by itself.
     pub(crate) fn of(failure: &BuildFailure) -> Self {
         Self::explained(failure, &Circumstances::default())
     }
 
-    /// Returns what BuildKit's message and these circumstances say.
+    /// Explains BuildKit's message under these circumstances.
     pub(crate) fn explained(failure: &BuildFailure, circumstances: &Circumstances<'_>) -> Self {
         let message = one_line(plain_message(&failure.message));
-        let explanations = [missing_file, unavailable_image, bad_name, not_given, full_disk, exit_code];
+        let explanations =
+            [missing_file, unavailable_image, bad_name, missing_credential, full_disk, exit_code];
         let explained = explanations.iter().find_map(|explain| explain(&message, circumstances));
         let finding = circumstances.finding.as_ref().filter(|finding| !message.contains(*finding));
         let mut failed = explained.unwrap_or_else(|| Self::new(message.clone()));
@@ -55,7 +56,7 @@ impl FailedBuild {
     }
 }
 
-/// `COPY` of something that is not there.
+/// Explains a `COPY` of a file that does not exist.
 fn missing_file(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
     if !message.contains("not found") || !(message.contains("cache key") || message.contains("checksum")) {
         return None;
@@ -85,7 +86,7 @@ fn missing_file(message: &str, circumstances: &Circumstances<'_>) -> Option<Fail
     Some(FailedBuild::new(cause).hint(hint))
 }
 
-/// The engine could not get a base image.
+/// Explains a base image that the engine could not fetch.
 fn unavailable_image(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
     let vertex = circumstances.vertex.unwrap_or_default();
     let image = vertex
@@ -108,7 +109,7 @@ fn unavailable_image(message: &str, circumstances: &Circumstances<'_>) -> Option
         "the engine itself fetches it: check the image's name, and the engine's network, DNS and proxy"
     };
     let error = FailedBuild::new(format!("the engine cannot get {image}: {reason}"));
-    // What names no stage is taken for an image of Docker Hub.
+    // BuildKit takes an unknown stage for an image of Docker Hub.
     let name = image.strip_prefix("docker.io/library/").and_then(|name| name.split([':', '@']).next());
     Some(match name.and_then(|name| Some((name, nearest(name, circumstances.stages.iter().copied())?))) {
         Some((name, stage)) => error.hint(format!("no stage is called `{name}`; did you mean `{stage}`?")),
@@ -116,15 +117,15 @@ fn unavailable_image(message: &str, circumstances: &Circumstances<'_>) -> Option
     })
 }
 
-/// A name in the context that no engine could be told of.
+/// Explains a file name in the context that cannot be sent to an engine.
 fn bad_name(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
-    let told = message.strip_prefix("error from sender: ").unwrap_or(message);
-    let bad = told.contains("is not valid UTF-8");
-    bad.then(|| FailedBuild::new(told).hint("rename it, or exclude it with .dockerignore"))
+    let cause = message.strip_prefix("error from sender: ").unwrap_or(message);
+    let bad = cause.contains("is not valid UTF-8");
+    bad.then(|| FailedBuild::new(cause).hint("rename it, or exclude it with .dockerignore"))
 }
 
-/// A secret or an agent that a step requires.
-fn not_given(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
+/// Explains a missing secret or SSH agent.
+fn missing_credential(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
     let hint = if let Some(rest) = message.strip_prefix("secret ").filter(|rest| rest.contains("not found")) {
         let id = rest.split([' ', ':']).next()?;
         format!("give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE")
@@ -136,7 +137,7 @@ fn not_given(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
     Some(FailedBuild::new(message).hint(hint))
 }
 
-/// The engine's disk is full, as BuildKit or the step's own program says.
+/// Explains a full disk, which BuildKit or the step's own program reports.
 fn full_disk(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
     const FULL: &str = "no space left on device";
     let cause = if message.contains(FULL) {
@@ -151,7 +152,7 @@ fn full_disk(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedB
     ))
 }
 
-/// Exit codes with a meaning of their own.
+/// Explains exit codes with a conventional meaning.
 fn exit_code(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
     let hint = match message.rsplit_once("exit code: ")?.1.trim() {
         "137" => "the step was killed, most often for want of memory: look at the engine's log",
@@ -164,7 +165,7 @@ fn exit_code(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
     Some(FailedBuild::new(message).hint(hint))
 }
 
-/// A flag or instruction that the engine does not know may be too new for it.
+/// Returns a hint for a flag or instruction that may be too new for the engine.
 fn newer_frontend(message: &str) -> Option<String> {
     let lower = message.to_lowercase();
     let unknown = lower.contains("unknown flag") || lower.contains("unknown instruction");
@@ -173,7 +174,7 @@ fn newer_frontend(message: &str) -> Option<String> {
     })
 }
 
-/// `COPY app /app` of `[builder 2/3] COPY app /app`.
+/// Returns `COPY app /app` for `[builder 2/3] COPY app /app`.
 fn instruction(vertex: &str) -> &str {
     vertex
         .strip_prefix('[')
@@ -181,7 +182,7 @@ fn instruction(vertex: &str) -> &str {
         .map_or(vertex, |(_, instruction)| instruction)
 }
 
-/// BuildKit's message without the layers that wrap it.
+/// Returns BuildKit's message without the prefixes that wrap it.
 fn plain_message(message: &str) -> &str {
     let mut message = message.trim();
     loop {
@@ -212,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn buildkits_wrapping_is_taken_off() {
+    fn buildkits_prefixes_are_removed() {
         let message = "failed to solve with frontend dockerfile.v0: failed to create LLB definition: \
                        dockerfile parse error line 2: unknown instruction: RUNN";
         assert_eq!(plain_message(message), "dockerfile parse error line 2: unknown instruction: RUNN");
     }
 
     #[test]
-    fn a_missing_file_is_told_by_its_instruction_in_the_words_of_every_engine() {
+    fn the_instruction_of_a_missing_file_is_named_for_every_engine() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("kept-out"), "").unwrap();
         for (message, vertex, cause, hint) in [
@@ -247,14 +248,14 @@ mod tests {
                 context: Some(directory.path()),
                 ..Circumstances::default()
             };
-            let (told, hinted) = failed(message, &circumstances);
-            assert_eq!(told, cause);
+            let (explained, hinted) = failed(message, &circumstances);
+            assert_eq!(explained, cause);
             assert!(hinted.contains(hint), "{hinted}");
         }
     }
 
     #[test]
-    fn an_image_that_cannot_be_had_is_named_once() {
+    fn an_unavailable_image_is_named_once() {
         let newer = "a.example/b:1: failed to resolve source metadata for a.example/b:1: no such host";
         let load = "[internal] load metadata for a.example/b:1";
         for (message, vertex, cause, hint) in [
@@ -274,14 +275,14 @@ mod tests {
             ),
         ] {
             let circumstances = Circumstances { vertex: Some(vertex), ..Circumstances::default() };
-            let (told, hinted) = failed(message, &circumstances);
-            assert_eq!(told, cause);
+            let (explained, hinted) = failed(message, &circumstances);
+            assert_eq!(explained, cause);
             assert!(hinted.contains(hint), "{hinted}");
         }
     }
 
     #[test]
-    fn what_would_help_is_said() {
+    fn hints_match_the_failure() {
         let full =
             Circumstances { output: "dd: No space left on device".to_owned(), ..Circumstances::default() };
         let none = Circumstances::default();
@@ -294,15 +295,15 @@ mod tests {
             ("process \"x\" did not complete successfully: exit code: 137", &none, "memory"),
             ("dockerfile parse error line 2: Unknown flag: mont", &none, "# syntax="),
         ] {
-            let (told, hinted) = failed(message, circumstances);
+            let (explained, hinted) = failed(message, circumstances);
             assert!(hinted.contains(hint), "{message}: {hinted}");
-            assert!(told.starts_with(message), "{told}");
+            assert!(explained.starts_with(message), "{explained}");
         }
         assert_eq!(failed("process \"make\" did not complete successfully: exit code: 2", &none).1, "");
     }
 
     #[test]
-    fn a_stage_that_is_misspelt_is_not_taken_for_an_image_of_the_hub() {
+    fn a_misspelt_stage_is_not_explained_as_an_image_of_docker_hub() {
         let vertex = |image: &str| format!("[internal] load metadata for docker.io/library/{image}");
         for (image, hint) in [
             ("biulder:latest", "no stage is called `biulder`; did you mean `builder`?"),
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn larders_own_finding_is_a_hint_unless_the_engine_said_it() {
+    fn larders_own_finding_is_a_hint_unless_the_engine_reports_it() {
         let finding =
             |text: &str| Circumstances { finding: Some(text.to_owned()), ..Circumstances::default() };
         let circumstances = finding("no stage `b`; there are `a`");

@@ -1,4 +1,4 @@
-//! Digesting the directories that a build reads, with what the stat index knows of them.
+//! Digests the directories that a build reads, with the help of the stat index.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,15 +11,15 @@ use crate::context::{self, ContextError, FileDigest, Filter, StatIndex};
 use crate::dockerfile::ContextPaths;
 use crate::notes::{Notes, NotesError};
 
-/// Digests directories and remembers what it saw.
+/// Digests directories and remembers their state.
 pub(crate) struct Files<'a> {
     notes: &'a Notes,
     pub(crate) witness: Witness,
-    /// Stat indices that could not be kept.
+    /// Stat indices that could not be written.
     pub(crate) faults: Vec<NotesError>,
-    /// What would count if it were not withheld.
+    /// Paths that would count if they were not withheld.
     pub(crate) withheld: BTreeSet<String>,
-    /// What BuildKit could take for unchanged although it is not.
+    /// Files that BuildKit could take for unchanged.
     pub(crate) unnoticed: Unnoticed,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Digests what counts of `directory` for `paths`, under the names that it counts under.
+    /// Digests the files of `directory` that `paths` select, under their names in the build.
     pub(crate) async fn digest(
         &mut self,
         directory: &Path,
@@ -60,7 +60,7 @@ impl<'a> Files<'a> {
         self.faults.extend(fault);
         self.withheld.extend(selected.withheld.iter().cloned());
         self.witness.directory(directory, filter, paths, &entries, &selected);
-        self.unnoticed.look_at(&entries, &digests);
+        self.unnoticed.add(&entries, &digests);
         Ok(selected.named(digests))
     }
 }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn others_go_on_while_a_large_context_is_digested() {
+    async fn other_tasks_run_while_a_large_context_is_digested() {
         let (context, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for number in 0..8 {
             std::fs::File::create(context.path().join(number.to_string())).unwrap().set_len(8 << 20).unwrap();

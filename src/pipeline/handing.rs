@@ -1,4 +1,4 @@
-//! An entry's image, brought into an engine that did not build it.
+//! Loads an entry's image into an engine that did not build it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,10 +13,9 @@ use crate::registry::ImageRef;
 use crate::store::{Entry, Meter, Store};
 use crate::tiers::{ArchiveTier, EngineTier, ImageTier};
 
-/// An image in an engine.
 pub(crate) struct Handed {
     pub(crate) image: String,
-    /// The name of the tier that had it.
+    /// The name of the tier that provided it.
     pub(crate) tier: &'static str,
     pub(crate) elapsed: Duration,
 }
@@ -25,15 +24,11 @@ pub(crate) struct Handed {
 #[derive(Clone, Copy)]
 pub(crate) enum Names<'a> {
     These(&'a [ImageRef]),
-    /// This one, unless another image has it.
+    /// This name, unless the engine has a different image of that name.
     IfFree(&'a str),
 }
 
-/// Brings the image of `entry` into an engine, unless it is there.
-///
-/// # Errors
-///
-/// Fails when it cannot be loaded within `deadline`, or the user interrupts.
+/// Loads the image of `entry` into an engine, unless it is there already.
 pub(crate) async fn hand(
     entry: &Entry,
     names: Names<'_>,
@@ -73,7 +68,7 @@ pub(crate) async fn hand(
     Ok(handed(loaded.image.id, ArchiveTier::NAME))
 }
 
-/// Returns the name that the image had, unless another image in the engine has it by now.
+/// Returns the name of the image, unless the engine has a different image of that name.
 async fn free_name(name: &str, engine: &Engine) -> Vec<ImageRef> {
     let reference = name.parse::<ImageRef>().ok().filter(|reference| reference.familiar() == *name);
     let is_free = matches!(engine.image(name).await, Ok(None));

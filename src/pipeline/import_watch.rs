@@ -1,8 +1,7 @@
-//! Watches what the engine imports from a registry: the first proof that its layers cannot be had ends the import.
+//! Watches the layers that the engine imports from a registry, and ends the import when they cannot be fetched.
 //!
-//! Graph drivers pull a layer that is missing, truncated or damaged again and
-//! again, for minutes, and then run the step all the same; a layer that comes
-//! too slowly they wait for. Neither may cost more than building the layers.
+//! Graph drivers pull a missing, truncated or damaged layer again and again, for minutes, and then run the step anyway.
+//! They also wait for a layer that arrives too slowly. Neither may cost more than building the layers.
 
 use std::time::{Duration, Instant};
 
@@ -10,27 +9,25 @@ use crate::buildkit::solve::CacheEntry;
 use crate::buildkit::trace::{StepKind, Trace};
 use crate::ledger::{BuildRecord, Outcome};
 
-/// How long fetching layers may take where it is not known how long building them does.
+/// The time limit for fetching layers if the time for building them is unknown.
 const UNKNOWN_COST: Duration = Duration::from_mins(1);
-/// How long it may take at least.
+/// The minimum of the time limit.
 const LEAST: Duration = Duration::from_secs(10);
 
-/// Layers that a registry has cannot be taken.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("layers of the registry cannot be taken: {0}")]
 pub(crate) struct ImportError(pub(crate) String);
 
-/// Watches one solve.
 pub(crate) struct ImportWatch {
     limit: Duration,
-    /// How long layers have been fetched so far.
+    /// The time that was spent on fetching layers so far.
     spent: Duration,
-    /// When layers were last seen to be fetched.
+    /// The last time at which a layer was being fetched.
     seen: Option<Instant>,
 }
 
 impl ImportWatch {
-    /// A watch over `imports`, if there are any. `builds` reads the ledger; the image has these `names`.
+    /// Returns a watch over `imports`, or `None` if there are none. `builds` reads the ledger; `names` are the image's.
     pub(crate) fn new(
         imports: &[CacheEntry],
         builds: impl FnOnce() -> Vec<BuildRecord>,
@@ -40,7 +37,7 @@ impl ImportWatch {
         (!imports.is_empty()).then(|| Self { limit: limit(), spent: Duration::ZERO, seen: None })
     }
 
-    /// Returns what is wrong with the imported layers, as far as `trace` shows it at `now`.
+    /// Returns the error of the imported layers that `trace` shows at `now`.
     pub(crate) fn check(&mut self, trace: &Trace, now: Instant) -> Option<ImportError> {
         let steps = || trace.vertexes().filter(|(_, vertex)| StepKind::of(vertex.name()).is_counted());
         if let Some(layer) = steps().find_map(|(_, vertex)| vertex.pulled_again()) {
@@ -58,7 +55,7 @@ impl ImportWatch {
     }
 }
 
-/// Returns how long the steps of an image take when none of them is cached, as far as its earlier builds show.
+/// Returns the time that the steps of an image take without a cache, as far as the ledger shows.
 fn miss_cost(builds: &[BuildRecord], names: &[String]) -> Option<Duration> {
     let own = builds.iter().filter(|build| build.outcome == Outcome::Built && build.names == names);
     let ran = own.map(|build| -> u64 {
@@ -108,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_counts_in_which_a_step_waits_for_layers() {
+    fn the_time_that_a_step_waits_for_layers_counts() {
         let imports = [CacheEntry { kind: "registry".to_owned(), attributes: [].into() }];
         let mut watch = ImportWatch::new(&imports, Vec::new, &[]).unwrap();
         let (mut trace, start) = (Trace::default(), Instant::now());

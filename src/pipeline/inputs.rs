@@ -1,4 +1,4 @@
-//! Finding what a build reads: its context and its Dockerfile.
+//! Finds and reads the inputs of a build: its context and its Dockerfile.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,60 +13,53 @@ use crate::context::{archive, ignorefile};
 use crate::dockerfile::{Dockerfile, SyntaxError};
 use crate::plan::{ContextSource, DockerfileSource, SourceSettings};
 
-/// What a build reads.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) context: Context,
     pub(crate) dockerfile: DockerfileInput,
-    /// By directory, the files of larder that are left out of it.
+    /// The files of larder that are left out of a directory, by directory.
     pub(crate) withheld: BTreeMap<PathBuf, Vec<String>>,
-    /// What was found of the base images.
+    /// The base images that were looked up.
     pub(crate) known_bases: KnownBases,
 }
 
-/// The build context.
 #[derive(Debug)]
 pub(crate) enum Context {
-    /// A directory of this machine.
     Directory(PathBuf),
-    /// Nothing: the Dockerfile came alone on stdin.
+    /// An empty directory: the Dockerfile was read from stdin without a context.
     Empty(TempDir),
-    /// A tar archive that came on stdin.
+    /// A tar archive from stdin.
     Archive(NamedTempFile),
-    /// An address that the engine fetches.
+    /// An address from which the engine fetches the context.
     Remote(String),
 }
 
-/// The Dockerfile.
 #[derive(Debug)]
 pub(crate) enum DockerfileInput {
-    /// A file of this machine, sent as the only interesting one of its directory.
+    /// A file of this machine. No other file of its directory is needed.
     Local {
-        /// The directory to send it from.
         directory: PathBuf,
-        /// Its name there.
         name: String,
-        /// Its content.
         text: DockerfileText,
-        /// What is built in its place, where larder has added to it.
+        /// The version that is built instead, if larder has added to it.
         changed: Option<Changed>,
-        /// Keeps the directory of a Dockerfile that came on stdin.
+        /// The directory of a Dockerfile from stdin.
         _temporary: Option<TempDir>,
     },
-    /// A file of the remote or archived context, by its path there.
+    /// The path of a file in the remote or archived context.
     InContext(String),
 }
 
-/// A Dockerfile that is sent in place of the user's.
+/// A Dockerfile that is sent instead of the user's.
 #[derive(Debug)]
 pub(crate) struct Changed {
-    /// Holds it under the name of the user's, with the ignore file that goes with that.
+    /// Contains it under the name of the user's Dockerfile, and its ignore file.
     pub(crate) directory: TempDir,
-    /// Its content: the same lines, some of them longer.
+    /// The same lines as the user's, some of them longer.
     pub(crate) text: DockerfileText,
 }
 
-/// The text of a Dockerfile, which is parsed once.
+/// The text of a Dockerfile, parsed once.
 #[derive(Debug)]
 pub(crate) struct DockerfileText {
     text: String,
@@ -82,18 +75,12 @@ impl DockerfileText {
         &self.text
     }
 
-    /// Returns what is in it.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it has a mistake.
     pub(crate) fn parsed(&self) -> Result<&Arc<Dockerfile>, &SyntaxError> {
         let parse = || Dockerfile::parse(&self.text).map(Arc::new).map_err(Box::new);
         self.parsed.get_or_init(parse).as_ref().map_err(|error| &**error)
     }
 }
 
-/// The context or the Dockerfile cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InputError {
     #[error("there is no Dockerfile at {}", .0.display())]
@@ -115,11 +102,7 @@ pub(crate) enum InputError {
 const DEFAULT_NAME: &str = "Dockerfile";
 
 impl Inputs {
-    /// Finds and reads them. Reads stdin where the settings say so.
-    ///
-    /// # Errors
-    ///
-    /// Fails when there is no Dockerfile or it cannot be read.
+    /// Finds and reads the inputs. Reads stdin if the settings name it.
     pub(crate) fn read(source: &SourceSettings) -> Result<Self, InputError> {
         match &source.context {
             ContextSource::Directory(directory) => {
@@ -154,7 +137,7 @@ impl Inputs {
         }
     }
 
-    /// Returns where the Dockerfile is, if that is on this machine.
+    /// Returns the path of the Dockerfile if it is on this machine.
     pub(crate) fn dockerfile_path(&self) -> Option<PathBuf> {
         match &self.dockerfile {
             DockerfileInput::Local { directory, name, .. } => Some(directory.join(name)),
@@ -162,7 +145,7 @@ impl Inputs {
         }
     }
 
-    /// Returns the names of the Dockerfile's stages, if it can be read.
+    /// Returns the names of the Dockerfile's stages, if it can be parsed.
     pub(crate) fn stages(&self) -> Vec<&str> {
         let dockerfile = self.written().and_then(|(_, text)| text.parsed().ok());
         dockerfile.iter().flat_map(|file| &file.stages).filter_map(|stage| stage.name.as_deref()).collect()
@@ -173,7 +156,7 @@ impl Inputs {
         self.withheld.get(directory).cloned().unwrap_or_default()
     }
 
-    /// Returns what is built of the Dockerfile, if that is on this machine: its text, with what larder has added.
+    /// Returns the text that is built, with the additions of larder, if the Dockerfile is on this machine.
     pub(crate) fn built(&self) -> Option<&DockerfileText> {
         match &self.dockerfile {
             DockerfileInput::Local { text, changed, .. } => {
@@ -183,11 +166,7 @@ impl Inputs {
         }
     }
 
-    /// Has `text` built in place of the Dockerfile's.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be written to a directory of its own.
+    /// Builds `text` instead of the Dockerfile's text.
     pub(crate) fn build_instead(&mut self, text: String) -> io::Result<()> {
         let written = self.with_text(&text)?;
         if let (DockerfileInput::Local { changed, .. }, Some(directory)) = (&mut self.dockerfile, written) {
@@ -196,11 +175,8 @@ impl Inputs {
         Ok(())
     }
 
-    /// A directory of its own with `text` under the name of the Dockerfile, if that is on this machine.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be written.
+    /// Writes `text` to a new directory, under the name of the Dockerfile. Returns `None` if the Dockerfile is not on
+    /// this machine.
     pub(crate) fn with_text(&self, text: &str) -> io::Result<Option<TempDir>> {
         let DockerfileInput::Local { directory, name, .. } = &self.dockerfile else { return Ok(None) };
         let own = TempDir::new()?;
@@ -212,7 +188,7 @@ impl Inputs {
         }
     }
 
-    /// The Dockerfile's name for messages and its text as the user wrote it, if it is on this machine.
+    /// Returns the Dockerfile's name for messages and its text as the user wrote it, if it is on this machine.
     pub(crate) fn written(&self) -> Option<(&str, &DockerfileText)> {
         match &self.dockerfile {
             DockerfileInput::Local { name, text, .. } => Some((name, text)),
@@ -221,11 +197,11 @@ impl Inputs {
     }
 }
 
-/// The places of the ignore file of a directory, the one that comes first in front.
+/// Returns the paths of the ignore files of a directory, by precedence.
 pub(crate) fn ignore_files(directory: &Path, dockerfile: &DockerfileInput) -> Vec<PathBuf> {
     let beside = match dockerfile {
         DockerfileInput::Local { directory, name, changed, .. } => {
-            // The engine reads the one beside the Dockerfile that it is sent.
+            // The engine reads the ignore file beside the Dockerfile that it receives.
             let directory = changed.as_ref().map_or(directory.as_path(), |changed| changed.directory.path());
             Some(directory.join(format!("{name}.dockerignore")))
         }
@@ -234,7 +210,7 @@ pub(crate) fn ignore_files(directory: &Path, dockerfile: &DockerfileInput) -> Ve
     beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]).collect()
 }
 
-/// Fails where an ignore file cannot be read: the engine would take it for missing, and what it keeps out would be built in.
+/// Fails if an ignore file cannot be read. The engine would take it for missing and build the ignored files in.
 fn check_ignore_file(directory: &Path, dockerfile: &DockerfileInput) -> Result<(), InputError> {
     for path in ignore_files(directory, dockerfile) {
         match File::open(&path) {
@@ -308,7 +284,7 @@ fn local_path(path: &Path) -> Result<DockerfileInput, InputError> {
     local(directory, &name.to_string_lossy())
 }
 
-/// Reads `name` of `directory`; for `Dockerfile` also in lower case, as Docker does.
+/// Reads `name` in `directory`. As in Docker, `Dockerfile` may also be in lower case.
 fn local(directory: &Path, name: &str) -> Result<DockerfileInput, InputError> {
     let lower = directory.join(name.to_ascii_lowercase());
     let (path, name) = match directory.join(name) {

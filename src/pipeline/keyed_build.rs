@@ -1,4 +1,4 @@
-//! A build whose keys must be known: for commands that print or compare them, and for base images, which are named by theirs.
+//! Computes the keys of a build for commands that need them, and for base images, which are named by their keys.
 
 use std::sync::Arc;
 
@@ -11,7 +11,6 @@ use super::stages::{connected, read_inputs};
 use crate::error_chain::chain;
 use crate::plan::BuildSettings;
 
-/// What a build reads, where it runs, and its keys.
 pub(crate) struct KeyedBuild {
     pub(crate) inputs: Inputs,
     pub(crate) connection: Arc<EngineConnection>,
@@ -19,11 +18,8 @@ pub(crate) struct KeyedBuild {
 }
 
 impl KeyedBuild {
-    /// Computes the keys of a build, and warns of what could not be taken into account.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the keys cannot be known; the place in the Dockerfile is reported.
+    /// Computes the keys of a build, and warns of inputs that could not be taken into account. If the keys cannot be
+    /// known, the reason's place in the Dockerfile is reported.
     pub(crate) async fn of(
         build: &BuildSettings,
         session: &Session<'_>,
@@ -48,7 +44,7 @@ impl KeyedBuild {
     }
 }
 
-/// Reports the place in the Dockerfile that keeps the keys from being known, if there is one.
+/// Reports the place in the Dockerfile that makes the keys unknown, if there is one.
 fn report_place(error: &NoKeys, inputs: &Inputs, reporter: &dyn Reporter) {
     let Some((name, text)) = inputs.written() else { return };
     let mistake = match error {

@@ -1,4 +1,4 @@
-//! From the inputs of a build to its keys.
+//! Computes the keys of a build from its inputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -20,23 +20,23 @@ use crate::key::{BasePin, ImageInputs, Input, Keys, Seal};
 use crate::notes::{Notes, NotesError};
 use crate::plan::{BuildSettings, SourceSettings};
 
-/// The keys of a build and what is worth saying about them.
+/// The keys of a build, and what is reported about them.
 #[derive(Debug)]
 pub(crate) struct BuildKeys {
     pub(crate) keys: Keys,
-    /// Base images without a digest: a newer one would go unnoticed.
+    /// Base images without a known digest. A change of them would go unnoticed.
     pub(crate) unpinned: Vec<String>,
-    /// The platforms that are built for, sorted.
+    /// The platforms of the build, sorted.
     pub(crate) platforms: Vec<String>,
-    /// RUN, COPY and ADD steps of the target, on all of them.
+    /// The number of RUN, COPY and ADD steps of the target on all platforms.
     pub(crate) steps: usize,
-    /// The stage that is built, by its index in the Dockerfile.
+    /// The index of the target stage in the Dockerfile.
     pub(crate) target: usize,
-    /// Digest of the files that BuildKit could take for unchanged although they are not, if there are any.
+    /// The digest of the files that BuildKit could wrongly take for unchanged, if there are any.
     pub(crate) ambiguous: Option<Digest>,
-    /// What of the cache could not be written on the way; costs time alone.
+    /// Writes to the cache that failed. They cost only time.
     pub(crate) faults: Vec<NotesError>,
-    /// Files of larder that the build would see otherwise.
+    /// Files of larder that are hidden from the build.
     pub(crate) withheld: BTreeSet<String>,
     witness: Arc<Witness>,
 }
@@ -48,24 +48,24 @@ impl BuildKeys {
         blocking(move || witness.changed()).await
     }
 
-    /// Returns what may be published of the keys, with sealed digests.
+    /// Returns the inputs in the form that may be stored, with sealed digests.
     pub(crate) async fn published(&self, seal: &Seal) -> Vec<Input> {
         let (keys, seal) = (self.keys.clone(), seal.clone());
         blocking(move || keys.published(&seal)).await
     }
 
-    /// The platform that is built for, if it is one.
+    /// Returns the platform if there is only one.
     pub(crate) fn sole_platform(&self) -> Option<&str> {
         if let [platform] = &*self.platforms { Some(platform) } else { None }
     }
 
-    /// The layers that the dependency key decides.
+    /// Returns the digest that identifies the layers that the dependency key covers.
     pub(crate) fn layers(&self) -> Digest {
         self.keys.layers.digest(self.keys.dependency)
     }
 }
 
-/// A build whose keys cannot be known before it runs.
+/// The reason why the keys cannot be known before the build.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoKeys {
     #[error("the context is remote: what is in it is known to the engine only")]
@@ -94,11 +94,7 @@ pub(crate) enum NoKeys {
     Duplicate(#[from] crate::key::DuplicateInput),
 }
 
-/// Computes the keys of `inputs` as `settings` want them built.
-///
-/// # Errors
-///
-/// Fails when the keys cannot be known beforehand; the build itself may well work.
+/// Computes the keys of `inputs` for `settings`. If that fails, the build itself may still succeed.
 pub(crate) async fn compute(
     settings: &BuildSettings,
     inputs: &Inputs,
@@ -138,7 +134,7 @@ pub(crate) async fn compute(
     let owned = Arc::new(settings.clone());
     let keying = Keying { settings: owned, inputs, lookup, seal, text: &text, dockerfile, archived };
     let asked: BTreeSet<&String> = settings.source.platforms.iter().collect();
-    // None means the engine's own.
+    // `None` is the engine's own platform.
     let asked = if asked.is_empty() { vec![None] } else { asked.into_iter().map(Some).collect() };
     let mut parts = Vec::new();
     for platform in asked {
@@ -146,7 +142,7 @@ pub(crate) async fn compute(
         parts.push(keying.on(options, &mut reader).await?);
     }
     let steps = parts.iter().map(|part| part.steps).sum();
-    // Which one it is does not depend on the platform.
+    // The target does not depend on the platform.
     let target = parts[0].target;
     let unpinned: BTreeSet<String> = parts.iter_mut().flat_map(|part| part.unpinned.drain(..)).collect();
     let mut of_platforms: Vec<(String, Keys)> =
@@ -171,7 +167,6 @@ pub(crate) async fn compute(
     })
 }
 
-/// What the keys for each platform are computed from.
 struct Keying<'a> {
     settings: Arc<BuildSettings>,
     inputs: &'a Inputs,
@@ -182,7 +177,6 @@ struct Keying<'a> {
     archived: Option<archive::Archive>,
 }
 
-/// The keys for one platform.
 struct PlatformKeys {
     platform: String,
     keys: Keys,
@@ -264,7 +258,7 @@ impl Keying<'_> {
     }
 }
 
-/// What a Dockerfile is resolved with, on a builder of this platform; no triggers are known yet.
+/// Returns the options to resolve a Dockerfile on a builder of this platform, without any triggers.
 pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Options {
     Options {
         target: source.target.clone(),
@@ -277,14 +271,14 @@ pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Option
     }
 }
 
-/// Returns the platform that the builder builds for by itself. A socket of this machine says nothing of it: it may be
-/// forwarded from another one. The client asks once.
+/// Returns the platform that the builder builds for by default. A local socket does not imply the local platform,
+/// because it may be forwarded.
 pub(crate) async fn build_platform(client: &Client) -> Result<String, NoKeys> {
     let worker = client.worker().await;
     worker.map(Worker::platform).map_err(|error| NoKeys::Platform(Box::new(error)))
 }
 
-/// Pins the bases and the syntax frontend, and notes the triggers that become known.
+/// Pins the base images and the syntax frontend, and adds the triggers that become known to `options`.
 async fn pin(
     dockerfile: &Dockerfile,
     resolution: &Resolution,
@@ -306,7 +300,7 @@ async fn pin(
     pins.collect()
 }
 
-/// Returns the file of an archive whose content is needed at once: its Dockerfile.
+/// Returns the path of the Dockerfile in an archived context.
 fn wanted(dockerfile: &DockerfileInput) -> &str {
     match dockerfile {
         DockerfileInput::InContext(name) => name.trim_start_matches("./"),
@@ -319,7 +313,7 @@ fn read_archive(path: &Path, wanted: &str) -> Result<archive::Archive, NoKeys> {
     archive::read(file, wanted).map_err(NoKeys::Archive)?.ok_or(NoKeys::Compression)
 }
 
-/// Options that RUN steps feel.
+/// Returns the options that affect RUN steps.
 fn run_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
     let mut options: BTreeMap<String, Vec<String>> = (settings.source.options.iter())
         .filter(|(name, _)| *name != "force-network-mode")
@@ -331,7 +325,7 @@ fn run_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
     options
 }
 
-/// Options that change the image alone.
+/// Returns the options that affect only the image.
 fn image_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
     let mut options = BTreeMap::new();
     for (name, value) in &settings.annotations {

@@ -1,4 +1,4 @@
-//! A builder as this machine knows it from earlier builds.
+//! A builder and what earlier builds on this machine have noted of it.
 
 use jiff::Timestamp;
 
@@ -7,17 +7,16 @@ use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::notes::{BuilderEntry, Notes, NotesError};
 
-/// The worker that every Docker engine before 26.0 has.
+/// The id of the worker in every Docker engine before 26.0.
 const NAMELESS: &str = "moby";
 
-/// A builder, and what is noted of it.
 pub(crate) struct KnownBuilder<'a> {
     engine: Option<&'a Engine>,
     notes: &'a Notes,
     entry: BuilderEntry,
 }
 
-/// What is noted of a builder cannot be used.
+/// The notes of a builder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnknownBuilder {
     #[error(transparent)]
@@ -29,7 +28,7 @@ pub(crate) enum UnknownBuilder {
 }
 
 impl<'a> KnownBuilder<'a> {
-    pub(crate) async fn meet(
+    pub(crate) async fn look_up(
         client: &Client,
         engine: Option<&'a Engine>,
         notes: &'a Notes,
@@ -41,8 +40,7 @@ impl<'a> KnownBuilder<'a> {
         Ok(Self { engine, notes, entry: notes.builder(&identity)? })
     }
 
-    /// Whether it has these layers, as far as can be told: it has made them, and the image that stands on
-    /// them is still there.
+    /// Returns `true` if the builder has made these layers and still has the image on top of them.
     pub(crate) async fn has_layers(&self, layers: Digest) -> Result<bool, UnknownBuilder> {
         let (Some(image), Some(engine)) = (self.entry.image_on(layers), self.engine) else {
             return Ok(false);
@@ -64,7 +62,7 @@ impl<'a> KnownBuilder<'a> {
         self.notes.note_builder(&self.entry)
     }
 
-    /// Records that the limits of the builder were reported. Returns `true` the first time.
+    /// Records that the limits of the builder were reported. Returns `true` for the first call.
     pub(crate) fn note_limits_reported(&mut self) -> Result<bool, NotesError> {
         let is_first = self.entry.note_limits_reported();
         if is_first {
@@ -87,12 +85,12 @@ impl<'a> KnownBuilder<'a> {
         self.notes.note_builder(&self.entry)
     }
 
-    /// When the mount with this key was last seen with something in it.
+    /// Returns the last time when the mount with this key had content.
     pub(crate) fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
         self.entry.mount_seen(key)
     }
 
-    /// Notes that these mounts have something in them.
+    /// Records that these mounts have content.
     pub(crate) fn note_mounts(&mut self, keys: &[Digest]) -> Result<(), NotesError> {
         for key in keys {
             self.entry.note_mount(*key, Timestamp::now());

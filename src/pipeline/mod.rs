@@ -1,11 +1,11 @@
-//! The flow of a build, as stages that return outcomes, and what the stages work with.
+//! The flow of a build as stages that return outcomes, and the parts that the stages use.
 //!
 //! ```text
 //!  JobSettings ─▶ Session ─▶ Inputs ─▶ Keyed ─▶ Lookup ─┬─ Served ─────────────────────────┬─▶ BuildRecord ─▶ ledger
 //!  BuildSettings ──────────────┘                        └─ Made: Restored ─▶ Solved ─▶ … ──┘
 //! ```
 //!
-//! Nothing here prints, or reads flags or the environment: a [`reporter`] learns what happens.
+//! Nothing here prints, or reads flags or the environment. Events go to a [`reporter`].
 
 pub(crate) mod base_image;
 pub(crate) mod bases;

@@ -1,11 +1,12 @@
-//! Files of larder in a directory that a build reads: the cache, results of this and of earlier builds.
+//! Finds files that larder itself writes in the directories that a build reads: the cache, and results of this and of
+//! earlier builds.
 //!
-//! They are not input of a build: they would be copied into the image, the cache's secret included, and change with every
-//! build. What is decided here applies to the key and to what the engine is sent.
+//! They are not inputs of a build: they would be copied into the image, including the cache's secret, and change with
+//! every build. They are left out of both the key and the context that the engine receives.
 //!
-//! A directory that `--output` fills belongs to larder if larder made it. What an instruction names itself is taken as it is
-//! where that is possible: a result of an earlier build, or the last output of this one. The cache and a file that this build
-//! writes at its end cannot be meant.
+//! A directory that `--output` fills belongs to larder if larder created it. A result of an earlier build, or the last
+//! output of this build, is used if an instruction names it explicitly. The cache, and files that this build writes at
+//! its end, can never be meant.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -17,23 +18,21 @@ use crate::notes::Notes;
 use crate::plan::{BuildSettings, Destination, NamedContext, OutputKind};
 use crate::platform;
 
-/// A file or directory that larder writes.
 #[derive(Debug, Clone)]
 struct OwnPlace {
-    /// Resolved, as far as it exists.
+    /// The path without symbolic links, as far as it exists.
     path: PathBuf,
     what: &'static str,
-    /// A build may take it if an instruction names it.
+    /// A build may use it if an instruction names it.
     can_be_named: bool,
-    /// Directories above it are made with it.
+    /// Its parent directories are created with it.
     makes_parents: bool,
 }
 
-/// All files and directories that larder writes.
 #[derive(Debug, Clone, Default)]
 struct OwnPlaces(Vec<OwnPlace>);
 
-/// An instruction takes what no build can take.
+/// An instruction names a file that no build can use.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the Dockerfile takes `{path}` from the build context, which is {what}")]
 pub(crate) struct TakesOwn {
@@ -41,7 +40,7 @@ pub(crate) struct TakesOwn {
     what: &'static str,
 }
 
-/// Decides which files of larder are left out of the directories that a build reads.
+/// Determines the files of larder that are left out of the directories that a build reads.
 pub(crate) fn withhold(
     inputs: &mut Inputs,
     build: &BuildSettings,
@@ -49,7 +48,7 @@ pub(crate) fn withhold(
 ) -> Result<(), TakesOwn> {
     let own = OwnPlaces::of(build, cache_dir, notes);
     let dockerfile = inputs.built().and_then(|text| text.parsed().ok());
-    // Which base it is on makes no difference to what is named; a mistake is for the build to report.
+    // The named paths do not depend on the base image, and the build itself reports mistakes.
     let resolution = dockerfile.and_then(|file| file.resolve(&options(&build.source, platform::own())).ok());
     let taken = |name: Option<&String>| match (&resolution, name) {
         (None, _) => ContextPaths::default(),
@@ -78,7 +77,7 @@ impl OwnPlaces {
             }
         };
         add(cache_dir, "the cache", false, true);
-        // Where the context is the cache's directory itself.
+        // The context may be the cache's directory itself.
         add(&notes.content(), "the cache", false, true);
         let files = [("the --metadata-file", &build.metadata_file), ("the --iidfile", &build.iid_file)];
         for (what, path) in files {
@@ -103,11 +102,8 @@ impl OwnPlaces {
         Self(places)
     }
 
-    /// Returns the paths below `directory` that are left out of what a build takes of it.
-    ///
-    /// # Errors
-    ///
-    /// Fails where `taken` names one that cannot be taken.
+    /// Returns the paths below `directory` that are left out of the build. Fails if `taken` names one that cannot be
+    /// used.
     fn below(&self, directory: &Path, taken: &ContextPaths) -> Result<Vec<String>, TakesOwn> {
         let Ok(root) = fs::canonicalize(directory) else { return Ok(Vec::new()) };
         let mut below: Vec<String> = Vec::new();
@@ -128,7 +124,7 @@ impl OwnPlaces {
     }
 }
 
-/// `true` if larder made the directory, or will.
+/// Returns `true` if larder created the directory, or will create it.
 pub(crate) fn is_own_directory(directory: &Path, notes: &Notes) -> bool {
     match fs::read_dir(directory) {
         Ok(mut entries) => {
@@ -139,7 +135,7 @@ pub(crate) fn is_own_directory(directory: &Path, notes: &Notes) -> bool {
     }
 }
 
-/// `true` if a source is what is at `own`, or lies in it.
+/// Returns `true` if a source names the file at `own`, or one below it.
 fn names(selector: &ContextSelector, own: &str) -> bool {
     let is_in =
         |path: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -147,13 +143,14 @@ fn names(selector: &ContextSelector, own: &str) -> bool {
     !selector.is_pattern && (is_in(&selector.path) || parents.is_some_and(is_in))
 }
 
-/// The path from `root`; `None` where it is not below.
+/// Returns the path relative to `root`, or `None` if it is not below.
 fn path_below(root: &Path, path: &Path) -> Option<String> {
     let below = path.strip_prefix(root).ok()?.to_str()?;
     (!below.is_empty()).then(|| below.to_owned())
 }
 
-/// The highest directory below `root` that holds nothing but `path`, so that it is the same before larder has made it.
+/// Returns the highest directory below `root` that contains only `path`, so that the result is the same before larder
+/// creates it.
 fn outermost<'a>(root: &Path, path: &'a Path) -> &'a Path {
     let mut outermost = path;
     while let Some(parent) = outermost.parent().filter(|parent| *parent != root) {
@@ -169,7 +166,7 @@ fn outermost<'a>(root: &Path, path: &'a Path) -> &'a Path {
     outermost
 }
 
-/// The path with its links resolved, as far as it exists.
+/// Returns the path with symbolic links resolved, as far as it exists.
 fn resolved(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     path.ancestors().find_map(|ancestor| {

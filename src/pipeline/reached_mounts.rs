@@ -1,4 +1,4 @@
-//! The cache mounts that the target of a build reaches, and whether larder can carry them.
+//! Finds the cache mounts that the target of a build reaches, and decides which of them larder can carry.
 
 use super::inputs::DockerfileText;
 use super::keys::options;
@@ -8,15 +8,16 @@ use crate::error_chain::chain;
 use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
 use crate::plan::SourceSettings;
 
-/// Why the mounts of a build are not known.
+/// The reason why the mounts of a build are unknown.
 pub(crate) enum Unreached {
-    /// The builder cannot be asked.
+    /// The builder cannot be queried.
     Builder(Box<ConnectError>),
-    /// Something is wrong with the Dockerfile, at a place if it has one.
+    /// The message, and the place in the Dockerfile if there is one.
     Dockerfile(String, Option<SyntaxError>),
 }
 
-/// The cache mounts that a Dockerfile's target reaches. The builder is asked for its platform only if they depend on it.
+/// Returns the cache mounts that a Dockerfile's target reaches. Queries the builder for its platform only if they
+/// depend on it.
 pub(crate) async fn reached(
     client: &Client,
     source: &SourceSettings,
@@ -31,7 +32,7 @@ pub(crate) async fn reached(
     on(&worker.platform())
 }
 
-/// The same on a builder of `platform`.
+/// Returns the cache mounts on a builder of `platform`.
 fn resolved(
     source: &SourceSettings,
     text: &DockerfileText,
@@ -68,8 +69,8 @@ fn resolved(
     Ok(found)
 }
 
-/// What the frontend of a build makes of variables in the options of mounts: the one that the Dockerfile names, else the
-/// engine's own.
+/// Returns how the frontend treats variables in the options of mounts. The frontend is the one that the Dockerfile
+/// names, or else the engine's own.
 fn variables(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
     let is_old = match (syntax, engine) {
         (Some(image), _) => {

@@ -1,4 +1,4 @@
-//! Registries as a job reaches them: with the user's logins, this machine's certificates and the engine's rules.
+//! Access to registries with the user's logins, this machine's certificates and the engine's rules.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::registry::ecr::EcrError;
 use crate::registry::{Credentials, ImageRef, Login, Reach, RegistryError, Repository};
 use crate::store::Meter;
 
-/// Registries, the engine's rules looked up once.
+/// The registries; the engine's rules are looked up once.
 pub(crate) struct Registries {
     login: Login,
     certificates: Vec<PathBuf>,
@@ -17,14 +17,13 @@ pub(crate) struct Registries {
     reach: OnceCell<Reach>,
 }
 
-/// An image was not pushed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PushError {
     #[error(transparent)]
     Login(#[from] EcrError),
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The registry does not give the name to what was pushed by its digest.
+    /// The registry rejects the name of an image that was pushed by its digest.
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error("its registry does not have what was pushed")]
@@ -32,12 +31,12 @@ pub(crate) enum PushError {
 }
 
 impl Registries {
-    /// Returns registries as `engine` reaches them too, with certificates from these directories.
+    /// Returns the registries that `engine` also reaches, with certificates from these directories.
     pub(crate) fn new(login: Login, certificates: Vec<PathBuf>, engine: Option<&Engine>) -> Self {
         Self { certificates, engine: engine.cloned(), ..Self::with(login) }
     }
 
-    /// Those that these logins reach by themselves.
+    /// Returns the registries with these logins and no further rules.
     pub(crate) fn with(login: Login) -> Self {
         Self { login, certificates: Vec::new(), engine: None, reach: OnceCell::new() }
     }
@@ -46,7 +45,7 @@ impl Registries {
         &self.login
     }
 
-    /// How they are reached; an engine that cannot be asked has no rules.
+    /// Returns the rules for reaching registries; the default ones if the engine cannot be queried.
     pub(crate) async fn reach(&self) -> &Reach {
         let ask = || async {
             let rules = match &self.engine {
@@ -68,7 +67,7 @@ impl Registries {
         self.login.forget(host);
     }
 
-    /// Pushes an image of the engine; with another token where Amazon's registry does not take the kept one, or no more.
+    /// Pushes an image of the engine. If ECR rejects a saved token, tries again with a new one.
     pub(crate) async fn push(
         &self,
         engine: &Engine,
@@ -85,7 +84,7 @@ impl Registries {
         Ok(engine.push(name, &self.credentials(host).await?, progress).await?)
     }
 
-    /// A repository that is to be spoken to; a login is looked up once its registry asks for one.
+    /// Returns a client for a repository. The login is looked up when the registry asks for one.
     pub(crate) async fn repository(&self, name: &ImageRef) -> Result<Repository, RegistryError> {
         Repository::new(name, &self.login, self.reach().await)
     }

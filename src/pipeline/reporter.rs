@@ -1,4 +1,5 @@
-//! How a pipeline says what it does. Who listens decides whether that is text, JSON or nothing.
+//! The interface through which the pipeline reports progress. The implementation decides if that is text, JSON or
+//! nothing.
 
 use std::io::Write;
 use std::time::Duration;
@@ -13,71 +14,67 @@ use crate::ledger::{BuildRecord, KeptLayersRecord, KeptRecord, TierRecord};
 use crate::mounts::{CarriedMount, MountAction};
 use crate::registry::ImageRef;
 
-/// Receives what happens during a build.
+/// Receives the events of a build.
 pub(crate) trait Reporter: Send + Sync {
-    /// Reports that something is done.
     fn report(&self, event: &Event<'_>);
 
-    /// Warns, in one line.
+    /// Reports a warning of one line.
     fn warn(&self, text: &str);
 
-    /// Reports what is being done, in a line.
+    /// Reports progress in one line.
     fn note(&self, text: &str);
 
-    /// Reports what is shown in any case: what explains an error, or answers an interrupt.
+    /// Reports text that is always shown, such as the explanation of an error or the answer to an interrupt.
     fn message(&self, text: &str);
 
-    /// Returns `true` if notes reach anyone.
+    /// Returns `true` if notes are shown.
     fn shows_notes(&self) -> bool;
 
-    /// Starts to show the progress of work that moves bytes.
+    /// Starts a progress display for work that moves bytes.
     fn transfer(&self, what: &str) -> Box<dyn TransferProgress>;
 
-    /// Starts to show the steps of a solve; `to_stdout` if its result goes to standard output.
+    /// Starts a display of the steps of a solve. `to_stdout` is `true` if the result goes to standard output.
     fn steps(&self, to_stdout: bool) -> Box<dyn StepProgress>;
 
     /// Returns the writer for results on standard output.
     fn stdout(&self) -> Box<dyn Write + Send>;
 
-    /// Returns the writer for what a container writes to standard error.
+    /// Returns the writer for a container's standard error.
     fn stderr(&self) -> Box<dyn Write + Send>;
 }
 
-/// Shows how far a transfer is.
 pub(crate) trait TransferProgress: Send {
-    /// Shows the bytes that are done and their total; to be called several times a second.
+    /// Shows the bytes that are done and their total. Called several times a second.
     fn show(&mut self, amounts: (u64, u64));
 
     fn finish(self: Box<Self>);
 }
 
-/// Shows the steps of a solve from its status stream.
 pub(crate) trait StepProgress: Send {
     fn update(&mut self, update: StatusUpdate, now: Timestamp);
 
-    /// Lets time pass; to be called about ten times a second.
+    /// Updates the display. Called about ten times a second.
     fn tick(&mut self, now: Timestamp);
 
     fn trace(&self) -> &Trace;
 
-    /// Shows the end, and returns the whole trace.
+    /// Shows the end, and returns the complete trace.
     fn finish(self: Box<Self>, now: Timestamp) -> Trace;
 }
 
-/// Something that happened during a build.
 pub(crate) enum Event<'a> {
     Keys {
         image: Option<CacheKey>,
         dependency: Option<CacheKey>,
-        /// Why the keys are unknown, if they are.
+        /// The reason why the keys are unknown, if they are.
         reason: Option<String>,
     },
-    /// A tier has answered, or is not asked.
+    /// A tier has answered or was skipped.
     Tier(&'a TierRecord),
     AutoMounts {
-        /// The lines of the RUNs that get cache mounts.
+        /// The lines of the RUN instructions that get cache mounts.
         lines: &'a [usize],
-        /// Why other RUNs get none.
+        /// The reasons why other RUN instructions get none.
         left: &'a [String],
     },
     Mount(MountAction, &'a CarriedMount),
@@ -88,9 +85,8 @@ pub(crate) enum Event<'a> {
         pushed: PushProgress,
         elapsed: Duration,
     },
-    /// The image got this name in a registry that has all of it.
+    /// The image got this name in a registry without a push.
     Named(&'a ImageRef),
-    /// The image of an entry was loaded into an engine.
     Loaded {
         bytes: u64,
         elapsed: Duration,
@@ -102,13 +98,12 @@ pub(crate) enum Event<'a> {
     Ended(&'a BuildRecord),
 }
 
-/// A place in a Dockerfile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source<'a> {
-    /// What to call the file.
+    /// The name of the file for messages.
     pub(crate) file: &'a str,
-    /// The whole text of the file.
+    /// The complete text of the file.
     pub(crate) text: &'a str,
-    /// The first and the last line of the place, 1-based.
+    /// The first and the last line, 1-based.
     pub(crate) lines: (u32, u32),
 }

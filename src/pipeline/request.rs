@@ -1,6 +1,6 @@
-//! From the settings to what BuildKit is asked, in the words of its Dockerfile frontend.
+//! Builds the request to BuildKit's Dockerfile frontend.
 //!
-//! The names of the attributes are those of moby/buildkit, `frontend/dockerui/config.go`.
+//! The names of the attributes are defined in moby/buildkit, `frontend/dockerui/config.go`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,24 +13,25 @@ use crate::digest::Digest;
 use crate::plan::{BuildSettings, NamedContext};
 use crate::registry::Login;
 
-/// The name under which a tar archive from stdin is fetched from the session.
+/// The name of a tar archive from stdin in the session.
 const UPLOAD: &str = "context.tar";
 
-/// What decides a request beside the settings.
+/// The facts besides the settings that a request depends on.
 pub(crate) struct Conditions {
-    /// Set where an earlier upload of the context must not be built upon, unless it had this very content.
+    /// The digest of files that BuildKit could take for unchanged; an earlier upload of the context is only reused if
+    /// it has the same digest.
     pub(crate) ambiguous: Option<Digest>,
-    /// No layer that the builder has is good enough.
+    /// The layers of the builder must not be used.
     pub(crate) every_step: bool,
-    /// A base is looked for in the engine first.
+    /// Base images are looked up in the engine first.
     pub(crate) engine_images: bool,
-    /// The engine can attach attestations, so that `docker build` would attach a provenance.
+    /// The engine supports attestations, so that `docker build` would attach a provenance.
     pub(crate) attestations: bool,
-    /// Caches to take layers from, beside those of the settings.
+    /// Caches to import layers from, besides those of the settings.
     pub(crate) cache_imports: Vec<CacheEntry>,
 }
 
-/// Puts the request and what the session serves for it together.
+/// Returns the request and what the session provides for it.
 pub(crate) fn request(
     settings: &BuildSettings,
     inputs: &Inputs,
@@ -70,8 +71,7 @@ pub(crate) fn request(
     (request, attachments)
 }
 
-/// The same build for `stage` alone, which stands in a Dockerfile with more stages than the user's; nothing becomes of the
-/// result.
+/// Returns the request for `stage` of a Dockerfile with additional stages, without exporting the result.
 pub(crate) fn request_of_stage(
     settings: &BuildSettings,
     inputs: &Inputs,
@@ -119,7 +119,7 @@ fn context(
             attachments.directories.insert("dockerfile".to_owned(), directory.into());
             set("filename", name);
             if matches!(inputs.context, Context::Remote(_)) {
-                // Otherwise the frontend looks for it in the remote context.
+                // Without this the frontend looks for it in the remote context.
                 set("dockerfilekey", "dockerfile");
             }
         }
@@ -127,7 +127,7 @@ fn context(
     }
 }
 
-/// A directory without files of larder.
+/// Returns a directory without files of larder.
 fn shared(inputs: &Inputs, directory: &Path) -> SharedDirectory {
     SharedDirectory { withheld: inputs.withheld(directory), ..directory.into() }
 }
@@ -142,7 +142,7 @@ fn named_contexts(
         let value = match context {
             NamedContext::Reference(address) => address.clone(),
             NamedContext::Directory(directory) => {
-                // The two names that the build itself uses are taken.
+                // The build itself uses these two names.
                 let local = if matches!(name.as_str(), "context" | "dockerfile") {
                     format!("_{name}")
                 } else {
@@ -180,7 +180,7 @@ fn options(settings: &BuildSettings, conditions: &Conditions, attributes: &mut B
         set("image-resolve-mode", "local");
     }
     if conditions.every_step {
-        // No names stand for all stages.
+        // An empty list means all stages.
         set("no-cache", "");
     } else if !settings.no_cache_filter.is_empty() {
         set("no-cache", &settings.no_cache_filter.join(","));
@@ -195,7 +195,7 @@ fn options(settings: &BuildSettings, conditions: &Conditions, attributes: &mut B
     }
 }
 
-/// Tells BuildKit which earlier upload of a directory this one is likely to resemble.
+/// Returns the key by which BuildKit finds an earlier upload of the directory, to send only the differences.
 fn shared_key(directory: &Path) -> String {
     let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     Digest::of(absolute.as_os_str().as_encoded_bytes()).hex()

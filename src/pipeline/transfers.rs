@@ -1,4 +1,4 @@
-//! Work that moves bytes, with its progress shown.
+//! Runs work that moves bytes and shows its progress.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -9,14 +9,10 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::reporter::Reporter;
 use crate::store::Meter;
 
-/// How often progress is brought up to date.
+/// The interval between updates of the progress.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Waits for `work`, whose progress `meter` has.
-///
-/// # Errors
-///
-/// Fails when the user interrupts; the work is asked to stop, and not waited for.
+/// Waits for `work`, whose progress is in `meter`. An interrupt stops the work without waiting for it.
 pub(crate) async fn transfer<T>(
     what: &str,
     work: impl Future<Output = T>,
@@ -27,11 +23,7 @@ pub(crate) async fn transfer<T>(
     until_interrupts(1, what, work, meter, session, reporter).await
 }
 
-/// Waits for `work`, also for its end after the user has interrupted it.
-///
-/// # Errors
-///
-/// Fails when the user interrupts a second time.
+/// Waits for `work`, and for its end after an interrupt. A second interrupt returns at once.
 pub(crate) async fn transfer_to_its_end<T>(
     what: &str,
     work: impl Future<Output = T>,
@@ -55,7 +47,7 @@ async fn until_interrupts<T>(
     tokio::pin!(work);
     let done = loop {
         tokio::select! {
-            // What is done is done, whenever the user interrupted.
+            // If the work is done, a simultaneous interrupt is ignored.
             biased;
             done = &mut work => break Ok(done),
             () = interrupts.next() => {
@@ -72,7 +64,7 @@ async fn until_interrupts<T>(
     done
 }
 
-/// Runs `work` on a thread of its own; it calls its argument with the bytes that it has done, of `total`.
+/// Runs `work` on a separate thread. It reports the number of bytes that it has done, of `total`.
 pub(crate) fn transfer_on_thread<T: Send>(
     what: &str,
     total: u64,

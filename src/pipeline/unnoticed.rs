@@ -1,12 +1,11 @@
-//! Changes of a context that BuildKit's incremental transfer does not notice.
+//! Detects changes of a context that BuildKit's incremental transfer misses.
 //!
-//! BuildKit keeps what it received of a context under the session's shared key,
-//! and compares the next walk with that (`fsutil`, `diff_containerd.go`). A file
-//! of the same size and time is taken for unchanged, as tools that set all times
-//! to one value make them; extended attributes are not compared; a directory's
-//! new mode is written and not counted. Then a step would be taken from the
-//! cache, and an old image be noted under a new key. So whatever can change in
-//! such a way is part of the shared key: another state of it is sent afresh.
+//! BuildKit keeps a received context under the session's shared key, and compares the next walk with it (`fsutil`,
+//! `diff_containerd.go`). It takes a file of the same size and time for unchanged, which is wrong after tools that set
+//! all times to one value; it does not compare extended attributes; and it applies a directory's new mode without
+//! counting it as a change. A step would then be taken from the cache, and an old image be noted under a new key.
+//! Therefore the shared key contains everything that can change in such a way, so that a different state is sent
+//! completely.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -14,19 +13,19 @@ use std::os::unix::fs::MetadataExt;
 use crate::context::{Entry, FileDigest, FileKind};
 use crate::digest::Digest;
 
-/// What has been seen of it.
+/// The state that BuildKit does not compare.
 #[derive(Debug, Default)]
 pub(crate) struct Unnoticed(Vec<u8>);
 
 impl Unnoticed {
-    /// Takes in what counts of a directory; both lists are of the same entries.
-    pub(crate) fn look_at(&mut self, entries: &[Entry], digests: &[FileDigest]) {
+    /// Adds the state of a directory. Both lists are of the same entries.
+    pub(crate) fn add(&mut self, entries: &[Entry], digests: &[FileDigest]) {
         let directories = digests.iter().filter(|file| file.kind == FileKind::Directory);
         let mut modes: BTreeMap<u32, usize> = BTreeMap::new();
         for directory in directories {
             *modes.entry(directory.mode).or_default() += 1;
         }
-        // The mode that most directories have stands for all of them: a new directory changes nothing.
+        // The most frequent mode is added only once, so that a new directory with it changes nothing.
         let usual = modes.into_iter().max_by_key(|(_, count)| *count).map_or(USUAL_MODE, |(mode, _)| mode);
         if usual != USUAL_MODE {
             self.0.extend(usual.to_le_bytes());
@@ -43,16 +42,16 @@ impl Unnoticed {
         }
     }
 
-    /// One digest of it with the Dockerfile's text; `None` if there is nothing of that kind.
+    /// Returns the digest of the state and the Dockerfile's text; `None` if there is no such state.
     pub(crate) fn digest(&self, text: &str) -> Option<Digest> {
         (!self.0.is_empty()).then(|| Digest::of(&[&self.0, text.as_bytes()].concat()))
     }
 }
 
-/// What a directory's mode is nearly everywhere.
+/// The usual mode of a directory.
 const USUAL_MODE: u32 = 0o755;
 
-/// Whether the file's time is not that of its last change: set by a tool, to whole seconds.
+/// Returns `true` if the file's time was set by a tool: to whole seconds, and not the time of the last change.
 fn is_set_back(entry: &Entry) -> bool {
     let metadata = &entry.metadata;
     metadata.is_file() && metadata.mtime_nsec() == 0 && metadata.mtime() != metadata.ctime()
@@ -83,7 +82,7 @@ mod tests {
                 walk(root.path(), &Filter::default()).unwrap().map(Result::unwrap).collect();
             let digests = digest_entries(&mut entries, &StatIndex::default()).unwrap();
             let mut unnoticed = Unnoticed::default();
-            unnoticed.look_at(&entries, &digests);
+            unnoticed.add(&entries, &digests);
             unnoticed.digest("FROM scratch")
         };
         assert_eq!(digest(), None);

@@ -1,4 +1,4 @@
-//! What a build can see of its contexts: the files that count, ignore files applied, and the named contexts in use.
+//! Digests what a build can see of its contexts: the files without the ignored ones, and the named contexts in use.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,16 +15,16 @@ use crate::dockerfile::{ContextPaths, Dockerfile, Resolution};
 use crate::key::{ContextFile, NamedContext as NamedInput, reads_docker_syntax};
 use crate::plan::{BuildSettings, NamedContext, SourceSettings};
 
-/// Paths of the contexts that the reached steps can see.
+/// The paths of the contexts that the reached steps can see.
 pub(super) struct Seen {
     pub(super) context: ContextPaths,
-    /// Of the named contexts that are in use.
+    /// The paths of the named contexts that are in use.
     named: BTreeMap<String, ContextPaths>,
 }
 
 impl Seen {
     pub(super) fn of(dockerfile: &Dockerfile, resolution: &Resolution, source: &SourceSettings) -> Self {
-        // Another frontend may read whatever it is given.
+        // An unknown frontend may read everything.
         let foreign = !reads_docker_syntax(dockerfile, &source.build_args);
         let any = foreign || !resolution.untold_triggers.is_empty();
         let in_use =
@@ -38,7 +38,7 @@ impl Seen {
     }
 }
 
-/// Digests the files that the reached steps can see, `.dockerignore` applied.
+/// Digests the files that the reached steps can see, without the ignored ones.
 pub(super) async fn visible_files(
     directory: &Path,
     inputs: &Inputs,
@@ -54,7 +54,7 @@ pub(super) async fn visible_files(
     Ok(digests.into_iter().map(context_file).collect())
 }
 
-/// Returns the patterns of the first of some ignore files that is there; `witness` remembers what was seen of them.
+/// Returns the patterns of the first ignore file that exists. `witness` remembers what was seen of the files.
 pub(crate) fn patterns(
     candidates: impl IntoIterator<Item = PathBuf>,
     witness: &mut Witness,
@@ -64,7 +64,7 @@ pub(crate) fn patterns(
         witness.file(path.clone(), read.as_deref().ok());
         match read {
             Ok(text) => return Ok(ignorefile::parse(&text)),
-            // What it keeps out would count, and be sent.
+            // Without the patterns, ignored files would count and be sent.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(ContextError::unreadable(&path, error));
             }
@@ -92,7 +92,7 @@ pub(super) fn context_file(file: context::FileDigest) -> ContextFile {
     }
 }
 
-/// What the named contexts in use are: of a directory what counts, its own `.dockerignore` applied.
+/// Returns the inputs for the named contexts in use. A directory's own `.dockerignore` applies to it.
 pub(super) async fn named_contexts(
     (settings, inputs): (&BuildSettings, &Inputs),
     resolution: &Resolution,
@@ -127,7 +127,7 @@ pub(super) async fn named_contexts(
     Ok(contexts)
 }
 
-/// One digest over a list of files, each field with its length.
+/// Returns one digest of a list of files. Each field is preceded by its length.
 fn digest_of(files: &[context::FileDigest]) -> Digest {
     let mut bytes = Vec::new();
     for file in files {
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ignore_file_that_is_edited_removed_or_appears_is_named() {
+    fn an_ignore_file_that_is_edited_removed_or_created_is_reported() {
         let base = tempfile::tempdir().unwrap();
         let candidates = ["Dockerfile.dockerignore", ".dockerignore"].map(|name| base.path().join(name));
         let [beside, common] = &candidates;

@@ -1,10 +1,8 @@
-//! Whether the inputs are still those that the key was computed from.
+//! Checks if the inputs are still those from which the key was computed.
 //!
-//! The engine reads the context on its own, after the key is known. A file
-//! that is edited in between would put the new image under the old key, and
-//! the next build of the old files would get it. So an image is noted only if
-//! no stamp (size, times, inode) of what was digested has moved meanwhile, and
-//! the Dockerfile and the ignore files have the same content.
+//! The engine reads the context after the key is known. A file that is edited in between would put the new image under
+//! the old key, and the next build of the old files would get it. An image is therefore only noted if no stamp (size,
+//! times, inode) of the digested files has changed, and the Dockerfile and the ignore files have the same content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,17 +11,17 @@ use crate::context::{self, ContextError, Entry, Filter, Selected, Stamp};
 use crate::digest::Digest;
 use crate::dockerfile::ContextPaths;
 
-/// The inputs as they were.
+/// The state of the inputs.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
-    directories: Vec<Sight>,
-    /// By path, the digest of the content; `None` where there was no file that can be read.
+    directories: Vec<DirectoryState>,
+    /// The digest of each file's content; `None` if it could not be read.
     files: BTreeMap<PathBuf, Option<Digest>>,
 }
 
-/// What was seen of a directory: by the name that it counts under, the stamp of each entry.
+/// The state of a directory: the stamp of each entry, by its name in the build.
 #[derive(Debug)]
-struct Sight {
+struct DirectoryState {
     directory: PathBuf,
     filter: Filter,
     paths: ContextPaths,
@@ -31,7 +29,7 @@ struct Sight {
 }
 
 impl Witness {
-    /// Remembers the entries of a directory that were digested.
+    /// Remembers the digested entries of a directory.
     pub(crate) fn directory(
         &mut self,
         directory: &Path,
@@ -41,15 +39,15 @@ impl Witness {
         selected: &Selected,
     ) {
         let stamps = stamps(entries, selected);
-        self.directories.push(Sight { directory: directory.to_owned(), filter, paths, stamps });
+        self.directories.push(DirectoryState { directory: directory.to_owned(), filter, paths, stamps });
     }
 
-    /// Remembers a file by its content, or that it is missing. What was seen of it first counts.
+    /// Remembers the content of a file, or that it is missing. The first call for a path counts.
     pub(crate) fn file(&mut self, path: PathBuf, content: Option<&[u8]>) {
         self.files.entry(path).or_insert_with(|| content.map(Digest::of));
     }
 
-    /// Returns the names of what is not as it was.
+    /// Returns the names of the inputs that have changed.
     pub(crate) fn changed(&self) -> Vec<String> {
         let digest = |path: &Path| std::fs::read(path).ok().map(|content| Digest::of(&content));
         let files = self.files.iter().filter(|(path, before)| digest(path) != **before);
@@ -64,23 +62,23 @@ impl Witness {
     }
 }
 
-impl Sight {
+impl DirectoryState {
     fn changed(&self) -> Result<Vec<String>, ContextError> {
         let (entries, selected) = context::walk_selected(&self.directory, &self.filter, &self.paths)?;
-        Ok(moved(&self.stamps, &stamps(&entries, &selected)))
+        Ok(changed_names(&self.stamps, &stamps(&entries, &selected)))
     }
 }
 
-/// Returns the names whose stamps differ, without the directories that changed because of what is in them.
-fn moved(before: &BTreeMap<String, Stamp>, after: &BTreeMap<String, Stamp>) -> Vec<String> {
+/// Returns the names whose stamps differ, without directories that changed only because of their entries.
+fn changed_names(before: &BTreeMap<String, Stamp>, after: &BTreeMap<String, Stamp>) -> Vec<String> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let names: Vec<&String> =
         names.into_iter().filter(|name| before.get(*name) != after.get(*name)).collect();
-    let holds_another = |name: &str| {
+    let contains_changed = |name: &str| {
         let inside = format!("{name}/");
         names.iter().any(|other| other.starts_with(&inside))
     };
-    names.iter().filter(|name| !holds_another(name)).map(|name| (*name).clone()).collect()
+    names.iter().filter(|name| !contains_changed(name)).map(|name| (*name).clone()).collect()
 }
 
 fn stamps(entries: &[Entry], selected: &Selected) -> BTreeMap<String, Stamp> {
@@ -96,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_edit_an_addition_and_a_removal_that_count_are_noticed() {
+    fn relevant_edits_additions_and_removals_are_noticed() {
         let base = tempfile::tempdir().unwrap();
         let at = |name: &str| base.path().join(name);
         std::fs::create_dir(at("real")).unwrap();

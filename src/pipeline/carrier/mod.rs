@@ -293,7 +293,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    fn settings(&self) -> &'a MountSettings {
+    fn mount_settings(&self) -> &'a MountSettings {
         &self.build.settings.mounts
     }
 
@@ -303,21 +303,21 @@ impl<'a> Carrier<'a> {
             key: mount.id.key(),
             subject: Subject {
                 title: mount.id.to_string(),
-                tags: vec![mount.kind.to_string(), self.settings().scope.clone()],
+                tags: vec![mount.kind.to_string(), self.mount_settings().scope.clone()],
                 ..Subject::default()
             },
-            unused_builds: self.settings().unused_builds,
-            max_size: self.settings().max_size,
-            allow_shrink: self.settings().allow_shrink,
+            unused_builds: self.mount_settings().unused_builds,
+            max_size: self.mount_settings().max_size,
+            allow_shrink: self.mount_settings().allow_shrink,
         }
     }
 
     fn family(&self, mount: &TargetMount) -> String {
-        format!("{}: {}", self.settings().scope, mount.id)
+        format!("{}: {}", self.mount_settings().scope, mount.id)
     }
 
     fn no_entry(&self) -> String {
-        format!("nothing is kept of it for {} in {}", self.settings().scope, self.store.lanes())
+        format!("nothing is kept of it for {} in {}", self.mount_settings().scope, self.store.lanes())
     }
 
     /// Returns the entry of each mount.

@@ -1,4 +1,4 @@
-//! Connecting to an engine, which may take a while to come up.
+//! Connects to an engine, which may take a while to start.
 
 use std::time::{Duration, Instant};
 
@@ -7,21 +7,21 @@ use crate::endpoint::Endpoint;
 use crate::error_chain::chain;
 use crate::pipeline::reporter::Reporter;
 
-/// Between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Connects to an engine; one that cannot be reached is tried again for so long.
+/// Connects to an engine. Tries for as long as `wait` if it cannot be reached.
 pub(super) async fn connect(
     endpoint: &Endpoint,
     wait: Option<Duration>,
     reporter: Option<&dyn Reporter>,
 ) -> Result<Client, ConnectError> {
     let begin = Instant::now();
-    let mut is_told = false;
+    let mut is_reported = false;
     loop {
         match (Client::connect(endpoint).await, wait) {
             (Err(error), Some(wait)) if error.is_of_reach() && begin.elapsed() < wait => {
-                if let Some(reporter) = reporter.filter(|_| !std::mem::replace(&mut is_told, true)) {
+                if let Some(reporter) = reporter.filter(|_| !std::mem::replace(&mut is_reported, true)) {
                     reporter.note(&format!("waiting up to {wait:?} for the engine: {}\n", chain(&error)));
                 }
                 tokio::time::sleep(PAUSE.min(wait.saturating_sub(begin.elapsed()))).await;

@@ -1,4 +1,4 @@
-//! The user's wish to stop.
+//! Counts the interrupts of the user.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,21 +9,21 @@ use tokio::sync::watch;
 
 use crate::pipeline::error::PipelineError;
 
-/// SIGINTs and SIGTERMs of the whole process. Each clone sees all of them, also those that came before it was made: an
-/// interrupt that comes between two stages ends the second one.
+/// A receiver of the SIGINTs and SIGTERMs of the process. Each clone receives all of them, including those before it
+/// was made, so that an interrupt between two stages ends the second one.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupts {
     count: watch::Receiver<u32>,
     seen: u32,
-    /// The last one that somebody has noticed.
+    /// The number of interrupts that any receiver has noticed.
     noticed: Arc<AtomicU32>,
 }
 
-/// How long an interrupt may be noticed by nobody before it ends the command.
+/// The time after which an unnoticed interrupt ends the command.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Interrupts {
-    /// Starts to watch the signals. Where they cannot be watched, they end the process as usual.
+    /// Starts to watch the signals. If they cannot be watched, they end the process as usual.
     pub(crate) fn start() -> Self {
         let (counter, count) = watch::channel(0);
         let watched = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
@@ -37,14 +37,14 @@ impl Interrupts {
                     counter.send_modify(|count| *count += 1);
                 }
             }
-            // The channel stays open: nobody is woken.
+            // An open channel wakes no receiver.
             std::future::pending::<()>().await;
             drop(counter);
         });
         Self { count, seen: 0, noticed: Arc::default() }
     }
 
-    /// Returns `true` if there was one that [`next`](Self::next) has not returned.
+    /// Returns `true` if there was an interrupt that [`next`](Self::next) has not returned.
     pub(crate) fn has_come(&self) -> bool {
         let count = *self.count.borrow();
         if count > self.seen {
@@ -53,18 +53,18 @@ impl Interrupts {
         count > self.seen
     }
 
-    /// Ends with the next one.
+    /// Waits for the next interrupt.
     pub(crate) async fn next(&mut self) {
         let seen = self.seen;
         if self.count.wait_for(|count| *count > seen).await.is_err() {
-            // The runtime ends.
+            // The runtime is shutting down.
             std::future::pending::<()>().await;
         }
         self.seen += 1;
         self.noticed.fetch_max(self.seen, Ordering::Relaxed);
     }
 
-    /// Ends with an interrupt that nobody else notices for a second, or at once with a second one.
+    /// Waits for an interrupt that no other receiver notices within a second, or for a second interrupt.
     pub(crate) async fn unnoticed(&mut self) {
         loop {
             let noticed = self.noticed.load(Ordering::Relaxed);
@@ -79,14 +79,10 @@ impl Interrupts {
         }
     }
 
-    /// Runs `work` unless the user interrupts.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the user interrupts.
+    /// Runs `work` until the user interrupts.
     pub(crate) async fn bound<T>(mut self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
         tokio::select! {
-            // Work that notices by itself also stops what it has begun.
+            // Work that handles the interrupt itself can also clean up.
             biased;
             result = work => Ok(result),
             () = self.next() => Err(PipelineError::Interrupted),
@@ -106,7 +102,7 @@ mod tests {
         counter.send_modify(|count| *count += 1);
         let endless = std::future::pending::<()>();
         assert!(interrupts.clone().bound(endless).await.is_err());
-        // Whoever handles the first waits for the second.
+        // After the first interrupt is handled, the second one is awaited.
         let mut handled = interrupts.clone();
         handled.next().await;
         assert!(interrupts.has_come() && !handled.has_come());
@@ -116,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_interrupt_that_nobody_notices_ends_the_command() {
+    async fn an_unnoticed_interrupt_ends_the_command() {
         let (counter, count) = watch::channel(0);
         let interrupts = Interrupts { count, seen: 0, noticed: Arc::default() };
         let mut listener = interrupts.clone();

@@ -158,7 +158,7 @@ impl EngineConnection {
         &'a self,
         notes: &'a Notes,
     ) -> Result<KnownBuilder<'a>, UnknownBuilder> {
-        KnownBuilder::meet(&self.client, self.engine.as_ref(), notes).await
+        KnownBuilder::look_up(&self.client, self.engine.as_ref(), notes).await
     }
 
     /// Returns the engine's image store; `GraphDriver` for buildkitd.

@@ -1,4 +1,4 @@
-//! The store that the settings name.
+//! Opens the store of the settings, and maintains it after saves.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +13,14 @@ use crate::plan::{JobSettings, StoreSettings};
 use crate::store::backend::{Backend, Directory, Fused, Reason};
 use crate::store::{LAYOUT, Place, Sent, Store, StoreError, Terms};
 
-/// The open store, and its remote: one that fails is left alone for the rest of the process.
+/// The open store and its remote. A remote that fails is not used for the rest of the process.
 pub(super) struct Opened {
     pub(super) store: Store,
     remote: Option<Arc<Fused>>,
 }
 
 impl Opened {
-    /// Opens the store; nothing is read yet.
+    /// Opens the store without reading it.
     pub(super) fn open(settings: &JobSettings) -> Result<Self, PipelineError> {
         let local = Arc::new(Directory::new(&settings.cache_dir.join(LAYOUT)));
         let remote = settings.store.remote.as_ref().map(|(url, how)| url.below(LAYOUT).open(how)).transpose();
@@ -32,15 +32,15 @@ impl Opened {
         Ok(Self { store, remote })
     }
 
-    /// Returns the place of the remote and what went wrong there first, if anything did.
+    /// Returns the location of the remote and its first fault, if there is one.
     pub(super) fn remote_fault(&self) -> Option<(String, String)> {
         let remote = self.remote.as_ref()?;
         Some((remote.place(), remote.first_fault()?))
     }
 }
 
-/// Returns `true` if a fault is to be reported, beside being counted: once in a run, however many objects it concerns, and
-/// not that a remote was given up.
+/// Returns `true` if a fault should be reported. Each fault is reported once per run, even if it concerns many objects;
+/// that a remote was given up is not reported.
 pub(crate) fn is_news(fault: &StoreError) -> bool {
     static REPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let what = match fault {
@@ -51,7 +51,7 @@ pub(crate) fn is_news(fault: &StoreError) -> bool {
     fault.reason() != Reason::GivenUp && reported.insert(what)
 }
 
-/// Sends what earlier saves could not bring to the remote, and reports that; returns the faults.
+/// Sends and reports the entries that earlier saves could not send to the remote. Returns the faults.
 pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreError> {
     let Sent { carried, faults } = store.send_unsent();
     if let (1.., Some(place)) = (carried.entries, store.place(Place::Remote)) {
@@ -61,7 +61,7 @@ pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreEr
     faults
 }
 
-/// Evicts what a save has brought beyond the limits; tells what went, and answers the faults.
+/// Evicts entries beyond the limits after a save, and reports that. Returns the faults.
 pub(crate) fn keep_within(
     store: &Store,
     settings: &StoreSettings,
@@ -79,7 +79,7 @@ pub(crate) fn keep_within(
     faults
 }
 
-/// Warns of what went wrong in the store beside what was done.
+/// Warns of the faults that should be reported.
 pub(crate) fn warn_of(faults: &[StoreError], reporter: &dyn Reporter) {
     for fault in faults.iter().filter(|fault| is_news(fault)) {
         reporter.warn(&chain(fault));

@@ -1,4 +1,4 @@
-//! Whole images: archived in the store while other things are done.
+//! Archives whole images in the store while the build goes on with other work.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,35 +22,36 @@ use crate::registry::ImageRef;
 use crate::store::{Entry, Meter, Subject};
 use crate::tiers::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest, ArchiveTier};
 
-/// Inputs that an entry names one by one; where there are more, its files are left out: every look at the store reads them.
+/// The maximum number of inputs in an entry. If there are more, the files are omitted, because every lookup in the
+/// store reads them.
 const MOST_INPUTS: usize = 500;
 
-/// An image that is being kept while other things are done.
-pub(super) struct Keeping {
+/// An image that is being archived in the background.
+pub(super) struct Archiving {
     key: CacheKey,
     task: JoinHandle<Result<SavedImage, ArchiveError>>,
     meter: Arc<Meter>,
     started: Instant,
 }
 
-impl Drop for Keeping {
+impl Drop for Archiving {
     fn drop(&mut self) {
-        // Who does not wait for it does not want it.
+        // Nobody waits for the result any more.
         self.meter.stop();
     }
 }
 
 impl Job<'_> {
-    /// The store's whole images, for an engine that has any.
+    /// Returns the tier of archived images, if the engine keeps images.
     pub(super) async fn archive_tier(&self) -> Result<Option<ArchiveTier>, PipelineError> {
         let Some(engine) = self.engine().cloned() else { return Ok(None) };
         let (images, deadline) = (self.connection.image_store().await?, self.build.tiers.archive_timeout);
         Ok(Some(ArchiveTier::new(self.session.store()?, engine, images, deadline)))
     }
 
-    /// Returns `true` if archiving the image of these keys was begun and did not end.
+    /// Returns `true` if archiving the image of these keys was interrupted.
     pub(super) fn was_archiving(&self, keys: &BuildKeys) -> bool {
-        // What cannot be read was reported when the engine's image was looked for.
+        // A read fault was reported when the engine's image was looked up.
         self.notes.image(keys.keys.image).ok().flatten().is_some_and(|entry| entry.archiving)
     }
 
@@ -68,7 +69,7 @@ impl Job<'_> {
         Ok(!tier.has(keys.keys.image, platform).await)
     }
 
-    /// What decides whether images are archived, for one that a registry has under its key or has not.
+    /// Returns the policy for an image that a registry has, or does not have, under its key.
     pub(super) fn archive_policy(&self, is_in_registry: bool) -> ArchivePolicy {
         ArchivePolicy {
             request: self.build.tiers.archive_request,
@@ -80,13 +81,13 @@ impl Job<'_> {
         }
     }
 
-    /// Starts archiving the image `id` of these keys, unless it is better left.
-    pub(super) async fn keep_built(
+    /// Starts archiving the image `id` of these keys, if the policy says so.
+    pub(super) async fn archive_built(
         &self,
         (keys, id): (&BuildKeys, &str),
         lookup: &Lookup,
         is_in_registry: bool,
-    ) -> Result<Option<Keeping>, PipelineError> {
+    ) -> Result<Option<Archiving>, PipelineError> {
         let (Some(engine), Some(platform)) = (self.engine(), keys.sole_platform()) else { return Ok(None) };
         if !self.build.tiers.archive || self.faults.is_cache_down() {
             return Ok(None);
@@ -100,8 +101,8 @@ impl Job<'_> {
             return Ok(None);
         }
         match engine.image(id).await {
-            Ok(Some(image)) => self.keep(image, keys, lookup).await,
-            // It was removed as soon as it was there.
+            Ok(Some(image)) => self.start_archiving(image, keys, lookup).await,
+            // The image was removed right after the build.
             Ok(None) => Ok(None),
             Err(error) => {
                 self.faults.report(&error)?;
@@ -110,13 +111,13 @@ impl Job<'_> {
         }
     }
 
-    /// Begins to keep an image, where that is allowed.
-    pub(super) async fn keep(
+    /// Starts archiving an image, if saving is allowed.
+    pub(super) async fn start_archiving(
         &self,
         image: Image,
         keys: &BuildKeys,
         lookup: &Lookup,
-    ) -> Result<Option<Keeping>, PipelineError> {
+    ) -> Result<Option<Archiving>, PipelineError> {
         let Some(platform) = keys.sole_platform().map(str::to_owned) else { return Ok(None) };
         if self.settings.saves_nothing().is_some() {
             return Ok(None);
@@ -124,18 +125,19 @@ impl Job<'_> {
         let Some(tier) = self.archive_tier().await? else { return Ok(None) };
         let subject = self.subject(&keys.published(&self.settings.seal).await);
         let key = keys.keys.image;
-        // What cannot be loaded is not to be taken over.
+        // The layers of an entry that cannot be loaded must not be reused.
         let anew = lookup.is_unloadable;
         self.notes.note_archiving(key, true).or_else(|fault| self.faults.report_notes(&fault))?;
         let meter = Arc::new(Meter::default());
         let counter = Arc::clone(&meter);
-        let keep = async move { tier.save(key, &platform, &image, subject, anew, &counter).await };
-        Ok(Some(Keeping { key, task: tokio::spawn(keep), meter, started: Instant::now() }))
+        let saving = async move { tier.save(key, &platform, &image, subject, anew, &counter).await };
+        Ok(Some(Archiving { key, task: tokio::spawn(saving), meter, started: Instant::now() }))
     }
 
-    /// Returns `true` if the image is to be archived; one that is not, although it was requested, is reported.
+    /// Returns `true` if the image should be archived. Reports an image that is not archived although that was
+    /// requested.
     pub(super) fn should_archive(&self, policy: ArchivePolicy) -> bool {
-        // A ledger that cannot be read is reported when the build is written to it.
+        // A fault of the ledger is reported when the build is written to it.
         let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
         let decision = policy.decide(builds);
         if decision == ArchiveDecision::Unused {
@@ -146,7 +148,7 @@ impl Job<'_> {
         decision == ArchiveDecision::Archive
     }
 
-    /// What the image's entry is called.
+    /// Returns the subject of the image's entry.
     pub(super) fn subject(&self, inputs: &[Input]) -> Subject {
         let mut names = self.build.tags.iter().map(ImageRef::familiar);
         let title = names.next().unwrap_or_else(|| "an image without a name".to_owned());
@@ -162,20 +164,16 @@ impl Job<'_> {
     }
 }
 
-/// What archiving an image came to.
+/// The outcome of archiving an image.
 #[derive(Default)]
 pub(super) struct Archived {
     pub(super) record: Option<KeptRecord>,
-    /// The entry that holds the image.
+    /// The entry of the image.
     pub(super) entry: Option<Entry>,
 }
 
 impl Archived {
-    /// Finds the entry of an image that the engine has, or makes it.
-    ///
-    /// # Errors
-    ///
-    /// Fails with a cache at fault under `--strict`, or when the user interrupts.
+    /// Finds the entry of an image that the engine has, or archives the image.
     pub(super) async fn find(
         &mut self,
         job: &Job<'_>,
@@ -188,42 +186,38 @@ impl Archived {
         };
         self.entry = tier.entry_of(keys.keys.image, platform, image).await;
         if self.entry.is_none() {
-            let keeping = job.keep(image.clone(), keys, lookup).await?;
-            self.finish(job, keeping).await?;
+            let archiving = job.start_archiving(image.clone(), keys, lookup).await?;
+            self.finish(job, archiving).await?;
         }
         Ok(())
     }
 
-    /// Waits until the image is kept.
-    ///
-    /// # Errors
-    ///
-    /// Fails with a cache at fault under `--strict`, or when the user interrupts.
+    /// Waits until the image is archived.
     pub(super) async fn finish(
         &mut self,
         job: &Job<'_>,
-        keeping: Option<Keeping>,
+        archiving: Option<Archiving>,
     ) -> Result<(), PipelineError> {
-        let Some(mut keeping) = keeping else { return Ok(()) };
-        let meter = Arc::clone(&keeping.meter);
-        let kept =
-            transfer("keeping the image", &mut keeping.task, &meter, job.session, job.reporter).await?;
-        job.notes.note_archiving(keeping.key, false).or_else(|fault| job.faults.report_notes(&fault))?;
-        let kept = match kept {
-            Ok(Ok(kept)) => kept,
+        let Some(mut archiving) = archiving else { return Ok(()) };
+        let meter = Arc::clone(&archiving.meter);
+        let saved =
+            transfer("keeping the image", &mut archiving.task, &meter, job.session, job.reporter).await?;
+        job.notes.note_archiving(archiving.key, false).or_else(|fault| job.faults.report_notes(&fault))?;
+        let saved = match saved {
+            Ok(Ok(saved)) => saved,
             Ok(Err(error)) => return job.faults.report(&error),
             Err(error) => return job.faults.report(&error),
         };
         let record = KeptRecord {
-            entry: kept.saved.entry.short_id(),
-            bytes: kept.bytes,
-            added_bytes: kept.saved.added_bytes,
-            millis: millis(keeping.started.elapsed()),
+            entry: saved.saved.entry.short_id(),
+            bytes: saved.bytes,
+            added_bytes: saved.saved.added_bytes,
+            millis: millis(archiving.started.elapsed()),
         };
         job.reporter.report(&Event::Archived(&record));
         self.record = Some(record);
-        self.entry = Some(kept.saved.entry);
-        let mut faults = kept.saved.faults;
+        self.entry = Some(saved.saved.entry);
+        let mut faults = saved.saved.faults;
         faults.extend(send_unsent(&job.session.store()?, job.reporter));
         faults.extend(keep_within(&job.session.store()?, &job.settings.store, job.reporter));
         faults.iter().try_for_each(|fault| job.faults.report(fault))

@@ -1,4 +1,4 @@
-//! `--auto-mounts`: cache mounts for RUNs that could use one, added in memory.
+//! Implements `--auto-mounts`: adds cache mounts, in memory, to RUN instructions that could use one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,14 +19,11 @@ use crate::pipeline::witness::Witness;
 use crate::plan::BuildSettings;
 use crate::platform;
 
-/// Larger files are taken for data.
+/// The size limit in bytes of files that are read; larger ones are taken for data.
 const READ: u64 = 1 << 20;
 
-/// Adds them if that is asked for, and says to which lines. Of a Dockerfile with a mistake the build itself will speak.
-///
-/// # Errors
-///
-/// Fails when the changed Dockerfile cannot be written.
+/// Adds the mounts if that is requested, and reports the lines. Mistakes in the Dockerfile are reported by the build
+/// itself.
 pub(crate) async fn add(
     inputs: &mut Inputs,
     build: &BuildSettings,
@@ -63,9 +60,9 @@ pub(crate) async fn add(
     let mut found: Option<AutoMounts> = None;
     for platform in platforms {
         let options = Options { platform: platform.cloned(), ..options(source, own.clone()) };
-        let Some(here) = on_platform(&dockerfile, options, inputs, lookup).await else { return Ok(()) };
+        let Some(here) = mounts_on(&dockerfile, options, inputs, lookup).await else { return Ok(()) };
         found = Some(match found {
-            Some(others) => in_both(others, here),
+            Some(others) => intersection(others, here),
             None => here,
         });
     }
@@ -79,7 +76,7 @@ pub(crate) async fn add(
     inputs.build_instead(changed).map_err(|error| PipelineError::AutoMounts(Arc::new(error)))
 }
 
-/// Returns `true` if the frontend of a Dockerfile takes `--mount`, which 1.0 and 1.1 do not.
+/// Returns `true` if the frontend of a Dockerfile supports `--mount`, which 1.0 and 1.1 do not.
 fn knows_mounts(dockerfile: &Dockerfile) -> bool {
     let syntax = dockerfile.directives.syntax.as_deref().unwrap_or_default();
     let version = syntax.split_once("dockerfile:").map_or("", |(_, version)| version);
@@ -89,8 +86,8 @@ fn knows_mounts(dockerfile: &Dockerfile) -> bool {
     })
 }
 
-/// What can be added for one platform; `None` where the build itself will fail.
-async fn on_platform(
+/// Returns the mounts for one platform, or `None` if the build itself will fail.
+async fn mounts_on(
     dockerfile: &Dockerfile,
     mut options: Options,
     inputs: &Inputs,
@@ -120,7 +117,7 @@ async fn on_platform(
     Some(auto_mounts(&resolution, &surroundings))
 }
 
-/// The files of the context that the build sees; `None` where only the engine can read them.
+/// Returns the files of the context that the build sees, or `None` if only the engine can read them.
 async fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<String, Entry>> {
     let directory = match &inputs.context {
         _ if resolution.context.is_empty() => return Some(BTreeMap::new()),
@@ -128,7 +125,7 @@ async fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<Strin
         Context::Archive(_) | Context::Remote(_) => return None,
         Context::Directory(directory) => directory,
     };
-    // The text says what is built; the keys' witness watches the ignore files.
+    // Changes are detected by the witness of the keys.
     let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut Witness::default()).ok()?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
     let (directory, context) = (directory.clone(), resolution.context.clone());
@@ -137,8 +134,8 @@ async fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<Strin
     Some(files.map(|entry| (entry.path.clone(), entry)).collect())
 }
 
-/// What can be added on both of two platforms, which build the same Dockerfile.
-fn in_both(mut one: AutoMounts, other: AutoMounts) -> AutoMounts {
+/// Returns the mounts that are the same for two platforms, which share the Dockerfile.
+fn intersection(mut one: AutoMounts, other: AutoMounts) -> AutoMounts {
     let AutoMounts { flags, left } = &mut one;
     flags.retain(|line, here| {
         let is_same = other.flags.get(line) == Some(here);

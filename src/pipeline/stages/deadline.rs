@@ -1,31 +1,31 @@
-//! `--timeout`: one deadline for all that comes before an image is built.
+//! Implements `--timeout`, the time limit for building an image.
 
 use std::time::{Duration, Instant};
 
 use crate::pipeline::error::PipelineError;
 
-/// When the build of an image is given up.
+/// The time at which a build is given up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
     limit: Duration,
-    /// `None` for never.
+    /// `None` means never.
     end: Option<Instant>,
 }
 
 impl Deadline {
-    /// Returns the time after which the limit is reached, or `None` without a limit.
+    /// Returns a deadline after `limit`, or one that never expires.
     pub(crate) fn after(limit: Option<Duration>) -> Self {
         let limit = limit.unwrap_or(Duration::MAX);
         Self { limit, end: Instant::now().checked_add(limit) }
     }
 
-    /// Returns how much time is left, if there is a limit.
+    /// Returns the remaining time, if there is a limit.
     pub(crate) fn remaining(self) -> Option<Duration> {
         self.end.map(|end| end.saturating_duration_since(Instant::now()))
     }
 
-    /// Ends when the time is over, and returns how long it was.
-    pub(super) async fn passed(self) -> Duration {
+    /// Waits until the deadline, and returns the limit.
+    pub(super) async fn expired(self) -> Duration {
         match self.end {
             Some(end) => tokio::time::sleep_until(end.into()).await,
             None => std::future::pending().await,
@@ -33,16 +33,12 @@ impl Deadline {
         self.limit
     }
 
-    /// Runs `work` unless the time is over first.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the time is over.
+    /// Runs `work` until the deadline.
     pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
         tokio::select! {
             biased;
             done = work => Ok(done),
-            limit = self.passed() => Err(PipelineError::TimedOut(limit)),
+            limit = self.expired() => Err(PipelineError::TimedOut(limit)),
         }
     }
 }

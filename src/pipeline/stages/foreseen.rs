@@ -1,4 +1,5 @@
-//! Which cache would have the image of a build: asked as the build asks, and nothing is moved, named or noted.
+//! Finds the cache that would have the image of a build. The caches are asked as by a build, but nothing is moved,
+//! named or noted.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,28 +17,25 @@ use crate::plan::BuildSettings;
 use crate::registry::{ImageRef, within};
 use crate::tiers::{Accepted, EngineTier, Fault, ImageTier, RegistryTier};
 
-/// Docker Hub, which is not asked for what has no registry in its name.
+/// Docker Hub. It is not asked for names without a registry.
 const DOCKER_HUB: &str = "docker.io";
 
-/// What the caches have for a build.
 #[derive(Debug, Default)]
 pub(crate) struct Foreseen {
-    /// The hit that the build would be.
+    /// The hit that the build would get.
     pub(crate) hit: Option<ForeseenHit>,
-    /// A registry has an image of the key, but the build does not look there.
+    /// An image of the key in a registry that the build does not use.
     pub(crate) elsewhere: Option<ForeseenHit>,
-    /// The image that was built last under a name of this one in a registry.
+    /// The newest image under one of the names in a registry, and when it was built.
     pub(crate) last: Option<(ImageRef, Timestamp)>,
 }
 
-/// An image that a tier has.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ForeseenHit {
     pub(crate) tier: &'static str,
     pub(crate) built: Option<Timestamp>,
 }
 
-/// Asks the tiers of a build for its image.
 pub(crate) async fn foresee(
     build: &BuildSettings,
     session: &Session<'_>,
@@ -64,12 +62,14 @@ impl Job<'_> {
             self.foresee_in_registries(keys, is_off, &mut foreseen).await?;
         }
         if foreseen.hit.is_none() && self.build.tiers.archive && self.engine().is_some() && !is_off {
-            foreseen.hit = self.foresee_in_store(keys).await?;
+            if let Some(mut tier) = self.archive_tier().await? {
+                foreseen.hit = self.foresee_in(&mut tier, keys, &self.accepted(keys)).await.0;
+            }
         }
         Ok(foreseen)
     }
 
-    /// Asks the registries of the names, also where the build would not.
+    /// Asks the registries of the names, even those that the build does not use.
     async fn foresee_in_registries(
         &self,
         keys: &BuildKeys,
@@ -104,12 +104,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    async fn foresee_in_store(&self, keys: &BuildKeys) -> Result<Option<ForeseenHit>, PipelineError> {
-        let Some(mut tier) = self.archive_tier().await? else { return Ok(None) };
-        Ok(self.foresee_in(&mut tier, keys, &self.accepted(keys)).await.0)
-    }
-
-    /// Looks for the image in one tier. Also returns `true` if nothing went wrong.
+    /// Looks for the image in one tier. Also returns `true` if there was no fault.
     async fn foresee_in<T: ImageTier>(
         &self,
         tier: &mut T,

@@ -1,4 +1,5 @@
-//! A build and what it works with. Nothing here changes while it runs: what a stage comes to is in its outcome.
+//! A build and the resources that its stages use. A job does not change while it runs; the results of a stage are in
+//! its outcome.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -26,7 +27,6 @@ use crate::pipeline::session::{EngineConnection, Session};
 use crate::plan::{BuildSettings, JobSettings, OutputKind};
 use crate::store::StoreError;
 
-/// One `larder build`.
 #[derive(Clone)]
 pub(super) struct Job<'a> {
     pub(super) session: &'a Session<'a>,
@@ -37,7 +37,7 @@ pub(super) struct Job<'a> {
     pub(super) connection: &'a EngineConnection,
     pub(super) notes: Notes,
     pub(super) reporter: &'a dyn Reporter,
-    /// When the build is given up; what comes after it is not.
+    /// The time limit for building the image, but not for the stages after that.
     pub(super) deadline: Deadline,
     pub(super) started: Timestamp,
     pub(super) faults: Arc<Faults<'a>>,
@@ -75,7 +75,7 @@ impl<'a> Job<'a> {
         &self.connection.client
     }
 
-    /// Returns the API of a Docker engine; buildkitd has none.
+    /// Returns the API of a Docker engine; `None` for buildkitd.
     pub(super) fn engine(&self) -> Option<&'a Engine> {
         self.connection.engine.as_ref()
     }
@@ -84,31 +84,26 @@ impl<'a> Job<'a> {
         &self.connection.registries
     }
 
-    /// Returns what this build is compared with others by.
     pub(super) fn identity(&self) -> Identity<'_> {
         Identity { names: &self.build.tags, lane: self.settings.lanes.lanes.own(), seal: &self.settings.seal }
     }
 
-    /// Returns `true` if the image is to be pushed.
+    /// Returns `true` if the image should be pushed.
     pub(super) fn wants_push(&self) -> bool {
         self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true })
     }
 
-    /// Returns `true` if the image will be found by its key in the registry that it is pushed to.
+    /// Returns `true` if the registry that the image is pushed to will have it under its key.
     pub(super) fn will_be_in_registry(&self) -> bool {
         self.wants_push() && self.build.tiers.registry && !self.settings.store.terms.read_only
     }
 
-    /// Returns `true` if what the engine says can hold the value of a build argument.
-    pub(super) fn shows_values(&self) -> bool {
+    /// Returns `true` if messages of the engine can contain values of build arguments.
+    pub(super) fn has_build_args(&self) -> bool {
         !self.build.source.build_args.is_empty()
     }
 
-    /// Notes what the keys of an image that was built are made of, and which images it replaces.
-    ///
-    /// # Errors
-    ///
-    /// Fails under `--strict` if that cannot be written.
+    /// Records the inputs of the keys of an image that was built, and the images that it replaces.
     pub(super) async fn note_inputs(&self, keys: &BuildKeys, lookup: &Lookup) -> Result<(), PipelineError> {
         if lookup.replaces_images(self) {
             let noted = self.notes.note_rebuild(keys.keys.image, keys.keys.dependency, self.started);
@@ -119,7 +114,7 @@ impl<'a> Job<'a> {
         noted.or_else(|fault| self.faults.report_notes(&fault))
     }
 
-    /// Returns `true` if the builder has made the image, and still has what it made of it, as far as is known.
+    /// Returns `true` if the builder has made the image and, as far as known, still has its layers.
     pub(super) async fn is_made_here(&self, id: &str) -> bool {
         let made = match (self.known_builder().await, id.parse()) {
             (Ok(builder), Ok(id)) => builder.has_made(id),
@@ -128,20 +123,12 @@ impl<'a> Job<'a> {
         made && self.client().has_layers().await.unwrap_or(false)
     }
 
-    /// Notes that larder has written what is there.
-    ///
-    /// # Errors
-    ///
-    /// Fails under `--strict` if that cannot be written.
+    /// Records that larder has written this file or directory.
     pub(super) fn note_result(&self, path: &Path) -> Result<(), PipelineError> {
         self.notes.note_result(path).or_else(|fault| self.faults.report(&fault))
     }
 
-    /// Runs `work` unless the user interrupts or the time of the build is over.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the work does or is given up.
+    /// Runs `work` until the user interrupts or the time limit is exceeded.
     pub(super) async fn bound<T>(
         &self,
         work: impl Future<Output = Result<T, PipelineError>>,
@@ -149,13 +136,13 @@ impl<'a> Job<'a> {
         self.deadline.bound(self.session.interrupts().bound(work)).await??
     }
 
-    /// Reports what a tier has answered; returns its record.
+    /// Reports the answer of a tier, and returns its record.
     pub(super) fn answered(&self, answer: TierRecord) -> TierRecord {
         self.reporter.report(&Event::Tier(&answer));
         answer
     }
 
-    /// Reports that a tier is not asked; returns its record.
+    /// Reports that a tier is skipped, and returns its record.
     pub(super) fn skipped(&self, tier: &str, reason: &str) -> TierRecord {
         self.answered(TierRecord {
             tier: tier.to_owned(),
@@ -167,7 +154,7 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Reports what is wrong with the caches of a build: each fault once.
+/// Reports the faults of a build's caches, each of them once.
 pub(super) struct Faults<'a> {
     strict: bool,
     reporter: &'a dyn Reporter,
@@ -176,11 +163,7 @@ pub(super) struct Faults<'a> {
 }
 
 impl Faults<'_> {
-    /// Warns of a fault of a cache.
-    ///
-    /// # Errors
-    ///
-    /// Fails with it under `--strict`.
+    /// Warns of a fault of a cache. Under `--strict`, fails with it instead.
     pub(super) fn report(&self, fault: &(dyn Error + 'static)) -> Result<(), PipelineError> {
         if self.strict {
             return Err(PipelineError::cache(fault));
@@ -197,11 +180,8 @@ impl Faults<'_> {
         Ok(())
     }
 
-    /// Reports a fault of the notes. Where they can be neither read nor written, nothing else can be in that directory.
-    ///
-    /// # Errors
-    ///
-    /// Fails with it under `--strict`.
+    /// Reports a fault of the notes. If these cannot be read or written, the cache's directory is not used for anything
+    /// else.
     pub(super) fn report_notes(&self, fault: &NotesError) -> Result<(), PipelineError> {
         if !matches!(fault, NotesError::Damaged { .. }) {
             self.has_no_notes.store(true, Ordering::Relaxed);
@@ -214,7 +194,7 @@ impl Faults<'_> {
         self.has_no_notes.load(Ordering::Relaxed)
     }
 
-    /// Prints a warning, unless it was printed before.
+    /// Reports a warning, unless it was reported before.
     pub(super) fn warn(&self, warning: &str) {
         if self.is_first(warning) {
             self.reporter.warn(warning);

@@ -1,4 +1,4 @@
-//! The keys of a build, if they can be known before it runs.
+//! The stage that computes the keys of a build, if they can be known before it runs.
 
 use super::job::Job;
 use crate::context::ContextError;
@@ -8,19 +8,14 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::{BuildKeys, NoKeys, compute};
 use crate::pipeline::reporter::Event;
 
-/// What is known of the keys.
 pub(super) enum Keyed {
     Known(Box<BuildKeys>),
-    /// The build itself may well work.
+    /// The build itself may still succeed.
     Unknown(NoKeys),
 }
 
 impl Keyed {
-    /// Computes the keys and reports what is worth saying about them.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the user interrupts, or the time of the build is over.
+    /// Computes and reports the keys.
     pub(super) async fn of(job: &Job<'_>) -> Result<Self, PipelineError> {
         let computing = async {
             let lookup = job.connection.base_lookup(job.build, job.inputs);
@@ -40,15 +35,11 @@ impl Keyed {
         Ok(keyed)
     }
 
-    /// Reports what is worth saying about the keys.
-    ///
-    /// # Errors
-    ///
-    /// Fails with a fault of the cache under `--strict`.
+    /// Warns of inputs that the keys do not cover. Fails with a fault of the cache under `--strict`.
     pub(super) fn report(&self, job: &Job<'_>) -> Result<(), PipelineError> {
         let keys = match self {
             Self::Known(keys) => keys,
-            // The build itself will say that.
+            // The build itself reports this.
             Self::Unknown(NoKeys::Context(ContextError::NotUtf8 { .. })) => return Ok(()),
             Self::Unknown(error @ NoKeys::Context(_)) if job.build.strict => {
                 return Err(PipelineError::cache(error));
@@ -80,7 +71,7 @@ impl Keyed {
         }
     }
 
-    /// Returns why the keys are unknown.
+    /// Returns the reason why the keys are unknown, if they are.
     pub(super) fn reason(&self) -> Option<String> {
         match self {
             Self::Known(_) => None,
@@ -88,7 +79,7 @@ impl Keyed {
         }
     }
 
-    /// Returns what larder's own reading of the inputs says, for a build that fails.
+    /// Returns the error in the inputs that may explain a failed build.
     pub(super) fn finding(&self) -> Option<String> {
         match self {
             Self::Unknown(NoKeys::Context(ContextError::NotUtf8 { .. })) => None,

@@ -1,9 +1,8 @@
-//! Names that carry a key: those of base images.
+//! Names that contain a key: those of base images.
 //!
-//! Such a key is computed before the build, and whoever looks for it later takes
-//! the image for one of these very inputs. So the image is built without a name,
-//! and gets the names once it is known that the inputs still hold. If they do
-//! not, it gets a name without a key, so that what was built is of use.
+//! The key is computed before the build, and everyone who finds the image by it later relies on it. The image is
+//! therefore built without a name, and named only after the inputs were verified. If they have changed, the image gets
+//! a name without a key, so that it can still be used.
 
 use std::path::PathBuf;
 
@@ -17,22 +16,22 @@ use crate::pipeline::registries::PushError;
 use crate::plan::{BuildSettings, OutputKind};
 use crate::registry::{ImageRef, RegistryError};
 
-/// The names of an image that carry its key, and what they depend on.
+/// The names of an image that contain its key, and the inputs of the key.
 #[derive(Debug)]
 pub(crate) struct KeyedNames {
-    /// The keys that the names were made from.
+    /// The keys that the names contain.
     keys: BuildKeys,
-    /// Files that count beside those of the keys, as they were.
+    /// Further inputs of the key, with their digests.
     files: Vec<(PathBuf, Digest)>,
-    /// The build without a name.
+    /// The settings of the build without a name.
     nameless: BuildSettings,
-    /// The build with a name that carries no key.
+    /// The settings of the build with a name that contains no key.
     unkeyed: BuildSettings,
 }
 
 impl KeyedNames {
-    /// Returns the names of `build`, which were made from `keys` and `files`, with `unkeyed` to fall back to. `has_images` is
-    /// `true` if the engine keeps images.
+    /// Returns the names of `build`, which were computed from `keys` and `files`; `unkeyed` is the fallback.
+    /// `has_images` is `true` if the engine keeps images.
     pub(crate) fn new(
         build: &BuildSettings,
         unkeyed: ImageRef,
@@ -42,7 +41,7 @@ impl KeyedNames {
         let mut nameless = BuildSettings { tags: Vec::new(), ..build.clone() };
         for output in nameless.outputs.iter_mut().filter(|_| !has_images) {
             if output.kind == (OutputKind::Image { push: true }) {
-                // A buildkitd pushes by itself, and has no image that could be named later.
+                // buildkitd pushes directly, and keeps no image that could be named later.
                 output.attributes.insert("name".to_owned(), unkeyed.repository());
                 output.attributes.insert("push-by-digest".to_owned(), "true".to_owned());
             }
@@ -64,12 +63,12 @@ impl KeyedNames {
 }
 
 impl<'a> Job<'a> {
-    /// Returns the settings that decide what is exported: without names that are given after the build.
+    /// Returns the settings for the export, without names that are given after the build.
     pub(super) fn exported(&self) -> &'a BuildSettings {
         self.purpose.keyed.as_deref().map_or(self.build, |keyed| &keyed.nameless)
     }
 
-    /// Returns the build with a name without a key, if inputs have changed since the key of its names was computed.
+    /// Returns the job with a name that contains no key, if inputs have changed since the key was computed.
     pub(super) async fn renamed(&self) -> Option<Self> {
         let purpose: &'a Purpose = self.purpose;
         let keyed = purpose.keyed.as_deref().filter(|keyed| self.build.tags != keyed.unkeyed.tags)?;
@@ -105,7 +104,8 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Names an image in the registry that it was pushed to by its digest. Returns `false` if it is not there.
+    /// Tags an image in the registry that it was pushed to by its digest. Returns `false` if the registry does not have
+    /// it.
     async fn tag_pushed(&self, digest: &str, tag: &ImageRef) -> Result<bool, RegistryError> {
         let mut repository = self.registries().repository(tag).await?;
         let Some(manifest) = repository.manifest(digest).await? else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! Whole images: looked for in one tier after the other.
+//! The stage that looks for the whole image in one tier after the other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,32 +21,32 @@ use crate::tiers::{
     TransferError, Wanted,
 };
 
-/// How long an image of the engine waits for what a remote store, or a registry that it is not pushed to, has.
-const MOST_ASKING: Duration = Duration::from_secs(2);
+/// The time for which a hit in the engine waits for a remote store, or for a registry that the image is not pushed to.
+const NEWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the tiers of whole images answered.
+/// The answers of the tiers of whole images.
 #[derive(Default)]
 pub(super) struct Lookup {
-    /// The tiers in the order in which they were asked.
+    /// The records of the tiers, in the order of the lookups.
     pub(super) tiers: Vec<TierRecord>,
     pub(super) hit: Option<Hit>,
-    /// `true` if a tier has an image of the key that is older than wanted.
+    /// `true` if a tier has an image of the key that is too old.
     is_expired: bool,
     /// `true` if the store has an image of the key that cannot be loaded.
     pub(super) is_unloadable: bool,
-    /// `true` if a registry failed: nothing more is taken from it.
+    /// `true` if a registry failed; nothing more is fetched from it then.
     pub(super) has_registry_failed: bool,
-    /// `true` if a registry cannot be reached: nothing is left there either.
+    /// `true` if a registry cannot be reached; nothing is pushed to it then.
     pub(super) is_registry_unreachable: bool,
 }
 
 impl Lookup {
-    /// Asks the tiers for the image of these keys, and gives it its names.
+    /// Looks for the image of these keys in the tiers, and gives it its names.
     ///
     /// # Errors
     ///
-    /// Fails with a cache at fault under `--strict`, when the user interrupts, or the time of the build is over. What was
-    /// answered until then stays.
+    /// Fails if a cache fails under `--strict`, if the user interrupts, and at the deadline. The outcome then contains
+    /// the answers so far.
     pub(super) async fn ask(&mut self, job: &Job<'_>, keyed: &Keyed) -> Result<(), PipelineError> {
         let off = job.whole_images_are_off().map(str::to_owned).or_else(|| keyed.reason());
         let tiers = &job.build.tiers;
@@ -65,7 +65,7 @@ impl Lookup {
         {
             self.in_engine(job, keys).await?;
         }
-        // A build that uses no registry gets no message about one.
+        // A build without registries gets no message about them.
         if self.hit.is_none()
             && job.registry_is_off().is_none()
             && let Some(keys) = self.asked(job, keyed, RegistryTier::NAME, wanted(tiers.registry, None))
@@ -89,7 +89,7 @@ impl Lookup {
         Ok(())
     }
 
-    /// Returns the keys to ask a tier with, unless there is a reason not to.
+    /// Returns the keys for the lookup in a tier, unless there is a reason to skip the tier.
     fn asked<'k>(
         &mut self,
         job: &Job<'_>,
@@ -104,13 +104,13 @@ impl Lookup {
         keyed.keys()
     }
 
-    /// Returns the flag that makes BuildKit run every step, if one does.
+    /// Returns the flag that makes BuildKit run every step, if there is one.
     pub(super) fn runs_every_step(&self, job: &Job<'_>) -> Option<&'static str> {
-        // Layers of an image that is too old would make just that image again.
+        // The cached layers of an image that is too old would result in the same image.
         job.build.runs_every_step().or(self.is_expired.then_some("--max-age"))
     }
 
-    /// Returns `true` if the image that is built replaces those of its key, because the user wanted every step to run.
+    /// Returns `true` if the new image replaces those of its key, because the user wanted steps to run again.
     pub(super) fn replaces_images(&self, job: &Job<'_>) -> bool {
         self.runs_every_step(job).is_some() || !job.build.no_cache_filter.is_empty()
     }
@@ -128,7 +128,7 @@ impl Lookup {
         let wanted = job.wanted(keys, &accepted);
         let mut answer = job.bound(async { Ok(tier.look(&wanted).await) }).await?;
         if let Some(hit) = answer.found.take() {
-            answer = match job.bound(Box::pin(self.elsewhere(job, keys, &hit))).await? {
+            answer = match job.bound(Box::pin(self.newer_elsewhere(job, keys, &hit))).await? {
                 Newer::Yes(reason) => Answer::miss(reason),
                 Newer::No { is_named } => tier.fetch(Hit { is_named, ..hit }, &wanted, &Arc::default()).await,
             };
@@ -153,8 +153,8 @@ impl Lookup {
         Ok(())
     }
 
-    /// Asks if a registry or the remote store has a newer image of the key: another machine may have rebuilt it.
-    async fn elsewhere(
+    /// Asks a registry and the remote store for a newer image of the key, which a different machine may have built.
+    async fn newer_elsewhere(
         &mut self,
         job: &Job<'_>,
         keys: &BuildKeys,
@@ -163,18 +163,18 @@ impl Lookup {
         let built = hit.built.unwrap_or(Timestamp::UNIX_EPOCH);
         let late = |what: &str| {
             format!(
-                "{what} does not say in {MOST_ASKING:?} if it has a newer image; going on with the engine's"
+                "{what} does not say in {NEWER_TIMEOUT:?} if it has a newer image; going on with the engine's"
             )
         };
         if job.registry_is_off().is_none() {
             let wants_push = job.wants_push();
             let asking = Box::pin(job.place_in_registry(keys, &hit.id, built));
-            let asked = if wants_push { Ok(asking.await) } else { timeout(MOST_ASKING, asking).await };
+            let asked = if wants_push { Ok(asking.await) } else { timeout(NEWER_TIMEOUT, asking).await };
             match asked {
                 Ok(answer) => {
                     let (newer, faults) = answer?;
                     if !wants_push {
-                        // Otherwise the push reports them.
+                        // If the image is pushed, the push reports the faults.
                         self.registry_faults(job, &faults)?;
                     }
                     if !matches!(newer, Newer::No { is_named: false }) {
@@ -190,7 +190,7 @@ impl Lookup {
             && let (Some(tier), Some(platform)) = (job.archive_tier().await?, keys.sole_platform())
         {
             let asking = tier.has_newer(keys.keys.image, platform, &hit.id, built);
-            let Ok((is_newer, faults)) = timeout(MOST_ASKING, asking).await else {
+            let Ok((is_newer, faults)) = timeout(NEWER_TIMEOUT, asking).await else {
                 job.reporter.warn(&late("the remote store"));
                 return Ok(Newer::No { is_named: false });
             };
@@ -202,7 +202,8 @@ impl Lookup {
         Ok(Newer::No { is_named: false })
     }
 
-    /// Looks for the image in the registries that it is to be pushed to, names it there, and pulls it where it is wanted.
+    /// Looks for the image in the registries that it is pushed to, names it there, and pulls it if it is wanted in the
+    /// engine.
     async fn in_registry(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
         let clock = Instant::now();
         let asking = async {
@@ -211,7 +212,7 @@ impl Lookup {
             let terms = RegistryTerms { wanted_in, ..job.registry_terms(keys).await? };
             let meter = Arc::new(Meter::default());
             let answer = job.ask_registries(&terms, keys, &meter).await?;
-            if job.forgets_logins(&answer) {
+            if job.forget_rejected_logins(&answer) {
                 job.ask_registries(&terms, keys, &meter).await
             } else {
                 Ok(answer)
@@ -227,7 +228,7 @@ impl Lookup {
         Ok(())
     }
 
-    /// Reports what went wrong in registries, from which nothing more is taken then.
+    /// Reports faults of registries, and remembers not to use these again.
     fn registry_faults(&mut self, job: &Job<'_>, faults: &[Fault]) -> Result<(), PipelineError> {
         for fault in faults {
             self.has_registry_failed = true;
@@ -246,7 +247,7 @@ impl Lookup {
         let loading = Box::pin(transfer("loading the image", taking, &meter, job.session, job.reporter));
         let answer = job.bound(loading).await?;
         self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
-        // Images are only looked for where nothing requests more: that is worth a line if it found something.
+        // If nothing requests archiving, the lookup is only worth reporting if it found something.
         let is_news = answer.found.is_some() || !answer.faults.is_empty() || answer.is_too_old();
         if is_news || job.archive_policy(false).is_requested() {
             self.note(job, ArchiveTier::NAME, &answer, clock);
@@ -258,7 +259,7 @@ impl Lookup {
 }
 
 impl Job<'_> {
-    /// Returns why no whole image is looked for, if none is.
+    /// Returns the reason why whole images are not looked for, if they are not.
     pub(super) fn whole_images_are_off(&self) -> Option<&'static str> {
         let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));
         if !images {
@@ -274,29 +275,25 @@ impl Job<'_> {
         }
     }
 
-    /// Returns when an image must have been built to be a hit, at the earliest.
+    /// Returns the earliest time at which a hit may have been built.
     pub(super) fn youngest(&self) -> Option<Timestamp> {
         let age = self.settings.store.limits.max_age?;
         Timestamp::now().checked_sub(age).ok()
     }
 
-    /// Returns the image that tiers are asked for.
+    /// Returns what the tiers look for.
     pub(super) fn wanted<'w>(&'w self, keys: &'w BuildKeys, accepted: &'w Accepted) -> Wanted<'w> {
         Wanted { key: keys.keys.image, platforms: &keys.platforms, names: &self.build.tags, accepted }
     }
 
-    /// Returns which images of the key may be hits.
+    /// Returns the conditions for images of the key to be hits.
     pub(super) fn accepted(&self, keys: &BuildKeys) -> Accepted {
-        // What cannot be read was reported when the engine's image was looked for.
+        // A read fault was reported when the engine's image was looked up.
         let noted = self.notes.image(keys.keys.image).ok().flatten();
         Accepted { since: self.youngest(), noted }
     }
 
-    /// Notes the image under its key, and when it was built if that is known.
-    ///
-    /// # Errors
-    ///
-    /// Fails under `--strict` if that cannot be written.
+    /// Records the image under its key, and when it was built if that is known.
     pub(super) fn note(
         &self,
         keys: &BuildKeys,

@@ -1,6 +1,6 @@
-//! A build that no tier had the image of.
+//! The stage of a build whose image no tier has.
 
-use super::archiving::{Archived, Keeping};
+use super::archiving::{Archived, Archiving};
 use super::job::Job;
 use super::kept_layers::{KeptLayers, LayersOf};
 use super::keyed::Keyed;
@@ -12,7 +12,7 @@ use crate::pipeline::changes;
 use crate::pipeline::error::PipelineError;
 use crate::registry::ImageRef;
 
-/// What building, and keeping what was built, came to.
+/// The outcome of the stage.
 #[derive(Default)]
 pub(super) struct Made {
     pub(super) restored: Restored,
@@ -20,21 +20,21 @@ pub(super) struct Made {
     pub(super) saved_mounts: SavedMounts,
     pub(super) archived: Archived,
     pub(super) kept_layers: KeptLayers,
-    /// The names that it got, if they are not those of the settings.
+    /// The names of the image, if they differ from the settings.
     pub(super) names: Option<Vec<ImageRef>>,
-    /// `true` if the image is found by its key in the registry.
+    /// `true` if the image can be found by its key in the registry.
     is_published: bool,
-    /// `true` if the inputs were the same until the end, so that this is the image of its keys.
+    /// `true` if the inputs did not change during the build, so that this is the image of its keys.
     is_of_key: bool,
 }
 
 impl Made {
-    /// Brings the builder what is known, builds, and keeps what is new.
+    /// Restores what the builder lacks, builds, and saves the result.
     ///
     /// # Errors
     ///
-    /// Fails when the build or a push does, when the user interrupts, and with a cache at fault under `--strict`. What was done
-    /// until then stays.
+    /// Fails if the build or a push fails, if the user interrupts, and if a cache fails under `--strict`. The outcome
+    /// then contains what was done before.
     pub(super) async fn make(
         &mut self,
         job: &Job<'_>,
@@ -42,7 +42,7 @@ impl Made {
         lookup: &Lookup,
     ) -> Result<(), PipelineError> {
         self.solved.layers = LayerCaches::look_for(job, keyed, lookup).await?;
-        // Visits of mounts know the deadline, so that they can leave the builder in order.
+        // This is not bounded by the deadline: visits of mounts respect it themselves, so that they can clean up.
         self.restored.restore(job, keyed, lookup, &self.solved.layers).await?;
         if job.session.interrupts().has_come() {
             return Err(PipelineError::Interrupted);
@@ -55,8 +55,8 @@ impl Made {
             Ok(()) => job.give_names(self.solved.image_id()).await,
             Err(error) => Err(error),
         };
-        let keeping = if built.is_ok() { self.note(job, keyed, lookup).await } else { Ok(None) };
-        // Also of a build that failed: what it has downloaded is of use to the next one.
+        let archiving = if built.is_ok() { self.note(job, keyed, lookup).await } else { Ok(None) };
+        // After a failed build, too: the next build can use what this one has downloaded.
         let saved = match &built {
             Err(error) if error.is_interrupt() => Ok(()),
             built => {
@@ -64,25 +64,25 @@ impl Made {
                 self.saved_mounts.save(job, keyed, restored, steps, built.is_err()).await
             }
         };
-        let keeping = keeping?;
+        let archiving = archiving?;
         built?;
         let pushed = self.push(job, keyed, lookup).await;
         match pushed {
             Err(error) if error.is_interrupt() => Err(error),
             pushed => {
-                self.finish_keeping(job, keyed, lookup, keeping).await?;
+                self.finish_archiving(job, keyed, lookup, archiving).await?;
                 pushed.and(saved)
             }
         }
     }
 
-    /// Notes the image that was built, and begins to keep it.
+    /// Records the image that was built, and starts archiving it.
     async fn note(
         &mut self,
         job: &Job<'_>,
         keyed: &Keyed,
         lookup: &Lookup,
-    ) -> Result<Option<Keeping>, PipelineError> {
+    ) -> Result<Option<Archiving>, PipelineError> {
         let has_image = job.build.outputs.iter().any(|output| output.kind.is_image());
         let (Some(keys), Some(id), true) =
             (keyed.keys(), self.solved.image_id(), has_image && job.build.tiers.are_any())
@@ -104,10 +104,10 @@ impl Made {
         }
         job.note(keys, id, Some(jiff::Timestamp::now()))?;
         job.note_layers(keys, id, !self.restored.carried.is_empty()).await?;
-        job.keep_built((keys, id), lookup, job.will_be_in_registry()).await
+        job.archive_built((keys, id), lookup, job.will_be_in_registry()).await
     }
 
-    /// Pushes the image, lets it be found by its key, and leaves its layers for others.
+    /// Pushes the image, tags it with its key, and pushes its layers for other builders.
     async fn push(&mut self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<(), PipelineError> {
         if self.solved.is_to_be_pushed {
             job.push().await?;
@@ -120,7 +120,7 @@ impl Made {
         {
             self.is_published = job.publish(keys, id).await?;
         }
-        // Nothing is left of inputs that have changed meanwhile.
+        // If inputs have changed, the layers do not belong to the keys.
         if !is_unreachable && (keyed.keys().is_none() || self.is_of_key) {
             let Solved { step_list: steps, layers, .. } = &self.solved;
             let of = LayersOf { image: self.solved.image_id(), steps, layers };
@@ -129,24 +129,25 @@ impl Made {
         Ok(())
     }
 
-    /// Waits until the image is kept; one that was left to its registry, which refused it, is kept now.
-    async fn finish_keeping(
+    /// Waits until the image is archived. An image that was not archived because the registry should have it is
+    /// archived now if the registry has rejected it.
+    async fn finish_archiving(
         &mut self,
         job: &Job<'_>,
         keyed: &Keyed,
         lookup: &Lookup,
-        mut keeping: Option<Keeping>,
+        mut archiving: Option<Archiving>,
     ) -> Result<(), PipelineError> {
         if let (false, None, true, true, Some(keys), Some(id)) = (
             self.is_published,
-            &keeping,
+            &archiving,
             self.is_of_key,
             job.will_be_in_registry(),
             keyed.keys(),
             self.solved.image_id(),
         ) {
-            keeping = job.keep_built((keys, id), lookup, false).await?;
+            archiving = job.archive_built((keys, id), lookup, false).await?;
         }
-        self.archived.finish(job, keeping).await
+        self.archived.finish(job, archiving).await
     }
 }

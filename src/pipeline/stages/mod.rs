@@ -1,6 +1,6 @@
 //! The stages of a build: inputs → keys → tiers → BuildKit → ledger.
 //!
-//! Each takes what the ones before it came to and returns an outcome of its own; [`flow`] is their order.
+//! Each stage takes the outcomes of earlier stages and returns its own; [`flow`] is their order.
 
 mod archiving;
 mod auto_mounts;
@@ -55,28 +55,26 @@ pub(crate) use record::record_failed_base;
 pub(super) use solving::show;
 pub(crate) use visited::{VisitedBuild, is_of_visit};
 
-/// The build argument that a base image is handed on by.
+/// The build argument that passes a base image to a Dockerfile.
 pub(crate) const BASE_IMAGE: &str = "BASE_IMAGE";
 
-/// What an image is built for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Purpose {
-    /// The base image, if larder built it before.
+    /// The base image, if larder provided it.
     pub(crate) base: Option<BaseRecord>,
-    /// How the image is run, as its entry records it.
+    /// The flags with which the image is run, for its entry.
     pub(crate) run: Option<RunFlags>,
-    /// The number of engines that it is to be run on, if there are several: then it is handed to them by its entry.
+    /// The number of engines that the image is run on, if there are several; they load it by its entry.
     pub(crate) nodes: Option<NonZeroU32>,
-    /// Its names carry a key, and are given after the build.
+    /// The names that contain a key, which are given after the build.
     pub(crate) keyed: Option<Arc<KeyedNames>>,
 }
 
-/// What a build came to.
 pub(crate) struct Built {
     pub(crate) record: BuildRecord,
-    /// The entry that holds the image, where it was kept or looked for.
+    /// The entry of the image, if it was archived or looked up.
     pub(crate) entry: Option<Entry>,
-    /// The names that it has.
+    /// The names of the image.
     pub(crate) names: Vec<ImageRef>,
 }
 
@@ -84,8 +82,8 @@ pub(crate) struct Built {
 ///
 /// # Errors
 ///
-/// Fails when the build or a push does, when the user interrupts, and with a cache at fault under `--strict`. The record is
-/// written in any case, unless nothing could be built.
+/// Fails if the build or a push fails, if the user interrupts, and if a cache fails under `--strict`. The record is
+/// written in any case, unless the build could not start.
 pub(crate) async fn build_image(
     build: &BuildSettings,
     purpose: &Purpose,
@@ -97,7 +95,7 @@ pub(crate) async fn build_image(
     if purpose.base.is_some() && !takes_base(&inputs) {
         return Err(PipelineError::TakesNoBase);
     }
-    // Only now: what the Dockerfile takes is not removed, but refused above.
+    // This is late so that inputs are not removed: a Dockerfile that reads one of these files was refused above.
     let dockerfile = inputs.dockerfile_path();
     for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
         path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path, dockerfile.as_deref()))?;
@@ -113,8 +111,7 @@ pub(crate) async fn build_image(
     Ok(Built { record, entry, names })
 }
 
-/// Returns the connection to the engine, after adding the mounts of `--auto-mounts` to the Dockerfile: they depend on the base
-/// images.
+/// Returns the connection to the engine, after adding the mounts of `--auto-mounts`, which depend on the base images.
 pub(crate) async fn connected(
     inputs: &mut Inputs,
     build: &BuildSettings,
@@ -127,9 +124,10 @@ pub(crate) async fn connected(
     Ok(connection)
 }
 
-/// Returns `false` if larder can read the Dockerfile and it has no argument for a base image where `FROM` sees it.
+/// Returns `true` if the Dockerfile has an argument for a base image in the scope of `FROM`, or cannot be read by
+/// larder.
 fn takes_base(inputs: &Inputs) -> bool {
-    // What is wrong with it the build reports.
+    // The build itself reports mistakes.
     let Some(Ok(dockerfile)) = inputs.written().map(|(_, text)| text.parsed()) else { return true };
     dockerfile.global_args.iter().any(|instruction| match &instruction.kind {
         InstructionKind::Arg(declared) => declared.iter().any(|(name, _)| name == BASE_IMAGE),
@@ -137,16 +135,13 @@ fn takes_base(inputs: &Inputs) -> bool {
     })
 }
 
-/// Finds what a build reads, without the files that larder writes.
-///
-/// # Errors
-///
-/// Fails when a file cannot be read, or the Dockerfile takes one that larder writes.
+/// Reads the inputs of a build, without the files that larder writes. Fails if the Dockerfile explicitly uses one of
+/// these.
 pub(crate) async fn read_inputs(
     build: &BuildSettings,
     settings: &JobSettings,
 ) -> Result<Inputs, PipelineError> {
-    // Standard input may take its time.
+    // Reading standard input may block.
     let source = build.source.clone();
     let inputs = blocking(move || Inputs::read(&source)).await;
     let mut inputs = inputs.map_err(|error| PipelineError::Inputs(Arc::new(error)))?;
@@ -155,7 +150,7 @@ pub(crate) async fn read_inputs(
     Ok(inputs)
 }
 
-/// The flow of a build: each stage takes what the ones before it came to.
+/// Runs the stages of a build in their order.
 async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
     if let Some(fault) = &job.settings.cache_fault
         && let Err(error) = job.faults.report(&**fault)
@@ -181,7 +176,7 @@ async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
         (Err(error), ..) => (Way::None, Err(error)),
         (Ok(()), Some(hit), Some(keys)) => {
             let mut served = Box::new(Served::new(hit));
-            // --timeout bounds what comes before an image is there.
+            // `--timeout` is the limit until there is an image.
             let in_time = Job { deadline: Deadline::after(None), ..job.clone() };
             let end = Box::pin(served.serve(&in_time, &keyed, keys, &lookup)).await;
             (Way::Served(served), end)

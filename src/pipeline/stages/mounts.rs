@@ -1,4 +1,4 @@
-//! Cache mounts around a build: into the builder before it, out of it afterwards.
+//! The stages that restore cache mounts before a build and save them afterwards.
 
 use super::Deadline;
 use super::job::Job;
@@ -17,29 +17,25 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::reached_mounts::reached;
 use crate::pipeline::reporter::Event;
 
-/// The name of the cache mounts in records and summaries.
+/// The name of this tier in records and summaries.
 const MOUNTS: &str = "mounts";
 
-/// What bringing the mounts into the builder came to.
+/// The outcome of restoring the mounts.
 #[derive(Default)]
 pub(super) struct Restored {
-    /// The mounts that the build reaches, without those that are skipped.
+    /// The mounts that the build reaches, except the skipped ones.
     mounts: Mounts,
-    /// Mounts whose steps are expected to be cached.
+    /// The mounts that are skipped because their steps are expected to be cached.
     skipped: Vec<TargetMount>,
-    /// The steps that were built ahead of the build because mounts depend on them.
+    /// The steps that were built before the build because mounts depend on them.
     pub(super) prepared: Trace,
-    /// The mounts that were to be restored.
+    /// The records of the mounts that were carried.
     pub(super) carried: Vec<CarriedMount>,
     pub(super) tier: Option<TierRecord>,
 }
 
 impl Restored {
-    /// Brings the mounts into the builder.
-    ///
-    /// # Errors
-    ///
-    /// Fails with a cache at fault under `--strict`, or when the user interrupts.
+    /// Restores the mounts in the builder.
     pub(super) async fn restore(
         &mut self,
         job: &Job<'_>,
@@ -51,7 +47,7 @@ impl Restored {
             self.tier = Some(job.skipped(MOUNTS, job.build.tiers.switch));
             return Ok(());
         }
-        // Of what is wrong with a Dockerfile the build itself will speak.
+        // The build itself reports mistakes in the Dockerfile.
         if let Some(text) = job.inputs.built() {
             self.mounts = reached(job.client(), &job.build.source, text).await.unwrap_or_default();
         }
@@ -64,7 +60,7 @@ impl Restored {
             return Ok(());
         }
         if !job.build.no_cache_filter.is_empty() {
-            // Stages that are made anew are other ones to BuildKit, and mounts made from them other mounts.
+            // BuildKit treats rebuilt stages, and mounts that depend on them, as different ones.
             let reason = "--no-cache-filter may make anew what it is made from";
             for mount in mounts.carried.extract_if(.., |mount| mount.id.origin.is_some()) {
                 mounts.passed.extend(mount.uses.into_iter().map(|used| Passed { used, reason }));
@@ -98,11 +94,11 @@ impl Restored {
             bytes: self.carried.iter().map(|mount| mount.moved.bytes).sum(),
             millis: report.millis,
         }));
-        job.account(report)
+        job.check_faults(report)
     }
 }
 
-/// What keeping the mounts after the build came to.
+/// The outcome of saving the mounts.
 #[derive(Default)]
 pub(super) struct SavedMounts {
     skipped: Vec<Judged>,
@@ -111,11 +107,7 @@ pub(super) struct SavedMounts {
 }
 
 impl SavedMounts {
-    /// Keeps what the builder has now, unless no step has run that could have changed it.
-    ///
-    /// # Errors
-    ///
-    /// Fails with a cache at fault under `--strict`, or when the user interrupts.
+    /// Saves the builder's mounts, unless no step ran that could have changed them.
     pub(super) async fn save(
         &mut self,
         job: &Job<'_>,
@@ -127,10 +119,10 @@ impl SavedMounts {
         self.skipped = judge(&restored.skipped, job, keyed, steps, has_failed).await?;
         let mut mounts = restored.mounts.clone();
         if has_failed {
-            // To visit such a mount is to build what it is made from, which may be what failed.
+            // Visiting such a mount requires building what it depends on, which may be what failed.
             mounts.carried.retain(|mount| mount.id.origin.is_none());
         }
-        for torn in mounts.carried.extract_if(.., |mount| steps.tear(mount)) {
+        for torn in mounts.carried.extract_if(.., |mount| steps.were_killed_with(mount)) {
             job.reporter
                 .note(&format!("the cache mount {} is not saved: a step that uses it was killed\n", torn.id));
         }
@@ -141,10 +133,10 @@ impl SavedMounts {
         job.report_mounts(&report);
         self.saved.clone_from(&report.mounts);
         self.millis = report.millis;
-        job.account(report)
+        job.check_faults(report)
     }
 
-    /// Returns the mounts' records for the ledger, and the tier's.
+    /// Returns the ledger's records of the mounts and of the tier.
     pub(super) fn records(&self, restored: &Restored) -> (Vec<MountRecord>, Option<TierRecord>) {
         let files = |of: Option<Tally>| of.map_or(0, |of| of.files);
         let carried = restored.carried.iter().map(|mount| {
@@ -176,7 +168,7 @@ impl Job<'_> {
     pub(super) fn carrier(&self, action: MountAction, keyed: &Keyed) -> Result<Carrier<'_>, PipelineError> {
         let ambiguous = keyed.keys().and_then(|keys| keys.ambiguous);
         let deadline = match action {
-            // The build is over, in time.
+            // The build's own time limit no longer applies.
             MountAction::Save => Deadline::after(Some(self.build.mounts.timeout)),
             MountAction::Restore | MountAction::List => self.deadline,
         };
@@ -190,8 +182,8 @@ impl Job<'_> {
         report.mounts.iter().for_each(|mount| self.reporter.report(&Event::Mount(report.action, mount)));
     }
 
-    /// Fails under `--strict` with what went wrong, which was reported as it happened.
-    pub(super) fn account(&self, report: MountsReport) -> Result<(), PipelineError> {
+    /// Fails under `--strict` if there was a fault. The faults were reported as they occurred.
+    pub(super) fn check_faults(&self, report: MountsReport) -> Result<(), PipelineError> {
         match report.faults.into_iter().next() {
             Some(fault) if self.build.strict => Err(PipelineError::Mounts(fault.message)),
             _ => Ok(()),

@@ -1,21 +1,21 @@
-//! Where in the Dockerfile a failed build went wrong.
+//! Finds the place in the Dockerfile where a build failed.
 //!
-//! Newer engines say it with the failure. Docker 20.10 tells the line of a
-//! syntax error in words, and of a step only its name: `[builder 2/3] RUN make`.
+//! Newer engines report it with the failure. Docker 20.10 reports only the line of a syntax error, in the message, and
+//! the name of a step: `[builder 2/3] RUN make`.
 
 use crate::buildkit::BuildFailure;
 use crate::dockerfile::Dockerfile;
 use crate::pipeline::inputs::DockerfileText;
 use crate::pipeline::reporter::Source;
 
-/// The place of a failure, told by the engine or found in `dockerfile` (its name and text).
+/// Returns the place of a failure, as reported by the engine or found in `dockerfile` (its name and text).
 pub(super) fn find<'a>(
     failure: &'a BuildFailure,
     vertex: Option<&str>,
     dockerfile: Option<(&'a str, &'a DockerfileText)>,
 ) -> Option<Source<'a>> {
     if let Some(location) = &failure.location {
-        // As the user wrote it: what was built may have more in a line, and has no other lines.
+        // Show the user's text: the text that was built has the same lines, but additions in some of them.
         let written = dockerfile.filter(|(name, text)| {
             *name == location.file && text.as_str().lines().count() == location.text.lines().count()
         });
@@ -28,14 +28,14 @@ pub(super) fn find<'a>(
     Some(Source { file, text: text.as_str(), lines })
 }
 
-/// The line in `dockerfile parse error line 2: …` or `… on line 2: …`.
+/// Returns the line in `dockerfile parse error line 2: …` or `… on line 2: …`.
 fn parse_error_line(message: &str) -> Option<u32> {
     let (_, rest) = message.split_once("parse error ")?;
     let rest = rest.strip_prefix("on ").unwrap_or(rest).strip_prefix("line ")?;
     rest.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// The lines of the step that a vertex is named after.
+/// Returns the lines of the step that a vertex is named after.
 fn step_lines(dockerfile: &Dockerfile, vertex: &str) -> Option<(u32, u32)> {
     let lines = dockerfile.step_lines(vertex)?;
     Some((u32::try_from(*lines.start()).ok()?, u32::try_from(*lines.end()).ok()?))

@@ -1,4 +1,4 @@
-//! Pushing the image under its names, and repositories for it.
+//! The stage that creates repositories and pushes the image under its names.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::registry::ecr::{EcrError, NewRepository};
 use crate::store::Meter;
 
 impl Job<'_> {
-    /// Creates what is missing of the repositories that are pushed to, where that is asked for.
+    /// Creates missing repositories for pushes, if that is requested.
     pub(super) async fn create_repositories(&self) -> Result<(), PipelineError> {
         if !self.build.create_repository {
             return Ok(());

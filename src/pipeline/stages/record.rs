@@ -1,6 +1,8 @@
-//! The end of a build: its record in the ledger and in the files that were asked for, and the summary.
+//! The last stage: writes the record of a build to the ledger and to files, and reports the summary.
 
 use std::path::Path;
+
+use jiff::Timestamp;
 
 use super::job::Job;
 use super::keyed::Keyed;
@@ -16,13 +18,8 @@ use crate::pipeline::reporter::Event;
 use crate::plan::JobLanes;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Lane};
-use jiff::Timestamp;
 
-/// Writes the record of a build whose base image failed, unless nothing could be built.
-///
-/// # Errors
-///
-/// Fails when the file cannot be written.
+/// Writes the record of a build whose base image failed, unless the build could not start.
 pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<(), PipelineError> {
     if error.is_before_build() {
         return Ok(());
@@ -34,12 +31,11 @@ pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<(
     result_file::write(path, &json)
 }
 
-/// Returns how a build ended that ended with this error.
 fn outcome_of(error: &PipelineError) -> Outcome {
     if error.is_interrupt() { Outcome::Interrupted } else { Outcome::Failed }
 }
 
-pub(super) fn lanes_record(job: &JobLanes) -> LanesRecord {
+fn lanes_record(job: &JobLanes) -> LanesRecord {
     LanesRecord {
         own: job.lanes.own().to_string(),
         own_from: job.own_from.to_owned(),
@@ -48,15 +44,15 @@ pub(super) fn lanes_record(job: &JobLanes) -> LanesRecord {
     }
 }
 
-/// The way that a build took after the keys were known.
+/// What happened after the keys were computed.
 pub(super) enum Way {
-    /// It ended before a tier had the image or it was built.
+    /// The build ended before there was an image.
     None,
     Served(Box<Served>),
     Made(Box<Made>),
 }
 
-/// What a build came to, stage by stage.
+/// The outcomes of all stages of a build.
 pub(super) struct Finished {
     pub(super) keyed: Option<Keyed>,
     pub(super) lookup: Lookup,
@@ -65,12 +61,11 @@ pub(super) struct Finished {
 }
 
 impl Finished {
-    /// Returns what ended before the keys were known.
+    /// Returns the outcome of a build that ended before the keys were known.
     pub(super) fn early(error: PipelineError) -> Self {
         Self { keyed: None, lookup: Lookup::default(), way: Way::None, end: Err(error) }
     }
 
-    /// Returns the names that the image has.
     pub(super) fn names(&self, job: &Job<'_>) -> Vec<ImageRef> {
         match &self.way {
             Way::Made(made) => made.names.clone().unwrap_or_else(|| job.build.tags.clone()),
@@ -78,7 +73,7 @@ impl Finished {
         }
     }
 
-    /// Takes the entry that holds the image, if it was kept or looked for.
+    /// Takes the entry of the image, if it was archived or looked up.
     pub(super) fn take_entry(&mut self) -> Option<Entry> {
         match &mut self.way {
             Way::None => None,
@@ -87,7 +82,7 @@ impl Finished {
         }
     }
 
-    /// Returns the record of the build, which took so many milliseconds.
+    /// Returns the record of the build. `millis` is its duration.
     pub(super) fn record(&self, job: &Job<'_>, millis: u64) -> BuildRecord {
         let mut record = BuildRecord::started(job.started);
         record.base.clone_from(&job.purpose.base);
@@ -134,25 +129,21 @@ impl Finished {
         }
         if let Err(error) = &self.end {
             record.outcome = outcome_of(error);
-            let shows_values = error.repeats_the_engine() && job.shows_values();
-            record.error = Some(storable_message(&chain(error), shows_values));
+            let may_quote_args = error.quotes_engine() && job.has_build_args();
+            record.error = Some(storable_message(&chain(error), may_quote_args));
         }
         record
     }
 }
 
-/// Writes the record to the ledger and the files asked for, and prints the summary.
-///
-/// # Errors
-///
-/// Fails when a file that was asked for cannot be written, and with a cache at fault under `--strict`.
+/// Writes the record to the ledger and the requested files, and reports the summary.
 pub(super) fn write(
     record: &BuildRecord,
     job: &Job<'_>,
     end: &Result<(), PipelineError>,
 ) -> Result<(), PipelineError> {
     if end.as_ref().is_err_and(PipelineError::is_before_build) {
-        // Nothing was built because nothing could be; that is no build to count.
+        // A build that could not start is not counted.
         return Ok(());
     }
     if !job.notes.is_read_only() {

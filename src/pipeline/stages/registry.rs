@@ -1,4 +1,4 @@
-//! Whole images in registries: looked for before a build, and found again after a push.
+//! Looks for whole images in registries before a build, and tags them with their keys after a push.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use crate::tiers::{
     Accepted, Answer, Fault, Hit, ImageTier, RegistryTerms, RegistryTier, Tags, Target, TransferError,
 };
 
-/// How long looking up logins may take.
+/// The time limit for looking up logins.
 pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
 
-/// The answer to the question if a registry or a remote store has a newer image of a key than the engine.
+/// Whether a registry or the remote store has a newer image of a key than the engine.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Newer {
-    /// It has, for this reason.
+    /// There is a newer image, for this reason.
     Yes(&'static str),
-    /// As far as is known it has not; perhaps it has the very same, and gave it its names.
+    /// There is no newer image as far as known. `is_named` is `true` if the same image was found and named.
     No { is_named: bool },
 }
 
-/// Reports which names the image has got without a push.
+/// Reports the names that the image got without a push.
 pub(super) fn report_named(job: &Job<'_>) {
     for tag in job.build.tags.iter().filter(|_| job.wants_push()) {
         job.reporter.report(&Event::Named(tag));
@@ -40,20 +40,20 @@ pub(super) fn report_named(job: &Job<'_>) {
 }
 
 impl Job<'_> {
-    /// Returns `true` if the image is to be in the engine.
+    /// Returns `true` if the image should be in the engine.
     pub(super) fn wants_image_here(&self) -> bool {
         let is_loaded = self.build.load || !self.wants_push() || self.purpose.run.is_some();
         self.engine().is_some() && is_loaded
     }
 
-    /// Returns why no registry is asked for whole images, if that is so.
+    /// Returns the reason why registries are not asked for whole images, if they are not.
     pub(super) fn registry_is_off(&self) -> Option<&'static str> {
         let is_asked = self.wants_push() || self.build.tiers.cache_repo.is_some();
         (!is_asked).then_some("nothing is pushed, and no --cache-repo is given")
     }
 
-    /// Returns the tags that larder keeps in registries for this job and its platforms: those of the keys, or of the flags or
-    /// the builder if the keys are unknown.
+    /// Returns the registry tags of this job and its platforms: those of the keys, or of the flags or the builder if
+    /// the keys are unknown.
     pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
         let builder = build_platform(self.client()).await;
         let builder = builder.unwrap_or_else(|_| platform::own());
@@ -66,12 +66,12 @@ impl Job<'_> {
         Tags::of(&self.settings.lanes.lanes).on(&parsed.collect())
     }
 
-    /// The repositories that the image is pushed to with its names there, or the one that is asked anyway.
+    /// Returns the repositories that the image is pushed to, or the one of `--cache-repo`.
     async fn targets(&self) -> Result<Vec<Target>, RegistryError> {
         self.targets_of(self.build.tags.iter().filter(|_| self.wants_push())).await
     }
 
-    /// The repositories of these names, or the one that is asked anyway.
+    /// Returns the repositories of these names, or the one of `--cache-repo`.
     pub(super) async fn targets_of(
         &self,
         tags: impl Iterator<Item = &ImageRef>,
@@ -93,7 +93,7 @@ impl Job<'_> {
         Ok(targets)
     }
 
-    /// The same, unless the user interrupts or logins take too long.
+    /// Returns the targets, unless the user interrupts or logins take too long.
     async fn timely_targets(&self) -> Result<Result<Vec<Target>, RegistryError>, PipelineError> {
         let names = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
         let host = names.map(ImageRef::host).next().unwrap_or_default();
@@ -105,13 +105,13 @@ impl Job<'_> {
         Ok(Target { repository: self.registries().repository(place).await?, credentials, names })
     }
 
-    /// Returns how registries are used for this image, which is not wanted in the engine yet.
+    /// Returns the terms for this image, without an engine to pull it into.
     pub(super) async fn registry_terms(&self, keys: &BuildKeys) -> Result<RegistryTerms, PipelineError> {
         let vouched_by =
             if self.settings.store.terms.trust.is_strict() { Some(self.session.store()?) } else { None };
         Ok(RegistryTerms {
             tags: self.registry_tags(Some(keys)).await,
-            // A buildkitd knows what it pushes by its manifest.
+            // buildkitd identifies images by their manifests.
             images: if self.engine().is_some() {
                 self.connection.image_store().await?
             } else {
@@ -135,8 +135,8 @@ impl Job<'_> {
         futures_util::future::join_all(found).await.contains(&true)
     }
 
-    /// Gives the engine's image `id`, built at `built`, its names in the registries if these have the very same. Returns whether
-    /// they have a newer one, and what went wrong.
+    /// Gives the engine's image `id`, built at `built`, its names in the registries if they have the same image.
+    /// Returns if they have a newer one, and the faults.
     pub(super) async fn place_in_registry(
         &self,
         keys: &BuildKeys,
@@ -178,8 +178,8 @@ impl Job<'_> {
         }
     }
 
-    /// Forgets kept tokens of Amazon's that a registry did not take; whether there are any.
-    pub(super) fn forgets_logins(&self, answer: &Answer<Hit>) -> bool {
+    /// Forgets the saved tokens of ECR registries that rejected them. Returns `true` if there were any.
+    pub(super) fn forget_rejected_logins(&self, answer: &Answer<Hit>) -> bool {
         let faults = answer.faults.iter().filter_map(|fault| fault.downcast_ref::<TransferError>());
         if !faults.into_iter().any(TransferError::is_of_login) {
             return false;
@@ -190,7 +190,7 @@ impl Job<'_> {
         amazons.map(|host| self.registries().forget(host)).count() > 0
     }
 
-    /// Lets the image `id`, which was pushed, be found again by its key. Returns `true` if it is.
+    /// Tags the image `id`, which was pushed, with its key. Returns `true` if that succeeds.
     pub(super) async fn publish(&self, keys: &BuildKeys, id: &str) -> Result<bool, PipelineError> {
         if !self.build.tiers.registry || self.settings.store.terms.read_only {
             return Ok(false);

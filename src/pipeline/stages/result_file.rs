@@ -1,8 +1,7 @@
-//! Files for later steps of a CI pipeline: `--iidfile`, `--metadata-file`.
+//! Writes result files for later steps of a CI pipeline: `--iidfile`, `--metadata-file`.
 //!
-//! They are checked before the build, so that half an hour's work does not end
-//! with a directory that is missing, and removed, so that a build that fails
-//! leaves none of an earlier run behind.
+//! They are checked before the build, so that a long build does not fail at its end because a directory is missing.
+//! They are also removed then, so that a failed build does not leave a file of an earlier run.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -10,11 +9,7 @@ use std::sync::Arc;
 
 use crate::pipeline::error::PipelineError;
 
-/// Makes sure that a file can be written at the end, and that none of an earlier run is taken for this one's.
-///
-/// # Errors
-///
-/// Fails when it is the Dockerfile, or cannot be written.
+/// Checks that a file can be written at the end, and removes the one of an earlier run. Fails if it is the Dockerfile.
 pub(super) fn clear(flag: &'static str, path: &Path, dockerfile: Option<&Path>) -> Result<(), PipelineError> {
     let place = |path: &Path| path.canonicalize().ok();
     if dockerfile.and_then(place).is_some_and(|dockerfile| place(path) == Some(dockerfile)) {
@@ -30,11 +25,6 @@ pub(super) fn clear(flag: &'static str, path: &Path, dockerfile: Option<&Path>) 
     })
 }
 
-/// Writes a result.
-///
-/// # Errors
-///
-/// Fails when the file cannot be written.
 pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), PipelineError> {
     std::fs::write(path, content)
         .map_err(|error| PipelineError::Result { path: path.to_owned(), source: Arc::new(error) })
@@ -45,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_earlier_run_left_is_gone_and_devices_and_the_dockerfile_stay() {
+    fn files_of_an_earlier_run_are_removed_but_not_devices_or_the_dockerfile() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let (file, dockerfile) = (at("iid"), at("Dockerfile"));

@@ -1,4 +1,4 @@
-//! A build whose image a tier had.
+//! The stage of a build whose image a tier has.
 
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ use crate::pipeline::keys::BuildKeys;
 use crate::store::EntryKind;
 use crate::tiers::{ArchiveTier, EngineTier, Hit, ImageTier, RegistryTier};
 
-/// What handing on an image that was found came to.
+/// The outcome of the stage.
 pub(super) struct Served {
     pub(super) hit: Hit,
     pub(super) archived: Archived,
@@ -26,11 +26,7 @@ impl Served {
         Self { hit, archived, kept_layers: KeptLayers::default() }
     }
 
-    /// Notes the hit, and brings the image where it is to be and is not yet.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a push does, when the user interrupts, and with a cache at fault under `--strict`.
+    /// Records the hit, and pushes or archives the image where it is missing.
     pub(super) async fn serve(
         &mut self,
         job: &Job<'_>,
@@ -45,7 +41,7 @@ impl Served {
             && job.build.tiers.archive
             && !job.faults.is_cache_down()
         {
-            // What is kept of it is of use, too, and not to be the first to go.
+            // This keeps the archived copy from being evicted first.
             let touched =
                 job.session.store()?.touch_here(EntryKind::Image, platform, keys.keys.image.digest());
             touched.or_else(|fault| job.faults.report(&fault))?;
@@ -53,18 +49,18 @@ impl Served {
                 self.archived.find(job, image, keys, lookup).await?;
             }
         }
-        let is_missed =
+        let needs_archive =
             self.hit.tier == EngineTier::NAME && (job.was_archiving(keys) || job.lacks_archive(keys).await?);
-        let keeping = if is_missed {
-            job.keep_built((keys, &self.hit.id), lookup, job.will_be_in_registry()).await?
+        let archiving = if needs_archive {
+            job.archive_built((keys, &self.hit.id), lookup, job.will_be_in_registry()).await?
         } else {
             None
         };
         self.push(job, keyed, keys, lookup).await?;
-        self.archived.finish(job, keeping).await
+        self.archived.finish(job, archiving).await
     }
 
-    /// Pushes the image, where it is to be pushed and the registry does not have it.
+    /// Pushes the image if it should be pushed and the registry does not have it.
     async fn push(
         &mut self,
         job: &Job<'_>,

@@ -1,8 +1,8 @@
-//! Mounts that are skipped because the steps that use them are expected to be cached, in the builder or in a registry.
+//! Skips mounts whose steps are expected to be cached in the builder or in a registry.
 //!
-//! That is a prediction: the dependency key covers everything that those layers depend on, the builder has made them
-//! under this key and still has an image on top of them, or such a builder has pushed them to the registry. A wrong
-//! prediction costs what the mount would have saved, and is reported.
+//! This is a prediction: the dependency key covers all inputs of those layers, and the builder has made them under this
+//! key and still has an image on top of them, or such a builder has pushed them to the registry. A wrong prediction
+//! costs what the mount would have saved, and is reported.
 
 use super::job::Job;
 use super::keyed::Keyed;
@@ -16,9 +16,9 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::known_builder::{KnownBuilder, UnknownBuilder};
 
-/// Whether a step, by its words, has this mount.
+/// Returns `true` if the text of a step contains this mount.
 fn has_mount(step: &str, mount: &TargetMount) -> bool {
-    // As a whole word: a path may begin like another one.
+    // Compare whole words: one path may be a prefix of a different one.
     let says = |word: &str| {
         step.match_indices(word).any(|(at, _)| {
             let next = step[at + word.len()..].chars().next();
@@ -29,11 +29,11 @@ fn has_mount(step: &str, mount: &TargetMount) -> bool {
     mount.uses.iter().any(|used| says(&used.target) && (id == clean_path(&used.target) || says(id)))
 }
 
-/// The steps with mounts that ran, by their names.
+/// The names of the steps with mounts that ran.
 #[derive(Default)]
 pub(super) struct MountingSteps {
     ran: Vec<String>,
-    /// Those that were killed.
+    /// The subset that was killed.
     killed: Vec<String>,
 }
 
@@ -58,17 +58,13 @@ impl MountingSteps {
         self.ran.iter().any(|step| has_mount(step, mount))
     }
 
-    /// Returns `true` if a step with this mount was killed, so that what it was about to write may be there in part.
-    pub(super) fn tear(&self, mount: &TargetMount) -> bool {
+    /// Returns `true` if a step with this mount was killed, which may have left incomplete files.
+    pub(super) fn were_killed_with(&self, mount: &TargetMount) -> bool {
         self.killed.iter().any(|step| has_mount(step, mount))
     }
 }
 
-/// Takes the mounts out of `mounts` whose steps are expected to be cached, and returns them.
-///
-/// # Errors
-///
-/// Fails with a cache at fault under `--strict`.
+/// Removes the mounts from `mounts` whose steps are expected to be cached, and returns them.
 pub(super) async fn skip_cached(
     mounts: &mut Mounts,
     job: &Job<'_>,
@@ -102,15 +98,11 @@ pub(super) async fn skip_cached(
     Ok(skipped)
 }
 
-/// A mount that was skipped, and if that was right; `None` where the build failed before its steps.
+/// A skipped mount, and if that was right; `None` if the build failed before its steps.
 pub(super) type Judged = (TargetMount, Option<Prediction>);
 
-/// Judges by the steps that ran if the mounts were rightly skipped. Their entries stay as they are: a mount that was
-/// needed after all holds only what its step has fetched since.
-///
-/// # Errors
-///
-/// Fails with a cache at fault under `--strict`.
+/// Judges by the steps that ran if skipping the mounts was right. Their entries are not replaced: a mount that was
+/// needed after all contains only what its step has fetched since.
 pub(super) async fn judge(
     skipped: &[TargetMount],
     job: &Job<'_>,
@@ -131,7 +123,7 @@ pub(super) async fn judge(
     }
     if !unused.is_empty() {
         let report = job.carrier(MountAction::Restore, keyed)?.touch(&unused).await?;
-        job.account(report)?;
+        job.check_faults(report)?;
     }
     let right = (!has_failed).then_some(Prediction::Right);
     let judged =
@@ -140,7 +132,7 @@ pub(super) async fn judge(
 }
 
 impl Job<'_> {
-    /// Notes that the builder has made the image, and, if it `has_mounts`, the layers of these dependencies.
+    /// Records that the builder has made the image and, if it `has_mounts`, the layers of these dependencies.
     pub(super) async fn note_layers(
         &self,
         keys: &BuildKeys,

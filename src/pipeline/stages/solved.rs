@@ -1,4 +1,4 @@
-//! The build itself: the request to BuildKit, its result, and the error when it fails.
+//! The stage that runs the build: the request to BuildKit, its result, and the error if it fails.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,19 +29,19 @@ use crate::pipeline::{inputs, request};
 use crate::plan::OutputKind;
 use crate::registry::ImageRef;
 
-/// What the build itself came to.
+/// The outcome of the stage.
 #[derive(Default)]
 pub(super) struct Solved {
     pub(super) steps: StepCounts,
     pub(super) step_list: Vec<StepEntry>,
-    /// What the layers of the builder and of a registry were worth.
+    /// The record of the layers that the builder or a registry had.
     pub(super) tier: Option<TierRecord>,
     pub(super) mounting_steps: MountingSteps,
-    /// The caches that layers were taken from.
+    /// The caches that layers were imported from.
     pub(super) layers: LayerCaches,
-    /// What the exporters answered.
+    /// The response of the exporters.
     response: ExporterResponse,
-    /// `true` if the engine's image is to be pushed.
+    /// `true` if the image should be pushed from the engine.
     pub(super) is_to_be_pushed: bool,
 }
 
@@ -50,7 +50,7 @@ impl Solved {
     ///
     /// # Errors
     ///
-    /// Fails when the build does, the user interrupts, or its time is over; and with a cache at fault under `--strict`.
+    /// Fails if the build fails, if the user interrupts, at the deadline, and if a cache fails under `--strict`.
     pub(super) async fn solve(
         &mut self,
         job: &Job<'_>,
@@ -58,7 +58,7 @@ impl Solved {
         lookup: &Lookup,
         restored: &Restored,
     ) -> Result<(), PipelineError> {
-        let attestable = job.client().product().can(Ability::Attestations);
+        let has_attestations = job.client().product().can(Ability::Attestations);
         let store = job.connection.image_store().await?;
         let abilities = Abilities { product: job.client().product(), store };
         let exported = job.exported();
@@ -78,12 +78,12 @@ impl Solved {
             ambiguous: keyed.keys().and_then(|keys| keys.ambiguous),
             every_step: ignored.is_some(),
             engine_images: job.engine().is_some(),
-            attestations: attestable && (job.engine().is_none() || store == ImageStore::Containerd),
+            attestations: has_attestations && (job.engine().is_none() || store == ImageStore::Containerd),
             cache_imports: self.layers.imports(),
         };
         let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
             && job.build.outputs.iter().any(|output| output.kind.is_stdout());
-        let made: Vec<PathBuf> = (job.build.outputs.iter())
+        let own_directories: Vec<PathBuf> = (job.build.outputs.iter())
             .filter_map(|output| match &output.kind {
                 OutputKind::Local(directory) => Some(directory),
                 _ => None,
@@ -102,18 +102,18 @@ impl Solved {
             (result, trace) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
         trace.credit(&restored.prepared);
-        self.note_steps(job, &trace, ignored).await?;
+        self.record_steps(job, &trace, ignored).await?;
         self.mounting_steps = MountingSteps::of(&trace);
         self.response = result.map_err(|error| job.explain(error, &trace, keyed.finding()))?;
         if engine_image && self.image_id().is_none() {
             return Err(PipelineError::NoImage);
         }
-        made.iter().try_for_each(|directory| job.note_result(directory))?;
+        own_directories.iter().try_for_each(|directory| job.note_result(directory))?;
         self.is_to_be_pushed = push_after;
         Ok(())
     }
 
-    async fn note_steps(
+    async fn record_steps(
         &mut self,
         job: &Job<'_>,
         trace: &Trace,
@@ -128,9 +128,9 @@ impl Solved {
         };
         self.steps = steps::counts(trace);
         let repositories = job.identity().repositories();
-        self.step_list = steps::entries(trace, secret, &repositories, job.shows_values());
+        self.step_list = steps::entries(trace, secret, &repositories, job.has_build_args());
         let noted = self.layers.mark_imported(job, &mut self.step_list).await;
-        // Builds of several images at once may share a step.
+        // Images that are built at once may share a step.
         let imported = self.step_list.iter().filter(|step| step.imported).count();
         self.steps.imported = imported.min(self.steps.cached);
         noted?;
@@ -143,7 +143,7 @@ impl Solved {
         self.response.get("containerimage.digest").map(String::as_str)
     }
 
-    /// Returns what the exporters answered, without what holds the values of build arguments.
+    /// Returns the response of the exporters, without the part that contains values of build arguments.
     pub(super) fn answers(&self) -> BTreeMap<String, Value> {
         let answers = self.response.iter().filter(|(name, _)| name.as_str() != "containerimage.buildinfo");
         answers.map(|(name, value)| (name.clone(), value.clone().into())).collect()
@@ -166,7 +166,7 @@ impl Job<'_> {
         solving::solve(self.client(), request, attachments, limits, display, self.reporter).await
     }
 
-    /// Converts a failed solve into an error for the user, after showing the step that failed.
+    /// Converts a failed solve to an error for the user, after reporting the failed step.
     fn explain(&self, ended: Ended, trace: &Trace, finding: Option<String>) -> PipelineError {
         let error = match ended {
             Ended::TimedOut(limit) => return PipelineError::TimedOut(limit),

@@ -1,4 +1,4 @@
-//! Running the solve: progress while it goes, interrupts, the deadline, and the report when it fails.
+//! Runs a solve: shows its progress, handles interrupts and time limits, and reports a failed step.
 
 use std::time::{Duration, Instant};
 
@@ -18,34 +18,33 @@ use crate::pipeline::inputs::Inputs;
 use crate::pipeline::reporter::{Event, Reporter, StepProgress};
 use crate::pipeline::session::interrupts::Interrupts;
 
-/// How often the display is brought up to date without news.
+/// The interval between updates of the display without news.
 const TICK: Duration = Duration::from_millis(100);
-/// Status messages waiting to be shown.
+/// The number of status messages that are buffered.
 const WAITING: usize = 256;
 
-/// A solve that ended without its result.
+/// The reason why a solve has no result.
 pub(super) enum Ended {
-    /// It failed, broke or was interrupted.
+    /// The solve failed, lost its connection or was interrupted.
     Solve(SolveError),
-    /// It took longer than it may.
+    /// The time limit was exceeded.
     TimedOut(Duration),
-    /// What it imports cannot be had.
+    /// The imported layers cannot be fetched.
     Import(ImportError),
 }
 
-/// What ends a solve before its end.
+/// What can end a solve early.
 pub(super) struct Limits {
-    /// When it is given up.
     pub(super) deadline: Deadline,
-    /// What it imports from a registry.
+    /// The watch over imported layers, if there are any.
     pub(super) watch: Option<ImportWatch>,
     pub(super) interrupts: Interrupts,
 }
 
-/// Runs the solve to its end; also answers what the status stream told.
+/// Runs the solve to its end. Also returns the trace of the status stream.
 ///
-/// The first interrupt (or a limit) cancels the build and waits until the
-/// engine has stopped its steps; a further interrupt waits for nothing.
+/// The first interrupt, or a limit, cancels the build and waits until the engine has stopped its steps. A further
+/// interrupt returns at once.
 pub(super) async fn solve(
     client: &Client,
     request: SolveRequest,
@@ -55,15 +54,15 @@ pub(super) async fn solve(
     reporter: &dyn Reporter,
 ) -> (Result<ExporterResponse, Ended>, Trace) {
     let (status, updates) = mpsc::channel(WAITING);
-    let (proof, mut faulty) = oneshot::channel();
-    let mut proof = Some(proof);
+    let (report, mut reported) = oneshot::channel();
+    let mut report = Some(report);
     let check = move |trace: &Trace| {
         let fault = watch.as_mut().and_then(|watch| watch.check(trace, Instant::now()));
         if let Some(fault) = fault
-            && let Some(proof) = proof.take()
+            && let Some(report) = report.take()
         {
-            // The solve may just have ended.
-            drop(proof.send(fault));
+            // The receiver is gone if the solve has just ended.
+            drop(report.send(fault));
         }
     };
     let showing = tokio::spawn(show(display, updates, check));
@@ -73,8 +72,8 @@ pub(super) async fn solve(
         tokio::pin!(solving);
         let ended = tokio::select! {
             result = &mut solving => Err(result.map_err(Ended::Solve)),
-            late = deadline.passed() => Ok(Ended::TimedOut(late)),
-            Ok(fault) = &mut faulty => Ok(Ended::Import(fault)),
+            late = deadline.expired() => Ok(Ended::TimedOut(late)),
+            Ok(fault) = &mut reported => Ok(Ended::Import(fault)),
             () = interrupts.next() => Ok(Ended::Solve(SolveError::Cancelled)),
         };
         match ended {
@@ -85,19 +84,20 @@ pub(super) async fn solve(
                 }
                 cancel.cancel();
                 tokio::select! {
-                    // It may just have been done.
+                    // The solve may have succeeded in the meantime.
                     result = &mut solving => result.map_err(|_| ended),
                     () = interrupts.next() => Err(Ended::Solve(SolveError::Cancelled)),
                 }
             }
         }
     };
-    // The display ends with the channel; a panic there would be a bug of its own, and the result stands.
+    // The display ends with the channel. If it panicked, the result is still valid.
     let trace = showing.await.unwrap_or_default();
     (result, trace)
 }
 
-/// Shows updates until the channel closes, and calls `check` with the trace at every update and tick. Returns the whole trace.
+/// Shows updates until the channel closes. Calls `check` with the trace at every update and tick. Returns the complete
+/// trace.
 pub(crate) async fn show(
     mut display: Box<dyn StepProgress>,
     mut updates: mpsc::Receiver<StatusUpdate>,
@@ -117,15 +117,15 @@ pub(crate) async fn show(
     display.finish(Timestamp::now())
 }
 
-/// The vertex whose failure failed the build; a cache import that failed is no reason for that.
+/// Returns the vertex that failed the build. A failed cache import does not fail a build.
 pub(super) fn failed_vertex<'a>(failure: &BuildFailure, trace: &'a Trace) -> Option<&'a VertexTrace> {
     let named = failure.vertex.as_deref().and_then(|digest| trace.vertex(digest));
-    let says_so = |error: &str| failure.message.contains(error);
-    let blamed = || trace.failures().filter(|vertex| vertex.error().is_some_and(says_so)).last();
-    named.or_else(blamed)
+    let is_quoted = |error: &str| failure.message.contains(error);
+    let last = || trace.failures().filter(|vertex| vertex.error().is_some_and(is_quoted)).last();
+    named.or_else(last)
 }
 
-/// Reports the step that failed with its last output, and the Dockerfile's lines at fault.
+/// Reports the failed step with its last output and the lines of the Dockerfile.
 pub(super) fn report_failure(
     failure: &BuildFailure,
     failed: Option<&VertexTrace>,

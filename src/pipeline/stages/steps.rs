@@ -1,37 +1,37 @@
-//! What a build's trace says for the ledger: the steps, and what BuildKit's own cache was worth.
+//! Converts the trace of a build to records for the ledger: the steps, and the use of BuildKit's own cache.
 
 use std::time::Duration;
 
 use super::layers::LayerCaches;
 use crate::amounts::count;
-use crate::buildkit::trace::{StepKind, StepRecord, Trace};
+use crate::buildkit::trace::{StepKind, Trace};
 use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord, millis};
 use crate::pipeline::confidential::mark;
 use crate::requirements::without_secrets;
 
-/// The name of BuildKit's own cache in records and summaries.
+/// The name of this tier in records and summaries.
 pub(super) const LAYERS: &str = "layers";
 
-/// How many RUN, COPY and ADD steps there were, and how many of them cached.
+/// Returns the number of RUN, COPY and ADD steps, and how many of them were cached.
 pub(super) fn counts(trace: &Trace) -> StepCounts {
     let counts = trace.counted_steps();
     StepCounts { total: counts.total, cached: counts.cached, imported: 0 }
 }
 
-/// The steps, marked under the cache's `secret`; without their commands where `shows_values` says that build
-/// arguments could stand in them.
+/// Returns the steps, marked with the cache's `secret`. Their commands are omitted if they could contain values of
+/// build arguments.
 ///
-/// A step is known by its words among those of the same images: BuildKit's digest of one that follows a COPY from the
-/// context is another in every session.
+/// The mark depends on the text of the step and the images' names, not on BuildKit's digest, which is different in
+/// every session after a COPY from the context.
 pub(super) fn entries(
     trace: &Trace,
     secret: Option<[u8; 32]>,
     images: &[String],
-    shows_values: bool,
+    has_build_args: bool,
 ) -> Vec<StepEntry> {
     let counted = trace.steps().into_iter().filter(|step| step.kind().is_counted());
     let entries = counted.map(|step| StepEntry {
-        name: if shows_values { without_command(&step.name) } else { without_secrets(&step.name) },
+        name: if has_build_args { without_command(&step.name) } else { without_secrets(&step.name) },
         digest: secret.map_or_else(String::new, |secret| {
             mark(&secret, &format!("{}\n{}", images.join(" "), step.name)).to_string()
         }),
@@ -42,7 +42,8 @@ pub(super) fn entries(
     entries.collect()
 }
 
-/// What the builder's own cache and the `caches` in a registry were worth; `ignored` names the flag that switched them off.
+/// Returns the record of the builder's own cache and of the `caches` in a registry. `ignored` is the flag that disabled
+/// them.
 pub(super) fn layers(
     trace: &Trace,
     counts: StepCounts,
@@ -50,15 +51,14 @@ pub(super) fn layers(
     caches: &LayerCaches,
 ) -> TierRecord {
     let StepCounts { total, cached, imported } = counts;
-    // What they cost is finding out what they hold; the steps themselves are the build.
+    // The cost of the caches is the time of the lookup; the steps themselves belong to the build.
     let steps = trace.steps();
-    let imports = steps.iter().filter(|step| step.kind() == StepKind::CacheImport);
-    let asking: Duration = imports.map(|step| step.duration).sum();
+    let imports = || steps.iter().filter(|step| step.kind() == StepKind::CacheImport);
+    let lookup: Duration = imports().map(|step| step.duration).sum();
     let reason = || {
-        let is_import = |step: &&StepRecord| step.kind() == StepKind::CacheImport;
-        let failed = steps.iter().filter(is_import).find_map(|step| step.error.as_deref());
+        let failed = imports().find_map(|step| step.error.as_deref());
         let failed = failed.map(|error| format!("the engine cannot import: {error}"));
-        let more = failed.or_else(|| caches.told(imported)).map(|told| format!("; {told}"));
+        let more = failed.or_else(|| caches.told(imported)).map(|reason| format!("; {reason}"));
         format!("{cached} of {} cached{}", count(total, "step", "steps"), more.unwrap_or_default())
     };
     TierRecord {
@@ -70,11 +70,11 @@ pub(super) fn layers(
         },
         reason: ignored.map_or_else(reason, str::to_owned),
         bytes: 0,
-        millis: millis(asking + caches.elapsed()),
+        millis: millis(lookup + caches.elapsed()),
     }
 }
 
-/// `[builder 2/3] RUN …` without what follows the instruction's name.
+/// Returns `[builder 2/3] RUN …` without the text after the instruction's name.
 fn without_command(name: &str) -> String {
     let end = name.find("] ").map_or(0, |at| at + 2);
     let keyword = name[end..].find(' ').map_or(name.len(), |at| end + at);

@@ -1,4 +1,4 @@
-//! A build that visits to its mounts can be part of.
+//! Builds up to a visit of cache mounts.
 
 use std::io;
 use std::time::Duration;
@@ -17,26 +17,25 @@ use crate::pipeline::request::{Conditions, request_of_stage};
 use crate::plan::{BuildSettings, JobSettings};
 use crate::registry::Login;
 
-/// What the names of larder's own stages begin with.
+/// The prefix of the names of larder's own stages.
 const STAGE: &str = "larder-visit-";
 
-/// Whether a step, by its name, is one of larder's own stages'.
+/// Returns `true` if the name of a step is in one of larder's own stages.
 pub(crate) fn is_of_visit(name: &str) -> bool {
     name.strip_prefix('[').is_some_and(|name| name.contains(STAGE))
 }
 
-/// A build whose mounts are carried.
 pub(crate) struct VisitedBuild<'a> {
     pub(crate) settings: &'a BuildSettings,
     inputs: &'a Inputs,
     login: Login,
     conditions: Conditions,
-    /// When building up to a visit is given up.
+    /// The deadline for building up to a visit.
     deadline: Deadline,
 }
 
 impl<'a> VisitedBuild<'a> {
-    /// Returns the build that visits until `deadline` are part of; `ambiguous` as in [`Conditions`].
+    /// Returns the build for visits until `deadline`; `ambiguous` as in [`Conditions`].
     pub(crate) fn new(
         build: &'a BuildSettings,
         inputs: &'a Inputs,
@@ -60,13 +59,13 @@ impl<'a> VisitedBuild<'a> {
         }
     }
 
-    /// Returns how long a visit may take: as long as mounts may take, and no longer than until the deadline.
+    /// Returns the time limit of a visit: that of mounts, or the remaining time if that is shorter.
     pub(crate) fn visit_limit(&self) -> Duration {
         let limit = self.settings.mounts.timeout;
         self.deadline.remaining().map_or(limit, |remaining| limit.min(remaining))
     }
 
-    /// The build up to a visit of `mounts`, and the directory that it needs until then.
+    /// Returns the build up to a visit of `mounts`, and the directory that it needs until then.
     pub(crate) fn up_to(
         &self,
         mounts: &[TargetMount],
