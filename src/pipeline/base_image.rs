@@ -23,7 +23,6 @@ use crate::plan::{BuildSettings, ContextSource, Output, OutputKind};
 use crate::registry::{ImageRef, RegistryError, within};
 use crate::tiers::Tags;
 
-/// The time limit for looking up a base in a registry.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The name of a base image for which no repository is set.
 const LOCAL: &str = "larder-base";

@@ -25,7 +25,6 @@ use crate::dockerfile::BaseStart;
 use crate::engine::Engine;
 use crate::registry::{ImageConfig, ImageRef, remote_image, serves};
 
-/// The time limit for all lookups together.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The time before the registry is also asked through the engine.
 const HEAD_START: Duration = Duration::from_secs(2);
@@ -74,7 +73,6 @@ pub(crate) struct BaseLookup<'a> {
     pub(crate) registries: &'a Registries,
     /// `--pull`: images of the engine are ignored.
     pub(crate) pull: bool,
-    /// The results of earlier lookups of the same build.
     pub(crate) known: KnownBases,
 }
 
@@ -102,7 +100,7 @@ impl BaseLookup<'_> {
 
     async fn one(&self, reference: &str, name: &ImageRef, platform: &str, deadline: Instant) -> Base {
         // The digest of the engine's image, if it could be used but its config is for a different platform.
-        let mut held = None;
+        let mut engine_digest = None;
         if let Some(engine) = self.engine.filter(|_| !self.pull || name.digest().is_some()) {
             // If the engine fails, the registry decides.
             let found = engine.image(reference).await.ok().flatten();
@@ -111,11 +109,13 @@ impl BaseLookup<'_> {
             {
                 return Base::of(&image.config);
             }
-            held = found.and_then(|image| image.target().map(str::to_owned));
+            engine_digest = found.and_then(|image| image.target().map(str::to_owned));
         }
         let answer = self.ask(name, platform, deadline).await;
         match answer {
-            Some(answer) if held.is_none_or(|held| held == answer.target) => answer.base,
+            Some(answer) if engine_digest.is_none_or(|engine_digest| engine_digest == answer.target) => {
+                answer.base
+            }
             _ => Base::default(),
         }
     }

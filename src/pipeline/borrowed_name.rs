@@ -24,11 +24,10 @@ pub(crate) struct BorrowedName {
     name: ImageRef,
     aside: ImageRef,
     /// The id of the user's image of that name, if there is one.
-    held: Option<String>,
+    users_image: Option<String>,
     is_borrowed: bool,
 }
 
-/// The name was not restored.
 #[derive(Debug, thiserror::Error)]
 #[error("the local name {name} is not as it was before its image was pushed{remedy}")]
 pub(crate) struct GiveBackError {
@@ -38,17 +37,16 @@ pub(crate) struct GiveBackError {
 }
 
 impl BorrowedName {
-    /// Returns the name, not borrowed yet.
     pub(crate) fn new(engine: &Engine, name: &ImageRef) -> Self {
         let aside = format!("larder-aside-{}", name.tag().unwrap_or("latest"));
         let aside = name.with_tag(&aside).expect("tags of caches have less than 115 letters");
-        Self { engine: engine.clone(), name: name.clone(), aside, held: None, is_borrowed: false }
+        Self { engine: engine.clone(), name: name.clone(), aside, users_image: None, is_borrowed: false }
     }
 
     /// Gives the user's image of that name, if there is one, a second name. If this fails, the name is unchanged.
     pub(crate) async fn borrow(&mut self) -> Result<(), EngineError> {
         let named = self.engine.image(&self.name.familiar()).await?;
-        self.held = match named {
+        self.users_image = match named {
             Some(image) if !is_made_by_larder(&image) => Some(image.id),
             named => match self.engine.image(&self.aside.familiar()).await? {
                 // A different job has borrowed the name, or was killed while it had.
@@ -56,7 +54,7 @@ impl BorrowedName {
                 None => named.filter(|image| is_from(image, &self.name)).map(|image| image.id),
             },
         };
-        if let Some(id) = &self.held {
+        if let Some(id) = &self.users_image {
             self.engine.tag(id, &self.aside).await?;
         }
         self.is_borrowed = true;
@@ -68,7 +66,8 @@ impl BorrowedName {
     pub(crate) async fn give_back(self) -> Result<(), GiveBackError> {
         let failed = |source| {
             let (name, aside) = (self.name.familiar(), self.aside.familiar());
-            let remedy = self.held.as_ref().map(|_| format!(" (`docker tag {aside} {name}` restores it)"));
+            let remedy =
+                self.users_image.as_ref().map(|_| format!(" (`docker tag {aside} {name}` restores it)"));
             GiveBackError { name, remedy: remedy.unwrap_or_default(), source }
         };
         match tokio::time::timeout(DEADLINE, self.restore()).await {
@@ -84,7 +83,7 @@ impl BorrowedName {
         }
         // Otherwise later builds would prefer it to the registry's image, and its layers would stay on the disk.
         self.engine.remove_name(&self.name).await?;
-        if let Some(id) = &self.held {
+        if let Some(id) = &self.users_image {
             self.engine.tag(id, &self.name).await?;
             self.engine.remove_name(&self.aside).await?;
         }

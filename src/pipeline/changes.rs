@@ -7,31 +7,29 @@ use std::fmt::Write as _;
 use crate::key::{Change, Input, InputKind};
 use crate::screen_text::screen_text;
 
-/// The number of changes that are shown; the rest is counted.
-const MOST: usize = 40;
-/// The number of changes that are shown of one dependency file.
-const MOST_PINS: usize = 20;
+const MAX_SHOWN: usize = 40;
+const MAX_PINS: usize = 20;
 
 /// Renders one change per line.
 pub(crate) fn render(changes: &[Change]) -> String {
     let shown: Vec<(String, String)> = changes
         .iter()
-        .take(MOST)
+        .take(MAX_SHOWN)
         .map(|change| (screen_text(&subject(change)), screen_text(&outcome(change))))
         .collect();
     let width = shown.iter().map(|(subject, _)| subject.chars().count()).max().unwrap_or_default().min(40);
     let mut text = String::new();
     for ((subject, outcome), change) in shown.iter().zip(changes) {
         let _ = writeln!(text, "  {subject:<width$}  {outcome}");
-        for pin in change.pins.iter().take(MOST_PINS) {
+        for pin in change.pins.iter().take(MAX_PINS) {
             let _ = writeln!(text, "      {}", screen_text(&pin.to_string()));
         }
-        if change.pins.len() > MOST_PINS {
-            let _ = writeln!(text, "      … and {} more", change.pins.len() - MOST_PINS);
+        if change.pins.len() > MAX_PINS {
+            let _ = writeln!(text, "      … and {} more", change.pins.len() - MAX_PINS);
         }
     }
-    if changes.len() > MOST {
-        let _ = writeln!(text, "  … and {} more (--format json has all)", changes.len() - MOST);
+    if changes.len() > MAX_SHOWN {
+        let _ = writeln!(text, "  … and {} more (--format json has all)", changes.len() - MAX_SHOWN);
     }
     text
 }
@@ -48,11 +46,10 @@ pub(crate) fn brief(changes: &[Change]) -> Option<String> {
     Some(screen_text(&format!("{} {outcome}{more}", subject(first))))
 }
 
-/// Returns the first names and the number of others.
 pub(crate) fn first_names(names: &[String]) -> String {
-    const MOST: usize = 3;
-    let shown: Vec<String> = names.iter().take(MOST).map(|name| screen_text(name)).collect();
-    let more = match names.len().saturating_sub(MOST) {
+    const MAX_SHOWN: usize = 3;
+    let shown: Vec<String> = names.iter().take(MAX_SHOWN).map(|name| screen_text(name)).collect();
+    let more = match names.len().saturating_sub(MAX_SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };

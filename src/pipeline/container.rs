@@ -16,7 +16,6 @@ const INTERRUPTED: i64 = 130;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct End {
     pub(crate) status: i64,
-    /// `true` if the user interrupted it.
     pub(crate) is_interrupted: bool,
 }
 

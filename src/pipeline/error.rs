@@ -42,7 +42,6 @@ pub(crate) enum PipelineError {
     NoEngine,
     #[error(transparent)]
     Engine(Arc<EngineError>),
-    /// A result of the build cannot be written to this file.
     #[error("cannot write {}", path.display())]
     Result { path: PathBuf, source: Arc<io::Error> },
     #[error("cannot push {name}")]
@@ -73,7 +72,6 @@ pub(crate) enum PipelineError {
     Requirements { path: PathBuf, source: Arc<io::Error> },
     #[error(transparent)]
     Export(Arc<ExportError>),
-    /// A file that is to be written at the end is the Dockerfile.
     #[error("--{flag}: {} is the Dockerfile", path.display())]
     ResultIsDockerfile { flag: &'static str, path: PathBuf },
     #[error("--{flag}: cannot write {}", path.display())]

@@ -8,8 +8,8 @@ use crate::notes::{Notes, NotesError, RecordHead};
 use crate::registry::ImageRef;
 use crate::store::{Entry, EntryKind, KeyInput, Lane, Manifest, Store, Subject};
 
-/// The number of archived images that are searched for one of the same name.
-const MOST_ENTRIES: usize = 64;
+/// The number of archived images that are searched.
+const MAX_ENTRIES: usize = 64;
 
 /// An earlier build and the changes since then.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Identity<'_> {
             let is_other = entry.manifest.address.key != keys.image.digest();
             is_other && repositories_of(entry).iter().any(|name| names.contains(name))
         };
-        let entry = store.newest_of(EntryKind::Image, platform, MOST_ENTRIES, is_wanted)?;
+        let entry = store.newest_of(EntryKind::Image, platform, MAX_ENTRIES, is_wanted)?;
         let Manifest { address, created, subject, .. } = &entry.manifest;
         // The notes contain more about such a build than its entry does.
         let is_noted = matches!(notes.inputs(CacheKey::from(address.key)), Ok(Some(_)));

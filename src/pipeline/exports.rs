@@ -11,9 +11,7 @@ use crate::plan::{BuildSettings, Destination, Output, OutputKind};
 
 pub(crate) struct Exports {
     pub(crate) exporters: Vec<Exporter>,
-    /// The destination of exported files.
     pub(crate) target: Option<FileTarget>,
-    /// The result becomes an image in a Docker engine.
     pub(crate) engine_image: bool,
     /// The image is pushed from the engine after the build.
     pub(crate) push_after: bool,
@@ -26,7 +24,6 @@ impl Exports {
     }
 }
 
-/// An output that this engine does not support.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum ExportError {
     #[error("{engine} cannot export type={output} with its image store")]

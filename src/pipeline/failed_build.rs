@@ -6,22 +6,17 @@ use crate::buildkit::BuildFailure;
 use crate::dockerfile::nearest;
 use crate::error_chain::one_line;
 
-/// What is known of a failed build besides BuildKit's message.
 #[derive(Debug, Default)]
 pub(crate) struct Circumstances<'a> {
     /// The vertex that failed: `[builder 2/3] COPY app /app`.
     pub(crate) vertex: Option<&'a str>,
-    /// The last output of the vertex.
     pub(crate) output: String,
-    /// The directory of the build context, if it is a directory.
     pub(crate) context: Option<&'a Path>,
-    /// The names of the Dockerfile's stages.
     pub(crate) stages: Vec<&'a str>,
     /// The error that larder itself found in the inputs.
     pub(crate) finding: Option<String>,
 }
 
-/// The cause of a failure in one line, and hints.
 #[derive(Debug, Clone)]
 pub(crate) struct FailedBuild {
     pub(crate) cause: String,
@@ -38,7 +33,6 @@ impl FailedBuild {
         self
     }
 
-    /// Explains BuildKit's message by itself.
     pub(crate) fn of(failure: &BuildFailure) -> Self {
         Self::explained(failure, &Circumstances::default())
     }
@@ -56,7 +50,6 @@ impl FailedBuild {
     }
 }
 
-/// Explains a `COPY` of a file that does not exist.
 fn missing_file(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
     if !message.contains("not found") || !(message.contains("cache key") || message.contains("checksum")) {
         return None;
@@ -86,7 +79,6 @@ fn missing_file(message: &str, circumstances: &Circumstances<'_>) -> Option<Fail
     Some(FailedBuild::new(cause).hint(hint))
 }
 
-/// Explains a base image that the engine could not fetch.
 fn unavailable_image(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
     let vertex = circumstances.vertex.unwrap_or_default();
     let image = vertex
@@ -124,7 +116,6 @@ fn bad_name(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
     bad.then(|| FailedBuild::new(cause).hint("rename it, or exclude it with .dockerignore"))
 }
 
-/// Explains a missing secret or SSH agent.
 fn missing_credential(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
     let hint = if let Some(rest) = message.strip_prefix("secret ").filter(|rest| rest.contains("not found")) {
         let id = rest.split([' ', ':']).next()?;
@@ -152,7 +143,6 @@ fn full_disk(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedB
     ))
 }
 
-/// Explains exit codes with a conventional meaning.
 fn exit_code(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
     let hint = match message.rsplit_once("exit code: ")?.1.trim() {
         "137" => "the step was killed, most often for want of memory: look at the engine's log",

@@ -15,7 +15,6 @@ use crate::notes::{Notes, NotesError};
 pub(crate) struct Files<'a> {
     notes: &'a Notes,
     pub(crate) witness: Witness,
-    /// Stat indices that could not be written.
     pub(crate) faults: Vec<NotesError>,
     /// Paths that would count if they were not withheld.
     pub(crate) withheld: BTreeSet<String>,

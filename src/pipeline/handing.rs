@@ -15,12 +15,10 @@ use crate::tiers::{ArchiveTier, EngineTier, ImageTier};
 
 pub(crate) struct Handed {
     pub(crate) image: String,
-    /// The name of the tier that provided it.
     pub(crate) tier: &'static str,
     pub(crate) elapsed: Duration,
 }
 
-/// The names that an image gets.
 #[derive(Clone, Copy)]
 pub(crate) enum Names<'a> {
     These(&'a [ImageRef]),

@@ -11,8 +11,7 @@ use crate::ledger::{BuildRecord, Outcome};
 
 /// The time limit for fetching layers if the time for building them is unknown.
 const UNKNOWN_COST: Duration = Duration::from_mins(1);
-/// The minimum of the time limit.
-const LEAST: Duration = Duration::from_secs(10);
+const MIN_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("layers of the registry cannot be taken: {0}")]
@@ -33,7 +32,7 @@ impl ImportWatch {
         builds: impl FnOnce() -> Vec<BuildRecord>,
         names: &[String],
     ) -> Option<Self> {
-        let limit = || miss_cost(&builds(), names).unwrap_or(UNKNOWN_COST).max(LEAST);
+        let limit = || miss_cost(&builds(), names).unwrap_or(UNKNOWN_COST).max(MIN_LIMIT);
         (!imports.is_empty()).then(|| Self { limit: limit(), spent: Duration::ZERO, seen: None })
     }
 

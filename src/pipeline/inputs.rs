@@ -19,7 +19,6 @@ pub(crate) struct Inputs {
     pub(crate) dockerfile: DockerfileInput,
     /// The files of larder that are left out of a directory, by directory.
     pub(crate) withheld: BTreeMap<PathBuf, Vec<String>>,
-    /// The base images that were looked up.
     pub(crate) known_bases: KnownBases,
 }
 
@@ -28,7 +27,6 @@ pub(crate) enum Context {
     Directory(PathBuf),
     /// An empty directory: the Dockerfile was read from stdin without a context.
     Empty(TempDir),
-    /// A tar archive from stdin.
     Archive(NamedTempFile),
     /// An address from which the engine fetches the context.
     Remote(String),
@@ -50,7 +48,6 @@ pub(crate) enum DockerfileInput {
     InContext(String),
 }
 
-/// A Dockerfile that is sent instead of the user's.
 #[derive(Debug)]
 pub(crate) struct Changed {
     /// Contains it under the name of the user's Dockerfile, and its ignore file.
@@ -59,7 +56,6 @@ pub(crate) struct Changed {
     pub(crate) text: DockerfileText,
 }
 
-/// The text of a Dockerfile, parsed once.
 #[derive(Debug)]
 pub(crate) struct DockerfileText {
     text: String,
@@ -151,7 +147,6 @@ impl Inputs {
         dockerfile.iter().flat_map(|file| &file.stages).filter_map(|stage| stage.name.as_deref()).collect()
     }
 
-    /// Returns the files of larder that are left out of `directory`.
     pub(crate) fn withheld(&self, directory: &Path) -> Vec<String> {
         self.withheld.get(directory).cloned().unwrap_or_default()
     }
@@ -166,7 +161,6 @@ impl Inputs {
         }
     }
 
-    /// Builds `text` instead of the Dockerfile's text.
     pub(crate) fn build_instead(&mut self, text: String) -> io::Result<()> {
         let written = self.with_text(&text)?;
         if let (DockerfileInput::Local { changed, .. }, Some(directory)) = (&mut self.dockerfile, written) {

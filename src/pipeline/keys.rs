@@ -26,7 +26,7 @@ pub(crate) struct BuildKeys {
     pub(crate) keys: Keys,
     /// Base images without a known digest. A change of them would go unnoticed.
     pub(crate) unpinned: Vec<String>,
-    /// The platforms of the build, sorted.
+    /// The sorted platforms.
     pub(crate) platforms: Vec<String>,
     /// The number of RUN, COPY and ADD steps of the target on all platforms.
     pub(crate) steps: usize,
@@ -42,7 +42,6 @@ pub(crate) struct BuildKeys {
 }
 
 impl BuildKeys {
-    /// Returns the names of the inputs that have changed since the keys were computed.
     pub(crate) async fn changed(&self) -> Vec<String> {
         let witness = Arc::clone(&self.witness);
         blocking(move || witness.changed()).await
@@ -65,7 +64,6 @@ impl BuildKeys {
     }
 }
 
-/// The reason why the keys cannot be known before the build.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoKeys {
     #[error("the context is remote: what is in it is known to the engine only")]

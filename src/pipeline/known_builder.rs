@@ -16,7 +16,6 @@ pub(crate) struct KnownBuilder<'a> {
     entry: BuilderEntry,
 }
 
-/// The notes of a builder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnknownBuilder {
     #[error(transparent)]

@@ -25,7 +25,6 @@ struct OwnPlace {
     what: &'static str,
     /// A build may use it if an instruction names it.
     can_be_named: bool,
-    /// Its parent directories are created with it.
     makes_parents: bool,
 }
 

@@ -8,9 +8,7 @@ use crate::error_chain::chain;
 use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
 use crate::plan::SourceSettings;
 
-/// The reason why the mounts of a build are unknown.
 pub(crate) enum Unreached {
-    /// The builder cannot be queried.
     Builder(Box<ConnectError>),
     /// The message, and the place in the Dockerfile if there is one.
     Dockerfile(String, Option<SyntaxError>),
@@ -32,7 +30,6 @@ pub(crate) async fn reached(
     on(&worker.platform())
 }
 
-/// Returns the cache mounts on a builder of `platform`.
 fn resolved(
     source: &SourceSettings,
     text: &DockerfileText,

@@ -14,7 +14,6 @@ use crate::ledger::{BuildRecord, KeptLayersRecord, KeptRecord, TierRecord};
 use crate::mounts::{CarriedMount, MountAction};
 use crate::registry::ImageRef;
 
-/// Receives the events of a build.
 pub(crate) trait Reporter: Send + Sync {
     fn report(&self, event: &Event<'_>);
 
@@ -27,16 +26,13 @@ pub(crate) trait Reporter: Send + Sync {
     /// Reports text that is always shown, such as the explanation of an error or the answer to an interrupt.
     fn message(&self, text: &str);
 
-    /// Returns `true` if notes are shown.
     fn shows_notes(&self) -> bool;
 
-    /// Starts a progress display for work that moves bytes.
     fn transfer(&self, what: &str) -> Box<dyn TransferProgress>;
 
     /// Starts a display of the steps of a solve. `to_stdout` is `true` if the result goes to standard output.
     fn steps(&self, to_stdout: bool) -> Box<dyn StepProgress>;
 
-    /// Returns the writer for results on standard output.
     fn stdout(&self) -> Box<dyn Write + Send>;
 
     /// Returns the writer for a container's standard error.
@@ -69,7 +65,6 @@ pub(crate) enum Event<'a> {
         /// The reason why the keys are unknown, if they are.
         reason: Option<String>,
     },
-    /// A tier has answered or was skipped.
     Tier(&'a TierRecord),
     AutoMounts {
         /// The lines of the RUN instructions that get cache mounts.
@@ -100,9 +95,7 @@ pub(crate) enum Event<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source<'a> {
-    /// The name of the file for messages.
     pub(crate) file: &'a str,
-    /// The complete text of the file.
     pub(crate) text: &'a str,
     /// The first and the last line, 1-based.
     pub(crate) lines: (u32, u32),

@@ -31,7 +31,6 @@ pub(crate) struct Conditions {
     pub(crate) cache_imports: Vec<CacheEntry>,
 }
 
-/// Returns the request and what the session provides for it.
 pub(crate) fn request(
     settings: &BuildSettings,
     inputs: &Inputs,

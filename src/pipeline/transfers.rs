@@ -9,7 +9,6 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::reporter::Reporter;
 use crate::store::Meter;
 
-/// The interval between updates of the progress.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Waits for `work`, whose progress is in `meter`. An interrupt stops the work without waiting for it.

@@ -48,7 +48,6 @@ impl Unnoticed {
     }
 }
 
-/// The usual mode of a directory.
 const USUAL_MODE: u32 = 0o755;
 
 /// Returns `true` if the file's time was set by a tool: to whole seconds, and not the time of the last change.

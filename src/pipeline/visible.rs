@@ -18,7 +18,6 @@ use crate::plan::{BuildSettings, NamedContext, SourceSettings};
 /// The paths of the contexts that the reached steps can see.
 pub(super) struct Seen {
     pub(super) context: ContextPaths,
-    /// The paths of the named contexts that are in use.
     named: BTreeMap<String, ContextPaths>,
 }
 

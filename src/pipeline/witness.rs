@@ -11,7 +11,6 @@ use crate::context::{self, ContextError, Entry, Filter, Selected, Stamp};
 use crate::digest::Digest;
 use crate::dockerfile::ContextPaths;
 
-/// The state of the inputs.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     directories: Vec<DirectoryState>,
@@ -29,7 +28,6 @@ struct DirectoryState {
 }
 
 impl Witness {
-    /// Remembers the digested entries of a directory.
     pub(crate) fn directory(
         &mut self,
         directory: &Path,
@@ -47,7 +45,6 @@ impl Witness {
         self.files.entry(path).or_insert_with(|| content.map(Digest::of));
     }
 
-    /// Returns the names of the inputs that have changed.
     pub(crate) fn changed(&self) -> Vec<String> {
         let digest = |path: &Path| std::fs::read(path).ok().map(|content| Digest::of(&content));
         let files = self.files.iter().filter(|(path, before)| digest(path) != **before);

@@ -49,7 +49,6 @@ pub(crate) trait ImageTier {
     }
 }
 
-/// The image that is looked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) key: CacheKey,
@@ -70,7 +69,6 @@ pub(crate) struct Hit {
     pub(crate) is_named: bool,
     /// The digest of the manifest that its names refer to in a registry.
     pub(crate) digest: Option<String>,
-    /// The entry of the store that contains it.
     pub(crate) entry: Option<Entry>,
 }
 
@@ -113,7 +111,6 @@ pub(crate) struct Answer<T> {
     pub(crate) found: Option<T>,
     /// Why it is a hit or a miss, in a few words.
     pub(crate) reason: String,
-    /// The bytes that were moved.
     pub(crate) bytes: u64,
     pub(crate) faults: Vec<Fault>,
     /// The key was never seen before.
@@ -174,7 +171,7 @@ impl<T> Answer<T> {
         Self { faults: vec![fault.into()], ..Self::miss(reason) }
     }
 
-    /// The ledger's record of this answer of `tier`, which took `duration`.
+    /// Returns the ledger's record of this answer of `tier`, which took `duration`.
     pub(crate) fn record(&self, tier: &str, duration: Duration) -> TierRecord {
         let outcome = if self.found.is_some() { TierOutcome::Hit } else { TierOutcome::Miss };
         TierRecord {

@@ -18,7 +18,6 @@ use crate::registry::{
 };
 use crate::store::{EntryKind, Meter, Store};
 
-/// The time limit for finding images, and for naming them.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) struct RegistryTier {
@@ -35,9 +34,7 @@ pub(crate) struct RegistryTerms {
     pub(crate) images: ImageStore,
     /// The id of the only image that is a hit, which the engine has, and when it was built.
     pub(crate) only: Option<(String, Timestamp)>,
-    /// The engine that the image is pulled into.
     pub(crate) wanted_in: Option<Engine>,
-    /// The time limit for moving an image.
     pub(crate) deadline: Duration,
     /// Nothing but the image's own names is written to registries.
     pub(crate) read_only: bool,
@@ -72,7 +69,6 @@ impl TransferError {
         matches!(self, Self::Registry(error) if error.is_of_reach())
     }
 
-    /// Returns `true` if the registry does not accept the login.
     pub(crate) fn is_of_login(&self) -> bool {
         matches!(self, Self::Registry(error) if error.is_of_login())
     }
@@ -86,7 +82,6 @@ impl TransferError {
     }
 }
 
-/// An image in one of the targets.
 #[derive(Clone)]
 struct Found {
     /// One for each platform that was asked for.

@@ -23,7 +23,7 @@ use crate::platform::Platform;
 use crate::store::Lanes;
 
 /// The maximum length of a lane or a set of platforms in a tag; longer ones are shortened to a digest.
-const LONGEST: usize = 48;
+const MAX_LENGTH: usize = 48;
 /// The platform that is omitted from the tags of layer caches.
 const USUAL_PLATFORM: &str = "linux/amd64";
 
@@ -92,12 +92,12 @@ fn written(lane: &str) -> String {
             byte => drop(write!(text, "_{byte:02x}")),
         }
     }
-    if text.len() <= LONGEST {
+    if text.len() <= MAX_LENGTH {
         return text;
     }
     // A lane that is not shortened never begins with `_h`: its `_` is followed by a `_` or a hex digit.
     let digest = Digest::of(lane.as_bytes()).hex();
-    format!("_h{}-{}", &digest[..24], &text[..LONGEST - 27])
+    format!("_h{}-{}", &digest[..24], &text[..MAX_LENGTH - 27])
 }
 
 /// Returns platforms in letters, digits, `.` and `_`. The result is different for each set.
@@ -112,7 +112,7 @@ fn joined(platforms: &[String]) -> String {
             byte => drop(write!(text, "_{byte:02x}")),
         }
     }
-    if text.len() <= LONGEST {
+    if text.len() <= MAX_LENGTH {
         return text;
     }
     // A set that is not shortened never begins with `_h`.

@@ -26,7 +26,6 @@ use crate::pipeline::reporter::Reporter;
 use crate::plan::{JobSettings, MountSettings};
 use crate::store::{Entry, EntryKind, FaultRecord, Found, Store, StoreError, Subject};
 
-/// Returns how a restore treats other files in the place of an entry's.
 fn present(mount: &TargetMount) -> Present {
     if mount.id.origin.is_some() { Present::Kept } else { Present::Replaced }
 }
@@ -39,7 +38,6 @@ fn is_outgrown(entry: &Entry) -> bool {
     entry.manifest.subject.files == 0
 }
 
-/// Carries mounts and reports on them.
 pub(crate) struct Carrier<'a> {
     connection: &'a EngineConnection,
     session: &'a Session<'a>,
@@ -84,12 +82,10 @@ impl<'a> Carrier<'a> {
         })
     }
 
-    /// Returns the carrier for the time right before a build.
     pub(crate) fn ahead_of_build(self) -> Self {
         Self { build_follows: true, ..self }
     }
 
-    /// Reports the mounts and the entry of each.
     pub(crate) async fn list(mut self, mounts: &Mounts) -> Result<MountsReport, PipelineError> {
         self.report.warnings.clone_from(&mounts.defeats);
         let found = self.find(&mounts.carried).await?;
@@ -140,7 +136,7 @@ impl<'a> Carrier<'a> {
                     {
                         seen.push(Seen::of(mount, restored.was_empty));
                     }
-                    self.restored(&mut record, mount, &entry, done);
+                    self.report_restored(&mut record, mount, &entry, done);
                 }
             }
             self.report.mounts.push(record);
@@ -150,8 +146,7 @@ impl<'a> Carrier<'a> {
         Ok((self.finish(mounts), prepared))
     }
 
-    /// Reports the result of a restore.
-    fn restored(
+    fn report_restored(
         &mut self,
         record: &mut CarriedMount,
         mount: &TargetMount,
@@ -163,18 +158,17 @@ impl<'a> Carrier<'a> {
             None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
             Some(Ok(restored)) => {
                 for fault in restored.faults.iter().chain(self.store.touch(entry).err().as_ref()) {
-                    self.fault(fault);
+                    self.report_fault(fault);
                 }
                 self.report_remarks("not looked at", &restored.notes);
                 self.note_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
                 record.moved = Tally { files: restored.sent_files, bytes: restored.sent_bytes };
             }
-            Some(Err(error)) => self.failed(record, &error),
+            Some(Err(error)) => self.report_failed(record, &error),
         }
     }
 
-    /// Saves the builder's mounts.
     pub(crate) async fn save(mut self, mounts: &Mounts) -> Result<MountsReport, PipelineError> {
         if let Some(reason) = self.settings.saves_nothing() {
             let records = mounts
@@ -207,19 +201,19 @@ impl<'a> Carrier<'a> {
                         seen.push(Seen::of(mount, false));
                     }
                     self.note_misfits(mount, saved.root);
-                    self.saved(&mut record, before.as_ref(), saved);
+                    self.report_saved(&mut record, before.as_ref(), saved);
                 }
-                Some(Err(error)) => self.failed(&mut record, &error),
+                Some(Err(error)) => self.report_failed(&mut record, &error),
             }
             self.report.mounts.push(record);
         }
         self.remember(&seen).await;
         for fault in send_unsent(&self.store, self.reporter) {
-            self.fault(&fault);
+            self.report_fault(&fault);
         }
         if has_grown {
             for fault in keep_within(&self.store, &self.settings.store, self.reporter) {
-                self.fault(&fault);
+                self.report_fault(&fault);
             }
         }
         Ok(self.finish(mounts))
@@ -229,14 +223,13 @@ impl<'a> Carrier<'a> {
     pub(crate) async fn touch(mut self, mounts: &[TargetMount]) -> Result<MountsReport, PipelineError> {
         for entry in self.find(mounts).await?.into_iter().flatten() {
             if let Err(fault) = self.store.touch(&entry) {
-                self.fault(&fault);
+                self.report_fault(&fault);
             }
         }
         Ok(self.report)
     }
 
-    /// Reports the result of a save.
-    fn saved(&mut self, record: &mut CarriedMount, before: Option<&Entry>, saved: SavedMount) {
+    fn report_saved(&mut self, record: &mut CarriedMount, before: Option<&Entry>, saved: SavedMount) {
         if !matches!(saved.outcome, SaveOutcome::Incomplete(_)) {
             self.report_remarks("left out", &saved.notes);
         }
@@ -248,7 +241,7 @@ impl<'a> Carrier<'a> {
         match saved.outcome {
             SaveOutcome::Saved(entry) => {
                 for fault in &entry.faults {
-                    self.fault(fault);
+                    self.report_fault(fault);
                 }
                 set_entry(record, &entry.entry);
                 record.added_bytes = entry.added_bytes;
@@ -256,14 +249,14 @@ impl<'a> Carrier<'a> {
             }
             SaveOutcome::Unchanged => {
                 if let Some(Err(fault)) = before.map(|entry| self.store.touch(entry)) {
-                    self.fault(&fault);
+                    self.report_fault(&fault);
                 }
                 record.outcome = MountOutcome::Unchanged;
             }
             SaveOutcome::Empty => record.outcome = MountOutcome::Empty,
             SaveOutcome::Outgrown { saved, bytes } => {
                 for fault in saved.iter().flat_map(|saved| &saved.faults) {
-                    self.fault(fault);
+                    self.report_fault(fault);
                 }
                 if let Some(saved) = saved {
                     set_entry(record, &saved.entry);
@@ -279,7 +272,7 @@ impl<'a> Carrier<'a> {
             }
             SaveOutcome::Incomplete(reason) => {
                 record.outcome = MountOutcome::Refused;
-                self.trouble(format!("the cache mount {} is not saved: {reason}", record.id));
+                self.report_problem(format!("the cache mount {} is not saved: {reason}", record.id));
                 record.reason = Some(reason);
             }
             SaveOutcome::Refused(shrunk) => {
@@ -320,7 +313,6 @@ impl<'a> Carrier<'a> {
         format!("nothing is kept of it for {} in {}", self.mount_settings().scope, self.store.lanes())
     }
 
-    /// Returns the entry of each mount.
     async fn find(&mut self, mounts: &[TargetMount]) -> Result<Vec<Option<Entry>>, PipelineError> {
         let wanted: Vec<_> = mounts.iter().map(|mount| (self.family(mount), mount.id.key())).collect();
         let store = self.store.clone();
@@ -332,24 +324,24 @@ impl<'a> Carrier<'a> {
             .into_iter()
             .map(|found| {
                 for fault in &found.faults {
-                    self.fault(fault);
+                    self.report_fault(fault);
                 }
                 found.entry
             })
             .collect())
     }
 
-    /// Reports why a mount was not carried, or not completely.
-    fn failed(&mut self, record: &mut CarriedMount, error: &MountError) {
+    fn report_failed(&mut self, record: &mut CarriedMount, error: &MountError) {
         record.reason = Some(chain(error));
         match error {
-            MountError::Store(fault) | MountError::Unlisted(UnlistedError::Store(fault)) => self.fault(fault),
-            error => self.trouble(format!("{}: {}", record.id, chain(error))),
+            MountError::Store(fault) | MountError::Unlisted(UnlistedError::Store(fault)) => {
+                self.report_fault(fault)
+            }
+            error => self.report_problem(format!("{}: {}", record.id, chain(error))),
         }
     }
 
-    /// Counts and reports a fault of the store.
-    fn fault(&mut self, fault: &StoreError) {
+    fn report_fault(&mut self, fault: &StoreError) {
         let message = chain(fault);
         if is_news(fault) {
             self.reporter.warn(&message);
@@ -357,8 +349,8 @@ impl<'a> Carrier<'a> {
         self.report.faults.push(FaultRecord { reason: fault.reason().to_string(), message });
     }
 
-    /// Counts and reports a problem outside the store that keeps the mounts from being carried.
-    fn trouble(&mut self, message: String) {
+    /// Counts and reports a problem outside the store.
+    fn report_problem(&mut self, message: String) {
         self.reporter.warn(&message);
         self.report.faults.push(FaultRecord { reason: "other".to_owned(), message });
     }
@@ -374,7 +366,7 @@ impl<'a> Carrier<'a> {
         }
         let (first, more) = (&notes.first, notes.count.saturating_sub(notes.first.len() as u64));
         let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-        self.trouble(format!("{what}: {}{more}", first.join(", ")));
+        self.report_problem(format!("{what}: {}{more}", first.join(", ")));
     }
 
     fn finish(mut self, mounts: &Mounts) -> MountsReport {

@@ -11,7 +11,6 @@ pub(super) fn record(mount: &TargetMount) -> CarriedMount {
     CarriedMount::new(mount.id.to_string(), mount.kind.to_string(), targets, lines)
 }
 
-/// Returns the record of a mount that is not carried.
 pub(super) fn passed_record(passed: &Passed) -> CarriedMount {
     let target = passed.used.target.clone();
     CarriedMount {

@@ -5,7 +5,6 @@ use crate::digest::Digest;
 use crate::error_chain::chain;
 use crate::mounts::TargetMount;
 
-/// A mount that was visited.
 pub(super) struct Seen {
     /// The name for messages.
     id: String,
@@ -28,7 +27,7 @@ impl Carrier<'_> {
         }
         let mut builder = match self.connection.known_builder(&self.notes).await {
             Ok(builder) => builder,
-            Err(error) => return self.trouble(chain(&error)),
+            Err(error) => return self.report_problem(chain(&error)),
         };
         // A new engine can have the identity of an earlier one without ever having had its mounts.
         let known =
@@ -47,7 +46,7 @@ impl Carrier<'_> {
         self.report.warnings.extend(dropped);
         let keys: Vec<Digest> = seen.iter().map(|mount| mount.key).collect();
         if let Err(error) = builder.note_mounts(&keys) {
-            self.trouble(chain(&error));
+            self.report_problem(chain(&error));
         }
     }
 }

@@ -16,15 +16,12 @@ use crate::pipeline::reporter::TransferProgress;
 use crate::pipeline::stages::{is_of_visit, show};
 use crate::store::{FaultRecord, Meter};
 
-/// The interval between updates of the progress.
 const TICK: Duration = Duration::from_millis(100);
-/// The number of status messages that are buffered.
 const WAITING: usize = 256;
 
 /// The work in one mount, given by its index among the carried mounts.
 type Work<T> = dyn Fn(usize, Conversation, &Meter) -> T + Send + Sync;
 
-/// The progress that is shown of a visit.
 enum Shown {
     Bytes(Box<dyn TransferProgress>),
     /// The steps of the build that the visit is part of.
@@ -78,7 +75,7 @@ impl Carrier<'_> {
             match self.build.up_to(&visited, status) {
                 Ok((build, files)) => (within, _files) = (build, Some(files)),
                 Err(error) => {
-                    self.trouble(format!("{what} failed: {error}; going on without them"));
+                    self.report_problem(format!("{what} failed: {error}; going on without them"));
                     return Ok(Vec::new());
                 }
             }
@@ -146,7 +143,7 @@ impl Carrier<'_> {
                 Ok(Vec::new())
             }
             Err(error) => {
-                self.trouble(format!("{what} failed: {}; going on without them", chain(&error)));
+                self.report_problem(format!("{what} failed: {}; going on without them", chain(&error)));
                 Ok(Vec::new())
             }
         }

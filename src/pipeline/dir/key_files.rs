@@ -16,10 +16,8 @@ use crate::error_chain::chain;
 use crate::key::DirectoryInputs;
 use crate::requirements::{FileUse, Format, Found, View, is_requirements_name};
 
-/// An invalid name of a key file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyFileError {
-    /// The name is that of a directory.
     #[error("--key-files: {0} is a directory")]
     Directory(String),
     #[error("--key-files: `{0}` is no pattern: it has an unclosed class or ends in a backslash")]

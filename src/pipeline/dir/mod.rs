@@ -48,7 +48,6 @@ pub(crate) async fn restore(
     run(&what, job, session, move |job| restore::run(&settings, job)).await
 }
 
-/// Runs the work on a blocking thread.
 async fn run(
     what: &str,
     mut job: Job,
@@ -64,7 +63,6 @@ async fn run(
     transfer_to_its_end(what, working, &meter, session, &*reporter).await?.map_err(PipelineError::from)?
 }
 
-/// The key of a directory and its inputs.
 struct DirKey {
     digest: Digest,
     inputs: Vec<Input>,
@@ -74,8 +72,7 @@ struct DirKey {
 
 struct Job {
     dir: DirSettings,
-    /// The absolute path of the directory.
-    place: PathBuf,
+    absolute_path: PathBuf,
     key: DirKey,
     store: Store,
     terms: StoreSettings,
@@ -96,9 +93,10 @@ impl Job {
         reporter: Arc<dyn Reporter>,
     ) -> Result<Self, DirError> {
         let (started, settings) = (Instant::now(), session.settings);
-        let (place, cache) = (std::path::absolute(&dir.path)?, std::path::absolute(&settings.cache_dir)?);
-        if cache.starts_with(&place) || place.starts_with(&cache) {
-            let relation = if cache.starts_with(&place) { "holds" } else { "lies in" };
+        let (absolute_path, cache) =
+            (std::path::absolute(&dir.path)?, std::path::absolute(&settings.cache_dir)?);
+        if cache.starts_with(&absolute_path) || absolute_path.starts_with(&cache) {
+            let relation = if cache.starts_with(&absolute_path) { "holds" } else { "lies in" };
             let (path, cache) = (dir.path.clone(), settings.cache_dir.clone());
             return Err(DirError::Cache { path, relation, cache });
         }
@@ -114,7 +112,7 @@ impl Job {
         let report = DirReport::new(action, dir.path.display().to_string(), key.hex());
         let mut job = Self {
             dir: dir.clone(),
-            place,
+            absolute_path,
             key: DirKey { digest: key, inputs, missing: missing.iter().map(ToString::to_string).collect() },
             store: session.store()?,
             terms: settings.store.clone(),
@@ -126,7 +124,7 @@ impl Job {
             started,
         };
         if let Some(fault) = &settings.cache_fault {
-            job.trouble("denied", format!("{}; going on without it", chain(&**fault)));
+            job.report_problem("denied", format!("{}; going on without it", chain(&**fault)));
         }
         Ok(job)
     }
@@ -151,29 +149,28 @@ impl Job {
     /// Sends the entries that the remote lacks after an outage, then evicts entries beyond the limits.
     fn make_room(&mut self) {
         for fault in send_unsent(&self.store, &*self.reporter) {
-            self.fault(&fault);
+            self.report_fault(&fault);
         }
         for fault in keep_within(&self.store, &self.terms, &*self.reporter) {
-            self.fault(&fault);
+            self.report_fault(&fault);
         }
     }
 
     /// Returns the index of the last save or restore of the directory.
     fn index(&self) -> Option<Index> {
-        Index::decode(&self.notes.archive_index(&self.place)?)
+        Index::decode(&self.notes.archive_index(&self.absolute_path)?)
     }
 
     fn write_index(&mut self, index: &Index) {
         if self.saves_nothing.is_some() {
             return;
         }
-        if let Err(error) = self.notes.keep_archive_index(&self.place, &index.encode()) {
+        if let Err(error) = self.notes.keep_archive_index(&self.absolute_path, &index.encode()) {
             self.reporter.warn(&format!("{}; the next run has to read more", chain(&error)));
         }
     }
 
-    /// Counts and reports a fault of the store.
-    fn fault(&mut self, fault: &StoreError) {
+    fn report_fault(&mut self, fault: &StoreError) {
         let message = chain(fault);
         if is_news(fault) {
             self.reporter.warn(&message);
@@ -181,8 +178,8 @@ impl Job {
         self.report.faults.push(FaultRecord { reason: fault.reason().to_string(), message });
     }
 
-    /// Counts and reports a problem outside the store that prevents the use of the cache.
-    fn trouble(&mut self, reason: &str, message: String) {
+    /// Counts and reports a problem outside the store.
+    fn report_problem(&mut self, reason: &str, message: String) {
         self.reporter.warn(&message);
         self.report.faults.push(FaultRecord { reason: reason.to_owned(), message });
     }

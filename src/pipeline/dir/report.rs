@@ -34,13 +34,10 @@ pub(crate) struct DirReport {
     schema: &'static str,
     pub(crate) action: DirAction,
     pub(crate) outcome: DirOutcome,
-    /// The path of the directory, as typed.
     pub(crate) path: String,
     pub(crate) key: String,
-    /// The id of the entry.
     pub(crate) entry: Option<String>,
     pub(crate) lane: Option<String>,
-    /// The time when the entry was saved.
     pub(crate) created: Option<Timestamp>,
     #[serde(flatten)]
     pub(crate) amounts: DirAmounts,

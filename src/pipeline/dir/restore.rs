@@ -16,7 +16,7 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Di
     // Even if only an exact hit counts, the newest entry shows what has changed since.
     let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
     for fault in &found.faults {
-        job.fault(fault);
+        job.report_fault(fault);
     }
     let Some(entry) = found.entry else {
         let fault = job.report.faults.first().map(|fault| fault.message.clone());
@@ -36,10 +36,10 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Di
     match restore(&job.store, &entry, &job.dir.path, options, &job.meter) {
         Ok(restored) => {
             for fault in &restored.faults {
-                job.fault(fault);
+                job.report_fault(fault);
             }
             if let Err(fault) = job.store.touch(&entry) {
-                job.fault(&fault);
+                job.report_fault(&fault);
             }
             if let Some(known) = restored.index.filter(|known| index.as_ref() != Some(known)) {
                 job.write_index(&known);
@@ -70,7 +70,9 @@ fn report_failure(job: &mut Job, error: &RestoreError) {
     let id = job.report.entry.as_deref().unwrap_or_default();
     let entry = format!("entry {}", &id[..id.len().min(12)]);
     match error {
-        RestoreError::Store(fault) | RestoreError::Unlisted(UnlistedError::Store(fault)) => job.fault(fault),
+        RestoreError::Store(fault) | RestoreError::Unlisted(UnlistedError::Store(fault)) => {
+            job.report_fault(fault)
+        }
         RestoreError::Unlisted(UnlistedError::Refused(refused)) => {
             job.report.outcome = DirOutcome::Refused;
             let hint = match refused.fault {
@@ -82,13 +84,13 @@ fn report_failure(job: &mut Job, error: &RestoreError) {
             return;
         }
         RestoreError::Partial { .. } => {
-            job.trouble("other", format!("{reason}; what is there may be of two times"));
+            job.report_problem("other", format!("{reason}; what is there may be of two times"));
         }
         RestoreError::Place(_)
         | RestoreError::InTheWay(_)
         | RestoreError::NoRoom { .. }
         | RestoreError::Interrupted => {
-            job.trouble("other", format!("{entry} cannot be restored: {reason}"));
+            job.report_problem("other", format!("{entry} cannot be restored: {reason}"));
         }
     }
     job.report.reason = Some(reason);

@@ -18,8 +18,7 @@ use crate::pipeline::explain::key_inputs;
 use crate::plan::DirSaveSettings;
 use crate::store::{Entry, EntryKind, Subject};
 
-/// The number of paths that a message contains.
-const NAMED: usize = 5;
+const MAX_NAMES: usize = 5;
 
 pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirError> {
     if let Some(reason) = job.saves_nothing {
@@ -34,13 +33,13 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         Err(error) => {
             let message = format!("cannot read {}: {error}; nothing is saved", job.path());
             job.report.reason = Some("the directory cannot be read".to_owned());
-            job.trouble("denied", message);
+            job.report_problem("denied", message);
             return Ok(());
         }
     };
     let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
     for fault in &found.faults {
-        job.fault(fault);
+        job.report_fault(fault);
     }
     let before = found.entry.as_ref().map(|entry| entry.manifest.subject.bytes);
     if let Some(shrunk) = shrunk(opened.as_ref().map(|(_, walked)| walked), before)
@@ -71,7 +70,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         && job.store.is_everywhere(&base.entry)
     {
         if let Err(fault) = job.store.touch(&base.entry) {
-            job.fault(&fault);
+            job.report_fault(&fault);
         }
         job.report.outcome = DirOutcome::Unchanged;
         job.set_entry(&base.entry);
@@ -88,7 +87,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
             warn_of_left_out(job, &left_out);
             job.write_index(&saved.index);
             for fault in &saved.saved.faults {
-                job.fault(fault);
+                job.report_fault(fault);
             }
             let (subject, amounts) = (&saved.saved.entry.manifest.subject, &mut job.report.amounts);
             (amounts.files, amounts.bytes) = (subject.files, subject.bytes);
@@ -110,8 +109,8 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         Err(error) => {
             job.report.reason = Some(chain(&error));
             match &error {
-                SaveError::Store(fault) => job.fault(fault),
-                error => job.trouble("other", chain(error)),
+                SaveError::Store(fault) => job.report_fault(fault),
+                error => job.report_problem("other", chain(error)),
             }
         }
     }
@@ -134,7 +133,7 @@ fn not_saved(job: &mut Job, reason: &str, hint: &str) {
 fn incomplete(job: &mut Job, reason: &str) {
     job.report.outcome = DirOutcome::Refused;
     job.report.reason = Some(reason.to_owned());
-    job.trouble("other", format!("{} is not saved: {reason}", job.path()));
+    job.report_problem("other", format!("{} is not saved: {reason}", job.path()));
 }
 
 /// Returns the directory and its content, or `None` if it does not exist.
@@ -181,17 +180,16 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
     is_trimmed
 }
 
-/// Warns of files that are missing in the entry.
 fn warn_of_left_out(job: &mut Job, left_out: &[String]) {
     job.report.amounts.skipped += left_out.len() as u64;
     if let Some((named, more)) = named(left_out) {
-        job.trouble("other", format!("left out of the entry: {named}{more}"));
+        job.report_problem("other", format!("left out of the entry: {named}{more}"));
     }
 }
 
 /// Returns the first few names and the number of others.
 fn named(all: &[String]) -> Option<(String, String)> {
-    let first: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
+    let first: Vec<&str> = all.iter().take(MAX_NAMES).map(String::as_str).collect();
     let more = all.len() - first.len();
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     (!first.is_empty()).then(|| (first.join(", "), more))
@@ -207,7 +205,7 @@ fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
     match read_listing(&job.store, &entry, true) {
         Ok(listing) => Some(Base { entry, listing, index }),
         Err(error) => {
-            job.trouble("damaged", format!("{}; all files are read", chain(&error)));
+            job.report_problem("damaged", format!("{}; all files are read", chain(&error)));
             None
         }
     }

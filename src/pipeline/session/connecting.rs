@@ -7,7 +7,6 @@ use crate::endpoint::Endpoint;
 use crate::error_chain::chain;
 use crate::pipeline::reporter::Reporter;
 
-/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Connects to an engine. Tries for as long as `wait` if it cannot be reached.

@@ -20,7 +20,6 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Opens the store without reading it.
     pub(super) fn open(settings: &JobSettings) -> Result<Self, PipelineError> {
         let local = Arc::new(Directory::new(&settings.cache_dir.join(LAYOUT)));
         let remote = settings.store.remote.as_ref().map(|(url, how)| url.below(LAYOUT).open(how)).transpose();

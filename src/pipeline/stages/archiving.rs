@@ -24,9 +24,8 @@ use crate::tiers::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest,
 
 /// The maximum number of inputs in an entry. If there are more, the files are omitted, because every lookup in the
 /// store reads them.
-const MOST_INPUTS: usize = 500;
+const MAX_INPUTS: usize = 500;
 
-/// An image that is being archived in the background.
 pub(super) struct Archiving {
     key: CacheKey,
     task: JoinHandle<Result<SavedImage, ArchiveError>>,
@@ -148,13 +147,12 @@ impl Job<'_> {
         decision == ArchiveDecision::Archive
     }
 
-    /// Returns the subject of the image's entry.
     pub(super) fn subject(&self, inputs: &[Input]) -> Subject {
         let mut names = self.build.tags.iter().map(ImageRef::familiar);
         let title = names.next().unwrap_or_else(|| "an image without a name".to_owned());
         let tags = names.chain(self.build.source.key_tags.iter().cloned()).collect();
         let mut inputs = key_inputs(inputs);
-        if inputs.len() > MOST_INPUTS {
+        if inputs.len() > MAX_INPUTS {
             let file = InputKind::File.name();
             inputs.retain(|input| input.kind != file);
         }
@@ -164,11 +162,9 @@ impl Job<'_> {
     }
 }
 
-/// The outcome of archiving an image.
 #[derive(Default)]
 pub(super) struct Archived {
     pub(super) record: Option<KeptRecord>,
-    /// The entry of the image.
     pub(super) entry: Option<Entry>,
 }
 
@@ -192,7 +188,6 @@ impl Archived {
         Ok(())
     }
 
-    /// Waits until the image is archived.
     pub(super) async fn finish(
         &mut self,
         job: &Job<'_>,

@@ -19,8 +19,8 @@ use crate::pipeline::witness::Witness;
 use crate::plan::BuildSettings;
 use crate::platform;
 
-/// The size limit in bytes of files that are read; larger ones are taken for data.
-const READ: u64 = 1 << 20;
+/// Larger files are taken for data and not read.
+const MAX_READ_BYTES: u64 = 1 << 20;
 
 /// Adds the mounts if that is requested, and reports the lines. Mistakes in the Dockerfile are reported by the build
 /// itself.
@@ -110,7 +110,8 @@ async fn mounts_on(
     let read = |path: &str| {
         let entry = seen.as_ref()?.get(path)?;
         let metadata = std::fs::metadata(&entry.absolute).ok().filter(std::fs::Metadata::is_file)?;
-        let bytes = if metadata.len() <= READ { std::fs::read(&entry.absolute).ok()? } else { Vec::new() };
+        let bytes =
+            if metadata.len() <= MAX_READ_BYTES { std::fs::read(&entry.absolute).ok()? } else { Vec::new() };
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };
     let surroundings = Surroundings { starts: &options.starts, files: paths.as_deref(), read: &read };

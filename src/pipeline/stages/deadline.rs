@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::pipeline::error::PipelineError;
 
-/// The time at which a build is given up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
     limit: Duration,
@@ -19,7 +18,6 @@ impl Deadline {
         Self { limit, end: Instant::now().checked_add(limit) }
     }
 
-    /// Returns the remaining time, if there is a limit.
     pub(crate) fn remaining(self) -> Option<Duration> {
         self.end.map(|end| end.saturating_duration_since(Instant::now()))
     }
@@ -33,7 +31,6 @@ impl Deadline {
         self.limit
     }
 
-    /// Runs `work` until the deadline.
     pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
         tokio::select! {
             biased;

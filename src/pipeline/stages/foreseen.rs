@@ -51,7 +51,7 @@ pub(crate) async fn foresee(
 
 impl Job<'_> {
     async fn foresee(&self, keys: &BuildKeys) -> Result<Foreseen, PipelineError> {
-        let is_off = self.whole_images_are_off().is_some();
+        let is_off = self.image_tiers_disabled().is_some();
         let mut foreseen = Foreseen::default();
         if let Some(engine) = self.engine().filter(|_| self.build.tiers.engine && !is_off) {
             let accepted = Accepted { since: self.youngest(), noted: None };
@@ -90,7 +90,7 @@ impl Job<'_> {
         };
         let mut tier = RegistryTier::new(self.registry_terms(keys).await?, targets);
         let (hit, is_sound) = self.foresee_in(&mut tier, keys, &self.accepted(keys)).await;
-        if is_off || self.registry_is_off().is_some() {
+        if is_off || self.registries_disabled().is_some() {
             foreseen.elsewhere = hit;
         } else {
             foreseen.hit = hit;

@@ -75,7 +75,6 @@ impl<'a> Job<'a> {
         &self.connection.client
     }
 
-    /// Returns the API of a Docker engine; `None` for buildkitd.
     pub(super) fn engine(&self) -> Option<&'a Engine> {
         self.connection.engine.as_ref()
     }
@@ -88,7 +87,6 @@ impl<'a> Job<'a> {
         Identity { names: &self.build.tags, lane: self.settings.lanes.lanes.own(), seal: &self.settings.seal }
     }
 
-    /// Returns `true` if the image should be pushed.
     pub(super) fn wants_push(&self) -> bool {
         self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true })
     }
@@ -114,13 +112,13 @@ impl<'a> Job<'a> {
         noted.or_else(|fault| self.faults.report_notes(&fault))
     }
 
-    /// Returns `true` if the builder has made the image and, as far as known, still has its layers.
-    pub(super) async fn is_made_here(&self, id: &str) -> bool {
-        let made = match (self.known_builder().await, id.parse()) {
+    /// Returns `true` if the builder has built the image and, as far as known, still has its layers.
+    pub(super) async fn builder_has_layers_of(&self, id: &str) -> bool {
+        let has_built = match (self.known_builder().await, id.parse()) {
             (Ok(builder), Ok(id)) => builder.has_made(id),
             _ => false,
         };
-        made && self.client().has_layers().await.unwrap_or(false)
+        has_built && self.client().has_layers().await.unwrap_or(false)
     }
 
     /// Records that larder has written this file or directory.
@@ -128,7 +126,6 @@ impl<'a> Job<'a> {
         self.notes.note_result(path).or_else(|fault| self.faults.report(&fault))
     }
 
-    /// Runs `work` until the user interrupts or the time limit is exceeded.
     pub(super) async fn bound<T>(
         &self,
         work: impl Future<Output = Result<T, PipelineError>>,
@@ -136,15 +133,14 @@ impl<'a> Job<'a> {
         self.deadline.bound(self.session.interrupts().bound(work)).await??
     }
 
-    /// Reports the answer of a tier, and returns its record.
-    pub(super) fn answered(&self, answer: TierRecord) -> TierRecord {
+    /// Reports the answer of a tier, and returns it.
+    pub(super) fn report_answer(&self, answer: TierRecord) -> TierRecord {
         self.reporter.report(&Event::Tier(&answer));
         answer
     }
 
-    /// Reports that a tier is skipped, and returns its record.
-    pub(super) fn skipped(&self, tier: &str, reason: &str) -> TierRecord {
-        self.answered(TierRecord {
+    pub(super) fn report_skipped(&self, tier: &str, reason: &str) -> TierRecord {
+        self.report_answer(TierRecord {
             tier: tier.to_owned(),
             outcome: TierOutcome::Skipped,
             reason: reason.to_owned(),
@@ -154,7 +150,6 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Reports the faults of a build's caches, each of them once.
 pub(super) struct Faults<'a> {
     strict: bool,
     reporter: &'a dyn Reporter,
@@ -194,7 +189,6 @@ impl Faults<'_> {
         self.has_no_notes.load(Ordering::Relaxed)
     }
 
-    /// Reports a warning, unless it was reported before.
     pub(super) fn warn(&self, warning: &str) {
         if self.is_first(warning) {
             self.reporter.warn(warning);

@@ -15,7 +15,6 @@ pub(super) enum Keyed {
 }
 
 impl Keyed {
-    /// Computes and reports the keys.
     pub(super) async fn of(job: &Job<'_>) -> Result<Self, PipelineError> {
         let computing = async {
             let lookup = job.connection.base_lookup(job.build, job.inputs);
@@ -71,7 +70,6 @@ impl Keyed {
         }
     }
 
-    /// Returns the reason why the keys are unknown, if they are.
     pub(super) fn reason(&self) -> Option<String> {
         match self {
             Self::Known(_) => None,

@@ -19,7 +19,6 @@ use crate::registry::{ImageRef, RegistryError};
 /// The names of an image that contain its key, and the inputs of the key.
 #[derive(Debug)]
 pub(crate) struct KeyedNames {
-    /// The keys that the names contain.
     keys: BuildKeys,
     /// Further inputs of the key, with their digests.
     files: Vec<(PathBuf, Digest)>,
@@ -50,7 +49,6 @@ impl KeyedNames {
         Self { keys, files, nameless, unkeyed }
     }
 
-    /// Returns the names of the inputs that have changed since the keys were computed.
     async fn changed(&self) -> Vec<String> {
         let is_same = |path: &PathBuf, digest: &Digest| {
             std::fs::read(path).is_ok_and(|content| Digest::of(&content) == *digest)

@@ -24,10 +24,8 @@ use crate::tiers::{
 /// The time for which a hit in the engine waits for a remote store, or for a registry that the image is not pushed to.
 const NEWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The answers of the tiers of whole images.
 #[derive(Default)]
 pub(super) struct Lookup {
-    /// The records of the tiers, in the order of the lookups.
     pub(super) tiers: Vec<TierRecord>,
     pub(super) hit: Option<Hit>,
     /// `true` if a tier has an image of the key that is too old.
@@ -48,7 +46,7 @@ impl Lookup {
     /// Fails if a cache fails under `--strict`, if the user interrupts, and at the deadline. The outcome then contains
     /// the answers so far.
     pub(super) async fn ask(&mut self, job: &Job<'_>, keyed: &Keyed) -> Result<(), PipelineError> {
-        let off = job.whole_images_are_off().map(str::to_owned).or_else(|| keyed.reason());
+        let off = job.image_tiers_disabled().map(str::to_owned).or_else(|| keyed.reason());
         let tiers = &job.build.tiers;
         let no_images = job.engine().is_none().then_some("buildkitd keeps no images");
         let is_one = keyed.keys().is_none_or(|keys| keys.sole_platform().is_some());
@@ -60,15 +58,15 @@ impl Lookup {
                 Some(tiers.switch.to_owned())
             }
         };
-        if let Some(keys) = self.asked(job, keyed, EngineTier::NAME, wanted(tiers.engine, no_images))
+        if let Some(keys) = self.keys_for(job, keyed, EngineTier::NAME, wanted(tiers.engine, no_images))
             && !job.faults.is_cache_down()
         {
             self.in_engine(job, keys).await?;
         }
         // A build without registries gets no message about them.
         if self.hit.is_none()
-            && job.registry_is_off().is_none()
-            && let Some(keys) = self.asked(job, keyed, RegistryTier::NAME, wanted(tiers.registry, None))
+            && job.registries_disabled().is_none()
+            && let Some(keys) = self.keys_for(job, keyed, RegistryTier::NAME, wanted(tiers.registry, None))
         {
             self.in_registry(job, keys).await?;
         }
@@ -76,7 +74,7 @@ impl Lookup {
         let no_archive = wanted(tiers.archive, no_archive);
         if self.hit.is_none()
             && (is_requested || no_archive.is_none())
-            && let Some(keys) = self.asked(job, keyed, ArchiveTier::NAME, no_archive)
+            && let Some(keys) = self.keys_for(job, keyed, ArchiveTier::NAME, no_archive)
             && !job.faults.is_cache_down()
         {
             self.in_store(job, keys).await?;
@@ -90,7 +88,7 @@ impl Lookup {
     }
 
     /// Returns the keys for the lookup in a tier, unless there is a reason to skip the tier.
-    fn asked<'k>(
+    fn keys_for<'k>(
         &mut self,
         job: &Job<'_>,
         keyed: &'k Keyed,
@@ -98,7 +96,7 @@ impl Lookup {
         reason: Option<String>,
     ) -> Option<&'k BuildKeys> {
         if let Some(reason) = reason {
-            self.tiers.push(job.skipped(tier, &reason));
+            self.tiers.push(job.report_skipped(tier, &reason));
             return None;
         }
         keyed.keys()
@@ -117,7 +115,7 @@ impl Lookup {
 
     fn note(&mut self, job: &Job<'_>, tier: &str, answer: &Answer<Hit>, clock: Instant) {
         self.is_expired |= answer.is_too_old();
-        self.tiers.push(job.answered(answer.record(tier, clock.elapsed())));
+        self.tiers.push(job.report_answer(answer.record(tier, clock.elapsed())));
     }
 
     async fn in_engine(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
@@ -166,7 +164,7 @@ impl Lookup {
                 "{what} does not say in {NEWER_TIMEOUT:?} if it has a newer image; going on with the engine's"
             )
         };
-        if job.registry_is_off().is_none() {
+        if job.registries_disabled().is_none() {
             let wants_push = job.wants_push();
             let asking = Box::pin(job.place_in_registry(keys, &hit.id, built));
             let asked = if wants_push { Ok(asking.await) } else { timeout(NEWER_TIMEOUT, asking).await };
@@ -260,7 +258,7 @@ impl Lookup {
 
 impl Job<'_> {
     /// Returns the reason why whole images are not looked for, if they are not.
-    pub(super) fn whole_images_are_off(&self) -> Option<&'static str> {
+    pub(super) fn image_tiers_disabled(&self) -> Option<&'static str> {
         let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));
         if !images {
             Some("the result is not just an image")
@@ -281,12 +279,10 @@ impl Job<'_> {
         Timestamp::now().checked_sub(age).ok()
     }
 
-    /// Returns what the tiers look for.
     pub(super) fn wanted<'w>(&'w self, keys: &'w BuildKeys, accepted: &'w Accepted) -> Wanted<'w> {
         Wanted { key: keys.keys.image, platforms: &keys.platforms, names: &self.build.tags, accepted }
     }
 
-    /// Returns the conditions for images of the key to be hits.
     pub(super) fn accepted(&self, keys: &BuildKeys) -> Accepted {
         // A read fault was reported when the engine's image was looked up.
         let noted = self.notes.image(keys.keys.image).ok().flatten();

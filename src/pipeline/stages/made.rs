@@ -12,7 +12,6 @@ use crate::pipeline::changes;
 use crate::pipeline::error::PipelineError;
 use crate::registry::ImageRef;
 
-/// The outcome of the stage.
 #[derive(Default)]
 pub(super) struct Made {
     pub(super) restored: Restored,
@@ -76,7 +75,6 @@ impl Made {
         }
     }
 
-    /// Records the image that was built, and starts archiving it.
     async fn note(
         &mut self,
         job: &Job<'_>,
@@ -107,7 +105,6 @@ impl Made {
         job.archive_built((keys, id), lookup, job.will_be_in_registry()).await
     }
 
-    /// Pushes the image, tags it with its key, and pushes its layers for other builders.
     async fn push(&mut self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<(), PipelineError> {
         if self.solved.is_to_be_pushed {
             job.push().await?;

@@ -60,7 +60,6 @@ pub(crate) const BASE_IMAGE: &str = "BASE_IMAGE";
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Purpose {
-    /// The base image, if larder provided it.
     pub(crate) base: Option<BaseRecord>,
     /// The flags with which the image is run, for its entry.
     pub(crate) run: Option<RunFlags>,
@@ -74,7 +73,6 @@ pub(crate) struct Built {
     pub(crate) record: BuildRecord,
     /// The entry of the image, if it was archived or looked up.
     pub(crate) entry: Option<Entry>,
-    /// The names of the image.
     pub(crate) names: Vec<ImageRef>,
 }
 
@@ -150,7 +148,6 @@ pub(crate) async fn read_inputs(
     Ok(inputs)
 }
 
-/// Runs the stages of a build in their order.
 async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
     if let Some(fault) = &job.settings.cache_fault
         && let Err(error) = job.faults.report(&**fault)

@@ -20,7 +20,6 @@ use crate::pipeline::reporter::Event;
 /// The name of this tier in records and summaries.
 const MOUNTS: &str = "mounts";
 
-/// The outcome of restoring the mounts.
 #[derive(Default)]
 pub(super) struct Restored {
     /// The mounts that the build reaches, except the skipped ones.
@@ -35,7 +34,6 @@ pub(super) struct Restored {
 }
 
 impl Restored {
-    /// Restores the mounts in the builder.
     pub(super) async fn restore(
         &mut self,
         job: &Job<'_>,
@@ -44,7 +42,7 @@ impl Restored {
         layers: &LayerCaches,
     ) -> Result<(), PipelineError> {
         if !job.build.tiers.mounts {
-            self.tier = Some(job.skipped(MOUNTS, job.build.tiers.switch));
+            self.tier = Some(job.report_skipped(MOUNTS, job.build.tiers.switch));
             return Ok(());
         }
         // The build itself reports mistakes in the Dockerfile.
@@ -56,7 +54,7 @@ impl Restored {
             return Ok(());
         }
         if let Some(flag) = lookup.runs_every_step(job) {
-            self.tier = Some(job.skipped(MOUNTS, &format!("{flag} makes BuildKit empty them")));
+            self.tier = Some(job.report_skipped(MOUNTS, &format!("{flag} makes BuildKit empty them")));
             return Ok(());
         }
         if !job.build.no_cache_filter.is_empty() {
@@ -77,7 +75,7 @@ impl Restored {
         self.carried = report.mounts.iter().filter(is_carried).cloned().collect();
         let hits = self.carried.iter().filter(|mount| mount.outcome == MountOutcome::Hit).count();
         let count = self.carried.len();
-        self.tier = Some(job.answered(TierRecord {
+        self.tier = Some(job.report_answer(TierRecord {
             tier: MOUNTS.to_owned(),
             outcome: match (hits, count) {
                 (0, 0) => TierOutcome::Skipped,
@@ -98,7 +96,6 @@ impl Restored {
     }
 }
 
-/// The outcome of saving the mounts.
 #[derive(Default)]
 pub(super) struct SavedMounts {
     skipped: Vec<Judged>,

@@ -35,7 +35,6 @@ fn parse_error_line(message: &str) -> Option<u32> {
     rest.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Returns the lines of the step that a vertex is named after.
 fn step_lines(dockerfile: &Dockerfile, vertex: &str) -> Option<(u32, u32)> {
     let lines = dockerfile.step_lines(vertex)?;
     Some((u32::try_from(*lines.start()).ok()?, u32::try_from(*lines.end()).ok()?))

@@ -39,7 +39,6 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Pushes the image under each of its names.
     pub(super) async fn push(&self) -> Result<(), PipelineError> {
         let Some(engine) = self.engine() else { return Ok(()) };
         for tag in &self.build.tags {

@@ -44,7 +44,6 @@ fn lanes_record(job: &JobLanes) -> LanesRecord {
     }
 }
 
-/// What happened after the keys were computed.
 pub(super) enum Way {
     /// The build ended before there was an image.
     None,
@@ -52,7 +51,6 @@ pub(super) enum Way {
     Made(Box<Made>),
 }
 
-/// The outcomes of all stages of a build.
 pub(super) struct Finished {
     pub(super) keyed: Option<Keyed>,
     pub(super) lookup: Lookup,
@@ -61,7 +59,6 @@ pub(super) struct Finished {
 }
 
 impl Finished {
-    /// Returns the outcome of a build that ended before the keys were known.
     pub(super) fn early(error: PipelineError) -> Self {
         Self { keyed: None, lookup: Lookup::default(), way: Way::None, end: Err(error) }
     }
@@ -73,7 +70,6 @@ impl Finished {
         }
     }
 
-    /// Takes the entry of the image, if it was archived or looked up.
     pub(super) fn take_entry(&mut self) -> Option<Entry> {
         match &mut self.way {
             Way::None => None,
@@ -122,7 +118,7 @@ impl Finished {
                 record.step_list.clone_from(&solved.step_list);
                 record.outcome = Outcome::Built;
                 record.image_id = solved.image_id().map(str::to_owned);
-                record.more = solved.answers();
+                record.more = solved.exporter_answers();
                 record.kept.clone_from(&archived.record);
                 record.kept_layers.clone_from(&kept_layers.record);
             }

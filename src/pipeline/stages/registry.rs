@@ -20,16 +20,16 @@ use crate::tiers::{
     Accepted, Answer, Fault, Hit, ImageTier, RegistryTerms, RegistryTier, Tags, Target, TransferError,
 };
 
-/// The time limit for looking up logins.
 pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
 
 /// Whether a registry or the remote store has a newer image of a key than the engine.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Newer {
-    /// There is a newer image, for this reason.
     Yes(&'static str),
     /// There is no newer image as far as known. `is_named` is `true` if the same image was found and named.
-    No { is_named: bool },
+    No {
+        is_named: bool,
+    },
 }
 
 /// Reports the names that the image got without a push.
@@ -40,14 +40,13 @@ pub(super) fn report_named(job: &Job<'_>) {
 }
 
 impl Job<'_> {
-    /// Returns `true` if the image should be in the engine.
     pub(super) fn wants_image_here(&self) -> bool {
         let is_loaded = self.build.load || !self.wants_push() || self.purpose.run.is_some();
         self.engine().is_some() && is_loaded
     }
 
     /// Returns the reason why registries are not asked for whole images, if they are not.
-    pub(super) fn registry_is_off(&self) -> Option<&'static str> {
+    pub(super) fn registries_disabled(&self) -> Option<&'static str> {
         let is_asked = self.wants_push() || self.build.tiers.cache_repo.is_some();
         (!is_asked).then_some("nothing is pushed, and no --cache-repo is given")
     }

@@ -13,7 +13,6 @@ use crate::pipeline::keys::BuildKeys;
 use crate::store::EntryKind;
 use crate::tiers::{ArchiveTier, EngineTier, Hit, ImageTier, RegistryTier};
 
-/// The outcome of the stage.
 pub(super) struct Served {
     pub(super) hit: Hit,
     pub(super) archived: Archived,
@@ -78,7 +77,7 @@ impl Served {
                 job.publish(keys, id).await?;
             }
         }
-        if job.is_made_here(id).await {
+        if job.builder_has_layers_of(id).await {
             let layers = LayerCaches::look_for(job, keyed, lookup).await?;
             if !layers.is_unreachable {
                 let of = LayersOf { image: Some(id), steps: &[], layers: &layers };

@@ -29,9 +29,9 @@ fn has_mount(step: &str, mount: &TargetMount) -> bool {
     mount.uses.iter().any(|used| says(&used.target) && (id == clean_path(&used.target) || says(id)))
 }
 
-/// The names of the steps with mounts that ran.
 #[derive(Default)]
 pub(super) struct MountingSteps {
+    /// The names of the steps with mounts that ran.
     ran: Vec<String>,
     /// The subset that was killed.
     killed: Vec<String>,
@@ -53,8 +53,7 @@ impl MountingSteps {
         self.ran.is_empty()
     }
 
-    /// Returns `true` if a step with this mount ran.
-    pub(super) fn use_mount(&self, mount: &TargetMount) -> bool {
+    pub(super) fn ran_with(&self, mount: &TargetMount) -> bool {
         self.ran.iter().any(|step| has_mount(step, mount))
     }
 
@@ -110,8 +109,7 @@ pub(super) async fn judge(
     steps: &MountingSteps,
     has_failed: bool,
 ) -> Result<Vec<Judged>, PipelineError> {
-    let (needed, unused): (Vec<_>, Vec<_>) =
-        skipped.iter().cloned().partition(|mount| steps.use_mount(mount));
+    let (needed, unused): (Vec<_>, Vec<_>) = skipped.iter().cloned().partition(|mount| steps.ran_with(mount));
     for mount in &needed {
         job.reporter.warn(&format!(
             "the cache mount {} was not restored, for the layer of line {} was expected in the builder or a registry, and it is gone",

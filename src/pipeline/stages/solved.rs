@@ -29,7 +29,6 @@ use crate::pipeline::{inputs, request};
 use crate::plan::OutputKind;
 use crate::registry::ImageRef;
 
-/// The outcome of the stage.
 #[derive(Default)]
 pub(super) struct Solved {
     pub(super) steps: StepCounts,
@@ -39,7 +38,6 @@ pub(super) struct Solved {
     pub(super) mounting_steps: MountingSteps,
     /// The caches that layers were imported from.
     pub(super) layers: LayerCaches,
-    /// The response of the exporters.
     response: ExporterResponse,
     /// `true` if the image should be pushed from the engine.
     pub(super) is_to_be_pushed: bool,
@@ -134,17 +132,16 @@ impl Solved {
         let imported = self.step_list.iter().filter(|step| step.imported).count();
         self.steps.imported = imported.min(self.steps.cached);
         noted?;
-        self.tier = Some(job.answered(steps::layers(trace, self.steps, ignored, &self.layers)));
+        self.tier = Some(job.report_answer(steps::layers(trace, self.steps, ignored, &self.layers)));
         Ok(())
     }
 
-    /// Returns the id of the image that was built.
     pub(super) fn image_id(&self) -> Option<&str> {
         self.response.get("containerimage.digest").map(String::as_str)
     }
 
     /// Returns the response of the exporters, without the part that contains values of build arguments.
-    pub(super) fn answers(&self) -> BTreeMap<String, Value> {
+    pub(super) fn exporter_answers(&self) -> BTreeMap<String, Value> {
         let answers = self.response.iter().filter(|(name, _)| name.as_str() != "containerimage.buildinfo");
         answers.map(|(name, value)| (name.clone(), value.clone().into())).collect()
     }

@@ -18,25 +18,19 @@ use crate::pipeline::inputs::Inputs;
 use crate::pipeline::reporter::{Event, Reporter, StepProgress};
 use crate::pipeline::session::interrupts::Interrupts;
 
-/// The interval between updates of the display without news.
 const TICK: Duration = Duration::from_millis(100);
-/// The number of status messages that are buffered.
 const WAITING: usize = 256;
 
 /// The reason why a solve has no result.
 pub(super) enum Ended {
     /// The solve failed, lost its connection or was interrupted.
     Solve(SolveError),
-    /// The time limit was exceeded.
     TimedOut(Duration),
-    /// The imported layers cannot be fetched.
     Import(ImportError),
 }
 
-/// What can end a solve early.
 pub(super) struct Limits {
     pub(super) deadline: Deadline,
-    /// The watch over imported layers, if there are any.
     pub(super) watch: Option<ImportWatch>,
     pub(super) interrupts: Interrupts,
 }

@@ -30,7 +30,6 @@ pub(crate) struct VisitedBuild<'a> {
     inputs: &'a Inputs,
     login: Login,
     conditions: Conditions,
-    /// The deadline for building up to a visit.
     deadline: Deadline,
 }
 

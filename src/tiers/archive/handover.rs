@@ -38,7 +38,7 @@ pub(super) struct Handover<'a> {
 }
 
 /// The image's id in the engine, and faults of the store that cost nothing but time.
-type Taken = (String, Vec<StoreError>);
+type Transferred = (String, Vec<StoreError>);
 
 /// How one of two parts waits for the other.
 #[derive(Default)]
@@ -51,7 +51,7 @@ struct Ties {
 
 impl Handover<'_> {
     /// Sends what the engine lacks.
-    pub(super) async fn run(&mut self, form: Form) -> Result<Taken, LoadError> {
+    pub(super) async fn run(&mut self, form: Form) -> Result<Transferred, LoadError> {
         if form == Form::Oci {
             return self.run_oci().await;
         }
@@ -60,13 +60,13 @@ impl Handover<'_> {
         let mut may_split = true;
         loop {
             let middle = self.listing.middle(present, WORTH_SPLITTING).filter(|_| may_split);
-            let taken = if let Some(middle) = middle {
+            let transferred = if let Some(middle) = middle {
                 self.send_in_two(present, middle).await
             } else {
                 let parcel = Parcel::docker(Arc::clone(&self.listing), present..layers);
                 self.send(parcel, Ties::default()).await
             };
-            match taken {
+            match transferred {
                 // Another job may have removed the image of the lower part, which was also its own.
                 Err(LoadError::Engine(EngineError::Refused(_))) if middle.is_some() => {
                     (may_split, present) = (false, 0);
@@ -75,12 +75,12 @@ impl Handover<'_> {
                     let missed = self.listing.layers.iter().position(|layer| said.contains(&layer.hex()));
                     present = missed.filter(|missed| *missed < present).unwrap_or(0);
                 }
-                taken => return taken,
+                transferred => return transferred,
             }
         }
     }
 
-    async fn run_oci(&mut self) -> Result<Taken, LoadError> {
+    async fn run_oci(&mut self) -> Result<Transferred, LoadError> {
         let engine = &self.tier.engine;
         // If the engine cannot report that, no layer is omitted.
         let present = if engine.tells_content() {
@@ -104,7 +104,7 @@ impl Handover<'_> {
 
     /// Sends the layers from `present` on in two parts. Those below `middle` become an image of their own, which is
     /// removed afterwards.
-    async fn send_in_two(&mut self, present: usize, middle: usize) -> Result<Taken, LoadError> {
+    async fn send_in_two(&mut self, present: usize, middle: usize) -> Result<Transferred, LoadError> {
         let layers = self.listing.layers.len();
         let lower = Parcel::docker(Arc::clone(&self.listing), present..middle);
         let upper = Parcel::docker(Arc::clone(&self.listing), middle..layers);
@@ -112,12 +112,12 @@ impl Handover<'_> {
         let ((sent, is_sent), (unpacked, is_unpacked)) = (oneshot::channel(), oneshot::channel());
         let this = &*self;
         let first = async {
-            let taken = this.transfer(lower, Ties { sent: Some(sent), end: None }).await;
-            if taken.is_ok() {
+            let transferred = this.transfer(lower, Ties { sent: Some(sent), end: None }).await;
+            if transferred.is_ok() {
                 // The receiver is only dropped if the second part has failed.
                 let _ = unpacked.send(());
             }
-            taken
+            transferred
         };
         let second = async {
             // An error means that the first part has failed, and the first part returns why.
@@ -133,12 +133,12 @@ impl Handover<'_> {
         Ok((id, faults))
     }
 
-    async fn send(&mut self, parcel: Parcel, ties: Ties) -> Result<Taken, LoadError> {
+    async fn send(&mut self, parcel: Parcel, ties: Ties) -> Result<Transferred, LoadError> {
         self.bytes += parcel.bytes();
         self.transfer(parcel, ties).await
     }
 
-    async fn transfer(&self, parcel: Parcel, ties: Ties) -> Result<Taken, LoadError> {
+    async fn transfer(&self, parcel: Parcel, ties: Ties) -> Result<Transferred, LoadError> {
         let (parts, archive) = mpsc::channel(WAITING);
         let (store, entry) = (self.tier.store.clone(), Arc::clone(&self.entry));
         let meter = Arc::clone(self.meter);

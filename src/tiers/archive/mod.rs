@@ -34,7 +34,6 @@ pub struct ArchiveTier {
     store: Store,
     engine: Engine,
     images: ImageStore,
-    /// The time limit for moving an image.
     deadline: Duration,
 }
 
@@ -261,7 +260,6 @@ impl ArchiveTier {
         }
     }
 
-    /// Archives the image from its `docker save`.
     async fn save_archive(
         &self,
         destination: Destination,
