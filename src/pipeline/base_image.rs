@@ -45,7 +45,8 @@ pub(crate) async fn ensure_base(
     let (clock, settings) = (Instant::now(), session.settings);
     let KeyedBuild { keys, connection, .. } = KeyedBuild::of(build, session, reporter).await?;
     let files = if requirements.is_empty() { None } else { named_files(requirements, build, reporter)? };
-    let inputs = files.as_ref().map(|files| files.iter().map(NamedFile::input).collect());
+    let input = |file: &NamedFile| Input::with_digest(InputKind::File, &file.name, file.digest);
+    let inputs = files.as_ref().map(|files| files.iter().map(input).collect());
     let key = keys.keys.base(inputs, &settings.seal);
     let key = key.map_err(|error| PipelineError::NoKeys(Arc::new(error.into())))?;
     let platform = keys.platforms[0].clone();
@@ -202,12 +203,6 @@ struct NamedFile {
     name: String,
     place: PathBuf,
     digest: Digest,
-}
-
-impl NamedFile {
-    fn input(&self) -> Input {
-        Input::with_digest(InputKind::File, &self.name, self.digest)
-    }
 }
 
 /// Reads the files that the key is computed from. Warns and returns `None` if one of them cannot be read.

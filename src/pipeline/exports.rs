@@ -61,13 +61,9 @@ pub(crate) struct Abilities<'a> {
 }
 
 impl Abilities<'_> {
-    fn is_docker(&self) -> bool {
-        self.product.is_docker()
-    }
-
     /// Returns `true` for buildkitd and containerd's image store; graph drivers cannot export archives.
     fn makes_archives(&self) -> bool {
-        !self.is_docker() || self.store == ImageStore::Containerd
+        !self.product.is_docker() || self.store == ImageStore::Containerd
     }
 }
 
@@ -90,7 +86,7 @@ pub(crate) fn plan(
             OutputKind::Image { push } => {
                 attributes.extend(settings.annotations.clone());
                 name(&mut attributes, settings);
-                if can.is_docker() {
+                if can.product.is_docker() {
                     exports.engine_image = true;
                     exports.push_after |= *push;
                     if can.store == ImageStore::Containerd {

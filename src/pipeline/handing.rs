@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error_chain::chain;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter, Store};
-use crate::tiers::{ArchiveTier, EngineTier, ImageTier};
+use crate::tiers::{ArchiveTier, EngineTier, ImageTier, add_names};
 
 pub(crate) struct Handed {
     pub(crate) image: String,
@@ -43,9 +43,7 @@ pub(crate) async fn hand(
         reporter.note("  the image is in the engine already\n");
         store.touch(entry).err().into_iter().for_each(|fault| reporter.warn(&chain(&fault)));
         if let Names::These(names) = names {
-            for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
-                engine.tag(&image.id, name).await.map_err(|error| unloadable(&error))?;
-            }
+            add_names(engine, &image, names).await.map_err(|error| unloadable(&error))?;
         }
         return Ok(handed(image.id, EngineTier::NAME));
     }

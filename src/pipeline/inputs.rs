@@ -98,6 +98,10 @@ pub(crate) enum InputError {
 const DEFAULT_NAME: &str = "Dockerfile";
 
 impl Inputs {
+    fn new(context: Context, dockerfile: DockerfileInput) -> Self {
+        Self { context, dockerfile, withheld: BTreeMap::new(), known_bases: KnownBases::default() }
+    }
+
     /// Finds and reads the inputs. Reads stdin if the settings name it.
     pub(crate) fn read(source: &SourceSettings) -> Result<Self, InputError> {
         match &source.context {
@@ -108,27 +112,19 @@ impl Inputs {
                     DockerfileSource::Stdin => from_stdin(&mut io::stdin().lock())?,
                 };
                 check_ignore_file(directory, &dockerfile)?;
-                let context = Context::Directory(directory.clone());
-                Ok(Self {
-                    context,
-                    dockerfile,
-                    withheld: BTreeMap::new(),
-                    known_bases: KnownBases::default(),
-                })
+                Ok(Self::new(Context::Directory(directory.clone()), dockerfile))
             }
-            ContextSource::Remote(address) => Ok(Self {
-                dockerfile: match &source.dockerfile {
+            ContextSource::Remote(address) => {
+                let dockerfile = match &source.dockerfile {
                     DockerfileSource::Default => DockerfileInput::InContext(DEFAULT_NAME.to_owned()),
                     DockerfileSource::File(path) if path.is_absolute() => local_path(path)?,
                     DockerfileSource::File(path) => {
                         DockerfileInput::InContext(path.to_string_lossy().into_owned())
                     }
                     DockerfileSource::Stdin => from_stdin(&mut io::stdin().lock())?,
-                },
-                context: Context::Remote(address.clone()),
-                withheld: BTreeMap::new(),
-                known_bases: KnownBases::default(),
-            }),
+                };
+                Ok(Self::new(Context::Remote(address.clone()), dockerfile))
+            }
             ContextSource::Stdin => read_stdin(&source.dockerfile),
         }
     }
@@ -228,12 +224,7 @@ fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
             return Err(InputError::TwoDockerfiles);
         }
         let context = Context::Empty(TempDir::new().map_err(InputError::Stdin)?);
-        return Ok(Inputs {
-            context,
-            dockerfile: from_stdin(&mut whole)?,
-            withheld: BTreeMap::new(),
-            known_bases: KnownBases::default(),
-        });
+        return Ok(Inputs::new(context, from_stdin(&mut whole)?));
     }
     let mut spool = || {
         let mut file = NamedTempFile::new()?;
@@ -246,8 +237,7 @@ fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
         DockerfileSource::File(path) => path.to_string_lossy().into_owned(),
         DockerfileSource::Default | DockerfileSource::Stdin => DEFAULT_NAME.to_owned(),
     };
-    let (context, dockerfile) = (Context::Archive(file), DockerfileInput::InContext(name));
-    Ok(Inputs { context, dockerfile, withheld: BTreeMap::new(), known_bases: KnownBases::default() })
+    Ok(Inputs::new(Context::Archive(file), DockerfileInput::InContext(name)))
 }
 
 fn from_stdin(stdin: &mut dyn Read) -> Result<DockerfileInput, InputError> {

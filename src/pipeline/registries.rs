@@ -57,14 +57,8 @@ impl Registries {
         self.reach.get_or_init(ask).await
     }
 
-    /// The login for a registry.
     pub(crate) async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
         self.login.credentials(host).await
-    }
-
-    /// Forgets the login for a registry, which does not take it; the next one is a new one where there can be one.
-    pub(crate) fn forget(&self, host: &str) {
-        self.login.forget(host);
     }
 
     /// Pushes an image of the engine. If ECR rejects a saved token, tries again with a new one.
@@ -80,7 +74,7 @@ impl Registries {
         if !(self.login.is_amazons(host) && pushed.as_ref().is_err_and(EngineError::is_of_login)) {
             return Ok(pushed?);
         }
-        self.forget(host);
+        self.login.forget(host);
         Ok(engine.push(name, &self.credentials(host).await?, progress).await?)
     }
 

@@ -9,7 +9,7 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::reporter::Reporter;
 use crate::store::Meter;
 
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// Waits for `work`, whose progress is in `meter`. An interrupt stops the work without waiting for it.
 pub(crate) async fn transfer<T>(

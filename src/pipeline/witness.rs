@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::context::{self, ContextError, Entry, Filter, Selected, Stamp};
+use crate::context::{self, Entry, Filter, Selected, Stamp};
 use crate::digest::Digest;
 use crate::dockerfile::ContextPaths;
 
@@ -49,20 +49,15 @@ impl Witness {
         let digest = |path: &Path| std::fs::read(path).ok().map(|content| Digest::of(&content));
         let files = self.files.iter().filter(|(path, before)| digest(path) != **before);
         let mut changed: Vec<String> = files.map(|(path, _)| path.display().to_string()).collect();
-        for sight in &self.directories {
-            match sight.changed() {
-                Ok(names) => changed.extend(names),
-                Err(_) => changed.push(sight.directory.display().to_string()),
+        for state in &self.directories {
+            match context::walk_selected(&state.directory, &state.filter, &state.paths) {
+                Ok((entries, selected)) => {
+                    changed.extend(changed_names(&state.stamps, &stamps(&entries, &selected)));
+                }
+                Err(_) => changed.push(state.directory.display().to_string()),
             }
         }
         changed
-    }
-}
-
-impl DirectoryState {
-    fn changed(&self) -> Result<Vec<String>, ContextError> {
-        let (entries, selected) = context::walk_selected(&self.directory, &self.filter, &self.paths)?;
-        Ok(changed_names(&self.stamps, &stamps(&entries, &selected)))
     }
 }
 

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Answer, Hit, ImageTier, Wanted};
+use super::{Answer, Hit, ImageTier, Wanted, add_names};
 use crate::engine::{Engine, EngineError};
 use crate::key::CacheKey;
 use crate::notes::{Notes, NotesError};
-use crate::registry::ImageRef;
 use crate::store::Meter;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -74,13 +73,11 @@ impl ImageTier for EngineTier<'_> {
     }
 
     async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, _: &Arc<Meter>) -> Answer<Hit> {
-        let has =
-            |name: &ImageRef| hit.image.as_ref().is_some_and(|image| image.names.contains(&name.familiar()));
         let naming = async {
-            for name in wanted.names.iter().filter(|name| !has(name)) {
-                self.engine.tag(&hit.id, name).await?;
+            match &hit.image {
+                Some(image) => add_names(self.engine, image, wanted.names).await,
+                None => Ok(()),
             }
-            Ok(())
         };
         let late = Err(EngineError::Stalled { what: "naming the image", after: DEADLINE });
         match tokio::time::timeout(DEADLINE, naming).await.unwrap_or(late) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::engine::Image;
+use crate::engine::{Engine, EngineError, Image};
 use crate::key::CacheKey;
 use crate::ledger::{TierOutcome, TierRecord, millis};
 use crate::notes::ImageEntry;
@@ -83,6 +83,14 @@ impl Hit {
     }
 }
 
+/// Gives an image of the engine the names that it lacks.
+pub(crate) async fn add_names(engine: &Engine, image: &Image, names: &[ImageRef]) -> Result<(), EngineError> {
+    for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
+        engine.tag(&image.id, name).await?;
+    }
+    Ok(())
+}
+
 /// Which images of a key may be hits.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Accepted {
@@ -113,12 +121,12 @@ pub(crate) struct Answer<T> {
     pub(crate) reason: String,
     pub(crate) bytes: u64,
     pub(crate) faults: Vec<Fault>,
-    /// The key was never seen before.
-    unknown: bool,
-    /// There is an image, and it is too old.
-    too_old: bool,
-    /// There is a newer image than the one that was looked for.
-    newer: bool,
+    /// The key was never seen before, so that an input must have changed.
+    pub(crate) is_unknown: bool,
+    /// There is an image that would be a hit if it were younger.
+    pub(crate) is_too_old: bool,
+    /// There is an image of the key that is newer than the one that was looked for.
+    pub(crate) is_newer: bool,
 }
 
 impl<T> Answer<T> {
@@ -132,39 +140,20 @@ impl<T> Answer<T> {
             reason: reason.into(),
             bytes: 0,
             faults: Vec::new(),
-            unknown: false,
-            too_old: false,
-            newer: false,
+            is_unknown: false,
+            is_too_old: false,
+            is_newer: false,
         }
     }
 
     /// Returns the miss of an image that was built at `built` and is too old.
     fn too_old(built: Timestamp) -> Self {
         let built = built.strftime("%Y-%m-%d %H:%M UTC");
-        Self { too_old: true, ..Self::miss(format!("the image was built at {built}, before --max-age")) }
+        Self { is_too_old: true, ..Self::miss(format!("the image was built at {built}, before --max-age")) }
     }
 
     fn unknown(reason: impl Into<String>) -> Self {
-        Self { unknown: true, ..Self::miss(reason) }
-    }
-
-    /// Returns `true` if the key was never seen before, so that an input must have changed.
-    pub(crate) fn is_unknown(&self) -> bool {
-        self.unknown
-    }
-
-    /// Returns `true` if there is an image that would be a hit if it were younger.
-    pub(crate) fn is_too_old(&self) -> bool {
-        self.too_old
-    }
-
-    fn newer(self) -> Self {
-        Self { newer: true, ..self }
-    }
-
-    /// Returns `true` if there is an image of the key that is newer than the one that was looked for.
-    pub(crate) fn is_newer(&self) -> bool {
-        self.newer
+        Self { is_unknown: true, ..Self::miss(reason) }
     }
 
     pub(crate) fn fault(fault: impl Into<Fault>, reason: impl Into<String>) -> Self {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::{Answer, Hit, ImageTier, Tags, Wanted};
+use super::{Answer, Hit, ImageTier, Tags, Wanted, add_names};
 use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::read_listing;
 use crate::registry::{
@@ -121,7 +121,7 @@ impl ImageTier for RegistryTier {
                 && *id != self.id(found)
             {
                 let other = Answer::miss("the registry has another image of this key");
-                return if built > *own { other.newer() } else { other };
+                return Answer { is_newer: built > *own, ..other };
             }
             if let Some(refusal) = wanted.accepted.refusal(Some(&self.id(found)), built) {
                 return refusal;
@@ -319,9 +319,7 @@ impl RegistryTier {
         let image = engine.image(&self.id(found)).await.map_err(failed)?;
         let image = image.filter(|image| image.config.layers == found.images[0].config.layers);
         let image = image.ok_or_else(|| TransferError::Another(source.clone()))?;
-        for name in wanted.names.iter().filter(|name| !image.names.contains(&name.familiar())) {
-            engine.tag(&image.id, name).await.map_err(failed)?;
-        }
+        add_names(engine, &image, wanted.names).await.map_err(failed)?;
         Ok((image, bytes))
     }
 

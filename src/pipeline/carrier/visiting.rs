@@ -1,7 +1,6 @@
 //! Visits the mounts of a carrier in groups, with progress and interrupts.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -13,11 +12,9 @@ use crate::error_chain::chain;
 use crate::mounts::{Conversation, TargetMount, VisitError, VisitTerms, Within, visit};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::reporter::TransferProgress;
-use crate::pipeline::stages::{is_of_visit, show};
+use crate::pipeline::stages::{WAITING, is_of_visit, show};
+use crate::pipeline::transfers::TICK;
 use crate::store::{FaultRecord, Meter};
-
-const TICK: Duration = Duration::from_millis(100);
-const WAITING: usize = 256;
 
 /// The work in one mount, given by its index among the carried mounts.
 type Work<T> = dyn Fn(usize, Conversation, &Meter) -> T + Send + Sync;

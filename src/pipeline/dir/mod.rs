@@ -148,12 +148,9 @@ impl Job {
 
     /// Sends the entries that the remote lacks after an outage, then evicts entries beyond the limits.
     fn make_room(&mut self) {
-        for fault in send_unsent(&self.store, &*self.reporter) {
-            self.report_fault(&fault);
-        }
-        for fault in keep_within(&self.store, &self.terms, &*self.reporter) {
-            self.report_fault(&fault);
-        }
+        let mut faults = send_unsent(&self.store, &*self.reporter);
+        faults.extend(keep_within(&self.store, &self.terms, &*self.reporter));
+        faults.iter().for_each(|fault| self.report_fault(fault));
     }
 
     /// Returns the index of the last save or restore of the directory.

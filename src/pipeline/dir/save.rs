@@ -83,8 +83,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         Destination { family: &job.dir.family, key: job.key.digest, subject: subject(job), replaces };
     match save(&job.store, &root, walked, base.as_ref(), destination, &job.meter) {
         Ok(saved) => {
-            let left_out: Vec<String> = saved.left_out.iter().map(ToString::to_string).collect();
-            warn_of_left_out(job, &left_out);
+            warn_of_left_out(job, &saved.left_out);
             job.write_index(&saved.index);
             for fault in &saved.saved.faults {
                 job.report_fault(fault);
@@ -99,13 +98,10 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         }
         Err(SaveError::Interrupted) => return Err(DirError::Interrupted("saved")),
         Err(SaveError::Shrunk { shrunk, left_out }) => {
-            let left_out: Vec<String> = left_out.iter().map(ToString::to_string).collect();
             warn_of_left_out(job, &left_out);
             refuse(job, &shrunk);
         }
-        Err(SaveError::Incomplete(left_out)) => {
-            incomplete(job, &left_out.to_string());
-        }
+        Err(SaveError::Incomplete(left_out)) => incomplete(job, &left_out.to_string()),
         Err(error) => {
             job.report.reason = Some(chain(&error));
             match &error {
@@ -152,9 +148,8 @@ fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
 /// large.
 fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) -> bool {
     let mut is_trimmed = false;
-    let expected: Vec<String> = walked.left_out.iter().map(ToString::to_string).collect();
-    job.report.amounts.skipped += expected.len() as u64;
-    if let Some((named, more)) = named(&expected) {
+    job.report.amounts.skipped += walked.left_out.len() as u64;
+    if let Some((named, more)) = named(&walked.left_out) {
         job.reporter.note(&format!("not saved: {named}{more}\n"));
     }
     if let Some(limit) = settings.max_size {
@@ -180,7 +175,7 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
     is_trimmed
 }
 
-fn warn_of_left_out(job: &mut Job, left_out: &[String]) {
+fn warn_of_left_out(job: &mut Job, left_out: &[impl ToString]) {
     job.report.amounts.skipped += left_out.len() as u64;
     if let Some((named, more)) = named(left_out) {
         job.report_problem("other", format!("left out of the entry: {named}{more}"));
@@ -188,8 +183,8 @@ fn warn_of_left_out(job: &mut Job, left_out: &[String]) {
 }
 
 /// Returns the first few names and the number of others.
-fn named(all: &[String]) -> Option<(String, String)> {
-    let first: Vec<&str> = all.iter().take(MAX_NAMES).map(String::as_str).collect();
+fn named(all: &[impl ToString]) -> Option<(String, String)> {
+    let first: Vec<String> = all.iter().take(MAX_NAMES).map(ToString::to_string).collect();
     let more = all.len() - first.len();
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     (!first.is_empty()).then(|| (first.join(", "), more))

@@ -114,7 +114,7 @@ impl Lookup {
     }
 
     fn note(&mut self, job: &Job<'_>, tier: &str, answer: &Answer<Hit>, clock: Instant) {
-        self.is_expired |= answer.is_too_old();
+        self.is_expired |= answer.is_too_old;
         self.tiers.push(job.report_answer(answer.record(tier, clock.elapsed())));
     }
 
@@ -131,7 +131,7 @@ impl Lookup {
                 Newer::No { is_named } => tier.fetch(Hit { is_named, ..hit }, &wanted, &Arc::default()).await,
             };
         }
-        if answer.is_unknown() {
+        if answer.is_unknown {
             match job.identity().explain(&job.notes, &keys.keys) {
                 Ok(explanation) => {
                     let changes = explanation.and_then(|found| changes::brief(&found.changes));
@@ -246,7 +246,7 @@ impl Lookup {
         let answer = job.bound(loading).await?;
         self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
         // If nothing requests archiving, the lookup is only worth reporting if it found something.
-        let is_news = answer.found.is_some() || !answer.faults.is_empty() || answer.is_too_old();
+        let is_news = answer.found.is_some() || !answer.faults.is_empty() || answer.is_too_old;
         if is_news || job.archive_policy(false).is_requested() {
             self.note(job, ArchiveTier::NAME, &answer, clock);
         }

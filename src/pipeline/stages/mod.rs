@@ -52,7 +52,7 @@ pub(crate) use deadline::Deadline;
 pub(crate) use foreseen::{Foreseen, ForeseenHit, foresee};
 pub(crate) use keyed_names::KeyedNames;
 pub(crate) use record::record_failed_base;
-pub(super) use solving::show;
+pub(super) use solving::{WAITING, show};
 pub(crate) use visited::{VisitedBuild, is_of_visit};
 
 /// The build argument that passes a base image to a Dockerfile.

@@ -27,7 +27,11 @@ pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<(
     let mut record = BuildRecord::started(Timestamp::now());
     record.outcome = outcome_of(error);
     record.error = Some(storable_message(&chain(error), true));
-    let json = serde_json::to_vec_pretty(&record).map_err(|error| PipelineError::Machine(chain(&error)))?;
+    write_json(path, &record)
+}
+
+fn write_json(path: &Path, record: &BuildRecord) -> Result<(), PipelineError> {
+    let json = serde_json::to_vec_pretty(record).map_err(|error| PipelineError::Machine(chain(&error)))?;
     result_file::write(path, &json)
 }
 
@@ -152,9 +156,7 @@ pub(super) fn write(
     }
     job.reporter.report(&Event::Ended(record));
     if let Some(path) = &job.build.metadata_file {
-        let json =
-            serde_json::to_vec_pretty(record).map_err(|error| PipelineError::Machine(chain(&error)))?;
-        result_file::write(path, &json)?;
+        write_json(path, record)?;
         job.note_result(path)?;
     }
     if let (Some(path), Some(id)) = (&job.build.iid_file, &record.image_id) {

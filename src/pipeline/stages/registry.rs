@@ -65,11 +65,6 @@ impl Job<'_> {
         Tags::of(&self.settings.lanes.lanes).on(&parsed.collect())
     }
 
-    /// Returns the repositories that the image is pushed to, or the one of `--cache-repo`.
-    async fn targets(&self) -> Result<Vec<Target>, RegistryError> {
-        self.targets_of(self.build.tags.iter().filter(|_| self.wants_push())).await
-    }
-
     /// Returns the repositories of these names, or the one of `--cache-repo`.
     pub(super) async fn targets_of(
         &self,
@@ -92,11 +87,13 @@ impl Job<'_> {
         Ok(targets)
     }
 
-    /// Returns the targets, unless the user interrupts or logins take too long.
+    /// Returns the repositories that the image is pushed to, or the one of `--cache-repo`, unless the user interrupts
+    /// or logins take too long.
     async fn timely_targets(&self) -> Result<Result<Vec<Target>, RegistryError>, PipelineError> {
         let names = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
         let host = names.map(ImageRef::host).next().unwrap_or_default();
-        self.session.interrupts().bound(within(host, LOGIN_DEADLINE, Box::pin(self.targets()))).await
+        let targets = self.targets_of(self.build.tags.iter().filter(|_| self.wants_push()));
+        self.session.interrupts().bound(within(host, LOGIN_DEADLINE, Box::pin(targets))).await
     }
 
     async fn target(&self, place: &ImageRef, names: Vec<ImageRef>) -> Result<Target, RegistryError> {
@@ -152,7 +149,7 @@ impl Job<'_> {
         if is_named {
             report_named(self);
         }
-        let newer = if answer.is_newer() && !is_named {
+        let newer = if answer.is_newer && !is_named {
             Newer::Yes("a registry has a newer image of this key")
         } else {
             Newer::No { is_named }
@@ -186,7 +183,7 @@ impl Job<'_> {
         let places = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
         let hosts: BTreeSet<&str> = places.map(ImageRef::host).collect();
         let amazons = hosts.into_iter().filter(|host| self.settings.ecr.host(host).is_some());
-        amazons.map(|host| self.registries().forget(host)).count() > 0
+        amazons.map(|host| self.registries().login().forget(host)).count() > 0
     }
 
     /// Tags the image `id`, which was pushed, with its key. Returns `true` if that succeeds.

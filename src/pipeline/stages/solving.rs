@@ -17,9 +17,10 @@ use crate::pipeline::import_watch::{ImportError, ImportWatch};
 use crate::pipeline::inputs::Inputs;
 use crate::pipeline::reporter::{Event, Reporter, StepProgress};
 use crate::pipeline::session::interrupts::Interrupts;
+use crate::pipeline::transfers::TICK;
 
-const TICK: Duration = Duration::from_millis(100);
-const WAITING: usize = 256;
+/// The number of status messages that are buffered.
+pub(crate) const WAITING: usize = 256;
 
 /// The reason why a solve has no result.
 pub(super) enum Ended {

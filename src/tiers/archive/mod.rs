@@ -15,7 +15,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use self::handover::Handover;
 pub(crate) use self::policy::{ArchiveDecision, ArchivePolicy, ArchiveRequest};
-use super::{Answer, Fault, Hit, ImageTier, Wanted};
+use super::{Answer, Fault, Hit, ImageTier, Wanted, add_names};
 use crate::digest::{Digest, InvalidDigest};
 use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::{
@@ -137,9 +137,7 @@ impl ArchiveTier {
         let bytes = handover.bytes;
         let image = self.engine.image(&id).await?.filter(|image| image.config.layers == listing.diff_ids);
         let image = image.ok_or(LoadError::Another)?;
-        for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
-            self.engine.tag(&image.id, name).await?;
-        }
+        add_names(&self.engine, &image, names).await?;
         let store = self.store.clone();
         faults.extend(spawn_blocking(move || store.touch(&entry)).await?.err());
         Ok(Loaded { image, bytes, faults })
