@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use self::record::{passed_record, record, set_entry};
 use self::seen::Seen;
-use super::session::store::{is_news, keep_within, send_unsent};
+use super::session::store::{keep_within, report_faults, send_unsent};
 use super::session::{EngineConnection, Session};
 use super::stages::VisitedBuild;
 use crate::archive::UnlistedError;
@@ -157,9 +157,8 @@ impl<'a> Carrier<'a> {
             // The reason was reported when the visit failed.
             None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
             Some(Ok(restored)) => {
-                for fault in restored.faults.iter().chain(self.store.touch(entry).err().as_ref()) {
-                    self.report_fault(fault);
-                }
+                let touch_fault = self.store.touch(entry).err();
+                self.report_faults(restored.faults.iter().chain(&touch_fault));
                 self.report_remarks("not looked at", &restored.notes);
                 self.note_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
@@ -187,7 +186,6 @@ impl<'a> Carrier<'a> {
             })
             .await?;
         let (mut done, mut seen) = (done.into_iter(), Vec::new());
-        let mut has_grown = false;
         for (mount, before) in mounts.carried.iter().zip(&found) {
             let mut record = record(mount);
             if let Some(before) = before {
@@ -196,7 +194,6 @@ impl<'a> Carrier<'a> {
             match done.next().flatten() {
                 None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
                 Some(Ok(saved)) => {
-                    has_grown |= matches!(saved.outcome, SaveOutcome::Saved(_));
                     if matches!(saved.outcome, SaveOutcome::Saved(_)) {
                         seen.push(Seen::of(mount, false));
                     }
@@ -208,13 +205,9 @@ impl<'a> Carrier<'a> {
             self.report.mounts.push(record);
         }
         self.remember(&seen).await;
-        for fault in send_unsent(&self.store, self.reporter) {
-            self.report_fault(&fault);
-        }
-        if has_grown {
-            for fault in keep_within(&self.store, &self.settings.store, self.reporter) {
-                self.report_fault(&fault);
-            }
+        self.report_faults(&send_unsent(&self.store, self.reporter));
+        if !seen.is_empty() {
+            self.report_faults(&keep_within(&self.store, &self.settings.store, self.reporter));
         }
         Ok(self.finish(mounts))
     }
@@ -222,9 +215,7 @@ impl<'a> Carrier<'a> {
     /// Marks the entries of these mounts as used, so that they are not evicted first.
     pub(crate) async fn touch(mut self, mounts: &[TargetMount]) -> Result<MountsReport, PipelineError> {
         for entry in self.find(mounts).await?.into_iter().flatten() {
-            if let Err(fault) = self.store.touch(&entry) {
-                self.report_fault(&fault);
-            }
+            self.report_faults(&self.store.touch(&entry).err());
         }
         Ok(self.report)
     }
@@ -240,25 +231,19 @@ impl<'a> Carrier<'a> {
         record.trimmed = Some(saved.trimmed);
         match saved.outcome {
             SaveOutcome::Saved(entry) => {
-                for fault in &entry.faults {
-                    self.report_fault(fault);
-                }
+                self.report_faults(&entry.faults);
                 set_entry(record, &entry.entry);
                 record.added_bytes = entry.added_bytes;
                 record.outcome = MountOutcome::Saved;
             }
             SaveOutcome::Unchanged => {
-                if let Some(Err(fault)) = before.map(|entry| self.store.touch(entry)) {
-                    self.report_fault(&fault);
-                }
+                self.report_faults(&before.and_then(|entry| self.store.touch(entry).err()));
                 record.outcome = MountOutcome::Unchanged;
             }
             SaveOutcome::Empty => record.outcome = MountOutcome::Empty,
             SaveOutcome::Outgrown { saved, bytes } => {
-                for fault in saved.iter().flat_map(|saved| &saved.faults) {
-                    self.report_fault(fault);
-                }
                 if let Some(saved) = saved {
+                    self.report_faults(&saved.faults);
                     set_entry(record, &saved.entry);
                 }
                 record.outcome = MountOutcome::Refused;
@@ -320,33 +305,22 @@ impl<'a> Carrier<'a> {
             wanted.iter().map(|(family, key)| store.find(EntryKind::Mount, family, *key, false)).collect()
         };
         let found = tokio::task::spawn_blocking(look).await?;
-        Ok(found
-            .into_iter()
-            .map(|found| {
-                for fault in &found.faults {
-                    self.report_fault(fault);
-                }
-                found.entry
-            })
-            .collect())
+        self.report_faults(found.iter().flat_map(|found| &found.faults));
+        Ok(found.into_iter().map(|found| found.entry).collect())
     }
 
     fn report_failed(&mut self, record: &mut CarriedMount, error: &MountError) {
         record.reason = Some(chain(error));
         match error {
             MountError::Store(fault) | MountError::Unlisted(UnlistedError::Store(fault)) => {
-                self.report_fault(fault)
+                self.report_faults([fault])
             }
             error => self.report_problem(format!("{}: {}", record.id, chain(error))),
         }
     }
 
-    fn report_fault(&mut self, fault: &StoreError) {
-        let message = chain(fault);
-        if is_news(fault) {
-            self.reporter.warn(&message);
-        }
-        self.report.faults.push(FaultRecord { reason: fault.reason().to_string(), message });
+    fn report_faults<'f>(&mut self, faults: impl IntoIterator<Item = &'f StoreError>) {
+        self.report.faults.extend(report_faults(faults, self.reporter));
     }
 
     /// Counts and reports a problem outside the store.

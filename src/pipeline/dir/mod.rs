@@ -17,7 +17,7 @@ use super::error::PipelineError;
 use super::explain::inputs_of;
 use super::reporter::Reporter;
 use super::session::Session;
-use super::session::store::{is_news, keep_within, send_unsent};
+use super::session::store::{keep_within, report_faults, send_unsent};
 use super::transfers::transfer_to_its_end;
 use crate::archive::Index;
 use crate::digest::Digest;
@@ -150,7 +150,7 @@ impl Job {
     fn make_room(&mut self) {
         let mut faults = send_unsent(&self.store, &*self.reporter);
         faults.extend(keep_within(&self.store, &self.terms, &*self.reporter));
-        faults.iter().for_each(|fault| self.report_fault(fault));
+        self.report_faults(&faults);
     }
 
     /// Returns the index of the last save or restore of the directory.
@@ -167,12 +167,8 @@ impl Job {
         }
     }
 
-    fn report_fault(&mut self, fault: &StoreError) {
-        let message = chain(fault);
-        if is_news(fault) {
-            self.reporter.warn(&message);
-        }
-        self.report.faults.push(FaultRecord { reason: fault.reason().to_string(), message });
+    fn report_faults<'f>(&mut self, faults: impl IntoIterator<Item = &'f StoreError>) {
+        self.report.faults.extend(report_faults(faults, &*self.reporter));
     }
 
     /// Counts and reports a problem outside the store.

@@ -15,9 +15,7 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Di
     }
     // Even if only an exact hit counts, the newest entry shows what has changed since.
     let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
-    for fault in &found.faults {
-        job.report_fault(fault);
-    }
+    job.report_faults(&found.faults);
     let Some(entry) = found.entry else {
         let fault = job.report.faults.first().map(|fault| fault.message.clone());
         let no_entry = || format!("nothing is kept of {} in {}", job.dir.family, job.store.lanes());
@@ -35,12 +33,8 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Di
     let options = Options { outside_links: settings.outside_links, index: index.as_ref() };
     match restore(&job.store, &entry, &job.dir.path, options, &job.meter) {
         Ok(restored) => {
-            for fault in &restored.faults {
-                job.report_fault(fault);
-            }
-            if let Err(fault) = job.store.touch(&entry) {
-                job.report_fault(&fault);
-            }
+            job.report_faults(&restored.faults);
+            job.report_faults(&job.store.touch(&entry).err());
             if let Some(known) = restored.index.filter(|known| index.as_ref() != Some(known)) {
                 job.write_index(&known);
             }
@@ -71,7 +65,7 @@ fn report_failure(job: &mut Job, error: &RestoreError) {
     let entry = format!("entry {}", &id[..id.len().min(12)]);
     match error {
         RestoreError::Store(fault) | RestoreError::Unlisted(UnlistedError::Store(fault)) => {
-            job.report_fault(fault)
+            job.report_faults([fault])
         }
         RestoreError::Unlisted(UnlistedError::Refused(refused)) => {
             job.report.outcome = DirOutcome::Refused;

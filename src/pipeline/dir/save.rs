@@ -38,9 +38,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         }
     };
     let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
-    for fault in &found.faults {
-        job.report_fault(fault);
-    }
+    job.report_faults(&found.faults);
     let before = found.entry.as_ref().map(|entry| entry.manifest.subject.bytes);
     if let Some(shrunk) = shrunk(opened.as_ref().map(|(_, walked)| walked), before)
         && !settings.allow_shrink
@@ -69,9 +67,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         && base.is_all(&walked)
         && job.store.is_everywhere(&base.entry)
     {
-        if let Err(fault) = job.store.touch(&base.entry) {
-            job.report_fault(&fault);
-        }
+        job.report_faults(&job.store.touch(&base.entry).err());
         job.report.outcome = DirOutcome::Unchanged;
         job.set_entry(&base.entry);
         let (subject, amounts) = (&base.entry.manifest.subject, &mut job.report.amounts);
@@ -85,9 +81,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         Ok(saved) => {
             warn_of_left_out(job, &saved.left_out);
             job.write_index(&saved.index);
-            for fault in &saved.saved.faults {
-                job.report_fault(fault);
-            }
+            job.report_faults(&saved.saved.faults);
             let (subject, amounts) = (&saved.saved.entry.manifest.subject, &mut job.report.amounts);
             (amounts.files, amounts.bytes) = (subject.files, subject.bytes);
             (amounts.written, amounts.unchanged) = (saved.read_files, saved.known_files);
@@ -105,7 +99,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         Err(error) => {
             job.report.reason = Some(chain(&error));
             match &error {
-                SaveError::Store(fault) => job.report_fault(fault),
+                SaveError::Store(fault) => job.report_faults([fault]),
                 error => job.report_problem("other", chain(error)),
             }
         }

@@ -11,7 +11,7 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::reporter::Reporter;
 use crate::plan::{JobSettings, StoreSettings};
 use crate::store::backend::{Backend, Directory, Fused, Reason};
-use crate::store::{LAYOUT, Place, Sent, Store, StoreError, Terms};
+use crate::store::{FaultRecord, LAYOUT, Place, Sent, Store, StoreError, Terms};
 
 /// The open store and its remote. A remote that fails is not used for the rest of the process.
 pub(super) struct Opened {
@@ -78,9 +78,22 @@ pub(crate) fn keep_within(
     faults
 }
 
+/// Warns of the faults that should be reported, and returns the records of all.
+pub(crate) fn report_faults<'f>(
+    faults: impl IntoIterator<Item = &'f StoreError>,
+    reporter: &dyn Reporter,
+) -> Vec<FaultRecord> {
+    let report = |fault: &StoreError| {
+        let message = chain(fault);
+        if is_news(fault) {
+            reporter.warn(&message);
+        }
+        FaultRecord { reason: fault.reason().to_string(), message }
+    };
+    faults.into_iter().map(report).collect()
+}
+
 /// Warns of the faults that should be reported.
 pub(crate) fn warn_of(faults: &[StoreError], reporter: &dyn Reporter) {
-    for fault in faults.iter().filter(|fault| is_news(fault)) {
-        reporter.warn(&chain(fault));
-    }
+    drop(report_faults(faults, reporter));
 }
