@@ -84,8 +84,7 @@ fn unavailable_image(message: &str, circumstances: &Circumstances<'_>) -> Option
     let image = vertex
         .strip_prefix("[internal] load metadata for ")
         .or_else(|| instruction(vertex).strip_prefix("FROM "))
-        .map(|image| image.split_whitespace().next().unwrap_or_default());
-    let image = image?;
+        .map(|image| image.split_whitespace().next().unwrap_or_default())?;
     let reason = ["failed to resolve source metadata for ", "failed to load cache key: "]
         .iter()
         .find_map(|prefix| message.split_once(prefix))

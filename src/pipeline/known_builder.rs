@@ -13,7 +13,7 @@ const NAMELESS: &str = "moby";
 pub(crate) struct KnownBuilder<'a> {
     engine: Option<&'a Engine>,
     notes: &'a Notes,
-    entry: BuilderEntry,
+    pub(crate) entry: BuilderEntry,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,17 +47,9 @@ impl<'a> KnownBuilder<'a> {
         Ok(engine.image(image).await?.is_some())
     }
 
-    pub(crate) fn note_layers(&mut self, layers: Digest, image: &str) -> Result<(), NotesError> {
-        self.entry.note_layers(layers, image, Timestamp::now());
-        self.notes.note_builder(&self.entry)
-    }
-
-    pub(crate) fn has_made(&self, image: Digest) -> bool {
-        self.entry.has_made(image)
-    }
-
-    pub(crate) fn note_image(&mut self, image: Digest) -> Result<(), NotesError> {
-        self.entry.note_image(image, Timestamp::now());
+    /// Changes what is noted of the builder.
+    pub(crate) fn note(&mut self, change: impl FnOnce(&mut BuilderEntry)) -> Result<(), NotesError> {
+        change(&mut self.entry);
         self.notes.note_builder(&self.entry)
     }
 
@@ -75,25 +67,6 @@ impl<'a> KnownBuilder<'a> {
     }
 
     pub(crate) fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>) -> Result<(), NotesError> {
-        self.entry.note_steps(marks, Timestamp::now());
-        self.notes.note_builder(&self.entry)
-    }
-
-    pub(crate) fn forget_layers(&mut self, layers: Digest) -> Result<(), NotesError> {
-        self.entry.forget_layers(layers);
-        self.notes.note_builder(&self.entry)
-    }
-
-    /// Returns the last time when the mount with this key had content.
-    pub(crate) fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
-        self.entry.mount_seen(key)
-    }
-
-    /// Records that these mounts have content.
-    pub(crate) fn note_mounts(&mut self, keys: &[Digest]) -> Result<(), NotesError> {
-        for key in keys {
-            self.entry.note_mount(*key, Timestamp::now());
-        }
-        self.notes.note_builder(&self.entry)
+        self.note(|entry| entry.note_steps(marks, Timestamp::now()))
     }
 }

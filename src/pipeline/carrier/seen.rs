@@ -1,5 +1,7 @@
 //! Detects mounts that the builder has dropped: they are empty, but were not at the last visit.
 
+use jiff::Timestamp;
+
 use super::Carrier;
 use crate::digest::Digest;
 use crate::error_chain::chain;
@@ -30,22 +32,25 @@ impl Carrier<'_> {
             Err(error) => return self.report_problem(chain(&error)),
         };
         // A new engine can have the identity of an earlier one without ever having had its mounts.
-        let known =
-            seen.iter().filter(|mount| mount.was_empty).filter_map(|mount| builder.mount_seen(mount.key));
+        let known = seen
+            .iter()
+            .filter(|mount| mount.was_empty)
+            .filter_map(|mount| builder.entry.mount_seen(mount.key));
         let is_same = match known.min() {
             Some(last) => self.connection.client.has_cache_since(last).await.unwrap_or_default(),
             None => false,
         };
         let dropped = seen.iter().filter(|_| is_same).filter(|mount| mount.was_empty).filter_map(|mount| {
-            let last = builder.mount_seen(mount.key)?.strftime("%Y-%m-%d %H:%M:%SZ");
+            let last = builder.entry.mount_seen(mount.key)?.strftime("%Y-%m-%d %H:%M:%SZ");
             Some(format!(
                 "the builder has dropped the cache mount {} that was filled there {last}: its garbage collector did, or a prune",
                 mount.id
             ))
         });
         self.report.warnings.extend(dropped);
-        let keys: Vec<Digest> = seen.iter().map(|mount| mount.key).collect();
-        if let Err(error) = builder.note_mounts(&keys) {
+        let now = Timestamp::now();
+        let noted = builder.note(|entry| seen.iter().for_each(|mount| entry.note_mount(mount.key, now)));
+        if let Err(error) = noted {
             self.report_problem(chain(&error));
         }
     }

@@ -115,7 +115,7 @@ impl<'a> Job<'a> {
     /// Returns `true` if the builder has built the image and, as far as known, still has its layers.
     pub(super) async fn builder_has_layers_of(&self, id: &str) -> bool {
         let has_built = match (self.known_builder().await, id.parse()) {
-            (Ok(builder), Ok(id)) => builder.has_made(id),
+            (Ok(builder), Ok(id)) => builder.entry.has_made(id),
             _ => false,
         };
         has_built && self.client().has_layers().await.unwrap_or(false)

@@ -4,6 +4,8 @@
 //! key and still has an image on top of them, or such a builder has pushed them to the registry. A wrong prediction
 //! costs what the mount would have saved, and is reported.
 
+use jiff::Timestamp;
+
 use super::job::Job;
 use super::keyed::Keyed;
 use super::layers::{LayerCaches, Stages};
@@ -11,7 +13,7 @@ use crate::buildkit::trace::{StepKind, StepRecord, Trace};
 use crate::context::clean_path;
 use crate::ledger::Prediction;
 use crate::mounts::{MountAction, Mounts, TargetMount};
-use crate::notes::NotesError;
+use crate::notes::BuilderEntry;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::known_builder::{KnownBuilder, UnknownBuilder};
@@ -117,7 +119,7 @@ pub(super) async fn judge(
         ));
     }
     if let (false, Some(keys)) = (needed.is_empty(), keyed.keys()) {
-        job.change_known_builder(|builder| builder.forget_layers(keys.layers())).await?;
+        job.note_builder(|entry| entry.forget_layers(keys.layers())).await?;
     }
     if !unused.is_empty() {
         let report = job.carrier(MountAction::Restore, keyed)?.touch(&unused).await?;
@@ -141,27 +143,24 @@ impl Job<'_> {
             return Ok(());
         }
         if let Ok(id) = image.parse() {
-            self.change_known_builder(|builder| builder.note_image(id)).await?;
+            self.note_builder(|entry| entry.note_image(id, Timestamp::now())).await?;
         }
         if keys.keys.layers.runs.is_empty() || !has_mounts {
             return Ok(());
         }
-        self.change_known_builder(|builder| builder.note_layers(keys.layers(), image)).await
+        self.note_builder(|entry| entry.note_layers(keys.layers(), image, Timestamp::now())).await
     }
 
     pub(super) async fn known_builder(&self) -> Result<KnownBuilder<'_>, UnknownBuilder> {
         self.connection.known_builder(&self.notes).await
     }
 
-    async fn change_known_builder(
-        &self,
-        change: impl FnOnce(&mut KnownBuilder<'_>) -> Result<(), NotesError>,
-    ) -> Result<(), PipelineError> {
-        let changed = match self.known_builder().await {
-            Ok(mut builder) => change(&mut builder).map_err(Into::into),
+    async fn note_builder(&self, change: impl FnOnce(&mut BuilderEntry)) -> Result<(), PipelineError> {
+        let noted = match self.known_builder().await {
+            Ok(mut builder) => builder.note(change).map_err(Into::into),
             Err(error) => Err(error),
         };
-        changed.or_else(|error: UnknownBuilder| self.faults.report(&error))
+        noted.or_else(|error: UnknownBuilder| self.faults.report(&error))
     }
 }
 

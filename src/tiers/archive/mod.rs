@@ -19,11 +19,11 @@ use super::{Answer, Fault, Hit, ImageTier, Wanted, add_names};
 use crate::digest::{Digest, InvalidDigest};
 use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::{
-    self, Destination, Form, LayerArchive, SaveError, SavedImage, UnlistedError, read_listing,
+    self, Destination, Form, LayerArchive, Listing, SaveError, SavedImage, UnlistedError, read_listing,
 };
 use crate::key::CacheKey;
 use crate::registry::ImageRef;
-use crate::store::{Counted, Entry, EntryKind, Meter, Store, StoreError, Subject};
+use crate::store::{Counted, Entry, EntryKind, Found, Meter, Store, StoreError, Subject};
 
 /// The parts of an archive that are buffered between the engine and the store.
 const WAITING: usize = 16;
@@ -104,9 +104,22 @@ impl ArchiveTier {
 
     /// Returns the image of `entry` if the engine has it already.
     pub(crate) async fn present(&self, entry: &Entry) -> Result<Option<Image>, LoadError> {
+        Ok(self.engine.image(&self.id_of(entry).await?).await?)
+    }
+
+    async fn listing(&self, entry: &Entry) -> Result<Listing, LoadError> {
         let (store, entry) = (self.store.clone(), entry.clone());
-        let listing = spawn_blocking(move || read_listing(&store, &entry)).await??;
-        Ok(self.engine.image(&listing.id_in(self.form()).to_string()).await?)
+        Ok(spawn_blocking(move || read_listing(&store, &entry)).await??)
+    }
+
+    /// Returns the id that the image of `entry` has in the engine.
+    async fn id_of(&self, entry: &Entry) -> Result<String, LoadError> {
+        Ok(self.listing(entry).await?.id_in(self.form()).to_string())
+    }
+
+    async fn find(&self, key: CacheKey, platform: &str) -> Result<Found, JoinError> {
+        let (store, family) = (self.store.clone(), platform.to_owned());
+        spawn_blocking(move || store.find(EntryKind::Image, &family, key.digest(), false)).await
     }
 
     /// Returns the archive format that the engine loads.
@@ -124,8 +137,7 @@ impl ArchiveTier {
         meter: &Arc<Meter>,
     ) -> Result<Loaded, LoadError> {
         let entry = Arc::new(entry.clone());
-        let (store, of) = (self.store.clone(), Arc::clone(&entry));
-        let listing = Arc::new(spawn_blocking(move || read_listing(&store, &of)).await??);
+        let listing = Arc::new(self.listing(&entry).await?);
         let mut handover = Handover {
             tier: self,
             entry: Arc::clone(&entry),
@@ -145,9 +157,7 @@ impl ArchiveTier {
 
     /// Returns `true` if the store has an image of `key` for `platform`, of any age.
     pub(crate) async fn has(&self, key: CacheKey, platform: &str) -> bool {
-        let (store, family) = (self.store.clone(), platform.to_owned());
-        let find = move || store.find(EntryKind::Image, &family, key.digest(), false).entry.is_some();
-        spawn_blocking(find).await.unwrap_or_default()
+        self.find(key, platform).await.is_ok_and(|found| found.entry.is_some())
     }
 
     /// Returns `true` if the newest image of `key` for `platform` in the store is newer than `built` and different from
@@ -159,27 +169,19 @@ impl ArchiveTier {
         id: &str,
         built: Timestamp,
     ) -> (bool, Vec<StoreError>) {
-        let (store, family, form) = (self.store.clone(), platform.to_owned(), self.form());
-        let id = id.to_owned();
-        let find = move || {
-            let found = store.find(EntryKind::Image, &family, key.digest(), false);
-            let newer = found.entry.filter(|entry| entry.manifest.created > built);
-            let listing = newer.and_then(|entry| read_listing(&store, &entry).ok());
-            (listing.is_some_and(|listing| listing.id_in(form).to_string() != id), found.faults)
+        let Ok(found) = self.find(key, platform).await else { return (false, Vec::new()) };
+        let is_newer = match found.entry.filter(|entry| entry.manifest.created > built) {
+            Some(entry) => self.id_of(&entry).await.is_ok_and(|newer| newer != id),
+            None => false,
         };
-        spawn_blocking(find).await.unwrap_or_default()
+        (is_newer, found.faults)
     }
 
     /// Returns the entry of `key` for `platform` if it contains this image of the engine.
     pub(crate) async fn entry_of(&self, key: CacheKey, platform: &str, image: &Image) -> Option<Entry> {
-        let (store, family, form) = (self.store.clone(), platform.to_owned(), self.form());
-        let id = image.id.clone();
-        let find = move || {
-            let entry = store.find(EntryKind::Image, &family, key.digest(), false).entry?;
-            let listing = read_listing(&store, &entry).ok()?;
-            (listing.id_in(form).to_string() == id).then_some(entry)
-        };
-        spawn_blocking(find).await.ok().flatten()
+        let entry = self.find(key, platform).await.ok()?.entry?;
+        let id = self.id_of(&entry).await.ok()?;
+        (id == image.id).then_some(entry)
     }
 
     /// Archives the engine's `image` under `key`. Reuses the layers of earlier entries, unless `anew`. If this fails or
@@ -284,8 +286,7 @@ impl ImageTier for ArchiveTier {
         let [platform] = wanted.platforms else {
             return Answer::miss("an image for several platforms is not kept");
         };
-        let (store, key, family) = (self.store.clone(), wanted.key.digest(), platform.clone());
-        let found = match spawn_blocking(move || store.find(EntryKind::Image, &family, key, false)).await {
+        let found = match self.find(wanted.key, platform).await {
             Ok(found) => found,
             Err(error) => return Answer::fault(error, "the cache cannot be read"),
         };
