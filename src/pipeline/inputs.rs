@@ -247,12 +247,12 @@ fn from_stdin(stdin: &mut dyn Read) -> Result<DockerfileInput, InputError> {
         return Err(InputError::EmptyStdin);
     }
     let text = String::from_utf8(bytes).map_err(|_| InputError::NotText(PathBuf::from("-")))?;
-    let keep = || {
+    let write = || {
         let directory = TempDir::new()?;
         File::create(directory.path().join(DEFAULT_NAME))?.write_all(text.as_bytes())?;
         Ok(directory)
     };
-    let directory = keep().map_err(InputError::Stdin)?;
+    let directory = write().map_err(InputError::Stdin)?;
     Ok(DockerfileInput::Local {
         directory: directory.path().to_owned(),
         name: DEFAULT_NAME.to_owned(),

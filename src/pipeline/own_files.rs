@@ -49,18 +49,18 @@ pub(crate) fn withhold(
     let dockerfile = inputs.built().and_then(|text| text.parsed().ok());
     // The named paths do not depend on the base image, and the build itself reports mistakes.
     let resolution = dockerfile.and_then(|file| file.resolve(&options(&build.source, platform::own())).ok());
-    let taken = |name: Option<&String>| match (&resolution, name) {
+    let selected = |name: Option<&String>| match (&resolution, name) {
         (None, _) => ContextPaths::default(),
         (Some(resolution), None) => resolution.context.clone(),
         (Some(resolution), Some(name)) => resolution.named_paths.get(name).cloned().unwrap_or_default(),
     };
     if let Context::Directory(directory) = &inputs.context {
-        let withheld = own.below(directory, &taken(None))?;
+        let withheld = own.below(directory, &selected(None))?;
         inputs.withheld.insert(directory.clone(), withheld);
     }
     for (name, context) in &build.source.named_contexts {
         if let NamedContext::Directory(directory) = context {
-            let withheld = own.below(directory, &taken(Some(name)))?;
+            let withheld = own.below(directory, &selected(Some(name)))?;
             inputs.withheld.insert(directory.clone(), withheld);
         }
     }
@@ -153,11 +153,11 @@ fn path_below(root: &Path, path: &Path) -> Option<String> {
 fn outermost<'a>(root: &Path, path: &'a Path) -> &'a Path {
     let mut outermost = path;
     while let Some(parent) = outermost.parent().filter(|parent| *parent != root) {
-        let holds_more = match fs::read_dir(parent) {
+        let has_others = match fs::read_dir(parent) {
             Ok(entries) => entries.flatten().any(|entry| entry.path() != outermost),
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         };
-        if holds_more {
+        if has_others {
             break;
         }
         outermost = parent;

@@ -118,8 +118,8 @@ mod tests {
             std::fs::write(at("real/b"), source).unwrap();
             assert_eq!(seen.changed(), ["real/b"].map(|name| name.replace("real", counted)), "{source}");
         }
-        let gone = witness("link/a");
+        let removed = witness("link/a");
         std::fs::remove_file(at("real/a")).unwrap();
-        assert_eq!(gone.changed(), ["link/a"]);
+        assert_eq!(removed.changed(), ["link/a"]);
     }
 }

@@ -17,10 +17,10 @@ pub(super) fn is_worth_archiving(builds: &[BuildRecord]) -> bool {
     let is_use = |build: &&BuildRecord| build.hit_tier.as_deref() == Some(ArchiveTier::NAME);
     let mut built = builds.iter().rev().take_while(|build| !is_use(build));
     let mut built = built.by_ref().filter(|build| build.outcome == Outcome::Built);
-    let since_kept = built.by_ref().take_while(|build| build.kept.is_none()).count();
+    let since_archived = built.by_ref().take_while(|build| build.kept.is_none()).count();
     // `take_while` has consumed the archived build that ended it.
-    let kept = 1 + built.filter(|build| build.kept.is_some()).count();
-    kept < PATIENCE || since_kept + 1 >= RETRY
+    let archived = 1 + built.filter(|build| build.kept.is_some()).count();
+    archived < PATIENCE || since_archived + 1 >= RETRY
 }
 
 #[cfg(test)]

@@ -51,10 +51,10 @@ impl std::fmt::Display for Missing {
 /// returns the names without a file.
 pub(super) fn read(
     names: &[String],
-    kept: &Path,
+    saved: &Path,
     inputs: &mut DirectoryInputs,
 ) -> Result<Vec<Missing>, KeyFileError> {
-    let (files, mut missing) = expand(names, kept)?;
+    let (files, mut missing) = expand(names, saved)?;
     for path in files {
         let name = path.rsplit('/').next().unwrap_or(&path);
         let content = match std::fs::read(&path) {
@@ -91,8 +91,8 @@ impl View for WorkingDirectory {
 }
 
 /// Returns the sorted files without duplicates, and the names that match nothing.
-fn expand(names: &[String], kept: &Path) -> Result<(BTreeSet<String>, Vec<Missing>), KeyFileError> {
-    let kept = clean_path(&kept.to_string_lossy());
+fn expand(names: &[String], saved: &Path) -> Result<(BTreeSet<String>, Vec<Missing>), KeyFileError> {
+    let saved = clean_path(&saved.to_string_lossy());
     let mut files = BTreeSet::new();
     let mut missing = Vec::new();
     for name in names {
@@ -125,7 +125,7 @@ fn expand(names: &[String], kept: &Path) -> Result<(BTreeSet<String>, Vec<Missin
         };
         let parts: Vec<&str> = relative.split('/').collect();
         let mut found = BTreeSet::new();
-        matching(Path::new(root), &parts, &kept, &mut found)
+        matching(Path::new(root), &parts, &saved, &mut found)
             .map_err(|_| KeyFileError::Pattern(name.clone()))?;
         if found.is_empty() {
             missing.push(Missing { name: name.clone(), reason: None, similar: None });
@@ -151,14 +151,14 @@ fn similar(path: &str) -> Option<String> {
 fn matching(
     directory: &Path,
     parts: &[&str],
-    kept: &str,
+    saved: &str,
     found: &mut BTreeSet<String>,
 ) -> Result<(), glob::BadPattern> {
     let Some((part, rest)) = parts.split_first() else { return Ok(()) };
     if *part == "**" && !rest.is_empty() {
-        matching(directory, rest, kept, found)?;
+        matching(directory, rest, saved, found)?;
     } else if !glob::has_wildcards(part) {
-        return visit(&directory.join(part), rest, kept, found);
+        return visit(&directory.join(part), rest, saved, found);
     }
     let listed = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     // A directory that cannot be listed contains no key files.
@@ -171,13 +171,13 @@ fn matching(
         let path: PathBuf = directory.join(&name);
         if *part == "**" {
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_directory && path.to_string_lossy() != *kept {
-                matching(&path, parts, kept, found)?;
+            if is_directory && path.to_string_lossy() != *saved {
+                matching(&path, parts, saved, found)?;
             } else if rest.is_empty() {
-                visit(&path, rest, kept, found)?;
+                visit(&path, rest, saved, found)?;
             }
         } else if glob::matches(part, bytes)? {
-            visit(&path, rest, kept, found)?;
+            visit(&path, rest, saved, found)?;
         }
     }
     Ok(())
@@ -186,11 +186,11 @@ fn matching(
 fn visit(
     path: &Path,
     rest: &[&str],
-    kept: &str,
+    saved: &str,
     found: &mut BTreeSet<String>,
 ) -> Result<(), glob::BadPattern> {
     if !rest.is_empty() {
-        return if path.to_string_lossy() == *kept { Ok(()) } else { matching(path, rest, kept, found) };
+        return if path.to_string_lossy() == *saved { Ok(()) } else { matching(path, rest, saved, found) };
     }
     if path.is_file()
         && let Some(path) = path.to_str()
@@ -221,8 +221,8 @@ mod tests {
         }
         let root = base.path().to_str().unwrap();
         let expanded = |pattern: &str| {
-            let kept = base.path().join("kept");
-            let found = expand(&[format!("{root}/{pattern}")], &kept);
+            let saved = base.path().join("kept");
+            let found = expand(&[format!("{root}/{pattern}")], &saved);
             found.map(|(found, missing)| {
                 assert_eq!(found.is_empty(), !missing.is_empty(), "{pattern}");
                 found.iter().map(|path| path[root.len() + 1..].to_owned()).collect::<Vec<_>>().join(" ")

@@ -166,9 +166,9 @@ impl Lookup {
         };
         if job.registries_disabled().is_none() {
             let wants_push = job.wants_push();
-            let asking = Box::pin(job.place_in_registry(keys, &hit.id, built));
-            let asked = if wants_push { Ok(asking.await) } else { timeout(NEWER_TIMEOUT, asking).await };
-            match asked {
+            let request = Box::pin(job.place_in_registry(keys, &hit.id, built));
+            let answer = if wants_push { Ok(request.await) } else { timeout(NEWER_TIMEOUT, request).await };
+            match answer {
                 Ok(answer) => {
                     let (newer, faults) = answer?;
                     if !wants_push {
@@ -187,8 +187,8 @@ impl Lookup {
             && !job.faults.is_cache_down()
             && let (Some(tier), Some(platform)) = (job.archive_tier().await?, keys.sole_platform())
         {
-            let asking = tier.has_newer(keys.keys.image, platform, &hit.id, built);
-            let Ok((is_newer, faults)) = timeout(NEWER_TIMEOUT, asking).await else {
+            let request = tier.has_newer(keys.keys.image, platform, &hit.id, built);
+            let Ok((is_newer, faults)) = timeout(NEWER_TIMEOUT, request).await else {
                 job.reporter.warn(&late("the remote store"));
                 return Ok(Newer::No { is_named: false });
             };
@@ -204,8 +204,8 @@ impl Lookup {
     /// engine.
     async fn in_registry(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
         let clock = Instant::now();
-        let asking = async {
-            let is_wanted = job.wants_image_here() || job.has_other_images().await;
+        let request = async {
+            let is_wanted = job.should_be_in_engine() || job.has_other_images().await;
             let wanted_in = job.engine().cloned().filter(|_| is_wanted);
             let terms = RegistryTerms { wanted_in, ..job.registry_terms(keys).await? };
             let meter = Arc::new(Meter::default());
@@ -216,7 +216,7 @@ impl Lookup {
                 Ok(answer)
             }
         };
-        let answer = job.bound(Box::pin(asking)).await?;
+        let answer = job.bound(Box::pin(request)).await?;
         self.note(job, RegistryTier::NAME, &answer, clock);
         self.registry_faults(job, &answer.faults)?;
         if answer.found.is_some() {

@@ -139,15 +139,15 @@ impl SavedMounts {
         let carried = restored.carried.iter().map(|mount| {
             let target = mount.targets.first().map(String::as_str).unwrap_or_default();
             let saved = self.saved.iter().find(|saved| saved.id == mount.id);
-            let kept = saved.filter(|saved| saved.outcome == MountOutcome::Saved).map(|saved| saved.kept);
-            let kept = kept.unwrap_or_default();
+            let stored = saved.filter(|saved| saved.outcome == MountOutcome::Saved).map(|saved| saved.kept);
+            let stored = stored.unwrap_or_default();
             MountRecord {
                 restored_files: mount.moved.files,
                 restored_bytes: mount.moved.bytes,
                 used_files: saved.map_or(0, |saved| files(saved.used)),
                 added_files: saved.map_or(0, |saved| files(saved.added)),
-                saved_files: kept.files,
-                saved_bytes: kept.bytes,
+                saved_files: stored.files,
+                saved_bytes: stored.bytes,
                 ..MountRecord::of(mount.id.clone(), target, &mount.kind)
             }
         });

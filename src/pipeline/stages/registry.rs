@@ -40,7 +40,7 @@ pub(super) fn report_named(job: &Job<'_>) {
 }
 
 impl Job<'_> {
-    pub(super) fn wants_image_here(&self) -> bool {
+    pub(super) fn should_be_in_engine(&self) -> bool {
         let is_loaded = self.build.load || !self.wants_push() || self.purpose.run.is_some();
         self.engine().is_some() && is_loaded
     }

@@ -21,14 +21,14 @@ use crate::pipeline::known_builder::{KnownBuilder, UnknownBuilder};
 /// Returns `true` if the text of a step contains this mount.
 fn has_mount(step: &str, mount: &TargetMount) -> bool {
     // Compare whole words: one path may be a prefix of a different one.
-    let says = |word: &str| {
+    let contains = |word: &str| {
         step.match_indices(word).any(|(at, _)| {
             let next = step[at + word.len()..].chars().next();
             next.is_none_or(|next| matches!(next, ',' | ' ' | '"' | '/'))
         })
     };
     let (_, id) = mount.id.wire.split_once('/').unwrap_or_default();
-    mount.uses.iter().any(|used| says(&used.target) && (id == clean_path(&used.target) || says(id)))
+    mount.uses.iter().any(|used| contains(&used.target) && (id == clean_path(&used.target) || contains(id)))
 }
 
 #[derive(Default)]
