@@ -313,7 +313,7 @@ impl<'a> Carrier<'a> {
         record.reason = Some(chain(error));
         match error {
             MountError::Store(fault) | MountError::Unlisted(UnlistedError::Store(fault)) => {
-                self.report_faults([fault])
+                self.report_faults([fault]);
             }
             error => self.report_problem(format!("{}: {}", record.id, chain(error))),
         }

@@ -65,7 +65,7 @@ fn report_failure(job: &mut Job, error: &RestoreError) {
     let entry = format!("entry {}", &id[..id.len().min(12)]);
     match error {
         RestoreError::Store(fault) | RestoreError::Unlisted(UnlistedError::Store(fault)) => {
-            job.report_faults([fault])
+            job.report_faults([fault]);
         }
         RestoreError::Unlisted(UnlistedError::Refused(refused)) => {
             job.report.outcome = DirOutcome::Refused;

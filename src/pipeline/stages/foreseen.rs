@@ -61,10 +61,12 @@ impl Job<'_> {
         if foreseen.hit.is_none() && self.build.tiers.registry {
             self.foresee_in_registries(keys, is_off, &mut foreseen).await?;
         }
-        if foreseen.hit.is_none() && self.build.tiers.archive && self.engine().is_some() && !is_off {
-            if let Some(mut tier) = self.archive_tier().await? {
-                foreseen.hit = self.foresee_in(&mut tier, keys, &self.accepted(keys)).await.0;
-            }
+        if foreseen.hit.is_none()
+            && self.build.tiers.archive
+            && !is_off
+            && let Some(mut tier) = self.archive_tier().await?
+        {
+            foreseen.hit = self.foresee_in(&mut tier, keys, &self.accepted(keys)).await.0;
         }
         Ok(foreseen)
     }

@@ -49,15 +49,15 @@ pub(super) async fn solve(
     reporter: &dyn Reporter,
 ) -> (Result<ExporterResponse, Ended>, Trace) {
     let (status, updates) = mpsc::channel(WAITING);
-    let (report, mut reported) = oneshot::channel();
-    let mut report = Some(report);
+    let (sender, mut import_fault) = oneshot::channel();
+    let mut sender = Some(sender);
     let check = move |trace: &Trace| {
         let fault = watch.as_mut().and_then(|watch| watch.check(trace, Instant::now()));
         if let Some(fault) = fault
-            && let Some(report) = report.take()
+            && let Some(sender) = sender.take()
         {
             // The receiver is gone if the solve has just ended.
-            drop(report.send(fault));
+            drop(sender.send(fault));
         }
     };
     let showing = tokio::spawn(show(display, updates, check));
@@ -68,7 +68,7 @@ pub(super) async fn solve(
         let ended = tokio::select! {
             result = &mut solving => Err(result.map_err(Ended::Solve)),
             late = deadline.expired() => Ok(Ended::TimedOut(late)),
-            Ok(fault) = &mut reported => Ok(Ended::Import(fault)),
+            Ok(fault) = &mut import_fault => Ok(Ended::Import(fault)),
             () = interrupts.next() => Ok(Ended::Solve(SolveError::Cancelled)),
         };
         match ended {
