@@ -24,7 +24,6 @@ use crate::registry::{ImageRef, RegistryError, within};
 use crate::tiers::Tags;
 
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The name of a base image for which no repository is set.
 const LOCAL: &str = "larder-base";
 
 pub(crate) struct WantedBase<'a> {
@@ -150,7 +149,6 @@ async fn engine_image(
     Ok(engine.image(&name.familiar()).await?)
 }
 
-/// A base image to build, and the inputs of its key.
 struct Base<'a> {
     build: &'a BuildSettings,
     keys: BuildKeys,

@@ -23,7 +23,6 @@ pub(crate) struct End {
 pub(crate) enum ContainerError {
     #[error("the container cannot be run")]
     Engine(#[from] EngineError),
-    /// Standard output is closed; the container was stopped.
     #[error("cannot write the container's output")]
     OutputLost(#[source] io::Error),
 }

@@ -11,7 +11,6 @@ use crate::store::{Entry, EntryKind, KeyInput, Lane, Manifest, Store, Subject};
 /// The number of archived images that are searched.
 const MAX_ENTRIES: usize = 64;
 
-/// An earlier build and the changes since then.
 #[derive(Debug)]
 pub(crate) struct Explanation {
     pub(crate) before: Past,
@@ -59,7 +58,6 @@ pub(crate) fn inputs_of(stored: &[KeyInput]) -> Vec<Input> {
     stored.iter().filter_map(input).collect()
 }
 
-/// The identity by which builds are compared.
 pub(crate) struct Identity<'a> {
     pub(crate) names: &'a [ImageRef],
     pub(crate) lane: &'a Lane,
@@ -154,7 +152,6 @@ impl Identity<'_> {
         Some(Explanation { before: past, changes: difference(&before, &after) })
     }
 
-    /// Compares `keys` with the nearest earlier build that has a different key.
     pub(crate) fn explain(&self, notes: &Notes, keys: &Keys) -> Result<Option<Explanation>, NotesError> {
         let heads = notes.records()?;
         let Some(before) = nearest(&heads, &self.repositories(), self.lane, keys.image).cloned() else {

@@ -13,7 +13,6 @@ pub(crate) struct Exports {
     pub(crate) exporters: Vec<Exporter>,
     pub(crate) target: Option<FileTarget>,
     pub(crate) engine_image: bool,
-    /// The image is pushed from the engine after the build.
     pub(crate) push_after: bool,
 }
 
@@ -39,7 +38,6 @@ pub(crate) enum ExportError {
 }
 
 impl ExportError {
-    /// Returns how to get the output anyway.
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Unsupported { .. } | Self::OnePlatform { .. } => {

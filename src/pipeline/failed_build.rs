@@ -37,7 +37,6 @@ impl FailedBuild {
         Self::explained(failure, &Circumstances::default())
     }
 
-    /// Explains BuildKit's message under these circumstances.
     pub(crate) fn explained(failure: &BuildFailure, circumstances: &Circumstances<'_>) -> Self {
         let message = one_line(plain_message(&failure.message));
         let explanations =
@@ -154,7 +153,6 @@ fn exit_code(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
     Some(FailedBuild::new(message).hint(hint))
 }
 
-/// Returns a hint for a flag or instruction that may be too new for the engine.
 fn newer_frontend(message: &str) -> Option<String> {
     let lower = message.to_lowercase();
     let unknown = lower.contains("unknown flag") || lower.contains("unknown instruction");

@@ -129,7 +129,6 @@ impl Inputs {
         }
     }
 
-    /// Returns the path of the Dockerfile if it is on this machine.
     pub(crate) fn dockerfile_path(&self) -> Option<PathBuf> {
         match &self.dockerfile {
             DockerfileInput::Local { directory, name, .. } => Some(directory.join(name)),
@@ -137,7 +136,6 @@ impl Inputs {
         }
     }
 
-    /// Returns the names of the Dockerfile's stages, if it can be parsed.
     pub(crate) fn stages(&self) -> Vec<&str> {
         let dockerfile = self.written().and_then(|(_, text)| text.parsed().ok());
         dockerfile.iter().flat_map(|file| &file.stages).filter_map(|stage| stage.name.as_deref()).collect()

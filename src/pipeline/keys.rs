@@ -36,7 +36,6 @@ pub(crate) struct BuildKeys {
     pub(crate) ambiguous: Option<Digest>,
     /// Writes to the cache that failed. They cost only time.
     pub(crate) faults: Vec<NotesError>,
-    /// Files of larder that are hidden from the build.
     pub(crate) withheld: BTreeSet<String>,
     witness: Arc<Witness>,
 }
@@ -53,7 +52,6 @@ impl BuildKeys {
         blocking(move || keys.published(&seal)).await
     }
 
-    /// Returns the platform if there is only one.
     pub(crate) fn sole_platform(&self) -> Option<&str> {
         if let [platform] = &*self.platforms { Some(platform) } else { None }
     }
@@ -311,7 +309,6 @@ fn read_archive(path: &Path, wanted: &str) -> Result<archive::Archive, NoKeys> {
     archive::read(file, wanted).map_err(NoKeys::Archive)?.ok_or(NoKeys::Compression)
 }
 
-/// Returns the options that affect RUN steps.
 fn run_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
     let mut options: BTreeMap<String, Vec<String>> = (settings.source.options.iter())
         .filter(|(name, _)| *name != "force-network-mode")

@@ -9,7 +9,6 @@ use crate::registry::ecr::EcrError;
 use crate::registry::{Credentials, ImageRef, Login, Reach, RegistryError, Repository};
 use crate::store::Meter;
 
-/// The registries; the engine's rules are looked up once.
 pub(crate) struct Registries {
     login: Login,
     certificates: Vec<PathBuf>,

@@ -17,10 +17,10 @@ use crate::registry::ImageRef;
 pub(crate) trait Reporter: Send + Sync {
     fn report(&self, event: &Event<'_>);
 
-    /// Reports a warning of one line.
+    /// `text` is one line, without a line end.
     fn warn(&self, text: &str);
 
-    /// Reports progress in one line.
+    /// `text` is one line, with its line end.
     fn note(&self, text: &str);
 
     /// Reports text that is always shown, such as the explanation of an error or the answer to an interrupt.
@@ -62,7 +62,6 @@ pub(crate) enum Event<'a> {
     Keys {
         image: Option<CacheKey>,
         dependency: Option<CacheKey>,
-        /// The reason why the keys are unknown, if they are.
         reason: Option<String>,
     },
     Tier(&'a TierRecord),

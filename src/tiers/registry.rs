@@ -323,7 +323,6 @@ impl RegistryTier {
         Ok((image, bytes))
     }
 
-    /// Returns the host of the first target, for messages.
     fn host(&self) -> String {
         let first = self.targets.first();
         first.map(|target| target.repository.image_name().host().to_owned()).unwrap_or_default()

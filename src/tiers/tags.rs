@@ -27,9 +27,9 @@ const MAX_LENGTH: usize = 48;
 /// The platform that is omitted from the tags of layer caches.
 const USUAL_PLATFORM: &str = "linux/amd64";
 
-/// The endings of one job's tags, its own first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tags {
+    /// The job's own is first.
     endings: Vec<String>,
     /// The part of a layer cache's tag after its first word: `_PLATFORM`, or nothing.
     platforms: String,

@@ -129,7 +129,6 @@ impl Job {
         Ok(job)
     }
 
-    /// Returns the path of the directory as typed.
     fn path(&self) -> String {
         self.dir.path.display().to_string()
     }

@@ -41,7 +41,6 @@ pub(crate) struct DirReport {
     pub(crate) created: Option<Timestamp>,
     #[serde(flatten)]
     pub(crate) amounts: DirAmounts,
-    /// The reason why there is no hit.
     pub(crate) reason: Option<String>,
     pub(crate) faults: Vec<FaultRecord>,
     pub(crate) millis: u64,
@@ -59,12 +58,10 @@ pub(crate) struct DirAmounts {
     pub(crate) unchanged: u64,
     /// Files of the directory that were omitted from the entry.
     pub(crate) skipped: u64,
-    /// Bytes that the entry added to the store.
     pub(crate) added_bytes: u64,
 }
 
 impl DirReport {
-    /// Returns a report without a result.
     pub(crate) fn new(action: DirAction, path: String, key: String) -> Self {
         Self {
             schema: "larder.dir.v1",

@@ -200,7 +200,6 @@ fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
     }
 }
 
-/// Returns `true` if a save would replace this entry.
 fn is_current(job: &Job, base: &Base) -> bool {
     let address = &base.entry.manifest.address;
     address.key == job.key.digest

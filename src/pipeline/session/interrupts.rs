@@ -53,7 +53,6 @@ impl Interrupts {
         count > self.seen
     }
 
-    /// Waits for the next interrupt.
     pub(crate) async fn next(&mut self) {
         let seen = self.seen;
         if self.count.wait_for(|count| *count > seen).await.is_err() {
@@ -79,7 +78,6 @@ impl Interrupts {
         }
     }
 
-    /// Runs `work` until the user interrupts.
     pub(crate) async fn bound<T>(mut self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
         tokio::select! {
             // Work that handles the interrupt itself can also clean up.

@@ -110,7 +110,6 @@ impl Job<'_> {
         }
     }
 
-    /// Starts archiving an image, if saving is allowed.
     pub(super) async fn start_archiving(
         &self,
         image: Image,

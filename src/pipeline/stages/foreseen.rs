@@ -22,7 +22,6 @@ const DOCKER_HUB: &str = "docker.io";
 
 #[derive(Debug, Default)]
 pub(crate) struct Foreseen {
-    /// The hit that the build would get.
     pub(crate) hit: Option<ForeseenHit>,
     /// An image of the key in a registry that the build does not use.
     pub(crate) elsewhere: Option<ForeseenHit>,

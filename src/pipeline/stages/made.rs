@@ -21,7 +21,6 @@ pub(super) struct Made {
     pub(super) kept_layers: KeptLayers,
     /// The names of the image, if they differ from the settings.
     pub(super) names: Option<Vec<ImageRef>>,
-    /// `true` if the image can be found by its key in the registry.
     is_published: bool,
     /// `true` if the inputs did not change during the build, so that this is the image of its keys.
     is_of_key: bool,

@@ -133,7 +133,6 @@ impl SavedMounts {
         job.check_faults(report)
     }
 
-    /// Returns the ledger's records of the mounts and of the tier.
     pub(super) fn records(&self, restored: &Restored) -> (Vec<MountRecord>, Option<TierRecord>) {
         let files = |of: Option<Tally>| of.map_or(0, |of| of.files);
         let carried = restored.carried.iter().map(|mount| {

@@ -82,7 +82,6 @@ impl Finished {
         }
     }
 
-    /// Returns the record of the build. `millis` is its duration.
     pub(super) fn record(&self, job: &Job<'_>, millis: u64) -> BuildRecord {
         let mut record = BuildRecord::started(job.started);
         record.base.clone_from(&job.purpose.base);

@@ -59,7 +59,6 @@ impl Served {
         self.archived.finish(job, archiving).await
     }
 
-    /// Pushes the image if it should be pushed and the registry does not have it.
     async fn push(
         &mut self,
         job: &Job<'_>,

@@ -120,7 +120,6 @@ pub(super) fn failed_vertex<'a>(failure: &BuildFailure, trace: &'a Trace) -> Opt
     named.or_else(last)
 }
 
-/// Reports the failed step with its last output and the lines of the Dockerfile.
 pub(super) fn report_failure(
     failure: &BuildFailure,
     failed: Option<&VertexTrace>,

@@ -12,7 +12,6 @@ use crate::requirements::without_secrets;
 /// The name of this tier in records and summaries.
 pub(super) const LAYERS: &str = "layers";
 
-/// Returns the number of RUN, COPY and ADD steps, and how many of them were cached.
 pub(super) fn counts(trace: &Trace) -> StepCounts {
     let counts = trace.counted_steps();
     StepCounts { total: counts.total, cached: counts.cached, imported: 0 }

@@ -50,7 +50,6 @@ struct Ties {
 }
 
 impl Handover<'_> {
-    /// Sends what the engine lacks.
     pub(super) async fn run(&mut self, form: Form) -> Result<Transferred, LoadError> {
         if form == Form::Oci {
             return self.run_oci().await;
