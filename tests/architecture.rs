@@ -40,7 +40,13 @@ const DOMAIN: [(&str, &[&str]); 24] = [
             "store",
         ],
     ),
-    ("tiers", &["digest", "engine", "images", "key", "ledger", "notes", "platform", "registry", "store"]),
+    (
+        "tiers",
+        &[
+            "buildkit", "digest", "engine", "images", "key", "ledger", "notes", "platform", "registry",
+            "store",
+        ],
+    ),
     ("plan", &["buildkit", "endpoint", "key", "notes", "registry", "store", "tiers"]),
     (
         "pipeline",

@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use crate::engine::{Engine, EngineError, Image};
 use crate::registry::ImageRef;
+use crate::tiers::MARK;
 
-/// What the image with an inline cache says of the layers in it, or in the registry cache beside it: their mark.
-pub(crate) const MARK: &str = "larder.layers";
 /// How long giving a name back may take; after an interrupt the user waits for that.
 const DEADLINE: Duration = Duration::from_secs(10);
 

@@ -19,14 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
 use super::keyed::Keyed;
-use super::layers::LayerCaches;
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::{CacheEntry, Exporter};
 use crate::buildkit::trace::StepKind;
 use crate::engine::{EngineError, ImageStore};
 use crate::error_chain::chain;
 use crate::ledger::{KeptLayersRecord, StepEntry, millis};
-use crate::pipeline::borrowed_name::{BorrowedName, MARK};
+use crate::pipeline::borrowed_name::BorrowedName;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::exports::Exports;
 use crate::pipeline::keys::BuildKeys;
@@ -35,6 +34,8 @@ use crate::pipeline::reporter::Event;
 use crate::pipeline::request::{self, Conditions};
 use crate::registry::{ImageRef, RegistryError};
 use crate::store::Meter;
+use crate::tiers::LayerCaches;
+use crate::tiers::MARK;
 
 /// One build of this process at a time leaves layers.
 static KEEPING: Mutex<()> = Mutex::const_new(());

@@ -6,7 +6,6 @@
 
 use super::job::Job;
 use super::keyed::Keyed;
-use super::layers::{LayerCaches, Stages};
 use crate::buildkit::trace::{StepKind, StepRecord, Trace};
 use crate::context::clean_path;
 use crate::ledger::Prediction;
@@ -15,6 +14,7 @@ use crate::notes::NotesError;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::known_builder::{KnownBuilder, UnknownBuilder};
+use crate::tiers::{LayerCaches, Stages};
 
 /// Whether a step, by its words, has this mount.
 fn has_mount(step: &str, mount: &TargetMount) -> bool {
@@ -92,7 +92,9 @@ pub(super) async fn skip_cached(
             None
         }
     };
-    let Some(stages) = of_builder.or(layers.stages(job, keys).await?) else { return Ok(Vec::new()) };
+    let Some(stages) = of_builder.or(job.stages_in_registry(layers, keys).await?) else {
+        return Ok(Vec::new());
+    };
     let is_there = |mount: &TargetMount| {
         let is_last = mount.uses.iter().all(|used| used.stage == keys.target);
         is_decided(mount) && (stages == Stages::All || is_last)

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::layers::LayerCaches;
 use crate::amounts::count;
 use crate::buildkit::trace::{StepKind, StepRecord, Trace};
 use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord, millis};
 use crate::pipeline::confidential::mark;
 use crate::requirements::without_secrets;
+use crate::tiers::LayerCaches;
 
 /// The name of BuildKit's own cache in records and summaries.
 pub(super) const LAYERS: &str = "layers";
@@ -58,7 +58,7 @@ pub(super) fn layers(
         let is_import = |step: &&StepRecord| step.kind() == StepKind::CacheImport;
         let failed = steps.iter().filter(is_import).find_map(|step| step.error.as_deref());
         let failed = failed.map(|error| format!("the engine cannot import: {error}"));
-        let more = failed.or_else(|| caches.told(imported)).map(|told| format!("; {told}"));
+        let more = failed.or_else(|| caches.reason(imported)).map(|told| format!("; {told}"));
         format!("{cached} of {} cached{}", count(total, "step", "steps"), more.unwrap_or_default())
     };
     TierRecord {
@@ -70,7 +70,7 @@ pub(super) fn layers(
         },
         reason: ignored.map_or_else(reason, str::to_owned),
         bytes: 0,
-        millis: millis(asking + caches.elapsed()),
+        millis: millis(asking + caches.elapsed),
     }
 }
 
