@@ -1,4 +1,4 @@
-//! What `larder build` is to do.
+//! Resolves the settings of `larder build`.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,6 @@ use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
 use crate::registry::{ImageRef, InvalidImageRef};
 
 impl ProgressMode {
-    /// Resolves the form from the flags, the environment and `larder.yaml`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a variable or the file names no form.
     pub(crate) fn resolve(
         args: &BuildArgs,
         settings: &Settings,
@@ -54,11 +49,8 @@ impl ProgressMode {
 }
 
 impl BuildSettings {
-    /// Resolves `larder build`'s flags; a context that is the name of an image in `larder.yaml` stands for that.
-    ///
-    /// # Errors
-    ///
-    /// Fails on malformed and on refused flags, each with its reason.
+    /// Resolves the flags of `larder build`. A context that is the name of an image in `larder.yaml` selects that
+    /// image.
     pub(crate) fn resolve(
         args: &BuildArgs,
         settings: &Settings,
@@ -99,7 +91,7 @@ impl BuildSettings {
         refuse(&args.refused)?;
         let source = SourceSettings::resolve(args, environment, settings)?;
         let mut outputs = output::resolve(&args.output, args.push, args.load)?;
-        // `--output …,name=NAME` is another way to say `--tag NAME`.
+        // `--output …,name=NAME` is equivalent to `--tag NAME`.
         let named: Vec<String> =
             outputs.iter_mut().filter_map(|output| output.attributes.remove("name")).collect();
         let named = named.iter().flat_map(|names| names.split(',')).map(|name| ("output", name));
@@ -126,7 +118,7 @@ impl BuildSettings {
                 (None, None, None) => None,
             };
         let mut cache_to = caches("cache-to", &args.cache_to)?;
-        // Docker's other way to say it.
+        // BuildKit's build argument for the same.
         if source
             .build_args
             .get("BUILDKIT_INLINE_CACHE")
@@ -164,7 +156,7 @@ impl BuildSettings {
     }
 }
 
-/// Answers the flags that cannot be honoured; those that hold anyway (`--rm`) pass.
+/// Refuses flags that are not supported. Flags that ask for the default behaviour (`--rm`) are accepted.
 fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
     const LEAVE_IT_OUT: &str = "leave it out";
     let is_false = |value: &Option<String>| value.as_deref() == Some("false");
@@ -232,7 +224,7 @@ fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
     refuse(!args.policy.is_empty(), "policy", "source policies are not evaluated", elsewhere)
 }
 
-/// The names of the image, each with the flag that gives it.
+/// Parses the names of the image, each with the flag that sets it.
 fn tags<'a>(flags: impl Iterator<Item = (&'static str, &'a str)>) -> Result<Vec<ImageRef>, SettingsError> {
     let mut tags = Vec::new();
     for (flag, name) in flags {
@@ -251,9 +243,9 @@ fn reference(text: &str) -> Result<ImageRef, String> {
     text.parse().map_err(|error: InvalidImageRef| error.to_string())
 }
 
-/// `type=…,key=value` or a bare image reference.
+/// Parses cache entries: `type=…,key=value` or a bare image reference.
 fn caches(flag: &'static str, values: &[String]) -> Result<Vec<CacheEntry>, SettingsError> {
-    // Pipelines give an empty one where they have none, and docker build takes it so.
+    // Pipelines pass an empty one for no cache, and docker build accepts it.
     let values = values.iter().filter(|value| !value.trim().is_empty());
     values.map(|value| cache(value).map_err(|reason| SettingsError::flag(flag, reason))).collect()
 }
@@ -286,7 +278,7 @@ fn cache(value: &str) -> Result<CacheEntry, String> {
     }
 }
 
-/// `[TYPE:]NAME=VALUE` as the attribute `annotation[-TYPE].NAME` of BuildKit's image exporters.
+/// Converts `[TYPE:]NAME=VALUE` to the attribute `annotation[-TYPE].NAME` of BuildKit's image exporters.
 fn annotations(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
     const KINDS: [&str; 4] = ["manifest", "index", "manifest-descriptor", "index-descriptor"];
     let mut annotations = BTreeMap::new();

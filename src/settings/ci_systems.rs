@@ -1,37 +1,36 @@
-//! The variables in which CI systems say what a job builds, as their vendors document them.
+//! The variables in which CI systems describe a job, as documented by their vendors.
 
 use super::env_vars;
 
-/// Of Jenkins' git plugin: the branch with the remote's name before it.
+/// Set by Jenkins' git plugin: the branch, prefixed with the name of the remote.
 pub(super) const GIT_BRANCH: &str = "GIT_BRANCH";
-/// Jenkins': the tag, where it is also the name of the branch; others call their images' tags so.
+/// Set by Jenkins: the tag, if it equals `BRANCH_NAME`; elsewhere the variable often holds an image's tag.
 pub(super) const TAG_NAME: &str = "TAG_NAME";
-/// Jenkins' and TeamCity's: `true` in a job of the default branch.
+/// Set by Jenkins and TeamCity: `true` in a job of the default branch.
 pub(super) const IS_PRIMARY: &[&str] = &["BRANCH_IS_PRIMARY", "teamcity.build.branch.is_default"];
 
-/// The variables of a CI system; of several that say the same, the first that is set counts.
+/// The variables of a CI system; the first one in a list that is set is used.
 pub(super) struct System {
-    /// Any of these is set in every job.
+    /// At least one of these is set in every job.
     pub(super) marks: &'static [&'static str],
-    /// What started the job; see [`is_request_event`].
+    /// The event that started the job, see [`is_request_event`].
     pub(super) events: &'static [&'static str],
-    /// The number or address of the pull request; empty or `false` without one.
+    /// The number or address of the pull request; empty or `false` if there is none.
     pub(super) request: &'static [&'static str],
     /// The branch that a pull request would be merged into.
     pub(super) target: &'static [&'static str],
-    /// The tag, in jobs of tags only.
+    /// The tag; set only in jobs that build one.
     pub(super) tag: &'static [&'static str],
     /// The branch, or the full name of a reference.
     pub(super) branch: &'static [&'static str],
-    /// The default branch.
     pub(super) default_branch: &'static [&'static str],
 }
 
 const NONE: &[&str] = &[];
 
-/// TeamCity's configuration parameters, which are in a file, are listed like variables.
+/// All supported CI systems. TeamCity's configuration parameters, which are in a file, are listed like variables.
 pub(super) const SYSTEMS: &[System] = &[
-    // GitHub, Gitea, Forgejo. The event says more, see `of_event`.
+    // GitHub, Gitea, Forgejo. The event file contains more, see `of_event`.
     System {
         marks: &["GITHUB_ACTIONS", env_vars::GITHUB_REF],
         events: &["GITHUB_EVENT_NAME"],
@@ -207,8 +206,8 @@ pub(super) const SYSTEMS: &[System] = &[
         branch: &["bamboo_planRepository_branchName", "bamboo_planRepository_1_branchName"],
         default_branch: NONE,
     },
-    // Jenkins: multibranch jobs, the git plugin's variables in others, and those of plugins that build pull requests. The
-    // last one, since other systems' jobs may set such common names, too.
+    // Jenkins: multibranch jobs, variables of the git plugin, and those of plugins that build pull requests. It comes
+    // last because jobs of other systems may set such common names, too.
     System {
         marks: &["JENKINS_URL", "JENKINS_HOME", "HUDSON_URL", "CHANGE_ID", env_vars::BRANCH_NAME, GIT_BRANCH],
         events: &["gitlabActionType"],

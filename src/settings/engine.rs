@@ -1,8 +1,7 @@
-//! Which engine is meant: Docker's own rules.
+//! Selects the engine by Docker's rules.
 //!
-//! `--host`, `--context`, `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context
-//! of `config.json`, the default socket; the first that says something
-//! (docker/cli, `cli/command/cli.go`, `resolveContextName`).
+//! The first one that is set is used: `--host`, `--context`, `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context of
+//! `config.json`, the default socket (docker/cli, `cli/command/cli.go`, `resolveContextName`).
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,12 +11,12 @@ use super::{Environment, SettingsError, env_vars};
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContexts, Endpoint, TlsFiles};
 
-/// Between two looks for certificates.
+/// The interval between checks for certificates.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long the last file of a directory of certificates may take.
+/// The longest wait for `ca.pem` after `cert.pem` exists.
 const LAST_FILE: Duration = Duration::from_secs(2);
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
-/// The context that stands for the default socket.
+/// The name of the context for the default socket.
 const DEFAULT_CONTEXT: &str = "default";
 
 pub(super) fn resolve(
@@ -77,7 +76,8 @@ fn tls(
         return Ok(None);
     }
     let directory = environment.get(env_vars::DOCKER_CERT_PATH).map(PathBuf::from);
-    // docker-in-docker makes its certificates when it starts, the authority's last. Others may have no authority of their own.
+    // docker-in-docker creates its certificates when it starts, the authority's last. Other directories may lack an
+    // authority.
     let begin = Instant::now();
     while let (Some(directory), Some(wait)) = (&directory, wait)
         && !directory.join("ca.pem").exists()

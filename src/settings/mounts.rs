@@ -1,4 +1,4 @@
-//! How cache mounts are carried.
+//! Resolves the settings for cache mounts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,11 +14,6 @@ const DEFAULT_UNUSED_BUILDS: u32 = 5;
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 
 impl MountSettings {
-    /// Resolves the flags about cache mounts for a build of `source`.
-    ///
-    /// # Errors
-    ///
-    /// Fails on malformed values.
     pub(crate) fn resolve(
         args: &CarryArgs,
         source: &SourceSettings,
@@ -67,12 +62,12 @@ impl MountSettings {
     }
 }
 
-/// The project as the CI system names it.
+/// Returns the name of the project in the CI system.
 fn of_ci(environment: &Environment) -> Option<String> {
     let get = |name| environment.get(name).map(str::to_owned);
     let of_jenkins = || {
         let job = environment.get(env_vars::JOB_NAME)?;
-        // A job for branches has one below it for each.
+        // In a multibranch job, the last component is the branch.
         let project = match (environment.get(env_vars::BRANCH_NAME), job.rsplit_once('/')) {
             (Some(_), Some((project, _))) => project,
             _ => job,
@@ -82,14 +77,13 @@ fn of_ci(environment: &Environment) -> Option<String> {
     get(env_vars::CI_PROJECT_PATH).or_else(|| get(env_vars::GITHUB_REPOSITORY)).or_else(of_jenkins)
 }
 
-/// The name of the directory of `larder.yaml`, for an image that it describes: what one of them has downloaded the
-/// others need, too.
+/// Returns the name of the directory of `larder.yaml` for one of its images, so that its images share downloads.
 fn of_file(settings: &Settings) -> Option<String> {
     let directory = settings.file.is_for_image().then(|| settings.file.directory())?;
     Some(directory.file_name()?.to_string_lossy().into_owned())
 }
 
-/// The name of the context's directory, or its address.
+/// Returns the name of the context's directory, or of the remote repository.
 fn of_context(source: &SourceSettings) -> String {
     let name = |directory: &Path| {
         let absolute = std::path::absolute(directory).ok()?;

@@ -1,4 +1,4 @@
-//! `images` of `larder.yaml`: images that are built and run by a name.
+//! `images` of `larder.yaml`: images that are built and run by name.
 //!
 //! ```yaml
 //! images:
@@ -127,25 +127,25 @@ pub(super) fn keys(flag: &str) -> Vec<String> {
 }
 
 impl NamedImage {
-    /// The Dockerfile that is written, if it is not there.
+    /// Returns the configured Dockerfile if it does not exist.
     pub(super) fn missing_dockerfile(&self, directory: &Path) -> Option<PathBuf> {
         let path = directory.join(self.dockerfile.as_deref()?);
         (!path.exists()).then_some(path)
     }
 
-    /// Whether there is something to call the image that stands under `name`.
+    /// Returns `true` if the image has names or its key `name` is a valid one.
     pub(super) fn has_name(&self, name: &str) -> bool {
         !self.names.is_empty() || name.parse::<ImageRef>().is_ok()
     }
 
-    /// The build of it as flags; those that were typed come first, and paths are relative to `directory`.
+    /// Returns the flags of its build: typed ones override those of the file, whose paths are relative to `directory`.
     pub(super) fn build(&self, name: &str, directory: &Path, typed: &BuildArgs) -> BuildArgs {
         let SourceArgs { file, build_arg, target, platform, build_context, secret, label, tags, .. } =
             &typed.source;
         let pairs = |map: &BTreeMap<String, String>| -> Vec<String> {
             map.iter().map(|(name, value)| format!("{name}={value}")).collect()
         };
-        // What it is made for in another way is not made for what is written.
+        // Typed `--additional-context` overrides build arguments of the file.
         let made_for = additional_context::parse(typed.source.additional_context.as_deref());
         let made_for = made_for.map(|made_for| made_for.values).unwrap_or_default();
         let mut args = self.args.clone();
@@ -181,7 +181,7 @@ impl NamedImage {
             cgroup_parent: steps.cgroup_parent.clone().or_else(|| self.cgroup_parent.clone()),
             allow: [&self.allow[..], &steps.allow].concat(),
         };
-        // By its own name it could only be meant for Docker Hub.
+        // Without a registry in its name, it could only be pushed to Docker Hub.
         let is_called_so = self.names.is_empty() && !typed.push;
         let names = if is_called_so { vec![name.to_owned()] } else { self.names.clone() };
         BuildArgs {
@@ -197,12 +197,11 @@ impl NamedImage {
     }
 }
 
-/// What was typed, else what is written.
 fn first(typed: &[String], written: &[String]) -> Vec<String> {
     if typed.is_empty() { written.to_vec() } else { typed.to_vec() }
 }
 
-/// `NAME=VALUE`, or `NAME` for one from the environment.
+/// Returns `NAME=VALUE`, or `NAME` for a value from the environment.
 fn variables(map: &BTreeMap<String, Option<String>>) -> Vec<String> {
     let flag = |(name, value): (&String, &Option<String>)| match value {
         Some(value) => format!("{name}={value}"),
@@ -211,13 +210,13 @@ fn variables(map: &BTreeMap<String, Option<String>>) -> Vec<String> {
     map.iter().map(flag).collect()
 }
 
-/// A context: a directory relative to `directory`, or what the engine fetches.
+/// Makes a context that is a directory relative to `directory`; other contexts are fetched by the engine.
 fn located(directory: &Path, place: &str) -> String {
     let is_reference = is_remote(place) || place.contains("://") || place.starts_with("target:");
     if is_reference { place.to_owned() } else { in_directory(directory, Path::new(place)) }
 }
 
-/// A secret whose file is relative to `directory`.
+/// Makes the file of a secret relative to `directory`.
 fn located_secret(directory: &Path, secret: &str) -> String {
     let located = |field: &str| match field.split_once('=') {
         Some((name @ ("src" | "source"), file)) => {
@@ -225,12 +224,12 @@ fn located_secret(directory: &Path, secret: &str) -> String {
         }
         _ => field.to_owned(),
     };
-    // `src` names a variable where the type says so.
+    // With that type, `src` names a variable.
     let is_file = !secret.split(',').any(|field| field == "type=env");
     if is_file { secret.split(',').map(located).collect::<Vec<_>>().join(",") } else { secret.to_owned() }
 }
 
-/// Reads a mapping, of which no name may be there twice.
+/// Deserializes a mapping and rejects duplicate names.
 pub(super) fn unique<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, NamedImage>, D::Error> {

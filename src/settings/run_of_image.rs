@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::cli::{Arity, ContainerOption, ContainerOptions, OPTIONS};
 
-/// Options that are called otherwise in the file, where their plural reads better.
+/// Options whose names in the file are plurals.
 const CALLED: [(&str, &str); 2] = [("volume", "volumes"), ("device", "devices")];
 const COMMAND: &str = "command";
 
@@ -27,17 +27,16 @@ const COMMAND: &str = "command";
 pub(super) struct RunOfImage {
     /// The command, or the arguments of the image's entrypoint.
     pub(super) command: Vec<String>,
-    /// The options of the container.
     pub(super) options: ContainerOptions,
 }
 
-/// What an option is called in the file.
+/// Returns the name of an option in the file.
 fn key(option: &ContainerOption) -> String {
     let called = CALLED.iter().find(|(name, _)| *name == option.name);
     called.map_or_else(|| option.name.replace('-', "_"), |(_, key)| (*key).to_owned())
 }
 
-/// Where the value of an option is written in the description of an image; empty if it cannot be.
+/// Returns the path of an option below the image in the file.
 pub(super) fn keys(flag: &str) -> Vec<String> {
     let option = OPTIONS.iter().find(|option| option.name == flag);
     option.map(|option| vec!["run".to_owned(), key(option)]).unwrap_or_default()
@@ -77,7 +76,7 @@ impl<'de> Visitor<'de> for OfRun {
     }
 }
 
-/// An option, or none for the command.
+/// An option, or `None` for the command.
 struct Key(Option<&'static ContainerOption>);
 
 impl<'de> Deserialize<'de> for Key {
@@ -95,7 +94,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// The values of an option, as they would be typed.
+/// Deserializes the values of an option into the form of flags.
 struct Values(&'static ContainerOption);
 
 impl<'de> DeserializeSeed<'de> for Values {
@@ -173,7 +172,7 @@ impl<'de> Visitor<'de> for Values {
     }
 }
 
-/// A text, or a number that could be typed as one.
+/// Text, or a number as text.
 #[derive(Deserialize)]
 #[serde(from = "Plain")]
 struct Scalar(String);

@@ -1,6 +1,6 @@
-//! Sizes as people write them.
+//! Sizes in settings.
 
-/// A size in bytes: `500MB`, `2GiB`, `1.5 GB`, `4096`; `500M` and `2G` count in powers of 1000, too.
+/// Parses a size in bytes: `500MB`, `2GiB`, `1.5 GB`, `4096`. As in `500MB`, `500M` counts in powers of 1000.
 pub(super) fn parse(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(text.len());

@@ -1,4 +1,4 @@
-//! How the store is used: where else it is, in which lanes, whose entries count, how much is kept.
+//! Resolves the settings of the store: its remote, lanes, signatures and limits.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,14 +14,12 @@ use crate::store::{Floor, Lanes, Limits, Terms, Trust};
 
 const DEFAULT_SIZE_GB: f64 = 100.0;
 
-/// Where a value comes from, to be told when it is malformed.
 struct Given<'a> {
     args: &'a StoreArgs,
     environment: &'a Environment,
     file: &'a ConfigFile,
 }
 
-/// Resolves the options of the store for a job with these lanes.
 pub(super) fn resolve(
     args: &StoreArgs,
     lanes: &Lanes,
@@ -71,7 +69,7 @@ impl Given<'_> {
     fn trust(&self) -> Result<Trust, SettingsError> {
         let Self { args, environment, file } = self;
         let signer = environment.get(env_vars::LARDER_SIGNING_KEY);
-        // Public keys may be shown, the one that signs may not.
+        // Errors may show public keys, but not the signing key.
         let is_malformed = |key: &&String| Trust::new(None, std::slice::from_ref(*key), false).is_err();
         let reason = |keys: &[String]| keys.iter().find(is_malformed).map(|key| format!("`{key}`: {NO_KEY}"));
         let (keys, faulty): (Vec<String>, Option<SettingsError>) = if !args.trusted_keys.is_empty() {
@@ -162,7 +160,7 @@ impl Given<'_> {
 
 const NO_KEY: &str = "it is no key: the base64 of 32 bytes, as `openssl rand -base64 32` prints them";
 
-/// What GitHub tells a job that runs there.
+/// Returns the variables that GitHub sets for a job.
 fn actions_job(environment: &Environment) -> ActionsJob {
     let text = |variable| environment.get(variable).map(str::to_owned);
     ActionsJob {
@@ -177,7 +175,7 @@ fn actions_job(environment: &Environment) -> ActionsJob {
     }
 }
 
-/// Gigabytes (10⁹ bytes) as bytes; nothing for 0.
+/// Converts gigabytes (10⁹ bytes) to bytes; 0 means no limit.
 fn gigabytes(text: &str) -> Result<Option<u64>, String> {
     let failed = || format!("`{text}` is no number of gigabytes such as 20 or 0.5");
     let size: f64 = text.parse().map_err(|_| failed())?;

@@ -1,4 +1,4 @@
-//! Which tiers a build uses.
+//! Resolves the tiers that a build uses.
 
 use std::time::Duration;
 
@@ -8,16 +8,10 @@ use crate::cli::TierArgs;
 use crate::registry::{ImageRef, InvalidImageRef};
 use crate::tiers::ArchiveRequest;
 
-/// How long moving a whole image may take.
 const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
 const NAMES: [&str; 5] = ["engine", "registry", "archive", "layers", "mounts"];
 
 impl TierSettings {
-    /// Resolves the flags about tiers.
-    ///
-    /// # Errors
-    ///
-    /// Fails on malformed values and unknown names.
     pub(crate) fn resolve(
         args: &TierArgs,
         settings: &Settings,
@@ -70,7 +64,7 @@ impl TierSettings {
     }
 }
 
-/// Names with commas between them.
+/// Parses comma-separated names of tiers.
 fn names(text: &str) -> Result<Vec<&'static str>, String> {
     let known = |name: &str| {
         let found = NAMES.iter().find(|known| **known == name).copied();
@@ -79,11 +73,8 @@ fn names(text: &str) -> Result<Vec<&'static str>, String> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(known).collect()
 }
 
-/// The repository that base images are kept in, by a flag, the environment or the file; `None` where they stay in the engine.
-///
-/// # Errors
-///
-/// Fails on malformed names.
+/// Returns the repository of base images from a flag, the environment or the file, or `None` if they stay in the
+/// engine.
 pub(crate) fn base_repository(
     flag: (&'static str, Option<&str>),
     settings: &Settings,
@@ -94,11 +85,7 @@ pub(crate) fn base_repository(
     Behind { environment, file }.first(flag, env_vars::LARDER_BASE_REPO, written, parse_repository)
 }
 
-/// Reads the name of a repository, `[HOST/]PATH`.
-///
-/// # Errors
-///
-/// Fails on what is no name, and on the name of an image, with what is wrong.
+/// Parses the name of a repository, `[HOST/]PATH`, and rejects the name of an image.
 pub(crate) fn parse_repository(text: &str) -> Result<ImageRef, String> {
     let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
     let has_tag = text.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));

@@ -1,13 +1,13 @@
 use super::*;
 use crate::settings::config_file::ConfigFile;
 
-/// The environment of these assignments, which blanks separate.
+/// Parses assignments separated by spaces.
 fn environment(variables: &str) -> Environment {
     let pair = |text: &str| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     variables.split(' ').filter_map(pair).collect()
 }
 
-/// The lanes that a job reads, the one that it writes first; `*` marks those of the trunk.
+/// Returns the lanes that a job reads, beginning with the one that it writes; `*` marks those of the trunk.
 fn shown(job: &JobLanes) -> String {
     let lanes = &job.lanes;
     let mark = |lane: &Lane| if lanes.trunk().contains(lane) { "*" } else { "" };
@@ -29,8 +29,8 @@ fn clone_of_master() -> Facts {
     }
 }
 
-/// Jobs, what the systems say of them, and their lanes. The default branch is `master`; where the system does not say so, the
-/// checkout does.
+/// Jobs, the variables that their systems set, and their lanes. The default branch is `master`; where the system does
+/// not report it, the checkout does.
 const SYSTEMS: &str = "
 gitlab, push to master: GITLAB_CI=true CI_COMMIT_BRANCH=master CI_COMMIT_REF_NAME=master CI_COMMIT_REF_SLUG=master CI_DEFAULT_BRANCH=master CI_PIPELINE_SOURCE=push => master*
 gitlab, push: GITLAB_CI=true CI_COMMIT_BRANCH=rel/1 CI_COMMIT_REF_NAME=rel/1 CI_COMMIT_REF_SLUG=rel-1 CI_DEFAULT_BRANCH=master => rel/1 master*
@@ -207,10 +207,10 @@ fn without_a_branch_in_variables_a_ci_job_has_that_of_head_and_else_none_that_a_
         ("JENKINS_URL=http://ci/", None, "local master*", true),
         ("CI=true", Some("topic"), "topic master*", false),
         ("CI=true", None, "local master*", true),
-        // What is built is a pull request, whatever is checked out.
+        // The job builds a pull request, whatever is checked out.
         ("DRONE=true DRONE_BUILD_EVENT=pull_request", Some("master"), "local master*", true),
         ("TF_BUILD=True BUILD_SOURCEBRANCH=refs/changes/1/2", Some("master"), "local master*", true),
-        // Someone's own machine.
+        // A developer's machine.
         ("", Some("master"), "local master*", false),
         ("LARDER_LANE=own", None, "own master*", false),
         ("CI=true LARDER_LANE=own", None, "own master*", false),
