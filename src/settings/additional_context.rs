@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_mapping_in_any_notation_is_one_text() {
+    fn a_mapping_has_the_same_text_in_every_notation() {
         let json =
             parse(Some(r#"{"guest_os": "CENTOS", "batch_size": 32, "tuned": true, "none": null}"#)).unwrap();
         for text in [

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::precedence::Fallback;
 use super::{
     BuildSettings, Environment, MountSettings, ProgressMode, Settings, SettingsError, SourceSettings,
     TierSettings, duration, env_vars, fields, named_image, output,
@@ -78,9 +79,8 @@ impl BuildSettings {
         if args.source.platform.is_empty() && environment.get(env_vars::DOCKER_DEFAULT_PLATFORM).is_some() {
             both.source.platform.clear();
         }
-        let is_typed = |flag: &str| named_image::is_typed(flag, args);
         Self::of_flags(&both, &settings, environment)
-            .map_err(|error| error.of_image(file, name, is_typed, named_image::keys))
+            .map_err(|error| error.of_image(file, name, |flag| named_image::keys(flag, args)))
     }
 
     fn of_flags(
@@ -104,19 +104,12 @@ impl BuildSettings {
                 "the image needs a name: add --tag REGISTRY/NAME:TAG, or names in larder.yaml",
             ));
         }
-        let timeout =
-            match (&args.timeout, environment.get(env_vars::LARDER_TIMEOUT), &settings.file.timeout) {
-                (Some(text), _, _) => {
-                    Some(duration::parse(text).map_err(|reason| SettingsError::flag("timeout", reason))?)
-                }
-                (None, Some(text), _) => Some(duration::parse(text).map_err(|reason| {
-                    SettingsError::Variable { variable: env_vars::LARDER_TIMEOUT, reason }
-                })?),
-                (None, None, Some(text)) => {
-                    Some(duration::parse(text).map_err(|reason| settings.file.fault("timeout", reason))?)
-                }
-                (None, None, None) => None,
-            };
+        let timeout = Fallback { environment, file: &settings.file }.first(
+            ("timeout", args.timeout.as_deref()),
+            env_vars::LARDER_TIMEOUT,
+            ("timeout", settings.file.timeout.as_deref()),
+            duration::parse,
+        )?;
         let mut cache_to = caches("cache-to", &args.cache_to)?;
         // BuildKit's build argument for the same.
         if source
@@ -362,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_go_to_the_manifest_unless_they_say_where() {
+    fn annotations_without_a_type_go_to_the_manifest() {
         let flags = ["a=1".to_owned(), "index,manifest:b=2".to_owned(), "org:c=3".to_owned()];
         let names: Vec<String> = annotations(&flags).unwrap().into_keys().collect();
         assert_eq!(

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkout_tells_its_branch_and_the_remotes_default_branch() {
+    fn a_checkout_has_its_branch_and_the_remotes_default_branch() {
         let base = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = base.path().join(path);

@@ -22,15 +22,15 @@ pub(super) enum Built {
 }
 
 /// A value and the name of the variable that it comes from.
-pub(super) type Said<T> = (T, &'static str);
+pub(super) type Sourced<T> = (T, &'static str);
 
 /// The properties of a CI job.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Job {
-    pub(super) built: Option<Said<Built>>,
+    pub(super) built: Option<Sourced<Built>>,
     /// The branch that the pull request would be merged into.
     pub(super) target: Option<String>,
-    pub(super) default_branch: Option<Said<String>>,
+    pub(super) default_branch: Option<Sourced<String>>,
 }
 
 /// The variables and files of a CI system.
@@ -48,7 +48,7 @@ impl Texts<'_> {
         self.environment.get(name).or_else(parameter)
     }
 
-    fn first(&self, names: &[&'static str]) -> Option<Said<&str>> {
+    fn first(&self, names: &[&'static str]) -> Option<Sourced<&str>> {
         names.iter().find_map(|name| Some((self.get(name)?, *name)))
     }
 
@@ -80,7 +80,7 @@ impl Texts<'_> {
         Some(Job { built, target, default_branch })
     }
 
-    fn built(&self, system: &System) -> Option<Said<Built>> {
+    fn built(&self, system: &System) -> Option<Sourced<Built>> {
         for name in system.request {
             match self.get(name) {
                 None | Some("false") => {}

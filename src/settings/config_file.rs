@@ -236,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_found_in_the_file() {
+    fn errors_have_their_line_in_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("larder.yaml");
-        let told = |text: &str| {
+        let message = |text: &str| {
             std::fs::write(&path, text).unwrap();
             ConfigFile::load(Some(&path)).map(drop).unwrap_err().to_string()
         };
@@ -256,7 +256,7 @@ mod tests {
             ("images:\n  a: {}\n  b: {}\n  a: {}\n", "images: `a` is there twice", "line"),
             ("images: {a: \n", "did not find expected", "line 2"),
         ] {
-            let error = told(text);
+            let error = message(text);
             assert!(error.contains(what) && error.contains(line), "{error}");
         }
         std::fs::write(&path, "max_age: 3\nimages:\n  b: {}\n  \"a\":\n    timeout: soon\n").unwrap();

@@ -39,11 +39,8 @@ impl DirSaveSettings {
         settings: &Settings,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
-        let size = |text: &String| {
-            size::parse(text).ok_or_else(|| {
-                SettingsError::flag("max-size", format!("`{text}` is no size such as 500MB or 2GB"))
-            })
-        };
+        let size =
+            |text: &String| size::parse(text).map_err(|reason| SettingsError::flag("max-size", reason));
         Ok(Self {
             dir: DirSettings::resolve(&args.key, settings, environment)?,
             max_size: args.max_size.as_ref().map(size).transpose()?,

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_or_field_costs_a_warning_and_the_rest_holds() {
+    fn a_damaged_file_or_field_causes_a_warning_and_the_rest_is_used() {
         for (text, context, warning) in [
             (r#"{"currentContext":"ci"}"#, Some("ci"), None),
             (r#"{"currentContext":""}"#, None, None),

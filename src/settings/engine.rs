@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_names_an_engine_wins() {
+    fn the_first_of_flags_variables_and_context_selects_the_engine() {
         let config = tempfile::tempdir().unwrap();
         let global = |host: &[&str], context: Option<&str>| GlobalArgs {
             host: host.iter().map(|host| (*host).to_owned()).collect(),

@@ -128,7 +128,7 @@ pub(crate) const LARDER_WAIT_FOR_ENGINE: &str = "LARDER_WAIT_FOR_ENGINE";
 pub(crate) const JOB_NAME: &str = "JOB_NAME";
 /// GitLab: full path of the project.
 pub(crate) const CI_PROJECT_PATH: &str = "CI_PROJECT_PATH";
-/// Jenkins.
+/// Jenkins: branch.
 pub(crate) const BRANCH_NAME: &str = "BRANCH_NAME";
 /// GitHub: target branch of a pull request.
 pub(crate) const GITHUB_BASE_REF: &str = "GITHUB_BASE_REF";
@@ -150,11 +150,9 @@ pub(crate) const ACTIONS_RESULTS_URL: &str = "ACTIONS_RESULTS_URL";
 /// GitHub: token for the Actions cache.
 pub(crate) const ACTIONS_RUNTIME_TOKEN: &str = "ACTIONS_RUNTIME_TOKEN";
 
-/// Jenkins.
+// The revision, in Jenkins, GitLab and GitHub.
 pub(crate) const GIT_COMMIT: &str = "GIT_COMMIT";
-/// GitLab.
 pub(crate) const CI_COMMIT_SHA: &str = "CI_COMMIT_SHA";
-/// GitHub.
 pub(crate) const GITHUB_SHA: &str = "GITHUB_SHA";
 
 /// AWS: endpoint for ECR.

@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_of_users_names_a_home() {
+    fn the_user_database_has_the_home_directory() {
         let users =
             "root:x:0:0:root:/root:/bin/sh\n# comment\nci:x:1000:1000::/home/ci:/bin/sh\nnone:x:2:2:::\n";
         assert_eq!(in_list(users, 1000), Some(PathBuf::from("/home/ci")));

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::checkout::{CUSTOMARY, Checkout};
 use super::ci::{Built, Texts, java_properties};
-use super::precedence::Behind;
+use super::precedence::Fallback;
 use super::{Environment, SettingsError, env_vars};
 use crate::plan::JobLanes;
 use crate::store::{Lane, Lanes};
@@ -69,20 +69,20 @@ impl Facts {
 pub(super) fn resolve(
     lane: Option<&str>,
     trunk: Option<&str>,
-    behind: Behind,
+    fallback: Fallback,
     facts: &Facts,
 ) -> Result<JobLanes, SettingsError> {
     let read = |text: &str| Lane::try_from(text.to_owned()).map_err(|error| error.to_string());
-    let Behind { environment, file } = behind;
+    let Fallback { environment, file } = fallback;
     let lane_from = if lane.is_some() { "--lane" } else { env_vars::LARDER_LANE };
-    let lane = behind.first(("lane", lane), env_vars::LARDER_LANE, ("lane", None), read)?;
+    let lane = fallback.first(("lane", lane), env_vars::LARDER_LANE, ("lane", None), read)?;
     let trunk_from = match (trunk, environment.get(env_vars::LARDER_TRUNK)) {
         (Some(_), _) => "--trunk",
         (None, Some(_)) => env_vars::LARDER_TRUNK,
         (None, None) => "larder.yaml",
     };
     let trunk =
-        behind.first(("trunk", trunk), env_vars::LARDER_TRUNK, ("trunk", file.trunk.as_deref()), read)?;
+        fallback.first(("trunk", trunk), env_vars::LARDER_TRUNK, ("trunk", file.trunk.as_deref()), read)?;
     let named = (lane.map(|lane| (lane, lane_from)), trunk.map(|trunk| (trunk, trunk_from)));
     Ok(of_job(named.0, named.1, environment, facts))
 }

@@ -43,7 +43,7 @@ pub(crate) use crate::plan::{
 };
 
 use self::docker_config::DockerConfig;
-use self::precedence::Behind;
+use self::precedence::Fallback;
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContextError, EndpointError};
 use crate::key::Seal;
@@ -147,32 +147,16 @@ fn switch(value: &str) -> Option<bool> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
     #[error("--{flag}: {reason}")]
-    Flag {
-        flag: &'static str,
-        reason: String,
-    },
+    Flag { flag: &'static str, reason: String },
     /// A flag of `docker build` that larder does not support.
     #[error("--{flag} is not supported: {reason}")]
-    Refused {
-        flag: &'static str,
-        reason: &'static str,
-        instead: &'static str,
-    },
+    Refused { flag: &'static str, reason: &'static str, instead: &'static str },
     #[error("{variable}: {reason}")]
-    Variable {
-        variable: &'static str,
-        reason: String,
-    },
+    Variable { variable: &'static str, reason: String },
     #[error("configuration file {}: {reason}", .path.display())]
-    File {
-        path: PathBuf,
-        reason: String,
-    },
+    File { path: PathBuf, reason: String },
     #[error("build context `{}` {reason}", .path.display())]
-    Context {
-        path: PathBuf,
-        reason: &'static str,
-    },
+    Context { path: PathBuf, reason: &'static str },
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
     #[error(transparent)]
@@ -180,23 +164,23 @@ pub(crate) enum SettingsError {
 }
 
 impl SettingsError {
-    /// Attributes the error to the image `name` in `larder.yaml`, unless a typed flag caused it. `keys` returns the
-    /// keys of the file that set a flag.
+    /// Attributes the error to the image `name` in `larder.yaml`. `keys` returns the keys below the image that set a
+    /// flag, or `None` if the flag was typed or cannot be set there.
     fn of_image(
         self,
         file: &config_file::ConfigFile,
         name: &str,
-        is_typed: impl Fn(&str) -> bool,
-        keys: impl Fn(&str) -> Vec<String>,
+        keys: impl Fn(&str) -> Option<Vec<String>>,
     ) -> Self {
         match self {
             Self::Context { .. } => file.fault_of_image(name, &["context"], self),
-            Self::Flag { flag, ref reason } if !is_typed(flag) => {
-                let keys = keys(flag);
-                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                let reason: &dyn std::fmt::Display = if keys.is_empty() { &self } else { reason };
-                file.fault_of_image(name, &keys, reason)
-            }
+            Self::Flag { flag, ref reason } => match keys(flag) {
+                Some(keys) => {
+                    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                    file.fault_of_image(name, &keys, reason)
+                }
+                None => self,
+            },
             error => error,
         }
     }
@@ -236,8 +220,8 @@ fn ecr_login(docker_config: &Path, environment: &Environment) -> EcrLogin {
 
 impl Settings {
     fn is_strict(&self, typed: bool, environment: &Environment) -> Result<bool, SettingsError> {
-        let behind = Behind { environment, file: &self.file };
-        behind.switched_on(typed, env_vars::LARDER_STRICT, self.file.strict)
+        let fallback = Fallback { environment, file: &self.file };
+        fallback.switched_on(typed, env_vars::LARDER_STRICT, self.file.strict)
     }
 
     /// Returns the names of the images in `larder.yaml`.
@@ -271,7 +255,7 @@ impl Settings {
         let (given_logins, odd) = docker_config::given_logins(environment);
         warnings.extend(odd);
         warnings.extend(env_vars::unknown(environment));
-        let engine_wait = Behind { environment, file: &file }.first(
+        let engine_wait = Fallback { environment, file: &file }.first(
             ("wait-for-engine", global.wait_for_engine.as_deref()),
             env_vars::LARDER_WAIT_FOR_ENGINE,
             ("wait_for_engine", None),
@@ -306,8 +290,8 @@ impl Settings {
         };
         // Without a working directory there is no checkout.
         let facts = lanes::Facts::gather(environment, &std::env::current_dir().unwrap_or_default());
-        let behind = Behind { environment, file: &file };
-        let lanes = lanes::resolve(global.lane.as_deref(), global.store.trunk.as_deref(), behind, &facts)?;
+        let fallback = Fallback { environment, file: &file };
+        let lanes = lanes::resolve(global.lane.as_deref(), global.store.trunk.as_deref(), fallback, &facts)?;
         let ecr = ecr_login(&docker_config, environment);
         let job = JobSettings {
             endpoint: endpoints[0].clone(),

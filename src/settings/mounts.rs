@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::precedence::Behind;
+use super::precedence::Fallback;
 use super::{
     ContextSource, Environment, MountSettings, Settings, SettingsError, SourceSettings, duration, env_vars,
     size,
@@ -21,26 +21,26 @@ impl MountSettings {
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
         let file = &settings.file;
-        let behind = Behind { environment, file };
-        let max_size = behind.first(
+        let fallback = Fallback { environment, file };
+        let max_size = fallback.first(
             ("max-mount-size", args.max_mount_size.as_deref()),
             env_vars::LARDER_MAX_MOUNT_SIZE,
             ("max_mount_size", file.max_mount_size.as_deref()),
-            |text| size::parse(text).ok_or_else(|| format!("`{text}` is no size such as 500MB or 2GB")),
+            size::parse,
         )?;
-        let unused_builds = behind.first(
+        let unused_builds = fallback.first(
             ("mount-unused-builds", args.mount_unused_builds.as_deref()),
             env_vars::LARDER_MOUNT_UNUSED_BUILDS,
             ("mount_unused_builds", file.mount_unused_builds.map(|builds| builds.to_string()).as_deref()),
             |text| text.parse::<u32>().map_err(|_| format!("`{text}` is no number of builds such as 5")),
         )?;
-        let timeout = behind.first(
+        let timeout = fallback.first(
             ("mount-timeout", args.mount_timeout.as_deref()),
             env_vars::LARDER_MOUNT_TIMEOUT,
             ("mount_timeout", file.mount_timeout.as_deref()),
             duration::parse,
         )?;
-        let scope = behind.first(
+        let scope = fallback.first(
             ("mount-scope", args.mount_scope.as_deref()),
             env_vars::LARDER_MOUNT_SCOPE,
             ("mount_scope", file.mount_scope.as_deref()),
@@ -49,7 +49,7 @@ impl MountSettings {
             },
         )?;
         Ok(Self {
-            auto: behind.switched_on(args.auto_mounts, env_vars::LARDER_AUTO_MOUNTS, file.auto_mounts)?,
+            auto: fallback.switched_on(args.auto_mounts, env_vars::LARDER_AUTO_MOUNTS, file.auto_mounts)?,
             scope: scope
                 .or_else(|| of_ci(environment))
                 .or_else(|| of_file(settings))
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_project_is_what_the_ci_system_calls_it() {
+    fn the_project_has_its_name_in_the_ci_system() {
         type Variables = &'static [(&'static str, &'static str)];
         let table: &[(Variables, Option<&str>)] = &[
             (&[], None),

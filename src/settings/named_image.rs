@@ -85,45 +85,26 @@ pub(super) struct NamedImage {
     pub(super) max_mount_size: Option<String>,
 }
 
-/// Flags of a build whose values a file can hold, and whether one was typed.
-pub(super) fn is_typed(flag: &str, typed: &BuildArgs) -> bool {
+/// Returns the key that sets a flag of a build, or `None` if the flag was typed or has no key.
+pub(super) fn keys(flag: &str, typed: &BuildArgs) -> Option<Vec<String>> {
     let SourceArgs { build_arg, platform, build_context, secret, label, additional_context, .. } =
         &typed.source;
-    match flag {
-        "tag" => !typed.tag.is_empty(),
-        "build-arg" => !build_arg.is_empty(),
-        "platform" => !platform.is_empty(),
-        "build-context" => !build_context.is_empty(),
-        "secret" => !secret.is_empty(),
-        "label" => !label.is_empty(),
-        "additional-context" => additional_context.is_some(),
-        "network" => typed.steps.network.is_some(),
-        "add-host" => !typed.steps.add_host.is_empty(),
-        "shm-size" => typed.steps.shm_size.is_some(),
-        "ulimit" => !typed.steps.ulimit.is_empty(),
-        "allow" => !typed.steps.allow.is_empty(),
-        _ => true,
-    }
-}
-
-/// Where the value of a flag is written in the description of an image; empty if it cannot be.
-pub(super) fn keys(flag: &str) -> Vec<String> {
-    let key = match flag {
-        "tag" => "names",
-        "build-arg" => "args",
-        "platform" => "platforms",
-        "build-context" => "build_contexts",
-        "secret" => "secrets",
-        "label" => "labels",
-        "additional-context" => "additional_context",
-        "network" => "network",
-        "add-host" => "add_hosts",
-        "shm-size" => "shm_size",
-        "ulimit" => "ulimits",
-        "allow" => "allow",
-        _ => return Vec::new(),
+    let (key, is_typed) = match flag {
+        "tag" => ("names", !typed.tag.is_empty()),
+        "build-arg" => ("args", !build_arg.is_empty()),
+        "platform" => ("platforms", !platform.is_empty()),
+        "build-context" => ("build_contexts", !build_context.is_empty()),
+        "secret" => ("secrets", !secret.is_empty()),
+        "label" => ("labels", !label.is_empty()),
+        "additional-context" => ("additional_context", additional_context.is_some()),
+        "network" => ("network", typed.steps.network.is_some()),
+        "add-host" => ("add_hosts", !typed.steps.add_host.is_empty()),
+        "shm-size" => ("shm_size", typed.steps.shm_size.is_some()),
+        "ulimit" => ("ulimits", !typed.steps.ulimit.is_empty()),
+        "allow" => ("allow", !typed.steps.allow.is_empty()),
+        _ => return None,
     };
-    vec![key.to_owned()]
+    (!is_typed).then(|| vec![key.to_owned()])
 }
 
 impl NamedImage {
@@ -269,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_comes_before_what_is_written_and_paths_are_relative_to_the_file() {
+    fn flags_override_the_file_and_its_paths_are_relative_to_it() {
         let image = image(
             "tags: [nlp]\ncontext: models/bert\ndockerfile: docker/bert.Dockerfile\ntarget: runtime\n\
              args: {PYTHON: 3.10, TOKEN: null}\nbuild_contexts: {data: data, base: 'docker-image://base'}\n\
@@ -303,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_nothing_but_its_name_is_built_from_the_files_directory() {
+    fn an_image_without_settings_is_built_from_the_files_directory() {
         let built = image("{}").build("app", Path::new(""), &BuildArgs::default());
         assert_eq!((&*built.context, &built.tag[..]), (".", &["app".to_owned()][..]));
         assert!(image("{}").has_name("app") && !image("{}").has_name("My App"));
@@ -311,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_has_what_is_written() {
+    fn a_run_has_the_options_of_the_file() {
         let image = image(
             "run:\n  command: [python, run.py]\n  env: {A: '1', B: null}\n  gpus: all\n  shm_size: 8g\n  \
              volumes: [./data:/data, cache:/cache]\n",

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_output_says_what_is_wrong() {
+    fn a_malformed_output_is_an_error_with_its_reason() {
         for (flag, reason) in [
             ("type=squashfs", "is none of"),
             ("dest=x", "has no type"),

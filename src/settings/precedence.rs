@@ -5,12 +5,12 @@ use super::{Environment, SettingsError};
 
 /// The settings with lower precedence than flags.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Behind<'a> {
+pub(super) struct Fallback<'a> {
     pub(super) environment: &'a Environment,
     pub(super) file: &'a ConfigFile,
 }
 
-impl Behind<'_> {
+impl Fallback<'_> {
     /// Returns `true` if a flag, or else the variable, or else the file switches something on.
     pub(super) fn switched_on(
         self,

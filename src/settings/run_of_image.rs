@@ -36,10 +36,10 @@ fn key(option: &ContainerOption) -> String {
     called.map_or_else(|| option.name.replace('-', "_"), |(_, key)| (*key).to_owned())
 }
 
-/// Returns the path of an option below the image in the file.
-pub(super) fn keys(flag: &str) -> Vec<String> {
-    let option = OPTIONS.iter().find(|option| option.name == flag);
-    option.map(|option| vec!["run".to_owned(), key(option)]).unwrap_or_default()
+/// Returns the keys that set an option, from the description of the image.
+pub(super) fn keys(flag: &str) -> Option<Vec<String>> {
+    let option = OPTIONS.iter().find(|option| option.name == flag)?;
+    Some(vec!["run".to_owned(), key(option)])
 }
 
 impl<'de> Deserialize<'de> for RunOfImage {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn values_have_the_form_that_they_would_be_typed_in() {
+    fn values_have_the_form_of_flags() {
         let run: RunOfImage = serde_yaml::from_str(
             "env: {A: '1', B: 2, C: null}\nlabel: [x=1]\ncpus: 1.5\npids_limit: -1\ninit: false\nsysctl: {net.core.somaxconn: 1024}\n",
         )

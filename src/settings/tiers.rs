@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::precedence::Behind;
+use super::precedence::Fallback;
 use super::{Environment, Settings, SettingsError, TierSettings, duration, env_vars};
 use crate::cli::TierArgs;
 use crate::registry::{ImageRef, InvalidImageRef};
@@ -18,12 +18,12 @@ impl TierSettings {
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
         let file = &settings.file;
-        let behind = Behind { environment, file };
+        let fallback = Fallback { environment, file };
         let configured = environment.switch(env_vars::LARDER_ENABLED)?.or(file.enabled);
         let enabled = args.enable_cache.or(configured).unwrap_or(true);
         let typed = (!args.tiers.is_empty()).then(|| args.tiers.join(","));
         let written = file.tiers.as_ref().map(|names| names.join(","));
-        let names = behind.first(
+        let names = fallback.first(
             ("tiers", typed.as_deref()),
             env_vars::LARDER_TIERS,
             ("tiers", written.as_deref()),
@@ -37,13 +37,13 @@ impl TierSettings {
             ArchiveRequest::None
         };
         let names = names.unwrap_or_else(|| NAMES.to_vec());
-        let archive_timeout = behind.first(
+        let archive_timeout = fallback.first(
             ("archive-timeout", args.archive_timeout.as_deref()),
             env_vars::LARDER_ARCHIVE_TIMEOUT,
             ("archive_timeout", file.archive_timeout.as_deref()),
             duration::parse,
         )?;
-        let cache_repo = behind.first(
+        let cache_repo = fallback.first(
             ("cache-repo", args.cache_repo.as_deref()),
             env_vars::LARDER_CACHE_REPO,
             ("cache_repo", file.cache_repo.as_deref()),
@@ -82,7 +82,7 @@ pub(crate) fn base_repository(
 ) -> Result<Option<ImageRef>, SettingsError> {
     let file = &settings.file;
     let written = ("base_repo", file.base_repo.as_deref());
-    Behind { environment, file }.first(flag, env_vars::LARDER_BASE_REPO, written, parse_repository)
+    Fallback { environment, file }.first(flag, env_vars::LARDER_BASE_REPO, written, parse_repository)
 }
 
 /// Parses the name of a repository, `[HOST/]PATH`, and rejects the name of an image.

@@ -53,12 +53,13 @@ impl RunSettings {
                 let own_command = &image.run.command;
                 let is_set = |set: &String| variables.contains_key(set.split('=').next().unwrap_or_default());
                 let written = local::self_contained(&image.run.options, &file.directory())
-                    .map_err(|error| error.of_image(file, name, |_| false, run_of_image::keys))?
+                    .map_err(|error| error.of_image(file, name, run_of_image::keys))?
                     .without("env", is_set);
                 let command = if command.is_empty() { own_command } else { command };
-                let is_typed = |flag: &str| !args.options.get(flag).is_empty();
+                let keys =
+                    |flag: &str| run_of_image::keys(flag).filter(|_| args.options.get(flag).is_empty());
                 Self::of_flags(args, &written, command, environment)
-                    .map_err(|error| error.of_image(file, name, is_typed, run_of_image::keys))?
+                    .map_err(|error| error.of_image(file, name, keys))?
             }
             None => Self::of_flags(args, &ContainerOptions::default(), command, environment)?,
         };

@@ -327,24 +327,18 @@ impl Request {
                 "link" => &mut endpoint["Links"],
                 "link-local-ip" => &mut endpoint["IPAMConfig"]["LinkLocalIPs"],
                 "ip" => {
-                    return {
-                        endpoint["IPAMConfig"]["IPv4Address"] =
-                            values::address_of(text, "IPv4", IpAddr::is_ipv4)?.into();
-                        Ok(())
-                    };
+                    endpoint["IPAMConfig"]["IPv4Address"] =
+                        values::address_of(text, "IPv4", IpAddr::is_ipv4)?.into();
+                    return Ok(());
                 }
                 "ip6" => {
-                    return {
-                        endpoint["IPAMConfig"]["IPv6Address"] =
-                            values::address_of(text, "IPv6", IpAddr::is_ipv6)?.into();
-                        Ok(())
-                    };
+                    endpoint["IPAMConfig"]["IPv6Address"] =
+                        values::address_of(text, "IPv6", IpAddr::is_ipv6)?.into();
+                    return Ok(());
                 }
                 "mac-address" => {
-                    return {
-                        endpoint["MacAddress"] = values::mac_address(text)?.into();
-                        Ok(())
-                    };
+                    endpoint["MacAddress"] = values::mac_address(text)?.into();
+                    return Ok(());
                 }
                 "driver-opt" => {
                     let (name, value) =
