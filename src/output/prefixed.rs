@@ -1,11 +1,12 @@
-//! Lines of one of several that are at work at once.
+//! A writer for one of several commands that run at once.
 
 use std::io::{self, Write};
 
-/// Longer lines are written in pieces.
+/// The maximum length of a line; longer ones are split.
 const LONGEST: usize = 16 << 10;
 
-/// Writes whole lines, each behind a name. What has no end yet waits, or is given one when it is dropped.
+/// Writes whole lines, each prefixed with a name. An incomplete line is buffered until its end or until the writer is
+/// dropped.
 pub(crate) struct Prefixed<W: Write> {
     name: String,
     out: W,
@@ -13,12 +14,11 @@ pub(crate) struct Prefixed<W: Write> {
 }
 
 impl<W: Write> Prefixed<W> {
-    /// Lines of `name`.
     pub(crate) fn new(name: &str, out: W) -> Self {
         Self { name: name.to_owned(), out, line: Vec::new() }
     }
 
-    /// Moves the line behind the others that are to be written.
+    /// Appends the buffered line to `lines`.
     fn end_line(&mut self, lines: &mut Vec<u8>) {
         lines.extend_from_slice(self.name.as_bytes());
         lines.extend_from_slice(b" | ");
@@ -46,7 +46,7 @@ impl<W: Write> Write for Prefixed<W> {
             }
         }
         if !lines.is_empty() {
-            // One write, so that lines of others come before or behind all that is said at once, such as a summary.
+            // A single write, so that output of other writers does not interrupt a summary.
             self.out.write_all(&lines)?;
         }
         Ok(bytes.len())
@@ -62,7 +62,7 @@ impl<W: Write> Drop for Prefixed<W> {
         if !self.line.is_empty() {
             let mut lines = Vec::new();
             self.end_line(&mut lines);
-            // Whoever does not listen any more misses it.
+            // The reader may have closed the stream.
             drop(self.out.write_all(&lines).and_then(|()| self.out.flush()));
         }
     }

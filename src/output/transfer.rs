@@ -1,4 +1,4 @@
-//! Progress of work that moves bytes: a bar on a terminal, else a line a second once it takes long.
+//! Progress of transfers: a bar on a terminal, else one line per second for long transfers.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::Printer;
 use crate::amounts::size;
 
-/// Nothing is shown of what takes no longer.
+/// The time before the first line.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// From one line to the next.
+/// The interval between lines.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The bar comes earlier, for it goes again.
+/// The time before the bar is shown; shorter, because the bar is removed at the end.
 const BAR_PATIENCE: Duration = Duration::from_millis(300);
 
-/// What is shown while bytes are moved.
 #[derive(Debug)]
 pub(crate) struct Transfer {
     what: String,
@@ -26,17 +25,17 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
-    /// Shows `what`, such as `saving .pip-cache`.
+    /// Creates the progress of `what`, such as `saving .pip-cache`.
     pub(crate) fn new(what: String, printer: Printer) -> Self {
         let live = printer.may_redraw();
         Self { what, printer, started: Instant::now(), last: None, live, bar: None }
     }
 
-    /// Brings what is shown up to date; to be called several times a second.
+    /// Updates the progress; to be called several times a second.
     pub(crate) fn show(&mut self, (done, total): (u64, u64)) {
         let elapsed = self.started.elapsed();
         if (done, total) == (0, 0) {
-            // Nothing is known yet.
+            // The total is not known yet.
             return;
         }
         if self.live {
@@ -61,7 +60,6 @@ impl Transfer {
         }
     }
 
-    /// Takes the bar away.
     pub(crate) fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
