@@ -28,7 +28,7 @@ pub(super) async fn run(
     refuse_ends(build)?;
     let repository = base_repository(("repo", repo.as_deref()), settings, environment)?;
     let is_kept = repository.is_some() && !settings.job.store.terms.read_only;
-    printer.speak(ProgressMode::resolve(build, settings, environment)?);
+    printer.set_progress(ProgressMode::resolve(build, settings, environment)?);
     let build = BuildSettings::resolve(build, settings, environment)?;
     let wanted = WantedBase { build: &build, repository, requirements };
     let (base, failed) = ensure_base(wanted, command.session, printer).await?;

@@ -19,7 +19,7 @@ pub(super) async fn run(
     let (settings, environment) = (command.settings, command.environment);
     let BuildCommandArgs { build, more, base, base_repo, base_requirements } = args;
     // Also for what is wrong with the other flags.
-    printer.speak(ProgressMode::resolve(build, settings, environment)?);
+    printer.set_progress(ProgressMode::resolve(build, settings, environment)?);
     if more.is_empty() {
         let mut resolved = BuildSettings::resolve(build, settings, environment)?;
         let mut purpose = Purpose::default();

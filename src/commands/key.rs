@@ -34,7 +34,7 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let settings = command.settings;
     let build = BuildSettings::resolve(&args.build, settings, command.environment)?;
-    printer.speak(build.progress);
+    printer.set_progress(build.progress);
     let keyed = KeyedBuild::of(&build, command.session, &printer).await?;
     let BuildKeys { keys, unpinned, .. } = keyed.keys;
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {

@@ -137,7 +137,7 @@ async fn built(
     session: &Session<'_>,
     mut printer: Printer,
 ) -> Result<Built, CommandError> {
-    printer.speak(build.progress);
+    printer.set_progress(build.progress);
     let is_like_a_name = |tag: &&String| tag.contains([':', '/']) && tag.parse::<ImageRef>().is_ok();
     if let (Some(tag), true) = (build.source.key_tags.iter().find(is_like_a_name), build.tags.is_empty()) {
         printer.warn(&format!(

@@ -29,7 +29,7 @@ pub(super) async fn run(
     let MountBuildArgs { build, format } = &**args;
     let build = BuildSettings::resolve(build, settings, environment)?;
     warn_of_unknown_branch(command.session, printer);
-    printer.speak(build.progress);
+    printer.set_progress(build.progress);
     if let Some(fault) = &settings.job.cache_fault {
         printer.warn(&format!("{}; going on without it", chain(&**fault)));
     }

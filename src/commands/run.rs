@@ -67,7 +67,7 @@ async fn run_kept(
 ) -> Result<(), CommandError> {
     let (settings, environment) = (command.settings, command.environment);
     let build = resolve(&args.build(HERE), settings, environment)?;
-    printer.speak(build.progress);
+    printer.set_progress(build.progress);
     let printer = *printer;
     let cache = Cache::open(PlaceArg::Local, command, printer)?;
     let listed = cache.image(wanted)?;
@@ -141,7 +141,7 @@ async fn run_built(
         if nodes.is_some() {
             check_handing_on(&build, settings)?;
         }
-        printer.speak(build.progress);
+        printer.set_progress(build.progress);
         let purpose = Purpose { run: Some(run.kept.clone()), nodes, ..Purpose::default() };
         builds.push(NamedBuild { name, build, purpose });
         runs.push(run);

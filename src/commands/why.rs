@@ -59,7 +59,7 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let settings = command.settings;
     let build = BuildSettings::resolve(&args.build, settings, command.environment)?;
-    printer.speak(build.progress);
+    printer.set_progress(build.progress);
     let KeyedBuild { inputs, connection, keys } = KeyedBuild::of(&build, command.session, &printer).await?;
     let notes = settings.job.notes();
     let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));

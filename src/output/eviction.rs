@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::entries::moment;
 use crate::amounts::{count, size};
 use crate::screen_text::screen_text;
 use crate::store::{Cause, EntryKind, Evicted, Lane, Swept};
@@ -65,7 +66,7 @@ impl<'a> Eviction<'a> {
                 Cause::TooMany => "beyond the number of entries",
                 Cause::TooLarge => "beyond the size",
             };
-            let used = row.last_used.strftime("%Y-%m-%d %H:%M:%S UTC");
+            let used = moment(row.last_used);
             let _ = writeln!(
                 text,
                 "  {}  {} {} ({}), last used {used}: {cause}",

@@ -73,18 +73,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_begins_with_the_name_however_it_comes() {
-        let mut told = Vec::new();
-        let mut lines = Prefixed::new("a", &mut told);
+    fn each_line_begins_with_the_name() {
+        let mut written = Vec::new();
+        let mut lines = Prefixed::new("a", &mut written);
         for part in ["one\ntw", "o\n\n", "three"] {
             lines.write_all(part.as_bytes()).unwrap();
         }
         drop(lines);
-        assert_eq!(String::from_utf8(told).unwrap(), "a | one\na | two\na | \na | three\n");
+        assert_eq!(String::from_utf8(written).unwrap(), "a | one\na | two\na | \na | three\n");
     }
 
     #[test]
-    fn what_is_said_at_once_is_not_torn_apart_by_what_others_say() {
+    fn lines_of_one_write_are_not_interrupted() {
         struct Writes(Vec<String>);
         impl Write for Writes {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -102,14 +102,14 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_does_not_fill_the_memory() {
-        let mut told = Vec::new();
-        let mut lines = Prefixed::new("a", &mut told);
+        let mut written = Vec::new();
+        let mut lines = Prefixed::new("a", &mut written);
         for _ in 0..100 {
             lines.write_all(&[b'x'; 1000]).unwrap();
         }
         assert!(lines.line.len() <= LONGEST);
         drop(lines);
-        let written = String::from_utf8(told).unwrap();
+        let written = String::from_utf8(written).unwrap();
         assert_eq!(written.matches('x').count(), 100_000);
     }
 }

@@ -76,7 +76,7 @@ impl Printer {
     }
 
     /// Sets the form of all later messages.
-    pub(crate) fn speak(&mut self, progress: ProgressMode) {
+    pub(crate) fn set_progress(&mut self, progress: ProgressMode) {
         self.progress = progress;
     }
 

@@ -118,13 +118,3 @@ impl StepProgress for Display {
         Self::finish(&mut self, now).unwrap_or(known)
     }
 }
-
-impl TransferProgress for Transfer {
-    fn show(&mut self, amounts: (u64, u64)) {
-        Self::show(self, amounts);
-    }
-
-    fn finish(self: Box<Self>) {
-        Self::finish(*self);
-    }
-}

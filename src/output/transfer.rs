@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Printer;
 use crate::amounts::size;
+use crate::pipeline::reporter::TransferProgress;
 
 /// The time before the first line.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -30,9 +31,10 @@ impl Transfer {
         let live = printer.may_redraw();
         Self { what, printer, started: Instant::now(), last: None, live, bar: None }
     }
+}
 
-    /// Updates the progress; to be called several times a second.
-    pub(crate) fn show(&mut self, (done, total): (u64, u64)) {
+impl TransferProgress for Transfer {
+    fn show(&mut self, (done, total): (u64, u64)) {
         let elapsed = self.started.elapsed();
         if (done, total) == (0, 0) {
             // The total is not known yet.
@@ -60,7 +62,7 @@ impl Transfer {
         }
     }
 
-    pub(crate) fn finish(self) {
+    fn finish(self: Box<Self>) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }

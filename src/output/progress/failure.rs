@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_report_shows_the_last_output_and_the_place() {
+    fn the_report_shows_the_last_output_and_the_excerpt() {
         insta::assert_snapshot!(report_on((5, 6)), @r#"
         ------
          > [4/5] RUN one \     && two:
@@ -125,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_outside_the_file_is_left_out() {
+    fn an_excerpt_outside_the_file_is_omitted() {
         for lines in [(0, 0), (10, 12)] {
             assert!(!report_on(lines).contains("Dockerfile"), "{lines:?}");
         }
     }
 
     #[test]
-    fn a_silent_step_without_a_known_place_is_still_named() {
+    fn a_silent_step_without_an_excerpt_is_still_named() {
         let failure = Failure { name: "[2/3] RUN false", lines: Vec::new(), source: None };
         assert_eq!(report(&failure), "------\n > [2/3] RUN false:\n------\n");
     }

@@ -199,10 +199,7 @@ fn write_output(
 
 /// Returns a line with a message of larder, optionally about one of several engines.
 pub(crate) fn message(level: &str, text: &str, part: Option<&str>) -> String {
-    let record = Record { schema: SCHEMA, event: Event::Message { level, text, part } };
-    let mut line = serde_json::to_string(&record).expect("strings alone always become JSON");
-    line.push('\n');
-    line
+    line(&Record { schema: SCHEMA, event: Event::Message { level, text, part } })
 }
 
 /// Returns a line with an event, optionally about one of several engines.
@@ -216,16 +213,15 @@ pub(crate) fn event(name: &str, fields: &impl Serialize, part: Option<&str>) -> 
         #[serde(flatten)]
         fields: &'a T,
     }
-    let own = Own { schema: SCHEMA, event: name, part, fields };
-    let mut line = serde_json::to_string(&own).expect("records with text keys always become JSON");
-    line.push('\n');
-    line
+    line(&Own { schema: SCHEMA, event: name, part, fields })
 }
 
 fn write_event(event: Event<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let mut line = serde_json::to_vec(&Record { schema: SCHEMA, event })?;
-    line.push(b'\n');
-    out.write_all(&line)
+    out.write_all(line(&Record { schema: SCHEMA, event }).as_bytes())
+}
+
+fn line(record: &impl Serialize) -> String {
+    serde_json::to_string(record).expect("records with text keys always become JSON") + "\n"
 }
 
 /// Returns the length of `bytes` without an incomplete character at the end.
@@ -274,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_that_never_came_whole_is_marked() {
+    fn an_incomplete_character_at_the_end_is_replaced() {
         assert_eq!(
             output(&rendered([Script::new().log("a", 0, b"\xff ok \xe2\x82").update()])),
             "\u{fffd} ok \u{fffd}"
@@ -282,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn larders_own_messages_are_events_too() {
+    fn larders_messages_are_events() {
         assert_eq!(
             message("warning", "a \"b\"\nc", None),
             "{\"schema\":\"larder.progress.v1\",\"event\":\"message\",\"level\":\"warning\",\"text\":\"a \\\"b\\\"\\nc\"}\n"
@@ -291,7 +287,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_character_split_between_messages_comes_whole(text in "[a€🦀é]{0,20}", cut in 0usize..60) {
+        fn a_character_split_between_messages_is_output_once(text in "[a€🦀é]{0,20}", cut in 0usize..60) {
             let (before, after) = text.as_bytes().split_at(cut.min(text.len()));
             let updates = [before, after].map(|bytes| Script::new().log("a", 0, bytes).update());
             prop_assert_eq!(output(&rendered(updates)), text);

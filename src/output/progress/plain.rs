@@ -39,10 +39,8 @@ const TURN: Duration = Duration::from_secs(5);
 /// The time without output after which a vertex yields to one with output.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// The interval at which a progress row is shown again,
+/// A progress row is shown again after this interval, or after progress of [`ROW_STEP`] percent.
 const ROW_INTERVAL: Duration = Duration::from_secs(5);
-
-/// unless it has progressed by this percentage.
 const ROW_STEP: i64 = 5;
 
 #[derive(Default)]
