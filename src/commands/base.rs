@@ -1,4 +1,4 @@
-//! `larder base build`, and `larder build --base`: an image with the dependencies, built once for all that stand on it.
+//! `larder base build`, and `larder build --base`: builds an image with the dependencies once, as the base of others.
 
 use serde::Serialize;
 
@@ -44,7 +44,7 @@ pub(super) async fn run(
     }
 }
 
-/// A base goes where others find it, and is named by its key.
+/// Refuses flags for results: a base is stored in the engine or a repository and is named by its key.
 fn refuse_ends(build: &BuildArgs) -> Result<(), CommandError> {
     let ends = [
         ("--tag", !build.tag.is_empty()),
@@ -61,7 +61,7 @@ fn refuse_ends(build: &BuildArgs) -> Result<(), CommandError> {
     }
 }
 
-/// The arguments of the base that `args` are to stand on: the same context and the same surroundings.
+/// Returns the arguments for the base of the build `args`, with the same context and options.
 pub(super) fn args_of_base(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
     let mut base = BuildArgs {
         context: args.context.clone(),
@@ -69,7 +69,7 @@ pub(super) fn args_of_base(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
         steps: args.steps.clone(),
         no_cache: args.no_cache,
         force_rebuild: args.force_rebuild,
-        // Standard output is for the image that stands on it.
+        // Standard output is for the image that is based on it.
         progress: if args.quiet { Some(ProgressArg::Quiet) } else { args.progress },
         timeout: args.timeout.clone(),
         strict: args.strict,

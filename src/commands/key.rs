@@ -1,4 +1,4 @@
-//! `larder key`: the keys that a build with these flags has, and what they are made of.
+//! `larder key`: prints the keys of a build and their inputs.
 
 use std::fmt::Write as _;
 
@@ -64,7 +64,7 @@ fn text(output: &Output) -> String {
     for (name, key, inputs) in keys {
         let _ = writeln!(text, "{name}: {key}");
         for Input { kind, name, digest, about, .. } in inputs.iter().flatten() {
-            // The text of an instruction begins with the keyword that its name ends in.
+            // The text of an instruction begins with the keyword at the end of its name.
             let shown = match (kind, name.split_once(' ')) {
                 (InputKind::Instruction, Some((place, name))) if !about.is_empty() => {
                     let platform = name.split_once(" on ").map(|(_, name)| format!(" (on {name})"));
@@ -79,7 +79,7 @@ fn text(output: &Output) -> String {
     text
 }
 
-/// Inputs as they are sorted by kind and name, but for what is numbered, which is sorted by its numbers.
+/// Sorts numbered inputs of each kind by number; the others remain sorted by name.
 fn in_order(mut inputs: Vec<Input>) -> Vec<Input> {
     let is_numbered = |kind| matches!(kind, InputKind::Stage | InputKind::Instruction | InputKind::StageArg);
     for run in inputs.chunk_by_mut(|one, other| one.kind == other.kind) {

@@ -1,4 +1,4 @@
-//! `larder stats`: what the last builds hit.
+//! `larder stats`: prints statistics of the last builds.
 
 use super::error::CommandError;
 use super::{print_json, print_text};

@@ -1,4 +1,4 @@
-//! `larder why`: what has changed since the last build or hit of an image, so that a build is no hit.
+//! `larder why`: prints the changes since the last build or hit of an image that prevent a hit.
 
 use std::fmt::Write as _;
 
@@ -25,15 +25,15 @@ use crate::settings::BuildSettings;
 struct Output {
     schema: &'static str,
     image_key: CacheKey,
-    /// When an image was built for this very key, if one was.
+    /// When an image with this key was first built.
     known_since: Option<Timestamp>,
-    /// The cache that a build would take its image from.
+    /// The cache that contains the image for a build.
     hit: Option<ForeseenHit>,
-    /// What has an image of the key, but is not asked by such a build.
+    /// A cache that contains the image, but is not used by a build with these flags.
     elsewhere: Option<ForeseenHit>,
     compared_with: Option<Compared>,
     changes: Vec<Change>,
-    /// The image that was built last under one of the names in their registries.
+    /// The last image that was built under one of the names in their registries.
     last_in_registry: Option<LastImage>,
 }
 
@@ -103,7 +103,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Compares with what the store knows of an image that was built after `since`.
+/// Compares with the store's entries of an image that was built after `since`.
 async fn explain_by_store(
     build: &BuildSettings,
     command: &Invocation<'_>,
@@ -171,7 +171,6 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
     text
 }
 
-/// A moment to the second.
 fn day(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

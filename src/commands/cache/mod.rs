@@ -1,4 +1,4 @@
-//! `larder cache`: what the store holds, and what of it goes.
+//! `larder cache`: inspects, changes and transfers the entries of the store.
 
 mod archive;
 mod carry;
@@ -21,16 +21,15 @@ use crate::pipeline::session::store::warn_of;
 use crate::settings::Settings;
 use crate::store::{Census, Limits, Listed, Place, Store, StoreError};
 
-/// Ids that are told when one is unknown.
+/// The number of entries that are listed if an id is unknown or ambiguous.
 const TOLD: usize = 10;
 
-/// What every subcommand works on.
 pub(super) struct Cache<'a> {
     command: Invocation<'a>,
     settings: &'a Settings,
     pub(super) store: Store,
     place: Place,
-    /// Where that is, for people.
+    /// The place as shown to users.
     name: String,
     printer: Printer,
 }
@@ -70,21 +69,21 @@ impl<'a> Cache<'a> {
         Ok(Self { command: *command, settings: command.settings, store, place, name, printer })
     }
 
-    /// How much is kept there: without a limit of its own the shared store is looked at with that of this machine.
+    /// Returns the limits of the place; for a shared store without a limit of its own, the local one.
     fn limits(&self) -> Limits {
         let own = self.settings.job.store.limits;
         let max_bytes = self.settings.job.store.remote_limits.max_bytes.or(own.max_bytes);
         if self.place == Place::Remote { Limits { max_bytes, ..own } } else { own }
     }
 
-    /// Counts what there is; warns of what cannot be counted.
+    /// Lists the entries of the place, and warns of unreadable ones.
     pub(super) fn census(&self) -> Result<Census, CommandError> {
         let (census, faults) = self.store.census(self.place).map_err(|error| fault(&error))?;
         warn_of(&faults, &self.printer);
         Ok(census)
     }
 
-    /// The entries that these ids name, each by its first digits.
+    /// Returns the entries with these ids, which may be abbreviated.
     fn named<'c>(&self, ids: &[String], census: &'c Census) -> Result<Vec<&'c Listed>, CommandError> {
         let mut named: Vec<&Listed> = Vec::new();
         for id in ids {
@@ -118,7 +117,7 @@ impl<'a> Cache<'a> {
     }
 }
 
-/// What there is instead of an id that is unknown or not enough.
+/// Returns hints for an unknown or ambiguous id.
 fn told(entries: &[&Listed]) -> Vec<String> {
     if entries.is_empty() {
         return vec![
@@ -137,7 +136,7 @@ fn told(entries: &[&Listed]) -> Vec<String> {
     hints
 }
 
-/// The store cannot do what was asked for.
+/// Adds hints to an error of the store.
 fn fault(error: &StoreError) -> CommandError {
     let command = CommandError::config(error);
     match error {

@@ -9,7 +9,7 @@ use crate::cli::{Format, TierArgs};
 use crate::output::usage::{RegistryUsage, Usage};
 use crate::settings::{TierSettings, base_repository};
 
-/// How long the engine may take to tell what its own cache holds.
+/// The time limit for the engine to report the size of its build cache.
 const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
     let census = cache.census()?;
@@ -24,7 +24,7 @@ pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError>
     Ok(())
 }
 
-/// What the repositories hold that are set for caches and base images, of those that tell: Amazon's.
+/// Returns the usage of the configured repositories for caches and base images, if they are in ECR.
 fn registries(cache: &Cache<'_>) -> Result<Vec<RegistryUsage>, CommandError> {
     let (settings, environment) = (cache.settings, cache.command.environment);
     let kept = TierSettings::resolve(&TierArgs::default(), settings, environment)?.cache_repo;
@@ -54,7 +54,7 @@ fn registries(cache: &Cache<'_>) -> Result<Vec<RegistryUsage>, CommandError> {
     Ok(usages)
 }
 
-/// Bytes of the engine's own build cache; `None` where no engine tells.
+/// Returns the size of the engine's build cache, or `None` if it is unknown.
 fn build_cache(cache: &Cache<'_>) -> Option<u64> {
     let mut bytes = None;
     let ask = async { Client::connect(&cache.settings.job.endpoint).await?.build_cache_bytes().await };
@@ -62,7 +62,7 @@ fn build_cache(cache: &Cache<'_>) -> Option<u64> {
         bytes = tokio::time::timeout(PATIENCE, ask).await.ok().and_then(Result::ok);
         Ok(())
     });
-    // That there is no engine is no fault of the cache.
+    // A missing engine is not an error of the cache.
     drop(asked);
     bytes
 }

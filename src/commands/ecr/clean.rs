@@ -20,7 +20,7 @@ use crate::registry::{ImageRef, RegistryError, within};
 use crate::settings::{Settings, duration};
 
 const SCHEMA: &str = "larder.ecr-clean.v1";
-/// How long the registry may take to tell what its indexes name.
+/// The time limit for requests for the contents of indexes.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 #[derive(Serialize)]
@@ -90,7 +90,7 @@ pub(super) async fn run(
     }
 }
 
-/// The digests of what tagged indexes name: that goes with them alone.
+/// Returns the digests of images in tagged indexes, which must not be removed before these.
 async fn parts_of_tagged(
     name: &ImageRef,
     images: &[EcrImage],
@@ -108,7 +108,7 @@ async fn parts_of_tagged(
     Ok(parts)
 }
 
-/// What the flags say; without any nothing is meant.
+/// Returns the selection of the flags; an empty one is an error.
 fn wanted(args: &EcrCleanArgs) -> Result<Wanted, CommandError> {
     if args.tag.is_empty() && !args.untagged {
         return Err(CommandError::config_line("nothing is named that could be removed")

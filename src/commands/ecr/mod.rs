@@ -1,4 +1,4 @@
-//! `larder ecr`: what only Amazon's registry has.
+//! `larder ecr`: commands for ECR.
 
 mod clean;
 mod docker_login;
@@ -29,7 +29,6 @@ pub(super) async fn run(
     }
 }
 
-/// What names an image or a repository.
 const NAME_HINT: &str = "images and repositories are named as REGISTRY/NAME, e.g. \
                          123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop/app";
 
@@ -57,12 +56,11 @@ async fn create(ecr: &Ecr, name: &ImageRef, new: NewRepository, printer: Printer
     Ok(())
 }
 
-/// The name of an image, as it was typed.
 fn image_name(text: &str) -> Result<ImageRef, CommandError> {
     text.parse().map_err(|error: InvalidImageRef| CommandError::config(&error).hint(NAME_HINT))
 }
 
-/// The name of an image, and the registry that it is in.
+/// Returns the name of an image and its registry.
 async fn image(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
     let name = image_name(text)?;
     let ecr = settings.job.ecr.registry(name.host()).await.map_err(|error| fault(&error))?;
@@ -70,13 +68,12 @@ async fn image(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), Comma
     Ok((name, ecr))
 }
 
-/// The name of a repository alone, and the registry that it is in.
+/// Returns the name of a repository and its registry.
 async fn repository(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
     let name = parse_repository(text).map_err(|reason| CommandError::config_line(reason).hint(NAME_HINT))?;
     image(&name.repository(), settings).await
 }
 
-/// Refuses to change what the job may only read.
 fn may_write(settings: &Settings, hint: &'static str) -> Result<(), CommandError> {
     if settings.job.store.terms.read_only {
         return Err(CommandError::config_line("--read-only, and this changes a repository").hint(hint));
@@ -91,7 +88,6 @@ fn not_amazons(registry: &str) -> CommandError {
     )
 }
 
-/// What AWS refused, with what would help.
 pub(super) fn fault(error: &EcrError) -> CommandError {
     CommandError::config(error).hint(error.remedy())
 }

@@ -1,4 +1,4 @@
-//! Builds and sessions that failed: kinds and hints.
+//! Errors of builds and sessions.
 
 use super::{CommandError, ErrorKind};
 use crate::error_chain::chain;
@@ -9,7 +9,7 @@ use crate::pipeline::keys::NoKeys;
 use crate::pipeline::registries::PushError;
 use crate::store::backend::remote::OpenRemoteFault;
 
-/// How an engine says that it does not reach a registry.
+/// Phrases of engines that cannot reach a registry.
 const UNREACHED: [&str; 5] =
     ["connection refused", "no such host", "timeout", "unreachable", "deadline exceeded"];
 
@@ -133,7 +133,7 @@ fn push_hint(error: &PushError, name: &str, host: &str, is_ecr: bool, cause: &st
     }
 }
 
-/// Returns how a workflow of GitHub's gives a step this variable.
+/// Returns the way to pass this variable to a step in a workflow of GitHub.
 fn how_provided(variable: &str) -> String {
     match variable {
         "GITHUB_TOKEN" => "give the job `permissions: actions: write`, and the step \

@@ -1,4 +1,4 @@
-//! Mistakes in the command line: clap's finding in larder's form.
+//! Errors of the command line, converted from clap's.
 
 use std::ffi::OsString;
 
@@ -9,10 +9,10 @@ use super::{CommandError, ErrorKind};
 use crate::cli::Cli;
 use crate::error_chain::one_line;
 
-/// Answers what clap ended with: help and version are printed, a mistake becomes an error.
+/// Prints help and version; returns other results of clap as errors.
 pub(crate) fn answer(answer: &clap::Error, arguments: &[OsString]) -> Result<(), CommandError> {
     if !answer.use_stderr() {
-        // Help and version are what was asked for; whoever read them may be gone.
+        // Help and version were requested; a closed pipe is not an error.
         drop(answer.print());
         return Ok(());
     }
@@ -30,7 +30,7 @@ pub(crate) fn answer(answer: &clap::Error, arguments: &[OsString]) -> Result<(),
     Err(CommandError { kind: ErrorKind::Config, cause, hints })
 }
 
-/// The subcommand that was typed, with that below it if there are some.
+/// Returns the given subcommand, including a nested one.
 fn subcommand(arguments: &[OsString]) -> Option<String> {
     let mut command = Cli::command();
     let mut typed = Vec::new();
@@ -44,12 +44,12 @@ fn subcommand(arguments: &[OsString]) -> Option<String> {
     (!typed.is_empty()).then(|| typed.join(" "))
 }
 
-/// What the help says of a flag: `--secret <SECRET>: Hand a secret to …`.
+/// Returns the help of a flag: `--secret <SECRET>: Hand a secret to …`.
 pub(super) fn help_of(flag: &str) -> Option<String> {
     help_among(flag, |_| true)
 }
 
-/// What the help of a subcommand says of a flag.
+/// Returns the help of a flag of a subcommand.
 pub(super) fn help_of_command(command: &str, flag: &str) -> Option<String> {
     help_among(flag, |name| name == command)
 }
