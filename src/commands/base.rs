@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::{Invocation, print_json, print_text};
-use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, Format, ProgressArg};
+use super::{Invocation, print_result};
+use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, ProgressArg};
 use crate::ledger::{BaseOutcome, BaseRecord};
 use crate::output::Printer;
 use crate::pipeline::base_image::{WantedBase, ensure_base};
@@ -38,10 +38,8 @@ pub(super) async fn run(
     if base.outcome == BaseOutcome::Built && !is_kept {
         printer.note("the base image is in this engine alone\n");
     }
-    match format {
-        Format::Text => print_text(*printer, &format!("{}\n", base.reference)),
-        Format::Json => print_json(*printer, &Output { schema: "larder.base.v1", base: &base }),
-    }
+    let output = Output { schema: "larder.base.v1", base: &base };
+    print_result(*printer, *format, &output, || format!("{}\n", base.reference))
 }
 
 /// Refuses flags for results: a base is stored in the engine or a repository and is named by its key.

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::{print_json, print_text};
-use crate::cli::{Format, KeyArgs};
+use super::print_result;
+use crate::cli::KeyArgs;
 use crate::commands::Invocation;
 use crate::key::{CacheKey, Input, InputKind};
 use crate::output::Printer;
@@ -48,11 +48,7 @@ pub(super) async fn run(
         inputs: published(&keys.inputs),
         dependency_inputs: published(&keys.dependency_inputs),
     };
-    match args.format {
-        Format::Text => print_text(printer, &text(&output))?,
-        Format::Json => print_json(printer, &output)?,
-    }
-    Ok(())
+    print_result(printer, args.format, &output, || text(&output))
 }
 
 fn text(output: &Output) -> String {

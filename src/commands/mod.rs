@@ -23,7 +23,7 @@ use std::sync::Once;
 use clap::Parser;
 use serde::Serialize;
 
-use crate::cli::{CacheCommand, Cli, Command};
+use crate::cli::{CacheCommand, Cli, Command, Format};
 use crate::error_chain::chain;
 use crate::output::Printer;
 use crate::pipeline::session::Session;
@@ -41,7 +41,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => run(&cli, &environment, &mut printer),
-        Err(answer) => usage::answer(&answer, &arguments),
+        Err(error) => usage::handle(&error, &arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -156,6 +156,19 @@ fn warn_of_unknown_branch(session: &Session<'_>, printer: Printer) {
     static WARNED: Once = Once::new();
     if let Some(warning) = session.settings.lanes.warning() {
         WARNED.call_once(|| printer.warn(&warning));
+    }
+}
+
+/// Prints a result in the given format.
+fn print_result(
+    printer: Printer,
+    format: Format,
+    result: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<(), CommandError> {
+    match format {
+        Format::Text => print_text(printer, &text()),
+        Format::Json => print_json(printer, result),
     }
 }
 

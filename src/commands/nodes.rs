@@ -46,7 +46,7 @@ impl Nodes {
             match connected {
                 Ok(node) => nodes.up.push(node),
                 Err(error) if count == 1 => return Err(error),
-                Err(error) => nodes.fails(endpoint, &error, printer),
+                Err(error) => nodes.report_failure(endpoint, &error, printer),
             }
         }
         if nodes.up.is_empty() {
@@ -83,20 +83,20 @@ impl Nodes {
                     self.up.push(node);
                 }
                 Err(error) if !self.are_several() || error.is_interrupt() => return Err(error.into()),
-                Err(error) => self.fails(&node.endpoint, &error.into(), node.printer),
+                Err(error) => self.report_failure(&node.endpoint, &error.into(), node.printer),
             }
         }
         Ok(handed)
     }
 
     /// Removes all but the first, and reports them as failed with `error`.
-    pub(super) fn leave_first(&mut self, error: &CommandError) {
+    pub(super) fn keep_first(&mut self, error: &CommandError) {
         for node in self.up.split_off(1) {
-            self.fails(&node.endpoint, error, node.printer);
+            self.report_failure(&node.endpoint, error, node.printer);
         }
     }
 
-    pub(super) fn fails(&mut self, endpoint: &Endpoint, error: &CommandError, printer: Printer) {
+    pub(super) fn report_failure(&mut self, endpoint: &Endpoint, error: &CommandError, printer: Printer) {
         error.print(printer);
         let name = endpoint.to_string();
         if !self.failed.contains(&name) {

@@ -221,7 +221,7 @@ async fn handed_on(
         return Ok(images);
     }
     let Some(entry) = &image.entry else {
-        nodes.leave_first(&CommandError::build("the image is not kept, so this engine cannot get it").hint(
+        nodes.keep_first(&CommandError::build("the image is not kept, so this engine cannot get it").hint(
             "what was told of the build says why: a cache that cannot be written, files that changed, inputs that cannot be known",
         ));
         return Ok(images);
@@ -308,7 +308,7 @@ async fn run_everywhere(
         }
     }
     for (endpoint, error, printer) in failed {
-        nodes.fails(&endpoint, &error, printer);
+        nodes.report_failure(&endpoint, &error, printer);
     }
     Ok(())
 }

@@ -184,6 +184,6 @@ fn quoted(word: &str) -> String {
     }
 }
 
-pub(super) fn moment(time: Timestamp) -> String {
+pub(crate) fn moment(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

@@ -9,11 +9,11 @@ use crate::amounts::size;
 use crate::pipeline::reporter::TransferProgress;
 
 /// The time before the first line.
-const PATIENCE: Duration = Duration::from_secs(2);
+const DELAY: Duration = Duration::from_secs(2);
 /// The interval between lines.
-const PAUSE: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// The time before the bar is shown; shorter, because the bar is removed at the end.
-const BAR_PATIENCE: Duration = Duration::from_millis(300);
+const BAR_DELAY: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
 pub(crate) struct Transfer {
@@ -41,7 +41,7 @@ impl TransferProgress for Transfer {
             return;
         }
         if self.live {
-            if elapsed >= BAR_PATIENCE {
+            if elapsed >= BAR_DELAY {
                 let what = &self.what;
                 let bar = self.bar.get_or_insert_with(|| {
                     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
@@ -55,7 +55,7 @@ impl TransferProgress for Transfer {
                 bar.set_length(total.max(done));
                 bar.set_position(done);
             }
-        } else if elapsed >= PATIENCE && self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
+        } else if elapsed >= DELAY && self.last.is_none_or(|last| last.elapsed() >= INTERVAL) {
             self.last = Some(Instant::now());
             let (done, total) = (size(done), size(total.max(done)));
             self.printer.note(&format!("{}: {done} of {total}\n", self.what));

@@ -12,7 +12,7 @@ use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContexts, Endpoint, TlsFiles};
 
 /// The interval between checks for certificates.
-const PAUSE: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_millis(200);
 /// The longest wait for `ca.pem` after `cert.pem` exists.
 const LAST_FILE: Duration = Duration::from_secs(2);
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
@@ -83,7 +83,7 @@ fn tls(
         && !directory.join("ca.pem").exists()
         && begin.elapsed() < if directory.join("cert.pem").exists() { wait.min(LAST_FILE) } else { wait }
     {
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(INTERVAL);
     }
     if let Some(missing) = directory.as_ref().filter(|directory| !directory.is_dir()) {
         let reason = format!("{} is not a directory", missing.display());

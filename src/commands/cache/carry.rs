@@ -51,8 +51,8 @@ pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), Command
     if let Err(fault) = cache.settings.job.notes().note_result(&args.output) {
         cache.printer.warn(&chain(&fault));
     }
-    let said = format!("exported {} to {}", amounts(carried), args.output.display());
-    finish(&said, carried, args.read.format, cache)
+    let message = format!("exported {} to {}", amounts(carried), args.output.display());
+    finish(&message, carried, args.read.format, cache)
 }
 
 pub(super) fn import(args: &ImportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
@@ -64,8 +64,8 @@ pub(super) fn import(args: &ImportArgs, cache: &Cache<'_>) -> Result<(), Command
         (Box::new(BufReader::new(file)), total)
     };
     let (carried, _) = cache.import(&mut file, total)?;
-    let said = format!("imported {} into {}", amounts(carried), cache.name);
-    finish(&said, carried, args.read.format, cache)
+    let message = format!("imported {} into {}", amounts(carried), cache.name);
+    finish(&message, carried, args.read.format, cache)
 }
 
 impl Cache<'_> {
@@ -93,8 +93,8 @@ fn is_standard(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn finish(said: &str, carried: Carried, format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
-    cache.printer.note(&format!("{said}\n"));
+fn finish(message: &str, carried: Carried, format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
+    cache.printer.note(&format!("{message}\n"));
     match format {
         Format::Text => Ok(()),
         Format::Json => print_json(cache.printer, &carried),

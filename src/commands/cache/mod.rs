@@ -22,7 +22,7 @@ use crate::settings::Settings;
 use crate::store::{Census, Limits, Listed, Place, Store, StoreError};
 
 /// The number of entries that are listed if an id is unknown or ambiguous.
-const TOLD: usize = 10;
+const LISTED: usize = 10;
 
 pub(super) struct Cache<'a> {
     command: Invocation<'a>,
@@ -104,21 +104,21 @@ impl<'a> Cache<'a> {
             [] => {
                 let error =
                     CommandError::config_line(format!("there is no cache entry `{id}` in {}", self.name));
-                Err(told(&census.entries.iter().collect::<Vec<_>>())
+                Err(hints(&census.entries.iter().collect::<Vec<_>>())
                     .into_iter()
                     .fold(error, CommandError::hint))
             }
             _ => {
                 let error =
                     CommandError::config_line(format!("{} cache entries begin with `{id}`", found.len()));
-                Err(told(&found).into_iter().fold(error, CommandError::hint))
+                Err(hints(&found).into_iter().fold(error, CommandError::hint))
             }
         }
     }
 }
 
 /// Returns hints for an unknown or ambiguous id.
-fn told(entries: &[&Listed]) -> Vec<String> {
+fn hints(entries: &[&Listed]) -> Vec<String> {
     if entries.is_empty() {
         return vec![
             "the cache holds no entry yet; larder build --enable-cache archives an image".to_owned(),
@@ -128,9 +128,9 @@ fn told(entries: &[&Listed]) -> Vec<String> {
         let manifest = &listed.entry.manifest;
         format!("{}: {} {}", listed.entry.short_id(), manifest.address.kind, manifest.subject.title)
     };
-    let mut hints: Vec<String> = entries.iter().take(TOLD).map(line).collect();
-    if entries.len() > TOLD {
-        hints.push(format!("and {} more", entries.len() - TOLD));
+    let mut hints: Vec<String> = entries.iter().take(LISTED).map(line).collect();
+    if entries.len() > LISTED {
+        hints.push(format!("and {} more", entries.len() - LISTED));
     }
     hints.push("larder cache list shows all that is known of them".to_owned());
     hints

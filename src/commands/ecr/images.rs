@@ -36,11 +36,11 @@ pub(super) async fn pull(
         let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
         let looking = within(name.host(), DEADLINE, repository.manifest(reference));
         if looking.await.map_err(refused)?.is_none() {
-            let told = format!("{} is not there", name.familiar());
+            let missing = format!("{} is not there", name.familiar());
             if args.strict {
-                return Err(CommandError::build(told).hint("leave --strict out where it may come later"));
+                return Err(CommandError::build(missing).hint("leave --strict out where it may come later"));
             }
-            printer.note(&format!("{told} yet\n"));
+            printer.note(&format!("{missing} yet\n"));
             continue;
         }
         let credentials = login_for(registries, &name).await?;

@@ -35,7 +35,7 @@ const NAME_HINT: &str = "images and repositories are named as REGISTRY/NAME, e.g
 async fn login(args: &EcrLoginArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
     let registry = args.registry.trim_start_matches("https://").trim_end_matches('/');
     let found = settings.job.ecr.credentials(registry).await.map_err(|error| fault(&error))?;
-    let (credentials, ends) = found.ok_or_else(|| not_amazons(registry))?;
+    let (credentials, ends) = found.ok_or_else(|| not_ecr(registry))?;
     if args.print {
         return print_text(printer, &format!("{}\n", credentials.secret));
     }
@@ -64,7 +64,7 @@ fn image_name(text: &str) -> Result<ImageRef, CommandError> {
 async fn image(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
     let name = image_name(text)?;
     let ecr = settings.job.ecr.registry(name.host()).await.map_err(|error| fault(&error))?;
-    let ecr = ecr.ok_or_else(|| not_amazons(name.host()))?;
+    let ecr = ecr.ok_or_else(|| not_ecr(name.host()))?;
     Ok((name, ecr))
 }
 
@@ -81,7 +81,7 @@ fn may_write(settings: &Settings, hint: &'static str) -> Result<(), CommandError
     Ok(())
 }
 
-fn not_amazons(registry: &str) -> CommandError {
+fn not_ecr(registry: &str) -> CommandError {
     CommandError::config_line(format!("{registry} is no registry of Amazon's")).hint(
         "they are called ACCOUNT.dkr.ecr.REGION.amazonaws.com or public.ecr.aws; AWS_ENDPOINT_URL_ECR names what \
          stands for one",

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind as Mistake;
+use clap::error::ErrorKind as ClapErrorKind;
 use clap::{Arg, Command, CommandFactory};
 
 use super::{CommandError, ErrorKind};
@@ -10,19 +10,19 @@ use crate::cli::Cli;
 use crate::error_chain::one_line;
 
 /// Prints help and version; returns other results of clap as errors.
-pub(crate) fn answer(answer: &clap::Error, arguments: &[OsString]) -> Result<(), CommandError> {
-    if !answer.use_stderr() {
+pub(crate) fn handle(error: &clap::Error, arguments: &[OsString]) -> Result<(), CommandError> {
+    if !error.use_stderr() {
         // Help and version were requested; a closed pipe is not an error.
-        drop(answer.print());
+        drop(error.print());
         return Ok(());
     }
-    if answer.kind() == Mistake::DisplayHelpOnMissingArgumentOrSubcommand {
-        drop(answer.print());
+    if error.kind() == ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        drop(error.print());
         return Err(CommandError { kind: ErrorKind::Config, cause: String::new(), hints: Vec::new() });
     }
-    let text = answer.render().to_string();
-    let (finding, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
-    let cause = one_line(finding.trim_start_matches("error: "));
+    let text = error.render().to_string();
+    let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let cause = one_line(message.trim_start_matches("error: "));
     let mut hints: Vec<String> =
         rest.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned).collect();
     let command = subcommand(arguments).map(|name| format!(" {name}")).unwrap_or_default();
@@ -79,7 +79,7 @@ mod tests {
 
     fn mistake(arguments: &[&str]) -> CommandError {
         let arguments: Vec<OsString> = ["larder"].iter().chain(arguments).map(OsString::from).collect();
-        answer(&Cli::try_parse_from(&arguments).unwrap_err(), &arguments).unwrap_err()
+        handle(&Cli::try_parse_from(&arguments).unwrap_err(), &arguments).unwrap_err()
     }
 
     #[test]
