@@ -106,7 +106,7 @@ mod tests {
     use crate::cli::Cli;
 
     #[test]
-    fn the_help_lists_the_exit_codes_that_there_are() {
+    fn the_help_lists_all_exit_codes() {
         use ErrorKind::{Build, Cache, Config, Container, Engine, Interrupted, Push};
         let help = Cli::command().get_after_help().unwrap().to_string();
         let numbers = help.split(|letter: char| !letter.is_ascii_digit());

@@ -75,9 +75,9 @@ impl CarriedMount {
         let short = self.short();
         match (self.outcome, action) {
             (MountOutcome::Hit, _) => {
-                let there = self.kept.files.saturating_sub(self.moved.files);
+                let present = self.kept.files.saturating_sub(self.moved.files);
                 format!(
-                    "restored {name}: {kept} ({} sent, {there} there already) from {short} (lane {lane})",
+                    "restored {name}: {kept} ({} sent, {present} there already) from {short} (lane {lane})",
                     self.moved.files
                 )
             }

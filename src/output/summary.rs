@@ -19,12 +19,12 @@ pub(crate) fn render(record: &BuildRecord) -> String {
                 TierOutcome::Miss => "miss",
                 TierOutcome::Skipped => "skipped",
             };
-            let asked = tier.outcome != TierOutcome::Skipped;
+            let is_used = tier.outcome != TierOutcome::Skipped;
             [
                 tier.tier.clone(),
                 outcome.to_owned(),
                 if tier.bytes == 0 { "-".to_owned() } else { size(tier.bytes) },
-                if asked { duration(tier.millis) } else { "-".to_owned() },
+                if is_used { duration(tier.millis) } else { "-".to_owned() },
                 tier.reason.clone(),
             ]
         })

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_asked_for_must_exist() {
+    fn a_given_file_must_exist() {
         assert!(ConfigFile::load(Some(Path::new("/nonexistent/larder.yaml"))).is_err());
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::{Environment, env_vars};
 use crate::endpoint::Endpoint;
+use crate::error_chain::chain;
 use crate::registry::DockerConfigFile;
 
 #[derive(Default, Clone)]
@@ -40,11 +41,10 @@ impl DockerConfig {
         let file = match DockerConfigFile::read(&path) {
             Ok(file) => file,
             Err(error) => {
-                let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-                let reason = format!("{error}{}", source.unwrap_or_default());
                 let warning = format!(
-                    "Docker's configuration {} {reason}; going on without its logins, proxies and context",
-                    path.display()
+                    "Docker's configuration {} {}; going on without its logins, proxies and context",
+                    path.display(),
+                    chain(&error)
                 );
                 return (Self::default(), vec![warning]);
             }

@@ -10,6 +10,7 @@ use super::docker_config::DockerConfig;
 use super::{Environment, SettingsError, env_vars};
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContexts, Endpoint, TlsFiles};
+use crate::error_chain::chain;
 
 /// The interval between checks for certificates.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -28,16 +29,12 @@ pub(super) fn resolve(
 ) -> Result<Vec<Endpoint>, SettingsError> {
     let tls = || tls(environment, docker_config, wait);
     let contexts = DockerContexts::new(docker_config);
-    let by_context = |name: &str| -> Result<Endpoint, SettingsError> {
-        if name == DEFAULT_CONTEXT {
-            Ok(Endpoint::parse(DEFAULT_HOST, None)?)
+    let by_context = |name: &str| -> Result<Vec<Endpoint>, SettingsError> {
+        Ok(vec![if name == DEFAULT_CONTEXT {
+            Endpoint::parse(DEFAULT_HOST, None)?
         } else {
-            Ok(contexts.endpoint(name)?)
-        }
-    };
-    let reason = |error: &SettingsError| match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+            contexts.endpoint(name)?
+        }])
     };
     if !global.host.is_empty() {
         let mut endpoints = Vec::new();
@@ -47,9 +44,8 @@ pub(super) fn resolve(
         }
         return Ok(endpoints);
     }
-    let by_context = |name: &str| Ok(vec![by_context(name)?]);
     if let Some(name) = &global.context {
-        return by_context(name).map_err(|error| SettingsError::flag("context", reason(&error)));
+        return by_context(name).map_err(|error| SettingsError::flag("context", chain(&error)));
     }
     if let Some(host) = environment.get(env_vars::DOCKER_HOST) {
         let endpoint = Endpoint::parse(host, tls()?).map_err(|error| SettingsError::Variable {
@@ -60,8 +56,7 @@ pub(super) fn resolve(
     }
     if let Some(name) = environment.get(env_vars::DOCKER_CONTEXT) {
         let variable = env_vars::DOCKER_CONTEXT;
-        return by_context(name)
-            .map_err(|error| SettingsError::Variable { variable, reason: reason(&error) });
+        return by_context(name).map_err(|error| SettingsError::Variable { variable, reason: chain(&error) });
     }
     by_context(docker.current_context().as_deref().unwrap_or(DEFAULT_CONTEXT))
 }

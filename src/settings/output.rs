@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_mean_what_docker_build_says() {
+    fn outputs_have_the_meaning_of_docker_build() {
         let image = |push| OutputKind::Image { push };
         let file = |path: &str| Destination::File(PathBuf::from(path));
         for (flags, push, load, expected) in [

@@ -28,13 +28,13 @@ async fn registries(cache: &Cache<'_>) -> Result<Vec<RegistryUsage>, CommandErro
     let base = base_repository(("base-repo", None), settings, environment)?;
     let mut usages = Vec::new();
     for place in kept.into_iter().chain(base) {
-        let asked = async {
+        let query = async {
             match settings.job.ecr.registry(place.host()).await? {
                 Some(ecr) => ecr.images(place.path()).await.map(Some),
                 None => Ok(None),
             }
         };
-        match asked.await {
+        match query.await {
             Ok(None) => {}
             Ok(Some(images)) => usages.push(RegistryUsage {
                 repository: place.repository(),

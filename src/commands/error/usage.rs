@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_one_line_with_what_was_probably_meant() {
+    fn an_invalid_argument_is_one_line_with_a_suggestion() {
         for (arguments, cause, hints) in [
             (
                 &["build", "--tagret", "x", "."][..],

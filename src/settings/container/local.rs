@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::cli::{ContainerOptions, OPTIONS};
+use crate::error_chain::chain;
 use crate::settings::SettingsError;
 
 /// Replaces files by their contents and relative paths by absolute ones below `directory`.
@@ -101,11 +102,8 @@ fn lines(file: &str, directory: &Path) -> Result<Vec<String>, String> {
 
 fn read(file: &str, directory: &Path) -> Result<String, String> {
     let path = directory.join(file);
-    std::fs::read_to_string(&path).map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.split(" (os error").next().unwrap_or_default();
-        format!("cannot read {}: {reason}", path.display())
-    })
+    std::fs::read_to_string(&path)
+        .map_err(|error| format!("cannot read {}: {}", path.display(), chain(&error)))
 }
 
 #[cfg(test)]

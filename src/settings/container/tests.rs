@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The request that options make; `NAME VALUE` each.
+/// Returns the request for options, each with its name and value.
 fn requested(given: &[(&'static str, &str)]) -> Result<Value, String> {
     let mut options = ContainerOptions::default();
     for (name, value) in given {
@@ -14,7 +14,7 @@ fn requested(given: &[(&'static str, &str)]) -> Result<Value, String> {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn options_mean_what_docker_run_makes_of_them() {
+fn options_have_the_meaning_of_docker_run() {
     let host = |field: &str, value: Value| json!({ "HostConfig": { field: value } });
     let gpu = |request: Value| host("DeviceRequests", json!([request]));
     let in_network = |endpoint: Value| json!({ "HostConfig": { "NetworkMode": "web" }, "NetworkingConfig": { "EndpointsConfig": { "web": endpoint } } });
