@@ -2,7 +2,7 @@
 //!
 //! The modules, from the top down (`ARCHITECTURE.md` lists which ones each may use):
 //!
-//! - [`commands`] runs a subcommand, with flags from `cli` that `settings` resolves, and prints its result with `output`.
+//! - [`commands`] runs a subcommand, with flags of `cli` that `settings` resolves, and prints its result with `output`.
 //! - `pipeline` runs a build according to a `plan`: it reads inputs, computes keys, and uses caches and an engine.
 //! - [`tiers`] are the caches of whole images and layers. [`buildkit`] builds images, [`engine`] is the client of the
 //!   Docker Engine API, and `images` converts images to entries of the store.
