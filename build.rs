@@ -1,18 +1,17 @@
-//! Compiles the courier (`src/courier/main.rs`) as a static program, for larder to carry along.
+//! Compiles the courier (`src/courier/main.rs`) as a static program, which is embedded into larder.
 //!
-//! That is done for the architecture that larder itself is built for, and for
-//! those that `LARDER_COURIERS` names (`amd64 arm64` for a release). The musl
-//! target is used where the toolchain has it, since its programs are smallest,
-//! else, for larder's own architecture, glibc's static library.
+//! It is compiled for larder's own architecture and for those in `LARDER_COURIERS` (`amd64 arm64` for a release). The
+//! musl target is preferred if the toolchain has it, because its programs are smallest; for larder's own architecture,
+//! the alternative is glibc's static library.
 
-#![allow(clippy::print_stdout, reason = "that is how a build script speaks to cargo")]
+#![allow(clippy::print_stdout, reason = "build scripts print instructions for cargo")]
 
 use std::env;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// As BuildKit and as Rust name them.
+/// The names of BuildKit and of Rust.
 const ARCHITECTURES: [(&str, &str); 2] = [("amd64", "x86_64"), ("arm64", "aarch64")];
 const SOURCES: [&str; 7] = [
     "src/courier/main.rs",
@@ -60,7 +59,7 @@ fn compile(architecture: &str, is_own: bool, program: &Path) -> Result<(), Strin
     let rustc = env::var_os("RUSTC").expect("cargo sets RUSTC");
     let (musl, gnu) =
         (format!("{architecture}-unknown-linux-musl"), format!("{architecture}-unknown-linux-gnu"));
-    let is_there = |target: &str| {
+    let is_installed = |target: &str| {
         let answer = Command::new(&rustc).args(["--print", "target-libdir", "--target", target]).output();
         answer.is_ok_and(|answer| Path::new(String::from_utf8_lossy(&answer.stdout).trim()).is_dir())
     };
@@ -76,12 +75,12 @@ fn compile(architecture: &str, is_own: bool, program: &Path) -> Result<(), Strin
         "strip=symbols",
     ];
     command.args(options.iter().flat_map(|option| ["-C", option]));
-    if is_there(&musl) {
+    if is_installed(&musl) {
         command.args(["--target", &musl]);
         if !is_own {
             command.args(["-C", "linker=rust-lld"]);
         }
-    } else if is_own && is_there(&gnu) {
+    } else if is_own && is_installed(&gnu) {
         command.args(["--target", &gnu]);
     } else {
         return Err(format!("the toolchain has no target {musl}"));
@@ -90,6 +89,6 @@ fn compile(architecture: &str, is_own: bool, program: &Path) -> Result<(), Strin
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(said.lines().find(|line| line.starts_with("error")).unwrap_or("rustc failed").to_owned())
+    let message = String::from_utf8_lossy(&output.stderr);
+    Err(message.lines().find(|line| line.starts_with("error")).unwrap_or("rustc failed").to_owned())
 }

@@ -1,16 +1,17 @@
-//! larder keeps what a Docker build already cooked, so that the next CI agent need not cook it again.
+//! larder caches Docker builds, so that a CI agent need not repeat the builds of others.
 //!
-//! The rooms, from the top down (`ARCHITECTURE.md` says which may use which):
+//! The modules, from the top down (`ARCHITECTURE.md` lists which ones each may use):
 //!
-//! - [`commands`] runs a subcommand; [`cli`] is what was typed, [`settings`] what it means, [`output`] what is shown.
-//! - [`plan`] is what a build is to do, [`pipeline`] what it reads, is known by and asks an engine for.
-//! - [`tiers`] look for a whole image, [`buildkit`] builds one, [`engine`] keeps it, `images` makes entries of it.
-//! - [`dockerfile`], [`requirements`] and [`context`] are what goes into a [`key`]; [`store`] keeps content,
-//!   [`archive`] makes entries of directories, `notes` and `ledger` remember.
-//! - [`mounts`] carries cache mounts between a builder and the store; [`courier`] is its half there.
-//! - [`endpoint`], [`registry`], [`platform`] and [`digest`] are the ground.
+//! - [`commands`] runs a subcommand, with flags of `cli` that `settings` resolves, and prints its result with `output`.
+//! - `pipeline` runs a build according to a `plan`: it reads inputs, computes keys, and uses caches and an engine.
+//! - [`tiers`] are the caches of whole images and layers. [`buildkit`] builds images, [`engine`] is the client of the
+//!   Docker Engine API, and `images` converts images to entries of the store.
+//! - [`dockerfile`], [`requirements`] and [`context`] parse the inputs of a [`key`].
+//! - [`store`] stores content, [`archive`] converts directories to entries; `notes` and `ledger` record builds.
+//! - [`mounts`] transfers cache mounts between a builder and the store, with the program [`courier`] in a build step.
+//! - [`endpoint`], [`registry`], `platform` and [`digest`] are used by all of these.
 //!
-//! The library is what the binary is made of. To open a store, look at what it keeps, and load an image from it:
+//! The binary consists of a call to [`commands::main`]. To open a store, list its entries, and load an image from it:
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -51,15 +52,15 @@
 //! # }
 //! ```
 //!
-//! A key is made of whatever decides what is built, here of a directory's files:
+//! A key is computed from everything that determines a result, here from the files of a directory:
 //!
 //! ```
 //! use larder::key::{DirectoryInputs, directory_key};
 //!
 //! let mut inputs = DirectoryInputs { platform: "linux/amd64".to_owned(), ..DirectoryInputs::default() };
 //! inputs.files.insert("poetry.lock".to_owned(), b"[[package]]".to_vec());
-//! let (key, told) = directory_key(&inputs);
-//! assert_eq!(told.len(), 2);
+//! let (key, recorded) = directory_key(&inputs);
+//! assert_eq!(recorded.len(), 2);
 //! inputs.files.insert("poetry.lock".to_owned(), b"[[package]] # changed".to_vec());
 //! assert_ne!(directory_key(&inputs).0, key);
 //! ```

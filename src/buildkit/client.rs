@@ -260,6 +260,21 @@ impl Client {
     }
 }
 
+#[cfg(test)]
+impl Client {
+    /// Returns a client of an engine whose builder is for `linux/amd64` and answers nothing.
+    pub(crate) fn without_builder(endpoint: &Endpoint, product: EngineProduct) -> Self {
+        let connector = tower::service_fn(|_: Uri| async {
+            Err::<TokioIo<Box<dyn Stream>>, _>(std::io::Error::other("there is no builder"))
+        });
+        let channel = tonic::transport::Endpoint::from_static("http://buildkit");
+        let channel = channel.connect_with_connector_lazy(connector);
+        let [id, os, architecture, variant] = ["moby", "linux", "amd64", ""].map(str::to_owned);
+        let worker = OnceCell::new_with(Some(Worker { id, os, architecture, variant }));
+        Self { worker: Arc::new(worker), ..Self::new(endpoint, product, Transport::Upgrade, channel) }
+    }
+}
+
 async fn receive(
     mut incoming: tonic::Streaming<BytesMessage>,
     mut stream: tokio::io::WriteHalf<DuplexStream>,

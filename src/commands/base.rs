@@ -1,10 +1,10 @@
-//! `larder base build`, and `larder build --base`: an image with the dependencies, built once for all that stand on it.
+//! `larder base build`, and `larder build --base`: builds an image with the dependencies once, as the base of others.
 
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::{Invocation, print_json, print_text};
-use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, Format, ProgressArg};
+use super::{Invocation, print_result};
+use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, ProgressArg};
 use crate::ledger::{BaseOutcome, BaseRecord};
 use crate::output::Printer;
 use crate::pipeline::base_image::{WantedBase, ensure_base};
@@ -28,7 +28,7 @@ pub(super) async fn run(
     refuse_ends(build)?;
     let repository = base_repository(("repo", repo.as_deref()), settings, environment)?;
     let is_kept = repository.is_some() && !settings.job.store.terms.read_only;
-    printer.speak(ProgressMode::resolve(build, settings, environment)?);
+    printer.set_progress(ProgressMode::resolve(build, settings, environment)?);
     let build = BuildSettings::resolve(build, settings, environment)?;
     let wanted = WantedBase { build: &build, repository, requirements };
     let (base, failed) = ensure_base(wanted, command.session, printer).await?;
@@ -38,13 +38,11 @@ pub(super) async fn run(
     if base.outcome == BaseOutcome::Built && !is_kept {
         printer.note("the base image is in this engine alone\n");
     }
-    match format {
-        Format::Text => print_text(*printer, &format!("{}\n", base.reference)),
-        Format::Json => print_json(*printer, &Output { schema: "larder.base.v1", base: &base }),
-    }
+    let output = Output { schema: "larder.base.v1", base: &base };
+    print_result(*printer, *format, &output, || format!("{}\n", base.reference))
 }
 
-/// A base goes where others find it, and is named by its key.
+/// Refuses flags for results: a base is stored in the engine or a repository and is named by its key.
 fn refuse_ends(build: &BuildArgs) -> Result<(), CommandError> {
     let ends = [
         ("--tag", !build.tag.is_empty()),
@@ -61,7 +59,7 @@ fn refuse_ends(build: &BuildArgs) -> Result<(), CommandError> {
     }
 }
 
-/// The arguments of the base that `args` are to stand on: the same context and the same surroundings.
+/// Returns the arguments for the base of the build `args`, with the same context and options.
 pub(super) fn args_of_base(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
     let mut base = BuildArgs {
         context: args.context.clone(),
@@ -69,7 +67,7 @@ pub(super) fn args_of_base(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
         steps: args.steps.clone(),
         no_cache: args.no_cache,
         force_rebuild: args.force_rebuild,
-        // Standard output is for the image that stands on it.
+        // Standard output is for the image that is based on it.
         progress: if args.quiet { Some(ProgressArg::Quiet) } else { args.progress },
         timeout: args.timeout.clone(),
         strict: args.strict,

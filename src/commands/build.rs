@@ -1,4 +1,4 @@
-//! `larder build`: one image, perhaps on a base that is built before, or several of `larder.yaml`.
+//! `larder build`: builds one image, optionally with its base image, or several of `larder.yaml`.
 
 use super::base::args_of_base;
 use super::error::CommandError;
@@ -18,8 +18,8 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let (settings, environment) = (command.settings, command.environment);
     let BuildCommandArgs { build, more, base, base_repo, base_requirements } = args;
-    // Also for what is wrong with the other flags.
-    printer.speak(ProgressMode::resolve(build, settings, environment)?);
+    // Before other flags are resolved, because it applies to their errors.
+    printer.set_progress(ProgressMode::resolve(build, settings, environment)?);
     if more.is_empty() {
         let mut resolved = BuildSettings::resolve(build, settings, environment)?;
         let mut purpose = Purpose::default();
@@ -41,7 +41,7 @@ pub(super) async fn run(
                 }
             };
             if let Some(error) = failed {
-                // An image that is built and cannot be pushed is of use here all the same.
+                // The built image can be used here, even if it cannot be pushed.
                 printer.warn(&format!("{}; going on with what the engine has", chain(&error)));
             }
             resolved.source.build_args.insert(BASE_IMAGE.to_owned(), base.reference.clone());
@@ -64,7 +64,6 @@ pub(super) async fn run(
     images(&builds, command.session, *printer).await.map(drop)
 }
 
-/// Returns `true` if a build argument, as it was typed, is the base image.
 fn is_base_image(given: &str) -> bool {
     given.split('=').next() == Some(BASE_IMAGE)
 }

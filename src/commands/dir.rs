@@ -1,4 +1,4 @@
-//! `larder dir`: keeping a directory, such as a package manager's cache, from one run to the next.
+//! `larder dir`: saves and restores a directory, such as the cache of a package manager.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(super) async fn run(
     };
     let is_refused = report.outcome == DirOutcome::Refused;
     match format {
-        // A warning has given the reason.
+        // A warning has already contained the reason.
         Format::Text if is_refused => {}
         Format::Text => printer.note(&report.text()),
         Format::Json => print_json(printer, &report)?,

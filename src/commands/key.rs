@@ -1,12 +1,12 @@
-//! `larder key`: the keys that a build with these flags has, and what they are made of.
+//! `larder key`: prints the keys of a build and their inputs.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::{print_json, print_text};
-use crate::cli::{Format, KeyArgs};
+use super::print_result;
+use crate::cli::KeyArgs;
 use crate::commands::Invocation;
 use crate::key::{CacheKey, Input, InputKind};
 use crate::output::Printer;
@@ -34,7 +34,7 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let settings = command.settings;
     let build = BuildSettings::resolve(&args.build, settings, command.environment)?;
-    printer.speak(build.progress);
+    printer.set_progress(build.progress);
     let keyed = KeyedBuild::of(&build, command.session, &printer).await?;
     let BuildKeys { keys, unpinned, .. } = keyed.keys;
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
@@ -48,11 +48,7 @@ pub(super) async fn run(
         inputs: published(&keys.inputs),
         dependency_inputs: published(&keys.dependency_inputs),
     };
-    match args.format {
-        Format::Text => print_text(printer, &text(&output))?,
-        Format::Json => print_json(printer, &output)?,
-    }
-    Ok(())
+    print_result(printer, args.format, &output, || text(&output))
 }
 
 fn text(output: &Output) -> String {
@@ -64,7 +60,7 @@ fn text(output: &Output) -> String {
     for (name, key, inputs) in keys {
         let _ = writeln!(text, "{name}: {key}");
         for Input { kind, name, digest, about, .. } in inputs.iter().flatten() {
-            // The text of an instruction begins with the keyword that its name ends in.
+            // The text of an instruction begins with the keyword at the end of its name.
             let shown = match (kind, name.split_once(' ')) {
                 (InputKind::Instruction, Some((place, name))) if !about.is_empty() => {
                     let platform = name.split_once(" on ").map(|(_, name)| format!(" (on {name})"));
@@ -79,7 +75,7 @@ fn text(output: &Output) -> String {
     text
 }
 
-/// Inputs as they are sorted by kind and name, but for what is numbered, which is sorted by its numbers.
+/// Sorts numbered inputs of each kind by number; the others remain sorted by name.
 fn in_order(mut inputs: Vec<Input>) -> Vec<Input> {
     let is_numbered = |kind| matches!(kind, InputKind::Stage | InputKind::Instruction | InputKind::StageArg);
     for run in inputs.chunk_by_mut(|one, other| one.kind == other.kind) {

@@ -1,4 +1,4 @@
-//! The subcommands, one file each: settings in, a call to the domain, and its result printed.
+//! The subcommands, one per file: they resolve settings, call the domain modules and print the result.
 
 mod base;
 mod build;
@@ -23,7 +23,7 @@ use std::sync::Once;
 use clap::Parser;
 use serde::Serialize;
 
-use crate::cli::{CacheCommand, Cli, Command};
+use crate::cli::{CacheCommand, Cli, Command, Format};
 use crate::error_chain::chain;
 use crate::output::Printer;
 use crate::pipeline::session::Session;
@@ -33,7 +33,7 @@ use crate::settings::{BuildSettings, Environment, Settings, env_vars};
 use error::{CommandError, usage};
 use threads::Threads;
 
-/// Runs larder with the process's arguments and environment; answers its exit code.
+/// Runs larder with the process's arguments and environment, and returns its exit code.
 pub fn main() -> ExitCode {
     let environment = Environment::of_process();
     restart_without(&environment.empty(env_vars::AWS_ENDPOINT_URL));
@@ -41,7 +41,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => run(&cli, &environment, &mut printer),
-        Err(answer) => usage::answer(&answer, &arguments),
+        Err(error) => usage::handle(&error, &arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,8 +52,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Becomes the same process without these variables, if there are any: the SDK of AWS reads them by itself, and an empty one
-/// as an address.
+/// Restarts the process without these variables, because the AWS SDK treats an empty one as an address.
 fn restart_without(variables: &[&str]) {
     if variables.is_empty() {
         return;
@@ -64,13 +63,13 @@ fn restart_without(variables: &[&str]) {
     for variable in variables {
         again.env_remove(variable);
     }
-    // Answers only where it fails; then it is gone on with.
+    // It returns only on failure, in which case this process continues.
     drop(again.exec());
 }
 
 fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<(), CommandError> {
     let mut settings = Settings::resolve(&cli.global, environment, cli.command.needs_engine())?;
-    // These are about what is in that very directory.
+    // These commands are about the cache directory itself.
     let is_about_cache = matches!(cli.command, Command::Cache(_) | Command::Stats(_) | Command::Why(_));
     let _temporary = if is_about_cache { None } else { settings.use_other_places() };
     let takes_several = match &cli.command {
@@ -92,7 +91,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Run(args) => {
             let mut args = args.clone();
             if cli.global.store.read_only {
-                // docker run says so of the container's files.
+                // docker run's flag of that name is about the container's root filesystem.
                 args.container.options.add("read-only-rootfs", "true".to_owned());
             }
             command.block_on(run::run(&args, &command, printer))
@@ -106,7 +105,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Ecr(args) => command.block_on(ecr::run(args, &command, *printer)),
         Command::Dir(args) => command.block_on(dir::run(args, &command, *printer)),
     };
-    // Not before the command, which decides whether messages are JSON.
+    // After the command, which determines whether messages are JSON.
     settings
         .warnings
         .iter()
@@ -115,7 +114,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
     result
 }
 
-/// What a command works with.
+/// The context of a command.
 #[derive(Clone, Copy)]
 struct Invocation<'a> {
     settings: &'a Settings,
@@ -130,14 +129,14 @@ impl Invocation<'_> {
     }
 }
 
-/// Builds an image, unless a cache has it, and prints its id where that was asked for.
+/// Builds an image, unless it is cached, and prints its id if requested.
 async fn built(
     build: &BuildSettings,
     purpose: &Purpose,
     session: &Session<'_>,
     mut printer: Printer,
 ) -> Result<Built, CommandError> {
-    printer.speak(build.progress);
+    printer.set_progress(build.progress);
     let is_like_a_name = |tag: &&String| tag.contains([':', '/']) && tag.parse::<ImageRef>().is_ok();
     if let (Some(tag), true) = (build.source.key_tags.iter().find(is_like_a_name), build.tags.is_empty()) {
         printer.warn(&format!(
@@ -152,7 +151,7 @@ async fn built(
     Ok(result)
 }
 
-/// Warns, once, if it is not known which branch this job builds.
+/// Warns, once per process, if the branch of this job is unknown.
 fn warn_of_unknown_branch(session: &Session<'_>, printer: Printer) {
     static WARNED: Once = Once::new();
     if let Some(warning) = session.settings.lanes.warning() {
@@ -160,13 +159,24 @@ fn warn_of_unknown_branch(session: &Session<'_>, printer: Printer) {
     }
 }
 
-/// Prints an object that was asked for as JSON.
+/// Prints a result in the given format.
+fn print_result(
+    printer: Printer,
+    format: Format,
+    result: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<(), CommandError> {
+    match format {
+        Format::Text => print_text(printer, &text()),
+        Format::Json => print_json(printer, result),
+    }
+}
+
 fn print_json(printer: Printer, object: &impl Serialize) -> Result<(), CommandError> {
     let json = serde_json::to_string_pretty(object).map_err(|error| CommandError::config(&error))?;
     print_text(printer, &format!("{json}\n"))
 }
 
-/// Prints what was asked for.
 fn print_text(printer: Printer, text: &str) -> Result<(), CommandError> {
     printer.out(text).map_err(|error| {
         CommandError::config_line(format!("cannot write to standard output: {}", chain(&error)))

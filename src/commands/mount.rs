@@ -1,4 +1,4 @@
-//! `larder mount`: carrying cache mounts around a build by any command.
+//! `larder mount`: restores and saves cache mounts around a build by any program.
 
 use super::error::CommandError;
 use super::print_json;
@@ -29,11 +29,11 @@ pub(super) async fn run(
     let MountBuildArgs { build, format } = &**args;
     let build = BuildSettings::resolve(build, settings, environment)?;
     warn_of_unknown_branch(command.session, printer);
-    printer.speak(build.progress);
+    printer.set_progress(build.progress);
     if let Some(fault) = &settings.job.cache_fault {
         printer.warn(&format!("{}; going on without it", chain(&**fault)));
     }
-    // What is saved has its own limit, --mount-timeout.
+    // Saving has a time limit of its own, `--mount-timeout`.
     let deadline = Deadline::after(build.timeout.filter(|_| action != MountAction::Save));
     let mut inputs = read_inputs(&build, &settings.job).await?;
     let connection = connected(&mut inputs, &build, command.session, &printer).await?;
@@ -48,7 +48,7 @@ pub(super) async fn run(
     finish(&report, *format, build.strict, printer)
 }
 
-/// The cache mounts that the target of a build reaches.
+/// Returns the cache mounts that the target of a build reaches.
 async fn targets(
     source: &SourceSettings,
     inputs: &Inputs,

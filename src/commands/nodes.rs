@@ -1,4 +1,4 @@
-//! Several engines: an entry's image is handed to all of them at once, and one that is down stops none of the others.
+//! Several engines, which all get the same image; a failure of one does not stop the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,30 +14,27 @@ use crate::pipeline::handing::{Handed, Names, hand};
 use crate::pipeline::session::{EngineConnection, Session};
 use crate::store::{Entry, Store};
 
-/// An engine that images are handed to.
+/// An engine that gets images.
 pub(super) struct Node {
     pub(super) endpoint: Endpoint,
     pub(super) engine: Engine,
     connection: Arc<EngineConnection>,
-    /// Its lines begin with the engine's address if there are several.
+    /// Its lines begin with the engine's address if there are several engines.
     pub(super) printer: Printer,
 }
 
-/// The engines asked for.
+/// The given engines.
 pub(super) struct Nodes {
     pub(super) up: Vec<Node>,
-    /// Those that failed, by their addresses.
+    /// The addresses of failed engines.
     failed: Vec<String>,
-    /// How many were asked for.
+    /// The number of given engines, including failed ones.
     count: usize,
 }
 
 impl Nodes {
-    /// Connects to the engines of the settings. Of several, those that are down are reported and left out.
-    ///
-    /// # Errors
-    ///
-    /// Fails when none can be reached.
+    /// Connects to the engines of the settings. If there are several, those that cannot be reached are reported and
+    /// omitted.
     pub(super) async fn connect(session: &Session<'_>, printer: Printer) -> Result<Self, CommandError> {
         let count = session.settings.endpoints.len();
         let connecting = session.settings.endpoints.iter().map(|endpoint| async move {
@@ -49,7 +46,7 @@ impl Nodes {
             match connected {
                 Ok(node) => nodes.up.push(node),
                 Err(error) if count == 1 => return Err(error),
-                Err(error) => nodes.fails(endpoint, &error, printer),
+                Err(error) => nodes.report_failure(endpoint, &error, printer),
             }
         }
         if nodes.up.is_empty() {
@@ -62,7 +59,8 @@ impl Nodes {
         self.count > 1
     }
 
-    /// Brings the image of `entry` into each of them but the first `passed`; those that fail are reported and left out.
+    /// Loads the image of `entry` into each engine after the first `passed`; engines that fail are reported and
+    /// removed.
     pub(super) async fn hand(
         &mut self,
         entry: &Entry,
@@ -85,21 +83,20 @@ impl Nodes {
                     self.up.push(node);
                 }
                 Err(error) if !self.are_several() || error.is_interrupt() => return Err(error.into()),
-                Err(error) => self.fails(&node.endpoint, &error.into(), node.printer),
+                Err(error) => self.report_failure(&node.endpoint, &error.into(), node.printer),
             }
         }
         Ok(handed)
     }
 
-    /// Leaves out all but the first, with the reason.
-    pub(super) fn leave_first(&mut self, error: &CommandError) {
+    /// Removes all but the first, and reports them as failed with `error`.
+    pub(super) fn keep_first(&mut self, error: &CommandError) {
         for node in self.up.split_off(1) {
-            self.fails(&node.endpoint, error, node.printer);
+            self.report_failure(&node.endpoint, error, node.printer);
         }
     }
 
-    /// Reports an engine that failed.
-    pub(super) fn fails(&mut self, endpoint: &Endpoint, error: &CommandError, printer: Printer) {
+    pub(super) fn report_failure(&mut self, endpoint: &Endpoint, error: &CommandError, printer: Printer) {
         error.print(printer);
         let name = endpoint.to_string();
         if !self.failed.contains(&name) {
@@ -107,7 +104,7 @@ impl Nodes {
         }
     }
 
-    /// Returns the error that names the engines that failed.
+    /// Returns an error with the failed engines, if any.
     pub(super) fn failures(&self) -> Result<(), CommandError> {
         if self.failed.is_empty() {
             return Ok(());

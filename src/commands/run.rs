@@ -1,4 +1,4 @@
-//! `larder run`: images are built or taken from a cache, then run, on one engine or on several.
+//! `larder run`: builds images or loads them from a cache, then runs them, on one engine or on several.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -26,7 +26,7 @@ use crate::pipeline::handing::{Handed, Names};
 use crate::pipeline::stages::{Built, Purpose};
 use crate::settings::{BuildSettings, Environment, RunSettings, Settings, SettingsError, env_vars};
 
-/// The context where none is named.
+/// The default context.
 const HERE: &str = ".";
 
 pub(super) async fn run(
@@ -43,7 +43,7 @@ pub(super) async fn run(
     };
     if let Some(path) = &args.container.output {
         Row::check(path).map_err(|error| unwritable(path, &error))?;
-        // The build must not take it for input.
+        // Noted before the build, which must not include the file in its context.
         if path.metadata().is_ok_and(|file| file.len() == 0) {
             note_row(path);
         }
@@ -58,7 +58,7 @@ pub(super) async fn run(
     result
 }
 
-/// Runs an image that the store has.
+/// Runs an image from the store.
 async fn run_kept(
     wanted: &str,
     args: &RunArgs,
@@ -67,7 +67,7 @@ async fn run_kept(
 ) -> Result<(), CommandError> {
     let (settings, environment) = (command.settings, command.environment);
     let build = resolve(&args.build(HERE), settings, environment)?;
-    printer.speak(build.progress);
+    printer.set_progress(build.progress);
     let printer = *printer;
     let cache = Cache::open(PlaceArg::Local, command, printer)?;
     let listed = cache.image(wanted)?;
@@ -106,7 +106,7 @@ async fn run_kept(
     outcome.end(&nodes, printer)
 }
 
-/// Resolves the build of an image. Errors name flags as `larder run` does.
+/// Resolves the build of an image, with errors that contain the flags of `larder run`.
 fn resolve(
     args: &BuildArgs,
     settings: &Settings,
@@ -121,7 +121,7 @@ fn resolve(
     })
 }
 
-/// Builds images, unless a cache has them, and runs one after the other.
+/// Builds images, unless they are cached, and runs them one after the other.
 async fn run_built(
     args: &RunArgs,
     command: &Invocation<'_>,
@@ -141,7 +141,7 @@ async fn run_built(
         if nodes.is_some() {
             check_handing_on(&build, settings)?;
         }
-        printer.speak(build.progress);
+        printer.set_progress(build.progress);
         let purpose = Purpose { run: Some(run.kept.clone()), nodes, ..Purpose::default() };
         builds.push(NamedBuild { name, build, purpose });
         runs.push(run);
@@ -171,7 +171,7 @@ async fn run_built(
     outcome.end(&nodes, *printer)
 }
 
-/// Refuses what can never be handed to several engines.
+/// Returns an error if the image cannot be transferred to several engines.
 fn check_handing_on(build: &BuildSettings, settings: &Settings) -> Result<(), CommandError> {
     let cause = "several engines get the image from the cache";
     if !build.tiers.archive {
@@ -186,7 +186,7 @@ fn check_handing_on(build: &BuildSettings, settings: &Settings) -> Result<(), Co
     Ok(())
 }
 
-/// Returns what is built, and with which flags: the context, or the images of `larder.yaml` that the tags select.
+/// Returns the names and flags of what is built: the context, or the images of `larder.yaml` that the tags select.
 fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildArgs), CommandError> {
     let mut build = args.build(HERE);
     if let Some(context) = &args.context {
@@ -207,7 +207,7 @@ fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildAr
     Ok((found, build))
 }
 
-/// Hands an image on from the engine that built it; returns its id in each engine.
+/// Transfers an image from the engine that built it to the others, and returns its id in each.
 async fn handed_on(
     image: &Built,
     build: &BuildSettings,
@@ -221,7 +221,7 @@ async fn handed_on(
         return Ok(images);
     }
     let Some(entry) = &image.entry else {
-        nodes.leave_first(&CommandError::build("the image is not kept, so this engine cannot get it").hint(
+        nodes.keep_first(&CommandError::build("the image is not kept, so this engine cannot get it").hint(
             "what was told of the build says why: a cache that cannot be written, files that changed, inputs that cannot be known",
         ));
         return Ok(images);
@@ -233,10 +233,9 @@ async fn handed_on(
     Ok(images)
 }
 
-/// The common result of several runs.
 #[derive(Default)]
 struct Outcome {
-    /// The first exit status that is not 0.
+    /// The first nonzero exit status.
     status: i64,
     is_interrupted: bool,
     /// Images that were not run.
@@ -262,7 +261,7 @@ impl Outcome {
     }
 }
 
-/// Runs an image on every engine; `images` has its id in each.
+/// Runs an image on every engine; `images` contains its id in each.
 async fn run_everywhere(
     nodes: &mut Nodes,
     images: Vec<(String, Row)>,
@@ -309,7 +308,7 @@ async fn run_everywhere(
         }
     }
     for (endpoint, error, printer) in failed {
-        nodes.fails(&endpoint, &error, printer);
+        nodes.report_failure(&endpoint, &error, printer);
     }
     Ok(())
 }
@@ -319,7 +318,7 @@ fn unwritable(path: &Path, error: &io::Error) -> CommandError {
         .hint("--output names the file")
 }
 
-/// Returns the revision of a directory from the CI system or git, or an empty string if neither has one.
+/// Returns the revision of a directory from the CI system or git, or an empty string without one.
 fn revision(directory: &str, environment: &Environment) -> String {
     let variables = [env_vars::GIT_COMMIT, env_vars::CI_COMMIT_SHA, env_vars::GITHUB_SHA];
     if let Some(revision) = variables.iter().find_map(|variable| environment.get(variable)) {

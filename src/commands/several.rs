@@ -1,4 +1,4 @@
-//! Several images of `larder.yaml`, built at the same time.
+//! Builds several images of `larder.yaml` concurrently.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,14 @@ use crate::pipeline::session::Session;
 use crate::pipeline::stages::{Built, Purpose};
 use crate::settings::{BuildSettings, ProgressMode, Settings};
 
-/// An image of `larder.yaml` that is to be built.
 pub(super) struct NamedBuild {
     pub(super) name: String,
     pub(super) build: BuildSettings,
     pub(super) purpose: Purpose,
 }
 
-/// Builds images; each tells of itself under its name, if there are several.
-///
-/// # Errors
-///
-/// Fails when one of them does; the others are finished first.
+/// Builds images, with the name as prefix of messages if there are several. If one fails, the others are finished
+/// first.
 pub(super) async fn images(
     builds: &[NamedBuild],
     session: &Session<'_>,
@@ -70,7 +66,7 @@ pub(super) async fn images(
     }
 }
 
-/// Refuses what is no image of the file, and flags that can be meant for one image only, where there are several.
+/// Returns an error for names that are not images of the file, and for flags that apply to one image only.
 pub(super) fn check(names: &[&str], args: &BuildArgs, settings: &Settings) -> Result<(), CommandError> {
     if let Some(unknown) = names.iter().find(|name| !settings.image_names().any(|known| known == **name)) {
         return Err(CommandError::config_line(format!(
@@ -96,7 +92,6 @@ fn for_one(what: &str, count: usize) -> CommandError {
         .hint("build the images one after the other, or say it of each in larder.yaml")
 }
 
-/// What could have been meant.
 pub(super) fn known_images(settings: &Settings) -> String {
     let known: Vec<&str> = settings.image_names().collect();
     if known.is_empty() {

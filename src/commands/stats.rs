@@ -1,9 +1,9 @@
-//! `larder stats`: what the last builds hit.
+//! `larder stats`: prints statistics of the last builds.
 
 use super::error::CommandError;
-use super::{print_json, print_text};
+use super::print_result;
 use crate::amounts::count;
-use crate::cli::{Format, StatsArgs};
+use crate::cli::StatsArgs;
 use crate::ledger;
 use crate::output::Printer;
 use crate::output::stats::Stats;
@@ -19,9 +19,5 @@ pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Re
     let bytes = notes.bytes().map_err(|error| CommandError::config(&error))?;
     let last = usize::try_from(args.last).unwrap_or(usize::MAX);
     let stats = Stats::new(&ledger.builds, last, notes.directory(), bytes);
-    match args.format {
-        Format::Text => print_text(printer, &stats.text())?,
-        Format::Json => print_json(printer, &stats)?,
-    }
-    Ok(())
+    print_result(printer, args.format, &stats, || stats.text())
 }

@@ -1,4 +1,4 @@
-//! The threads that commands run on.
+//! The thread pool of commands.
 
 use std::sync::OnceLock;
 
@@ -8,25 +8,21 @@ use super::error::CommandError;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::session::Session;
 
-/// The threads of a process, started by the first command that needs them.
+/// The thread pool of a process, started by the first command that needs it.
 #[derive(Default)]
 pub(super) struct Threads(OnceLock<Runtime>);
 
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
-            // A blocking read of a file or of stdin must not hold up the end.
+            // A blocking read of a file or of stdin must not delay the exit.
             runtime.shutdown_background();
         }
     }
 }
 
 impl Threads {
-    /// Runs a command to its end. From its first moment on an interrupt is noticed, and ends what runs in order.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the command does, or no threads can be started.
+    /// Runs a command to its end, and returns an error on an interrupt that the command does not handle.
     pub(super) fn block_on<T>(
         &self,
         session: &Session<'_>,

@@ -1,4 +1,4 @@
-//! `larder why`: what has changed since the last build or hit of an image, so that a build is no hit.
+//! `larder why`: prints the changes since the last build or hit of an image that prevent a hit.
 
 use std::fmt::Write as _;
 
@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::{print_json, print_text};
-use crate::cli::{Format, WhyArgs};
+use super::print_result;
+use crate::cli::WhyArgs;
 use crate::commands::Invocation;
 use crate::error_chain::chain;
 use crate::key::{CacheKey, Change};
 use crate::notes::NotesError;
 use crate::output::Printer;
+use crate::output::entries::moment;
 use crate::pipeline::changes;
 use crate::pipeline::explain::{Explanation, Identity, Past};
 use crate::pipeline::keyed_build::KeyedBuild;
@@ -25,15 +26,15 @@ use crate::settings::BuildSettings;
 struct Output {
     schema: &'static str,
     image_key: CacheKey,
-    /// When an image was built for this very key, if one was.
+    /// When an image with this key was first built.
     known_since: Option<Timestamp>,
-    /// The cache that a build would take its image from.
+    /// The cache that contains the image for a build.
     hit: Option<ForeseenHit>,
-    /// What has an image of the key, but is not asked by such a build.
+    /// A cache that contains the image, but is not used by a build with these flags.
     elsewhere: Option<ForeseenHit>,
     compared_with: Option<Compared>,
     changes: Vec<Change>,
-    /// The image that was built last under one of the names in their registries.
+    /// The last image that was built under one of the names in their registries.
     last_in_registry: Option<LastImage>,
 }
 
@@ -59,7 +60,7 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let settings = command.settings;
     let build = BuildSettings::resolve(&args.build, settings, command.environment)?;
-    printer.speak(build.progress);
+    printer.set_progress(build.progress);
     let KeyedBuild { inputs, connection, keys } = KeyedBuild::of(&build, command.session, &printer).await?;
     let notes = settings.job.notes();
     let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));
@@ -96,14 +97,10 @@ pub(super) async fn run(
         changes,
         last_in_registry: last.map(|(name, created)| LastImage { name: name.familiar(), created }),
     };
-    match args.format {
-        Format::Text => print_text(printer, &text(&output, &build.tags))?,
-        Format::Json => print_json(printer, &output)?,
-    }
-    Ok(())
+    print_result(printer, args.format, &output, || text(&output, &build.tags))
 }
 
-/// Compares with what the store knows of an image that was built after `since`.
+/// Compares with the store's entries of an image that was built after `since`.
 async fn explain_by_store(
     build: &BuildSettings,
     command: &Invocation<'_>,
@@ -126,7 +123,7 @@ async fn explain_by_store(
 
 fn text(output: &Output, names: &[ImageRef]) -> String {
     let built = |hit: &ForeseenHit| match hit.built {
-        Some(built) => format!("an image was built for it on {}", day(built)),
+        Some(built) => format!("an image was built for it on {}", moment(built)),
         None => "there is an image of it".to_owned(),
     };
     let known = match (&output.hit, &output.elsewhere, output.known_since) {
@@ -135,7 +132,7 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
             format!("{}, in a registry where a build looks with --push or --cache-repo", built(hit))
         }
         (None, None, Some(since)) => {
-            format!("an image was built for it on {}, and no cache has it any more", day(since))
+            format!("an image was built for it on {}, and no cache has it any more", moment(since))
         }
         (None, None, None) => "no cache has an image of it".to_owned(),
     };
@@ -151,27 +148,22 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
             let _ = writeln!(
                 text,
                 "the last image in the registry is {name}, built on {}; what it was made of is not known here",
-                day(*created)
+                moment(*created)
             );
         }
         return text;
     };
     let lane = before.lane.as_ref().map(|lane| format!(", lane {lane}")).unwrap_or_default();
     let hit = if before.last_used > before.created {
-        format!(", used last on {}", day(before.last_used))
+        format!(", used last on {}", moment(before.last_used))
     } else {
         String::new()
     };
     let _ =
-        writeln!(text, "compared with {}, built on {}{hit}{lane}:", before.image_key, day(before.created));
+        writeln!(text, "compared with {}, built on {}{hit}{lane}:", before.image_key, moment(before.created));
     text += &changes::render(&output.changes);
     if output.changes.iter().any(Change::is_other_target) {
         text += "  the instructions and files of two targets are not compared\n";
     }
     text
-}
-
-/// A moment to the second.
-fn day(moment: Timestamp) -> String {
-    moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

@@ -6,7 +6,6 @@ use crate::pipeline::dir::report::{DirAction, DirAmounts, DirOutcome, DirReport}
 use crate::screen_text::screen_text;
 
 impl DirReport {
-    /// Returns the report as text, in one line.
     pub(crate) fn text(&self) -> String {
         let DirAmounts { files, bytes, written, unchanged, .. } = self.amounts;
         let path = screen_text(&self.path);

@@ -1,4 +1,4 @@
-//! `larder cache list` and `larder cache info`, for people and for programs.
+//! Renders `larder cache list` and `larder cache info` as text and JSON.
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -11,10 +11,9 @@ use crate::digest::Digest;
 use crate::screen_text::screen_text;
 use crate::store::{Census, EntryKind, KeyInput, Lane, Listed, RunFlags};
 
-/// Digits of a digest that are shown.
 const SHORT: usize = 12;
 
-/// What `larder cache list` shows; serializes to its JSON.
+/// The output of `larder cache list`; serializes to its JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Entries<'a> {
     schema: &'static str,
@@ -23,27 +22,26 @@ pub(crate) struct Entries<'a> {
     rows: Vec<Row<'a>>,
 }
 
-/// An entry in a list.
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     id: String,
     kind: EntryKind,
     key: Digest,
     lane: &'a Lane,
-    /// What it is: a directory's path, an image's name.
+    /// The path of a directory, the name of an image.
     #[serde(rename = "image")]
     title: &'a str,
     tags: &'a [String],
     created: Timestamp,
     last_used: Timestamp,
-    /// Those of one family can stand in for each other: a directory's name.
+    /// Entries of one family can replace each other, see [`Address`](crate::store::Address).
     family: &'a str,
-    /// Bytes of its files.
+    /// Size of the files.
     bytes: u64,
     files: u64,
-    /// Bytes that it takes in the store, what it shares among them.
+    /// Size in the store, including shared chunks.
     bytes_stored: u64,
-    /// Bytes that evicting it would free.
+    /// Bytes that eviction would free.
     bytes_own: u64,
     nodes: NonZeroU32,
 }
@@ -101,13 +99,11 @@ impl<'a> Row<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// The entries of a census of `place`.
     pub(crate) fn new(census: &'a Census, place: &'a str) -> Self {
         let rows = census.entries.iter().map(Row::new).collect();
         Self { schema: "larder.cache-list.v1", place, rows }
     }
 
-    /// The list for people.
     pub(crate) fn text(&self) -> String {
         let mut text = match self.rows.len() {
             0 => format!("No cache entries in {}\n", self.place),
@@ -122,22 +118,19 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// What `larder cache info` shows; serializes to its JSON.
+/// The output of `larder cache info`; serializes to its JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct EntryInfo<'a> {
     schema: &'static str,
     #[serde(flatten)]
     entry: Row<'a>,
-    /// The whole id.
     digest: Digest,
     chunks: usize,
     inputs: &'a [KeyInput],
-    /// How it was to be run, if it was made for that.
     run: Option<&'a RunFlags>,
 }
 
 impl<'a> EntryInfo<'a> {
-    /// All that is known of an entry.
     pub(crate) fn new(listed: &'a Listed) -> Self {
         let manifest = &listed.entry.manifest;
         Self {
@@ -150,7 +143,7 @@ impl<'a> EntryInfo<'a> {
         }
     }
 
-    /// What the entry is, for people.
+    /// Returns the short form of the text.
     pub(crate) fn brief(&self) -> String {
         let mut text = String::new();
         self.entry.text(&mut text);
@@ -163,7 +156,6 @@ impl<'a> EntryInfo<'a> {
         text
     }
 
-    /// The entry for people.
     pub(crate) fn text(&self) -> String {
         let mut text = self.brief();
         let mut line = |label: &str, value: &str| {
@@ -182,7 +174,7 @@ impl<'a> EntryInfo<'a> {
     }
 }
 
-/// A word as it is typed into a shell.
+/// Quotes a word for a shell, if necessary.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -192,7 +184,6 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// A moment to the second.
-fn moment(time: Timestamp) -> String {
+pub(crate) fn moment(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

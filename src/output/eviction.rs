@@ -1,15 +1,16 @@
-//! `larder cache evict` and `larder cache clear`, for people and for programs.
+//! Renders `larder cache evict` and `larder cache clear` as text and JSON.
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::entries::moment;
 use crate::amounts::{count, size};
 use crate::screen_text::screen_text;
 use crate::store::{Cause, EntryKind, Evicted, Lane, Swept};
 
-/// What went, or would go; serializes to the commands' JSON.
+/// The evicted entries; serializes to the commands' JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Eviction<'a> {
     schema: &'static str,
@@ -32,7 +33,6 @@ struct Row<'a> {
 }
 
 impl<'a> Eviction<'a> {
-    /// What a sweep did, or with `dry_run` would do.
     pub(crate) fn new(swept: &'a Swept, dry_run: bool) -> Self {
         let row = |evicted: &'a Evicted| {
             let manifest = &evicted.entry.manifest;
@@ -56,7 +56,6 @@ impl<'a> Eviction<'a> {
         }
     }
 
-    /// The same for people.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for row in &self.evicted {
@@ -67,7 +66,7 @@ impl<'a> Eviction<'a> {
                 Cause::TooMany => "beyond the number of entries",
                 Cause::TooLarge => "beyond the size",
             };
-            let used = row.last_used.strftime("%Y-%m-%d %H:%M:%S UTC");
+            let used = moment(row.last_used);
             let _ = writeln!(
                 text,
                 "  {}  {} {} ({}), last used {used}: {cause}",

@@ -1,4 +1,4 @@
-//! What larder shows: the printer, progress, and renderings for people and programs.
+//! All output of larder: the printer, progress, and reports as text and JSON.
 
 pub(crate) mod dir;
 pub(crate) mod entries;

@@ -1,4 +1,4 @@
-//! What carrying cache mounts came to, for people: a line each, or a table.
+//! Renders the report on cache mounts as lines or as a table.
 
 use std::fmt::Write as _;
 
@@ -8,11 +8,9 @@ use crate::amounts::{count, size};
 use crate::mounts::{CarriedMount, MountAction, MountOutcome, MountsReport, Tally};
 use crate::screen_text::screen_text;
 
-/// Digits of an id that are shown.
 const SHORT: usize = 12;
 
 impl MountsReport {
-    /// The report for people.
     pub(crate) fn text(&self) -> String {
         if self.mounts.is_empty() {
             return "no RUN of this build mounts a cache\n".to_owned();
@@ -69,7 +67,6 @@ impl CarriedMount {
         self.entry.as_deref().map_or("", |id| &id[..id.len().min(SHORT)])
     }
 
-    /// What became of it, for people.
     pub(crate) fn line(&self, action: MountAction) -> String {
         let name = format!("{} {}", self.kind, screen_text(&self.id));
         let kept = amount(self.kept);
@@ -78,9 +75,9 @@ impl CarriedMount {
         let short = self.short();
         match (self.outcome, action) {
             (MountOutcome::Hit, _) => {
-                let there = self.kept.files.saturating_sub(self.moved.files);
+                let present = self.kept.files.saturating_sub(self.moved.files);
                 format!(
-                    "restored {name}: {kept} ({} sent, {there} there already) from {short} (lane {lane})",
+                    "restored {name}: {kept} ({} sent, {present} there already) from {short} (lane {lane})",
                     self.moved.files
                 )
             }
@@ -118,14 +115,14 @@ impl CarriedMount {
                 count(all, "package", "packages")
             );
         }
-        let mut tell = |what: &str, amount_of: Option<Tally>| {
+        let mut add = |what: &str, amount_of: Option<Tally>| {
             if let Some(of) = amount_of.filter(|of| of.files > 0) {
                 let _ = write!(text, "; {} {what}", amount(of));
             }
         };
-        tell("used", self.used);
-        tell("new", self.added);
-        tell("left out", self.trimmed);
+        add("used", self.used);
+        add("new", self.added);
+        add("left out", self.trimmed);
         text
     }
 }

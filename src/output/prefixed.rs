@@ -1,11 +1,12 @@
-//! Lines of one of several that are at work at once.
+//! A writer for one of several commands that run at once.
 
 use std::io::{self, Write};
 
-/// Longer lines are written in pieces.
+/// The maximum length of a line; longer ones are split.
 const LONGEST: usize = 16 << 10;
 
-/// Writes whole lines, each behind a name. What has no end yet waits, or is given one when it is dropped.
+/// Writes whole lines, each prefixed with a name. An incomplete line is buffered until its end or until the writer is
+/// dropped.
 pub(crate) struct Prefixed<W: Write> {
     name: String,
     out: W,
@@ -13,12 +14,11 @@ pub(crate) struct Prefixed<W: Write> {
 }
 
 impl<W: Write> Prefixed<W> {
-    /// Lines of `name`.
     pub(crate) fn new(name: &str, out: W) -> Self {
         Self { name: name.to_owned(), out, line: Vec::new() }
     }
 
-    /// Moves the line behind the others that are to be written.
+    /// Appends the buffered line to `lines`.
     fn end_line(&mut self, lines: &mut Vec<u8>) {
         lines.extend_from_slice(self.name.as_bytes());
         lines.extend_from_slice(b" | ");
@@ -46,7 +46,7 @@ impl<W: Write> Write for Prefixed<W> {
             }
         }
         if !lines.is_empty() {
-            // One write, so that lines of others come before or behind all that is said at once, such as a summary.
+            // A single write, so that output of other writers does not interrupt a summary.
             self.out.write_all(&lines)?;
         }
         Ok(bytes.len())
@@ -62,7 +62,7 @@ impl<W: Write> Drop for Prefixed<W> {
         if !self.line.is_empty() {
             let mut lines = Vec::new();
             self.end_line(&mut lines);
-            // Whoever does not listen any more misses it.
+            // The reader may have closed the stream.
             drop(self.out.write_all(&lines).and_then(|()| self.out.flush()));
         }
     }
@@ -73,18 +73,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_begins_with_the_name_however_it_comes() {
-        let mut told = Vec::new();
-        let mut lines = Prefixed::new("a", &mut told);
+    fn each_line_begins_with_the_name() {
+        let mut written = Vec::new();
+        let mut lines = Prefixed::new("a", &mut written);
         for part in ["one\ntw", "o\n\n", "three"] {
             lines.write_all(part.as_bytes()).unwrap();
         }
         drop(lines);
-        assert_eq!(String::from_utf8(told).unwrap(), "a | one\na | two\na | \na | three\n");
+        assert_eq!(String::from_utf8(written).unwrap(), "a | one\na | two\na | \na | three\n");
     }
 
     #[test]
-    fn what_is_said_at_once_is_not_torn_apart_by_what_others_say() {
+    fn lines_of_one_write_are_not_interrupted() {
         struct Writes(Vec<String>);
         impl Write for Writes {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -102,14 +102,14 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_does_not_fill_the_memory() {
-        let mut told = Vec::new();
-        let mut lines = Prefixed::new("a", &mut told);
+        let mut written = Vec::new();
+        let mut lines = Prefixed::new("a", &mut written);
         for _ in 0..100 {
             lines.write_all(&[b'x'; 1000]).unwrap();
         }
         assert!(lines.line.len() <= LONGEST);
         drop(lines);
-        let written = String::from_utf8(told).unwrap();
+        let written = String::from_utf8(written).unwrap();
         assert_eq!(written.matches('x').count(), 100_000);
     }
 }

@@ -1,7 +1,7 @@
 //! The owner of standard output and standard error.
 //!
-//! Standard output carries what was asked for, standard error the rest. A
-//! reader that went away (`larder stats | head`) is no error.
+//! Results go to standard output, everything else to standard error. A closed pipe (`larder stats | head`) is not an
+//! error.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -15,10 +15,10 @@ use crate::plan::ProgressMode;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printer {
     color: bool,
-    /// The terminal can redraw lines.
+    /// `true` if the terminal can redraw lines.
     can_redraw: bool,
     progress: ProgressMode,
-    /// The name of one of several parts that run at once; each of its lines begins with it.
+    /// The prefix of each line, if several parts run at once.
     part: Option<&'static str>,
 }
 
@@ -27,12 +27,12 @@ pub(crate) struct Printer {
 enum Form {
     Text,
     Colored,
-    /// Objects as [`super::progress::json::SCHEMA`] has them, so that all of standard error is JSON.
+    /// Objects with [`super::progress::json::SCHEMA`], so that all of standard error is JSON.
     Json,
 }
 
 impl Printer {
-    /// Returns a printer that colours what goes to a terminal, if `color` is wanted.
+    /// Returns a printer that uses colours on a terminal if `color` is set.
     pub(crate) fn new(color: bool) -> Self {
         let is_terminal = io::stderr().is_terminal();
         Self {
@@ -43,28 +43,28 @@ impl Printer {
         }
     }
 
-    /// The same for one of several that are at work at once: each line begins with its name, but for those in JSON.
+    /// Returns the printer for one of several parts that run at once, whose text lines have a prefix.
     #[must_use]
     pub(crate) fn for_part(self, name: &str) -> Self {
-        // A process has a handful of them, and none goes before it.
+        // The leak is small: a process has a handful of parts, and most exist until it ends.
         Self { part: Some(Box::leak(name.to_owned().into_boxed_str())), ..self }
     }
 
-    /// Returns `true` if what was printed may be redrawn: nothing else writes to the terminal, and no log is wanted.
+    /// Returns `true` if output may be redrawn: nothing else writes to the terminal, and no log was requested.
     pub(crate) fn may_redraw(self) -> bool {
         self.can_redraw
             && self.part.is_none()
             && matches!(self.progress, ProgressMode::Auto | ProgressMode::Tty)
     }
 
-    /// Where others write their own lines for standard output.
+    /// Returns a writer of this part's lines to standard output.
     pub(crate) fn stdout(self) -> Box<dyn Write + Send> {
         Self::lines_of(io::stdout(), self.part)
     }
 
-    /// Where others write their own lines for standard error.
+    /// Returns a writer of this part's lines to standard error.
     pub(crate) fn stderr(self) -> Box<dyn Write + Send> {
-        // In JSON the messages tell it themselves.
+        // JSON messages contain the part in a field.
         Self::lines_of(io::stderr(), self.part.filter(|_| self.form() != Form::Json))
     }
 
@@ -75,12 +75,11 @@ impl Printer {
         }
     }
 
-    /// Prints every later message in the form of this kind of progress.
-    pub(crate) fn speak(&mut self, progress: ProgressMode) {
+    /// Sets the form of all later messages.
+    pub(crate) fn set_progress(&mut self, progress: ProgressMode) {
         self.progress = progress;
     }
 
-    /// Redraws nothing from now on.
     pub(crate) fn never_redraw(&mut self) {
         self.can_redraw = false;
     }
@@ -93,13 +92,14 @@ impl Printer {
         }
     }
 
-    /// Returns `true` if notes are printed. Among progress in JSON they are not: events have what they say.
+    /// Returns `true` if notes are printed. They are omitted among progress in JSON, where events contain their
+    /// information.
     pub(crate) fn shows_notes(self) -> bool {
         !matches!(self.progress, ProgressMode::Quiet | ProgressMode::Json)
     }
 
-    /// Returns the display of a solve. `auto` is live on a terminal that can redraw and shares nothing with the result, which
-    /// goes `to_stdout`, or with another build.
+    /// Returns the display of a solve. `auto` is live on a terminal that can redraw, unless the result, if it goes
+    /// `to_stdout`, or a different build shares the terminal.
     pub(super) fn display(self, to_stdout: bool) -> Display {
         let is_shared = to_stdout && io::stdout().is_terminal() || self.part.is_some();
         let mode = match self.progress {
@@ -112,11 +112,7 @@ impl Printer {
         Display::new(mode, Options { color: self.color, size: Box::new(terminal_size) }, self.stderr())
     }
 
-    /// Prints what was asked for, as it is.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it cannot be written, but not because whoever asked is gone.
+    /// Prints a result unchanged. A closed pipe is not an error.
     pub(crate) fn out(self, text: &str) -> io::Result<()> {
         let mut stdout = self.stdout();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -125,14 +121,14 @@ impl Printer {
         }
     }
 
-    /// Prints a note on what is being done, as it is. Nothing is printed where progress is quiet or JSON.
+    /// Prints a note unchanged, except if progress is quiet or JSON.
     pub(crate) fn note(self, text: &str) {
         if self.shows_notes() {
             self.write(text);
         }
     }
 
-    /// Prints a message that is shown in any case, as it is: what explains an error, answers an interrupt, or was asked for.
+    /// Prints a message unchanged in every mode: explanations of errors, replies to interrupts, requested output.
     pub(crate) fn message(self, text: &str) {
         match self.form() {
             Form::Json => self.write(&progress::message("note", text.trim(), self.part)),
@@ -140,24 +136,21 @@ impl Printer {
         }
     }
 
-    /// Prints something that happened, with its fields, among progress in JSON; otherwise nothing.
+    /// Prints an event with its fields among progress in JSON; otherwise nothing.
     pub(crate) fn event(self, name: &str, fields: &impl Serialize) {
         if self.form() == Form::Json {
             self.write(&progress::event(name, fields, self.part));
         }
     }
 
-    /// Prints a warning of one line.
     pub(crate) fn warn(self, text: &str) {
         self.labelled("warning", "33", text);
     }
 
-    /// Prints a hint of one line.
     pub(crate) fn hint(self, text: &str) {
         self.labelled("hint", "36", text);
     }
 
-    /// Prints an error of one line.
     pub(crate) fn error(self, text: &str) {
         self.labelled("error", "31;1", text);
     }
@@ -172,12 +165,12 @@ impl Printer {
 
     fn write(self, text: &str) {
         let mut out = self.stderr();
-        // Where standard error is gone there is nobody left to tell.
+        // If standard error is closed, the error cannot be reported.
         drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     }
 }
 
-/// Returns the size of the terminal on standard error; zeros without one.
+/// Returns the size of the terminal on standard error, or zeros without a terminal.
 fn terminal_size() -> Size {
     let size = rustix::termios::tcgetwinsize(io::stderr());
     size.map_or(Size { cols: 0, rows: 0 }, |size| Size {

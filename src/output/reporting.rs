@@ -1,4 +1,4 @@
-//! The printer as the reporter of a pipeline: each event as text or as JSON.
+//! The printer as the reporter of a pipeline, which shows events as text or JSON.
 
 use std::io::Write;
 
@@ -99,7 +99,7 @@ impl Reporter for Printer {
     }
 }
 
-// Whoever read the progress may be gone; the build goes on all the same.
+// Errors are ignored: the build continues even if the progress cannot be written.
 impl StepProgress for Display {
     fn update(&mut self, update: StatusUpdate, now: Timestamp) {
         drop(Self::update(self, update, now));
@@ -116,15 +116,5 @@ impl StepProgress for Display {
     fn finish(mut self: Box<Self>, now: Timestamp) -> Trace {
         let known = Self::trace(&self).clone();
         Self::finish(&mut self, now).unwrap_or(known)
-    }
-}
-
-impl TransferProgress for Transfer {
-    fn show(&mut self, amounts: (u64, u64)) {
-        Self::show(self, amounts);
-    }
-
-    fn finish(self: Box<Self>) {
-        Self::finish(*self);
     }
 }

@@ -1,4 +1,4 @@
-//! A row about a run, for a CSV file that benchmarks are read from.
+//! A row about a run in a CSV file for benchmarks.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,7 +11,6 @@ use crate::store::Entry;
 
 const HEAD: &str = "image,key,hit,tier,build_s,load_s,run_s,exit,git_revision,host";
 
-/// The fields that describe a run.
 #[derive(Debug, Default)]
 pub(crate) struct Row {
     image: String,
@@ -27,7 +26,6 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Returns the fields that the record of a build has.
     pub(crate) fn of(record: &BuildRecord) -> Self {
         let hit = record.outcome == Outcome::ImageHit;
         let name = record.names.first().or(record.image_id.as_ref()).cloned().unwrap_or_default();
@@ -42,7 +40,7 @@ impl Row {
         }
     }
 
-    /// Returns the fields that an entry has whose image a tier handed to the engine.
+    /// Returns the fields for an entry whose image `tier` loaded into the engine.
     pub(crate) fn of_entry(entry: &Entry, tier: &str, loading: Duration) -> Self {
         Self {
             image: entry.manifest.subject.title.clone(),
@@ -54,7 +52,7 @@ impl Row {
         }
     }
 
-    /// Returns the same for an engine that a tier handed the image to.
+    /// Returns the row for a different engine, into which `tier` loaded the image.
     pub(crate) fn handed(self, tier: &str, loading: Duration) -> Self {
         Self { hit: true, tier: tier.to_owned(), build_millis: 0, load_millis: millis(loading), ..self }
     }
@@ -63,12 +61,12 @@ impl Row {
         Self { run_millis: millis(elapsed), exit, host: host.to_string(), revision, ..self }
     }
 
-    /// Creates the file, and fails if rows cannot be appended to it.
+    /// Creates the file if necessary, and fails if rows cannot be appended to it.
     pub(crate) fn check(path: &Path) -> io::Result<()> {
         open(path).map(drop)
     }
 
-    /// Appends the row to a file, after a head if the file is new.
+    /// Appends the row to a file, with a header if the file is empty.
     pub(crate) fn append(&self, path: &Path) -> io::Result<()> {
         let mut file = open(path)?;
         let head = if file.metadata()?.len() == 0 { format!("{HEAD}\n") } else { String::new() };
@@ -97,7 +95,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// Returns a field as in RFC 4180.
+/// Quotes a field as in RFC 4180.
 fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))

@@ -1,4 +1,4 @@
-//! `larder stats`: the last builds and their sums, for people and for programs.
+//! Renders `larder stats`, the last builds and their sums, as text and JSON.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,10 +10,10 @@ use super::table::{self, Align};
 use crate::amounts::{count, size};
 use crate::ledger::{BuildRecord, Outcome, Sums};
 
-/// Builds listed one by one in the text.
+/// The number of builds in the text.
 const LISTED: usize = 10;
 
-/// What `larder stats` shows; serializes to its JSON.
+/// The output of `larder stats`; serializes to its JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Stats<'a> {
     schema: &'static str,
@@ -29,7 +29,7 @@ struct Cache<'a> {
 }
 
 impl<'a> Stats<'a> {
-    /// Statistics over the last `last` of `builds` and a cache of `bytes` in `directory`.
+    /// Returns statistics of the `last` builds and of a cache of `bytes` in `directory`.
     pub(crate) fn new(builds: &'a [BuildRecord], last: usize, directory: &'a Path, bytes: u64) -> Self {
         Self {
             schema: "larder.stats.v1",
@@ -39,7 +39,6 @@ impl<'a> Stats<'a> {
         }
     }
 
-    /// The statistics for people, newest build last.
     pub(crate) fn text(&self) -> String {
         let Self { cache, sums, builds, .. } = self;
         let size = size(cache.bytes_stored);

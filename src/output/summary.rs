@@ -1,4 +1,4 @@
-//! The short table at the end of a build.
+//! The summary at the end of a build.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use crate::ledger::{
     TierOutcome, millis,
 };
 
-/// Renders what a build hit and how long it took, for people.
 pub(crate) fn render(record: &BuildRecord) -> String {
     let rows: Vec<[String; 5]> = (record.tiers.iter())
         .map(|tier| {
@@ -20,12 +19,12 @@ pub(crate) fn render(record: &BuildRecord) -> String {
                 TierOutcome::Miss => "miss",
                 TierOutcome::Skipped => "skipped",
             };
-            let asked = tier.outcome != TierOutcome::Skipped;
+            let is_used = tier.outcome != TierOutcome::Skipped;
             [
                 tier.tier.clone(),
                 outcome.to_owned(),
                 if tier.bytes == 0 { "-".to_owned() } else { size(tier.bytes) },
-                if asked { duration(tier.millis) } else { "-".to_owned() },
+                if is_used { duration(tier.millis) } else { "-".to_owned() },
                 tier.reason.clone(),
             ]
         })
@@ -77,12 +76,10 @@ pub(crate) fn render(record: &BuildRecord) -> String {
     text
 }
 
-/// Tells what bringing an image into the engine came to.
 pub(crate) fn loaded(bytes: u64, elapsed: Duration) -> String {
     format!("the image was loaded: {} in {}", size(bytes), duration(millis(elapsed)))
 }
 
-/// Tells where an image is kept.
 pub(crate) fn kept(record: &KeptRecord) -> String {
     format!(
         "the image is kept as entry {}: {}, {} of them new, in {}\n",
@@ -93,17 +90,15 @@ pub(crate) fn kept(record: &KeptRecord) -> String {
     )
 }
 
-/// Tells of an image that was pulled.
 pub(crate) fn pulled(name: &str, bytes: u64, elapsed: Duration) -> String {
     format!("pulled {name} in {}: {}\n", duration(millis(elapsed)), size(bytes))
 }
 
-/// Tells of an image that is called `name` in its registry now, which has all of it.
+/// Returns the message for an image that was only tagged as `name`, because its registry has all layers.
 pub(crate) fn named(name: &str) -> String {
     format!("pushed {name}: its registry has all of it\n")
 }
 
-/// Tells of an image that was pushed.
 pub(crate) fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> String {
     let PushProgress { sent, present } = progress;
     let seconds = elapsed.as_secs_f64();
@@ -111,17 +106,16 @@ pub(crate) fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> S
     format!("pushed {name} in {seconds:.1}s: {sent} sent, {present} already there\n")
 }
 
-/// Tells where layers are kept.
 pub(crate) fn kept_layers(record: &KeptLayersRecord) -> String {
     format!("the layers are kept as {} in {}\n", record.references.join(" and "), duration(record.millis))
 }
 
-/// An id as people read it: `sha256:` and twelve digits.
+/// Shortens an id to `sha256:` and twelve digits.
 fn short(id: &str) -> &str {
     id.get(.."sha256:".len() + 12).unwrap_or(id)
 }
 
-/// A duration as people read it: `12ms`, `3.4s`, `2m 05s`.
+/// Formats a duration: `12ms`, `3.4s`, `2m 05s`.
 pub(crate) fn duration(millis: u64) -> String {
     let seconds = Duration::from_millis(millis).as_secs();
     match millis {

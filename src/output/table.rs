@@ -1,15 +1,14 @@
-//! Plain tables for logs: columns as wide as their widest cell, no borders.
+//! Plain tables for logs: no borders, and columns as wide as their widest cell.
 
 use unicode_width::UnicodeWidthStr;
 
-/// How the cells of a column stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Align {
     Left,
     Right,
 }
 
-/// Renders rows under a heading, each line indented by two spaces and ended by a newline.
+/// Renders rows under a heading, each line indented by two spaces and terminated by a newline.
 pub(super) fn render<const N: usize>(columns: [(&str, Align); N], rows: &[[String; N]]) -> String {
     let mut widths = columns.map(|(heading, _)| heading.width());
     for row in rows {

@@ -1,4 +1,4 @@
-//! Progress of work that moves bytes: a bar on a terminal, else a line a second once it takes long.
+//! Progress of transfers: a bar on a terminal, else one line per second for long transfers.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,15 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Printer;
 use crate::amounts::size;
+use crate::pipeline::reporter::TransferProgress;
 
-/// Nothing is shown of what takes no longer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// From one line to the next.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The bar comes earlier, for it goes again.
-const BAR_PATIENCE: Duration = Duration::from_millis(300);
+/// The time before the first line.
+const DELAY: Duration = Duration::from_secs(2);
+/// The interval between lines.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The time before the bar is shown; shorter, because the bar is removed at the end.
+const BAR_DELAY: Duration = Duration::from_millis(300);
 
-/// What is shown while bytes are moved.
 #[derive(Debug)]
 pub(crate) struct Transfer {
     what: String,
@@ -26,21 +26,22 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
-    /// Shows `what`, such as `saving .pip-cache`.
+    /// Creates the progress of `what`, such as `saving .pip-cache`.
     pub(crate) fn new(what: String, printer: Printer) -> Self {
         let live = printer.may_redraw();
         Self { what, printer, started: Instant::now(), last: None, live, bar: None }
     }
+}
 
-    /// Brings what is shown up to date; to be called several times a second.
-    pub(crate) fn show(&mut self, (done, total): (u64, u64)) {
+impl TransferProgress for Transfer {
+    fn show(&mut self, (done, total): (u64, u64)) {
         let elapsed = self.started.elapsed();
         if (done, total) == (0, 0) {
-            // Nothing is known yet.
+            // The total is not known yet.
             return;
         }
         if self.live {
-            if elapsed >= BAR_PATIENCE {
+            if elapsed >= BAR_DELAY {
                 let what = &self.what;
                 let bar = self.bar.get_or_insert_with(|| {
                     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
@@ -54,15 +55,14 @@ impl Transfer {
                 bar.set_length(total.max(done));
                 bar.set_position(done);
             }
-        } else if elapsed >= PATIENCE && self.last.is_none_or(|last| last.elapsed() >= PAUSE) {
+        } else if elapsed >= DELAY && self.last.is_none_or(|last| last.elapsed() >= INTERVAL) {
             self.last = Some(Instant::now());
             let (done, total) = (size(done), size(total.max(done)));
             self.printer.note(&format!("{}: {done} of {total}\n", self.what));
         }
     }
 
-    /// Takes the bar away.
-    pub(crate) fn finish(self) {
+    fn finish(self: Box<Self>) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }

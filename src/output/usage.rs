@@ -1,4 +1,4 @@
-//! `larder cache stats`, for people and for programs.
+//! Renders `larder cache stats` as text and JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,41 +10,39 @@ use super::table::{self, Align};
 use crate::amounts::{count, size};
 use crate::store::{Census, EntryKind, Lane, Limits};
 
-/// What `larder cache stats` shows; serializes to its JSON.
+/// The output of `larder cache stats`; serializes to its JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Usage<'a> {
     schema: &'static str,
     place: &'a str,
     entries: usize,
     limit_entries: Option<usize>,
-    /// Bytes that the chunks take.
+    /// Size of all chunks.
     bytes_stored: u64,
-    /// Bytes of all entries' contents, as if nothing were shared or compressed.
+    /// Size of the contents of all entries, without sharing and compression.
     bytes_logical: u64,
-    /// Bytes that no entry needs.
+    /// Size of chunks that no entry needs.
     bytes_unused: u64,
     limit_bytes: Option<u64>,
     chunks: usize,
-    /// Entries and bytes by kind and lane.
     lanes: Vec<LaneUsage<'a>>,
-    /// Bytes of the engine's own build cache, if it tells.
+    /// Size of the engine's own build cache, if known.
     engine_build_cache_bytes: Option<u64>,
-    /// The key that new entries are signed with, in base64.
+    /// The key for signatures of new entries, in base64.
     public_key: Option<String>,
-    /// What repositories of Amazon's hold that larder keeps something in.
+    /// ECR repositories used by larder.
     registries: Vec<RegistryUsage>,
 }
 
-/// What a repository holds.
 #[derive(Debug, Serialize)]
 pub(crate) struct RegistryUsage {
     /// `HOST/PATH`.
     pub(crate) repository: String,
-    /// Its images, tagged or not.
+    /// The number of images, tagged or not.
     pub(crate) images: usize,
-    /// Bytes of them, as if no layers were shared.
+    /// Total size of the images, without sharing of layers.
     pub(crate) bytes: u64,
-    /// When one of them was last pulled, to the day, if ever.
+    /// The day on which one of them was last pulled.
     pub(crate) last_pull: Option<Timestamp>,
 }
 
@@ -53,12 +51,11 @@ struct LaneUsage<'a> {
     kind: EntryKind,
     lane: &'a Lane,
     entries: usize,
-    /// Bytes of their files.
     bytes: u64,
 }
 
 impl<'a> Usage<'a> {
-    /// The usage of `place`, and of the engine's own cache if that is known.
+    /// Returns the usage of `place`, and of the engine's build cache if known.
     pub(crate) fn new(census: &'a Census, place: &'a str, limits: Limits, build_cache: Option<u64>) -> Self {
         let mut lanes: BTreeMap<(EntryKind, &Lane), (usize, u64)> = BTreeMap::new();
         for listed in &census.entries {
@@ -84,19 +81,16 @@ impl<'a> Usage<'a> {
         }
     }
 
-    /// Tells the public key that new entries are signed with.
     #[must_use]
     pub(crate) fn signed_with(self, public_key: Option<String>) -> Self {
         Self { public_key, ..self }
     }
 
-    /// Tells what repositories hold.
     #[must_use]
     pub(crate) fn with_registries(self, registries: Vec<RegistryUsage>) -> Self {
         Self { registries, ..self }
     }
 
-    /// The usage for people.
     pub(crate) fn text(&self) -> String {
         let of = |value: String, limit: Option<String>| match limit {
             Some(limit) => format!("{value} / {limit}"),
@@ -111,7 +105,7 @@ impl<'a> Usage<'a> {
         if let Some(limit) = self.limit_bytes {
             line("Usage", &format!("{:.1}%", share(self.bytes_stored, limit) * 100.0));
         }
-        // Of nothing nothing is saved.
+        // An empty cache saves nothing.
         if self.bytes_logical > 0 {
             let saved = 1.0 - share(self.bytes_stored, self.bytes_logical.max(self.bytes_stored));
             let before = size(self.bytes_logical);

@@ -1,4 +1,4 @@
-//! `larder cache verify`, for people and for programs.
+//! Renders `larder cache verify` as text and JSON.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::amounts::{count, size};
 use crate::store::Verified;
 use crate::store::backend::Reason;
 
-/// What a verification found; serializes to the command's JSON.
+/// The result of a verification; serializes to the command's JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Verification {
     schema: &'static str,
@@ -28,7 +28,7 @@ struct Fault {
 }
 
 impl Verification {
-    /// A verification whose faults read like `faults`; `repaired` if it was to repair them.
+    /// Returns the result with the given messages of faults; `repaired` is `true` if faults were to be repaired.
     pub(crate) fn new(verified: &Verified, faults: Vec<(Reason, String)>, repaired: bool) -> Self {
         let title = |entry: &crate::store::Entry| {
             format!("{} {} {}", entry.short_id(), entry.manifest.address.kind, entry.manifest.subject.title)
@@ -45,17 +45,16 @@ impl Verification {
         }
     }
 
-    /// Whether nothing was wrong.
+    /// Returns `true` if there were no faults.
     pub(crate) fn is_whole(&self) -> bool {
         self.entries_broken.is_empty() && self.faults.is_empty()
     }
 
-    /// Whether every entry is whole now.
+    /// Returns `true` if every entry is complete now.
     pub(crate) fn has_lost_nothing(&self) -> bool {
         self.entries_broken.is_empty()
     }
 
-    /// The same for people.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for Fault { message, .. } in &self.faults {

@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use crate::engine::{Engine, EngineError, Image};
 use crate::registry::ImageRef;
+use crate::tiers::MARK;
 
-/// The label of the image with an inline cache; identifies the layers in it or in the registry cache beside it.
-pub(crate) const MARK: &str = "larder.layers";
 /// The time limit for giving the name back; after an interrupt the user waits for that.
 const DEADLINE: Duration = Duration::from_secs(10);
 

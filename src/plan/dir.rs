@@ -1,4 +1,4 @@
-//! What `larder dir` is to do, resolved.
+//! The resolved settings of `larder dir`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,34 +6,32 @@ use std::path::PathBuf;
 /// A directory and the key of its entry.
 #[derive(Debug, Clone)]
 pub(crate) struct DirSettings {
-    /// As typed.
+    /// The path as given.
     pub(crate) path: PathBuf,
-    /// What entries of the directory have in common.
+    /// The common name of all entries of the directory.
     pub(crate) family: String,
-    /// Names and patterns of the files that the key is made of.
+    /// Names and patterns of the files in the key.
     pub(crate) key_files: Vec<String>,
-    /// The user's own inputs of the key.
+    /// User-defined inputs of the key.
     pub(crate) key_extra: BTreeMap<String, String>,
-    /// A cache at fault fails the command.
+    /// `true` if cache failures fail the command.
     pub(crate) strict: bool,
 }
 
-/// `larder dir save`, resolved.
 #[derive(Debug, Clone)]
 pub(crate) struct DirSaveSettings {
     pub(crate) dir: DirSettings,
-    /// Bytes that the entry may have.
+    /// In bytes.
     pub(crate) max_size: Option<u64>,
-    /// Save whatever is left of the directory.
+    /// `true` if the directory is saved even if it has shrunk.
     pub(crate) allow_shrink: bool,
 }
 
-/// `larder dir restore`, resolved.
 #[derive(Debug, Clone)]
 pub(crate) struct DirRestoreSettings {
     pub(crate) dir: DirSettings,
-    /// The newest entry of the family will do.
+    /// `true` if the newest entry of the family may be restored.
     pub(crate) fallback: bool,
-    /// Links may lead out of the directory.
+    /// `true` if links may point outside the directory.
     pub(crate) outside_links: bool,
 }

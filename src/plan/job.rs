@@ -1,4 +1,4 @@
-//! What all builds of a job share: engines, logins, the cache's directory, the store and its lanes.
+//! Settings shared by all builds of a job: engines, logins, the cache directory, the store and its lanes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,35 +12,30 @@ use crate::registry::ecr::EcrLogin;
 use crate::store::backend::remote::{RemoteSettings, RemoteUrl};
 use crate::store::{Lanes, Limits, Terms};
 
-/// The settings that every command needs, resolved.
 #[derive(Debug, Clone)]
 pub(crate) struct JobSettings {
-    /// The engine to use; of several, the first.
+    /// The engine to use; the first one if there are several.
     pub(crate) endpoint: Endpoint,
     /// All engines; never empty.
     pub(crate) endpoints: Vec<Endpoint>,
-    /// How long larder waits for an engine that cannot be reached.
+    /// How long to wait for an engine that cannot be reached.
     pub(crate) engine_wait: Option<Duration>,
-    /// Directories like Docker's `certs.d`.
+    /// Directories with the layout of Docker's `certs.d`.
     pub(crate) certificates: Vec<PathBuf>,
-    /// Logins for registries.
     pub(crate) login: Login,
-    /// Logins for ECR.
     pub(crate) ecr: EcrLogin,
-    /// The cache's directory.
     pub(crate) cache_dir: PathBuf,
-    /// Why the cache's directory cannot be written, if it cannot. Then it is only read, or `cache_dir` is temporary.
+    /// The reason that the cache directory cannot be written. In that case it is only read, or `cache_dir` is
+    /// temporary.
     pub(crate) cache_fault: Option<Arc<NotesError>>,
-    /// The lanes of this job; the store's terms have the same.
+    /// The lanes of this job, equal to those in the store's terms.
     pub(crate) lanes: JobLanes,
-    /// How the store is used.
     pub(crate) store: StoreSettings,
-    /// How values of build arguments are sealed.
+    /// The secret for values of build arguments in keys.
     pub(crate) seal: Seal,
 }
 
 impl JobSettings {
-    /// Returns the notes in the cache's directory.
     pub(crate) fn notes(&self) -> Notes {
         if self.cache_fault.is_some() {
             Notes::read_only(&self.cache_dir)
@@ -49,7 +44,7 @@ impl JobSettings {
         }
     }
 
-    /// Returns the reason if a later command could not read what this one saves.
+    /// Returns the reason if later commands cannot read the entries that this one saves.
     pub(crate) fn saves_nothing(&self) -> Option<&'static str> {
         if self.store.terms.read_only {
             Some("the cache is read-only here")
@@ -60,35 +55,31 @@ impl JobSettings {
         }
     }
 
-    /// Returns the same settings for another engine.
+    /// Returns the settings for a different engine.
     #[must_use]
     pub(crate) fn on(&self, endpoint: &Endpoint) -> Self {
         Self { endpoint: endpoint.clone(), endpoints: vec![endpoint.clone()], ..self.clone() }
     }
 }
 
-/// The lanes of a job, and where each was learned.
+/// The lanes of a job and their sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobLanes {
-    /// The lanes.
     pub(crate) lanes: Lanes,
-    /// The flag, variable or reference that names the job's own lane.
+    /// The flag, variable or reference that sets the job's own lane.
     pub(crate) own_from: &'static str,
-    /// The flag, variable or reference that names the trunk.
+    /// The flag, variable or reference that sets the trunk.
     pub(crate) trunk_from: &'static str,
-    /// `true` if this is a CI job, and nothing says what it builds.
+    /// `true` for a CI job whose branch is unknown.
     pub(crate) is_unknown: bool,
 }
 
-/// How the store is used.
 #[derive(Debug, Clone)]
 pub(crate) struct StoreSettings {
-    /// The store that machines share, if there is one, and how to talk to it.
+    /// The address of the shared store, and how to access it.
     pub(crate) remote: Option<(RemoteUrl, RemoteSettings)>,
-    /// Lanes, signatures, and whether anything may be written.
+    /// Lanes, signatures, and whether the store is read-only.
     pub(crate) terms: Terms,
-    /// The limits of the local store.
     pub(crate) limits: Limits,
-    /// The limits of the remote.
     pub(crate) remote_limits: Limits,
 }

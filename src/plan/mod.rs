@@ -1,4 +1,4 @@
-//! What a job and its builds are to do, with everything that was typed resolved.
+//! The resolved settings of a job and its builds.
 
 mod dir;
 mod job;
@@ -18,70 +18,57 @@ pub(crate) use job::{JobLanes, JobSettings, StoreSettings};
 pub(crate) use output::{Destination, Output, OutputKind};
 pub(crate) use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
 
-/// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProgressMode {
     /// `Tty` on a terminal that can redraw, else `Plain`.
     Auto,
-    /// Line by line.
     Plain,
-    /// Live.
     Tty,
-    /// Nothing.
     Quiet,
-    /// JSON lines.
+    /// One JSON object per line.
     Json,
 }
 
-/// `larder build`, resolved.
 #[derive(Debug, Clone)]
 pub(crate) struct BuildSettings {
-    /// What is built.
     pub(crate) source: SourceSettings,
     /// Names of the image.
     pub(crate) tags: Vec<ImageRef>,
-    /// What becomes of the result; never empty.
+    /// Never empty.
     pub(crate) outputs: Vec<Output>,
-    /// The image is wanted in the engine, even where it is pushed.
+    /// `true` if the image must be in the engine, even if it is pushed.
     pub(crate) load: bool,
-    /// Repositories in Amazon's registry that do not exist are created.
+    /// `true` if missing ECR repositories are created.
     pub(crate) create_repository: bool,
-    /// No output was asked for by name: the image is wanted where the engine can keep one.
+    /// `true` if no output was requested explicitly: the image is loaded into the engine if it can store one.
     pub(crate) default_output: bool,
-    /// Caches to take layers from.
     pub(crate) cache_from: Vec<CacheEntry>,
-    /// Caches to put layers into.
     pub(crate) cache_to: Vec<CacheEntry>,
-    /// Run every step.
+    /// `true` if every step is run.
     pub(crate) no_cache: bool,
-    /// Run every step of these stages.
+    /// Stages in which every step is run.
     pub(crate) no_cache_filter: Vec<String>,
-    /// Ignore every hit and keep the new result.
+    /// `true` if hits are ignored and the new result is saved.
     pub(crate) force_rebuild: bool,
-    /// How progress is shown.
     pub(crate) progress: ProgressMode,
-    /// Print the image's id only.
+    /// `true` if only the image's id is printed.
     pub(crate) quiet: bool,
-    /// File for the image's id.
     pub(crate) iid_file: Option<PathBuf>,
-    /// File for the record of the build.
+    /// The file for the record of the build.
     pub(crate) metadata_file: Option<PathBuf>,
-    /// Attributes of the exporter that come from `--annotation`.
+    /// Attributes of the exporter, from `--annotation`.
     pub(crate) annotations: BTreeMap<String, String>,
-    /// Attestations by kind, with their attributes; `None` switches the kind off.
+    /// Attributes of attestations by kind; `None` disables the kind.
     pub(crate) attestations: BTreeMap<String, Option<String>>,
-    /// Give up after this long.
     pub(crate) timeout: Option<Duration>,
-    /// A cache at fault fails the build.
+    /// `true` if cache failures fail the build.
     pub(crate) strict: bool,
-    /// Which tiers are used.
     pub(crate) tiers: TierSettings,
-    /// How cache mounts are carried.
     pub(crate) mounts: MountSettings,
 }
 
 impl BuildSettings {
-    /// The flag that makes BuildKit run every step, if one was given.
+    /// Returns the flag that makes BuildKit run every step, if it was given.
     pub(crate) fn runs_every_step(&self) -> Option<&'static str> {
         match (self.no_cache, self.force_rebuild) {
             (true, _) => Some("--no-cache"),
@@ -91,49 +78,48 @@ impl BuildSettings {
     }
 }
 
-/// Which tiers a build uses.
+/// The tiers that a build uses.
 #[derive(Debug, Clone)]
 pub(crate) struct TierSettings {
-    /// Look for the image in the engine.
+    /// `true` if the image is searched in the engine.
     pub(crate) engine: bool,
-    /// Let pushed images be found again in their registry.
+    /// `true` if pushed images are searched in their registry.
     pub(crate) registry: bool,
-    /// Load whole images from the store, and archive them there where that is requested.
+    /// `true` if whole images are loaded from the store and, if requested, archived there.
     pub(crate) archive: bool,
-    /// Whether, and how, the flags, the environment or the file request that images are archived.
+    /// Whether and by what archiving is requested.
     pub(crate) archive_request: ArchiveRequest,
-    /// Keep layers in a registry, and take them from there.
+    /// `true` if layers are saved to and imported from a registry.
     pub(crate) layers: bool,
-    /// Carry cache mounts.
+    /// `true` if cache mounts are restored and saved.
     pub(crate) mounts: bool,
-    /// What switched off those that are not used.
+    /// The reason that the unused tiers are disabled.
     pub(crate) switch: &'static str,
-    /// How long moving a whole image, or layers, may take.
+    /// The time limit for transfers of a whole image or of layers.
     pub(crate) archive_timeout: Duration,
-    /// The repository for what is kept in a registry, where that is not the one that is pushed to. Its tag says nothing.
+    /// The repository for cached images and layers, if it differs from the one that is pushed to. Its tag is ignored.
     pub(crate) cache_repo: Option<ImageRef>,
 }
 
 impl TierSettings {
-    /// Whether any tier is used.
     pub(crate) fn are_any(&self) -> bool {
         self.engine || self.registry || self.archive || self.layers || self.mounts
     }
 }
 
-/// How cache mounts are carried.
+/// The settings for cache mounts.
 #[derive(Debug, Clone)]
 pub(crate) struct MountSettings {
-    /// Add mounts to RUNs that could use one.
+    /// `true` if mounts are added to RUNs that could use one.
     pub(crate) auto: bool,
-    /// Whose mounts these are.
+    /// The project that shares the mounts.
     pub(crate) scope: String,
-    /// Bytes that the entry of a mount may have.
+    /// In bytes.
     pub(crate) max_size: Option<u64>,
-    /// A file goes after so many builds in a row that did not read it.
+    /// The number of builds in a row without a read after which a file is dropped.
     pub(crate) unused_builds: Option<u32>,
-    /// How long carrying them in or out may take.
+    /// The time limit for restoring or saving mounts.
     pub(crate) timeout: Duration,
-    /// Save whatever is left of a mount.
+    /// `true` if a mount is saved even if it has shrunk.
     pub(crate) allow_shrink: bool,
 }

@@ -1,48 +1,44 @@
-//! What becomes of the result of a build.
+//! The outputs of a build.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What becomes of the result of a build.
+/// An output of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Output {
-    /// The kind of result.
     pub(crate) kind: OutputKind,
-    /// Further attributes, handed on to the exporter.
+    /// Further attributes, passed to the exporter.
     pub(crate) attributes: BTreeMap<String, String>,
 }
 
-/// The kinds of result that docker build knows.
+/// The kinds of output that docker build supports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OutputKind {
-    /// An image in the engine's store, pushed or not.
+    /// An image in the engine's store.
     Image {
-        /// Push it under its names.
+        /// `true` if it is pushed under its names.
         push: bool,
     },
-    /// The files of the result, in a directory.
+    /// The result's files in a directory.
     Local(PathBuf),
-    /// The files of the result, as a tar archive.
+    /// The result's files in a tar archive.
     Tar(Destination),
-    /// An image as an OCI archive.
+    /// An image in an OCI archive.
     Oci(Destination),
-    /// An image as `docker load` takes it.
+    /// An image in the format of `docker load`.
     Docker(Destination),
-    /// Nothing but what stays in the build cache.
+    /// Only the build cache.
     CacheOnly,
 }
 
-/// Where an archive goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// A file.
     File(PathBuf),
-    /// Standard output.
     Stdout,
 }
 
 impl OutputKind {
-    /// The name of the kind in `--output type=…`.
+    /// Returns the name of the kind in `--output type=…`.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Image { .. } => "image",
@@ -54,12 +50,10 @@ impl OutputKind {
         }
     }
 
-    /// Whether the result is an image in the engine's store.
     pub(crate) fn is_image(&self) -> bool {
         matches!(self, Self::Image { .. })
     }
 
-    /// Whether the result goes to standard output.
     pub(crate) fn is_stdout(&self) -> bool {
         matches!(
             self,

@@ -1,19 +1,17 @@
-//! `--additional-context`: what an image is made and run for, as names with values.
+//! `--additional-context`: names and values that describe what an image is built and run for.
 
 use std::collections::BTreeMap;
 
 use super::SettingsError;
 
-/// What was given.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct AdditionalContext {
-    /// The one spelling of it, for the key.
+    /// The text in canonical form, for the key.
     pub(super) text: Option<String>,
-    /// Each name and its value.
     pub(super) values: BTreeMap<String, String>,
 }
 
-/// Reads a mapping in the notation of JSON, YAML or Python (`{'guest_os': 'CENTOS'}`); any other text is taken as it is.
+/// Parses a mapping in the notation of JSON, YAML or Python (`{'guest_os': 'CENTOS'}`); other text is used as it is.
 pub(super) fn parse(given: Option<&str>) -> Result<AdditionalContext, SettingsError> {
     let Some(text) = given else { return Ok(AdditionalContext::default()) };
     if !text.trim_start().starts_with('{') {
@@ -44,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_mapping_in_any_notation_is_one_text() {
+    fn a_mapping_has_the_same_text_in_every_notation() {
         let json =
             parse(Some(r#"{"guest_os": "CENTOS", "batch_size": 32, "tuned": true, "none": null}"#)).unwrap();
         for text in [

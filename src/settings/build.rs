@@ -1,7 +1,8 @@
-//! What `larder build` is to do.
+//! Resolves the settings of `larder build`.
 
 use std::collections::BTreeMap;
 
+use super::precedence::Fallback;
 use super::{
     BuildSettings, Environment, MountSettings, ProgressMode, Settings, SettingsError, SourceSettings,
     TierSettings, duration, env_vars, fields, named_image, output,
@@ -11,11 +12,6 @@ use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
 use crate::registry::{ImageRef, InvalidImageRef};
 
 impl ProgressMode {
-    /// Resolves the form from the flags, the environment and `larder.yaml`.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a variable or the file names no form.
     pub(crate) fn resolve(
         args: &BuildArgs,
         settings: &Settings,
@@ -54,11 +50,8 @@ impl ProgressMode {
 }
 
 impl BuildSettings {
-    /// Resolves `larder build`'s flags; a context that is the name of an image in `larder.yaml` stands for that.
-    ///
-    /// # Errors
-    ///
-    /// Fails on malformed and on refused flags, each with its reason.
+    /// Resolves the flags of `larder build`. A context that is the name of an image in `larder.yaml` selects that
+    /// image.
     pub(crate) fn resolve(
         args: &BuildArgs,
         settings: &Settings,
@@ -86,9 +79,8 @@ impl BuildSettings {
         if args.source.platform.is_empty() && environment.get(env_vars::DOCKER_DEFAULT_PLATFORM).is_some() {
             both.source.platform.clear();
         }
-        let is_typed = |flag: &str| named_image::is_typed(flag, args);
         Self::of_flags(&both, &settings, environment)
-            .map_err(|error| error.of_image(file, name, is_typed, named_image::keys))
+            .map_err(|error| error.of_image(file, name, |flag| named_image::keys(flag, args)))
     }
 
     fn of_flags(
@@ -99,7 +91,7 @@ impl BuildSettings {
         refuse(&args.refused)?;
         let source = SourceSettings::resolve(args, environment, settings)?;
         let mut outputs = output::resolve(&args.output, args.push, args.load)?;
-        // `--output …,name=NAME` is another way to say `--tag NAME`.
+        // `--output …,name=NAME` is equivalent to `--tag NAME`.
         let named: Vec<String> =
             outputs.iter_mut().filter_map(|output| output.attributes.remove("name")).collect();
         let named = named.iter().flat_map(|names| names.split(',')).map(|name| ("output", name));
@@ -112,21 +104,14 @@ impl BuildSettings {
                 "the image needs a name: add --tag REGISTRY/NAME:TAG, or names in larder.yaml",
             ));
         }
-        let timeout =
-            match (&args.timeout, environment.get(env_vars::LARDER_TIMEOUT), &settings.file.timeout) {
-                (Some(text), _, _) => {
-                    Some(duration::parse(text).map_err(|reason| SettingsError::flag("timeout", reason))?)
-                }
-                (None, Some(text), _) => Some(duration::parse(text).map_err(|reason| {
-                    SettingsError::Variable { variable: env_vars::LARDER_TIMEOUT, reason }
-                })?),
-                (None, None, Some(text)) => {
-                    Some(duration::parse(text).map_err(|reason| settings.file.fault("timeout", reason))?)
-                }
-                (None, None, None) => None,
-            };
+        let timeout = Fallback { environment, file: &settings.file }.first(
+            ("timeout", args.timeout.as_deref()),
+            env_vars::LARDER_TIMEOUT,
+            ("timeout", settings.file.timeout.as_deref()),
+            duration::parse,
+        )?;
         let mut cache_to = caches("cache-to", &args.cache_to)?;
-        // Docker's other way to say it.
+        // BuildKit's build argument for the same.
         if source
             .build_args
             .get("BUILDKIT_INLINE_CACHE")
@@ -164,7 +149,7 @@ impl BuildSettings {
     }
 }
 
-/// Answers the flags that cannot be honoured; those that hold anyway (`--rm`) pass.
+/// Refuses flags that are not supported. Flags that ask for the default behaviour (`--rm`) are accepted.
 fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
     const LEAVE_IT_OUT: &str = "leave it out";
     let is_false = |value: &Option<String>| value.as_deref() == Some("false");
@@ -232,7 +217,7 @@ fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
     refuse(!args.policy.is_empty(), "policy", "source policies are not evaluated", elsewhere)
 }
 
-/// The names of the image, each with the flag that gives it.
+/// Parses the names of the image, each with the flag that sets it.
 fn tags<'a>(flags: impl Iterator<Item = (&'static str, &'a str)>) -> Result<Vec<ImageRef>, SettingsError> {
     let mut tags = Vec::new();
     for (flag, name) in flags {
@@ -251,9 +236,9 @@ fn reference(text: &str) -> Result<ImageRef, String> {
     text.parse().map_err(|error: InvalidImageRef| error.to_string())
 }
 
-/// `type=…,key=value` or a bare image reference.
+/// Parses cache entries: `type=…,key=value` or a bare image reference.
 fn caches(flag: &'static str, values: &[String]) -> Result<Vec<CacheEntry>, SettingsError> {
-    // Pipelines give an empty one where they have none, and docker build takes it so.
+    // Pipelines pass an empty one for no cache, and docker build accepts it.
     let values = values.iter().filter(|value| !value.trim().is_empty());
     values.map(|value| cache(value).map_err(|reason| SettingsError::flag(flag, reason))).collect()
 }
@@ -286,7 +271,7 @@ fn cache(value: &str) -> Result<CacheEntry, String> {
     }
 }
 
-/// `[TYPE:]NAME=VALUE` as the attribute `annotation[-TYPE].NAME` of BuildKit's image exporters.
+/// Converts `[TYPE:]NAME=VALUE` to the attribute `annotation[-TYPE].NAME` of BuildKit's image exporters.
 fn annotations(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
     const KINDS: [&str; 4] = ["manifest", "index", "manifest-descriptor", "index-descriptor"];
     let mut annotations = BTreeMap::new();
@@ -370,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_go_to_the_manifest_unless_they_say_where() {
+    fn annotations_without_a_type_go_to_the_manifest() {
         let flags = ["a=1".to_owned(), "index,manifest:b=2".to_owned(), "org:c=3".to_owned()];
         let names: Vec<String> = annotations(&flags).unwrap().into_keys().collect();
         assert_eq!(

@@ -1,33 +1,33 @@
-//! What the git checkout says that larder runs in: its branch, and the remote's default branch.
+//! The git checkout of the working directory: its branch, and the remote's default branch.
 //!
-//! The files are read directly: agents need no git, and git refuses directories of other owners.
+//! The files are read directly: agents may lack git, and git refuses directories with different owners.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Names of default branches, where one has to be guessed.
+/// Usual names of default branches.
 pub(super) const CUSTOMARY: [&str; 2] = ["main", "master"];
 const REMOTE: &str = "refs/remotes/origin/";
 
-/// What a checkout says; empty without a checkout.
+/// The branches of a checkout; empty without a checkout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Checkout {
     /// The branch of `HEAD`, unless it is detached.
     pub(super) head: Option<String>,
     /// The branch of `refs/remotes/origin/HEAD`, which `git clone` writes and `git fetch` does not.
     pub(super) origin_head: Option<String>,
-    /// Those of the customary default branches that the remote has, as far as was fetched.
+    /// The usual default branches that exist on the remote as of the last fetch.
     pub(super) customary: Vec<&'static str>,
 }
 
 impl Checkout {
-    /// Reads the checkout that `directory` is part of.
+    /// Reads the checkout that contains `directory`.
     pub(super) fn around(directory: &Path) -> Self {
         directory.ancestors().find_map(git_directory).map(|git| Self::read(&git)).unwrap_or_default()
     }
 
     fn read(git: &Path) -> Self {
-        // A further worktree has a HEAD of its own, and shares the references.
+        // A linked worktree has its own HEAD and shares the references.
         let common = fs::read_to_string(git.join("commondir")).map(|path| git.join(path.trim()));
         let common = common.unwrap_or_else(|_| git.to_owned());
         let packed = fs::read_to_string(common.join("packed-refs")).unwrap_or_default();
@@ -45,7 +45,7 @@ impl Checkout {
     }
 }
 
-/// The `.git` of a worktree, which is a directory, or a file that names one.
+/// Returns the git directory of a worktree; its `.git` is that directory or a file that names it.
 fn git_directory(worktree: &Path) -> Option<PathBuf> {
     let git = worktree.join(".git");
     if git.is_dir() {
@@ -59,7 +59,7 @@ fn git_directory(worktree: &Path) -> Option<PathBuf> {
 fn symbolic(path: &Path, before: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let name = text.strip_prefix("ref:")?.trim().strip_prefix(before)?;
-    // The placeholder of a repository whose references are in a table.
+    // The placeholder of a repository that stores references in the reftable format.
     (name != ".invalid").then(|| name.to_owned())
 }
 
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkout_tells_its_branch_and_the_remotes_default_branch() {
+    fn a_checkout_has_its_branch_and_the_remotes_default_branch() {
         let base = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = base.path().join(path);

@@ -1,6 +1,5 @@
-//! What CI systems say of the branch that a job builds, and of the default branch.
-//!
-//! Which variables these are is in [`ci_systems`](super::ci_systems).
+//! Detects the branch that a CI job builds and the default branch, from the variables in
+//! [`ci_systems`](super::ci_systems).
 
 use std::collections::BTreeMap;
 
@@ -12,39 +11,34 @@ use super::{Environment, env_vars};
 /// TeamCity's name of the default branch.
 const DEFAULT: &str = "<default>";
 
-/// What a job builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Built {
-    /// A branch.
     Branch(String),
-    /// A tag.
     Tag(String),
-    /// The pull request of this number.
+    /// The number of a pull request.
     Request(String),
-    /// A pull request, or something else that is not known to be a branch.
+    /// A pull request without a known number, or anything else that is not known to be a branch.
     Unknown,
 }
 
-/// A value and the variable that it is from.
-pub(super) type Said<T> = (T, &'static str);
+/// A value and the name of the variable that it comes from.
+pub(super) type Sourced<T> = (T, &'static str);
 
-/// What a CI system says of a job.
+/// The properties of a CI job.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Job {
-    /// What it builds, if anything is said of it.
-    pub(super) built: Option<Said<Built>>,
-    /// The branch that its pull request would be merged into.
+    pub(super) built: Option<Sourced<Built>>,
+    /// The branch that the pull request would be merged into.
     pub(super) target: Option<String>,
-    /// The repository's default branch.
-    pub(super) default_branch: Option<Said<String>>,
+    pub(super) default_branch: Option<Sourced<String>>,
 }
 
-/// The texts that a CI system puts into variables and files.
+/// The variables and files of a CI system.
 pub(super) struct Texts<'a> {
     pub(super) environment: &'a Environment,
     /// TeamCity's configuration parameters.
     pub(super) parameters: &'a BTreeMap<String, String>,
-    /// What started the job, as GitHub's file has it.
+    /// GitHub's event file.
     pub(super) event: Option<&'a Value>,
 }
 
@@ -54,11 +48,11 @@ impl Texts<'_> {
         self.environment.get(name).or_else(parameter)
     }
 
-    fn first(&self, names: &[&'static str]) -> Option<Said<&str>> {
+    fn first(&self, names: &[&'static str]) -> Option<Sourced<&str>> {
         names.iter().find_map(|name| Some((self.get(name)?, *name)))
     }
 
-    /// Returns what the CI system says of this job; `None` outside the known ones.
+    /// Returns the properties of this job, or `None` outside known CI systems.
     pub(super) fn job(&self) -> Option<Job> {
         let system = SYSTEMS.iter().find(|system| self.first(system.marks).is_some())?;
         let of_event = self.event.map(of_event).unwrap_or_default();
@@ -86,11 +80,11 @@ impl Texts<'_> {
         Some(Job { built, target, default_branch })
     }
 
-    fn built(&self, system: &System) -> Option<Said<Built>> {
+    fn built(&self, system: &System) -> Option<Sourced<Built>> {
         for name in system.request {
             match self.get(name) {
                 None | Some("false") => {}
-                // Codefresh leaves a variable without a value as it is written.
+                // Codefresh does not substitute variables without a value.
                 Some(value) if value.starts_with("${") => {}
                 Some(value) => return Some((request(value), *name)),
             }
@@ -99,7 +93,7 @@ impl Texts<'_> {
             self.first(system.branch).and_then(|(value, from)| Some((reference(value, from)?, from)));
         let event = self.first(system.events).filter(|(event, _)| is_request_event(event));
         match (event, branch) {
-            // Its branch is the one that it would be merged into, or one of a fork.
+            // The branch is the target of the pull request or belongs to a fork.
             (Some((_, from)), Some((Built::Branch(_), _)) | None) => Some((Built::Unknown, from)),
             (_, branch) => {
                 let is_tag =
@@ -111,7 +105,7 @@ impl Texts<'_> {
     }
 }
 
-/// The pull request of this number or address.
+/// Parses the number or address of a pull request.
 fn request(value: &str) -> Built {
     let number = value.rsplit('/').next().unwrap_or_default();
     if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -121,14 +115,14 @@ fn request(value: &str) -> Built {
     }
 }
 
-/// Returns `true` if the word for what started a job, in any system's spelling, is a pull request.
+/// Returns `true` if `event`, in any system's spelling, is a pull request.
 fn is_request_event(event: &str) -> bool {
     let word: String = event.chars().filter(char::is_ascii_alphanumeric).collect();
     let word = word.to_ascii_lowercase();
     word.contains("pullrequest") || word.contains("mergerequest") || word == "merge"
 }
 
-/// Returns the branch or tag that the value of a variable names; `None` if it names neither.
+/// Returns the branch or tag that the value of the variable `from` names, or `None` if it names neither.
 fn reference(value: &str, from: &str) -> Option<Built> {
     let is_trigger = from == "CODEBUILD_WEBHOOK_TRIGGER";
     let short = branch_name(value);
@@ -152,7 +146,7 @@ fn reference(value: &str, from: &str) -> Option<Built> {
     Some(if short.starts_with("refs/") { Built::Unknown } else { Built::Branch(short.to_owned()) })
 }
 
-/// `pull/7/merge` and what other hosts call it.
+/// Parses `pull/7/merge` and the equivalents of other hosts.
 fn numbered(reference: &str) -> Option<Built> {
     let mut parts = reference.split('/');
     let kind = parts.next()?;
@@ -163,14 +157,14 @@ fn numbered(reference: &str) -> Option<Built> {
     is_request.then(|| Built::Request(number.to_owned()))
 }
 
-/// A branch without what full references have before it.
+/// Strips the prefix of a full reference.
 fn branch_name(name: &str) -> &str {
     let remote = name.strip_prefix("refs/remotes/").or_else(|| name.strip_prefix("remotes/"));
     let of_remote = remote.and_then(|name| name.split_once('/')).map(|(_, name)| name);
     of_remote.or_else(|| name.strip_prefix("refs/heads/")).unwrap_or(name)
 }
 
-/// Reads GitHub's event: the default branch, and the pull request of a job that runs for one under the name of a branch.
+/// Reads GitHub's event: the default branch, and the pull request of a job that runs for one under a branch's name.
 fn of_event(event: &Value) -> Job {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
     let number = |pointer: &str| event.pointer(pointer).and_then(Value::as_u64);
@@ -201,7 +195,7 @@ fn of_event(event: &Value) -> Job {
     }
 }
 
-/// The parameters in one of TeamCity's files of Java properties, as far as names of branches need it.
+/// Parses a Java properties file of TeamCity, with only the escapes that occur in branch names.
 pub(super) fn java_properties(text: &str) -> BTreeMap<String, String> {
     let pairs = text.lines().filter(|line| !line.trim_start().starts_with(['#', '!']));
     let pairs = pairs.filter_map(|line| line.trim_start().split_once('='));

@@ -1,45 +1,43 @@
-//! The variables in which CI systems say what a job builds, as their vendors document them.
+//! The variables in which CI systems describe a job, as documented by their vendors.
 
 use super::env_vars;
 
-/// Of Jenkins' git plugin: the branch with the remote's name before it.
+/// Set by Jenkins' git plugin: the branch, prefixed with the name of the remote.
 pub(super) const GIT_BRANCH: &str = "GIT_BRANCH";
-/// Jenkins': the tag, where it is also the name of the branch; others call their images' tags so.
+/// Set by Jenkins: the tag, if it equals `BRANCH_NAME`; elsewhere the variable often holds an image's tag.
 pub(super) const TAG_NAME: &str = "TAG_NAME";
-/// Jenkins' and TeamCity's: `true` in a job of the default branch.
+/// Set by Jenkins and TeamCity: `true` in a job of the default branch.
 pub(super) const IS_PRIMARY: &[&str] = &["BRANCH_IS_PRIMARY", "teamcity.build.branch.is_default"];
 
-/// The variables of a CI system; of several that say the same, the first that is set counts.
+/// The variables of a CI system; the first one in a list that is set is used.
 pub(super) struct System {
-    /// Any of these is set in every job.
+    /// At least one of these is set in every job.
     pub(super) marks: &'static [&'static str],
-    /// What started the job; see [`is_request_event`].
+    /// The event that started the job, see [`is_request_event`].
     pub(super) events: &'static [&'static str],
-    /// The number or address of the pull request; empty or `false` without one.
+    /// The number or address of the pull request; empty or `false` if there is none.
     pub(super) request: &'static [&'static str],
     /// The branch that a pull request would be merged into.
     pub(super) target: &'static [&'static str],
-    /// The tag, in jobs of tags only.
+    /// The tag; set only in jobs that build one.
     pub(super) tag: &'static [&'static str],
     /// The branch, or the full name of a reference.
     pub(super) branch: &'static [&'static str],
-    /// The default branch.
     pub(super) default_branch: &'static [&'static str],
 }
 
-const NONE: &[&str] = &[];
+const NONE: System =
+    System { marks: &[], events: &[], request: &[], target: &[], tag: &[], branch: &[], default_branch: &[] };
 
-/// TeamCity's configuration parameters, which are in a file, are listed like variables.
+/// All supported CI systems. TeamCity's configuration parameters, which are in a file, are listed like variables.
 pub(super) const SYSTEMS: &[System] = &[
-    // GitHub, Gitea, Forgejo. The event says more, see `of_event`.
+    // GitHub, Gitea, Forgejo. The event file contains more, see `of_event`.
     System {
         marks: &["GITHUB_ACTIONS", env_vars::GITHUB_REF],
         events: &["GITHUB_EVENT_NAME"],
-        request: NONE,
         target: &[env_vars::GITHUB_BASE_REF],
-        tag: NONE,
         branch: &[env_vars::GITHUB_REF],
-        default_branch: NONE,
+        ..NONE
     },
     // GitLab
     System {
@@ -60,22 +58,19 @@ pub(super) const SYSTEMS: &[System] = &[
     // Bitbucket Pipelines
     System {
         marks: &["BITBUCKET_BUILD_NUMBER", "BITBUCKET_BRANCH", "BITBUCKET_TAG"],
-        events: NONE,
         request: &["BITBUCKET_PR_ID"],
         target: &["BITBUCKET_PR_DESTINATION_BRANCH"],
         tag: &["BITBUCKET_TAG"],
         branch: &["BITBUCKET_BRANCH"],
-        default_branch: NONE,
+        ..NONE
     },
     // CircleCI
     System {
         marks: &["CIRCLECI", "CIRCLE_BRANCH", "CIRCLE_TAG"],
-        events: NONE,
         request: &["CIRCLE_PR_NUMBER", "CIRCLE_PULL_REQUEST"],
-        target: NONE,
         tag: &["CIRCLE_TAG"],
         branch: &["CIRCLE_BRANCH"],
-        default_branch: NONE,
+        ..NONE
     },
     // Azure Pipelines
     System {
@@ -83,19 +78,18 @@ pub(super) const SYSTEMS: &[System] = &[
         events: &["BUILD_REASON"],
         request: &["SYSTEM_PULLREQUEST_PULLREQUESTNUMBER", "SYSTEM_PULLREQUEST_PULLREQUESTID"],
         target: &["SYSTEM_PULLREQUEST_TARGETBRANCH"],
-        tag: NONE,
         branch: &["BUILD_SOURCEBRANCH"],
-        default_branch: NONE,
+        ..NONE
     },
     // Buildkite
     System {
         marks: &["BUILDKITE", "BUILDKITE_BRANCH"],
-        events: NONE,
         request: &["BUILDKITE_PULL_REQUEST"],
         target: &["BUILDKITE_PULL_REQUEST_BASE_BRANCH"],
         tag: &["BUILDKITE_TAG"],
         branch: &["BUILDKITE_BRANCH"],
         default_branch: &["BUILDKITE_PIPELINE_DEFAULT_BRANCH"],
+        ..NONE
     },
     // Drone
     System {
@@ -125,27 +119,25 @@ pub(super) const SYSTEMS: &[System] = &[
         target: &["TRAVIS_BRANCH"],
         tag: &["TRAVIS_TAG"],
         branch: &["TRAVIS_BRANCH"],
-        default_branch: NONE,
+        ..NONE
     },
     // AppVeyor
     System {
         marks: &["APPVEYOR", "APPVEYOR_REPO_BRANCH"],
-        events: NONE,
         request: &["APPVEYOR_PULL_REQUEST_NUMBER"],
         target: &["APPVEYOR_REPO_BRANCH"],
         tag: &["APPVEYOR_REPO_TAG_NAME"],
         branch: &["APPVEYOR_REPO_BRANCH"],
-        default_branch: NONE,
+        ..NONE
     },
     // TeamCity
     System {
         marks: &["TEAMCITY_VERSION"],
-        events: NONE,
         request: &["teamcity.pullRequest.number"],
         target: &["teamcity.pullRequest.target.branch"],
-        tag: NONE,
         branch: &["teamcity.build.branch"],
         default_branch: &["vcsroot.branch"],
+        ..NONE
     },
     // Semaphore
     System {
@@ -155,60 +147,53 @@ pub(super) const SYSTEMS: &[System] = &[
         target: &["SEMAPHORE_GIT_BRANCH"],
         tag: &["SEMAPHORE_GIT_TAG_NAME"],
         branch: &["SEMAPHORE_GIT_BRANCH"],
-        default_branch: NONE,
+        ..NONE
     },
     // Cirrus CI
     System {
         marks: &["CIRRUS_CI", "CIRRUS_BRANCH"],
-        events: NONE,
         request: &["CIRRUS_PR"],
         target: &["CIRRUS_BASE_BRANCH"],
         tag: &["CIRRUS_TAG"],
         branch: &["CIRRUS_BRANCH"],
         default_branch: &["CIRRUS_DEFAULT_BRANCH"],
+        ..NONE
     },
     // Codefresh
     System {
         marks: &["CF_BUILD_ID", "CF_BRANCH"],
-        events: NONE,
         request: &["CF_PULL_REQUEST_NUMBER"],
         target: &["CF_PULL_REQUEST_TARGET"],
-        tag: NONE,
         branch: &["CF_BRANCH"],
-        default_branch: NONE,
+        ..NONE
     },
     // AWS CodeBuild: `branch/NAME`, `tag/NAME` or `pr/NUMBER`
     System {
         marks: &["CODEBUILD_BUILD_ID", "CODEBUILD_WEBHOOK_TRIGGER"],
         events: &["CODEBUILD_WEBHOOK_EVENT"],
-        request: NONE,
         target: &["CODEBUILD_WEBHOOK_BASE_REF"],
-        tag: NONE,
         branch: &["CODEBUILD_WEBHOOK_TRIGGER"],
-        default_branch: NONE,
+        ..NONE
     },
     // Bitrise
     System {
         marks: &["BITRISE_IO", "BITRISE_GIT_BRANCH"],
-        events: NONE,
         request: &["BITRISE_PULL_REQUEST"],
         target: &["BITRISEIO_GIT_BRANCH_DEST"],
         tag: &["BITRISE_GIT_TAG"],
         branch: &["BITRISE_GIT_BRANCH"],
-        default_branch: NONE,
+        ..NONE
     },
     // Bamboo
     System {
         marks: &["bamboo_agentId", "bamboo_planRepository_branchName"],
-        events: NONE,
         request: &["bamboo_repository_pr_key"],
         target: &["bamboo_repository_pr_targetBranch"],
-        tag: NONE,
         branch: &["bamboo_planRepository_branchName", "bamboo_planRepository_1_branchName"],
-        default_branch: NONE,
+        ..NONE
     },
-    // Jenkins: multibranch jobs, the git plugin's variables in others, and those of plugins that build pull requests. The
-    // last one, since other systems' jobs may set such common names, too.
+    // Jenkins: multibranch jobs, variables of the git plugin, and those of plugins that build pull requests. It comes
+    // last because jobs of other systems may set such common names, too.
     System {
         marks: &["JENKINS_URL", "JENKINS_HOME", "HUDSON_URL", "CHANGE_ID", env_vars::BRANCH_NAME, GIT_BRANCH],
         events: &["gitlabActionType"],
@@ -228,6 +213,6 @@ pub(super) const SYSTEMS: &[System] = &[
         ],
         tag: &[TAG_NAME],
         branch: &[env_vars::BRANCH_NAME, GIT_BRANCH, "GIT_LOCAL_BRANCH"],
-        default_branch: NONE,
+        ..NONE
     },
 ];

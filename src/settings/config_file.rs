@@ -1,4 +1,4 @@
-//! `larder.yaml`: what a project always wants.
+//! `larder.yaml`: the settings of a project.
 //!
 //! ```yaml
 //! cache_dir: /var/cache/larder
@@ -29,7 +29,7 @@
 //! images: {}
 //! ```
 //!
-//! What `images` holds is told in `named_image`.
+//! The keys of `images` are described in `named_image`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -100,26 +100,24 @@ pub(super) struct ConfigFile {
     /// Images that are built and run by their names.
     #[serde(deserialize_with = "named_image::unique")]
     pub(super) images: BTreeMap<String, NamedImage>,
-    /// Where it stands.
     #[serde(skip)]
     path: PathBuf,
-    /// What is written in it.
     #[serde(skip)]
     text: String,
-    /// The image that it is read for, if it is one.
+    /// The image whose settings override those of the file, see `for_image`.
     #[serde(skip)]
     image: Option<String>,
 }
 
 impl ConfigFile {
-    /// The error of a value that is malformed.
+    /// Returns the error for a malformed value.
     pub(super) fn fault(&self, key: &str, reason: impl std::fmt::Display) -> SettingsError {
         let of_image = self.image.as_ref().map(|name| ["images", name, key]);
         let of_image = of_image.filter(|path| line_of(&self.text, path).is_some());
         self.fault_at(of_image.as_ref().map_or(&[key], |path| &path[..]), reason)
     }
 
-    /// The error of what is written of an image, under `keys` below its name.
+    /// Returns the error for the value of `keys` of an image.
     pub(super) fn fault_of_image(
         &self,
         name: &str,
@@ -129,7 +127,7 @@ impl ConfigFile {
         self.fault_at(&[&["images", name], keys].concat(), reason)
     }
 
-    /// The error of a name that is neither a context nor that of an image.
+    /// Returns the error for a name that is neither a context nor an image.
     pub(super) fn fault_of_no_image(&self, name: &str) -> SettingsError {
         let known: Vec<&str> = self.images.keys().map(String::as_str).collect();
         let reason = format!("`{name}` is no directory, and none of its images ({})", known.join(", "));
@@ -137,7 +135,7 @@ impl ConfigFile {
     }
 
     fn fault_at(&self, path: &[&str], reason: impl std::fmt::Display) -> SettingsError {
-        // What is written in one line with what is around it has the line of that.
+        // A key in flow style has no line of its own, so the line of the enclosing key is used.
         let mut depths = (1..=path.len()).rev();
         let line = depths.find_map(|depth| line_of(&self.text, &path[..depth]));
         let line = line.map(|line| format!(" at line {line}"));
@@ -145,18 +143,17 @@ impl ConfigFile {
         SettingsError::File { path: self.path.clone(), reason }
     }
 
-    /// The directory that the paths of its images are relative to; absolute, so that it is one wherever they are used.
+    /// Returns the absolute directory that the paths of its images are relative to.
     pub(super) fn directory(&self) -> PathBuf {
         let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
         path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
-    /// Returns `true` if it is read for one of its images.
     pub(super) fn is_for_image(&self) -> bool {
         self.image.is_some()
     }
 
-    /// The file as it is for that image: what is said there comes before what is said for all.
+    /// Returns the file with the settings of this image, which override those for all images.
     pub(super) fn for_image(&self, name: &str, image: &NamedImage) -> Self {
         let own = image.clone();
         Self {
@@ -170,7 +167,7 @@ impl ConfigFile {
         }
     }
 
-    /// Reads the file asked for, or `larder.yaml` if there is one.
+    /// Reads the given file, or `larder.yaml` if it exists.
     pub(super) fn load(asked_for: Option<&Path>) -> Result<Self, SettingsError> {
         let path = asked_for.unwrap_or(Path::new(DEFAULT_NAME));
         let failed = |reason: String| SettingsError::File { path: path.to_owned(), reason };
@@ -192,17 +189,17 @@ impl ConfigFile {
     }
 }
 
-/// What is wrong, with its line: the parser leaves that out of what is wrong at the top.
+/// Returns the message with its line number, which the parser omits for top-level errors.
 fn with_line(error: &serde_yaml::Error, text: &str) -> String {
-    let told = error.to_string();
-    let key = told.split('`').nth(1).filter(|_| error.location().is_none());
+    let message = error.to_string();
+    let key = message.split('`').nth(1).filter(|_| error.location().is_none());
     match key.and_then(|key| line_of(text, &[key])) {
-        Some(line) => format!("{told} at line {line}"),
-        None => told,
+        Some(line) => format!("{message} at line {line}"),
+        None => message,
     }
 }
 
-/// The line, counted from 1, of the key that `path` leads to in mappings written in block style.
+/// Returns the line, counted from 1, of the key at `path` in mappings in block style.
 fn line_of(text: &str, path: &[&str]) -> Option<usize> {
     let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line, line.trim_start()));
     let mut lines = lines.filter(|(_, _, words)| !words.is_empty() && !words.starts_with('#')).peekable();
@@ -218,7 +215,6 @@ fn line_of(text: &str, path: &[&str]) -> Option<usize> {
     found
 }
 
-/// Whether a line begins with that key.
 fn is_key(words: &str, key: &str) -> bool {
     words.split(':').next().is_some_and(|first| first.trim_matches(['"', '\'']) == key)
 }
@@ -240,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_found_in_the_file() {
+    fn errors_have_their_line_in_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("larder.yaml");
-        let told = |text: &str| {
+        let message = |text: &str| {
             std::fs::write(&path, text).unwrap();
             ConfigFile::load(Some(&path)).map(drop).unwrap_err().to_string()
         };
@@ -260,7 +256,7 @@ mod tests {
             ("images:\n  a: {}\n  b: {}\n  a: {}\n", "images: `a` is there twice", "line"),
             ("images: {a: \n", "did not find expected", "line 2"),
         ] {
-            let error = told(text);
+            let error = message(text);
             assert!(error.contains(what) && error.contains(line), "{error}");
         }
         std::fs::write(&path, "max_age: 3\nimages:\n  b: {}\n  \"a\":\n    timeout: soon\n").unwrap();
@@ -305,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_asked_for_must_exist() {
+    fn a_given_file_must_exist() {
         assert!(ConfigFile::load(Some(Path::new("/nonexistent/larder.yaml"))).is_err());
     }
 }

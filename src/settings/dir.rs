@@ -1,4 +1,4 @@
-//! What `larder dir` is to do.
+//! Resolves the settings of `larder dir`.
 
 use super::source::key_extra;
 use super::{DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings, SettingsError, size};
@@ -15,7 +15,7 @@ impl DirSettings {
             Some(name) if name.is_empty() => return Err(SettingsError::flag("name", "it is empty")),
             Some(name) => name.clone(),
             None => {
-                // Made text with replacement characters, it could be taken for another path.
+                // With replacement characters, it could equal a different path.
                 let path = args.path.to_str().ok_or_else(|| {
                     let path = args.path.display();
                     SettingsError::flag("name", format!("the path {path} is not UTF-8: give it a name"))
@@ -34,21 +34,13 @@ impl DirSettings {
 }
 
 impl DirSaveSettings {
-    /// Resolves `larder dir save`'s flags.
-    ///
-    /// # Errors
-    ///
-    /// Fails on malformed flags.
     pub(crate) fn resolve(
         args: &DirSaveArgs,
         settings: &Settings,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
-        let size = |text: &String| {
-            size::parse(text).ok_or_else(|| {
-                SettingsError::flag("max-size", format!("`{text}` is no size such as 500MB or 2GB"))
-            })
-        };
+        let size =
+            |text: &String| size::parse(text).map_err(|reason| SettingsError::flag("max-size", reason));
         Ok(Self {
             dir: DirSettings::resolve(&args.key, settings, environment)?,
             max_size: args.max_size.as_ref().map(size).transpose()?,
@@ -58,11 +50,6 @@ impl DirSaveSettings {
 }
 
 impl DirRestoreSettings {
-    /// Resolves `larder dir restore`'s flags.
-    ///
-    /// # Errors
-    ///
-    /// Fails on malformed flags.
     pub(crate) fn resolve(
         args: &DirRestoreArgs,
         settings: &Settings,

@@ -1,21 +1,21 @@
-//! The parts of Docker's `config.json` that change how a build is run.
+//! The parts of Docker's `config.json` that affect a build.
 //!
-//! As with Docker's client, a file that cannot be read costs a warning and counts as empty.
+//! As with Docker's client, an unreadable file causes a warning and is treated as empty.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Environment, env_vars};
 use crate::endpoint::Endpoint;
+use crate::error_chain::chain;
 use crate::registry::DockerConfigFile;
 
-/// What `config.json` says, and `DOCKER_AUTH_CONFIG`.
 #[derive(Default, Clone)]
 pub(super) struct DockerConfig {
     file: DockerConfigFile,
 }
 
-/// Names in `config.json` and of the build arguments that they stand for.
+/// Keys in `config.json`, and the build arguments that they set.
 const PROXIES: [(&str, &str); 5] = [
     ("httpProxy", "http_proxy"),
     ("httpsProxy", "https_proxy"),
@@ -29,23 +29,22 @@ type Objects = BTreeMap<String, serde_json::Map<String, serde_json::Value>>;
 
 impl std::fmt::Debug for DockerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // It holds passwords.
+        // The file contains passwords.
         f.debug_struct("DockerConfig").finish_non_exhaustive()
     }
 }
 
 impl DockerConfig {
-    /// Reads the file in Docker's configuration directory; with what is wrong with it.
+    /// Reads the file in Docker's configuration directory, with warnings.
     pub(super) fn read(directory: &Path) -> (Self, Vec<String>) {
         let path = directory.join("config.json");
         let file = match DockerConfigFile::read(&path) {
             Ok(file) => file,
             Err(error) => {
-                let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-                let reason = format!("{error}{}", source.unwrap_or_default());
                 let warning = format!(
-                    "Docker's configuration {} {reason}; going on without its logins, proxies and context",
-                    path.display()
+                    "Docker's configuration {} {}; going on without its logins, proxies and context",
+                    path.display(),
+                    chain(&error)
                 );
                 return (Self::default(), vec![warning]);
             }
@@ -61,18 +60,17 @@ impl DockerConfig {
         (Self { file }, warnings)
     }
 
-    /// The context that `docker context use` chose.
+    /// Returns the context that `docker context use` selected.
     pub(super) fn current_context(&self) -> Option<String> {
         Some(self.file.text("currentContext")).filter(|name| !name.is_empty())
     }
 
-    /// Headers of requests to the engine.
     pub(super) fn headers(&self) -> BTreeMap<String, String> {
         self.file.field("HttpHeaders").unwrap_or_default()
     }
 
-    /// Returns the build arguments of an engine's proxies, or else of the default ones, in both spellings of their
-    /// names.
+    /// Returns the build arguments for an engine's proxies, or else for the default ones, with names in lower and upper
+    /// case.
     pub(super) fn proxy_args(&self, endpoint: &Endpoint) -> BTreeMap<String, String> {
         let of_engines = self.file.objects("proxies");
         let address = endpoint.to_string();
@@ -93,7 +91,7 @@ impl DockerConfig {
     }
 }
 
-/// Returns `true` if a key of `proxies` is the address of that engine, in whatever notation.
+/// Returns `true` if a key of `proxies` is an address of that engine in any notation.
 fn is_address_of(key: &str, endpoint: &Endpoint) -> bool {
     let tls = match endpoint {
         Endpoint::Tcp { tls, .. } => tls.clone(),
@@ -102,11 +100,11 @@ fn is_address_of(key: &str, endpoint: &Endpoint) -> bool {
     Endpoint::parse(key, tls).is_ok_and(|named| named.to_string() == endpoint.to_string())
 }
 
-/// The logins in `DOCKER_AUTH_CONFIG`; with what is wrong with it.
+/// Returns the logins in `DOCKER_AUTH_CONFIG`, with a warning if it is malformed.
 pub(super) fn given_logins(environment: &Environment) -> (DockerConfigFile, Option<String>) {
     let text = environment.get(env_vars::DOCKER_AUTH_CONFIG).unwrap_or_default();
     let parsed = DockerConfigFile::parse(text.as_bytes());
-    // The text is a secret, and so may be what is wrong with it.
+    // The warning omits the error, because the text is a secret.
     let warning = format!("{} is no JSON object, and is not used", env_vars::DOCKER_AUTH_CONFIG);
     let warning = parsed.is_err().then_some(warning);
     (parsed.unwrap_or_default(), warning)
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_or_field_costs_a_warning_and_the_rest_holds() {
+    fn a_damaged_file_or_field_causes_a_warning_and_the_rest_is_used() {
         for (text, context, warning) in [
             (r#"{"currentContext":"ci"}"#, Some("ci"), None),
             (r#"{"currentContext":""}"#, None, None),

@@ -1,17 +1,13 @@
-//! Spans of time as people write them.
+//! Durations in settings.
 
 use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 
-/// The longest that is taken; far more could not be added to a point in time.
+/// Much longer ones could overflow when added to a point in time.
 const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// Reads `90s`, `30m`, `1h30m`, `30d`, or seconds as a bare number; more than nothing, and at most 100 years.
-///
-/// # Errors
-///
-/// Fails with what is wrong.
+/// Parses `90s`, `30m`, `1h30m`, `30d`, or seconds as a bare number; zero and more than 100 years are errors.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let failed = || format!("`{text}` is no duration such as 90s, 30m, 1h30m or 7d");
     let duration = if let Ok(seconds) = text.parse::<u64>() {

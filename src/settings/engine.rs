@@ -1,8 +1,7 @@
-//! Which engine is meant: Docker's own rules.
+//! Selects the engine by Docker's rules.
 //!
-//! `--host`, `--context`, `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context
-//! of `config.json`, the default socket; the first that says something
-//! (docker/cli, `cli/command/cli.go`, `resolveContextName`).
+//! The first one that is set is used: `--host`, `--context`, `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context of
+//! `config.json`, the default socket (docker/cli, `cli/command/cli.go`, `resolveContextName`).
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,13 +10,14 @@ use super::docker_config::DockerConfig;
 use super::{Environment, SettingsError, env_vars};
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContexts, Endpoint, TlsFiles};
+use crate::error_chain::chain;
 
-/// Between two looks for certificates.
-const PAUSE: Duration = Duration::from_millis(200);
-/// How long the last file of a directory of certificates may take.
+/// The interval between checks for certificates.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// The longest wait for `ca.pem` after `cert.pem` exists.
 const LAST_FILE: Duration = Duration::from_secs(2);
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
-/// The context that stands for the default socket.
+/// The name of the context for the default socket.
 const DEFAULT_CONTEXT: &str = "default";
 
 pub(super) fn resolve(
@@ -29,16 +29,12 @@ pub(super) fn resolve(
 ) -> Result<Vec<Endpoint>, SettingsError> {
     let tls = || tls(environment, docker_config, wait);
     let contexts = DockerContexts::new(docker_config);
-    let by_context = |name: &str| -> Result<Endpoint, SettingsError> {
-        if name == DEFAULT_CONTEXT {
-            Ok(Endpoint::parse(DEFAULT_HOST, None)?)
+    let by_context = |name: &str| -> Result<Vec<Endpoint>, SettingsError> {
+        Ok(vec![if name == DEFAULT_CONTEXT {
+            Endpoint::parse(DEFAULT_HOST, None)?
         } else {
-            Ok(contexts.endpoint(name)?)
-        }
-    };
-    let reason = |error: &SettingsError| match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+            contexts.endpoint(name)?
+        }])
     };
     if !global.host.is_empty() {
         let mut endpoints = Vec::new();
@@ -48,9 +44,8 @@ pub(super) fn resolve(
         }
         return Ok(endpoints);
     }
-    let by_context = |name: &str| Ok(vec![by_context(name)?]);
     if let Some(name) = &global.context {
-        return by_context(name).map_err(|error| SettingsError::flag("context", reason(&error)));
+        return by_context(name).map_err(|error| SettingsError::flag("context", chain(&error)));
     }
     if let Some(host) = environment.get(env_vars::DOCKER_HOST) {
         let endpoint = Endpoint::parse(host, tls()?).map_err(|error| SettingsError::Variable {
@@ -61,8 +56,7 @@ pub(super) fn resolve(
     }
     if let Some(name) = environment.get(env_vars::DOCKER_CONTEXT) {
         let variable = env_vars::DOCKER_CONTEXT;
-        return by_context(name)
-            .map_err(|error| SettingsError::Variable { variable, reason: reason(&error) });
+        return by_context(name).map_err(|error| SettingsError::Variable { variable, reason: chain(&error) });
     }
     by_context(docker.current_context().as_deref().unwrap_or(DEFAULT_CONTEXT))
 }
@@ -77,13 +71,14 @@ fn tls(
         return Ok(None);
     }
     let directory = environment.get(env_vars::DOCKER_CERT_PATH).map(PathBuf::from);
-    // docker-in-docker makes its certificates when it starts, the authority's last. Others may have no authority of their own.
+    // docker-in-docker creates its certificates when it starts, the authority's last. Other directories may lack an
+    // authority.
     let begin = Instant::now();
     while let (Some(directory), Some(wait)) = (&directory, wait)
         && !directory.join("ca.pem").exists()
         && begin.elapsed() < if directory.join("cert.pem").exists() { wait.min(LAST_FILE) } else { wait }
     {
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(INTERVAL);
     }
     if let Some(missing) = directory.as_ref().filter(|directory| !directory.is_dir()) {
         let reason = format!("{} is not a directory", missing.display());
@@ -105,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_names_an_engine_wins() {
+    fn the_first_of_flags_variables_and_context_selects_the_engine() {
         let config = tempfile::tempdir().unwrap();
         let global = |host: &[&str], context: Option<&str>| GlobalArgs {
             host: host.iter().map(|host| (*host).to_owned()).collect(),

@@ -1,12 +1,9 @@
-//! Every environment variable that larder reads, each named here and only here; but `ci_systems` lists those in which CI systems
-//! name a branch.
+//! All environment variables that larder reads, except for those in which CI systems name a branch (`ci_systems`).
 
 use super::Environment;
 use crate::dockerfile::nearest;
 
-/// The prefix of larder's variables.
 const PREFIX: &str = "LARDER_";
-/// Its own variables.
 const OWN: [&str; 33] = [
     LARDER_CACHE_DIR,
     LARDER_CONFIG,
@@ -42,7 +39,7 @@ const OWN: [&str; 33] = [
     LARDER_CERTS_DIR,
     LARDER_WAIT_FOR_ENGINE,
 ];
-/// What the names of the scripts and tests of this repository go on with.
+/// Prefixes, after [`PREFIX`], of variables that this repository's scripts and tests read.
 const OF_DEVELOPMENT: [&str; 5] = ["TEST_", "DEV_DIR", "RUN_DIR", "COURIERS", "KEEP_LOGS"];
 
 /// Returns a warning for each variable with larder's prefix that larder does not read.
@@ -63,13 +60,12 @@ pub(super) fn unknown(environment: &Environment) -> Vec<String> {
 
 /// Directory of the cache; default `$XDG_CACHE_HOME/larder`, else `~/.cache/larder`.
 pub(crate) const LARDER_CACHE_DIR: &str = "LARDER_CACHE_DIR";
-/// Configuration file; default `larder.yaml` in the working directory, where there is one.
+/// Configuration file; default `larder.yaml` in the working directory, if it exists.
 pub(crate) const LARDER_CONFIG: &str = "LARDER_CONFIG";
 /// Form of the progress: `auto`, `plain`, `tty`, `quiet` or `json`.
 pub(crate) const LARDER_PROGRESS: &str = "LARDER_PROGRESS";
-/// `1` fails the build when a cache is at fault.
+/// `1` fails the build if a cache fails.
 pub(crate) const LARDER_STRICT: &str = "LARDER_STRICT";
-/// How long a build may take, e.g. `30m`.
 pub(crate) const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
 /// `1` archives images in the store, `0` builds without any of larder's caches.
 pub(crate) const LARDER_ENABLED: &str = "LARDER_ENABLED";
@@ -77,19 +73,19 @@ pub(crate) const LARDER_ENABLED: &str = "LARDER_ENABLED";
 pub(crate) const LARDER_TIERS: &str = "LARDER_TIERS";
 /// How long moving a whole image into or out of the store may take, e.g. `10m`.
 pub(crate) const LARDER_ARCHIVE_TIMEOUT: &str = "LARDER_ARCHIVE_TIMEOUT";
-/// Lane of this job; default what the CI system says of its branch, tag or pull request.
+/// Lane of this job; by default derived from the branch, tag or pull request that the CI system reports.
 pub(crate) const LARDER_LANE: &str = "LARDER_LANE";
-/// A secret that keeps values of build arguments from being guessed; the same for all who share keys.
+/// Secret that prevents guessing of build arguments from keys; must be equal wherever keys are shared.
 pub(crate) const LARDER_KEY_SECRET: &str = "LARDER_KEY_SECRET";
-/// Address of the store that machines share, e.g. `s3://bucket/prefix`.
+/// Address of the shared store, e.g. `s3://bucket/prefix`.
 pub(crate) const LARDER_REMOTE: &str = "LARDER_REMOTE";
-/// User of that store: of a WebDAV server, an access key's id, a storage account.
+/// User for the shared store: a WebDAV user, the id of an access key, or a storage account.
 pub(crate) const LARDER_REMOTE_USER: &str = "LARDER_REMOTE_USER";
-/// The password, secret access key or account key that goes with it.
+/// Password, secret access key or account key of [`LARDER_REMOTE_USER`].
 pub(crate) const LARDER_REMOTE_PASSWORD: &str = "LARDER_REMOTE_PASSWORD";
-/// How long a request to that store may take, e.g. `30s`; default a minute.
+/// Time limit of a request to the shared store, e.g. `30s`; default one minute.
 pub(crate) const LARDER_REMOTE_TIMEOUT: &str = "LARDER_REMOTE_TIMEOUT";
-/// Lane of the default branch, which all read; default what the CI system or the checkout says.
+/// Lane of the default branch, which all jobs read; by default that of the CI system or the checkout.
 pub(crate) const LARDER_TRUNK: &str = "LARDER_TRUNK";
 /// `1` saves nothing and removes nothing.
 pub(crate) const LARDER_READ_ONLY: &str = "LARDER_READ_ONLY";
@@ -99,74 +95,72 @@ pub(crate) const LARDER_SIGNING_KEY: &str = "LARDER_SIGNING_KEY";
 pub(crate) const LARDER_TRUSTED_KEYS: &str = "LARDER_TRUSTED_KEYS";
 /// `1` uses only entries that a trusted key has signed.
 pub(crate) const LARDER_REQUIRE_SIGNATURE: &str = "LARDER_REQUIRE_SIGNATURE";
-/// Gigabytes that the cache may take; 0 is no limit.
+/// Maximum size of the cache in gigabytes; 0 for no limit.
 pub(crate) const LARDER_MAX_SIZE_GB: &str = "LARDER_MAX_SIZE_GB";
-/// Gigabytes that a save leaves free on the cache's disk; 0 fills it.
+/// Gigabytes to keep free on the cache's disk; 0 fills it.
 pub(crate) const LARDER_MIN_FREE_GB: &str = "LARDER_MIN_FREE_GB";
-/// Gigabytes that the shared store may take; 0 is no limit.
+/// Maximum size of the shared store in gigabytes; 0 for no limit.
 pub(crate) const LARDER_REMOTE_MAX_SIZE_GB: &str = "LARDER_REMOTE_MAX_SIZE_GB";
-/// Entries that the cache may have; 0 is no limit.
+/// Maximum number of entries in the cache; 0 for no limit.
 pub(crate) const LARDER_MAX_ENTRIES: &str = "LARDER_MAX_ENTRIES";
-/// How long an entry may be unused before it is evicted, e.g. `30d`.
+/// Time without use after which an entry is evicted, e.g. `30d`.
 pub(crate) const LARDER_MAX_AGE: &str = "LARDER_MAX_AGE";
 /// `1` adds cache mounts to RUNs that could use one.
 pub(crate) const LARDER_AUTO_MOUNTS: &str = "LARDER_AUTO_MOUNTS";
-/// Whose cache mounts these are.
+/// Name of the project that shares cache mounts.
 pub(crate) const LARDER_MOUNT_SCOPE: &str = "LARDER_MOUNT_SCOPE";
-/// Size that an entry of a cache mount may have, e.g. `2GB`.
+/// Maximum size of a cache mount's entry, e.g. `2GB`.
 pub(crate) const LARDER_MAX_MOUNT_SIZE: &str = "LARDER_MAX_MOUNT_SIZE";
-/// How many builds in a row need not read a file of a cache mount before it is left out; 0 keeps it.
+/// Number of builds in a row without a read after which a file of a cache mount is dropped; 0 keeps it.
 pub(crate) const LARDER_MOUNT_UNUSED_BUILDS: &str = "LARDER_MOUNT_UNUSED_BUILDS";
-/// How long carrying cache mounts in or out may take, e.g. `5m`.
+/// Time limit for loading or saving cache mounts, e.g. `5m`.
 pub(crate) const LARDER_MOUNT_TIMEOUT: &str = "LARDER_MOUNT_TIMEOUT";
-/// Repository for what larder keeps in a registry, e.g. `registry.example/app`.
+/// Repository for cached images and layers, e.g. `registry.example/app`.
 pub(crate) const LARDER_CACHE_REPO: &str = "LARDER_CACHE_REPO";
 /// Repository for base images, e.g. `registry.example/app-base`.
 pub(crate) const LARDER_BASE_REPO: &str = "LARDER_BASE_REPO";
-/// Directory like Docker's `certs.d`; default those of Docker.
+/// Directory with the layout of Docker's `certs.d`; default Docker's directories.
 pub(crate) const LARDER_CERTS_DIR: &str = "LARDER_CERTS_DIR";
-/// How long to wait for an engine that does not answer yet, e.g. `60s`.
+/// Time to wait for an engine that does not respond yet, e.g. `60s`.
 pub(crate) const LARDER_WAIT_FOR_ENGINE: &str = "LARDER_WAIT_FOR_ENGINE";
 
-/// Jenkins': the job, with the folders that it is in; of a job for branches its last part is the branch.
+/// Jenkins: full name of the job, including folders; its last component is the branch in multibranch jobs.
 pub(crate) const JOB_NAME: &str = "JOB_NAME";
-/// GitLab's: the project, with its groups.
+/// GitLab: full path of the project.
 pub(crate) const CI_PROJECT_PATH: &str = "CI_PROJECT_PATH";
-/// Jenkins': the branch.
+/// Jenkins: branch.
 pub(crate) const BRANCH_NAME: &str = "BRANCH_NAME";
-/// GitHub's: the branch that a pull request is to be merged into.
+/// GitHub: target branch of a pull request.
 pub(crate) const GITHUB_BASE_REF: &str = "GITHUB_BASE_REF";
-/// GitHub's: the branch, tag or pull request.
+/// GitHub: branch, tag or pull request.
 pub(crate) const GITHUB_REF: &str = "GITHUB_REF";
 
-/// GitHub's: owner and name of the repository.
+/// GitHub: owner and name of the repository.
 pub(crate) const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
-/// GitHub's: address of the REST API; default that of github.com.
+/// GitHub: address of the REST API; default that of github.com.
 pub(crate) const GITHUB_API_URL: &str = "GITHUB_API_URL";
-/// GitHub's: the file that says what started the job.
+/// GitHub: file with the event that started the job.
 pub(crate) const GITHUB_EVENT_PATH: &str = "GITHUB_EVENT_PATH";
-/// TeamCity's: the file that names the one with the configuration parameters.
+/// TeamCity: file that contains the path of the configuration parameters.
 pub(crate) const TEAMCITY_BUILD_PROPERTIES_FILE: &str = "TEAMCITY_BUILD_PROPERTIES_FILE";
-/// GitHub's: lets a job use the REST API, where its workflow hands it on.
+/// GitHub: token for the REST API, if the workflow passes it.
 pub(crate) const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
-/// GitHub's: address of its cache, for actions.
+/// GitHub: address of the Actions cache.
 pub(crate) const ACTIONS_RESULTS_URL: &str = "ACTIONS_RESULTS_URL";
-/// GitHub's: lets actions use its cache.
+/// GitHub: token for the Actions cache.
 pub(crate) const ACTIONS_RUNTIME_TOKEN: &str = "ACTIONS_RUNTIME_TOKEN";
 
-/// Jenkins': the revision that is built.
+// The revision, in Jenkins, GitLab and GitHub.
 pub(crate) const GIT_COMMIT: &str = "GIT_COMMIT";
-/// GitLab's: the revision that is built.
 pub(crate) const CI_COMMIT_SHA: &str = "CI_COMMIT_SHA";
-/// GitHub's: the revision that is built.
 pub(crate) const GITHUB_SHA: &str = "GITHUB_SHA";
 
-/// AWS's: address that stands for that of its registries.
+/// AWS: endpoint for ECR.
 pub(crate) const AWS_ENDPOINT_URL_ECR: &str = "AWS_ENDPOINT_URL_ECR";
-/// AWS's: address that stands for all of its own.
+/// AWS: endpoint for all services.
 pub(crate) const AWS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL";
-/// AWS's: what tells one identity from another. A token that was handed out to one is not used for the other; its SDK
-/// reads these, and more, by itself.
+/// AWS: variables that determine the identity, so that a token of one identity is not used for a different one. The AWS
+/// SDK reads these and more by itself.
 pub(crate) const AWS_IDENTITY: [&str; 8] = [
     "AWS_PROFILE",
     "AWS_ACCESS_KEY_ID",
@@ -177,40 +171,38 @@ pub(crate) const AWS_IDENTITY: [&str; 8] = [
     "AWS_REGION",
     "AWS_CONFIG_FILE",
 ];
-/// AWS's: the file with keys; default `~/.aws/credentials`.
+/// AWS: file with keys; default `~/.aws/credentials`.
 pub(crate) const AWS_SHARED_CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
 
-/// Docker's: address of the engine.
+/// Docker: address of the engine.
 pub(crate) const DOCKER_HOST: &str = "DOCKER_HOST";
-/// Docker's: name of the context, unless an address is given.
+/// Docker: name of the context; overridden by an address.
 pub(crate) const DOCKER_CONTEXT: &str = "DOCKER_CONTEXT";
-/// Docker's: directory of `config.json`; default `~/.docker`.
+/// Docker: directory of `config.json`; default `~/.docker`.
 pub(crate) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
-/// Docker's, and GitLab's: logins, as the `auths` of `config.json`; before those of the file.
+/// Docker and GitLab: logins, in the format of `auths` of `config.json`, which they override.
 pub(crate) const DOCKER_AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
-/// Docker's: use TLS, without looking at the server's certificate.
+/// Docker: use TLS without verifying the server's certificate.
 pub(crate) const DOCKER_TLS: &str = "DOCKER_TLS";
-/// Docker's: use TLS and check the server's certificate.
+/// Docker: use TLS and verify the server's certificate.
 pub(crate) const DOCKER_TLS_VERIFY: &str = "DOCKER_TLS_VERIFY";
-/// Docker's: directory of `ca.pem`, `cert.pem`, `key.pem`; default Docker's configuration directory.
+/// Docker: directory of `ca.pem`, `cert.pem`, `key.pem`; default Docker's configuration directory.
 pub(crate) const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
-/// Docker's: platform of the image.
+/// Docker: platform of the image.
 pub(crate) const DOCKER_DEFAULT_PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
-/// Docker's: form of the progress.
+/// Docker: form of the progress.
 pub(crate) const BUILDKIT_PROGRESS: &str = "BUILDKIT_PROGRESS";
-/// Reproducible builds: handed on as the build argument of that name.
+/// Passed as the build argument of that name (reproducible-builds.org).
 pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
-/// Socket of the user's SSH agent.
 pub(crate) const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
-/// Any value turns colours off (no-color.org).
+/// Any value disables colours (no-color.org).
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
-/// `dumb` stands for a terminal that cannot redraw.
+/// `dumb` is a terminal that cannot redraw.
 pub(crate) const TERM: &str = "TERM";
-/// Any value but `false` marks a CI job: progress is then never redrawn.
+/// Any value except a word for no marks a CI job, in which progress is never redrawn.
 pub(crate) const CI: &str = "CI";
-/// Home directory; without it the user's in the list of users.
+/// Home directory; by default that of the user database.
 pub(crate) const HOME: &str = "HOME";
-/// Base directory of caches.
 pub(crate) const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 
 #[cfg(test)]

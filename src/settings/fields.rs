@@ -1,9 +1,9 @@
-//! `key=value` fields separated by commas, as in `--output` and `--secret`.
+//! Comma-separated `key=value` fields, as in `--output` and `--secret`.
 //!
-//! The notation is that of Go's `encoding/csv`, which Docker's flags use: a
-//! field may stand in double quotes to hold commas, with `""` for a quote.
+//! The format is that of Go's `encoding/csv`, which Docker's flags use: a field in double quotes may contain commas,
+//! and `""` for a quote.
 
-/// The fields of one flag, in order; a field without `=` has no value.
+/// Returns the fields of one flag, in order; a field without `=` has no value.
 pub(super) fn parse(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
     let mut fields = Vec::new();
     let mut rest = text;

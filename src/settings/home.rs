@@ -1,19 +1,17 @@
-//! The user's home directory where HOME is not set.
+//! The user's home directory if HOME is not set.
 
 use std::path::PathBuf;
 
-/// Where the users of this machine are listed.
 const USERS: &str = "/etc/passwd";
 
-/// Returns the home directory of the user that this process runs as; `/` for a user that the machine does not know, as for
-/// Docker's client.
+/// Returns the home directory of this process's user, or `/` for an unknown user, as Docker's client does.
 pub(super) fn of_user() -> PathBuf {
     let users = std::fs::read(USERS).unwrap_or_default();
     let home = in_list(&String::from_utf8_lossy(&users), rustix::process::getuid().as_raw());
     home.unwrap_or_else(|| PathBuf::from("/"))
 }
 
-/// Returns the home directory that `users` names for a user.
+/// Returns the home directory of a user in the format of `/etc/passwd`.
 fn in_list(users: &str, uid: u32) -> Option<PathBuf> {
     let uid = uid.to_string();
     let homes = users.lines().filter_map(|line| {
@@ -28,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_of_users_names_a_home() {
+    fn the_user_database_has_the_home_directory() {
         let users =
             "root:x:0:0:root:/root:/bin/sh\n# comment\nci:x:1000:1000::/home/ci:/bin/sh\nnone:x:2:2:::\n";
         assert_eq!(in_list(users, 1000), Some(PathBuf::from("/home/ci")));

@@ -1,30 +1,30 @@
-//! The lanes of this job: from flags, from what the CI system says, from the checkout.
+//! Resolves the lanes of this job from flags, the CI system and the checkout.
 //!
-//! | what | is, the first of these that is known |
+//! | what | is the first of these that is known |
 //! |---|---|
 //! | lane | `--lane`, `LARDER_LANE`; in a CI job its pull request (`pr-7`), tag (`tag-v1`) or branch, then the branch of `HEAD`; `local` |
-//! | trunk | `--trunk`, `LARDER_TRUNK`, `trunk` in `larder.yaml`; the default branch that the CI system reports, else `refs/remotes/origin/HEAD`, else that of `main` and `master` which the remote has, the job builds or the pull request targets; both of them |
+//! | trunk | `--trunk`, `LARDER_TRUNK`, `trunk` in `larder.yaml`; the default branch that the CI system reports, else `refs/remotes/origin/HEAD`, else the one of `main` and `master` that the remote has, the job builds or the pull request targets; both of them |
 //!
-//! A job of which no branch is known, and a pull request, never write the lane of a branch: no branch has a lane that is
-//! called like theirs.
+//! A pull request, and a job whose branch is not known, never write the lane of a branch, because their lanes have
+//! names that no branch's lane has.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::checkout::{CUSTOMARY, Checkout};
 use super::ci::{Built, Texts, java_properties};
-use super::precedence::Behind;
+use super::precedence::Fallback;
 use super::{Environment, SettingsError, env_vars};
 use crate::plan::JobLanes;
 use crate::store::{Lane, Lanes};
 
-/// The lane of everything that no branch is known of.
+/// The lane of jobs whose branch is not known, and of builds outside CI.
 const LOCAL: &str = "local";
-/// What the lanes of other things than branches begin with.
+/// Prefixes of lanes that do not simply have the name of a branch.
 const RESERVED: [&str; 3] = ["pr-", "tag-", "branch-"];
 
 impl JobLanes {
-    /// Returns the warning for a CI job whose branch is not known.
+    /// Returns a warning for a CI job whose branch is not known.
     pub(crate) fn warning(&self) -> Option<String> {
         let trunk: Vec<String> = self.lanes.trunk().iter().map(Lane::to_string).collect();
         let warning = || {
@@ -41,7 +41,7 @@ impl JobLanes {
     }
 }
 
-/// What is known beside flags.
+/// The sources of lanes other than flags.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     parameters: BTreeMap<String, String>,
@@ -50,7 +50,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Reads the files that the environment names, and the checkout around `directory`.
+    /// Reads the files named in the environment, and the checkout that contains `directory`.
     pub(super) fn gather(environment: &Environment, directory: &Path) -> Self {
         let read = |path: &str| std::fs::read_to_string(path).ok();
         let event = environment.get(env_vars::GITHUB_EVENT_PATH).and_then(read);
@@ -65,29 +65,29 @@ impl Facts {
     }
 }
 
-/// The lanes of this job; `lane` and `trunk` are what the flags name.
+/// Resolves the lanes of this job; `lane` and `trunk` are the values of flags.
 pub(super) fn resolve(
     lane: Option<&str>,
     trunk: Option<&str>,
-    behind: Behind,
+    fallback: Fallback,
     facts: &Facts,
 ) -> Result<JobLanes, SettingsError> {
     let read = |text: &str| Lane::try_from(text.to_owned()).map_err(|error| error.to_string());
-    let Behind { environment, file } = behind;
+    let Fallback { environment, file } = fallback;
     let lane_from = if lane.is_some() { "--lane" } else { env_vars::LARDER_LANE };
-    let lane = behind.first(("lane", lane), env_vars::LARDER_LANE, ("lane", None), read)?;
+    let lane = fallback.first(("lane", lane), env_vars::LARDER_LANE, ("lane", None), read)?;
     let trunk_from = match (trunk, environment.get(env_vars::LARDER_TRUNK)) {
         (Some(_), _) => "--trunk",
         (None, Some(_)) => env_vars::LARDER_TRUNK,
         (None, None) => "larder.yaml",
     };
     let trunk =
-        behind.first(("trunk", trunk), env_vars::LARDER_TRUNK, ("trunk", file.trunk.as_deref()), read)?;
+        fallback.first(("trunk", trunk), env_vars::LARDER_TRUNK, ("trunk", file.trunk.as_deref()), read)?;
     let named = (lane.map(|lane| (lane, lane_from)), trunk.map(|trunk| (trunk, trunk_from)));
     Ok(of_job(named.0, named.1, environment, facts))
 }
 
-/// The lanes of a job that some of them are named for.
+/// Returns the lanes of a job; `lane` and `trunk` are explicitly configured, with their sources.
 fn of_job(
     lane: Option<(Lane, &'static str)>,
     trunk: Option<(Lane, &'static str)>,
@@ -132,7 +132,7 @@ fn of_job(
     JobLanes { lanes: Lanes::new(own, target, trunk), own_from, trunk_from, is_unknown }
 }
 
-/// The lane of what is built; `None` where it is not known.
+/// Returns the lane for what is built, or `None` if that is not known.
 fn lane_of(built: &Built) -> Option<Lane> {
     match built {
         Built::Branch(name) => lane_of_branch(name),
@@ -142,7 +142,7 @@ fn lane_of(built: &Built) -> Option<Lane> {
     }
 }
 
-/// The lane of a branch: its name, unless that could be the lane of something else.
+/// Returns the lane of a branch: its name, with a prefix if that could be the lane of something else.
 fn lane_of_branch(name: &str) -> Option<Lane> {
     let is_taken = name == LOCAL || RESERVED.iter().any(|start| name.starts_with(start));
     let name = if is_taken { format!("branch-{name}") } else { name.to_owned() };

@@ -1,8 +1,6 @@
-//! From what was typed to what is meant: flags, environment and `larder.yaml`, resolved once.
+//! Resolves flags, environment variables and `larder.yaml`, in this order of precedence, into typed settings.
 //!
-//! Flags come before the environment, that before the file, that before the
-//! defaults. Nothing below this room reads any of them. Every variable is
-//! named in [`env_vars`].
+//! Modules below this one read none of them. All variables are named in [`env_vars`].
 
 mod additional_context;
 mod build;
@@ -45,27 +43,27 @@ pub(crate) use crate::plan::{
 };
 
 use self::docker_config::DockerConfig;
-use self::precedence::Behind;
+use self::precedence::Fallback;
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContextError, EndpointError};
 use crate::key::Seal;
 use crate::registry::Login;
 use crate::registry::ecr::EcrLogin;
 
-/// Where Docker, and containers/image, look for the certificates of registries.
+/// Where Docker and containers/image look for the certificates of registries.
 const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
 
 /// The environment, captured once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Environment {
     values: BTreeMap<String, String>,
-    /// The values that are not UTF-8, byte for byte.
+    /// The values that are not UTF-8.
     bytes: BTreeMap<String, Vec<u8>>,
 }
 
 impl Environment {
-    /// Captures this process's environment; values that are not UTF-8 are taken as far as they are. Without HOME the user's
-    /// home is looked up.
+    /// Captures this process's environment; values that are not UTF-8 are converted lossily. Without HOME, the user's
+    /// home directory is looked up.
     pub(crate) fn of_process() -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
         let mut environment = Self::default();
@@ -82,26 +80,20 @@ impl Environment {
         environment
     }
 
-    /// The value of `name`; an empty one counts as absent.
+    /// Returns the value of `name`; an empty one counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.raw(name).filter(|value| !value.is_empty())
     }
 
-    /// The value of `name`, empty or not.
     pub(crate) fn raw(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
 
-    /// The value of `name`, byte for byte.
     fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.bytes.get(name).map(Vec::as_slice).or_else(|| self.raw(name).map(str::as_bytes))
     }
 
-    /// The value of `name`, which is to be handed on as text.
-    ///
-    /// # Errors
-    ///
-    /// Fails when it is not UTF-8.
+    /// Returns the value of `name`, or an error if it is not UTF-8 and so cannot be passed on as text.
     fn text(&self, name: &str) -> Result<Option<&str>, String> {
         if self.bytes.contains_key(name) {
             return Err(format!("the value of {name} in the environment is not UTF-8"));
@@ -109,27 +101,23 @@ impl Environment {
         Ok(self.raw(name))
     }
 
-    /// The names of all variables.
     fn names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
     }
 
-    /// The variables that begin like this and are empty.
+    /// Returns the names of empty variables with the prefix `start`.
     pub(crate) fn empty(&self, start: &str) -> Vec<&str> {
         let empty = self.values.iter().filter(|(name, value)| name.starts_with(start) && value.is_empty());
         empty.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Whether `name`, a variable of another program, is switched on: set, and not to one of the words for no.
+    /// Returns `true` if `name`, a variable of a different program, is set, and not to a word for no.
     pub(crate) fn is_on(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| switch(value) != Some(false))
     }
 
-    /// Whether `variable` switches something on or off; `None` where it is not set.
-    ///
-    /// # Errors
-    ///
-    /// Fails on other words, which could mean either.
+    /// Returns the switch that `variable` sets, or `None` if it is not set. Words that mean neither yes nor no are an
+    /// error.
     pub(crate) fn switch(&self, variable: &'static str) -> Result<Option<bool>, SettingsError> {
         let read = |value| {
             switch(value).ok_or_else(|| {
@@ -147,7 +135,6 @@ impl FromIterator<(String, String)> for Environment {
     }
 }
 
-/// The words for yes and no that people write into variables.
 fn switch(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Some(true),
@@ -156,77 +143,44 @@ fn switch(value: &str) -> Option<bool> {
     }
 }
 
-/// A flag, a variable or the configuration file says something that cannot be done.
+/// Invalid flags, variables or configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
-    /// A flag's value is malformed.
     #[error("--{flag}: {reason}")]
-    Flag {
-        /// The flag without dashes.
-        flag: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A flag of docker build that cannot be honoured.
+    Flag { flag: &'static str, reason: String },
+    /// A flag of `docker build` that larder does not support.
     #[error("--{flag} is not supported: {reason}")]
-    Refused {
-        /// The flag without dashes.
-        flag: &'static str,
-        /// Why not.
-        reason: &'static str,
-        /// What to do instead.
-        instead: &'static str,
-    },
-    /// An environment variable's value is malformed.
+    Refused { flag: &'static str, reason: &'static str, instead: &'static str },
     #[error("{variable}: {reason}")]
-    Variable {
-        /// The variable.
-        variable: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The configuration file is missing, unreadable or malformed.
+    Variable { variable: &'static str, reason: String },
     #[error("configuration file {}: {reason}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The build context is not there.
+    File { path: PathBuf, reason: String },
     #[error("build context `{}` {reason}", .path.display())]
-    Context {
-        /// What was given.
-        path: PathBuf,
-        /// What it is instead.
-        reason: &'static str,
-    },
-    /// The engine's address is none.
+    Context { path: PathBuf, reason: &'static str },
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// The Docker context cannot be used.
     #[error(transparent)]
     DockerContext(#[from] DockerContextError),
 }
 
 impl SettingsError {
-    /// The same, as a fault of the image that the file describes, unless a flag that was typed is at fault. `keys` returns
-    /// where the value of a flag is written there.
+    /// Attributes the error to the image `name` in `larder.yaml`. `keys` returns the keys below the image that set a
+    /// flag, or `None` if the flag was typed or cannot be set there.
     fn of_image(
         self,
         file: &config_file::ConfigFile,
         name: &str,
-        is_typed: impl Fn(&str) -> bool,
-        keys: impl Fn(&str) -> Vec<String>,
+        keys: impl Fn(&str) -> Option<Vec<String>>,
     ) -> Self {
         match self {
             Self::Context { .. } => file.fault_of_image(name, &["context"], self),
-            Self::Flag { flag, ref reason } if !is_typed(flag) => {
-                let keys = keys(flag);
-                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                let reason: &dyn std::fmt::Display = if keys.is_empty() { &self } else { reason };
-                file.fault_of_image(name, &keys, reason)
-            }
+            Self::Flag { flag, ref reason } => match keys(flag) {
+                Some(keys) => {
+                    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                    file.fault_of_image(name, &keys, reason)
+                }
+                None => self,
+            },
             error => error,
         }
     }
@@ -236,24 +190,21 @@ impl SettingsError {
     }
 }
 
-/// What every command needs to know.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// What all builds of the job share.
     pub(crate) job: JobSettings,
-    /// Docker's configuration directory: logins, contexts, proxies.
+    /// Docker's configuration directory.
     pub(crate) docker_config: PathBuf,
-    /// What Docker's `config.json` says beside logins.
+    /// The contents of Docker's `config.json`, except for logins.
     docker: DockerConfig,
-    /// What is odd in the environment and in Docker's configuration, and does not stop a command.
+    /// Problems in the environment and in Docker's configuration that do not stop a command.
     pub(crate) warnings: Vec<String>,
-    /// This is a CI job or a terminal that cannot redraw.
+    /// `true` in CI jobs and on terminals that cannot redraw.
     pub(crate) no_redraw: bool,
-    /// What `larder.yaml` says.
     file: config_file::ConfigFile,
 }
 
-/// Logins for Amazon's registries, kept beside Docker's.
+/// Returns the logins for ECR, which are stored in Docker's configuration directory.
 fn ecr_login(docker_config: &Path, environment: &Environment) -> EcrLogin {
     let identity: Vec<&str> =
         env_vars::AWS_IDENTITY.iter().map(|variable| environment.get(variable).unwrap_or_default()).collect();
@@ -261,25 +212,24 @@ fn ecr_login(docker_config: &Path, environment: &Environment) -> EcrLogin {
     let endpoint = endpoints.iter().find_map(|variable| environment.get(variable));
     let keys = environment.get(env_vars::AWS_SHARED_CREDENTIALS_FILE).map(PathBuf::from);
     let keys = keys.or_else(|| Some(Path::new(environment.get(env_vars::HOME)?).join(".aws/credentials")));
-    // Other keys under the same name are another identity.
+    // Different keys under the same name are a different identity.
     let keys = keys.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     let identity = format!("{}\n{keys}", identity.join("\n"));
     EcrLogin::new(&docker_config.join("larder"), &identity, endpoint)
 }
 
 impl Settings {
-    /// Whether a cache at fault fails the command.
     fn is_strict(&self, typed: bool, environment: &Environment) -> Result<bool, SettingsError> {
-        let behind = Behind { environment, file: &self.file };
-        behind.switched_on(typed, env_vars::LARDER_STRICT, self.file.strict)
+        let fallback = Fallback { environment, file: &self.file };
+        fallback.switched_on(typed, env_vars::LARDER_STRICT, self.file.strict)
     }
 
-    /// The names of the images in `larder.yaml`.
+    /// Returns the names of the images in `larder.yaml`.
     pub(crate) fn image_names(&self) -> impl Iterator<Item = &str> {
         self.file.images.keys().map(String::as_str)
     }
 
-    /// The names of the images in `larder.yaml` that have one of these tags, or one of them as their name.
+    /// Returns the names of the images in `larder.yaml` that match one of these tags by their tags or by their name.
     pub(crate) fn images_tagged(&self, tags: &[String]) -> Vec<&str> {
         let images = self.file.images.iter();
         let fits = |tag: &String, name: &str, own: &[String]| tag == name || own.contains(tag);
@@ -287,13 +237,7 @@ impl Settings {
         tagged.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Resolves the options that every command takes.
-    ///
-    /// An engine is waited for only by a command that needs one.
-    ///
-    /// # Errors
-    ///
-    /// Fails when an address, a context or the configuration file is unusable.
+    /// Resolves the options that all commands share. Only a command that `needs_engine` waits for one.
     pub(crate) fn resolve(
         global: &GlobalArgs,
         environment: &Environment,
@@ -311,7 +255,7 @@ impl Settings {
         let (given_logins, odd) = docker_config::given_logins(environment);
         warnings.extend(odd);
         warnings.extend(env_vars::unknown(environment));
-        let engine_wait = Behind { environment, file: &file }.first(
+        let engine_wait = Fallback { environment, file: &file }.first(
             ("wait-for-engine", global.wait_for_engine.as_deref()),
             env_vars::LARDER_WAIT_FOR_ENGINE,
             ("wait_for_engine", None),
@@ -328,7 +272,7 @@ impl Settings {
             .or_else(|| environment.get(env_vars::LARDER_CACHE_DIR).map(PathBuf::from))
             .or_else(|| file.cache_dir.clone())
             .or_else(|| {
-                // A relative one is to be ignored (XDG Base Directory Specification).
+                // The XDG Base Directory Specification requires that relative paths are ignored.
                 let base = environment.get(env_vars::XDG_CACHE_HOME).map(Path::new)?;
                 base.is_absolute().then(|| base.join("larder"))
             })
@@ -344,10 +288,10 @@ impl Settings {
             }
             None => CERTIFICATES.map(PathBuf::from).to_vec(),
         };
-        // Without a working directory there is no checkout either.
+        // Without a working directory there is no checkout.
         let facts = lanes::Facts::gather(environment, &std::env::current_dir().unwrap_or_default());
-        let behind = Behind { environment, file: &file };
-        let lanes = lanes::resolve(global.lane.as_deref(), global.store.trunk.as_deref(), behind, &facts)?;
+        let fallback = Fallback { environment, file: &file };
+        let lanes = lanes::resolve(global.lane.as_deref(), global.store.trunk.as_deref(), fallback, &facts)?;
         let ecr = ecr_login(&docker_config, environment);
         let job = JobSettings {
             endpoint: endpoints[0].clone(),

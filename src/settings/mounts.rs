@@ -1,9 +1,9 @@
-//! How cache mounts are carried.
+//! Resolves the settings for cache mounts.
 
 use std::path::Path;
 use std::time::Duration;
 
-use super::precedence::Behind;
+use super::precedence::Fallback;
 use super::{
     ContextSource, Environment, MountSettings, Settings, SettingsError, SourceSettings, duration, env_vars,
     size,
@@ -14,11 +14,6 @@ const DEFAULT_UNUSED_BUILDS: u32 = 5;
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 
 impl MountSettings {
-    /// Resolves the flags about cache mounts for a build of `source`.
-    ///
-    /// # Errors
-    ///
-    /// Fails on malformed values.
     pub(crate) fn resolve(
         args: &CarryArgs,
         source: &SourceSettings,
@@ -26,26 +21,26 @@ impl MountSettings {
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
         let file = &settings.file;
-        let behind = Behind { environment, file };
-        let max_size = behind.first(
+        let fallback = Fallback { environment, file };
+        let max_size = fallback.first(
             ("max-mount-size", args.max_mount_size.as_deref()),
             env_vars::LARDER_MAX_MOUNT_SIZE,
             ("max_mount_size", file.max_mount_size.as_deref()),
-            |text| size::parse(text).ok_or_else(|| format!("`{text}` is no size such as 500MB or 2GB")),
+            size::parse,
         )?;
-        let unused_builds = behind.first(
+        let unused_builds = fallback.first(
             ("mount-unused-builds", args.mount_unused_builds.as_deref()),
             env_vars::LARDER_MOUNT_UNUSED_BUILDS,
             ("mount_unused_builds", file.mount_unused_builds.map(|builds| builds.to_string()).as_deref()),
             |text| text.parse::<u32>().map_err(|_| format!("`{text}` is no number of builds such as 5")),
         )?;
-        let timeout = behind.first(
+        let timeout = fallback.first(
             ("mount-timeout", args.mount_timeout.as_deref()),
             env_vars::LARDER_MOUNT_TIMEOUT,
             ("mount_timeout", file.mount_timeout.as_deref()),
             duration::parse,
         )?;
-        let scope = behind.first(
+        let scope = fallback.first(
             ("mount-scope", args.mount_scope.as_deref()),
             env_vars::LARDER_MOUNT_SCOPE,
             ("mount_scope", file.mount_scope.as_deref()),
@@ -54,7 +49,7 @@ impl MountSettings {
             },
         )?;
         Ok(Self {
-            auto: behind.switched_on(args.auto_mounts, env_vars::LARDER_AUTO_MOUNTS, file.auto_mounts)?,
+            auto: fallback.switched_on(args.auto_mounts, env_vars::LARDER_AUTO_MOUNTS, file.auto_mounts)?,
             scope: scope
                 .or_else(|| of_ci(environment))
                 .or_else(|| of_file(settings))
@@ -67,12 +62,12 @@ impl MountSettings {
     }
 }
 
-/// The project as the CI system names it.
+/// Returns the name of the project in the CI system.
 fn of_ci(environment: &Environment) -> Option<String> {
     let get = |name| environment.get(name).map(str::to_owned);
     let of_jenkins = || {
         let job = environment.get(env_vars::JOB_NAME)?;
-        // A job for branches has one below it for each.
+        // In a multibranch job, the last component is the branch.
         let project = match (environment.get(env_vars::BRANCH_NAME), job.rsplit_once('/')) {
             (Some(_), Some((project, _))) => project,
             _ => job,
@@ -82,14 +77,13 @@ fn of_ci(environment: &Environment) -> Option<String> {
     get(env_vars::CI_PROJECT_PATH).or_else(|| get(env_vars::GITHUB_REPOSITORY)).or_else(of_jenkins)
 }
 
-/// The name of the directory of `larder.yaml`, for an image that it describes: what one of them has downloaded the
-/// others need, too.
+/// Returns the name of the directory of `larder.yaml` for one of its images, so that its images share downloads.
 fn of_file(settings: &Settings) -> Option<String> {
     let directory = settings.file.is_for_image().then(|| settings.file.directory())?;
     Some(directory.file_name()?.to_string_lossy().into_owned())
 }
 
-/// The name of the context's directory, or its address.
+/// Returns the name of the context's directory, or of the remote repository.
 fn of_context(source: &SourceSettings) -> String {
     let name = |directory: &Path| {
         let absolute = std::path::absolute(directory).ok()?;
@@ -116,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_project_is_what_the_ci_system_calls_it() {
+    fn the_project_has_its_name_in_the_ci_system() {
         type Variables = &'static [(&'static str, &'static str)];
         let table: &[(Variables, Option<&str>)] = &[
             (&[], None),

@@ -1,4 +1,4 @@
-//! `images` of `larder.yaml`: images that are built and run by a name.
+//! `images` of `larder.yaml`: images that are built and run by name.
 //!
 //! ```yaml
 //! images:
@@ -85,67 +85,48 @@ pub(super) struct NamedImage {
     pub(super) max_mount_size: Option<String>,
 }
 
-/// Flags of a build whose values a file can hold, and whether one was typed.
-pub(super) fn is_typed(flag: &str, typed: &BuildArgs) -> bool {
+/// Returns the key that sets a flag of a build, or `None` if the flag was typed or has no key.
+pub(super) fn keys(flag: &str, typed: &BuildArgs) -> Option<Vec<String>> {
     let SourceArgs { build_arg, platform, build_context, secret, label, additional_context, .. } =
         &typed.source;
-    match flag {
-        "tag" => !typed.tag.is_empty(),
-        "build-arg" => !build_arg.is_empty(),
-        "platform" => !platform.is_empty(),
-        "build-context" => !build_context.is_empty(),
-        "secret" => !secret.is_empty(),
-        "label" => !label.is_empty(),
-        "additional-context" => additional_context.is_some(),
-        "network" => typed.steps.network.is_some(),
-        "add-host" => !typed.steps.add_host.is_empty(),
-        "shm-size" => typed.steps.shm_size.is_some(),
-        "ulimit" => !typed.steps.ulimit.is_empty(),
-        "allow" => !typed.steps.allow.is_empty(),
-        _ => true,
-    }
-}
-
-/// Where the value of a flag is written in the description of an image; empty if it cannot be.
-pub(super) fn keys(flag: &str) -> Vec<String> {
-    let key = match flag {
-        "tag" => "names",
-        "build-arg" => "args",
-        "platform" => "platforms",
-        "build-context" => "build_contexts",
-        "secret" => "secrets",
-        "label" => "labels",
-        "additional-context" => "additional_context",
-        "network" => "network",
-        "add-host" => "add_hosts",
-        "shm-size" => "shm_size",
-        "ulimit" => "ulimits",
-        "allow" => "allow",
-        _ => return Vec::new(),
+    let (key, is_typed) = match flag {
+        "tag" => ("names", !typed.tag.is_empty()),
+        "build-arg" => ("args", !build_arg.is_empty()),
+        "platform" => ("platforms", !platform.is_empty()),
+        "build-context" => ("build_contexts", !build_context.is_empty()),
+        "secret" => ("secrets", !secret.is_empty()),
+        "label" => ("labels", !label.is_empty()),
+        "additional-context" => ("additional_context", additional_context.is_some()),
+        "network" => ("network", typed.steps.network.is_some()),
+        "add-host" => ("add_hosts", !typed.steps.add_host.is_empty()),
+        "shm-size" => ("shm_size", typed.steps.shm_size.is_some()),
+        "ulimit" => ("ulimits", !typed.steps.ulimit.is_empty()),
+        "allow" => ("allow", !typed.steps.allow.is_empty()),
+        _ => return None,
     };
-    vec![key.to_owned()]
+    (!is_typed).then(|| vec![key.to_owned()])
 }
 
 impl NamedImage {
-    /// The Dockerfile that is written, if it is not there.
+    /// Returns the configured Dockerfile if it does not exist.
     pub(super) fn missing_dockerfile(&self, directory: &Path) -> Option<PathBuf> {
         let path = directory.join(self.dockerfile.as_deref()?);
         (!path.exists()).then_some(path)
     }
 
-    /// Whether there is something to call the image that stands under `name`.
+    /// Returns `true` if the image has names or its key `name` is a valid one.
     pub(super) fn has_name(&self, name: &str) -> bool {
         !self.names.is_empty() || name.parse::<ImageRef>().is_ok()
     }
 
-    /// The build of it as flags; those that were typed come first, and paths are relative to `directory`.
+    /// Returns the flags of its build: typed ones override those of the file, whose paths are relative to `directory`.
     pub(super) fn build(&self, name: &str, directory: &Path, typed: &BuildArgs) -> BuildArgs {
         let SourceArgs { file, build_arg, target, platform, build_context, secret, label, tags, .. } =
             &typed.source;
         let pairs = |map: &BTreeMap<String, String>| -> Vec<String> {
             map.iter().map(|(name, value)| format!("{name}={value}")).collect()
         };
-        // What it is made for in another way is not made for what is written.
+        // Typed `--additional-context` overrides build arguments of the file.
         let made_for = additional_context::parse(typed.source.additional_context.as_deref());
         let made_for = made_for.map(|made_for| made_for.values).unwrap_or_default();
         let mut args = self.args.clone();
@@ -181,7 +162,7 @@ impl NamedImage {
             cgroup_parent: steps.cgroup_parent.clone().or_else(|| self.cgroup_parent.clone()),
             allow: [&self.allow[..], &steps.allow].concat(),
         };
-        // By its own name it could only be meant for Docker Hub.
+        // Without a registry in its name, it could only be pushed to Docker Hub.
         let is_called_so = self.names.is_empty() && !typed.push;
         let names = if is_called_so { vec![name.to_owned()] } else { self.names.clone() };
         BuildArgs {
@@ -197,12 +178,11 @@ impl NamedImage {
     }
 }
 
-/// What was typed, else what is written.
 fn first(typed: &[String], written: &[String]) -> Vec<String> {
     if typed.is_empty() { written.to_vec() } else { typed.to_vec() }
 }
 
-/// `NAME=VALUE`, or `NAME` for one from the environment.
+/// Returns `NAME=VALUE`, or `NAME` for a value from the environment.
 fn variables(map: &BTreeMap<String, Option<String>>) -> Vec<String> {
     let flag = |(name, value): (&String, &Option<String>)| match value {
         Some(value) => format!("{name}={value}"),
@@ -211,13 +191,13 @@ fn variables(map: &BTreeMap<String, Option<String>>) -> Vec<String> {
     map.iter().map(flag).collect()
 }
 
-/// A context: a directory relative to `directory`, or what the engine fetches.
+/// Makes a context that is a directory relative to `directory`; other contexts are fetched by the engine.
 fn located(directory: &Path, place: &str) -> String {
     let is_reference = is_remote(place) || place.contains("://") || place.starts_with("target:");
     if is_reference { place.to_owned() } else { in_directory(directory, Path::new(place)) }
 }
 
-/// A secret whose file is relative to `directory`.
+/// Makes the file of a secret relative to `directory`.
 fn located_secret(directory: &Path, secret: &str) -> String {
     let located = |field: &str| match field.split_once('=') {
         Some((name @ ("src" | "source"), file)) => {
@@ -225,12 +205,12 @@ fn located_secret(directory: &Path, secret: &str) -> String {
         }
         _ => field.to_owned(),
     };
-    // `src` names a variable where the type says so.
+    // With that type, `src` names a variable.
     let is_file = !secret.split(',').any(|field| field == "type=env");
     if is_file { secret.split(',').map(located).collect::<Vec<_>>().join(",") } else { secret.to_owned() }
 }
 
-/// Reads a mapping, of which no name may be there twice.
+/// Deserializes a mapping and rejects duplicate names.
 pub(super) fn unique<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, NamedImage>, D::Error> {
@@ -270,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_comes_before_what_is_written_and_paths_are_relative_to_the_file() {
+    fn flags_override_the_file_and_its_paths_are_relative_to_it() {
         let image = image(
             "tags: [nlp]\ncontext: models/bert\ndockerfile: docker/bert.Dockerfile\ntarget: runtime\n\
              args: {PYTHON: 3.10, TOKEN: null}\nbuild_contexts: {data: data, base: 'docker-image://base'}\n\
@@ -304,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_nothing_but_its_name_is_built_from_the_files_directory() {
+    fn an_image_without_settings_is_built_from_the_files_directory() {
         let built = image("{}").build("app", Path::new(""), &BuildArgs::default());
         assert_eq!((&*built.context, &built.tag[..]), (".", &["app".to_owned()][..]));
         assert!(image("{}").has_name("app") && !image("{}").has_name("My App"));
@@ -312,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_has_what_is_written() {
+    fn a_run_has_the_options_of_the_file() {
         let image = image(
             "run:\n  command: [python, run.py]\n  env: {A: '1', B: null}\n  gpus: all\n  shm_size: 8g\n  \
              volumes: [./data:/data, cache:/cache]\n",

@@ -1,11 +1,11 @@
-//! `--output`, `--push`, `--load`: what becomes of the result.
+//! `--output`, `--push`, `--load`: the results of a build.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Destination, Output, OutputKind, SettingsError, fields};
 
-/// Resolves the flags; without any the result is an image in the engine.
+/// Resolves the flags; by default, the result is an image in the engine.
 pub(super) fn resolve(flags: &[String], push: bool, load: bool) -> Result<Vec<Output>, SettingsError> {
     let mut outputs = flags.iter().map(|flag| output(flag)).collect::<Result<Vec<_>, _>>()?;
     let image = outputs.iter().position(|output| matches!(output.kind, OutputKind::Image { .. }));
@@ -24,7 +24,6 @@ pub(super) fn resolve(flags: &[String], push: bool, load: bool) -> Result<Vec<Ou
 
 fn output(flag: &str) -> Result<Output, SettingsError> {
     let failed = |reason: String| SettingsError::flag("output", reason);
-    // The short forms: a directory, or `-` for a tar archive on stdout.
     if flag.is_empty() {
         return Err(failed("it is empty".to_owned()));
     }
@@ -82,7 +81,7 @@ fn archive(destination: Option<&str>) -> Result<Destination, SettingsError> {
     }
 }
 
-/// A directory that is there or can be made.
+/// Checks that a directory exists or can be created.
 fn directory(path: &str) -> Result<PathBuf, SettingsError> {
     let existing = Path::new(path).ancestors().find(|ancestor| ancestor.exists());
     match existing.filter(|existing| !existing.is_dir()) {
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_mean_what_docker_build_says() {
+    fn outputs_have_the_meaning_of_docker_build() {
         let image = |push| OutputKind::Image { push };
         let file = |path: &str| Destination::File(PathBuf::from(path));
         for (flags, push, load, expected) in [
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_output_says_what_is_wrong() {
+    fn a_malformed_output_is_an_error_with_its_reason() {
         for (flag, reason) in [
             ("type=squashfs", "is none of"),
             ("dest=x", "has no type"),

@@ -1,5 +1,5 @@
-//! The directories that a command writes to, replaced where they cannot be used: in a container with any user, a home that is
-//! read-only, or none.
+//! Replaces directories that cannot be used: in containers that run as any user, the home directory may be read-only or
+//! missing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::Settings;
 use crate::error_chain::chain;
 use crate::notes::NotesError;
 
-/// Where temporary files go if TMPDIR cannot be used.
+/// Directories for temporary files if TMPDIR cannot be used.
 const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 const WRITABLE: Access = Access::READ_OK.union(Access::WRITE_OK).union(Access::EXEC_OK);
 const READABLE: Access = Access::READ_OK.union(Access::EXEC_OK);
 
 impl Settings {
-    /// Chooses other directories where those of the settings cannot be used, and adds warnings. A cache directory that cannot
-    /// be read either, or that has a remote store, is replaced by the temporary directory that this returns.
+    /// Replaces unusable directories and adds warnings. If the cache directory is not even readable, or there is a
+    /// remote store, it is replaced by the returned temporary directory.
     pub(crate) fn use_other_places(&mut self) -> Option<TempDir> {
         self.warnings.extend(choose_temporary(&self.job.cache_dir));
         let content = self.job.notes().content();
@@ -35,7 +35,7 @@ impl Settings {
     }
 }
 
-/// Chooses another directory for temporary files if the system's cannot be written, and returns a warning.
+/// Chooses a different directory for temporary files if the system's is not writable, and returns a warning.
 fn choose_temporary(cache: &Path) -> Option<String> {
     let usual = std::env::temp_dir();
     let fault = access(&usual, WRITABLE).err()?;
@@ -47,17 +47,17 @@ fn choose_temporary(cache: &Path) -> Option<String> {
         chain(&std::io::Error::from(fault)),
         other.display()
     );
-    // Nothing has asked for one so far.
+    // Nothing sets an override before this, so it cannot fail.
     drop(tempfile::env::override_temp_dir(&other));
     Some(warning)
 }
 
-/// Checks that a directory can be written or, where it does not exist, created.
+/// Checks that a directory is writable or, if it does not exist, can be created.
 fn access_nearest(directory: &Path) -> Result<(), Errno> {
     for place in directory.ancestors() {
         let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
         match access(place, WRITABLE) {
-            // A link that leads nowhere is not created anew.
+            // A dangling symbolic link cannot be replaced by a directory.
             Err(Errno::NOENT) if place.symlink_metadata().is_err() => {}
             checked => return checked,
         }

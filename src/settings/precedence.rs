@@ -1,17 +1,17 @@
-//! What counts of a value that is given in several places: the flag, else the variable, else the file.
+//! The precedence of values: flags, then variables, then the file.
 
 use super::config_file::ConfigFile;
 use super::{Environment, SettingsError};
 
-/// What stands behind the flags.
+/// The settings with lower precedence than flags.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Behind<'a> {
+pub(super) struct Fallback<'a> {
     pub(super) environment: &'a Environment,
     pub(super) file: &'a ConfigFile,
 }
 
-impl Behind<'_> {
-    /// Whether a flag, a variable or else the file switches something on.
+impl Fallback<'_> {
+    /// Returns `true` if a flag, or else the variable, or else the file switches something on.
     pub(super) fn switched_on(
         self,
         typed: bool,
@@ -22,7 +22,7 @@ impl Behind<'_> {
         Ok(typed || in_environment.or(in_file).unwrap_or_default())
     }
 
-    /// The value of a flag, of a variable, or of the file; read by `read`.
+    /// Returns the value of the flag, the variable or the file, parsed by `read`.
     pub(super) fn first<T>(
         self,
         (flag, typed): (&'static str, Option<&str>),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::cli::{Arity, ContainerOption, ContainerOptions, OPTIONS};
 
-/// Options that are called otherwise in the file, where their plural reads better.
+/// Options whose names in the file are plurals.
 const CALLED: [(&str, &str); 2] = [("volume", "volumes"), ("device", "devices")];
 const COMMAND: &str = "command";
 
@@ -27,20 +27,19 @@ const COMMAND: &str = "command";
 pub(super) struct RunOfImage {
     /// The command, or the arguments of the image's entrypoint.
     pub(super) command: Vec<String>,
-    /// The options of the container.
     pub(super) options: ContainerOptions,
 }
 
-/// What an option is called in the file.
+/// Returns the name of an option in the file.
 fn key(option: &ContainerOption) -> String {
     let called = CALLED.iter().find(|(name, _)| *name == option.name);
     called.map_or_else(|| option.name.replace('-', "_"), |(_, key)| (*key).to_owned())
 }
 
-/// Where the value of an option is written in the description of an image; empty if it cannot be.
-pub(super) fn keys(flag: &str) -> Vec<String> {
-    let option = OPTIONS.iter().find(|option| option.name == flag);
-    option.map(|option| vec!["run".to_owned(), key(option)]).unwrap_or_default()
+/// Returns the keys that set an option, from the description of the image.
+pub(super) fn keys(flag: &str) -> Option<Vec<String>> {
+    let option = OPTIONS.iter().find(|option| option.name == flag)?;
+    Some(vec!["run".to_owned(), key(option)])
 }
 
 impl<'de> Deserialize<'de> for RunOfImage {
@@ -77,7 +76,7 @@ impl<'de> Visitor<'de> for OfRun {
     }
 }
 
-/// An option, or none for the command.
+/// An option, or `None` for the command.
 struct Key(Option<&'static ContainerOption>);
 
 impl<'de> Deserialize<'de> for Key {
@@ -95,7 +94,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// The values of an option, as they would be typed.
+/// Deserializes the values of an option into the form of flags.
 struct Values(&'static ContainerOption);
 
 impl<'de> DeserializeSeed<'de> for Values {
@@ -173,7 +172,7 @@ impl<'de> Visitor<'de> for Values {
     }
 }
 
-/// A text, or a number that could be typed as one.
+/// Text, or a number as text.
 #[derive(Deserialize)]
 #[serde(from = "Plain")]
 struct Scalar(String);
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn values_have_the_form_that_they_would_be_typed_in() {
+    fn values_have_the_form_of_flags() {
         let run: RunOfImage = serde_yaml::from_str(
             "env: {A: '1', B: 2, C: null}\nlabel: [x=1]\ncpus: 1.5\npids_limit: -1\ninit: false\nsysctl: {net.core.somaxconn: 1024}\n",
         )

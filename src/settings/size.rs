@@ -1,7 +1,11 @@
-//! Sizes as people write them.
+//! Sizes in settings.
 
-/// A size in bytes: `500MB`, `2GiB`, `1.5 GB`, `4096`; `500M` and `2G` count in powers of 1000, too.
-pub(super) fn parse(text: &str) -> Option<u64> {
+/// Parses a size in bytes: `500MB`, `2GiB`, `1.5 GB`, `4096`. As in `500MB`, `500M` counts in powers of 1000.
+pub(super) fn parse(text: &str) -> Result<u64, String> {
+    bytes(text).ok_or_else(|| format!("`{text}` is no size such as 500MB or 2GB"))
+}
+
+fn bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -54,7 +58,7 @@ mod tests {
             ("1ib", None),
             ("99999999999TB", None),
         ] {
-            assert_eq!(parse(text), bytes, "{text}");
+            assert_eq!(parse(text).ok(), bytes, "{text}");
         }
     }
 }

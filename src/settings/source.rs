@@ -1,4 +1,4 @@
-//! What is built: the context, the Dockerfile, arguments, secrets, and the conditions of RUN steps.
+//! Resolves the inputs of a build: the context, the Dockerfile, arguments, secrets, and options of RUN steps.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,6 @@ use crate::platform::Platform;
 use crate::registry::{ImageRef, InvalidImageRef};
 
 impl SourceSettings {
-    /// Resolves the flags that say what is built.
-    ///
-    /// # Errors
-    ///
-    /// Fails on a malformed flag, and on a directory or file that is not there.
     pub(crate) fn resolve(
         build: &BuildArgs,
         environment: &Environment,
@@ -68,7 +63,7 @@ impl SourceSettings {
         let mut proxies = settings.docker.proxy_args(&settings.job.endpoint);
         proxies.retain(|name, _| !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)));
         build_args.append(&mut proxies);
-        // A platform may leave out what the engine knows of itself.
+        // The engine fills in missing parts of a platform.
         let any = Platform {
             os: String::new(),
             os_version: String::new(),
@@ -116,7 +111,7 @@ impl SourceSettings {
     }
 }
 
-/// Whether the engine fetches what this names: buildx's rule (`urlutil.IsRemoteURL`).
+/// Returns `true` if the engine fetches the context, by buildx's rule (`urlutil.IsRemoteURL`).
 pub(super) fn is_remote(text: &str) -> bool {
     ["http://", "https://", "git://", "ssh://", "git@", "github.com/"]
         .iter()
@@ -162,7 +157,7 @@ fn named_contexts(flags: &[String]) -> Result<BTreeMap<String, NamedContext>, Se
         } else {
             return Err(SettingsError::flag("build-context", format!("`{value}` is not a directory")));
         };
-        // As Docker's client: a name that is an image's is that image's shortest name.
+        // Like Docker's client, normalizes the name of an image to its shortest form.
         let image: ImageRef = name
             .parse()
             .map_err(|error: InvalidImageRef| SettingsError::flag("build-context", error.to_string()))?;
@@ -203,7 +198,7 @@ fn secrets(
             by_id.then(|| id.clone())
         });
         let source = if let Some(variable) = variable {
-            // A variable that is not set is an empty secret, as with Docker's client.
+            // Like Docker's client, treats an unset variable as an empty secret.
             SecretSource::Value(environment.bytes(&variable).unwrap_or_default().to_vec())
         } else {
             let path = PathBuf::from(src.unwrap_or_else(|| id.clone()));

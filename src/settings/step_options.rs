@@ -1,11 +1,11 @@
-//! What RUN steps of a build run in: network, hosts, limits, and what they are allowed.
+//! Resolves the options of RUN steps: network, hosts, limits, entitlements.
 
 use std::collections::BTreeMap;
 
 use super::SettingsError;
 use crate::cli::StepArgs;
 
-/// The frontend's options, in the notation that BuildKit's Dockerfile frontend reads.
+/// Returns the options in the format of BuildKit's Dockerfile frontend.
 pub(super) fn options(args: &StepArgs) -> Result<BTreeMap<String, String>, SettingsError> {
     let mut options = BTreeMap::new();
     match args.network.as_deref() {
@@ -41,7 +41,7 @@ pub(super) fn options(args: &StepArgs) -> Result<BTreeMap<String, String>, Setti
     Ok(options)
 }
 
-/// `HOST:IP` or `HOST=IP` as `HOST=IP`.
+/// Normalizes `HOST:IP` or `HOST=IP` to `HOST=IP`.
 fn add_host(flag: &str) -> Result<String, SettingsError> {
     let failed = |reason: String| SettingsError::flag("add-host", reason);
     let (host, address) = (flag.split_once('=').or_else(|| flag.split_once(':')))
@@ -55,7 +55,7 @@ fn add_host(flag: &str) -> Result<String, SettingsError> {
     Ok(format!("{host}={ip}"))
 }
 
-/// Limits that Docker's client knows (docker/go-units, `ulimit.go`).
+/// Limits known to Docker's client (docker/go-units, `ulimit.go`).
 const ULIMITS: [&str; 15] = [
     "core",
     "cpu",
@@ -75,7 +75,7 @@ const ULIMITS: [&str; 15] = [
 ];
 
 pub(super) fn is_ulimit(limit: &str) -> bool {
-    // No limit is the highest one.
+    // `-1` means unlimited.
     let number = |text: &str| if text == "-1" { Some(u64::MAX) } else { text.parse::<u64>().ok() };
     limit.split_once('=').is_some_and(|(name, range)| {
         let (soft, hard) = range.split_once(':').unwrap_or((range, range));
@@ -84,12 +84,11 @@ pub(super) fn is_ulimit(limit: &str) -> bool {
     })
 }
 
-/// The size that a flag gives.
 pub(super) fn size(flag: &'static str, text: &str) -> Result<u64, SettingsError> {
     bytes(text).ok_or_else(|| SettingsError::flag(flag, format!("`{text}` is no size such as 64m or 1g")))
 }
 
-/// A size in bytes with Docker's binary suffixes: `64m`, `1g`, `1.5GiB`, `512`.
+/// Parses a size in bytes with Docker's binary suffixes: `64m`, `1g`, `1.5GiB`, `512`.
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
     let split = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
@@ -104,7 +103,7 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
         _ => return None,
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    // More digits are below a byte.
+    // Further digits are smaller than a byte.
     let (fraction, digits) = (&fraction[..fraction.len().min(9)], u32::try_from(fraction.len().min(9)).ok()?);
     let part = if digits == 0 { 0 } else { (fraction.parse::<u128>().ok()? << shift) / 10_u128.pow(digits) };
     whole.parse::<u64>().ok()?.checked_mul(1 << shift)?.checked_add(u64::try_from(part).ok()?)

@@ -1,9 +1,9 @@
-//! How the store is used: where else it is, in which lanes, whose entries count, how much is kept.
+//! Resolves the settings of the store: its remote, lanes, signatures and limits.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::precedence::Behind;
+use super::precedence::Fallback;
 use super::{Environment, SettingsError, duration, env_vars};
 use crate::cli::StoreArgs;
 use crate::error_chain::chain;
@@ -14,43 +14,36 @@ use crate::store::{Floor, Lanes, Limits, Terms, Trust};
 
 const DEFAULT_SIZE_GB: f64 = 100.0;
 
-/// Where a value comes from, to be told when it is malformed.
 struct Given<'a> {
     args: &'a StoreArgs,
-    environment: &'a Environment,
-    file: &'a ConfigFile,
+    fallback: Fallback<'a>,
 }
 
-/// Resolves the options of the store for a job with these lanes.
 pub(super) fn resolve(
     args: &StoreArgs,
     lanes: &Lanes,
     environment: &Environment,
     file: &ConfigFile,
 ) -> Result<StoreSettings, SettingsError> {
-    let given = Given { args, environment, file };
+    let given = Given { args, fallback: Fallback { environment, file } };
     let limits = given.limits()?;
     let remote_limits = Limits { max_bytes: given.remote_size()?, ..limits };
-    let read_only = given.behind().switched_on(args.read_only, env_vars::LARDER_READ_ONLY, file.read_only)?;
+    let read_only = given.fallback.switched_on(args.read_only, env_vars::LARDER_READ_ONLY, file.read_only)?;
     let (lanes, trust, floor) = (lanes.clone(), given.trust()?, given.floor()?);
     let terms = Terms { lanes, read_only, trust, max_bytes: limits.max_bytes, floor };
     Ok(StoreSettings { remote: given.remote()?, terms, limits, remote_limits })
 }
 
 impl Given<'_> {
-    fn behind(&self) -> Behind<'_> {
-        Behind { environment: self.environment, file: self.file }
-    }
-
     fn remote(&self) -> Result<Option<(RemoteUrl, RemoteSettings)>, SettingsError> {
-        let Self { args, environment, file } = self;
-        let url = self.behind().first(
+        let Self { args, fallback: Fallback { environment, file } } = self;
+        let url = self.fallback.first(
             ("remote", args.remote.as_deref()),
             env_vars::LARDER_REMOTE,
             ("remote", file.remote.as_deref()),
             |text| RemoteUrl::from_str(text).map_err(|error| chain(&error)),
         )?;
-        let deadline = self.behind().first(
+        let deadline = self.fallback.first(
             ("remote-timeout", args.remote_timeout.as_deref()),
             env_vars::LARDER_REMOTE_TIMEOUT,
             ("remote_timeout", file.remote_timeout.as_deref()),
@@ -69,9 +62,9 @@ impl Given<'_> {
     }
 
     fn trust(&self) -> Result<Trust, SettingsError> {
-        let Self { args, environment, file } = self;
+        let Self { args, fallback: Fallback { environment, file } } = self;
         let signer = environment.get(env_vars::LARDER_SIGNING_KEY);
-        // Public keys may be shown, the one that signs may not.
+        // Errors may show public keys, but not the signing key.
         let is_malformed = |key: &&String| Trust::new(None, std::slice::from_ref(*key), false).is_err();
         let reason = |keys: &[String]| keys.iter().find(is_malformed).map(|key| format!("`{key}`: {NO_KEY}"));
         let (keys, faulty): (Vec<String>, Option<SettingsError>) = if !args.trusted_keys.is_empty() {
@@ -92,7 +85,7 @@ impl Given<'_> {
             variable: env_vars::LARDER_SIGNING_KEY,
             reason: NO_KEY.to_owned(),
         })?;
-        let required = self.behind().switched_on(
+        let required = self.fallback.switched_on(
             args.require_signature,
             env_vars::LARDER_REQUIRE_SIGNATURE,
             file.require_signature,
@@ -107,8 +100,8 @@ impl Given<'_> {
     }
 
     fn remote_size(&self) -> Result<Option<u64>, SettingsError> {
-        let Self { args, file, .. } = self;
-        let size = self.behind().first(
+        let Self { args, fallback: Fallback { file, .. } } = self;
+        let size = self.fallback.first(
             ("remote-max-size-gb", args.remote_max_size_gb.as_deref()),
             env_vars::LARDER_REMOTE_MAX_SIZE_GB,
             ("remote_max_size_gb", file.remote_max_size_gb.map(|size| size.to_string()).as_deref()),
@@ -118,8 +111,8 @@ impl Given<'_> {
     }
 
     fn floor(&self) -> Result<Floor, SettingsError> {
-        let Self { args, file, .. } = self;
-        let free = self.behind().first(
+        let Self { args, fallback: Fallback { file, .. } } = self;
+        let free = self.fallback.first(
             ("cache-min-free-gb", args.cache_min_free_gb.as_deref()),
             env_vars::LARDER_MIN_FREE_GB,
             ("cache_min_free_gb", file.cache_min_free_gb.map(|size| size.to_string()).as_deref()),
@@ -129,20 +122,20 @@ impl Given<'_> {
     }
 
     fn limits(&self) -> Result<Limits, SettingsError> {
-        let Self { args, file, .. } = self;
-        let size = self.behind().first(
+        let Self { args, fallback: Fallback { file, .. } } = self;
+        let size = self.fallback.first(
             ("cache-max-size-gb", args.cache_max_size_gb.as_deref()),
             env_vars::LARDER_MAX_SIZE_GB,
             ("cache_max_size_gb", file.cache_max_size_gb.map(|size| size.to_string()).as_deref()),
             gigabytes,
         )?;
-        let entries = self.behind().first(
+        let entries = self.fallback.first(
             ("cache-max-entries", args.cache_max_entries.as_deref()),
             env_vars::LARDER_MAX_ENTRIES,
             ("cache_max_entries", file.cache_max_entries.map(|count| count.to_string()).as_deref()),
             |text| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of entries such as 500")),
         )?;
-        let max_age = self.behind().first(
+        let max_age = self.fallback.first(
             ("max-age", args.max_age.as_deref()),
             env_vars::LARDER_MAX_AGE,
             ("max_age", file.max_age.as_deref()),
@@ -162,7 +155,7 @@ impl Given<'_> {
 
 const NO_KEY: &str = "it is no key: the base64 of 32 bytes, as `openssl rand -base64 32` prints them";
 
-/// What GitHub tells a job that runs there.
+/// Returns the variables that GitHub sets for a job.
 fn actions_job(environment: &Environment) -> ActionsJob {
     let text = |variable| environment.get(variable).map(str::to_owned);
     ActionsJob {
@@ -177,7 +170,7 @@ fn actions_job(environment: &Environment) -> ActionsJob {
     }
 }
 
-/// Gigabytes (10⁹ bytes) as bytes; nothing for 0.
+/// Converts gigabytes (10⁹ bytes) to bytes; 0 means no limit.
 fn gigabytes(text: &str) -> Result<Option<u64>, String> {
     let failed = || format!("`{text}` is no number of gigabytes such as 20 or 0.5");
     let size: f64 = text.parse().map_err(|_| failed())?;
@@ -228,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn room_on_the_disk_and_the_size_of_the_shared_store_are_settings_of_their_own() {
+    fn free_space_and_the_size_of_the_shared_store_have_their_own_settings() {
         let settings = |variables: &[(&str, &str)]| resolve(&StoreArgs::default(), variables).unwrap();
         let default = settings(&[]);
         assert_eq!((default.terms.floor, default.remote_limits.max_bytes), (Floor::Share, None));
@@ -243,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_is_on_or_off_and_a_variable_comes_before_the_file() {
+    fn a_switch_is_a_boolean_and_a_variable_overrides_the_file() {
         let read_only = |text: &str, file: &ConfigFile| {
             let environment = [("LARDER_READ_ONLY".to_owned(), text.to_owned())].into_iter().collect();
             let settings = super::resolve(&StoreArgs::default(), &lanes(), &environment, file);
@@ -261,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn demanding_signatures_without_any_key_to_trust_is_a_mistake() {
+    fn requiring_signatures_without_a_trusted_key_is_an_error() {
         let demanding = StoreArgs { require_signature: true, ..StoreArgs::default() };
         assert!(resolve(&demanding, &[]).is_err());
         let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";

@@ -1,35 +1,29 @@
-//! Which tiers a build uses.
+//! Resolves the tiers that a build uses.
 
 use std::time::Duration;
 
-use super::precedence::Behind;
+use super::precedence::Fallback;
 use super::{Environment, Settings, SettingsError, TierSettings, duration, env_vars};
 use crate::cli::TierArgs;
 use crate::registry::{ImageRef, InvalidImageRef};
 use crate::tiers::ArchiveRequest;
 
-/// How long moving a whole image may take.
 const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
 const NAMES: [&str; 5] = ["engine", "registry", "archive", "layers", "mounts"];
 
 impl TierSettings {
-    /// Resolves the flags about tiers.
-    ///
-    /// # Errors
-    ///
-    /// Fails on malformed values and unknown names.
     pub(crate) fn resolve(
         args: &TierArgs,
         settings: &Settings,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
         let file = &settings.file;
-        let behind = Behind { environment, file };
+        let fallback = Fallback { environment, file };
         let configured = environment.switch(env_vars::LARDER_ENABLED)?.or(file.enabled);
         let enabled = args.enable_cache.or(configured).unwrap_or(true);
         let typed = (!args.tiers.is_empty()).then(|| args.tiers.join(","));
         let written = file.tiers.as_ref().map(|names| names.join(","));
-        let names = behind.first(
+        let names = fallback.first(
             ("tiers", typed.as_deref()),
             env_vars::LARDER_TIERS,
             ("tiers", written.as_deref()),
@@ -43,13 +37,13 @@ impl TierSettings {
             ArchiveRequest::None
         };
         let names = names.unwrap_or_else(|| NAMES.to_vec());
-        let archive_timeout = behind.first(
+        let archive_timeout = fallback.first(
             ("archive-timeout", args.archive_timeout.as_deref()),
             env_vars::LARDER_ARCHIVE_TIMEOUT,
             ("archive_timeout", file.archive_timeout.as_deref()),
             duration::parse,
         )?;
-        let cache_repo = behind.first(
+        let cache_repo = fallback.first(
             ("cache-repo", args.cache_repo.as_deref()),
             env_vars::LARDER_CACHE_REPO,
             ("cache_repo", file.cache_repo.as_deref()),
@@ -70,7 +64,7 @@ impl TierSettings {
     }
 }
 
-/// Names with commas between them.
+/// Parses comma-separated names of tiers.
 fn names(text: &str) -> Result<Vec<&'static str>, String> {
     let known = |name: &str| {
         let found = NAMES.iter().find(|known| **known == name).copied();
@@ -79,11 +73,8 @@ fn names(text: &str) -> Result<Vec<&'static str>, String> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(known).collect()
 }
 
-/// The repository that base images are kept in, by a flag, the environment or the file; `None` where they stay in the engine.
-///
-/// # Errors
-///
-/// Fails on malformed names.
+/// Returns the repository of base images from a flag, the environment or the file, or `None` if they stay in the
+/// engine.
 pub(crate) fn base_repository(
     flag: (&'static str, Option<&str>),
     settings: &Settings,
@@ -91,14 +82,10 @@ pub(crate) fn base_repository(
 ) -> Result<Option<ImageRef>, SettingsError> {
     let file = &settings.file;
     let written = ("base_repo", file.base_repo.as_deref());
-    Behind { environment, file }.first(flag, env_vars::LARDER_BASE_REPO, written, parse_repository)
+    Fallback { environment, file }.first(flag, env_vars::LARDER_BASE_REPO, written, parse_repository)
 }
 
-/// Reads the name of a repository, `[HOST/]PATH`.
-///
-/// # Errors
-///
-/// Fails on what is no name, and on the name of an image, with what is wrong.
+/// Parses the name of a repository, `[HOST/]PATH`, and rejects the name of an image.
 pub(crate) fn parse_repository(text: &str) -> Result<ImageRef, String> {
     let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
     let has_tag = text.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));

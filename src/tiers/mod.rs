@@ -7,6 +7,7 @@
 mod archive;
 mod engine;
 mod judge;
+mod layers;
 mod registry;
 mod tags;
 
@@ -25,6 +26,7 @@ use crate::store::{Entry, Meter};
 pub(crate) use archive::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest};
 pub use archive::{ArchiveTier, LoadError, Loaded};
 pub(crate) use engine::EngineTier;
+pub(crate) use layers::{LayerCaches, LayersTier, MARK, Stages};
 pub(crate) use registry::{RegistryTerms, RegistryTier, Target, TransferError};
 pub(crate) use tags::Tags;
 

@@ -1,4 +1,4 @@
-//! Archiving an image that the engine has, for an export.
+//! Archives an image of the engine for an export.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::store::{Entry, Meter, Subject};
 use crate::tiers::ArchiveTier;
 
 impl Cache<'_> {
-    /// Returns the entry of the image that the engine has under this name, archived if it is not yet; `None` if no engine has one.
+    /// Returns the entry of the engine's image `name`, archived if necessary, or `None` if there is no such image.
     pub(super) fn archive(&self, name: &str) -> Result<Option<Entry>, CommandError> {
         let tiers = TierSettings::resolve(&TierArgs::default(), self.settings, self.command.environment)?;
         let Ok(name) = name.parse::<ImageRef>() else { return Ok(None) };
         self.command.block_on(async {
-            // Whoever names an entry that is not there may have no engine at all.
+            // A wrong id must not be reported as a missing engine.
             let Ok(connection) = self.command.session.connection(None).await else { return Ok(None) };
             let Some(engine) = connection.engine.clone() else { return Ok(None) };
             let unusable = |error| CommandError::config(&error);
@@ -32,7 +32,7 @@ impl Cache<'_> {
             })?;
             let images = connection.image_store().await?;
             let tier = ArchiveTier::new(self.store.clone(), engine, images, tiers.archive_timeout);
-            // An entry of the build that made it has more to say than the engine.
+            // The entry of the build contains more than the engine knows.
             if let Some(entry) = tier.entry_of(key, &image.platform, &image).await {
                 return Ok(Some(entry));
             }

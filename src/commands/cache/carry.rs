@@ -44,15 +44,15 @@ pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), Command
     let write = |error: io::Error| unusable(&args.output, "write", &error);
     let directory =
         args.output.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Whole or not at all: half a file would be taken for one.
+    // Written atomically: an incomplete file could be mistaken for a complete one.
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(write)?;
     let carried = export(&mut file)?;
     file.persist(&args.output).map_err(|error| write(error.error))?;
     if let Err(fault) = cache.settings.job.notes().note_result(&args.output) {
         cache.printer.warn(&chain(&fault));
     }
-    let said = format!("exported {} to {}", amounts(carried), args.output.display());
-    finish(&said, carried, args.read.format, cache)
+    let message = format!("exported {} to {}", amounts(carried), args.output.display());
+    finish(&message, carried, args.read.format, cache)
 }
 
 pub(super) fn import(args: &ImportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
@@ -64,12 +64,12 @@ pub(super) fn import(args: &ImportArgs, cache: &Cache<'_>) -> Result<(), Command
         (Box::new(BufReader::new(file)), total)
     };
     let (carried, _) = cache.import(&mut file, total)?;
-    let said = format!("imported {} into {}", amounts(carried), cache.name);
-    finish(&said, carried, args.read.format, cache)
+    let message = format!("imported {} into {}", amounts(carried), cache.name);
+    finish(&message, carried, args.read.format, cache)
 }
 
 impl Cache<'_> {
-    /// Takes over the entries of a file of `total` bytes; which ones these are.
+    /// Imports the entries of a file of `total` bytes, and returns them.
     pub(in crate::commands) fn import(
         &self,
         file: impl Read + Send,
@@ -79,7 +79,7 @@ impl Cache<'_> {
             self.store.import(self.place, file, progress)
         });
         let imported = imported.map_err(|error| {
-            // What came before the fault is of no use.
+            // An incomplete import is useless.
             let swept = self.store.evict(self.place, Victims::Ids(&[]), false, Timestamp::now());
             warn_of(swept.err().as_slice(), &self.printer);
             failed(error)
@@ -93,8 +93,8 @@ fn is_standard(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn finish(said: &str, carried: Carried, format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
-    cache.printer.note(&format!("{said}\n"));
+fn finish(message: &str, carried: Carried, format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
+    cache.printer.note(&format!("{message}\n"));
     match format {
         Format::Text => Ok(()),
         Format::Json => print_json(cache.printer, &carried),

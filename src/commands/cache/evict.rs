@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal};
 
 use jiff::Timestamp;
 
-use super::super::{print_json, print_text};
+use super::super::print_result;
 use super::{Cache, CommandError, fault};
 use crate::cli::{ClearArgs, EvictArgs, Format};
 use crate::digest::Digest;
@@ -32,11 +32,7 @@ fn evict(victims: Victims<'_>, dry_run: bool, format: Format, cache: &Cache<'_>)
     let swept = cache.store.evict(cache.place, victims, dry_run, Timestamp::now());
     let swept = swept.map_err(|error| fault(&error))?;
     let eviction = Eviction::new(&swept, dry_run);
-    match format {
-        Format::Text => print_text(cache.printer, &eviction.text())?,
-        Format::Json => print_json(cache.printer, &eviction)?,
-    }
-    Ok(())
+    print_result(cache.printer, format, &eviction, || eviction.text())
 }
 
 fn confirmed(cache: &Cache<'_>) -> Result<bool, CommandError> {

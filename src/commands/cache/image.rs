@@ -1,4 +1,4 @@
-//! The entry of an image: one of the cache, or of a file that then is in the cache, too.
+//! Selects the entry of an image by id, or from a file that is imported.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -9,7 +9,7 @@ use crate::commands::error::CommandError;
 use crate::store::{EntryKind, Listed};
 
 impl Cache<'_> {
-    /// The image's entry that `named` stands for: an id, or a file that `larder cache export` wrote.
+    /// Returns the entry of the image `named` by id, or by a file of `larder cache export`.
     pub(in crate::commands) fn image(&self, named: &str) -> Result<Listed, CommandError> {
         let path = Path::new(named);
         let listed = if path.is_file() {

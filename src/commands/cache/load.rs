@@ -1,4 +1,4 @@
-//! `larder cache load`: the image of an entry, into every engine that is named.
+//! `larder cache load`: loads the image of an entry into every given engine.
 
 use super::Cache;
 use crate::cli::{LoadArgs, TierArgs};

@@ -1,4 +1,4 @@
-//! `larder cache`: what the store holds, and what of it goes.
+//! `larder cache`: inspects, changes and transfers the entries of the store.
 
 mod archive;
 mod carry;
@@ -21,16 +21,15 @@ use crate::pipeline::session::store::warn_of;
 use crate::settings::Settings;
 use crate::store::{Census, Limits, Listed, Place, Store, StoreError};
 
-/// Ids that are told when one is unknown.
-const TOLD: usize = 10;
+/// The number of entries that are listed if an id is unknown or ambiguous.
+const LISTED: usize = 10;
 
-/// What every subcommand works on.
 pub(super) struct Cache<'a> {
     command: Invocation<'a>,
     settings: &'a Settings,
     pub(super) store: Store,
     place: Place,
-    /// Where that is, for people.
+    /// The place as shown to users.
     name: String,
     printer: Printer,
 }
@@ -70,21 +69,21 @@ impl<'a> Cache<'a> {
         Ok(Self { command: *command, settings: command.settings, store, place, name, printer })
     }
 
-    /// How much is kept there: without a limit of its own the shared store is looked at with that of this machine.
+    /// Returns the limits of the place; for a shared store without a limit of its own, the local one.
     fn limits(&self) -> Limits {
         let own = self.settings.job.store.limits;
         let max_bytes = self.settings.job.store.remote_limits.max_bytes.or(own.max_bytes);
         if self.place == Place::Remote { Limits { max_bytes, ..own } } else { own }
     }
 
-    /// Counts what there is; warns of what cannot be counted.
+    /// Lists the entries of the place, and warns of unreadable ones.
     pub(super) fn census(&self) -> Result<Census, CommandError> {
         let (census, faults) = self.store.census(self.place).map_err(|error| fault(&error))?;
         warn_of(&faults, &self.printer);
         Ok(census)
     }
 
-    /// The entries that these ids name, each by its first digits.
+    /// Returns the entries with these ids, which may be abbreviated.
     fn named<'c>(&self, ids: &[String], census: &'c Census) -> Result<Vec<&'c Listed>, CommandError> {
         let mut named: Vec<&Listed> = Vec::new();
         for id in ids {
@@ -105,21 +104,21 @@ impl<'a> Cache<'a> {
             [] => {
                 let error =
                     CommandError::config_line(format!("there is no cache entry `{id}` in {}", self.name));
-                Err(told(&census.entries.iter().collect::<Vec<_>>())
+                Err(hints(&census.entries.iter().collect::<Vec<_>>())
                     .into_iter()
                     .fold(error, CommandError::hint))
             }
             _ => {
                 let error =
                     CommandError::config_line(format!("{} cache entries begin with `{id}`", found.len()));
-                Err(told(&found).into_iter().fold(error, CommandError::hint))
+                Err(hints(&found).into_iter().fold(error, CommandError::hint))
             }
         }
     }
 }
 
-/// What there is instead of an id that is unknown or not enough.
-fn told(entries: &[&Listed]) -> Vec<String> {
+/// Returns hints for an unknown or ambiguous id.
+fn hints(entries: &[&Listed]) -> Vec<String> {
     if entries.is_empty() {
         return vec![
             "the cache holds no entry yet; larder build --enable-cache archives an image".to_owned(),
@@ -129,15 +128,15 @@ fn told(entries: &[&Listed]) -> Vec<String> {
         let manifest = &listed.entry.manifest;
         format!("{}: {} {}", listed.entry.short_id(), manifest.address.kind, manifest.subject.title)
     };
-    let mut hints: Vec<String> = entries.iter().take(TOLD).map(line).collect();
-    if entries.len() > TOLD {
-        hints.push(format!("and {} more", entries.len() - TOLD));
+    let mut hints: Vec<String> = entries.iter().take(LISTED).map(line).collect();
+    if entries.len() > LISTED {
+        hints.push(format!("and {} more", entries.len() - LISTED));
     }
     hints.push("larder cache list shows all that is known of them".to_owned());
     hints
 }
 
-/// The store cannot do what was asked for.
+/// Adds hints to an error of the store.
 fn fault(error: &StoreError) -> CommandError {
     let command = CommandError::config(error);
     match error {

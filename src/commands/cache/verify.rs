@@ -1,9 +1,9 @@
 //! `larder cache verify`.
 
 use super::super::error::CommandError;
-use super::super::{print_json, print_text};
+use super::super::print_result;
 use super::{Cache, fault};
-use crate::cli::{Format, VerifyArgs};
+use crate::cli::VerifyArgs;
 use crate::error_chain::chain;
 use crate::output::verification::Verification;
 use crate::pipeline::transfers::transfer_on_thread;
@@ -17,10 +17,7 @@ pub(super) fn run(args: &VerifyArgs, cache: &Cache<'_>) -> Result<(), CommandErr
     let verified = verified.map_err(|error| fault(&error))?;
     let faults = verified.faults.iter().map(|fault| (fault.reason(), chain(fault))).collect();
     let verification = Verification::new(&verified, faults, args.repair);
-    match args.read.format {
-        Format::Text => print_text(cache.printer, &verification.text())?,
-        Format::Json => print_json(cache.printer, &verification)?,
-    }
+    print_result(cache.printer, args.read.format, &verification, || verification.text())?;
     if verification.is_whole() || (args.repair && verification.has_lost_nothing()) {
         return Ok(());
     }

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::{fault, may_write, repository};
 use crate::amounts::{count, size};
-use crate::cli::{EcrCleanArgs, Format};
+use crate::cli::EcrCleanArgs;
 use crate::commands::error::CommandError;
-use crate::commands::{print_json, print_text};
+use crate::commands::print_result;
 use crate::error_chain::chain;
 use crate::output::Printer;
 use crate::pipeline::registries::Registries;
@@ -20,7 +20,7 @@ use crate::registry::{ImageRef, RegistryError, within};
 use crate::settings::{Settings, duration};
 
 const SCHEMA: &str = "larder.ecr-clean.v1";
-/// How long the registry may take to tell what its indexes name.
+/// The time limit for requests for the contents of indexes.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 #[derive(Serialize)]
@@ -28,13 +28,13 @@ struct Report<'a> {
     schema: &'static str,
     repository: String,
     dry_run: bool,
-    removed: Vec<Gone<'a>>,
-    refused: Vec<Gone<'a>>,
+    removed: Vec<Row<'a>>,
+    refused: Vec<Row<'a>>,
     bytes: u64,
 }
 
 #[derive(Serialize)]
-struct Gone<'a> {
+struct Row<'a> {
     digest: &'a str,
     tag: Option<&'a str>,
     bytes: u64,
@@ -65,8 +65,8 @@ pub(super) async fn run(
     } else {
         ecr.remove(name.path(), &doomed).await.map_err(|error| fault(&error))?
     };
-    let removed: Vec<Gone<'_>> = removal.removed.iter().map(|doomed| told(doomed, None)).collect();
-    let refused = removal.refused.iter().map(|(doomed, reason)| told(doomed, Some(reason))).collect();
+    let removed: Vec<Row<'_>> = removal.removed.iter().map(|doomed| row(doomed, None)).collect();
+    let refused = removal.refused.iter().map(|(doomed, reason)| row(doomed, Some(reason))).collect();
     let bytes = removed.iter().map(|gone| gone.bytes).sum();
     let report = Report {
         schema: SCHEMA,
@@ -76,10 +76,7 @@ pub(super) async fn run(
         refused,
         bytes,
     };
-    match args.format {
-        Format::Text => print_text(printer, &text(&report))?,
-        Format::Json => print_json(printer, &report)?,
-    }
+    print_result(printer, args.format, &report, || text(&report))?;
     match report.refused.len() {
         0 => Ok(()),
         number => Err(CommandError::build(format!(
@@ -90,7 +87,7 @@ pub(super) async fn run(
     }
 }
 
-/// The digests of what tagged indexes name: that goes with them alone.
+/// Returns the digests of images in tagged indexes, which must not be removed before these.
 async fn parts_of_tagged(
     name: &ImageRef,
     images: &[EcrImage],
@@ -108,7 +105,7 @@ async fn parts_of_tagged(
     Ok(parts)
 }
 
-/// What the flags say; without any nothing is meant.
+/// Returns the selection of the flags; an empty one is an error.
 fn wanted(args: &EcrCleanArgs) -> Result<Wanted, CommandError> {
     if args.tag.is_empty() && !args.untagged {
         return Err(CommandError::config_line("nothing is named that could be removed")
@@ -127,13 +124,13 @@ fn wanted(args: &EcrCleanArgs) -> Result<Wanted, CommandError> {
     Ok(Wanted { tags, untagged: args.untagged, before, keep })
 }
 
-fn told<'a>(doomed: &'a Doomed, reason: Option<&'a String>) -> Gone<'a> {
+fn row<'a>(doomed: &'a Doomed, reason: Option<&'a String>) -> Row<'a> {
     let Doomed { digest, tag, bytes } = doomed;
-    Gone { digest, tag: tag.as_deref(), bytes: *bytes, reason: reason.map(String::as_str) }
+    Row { digest, tag: tag.as_deref(), bytes: *bytes, reason: reason.map(String::as_str) }
 }
 
 fn text(report: &Report<'_>) -> String {
-    let name = |gone: &Gone<'_>| match gone.tag {
+    let name = |gone: &Row<'_>| match gone.tag {
         Some(tag) => format!("{}:{tag}", report.repository),
         None => format!("{}@{}", report.repository, gone.digest),
     };

@@ -1,4 +1,4 @@
-//! A login in Docker's own configuration.
+//! Adds a login to Docker's configuration.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::registry::Credentials;
 
-/// Docker's configuration was left as it was.
+/// Reasons why Docker's configuration was not changed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DockerLoginError {
     #[error("cannot write {}", .0.display())]
@@ -24,7 +24,7 @@ pub(super) enum DockerLoginError {
     Helper { path: PathBuf, registry: String, helper: String },
 }
 
-/// Adds the login to Docker's configuration at `path`, as `docker login` does where no helper keeps logins.
+/// Adds the login to Docker's configuration at `path`, as `docker login` does without a credential helper.
 pub(super) fn keep(path: &Path, registry: &str, login: &Credentials) -> Result<(), DockerLoginError> {
     let failed = |error| DockerLoginError::File(path.to_owned(), error);
     let mut config: Value = match fs::read(path) {

@@ -1,4 +1,4 @@
-//! `larder ecr pull` and `larder ecr push`: images between the engine and a registry, with a login by the way.
+//! `larder ecr pull` and `larder ecr push`: transfers images between the engine and a registry, with larder's login.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::registry::ecr::NewRepository;
 use crate::registry::{Credentials, ImageRef, RegistryError, within};
 use crate::store::Meter;
 
-/// How long a registry may take to say whether it has an image.
+/// The time limit for requests for a manifest.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) async fn pull(
@@ -25,7 +25,7 @@ pub(super) async fn pull(
     command: &Invocation<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
-    // What is typed wrong is found before anything is moved.
+    // Check all names before any transfer.
     args.image.iter().try_for_each(|text| image_name(text).map(drop))?;
     let (connection, engine) = connected(command).await?;
     let registries = &connection.registries;
@@ -36,11 +36,11 @@ pub(super) async fn pull(
         let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
         let looking = within(name.host(), DEADLINE, repository.manifest(reference));
         if looking.await.map_err(refused)?.is_none() {
-            let told = format!("{} is not there", name.familiar());
+            let missing = format!("{} is not there", name.familiar());
             if args.strict {
-                return Err(CommandError::build(told).hint("leave --strict out where it may come later"));
+                return Err(CommandError::build(missing).hint("leave --strict out where it may come later"));
             }
-            printer.note(&format!("{told} yet\n"));
+            printer.note(&format!("{missing} yet\n"));
             continue;
         }
         let credentials = login_for(registries, &name).await?;
@@ -61,7 +61,7 @@ pub(super) async fn push(
     command: &Invocation<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
-    // What is typed wrong is found before anything is moved.
+    // Check all names before any transfer.
     args.image.iter().try_for_each(|text| image_name(text).map(drop))?;
     let (connection, engine) = connected(command).await?;
     let registries = &connection.registries;
@@ -79,7 +79,7 @@ pub(super) async fn push(
         }
         images.push((name, ecr));
     }
-    // What is created stays: nothing is before all images can be pushed, as far as that can be known.
+    // Repositories are not removed on failure, so none is created before all foreseeable errors are excluded.
     for (name, ecr) in images {
         if args.create.create {
             let new =
@@ -99,7 +99,8 @@ pub(super) async fn push(
     Ok(())
 }
 
-/// Fails when there is no login, or the registry does not take it. Other refusals, of reading above all, say nothing of a push.
+/// Returns an error if there is no login or the registry rejects it. Other refusals, such as of reading, do not imply
+/// that a push fails.
 async fn check_login(registries: &Registries, name: &ImageRef) -> Result<(), CommandError> {
     let looking = async {
         let mut repository = registries.repository(name).await?;

@@ -8,10 +8,10 @@ use crate::output::Printer;
 use crate::registry::ecr::LifecycleRules;
 use crate::settings::Settings;
 
-/// Tags whose images always stay.
+/// Tags whose images are never removed.
 const PROTECTED: [&str; 4] = ["cache*", "buildcache*", "latest", "v*"];
 
-/// What keeps releases; a policy cannot name images that have no other tag than a key's.
+/// The hint on protecting releases; a policy cannot select images that have only a key's tag.
 const RELEASES: &str = "ECR removes an image with all of its tags: --protect PATTERN names those of releases, --any-tag lets \
                         them go too; larder ecr clean --tag 'larder-*' --keep COUNT removes tags of keys alone";
 

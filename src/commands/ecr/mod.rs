@@ -1,4 +1,4 @@
-//! `larder ecr`: what only Amazon's registry has.
+//! `larder ecr`: commands for ECR.
 
 mod clean;
 mod docker_login;
@@ -29,14 +29,13 @@ pub(super) async fn run(
     }
 }
 
-/// What names an image or a repository.
 const NAME_HINT: &str = "images and repositories are named as REGISTRY/NAME, e.g. \
                          123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop/app";
 
 async fn login(args: &EcrLoginArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
     let registry = args.registry.trim_start_matches("https://").trim_end_matches('/');
     let found = settings.job.ecr.credentials(registry).await.map_err(|error| fault(&error))?;
-    let (credentials, ends) = found.ok_or_else(|| not_amazons(registry))?;
+    let (credentials, ends) = found.ok_or_else(|| not_ecr(registry))?;
     if args.print {
         return print_text(printer, &format!("{}\n", credentials.secret));
     }
@@ -57,26 +56,24 @@ async fn create(ecr: &Ecr, name: &ImageRef, new: NewRepository, printer: Printer
     Ok(())
 }
 
-/// The name of an image, as it was typed.
 fn image_name(text: &str) -> Result<ImageRef, CommandError> {
     text.parse().map_err(|error: InvalidImageRef| CommandError::config(&error).hint(NAME_HINT))
 }
 
-/// The name of an image, and the registry that it is in.
+/// Returns the name of an image and its registry.
 async fn image(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
     let name = image_name(text)?;
     let ecr = settings.job.ecr.registry(name.host()).await.map_err(|error| fault(&error))?;
-    let ecr = ecr.ok_or_else(|| not_amazons(name.host()))?;
+    let ecr = ecr.ok_or_else(|| not_ecr(name.host()))?;
     Ok((name, ecr))
 }
 
-/// The name of a repository alone, and the registry that it is in.
+/// Returns the name of a repository and its registry.
 async fn repository(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
     let name = parse_repository(text).map_err(|reason| CommandError::config_line(reason).hint(NAME_HINT))?;
     image(&name.repository(), settings).await
 }
 
-/// Refuses to change what the job may only read.
 fn may_write(settings: &Settings, hint: &'static str) -> Result<(), CommandError> {
     if settings.job.store.terms.read_only {
         return Err(CommandError::config_line("--read-only, and this changes a repository").hint(hint));
@@ -84,14 +81,13 @@ fn may_write(settings: &Settings, hint: &'static str) -> Result<(), CommandError
     Ok(())
 }
 
-fn not_amazons(registry: &str) -> CommandError {
+fn not_ecr(registry: &str) -> CommandError {
     CommandError::config_line(format!("{registry} is no registry of Amazon's")).hint(
         "they are called ACCOUNT.dkr.ecr.REGION.amazonaws.com or public.ecr.aws; AWS_ENDPOINT_URL_ECR names what \
          stands for one",
     )
 }
 
-/// What AWS refused, with what would help.
 pub(super) fn fault(error: &EcrError) -> CommandError {
     CommandError::config(error).hint(error.remedy())
 }

@@ -1,10 +1,9 @@
-//! Engines that cannot be used.
+//! Errors of connections to engines.
 
 use super::{CommandError, ErrorKind};
 use crate::buildkit::ConnectError;
 use crate::endpoint::{DialError, Endpoint, TlsError};
 
-/// How to have larder wait for an engine that is about to start.
 const WAIT: &str =
     "--wait-for-engine 60s waits for an engine that is about to start, such as docker-in-docker";
 

@@ -1,12 +1,11 @@
-//! Containers that cannot be run.
+//! Errors of containers.
 
 use super::{CommandError, ErrorKind};
 use crate::error_chain::chain;
 use crate::pipeline::container::ContainerError;
 
-/// The engine is at fault, or what the container was given.
+/// An error of the engine or of the container's options.
 const NOT_STARTED: u8 = 125;
-/// The command cannot be invoked.
 const NOT_INVOKED: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
@@ -27,7 +26,8 @@ impl From<ContainerError> for CommandError {
     }
 }
 
-/// Returns the exit code of docker run for this error, which only its message shows (`runStartContainerErr` of docker/cli).
+/// Returns docker run's exit code for this error, which is determined by its message (`runStartContainerErr` of
+/// docker/cli).
 fn status_of(error: &str) -> u8 {
     let says = |words: &[&str]| words.iter().any(|words| error.contains(words));
     if says(&[

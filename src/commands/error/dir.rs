@@ -1,4 +1,4 @@
-//! Directories that cannot be saved or restored.
+//! Errors of directories.
 
 use super::CommandError;
 use crate::error_chain::chain;

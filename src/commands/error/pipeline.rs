@@ -1,4 +1,4 @@
-//! Builds and sessions that failed: kinds and hints.
+//! Errors of builds and sessions.
 
 use super::{CommandError, ErrorKind};
 use crate::error_chain::chain;
@@ -9,7 +9,7 @@ use crate::pipeline::keys::NoKeys;
 use crate::pipeline::registries::PushError;
 use crate::store::backend::remote::OpenRemoteFault;
 
-/// How an engine says that it does not reach a registry.
+/// Phrases of engines that cannot reach a registry.
 const UNREACHED: [&str; 5] =
     ["connection refused", "no such host", "timeout", "unreachable", "deadline exceeded"];
 
@@ -17,60 +17,48 @@ impl From<PipelineError> for CommandError {
     fn from(error: PipelineError) -> Self {
         let cause = chain(&error);
         let of_kind = |kind| Self { kind, cause: cause.clone(), hints: Vec::new() };
+        let build = |hint: &str| of_kind(ErrorKind::Build).hint(hint);
+        let cache = |hint: &str| of_kind(ErrorKind::Cache).hint(hint);
+        let config = |hint: &str| of_kind(ErrorKind::Config).hint(hint);
         match &error {
             PipelineError::Connect(error) => (&**error).into(),
             PipelineError::Build(FailedBuild { hints, .. }) => of_kind(ErrorKind::Build).hints(hints.clone()),
             PipelineError::Interrupted | PipelineError::Cancelled => of_kind(ErrorKind::Interrupted),
-            PipelineError::TimedOut(_) => {
-                of_kind(ErrorKind::Build).hint("--timeout sets how long it may take")
+            PipelineError::TimedOut(_) => build("--timeout sets how long it may take"),
+            PipelineError::Broken(_) => {
+                build("look at the engine's log: it may have been stopped, or have run out of memory or disk")
             }
-            PipelineError::Broken(_) => of_kind(ErrorKind::Build).hint(
-                "look at the engine's log: it may have been stopped, or have run out of memory or disk",
-            ),
             PipelineError::NoImage | PipelineError::Engine(_) | PipelineError::Result { .. } => {
                 of_kind(ErrorKind::Build)
             }
-            PipelineError::Unloadable(_) => {
-                of_kind(ErrorKind::Build).hint("larder build and larder run make it anew")
-            }
-            PipelineError::NoEngine => {
-                of_kind(ErrorKind::Config).hint("name a Docker engine with --host or DOCKER_HOST")
-            }
+            PipelineError::Unloadable(_) => build("larder build and larder run make it anew"),
+            PipelineError::NoEngine => config("name a Docker engine with --host or DOCKER_HOST"),
             PipelineError::Push { name, source, host, is_ecr } => {
                 of_kind(ErrorKind::Push).hint(push_hint(source, name, host, *is_ecr, &cause))
             }
-            PipelineError::Cache(_) => {
-                of_kind(ErrorKind::Cache).hint("without --strict the build goes on without the cache")
+            PipelineError::Cache(_) => cache("without --strict the build goes on without the cache"),
+            PipelineError::Mounts(_) => cache("without --strict the cache is done without"),
+            PipelineError::Inputs(error) => config(input_hint(error)),
+            PipelineError::TakesOwn(_) => {
+                config("leave it out of COPY, ADD and mounts, or move it out of the build context")
             }
-            PipelineError::Mounts(_) => {
-                of_kind(ErrorKind::Cache).hint("without --strict the cache is done without")
-            }
-            PipelineError::Inputs(error) => of_kind(ErrorKind::Config).hint(input_hint(error)),
-            PipelineError::TakesOwn(_) => of_kind(ErrorKind::Config)
-                .hint("leave it out of COPY, ADD and mounts, or move it out of the build context"),
-            PipelineError::TakesNoBase => {
-                of_kind(ErrorKind::Config).hint("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}")
-            }
-            PipelineError::AutoMounts(_) => {
-                of_kind(ErrorKind::Config).hint("make room in the directory for temporary files")
-            }
+            PipelineError::TakesNoBase => config("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"),
+            PipelineError::AutoMounts(_) => config("make room in the directory for temporary files"),
             PipelineError::NoKeys(error) => {
                 of_kind(ErrorKind::Config).hints(keys_hint(error).map(str::to_owned))
             }
             PipelineError::NoEngineForBase => {
-                of_kind(ErrorKind::Config).hint("name a repository: --repo, or --base-repo of larder build")
+                config("name a repository: --repo, or --base-repo of larder build")
             }
-            PipelineError::Requirements { .. } => {
-                of_kind(ErrorKind::Config).hint("paths are relative to the build context")
-            }
-            PipelineError::Export(error) => of_kind(ErrorKind::Config).hint(error.hint()),
+            PipelineError::Requirements { .. } => config("paths are relative to the build context"),
+            PipelineError::Export(error) => config(error.hint()),
             PipelineError::ResultIsDockerfile { .. } => {
-                of_kind(ErrorKind::Config).hint("name another file: it is written anew by each build")
+                config("name another file: it is written anew by each build")
             }
             PipelineError::ResultFile { .. } => {
-                of_kind(ErrorKind::Config).hint("the directory must exist and be writable for this user")
+                config("the directory must exist and be writable for this user")
             }
-            PipelineError::Repository(error) => of_kind(ErrorKind::Config).hint(error.remedy()),
+            PipelineError::Repository(error) => config(&error.remedy()),
             PipelineError::Remote(error) => {
                 let provided = match error.reason {
                     OpenRemoteFault::NotGiven(variable) => Some(how_provided(variable)),
@@ -133,7 +121,7 @@ fn push_hint(error: &PushError, name: &str, host: &str, is_ecr: bool, cause: &st
     }
 }
 
-/// Returns how a workflow of GitHub's gives a step this variable.
+/// Returns the way to pass this variable to a step in a workflow of GitHub.
 fn how_provided(variable: &str) -> String {
     match variable {
         "GITHUB_TOKEN" => "give the job `permissions: actions: write`, and the step \

@@ -1,4 +1,4 @@
-//! What is wrong with a flag, a variable, a file or an address.
+//! Errors of settings.
 
 use super::CommandError;
 use super::usage::{help_of, help_of_command};
@@ -6,7 +6,7 @@ use crate::error_chain::chain;
 use crate::settings::SettingsError;
 
 impl CommandError {
-    /// The error of a flag of `larder run`, some of which mean something else elsewhere.
+    /// Returns the error for a flag of `larder run`, some of which have a different meaning in other commands.
     pub(crate) fn of_run(error: SettingsError) -> Self {
         match &error {
             SettingsError::Flag { flag, .. } => {

@@ -1,28 +1,28 @@
-//! Mistakes in the command line: clap's finding in larder's form.
+//! Errors of the command line, converted from clap's.
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind as Mistake;
+use clap::error::ErrorKind as ClapErrorKind;
 use clap::{Arg, Command, CommandFactory};
 
 use super::{CommandError, ErrorKind};
 use crate::cli::Cli;
 use crate::error_chain::one_line;
 
-/// Answers what clap ended with: help and version are printed, a mistake becomes an error.
-pub(crate) fn answer(answer: &clap::Error, arguments: &[OsString]) -> Result<(), CommandError> {
-    if !answer.use_stderr() {
-        // Help and version are what was asked for; whoever read them may be gone.
-        drop(answer.print());
+/// Prints help and version; returns other results of clap as errors.
+pub(crate) fn handle(error: &clap::Error, arguments: &[OsString]) -> Result<(), CommandError> {
+    if !error.use_stderr() {
+        // Help and version were requested; a closed pipe is not an error.
+        drop(error.print());
         return Ok(());
     }
-    if answer.kind() == Mistake::DisplayHelpOnMissingArgumentOrSubcommand {
-        drop(answer.print());
+    if error.kind() == ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        drop(error.print());
         return Err(CommandError { kind: ErrorKind::Config, cause: String::new(), hints: Vec::new() });
     }
-    let text = answer.render().to_string();
-    let (finding, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
-    let cause = one_line(finding.trim_start_matches("error: "));
+    let text = error.render().to_string();
+    let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let cause = one_line(message.trim_start_matches("error: "));
     let mut hints: Vec<String> =
         rest.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned).collect();
     let command = subcommand(arguments).map(|name| format!(" {name}")).unwrap_or_default();
@@ -30,7 +30,7 @@ pub(crate) fn answer(answer: &clap::Error, arguments: &[OsString]) -> Result<(),
     Err(CommandError { kind: ErrorKind::Config, cause, hints })
 }
 
-/// The subcommand that was typed, with that below it if there are some.
+/// Returns the given subcommand, including a nested one.
 fn subcommand(arguments: &[OsString]) -> Option<String> {
     let mut command = Cli::command();
     let mut typed = Vec::new();
@@ -44,12 +44,12 @@ fn subcommand(arguments: &[OsString]) -> Option<String> {
     (!typed.is_empty()).then(|| typed.join(" "))
 }
 
-/// What the help says of a flag: `--secret <SECRET>: Hand a secret to …`.
+/// Returns the help of a flag: `--secret <SECRET>: Hand a secret to …`.
 pub(super) fn help_of(flag: &str) -> Option<String> {
     help_among(flag, |_| true)
 }
 
-/// What the help of a subcommand says of a flag.
+/// Returns the help of a flag of a subcommand.
 pub(super) fn help_of_command(command: &str, flag: &str) -> Option<String> {
     help_among(flag, |name| name == command)
 }
@@ -79,11 +79,11 @@ mod tests {
 
     fn mistake(arguments: &[&str]) -> CommandError {
         let arguments: Vec<OsString> = ["larder"].iter().chain(arguments).map(OsString::from).collect();
-        answer(&Cli::try_parse_from(&arguments).unwrap_err(), &arguments).unwrap_err()
+        handle(&Cli::try_parse_from(&arguments).unwrap_err(), &arguments).unwrap_err()
     }
 
     #[test]
-    fn a_mistake_is_one_line_with_what_was_probably_meant() {
+    fn an_invalid_argument_is_one_line_with_a_suggestion() {
         for (arguments, cause, hints) in [
             (
                 &["build", "--tagret", "x", "."][..],

@@ -1,10 +1,10 @@
-//! Byte counts of progress rows, in docker's form: `123B`, `1.20MB / 3.40MB`.
+//! Byte counts of progress rows in Docker's format: `123B`, `1.20MB / 3.40MB`.
 
 use humansize::{DECIMAL, FormatSizeOptions, format_size};
 
 use crate::buildkit::status::VertexStatus;
 
-/// How much of the row's bytes are done, if it counts bytes.
+/// Returns the completed share of the row's bytes, if it counts bytes.
 pub(super) fn amount(status: &VertexStatus) -> Option<String> {
     match (status.current, status.total) {
         (0, 0) => None,

@@ -1,9 +1,9 @@
-//! A writer for tests that keeps what was written.
+//! A writer for tests.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A writer whose content the test keeps a view of.
+/// A writer whose contents are shared by its clones.
 #[derive(Clone, Default)]
 pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
 

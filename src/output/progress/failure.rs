@@ -1,4 +1,4 @@
-//! The report on a failed step, in the form that docker made known.
+//! Reports a failed step in the format of Docker.
 //!
 //! ```text
 //! ------
@@ -19,31 +19,27 @@ use crate::buildkit::trace::{LogLine, VertexTrace};
 use crate::pipeline::reporter::Source;
 use crate::screen_text::{one_line, screen_text};
 
-/// The lines shown before and after those that failed.
+/// The number of lines shown before and after the failed ones.
 const CONTEXT: usize = 2;
 
-/// A step that failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure<'a> {
-    /// The vertex's name.
+    /// The name of the vertex.
     pub(crate) name: &'a str,
-    /// Its last lines of output, oldest first.
+    /// The last lines of output, oldest first.
     pub(crate) lines: Vec<&'a LogLine>,
-    /// Where the step stands, when that is known.
     pub(crate) source: Option<Source<'a>>,
 }
 
 impl<'a> Failure<'a> {
-    /// Takes name and output from a failed vertex.
     pub(crate) fn of(vertex: &'a VertexTrace, source: Option<Source<'a>>) -> Self {
         Self { name: vertex.name(), lines: vertex.last_lines().collect(), source }
     }
 }
 
-/// Renders the report as plain text that ends with a line end.
+/// Renders the report, which ends with a newline.
 ///
-/// A place outside the text is left out: a Dockerfile that the frontend
-/// rewrote need not have the lines that it reports.
+/// An excerpt outside the text is omitted, because the text may differ from a Dockerfile that the frontend rewrote.
 pub(crate) fn report(failure: &Failure<'_>) -> String {
     let mut report = format!("------\n > {}:\n", one_line(failure.name));
     for line in &failure.lines {
@@ -56,7 +52,7 @@ pub(crate) fn report(failure: &Failure<'_>) -> String {
     report
 }
 
-/// The place alone, its lines marked; nothing when it is outside the text.
+/// Renders the excerpt with its lines marked, or `None` if it is outside the text.
 pub(crate) fn excerpt(source: &Source<'_>) -> Option<String> {
     let lines: Vec<&str> = source.text.lines().collect();
     let first = usize::try_from(source.lines.0).ok().filter(|first| (1..=lines.len()).contains(first))?;
@@ -98,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_report_shows_the_last_output_and_the_place() {
+    fn the_report_shows_the_last_output_and_the_excerpt() {
         insta::assert_snapshot!(report_on((5, 6)), @r#"
         ------
          > [4/5] RUN one \     && two:
@@ -129,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_outside_the_file_is_left_out() {
+    fn an_excerpt_outside_the_file_is_omitted() {
         for lines in [(0, 0), (10, 12)] {
             assert!(!report_on(lines).contains("Dockerfile"), "{lines:?}");
         }
     }
 
     #[test]
-    fn a_silent_step_without_a_known_place_is_still_named() {
+    fn a_silent_step_without_an_excerpt_is_still_named() {
         let failure = Failure { name: "[2/3] RUN false", lines: Vec::new(), source: None };
         assert_eq!(report(&failure), "------\n > [2/3] RUN false:\n------\n");
     }

@@ -1,4 +1,4 @@
-//! The live table as lines of text: a pure function of trace, time and size.
+//! Renders the live table as lines of text: a pure function of trace, time and size.
 //!
 //! ```text
 //! [+] Building 3.2s (5/9)
@@ -9,10 +9,9 @@
 //!  => => transferring context: [====>     ] 1.20MB / 2.40MB          0.4s
 //! ```
 //!
-//! A frame never exceeds the size it was made for and leaves the last row to the
-//! cursor. When rows are scarce, vertexes at work and failed ones go before
-//! ended ones, younger before older, and every vertex at work gets one more line
-//! of detail before any gets two. What ended is one line; its rows are gone.
+//! A frame never exceeds the given size and leaves the last row to the cursor. If rows are scarce, running and failed
+//! vertexes are preferred to ended ones and younger to older ones, and every running vertex gets one more line of
+//! detail before any gets two. An ended vertex is one line without details.
 
 use std::time::Duration;
 
@@ -23,62 +22,57 @@ use crate::buildkit::status::VertexStatus;
 use crate::buildkit::trace::{LogLine, State, Trace, VertexTrace, elapsed};
 use crate::screen_text::{columns, cut, screen_text};
 
-/// How many of its last lines a vertex at work shows.
+/// The number of last lines shown below a running vertex.
 const SHOWN_LINES: usize = 6;
 
-/// The cells of a progress bar between its brackets.
+/// The width of a progress bar, without its brackets.
 const BAR: usize = 20;
 
-/// Columns below which a progress bar or the times are left out.
+/// The minimum number of columns for a progress bar and for times.
 const ROOM_FOR_BAR: usize = 72;
 const ROOM_FOR_TIME: usize = 24;
 
 /// A terminal's size in cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
-    /// Columns.
     pub(crate) cols: usize,
-    /// Rows.
     pub(crate) rows: usize,
 }
 
-/// What a line says about its vertex; the painter gives each tone a colour.
+/// The meaning of a line, which the painter maps to a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// The header, and what is at work.
+    /// The header and running vertexes.
     Plain,
-    /// Ended well.
+    /// Successful vertexes.
     Ended,
-    /// Cancelled, or a warning.
+    /// Cancelled vertexes and warnings.
     Warning,
-    /// Failed.
     Error,
     /// Output of a step.
     Faint,
 }
 
-/// One line of the table; its text holds no control characters.
+/// One line of the table; its text contains no control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// What it says.
     pub(crate) text: String,
-    /// What it means.
     pub(crate) tone: Tone,
 }
 
 /// A vertex's line and the lines of detail below it.
 struct Block {
     main: Line,
-    /// At work or failed: the last to be dropped when rows are scarce.
+    /// `true` if running or failed; these are dropped last.
     urgent: bool,
-    /// In the order in which they are shown.
+    /// In display order.
     details: Vec<(Rank, Line)>,
 }
 
-/// Which detail is dropped when rows are scarce: the highest first.
+/// The priority of a detail; the highest rank is dropped first.
 type Rank = (u8, usize);
 
-/// The table as it stands at `now`, which is by the builder's clock.
+/// Renders the table at `now`, by the builder's clock.
 pub(crate) fn frame(trace: &Trace, now: Timestamp, size: Size) -> Vec<Line> {
     let Some(rows) = size.rows.checked_sub(2) else {
         return Vec::new();
@@ -93,7 +87,7 @@ pub(crate) fn frame(trace: &Trace, now: Timestamp, size: Size) -> Vec<Line> {
     lines
 }
 
-/// The table that is left when all is over: every vertex and warning, however many rows that takes.
+/// Renders the final table: every vertex and warning, with any number of rows.
 pub(crate) fn summary(trace: &Trace, now: Timestamp, cols: usize) -> Vec<Line> {
     let all_over = trace.vertexes().all(|(_, vertex)| vertex.state().is_over());
     let mut lines = vec![header(trace, now, cols, if all_over { " FINISHED" } else { "" })];
@@ -112,7 +106,7 @@ fn header(trace: &Trace, now: Timestamp, cols: usize, ending: &str) -> Line {
     Line { text: cut(&text, cols).to_owned(), tone: Tone::Plain }
 }
 
-/// The vertexes that started, or failed before they could, by their start.
+/// Returns the vertexes that started, or failed before that, by their start.
 fn reached(trace: &Trace) -> Vec<&VertexTrace> {
     let mut reached: Vec<_> = trace
         .vertexes()
@@ -133,7 +127,7 @@ fn blocks(trace: &Trace, now: Timestamp, cols: usize) -> Vec<Block> {
     reached(trace).into_iter().map(block).collect()
 }
 
-/// Drops blocks until at most `rows` are left: the oldest that are not urgent, then the oldest.
+/// Drops blocks until at most `rows` are left: first the oldest that are not urgent, then the oldest.
 fn fitting(blocks: Vec<Block>, rows: usize) -> Vec<Block> {
     let mut surplus = blocks.len().saturating_sub(rows);
     let mut drop_surplus = |droppable: bool| {
@@ -145,12 +139,12 @@ fn fitting(blocks: Vec<Block>, rows: usize) -> Vec<Block> {
     kept.into_iter().filter(|_| drop_surplus(true)).collect()
 }
 
-/// Deals `rows` out to the details of the blocks, one at a time and in turn.
+/// Distributes `rows` among the details of the blocks, one at a time in turn.
 fn shares(blocks: &[Block], mut rows: usize) -> Vec<usize> {
     let mut shares = vec![0; blocks.len()];
     let deepest = blocks.iter().map(|block| block.details.len()).max().unwrap_or_default();
     for depth in 0..deepest {
-        // From the youngest, so that the tail of the table is served first.
+        // From the youngest, because the end of the table is preferred.
         for (share, block) in shares.iter_mut().zip(blocks).rev() {
             if rows > 0 && block.details.len() > depth {
                 *share += 1;
@@ -161,7 +155,7 @@ fn shares(blocks: &[Block], mut rows: usize) -> Vec<usize> {
     shares
 }
 
-/// The `share` details of the lowest rank, in the order in which they are shown.
+/// Returns the `share` details of the lowest rank, in display order.
 fn best(details: Vec<(Rank, Line)>, share: usize) -> impl Iterator<Item = Line> {
     let mut ranks: Vec<_> = details.iter().enumerate().map(|(index, (rank, _))| (*rank, index)).collect();
     ranks.sort_unstable();
@@ -170,10 +164,8 @@ fn best(details: Vec<(Rank, Line)>, share: usize) -> impl Iterator<Item = Line> 
     details.into_iter().enumerate().filter(move |(index, _)| chosen(*index)).map(|(_, (_, line))| line)
 }
 
-/// The details of a vertex at work: its rows, warnings and last lines.
-///
-/// Rows that go on rank first, then output from the last line backwards, then
-/// warnings, then rows that ended, the last one first.
+/// Returns the details of a running vertex. Unfinished rows rank first, then output from the last line backwards, then
+/// warnings, then finished rows, the last one first.
 fn details(vertex: &VertexTrace, now: Timestamp, cols: usize) -> Vec<(Rank, Line)> {
     let rows = vertex.statuses();
     let row = |(index, row): (usize, &VertexStatus)| {
@@ -223,7 +215,7 @@ fn row_line(row: &VertexStatus, now: Timestamp, cols: usize) -> Line {
     Line { text: with_time(&parts.join(" "), took, cols), tone }
 }
 
-/// Shortens digests to twelve digits, so that the bytes beside them have room.
+/// Shortens digests to twelve digits, to leave room for the byte counts.
 fn shortened(id: &str) -> String {
     let short = |word: &str| match word.split_once("sha256:") {
         Some((before, hex)) if hex.len() == 64 && hex.is_ascii() => format!("{before}sha256:{}", &hex[..12]),
@@ -239,7 +231,7 @@ fn bar(current: i64, total: i64) -> String {
     format!("[{:<BAR$}]", "=".repeat(full) + head)
 }
 
-/// Puts the time at the right edge, cutting the text to make room; without it when there is none.
+/// Aligns the time to the right edge and cuts the text if necessary; narrow lines have no time.
 fn with_time(text: &str, time: Duration, cols: usize) -> String {
     if cols < ROOM_FOR_TIME {
         return cut(text, cols).to_owned();

@@ -1,8 +1,7 @@
-//! Progress as JSON, one object a line, for programs.
+//! Progress as JSON, one object per line.
 //!
-//! Every object has `schema` (always [`SCHEMA`]) and `event`; the other fields
-//! depend on the event. All are always there; what is unknown is `null`. Times
-//! are RFC 3339 in UTC, by the builder's clock. Fields may be added, never
+//! Every object has `schema` (always [`SCHEMA`]) and `event`; the other fields depend on the event. All are always
+//! present; unknown values are `null`. Times are RFC 3339 in UTC, by the builder's clock. Fields may be added, but not
 //! renamed or removed, without a new schema name.
 //!
 //! | `event` | fields |
@@ -10,17 +9,16 @@
 //! | `vertex` | `digest`, `name`, `inputs` (digests), `cached`, `started`, `completed`, `error`, `group` (`id`, `name`) |
 //! | `status` | `vertex` (digest), `id`, `current` and `total` (bytes; a total of 0 is unknown), `timestamp`, `started`, `completed` |
 //! | `log` | `vertex`, `stream` (`stdout` or `stderr`), `timestamp`, `data` |
-//! | `message` | `level` (`note`, `warning`, `error` or `hint`), `text`: what larder itself has to say; a `note` explains an error |
-//! | `keys` | `image_key` and `dependency_key`, `null` where they cannot be known, and then the `reason` |
-//! | `tier` | `tier`, `outcome` (`hit`, `miss`, `skipped`), `reason`, `bytes`, `millis`: what a tier has answered |
-//! | `mount` | `action` (`restore`, `save`), `mount`: a cache mount's record, as `larder mount --format json` has it |
-//! | `build` | `record`: all of the build, as `--metadata-file` has it; the last event of a build |
+//! | `message` | `level` (`note`, `warning`, `error` or `hint`), `text`: larder's own messages; a `note` explains an error |
+//! | `keys` | `image_key` and `dependency_key`, or `null` and the `reason` if they cannot be known |
+//! | `tier` | `tier`, `outcome` (`hit`, `miss`, `skipped`), `reason`, `bytes`, `millis`: the result of a tier |
+//! | `mount` | `action` (`restore`, `save`), `mount`: a cache mount's record, as in `larder mount --format json` |
+//! | `build` | `record`: the record of the build, as in `--metadata-file`; the last event of a build |
 //! | `ran` | `host`, `exit`, `millis`: a container of `larder run` has ended |
 //! | `warning` | `vertex`, `short`, `detail` (lines), `url`, `lines` (`first`, `last`; 1-based, of the Dockerfile) |
 //!
-//! A vertex comes again, whole, whenever it changes. `data` is output as it came,
-//! in pieces that need not be lines; what is not UTF-8 becomes U+FFFD, and a
-//! character that was split between two messages comes whole with the second.
+//! A vertex is repeated completely whenever it changes. `data` is output in pieces that need not be lines; invalid
+//! UTF-8 becomes U+FFFD, and a character that is split between two messages is part of the second.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -32,13 +30,11 @@ use super::Renderer;
 use crate::buildkit::status::{StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning};
 use crate::buildkit::trace::{Changes, Trace};
 
-/// The value of `schema` in every object.
 pub(crate) const SCHEMA: &str = "larder.progress.v1";
 
-/// Writes one object a line.
 #[derive(Default)]
 pub(super) struct Json {
-    /// By vertex and stream, the start of a character whose end has yet to come.
+    /// The incomplete character at the end of the data, by vertex and stream.
     split: BTreeMap<(String, i64), Vec<u8>>,
 }
 
@@ -80,7 +76,7 @@ enum Event<'a> {
     Message {
         level: &'a str,
         text: &'a str,
-        /// The engine that it is about, of several.
+        /// The engine that the message is about, if there are several.
         #[serde(skip_serializing_if = "Option::is_none")]
         part: Option<&'a str>,
     },
@@ -201,23 +197,12 @@ fn write_output(
     write_event(Event::Log { vertex, stream, timestamp, data: &String::from_utf8_lossy(bytes) }, out)
 }
 
-/// One line with a message of larder's own, perhaps about one of several engines.
-///
-/// # Panics
-///
-/// Never: text always becomes JSON.
+/// Returns a line with a message of larder, optionally about one of several engines.
 pub(crate) fn message(level: &str, text: &str, part: Option<&str>) -> String {
-    let record = Record { schema: SCHEMA, event: Event::Message { level, text, part } };
-    let mut line = serde_json::to_string(&record).expect("strings alone always become JSON");
-    line.push('\n');
-    line
+    line(&Record { schema: SCHEMA, event: Event::Message { level, text, part } })
 }
 
-/// One line with something that happened, perhaps about one of several engines.
-///
-/// # Panics
-///
-/// Never: records always become JSON.
+/// Returns a line with an event, optionally about one of several engines.
 pub(crate) fn event(name: &str, fields: &impl Serialize, part: Option<&str>) -> String {
     #[derive(Serialize)]
     struct Own<'a, T> {
@@ -228,19 +213,18 @@ pub(crate) fn event(name: &str, fields: &impl Serialize, part: Option<&str>) -> 
         #[serde(flatten)]
         fields: &'a T,
     }
-    let own = Own { schema: SCHEMA, event: name, part, fields };
-    let mut line = serde_json::to_string(&own).expect("records with text keys always become JSON");
-    line.push('\n');
-    line
+    line(&Own { schema: SCHEMA, event: name, part, fields })
 }
 
 fn write_event(event: Event<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let mut line = serde_json::to_vec(&Record { schema: SCHEMA, event })?;
-    line.push(b'\n');
-    out.write_all(&line)
+    out.write_all(line(&Record { schema: SCHEMA, event }).as_bytes())
 }
 
-/// The length of `bytes` without a character at the end that is cut off.
+fn line(record: &impl Serialize) -> String {
+    serde_json::to_string(record).expect("records with text keys always become JSON") + "\n"
+}
+
+/// Returns the length of `bytes` without an incomplete character at the end.
 fn whole_characters(bytes: &[u8]) -> usize {
     let cut_off = |start: &usize| matches!(std::str::from_utf8(&bytes[*start..]), Err(error) if error.valid_up_to() == 0 && error.error_len().is_none());
     (bytes.len().saturating_sub(3)..bytes.len()).find(cut_off).unwrap_or(bytes.len())
@@ -286,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_that_never_came_whole_is_marked() {
+    fn an_incomplete_character_at_the_end_is_replaced() {
         assert_eq!(
             output(&rendered([Script::new().log("a", 0, b"\xff ok \xe2\x82").update()])),
             "\u{fffd} ok \u{fffd}"
@@ -294,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn larders_own_messages_are_events_too() {
+    fn larders_messages_are_events() {
         assert_eq!(
             message("warning", "a \"b\"\nc", None),
             "{\"schema\":\"larder.progress.v1\",\"event\":\"message\",\"level\":\"warning\",\"text\":\"a \\\"b\\\"\\nc\"}\n"
@@ -303,7 +287,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_character_split_between_messages_comes_whole(text in "[a€🦀é]{0,20}", cut in 0usize..60) {
+        fn a_character_split_between_messages_is_output_once(text in "[a€🦀é]{0,20}", cut in 0usize..60) {
             let (before, after) = text.as_bytes().split_at(cut.min(text.len()));
             let updates = [before, after].map(|bytes| Script::new().log("a", 0, bytes).update());
             prop_assert_eq!(output(&rendered(updates)), text);

@@ -1,4 +1,4 @@
-//! Shows how a build goes: BuildKit's status stream, rendered.
+//! Displays BuildKit's status stream.
 //!
 //! ```text
 //!  StatusUpdate ──► Trace ──► Changes ──► plain   one line after another, for logs
@@ -7,14 +7,13 @@
 //!        └──────────────────────────────► json    one object a line, for programs
 //! ```
 //!
-//! A [`Display`] owns the trace, one renderer and the writer. Nothing here reads
-//! a clock, the environment or the terminal: the caller passes `now`, the flag
-//! for colours and a way to ask for the terminal's size. The caller also calls
-//! [`Display::tick`] about ten times a second, so that what was held back is
-//! shown and the table's times advance.
+//! A [`Display`] owns the trace, one renderer and the writer. Nothing here reads a clock, the environment or the
+//! terminal: the caller passes `now`, the flag for colours and a function that returns the terminal's size. The caller
+//! also calls [`Display::tick`] about ten times a second, so that delayed output is shown and the table's times
+//! advance.
 //!
-//! The report on a failed step is no part of the display: [`failure`] renders it
-//! from the trace that [`Display::finish`] returns.
+//! The report on a failed step is not part of the display: [`failure`] renders it from the trace that
+//! [`Display::finish`] returns.
 
 use std::io::{self, BufWriter, Write};
 
@@ -36,25 +35,21 @@ mod tty;
 pub(crate) use frame::Size;
 pub(crate) use json::{event, message};
 
-/// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Line after line, as for a log.
+    /// Line by line, for logs.
     Plain,
-    /// A live table on a terminal.
     Tty,
-    /// Not at all.
     Quiet,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What a display may assume about where it writes.
+/// The properties of the output.
 pub(crate) struct Options {
-    /// Whether the live table is coloured.
     pub(crate) color: bool,
-    /// Asks for the terminal's size; called before each redraw of the live table.
-    /// Zero columns or rows mean that it is unknown.
+    /// Returns the terminal's size; called before each redraw of the live table. Zero columns or rows mean that it is
+    /// unknown.
     pub(crate) size: Box<dyn Fn() -> Size + Send>,
 }
 
@@ -66,16 +61,14 @@ impl Options {
     }
 }
 
-/// Shows one solve.
 pub(crate) struct Display {
     trace: Trace,
     renderer: Box<dyn Renderer>,
-    /// One write a message: the terminal or pipe behind it has no buffer of its own.
+    /// Flushed once per message, because the terminal or pipe is unbuffered.
     out: BufWriter<Box<dyn Write + Send>>,
 }
 
 impl Display {
-    /// Shows in the manner of `mode` on `out`.
     pub(crate) fn new(mode: Mode, options: Options, out: Box<dyn Write + Send>) -> Self {
         let renderer: Box<dyn Renderer> = match mode {
             Mode::Plain => Box::new(plain::Plain::default()),
@@ -86,11 +79,7 @@ impl Display {
         Self { trace: Trace::default(), renderer, out: BufWriter::new(out) }
     }
 
-    /// Takes one message of the status stream.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the writer does.
+    /// Processes one message of the status stream.
     pub(crate) fn update(&mut self, update: StatusUpdate, now: Timestamp) -> io::Result<()> {
         self.renderer.message(&update, &mut self.out)?;
         let changes = self.trace.apply(update);
@@ -98,23 +87,12 @@ impl Display {
         self.out.flush()
     }
 
-    /// Lets time pass.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the writer does.
     pub(crate) fn tick(&mut self, now: Timestamp) -> io::Result<()> {
         self.renderer.tick(&self.trace, now, &mut self.out)?;
         self.out.flush()
     }
 
-    /// Shows what was held back and leaves the final state; returns what was learned.
-    ///
-    /// The display starts afresh afterwards.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the writer does.
+    /// Shows delayed output and the final state, and returns and resets the trace.
     pub(crate) fn finish(&mut self, now: Timestamp) -> io::Result<Trace> {
         let changes = self.trace.close();
         self.renderer.finish(&self.trace, changes, now, &mut self.out)?;
@@ -122,7 +100,6 @@ impl Display {
         Ok(std::mem::take(&mut self.trace))
     }
 
-    /// What was learned so far.
     pub(crate) fn trace(&self) -> &Trace {
         &self.trace
     }
@@ -130,12 +107,12 @@ impl Display {
 
 /// One way to show a trace.
 trait Renderer: Send {
-    /// Sees a message before the trace takes it.
+    /// Called with a message before it is applied to the trace.
     fn message(&mut self, _update: &StatusUpdate, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 
-    /// The trace has taken a message.
+    /// Called after a message was applied to the trace.
     fn changed(
         &mut self,
         _trace: &Trace,
@@ -146,12 +123,12 @@ trait Renderer: Send {
         Ok(())
     }
 
-    /// Time has passed.
+    /// Called periodically.
     fn tick(&mut self, _trace: &Trace, _now: Timestamp, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 
-    /// The stream has ended; `changes` are the lines that it left without an end.
+    /// Called at the end of the stream; `changes` are the lines that it left incomplete.
     fn finish(
         &mut self,
         _trace: &Trace,

@@ -1,4 +1,4 @@
-//! Progress as lines, in the form that `docker build --progress=plain` made known.
+//! Progress as lines, in the format of `docker build --progress=plain`.
 //!
 //! ```text
 //! #7 [2/3] RUN pip install        a block opens with the vertex's name
@@ -10,16 +10,16 @@
 //! #5 DONE 0.1s                    or CACHED, CANCELED, ERROR: why
 //! ```
 //!
-//! Concurrent vertexes take turns, so that blocks stay readable. Only the one
-//! whose turn it is writes at once; the others' lines wait:
+//! Concurrent vertexes take turns, so that blocks stay readable. Only the vertex that has the turn is written
+//! immediately; the lines of others wait:
 //!
-//! - A vertex that ended is shown at once, in the order of the ends.
-//! - Another with output gets the turn when the current one has had it for
-//!   [`TURN`], or has been silent for [`SILENCE`].
-//! - One that merely started gets it after [`TURN`] only.
+//! - A vertex that ended is shown immediately, in the order of the ends.
+//! - A vertex with output gets the turn when the current one has had it for [`TURN`], or has been silent for
+//!   [`SILENCE`].
+//! - A vertex that merely started gets it only after [`TURN`].
 //!
-//! So no line waits longer than one turn of each vertex that runs. Numbers are
-//! given in the order in which vertexes are first shown.
+//! So no line waits longer than one turn of each running vertex. Vertexes are numbered in the order in which they are
+//! first shown.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{self, Write};
@@ -33,19 +33,16 @@ use crate::buildkit::status::VertexStatus;
 use crate::buildkit::trace::{Change, Changes, LogLine, State, Trace, VertexId, VertexTrace, elapsed};
 use crate::screen_text::one_line;
 
-/// How long a vertex keeps the turn while others have something to say.
+/// The maximum length of a turn while other vertexes wait.
 const TURN: Duration = Duration::from_secs(5);
 
-/// A vertex that has written nothing for this long yields to one that has.
+/// The time without output after which a vertex yields to one with output.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// A progress row is shown again after this long,
+/// A progress row is shown again after this interval, or after progress of [`ROW_STEP`] percent.
 const ROW_INTERVAL: Duration = Duration::from_secs(5);
-
-/// or when it has moved by this many hundredths of its whole.
 const ROW_STEP: i64 = 5;
 
-/// Writes blocks of lines.
 #[derive(Default)]
 pub(super) struct Plain {
     blocks: BTreeMap<VertexId, Block>,
@@ -54,19 +51,19 @@ pub(super) struct Plain {
     anything_written: bool,
 }
 
-/// Whose lines are written now.
+/// The vertex whose lines are being written.
 struct Turn {
     vertex: VertexId,
     began: Timestamp,
     last_line: Timestamp,
 }
 
-/// What a vertex has yet to show, and what it showed.
+/// The state of a vertex's output.
 #[derive(Default)]
 struct Block {
     number: Option<usize>,
     waiting: VecDeque<Piece>,
-    /// The vertex started, ended or was renamed since it was last shown.
+    /// `true` if the vertex started, ended or was renamed since it was last shown.
     changed: bool,
     since: Option<Timestamp>,
     rows_shown: HashMap<usize, RowShown>,
@@ -78,7 +75,7 @@ enum Piece {
     Line(LogLine),
 }
 
-/// The state in which a progress row was last written.
+/// The state of a progress row when it was last written.
 struct RowShown {
     current: i64,
     at: Option<Timestamp>,
@@ -127,7 +124,7 @@ impl Plain {
         }
     }
 
-    /// Writes what may be written at `now`.
+    /// Writes everything that may be written at `now`.
     fn write(&mut self, trace: &Trace, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         for id in self.over(trace) {
             self.show(trace, id, now, out)?;
@@ -145,7 +142,7 @@ impl Plain {
         self.turn.as_ref().map(|turn| turn.vertex)
     }
 
-    /// The vertexes that ended and have news: the current one, then by their end.
+    /// Returns the ended vertexes with news: the current one, then by their end.
     fn over(&self, trace: &Trace) -> Vec<VertexId> {
         let with_news = self.blocks.iter().filter(|(_, block)| block.has_news()).map(|(id, _)| *id);
         let mut over: Vec<_> = with_news.filter(|id| trace[*id].state().is_over()).collect();
@@ -153,7 +150,7 @@ impl Plain {
         over
     }
 
-    /// The vertex that gets the turn now: one with output before one without, then who waited longest.
+    /// Returns the vertex that gets the turn now: vertexes with output first, then the one that has waited longest.
     fn next(&self, now: Timestamp) -> Option<VertexId> {
         let others =
             self.blocks.iter().filter(|(id, block)| block.has_news() && self.current() != Some(**id));
@@ -165,7 +162,7 @@ impl Plain {
         free.then_some(*id)
     }
 
-    /// Writes all the news of a vertex, in a block of its own if it has not the turn.
+    /// Writes all news of a vertex, in a new block if it does not have the turn.
     fn show(&mut self, trace: &Trace, id: VertexId, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
         let vertex = &trace[id];
         let number = self.number(id);
@@ -198,7 +195,7 @@ impl Plain {
             }
         }
         let changed = std::mem::take(&mut block.changed);
-        // Rows may move on after the end (a cache that is loaded lazily); the block then stays open.
+        // Rows may progress after the end (lazily loaded cache); the block then stays open.
         if vertex.state().is_over() && (changed || !row_goes_on) {
             writeln!(out, "#{number} {}", ending(vertex))?;
             self.turn = None;
@@ -206,7 +203,7 @@ impl Plain {
         Ok(())
     }
 
-    /// Takes the turn from the vertex that has it.
+    /// Ends the current turn.
     fn interrupt(&mut self, out: &mut dyn Write) -> io::Result<()> {
         match self.turn.take() {
             Some(turn) => writeln!(out, "#{} ...", self.number(turn.vertex)),
@@ -254,7 +251,7 @@ impl Renderer for Plain {
     }
 }
 
-/// `transferring context: 1.20MB 0.1s done`
+/// Returns text such as `transferring context: 1.20MB 0.1s done`.
 fn row_text(row: &VertexStatus) -> String {
     let took = row.started.zip(row.completed.or(row.timestamp)).map(|(start, stop)| elapsed(start, stop));
     let took = took.filter(|took| *took > Duration::from_millis(10));

@@ -1,8 +1,7 @@
-//! Progress for those who want none: writes nothing, ever.
+//! Progress that writes nothing.
 
 use super::Renderer;
 
-/// Shows nothing.
 pub(super) struct Quiet;
 
 impl Renderer for Quiet {}

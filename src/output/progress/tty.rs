@@ -1,10 +1,9 @@
-//! The live table on a terminal: paints frames over one another.
+//! The live table on a terminal, painted by overwriting the previous frame.
 //!
-//! Redraws at most ten times a second, and only over its own lines: it moves the
-//! cursor up by the rows that its last frame takes up at the terminal's present
-//! width, rewrites them and clears what is left below. At the end it leaves the
-//! whole table. The builder's clock may differ from ours; the table runs on the
-//! builder's, by the difference seen when the first vertex started.
+//! It redraws at most ten times a second, and only over its own lines: it moves the cursor up by the rows that its last
+//! frame occupies at the terminal's current width, rewrites them and clears what is left below. At the end it leaves
+//! the complete table. The builder's clock may differ from the local one; the table uses the builder's, by the
+//! difference observed when the first vertex started.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -17,19 +16,18 @@ use super::{Options, Renderer};
 use crate::buildkit::trace::{Changes, Trace, elapsed};
 use crate::screen_text::columns;
 
-/// The least time between two frames.
+/// The minimum time between two frames.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// What is assumed of a terminal that does not tell its size.
+/// The size of a terminal that does not report one.
 const ASSUMED_SIZE: Size = Size { cols: 80, rows: 24 };
 
-/// Paints the live table.
 pub(super) struct Tty {
     options: Options,
-    /// How far our clock is ahead of the builder's.
+    /// The local clock minus the builder's.
     ahead: Option<SignedDuration>,
     last_frame: Option<Timestamp>,
-    /// The columns that each line on the screen takes up.
+    /// The width of each line on the screen.
     drawn: Vec<usize>,
 }
 
@@ -69,7 +67,7 @@ impl Tty {
     }
 }
 
-/// The sequences (ECMA-48, SGR) that begin and end a tone.
+/// Returns the escape sequences (ECMA-48, SGR) that begin and end a tone.
 fn colour(tone: Tone) -> (&'static str, &'static str) {
     match tone {
         Tone::Plain => ("", ""),

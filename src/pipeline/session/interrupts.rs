@@ -44,6 +44,15 @@ impl Interrupts {
         Self { count, seen: 0, noticed: Arc::default() }
     }
 
+    /// Returns a receiver of this many interrupts and no further ones.
+    #[cfg(test)]
+    pub(super) fn after(interrupts: u32) -> Self {
+        let (counter, count) = watch::channel(interrupts);
+        // The channel stays open as in a process.
+        std::mem::forget(counter);
+        Self { count, seen: 0, noticed: Arc::default() }
+    }
+
     /// Returns `true` if there was an interrupt that [`next`](Self::next) has not returned.
     pub(crate) fn has_come(&self) -> bool {
         let count = *self.count.borrow();

@@ -46,6 +46,14 @@ impl<'a> Session<'a> {
         Self { settings, shared: Arc::default() }
     }
 
+    /// Returns a session whose user has interrupted.
+    #[cfg(test)]
+    pub(super) fn interrupted(settings: &'a JobSettings) -> Self {
+        let session = Self::new(settings);
+        session.shared.interrupts.get_or_init(|| Interrupts::after(1));
+        session
+    }
+
     /// Returns the same session with other settings, for example those of a different engine.
     pub(crate) fn on<'b>(&self, settings: &'b JobSettings) -> Session<'b>
     where
@@ -132,7 +140,7 @@ pub(crate) struct EngineConnection {
 }
 
 impl EngineConnection {
-    fn new(client: Client, settings: &JobSettings) -> Result<Self, PipelineError> {
+    pub(super) fn new(client: Client, settings: &JobSettings) -> Result<Self, PipelineError> {
         let engine = match client.product() {
             EngineProduct::Docker { api, .. } => {
                 Some(Engine::new(client.endpoint(), (api.major, api.minor))?)

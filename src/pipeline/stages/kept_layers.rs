@@ -1,15 +1,12 @@
-//! Layers that a build leaves in a registry for others.
+//! Exporting the layers of a build to a registry, for other agents.
 //!
-//! The image that is left with an inline cache is not the user's: that is as
-//! `docker build` makes it. Its steps are those that just ran, so the builder
-//! makes both of the same layers, and a registry takes each layer once.
+//! The image with an inline cache is not the user's image, which is as `docker build` makes it. Its steps are those that just
+//! ran, so the builder makes both of the same layers, and a registry stores each layer once.
 //!
-//! Both caches are exported by solves of their own, after the build: then their
-//! failure is none of the build. Of steps that a cache had spared, BuildKit
-//! exports what it knows from where it found them (seen on 20.10 and 28.5): a
-//! registry cache that is written without taking the last one up again loses
-//! the stages below a hit, and an inline cache that is written with it loses
-//! the steps before a hit.
+//! Both caches are exported by solves after the build, so that their failure does not fail the build. For steps that a cache has
+//! spared, BuildKit exports what it knows from the place where it found them (observed on 20.10 and 28.5): a registry cache that
+//! is written without importing the last one loses the stages below a hit, and an inline cache that is written with it loses the
+//! steps before a hit.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,14 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
 use super::keyed::Keyed;
-use super::layers::LayerCaches;
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::{CacheEntry, Exporter};
 use crate::buildkit::trace::StepKind;
 use crate::engine::{EngineError, ImageStore};
 use crate::error_chain::chain;
 use crate::ledger::{KeptLayersRecord, StepEntry, millis};
-use crate::pipeline::borrowed_name::{BorrowedName, MARK};
+use crate::pipeline::borrowed_name::BorrowedName;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::exports::Exports;
 use crate::pipeline::keys::BuildKeys;
@@ -35,19 +31,20 @@ use crate::pipeline::reporter::Event;
 use crate::pipeline::request::{self, Conditions};
 use crate::registry::{ImageRef, RegistryError};
 use crate::store::Meter;
+use crate::tiers::LayerCaches;
+use crate::tiers::MARK;
 
-/// One build of this process at a time leaves layers.
+/// Builds of this process export layers one at a time.
 static KEEPING: Mutex<()> = Mutex::const_new(());
-/// The pause before layers are pushed again, after another job has taken the name away; each further one is twice as long.
+/// The pause before layers are pushed again after another job took the name away; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long an engine may take to stop exporting.
 const CANCELLING: Duration = Duration::from_secs(10);
-/// What an engine says when another job gives the same name to its image, or removes it.
+/// Phrases with which an engine fails when another job gives the same name to its image, or removes it.
 const TAKEN: [&str; 4] = ["No such image", "tag does not exist", "does not exist locally", "already exists"];
 /// Status messages waiting to be dropped.
 const WAITING: usize = 256;
 
-/// Layers are not left for others.
 #[derive(Debug, thiserror::Error)]
 enum KeepLayersError {
     #[error("the layers are not kept in the registry")]
@@ -63,14 +60,14 @@ enum KeepLayersError {
 }
 
 impl KeepLayersError {
-    /// Whether another job on this engine came in between.
+    /// Returns `true` if another job on this engine interfered.
     fn is_of_another_job(&self) -> bool {
         let said = chain(self);
         matches!(self, Self::Solve(_) | Self::Engine(_) | Self::Push(_))
             && TAKEN.iter().any(|words| said.contains(words))
     }
 
-    /// What would help, in a line; `place` is the repository.
+    /// Returns what would help, in one line; `place` is the repository.
     fn remedy(&self, place: &ImageRef) -> String {
         let place = place.repository();
         match self {
@@ -94,26 +91,26 @@ impl KeepLayersError {
     }
 }
 
-/// An image whose layers are to be left for others.
+/// An image whose layers are exported.
 pub(super) struct LayersOf<'a> {
-    /// Its id; absent where the build made none.
+    /// The id; `None` if the build made no image.
     pub(super) image: Option<&'a str>,
-    /// The steps that were run or found cached, if it was built.
+    /// The steps that ran or were cached; empty for an image that was not built.
     pub(super) steps: &'a [StepEntry],
     /// The caches that the registry had before.
     pub(super) layers: &'a LayerCaches,
 }
 
-/// What leaving the layers in a registry came to.
+/// The outcome of exporting layers.
 #[derive(Default)]
 pub(super) struct KeptLayers {
     pub(super) record: Option<KeptLayersRecord>,
-    /// Why they were not kept, and what would help.
+    /// Why they were not exported, and what would help.
     pub(super) fault: Option<String>,
 }
 
 impl KeptLayers {
-    /// Leaves the layers of an image for others.
+    /// Exports the layers of an image.
     ///
     /// # Errors
     ///
@@ -135,7 +132,7 @@ impl KeptLayers {
         let named = |tags: Vec<String>| tags.first().and_then(|tag| place.with_tag(tag));
         let Some(inline) = named(tags.inline_caches()) else { return Ok(()) };
         let full = if job.writes_registry_caches().await? { named(tags.registry_caches()) } else { None };
-        // Not over what the user calls so.
+        // The user's own image of that name is not replaced.
         if [Some(&inline), full.as_ref()].into_iter().flatten().any(|name| job.build.tags.contains(name)) {
             return Ok(());
         }
@@ -147,8 +144,8 @@ impl KeptLayers {
             }
             _ => None,
         };
-        // Until the name is given back: builds of several images at once may have one repository, and the next one would take
-        // what has the name for the user's.
+        // Until the name is given back: builds of several images may share a repository, and the next one would take the image
+        // of that name for the user's.
         let alone = job.session.interrupts().bound(KEEPING.lock()).await?;
         let (mut borrowed, cancel) = (None, CancellationToken::new());
         let kept = {
@@ -174,7 +171,7 @@ impl KeptLayers {
             });
             let kept = job.session.interrupts().bound(tokio::time::timeout(deadline, &mut keeping)).await;
             if !matches!(kept, Ok(Ok(_))) {
-                // An engine that still exports would take the name once more.
+                // An engine that still exports would take the name again.
                 cancel.cancel();
                 drop(tokio::time::timeout(CANCELLING, keeping).await);
             }
@@ -207,8 +204,8 @@ impl KeptLayers {
 }
 
 impl LayersOf<'_> {
-    /// Returns `true` if the registry has all layers that are worth fetching: nothing ran but COPY, and an image with the
-    /// layers below is there. Another agent copies its own files in less time than it takes to leave these for it.
+    /// Returns `true` if the registry has all layers that are worth fetching: only COPY steps ran, and an image with the layers
+    /// below them is there. Another agent copies its own files faster than this one exports them.
     async fn are_kept(
         &self,
         job: &Job<'_>,
@@ -238,14 +235,14 @@ impl LayersOf<'_> {
 }
 
 impl Job<'_> {
-    /// Whether the engine writes BuildKit's registry caches.
+    /// Returns `true` if the engine can export registry caches.
     async fn writes_registry_caches(&self) -> Result<bool, PipelineError> {
         let is_able =
             self.engine().is_none() || self.connection.image_store().await? == ImageStore::Containerd;
         Ok(is_able && self.reads_registry_caches())
     }
 
-    /// Reports once for each builder that it keeps no layers of the stages before the last one.
+    /// Reports, once for each builder, that it exports only the layers of the last stage.
     async fn report_omitted_layers(&self) -> Result<(), PipelineError> {
         if !self.reporter.shows_notes() {
             return Ok(());
@@ -265,7 +262,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Writes a registry cache of all stages, on top of the last one.
+    /// Exports a registry cache of all stages, and imports the last one for that.
     async fn export_cache(
         &self,
         name: &ImageRef,
@@ -286,7 +283,7 @@ impl Job<'_> {
         self.solve_again(keys, cache, layers.imports(), (Exports::none(), None), cancel).await
     }
 
-    /// Makes the image once more, with an inline cache and the mark of its layers, and pushes it.
+    /// Builds the image again, with an inline cache and the mark of its layers, and pushes it.
     async fn push_inline_cache(
         &self,
         name: &ImageRef,
@@ -301,7 +298,7 @@ impl Job<'_> {
         }
         let exporters = vec![Exporter { kind: kind.to_owned(), attributes }];
         let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
-        // Also without a mark: the label distinguishes the image from the user's while it has its name in the engine.
+        // An empty label, too, distinguishes this image from the user's while it has that name in the engine.
         let mark = Some(mark.unwrap_or_default());
         let exports = Exports { exporters, ..Exports::none() };
         self.solve_again(keys, inline, Vec::new(), (exports, mark), cancel).await?;
@@ -311,7 +308,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Repeats the build, whose steps the builder now has, with another export.
+    /// Repeats the build, whose steps are now cached in the builder, with another export.
     async fn solve_again(
         &self,
         keys: Option<&BuildKeys>,
@@ -321,7 +318,7 @@ impl Job<'_> {
         cancel: &CancellationToken,
     ) -> Result<(), KeepLayersError> {
         let conditions = Conditions {
-            // As in the build: otherwise the context would be sent again, and an older upload be taken for it.
+            // As in the build: otherwise the context would be sent again, or an older upload used instead.
             ambiguous: keys.and_then(|keys| keys.ambiguous),
             every_step: false,
             engine_images: self.engine().is_some(),

@@ -4,7 +4,6 @@ use super::archiving::{Archived, Archiving};
 use super::job::Job;
 use super::kept_layers::{KeptLayers, LayersOf};
 use super::keyed::Keyed;
-use super::layers::LayerCaches;
 use super::lookup::Lookup;
 use super::mounts::{Restored, SavedMounts};
 use super::solved::Solved;
@@ -39,7 +38,7 @@ impl Made {
         keyed: &Keyed,
         lookup: &Lookup,
     ) -> Result<(), PipelineError> {
-        self.solved.layers = LayerCaches::look_for(job, keyed, lookup).await?;
+        self.solved.layers = job.look_for_layers(keyed, lookup).await?;
         // This is not bounded by the deadline: visits of mounts respect it themselves, so that they can clean up.
         self.restored.restore(job, keyed, lookup, &self.solved.layers).await?;
         if job.session.interrupts().has_come() {

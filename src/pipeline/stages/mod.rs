@@ -186,3 +186,6 @@ async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
     };
     (job, Finished { keyed: Some(keyed), lookup, way, end })
 }
+
+#[cfg(test)]
+mod tests;

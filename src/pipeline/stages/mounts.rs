@@ -3,7 +3,6 @@
 use super::Deadline;
 use super::job::Job;
 use super::keyed::Keyed;
-use super::layers::LayerCaches;
 use super::lookup::Lookup;
 use super::skipped_mounts::{Judged, MountingSteps, judge, skip_cached};
 use super::visited::VisitedBuild;
@@ -16,6 +15,7 @@ use crate::pipeline::carrier::Carrier;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::reached_mounts::reached;
 use crate::pipeline::reporter::Event;
+use crate::tiers::LayerCaches;
 
 /// The name of this tier in records and summaries.
 const MOUNTS: &str = "mounts";

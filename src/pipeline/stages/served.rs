@@ -6,7 +6,6 @@ use super::archiving::Archived;
 use super::job::Job;
 use super::kept_layers::{KeptLayers, LayersOf};
 use super::keyed::Keyed;
-use super::layers::LayerCaches;
 use super::lookup::Lookup;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
@@ -77,7 +76,7 @@ impl Served {
             }
         }
         if job.builder_has_layers_of(id).await {
-            let layers = LayerCaches::look_for(job, keyed, lookup).await?;
+            let layers = job.look_for_layers(keyed, lookup).await?;
             if !layers.is_unreachable {
                 let of = LayersOf { image: Some(id), steps: &[], layers: &layers };
                 self.kept_layers.keep(job, keyed, of).await?;

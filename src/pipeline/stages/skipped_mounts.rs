@@ -8,7 +8,6 @@ use jiff::Timestamp;
 
 use super::job::Job;
 use super::keyed::Keyed;
-use super::layers::{LayerCaches, Stages};
 use crate::buildkit::trace::{StepKind, StepRecord, Trace};
 use crate::context::clean_path;
 use crate::ledger::Prediction;
@@ -17,6 +16,7 @@ use crate::notes::BuilderEntry;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::known_builder::{KnownBuilder, UnknownBuilder};
+use crate::tiers::{LayerCaches, Stages};
 
 /// Returns `true` if the text of a step contains this mount.
 fn has_mount(step: &str, mount: &TargetMount) -> bool {
@@ -89,7 +89,9 @@ pub(super) async fn skip_cached(
             None
         }
     };
-    let Some(stages) = of_builder.or(layers.stages(job, keys).await?) else { return Ok(Vec::new()) };
+    let Some(stages) = of_builder.or(job.stages_in_registry(layers, keys).await?) else {
+        return Ok(Vec::new());
+    };
     let is_there = |mount: &TargetMount| {
         let is_last = mount.uses.iter().all(|used| used.stage == keys.target);
         is_decided(mount) && (stages == Stages::All || is_last)

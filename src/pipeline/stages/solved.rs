@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::job::Job;
 use super::keyed::Keyed;
-use super::layers::{self, LayerCaches};
+use super::layers::import_fault;
 use super::lookup::Lookup;
 use super::mounts::Restored;
 use super::skipped_mounts::MountingSteps;
@@ -28,6 +28,7 @@ use crate::pipeline::own_files::is_own_directory;
 use crate::pipeline::{inputs, request};
 use crate::plan::OutputKind;
 use crate::registry::ImageRef;
+use crate::tiers::LayerCaches;
 
 #[derive(Default)]
 pub(super) struct Solved {
@@ -93,7 +94,7 @@ impl Solved {
         let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
         let watch = ImportWatch::new(&conditions.cache_imports, builds, &names);
         let (mut result, mut trace) = job.solve(exports, &conditions, to_stdout, watch).await;
-        if let Some(fault) = layers::import_fault(&conditions.cache_imports, &result) {
+        if let Some(fault) = import_fault(&conditions.cache_imports, &result) {
             job.faults.report(&fault)?;
             conditions.cache_imports.clear();
             self.layers.give_up();
@@ -127,7 +128,7 @@ impl Solved {
         self.steps = steps::counts(trace);
         let repositories = job.identity().repositories();
         self.step_list = steps::entries(trace, secret, &repositories, job.has_build_args());
-        let noted = self.layers.mark_imported(job, &mut self.step_list).await;
+        let noted = job.mark_imported(&self.layers, &mut self.step_list).await;
         // Images that are built at once may share a step.
         let imported = self.step_list.iter().filter(|step| step.imported).count();
         self.steps.imported = imported.min(self.steps.cached);

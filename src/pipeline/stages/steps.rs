@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::layers::LayerCaches;
 use crate::amounts::count;
 use crate::buildkit::trace::{StepKind, Trace};
 use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord, millis};
 use crate::pipeline::confidential::mark;
 use crate::requirements::without_secrets;
+use crate::tiers::LayerCaches;
 
 /// The name of this tier in records and summaries.
 pub(super) const LAYERS: &str = "layers";
@@ -57,7 +57,7 @@ pub(super) fn layers(
     let reason = || {
         let failed = imports().find_map(|step| step.error.as_deref());
         let failed = failed.map(|error| format!("the engine cannot import: {error}"));
-        let more = failed.or_else(|| caches.told(imported)).map(|reason| format!("; {reason}"));
+        let more = failed.or_else(|| caches.reason(imported)).map(|reason| format!("; {reason}"));
         format!("{cached} of {} cached{}", count(total, "step", "steps"), more.unwrap_or_default())
     };
     TierRecord {
@@ -69,7 +69,7 @@ pub(super) fn layers(
         },
         reason: ignored.map_or_else(reason, str::to_owned),
         bytes: 0,
-        millis: millis(lookup + caches.elapsed()),
+        millis: millis(lookup + caches.elapsed),
     }
 }
 

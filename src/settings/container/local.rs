@@ -1,19 +1,14 @@
-//! What options of a container take from this machine: files that are read, and paths that are relative.
-//!
-//! Afterwards the options depend on neither the working directory nor a file, so that an entry can hold them.
+//! Makes container options independent of this machine's files and working directory, so that an entry can store them.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::cli::{ContainerOptions, OPTIONS};
+use crate::error_chain::chain;
 use crate::settings::SettingsError;
 
-/// The options with everything in them that files say, and with absolute paths; relative ones are below `directory`.
-///
-/// # Errors
-///
-/// Fails on a file that cannot be read or is malformed.
+/// Replaces files by their contents and relative paths by absolute ones below `directory`.
 pub(super) fn self_contained(
     options: &ContainerOptions,
     directory: &Path,
@@ -56,7 +51,7 @@ fn located(name: &str, value: &str, directory: &Path) -> Result<String, String> 
     }
 }
 
-/// Returns `true` for `.`, `..` and what begins with them; anything else is absolute or a volume's name.
+/// Returns `true` for relative paths; anything else is absolute or the name of a volume.
 fn is_relative(source: &str) -> bool {
     matches!(source, "." | "..") || source.starts_with("./") || source.starts_with("../")
 }
@@ -68,7 +63,7 @@ fn absolute(path: &str, directory: &Path) -> Result<String, String> {
         .ok_or_else(|| "the working directory's path is not UTF-8".to_owned())
 }
 
-/// `--mount` with an absolute source.
+/// Makes the source in a `--mount` absolute.
 fn mount(value: &str, directory: &Path) -> Result<String, String> {
     let located = |field: &str| match field.split_once('=') {
         Some((name @ ("source" | "src"), source)) if is_relative(source) => {
@@ -79,7 +74,7 @@ fn mount(value: &str, directory: &Path) -> Result<String, String> {
     Ok(value.split(',').map(located).collect::<Result<Vec<_>, String>>()?.join(","))
 }
 
-/// The profile in a file on one line, or one that was read before.
+/// Returns a seccomp profile on one line; `profile` is a file or the JSON itself.
 fn seccomp(profile: &str, directory: &Path) -> Result<String, String> {
     let text = if profile.starts_with('{') { profile.to_owned() } else { read(profile, directory)? };
     let json: Value = serde_json::from_str(&text)
@@ -87,7 +82,7 @@ fn seccomp(profile: &str, directory: &Path) -> Result<String, String> {
     Ok(json.to_string())
 }
 
-/// The lines of a file that are neither empty nor comments.
+/// Returns the lines of a file that are neither empty nor comments.
 fn lines(file: &str, directory: &Path) -> Result<Vec<String>, String> {
     let text = read(file, directory)?;
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
@@ -107,11 +102,8 @@ fn lines(file: &str, directory: &Path) -> Result<Vec<String>, String> {
 
 fn read(file: &str, directory: &Path) -> Result<String, String> {
     let path = directory.join(file);
-    std::fs::read_to_string(&path).map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.split(" (os error").next().unwrap_or_default();
-        format!("cannot read {}: {reason}", path.display())
-    })
+    std::fs::read_to_string(&path)
+        .map_err(|error| format!("cannot read {}: {}", path.display(), chain(&error)))
 }
 
 #[cfg(test)]

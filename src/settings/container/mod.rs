@@ -1,8 +1,8 @@
-//! What `larder run` makes its container of.
+//! Resolves the flags of `larder run` into the request that creates its container.
 //!
 //! ```text
 //!  typed ────▶ local (files read, absolute paths) ─┐
-//!                                                   ├─▶ joined ─▶ request: the engine's, and what an entry keeps
+//!                                                   ├─▶ joined ─▶ request: sent to the engine, stored in an entry
 //!  larder.yaml, or an entry ────────────────────────┘
 //! ```
 
@@ -19,21 +19,16 @@ use crate::cli::{ContainerArgs, ContainerOptions, OPTIONS};
 use crate::engine::ContainerSpec;
 use crate::store::RunFlags;
 
-/// A run, resolved.
 #[derive(Debug, Clone)]
 pub(crate) struct RunSettings {
-    /// The container; its image is filled in once it is known.
+    /// The request; its image is set once it is known.
     pub(crate) container: ContainerSpec,
-    /// What an entry keeps of it, so that it can be run so again.
+    /// The flags that an entry stores, so that its image can be run again in the same way.
     pub(crate) kept: RunFlags,
 }
 
 impl RunSettings {
-    /// Refuses the options of `docker run` that a container of `larder run` cannot have.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the reason of the first one.
+    /// Returns an error for the first `docker run` option that `larder run` does not support.
     pub(crate) fn refuse(args: &ContainerArgs) -> Result<(), SettingsError> {
         match args.options.refused() {
             Some(option) => {
@@ -44,11 +39,7 @@ impl RunSettings {
         }
     }
 
-    /// Resolves docker run's flags for an image of `larder.yaml` or of a context, which is made for `variables`.
-    ///
-    /// # Errors
-    ///
-    /// Fails on malformed flags.
+    /// Resolves the flags for an image of `larder.yaml` or of a context, built with `variables`.
     pub(crate) fn of_image(
         args: &ContainerArgs,
         command: &[String],
@@ -62,23 +53,21 @@ impl RunSettings {
                 let own_command = &image.run.command;
                 let is_set = |set: &String| variables.contains_key(set.split('=').next().unwrap_or_default());
                 let written = local::self_contained(&image.run.options, &file.directory())
-                    .map_err(|error| error.of_image(file, name, |_| false, run_of_image::keys))?
+                    .map_err(|error| error.of_image(file, name, run_of_image::keys))?
                     .without("env", is_set);
                 let command = if command.is_empty() { own_command } else { command };
-                let is_typed = |flag: &str| !args.options.get(flag).is_empty();
+                let keys =
+                    |flag: &str| run_of_image::keys(flag).filter(|_| args.options.get(flag).is_empty());
                 Self::of_flags(args, &written, command, environment)
-                    .map_err(|error| error.of_image(file, name, is_typed, run_of_image::keys))?
+                    .map_err(|error| error.of_image(file, name, keys))?
             }
             None => Self::of_flags(args, &ContainerOptions::default(), command, environment)?,
         };
         Ok(run.made_for(variables))
     }
 
-    /// Resolves docker run's flags for an image that was run so before; what it is made for may be other `variables`.
-    ///
-    /// # Errors
-    ///
-    /// Fails on malformed flags.
+    /// Resolves the flags for an image from an entry, which stores those of an earlier run. `variables` may differ from
+    /// that run's.
     pub(crate) fn of_entry(
         args: &ContainerArgs,
         command: &[String],
@@ -90,7 +79,7 @@ impl RunSettings {
         let mut flags = kept.flags.clone();
         flags.retain(|flag| flag.strip_prefix("--env=").is_none_or(is_other));
         let written = ContainerArgs::of_flags(&flags).ok_or_else(|| {
-            // Without them it could run with more rights than it was meant to have.
+            // Without unknown flags the container could run with more rights than intended.
             let flags = flags.join(" ");
             SettingsError::flag("from-cache", format!("the flags of the entry are not known here: {flags}"))
         })?;
@@ -99,7 +88,7 @@ impl RunSettings {
         Ok(Self::of_flags(args, &written, command, environment)?.made_for(variables))
     }
 
-    /// Adds what the image is made for, which is kept with its values; variables of the flags come before it.
+    /// Adds the image's variables, stored with their values; variables set by flags override them.
     fn made_for(mut self, variables: &BTreeMap<String, String>) -> Self {
         let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
         self.kept.flags.splice(0..0, set.iter().map(|set| format!("--env={set}")));
@@ -107,7 +96,7 @@ impl RunSettings {
         self
     }
 
-    /// The names of variables that an earlier run had and this one has no value of.
+    /// Returns the names of variables that an earlier run had and that have no value in this one.
     pub(crate) fn missing_variables(&self) -> Vec<&str> {
         let names = self.kept.flags.iter().filter_map(|flag| flag.strip_prefix("--env="));
         let names = names.filter(|name| !name.contains('='));
@@ -115,7 +104,6 @@ impl RunSettings {
         names.filter(|name| !is_set(name)).collect()
     }
 
-    /// The container of an image, by its id.
     pub(crate) fn of(&self, image: &str) -> ContainerSpec {
         self.container.clone().of_image(image)
     }
@@ -136,7 +124,7 @@ impl RunSettings {
     }
 }
 
-/// The flags that say how a container runs, but not what it is called; of variables their names.
+/// Returns the flags to store: without the container's name, and with the names of variables, not their values.
 fn kept(options: &ContainerOptions) -> Vec<String> {
     let mut flags = Vec::new();
     for option in OPTIONS {

@@ -1,15 +1,11 @@
-//! `--mount` of `docker run`, as docker/cli's `opts/mount.go` reads it.
+//! `--mount` of `docker run`, parsed as in docker/cli's `opts/mount.go`.
 
 use serde_json::{Value, json};
 
 use crate::settings::fields;
 use crate::settings::step_options::bytes;
 
-/// The mount that these fields describe, as the Engine API takes it.
-///
-/// # Errors
-///
-/// Fails with what is wrong.
+/// Returns the mount as the Engine API expects it.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
     let mut mount = json!({ "Type": "volume" });
     for (name, value) in fields::parse(text)? {
@@ -32,12 +28,10 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
     Ok(mount)
 }
 
-/// Kinds of mounts that engines know.
 const TYPES: [&str; 6] = ["bind", "volume", "tmpfs", "image", "npipe", "cluster"];
-/// How a mount takes part in changes of its source.
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
-/// The value of the field `name`, in small letters, if it is one of `known`.
+/// Returns the lowercase value of the field `name`, or an error if it is not one of `known`.
 fn one_of(known: &[&str], name: &str, value: &str) -> Result<String, String> {
     let lower = value.to_lowercase();
     let is_known = known.contains(&lower.as_str());

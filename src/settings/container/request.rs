@@ -1,10 +1,9 @@
-//! What each option of `docker run` means: a place in the request that makes a container.
+//! Maps each option of `docker run` to a field of the request that creates a container.
 //!
-//! The places are those of the Engine API's `POST /containers/create`, as docker/cli's `opts.go` fills them.
-
-use std::ops::RangeInclusive;
+//! The fields are those of the Engine API's `POST /containers/create`, filled as in docker/cli's `opts.go`.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 
@@ -14,32 +13,30 @@ use crate::cli::ContainerOptions;
 use crate::settings::step_options::{bytes, is_ulimit};
 use crate::settings::{Environment, SettingsError, duration};
 
-/// What becomes of a value.
+/// How a value is converted; the first element is the field.
 #[derive(Debug)]
 enum Meaning {
-    /// Text, as it is.
     Text(&'static str),
-    /// Text, one of several.
+    /// One element of a list.
     Texts(&'static str),
-    /// A namespace: one of these, or that of another container where it says so.
+    /// A namespace: one of these names, or `container:…` where [`OF_CONTAINER`] is listed.
     Mode(&'static str, &'static [&'static str]),
     Switch(&'static str),
     Number(&'static str, RangeInclusive<i64>),
-    /// A size in bytes.
+    /// In bytes.
     Size(&'static str),
-    /// A span of time, in nanoseconds.
+    /// In nanoseconds.
     Time(&'static str),
-    /// `NAME=VALUE`, where the value may be left out if this is `true`.
+    /// `NAME=VALUE`; the value is optional if this is `true`.
     Pair(&'static str, bool),
-    /// Something of its own.
+    /// A conversion of its own.
     Own(fn(&mut Request, &str) -> Result<(), String>),
 }
 
 use Meaning::{Mode, Number, Own, Pair, Size, Switch, Text, Texts, Time};
 
-/// Any number that is not negative.
 const AMOUNT: RangeInclusive<i64> = 0..=i64::MAX;
-/// Another container's namespace, among the modes.
+/// The namespace of a different container.
 const OF_CONTAINER: &str = "container:NAME";
 
 static MEANINGS: &[(&str, Meaning)] = &[
@@ -61,7 +58,7 @@ static MEANINGS: &[(&str, Meaning)] = &[
     ("user", Text("User")),
     ("group-add", Texts("HostConfig.GroupAdd")),
     ("workdir", Text("WorkingDir")),
-    // One empty word is no entrypoint.
+    // Like docker run, an empty word resets the entrypoint.
     ("entrypoint", Own(|request, text| request.set("Entrypoint", json!([text])))),
     ("hostname", Text("Hostname")),
     ("domainname", Text("Domainname")),
@@ -83,7 +80,7 @@ static MEANINGS: &[(&str, Meaning)] = &[
     ("cgroup-parent", Text("HostConfig.CgroupParent")),
     ("runtime", Text("HostConfig.Runtime")),
     ("sysctl", Pair("HostConfig.Sysctls", false)),
-    // The name of the network comes before what the container has in it.
+    // Must precede the options for the container's endpoint in the network.
     ("network", Own(Request::network)),
     ("network-alias", Own(|request, text| request.in_network("alias", text))),
     ("ip", Own(|request, text| request.in_network("ip", text))),
@@ -150,11 +147,7 @@ static MEANINGS: &[(&str, Meaning)] = &[
     ("no-healthcheck", Own(Request::no_healthcheck)),
 ];
 
-/// The request that makes a container with these options, which depend on no file.
-///
-/// # Errors
-///
-/// Fails on malformed values.
+/// Returns the request for a container with these options, which must be self-contained.
 pub(super) fn request(options: &ContainerOptions, environment: &Environment) -> Result<Value, SettingsError> {
     let mut request = Request { body: json!({}), environment: environment.clone(), network: String::new() };
     for (name, meaning) in MEANINGS {
@@ -168,7 +161,7 @@ pub(super) fn request(options: &ContainerOptions, environment: &Environment) -> 
 
 struct Request {
     body: Value,
-    /// Where variables without a value get it.
+    /// The values of variables given by name only.
     environment: Environment,
     /// The network of the container; empty for the engine's default.
     network: String,
@@ -187,7 +180,7 @@ impl Meaning {
                 }
                 request.set(place, text.into())
             }
-            // Clap lets no other words pass.
+            // Clap accepts no other words.
             Switch(place) => request.set(place, (text != "false").into()),
             Number(place, range) => {
                 let number = text.parse::<i64>().ok().filter(|number| range.contains(number));
@@ -223,7 +216,7 @@ impl Meaning {
 }
 
 impl Request {
-    /// What is at a place, the names of fields with dots between them; missing objects are created.
+    /// Returns the field at a path of dot-separated names and creates missing objects.
     fn at(&mut self, place: &str) -> &mut Value {
         place.split('.').fold(&mut self.body, |value, name| &mut value[name])
     }
@@ -252,7 +245,7 @@ impl Request {
         }
         match self.environment.text(text)? {
             Some(value) => self.push("Env", format!("{text}={value}").into()),
-            // Unlike docker run, which would take the image's own variable of that name away.
+            // Unlike docker run, which would remove the variable of that name from the image.
             None => Ok(()),
         }
     }
@@ -277,7 +270,7 @@ impl Request {
             self.at("ExposedPorts")[&inside] = json!({});
             if is_published {
                 let binding = json!({ "HostIp": address, "HostPort": outside });
-                // A port's name has no dot.
+                // The name of a port contains no dot.
                 self.push(&format!("HostConfig.PortBindings.{inside}"), binding)?;
             }
         }
@@ -292,7 +285,7 @@ impl Request {
     }
 
     fn security(&mut self, text: &str) -> Result<(), String> {
-        // The engine knows the paths themselves only.
+        // The engine accepts paths only.
         if text == "systempaths=unconfined" {
             self.set("HostConfig.MaskedPaths", json!([]))?;
             return self.set("HostConfig.ReadonlyPaths", json!([]));
@@ -313,13 +306,13 @@ impl Request {
         rest.iter().try_for_each(|(field, value)| self.in_network(field, value))
     }
 
-    /// Returns `true` if the network is one that `docker network create` has made.
+    /// Returns `true` if the network was created by `docker network create`.
     fn is_network_of_users(&self) -> bool {
         !matches!(&*self.network, "" | "default" | "bridge" | "host" | "none")
             && !self.network.starts_with("container:")
     }
 
-    /// Something that the container has in its network, by the field of `--network name=…`.
+    /// Sets a property of the container's endpoint in its network, by the field of `--network name=…`.
     fn in_network(&mut self, field: &str, text: &str) -> Result<(), String> {
         let is_of_users = self.is_network_of_users();
         let network = if self.network.is_empty() { "default" } else { &self.network };
@@ -334,24 +327,18 @@ impl Request {
                 "link" => &mut endpoint["Links"],
                 "link-local-ip" => &mut endpoint["IPAMConfig"]["LinkLocalIPs"],
                 "ip" => {
-                    return {
-                        endpoint["IPAMConfig"]["IPv4Address"] =
-                            values::address_of(text, "IPv4", IpAddr::is_ipv4)?.into();
-                        Ok(())
-                    };
+                    endpoint["IPAMConfig"]["IPv4Address"] =
+                        values::address_of(text, "IPv4", IpAddr::is_ipv4)?.into();
+                    return Ok(());
                 }
                 "ip6" => {
-                    return {
-                        endpoint["IPAMConfig"]["IPv6Address"] =
-                            values::address_of(text, "IPv6", IpAddr::is_ipv6)?.into();
-                        Ok(())
-                    };
+                    endpoint["IPAMConfig"]["IPv6Address"] =
+                        values::address_of(text, "IPv6", IpAddr::is_ipv6)?.into();
+                    return Ok(());
                 }
                 "mac-address" => {
-                    return {
-                        endpoint["MacAddress"] = values::mac_address(text)?.into();
-                        Ok(())
-                    };
+                    endpoint["MacAddress"] = values::mac_address(text)?.into();
+                    return Ok(());
                 }
                 "driver-opt" => {
                     let (name, value) =
@@ -374,7 +361,7 @@ impl Request {
 
     fn link(&mut self, text: &str) -> Result<(), String> {
         self.push("HostConfig.Links", text.into())?;
-        // Networks of users have links of their own.
+        // User-defined networks have their own links.
         if self.is_network_of_users() { self.in_network("link", text) } else { Ok(()) }
     }
 
@@ -390,7 +377,7 @@ impl Request {
         self.push("HostConfig.Ulimits", json!({ "Name": name, "Soft": soft, "Hard": hard }))
     }
 
-    /// `DEVICE:AMOUNT`.
+    /// Parses `DEVICE:AMOUNT`.
     fn device_limit(
         &mut self,
         place: &str,

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The request that options make; `NAME VALUE` each.
+/// Returns the request for options, each with its name and value.
 fn requested(given: &[(&'static str, &str)]) -> Result<Value, String> {
     let mut options = ContainerOptions::default();
     for (name, value) in given {
@@ -14,7 +14,7 @@ fn requested(given: &[(&'static str, &str)]) -> Result<Value, String> {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn options_mean_what_docker_run_makes_of_them() {
+fn options_have_the_meaning_of_docker_run() {
     let host = |field: &str, value: Value| json!({ "HostConfig": { field: value } });
     let gpu = |request: Value| host("DeviceRequests", json!([request]));
     let in_network = |endpoint: Value| json!({ "HostConfig": { "NetworkMode": "web" }, "NetworkingConfig": { "EndpointsConfig": { "web": endpoint } } });
@@ -201,7 +201,7 @@ fn options_mean_what_docker_run_makes_of_them() {
 }
 
 #[test]
-fn what_docker_run_refuses_is_refused_with_its_name_and_value() {
+fn malformed_options_are_errors_with_their_name_and_value() {
     for (name, value) in [
         ("env", "=1"),
         ("publish", "0"),
@@ -303,7 +303,7 @@ fn the_engine_is_sent_every_option() {
 }
 
 #[test]
-fn what_is_kept_of_a_run_makes_the_same_run_again() {
+fn stored_flags_make_the_same_run_again() {
     let environment: Environment = [("TOKEN".to_owned(), "secret".to_owned())].into_iter().collect();
     let mut typed = ContainerArgs { name: Some("once".to_owned()), ..ContainerArgs::default() };
     for (name, value) in [
@@ -351,7 +351,7 @@ fn what_is_kept_of_a_run_makes_the_same_run_again() {
 }
 
 #[test]
-fn options_that_a_container_of_run_cannot_have_are_refused_with_the_reason() {
+fn unsupported_options_are_refused_with_the_reason() {
     for refused in crate::cli::REFUSED {
         let args = ContainerArgs::of_flags(&[format!("--{}", refused.name)]).unwrap();
         let error = RunSettings::refuse(&args).unwrap_err().to_string();

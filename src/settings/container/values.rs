@@ -1,4 +1,4 @@
-//! Values of `docker run`'s options that have a notation of their own.
+//! Values of `docker run`'s options with a syntax of their own.
 
 use std::net::IpAddr;
 
@@ -6,18 +6,17 @@ use serde_json::{Value, json};
 
 use crate::settings::fields;
 
-/// A port of a container.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Port {
     /// `PORT/PROTOCOL` in the container.
     pub(super) inside: String,
-    /// The address on the engine's machine; empty for all.
+    /// The address on the engine's host; empty for all.
     pub(super) address: String,
-    /// The port there, or a range of which one is taken; empty for any that is free.
+    /// The port on the engine's host, or a range to choose one from; empty for any free one.
     pub(super) outside: String,
 }
 
-/// `[[IP:]PORT:]PORT[/PROTOCOL]`, also with ranges, or `published=PORT,target=PORT,protocol=PROTOCOL`.
+/// Parses `[[IP:]PORT:]PORT[/PROTOCOL]`, also with ranges, or `published=PORT,target=PORT,protocol=PROTOCOL`.
 pub(super) fn published(text: &str) -> Result<Vec<Port>, String> {
     let failed = || format!("`{text}` is not [[IP:]PORT:]PORT[/tcp|/udp|/sctp]");
     let plain = if text.contains('=') { long_port(text)? } else { text.to_owned() };
@@ -38,7 +37,6 @@ pub(super) fn published(text: &str) -> Result<Vec<Port>, String> {
     }
     let (start, end) = range(outside).ok_or_else(failed)?;
     if first == last {
-        // Any one of a range.
         return Ok(vec![port(first, outside.to_owned())]);
     }
     if end - start != last - first {
@@ -54,7 +52,7 @@ fn long_port(text: &str) -> Result<String, String> {
             ("published", Some(value)) => outside = value,
             ("target", Some(value)) => inside = Some(value),
             ("protocol", Some(value)) => protocol = value,
-            // Nothing but swarms know others.
+            // Only swarms distinguish modes.
             ("mode", Some(_)) => {}
             _ => return Err(format!("`{name}` is not one of published, target, protocol")),
         }
@@ -63,7 +61,7 @@ fn long_port(text: &str) -> Result<String, String> {
     Ok(format!("{outside}:{inside}/{protocol}"))
 }
 
-/// `PORT[-PORT][/PROTOCOL]`.
+/// Parses `PORT[-PORT][/PROTOCOL]`.
 pub(super) fn exposed(text: &str) -> Result<Vec<Port>, String> {
     let failed = || format!("`{text}` is not PORT[-PORT][/tcp|/udp|/sctp]");
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
@@ -88,7 +86,7 @@ fn range(text: &str) -> Option<(u16, u16)> {
     (first <= last).then_some((first, last))
 }
 
-/// `DEVICE[:PATH[:rwm]]`.
+/// Parses `DEVICE[:PATH[:rwm]]`.
 pub(super) fn device(text: &str) -> Result<Value, String> {
     let is_permissions = |text: &str| {
         let is_once = |c: char| text.matches(c).count() == 1;
@@ -109,13 +107,13 @@ pub(super) fn device(text: &str) -> Result<Value, String> {
     Ok(json!({ "PathOnHost": outside, "PathInContainer": inside, "CgroupPermissions": permissions }))
 }
 
-/// Returns `true` if a device is named in the notation of CDI, `VENDOR/CLASS=NAME`.
+/// Returns `true` for the name of a CDI device, `VENDOR/CLASS=NAME`.
 pub(super) fn is_cdi(text: &str) -> bool {
     let is_kind = |kind: &str| !kind.starts_with('/') && kind.split('/').count() == 2;
     text.split_once('=').is_some_and(|(kind, name)| is_kind(kind) && !name.is_empty())
 }
 
-/// `TYPE MAJOR:MINOR PERMISSIONS`, for the cgroup.
+/// Checks a rule for the device cgroup, `TYPE MAJOR:MINOR PERMISSIONS`.
 pub(super) fn device_rule(text: &str) -> Result<String, String> {
     let is_number =
         |text: &str| text == "*" || !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -130,7 +128,7 @@ pub(super) fn device_rule(text: &str) -> Result<String, String> {
     is_rule.then(|| text.to_owned()).ok_or_else(|| format!("`{text}` is no rule such as `c 226:* rwm`"))
 }
 
-/// `all`, a count, or fields: `device=ID[,ID]`, `count`, `driver`, `capabilities` and `options`.
+/// Parses `all`, a count, or fields: `device=ID[,ID]`, `count`, `driver`, `capabilities` and `options`.
 pub(super) fn gpus(text: &str) -> Result<Value, String> {
     let failed = || {
         format!(
@@ -141,7 +139,7 @@ pub(super) fn gpus(text: &str) -> Result<Value, String> {
         "all" => Some(-1),
         text => text.parse::<u32>().ok().map(i64::from),
     };
-    // docker run's own notation puts a list into quotes, sometimes twice.
+    // docker run's syntax quotes lists, sometimes twice.
     let bare =
         text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).filter(|text| !text.contains('"'));
     let (mut number, mut ids, mut request) = (None, Vec::<String>::new(), json!({}));
@@ -149,7 +147,7 @@ pub(super) fn gpus(text: &str) -> Result<Value, String> {
     let split = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     let text_of_fields = bare.unwrap_or(text);
     let given = match text_of_fields.strip_prefix("device=") {
-        // Ids may have capitals, unlike the names of fields.
+        // Ids may contain capital letters, which the names of fields may not.
         Some(list) if !list.contains(['=', '"']) => vec![("device".to_owned(), Some(list.to_owned()))],
         _ => fields::parse(text_of_fields).map_err(|_| failed())?,
     };
@@ -163,7 +161,7 @@ pub(super) fn gpus(text: &str) -> Result<Value, String> {
                 let pairs = value.split(',').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
                 pairs.for_each(|(name, value)| request["Options"][name] = value.into());
             }
-            // What follows `device=` without quotes.
+            // Further ids after an unquoted `device=`.
             (id, None) if !ids.is_empty() && !id.is_empty() => ids.push(id.to_owned()),
             (all, None) if number.is_none() => number = Some(count(all).ok_or_else(failed)?),
             _ => return Err(failed()),
@@ -181,7 +179,7 @@ pub(super) fn gpus(text: &str) -> Result<Value, String> {
     Ok(request)
 }
 
-/// `HOST:IP` or `HOST=IP`, as the engine takes it.
+/// Converts `HOST:IP` or `HOST=IP` to the engine's format.
 pub(super) fn host(text: &str) -> Result<String, String> {
     let parts = text.split_once('=').or_else(|| text.split_once(':')).filter(|(host, _)| !host.is_empty());
     let (host, place) = parts.ok_or_else(|| format!("`{text}` is not HOST:IP"))?;
@@ -189,26 +187,26 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     Ok(format!("{host}:{place}"))
 }
 
-/// An IP address, perhaps in brackets.
+/// Checks an IP address, optionally in brackets.
 pub(super) fn address(text: &str) -> Result<String, String> {
     address_of(text, "IP", |_| true)
 }
 
-/// An IP address of one kind, which is called so.
+/// Checks an IP address of the given kind, which errors name.
 pub(super) fn address_of(text: &str, kind: &str, is_it: fn(&IpAddr) -> bool) -> Result<String, String> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let address = bare.parse().ok().filter(is_it);
     address.map(|_| bare.to_owned()).ok_or_else(|| format!("`{text}` is not an {kind} address"))
 }
 
-/// A MAC address, such as `92:d0:c6:0a:29:33`.
+/// Checks a MAC address, such as `92:d0:c6:0a:29:33`.
 pub(super) fn mac_address(text: &str) -> Result<&str, String> {
     let is_byte = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_one = text.split([':', '-']).count() == 6 && text.split([':', '-']).all(is_byte);
     if is_one { Ok(text) } else { Err(format!("`{text}` is not a MAC address such as 92:d0:c6:0a:29:33")) }
 }
 
-/// A number with up to nine decimals, in billionths.
+/// Parses a number with up to nine decimals, in billionths.
 pub(super) fn billionths(text: &str) -> Result<i64, String> {
     let failed = || format!("`{text}` is no number such as 2 or 1.5");
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -219,7 +217,7 @@ pub(super) fn billionths(text: &str) -> Result<i64, String> {
     format!("{whole}{fraction:0<9}").parse().map_err(|_| failed())
 }
 
-/// A network with what the container has in it: `NAME`, or `name=NAME,alias=…`.
+/// Parses a network with the properties of the container's endpoint: `NAME`, or `name=NAME,alias=…`.
 pub(super) fn network(text: &str) -> Result<(String, Vec<(String, String)>), String> {
     if !text.contains('=') {
         return Ok((text.to_owned(), Vec::new()));

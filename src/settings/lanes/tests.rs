@@ -1,13 +1,13 @@
 use super::*;
 use crate::settings::config_file::ConfigFile;
 
-/// The environment of these assignments, which blanks separate.
+/// Parses assignments separated by spaces.
 fn environment(variables: &str) -> Environment {
     let pair = |text: &str| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     variables.split(' ').filter_map(pair).collect()
 }
 
-/// The lanes that a job reads, the one that it writes first; `*` marks those of the trunk.
+/// Returns the lanes that a job reads, beginning with the one that it writes; `*` marks those of the trunk.
 fn shown(job: &JobLanes) -> String {
     let lanes = &job.lanes;
     let mark = |lane: &Lane| if lanes.trunk().contains(lane) { "*" } else { "" };
@@ -18,7 +18,7 @@ fn shown(job: &JobLanes) -> String {
 
 fn resolved(variables: &str, facts: &Facts) -> JobLanes {
     let (environment, file) = (environment(variables), ConfigFile::default());
-    resolve(None, None, Behind { environment: &environment, file: &file }, facts).unwrap()
+    resolve(None, None, Fallback { environment: &environment, file: &file }, facts).unwrap()
 }
 
 /// A checkout made by `git clone` of a repository with default branch `master`.
@@ -29,8 +29,8 @@ fn clone_of_master() -> Facts {
     }
 }
 
-/// Jobs, what the systems say of them, and their lanes. The default branch is `master`; where the system does not say so, the
-/// checkout does.
+/// Jobs, the variables that their systems set, and their lanes. The default branch is `master`; where the system does
+/// not report it, the checkout does.
 const SYSTEMS: &str = "
 gitlab, push to master: GITLAB_CI=true CI_COMMIT_BRANCH=master CI_COMMIT_REF_NAME=master CI_COMMIT_REF_SLUG=master CI_DEFAULT_BRANCH=master CI_PIPELINE_SOURCE=push => master*
 gitlab, push: GITLAB_CI=true CI_COMMIT_BRANCH=rel/1 CI_COMMIT_REF_NAME=rel/1 CI_COMMIT_REF_SLUG=rel-1 CI_DEFAULT_BRANCH=master => rel/1 master*
@@ -168,7 +168,7 @@ fn githubs_jobs_have_their_default_branch_and_pull_request_from_the_event() {
 }
 
 #[test]
-fn teamcitys_jobs_have_theirs_from_its_file_of_parameters() {
+fn teamcitys_jobs_have_their_lanes_from_its_parameter_file() {
     let base = tempfile::tempdir().unwrap();
     let (build, parameters) = (base.path().join("build.properties"), base.path().join("parameters"));
     let file = parameters.to_str().unwrap();
@@ -196,7 +196,7 @@ fn teamcitys_jobs_have_theirs_from_its_file_of_parameters() {
 }
 
 #[test]
-fn without_a_branch_in_variables_a_ci_job_has_that_of_head_and_else_none_that_a_branch_has() {
+fn a_ci_job_without_a_branch_in_variables_has_that_of_head_or_no_branchs_lane() {
     let head = |name: Option<&str>| Facts {
         checkout: Checkout { head: name.map(str::to_owned), ..clone_of_master().checkout },
         ..Facts::default()
@@ -207,10 +207,10 @@ fn without_a_branch_in_variables_a_ci_job_has_that_of_head_and_else_none_that_a_
         ("JENKINS_URL=http://ci/", None, "local master*", true),
         ("CI=true", Some("topic"), "topic master*", false),
         ("CI=true", None, "local master*", true),
-        // What is built is a pull request, whatever is checked out.
+        // The job builds a pull request, whatever is checked out.
         ("DRONE=true DRONE_BUILD_EVENT=pull_request", Some("master"), "local master*", true),
         ("TF_BUILD=True BUILD_SOURCEBRANCH=refs/changes/1/2", Some("master"), "local master*", true),
-        // Someone's own machine.
+        // A developer's machine.
         ("", Some("master"), "local master*", false),
         ("LARDER_LANE=own", None, "own master*", false),
         ("CI=true LARDER_LANE=own", None, "own master*", false),
@@ -222,7 +222,7 @@ fn without_a_branch_in_variables_a_ci_job_has_that_of_head_and_else_none_that_a_
 }
 
 #[test]
-fn the_trunk_is_the_default_branch_as_the_first_that_knows_it_says() {
+fn the_trunk_is_the_default_branch_of_the_first_known_source() {
     let checkout = |origin_head: Option<&str>, customary: &[&'static str]| Facts {
         checkout: Checkout {
             origin_head: origin_head.map(str::to_owned),
@@ -252,7 +252,7 @@ fn the_trunk_is_the_default_branch_as_the_first_that_knows_it_says() {
 }
 
 #[test]
-fn no_branch_has_the_lane_of_a_pull_request_a_tag_or_of_what_is_not_known() {
+fn no_branch_has_the_lane_of_a_pull_request_a_tag_or_an_unknown_branch() {
     for (branch, lane) in [
         ("pr-7", "branch-pr-7"),
         ("tag-v1", "branch-tag-v1"),
@@ -273,7 +273,7 @@ fn a_flag_comes_first_and_is_checked() {
     file.trunk = Some("of-file".to_owned());
     let facts = Facts::default();
     let lanes = |lane, trunk, environment: &Environment| {
-        resolve(lane, trunk, Behind { environment, file: &file }, &facts)
+        resolve(lane, trunk, Fallback { environment, file: &file }, &facts)
             .map(|job| (shown(&job), job.trunk_from))
     };
     assert_eq!(lanes(Some("a"), Some("b"), &environment).unwrap(), ("a b*".to_owned(), "--trunk"));

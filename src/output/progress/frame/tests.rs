@@ -12,7 +12,7 @@ fn trace(scripts: impl IntoIterator<Item = Script>) -> Trace {
     trace
 }
 
-/// The lines between bars that show the right edge, each with its tone.
+/// Returns the lines with their tones, each between bars that mark the edges.
 fn drawn(lines: &[Line], cols: usize) -> String {
     let draw =
         |line: &Line| format!("|{}{}| {:?}\n", line.text, " ".repeat(cols - columns(&line.text)), line.tone);

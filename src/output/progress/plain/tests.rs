@@ -4,7 +4,7 @@ use super::super::captured::Captured;
 use super::super::{Display, Mode, Options, Size};
 use crate::buildkit::trace::testing::{Script, at};
 
-/// Feeds messages at the times (in milliseconds) beside them; `None` is a tick.
+/// Passes messages to a display at the given times in milliseconds; `None` is a tick.
 fn rendered(events: impl IntoIterator<Item = (i64, Option<Script>)>) -> String {
     let captured = Captured::default();
     let options = Options::fixed(false, Size { cols: 80, rows: 24 });
@@ -73,12 +73,12 @@ fn a_step_that_merely_started_does_not_interrupt_one_at_work() {
         (2_000, Some(Script::new().start("n", NPM, 2_000))),
         (4_900, None),
     ]);
-    // The second step is shown at the end alone, with everything that was held back.
+    // The second step is shown only at the end, with all delayed output.
     assert_eq!(text, "#1 [2/3] RUN pip install\n#1 ...\n\n#2 [web 2/2] RUN npm ci\n");
 }
 
 #[test]
-fn cancelled_and_cached_steps_say_so() {
+fn cancelled_and_cached_steps_are_labelled() {
     let text = rendered([
         (0, Some(Script::new().start("r", PIP, 0).cached("n", NPM, 0).log("r", 5, "cut o"))),
         (50, Some(Script::new().failed("r", PIP, 0, 50, "failed to solve: context canceled"))),

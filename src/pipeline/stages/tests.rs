@@ -1,0 +1,385 @@
+//! The stages without an engine: builders answer nothing here, and the API of Docker is a table of answers.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use clap::Parser;
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+
+use super::job::Job;
+use super::keyed::Keyed;
+use super::lookup::Lookup;
+use super::record::{Finished, Way};
+use super::{Deadline, Purpose, flow, read_inputs, record};
+use crate::buildkit::status::StatusUpdate;
+use crate::buildkit::trace::Trace;
+use crate::buildkit::{ApiVersion, Client, EngineProduct};
+use crate::cli::{Cli, Command};
+use crate::ledger::{self, BuildRecord, Outcome, TierOutcome, TierRecord};
+use crate::pipeline::inputs::Inputs;
+use crate::pipeline::reporter::{Event, Reporter, StepProgress, TransferProgress};
+use crate::pipeline::session::{EngineConnection, Session};
+use crate::plan::{BuildSettings, JobSettings};
+use crate::settings::{Environment, Settings};
+use crate::tiers::Hit;
+
+const ID: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
+
+/// Remembers what was reported.
+#[derive(Default)]
+struct Recorder(Mutex<Vec<String>>);
+
+impl Recorder {
+    fn push(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().push(line.into());
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter_map(|line| line.strip_prefix("warning: ")).map(str::to_owned).collect()
+    }
+}
+
+impl Reporter for Recorder {
+    fn report(&self, event: &Event<'_>) {
+        if let Event::Tier(TierRecord { tier, reason, .. }) = event {
+            self.push(format!("{tier}: {reason}"));
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        self.push(format!("warning: {text}"));
+    }
+
+    fn note(&self, _: &str) {}
+
+    fn message(&self, text: &str) {
+        self.push(text);
+    }
+
+    fn shows_notes(&self) -> bool {
+        true
+    }
+
+    fn transfer(&self, _: &str) -> Box<dyn TransferProgress> {
+        Box::new(Silent(Trace::default()))
+    }
+
+    fn steps(&self, _: bool) -> Box<dyn StepProgress> {
+        Box::new(Silent(Trace::default()))
+    }
+
+    fn stdout(&self) -> Box<dyn Write + Send> {
+        Box::new(std::io::sink())
+    }
+
+    fn stderr(&self) -> Box<dyn Write + Send> {
+        Box::new(std::io::sink())
+    }
+}
+
+struct Silent(Trace);
+
+impl TransferProgress for Silent {
+    fn show(&mut self, _: (u64, u64)) {}
+
+    fn finish(self: Box<Self>) {}
+}
+
+impl StepProgress for Silent {
+    fn update(&mut self, update: StatusUpdate, _: Timestamp) {
+        self.0.apply(update);
+    }
+
+    fn tick(&mut self, _: Timestamp) {}
+
+    fn trace(&self) -> &Trace {
+        &self.0
+    }
+
+    fn finish(self: Box<Self>, _: Timestamp) -> Trace {
+        self.0
+    }
+}
+
+/// What the engine answers to requests whose path contains a text: a status and a body. Others get 404.
+type Answers = &'static [(&'static str, u16, &'static str)];
+
+/// A project with a Dockerfile, its settings, and an engine with a table of answers.
+struct Project {
+    directory: TempDir,
+    settings: JobSettings,
+    build: BuildSettings,
+    purpose: Purpose,
+    reporter: Recorder,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Project {
+    fn new(flags: &[&str], dockerfile: &str, answers: Answers) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        fs::create_dir(at("app")).unwrap();
+        fs::write(at("app/Dockerfile"), dockerfile).unwrap();
+        fs::write(at("app/file"), "content").unwrap();
+        let (context, cache, host) = (at("app"), at("cache"), format!("unix://{}", at("docker.sock")));
+        let command = ["larder", "--cache-dir", &cache, "--host", &host, "build", "-t", "app:1", &context];
+        let cli = Cli::try_parse_from(command.iter().chain(flags)).unwrap();
+        let Command::Build(args) = &cli.command else { unreachable!() };
+        let environment = Environment::default();
+        let settings = Settings::resolve(&cli.global, &environment, true).unwrap();
+        let build = BuildSettings::resolve(&args.build, &settings, &environment).unwrap();
+        let requests = Arc::default();
+        serve(&directory.path().join("docker.sock"), answers, Arc::clone(&requests));
+        let (settings, purpose, reporter) = (settings.job, Purpose::default(), Recorder::default());
+        Self { directory, settings, build, purpose, reporter, requests }
+    }
+
+    async fn inputs(&self) -> Inputs {
+        read_inputs(&self.build, &self.settings).await.unwrap()
+    }
+
+    fn connection(&self) -> EngineConnection {
+        let api = ApiVersion { major: 1, minor: 41 };
+        let product = EngineProduct::Docker { api, server: "Docker/20.10".to_owned() };
+        let client = Client::without_builder(&self.settings.endpoint, product);
+        EngineConnection::new(client, &self.settings).unwrap()
+    }
+
+    fn job<'a>(
+        &'a self,
+        session: &'a Session<'a>,
+        inputs: &'a Inputs,
+        connection: &'a EngineConnection,
+    ) -> Job<'a> {
+        let deadline = Deadline::after(None);
+        Job::new(&self.build, &self.purpose, session, inputs, connection, &self.reporter, deadline)
+    }
+
+    /// Runs the stages up to the lookup of whole images.
+    async fn look_up(&self) -> (Keyed, Lookup, Result<(), String>) {
+        let (session, inputs, connection) =
+            (Session::new(&self.settings), self.inputs().await, self.connection());
+        let job = self.job(&session, &inputs, &connection);
+        let (keyed, mut lookup) = (Box::pin(Keyed::of(&job)).await.unwrap(), Lookup::default());
+        let end = Box::pin(lookup.ask(&job, &keyed)).await.map_err(|error| error.to_string());
+        (keyed, lookup, end)
+    }
+
+    /// Runs all stages, and writes the record.
+    async fn run(&self) -> (BuildRecord, Result<(), String>) {
+        let session = Session::new(&self.settings);
+        self.run_in(&session).await
+    }
+
+    async fn run_in(&self, session: &Session<'_>) -> (BuildRecord, Result<(), String>) {
+        let (inputs, connection) = (self.inputs().await, self.connection());
+        let (job, finished) = Box::pin(flow(self.job(session, &inputs, &connection))).await;
+        let record = finished.record(&job, 7);
+        record::write(&record, &job, &finished.end).unwrap();
+        (record, finished.end.map_err(|error| error.to_string()))
+    }
+
+    /// Notes an image of the project's key that was built so long ago.
+    async fn note_image(&self, age: SignedDuration) {
+        let (keyed, ..) = self.look_up().await;
+        let keys = &keyed.keys().expect("the keys are known").keys;
+        let built = Timestamp::now().checked_sub(age).unwrap();
+        let notes = self.settings.notes();
+        notes.note_image(keys.image, keys.dependency, ID, Some(built), built).unwrap();
+        self.reporter.0.lock().unwrap().clear();
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    fn ledger(&self) -> Vec<BuildRecord> {
+        ledger::last_builds(&self.settings.notes().ledger_path()).unwrap_or_default()
+    }
+}
+
+/// Answers requests on a socket, one per connection, until the process ends.
+fn serve(socket: &Path, answers: Answers, requests: Arc<Mutex<Vec<String>>>) {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let request = lines.next().unwrap_or_default();
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
+            let found = answers.iter().find(|(path, ..)| request.contains(path));
+            let (status, body) = found.map_or((404, "{}"), |(_, status, body)| (*status, *body));
+            requests.lock().unwrap().push(request);
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+            );
+            stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes()).unwrap();
+        }
+    });
+}
+
+/// Its image is made of a file alone, so that no registry is asked for a base.
+const PLAIN: &str = "FROM scratch\nCOPY file /file\n";
+const IMAGE: &str = r#"{"Id":"sha256:1111111111111111111111111111111111111111111111111111111111111111","RepoTags":[],"Os":"linux","Architecture":"amd64"}"#;
+const HAS_IMAGE: Answers = &[("/tag?", 201, ""), ("/images/sha256:1111", 200, IMAGE)];
+
+#[tokio::test]
+async fn an_image_of_the_key_in_the_engine_is_named_and_recorded_as_a_hit() {
+    let project = Project::new(&[], PLAIN, HAS_IMAGE);
+    project.note_image(SignedDuration::from_hours(1)).await;
+    let (record, end) = project.run().await;
+    end.unwrap();
+    assert_eq!((record.outcome, record.hit_tier.as_deref()), (Outcome::ImageHit, Some("engine")));
+    assert_eq!((record.image_id.as_deref(), &*record.names), (Some(ID), &["app:1".to_owned()][..]));
+    assert_eq!((record.steps.total, record.steps.cached), (1, 1));
+    assert!(
+        project
+            .requests()
+            .iter()
+            .any(|request| request.contains("/tag?repo=docker.io%2Flibrary%2Fapp&tag=1"))
+    );
+    assert_eq!(project.ledger().len(), 1);
+    assert!(project.reporter.warnings().is_empty(), "{:?}", project.reporter.warnings());
+}
+
+#[tokio::test]
+async fn an_image_that_was_removed_is_a_miss_and_a_silent_engine_a_reported_one() {
+    for (answers, reason, warnings) in [
+        (&[][..], "the image of this key is gone from the engine", 0),
+        (&[("/images/", 500, r#"{"message":"broken"}"#)], "the engine cannot be asked for the image", 1),
+    ] {
+        let project = Project::new(&[], PLAIN, answers);
+        project.note_image(SignedDuration::from_hours(1)).await;
+        let (_, lookup, end) = project.look_up().await;
+        end.unwrap();
+        assert!(lookup.hit.is_none());
+        assert_eq!((lookup.tiers[0].outcome, lookup.tiers[0].reason.as_str()), (TierOutcome::Miss, reason));
+        assert_eq!(project.reporter.warnings().len(), warnings, "{:?}", project.reporter.warnings());
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_a_tier_fails_a_strict_build_alone_and_is_recorded() {
+    let broken: Answers = &[("/images/", 500, r#"{"message":"broken"}"#)];
+    let project = Project::new(&["--strict"], PLAIN, broken);
+    project.note_image(SignedDuration::from_hours(1)).await;
+    let (record, end) = project.run().await;
+    assert!(end.unwrap_err().contains("broken"));
+    assert_eq!(record.outcome, Outcome::Failed);
+    assert_eq!(record.tiers[0].tier, "engine", "what was answered until then stays");
+}
+
+#[tokio::test]
+async fn an_image_older_than_wanted_makes_every_step_run() {
+    let project = Project::new(&["--max-age", "1h"], PLAIN, HAS_IMAGE);
+    project.note_image(SignedDuration::from_hours(2)).await;
+    let (session, inputs, connection) =
+        (Session::new(&project.settings), project.inputs().await, project.connection());
+    let (_, lookup, _) = project.look_up().await;
+    let job = project.job(&session, &inputs, &connection);
+    assert!(lookup.hit.is_none());
+    assert_eq!(lookup.runs_every_step(&job), Some("--max-age"));
+}
+
+#[tokio::test]
+async fn tiers_that_cannot_have_the_image_are_not_asked() {
+    for (flags, dockerfile, reason) in [
+        (&["--no-cache"][..], PLAIN, "--no-cache"),
+        (&["--no-cache-filter", "x"], PLAIN, "--no-cache-filter"),
+        (&["--tiers", "layers"], PLAIN, "it is not among the tiers asked for"),
+        (
+            &[],
+            "FROM scratch\nADD https://registry.invalid/x /x\n",
+            "ADD of a remote address, or a time taken from elsewhere: what is there is known to the engine only",
+        ),
+    ] {
+        let project = Project::new(flags, dockerfile, HAS_IMAGE);
+        let (_, lookup, end) = project.look_up().await;
+        end.unwrap();
+        assert_eq!(
+            (lookup.tiers[0].outcome, lookup.tiers[0].reason.as_str()),
+            (TierOutcome::Skipped, reason)
+        );
+        assert!(project.requests().is_empty(), "{:?}", project.requests());
+    }
+}
+
+#[tokio::test]
+async fn notes_that_cannot_be_read_are_one_warning_and_keep_the_store_from_being_asked() {
+    let project = Project::new(&["--enable-cache"], PLAIN, HAS_IMAGE);
+    fs::create_dir(project.directory.path().join("cache")).unwrap();
+    fs::write(project.directory.path().join("cache/v1"), "no directory").unwrap();
+    let (_, lookup, end) = project.look_up().await;
+    end.unwrap();
+    let asked: Vec<&str> = lookup.tiers.iter().map(|tier| tier.tier.as_str()).collect();
+    assert_eq!(asked, ["engine"]);
+    let warnings = project.reporter.warnings();
+    assert!(warnings.len() == 1 && warnings[0].ends_with("going on without it"), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn a_build_that_an_engine_does_not_take_is_recorded_as_failed_with_the_tiers_before_it() {
+    let project = Project::new(&[], PLAIN, &[]);
+    let (record, end) = project.run().await;
+    end.unwrap_err();
+    assert_eq!((record.outcome, record.image_id), (Outcome::Failed, None));
+    assert!(record.error.is_some());
+    let asked: Vec<&str> = record.tiers.iter().map(|tier| tier.tier.as_str()).collect();
+    assert_eq!(asked[0], "engine");
+}
+
+#[tokio::test]
+async fn a_build_whose_time_is_over_ends_between_two_stages_and_is_recorded() {
+    let project = Project::new(&[], PLAIN, HAS_IMAGE);
+    let (session, inputs, connection) =
+        (Session::new(&project.settings), project.inputs().await, project.connection());
+    let late = Deadline::after(Some(std::time::Duration::ZERO));
+    let job = Job { deadline: late, ..project.job(&session, &inputs, &connection) };
+    let (job, finished) = Box::pin(flow(job)).await;
+    let record = finished.record(&job, 7);
+    assert_eq!((record.outcome, record.tiers.len()), (Outcome::Failed, 0));
+    assert!(record.error.unwrap().starts_with("the build took longer than"));
+}
+
+#[tokio::test]
+async fn an_interrupted_build_moves_nothing_more_and_is_recorded() {
+    let project = Project::new(&[], PLAIN, HAS_IMAGE);
+    project.note_image(SignedDuration::from_hours(1)).await;
+    let (record, end) = project.run_in(&Session::interrupted(&project.settings)).await;
+    assert_eq!((record.outcome, end), (Outcome::Interrupted, Err("interrupted".to_owned())));
+    assert!(!project.requests().iter().any(|request| request.contains("/tag?")));
+    assert_eq!(project.ledger()[0].outcome, Outcome::Interrupted);
+}
+
+#[tokio::test]
+async fn a_record_is_made_of_outcomes_alone() {
+    let project = Project::new(&[], PLAIN, HAS_IMAGE);
+    let (session, inputs, connection) =
+        (Session::new(&project.settings), project.inputs().await, project.connection());
+    let job = project.job(&session, &inputs, &connection);
+    let keyed = Box::pin(Keyed::of(&job)).await.unwrap();
+    let hit = Hit {
+        id: ID.to_owned(),
+        tier: "registry",
+        image: None,
+        built: None,
+        is_named: true,
+        digest: Some("sha256:2".to_owned()),
+        entry: None,
+    };
+    let way = Way::Served(Box::new(super::served::Served::new(hit)));
+    let finished = Finished { keyed: Some(keyed), lookup: Lookup::default(), way, end: Ok(()) };
+    let record = finished.record(&job, 7);
+    assert_eq!((record.outcome, record.hit_tier.as_deref()), (Outcome::ImageHit, Some("registry")));
+    assert_eq!(record.more["containerimage.digest"], "sha256:2");
+    let end = Err(super::PipelineError::Cancelled);
+    let interrupted = Finished { end, ..finished };
+    let record = interrupted.record(&job, 7);
+    assert_eq!((record.outcome, record.millis), (Outcome::Interrupted, 7));
+    assert_eq!(record.error.as_deref(), Some("interrupted; the build was cancelled"));
+}

@@ -1,0 +1,150 @@
+//! The layers tier: caches of layers in a registry, which BuildKit imports.
+//!
+//! Each lane has two: a registry cache of all stages, where engines can write one, and an image with an inline cache of the
+//! last stage. They are written by solves after a build, see `pipeline/stages/kept_layers.rs`.
+
+use std::time::{Duration, Instant};
+
+use super::Tags;
+use crate::buildkit::solve::CacheEntry;
+use crate::registry::{ImageRef, RegistryError, Repository, StoredManifest, within};
+
+/// The label of an image with an inline cache; its value is the mark of the layers.
+pub(crate) const MARK: &str = "larder.layers";
+/// How long a registry may take to find caches.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Caches of layers in one repository.
+pub(crate) struct LayersTier<'a> {
+    pub(crate) place: &'a ImageRef,
+    pub(crate) tags: Tags,
+    /// `true` if the engine imports registry caches.
+    pub(crate) reads_registry_caches: bool,
+    /// The platform of the images whose marks are read; `None` if marks are not needed.
+    pub(crate) marked_for: Option<&'a str>,
+}
+
+/// A cache of layers.
+pub(crate) struct LayerCache {
+    pub(crate) name: ImageRef,
+    pub(crate) manifest: StoredManifest,
+    pub(crate) is_inline: bool,
+    /// `true` if BuildKit imports it.
+    is_imported: bool,
+}
+
+/// The stages whose layers a cache contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stages {
+    All,
+    /// The stage that is built.
+    Last,
+}
+
+/// The caches of layers that were found: what the tier contributes to a solve.
+#[derive(Default)]
+pub(crate) struct LayerCaches {
+    /// The repository, if one is used.
+    pub(crate) place: Option<ImageRef>,
+    pub(crate) found: Vec<LayerCache>,
+    /// The marks of the images, each with `true` if a registry cache of all stages belongs to it.
+    marks: Vec<(String, bool)>,
+    /// Why not all caches could be looked for, in a few words.
+    pub(crate) fault: Option<String>,
+    /// `true` if the builder had no layers: every step that is cached then comes from here.
+    pub(crate) is_only_source: bool,
+    /// `true` if the registry cannot be reached, so that nothing is written to it either.
+    pub(crate) is_unreachable: bool,
+    /// The time that looking for them took.
+    pub(crate) elapsed: Duration,
+}
+
+impl LayersTier<'_> {
+    /// Looks for the caches of all lanes that the job reads.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry does, or takes too long.
+    pub(crate) async fn look(
+        &self,
+        connect: impl Future<Output = Result<Repository, RegistryError>>,
+    ) -> Result<LayerCaches, RegistryError> {
+        let clock = Instant::now();
+        let looking =
+            within(self.place.host(), DEADLINE, Box::pin(async { self.find(&mut connect.await?).await }));
+        let (found, marks) = looking.await?;
+        let place = Some(self.place.clone());
+        Ok(LayerCaches { place, found, marks, elapsed: clock.elapsed(), ..LayerCaches::default() })
+    }
+
+    /// Of each lane the registry cache is imported, or else the image with an inline cache. With both, BuildKit would take a
+    /// step from the latter, and would then not know the stages below it.
+    async fn find(
+        &self,
+        repository: &mut Repository,
+    ) -> Result<(Vec<LayerCache>, Vec<(String, bool)>), RegistryError> {
+        let (mut found, mut marks) = (Vec::new(), Vec::new());
+        for (full, inline) in self.tags.registry_caches().into_iter().zip(self.tags.inline_caches()) {
+            let full = Some((full, false)).filter(|_| self.reads_registry_caches);
+            let mut is_imported = true;
+            for (tag, is_inline) in full.into_iter().chain([(inline, true)]) {
+                let Some(name) = self.place.with_tag(&tag) else { continue };
+                let Some(manifest) = repository.manifest(&tag).await? else { continue };
+                if let (true, Some(platform)) = (is_inline, self.marked_for) {
+                    let image = repository.image(&manifest, platform).await?;
+                    let mark = image.and_then(|image| image.config.settings.labels.get(MARK).cloned());
+                    marks.extend(mark.map(|mark| (mark, !is_imported)));
+                }
+                found.push(LayerCache { name, manifest, is_inline, is_imported });
+                is_imported = false;
+            }
+        }
+        Ok((found, marks))
+    }
+}
+
+impl LayerCaches {
+    /// Returns no caches of a repository, for this reason if there is one.
+    pub(crate) fn none_of(place: ImageRef, fault: Option<String>, is_unreachable: bool) -> Self {
+        Self { place: Some(place), fault, is_unreachable, ..Self::default() }
+    }
+
+    /// Returns what BuildKit imports, each cache pinned to the manifest that was found.
+    pub(crate) fn imports(&self) -> Vec<CacheEntry> {
+        let imports = self.imported().map(|cache| {
+            let name = cache.name.pinned(cache.manifest.digest).to_string();
+            CacheEntry { kind: "registry".to_owned(), attributes: [("ref".to_owned(), name)].into() }
+        });
+        imports.collect()
+    }
+
+    /// Gives up what was found, because its layers cannot be fetched.
+    pub(crate) fn give_up(&mut self) {
+        self.found.clear();
+        self.marks.clear();
+        self.fault = Some("the layers of the registry cannot be taken".to_owned());
+    }
+
+    fn imported(&self) -> impl Iterator<Item = &LayerCache> {
+        self.found.iter().filter(|cache| cache.is_imported)
+    }
+
+    /// Returns `true` if an image has this mark, and a registry cache of all stages belongs to it or does not.
+    pub(crate) fn has_mark(&self, mark: &str, is_full: bool) -> bool {
+        self.marks.iter().any(|(known, full)| known == mark && *full == is_full)
+    }
+
+    /// Returns what the tier's record says of the registry, from which so many steps were imported.
+    pub(crate) fn reason(&self, imported: usize) -> Option<String> {
+        let place = self.place.as_ref()?;
+        if let Some(fault) = &self.fault {
+            return Some(fault.clone());
+        }
+        let names: Vec<&str> = self.imported().filter_map(|cache| cache.name.tag()).collect();
+        Some(if names.is_empty() {
+            format!("{} has no cache yet", place.repository())
+        } else {
+            format!("{imported} of them from {}:{}", place.repository(), names.join(", "))
+        })
+    }
+}
