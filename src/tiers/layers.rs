@@ -1,7 +1,7 @@
 //! The layers tier: caches of layers in a registry, which BuildKit imports.
 //!
 //! Each lane has two: a registry cache of all stages, where engines can write one, and an image with an inline cache of the
-//! last stage. They are written by solves after a build, see `pipeline/stages/kept_layers.rs`.
+//! last stage. They are written by solves after a build, see `pipeline/stages/exported_layers.rs`.
 
 use std::time::{Duration, Instant};
 

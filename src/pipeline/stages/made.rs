@@ -1,8 +1,8 @@
 //! The stage of a build whose image no tier has.
 
 use super::archiving::{Archived, Archiving};
+use super::exported_layers::{ExportedLayers, LayersOf};
 use super::job::Job;
-use super::kept_layers::{KeptLayers, LayersOf};
 use super::keyed::Keyed;
 use super::lookup::Lookup;
 use super::mounts::{Restored, SavedMounts};
@@ -17,12 +17,17 @@ pub(super) struct Made {
     pub(super) solved: Solved,
     pub(super) saved_mounts: SavedMounts,
     pub(super) archived: Archived,
-    pub(super) kept_layers: KeptLayers,
+    pub(super) exported_layers: ExportedLayers,
     /// The names of the image, if they differ from the settings.
     pub(super) names: Option<Vec<ImageRef>>,
-    is_published: bool,
+}
+
+/// What was noted of the image that was built.
+#[derive(Default)]
+struct Noted {
     /// `true` if the inputs did not change during the build, so that this is the image of its keys.
     is_of_key: bool,
+    archiving: Option<Archiving>,
 }
 
 impl Made {
@@ -52,7 +57,7 @@ impl Made {
             Ok(()) => job.give_names(self.solved.image_id()).await,
             Err(error) => Err(error),
         };
-        let archiving = if built.is_ok() { self.note(job, keyed, lookup).await } else { Ok(None) };
+        let noted = if built.is_ok() { self.note(job, keyed, lookup).await } else { Ok(Noted::default()) };
         // After a failed build, too: the next build can use what this one has downloaded.
         let saved = match &built {
             Err(error) if error.is_interrupt() => Ok(()),
@@ -61,29 +66,24 @@ impl Made {
                 self.saved_mounts.save(job, keyed, restored, steps, built.is_err()).await
             }
         };
-        let archiving = archiving?;
+        let noted = noted?;
         built?;
-        let pushed = self.push(job, keyed, lookup).await;
+        let (is_published, pushed) = self.push(job, keyed, lookup, noted.is_of_key).await;
         match pushed {
             Err(error) if error.is_interrupt() => Err(error),
             pushed => {
-                self.finish_archiving(job, keyed, lookup, archiving).await?;
+                self.finish_archiving(job, keyed, lookup, noted, is_published).await?;
                 pushed.and(saved)
             }
         }
     }
 
-    async fn note(
-        &mut self,
-        job: &Job<'_>,
-        keyed: &Keyed,
-        lookup: &Lookup,
-    ) -> Result<Option<Archiving>, PipelineError> {
+    async fn note(&self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<Noted, PipelineError> {
         let has_image = job.build.outputs.iter().any(|output| output.kind.is_image());
         let (Some(keys), Some(id), true) =
             (keyed.keys(), self.solved.image_id(), has_image && job.build.tiers.are_any())
         else {
-            return Ok(None);
+            return Ok(Noted::default());
         };
         let changed = keys.changed().await;
         if !changed.is_empty() {
@@ -91,37 +91,50 @@ impl Made {
             job.reporter.warn(&format!(
                 "files of the context changed while the image was built ({names}): it is not kept as a hit"
             ));
-            return Ok(None);
+            return Ok(Noted::default());
         }
-        self.is_of_key = true;
         job.note_inputs(keys, lookup).await?;
         if job.engine().is_none() {
-            return Ok(None);
+            return Ok(Noted { is_of_key: true, archiving: None });
         }
         job.note(keys, id, Some(jiff::Timestamp::now()))?;
         job.note_layers(keys, id, !self.restored.carried.is_empty()).await?;
-        job.archive_built((keys, id), lookup, job.will_be_in_registry()).await
+        let archiving = job.archive_built((keys, id), lookup, job.will_be_in_registry()).await?;
+        Ok(Noted { is_of_key: true, archiving })
     }
 
-    async fn push(&mut self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<(), PipelineError> {
-        if self.solved.is_to_be_pushed {
-            job.push().await?;
-        }
-        let is_unreachable = lookup.is_registry_unreachable || self.solved.layers.is_unreachable;
-        if let (Some(keys), Some(id)) = (keyed.keys(), self.solved.image_id())
-            && job.wants_push()
-            && self.is_of_key
-            && !is_unreachable
-        {
-            self.is_published = job.publish(keys, id).await?;
-        }
-        // If inputs have changed, the layers do not belong to the keys.
-        if !is_unreachable && (keyed.keys().is_none() || self.is_of_key) {
-            let Solved { step_list: steps, layers, .. } = &self.solved;
-            let of = LayersOf { image: self.solved.image_id(), steps, layers };
-            self.kept_layers.keep(job, keyed, of).await?;
-        }
-        Ok(())
+    /// Pushes the image, lets it be found by its key, and exports its layers. Returns `true` if it can be found, also
+    /// if a later step fails.
+    async fn push(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+        is_of_key: bool,
+    ) -> (bool, Result<(), PipelineError>) {
+        let mut is_published = false;
+        let pushing = async {
+            if self.solved.is_to_be_pushed {
+                job.push().await?;
+            }
+            let is_unreachable = lookup.is_registry_unreachable || self.solved.layers.is_unreachable;
+            if let (Some(keys), Some(id)) = (keyed.keys(), self.solved.image_id())
+                && job.wants_push()
+                && is_of_key
+                && !is_unreachable
+            {
+                is_published = job.publish(keys, id).await?;
+            }
+            // If inputs have changed, the layers do not belong to the keys.
+            if !is_unreachable && (keyed.keys().is_none() || is_of_key) {
+                let Solved { step_list: steps, layers, .. } = &self.solved;
+                let of = LayersOf { image: self.solved.image_id(), steps, layers };
+                self.exported_layers.export(job, keyed, of).await?;
+            }
+            Ok(())
+        };
+        let pushed = Box::pin(pushing).await;
+        (is_published, pushed)
     }
 
     /// Waits until the image is archived. An image that was not archived because the registry should have it is
@@ -131,12 +144,13 @@ impl Made {
         job: &Job<'_>,
         keyed: &Keyed,
         lookup: &Lookup,
-        mut archiving: Option<Archiving>,
+        Noted { is_of_key, mut archiving }: Noted,
+        is_published: bool,
     ) -> Result<(), PipelineError> {
         if let (false, None, true, true, Some(keys), Some(id)) = (
-            self.is_published,
+            is_published,
             &archiving,
-            self.is_of_key,
+            is_of_key,
             job.will_be_in_registry(),
             keyed.keys(),
             self.solved.image_id(),

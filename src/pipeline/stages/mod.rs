@@ -5,9 +5,9 @@
 mod archiving;
 mod auto_mounts;
 mod deadline;
+mod exported_layers;
 mod foreseen;
 mod job;
-mod kept_layers;
 mod keyed;
 mod keyed_names;
 mod layers;

@@ -96,7 +96,7 @@ impl Finished {
         match &self.way {
             Way::None => {}
             Way::Served(served) => {
-                let Served { hit, archived, kept_layers } = &**served;
+                let Served { hit, archived, exported_layers } = &**served;
                 let total = keys.map_or(0, |keys| keys.steps);
                 record.steps = StepCounts { total, cached: total, imported: 0 };
                 record.outcome = Outcome::ImageHit;
@@ -106,13 +106,13 @@ impl Finished {
                     hit.digest.clone().map(|digest| ("containerimage.digest".to_owned(), digest.into()));
                 record.more = digest.into_iter().collect();
                 record.kept.clone_from(&archived.record);
-                record.kept_layers.clone_from(&kept_layers.record);
+                record.kept_layers.clone_from(&exported_layers.record);
             }
             Way::Made(made) => {
-                let Made { restored, solved, saved_mounts, archived, kept_layers, .. } = &**made;
+                let Made { restored, solved, saved_mounts, archived, exported_layers, .. } = &**made;
                 let (mounts, of_mounts) = saved_mounts.records(restored);
                 let of_layers = solved.tier.clone().map(|mut tier| {
-                    tier.reason.extend(kept_layers.fault.iter().map(|fault| format!("; {fault}")));
+                    tier.reason.extend(exported_layers.fault.iter().map(|fault| format!("; {fault}")));
                     tier
                 });
                 record.tiers.extend(of_mounts.into_iter().chain(of_layers));
@@ -123,7 +123,7 @@ impl Finished {
                 record.image_id = solved.image_id().map(str::to_owned);
                 record.more = solved.exporter_answers();
                 record.kept.clone_from(&archived.record);
-                record.kept_layers.clone_from(&kept_layers.record);
+                record.kept_layers.clone_from(&exported_layers.record);
             }
         }
         if let Err(error) = &self.end {

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::archiving::Archived;
+use super::exported_layers::{ExportedLayers, LayersOf};
 use super::job::Job;
-use super::kept_layers::{KeptLayers, LayersOf};
 use super::keyed::Keyed;
 use super::lookup::Lookup;
 use crate::pipeline::error::PipelineError;
@@ -15,13 +15,13 @@ use crate::tiers::{ArchiveTier, EngineTier, Hit, ImageTier, RegistryTier};
 pub(super) struct Served {
     pub(super) hit: Hit,
     pub(super) archived: Archived,
-    pub(super) kept_layers: KeptLayers,
+    pub(super) exported_layers: ExportedLayers,
 }
 
 impl Served {
     pub(super) fn new(mut hit: Hit) -> Self {
         let archived = Archived { entry: hit.entry.take(), record: None };
-        Self { hit, archived, kept_layers: KeptLayers::default() }
+        Self { hit, archived, exported_layers: ExportedLayers::default() }
     }
 
     /// Records the hit, and pushes or archives the image where it is missing.
@@ -79,7 +79,7 @@ impl Served {
             let layers = job.look_for_layers(keyed, lookup).await?;
             if !layers.is_unreachable {
                 let of = LayersOf { image: Some(id), steps: &[], layers: &layers };
-                self.kept_layers.keep(job, keyed, of).await?;
+                self.exported_layers.export(job, keyed, of).await?;
             }
         }
         Ok(())

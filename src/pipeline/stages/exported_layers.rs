@@ -46,7 +46,7 @@ const TAKEN: [&str; 4] = ["No such image", "tag does not exist", "does not exist
 const WAITING: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
-enum KeepLayersError {
+enum ExportLayersError {
     #[error("the layers are not kept in the registry")]
     Solve(#[from] SolveError),
     #[error("the layers are not kept in the registry")]
@@ -59,7 +59,7 @@ enum KeepLayersError {
     Late(Duration),
 }
 
-impl KeepLayersError {
+impl ExportLayersError {
     /// Returns `true` if another job on this engine interfered.
     fn is_of_another_job(&self) -> bool {
         let said = chain(self);
@@ -103,19 +103,19 @@ pub(super) struct LayersOf<'a> {
 
 /// The outcome of exporting layers.
 #[derive(Default)]
-pub(super) struct KeptLayers {
+pub(super) struct ExportedLayers {
     pub(super) record: Option<KeptLayersRecord>,
     /// Why they were not exported, and what would help.
     pub(super) fault: Option<String>,
 }
 
-impl KeptLayers {
+impl ExportedLayers {
     /// Exports the layers of an image.
     ///
     /// # Errors
     ///
     /// Fails with a registry at fault under `--strict`, or when the user interrupts.
-    pub(super) async fn keep(
+    pub(super) async fn export(
         &mut self,
         job: &Job<'_>,
         keyed: &Keyed,
@@ -183,7 +183,7 @@ impl KeptLayers {
             job.reporter.warn(&chain(&error));
         }
         drop(alone);
-        match kept?.unwrap_or(Err(KeepLayersError::Late(deadline))) {
+        match kept?.unwrap_or(Err(ExportLayersError::Late(deadline))) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 if full.is_none() && keys.is_some_and(|keys| keys.target > 0) {
@@ -212,7 +212,7 @@ impl LayersOf<'_> {
         inline: &ImageRef,
         full: Option<&ImageRef>,
         place: &ImageRef,
-    ) -> Result<bool, KeepLayersError> {
+    ) -> Result<bool, ExportLayersError> {
         let ran: Vec<_> = self.steps.iter().filter(|step| !step.cached).collect();
         let is_copied = ran.iter().all(|step| StepKind::of(&step.name) == StepKind::Copy);
         let has = |wanted: &ImageRef| self.layers.found.iter().any(|cache| cache.name == *wanted);
@@ -269,7 +269,7 @@ impl Job<'_> {
         keys: Option<&BuildKeys>,
         layers: &LayerCaches,
         cancel: &CancellationToken,
-    ) -> Result<(), KeepLayersError> {
+    ) -> Result<(), ExportLayersError> {
         let name = name.to_string();
         let attributes = [
             ("ref", name.as_str()),
@@ -290,7 +290,7 @@ impl Job<'_> {
         mark: Option<String>,
         keys: Option<&BuildKeys>,
         cancel: &CancellationToken,
-    ) -> Result<(), KeepLayersError> {
+    ) -> Result<(), ExportLayersError> {
         let mut attributes = BTreeMap::from([("name".to_owned(), name.to_string())]);
         let kind = if self.engine().is_some() { "moby" } else { "image" };
         if self.engine().is_none() {
@@ -316,7 +316,7 @@ impl Job<'_> {
         imports: Vec<CacheEntry>,
         (exports, mark): (Exports, Option<String>),
         cancel: &CancellationToken,
-    ) -> Result<(), KeepLayersError> {
+    ) -> Result<(), ExportLayersError> {
         let conditions = Conditions {
             // As in the build: otherwise the context would be sent again, or an older upload used instead.
             ambiguous: keys.and_then(|keys| keys.ambiguous),
