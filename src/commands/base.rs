@@ -3,12 +3,13 @@
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::{Invocation, print_result};
+use super::{Invocation, print_result, warn_of_unknown_branch};
 use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, ProgressArg};
 use crate::ledger::{BaseOutcome, BaseRecord};
 use crate::output::Printer;
 use crate::pipeline::base_image::{WantedBase, ensure_base};
-use crate::settings::{BuildSettings, ProgressMode, base_repository};
+use crate::registry::ImageRef;
+use crate::settings::{BuildSettings, Environment, ProgressMode, Settings, SettingsError, base_repository};
 
 #[derive(Serialize)]
 struct Output<'a> {
@@ -29,7 +30,8 @@ pub(super) async fn run(
     let repository = base_repository(("repo", repo.as_deref()), settings, environment)?;
     let is_kept = repository.is_some() && !settings.job.store.terms.read_only;
     printer.set_progress(ProgressMode::resolve(build, settings, environment)?);
-    let build = BuildSettings::resolve(build, settings, environment)?;
+    warn_of_unknown_branch(command.session, *printer);
+    let build = resolve(build, repository.as_ref(), settings, environment)?;
     let wanted = WantedBase { build: &build, repository, requirements };
     let (base, failed) = ensure_base(wanted, command.session, printer).await?;
     if let Some(error) = failed {
@@ -40,6 +42,21 @@ pub(super) async fn run(
     }
     let output = Output { schema: "larder.base.v1", base: &base };
     print_result(*printer, *format, &output, || format!("{}\n", base.reference))
+}
+
+/// Resolves the build of a base image. Its layers are cached in its own repository unless the flag names a different one: in
+/// the configured `cache_repo` they would replace those of the images that are built on it.
+pub(super) fn resolve(
+    args: &BuildArgs,
+    repository: Option<&ImageRef>,
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<BuildSettings, SettingsError> {
+    let mut build = BuildSettings::resolve(args, settings, environment)?;
+    if args.tiers.cache_repo.is_none() && repository.is_some() {
+        build.tiers.cache_repo = repository.cloned();
+    }
+    Ok(build)
 }
 
 /// Refuses flags for results: a base is stored in the engine or a repository and is named by its key.

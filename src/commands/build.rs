@@ -1,6 +1,6 @@
 //! `larder build`: builds one image, optionally with its base image, or several of `larder.yaml`.
 
-use super::base::args_of_base;
+use super::base::{args_of_base, resolve as resolve_base};
 use super::error::CommandError;
 use super::several::{self, NamedBuild, images};
 use super::{Invocation, built};
@@ -29,7 +29,8 @@ pub(super) async fn run(
                 return Err(CommandError::config_line(format!("--base, and --build-arg {BASE_IMAGE}"))
                     .hint("--base hands its image on as BASE_IMAGE: leave one of the two out"));
             }
-            let of_base = BuildSettings::resolve(&args_of_base(dockerfile, build), settings, environment)?;
+            let of_base = args_of_base(dockerfile, build);
+            let of_base = resolve_base(&of_base, repository.as_ref(), settings, environment)?;
             let wanted = WantedBase { build: &of_base, repository, requirements: base_requirements };
             let (base, failed) = match Box::pin(ensure_base(wanted, command.session, printer)).await {
                 Ok(made) => made,

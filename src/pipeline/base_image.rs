@@ -58,7 +58,7 @@ pub(crate) async fn ensure_base(
     let is_strict = settings.store.terms.trust.is_strict() || settings.store.limits.max_age.is_some();
     let takes_found = build.runs_every_step().is_none() && !is_strict;
     let Some(repository) = repository else {
-        let local = local();
+        let local: ImageRef = LOCAL.parse().expect("it is a name");
         let mut newest: Option<(Option<Timestamp>, ImageRef)> = None;
         for tag in tags.iter().filter(|_| takes_found) {
             let name = tagged(&local, tag)?;
@@ -107,10 +107,6 @@ pub(crate) async fn ensure_base(
         _ => None,
     };
     Ok(done(pinned.unwrap_or(name).familiar(), BaseOutcome::Built))
-}
-
-fn local() -> ImageRef {
-    LOCAL.parse().expect("the name is valid")
 }
 
 /// Returns `true` if a base that was built at `built` is newer than the newest one so far. This makes a rebuild on the
@@ -166,7 +162,7 @@ impl Base<'_> {
         push: bool,
     ) -> Result<ImageRef, PipelineError> {
         let output = Output { kind: OutputKind::Image { push }, attributes: [].into() };
-        let mut build = BuildSettings {
+        let build = BuildSettings {
             tags: vec![name.clone()],
             outputs: vec![output],
             load: !push,
@@ -174,10 +170,6 @@ impl Base<'_> {
             quiet: false,
             ..self.build.clone()
         };
-        if name.repository() != local().repository() && build.tiers.cache_repo.is_none() {
-            // Layers are imported from there even if the job does not push.
-            build.tiers.cache_repo = Some(name.clone());
-        }
         self.reporter.note(&format!("building the base image {}\n", name.familiar()));
         let names = KeyedNames::new(&build, unkeyed.clone(), (self.keys, self.files), self.has_images);
         let purpose = Purpose { keyed: Some(Arc::new(names)), ..Purpose::default() };

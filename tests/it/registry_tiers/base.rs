@@ -7,7 +7,7 @@ use crate::engines::{Engine, any_engine, engines, upgraded_engines};
 use crate::proxy::Proxy;
 use crate::registries::Registry;
 use crate::running::Running;
-use crate::support::{BUSYBOX, Run, json};
+use crate::support::{BUSYBOX, Run, finish, json};
 
 /// A project whose dependencies are in an image of their own.
 fn project(engine: &Engine) -> Agent {
@@ -74,6 +74,21 @@ fn a_base_is_built_once_for_its_dependencies_and_main_stands_on_it() {
         assert_eq!(built.record["base"]["outcome"], "built");
         assert_eq!(built.run.stderr.matches("\nlarder\n").count(), 2, "both are told: {}", built.run.stderr);
     }
+}
+
+#[test]
+fn the_layers_of_a_base_are_in_its_own_repository_and_a_job_of_no_known_branch_is_warned() {
+    let registry = Registry::open();
+    let agent = project(&any_engine());
+    let (cache, repository) = (agent.path("cache"), format!("{}/base", registry.host));
+    let flags = ["base", "build", "--cache-dir", &cache, "-f", "Dockerfile.base", "--repo", &repository];
+    let mut command = agent.context.command(&flags);
+    command.env("LARDER_CACHE_REPO", format!("{}/caches", registry.host));
+    let run = finish(command.env("CI", "true").env_remove("LARDER_LANE"), None).success();
+    let tags = tags(&registry, "base");
+    assert!(tags.contains(&"cache-local".to_owned()), "{tags:?}");
+    assert!(!registry.get("/v2/_catalog").contains("caches"), "those are for the images on the base");
+    assert!(run.stderr.contains("the branch of this job is not known"), "{}", run.stderr);
 }
 
 #[test]
