@@ -1,7 +1,7 @@
 //! The tiers: places where an image may already exist, asked from the cheapest to the most expensive.
 //!
 //! A tier answers a lookup with an image, with a miss and its reason, or with a fault, which counts as a miss. A fault
-//! never fails a build by itself; `--strict` is decided above. All tiers of whole images implement [`ImageTier`], and
+//! never fails a build by itself; `--strict` is decided above. All tiers of whole images implement `ImageTier`, and
 //! each has a `save` that lets later builds find what was built.
 
 mod archive;
