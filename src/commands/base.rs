@@ -44,8 +44,8 @@ pub(super) async fn run(
     print_result(*printer, *format, &output, || format!("{}\n", base.reference))
 }
 
-/// Resolves the build of a base image. Its layers are cached in its own repository unless the flag names a different one: in
-/// the configured `cache_repo` they would replace those of the images that are built on it.
+/// Resolves the build of a base image. Its layers are cached in its own repository unless the flag names a different
+/// one: in the configured `cache_repo` they would replace those of the images that are built on it.
 pub(super) fn resolve(
     args: &BuildArgs,
     repository: Option<&ImageRef>,

@@ -1,9 +1,9 @@
 //! The layers tier: caches of layers in a registry, which BuildKit imports.
 //!
-//! Each lane has two: a registry cache of all stages, where engines can write one, and an image with an inline cache of the
-//! last stage. They are written by solves after a build, see `pipeline/stages/exported_layers.rs`.
+//! Each lane has two: a registry cache of all stages, where engines can write one, and an image with an inline cache of
+//! the last stage. They are written by solves after a build, see `pipeline/stages/exported_layers.rs`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Tags;
 use crate::buildkit::solve::CacheEntry;
@@ -55,7 +55,7 @@ pub(crate) struct LayerCaches {
     pub(crate) is_only_source: bool,
     /// `true` if the registry cannot be reached, so that nothing is written to it either.
     pub(crate) is_unreachable: bool,
-    /// The time that looking for them took.
+    /// The time that looking for them took, also if it failed.
     pub(crate) elapsed: Duration,
 }
 
@@ -69,16 +69,14 @@ impl LayersTier<'_> {
         &self,
         connect: impl Future<Output = Result<Repository, RegistryError>>,
     ) -> Result<LayerCaches, RegistryError> {
-        let clock = Instant::now();
         let looking =
             within(self.place.host(), DEADLINE, Box::pin(async { self.find(&mut connect.await?).await }));
         let (found, marks) = looking.await?;
-        let place = Some(self.place.clone());
-        Ok(LayerCaches { place, found, marks, elapsed: clock.elapsed(), ..LayerCaches::default() })
+        Ok(LayerCaches { place: Some(self.place.clone()), found, marks, ..LayerCaches::default() })
     }
 
-    /// Of each lane the registry cache is imported, or else the image with an inline cache. With both, BuildKit would take a
-    /// step from the latter, and would then not know the stages below it.
+    /// Of each lane the registry cache is imported, or else the image with an inline cache. With both, BuildKit would
+    /// take a step from the latter, and would then not know the stages below it.
     async fn find(
         &self,
         repository: &mut Repository,

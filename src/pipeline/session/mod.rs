@@ -20,6 +20,7 @@ use super::reporter::Reporter;
 use crate::buildkit::{Ability, Client, EngineProduct};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, ImageStore};
+use crate::error_chain::chain;
 use crate::notes::Notes;
 use crate::plan::{BuildSettings, JobSettings};
 use crate::store::Store;
@@ -143,7 +144,8 @@ impl EngineConnection {
     pub(super) fn new(client: Client, settings: &JobSettings) -> Result<Self, PipelineError> {
         let engine = match client.product() {
             EngineProduct::Docker { api, .. } => {
-                Some(Engine::new(client.endpoint(), (api.major, api.minor))?)
+                let engine = Engine::new(client.endpoint(), (api.major, api.minor));
+                Some(engine.map_err(|error| PipelineError::Machine(chain(&error)))?)
             }
             EngineProduct::Buildkitd => None,
         };

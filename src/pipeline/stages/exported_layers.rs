@@ -1,12 +1,12 @@
 //! Exporting the layers of a build to a registry, for other agents.
 //!
-//! The image with an inline cache is not the user's image, which is as `docker build` makes it. Its steps are those that just
-//! ran, so the builder makes both of the same layers, and a registry stores each layer once.
+//! The image with an inline cache is not the user's image, which is as `docker build` makes it. Its steps are those
+//! that just ran, so the builder makes both of the same layers, and a registry stores each layer once.
 //!
-//! Both caches are exported by solves after the build, so that their failure does not fail the build. For steps that a cache has
-//! spared, BuildKit exports what it knows from the place where it found them (observed on 20.10 and 28.5): a registry cache that
-//! is written without importing the last one loses the stages below a hit, and an inline cache that is written with it loses the
-//! steps before a hit.
+//! Both caches are exported by solves after the build, so that their failure does not fail the build. For steps that a
+//! cache has spared, BuildKit exports what it knows from the place where it found them (observed on 20.10 and 28.5): a
+//! registry cache that is written without importing the last one loses the stages below a hit, and an inline cache that
+//! is written with it loses the steps before a hit.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -144,8 +144,8 @@ impl ExportedLayers {
             }
             _ => None,
         };
-        // Until the name is given back: builds of several images may share a repository, and the next one would take the image
-        // of that name for the user's.
+        // Until the name is given back: builds of several images may share a repository, and the next one would take
+        // the image of that name for the user's.
         let alone = job.session.interrupts().bound(KEEPING.lock()).await?;
         let (mut borrowed, cancel) = (None, CancellationToken::new());
         let kept = {
@@ -204,8 +204,8 @@ impl ExportedLayers {
 }
 
 impl LayersOf<'_> {
-    /// Returns `true` if the registry has all layers that are worth fetching: only COPY steps ran, and an image with the layers
-    /// below them is there. Another agent copies its own files faster than this one exports them.
+    /// Returns `true` if the registry has all layers that are worth fetching: only COPY steps ran, and an image with
+    /// the layers below them is there. Another agent copies its own files faster than this one exports them.
     async fn are_kept(
         &self,
         job: &Job<'_>,

@@ -1,5 +1,7 @@
 //! The caches of layers in a registry that a build imports.
 
+use std::time::Instant;
+
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
@@ -14,8 +16,8 @@ use crate::pipeline::keys::BuildKeys;
 use crate::registry::ImageRef;
 use crate::tiers::{LayerCaches, LayersTier, Stages};
 
-/// Phrases with which BuildKit fails on a layer that it has imported and cannot fetch: an import is resolved up front, a
-/// layer when it is needed.
+/// Phrases with which BuildKit fails on a layer that it has imported and cannot fetch: an import is resolved up front,
+/// a layer when it is needed.
 const UNFETCHED: [&str; 6] = [
     "failed to copy",
     "httpReadSeeker",
@@ -71,6 +73,7 @@ impl Job<'_> {
         if lookup.has_registry_failed {
             return Ok(none(Some("the registry has failed before")));
         }
+        let clock = Instant::now();
         // Marks only decide which mounts are skipped.
         let keys = keyed.keys().filter(|keys| !keys.keys.layers.runs.is_empty() && self.build.tiers.mounts);
         let tier = LayersTier {
@@ -79,19 +82,20 @@ impl Job<'_> {
             reads_registry_caches: self.reads_registry_caches(),
             marked_for: keys.and_then(BuildKeys::sole_platform),
         };
-        match tier.look(self.registries().repository(&place)).await {
-            Ok(mut caches) => {
-                // A builder that cannot be queried is assumed to have layers.
-                caches.is_only_source =
-                    !caches.found.is_empty() && !self.client().has_layers().await.unwrap_or(true);
-                Ok(caches)
-            }
+        let mut caches = match tier.look(self.registries().repository(&place)).await {
+            Ok(caches) => caches,
             Err(error) => {
                 self.faults.report(&error)?;
                 let fault = Some(format!("{error}; {}", error.remedy()));
-                Ok(LayerCaches::none_of(place, fault, error.is_of_reach()))
+                LayerCaches::none_of(place, fault, error.is_of_reach())
             }
+        };
+        if !caches.found.is_empty() {
+            // A builder that cannot be queried is assumed to have layers.
+            caches.is_only_source = !self.client().has_layers().await.unwrap_or(true);
         }
+        caches.elapsed = clock.elapsed();
+        Ok(caches)
     }
 
     /// Returns the stages whose dependency layers are in a registry, if there are any.
@@ -144,8 +148,8 @@ impl Job<'_> {
         self.client().product().can(Ability::RegistryCaches)
     }
 
-    /// Returns the mark of the layers that the dependency key decides, for a registry cache of all stages or an inline cache
-    /// of the last one. Other builders know the layers by other keys.
+    /// Returns the mark of the layers that the dependency key decides, for a registry cache of all stages or an inline
+    /// cache of the last one. Other builders know the layers by other keys.
     pub(super) async fn layers_mark(&self, keys: &BuildKeys, is_full: bool) -> Result<String, PipelineError> {
         let store = self.connection.image_store().await?;
         let text = format!("{}\n{}\n{store:?}\n{is_full}", keys.layers(), self.client().product());

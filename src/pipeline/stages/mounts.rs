@@ -113,7 +113,8 @@ impl SavedMounts {
         steps: &MountingSteps,
         has_failed: bool,
     ) -> Result<(), PipelineError> {
-        self.skipped = judge(&restored.skipped, job, keyed, steps, has_failed).await?;
+        self.skipped = judge(&restored.skipped, steps, has_failed);
+        job.settle_skipped(&self.skipped, keyed).await?;
         let mut mounts = restored.mounts.clone();
         if has_failed {
             // Visiting such a mount requires building what it depends on, which may be what failed.

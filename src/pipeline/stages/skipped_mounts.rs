@@ -104,36 +104,42 @@ pub(super) async fn skip_cached(
 /// A skipped mount, and if that was right; `None` if the build failed before its steps.
 pub(super) type Judged = (TargetMount, Option<Prediction>);
 
-/// Judges by the steps that ran if skipping the mounts was right. Their entries are not replaced: a mount that was
-/// needed after all contains only what its step has fetched since.
-pub(super) async fn judge(
-    skipped: &[TargetMount],
-    job: &Job<'_>,
-    keyed: &Keyed,
-    steps: &MountingSteps,
-    has_failed: bool,
-) -> Result<Vec<Judged>, PipelineError> {
-    let (needed, unused): (Vec<_>, Vec<_>) = skipped.iter().cloned().partition(|mount| steps.ran_with(mount));
-    for mount in &needed {
-        job.reporter.warn(&format!(
-            "the cache mount {} was not restored, for the layer of line {} was expected in the builder or a registry, and it is gone",
-            mount.id, mount.uses[0].line
-        ));
-    }
-    if let (false, Some(keys)) = (needed.is_empty(), keyed.keys()) {
-        job.note_builder(|entry| entry.forget_layers(keys.layers())).await?;
-    }
-    if !unused.is_empty() {
-        let report = job.carrier(MountAction::Restore, keyed)?.touch(&unused).await?;
-        job.check_faults(report)?;
-    }
-    let right = (!has_failed).then_some(Prediction::Right);
-    let judged =
-        |mounts: Vec<TargetMount>, prediction| mounts.into_iter().map(move |mount| (mount, prediction));
-    Ok(judged(needed, Some(Prediction::Wrong)).chain(judged(unused, right)).collect())
+/// Judges by the steps that ran if skipping the mounts was right.
+pub(super) fn judge(skipped: &[TargetMount], steps: &MountingSteps, has_failed: bool) -> Vec<Judged> {
+    let judged = skipped.iter().map(|mount| {
+        let prediction = match (steps.ran_with(mount), has_failed) {
+            (true, _) => Some(Prediction::Wrong),
+            (false, false) => Some(Prediction::Right),
+            (false, true) => None,
+        };
+        (mount.clone(), prediction)
+    });
+    judged.collect()
 }
 
 impl Job<'_> {
+    /// Warns of mounts that were needed after all, and marks the entries of the others as used. Entries are not
+    /// replaced: a mount that was needed contains only what its step has fetched since.
+    pub(super) async fn settle_skipped(&self, judged: &[Judged], keyed: &Keyed) -> Result<(), PipelineError> {
+        let is_needed = |judged: &&Judged| judged.1 == Some(Prediction::Wrong);
+        let (needed, unused): (Vec<&Judged>, Vec<&Judged>) = judged.iter().partition(is_needed);
+        for (mount, _) in &needed {
+            self.reporter.warn(&format!(
+                "the cache mount {} was not restored, for the layer of line {} was expected in the builder or a registry, and it is gone",
+                mount.id, mount.uses[0].line
+            ));
+        }
+        if let (false, Some(keys)) = (needed.is_empty(), keyed.keys()) {
+            self.note_builder(|entry| entry.forget_layers(keys.layers())).await?;
+        }
+        if !unused.is_empty() {
+            let unused: Vec<TargetMount> = unused.into_iter().map(|(mount, _)| mount.clone()).collect();
+            let report = self.carrier(MountAction::Restore, keyed)?.touch(&unused).await?;
+            self.check_faults(report)?;
+        }
+        Ok(())
+    }
+
     /// Records that the builder has made the image and, if it `has_mounts`, the layers of these dependencies.
     pub(super) async fn note_layers(
         &self,
@@ -186,6 +192,22 @@ mod tests {
             ("RUN --mount=type=cache,id=pipx,target=/p b", [false, false]),
         ] {
             assert_eq!([has_mount(step, &carried[0]), has_mount(step, &carried[1])], expected, "{step}");
+        }
+    }
+
+    #[test]
+    fn skipping_was_wrong_if_a_step_with_the_mount_ran_and_is_not_judged_if_the_build_failed_before() {
+        let text = "FROM x\nRUN --mount=type=cache,target=/a x\nRUN --mount=type=cache,target=/b x\n";
+        let resolution = Dockerfile::parse(text).unwrap().resolve(&Options::default()).unwrap();
+        let skipped = mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded).carried;
+        let ran = vec!["[2/3] RUN --mount=type=cache,target=/b x".to_owned()];
+        let steps = MountingSteps { ran, killed: Vec::new() };
+        for (has_failed, other) in [(false, Some(Prediction::Right)), (true, None)] {
+            let judged: Vec<_> = judge(&skipped, &steps, has_failed)
+                .into_iter()
+                .map(|(mount, prediction)| (mount.uses[0].target.clone(), prediction))
+                .collect();
+            assert_eq!(judged, [("/a".to_owned(), other), ("/b".to_owned(), Some(Prediction::Wrong))]);
         }
     }
 }

@@ -299,6 +299,10 @@ async fn tiers_that_cannot_have_the_image_are_not_asked() {
         ),
     ] {
         let project = Project::new(flags, dockerfile, HAS_IMAGE);
+        if dockerfile == PLAIN {
+            // It would be a hit.
+            project.note_image(SignedDuration::from_hours(1)).await;
+        }
         let (_, lookup, end) = project.look_up().await;
         end.unwrap();
         assert_eq!(
@@ -320,6 +324,18 @@ async fn notes_that_cannot_be_read_are_one_warning_and_keep_the_store_from_being
     assert_eq!(asked, ["engine"]);
     let warnings = project.reporter.warnings();
     assert!(warnings.len() == 1 && warnings[0].ends_with("going on without it"), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn the_time_of_a_registry_that_fails_counts_as_a_cost_of_its_layers() {
+    let project = Project::new(&["--cache-repo", "127.0.0.1:1/caches"], PLAIN, &[]);
+    let (session, inputs, connection) =
+        (Session::new(&project.settings), project.inputs().await, project.connection());
+    let job = project.job(&session, &inputs, &connection);
+    let keyed = Box::pin(Keyed::of(&job)).await.unwrap();
+    let caches = job.look_for_layers(&keyed, &Lookup::default()).await.unwrap();
+    assert!(caches.fault.is_some() && caches.is_unreachable && caches.imports().is_empty());
+    assert!(!caches.elapsed.is_zero());
 }
 
 #[tokio::test]
