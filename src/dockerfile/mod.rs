@@ -16,6 +16,7 @@
 
 mod canonical;
 mod context_paths;
+mod cut;
 mod directives;
 mod error;
 mod expand;
@@ -40,6 +41,7 @@ mod tests;
 
 pub(crate) use context_paths::clean;
 pub use context_paths::{ContextPaths, ContextSelector};
+pub(crate) use cut::Cut;
 pub use directives::Directives;
 pub use error::SyntaxError;
 pub use expand::ExpandError;
