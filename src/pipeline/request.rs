@@ -3,7 +3,7 @@
 //! The names of the attributes are defined in moby/buildkit, `frontend/dockerui/config.go`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::exports::Exports;
 use super::inputs::{Context, DockerfileInput, Inputs};
@@ -29,6 +29,8 @@ pub(crate) struct Conditions {
     pub(crate) attestations: bool,
     /// Caches to import layers from, besides those of the settings.
     pub(crate) cache_imports: Vec<CacheEntry>,
+    /// The directory of the Dockerfile that is built instead of the one of the inputs, under the same name.
+    pub(crate) dockerfile: Option<PathBuf>,
 }
 
 pub(crate) fn request(
@@ -114,7 +116,8 @@ fn context(
     }
     match &inputs.dockerfile {
         DockerfileInput::Local { directory, name, changed, .. } => {
-            let directory = changed.as_ref().map_or(directory.as_path(), |changed| changed.directory.path());
+            let changed = changed.as_ref().map(|changed| changed.directory.path());
+            let directory = conditions.dockerfile.as_deref().or(changed).unwrap_or(directory);
             attachments.directories.insert("dockerfile".to_owned(), directory.into());
             set("filename", name);
             if matches!(inputs.context, Context::Remote(_)) {

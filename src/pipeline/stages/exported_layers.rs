@@ -11,11 +11,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
 use super::keyed::Keyed;
+use super::repeated::{Labels, Repeat};
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::{CacheEntry, Exporter};
 use crate::buildkit::trace::StepKind;
@@ -28,7 +29,6 @@ use crate::pipeline::exports::Exports;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::registries::PushError;
 use crate::pipeline::reporter::Event;
-use crate::pipeline::request::{self, Conditions};
 use crate::registry::{ImageRef, RegistryError};
 use crate::store::Meter;
 use crate::tiers::LayerCaches;
@@ -42,8 +42,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 const CANCELLING: Duration = Duration::from_secs(10);
 /// Phrases with which an engine fails when another job gives the same name to its image, or removes it.
 const TAKEN: [&str; 4] = ["No such image", "tag does not exist", "does not exist locally", "already exists"];
-/// Status messages waiting to be dropped.
-const WAITING: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 enum ExportLayersError {
@@ -279,8 +277,15 @@ impl Job<'_> {
             ("compression", "zstd"),
         ];
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let cache = CacheEntry { kind: "registry".to_owned(), attributes };
-        self.solve_again(keys, cache, layers.imports(), (Exports::none(), None), cancel).await
+        let repeat = Repeat {
+            exports: Exports::none(),
+            dockerfile: None,
+            labels: Labels::Added(None),
+            cache_imports: layers.imports(),
+            cache_exports: vec![CacheEntry { kind: "registry".to_owned(), attributes }],
+        };
+        self.repeat(keys, repeat, cancel).await?;
+        Ok(())
     }
 
     /// Builds the image again, with an inline cache and the mark of its layers, and pushes it.
@@ -299,44 +304,18 @@ impl Job<'_> {
         let exporters = vec![Exporter { kind: kind.to_owned(), attributes }];
         let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
         // An empty label, too, distinguishes this image from the user's while it has that name in the engine.
-        let mark = Some(mark.unwrap_or_default());
-        let exports = Exports { exporters, ..Exports::none() };
-        self.solve_again(keys, inline, Vec::new(), (exports, mark), cancel).await?;
+        let mark = (MARK, mark.unwrap_or_default());
+        let repeat = Repeat {
+            exports: Exports { exporters, ..Exports::none() },
+            dockerfile: None,
+            labels: Labels::Added(Some(mark)),
+            cache_imports: Vec::new(),
+            cache_exports: vec![inline],
+        };
+        self.repeat(keys, repeat, cancel).await?;
         if let Some(engine) = self.engine() {
             self.registries().push(engine, name, &Meter::default()).await?;
         }
-        Ok(())
-    }
-
-    /// Repeats the build, whose steps are now cached in the builder, with another export.
-    async fn solve_again(
-        &self,
-        keys: Option<&BuildKeys>,
-        cache: CacheEntry,
-        imports: Vec<CacheEntry>,
-        (exports, mark): (Exports, Option<String>),
-        cancel: &CancellationToken,
-    ) -> Result<(), ExportLayersError> {
-        let conditions = Conditions {
-            // As in the build: otherwise the context would be sent again, or an older upload used instead.
-            ambiguous: keys.and_then(|keys| keys.ambiguous),
-            every_step: false,
-            engine_images: self.engine().is_some(),
-            attestations: false,
-            cache_imports: Vec::new(),
-        };
-        let login = self.registries().login().clone();
-        let (mut request, attachments) =
-            request::request(self.build, self.inputs, exports, login, &conditions);
-        request.attributes.retain(|name, _| name != "no-cache" && !name.starts_with("attest:"));
-        request.attributes.extend(mark.map(|mark| (format!("label:{MARK}"), mark)));
-        request.cache_imports = imports;
-        request.cache_exports = vec![cache];
-        let (status, mut updates) = mpsc::channel(WAITING);
-        let dropping = tokio::spawn(async move { while updates.recv().await.is_some() {} });
-        let solved = self.client().solve(request, attachments, status, cancel.clone()).await;
-        drop(dropping);
-        solved?;
         Ok(())
     }
 }

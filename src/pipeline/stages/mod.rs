@@ -18,6 +18,7 @@ mod place;
 mod push;
 mod record;
 mod registry;
+mod repeated;
 mod result_file;
 mod served;
 mod skipped_mounts;

@@ -79,6 +79,7 @@ impl Solved {
             engine_images: job.engine().is_some(),
             attestations: has_attestations && (job.engine().is_none() || store == ImageStore::Containerd),
             cache_imports: self.layers.imports(),
+            dockerfile: None,
         };
         let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
             && job.build.outputs.iter().any(|output| output.kind.is_stdout());

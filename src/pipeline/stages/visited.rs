@@ -54,6 +54,7 @@ impl<'a> VisitedBuild<'a> {
                 engine_images,
                 attestations: false,
                 cache_imports: Vec::new(),
+                dockerfile: None,
             },
         }
     }
