@@ -1,6 +1,6 @@
 //! Guesses what a builder still has, from what it had before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use super::{LAYOUT, Notes, NotesError};
 use crate::digest::Digest;
 
 const SCHEMA: &str = "larder.builder.v1";
-/// The limit of layers, mounts and images for one builder; the oldest are removed.
+/// The limit of layers, prefixes, mounts and images for one builder; the oldest are removed.
 const MOST: usize = 64;
 /// The limit of steps for one builder.
 const MOST_STEPS: usize = 1024;
@@ -27,6 +27,9 @@ pub(crate) struct BuilderEntry {
     /// By the mark of a step: when the step was last run or cached.
     #[serde(default)]
     steps: BTreeMap<Digest, Timestamp>,
+    /// By the key of a prefix.
+    #[serde(default)]
+    prefixes: BTreeMap<Digest, BuiltPrefix>,
     /// By the id of an image: when it was built.
     #[serde(default)]
     images: BTreeMap<Digest, Timestamp>,
@@ -41,7 +44,43 @@ struct BuiltLayers {
     built: Timestamp,
 }
 
+/// The layers of a prefix that a builder has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BuiltPrefix {
+    used: Timestamp,
+    /// The image that builds continued from, by digest; `None` if the builder has made the layers from the Dockerfile.
+    /// The builder does not know the layers of one kind as those of the other.
+    pub(crate) base: Option<String>,
+    /// The names under which it is known to be in registries.
+    #[serde(default)]
+    pub(crate) published: BTreeSet<String>,
+}
+
 impl BuilderEntry {
+    pub(crate) fn prefix(&self, key: Digest) -> Option<&BuiltPrefix> {
+        self.prefixes.get(&key)
+    }
+
+    /// Records that the builder has the layers of a prefix, and if given, the name that it was published under.
+    pub(crate) fn note_prefix(
+        &mut self,
+        key: Digest,
+        base: Option<String>,
+        published: Option<String>,
+        now: Timestamp,
+    ) {
+        let known = self.prefixes.remove(&key).filter(|known| known.base == base);
+        let mut names = known.map(|known| known.published).unwrap_or_default();
+        names.extend(published);
+        self.prefixes.insert(key, BuiltPrefix { used: now, base, published: names });
+        forget_oldest(&mut self.prefixes, MOST, |prefix| prefix.used);
+    }
+
+    /// Records that a prefix cannot be used any more.
+    pub(crate) fn forget_prefix(&mut self, key: Digest) {
+        self.prefixes.remove(&key);
+    }
+
     /// Returns the image that this builder has built on these layers.
     pub(crate) fn image_on(&self, layers: Digest) -> Option<&str> {
         self.layers.get(&layers).map(|layers| layers.image.as_str())
@@ -117,6 +156,7 @@ impl Notes {
             layers: BTreeMap::new(),
             mounts: BTreeMap::new(),
             steps: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
             images: BTreeMap::new(),
             is_told: false,
         }))

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::config::creation_time;
 use super::connection::{Answer, Call, Connection};
 use super::platform::serves;
+use super::prefix::prefix_key;
 use super::{Credentials, Identity, ImageConfig, ImageRef, Reach, RegistryError};
 use crate::digest::Digest;
 
@@ -44,6 +45,8 @@ pub(crate) struct RemoteImage {
     pub(crate) config: ImageConfig,
     /// The build time, if the image states it.
     pub(crate) created: Option<Timestamp>,
+    /// The key of the prefix, if it is one that larder has made.
+    pub(crate) prefix: Option<Digest>,
     /// `true` if the name resolves to no other image.
     pub(crate) is_alone: bool,
 }
@@ -63,6 +66,11 @@ pub(super) fn is_index(media_type: &str) -> bool {
 }
 
 impl StoredManifest {
+    /// Returns a manifest or index that states its media type.
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { digest: Digest::of(&bytes), told: None, bytes: bytes.into() }
+    }
+
     /// Returns the media type: as stated in the manifest, else by the registry, else inferred from the fields.
     fn media_type(&self, parsed: &Manifest) -> String {
         let told = self.told.clone().filter(|told| INDEX.iter().chain(&MANIFEST).any(|known| known == told));
@@ -220,6 +228,16 @@ impl Repository {
         }
     }
 
+    /// Returns the manifest and the config of an image of this repository as they are, or `None` if one was removed.
+    pub(crate) async fn documents(
+        &mut self,
+        image: &RemoteImage,
+    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, RegistryError> {
+        let manifest = self.checked("manifests", &image.manifest).await?;
+        let config = self.checked("blobs", &image.id).await?;
+        Ok(manifest.zip(config))
+    }
+
     /// Returns the digests of an index's entries; none for a manifest.
     pub(crate) fn entries(&self, manifest: &StoredManifest) -> Result<Vec<Digest>, RegistryError> {
         Ok(self.parts(manifest)?.0.into_iter().map(|entry| entry.digest).collect())
@@ -258,13 +276,14 @@ impl Repository {
                 bytes.ok_or_else(|| self.connection.unusable("the config of a manifest is not there"))?;
             let parsed = ImageConfig::parse(&bytes);
             let parsed = parsed.map_err(|_| self.connection.unusable("a config is no config"))?;
-            let created = creation_time(&bytes);
+            let (created, prefix) = (creation_time(&bytes), prefix_key(&bytes));
             return Ok(Some(RemoteImage {
                 target,
                 manifest: digest,
                 id: config.digest,
                 config: parsed,
                 created,
+                prefix,
                 is_alone: true,
             }));
         }

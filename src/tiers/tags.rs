@@ -3,6 +3,7 @@
 //! | tag | refers to |
 //! |---|---|
 //! | `larder-KEY` | the image of that key |
+//! | `larder-prefix-KEY` | the image of the layers up to some instruction, from which a build can continue |
 //! | `KEY` | the base image of that key, in a separate repository |
 //! | `cache` | the image that was built last, with the metadata that BuildKit needs to import its layers |
 //! | `buildcache` | BuildKit's registry cache: the layers of all stages |
@@ -24,6 +25,8 @@ use crate::store::Lanes;
 
 /// The maximum length of a lane or a set of platforms in a tag; longer ones are shortened to a digest.
 const MAX_LENGTH: usize = 48;
+/// The start of the tags of prefixes.
+const PREFIX: &str = "larder-prefix-";
 /// The platform that is omitted from the tags of layer caches.
 const USUAL_PLATFORM: &str = "linux/amd64";
 
@@ -59,6 +62,11 @@ impl Tags {
     /// Returns the tags of an image, the job's own first.
     pub(crate) fn of_image(&self, key: CacheKey) -> Vec<String> {
         self.all(&format!("larder-{key}"))
+    }
+
+    /// Returns the tags of a prefix of an image, the job's own first.
+    pub(crate) fn of_prefix(&self, key: CacheKey) -> Vec<String> {
+        self.all(&format!("{PREFIX}{key}"))
     }
 
     /// Returns the tags of a base image, the job's own first.
