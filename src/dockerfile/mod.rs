@@ -16,6 +16,7 @@
 
 mod canonical;
 mod context_paths;
+mod continued;
 mod cut;
 mod directives;
 mod error;
@@ -29,6 +30,7 @@ mod kinds;
 mod line;
 mod mount;
 mod mount_rules;
+mod prefix;
 mod reference;
 mod resolve;
 mod scope;
@@ -41,6 +43,7 @@ mod tests;
 
 pub(crate) use context_paths::clean;
 pub use context_paths::{ContextPaths, ContextSelector};
+pub(crate) use continued::{NotContinued, PrefixImage, SKIP_CHECKS, continued, enforces_checks};
 pub(crate) use cut::Cut;
 pub use directives::Directives;
 pub use error::SyntaxError;
@@ -51,6 +54,7 @@ pub(crate) use insert::with_flags;
 pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
 pub use mount::Mount;
 pub(crate) use mount::MountKind;
+pub(crate) use prefix::prefix_text;
 pub use resolve::{
     BaseImage, BaseStart, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
     ResolvedInstruction, ResolvedStage, Source,

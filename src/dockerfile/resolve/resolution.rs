@@ -41,7 +41,7 @@ pub struct Resolution {
     /// The cache mounts of the reached RUNs, in order.
     pub cache_mounts: Vec<CacheMount>,
     /// `true` if an ARG's name contains a variable, as old frontends allow.
-    pub(super) any_arg: bool,
+    pub(crate) any_arg: bool,
 }
 
 /// A reached stage.

@@ -1,0 +1,326 @@
+//! Rewrites a Dockerfile in memory so that a stage continues from a prefix image. Pure.
+//!
+//! ```text
+//!  FROM python:3 AS app        FROM registry/app@sha256:… AS app
+//!  ARG MODE=fast               ARG MODE=fast
+//!  ENV HOME=/app
+//!  RUN pip install flask
+//!  ── cut ──
+//!  COPY . /app                 COPY . /app
+//! ```
+//!
+//! An image's config holds what ENV, LABEL, USER, WORKDIR, SHELL, VOLUME, EXPOSE, STOPSIGNAL, HEALTHCHECK and MAINTAINER
+//! have set, and a stage inherits it from its base. What a config does not hold is repeated, on the lines that the removed
+//! instructions leave, so that all other lines keep their numbers:
+//!
+//! - **ARG**, of the stage, of the stages that it is based on (whose arguments it inherits), and of their ONBUILD triggers.
+//!   They are repeated as written and in order, so build arguments, global arguments and the platform's arguments give
+//!   them the same values, and no value is written down.
+//! - **ONBUILD** of the stage, which the prefix leaves out, because a base image's triggers run.
+//! - **CMD** of the stage, if ENTRYPOINT follows: ENTRYPOINT resets a CMD that is inherited from the base image, but not
+//!   one of the same stage.
+//!
+//! The image has the same files and the same runtime config as without continuing. It differs in:
+//!
+//! - its history, which has one more entry, without a layer, for each repeated ARG and CMD;
+//! - the order of the variables in the environment of a RUN: those of the config are first;
+//! - the build checks, see [`SKIP_CHECKS`].
+//!
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/dockerfile2llb/convert.go`, 0.8 to 0.32.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use super::expand::expand;
+use super::resolve::{Resolution, ResolvedInstruction, ResolvedStage, Source};
+use super::{Cut, Dockerfile, Instruction, InstructionKind};
+
+/// The build argument that turns build checks off, and its value, for a build of a rewritten Dockerfile: without the
+/// removed instructions the checks would report mistakes that are not there.
+///
+/// A directive would need a line of its own. Frontends without checks (before Dockerfile 1.8) ignore the argument.
+pub(crate) const SKIP_CHECKS: (&str, &str) = ("BUILDKIT_DOCKERFILE_CHECK", "skip=all");
+
+/// A prefix image that a stage continues from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PrefixImage<'a> {
+    /// The image by digest: `REPOSITORY@sha256:…`.
+    pub(crate) reference: &'a str,
+    /// The environment of its config, `NAME=VALUE`.
+    pub(crate) environment: &'a [String],
+    /// The command of its config.
+    pub(crate) command: &'a [String],
+    /// The ONBUILD triggers of its config.
+    pub(crate) triggers: &'a [String],
+}
+
+/// The reason why a build cannot continue from a prefix image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotContinued {
+    #[error("the prefix image has ONBUILD triggers")]
+    PrefixTriggers,
+    #[error("a named context replaces the stage")]
+    Replaced,
+    #[error("the ONBUILD triggers of `{0}` are unknown")]
+    UnknownTriggers(String),
+    #[error("the name of an ARG contains a variable")]
+    VariableInArg,
+    #[error("`# check=` makes build checks fail the build, and a continued build skips them")]
+    Checks,
+    #[error("an ARG is named {}, which controls the build checks", SKIP_CHECKS.0)]
+    ChecksArg,
+    #[error("the stage is built for {stage}, and the image for {image}")]
+    Platform { stage: String, image: String },
+    #[error("`{0}` is both an ARG and a variable of the image")]
+    ArgAndEnv(String),
+    #[error("the default of ARG `{arg}` uses `{variable}`, which an ENV after it sets")]
+    VariableChanged { arg: String, variable: String },
+    #[error("a trigger declares an ARG, and the Dockerfile has an escape character of its own")]
+    EscapeInTrigger,
+    #[error(
+        "stage {0} shares the labels, volumes and ports of a stage that the target is based on, and sets some"
+    )]
+    SharedConfig(usize),
+    #[error("the instructions to repeat do not fit on the lines before the cut")]
+    NoRoom,
+    #[error("an instruction to repeat is too long")]
+    TooLong,
+}
+
+/// Returns `text` with the target continuing from `prefix`, the image of everything before `cut`.
+///
+/// The caller ensures that the frontend is Docker's, that `resolution` is that of the target `cut.stage`, and that build
+/// arguments do not make build checks fail the build (see [`enforces_checks`]).
+pub(crate) fn continued(
+    text: &str,
+    dockerfile: &Dockerfile,
+    resolution: &Resolution,
+    cut: Cut,
+    prefix: PrefixImage<'_>,
+) -> Result<String, NotContinued> {
+    let inherited = Inherited::of(resolution, cut).ok_or(NotContinued::Replaced)?;
+    check_file(dockerfile, resolution)?;
+    check_platform(resolution, &inherited)?;
+    check_shared_config(resolution, &inherited)?;
+    if !prefix.triggers.is_empty() {
+        return Err(NotContinued::PrefixTriggers);
+    }
+    check_args(dockerfile, &inherited, prefix)?;
+
+    let root = inherited.stages.first().map_or(cut.stage, |root| root.index);
+    let platform = dockerfile.stages[root].platform.as_ref();
+    let stage = &dockerfile.stages[cut.stage];
+    let platform = platform.map(|platform| format!("--platform={platform} ")).unwrap_or_default();
+    let name = stage.name.as_ref().map(|name| format!(" AS {name}")).unwrap_or_default();
+    let from = format!("FROM {platform}{}{name}", prefix.reference);
+
+    let first = *stage.instructions[0].lines.start();
+    let last = *stage.instructions[cut.instructions - 1].lines.end();
+    let lines = place(from, &inherited.repeated(prefix), first, last)?;
+    let mut changed = String::with_capacity(text.len() + 256);
+    for (line, number) in text.split_inclusive('\n').zip(1..) {
+        if (first..=last).contains(&number) {
+            changed.push_str(&lines[number - first]);
+            changed.push_str(line.strip_suffix('\n').map_or("", |_| "\n"));
+        } else {
+            changed.push_str(line);
+        }
+    }
+    // The engine limits the length of a line.
+    Dockerfile::parse(&changed).map_err(|_| NotContinued::TooLong)?;
+    Ok(changed)
+}
+
+/// Returns `true` if these build checks, in the form of the `# check=` directive, can fail a build.
+pub(crate) fn enforces_checks(checks: &str) -> bool {
+    checks.split(';').any(|option| option.split('=').next().is_some_and(|name| name.trim() == "error"))
+}
+
+/// An instruction to repeat, and the line where it was, if that is before the cut in the stage itself.
+type Repeated = (Option<usize>, String);
+
+/// What the stage has seen at the cut.
+struct Inherited<'a> {
+    /// The stage, after those that it is based on, the first of which is based on an image.
+    stages: Vec<&'a ResolvedStage>,
+    /// The instructions up to the cut, those of the stages that it is based on first.
+    before: Vec<&'a ResolvedInstruction>,
+    /// The position in `before` of the stage's own first instruction.
+    own: usize,
+    /// The stage's instructions after the cut.
+    after: &'a [ResolvedInstruction],
+}
+
+impl<'a> Inherited<'a> {
+    /// Returns `None` if a named context replaces the stage.
+    fn of(resolution: &'a Resolution, cut: Cut) -> Option<Self> {
+        let find = |index| resolution.stages.iter().find(|stage| stage.index == index);
+        let mut stage = find(cut.stage)?;
+        let triggers = stage.instructions.iter().filter(|at| at.triggered).count();
+        let (up_to_cut, after) = stage.instructions.split_at_checked(cut.instructions + triggers)?;
+        let mut stages = vec![stage];
+        while let Source::Stage(base) = stage.base {
+            stage = find(base)?;
+            stages.push(stage);
+        }
+        stages.reverse();
+        let parents = stages[..stages.len() - 1].iter().flat_map(|stage| &stage.instructions);
+        let mut before: Vec<_> = parents.collect();
+        let own = before.len();
+        before.extend(up_to_cut);
+        Some(Self { stages, before, own, after })
+    }
+
+    /// Returns the instructions to repeat, in order.
+    fn repeated(&self, prefix: PrefixImage<'_>) -> Vec<Repeated> {
+        let cmd = self.command_to_repeat();
+        let mut repeated = Vec::new();
+        for (position, at) in self.before.iter().enumerate() {
+            let own = position >= self.own && !at.triggered;
+            let text = match &at.instruction.kind {
+                _ if cmd == Some(position) => {
+                    // As the config has it, because a SHELL may have changed after the CMD.
+                    let words = serde_json::to_string(prefix.command).expect("strings make JSON");
+                    format!("CMD {words}")
+                }
+                InstructionKind::Arg(_) => at.instruction.text.clone(),
+                InstructionKind::Onbuild(_) if own => at.instruction.text.clone(),
+                _ => continue,
+            };
+            repeated.push((own.then(|| *at.instruction.lines.start()), text));
+        }
+        repeated
+    }
+
+    /// Returns the position in `before` of the CMD that an ENTRYPOINT after the cut would otherwise reset.
+    fn command_to_repeat(&self) -> Option<usize> {
+        let next = self.after.iter().find(|at| matches!(&*at.instruction.keyword, "CMD" | "ENTRYPOINT"))?;
+        let own = self.before.iter().enumerate().skip(self.own);
+        let cmd = own.rev().find(|(_, at)| at.instruction.keyword == "CMD")?.0;
+        (next.instruction.keyword == "ENTRYPOINT").then_some(cmd)
+    }
+}
+
+/// Refuses what concerns the whole file.
+fn check_file(dockerfile: &Dockerfile, resolution: &Resolution) -> Result<(), NotContinued> {
+    if let Some(base) = resolution.untold_triggers.first() {
+        return Err(NotContinued::UnknownTriggers(base.clone()));
+    }
+    if resolution.any_arg {
+        return Err(NotContinued::VariableInArg);
+    }
+    if dockerfile.directives.check.as_deref().is_some_and(enforces_checks) {
+        return Err(NotContinued::Checks);
+    }
+    let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+    let declares = |at: &Instruction| match &at.kind {
+        InstructionKind::Arg(args) => args.iter().any(|(name, _)| name == SKIP_CHECKS.0),
+        _ => false,
+    };
+    if dockerfile.global_args.iter().chain(stages).any(declares) {
+        return Err(NotContinued::ChecksArg);
+    }
+    Ok(())
+}
+
+/// Refuses a stage for another platform: its prefix's config names the platform of the build, not that of its files.
+fn check_platform(resolution: &Resolution, inherited: &Inherited<'_>) -> Result<(), NotContinued> {
+    match inherited.stages.first().and_then(|root| root.platform.as_ref()) {
+        Some(platform) if *platform != resolution.platform => Err(NotContinued::Platform {
+            stage: platform.to_string(),
+            image: resolution.platform.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a stage with a base stage that another stage is based on and adds labels, volumes or ports to. `BuildKit`
+/// copies a stage's config without these maps, so they become the target's too (`clone` in `image.go`).
+fn check_shared_config(resolution: &Resolution, inherited: &Inherited<'_>) -> Result<(), NotContinued> {
+    let mut sharing: BTreeSet<usize> = inherited.stages.iter().map(|stage| stage.index).collect();
+    let own = sharing.clone();
+    for stage in &resolution.stages {
+        let Source::Stage(base) = stage.base else { continue };
+        if own.contains(&stage.index) || !sharing.contains(&base) {
+            continue;
+        }
+        sharing.insert(stage.index);
+        let keywords = ["LABEL", "VOLUME", "EXPOSE"];
+        if stage.instructions.iter().any(|at| keywords.contains(&&*at.instruction.keyword)) {
+            return Err(NotContinued::SharedConfig(stage.index));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses arguments that would not have the same value again.
+fn check_args(
+    dockerfile: &Dockerfile,
+    inherited: &Inherited<'_>,
+    prefix: PrefixImage<'_>,
+) -> Result<(), NotContinued> {
+    let escape = dockerfile.directives.escape;
+    for (position, at) in inherited.before.iter().enumerate() {
+        let InstructionKind::Arg(args) = &at.instruction.kind else { continue };
+        if at.triggered && escape != '\\' {
+            // A trigger is split into words with a backslash as escape character.
+            return Err(NotContinued::EscapeInTrigger);
+        }
+        for (name, default) in args {
+            // The last one of ARG and ENV wins, and a repeated ARG would be the last one.
+            let is_variable = |variable: &String| variable.split('=').next() == Some(name);
+            if prefix.environment.iter().any(is_variable) {
+                return Err(NotContinued::ArgAndEnv(name.clone()));
+            }
+            let used = default.as_ref().map(|default| variables(default, escape)).unwrap_or_default();
+            let later = inherited.before[position..].iter().flat_map(|at| match &at.instruction.kind {
+                InstructionKind::Env(pairs) => pairs.as_slice(),
+                _ => &[],
+            });
+            let changed = |name: &String| {
+                // The name can be in quotes or contain a variable.
+                later.clone().any(|(set, _)| set == name || set.contains(['$', '"', '\'', escape]))
+            };
+            if let Some(variable) = used.into_iter().find(changed) {
+                return Err(NotContinued::VariableChanged { arg: name.clone(), variable });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the variables that a word uses; those of a word that cannot be expanded do not matter.
+fn variables(word: &str, escape: char) -> BTreeSet<String> {
+    let used = RefCell::new(BTreeSet::new());
+    let lookup = |name: &str| {
+        used.borrow_mut().insert(name.to_owned());
+        Some("set".to_owned())
+    };
+    match expand(word, escape, &lookup) {
+        Ok(_) => used.into_inner(),
+        Err(_) => BTreeSet::new(),
+    }
+}
+
+/// Places `from` on the line `first`, and the instructions on the lines after it, up to `last`: on their own lines if
+/// possible, in order in any case.
+fn place(
+    from: String,
+    repeated: &[Repeated],
+    first: usize,
+    last: usize,
+) -> Result<Vec<String>, NotContinued> {
+    let mut lines = vec![String::new(); last - first + 1];
+    lines[0] = from;
+    let mut free = 1;
+    for (own, text) in repeated {
+        let start = own.map_or(free, |own| free.max(own - first));
+        free = start + text.split('\n').count();
+        let target = lines.get_mut(start..free).ok_or(NotContinued::NoRoom)?;
+        target.iter_mut().zip(text.split('\n')).for_each(|(line, text)| text.clone_into(line));
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests;

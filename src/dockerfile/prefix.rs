@@ -1,0 +1,47 @@
+//! Cuts a stage of a Dockerfile short, in memory; all lines keep their numbers. Pure.
+
+use std::collections::BTreeSet;
+
+use super::{Cut, Dockerfile, InstructionKind};
+
+/// Returns `text` with the stage ending at `cut`: a build of that stage makes the prefix image.
+///
+/// Removed instructions leave empty lines:
+/// - The stage's instructions after the cut.
+/// - Its ONBUILD instructions before the cut: a build based on the prefix would run them as triggers. [`super::continued`]
+///   repeats them.
+///
+/// All other stages stay, also those after the target: a `--from` can name them, and an engine would take a name that is
+/// not a stage for an image. They are not built, because the target does not reach them.
+///
+/// The options of the build that change its config are up to the caller, `--label` for example.
+pub(crate) fn prefix_text(text: &str, dockerfile: &Dockerfile, cut: Cut) -> String {
+    let (kept, removed) = dockerfile.stages[cut.stage].instructions.split_at(cut.instructions);
+    let triggers = kept.iter().filter(|at| matches!(at.kind, InstructionKind::Onbuild(_)));
+    let emptied: BTreeSet<usize> = triggers.chain(removed).flat_map(|at| at.lines.clone()).collect();
+    let lines = text.split_inclusive('\n').zip(1..).map(|(line, number)| {
+        let empty = line.strip_suffix('\n').map_or("", |_| "\n");
+        if emptied.contains(&number) { empty } else { line }
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_the_cut_and_triggers_are_empty_lines() {
+        let text = "# syntax=docker/dockerfile:1\r\nFROM a AS one\nRUN <<E\n  x\nE\nFROM one AS two\r\n\
+                    ONBUILD RUN \\\n  y\r\n# why\nRUN z\nCOPY --from=three a \\\n  # b\n  c\n\nRUN <<E\nq\nE\n\
+                    FROM b AS three\nRUN w";
+        let dockerfile = Dockerfile::parse(text).unwrap();
+        assert_eq!(
+            prefix_text(text, &dockerfile, Cut { stage: 1, instructions: 3 }),
+            "# syntax=docker/dockerfile:1\r\nFROM a AS one\nRUN <<E\n  x\nE\nFROM one AS two\r\n\
+             \n\n# why\nRUN z\n\n\n\n\n\n\n\nFROM b AS three\nRUN w"
+        );
+        let last = Cut { stage: 2, instructions: 1 };
+        assert!(prefix_text(text, &dockerfile, last).ends_with("\nFROM b AS three\n"));
+    }
+}
