@@ -51,6 +51,7 @@ pub(crate) use insert::with_flags;
 pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
 pub use mount::Mount;
 pub(crate) use mount::MountKind;
+pub(crate) use reference::is_remote;
 pub use resolve::{
     BaseImage, BaseStart, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
     ResolvedInstruction, ResolvedStage, Source,
