@@ -8,7 +8,7 @@ use super::error::CommandError;
 use super::print_result;
 use crate::cli::KeyArgs;
 use crate::commands::Invocation;
-use crate::key::{CacheKey, Input, InputKind};
+use crate::key::{CacheKey, Input, InputKind, PrefixKey, Prefixes};
 use crate::output::Printer;
 use crate::pipeline::keyed_build::KeyedBuild;
 use crate::pipeline::keys::BuildKeys;
@@ -20,11 +20,25 @@ struct Output {
     schema: &'static str,
     image_key: CacheKey,
     dependency_key: CacheKey,
+    /// The deepest first.
+    prefixes: Vec<Prefix>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_prefixes: Option<String>,
     unpinned: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inputs: Option<Vec<Input>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dependency_inputs: Option<Vec<Input>>,
+}
+
+#[derive(Serialize)]
+struct Prefix {
+    key: CacheKey,
+    /// The line and text of its last instruction.
+    line: usize,
+    instruction: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs: Option<Vec<Input>>,
 }
 
 pub(super) async fn run(
@@ -40,10 +54,19 @@ pub(super) async fn run(
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
         args.explain.then(|| in_order(inputs.iter().map(|input| settings.job.seal.publish(input)).collect()))
     };
+    let prefix = |prefix: &PrefixKey| Prefix {
+        key: prefix.key,
+        line: prefix.line,
+        instruction: prefix.instruction.clone(),
+        inputs: published(&prefix.inputs),
+    };
+    let prefixes: &Prefixes = &keys.prefixes;
     let output = Output {
         schema: "larder.key.v1",
         image_key: keys.image,
         dependency_key: keys.dependency,
+        prefixes: prefixes.iter().flatten().map(prefix).collect(),
+        no_prefixes: prefixes.as_ref().err().map(ToString::to_string),
         unpinned,
         inputs: published(&keys.inputs),
         dependency_inputs: published(&keys.dependency_inputs),
@@ -54,10 +77,14 @@ pub(super) async fn run(
 fn text(output: &Output) -> String {
     let mut text = String::new();
     let keys = [
-        ("image key", output.image_key, &output.inputs),
-        ("dependency key", output.dependency_key, &output.dependency_inputs),
+        ("image key".to_owned(), output.image_key, &output.inputs),
+        ("dependency key".to_owned(), output.dependency_key, &output.dependency_inputs),
     ];
-    for (name, key, inputs) in keys {
+    let prefixes = output.prefixes.iter().map(|prefix| {
+        let last = screen_text(&prefix.instruction);
+        (format!("prefix key, up to line {} ({last})", prefix.line), prefix.key, &prefix.inputs)
+    });
+    for (name, key, inputs) in keys.into_iter().chain(prefixes) {
         let _ = writeln!(text, "{name}: {key}");
         for Input { kind, name, digest, about, .. } in inputs.iter().flatten() {
             // The text of an instruction begins with the keyword at the end of its name.
@@ -71,6 +98,9 @@ fn text(output: &Output) -> String {
             };
             let _ = writeln!(text, "  {:<18} {digest}  {}", kind.name(), screen_text(&shown));
         }
+    }
+    if let Some(reason) = &output.no_prefixes {
+        let _ = writeln!(text, "no prefix key: {}", screen_text(reason));
     }
     text
 }

@@ -55,7 +55,7 @@ pub use filter::Filter;
 pub use hash::digest_entries;
 pub(crate) use lexical::clean as clean_path;
 pub use patterns::{MatchState, PatternMatcher};
-pub(crate) use select::{Selected, select, walk_selected};
+pub(crate) use select::{Selected, Walked, select, walk_selected};
 pub(crate) use stamp::Stamp;
 pub(crate) use stat::{go_mode, mode_bits, set_xattrs, xattrs};
 pub use stat_index::StatIndex;

@@ -62,20 +62,44 @@ pub(crate) fn select<'a>(
     Selected { names: Some(found.by_path()), withheld: Vec::new() }
 }
 
-/// Walks the entries of the directory `root` that `filter` selects, and keeps those that count for `paths`. Fails like
+/// A walked directory and the entries that count for some paths.
+#[derive(Debug)]
+pub(crate) struct Walked {
+    /// The entries that count.
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) selected: Selected,
+    /// The other entries. Links on the way to an entry that counts are among them.
+    others: Vec<Entry>,
+    /// The paths that could not be read, and whether they are directories.
+    unread: Vec<(String, bool)>,
+}
+
+impl Walked {
+    /// Selects the entries that count for `paths`, a part of the paths of the walk.
+    pub(crate) fn select(&self, paths: &ContextPaths) -> Selected {
+        let entries = self.entries.iter().chain(&self.others).map(Entry::shape);
+        select(entries.chain(unread_shapes(&self.unread)), paths)
+    }
+}
+
+fn unread_shapes(unread: &[(String, bool)]) -> impl Iterator<Item = (&str, Shape<'_>)> {
+    let shape = |is_directory: bool| if is_directory { Shape::Directory } else { Shape::Other };
+    unread.iter().map(move |(path, is_directory)| (path.as_str(), shape(*is_directory)))
+}
+
+/// Walks the entries of the directory `root` that `filter` selects, and finds those that count for `paths`. Fails like
 /// [`walk`], except for an entry that does not count.
 pub(crate) fn walk_selected(
     root: &Path,
     filter: &Filter,
     paths: &ContextPaths,
-) -> Result<(Vec<Entry>, Selected), ContextError> {
+) -> Result<Walked, ContextError> {
     let mut walk = walk(root, filter)?.tolerant();
-    let mut entries = walk.by_ref().collect::<Result<Vec<Entry>, _>>()?;
-    let unread = walk.unread();
-    let unread_shapes = unread.iter().map(|unread| {
-        (unread.path.as_str(), if unread.is_directory { Shape::Directory } else { Shape::Other })
-    });
-    let mut selected = select(entries.iter().map(Entry::shape).chain(unread_shapes), paths);
+    let entries = walk.by_ref().collect::<Result<Vec<Entry>, _>>()?;
+    let faults = walk.unread();
+    let unread: Vec<(String, bool)> =
+        faults.iter().map(|unread| (unread.path.clone(), unread.is_directory)).collect();
+    let mut selected = select(entries.iter().map(Entry::shape).chain(unread_shapes(&unread)), paths);
     // A source inside of an unread directory must not be reported as missing.
     let holds_source = |directory: &Unread| {
         paths.selectors().any(|selector| {
@@ -84,7 +108,7 @@ pub(crate) fn walk_selected(
         })
     };
     let mut withheld = Vec::new();
-    for unread in unread {
+    for unread in faults {
         let counts = selected.holds(&unread.path) || holds_source(&unread);
         match unread.error {
             Some(error) if counts => return Err(error),
@@ -93,8 +117,8 @@ pub(crate) fn walk_selected(
         }
     }
     selected.withheld = withheld;
-    entries.retain(|entry| selected.holds(&entry.path));
-    Ok((entries, selected))
+    let (entries, others) = entries.into_iter().partition(|entry| selected.holds(&entry.path));
+    Ok(Walked { entries, selected, others, unread })
 }
 
 impl Selected {

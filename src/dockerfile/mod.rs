@@ -55,6 +55,7 @@ pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunComma
 pub use mount::Mount;
 pub(crate) use mount::MountKind;
 pub(crate) use prefix::prefix_text;
+pub(crate) use reference::is_remote;
 pub use resolve::{
     BaseImage, BaseStart, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
     ResolvedInstruction, ResolvedStage, Source,

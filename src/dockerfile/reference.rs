@@ -11,7 +11,7 @@ pub(super) fn familiar(name: &str) -> &str {
 }
 
 /// Returns `true` if an ADD source is remote: HTTP(S) or git.
-pub(super) fn is_remote(source: &str) -> bool {
+pub(crate) fn is_remote(source: &str) -> bool {
     let scheme = ["http://", "https://", "git://", "ssh://"];
     scheme.iter().any(|scheme| source.starts_with(scheme)) || is_scp_like(source)
 }

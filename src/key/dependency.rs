@@ -18,8 +18,8 @@ use std::fmt::Write as _;
 use super::encoding::{CacheKey, DuplicateInput, KeyBuilder};
 use super::given::{ContextFile, ImageInputs};
 use super::input::{Input, InputKind};
-use super::installer::Installation;
-use super::project::{Project, Read};
+use super::installer::Installations;
+use super::project::Project;
 use super::reached::Reached;
 use crate::digest::Digest;
 use crate::dockerfile::{
@@ -55,7 +55,8 @@ pub(super) fn dependency(
     inputs: &ImageInputs<'_>,
     dockerfile: &Dockerfile,
     resolution: &Resolution,
-    read: Read<'_>,
+    project: &Project<'_>,
+    installations: &Installations,
 ) -> Result<(KeyBuilder, DependencyLayers), DuplicateInput> {
     let mut key = KeyBuilder::default();
     inputs.add_directives(&mut key, dockerfile)?;
@@ -64,14 +65,7 @@ pub(super) fn dependency(
     inputs.add_extra(&mut key)?;
     inputs.add_ids(&mut key, resolution)?;
     let reached = Reached::of(resolution);
-    let project = Project::of(resolution, inputs.files, read);
-    let installations: BTreeMap<(usize, usize), Installation> = resolution
-        .stages
-        .iter()
-        .flat_map(|stage| (0..stage.instructions.len()).map(move |number| (stage, number)))
-        .map(|(stage, number)| ((stage.index, number), Installation::of(&project, stage, number)))
-        .collect();
-    let counted = Counted::of(resolution, &|stage, number| installations[&(stage, number)].installs);
+    let counted = Counted::of(resolution, &|stage, number| installations.at(stage, number).installs);
     let (mut images, mut contexts) = (BTreeSet::new(), BTreeSet::new());
     for (stage, instructions) in counted.stages() {
         reached.add_stage(&mut key, stage, instructions.len())?;
@@ -98,7 +92,7 @@ pub(super) fn dependency(
     for (stage, instructions) in counted.stages() {
         for (number, resolved) in instructions.iter().enumerate() {
             copied.extend(resolved.context.iter().map(|source| source.path.as_str()));
-            let installation = &installations[&(stage.index, number)];
+            let installation = installations.at(stage.index, number);
             copied.extend(installation.files.iter().map(String::as_str));
             for named in &installation.named {
                 closure.add(&named.uses, &project.seen_by(stage, number, named));
@@ -115,7 +109,7 @@ pub(super) fn dependency(
     };
     for file in inputs.files.iter().filter(alone).filter(|_| !untold) {
         // By digest, because such a file may be too large to be read here.
-        let content = if file.kind == "file" { None } else { read(&file.path) };
+        let content = if file.kind == "file" { None } else { project.read(&file.path) };
         let digest = content.map_or(file.digest, |content| Digest::of(&content));
         key.add_values(InputKind::File, &file.path, &[file.kind.as_bytes(), digest.as_bytes()])?;
     }

@@ -20,6 +20,8 @@ pub enum KeyRole {
     Dependency,
     /// A base image.
     Base,
+    /// An image up to some instruction.
+    Prefix,
 }
 
 impl KeyRole {
@@ -28,6 +30,7 @@ impl KeyRole {
             Self::Image => "image",
             Self::Dependency => "dependency",
             Self::Base => "base",
+            Self::Prefix => "prefix",
         }
     }
 }

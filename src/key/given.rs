@@ -7,7 +7,7 @@ use super::encoding::{DuplicateInput, KeyBuilder};
 use super::input::{Input, InputKind};
 use super::seal::Seal;
 use crate::digest::Digest;
-use crate::dockerfile::{Directives, Dockerfile, Resolution};
+use crate::dockerfile::{ContextPaths, Directives, Dockerfile, Options, Resolution};
 
 /// The digest of a base image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,25 @@ pub(crate) fn reads_docker_syntax(dockerfile: &Dockerfile, build_args: &BTreeMap
     asked.or(dockerfile.directives.syntax.as_deref()).is_none_or(Directives::is_known_frontend)
 }
 
+/// A Dockerfile and what a build of one target reaches.
+#[derive(Debug, Clone, Copy)]
+pub struct Parsed<'a> {
+    /// The Dockerfile.
+    pub dockerfile: &'a Dockerfile,
+    /// The Dockerfile resolved with `options`.
+    pub resolution: &'a Resolution,
+    /// The options of the resolution.
+    pub options: &'a Options,
+}
+
+/// Access to the main context beyond the digests of its files.
+pub struct Context<'a> {
+    /// Returns a file's bytes by path, or `None` if the path is not a file.
+    pub read: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    /// Selects the entries that a part of the Dockerfile can see.
+    pub select: &'a dyn Fn(&ContextPaths) -> Vec<ContextFile>,
+}
+
 /// All inputs of the keys of an image.
 ///
 /// `Debug` shows names, never the values of build arguments.
@@ -64,7 +83,7 @@ pub struct ImageInputs<'a> {
     /// The text of the Dockerfile.
     pub text: &'a str,
     /// The Dockerfile parsed and resolved, if possible.
-    pub parsed: Option<(&'a Dockerfile, &'a Resolution)>,
+    pub parsed: Option<Parsed<'a>>,
     /// The digests of the base images, and of the `syntax` frontend if known.
     pub bases: &'a [BasePin],
     /// `--build-arg`, as given to the resolution.
@@ -116,7 +135,7 @@ impl fmt::Debug for ImageInputs<'_> {
 impl ImageInputs<'_> {
     /// Returns `true` if the rules of the text's frontend are known.
     pub(super) fn reads_docker_syntax(&self) -> bool {
-        self.parsed.is_none_or(|(dockerfile, _)| reads_docker_syntax(dockerfile, self.build_args))
+        self.parsed.is_none_or(|parsed| reads_docker_syntax(parsed.dockerfile, self.build_args))
     }
 
     pub(super) fn add_directives(

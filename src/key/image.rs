@@ -10,8 +10,11 @@
 
 use super::dependency::{self, DependencyLayers};
 use super::encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
-use super::given::{ImageInputs, pinned, told};
+use super::given::{Context, ImageInputs, Parsed, pinned, told};
 use super::input::{Input, InputKind};
+use super::installer::Installations;
+use super::prefix::{self, NoPrefixes, Prefixes};
+use super::project::Project;
 use super::reached::Reached;
 use super::seal::Seal;
 use crate::dockerfile::{Dockerfile, Resolution};
@@ -28,6 +31,7 @@ pub struct Keys {
     pub(crate) dependency_inputs: Vec<Input>,
     /// The layers that the dependency key determines.
     pub(crate) layers: DependencyLayers,
+    pub(crate) prefixes: Prefixes,
 }
 
 impl Keys {
@@ -46,26 +50,43 @@ impl Keys {
 }
 
 impl ImageInputs<'_> {
-    /// Computes both keys. `read` returns a context file's bytes by path, or `None` if the path is not a file; it is
-    /// called for dependency files only.
+    /// Computes all keys. Only dependency files of the context are read.
     ///
     /// # Errors
     ///
     /// Fails if two context files have one path.
-    pub fn keys(&self, read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Keys, DuplicateInput> {
+    pub fn keys(&self, context: &Context<'_>) -> Result<Keys, DuplicateInput> {
         let parsed = self.parsed.filter(|_| self.reads_docker_syntax());
-        let (image, dependency, layers) = if let Some((dockerfile, resolution)) = parsed {
-            let (dependency, layers) = dependency::dependency(self, dockerfile, resolution, read)?;
-            (self.image(dockerfile, resolution)?, dependency, layers)
+        let (image, dependency, layers, prefixes) = if let Some(parsed) = parsed {
+            let Parsed { dockerfile, resolution, .. } = parsed;
+            let project = Project::of(resolution, self.files, context.read);
+            let installations = Installations::of(&project, resolution);
+            let (dependency, layers) =
+                dependency::dependency(self, dockerfile, resolution, &project, &installations)?;
+            let prefixes = prefix::prefixes(self, &parsed, &installations, context)?;
+            (self.image(dockerfile, resolution)?, dependency, layers, prefixes)
         } else {
             let whole = self.whole()?;
-            (whole.clone(), whole, DependencyLayers::none())
+            (whole.clone(), whole, DependencyLayers::none(), Err(self.no_prefixes()))
         };
-        // Sealing is slow, so both run concurrently.
-        let (image_key, dependency_key) = std::thread::scope(|scope| {
+        // Sealing is slow, so all keys are finished concurrently.
+        let finished = std::thread::scope(|scope| {
             let image = scope.spawn(|| image.finish(KeyRole::Image, self.seal));
+            let prefixes: Vec<_> = (prefixes.iter().flatten())
+                .map(|prefix| scope.spawn(|| prefix.inputs.finish(KeyRole::Prefix, self.seal)))
+                .collect();
             let dependency = dependency.finish(KeyRole::Dependency, self.seal);
-            (image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), dependency)
+            let joined = [image]
+                .into_iter()
+                .chain(prefixes)
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            (dependency, joined.collect::<Vec<CacheKey>>())
+        });
+        let (dependency_key, mut image_and_prefixes) = finished;
+        let image_key = image_and_prefixes.remove(0);
+        let prefixes = prefixes.map(|prefixes| {
+            let keys = prefixes.into_iter().zip(image_and_prefixes);
+            keys.map(|(prefix, key)| prefix.with_key(key)).collect()
         });
         Ok(Keys {
             image: image_key,
@@ -73,31 +94,54 @@ impl ImageInputs<'_> {
             inputs: image.into_inputs(),
             dependency_inputs: dependency.into_inputs(),
             layers,
+            prefixes,
         })
+    }
+
+    /// Returns why a Dockerfile whose instructions are unknown has no prefixes.
+    fn no_prefixes(&self) -> NoPrefixes {
+        let syntax = self.parsed.and_then(|parsed| parsed.dockerfile.directives.syntax.clone());
+        match syntax {
+            _ if self.reads_docker_syntax() => NoPrefixes::UnknownInstructions,
+            Some(syntax) if !self.build_args.contains_key("BUILDKIT_SYNTAX") => {
+                NoPrefixes::UnknownFrontend(syntax)
+            }
+            _ => NoPrefixes::UnknownFrontend("given with BUILDKIT_SYNTAX".to_owned()),
+        }
     }
 
     fn image(&self, dockerfile: &Dockerfile, resolution: &Resolution) -> Result<KeyBuilder, DuplicateInput> {
         let mut key = KeyBuilder::default();
-        self.add_directives(&mut key, dockerfile)?;
-        let reached = Reached::of(resolution);
-        for stage in &resolution.stages {
-            reached.add_stage(&mut key, stage, stage.instructions.len())?;
-        }
-        reached.add_bases(&mut key, &(0..resolution.bases.len()).collect(), self.bases)?;
-        let place = reached.place(resolution.target).to_string();
+        self.add_reached(&mut key, dockerfile, resolution)?;
+        let place = Reached::of(resolution).place(resolution.target).to_string();
         let name = resolution.stages.iter().find(|stage| stage.index == resolution.target);
         let name = name.and_then(|stage| stage.name.as_deref()).unwrap_or(&place);
         key.add_told(InputKind::Target, "stage", &[place.as_bytes()], name)?;
-        Self::add_platform(&mut key, resolution)?;
-        let untold = !resolution.untold_triggers.is_empty();
-        self.add_build_args(&mut key, |name| resolution.sees_undeclared_arg(name))?;
-        self.add_ids(&mut key, resolution)?;
-        self.add_contexts(&mut key, |name| untold || resolution.named_contexts.contains(name))?;
-        self.add_run_options(&mut key)?;
         self.add_image_options(&mut key)?;
-        self.add_extra(&mut key)?;
-        self.add_files(&mut key)?;
         Ok(key)
+    }
+
+    /// Includes everything that the reached stages depend on.
+    pub(super) fn add_reached(
+        &self,
+        key: &mut KeyBuilder,
+        dockerfile: &Dockerfile,
+        resolution: &Resolution,
+    ) -> Result<(), DuplicateInput> {
+        self.add_directives(key, dockerfile)?;
+        let reached = Reached::of(resolution);
+        for stage in &resolution.stages {
+            reached.add_stage(key, stage, stage.instructions.len())?;
+        }
+        reached.add_bases(key, &(0..resolution.bases.len()).collect(), self.bases)?;
+        Self::add_platform(key, resolution)?;
+        let untold = !resolution.untold_triggers.is_empty();
+        self.add_build_args(key, |name| resolution.sees_undeclared_arg(name))?;
+        self.add_ids(key, resolution)?;
+        self.add_contexts(key, |name| untold || resolution.named_contexts.contains(name))?;
+        self.add_run_options(key)?;
+        self.add_extra(key)?;
+        self.add_files(key)
     }
 
     /// Includes everything that was given, for a text whose instructions are unknown.

@@ -9,16 +9,55 @@
 //! If this cannot be decided for a RUN, because it runs a script that cannot be read here or has a cache mount, it
 //! counts as installing unless the whole context was copied before: after that it is probably the build itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::project::Project;
-use crate::dockerfile::{InstructionKind, MountKind, ResolvedInstruction, ResolvedStage, Run, RunCommand};
+use crate::dockerfile::{
+    InstructionKind, MountKind, Resolution, ResolvedInstruction, ResolvedStage, Run, RunCommand, Source,
+};
 use crate::requirements::{self, FILE_VARIABLES, FileUse, Found, Language, Named, Script};
 
 /// Maximum number of nested scripts that are read for one RUN.
 const MOST_SCRIPTS: usize = 64;
 /// Directories in which programs are searched besides `PATH`.
 const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// What each instruction of the reached stages installs, by the stage's index and the instruction's number.
+pub(super) struct Installations(BTreeMap<(usize, usize), Installation>);
+
+impl Installations {
+    pub(super) fn of(project: &Project<'_>, resolution: &Resolution) -> Self {
+        let places = resolution
+            .stages
+            .iter()
+            .flat_map(|stage| (0..stage.instructions.len()).map(move |number| (stage, number)));
+        Self(
+            places
+                .map(|(stage, number)| ((stage.index, number), Installation::of(project, stage, number)))
+                .collect(),
+        )
+    }
+
+    /// Returns the analysis of an instruction of a reached stage.
+    pub(super) fn at(&self, stage: usize, number: usize) -> &Installation {
+        &self.0[&(stage, number)]
+    }
+
+    /// Returns `true` if an instruction installs dependencies, or takes files from a stage that does.
+    pub(super) fn provides(&self, resolution: &Resolution, stage: &ResolvedStage, number: usize) -> bool {
+        let sources = &stage.instructions[number].sources;
+        self.at(stage.index, number).installs
+            || sources.iter().any(|source| self.has_installed(resolution, source))
+    }
+
+    /// Returns `true` if a stage, or one that it is based on or takes files from, installs dependencies.
+    fn has_installed(&self, resolution: &Resolution, source: &Source) -> bool {
+        let Source::Stage(index) = source else { return false };
+        let Some(stage) = resolution.stages.iter().find(|stage| stage.index == *index) else { return false };
+        self.has_installed(resolution, &stage.base)
+            || (0..stage.instructions.len()).any(|number| self.provides(resolution, stage, number))
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Installation {

@@ -12,7 +12,7 @@
 //!  field  = length · bytes
 //!  length, count = 8 bytes, little-endian
 //!  sealed = Argon2id( SHA-256( field("larder-seal-v1") · input* ), salt = the key without it ), see `seal`
-//!  role   = "image" | "dependency" | "base";  kind = one of InputKind's names
+//!  role   = "image" | "dependency" | "base" | "prefix";  kind = one of InputKind's names
 //! ```
 //!
 //! Invariants: every field carries its length, so no two sequences of fields encode to the same bytes; the order in
@@ -31,6 +31,7 @@ mod image;
 mod input;
 mod installer;
 mod platforms;
+mod prefix;
 mod project;
 mod reached;
 mod seal;
@@ -42,7 +43,8 @@ pub(crate) use difference::{Change, difference};
 pub use directory::{DirectoryInputs, directory_key};
 pub use encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
 pub(crate) use given::reads_docker_syntax;
-pub use given::{BasePin, ContextFile, ImageInputs, NamedContext};
+pub use given::{BasePin, Context, ContextFile, ImageInputs, NamedContext, Parsed};
 pub use image::Keys;
 pub use input::{Input, InputKind};
+pub(crate) use prefix::{PrefixKey, Prefixes};
 pub use seal::Seal;

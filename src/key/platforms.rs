@@ -8,10 +8,12 @@ use super::dependency::DependencyLayers;
 use super::encoding::{DuplicateInput, KeyBuilder, KeyRole};
 use super::image::Keys;
 use super::input::{Input, InputKind};
+use super::prefix::NoPrefixes;
 use super::seal::Seal;
 
 impl Keys {
-    /// Combines the keys for these platforms, in their order. The dependency key then determines no layers.
+    /// Combines the keys for these platforms, in their order. The dependency key then determines no layers, and
+    /// there are no prefixes.
     pub(crate) fn of_platforms(platforms: &[(String, Self)], seal: &Seal) -> Result<Self, DuplicateInput> {
         let image = joined(platforms, |keys| &keys.inputs)?;
         let dependency = joined(platforms, |keys| &keys.dependency_inputs)?;
@@ -21,6 +23,7 @@ impl Keys {
             inputs: image.into_inputs(),
             dependency_inputs: dependency.into_inputs(),
             layers: DependencyLayers::none(),
+            prefixes: Err(NoPrefixes::SeveralPlatforms),
         })
     }
 }
@@ -70,6 +73,7 @@ mod tests {
             inputs: inputs.clone(),
             dependency_inputs: inputs,
             layers: DependencyLayers::none(),
+            prefixes: Err(NoPrefixes::NothingBefore),
         }
     }
 

@@ -15,19 +15,20 @@ use crate::dockerfile::{
 };
 use crate::requirements::{Format, Found, Named, View};
 
-/// Returns a context file's bytes by path.
-pub(super) type Read<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
-
 pub(super) struct Project<'a> {
     resolution: &'a Resolution,
-    read: Read<'a>,
+    read: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     files: BTreeSet<&'a str>,
     /// The entries that may be links, below which other paths may exist.
     links: Vec<&'a str>,
 }
 
 impl<'a> Project<'a> {
-    pub(super) fn of(resolution: &'a Resolution, files: &'a [ContextFile], read: Read<'a>) -> Self {
+    pub(super) fn of(
+        resolution: &'a Resolution,
+        files: &'a [ContextFile],
+        read: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    ) -> Self {
         let is_link = |file: &&ContextFile| !matches!(file.kind.as_str(), "file" | "dir");
         Self {
             resolution,
@@ -40,6 +41,11 @@ impl<'a> Project<'a> {
     /// Returns the context as the RUN at `number` of `stage` sees it.
     pub(super) fn seen_by(&'a self, stage: &'a ResolvedStage, number: usize, named: &'a Named) -> Sight<'a> {
         Sight { project: self, at: &stage.instructions[number], near: self.visible(stage, number), named }
+    }
+
+    /// Returns the bytes of the context file at `path`.
+    pub(super) fn read(&self, path: &str) -> Option<Vec<u8>> {
+        (self.read)(path)
     }
 
     fn content(&self, path: &str) -> Option<Vec<u8>> {

@@ -125,7 +125,7 @@ impl<'a> Reached<'a> {
 }
 
 /// Returns an instruction's source for display: shortened, without comments, continuations and credentials.
-fn told_text(source: &str) -> String {
+pub(super) fn told_text(source: &str) -> String {
     const MOST: usize = 2000;
     let lines = source.lines().filter(|line| !line.trim_start().starts_with('#'));
     let mut joined = String::new();

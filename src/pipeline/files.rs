@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::blocking::blocking;
 use super::unnoticed::Unnoticed;
 use super::witness::Witness;
-use crate::context::{self, ContextError, FileDigest, Filter, StatIndex};
+use crate::context::{self, ContextError, FileDigest, Filter, StatIndex, Walked};
 use crate::dockerfile::ContextPaths;
 use crate::notes::{Notes, NotesError};
 
@@ -22,6 +22,26 @@ pub(crate) struct Files<'a> {
     pub(crate) unnoticed: Unnoticed,
 }
 
+/// The digests of a directory's files that a build can see.
+#[derive(Debug)]
+pub(crate) struct Digested {
+    walked: Walked,
+    /// The digests of the walked entries, under their paths.
+    digests: Vec<FileDigest>,
+}
+
+impl Digested {
+    /// Returns the files under their names in the build.
+    pub(crate) fn files(&self) -> Vec<FileDigest> {
+        self.walked.selected.named(self.digests.clone())
+    }
+
+    /// Returns the files that a part of the build's paths selects.
+    pub(crate) fn select(&self, paths: &ContextPaths) -> Vec<FileDigest> {
+        self.walked.select(paths).named(self.digests.clone())
+    }
+}
+
 impl<'a> Files<'a> {
     pub(crate) fn new(notes: &'a Notes) -> Self {
         Self {
@@ -33,34 +53,35 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Digests the files of `directory` that `paths` select, under their names in the build.
+    /// Digests the files of `directory` that `paths` select.
     pub(crate) async fn digest(
         &mut self,
         directory: &Path,
         filter: Filter,
         paths: ContextPaths,
-    ) -> Result<Vec<FileDigest>, ContextError> {
+    ) -> Result<Digested, ContextError> {
         let work = {
             let (directory, notes) = (directory.to_owned(), self.notes.clone());
             let (filter, paths) = (filter.clone(), paths.clone());
             move || -> Result<_, ContextError> {
                 let began = SystemTime::now();
-                let (mut entries, selected) = context::walk_selected(&directory, &filter, &paths)?;
+                let mut walked = context::walk_selected(&directory, &filter, &paths)?;
                 let place = std::path::absolute(&directory).unwrap_or(directory);
                 let index = notes.stat_index(&place).and_then(|bytes| StatIndex::decode(&bytes));
                 let index = index.unwrap_or_default();
-                let digests = context::digest_entries(&mut entries, &index)?;
-                let learnt = index.learn(&entries, &digests, began);
+                let digests = context::digest_entries(&mut walked.entries, &index)?;
+                let learnt = index.learn(&walked.entries, &digests, began);
                 let fault = learnt.and_then(|learnt| notes.keep_stat_index(&place, &learnt.encode()).err());
-                Ok((entries, selected, digests, fault))
+                Ok((walked, digests, fault))
             }
         };
-        let (entries, selected, digests, fault) = blocking(work).await?;
+        let (walked, digests, fault) = blocking(work).await?;
         self.faults.extend(fault);
+        let Walked { entries, selected, .. } = &walked;
         self.withheld.extend(selected.withheld.iter().cloned());
-        self.witness.directory(directory, filter, paths, &entries, &selected);
-        self.unnoticed.add(&entries, &digests);
-        Ok(selected.named(digests))
+        self.witness.directory(directory, filter, paths, entries, selected);
+        self.unnoticed.add(entries, &digests);
+        Ok(Digested { walked, digests })
     }
 }
 
@@ -91,7 +112,7 @@ mod tests {
         let digests = files.digest(context.path(), Filter::default(), ContextPaths::everything()).await;
         let ticks = ticks.load(Ordering::Relaxed);
         ticking.abort();
-        assert_eq!(digests.unwrap().len(), 8);
+        assert_eq!(digests.unwrap().files().len(), 8);
         assert!(ticks > 0, "the timer of another task did not tick");
     }
 }

@@ -15,8 +15,8 @@ use super::witness::Witness;
 use crate::buildkit::{Client, ConnectError, Worker};
 use crate::context::{ContextError, archive};
 use crate::digest::Digest;
-use crate::dockerfile::{Dockerfile, Options, Resolution, ResolveError, SyntaxError};
-use crate::key::{BasePin, ImageInputs, Input, Keys, Seal};
+use crate::dockerfile::{ContextPaths, Dockerfile, Options, Resolution, ResolveError, SyntaxError};
+use crate::key::{BasePin, Context as KeyContext, ContextFile, ImageInputs, Input, Keys, Parsed, Seal};
 use crate::notes::{Notes, NotesError};
 use crate::plan::{BuildSettings, SourceSettings};
 
@@ -103,7 +103,7 @@ pub(crate) async fn compute(
         Context::Remote(_) => return Err(NoKeys::RemoteContext),
         Context::Archive(file) => {
             let (path, wanted) = (file.path().to_owned(), wanted(&inputs.dockerfile).to_owned());
-            Some(blocking(move || read_archive(&path, &wanted)).await?)
+            Some(Arc::new(blocking(move || read_archive(&path, &wanted)).await?))
         }
         Context::Directory(_) | Context::Empty(_) => None,
     };
@@ -170,7 +170,7 @@ struct Keying<'a> {
     seal: &'a Seal,
     text: &'a Arc<str>,
     dockerfile: Arc<Dockerfile>,
-    archived: Option<archive::Archive>,
+    archived: Option<Arc<archive::Archive>>,
 }
 
 struct PlatformKeys {
@@ -198,12 +198,11 @@ impl Keying<'_> {
         }
         let seen = Seen::of(dockerfile, &resolution, source);
         let named_contexts = named_contexts((settings, inputs), &resolution, &seen, lookup, reader).await?;
-        let files = match (&inputs.context, &self.archived) {
-            (_, Some(archive)) => archive.select(&seen.context).into_iter().map(context_file).collect(),
+        let digested = match (&inputs.context, &self.archived) {
             (Context::Directory(directory), None) => {
                 visible_files(directory, inputs, &seen.context, reader).await?
             }
-            _ => Vec::new(),
+            _ => None,
         };
         let unpinned = (resolution.bases.iter())
             .filter(|base| bases.iter().any(|pin| pin.reference == base.reference && pin.digest.is_none()))
@@ -213,7 +212,7 @@ impl Keying<'_> {
         let work = {
             let (settings, dockerfile, text) =
                 (Arc::clone(settings), Arc::clone(dockerfile), Arc::clone(self.text));
-            let (seal, platform) = (self.seal.clone(), options.platform.clone());
+            let (seal, options, archived) = (self.seal.clone(), options.clone(), self.archived.clone());
             let (directory, archive) = match &inputs.context {
                 Context::Directory(directory) => (Some(directory.clone()), None),
                 Context::Archive(file) => (None, Some(file.path().to_owned())),
@@ -221,13 +220,29 @@ impl Keying<'_> {
             };
             move || {
                 let source = &settings.source;
+                let select = |paths: &ContextPaths| -> Vec<ContextFile> {
+                    let files = match (&archived, &digested) {
+                        (Some(archive), _) => archive.select(paths),
+                        (None, Some(digested)) => digested.select(paths),
+                        (None, None) => Vec::new(),
+                    };
+                    files.into_iter().map(context_file).collect()
+                };
+                let files = match &digested {
+                    Some(digested) => digested.files().into_iter().map(context_file).collect(),
+                    None => select(&seen.context),
+                };
                 let image_inputs = ImageInputs {
                     text: &text,
-                    parsed: Some((&dockerfile, &resolution)),
+                    parsed: Some(Parsed {
+                        dockerfile: &dockerfile,
+                        resolution: &resolution,
+                        options: &options,
+                    }),
                     bases: &bases,
                     build_args: &source.build_args,
                     target: source.target.as_deref(),
-                    platform: platform.as_deref(),
+                    platform: options.platform.as_deref(),
                     labels: &source.labels,
                     secrets: &source.secrets.keys().cloned().collect::<BTreeSet<_>>(),
                     ssh: &source.ssh.keys().cloned().collect::<BTreeSet<_>>(),
@@ -241,11 +256,12 @@ impl Keying<'_> {
                     additional_context: source.additional_context.as_deref(),
                     seal: &seal,
                 };
-                image_inputs.keys(&|path| match (&directory, &archive) {
+                let read = |path: &str| match (&directory, &archive) {
                     (Some(directory), _) => std::fs::read(directory.join(path)).ok(),
                     (None, Some(archive)) => archive::read(File::open(archive).ok()?, path).ok()??.wanted,
                     (None, None) => None,
-                })
+                };
+                image_inputs.keys(&KeyContext { read: &read, select: &select })
             }
         };
         let keys = blocking(work).await?;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::bases::BaseLookup;
-use super::files::Files;
+use super::files::{Digested, Files};
 use super::inputs::{Inputs, ignore_files};
 use super::keys::NoKeys;
 use super::witness::Witness;
@@ -37,20 +37,19 @@ impl Seen {
     }
 }
 
-/// Digests the files that the reached steps can see, without the ignored ones.
+/// Digests the files that the reached steps can see, without the ignored ones; `None` if they see nothing.
 pub(super) async fn visible_files(
     directory: &Path,
     inputs: &Inputs,
     seen: &ContextPaths,
     files: &mut Files<'_>,
-) -> Result<Vec<ContextFile>, ContextError> {
+) -> Result<Option<Digested>, ContextError> {
     if seen.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut files.witness)?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
-    let digests = files.digest(directory, filter, seen.clone()).await?;
-    Ok(digests.into_iter().map(context_file).collect())
+    Ok(Some(files.digest(directory, filter, seen.clone()).await?))
 }
 
 /// Returns the patterns of the first ignore file that exists. `witness` remembers what was seen of the files.
@@ -110,7 +109,7 @@ pub(super) async fn named_contexts(
                     withheld: inputs.withheld(directory),
                     ..Filter::default()
                 };
-                NamedInput::Files(digest_of(&files.digest(directory, filter, paths.clone()).await?))
+                NamedInput::Files(digest_of(&files.digest(directory, filter, paths.clone()).await?.files()))
             }
             NamedContext::Reference(address) => {
                 let Some(image) = address.strip_prefix("docker-image://") else {

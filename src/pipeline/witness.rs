@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::context::{self, Entry, Filter, Selected, Stamp};
+use crate::context::{self, Entry, Filter, Selected, Stamp, Walked};
 use crate::digest::Digest;
 use crate::dockerfile::ContextPaths;
 
@@ -51,7 +51,7 @@ impl Witness {
         let mut changed: Vec<String> = files.map(|(path, _)| path.display().to_string()).collect();
         for state in &self.directories {
             match context::walk_selected(&state.directory, &state.filter, &state.paths) {
-                Ok((entries, selected)) => {
+                Ok(Walked { entries, selected, .. }) => {
                     changed.extend(changed_names(&state.stamps, &stamps(&entries, &selected)));
                 }
                 Err(_) => changed.push(state.directory.display().to_string()),
@@ -99,7 +99,7 @@ mod tests {
             let text = format!("FROM scratch\nCOPY {source} /\n");
             let resolution = crate::dockerfile::Dockerfile::parse(&text).unwrap();
             let paths = resolution.resolve(&crate::dockerfile::Options::default()).unwrap().context;
-            let (entries, selected) =
+            let Walked { entries, selected, .. } =
                 context::walk_selected(base.path(), &Filter::default(), &paths).unwrap();
             let mut witness = Witness::default();
             witness.directory(base.path(), Filter::default(), paths, &entries, &selected);

@@ -146,7 +146,7 @@ fn the_key_is_the_one_that_the_build_has_and_needs_no_build() {
         key["image_key"].as_str().unwrap(),
         key["dependency_key"].as_str().unwrap()
     );
-    assert_eq!(text, expected);
+    assert!(text.starts_with(&expected), "{text}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod dependency;
 mod encoding;
 mod image;
+mod prefix;
 mod properties;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,8 @@ struct Case {
     tags: BTreeSet<String>,
     additional_context: Option<String>,
     triggers: bool,
+    /// ONBUILD triggers of base images, by reference.
+    onbuild: BTreeMap<String, Vec<String>>,
 }
 
 fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
@@ -93,6 +96,7 @@ fn case() -> Case {
         tags: BTreeSet::new(),
         additional_context: None,
         triggers: true,
+        onbuild: BTreeMap::new(),
     }
 }
 
@@ -114,25 +118,29 @@ fn keys(case: &Case) -> Keys {
         // As a caller does: resolve, inspect the bases, resolve again.
         let first = dockerfile.as_ref().and_then(|file| file.resolve(&options).ok());
         let bases = first.into_iter().flat_map(|found| found.bases);
-        options.triggers = bases.map(|base| (base.reference, Vec::new())).collect();
+        let triggers = |reference: &String| case.onbuild.get(reference).cloned().unwrap_or_default();
+        options.triggers = bases.map(|base| (base.reference.clone(), triggers(&base.reference))).collect();
     }
     let resolution = dockerfile.as_ref().and_then(|file| file.resolve(&options).ok());
+    let digest_of = |reference: &String| {
+        case.pins.iter().find(|(name, _)| reference.starts_with(*name)).map(|(_, digest)| digest.clone())
+    };
     let bases = resolution.iter().flat_map(|found| &found.bases);
-    let pins: Vec<BasePin> = bases
+    let mut pins: Vec<BasePin> = bases
         .map(|base| BasePin {
             reference: base.reference.clone(),
             platform: base.platform.to_string(),
-            digest: case
-                .pins
-                .iter()
-                .find(|(name, _)| base.reference.starts_with(*name))
-                .map(|(_, digest)| digest.clone()),
+            digest: digest_of(&base.reference),
         })
         .collect();
-    let files: Vec<ContextFile> = case
+    let syntax = dockerfile.as_ref().and_then(|dockerfile| dockerfile.directives.syntax.clone());
+    if let Some(digest) = syntax.as_ref().and_then(digest_of) {
+        let (reference, platform) = (syntax.unwrap_or_default(), options.build_platform.clone());
+        pins.push(BasePin { reference, platform, digest: Some(digest) });
+    }
+    let all: Vec<ContextFile> = case
         .files
         .iter()
-        .filter(|(path, ..)| resolution.as_ref().is_none_or(|resolution| sees(&resolution.context, path)))
         .map(|(path, kind, mode, bytes)| ContextFile {
             path: path.clone(),
             kind: kind.clone(),
@@ -141,11 +149,19 @@ fn keys(case: &Case) -> Keys {
             xattrs: None,
         })
         .collect();
+    let select = |paths: &ContextPaths| -> Vec<ContextFile> {
+        all.iter().filter(|file| sees(paths, &file.path)).cloned().collect()
+    };
+    let files = resolution.as_ref().map_or_else(|| all.clone(), |resolution| select(&resolution.context));
     let read =
         |path: &str| case.files.iter().find(|(name, ..)| name == path).map(|(.., bytes)| bytes.clone());
     let inputs = ImageInputs {
         text: &case.text,
-        parsed: dockerfile.as_ref().zip(resolution.as_ref()),
+        parsed: dockerfile.as_ref().zip(resolution.as_ref()).map(|(dockerfile, resolution)| Parsed {
+            dockerfile,
+            resolution,
+            options: &options,
+        }),
         bases: &pins,
         build_args: &case.build_args,
         target: case.target.as_deref(),
@@ -164,7 +180,7 @@ fn keys(case: &Case) -> Keys {
         seal: &Seal::cheap(),
     };
     assert!(!format!("{inputs:?}").contains("hunter2"));
-    inputs.keys(&read).unwrap()
+    inputs.keys(&Context { read: &read, select: &select }).unwrap()
 }
 
 /// Returns `true` if a step reads the file, in a context without links.

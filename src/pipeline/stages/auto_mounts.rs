@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::buildkit::Client;
-use crate::context::{Entry, EntryKind, Filter, walk_selected};
+use crate::context::{Entry, EntryKind, Filter, Walked, walk_selected};
 use crate::dockerfile::{Dockerfile, Options, Resolution, with_flags};
 use crate::key::reads_docker_syntax;
 use crate::mounts::{AutoMounts, Surroundings, auto_mounts, has_candidates};
@@ -130,7 +130,7 @@ async fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<Strin
     let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut Witness::default()).ok()?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
     let (directory, context) = (directory.clone(), resolution.context.clone());
-    let (entries, _) = blocking(move || walk_selected(&directory, &filter, &context)).await.ok()?;
+    let Walked { entries, .. } = blocking(move || walk_selected(&directory, &filter, &context)).await.ok()?;
     let files = entries.into_iter().filter(|entry| entry.kind != EntryKind::Directory);
     Some(files.map(|entry| (entry.path.clone(), entry)).collect())
 }

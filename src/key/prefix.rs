@@ -1,0 +1,256 @@
+//! The keys of prefixes of an image: everything in the target stage up to a cut.
+//!
+//! ```text
+//!  FROM python:3.12                       ┐
+//!  COPY requirements.txt .                │ after the last instruction that installs dependencies, and after the
+//!  RUN pip install -r requirements.txt    ┘ last one that a graft cannot make: here both are the same
+//!  COPY . .
+//!  CMD ["python", "app.py"]
+//! ```
+//!
+//! A prefix is the image of a Dockerfile whose target stage ends at the cut, so its key is computed from the resolution
+//! of exactly that Dockerfile, with the rules of the image key. Anything that is declared, copied or mounted only after
+//! the cut does not count. Options that affect only the final image do not count either, and neither do the target
+//! stage's ONBUILD lines, because a prefix is made without them. A directory that is a named context counts with all
+//! its files that the whole build can see.
+//!
+//! There is no prefix if its base, its frontend or its instructions are not known exactly.
+
+use std::collections::BTreeSet;
+
+use super::encoding::{DuplicateInput, KeyBuilder};
+use super::given::{ContextFile, ImageInputs, NamedContext};
+use super::input::Input;
+use super::installer::Installations;
+use super::reached::told_text;
+use super::{CacheKey, Context, Parsed};
+use crate::dockerfile::{
+    Cut, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source, is_remote,
+};
+
+/// The key of a prefix of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PrefixKey {
+    pub(crate) cut: Cut,
+    /// The first line of the last instruction of the prefix.
+    pub(crate) line: usize,
+    /// That instruction for display: shortened, and without credentials.
+    pub(crate) instruction: String,
+    pub(crate) key: CacheKey,
+    /// The inputs of the key, sorted by kind and name. As for the image key, the digests of confidential ones must stay
+    /// in the process.
+    pub(crate) inputs: Vec<Input>,
+}
+
+/// The reason why an image has no prefixes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoPrefixes {
+    #[error("the image is built for several platforms")]
+    SeveralPlatforms,
+    #[error("the instructions of the Dockerfile are not known")]
+    UnknownInstructions,
+    #[error("the Dockerfile is read by the frontend {0}, whose rules are not known")]
+    UnknownFrontend(String),
+    #[error("the frontend {0} has no known digest")]
+    UnpinnedFrontend(String),
+    #[error("the base image {0} has no known digest")]
+    UnpinnedBase(String),
+    #[error("the named context {0} has no known digest")]
+    UnpinnedContext(String),
+    #[error("the target stage runs nothing and copies from no other stage")]
+    NothingBefore,
+}
+
+/// The prefixes of an image, the deepest first, or the reason why there are none. Never empty, at most two.
+pub(crate) type Prefixes = Result<Vec<PrefixKey>, NoPrefixes>;
+
+/// A prefix whose key is not finished.
+pub(super) struct Prefix {
+    cut: Cut,
+    line: usize,
+    instruction: String,
+    pub(super) inputs: KeyBuilder,
+}
+
+impl Prefix {
+    pub(super) fn with_key(self, key: CacheKey) -> PrefixKey {
+        let Self { cut, line, instruction, inputs } = self;
+        PrefixKey { cut, line, instruction, key, inputs: inputs.into_inputs() }
+    }
+}
+
+/// Returns the inputs of the keys of all prefixes, the deepest first.
+pub(super) fn prefixes(
+    inputs: &ImageInputs<'_>,
+    parsed: &Parsed<'_>,
+    installations: &Installations,
+    context: &Context<'_>,
+) -> Result<Result<Vec<Prefix>, NoPrefixes>, DuplicateInput> {
+    if let Some(frontend) = unpinned_frontend(inputs, parsed) {
+        return Ok(Err(NoPrefixes::UnpinnedFrontend(frontend)));
+    }
+    let mut found = Vec::new();
+    let mut fault = NoPrefixes::NothingBefore;
+    for cut in cuts(parsed.resolution, installations, inputs.files) {
+        let dockerfile = parsed.dockerfile.until(cut);
+        // The whole Dockerfile resolves, so a part of it does.
+        let Ok(resolution) = dockerfile.resolve(parsed.options) else {
+            return Ok(Err(NoPrefixes::UnknownInstructions));
+        };
+        if let Some(unpinned) = unpinned(inputs, &resolution) {
+            fault = unpinned;
+            continue;
+        }
+        let selected;
+        let files = if resolution.context == parsed.resolution.context {
+            inputs.files
+        } else {
+            selected = (context.select)(&resolution.context);
+            &selected
+        };
+        let mut key = KeyBuilder::default();
+        ImageInputs { files, ..inputs.clone() }.add_reached(&mut key, &dockerfile, &resolution)?;
+        let last = &parsed.dockerfile.stages[cut.stage].instructions[cut.instructions - 1];
+        let (line, instruction) = (*last.lines.start(), told_text(&last.text));
+        found.push(Prefix { cut, line, instruction, inputs: key });
+    }
+    Ok(if found.is_empty() { Err(fault) } else { Ok(found) })
+}
+
+/// Returns the frontend of the Dockerfile if it is an image without a known digest.
+fn unpinned_frontend(inputs: &ImageInputs<'_>, parsed: &Parsed<'_>) -> Option<String> {
+    if let Some(asked) = inputs.build_args.get("BUILDKIT_SYNTAX") {
+        // Its digest is not looked up.
+        return (!asked.contains("@sha256:")).then(|| "given with BUILDKIT_SYNTAX".to_owned());
+    }
+    let syntax = parsed.dockerfile.directives.syntax.as_ref()?;
+    let is_pinned = inputs.bases.iter().any(|pin| pin.reference == *syntax && pin.digest.is_some());
+    (!is_pinned).then(|| syntax.clone())
+}
+
+/// Returns the reason why the content of an image that a prefix uses is not known exactly.
+fn unpinned(inputs: &ImageInputs<'_>, resolution: &Resolution) -> Option<NoPrefixes> {
+    let is_pinned = |reference: &str, platform: &str| {
+        let mut pins = inputs.bases.iter();
+        pins.any(|pin| pin.reference == reference && pin.platform == platform && pin.digest.is_some())
+    };
+    let base = resolution.bases.iter().find(|base| !is_pinned(&base.reference, &base.platform.to_string()));
+    if let Some(base) = base {
+        return Some(NoPrefixes::UnpinnedBase(base.written.clone()));
+    }
+    let mut used = inputs.named_contexts.iter().filter(|(name, _)| resolution.named_contexts.contains(*name));
+    let unpinned = used.find(|(_, context)| matches!(context, NamedContext::Address { digest: None, .. }));
+    unpinned.map(|(name, _)| NoPrefixes::UnpinnedContext(name.clone()))
+}
+
+/// Returns the positions in the target stage at which a prefix ends, the deepest first: after the last instruction that
+/// a graft cannot make, and after the last one that installs dependencies.
+fn cuts(resolution: &Resolution, installations: &Installations, files: &[ContextFile]) -> Vec<Cut> {
+    let Some(target) = stage(resolution, resolution.target) else { return Vec::new() };
+    let needs_builder =
+        |stage: &ResolvedStage, number: usize| is_made_by_builder(&stage.instructions[number], files);
+    let graft = last(resolution, target, &needs_builder);
+    let installs = |stage: &ResolvedStage, number: usize| installations.provides(resolution, stage, number);
+    let mut cuts = [graft, last(resolution, target, &installs)].into_iter().flatten().collect::<Vec<_>>();
+    cuts.sort_unstable_by(|one, other| other.cmp(one));
+    cuts.dedup();
+    cuts
+}
+
+/// Returns the position after the last instruction of the target stage that `is_wanted`. If only stages that it is based
+/// on have one, this is the position after the FROM.
+fn last(
+    resolution: &Resolution,
+    target: &ResolvedStage,
+    is_wanted: &dyn Fn(&ResolvedStage, usize) -> bool,
+) -> Option<Cut> {
+    let has = |stage: &ResolvedStage| (1..stage.instructions.len()).rfind(|number| is_wanted(stage, *number));
+    let instructions = if let Some(number) = has(target) {
+        target.instructions[..=number].iter().filter(|resolved| !resolved.triggered).count()
+    } else {
+        let mut base = parent(resolution, target);
+        while base.is_some_and(|stage| has(stage).is_none()) {
+            base = base.and_then(|stage| parent(resolution, stage));
+        }
+        base.map(|_| 1)?
+    };
+    Some(Cut { stage: target.index, instructions })
+}
+
+fn stage(resolution: &Resolution, index: usize) -> Option<&ResolvedStage> {
+    resolution.stages.iter().find(|stage| stage.index == index)
+}
+
+/// Returns the stage that a stage is based on.
+fn parent<'a>(resolution: &'a Resolution, of: &ResolvedStage) -> Option<&'a ResolvedStage> {
+    if let Source::Stage(base) = of.base { stage(resolution, base) } else { None }
+}
+
+/// Returns `true` if only BuildKit can make the layer of an instruction: a RUN, a copy from somewhere else than the
+/// context, and an ADD of something that may be an archive.
+fn is_made_by_builder(resolved: &ResolvedInstruction, files: &[ContextFile]) -> bool {
+    match &resolved.instruction.kind {
+        InstructionKind::Run(_) => true,
+        InstructionKind::Copy(_) => !resolved.sources.is_empty(),
+        InstructionKind::Add(transfer) => {
+            let paths: BTreeSet<&str> = resolved.context.iter().map(|source| source.path.as_str()).collect();
+            !resolved.sources.is_empty()
+                || transfer.sources.iter().any(|source| is_remote(source))
+                || paths.into_iter().any(|path| may_be_unpacked(path, files))
+        }
+        _ => false,
+    }
+}
+
+/// The extensions of text files, which are never archives.
+const TEXT: [&str; 34] = [
+    "c",
+    "cc",
+    "cfg",
+    "conf",
+    "cpp",
+    "css",
+    "csv",
+    "env",
+    "go",
+    "h",
+    "html",
+    "ini",
+    "java",
+    "js",
+    "json",
+    "jsx",
+    "key",
+    "lock",
+    "md",
+    "mjs",
+    "pem",
+    "properties",
+    "py",
+    "rb",
+    "rs",
+    "rst",
+    "sh",
+    "sql",
+    "toml",
+    "ts",
+    "tsx",
+    "txt",
+    "xml",
+    "yaml",
+];
+
+/// Returns `true` if an ADD of `path` may unpack an archive: it is not a directory, and its name does not rule it out.
+fn may_be_unpacked(path: &str, files: &[ContextFile]) -> bool {
+    let is_below = |file: &ContextFile| {
+        file.path
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('/') || rest.is_empty() && file.kind == "dir")
+    };
+    if path.is_empty() || files.iter().any(is_below) {
+        return false;
+    }
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    !extension.is_some_and(|extension| extension == "yml" || TEXT.contains(&extension.as_str()))
+}
