@@ -17,6 +17,7 @@
 //! | containerd | an OCI layout, with indexes in indexes and attestations, and a `manifest.json` | as they were pulled or built, mostly gzip |
 
 mod assemble;
+mod compress;
 mod known;
 mod listing;
 mod outline;
@@ -24,6 +25,7 @@ mod parcel;
 mod save;
 
 pub(crate) use assemble::{LayerArchive, assemble, copy_earlier};
+pub(crate) use compress::{compress, cores};
 pub(crate) use listing::{Listing, UnlistedError, read_listing};
 pub(crate) use parcel::{Form, Parcel};
 pub(crate) use save::{Destination, SaveError, SavedImage, save};

@@ -38,10 +38,11 @@ impl Challenge {
         (!realm.is_empty()).then_some(Self::Bearer { realm, service, scope })
     }
 
-    /// Returns the `Authorization` header, or `None` if there are no credentials.
+    /// Returns the `Authorization` header, or `None` if there are no credentials. A token is also for reading the
+    /// repositories at the paths `further`.
     pub(super) async fn answer(
         self,
-        name: &ImageRef,
+        (name, further): (&ImageRef, &[String]),
         credentials: &Credentials,
         client: &Client,
     ) -> Result<Option<HeaderValue>, TokenError> {
@@ -52,8 +53,14 @@ impl Challenge {
                 format!("Basic {}", STANDARD.encode(login))
             }
             Self::Bearer { realm, service, scope } => {
-                let pull = format!("repository:{}:pull", name.path());
-                let scopes = vec![if scope.is_empty() { pull } else { scope }];
+                let pull = |path: &str| format!("repository:{path}:pull");
+                let mut scopes: Vec<String> = scope.split_whitespace().map(str::to_owned).collect();
+                if scopes.is_empty() {
+                    scopes.push(pull(name.path()));
+                }
+                let missing = further.iter().map(|path| pull(path)).filter(|scope| !scopes.contains(scope));
+                let missing: Vec<String> = missing.collect();
+                scopes.extend(missing);
                 let request = TokenRequest { realm, service, scopes };
                 // A registry that is its own token server uses the same certificates for it.
                 let own = request.is_of(name.host()).then_some(client);
@@ -126,9 +133,12 @@ mod tests {
         let name: ImageRef = "reg.example/app".parse().unwrap();
         let login = Credentials { username: "ci".to_owned(), secret: "s3cret".to_owned() };
         let client = crate::registry::Reach::default().client("reg.example").unwrap();
-        let header = Challenge::Basic.answer(&name, &login, &client).await.unwrap().unwrap();
+        let header = Challenge::Basic.answer((&name, &[]), &login, &client).await.unwrap().unwrap();
         assert_eq!(header.to_str().unwrap(), "Basic Y2k6czNjcmV0");
         assert!(!format!("{header:?}").contains("Y2k6"));
-        assert_eq!(Challenge::Basic.answer(&name, &Credentials::default(), &client).await.unwrap(), None);
+        assert_eq!(
+            Challenge::Basic.answer((&name, &[]), &Credentials::default(), &client).await.unwrap(),
+            None
+        );
     }
 }

@@ -3,13 +3,14 @@
 //! Transient failures (408, 429, 5xx and broken connections) are retried after increasing, randomised pauses, or after
 //! `Retry-After`. A registry to which no connection can be opened counts as down and is not retried.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use reqwest::{Client, Method, Response, StatusCode, Url};
+use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::error::{may_pass, words};
 use super::{Challenge, Identity, ImageRef, Reach, RegistryError};
@@ -21,7 +22,7 @@ pub(super) const TRIES: u32 = 4;
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// The longest `Retry-After` that is honoured.
 const PATIENCE: Duration = Duration::from_secs(20);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
@@ -33,6 +34,11 @@ pub(super) struct Connection {
     schemes: Vec<&'static str>,
     /// The header that answers the registry's challenge.
     authorization: Option<HeaderValue>,
+    /// Paths of other repositories that are read, for which a token must be valid, too.
+    further: Vec<String>,
+    reach: Reach,
+    /// The client for requests whose body takes longer than any answer; made when it is needed.
+    streaming: Arc<OnceLock<Client>>,
 }
 
 pub(super) struct Call {
@@ -79,7 +85,32 @@ impl Connection {
         reach: &Reach,
     ) -> Result<Self, RegistryError> {
         let client = reach.client(name.host())?;
-        Ok(Self { name: name.clone(), identity, client, schemes, authorization: None })
+        let (reach, streaming) = (reach.clone(), Arc::default());
+        let (authorization, further) = (None, Vec::new());
+        Ok(Self { name: name.clone(), identity, client, schemes, authorization, further, reach, streaming })
+    }
+
+    /// Asks for tokens that can also read the repository at `path` in the same registry.
+    pub(super) fn read_also(&mut self, path: &str) {
+        if !self.further.iter().any(|further| further == path) {
+            self.further.push(path.to_owned());
+            // The next call is challenged, and answers with a token for all of them.
+            self.authorization = None;
+        }
+    }
+
+    /// Makes a call with a streamed body, which can be sent only once. The registry must have been called before.
+    pub(super) async fn stream(&mut self, call: &Call, body: Body) -> Result<Answer, RegistryError> {
+        let client = match self.streaming.get() {
+            Some(client) => client,
+            None => {
+                let client = self.reach.streaming_client(self.name.host())?;
+                self.streaming.get_or_init(|| client)
+            }
+        };
+        let sending = self.request(client, self.schemes[0], call).body(body).send().await;
+        let response = sending.map_err(|source| self.http(source))?;
+        self.read(response).await
     }
 
     /// Makes a call and retries transient failures; returns a response of any status.
@@ -160,15 +191,19 @@ impl Connection {
     }
 
     async fn send_in(&self, scheme: &str, call: &Call) -> Result<Response, reqwest::Error> {
-        let address = self.address(scheme, &call.path);
-        let mut request = self.client.request(call.method.clone(), address).body(call.body.clone());
+        self.request(&self.client, scheme, call).body(call.body.clone()).send().await
+    }
+
+    /// Returns the request of a call without its body.
+    fn request(&self, client: &Client, scheme: &str, call: &Call) -> RequestBuilder {
+        let mut request = client.request(call.method.clone(), self.address(scheme, &call.path));
         for (name, value) in &call.headers {
             request = request.header(name, value);
         }
         if let Some(authorization) = self.authorization.as_ref().filter(|_| self.is_own(&call.path)) {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
-        request.send().await
+        request
     }
 
     /// Returns the registry's host name on the network.
@@ -207,7 +242,8 @@ impl Connection {
         let Some(challenge) = challenges.max() else { return Ok(false) };
         let token = |source| RegistryError::Token { repository: self.name.repository(), source };
         let credentials = self.identity.credentials(self.name.host()).await?;
-        let answer = challenge.answer(&self.name, &credentials, &self.client).await.map_err(token)?;
+        let answer =
+            challenge.answer((&self.name, &self.further), &credentials, &self.client).await.map_err(token)?;
         let is_new = answer.is_some() && answer != self.authorization;
         self.authorization = answer;
         Ok(is_new)

@@ -57,7 +57,7 @@ pub(crate) struct StoredManifest {
     pub(crate) digest: Digest,
     /// The `Content-Type` of the response.
     told: Option<String>,
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
 }
 
 /// Returns `true` for the media type of an index.
@@ -66,9 +66,9 @@ pub(super) fn is_index(media_type: &str) -> bool {
 }
 
 impl StoredManifest {
-    /// Returns a manifest or index that states its media type.
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self { digest: Digest::of(&bytes), told: None, bytes: bytes.into() }
+    /// Returns a manifest of this media type that is not in a registry yet.
+    pub(super) fn new(media_type: &str, bytes: Vec<u8>) -> Self {
+        Self { digest: Digest::of(&bytes), told: Some(media_type.to_owned()), bytes: bytes.into() }
     }
 
     /// Returns the media type: as stated in the manifest, else by the registry, else inferred from the fields.
@@ -100,6 +100,8 @@ pub(super) struct Descriptor {
     /// Size in bytes.
     #[serde(default)]
     pub(super) size: u64,
+    #[serde(default)]
+    pub(super) media_type: String,
     #[serde(default)]
     annotations: std::collections::BTreeMap<String, String>,
     platform: Option<Platform>,

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use reqwest::Client;
+use reqwest::{Client, ClientBuilder};
 
 use super::RegistryError;
 use super::authority::Certificates;
-use super::connection::patient;
+use super::connection::{CONNECT_TIMEOUT, patient};
 
 /// The registry settings of this machine, as Docker has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,9 +41,18 @@ impl Reach {
     }
 
     pub(super) fn client(&self, host: &str) -> Result<Client, RegistryError> {
+        self.built(host, patient(Client::builder()))
+    }
+
+    /// Returns a client for requests whose bodies take longer than [`Self::client`] waits for an answer.
+    pub(super) fn streaming_client(&self, host: &str) -> Result<Client, RegistryError> {
+        self.built(host, Client::builder().connect_timeout(CONNECT_TIMEOUT))
+    }
+
+    fn built(&self, host: &str, client: ClientBuilder) -> Result<Client, RegistryError> {
         // This fails if a provider is installed already, which is then the same one.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let mut client = patient(Client::builder())
+        let mut client = client
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
             .tls_danger_accept_invalid_certs(self.is_insecure(host));
         if is_loopback(host) {

@@ -7,18 +7,15 @@
 use std::mem;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
+use reqwest::header::{HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::connection::{Answer, Call, PAUSE, TRIES, jittered};
-use super::manifest::Descriptor;
+use super::connection::{Call, PAUSE, TRIES, jittered};
+use super::upload::{Content, PART, UploadError};
 use super::{RegistryError, Repository, StoredManifest};
 use crate::digest::Digest;
 
-/// Size of one part in bytes. Registries backed by S3 reject parts under 5 MiB except the last one.
-const PART: usize = 8 << 20;
-const BLOB: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const LOST: &str = "a part of the image is not there";
 
 /// Receives the number of bytes transferred and the total known so far.
@@ -47,163 +44,37 @@ impl Repository {
             moved(bytes, total);
             if !self.has(blob.digest).await? {
                 let mut further = |done| moved(bytes + done, total);
-                bytes += self.take_over_blob(from, &blob, &mut further).await?;
+                bytes += self.take_over_blob(from, (blob.digest, blob.size), &mut further).await?;
             }
         }
         Ok(bytes)
     }
 
-    async fn has(&mut self, blob: Digest) -> Result<bool, RegistryError> {
-        let answer = self.connection.call(&Call::new(Method::HEAD, format!("blobs/{blob}"))).await?;
-        match answer.status {
-            StatusCode::NOT_FOUND => Ok(false),
-            status if status.is_success() => Ok(true),
-            _ => Err(self.connection.refused(&answer)),
-        }
-    }
-
-    async fn take_over_blob(
+    /// Mounts or copies a blob from the repository `from` and returns the number of bytes transferred. `moved` receives
+    /// the number of bytes so far.
+    pub(crate) async fn take_over_blob(
         &mut self,
         from: &mut Self,
-        blob: &Descriptor,
+        blob: (Digest, u64),
         moved: &mut (dyn FnMut(u64) + Send),
     ) -> Result<u64, RegistryError> {
         let is_near = self.image_name().host() == from.image_name().host();
-        let mount = format!("?mount={}&from={}", blob.digest, from.image_name().path());
-        let begin = format!("blobs/uploads/{}", if is_near { &mount } else { "" });
-        let mut pause = PAUSE;
-        for last in (0..TRIES).map(|attempt| attempt + 1 == TRIES) {
-            let answer = self.connection.call(&Call::new(Method::POST, begin.clone())).await?;
-            let uploaded = match answer.status {
-                StatusCode::CREATED => return Ok(0),
-                StatusCode::ACCEPTED => Upload::of(self, &answer)?.fill(from, blob, moved).await,
-                _ => return Err(self.connection.refused(&answer)),
-            };
-            match uploaded {
-                Err(error) if is_lost(&error) && !last => tokio::time::sleep(jittered(pause)).await,
-                done => return done.map(|()| blob.size),
-            }
-            pause *= 2;
-        }
-        unreachable!("the last try is answered")
-    }
-}
-
-/// A blob that is being uploaded to a repository.
-struct Upload<'a> {
-    to: &'a mut Repository,
-    /// The address for the next part.
-    location: String,
-    /// Bytes that the registry has received.
-    sent: u64,
-}
-
-impl<'a> Upload<'a> {
-    /// Creates an upload from the response that opened it.
-    fn of(to: &'a mut Repository, answer: &Answer) -> Result<Self, RegistryError> {
-        let location = location(answer).ok_or_else(|| to.connection.unusable("an upload has no address"))?;
-        Ok(Self { to, location, sent: 0 })
-    }
-
-    /// Sends a blob of the repository `from`.
-    async fn fill(
-        mut self,
-        from: &mut Repository,
-        blob: &Descriptor,
-        moved: &mut (dyn FnMut(u64) + Send),
-    ) -> Result<(), RegistryError> {
-        let mut source =
-            Source { from, blob, taken: 0, skip: 0, response: None, rest: Bytes::new(), hash: Sha256::new() };
-        let mut part = source.part().await?;
-        if source.is_at_end() {
-            // A blob that fits into one part is sent in a single request, which every registry supports.
-            return self.close(blob, part).await;
-        }
-        loop {
-            self.send(part).await?;
-            moved(self.sent);
-            if source.is_at_end() {
-                return self.close(blob, Bytes::new()).await;
-            }
-            part = source.part().await?;
+        let path = from.image_name().path().to_owned();
+        let mount = is_near.then_some((blob.0, path.as_str()));
+        match self.add_blob(mount, Content::Copied(Source::of(from, blob)), moved).await {
+            Ok(is_sent) => Ok(if is_sent { blob.1 } else { 0 }),
+            Err(UploadError::Registry(error)) => Err(error),
+            Err(UploadError::Abandoned(_)) => unreachable!("only a growing blob is abandoned"),
         }
     }
-
-    /// Sends a part with retries, without what the registry has already received of it.
-    async fn send(&mut self, part: Bytes) -> Result<(), RegistryError> {
-        let start = self.sent;
-        let end = start + part.len() as u64;
-        let mut pause = PAUSE;
-        for last in (0..TRIES).map(|attempt| attempt + 1 == TRIES) {
-            let rest = part.slice(usize::try_from(self.sent - start).expect("within the part")..);
-            let range = HeaderValue::try_from(format!("{}-{}", self.sent, end - 1)).expect("digits");
-            let call = Call::new(Method::PATCH, self.location.clone()).header(CONTENT_TYPE, BLOB);
-            let failed = match self.to.connection.once(&call.header(CONTENT_RANGE, range).body(rest)).await {
-                Ok(answer) if answer.status.is_success() => {
-                    self.location = location(&answer).unwrap_or(mem::take(&mut self.location));
-                    self.sent = end;
-                    return Ok(());
-                }
-                Ok(answer) => self.to.connection.refused(&answer),
-                Err(error) => error,
-            };
-            if last || !failed.may_pass() {
-                return Err(failed);
-            }
-            tokio::time::sleep(jittered(pause)).await;
-            pause *= 2;
-            match self.received().await? {
-                Some(received) if received == end => {
-                    self.sent = end;
-                    return Ok(());
-                }
-                Some(received) if (start..end).contains(&received) => self.sent = received,
-                // The registry has lost the upload or a part of it: start again from the beginning.
-                _ => return Err(failed),
-            }
-        }
-        unreachable!("the last try is answered")
-    }
-
-    /// Queries how many bytes the registry has received; `None` if it does not say.
-    async fn received(&mut self) -> Result<Option<u64>, RegistryError> {
-        let answer = self.to.connection.call(&Call::new(Method::GET, self.location.clone())).await?;
-        if !answer.status.is_success() {
-            return Ok(None);
-        }
-        self.location = location(&answer).unwrap_or(mem::take(&mut self.location));
-        let range = answer.headers.get(RANGE).and_then(|range| range.to_str().ok());
-        let last = range.and_then(|range| range.trim_start_matches("bytes=").strip_prefix("0-"));
-        // Some registries report 0-0 for an empty upload.
-        Ok(last.and_then(|last| last.parse().ok()).map(|last: u64| if last == 0 { 0 } else { last + 1 }))
-    }
-
-    /// Completes the upload with the remaining bytes.
-    async fn close(self, blob: &Descriptor, rest: Bytes) -> Result<(), RegistryError> {
-        let mark = if self.location.contains('?') { '&' } else { '?' };
-        let address = format!("{}{mark}digest={}", self.location, blob.digest);
-        let call = Call::new(Method::PUT, address).header(CONTENT_TYPE, BLOB).body(rest);
-        let answer = self.to.connection.once(&call).await?;
-        if answer.status.is_success() { Ok(()) } else { Err(self.to.connection.refused(&answer)) }
-    }
-}
-
-/// Returns `true` if sending the blob again from its beginning may succeed: the connection broke, or the registry does
-/// not know the upload any more.
-fn is_lost(error: &RegistryError) -> bool {
-    let unknown = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
-    error.may_pass() || matches!(error, RegistryError::Refused { status, .. } if unknown.contains(status))
-}
-
-/// Returns the address in the `Location` header.
-fn location(answer: &Answer) -> Option<String> {
-    answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// A blob that is being downloaded from a repository.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     from: &'a mut Repository,
-    blob: &'a Descriptor,
+    pub(super) digest: Digest,
+    /// In bytes.
+    size: u64,
     /// Bytes received.
     taken: u64,
     /// Bytes to discard because they are sent a second time.
@@ -214,17 +85,29 @@ struct Source<'a> {
     hash: Sha256,
 }
 
-impl Source<'_> {
-    fn is_at_end(&self) -> bool {
-        self.taken == self.blob.size && self.rest.is_empty()
+impl<'a> Source<'a> {
+    /// Creates the source of a blob with this digest and this size in bytes.
+    fn of(from: &'a mut Repository, (digest, size): (Digest, u64)) -> Self {
+        let (response, rest, hash) = (None, Bytes::new(), Sha256::new());
+        Self { from, digest, size, taken: 0, skip: 0, response, rest, hash }
+    }
+
+    /// Goes back to the beginning of the blob.
+    pub(super) fn restart(&mut self) {
+        (self.taken, self.skip, self.response) = (0, 0, None);
+        (self.rest, self.hash) = (Bytes::new(), Sha256::new());
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.taken == self.size && self.rest.is_empty()
     }
 
     /// Returns the next part; the last one may be shorter.
-    async fn part(&mut self) -> Result<Bytes, RegistryError> {
+    pub(super) async fn part(&mut self) -> Result<Bytes, RegistryError> {
         let mut part = BytesMut::from(mem::take(&mut self.rest));
         let mut pause = PAUSE;
         let mut failures = 0;
-        while part.len() < PART && self.taken < self.blob.size {
+        while part.len() < PART && self.taken < self.size {
             match self.chunk().await {
                 Ok(chunk) => part.extend_from_slice(&chunk),
                 Err(error) if error.may_pass() && failures + 1 < TRIES => {
@@ -237,13 +120,13 @@ impl Source<'_> {
             }
         }
         self.rest = part.split_off(part.len().min(PART)).freeze();
-        if self.taken == self.blob.size && self.digest() != self.blob.digest {
+        if self.taken == self.size && self.received_digest() != self.digest {
             return Err(self.from.connection.unusable("what it sent has another digest than asked for"));
         }
         Ok(part.freeze())
     }
 
-    fn digest(&self) -> Digest {
+    fn received_digest(&self) -> Digest {
         Digest::from(<[u8; 32]>::from(self.hash.clone().finalize()))
     }
 
@@ -261,7 +144,7 @@ impl Source<'_> {
         self.skip -= known as u64;
         chunk.advance(known);
         self.taken += chunk.len() as u64;
-        if self.taken > self.blob.size {
+        if self.taken > self.size {
             return Err(connection.unusable("a layer is longer than its manifest says"));
         }
         self.hash.update(&chunk);
@@ -270,7 +153,7 @@ impl Source<'_> {
 
     /// Requests the bytes that are still missing.
     async fn open(&mut self) -> Result<Response, RegistryError> {
-        let mut call = Call::new(Method::GET, format!("blobs/{}", self.blob.digest));
+        let mut call = Call::new(Method::GET, format!("blobs/{}", self.digest));
         if self.taken > 0 {
             call =
                 call.header(RANGE, HeaderValue::try_from(format!("bytes={}-", self.taken)).expect("digits"));

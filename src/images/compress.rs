@@ -1,0 +1,237 @@
+//! Compresses a layer on several cores.
+//!
+//! The layer is cut into blocks of a fixed size, each of which is compressed by itself, so that the result is the same
+//! for any number of cores. With gzip, a block starts with the last 32 KiB of the one before as its dictionary and ends
+//! at a byte boundary (as in pigz); together they are one gzip member. With zstd, each block is a frame of its own.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::num::NonZero;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use flate2::{Compress, Crc, FlushCompress, Status};
+
+use crate::registry::Compression;
+
+/// The part of a block that the next one refers to: the largest distance of deflate, in bytes.
+const DICTIONARY: usize = 32 << 10;
+/// Blocks for each core that are compressed or wait for it.
+const QUEUED: usize = 2;
+/// Of a 620 MB Python installation, level 5 makes 1.02 times the bytes of `gzip -6`, at 117 MB/s a core; level 6 saves
+/// 0.3 % and takes a fifth longer, level 4 costs 2 % and saves 7 % of the time.
+const GZIP_LEVEL: u32 = 5;
+/// The level that BuildKit uses, too.
+const ZSTD_LEVEL: i32 = 3;
+/// As Go writes it: deflate, no name, no time, no operating system.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// A block that is to be compressed.
+struct Block {
+    bytes: Vec<u8>,
+    dictionary: Vec<u8>,
+    is_last: bool,
+    done: Sender<io::Result<Compressed>>,
+}
+
+struct Compressed {
+    bytes: Vec<u8>,
+    /// Of the plain bytes; unused with zstd.
+    checksum: Crc,
+}
+
+/// Returns the number of cores that compression may use.
+pub(crate) fn cores() -> NonZero<usize> {
+    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
+
+/// Compresses everything that `plain` yields to `out` on `cores` threads.
+pub(crate) fn compress(
+    compression: Compression,
+    mut plain: impl Read,
+    mut out: impl Write,
+    cores: NonZero<usize>,
+) -> io::Result<()> {
+    let block_size = match compression {
+        Compression::Gzip => 512 << 10,
+        Compression::Zstd => 4 << 20,
+    };
+    thread::scope(|scope| {
+        let workers: Vec<Sender<Block>> = (0..cores.get())
+            .map(|_| {
+                let (sender, blocks) = channel();
+                scope.spawn(move || work(compression, &blocks));
+                sender
+            })
+            .collect();
+        if compression == Compression::Gzip {
+            out.write_all(&GZIP_HEADER)?;
+        }
+        let mut checksum = Crc::new();
+        let mut take = |done: Receiver<io::Result<Compressed>>| {
+            let block = done.recv().map_err(|_| io::Error::other("a thread that compresses has ended"))??;
+            checksum.combine(&block.checksum);
+            out.write_all(&block.bytes)
+        };
+        let mut pending = VecDeque::new();
+        let mut dictionary = Vec::new();
+        let mut next_workers = workers.iter().cycle();
+        loop {
+            let mut bytes = Vec::with_capacity(block_size);
+            plain.by_ref().take(block_size as u64).read_to_end(&mut bytes)?;
+            let is_last = bytes.len() < block_size;
+            let (done, compressed) = channel();
+            let tail = bytes[bytes.len().saturating_sub(DICTIONARY)..].to_vec();
+            let block = Block { bytes, dictionary: std::mem::replace(&mut dictionary, tail), is_last, done };
+            let worker = next_workers.next().expect("there is at least one core");
+            // If its thread has ended, so has the other end of `compressed`.
+            let _ = worker.send(block);
+            pending.push_back(compressed);
+            if pending.len() >= QUEUED * cores.get() {
+                pending.pop_front().map_or(Ok(()), &mut take)?;
+            }
+            if is_last {
+                break;
+            }
+        }
+        pending.into_iter().try_for_each(&mut take)?;
+        if compression == Compression::Gzip {
+            out.write_all(&checksum.sum().to_le_bytes())?;
+            out.write_all(&checksum.amount().to_le_bytes())?;
+        }
+        out.flush()
+    })
+}
+
+fn work(compression: Compression, blocks: &Receiver<Block>) {
+    let mut deflate = Compress::new(flate2::Compression::new(GZIP_LEVEL), false);
+    while let Ok(block) = blocks.recv() {
+        let compressed = match compression {
+            Compression::Gzip => gzip_block(&mut deflate, &block),
+            Compression::Zstd => zstd::bulk::compress(&block.bytes, ZSTD_LEVEL)
+                .map(|bytes| Compressed { bytes, checksum: Crc::new() }),
+        };
+        // The receiver is only dropped if compressing has failed elsewhere.
+        let _ = block.done.send(compressed);
+    }
+}
+
+fn gzip_block(deflate: &mut Compress, block: &Block) -> io::Result<Compressed> {
+    let mut checksum = Crc::new();
+    checksum.update(&block.bytes);
+    deflate.reset();
+    if !block.dictionary.is_empty() {
+        deflate.set_dictionary(&block.dictionary)?;
+    }
+    let flush = if block.is_last { FlushCompress::Finish } else { FlushCompress::Sync };
+    let mut bytes = Vec::with_capacity(block.bytes.len() / 2 + 1024);
+    loop {
+        let read = usize::try_from(deflate.total_in()).map_err(io::Error::other)?;
+        let status = deflate.compress_vec(&block.bytes[read..], &mut bytes, flush)?;
+        // Room that is left means that everything was flushed.
+        if status == Status::StreamEnd || !block.is_last && bytes.len() < bytes.capacity() {
+            return Ok(Compressed { bytes, checksum });
+        }
+        bytes.reserve(block.bytes.len() / 4 + 1024);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::read::{GzDecoder, MultiGzDecoder};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn compressed(compression: Compression, plain: &[u8], cores: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        compress(compression, plain, &mut out, NonZero::new(cores).unwrap()).unwrap();
+        out
+    }
+
+    fn read(mut reader: impl Read) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Text, noise and zeros in turn, in parts of some length.
+    fn content(size: usize, seed: u8, part: usize) -> Vec<u8> {
+        let mut state = u32::from(seed) | 1;
+        let mut noise = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            u8::try_from(state >> 24).unwrap()
+        };
+        let bytes = (0..size).map(|at| match (at / part) % 3 {
+            0 => b"import numpy as np\n"[at % 19],
+            1 => noise(),
+            _ => 0,
+        });
+        bytes.collect()
+    }
+
+    #[test]
+    fn the_bytes_are_the_same_for_any_number_of_cores_and_are_one_gzip_member() {
+        const BLOCK: usize = 512 << 10;
+        for size in [0, 1, 1000, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 9 * BLOCK + 77] {
+            let plain = content(size, 7, 10_000);
+            for compression in [Compression::Gzip, Compression::Zstd] {
+                let one = compressed(compression, &plain, 1);
+                for cores in 2..=4 {
+                    assert!(compressed(compression, &plain, cores) == one, "{compression:?} {size} {cores}");
+                }
+                if compression == Compression::Zstd {
+                    assert!(zstd::decode_all(&*one).unwrap() == plain, "{size}");
+                    continue;
+                }
+                let mut rest = &*one;
+                assert!(read(GzDecoder::new(&mut rest)) == plain, "{size}");
+                assert!(rest.is_empty(), "{size}: something follows the first member");
+                assert!(read(MultiGzDecoder::new(&*one)) == plain, "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_refer_to_the_one_before() {
+        // Noise that repeats within 32 KiB compresses to one copy of it and references.
+        let noise: Vec<u8> = content(60_000, 9, 30_000)[30_000..].to_vec();
+        let plain: Vec<u8> = noise.iter().copied().cycle().take(4 << 20).collect();
+        let size = compressed(Compression::Gzip, &plain, 2).len();
+        assert!(size < 60_000, "{size}: each block has its own copy of the noise");
+    }
+
+    #[test]
+    fn errors_of_either_end_end_it() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("gone"))
+            }
+        }
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::Error::other("full"))
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let cores = NonZero::new(2).unwrap();
+        let plain = content(4 << 20, 1, 1000);
+        let failed = compress(Compression::Gzip, Broken, Vec::new(), cores).unwrap_err();
+        assert_eq!(failed.to_string(), "gone");
+        let failed = compress(Compression::Gzip, &*plain, Broken, cores).unwrap_err();
+        assert_eq!(failed.to_string(), "full");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_content_is_read_back(size in 0_usize..3 << 20, seed: u8, part in 1_usize..1 << 20, cores in 1_usize..5) {
+            let plain = content(size, seed, part);
+            prop_assert!(read(GzDecoder::new(&*compressed(Compression::Gzip, &plain, cores))) == plain);
+            prop_assert!(zstd::decode_all(&*compressed(Compression::Zstd, &plain, cores)).unwrap() == plain);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The manifest of an image that larder pushes itself.
+
+use serde::Serialize;
+
+use super::manifest::Descriptor;
+use super::{RegistryError, Repository, StoredManifest};
+use crate::digest::Digest;
+
+/// How layers are compressed in a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Compression {
+    /// Manifests are Docker's (schema 2), as an engine with a graph driver writes them.
+    #[default]
+    Gzip,
+    /// Manifests are OCI's, because Docker's have no media type for it.
+    Zstd,
+}
+
+const OCI_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const OCI_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+const DOCKER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+
+impl Compression {
+    /// Returns the compression of a layer of this media type; `None` for others, such as layers that a registry must
+    /// not distribute.
+    pub(crate) fn of(media_type: &str) -> Option<Self> {
+        match media_type {
+            OCI_GZIP | DOCKER_GZIP => Some(Self::Gzip),
+            OCI_ZSTD => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// Returns `true` if a manifest for this compression can name layers that have the compression `other`.
+    pub(crate) fn can_name(self, other: Self) -> bool {
+        self == Self::Zstd || other == Self::Gzip
+    }
+
+    fn manifest(self) -> &'static str {
+        match self {
+            Self::Gzip => "application/vnd.docker.distribution.manifest.v2+json",
+            Self::Zstd => "application/vnd.oci.image.manifest.v1+json",
+        }
+    }
+
+    fn config(self) -> &'static str {
+        match self {
+            Self::Gzip => "application/vnd.docker.container.image.v1+json",
+            Self::Zstd => "application/vnd.oci.image.config.v1+json",
+        }
+    }
+
+    /// Returns the media type that such a manifest gives a layer.
+    fn layer(self, layer: Self) -> &'static str {
+        match (self, layer) {
+            (Self::Gzip, _) => DOCKER_GZIP,
+            (Self::Zstd, Self::Gzip) => OCI_GZIP,
+            (Self::Zstd, Self::Zstd) => OCI_ZSTD,
+        }
+    }
+}
+
+/// A layer as a registry has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LayerBlob {
+    pub(crate) digest: Digest,
+    /// In bytes.
+    pub(crate) size: u64,
+    pub(crate) compression: Compression,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    schema_version: u8,
+    media_type: &'static str,
+    config: Part,
+    layers: Vec<Part>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Part {
+    media_type: &'static str,
+    size: u64,
+    digest: Digest,
+}
+
+impl StoredManifest {
+    /// Returns the manifest of the image with this config and these layers, lowest first.
+    pub(crate) fn of_image(config: &[u8], layers: &[LayerBlob], compression: Compression) -> Self {
+        let config =
+            Part { media_type: compression.config(), size: config.len() as u64, digest: Digest::of(config) };
+        let layer = |layer: &LayerBlob| Part {
+            media_type: compression.layer(layer.compression),
+            size: layer.size,
+            digest: layer.digest,
+        };
+        let media_type = compression.manifest();
+        let layers = layers.iter().map(layer).collect();
+        let manifest = Manifest { schema_version: 2, media_type, config, layers };
+        let bytes = serde_json::to_vec_pretty(&manifest).expect("a manifest has text keys only");
+        Self::new(media_type, bytes)
+    }
+}
+
+impl Repository {
+    /// Returns the layers of the image of `platform` under a tag or digest, each with its diff id, lowest first.
+    /// Returns none if there is no such image, or if a layer has a form that cannot be pushed again.
+    pub(crate) async fn layer_blobs(
+        &mut self,
+        reference: &str,
+        platform: &str,
+    ) -> Result<Vec<(Digest, LayerBlob)>, RegistryError> {
+        let Some(stored) = self.manifest(reference).await? else { return Ok(Vec::new()) };
+        let Some(image) = self.image(&stored, platform).await? else { return Ok(Vec::new()) };
+        let manifest = if image.manifest == stored.digest {
+            Some(stored)
+        } else {
+            self.manifest(&image.manifest.to_string()).await?
+        };
+        let Some(manifest) = manifest else { return Ok(Vec::new()) };
+        // The first part is the config.
+        let layers = self.parts(&manifest)?.1.split_off(1);
+        let diff_ids = &image.config.layers;
+        if layers.len() != diff_ids.len() {
+            return Ok(Vec::new());
+        }
+        let pair = |(diff_id, layer): (&String, &Descriptor)| {
+            let Descriptor { digest, size, media_type, .. } = layer;
+            let blob = LayerBlob { digest: *digest, size: *size, compression: Compression::of(media_type)? };
+            Some((diff_id.parse().ok()?, blob))
+        };
+        Ok(diff_ids.iter().zip(&layers).map(pair).collect::<Option<_>>().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_manifest_has_dockers_media_types_with_gzip_and_ocis_with_zstd() {
+        let blob = |compression| LayerBlob { digest: Digest::of(b"layer"), size: 5, compression };
+        let written = |layers: &[LayerBlob], compression| -> Value {
+            serde_json::from_slice(StoredManifest::of_image(b"{}", layers, compression).bytes).unwrap()
+        };
+        let docker = written(&[blob(Compression::Gzip)], Compression::Gzip);
+        let expected = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "size": 2,
+                "digest": Digest::of(b"{}").to_string(),
+            },
+            "layers": [{ "mediaType": DOCKER_GZIP, "size": 5, "digest": Digest::of(b"layer").to_string() }],
+        });
+        assert_eq!(docker, expected);
+        let mixed = written(&[blob(Compression::Gzip), blob(Compression::Zstd)], Compression::Zstd);
+        let types: Vec<&str> = mixed["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|layer| layer["mediaType"].as_str())
+            .collect();
+        assert_eq!(types, [OCI_GZIP, OCI_ZSTD]);
+        assert_eq!(mixed["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    }
+
+    #[test]
+    fn layers_keep_their_blobs_where_the_manifest_can_name_them() {
+        for (media_type, with_gzip, with_zstd) in [
+            (DOCKER_GZIP, true, true),
+            (OCI_GZIP, true, true),
+            (OCI_ZSTD, false, true),
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", false, false),
+            ("application/vnd.oci.image.layer.v1.tar", false, false),
+        ] {
+            let can = |manifest: Compression| {
+                Compression::of(media_type).is_some_and(|layer| manifest.can_name(layer))
+            };
+            assert_eq!(
+                (can(Compression::Gzip), can(Compression::Zstd)),
+                (with_gzip, with_zstd),
+                "{media_type}"
+            );
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Uploads of blobs to a repository.
+//!
+//! A blob that is still being made is sent in one streamed request, as docker does it, because not every registry
+//! accepts parts. If the connection breaks, the rest is sent in parts where the registry reports what it has received;
+//! otherwise the upload starts again from its beginning.
+
+use std::mem;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
+use reqwest::{Body, Method, StatusCode};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::connection::{Answer, Call, PAUSE, TRIES, jittered};
+use super::growing_blob::{Abandoned, GrowingBlob};
+use super::transfer::Source;
+use super::{RegistryError, Repository};
+use crate::digest::Digest;
+
+/// Size of one part in bytes. Registries backed by S3 reject parts under 5 MiB except the last one.
+pub(super) const PART: usize = 8 << 20;
+/// Bytes of a streamed blob that are read together.
+const CHUNK: usize = 256 << 10;
+/// How long a registry may take to accept one of them.
+const STALLED: Duration = Duration::from_mins(1);
+/// How long a registry may take to store what it has received.
+const STORING: Duration = Duration::from_mins(5);
+const BLOB: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Abandoned(#[from] Abandoned),
+}
+
+/// What an upload is filled with.
+pub(super) enum Content<'a> {
+    Whole(&'a Bytes),
+    Growing(&'a GrowingBlob),
+    Copied(Source<'a>),
+}
+
+impl Repository {
+    pub(crate) async fn has(&mut self, blob: Digest) -> Result<bool, RegistryError> {
+        let answer = self.connection.call(&Call::new(Method::HEAD, format!("blobs/{blob}"))).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(false),
+            status if status.is_success() => Ok(true),
+            _ => Err(self.connection.refused(&answer)),
+        }
+    }
+
+    /// Uploads a blob that fits into one request, unless the repository has it. Returns its digest.
+    pub(crate) async fn upload(&mut self, bytes: &Bytes) -> Result<Digest, UploadError> {
+        let digest = Digest::of(bytes);
+        if !self.has(digest).await? {
+            self.add_blob(None, Content::Whole(bytes), &mut |_| {}).await?;
+        }
+        Ok(digest)
+    }
+
+    /// Uploads a blob while it is being made, and returns its digest and its size in bytes. `moved` receives the number
+    /// of bytes sent so far.
+    pub(crate) async fn upload_growing(
+        &mut self,
+        blob: &GrowingBlob,
+        moved: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<(Digest, u64), UploadError> {
+        self.add_blob(None, Content::Growing(blob), moved).await?;
+        Ok(blob.clone().complete().await?)
+    }
+
+    /// Uploads a blob, or mounts it from another repository of the registry: `mount` is its digest and that
+    /// repository's path. Returns `true` if bytes were sent.
+    pub(super) async fn add_blob(
+        &mut self,
+        mount: Option<(Digest, &str)>,
+        mut content: Content<'_>,
+        moved: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<bool, UploadError> {
+        let begin = match mount {
+            Some((digest, from)) => {
+                self.connection.read_also(from);
+                format!("blobs/uploads/?mount={digest}&from={from}")
+            }
+            None => "blobs/uploads/".to_owned(),
+        };
+        let mut pause = PAUSE;
+        for last in (0..TRIES).map(|attempt| attempt + 1 == TRIES) {
+            let answer = self.connection.call(&Call::new(Method::POST, begin.clone())).await?;
+            let uploaded = match answer.status {
+                StatusCode::CREATED => return Ok(false),
+                StatusCode::ACCEPTED => Upload::of(self, &answer)?.fill(&mut content, moved).await,
+                _ => return Err(self.connection.refused(&answer).into()),
+            };
+            match uploaded {
+                Err(UploadError::Registry(error)) if is_lost(&error) && !last => {
+                    tokio::time::sleep(jittered(pause)).await;
+                }
+                done => return done.map(|()| true),
+            }
+            pause *= 2;
+        }
+        unreachable!("the last try is answered")
+    }
+}
+
+/// A blob that is being uploaded to a repository.
+struct Upload<'a> {
+    to: &'a mut Repository,
+    /// The address for the next request.
+    location: String,
+    /// Bytes that the registry has received.
+    sent: u64,
+}
+
+impl<'a> Upload<'a> {
+    /// Creates an upload from the response that opened it.
+    fn of(to: &'a mut Repository, answer: &Answer) -> Result<Self, RegistryError> {
+        let location = location(answer).ok_or_else(|| to.connection.unusable("an upload has no address"))?;
+        Ok(Self { to, location, sent: 0 })
+    }
+
+    async fn fill(
+        mut self,
+        content: &mut Content<'_>,
+        moved: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<(), UploadError> {
+        match content {
+            Content::Whole(bytes) => Ok(self.close(Digest::of(bytes), bytes.clone()).await?),
+            Content::Growing(blob) => {
+                let mut blob = blob.clone();
+                if let Err(error) = self.stream(&blob, moved).await {
+                    self.resume(error, &mut blob, moved).await?;
+                }
+                let (digest, _) = blob.complete().await?;
+                Ok(self.close(digest, Bytes::new()).await?)
+            }
+            Content::Copied(source) => Ok(self.copy(source, moved).await?),
+        }
+    }
+
+    /// Sends a blob of another repository in parts.
+    async fn copy(
+        mut self,
+        source: &mut Source<'_>,
+        moved: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<(), RegistryError> {
+        source.restart();
+        let digest = source.digest;
+        let mut part = source.part().await?;
+        if source.is_at_end() {
+            // A blob that fits into one part is sent in a single request, which every registry supports.
+            return self.close(digest, part).await;
+        }
+        loop {
+            self.send(part).await?;
+            moved(self.sent);
+            if source.is_at_end() {
+                return self.close(digest, Bytes::new()).await;
+            }
+            part = source.part().await?;
+        }
+    }
+
+    /// Sends a whole blob in one request while it is being made.
+    async fn stream(
+        &mut self,
+        blob: &GrowingBlob,
+        moved: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<(), UploadError> {
+        let (chunks, body) = mpsc::channel(1);
+        let body = Body::wrap(StreamBody::new(ReceiverStream::new(body)));
+        let host = self.to.image_name().host().to_owned();
+        let late = |patience| RegistryError::Late { host: host.clone(), patience };
+        // This only ends by failing: the registry's answer ends the upload.
+        let feeding = async {
+            let (mut blob, mut at) = (blob.clone(), 0);
+            loop {
+                let chunk = match blob.read(at, CHUNK).await {
+                    Ok(chunk) if chunk.is_empty() => break,
+                    Ok(chunk) => chunk,
+                    Err(error) => return UploadError::from(error),
+                };
+                at += chunk.len() as u64;
+                match timeout(STALLED, chunks.send(Ok::<_, Abandoned>(Frame::data(chunk)))).await {
+                    Ok(Ok(())) => moved(at),
+                    // The request has failed, which is noticed below.
+                    Ok(Err(_)) => std::future::pending().await,
+                    Err(_) => return late(STALLED).into(),
+                }
+            }
+            drop(chunks);
+            tokio::time::sleep(STORING).await;
+            late(STORING).into()
+        };
+        let call = Call::new(Method::PATCH, self.location.clone()).header(CONTENT_TYPE, BLOB);
+        let answer = tokio::select! {
+            answer = self.to.connection.stream(&call, body) => answer?,
+            error = feeding => return Err(error),
+        };
+        if !answer.status.is_success() {
+            return Err(self.to.connection.refused(&answer).into());
+        }
+        self.location = location(&answer).unwrap_or(mem::take(&mut self.location));
+        Ok(())
+    }
+
+    /// Sends the rest of a blob in parts after `error` ended the request that streamed it. Fails with `error` if the
+    /// registry does not report what it has received.
+    async fn resume(
+        &mut self,
+        error: UploadError,
+        blob: &mut GrowingBlob,
+        moved: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<(), UploadError> {
+        let may_pass = matches!(&error, UploadError::Registry(error) if error.may_pass());
+        if !may_pass {
+            return Err(error);
+        }
+        tokio::time::sleep(jittered(PAUSE)).await;
+        match self.received().await {
+            Ok(Some(received)) if received > 0 => self.sent = received,
+            _ => return Err(error),
+        }
+        loop {
+            let part = blob.read_full(self.sent, PART).await?;
+            if part.is_empty() {
+                return Ok(());
+            }
+            self.send(part).await?;
+            moved(self.sent);
+        }
+    }
+
+    /// Sends a part with retries, without what the registry has already received of it.
+    async fn send(&mut self, part: Bytes) -> Result<(), RegistryError> {
+        let start = self.sent;
+        let end = start + part.len() as u64;
+        let mut pause = PAUSE;
+        for last in (0..TRIES).map(|attempt| attempt + 1 == TRIES) {
+            let rest = part.slice(usize::try_from(self.sent - start).expect("within the part")..);
+            let range = HeaderValue::try_from(format!("{}-{}", self.sent, end - 1)).expect("digits");
+            let call = Call::new(Method::PATCH, self.location.clone()).header(CONTENT_TYPE, BLOB);
+            let failed = match self.to.connection.once(&call.header(CONTENT_RANGE, range).body(rest)).await {
+                Ok(answer) if answer.status.is_success() => {
+                    self.location = location(&answer).unwrap_or(mem::take(&mut self.location));
+                    self.sent = end;
+                    return Ok(());
+                }
+                Ok(answer) => self.to.connection.refused(&answer),
+                Err(error) => error,
+            };
+            if last || !failed.may_pass() {
+                return Err(failed);
+            }
+            tokio::time::sleep(jittered(pause)).await;
+            pause *= 2;
+            match self.received().await? {
+                Some(received) if received == end => {
+                    self.sent = end;
+                    return Ok(());
+                }
+                Some(received) if (start..end).contains(&received) => self.sent = received,
+                // The registry has lost the upload or a part of it: start again from the beginning.
+                _ => return Err(failed),
+            }
+        }
+        unreachable!("the last try is answered")
+    }
+
+    /// Queries how many bytes the registry has received; `None` if it does not say.
+    async fn received(&mut self) -> Result<Option<u64>, RegistryError> {
+        let answer = self.to.connection.call(&Call::new(Method::GET, self.location.clone())).await?;
+        if !answer.status.is_success() {
+            return Ok(None);
+        }
+        self.location = location(&answer).unwrap_or(mem::take(&mut self.location));
+        let range = answer.headers.get(RANGE).and_then(|range| range.to_str().ok());
+        let last = range.and_then(|range| range.trim_start_matches("bytes=").strip_prefix("0-"));
+        // Some registries report 0-0 for an empty upload.
+        Ok(last.and_then(|last| last.parse().ok()).map(|last: u64| if last == 0 { 0 } else { last + 1 }))
+    }
+
+    /// Completes the upload with the remaining bytes.
+    async fn close(self, digest: Digest, rest: Bytes) -> Result<(), RegistryError> {
+        let mark = if self.location.contains('?') { '&' } else { '?' };
+        let address = format!("{}{mark}digest={digest}", self.location);
+        let call = Call::new(Method::PUT, address).header(CONTENT_TYPE, BLOB).body(rest);
+        let answer = self.to.connection.once(&call).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(self.to.connection.refused(&answer)) }
+    }
+}
+
+/// Returns `true` if sending the blob again from its beginning may succeed: the connection broke, or the registry does
+/// not know the upload any more.
+fn is_lost(error: &RegistryError) -> bool {
+    let unknown = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
+    error.may_pass() || matches!(error, RegistryError::Refused { status, .. } if unknown.contains(status))
+}
+
+/// Returns the address in the `Location` header.
+fn location(answer: &Answer) -> Option<String> {
+    answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
