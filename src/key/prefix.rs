@@ -42,6 +42,16 @@ pub(crate) struct PrefixKey {
     pub(crate) inputs: Vec<Input>,
 }
 
+impl PrefixKey {
+    /// Returns where the prefix ends, for display.
+    pub(crate) fn place(&self) -> String {
+        const MOST: usize = 60;
+        let is_long = self.instruction.chars().count() > MOST;
+        let shown: String = self.instruction.chars().take(MOST).chain(is_long.then_some('…')).collect();
+        format!("line {} ({shown})", self.line)
+    }
+}
+
 /// The reason why an image has no prefixes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPrefixes {

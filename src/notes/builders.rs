@@ -48,12 +48,22 @@ struct BuiltLayers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BuiltPrefix {
     used: Timestamp,
-    /// The image that builds continued from, by digest; `None` if the builder has made the layers from the Dockerfile.
-    /// The builder does not know the layers of one kind as those of the other.
-    pub(crate) base: Option<String>,
+    /// The image that builds continued from; `None` if the builder has made the layers from the Dockerfile. The builder
+    /// does not know the layers of one kind as those of the other.
+    pub(crate) base: Option<PrefixBase>,
     /// The names under which it is known to be in registries.
     #[serde(default)]
     pub(crate) published: BTreeSet<String>,
+}
+
+/// An image that builds continue from, and the part of its config that such a build depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PrefixBase {
+    /// The name with its digest.
+    pub(crate) name: String,
+    /// The names of the variables in its environment.
+    pub(crate) variables: Vec<String>,
+    pub(crate) command: Vec<String>,
 }
 
 impl BuilderEntry {
@@ -65,7 +75,7 @@ impl BuilderEntry {
     pub(crate) fn note_prefix(
         &mut self,
         key: Digest,
-        base: Option<String>,
+        base: Option<PrefixBase>,
         published: Option<String>,
         now: Timestamp,
     ) {

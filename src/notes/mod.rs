@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use builders::BuilderEntry;
+pub(crate) use builders::{BuilderEntry, PrefixBase};
 pub(crate) use images::ImageEntry;
 pub(crate) use inputs::RecordHead;
 

@@ -63,7 +63,7 @@ pub(crate) struct DockerfileText {
 }
 
 impl DockerfileText {
-    fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         Self { text, parsed: OnceLock::new() }
     }
 

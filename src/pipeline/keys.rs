@@ -32,6 +32,8 @@ pub(crate) struct BuildKeys {
     pub(crate) steps: usize,
     /// The index of the target stage in the Dockerfile.
     pub(crate) target: usize,
+    /// The parts of the Dockerfile that the build reaches, on the first platform.
+    pub(crate) resolution: Arc<Resolution>,
     /// The digest of the files that BuildKit could wrongly take for unchanged, if there are any.
     pub(crate) ambiguous: Option<Digest>,
     /// Writes to the cache that failed. They cost only time.
@@ -139,7 +141,7 @@ pub(crate) async fn compute(
     }
     let steps = parts.iter().map(|part| part.steps).sum();
     // The target does not depend on the platform.
-    let target = parts[0].target;
+    let resolution = Arc::clone(&parts[0].resolution);
     let unpinned: BTreeSet<String> = parts.iter_mut().flat_map(|part| part.unpinned.drain(..)).collect();
     let mut of_platforms: Vec<(String, Keys)> =
         parts.into_iter().map(|part| (part.platform, part.keys)).collect();
@@ -154,7 +156,8 @@ pub(crate) async fn compute(
         keys,
         platforms,
         steps,
-        target,
+        target: resolution.target,
+        resolution,
         unpinned: unpinned.into_iter().collect(),
         ambiguous: reader.unnoticed.digest(&text),
         faults: reader.faults,
@@ -178,7 +181,7 @@ struct PlatformKeys {
     keys: Keys,
     unpinned: Vec<String>,
     steps: usize,
-    target: usize,
+    resolution: Arc<Resolution>,
 }
 
 impl Keying<'_> {
@@ -208,7 +211,8 @@ impl Keying<'_> {
             .filter(|base| bases.iter().any(|pin| pin.reference == base.reference && pin.digest.is_none()))
             .map(|base| base.written.clone())
             .collect();
-        let (steps, target) = (resolution.steps(), resolution.target);
+        let (steps, resolution) = (resolution.steps(), Arc::new(resolution));
+        let reached = Arc::clone(&resolution);
         let work = {
             let (settings, dockerfile, text) =
                 (Arc::clone(settings), Arc::clone(dockerfile), Arc::clone(self.text));
@@ -266,7 +270,7 @@ impl Keying<'_> {
         };
         let keys = blocking(work).await?;
         let platform = options.platform.unwrap_or(options.build_platform);
-        Ok(PlatformKeys { platform, keys, unpinned, steps, target })
+        Ok(PlatformKeys { platform, keys, unpinned, steps, resolution: reached })
     }
 }
 

@@ -10,6 +10,7 @@ use super::inputs::{Context, DockerfileInput, Inputs};
 use crate::buildkit::session::{Attachments, SharedDirectory, Upload};
 use crate::buildkit::solve::{CacheEntry, SolveRequest};
 use crate::digest::Digest;
+use crate::dockerfile::SKIP_CHECKS;
 use crate::plan::{BuildSettings, NamedContext};
 use crate::registry::Login;
 
@@ -51,6 +52,10 @@ pub(crate) fn request(
     context(inputs, conditions, &mut attributes, &mut attachments);
     named_contexts(settings, inputs, &mut attributes, &mut attachments);
     options(settings, conditions, &mut attributes);
+    if conditions.dockerfile.is_some() {
+        let (name, value) = SKIP_CHECKS;
+        attributes.insert(format!("build-arg:{name}"), value.to_owned());
+    }
     let frontend = match settings.source.build_args.get("BUILDKIT_SYNTAX").map(|syntax| syntax.trim()) {
         Some(syntax) if !syntax.is_empty() => {
             let image = syntax.split_whitespace().next().unwrap_or(syntax);

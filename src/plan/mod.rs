@@ -85,6 +85,8 @@ pub(crate) struct TierSettings {
     pub(crate) engine: bool,
     /// `true` if pushed images are searched in their registry.
     pub(crate) registry: bool,
+    /// `true` if builds continue from prefixes of their images in a registry, and prefixes are published.
+    pub(crate) prefix: bool,
     /// `true` if whole images are loaded from the store and, if requested, archived there.
     pub(crate) archive: bool,
     /// Whether and by what archiving is requested.
@@ -103,7 +105,7 @@ pub(crate) struct TierSettings {
 
 impl TierSettings {
     pub(crate) fn are_any(&self) -> bool {
-        self.engine || self.registry || self.archive || self.layers || self.mounts
+        self.engine || self.registry || self.prefix || self.archive || self.layers || self.mounts
     }
 }
 

@@ -5,13 +5,16 @@
 //! overwrite them.
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::ImageSettings;
+use super::{ImageConfig, ImageSettings, StoredManifest};
 use crate::digest::Digest;
 
 /// The field of a prefix's config that contains its key. It shows that a tag was not moved to a different image.
 const KEY: &str = "larder.prefix";
+/// OCI manifests may omit their media type.
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// The image of a Dockerfile that ends at a cut, as the builder describes it.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +32,7 @@ pub(crate) struct CutImage {
 #[derive(Debug)]
 pub(crate) struct PrefixDocuments {
     pub(crate) config: Vec<u8>,
-    pub(crate) manifest: Vec<u8>,
+    pub(crate) manifest: StoredManifest,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -40,6 +43,25 @@ pub(crate) enum PrefixError {
     History,
     #[error("the pushed image has no manifest or config that larder can read")]
     Unusable,
+}
+
+impl CutImage {
+    /// Reads an image that a builder has pushed, from its config.
+    pub(crate) fn of_config(config: &[u8], own_entries: usize) -> Result<Self, PrefixError> {
+        #[derive(Deserialize)]
+        struct File {
+            history: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            #[serde(default)]
+            created_by: String,
+        }
+        let parsed = ImageConfig::parse(config).map_err(|_| PrefixError::Unusable)?;
+        let File { history } = serde_json::from_slice(config).map_err(|_| PrefixError::Unusable)?;
+        let history = history.into_iter().map(|entry| entry.created_by).collect();
+        Ok(Self { settings: parsed.settings, layers: parsed.layers, history, own_entries })
+    }
 }
 
 /// Returns the key in the config of a prefix.
@@ -99,8 +121,9 @@ impl PrefixDocuments {
         let described = manifest.get_mut("config").and_then(Value::as_object_mut).ok_or(PrefixError::Unusable)?;
         described.insert("digest".to_owned(), Digest::of(&config).to_string().into());
         described.insert("size".to_owned(), config.len().into());
+        let media_type = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST).to_owned();
         let manifest = serde_json::to_vec(&manifest).map_err(|_| PrefixError::Unusable)?;
-        Ok(Self { config, manifest })
+        Ok(Self { config, manifest: StoredManifest::new(&media_type, manifest) })
     }
 }
 
@@ -173,7 +196,6 @@ fn settings(settings: &ImageSettings) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::ImageConfig;
 
     const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","created":"2026-03-03T00:00:00Z",
         "config":{"Env":["PATH=/bin","LATE=1"],"Cmd":["late"],"Labels":{"a":"late"}},
@@ -208,7 +230,7 @@ mod tests {
         let made = PrefixDocuments::compose(MANIFEST.as_bytes(), CONFIG.as_bytes(), &cut, key()).unwrap();
         assert_eq!(prefix_key(&made.config), Some(key()));
         let config: Value = serde_json::from_slice(&made.config).unwrap();
-        let manifest: Value = serde_json::from_slice(&made.manifest).unwrap();
+        let manifest: Value = serde_json::from_slice(&made.manifest.bytes).unwrap();
         assert_eq!(config["config"], json!({ "Env": ["PATH=/bin", "A=1"], "ExposedPorts": { "80/tcp": {} } }));
         assert_eq!(config["created"], "2026-02-02T00:00:00Z", "the oldest layer that is not of the base");
         let history: Vec<&str> = config["history"].as_array().unwrap().iter().filter_map(|entry| entry["created_by"].as_str()).collect();

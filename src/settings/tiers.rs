@@ -9,7 +9,7 @@ use crate::registry::{ImageRef, InvalidImageRef};
 use crate::tiers::ArchiveRequest;
 
 const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
-const NAMES: [&str; 5] = ["engine", "registry", "archive", "layers", "mounts"];
+const NAMES: [&str; 6] = ["engine", "registry", "prefix", "archive", "layers", "mounts"];
 
 impl TierSettings {
     pub(crate) fn resolve(
@@ -53,6 +53,7 @@ impl TierSettings {
         Ok(Self {
             engine: is_used("engine"),
             registry: is_used("registry"),
+            prefix: is_used("prefix"),
             archive: is_used("archive"),
             archive_request,
             layers: is_used("layers"),
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(names("").unwrap(), [""; 0]);
         assert_eq!(
             names("engine,images").unwrap_err(),
-            "`images` is none of engine, registry, archive, layers, mounts"
+            "`images` is none of engine, registry, prefix, archive, layers, mounts"
         );
     }
 }

@@ -8,6 +8,7 @@ mod archive;
 mod engine;
 mod judge;
 mod layers;
+mod prefix;
 mod registry;
 mod tags;
 
@@ -27,6 +28,7 @@ pub(crate) use archive::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRe
 pub use archive::{ArchiveTier, LoadError, Loaded};
 pub(crate) use engine::EngineTier;
 pub(crate) use layers::{LayerCaches, LayersTier, MARK, Stages};
+pub(crate) use prefix::PrefixTier;
 pub(crate) use registry::{RegistryTerms, RegistryTier, Target, TransferError};
 pub(crate) use tags::Tags;
 

@@ -6,6 +6,7 @@ use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
 use super::mounts::{Restored, SavedMounts};
+use super::prefix::{Prefixes, UnusablePrefix};
 use super::solved::Solved;
 use crate::pipeline::changes;
 use crate::pipeline::error::PipelineError;
@@ -13,6 +14,7 @@ use crate::registry::ImageRef;
 
 #[derive(Default)]
 pub(super) struct Made {
+    pub(super) prefixes: Prefixes,
     pub(super) restored: Restored,
     pub(super) solved: Solved,
     pub(super) saved_mounts: SavedMounts,
@@ -43,18 +45,18 @@ impl Made {
         keyed: &Keyed,
         lookup: &Lookup,
     ) -> Result<(), PipelineError> {
+        self.prefixes = Prefixes::look(job, keyed, lookup).await?;
         self.solved.layers = job.look_for_layers(keyed, lookup).await?;
-        // This is not bounded by the deadline: visits of mounts respect it themselves, so that they can clean up.
-        self.restored.restore(job, keyed, lookup, &self.solved.layers).await?;
-        if job.session.interrupts().has_come() {
-            return Err(PipelineError::Interrupted);
+        let mut built = self.restore_and_solve(job, keyed, lookup).await;
+        if let Ok(Some(fault)) = &built {
+            self.prefixes.give_up(job, fault).await?;
+            built = self.restore_and_solve(job, keyed, lookup).await;
         }
-        let built = self.solved.solve(job, keyed, lookup, &self.restored).await;
         let renamed = if built.is_ok() { job.renamed().await } else { None };
         self.names = renamed.as_ref().map(|job| job.build.tags.clone());
         let job = renamed.as_ref().unwrap_or(job);
         let built = match built {
-            Ok(()) => job.give_names(self.solved.image_id()).await,
+            Ok(_) => job.give_names(self.solved.image_id()).await,
             Err(error) => Err(error),
         };
         let noted = if built.is_ok() { self.note(job, keyed, lookup).await } else { Ok(Noted::default()) };
@@ -78,6 +80,22 @@ impl Made {
         }
     }
 
+    /// Returns the fault of the prefix that the build should continue from, if nothing was built for that reason.
+    async fn restore_and_solve(
+        &mut self,
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+    ) -> Result<Option<UnusablePrefix>, PipelineError> {
+        let continued = self.prefixes.continued.as_ref();
+        // This is not bounded by the deadline: visits of mounts respect it themselves, so that they can clean up.
+        self.restored.restore(job, keyed, lookup, &self.solved.layers, continued).await?;
+        if job.session.interrupts().has_come() {
+            return Err(PipelineError::Interrupted);
+        }
+        self.solved.solve(job, keyed, lookup, &self.restored, continued).await
+    }
+
     async fn note(&self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<Noted, PipelineError> {
         let has_image = job.build.outputs.iter().any(|output| output.kind.is_image());
         let (Some(keys), Some(id), true) =
@@ -98,7 +116,10 @@ impl Made {
             return Ok(Noted { is_of_key: true, archiving: None });
         }
         job.note(keys, id, Some(jiff::Timestamp::now()))?;
-        job.note_layers(keys, id, !self.restored.carried.is_empty()).await?;
+        self.prefixes.note_built(job, keys).await?;
+        if self.prefixes.continued.is_none() {
+            job.note_layers(keys, id, !self.restored.carried.is_empty()).await?;
+        }
         let archiving = job.archive_built((keys, id), lookup, job.will_be_in_registry()).await?;
         Ok(Noted { is_of_key: true, archiving })
     }
@@ -124,9 +145,14 @@ impl Made {
                 && !is_unreachable
             {
                 is_published = job.publish(keys, id).await?;
+                if is_published {
+                    self.prefixes.publish(job, keys, lookup).await?;
+                }
             }
-            // If inputs have changed, the layers do not belong to the keys.
-            if !is_unreachable && (keyed.keys().is_none() || is_of_key) {
+            // If inputs have changed, the layers do not belong to the keys. A build that has continued has no others than
+            // those of its prefix, which BuildKit does not know as those of the Dockerfile.
+            let has_all = self.prefixes.continued.is_none() && (keyed.keys().is_none() || is_of_key);
+            if !is_unreachable && has_all {
                 let Solved { step_list: steps, layers, .. } = &self.solved;
                 let of = LayersOf { image: self.solved.image_id(), steps, layers };
                 self.exported_layers.export(job, keyed, of).await?;

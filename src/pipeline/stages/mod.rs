@@ -15,6 +15,8 @@ mod lookup;
 mod made;
 mod mounts;
 mod place;
+mod prefix;
+mod published_prefixes;
 mod push;
 mod record;
 mod registry;

@@ -4,6 +4,7 @@ use super::Deadline;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
+use super::prefix::Continued;
 use super::skipped_mounts::{Judged, MountingSteps, judge, skip_cached};
 use super::visited::VisitedBuild;
 use crate::buildkit::trace::Trace;
@@ -40,13 +41,15 @@ impl Restored {
         keyed: &Keyed,
         lookup: &Lookup,
         layers: &LayerCaches,
+        continued: Option<&Continued>,
     ) -> Result<(), PipelineError> {
         if !job.build.tiers.mounts {
             self.tier = Some(job.report_skipped(MOUNTS, job.build.tiers.switch));
             return Ok(());
         }
         // The build itself reports mistakes in the Dockerfile.
-        if let Some(text) = job.inputs.built() {
+        // A build that continues runs only the steps after the prefix.
+        if let Some(text) = continued.map(|continued| &continued.text).or_else(|| job.inputs.built()) {
             self.mounts = reached(job.client(), &job.build.source, text).await.unwrap_or_default();
         }
         let mounts = &mut self.mounts;

@@ -109,13 +109,13 @@ impl Finished {
                 record.kept_layers.clone_from(&exported_layers.record);
             }
             Way::Made(made) => {
-                let Made { restored, solved, saved_mounts, archived, exported_layers, .. } = &**made;
+                let Made { prefixes, restored, solved, saved_mounts, archived, exported_layers, .. } = &**made;
                 let (mounts, of_mounts) = saved_mounts.records(restored);
                 let of_layers = solved.tier.clone().map(|mut tier| {
                     tier.reason.extend(exported_layers.fault.iter().map(|fault| format!("; {fault}")));
                     tier
                 });
-                record.tiers.extend(of_mounts.into_iter().chain(of_layers));
+                record.tiers.extend(prefixes.tier.clone().into_iter().chain(of_mounts).chain(of_layers));
                 record.mounts = mounts;
                 record.steps = solved.steps;
                 record.step_list.clone_from(&solved.step_list);

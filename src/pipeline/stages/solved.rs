@@ -11,6 +11,7 @@ use super::keyed::Keyed;
 use super::layers::import_fault;
 use super::lookup::Lookup;
 use super::mounts::Restored;
+use super::prefix::{Continued, UnusablePrefix};
 use super::skipped_mounts::MountingSteps;
 use super::solving::{self, Ended};
 use super::steps;
@@ -45,7 +46,7 @@ pub(super) struct Solved {
 }
 
 impl Solved {
-    /// Runs the build.
+    /// Runs the build. Returns the fault of the prefix that it should continue from, if it did not run for that reason.
     ///
     /// # Errors
     ///
@@ -56,7 +57,8 @@ impl Solved {
         keyed: &Keyed,
         lookup: &Lookup,
         restored: &Restored,
-    ) -> Result<(), PipelineError> {
+        continued: Option<&Continued>,
+    ) -> Result<Option<UnusablePrefix>, PipelineError> {
         let has_attestations = job.client().product().can(Ability::Attestations);
         let store = job.connection.image_store().await?;
         let abilities = Abilities { product: job.client().product(), store };
@@ -79,7 +81,7 @@ impl Solved {
             engine_images: job.engine().is_some(),
             attestations: has_attestations && (job.engine().is_none() || store == ImageStore::Containerd),
             cache_imports: self.layers.imports(),
-            dockerfile: None,
+            dockerfile: continued.map(|continued| continued.directory.path().to_owned()),
         };
         let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
             && job.build.outputs.iter().any(|output| output.kind.is_stdout());
@@ -95,6 +97,9 @@ impl Solved {
         let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
         let watch = ImportWatch::new(&conditions.cache_imports, builds, &names);
         let (mut result, mut trace) = job.solve(exports, &conditions, to_stdout, watch).await;
+        if let Some(fault) = continued.and_then(|continued| continued.fault(&result)) {
+            return Ok(Some(fault));
+        }
         if let Some(fault) = import_fault(&conditions.cache_imports, &result) {
             job.faults.report(&fault)?;
             conditions.cache_imports.clear();
@@ -102,7 +107,8 @@ impl Solved {
             (result, trace) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
         trace.credit(&restored.prepared);
-        self.record_steps(job, &trace, ignored).await?;
+        let total = continued.and_then(|_| keyed.keys()).map(|keys| keys.steps);
+        self.record_steps(job, &trace, ignored, total).await?;
         self.mounting_steps = MountingSteps::of(&trace);
         self.response = result.map_err(|error| job.explain(error, &trace, keyed.finding()))?;
         if engine_image && self.image_id().is_none() {
@@ -110,7 +116,7 @@ impl Solved {
         }
         own_directories.iter().try_for_each(|directory| job.note_result(directory))?;
         self.is_to_be_pushed = push_after;
-        Ok(())
+        Ok(None)
     }
 
     async fn record_steps(
@@ -118,6 +124,7 @@ impl Solved {
         job: &Job<'_>,
         trace: &Trace,
         ignored: Option<&str>,
+        total: Option<usize>,
     ) -> Result<(), PipelineError> {
         let secret = match job.notes.secret() {
             Ok(secret) => Some(secret),
@@ -135,6 +142,10 @@ impl Solved {
         self.steps.imported = imported.min(self.steps.cached);
         noted?;
         self.tier = Some(job.report_answer(steps::layers(trace, self.steps, ignored, &self.layers)));
+        // The steps of a prefix are not in the trace.
+        let of_prefix = total.map_or(0, |total| total.saturating_sub(self.steps.total));
+        self.steps.total += of_prefix;
+        self.steps.cached += of_prefix;
         Ok(())
     }
 

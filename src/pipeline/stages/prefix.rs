@@ -1,0 +1,314 @@
+//! The stage that looks for a prefix of the image in a registry, from which the build then continues.
+//!
+//! | the builder | the build |
+//! |---|---|
+//! | has made the layers of the prefix | builds the Dockerfile as it is; no registry is asked |
+//! | has continued from the prefix before | continues from it again; no registry is asked |
+//! | has neither | continues from the deepest prefix in the registry |
+//!
+//! The last case must be remembered, because BuildKit knows the steps after `FROM prefix` by other keys than the same
+//! steps after the instructions that made the prefix.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::job::Job;
+use super::keyed::Keyed;
+use super::lookup::Lookup;
+use super::solving::Ended;
+use crate::buildkit::SolveError;
+use crate::buildkit::solve::ExporterResponse;
+use crate::dockerfile::{InstructionKind, PrefixImage, SKIP_CHECKS, continued, enforces_checks};
+use crate::key::{CacheKey, PrefixKey};
+use crate::ledger::{TierOutcome, TierRecord, millis};
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::inputs::DockerfileText;
+use crate::pipeline::keys::BuildKeys;
+use crate::notes::PrefixBase;
+use crate::plan::{Output, OutputKind};
+use crate::registry::ImageRef;
+use crate::tiers::PrefixTier;
+
+/// Phrases with which BuildKit fails on an image that it continues from: its manifest is resolved first, and a layer is
+/// pulled when it is needed.
+const UNFETCHED: [&str; 9] = [
+    "failed to copy",
+    "httpReadSeeker",
+    "failed to load cache key",
+    "unlazy",
+    "failed to fetch",
+    "failed to register layer",
+    "failed to resolve source metadata",
+    "failed to do request",
+    "failed to extract",
+];
+
+/// The outcome of looking for prefixes.
+#[derive(Default)]
+pub(super) struct Prefixes {
+    pub(super) tier: Option<TierRecord>,
+    /// What the build continues from.
+    pub(super) continued: Option<Continued>,
+    /// The keys of the prefixes that are known to have a tag of the job's own lane.
+    pub(super) published: BTreeSet<CacheKey>,
+}
+
+/// A build that continues from a prefix.
+pub(super) struct Continued {
+    pub(super) key: PrefixKey,
+    /// The prefix by digest.
+    base: PrefixBase,
+    pub(super) text: DockerfileText,
+    /// Contains the text under the name of the user's Dockerfile.
+    pub(super) directory: TempDir,
+}
+
+/// A prefix that cannot be continued from.
+#[derive(Debug, thiserror::Error)]
+#[error("the build cannot continue from {base}: {reason}")]
+pub(super) struct UnusablePrefix {
+    base: String,
+    reason: String,
+}
+
+impl Continued {
+    /// Returns `true` if the history of the image has entries that the Dockerfile as it is does not make.
+    pub(super) fn adds_history(&self) -> bool {
+        let Ok(dockerfile) = self.text.parsed() else { return true };
+        let stage = &dockerfile.stages[self.key.cut.stage];
+        let repeated = stage.instructions.iter().take_while(|at| *at.lines.start() <= self.key.line);
+        repeated.skip(1).any(|at| !matches!(at.kind, InstructionKind::Onbuild(_)))
+    }
+
+    /// Returns what is wrong with the prefix, if the build ended for that.
+    pub(super) fn fault(&self, result: &Result<ExporterResponse, Ended>) -> Option<UnusablePrefix> {
+        let reason = match result {
+            Err(Ended::Import(error)) => error.0.clone(),
+            Err(Ended::Solve(SolveError::Build(failure))) => {
+                let is_of_step = failure.message.contains("exit code");
+                let digest = self.base.name.rsplit('@').next().unwrap_or_default();
+                let names_base = failure.message.contains(digest);
+                let is_unfetched = UNFETCHED.iter().any(|words| failure.message.contains(words));
+                if is_of_step || !(names_base || is_unfetched) {
+                    return None;
+                }
+                failure.message.clone()
+            }
+            _ => return None,
+        };
+        Some(UnusablePrefix { base: self.base.name.clone(), reason })
+    }
+}
+
+impl Prefixes {
+    /// Looks for a prefix to continue from.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a registry at fault under `--strict`, when the user interrupts, and at the deadline.
+    pub(super) async fn look(
+        job: &Job<'_>,
+        keyed: &Keyed,
+        lookup: &Lookup,
+    ) -> Result<Self, PipelineError> {
+        let clock = Instant::now();
+        let mut prefixes = Self::default();
+        let (Some(place), Some(keys)) = (job.prefix_place(), keyed.keys()) else { return Ok(prefixes) };
+        let answer = match job.no_continuing(keys, lookup) {
+            Some(reason) => (TierOutcome::Skipped, reason),
+            None => job.bound(Box::pin(prefixes.find(job, keys, &place))).await?,
+        };
+        let (outcome, reason) = answer;
+        prefixes.tier = Some(job.report_answer(TierRecord {
+            tier: PrefixTier::NAME.to_owned(),
+            outcome,
+            reason,
+            bytes: 0,
+            millis: millis(clock.elapsed()),
+        }));
+        Ok(prefixes)
+    }
+
+    async fn find(
+        &mut self,
+        job: &Job<'_>,
+        keys: &BuildKeys,
+        place: &ImageRef,
+    ) -> Result<(TierOutcome, String), PipelineError> {
+        let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
+        if let Some(answer) = self.known(job, keys, prefixes).await? {
+            return Ok(answer);
+        }
+        let tags = job.registry_tags(Some(keys)).await;
+        let platform = keys.sole_platform().unwrap_or_default();
+        let tier = PrefixTier { place, tags: &tags, platform, since: job.youngest() };
+        let looked = match job.registries().repository(place).await {
+            Ok(mut repository) => tier.look(&mut repository, prefixes).await,
+            Err(error) => Err(error),
+        };
+        let mut answer = match looked {
+            Ok(answer) => answer,
+            Err(error) => {
+                job.faults.report(&error)?;
+                return Ok((TierOutcome::Miss, format!("{error}; {}", error.remedy())));
+            }
+        };
+        let Some(prefix) = answer.found.take() else { return Ok((TierOutcome::Miss, answer.reason)) };
+        if prefix.is_own {
+            self.published.insert(prefix.key.key);
+        }
+        let settings = prefix.image.config.settings;
+        let names = settings.env.iter().filter_map(|variable| variable.split('=').next());
+        let base = PrefixBase {
+            name: prefix.name.to_string(),
+            variables: names.map(str::to_owned).collect(),
+            command: settings.cmd,
+        };
+        Ok(match self.continue_from(job, keys, &prefix.key, base) {
+            Ok(()) => (TierOutcome::Hit, answer.reason),
+            Err(reason) => (TierOutcome::Skipped, reason),
+        })
+    }
+
+    /// Returns the answer for the deepest of these prefixes that the builder is known to have.
+    async fn known(
+        &mut self,
+        job: &Job<'_>,
+        keys: &BuildKeys,
+        prefixes: &[PrefixKey],
+    ) -> Result<Option<(TierOutcome, String)>, PipelineError> {
+        let builder = match job.known_builder().await {
+            Ok(builder) => builder,
+            Err(error) => return job.faults.report(&error).map(|()| None),
+        };
+        let known = prefixes.iter().filter_map(|key| Some((key, builder.entry.prefix(key.key.digest())?)));
+        let known: Vec<_> = known.collect();
+        // A builder that cannot be queried is assumed to have layers.
+        if known.is_empty() || !job.client().has_layers().await.unwrap_or(true) {
+            return Ok(None);
+        }
+        let tags = job.registry_tags(Some(keys)).await;
+        let place = job.prefix_place();
+        for (key, known) in &known {
+            let tag = tags.of_prefix(key.key).swap_remove(0);
+            let name = place.as_ref().and_then(|place| place.with_tag(&tag));
+            if name.is_some_and(|name| known.published.contains(&name.to_string())) {
+                self.published.insert(key.key);
+            }
+        }
+        let Some((key, known)) = known.first() else { return Ok(None) };
+        let Some(base) = &known.base else {
+            let reason = format!("the builder has made the layers up to {}", key.place());
+            return Ok(Some((TierOutcome::Skipped, reason)));
+        };
+        let reason = format!("the builder has continued from the layers up to {} before", key.place());
+        Ok(Some(match self.continue_from(job, keys, key, base.clone()) {
+            Ok(()) => (TierOutcome::Hit, reason),
+            Err(reason) => (TierOutcome::Skipped, reason),
+        }))
+    }
+
+    /// Prepares a build that continues from this image. Fails with the reason why that is impossible.
+    fn continue_from(
+        &mut self,
+        job: &Job<'_>,
+        keys: &BuildKeys,
+        key: &PrefixKey,
+        base: PrefixBase,
+    ) -> Result<(), String> {
+        let text = job.inputs.built().ok_or("the Dockerfile is in a context that only the engine can read")?;
+        let dockerfile = text.parsed().map_err(ToString::to_string)?;
+        let resolution = &keys.resolution;
+        let image = PrefixImage {
+            reference: &base.name,
+            environment: &base.variables,
+            command: &base.command,
+            triggers: &[],
+        };
+        let changed = continued(text.as_str(), dockerfile, resolution, key.cut, image);
+        let changed = changed.map_err(|error| format!("no continuing: {error}"))?;
+        let directory = job.inputs.with_text(&changed).map_err(|error| error.to_string())?;
+        let directory = directory.ok_or("the Dockerfile is in a context that only the engine can read")?;
+        self.continued =
+            Some(Continued { key: key.clone(), base, text: DockerfileText::new(changed), directory });
+        Ok(())
+    }
+
+    /// Gives up continuing, because of this fault of the prefix.
+    pub(super) async fn give_up(&mut self, job: &Job<'_>, fault: &UnusablePrefix) -> Result<(), PipelineError> {
+        if let Some(continued) = self.continued.take() {
+            self.published.remove(&continued.key.key);
+            job.note_builder(|entry| entry.forget_prefix(continued.key.key.digest())).await?;
+        }
+        if let Some(tier) = &mut self.tier {
+            tier.outcome = TierOutcome::Miss;
+            tier.reason = fault.to_string();
+        }
+        job.faults.report(fault)
+    }
+
+    /// Records which layers the builder has now, after a build.
+    pub(super) async fn note_built(&self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+        let now = Timestamp::now();
+        job.note_builder(|entry| match &self.continued {
+            Some(Continued { key, base, .. }) => {
+                entry.note_prefix(key.key.digest(), Some(base.clone()), None, now);
+            }
+            None => {
+                for key in keys.keys.prefixes.iter().flatten() {
+                    entry.note_prefix(key.key.digest(), None, None, now);
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Job<'_> {
+    /// Returns the repository of prefixes, if the build uses them.
+    pub(super) fn prefix_place(&self) -> Option<ImageRef> {
+        let first = || self.build.tags.first().filter(|_| self.wants_push());
+        self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| self.build.tiers.prefix).cloned()
+    }
+
+    /// Returns the reason why the build does not continue from a prefix, if there is one.
+    fn no_continuing(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
+        let every_step = || lookup.runs_every_step(self).map(str::to_owned);
+        every_step().or_else(|| self.no_prefixes(keys, lookup))
+    }
+
+    /// Returns the reason why a build neither continues from prefixes nor publishes them, if there is one.
+    pub(super) fn no_prefixes(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
+        let build = self.build;
+        let is_set = |name: &str| build.source.build_args.get(name).map(String::as_str);
+        let rewrites = |output: &Output| output.attributes.contains_key("rewrite-timestamp");
+        let has_attestations = build.attestations.values().any(Option::is_some);
+        let is_inline = is_set("BUILDKIT_INLINE_CACHE").is_some()
+            || build.cache_to.iter().any(|cache| cache.kind == "inline");
+        let reason = if let Err(reason) = &keys.keys.prefixes {
+            return Some(reason.to_string());
+        } else if self.settings.store.terms.trust.is_strict() {
+            "prefixes have no signatures"
+        } else if lookup.has_registry_failed {
+            "the registry has failed before"
+        } else if build.outputs.iter().any(rewrites) {
+            "rewrite-timestamp changes all layers"
+        } else if has_attestations {
+            "the image has attestations of the whole build"
+        } else if is_inline {
+            "the image has an inline cache of the whole build"
+        } else if is_set(SKIP_CHECKS.0).is_some_and(enforces_checks) {
+            "build checks can fail the build"
+        } else if !build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. })) {
+            "the result is not just an image"
+        } else if build.cache_to.iter().any(|cache| cache.kind != "inline") {
+            "--cache-to wants a build"
+        } else {
+            return None;
+        };
+        Some(reason.to_owned())
+    }
+}

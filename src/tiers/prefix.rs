@@ -1,0 +1,83 @@
+//! The prefix tier: images of the first layers of the wanted image, from which a build can continue.
+//!
+//! Their keys are larder's own, so that they are found by every engine and every version of BuildKit. The config of a
+//! prefix contains its key: a tag that was moved to a different image is noticed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Answer, Tags};
+use crate::key::PrefixKey;
+use crate::registry::{ImageRef, RegistryError, RemoteImage, Repository, within};
+
+/// How long a registry may take to find prefixes.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The prefixes of one image in one repository.
+pub(crate) struct PrefixTier<'a> {
+    pub(crate) place: &'a ImageRef,
+    pub(crate) tags: &'a Tags,
+    /// `OS/ARCHITECTURE[/VARIANT]`.
+    pub(crate) platform: &'a str,
+    /// Only prefixes whose layers were made at this time or later are accepted.
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// A prefix in a registry.
+#[derive(Debug, Clone)]
+pub(crate) struct Prefix {
+    pub(crate) key: PrefixKey,
+    /// Its name with its digest.
+    pub(crate) name: ImageRef,
+    pub(crate) image: RemoteImage,
+    /// `true` if it has the tag of the job's own lane.
+    pub(crate) is_own: bool,
+}
+
+impl PrefixTier<'_> {
+    /// The tier's name in records and summaries.
+    pub(crate) const NAME: &'static str = "prefix";
+
+    /// Looks for the deepest of these prefixes, which are sorted, deepest first.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry does, or takes too long.
+    pub(crate) async fn look(
+        &self,
+        repository: &mut Repository,
+        keys: &[PrefixKey],
+    ) -> Result<Answer<Prefix>, RegistryError> {
+        within(self.place.host(), DEADLINE, Box::pin(self.find(repository, keys))).await
+    }
+
+    async fn find(
+        &self,
+        repository: &mut Repository,
+        keys: &[PrefixKey],
+    ) -> Result<Answer<Prefix>, RegistryError> {
+        let place = self.place.repository();
+        let mut refusal = None;
+        for key in keys {
+            for (number, tag) in self.tags.of_prefix(key.key).into_iter().enumerate() {
+                let Some(manifest) = repository.manifest(&tag).await? else { continue };
+                let image = repository.image(&manifest, self.platform).await?;
+                let Some(image) = image.filter(|image| image.prefix == Some(key.key.digest())) else {
+                    refusal = Some(Answer::miss(format!("{place}:{tag} was moved to a different image")));
+                    continue;
+                };
+                let made = image.created.unwrap_or(Timestamp::UNIX_EPOCH);
+                if self.since.is_some_and(|since| made < since) {
+                    refusal = Some(Answer::too_old(made));
+                    continue;
+                }
+                let name = self.place.pinned(manifest.digest);
+                let reason = format!("{place} has the layers up to {}", key.place());
+                let found = Prefix { key: key.clone(), name, image, is_own: number == 0 };
+                return Ok(Answer::hit(found, reason));
+            }
+        }
+        Ok(refusal.unwrap_or_else(|| Answer::miss(format!("{place} has no prefix of this image"))))
+    }
+}
