@@ -88,8 +88,10 @@ impl PrefixDocuments {
         let mut config: Value = serde_json::from_slice(config).map_err(|_| PrefixError::Unusable)?;
         let count = cut.layers.len();
         let layers = manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or(PrefixError::Unusable)?;
-        let diff_ids =
-            config.pointer_mut("/rootfs/diff_ids").and_then(Value::as_array_mut).ok_or(PrefixError::Unusable)?;
+        let diff_ids = config
+            .pointer_mut("/rootfs/diff_ids")
+            .and_then(Value::as_array_mut)
+            .ok_or(PrefixError::Unusable)?;
         if layers.len() != diff_ids.len() {
             return Err(PrefixError::Unusable);
         }
@@ -104,7 +106,8 @@ impl PrefixDocuments {
             return Err(PrefixError::History);
         }
         let own = &history[history.len().saturating_sub(cut.own_entries)..];
-        let times = own.iter().filter(|entry| has_layer(entry)).filter_map(|entry| entry.get("created")?.as_str());
+        let times =
+            own.iter().filter(|entry| has_layer(entry)).filter_map(|entry| entry.get("created")?.as_str());
         let created = times.min_by_key(|time| time.parse::<Timestamp>().ok()).map(str::to_owned);
         let fields = config.as_object_mut().ok_or(PrefixError::Unusable)?;
         fields.insert("history".to_owned(), history.into());
@@ -114,11 +117,13 @@ impl PrefixDocuments {
             fields.insert("created".to_owned(), created.into());
         }
         // Fields of Docker's older formats, which describe a container.
-        for name in ["container", "container_config", "moby.buildkit.buildinfo.v1", "moby.buildkit.cache.v0"] {
+        for name in ["container", "container_config", "moby.buildkit.buildinfo.v1", "moby.buildkit.cache.v0"]
+        {
             fields.remove(name);
         }
         let config = serde_json::to_vec(&config).map_err(|_| PrefixError::Unusable)?;
-        let described = manifest.get_mut("config").and_then(Value::as_object_mut).ok_or(PrefixError::Unusable)?;
+        let described =
+            manifest.get_mut("config").and_then(Value::as_object_mut).ok_or(PrefixError::Unusable)?;
         described.insert("digest".to_owned(), Digest::of(&config).to_string().into());
         described.insert("size".to_owned(), config.len().into());
         let media_type = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST).to_owned();
@@ -231,9 +236,17 @@ mod tests {
         assert_eq!(prefix_key(&made.config), Some(key()));
         let config: Value = serde_json::from_slice(&made.config).unwrap();
         let manifest: Value = serde_json::from_slice(&made.manifest.bytes).unwrap();
-        assert_eq!(config["config"], json!({ "Env": ["PATH=/bin", "A=1"], "ExposedPorts": { "80/tcp": {} } }));
+        assert_eq!(
+            config["config"],
+            json!({ "Env": ["PATH=/bin", "A=1"], "ExposedPorts": { "80/tcp": {} } })
+        );
         assert_eq!(config["created"], "2026-02-02T00:00:00Z", "the oldest layer that is not of the base");
-        let history: Vec<&str> = config["history"].as_array().unwrap().iter().filter_map(|entry| entry["created_by"].as_str()).collect();
+        let history: Vec<&str> = config["history"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|entry| entry["created_by"].as_str())
+            .collect();
         assert_eq!(history, ["base", "ENV A=1", "RUN b"]);
         assert_eq!(manifest["layers"].as_array().unwrap().len(), 2);
         assert_eq!(manifest["config"]["digest"], Digest::of(&made.config).to_string());

@@ -28,8 +28,8 @@ pub(crate) struct PrefixTier<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Prefix {
     pub(crate) key: PrefixKey,
-    /// Its name with its digest.
-    pub(crate) name: ImageRef,
+    /// `REPOSITORY@DIGEST`
+    pub(crate) name: String,
     pub(crate) image: RemoteImage,
     /// `true` if it has the tag of the job's own lane.
     pub(crate) is_own: bool,
@@ -72,7 +72,7 @@ impl PrefixTier<'_> {
                     refusal = Some(Answer::too_old(made));
                     continue;
                 }
-                let name = self.place.pinned(manifest.digest);
+                let name = format!("{place}@{}", manifest.digest);
                 let reason = format!("{place} has the layers up to {}", key.place());
                 let found = Prefix { key: key.clone(), name, image, is_own: number == 0 };
                 return Ok(Answer::hit(found, reason));

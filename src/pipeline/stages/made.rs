@@ -46,10 +46,17 @@ impl Made {
         lookup: &Lookup,
     ) -> Result<(), PipelineError> {
         self.prefixes = Prefixes::look(job, keyed, lookup).await?;
-        self.solved.layers = job.look_for_layers(keyed, lookup).await?;
+        // No cache has the steps after a prefix: BuildKit does not know them as those of the Dockerfile.
+        let needs_layers = self.prefixes.continued.as_ref().is_none_or(|continued| continued.reaches_stages);
+        if needs_layers {
+            self.solved.layers = job.look_for_layers(keyed, lookup).await?;
+        }
         let mut built = self.restore_and_solve(job, keyed, lookup).await;
         if let Ok(Some(fault)) = &built {
             self.prefixes.give_up(job, fault).await?;
+            if !needs_layers {
+                self.solved.layers = job.look_for_layers(keyed, lookup).await?;
+            }
             built = self.restore_and_solve(job, keyed, lookup).await;
         }
         let renamed = if built.is_ok() { job.renamed().await } else { None };

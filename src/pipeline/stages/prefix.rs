@@ -21,13 +21,15 @@ use super::lookup::Lookup;
 use super::solving::Ended;
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::ExporterResponse;
-use crate::dockerfile::{InstructionKind, PrefixImage, SKIP_CHECKS, continued, enforces_checks};
+use crate::dockerfile::{
+    InstructionKind, PrefixImage, Resolution, SKIP_CHECKS, Source, continued, enforces_checks,
+};
 use crate::key::{CacheKey, PrefixKey};
 use crate::ledger::{TierOutcome, TierRecord, millis};
+use crate::notes::PrefixBase;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::inputs::DockerfileText;
 use crate::pipeline::keys::BuildKeys;
-use crate::notes::PrefixBase;
 use crate::plan::{Output, OutputKind};
 use crate::registry::ImageRef;
 use crate::tiers::PrefixTier;
@@ -64,6 +66,8 @@ pub(super) struct Continued {
     pub(super) text: DockerfileText,
     /// Contains the text under the name of the user's Dockerfile.
     pub(super) directory: TempDir,
+    /// `true` if an instruction after the prefix copies from or mounts another stage.
+    pub(super) reaches_stages: bool,
 }
 
 /// A prefix that cannot be continued from.
@@ -109,11 +113,7 @@ impl Prefixes {
     /// # Errors
     ///
     /// Fails with a registry at fault under `--strict`, when the user interrupts, and at the deadline.
-    pub(super) async fn look(
-        job: &Job<'_>,
-        keyed: &Keyed,
-        lookup: &Lookup,
-    ) -> Result<Self, PipelineError> {
+    pub(super) async fn look(job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<Self, PipelineError> {
         let clock = Instant::now();
         let mut prefixes = Self::default();
         let (Some(place), Some(keys)) = (job.prefix_place(), keyed.keys()) else { return Ok(prefixes) };
@@ -163,7 +163,7 @@ impl Prefixes {
         let settings = prefix.image.config.settings;
         let names = settings.env.iter().filter_map(|variable| variable.split('=').next());
         let base = PrefixBase {
-            name: prefix.name.to_string(),
+            name: prefix.name,
             variables: names.map(str::to_owned).collect(),
             command: settings.cmd,
         };
@@ -219,7 +219,8 @@ impl Prefixes {
         key: &PrefixKey,
         base: PrefixBase,
     ) -> Result<(), String> {
-        let text = job.inputs.built().ok_or("the Dockerfile is in a context that only the engine can read")?;
+        let text =
+            job.inputs.built().ok_or("the Dockerfile is in a context that only the engine can read")?;
         let dockerfile = text.parsed().map_err(ToString::to_string)?;
         let resolution = &keys.resolution;
         let image = PrefixImage {
@@ -232,13 +233,18 @@ impl Prefixes {
         let changed = changed.map_err(|error| format!("no continuing: {error}"))?;
         let directory = job.inputs.with_text(&changed).map_err(|error| error.to_string())?;
         let directory = directory.ok_or("the Dockerfile is in a context that only the engine can read")?;
-        self.continued =
-            Some(Continued { key: key.clone(), base, text: DockerfileText::new(changed), directory });
+        let reaches_stages = reaches_stages(resolution, key);
+        let (key, text) = (key.clone(), DockerfileText::new(changed));
+        self.continued = Some(Continued { key, base, text, directory, reaches_stages });
         Ok(())
     }
 
     /// Gives up continuing, because of this fault of the prefix.
-    pub(super) async fn give_up(&mut self, job: &Job<'_>, fault: &UnusablePrefix) -> Result<(), PipelineError> {
+    pub(super) async fn give_up(
+        &mut self,
+        job: &Job<'_>,
+        fault: &UnusablePrefix,
+    ) -> Result<(), PipelineError> {
         if let Some(continued) = self.continued.take() {
             self.published.remove(&continued.key.key);
             job.note_builder(|entry| entry.forget_prefix(continued.key.key.digest())).await?;
@@ -311,4 +317,12 @@ impl Job<'_> {
         };
         Some(reason.to_owned())
     }
+}
+
+/// Returns `true` if an instruction after the prefix copies from or mounts another stage.
+fn reaches_stages(resolution: &Resolution, prefix: &PrefixKey) -> bool {
+    let stage = resolution.stages.iter().find(|stage| stage.index == prefix.cut.stage);
+    let after = stage.into_iter().flat_map(|stage| &stage.instructions);
+    let after = after.filter(|at| !at.triggered && *at.instruction.lines.start() > prefix.line);
+    after.flat_map(|at| &at.sources).any(|source| matches!(source, Source::Stage(_)))
 }

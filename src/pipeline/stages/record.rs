@@ -109,7 +109,8 @@ impl Finished {
                 record.kept_layers.clone_from(&exported_layers.record);
             }
             Way::Made(made) => {
-                let Made { prefixes, restored, solved, saved_mounts, archived, exported_layers, .. } = &**made;
+                let Made { prefixes, restored, solved, saved_mounts, archived, exported_layers, .. } =
+                    &**made;
                 let (mounts, of_mounts) = saved_mounts.records(restored);
                 let of_layers = solved.tier.clone().map(|mut tier| {
                     tier.reason.extend(exported_layers.fault.iter().map(|fault| format!("; {fault}")));

@@ -163,7 +163,10 @@ impl Job<'_> {
         self.connection.known_builder(&self.notes).await
     }
 
-    pub(super) async fn note_builder(&self, change: impl FnOnce(&mut BuilderEntry)) -> Result<(), PipelineError> {
+    pub(super) async fn note_builder(
+        &self,
+        change: impl FnOnce(&mut BuilderEntry),
+    ) -> Result<(), PipelineError> {
         let noted = match self.known_builder().await {
             Ok(mut builder) => builder.note(change).map_err(Into::into),
             Err(error) => Err(error),
