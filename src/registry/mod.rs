@@ -19,6 +19,7 @@ mod platform;
 mod prefix;
 mod reach;
 mod reference;
+mod tags;
 mod token;
 mod transfer;
 mod upload;

@@ -69,6 +69,22 @@ impl Tags {
         self.all(&format!("{PREFIX}{key}"))
     }
 
+    /// Returns those of `tags` that are prefixes of the job's own lane.
+    pub(crate) fn own_prefixes<'t>(&self, tags: &'t [String]) -> Vec<&'t str> {
+        let own = self.endings.first().map(String::as_str).unwrap_or_default();
+        let is_own = |tag: &&str| {
+            let key = tag.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(own));
+            key.is_some_and(|key| key.parse::<CacheKey>().is_ok())
+        };
+        tags.iter().map(String::as_str).filter(is_own).collect()
+    }
+
+    /// Returns `true` if both tags are of prefixes with the same key.
+    pub(crate) fn is_same_prefix(one: &str, other: &str) -> bool {
+        const LENGTH: usize = PREFIX.len() + 64;
+        one.starts_with(PREFIX) && one.get(..LENGTH).is_some_and(|key| other.get(..LENGTH) == Some(key))
+    }
+
     /// Returns the tags of a base image, the job's own first.
     pub(crate) fn of_base(&self, key: CacheKey) -> Vec<String> {
         self.all(&key.to_string())
@@ -131,6 +147,21 @@ fn joined(platforms: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::store::Lane;
+
+    #[test]
+    fn prefixes_of_other_lanes_are_not_the_jobs_own() {
+        let key = |number: u8| CacheKey::from(Digest::of(&[number]));
+        let lanes = |own: &str| Lanes::new(lane(own), None, vec![lane("main")]);
+        let trunk = Tags::of(&lanes("main"));
+        let branch = Tags::of(&lanes("pr-1"));
+        let tags =
+            [trunk.of_prefix(key(1)).remove(0), branch.of_prefix(key(1)).remove(0), "latest".to_owned()];
+        assert_eq!(trunk.own_prefixes(&tags), [&tags[0]]);
+        assert_eq!(branch.own_prefixes(&tags), [&tags[1]]);
+        assert!(Tags::is_same_prefix(&tags[0], &tags[1]));
+        assert!(!Tags::is_same_prefix(&tags[0], &trunk.of_prefix(key(2))[0]));
+        assert!(tags.iter().all(|tag| tag.len() <= 128));
+    }
 
     fn lane(name: &str) -> Lane {
         Lane::try_from(name.to_owned()).unwrap()

@@ -31,7 +31,10 @@ use crate::pipeline::keys::BuildKeys;
 use crate::registry::{
     CutImage, ImageRef, PrefixDocuments, PrefixError, RegistryError, Repository, UploadError,
 };
+use crate::tiers::Tags;
 
+/// The maximum number of prefixes of one lane in a repository; the oldest are deleted.
+const MOST: usize = 10;
 /// How long publishing may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How long a builder may take to stop.
@@ -91,6 +94,10 @@ impl Prefixes {
                     let name = job.publish_prefix((keys, key), &place, self, replaces, &cancel).await;
                     let name = name.map_err(|error| Unpublished { place: key.place(), error })?;
                     published.push((key.key.digest(), name));
+                }
+                if let (Some(newest), false) = (prefixes.first(), missing.is_empty()) {
+                    let pruned = job.prune_prefixes(keys, &place).await;
+                    pruned.map_err(|error| Unpublished { place: newest.place(), error })?;
                 }
                 Ok(published)
             });
@@ -210,6 +217,38 @@ impl Job<'_> {
         }
         let (settings, layers) = (image.config.settings, image.config.layers);
         Ok(CutImage { settings, layers, history, own_entries })
+    }
+}
+
+impl Job<'_> {
+    /// Deletes the oldest prefixes of the job's lane, if there are too many and the registry allows it. Those of this
+    /// image are kept, however old their layers are.
+    async fn prune_prefixes(&self, keys: &BuildKeys, place: &ImageRef) -> Result<(), PublishError> {
+        let mut repository = self.registries().repository(place).await?;
+        let (tags, all) = (self.registry_tags(Some(keys)).await, repository.tags().await?);
+        let own = tags.own_prefixes(&all);
+        let Some(excess) = own.len().checked_sub(MOST).filter(|excess| *excess > 0) else { return Ok(()) };
+        let prefixes = keys.keys.prefixes.iter().flatten();
+        let current: Vec<String> = prefixes.map(|key| tags.of_prefix(key.key).swap_remove(0)).collect();
+        let platform = keys.sole_platform().unwrap_or_default();
+        let mut old = Vec::new();
+        for tag in own.into_iter().filter(|tag| !current.iter().any(|current| current == tag)) {
+            let Some(manifest) = repository.manifest(tag).await? else { continue };
+            let made = repository.image(&manifest, platform).await?.and_then(|image| image.created);
+            old.push((made, tag, manifest));
+        }
+        old.sort_by_key(|(made, ..)| *made);
+        for (_, tag, manifest) in old.into_iter().take(excess) {
+            let is_alone = !all.iter().any(|other| other != tag && Tags::is_same_prefix(other, tag));
+            if !repository.delete_tag(tag, &manifest, is_alone).await? {
+                self.reporter.note(&format!(
+                    "{} keeps old prefixes (larder-prefix-*) that it does not let larder delete\n",
+                    place.repository()
+                ));
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,90 @@
+//! Lists and deletes tags of a repository.
+
+use reqwest::header::LINK;
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+
+use super::connection::Call;
+use super::{RegistryError, Repository, StoredManifest};
+
+/// The number of tags that one request asks for.
+const PAGE: usize = 1000;
+/// The maximum number of pages that are read.
+const MOST_PAGES: usize = 20;
+
+#[derive(Deserialize)]
+struct Page {
+    tags: Option<Vec<String>>,
+}
+
+impl Repository {
+    /// Returns the tags of the repository; none if it does not exist.
+    pub(crate) async fn tags(&mut self) -> Result<Vec<String>, RegistryError> {
+        let mut tags = Vec::new();
+        let mut next = Some(format!("tags/list?n={PAGE}"));
+        for _ in 0..MOST_PAGES {
+            let Some(path) = next.take() else { break };
+            let answer = self.connection.call(&Call::new(Method::GET, path)).await?;
+            match answer.status {
+                StatusCode::NOT_FOUND => break,
+                status if status.is_success() => {}
+                _ => return Err(self.connection.refused(&answer)),
+            }
+            let page: Page = serde_json::from_slice(&answer.body)
+                .map_err(|_| self.connection.unusable("a list of tags is no list"))?;
+            tags.extend(page.tags.unwrap_or_default());
+            next = answer.headers.get(LINK).and_then(|link| next_page(link.to_str().ok()?));
+        }
+        Ok(tags)
+    }
+
+    /// Deletes a tag that refers to `manifest`. Returns `false` if the registry does not allow it.
+    ///
+    /// Registries that cannot delete a tag alone delete the manifest with all its tags, so `is_alone` must be `true`
+    /// only if no other tag is known to refer to it.
+    pub(crate) async fn delete_tag(
+        &mut self,
+        tag: &str,
+        manifest: &StoredManifest,
+        is_alone: bool,
+    ) -> Result<bool, RegistryError> {
+        let digest = is_alone.then(|| manifest.digest.to_string());
+        for reference in [Some(tag.to_owned()), digest].into_iter().flatten() {
+            let call = Call::new(Method::DELETE, format!("manifests/{reference}"));
+            let answer = self.connection.call(&call).await?;
+            match answer.status {
+                status if status.is_success() => return Ok(true),
+                StatusCode::NOT_FOUND => return Ok(true),
+                status if status.is_client_error() => {}
+                _ => return Err(self.connection.refused(&answer)),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Returns the address in `<ADDRESS>; rel="next"`.
+fn next_page(link: &str) -> Option<String> {
+    let (address, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+    rest.contains("next").then(|| address.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_read_from_a_link() {
+        for (link, next) in [
+            ("</v2/app/tags/list?last=b&n=2>; rel=\"next\"", Some("/v2/app/tags/list?last=b&n=2")),
+            (
+                "<https://r.example/v2/app/tags/list?n=1>; rel=next",
+                Some("https://r.example/v2/app/tags/list?n=1"),
+            ),
+            ("</v2/app>; rel=\"prev\"", None),
+            ("", None),
+        ] {
+            assert_eq!(next_page(link).as_deref(), next, "{link}");
+        }
+    }
+}
