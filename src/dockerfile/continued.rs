@@ -22,7 +22,8 @@
 //!
 //! The image has the same files and the same runtime config as without continuing. It differs in:
 //!
-//! - its history, which has one more entry, without a layer, for each repeated ARG and CMD;
+//! - its history, which has one more entry, without a layer, for each repeated ARG and CMD, and in which a RUN after the
+//!   cut also names the arguments of the parent stages (frontends of Docker 20.10 name only those of its own stage);
 //! - the order of the variables in the environment of a RUN: those of the config are first;
 //! - the build checks, see [`SKIP_CHECKS`].
 //!

@@ -1,121 +1,245 @@
-//! The rules of a continued stage, one by one. `tests/it/prefix_equality.rs` compares images.
+//! The rules of a continued stage. The corpus has more of each, and `tests/it/prefix_equality.rs` builds it.
 
 use super::*;
-use crate::dockerfile::Options;
+use crate::dockerfile::{BaseStart, Onbuild, Options};
+
+#[path = "../../../tests/corpus/prefixes/mod.rs"]
+mod corpus;
+
+use corpus::{BUSYBOX, Case};
 
 const REFERENCE: &str = "r/app@sha256:1";
 
-/// A Dockerfile with a line `# cut` after the last instruction before the cut, and what its prefix image holds.
-struct Case<'a> {
-    text: &'a str,
-    options: Options,
-    environment: Vec<String>,
-    command: Vec<String>,
-    triggers: Vec<String>,
+/// The name of the image that a case calls BASE.
+const BASE: &str = "base:1";
+
+fn case(text: &str) -> Case {
+    Case { text: text.replace("BUSYBOX", BUSYBOX), ..Case::default() }
 }
 
-impl<'a> Case<'a> {
-    fn new(text: &'a str) -> Self {
-        let options = Options {
-            triggers: [("a".to_owned(), Vec::new())].into(),
-            starts: [("a".to_owned(), crate::dockerfile::BaseStart::default())].into(),
-            ..Options::default()
-        };
-        let environment = vec!["PATH=/bin".to_owned()];
-        Self { text, options, environment, command: Vec::new(), triggers: Vec::new() }
+fn options(case: &Case) -> Options {
+    let start = BaseStart { environment: vec!["PATH=/bin".to_owned()], ..BaseStart::default() };
+    let mut options = Options {
+        target: case.target.clone(),
+        build_args: case.arguments.iter().cloned().collect(),
+        named_contexts: case.contexts.iter().map(|(name, _)| name.clone()).collect(),
+        ..Options::default()
+    };
+    for name in [BUSYBOX, "larder-test/absent:1", REFERENCE] {
+        options.triggers.insert(name.to_owned(), Vec::new());
+        options.starts.insert(name.to_owned(), start.clone());
     }
-
-    fn triggers(mut self, triggers: &[&str]) -> Self {
-        let triggers = triggers.iter().map(|trigger| (*trigger).to_owned()).collect();
-        self.options.triggers.insert("a".to_owned(), triggers);
-        self
+    for (name, _) in &case.contexts {
+        options.triggers.insert(name.clone(), Vec::new());
     }
-
-    fn environment(mut self, variable: &str) -> Self {
-        self.environment.push(variable.to_owned());
-        self
+    if let Some(base) = &case.base {
+        let base = Dockerfile::parse(base).unwrap();
+        let triggers = base.stages[0].instructions.iter().filter_map(|at| match &at.kind {
+            InstructionKind::Onbuild(Onbuild { expression, .. }) => Some(expression.clone()),
+            _ => None,
+        });
+        options.triggers.insert(BASE.to_owned(), triggers.collect());
+        let end = base.resolve(&options).unwrap().stages[0].instructions.pop().unwrap();
+        let variables = end.scope.variables().map(|(name, value)| format!("{name}={value}"));
+        options.starts.insert(
+            BASE.to_owned(),
+            BaseStart { environment: variables.collect(), workdir: end.workdir, ..BaseStart::default() },
+        );
     }
+    options
+}
 
-    fn command(mut self, words: &[&str]) -> Self {
-        self.command = words.iter().map(|word| (*word).to_owned()).collect();
-        self
+/// Rewrites a case at the cut in this line, and checks what holds for all of them.
+fn rewrite(case: &Case, line: usize, command: &[&str]) -> Result<String, NotContinued> {
+    let text = case.text.replace("BASE", BASE);
+    let mut options = options(case);
+    let dockerfile = Dockerfile::parse(&text).unwrap();
+    let resolution = dockerfile.resolve(&options).unwrap();
+    let stage = resolution.target;
+    let own = &dockerfile.stages[stage].instructions;
+    let cut = Cut { stage, instructions: own.iter().filter(|at| *at.lines.end() < line).count() };
+    let environment = environment(&dockerfile, &resolution, &options, cut);
+    let command: Vec<_> = command.iter().map(|word| (*word).to_owned()).collect();
+    let prefix =
+        PrefixImage { reference: REFERENCE, environment: &environment, command: &command, triggers: &[] };
+    let continued = continued(&text, &dockerfile, &resolution, cut, prefix)?;
+
+    let label = format!("{}:\n{continued}", case.name);
+    assert_eq!(continued.split('\n').count(), text.split('\n').count(), "{label}");
+    let last = *own[cut.instructions - 1].lines.end();
+    assert!(continued.lines().skip(last).eq(text.lines().skip(last)), "what follows the cut: {label}");
+    let rewritten = Dockerfile::parse(&continued).unwrap();
+    assert_eq!(rewritten.directives, dockerfile.directives, "{label}");
+    assert_eq!(rewritten.global_args, dockerfile.global_args, "{label}");
+    assert_eq!(rewritten.stages[stage].name, dockerfile.stages[stage].name, "{label}");
+    for other in dockerfile.stages.iter().filter(|other| other.index != stage) {
+        assert_eq!(rewritten.stages[other.index], *other, "{label}");
     }
+    let before = Inherited::of(&resolution, cut).unwrap();
+    let workdir = before.before.last().unwrap().workdir.clone();
+    options.starts.insert(REFERENCE.to_owned(), BaseStart { environment, workdir, ..BaseStart::default() });
+    let again = rewritten.resolve(&options).unwrap();
+    let count = before.after.len();
+    let tail = |resolution: &Resolution| {
+        let stage = resolution.stages.iter().find(|at| at.index == stage).unwrap();
+        let tail = stage.instructions[stage.instructions.len() - count..].iter().cloned();
+        let tail = tail.map(|at| {
+            let variables = at.scope.variables().map(|(name, value)| format!("{name}={value}"));
+            let variables: Vec<_> = variables.collect();
+            (at.instruction, at.context, variables, at.workdir, at.sources.len())
+        });
+        tail.collect::<Vec<_>>()
+    };
+    assert_eq!(tail(&again), tail(&resolution), "instructions, variables, directories: {label}");
+    Ok(continued)
+}
 
-    fn continued(&self) -> Result<String, NotContinued> {
-        let dockerfile = Dockerfile::parse(self.text).unwrap();
-        let resolution = dockerfile.resolve(&self.options).unwrap();
-        let marker = 1 + self.text.lines().position(|line| line == "# cut").unwrap();
-        let instructions = &dockerfile.stages[resolution.target].instructions;
-        let before = instructions.iter().take_while(|at| *at.lines.end() < marker).count();
-        let cut = Cut { stage: resolution.target, instructions: before };
-        let prefix = PrefixImage {
-            reference: REFERENCE,
-            environment: &self.environment,
-            command: &self.command,
-            triggers: &self.triggers,
-        };
-        let continued = continued(self.text, &dockerfile, &resolution, cut, prefix)?;
-        self.check(&dockerfile, &resolution, cut, &continued);
-        Ok(continued)
+/// Returns the environment of the prefix's config: the base's, and what ENV has set.
+fn environment(dockerfile: &Dockerfile, resolution: &Resolution, options: &Options, cut: Cut) -> Vec<String> {
+    let Some(inherited) = Inherited::of(resolution, cut) else { return Vec::new() };
+    let mut environment = match &inherited.stages[0].base {
+        Source::Image(index) => options.starts[&resolution.bases[*index].reference].environment.clone(),
+        _ => Vec::new(),
+    };
+    let scope = &inherited.before.last().unwrap().scope;
+    for at in &inherited.before {
+        let InstructionKind::Env(pairs) = &at.instruction.kind else { continue };
+        for (name, _) in pairs {
+            let name = scope.known(name, dockerfile.directives.escape).unwrap();
+            environment.retain(|set| set.split('=').next() != Some(&name));
+            environment.push(format!("{name}={}", scope.get(&name).unwrap_or_default()));
+        }
     }
+    environment
+}
 
-    /// Checks what holds for every continued Dockerfile.
-    fn check(&self, dockerfile: &Dockerfile, resolution: &Resolution, cut: Cut, continued: &str) {
-        let lines = |text: &str| text.split('\n').count();
-        assert_eq!(lines(continued), lines(self.text), "no line moves:\n{continued}");
-        let rewritten = Dockerfile::parse(continued).unwrap();
-        assert_eq!(rewritten.directives, dockerfile.directives);
-        assert_eq!(rewritten.global_args, dockerfile.global_args);
-        for (before, after) in dockerfile.stages.iter().zip(&rewritten.stages) {
-            if before.index != cut.stage {
-                assert_eq!(before, after, "another stage changed:\n{continued}");
+/// Rewrites a text at its only cut.
+fn rewritten(case: &Case, command: &[&str]) -> Result<String, NotContinued> {
+    rewrite(case, case.cuts().next().unwrap(), command)
+}
+
+#[test]
+fn every_case_of_the_corpus_continues_or_says_why_not() {
+    let cases = corpus::cases();
+    assert!(cases.len() > 150, "only {} cases were read", cases.len());
+    for case in cases {
+        assert!(case.cuts().next().is_some(), "{} has no cut", case.name);
+        for line in case.cuts() {
+            match (rewrite(&case, line, &["one"]), &case.refused) {
+                (Ok(_), None) => {}
+                (Err(reason), Some(expected)) => {
+                    let reason = reason.to_string();
+                    assert!(reason.contains(expected), "{}: `{expected}` is not in `{reason}`", case.name);
+                }
+                (outcome, expected) => panic!("{}: {outcome:?}, not {expected:?}", case.name),
             }
         }
-        let rest = |resolution: &Resolution, dockerfile: &Dockerfile| {
-            let stage = resolution.stages.iter().find(|stage| stage.index == cut.stage).unwrap();
-            let count = self.own_after(dockerfile, cut);
-            let rest = stage.instructions[stage.instructions.len() - count..].to_vec();
-            rest.into_iter().map(|at| (at.instruction, at.context, at.sources.len())).collect::<Vec<_>>()
-        };
-        let mut options = self.options.clone();
-        options.triggers.insert(REFERENCE.to_owned(), Vec::new());
-        let start = crate::dockerfile::BaseStart {
-            environment: self.environment.clone(),
-            workdir: resolution.stages.last().unwrap().instructions[cut.instructions - 1].workdir.clone(),
-            ..crate::dockerfile::BaseStart::default()
-        };
-        options.starts.insert(REFERENCE.to_owned(), start);
-        let again = rewritten.resolve(&options).unwrap();
-        assert_eq!(again.target, resolution.target);
-        assert_eq!(rest(&again, dockerfile), rest(resolution, dockerfile), "{continued}");
     }
-
-    fn own_after(&self, dockerfile: &Dockerfile, cut: Cut) -> usize {
-        dockerfile.stages[cut.stage].instructions.len() - cut.instructions
-    }
-}
-
-fn continued_text(text: &str) -> String {
-    Case::new(text).continued().unwrap()
 }
 
 #[test]
 fn the_stage_starts_from_the_prefix_and_other_lines_stay() {
+    let text = "# syntax=docker/dockerfile:1\nARG G=1\nFROM BUSYBOX AS b\nRUN b\nFROM \\\n  BUSYBOX AS Final\n\
+                # why\nWORKDIR /w\nRUN <<E\nx\nE\n# cut\nCOPY --from=0 x y\nWORKDIR z\nCOPY c d\n";
     assert_eq!(
-        continued_text(
-            "# syntax=docker/dockerfile:1\nARG G=1\nFROM a AS b\nRUN b\nFROM \\\n  a AS Final\n\
-             # why\nWORKDIR /w\nRUN <<E\nx\nE\n# cut\nCOPY --from=0 x y\nWORKDIR z\nCOPY c d\n"
-        ),
-        "# syntax=docker/dockerfile:1\nARG G=1\nFROM a AS b\nRUN b\nFROM r/app@sha256:1 AS final\n\n\
-         \n\n\n\n\n# cut\nCOPY --from=0 x y\nWORKDIR z\nCOPY c d\n"
+        rewritten(&case(text), &[]).unwrap(),
+        format!(
+            "# syntax=docker/dockerfile:1\nARG G=1\nFROM {BUSYBOX} AS b\nRUN b\nFROM r/app@sha256:1 AS final\n\n\
+             \n\n\n\n\n# cut\nCOPY --from=0 x y\nWORKDIR z\nCOPY c d\n"
+        )
     );
 }
 
 #[test]
-fn arguments_are_repeated_as_written() {
-    let text = "ARG v=1\nFROM a\nARG v\nENV x=y\nARG w=\"a b\" \\\n  q='$v'\nRUN r\n# cut\nRUN s";
+fn arguments_are_repeated_as_written_on_their_lines() {
+    let text = "ARG v=1\nFROM BUSYBOX\nARG v\nENV x=y\nARG w=\"a b\" \\\n  q='$v'\nRUN r\n# cut\nRUN s";
     assert_eq!(
-        Case::new(text).environment("x=y").continued().unwrap(),
+        rewritten(&case(text), &[]).unwrap(),
         "ARG v=1\nFROM r/app@sha256:1\nARG v\n\nARG w=\"a b\" \\\n  q='$v'\n\n# cut\nRUN s"
     );
+}
+
+#[test]
+fn arguments_of_parents_and_triggers_move_to_the_stage_and_may_push_its_own_down() {
+    let text = "FROM BASE AS b\nARG two=2\nFROM b\nARG three=$two\nCOPY a \\\n  b\n# cut\nRUN s";
+    let base = Some("FROM BUSYBOX\nONBUILD ARG one\n".replace("BUSYBOX", BUSYBOX));
+    assert_eq!(
+        rewritten(&Case { base, ..case(text) }, &[]).unwrap(),
+        "FROM base:1 AS b\nARG two=2\nFROM r/app@sha256:1\nARG one\nARG two=2\nARG three=$two\n# cut\nRUN s"
+    );
+}
+
+#[test]
+fn the_platform_is_that_of_the_stage_based_on_an_image() {
+    let text = "FROM --platform=$BUILDPLATFORM BUSYBOX AS b\nFROM --platform=linux/s390x b AS c\nRUN r\n# cut\nRUN s";
+    let continued = rewritten(&case(text), &[]).unwrap();
+    assert_eq!(continued.lines().nth(1), Some("FROM --platform=$BUILDPLATFORM r/app@sha256:1 AS c"));
+}
+
+#[test]
+fn a_command_is_repeated_only_where_an_entrypoint_would_reset_it() {
+    let json = Some("CMD [\"a \\\"b\\\"\",\"$c\"]");
+    for (before, after, expected) in [
+        ("CMD x", "ENTRYPOINT [\"y\"]", json),
+        ("CMD x", "RUN z\nENTRYPOINT y", json),
+        ("CMD w\nCMD x", "ENTRYPOINT [\"y\"]", json),
+        ("CMD x", "CMD z\nENTRYPOINT [\"y\"]", None),
+        ("CMD x", "RUN z", None),
+        ("ENTRYPOINT x", "ENTRYPOINT y", None),
+        ("RUN x", "ENTRYPOINT y", None),
+    ] {
+        let text = format!("FROM BUSYBOX\n{before}\nRUN r\n# cut\n{after}\n");
+        let continued = rewritten(&case(&text), &["a \"b\"", "$c"]).unwrap();
+        let lines = continued.lines().skip(1).take_while(|line| *line != "# cut");
+        let repeated: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+        assert_eq!(repeated, expected.into_iter().collect::<Vec<_>>(), "{text}");
+    }
+}
+
+#[test]
+fn own_triggers_are_repeated_and_those_of_others_are_not() {
+    let text = "FROM BASE AS b\nONBUILD RUN b\nFROM b\nONBUILD RUN \\\n  c\nRUN d\n# cut\nONBUILD RUN e\n";
+    let base = Some("FROM BUSYBOX\nONBUILD RUN a\n".replace("BUSYBOX", BUSYBOX));
+    assert_eq!(
+        rewritten(&Case { base, ..case(text) }, &[]).unwrap(),
+        "FROM base:1 AS b\nONBUILD RUN b\nFROM r/app@sha256:1\nONBUILD RUN \\\n  c\n\n# cut\nONBUILD RUN e\n"
+    );
+}
+
+#[test]
+fn a_prefix_with_triggers_and_a_base_with_unknown_ones_are_refused() {
+    let text = format!("FROM {BUSYBOX}\nRUN a\nRUN b\n");
+    let dockerfile = Dockerfile::parse(&text).unwrap();
+    let triggers = ["RUN c".to_owned()];
+    let outcome = |options: &Options, triggers| {
+        let resolution = dockerfile.resolve(options).unwrap();
+        let prefix = PrefixImage { reference: REFERENCE, environment: &[], command: &[], triggers };
+        continued(&text, &dockerfile, &resolution, Cut { stage: 0, instructions: 2 }, prefix)
+    };
+    let known = options(&case(""));
+    assert!(outcome(&known, &[]).is_ok());
+    assert_eq!(outcome(&known, &triggers), Err(NotContinued::PrefixTriggers));
+    assert_eq!(outcome(&Options::default(), &[]), Err(NotContinued::UnknownTriggers(BUSYBOX.to_owned())));
+}
+
+#[test]
+fn a_command_longer_than_a_line_is_refused() {
+    let text = case("FROM BUSYBOX\nCMD x\n# cut\nENTRYPOINT y\n");
+    let word = "x".repeat(65_000);
+    assert!(rewritten(&text, &[&word]).is_ok());
+    assert_eq!(rewritten(&text, &[&word, &word]), Err(NotContinued::TooLong));
+}
+
+#[test]
+fn checks_that_can_fail_a_build_are_recognised() {
+    for (checks, expected) in [
+        ("error=true", true),
+        ("skip=A,B;error=true", true),
+        (" skip=all ; error = 1", true),
+        ("skip=all", false),
+        ("skip=error", false),
+        ("", false),
+    ] {
+        assert_eq!(enforces_checks(checks), expected, "{checks}");
+    }
 }
