@@ -55,6 +55,10 @@ impl ImageInputs<'_> {
     /// # Errors
     ///
     /// Fails if two context files have one path.
+    ///
+    /// # Panics
+    ///
+    /// Never: each list of inputs has a key.
     pub fn keys(&self, context: &Context<'_>) -> Result<Keys, DuplicateInput> {
         let parsed = self.parsed.filter(|_| self.reads_docker_syntax());
         let (image, dependency, layers, prefixes) = if let Some(parsed) = parsed {
