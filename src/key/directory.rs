@@ -1,7 +1,7 @@
 //! The key of a directory that is saved by itself, such as a package manager's cache.
 //!
 //! ```text
-//!  key   = SHA-256( field("larder-dir-v1") · count · input* )      inputs and fields as in `larder-key-v1`
+//!  key   = SHA-256( field("larder-dir-v1") · count · input* )      inputs and fields as in `larder-key-v2`
 //! ```
 //!
 //! It includes the platform, the key files by name and content, and the user's additions. A pip requirements file is

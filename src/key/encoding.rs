@@ -151,22 +151,34 @@ impl KeyBuilder {
 
     /// Returns the key of all added inputs for one role.
     pub fn finish(&self, role: KeyRole, seal: &Seal) -> CacheKey {
-        let (confidential, mut open): (Vec<&Input>, Vec<&Input>) =
-            self.inputs.values().partition(|input| input.kind.is_confidential());
-        if confidential.is_empty() {
-            return CacheKey(digest(role, &open));
-        }
-        let closed = seal.close(confidential.into_iter(), digest(role, &open));
-        let sealed = Input::with_digest(InputKind::Sealed, "values", closed);
-        open.push(&sealed);
-        open.sort_by_key(|input| (input.kind.name(), &input.name));
-        CacheKey(digest(role, &open))
+        let sealed = seal.close_all(&[self.confidential()]);
+        self.key(role, sealed.into_iter().next().flatten())
+    }
+
+    /// Returns the keys of several lists of inputs. Keys with the same confidential inputs share one seal.
+    pub(super) fn finish_all(keys: &[(KeyRole, &Self)], seal: &Seal) -> Vec<CacheKey> {
+        let confidential: Vec<Vec<&Input>> = keys.iter().map(|(_, key)| key.confidential()).collect();
+        let sealed = seal.close_all(&confidential);
+        keys.iter().zip(sealed).map(|((role, key), sealed)| key.key(*role, sealed)).collect()
+    }
+
+    fn confidential(&self) -> Vec<&Input> {
+        self.inputs.values().filter(|input| input.kind.is_confidential()).collect()
+    }
+
+    /// Returns the key of the open inputs, with the sealed digest of the others.
+    fn key(&self, role: KeyRole, sealed: Option<Digest>) -> CacheKey {
+        let sealed = sealed.map(|digest| Input::with_digest(InputKind::Sealed, "values", digest));
+        let open = self.inputs.values().filter(|input| !input.kind.is_confidential());
+        let mut inputs: Vec<&Input> = open.chain(&sealed).collect();
+        inputs.sort_by_key(|input| (input.kind.name(), &input.name));
+        CacheKey(digest(role, &inputs))
     }
 }
 
 /// Computes the key as documented in the module; `inputs` must be sorted.
 fn digest(role: KeyRole, inputs: &[&Input]) -> Digest {
-    let mut fields = Fields::new("larder-key-v1");
+    let mut fields = Fields::new("larder-key-v2");
     fields.field(role.name().as_bytes());
     fields.count(inputs.len());
     for input in inputs {

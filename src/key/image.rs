@@ -55,6 +55,10 @@ impl ImageInputs<'_> {
     /// # Errors
     ///
     /// Fails if two context files have one path.
+    ///
+    /// # Panics
+    ///
+    /// Never: each list of inputs has a key.
     pub fn keys(&self, context: &Context<'_>) -> Result<Keys, DuplicateInput> {
         let parsed = self.parsed.filter(|_| self.reads_docker_syntax());
         let (image, dependency, layers, prefixes) = if let Some(parsed) = parsed {
@@ -69,25 +73,13 @@ impl ImageInputs<'_> {
             let whole = self.whole()?;
             (whole.clone(), whole, DependencyLayers::none(), Err(self.no_prefixes()))
         };
-        // Sealing is slow, so all keys are finished concurrently.
-        let finished = std::thread::scope(|scope| {
-            let image = scope.spawn(|| image.finish(KeyRole::Image, self.seal));
-            let prefixes: Vec<_> = (prefixes.iter().flatten())
-                .map(|prefix| scope.spawn(|| prefix.inputs.finish(KeyRole::Prefix, self.seal)))
-                .collect();
-            let dependency = dependency.finish(KeyRole::Dependency, self.seal);
-            let joined = [image]
-                .into_iter()
-                .chain(prefixes)
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            (dependency, joined.collect::<Vec<CacheKey>>())
-        });
-        let (dependency_key, mut image_and_prefixes) = finished;
-        let image_key = image_and_prefixes.remove(0);
-        let prefixes = prefixes.map(|prefixes| {
-            let keys = prefixes.into_iter().zip(image_and_prefixes);
-            keys.map(|(prefix, key)| prefix.with_key(key)).collect()
-        });
+        let mut builders = vec![(KeyRole::Image, &image), (KeyRole::Dependency, &dependency)];
+        builders.extend(prefixes.iter().flatten().map(|prefix| (KeyRole::Prefix, &prefix.inputs)));
+        let mut finished = KeyBuilder::finish_all(&builders, self.seal).into_iter();
+        let mut next = || finished.next().expect("each list of inputs has a key");
+        let (image_key, dependency_key) = (next(), next());
+        let prefixes =
+            prefixes.map(|prefixes| prefixes.into_iter().map(|prefix| prefix.with_key(next())).collect());
         Ok(Keys {
             image: image_key,
             dependency: dependency_key,

@@ -1,17 +1,18 @@
 //! Cache keys: named, typed inputs → 32 bytes.
 //!
 //! Two builds with the same key are interchangeable; everything that can change the result is an [`Input`]. The
-//! encoding, `larder-key-v1`:
+//! encoding, `larder-key-v2`:
 //!
 //! ```text
-//!  key    = SHA-256( field("larder-key-v1") · field(role) · count · input* )
+//!  key    = SHA-256( field("larder-key-v2") · field(role) · count · input* )
 //!  input  = field(kind) · field(name) · field(digest)       sorted by (kind, name); the confidential ones
 //!           are left out, and one input of kind "sealed" replaces all of them
 //!  digest = SHA-256( field("larder-input-v1") · field(kind) · count · field* )
 //!           over the input's own values, or the digest of a file's bytes as it is
 //!  field  = length · bytes
 //!  length, count = 8 bytes, little-endian
-//!  sealed = Argon2id( SHA-256( field("larder-seal-v1") · input* ), salt = the key without it ), see `seal`
+//!  sealed = Argon2id( SHA-256( field("larder-seal-v2") · input* ),
+//!           salt = SHA-256( field("larder-salt-v1") · (field(kind) · field(name))* ) )    see `seal`
 //!  role   = "image" | "dependency" | "base" | "prefix";  kind = one of InputKind's names
 //! ```
 //!

@@ -17,9 +17,12 @@ impl Keys {
     pub(crate) fn of_platforms(platforms: &[(String, Self)], seal: &Seal) -> Result<Self, DuplicateInput> {
         let image = joined(platforms, |keys| &keys.inputs)?;
         let dependency = joined(platforms, |keys| &keys.dependency_inputs)?;
+        let builders = [(KeyRole::Image, &image), (KeyRole::Dependency, &dependency)];
+        let mut finished = KeyBuilder::finish_all(&builders, seal).into_iter();
+        let mut next = || finished.next().expect("each list of inputs has a key");
         Ok(Self {
-            image: image.finish(KeyRole::Image, seal),
-            dependency: dependency.finish(KeyRole::Dependency, seal),
+            image: next(),
+            dependency: next(),
             inputs: image.into_inputs(),
             dependency_inputs: dependency.into_inputs(),
             layers: DependencyLayers::none(),

@@ -4,8 +4,14 @@
 //! other inputs are known, could try all candidates quickly. Such values therefore go through Argon2id (RFC 9106), with
 //! OWASP's minimum parameters for passwords: one guess takes 19 MiB and tens of milliseconds. With a secret from the
 //! user, guessing is infeasible without it.
+//!
+//! The salt is a digest of the values' kinds and names. So the keys of one build that have the same values share one
+//! seal, at the price that one table of guesses would serve for all builds with arguments of these names. Only a secret
+//! protects values that are worth such a table.
 
 use std::fmt;
+use std::panic::resume_unwind;
+use std::thread::{self, ScopedJoinHandle};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 
@@ -49,15 +55,34 @@ impl Seal {
         Self { secret: Vec::new(), cost: (8, 1, 1) }
     }
 
-    /// Returns one sealed digest over `inputs`, salted with `beside`, the digest of the open inputs.
-    pub(super) fn close<'a>(&self, inputs: impl Iterator<Item = &'a Input>, beside: Digest) -> Digest {
-        let mut fields = Fields::new("larder-seal-v1");
+    /// Returns one sealed digest over `inputs`, which are sorted.
+    pub(super) fn close(&self, inputs: &[&Input]) -> Digest {
+        let (mut values, mut names) = (Fields::new("larder-seal-v2"), Fields::new("larder-salt-v1"));
         for input in inputs {
-            fields.field(input.kind.name().as_bytes());
-            fields.field(input.name.as_bytes());
-            fields.field(input.digest.as_bytes());
+            for fields in [&mut values, &mut names] {
+                fields.field(input.kind.name().as_bytes());
+                fields.field(input.name.as_bytes());
+            }
+            values.field(input.digest.as_bytes());
         }
-        self.stretch(&fields.digest(), &beside)
+        self.stretch(&values.digest(), &names.digest())
+    }
+
+    /// Closes several lists concurrently, equal ones once. An empty list has no digest.
+    pub(super) fn close_all(&self, lists: &[Vec<&Input>]) -> Vec<Option<Digest>> {
+        let mut distinct: Vec<&[&Input]> = Vec::new();
+        for list in lists {
+            if !list.is_empty() && !distinct.contains(&list.as_slice()) {
+                distinct.push(list);
+            }
+        }
+        let closed: Vec<Digest> = thread::scope(|scope| {
+            let threads: Vec<_> = distinct.iter().map(|list| scope.spawn(|| self.close(list))).collect();
+            let joined = threads.into_iter().map(ScopedJoinHandle::join);
+            joined.map(|digest| digest.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        let place = |list: &Vec<&Input>| distinct.iter().position(|known| known == list);
+        lists.iter().map(|list| Some(closed[place(list)?])).collect()
     }
 
     /// Returns the input in the form that may be stored and shown: a confidential digest is sealed, deterministically
@@ -66,7 +91,7 @@ impl Seal {
     pub(crate) fn publish(&self, input: &Input) -> Input {
         let mut published = input.clone();
         if input.kind.is_confidential() {
-            published.digest = self.close(std::iter::once(input), Digest::of(input.name.as_bytes()));
+            published.digest = self.close(&[input]);
         }
         published
     }

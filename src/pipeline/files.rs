@@ -92,6 +92,33 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::dockerfile::{Dockerfile, Options};
+
+    #[tokio::test]
+    async fn a_part_of_the_paths_selects_what_it_would_select_alone() {
+        let (context, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(context.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", context.path().join("link")).unwrap();
+        for name in ["real/a", "real/b", "other", "unused"] {
+            std::fs::write(context.path().join(name), name).unwrap();
+        }
+        let paths = |sources: &[&str]| {
+            let copies: Vec<String> = sources.iter().map(|source| format!("COPY {source} /")).collect();
+            let dockerfile = Dockerfile::parse(&format!("FROM scratch\n{}", copies.join("\n"))).unwrap();
+            dockerfile.resolve(&Options::default()).unwrap().context
+        };
+        let notes = Notes::new(home.path());
+        let mut files = Files::new(&notes);
+        let mut digested =
+            async |paths| files.digest(context.path(), Filter::default(), paths).await.unwrap();
+        for part in [&["link/a"][..], &["l*/a"], &["real"], &["other", "link"], &["o*"], &[]] {
+            for rest in [&["."][..], &["other", "real/b"], &["link/b"]] {
+                let whole = digested(paths(&[part, rest].concat())).await;
+                let alone = digested(paths(part)).await;
+                assert_eq!(whole.select(&paths(part)), alone.files(), "{part:?} of {rest:?}");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn other_tasks_run_while_a_large_context_is_digested() {
