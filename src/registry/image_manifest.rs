@@ -145,7 +145,7 @@ mod tests {
     fn a_manifest_has_dockers_media_types_with_gzip_and_ocis_with_zstd() {
         let blob = |compression| LayerBlob { digest: Digest::of(b"layer"), size: 5, compression };
         let written = |layers: &[LayerBlob], compression| -> Value {
-            serde_json::from_slice(StoredManifest::of_image(b"{}", layers, compression).bytes).unwrap()
+            serde_json::from_slice(&StoredManifest::of_image(b"{}", layers, compression).bytes).unwrap()
         };
         let docker = written(&[blob(Compression::Gzip)], Compression::Gzip);
         let expected = json!({

@@ -9,6 +9,7 @@
 //! is written with it loses the steps before a hit.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc};
@@ -303,7 +304,7 @@ impl Job<'_> {
         let exports = Exports { exporters, ..Exports::none() };
         self.solve_again(keys, inline, Vec::new(), (exports, mark), cancel).await?;
         if let Some(engine) = self.engine() {
-            self.registries().push(engine, name, &Meter::default()).await?;
+            self.push_image(engine, name, &Arc::new(Meter::default())).await?;
         }
         Ok(())
     }
