@@ -47,6 +47,12 @@ pub(crate) struct BuildArgs {
     /// Push the image to its registry
     #[arg(long)]
     pub(crate) push: bool,
+    /// Who pushes images of Docker engines with a graph driver: larder, the engine, or auto: whoever is expected to be faster [env: LARDER_PUSH_WITH] [default: auto]
+    #[arg(long, value_name = "auto|engine|larder")]
+    pub(crate) push_with: Option<String>,
+    /// Compression of pushed layers: gzip or zstd, which Docker before 23.0 cannot pull [env: LARDER_PUSH_COMPRESSION] [default: gzip]
+    #[arg(long, value_name = "gzip|zstd")]
+    pub(crate) push_compression: Option<String>,
     /// Create repositories in Amazon's registry that do not exist
     #[arg(long)]
     pub(crate) create_repository: bool,

@@ -1,10 +1,11 @@
 //! Image archives: streamed out of the engine and into it.
 
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use bollard::query_parameters::ImportImageOptionsBuilder;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,6 +17,39 @@ const PATIENCE: Duration = Duration::from_hours(6);
 
 /// Maximum number of available archive parts that are sent together.
 const GATHERED: usize = 64;
+
+/// Parts of an archive that wait to be read.
+const WAITING: usize = 16;
+
+/// An archive that is read while the engine sends it.
+pub(crate) struct SavedArchive {
+    parts: mpsc::Receiver<Vec<Bytes>>,
+    ready: VecDeque<Bytes>,
+}
+
+/// Returns the two ends of an archive: what [`Engine::save_image`] sends it to, and a reader for another thread.
+pub(crate) fn saved_archive() -> (mpsc::Sender<Vec<Bytes>>, SavedArchive) {
+    let (sender, parts) = mpsc::channel(WAITING);
+    (sender, SavedArchive { parts, ready: VecDeque::new() })
+}
+
+impl Read for SavedArchive {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let part = loop {
+            match self.ready.front_mut() {
+                Some(part) if part.is_empty() => drop(self.ready.pop_front()),
+                Some(part) => break part,
+                None => match self.parts.blocking_recv() {
+                    Some(parts) => self.ready.extend(parts),
+                    None => return Ok(0),
+                },
+            }
+        };
+        let size = part.len().min(buffer.len());
+        part.copy_to_slice(&mut buffer[..size]);
+        Ok(size)
+    }
+}
 
 impl Engine {
     /// Sends the image `id`, as `docker save` writes it, to `archive`; ends early if the receiver is dropped.

@@ -7,6 +7,7 @@
 //! ```text
 //!  ROOT/image/overlay2/imagedb/content/sha256/ID                 the config
 //!  ROOT/image/overlay2/layerdb/sha256/CHAIN/cache-id             the directory of the layer
+//!  ROOT/image/overlay2/layerdb/sha256/CHAIN/size                 the size of its files
 //!  ROOT/image/overlay2/layerdb/sha256/CHAIN/tar-split.json.gz    its archive without content
 //!  ROOT/overlay2/CACHE-ID/diff/…                                 its files
 //! ```
@@ -78,6 +79,12 @@ impl DataRoot {
     /// Reads the config of the image `sha256:HEX`.
     pub(crate) fn config(&self, hex: &str) -> io::Result<Vec<u8>> {
         fs::read(self.0.join("image").join(DRIVER).join("imagedb/content/sha256").join(hex))
+    }
+
+    /// Returns the size of the files of the layer with the chain id `chain` (hex digits), in bytes.
+    pub(crate) fn layer_size(&self, chain: &str) -> io::Result<u64> {
+        let layer = self.0.join("image").join(DRIVER).join("layerdb/sha256").join(chain);
+        fs::read_to_string(layer.join("size"))?.trim().parse().map_err(io::Error::other)
     }
 
     /// Opens the uncompressed archive of the layer with the chain id `chain` (hex digits). Returns it with its size in

@@ -1,5 +1,7 @@
 //! Images of the engine: finding, tagging and removing them.
 
+use std::path::PathBuf;
+
 use bollard::auth::DockerCredentials;
 use bollard::models::{ImageInspect, ImageManifestSummaryKindEnum, ImageSummary, SystemInfo};
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
@@ -206,6 +208,11 @@ impl Engine {
         let networks = config.insecure_registry_cidrs.unwrap_or_default();
         let insecure = networks.into_iter().chain(hosts).collect();
         Ok(Reach { insecure, mirrors: config.mirrors.unwrap_or_default(), ..Reach::default() })
+    }
+
+    /// Returns the directory in which the engine keeps everything, which may be one of another machine.
+    pub(crate) async fn root_directory(&self) -> Result<Option<PathBuf>, EngineError> {
+        Ok(self.info().await?.docker_root_dir.map(PathBuf::from))
     }
 
     pub(super) async fn info(&self) -> Result<SystemInfo, EngineError> {

@@ -5,6 +5,7 @@
 mod archive;
 mod container;
 mod data_root;
+mod history;
 mod image;
 mod moving;
 mod pull;
@@ -16,7 +17,9 @@ use std::time::Duration;
 use bollard::errors::Error as ApiError;
 use bollard::{ClientVersion, Docker};
 
+pub(crate) use archive::{SavedArchive, saved_archive};
 pub(crate) use container::{Container, ContainerSpec, Stream};
+pub(crate) use data_root::DataRoot;
 pub use image::{Image, ImageStore};
 pub(crate) use push::PushProgress;
 

@@ -17,6 +17,7 @@
 //! | containerd | an OCI layout, with indexes in indexes and attestations, and a `manifest.json` | as they were pulled or built, mostly gzip |
 
 mod assemble;
+mod chain;
 mod compress;
 mod known;
 mod listing;
@@ -25,6 +26,7 @@ mod parcel;
 mod save;
 
 pub(crate) use assemble::{LayerArchive, assemble, copy_earlier};
+pub(crate) use chain::chain_ids;
 pub(crate) use compress::{compress, cores};
 pub(crate) use listing::{Listing, UnlistedError, read_listing};
 pub(crate) use parcel::{Form, Parcel};

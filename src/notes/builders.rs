@@ -122,6 +122,11 @@ impl BuilderEntry {
         self.images.contains_key(&image)
     }
 
+    /// Returns `true` if the builder has built more than one image.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.images.len() > 1
+    }
+
     pub(crate) fn note_image(&mut self, image: Digest, now: Timestamp) {
         self.images.insert(image, now);
         forget_oldest(&mut self.images, MOST, |made| *made);

@@ -62,6 +62,12 @@ impl KnownBases {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(base).cloned()
     }
 
+    /// Returns the references of all bases.
+    pub(crate) fn names(&self) -> Vec<ImageRef> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.keys().filter_map(|(reference, _)| reference.parse().ok()).collect()
+    }
+
     fn note(&self, base: (String, String), found: Base) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(base, found);
     }

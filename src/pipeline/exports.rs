@@ -8,6 +8,7 @@ use crate::buildkit::solve::Exporter;
 use crate::buildkit::{Ability, EngineProduct};
 use crate::engine::ImageStore;
 use crate::plan::{BuildSettings, Destination, Output, OutputKind};
+use crate::registry::Compression;
 
 pub(crate) struct Exports {
     pub(crate) exporters: Vec<Exporter>,
@@ -84,6 +85,9 @@ pub(crate) fn plan(
             OutputKind::Image { push } => {
                 attributes.extend(settings.annotations.clone());
                 name(&mut attributes, settings);
+                if *push && can.makes_archives() {
+                    compression(&mut attributes, settings);
+                }
                 if can.product.is_docker() {
                     exports.engine_image = true;
                     exports.push_after |= *push;
@@ -143,6 +147,16 @@ fn name(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
     if !settings.tags.is_empty() {
         let names: Vec<String> = settings.tags.iter().map(ToString::to_string).collect();
         attributes.insert("name".to_owned(), names.join(","));
+    }
+}
+
+/// Layers that are compressed already keep their form, unless `--output` has `force-compression=true`.
+fn compression(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
+    if settings.push.compression == Compression::Zstd {
+        // Docker's media types have none for zstd.
+        for (name, value) in [("compression", "zstd"), ("oci-mediatypes", "true")] {
+            attributes.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
     }
 }
 

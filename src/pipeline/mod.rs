@@ -28,6 +28,7 @@ pub(crate) mod keyed_build;
 pub(crate) mod keys;
 pub(crate) mod known_builder;
 pub(crate) mod own_files;
+mod own_push;
 pub(crate) mod reached_mounts;
 pub(crate) mod registries;
 pub(crate) mod reporter;

@@ -3,6 +3,7 @@
 mod dir;
 mod job;
 mod output;
+mod push;
 mod source;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::tiers::ArchiveRequest;
 pub(crate) use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
 pub(crate) use job::{JobLanes, JobSettings, StoreSettings};
 pub(crate) use output::{Destination, Output, OutputKind};
+pub(crate) use push::{PushSettings, PushWith};
 pub(crate) use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,7 @@ pub(crate) struct BuildSettings {
     pub(crate) outputs: Vec<Output>,
     /// `true` if the image must be in the engine, even if it is pushed.
     pub(crate) load: bool,
+    pub(crate) push: PushSettings,
     /// `true` if missing ECR repositories are created.
     pub(crate) create_repository: bool,
     /// `true` if no output was requested explicitly: the image is loaded into the engine if it can store one.

@@ -29,7 +29,7 @@ use challenge::Challenge;
 pub(crate) use config::{Healthcheck, ImageConfig, ImageSettings};
 pub(crate) use docker_config::DockerConfigFile;
 pub(crate) use error::{RegistryError, within};
-pub(crate) use growing_blob::{BlobWriter, GrowingBlob, growing_blob};
+pub(crate) use growing_blob::{GrowingBlob, growing_blob};
 pub(crate) use identity::Identity;
 pub(crate) use image_manifest::{Compression, LayerBlob};
 pub(crate) use login::{Credentials, Login};

@@ -310,3 +310,6 @@ fn is_lost(error: &RegistryError) -> bool {
 fn location(answer: &Answer) -> Option<String> {
     answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests;

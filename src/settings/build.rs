@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::precedence::Fallback;
 use super::{
-    BuildSettings, Environment, MountSettings, ProgressMode, Settings, SettingsError, SourceSettings,
-    TierSettings, duration, env_vars, fields, named_image, output,
+    BuildSettings, Environment, MountSettings, ProgressMode, PushSettings, Settings, SettingsError,
+    SourceSettings, TierSettings, duration, env_vars, fields, named_image, output,
 };
 use crate::buildkit::solve::CacheEntry;
 use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
@@ -128,6 +128,7 @@ impl BuildSettings {
             tags,
             outputs,
             load: args.load,
+            push: PushSettings::resolve(args, settings, environment)?,
             create_repository: args.create_repository,
             default_output: args.output.is_empty() && !args.push && !args.load,
             cache_from: caches("cache-from", &args.cache_from)?,

@@ -9,6 +9,8 @@
 //! tiers: [engine, registry, prefix, archive, layers, mounts]
 //! archive_timeout: 10m
 //! cache_repo: registry.example/app
+//! push_with: auto
+//! push_compression: gzip
 //! base_repo: registry.example/app-base
 //! remote: s3://bucket/larder?region=eu-north-1
 //! remote_timeout: 1m
@@ -63,6 +65,10 @@ pub(super) struct ConfigFile {
     pub(super) archive_timeout: Option<String>,
     /// Repository for what is kept in a registry, such as `registry.example/app`. By default the one that is pushed to.
     pub(super) cache_repo: Option<String>,
+    /// Who pushes images of Docker engines with a graph driver: auto, engine or larder.
+    pub(super) push_with: Option<String>,
+    /// Compression of pushed layers: gzip or zstd.
+    pub(super) push_compression: Option<String>,
     /// Repository for base images, such as `registry.example/app-base`. By default they stay in the engine.
     pub(super) base_repo: Option<String>,
     /// Shared store behind the cache's directory, such as `s3://BUCKET/PREFIX`.

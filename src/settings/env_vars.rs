@@ -4,7 +4,7 @@ use super::Environment;
 use crate::dockerfile::nearest;
 
 const PREFIX: &str = "LARDER_";
-const OWN: [&str; 33] = [
+const OWN: [&str; 35] = [
     LARDER_CACHE_DIR,
     LARDER_CONFIG,
     LARDER_PROGRESS,
@@ -35,6 +35,8 @@ const OWN: [&str; 33] = [
     LARDER_MOUNT_UNUSED_BUILDS,
     LARDER_MOUNT_TIMEOUT,
     LARDER_CACHE_REPO,
+    LARDER_PUSH_WITH,
+    LARDER_PUSH_COMPRESSION,
     LARDER_BASE_REPO,
     LARDER_CERTS_DIR,
     LARDER_WAIT_FOR_ENGINE,
@@ -117,6 +119,10 @@ pub(crate) const LARDER_MOUNT_UNUSED_BUILDS: &str = "LARDER_MOUNT_UNUSED_BUILDS"
 pub(crate) const LARDER_MOUNT_TIMEOUT: &str = "LARDER_MOUNT_TIMEOUT";
 /// Repository for cached images and layers, e.g. `registry.example/app`.
 pub(crate) const LARDER_CACHE_REPO: &str = "LARDER_CACHE_REPO";
+/// Who pushes images of engines with a graph driver: `auto`, `engine` or `larder`.
+pub(crate) const LARDER_PUSH_WITH: &str = "LARDER_PUSH_WITH";
+/// Compression of pushed layers: `gzip` or `zstd`.
+pub(crate) const LARDER_PUSH_COMPRESSION: &str = "LARDER_PUSH_COMPRESSION";
 /// Repository for base images, e.g. `registry.example/app-base`.
 pub(crate) const LARDER_BASE_REPO: &str = "LARDER_BASE_REPO";
 /// Directory with the layout of Docker's `certs.d`; default Docker's directories.

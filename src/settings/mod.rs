@@ -22,6 +22,7 @@ mod named_image;
 mod output;
 mod places;
 mod precedence;
+mod push;
 mod run_of_image;
 mod size;
 mod source;
@@ -39,7 +40,7 @@ pub(crate) use tiers::{base_repository, parse_repository};
 pub(crate) use crate::plan::{
     BuildSettings, ContextSource, Destination, DirRestoreSettings, DirSaveSettings, DirSettings,
     DockerfileSource, JobSettings, MountSettings, NamedContext, Output, OutputKind, ProgressMode,
-    SourceSettings, TierSettings,
+    PushSettings, PushWith, SourceSettings, TierSettings,
 };
 
 use self::docker_config::DockerConfig;

@@ -32,6 +32,7 @@ mod nodes;
 mod object_servers;
 mod outputs;
 mod own_files;
+mod own_push;
 mod places;
 mod progress;
 mod proxy;

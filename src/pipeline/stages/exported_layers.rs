@@ -9,6 +9,7 @@
 //! is written with it loses the steps before a hit.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -314,7 +315,7 @@ impl Job<'_> {
         };
         self.repeat(keys, repeat, cancel).await?;
         if let Some(engine) = self.engine() {
-            self.registries().push(engine, name, &Meter::default()).await?;
+            self.push_image(engine, name, &Arc::new(Meter::default())).await?;
         }
         Ok(())
     }

@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::job::Job;
+use crate::engine::{Engine, ImageStore, PushProgress};
+use crate::error_chain::chain;
 use crate::pipeline::error::PipelineError;
+use crate::pipeline::own_push::{OwnPush, OwnPushError};
 use crate::pipeline::registries::PushError;
 use crate::pipeline::reporter::Event;
 use crate::pipeline::transfers::transfer;
+use crate::plan::PushWith;
 use crate::registry::ImageRef;
 use crate::registry::ecr::{EcrError, NewRepository};
 use crate::store::Meter;
@@ -42,8 +46,8 @@ impl Job<'_> {
     pub(super) async fn push(&self) -> Result<(), PipelineError> {
         let Some(engine) = self.engine() else { return Ok(()) };
         for tag in &self.build.tags {
-            let (clock, meter) = (Instant::now(), Meter::default());
-            let pushing = Box::pin(self.registries().push(engine, tag, &meter));
+            let (clock, meter) = (Instant::now(), Arc::default());
+            let pushing = Box::pin(self.push_image(engine, tag, &meter));
             let pushed = transfer("pushing the image", pushing, &meter, self.session, self.reporter).await?;
             let pushed = match pushed {
                 Ok(pushed) => pushed,
@@ -52,6 +56,56 @@ impl Job<'_> {
             self.reporter.report(&Event::Pushed { name: tag, pushed, elapsed: clock.elapsed() });
         }
         Ok(())
+    }
+
+    /// Pushes the image of this name: without the engine where that is asked for or faster, else with it.
+    pub(super) async fn push_image(
+        &self,
+        engine: &Engine,
+        name: &ImageRef,
+        meter: &Arc<Meter>,
+    ) -> Result<PushProgress, PushError> {
+        match self.push_without_engine(engine, name, meter).await {
+            Ok(Some(pushed)) => return Ok(pushed),
+            Ok(None) => {}
+            Err(error) => self.reporter.note(&format!(
+                "{} is pushed by the engine, because larder could not: {}\n",
+                name.familiar(),
+                chain(&error)
+            )),
+        }
+        self.registries().push(engine, name, meter).await
+    }
+
+    /// Returns `None` if the engine is to push the image.
+    async fn push_without_engine(
+        &self,
+        engine: &Engine,
+        name: &ImageRef,
+        meter: &Arc<Meter>,
+    ) -> Result<Option<PushProgress>, OwnPushError> {
+        let settings = self.build.push;
+        let is_graph_driver =
+            self.connection.image_store().await.is_ok_and(|store| store == ImageStore::GraphDriver);
+        if settings.with == PushWith::Engine || !is_graph_driver {
+            return Ok(None);
+        }
+        let Some(image) = engine.image(&name.familiar()).await? else { return Ok(None) };
+        let place = self.build.tiers.cache_repo.as_ref().unwrap_or(name);
+        let caches = self.registry_tags(None).await.inline_caches();
+        let caches = caches.iter().filter_map(|tag| place.with_tag(tag));
+        let mut related: Vec<ImageRef> = self.build.tags.iter().cloned().chain(caches).collect();
+        related.retain(|related| related != name);
+        let push = OwnPush {
+            engine,
+            registries: self.registries(),
+            image: &image,
+            settings,
+            related,
+            bases: self.inputs.known_bases.names(),
+            is_kept: self.known_builder().await.is_ok_and(|builder| builder.entry.is_kept()),
+        };
+        Box::pin(push.push(name, meter)).await
     }
 
     pub(super) async fn push_error(&self, name: &ImageRef, error: PushError) -> PipelineError {

@@ -3,21 +3,18 @@
 mod handover;
 mod policy;
 
-use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 use tokio::task::{JoinError, spawn_blocking};
 
 use self::handover::Handover;
 pub(crate) use self::policy::{ArchiveDecision, ArchivePolicy, ArchiveRequest};
 use super::{Answer, Fault, Hit, ImageTier, Wanted, add_names};
-use crate::digest::{Digest, InvalidDigest};
-use crate::engine::{Engine, EngineError, Image, ImageStore};
+use crate::digest::InvalidDigest;
+use crate::engine::{Engine, EngineError, Image, ImageStore, saved_archive};
 use crate::images::{
     self, Destination, Form, LayerArchive, Listing, SaveError, SavedImage, UnlistedError, read_listing,
 };
@@ -25,7 +22,7 @@ use crate::key::CacheKey;
 use crate::registry::ImageRef;
 use crate::store::{Counted, Entry, EntryKind, Found, Meter, Store, StoreError, Subject};
 
-/// The parts of an archive that are buffered between the engine and the store.
+/// The parts of an archive that are buffered between the store and the engine.
 const WAITING: usize = 16;
 
 /// Finds whole images in the store, and archives them there.
@@ -240,7 +237,7 @@ impl ArchiveTier {
         let Ok(Some(root)) = self.engine.data_root().await else { return Ok(None) };
         let Ok(config) = root.config(&destination.id.hex()) else { return Ok(None) };
         let (store, destination, counter) = (self.store.clone(), destination.clone(), Arc::clone(meter));
-        let chains = chain_ids(&image.config.layers);
+        let chains = images::chain_ids(&image.config.layers);
         let saving = move || {
             let (counter, mut expected) = (&*counter, 0);
             images::assemble(&store, destination, &config, |place| {
@@ -266,12 +263,11 @@ impl ArchiveTier {
         image: &Image,
         meter: &Arc<Meter>,
     ) -> Result<SavedImage, ArchiveError> {
-        let (parts, archive) = mpsc::channel(WAITING);
+        let (parts, archive) = saved_archive();
         let (store, counter) = (self.store.clone(), Arc::clone(meter));
         meter.expect(image.size);
         let saving = spawn_blocking(move || {
-            let parts = Parts { archive, ready: VecDeque::new() };
-            images::save(&store, Counted { inner: parts, meter: &counter }, destination)
+            images::save(&store, Counted { inner: archive, meter: &counter }, destination)
         });
         let (exported, saved) = (self.engine.save_image(&image.id, parts).await, saving.await);
         exported.map_err(ArchiveError::Engine)?;
@@ -316,39 +312,5 @@ impl ImageTier for ArchiveTier {
             }
             Err(error) => Answer::fault(error, format!("entry {id} cannot be loaded")),
         }
-    }
-}
-
-/// Returns the chain id of each layer (OCI image specification, "Layer `ChainID`").
-fn chain_ids(diff_ids: &[String]) -> Vec<Digest> {
-    let mut chains: Vec<Digest> = Vec::new();
-    for diff_id in diff_ids {
-        let Ok(own) = diff_id.parse() else { break };
-        chains.push(chains.last().map_or(own, |below| Digest::of(format!("{below} {diff_id}").as_bytes())));
-    }
-    chains
-}
-
-/// An archive whose parts are read as they arrive.
-struct Parts {
-    archive: mpsc::Receiver<Vec<Bytes>>,
-    ready: VecDeque<Bytes>,
-}
-
-impl Read for Parts {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let part = loop {
-            match self.ready.front_mut() {
-                Some(part) if part.is_empty() => drop(self.ready.pop_front()),
-                Some(part) => break part,
-                None => match self.archive.blocking_recv() {
-                    Some(parts) => self.ready.extend(parts),
-                    None => return Ok(0),
-                },
-            }
-        };
-        let size = part.len().min(buffer.len());
-        part.copy_to_slice(&mut buffer[..size]);
-        Ok(size)
     }
 }

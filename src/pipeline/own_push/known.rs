@@ -1,0 +1,85 @@
+//! Finds blobs of an image's layers in registries.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::OwnPush;
+use super::ways::{KnownImage, Way};
+use crate::digest::Digest;
+use crate::registry::{ImageRef, LayerBlob, RegistryError, Repository, within};
+
+/// How long a registry may take to return the layers of an image.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Looks for the layers of an image: first in the image that has its name, then in related images, and in the base
+/// images only if the lowest layer is in none of these.
+///
+/// # Errors
+///
+/// Fails if the registry that is pushed to does; others are left out.
+pub(super) async fn look_up(
+    push: &OwnPush<'_>,
+    name: &ImageRef,
+    diff_ids: &[Digest],
+    repository: &mut Repository,
+) -> Result<Vec<KnownImage>, RegistryError> {
+    let mut known = Vec::new();
+    let mut missing: BTreeSet<Digest> = diff_ids.iter().copied().collect();
+    let own = std::iter::once((name, false)).chain(push.related.iter().map(|name| (name, false)));
+    for (related, is_base) in own.chain(push.bases.iter().map(|base| (base, true))) {
+        let is_lowest_known = diff_ids.first().is_none_or(|lowest| !missing.contains(lowest));
+        if missing.is_empty() || is_base && is_lowest_known {
+            break;
+        }
+        let is_own = related.repository() == name.repository();
+        let layers = if is_own {
+            layers_of(related, repository, &push.image.platform).await?
+        } else {
+            match push.registries.repository(related).await {
+                Ok(mut other) => {
+                    layers_of(related, &mut other, &push.image.platform).await.unwrap_or_default()
+                }
+                Err(_) => Vec::new(),
+            }
+        };
+        for (diff_id, blob) in &layers {
+            if push.settings.compression.can_name(blob.compression) {
+                missing.remove(diff_id);
+            }
+        }
+        known.push(KnownImage { name: related.clone(), layers });
+    }
+    Ok(known)
+}
+
+async fn layers_of(
+    name: &ImageRef,
+    repository: &mut Repository,
+    platform: &str,
+) -> Result<Vec<(Digest, LayerBlob)>, RegistryError> {
+    let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
+    within(name.host(), DEADLINE, Box::pin(repository.layer_blobs(reference, platform))).await
+}
+
+/// Compresses the layers whose blobs the repository has lost although its manifests name them.
+pub(super) async fn check(
+    repository: &Repository,
+    ways: &mut BTreeMap<Digest, Way>,
+) -> Result<(), RegistryError> {
+    let present = ways.iter().filter_map(|(diff_id, way)| match way {
+        Way::Present(blob) => Some((*diff_id, blob.digest)),
+        _ => None,
+    });
+    let asked = present.map(|(diff_id, blob)| {
+        let mut repository = repository.clone();
+        async move { repository.has(blob).await.map(|has| (diff_id, has)) }
+    });
+    for answer in join_all(asked).await {
+        if let (diff_id, false) = answer? {
+            ways.insert(diff_id, Way::Compress);
+        }
+    }
+    Ok(())
+}

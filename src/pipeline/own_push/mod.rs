@@ -1,0 +1,317 @@
+//! Pushes an image of an engine with a graph driver faster than the engine does.
+//!
+//! The engine keeps layers uncompressed, and compresses each of them on one core. Here all cores compress a layer, and
+//! it is uploaded at the same time; layers that a registry has already keep their blobs. The config is pushed byte for
+//! byte, so that the id of the image does not change. Whatever fails, the caller can still let the engine push: nothing
+//! is tagged before everything else is in the registry.
+//!
+//! ```text
+//!  data root or docker save ─▶ layers ─▶ compressed on all cores ─▶ temporary file ─▶ upload
+//!  manifests in registries ─▶ diff ids and blobs ─▶ found, mounted or copied
+//! ```
+
+mod choice;
+mod known;
+mod layers;
+mod ways;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use self::choice::{Estimate, pays};
+use self::layers::{RootLayers, read_saved};
+use self::ways::Way;
+use super::blocking::blocking;
+use super::registries::Registries;
+use crate::digest::{Digest, DigestingReader, InvalidDigest};
+use crate::engine::{Engine, EngineError, Image, PushProgress, saved_archive};
+use crate::images::{compress, cores};
+use crate::plan::PushSettings;
+use crate::registry::ecr::EcrError;
+use crate::registry::{
+    Compression, GrowingBlob, ImageRef, LayerBlob, RegistryError, Repository, StoredManifest, UploadError,
+    growing_blob,
+};
+use crate::store::Meter;
+
+/// Blobs that are uploaded, mounted or copied at the same time, as docker does it.
+const TRANSFERS: usize = 5;
+
+/// An image that may be pushed without the engine.
+pub(crate) struct OwnPush<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) registries: &'a Registries,
+    pub(crate) image: &'a Image,
+    pub(crate) settings: PushSettings,
+    /// Images in registries that may share layers with this one, the likeliest first.
+    pub(crate) related: Vec<ImageRef>,
+    /// The base images, which are only asked for if the lowest layer is in no other image.
+    pub(crate) bases: Vec<ImageRef>,
+    /// `true` if this machine has built other images with the engine.
+    pub(crate) is_kept: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OwnPushError {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    #[error(transparent)]
+    Login(#[from] EcrError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Digest(#[from] InvalidDigest),
+    #[error("the layers cannot be read and compressed")]
+    Layers(#[source] io::Error),
+    #[error("the disk of {place} has no room for {bytes} bytes of layers")]
+    Room { place: String, bytes: u64 },
+}
+
+/// A compressed layer by its diff id.
+type Grown = (Digest, GrowingBlob);
+
+impl OwnPush<'_> {
+    /// Pushes the image as `name`. Returns `None` if that is left to the engine, because it is expected to be faster.
+    pub(crate) async fn push(
+        &self,
+        name: &ImageRef,
+        meter: &Arc<Meter>,
+    ) -> Result<Option<PushProgress>, OwnPushError> {
+        let id: Digest = self.image.id.parse()?;
+        let diff_ids = self.image.config.layers.iter().map(|layer| layer.parse());
+        let diff_ids = diff_ids.collect::<Result<Vec<Digest>, _>>()?;
+        let root = self.engine.data_root().await?;
+        let layers = self.image.config.layers.clone();
+        let found = blocking(move || root.and_then(|root| RootLayers::find(root, id, &layers))).await;
+        let estimate = Estimate {
+            image: self.image.size,
+            missing: Some(self.image.size),
+            is_readable: found.is_some(),
+            is_kept: self.is_kept,
+        };
+        if self.settings.may_leave_to_engine() && !pays(estimate) {
+            return Ok(None);
+        }
+        let mut repository = self.registries.repository(name).await?;
+        let known = known::look_up(self, name, &diff_ids, &mut repository).await?;
+        let mut ways = ways::ways(&diff_ids, &known, name, self.settings.compression);
+        known::check(&repository, &mut ways).await?;
+        let missing = match &found {
+            Some(found) => Some(to_compress(&ways).iter().map(|layer| found.size(layer)).sum()),
+            None => self.missing_bytes(&diff_ids, &ways).await,
+        };
+        if self.settings.may_leave_to_engine() && !pays(Estimate { missing, ..estimate }) {
+            return Ok(None);
+        }
+        let mut blobs = self.take_over(&repository, &mut ways).await;
+        let present = blobs.len();
+        let wanted = to_compress(&ways);
+        let (config, uploaded) = match found {
+            Some(found) => {
+                has_room(&std::env::temp_dir(), missing.unwrap_or_default())?;
+                let found = Arc::new(found);
+                let (config, plain) = (found.config().to_vec(), missing.unwrap_or_default());
+                let read = move |take: &mut layers::Take<'_>| found.read(&wanted, take);
+                (config, self.upload(&repository, read, plain, meter).await?.1)
+            }
+            None => self.upload_saved(&repository, id, wanted, missing, meter).await?,
+        };
+        blobs.extend(uploaded);
+        let layers = diff_ids.iter().filter_map(|diff_id| blobs.get(diff_id).copied()).collect::<Vec<_>>();
+        let config = Bytes::from(config);
+        repository.upload(&config).await?;
+        let manifest = StoredManifest::of_image(&config, &layers, self.settings.compression);
+        repository.put(name.tag().unwrap_or("latest"), &manifest).await?;
+        self.note_digest(&name.pinned(manifest.digest)).await;
+        Ok(Some(PushProgress { sent: blobs.len() - present, present }))
+    }
+
+    /// Mounts or copies the blobs that other repositories have. Returns all blobs that the repository has then; layers
+    /// whose blobs cannot be taken over are compressed.
+    async fn take_over(
+        &self,
+        repository: &Repository,
+        ways: &mut BTreeMap<Digest, Way>,
+    ) -> BTreeMap<Digest, LayerBlob> {
+        let taking = ways.clone().into_iter().map(|(diff_id, way)| {
+            let mut repository = repository.clone();
+            async move {
+                let blob = match way {
+                    Way::Present(blob) => Some(blob),
+                    Way::Compress => None,
+                    Way::TakeOver(from, blob) => {
+                        let from = self.registries.repository(&from).await;
+                        let taken = match from {
+                            Ok(mut from) => {
+                                let parts = (blob.digest, blob.size);
+                                repository.take_over_blob(&mut from, parts, &mut |_| {}).await
+                            }
+                            Err(error) => Err(error),
+                        };
+                        taken.ok().map(|_| blob)
+                    }
+                };
+                (diff_id, blob)
+            }
+        });
+        let taken: Vec<_> = stream::iter(taking).buffer_unordered(TRANSFERS).collect().await;
+        for (diff_id, blob) in &taken {
+            ways.insert(*diff_id, blob.map_or(Way::Compress, Way::Present));
+        }
+        taken.into_iter().filter_map(|(diff_id, blob)| Some((diff_id, blob?))).collect()
+    }
+
+    /// Uploads layers from `docker save`. Returns the config, too.
+    async fn upload_saved(
+        &self,
+        repository: &Repository,
+        id: Digest,
+        wanted: BTreeSet<Digest>,
+        missing: Option<u64>,
+        meter: &Arc<Meter>,
+    ) -> Result<(Vec<u8>, BTreeMap<Digest, LayerBlob>), OwnPushError> {
+        // The engine writes all layers to a temporary directory in its data root before it sends the first byte.
+        if let Some(root) = self.engine.root_directory().await? {
+            has_room(&root, self.image.size)?;
+        }
+        let plain = missing.unwrap_or(self.image.size);
+        has_room(&std::env::temp_dir(), plain)?;
+        let (parts, archive) = saved_archive();
+        let read = move |take: &mut layers::Take<'_>| read_saved(archive, id, &wanted, take);
+        let saving = self.engine.save_image(&self.image.id, parts);
+        let (saved, uploaded) = tokio::join!(saving, self.upload(repository, read, plain, meter));
+        saved?;
+        uploaded
+    }
+
+    /// Uploads layers while they are compressed. `read` passes them on and runs on a thread of its own; `plain` is
+    /// their size in bytes, as far as known.
+    async fn upload<T: Send + 'static>(
+        &self,
+        repository: &Repository,
+        read: impl FnOnce(&mut layers::Take<'_>) -> io::Result<T> + Send + 'static,
+        plain: u64,
+        meter: &Arc<Meter>,
+    ) -> Result<(T, BTreeMap<Digest, LayerBlob>), OwnPushError> {
+        meter.expect(plain);
+        let compression = self.settings.compression;
+        let (sender, grown) = mpsc::unbounded_channel();
+        let counter = Arc::clone(meter);
+        let compressing = blocking(move || {
+            let mut take = |claimed, plain: &mut dyn Read| {
+                compress_layer(compression, claimed, plain, &sender, &counter)
+            };
+            read(&mut take)
+        });
+        let uploading = UnboundedReceiverStream::new(grown).map(|(diff_id, blob): Grown| {
+            let mut repository = repository.clone();
+            async move {
+                let mut counted = 0;
+                let mut moved = |bytes: u64| {
+                    meter.add(bytes.saturating_sub(counted));
+                    counted = bytes.max(counted);
+                };
+                let (digest, size) = repository.upload_growing(&blob, &mut moved).await?;
+                Ok((diff_id, LayerBlob { digest, size, compression }))
+            }
+        });
+        let uploading = uploading.buffer_unordered(TRANSFERS).try_collect::<BTreeMap<_, _>>();
+        let (compressed, uploaded) = tokio::join!(compressing, uploading);
+        match (compressed, uploaded) {
+            // The other end notices that, too.
+            (_, Err(error @ UploadError::Registry(_))) => Err(error.into()),
+            (Err(error), _) => Err(OwnPushError::Layers(error)),
+            (_, Err(error)) => Err(error.into()),
+            (Ok(read), Ok(blobs)) => Ok((read, blobs)),
+        }
+    }
+
+    /// Returns the size of the layers that have to be compressed, as the engine states it.
+    async fn missing_bytes(&self, diff_ids: &[Digest], ways: &BTreeMap<Digest, Way>) -> Option<u64> {
+        let sizes = self.engine.layer_sizes(&self.image.id).await.ok()?;
+        let missing = to_compress(ways);
+        let is_known = sizes.len() == diff_ids.len();
+        let sizes = diff_ids.iter().zip(&sizes).filter(|(diff_id, _)| missing.contains(diff_id));
+        is_known.then(|| sizes.map(|(_, size)| size).sum())
+    }
+
+    /// Lets the engine know by which digest the registry knows its image, as its own push does. It has all layers, so
+    /// that this costs a manifest.
+    async fn note_digest(&self, name: &ImageRef) {
+        // The image is pushed all the same: only its `RepoDigests` would be missing.
+        if let Ok(credentials) = self.registries.credentials(name.host()).await {
+            let _ = self.engine.pull(name, &self.image.platform, &credentials, |_, _| {}).await;
+        }
+    }
+}
+
+fn to_compress(ways: &BTreeMap<Digest, Way>) -> BTreeSet<Digest> {
+    ways.iter().filter(|(_, way)| **way == Way::Compress).map(|(diff_id, _)| *diff_id).collect()
+}
+
+/// Compresses a layer to a blob that is uploaded meanwhile, if it is known which one it is, or else afterwards. Returns
+/// its diff id.
+fn compress_layer(
+    compression: Compression,
+    claimed: Option<Digest>,
+    plain: &mut dyn Read,
+    grown: &mpsc::UnboundedSender<Grown>,
+    meter: &Meter,
+) -> io::Result<Digest> {
+    let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+    let (mut writer, blob) = growing_blob()?;
+    let waiting = match claimed {
+        Some(diff_id) => grown.send((diff_id, blob)).map(|()| None).map_err(gone)?,
+        None => Some(blob),
+    };
+    let mut read = 0;
+    let mut plain = DigestingReader::new(Stoppable { inner: plain, meter, read: &mut read });
+    compress(compression, &mut plain, &mut writer, cores())?;
+    let diff_id = plain.digest();
+    if claimed.is_some_and(|claimed| claimed != diff_id) {
+        return Err(io::Error::other(format!("the engine has other bytes for the layer {diff_id}")));
+    }
+    let (_, size) = writer.finish();
+    // From now on the bytes that are to be sent are known.
+    meter.expect((meter.amounts().1 + size).saturating_sub(read));
+    if let Some(blob) = waiting {
+        grown.send((diff_id, blob)).map_err(gone)?;
+    }
+    Ok(diff_id)
+}
+
+/// A reader that fails once the user has interrupted.
+struct Stoppable<'a> {
+    inner: &'a mut dyn Read,
+    meter: &'a Meter,
+    /// The bytes that were read.
+    read: &'a mut u64,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.meter.check()?;
+        let read = self.inner.read(buffer)?;
+        *self.read += read as u64;
+        Ok(read)
+    }
+}
+
+/// Fails if the file system of a directory on this machine has less than `bytes` bytes left.
+fn has_room(directory: &Path, bytes: u64) -> Result<(), OwnPushError> {
+    // The directory may be one of another machine.
+    let Ok(disk) = rustix::fs::statvfs(directory) else { return Ok(()) };
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < bytes {
+        return Err(OwnPushError::Room { place: directory.display().to_string(), bytes });
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Decides how each layer of an image gets into a repository. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::digest::Digest;
+use crate::registry::{Compression, ImageRef, LayerBlob};
+
+/// The layers of an image in a registry, by diff id.
+#[derive(Debug, Clone)]
+pub(super) struct KnownImage {
+    pub(super) name: ImageRef,
+    pub(super) layers: Vec<(Digest, LayerBlob)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Way {
+    /// A manifest of the repository names this blob.
+    Present(LayerBlob),
+    /// The blob is mounted or copied from the repository of this image.
+    TakeOver(ImageRef, LayerBlob),
+    /// No usable blob is known.
+    Compress,
+}
+
+/// Returns the way of each layer to the repository of `name`. A layer keeps the blob that it has, preferably one in the
+/// same repository, then one in the same registry.
+pub(super) fn ways(
+    diff_ids: &[Digest],
+    known: &[KnownImage],
+    name: &ImageRef,
+    compression: Compression,
+) -> BTreeMap<Digest, Way> {
+    let distance = |image: &KnownImage| match &image.name {
+        other if other.repository() == name.repository() => 0,
+        other if other.host() == name.host() => 1,
+        _ => 2,
+    };
+    let way = |diff_id: &Digest| {
+        let blobs = known.iter().filter_map(|image| {
+            let usable = |(known, blob): &&(Digest, LayerBlob)| {
+                known == diff_id && compression.can_name(blob.compression)
+            };
+            Some((image, image.layers.iter().find(usable)?.1))
+        });
+        match blobs.min_by_key(|(image, _)| distance(image)) {
+            Some((image, blob)) if distance(image) == 0 => Way::Present(blob),
+            Some((image, blob)) => Way::TakeOver(image.name.clone(), blob),
+            None => Way::Compress,
+        }
+    };
+    diff_ids.iter().map(|diff_id| (*diff_id, way(diff_id))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(text: &str) -> Digest {
+        Digest::of(text.as_bytes())
+    }
+
+    fn blob(text: &str, compression: Compression) -> LayerBlob {
+        LayerBlob { digest: digest(text), size: 1, compression }
+    }
+
+    #[test]
+    fn a_layer_keeps_the_nearest_blob_that_the_manifest_can_name() {
+        let name = |text: &str| text.parse::<ImageRef>().unwrap();
+        let image = |place: &str, layers: &[(&str, &str, Compression)]| KnownImage {
+            name: name(place),
+            layers: layers
+                .iter()
+                .map(|(diff_id, text, compression)| (digest(diff_id), blob(text, *compression)))
+                .collect(),
+        };
+        let (gzip, zstd) = (Compression::Gzip, Compression::Zstd);
+        let known = [
+            image("docker.io/library/base:1", &[("base", "hub", gzip), ("other", "hub other", gzip)]),
+            image("reg.example/base:1", &[("base", "near", gzip)]),
+            image("reg.example/app:cache", &[("base", "own", gzip), ("packed", "zstd", zstd)]),
+        ];
+        let own = name("reg.example/app:2");
+        let apart = name("elsewhere.example/app:2");
+        let base = name("reg.example/base:1");
+        let hub = name("docker.io/library/base:1");
+        let table = [
+            ("base", &own, gzip, Way::Present(blob("own", gzip))),
+            ("base", &name("reg.example/new:1"), gzip, Way::TakeOver(base, blob("near", gzip))),
+            ("base", &apart, gzip, Way::TakeOver(hub.clone(), blob("hub", gzip))),
+            ("other", &own, gzip, Way::TakeOver(hub, blob("hub other", gzip))),
+            ("packed", &own, gzip, Way::Compress),
+            ("packed", &own, zstd, Way::Present(blob("zstd", zstd))),
+            ("base", &own, zstd, Way::Present(blob("own", gzip))),
+            ("new", &own, gzip, Way::Compress),
+        ];
+        for (diff_id, to, compression, expected) in table {
+            let found = ways(&[digest(diff_id)], &known, to, compression);
+            assert_eq!(found[&digest(diff_id)], expected, "{diff_id} to {to}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The settings for pushing an image.
+
+use crate::registry::Compression;
+
+/// Who pushes images of an engine with a graph driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum PushWith {
+    /// larder, where it is expected to be faster.
+    #[default]
+    Auto,
+    Engine,
+    Larder,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PushSettings {
+    pub(crate) with: PushWith,
+    pub(crate) compression: Compression,
+}
+
+impl PushSettings {
+    /// Returns `true` if the engine may push because it is faster. Engines with a graph driver only use gzip.
+    pub(crate) fn may_leave_to_engine(self) -> bool {
+        self.with == PushWith::Auto && self.compression == Compression::Gzip
+    }
+}

@@ -1,0 +1,253 @@
+//! Pushes without the engine's own: images of graph drivers, whose layers larder compresses and uploads.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::engines::{Engine, builders, every_engine};
+use crate::registries::Registry;
+use crate::registry_tiers::front::{Fault, Front};
+use crate::support::{BUSYBOX, Run, TestContext, finish};
+
+/// What larder says if it leaves an image to the engine after all.
+const LEFT: &str = "is pushed by the engine, because larder could not";
+
+/// A project with two layers of its own, one of which is a few megabytes that do not compress.
+fn project(engine: &Engine) -> TestContext {
+    let context = TestContext::new(engine);
+    let mut state = 1_u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        u8::try_from(state >> 24).unwrap()
+    });
+    let noise: Vec<u8> = noise.take(3_000_000).collect();
+    let dockerfile = format!(
+        "FROM {BUSYBOX}\nRUN echo {} > /made && ln -s made /link && mkfifo /pipe\nCOPY data /data\nCMD cat /made\n",
+        context.tag("mark")
+    );
+    context.write("data", noise).write("Dockerfile", dockerfile);
+    context
+}
+
+/// `larder build --push --push-with larder` as this name.
+fn push(context: &TestContext, name: &str, more: &[&str]) -> Command {
+    let cache = context.path("cache").to_string_lossy().into_owned();
+    let own = ["build", "--cache-dir", &cache, "--push", "--push-with", "larder", "-t", name];
+    context.command(&[&own[..], more, &["."]].concat())
+}
+
+/// Runs a command as the last arguments of another.
+fn inside(outer: &[&str], command: &Command) -> Run {
+    let mut outer_command = Command::new(outer[0]);
+    let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    outer_command
+        .args(&outer[1..])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(variables)
+        .current_dir(command.get_current_dir().unwrap());
+    finish(&mut outer_command, None)
+}
+
+/// Runs a command where the shell command `mount` has changed what is mounted; nobody else notices.
+fn with_mount(mount: &str, command: &Command) -> Run {
+    let script = format!("{mount} && exec \"$@\"");
+    inside(&["unshare", "-m", "sh", "-c", &script, "sh"], command)
+}
+
+fn data_root(engine: &Engine) -> String {
+    let output = engine.docker().args(["info", "--format", "{{.DockerRootDir}}"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn manifest(registry: &Registry, tag: &str) -> Value {
+    serde_json::from_str(&registry.manifest("app", tag)).unwrap()
+}
+
+/// Pulls an image into an engine that does not have it, runs a program in it, and removes it.
+fn pull_and_run(engine: &Engine, name: &str, data: &[u8]) {
+    let docker = |arguments: &[&str]| {
+        let output = engine.docker().args(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}: {arguments:?}: {}",
+            engine.name,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    docker(&["pull", name]);
+    docker(&["run", "--rm", name, "test", "-p", "/pipe", "-a", "-L", "/link"]);
+    assert!(engine.read(name, "/data") == data, "{}", engine.name);
+    docker(&["rmi", name]);
+}
+
+#[test]
+fn an_image_keeps_its_id_gets_its_digest_and_runs_on_every_engine() {
+    for engine in builders() {
+        let registry = Registry::open();
+        let context = project(&engine);
+        let name = format!("{}/app:1", registry.host);
+        let run = finish(&mut push(&context, &name, &[]), None).success();
+        assert!(!run.stderr.contains(LEFT), "{}: {}", engine.name, run.stderr);
+        assert!(run.stderr.contains("3 layers sent, 0 already there"), "{}", run.stderr);
+        let image = engine.inspect(&name);
+        let manifest = manifest(&registry, "1");
+        assert_eq!(manifest["config"]["digest"], image["Id"]);
+        assert_eq!(manifest["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+        for layer in manifest["layers"].as_array().unwrap() {
+            assert_eq!(layer["mediaType"], "application/vnd.docker.image.rootfs.diff.tar.gzip");
+        }
+        let digests = image["RepoDigests"].to_string();
+        assert!(digests.contains(&format!("{}/app@sha256:", registry.host)), "{}: {digests}", engine.name);
+        let data = std::fs::read(context.project().join("data")).unwrap();
+        for other in every_engine().iter().filter(|other| other.name != engine.name) {
+            pull_and_run(other, &name, &data);
+        }
+    }
+}
+
+#[test]
+fn the_bytes_are_the_same_for_any_number_of_cores_and_however_the_layers_are_read() {
+    for engine in builders() {
+        let registry = Registry::open();
+        let context = project(&engine);
+        let name = |tag: &str| format!("{}/app-{tag}:1", registry.host);
+        let hidden = format!("mount -t tmpfs larder-test {}", data_root(&engine));
+        let runs = [
+            finish(&mut push(&context, &name("all"), &[]), None),
+            inside(&["taskset", "-c", "0"], &push(&context, &name("one"), &[])),
+            with_mount(&hidden, &push(&context, &name("saved"), &[])),
+        ];
+        for run in runs {
+            let run = run.success();
+            assert!(!run.stderr.contains(LEFT), "{}: {}", engine.name, run.stderr);
+        }
+        let all = registry.manifest("app-all", "1");
+        assert!(all.contains("schemaVersion"), "{all}");
+        assert_eq!(registry.manifest("app-one", "1"), all, "{}", engine.name);
+        assert_eq!(registry.manifest("app-saved", "1"), all, "{}", engine.name);
+    }
+}
+
+#[test]
+fn layers_that_the_registry_has_keep_their_blobs() {
+    for engine in builders() {
+        let registry = Registry::open();
+        let context = project(&engine);
+        let base = format!("{}/base:1", registry.host);
+        let docker =
+            |arguments: &[&str]| assert!(engine.docker().args(arguments).status().unwrap().success());
+        docker(&["tag", BUSYBOX, &base]);
+        docker(&["push", &base]);
+        context.write("Dockerfile", format!("FROM {base}\nCOPY data /data\nCOPY code /code\n"));
+        context.write("code", context.tag("1"));
+        let name = |tag: &str| format!("{}/app:{tag}", registry.host);
+        let run = finish(&mut push(&context, &name("1"), &[]), None).success();
+        assert!(run.stderr.contains("2 layers sent, 1 already there"), "{}: {}", engine.name, run.stderr);
+        let layers = |image: &Value| image["layers"].as_array().unwrap().clone();
+        let base: Value = serde_json::from_str(&registry.manifest("base", "1")).unwrap();
+        let first = layers(&manifest(&registry, "1"));
+        assert_eq!(first[0]["digest"], layers(&base)[0]["digest"], "the base's own blob is mounted");
+        context.write("code", context.tag("2"));
+        let run = finish(&mut push(&context, &name("2"), &[]), None).success();
+        assert!(run.stderr.contains("1 layer sent, 2 already there"), "{}: {}", engine.name, run.stderr);
+        assert_eq!(layers(&manifest(&registry, "2"))[..2], first[..2]);
+        drop(engine.docker().args(["rmi", &format!("{}/base:1", registry.host)]).output());
+    }
+}
+
+#[test]
+fn an_upload_that_is_cut_goes_on() {
+    let engine = builders().swap_remove(0);
+    let registry = Registry::open();
+    let front = Front::before(&registry.host);
+    let context = project(&engine);
+    // In the first layer that is larger than what is let through.
+    front.fail("PATCH", "/blobs/uploads/", Fault::Cut, 3);
+    let run = finish(&mut push(&context, &format!("{}/app:1", front.host), &[]), None).success();
+    assert!(!run.stderr.contains(LEFT), "{}", run.stderr);
+    let begun = front.begun();
+    let count = |method: &str| begun.iter().filter(|line| line.starts_with(method)).count();
+    assert!(count("POST") > 3, "{begun:?}");
+    let data = std::fs::read(context.project().join("data")).unwrap();
+    let others = every_engine();
+    let other = others.iter().find(|other| other.name != engine.name).unwrap_or(&engine);
+    pull_and_run(other, &format!("{}/app:1", registry.host), &data);
+}
+
+#[test]
+fn whatever_fails_the_engine_pushes() {
+    let registry = Registry::open();
+    for engine in builders() {
+        let front = Front::before(&registry.host);
+        let context = project(&engine);
+        let name = |case: &str| format!("{}/app:{case}", front.host);
+        let run = |run: Run, cause: &str| {
+            let run = run.success();
+            let left = run.stderr.lines().find(|line| line.contains(LEFT));
+            let left = left.unwrap_or_else(|| panic!("{}: {cause}: {}", engine.name, run.stderr));
+            assert!(left.contains(cause), "{}: {left}", engine.name);
+        };
+        let local = context.tag("built");
+        context.larder(&["build", "-t", &local, "."]).success();
+        let upper = engine.inspect(&local)["GraphDriver"]["Data"]["UpperDir"].as_str().unwrap().to_owned();
+        let other = context.path("other");
+        std::fs::write(&other, vec![7; 3_000_000]).unwrap();
+
+        let wrong = format!("mount --bind {} {upper}/data", other.display());
+        run(with_mount(&wrong, &push(&context, &name("wrong"), &[])), "the engine has other bytes");
+
+        let full = context.path("full");
+        std::fs::create_dir(&full).unwrap();
+        let mount = format!("mount -t tmpfs -o size=1m larder-test {}", full.display());
+        let mut command = push(&context, &name("full"), &["--key-extra", "case=full"]);
+        command.env("TMPDIR", &full);
+        // Layers that the registry has by now would need no room.
+        context.write("data", vec![context.tag("full").len().to_le_bytes()[0]; 3_000_000]);
+        run(with_mount(&mount, &command), "has no room");
+
+        context.write("data", context.tag("refused"));
+        front.fail("POST", "/blobs/uploads/", Fault::Answer("403 Forbidden", "{}"), 1);
+        run(finish(&mut push(&context, &name("refused"), &[]), None), "403 Forbidden");
+        front.heal();
+        for case in ["wrong", "full", "refused"] {
+            assert_eq!(
+                manifest(&registry, case)["config"]["digest"],
+                engine.inspect(&name(case))["Id"],
+                "{case}"
+            );
+        }
+    }
+}
+
+#[test]
+fn zstd_is_what_newer_engines_pull_and_their_exporters_write() {
+    for engine in every_engine() {
+        let registry = Registry::open();
+        let context = project(&engine);
+        let name = format!("{}/app:1", registry.host);
+        let run = finish(&mut push(&context, &name, &["--push-compression", "zstd"]), None).success();
+        assert!(!run.stderr.contains(LEFT), "{}: {}", engine.name, run.stderr);
+        let mut image = manifest(&registry, "1");
+        if let Some(entry) = image["manifests"][0]["digest"].as_str() {
+            // With attestations, which have entries of their own, an image is an index.
+            image = manifest(&registry, entry);
+        }
+        let top = image["layers"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(top["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd", "{}", engine.name);
+        let data = std::fs::read(context.project().join("data")).unwrap();
+        for other in every_engine().iter().filter(|other| other.name != engine.name) {
+            if other.major() >= 23 {
+                pull_and_run(other, &name, &data);
+            } else {
+                let pulled = other.docker().args(["pull", &name]).output().unwrap();
+                assert!(
+                    !pulled.status.success(),
+                    "{} pulls zstd: the documentation says it does not",
+                    other.name
+                );
+            }
+        }
+    }
+}
