@@ -43,7 +43,7 @@ mod tests;
 
 pub(crate) use context_paths::clean;
 pub use context_paths::{ContextPaths, ContextSelector};
-pub(crate) use continued::{NotContinued, PrefixImage, SKIP_CHECKS, continued, enforces_checks};
+pub(crate) use continued::{PrefixImage, SKIP_CHECKS, continued, enforces_checks};
 pub(crate) use cut::Cut;
 pub use directives::Directives;
 pub use error::SyntaxError;
