@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# Purpose: seven commits of a Python project (Flask, pandas, scipy), each built and pushed by an agent that has the base image
+#          and nothing else, over a link of 200 Mbit/s: docker build without any cache; with :cache pulled and imported;
+#          larder build --push, of this checkout and, if given, of another one.
+# Inputs:  MODES         which ones, in order (default "none inline larder"; "before" is LARDER_BEFORE)
+#          LARDER        a larder to use instead of a release build of this checkout
+#          LARDER_BEFORE an older larder
+#          needs root, for network namespaces and engines in them; packages come from PyPI once
+# Outputs: a line a commit: seconds of each mode. Exit 1 if larder is slower than 1.05 times no cache for a commit.
+# shellcheck disable=SC2317,SC2329 # functions are called by name
+set -euo pipefail
+# shellcheck source=scripts/lib/session.sh
+. "$(dirname "$0")/../scripts/lib/session.sh"
+# shellcheck source=scripts/lib/venv.sh
+. "$scripts/lib/venv.sh"
+unset DOCKER_HOST
+modes=${MODES:-none inline larder}
+server=198.19.251.1
+agent=198.19.251.2
+work=$LARDER_RUN_DIR/replay
+packages=(flask numpy pandas scipy scikit-learn requests)
+pids=()
+
+clean_up() {
+  local status=$?
+  set +e
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
+  stop_agent
+  ip netns del larder-agent 2>/dev/null
+  ip netns del larder-server 2>/dev/null
+  rm -rf "/etc/docker/certs.d/$server:5000"
+  (exit "$status")
+  session_end
+}
+
+# Of the network alone: `ip netns exec` would hide the control groups that an engine needs.
+inside() { nsenter "--net=/run/netns/larder-$1" "${@:2}"; }
+
+link() {
+  ip netns add larder-server && ip netns add larder-agent
+  ip link add larder-a type veth peer name larder-s
+  ip link set larder-a netns larder-agent && ip link set larder-s netns larder-server
+  inside server ip addr add "$server/24" dev larder-s && inside server ip link set larder-s up && inside server ip link set lo up
+  inside agent ip addr add "$agent/24" dev larder-a && inside agent ip link set larder-a up && inside agent ip link set lo up
+  # Also outside of its own network, so that an engine has a default route to look at.
+  inside agent ip route add default via "$server"
+  inside server tc qdisc add dev larder-s root tbf rate 200mbit burst 256kb latency 400ms
+  inside agent tc qdisc add dev larder-a root tbf rate 200mbit burst 256kb latency 400ms
+}
+
+index() {
+  wheels=$LARDER_DEV_DIR/wheels-replay
+  venv_need pypi-server:pypiserver
+  if [[ ! -d $wheels ]]; then
+    "$venv/bin/pip" download -q --only-binary=:all: --python-version "$python" -d "$wheels.part" "${packages[@]}" requests==2.31.0
+    mv "$wheels.part" "$wheels"
+  fi
+  inside server "$venv/bin/pypi-server" run -p 8080 -i "$server" --cache-control 31536000 "$wheels" &>"$work/index.log" &
+  pids+=($!)
+}
+
+registry() {
+  mkdir -p "$work/tls" "/etc/docker/certs.d/$server:5000"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$server" -addext "subjectAltName=IP:$server" \
+    -keyout "$work/tls/key.pem" -out "$work/tls/cert.pem" 2>/dev/null
+  cp "$work/tls/cert.pem" "/etc/docker/certs.d/$server:5000/ca.crt"
+  printf 'version: 0.1\nstorage: { filesystem: { rootdirectory: %s }, delete: { enabled: true } }\nhttp: { addr: "%s:5000", tls: { certificate: %s, key: %s } }\n' \
+    "$work/registry" "$server" "$work/tls/cert.pem" "$work/tls/key.pem" >"$work/registry.yml"
+  inside server docker-registry serve "$work/registry.yml" &>"$work/registry.log" &
+  pids+=($!)
+}
+
+# An agent whose engine has the base image alone.
+start_agent() {
+  local data=$work/agent pid
+  mkdir -p "$data"
+  PATH=$LARDER_DEV_DIR/engine-distro/bin:$PATH inside agent dockerd --data-root "$data/root" --exec-root "$data/exec" --pidfile "$data/pid" \
+    -H "unix://$data/docker.sock" --storage-driver overlay2 --bridge=none --iptables=false &>"$work/dockerd.log" &
+  export DOCKER_HOST=unix://$data/docker.sock DOCKER_BUILDKIT=1
+  pid=$!
+  until docker version &>/dev/null; do
+    kill -0 "$pid" || { tail -n 5 "$work/dockerd.log" >&2 && return 1; }
+    sleep 0.1
+  done
+  docker load -q -i "$work/base.tar" >/dev/null
+}
+stop_agent() {
+  local data=$work/agent
+  if [[ -s $data/pid ]]; then
+    local pid
+    pid=$(<"$data/pid")
+    kill "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+  fi
+  rm -rf "$data" "${work:?}/home" 2>/dev/null || { sleep 1 && rm -rf "$data" "${work:?}/home"; }
+  mkdir -p "$work/home"
+}
+
+project() {
+  mkdir -p "$work/app"
+  printf 'flask\nnumpy\npandas\nscipy\n' >"$work/app/requirements.txt"
+  echo 'print(0)' >"$work/app/app.py"
+  cat >"$work/app/Dockerfile" <<END
+FROM $BASE
+WORKDIR /app
+COPY requirements.txt .
+RUN pip install --break-system-packages --no-cache-dir --trusted-host $server -i http://$server:8080/simple -r requirements.txt
+COPY . .
+CMD ["python3", "app.py"]
+END
+}
+commit() {
+  case $1 in
+  cold) project ;;
+  code | code-again) echo "print('$1')" >"$work/app/app.py" ;;
+  requirement-added) echo scikit-learn >>"$work/app/requirements.txt" ;;
+  nothing) ;;
+  requirement-pinned) echo requests==2.31.0 >>"$work/app/requirements.txt" ;;
+  late-line) echo 'ENV LATE=1' >>"$work/app/Dockerfile" ;;
+  esac
+}
+
+build() {
+  local repository=$server:5000/$1
+  case $1 in
+  none) docker build --network host -t "$repository:$2" "$work/app" && docker push "$repository:$2" ;;
+  inline)
+    docker pull "$repository:cache" || true
+    docker build --network host --cache-from "$repository:cache" --build-arg BUILDKIT_INLINE_CACHE=1 -t "$repository:$2" -t "$repository:cache" "$work/app" &&
+      docker push "$repository:$2" && docker push "$repository:cache"
+    ;;
+  larder) inside agent env HOME="$work/home" "$LARDER" build --network host --push -t "$repository:$2" "$work/app" ;;
+  before) inside agent env HOME="$work/home" "$LARDER_BEFORE" build --network host --push -t "$repository:$2" "$work/app" ;;
+  esac
+}
+
+cd "$LARDER_RUN_DIR"
+mkdir -p "$work/home"
+trap clean_up EXIT
+step "tools" "$scripts/need.sh" curl:curl docker-registry:docker-registry jq:jq python3:python3 ip:iproute2 openssl:openssl
+step "engine" bench_engine
+step "base image" bench_base
+python=$(docker run --rm --network none "$BASE" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+docker save -o "$work/base.tar" "$BASE"
+"$scripts/engine.sh" stop bench
+unset DOCKER_HOST
+step "larder itself" build_larder
+step "link" link
+step "package index" index
+step "registry" registry
+
+declare -A seconds
+commits=(cold code requirement-added nothing requirement-pinned late-line code-again)
+for mode in $modes; do
+  for name in "${commits[@]}"; do
+    commit "$name"
+    start_agent
+    start=${EPOCHREALTIME/[.,]/}
+    build "$mode" "$name" &>"$work/$mode-$name.log" || { tail -n 30 "$work/$mode-$name.log" >&2 && exit 1; }
+    seconds[$mode/$name]=$(((${EPOCHREALTIME/[.,]/} - start) / 100000))
+    stop_agent
+    printf '%s %s %d.%d s\n' "$mode" "$name" $((seconds[$mode/$name] / 10)) $((seconds[$mode/$name] % 10)) >&2
+    if [[ -n ${REPLAY_LOGS:-} ]]; then mkdir -p "$REPLAY_LOGS" && cp "$work/$mode-$name.log" "$REPLAY_LOGS"; fi
+  done
+done
+
+failed=0
+printf '\n%-20s' commit
+for mode in $modes; do printf '%10s' "$mode"; done
+echo
+for name in "${commits[@]}"; do
+  printf '%-20s' "$name"
+  for mode in $modes; do printf '%8d.%d' $((seconds[$mode/$name] / 10)) $((seconds[$mode/$name] % 10)); done
+  echo
+  if [[ -n ${seconds[none/$name]:-} && -n ${seconds[larder/$name]:-} ]] &&
+    ((seconds[larder/$name] * 100 > seconds[none/$name] * 105)); then
+    echo "    slower than 1.05 times no cache"
+    failed=1
+  fi
+done
+exit "$failed"
