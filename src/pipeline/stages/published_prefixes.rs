@@ -36,7 +36,7 @@ use crate::tiers::Tags;
 /// The maximum number of prefixes of one lane in a repository; the oldest are deleted.
 const MOST: usize = 10;
 /// How long publishing may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// How long a builder may take to stop.
 const CANCELLING: Duration = Duration::from_secs(10);
 
@@ -45,7 +45,13 @@ const CANCELLING: Duration = Duration::from_secs(10);
 struct Unpublished {
     place: String,
     #[source]
-    error: PublishError,
+    error: Box<PublishError>,
+}
+
+impl Unpublished {
+    fn new(prefix: &PrefixKey, error: PublishError) -> Self {
+        Self { place: prefix.place(), error: Box::new(error) }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,19 +92,18 @@ impl Prefixes {
         let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
         let missing = prefixes.iter().filter(|key| replaces || !self.published.contains(&key.key));
         let missing: Vec<PrefixKey> = missing.filter(|key| self.makes(key)).cloned().collect();
+        let Some(first) = missing.first() else { return Ok(()) };
         let cancel = CancellationToken::new();
         let published = {
             let mut publishing = Box::pin(async {
                 let mut published = Vec::new();
                 for key in &missing {
                     let name = job.publish_prefix((keys, key), &place, self, replaces, &cancel).await;
-                    let name = name.map_err(|error| Unpublished { place: key.place(), error })?;
+                    let name = name.map_err(|error| Unpublished::new(key, error))?;
                     published.push((key.key.digest(), name));
                 }
-                if let (Some(newest), false) = (prefixes.first(), missing.is_empty()) {
-                    let pruned = job.prune_prefixes(keys, &place).await;
-                    pruned.map_err(|error| Unpublished { place: newest.place(), error })?;
-                }
+                let pruned = job.prune_prefixes(keys, &place).await;
+                pruned.map_err(|error| Unpublished::new(first, error))?;
                 Ok(published)
             });
             let published =
@@ -113,17 +118,16 @@ impl Prefixes {
             // Saving is part of the price.
             tier.millis += millis(clock.elapsed());
         }
-        let late = || {
-            let place = missing.first().map(PrefixKey::place).unwrap_or_default();
-            Err(Unpublished { place, error: PublishError::Late(DEADLINE) })
-        };
-        match published?.unwrap_or_else(|_| late()) {
+        let late = |_| Err(Unpublished::new(first, PublishError::Late(DEADLINE)));
+        match published?.unwrap_or_else(late) {
             // A builder that has continued does not know these layers as those of the Dockerfile.
             Ok(_) if self.continued.is_some() => Ok(()),
             Ok(names) => {
                 let now = Timestamp::now();
                 job.note_builder(|entry| {
-                    names.into_iter().for_each(|(key, name)| entry.note_prefix(key, None, Some(name), now));
+                    for (key, name) in names {
+                        entry.note_prefix(key, None, Some(name), now);
+                    }
                 })
                 .await
             }
