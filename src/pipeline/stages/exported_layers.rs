@@ -315,7 +315,7 @@ impl Job<'_> {
         };
         self.repeat(keys, repeat, cancel).await?;
         if let Some(engine) = self.engine() {
-            self.push_image(engine, name, &Arc::new(Meter::default())).await?;
+            self.push_image(engine, name, None, &Arc::new(Meter::default())).await?;
         }
         Ok(())
     }

@@ -154,7 +154,7 @@ impl Made {
         let mut is_published = false;
         let pushing = async {
             if self.solved.is_to_be_pushed {
-                job.push().await?;
+                job.push(self.prefixes.base().as_ref()).await?;
             }
             let is_unreachable = lookup.is_registry_unreachable || self.solved.layers.is_unreachable;
             if let (Some(keys), Some(id)) = (keyed.keys(), self.solved.image_id())

@@ -148,6 +148,12 @@ impl Continued {
 }
 
 impl Prefixes {
+    /// Returns the prefix in a registry that the build has continued from.
+    pub(super) fn base(&self) -> Option<ImageRef> {
+        let continued = self.continued.as_ref().filter(|continued| continued.loaded.is_none())?;
+        continued.base.name.parse().ok()
+    }
+
     /// Looks for a prefix to continue from.
     ///
     /// # Errors

@@ -43,11 +43,13 @@ impl Job<'_> {
         Ok(())
     }
 
-    pub(super) async fn push(&self) -> Result<(), PipelineError> {
+    /// Pushes the image under all its names. `base` is the image in a registry that the build has continued from, which
+    /// has the lower layers.
+    pub(super) async fn push(&self, base: Option<&ImageRef>) -> Result<(), PipelineError> {
         let Some(engine) = self.engine() else { return Ok(()) };
         for tag in &self.build.tags {
             let (clock, meter) = (Instant::now(), Arc::default());
-            let pushing = Box::pin(self.push_image(engine, tag, &meter));
+            let pushing = Box::pin(self.push_image(engine, tag, base, &meter));
             let pushed = transfer("pushing the image", pushing, &meter, self.session, self.reporter).await?;
             let pushed = match pushed {
                 Ok(pushed) => pushed,
@@ -63,9 +65,10 @@ impl Job<'_> {
         &self,
         engine: &Engine,
         name: &ImageRef,
+        base: Option<&ImageRef>,
         meter: &Arc<Meter>,
     ) -> Result<PushProgress, PushError> {
-        match self.push_without_engine(engine, name, meter).await {
+        match self.push_without_engine(engine, name, base, meter).await {
             Ok(Some(pushed)) => return Ok(pushed),
             Ok(None) => {}
             Err(error) => self.reporter.note(&format!(
@@ -82,6 +85,7 @@ impl Job<'_> {
         &self,
         engine: &Engine,
         name: &ImageRef,
+        base: Option<&ImageRef>,
         meter: &Arc<Meter>,
     ) -> Result<Option<PushProgress>, OwnPushError> {
         let settings = self.build.push;
@@ -94,7 +98,7 @@ impl Job<'_> {
         let place = self.build.tiers.cache_repo.as_ref().unwrap_or(name);
         let caches = self.registry_tags(None).await.inline_caches();
         let caches = caches.iter().filter_map(|tag| place.with_tag(tag));
-        let mut related: Vec<ImageRef> = self.build.tags.iter().cloned().chain(caches).collect();
+        let mut related: Vec<ImageRef> = base.into_iter().chain(&self.build.tags).cloned().chain(caches).collect();
         related.retain(|related| related != name);
         let push = OwnPush {
             engine,

@@ -70,7 +70,7 @@ impl Served {
             return Ok(());
         }
         if !is_named {
-            job.push().await?;
+            job.push(None).await?;
             if !lookup.is_registry_unreachable {
                 job.publish(keys, id).await?;
             }
