@@ -101,13 +101,12 @@ impl Connection {
 
     /// Makes a call with a streamed body, which can be sent only once. The registry must have been called before.
     pub(super) async fn stream(&mut self, call: &Call, body: Body) -> Result<Answer, RegistryError> {
-        let client = match self.streaming.get() {
-            Some(client) => client,
-            None => {
-                let client = self.reach.streaming_client(self.name.host())?;
-                self.streaming.get_or_init(|| client)
-            }
-        };
+        if self.streaming.get().is_none() {
+            let client = self.reach.streaming_client(self.name.host())?;
+            // Another upload may have made one meanwhile.
+            let _ = self.streaming.set(client);
+        }
+        let client = self.streaming.get().expect("it was just made");
         let sending = self.request(client, self.schemes[0], call).body(body).send().await;
         let response = sending.map_err(|source| self.http(source))?;
         self.read(response).await

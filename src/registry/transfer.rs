@@ -61,7 +61,8 @@ impl Repository {
         let is_near = self.image_name().host() == from.image_name().host();
         let path = from.image_name().path().to_owned();
         let mount = is_near.then_some((blob.0, path.as_str()));
-        match self.add_blob(mount, Content::Copied(Source::of(from, blob)), moved).await {
+        let mut source = Source::of(from, blob);
+        match self.add_blob(mount, Content::Copied(&mut source), moved).await {
             Ok(is_sent) => Ok(if is_sent { blob.1 } else { 0 }),
             Err(UploadError::Registry(error)) => Err(error),
             Err(UploadError::Abandoned(_)) => unreachable!("only a growing blob is abandoned"),

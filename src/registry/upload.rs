@@ -44,7 +44,7 @@ pub(crate) enum UploadError {
 pub(super) enum Content<'a> {
     Whole(&'a Bytes),
     Growing(&'a GrowingBlob),
-    Copied(Source<'a>),
+    Copied(&'a mut Source<'a>),
 }
 
 impl Repository {

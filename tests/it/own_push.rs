@@ -1,13 +1,17 @@
 //! Pushes without the engine's own: images of graph drivers, whose layers larder compresses and uploads.
 
 use std::process::Command;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::engines::{Engine, builders, every_engine};
 use crate::registries::Registry;
 use crate::registry_tiers::front::{Fault, Front};
+use crate::running::Running;
 use crate::support::{BUSYBOX, Run, TestContext, finish};
+use crate::waiting::await_true;
 
 /// What larder says if it leaves an image to the engine after all.
 const LEFT: &str = "is pushed by the engine, because larder could not";
@@ -174,6 +178,24 @@ fn an_upload_that_is_cut_goes_on() {
     let others = every_engine();
     let other = others.iter().find(|other| other.name != engine.name).unwrap_or(&engine);
     pull_and_run(other, &format!("{}/app:1", registry.host), &data);
+}
+
+#[test]
+fn an_interrupt_ends_it_and_nothing_is_tagged() {
+    let engine = builders().swap_remove(0);
+    let registry = Registry::open();
+    let front = Front::before(&registry.host);
+    let context = project(&engine);
+    front.fail("PATCH", "/blobs/uploads/", Fault::Stall, 100);
+    let begun = front.begun_handle();
+    let running = Running::start(&mut push(&context, &format!("{}/app:1", front.host), &[]));
+    await_true(Duration::from_mins(1), "a layer is sent", || {
+        begun.lock().unwrap().iter().any(|line| line.starts_with("PATCH"))
+    });
+    running.signal(Signal::INT);
+    let run = running.end(Duration::from_secs(10)).failure(130, "interrupted");
+    assert!(!run.stderr.contains(LEFT), "{}", run.stderr);
+    assert!(registry.manifest("app", "1").contains("MANIFEST_UNKNOWN"));
 }
 
 #[test]

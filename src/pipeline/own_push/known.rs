@@ -10,8 +10,10 @@ use super::ways::{KnownImage, Way};
 use crate::digest::Digest;
 use crate::registry::{ImageRef, LayerBlob, RegistryError, Repository, within};
 
-/// How long a registry may take to return the layers of an image.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// How long the registry that is pushed to may take to return the layers of an image.
+const OWN_DEADLINE: Duration = Duration::from_secs(20);
+/// How long other registries may take.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Looks for the layers of an image: first in the image that has its name, then in related images, and in the base
 /// images only if the lowest layer is in none of these.
@@ -26,6 +28,7 @@ pub(super) async fn look_up(
     repository: &mut Repository,
 ) -> Result<Vec<KnownImage>, RegistryError> {
     let mut known = Vec::new();
+    let mut unreachable = BTreeSet::new();
     let mut missing: BTreeSet<Digest> = diff_ids.iter().copied().collect();
     let own = std::iter::once((name, false)).chain(push.related.iter().map(|name| (name, false)));
     for (related, is_base) in own.chain(push.bases.iter().map(|base| (base, true))) {
@@ -33,16 +36,20 @@ pub(super) async fn look_up(
         if missing.is_empty() || is_base && is_lowest_known {
             break;
         }
-        let is_own = related.repository() == name.repository();
-        let layers = if is_own {
-            layers_of(related, repository, &push.image.platform).await?
+        let platform = &push.image.platform;
+        let layers = if related.repository() == name.repository() {
+            layers_of(related, repository, platform, OWN_DEADLINE).await?
+        } else if unreachable.contains(related.host()) {
+            continue;
         } else {
-            match push.registries.repository(related).await {
-                Ok(mut other) => {
-                    layers_of(related, &mut other, &push.image.platform).await.unwrap_or_default()
-                }
-                Err(_) => Vec::new(),
+            let found = match push.registries.repository(related).await {
+                Ok(mut other) => layers_of(related, &mut other, platform, DEADLINE).await,
+                Err(error) => Err(error),
+            };
+            if found.as_ref().is_err_and(RegistryError::is_of_reach) {
+                unreachable.insert(related.host());
             }
+            found.unwrap_or_default()
         };
         for (diff_id, blob) in &layers {
             if push.settings.compression.can_name(blob.compression) {
@@ -58,9 +65,10 @@ async fn layers_of(
     name: &ImageRef,
     repository: &mut Repository,
     platform: &str,
+    deadline: Duration,
 ) -> Result<Vec<(Digest, LayerBlob)>, RegistryError> {
     let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
-    within(name.host(), DEADLINE, Box::pin(repository.layer_blobs(reference, platform))).await
+    within(name.host(), deadline, Box::pin(repository.layer_blobs(reference, platform))).await
 }
 
 /// Compresses the layers whose blobs the repository has lost although its manifests name them.

@@ -54,8 +54,8 @@ pub(crate) struct OwnPush<'a> {
     pub(crate) related: Vec<ImageRef>,
     /// The base images, which are only asked for if the lowest layer is in no other image.
     pub(crate) bases: Vec<ImageRef>,
-    /// `true` if this machine has built other images with the engine.
-    pub(crate) is_kept: bool,
+    /// `true` if `docker save` of the image may be faster than the engine's push.
+    pub(crate) may_save: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +96,7 @@ impl OwnPush<'_> {
             image: self.image.size,
             missing: Some(self.image.size),
             is_readable: found.is_some(),
-            is_kept: self.is_kept,
+            may_save: self.may_save,
         };
         if self.settings.may_leave_to_engine() && !pays(estimate) {
             return Ok(None);
@@ -215,10 +215,10 @@ impl OwnPush<'_> {
         let uploading = UnboundedReceiverStream::new(grown).map(|(diff_id, blob): Grown| {
             let mut repository = repository.clone();
             async move {
-                let mut counted = 0;
+                let mut most = 0;
                 let mut moved = |bytes: u64| {
-                    meter.add(bytes.saturating_sub(counted));
-                    counted = bytes.max(counted);
+                    meter.add(bytes.saturating_sub(most));
+                    most = bytes.max(most);
                 };
                 let (digest, size) = repository.upload_growing(&blob, &mut moved).await?;
                 Ok((diff_id, LayerBlob { digest, size, compression }))

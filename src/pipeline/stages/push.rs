@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::job::Job;
+use crate::buildkit::Ability;
 use crate::engine::{Engine, ImageStore, PushProgress};
 use crate::error_chain::chain;
 use crate::pipeline::error::PipelineError;
@@ -107,9 +108,18 @@ impl Job<'_> {
             settings,
             related,
             bases: self.inputs.known_bases.names(),
-            is_kept: self.known_builder().await.is_ok_and(|builder| builder.entry.is_kept()),
+            may_save: self.may_save().await,
         };
         Box::pin(push.push(name, meter)).await
+    }
+
+    /// Returns `true` if `docker save` of an image may be faster than the engine's push of it.
+    ///
+    /// Newer engines compress faster. A kept engine knows the blobs of layers that it has pushed before, but would not
+    /// learn those that it does not push itself.
+    async fn may_save(&self) -> bool {
+        !self.client().product().can(Ability::Attestations)
+            && self.known_builder().await.is_ok_and(|builder| !builder.entry.is_kept())
     }
 
     pub(super) async fn push_error(&self, name: &ImageRef, error: PushError) -> PipelineError {

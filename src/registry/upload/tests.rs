@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Collected, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -67,7 +67,7 @@ impl Server {
         let answer = Response::builder().header(LOCATION, "/upload");
         let empty = Full::default();
         if head.uri.path() == "/token" {
-            let form = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let form = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
             self.calls.lock().unwrap().push(String::from_utf8_lossy(&form).into_owned());
             return answer.body(Full::from(r#"{"token":"t"}"#));
         }
@@ -105,7 +105,7 @@ impl Server {
                 answer.status(204).header(RANGE, format!("0-{}", received.saturating_sub(1))).body(empty)
             }
             Method::PUT => {
-                let rest = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+                let rest = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
                 let mut received = self.received.lock().unwrap();
                 received.extend_from_slice(&rest);
                 let is_right = address.ends_with(&Digest::of(&received).to_string());
