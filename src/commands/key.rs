@@ -37,6 +37,8 @@ struct Prefix {
     /// The line and text of its last instruction.
     line: usize,
     instruction: String,
+    #[serde(skip)]
+    place: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     inputs: Option<Vec<Input>>,
 }
@@ -58,6 +60,7 @@ pub(super) async fn run(
         key: prefix.key,
         line: prefix.line,
         instruction: prefix.instruction.clone(),
+        place: prefix.place(),
         inputs: published(&prefix.inputs),
     };
     let prefixes: &Prefixes = &keys.prefixes;
@@ -81,8 +84,7 @@ fn text(output: &Output) -> String {
         ("dependency key".to_owned(), output.dependency_key, &output.dependency_inputs),
     ];
     let prefixes = output.prefixes.iter().map(|prefix| {
-        let last = screen_text(&prefix.instruction);
-        (format!("prefix key, up to line {} ({last})", prefix.line), prefix.key, &prefix.inputs)
+        (format!("prefix key, up to {}", screen_text(&prefix.place)), prefix.key, &prefix.inputs)
     });
     for (name, key, inputs) in keys.into_iter().chain(prefixes) {
         let _ = writeln!(text, "{name}: {key}");

@@ -10,16 +10,17 @@ use super::print_result;
 use crate::cli::WhyArgs;
 use crate::commands::Invocation;
 use crate::error_chain::chain;
-use crate::key::{CacheKey, Change};
+use crate::key::{CacheKey, Change, PrefixKey};
 use crate::notes::NotesError;
 use crate::output::Printer;
 use crate::output::entries::moment;
 use crate::pipeline::changes;
-use crate::pipeline::explain::{Explanation, Identity, Past};
+use crate::pipeline::explain::{Explanation, Identity, Past, PrefixState};
 use crate::pipeline::keyed_build::KeyedBuild;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::stages::{Foreseen, ForeseenHit, foresee};
 use crate::registry::ImageRef;
+use crate::screen_text::screen_text;
 use crate::settings::BuildSettings;
 
 #[derive(Serialize)]
@@ -34,6 +35,10 @@ struct Output {
     elsewhere: Option<ForeseenHit>,
     compared_with: Option<Compared>,
     changes: Vec<Change>,
+    /// The prefixes of the image, the deepest first.
+    prefixes: Vec<Prefix>,
+    /// The reason why there are no prefixes.
+    no_prefixes: Option<String>,
     /// The last image that was built under one of the names in their registries.
     last_in_registry: Option<LastImage>,
 }
@@ -45,6 +50,19 @@ struct Compared {
     lane: Option<String>,
     created: Timestamp,
     last_used: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Prefix {
+    key: CacheKey,
+    /// The line and text of its last instruction.
+    line: usize,
+    instruction: String,
+    #[serde(skip)]
+    place: String,
+    /// `None` if there is nothing to compare it with.
+    unchanged: Option<bool>,
+    changes: Vec<Change>,
 }
 
 #[derive(Serialize)]
@@ -77,9 +95,25 @@ pub(super) async fn run(
         (local, Some(stored)) if local.is_none() || is_own(&stored) => Some(stored),
         (local, _) => local,
     };
-    let (before, changes) = match explanation {
-        Some(Explanation { before, changes }) => (Some(before), changes),
-        None => (None, Vec::new()),
+    let (before, changes, states) = match explanation {
+        Some(Explanation { before, changes, prefixes }) => (Some(before), changes, prefixes),
+        None => (None, Vec::new(), Vec::new()),
+    };
+    let mut states = states.into_iter();
+    let prefix = |prefix: &PrefixKey| {
+        let (unchanged, changes) = match states.next() {
+            Some(PrefixState::Unchanged) => (Some(true), Vec::new()),
+            Some(PrefixState::Changed(changes)) => (Some(false), changes),
+            None => (None, Vec::new()),
+        };
+        Prefix {
+            key: prefix.key,
+            line: prefix.line,
+            instruction: prefix.instruction.clone(),
+            place: prefix.place(),
+            unchanged,
+            changes,
+        }
     };
     let output = Output {
         schema: "larder.why.v1",
@@ -95,6 +129,8 @@ pub(super) async fn run(
             last_used,
         }),
         changes,
+        prefixes: keys.keys.prefixes.iter().flatten().map(prefix).collect(),
+        no_prefixes: keys.keys.prefixes.as_ref().err().map(ToString::to_string),
         last_in_registry: last.map(|(name, created)| LastImage { name: name.familiar(), created }),
     };
     print_result(printer, args.format, &output, || text(&output, &build.tags))
@@ -165,5 +201,22 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
     if output.changes.iter().any(Change::is_other_target) {
         text += "  the instructions and files of two targets are not compared\n";
     }
+    for prefix in &output.prefixes {
+        text += &prefix_text(prefix);
+    }
+    if let Some(reason) = &output.no_prefixes {
+        let _ = writeln!(text, "no prefix: {}", screen_text(reason));
+    }
     text
+}
+
+fn prefix_text(prefix: &Prefix) -> String {
+    let Prefix { place, unchanged, changes, .. } = prefix;
+    let state = match (unchanged, changes::brief(changes)) {
+        (Some(true), _) => "unchanged".to_owned(),
+        (Some(false), Some(first)) => format!("changed: {first}"),
+        (Some(false), None) => "changed".to_owned(),
+        (None, _) => "nothing to compare it with".to_owned(),
+    };
+    format!("prefix up to {}: {state}\n", screen_text(place))
 }

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 
 use super::encoding::{DuplicateInput, KeyBuilder};
 use super::given::{ContextFile, ImageInputs, NamedContext};
-use super::input::Input;
+use super::input::{Input, InputKind};
 use super::installer::Installations;
 use super::reached::told_text;
 use super::{CacheKey, Context, Parsed};
@@ -49,6 +49,15 @@ impl PrefixKey {
         let is_long = self.instruction.chars().count() > MOST;
         let shown: String = self.instruction.chars().take(MOST).chain(is_long.then_some('…')).collect();
         format!("line {} ({shown})", self.line)
+    }
+
+    /// Returns `true` if the prefix depends on an input of the image's keys, too. A dependency file belongs to a prefix
+    /// that contains the file.
+    pub(crate) fn depends_on(&self, input: &Input) -> bool {
+        let kind = if input.kind == InputKind::Requirement { InputKind::File } else { input.kind };
+        let wanted = (kind.name(), input.name.as_str());
+        let found = self.inputs.binary_search_by(|own| (own.kind.name(), own.name.as_str()).cmp(&wanted));
+        found.is_ok_and(|place| kind != input.kind || self.inputs[place] == *input)
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -38,8 +39,39 @@ pub(crate) struct RecordHead {
     /// When a build last hit the image, by the lane of the build.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) hits: BTreeMap<Lane, Timestamp>,
+    /// The prefixes of the image, the deepest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) prefixes: Vec<PrefixNote>,
     /// The number of inputs that follow.
     pub(crate) inputs: usize,
+}
+
+/// A prefix of the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PrefixNote {
+    pub(crate) key: CacheKey,
+    /// The places of its inputs among those of the record. They are few ranges, because inputs are sorted.
+    pub(crate) inputs: Vec<Range<usize>>,
+}
+
+impl PrefixNote {
+    /// Creates the note of a prefix whose inputs are at these places of the record, in ascending order.
+    pub(crate) fn new(key: CacheKey, places: impl Iterator<Item = usize>) -> Self {
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for place in places {
+            match ranges.last_mut() {
+                Some(last) if last.end == place => last.end += 1,
+                _ => ranges.push(place..place + 1),
+            }
+        }
+        Self { key, inputs: ranges }
+    }
+
+    /// Returns the inputs of the prefix among those of its record.
+    pub(crate) fn inputs_of(&self, inputs: &[Input]) -> Vec<Input> {
+        let ranges = self.inputs.iter().filter_map(|range| inputs.get(range.clone()));
+        ranges.flatten().cloned().collect()
+    }
 }
 
 impl RecordHead {
@@ -52,7 +84,9 @@ impl RecordHead {
     ) -> Self {
         let (image_key, dependency_key) = keys;
         let hits = BTreeMap::new();
-        Self { schema: SCHEMA.to_owned(), image_key, dependency_key, names, lane, created, hits, inputs }
+        let prefixes = Vec::new();
+        let schema = SCHEMA.to_owned();
+        Self { schema, image_key, dependency_key, names, lane, created, hits, prefixes, inputs }
     }
 
     /// Returns when the image was last built or hit.
@@ -222,6 +256,20 @@ mod tests {
         assert_eq!(heads, [3, 2, 1].map(|number| record(number).0));
         assert_eq!(notes.inputs(heads[1].image_key).unwrap().unwrap(), record(2).1);
         assert_eq!(notes.inputs(CacheKey::from(Digest::of(b"other"))).unwrap(), None);
+    }
+
+    #[test]
+    fn the_inputs_of_a_prefix_are_ranges_of_the_record() {
+        let inputs: Vec<Input> =
+            ["a", "b", "c", "d"].map(|name| Input::of_values(InputKind::File, name, &[])).into();
+        for (wanted, ranges) in [("", 0), ("abcd", 1), ("bc", 1), ("ad", 2), ("bd", 2)] {
+            let key = CacheKey::from(Digest::of(b"prefix"));
+            let places = (0..inputs.len()).filter(|place| wanted.contains(&inputs[*place].name));
+            let note = PrefixNote::new(key, places);
+            let found: String = note.inputs_of(&inputs).iter().map(|input| input.name.as_str()).collect();
+            assert_eq!((found.as_str(), note.inputs.len()), (wanted, ranges));
+            assert!(note.inputs_of(&inputs[..1]).len() <= 1, "a record of a different length");
+        }
     }
 
     #[test]

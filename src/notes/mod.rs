@@ -33,7 +33,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use builders::{BuilderEntry, PrefixBase};
 pub(crate) use images::ImageEntry;
-pub(crate) use inputs::RecordHead;
+pub(crate) use inputs::{PrefixNote, RecordHead};
 
 const LAYOUT: &str = "v1";
 

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use crate::digest::Digest;
-use crate::key::{CacheKey, Change, Input, InputKind, Keys, Seal, difference};
-use crate::notes::{Notes, NotesError, RecordHead};
+use crate::key::{CacheKey, Change, Input, InputKind, Keys, PrefixKey, Seal, difference};
+use crate::notes::{Notes, NotesError, PrefixNote, RecordHead};
 use crate::registry::ImageRef;
 use crate::store::{Entry, EntryKind, KeyInput, Lane, Manifest, Store, Subject};
 
@@ -15,6 +15,16 @@ const MAX_ENTRIES: usize = 64;
 pub(crate) struct Explanation {
     pub(crate) before: Past,
     pub(crate) changes: Vec<Change>,
+    /// What has become of each prefix, the deepest first; empty if the prefixes of the earlier build are not known.
+    pub(crate) prefixes: Vec<PrefixState>,
+}
+
+/// A prefix, compared with an earlier build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PrefixState {
+    Unchanged,
+    /// The changes of inputs that the prefix has or had in common with the whole image.
+    Changed(Vec<Change>),
 }
 
 #[derive(Debug, Clone)]
@@ -82,8 +92,9 @@ impl Identity<'_> {
         now: Timestamp,
     ) -> Result<(), NotesError> {
         let lane = Some(self.lane.clone());
-        let head =
+        let mut head =
             RecordHead::new((keys.image, keys.dependency), self.repositories(), lane, now, inputs.len());
+        head.prefixes = prefix_notes(keys);
         notes.keep_inputs(&head, inputs)
     }
 
@@ -103,6 +114,7 @@ impl Identity<'_> {
         // The lane of the build is unknown.
         let ids = (keys.image, keys.dependency);
         let mut head = RecordHead::new(ids, names.clone(), None, built.unwrap_or(now), inputs.len());
+        head.prefixes = prefix_notes(keys);
         head.note_hit(&names, self.lane, now);
         notes.keep_inputs(&head, &inputs)
     }
@@ -149,7 +161,7 @@ impl Identity<'_> {
             created: *created,
             last_used: *created,
         };
-        Some(Explanation { before: past, changes: difference(&before, &after) })
+        Some(Explanation { before: past, changes: difference(&before, &after), prefixes: Vec::new() })
     }
 
     pub(crate) fn explain(&self, notes: &Notes, keys: &Keys) -> Result<Option<Explanation>, NotesError> {
@@ -158,8 +170,10 @@ impl Identity<'_> {
             return Ok(None);
         };
         let Some(inputs) = notes.inputs(before.image_key)? else { return Ok(None) };
-        let changes = difference(&inputs, &self.published_like(keys, &inputs));
-        Ok(Some(Explanation { before: Past::from(&before), changes }))
+        let after = self.published_like(keys, &inputs);
+        let changes = difference(&inputs, &after);
+        let prefixes = prefix_states(keys, (&before, &inputs), &after, &changes);
+        Ok(Some(Explanation { before: Past::from(&before), changes, prefixes }))
     }
 
     /// Returns the inputs of `keys`. Confidential inputs without a counterpart in `others` get no digest, because
@@ -175,6 +189,39 @@ impl Identity<'_> {
         };
         keys.told().map(publish).collect()
     }
+}
+
+/// Returns the prefixes in the form that a record of the keys' inputs stores.
+fn prefix_notes(keys: &Keys) -> Vec<PrefixNote> {
+    let note = |prefix: &PrefixKey| {
+        let own = keys.told().enumerate().filter(|(_, input)| prefix.depends_on(input));
+        PrefixNote::new(prefix.key, own.map(|(place, _)| place))
+    };
+    keys.prefixes.iter().flatten().map(note).collect()
+}
+
+/// Compares each prefix with the prefixes of an earlier build. One whose key is new is compared with the one that
+/// was as deep, unless a different target explains everything. `after` are the published inputs of `keys`, and
+/// `changes` those of the whole image.
+fn prefix_states(
+    keys: &Keys,
+    (head, before): (&RecordHead, &[Input]),
+    after: &[Input],
+    changes: &[Change],
+) -> Vec<PrefixState> {
+    let state = |(depth, prefix): (usize, &PrefixKey)| {
+        if head.prefixes.iter().any(|known| known.key == prefix.key) {
+            return Some(PrefixState::Unchanged);
+        }
+        if let Some(target) = changes.iter().find(|change| change.is_other_target()) {
+            return Some(PrefixState::Changed(vec![target.clone()]));
+        }
+        let known = head.prefixes.get(depth).or(head.prefixes.last())?;
+        let own = keys.told().zip(after).filter(|(input, _)| prefix.depends_on(input));
+        let own: Vec<Input> = own.map(|(_, published)| published.clone()).collect();
+        Some(PrefixState::Changed(difference(&known.inputs_of(before), &own)))
+    };
+    keys.prefixes.iter().flatten().enumerate().map_while(state).collect()
 }
 
 /// Returns the record of the same image with a different key that was last built or hit in this lane, or else in any

@@ -33,6 +33,59 @@ fn parsed(text: &str) -> Value {
 type Edit = fn(&TestContext, &Path);
 
 #[test]
+fn the_prefixes_are_named_with_what_has_changed_in_them() {
+    let context = TestContext::new(&any_engine());
+    let dockerfile = |dependency: &str, step: &str| {
+        format!(
+            "FROM {BUSYBOX}\nCOPY requirements.txt /tmp/\nRUN true || pip install {dependency} -r /tmp/requirements.txt\nCOPY src /srv\nRUN {step}\nCOPY README.md /\n"
+        )
+    };
+    project(&context);
+    context.write("Dockerfile", dockerfile("-q", "true"));
+    let tag = context.tag("prefixed");
+    let why = || context.larder(&["why", "-t", &tag, "."]).success().stdout;
+    let first = context.larder(&["key", "."]).success().stdout;
+    assert!(first.contains("\nprefix key, up to line 5 (RUN true): "), "{first}");
+    assert!(
+        first.contains("\nprefix key, up to line 3 (RUN true || pip install -q -r /tmp/requirements.txt): ")
+    );
+    context.build(&["-t", &tag, "."]);
+    let (deep, shallow) = ("prefix up to line 5", "prefix up to line 3");
+    // After an edit: the state of the deepest prefix, and of the other one.
+    let table: [(&str, String, &str, &str); 4] = [
+        ("README.md", "new\n".to_owned(), "unchanged", "unchanged"),
+        ("src/main.py", "print(1)\n".to_owned(), "changed: src/main.py changed", "unchanged"),
+        ("Dockerfile", dockerfile("-q", "echo"), "changed: Dockerfile line 5", "unchanged"),
+        (
+            "requirements.txt",
+            "flask==3.1.0\n".to_owned(),
+            "changed: requirements.txt flask 3.0.0 → 3.1.0",
+            "changed: requirements.txt flask 3.0.0 → 3.1.0",
+        ),
+    ];
+    for (path, text, of_deep, of_shallow) in table {
+        let before = std::fs::read_to_string(context.project().join(path)).unwrap();
+        context.write(path, text);
+        let said = why();
+        for (prefix, state) in [(deep, of_deep), (shallow, of_shallow)] {
+            let line = said.lines().find(|line| line.starts_with(prefix));
+            assert!(line.is_some_and(|line| line.contains(&format!("): {state}"))), "{path}: {said}");
+        }
+        context.write(path, before);
+    }
+    context.write("requirements.txt", "flask==3.1.0\n");
+    let why = parsed(&context.larder(&["why", "--format", "json", "-t", &tag, "."]).success().stdout);
+    assert_eq!(why["prefixes"][1]["unchanged"], false);
+    assert_eq!(why["prefixes"][1]["changes"][0]["kind"], "requirement");
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY src /srv\n"));
+    let said = context.larder(&["why", "-t", &tag, "."]).success().stdout;
+    assert!(
+        said.contains("no prefix: the target stage runs nothing and copies from no other stage\n"),
+        "{said}"
+    );
+}
+
+#[test]
 fn why_names_what_changed_since_the_build_before() {
     let context = TestContext::new(&any_engine());
     project(&context);
@@ -175,7 +228,7 @@ fn another_target_is_named_instead_of_all_that_its_stages_are_made_of() {
     let tag = context.tag("app");
     context.build(&["-t", &tag, "--target", "deps", "."]);
     let said = context.larder(&["why", "-t", &tag, "."]).success().stdout;
-    let changes: Vec<&str> = said.lines().skip(2).map(str::trim).collect();
+    let changes: Vec<&str> = said.lines().filter(|line| line.starts_with("  ")).map(str::trim).collect();
     assert_eq!(
         changes,
         ["target  deps → app", "the instructions and files of two targets are not compared"],
@@ -203,8 +256,11 @@ fn a_fresh_agent_explains_by_what_the_remote_store_knows() {
     context.write("src/main.py", "2\n").write("Dockerfile", dockerfile("RUN echo more\n"));
     let said = why();
     assert!(said.contains("no cache has an image of it\ncompared with"), "{said}");
-    let changes: Vec<String> =
-        said.lines().skip(2).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let changes: Vec<String> = said
+        .lines()
+        .filter(|line| line.starts_with("  "))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     assert_eq!(changes, ["Dockerfile line 7 changed to RUN echo more", "src/main.py changed"], "{said}");
 }
 
@@ -250,7 +306,7 @@ fn explain_lists_every_input_with_a_digest() {
     assert!(text.contains("src/main.py\n"), "{text}");
     assert!(text.contains("  0/3 RUN true || pip install -r /tmp/requirements.txt\n"), "{text}");
     assert!(text.contains("  1 FROM deps AS app\n"), "{text}");
-    assert_eq!(context.larder(&["key", "."]).success().stdout.lines().count(), 2);
+    assert_eq!(context.larder(&["key", "."]).success().stdout.lines().count(), 4, "no inputs");
 }
 
 /// Everything that is stored below a directory.
