@@ -47,7 +47,7 @@ pub(crate) const SKIP_CHECKS: (&str, &str) = ("BUILDKIT_DOCKERFILE_CHECK", "skip
 pub(crate) struct PrefixImage<'a> {
     /// The image by digest: `REPOSITORY@sha256:…`.
     pub(crate) reference: &'a str,
-    /// The environment of its config, `NAME=VALUE`.
+    /// The variables of its config, as `NAME` or `NAME=VALUE`.
     pub(crate) environment: &'a [String],
     /// The command of its config.
     pub(crate) command: &'a [String],

@@ -34,6 +34,7 @@ mod outputs;
 mod own_files;
 mod own_push;
 mod places;
+mod prefix_equality;
 mod progress;
 mod proxy;
 mod rebuilds;

@@ -11,6 +11,7 @@
 //! = base INSTRUCTION                 an instruction of the base image that the text calls BASE
 //! = crlf, = bom                      lines end in CR LF; the text starts with a byte order mark
 //! = unbuilt                          no engine can build it without the network
+//! = unkeyed                          a base or its triggers are not known exactly, so there may be no prefix
 //! = refused MESSAGE                  no build continues at the cut, for this reason
 //! FROM …
 //! # cut                              a cut; there can be several
@@ -35,6 +36,7 @@ pub(crate) struct Case {
     /// The Dockerfile of the image that the text calls BASE.
     pub(crate) base: Option<String>,
     pub(crate) unbuilt: bool,
+    pub(crate) unkeyed: bool,
     pub(crate) refused: Option<String>,
 }
 
@@ -60,11 +62,13 @@ impl Case {
             "secret" => self.secret = true,
             "base" => {
                 let base = self.base.get_or_insert_with(|| format!("FROM {BUSYBOX}\n"));
-                base.push_str(&format!("{value}\n"));
+                base.push_str(value);
+                base.push('\n');
             }
             "crlf" => self.text = self.text.replace('\n', "\r\n"),
             "bom" => self.text.insert(0, '\u{feff}'),
             "unbuilt" => self.unbuilt = true,
+            "unkeyed" => self.unkeyed = true,
             "refused" => self.refused = Some(value.to_owned()),
             _ => panic!("{}: what is `{option}`?", self.name),
         }
@@ -89,7 +93,9 @@ pub(crate) fn cases() -> Vec<Case> {
                 text = rest;
             }
             let mut case = Case { name: name.to_owned(), text: text.to_owned(), ..Case::default() };
-            options.into_iter().for_each(|option| case.option(option));
+            for option in options {
+                case.option(option);
+            }
             cases.push(case);
         }
     }

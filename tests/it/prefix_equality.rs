@@ -1,0 +1,174 @@
+//! A build that continues from a prefix makes the image that `docker build` makes.
+//!
+//! For each cut of the corpus, a first agent pushes the image of everything before the cut, which publishes the prefix; a
+//! second one, which knows nothing, builds the whole Dockerfile and must continue from the prefix. The peer is built by the
+//! engine's own client. Files and the runtime config are the same; times, and entries of the history, are not compared.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::engines::{Engine, engines};
+use crate::registries::Registry;
+use crate::support::{Run, TestContext, finish, is_full, json};
+
+#[path = "../corpus/prefixes/mod.rs"]
+mod corpus;
+
+use corpus::Case;
+
+/// Takes the place of the cut, because prefixes end after installations. Nothing is installed.
+const INSTALLATION: &str = "RUN true || pip install flask";
+/// The frontends of this engine and later ones know here-documents and named contexts.
+const NEWER_FRONTEND: u32 = 23;
+/// The cuts that `make test` builds, one in so many.
+const SHARE: usize = 6;
+/// The number of cuts that are built on one engine at a time.
+const AT_ONCE: usize = 3;
+
+/// A Dockerfile of the corpus with one of its cuts.
+struct Cut {
+    case: Case,
+    whole: String,
+    /// The same without what follows the cut in the stage.
+    before: String,
+}
+
+impl Cut {
+    fn all() -> Vec<Self> {
+        let cases =
+            corpus::cases().into_iter().filter(|case| !case.unbuilt && !case.text.contains("FROM scratch"));
+        let cuts = cases.flat_map(|case| {
+            let cuts: Vec<usize> = case.cuts().collect();
+            cuts.into_iter().filter_map(move |line| Self::at(&case, line)).collect::<Vec<_>>()
+        });
+        cuts.collect()
+    }
+
+    /// Returns `None` if nothing follows the cut, or if no engine can build the case.
+    fn at(case: &Case, line: usize) -> Option<Self> {
+        let is_built = !case
+            .refused
+            .as_ref()
+            .is_some_and(|reason| reason.contains("built for") || reason.contains("replaces"));
+        let lines: Vec<&str> = case.text.split_inclusive('\n').collect();
+        let is_from = |line: &&str| line.trim_start().to_lowercase().starts_with("from ");
+        let rest = lines.iter().skip(line).take_while(|line| !is_from(line)).count();
+        let is_cut = |line: &&str| line.trim_end() == "# cut";
+        let is_end = lines[line..line + rest].iter().all(|line| is_cut(line) || line.trim().is_empty());
+        let part = |lines: &[&str]| lines.concat();
+        let head = part(&lines[..line]);
+        let head = head.trim_end().strip_suffix("# cut")?.to_owned()
+            + &lines[line - 1].replace("# cut", INSTALLATION);
+        (is_built && !is_end).then(|| Self {
+            case: case.clone(),
+            whole: head.clone() + &part(&lines[line..]),
+            before: head + &part(&lines[line + rest..]),
+        })
+    }
+
+    /// Compares the images of the whole Dockerfile.
+    fn assert_continues(&self, engine: &Engine, registry: &Registry) {
+        let label = format!("{} on {}", self.case.name, engine.name);
+        let context = TestContext::new(engine);
+        for path in ["run.sh", "src/a", "src/b", "src/deep/er/c"] {
+            context.write(path, format!("#!/bin/sh\necho {path} {}\n", context.tag("for")));
+        }
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.append_dir_all("unpacked", context.project().join("src")).unwrap();
+        context.write("files.tar", tar.into_inner().unwrap());
+        std::fs::write(context.path("token"), "s3cret").unwrap();
+        let base = context.tag("base");
+        if let Some(text) = &self.case.base {
+            std::fs::write(context.path("Base"), text).unwrap();
+            let run = Self::docker(&context, &["-f", "../Base", "-t", &base, "."]);
+            assert_eq!(run.code, 0, "{label}: {}", run.stderr);
+        }
+        let name = format!("{}/{}", registry.host, context.tag("app"));
+        let theirs = context.tag("theirs");
+        let options = self.options(&context);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let flags: Vec<&str> = self.case.flags.iter().map(String::as_str).collect();
+
+        std::fs::write(context.path("Before"), self.before.replace("BASE", &base)).unwrap();
+        std::fs::write(context.path("Whole"), self.whole.replace("BASE", &base)).unwrap();
+        let build = |agent: &str, file: &str| {
+            let cache = context.path(agent).to_string_lossy().into_owned();
+            let metadata = context.path("metadata.json");
+            let own = ["build", "--push", "-t", &name, "-f", file, "--cache-dir", &cache, "--metadata-file"];
+            let run =
+                context.larder(&[&own[..], &[&metadata.to_string_lossy(), "."], &options, &flags].concat());
+            assert_eq!(run.code, 0, "{label}: {}", run.stderr);
+            json(&metadata)
+        };
+        build("first", "../Before");
+        let record = build("second", "../Whole");
+        let tiers = record["tiers"].as_array().unwrap();
+        let tier = tiers.iter().find(|tier| tier["tier"] == "prefix").unwrap_or(&Value::Null);
+        match &self.case.refused {
+            None if self.case.unkeyed => {}
+            None => assert_eq!(tier["outcome"], "hit", "{label}: {tier}"),
+            Some(_) => assert_ne!(tier["outcome"], "hit", "{label}: {tier}"),
+        }
+
+        let run =
+            Self::docker(&context, &[&["-f", "../Whole", "-t", &theirs, "."], &options[..], &flags].concat());
+        assert_eq!(run.code, 0, "{label}: {}", run.stderr);
+        for field in ["Architecture", "Author", "Config", "Os", "Variant"] {
+            let (ours, theirs) = (engine.inspect(&name), engine.inspect(&theirs));
+            assert_eq!(ours[field], theirs[field], "{label}: {field}");
+        }
+        let layers = |image: &str| engine.inspect(image)["RootFS"]["Layers"].as_array().map(Vec::len);
+        assert_eq!(layers(&name), layers(&theirs), "{label}: layers");
+        let files = |image: &str| {
+            let entries = engine.entries(image, "/").into_iter();
+            entries
+                .map(|entry| (entry.rest, String::from_utf8_lossy(&entry.content).into_owned()))
+                .collect::<BTreeSet<_>>()
+        };
+        let (ours, theirs) = (files(&name), files(&theirs));
+        let differences: Vec<_> = ours.symmetric_difference(&theirs).collect();
+        assert!(differences.is_empty(), "{label}: {differences:?}");
+    }
+
+    fn docker(context: &TestContext, arguments: &[&str]) -> Run {
+        let mut docker = context.engine.docker();
+        docker.arg("build").args(arguments).current_dir(context.project());
+        finish(&mut docker, None)
+    }
+
+    /// Returns the flags that the case asks for, for either tool.
+    fn options(&self, context: &TestContext) -> Vec<String> {
+        let mut options = Vec::new();
+        options.extend(self.case.target.iter().map(|target| format!("--target={target}")));
+        options.extend(self.case.arguments.iter().map(|(name, value)| format!("--build-arg={name}={value}")));
+        options
+            .extend(self.case.contexts.iter().map(|(name, value)| format!("--build-context={name}={value}")));
+        if self.case.secret {
+            options.push(format!("--secret=id=token,src={}", context.path("token").display()));
+        }
+        options
+    }
+}
+
+#[test]
+fn a_build_that_continues_makes_the_image_that_docker_makes() {
+    let registry = Registry::open();
+    let cuts: Vec<Cut> = Cut::all().into_iter().step_by(if is_full() { 1 } else { SHARE }).collect();
+    let engines = engines();
+    std::thread::scope(|scope| {
+        for (engine, first) in
+            engines.iter().flat_map(|engine| (0..AT_ONCE).map(move |first| (engine, first)))
+        {
+            let (cuts, registry) = (&cuts, &registry);
+            scope.spawn(move || {
+                for cut in cuts.iter().skip(first).step_by(AT_ONCE) {
+                    let is_newer = cut.case.newer || !cut.case.contexts.is_empty();
+                    if !is_newer || engine.major() >= NEWER_FRONTEND {
+                        cut.assert_continues(engine, registry);
+                    }
+                }
+            });
+        }
+    });
+}
