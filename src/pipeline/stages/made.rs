@@ -46,17 +46,6 @@ impl Made {
         lookup: &Lookup,
     ) -> Result<(), PipelineError> {
         self.prefixes = Prefixes::look(job, keyed, lookup).await?;
-        let made = Box::pin(self.build_and_save(job, keyed, lookup)).await;
-        self.prefixes.release(job).await;
-        made
-    }
-
-    async fn build_and_save(
-        &mut self,
-        job: &Job<'_>,
-        keyed: &Keyed,
-        lookup: &Lookup,
-    ) -> Result<(), PipelineError> {
         // No cache has the steps after a prefix: BuildKit does not know them as those of the Dockerfile.
         let needs_layers = self.prefixes.continued.as_ref().is_none_or(|continued| continued.reaches_stages);
         if needs_layers {
@@ -201,10 +190,6 @@ impl Made {
         ) {
             archiving = job.archive_built((keys, id), lookup, false).await?;
         }
-        self.archived.finish(job, archiving).await?;
-        match (keyed.keys(), &self.archived.entry) {
-            (Some(keys), Some(_)) => self.prefixes.archive(job, keys, lookup).await,
-            _ => Ok(()),
-        }
+        self.archived.finish(job, archiving).await
     }
 }

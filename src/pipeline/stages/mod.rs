@@ -2,7 +2,6 @@
 //!
 //! Each stage takes the outcomes of earlier stages and returns its own; [`flow`] is their order.
 
-mod archived_prefixes;
 mod archiving;
 mod auto_mounts;
 mod deadline;

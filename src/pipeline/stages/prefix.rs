@@ -1,16 +1,15 @@
-//! The stage that looks for a prefix of the image, from which the build then continues.
+//! The stage that looks for a prefix of the image in a registry, from which the build then continues.
 //!
 //! | the builder | the build |
 //! |---|---|
 //! | has made the layers of the prefix | builds the Dockerfile as it is; no registry is asked |
-//! | has continued from a registry's prefix before | continues from it again; no registry is asked |
-//! | has neither | continues from the deepest prefix in the registry, or else in the store |
+//! | has continued from the prefix before | continues from it again; no registry is asked |
+//! | has neither | continues from the deepest prefix in the registry |
 //!
-//! What the builder has done must be remembered, because BuildKit knows the steps after `FROM prefix` by other keys than
-//! the same steps after the instructions that made the prefix.
+//! The last case must be remembered, because BuildKit knows the steps after `FROM prefix` by other keys than the same
+//! steps after the instructions that made the prefix.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -21,7 +20,6 @@ use super::keyed::Keyed;
 use super::lookup::Lookup;
 use super::solving::Ended;
 use crate::buildkit::SolveError;
-use crate::buildkit::session::new_id;
 use crate::buildkit::solve::ExporterResponse;
 use crate::dockerfile::{
     InstructionKind, PrefixImage, Resolution, SKIP_CHECKS, Source, continued, enforces_checks,
@@ -32,11 +30,9 @@ use crate::notes::PrefixBase;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::inputs::DockerfileText;
 use crate::pipeline::keys::BuildKeys;
-use crate::pipeline::transfers::transfer;
 use crate::plan::{Output, OutputKind};
-use crate::registry::{ImageRef, ImageSettings};
-use crate::store::Meter;
-use crate::tiers::{Accepted, ImageTier, PrefixTier, Wanted};
+use crate::registry::ImageRef;
+use crate::tiers::PrefixTier;
 
 /// Phrases with which BuildKit fails on an image that it continues from: its manifest is resolved first, and a layer is
 /// pulled when it is needed.
@@ -51,9 +47,6 @@ const UNFETCHED: [&str; 9] = [
     "failed to do request",
     "failed to extract",
 ];
-
-/// The repository of the names that prefixes from the store have in the engine.
-const LOADED: &str = "larder-prefix";
 
 /// The outcome of looking for prefixes.
 #[derive(Default)]
@@ -75,8 +68,6 @@ pub(super) struct Continued {
     pub(super) directory: TempDir,
     /// `true` if an instruction after the prefix copies from or mounts another stage.
     pub(super) reaches_stages: bool,
-    /// The name of a prefix that was loaded from the store, which it has in the engine during the build.
-    loaded: Option<ImageRef>,
 }
 
 /// A prefix that cannot be continued from.
@@ -85,37 +76,6 @@ pub(super) struct Continued {
 pub(super) struct UnusablePrefix {
     base: String,
     reason: String,
-}
-
-/// The answer for the tier's record.
-struct Found {
-    outcome: TierOutcome,
-    reason: String,
-    bytes: u64,
-}
-
-impl Found {
-    fn skipped() -> Self {
-        Self { outcome: TierOutcome::Skipped, reason: String::new(), bytes: 0 }
-    }
-
-    fn miss(reason: String) -> Self {
-        Self { outcome: TierOutcome::Miss, reason, bytes: 0 }
-    }
-
-    /// Returns the answer for a prefix that exists: a hit for this reason, unless the build cannot continue from it.
-    fn of(continuing: Result<(), String>, reason: String) -> Self {
-        match continuing {
-            Ok(()) => Self { outcome: TierOutcome::Hit, reason, bytes: 0 },
-            Err(reason) => Self { reason, ..Self::skipped() },
-        }
-    }
-}
-
-/// Returns what a build that continues from an image with these settings depends on.
-fn base(name: String, settings: ImageSettings) -> PrefixBase {
-    let variables = settings.env.iter().filter_map(|variable| variable.split('=').next());
-    PrefixBase { name, variables: variables.map(str::to_owned).collect(), command: settings.cmd }
 }
 
 impl Continued {
@@ -150,7 +110,7 @@ impl Continued {
 impl Prefixes {
     /// Returns the prefix in a registry that the build has continued from.
     pub(super) fn base(&self) -> Option<ImageRef> {
-        let continued = self.continued.as_ref().filter(|continued| continued.loaded.is_none())?;
+        let continued = self.continued.as_ref()?;
         continued.base.name.parse().ok()
     }
 
@@ -162,22 +122,19 @@ impl Prefixes {
     pub(super) async fn look(job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<Self, PipelineError> {
         let clock = Instant::now();
         let mut prefixes = Self::default();
-        let Some(keys) = keyed.keys().filter(|_| job.build.tiers.prefix) else { return Ok(prefixes) };
-        let place = job.prefix_place();
+        let (Some(place), Some(keys)) = (job.prefix_place(), keyed.keys()) else { return Ok(prefixes) };
         let answer = match job.no_continuing(keys, lookup) {
-            Some(reason) => Found { reason, ..Found::skipped() },
-            None => job.bound(Box::pin(prefixes.find(job, keys, place.as_ref()))).await?,
+            Some(reason) => (TierOutcome::Skipped, reason),
+            None => job.bound(Box::pin(prefixes.find(job, keys, &place))).await?,
         };
-        // A build without registries gets no message about prefixes, unless the store has one.
-        if place.is_some() || answer.outcome == TierOutcome::Hit {
-            prefixes.tier = Some(job.report_answer(TierRecord {
-                tier: PrefixTier::NAME.to_owned(),
-                outcome: answer.outcome,
-                reason: answer.reason,
-                bytes: answer.bytes,
-                millis: millis(clock.elapsed()),
-            }));
-        }
+        let (outcome, reason) = answer;
+        prefixes.tier = Some(job.report_answer(TierRecord {
+            tier: PrefixTier::NAME.to_owned(),
+            outcome,
+            reason,
+            bytes: 0,
+            millis: millis(clock.elapsed()),
+        }));
         Ok(prefixes)
     }
 
@@ -185,30 +142,12 @@ impl Prefixes {
         &mut self,
         job: &Job<'_>,
         keys: &BuildKeys,
-        place: Option<&ImageRef>,
-    ) -> Result<Found, PipelineError> {
-        let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
-        if let Some(found) = self.known(job, keys, prefixes).await? {
-            return Ok(found);
-        }
-        let in_registry = match place {
-            Some(place) => self.in_registry(job, keys, place).await?,
-            None => Found { outcome: TierOutcome::Miss, ..Found::skipped() },
-        };
-        if in_registry.outcome != TierOutcome::Miss {
-            return Ok(in_registry);
-        }
-        let in_store = self.in_store(job, keys, prefixes).await?;
-        Ok(in_store.unwrap_or(in_registry))
-    }
-
-    async fn in_registry(
-        &mut self,
-        job: &Job<'_>,
-        keys: &BuildKeys,
         place: &ImageRef,
-    ) -> Result<Found, PipelineError> {
+    ) -> Result<(TierOutcome, String), PipelineError> {
         let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
+        if let Some(answer) = self.known(job, keys, prefixes).await? {
+            return Ok(answer);
+        }
         let tags = job.registry_tags(Some(keys)).await;
         let platform = keys.sole_platform().unwrap_or_default();
         let tier = PrefixTier { place, tags: &tags, platform, since: job.youngest() };
@@ -220,57 +159,24 @@ impl Prefixes {
             Ok(answer) => answer,
             Err(error) => {
                 job.faults.report(&error)?;
-                return Ok(Found::miss(format!("{error}; {}", error.remedy())));
+                return Ok((TierOutcome::Miss, format!("{error}; {}", error.remedy())));
             }
         };
-        let Some(prefix) = answer.found.take() else { return Ok(Found::miss(answer.reason)) };
+        let Some(prefix) = answer.found.take() else { return Ok((TierOutcome::Miss, answer.reason)) };
         if prefix.is_own {
             self.published.insert(prefix.key.key);
         }
-        let base = base(prefix.name, prefix.image.config.settings);
-        Ok(Found::of(self.continue_from(job, keys, &prefix.key, base), answer.reason))
-    }
-
-    /// Loads the deepest of these prefixes that the store has into the engine.
-    async fn in_store(
-        &mut self,
-        job: &Job<'_>,
-        keys: &BuildKeys,
-        prefixes: &[PrefixKey],
-    ) -> Result<Option<Found>, PipelineError> {
-        if !job.build.tiers.archive || job.faults.is_cache_down() {
-            return Ok(None);
-        }
-        let Some(mut tier) = job.archive_tier().await? else { return Ok(None) };
-        let name = new_id().ok().and_then(|id| format!("{LOADED}:{id}").parse::<ImageRef>().ok());
-        let Some(name) = name else { return Ok(None) };
-        let (names, meter) = ([name.clone()], Arc::new(Meter::default()));
-        let accepted = Accepted { since: job.youngest(), noted: None };
-        for key in prefixes {
-            let wanted =
-                Wanted { key: key.key, platforms: &keys.platforms, names: &names, accepted: &accepted };
-            let taking = tier.take(&wanted, &meter);
-            let loading = transfer("loading the prefix", taking, &meter, job.session, job.reporter);
-            let mut answer = Box::pin(loading).await?;
-            answer.faults.iter().try_for_each(|fault| job.faults.report(fault.as_ref()))?;
-            let Some(image) = answer.found.take().and_then(|hit| hit.image) else { continue };
-            let base = base(name.to_string(), image.config.settings);
-            let continuing = self.continue_from(job, keys, key, base);
-            match &mut self.continued {
-                Some(continued) => continued.loaded = Some(name),
-                None => job.remove_name(&name).await,
-            }
-            let reason = format!("the store has the layers up to {}", key.place());
-            return Ok(Some(Found { bytes: answer.bytes, ..Found::of(continuing, reason) }));
-        }
-        Ok(None)
-    }
-
-    /// Removes the name that a prefix from the store had in the engine during the build.
-    pub(super) async fn release(&self, job: &Job<'_>) {
-        if let Some(name) = self.continued.as_ref().and_then(|continued| continued.loaded.as_ref()) {
-            job.remove_name(name).await;
-        }
+        let settings = prefix.image.config.settings;
+        let names = settings.env.iter().filter_map(|variable| variable.split('=').next());
+        let base = PrefixBase {
+            name: prefix.name,
+            variables: names.map(str::to_owned).collect(),
+            command: settings.cmd,
+        };
+        Ok(match self.continue_from(job, keys, &prefix.key, base) {
+            Ok(()) => (TierOutcome::Hit, answer.reason),
+            Err(reason) => (TierOutcome::Skipped, reason),
+        })
     }
 
     /// Returns the answer for the deepest of these prefixes that the builder is known to have.
@@ -279,7 +185,7 @@ impl Prefixes {
         job: &Job<'_>,
         keys: &BuildKeys,
         prefixes: &[PrefixKey],
-    ) -> Result<Option<Found>, PipelineError> {
+    ) -> Result<Option<(TierOutcome, String)>, PipelineError> {
         let builder = match job.known_builder().await {
             Ok(builder) => builder,
             Err(error) => return job.faults.report(&error).map(|()| None),
@@ -302,10 +208,13 @@ impl Prefixes {
         let Some((key, known)) = known.first() else { return Ok(None) };
         let Some(base) = &known.base else {
             let reason = format!("the builder has made the layers up to {}", key.place());
-            return Ok(Some(Found { reason, ..Found::skipped() }));
+            return Ok(Some((TierOutcome::Skipped, reason)));
         };
         let reason = format!("the builder has continued from the layers up to {} before", key.place());
-        Ok(Some(Found::of(self.continue_from(job, keys, key, base.clone()), reason)))
+        Ok(Some(match self.continue_from(job, keys, key, base.clone()) {
+            Ok(()) => (TierOutcome::Hit, reason),
+            Err(reason) => (TierOutcome::Skipped, reason),
+        }))
     }
 
     /// Prepares a build that continues from this image. Fails with the reason why that is impossible.
@@ -332,7 +241,7 @@ impl Prefixes {
         let directory = directory.ok_or("the Dockerfile is in a context that only the engine can read")?;
         let reaches_stages = reaches_stages(resolution, key);
         let (key, text) = (key.clone(), DockerfileText::new(changed));
-        self.continued = Some(Continued { key, base, text, directory, reaches_stages, loaded: None });
+        self.continued = Some(Continued { key, base, text, directory, reaches_stages });
         Ok(())
     }
 
@@ -342,7 +251,6 @@ impl Prefixes {
         job: &Job<'_>,
         fault: &UnusablePrefix,
     ) -> Result<(), PipelineError> {
-        self.release(job).await;
         if let Some(continued) = self.continued.take() {
             self.published.remove(&continued.key.key);
             job.note_builder(|entry| entry.forget_prefix(continued.key.key.digest())).await?;
@@ -358,8 +266,6 @@ impl Prefixes {
     pub(super) async fn note_built(&self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
         let now = Timestamp::now();
         job.note_builder(|entry| match &self.continued {
-            // It is loaded again, which takes little while the engine has the layers.
-            Some(Continued { loaded: Some(_), .. }) => {}
             Some(Continued { key, base, .. }) => {
                 entry.note_prefix(key.key.digest(), Some(base.clone()), None, now);
             }
@@ -374,13 +280,6 @@ impl Prefixes {
 }
 
 impl Job<'_> {
-    /// Removes a name that larder gave to an image of the engine. Failing costs no more than that name.
-    async fn remove_name(&self, name: &ImageRef) {
-        if let Some(engine) = self.engine() {
-            drop(engine.remove_name(name).await);
-        }
-    }
-
     /// Returns the repository of prefixes, if the build uses them.
     pub(super) fn prefix_place(&self) -> Option<ImageRef> {
         let first = || self.build.tags.first().filter(|_| self.wants_push());

@@ -55,7 +55,7 @@ impl Unpublished {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PublishError {
+enum PublishError {
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error(transparent)]
@@ -136,7 +136,7 @@ impl Prefixes {
     }
 
     /// Returns `true` if this build has made the layers of the prefix and the history that it would have anyway.
-    pub(super) fn makes(&self, key: &PrefixKey) -> bool {
+    fn makes(&self, key: &PrefixKey) -> bool {
         self.continued.as_ref().is_none_or(|continued| {
             key.cut.instructions > continued.key.cut.instructions && !continued.adds_history()
         })
@@ -178,15 +178,14 @@ impl Job<'_> {
         Ok(name)
     }
 
-    /// Lets the builder make the image of the Dockerfile up to the cut, whose steps it has, and returns its id. An engine
-    /// keeps it without a name; other builders push it to the repository `pushed`.
-    pub(super) async fn make_cut_image(
+    /// Lets the builder make the image of the Dockerfile up to the cut, whose steps it has, and describe it.
+    async fn cut_image(
         &self,
         (keys, key): (&BuildKeys, &PrefixKey),
         prefixes: &Prefixes,
-        pushed: &str,
+        pushed: &mut Repository,
         cancel: &CancellationToken,
-    ) -> Result<String, PublishError> {
+    ) -> Result<CutImage, PublishError> {
         let continued = prefixes.continued.as_ref().map(|continued| &continued.text);
         let text = continued.or_else(|| self.inputs.built()).ok_or(PublishError::NotLocal)?;
         let dockerfile = text.parsed().map_err(|_| PublishError::NotLocal)?;
@@ -196,7 +195,7 @@ impl Job<'_> {
         let exporter = if self.engine().is_some() {
             Exporter { kind: "moby".to_owned(), attributes: BTreeMap::new() }
         } else {
-            let attributes = [("name", pushed), ("push", "true"), ("push-by-digest", "true")]
+            let attributes = [("name", &*pushed.name()), ("push", "true"), ("push-by-digest", "true")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()));
             Exporter { kind: "image".to_owned(), attributes: attributes.into() }
         };
@@ -207,29 +206,18 @@ impl Job<'_> {
             cache_imports: Vec::new(),
             cache_exports: Vec::new(),
         };
-        let mut made = self.repeat(Some(keys), repeat, cancel).await?;
-        Ok(made.remove("containerimage.digest").ok_or(PrefixError::Unusable)?)
-    }
-
-    /// Returns what the builder says of the image of the Dockerfile up to the cut.
-    async fn cut_image(
-        &self,
-        (keys, key): (&BuildKeys, &PrefixKey),
-        prefixes: &Prefixes,
-        pushed: &mut Repository,
-        cancel: &CancellationToken,
-    ) -> Result<CutImage, PublishError> {
-        let id = self.make_cut_image((keys, key), prefixes, &pushed.name(), cancel).await?;
+        let made = self.repeat(Some(keys), repeat, cancel).await?;
+        let id = made.get("containerimage.digest").ok_or(PrefixError::Unusable)?;
         let own_entries = own_entries(&keys.resolution, key.cut);
         let Some(engine) = self.engine() else {
-            let (_, config) = documents(pushed, &id, keys.sole_platform().unwrap_or_default()).await?;
+            let (_, config) = documents(pushed, id, keys.sole_platform().unwrap_or_default()).await?;
             return Ok(CutImage::of_config(&config, own_entries)?);
         };
-        let image = engine.image(&id).await?.ok_or(PrefixError::Unusable)?;
-        let history = engine.history(&id).await?;
+        let image = engine.image(id).await?.ok_or(PrefixError::Unusable)?;
+        let history = engine.history(id).await?;
         if image.names.is_empty() {
             // An image that cannot be removed has no layers of its own.
-            drop(engine.remove_image(&id).await);
+            drop(engine.remove_image(id).await);
         }
         let (settings, layers) = (image.config.settings, image.config.layers);
         Ok(CutImage { settings, layers, history, own_entries })

@@ -99,7 +99,8 @@ impl Job<'_> {
         let place = self.build.tiers.cache_repo.as_ref().unwrap_or(name);
         let caches = self.registry_tags(None).await.inline_caches();
         let caches = caches.iter().filter_map(|tag| place.with_tag(tag));
-        let mut related: Vec<ImageRef> = base.into_iter().chain(&self.build.tags).cloned().chain(caches).collect();
+        let mut related: Vec<ImageRef> =
+            base.into_iter().chain(&self.build.tags).cloned().chain(caches).collect();
         related.retain(|related| related != name);
         let push = OwnPush {
             engine,
