@@ -1,0 +1,1 @@
+//! Options that affect whether prefixes are used and published.
