@@ -298,7 +298,8 @@ impl Job<'_> {
     /// Returns the reason why the build does not continue from a prefix, if there is one.
     fn no_continuing(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
         let every_step = || lookup.runs_every_step(self).map(str::to_owned);
-        every_step().or_else(|| self.no_prefixes(keys, lookup))
+        let filter = || (!self.build.no_cache_filter.is_empty()).then(|| "--no-cache-filter".to_owned());
+        every_step().or_else(filter).or_else(|| self.no_prefixes(keys, lookup))
     }
 
     /// Returns the reason why a build neither continues from prefixes nor publishes them, if there is one.
