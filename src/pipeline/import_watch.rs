@@ -2,16 +2,21 @@
 //!
 //! Graph drivers pull a missing, truncated or damaged layer again and again, for minutes, and then run the step anyway.
 //! They also wait for a layer that arrives too slowly. Neither may cost more than building the layers.
+//!
+//! The layers of an image that the build continues from are fetched by its FROM. There graph drivers do not show that they
+//! pull a layer again, only that none arrives.
 
 use std::time::{Duration, Instant};
 
 use crate::buildkit::solve::CacheEntry;
-use crate::buildkit::trace::{StepKind, Trace};
+use crate::buildkit::trace::{StepKind, Trace, VertexTrace};
 use crate::ledger::{BuildRecord, Outcome};
 
 /// The time limit for fetching layers if the time for building them is unknown.
 const UNKNOWN_COST: Duration = Duration::from_mins(1);
 const MIN_LIMIT: Duration = Duration::from_secs(10);
+/// How long the layers of a base image may make no progress. Graph drivers wait this long before the first retry.
+const STALLED: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("layers of the registry cannot be taken: {0}")]
@@ -23,17 +28,25 @@ pub(crate) struct ImportWatch {
     spent: Duration,
     /// The last time at which a layer was being fetched.
     seen: Option<Instant>,
+    /// The image that the build continues from, if it does.
+    base: Option<String>,
+    /// The bytes of that image that have arrived, and when the last of them did.
+    arrived: Option<(i64, Instant)>,
 }
 
 impl ImportWatch {
-    /// Returns a watch over `imports`, or `None` if there are none. `builds` reads the ledger; `names` are the image's.
+    /// Returns a watch over `imports` and the image `base`, or `None` if there are none. `builds` reads the ledger;
+    /// `names` are the image's.
     pub(crate) fn new(
         imports: &[CacheEntry],
+        base: Option<&str>,
         builds: impl FnOnce() -> Vec<BuildRecord>,
         names: &[String],
     ) -> Option<Self> {
         let limit = || miss_cost(&builds(), names).unwrap_or(UNKNOWN_COST).max(MIN_LIMIT);
-        (!imports.is_empty()).then(|| Self { limit: limit(), spent: Duration::ZERO, seen: None })
+        let is_needed = !imports.is_empty() || base.is_some();
+        let base = base.map(str::to_owned);
+        is_needed.then(|| Self { limit: limit(), spent: Duration::ZERO, seen: None, base, arrived: None })
     }
 
     /// Returns the error of the imported layers that `trace` shows at `now`.
@@ -42,7 +55,21 @@ impl ImportWatch {
         if let Some(layer) = steps().find_map(|(_, vertex)| vertex.pulled_again()) {
             return Some(ImportError(format!("the engine fails to pull the layer {layer}")));
         }
-        let is_fetching = steps().any(|(_, vertex)| vertex.is_fetching());
+        let base = self.base.as_deref().and_then(|base| {
+            let is_base = |vertex: &VertexTrace| {
+                StepKind::of(vertex.name()) == StepKind::From && vertex.name().ends_with(base)
+            };
+            trace.vertexes().map(|(_, vertex)| vertex).find(|vertex| is_base(vertex))
+        });
+        self.arrived = base.and_then(VertexTrace::downloaded).map(|bytes| match self.arrived {
+            Some(arrived) if arrived.0 == bytes => arrived,
+            _ => (bytes, now),
+        });
+        if self.arrived.is_some_and(|(_, since)| now - since > STALLED) {
+            let seconds = STALLED.as_secs();
+            return Some(ImportError(format!("the engine gets nothing of a layer for {seconds} s")));
+        }
+        let is_fetching = steps().map(|(_, vertex)| vertex).chain(base).any(VertexTrace::is_fetching);
         if let Some(seen) = self.seen {
             self.spent += now - seen;
         }
@@ -87,7 +114,7 @@ mod tests {
     fn fetching_layers_may_take_as_long_as_building_them() {
         let imports = [CacheEntry { kind: "registry".to_owned(), attributes: [].into() }];
         let limit = |builds: Vec<BuildRecord>| {
-            ImportWatch::new(&imports, || builds, &["app".to_owned()]).map(|watch| watch.limit.as_secs())
+            ImportWatch::new(&imports, None, || builds, &["app".to_owned()]).map(|watch| watch.limit.as_secs())
         };
         let mut other = build(&[100_000]);
         other.names = vec!["other".to_owned()];
@@ -100,13 +127,13 @@ mod tests {
         ] {
             assert_eq!(limit(builds.clone()), Some(expected), "{builds:?}");
         }
-        assert!(ImportWatch::new(&[], Vec::new, &[]).is_none());
+        assert!(ImportWatch::new(&[], None, Vec::new, &[]).is_none());
     }
 
     #[test]
     fn the_time_that_a_step_waits_for_layers_counts() {
         let imports = [CacheEntry { kind: "registry".to_owned(), attributes: [].into() }];
-        let mut watch = ImportWatch::new(&imports, Vec::new, &[]).unwrap();
+        let mut watch = ImportWatch::new(&imports, None, Vec::new, &[]).unwrap();
         let (mut trace, start) = (Trace::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut report = |name: &str, is_over: bool| {

@@ -133,6 +133,29 @@ impl Registry {
         }
     }
 
+    /// The file with the digest that a tag names.
+    fn link(&self, repository: &str, tag: &str) -> PathBuf {
+        let repositories = self.data().join("docker/registry/v2/repositories");
+        repositories.join(repository).join("_manifests/tags").join(tag).join("current/link")
+    }
+
+    pub(crate) fn remove_tag(&self, repository: &str, tag: &str) {
+        let link = self.link(repository, tag);
+        std::fs::remove_dir_all(link.ancestors().nth(2).unwrap()).unwrap();
+    }
+
+    /// Lets a tag name the image of another tag.
+    pub(crate) fn move_tag(&self, repository: &str, tag: &str, to: &str) {
+        std::fs::copy(self.link(repository, to), self.link(repository, tag)).unwrap();
+    }
+
+    /// Removes a blob from the storage, without a trace in the repositories that have it.
+    pub(crate) fn remove_blob(&self, digest: &str) {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        let blobs = self.data().join("docker/registry/v2/blobs/sha256");
+        std::fs::remove_dir_all(blobs.join(&hex[..2]).join(hex)).unwrap();
+    }
+
     /// Writes a Docker configuration with this login for the registry.
     pub(crate) fn log_in(&self, docker_config: &Path, login: &str) {
         let config = serde_json::json!({ "auths": { &self.host: { "auth": login } } });

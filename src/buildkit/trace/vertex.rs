@@ -145,6 +145,17 @@ impl VertexTrace {
         self.statuses.iter().any(|status| status.completed.is_none() && is_fetched_layer(&status.id))
     }
 
+    /// Returns the bytes of layers that have arrived, if this waits for more and unpacks none at the moment. Graph drivers
+    /// show no row for a layer of which nothing arrives.
+    pub(crate) fn downloaded(&self) -> Option<i64> {
+        let is_unpacked = |status: &VertexStatus| {
+            status.completed.is_none() && status.id.starts_with("extracting ")
+        };
+        let is_waiting = self.state() == State::Running && !self.statuses.iter().any(is_unpacked);
+        let layers = self.statuses.iter().filter(|status| status.id.starts_with("sha256:"));
+        is_waiting.then(|| layers.map(|status| status.current).sum())
+    }
+
     /// Returns the warnings in order of arrival.
     pub(crate) fn warnings(&self) -> &[VertexWarning] {
         &self.warnings

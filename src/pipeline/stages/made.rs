@@ -57,6 +57,9 @@ impl Made {
             if !needs_layers {
                 self.solved.layers = job.look_for_layers(keyed, lookup).await?;
             }
+            if fault.is_of_layer {
+                self.solved.layers.give_up();
+            }
             built = self.restore_and_solve(job, keyed, lookup).await;
         }
         let renamed = if built.is_ok() { job.renamed().await } else { None };

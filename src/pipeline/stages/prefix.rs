@@ -48,6 +48,10 @@ const UNFETCHED: [&str; 9] = [
     "failed to extract",
 ];
 
+/// Phrases of [`UNFETCHED`] for a layer, which caches in the same registry probably contain as well.
+const UNFETCHED_LAYER: [&str; 5] =
+    ["failed to copy", "httpReadSeeker", "unlazy", "failed to register layer", "failed to extract"];
+
 /// The outcome of looking for prefixes.
 #[derive(Default)]
 pub(super) struct Prefixes {
@@ -56,6 +60,8 @@ pub(super) struct Prefixes {
     pub(super) continued: Option<Continued>,
     /// The keys of the prefixes that are known to have a tag of the job's own lane.
     pub(super) published: BTreeSet<CacheKey>,
+    /// The key of the prefix that turned out to be unusable; its tag is replaced.
+    pub(super) broken: Option<CacheKey>,
 }
 
 /// A build that continues from a prefix.
@@ -76,9 +82,16 @@ pub(super) struct Continued {
 pub(super) struct UnusablePrefix {
     base: String,
     reason: String,
+    /// `true` if a layer cannot be fetched.
+    pub(super) is_of_layer: bool,
 }
 
 impl Continued {
+    /// Returns the name of the prefix.
+    pub(super) fn base(&self) -> &str {
+        &self.base.name
+    }
+
     /// Returns `true` if the history of the image has entries that the Dockerfile as it is does not make.
     pub(super) fn adds_history(&self) -> bool {
         let Ok(dockerfile) = self.text.parsed() else { return true };
@@ -89,8 +102,8 @@ impl Continued {
 
     /// Returns what is wrong with the prefix, if the build ended for that.
     pub(super) fn fault(&self, result: &Result<ExporterResponse, Ended>) -> Option<UnusablePrefix> {
-        let reason = match result {
-            Err(Ended::Import(error)) => error.0.clone(),
+        let (reason, is_of_layer) = match result {
+            Err(Ended::Import(error)) => (error.0.clone(), true),
             Err(Ended::Solve(SolveError::Build(failure))) => {
                 let is_of_step = failure.message.contains("exit code");
                 let digest = self.base.name.rsplit('@').next().unwrap_or_default();
@@ -99,11 +112,12 @@ impl Continued {
                 if is_of_step || !(names_base || is_unfetched) {
                     return None;
                 }
-                failure.message.clone()
+                let is_of_layer = UNFETCHED_LAYER.iter().any(|words| failure.message.contains(words));
+                (failure.message.clone(), is_of_layer)
             }
             _ => return None,
         };
-        Some(UnusablePrefix { base: self.base.name.clone(), reason })
+        Some(UnusablePrefix { base: self.base.name.clone(), reason, is_of_layer })
     }
 }
 
@@ -253,6 +267,7 @@ impl Prefixes {
     ) -> Result<(), PipelineError> {
         if let Some(continued) = self.continued.take() {
             self.published.remove(&continued.key.key);
+            self.broken = Some(continued.key.key);
             job.note_builder(|entry| entry.forget_prefix(continued.key.key.digest())).await?;
         }
         if let Some(tier) = &mut self.tier {
@@ -289,7 +304,8 @@ impl Job<'_> {
     /// Returns the reason why the build does not continue from a prefix, if there is one.
     fn no_continuing(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
         let every_step = || lookup.runs_every_step(self).map(str::to_owned);
-        every_step().or_else(|| self.no_prefixes(keys, lookup))
+        let filter = || (!self.build.no_cache_filter.is_empty()).then(|| "--no-cache-filter".to_owned());
+        every_step().or_else(filter).or_else(|| self.no_prefixes(keys, lookup))
     }
 
     /// Returns the reason why a build neither continues from prefixes nor publishes them, if there is one.

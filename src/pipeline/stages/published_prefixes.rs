@@ -98,6 +98,7 @@ impl Prefixes {
             let mut publishing = Box::pin(async {
                 let mut published = Vec::new();
                 for key in &missing {
+                    let replaces = replaces || self.broken == Some(key.key);
                     let name = job.publish_prefix((keys, key), &place, self, replaces, &cancel).await;
                     let name = name.map_err(|error| Unpublished::new(key, error))?;
                     published.push((key.key.digest(), name));
@@ -158,7 +159,11 @@ impl Job<'_> {
         let platform = keys.sole_platform().unwrap_or_default();
         let mut repository = self.registries().repository(place).await?;
         if !replaces && let Some(manifest) = repository.manifest(&tag).await? {
-            let image = repository.image(&manifest, platform).await?;
+            let image = match repository.image(&manifest, platform).await {
+                // Its config is missing or damaged.
+                Err(RegistryError::Unusable { .. }) => None,
+                image => image?,
+            };
             if image.is_some_and(|image| image.prefix == Some(key.key.digest())) {
                 return Ok(name);
             }

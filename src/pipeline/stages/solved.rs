@@ -95,7 +95,8 @@ impl Solved {
             .collect();
         let builds = || ledger::last_builds(&job.notes.ledger_path()).unwrap_or_default();
         let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
-        let watch = ImportWatch::new(&conditions.cache_imports, builds, &names);
+        let base = continued.map(Continued::base);
+        let watch = ImportWatch::new(&conditions.cache_imports, base, builds, &names);
         let (mut result, mut trace) = job.solve(exports, &conditions, to_stdout, watch).await;
         if let Some(fault) = continued.and_then(|continued| continued.fault(&result)) {
             return Ok(Some(fault));

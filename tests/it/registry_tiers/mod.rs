@@ -8,6 +8,7 @@ mod images;
 mod lanes;
 mod layers;
 mod platforms;
+mod prefixes;
 mod reach;
 mod transfer;
 

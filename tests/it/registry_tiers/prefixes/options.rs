@@ -1,0 +1,49 @@
+//! Options and lanes, which decide whether prefixes are used and published.
+
+use super::{Project, every_engine};
+
+#[test]
+fn options_that_a_prefix_contradicts_leave_it_alone() {
+    let all = every_engine();
+    let project = Project::published(&all[0]);
+    let published = project.prefix_tags();
+    let manifest = project.prefix();
+    let cases: [(&[&str], &str, &str); 5] = [
+        (&["--read-only"], "hit", "has the layers up to line 6"),
+        (&["--no-cache", "--read-only"], "skipped", "--no-cache"),
+        (&["--no-cache-filter", "other", "--read-only"], "skipped", "--no-cache-filter"),
+        (&["--build-arg", "BUILDKIT_INLINE_CACHE=1"], "skipped", "inline cache"),
+        (&["--max-age", "1s", "--read-only"], "miss", "before --max-age"),
+    ];
+    // The prefix is older than that by now.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    for (index, (arguments, outcome, reason)) in cases.into_iter().enumerate() {
+        let agent = project.agent(&all[1], &format!("case-{index}"));
+        agent.context.write("app.py", format!("{arguments:?}\n"));
+        let built = project.push(&agent, arguments);
+        let (told, why) = built.tier("prefix");
+        assert!(told == outcome && why.contains(reason), "{arguments:?}: {told}: {why}: {}", built.run.stderr);
+        assert_eq!(project.prefix_tags(), published, "{arguments:?}");
+        assert_eq!(project.prefix(), manifest, "{arguments:?}");
+    }
+    project.push(&project.agent(&all[1], "rebuild"), &["--force-rebuild"]);
+    assert_eq!(project.prefix_tags(), published);
+    assert_ne!(project.prefix(), manifest, "a forced rebuild replaces it");
+}
+
+#[test]
+fn a_pull_request_reads_the_prefix_of_the_trunk_and_the_trunk_reads_none_of_it() {
+    let all = every_engine();
+    let project = Project::new(&all[0]);
+    let of = |lane| ["--lane", lane, "--trunk", "main"];
+    project.push(&project.first, &of("pr-7"));
+    assert!(project.prefix_tags().iter().all(|tag| tag.ends_with("-pr-7")), "{:?}", project.prefix_tags());
+    project.first.context.write("app.py", "2\n");
+    let trunk = project.push(&project.agent(&all[1], "b"), &of("main"));
+    assert_eq!(trunk.tier("prefix").0, "miss", "{}", trunk.run.stderr);
+    assert_eq!(project.prefix_tags().len(), 2, "each lane has its own");
+    project.first.context.write("app.py", "3\n");
+    let request = project.push(&project.agent(&all[0], "c"), &of("pr-8"));
+    request.continues();
+    assert_eq!(project.prefix_tags().len(), 2, "it has made no layers of a prefix");
+}
