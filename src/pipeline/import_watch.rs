@@ -114,7 +114,8 @@ mod tests {
     fn fetching_layers_may_take_as_long_as_building_them() {
         let imports = [CacheEntry { kind: "registry".to_owned(), attributes: [].into() }];
         let limit = |builds: Vec<BuildRecord>| {
-            ImportWatch::new(&imports, None, || builds, &["app".to_owned()]).map(|watch| watch.limit.as_secs())
+            ImportWatch::new(&imports, None, || builds, &["app".to_owned()])
+                .map(|watch| watch.limit.as_secs())
         };
         let mut other = build(&[100_000]);
         other.names = vec!["other".to_owned()];
