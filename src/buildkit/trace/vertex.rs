@@ -148,9 +148,8 @@ impl VertexTrace {
     /// Returns the bytes of layers that have arrived, if this waits for more and unpacks none at the moment. Graph drivers
     /// show no row for a layer of which nothing arrives.
     pub(crate) fn downloaded(&self) -> Option<i64> {
-        let is_unpacked = |status: &VertexStatus| {
-            status.completed.is_none() && status.id.starts_with("extracting ")
-        };
+        let is_unpacked =
+            |status: &VertexStatus| status.completed.is_none() && status.id.starts_with("extracting ");
         let is_waiting = self.state() == State::Running && !self.statuses.iter().any(is_unpacked);
         let layers = self.statuses.iter().filter(|status| status.id.starts_with("sha256:"));
         is_waiting.then(|| layers.map(|status| status.current).sum())

@@ -36,7 +36,10 @@ impl Project {
         let front = Front::before(&registry.host);
         let context = TestContext::new(engine);
         let mark = context.tag("mark");
-        context.write("requirements.txt", &mark).write("app.py", "1\n").write("Dockerfile", dockerfile(&mark));
+        context
+            .write("requirements.txt", &mark)
+            .write("app.py", "1\n")
+            .write("Dockerfile", dockerfile(&mark));
         Self { registry, front, first: Agent { context, name: "a".to_owned() } }
     }
 

@@ -22,7 +22,11 @@ fn options_that_a_prefix_contradicts_leave_it_alone() {
         agent.context.write("app.py", format!("{arguments:?}\n"));
         let built = project.push(&agent, arguments);
         let (told, why) = built.tier("prefix");
-        assert!(told == outcome && why.contains(reason), "{arguments:?}: {told}: {why}: {}", built.run.stderr);
+        assert!(
+            told == outcome && why.contains(reason),
+            "{arguments:?}: {told}: {why}: {}",
+            built.run.stderr
+        );
         assert_eq!(project.prefix_tags(), published, "{arguments:?}");
         assert_eq!(project.prefix(), manifest, "{arguments:?}");
     }
