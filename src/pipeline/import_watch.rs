@@ -162,4 +162,37 @@ mod tests {
         assert!(watch.check(&again, at(900)).is_none());
         assert!(watch.check(&again, at(930)).is_some(), "31 s before and 30 s now");
     }
+
+    #[test]
+    fn a_base_image_of_which_nothing_arrives_is_given_up() {
+        let mut watch = ImportWatch::new(&[], Some("app@sha256:0"), Vec::new, &[]).unwrap();
+        let (mut trace, start) = (Trace::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut report = |id: &str, current: i64, is_over: bool| {
+            let (now, digest) = (Some(Timestamp::UNIX_EPOCH), "from".to_owned());
+            let name = "[1/2] FROM app@sha256:0".to_owned();
+            let vertexes = vec![Vertex { digest: digest.clone(), name, started: now, ..Vertex::default() }];
+            let (id, completed) = (id.to_owned(), now.filter(|_| is_over));
+            let row = VertexStatus {
+                id,
+                vertex: digest,
+                current,
+                total: 9,
+                timestamp: now,
+                started: now,
+                completed,
+            };
+            trace.apply(StatusUpdate { vertexes, statuses: vec![row], ..StatusUpdate::default() });
+            trace.clone()
+        };
+        let first = report("sha256:1", 1, false);
+        assert!(watch.check(&first, at(0)).is_none() && watch.check(&first, at(5)).is_none());
+        let more = report("sha256:1", 9, true);
+        assert!(watch.check(&more, at(6)).is_none() && watch.check(&more, at(11)).is_none());
+        let unpacked = report("extracting sha256:1", 0, false);
+        assert!(watch.check(&unpacked, at(12)).is_none() && watch.check(&unpacked, at(20)).is_none());
+        let nothing = report("extracting sha256:1", 0, true);
+        assert!(watch.check(&nothing, at(21)).is_none() && watch.check(&nothing, at(26)).is_none());
+        assert!(watch.check(&nothing, at(27)).is_some(), "no row is shown for the next layer");
+    }
 }
