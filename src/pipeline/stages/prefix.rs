@@ -74,6 +74,8 @@ pub(super) struct Continued {
     pub(super) directory: TempDir,
     /// `true` if an instruction after the prefix copies from or mounts another stage.
     pub(super) reaches_stages: bool,
+    /// `true` if the builder is not known to have had the prefix before.
+    pub(super) is_imported: bool,
 }
 
 /// A prefix that cannot be continued from.
@@ -187,7 +189,7 @@ impl Prefixes {
             variables: names.map(str::to_owned).collect(),
             command: settings.cmd,
         };
-        Ok(match self.continue_from(job, keys, &prefix.key, base) {
+        Ok(match self.continue_from(job, keys, &prefix.key, base, true) {
             Ok(()) => (TierOutcome::Hit, answer.reason),
             Err(reason) => (TierOutcome::Skipped, reason),
         })
@@ -225,7 +227,7 @@ impl Prefixes {
             return Ok(Some((TierOutcome::Skipped, reason)));
         };
         let reason = format!("the builder has continued from the layers up to {} before", key.place());
-        Ok(Some(match self.continue_from(job, keys, key, base.clone()) {
+        Ok(Some(match self.continue_from(job, keys, key, base.clone(), false) {
             Ok(()) => (TierOutcome::Hit, reason),
             Err(reason) => (TierOutcome::Skipped, reason),
         }))
@@ -238,6 +240,7 @@ impl Prefixes {
         keys: &BuildKeys,
         key: &PrefixKey,
         base: PrefixBase,
+        is_imported: bool,
     ) -> Result<(), String> {
         let text =
             job.inputs.built().ok_or("the Dockerfile is in a context that only the engine can read")?;
@@ -255,7 +258,7 @@ impl Prefixes {
         let directory = directory.ok_or("the Dockerfile is in a context that only the engine can read")?;
         let reaches_stages = reaches_stages(resolution, key);
         let (key, text) = (key.clone(), DockerfileText::new(changed));
-        self.continued = Some(Continued { key, base, text, directory, reaches_stages });
+        self.continued = Some(Continued { key, base, text, directory, reaches_stages, is_imported });
         Ok(())
     }
 

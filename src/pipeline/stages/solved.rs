@@ -108,8 +108,10 @@ impl Solved {
             (result, trace) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
         trace.credit(&restored.prepared);
-        let total = continued.and_then(|_| keyed.keys()).map(|keys| keys.steps);
-        self.record_steps(job, &trace, ignored, total).await?;
+        self.record_steps(job, &trace, ignored).await?;
+        if let (Some(continued), Some(keys)) = (continued, keyed.keys()) {
+            self.add_prefix_steps(keys.steps, continued);
+        }
         self.mounting_steps = MountingSteps::of(&trace);
         self.response = result.map_err(|error| job.explain(error, &trace, keyed.finding()))?;
         if engine_image && self.image_id().is_none() {
@@ -125,7 +127,6 @@ impl Solved {
         job: &Job<'_>,
         trace: &Trace,
         ignored: Option<&str>,
-        total: Option<usize>,
     ) -> Result<(), PipelineError> {
         let secret = match job.notes.secret() {
             Ok(secret) => Some(secret),
@@ -143,11 +144,17 @@ impl Solved {
         self.steps.imported = imported.min(self.steps.cached);
         noted?;
         self.tier = Some(job.report_answer(steps::layers(trace, self.steps, ignored, &self.layers)));
-        // The steps of a prefix are not in the trace.
-        let of_prefix = total.map_or(0, |total| total.saturating_sub(self.steps.total));
+        Ok(())
+    }
+
+    /// Counts the steps of a prefix as cached; they are not in the trace. `total` is the number of steps of the image.
+    fn add_prefix_steps(&mut self, total: usize, continued: &Continued) {
+        let of_prefix = total.saturating_sub(self.steps.total);
         self.steps.total += of_prefix;
         self.steps.cached += of_prefix;
-        Ok(())
+        if continued.is_imported {
+            self.steps.imported += of_prefix;
+        }
     }
 
     pub(super) fn image_id(&self) -> Option<&str> {
