@@ -36,8 +36,10 @@ use crate::tiers::PrefixTier;
 
 /// Phrases with which BuildKit fails on an image that it continues from: its manifest is resolved first, and a layer is
 /// pulled when it is needed.
-const UNFETCHED: [&str; 9] = [
+const UNFETCHED: [&str; 10] = [
     "failed to copy",
+    // The bytes of a layer have a different digest (containerd's content store).
+    "unexpected commit digest",
     "httpReadSeeker",
     "failed to load cache key",
     "unlazy",
@@ -49,8 +51,14 @@ const UNFETCHED: [&str; 9] = [
 ];
 
 /// Phrases of [`UNFETCHED`] for a layer, which caches in the same registry probably contain as well.
-const UNFETCHED_LAYER: [&str; 5] =
-    ["failed to copy", "httpReadSeeker", "unlazy", "failed to register layer", "failed to extract"];
+const UNFETCHED_LAYER: [&str; 6] = [
+    "failed to copy",
+    "unexpected commit digest",
+    "httpReadSeeker",
+    "unlazy",
+    "failed to register layer",
+    "failed to extract",
+];
 
 /// The outcome of looking for prefixes.
 #[derive(Default)]
@@ -282,6 +290,9 @@ impl Prefixes {
 
     /// Records which layers the builder has now, after a build.
     pub(super) async fn note_built(&self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+        if keys.keys.prefixes.is_err() || job.faults.is_cache_down() {
+            return Ok(());
+        }
         let now = Timestamp::now();
         job.note_builder(|entry| match &self.continued {
             Some(Continued { key, base, .. }) => {

@@ -100,10 +100,12 @@ fn lookups(calls: &[Seen]) -> usize {
 
 /// The number of uploads of each blob.
 fn uploads(calls: &[Seen]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for call in calls.iter().filter(|call| matches!(call.method.as_str(), "PUT" | "POST")) {
         let digest = call.path.split(['?', '&']).find_map(|part| part.strip_prefix("digest="));
-        digest.into_iter().for_each(|digest| *counts.entry(digest.to_owned()).or_default() += 1);
+        if let Some(digest) = digest {
+            *counts.entry(digest.to_owned()).or_default() += 1;
+        }
     }
     counts
 }
