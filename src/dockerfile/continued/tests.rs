@@ -123,7 +123,7 @@ fn every_case_of_the_corpus_continues_or_says_why_not() {
     let cases = corpus::cases();
     assert!(cases.len() > 150, "only {} cases were read", cases.len());
     for case in cases {
-        assert!(case.cuts().next().is_some(), "{} has no cut", case.name);
+        assert!(case.cuts().next().is_some(), "{} in {} has no cut", case.name, case.topic);
         for line in case.cuts() {
             match (rewrite(&case, line, &["one"]), &case.refused) {
                 (Ok(_), None) => {}

@@ -25,6 +25,8 @@ pub(crate) const BUSYBOX: &str = "larder-test/busybox:1";
 /// A Dockerfile and the options of its build.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Case {
+    /// The name of its file.
+    pub(crate) topic: String,
     pub(crate) name: String,
     pub(crate) text: String,
     pub(crate) newer: bool,
@@ -84,7 +86,8 @@ pub(crate) fn cases() -> Vec<Case> {
     files.sort();
     let mut cases = Vec::new();
     for file in files {
-        let content = std::fs::read_to_string(file).expect("a text");
+        let topic = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let content = std::fs::read_to_string(&file).expect("a text");
         for section in content.split("==== ").skip(1) {
             let (name, mut text) = section.split_once('\n').expect("a text");
             let mut options = Vec::new();
@@ -92,7 +95,12 @@ pub(crate) fn cases() -> Vec<Case> {
                 options.push(option);
                 text = rest;
             }
-            let mut case = Case { name: name.to_owned(), text: text.to_owned(), ..Case::default() };
+            let mut case = Case {
+                topic: topic.clone(),
+                name: name.to_owned(),
+                text: text.to_owned(),
+                ..Case::default()
+            };
             for option in options {
                 case.option(option);
             }
