@@ -36,8 +36,10 @@ use crate::tiers::PrefixTier;
 
 /// Phrases with which BuildKit fails on an image that it continues from: its manifest is resolved first, and a layer is
 /// pulled when it is needed.
-const UNFETCHED: [&str; 10] = [
+const UNFETCHED: [&str; 12] = [
     "failed to copy",
+    "short read",
+    "unexpected EOF",
     // The bytes of a layer have a different digest (containerd's content store).
     "unexpected commit digest",
     "httpReadSeeker",
@@ -51,8 +53,10 @@ const UNFETCHED: [&str; 10] = [
 ];
 
 /// Phrases of [`UNFETCHED`] for a layer, which caches in the same registry probably contain as well.
-const UNFETCHED_LAYER: [&str; 6] = [
+const UNFETCHED_LAYER: [&str; 8] = [
     "failed to copy",
+    "short read",
+    "unexpected EOF",
     "unexpected commit digest",
     "httpReadSeeker",
     "unlazy",

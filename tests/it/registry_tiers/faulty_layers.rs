@@ -46,12 +46,12 @@ fn layers_that_cannot_be_fetched_are_built_and_counted_as_built() {
                 let front = Front::before(&registry.host);
                 let agent = Agent::new(from);
                 let name = |tag: &str| format!("{}/app:{tag}", front.host);
-                agent.build(&["--push", "-t", &name("1")]);
+                agent.build_of_layers(&["--push", "-t", &name("1")]);
                 agent.context.write("app.py", "2\n");
                 // The agent knows how long the steps take.
-                agent.other(from, "b").build(&["--no-cache", "-t", &name("2")]);
+                agent.other(from, "b").build_of_layers(&["--no-cache", "-t", &name("2")]);
                 front.fail("GET", layer_of_run(&registry, "cache"), fault, usize::MAX);
-                let built = agent.other(to, "b").build(&["--push", "-t", &name("2")]);
+                let built = agent.other(to, "b").build_of_layers(&["--push", "-t", &name("2")]);
                 let stderr = &built.run.stderr;
                 assert!(stderr.contains("layers of the registry cannot be taken"), "{stderr}");
                 assert!(stderr.contains(cause), "{cause}: {stderr}");

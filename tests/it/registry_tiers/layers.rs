@@ -25,14 +25,14 @@ fn another_engine_takes_the_layers_that_the_first_has_made() {
         let registry = Registry::open();
         let agent = Agent::new(from);
         let name = |tag: &str| format!("{}/app:{tag}", registry.host);
-        let made = agent.build(&["--push", "-t", &name("1")]);
+        let made = agent.build_of_layers(&["--push", "-t", &name("1")]);
         assert_eq!(
             made.tier("layers").1,
             format!("0 of 5 steps cached; {}/app has no cache yet", registry.host)
         );
 
         agent.context.write("app.py", "2\n");
-        let taken = agent.other(to, "b").build(&["--push", "-t", &name("2")]);
+        let taken = agent.other(to, "b").build_of_layers(&["--push", "-t", &name("2")]);
         assert_eq!(taken.steps(), [5, 4, 4], "{} to {}: {}", from.name, to.name, taken.run.stderr);
         let step_list = taken.record["step_list"].as_array().unwrap();
         assert_eq!(step_list.iter().filter(|step| step["imported"] == true).count(), 4);
@@ -40,7 +40,7 @@ fn another_engine_takes_the_layers_that_the_first_has_made() {
         assert!(outcome == "hit" && reason.contains("4 of them from"), "{reason}");
         // What the builder has had before is no one else's merit.
         agent.context.write("app.py", "3\n");
-        let own = agent.other(to, "b").build(&["--push", "-t", &name("3")]);
+        let own = agent.other(to, "b").build_of_layers(&["--push", "-t", &name("3")]);
         assert_eq!(own.steps(), [5, 4, 0], "{}", own.run.stderr);
     }
 }

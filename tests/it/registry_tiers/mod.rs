@@ -49,6 +49,11 @@ impl Agent {
         Self { context, name: "a".to_owned() }
     }
 
+    /// Builds with these arguments and without prefixes, which would be taken before caches of layers.
+    fn build_of_layers(&self, arguments: &[&str]) -> Built {
+        self.build(&[&["--tiers", "engine,registry,archive,layers,mounts"], arguments].concat())
+    }
+
     /// Builds with these arguments; whatever the registry does, that must succeed.
     fn build(&self, arguments: &[&str]) -> Built {
         let (cache, metadata) = (self.path("cache"), self.path("metadata.json"));
@@ -81,7 +86,7 @@ impl Built {
     }
 }
 
-/// The tags of a repository, sorted, with the digits of keys left out.
+/// The tags of a repository but those of prefixes, sorted, with the digits of keys left out.
 fn tags(registry: &Registry, repository: &str) -> Vec<String> {
     let answer = registry.get(&format!("/v2/{repository}/tags/list"));
     let list: Value = serde_json::from_str(&answer).unwrap_or_default();
@@ -89,6 +94,7 @@ fn tags(registry: &Registry, repository: &str) -> Vec<String> {
     let mut tags: Vec<String> = tags
         .iter()
         .filter_map(Value::as_str)
+        .filter(|tag| !tag.starts_with("larder-prefix-"))
         .map(|tag| match tag.strip_prefix("larder-") {
             Some(key) => format!("larder-KEY{}", &key[64..]),
             None => tag.to_owned(),
