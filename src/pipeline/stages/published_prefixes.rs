@@ -22,7 +22,7 @@ use super::repeated::{Labels, Repeat};
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::Exporter;
 use crate::dockerfile::{Cut, Dockerfile, InstructionKind, Resolution, Source, prefix_text};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, ImageStore};
 use crate::key::PrefixKey;
 use crate::ledger::millis;
 use crate::pipeline::error::PipelineError;
@@ -197,11 +197,17 @@ impl Job<'_> {
         let cut_text = prefix_text(text.as_str(), dockerfile, cut_in(dockerfile, key));
         let directory = self.inputs.with_text(&cut_text).map_err(PublishError::Write)?;
         let directory = directory.ok_or(PublishError::NotLocal)?;
-        let exporter = if self.engine().is_some() {
+        // Graph drivers cannot push it. containerd's store could keep it, but when it is removed there, builds that unpack
+        // an image at that moment fail.
+        let images = self.connection.image_store().await.unwrap_or(ImageStore::Containerd);
+        let engine = self.engine().filter(|_| images == ImageStore::GraphDriver);
+        let exporter = if engine.is_some() {
             Exporter { kind: "moby".to_owned(), attributes: BTreeMap::new() }
         } else {
-            let attributes = [("name", &*pushed.name()), ("push", "true"), ("push-by-digest", "true")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let name = pushed.name();
+            let attributes =
+                [("name", &*name), ("push", "true"), ("push-by-digest", "true"), ("store", "false")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()));
             Exporter { kind: "image".to_owned(), attributes: attributes.into() }
         };
         let repeat = Repeat {
@@ -214,7 +220,7 @@ impl Job<'_> {
         let made = self.repeat(Some(keys), repeat, cancel).await?;
         let id = made.get("containerimage.digest").ok_or(PrefixError::Unusable)?;
         let own_entries = own_entries(&keys.resolution, key.cut);
-        let Some(engine) = self.engine() else {
+        let Some(engine) = engine else {
             let (_, config) = documents(pushed, id, keys.sole_platform().unwrap_or_default()).await?;
             return Ok(CutImage::of_config(&config, own_entries)?);
         };

@@ -51,7 +51,7 @@ impl Agent {
 
     /// Builds with these arguments and without prefixes, which would be taken before caches of layers.
     fn build_of_layers(&self, arguments: &[&str]) -> Built {
-        self.build(&[&["--tiers", "engine,registry,archive,layers,mounts"], arguments].concat())
+        self.build(&[&["--tiers", "engine,registry,layers,mounts"], arguments].concat())
     }
 
     /// Builds with these arguments; whatever the registry does, that must succeed.
