@@ -31,7 +31,11 @@ impl Deadline {
         self.limit
     }
 
+    /// Runs `work` until the deadline. After it, nothing is started.
     pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
+        if self.remaining().is_some_and(|remaining| remaining.is_zero()) {
+            return Err(PipelineError::TimedOut(self.limit));
+        }
         tokio::select! {
             biased;
             done = work => Ok(done),
