@@ -44,20 +44,8 @@ for line in sys.stdin.buffer.read().split(b"\0")[:-1]:
   for number in {0..4}; do echo "COPY $number /site" >>"$work/five/Dockerfile"; done
 }
 
-serve() {
-  rm -rf "$work/registry"
-  printf 'version: 0.1\nstorage: { filesystem: { rootdirectory: %s } }\nhttp: { addr: "127.0.0.1:%d" }\n' "$work/registry" "$port" >"$work/registry.yml"
-  docker-registry serve "$work/registry.yml" &>"$work/registry.log" &
-  registry_pid=$!
-  curl -sS --retry 50 --retry-connrefused --retry-delay 1 -o "$work/answer" "http://127.0.0.1:$port/v2/"
-}
-
 # empty: a registry that has nothing. The engine forgets a blob when it asks for it in vain.
-empty() {
-  kill "$registry_pid"
-  wait "$registry_pid" || true
-  serve && sync
-}
+empty() { serve_registry && sync; }
 
 cd "$LARDER_RUN_DIR"
 step "tools" "$scripts/need.sh" curl:curl docker-registry:docker-registry jq:jq python3:python3
@@ -66,24 +54,21 @@ step "engine" private_engine
 step "base image" "$scripts/base-image.sh" busybox
 step "larder itself" build_larder
 start_pairs
-registry_pid=''
-trap 'status=$?; if [[ -n $registry_pid ]]; then kill "$registry_pid" || true; fi; set +e; (exit $status); session_end' EXIT
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-step "registry" serve
+step "registry" serve_registry
 step "project" project
 
-larder_push() { "$LARDER" build --tiers engine --push -t "127.0.0.1:$port/larder:$1" "$work/$1"; }
-docker_push() { docker push "127.0.0.1:$port/docker:$1"; }
+larder_push() { "$LARDER" build --tiers engine --push -t "$registry/larder:$1" "$work/$1"; }
+docker_push() { docker push "$registry/docker:$1"; }
 larder_one() { larder_push one; }
 larder_five() { larder_push five; }
 docker_one() { docker_push one; }
 docker_five() { docker_push five; }
-size() { curl -sS -H 'Accept: application/vnd.docker.distribution.manifest.v2+json' "http://127.0.0.1:$port/v2/$1/manifests/$2" | jq '[.layers[].size] | add'; }
+size() { curl -sS -H 'Accept: application/vnd.docker.distribution.manifest.v2+json' "http://$registry/v2/$1/manifests/$2" | jq '[.layers[].size] | add'; }
 
 printf '\n%s, %s\n' "$(docker version --format '{{.Server.Version}}')" "${STORE:-overlay2}"
 for project in one five; do
-  "$LARDER" build --tiers engine -t "127.0.0.1:$port/larder:$project" "$work/$project" &>"$work/log" || { cat "$work/log" >&2 && exit 1; }
-  docker tag "127.0.0.1:$port/larder:$project" "127.0.0.1:$port/docker:$project"
+  "$LARDER" build --tiers engine -t "$registry/larder:$project" "$work/$project" &>"$work/log" || { cat "$work/log" >&2 && exit 1; }
+  docker tag "$registry/larder:$project" "$registry/docker:$project"
 done
 pair "push one new layer of 400 MB" 0.5 empty larder_one docker_one
 pair "push five new layers of 80 MB" 0.5 empty larder_five docker_five

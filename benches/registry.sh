@@ -26,26 +26,14 @@ project() {
   printf 'FROM larder-test/busybox:1\nCOPY site /site\nRUN cp -r /site /installed && rm -r /installed/0*\nCOPY app.py /\n' >"$work/app/Dockerfile"
 }
 
-serve() {
-  local port
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  printf 'version: 0.1\nstorage: { filesystem: { rootdirectory: %s } }\nhttp: { addr: "127.0.0.1:%d" }\n' "$work/registry" "$port" >"$work/registry.yml"
-  docker-registry serve "$work/registry.yml" &>"$work/registry.log" &
-  registry_pid=$!
-  larder_repo=127.0.0.1:$port/larder
-  docker_repo=127.0.0.1:$port/docker
-  curl -sS --retry 50 --retry-connrefused --retry-delay 1 -o "$work/answer" "http://127.0.0.1:$port/v2/"
-}
-
 cd "$LARDER_RUN_DIR"
 step "tools" "$scripts/need.sh" curl:curl docker-registry:docker-registry jq:jq python3:python3
 step "engine" private_engine
 step "base image" "$scripts/base-image.sh" busybox
 step "larder itself" build_larder
 start_pairs
-registry_pid=''
-trap 'status=$?; if [[ -n $registry_pid ]]; then kill "$registry_pid" || true; fi; set +e; (exit $status); session_end' EXIT
-step "registry" serve
+step "registry" serve_registry
+larder_repo=$registry/larder docker_repo=$registry/docker
 step "project" project
 
 number=0

@@ -5,6 +5,7 @@
 # Inputs:  MODES         which ones, in order (default "none inline larder"; "before" is LARDER_BEFORE)
 #          LARDER        a larder to use instead of a release build of this checkout
 #          LARDER_BEFORE an older larder
+#          REPLAY_LOGS   folder that is given the output of each build
 #          needs root, for network namespaces and engines in them; packages come from PyPI once
 # Outputs: a line a commit: seconds of each mode. Exit 1 if larder is slower than 1.05 times no cache for a commit.
 # shellcheck disable=SC2317,SC2329 # functions are called by name
@@ -42,7 +43,7 @@ link() {
   ip link set larder-a netns larder-agent && ip link set larder-s netns larder-server
   inside server ip addr add "$server/24" dev larder-s && inside server ip link set larder-s up && inside server ip link set lo up
   inside agent ip addr add "$agent/24" dev larder-a && inside agent ip link set larder-a up && inside agent ip link set lo up
-  # Also outside of its own network, so that an engine has a default route to look at.
+  # An engine does not start without a default route.
   inside agent ip route add default via "$server"
   inside server tc qdisc add dev larder-s root tbf rate 200mbit burst 256kb latency 400ms
   inside agent tc qdisc add dev larder-a root tbf rate 200mbit burst 256kb latency 400ms

@@ -72,3 +72,21 @@ large_context() {
   done
   printf 'FROM larder-test/busybox:1\nCOPY . /app\n' >"$work/large/Dockerfile"
 }
+
+# serve_registry: starts an empty registry on a port of its own, and again on the same one, without what it had. Sets
+# $registry to its address, and stops it at exit.
+registry_pid=''
+serve_registry() {
+  if [[ -n $registry_pid ]]; then
+    kill "$registry_pid"
+    wait "$registry_pid" || true
+    rm -rf "$work/registry"
+  else
+    registry=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    trap 'status=$?; kill "$registry_pid" || true; set +e; (exit $status); session_end' EXIT
+  fi
+  printf 'version: 0.1\nstorage: { filesystem: { rootdirectory: %s } }\nhttp: { addr: "%s" }\n' "$work/registry" "$registry" >"$work/registry.yml"
+  docker-registry serve "$work/registry.yml" &>"$work/registry.log" &
+  registry_pid=$!
+  curl -sS --retry 50 --retry-connrefused --retry-delay 1 -o "$work/answer" "http://$registry/v2/"
+}

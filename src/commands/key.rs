@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::error::CommandError;
+use super::prefix_line::PrefixLine;
 use super::print_result;
 use crate::cli::KeyArgs;
 use crate::commands::Invocation;
@@ -33,12 +34,8 @@ struct Output {
 
 #[derive(Serialize)]
 struct Prefix {
-    key: CacheKey,
-    /// The line and text of its last instruction.
-    line: usize,
-    instruction: String,
-    #[serde(skip)]
-    place: String,
+    #[serde(flatten)]
+    prefix: PrefixLine,
     #[serde(skip_serializing_if = "Option::is_none")]
     inputs: Option<Vec<Input>>,
 }
@@ -56,13 +53,7 @@ pub(super) async fn run(
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
         args.explain.then(|| in_order(inputs.iter().map(|input| settings.job.seal.publish(input)).collect()))
     };
-    let prefix = |prefix: &PrefixKey| Prefix {
-        key: prefix.key,
-        line: prefix.line,
-        instruction: prefix.instruction.clone(),
-        place: prefix.place(),
-        inputs: published(&prefix.inputs),
-    };
+    let prefix = |prefix: &PrefixKey| Prefix { prefix: prefix.into(), inputs: published(&prefix.inputs) };
     let prefixes: &Prefixes = &keys.prefixes;
     let output = Output {
         schema: "larder.key.v1",
@@ -83,8 +74,8 @@ fn text(output: &Output) -> String {
         ("image key".to_owned(), output.image_key, &output.inputs),
         ("dependency key".to_owned(), output.dependency_key, &output.dependency_inputs),
     ];
-    let prefixes = output.prefixes.iter().map(|prefix| {
-        (format!("prefix key, up to {}", screen_text(&prefix.place)), prefix.key, &prefix.inputs)
+    let prefixes = output.prefixes.iter().map(|Prefix { prefix, inputs }| {
+        (format!("prefix key, up to {}", screen_text(&prefix.place)), prefix.key, inputs)
     });
     for (name, key, inputs) in keys.into_iter().chain(prefixes) {
         let _ = writeln!(text, "{name}: {key}");

@@ -9,6 +9,7 @@ mod error;
 mod key;
 mod mount;
 mod nodes;
+mod prefix_line;
 mod run;
 mod several;
 mod stats;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::CommandError;
+use super::prefix_line::PrefixLine;
 use super::print_result;
 use crate::cli::WhyArgs;
 use crate::commands::Invocation;
@@ -54,12 +55,8 @@ struct Compared {
 
 #[derive(Serialize)]
 struct Prefix {
-    key: CacheKey,
-    /// The line and text of its last instruction.
-    line: usize,
-    instruction: String,
-    #[serde(skip)]
-    place: String,
+    #[serde(flatten)]
+    prefix: PrefixLine,
     /// `None` if there is nothing to compare it with.
     unchanged: Option<bool>,
     changes: Vec<Change>,
@@ -106,14 +103,7 @@ pub(super) async fn run(
             Some(PrefixState::Changed(changes)) => (Some(false), changes),
             None => (None, Vec::new()),
         };
-        Prefix {
-            key: prefix.key,
-            line: prefix.line,
-            instruction: prefix.instruction.clone(),
-            place: prefix.place(),
-            unchanged,
-            changes,
-        }
+        Prefix { prefix: prefix.into(), unchanged, changes }
     };
     let output = Output {
         schema: "larder.why.v1",
@@ -211,7 +201,7 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
 }
 
 fn prefix_text(prefix: &Prefix) -> String {
-    let Prefix { place, unchanged, changes, .. } = prefix;
+    let Prefix { prefix: PrefixLine { place, .. }, unchanged, changes } = prefix;
     let state = match (unchanged, changes::brief(changes)) {
         (Some(true), _) => "unchanged".to_owned(),
         (Some(false), Some(first)) => format!("changed: {first}"),

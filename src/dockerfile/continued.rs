@@ -47,19 +47,15 @@ pub(crate) const SKIP_CHECKS: (&str, &str) = ("BUILDKIT_DOCKERFILE_CHECK", "skip
 pub(crate) struct PrefixImage<'a> {
     /// The image by digest: `REPOSITORY@sha256:…`.
     pub(crate) reference: &'a str,
-    /// The variables of its config, as `NAME` or `NAME=VALUE`.
-    pub(crate) environment: &'a [String],
+    /// The names of the variables in its config.
+    pub(crate) variables: &'a [String],
     /// The command of its config.
     pub(crate) command: &'a [String],
-    /// The ONBUILD triggers of its config.
-    pub(crate) triggers: &'a [String],
 }
 
 /// The reason why a build cannot continue from a prefix image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotContinued {
-    #[error("the prefix image has ONBUILD triggers")]
-    PrefixTriggers,
     #[error("a named context replaces the stage")]
     Replaced,
     #[error("the ONBUILD triggers of `{0}` are unknown")]
@@ -103,9 +99,6 @@ pub(crate) fn continued(
     check_file(dockerfile, resolution)?;
     check_platform(resolution, &inherited)?;
     check_shared_config(resolution, &inherited)?;
-    if !prefix.triggers.is_empty() {
-        return Err(NotContinued::PrefixTriggers);
-    }
     check_args(dockerfile, &inherited, prefix)?;
 
     let root = inherited.stages.first().map_or(cut.stage, |root| root.index);
@@ -269,8 +262,7 @@ fn check_args(
         }
         for (name, default) in args {
             // The last one of ARG and ENV wins, and a repeated ARG would be the last one.
-            let is_variable = |variable: &String| variable.split('=').next() == Some(name);
-            if prefix.environment.iter().any(is_variable) {
+            if prefix.variables.contains(name) {
                 return Err(NotContinued::ArgAndEnv(name.clone()));
             }
             let used = default.as_ref().map(|default| variables(default, escape)).unwrap_or_default();

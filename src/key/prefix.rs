@@ -25,7 +25,8 @@ use super::installer::Installations;
 use super::reached::told_text;
 use super::{CacheKey, Context, Parsed};
 use crate::dockerfile::{
-    Cut, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source, is_remote,
+    Cut, Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source, is_remote,
+    prefix_text,
 };
 
 /// The key of a prefix of an image.
@@ -111,8 +112,10 @@ pub(super) fn prefixes(
     let mut found = Vec::new();
     let mut fault = NoPrefixes::NothingBefore;
     for cut in cuts(parsed.resolution, installations, inputs.files) {
-        let dockerfile = parsed.dockerfile.until(cut);
-        // The whole Dockerfile resolves, so a part of it does.
+        // The whole Dockerfile can be parsed and resolved, so a part of it can.
+        let Ok(dockerfile) = Dockerfile::parse(&prefix_text(inputs.text, parsed.dockerfile, cut)) else {
+            return Ok(Err(NoPrefixes::UnknownInstructions));
+        };
         let Ok(resolution) = dockerfile.resolve(parsed.options) else {
             return Ok(Err(NoPrefixes::UnknownInstructions));
         };

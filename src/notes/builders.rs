@@ -64,6 +64,8 @@ pub(crate) struct PrefixBase {
     /// The names of the variables in its environment.
     pub(crate) variables: Vec<String>,
     pub(crate) command: Vec<String>,
+    /// When its oldest layer was made, if it says so.
+    pub(crate) made: Option<Timestamp>,
 }
 
 impl BuilderEntry {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::config::creation_time;
 use super::connection::{Answer, Call, Connection};
 use super::platform::serves;
-use super::prefix::prefix_key;
+use super::prefix::{PrefixMark, prefix_mark};
 use super::{Credentials, Identity, ImageConfig, ImageRef, Reach, RegistryError};
 use crate::digest::Digest;
 
@@ -45,8 +45,8 @@ pub(crate) struct RemoteImage {
     pub(crate) config: ImageConfig,
     /// The build time, if the image states it.
     pub(crate) created: Option<Timestamp>,
-    /// The key of the prefix, if it is one that larder has made.
-    pub(crate) prefix: Option<Digest>,
+    /// The mark of a prefix that larder has made.
+    pub(crate) prefix: Option<PrefixMark>,
     /// `true` if the name resolves to no other image.
     pub(crate) is_alone: bool,
 }
@@ -240,6 +240,18 @@ impl Repository {
         Ok(manifest.zip(config))
     }
 
+    /// Returns the mark of a prefix; `None` if it has none, or if its config is missing or damaged.
+    pub(crate) async fn prefix_mark(
+        &mut self,
+        stored: &StoredManifest,
+        platform: &str,
+    ) -> Result<Option<PrefixMark>, RegistryError> {
+        match self.image(stored, platform).await {
+            Err(RegistryError::Unusable { .. }) => Ok(None),
+            image => Ok(image?.and_then(|image| image.prefix)),
+        }
+    }
+
     /// Returns the digests of an index's entries; none for a manifest.
     pub(crate) fn entries(&self, manifest: &StoredManifest) -> Result<Vec<Digest>, RegistryError> {
         Ok(self.parts(manifest)?.0.into_iter().map(|entry| entry.digest).collect())
@@ -278,7 +290,7 @@ impl Repository {
                 bytes.ok_or_else(|| self.connection.unusable("the config of a manifest is not there"))?;
             let parsed = ImageConfig::parse(&bytes);
             let parsed = parsed.map_err(|_| self.connection.unusable("a config is no config"))?;
-            let (created, prefix) = (creation_time(&bytes), prefix_key(&bytes));
+            let (created, prefix) = (creation_time(&bytes), prefix_mark(&bytes));
             return Ok(Some(RemoteImage {
                 target,
                 manifest: digest,

@@ -5,14 +5,14 @@
 //! overwrite them.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{ImageConfig, ImageSettings, StoredManifest};
 use crate::digest::Digest;
 
-/// The field of a prefix's config that contains its key. It shows that a tag was not moved to a different image.
-const KEY: &str = "larder.prefix";
+/// The field of a prefix's config that contains its [`PrefixMark`].
+const MARK: &str = "larder.prefix";
 /// OCI manifests may omit their media type.
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -28,6 +28,14 @@ pub(crate) struct CutImage {
     pub(crate) own_entries: usize,
 }
 
+/// What larder writes into the config of a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PrefixMark {
+    /// The key. It shows that a tag was not moved to a different image.
+    pub(crate) key: Digest,
+    pub(crate) published: Timestamp,
+}
+
 /// The documents of a prefix.
 #[derive(Debug)]
 pub(crate) struct PrefixDocuments {
@@ -41,6 +49,8 @@ pub(crate) enum PrefixError {
     Layers,
     #[error("the history of the builder is not the beginning of that of the pushed image")]
     History,
+    #[error("the image of the builder has ONBUILD triggers, which would run again")]
+    Triggers,
     #[error("the pushed image has no manifest or config that larder can read")]
     Unusable,
 }
@@ -64,14 +74,14 @@ impl CutImage {
     }
 }
 
-/// Returns the key in the config of a prefix.
-pub(super) fn prefix_key(config: &[u8]) -> Option<Digest> {
-    let config: Value = serde_json::from_slice(config).ok()?;
-    format!("sha256:{}", config.get(KEY)?.as_str()?).parse().ok()
+/// Returns the mark in the config of a prefix.
+pub(super) fn prefix_mark(config: &[u8]) -> Option<PrefixMark> {
+    let mut config: Value = serde_json::from_slice(config).ok()?;
+    serde_json::from_value(config.get_mut(MARK)?.take()).ok()
 }
 
 impl PrefixDocuments {
-    /// Composes the documents of the prefix `key` of an image with this manifest and config.
+    /// Composes the documents of a prefix of an image with this manifest and config.
     ///
     /// The creation time of the prefix is that of its oldest own layer, because `--max-age` limits it.
     ///
@@ -82,10 +92,13 @@ impl PrefixDocuments {
         manifest: &[u8],
         config: &[u8],
         cut: &CutImage,
-        key: Digest,
+        mark: PrefixMark,
     ) -> Result<Self, PrefixError> {
         let mut manifest: Value = serde_json::from_slice(manifest).map_err(|_| PrefixError::Unusable)?;
         let mut config: Value = serde_json::from_slice(config).map_err(|_| PrefixError::Unusable)?;
+        if !cut.settings.on_build.is_empty() {
+            return Err(PrefixError::Triggers);
+        }
         let count = cut.layers.len();
         let layers = manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or(PrefixError::Unusable)?;
         let diff_ids = config
@@ -112,7 +125,7 @@ impl PrefixDocuments {
         let fields = config.as_object_mut().ok_or(PrefixError::Unusable)?;
         fields.insert("history".to_owned(), history.into());
         fields.insert("config".to_owned(), settings(&cut.settings).into());
-        fields.insert(KEY.to_owned(), key.hex().into());
+        fields.insert(MARK.to_owned(), json!(mark));
         if let Some(created) = created {
             fields.insert("created".to_owned(), created.into());
         }
@@ -214,8 +227,8 @@ mod tests {
         "config":{"mediaType":"application/vnd.docker.container.image.v1+json","size":1,"digest":"sha256:0"},
         "layers":[{"digest":"sha256:1","size":1},{"digest":"sha256:2","size":2},{"digest":"sha256:3","size":3}]}"#;
 
-    fn key() -> Digest {
-        Digest::of(b"key")
+    fn mark() -> PrefixMark {
+        PrefixMark { key: Digest::of(b"key"), published: "2026-04-04T00:00:00Z".parse().unwrap() }
     }
 
     fn texts(list: &[&str]) -> Vec<String> {
@@ -232,8 +245,8 @@ mod tests {
     #[test]
     fn a_prefix_has_the_first_layers_their_history_and_the_settings_at_the_cut() {
         let cut = cut(&["sha256:a", "sha256:b"], &["base", "ENV A=1", "RUN b"]);
-        let made = PrefixDocuments::compose(MANIFEST.as_bytes(), CONFIG.as_bytes(), &cut, key()).unwrap();
-        assert_eq!(prefix_key(&made.config), Some(key()));
+        let made = PrefixDocuments::compose(MANIFEST.as_bytes(), CONFIG.as_bytes(), &cut, mark()).unwrap();
+        assert_eq!(prefix_mark(&made.config), Some(mark()));
         let config: Value = serde_json::from_slice(&made.config).unwrap();
         let manifest: Value = serde_json::from_slice(&made.manifest.bytes).unwrap();
         assert_eq!(
@@ -268,16 +281,20 @@ mod tests {
                 MANIFEST.as_bytes(),
                 CONFIG.as_bytes(),
                 &cut(layers, history),
-                key(),
+                mark(),
             );
             assert_eq!(made.unwrap_err(), error, "{layers:?} {history:?}");
         }
+        let mut triggering = cut(&["sha256:a"], &["base"]);
+        triggering.settings.on_build = texts(&["RUN x"]);
+        let made = PrefixDocuments::compose(MANIFEST.as_bytes(), CONFIG.as_bytes(), &triggering, mark());
+        assert_eq!(made.unwrap_err(), PrefixError::Triggers);
         for (manifest, config) in [("{}", CONFIG), (MANIFEST, "{}"), ("x", CONFIG)] {
             let made = PrefixDocuments::compose(
                 manifest.as_bytes(),
                 config.as_bytes(),
                 &cut(&["sha256:a"], &["base"]),
-                key(),
+                mark(),
             );
             assert_eq!(made.unwrap_err(), PrefixError::Unusable);
         }

@@ -63,7 +63,9 @@ impl PrefixTier<'_> {
             for (number, tag) in self.tags.of_prefix(key.key).into_iter().enumerate() {
                 let Some(manifest) = repository.manifest(&tag).await? else { continue };
                 let image = repository.image(&manifest, self.platform).await?;
-                let Some(image) = image.filter(|image| image.prefix == Some(key.key.digest())) else {
+                let Some(image) =
+                    image.filter(|image| image.prefix.is_some_and(|mark| mark.key == key.key.digest()))
+                else {
                     refusal = Some(Answer::miss(format!("{place}:{tag} was moved to a different image")));
                     continue;
                 };

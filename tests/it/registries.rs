@@ -77,7 +77,7 @@ impl Registry {
             format!(", tls: {{ certificate: {}, key: {} }}", at("tls.crt").display(), at("tls.key").display())
         });
         let config = format!(
-            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: 127.0.0.1:{port}{} }}\n{}",
+            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }}, delete: {{ enabled: true }} }}\nhttp: {{ addr: 127.0.0.1:{port}{} }}\n{}",
             at("data").display(),
             tls.unwrap_or_default(),
             auth(&at("htpasswd"))

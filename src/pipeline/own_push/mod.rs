@@ -126,7 +126,8 @@ impl OwnPush<'_> {
             None => self.upload_saved(&repository, id, wanted, missing, meter).await?,
         };
         blobs.extend(uploaded);
-        let layers = diff_ids.iter().filter_map(|diff_id| blobs.get(diff_id).copied()).collect::<Vec<_>>();
+        let layers = diff_ids.iter().map(|diff_id| blobs.get(diff_id).copied()).collect::<Option<Vec<_>>>();
+        let layers = layers.ok_or_else(|| OwnPushError::Layers(io::ErrorKind::NotFound.into()))?;
         let config = Bytes::from(config);
         repository.upload(&config).await?;
         let manifest = StoredManifest::of_image(&config, &layers, self.settings.compression);

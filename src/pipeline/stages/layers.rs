@@ -6,6 +6,7 @@ use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
 use super::solving::Ended;
+use super::unfetched;
 use crate::buildkit::solve::{CacheEntry, ExporterResponse};
 use crate::buildkit::{Ability, SolveError};
 use crate::digest::Digest;
@@ -15,17 +16,6 @@ use crate::pipeline::import_watch::ImportError;
 use crate::pipeline::keys::BuildKeys;
 use crate::registry::ImageRef;
 use crate::tiers::{LayerCaches, LayersTier, Stages};
-
-/// Phrases with which BuildKit fails on a layer that it has imported and cannot fetch: an import is resolved up front,
-/// a layer when it is needed.
-const UNFETCHED: [&str; 6] = [
-    "failed to copy",
-    "httpReadSeeker",
-    "failed to load cache key",
-    "unlazy",
-    "failed to fetch",
-    "failed to register layer",
-];
 
 /// What is wrong with layers that were imported, if the build ended for that.
 pub(super) fn import_fault(
@@ -37,9 +27,7 @@ pub(super) fn import_fault(
         Err(Ended::Solve(SolveError::Build(failure))) => failure,
         _ => return None,
     };
-    let is_of_import = !imports.is_empty()
-        && !failure.message.contains("exit code")
-        && UNFETCHED.iter().any(|words| failure.message.contains(words));
+    let is_of_import = !imports.is_empty() && unfetched::is_of_cache(&failure.message);
     is_of_import.then(|| ImportError(failure.message.clone()))
 }
 

@@ -16,6 +16,7 @@ mod made;
 mod mounts;
 mod place;
 mod prefix;
+mod pruned_prefixes;
 mod published_prefixes;
 mod push;
 mod record;
@@ -27,6 +28,7 @@ mod skipped_mounts;
 mod solved;
 mod solving;
 mod steps;
+mod unfetched;
 mod visited;
 
 use std::num::NonZeroU32;

@@ -19,6 +19,7 @@ use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
 use super::solving::Ended;
+use super::unfetched;
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::ExporterResponse;
 use crate::dockerfile::{
@@ -33,36 +34,6 @@ use crate::pipeline::keys::BuildKeys;
 use crate::plan::{Output, OutputKind};
 use crate::registry::ImageRef;
 use crate::tiers::PrefixTier;
-
-/// Phrases with which BuildKit fails on an image that it continues from: its manifest is resolved first, and a layer is
-/// pulled when it is needed.
-const UNFETCHED: [&str; 12] = [
-    "failed to copy",
-    "short read",
-    "unexpected EOF",
-    // The bytes of a layer have a different digest (containerd's content store).
-    "unexpected commit digest",
-    "httpReadSeeker",
-    "failed to load cache key",
-    "unlazy",
-    "failed to fetch",
-    "failed to register layer",
-    "failed to resolve source metadata",
-    "failed to do request",
-    "failed to extract",
-];
-
-/// Phrases of [`UNFETCHED`] for a layer, which caches in the same registry probably contain as well.
-const UNFETCHED_LAYER: [&str; 8] = [
-    "failed to copy",
-    "short read",
-    "unexpected EOF",
-    "unexpected commit digest",
-    "httpReadSeeker",
-    "unlazy",
-    "failed to register layer",
-    "failed to extract",
-];
 
 /// The outcome of looking for prefixes.
 #[derive(Default)]
@@ -119,15 +90,12 @@ impl Continued {
         let (reason, is_of_layer) = match result {
             Err(Ended::Import(error)) => (error.0.clone(), true),
             Err(Ended::Solve(SolveError::Build(failure))) => {
-                let is_of_step = failure.message.contains("exit code");
+                let message = &failure.message;
                 let digest = self.base.name.rsplit('@').next().unwrap_or_default();
-                let names_base = failure.message.contains(digest);
-                let is_unfetched = UNFETCHED.iter().any(|words| failure.message.contains(words));
-                if is_of_step || !(names_base || is_unfetched) {
+                if !(unfetched::is_of_image(message) || message.contains(digest)) {
                     return None;
                 }
-                let is_of_layer = UNFETCHED_LAYER.iter().any(|words| failure.message.contains(words));
-                (failure.message.clone(), is_of_layer)
+                (message.clone(), unfetched::is_of_layer(message))
             }
             _ => return None,
         };
@@ -200,6 +168,7 @@ impl Prefixes {
             name: prefix.name,
             variables: names.map(str::to_owned).collect(),
             command: settings.cmd,
+            made: prefix.image.created,
         };
         Ok(match self.continue_from(job, keys, &prefix.key, base, true) {
             Ok(()) => (TierOutcome::Hit, answer.reason),
@@ -238,6 +207,9 @@ impl Prefixes {
             let reason = format!("the builder has made the layers up to {}", key.place());
             return Ok(Some((TierOutcome::Skipped, reason)));
         };
+        if job.youngest().is_some_and(|since| base.made.is_none_or(|made| made < since)) {
+            return Ok(None);
+        }
         let reason = format!("the builder has continued from the layers up to {} before", key.place());
         Ok(Some(match self.continue_from(job, keys, key, base.clone(), false) {
             Ok(()) => (TierOutcome::Hit, reason),
@@ -258,12 +230,7 @@ impl Prefixes {
             job.inputs.built().ok_or("the Dockerfile is in a context that only the engine can read")?;
         let dockerfile = text.parsed().map_err(ToString::to_string)?;
         let resolution = &keys.resolution;
-        let image = PrefixImage {
-            reference: &base.name,
-            environment: &base.variables,
-            command: &base.command,
-            triggers: &[],
-        };
+        let image = PrefixImage { reference: &base.name, variables: &base.variables, command: &base.command };
         let changed = continued(text.as_str(), dockerfile, resolution, key.cut, image);
         let changed = changed.map_err(|error| format!("no continuing: {error}"))?;
         let directory = job.inputs.with_text(&changed).map_err(|error| error.to_string())?;

@@ -29,12 +29,9 @@ use crate::pipeline::error::PipelineError;
 use crate::pipeline::exports::Exports;
 use crate::pipeline::keys::BuildKeys;
 use crate::registry::{
-    CutImage, ImageRef, PrefixDocuments, PrefixError, RegistryError, Repository, UploadError,
+    CutImage, ImageRef, PrefixDocuments, PrefixError, PrefixMark, RegistryError, Repository, UploadError,
 };
-use crate::tiers::Tags;
 
-/// The maximum number of prefixes of one lane in a repository; the oldest are deleted.
-const MOST: usize = 10;
 /// How long publishing may take.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// How long a builder may take to stop.
@@ -75,7 +72,7 @@ enum PublishError {
 }
 
 impl Prefixes {
-    /// Publishes the prefixes of the image `id`, which was pushed under the names of the build.
+    /// Publishes the prefixes of the image, which was pushed under the names of the build.
     ///
     /// # Errors
     ///
@@ -104,7 +101,7 @@ impl Prefixes {
                     published.push((key.key.digest(), name));
                 }
                 let pruned = job.prune_prefixes(keys, &place).await;
-                pruned.map_err(|error| Unpublished::new(first, error))?;
+                pruned.map_err(|error| Unpublished::new(first, error.into()))?;
                 Ok(published)
             });
             let published =
@@ -159,12 +156,8 @@ impl Job<'_> {
         let platform = keys.sole_platform().unwrap_or_default();
         let mut repository = self.registries().repository(place).await?;
         if !replaces && let Some(manifest) = repository.manifest(&tag).await? {
-            let image = match repository.image(&manifest, platform).await {
-                // Its config is missing or damaged.
-                Err(RegistryError::Unusable { .. }) => None,
-                image => image?,
-            };
-            if image.is_some_and(|image| image.prefix == Some(key.key.digest())) {
+            let mark = repository.prefix_mark(&manifest, platform).await?;
+            if mark.is_some_and(|mark| mark.key == key.key.digest()) {
                 return Ok(name);
             }
         }
@@ -173,8 +166,8 @@ impl Job<'_> {
         let cut = self.cut_image((keys, key), prefixes, &mut pushed, cancel).await?;
         let reference = pushed_name.tag().unwrap_or("latest");
         let (manifest, config) = documents(&mut pushed, reference, platform).await?;
-        let PrefixDocuments { config, manifest } =
-            PrefixDocuments::compose(&manifest, &config, &cut, key.key.digest())?;
+        let mark = PrefixMark { key: key.key.digest(), published: Timestamp::now() };
+        let PrefixDocuments { config, manifest } = PrefixDocuments::compose(&manifest, &config, &cut, mark)?;
         repository.upload(&config.into()).await?;
         if repository.name() != pushed.name() {
             repository.take_over(&mut pushed, &manifest, &mut |_, _| {}).await?;
@@ -232,38 +225,6 @@ impl Job<'_> {
         }
         let (settings, layers) = (image.config.settings, image.config.layers);
         Ok(CutImage { settings, layers, history, own_entries })
-    }
-}
-
-impl Job<'_> {
-    /// Deletes the oldest prefixes of the job's lane, if there are too many and the registry allows it. Those of this
-    /// image are kept, however old their layers are.
-    async fn prune_prefixes(&self, keys: &BuildKeys, place: &ImageRef) -> Result<(), PublishError> {
-        let mut repository = self.registries().repository(place).await?;
-        let (tags, all) = (self.registry_tags(Some(keys)).await, repository.tags().await?);
-        let own = tags.own_prefixes(&all);
-        let Some(excess) = own.len().checked_sub(MOST).filter(|excess| *excess > 0) else { return Ok(()) };
-        let prefixes = keys.keys.prefixes.iter().flatten();
-        let current: Vec<String> = prefixes.map(|key| tags.of_prefix(key.key).swap_remove(0)).collect();
-        let platform = keys.sole_platform().unwrap_or_default();
-        let mut old = Vec::new();
-        for tag in own.into_iter().filter(|tag| !current.iter().any(|current| current == tag)) {
-            let Some(manifest) = repository.manifest(tag).await? else { continue };
-            let made = repository.image(&manifest, platform).await?.and_then(|image| image.created);
-            old.push((made, tag, manifest));
-        }
-        old.sort_by_key(|(made, ..)| *made);
-        for (_, tag, manifest) in old.into_iter().take(excess) {
-            let is_alone = !all.iter().any(|other| other != tag && Tags::is_same_prefix(other, tag));
-            if !repository.delete_tag(tag, &manifest, is_alone).await? {
-                self.reporter.note(&format!(
-                    "{} keeps old prefixes (larder-prefix-*) that it does not let larder delete\n",
-                    place.repository()
-                ));
-                break;
-            }
-        }
-        Ok(())
     }
 }
 

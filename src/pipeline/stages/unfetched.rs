@@ -1,0 +1,62 @@
+//! Recognises builds that end because something in a registry cannot be fetched, by what the engine says. BuildKit has no
+//! codes for that: a manifest is resolved first, and a layer is pulled when it is needed.
+
+/// A layer is missing, cut off, or has other bytes.
+const OF_LAYER: [&str; 8] = [
+    "failed to copy",
+    "failed to extract",
+    "failed to register layer",
+    "httpReadSeeker",
+    "short read",
+    "unexpected EOF",
+    // containerd's content store.
+    "unexpected commit digest",
+    "unlazy",
+];
+const OF_CACHE: [&str; 2] = ["failed to load cache key", "failed to fetch"];
+const OF_IMAGE: [&str; 2] = ["failed to do request", "failed to resolve source metadata"];
+
+/// Returns `true` if a layer could not be fetched.
+pub(super) fn is_of_layer(message: &str) -> bool {
+    says(message, &OF_LAYER)
+}
+
+/// Returns `true` if a cache, or one of its layers, could not be fetched.
+pub(super) fn is_of_cache(message: &str) -> bool {
+    is_of_layer(message) || says(message, &OF_CACHE)
+}
+
+/// Returns `true` if an image, or one of its layers, could not be fetched.
+pub(super) fn is_of_image(message: &str) -> bool {
+    is_of_cache(message) || says(message, &OF_IMAGE)
+}
+
+fn says(message: &str, phrases: &[&str]) -> bool {
+    // A program of the user can print anything.
+    !message.contains("exit code") && phrases.iter().any(|phrase| message.contains(phrase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_fetched_is_told_from_a_step_that_failed() {
+        for (message, layer, cache, image) in [
+            ("failed to compute cache key: short read: expected 157 bytes but got 149", true, true, true),
+            ("failed to register layer: unexpected EOF", true, true, true),
+            ("failed to load cache key: not found", false, true, true),
+            ("failed to resolve source metadata for r/app@sha256:1: not found", false, false, true),
+            (
+                "process \"curl: unexpected EOF\" did not complete successfully: exit code: 1",
+                false,
+                false,
+                false,
+            ),
+            ("failed to calculate checksum of ref: \"/a\": not found", false, false, false),
+        ] {
+            let found = (is_of_layer(message), is_of_cache(message), is_of_image(message));
+            assert_eq!(found, (layer, cache, image), "{message}");
+        }
+    }
+}
