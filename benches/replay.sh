@@ -43,8 +43,6 @@ link() {
   ip link set larder-a netns larder-agent && ip link set larder-s netns larder-server
   inside server ip addr add "$server/24" dev larder-s && inside server ip link set larder-s up && inside server ip link set lo up
   inside agent ip addr add "$agent/24" dev larder-a && inside agent ip link set larder-a up && inside agent ip link set lo up
-  # An engine does not start without a default route.
-  inside agent ip route add default via "$server"
   inside server tc qdisc add dev larder-s root tbf rate 200mbit burst 256kb latency 400ms
   inside agent tc qdisc add dev larder-a root tbf rate 200mbit burst 256kb latency 400ms
 }

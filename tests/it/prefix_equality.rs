@@ -82,7 +82,7 @@ impl Cut {
         let base = context.tag("base");
         if let Some(text) = &self.case.base {
             std::fs::write(context.path("Base"), text).unwrap();
-            let run = Self::docker(&context, &["-f", "../Base", "-t", &base, "."]);
+            let run = Self::docker(&context, &["-f", "../Base", "-t", &base]);
             assert_eq!(run.code, 0, "{label}: {}", run.stderr);
         }
         let name = format!("{}/{}", registry.host, context.tag("app"));
@@ -112,8 +112,7 @@ impl Cut {
             Some(_) => assert_ne!(tier["outcome"], "hit", "{label}: {tier}"),
         }
 
-        let run =
-            Self::docker(&context, &[&["-f", "../Whole", "-t", &peer, "."], &options[..], &flags].concat());
+        let run = Self::docker(&context, &[&["-f", "../Whole", "-t", &peer], &options[..], &flags].concat());
         assert_eq!(run.code, 0, "{label}: {}", run.stderr);
         for field in ["Architecture", "Author", "Config", "Os", "Variant"] {
             let (ours, theirs) = (engine.inspect(&name), engine.inspect(&peer));
@@ -134,7 +133,8 @@ impl Cut {
 
     fn docker(context: &TestContext, arguments: &[&str]) -> Run {
         let mut docker = context.engine.docker();
-        docker.arg("build").args(arguments).current_dir(context.project());
+        // Of one directory called `.`, 20.10 takes files of the same size and time for those of another.
+        docker.arg("build").args(arguments).arg(context.project()).current_dir(context.project());
         finish(&mut docker, None)
     }
 
