@@ -76,6 +76,14 @@ pub(crate) enum OwnPushError {
     Room { place: String, bytes: u64 },
 }
 
+impl OwnPushError {
+    /// Returns `true` if the registry cannot be reached.
+    pub(crate) fn is_of_reach(&self) -> bool {
+        let (Self::Registry(error) | Self::Upload(UploadError::Registry(error))) = self else { return false };
+        error.is_of_reach()
+    }
+}
+
 /// A compressed layer by its diff id.
 type Grown = (Digest, GrowingBlob);
 

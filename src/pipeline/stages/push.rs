@@ -72,6 +72,8 @@ impl Job<'_> {
         match self.push_without_engine(engine, name, base, meter).await {
             Ok(Some(pushed)) => return Ok(pushed),
             Ok(None) => {}
+            // The engine may reach it, and says so if it does not.
+            Err(error) if error.is_of_reach() => {}
             Err(error) => self.reporter.note(&format!(
                 "{} is pushed by the engine, because larder could not: {}\n",
                 name.familiar(),
