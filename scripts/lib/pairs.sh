@@ -88,5 +88,5 @@ serve_registry() {
   printf 'version: 0.1\nstorage: { filesystem: { rootdirectory: %s } }\nhttp: { addr: "%s" }\n' "$work/registry" "$registry" >"$work/registry.yml"
   docker-registry serve "$work/registry.yml" &>"$work/registry.log" &
   registry_pid=$!
-  curl -sS --retry 50 --retry-connrefused --retry-delay 1 -o "$work/answer" "http://$registry/v2/"
+  curl -s --retry 50 --retry-connrefused --retry-delay 1 -o "$work/answer" "http://$registry/v2/"
 }

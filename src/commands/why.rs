@@ -56,7 +56,7 @@ struct Compared {
 #[derive(Serialize)]
 struct Prefix {
     #[serde(flatten)]
-    prefix: PrefixLine,
+    shown: PrefixLine,
     /// `None` if there is nothing to compare it with.
     unchanged: Option<bool>,
     changes: Vec<Change>,
@@ -103,7 +103,7 @@ pub(super) async fn run(
             Some(PrefixState::Changed(changes)) => (Some(false), changes),
             None => (None, Vec::new()),
         };
-        Prefix { prefix: prefix.into(), unchanged, changes }
+        Prefix { shown: prefix.into(), unchanged, changes }
     };
     let output = Output {
         schema: "larder.why.v1",
@@ -201,7 +201,7 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
 }
 
 fn prefix_text(prefix: &Prefix) -> String {
-    let Prefix { prefix: PrefixLine { place, .. }, unchanged, changes } = prefix;
+    let Prefix { shown: PrefixLine { place, .. }, unchanged, changes } = prefix;
     let state = match (unchanged, changes::brief(changes)) {
         (Some(true), _) => "unchanged".to_owned(),
         (Some(false), Some(first)) => format!("changed: {first}"),
