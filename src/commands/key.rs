@@ -35,7 +35,7 @@ struct Output {
 #[derive(Serialize)]
 struct Prefix {
     #[serde(flatten)]
-    prefix: PrefixLine,
+    shown: PrefixLine,
     #[serde(skip_serializing_if = "Option::is_none")]
     inputs: Option<Vec<Input>>,
 }
@@ -53,7 +53,7 @@ pub(super) async fn run(
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
         args.explain.then(|| in_order(inputs.iter().map(|input| settings.job.seal.publish(input)).collect()))
     };
-    let prefix = |prefix: &PrefixKey| Prefix { prefix: prefix.into(), inputs: published(&prefix.inputs) };
+    let prefix = |prefix: &PrefixKey| Prefix { shown: prefix.into(), inputs: published(&prefix.inputs) };
     let prefixes: &Prefixes = &keys.prefixes;
     let output = Output {
         schema: "larder.key.v1",
@@ -74,8 +74,8 @@ fn text(output: &Output) -> String {
         ("image key".to_owned(), output.image_key, &output.inputs),
         ("dependency key".to_owned(), output.dependency_key, &output.dependency_inputs),
     ];
-    let prefixes = output.prefixes.iter().map(|Prefix { prefix, inputs }| {
-        (format!("prefix key, up to {}", screen_text(&prefix.place)), prefix.key, inputs)
+    let prefixes = output.prefixes.iter().map(|Prefix { shown, inputs }| {
+        (format!("prefix key, up to {}", screen_text(&shown.place)), shown.key, inputs)
     });
     for (name, key, inputs) in keys.into_iter().chain(prefixes) {
         let _ = writeln!(text, "{name}: {key}");
