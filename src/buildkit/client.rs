@@ -25,7 +25,7 @@ use crate::platform::Platform;
 /// Timeout of a ping or an upgrade.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// BuildKit's own limit on a message in bytes, which responses may reach.
-const MAX_MESSAGE: usize = 16 << 20;
+pub(super) const MAX_MESSAGE: usize = 16 << 20;
 /// Flow-control window of a single stream, in bytes; streams stall below 1 MiB.
 pub(super) const STREAM_WINDOW: u32 = 4 << 20;
 /// Flow-control window of a connection, the largest that HTTP/2 permits. h2 closes a connection whose queued small
@@ -47,6 +47,7 @@ pub struct Client {
     endpoint: Endpoint,
     product: EngineProduct,
     transport: Transport,
+    pub(super) channel: Channel,
     pub(super) control: ControlClient<Channel>,
     /// Queried once.
     worker: Arc<OnceCell<Worker>>,
@@ -221,11 +222,11 @@ impl Client {
     }
 
     fn new(endpoint: &Endpoint, product: EngineProduct, transport: Transport, channel: Channel) -> Self {
-        let control = ControlClient::new(channel)
+        let control = ControlClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         let worker = Arc::new(OnceCell::new());
-        Self { endpoint: endpoint.clone(), product, transport, control, worker }
+        Self { endpoint: endpoint.clone(), product, transport, channel, control, worker }
     }
 
     /// Opens the stream on which BuildKit calls the services that `headers` announce.

@@ -1,7 +1,7 @@
 //! The native BuildKit client: no Docker CLI, no plugin.
 //!
 //! ```text
-//!  Client ── Control.Solve ───────────────▶ ┌──────────┐
+//!  Client ── Control.Solve, LLBBridge ────▶ ┌──────────┐
 //!         ◀─ Control.Status (stream) ────── │ BuildKit │
 //!  Session ◀═ gRPC, served by the client ══ └──────────┘
 //!     file sync · secrets · ssh · registry auth · upload · file send
@@ -16,6 +16,7 @@
 
 mod client;
 mod error;
+mod frontend;
 mod http1;
 pub(crate) mod llb;
 mod product;

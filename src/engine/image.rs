@@ -70,13 +70,6 @@ impl Engine {
         }))
     }
 
-    /// Returns what made each entry of the history of the image `id`, oldest first.
-    pub(crate) async fn history(&self, id: &str) -> Result<Vec<String>, EngineError> {
-        let history = self.docker.image_history(id).await;
-        let history = history.map_err(|error| EngineError::new("for an image's history", error))?;
-        Ok(history.into_iter().rev().map(|entry| entry.created_by).collect())
-    }
-
     /// Tags the image `id` with `name`, removing the tag from any other image.
     pub(crate) async fn tag(&self, id: &str, name: &ImageRef) -> Result<(), EngineError> {
         let options = TagImageOptionsBuilder::default()

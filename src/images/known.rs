@@ -68,7 +68,7 @@ impl Listing {
 }
 
 /// Takes over a blob and returns its new location, if it has separate chunks that still exist.
-fn take(
+pub(super) fn take(
     entry: &Entry,
     listing: &Listing,
     digest: &Digest,

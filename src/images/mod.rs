@@ -23,6 +23,7 @@ mod known;
 mod listing;
 mod outline;
 mod parcel;
+mod prefix;
 mod save;
 
 pub(crate) use assemble::{LayerArchive, assemble, copy_earlier};
@@ -30,6 +31,7 @@ pub(crate) use chain::chain_ids;
 pub(crate) use compress::{compress, cores};
 pub(crate) use listing::{Listing, UnlistedError, read_listing};
 pub(crate) use parcel::{Form, Parcel};
+pub(crate) use prefix::{SavePrefixError, save_prefix};
 pub(crate) use save::{Destination, SaveError, SavedImage, save};
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl Listing {
     }
 
     /// Returns a manifest for an image whose engine had none, with uncompressed layers.
-    fn manifest(&self) -> Vec<u8> {
+    pub(super) fn manifest(&self) -> Vec<u8> {
         let descriptor = |media_type: &str, digest: &Digest| Descriptor {
             media_type: media_type.to_owned(),
             digest: *digest,

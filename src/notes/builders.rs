@@ -59,13 +59,24 @@ pub(crate) struct BuiltPrefix {
 /// An image that builds continue from, and the part of its config that such a build depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PrefixBase {
-    /// The name with its digest.
+    /// `REPOSITORY@DIGEST`, or the name of an image that larder has loaded into the engine.
     pub(crate) name: String,
     /// The names of the variables in its environment.
     pub(crate) variables: Vec<String>,
     pub(crate) command: Vec<String>,
     /// When its oldest layer was made, if it says so.
     pub(crate) made: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) loaded: Option<LoadedPrefix>,
+}
+
+/// A prefix that larder has loaded from the store into the engine, where it stays for later builds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LoadedPrefix {
+    /// The id in the engine.
+    pub(crate) id: String,
+    /// The repository of the image that was built; its next prefix replaces this one.
+    pub(crate) of: String,
 }
 
 impl BuilderEntry {
@@ -86,6 +97,17 @@ impl BuilderEntry {
         names.extend(published);
         self.prefixes.insert(key, BuiltPrefix { used: now, base, published: names });
         forget_oldest(&mut self.prefixes, MOST, |prefix| prefix.used);
+    }
+
+    /// Forgets the prefixes that were loaded for the same image as `base`, and returns their names.
+    pub(crate) fn replace_loaded(&mut self, base: &PrefixBase) -> Vec<String> {
+        let Some(LoadedPrefix { of, .. }) = &base.loaded else { return Vec::new() };
+        let is_replaced = |known: &PrefixBase| {
+            known.name != base.name && known.loaded.as_ref().is_some_and(|loaded| loaded.of == *of)
+        };
+        let replaced =
+            self.prefixes.extract_if(.., |_, prefix| prefix.base.as_ref().is_some_and(is_replaced));
+        replaced.filter_map(|(_, prefix)| prefix.base.map(|base| base.name)).collect()
     }
 
     /// Records that a prefix cannot be used any more.

@@ -38,6 +38,28 @@ impl ImageEntry {
     }
 }
 
+/// The age of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Built {
+    /// When it was built.
+    pub(crate) at: Timestamp,
+    /// When the oldest layer was made that is not of its base image; earlier than `at` if the build continued from an
+    /// earlier image.
+    pub(crate) oldest: Timestamp,
+}
+
+impl Built {
+    pub(crate) fn new(at: Timestamp, oldest: Option<Timestamp>) -> Self {
+        Self { at, oldest: oldest.map_or(at, |oldest| oldest.min(at)) }
+    }
+}
+
+impl EngineImage {
+    pub(crate) fn built(&self) -> Built {
+        Built::new(self.created, self.oldest)
+    }
+}
+
 /// An image that an engine built for a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EngineImage {
@@ -45,6 +67,9 @@ pub(crate) struct EngineImage {
     pub(crate) id: String,
     /// When it was last built.
     pub(crate) created: Timestamp,
+    /// When its oldest layer was made, if that was earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    oldest: Option<Timestamp>,
     /// When it was last built or hit.
     pub(crate) last_used: Timestamp,
 }
@@ -84,7 +109,7 @@ impl Notes {
         key: CacheKey,
         dependency_key: CacheKey,
         id: &str,
-        built: Option<Timestamp>,
+        built: Option<Built>,
         now: Timestamp,
     ) -> Result<(), NotesError> {
         let known = match self.image(key) {
@@ -94,10 +119,11 @@ impl Notes {
         let rebuilt = known.as_ref().and_then(|entry| entry.rebuilt);
         let archiving = known.as_ref().is_some_and(|entry| entry.archiving);
         let mut images = known.map(|entry| entry.images).unwrap_or_default();
-        let known = images.iter().find(|image| image.id == id).map(|image| image.created);
-        let created = built.or(known).unwrap_or(now);
+        let known = images.iter().find(|image| image.id == id).map(EngineImage::built);
+        let Built { at: created, oldest } = built.or(known).unwrap_or(Built::new(now, None));
+        let oldest = Some(oldest).filter(|oldest| *oldest < created);
         images.retain(|image| image.id != id);
-        images.insert(0, EngineImage { id: id.to_owned(), created, last_used: now });
+        images.insert(0, EngineImage { id: id.to_owned(), created, oldest, last_used: now });
         images.truncate(MAX_IMAGES);
         let schema = SCHEMA.to_owned();
         let entry = ImageEntry { schema, image_key: key, dependency_key, images, rebuilt, archiving };
@@ -159,11 +185,11 @@ mod tests {
             notes.note_image(key("a"), key("d"), id, None, at(second)).unwrap();
         }
         let images = notes.image(key("a")).unwrap().unwrap().images;
-        let one = EngineImage { id: "one".to_owned(), created: at(1), last_used: at(3) };
-        let two = EngineImage { id: "two".to_owned(), created: at(2), last_used: at(2) };
+        let one = EngineImage { id: "one".to_owned(), created: at(1), oldest: None, last_used: at(3) };
+        let two = EngineImage { id: "two".to_owned(), created: at(2), oldest: None, last_used: at(2) };
         assert_eq!(images, [one, two]);
-        notes.note_image(key("a"), key("d"), "two", Some(at(4)), at(5)).unwrap();
-        let two = EngineImage { id: "two".to_owned(), created: at(4), last_used: at(5) };
+        notes.note_image(key("a"), key("d"), "two", Some(Built::new(at(4), Some(at(3)))), at(5)).unwrap();
+        let two = EngineImage { id: "two".to_owned(), created: at(4), oldest: Some(at(3)), last_used: at(5) };
         assert_eq!(notes.image(key("a")).unwrap().unwrap().images[0], two, "it was built again");
         notes.note_image(key("b"), key("d"), "two", None, at(5)).unwrap();
         notes.note_image(key("b"), key("d"), "two", None, at(6)).unwrap();

@@ -82,8 +82,8 @@ impl<'a> Row<'a> {
         line("created", &moment(self.created));
         line("last used", &moment(self.last_used));
         let parts = match (self.kind, self.files) {
-            (EntryKind::Image, 1) => "layer",
-            (EntryKind::Image, _) => "layers",
+            (EntryKind::Image | EntryKind::Prefix, 1) => "layer",
+            (EntryKind::Image | EntryKind::Prefix, _) => "layers",
             (_, 1) => "file",
             _ => "files",
         };

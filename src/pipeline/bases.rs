@@ -21,7 +21,7 @@ use futures_util::future::{join, join_all};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::registries::Registries;
-use crate::dockerfile::BaseStart;
+use crate::dockerfile::{BaseImage, BaseStart};
 use crate::engine::Engine;
 use crate::registry::{ImageConfig, ImageRef, remote_image, serves};
 
@@ -37,6 +37,8 @@ pub(crate) struct Base {
     pub(crate) triggers: Option<Vec<String>>,
     /// The environment that RUN steps on top of it start with; `None` if only the digest is known.
     pub(crate) start: Option<BaseStart>,
+    /// The number of its layers; `None` if only the digest is known.
+    pub(crate) layers: Option<usize>,
 }
 
 impl Base {
@@ -49,7 +51,7 @@ impl Base {
             shell: settings.shell,
         };
         let (digest, triggers) = (Some(config.identity().to_string()), Some(settings.on_build));
-        Self { digest, triggers, start: Some(start) }
+        Self { digest, triggers, start: Some(start), layers: Some(config.layers.len()) }
     }
 }
 
@@ -60,6 +62,11 @@ pub(crate) struct KnownBases(Arc<Mutex<BTreeMap<(String, String), Base>>>);
 impl KnownBases {
     fn get(&self, base: &(String, String)) -> Option<Base> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(base).cloned()
+    }
+
+    /// Returns the number of layers of a base, if it is known.
+    pub(crate) fn layers(&self, base: &BaseImage) -> Option<usize> {
+        self.get(&(base.reference.clone(), base.platform.to_string()))?.layers
     }
 
     /// Returns the references of all bases.

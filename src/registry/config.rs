@@ -124,6 +124,24 @@ pub(super) fn creation_time(json: &[u8]) -> Option<Timestamp> {
     serde_json::from_slice::<Times>(json).ok()?.created?.parse().ok()
 }
 
+/// Returns when each layer was made, lowest first, as far as the history of a config file states it.
+pub(super) fn layer_times(json: &[u8]) -> Vec<Option<Timestamp>> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        history: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        created: Option<String>,
+        #[serde(default)]
+        empty_layer: bool,
+    }
+    let history = serde_json::from_slice(json).map_or_else(|_| Vec::new(), |File { history }| history);
+    let layers = history.into_iter().filter(|entry| !entry.empty_layer);
+    layers.map(|entry| entry.created?.parse().ok()).collect()
+}
+
 /// Treats `null` as absent.
 fn or_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())

@@ -10,7 +10,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::config::creation_time;
+use super::config::{creation_time, layer_times};
 use super::connection::{Answer, Call, Connection};
 use super::platform::serves;
 use super::prefix::{PrefixMark, prefix_mark};
@@ -45,10 +45,19 @@ pub(crate) struct RemoteImage {
     pub(crate) config: ImageConfig,
     /// The build time, if the image states it.
     pub(crate) created: Option<Timestamp>,
+    /// When each layer was made, lowest first, as far as the image states it.
+    layer_times: Vec<Option<Timestamp>>,
     /// The mark of a prefix that larder has made.
     pub(crate) prefix: Option<PrefixMark>,
     /// `true` if the name resolves to no other image.
     pub(crate) is_alone: bool,
+}
+
+impl RemoteImage {
+    /// Returns when the oldest layer was made that is not one of the lowest `base_layers`, if the image states it.
+    pub(crate) fn oldest(&self, base_layers: usize) -> Option<Timestamp> {
+        self.layer_times.get(base_layers..)?.iter().flatten().min().copied()
+    }
 }
 
 /// The exact bytes of a manifest or index.
@@ -67,7 +76,7 @@ pub(super) fn is_index(media_type: &str) -> bool {
 
 impl StoredManifest {
     /// Returns a manifest of this media type that is not in a registry yet.
-    pub(super) fn new(media_type: &str, bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(media_type: &str, bytes: Vec<u8>) -> Self {
         Self { digest: Digest::of(&bytes), told: Some(media_type.to_owned()), bytes: bytes.into() }
     }
 
@@ -297,6 +306,7 @@ impl Repository {
                 id: config.digest,
                 config: parsed,
                 created,
+                layer_times: layer_times(&bytes),
                 prefix,
                 is_alone: true,
             }));

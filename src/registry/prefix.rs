@@ -1,14 +1,13 @@
 //! The config and the manifest of a prefix: an image of the first layers of another image. Pure.
 //!
 //! Layers, and the entries of the history that describe them, are taken from the whole image. The settings are those
-//! that the builder has at the end of the prefix: they cannot be taken from the whole image, because later instructions
-//! overwrite them.
+//! that the builder describes at the end of the prefix: they cannot be taken from the whole image, because later
+//! instructions overwrite them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{ImageConfig, ImageSettings, StoredManifest};
 use crate::digest::Digest;
 
 /// The field of a prefix's config that contains its [`PrefixMark`].
@@ -17,15 +16,20 @@ const MARK: &str = "larder.prefix";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// The image of a Dockerfile that ends at a cut, as the builder describes it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct CutImage {
-    pub(crate) settings: ImageSettings,
-    /// The digests of the uncompressed layers, lowest first.
-    pub(crate) layers: Vec<String>,
-    /// The `created_by` of the history's entries, oldest first.
-    pub(crate) history: Vec<String>,
-    /// The number of the last of these entries that are not inherited from the base image.
-    pub(crate) own_entries: usize,
+    /// The settings in the form of the OCI image specification.
+    config: Map<String, Value>,
+    history: Vec<HistoryEntry>,
+    /// The number of the last entries of the history that are not inherited from the base image.
+    #[serde(skip)]
+    own_entries: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct HistoryEntry {
+    #[serde(default)]
+    created_by: String,
 }
 
 /// What larder writes into the config of a prefix.
@@ -40,37 +44,36 @@ pub(crate) struct PrefixMark {
 #[derive(Debug)]
 pub(crate) struct PrefixDocuments {
     pub(crate) config: Vec<u8>,
-    pub(crate) manifest: StoredManifest,
+    pub(crate) manifest: Vec<u8>,
+    /// That of the manifest.
+    pub(crate) media_type: String,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum PrefixError {
-    #[error("the layers of the builder are not the first ones of the pushed image")]
-    Layers,
-    #[error("the history of the builder is not the beginning of that of the pushed image")]
-    History,
-    #[error("the image of the builder has ONBUILD triggers, which would run again")]
+    #[error("the builder describes no image")]
+    NotDescribed,
+    #[error("the image has ONBUILD triggers there, which would run again")]
     Triggers,
-    #[error("the pushed image has no manifest or config that larder can read")]
+    #[error("the history that the builder describes is not the beginning of that of the image")]
+    History,
+    #[error("the image has no manifest or config that larder can read")]
     Unusable,
 }
 
 impl CutImage {
-    /// Reads an image that a builder has pushed, from its config.
-    pub(crate) fn of_config(config: &[u8], own_entries: usize) -> Result<Self, PrefixError> {
-        #[derive(Deserialize)]
-        struct File {
-            history: Vec<Entry>,
+    /// Reads the config that the builder describes. The last `own_entries` entries of its history are not inherited.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is no config, and if the image has triggers.
+    pub(crate) fn parse(config: &[u8], own_entries: usize) -> Result<Self, PrefixError> {
+        let described: Self = serde_json::from_slice(config).map_err(|_| PrefixError::NotDescribed)?;
+        let triggers = described.config.get("OnBuild").and_then(Value::as_array);
+        if triggers.is_some_and(|triggers| !triggers.is_empty()) {
+            return Err(PrefixError::Triggers);
         }
-        #[derive(Deserialize)]
-        struct Entry {
-            #[serde(default)]
-            created_by: String,
-        }
-        let parsed = ImageConfig::parse(config).map_err(|_| PrefixError::Unusable)?;
-        let File { history } = serde_json::from_slice(config).map_err(|_| PrefixError::Unusable)?;
-        let history = history.into_iter().map(|entry| entry.created_by).collect();
-        Ok(Self { settings: parsed.settings, layers: parsed.layers, history, own_entries })
+        Ok(Self { own_entries, ..described })
     }
 }
 
@@ -91,40 +94,35 @@ impl PrefixDocuments {
     pub(crate) fn compose(
         manifest: &[u8],
         config: &[u8],
-        cut: &CutImage,
+        cut: CutImage,
         mark: PrefixMark,
     ) -> Result<Self, PrefixError> {
         let mut manifest: Value = serde_json::from_slice(manifest).map_err(|_| PrefixError::Unusable)?;
         let mut config: Value = serde_json::from_slice(config).map_err(|_| PrefixError::Unusable)?;
-        if !cut.settings.on_build.is_empty() {
-            return Err(PrefixError::Triggers);
-        }
-        let count = cut.layers.len();
         let layers = manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or(PrefixError::Unusable)?;
+        let whole = config.get("history").and_then(Value::as_array).ok_or(PrefixError::Unusable)?;
+        let history = beginning(whole, &cut.history).ok_or(PrefixError::History)?;
+        let (all, count) = (layers_of(whole), layers_of(&history));
         let diff_ids = config
             .pointer_mut("/rootfs/diff_ids")
             .and_then(Value::as_array_mut)
             .ok_or(PrefixError::Unusable)?;
-        if layers.len() != diff_ids.len() {
+        // Otherwise it is unknown which layers the entries describe.
+        if layers.len() != all || diff_ids.len() != all {
             return Err(PrefixError::Unusable);
         }
-        if count == 0 || diff_ids.get(..count).is_none_or(|first| *first != *cut.layers) {
-            return Err(PrefixError::Layers);
+        if count == 0 {
+            return Err(PrefixError::History);
         }
         diff_ids.truncate(count);
         layers.truncate(count);
-        let history = config.get("history").and_then(Value::as_array).ok_or(PrefixError::Unusable)?;
-        let history = beginning(history, &cut.history).ok_or(PrefixError::History)?;
-        if history.iter().filter(|entry| has_layer(entry)).count() != count {
-            return Err(PrefixError::History);
-        }
         let own = &history[history.len().saturating_sub(cut.own_entries)..];
         let times =
             own.iter().filter(|entry| has_layer(entry)).filter_map(|entry| entry.get("created")?.as_str());
         let created = times.min_by_key(|time| time.parse::<Timestamp>().ok()).map(str::to_owned);
         let fields = config.as_object_mut().ok_or(PrefixError::Unusable)?;
         fields.insert("history".to_owned(), history.into());
-        fields.insert("config".to_owned(), settings(&cut.settings).into());
+        fields.insert("config".to_owned(), cut.config.into());
         fields.insert(MARK.to_owned(), json!(mark));
         if let Some(created) = created {
             fields.insert("created".to_owned(), created.into());
@@ -141,7 +139,7 @@ impl PrefixDocuments {
         described.insert("size".to_owned(), config.len().into());
         let media_type = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST).to_owned();
         let manifest = serde_json::to_vec(&manifest).map_err(|_| PrefixError::Unusable)?;
-        Ok(Self { config, manifest: StoredManifest::new(&media_type, manifest) })
+        Ok(Self { config, manifest, media_type })
     }
 }
 
@@ -149,15 +147,20 @@ fn has_layer(entry: &Value) -> bool {
     entry.get("empty_layer").and_then(Value::as_bool) != Some(true)
 }
 
-/// Returns the first entries of a history that `created_by` describes. Entries without a layer may be missing there:
+/// Returns the number of layers that a history describes.
+fn layers_of(history: &[Value]) -> usize {
+    history.iter().filter(|entry| has_layer(entry)).count()
+}
+
+/// Returns the first entries of a history that `described` describes. Entries without a layer may be missing there:
 /// the prefix is built without the ONBUILD instructions of its stage.
-fn beginning(history: &[Value], created_by: &[String]) -> Option<Vec<Value>> {
+fn beginning(history: &[Value], described: &[HistoryEntry]) -> Option<Vec<Value>> {
     let mut rest = history.iter();
     let mut taken = Vec::new();
-    for wanted in created_by {
+    for wanted in described {
         loop {
             let entry = rest.next()?;
-            if entry.get("created_by").and_then(Value::as_str).unwrap_or_default() == wanted {
+            if entry.get("created_by").and_then(Value::as_str).unwrap_or_default() == wanted.created_by {
                 taken.push(entry.clone());
                 break;
             }
@@ -167,48 +170,6 @@ fn beginning(history: &[Value], created_by: &[String]) -> Option<Vec<Value>> {
         }
     }
     Some(taken)
-}
-
-/// Returns settings as they are written in a config.
-fn settings(settings: &ImageSettings) -> Map<String, Value> {
-    let set = |names: &std::collections::BTreeSet<String>| -> Value {
-        names.iter().map(|name| (name.clone(), json!({}))).collect::<Map<_, _>>().into()
-    };
-    let mut fields = Map::new();
-    let mut add = |name: &str, is_empty: bool, value: Value| {
-        if !is_empty {
-            fields.insert(name.to_owned(), value);
-        }
-    };
-    let ImageSettings {
-        user,
-        env,
-        entrypoint,
-        cmd,
-        working_dir,
-        exposed_ports,
-        volumes,
-        labels,
-        stop_signal,
-        args_escaped,
-        healthcheck,
-        on_build,
-        shell,
-    } = settings;
-    add("User", user.is_empty(), json!(user));
-    add("ExposedPorts", exposed_ports.is_empty(), set(exposed_ports));
-    add("Env", env.is_empty(), json!(env));
-    add("Entrypoint", entrypoint.is_empty(), json!(entrypoint));
-    add("Cmd", cmd.is_empty(), json!(cmd));
-    add("Volumes", volumes.is_empty(), set(volumes));
-    add("WorkingDir", working_dir.is_empty(), json!(working_dir));
-    add("Labels", labels.is_empty(), json!(labels));
-    add("StopSignal", stop_signal.is_empty(), json!(stop_signal));
-    add("ArgsEscaped", !args_escaped, json!(args_escaped));
-    add("Healthcheck", *healthcheck == super::Healthcheck::default(), json!(healthcheck));
-    add("OnBuild", on_build.is_empty(), json!(on_build));
-    add("Shell", shell.is_empty(), json!(shell));
-    fields
 }
 
 #[cfg(test)]
@@ -227,32 +188,26 @@ mod tests {
         "config":{"mediaType":"application/vnd.docker.container.image.v1+json","size":1,"digest":"sha256:0"},
         "layers":[{"digest":"sha256:1","size":1},{"digest":"sha256:2","size":2},{"digest":"sha256:3","size":3}]}"#;
 
+    const SETTINGS: &str = r#"{"Env":["PATH=/bin","A=1"],"ExposedPorts":{"80/tcp":{}},"OnBuild":null}"#;
+
     fn mark() -> PrefixMark {
         PrefixMark { key: Digest::of(b"key"), published: "2026-04-04T00:00:00Z".parse().unwrap() }
     }
 
-    fn texts(list: &[&str]) -> Vec<String> {
-        list.iter().map(|text| (*text).to_owned()).collect()
-    }
-
-    fn cut(layers: &[&str], history: &[&str]) -> CutImage {
-        let env = texts(&["PATH=/bin", "A=1"]);
-        let exposed_ports = ["80/tcp".to_owned()].into();
-        let settings = ImageSettings { env, exposed_ports, ..ImageSettings::default() };
-        CutImage { settings, layers: texts(layers), history: texts(history), own_entries: 2 }
+    fn cut(history: &[&str]) -> CutImage {
+        let history: Vec<Value> = history.iter().map(|entry| json!({ "created_by": entry })).collect();
+        let config = json!({ "config": SETTINGS.parse::<Value>().unwrap(), "history": history });
+        CutImage::parse(config.to_string().as_bytes(), 2).unwrap()
     }
 
     #[test]
     fn a_prefix_has_the_first_layers_their_history_and_the_settings_at_the_cut() {
-        let cut = cut(&["sha256:a", "sha256:b"], &["base", "ENV A=1", "RUN b"]);
-        let made = PrefixDocuments::compose(MANIFEST.as_bytes(), CONFIG.as_bytes(), &cut, mark()).unwrap();
+        let cut = cut(&["base", "ENV A=1", "RUN b"]);
+        let made = PrefixDocuments::compose(MANIFEST.as_bytes(), CONFIG.as_bytes(), cut, mark()).unwrap();
         assert_eq!(prefix_mark(&made.config), Some(mark()));
         let config: Value = serde_json::from_slice(&made.config).unwrap();
-        let manifest: Value = serde_json::from_slice(&made.manifest.bytes).unwrap();
-        assert_eq!(
-            config["config"],
-            json!({ "Env": ["PATH=/bin", "A=1"], "ExposedPorts": { "80/tcp": {} } })
-        );
+        let manifest: Value = serde_json::from_slice(&made.manifest).unwrap();
+        assert_eq!(config["config"], SETTINGS.parse::<Value>().unwrap());
         assert_eq!(config["created"], "2026-02-02T00:00:00Z", "the oldest layer that is not of the base");
         let history: Vec<&str> = config["history"]
             .as_array()
@@ -264,50 +219,34 @@ mod tests {
         assert_eq!(manifest["layers"].as_array().unwrap().len(), 2);
         assert_eq!(manifest["config"]["digest"], Digest::of(&made.config).to_string());
         assert_eq!(manifest["config"]["size"], made.config.len());
-        let parsed = ImageConfig::parse(&made.config).unwrap();
-        assert_eq!((parsed.settings, parsed.layers), (cut.settings, cut.layers));
+        assert_eq!(config["rootfs"]["diff_ids"], json!(["sha256:a", "sha256:b"]));
     }
 
     #[test]
     fn a_cut_that_is_not_the_beginning_of_the_image_is_refused() {
-        for (layers, history, error) in [
-            (&["sha256:a", "sha256:x"][..], &["base", "ENV A=1", "RUN b"][..], PrefixError::Layers),
-            (&["sha256:a", "sha256:b", "sha256:c", "sha256:d"], &["base"], PrefixError::Layers),
-            (&[], &[], PrefixError::Layers),
-            (&["sha256:a", "sha256:b"], &["base", "RUN other"], PrefixError::History),
-            (&["sha256:a", "sha256:b"], &["base", "ENV A=1"], PrefixError::History),
-        ] {
-            let made = PrefixDocuments::compose(
-                MANIFEST.as_bytes(),
-                CONFIG.as_bytes(),
-                &cut(layers, history),
-                mark(),
-            );
-            assert_eq!(made.unwrap_err(), error, "{layers:?} {history:?}");
+        let compose = |manifest: &str, config: &str, history: &[&str]| {
+            let made = PrefixDocuments::compose(manifest.as_bytes(), config.as_bytes(), cut(history), mark());
+            made.map(drop)
+        };
+        for history in [&[][..], &["base", "RUN other"], &["base", "RUN b", "ENV A=1"], &["ENV A=1"]] {
+            assert_eq!(compose(MANIFEST, CONFIG, history), Err(PrefixError::History), "{history:?}");
         }
-        let mut triggering = cut(&["sha256:a"], &["base"]);
-        triggering.settings.on_build = texts(&["RUN x"]);
-        let made = PrefixDocuments::compose(MANIFEST.as_bytes(), CONFIG.as_bytes(), &triggering, mark());
-        assert_eq!(made.unwrap_err(), PrefixError::Triggers);
-        for (manifest, config) in [("{}", CONFIG), (MANIFEST, "{}"), ("x", CONFIG)] {
-            let made = PrefixDocuments::compose(
-                manifest.as_bytes(),
-                config.as_bytes(),
-                &cut(&["sha256:a"], &["base"]),
-                mark(),
-            );
-            assert_eq!(made.unwrap_err(), PrefixError::Unusable);
+        assert_eq!(compose(MANIFEST, CONFIG, &["base"]), Ok(()));
+        let (fewer, unaligned) =
+            (CONFIG.replace(r#","sha256:c"]"#, "]"), CONFIG.replace(r#","empty_layer":true"#, ""));
+        for (manifest, config) in
+            [("{}", CONFIG), (MANIFEST, "{}"), ("x", CONFIG), (MANIFEST, &fewer), (MANIFEST, &unaligned)]
+        {
+            assert_eq!(compose(manifest, config, &["base"]), Err(PrefixError::Unusable), "{config}");
         }
     }
 
     #[test]
-    fn settings_are_written_as_they_are_read() {
-        let json = r#"{"config":{"User":"1","ExposedPorts":{"80/tcp":{}},"Env":["A=1"],"Entrypoint":["e"],"Cmd":["c"],
-            "Volumes":{"/v":{}},"WorkingDir":"/w","Labels":{"l":"1"},"StopSignal":"INT","ArgsEscaped":true,
-            "Healthcheck":{"Test":["CMD","x"],"Interval":5},"OnBuild":["RUN x"],"Shell":["s"]}}"#;
-        let parsed = ImageConfig::parse(json.as_bytes()).unwrap().settings;
-        let written = json!({ "config": settings(&parsed) }).to_string();
-        assert_eq!(ImageConfig::parse(written.as_bytes()).unwrap().settings, parsed);
-        assert!(settings(&ImageSettings::default()).is_empty());
+    fn a_description_that_is_none_and_triggers_are_refused() {
+        let parse = |config: &str| CutImage::parse(config.as_bytes(), 1).map(drop);
+        assert_eq!(parse("{}"), Err(PrefixError::NotDescribed));
+        assert_eq!(parse(r#"{"config":{},"history":[{}]}"#), Ok(()));
+        let triggering = r#"{"config":{"OnBuild":["RUN x"]},"history":[]}"#;
+        assert_eq!(parse(triggering), Err(PrefixError::Triggers));
     }
 }

@@ -16,6 +16,8 @@ const LONGEST_NAME: usize = 100;
 pub enum EntryKind {
     /// A whole image.
     Image,
+    /// An image of the first layers of another image, which share their content.
+    Prefix,
     /// The content of a cache mount.
     Mount,
     /// A directory of this machine.
@@ -27,6 +29,7 @@ impl EntryKind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
+            Self::Prefix => "prefix",
             Self::Mount => "mount",
             Self::Dir => "dir",
         }

@@ -1,6 +1,6 @@
 //! Finds entries: the job's own lane is searched before the others, and the local store before the remote.
 //!
-//! Of images, the newest entry in any of these lanes and places is used, because a rebuild replaces earlier images.
+//! Of images and prefixes, the newest entry in any of these lanes and places is used, because a rebuild replaces earlier images.
 
 use std::collections::HashSet;
 
@@ -30,7 +30,7 @@ impl Store {
             if entry.is_none() && (key.is_some() || fallback) {
                 let lanes: Vec<&Lane> = self.lanes.reads().iter().collect();
                 entry = match kind {
-                    EntryKind::Image => search.newest(&lanes, key),
+                    EntryKind::Image | EntryKind::Prefix => search.newest(&lanes, key),
                     EntryKind::Mount | EntryKind::Dir => {
                         lanes.iter().find_map(|lane| search.newest(&[lane], key))
                     }
@@ -127,7 +127,7 @@ impl<'a> Search<'a> {
             names.retain(|(name, _)| key.is_none_or(|key| name.is_for(&key)));
             // An exact match in an earlier repository is as good as a newer one in a later repository.
             if key.is_some()
-                && self.kind != EntryKind::Image
+                && !matches!(self.kind, EntryKind::Image | EntryKind::Prefix)
                 && let Some(entry) = self.first_usable(std::mem::take(&mut names))
             {
                 return Some(entry);

@@ -10,8 +10,8 @@ use std::num::NonZeroU32;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Address;
 use super::chunk::LARGEST;
+use super::{Address, EntryKind};
 use crate::digest::Digest;
 
 /// The schema that this version reads and writes.
@@ -63,6 +63,9 @@ pub struct Subject {
     /// The number of machines of one run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NonZeroU32>,
+    /// When the oldest layer of an image was made that is not of its base image, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
     /// How an image that was made for a run is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunFlags>,
@@ -250,6 +253,11 @@ pub(super) struct EntryName {
 impl EntryName {
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Returns `true` if the entry is of this kind.
+    pub(super) fn is_of_kind(&self, kind: EntryKind) -> bool {
+        self.path.split('/').nth(2) == Some(kind.name())
     }
 
     /// Returns `true` if `line` is the manifest of this name.

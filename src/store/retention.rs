@@ -14,6 +14,7 @@ use crate::digest::Digest;
 pub(crate) struct Limits {
     /// Bytes of the objects of all chunks; a shared chunk counts once.
     pub(crate) max_bytes: Option<u64>,
+    /// Prefixes are counted apart, so that they push out no images.
     pub(crate) max_entries: Option<usize>,
     /// Time since the last use of an entry.
     pub(crate) max_age: Option<Duration>,
@@ -38,6 +39,7 @@ pub(super) struct Candidate {
     pub(super) last_used: Timestamp,
     /// `true` if a newer entry has the same address.
     pub(super) superseded: bool,
+    pub(super) is_prefix: bool,
     pub(super) chunks: Vec<Digest>,
 }
 
@@ -58,16 +60,18 @@ pub(super) fn plan(
     }
     let size = |digest: &Digest| stored.get(digest).copied().unwrap_or_default();
     let mut bytes: u64 = users.keys().map(|digest| size(digest)).sum();
-    let mut entries = candidates.len();
+    let prefixes = candidates.iter().filter(|candidate| candidate.is_prefix).count();
+    let mut entries = [candidates.len() - prefixes, prefixes];
     let mut going = Vec::new();
     for place in order {
         let candidate = &candidates[place];
+        let entries = &mut entries[usize::from(candidate.is_prefix)];
         let age = Duration::try_from(now.duration_since(candidate.last_used)).unwrap_or_default();
         let cause = if candidate.superseded {
             Cause::Superseded
         } else if limits.max_age.is_some_and(|limit| age > limit) {
             Cause::Unused
-        } else if limits.max_entries.is_some_and(|limit| entries > limit) {
+        } else if limits.max_entries.is_some_and(|limit| *entries > limit) {
             Cause::TooMany
         } else if limits.max_bytes.is_some_and(|limit| bytes > limit) {
             Cause::TooLarge
@@ -75,7 +79,7 @@ pub(super) fn plan(
             continue;
         };
         going.push((place, cause));
-        entries -= 1;
+        *entries -= 1;
         for digest in unique(&candidate.chunks) {
             let left = users.get_mut(digest).expect("each chunk of each candidate was counted");
             *left -= 1;
@@ -110,7 +114,7 @@ mod tests {
 
     fn candidate(last_used: i64, chunks: &[u8]) -> Candidate {
         let chunks = chunks.iter().map(|number| chunk(*number)).collect();
-        Candidate { last_used: at(last_used), superseded: false, chunks }
+        Candidate { last_used: at(last_used), superseded: false, is_prefix: false, chunks }
     }
 
     /// Every chunk has ten bytes.
@@ -143,6 +147,16 @@ mod tests {
         assert_eq!(plan(bytes(30)), []);
         assert_eq!(plan(bytes(20)), [(0, Cause::TooLarge)]);
         assert_eq!(plan(bytes(10)), [(0, Cause::TooLarge), (1, Cause::TooLarge)]);
+    }
+
+    #[test]
+    fn prefixes_push_out_no_images_and_have_the_same_limit() {
+        let mut candidates = [candidate(1, &[1]), candidate(2, &[1]), candidate(3, &[1]), candidate(4, &[1])];
+        for prefix in &mut candidates[1..] {
+            prefix.is_prefix = true;
+        }
+        let two = Limits { max_entries: Some(2), ..Limits::default() };
+        assert_eq!(plan(&candidates, &stored(), two, at(100)), [(1, Cause::TooMany)]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::registration::{Condemnation, announced};
 use super::repository::Repository;
 use super::retention::{self, Candidate, Cause, Limits};
 use super::signature::Trust;
-use super::{Address, Entry, parallel};
+use super::{Address, Entry, EntryKind, parallel};
 use crate::digest::Digest;
 
 /// The limit of the duration of a sweep, because savers do not wait for longer.
@@ -185,6 +185,7 @@ impl Inventory {
         let candidate = |entry: &Entry| Candidate {
             last_used: self.last_used(entry),
             superseded: self.superseded.contains(&entry.id),
+            is_prefix: entry.manifest.address.kind == EntryKind::Prefix,
             chunks: entry.manifest.chunks.iter().map(|chunk| chunk.digest).collect(),
         };
         self.entries.iter().map(candidate).collect()

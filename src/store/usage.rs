@@ -10,7 +10,7 @@ use super::repository::Repository;
 use super::retention::Limits;
 use super::signature::Trust;
 use super::sweep::{Swept, Victims, sweep};
-use super::{Store, StoreError};
+use super::{EntryKind, Store, StoreError};
 
 const PATH: &str = "usage.json";
 const LONGEST_WITHOUT_A_LOOK: SignedDuration = SignedDuration::from_hours(24);
@@ -62,7 +62,8 @@ fn may_be_beyond(repository: &Repository, limits: Limits, now: Timestamp) -> Res
         return Ok(true);
     };
     let names = repository.names("entries")?;
-    if limits.max_entries.is_some_and(|limit| names.len() > limit) {
+    let prefixes = names.iter().filter(|name| name.is_of_kind(EntryKind::Prefix)).count();
+    if limits.max_entries.is_some_and(|limit| prefixes.max(names.len() - prefixes) > limit) {
         return Ok(true);
     }
     let Some(limit) = limits.max_bytes else { return Ok(false) };

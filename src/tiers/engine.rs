@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Answer, Hit, ImageTier, Wanted, add_names};
 use crate::engine::{Engine, EngineError};
 use crate::key::CacheKey;
-use crate::notes::{Notes, NotesError};
+use crate::notes::{Built, Notes, NotesError};
 use crate::store::Meter;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -27,13 +27,13 @@ impl<'a> EngineTier<'a> {
         Self { notes, engine }
     }
 
-    /// Records `id` as an image of `key`, built at `built` if that is known.
+    /// Records `id` as an image of `key`, with its age if that is known.
     pub(crate) fn save(
         &self,
         key: CacheKey,
         dependency_key: CacheKey,
         id: &str,
-        built: Option<Timestamp>,
+        built: Option<Built>,
     ) -> Result<(), NotesError> {
         self.notes.note_image(key, dependency_key, id, built, Timestamp::now())
     }
@@ -48,8 +48,8 @@ impl ImageTier for EngineTier<'_> {
             Ok(None) => return Answer::unknown("no image of this key is known"),
             Err(error) => return Answer::fault(error, "the cache cannot be read"),
         };
-        let youngest = images.iter().map(|image| image.created).max();
-        images.retain(|image| wanted.accepted.since.is_none_or(|since| image.created >= since));
+        let youngest = images.iter().map(|image| image.built().oldest).max();
+        images.retain(|image| wanted.accepted.since.is_none_or(|since| image.built().oldest >= since));
         let known = images.len();
         if let (0, Some(youngest)) = (known, youngest) {
             return Answer::too_old(youngest);
@@ -57,7 +57,8 @@ impl ImageTier for EngineTier<'_> {
         let search = async {
             for image in images {
                 if let Some(found) = self.engine.image(&image.id).await? {
-                    let hit = Hit::of(Self::NAME, image.id, Some(image.created));
+                    let built = image.built();
+                    let hit = Hit::of(Self::NAME, image.id, Some(built));
                     return Ok(Some(hit.in_engine(found)));
                 }
             }

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use crate::engine::{Engine, EngineError, Image};
 use crate::key::CacheKey;
 use crate::ledger::{TierOutcome, TierRecord, millis};
-use crate::notes::ImageEntry;
+use crate::notes::{Built, ImageEntry};
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter};
 
@@ -68,7 +68,7 @@ pub(crate) struct Hit {
     pub(crate) id: String,
     pub(crate) tier: &'static str,
     pub(crate) image: Option<Image>,
-    pub(crate) built: Option<Timestamp>,
+    pub(crate) built: Option<Built>,
     /// `true` if the image already has its names in the registries that it is pushed to.
     pub(crate) is_named: bool,
     /// The digest of the manifest that its names refer to in a registry.
@@ -77,7 +77,7 @@ pub(crate) struct Hit {
 }
 
 impl Hit {
-    fn of(tier: &'static str, id: String, built: Option<Timestamp>) -> Self {
+    fn of(tier: &'static str, id: String, built: Option<Built>) -> Self {
         Self { id, tier, image: None, built, is_named: false, digest: None, entry: None }
     }
 
@@ -98,19 +98,21 @@ pub(crate) async fn add_names(engine: &Engine, image: &Image, names: &[ImageRef]
 /// Which images of a key may be hits.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Accepted {
-    /// Only images that were built at this time or later.
+    /// Only images whose layers were made at this time or later.
     pub(crate) since: Option<Timestamp>,
+    /// The number of layers of the base image, if it is known. The age of an image is that of its oldest other layer.
+    pub(crate) base_layers: Option<usize>,
     /// What this machine has noted of the key; images that a rebuild has replaced are not accepted.
     pub(crate) noted: Option<ImageEntry>,
 }
 
 impl Accepted {
-    /// Returns the reason not to use an image that was built at `built`, as a miss; `None` if it may be a hit. `id` is
-    /// the id that it has in the engine, if that is known.
-    fn refusal<T>(&self, id: Option<&str>, built: Timestamp) -> Option<Answer<T>> {
-        if self.since.is_some_and(|since| built < since) {
-            Some(Answer::too_old(built))
-        } else if self.noted.as_ref().is_some_and(|noted| noted.has_replaced(id, built)) {
+    /// Returns the reason not to use an image of this age, as a miss; `None` if it may be a hit. `id` is the id that it
+    /// has in the engine, if that is known.
+    fn refusal<T>(&self, id: Option<&str>, built: Built) -> Option<Answer<T>> {
+        if self.since.is_some_and(|since| built.oldest < since) {
+            Some(Answer::too_old(built.oldest))
+        } else if self.noted.as_ref().is_some_and(|noted| noted.has_replaced(id, built.at)) {
             Some(Answer::miss("a rebuild has replaced the image of this key"))
         } else {
             None

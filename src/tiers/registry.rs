@@ -10,9 +10,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::{Answer, Hit, ImageTier, Tags, Wanted, add_names};
+use super::{Accepted, Answer, Hit, ImageTier, Tags, Wanted, add_names};
 use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::read_listing;
+use crate::notes::Built;
 use crate::registry::{
     Credentials, ImageRef, RegistryError, RemoteImage, Repository, StoredManifest, within,
 };
@@ -91,8 +92,14 @@ struct Found {
 
 impl Found {
     /// Returns when the oldest of the platforms' images was built, if all of them record it.
-    fn built(&self) -> Option<Timestamp> {
+    fn created(&self) -> Option<Timestamp> {
         self.images.iter().map(|image| image.created).min().flatten()
+    }
+
+    fn built(&self, accepted: &Accepted) -> Option<Built> {
+        let at = self.created()?;
+        let oldest = |count: usize| self.images.iter().filter_map(|image| image.oldest(count)).min();
+        Some(Built::new(at, accepted.base_layers.and_then(oldest)))
     }
 }
 
@@ -110,18 +117,18 @@ impl ImageTier for RegistryTier {
                 format!("{name} has no image of this key")
             }));
         };
-        let hit = Hit::of(Self::NAME, self.id(first), first.built());
+        let hit = Hit::of(Self::NAME, self.id(first), first.built(wanted.accepted));
         if self.terms.wanted_in.is_some() && wanted.platforms.len() > 1 {
             // An engine pulls one platform, without attestations, and could push no more than that afterwards.
             return Answer::miss("no engine pulls all of an image for several platforms");
         }
         for found in self.found.iter().flatten() {
-            let built = found.built().unwrap_or(Timestamp::UNIX_EPOCH);
+            let built = found.built(wanted.accepted).unwrap_or(Built::new(Timestamp::UNIX_EPOCH, None));
             if let Some((id, own)) = &self.terms.only
                 && *id != self.id(found)
             {
                 let other = Answer::miss("the registry has another image of this key");
-                return Answer { is_newer: built > *own, ..other };
+                return Answer { is_newer: built.at > *own, ..other };
             }
             if let Some(refusal) = wanted.accepted.refusal(Some(&self.id(found)), built) {
                 return refusal;
@@ -156,7 +163,13 @@ impl ImageTier for RegistryTier {
             _ => "pulled from its registry",
         };
         let digest = Some(found[0].manifest.digest.to_string());
-        let hit = Hit { id: self.id(&found[0]), built: found[0].built(), digest, is_named: true, ..hit };
+        let hit = Hit {
+            id: self.id(&found[0]),
+            built: found[0].built(wanted.accepted),
+            digest,
+            is_named: true,
+            ..hit
+        };
         Answer { bytes: bytes + copied, ..Answer::hit(hit, reason) }
     }
 }
@@ -346,7 +359,7 @@ async fn look_in(
             continue;
         }
         let found = Found { images, manifest };
-        if newest.as_ref().is_none_or(|newest| newest.built() < found.built()) {
+        if newest.as_ref().is_none_or(|newest| newest.created() < found.created()) {
             newest = Some(found);
         }
     }

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test relies on must be so")]
 
 mod actions_cache_server;
+mod archived_prefixes;
 mod auto_mounts;
 mod bad_input;
 mod bases;

@@ -121,8 +121,14 @@ impl Job<'_> {
             return Ok(None);
         }
         let Some(tier) = self.archive_tier().await? else { return Ok(None) };
-        let subject = self.subject(&keys.published(&self.settings.seal).await);
         let key = keys.keys.image;
+        // A read fault was reported when the engine's image was looked up.
+        let noted = self.notes.image(key).ok().flatten();
+        let noted = noted.and_then(|entry| entry.images.into_iter().find(|known| known.id == image.id));
+        let subject = Subject {
+            oldest: noted.map(|known| known.built().oldest),
+            ..self.subject(&keys.published(&self.settings.seal).await)
+        };
         // The layers of an entry that cannot be loaded must not be reused.
         let anew = lookup.is_unloadable;
         self.notes.note_archiving(key, true).or_else(|fault| self.faults.report_notes(&fault))?;
@@ -144,6 +150,14 @@ impl Job<'_> {
             );
         }
         decision == ArchiveDecision::Archive
+    }
+
+    /// Sends entries to the remote that it lacks, and keeps the store within its limits.
+    pub(super) fn settle_store(&self) -> Result<(), PipelineError> {
+        let store = self.session.store()?;
+        let mut faults = send_unsent(&store, self.reporter);
+        faults.extend(keep_within(&store, &self.settings.store, self.reporter));
+        faults.iter().try_for_each(|fault| self.faults.report(fault))
     }
 
     pub(super) fn subject(&self, inputs: &[Input]) -> Subject {
@@ -211,9 +225,7 @@ impl Archived {
         job.reporter.report(&Event::Archived(&record));
         self.record = Some(record);
         self.entry = Some(saved.saved.entry);
-        let mut faults = saved.saved.faults;
-        faults.extend(send_unsent(&job.session.store()?, job.reporter));
-        faults.extend(keep_within(&job.session.store()?, &job.settings.store, job.reporter));
-        faults.iter().try_for_each(|fault| job.faults.report(fault))
+        saved.saved.faults.iter().try_for_each(|fault| job.faults.report(fault))?;
+        job.settle_store()
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
 use super::keyed::Keyed;
-use super::repeated::{Labels, Repeat};
+use super::repeated::Repeat;
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::{CacheEntry, Exporter};
 use crate::buildkit::trace::StepKind;
@@ -280,8 +280,7 @@ impl Job<'_> {
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let repeat = Repeat {
             exports: Exports::none(),
-            dockerfile: None,
-            labels: Labels::Added(None),
+            label: None,
             cache_imports: layers.imports(),
             cache_exports: vec![CacheEntry { kind: "registry".to_owned(), attributes }],
         };
@@ -308,8 +307,7 @@ impl Job<'_> {
         let mark = (MARK, mark.unwrap_or_default());
         let repeat = Repeat {
             exports: Exports { exporters, ..Exports::none() },
-            dockerfile: None,
-            labels: Labels::Added(Some(mark)),
+            label: Some(mark),
             cache_imports: Vec::new(),
             cache_exports: vec![inline],
         };

@@ -53,7 +53,7 @@ impl Job<'_> {
         let is_off = self.image_tiers_disabled().is_some();
         let mut foreseen = Foreseen::default();
         if let Some(engine) = self.engine().filter(|_| self.build.tiers.engine && !is_off) {
-            let accepted = Accepted { since: self.youngest(), noted: None };
+            let accepted = Accepted { since: self.youngest(), ..Accepted::default() };
             foreseen.hit =
                 self.foresee_in(&mut EngineTier::new(&self.notes, engine), keys, &accepted).await.0;
         }
@@ -114,7 +114,8 @@ impl Job<'_> {
     ) -> (Option<ForeseenHit>, bool) {
         let answer = tier.look(&self.wanted(keys, accepted)).await;
         self.warn_of(&answer.faults);
-        let hit = answer.found.map(|hit| ForeseenHit { tier: hit.tier, built: hit.built });
+        let hit =
+            answer.found.map(|hit| ForeseenHit { tier: hit.tier, built: hit.built.map(|built| built.at) });
         (hit, answer.faults.is_empty())
     }
 

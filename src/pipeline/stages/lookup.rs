@@ -9,7 +9,9 @@ use tokio::time::timeout;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::registry::{Newer, report_named};
+use crate::dockerfile::Source;
 use crate::ledger::TierRecord;
+use crate::notes::Built;
 use crate::pipeline::changes;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
@@ -122,7 +124,7 @@ impl Lookup {
         let Some(engine) = job.engine() else { return Ok(()) };
         let clock = Instant::now();
         let mut tier = EngineTier::new(&job.notes, engine);
-        let accepted = Accepted { since: job.youngest(), noted: None };
+        let accepted = Accepted { since: job.youngest(), ..Accepted::default() };
         let wanted = job.wanted(keys, &accepted);
         let mut answer = job.bound(async { Ok(tier.look(&wanted).await) }).await?;
         if let Some(hit) = answer.found.take() {
@@ -158,7 +160,7 @@ impl Lookup {
         keys: &BuildKeys,
         hit: &Hit,
     ) -> Result<Newer, PipelineError> {
-        let built = hit.built.unwrap_or(Timestamp::UNIX_EPOCH);
+        let built = hit.built.map_or(Timestamp::UNIX_EPOCH, |built| built.at);
         let late = |what: &str| {
             format!(
                 "{what} does not say in {NEWER_TIMEOUT:?} if it has a newer image; going on with the engine's"
@@ -286,16 +288,26 @@ impl Job<'_> {
     pub(super) fn accepted(&self, keys: &BuildKeys) -> Accepted {
         // A read fault was reported when the engine's image was looked up.
         let noted = self.notes.image(keys.keys.image).ok().flatten();
-        Accepted { since: self.youngest(), noted }
+        Accepted { since: self.youngest(), base_layers: self.base_layers(keys), noted }
+    }
+
+    /// Returns the number of layers of the image that the target is based on, if it is known.
+    fn base_layers(&self, keys: &BuildKeys) -> Option<usize> {
+        let stages = &keys.resolution.stages;
+        let mut index = keys.target;
+        loop {
+            let stage = stages.iter().find(|stage| stage.index == index)?;
+            match &stage.base {
+                Source::Stage(base) => index = *base,
+                Source::Image(base) => return self.inputs.known_bases.layers(&keys.resolution.bases[*base]),
+                Source::Scratch => return Some(0),
+                Source::Context(_) => return None,
+            }
+        }
     }
 
     /// Records the image under its key, and when it was built if that is known.
-    pub(super) fn note(
-        &self,
-        keys: &BuildKeys,
-        id: &str,
-        built: Option<Timestamp>,
-    ) -> Result<(), PipelineError> {
+    pub(super) fn note(&self, keys: &BuildKeys, id: &str, built: Option<Built>) -> Result<(), PipelineError> {
         let Some(engine) = self.engine() else { return Ok(()) };
         let noted =
             EngineTier::new(&self.notes, engine).save(keys.keys.image, keys.keys.dependency, id, built);

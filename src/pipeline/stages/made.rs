@@ -8,6 +8,7 @@ use super::lookup::Lookup;
 use super::mounts::{Restored, SavedMounts};
 use super::prefix::{Prefixes, UnusablePrefix};
 use super::solved::Solved;
+use crate::notes::Built;
 use crate::pipeline::changes;
 use crate::pipeline::error::PipelineError;
 use crate::registry::ImageRef;
@@ -49,13 +50,13 @@ impl Made {
         // No cache has the steps after a prefix: BuildKit does not know them as those of the Dockerfile.
         let needs_layers = self.prefixes.continued.as_ref().is_none_or(|continued| continued.reaches_stages);
         if needs_layers {
-            self.solved.layers = job.look_for_layers(keyed, lookup).await?;
+            self.solved.layers = job.look_for_layers(keyed, lookup, &self.prefixes).await?;
         }
         let mut built = self.restore_and_solve(job, keyed, lookup).await;
         if let Ok(Some(fault)) = &built {
             self.prefixes.give_up(job, fault).await?;
             if !needs_layers {
-                self.solved.layers = job.look_for_layers(keyed, lookup).await?;
+                self.solved.layers = job.look_for_layers(keyed, lookup, &self.prefixes).await?;
             }
             if fault.is_of_layer {
                 self.solved.layers.give_up();
@@ -125,7 +126,7 @@ impl Made {
         if job.engine().is_none() {
             return Ok(Noted { is_of_key: true, archiving: None });
         }
-        job.note(keys, id, Some(jiff::Timestamp::now()))?;
+        job.note(keys, id, Some(Built::new(jiff::Timestamp::now(), self.prefixes.made())))?;
         self.prefixes.note_built(job, keys).await?;
         if self.prefixes.continued.is_none() {
             job.note_layers(keys, id, !self.restored.carried.is_empty()).await?;
@@ -193,6 +194,10 @@ impl Made {
         ) {
             archiving = job.archive_built((keys, id), lookup, false).await?;
         }
-        self.archived.finish(job, archiving).await
+        self.archived.finish(job, archiving).await?;
+        match (keyed.keys(), &self.archived.entry) {
+            (Some(keys), Some(entry)) => self.prefixes.archive(job, keys, lookup, entry).await,
+            _ => Ok(()),
+        }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Each stage takes the outcomes of earlier stages and returns its own; [`flow`] is their order.
 
+mod archived_prefixes;
 mod archiving;
 mod auto_mounts;
+mod cut_image;
 mod deadline;
 mod exported_layers;
 mod foreseen;

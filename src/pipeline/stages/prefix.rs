@@ -1,10 +1,10 @@
-//! The stage that looks for a prefix of the image in a registry, from which the build then continues.
+//! The stage that looks for a prefix of the image in a registry or in the store, from which the build then continues.
 //!
 //! | the builder | the build |
 //! |---|---|
-//! | has made the layers of the prefix | builds the Dockerfile as it is; no registry is asked |
-//! | has continued from the prefix before | continues from it again; no registry is asked |
-//! | has neither | continues from the deepest prefix in the registry |
+//! | has made the layers of the prefix | builds the Dockerfile as it is; nothing is asked |
+//! | has continued from the prefix before | continues from it again; nothing is asked |
+//! | has neither | continues from the deepest prefix in the registry or, without a registry, in the store |
 //!
 //! The last case must be remembered, because BuildKit knows the steps after `FROM prefix` by other keys than the same
 //! steps after the instructions that made the prefix.
@@ -27,12 +27,12 @@ use crate::dockerfile::{
 };
 use crate::key::{CacheKey, PrefixKey};
 use crate::ledger::{TierOutcome, TierRecord, millis};
-use crate::notes::PrefixBase;
+use crate::notes::{LoadedPrefix, PrefixBase};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::inputs::DockerfileText;
 use crate::pipeline::keys::BuildKeys;
 use crate::plan::{Output, OutputKind};
-use crate::registry::ImageRef;
+use crate::registry::{ImageRef, ImageSettings};
 use crate::tiers::PrefixTier;
 
 /// The outcome of looking for prefixes.
@@ -43,14 +43,15 @@ pub(super) struct Prefixes {
     pub(super) continued: Option<Continued>,
     /// The keys of the prefixes that are known to have a tag of the job's own lane.
     pub(super) published: BTreeSet<CacheKey>,
-    /// The key of the prefix that turned out to be unusable; its tag is replaced.
+    /// The key of the prefix that turned out to be unusable; it is replaced.
     pub(super) broken: Option<CacheKey>,
+    /// `true` if there are prefixes that are older than `--max-age`; they are replaced.
+    pub(super) are_too_old: bool,
 }
 
 /// A build that continues from a prefix.
 pub(super) struct Continued {
     pub(super) key: PrefixKey,
-    /// The prefix by digest.
     base: PrefixBase,
     pub(super) text: DockerfileText,
     /// Contains the text under the name of the user's Dockerfile.
@@ -69,6 +70,49 @@ pub(super) struct UnusablePrefix {
     reason: String,
     /// `true` if a layer cannot be fetched.
     pub(super) is_of_layer: bool,
+}
+
+/// The answer of the lookup.
+pub(super) struct Looked {
+    pub(super) outcome: TierOutcome,
+    pub(super) reason: String,
+    /// The bytes that were loaded from the store.
+    pub(super) bytes: u64,
+}
+
+impl Looked {
+    pub(super) fn miss(reason: impl Into<String>) -> Self {
+        Self { outcome: TierOutcome::Miss, reason: reason.into(), bytes: 0 }
+    }
+
+    fn skipped(reason: impl Into<String>) -> Self {
+        Self { outcome: TierOutcome::Skipped, ..Self::miss(reason) }
+    }
+
+    /// Returns the answer for a prefix that exists: a hit for this reason, unless the build cannot continue from it.
+    pub(super) fn of(continuing: Result<(), String>, reason: String) -> Self {
+        match continuing {
+            Ok(()) => Self { outcome: TierOutcome::Hit, ..Self::miss(reason) },
+            Err(reason) => Self::skipped(reason),
+        }
+    }
+}
+
+/// Returns what a build that continues from an image depends on.
+pub(super) fn base(
+    name: String,
+    settings: ImageSettings,
+    made: Option<Timestamp>,
+    loaded: Option<LoadedPrefix>,
+) -> PrefixBase {
+    let variables = settings.env.iter().filter_map(|variable| variable.split('=').next());
+    PrefixBase {
+        name,
+        variables: variables.map(str::to_owned).collect(),
+        command: settings.cmd,
+        made,
+        loaded,
+    }
 }
 
 impl Continued {
@@ -106,31 +150,44 @@ impl Continued {
 impl Prefixes {
     /// Returns the prefix in a registry that the build has continued from.
     pub(super) fn base(&self) -> Option<ImageRef> {
-        let continued = self.continued.as_ref()?;
-        continued.base.name.parse().ok()
+        let base = self.continued.as_ref().map(|continued| &continued.base);
+        base.filter(|base| base.loaded.is_none())?.name.parse().ok()
+    }
+
+    /// Returns when the oldest layer of the prefix was made that the build has continued from, if it says so.
+    pub(super) fn made(&self) -> Option<Timestamp> {
+        self.continued.as_ref()?.base.made
+    }
+
+    /// Returns `true` if an existing prefix of this key must not stay.
+    pub(super) fn replaces(&self, key: CacheKey) -> bool {
+        self.are_too_old || self.broken == Some(key)
     }
 
     /// Looks for a prefix to continue from.
     ///
     /// # Errors
     ///
-    /// Fails with a registry at fault under `--strict`, when the user interrupts, and at the deadline.
+    /// Fails with a registry or a store at fault under `--strict`, when the user interrupts, and at the deadline.
     pub(super) async fn look(job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<Self, PipelineError> {
         let clock = Instant::now();
         let mut prefixes = Self::default();
-        let (Some(place), Some(keys)) = (job.prefix_place(), keyed.keys()) else { return Ok(prefixes) };
-        let answer = match job.no_continuing(keys, lookup) {
-            Some(reason) => (TierOutcome::Skipped, reason),
-            None => job.bound(Box::pin(prefixes.find(job, keys, &place))).await?,
+        let Some(keys) = keyed.keys().filter(|_| job.build.tiers.prefix) else { return Ok(prefixes) };
+        let place = job.prefix_place();
+        let Looked { outcome, reason, bytes } = match job.no_continuing(keys, lookup) {
+            Some(reason) => Looked::skipped(reason),
+            None => job.bound(Box::pin(prefixes.find(job, keys, place.as_ref()))).await?,
         };
-        let (outcome, reason) = answer;
-        prefixes.tier = Some(job.report_answer(TierRecord {
-            tier: PrefixTier::NAME.to_owned(),
-            outcome,
-            reason,
-            bytes: 0,
-            millis: millis(clock.elapsed()),
-        }));
+        // A build without a registry is not told of prefixes that the store could have.
+        if place.is_some() || outcome == TierOutcome::Hit {
+            prefixes.tier = Some(job.report_answer(TierRecord {
+                tier: PrefixTier::NAME.to_owned(),
+                outcome,
+                reason,
+                bytes,
+                millis: millis(clock.elapsed()),
+            }));
+        }
         Ok(prefixes)
     }
 
@@ -138,12 +195,25 @@ impl Prefixes {
         &mut self,
         job: &Job<'_>,
         keys: &BuildKeys,
-        place: &ImageRef,
-    ) -> Result<(TierOutcome, String), PipelineError> {
+        place: Option<&ImageRef>,
+    ) -> Result<Looked, PipelineError> {
         let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
-        if let Some(answer) = self.known(job, keys, prefixes).await? {
-            return Ok(answer);
+        if let Some(looked) = self.known(job, keys, prefixes).await? {
+            return Ok(looked);
         }
+        match place {
+            Some(place) => self.in_registry(job, keys, place).await,
+            None => self.in_store(job, keys).await,
+        }
+    }
+
+    async fn in_registry(
+        &mut self,
+        job: &Job<'_>,
+        keys: &BuildKeys,
+        place: &ImageRef,
+    ) -> Result<Looked, PipelineError> {
+        let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
         let tags = job.registry_tags(Some(keys)).await;
         let platform = keys.sole_platform().unwrap_or_default();
         let tier = PrefixTier { place, tags: &tags, platform, since: job.youngest() };
@@ -155,25 +225,18 @@ impl Prefixes {
             Ok(answer) => answer,
             Err(error) => {
                 job.faults.report(&error)?;
-                return Ok((TierOutcome::Miss, format!("{error}; {}", error.remedy())));
+                return Ok(Looked::miss(format!("{error}; {}", error.remedy())));
             }
         };
-        let Some(prefix) = answer.found.take() else { return Ok((TierOutcome::Miss, answer.reason)) };
+        let Some(prefix) = answer.found.take() else {
+            self.are_too_old = answer.is_too_old;
+            return Ok(Looked::miss(answer.reason));
+        };
         if prefix.is_own {
             self.published.insert(prefix.key.key);
         }
-        let settings = prefix.image.config.settings;
-        let names = settings.env.iter().filter_map(|variable| variable.split('=').next());
-        let base = PrefixBase {
-            name: prefix.name,
-            variables: names.map(str::to_owned).collect(),
-            command: settings.cmd,
-            made: prefix.image.created,
-        };
-        Ok(match self.continue_from(job, keys, &prefix.key, base, true) {
-            Ok(()) => (TierOutcome::Hit, answer.reason),
-            Err(reason) => (TierOutcome::Skipped, reason),
-        })
+        let base = base(prefix.name, prefix.image.config.settings, prefix.image.created, None);
+        Ok(Looked::of(self.continue_from(job, keys, &prefix.key, base, true), answer.reason))
     }
 
     /// Returns the answer for the deepest of these prefixes that the builder is known to have.
@@ -182,7 +245,7 @@ impl Prefixes {
         job: &Job<'_>,
         keys: &BuildKeys,
         prefixes: &[PrefixKey],
-    ) -> Result<Option<(TierOutcome, String)>, PipelineError> {
+    ) -> Result<Option<Looked>, PipelineError> {
         let builder = match job.known_builder().await {
             Ok(builder) => builder,
             Err(error) => return job.faults.report(&error).map(|()| None),
@@ -205,20 +268,17 @@ impl Prefixes {
         let Some((key, known)) = known.first() else { return Ok(None) };
         let Some(base) = &known.base else {
             let reason = format!("the builder has made the layers up to {}", key.place());
-            return Ok(Some((TierOutcome::Skipped, reason)));
+            return Ok(Some(Looked::skipped(reason)));
         };
-        if job.youngest().is_some_and(|since| base.made.is_none_or(|made| made < since)) {
+        if is_too_old(job, base.made) || !job.still_has(base).await {
             return Ok(None);
         }
         let reason = format!("the builder has continued from the layers up to {} before", key.place());
-        Ok(Some(match self.continue_from(job, keys, key, base.clone(), false) {
-            Ok(()) => (TierOutcome::Hit, reason),
-            Err(reason) => (TierOutcome::Skipped, reason),
-        }))
+        Ok(Some(Looked::of(self.continue_from(job, keys, key, base.clone(), false), reason)))
     }
 
     /// Prepares a build that continues from this image. Fails with the reason why that is impossible.
-    fn continue_from(
+    pub(super) fn continue_from(
         &mut self,
         job: &Job<'_>,
         keys: &BuildKeys,
@@ -265,8 +325,10 @@ impl Prefixes {
             return Ok(());
         }
         let now = Timestamp::now();
-        job.note_builder(|entry| match &self.continued {
+        let mut replaced = Vec::new();
+        let noted = job.note_builder(|entry| match &self.continued {
             Some(Continued { key, base, .. }) => {
+                replaced = entry.replace_loaded(base);
                 entry.note_prefix(key.key.digest(), Some(base.clone()), None, now);
             }
             None => {
@@ -274,8 +336,10 @@ impl Prefixes {
                     entry.note_prefix(key.key.digest(), None, None, now);
                 }
             }
-        })
-        .await
+        });
+        noted.await?;
+        job.unload(&replaced).await;
+        Ok(())
     }
 }
 
@@ -324,6 +388,11 @@ impl Job<'_> {
         };
         Some(reason.to_owned())
     }
+}
+
+/// Returns `true` if `--max-age` excludes a prefix whose oldest layer was made then.
+pub(super) fn is_too_old(job: &Job<'_>, made: Option<Timestamp>) -> bool {
+    job.youngest().is_some_and(|since| made.is_none_or(|made| made < since))
 }
 
 /// Returns `true` if an instruction after the prefix copies from or mounts another stage.

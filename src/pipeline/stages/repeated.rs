@@ -1,13 +1,14 @@
-//! Repeats a build whose steps the builder now has, with other exports.
+//! Repeats a build whose steps the builder now has, with other exports or another Dockerfile.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
 use crate::buildkit::SolveError;
-use crate::buildkit::solve::{CacheEntry, ExporterResponse};
+use crate::buildkit::session::Attachments;
+use crate::buildkit::solve::{CacheEntry, ExporterResponse, SolveRequest};
 use crate::pipeline::exports::Exports;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::request::{self, Conditions};
@@ -18,19 +19,10 @@ const WAITING: usize = 256;
 /// What differs from the build.
 pub(super) struct Repeat {
     pub(super) exports: Exports,
-    /// The directory of the Dockerfile, if it is a different one.
-    pub(super) dockerfile: Option<PathBuf>,
-    pub(super) labels: Labels,
+    /// A label besides those of the build.
+    pub(super) label: Option<(&'static str, String)>,
     pub(super) cache_imports: Vec<CacheEntry>,
     pub(super) cache_exports: Vec<CacheEntry>,
-}
-
-/// The labels of an image besides those in the Dockerfile.
-pub(super) enum Labels {
-    /// Not even those of the build.
-    None,
-    /// Those of the build and, if it is given, this one.
-    Added(Option<(&'static str, String)>),
 }
 
 impl Job<'_> {
@@ -40,26 +32,9 @@ impl Job<'_> {
         repeat: Repeat,
         cancel: &CancellationToken,
     ) -> Result<ExporterResponse, SolveError> {
-        let conditions = Conditions {
-            // As in the build: otherwise the context would be sent again, or an older upload used instead.
-            ambiguous: keys.and_then(|keys| keys.ambiguous),
-            every_step: false,
-            engine_images: self.engine().is_some(),
-            attestations: false,
-            cache_imports: Vec::new(),
-            dockerfile: repeat.dockerfile,
-        };
-        let login = self.registries().login().clone();
-        let (mut request, attachments) =
-            request::request(self.build, self.inputs, repeat.exports, login, &conditions);
-        let attributes = &mut request.attributes;
-        attributes.retain(|name, _| name != "no-cache" && !name.starts_with("attest:"));
-        match repeat.labels {
-            Labels::None => attributes.retain(|name, _| !name.starts_with("label:")),
-            Labels::Added(label) => {
-                attributes.extend(label.map(|(name, value)| (format!("label:{name}"), value)));
-            }
-        }
+        let (mut request, attachments) = self.repeated(keys, repeat.exports, None);
+        let label = repeat.label.map(|(name, value)| (format!("label:{name}"), value));
+        request.attributes.extend(label);
         request.cache_imports = repeat.cache_imports;
         request.cache_exports = repeat.cache_exports;
         let (status, mut updates) = mpsc::channel(WAITING);
@@ -67,5 +42,40 @@ impl Job<'_> {
         let solved = self.client().solve(request, attachments, status, cancel.clone()).await;
         drop(dropping);
         solved
+    }
+
+    /// Returns the config of the image of the Dockerfile in this directory, with its own labels only, as the builder
+    /// describes it.
+    pub(super) async fn describe(
+        &self,
+        keys: &BuildKeys,
+        dockerfile: &Path,
+    ) -> Result<Option<Vec<u8>>, SolveError> {
+        let (mut request, attachments) =
+            self.repeated(Some(keys), Exports::none(), Some(dockerfile.to_owned()));
+        request.attributes.retain(|name, _| !name.starts_with("label:"));
+        Box::pin(self.client().describe_image(request, attachments)).await
+    }
+
+    fn repeated(
+        &self,
+        keys: Option<&BuildKeys>,
+        exports: Exports,
+        dockerfile: Option<PathBuf>,
+    ) -> (SolveRequest, Attachments) {
+        let conditions = Conditions {
+            // As in the build: otherwise the context would be sent again, or an older upload used instead.
+            ambiguous: keys.and_then(|keys| keys.ambiguous),
+            every_step: false,
+            engine_images: self.engine().is_some(),
+            attestations: false,
+            cache_imports: Vec::new(),
+            dockerfile,
+        };
+        let login = self.registries().login().clone();
+        let (mut request, attachments) =
+            request::request(self.build, self.inputs, exports, login, &conditions);
+        request.attributes.retain(|name, _| name != "no-cache" && !name.starts_with("attest:"));
+        (request, attachments)
     }
 }

@@ -7,6 +7,7 @@ use super::exported_layers::{ExportedLayers, LayersOf};
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
+use super::prefix::Prefixes;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::store::EntryKind;
@@ -32,7 +33,12 @@ impl Served {
         keys: &BuildKeys,
         lookup: &Lookup,
     ) -> Result<(), PipelineError> {
-        let noted = job.identity().record_hit(&job.notes, &keys.keys, self.hit.built, Timestamp::now());
+        let noted = job.identity().record_hit(
+            &job.notes,
+            &keys.keys,
+            self.hit.built.map(|built| built.at),
+            Timestamp::now(),
+        );
         noted.or_else(|fault| job.faults.report_notes(&fault))?;
         if let (Some(image), Some(platform)) = (&self.hit.image, keys.sole_platform())
             && self.hit.tier != ArchiveTier::NAME
@@ -76,7 +82,7 @@ impl Served {
             }
         }
         if job.builder_has_layers_of(id).await {
-            let layers = job.look_for_layers(keyed, lookup).await?;
+            let layers = job.look_for_layers(keyed, lookup, &Prefixes::default()).await?;
             if !layers.is_unreachable {
                 let of = LayersOf { image: Some(id), steps: &[], layers: &layers };
                 self.exported_layers.export(job, keyed, of).await?;

@@ -16,10 +16,12 @@ use super::{Answer, Fault, Hit, ImageTier, Wanted, add_names};
 use crate::digest::InvalidDigest;
 use crate::engine::{Engine, EngineError, Image, ImageStore, saved_archive};
 use crate::images::{
-    self, Destination, Form, LayerArchive, Listing, SaveError, SavedImage, UnlistedError, read_listing,
+    self, Destination, Form, LayerArchive, Listing, SaveError, SavePrefixError, SavedImage, UnlistedError,
+    read_listing,
 };
 use crate::key::CacheKey;
-use crate::registry::ImageRef;
+use crate::notes::Built;
+use crate::registry::{ImageRef, PrefixDocuments, PrefixError};
 use crate::store::{Counted, Entry, EntryKind, Found, Meter, Store, StoreError, Subject};
 
 /// The parts of an archive that are buffered between the store and the engine.
@@ -29,6 +31,7 @@ const WAITING: usize = 16;
 #[derive(Debug, Clone)]
 pub struct ArchiveTier {
     store: Store,
+    kind: EntryKind,
     engine: Engine,
     images: ImageStore,
     deadline: Duration,
@@ -85,7 +88,12 @@ pub struct Loaded {
 impl ArchiveTier {
     /// Returns a tier between `store` and `engine`, whose image store is `images`. `deadline` limits each transfer.
     pub fn new(store: Store, engine: Engine, images: ImageStore, deadline: Duration) -> Self {
-        Self { store, engine, images, deadline }
+        Self { store, kind: EntryKind::Image, engine, images, deadline }
+    }
+
+    /// Returns the same tier for prefixes of images.
+    pub(crate) fn of_prefixes(self) -> Self {
+        Self { kind: EntryKind::Prefix, ..self }
     }
 
     /// Loads the image of `entry` into the engine and gives it these names.
@@ -115,8 +123,8 @@ impl ArchiveTier {
     }
 
     async fn find(&self, key: CacheKey, platform: &str) -> Result<Found, JoinError> {
-        let (store, family) = (self.store.clone(), platform.to_owned());
-        spawn_blocking(move || store.find(EntryKind::Image, &family, key.digest(), false)).await
+        let (store, kind, family) = (self.store.clone(), self.kind, platform.to_owned());
+        spawn_blocking(move || store.find(kind, &family, key.digest(), false)).await
     }
 
     /// Returns the archive format that the engine loads.
@@ -257,6 +265,20 @@ impl ArchiveTier {
         }
     }
 
+    /// Archives the first layers of the image in `entry` under `key`; `compose` returns the documents of the prefix for
+    /// the manifest and the config of the image. If this fails, the store has no entry.
+    pub(crate) async fn save_prefix(
+        &self,
+        key: CacheKey,
+        entry: &Entry,
+        subject: Subject,
+        compose: impl FnOnce(&[u8], &[u8]) -> Result<PrefixDocuments, PrefixError> + Send + 'static,
+    ) -> Result<SavedImage, SavePrefixError> {
+        let (store, entry) = (self.store.clone(), entry.clone());
+        let saving = move || images::save_prefix(&store, &entry, key.digest(), subject, compose);
+        spawn_blocking(saving).await.map_err(|error| StoreError::Worker(error.into()))?
+    }
+
     async fn save_archive(
         &self,
         destination: Destination,
@@ -291,7 +313,7 @@ impl ImageTier for ArchiveTier {
             None if faults.is_empty() => Answer::miss("no image of this key is kept"),
             None => Answer::miss("the cache cannot be read"),
             Some(entry) => {
-                let built = entry.manifest.created;
+                let built = Built::new(entry.manifest.created, entry.manifest.subject.oldest);
                 wanted.accepted.refusal(None, built).unwrap_or_else(|| {
                     let hit = Hit::of(Self::NAME, String::new(), Some(built));
                     Answer::hit(Hit { entry: Some(entry), ..hit }, "the image is kept")

@@ -1,5 +1,8 @@
 //! Options and lanes, which decide whether prefixes are used and published.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use super::{Project, every_engine};
 
 #[test]
@@ -48,4 +51,39 @@ fn a_pull_request_reads_the_prefix_of_the_trunk_and_the_trunk_reads_none_of_it()
     let request = project.push(&project.agent(&all[0], "c"), &of("pr-8"));
     request.continues();
     assert_eq!(project.prefix_tags().len(), 2, "it has made no layers of a prefix");
+}
+
+#[test]
+fn a_prefix_that_is_too_old_is_replaced() {
+    let all = every_engine();
+    let project = Project::published(&all[0]);
+    let old = project.prefix();
+    sleep(Duration::from_secs(2));
+    let agent = project.agent(&all[1], "b");
+    let built = project.push(&agent, &["--max-age", "1s", "--load"]);
+    assert!(built.tier("prefix").1.contains("before --max-age"), "{}", built.run.stderr);
+    assert_eq!(built.steps()[2], 0, "the caches of layers are as old: {}", built.run.stderr);
+    assert_ne!(project.prefix(), old);
+
+    project.first.context.write("app.py", "3\n");
+    let next = project.agent(&all[2], "c");
+    project.push(&next, &["--load"]).continues();
+    assert_eq!(project.image_file(&next, "/one"), project.image_file(&agent, "/one"));
+}
+
+#[test]
+fn an_image_is_as_old_as_the_prefix_that_it_continues() {
+    const AGE: u64 = 10;
+    let all = every_engine();
+    let project = Project::published(&all[0]);
+    sleep(Duration::from_secs(AGE + 2));
+    let continuing = project.agent(&all[1], "b");
+    project.push(&continuing, &["--load"]).continues();
+    // The image is younger than that, and its prefix older.
+    let age = format!("{AGE}s");
+    for (agent, tier) in [(&continuing, "engine"), (&project.agent(&all[2], "c"), "registry")] {
+        let built = project.push(agent, &["--max-age", &age, "--read-only"]);
+        let (outcome, reason) = built.tier(tier);
+        assert!(outcome == "miss" && reason.contains("before --max-age"), "{tier}: {reason}");
+    }
 }

@@ -1,0 +1,123 @@
+//! Saves the first layers of an archived image as an entry of their own, which shares their chunks.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+
+use serde::Deserialize;
+
+use super::known::take;
+use super::listing::{Blob, Descriptor, Listing, UnlistedError, read_listing};
+use super::save::{SMALL, SavedImage, finish};
+use crate::digest::Digest;
+use crate::registry::{ImageConfig, PrefixDocuments, PrefixError};
+use crate::store::{Entry, EntryKind, Save, Span, Store, StoreError, Subject};
+
+/// The limit of a manifest or a config, in bytes.
+const LARGEST_JSON: u64 = 8 << 20;
+/// The limit of nested indexes.
+const DEPTH: usize = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SavePrefixError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Listing(#[from] UnlistedError),
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+}
+
+/// Saves a prefix of the image in `entry` under `key`. `compose` returns the documents of the prefix for the manifest
+/// and the config of the image.
+///
+/// Fails if the store fails, or if the entry has no manifest or config that can be read. No entry is created then.
+pub(crate) fn save_prefix(
+    store: &Store,
+    entry: &Entry,
+    key: Digest,
+    subject: Subject,
+    compose: impl FnOnce(&[u8], &[u8]) -> Result<PrefixDocuments, PrefixError>,
+) -> Result<SavedImage, SavePrefixError> {
+    let image = read_listing(store, entry)?;
+    let config = document(store, entry, &image, &image.config)?;
+    let manifest = manifest(store, entry, &image)?;
+    let PrefixDocuments { config, manifest, media_type } = compose(&manifest, &config)?;
+    let diff_ids = ImageConfig::parse(&config).map_err(|_| PrefixError::Unusable)?.layers;
+    let layers = image.layers.get(..diff_ids.len()).ok_or(PrefixError::Unusable)?.to_vec();
+
+    let mut save = store.save(EntryKind::Prefix, &image.platform, key)?;
+    let mut blobs = BTreeMap::new();
+    let mut small = Vec::new();
+    for digest in &layers {
+        let Slot::Vacant(slot) = blobs.entry(*digest) else { continue };
+        match take(entry, &image, digest, &mut save)? {
+            Some(blob) => drop(slot.insert(blob)),
+            None => small.push(*digest),
+        }
+    }
+    for digest in small {
+        if let Slot::Vacant(slot) = blobs.entry(digest) {
+            let bytes = document(store, entry, &image, &digest)?;
+            slot.insert(append(&mut save, digest, &bytes)?);
+        }
+    }
+    let id = Digest::of(&config);
+    let mut listing = Listing::new(id, &image.platform);
+    blobs.insert(id, append(&mut save, id, &config)?);
+    // Without a manifest, the entry is of a graph driver.
+    if image.root.is_some() {
+        let (digest, size) = (Digest::of(&manifest), manifest.len() as u64);
+        blobs.insert(digest, append(&mut save, digest, &manifest)?);
+        listing.root = Some(Descriptor { media_type, digest, size });
+    }
+    listing.layers = layers;
+    listing.diff_ids = diff_ids;
+    listing.blobs = blobs.into_values().collect();
+    listing.blobs.sort_unstable_by_key(|blob| (blob.at, blob.size));
+    Ok(finish(save, &listing, subject)?)
+}
+
+fn append(save: &mut Save, digest: Digest, bytes: &[u8]) -> Result<Blob, StoreError> {
+    save.boundary()?;
+    let at = save.position();
+    save.write(bytes)?;
+    Ok(Blob { digest, at, size: bytes.len() as u64 })
+}
+
+/// Reads a small blob.
+fn document(
+    store: &Store,
+    entry: &Entry,
+    image: &Listing,
+    digest: &Digest,
+) -> Result<Vec<u8>, SavePrefixError> {
+    let blob = image.blob(digest).filter(|blob| blob.size <= LARGEST_JSON.max(SMALL));
+    let blob = blob.ok_or(PrefixError::Unusable)?;
+    Ok(store.read(entry, Span { at: blob.at, size: blob.size })?)
+}
+
+/// Returns the manifest whose config is that of the image.
+fn manifest(store: &Store, entry: &Entry, image: &Listing) -> Result<Vec<u8>, SavePrefixError> {
+    #[derive(Deserialize)]
+    struct Node {
+        #[serde(default)]
+        manifests: Vec<Descriptor>,
+        config: Option<Descriptor>,
+    }
+    let Some(root) = &image.root else { return Ok(image.manifest()) };
+    let mut nodes = vec![root.digest];
+    for _ in 0..DEPTH {
+        let mut below = Vec::new();
+        // Other platforms may be missing.
+        for digest in nodes.iter().filter(|digest| image.blob(digest).is_some()) {
+            let text = document(store, entry, image, digest)?;
+            let node: Node = serde_json::from_slice(&text).map_err(|_| PrefixError::Unusable)?;
+            if node.config.is_some_and(|config| config.digest == image.config) {
+                return Ok(text);
+            }
+            below.extend(node.manifests.into_iter().map(|manifest| manifest.digest));
+        }
+        nodes = below;
+    }
+    Err(PrefixError::Unusable.into())
+}

@@ -1,0 +1,67 @@
+//! The image of a Dockerfile that ends at a cut, as the builder describes it.
+
+use std::io;
+
+use super::job::Job;
+use super::prefix::Prefixes;
+use crate::buildkit::SolveError;
+use crate::dockerfile::{Cut, Dockerfile, InstructionKind, Resolution, Source, prefix_text};
+use crate::key::PrefixKey;
+use crate::pipeline::keys::BuildKeys;
+use crate::registry::{CutImage, PrefixError};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CutError {
+    #[error(transparent)]
+    Solve(#[from] SolveError),
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+    #[error("the Dockerfile cannot be written")]
+    Write(#[source] io::Error),
+    #[error("the Dockerfile is in a context that only the engine can read")]
+    NotLocal,
+}
+
+impl Job<'_> {
+    /// Returns the image of the Dockerfile up to the cut, as the builder describes it.
+    pub(super) async fn cut_image(
+        &self,
+        (keys, key): (&BuildKeys, &PrefixKey),
+        prefixes: &Prefixes,
+    ) -> Result<CutImage, CutError> {
+        let continued = prefixes.continued.as_ref().map(|continued| &continued.text);
+        let text = continued.or_else(|| self.inputs.built()).ok_or(CutError::NotLocal)?;
+        let dockerfile = text.parsed().map_err(|_| CutError::NotLocal)?;
+        let cut_text = prefix_text(text.as_str(), dockerfile, cut_in(dockerfile, key));
+        let directory = self.inputs.with_text(&cut_text).map_err(CutError::Write)?;
+        let directory = directory.ok_or(CutError::NotLocal)?;
+        let config = self.describe(keys, directory.path()).await?.ok_or(PrefixError::NotDescribed)?;
+        Ok(CutImage::parse(&config, own_entries(&keys.resolution, key.cut))?)
+    }
+}
+
+/// Returns where a prefix ends in this version of the Dockerfile, in which instructions before it may be missing.
+fn cut_in(dockerfile: &Dockerfile, key: &PrefixKey) -> Cut {
+    let instructions = dockerfile.stages[key.cut.stage].instructions.iter();
+    let instructions = instructions.take_while(|at| *at.lines.start() <= key.line).count();
+    Cut { stage: key.cut.stage, instructions: instructions.max(1) }
+}
+
+/// Returns the number of entries in the history of a prefix that its base image does not have: one for each instruction
+/// of the target stage, without ONBUILD, and of the stages that it is based on.
+fn own_entries(resolution: &Resolution, cut: Cut) -> usize {
+    let find = |index| resolution.stages.iter().find(|stage| stage.index == index);
+    let mut count = 0;
+    let mut next = find(cut.stage);
+    while let Some(stage) = next {
+        let is_target = stage.index == cut.stage;
+        let triggers = stage.instructions.iter().filter(|at| at.triggered).count();
+        let limit = if is_target { cut.instructions + triggers } else { usize::MAX };
+        let own = stage.instructions.iter().take(limit).skip(1);
+        count += own
+            .filter(|at| !(is_target && matches!(at.instruction.kind, InstructionKind::Onbuild(_))))
+            .count();
+        next = if let Source::Stage(base) = stage.base { find(base) } else { None };
+    }
+    count
+}

@@ -1,0 +1,213 @@
+//! Builds without a registry that continue from prefixes which were archived with their images.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::engines::{Engine, any_engine, every_engine};
+use crate::support::{BUSYBOX, TestContext};
+
+/// An image with a prefix that ends with an install and one that ends with another RUN.
+fn dockerfile(end: &str) -> String {
+    format!(
+        "FROM {BUSYBOX}\nENV A=1\nWORKDIR /srv\nCOPY requirements.txt .\n\
+         RUN pip install -r requirements.txt || cat /proc/sys/kernel/random/uuid > /one\n\
+         RUN cat /proc/sys/kernel/random/uuid {end}\n\
+         COPY app.py .\nENV A=2 B=$A\nLABEL c=d\nCMD [\"cat\", \"app.py\"]\n"
+    )
+}
+
+/// A project with two prefixes, whose RUNs give another result each time, and code after them.
+fn project(engine: &Engine) -> TestContext {
+    let context = TestContext::archiving(engine);
+    let mark = context.tag("mark");
+    context.write("requirements.txt", mark).write("app.py", "1\n").write("Dockerfile", dockerfile("> /two"));
+    context
+}
+
+/// What the tier of prefixes came to: its outcome, the reason, and the bytes that were loaded.
+fn prefix(record: &Value) -> (&str, &str, u64) {
+    let tiers = record["tiers"].as_array().unwrap();
+    let tier = tiers.iter().find(|tier| tier["tier"] == "prefix");
+    tier.map_or(("", "", 0), |tier| {
+        (tier["outcome"].as_str().unwrap(), tier["reason"].as_str().unwrap(), tier["bytes"].as_u64().unwrap())
+    })
+}
+
+/// Total, cached and imported steps.
+fn steps(record: &Value) -> [u64; 3] {
+    ["total", "cached", "imported"].map(|count| record["steps"][count].as_u64().unwrap())
+}
+
+/// The kinds of the store's entries, sorted.
+fn kinds(context: &TestContext) -> Vec<String> {
+    let list = context.larder(&["cache", "list", "--format", "json"]).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    let entries = list["entries"].as_array().unwrap().iter();
+    let mut kinds: Vec<String> = entries.map(|entry| entry["kind"].as_str().unwrap().to_owned()).collect();
+    kinds.sort();
+    kinds
+}
+
+/// The names of loaded prefixes that contain the test's own layers.
+fn loaded(engine: &Engine, tag: &str) -> Vec<String> {
+    let layers = |name: &str| engine.inspect(name)["RootFS"]["Layers"].as_array().unwrap().clone();
+    let own = layers(tag);
+    let listed =
+        engine.docker().args(["images", "--format", "{{.Repository}}:{{.Tag}}", "larder-prefix"]).output();
+    let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+    let is_own = |name: &&str| {
+        let layers = layers(name);
+        layers.get(2) == own.get(2)
+    };
+    listed.lines().filter(is_own).map(str::to_owned).collect()
+}
+
+#[test]
+fn an_engine_without_the_layers_continues_from_the_store() {
+    let all = every_engine();
+    for (index, from) in all.iter().enumerate() {
+        let to = &all[(index + 1) % all.len()];
+        let pair = format!("{} to {}", from.name, to.name);
+        let saving = project(from);
+        let tag = saving.tag("app");
+        saving.build(&["-t", &tag, "."]);
+        assert_eq!(kinds(&saving), ["image", "prefix", "prefix"], "{pair}");
+
+        saving.write("app.py", "2\n");
+        let context = saving.on(to);
+        let built = context.build(&["-t", &tag, "."]);
+        let (outcome, reason, bytes) = prefix(&built);
+        assert_eq!(outcome, "hit", "{pair}: {reason}");
+        assert!(reason.starts_with("the store has the layers up to line 6"), "{pair}: {reason}");
+        assert!(bytes > 0, "{pair}");
+        assert_eq!(steps(&built)[..2], [4, 3], "{pair}");
+        for path in ["/one", "/two"] {
+            assert_eq!(to.read(&tag, path), from.read(&tag, path), "{pair}: {path}");
+        }
+        assert_eq!(to.read(&tag, "/srv/app.py"), b"2\n", "{pair}");
+
+        // The engine keeps the prefix: it is neither loaded nor looked for again.
+        assert_eq!(loaded(to, &tag).len(), 1, "{pair}");
+        saving.write("app.py", "3\n");
+        let again = context.build(&["-t", &tag, "."]);
+        assert_eq!(prefix(&again).0, "hit", "{pair}");
+        assert!(prefix(&again).1.contains("has continued from"), "{pair}: {}", prefix(&again).1);
+        assert_eq!((prefix(&again).2, steps(&again)[1]), (0, 3), "{pair}");
+
+        let plain = context.tag("plain");
+        context.build(&["--tiers", "engine", "--no-cache", "-t", &plain, "."]);
+        assert_eq!(to.inspect(&tag)["Config"], to.inspect(&plain)["Config"], "{pair}");
+
+        // Where only the last RUN has changed, the install is still one step that need not run.
+        saving.write("Dockerfile", dockerfile("> /other"));
+        let third = saving.on(&all[(index + 2) % all.len()]);
+        let shallow = third.build(&["-t", &tag, "."]);
+        assert!(prefix(&shallow).1.contains("up to line 5"), "{pair}: {}", prefix(&shallow).1);
+        assert_eq!(steps(&shallow)[1], 2, "{pair}");
+        saving.write("Dockerfile", dockerfile("> /two"));
+
+        // The first engine has made the layers itself.
+        let own = saving.build(&["-t", &tag, "."]);
+        assert_eq!((prefix(&own).0, steps(&own)[1]), ("", 3), "{pair}: {}", prefix(&own).1);
+    }
+}
+
+#[test]
+fn a_prefix_that_was_removed_from_the_engine_is_loaded_again() {
+    for engine in every_engine().into_iter().filter(|engine| engine.name != any_engine().name) {
+        let saving = project(&any_engine());
+        let tag = saving.tag("app");
+        saving.build(&["-t", &tag, "."]);
+        let context = saving.on(&engine);
+        saving.write("app.py", "2\n");
+        assert_eq!(prefix(&context.build(&["-t", &tag, "."])).0, "hit", "{}", engine.name);
+        for name in loaded(&engine, &tag) {
+            engine.docker().args(["rmi", &name]).output().unwrap();
+        }
+        saving.write("app.py", "3\n");
+        let again = context.build(&["-t", &tag, "."]);
+        assert!(prefix(&again).1.starts_with("the store has"), "{}: {}", engine.name, prefix(&again).1);
+        assert_eq!(steps(&again)[1], 3, "{}", engine.name);
+    }
+}
+
+#[test]
+fn the_next_prefix_of_an_image_replaces_the_one_in_the_engine() {
+    let all = every_engine();
+    let (from, to) = (&all[0], &all[1]);
+    let saving = project(from);
+    let (context, tag) = (saving.on(to), saving.tag("app"));
+    let mut names = Vec::new();
+    for number in 0..2 {
+        saving.write("requirements.txt", saving.tag(&format!("{number}"))).write("app.py", "1\n");
+        saving.build(&["-t", &tag, "."]);
+        saving.write("app.py", "2\n");
+        let built = context.build(&["-t", &tag, "."]);
+        assert!(prefix(&built).1.starts_with("the store has"), "{}", prefix(&built).1);
+        let loaded = loaded(to, &tag);
+        assert_eq!(loaded.len(), 1, "{loaded:?}");
+        names.extend(loaded);
+    }
+    assert_ne!(names[0], names[1]);
+    let old = to.docker().args(["image", "inspect", &names[0]]).output().unwrap();
+    assert!(!old.status.success(), "{} is still there", names[0]);
+}
+
+#[test]
+fn prefixes_push_no_image_out_of_the_store_and_are_damaged_apart() {
+    let all = every_engine();
+    let (from, to) = (&all[0], &all[1]);
+    let saving = project(from);
+    let tag = saving.tag("app");
+    saving.build(&["--cache-max-entries", "1", "-t", &tag, "."]);
+    assert_eq!(kinds(&saving), ["image", "prefix"]);
+
+    let list = saving.larder(&["cache", "list", "--format", "json"]).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    let entry = list["entries"].as_array().unwrap().iter().find(|entry| entry["kind"] == "prefix").unwrap();
+    let id = entry["id"].as_str().unwrap();
+    let files = walkdir::WalkDir::new(saving.path("home/.cache/larder/v1/entries")).into_iter();
+    let file = files.map(|file| file.unwrap().into_path()).find(|path| path.to_string_lossy().contains(id));
+    fs::write(file.expect("the entry"), "{}\n").unwrap();
+    saving.write("app.py", "2\n");
+    let context = saving.on(to);
+    let built = context.build(&["-t", &tag, "."]);
+    assert_eq!((prefix(&built).0, steps(&built)[1]), ("", 0));
+    assert_eq!(to.read(&tag, "/srv/app.py"), b"2\n");
+}
+
+#[test]
+fn a_build_does_without_a_prefix_that_is_too_old_or_not_wanted() {
+    let all = every_engine();
+    let (from, to) = (&all[0], &all[1]);
+    let saving = project(from);
+    let tag = saving.tag("app");
+    saving.build(&["-t", &tag, "."]);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    saving.write("app.py", "2\n");
+    for flags in [&["--max-age", "1s"][..], &["--tiers", "engine,archive"], &["--no-cache"]] {
+        let context = saving.on(to);
+        let built = context.build(&[flags, &["-t", &tag, "."]].concat());
+        assert_eq!(steps(&built)[2], 0, "{flags:?}: {}", prefix(&built).1);
+        assert_ne!(prefix(&built).0, "hit", "{flags:?}");
+        assert_eq!(loaded(to, &tag), [""; 0], "{flags:?}");
+    }
+}
+
+#[test]
+fn an_archived_image_is_as_old_as_the_prefix_that_it_continues() {
+    const AGE: u64 = 10;
+    let all = every_engine();
+    let saving = project(&all[0]);
+    let tag = saving.tag("app");
+    saving.build(&["-t", &tag, "."]);
+    std::thread::sleep(std::time::Duration::from_secs(AGE + 2));
+    saving.write("app.py", "2\n");
+    assert_eq!(prefix(&saving.on(&all[1]).build(&["-t", &tag, "."])).0, "hit");
+    let built =
+        saving.on(&all[2]).build(&["--tiers", "archive", "--max-age", &format!("{AGE}s"), "-t", &tag, "."]);
+    let tiers = built["tiers"].as_array().unwrap();
+    let archive = tiers.iter().find(|tier| tier["tier"] == "archive").unwrap();
+    assert!(archive["reason"].as_str().unwrap().contains("before --max-age"), "{archive}");
+}
