@@ -3,7 +3,12 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Project, every_engine};
+use super::{Project, dockerfile, every_engine};
+use crate::running::Running;
+use crate::support::BUSYBOX;
+
+/// A key that has signed nothing, in base64.
+const PUBLIC_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 #[test]
 fn options_that_a_prefix_contradicts_leave_it_alone() {
@@ -29,6 +34,27 @@ fn options_that_a_prefix_contradicts_leave_it_alone() {
             built.run.stderr
         );
         assert_eq!(project.prefix_tags(), published, "{arguments:?}");
+        assert_eq!(project.prefix(), manifest, "{arguments:?}");
+    }
+    let containerd =
+        all.iter().find(|engine| engine.is_containerd()).expect("an engine with containerd's store");
+    let (key, name) = (PUBLIC_KEY, project.name("exported"));
+    let archive = format!("type=oci,dest={},rewrite-timestamp=true", project.first.path("image.tar"));
+    let repository = format!("{}/app", project.front.host);
+    let cases: [(&[&str], &str); 3] = [
+        (
+            &["--push", "-t", &name, "--require-signature", "--trusted-key", key],
+            "prefixes have no signatures",
+        ),
+        (&["--push", "-t", &name, "--provenance=mode=max"], "attestations"),
+        (&["--cache-repo", &repository, "--output", &archive], "rewrite-timestamp"),
+    ];
+    for (index, (arguments, reason)) in cases.into_iter().enumerate() {
+        let agent = project.agent(containerd, &format!("other-{index}"));
+        agent.context.write("app.py", format!("{arguments:?}\n"));
+        let built = agent.build(arguments);
+        let (told, why) = built.tier("prefix");
+        assert!(told == "skipped" && why.contains(reason), "{arguments:?}: {told}: {why}");
         assert_eq!(project.prefix(), manifest, "{arguments:?}");
     }
     project.push(&project.agent(&all[1], "rebuild"), &["--force-rebuild"]);
@@ -86,4 +112,42 @@ fn an_image_is_as_old_as_the_prefix_that_it_continues() {
         let (outcome, reason) = built.tier(tier);
         assert!(outcome == "miss" && reason.contains("before --max-age"), "{tier}: {reason}");
     }
+}
+
+#[test]
+fn an_image_whose_inputs_changed_meanwhile_publishes_no_prefix() {
+    let project = Project::new(&every_engine()[0]);
+    let context = &project.first.context;
+    let slow = dockerfile(&context.tag("mark")).replace("RUN cat", "RUN echo slow; sleep 4; cat");
+    context.write("Dockerfile", slow);
+    let (name, cache) = (project.name("a"), project.first.path("cache"));
+    let arguments = ["build", "--cache-dir", &cache, "--push", "-t", &name, "."];
+    let running = Running::start(&mut context.command(&arguments));
+    running.await_said("RUN echo slow");
+    context.write("app.py", "2\n");
+    let run = running.end(Duration::from_mins(1)).success();
+    assert!(run.stderr.contains("files of the context changed"), "{}", run.stderr);
+    assert_eq!(project.prefix_tags(), [""; 0]);
+}
+
+#[test]
+fn an_image_on_a_base_that_moved_has_other_prefixes() {
+    let all = every_engine();
+    let project = Project::new(&all[0]);
+    let context = &project.first.context;
+    let base = format!("{}/base:1", project.front.host);
+    context.write("Dockerfile", dockerfile(&context.tag("mark")).replace(BUSYBOX, &base));
+    let push_base = |number: u8| {
+        context.write("Dockerfile.base", format!("FROM {BUSYBOX}\nRUN echo {number} > /number\n"));
+        project.first.build(&["-f", "Dockerfile.base", "--push", "-t", &base]);
+    };
+    push_base(1);
+    project.push(&project.first, &[]);
+    assert!(project.prefix_tag().is_some());
+    context.write("app.py", "2\n");
+    push_base(2);
+    let agent = project.agent(&all[1], "b");
+    let built = project.push(&agent, &["--load"]);
+    assert_eq!(built.tier("prefix").0, "miss", "{}", built.run.stderr);
+    assert_eq!(project.image_file(&agent, "/number"), b"2\n");
 }
