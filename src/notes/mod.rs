@@ -9,6 +9,7 @@
 //!     context/<digest of its path>.index   the stat index of a context, see `context::StatIndex`
 //!     dir/<digest of its path>.index       which files of a directory are in an entry, see `archive::Index`
 //!     results.jsonl               the files that larder has written for its user, by path and stamp
+//!     undeleted.json              the tags that registries do not let larder delete, by repository
 //!     secret                      32 random bytes that mark confidential values in the ledger
 //!     ledger.jsonl                one line for each build, see `ledger`
 //! ```
@@ -22,6 +23,7 @@ mod inputs;
 mod results;
 mod secret;
 mod stat_indices;
+mod undeleted;
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};

@@ -32,6 +32,8 @@ pub(crate) struct Usage<'a> {
     public_key: Option<String>,
     /// ECR repositories used by larder.
     registries: Vec<RegistryUsage>,
+    /// By repository: tags that it does not let larder delete.
+    undeleted: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,6 +80,7 @@ impl<'a> Usage<'a> {
             engine_build_cache_bytes: build_cache,
             public_key: None,
             registries: Vec::new(),
+            undeleted: BTreeMap::new(),
         }
     }
 
@@ -89,6 +92,11 @@ impl<'a> Usage<'a> {
     #[must_use]
     pub(crate) fn with_registries(self, registries: Vec<RegistryUsage>) -> Self {
         Self { registries, ..self }
+    }
+
+    #[must_use]
+    pub(crate) fn with_undeleted(self, undeleted: BTreeMap<String, Vec<String>>) -> Self {
+        Self { undeleted, ..self }
     }
 
     pub(crate) fn text(&self) -> String {
@@ -120,6 +128,9 @@ impl<'a> Usage<'a> {
                 format!("last pulled on {}", last.strftime("%Y-%m-%d"))
             });
             line(repository, &format!("{}, {}, {pulled}", count(*images, "image", "images"), size(*bytes)));
+        }
+        for (repository, tags) in &self.undeleted {
+            line(&format!("Old prefixes that {repository} does not let larder delete"), &tags.join(", "));
         }
         if let Some(key) = &self.public_key {
             line("Entries are signed with", key);

@@ -15,9 +15,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
     let census = cache.census()?;
     let registries = cache.command.block_on(registries(cache))?;
+    let undeleted = cache.settings.job.notes().undeleted().map_err(|error| CommandError::config(&error))?;
     let usage = Usage::new(&census, &cache.name, cache.limits(), build_cache(cache))
         .signed_with(cache.settings.job.store.terms.trust.public_key())
-        .with_registries(registries);
+        .with_registries(registries)
+        .with_undeleted(undeleted);
     print_result(cache.printer, format, &usage, || usage.text())
 }
 

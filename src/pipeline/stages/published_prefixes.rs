@@ -83,9 +83,9 @@ impl Prefixes {
                 let name = name.map_err(|error| Unpublished::new(key, error))?;
                 published.push((key.key.digest(), name));
             }
-            let pruned = job.prune_prefixes(keys, &place).await;
-            pruned.map_err(|error| Unpublished::new(first, error.into()))?;
-            Ok(published)
+            let undeleted = job.prune_prefixes(keys, &place).await;
+            let undeleted = undeleted.map_err(|error| Unpublished::new(first, error.into()))?;
+            Ok((published, undeleted))
         });
         let published = job.session.interrupts().bound(tokio::time::timeout(DEADLINE, publishing)).await;
         if let Some(tier) = &mut self.tier {
@@ -93,20 +93,23 @@ impl Prefixes {
             tier.millis += millis(clock.elapsed());
         }
         let late = |_| Err(Unpublished::new(first, PublishError::Late(DEADLINE)));
-        match published?.unwrap_or_else(late) {
-            // A builder that has continued does not know these layers as those of the Dockerfile.
-            Ok(_) if self.continued.is_some() => Ok(()),
-            Ok(names) => {
-                let now = Timestamp::now();
-                job.note_builder(|entry| {
-                    for (key, name) in names {
-                        entry.note_prefix(key, None, Some(name), now);
-                    }
-                })
-                .await
-            }
-            Err(error) => job.faults.report(&error),
+        let (names, undeleted) = match published?.unwrap_or_else(late) {
+            Ok(published) => published,
+            Err(error) => return job.faults.report(&error),
+        };
+        let noted = job.notes.note_undeleted(&place.repository(), undeleted);
+        noted.or_else(|fault| job.faults.report_notes(&fault))?;
+        // A builder that has continued does not know these layers as those of the Dockerfile.
+        if self.continued.is_some() {
+            return Ok(());
         }
+        let now = Timestamp::now();
+        job.note_builder(|entry| {
+            for (key, name) in names {
+                entry.note_prefix(key, None, Some(name), now);
+            }
+        })
+        .await
     }
 
     /// Returns `true` if this build has made the layers of the prefix and the history that it would have anyway.

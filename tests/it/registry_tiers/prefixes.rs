@@ -206,8 +206,17 @@ fn the_oldest_prefixes_are_deleted_where_the_registry_allows_it() {
     let refused = push(10);
     assert!(refused.contains("keeps old prefixes"), "{refused}");
     assert_eq!(project.prefix_tags().len(), 11);
+    let undeleted = || {
+        let cache = project.first.path("cache");
+        let stats = ["cache", "stats", "--format", "json", "--cache-dir", &cache];
+        let stats: Value =
+            serde_json::from_str(&project.first.context.larder(&stats).success().stdout).unwrap();
+        stats["undeleted"].clone()
+    };
+    assert_eq!(undeleted()[format!("{}/app", project.front.host)], serde_json::json!([oldest]));
     project.front.heal();
     push(11);
+    assert_eq!(undeleted(), serde_json::json!({}));
     assert!(project.prefix_tags().len() == 10 && !project.prefix_tags().contains(&oldest));
 }
 
