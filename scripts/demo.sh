@@ -44,6 +44,12 @@ serve_registry() {
   curl -sS --retry 50 --retry-connrefused --retry-delay 1 -o "$LARDER_RUN_DIR/answer" "http://$registry/v2/"
 }
 
+# The base image comes from a registry, as everywhere: its layers need not be pushed with each image.
+push_base() {
+  docker tag "$BASE" "$registry/python:3" && docker push -q "$registry/python:3" >/dev/null
+  export BASE=$registry/python:3
+}
+
 # project TOOL: a copy of the example for each of the two, so that neither finds the other's layers.
 project() {
   cp -r "$root/ci-examples/python-app" "$LARDER_RUN_DIR/$1"
@@ -63,7 +69,7 @@ change() {
 forget() {
   local images
   if [[ -n $given ]]; then return; fi
-  mapfile -t images < <(docker images --format '{{.Repository}} {{.ID}}' | grep -v '^larder-demo/python ' | cut -d ' ' -f 2 | sort -u)
+  mapfile -t images < <(docker images -q | sort -u | grep -v "$(docker images -q "$BASE")")
   if ((${#images[@]})); then docker rmi -f "${images[@]}" >/dev/null; fi
   docker builder prune -af >/dev/null
   cache=$LARDER_RUN_DIR/agent-$((number += 1))
@@ -141,6 +147,7 @@ cache=$LARDER_RUN_DIR/agent
 open_workbench
 if [[ -z $given ]]; then
   step "registry" serve_registry
+  step "base image in the registry" push_base
   mkdir "$LARDER_RUN_DIR/remote"
 fi
 printf '\n==> compiling larder\n' >&2
