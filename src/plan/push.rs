@@ -19,6 +19,11 @@ pub(crate) struct PushSettings {
 }
 
 impl PushSettings {
+    /// Returns the compression of what an engine with a graph driver, or larder in its place, pushes.
+    pub(crate) fn effective(self) -> Compression {
+        if self.with == PushWith::Engine { Compression::Gzip } else { self.compression }
+    }
+
     /// Returns `true` if the engine may push because it is faster. Engines with a graph driver only use gzip.
     pub(crate) fn may_leave_to_engine(self) -> bool {
         self.with == PushWith::Auto && self.compression == Compression::Gzip

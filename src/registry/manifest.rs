@@ -14,7 +14,7 @@ use super::config::{creation_time, layer_times};
 use super::connection::{Answer, Call, Connection};
 use super::platform::serves;
 use super::prefix::{PrefixMark, prefix_mark};
-use super::{Credentials, Identity, ImageConfig, ImageRef, Reach, RegistryError};
+use super::{Compression, Credentials, Identity, ImageConfig, ImageRef, Reach, RegistryError};
 use crate::digest::Digest;
 
 /// Docker Hub as the host of an image reference.
@@ -47,6 +47,7 @@ pub(crate) struct RemoteImage {
     pub(crate) created: Option<Timestamp>,
     /// When each layer was made, lowest first, as far as the image states it.
     layer_times: Vec<Option<Timestamp>>,
+    layer_types: Vec<String>,
     /// The mark of a prefix that larder has made.
     pub(crate) prefix: Option<PrefixMark>,
     /// `true` if the name resolves to no other image.
@@ -54,6 +55,11 @@ pub(crate) struct RemoteImage {
 }
 
 impl RemoteImage {
+    /// Returns `true` if manifests for this compression can name the layers.
+    pub(crate) fn fits(&self, compression: Compression) -> bool {
+        self.layer_types.iter().filter_map(|of| Compression::of(of)).all(|layer| compression.can_name(layer))
+    }
+
     /// Returns when the oldest layer was made that is not one of the lowest `base_layers`, if the image states it.
     pub(crate) fn oldest(&self, base_layers: usize) -> Option<Timestamp> {
         self.layer_times.get(base_layers..)?.iter().flatten().min().copied()
@@ -307,6 +313,7 @@ impl Repository {
                 config: parsed,
                 created,
                 layer_times: layer_times(&bytes),
+                layer_types: manifest.layers.into_iter().map(|layer| layer.media_type).collect(),
                 prefix,
                 is_alone: true,
             }));

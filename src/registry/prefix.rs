@@ -10,6 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::digest::Digest;
 
+/// The comment of entries that BuildKit appends to the history if that of the base image describes too few layers
+/// (moby/buildkit, `exporter/containerimage/writer.go`).
+const APPENDED: &str = "buildkit.exporter.image.v0";
 /// The field of a prefix's config that contains its [`PrefixMark`].
 const MARK: &str = "larder.prefix";
 /// OCI manifests may omit their media type.
@@ -57,6 +60,8 @@ pub(crate) enum PrefixError {
     Triggers,
     #[error("the history that the builder describes is not the beginning of that of the image")]
     History,
+    #[error("the history of the base image does not describe all of its layers")]
+    UnknownLayers,
     #[error("the image has no manifest or config that larder can read")]
     Unusable,
 }
@@ -101,7 +106,10 @@ impl PrefixDocuments {
         let mut config: Value = serde_json::from_slice(config).map_err(|_| PrefixError::Unusable)?;
         let layers = manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or(PrefixError::Unusable)?;
         let whole = config.get("history").and_then(Value::as_array).ok_or(PrefixError::Unusable)?;
-        let history = beginning(whole, &cut.history).ok_or(PrefixError::History)?;
+        let (history, rest) = beginning(whole, &cut.history).ok_or(PrefixError::History)?;
+        if rest.iter().any(is_appended) {
+            return Err(PrefixError::UnknownLayers);
+        }
         let (all, count) = (layers_of(whole), layers_of(&history));
         let diff_ids = config
             .pointer_mut("/rootfs/diff_ids")
@@ -143,6 +151,10 @@ impl PrefixDocuments {
     }
 }
 
+fn is_appended(entry: &Value) -> bool {
+    entry.get("comment").and_then(Value::as_str) == Some(APPENDED)
+}
+
 fn has_layer(entry: &Value) -> bool {
     entry.get("empty_layer").and_then(Value::as_bool) != Some(true)
 }
@@ -152,9 +164,9 @@ fn layers_of(history: &[Value]) -> usize {
     history.iter().filter(|entry| has_layer(entry)).count()
 }
 
-/// Returns the first entries of a history that `described` describes. Entries without a layer may be missing there:
-/// the prefix is built without the ONBUILD instructions of its stage.
-fn beginning(history: &[Value], described: &[HistoryEntry]) -> Option<Vec<Value>> {
+/// Returns the first entries of a history that `described` describes, and the other ones. Entries without a layer may
+/// be missing there: the prefix is built without the ONBUILD instructions of its stage.
+fn beginning<'a>(history: &'a [Value], described: &[HistoryEntry]) -> Option<(Vec<Value>, &'a [Value])> {
     let mut rest = history.iter();
     let mut taken = Vec::new();
     for wanted in described {
@@ -169,7 +181,7 @@ fn beginning(history: &[Value], described: &[HistoryEntry]) -> Option<Vec<Value>
             }
         }
     }
-    Some(taken)
+    Some((taken, rest.as_slice()))
 }
 
 #[cfg(test)]
@@ -232,6 +244,9 @@ mod tests {
             assert_eq!(compose(MANIFEST, CONFIG, history), Err(PrefixError::History), "{history:?}");
         }
         assert_eq!(compose(MANIFEST, CONFIG, &["base"]), Ok(()));
+        let appended = CONFIG.replace("COPY c\"", "COPY c\",\"comment\":\"buildkit.exporter.image.v0\"");
+        assert_eq!(compose(MANIFEST, &appended, &["base"]), Err(PrefixError::UnknownLayers));
+        assert_eq!(compose(MANIFEST, &appended, &["base", "ENV A=1", "RUN b", "COPY c"]), Ok(()));
         let (fewer, unaligned) =
             (CONFIG.replace(r#","sha256:c"]"#, "]"), CONFIG.replace(r#","empty_layer":true"#, ""));
         for (manifest, config) in

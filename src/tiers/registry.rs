@@ -15,7 +15,7 @@ use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::read_listing;
 use crate::notes::Built;
 use crate::registry::{
-    Credentials, ImageRef, RegistryError, RemoteImage, Repository, StoredManifest, within,
+    Compression, Credentials, ImageRef, RegistryError, RemoteImage, Repository, StoredManifest, within,
 };
 use crate::store::{EntryKind, Meter, Store};
 
@@ -39,6 +39,8 @@ pub(crate) struct RegistryTerms {
     pub(crate) deadline: Duration,
     /// Nothing but the image's own names is written to registries.
     pub(crate) read_only: bool,
+    /// If set, an image with layers that manifests of this compression cannot name is no hit.
+    pub(crate) compression: Option<Compression>,
     /// If set, only an image with a trusted entry in this store is a hit.
     pub(crate) vouched_by: Option<Store>,
 }
@@ -132,6 +134,13 @@ impl ImageTier for RegistryTier {
             }
             if let Some(refusal) = wanted.accepted.refusal(Some(&self.id(found)), built) {
                 return refusal;
+            }
+            if self
+                .terms
+                .compression
+                .is_some_and(|wanted| !found.images.iter().all(|image| image.fits(wanted)))
+            {
+                return Answer::miss("the layers in the registry are compressed with zstd");
             }
             if !self.is_vouched_for(found, wanted).await {
                 return Answer::miss("no signed entry of the store vouches for the image in the registry");

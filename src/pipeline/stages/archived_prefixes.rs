@@ -12,13 +12,14 @@ use super::cut_image::CutError;
 use super::job::Job;
 use super::lookup::Lookup;
 use super::prefix::{Looked, Prefixes, base, is_too_old};
+use crate::error_chain::chain;
 use crate::images::SavePrefixError;
 use crate::key::PrefixKey;
 use crate::notes::{LoadedPrefix, PrefixBase};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::transfers::transfer;
-use crate::registry::{ImageRef, PrefixDocuments, PrefixMark};
+use crate::registry::{ImageRef, PrefixDocuments, PrefixError, PrefixMark};
 use crate::store::{Entry, Meter, StoreError, Subject};
 use crate::tiers::{Accepted, ArchiveTier, ImageTier, Wanted};
 
@@ -124,6 +125,12 @@ impl Prefixes {
             let archived = job.session.interrupts().bound(tokio::time::timeout(DEADLINE, archiving)).await?;
             match archived.unwrap_or(Err(ArchivePrefixError::Late(DEADLINE))) {
                 Ok(faults) => faults.iter().try_for_each(|fault| job.faults.report(fault))?,
+                Err(
+                    error @ ArchivePrefixError::Save(SavePrefixError::Prefix(PrefixError::UnknownLayers)),
+                ) => {
+                    job.reporter.note(&format!("{}\n", chain(&Unarchived { place: key.place(), error })));
+                    break;
+                }
                 Err(error) => return job.faults.report(&Unarchived { place: key.place(), error }),
             }
             is_added = true;

@@ -16,6 +16,7 @@ use super::cut_image::CutError;
 use super::job::Job;
 use super::lookup::Lookup;
 use super::prefix::Prefixes;
+use crate::error_chain::chain;
 use crate::key::PrefixKey;
 use crate::ledger::millis;
 use crate::pipeline::error::PipelineError;
@@ -34,6 +35,13 @@ struct Unpublished {
     place: String,
     #[source]
     error: Box<PublishError>,
+}
+
+impl PublishError {
+    /// Returns `true` if no build on this base image can publish prefixes.
+    fn is_of_base(&self) -> bool {
+        matches!(self, Self::Prefix(PrefixError::UnknownLayers))
+    }
 }
 
 impl Unpublished {
@@ -80,8 +88,14 @@ impl Prefixes {
             for key in &missing {
                 let replaces = replaces || self.replaces(key.key);
                 let name = job.publish_prefix((keys, key), &place, self, replaces).await;
-                let name = name.map_err(|error| Unpublished::new(key, error))?;
-                published.push((key.key.digest(), name));
+                match name.map_err(|error| Unpublished::new(key, error)) {
+                    Ok(name) => published.push((key.key.digest(), name)),
+                    Err(error) if error.error.is_of_base() => {
+                        job.reporter.note(&format!("{}\n", chain(&error)));
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             let undeleted = job.prune_prefixes(keys, &place).await;
             let undeleted = undeleted.map_err(|error| Unpublished::new(first, error.into()))?;

@@ -105,14 +105,17 @@ impl Job<'_> {
     pub(super) async fn registry_terms(&self, keys: &BuildKeys) -> Result<RegistryTerms, PipelineError> {
         let vouched_by =
             if self.settings.store.terms.trust.is_strict() { Some(self.session.store()?) } else { None };
+        // buildkitd identifies images by their manifests.
+        let images = match self.engine() {
+            Some(_) => self.connection.image_store().await?,
+            None => ImageStore::Containerd,
+        };
+        // Other engines keep the layers of the base image as they are.
+        let compresses = self.wants_push() && images == ImageStore::GraphDriver;
         Ok(RegistryTerms {
             tags: self.registry_tags(Some(keys)).await,
-            // buildkitd identifies images by their manifests.
-            images: if self.engine().is_some() {
-                self.connection.image_store().await?
-            } else {
-                ImageStore::Containerd
-            },
+            images,
+            compression: compresses.then(|| self.build.push.effective()),
             only: None,
             wanted_in: None,
             deadline: self.build.tiers.archive_timeout,
