@@ -1,11 +1,14 @@
 //! Builds without a registry that continue from prefixes which were archived with their images.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
+use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::engines::{Engine, any_engine, every_engine};
-use crate::support::{BUSYBOX, TestContext};
+use crate::support::{BUSYBOX, TestContext, finish};
 
 /// An image with a prefix that ends with an install and one that ends with another RUN.
 fn dockerfile(end: &str) -> String {
@@ -210,4 +213,48 @@ fn an_archived_image_is_as_old_as_the_prefix_that_it_continues() {
     let tiers = built["tiers"].as_array().unwrap();
     let archive = tiers.iter().find(|tier| tier["tier"] == "archive").unwrap();
     assert!(archive["reason"].as_str().unwrap().contains("before --max-age"), "{archive}");
+}
+
+/// Loads the base image without its history.
+fn load_without_history(engine: &Engine, name: &str) {
+    let saved = engine.docker().args(["save", BUSYBOX]).output().unwrap();
+    let mut files = BTreeMap::new();
+    for file in tar::Archive::new(&*saved.stdout).entries().unwrap() {
+        let mut file = file.unwrap();
+        let path = file.path().unwrap().to_string_lossy().into_owned();
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).unwrap();
+        files.insert(path, content);
+    }
+    let image: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+    let layer = image[0]["Layers"][0].as_str().unwrap();
+    let mut config: Value = serde_json::from_slice(&files[image[0]["Config"].as_str().unwrap()]).unwrap();
+    config.as_object_mut().unwrap().remove("history");
+    let manifest = json!([{ "Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"] }]);
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, content) in [
+        ("layer.tar", files[layer].clone()),
+        ("config.json", config.to_string().into_bytes()),
+        ("manifest.json", manifest.to_string().into_bytes()),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, &*content).unwrap();
+    }
+    finish(engine.docker().arg("load").stdin(Stdio::piped()), Some(&tar.into_inner().unwrap())).success();
+}
+
+/// BuildKit completes such a history at its end, so that it does not say which layers an instruction has made.
+#[test]
+fn an_image_on_a_base_without_history_has_no_prefixes() {
+    for engine in every_engine() {
+        let context = project(&engine);
+        let (base, tag) = (context.tag("base"), context.tag("app"));
+        load_without_history(&engine, &base);
+        context.write("Dockerfile", dockerfile("> /two").replace(BUSYBOX, &base));
+        let run = context.larder(&["build", "-t", &tag, "."]).success();
+        assert!(run.stderr.contains("the history of the base image"), "{}: {}", engine.name, run.stderr);
+        assert_eq!(kinds(&context), ["image"], "{}", engine.name);
+    }
 }
