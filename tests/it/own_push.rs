@@ -276,7 +276,9 @@ fn zstd_is_what_newer_engines_pull_and_their_exporters_write() {
         if !engine.is_containerd() {
             let name = format!("{}/app:2", registry.host);
             finish(&mut push(&context, &name, &[]), None).success();
-            every_engine().iter().for_each(|other| pull_and_run(other, &name, &data));
+            for other in every_engine() {
+                pull_and_run(&other, &name, &data);
+            }
         }
     }
 }

@@ -135,6 +135,9 @@ impl ExportedLayers {
         if [Some(&inline), full.as_ref()].into_iter().flatten().any(|name| job.build.tags.contains(name)) {
             return Ok(());
         }
+        // Graph drivers cannot push what has no name in the engine.
+        let is_named =
+            job.engine().is_some() && job.connection.image_store().await? == ImageStore::GraphDriver;
         let clock = Instant::now();
         let deadline = job.build.tiers.archive_timeout;
         let mark = match keys {
@@ -155,11 +158,13 @@ impl ExportedLayers {
                 if let Some(full) = &full {
                     job.export_cache(full, keys, of.layers, &cancel).await?;
                 }
-                if let Some(engine) = job.engine() {
+                if let Some(engine) = job.engine().filter(|_| is_named) {
                     borrowed.insert(BorrowedName::new(engine, &inline)).borrow().await?;
                 }
                 let mut pause = PAUSE;
-                while let Err(error) = job.push_inline_cache(&inline, mark.clone(), keys, &cancel).await {
+                while let Err(error) =
+                    job.push_inline_cache(&inline, is_named, mark.clone(), keys, &cancel).await
+                {
                     if !error.is_of_another_job() || pause > PAUSE * 4 {
                         return Err(error);
                     }
@@ -288,18 +293,23 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Builds the image again, with an inline cache and the mark of its layers, and pushes it.
+    /// Builds the image again, with an inline cache and the mark of its layers, and pushes it. If it `is_named`, it gets
+    /// the name in the engine first.
     async fn push_inline_cache(
         &self,
         name: &ImageRef,
+        is_named: bool,
         mark: Option<String>,
         keys: Option<&BuildKeys>,
         cancel: &CancellationToken,
     ) -> Result<(), ExportLayersError> {
         let mut attributes = BTreeMap::from([("name".to_owned(), name.to_string())]);
-        let kind = if self.engine().is_some() { "moby" } else { "image" };
-        if self.engine().is_none() {
-            attributes.insert("push".to_owned(), "true".to_owned());
+        let kind = if is_named { "moby" } else { "image" };
+        if !is_named {
+            // An image that containerd's store removes can break builds that unpack one at that moment.
+            attributes.extend(
+                [("push", "true"), ("store", "false")].map(|(name, value)| (name.into(), value.into())),
+            );
         }
         let exporters = vec![Exporter { kind: kind.to_owned(), attributes }];
         let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
@@ -312,7 +322,7 @@ impl Job<'_> {
             cache_exports: vec![inline],
         };
         self.repeat(keys, repeat, cancel).await?;
-        if let Some(engine) = self.engine() {
+        if let Some(engine) = self.engine().filter(|_| is_named) {
             self.push_image(engine, name, None, &Arc::new(Meter::default())).await?;
         }
         Ok(())
